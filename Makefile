@@ -1,0 +1,52 @@
+# `make demo` and `make test` need Python 3.11 to 3.13, make and git, and set up everything else in .venv.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Test processes at once; two cores are what the limits of time are promised for.
+JOBS ?= 2
+# The first of these that is a Python this project supports; override with PYTHON=...
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+# Nothing is reported to anybody, and nothing is fetched while the project runs.
+export RAY_USAGE_STATS_ENABLED := 0
+export HF_HUB_OFFLINE := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := 1
+
+.PHONY: help demo test lint constraints clean
+help:
+	@echo 'make demo         the whole flow on a synthetic archive; everything lands under demo/'
+	@echo 'make test         the tests'
+	@echo 'make lint         ruff over the whole tree'
+	@echo 'make constraints  writes constraints.txt anew from .venv'
+	@echo 'make clean        removes .venv, demo/ and caches'
+
+demo: $(READY)
+	@$(BIN)/python jobs/demo.py demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+# torch comes first and by itself: so pip takes a CPU build where one is at hand, instead of what resolving
+# it together with everything else would bring.
+$(READY): pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'no Python 3.11 to 3.13 found: install one, or name it with make PYTHON=...' >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+constraints: $(READY)
+	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable \
+	| sed -e '/ @ /d' -e 's/^torch==\([0-9.]*\).*/torch==\1/'; } > constraints.new && mv constraints.new constraints.txt
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,167 @@
+"""A synthetic archive with its atlas: videos rendered side by side, truth written as annotated clips.
+
+Idempotent: a video's name is computed from all that decides its pixels, so a rerun renders only what is missing,
+and the same arguments give the same files.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from halsted_ray.atlas.delta import is_table, table_uri
+from halsted_ray.atlas.split import split_by_video
+from halsted_ray.atlas.tables import Atlas, read_atlas, write_atlas
+from halsted_ray.errors import OutputError, UsageError
+from halsted_ray.phantom import catalogue
+from halsted_ray.phantom.script import Script, make_script
+from halsted_ray.phantom.write import write_video
+from halsted_ray.records import Clip, Video, digest
+from halsted_ray.video.identity import video_id
+from halsted_ray.video.probe import probe
+from halsted_ray.video.storage import filesystem, local_path
+
+PHANTOM_VERSION = 1
+"""Raised when the phantom draws differently, so that old files are not taken for new ones."""
+
+
+@dataclass(frozen=True)
+class PhantomVideo:
+    """All that decides one file."""
+
+    seed: int
+    duration_s: float
+    procedure: str
+    width: int
+    height: int
+    fps: float
+    version: int = PHANTOM_VERSION
+
+    @property
+    def name(self) -> str:
+        return digest(*asdict(self).values())
+
+    def script(self) -> Script:
+        return make_script(self.seed, self.duration_s, self.procedure)
+
+
+def write_archive(
+    location: str,
+    videos: int,
+    minutes: float,
+    seed: int,
+    *,
+    width: int = 640,
+    height: int = 360,
+    fps: float = 25,
+    workers: int | None = None,
+    procedures: tuple[str, ...] | None = None,
+    validation: float = 0.2,
+    test: float = 0.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Atlas:
+    """Writes ``videos`` phantoms to ``<location>/videos/<name>.mp4`` and their truth to ``<location>/atlas``.
+
+    ``location`` is any fsspec location. Video i has procedure i of ``procedures`` (default: all, one of each
+    specialty before a second one of any), in a circle. ``validation`` and ``test`` are shares of videos held out.
+    ``progress`` is called with (done, all). Costs about ``minutes × fps / 150`` minutes of one core a video.
+
+    Raises OutputError when ``location`` holds another archive or can't be written, UsageError for bad arguments.
+    """
+    if videos < 1 or minutes <= 0 or seed < 0:
+        raise UsageError(f"videos={videos}, minutes={minutes}, seed={seed}: expected at least 1, above 0, at least 0")
+    if width % 2 or height % 2 or min(width, height) < 2 or fps <= 0:
+        raise UsageError(f"width={width}, height={height}, fps={fps}: expected even sides and a rate above 0")
+    order = procedures or procedures_by_specialty()
+    if unknown := sorted(set(order) - set(catalogue.PROCEDURES)):
+        raise UsageError(f"unknown procedures {unknown}; expected some of {list(catalogue.PROCEDURES)}")
+    wanted = []
+    for i in range(videos):
+        own_seed = int(digest("phantom", seed, i), 16) % 2**31
+        wanted.append(PhantomVideo(own_seed, minutes * 60.0, order[i % len(order)], width, height, fps))
+    release = f"phantom-{digest([asdict(video) for video in wanted])[:8]}"
+    refuse_other_archive(location, {f"{video.name}.mp4" for video in wanted}, release)
+
+    found: dict[str, Video] = {}
+    context = multiprocessing.get_context("spawn")  # a forked child would inherit locks of torch, Ray and gRPC
+    with ProcessPoolExecutor(min(videos, workers or os.cpu_count() or 1), mp_context=context) as pool:
+        tasks = {pool.submit(render, location, video): video for video in wanted}
+        for task in as_completed(tasks):
+            found[tasks[task].name] = task.result()
+            if progress:
+                progress(len(found), videos)
+    rows = [found[video.name] for video in wanted]
+    clips = [clip for video, row in zip(wanted, rows, strict=True) for clip in truth(video, row)]
+    split = split_by_video([row.video_id for row in rows], clips, validation=validation, test=test, seed=seed) \
+        if videos > 1 else {}
+    write_atlas(
+        location, rows, clips, release, split=split, annotator="phantom",
+        reason=json.dumps({"phantom": {"videos": videos, "minutes": minutes, "seed": seed}}),
+    )
+    return read_atlas(location)
+
+
+def procedures_by_specialty() -> tuple[str, ...]:
+    """All procedures, one of each specialty before a second one of any: a few videos cover what they can."""
+    rank: dict[str, int] = {}
+    seen: dict[str, int] = {}
+    for procedure, specialty in catalogue.SPECIALTY_OF.items():
+        rank[procedure] = seen[specialty] = seen.get(specialty, -1) + 1
+    return tuple(sorted(catalogue.PROCEDURES, key=lambda procedure: rank[procedure]))
+
+
+def refuse_other_archive(location: str, names: set[str], release: str) -> None:
+    """OutputError where ``location`` holds an atlas or videos that are not of this archive."""
+    if is_table(table_uri(location, "atlas", "samples")):
+        written = read_atlas(location).release
+        if written != release:
+            raise OutputError(
+                f"{location!r} holds the atlas {written!r}, expected none or {release!r} "
+                "(a release is named by seed, number, length and size of its videos); name another folder"
+            )
+    fs, path = filesystem(location)
+    folder = f"{path.rstrip('/')}/videos"
+    others = {Path(entry).name for entry in fs.ls(folder, detail=False)} - names if fs.exists(folder) else set()
+    others = {name for name in others if not name.startswith(".")}
+    if others:
+        raise OutputError(
+            f"{location!r} already holds {len(others)} other file(s) in videos/, such as {sorted(others)[0]!r}; "
+            "name an empty folder"
+        )
+
+
+def render(location: str, video: PhantomVideo) -> Video:
+    """One file, unless it is there already; what it is, by its own bytes. Runs in a process of its own."""
+    fs, root = filesystem(location)
+    uri = f"{location.rstrip('/')}/videos/{video.name}.mp4"
+    target = f"{root.rstrip('/')}/videos/{video.name}.mp4"
+    if not fs.exists(target):
+        # On this machine beside the target, so that the file appears whole, by a rename.
+        beside = os.path.dirname(target) if local_path(location) is not None else None
+        try:
+            fs.makedirs(os.path.dirname(target), exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".", dir=beside) as folder:
+                made = os.path.join(folder, "video.mp4")
+                write_video(made, video.script(), width=video.width, height=video.height, fps=video.fps)
+                if beside:
+                    os.replace(made, target)
+                else:
+                    fs.put_file(made, target)
+        except OSError as error:
+            raise OutputError(f"can't write phantoms to {location!r} ({error}); name a place you may write") from error
+    facts = probe(uri)
+    return Video(
+        video_id(fs, target), uri, facts.size_bytes, facts.duration_s, facts.width, facts.height, facts.fps, facts.codec
+    )
+
+
+def truth(video: PhantomVideo, row: Video) -> list[Clip]:
+    """The script's clips, cut at the end of the file: its last frame need not end where the script does."""
+    clips = video.script().clips(row.video_id)
+    return [replace(clip, stop_s=min(clip.stop_s, row.duration_s)) for clip in clips if clip.start_s < row.duration_s]

@@ -1,0 +1,42 @@
+"""Which videos a model learns from, and which only judge it: always whole videos."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from halsted_ray.errors import UsageError
+from halsted_ray.records import Clip
+
+
+def split_by_video(
+    video_ids: Iterable[str], clips: Iterable[Clip], *, validation: float = 0.2, test: float = 0.0, seed: int = 0
+) -> dict[str, str]:
+    """video_id → ``train``, ``validation`` or ``test``: the same answer for the same videos in any order.
+
+    Held-out videos are taken from the procedures that have the most videos left, so that a procedure is held out
+    whole only when there is no other choice. At least one video is held out for each share above 0, and at least
+    one is left to train on. Raises UsageError when there are too few videos.
+    """
+    video_ids = sorted(video_ids)
+    counts = {name: max(1, round(share * len(video_ids))) if share else 0
+              for name, share in (("validation", validation), ("test", test))}
+    if sum(counts.values()) >= len(video_ids):
+        raise UsageError(
+            f"{len(video_ids)} videos can't be split into training and {counts}; "
+            "annotate more videos, or give the split yourself"
+        )
+    procedure = {clip.video_id: clip.tags["procedure"] for clip in clips if "procedure" in clip.tags}
+    left: dict[str, list[str]] = {}
+    for video_id in video_ids:
+        left.setdefault(procedure.get(video_id, ""), []).append(video_id)
+    rng = random.Random(seed)
+    for members in left.values():
+        rng.shuffle(members)
+    split = {}
+    for name, count in counts.items():
+        for _ in range(count):
+            most = max(len(members) for members in left.values())
+            chosen = rng.choice([key for key, members in left.items() if len(members) == most])
+            split[left[chosen].pop()] = name
+    return {video_id: split.get(video_id, "train") for video_id in video_ids}

@@ -1,0 +1,47 @@
+"""The command ``halsted``: parse, one library call, what came out, exit code.
+
+    parser.py      commands and their options; imports nothing heavy, so that --help answers at once
+    commands.py    one function a command
+    tables.py      the tables that commands print
+
+Exit codes: 0 done, 1 a bug (with its traceback), 2 wrong use (one message that says what to do), 3 some videos
+failed or are mapped with gaps (the table says which and why), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from halsted_ray.cli.parser import build_parser
+from halsted_ray.errors import UsageError
+
+DONE, WRONG_USE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    # Nothing is reported to anybody and nothing is fetched from a hub, whoever starts the command.
+    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("HF_HUB_OFFLINE", "1"), ("DO_NOT_TRACK", "1")):
+        os.environ.setdefault(name, value)
+    log = logging.getLogger("halsted_ray")
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
+        log.handlers[0].setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        log.setLevel(logging.INFO)
+    options = build_parser().parse_args(arguments)
+    from halsted_ray.cli import commands
+
+    try:
+        return getattr(commands, options.command)(options)
+    except UsageError as error:
+        print(f"halsted {options.command}: {error}", file=sys.stderr)
+        return WRONG_USE
+    except KeyboardInterrupt:
+        print(f"halsted {options.command}: interrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; without this the interpreter complains once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE

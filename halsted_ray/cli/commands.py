@@ -1,0 +1,147 @@
+"""One function a command: options in, a library call, what a person wants to know, exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict
+
+from halsted_ray.cli.tables import WIDTH, accuracy_table, status_table, table
+from halsted_ray.errors import UsageError
+
+ALL_MAPPED, SOME_FAILED = 0, 3
+
+
+def phantom(options: argparse.Namespace) -> int:
+    from halsted_ray.atlas.phantom_archive import write_archive
+
+    width, height = options.size
+    started_s = time.monotonic()
+    atlas = write_archive(
+        options.archive, options.videos, options.minutes, options.seed, width=width, height=height, fps=options.fps,
+        progress=lambda done, of: show_progress(f"{done} of {of} videos written", done == of),
+    )
+    video_s = sum(video.duration_s for video in atlas.videos)
+    print(f"{len(atlas.videos)} videos, {video_s / 60:.1f} minutes, {len(atlas.clips)} annotated clips, "
+          f"release {atlas.release} in {options.archive} ({time.monotonic() - started_s:.0f} s)")
+    return ALL_MAPPED
+
+
+def show_progress(text: str, is_last: bool) -> None:
+    """One line that rewrites itself in a terminal; without one, only its last state."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="\n" if is_last else "", file=sys.stderr, flush=True)
+    elif is_last:
+        print(text, file=sys.stderr)
+
+
+def train(options: argparse.Namespace) -> int:
+    from halsted_ray.training.progress import EpochLine
+    from halsted_ray.training.recipe import RECIPES
+    from halsted_ray.training.run import train
+
+    if options.recipe not in RECIPES:
+        raise UsageError(f"unknown recipe {options.recipe!r}; expected one of {', '.join(RECIPES)}")
+    recipe = RECIPES[options.recipe]
+    summary = train(
+        options.atlas, options.out, recipe, encoder=options.encoder, embeddings=options.embeddings,
+        workers=options.workers, use_gpu=options.gpu, on_epoch=EpochLine(recipe.epochs),
+        on_embed=lambda done_s, all_s: show_progress(
+            f"embedded {done_s / 60:.1f} of {all_s / 60:.1f} video-minutes", done_s >= all_s
+        ),
+    )
+    if options.json:
+        print(json.dumps(asdict(summary), indent=1))
+        return ALL_MAPPED
+    rows = [(task, "–" if value is None else f"{value:.3f}") for task, value in summary.accuracy_of_task.items()]
+    print(table(("task", "validation accuracy"), rows, right=(1,)))
+    print(f"model {summary.model} version {summary.model_version}, {summary.parameters:,} parameters, "
+          f"epoch {summary.best_epoch + 1} of {summary.epochs}\natlas {summary.atlas_release} "
+          f"(version {summary.atlas_version}); embedding {summary.embed_s:.0f} s, training {summary.train_s:.0f} s")
+    return ALL_MAPPED
+
+
+def map(options: argparse.Namespace) -> int:
+    from halsted_ray.mapping.pipeline import map_archive
+    from halsted_ray.mapping.progress import ProgressLine
+
+    with ProgressLine() as line:
+        summary = map_archive(
+            options.archive, options.out, options.model, options.task, options.instruction, encoder=options.encoder,
+            embeddings=options.embeddings, fidelity=options.fidelity, retry_failed=options.retry_failed,
+            on_progress=line, say=line.say,
+        )
+    print_status(summary.videos)
+    rate = summary.video_s / summary.wall_s
+    print(f"{summary.segments_before} segments done before, {summary.segments_decoded} decoded, "
+          f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed\n"
+          f"{summary.video_s / 3600:.2f} video-hours in {summary.wall_s:.0f} s, {rate:.1f} video-hours an hour")
+    return summary.exit_code
+
+
+def status(options: argparse.Namespace) -> int:
+    from halsted_ray.mapping.status import status_of
+
+    videos = status_of(options.out)
+    if options.json:
+        print(json.dumps(videos, indent=1))
+    else:
+        print_status(videos)
+        if options.files:
+            print("\n" + table(("video", "file"), [(video["video_id"], video["uri"]) for video in videos]))
+    return SOME_FAILED if any(video["status"] in ("partial", "failed") for video in videos) else ALL_MAPPED
+
+
+def print_status(videos: list[dict]) -> None:
+    counts = Counter(video["status"] for video in videos)
+    hours = sum(video["duration_s"] or 0 for video in videos) / 3600
+    print(f"{status_table(videos)}\n\n{len(videos)} videos, {hours:.2f} video-hours: "
+          + ", ".join(f"{count} {name}" for name, count in counts.most_common()))
+
+
+def show(options: argparse.Namespace) -> int:
+    from halsted_ray.report.lanes import timeline
+    from halsted_ray.report.material import read_material
+    from halsted_ray.report.terminal import clock, draw, rows_table
+
+    material = read_material(options.out, options.truth, options.taxonomy)
+    video = material.find(options.video)
+    video_id = video["video_id"]
+    drawn = timeline(video, material.rows_of(video_id), material.truth_of(video_id), material.taxonomy)
+    print(f"{video_id}  {video['status']}  {clock(drawn.duration_s)}  {video['reason'] or ''}".rstrip())
+    if drawn.lanes or drawn.gaps:
+        print(f"\n{draw(drawn, WIDTH)}\n\n{rows_table(drawn, WIDTH, options.rows or None)}")
+    return ALL_MAPPED
+
+
+def export(options: argparse.Namespace) -> int:
+    from halsted_ray.mapping.exports import export
+    from halsted_ray.mapping.publish import read_timeline
+    from halsted_ray.mapping.status import status_of
+
+    videos = status_of(options.out)
+    whole = [video["video_id"] for video in videos if video["status"] in ("mapped", "partial")]
+    written = export(read_timeline(options.out), options.to, options.format, whole)
+    left_out = [video["video_id"] for video in videos if video["video_id"] not in whole]
+    print(f"{len(written)} files in {options.to}")
+    if left_out:
+        print(f"without a file, since nothing of them is mapped: {', '.join(left_out)}", file=sys.stderr)
+    return ALL_MAPPED
+
+
+def report(options: argparse.Namespace) -> int:
+    from halsted_ray.report.figures import report
+    from halsted_ray.report.page import write_html
+
+    if options.json:
+        print(json.dumps(report(options.out, options.truth, options.taxonomy), indent=1))
+        return ALL_MAPPED
+    to = options.to or f"{options.out.rstrip('/')}/report.html"
+    figures = write_html(options.out, to, options.truth, options.taxonomy)
+    if figures["accuracy"]:
+        print(accuracy_table(figures["accuracy"]) + "\n")
+    print(to)
+    return ALL_MAPPED

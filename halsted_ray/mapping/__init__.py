@@ -1,0 +1,11 @@
+"""From an archive to its maps.
+
+    workflow.py    the windows of one segment and its frames  -> tags, one decision a window
+    staging.py     what a segment came to                     -> a file of its own, the unit of resuming
+    stages.py      Ray's callables: decode a segment, tag a segment
+    pipeline.py    an archive                                 -> all of its segments, finished (the only ray.data)
+    timeline.py    tags of a video's windows                  -> merged rows
+    publish.py     finished segments                          -> Delta tables: videos, segments, timeline
+    status.py      a place that holds maps                    -> how far every video is
+    exports.py     rows                                       -> CSV, JSON Lines, WebVTT, SubRip
+"""

@@ -1,0 +1,139 @@
+"""How many actors of each kind a Ray cluster carries, and a local cluster where there is none."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from halsted_ray.errors import ResourceError
+
+SPARE_CPUS = 2
+"""Logical CPUs that stay free. Ray Data waits without a word when actors hold them all."""
+LEAST_SHARE = 0.25
+STARTS = 3
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Actors of each stage and what each of them asks of Ray."""
+
+    decoders: int
+    taggers: int
+    decoder_cpus: float
+    tagger_cpus: float
+    tagger_gpus: float
+
+    def __str__(self) -> str:
+        device = "a GPU each" if self.tagger_gpus else "on CPU"
+        return (f"{self.decoders} decoding actors ({self.decoder_cpus:g} CPUs each), "
+                f"{self.taggers} tagging actors ({device})")
+
+
+def size_pools(cpus: float, gpus: float, cores: int, segments: int, decoders: int | None = None,
+               taggers: int | None = None) -> Pools:
+    """Pools for ``segments`` on a cluster of ``cpus`` logical CPUs and ``gpus``, over ``cores`` that really compute.
+
+    Raises ResourceError where they don't fit beside ``SPARE_CPUS``.
+    """
+    room = cpus - SPARE_CPUS
+    asked = decoders, taggers
+    # A decoder of 1080p keeps a core busy for 8 to 12 s a minute of video, the tiny encoder for 1 s.
+    taggers = taggers or min(int(gpus) or max(1, cores // 5), segments)
+    decoders = decoders or max(1, min(cores - (taggers if cores > 4 else 0), segments))
+    share = min(1.0, int(100 * room / (decoders + taggers)) / 100) if room > 0 else 0.0
+    if share < LEAST_SHARE:
+        raise ResourceError(
+            f"the cluster has {cpus:g} free logical CPUs; {decoders} decoding and {taggers} tagging actors "
+            f"{'as asked ' if any(asked) else ''}need at least {SPARE_CPUS + LEAST_SHARE * (decoders + taggers):g}, "
+            f"{SPARE_CPUS} of them for Ray Data itself; start Ray with --num-cpus=4 or more, end what else runs "
+            "there, or ask for fewer actors"
+        )
+    return Pools(decoders, taggers, share, share, 1.0 if gpus >= 1 else 0.0)
+
+
+@contextmanager
+def connected() -> Iterator[tuple[float, float, int]]:
+    """(free logical CPUs, free GPUs, cores that compute) of the cluster at hand: the one this process is connected
+    to, the one of RAY_ADDRESS, or a local one that ends with the block."""
+    import ray
+
+    started = False
+    if not ray.is_initialized():
+        started = not os.environ.get("RAY_ADDRESS")
+        _start(local=started)
+    try:
+        free = ray.available_resources()
+        cpus, gpus = free.get("CPU", 0.0), free.get("GPU", 0.0)
+        yield cpus, gpus, _cores() if started else max(1, int(cpus - SPARE_CPUS))
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _start(local: bool) -> None:
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's core prints to the driver's terminal at every level but this, and once to say that the level was set.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if local:
+        options |= {"address": "local", "num_cpus": max(4, _cores() + SPARE_CPUS), "include_dashboard": False}
+    else:
+        _require_answer(os.environ["RAY_ADDRESS"])
+    for tries_left in reversed(range(STARTS if local else 1)):
+        try:
+            with _muted_stderr():
+                ray.init(**options)
+            return
+        except ConnectionError as error:
+            raise _no_cluster(error) from error
+        except Exception as error:
+            # Ray waits 30 s for its own processes, which a machine that is busy otherwise does not always keep.
+            ray.shutdown()
+            if "timed out during startup" not in str(error) or not tries_left:
+                raise
+            logger.warning("Ray did not start within its 30 s; trying again")
+
+
+def _require_answer(address: str) -> None:
+    """Ray itself tries for minutes, without a word, to reach a cluster that is not there."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        return  # a name of its own, such as 'auto' or 'ray://…'
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise _no_cluster(error) from error
+
+
+def _no_cluster(error: Exception) -> ResourceError:
+    return ResourceError(
+        f"no Ray cluster answers at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')!r}: {error}; start it, set "
+        "RAY_AUTH_MODE=token where it asks for a token (`ray start` makes it do so), or unset "
+        "RAY_ADDRESS to run on this machine alone"
+    )
+
+
+@contextmanager
+def _muted_stderr() -> Iterator[None]:
+    """Without what libraries write to stderr past Python."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

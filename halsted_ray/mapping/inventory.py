@@ -1,0 +1,101 @@
+"""What an archive holds: every file named like a video, identified by content and probed, or the reason why not."""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from halsted_ray.errors import DecoderKilled, StorageUnavailable, UnreadableVideo, VideoError
+from halsted_ray.records import Video, digest
+from halsted_ray.video.archive import list_videos
+from halsted_ray.video.identity import video_id
+from halsted_ray.video.sandbox import DecodeProcess
+from halsted_ray.video.storage import filesystem, patiently
+
+THREADS = 16
+"""They wait for storage; probing has a process a core."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file. ``code`` is empty where the video can be mapped, else it and ``reason`` say why not.
+
+    ``stamp`` is the storage's own mark of the content (ETag, or time of change): while it and the size stay, the
+    file is not read again. ``copy_of`` is the uri of the file with the same content that is mapped instead.
+    """
+
+    video: Video
+    stamp: str
+    code: str = ""
+    reason: str = ""
+    copy_of: str = ""
+
+    @property
+    def is_mapped(self) -> bool:
+        return not self.code and not self.copy_of
+
+
+def take_inventory(archive: str, known: Mapping[str, Entry] | None = None, outside: str = "") -> list[Entry]:
+    """Entries of all videos at ``archive``, in the order of their uris.
+
+    ``known``: uri → entry of an earlier run, trusted where size and stamp are the same. ``outside``: a location
+    whose files are not part of the archive (our own output). Raises ArchiveError where there is no video.
+    """
+    uris = [uri for uri in list_videos(archive) if not (outside and uri.startswith(f"{outside.rstrip('/')}/"))]
+    probes: queue.SimpleQueue[DecodeProcess] = queue.SimpleQueue()
+    processes = [DecodeProcess() for _ in range(max(1, min(os.cpu_count() or 1, len(uris), THREADS)))]
+    for process in processes:
+        probes.put(process)
+    try:
+        with ThreadPoolExecutor(THREADS) as pool:
+            entries = list(pool.map(lambda uri: _entry(uri, (known or {}).get(uri), probes), uris))
+    finally:
+        for process in processes:
+            process.close()
+    return _mark_copies(entries)
+
+
+def _mark_copies(entries: Sequence[Entry]) -> list[Entry]:
+    first: dict[str, str] = {}
+    marked = []
+    for entry in entries:
+        original = first.setdefault(entry.video.video_id, entry.video.uri)
+        marked.append(replace(entry, copy_of="" if original == entry.video.uri else original))
+    return marked
+
+
+def _entry(uri: str, known: Entry | None, probes: queue.SimpleQueue) -> Entry:
+    size_bytes, stamp = 0, ""
+    name = digest("location", uri)  # stands for the content's id until the content could be read
+    try:
+        fs, path = filesystem(uri)
+        try:
+            found = patiently(lambda: fs.info(path), "its size", 60.0)
+            size_bytes = found["size"]
+            stamp = str(found.get("ETag") or found.get("etag") or found.get("mtime") or found.get("LastModified") or "")
+            permanent = known is not None and known.code != StorageUnavailable.code
+            if permanent and stamp and known.stamp == stamp and known.video.size_bytes == size_bytes:
+                return replace(known, copy_of="")
+            name = patiently(lambda: video_id(fs, path), "its first, last and middle bytes", 60.0)
+        except PermissionError:
+            raise UnreadableVideo("expected a file that can be read, got no permission; change its rights") from None
+        found = _probe(uri, probes)
+    except VideoError as error:
+        video = Video(name, uri, size_bytes, 0.0, 0, 0, 0.0, "")
+        return Entry(video, stamp, error.code, str(error))
+    video = Video(name, uri, size_bytes, found.duration_s, found.width, found.height, found.fps, found.codec)
+    return Entry(video, stamp)
+
+
+def _probe(uri: str, probes: queue.SimpleQueue):
+    process = probes.get()
+    try:
+        try:
+            return process.probe(uri)
+        except DecoderKilled:  # the machine may have been short of memory or time: twice is the file's own fault
+            return process.probe(uri)
+    finally:
+        probes.put(process)

@@ -1,0 +1,309 @@
+"""The main job: an archive becomes maps. The only module that imports ray.data.
+
+    list, identify, probe ──► segments ──► minus finished ──► nothing left: no Ray is started
+      ├─ vectors are stored ──► tag            (no decoding stage)
+      └─ else, or too few   ──► decode ──► tag  (Ray Data: CPU actors → encoding actors)
+    every finished segment is staged by the actor that tagged it ──► one commit
+
+Resuming goes by the staged results: the manifest that Ray sees holds unfinished segments only. Ray Data's own
+checkpoint would filter a second time, and with `read_parquet` a small manifest became one block, so that nothing came
+back before the end; staging in the actor makes each result safe as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from halsted_ray import __version__
+from halsted_ray.embeddings import EmbeddingStore, absolute, sampling_name
+from halsted_ray.errors import OutputError, StorageUnavailable, UsageError
+from halsted_ray.mapping import status
+from halsted_ray.mapping.cluster import Pools, connected, size_pools
+from halsted_ray.mapping.decoding import DecodeSegments, segments_table
+from halsted_ray.mapping.inventory import take_inventory
+from halsted_ray.mapping.progress import Progress
+from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_segments, read_videos
+from halsted_ray.mapping.staging import Run, Staging
+from halsted_ray.mapping.tagging import TagSegments
+from halsted_ray.mapping.workflow import POSSIBLE, wanted_tasks
+from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.halsted import Halsted, ModelConfig
+from halsted_ray.records import Segment, WindowSpec, digest
+from halsted_ray.video.plan import segments as segments_of
+from halsted_ray.video.readers import FIDELITIES, READERS
+
+HERE_AT_MOST = 1000
+"""Segments with stored vectors are tagged in this process up to here: 30 ms each, while a cluster takes 10 s to
+start and to load the model."""
+WAVE = 10_000
+"""Segments given to Ray Data at once: bounds the driver's memory; a new wave costs one start of the actors."""
+DEADLINE_PER_VIDEO_S = 5.0
+"""A decoder that takes five times as long as the video lasts hangs: 4K HEVC takes 2 on a slow core."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what the rows of a segment are; its digest names what counts as finished."""
+
+    model_digest: str
+    encoder_fingerprint: str
+    taxonomy_digest: str
+    spec: WindowSpec
+    tasks: tuple[str, ...]
+    fidelity: str
+
+    @property
+    def digest(self) -> str:
+        return digest(asdict(self), POSSIBLE)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did. ``videos``: as ``status.status_of`` gives them, those of this archive only."""
+
+    run_id: str
+    recipe: str
+    videos: list[dict]
+    segments: int
+    segments_before: int
+    """Finished by earlier runs."""
+    segments_decoded: int
+    segments_from_vectors: int
+    segments_failed: int
+    video_s: float
+    wall_s: float
+    timeline_version: int | None
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every video is mapped whole, else 3."""
+        return 0 if all(video["status"] == "mapped" for video in self.videos) else 3
+
+
+def map_archive(
+    archive: str,
+    out: str,
+    model: str,
+    task: str | Sequence[str] | None = None,
+    instruction: str | None = None,
+    *,
+    encoder: str | None = None,
+    embeddings: str | None = None,
+    segment_s: float = 60.0,
+    fidelity: str = "reference",
+    reader: str = "pyav",
+    decoders: int | None = None,
+    taggers: int | None = None,
+    batch_segments: int = 1,
+    decoder_memory_mb: int = 1024,
+    retry_failed: bool = False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    say: Callable[[str], None] = lambda message: None,
+) -> Summary:
+    """Maps the videos at ``archive`` to ``out`` with the model at ``model``: what is new or unfinished.
+
+    ``task``: names, or None or 'all'; or an ``instruction`` in words. ``encoder``: where the model's encoder lies
+    (default: as the model says). ``embeddings``: where vectors are kept (default ``<out>/embeddings``).
+    ``segment_s``, ``decoders``, ``taggers`` and ``batch_segments`` decide about speed only. ``retry_failed`` tries
+    segments again that failed for good. ``on_progress`` is called after every segment, ``say`` with what the run
+    found and chose.
+
+    A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
+    archive, output, resources).
+    """
+    started_s = time.monotonic()
+    out, archive, model = absolute(out), absolute(archive), absolute(model)
+    _check_choices(fidelity, reader, batch_segments)
+    recipe, encoder, config, image_size = read_recipe(model, encoder, task, instruction, fidelity)
+    run = Run(uuid.uuid4().hex[:12], recipe.digest, recipe.tasks, segment_s, int(time.time() * 1000))
+    origin = Provenance(run.run_id, recipe.digest, recipe.tasks, config.name, config.version, config.atlas_release,
+                        recipe.taxonomy_digest, __version__)
+
+    staging = Staging(out, recipe.digest)
+    staging.begin(run)  # before hours of work: it says whether the place can be written
+    try:
+        entries = take_inventory(archive, read_videos(out), outside=out)
+        planned = {entry.video.video_id: segments_of(entry.video, recipe.spec, segment_s, recipe.digest)
+                   for entry in entries if entry.is_mapped}
+    except UsageError:
+        staging.drop([])
+        raise
+    publish_videos(out, entries)
+    finished = finished_segments(out, staging, recipe.digest, retry_failed)
+    total = [segment for own in planned.values() for segment in own]
+    waiting = [segment for segment in total if segment.segment_id not in finished]
+    say(f"{len(entries)} files, {len(planned)} videos to map, {_length_s(total) / 3600:.2f} video-hours, "
+        f"{len(waiting)} of {len(total)} segments to do")
+
+    place = (out, recipe.digest)
+    store = (embeddings or f"{out}/embeddings", recipe.encoder_fingerprint, sampling_name(recipe.spec, fidelity))
+    tagging = {"staging": place, "store": store, "model": model, "encoder": encoder,
+               "model_digest": recipe.model_digest, "tasks": list(recipe.tasks), "run_id": run.run_id}
+    decoding = {"staging": place, "spec": recipe.spec, "image_size": image_size, "fidelity": fidelity,
+                "reader": reader, "memory_mb": decoder_memory_mb,
+                "deadline_s": 60 + DEADLINE_PER_VIDEO_S * segment_s}
+    count = _Count(_length_s(total), _length_s(total) - _length_s(waiting), on_progress)
+    stored = with_vectors(waiting, EmbeddingStore(*store))
+    fresh = [segment for segment in waiting if segment not in stored]
+    if stored and len(stored) <= HERE_AT_MOST:
+        fresh += count.follow(stored, _tag_here(list(stored), tagging))
+        stored = {}
+    if stored or fresh:
+        with connected() as (cpus, gpus, cores), _quiet_ray_data():
+            pools = size_pools(cpus, gpus, cores, len(stored) + len(fresh), decoders, taggers)
+            say(f"pools: {pools}")
+            fresh += count.follow(stored, _stream(list(stored), None, tagging, pools, batch_segments))
+            count.follow(fresh, _stream(fresh, decoding, tagging, pools, batch_segments))
+    version = publish(out, staging, planned, origin)
+    here = {entry.video.video_id for entry in entries}
+    return Summary(
+        run_id=run.run_id, recipe=recipe.digest,
+        videos=[video for video in status.status_of(out) if video["video_id"] in here],
+        segments=len(total), segments_before=len(total) - len(waiting), segments_decoded=len(fresh),
+        segments_from_vectors=len(waiting) - len(fresh), segments_failed=count.failed, video_s=_length_s(waiting),
+        wall_s=time.monotonic() - started_s, timeline_version=version,
+    )
+
+
+def read_recipe(model: str, encoder: str | None, task: str | Sequence[str] | None, instruction: str | None,
+                fidelity: str) -> tuple[Recipe, str, ModelConfig, tuple[int, int]]:
+    """(recipe, the encoder's reference, the model's description, size of the frames it wants). Reads all weights
+    once and keeps none; raises ModelError, TaxonomyError."""
+    loaded = Halsted.load(model)
+    tasks = tuple(wanted_tasks(loaded.taxonomy, task, instruction))
+    encoder = encoder or loaded.config.encoder_ref
+    encoder = absolute(encoder) if os.path.exists(encoder) else encoder
+    frozen = Encoder.load(encoder)
+    loaded.check_encoder(frozen)
+    recipe = Recipe(loaded.digest, frozen.fingerprint, loaded.taxonomy.digest, loaded.config.windows, tasks, fidelity)
+    return recipe, encoder, loaded.config, frozen.image_size
+
+
+def finished_segments(out: str, staging: Staging, recipe: str, retry_failed: bool) -> set[str]:
+    """Ids of segments that need no more work: mapped, or failed for good (everything but storage)."""
+    finished = {segment_id for states in staging.states().values() for segment_id in states}
+    rows = read_segments(out, ["segment_id", "gaps"], [("recipe", "=", recipe)])
+    for row in rows.to_pylist() if rows is not None else ():
+        codes = {gap["code"] for gap in row["gaps"]}
+        if StorageUnavailable.code not in codes and not (retry_failed and codes):
+            finished.add(row["segment_id"])
+    return finished
+
+
+def with_vectors(segments: Iterable[Segment], store: EmbeddingStore) -> dict[Segment, None]:
+    """Those of ``segments`` of which some windows have vectors: perhaps all that is needed, so worth a try."""
+    held: dict[str, list[tuple[float, float]]] = {}
+    found = {}
+    for segment in segments:
+        if segment.video_id not in held:
+            held[segment.video_id] = store.holds(segment.video_id)
+        if any(start_s < segment.stop_s and segment.start_s < stop_s for start_s, stop_s in held[segment.video_id]):
+            found[segment] = None
+    return found
+
+
+def _tag_here(segments: list[Segment], tagging: dict) -> Iterator[dict]:
+    """Outcomes of ``segments`` from their stored vectors, in this process and on one core."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        tagger = TagSegments(**tagging)
+        for segment in segments:
+            yield from tagger(segments_table([segment])).to_pylist()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _stream(segments: list[Segment], decoding: dict | None, tagging: dict, pools: Pools,
+            batch_segments: int) -> Iterator[dict]:
+    """Outcomes of ``segments`` in the order in which they are finished; without ``decoding`` from stored vectors."""
+    import ray.data
+
+    gpu = {"num_gpus": pools.tagger_gpus} if pools.tagger_gpus else {}
+    for first in range(0, len(segments), WAVE):
+        # A block a segment: the unit that Ray hands to an actor, tries again after a fault, and gives back.
+        blocks = [segments_table([segment]) for segment in segments[first : first + WAVE]]
+        rows = ray.data.from_arrow(blocks)
+        if decoding is not None:
+            rows = rows.map_batches(
+                DecodeSegments, fn_constructor_kwargs=decoding, batch_size=1, batch_format="pyarrow",
+                zero_copy_batch=True, num_cpus=pools.decoder_cpus,
+                compute=ray.data.ActorPoolStrategy(size=pools.decoders, max_tasks_in_flight_per_actor=2),
+            )
+        rows = rows.map_batches(
+            TagSegments, fn_constructor_kwargs={**tagging, "device": "cuda" if gpu else "cpu"},
+            batch_size=batch_segments, batch_format="pyarrow", zero_copy_batch=True, num_cpus=pools.tagger_cpus, **gpu,
+            compute=ray.data.ActorPoolStrategy(size=pools.taggers, max_tasks_in_flight_per_actor=2),
+        )
+        for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from batch.to_pylist()
+
+
+class _quiet_ray_data:
+    """Ray Data without its bars, log lines and warnings on the terminal: our progress stands there."""
+
+    def __enter__(self) -> None:
+        import ray.data
+
+        self.logger = logging.getLogger("ray.data")
+        self.level = self.logger.level
+        self.context = ray.data.DataContext.get_current()
+        self.bars = self.context.enable_progress_bars
+        self.context.enable_progress_bars = False
+        self.logger.setLevel(logging.ERROR)
+        self.caught = warnings.catch_warnings()
+        self.caught.__enter__()
+        warnings.filterwarnings("ignore", module=r"ray\.data")
+
+    def __exit__(self, *exc) -> None:
+        self.caught.__exit__(*exc)
+        self.logger.setLevel(self.level)
+        self.context.enable_progress_bars = self.bars
+
+
+class _Count:
+    """Adds up outcomes as they come, and tells who watches."""
+
+    def __init__(self, total_s: float, begun_s: float, on_progress: Callable[[Progress], None]):
+        self.total_s, self.begun_s, self.done_s = total_s, begun_s, begun_s
+        self.on_progress = on_progress
+        self.failed = 0
+        self.started_s = time.monotonic()
+
+    def follow(self, segments: Iterable[Segment], outcomes: Iterable[dict]) -> list[Segment]:
+        """Follows ``outcomes`` to their end; gives the segments that need frames. Raises OutputError when a worker
+        can't store any more."""
+        by_id = {segment.segment_id: segment for segment in segments}
+        needing_frames = []
+        for outcome in outcomes:
+            segment = by_id.pop(outcome["segment_id"])
+            if outcome["state"] == "fatal":
+                raise OutputError(outcome["message"])
+            if outcome["state"] == "frames":
+                needing_frames.append(segment)
+                continue
+            self.failed += outcome["state"] != "done"
+            self.done_s += _length_s([segment])
+            self.on_progress(Progress(self.done_s, self.total_s, self.begun_s, self.failed,
+                                      time.monotonic() - self.started_s))
+        assert not by_id, f"{len(by_id)} segments came back without an outcome: {sorted(by_id)[:5]}"
+        return needing_frames
+
+
+def _length_s(segments: Iterable[Segment]) -> float:
+    return sum(segment.stop_s - segment.start_s for segment in segments)
+
+
+def _check_choices(fidelity: str, reader: str, batch_segments: int) -> None:
+    for name, got, known in (("fidelity", fidelity, FIDELITIES), ("reader", reader, tuple(READERS))):
+        if got not in known:
+            raise UsageError(f"unknown {name} {got!r}; expected one of {', '.join(known)}")
+    if batch_segments < 1:
+        raise UsageError(f"batch_segments: expected at least 1, got {batch_segments}")

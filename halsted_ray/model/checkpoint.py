@@ -1,0 +1,235 @@
+"""VideoMAE weights from a folder or file, local or by any fsspec URI, under one set of names.
+
+Three forms are read, told apart by their tensor names:
+
+- Hugging Face's ``VideoMAEModel`` and the models around it (a folder with ``config.json``);
+- VideoMAE V2 (``blocks.0.attn.qkv.weight``), as released in ``.pth`` or as safetensors;
+- what ``Encoder.save`` writes, which is the first form.
+
+Nothing is ever unpickled beyond tensors, no code of a checkpoint runs, nothing is downloaded from a hub.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from halsted_ray.errors import ModelError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+V2_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
+"""Attention heads by width, VideoMAE V2's own models: the one size that tensor shapes do not tell."""
+TENSOR_FILES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """``config``: VideoMAEConfig's arguments. ``tensors``: VideoMAEModel's names, and ``fc_norm.*`` where it exists.
+
+    A pixel enters the model as ``(value / 255 - mean) / std``.
+    """
+
+    config: dict
+    tensors: dict[str, torch.Tensor]
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+
+def read_checkpoint(ref: str) -> Checkpoint:
+    """The checkpoint at ``ref``: a folder with ``config.json`` and weights, or one file of V2 weights.
+
+    Raises ModelError that names what was found and what was expected.
+    """
+    fs, path = locate(ref, "encoder")
+    try:
+        is_file, is_folder = fs.isfile(path), fs.isdir(path)
+    except OSError as error:
+        raise ModelError(f"encoder {ref!r} can't be reached: {error}") from error
+    if is_file:
+        if not path.endswith(TENSOR_FILES):
+            raise ModelError(f"encoder {ref!r}: expected a folder, or a file ending in {', '.join(TENSOR_FILES)}")
+        return _from_v2(read_tensors(fs, path), ref)
+    if not is_folder:
+        raise ModelError(
+            f"no encoder at {ref!r}; expected 'tiny', a folder with config.json and model.safetensors, or a file of "
+            f"VideoMAE V2 weights ({', '.join(TENSOR_FILES)})"
+        )
+    names = sorted(Path(entry).name for entry in fs.ls(path, detail=False))
+    if "config.json" not in names:
+        raise ModelError(f"encoder {ref!r}: no config.json; found {', '.join(names) or 'nothing'}")
+    config = _read_json(fs, f"{path}/config.json", ref)
+    tensors = _folder_tensors(fs, path, names, ref)
+    if config.get("model_type") != "videomae":
+        return _from_v2(tensors, ref)
+    mean, std = _preprocessing(fs, path, names, ref)
+    return Checkpoint(config, hugging_face_names(tensors, ref), mean, std)
+
+
+def locate(ref: str, what: str):
+    """The filesystem and path of a path or fsspec URI; ModelError when there is no such kind of place."""
+    try:
+        return fsspec.core.url_to_fs(ref)
+    except (ValueError, ImportError) as error:
+        raise ModelError(f"{what} {ref!r}: {error}; expected a path, or a URI such as s3://bucket/folder") from error
+
+
+def read_tensors(fs, path: str) -> dict[str, torch.Tensor]:
+    """The tensors of one file, on the CPU. ``.pth`` goes through torch's loader that admits tensors only."""
+    local = isinstance(fs, fsspec.implementations.local.LocalFileSystem)
+    try:
+        if path.endswith(".safetensors"):
+            return safetensors.torch.load_file(path) if local else safetensors.torch.load(fs.cat_file(path))
+        # A training run's own arguments are plain attributes; checkpoints of VideoMAE carry them beside the tensors.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            source = path if local else io.BytesIO(fs.cat_file(path))
+            content = torch.load(source, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelError(f"weights {path!r} can't be read: {error}") from error
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"weights {path!r} hold more than tensors and are not loaded, since that could run code: "
+            f"{str(error).splitlines()[0]}; save the tensors alone as safetensors"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError) as error:
+        raise ModelError(f"weights {path!r} are not a whole file of tensors: {str(error).splitlines()[0]}") from error
+    for root in ("model", "module"):
+        if isinstance(content, dict) and isinstance(content.get(root), dict):
+            content = content[root]
+    tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)} \
+        if isinstance(content, dict) else {}
+    if not tensors:
+        raise ModelError(f"weights {path!r}: no tensors, neither at the root nor under 'model' or 'module'")
+    return tensors
+
+
+def _read_json(fs, path: str, ref: str) -> dict:
+    try:
+        return json.loads(fs.cat_file(path))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"encoder {ref!r}: {Path(path).name} can't be read as JSON: {error}") from error
+
+
+def _folder_tensors(fs, path: str, names: list[str], ref: str) -> dict[str, torch.Tensor]:
+    if "model.safetensors" in names:
+        return read_tensors(fs, f"{path}/model.safetensors")
+    if "model.safetensors.index.json" in names:
+        shards = set(_read_json(fs, f"{path}/model.safetensors.index.json", ref)["weight_map"].values())
+        tensors: dict[str, torch.Tensor] = {}
+        for shard in sorted(shards):
+            if shard not in names:
+                raise ModelError(f"encoder {ref!r}: the index names {shard!r}; found {', '.join(names)}")
+            tensors |= read_tensors(fs, f"{path}/{shard}")
+        return tensors
+    if "pytorch_model.bin" in names:
+        return read_tensors(fs, f"{path}/pytorch_model.bin")
+    raise ModelError(
+        f"encoder {ref!r}: no weights; expected model.safetensors (or its index, or pytorch_model.bin), "
+        f"found {', '.join(names)}"
+    )
+
+
+def _preprocessing(fs, path: str, names: list[str], ref: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if "preprocessor_config.json" not in names:
+        return IMAGENET_MEAN, IMAGENET_STD
+    stated = _read_json(fs, f"{path}/preprocessor_config.json", ref)
+    if not stated.get("do_normalize", True):
+        return (0.0,) * 3, (1.0,) * 3
+    return tuple(stated.get("image_mean", IMAGENET_MEAN)), tuple(stated.get("image_std", IMAGENET_STD))
+
+
+def _prefix_before(tensors: dict, known: str, ref: str) -> str:
+    """What stands before ``known`` in the tensor names (``videomae.``, ``backbone.``, ``encoder.``, nothing)."""
+    for name in tensors:
+        if name.endswith(known):
+            return name[: -len(known)]
+    raise ModelError(
+        f"encoder {ref!r} is not a VideoMAE: no tensor is named {known!r}; found "
+        f"{', '.join(sorted(tensors)[:3])} and {max(len(tensors) - 3, 0)} more"
+    )
+
+
+def hugging_face_names(tensors: dict[str, torch.Tensor], ref: str) -> dict[str, torch.Tensor]:
+    """VideoMAEModel's tensors out of those of any Hugging Face VideoMAE model, heads dropped, ``fc_norm`` kept.
+
+    Hugging Face stored the biases as ``attention.attention.q_bias`` first and ``...query.bias`` later.
+    """
+    prefix = _prefix_before(tensors, "embeddings.patch_embeddings.projection.weight", ref)
+    found = {}
+    for name, value in tensors.items():
+        if name.startswith("fc_norm."):
+            found[name] = value
+        elif name.startswith(prefix) and (prefix or name.startswith(("embeddings.", "encoder.", "layernorm."))):
+            name = name[len(prefix):]
+            name = re.sub(r"attention\.([qv])_bias$",
+                          lambda m: f"attention.{'query' if m[1] == 'q' else 'value'}.bias", name)
+            if name != "embeddings.position_embeddings":  # a fixed table, computed anew
+                found[name] = value
+    return found
+
+
+def v2_names(tensors: dict[str, torch.Tensor], ref: str) -> dict[str, torch.Tensor]:
+    """VideoMAEModel's tensors (and ``fc_norm.*``) out of VideoMAE V2's; the classifier head is dropped.
+
+    The key projection has no bias in V2, as in VideoMAEModel. ``norm.*`` exists only where the tokens are
+    normalised before pooling (pretraining), ``fc_norm.*`` where the pooled vector is.
+    """
+    prefix = _prefix_before(tensors, "patch_embed.proj.weight", ref)
+    parts = {
+        "norm1": "layernorm_before", "norm2": "layernorm_after", "attn.proj": "attention.output.dense",
+        "mlp.fc1": "intermediate.dense", "mlp.fc2": "output.dense",
+        "attn.q_bias": "attention.attention.query.bias", "attn.v_bias": "attention.attention.value.bias",
+    }
+    found, unknown = {}, []
+    for full, value in tensors.items():
+        if not full.startswith(prefix):
+            continue
+        name = full[len(prefix):]
+        block = re.fullmatch(r"blocks\.(\d+)\.(.+?)(\.weight|\.bias)?", name)
+        if block and f"{block[2]}{block[3] or ''}" == "attn.qkv.weight":
+            for part, rows in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                found[f"encoder.layer.{block[1]}.attention.attention.{part}.weight"] = rows
+        elif block and block[2] in parts:
+            found[f"encoder.layer.{block[1]}.{parts[block[2]]}{block[3] or ''}"] = value
+        elif name.startswith("patch_embed.proj."):
+            found[name.replace("patch_embed.proj", "embeddings.patch_embeddings.projection")] = value
+        elif name.startswith("fc_norm."):
+            found[name] = value
+        elif re.fullmatch(r"norm\.(weight|bias)", name):
+            found[f"layer{name}"] = value
+        elif not name.startswith(("head.", "decoder.", "encoder_to_decoder.")) and name != "mask_token":
+            unknown.append(full)
+    if unknown:
+        raise ModelError(f"encoder {ref!r}: tensors that VideoMAE V2 does not have: {', '.join(unknown[:5])}")
+    return found
+
+
+def _from_v2(raw: dict[str, torch.Tensor], ref: str) -> Checkpoint:
+    if not any("blocks.0." in name for name in raw):
+        raise ModelError(
+            f"encoder {ref!r}: not VideoMAE V2's tensor names (such as blocks.0.attn.qkv.weight), found "
+            f"{', '.join(sorted(raw)[:3])}; for a Hugging Face model give its folder with config.json"
+        )
+    tensors = v2_names(raw, ref)
+    projection = tensors["embeddings.patch_embeddings.projection.weight"]
+    width, channels, tubelet, patch, _ = projection.shape
+    layers = 1 + max(int(name.split(".")[2]) for name in tensors if name.startswith("encoder.layer."))
+    config = {
+        "image_size": 224, "patch_size": patch, "num_channels": channels, "num_frames": 16, "tubelet_size": tubelet,
+        "hidden_size": width, "num_hidden_layers": layers,
+        "num_attention_heads": V2_HEADS.get(width, max(1, width // 64)),
+        "intermediate_size": tensors["encoder.layer.0.intermediate.dense.weight"].shape[0],
+        "layer_norm_eps": 1e-6,  # VideoMAE V2's; VideoMAEConfig's default is 1e-12
+        "qv_bias": "encoder.layer.0.attention.attention.query.bias" in tensors,
+    }
+    # VideoMAE V2's own feature extraction scales pixels to [0, 1] and does no more.
+    return Checkpoint(config, tensors, (0.0,) * 3, (1.0,) * 3)

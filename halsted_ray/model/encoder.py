@@ -1,0 +1,244 @@
+"""The frozen video encoder: 16 frames of a window become one vector (paper, Methods: "Video encoder").
+
+VideoMAE's final tokens are averaged; where the checkpoint has an ``fc_norm`` it follows the mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import resources
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import nn
+from transformers import VideoMAEConfig, VideoMAEModel
+from transformers.models.videomae.modeling_videomae import get_sinusoid_encoding_table
+
+from halsted_ray.errors import ModelError
+from halsted_ray.model.checkpoint import IMAGENET_MEAN, IMAGENET_STD, Checkpoint, locate, read_checkpoint
+
+PRESETS: dict[str, dict] = {
+    "tiny": {"image_size": 112, "patch_size": 16, "hidden_size": 192, "num_hidden_layers": 4,
+             "num_attention_heads": 6, "intermediate_size": 768},
+    "base": {"image_size": 224, "patch_size": 16, "hidden_size": 768, "num_hidden_layers": 12,
+             "num_attention_heads": 12, "intermediate_size": 3072},
+    "large": {"image_size": 224, "patch_size": 16, "hidden_size": 1024, "num_hidden_layers": 24,
+              "num_attention_heads": 16, "intermediate_size": 4096},
+    # VideoMAE V2-g, the paper's: 2048 tokens of 1408.
+    "giant": {"image_size": 224, "patch_size": 14, "hidden_size": 1408, "num_hidden_layers": 40,
+              "num_attention_heads": 16, "intermediate_size": 6144},
+}
+"""Sizes by name; all take 16 frames in tubelets of 2."""
+PLAIN_PIXELS = ("giant",)
+"""Presets whose pixels are scaled to [0, 1] only (VideoMAE V2); the others take ImageNet's mean and deviation."""
+
+
+class Encoder:
+    """VideoMAE as one function: frames in, vectors out.
+
+    ``dim``: width D of the vectors. ``image_size``: (height, width) of the frames it wants. ``frames``: how many.
+    ``fingerprint``: 16 hex digits over configuration, weights and preprocessing; two encoders that share it give
+    the same vectors up to the precision they run in. ``micro_batch``: clips per forward pass; every pass has this
+    size, padded, so that a clip's vector never depends on what it came with. The fingerprint leaves it out.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype | None = None,
+                 micro_batch: int | None = None, compile: bool = False, ref: str = ""):
+        config = dict(checkpoint.config)
+        tensors = dict(checkpoint.tensors)
+        fc_norm = {name: tensors.pop(name) for name in ("fc_norm.weight", "fc_norm.bias") if name in tensors}
+        config["use_mean_pooling"] = "layernorm.weight" not in tensors
+        self.config = VideoMAEConfig.from_dict(config)
+        self.mean, self.std = checkpoint.mean, checkpoint.std
+        self.ref = ref
+        size = self.config.image_size
+        self.image_size = (size, size) if isinstance(size, int) else tuple(size)
+        self.frames = self.config.num_frames
+        self.dim = self.config.hidden_size
+        self.device = torch.device(device)
+        self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
+        self.micro_batch = micro_batch or (16 if self.device.type == "cuda" else 1)
+        self.fingerprint = _fingerprint(self._described(), {**tensors, **fc_norm})
+
+        with torch.device("meta"):  # no time spent on random weights that are replaced
+            model = VideoMAEModel(self.config)
+        _fit(model, tensors, ref)
+        _require_biases(model, ref)
+        self.norm = None
+        if fc_norm:
+            self.norm = nn.LayerNorm(self.dim, eps=1e-6)
+            self.norm.load_state_dict({name.split(".")[1]: value for name, value in fc_norm.items()})
+            self.norm.to(self.device, torch.float32).eval().requires_grad_(False)
+        self.model = model.to(self.device, self.dtype).eval().requires_grad_(False)
+        embeddings = self.model.embeddings
+        # Fixed sine table. On the device once: the library would copy it there on every call.
+        self.positions = get_sinusoid_encoding_table(embeddings.num_patches, self.dim).to(self.device, self.dtype)
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        self.scale, self.shift = (1 / (255 * std)).to(self.device), (-mean / std).to(self.device)
+        self._forward = torch.compile(self._vectors) if compile else self._vectors
+
+    @classmethod
+    def load(cls, ref: str = "tiny", **options) -> Encoder:
+        """The encoder at ``ref``; ``options`` are ``device``, ``dtype``, ``micro_batch``, ``compile``.
+
+        ``ref``: ``tiny`` (ships with this package), a folder with config.json (Hugging Face), a file of VideoMAE
+        V2 weights (.safetensors, .pth); local or any fsspec URI. ``random:PRESET:SEED`` is an untrained one, for
+        tests and benchmarks. Raises ModelError.
+        """
+        if ref.startswith("random:"):
+            parts = ref.split(":")
+            if len(parts) != 3 or not parts[2].isdigit():
+                raise ModelError(f"encoder {ref!r}: expected random:PRESET:SEED, such as random:tiny:0")
+            return cls.create(parts[1], int(parts[2]), **options)
+        if ref == "tiny":
+            folder = resources.files("halsted_ray.model") / "weights" / "tiny"
+            if not (folder / "model.safetensors").is_file():
+                raise ModelError("the weights of encoder 'tiny' are not in this installation; install the package anew")
+            return cls(read_checkpoint(str(folder)), ref=ref, **options)
+        if ref in PRESETS:
+            raise ModelError(
+                f"the weights of encoder {ref!r} do not ship; give the folder or file that holds them "
+                f"(or random:{ref}:0 for an untrained one)"
+            )
+        return cls(read_checkpoint(ref), ref=ref, **options)
+
+    @classmethod
+    def create(cls, preset: str, seed: int, **options) -> Encoder:
+        """An untrained encoder of a preset's size; the same seed gives the same weights."""
+        return cls(random_checkpoint(preset, seed), ref=f"random:{preset}:{seed}", **options)
+
+    def save(self, folder: str) -> None:
+        """Writes config.json, preprocessor_config.json and model.safetensors (float32) to a folder or fsspec URI."""
+        fs, path = locate(folder, "encoder")
+        tensors = {name: value.float().cpu().contiguous() for name, value in self.model.state_dict().items()}
+        if self.norm is not None:
+            tensors |= {f"fc_norm.{name}": value.cpu() for name, value in self.norm.state_dict().items()}
+        described = self._described()
+        preprocessing = {
+            "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
+            "image_mean": list(self.mean), "image_std": list(self.std), "size": described["config"]["image_size"],
+        }
+        fs.makedirs(path, exist_ok=True)
+        fs.pipe_file(f"{path}/model.safetensors", safetensors.torch.save(tensors))
+        for name, content in (("config", described["config"]), ("preprocessor_config", preprocessing)):
+            fs.pipe_file(f"{path}/{name}.json", (json.dumps(content, indent=2) + "\n").encode())
+
+    @torch.inference_mode()
+    def encode(self, clips_NTHWC: np.ndarray) -> np.ndarray:
+        """uint8 [N, frames, height, width, 3] -> float16 [N, dim]; row n depends on clip n alone.
+
+        Raises ModelError when the clips have another shape, or a vector does not fit float16.
+        """
+        wanted = (self.frames, *self.image_size, 3)
+        if clips_NTHWC.dtype != np.uint8 or clips_NTHWC.shape[1:] != wanted:
+            raise ModelError(
+                f"encoder {self.ref!r} got clips {clips_NTHWC.dtype} {clips_NTHWC.shape}, expected uint8 "
+                f"{('N', *wanted)}"
+            )
+        vectors_ND = np.empty((len(clips_NTHWC), self.dim), np.float16)
+        pending: list[tuple[int, torch.Tensor]] = []
+        for start in range(0, len(clips_NTHWC), self.micro_batch):
+            chunk = torch.from_numpy(np.ascontiguousarray(clips_NTHWC[start : start + self.micro_batch]))
+            if len(chunk) < self.micro_batch:
+                padding = torch.zeros((self.micro_batch - len(chunk), *wanted), dtype=torch.uint8)
+                chunk = torch.cat([chunk, padding])
+            if self.device.type == "cuda":  # bytes travel while the chip computes; they become floats over there
+                chunk = chunk.pin_memory().to(self.device, non_blocking=True)
+            pending.append((start, self._forward(chunk)))
+        for start, vectors in pending:
+            rows = vectors_ND[start : start + self.micro_batch]
+            with np.errstate(over="ignore"):  # what overflows is caught below
+                rows[:] = vectors[: len(rows)].cpu().numpy().astype(np.float16)
+        if not np.isfinite(vectors_ND).all():
+            raise ModelError(f"encoder {self.ref!r} gave a vector beyond float16's range; is its checkpoint whole?")
+        return vectors_ND
+
+    def _vectors(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
+        tokens = self._patches(clips_NTHWC) + self.positions
+        tokens = self.model.encoder(tokens).last_hidden_state
+        if self.model.layernorm is not None:
+            tokens = self.model.layernorm(tokens)
+        vectors = tokens.float().mean(1)
+        return vectors if self.norm is None else self.norm(vectors)
+
+    def _patches(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
+        """Normalised pixels through the patch projection: the convolution's stride is its size, so it is a matmul."""
+        count, _, height, width, channels = clips_NTHWC.shape
+        projection = self.model.embeddings.patch_embeddings.projection
+        _, _, tube, high, wide = projection.weight.shape
+        pixels = (clips_NTHWC.float() * self.scale + self.shift).to(self.dtype)
+        pixels = pixels.view(count, -1, tube, height // high, high, width // wide, wide, channels)
+        pixels = pixels.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(count, -1, channels * tube * high * wide)
+        return nn.functional.linear(pixels, projection.weight.flatten(1), projection.bias)
+
+    @property
+    def parameters(self) -> int:
+        """How many weights it has."""
+        return sum(p.numel() for p in self.model.parameters()) + (0 if self.norm is None else 2 * self.dim)
+
+    @property
+    def flops_per_clip(self) -> float:
+        """Floating-point operations of one clip's forward pass, a multiply-add as two (5.09e12 for giant)."""
+        tokens, width, layers = self.positions.shape[1], self.dim, self.config.num_hidden_layers
+        matmuls = sum(p.numel() for p in self.model.parameters() if p.dim() > 1)
+        return 2.0 * tokens * matmuls + 4.0 * tokens**2 * width * layers
+
+    def _described(self) -> dict:
+        """What decides the vectors beside the weights, as JSON values."""
+        names = ("image_size", "patch_size", "num_channels", "num_frames", "tubelet_size", "hidden_size",
+                 "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "layer_norm_eps",
+                 "qv_bias", "use_mean_pooling")
+        config = {"model_type": "videomae", **{name: getattr(self.config, name) for name in names}}
+        return {"config": config, "mean": list(self.mean), "std": list(self.std)}
+
+
+def random_checkpoint(preset: str, seed: int) -> Checkpoint:
+    """Untrained weights of a preset's size, for tests, benchmarks and as the start of pretraining."""
+    if preset not in PRESETS:
+        raise ModelError(f"no encoder preset {preset!r}; known: {', '.join(PRESETS)}")
+    config = {**PRESETS[preset], "num_frames": 16, "tubelet_size": 2, "use_mean_pooling": False}
+    model = VideoMAEModel(VideoMAEConfig.from_dict(config))
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, value in model.state_dict().items():
+        if "layernorm" in name:
+            tensors[name] = torch.ones_like(value) if name.endswith("weight") else torch.zeros_like(value)
+        else:  # biases too, so that a test sees whether they are used
+            tensors[name] = torch.empty_like(value).normal_(std=0.02, generator=generator)
+    plain = preset in PLAIN_PIXELS
+    return Checkpoint(config, tensors, (0.0,) * 3 if plain else IMAGENET_MEAN, (1.0,) * 3 if plain else IMAGENET_STD)
+
+
+def _fingerprint(described: dict, tensors: dict[str, torch.Tensor]) -> str:
+    """Reads every weight once: 0.1 s per 100 MB."""
+    hasher = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for name in sorted(tensors):
+        hasher.update(f"{name}{tuple(tensors[name].shape)}".encode())
+        hasher.update(tensors[name].detach().float().cpu().contiguous().numpy())
+    return hasher.hexdigest()[:16]
+
+
+def _fit(model: nn.Module, tensors: dict[str, torch.Tensor], ref: str) -> None:
+    """Puts ``tensors`` into ``model``; every name and shape must be there, and no other."""
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in tensors.items()}
+    if wanted != given:
+        wrong = [f"{name} is {given.get(name, 'missing')}, expected {wanted.get(name, 'no such tensor')}"
+                 for name in sorted(wanted.keys() | given.keys()) if wanted.get(name) != given.get(name)]
+        raise ModelError(f"encoder {ref!r} does not fit its configuration: {'; '.join(wrong[:4])}"
+                         + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else ""))
+    model.load_state_dict({name: value.detach() for name, value in tensors.items()}, assign=True)
+
+
+def _require_biases(model: VideoMAEModel, ref: str) -> None:
+    """A trained VideoMAE has biases on queries and values; some library versions lost them without a word."""
+    if not model.config.qv_bias:
+        return
+    for part in ("query", "value"):
+        if not any(getattr(layer.attention.attention, part).bias.any() for layer in model.encoder.layer):
+            raise ModelError(
+                f"encoder {ref!r}: every {part} bias is zero, so the checkpoint was saved by a version that lost "
+                f"them; take the original file"
+            )

@@ -1,0 +1,155 @@
+"""Constrained greedy generation: vectors and tasks become well-formed answers with probabilities.
+
+Only categories are decided; BOS, ``<tag>``, ``</tag>`` and EOS are forced by the grammar. So an answer of three tags
+takes three passes (prefix, BOS and the first opening; then category, closing and the next opening together), where
+token by token it takes ten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from halsted_ray.model.decoder import Decoder
+from halsted_ray.model.vocabulary import BOS, EOS, PAD, Vocabulary
+
+DECIMALS = 4
+"""Probabilities are rounded to this. Float noise between machines is 1e-6, so it rarely shows."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """``chosen_NG``: index of the category taken for the g-th tag of the row's task, -1 where there is no such tag.
+
+    ``logits_NGC``: logits of all of the tag's categories, -inf beyond them; excluded ones included.
+    """
+
+    chosen_NG: torch.Tensor
+    logits_NGC: torch.Tensor
+
+
+class Grammar:
+    """The vocabulary's grammar as tables on a device: K tasks, G tags at most, C categories at most."""
+
+    def __init__(self, vocabulary: Vocabulary, temperatures: Mapping[str, float], device: torch.device):
+        taxonomy = vocabulary.taxonomy
+        shape = len(taxonomy.tasks), max(len(task.tags) for task in taxonomy.tasks)
+        opening, closing, first, count = (torch.zeros(shape, dtype=torch.long) for _ in range(4))
+        temperature = torch.ones(shape, dtype=torch.float64)
+        self.narrowings: list[tuple[int, int, int, torch.Tensor]] = []
+        """(task, g of the first tag, g of the narrowed tag, possible [first's categories, C])."""
+        self.tags = [len(task.tags) for task in taxonomy.tasks]
+        self.categories = max(len(tag.categories) for tag in taxonomy.tags)
+        for k, task in enumerate(taxonomy.tasks):
+            names = [tag.name for tag in task.tags]
+            for g, tag in enumerate(task.tags):
+                opening[k, g], closing[k, g] = vocabulary.opening[tag.name], vocabulary.closing[tag.name]
+                first[k, g], count[k, g] = vocabulary.first[tag.name], len(tag.categories)
+                temperature[k, g] = temperatures.get(tag.name, 1.0)
+            for narrowing in taxonomy.narrowings:
+                if narrowing.tag in names:
+                    g, h = names.index(narrowing.tag), names.index(narrowing.narrows)
+                    possible = torch.zeros(count[k, g], self.categories, dtype=torch.bool)
+                    for i, category in enumerate(task.tags[g].categories):
+                        for name in taxonomy.allowed(narrowing.narrows, {narrowing.tag: category}):
+                            possible[i, task.tags[h].categories.index(name)] = True
+                    self.narrowings.append((k, g, h, possible.to(device)))
+        self.opening, self.closing, self.first = opening.to(device), closing.to(device), first.to(device)
+        self.count, self.temperature = count.to(device), temperature.to(device)
+
+    def category_logits(self, logits_NV: torch.Tensor, tasks_N: torch.Tensor, g: int) -> torch.Tensor:
+        """[N, C] logits of the categories of each row's g-th tag, -inf beyond them."""
+        index = torch.arange(self.categories, device=logits_NV.device)[None]
+        ids = (self.first[tasks_N, g][:, None] + index).clamp_max(logits_NV.shape[1] - 1)
+        return logits_NV.gather(1, ids).masked_fill(index >= self.count[tasks_N, g][:, None], -torch.inf)
+
+    def choose(self, logits_NC: torch.Tensor, tasks_N: torch.Tensor, chosen_NG: torch.Tensor, g: int) -> torch.Tensor:
+        """[N] the most probable category that the earlier choices admit; of equals after rounding the first."""
+        probabilities = rounded(self.probabilities(logits_NC, tasks_N, g))
+        for k, earlier, narrowed, possible in self.narrowings:
+            if narrowed == g:
+                excluded = (tasks_N == k)[:, None] & ~possible[chosen_NG[:, earlier].clamp(0, len(possible) - 1)]
+                probabilities = probabilities.masked_fill(excluded, -1.0)
+        beyond = logits_NC == -torch.inf
+        return probabilities.masked_fill(beyond, -2.0).argmax(1)
+
+    def probabilities(self, logits_NC: torch.Tensor, tasks_N: torch.Tensor, g: int) -> torch.Tensor:
+        """[N, C] float64: softmax over the tag's categories at the tag's temperature; 0 beyond them."""
+        probabilities = (logits_NC.double() / self.temperature[tasks_N, g][:, None]).softmax(1)
+        return probabilities.nan_to_num(0.0)  # rows without a g-th tag
+
+
+def rounded(probabilities: torch.Tensor) -> torch.Tensor:
+    """To ``DECIMALS``."""
+    return torch.round(probabilities, decimals=DECIMALS)
+
+
+@torch.inference_mode()
+def generate(decoder: Decoder, grammar: Grammar, embeddings_ND: torch.Tensor, tasks_N: torch.Tensor,
+             rows_per_pass: int, given_NG: torch.Tensor | None = None) -> Generated:
+    """Answers for all rows, any mix of tasks.
+
+    Rows run in passes of exactly ``rows_per_pass`` (padded), so that a row's answer does not depend on the others.
+    ``given_NG``: categories to condition on instead of the model's own choice (-1: its own), for teacher-forced
+    probabilities.
+    """
+    chosen_NG = torch.full((len(tasks_N), max(grammar.tags)), -1, device=tasks_N.device)
+    logits_NGC = torch.full((*chosen_NG.shape, grammar.categories), -torch.inf, device=tasks_N.device)
+    # Rows with equally many tags run together, so that short answers do not wait for long ones.
+    tags_N = torch.tensor(grammar.tags, device=tasks_N.device)[tasks_N]
+    order = torch.argsort(tags_N, stable=True)
+    for rows in order.split(rows_per_pass) if len(order) else ():
+        tasks = _padded(tasks_N[rows], rows_per_pass)
+        embeddings = _padded(embeddings_ND[rows], rows_per_pass)
+        given = None if given_NG is None else _padded(given_NG[rows], rows_per_pass)
+        chosen = torch.full((rows_per_pass, chosen_NG.shape[1]), -1, device=tasks.device)
+        start = torch.stack([torch.full_like(tasks, BOS), grammar.opening[tasks, 0]], 1)
+        logits, cache = decoder.start(embeddings, tasks, start, last_only=True)
+        for g in range(int(tags_N[rows].max())):
+            if g:
+                value = grammar.first[tasks, g - 1] + chosen[:, g - 1]
+                forced = torch.stack([value, grammar.closing[tasks, g - 1], grammar.opening[tasks, g]], 1)
+                logits, cache = decoder.go_on(forced.clamp_min(PAD), cache)
+            categories = grammar.category_logits(logits[:, -1], tasks, g)
+            best = grammar.choose(categories, tasks, chosen, g)
+            if given is not None:
+                best = torch.where(given[:, g] >= 0, given[:, g], best)
+            # A row without a g-th tag keeps a harmless 0 here, for its tokens that nobody reads.
+            chosen[:, g] = torch.where(grammar.count[tasks, g] > 0, best, 0)
+            logits_NGC[rows, g] = categories[: len(rows)]
+        chosen_NG[rows] = chosen[: len(rows)]
+    absent = torch.arange(chosen_NG.shape[1], device=tasks_N.device)[None] >= tags_N[:, None]
+    return Generated(chosen_NG.masked_fill(absent, -1), logits_NGC)
+
+
+def _padded(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """``rows`` with its first one repeated up to ``count``."""
+    if len(rows) == count:
+        return rows
+    return torch.cat([rows, rows[:1].expand(count - len(rows), *rows.shape[1:])])
+
+
+@torch.inference_mode()
+def generate_token_by_token(decoder: Decoder, vocabulary: Vocabulary, grammar: Grammar, embeddings_ND: torch.Tensor,
+                            tasks_N: torch.Tensor) -> list[list[int]]:
+    """Token ids of all answers the plain way: one token a pass, everything before it computed anew.
+
+    The measure of ``generate``: tests hold the two equal and the benchmark compares their speed.
+    """
+    names = [vocabulary.taxonomy.tasks[k].name for k in tasks_N.tolist()]
+    answers: list[list[int]] = [[BOS] for _ in names]
+    while any(answer[-1] not in (EOS, PAD) for answer in answers):
+        logits_NV = decoder(embeddings_ND, tasks_N, torch.tensor(answers, device=tasks_N.device))[:, -1]
+        for row, (name, answer) in enumerate(zip(names, answers, strict=True)):
+            allowed = vocabulary.allowed_next(name, answer)
+            if len(allowed) > 1 or (len(answer) - 1) % 3 == 1:
+                g = (len(answer) - 1) // 3
+                task = tasks_N[row : row + 1]
+                categories = grammar.category_logits(logits_NV[row : row + 1], task, g)
+                probabilities = rounded(grammar.probabilities(categories, task, g))[0]
+                first = int(grammar.first[tasks_N[row], g])
+                allowed = [max(allowed, key=lambda i: (probabilities[i - first].item(), -i))]
+            answer.append(allowed[0])
+    return answers

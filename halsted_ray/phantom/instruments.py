@@ -1,0 +1,106 @@
+"""How the 21 instruments look: a family of tip shapes, and two coloured bands on the shaft behind the tip.
+
+The bands are the code by which a person, too, tells the instruments apart: every ordered pair of colours is one
+instrument. Bands are a twentieth of the picture's width and more, tips a tenth.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from halsted_ray.phantom.painter import Painter, shrunk
+
+SHAFT = 0.10
+TIP = 0.20
+BAND = 0.10
+_COLOURS = {"b": (30, 70, 255), "g": (30, 215, 60), "y": (255, 235, 30), "w": (250, 250, 250), "p": (190, 50, 255),
+            "c": (30, 235, 235)}
+_STEEL, _DARK, _GOLD = (205, 210, 220), (70, 72, 80), (225, 185, 80)
+
+# name: (family, colour of the tip, bands from the tip backwards)
+LOOKS = {
+    "Bipolar Dissector": ("dissector", _STEEL, "bg"), "Maryland Grasper": ("dissector", _GOLD, "gb"),
+    "Bipolar Forceps": ("forceps", _STEEL, "by"), "Fenestrated Forceps": ("forceps", _STEEL, "yb"),
+    "Cadiere Forceps": ("forceps", _GOLD, "bw"), "Prograsp Forceps": ("forceps", _GOLD, "wb"),
+    "Bipolar Grasper": ("grasper", _STEEL, "bp"), "Fenestrated Grasper": ("grasper", _STEEL, "pb"),
+    "Grasper": ("grasper", _GOLD, "gy"),
+    "Monopolar Scissors": ("scissors", _STEEL, "yg"), "Scissors": ("scissors", _STEEL, "gw"),
+    "Shears": ("scissors", _GOLD, "wg"),
+    "Cautery Hook": ("hook", _STEEL, "gp"), "Hook Monopolar": ("hook", _GOLD, "pg"),
+    "Cautery Spatula": ("spatula", _STEEL, "yw"),
+    "Clip Applier": ("clipper", _STEEL, "wy"), "Clipper": ("clipper", _GOLD, "yp"),
+    "Stapler": ("stapler", _DARK, "py"), "Vessel Sealer": ("sealer", _DARK, "wp"),
+    "Needle Driver": ("driver", _GOLD, "pw"), "Suction": ("tube", _STEEL, "cy"),
+    "Assistant": ("paddle", _STEEL, ""), "Plain": ("forceps", _DARK, ""),
+}
+
+
+def _mirrored(points) -> list[tuple[np.ndarray, int]]:
+    """An upper jaw and its mirror image; the sign says which way each opens."""
+    upper = np.asarray(points, float) * (TIP, TIP)
+    return [(upper, -1), (upper * (1, -1), 1)]
+
+
+# Points in tip lengths: the hinge at (0, 0), the very tip at (1, 0). The upper jaw has y <= 0.
+_JAWS = {
+    "dissector": _mirrored([(0, 0.02), (0, -0.20), (0.45, -0.26), (1.0, -0.02), (0.6, 0.0)]),
+    "forceps": _mirrored([(0, 0.02), (0, -0.16), (0.95, -0.16), (1.0, 0.0)]),
+    "grasper": _mirrored([(0, 0.02), (0.1, -0.25), (0.75, -0.33), (1.0, -0.18), (1.0, 0.0)]),
+    "scissors": _mirrored([(-0.05, 0.12), (0, -0.22), (0.5, -0.20), (1.1, 0.03)]),
+    "hook": [(np.array([(0, -0.08), (1.0, -0.08), (1.0, 0.08), (0, 0.08)]) * TIP, 0),
+             (np.array([(0.82, -0.60), (1.02, -0.60), (1.02, 0.0), (0.82, 0.0)]) * TIP, 0)],
+    "spatula": [(np.array([(0, -0.09), (0.5, -0.09), (0.5, 0.09), (0, 0.09)]) * TIP, 0),
+                (np.array([(0.42, -0.28), (0.92, -0.28), (1.05, 0.0), (0.92, 0.28), (0.42, 0.28)]) * TIP, 0)],
+    "clipper": _mirrored([(0, -0.02), (0.15, -0.36), (0.85, -0.40), (1.05, -0.10), (0.85, -0.14), (0.25, -0.10)]),
+    "stapler": _mirrored([(-0.1, 0.02), (-0.1, -0.26), (1.5, -0.26), (1.6, -0.10), (1.5, 0.0)]),
+    "sealer": _mirrored([(-0.1, 0.02), (0, -0.34), (0.9, -0.34), (1.05, 0.0)]),
+    "driver": _mirrored([(0, 0.02), (0, -0.26), (0.9, -0.14), (1.0, 0.0)]),
+    "tube": [(np.array([(0, -0.16), (1.0, -0.16), (1.0, 0.16), (0, 0.16)]) * TIP, 0),
+             (np.array([(0.86, -0.10), (1.0, -0.10), (1.0, 0.10), (0.86, 0.10)]) * TIP, 0)],
+    "paddle": [(np.array([(0, 0), (0.9, -0.75), (1.15, 0.0), (0.9, 0.75)]) * TIP, 0)],
+}
+_REACH = 2.4
+
+
+@lru_cache(maxsize=256)
+def _parts(name: str, overreach: float) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int, tuple[int, int, int]]]]:
+    """Points (x along the instrument, 0 at the very tip), which way each swings when the jaws open, and parts."""
+    family, colour, bands = LOOKS[name]
+    points, swing, parts = [], [], []
+
+    def add(polygon, turn, tone):
+        parts.append((len(points), len(points) + len(polygon), tone))
+        points.extend(map(tuple, shrunk(np.asarray(polygon, float), overreach)))
+        swing.extend([turn] * len(polygon))
+
+    def box(x0, x1, y0, y1, tone):
+        add([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], 0, tone)
+
+    half = SHAFT / 2
+    box(-_REACH, -TIP * 0.9, -half, half, (48, 50, 58))
+    box(-_REACH, -TIP * 0.9, -half * 0.55, -half * 0.1, (120, 124, 134))
+    if name == "Assistant":
+        for i in range(4):
+            box(-TIP - 0.14 - 0.16 * i, -TIP - 0.06 - 0.16 * i, -half, half, (240, 240, 240))
+    for i, code in enumerate(bands):
+        box(-TIP - 0.02 - BAND * (i + 1), -TIP - 0.02 - BAND * i, -half * 1.15, half * 1.15, _COLOURS[code])
+    box(-TIP - 0.025, -TIP + 0.025, -half * 0.8, half * 0.8, (150, 152, 160))
+    for polygon, turn in _JAWS[family]:
+        dark = tuple(int(c * 0.72) for c in colour)
+        add(np.asarray(polygon) - (TIP, 0), turn, colour if turn <= 0 else dark)
+    return np.asarray(points), np.asarray(swing, float), parts
+
+
+def draw(painter: Painter, name: str, port, tip, opening: float) -> None:
+    """Instrument ``name`` from ``port`` to ``tip`` (its very end), jaws open by ``opening`` (0 … 1: 0 … 80 degrees)."""
+    points, swing, parts = _parts(name, painter.overreach)
+    angle = swing * (opening * np.deg2rad(40))
+    cos, sin = np.cos(angle), np.sin(angle)
+    x = points[:, 0] + TIP
+    own = np.stack([x * cos - points[:, 1] * sin - TIP, x * sin + points[:, 1] * cos], axis=1)
+    dx, dy = tip[0] - port[0], tip[1] - port[1]
+    length = (dx * dx + dy * dy) ** 0.5 or 1e-6
+    dx, dy = dx / length, dy / length
+    painter.polys(own @ np.array([(dx, dy), (-dy, dx)]) + tip, parts)

@@ -1,0 +1,15 @@
+"""What came out of a mapping run, for people: figures, a page, a drawing in the terminal.
+
+    material.py    OUT and, when given, an annotated archive  -> Material
+    figures.py     Material                                   -> figures (a dict of JSON values)
+    lanes.py       Material                                   -> what a timeline draws: lanes, spans, colours
+    page.py        figures, lanes                             -> one self-contained HTML file
+    terminal.py    lanes of one video                         -> text
+
+Videos appear by their ids only: a file's name can be a patient's name.
+"""
+
+from halsted_ray.report.figures import report
+from halsted_ray.report.page import write_html
+
+__all__ = ["report", "write_html"]

@@ -1,0 +1,68 @@
+"""What a timeline draws: one lane a tag, spans in each, the truth's lane beside it; and the colour of a category."""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+
+from halsted_ray.records import Clip
+from halsted_ray.taxonomy import Taxonomy
+
+PALETTE = ("#33658a", "#c8553d", "#588b8b", "#d9a441", "#6d597a", "#7a9e5f", "#b56576", "#4a7c9d", "#a47148", "#8d99ae")
+"""Muted and told apart by lightness too; tags with more categories than this get computed ones."""
+
+
+@dataclass(frozen=True)
+class Span:
+    start_s: float
+    stop_s: float
+    category: str
+    confidence: float | None
+    """None in the truth."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    tag: str
+    is_truth: bool
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One video. ``gaps`` are spans that could not be mapped; their category is the reason."""
+
+    video_id: str
+    duration_s: float
+    lanes: tuple[Lane, ...]
+    gaps: tuple[Span, ...]
+
+
+def timeline(video: dict, rows: list[dict], truth: list[Clip] | None, taxonomy: Taxonomy) -> Timeline:
+    """Lanes in the taxonomy's order, those of tags that neither side has left out."""
+    lanes = []
+    for tag in taxonomy.tags:
+        mapped = [row for row in rows if row["tag"] == tag.name and row["source"] != "gap"]
+        spans = tuple(Span(row["start_s"], row["stop_s"], row["category"], row["confidence"])
+                      for row in sorted(mapped, key=lambda row: row["start_s"]))
+        true_spans = tuple(Span(clip.start_s, clip.stop_s, clip.tags[tag.name], None)
+                           for clip in sorted(truth or (), key=lambda clip: clip.start_s) if tag.name in clip.tags)
+        if spans or true_spans:
+            lanes.append(Lane(tag.name, False, spans))
+            if truth is not None:
+                lanes.append(Lane(tag.name, True, true_spans))
+    gaps = {Span(row["start_s"], row["stop_s"], row["category"], None) for row in rows if row["source"] == "gap"}
+    stops_s = [span.stop_s for lane in lanes for span in lane.spans] + [gap.stop_s for gap in gaps]
+    duration_s = video["duration_s"] or max(stops_s, default=0.0)
+    return Timeline(video["video_id"], duration_s, tuple(lanes), tuple(sorted(gaps, key=lambda gap: gap.start_s)))
+
+
+def colour(tag: str, category: str, taxonomy: Taxonomy) -> str:
+    """The same category has the same colour in every drawing; ``#rrggbb``."""
+    categories = taxonomy.tag(tag).categories
+    index = categories.index(category)
+    if len(categories) <= len(PALETTE):
+        return PALETTE[index]
+    # The golden angle keeps neighbours in the list far apart in hue; lightness alternates beside it.
+    rgb = colorsys.hls_to_rgb((0.58 + index * 0.381966) % 1.0, (0.42, 0.56, 0.66)[index % 3], 0.34)
+    return "#" + "".join(f"{round(part * 255):02x}" for part in rgb)

@@ -1,0 +1,15 @@
+"""What can be said about surgery: tasks, their tags, the categories of each tag; data in YAML files.
+
+    halsted.yaml      the paper's Table 3: 4 tasks, 11 tags, 104 categories (the default)
+    sar_rarp50.yaml   SAR-RARP50's eight actions
+    names.py          Taxonomy, Task, Tag and the look-ups by name
+    reading.py        a YAML file, checked line by line, becomes a Taxonomy
+
+>>> load().task("macro").instruction
+'map procedure type'
+"""
+
+from halsted_ray.taxonomy.names import Tag, Task, Taxonomy
+from halsted_ray.taxonomy.reading import from_dict, load
+
+__all__ = ["Tag", "Task", "Taxonomy", "from_dict", "load"]

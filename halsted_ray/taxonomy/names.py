@@ -1,0 +1,176 @@
+"""Tasks, tags and categories, and how a name that a person wrote is found among them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from halsted_ray.errors import TaxonomyError
+from halsted_ray.records import digest
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One component of surgery and the categories it can take, in vocabulary order."""
+
+    name: str
+    categories: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question to the model: an instruction and the tags of its answer, in the order they are generated.
+
+    ``window`` is ``coarse`` or ``fine``. ``when`` lists (tag, category) pairs of other tasks that must hold for
+    the question to make sense (paper, Methods, multi-stage workflow); empty means always.
+    """
+
+    name: str
+    title: str
+    instruction: str
+    window: str
+    when: tuple[tuple[str, str], ...]
+    tags: tuple[Tag, ...]
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """Once ``tag`` is known, only ``to[category]`` of the tag ``narrows`` is possible."""
+
+    tag: str
+    narrows: str
+    to: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """All that a model can be asked and can answer. Look-ups raise TaxonomyError that lists the nearest names."""
+
+    name: str
+    tasks: tuple[Task, ...]
+    narrowings: tuple[Narrowing, ...] = ()
+    tag_aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
+    """task -> other spelling of a tag (folded) -> tag."""
+    category_aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
+    """tag -> other spelling of a category (folded) -> category."""
+    source: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits over everything a trained model depends on; titles, source and aliases may change freely."""
+        tasks = [
+            [t.name, t.instruction, t.window, t.when, [[tag.name, tag.categories] for tag in t.tags]]
+            for t in self.tasks
+        ]
+        return digest(self.name, tasks, [[n.tag, n.narrows, n.to] for n in self.narrowings])
+
+    @property
+    def tags(self) -> tuple[Tag, ...]:
+        """All tags, in the order of the tasks."""
+        return tuple(tag for task in self.tasks for tag in task.tags)
+
+    def task(self, name: str) -> Task:
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        raise self._unknown("task", name, [task.name for task in self.tasks])
+
+    def task_of_instruction(self, text: str) -> Task:
+        """The task that ``text`` asks for; letter case and spaces do not count."""
+        for task in self.tasks:
+            if fold(task.instruction) == fold(text):
+                return task
+        raise self._unknown("instruction", text, [task.instruction for task in self.tasks])
+
+    def tag(self, name: str) -> Tag:
+        for tag in self.tags:
+            if tag.name == name:
+                return tag
+        raise self._unknown("tag", name, [tag.name for tag in self.tags])
+
+    def task_of_tag(self, tag_name: str) -> Task:
+        tag = self.tag(tag_name)
+        return next(task for task in self.tasks if tag in task.tags)
+
+    def canonical(self, task: str | Task, tag: str, category: str) -> tuple[str, str]:
+        """(tag, category) as this taxonomy spells them, from any spelling it knows.
+
+        Letter case, ``_`` for a space and ``-`` for an en dash do not count; aliases are resolved within the task
+        (Fig. 7's ``<phase>`` is ``step`` in the macro task, its ``<action>`` is ``phase`` in the proficiency task).
+        """
+        task = self.task(task) if isinstance(task, str) else task
+        found = self.canonical_tag(task, tag)
+        for name in found.categories:
+            if fold(name) == fold(category):
+                return found.name, name
+        alias = self.category_aliases.get(found.name, {}).get(fold(category))
+        if alias is None:
+            raise self._unknown(f"category of {found.name!r}", category, found.categories)
+        return found.name, alias
+
+    def canonical_tag(self, task: Task, tag: str) -> Tag:
+        """The tag of ``task`` that ``tag`` spells or is an alias of."""
+        name = self.tag_aliases.get(task.name, {}).get(fold(tag), tag)
+        for found in task.tags:
+            if fold(found.name) == fold(name):
+                return found
+        raise self._unknown(f"tag of task {task.name!r}", tag, [t.name for t in task.tags])
+
+    def allowed(self, tag: str, chosen: Mapping[str, str]) -> tuple[str, ...]:
+        """The categories of ``tag`` that are possible beside what is ``chosen`` (tag -> category)."""
+        categories = self.tag(tag).categories
+        for narrowing in self.narrowings:
+            if narrowing.narrows == tag and narrowing.tag in chosen:
+                possible = dict(narrowing.to).get(chosen[narrowing.tag], categories)
+                categories = tuple(category for category in categories if category in possible)
+        return categories
+
+    def to_dict(self) -> dict:
+        """The file's own form, for embedding in a model; ``from_dict`` reads it back."""
+        aliases: dict[str, dict] = {}
+        for task in self.tasks:
+            entry = {"tags": dict(self.tag_aliases.get(task.name, {}))}
+            entry["categories"] = {
+                tag.name: dict(self.category_aliases[tag.name])
+                for tag in task.tags if tag.name in self.category_aliases
+            }
+            aliases[task.name] = entry
+        return {
+            "name": self.name,
+            "source": self.source,
+            "tasks": [
+                {
+                    "name": task.name, "title": task.title, "instruction": task.instruction, "window": task.window,
+                    "when": dict(task.when),
+                    "tags": [{"name": tag.name, "categories": list(tag.categories)} for tag in task.tags],
+                }
+                for task in self.tasks
+            ],
+            "narrows": [
+                {"tag": n.tag, "narrows": n.narrows, "to": {key: list(names) for key, names in n.to}}
+                for n in self.narrowings
+            ],
+            "aliases": aliases,
+        }
+
+    def _unknown(self, what: str, got: str, known: Iterable[str]) -> TaxonomyError:
+        return TaxonomyError(f"taxonomy {self.name!r} has no {what} {got!r}; {nearest(got, known)}")
+
+
+def fold(name: str) -> str:
+    """``name`` as it is compared: case, spaces and underscores, and the kind of dash do not count."""
+    name = re.sub(r"[\s_]+", " ", name.strip().casefold())
+    return re.sub(r" ?[-\u2010-\u2015] ?", "\u2013", name)
+
+
+def nearest(got: str, known: Iterable[str], show: int = 3) -> str:
+    """The end of an error message: the known names most like ``got``, or all of them when none is alike."""
+    known = list(known)
+    folded = {fold(name): name for name in known}
+    close = [folded[name] for name in difflib.get_close_matches(fold(str(got)), folded, n=show, cutoff=0.6)]
+    if close:
+        return "did you mean " + " or ".join(repr(name) for name in close) + "?"
+    return "known: " + ", ".join(repr(name) for name in known)

@@ -1,0 +1,129 @@
+"""Windows without a vector get one: decode, encode, store. What the store has already is not decoded again.
+
+Processes side by side, each with its own decoder (in a process that can be killed) and its own encoder. The frames
+of a window are those that mapping takes, so both fill and read one store.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from halsted_ray.embeddings import EmbeddingStore, Key
+from halsted_ray.errors import AtlasError, VideoError
+from halsted_ray.model.encoder import Encoder
+from halsted_ray.records import Video, Window, WindowSpec
+from halsted_ray.video.sandbox import DecodeProcess
+
+SPAN_S = 120.0
+"""Decoded at once: 120 s on the fine grid (6.4 frames a second) are 29 MB at 112×112, 116 MB at 224×224."""
+DEADLINE_PER_VIDEO_SECOND = 4.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """The windows of one video that begin in ``[start_s, stop_s)`` and have no vector."""
+
+    video: Video
+    start_s: float
+    stop_s: float
+    windows: tuple[Window, ...]
+
+
+def embed(
+    videos: Sequence[Video],
+    windows: Mapping[str, Sequence[Window]],
+    encoder_ref: str,
+    store: EmbeddingStore,
+    spec: WindowSpec,
+    *,
+    fidelity: str = "reference",
+    workers: int | None = None,
+    progress: Callable[[float, float], None] | None = None,
+) -> dict[str, dict[Key, np.ndarray]]:
+    """video_id → (kind, start_s, stop_s) → float16 [D], of all ``windows`` (video_id → windows).
+
+    ``progress`` is called with (video-seconds done, all) as spans that had to be decoded are finished. Raises
+    AtlasError that names the video where one can't be decoded: a model must not silently learn from less.
+    """
+    vectors: dict[str, dict[Key, np.ndarray]] = {}
+    jobs = []
+    for video in videos:
+        have = vectors[video.video_id] = {}
+        for start_s, asked in sorted(by_span(windows[video.video_id]).items()):
+            stop_s = start_s + SPAN_S
+            have |= store.get(video.video_id, start_s, stop_s)
+            missing = tuple(w for w in asked if (w.kind, w.start_s, w.stop_s) not in have)
+            if missing:
+                jobs.append(Job(video, start_s, stop_s, missing))
+    if not jobs:
+        return vectors
+    seconds = {job: min(job.stop_s, job.video.duration_s) - job.start_s for job in jobs}
+    done_s = 0.0
+    context = multiprocessing.get_context("spawn")  # a forked child would inherit locks of torch, Ray and gRPC
+    workers = min(len(jobs), workers or os.cpu_count() or 1)
+    with ProcessPoolExecutor(workers, context, initializer=start_worker, initargs=(encoder_ref,)) as pool:
+        tasks = {pool.submit(run_job, job, spec, fidelity): job for job in jobs}
+        try:
+            for task in as_completed(tasks):
+                job = tasks[task]
+                found = task.result()
+                store.put(job.video.video_id, job.start_s, job.stop_s, found)
+                vectors[job.video.video_id] |= found
+                done_s += seconds[job]
+                if progress:
+                    progress(done_s, sum(seconds.values()))
+        except VideoError as error:
+            pool.shutdown(cancel_futures=True)
+            raise AtlasError(
+                f"video {job.video.video_id}, [{job.start_s}, {job.stop_s}) s: {error.code}: {error}; "
+                "a video of an atlas must be readable: restore the file, or take its clips out of the atlas"
+            ) from error
+    return vectors
+
+
+def by_span(windows: Sequence[Window]) -> dict[float, list[Window]]:
+    """Start of each span → the windows that begin in it."""
+    spans: dict[float, list[Window]] = {}
+    for window in windows:
+        spans.setdefault(window.start_s // SPAN_S * SPAN_S, []).append(window)
+    return spans
+
+
+def frame_times_s(window: Window, duration_s: float, spec: WindowSpec) -> np.ndarray:
+    """float64 [frames]: when the window's frames are shown; past the video's end the last one on the fine grid."""
+    length_s = spec.coarse_s if window.kind == "coarse" else spec.fine_s
+    step_s = spec.fine_s / spec.frames
+    last_s = window.start_s + (math.ceil((duration_s - window.start_s) / step_s) - 1) * step_s
+    return np.minimum(window.start_s + np.arange(spec.frames) * (length_s / spec.frames), last_s)
+
+
+WORKER: dict = {}
+"""The decoder and the encoder of this process."""
+
+
+def start_worker(encoder_ref: str) -> None:
+    torch.set_num_threads(1)
+    WORKER["encoder"] = Encoder.load(encoder_ref)
+    WORKER["decoder"] = DecodeProcess()
+
+
+def run_job(job: Job, spec: WindowSpec, fidelity: str) -> dict[Key, np.ndarray]:
+    encoder: Encoder = WORKER["encoder"]
+    times_WT = np.stack([frame_times_s(window, job.video.duration_s, spec) for window in job.windows])
+    times_s, rows = np.unique(times_WT, return_inverse=True)
+    frames = WORKER["decoder"].read_frames(
+        job.video.uri, times_s, encoder.image_size, fidelity,
+        deadline_s=60 + DEADLINE_PER_VIDEO_SECOND * (times_s[-1] - times_s[0]),
+    )
+    vectors = {}
+    for window, row_T in zip(job.windows, rows.reshape(times_WT.shape), strict=True):
+        vectors[window.kind, window.start_s, window.stop_s] = encoder.encode(frames.images_NHWC[row_T][None])[0]
+    return vectors

@@ -1,0 +1,211 @@
+"""A training run from an atlas to a model in a folder: what `halsted train` and jobs/train.py call."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import fsspec
+import numpy as np
+import ray
+
+from halsted_ray import taxonomy as taxonomies
+from halsted_ray.atlas import Atlas, read_atlas
+from halsted_ray.atlas.split import split_by_video
+from halsted_ray.embeddings import EmbeddingStore, absolute, sampling_name
+from halsted_ray.errors import AtlasError, OutputError
+from halsted_ray.mapping.cluster import connected
+from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import Window, WindowSpec, digest
+from halsted_ray.training import loop
+from halsted_ray.training.embed import embed
+from halsted_ray.training.recipe import PAPER, Recipe
+from halsted_ray.training.samples import HALF, Labelled, Samples, assemble, label, tasks_to_learn, training_windows
+from halsted_ray.video.storage import filesystem
+
+FIDELITY = "reference"
+"""Mapping's default, so that one store serves both."""
+SHARE_STEPS = 20
+"""Calibration counts a window's share of an answer in twentieths."""
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a run made, and from what. Accuracies are exact match on validation windows at the saved epoch."""
+
+    model: str
+    model_version: str
+    atlas_release: str
+    atlas_version: int
+    videos: dict[str, int]
+    """Part of the split → number of videos."""
+    samples: dict[str, int]
+    parameters: int
+    epochs: int
+    best_epoch: int
+    accuracy_of_task: dict[str, float | None]
+    accuracy_of_tag: dict[str, float | None]
+    temperatures: dict[str, float]
+    embed_s: float
+    train_s: float
+    curve: list[dict]
+
+
+def train(
+    atlas: str,
+    out: str,
+    recipe: Recipe = PAPER,
+    *,
+    encoder: str = "tiny",
+    spec: WindowSpec | None = None,
+    version: int | None = None,
+    embeddings: str | None = None,
+    workers: int = 1,
+    use_gpu: bool = False,
+    on_epoch: Callable[[dict], None] | None = None,
+    on_embed: Callable[[float, float], None] | None = None,
+) -> TrainSummary:
+    """Trains a Halsted on the atlas of the archive at ``atlas``; leaves the model in ``<out>/model``.
+
+    ``out`` is any fsspec location. The same call again goes on with a run that was killed, and answers at once when
+    it is finished; another recipe or atlas needs another ``out``. Vectors are kept in ``embeddings`` (default:
+    ``<atlas>/embeddings``), and those that are there are used. A split that the atlas does not fix is drawn by video.
+
+    Raises AtlasError, ModelError, OutputError (``out`` holds another run, or can't be written), ResourceError.
+    """
+    spec = spec or WindowSpec()
+    source = read_atlas(atlas, version)
+    taxonomy = taxonomy_of(source)
+    frozen = Encoder.load(encoder)
+    split = source.split or split_by_video([video.video_id for video in source.videos], source.clips)
+    run_id = digest(
+        {**asdict(recipe), "shifts_s": list(recipe.shifts_s)}, source.content_digest, frozen.fingerprint,
+        asdict(spec), split,
+    )
+    if done := finished_run(out, run_id):
+        return done
+
+    started_s = time.monotonic()
+    parts = {part: labelled_windows(source, part, split, taxonomy, recipe, spec) for part in ("train", "validation")}
+    windows = {video_id: in_order(samples) for part in parts.values() for video_id, samples in part.items()}
+    store = EmbeddingStore(embeddings or f"{atlas.rstrip('/')}/embeddings", frozen.fingerprint,
+                           sampling_name(spec, FIDELITY))
+    videos = [video for video in source.videos if video.video_id in windows]
+    vectors = embed(videos, windows, encoder, store, spec, fidelity=FIDELITY, progress=on_embed)
+    model = Halsted.create(
+        taxonomy, frozen.dim, encoder_ref=encoder, encoder_fingerprint=frozen.fingerprint, layers=recipe.layers,
+        heads=recipe.heads, width=recipe.width, feedforward=recipe.feedforward, seed=recipe.seed, version=run_id,
+        atlas_release=source.release, windows=spec, dropout=0.0,
+    )
+    samples = {part: assemble(parts[part], vectors, model.vocabulary) for part in parts}
+    embed_s = time.monotonic() - started_s
+
+    started_s = time.monotonic()
+    root = absolute(out)
+    paths = {part: f"{root}/samples/{run_id}-{part}.safetensors" for part in samples}
+    try:
+        for part, path in paths.items():
+            samples[part].save(path)
+    except OSError as error:
+        raise OutputError(f"the run can't be written to {out!r}: {error}; name a place you may write") from error
+    with connected() as (_, _, cores):
+        fitted = loop.fit(
+            **paths, decoder=decoder_sizes(model), taxonomy=taxonomy, recipe=recipe, name=run_id,
+            storage=f"{root}/checkpoints", workers=workers, cores=cores_of_worker(cores, workers), use_gpu=use_gpu,
+            on_epoch=on_epoch,
+        )
+    model.decoder.load_state_dict(fitted.tensors)
+    calibrate(model, samples["validation"])
+    model.save(f"{root}/model")
+    best = fitted.progress.curve[fitted.progress.best_epoch]
+    summary = TrainSummary(
+        model=f"{out.rstrip('/')}/model", model_version=run_id, atlas_release=source.release,
+        atlas_version=source.version, videos={part: len(own) for part, own in parts.items()},
+        samples={part: len(own) for part, own in samples.items()}, parameters=model.parameters, epochs=recipe.epochs,
+        best_epoch=fitted.progress.best_epoch, accuracy_of_task=best["accuracy_of_task"],
+        accuracy_of_tag=best["accuracy_of_tag"], temperatures=dict(model.config.temperatures),
+        embed_s=embed_s, train_s=time.monotonic() - started_s, curve=fitted.progress.curve,
+    )
+    with fsspec.open(f"{root}/training.json", "w") as file:
+        json.dump({"run_id": run_id, "recipe": asdict(recipe), "summary": asdict(summary)}, file, indent=1)
+    return summary
+
+
+def taxonomy_of(atlas: Atlas) -> taxonomies.Taxonomy:
+    """The taxonomy that the atlas was written with. Raises AtlasError when the one of that name has changed."""
+    taxonomy = taxonomies.load(atlas.taxonomy)
+    if taxonomy.digest != atlas.taxonomy_digest:
+        raise AtlasError(
+            f"the atlas {atlas.release!r} was written with taxonomy {atlas.taxonomy!r} {atlas.taxonomy_digest}, this "
+            f"program's is {taxonomy.digest}; write the atlas anew, or use the program that wrote it"
+        )
+    return taxonomy
+
+
+def labelled_windows(
+    atlas: Atlas, part: str, split: dict[str, str], taxonomy: taxonomies.Taxonomy, recipe: Recipe, spec: WindowSpec
+) -> dict[str, list[Labelled]]:
+    """video_id → samples, of the videos of one part that have any; only training windows are shifted."""
+    tasks = tasks_to_learn(taxonomy, recipe.tasks)
+    shifts_s, least_share = (recipe.shifts_s, recipe.least_share) if part == "train" else ((0.0,), HALF)
+    samples = {}
+    for video in atlas.videos:
+        if split.get(video.video_id) == part:
+            clips = [clip for clip in atlas.clips if clip.video_id == video.video_id]
+            samples[video.video_id] = label(
+                training_windows(video.duration_s, spec, shifts_s), clips, tasks, least_share
+            )
+    if not any(samples.values()):
+        raise AtlasError(
+            f"the atlas {atlas.release!r} has no annotated video in its {part!r} part ({len(samples)} videos, "
+            f"{len(atlas.videos)} in all); give its split at least one"
+        )
+    return {video_id: own for video_id, own in samples.items() if own}
+
+
+def cores_of_worker(cores: int, workers: int) -> int:
+    """All cores of one machine are shared out; on several, where a share may fit no machine, a worker takes one."""
+    return max(1, cores // workers) if len(ray.nodes()) == 1 else 1
+
+
+def decoder_sizes(model: Halsted) -> dict[str, int | float]:
+    config = model.config
+    sizes = {name: getattr(config, name) for name in ("width", "layers", "heads", "feedforward", "dropout")}
+    return {"dim": config.encoder_dim, **sizes}
+
+
+def in_order(samples: list[Labelled]) -> list[Window]:
+    return list(dict.fromkeys(sample.window for sample in samples))
+
+
+def calibrate(model: Halsted, validation: Samples) -> None:
+    """Fits the model's temperatures on the validation windows' own truth.
+
+    A window that holds two steps counts for both, by their shares: on the larger ones alone every step is right, the
+    temperature falls to its floor, and the smaller share of a mixed window gets the probability 0.0000 that closes
+    it to the workflow (measured: 7 of 8 windows; with shares the temperature of step is 1.1 and not 0.2).
+    """
+    rows = np.repeat(np.arange(len(validation)), np.rint(validation.weight_S * SHARE_STEPS).astype(int))
+    tasks = [model.taxonomy.tasks[k] for k in validation.task_S[rows]]
+    tags = [
+        {tag.name: tag.categories[index] for tag, index in zip(task.tags, truth, strict=False) if index >= 0}
+        for task, truth in zip(tasks, validation.truth_SG[rows].tolist(), strict=True)
+    ]
+    model.calibrate(validation.embeddings_WD[validation.window_S[rows]], [task.name for task in tasks], tags)
+
+
+def finished_run(out: str, run_id: str) -> TrainSummary | None:
+    """The summary of a run that ended here, None where none did. Raises OutputError when it was another run."""
+    fs, path = filesystem(f"{absolute(out)}/training.json")
+    if not fs.exists(path):
+        return None
+    written = json.loads(fs.cat_file(path))
+    if written["run_id"] != run_id:
+        raise OutputError(
+            f"{out!r} holds a model of another recipe, atlas or encoder (run {written['run_id']}, this is {run_id}); "
+            "name another folder, or delete that one"
+        )
+    return TrainSummary(**written["summary"])

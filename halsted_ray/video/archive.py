@@ -1,0 +1,62 @@
+"""The videos of an archive: any fsspec location, searched to the bottom."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import PurePosixPath
+
+from halsted_ray.errors import ArchiveError
+from halsted_ray.video.storage import filesystem, local_path
+
+EXTENSIONS = (
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".mkv", ".webm", ".ts", ".mts", ".m2ts", ".m2t", ".avi", ".divx",
+    ".mpg", ".mpeg", ".mpe", ".vob", ".m2p", ".asf", ".wmv", ".mxf", ".flv", ".f4v",
+)
+"""Names by which recorders and editors store what ``container.DEMUXERS`` opens; upper or lower case."""
+
+
+def list_videos(archive: str | os.PathLike) -> list[str]:
+    """URIs of all videos at ``archive``, sorted: absolute paths when it is local, ``s3://…`` and the like when not.
+
+    A single video's location gives itself. Left out: names that begin with a dot, what lies in a folder whose name
+    begins with a dot, and Delta tables. Raises ArchiveError where there is none, or nothing can be listed.
+    """
+    archive = os.fspath(archive)
+    try:
+        fs, root = filesystem(archive)
+        if not fs.exists(root):
+            raise ArchiveError(
+                f"archive {archive!r}: expected a folder or bucket, got nothing of this name; check the path"
+            )
+        found = fs.find(root, withdirs=False, detail=True)
+    except ArchiveError:
+        raise
+    except Exception as error:
+        raise ArchiveError(
+            f"archive {archive!r}: could not be listed ({type(error).__name__}: {error}); check the location, "
+            "its end point and the credentials"
+        ) from error
+    root = root.rstrip("/")
+    tables = {str(PurePosixPath(path).parent).split("/_delta_log")[0] for path in found if "/_delta_log/" in path}
+    videos, others = [], Counter()
+    for path, entry in found.items():
+        inside = PurePosixPath(path[len(root) :].lstrip("/") or PurePosixPath(path).name)
+        if entry.get("type") != "file":
+            others["not a plain file"] += 1
+        elif any(part.startswith(".") for part in inside.parts):
+            others["hidden"] += 1
+        elif any(path.startswith(table + "/") for table in tables):
+            others["of a Delta table"] += 1
+        elif inside.suffix.lower() in EXTENSIONS:
+            videos.append(path)
+        else:
+            others[inside.suffix.lower() or "without an extension"] += 1
+    if not videos:
+        held = ", ".join(f"{count} {kind}" for kind, count in others.most_common(8)) or "no file at all"
+        raise ArchiveError(
+            f"archive {archive!r}: expected videos ({' '.join(EXTENSIONS[:8])} …), got {held}; "
+            "give the folder that holds the videos, or rename them"
+        )
+    is_local = local_path(archive) is not None
+    return sorted(path if is_local else str(fs.unstrip_protocol(path)) for path in videos)

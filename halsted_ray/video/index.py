@@ -1,0 +1,72 @@
+"""Where the keyframes are: from the container's index where it has one, else unknown until read.
+
+An index entry carries the decoding time. With B-frames a keyframe is shown later than it is decoded, and a seek
+to its decoding time lands one GOP early (measured: 4.6x against 22.7x realtime). So the difference, as the first
+keyframe shows it, is added; whoever seeks still verifies what came, since it may vary along a file.
+"""
+
+from __future__ import annotations
+
+from halsted_ray.video.container import VideoFile
+
+INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""Containers whose index, when there, lists the keyframes of the whole file with trustworthy times."""
+
+
+class KeyframeIndex:
+    """Keyframes of an open video. ``complete`` says whether the container's index covers the whole file."""
+
+    def __init__(self, video: VideoFile):
+        self._video = video
+        self._entries = video.stream.index_entries
+        self.offset = 0
+        self.complete = False
+        if video.container.format.name not in INDEXED:
+            return
+        if video.container.format.name == "matroska,webm":
+            # The cues stand at the end of the file and are read at the first seek only.
+            video.container.seek(video.origin, stream=video.stream)
+            self._entries = video.stream.index_entries
+        if self._covers_the_file() and video.first_key_pts is not None:
+            self.complete = True
+            self.offset = video.first_key_pts - self._entries[0].timestamp
+
+    def before(self, pts: int) -> int | None:
+        """The pts of the last keyframe shown at or before ``pts``; None when the index can't say. Where the rate
+        varies it can be an earlier keyframe than the last, and its pts a few frames off."""
+        return self._last_by(pts - self.offset)
+
+    def decoded_before(self, pts: int) -> int | None:
+        """The same for the last keyframe *decoded* by ``pts``: never too early, but it may be shown after ``pts``."""
+        return self._last_by(pts)
+
+    def _last_by(self, dts: int) -> int | None:
+        if not self.complete:
+            return None
+        found = self._entries.search_timestamp(dts, backward=True)
+        if found < 0:
+            return None
+        return self._entries[found].timestamp + self.offset
+
+    def _covers_the_file(self) -> bool:
+        count = len(self._entries)
+        if count == 0:
+            return False
+        duration = declared_duration_s(self._video)
+        if duration is None:
+            return False
+        last_s = self._video.seconds(self._entries[count - 1].timestamp)
+        # Two keyframes at least, or a file so short that one is enough; the last within a long GOP of the end.
+        return last_s >= duration - max(30.0, 0.02 * duration) and (count > 1 or duration < 10.0)
+
+
+def declared_duration_s(video: VideoFile) -> float | None:
+    """What the container says: the stream's length, else the whole file's from its start; None if it doesn't."""
+    stream = video.stream
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    if video.container.duration:
+        end_s = (video.container.start_time or 0) / 1e6 + video.container.duration / 1e6
+        return end_s - float(video.origin * stream.time_base)
+    return None
+

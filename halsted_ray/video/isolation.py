@@ -1,0 +1,62 @@
+"""What the decoding process gives up before it reads a byte of a video: memory, files to write, network, programs."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import resource
+import struct
+
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+RETURN_ALLOW, RETURN_ERRNO = 0x7FFF0000, 0x00050000
+LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
+
+SYSTEM_CALLS = {
+    "x86_64": (0xC000003E, {"socket": 41, "connect": 42, "socketpair": 53, "execve": 59, "execveat": 322}),
+    "aarch64": (0xC00000B7, {"socket": 198, "socketpair": 199, "connect": 203, "execve": 221, "execveat": 281}),
+}
+"""Machine → (the kernel's name for it in audits, numbers of the calls that are refused)."""
+
+
+def limit_resources(memory_mb: int) -> None:
+    """Memory beyond what is mapped already, no core dump, no file written."""
+    with open("/proc/self/statm") as file:
+        mapped_bytes = int(file.read().split()[0]) * resource.getpagesize()
+    limit = mapped_bytes + memory_mb * 1024 * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def limit_cpu(cpu_s: float) -> None:
+    """So that a decoder that spins ends even when its parent is gone and can't kill it."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + cpu_s) + 1, hard))
+
+
+def deny_network_and_programs() -> str | None:
+    """From here on this process can open no socket and start no program (a seccomp filter, for good).
+
+    None when that holds, else why the kernel would not: it needs no privilege, but some sandboxes lack it.
+    """
+    if platform.machine() not in SYSTEM_CALLS:
+        return f"no filter is written for {platform.machine()}"
+    architecture, refused = SYSTEM_CALLS[platform.machine()]
+    # seccomp_data: the call's number at byte 0, the architecture at byte 4.
+    program = [(LOAD, 0, 0, 4), (JUMP_IF_EQUAL, 1, 0, architecture), (RETURN, 0, 0, RETURN_ERRNO | errno.EPERM),
+               (LOAD, 0, 0, 0)]
+    for number in refused.values():
+        program += [(JUMP_IF_EQUAL, 0, 1, number), (RETURN, 0, 0, RETURN_ERRNO | errno.EPERM)]
+    program.append((RETURN, 0, 0, RETURN_ALLOW))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
+    # struct sock_fprog: a 16-bit count, padding, a pointer.
+    header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(code)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    for call in ((PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0)):
+        arguments = [value if isinstance(value, ctypes.Array) else ctypes.c_ulong(value) for value in call[1:]]
+        if libc.prctl(call[0], *arguments) != 0:
+            return os.strerror(ctypes.get_errno())
+    return None

@@ -1,0 +1,84 @@
+"""How a video's time is cut into windows and segments: pure functions of its length.
+
+The grid starts at 0 of every video and its lengths are multiples of 1/32 s, so every edge and every frame time
+is exact in binary floating point and does not depend on how the video is cut into segments.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from halsted_ray.errors import UsageError
+from halsted_ray.records import Segment, Video, Window, WindowSpec, digest
+
+
+def windows(duration_s: float, spec: WindowSpec) -> tuple[list[Window], list[Window]]:
+    """All (coarse, fine) windows of a video: one for every grid cell that has begun before its end."""
+    return (
+        _cells("coarse", 0.0, duration_s, spec.coarse_s, duration_s),
+        _cells("fine", 0.0, duration_s, spec.fine_s, duration_s),
+    )
+
+
+def segments(video: Video, spec: WindowSpec, segment_s: float, recipe: str) -> list[Segment]:
+    """Segments of ``segment_s`` (a whole number of coarse windows; the last one shorter), first to last.
+
+    ``recipe`` names everything else that decides a segment's result (model, encoder, taxonomy, fidelity), so that
+    a segment's id says whether its work is done.
+    """
+    if segment_s <= 0 or (segment_s / spec.coarse_s) % 1:
+        raise UsageError(
+            f"segment_s: expected a whole number of coarse windows of {spec.coarse_s:g} s, got {segment_s:g} s; "
+            f"give for example {max(1, round(segment_s / spec.coarse_s)) * spec.coarse_s:g}"
+        )
+    return [
+        Segment(
+            segment_id=digest(video.video_id, start_s, stop_s, video.duration_s, recipe),
+            video_id=video.video_id,
+            uri=video.uri,
+            start_s=start_s,
+            stop_s=stop_s,
+            duration_s=video.duration_s,
+        )
+        for start_s, stop_s in _spans(0.0, video.duration_s, segment_s, video.duration_s)
+    ]
+
+
+def windows_of(segment: Segment, spec: WindowSpec) -> tuple[list[Window], dict[int, list[Window]]]:
+    """(coarse windows of a segment, {index of the coarse window: its fine windows})."""
+    coarse = _cells("coarse", segment.start_s, segment.stop_s, spec.coarse_s, segment.duration_s)
+    return coarse, {
+        number: _cells("fine", window.start_s, window.stop_s, spec.fine_s, segment.duration_s)
+        for number, window in enumerate(coarse)
+    }
+
+
+def frame_times_s(segment: Segment, spec: WindowSpec) -> np.ndarray:
+    """float64 [T]: the times whose frames a segment needs, the fine grid within it."""
+    step_s = spec.fine_s / spec.frames
+    count = math.ceil((min(segment.stop_s, segment.duration_s) - segment.start_s) / step_s)
+    return segment.start_s + np.arange(count) * step_s
+
+
+def frame_rows(window: Window, segment: Segment, spec: WindowSpec) -> np.ndarray:
+    """int64 [frames]: the rows of ``frame_times_s`` that make up a window of the segment; past the video's end the
+    last one again."""
+    step_s = spec.fine_s / spec.frames
+    stride = spec.fine_per_coarse if window.kind == "coarse" else 1
+    first = round((window.start_s - segment.start_s) / step_s)
+    last = len(frame_times_s(segment, spec)) - 1
+    return np.minimum(first + np.arange(spec.frames) * stride, last)
+
+
+def _cells(kind: str, start_s: float, stop_s: float, length_s: float, duration_s: float) -> list[Window]:
+    return [Window(kind, a, b) for a, b in _spans(start_s, stop_s, length_s, duration_s)]
+
+
+def _spans(start_s: float, stop_s: float, length_s: float, duration_s: float) -> list[tuple[float, float]]:
+    """``[start_s, stop_s)`` in cells of ``length_s``, cut at ``duration_s``. ``start_s`` is on the grid."""
+    stop_s = min(stop_s, duration_s)
+    count = math.ceil((stop_s - start_s) / length_s)
+    edges = [start_s + n * length_s for n in range(count)]
+    return [(edge, min(edge + length_s, stop_s)) for edge in edges if edge < stop_s]

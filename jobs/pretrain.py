@@ -1,0 +1,41 @@
+"""Pretrains the tiny encoder: ``python -m jobs.pretrain OUT [--minutes 50] [--masked-minutes 1.5]``.
+
+Given again with the same OUT, it goes on where it stopped. The weights land in OUT/encoder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+
+from halsted_ray.errors import UsageError
+from halsted_ray.phantom.clips import random_clip
+from halsted_ray.training.pretrain import PretrainRecipe, pretrain
+
+
+def main(argv: list[str] | None = None) -> int:
+    default = PretrainRecipe()
+    parser = argparse.ArgumentParser(description="Pretrain the tiny encoder on phantom clips.")
+    parser.add_argument("out", help="folder of the run; what is there is continued")
+    parser.add_argument("--minutes", type=float, default=default.minutes, help="of training, both stages together")
+    parser.add_argument("--masked-minutes", type=float, default=default.masked_minutes, help="of these, masked")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--workers", type=int, default=default.workers, help="processes that render clips")
+    parser.add_argument("--threads", type=int, default=default.threads, help="of the trainer")
+    given = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    try:
+        recipe = PretrainRecipe(
+            minutes=given.minutes, masked_minutes=given.masked_minutes, seed=given.seed, workers=given.workers,
+            threads=given.threads)
+        print(json.dumps(pretrain(recipe, given.out, random_clip), indent=2))
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

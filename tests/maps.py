@@ -1,0 +1,55 @@
+"""Maps as a run leaves them, without the run: two videos mapped, one of them with a gap, and one that is no video."""
+
+from halsted_ray import taxonomy as taxonomies
+from halsted_ray.mapping.inventory import Entry
+from halsted_ray.mapping.publish import Provenance, publish, publish_videos
+from halsted_ray.mapping.staging import Result, Run, Staging
+from halsted_ray.mapping.timeline import Gap
+from halsted_ray.records import Clip, Segment, Tag, Video
+
+WHOLE, PARTIAL, FAILED = "aa" * 8, "ab" * 8, "f0" * 8
+TASKS = ("macro", "micro")
+CLIPS = [
+    Clip(WHOLE, 0, 60, "macro", {"procedure": "Prostatectomy", "step": "Suturing"}),
+    Clip(WHOLE, 60, 120, "macro", {"procedure": "Prostatectomy", "step": "Dissection"}),
+    Clip(WHOLE, 60, 120, "micro", {"action": "Push/Peel"}),
+    Clip(PARTIAL, 0, 120, "macro", {"procedure": "Prostatectomy", "step": "Suturing"}),
+]
+
+
+def video(video_id: str) -> Video:
+    return Video(video_id, f"/archive/Jane Doe {video_id[:2]}.mp4", 1000, 120.0, 640, 360, 25.0, "h264")
+
+
+def write_maps(out: str) -> None:
+    taxonomy = taxonomies.load()
+    staging = Staging(out, "recipe")
+    staging.begin(Run("run", "recipe", TASKS, 60.0, "2026-01-01T00:00:00"))
+    planned = {
+        video_id: [Segment(f"{video_id[:2]}{start_s}", video_id, video(video_id).uri, start_s, start_s + 60, 120.0)
+                   for start_s in (0, 60)]
+        for video_id in (WHOLE, PARTIAL)
+    }
+    for video_id, segments in planned.items():
+        for segment in segments:
+            tags, gaps = tags_of(segment), []
+            if video_id == PARTIAL and segment.start_s == 60:
+                tags, gaps = [], [Gap(60, 120, "corrupt", "no frame decodes in [60.0, 120.0) s")]
+            staging.write(Result(segment, tags, gaps, "run"))
+    publish_videos(out, [
+        Entry(video(WHOLE), ""), Entry(video(PARTIAL), ""),
+        Entry(Video(FAILED, "/archive/notes.mp4", 12, 0.0, 0, 0, 0.0, ""), "", "unreadable", "no container was found"),
+    ])
+    origin = Provenance("run", "recipe", TASKS, "demo/model", "v1", "phantom-1", taxonomy.digest, "0.1.0")
+    publish(out, staging, planned, origin)
+
+
+def tags_of(segment: Segment) -> list[Tag]:
+    start_s = segment.start_s
+    spans = [(start_s, start_s + 30), (start_s + 30, start_s + 60)]
+    step = "Dissection" if start_s else "Suturing"
+    tags = [Tag(*span, "macro", name, category, 0.9) for span in spans
+            for name, category in (("procedure", "Prostatectomy"), ("step", step))]
+    if step == "Dissection":
+        tags += [Tag(*span, "micro", "action", "Push/Peel", 0.7) for span in spans]
+    return tags

@@ -1,0 +1,187 @@
+"""The command: every documented line parses, wrong use is one message and exit code 2, help is quick."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import maps
+import pytest
+
+from halsted_ray.atlas import write_atlas
+from halsted_ray.cli import main
+from halsted_ray.cli.parser import build_parser
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+
+def documented_commands():
+    """Lines of the documents' sh blocks that are typed, not printed."""
+    for document in DOCUMENTS:
+        for block in re.findall(r"```sh\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                line = line.removeprefix("$ ").split("  #")[0].strip()
+                if line:
+                    yield document.name, line
+
+
+def test_documented_halsted_lines_parse():
+    lines = [line for _, line in documented_commands() if line.startswith("halsted ")]
+    assert {shlex.split(line)[1] for line in lines} >= {"phantom", "train", "map", "status", "show", "export", "report"}
+    for line in lines:
+        build_parser().parse_args(shlex.split(line)[1:])
+
+
+def test_documented_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = {line.split()[1] for _, line in documented_commands() if line.startswith("make ")}
+    assert {"demo", "test"} <= targets
+    assert not [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
+
+
+def test_documented_files_exist():
+    words = {word for _, line in documented_commands() for word in line.split()}
+    named = {word for word in words if word.startswith(("jobs/", "benchmarks/"))}
+    assert not [word for word in named if not (ROOT / word).exists()]
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert (ROOT / target).exists(), f"{document.name} links to {target}"
+
+
+def test_help_answers_at_once():
+    """Measured 0.15 s; the bound leaves room for a busy machine, and is broken by any heavy import (torch: 3 s)."""
+    best_s = min(timed([sys.executable, "-m", "halsted_ray.cli", "--help"]) for _ in range(3))
+    assert best_s < 1.0
+
+
+def timed(command):
+    started_s = time.monotonic()
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert all(len(line) <= 80 for line in shown.stdout.splitlines())
+    return time.monotonic() - started_s
+
+
+def test_version_and_wrong_command(capsys):
+    for arguments, code in ((["--version"], 0), (["maps"], 2), ([], 2)):
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        assert left.value.code == code
+    assert "invalid choice: 'maps'" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """(maps, truth): what ``tests/maps.py`` says."""
+    root = tmp_path_factory.mktemp("cli")
+    maps.write_maps(str(root / "maps"))
+    write_atlas(str(root / "truth"), [maps.video(maps.WHOLE), maps.video(maps.PARTIAL)], maps.CLIPS, "truth-1")
+    return str(root / "maps"), str(root / "truth")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """An untrained model on the encoder that ships."""
+    from halsted_ray import taxonomy as taxonomies
+    from halsted_ray.model.encoder import Encoder
+    from halsted_ray.model.halsted import Halsted
+
+    place, encoder = str(tmp_path_factory.mktemp("model")), Encoder.load("tiny")
+    Halsted.create(taxonomies.load(), encoder.dim, encoder_ref="tiny", encoder_fingerprint=encoder.fingerprint,
+                   width=64).save(place)
+    return place
+
+
+def run(capsys, *arguments):
+    """(exit code, stdout, stderr)"""
+    code = main([*map(str, arguments)])
+    shown = capsys.readouterr()
+    assert all(len(line) <= 80 for line in shown.out.splitlines() if "/" not in line), "wider than a terminal"
+    return code, shown.out, shown.err
+
+
+def test_status_says_which_and_why(capsys, places):
+    code, shown, _ = run(capsys, "status", places[0])
+    assert code == 3
+    lines = {line.split()[0]: line for line in shown.splitlines() if line}
+    assert lines[maps.WHOLE].split()[1:] == ["mapped", "2:00", "2/2", "–"]
+    assert "partial" in lines[maps.PARTIAL] and "no frame decodes" in lines[maps.PARTIAL]
+    assert "failed" in lines[maps.FAILED] and "no container" in lines[maps.FAILED]
+    assert "Jane Doe" not in shown
+    assert "Jane Doe aa.mp4" in run(capsys, "status", places[0], "--files")[1]
+
+
+def test_status_as_json(capsys, places):
+    code, shown, _ = run(capsys, "status", places[0], "--json")
+    videos = {video["video_id"]: video for video in json.loads(shown)}
+    assert code == 3
+    assert {video_id: video["status"] for video_id, video in videos.items()} == {
+        maps.WHOLE: "mapped", maps.PARTIAL: "partial", maps.FAILED: "failed"
+    }
+    assert videos[maps.PARTIAL]["segments_failed"] == 1
+
+
+def test_show_draws_a_video_found_by_its_beginning_or_its_file(capsys, places):
+    code, shown, _ = run(capsys, "show", places[0], "aa", "--truth", places[1])
+    assert code == 0
+    assert shown.startswith(f"{maps.WHOLE}  mapped  2:00\n")
+    assert f"step        {'S' * 34}{'D' * 34}\n" in shown
+    assert "Push/Peel" in shown
+    assert run(capsys, "show", places[0], "Jane Doe aa.mp4", "--truth", places[1])[1] == shown
+    assert "no container" in run(capsys, "show", places[0], maps.FAILED)[1]
+
+
+def test_export_leaves_out_what_is_not_mapped_and_says_so(capsys, places, tmp_path):
+    code, shown, complaint = run(capsys, "export", places[0], "--format", "csv", "--to", tmp_path / "csv")
+    assert code == 0
+    assert sorted(path.stem for path in (tmp_path / "csv").iterdir()) == [maps.WHOLE, maps.PARTIAL, "timeline"]
+    assert maps.FAILED in complaint
+
+
+def test_report_as_json_and_as_a_page(capsys, places, tmp_path):
+    _, shown, _ = run(capsys, "report", places[0], "--truth", places[1], "--json")
+    figures = json.loads(shown)
+    assert figures["videos"] | {"video_s": 0} == {
+        "total": 3, "mapped": 1, "partial": 1, "failed": 1, "pending": 0, "video_s": 0, "gap_s": 60.0
+    }
+    assert figures["accuracy"]["tags"]["step"]["accuracy"] == 0.75
+    page = tmp_path / "report.html"
+    code, shown, _ = run(capsys, "report", places[0], "--truth", places[1], "--to", page)
+    assert code == 0 and shown.splitlines()[-1] == str(page)
+    assert re.search(r"^step +75\.0% +50\.0%", shown, re.MULTILINE)
+    assert maps.PARTIAL in page.read_text() and "Jane Doe" not in page.read_text()
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["status", "{empty}"], "holds no maps"),
+    (["show", "{maps}", "zz"], "no video has the id or file name 'zz'"),
+    (["show", "{maps}", "a"], "several videos fit 'a'"),
+    (["export", "{maps}", "--format", "docx", "--to", "{empty}"], "unknown export format 'docx'"),
+    (["report", "{maps}", "--truth", "{empty}"], "no atlas at"),
+    (["report", "{maps}", "--to", "{file}/report.html"], "can't write the report"),
+    (["train", "--atlas", "{empty}", "--out", "{empty}", "--recipe", "thesis"], "expected one of paper, demo"),
+    (["train", "--atlas", "{empty}", "--out", "{empty}"], "no atlas at"),
+    (["map", "{videos}", "--out", "{new}", "--model", "{empty}"], "no model at"),
+    (["map", "{videos}", "--out", "{new}", "--model", "{model}", "--task", "makro"], "did you mean 'macro'"),
+    (["map", "{videos}", "--out", "{new}", "--model", "{model}", "--instruction", "map suturing"], "no instruction"),
+    (["map", "{videos}", "--out", "{file}", "--model", "{model}"], "file"),
+    (["map", "{empty}", "--out", "{new}", "--model", "{model}"], "got no file at all"),
+    (["map", "{new}/archive", "--out", "{new}", "--model", "{model}"], "got nothing of this name"),
+    (["map", "{videos}", "--out", "{new}", "--model", "{model}", "--fidelity", "good"], "expected one of exact"),
+])
+def test_wrong_use_is_one_message_and_code_2(capsys, places, model, tmp_path, arguments, said):
+    file = tmp_path / "file"
+    file.write_text("")
+    for name in ("empty", "videos"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "videos" / "a.mp4").write_bytes(b"")
+    named = {name: tmp_path / name for name in ("empty", "videos", "new", "file")}
+    code, shown, complaint = run(
+        capsys, *(word.format(**named, maps=places[0], model=model) for word in arguments)
+    )
+    assert code == 2 and shown == ""
+    assert complaint.startswith(f"halsted {arguments[0]}: ") and said in complaint
+    assert complaint.count("\n") == 1 and "Traceback" not in complaint

@@ -1,0 +1,37 @@
+"""The demo's script on very little: every step runs, what is there is kept, the page is written."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def demo():
+    path = Path(__file__).parent.parent / "jobs" / "demo.py"
+    spec = importlib.util.spec_from_file_location("demo", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_demo_from_nothing_and_again(demo, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "VIDEOS", 2)
+    monkeypatch.setattr(demo, "HELD_OUT", 1)
+    monkeypatch.setattr(demo, "MINUTES", 0.5)
+    assert demo.demo(tmp_path) == 0
+    first = capsys.readouterr().out
+    assert "step, exact match per window" in first
+    assert (tmp_path / "report.html").stat().st_size > 3_000_000
+    assert {path.name for path in tmp_path.iterdir()} == {"archive", "model", "maps", "report.html"}
+
+    kept = (tmp_path / "model" / "training.json").stat().st_mtime_ns
+    assert demo.demo(tmp_path) == 0
+    again = capsys.readouterr().out
+    assert "1 segments done before, 0 decoded, 0 from stored vectors" in again
+    assert (tmp_path / "model" / "training.json").stat().st_mtime_ns == kept
+    assert first[first.index("held-out videos"):first.index("seconds:")] == (
+        again[again.index("held-out videos"):again.index("seconds:")]
+    )

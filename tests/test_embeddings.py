@@ -1,0 +1,85 @@
+"""The store of vectors: what is put comes back by span, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import numpy as np
+import pytest
+
+from halsted_ray.embeddings import EmbeddingStore, sampling_name
+from halsted_ray.errors import OutputError
+from halsted_ray.records import WindowSpec
+
+SAMPLING = sampling_name(WindowSpec(), "reference")
+
+
+def vector(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=8).astype(np.float16)
+
+
+def same(left: dict, right: dict) -> bool:
+    return left.keys() == right.keys() and all(np.array_equal(left[key], right[key]) for key in left)
+
+
+def test_vectors_come_back_bit_for_bit(tmp_path):
+    store = EmbeddingStore(str(tmp_path), "encoder", SAMPLING)
+    vectors = {("fine", 0.0, 2.5): vector(0), ("fine", 2.5, 4.125): vector(1), ("coarse", 0.0, 4.125): vector(2)}
+    store.put("video", 0.0, 60.0, vectors)
+    found = store.get("video", 0.0, 60.0)
+    assert same(found, vectors)
+    assert all(row.dtype == np.float16 for row in found.values())
+
+
+def test_a_span_gives_the_windows_that_begin_in_it(tmp_path):
+    store = EmbeddingStore(str(tmp_path), "encoder", SAMPLING)
+    first = {("coarse", 0.0, 30.0): vector(0), ("coarse", 30.0, 60.0): vector(1)}
+    second = {("coarse", 60.0, 90.0): vector(2)}
+    store.put("video", 0.0, 60.0, first)
+    store.put("video", 60.0, 120.0, second)
+    assert same(store.get("video", 30.0, 90.0), {("coarse", 30.0, 60.0): vector(1), ("coarse", 60.0, 90.0): vector(2)})
+    assert store.holds("video") == [(0.0, 60.0), (60.0, 120.0)]
+    assert store.get("other", 0.0, 60.0) == {} and store.holds("other") == []
+
+
+def test_later_windows_of_a_span_are_added(tmp_path):
+    store = EmbeddingStore(str(tmp_path), "encoder", SAMPLING)
+    store.put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
+    store.put("video", 0.0, 30.0, {("fine", 0.0, 2.5): vector(1)})
+    assert len(store.get("video", 0.0, 30.0)) == 2
+
+
+def test_the_same_windows_again_change_nothing(tmp_path):
+    store = EmbeddingStore(str(tmp_path), "encoder", SAMPLING)
+    for _ in range(2):
+        store.put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
+    assert len(list(tmp_path.rglob("*.parquet"))) == 1
+    assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_encoders_and_samplings_do_not_mix(tmp_path):
+    EmbeddingStore(str(tmp_path), "one", SAMPLING).put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
+    assert EmbeddingStore(str(tmp_path), "two", SAMPLING).get("video", 0.0, 30.0) == {}
+    other = sampling_name(WindowSpec(coarse_s=20), "reference")
+    assert EmbeddingStore(str(tmp_path), "one", other).get("video", 0.0, 30.0) == {}
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    store = EmbeddingStore(str(tmp_path / "file"), "encoder", SAMPLING)
+    with pytest.raises(OutputError, match="can't write .*file.*name a place that can be written"):
+        store.put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
+
+
+def test_a_full_disk_is_said_to_be_full(tmp_path, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = EmbeddingStore(str(tmp_path), "encoder", SAMPLING)
+    store.put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OutputError, match="No space left on device; make room and give the same command again"):
+        store.put("video", 30.0, 60.0, {("coarse", 30.0, 60.0): vector(0)})
+    assert len(store.get("video", 0.0, 60.0)) == 1, "what was stored stays, and no part of a file"
+    assert not list(tmp_path.rglob(".part-*"))

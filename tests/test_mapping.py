@@ -1,0 +1,344 @@
+"""The main job on real files and a real Ray: what comes out, what is not done twice, what bad input does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numbered_video
+import pytest
+import torch
+
+import halsted_ray
+from halsted_ray.errors import ArchiveError, ModelError, OutputError, TaxonomyError, UsageError
+from halsted_ray.mapping import pipeline
+from halsted_ray.mapping.pipeline import map_archive
+from halsted_ray.mapping.publish import read_segments, read_timeline
+from halsted_ray.mapping.staging import stagings
+from halsted_ray.mapping.status import status_of
+from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import TIMELINE_SCHEMA, WindowSpec
+
+pytestmark = pytest.mark.xdist_group("ray")
+
+SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
+
+
+def write_video(path: Path, seconds: float, gop: int = 40) -> Path:
+    recipe = numbered_video.Recipe(frames=int(seconds * 10), rate=10, gop=gop, size=(90, 160))
+    return numbered_video.write(path, recipe).path
+
+
+def save_model(folder: Path, seed: int) -> str:
+    torch.set_num_threads(1)
+    encoder = Encoder.create("tiny", 0)
+    model = Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint,
+                           heads=4, width=64, windows=SPEC, seed=seed, version=f"v{seed}", atlas_release="test-1")
+    model.save(str(folder))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> list[str]:
+    return [save_model(tmp_path_factory.mktemp("model"), seed) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("archive")
+    write_video(folder / "one.mp4", 33.3)
+    (folder / "deep er").mkdir()
+    write_video(folder / "deep er" / "zwei 'ü' \"x\".mp4", 41.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(s3_server):
+    """One local Ray for the tests of this file; after the S3 server, whose keys its workers must have."""
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for tries_left in (2, 1, 0):
+        try:
+            ray.init(address="local", num_cpus=6, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            break
+        except Exception:
+            ray.shutdown()
+            if not tries_left:
+                raise
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def mapped(cluster, archive, models, tmp_path_factory):
+    """(OUT, its summary): the archive mapped without any disturbance, two decoders, segments of 20 s."""
+    out = str(tmp_path_factory.mktemp("maps"))
+    return out, map_archive(str(archive), out, models[0], segment_s=20, decoders=2, taggers=1)
+
+
+def test_every_video_gets_a_timeline(mapped, archive):
+    out, summary = mapped
+    assert summary.exit_code == 0 and summary.segments == 5 == summary.segments_decoded
+    table = read_timeline(out)
+    assert table.schema.equals(TIMELINE_SCHEMA)
+    for video in status_of(out):
+        assert video["status"] == "mapped" and video["segments_done"] == video["segments"]
+        rows = [row for row in table.to_pylist() if row["video_id"] == video["video_id"]]
+        lane = [row for row in rows if row["tag"] == "procedure"]
+        assert lane[0]["start_s"] == 0 and lane[-1]["stop_s"] == video["duration_s"]
+        assert all(left["stop_s"] == right["start_s"] for left, right in zip(lane, lane[1:], strict=False))
+        assert {row["uri"] for row in rows} == {video["uri"]} and Path(video["uri"]).is_file()
+        assert {(row["model_version"], row["atlas_release"], row["source"]) for row in rows} == {("v0", "test-1", "ai")}
+    keys = [(row["video_id"], row["start_s"], row["task"], row["tag"]) for row in table.to_pylist()]
+    assert keys == sorted(keys) and len(set(keys)) == len(keys)
+    assert not list(stagings(out))
+
+
+def test_one_publishing_commit_a_run_with_its_provenance(mapped):
+    from deltalake import DeltaTable
+
+    out, summary = mapped
+    history = DeltaTable(f"{out}/timeline").history()
+    assert summary.timeline_version == 0 and len(history) == 1
+    assert history[0]["run_id"] == summary.run_id and history[0]["recipe"] == summary.recipe
+    assert history[0]["code_version"] == halsted_ray.__version__ and history[0]["model_version"] == "v0"
+
+
+def refuse(*_args, **_kwargs):
+    raise AssertionError("this must not be needed")
+
+
+def test_a_second_run_does_nothing_and_starts_no_ray(mapped, archive, models, monkeypatch):
+    out, _ = mapped
+    monkeypatch.setattr(pipeline, "connected", refuse)
+    before = read_timeline(out)
+    summary = map_archive(str(archive), out, models[0], segment_s=20)
+    assert summary.segments_before == 5 and summary.segments_decoded == 0 and summary.timeline_version is None
+    assert summary.exit_code == 0 and read_timeline(out).equals(before)
+
+
+def test_a_new_model_reads_vectors_and_decodes_nothing(mapped, archive, models, tmp_path, monkeypatch):
+    out, _ = mapped
+    shutil.copytree(out, tmp_path / "out")
+    monkeypatch.setattr(pipeline, "connected", refuse)
+    summary = map_archive(str(archive), str(tmp_path / "out"), models[1], segment_s=20, task="macro")
+    assert (summary.segments_decoded, summary.segments_from_vectors) == (0, 5)
+    rows = read_timeline(str(tmp_path / "out")).to_pylist()
+    assert {row["model_version"] for row in rows if row["task"] == "macro"} == {"v1"}
+    assert {row["model_version"] for row in rows if row["task"] == "proficiency"} == {"v0"}, "was not asked for"
+    assert read_timeline(str(tmp_path / "out"), version=0).equals(read_timeline(out)), "history stays"
+    back = map_archive(str(archive), str(tmp_path / "out"), models[0], segment_s=20)
+    assert back.segments_decoded == 0
+    assert read_timeline(str(tmp_path / "out")).equals(read_timeline(out))
+
+
+def test_rows_do_not_depend_on_worker_count(mapped, archive, models, tmp_path):
+    map_archive(str(archive), str(tmp_path), models[0], segment_s=20, decoders=1, taggers=2)
+    assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0]))
+
+
+def test_rows_do_not_depend_on_segment_length(mapped, archive, models, tmp_path):
+    map_archive(str(archive), str(tmp_path), models[0], segment_s=60, decoders=2, taggers=1)
+    assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0]))
+
+
+def test_rows_do_not_depend_on_batch_size(mapped, archive, models, tmp_path):
+    map_archive(str(archive), str(tmp_path), models[0], segment_s=10, batch_segments=3, decoders=2, taggers=1)
+    assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0]))
+
+
+def test_bad_files_beside_good_ones(mapped, archive, models, tmp_path):
+    folder = tmp_path / "archive"
+    shutil.copytree(archive, folder)
+    shutil.copy(folder / "one.mp4", folder / "one again.mp4")
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "Jane Doe.mp4").write_text("not a video at all")
+    whole = write_video(tmp_path / "whole.ts", 60.0, gop=10).read_bytes()
+    damaged = bytearray(whole)
+    middle = len(whole) // 2
+    damaged[middle - 20_000 : middle + 20_000] = os.urandom(40_000)
+    (folder / "damaged.ts").write_bytes(damaged)
+    out = str(tmp_path / "out")
+    summary = map_archive(str(folder), out, models[0], segment_s=20, decoders=2, taggers=1)
+    assert summary.exit_code == 3
+    videos = {Path(video["uri"]).name: video for video in status_of(out)}
+    assert len(videos) == 5, "the copy is mapped once"
+    assert videos["one again.mp4"]["status"] == "mapped" and videos["one again.mp4"]["copies"] == 1
+    assert videos["zwei 'ü' \"x\".mp4"]["status"] == "mapped"
+    assert videos["empty.mp4"]["status"] == "failed" and "empty file" in videos["empty.mp4"]["reason"]
+    assert videos["Jane Doe.mp4"]["status"] == "failed" and "Jane" not in videos["Jane Doe.mp4"]["reason"]
+    rows = read_timeline(out).to_pylist()
+    good = [row for row in read_timeline(mapped[0]).to_pylist()]
+    drop = ("uri",)
+    same = {row["video_id"] for row in good}
+    assert [{k: v for k, v in row.items() if k not in drop} for row in rows if row["video_id"] in same] == [
+        {k: v for k, v in row.items() if k not in drop} for row in good]
+    damage = videos["damaged.ts"]
+    assert damage["status"] == "partial" and damage["code"] == "corrupt" and damage["reason"]
+    lanes = [row for row in rows if row["video_id"] == damage["video_id"]
+             and row["task"] == "macro" and row["tag"] in ("procedure", "gap")]
+    assert {row["tag"] for row in lanes} == {"procedure", "gap"}
+    edges = sorted((row["start_s"], row["stop_s"]) for row in lanes)
+    assert edges[0][0] == 0 and edges[-1][1] == damage["duration_s"]
+    assert all(left[1] == right[0] for left, right in zip(edges, edges[1:], strict=False)), "mapped or a gap, all of it"
+
+
+def test_an_archive_of_bad_files_alone(models, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "connected", refuse)
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "text.mp4").write_text("text")
+    out = str(tmp_path / "out")
+    assert map_archive(str(tmp_path / "archive"), out, models[0]).exit_code == 3
+    assert [video["status"] for video in status_of(out)] == ["failed"]
+    assert read_timeline(out).num_rows == 0
+
+
+def test_wrong_use_is_named(archive, models, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    out, good = str(tmp_path / "out"), str(archive)
+    with pytest.raises(ArchiveError, match="empty"):
+        map_archive(str(empty), out, models[0])
+    with pytest.raises(TaxonomyError, match="mcro.*macro"):
+        map_archive(good, out, models[0], task="mcro")
+    with pytest.raises(TaxonomyError, match="map stitching"):
+        map_archive(good, out, models[0], instruction="map stitching")
+    with pytest.raises(ModelError, match="nowhere"):
+        map_archive(good, out, str(tmp_path / "nowhere"))
+    with pytest.raises(UsageError, match="keyframe.*expected one of"):
+        map_archive(good, out, models[0], fidelity="keyframe")
+    with pytest.raises(UsageError, match="segment_s.*10 s"):
+        map_archive(good, out, models[0], segment_s=15)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="can't write .*file/out"):
+        map_archive(good, str(tmp_path / "file" / "out"), models[0])
+    with pytest.raises(UsageError, match="holds no maps"):
+        status_of(str(empty))
+
+
+DRIVER = """
+import sys
+from halsted_ray.mapping.pipeline import map_archive
+summary = map_archive(sys.argv[1], sys.argv[2], sys.argv[3], segment_s=10, decoders=2, taggers=1)
+print(summary.segments_before, summary.segments_decoded)
+"""
+
+
+def staged(out: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in out.glob("staging/*/*/*.json")}
+
+
+def test_resume_after_the_driver_is_killed(mapped, archive, models, tmp_path):
+    out = tmp_path / "out"
+    environment = {**os.environ, "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1])}
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(archive), str(out), models[0]], env=environment,
+                              start_new_session=True)
+    until_s = time.monotonic() + 240
+    while len(staged(out)) < 2:
+        assert driver.poll() is None and time.monotonic() < until_s, "nothing was staged"
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    before = staged(out)
+    while True:  # its workers may write for a moment
+        time.sleep(2)
+        if staged(out) == before:
+            break
+        before = staged(out)
+    assert 2 <= len(before) < 9, "killed in the middle"
+    videos = status_of(str(out))
+    assert sum(video["segments_done"] for video in videos) == len(before)
+    assert "pending" in {video["status"] for video in videos}
+    first_run = next(stagings(str(out))).run().run_id
+
+    summary = map_archive(str(archive), str(out), models[0], segment_s=10, decoders=2, taggers=1)
+    assert (summary.segments_before, summary.segments_decoded) == (len(before), 9 - len(before))
+    by_run = read_segments(str(out), ["segment_id", "run_id"]).to_pylist()
+    assert {row["segment_id"] for row in by_run if row["run_id"] == first_run} == {n.split(".")[0] for n in before}
+    assert read_timeline(str(out)).equals(read_timeline(mapped[0]))
+
+
+def actors_of(stage: str) -> list[int]:
+    """Process ids of Ray's actors for a stage (Linux: they carry it in their title)."""
+    titles = ((path.parent.name, path) for path in Path("/proc").glob("[0-9]*/cmdline"))
+    found = []
+    for pid, path in titles:
+        try:
+            title = path.read_text()
+        except OSError:  # it ended meanwhile
+            continue
+        if title.startswith("ray::") and stage in title:
+            found.append(int(pid))
+    return found
+
+
+@pytest.mark.slow
+def test_actors_that_are_killed_cost_nothing_but_time(cluster, models, tmp_path):
+    archive, out, killed = tmp_path / "archive", tmp_path / "out", []
+    archive.mkdir()
+    write_video(archive / "long.mp4", 200.0)
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(map_archive, str(archive), str(out), models[0], segment_s=10, decoders=2, taggers=1)
+        for stage, least_staged in (("DecodeSegments", 0), ("TagSegments", 1), ("DecodeSegments", 2)):
+            while not run.done():
+                found = [pid for pid in actors_of(stage) if pid not in killed]
+                if found and len(staged(out)) >= least_staged:
+                    os.kill(found[0], signal.SIGKILL)
+                    killed.append(found[0])
+                    break
+                time.sleep(0.01)
+        summary = run.result(timeout=300)
+    assert len(killed) >= 2, "the run was over too soon"
+    assert summary.exit_code == 0 and summary.segments_decoded == 20
+    undisturbed = str(tmp_path / "undisturbed")
+    map_archive(str(archive), undisturbed, models[0], segment_s=20, decoders=2, taggers=1)
+    assert read_timeline(str(out)).equals(read_timeline(undisturbed))
+
+
+@pytest.mark.slow
+def test_a_store_that_goes_away_is_waited_for(mapped, archive, models, s3_server):
+    import s3fs
+
+    fs = s3fs.S3FileSystem()
+    fs.put(str(archive) + "/", f"{s3_server.bucket}/outage/", recursive=True)
+    out = f"{s3_server.bucket}/outage-maps"
+    stopped = threading.Event()
+
+    def stop_at_first_result(_progress):
+        if not stopped.is_set():
+            stopped.set()
+            s3_server.stop()
+            threading.Timer(20.0, s3_server.start).start()
+
+    summary = map_archive(f"{s3_server.bucket}/outage", out, models[0], segment_s=10, decoders=2, taggers=1,
+                          on_progress=stop_at_first_result)
+    assert stopped.is_set() and summary.exit_code == 0
+    rows, undisturbed = read_timeline(out).to_pylist(), read_timeline(mapped[0]).to_pylist()
+    assert [{**row, "uri": ""} for row in rows] == [{**row, "uri": ""} for row in undisturbed]
+
+
+def test_from_s3_to_s3(mapped, archive, models, s3_server):
+    import s3fs
+
+    fs = s3fs.S3FileSystem()
+    fs.put(str(archive) + "/", f"{s3_server.bucket}/in/", recursive=True)
+    out = f"{s3_server.bucket}/maps"
+    summary = map_archive(f"{s3_server.bucket}/in", out, models[0], segment_s=20, decoders=2, taggers=1)
+    assert summary.exit_code == 0 and summary.segments_decoded == 5
+    rows, local = read_timeline(out).to_pylist(), read_timeline(mapped[0]).to_pylist()
+    assert all(row["uri"].startswith("s3://") for row in rows)
+    assert [{**row, "uri": ""} for row in rows] == [{**row, "uri": ""} for row in local]
+    assert [video["status"] for video in status_of(out)] == ["mapped", "mapped"]
+    again = map_archive(f"{s3_server.bucket}/in", out, models[0], segment_s=20)
+    assert again.segments_before == 5 and again.timeline_version is None

@@ -1,0 +1,188 @@
+"""The stages of a mapping run one by one, without Ray: decoding with its faults, tagging, staging, pools."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from halsted_ray.embeddings import sampling_name
+from halsted_ray.errors import CorruptSegment, DecoderKilled, ResourceError, StorageUnavailable, UnreadableVideo
+from halsted_ray.mapping.cluster import connected, size_pools
+from halsted_ray.mapping.decoding import DecodeSegments, segments_table
+from halsted_ray.mapping.progress import Progress
+from halsted_ray.mapping.staging import Result, Run, Staging, stagings
+from halsted_ray.mapping.tagging import TagSegments
+from halsted_ray.mapping.timeline import Gap
+from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import Segment, Tag, WindowSpec
+from halsted_ray.video.frames import Frames
+
+SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
+SEGMENT = Segment("segment", "video", "/archive/Jane Doe.mp4", 0.0, 30.0, 100.0)
+
+
+class FakeDecoder:
+    """Raises ``faults`` one after another, then gives frames; ``damaged`` spans never decode."""
+
+    def __init__(self, faults=(), damaged=()):
+        self.faults, self.damaged, self.calls = list(faults), damaged, 0
+
+    def __call__(self, memory_mb):
+        return self
+
+    def read_frames(self, uri, times_s, size, fidelity, reader, deadline_s):
+        self.calls += 1
+        if self.faults:
+            raise self.faults.pop(0)
+        for start_s, stop_s in self.damaged:
+            if np.any((times_s >= start_s) & (times_s < stop_s)):
+                raise CorruptSegment(f"nothing decodes in [{start_s}, {stop_s}) s")
+        return Frames(np.ones((len(times_s), *size, 3), np.uint8), times_s)
+
+
+def decoding(tmp_path, decoder) -> DecodeSegments:
+    return DecodeSegments((str(tmp_path), "recipe"), SPEC, (112, 112), "reference", "pyav", 512, 10.0,
+                          retry_pause_s=0.0, process=decoder)
+
+
+def test_frames_travel_to_tagging_whole(tmp_path):
+    table = decoding(tmp_path, FakeDecoder())(segments_table([SEGMENT]))
+    frames = np.frombuffer(table["frames"][0].as_buffer(), np.uint8)
+    assert len(frames) == 192 * 112 * 112 * 3 and frames.all()
+    assert json.loads(table["gaps"][0].as_py()) == []
+
+
+def test_a_decoder_that_dies_once_is_tried_again(tmp_path):
+    stage = decoding(tmp_path, FakeDecoder([DecoderKilled("died")]))
+    images, gaps = stage.decode(SEGMENT)
+    assert images is not None and not gaps
+
+
+def test_a_segment_that_kills_its_decoder_twice_is_a_gap_with_the_reason(tmp_path):
+    decoder = FakeDecoder([DecoderKilled("hung", hung=True), DecoderKilled("hung", hung=True)])
+    images, gaps = decoding(tmp_path, decoder).decode(SEGMENT)
+    assert images is None and gaps == [Gap(0.0, 30.0, "decoder-hung", "hung")]
+    assert decoder.calls == 2
+
+
+def test_storage_is_waited_for(tmp_path):
+    outage = [StorageUnavailable("away")] * 2
+    images, gaps = decoding(tmp_path, FakeDecoder(outage)).decode(SEGMENT)
+    assert images is not None and not gaps
+    images, gaps = decoding(tmp_path, FakeDecoder([StorageUnavailable("away")] * 3)).decode(SEGMENT)
+    assert images is None and gaps[0].code == "storage"
+
+
+def test_corrupt_input_is_not_tried_again(tmp_path):
+    decoder = FakeDecoder([UnreadableVideo("no codec")])
+    assert decoding(tmp_path, decoder).decode(SEGMENT)[1][0].code == "unreadable"
+    assert decoder.calls == 1
+
+
+def test_damage_costs_the_coarse_windows_it_touches(tmp_path):
+    images, gaps = decoding(tmp_path, FakeDecoder(damaged=[(12.0, 13.0)])).decode(SEGMENT)
+    assert [(gap.start_s, gap.stop_s, gap.code) for gap in gaps] == [(10.0, 20.0, "corrupt")]
+    assert images[:64].all() and not images[64:128].any() and images[128:].all()
+    assert decoding(tmp_path, FakeDecoder(damaged=[(0.0, 30.0)])).decode(SEGMENT)[0] is None
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    torch.set_num_threads(1)
+    encoder = Encoder.create("tiny", 0)
+    model = Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint,
+                           heads=4, width=64, windows=SPEC)
+    folder = str(tmp_path_factory.mktemp("model"))
+    model.save(folder)
+    store = encoder.fingerprint, sampling_name(SPEC, "reference")
+    return {"model": folder, "encoder": encoder.ref, "model_digest": model.digest, "tasks": ["macro"]}, store
+
+
+def tagging(tmp_path, model, **changes) -> TagSegments:
+    arguments, store = model
+    return TagSegments(**{"staging": (str(tmp_path), "recipe"), "store": (str(tmp_path / "embeddings"), *store),
+                          "run_id": "run", **arguments, **changes})
+
+
+def test_a_finished_segment_is_staged_and_not_done_again(tmp_path, model):
+    decoder = FakeDecoder(damaged=[(12.0, 13.0)])
+    rows = decoding(tmp_path, decoder)(segments_table([SEGMENT]))
+    calls = decoder.calls
+    assert tagging(tmp_path, model)(rows)["state"].to_pylist() == ["part"]
+    (result,) = Staging(str(tmp_path), "recipe").read("video")
+    assert {(tag.start_s, tag.stop_s) for tag in result.tags} == {(0, 10), (20, 30)}
+    assert result.run_id == "run" and result.new_vectors == 2 and result.seconds["encode"] > 0
+
+    rows = decoding(tmp_path, decoder)(segments_table([SEGMENT]))
+    assert decoder.calls == calls
+    assert tagging(tmp_path, model, run_id="other")(rows)["state"].to_pylist() == ["part"]
+    assert Staging(str(tmp_path), "recipe").read("video")[0].run_id == "run"
+
+
+def test_stored_vectors_need_no_frames(tmp_path, model):
+    rows = decoding(tmp_path, FakeDecoder())(segments_table([SEGMENT]))
+    bare = segments_table([SEGMENT])
+    assert tagging(tmp_path, model)(bare)["state"].to_pylist() == ["frames"]
+    tagging(tmp_path, model)(rows)
+    second = tagging(tmp_path, model, staging=(str(tmp_path), "another recipe"))
+    assert second(bare)["state"].to_pylist() == ["done"]
+    first, again = (Staging(str(tmp_path), recipe).read("video")[0] for recipe in ("recipe", "another recipe"))
+    assert again.tags == first.tags and again.used_vectors == 3 and again.new_vectors == 0
+
+
+def test_a_place_that_can_no_longer_be_written_ends_the_run(tmp_path, model):
+    (tmp_path / "file").write_text("")
+    tagger = tagging(tmp_path, model, store=(str(tmp_path / "file"), *model[1]))
+    rows = decoding(tmp_path, FakeDecoder())(segments_table([SEGMENT]))
+    (outcome,) = tagger(rows).to_pylist()
+    assert outcome["state"] == "fatal" and "can't write" in outcome["message"]
+
+
+def test_staged_results_come_back_as_they_were(tmp_path):
+    staging = Staging(str(tmp_path), "recipe")
+    staging.begin(Run("run", "recipe", ("macro",), 60.0, 1))
+    result = Result(SEGMENT, [Tag(0.0, 2.5, "context", "anatomy", "Bladder–Urethra", 0.1234)],
+                    [Gap(10.0, 20.0, "corrupt", "why")], "run", 3, 4, {"decode": 0.1})
+    staging.write(result)
+    assert staging.read("video") == [result]
+    assert staging.states() == {"video": {"segment": "part"}}
+    assert [found.run().run_id for found in stagings(str(tmp_path))] == ["run"]
+    staging.drop(["video"])
+    assert list(stagings(str(tmp_path))) == []
+
+
+@pytest.mark.parametrize("cpus, gpus, cores, segments, expected", [
+    (4, 0, 2, 100, (2, 1, 0.66)),   # a laptop of two cores, Ray told of four
+    (10, 0, 8, 100, (7, 1, 1.0)),
+    (4, 0, 2, 1, (1, 1, 1.0)),
+    (18, 1, 16, 100, (15, 1, 1.0)),
+    (66, 4, 64, 1000, (60, 4, 1.0)),
+])
+def test_pools_leave_two_cpus_free(cpus, gpus, cores, segments, expected):
+    pools = size_pools(cpus, gpus, cores, segments)
+    assert (pools.decoders, pools.taggers, pools.decoder_cpus) == expected
+    assert pools.decoders * pools.decoder_cpus + pools.taggers * pools.tagger_cpus <= cpus - 2
+    assert pools.tagger_gpus == (1.0 if gpus else 0.0)
+
+
+@pytest.mark.parametrize("cpus, decoders", [(2, None), (1, None), (4, 30)])
+def test_a_cluster_that_is_too_small_is_refused(cpus, decoders):
+    with pytest.raises(ResourceError, match="free logical CPUs.*--num-cpus=4"):
+        size_pools(cpus, 0, max(1, cpus - 2), 100, decoders=decoders)
+
+
+def test_progress_counts_video_seconds():
+    progress = Progress(done_s=5400, total_s=7200, begun_s=3600, failed_segments=2, elapsed_s=600)
+    assert progress.rate == 3.0 and progress.eta_s == 600
+    assert str(progress) == ("1.50 of 2.00 video-hours, 3.0 video-hours an hour, 0:10:00 to go, 2 segments failed")
+
+
+def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(ResourceError, match="no Ray cluster answers at RAY_ADDRESS='127.0.0.1:1'.*unset RAY_ADDRESS"):
+        with connected():
+            pass

@@ -1,0 +1,44 @@
+from dataclasses import replace
+
+import pytest
+
+from halsted_ray.training.recipe import PAPER, Recipe, learning_rate_at, should_save, worst
+
+
+@pytest.mark.parametrize(("epoch", "expected"), [(0, 1e-5), (1, 5.5e-5), (2, 1e-4), (21, 5e-5), (40, 0.0)])
+def test_golden_learning_rate(epoch, expected):
+    assert learning_rate_at(epoch, PAPER) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_learning_rate_is_continuous_and_never_negative():
+    rates = [learning_rate_at(epoch / 100, PAPER) for epoch in range(4200)]
+    assert max(abs(b - a) for a, b in zip(rates, rates[1:], strict=False)) < 1e-6
+    assert min(rates) >= 0 and max(rates) <= 1e-4
+    assert learning_rate_at(0, replace(PAPER, warmup_epochs=0)) == 1e-4
+    assert learning_rate_at(1, replace(PAPER, epochs=1, warmup_epochs=1)) == 1e-4
+
+
+def test_golden_save_rule():
+    best, saved = None, []
+    for candidate in (0.60, 0.58, 0.61, 0.61):
+        saved.append(should_save(best, candidate))
+        best = candidate if saved[-1] else best
+    assert saved == [True, False, True, False]
+
+
+def test_the_worst_task_decides_and_unmeasured_ones_do_not():
+    assert worst({"macro": 0.9, "micro": 0.4, "context": None}) == 0.4
+    assert worst({"macro": None}) == -1
+
+
+def test_the_paper_is_the_default():
+    assert (PAPER.epochs, PAPER.batch_size, PAPER.learning_rate, PAPER.weight_decay) == (40, 128, 1e-4, 1e-2)
+    assert (PAPER.warmup_epochs, PAPER.warmup_from, PAPER.layers, PAPER.heads) == (2, 0.1, 2, 8)
+
+
+@pytest.mark.parametrize("change", [
+    {"epochs": 0}, {"learning_rate": 0}, {"warmup_epochs": 41}, {"noise": -1.0}, {"shifts_s": ()}, {"batch_size": -1},
+])
+def test_a_bad_recipe_names_the_field(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        Recipe(**change)

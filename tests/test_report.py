@@ -1,0 +1,137 @@
+"""The report: its figures add up, the page needs nothing from outside, what failed is seen."""
+
+import re
+
+import pytest
+
+from halsted_ray import taxonomy as taxonomies
+from halsted_ray.errors import UsageError
+from halsted_ray.records import TIMELINE_SCHEMA, Clip, WindowSpec
+from halsted_ray.report.figures import covered_s, figures
+from halsted_ray.report.lanes import colour, timeline
+from halsted_ray.report.material import Material
+from halsted_ray.report.page import page
+from halsted_ray.report.terminal import clock, draw, letters_of, rows_table
+
+WHOLE, PARTIAL, FAILED = "aa" * 8, "ab" * 8, "f0" * 8
+
+
+def row(video_id, start_s, stop_s, task, tag, category, confidence=0.9, source="ai"):
+    values = (video_id, "file:///archive/Jane Doe.mp4", start_s, stop_s, task, tag, category, confidence, source,
+              "demo/model", "v1", "phantom-1", "d" * 16)
+    return dict(zip(TIMELINE_SCHEMA.names, values, strict=True))
+
+
+@pytest.fixture
+def material():
+    videos = [
+        {"video_id": WHOLE, "status": "mapped", "reason": "", "duration_s": 60.0, "uri": "/archive/Jane Doe.mp4"},
+        {"video_id": PARTIAL, "status": "partial", "reason": "1 of 2 segments: corrupt", "duration_s": 120, "uri": "b"},
+        {"video_id": FAILED, "status": "failed", "reason": "no container </script>", "duration_s": None, "uri": "c"},
+    ]
+    rows = [
+        row(WHOLE, 0, 30, "macro", "step", "Suturing"), row(WHOLE, 30, 60, "macro", "step", "Dissection"),
+        row(WHOLE, 0, 60, "macro", "procedure", "Prostatectomy"),
+        row(WHOLE, 30, 40, "micro", "action", "Push/Peel"), row(WHOLE, 40, 60, "micro", "action", "Hot Cut", 0.5),
+        row(PARTIAL, 0, 60, "macro", "step", "Suturing"),
+        row(PARTIAL, 60, 120, "macro", "gap", "corrupt", 0.0, "gap"),
+        row(PARTIAL, 60, 120, "micro", "gap", "corrupt", 0.0, "gap"),
+    ]
+    truth = [Clip(WHOLE, 0, 30, "macro", {"step": "Suturing"}), Clip(WHOLE, 30, 60, "macro", {"step": "Dissection"}),
+             Clip(WHOLE, 30, 50, "micro", {"action": "Push/Peel"}),
+             Clip(PARTIAL, 0, 120, "macro", {"step": "Suturing"})]
+    return Material(videos, rows, truth, taxonomies.load(), WindowSpec())
+
+
+def test_times_add_up_to_the_videos(material):
+    found = figures(material)
+    assert found["videos"] == {"total": 3, "mapped": 1, "partial": 1, "failed": 1, "pending": 0,
+                               "video_s": 180.0, "gap_s": 60.0}
+    assert found["steps_s"] == {"Suturing": 90, "not mapped": 60, "Dissection": 30}
+    assert [entry["video_id"] for entry in found["failures"]] == [PARTIAL, FAILED]
+    for entry in found["per_video"].values():
+        assert sum(entry["steps_s"].values()) == pytest.approx(entry["duration_s"])
+
+
+def test_gaps_count_as_wrong(material):
+    step = figures(material)["accuracy"]["tags"]["step"]
+    assert (step["windows"], step["right"], step["in_gap"]) == (72, 48, 24)
+
+
+def test_without_truth_there_is_no_accuracy(material):
+    without = Material(material.videos, material.rows, None, material.taxonomy, material.spec)
+    assert figures(without)["accuracy"] is None
+    assert "Agreement" not in page(without, figures(without))
+
+
+def test_the_page_needs_nothing_from_outside(material):
+    html = page(material, figures(material))
+    own = html.replace(re.search(r"<script>.*?</script>", html, re.DOTALL).group(0), "")  # Plotly itself comes first
+    assert len(html) - len(own) > 3_000_000
+    assert not re.search(r'(src|href)\s*=|https?://|@import|url\(', own)
+    assert "default-src 'none'" in own
+    assert own.count("<script>") == own.count("</script>") == 1
+    assert "Research software, not a medical device" in own
+
+
+def test_the_page_shows_ids_reasons_and_gaps_but_no_file_name(material):
+    html = page(material, figures(material))
+    assert all(video_id in html for video_id in (WHOLE, PARTIAL, FAILED))
+    assert "no container &lt;/script&gt;" in html and "not mapped" in html
+    assert "Jane Doe" not in html
+
+
+def test_a_gap_is_counted_once_for_all_tasks():
+    assert covered_s([(0, 60), (0, 60), (30, 90), (100, 110)]) == 100
+
+
+def test_colours_are_of_the_category_and_differ_within_a_tag():
+    taxonomy = taxonomies.load()
+    for tag in taxonomy.tags:
+        assert len({colour(tag.name, category, taxonomy) for category in tag.categories}) == len(tag.categories)
+
+
+def test_the_drawing_is_to_scale_and_80_wide(material):
+    drawn = timeline(material.videos[0], material.rows_of(WHOLE), None, material.taxonomy)
+    text = draw(drawn)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    step = next(line for line in text.splitlines() if line.startswith("step"))[12:]
+    assert step == "S" * 34 + "D" * 34
+    action = next(line for line in text.splitlines() if line.startswith("action"))[12:]
+    assert action == "·" * 34 + "P" * 11 + "H" * 23
+    assert "S Suturing 0:30, D Dissection 0:30" in text
+
+
+def test_gaps_are_drawn_and_named(material):
+    drawn = timeline(material.videos[1], material.rows_of(PARTIAL), material.truth_of(PARTIAL), material.taxonomy)
+    lines = draw(drawn).splitlines()
+    assert next(line for line in lines if line.startswith("step "))[12:] == "S" * 34 + "░" * 34
+    assert "not mapped: 1:00–2:00 corrupt" in lines[-1]
+    assert "not mapped" in rows_table(drawn)
+
+
+def test_rows_are_counted_where_they_are_cut(material):
+    drawn = timeline(material.videos[0], material.rows_of(WHOLE), None, material.taxonomy)
+    assert rows_table(drawn, limit=2).splitlines()[-1] == "… and 3 rows more; --rows 0 shows all"
+    assert len(rows_table(drawn).splitlines()) == 6
+
+
+def test_letters_are_one_a_category():
+    names = taxonomies.load().tag("instrument").categories
+    letters = letters_of(names)
+    assert len(set(letters.values())) == len(names)
+
+
+def test_clock():
+    assert [clock(0), clock(59.6), clock(3599.4), clock(36_000)] == ["0:00", "1:00", "59:59", "10:00:00"]
+    assert clock(3725.25, 1) in ("1:02:05.2", "1:02:05.3")
+
+
+def test_a_video_is_found_by_id_beginning_or_file_name(material):
+    assert material.find(WHOLE)["video_id"] == WHOLE
+    assert material.find("f0")["video_id"] == FAILED
+    assert material.find("Jane Doe.mp4")["video_id"] == WHOLE
+    with pytest.raises(UsageError, match=f"several videos fit 'a'; expected one of {WHOLE}, {PARTIAL}"):
+        material.find("a")
+    with pytest.raises(UsageError, match="no video has the id or file name 'x'"):
+        material.find("x")

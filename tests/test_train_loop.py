@@ -1,0 +1,182 @@
+"""One Ray for all of these tests; its start and each start of workers cost some seconds."""
+
+import io
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from halsted_ray import taxonomy as taxonomies
+from halsted_ray.errors import HalstedError, ResourceError
+from halsted_ray.mapping.cluster import connected
+from halsted_ray.model.vocabulary import Vocabulary
+from halsted_ray.records import Window
+from halsted_ray.training import loop
+from halsted_ray.training.progress import EpochLine
+from halsted_ray.training.recipe import Recipe
+from halsted_ray.training.samples import Labelled, assemble
+
+pytestmark = pytest.mark.xdist_group("ray")
+
+SMALL = taxonomies.from_dict({
+    "name": "small", "tasks": [
+        {"name": "macro", "instruction": "map procedure type", "window": "coarse",
+         "tags": [{"name": "step", "categories": ["Suturing", "Dissection"]}]},
+        {"name": "micro", "instruction": "map dissection activity", "window": "fine", "when": {"step": "Dissection"},
+         "tags": [{"name": "action", "categories": ["Tug", "Hook", "Clip"]},
+                  {"name": "arm", "categories": ["Left", "Right"]}]},
+    ],
+})
+DIM = 24
+RECIPE = Recipe(epochs=40, batch_size=32, learning_rate=2e-3, warmup_epochs=1, heads=2, layers=1, noise=0.1,
+                validate_every=4, checkpoint_every=4)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with connected() as (cpus, _, _):
+        yield int(cpus)
+
+
+@pytest.fixture(autouse=True)
+def in_time():
+    """Ray waits rather than fails: whatever hangs ends here."""
+    def stop(*_):
+        raise TimeoutError("a test of the training loop took more than 240 s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(240)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def own_train_workers():
+    """Process ids of Ray Train's workers below this very process."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(status.parent.name)] = int(status.read_text().rsplit(")", 1)[1].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # ended meanwhile
+    found = []
+    for pid in parents:
+        ancestor = pid
+        while ancestor in parents and ancestor != os.getpid():
+            ancestor = parents[ancestor]
+        if ancestor == os.getpid() and b"RayTrainWorker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            found.append(pid)
+    return found
+
+
+def samples(count, seed):
+    """``count`` windows whose vectors say their category, with noise; every window is asked both tasks."""
+    rng = np.random.default_rng(seed)
+    directions = np.random.default_rng(0).normal(size=(7, DIM))
+    labelled, vectors = {"v": []}, {"v": {}}
+    for n in range(count):
+        window = Window("fine", n * 2.5, n * 2.5 + 2.5)
+        step, action, arm = (int(rng.integers(k)) for k in (2, 3, 2))
+        vector = directions[step] + directions[2 + action] + directions[5 + arm] + 0.3 * rng.normal(size=DIM)
+        vectors["v"]["fine", window.start_s, window.stop_s] = vector.astype(np.float16)
+        tags = [(tag.name, tag.categories[k]) for tag, k in zip(SMALL.tags, (step, action, arm), strict=True)]
+        labelled["v"] += [
+            Labelled(window, "macro", (tags[0],), 0.8, True), Labelled(window, "micro", tuple(tags[1:]), 1.0, True),
+        ]
+    return assemble(labelled, vectors, Vocabulary(SMALL))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("samples")
+    paths = {"train": str(folder / "train.safetensors"), "validation": str(folder / "validation.safetensors")}
+    samples(310, 1).save(paths["train"])
+    samples(60, 2).save(paths["validation"])
+    return paths
+
+
+def fit(data, tmp_path, recipe=RECIPE, **options):
+    sizes = {"dim": DIM, "width": DIM, "layers": recipe.layers, "heads": recipe.heads, "feedforward": 48, "dropout": 0.}
+    return loop.fit(**data, decoder=sizes, taxonomy=SMALL, recipe=recipe, storage=str(tmp_path),
+                    **{"name": "run", "workers": 1, **options})
+
+
+def losses(fitted):
+    return [record["loss"] for record in fitted.progress.curve]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster, data, tmp_path_factory):
+    seen = []
+    return fit(data, tmp_path_factory.mktemp("undisturbed"), on_epoch=seen.append), seen
+
+
+def test_it_learns_and_saves_by_the_worst_task(undisturbed):
+    fitted, seen = undisturbed
+    curve = fitted.progress.curve
+    assert seen == curve and [record["epoch"] for record in curve] == list(range(40))
+    assert curve[-1]["loss"] < 0.3 * curve[0]["loss"]
+    measured = [record for record in curve if record["accuracy_of_task"]]
+    assert [record["epoch"] + 1 for record in measured] == list(range(4, 41, 4))
+    assert measured[-1]["accuracy_of_task"]["micro"] > 0.9
+    best = -1
+    for record in measured:
+        assert record["worst"] == min(record["accuracy_of_task"].values())
+        assert record["saved"] == (record["worst"] > best)
+        best = max(best, record["worst"])
+    assert fitted.progress.best == best and curve[fitted.progress.best_epoch]["worst"] == best
+    assert not torch.equal(fitted.tensors["feature_mean"], torch.zeros(DIM))
+
+
+def test_worker_count_invariance(undisturbed, data, tmp_path):
+    # 620 samples in batches of 32: the last one, of 12, splits unevenly over 3
+    shared = fit(data, tmp_path, workers=3)
+    assert losses(shared)[:10] == pytest.approx(losses(undisturbed[0])[:10], rel=1e-4)
+    # rounding grows with the steps; 800 of them later the curve is still the same to the eye
+    assert losses(shared) == pytest.approx(losses(undisturbed[0]), rel=0.02)
+
+
+def test_same_seed_same_result_even_after_a_killed_worker(undisturbed, data, tmp_path):
+    seen, killed = [], []
+
+    def kill_once(record):
+        seen.append(record["epoch"])
+        if record["epoch"] >= 9 and not killed:
+            (worker,) = own_train_workers()
+            killed.append(worker)
+            os.kill(worker, signal.SIGKILL)
+
+    disturbed = fit(data, tmp_path, on_epoch=kill_once)
+    assert killed and 0 not in seen[1:], "it went on from a checkpoint, not from the start"
+    assert len(seen) > 40, "the kill came too late to matter"
+    assert losses(disturbed) == losses(undisturbed[0])
+    for name, value in undisturbed[0].tensors.items():
+        assert torch.equal(value, disturbed.tensors[name]), name
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(cluster, data, tmp_path):
+    wild = replace(RECIPE, learning_rate=1e30, warmup_epochs=0)
+    with pytest.raises(HalstedError, match=r"not finite in epoch 0, batch [1-9].*learning rate 1e\+30"):
+        fit(data, tmp_path, wild, workers=2)
+
+
+def test_more_workers_than_the_cluster_has(cluster, data, tmp_path):
+    with pytest.raises(ResourceError, match=rf"needs {2 * cluster} CPUs, the cluster has {cluster};"):
+        fit(data, tmp_path, workers=cluster, cores=2)
+
+
+def test_the_line_of_progress():
+    stream = io.StringIO()
+    line = EpochLine(2, stream)
+    record = {"epoch": 0, "loss": 1.25, "seconds": 2.0, "samples_per_s": 1234.5, "saved": True,
+              "accuracy_of_task": {"macro": 0.5, "context": None}}
+    line(record)
+    assert stream.getvalue() == ""  # without a terminal, a line a minute and the last one
+    line(record | {"epoch": 1, "accuracy_of_task": {}})
+    assert stream.getvalue() == (
+        "epoch 2/2 [####################] loss 1.250  macro 0.500  saved  1,234 samples/s  ETA 0:00\n"
+    )

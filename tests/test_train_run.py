@@ -1,0 +1,135 @@
+"""From an atlas of real video files to a model folder, with an untrained encoder."""
+
+import json
+import multiprocessing
+
+import av
+import numpy as np
+import pytest
+
+from halsted_ray.atlas import read_atlas, write_atlas
+from halsted_ray.embeddings import EmbeddingStore, sampling_name
+from halsted_ray.errors import AtlasError, OutputError
+from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import Clip, Segment, Video, Window, WindowSpec
+from halsted_ray.training import embed as embedding
+from halsted_ray.training.recipe import Recipe
+from halsted_ray.training.run import train
+from halsted_ray.video.identity import video_id
+from halsted_ray.video.plan import frame_rows, frame_times_s, windows_of
+from halsted_ray.video.readers import read_frames
+from halsted_ray.video.storage import filesystem
+
+pytestmark = pytest.mark.xdist_group("ray")
+
+ENCODER = "random:tiny:0"
+SPEC = WindowSpec(coarse_s=5.0, fine_s=2.5)
+DURATION_S = 11.2
+RECIPE = Recipe(epochs=2, batch_size=8, width=32, heads=2, layers=1, warmup_epochs=1)
+
+
+def write_video(path, seed):
+    """Suturing is green with a moving square, dissection red."""
+    rng = np.random.default_rng(seed)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "28"})
+        stream.width, stream.height, stream.pix_fmt = 112, 112, "yuv420p"
+        for n in range(round(DURATION_S * 10)):
+            image = rng.integers(0, 30, (112, 112, 3), dtype=np.uint8)
+            image[..., 0 if n > 55 else 1] += 120
+            image[10 : 30, 3 * n % 90 :][:, :20] = 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    root = tmp_path_factory.mktemp("archive")
+    (root / "videos").mkdir()
+    videos, clips, split = [], [], {}
+    for seed in range(2):
+        path = root / "videos" / f"{seed}.mp4"
+        write_video(path, seed)
+        name = video_id(*filesystem(path))
+        videos.append(Video(name, str(path), path.stat().st_size, DURATION_S, 112, 112, 10.0, "h264"))
+        operation = {"specialty": "Urology", "procedure": "Prostatectomy"}
+        clips += [
+            Clip(name, 0.0, 5.5, "macro", operation | {"step": "Suturing"}),
+            Clip(name, 5.5, DURATION_S, "macro", operation | {"step": "Dissection"}),
+            Clip(name, 5.5, DURATION_S, "micro", {"action": "Tug", "arm": "Left", "instrument": "Shears"}),
+        ]
+        split[name] = ("train", "validation")[seed]
+    write_atlas(str(root), videos, clips, "small", split=split)
+    return str(root)
+
+
+@pytest.fixture(scope="module")
+def trained(archive, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    summary = train(archive, str(out), RECIPE, encoder=ENCODER, spec=SPEC)
+    return summary, out
+
+
+def test_a_run_leaves_a_model_that_says_what_it_stands_on(trained, archive):
+    summary, out = trained
+    model = Halsted.load(summary.model)
+    assert summary.model == f"{out}/model"
+    assert model.config.encoder_fingerprint == Encoder.load(ENCODER).fingerprint
+    assert (model.config.atlas_release, model.config.version) == ("small", summary.model_version)
+    assert model.config.windows == SPEC and set(model.config.temperatures) >= {"step", "action"}
+    assert summary.videos == {"train": 1, "validation": 1} and summary.atlas_version == 0
+    # 3 coarse and 5 fine windows; two of the coarse ones and one of the fine ones hold both steps or end short
+    assert summary.samples["train"] == summary.samples["validation"] > 10
+    assert len(summary.curve) == RECIPE.epochs and summary.accuracy_of_task["context"] is None
+    written = json.loads((out / "training.json").read_text())
+    assert written["recipe"]["epochs"] == 2 and written["run_id"] == summary.model_version
+
+
+def test_the_same_command_again_answers_at_once_and_another_one_is_refused(trained, archive):
+    summary, out = trained
+    assert train(archive, str(out), RECIPE, encoder=ENCODER, spec=SPEC) == summary
+    with pytest.raises(OutputError, match="another recipe"):
+        train(archive, str(out), Recipe(epochs=3, warmup_epochs=1), encoder=ENCODER, spec=SPEC)
+
+
+def test_vectors_are_those_that_mapping_would_make(trained, archive):
+    encoder = Encoder.load(ENCODER)
+    store = EmbeddingStore(f"{archive}/embeddings", encoder.fingerprint, sampling_name(SPEC, "reference"))
+    video = read_atlas(archive).videos[0]
+    segment = Segment("s", video.video_id, video.uri, 0.0, 60.0, video.duration_s)
+    images = read_frames(video.uri, frame_times_s(segment, SPEC), encoder.image_size).images_NHWC
+    coarse, fine_of = windows_of(segment, SPEC)
+    stored = store.get(video.video_id, 0.0, 60.0)
+    windows = [*coarse, *(window for fine in fine_of.values() for window in fine)]
+    assert {(w.kind, w.start_s, w.stop_s) for w in windows} == set(stored)
+    for window in windows:
+        expected = encoder.encode(images[frame_rows(window, segment, SPEC)][None])[0]
+        assert np.array_equal(stored[window.kind, window.start_s, window.stop_s], expected), window
+
+
+def test_stored_vectors_are_not_made_again(trained, archive, monkeypatch):
+    atlas = read_atlas(archive)
+    encoder = Encoder.load(ENCODER)
+    store = EmbeddingStore(f"{archive}/embeddings", encoder.fingerprint, sampling_name(SPEC, "reference"))
+    monkeypatch.setattr(multiprocessing, "get_context", lambda *_: pytest.fail("started processes for nothing"))
+    windows = {video.video_id: [Window("fine", 2.5, 5.0)] for video in atlas.videos}
+    vectors = embedding.embed(atlas.videos, windows, ENCODER, store, SPEC)
+    assert all(("fine", 2.5, 5.0) in found for found in vectors.values())
+
+
+def test_a_video_that_is_gone_is_named(archive, tmp_path):
+    atlas = read_atlas(archive)
+    broken = [Video(**{**vars(atlas.videos[0]), "uri": str(tmp_path / "gone.mp4")})]
+    store = EmbeddingStore(str(tmp_path / "store"), "f" * 16, "x")
+    windows = {broken[0].video_id: [Window("fine", 0.0, 2.5)]}
+    with pytest.raises(AtlasError, match=f"video {broken[0].video_id}.*unreadable.*restore the file"):
+        embedding.embed(broken, windows, ENCODER, store, SPEC, workers=1)
+
+
+def test_an_atlas_without_a_validation_video(archive, tmp_path):
+    atlas = read_atlas(archive)
+    videos = [Video(**{**vars(video), "uri": f"{tmp_path}/{n}.mp4"}) for n, video in enumerate(atlas.videos)]
+    write_atlas(str(tmp_path), videos, list(atlas.clips), "x", split={video.video_id: "train" for video in videos})
+    with pytest.raises(AtlasError, match="'validation' part"):
+        train(str(tmp_path), str(tmp_path / "run"), RECIPE, encoder=ENCODER, spec=SPEC)
