@@ -11,7 +11,7 @@ import torch
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import ModelError, TaxonomyError
 from halsted_ray.mapping.timeline import merge
-from halsted_ray.mapping.workflow import Workflow, wanted_tasks
+from halsted_ray.mapping.workflow import POSSIBLE, Workflow, wanted_tasks
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Segment, Video, WindowSpec
@@ -19,6 +19,7 @@ from halsted_ray.video.plan import frame_times_s, segments
 
 SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
 SEGMENT = Segment("s", "v", "uri", 0.0, 20.0, 20.0)
+SURE = 1 - POSSIBLE / 2
 
 
 class Scripted:
@@ -71,7 +72,7 @@ def spans(result, task, tag):
 
 
 def test_fine_tasks_are_asked_where_the_coarse_window_shows_their_step():
-    desk = Scripted(lambda kind, second: 0.99 if second >= 10 else 0.01)
+    desk = Scripted(lambda kind, second: SURE if second >= 10 else 1 - SURE)
     result = Workflow(desk, desk)(SEGMENT, seconds_as_frames(SEGMENT))
     assert spans(result, "macro", "procedure") == [(0, 10), (10, 20)]
     assert spans(result, "micro", "action") == [(0, 2.5), (2.5, 5), (5, 7.5), (7.5, 10)]
@@ -82,14 +83,14 @@ def test_fine_tasks_are_asked_where_the_coarse_window_shows_their_step():
 
 
 def test_only_what_is_asked_for_is_encoded():
-    desk = Scripted(lambda kind, second: 0.99 if second >= 10 else 0.01)
+    desk = Scripted(lambda kind, second: SURE if second >= 10 else 1 - SURE)
     result = Workflow(desk, desk, tasks=["proficiency"])(SEGMENT, seconds_as_frames(SEGMENT))
     assert {t.task for t in result.tags} == {"proficiency"}, "macro was needed and is not part of the answer"
     assert desk.encoded == [2, 4]
 
 
 def test_a_window_that_holds_both_steps_is_decided_by_its_fine_windows():
-    desk = Scripted(lambda kind, second: (0.5 if second < 10 else 0.02) if kind == "coarse" else float(second < 5))
+    desk = Scripted(lambda kind, second: (0.5 if second < 10 else 1 - SURE) if kind == "coarse" else float(second < 5))
     result = Workflow(desk, desk)(SEGMENT, seconds_as_frames(SEGMENT))
     steps = [(t.start_s, t.stop_s, t.category) for t in result.tags if t.tag == "step"]
     assert steps == [(2.5 * n, 2.5 * n + 2.5, "Suturing" if n < 2 else "Dissection") for n in range(8)]
@@ -99,13 +100,13 @@ def test_a_window_that_holds_both_steps_is_decided_by_its_fine_windows():
 
 
 def test_a_sure_coarse_window_is_overruled_by_its_fine_windows():
-    desk = Scripted(lambda kind, second: 0.94 if kind == "coarse" else float(second < 5))
+    desk = Scripted(lambda kind, second: 1 - 1.5 * POSSIBLE if kind == "coarse" else float(second < 5))
     result = Workflow(desk, desk)(SEGMENT, seconds_as_frames(SEGMENT))
     assert spans(result, "proficiency", "phase") == [(0, 2.5), (2.5, 5)]
     assert len(spans(result, "micro", "action")) == 6
 
 
-@pytest.mark.parametrize("chance, opened", [(0.04, False), (0.06, True)])
+@pytest.mark.parametrize("chance, opened", [(0.9 * POSSIBLE, False), (1.1 * POSSIBLE, True)])
 def test_a_task_is_opened_by_probability_not_by_the_answer(chance, opened):
     desk = Scripted(lambda kind, second: chance if kind == "coarse" else 1.0)
     result = Workflow(desk, desk, tasks=["proficiency"])(SEGMENT, seconds_as_frames(SEGMENT))
@@ -126,7 +127,7 @@ def test_a_taxonomy_of_fine_tasks_alone_has_no_coarse_windows():
 
 
 def test_stored_vectors_are_used_and_only_missing_ones_made():
-    desk = Scripted(lambda kind, second: 0.99)
+    desk = Scripted(lambda kind, second: SURE)
     workflow = Workflow(desk, desk)
     whole = workflow(SEGMENT, seconds_as_frames(SEGMENT))
     again = workflow(SEGMENT, None, whole.new_vectors)
@@ -138,14 +139,14 @@ def test_stored_vectors_are_used_and_only_missing_ones_made():
 
 
 def test_windows_in_a_gap_are_left_out():
-    desk = Scripted(lambda kind, second: 0.99)
+    desk = Scripted(lambda kind, second: SURE)
     result = Workflow(desk, desk)(SEGMENT, seconds_as_frames(SEGMENT), gaps=[(0.0, 10.0)])
     assert min(tag.start_s for tag in result.tags) == 10.0
 
 
 def test_a_video_that_ends_within_a_window():
     segment = Segment("s", "v", "uri", 0.0, 13.2, 13.2)
-    desk = Scripted(lambda kind, second: 0.99)
+    desk = Scripted(lambda kind, second: SURE)
     result = Workflow(desk, desk)(segment, seconds_as_frames(segment))
     assert spans(result, "macro", "procedure") == [(0, 10), (10, 13.2)]
     assert spans(result, "macro", "step")[-1] == (12.5, 13.2)
