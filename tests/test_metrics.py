@@ -125,3 +125,37 @@ def test_golden_chance_and_relative_improvement():
     assert m.majority_share("AAB") == pytest.approx(2 / 3)
     assert m.stratified_chance("AAB") == pytest.approx(5 / 9)
     assert math.isnan(m.majority_share(""))
+
+
+LABELS = st.text("ABC", min_size=1, max_size=30)
+
+
+@given(LABELS, st.sampled_from((0.1, 0.25, 0.5)))
+def test_a_sequence_matches_itself_and_nothing_of_other_labels(labels, overlap):
+    spans = m.spans_of(labels)
+    assert m.match_spans(spans, spans, overlap) == m.Matches(len(spans), 0, 0)
+    assert m.edit_score(labels, labels) == 1
+    assert m.match_spans(m.spans_of(labels.lower()), spans, overlap).true_positives == 0
+
+
+@given(st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=4), st.sampled_from((0.1, 0.25, 0.5)))
+def test_segmental_f1_by_its_definition(videos, overlap):
+    """Frame sets, as MS-TCN's own masks; pooled over videos, and as the mean of the videos."""
+    videos = [(p[:min(len(p), len(t))], t[:min(len(p), len(t))]) for p, t in videos]
+    counts, each = np.zeros(3, int), []
+    for predicted, truth in videos:
+        true_runs = [(s.label, set(range(s.start, s.stop))) for s in m.spans_of(truth)]
+        used, found = [False] * len(true_runs), np.zeros(3, int)
+        for span in m.spans_of(predicted):
+            own = set(range(span.start, span.stop))
+            ious = [(len(own & run) / len(own | run)) * (label == span.label) for label, run in true_runs]
+            best = int(np.argmax(ious))
+            hit = ious[best] >= overlap and not used[best]
+            used[best] |= hit
+            found += [hit, not hit, 0]
+        found[2] = used.count(False)
+        counts += found
+        each.append(2 * found[0] / (2 * found[0] + found[1] + found[2]))
+    spans = [(m.spans_of(p), m.spans_of(t)) for p, t in videos]
+    assert m.segmental_f1(spans, overlap, "pooled") == pytest.approx(2 * counts[0] / (2 * counts[0] + counts[1:].sum()))
+    assert m.segmental_f1(spans, overlap, "per_video") == pytest.approx(np.mean(each))

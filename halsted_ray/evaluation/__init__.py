@@ -1,5 +1,8 @@
-"""How right a map is.
+"""How right a model and a map are. No Ray, no MLflow.
 
-    metrics.py    one pure function a metric, with its definition and source
-    compare.py    a timeline against the annotated clips of the same videos
+    metrics.py     accuracy, spans, ranking, calibration, chance: one pure function a metric, with its source
+    frames.py      frame-wise metrics of other benchmarks: mean average precision, phases
+    intervals.py   how sure a figure is, over folds and over videos; tests between two models
+    folds.py       which videos judge which model
+    compare.py     a timeline against the annotated clips of the same videos
 """
