@@ -17,9 +17,10 @@ export HF_HUB_OFFLINE := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test lint constraints clean
+.PHONY: help demo serve test lint constraints clean
 help:
 	@echo 'make demo         the whole flow on a synthetic archive; everything lands under demo/'
+	@echo 'make serve        the HTTP service with the model of the demo, on this machine; PORT=8000, STATE=demo/serve'
 	@echo 'make test         the tests'
 	@echo 'make lint         ruff over the whole tree'
 	@echo 'make constraints  writes constraints.txt anew from .venv'
@@ -27,6 +28,11 @@ help:
 
 demo: $(READY)
 	@$(BIN)/python jobs/demo.py demo
+
+PORT ?= 8000
+STATE ?= demo/serve
+serve: $(READY)
+	@$(BIN)/python -m serve run --model demo/model/model --state $(STATE) --port $(PORT)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup

@@ -1,0 +1,14 @@
+"""The service: uploads, mapping jobs and clips over HTTP, on Ray Serve, thin over ``halsted_ray``.
+
+    settings.py    what a site decides, from the environment; config.yaml: replicas and resources
+    database.py    tenants, keys, videos, uploads, jobs, audit log (migrations/ brings an older one up to date)
+    people.py      who a key belongs to and what they may;  audit.py  who did what, sealed
+    store.py       where tenants' bytes lie: a folder or S3
+    uploads.py     parts → a video;  videos.py  a video → its timeline, or gone;  jobs.py  the queue, fair and durable
+    models.py      which model is served;  clips.py  clip and instruction → tags;  mapper.py  job → maps
+    service.py     all of these put together;  metrics.py  its figures
+    guard.py       the door of the API;  routes.py  its version 1;  api.py  the application
+    app.py         the deployments, the only importer of ray.serve;  __main__.py  the operator's commands
+
+Nothing but app.py and mapper.py knows Ray, so the API runs in a test without it.
+"""

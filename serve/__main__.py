@@ -1,0 +1,128 @@
+"""``python -m serve``: the service on this machine, and what its operator does at the terminal.
+
+    run                   everything on embedded defaults (`make serve`); prints the address and a key
+    key TENANT USER ROLE  a new key; adds the tenant and the user where they are new
+    audit                 is the audit log what was written?
+
+Exit codes: 0 done, 2 wrong use, 3 the audit log is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from halsted_ray.errors import HalstedError
+from serve import audit, people
+from serve.database import Database
+from serve.models import source_of
+from serve.settings import Settings
+
+TENANT, USER = "demo", "demo"
+"""Whom the key of ``run`` is for."""
+LEAST_CPUS = 8
+"""Logical ones: replicas that mostly wait hold some, and every job's actors need one each."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    for name in ("state", "model"):
+        if getattr(options, name, None):
+            os.environ[f"HALSTED_{name.upper()}"] = str(Path(getattr(options, name)).absolute())
+    try:
+        return options.do(options, Settings.read())
+    except HalstedError as error:
+        print(f"serve: {error}", file=sys.stderr)
+        return 2
+
+
+def run(options: argparse.Namespace, settings: Settings) -> int:
+    release = source_of(settings.model)()  # before anything is started: it says what to do where there is none
+    database = Database(settings.database)
+    database.migrate()
+    key = _own_key(database, Path(options.state) / "key")
+    database.close()
+    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("HF_HUB_OFFLINE", "1"), ("DO_NOT_TRACK", "1")):
+        os.environ.setdefault(name, value)
+    import ray
+    from ray import serve
+
+    from serve.app import app
+
+    ray.init(address="local", num_cpus=max(LEAST_CPUS, (os.cpu_count() or 1) + 6), include_dashboard=False,
+             log_to_driver=False, logging_level=logging.ERROR)
+    serve.start(http_options={"host": options.host, "port": options.port})
+    serve.run(app, name="halsted", route_prefix="/")
+    address = f"http://{options.host}:{options.port}"
+    print(f"serving {release.name} version {release.version}\naddress: {address}  (documentation: {address}/docs)\n"
+          f"user:    {USER}\nkey:     {key}", flush=True)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        serve.shutdown()
+        ray.shutdown()
+    return 0
+
+
+def new_key(options: argparse.Namespace, settings: Settings) -> int:
+    database = Database(settings.database)
+    database.migrate()
+    with database.writing() as session:
+        people.add_tenant(session, options.tenant)
+        print(people.issue_key(session, people.add_user(session, options.tenant, options.user, options.role),
+                               options.days))
+    return 0
+
+
+def check_audit(_options: argparse.Namespace, settings: Settings) -> int:
+    with Database(settings.database).writing() as session:
+        verdict = audit.verify(session)
+    print(f"{verdict.entries} entries, digest {verdict.digest}: {verdict.reason or 'all as written'}")
+    return 0 if verdict.whole else 3
+
+
+def _own_key(database: Database, file: Path) -> str:
+    """The key in ``file`` while it holds, else a new one, readable by its owner only."""
+    known = file.read_text().strip() if file.is_file() else ""
+    with database.writing() as session:
+        if known and people.authenticate(session, known):
+            return known
+        people.add_tenant(session, TENANT)
+        key = people.issue_key(session, people.add_user(session, TENANT, USER, "admin"))
+    file.touch(mode=0o600)
+    file.write_text(key + "\n")
+    return key
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m serve", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+
+    def command(name: str, do, what: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=what)
+        added.set_defaults(do=do)
+        added.add_argument("--state", default=os.environ.get("HALSTED_STATE") or "serve-state",
+                           help="the folder of database and store (default %(default)s)")
+        return added
+
+    running = command("run", run, "serve on this machine")
+    running.add_argument("--model", help="a model's folder (default demo/model/model)")
+    running.add_argument("--host", default="127.0.0.1", help="(default %(default)s: this machine only)")
+    running.add_argument("--port", type=int, default=8000)
+    issuing = command("key", new_key, "issue a key")
+    for name in ("tenant", "user"):
+        issuing.add_argument(name)
+    issuing.add_argument("role", choices=people.MAY)
+    issuing.add_argument("--days", type=float, help="until it expires (default: never)")
+    command("audit", check_audit, "verify the audit log")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

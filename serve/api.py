@@ -1,0 +1,94 @@
+"""The API as one ASGI application over a ``Service``; where it runs is not its concern."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from sqlalchemy import func, select, text
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from halsted_ray import __version__
+from halsted_ray.errors import ModelError, OutputError, TaxonomyError, UsageError, VideoError
+from serve import routes
+from serve.clips import UnknownWords
+from serve.database import Job
+from serve.guard import Buckets, Door
+from serve.service import Busy, Service
+from serve.store import StoreFull
+from serve.uploads import NotThere, WrongState
+
+DESCRIPTION = """Temporal maps of surgical video. **Research software, not a medical device**: not for diagnosis, not
+for judging a person; the model errs, and every answer says how sure it is and which version it came from."""
+
+STATUS = ((NotThere, 404), (WrongState, 409), (StoreFull, 507), (OutputError, 503), (ModelError, 503),
+          (TaxonomyError, 422), (UsageError, 422), (VideoError, 503))
+"""Error → HTTP status; the first that fits."""
+
+
+def create_api(service: Service) -> FastAPI:
+    """Errors are ``application/problem+json`` (RFC 9457)."""
+    app = FastAPI(title="Halsted on Ray", version=__version__, description=DESCRIPTION, redoc_url=None)
+    app.state.service = service
+    app.state.buckets = Buckets(service.settings.requests_a_minute)
+    app.state.parts = asyncio.Semaphore(routes.PARTS_AT_ONCE)
+    app.add_middleware(Door, service=service)
+    app.include_router(routes.router)
+
+    @app.get("/healthz", tags=["site"])
+    def healthz() -> dict:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["site"])
+    def readyz() -> dict:
+        """Database, store and model are at hand; 503 with the first that is not."""
+        with service.database.reading() as session:
+            session.execute(text("SELECT 1"))
+        service.store.check()
+        return {"status": "ready", "model": service.source().stamp}
+
+    @app.get("/metrics", tags=["site"], response_class=Response)
+    def metrics() -> Response:
+        """For Prometheus."""
+        with service.database.reading() as session:
+            mapped_s = session.scalar(select(func.coalesce(func.sum(Job.done_s), 0.0)))
+        return Response(service.metrics.text(service.jobs.counts(), float(mapped_s)), media_type="text/plain")
+
+    _handle_errors(app)
+    return app
+
+
+def problem(status: int, detail: str, headers: dict | None = None, **more) -> JSONResponse:
+    return JSONResponse({"status": status, "detail": detail, **more}, status, headers,
+                        media_type="application/problem+json")
+
+
+def _handle_errors(app: FastAPI) -> None:
+    @app.exception_handler(UnknownWords)
+    def unknown_words(_request: Request, error: UnknownWords) -> JSONResponse:
+        return problem(422, str(error), words=error.words, nearest=error.nearest)
+
+    @app.exception_handler(UsageError)
+    @app.exception_handler(VideoError)
+    def refused(_request: Request, error: Exception) -> JSONResponse:
+        status = next(status for kind, status in STATUS if isinstance(error, kind))
+        return problem(status, str(error), {"Retry-After": "5"} if status == 503 else None)
+
+    @app.exception_handler(Busy)
+    def busy(_request: Request, _error: Busy) -> JSONResponse:
+        return problem(503, "the queue is full; send the same request again", {"Retry-After": "1"})
+
+    @app.exception_handler(StarletteHTTPException)
+    def http(_request: Request, error: HTTPException) -> JSONResponse:
+        return problem(error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    @app.exception_handler(ValidationError)
+    def invalid(_request: Request, error: RequestValidationError | ValidationError) -> JSONResponse:
+        # What was sent is not repeated: it can hold a name.
+        wrong = [{"where": [str(part) for part in entry["loc"]], "what": entry["msg"]} for entry in error.errors()]
+        return problem(422, "the request is not as described in /docs", errors=wrong)

@@ -1,0 +1,133 @@
+"""The Serve application: ``serve run serve.app:app`` or ``serve deploy serve/config.yaml``. The only importer of
+ray.serve.
+
+    Gateway     the HTTP API; no model and no torch in it
+    Tagger      the model in memory; clips of many callers share its passes
+    Mapper      one mapping job a replica; its Ray Data actors do the work
+
+How many of each and with which resources stands in ``config.yaml``, which both ways of starting read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import threading
+from importlib import resources
+
+import yaml
+from ray import serve
+from ray.serve.exceptions import BackPressureError
+from ray.serve.handle import DeploymentHandle
+
+from serve.service import Busy, Service
+from serve.settings import Settings
+
+
+def deployed(name: str) -> dict:
+    """What ``config.yaml`` says of a deployment, as ``options`` takes it."""
+    config = yaml.safe_load(resources.files(__package__).joinpath("config.yaml").read_text(encoding="utf-8"))
+    entries = {entry["name"]: entry for entry in config["applications"][0]["deployments"]}
+    return {key: value for key, value in entries[name].items() if key != "name"}
+
+
+@serve.deployment
+@serve.ingress()
+class Gateway:
+    """``tagger`` answers clips; ``mapper`` is bound so that it is deployed with the rest."""
+
+    def __init__(self, tagger: DeploymentHandle, mapper: DeploymentHandle):
+        self.tagger, self.mapper = tagger, mapper
+
+    def __serve_build_asgi_app__(self):
+        from serve.api import create_api
+
+        return create_api(Service.open(Settings.read(), self._tag_clip))
+
+    async def _tag_clip(self, source: bytes | str, instruction: str, start_s: float | None,
+                        stop_s: float | None) -> dict:
+        try:
+            return await self.tagger.tag.remote(source, instruction, start_s, stop_s)
+        except BackPressureError:
+            raise Busy from None
+
+
+@serve.deployment
+class Tagger:
+    """``ClipTagger`` behind a queue: decoding in threads, the model in batches."""
+
+    def __init__(self, device: str = "cpu", decoders: int = 2):
+        import torch
+
+        from serve.clips import ClipTagger
+        from serve.models import source_of
+
+        settings = Settings.read()
+        if device == "cuda" and not torch.cuda.is_available():
+            device = "cpu"
+        self.clips = ClipTagger(source_of(settings.model), settings.encoder, device, decoders, settings.clip_s)
+        self.poll_s = settings.model_poll_s
+        self.watch = asyncio.get_running_loop().create_task(self._watch())
+
+    def reconfigure(self, config: dict) -> None:
+        """``max_batch_size`` and ``batch_wait_timeout_s``, changed without a restart."""
+        self._answer.set_max_batch_size(config["max_batch_size"])
+        self._answer.set_batch_wait_timeout_s(config["batch_wait_timeout_s"])
+
+    async def tag(self, source: bytes | str, instruction: str, start_s: float | None, stop_s: float | None) -> dict:
+        """The answer, or ``{"refused": code, "message": …}``: a value, since it crosses a process."""
+        from halsted_ray.errors import UsageError, VideoError
+
+        try:
+            clip = await asyncio.to_thread(self._read, source, instruction, start_s, stop_s)
+        except VideoError as error:
+            return {"refused": error.code, "message": str(error)}
+        except UsageError as error:
+            return {"refused": "usage", "message": str(error)}
+        return await self._answer(clip)
+
+    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.01)
+    async def _answer(self, clips: list) -> list[dict]:
+        return await asyncio.to_thread(self.clips.answer, clips)
+
+    def _read(self, source: bytes | str, instruction: str, start_s: float | None, stop_s: float | None):
+        if isinstance(source, str):
+            return self.clips.read(source, instruction, start_s, stop_s)
+        with tempfile.NamedTemporaryFile(suffix=".clip") as file:
+            file.write(source)
+            file.flush()
+            return self.clips.read(file.name, instruction, start_s, stop_s)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self.poll_s)
+            with contextlib.suppress(Exception):  # the store may be away for a while; the model at hand goes on
+                await asyncio.to_thread(self.clips.refresh)
+
+
+@serve.deployment
+class Mapper:
+    """A thread that works off the queue; when the replica is taken away, its job goes to another one."""
+
+    def __init__(self, decoders: int = 1, taggers: int = 1):
+        from serve import mapper
+
+        settings = Settings.read()
+        service = Service.open(settings)
+        self.stop = threading.Event()
+        self.worker = mapper.Mapper(service.jobs, service.videos, service.uploads, service.source, settings.encoder,
+                                    decoders, taggers, settings.upload_days)
+        self.thread = threading.Thread(target=self.worker.work, args=(self.stop,), name="mapper", daemon=True)
+        self.thread.start()
+
+    def check_health(self) -> None:
+        if not self.thread.is_alive():
+            raise RuntimeError("the mapping thread has ended")
+
+    def __del__(self):
+        self.stop.set()
+
+
+app = Gateway.options(**deployed("Gateway")).bind(
+    Tagger.options(**deployed("Tagger")).bind(), Mapper.options(**deployed("Mapper")).bind())

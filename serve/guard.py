@@ -1,0 +1,148 @@
+"""The door: who sends a request and what they may, how much and how often; headers, log lines and figures of each.
+
+There are no cookies here, so nothing that another site could ride on (CSRF): a key comes in a header of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.people import Caller, authenticate
+from serve.service import Service
+from serve.store import PART_BYTES
+
+log = logging.getLogger("serve.requests")
+
+HEADERS = {
+    "x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "no-referrer",
+    "cache-control": "no-store", "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+KEPT_BUCKETS = 10_000
+_ID = re.compile(r"[0-9a-f]{1,64}")
+key_header = APIKeyHeader(name="x-api-key", auto_error=False, description="A key of `python -m serve key`.")
+bearer = HTTPBearer(auto_error=False, description="The same key as a bearer token.")
+
+
+def service_of(request: Request) -> Service:
+    return request.app.state.service
+
+
+def allowed(permission: str | None = None) -> Callable[..., Caller]:
+    """A dependency: the caller, who must have ``permission``. 401 without a key that holds, 403 without the right,
+    429 when they ask too often."""
+
+    def caller(request: Request, key: Annotated[str | None, Depends(key_header)],
+               token: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Caller:
+        service, buckets = service_of(request), request.app.state.buckets
+        text = key or (token.credentials if token else None)
+        with service.database.reading() as session:
+            found = authenticate(session, text) if text else None
+        if found is None:
+            buckets.take(f"address {request.client.host if request.client else ''}")
+            raise HTTPException(401, "a key is needed: give one that holds in the header x-api-key",
+                                {"WWW-Authenticate": "Bearer"})
+        buckets.take(found.key_id)
+        request.state.caller = found
+        if permission and not found.may(permission):
+            raise HTTPException(403, f"the role {found.role!r} may not do this ({permission})")
+        return found
+
+    return caller
+
+
+class Buckets:
+    """Requests of one key in the last minute, roughly: a bucket that fills evenly. Each replica counts for itself."""
+
+    def __init__(self, a_minute: int):
+        self.a_minute = a_minute
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, name: str) -> None:
+        """Raises 429 with Retry-After where the bucket is empty."""
+        with self._lock:
+            now = time.monotonic()
+            left, then = self._left.pop(name, (float(self.a_minute), now))
+            left = min(self.a_minute, left + (now - then) * self.a_minute / 60)
+            self._left[name] = (max(0.0, left - 1), now)
+            if len(self._left) > KEPT_BUCKETS:
+                self._left.popitem(last=False)
+        if left < 1:
+            raise HTTPException(429, f"more than {self.a_minute} requests a minute", {"Retry-After": "1"})
+
+
+class Door:
+    """ASGI middleware: bounds every body, sets headers, writes one log line and one figure a request."""
+
+    def __init__(self, app: ASGIApp, service: Service):
+        self.app, self.service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id, started_s, status = uuid.uuid4().hex[:16], time.perf_counter(), 0
+        limit = self._limit(scope["path"])
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise HTTPException(413, f"a body of at most {limit} bytes is taken here")
+            return message
+
+        async def answered(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                present = {name for name, _ in message["headers"]}
+                extra = {**HEADERS, "x-request-id": request_id}
+                message["headers"] = [*message["headers"], *(
+                    (name.encode(), value.encode()) for name, value in extra.items() if name.encode() not in present)]
+                self._count(scope, status, time.perf_counter() - started_s)
+            await send(message)
+
+        try:
+            await self.app(scope, bounded, answered)
+        finally:
+            self._log(scope, request_id, status, received, time.perf_counter() - started_s)
+
+    def _limit(self, path: str) -> int:
+        if "/parts/" in path:
+            return PART_BYTES
+        return self.service.settings.clip_bytes if path.endswith("clips:map") else self.service.settings.json_bytes
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route = _route(scope)
+        self.service.metrics.requests.labels(scope["method"], route, status).inc()
+        self.service.metrics.request_s.labels(route).observe(seconds)
+
+    def _log(self, scope: Scope, request_id: str, status: int, received: int, seconds: float) -> None:
+        """The route's pattern, not the path, and no query: what a client put there can be a name."""
+        caller: Caller | None = scope.get("state", {}).get("caller")
+        line = {"request": request_id, "method": scope["method"], "route": _route(scope), "status": status,
+                "bytes": received, "ms": round(seconds * 1000, 1)}
+        if caller:
+            line |= {"tenant": caller.tenant_id, "key": caller.key_id}
+        ids = {name: value for name, value in scope.get("path_params", {}).items()
+               if name.endswith("_id") and _ID.fullmatch(str(value))}
+        log.info("%s", json.dumps(line | (ids if caller else {})))
+
+
+def _route(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", "none")

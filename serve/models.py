@@ -1,0 +1,119 @@
+"""Which model is served: a source says (version, place, lineage), and is asked again every few seconds.
+
+    <folder>/model.json               the folder is the model; another one written over it is a new version
+    <folder>/champion                 a text file that names one of the folder's models, such as ``7``
+    <folder>/7/model.json             moving the pointer swaps the model, moving it back is the rollback
+
+A source of another kind (a registry) is one more function that gives a ``Release``. Reads ``model.json`` only: no
+weights and no torch, so that every replica can afford it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from halsted_ray.errors import ModelError
+from halsted_ray.taxonomy import Taxonomy, from_dict
+from halsted_ray.video.storage import filesystem
+
+POINTER = "champion"
+CARDS = ("MODEL_CARD.md", "README.md")
+LINEAGE = ("training.json",)
+"""Beside the model or in the folder above it, as training leaves it."""
+SHOWN = ("samples", "parameters", "accuracy_of_task", "accuracy_of_tag")
+
+
+@dataclass(frozen=True)
+class Release:
+    """One model as it is served. ``digest`` names its content, so the same version is never two things."""
+
+    version: str
+    path: str
+    digest: str
+    name: str
+    atlas_release: str
+    encoder_ref: str
+    encoder_fingerprint: str
+    taxonomy: Taxonomy
+    lineage: dict
+    card: str | None
+
+    def described(self) -> dict:
+        """What ``GET /v1/models`` shows; no path."""
+        return {
+            "name": self.name, "version": self.version, "digest": self.digest, "atlas_release": self.atlas_release,
+            "encoder": self.encoder_fingerprint, "taxonomy": self.taxonomy.name,
+            "taxonomy_digest": self.taxonomy.digest, "lineage": self.lineage, "card": self.card,
+            "instructions": {task.instruction: {tag.name: list(tag.categories) for tag in task.tags}
+                             for task in self.taxonomy.tasks},
+        }
+
+    @property
+    def stamp(self) -> dict:
+        """What every answer carries."""
+        return {"name": self.name, "version": self.version, "digest": self.digest,
+                "atlas_release": self.atlas_release}
+
+
+ModelSource = Callable[[], Release]
+"""Gives what is to be served now. Raises ModelError."""
+
+
+def source_of(location: str) -> ModelSource:
+    """The source that a site's setting names."""
+    return lambda: from_folder(location)
+
+
+def from_folder(location: str) -> Release:
+    """The model in, or pointed at from, a folder or fsspec URI."""
+    fs, root = filesystem(location)
+    root = root.rstrip("/")
+    pointed = _read(fs, f"{root}/{POINTER}")
+    if pointed is not None:
+        name = pointed.decode().strip()
+        if not name or "/" in name or name.startswith("."):
+            raise ModelError(f"the pointer {POINTER!r} reads {name!r}; expected the name of a folder beside it")
+        root, location = f"{root}/{name}", f"{location.rstrip('/')}/{name}"
+    text = _read(fs, f"{root}/model.json")
+    if text is None:
+        raise ModelError(f"no model at {location!r}: expected model.json or a file {POINTER!r} that names a folder; "
+                         "train one (`make demo` leaves one in demo/model/model) or set HALSTED_MODEL")
+    try:
+        described = json.loads(text)
+        config = described["config"]
+        taxonomy = from_dict(described["taxonomy"], f"taxonomy of model {location!r}")
+        return Release(
+            version=config["version"], path=location, digest=hashlib.sha256(text).hexdigest()[:16],
+            name=config["name"], atlas_release=config["atlas_release"], encoder_ref=config["encoder_ref"],
+            encoder_fingerprint=config["encoder_fingerprint"], taxonomy=taxonomy,
+            lineage=_lineage(fs, root), card=_first(fs, root, CARDS),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"model {location!r}: model.json can't be used: {error}") from error
+
+
+def _lineage(fs, root: str) -> dict:
+    """The run that made the model and how it did; places on the machine that trained it are left out."""
+    text = _first(fs, root, LINEAGE)
+    found = json.loads(text) if text else {}
+    summary = found.get("summary", {})
+    return {"run_id": found.get("run_id"), **{name: summary.get(name) for name in SHOWN}} if found else {}
+
+
+def _first(fs, root: str, names: tuple[str, ...]) -> str | None:
+    for folder in (root, root.rsplit("/", 1)[0]):
+        for name in names:
+            found = _read(fs, f"{folder}/{name}")
+            if found is not None:
+                return found.decode(errors="replace")
+    return None
+
+
+def _read(fs, path: str) -> bytes | None:
+    try:
+        return fs.cat_file(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None

@@ -1,0 +1,48 @@
+"""All that one replica of the API works with, put together once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from serve.database import Database
+from serve.jobs import Jobs
+from serve.metrics import Metrics
+from serve.models import ModelSource, source_of
+from serve.settings import Settings
+from serve.store import FolderStore, S3Store, open_store
+from serve.uploads import Uploads
+from serve.videos import Videos
+
+TagClip = Callable[[bytes | str, str, float | None, float | None], Awaitable[dict]]
+"""(bytes of a clip or its location, instruction, start_s, stop_s) → the answer of ``ClipTagger``, or
+``{"refused": code, "message": …}``. Raises Busy."""
+
+
+class Busy(Exception):
+    """The queue is full; the same request will do later."""
+
+
+@dataclass
+class Service:
+    """``tag_clip`` is None where no model answers clips here (only then ``clips:map`` is 503)."""
+
+    settings: Settings
+    database: Database
+    store: FolderStore | S3Store
+    uploads: Uploads
+    videos: Videos
+    jobs: Jobs
+    source: ModelSource
+    tag_clip: TagClip | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+
+    @classmethod
+    def open(cls, settings: Settings, tag_clip: TagClip | None = None) -> Service:
+        """Opens database and store and brings the database up to date."""
+        database, store = Database(settings.database), open_store(settings.store)
+        database.migrate()
+        return cls(
+            settings, database, store, Uploads(database, store, settings.presign, settings.link_s),
+            Videos(database, store), Jobs(database, settings.lease_s), source_of(settings.model), tag_clip,
+        )

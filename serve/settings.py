@@ -1,0 +1,55 @@
+"""What a site decides, from the environment; replicas and resources stand in ``config.yaml`` instead.
+
+    HALSTED_STATE      folder of everything kept here: database, store, unless these are named (default ./serve-state)
+    HALSTED_DATABASE   SQLAlchemy URL (default sqlite:///<state>/halsted.db)
+    HALSTED_STORE      folder or s3://bucket/prefix that holds every tenant's bytes (default <state>/store)
+    HALSTED_MODEL      where the model to serve is found, see ``models.py`` (default demo/model/model)
+    HALSTED_ENCODER    where its encoder lies, if not where the model says
+    HALSTED_PRESIGN    1: clients upload parts straight to the object store
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One site. Sizes in bytes, times in seconds."""
+
+    database: str
+    store: str
+    model: str
+    encoder: str | None = None
+    presign: bool = False
+    clip_bytes: int = 16 * MIB
+    json_bytes: int = MIB
+    clip_s: float = 60.0
+    requests_a_minute: int = 3000
+    """Of one key at one replica; a part of an upload is one request."""
+    upload_days: float = 7.0
+    """An upload that nobody completes is removed after this."""
+    link_s: float = 3600.0
+    """How long a presigned address holds."""
+    poll_s: float = 25.0
+    """How long a poll of the SDK is held open: it has no timeout of its own and would sleep 10 s between polls."""
+    model_poll_s: float = 5.0
+    lease_s: float = 30.0
+    """A job whose worker was not heard of for this long is taken up by another one."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        state = Path(environment.get("HALSTED_STATE") or "serve-state").absolute()
+        store = environment.get("HALSTED_STORE") or str(state / "store")
+        return cls(
+            database=environment.get("HALSTED_DATABASE") or f"sqlite:///{state / 'halsted.db'}",
+            store=store if "://" in store else str(Path(store).absolute()),
+            model=environment.get("HALSTED_MODEL") or str(Path("demo/model/model").absolute()),
+            encoder=environment.get("HALSTED_ENCODER") or None,
+            presign=environment.get("HALSTED_PRESIGN") == "1",
+        )

@@ -1,0 +1,213 @@
+"""Where tenants' bytes lie: ``<store>/<tenant>/…``, in a folder or in an object store that speaks S3.
+
+A *place* is a path within a tenant's root. Uploads come in parts of 5 MiB, the last one shorter: what S3 asks for
+at least and the API at most. A folder keeps them in one file at their offsets, so that completing copies nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from halsted_ray.errors import OutputError, UsageError
+
+PART_BYTES = 5 * 1024 * 1024
+MAX_PARTS = 10_000
+"""S3's limit, so a video has at most 48.8 GiB."""
+
+
+class StoreFull(OutputError):
+    """No room left."""
+
+
+def open_store(root: str) -> FolderStore | S3Store:
+    if root.startswith("s3://"):
+        return S3Store(root)
+    if "://" in root:
+        raise UsageError(f"store {root!r}: expected a folder or s3://bucket/prefix; set HALSTED_STORE")
+    return FolderStore(root)
+
+
+class _Store:
+    """What both kinds share. ``root`` has no slash at its end."""
+
+    def __init__(self, root: str):
+        self.root = root.rstrip("/")
+
+    def location(self, tenant_id: str, place: str) -> str:
+        """What ``halsted_ray`` opens."""
+        return f"{self.root}/{tenant_id}/{place}"
+
+    def resolve(self, tenant_id: str, uri: str) -> str:
+        """The location that a caller's ``uri`` means: a path within their root, or a whole address inside it.
+
+        Raises UsageError for everything else: other schemes, other tenants, ``..``, fsspec's ``::`` chains.
+        """
+        refusal = UsageError("uri: expected a path inside your own storage, such as inbox/clip.mp4")
+        own = f"{self.root}/{tenant_id}/"
+        path = uri[len(own):] if uri.startswith(own) else uri
+        if not path or any(mark in path for mark in (":", "\\", "\0", "%", "?", "#", "*", "[")):
+            raise refusal
+        if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
+            raise refusal
+        return self._inside(tenant_id, str(PurePosixPath(path)), refusal)
+
+
+class FolderStore(_Store):
+    """On disks that all replicas share."""
+
+    presigns = False
+
+    def begin(self, tenant_id: str, place: str) -> str:
+        path = Path(self.location(tenant_id, place))
+        _writing(lambda: path.parent.mkdir(parents=True, exist_ok=True))
+        return ""
+
+    def put(self, tenant_id: str, place: str, _ref: str, number: int, data: bytes) -> str:
+        """Writes part ``number`` (from 1) and gives its ETag. Raises StoreFull, OutputError."""
+        _writing(lambda: self._write(self._unfinished(tenant_id, place), data, (number - 1) * PART_BYTES))
+        return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+
+    def finish(self, tenant_id: str, place: str, _ref: str, etags: Mapping[int, str], size_bytes: int) -> None:
+        """Makes the parts one file at ``place``. May be repeated."""
+        whole, unfinished = Path(self.location(tenant_id, place)), self._unfinished(tenant_id, place)
+        if whole.exists() and not unfinished.exists():
+            return
+
+        def close() -> None:
+            with open(unfinished, "r+b") as file:
+                file.truncate(size_bytes)
+                os.fsync(file.fileno())
+            os.replace(unfinished, whole)
+
+        _writing(close)
+
+    def abort(self, tenant_id: str, place: str, _ref: str) -> None:
+        self.remove(tenant_id, str(PurePosixPath(place).parent))
+
+    def remove(self, tenant_id: str, place: str) -> None:
+        """Removes a file or a whole folder; nothing there is fine."""
+        path = Path(self.location(tenant_id, place))
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Raises OutputError where nothing can be written."""
+        _writing(lambda: Path(self.root).mkdir(parents=True, exist_ok=True))
+        if not os.access(self.root, os.W_OK):
+            raise OutputError("the store can't be written")
+
+    def _inside(self, tenant_id: str, path: str, refusal: UsageError) -> str:
+        """A link inside the root could lead out of it."""
+        own = Path(self.root, tenant_id).resolve()
+        found = (own / path).resolve()
+        if not found.is_relative_to(own) or not found.is_file():
+            raise refusal
+        return str(found)
+
+    def _unfinished(self, tenant_id: str, place: str) -> Path:
+        return Path(self.location(tenant_id, place) + ".part")
+
+    def _write(self, path: Path, data: bytes, offset: int) -> None:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                written = os.pwrite(handle, view, offset)
+                view, offset = view[written:], offset + written
+        finally:
+            os.close(handle)
+
+
+class S3Store(_Store):
+    """Multipart uploads of the object store itself; clients may be given addresses to put parts to."""
+
+    presigns = True
+
+    def __init__(self, root: str):
+        import s3fs
+
+        super().__init__(root)
+        self.fs = s3fs.S3FileSystem(use_listings_cache=False)
+
+    def begin(self, tenant_id: str, place: str) -> str:
+        return self._call("create_multipart_upload", tenant_id, place)["UploadId"]
+
+    def put(self, tenant_id: str, place: str, ref: str, number: int, data: bytes) -> str:
+        return self._call("upload_part", tenant_id, place, UploadId=ref, PartNumber=number, Body=data)["ETag"]
+
+    def presign(self, tenant_id: str, place: str, ref: str, number: int, link_s: float) -> str:
+        """An address of the object store that takes part ``number`` by PUT."""
+        from fsspec.asyn import sync
+
+        self.fs.connect()
+        bucket, key = self._key(tenant_id, place)
+        parameters = {"Bucket": bucket, "Key": key, "UploadId": ref, "PartNumber": number}
+        return sync(self.fs.loop, self.fs.s3.generate_presigned_url, "upload_part", Params=parameters,
+                    ExpiresIn=int(link_s))
+
+    def listed(self, tenant_id: str, place: str, ref: str) -> dict[int, tuple[int, str]]:
+        """number → (size in bytes, ETag) of the parts that the object store has."""
+        found, marker = {}, 0
+        while True:
+            page = self._call("list_parts", tenant_id, place, UploadId=ref, PartNumberMarker=marker)
+            found |= {part["PartNumber"]: (part["Size"], part["ETag"]) for part in page.get("Parts", [])}
+            if not page.get("IsTruncated"):
+                return found
+            marker = page["NextPartNumberMarker"]
+
+    def finish(self, tenant_id: str, place: str, ref: str, etags: Mapping[int, str], size_bytes: int) -> None:
+        bucket, key = self._key(tenant_id, place)
+        if self.fs.exists(f"{bucket}/{key}"):
+            return
+        parts = [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
+        self._call("complete_multipart_upload", tenant_id, place, UploadId=ref, MultipartUpload={"Parts": parts})
+
+    def abort(self, tenant_id: str, place: str, ref: str) -> None:
+        try:
+            self._call("abort_multipart_upload", tenant_id, place, UploadId=ref)
+        except OutputError:
+            self.remove(tenant_id, place)  # it was completed in the meantime
+
+    def remove(self, tenant_id: str, place: str) -> None:
+        bucket, key = self._key(tenant_id, place)
+        # One request a file: many S3-compatible stores refuse the bulk request without an MD5 that clients dropped.
+        for path in self.fs.find(f"{bucket}/{key}"):
+            self.fs.rm_file(path)
+
+    def check(self) -> None:
+        try:
+            self.fs.ls(self.root.removeprefix("s3://").split("/")[0])
+        except Exception as error:
+            raise OutputError(f"the store does not answer: {type(error).__name__}") from None
+
+    def _inside(self, tenant_id: str, path: str, refusal: UsageError) -> str:
+        return self.location(tenant_id, path)
+
+    def _key(self, tenant_id: str, place: str) -> tuple[str, str]:
+        bucket, _, key = self.location(tenant_id, place).removeprefix("s3://").partition("/")
+        return bucket, key
+
+    def _call(self, method: str, tenant_id: str, place: str, **parameters):
+        bucket, key = self._key(tenant_id, place)
+        try:
+            return self.fs.call_s3(method, Bucket=bucket, Key=key, **parameters)
+        except Exception as error:
+            full = "XMinioStorageFull" in str(error) or "InsufficientStorage" in str(error)
+            raise (StoreFull if full else OutputError)(
+                f"the object store refused {method}: {type(error).__name__}") from None
+
+
+def _writing(write) -> None:
+    try:
+        write()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull("the store is full; nothing of this was kept, make room and send it again") from None
+        raise OutputError(f"the store can't be written: {os.strerror(error.errno or 0)}") from None

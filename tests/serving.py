@@ -1,0 +1,89 @@
+"""An API in this process over a real database, store, decoding process and model; and what tests send to it."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numbered_video
+import torch
+from starlette.testclient import TestClient
+
+from halsted_ray.errors import UsageError, VideoError
+from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import WindowSpec
+from serve import people
+from serve.api import create_api
+from serve.clips import ClipTagger
+from serve.service import Service
+from serve.settings import Settings
+from serve.store import PART_BYTES
+
+SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
+
+
+def write_video(path: Path, seconds: float) -> Path:
+    recipe = numbered_video.Recipe(frames=int(seconds * 10), rate=10, gop=40, size=(90, 160))
+    return numbered_video.write(path, recipe).path
+
+
+def save_model(folder: Path, seed: int) -> Path:
+    torch.set_num_threads(1)
+    encoder = Encoder.create("tiny", 0)
+    model = Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint,
+                           heads=4, width=64, windows=SPEC, seed=seed, version=f"v{seed}", atlas_release="test-1")
+    model.save(str(folder))
+    return folder
+
+
+def open_service(state: Path, model: Path, with_clips: bool = False, **changes) -> Service:
+    settings = Settings(f"sqlite:///{state}/halsted.db", str(state / "store"), str(model))
+    settings = replace(settings, **changes)
+    service = Service.open(settings)
+    if with_clips:
+        tagger = ClipTagger(service.source, decoders=1)
+        service.tag_clip = lambda *asked: asyncio.to_thread(tag_here, tagger, *asked)
+    return service
+
+
+def tag_here(tagger: ClipTagger, source, instruction, start_s, stop_s) -> dict:
+    """What the Serve deployment does, without Serve."""
+    try:
+        if isinstance(source, str):
+            return tagger.answer([tagger.read(source, instruction, start_s, stop_s)])[0]
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(source)
+            file.flush()
+            return tagger.answer([tagger.read(file.name, instruction, start_s, stop_s)])[0]
+    except VideoError as error:
+        return {"refused": error.code, "message": str(error)}
+    except UsageError as error:
+        return {"refused": "usage", "message": str(error)}
+
+
+def new_key(service: Service, tenant_id: str = "north", user: str = "ada", role: str = "surgeon", **options) -> str:
+    with service.database.writing() as session:
+        people.add_tenant(session, tenant_id)
+        return people.issue_key(session, people.add_user(session, tenant_id, user, role), **options)
+
+
+def client_of(service: Service, key: str | None = None, **options) -> TestClient:
+    return TestClient(create_api(service), headers={"x-api-key": key} if key else {}, **options)
+
+
+def upload(client, path: Path, sizes: bool = True) -> dict:
+    """Sends a file as the documentation says; gives the video."""
+    size_bytes = path.stat().st_size
+    begun = client.post("/v1/uploads", json={"size_bytes": size_bytes} if sizes else {})
+    assert begun.status_code == 201, begun.text
+    where = f"/v1/uploads/{begun.json()['upload_id']}"
+    with open(path, "rb") as file:
+        for number, part in enumerate(iter(lambda: file.read(PART_BYTES), b""), start=1):
+            sent = client.put(f"{where}/parts/{number}", content=part)
+            assert sent.status_code == 200, sent.text
+    complete = client.post(f"{where}/complete")
+    assert complete.status_code == 200, complete.text
+    return complete.json()

@@ -1,0 +1,318 @@
+"""The HTTP API in this process, over a real database, store, decoding process and model; Ray is not needed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from maps import write_maps
+from serving import client_of, new_key, open_service, save_model, upload, write_video
+
+from halsted_ray.mapping.exports import read_captions, read_csv
+from serve.database import Job, now_s
+from serve.store import PART_BYTES, StoreFull
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model"), 0)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    return write_video(tmp_path_factory.mktemp("video") / "Jane Doe.mp4", 12.0)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, model):
+    return open_service(tmp_path_factory.mktemp("site"), model, with_clips=True)
+
+
+@pytest.fixture(scope="module")
+def client(service):
+    with client_of(service, new_key(service)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def uploaded(client, video) -> dict:
+    return upload(client, video)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory, video) -> Path:
+    """Two parts: a video with bytes behind it that players skip."""
+    path = tmp_path_factory.mktemp("large") / "large.mp4"
+    free = PART_BYTES + 17 - 8
+    path.write_bytes(video.read_bytes() + free.to_bytes(4, "big") + b"free" + bytes(free - 8))
+    return path
+
+
+def other_tenant(service, role: str = "admin"):
+    return client_of(service, new_key(service, "south", f"eve-{role}", role))
+
+
+def test_it_is_alive_ready_and_described(service):
+    with client_of(service) as anybody:
+        assert anybody.get("/healthz").json() == {"status": "ok"}
+        assert anybody.get("/readyz").json()["model"]["version"] == "v0"
+        assert "/v1/clips:map" in anybody.get("/openapi.json").json()["paths"]
+        assert "halsted_requests_total" in anybody.get("/metrics").text
+
+
+def test_a_video_comes_in_parts_in_any_order_and_again(client, large):
+    data = large.read_bytes()
+    begun = client.post("/v1/uploads", json={"size_bytes": len(data)}).json()
+    where, size = f"/v1/uploads/{begun['upload_id']}", begun["part_bytes"]
+    parts = [data[at : at + size] for at in range(0, len(data), size)]
+    assert len(parts) == 2
+    digest = base64.b64encode(hashlib.sha256(parts[1]).digest()).decode()
+    sent = client.put(f"{where}/parts/2", content=parts[1], headers={"Content-Digest": f"sha-256=:{digest}:"})
+    assert sent.json()["sha256"] == hashlib.sha256(parts[1]).hexdigest()
+    damaged = client.put(f"{where}/parts/1", content=parts[0], headers={"Content-Digest": f"sha-256=:{digest}:"})
+    assert damaged.status_code == 422 and "send it again" in damaged.json()["detail"]
+    early = client.post(f"{where}/complete")
+    assert early.status_code == 422 and "missing: [1]" in early.json()["detail"]
+    assert [part["number"] for part in client.get(where).json()["parts"]] == [2]
+    client.put(f"{where}/parts/1", content=b"x" * 9)
+    assert client.post(f"{where}/complete").status_code == 422, "a short part"
+    client.put(f"{where}/parts/1", content=parts[0])
+    done = client.post(f"{where}/complete", json={"parts": client.get(where).json()["parts"]})
+    assert done.status_code == 200 and done.json()["duration_s"] == 12.0 and done.json()["size_bytes"] == len(data)
+    assert client.post(f"{where}/complete").json() == done.json(), "completing twice gives the same"
+    assert client.put(f"{where}/parts/1", content=b"x").status_code == 409
+    assert client.get(f"/v1/videos/{done.json()['video_id']}").json() == done.json()
+
+
+def test_the_same_file_is_one_video_and_its_bytes_are_kept_once(client, service, uploaded, video):
+    before = sorted(Path(service.store.root).rglob("*.mp4"))
+    assert upload(client, video, sizes=False) == uploaded
+    assert sorted(Path(service.store.root).rglob("*.mp4")) == before
+
+
+def test_what_is_no_video_is_refused_and_nothing_of_it_stays(client, service, tmp_path, video):
+    (tmp_path / "script.mp4").write_bytes(b"ffconcat version 1.0\nfile '" + str(video).encode() + b"'\n")
+    (tmp_path / "text.mp4").write_bytes(b"no video at all")
+    (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:3000])
+    (tmp_path / "list.mp4").write_bytes(b"#EXTM3U\n#EXTINF:10,\n" + str(video).encode() + b"\n#EXT-X-ENDLIST\n")
+    for path in sorted(tmp_path.glob("*.mp4")):
+        begun = client.post("/v1/uploads", json={}).json()
+        client.put(f"/v1/uploads/{begun['upload_id']}/parts/1", content=path.read_bytes())
+        refused = client.post(f"/v1/uploads/{begun['upload_id']}/complete")
+        assert refused.status_code == 422 and "can't be mapped" in refused.json()["detail"], path.name
+        assert str(video) not in refused.text and service.store.root not in refused.text
+        assert client.get(f"/v1/uploads/{begun['upload_id']}").json()["state"] == "rejected"
+        assert not list(Path(service.store.root).rglob(f"*{begun['upload_id']}*"))
+
+
+def test_a_full_disk_is_said_and_nothing_is_half_accepted(client, service, monkeypatch):
+    begun = client.post("/v1/uploads", json={}).json()
+    where = f"/v1/uploads/{begun['upload_id']}"
+
+    def full(*_arguments):
+        raise StoreFull("the store is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(service.store), "put", full)
+        answer = client.put(f"{where}/parts/1", content=b"x")
+    assert answer.status_code == 507 and client.get(where).json()["parts"] == []
+    assert client.delete(where).status_code == 204 and client.get(where).json()["state"] == "aborted"
+
+
+def test_a_signed_address_takes_a_part_until_it_expires(client, service, video, monkeypatch):
+    upload_id = client.post("/v1/uploads", json={}).json()["upload_id"]
+    url = client.post(f"/v1/uploads/{upload_id}/parts/1/address").json()["url"]
+    with client_of(service) as anybody:
+        sent = anybody.put(url, content=video.read_bytes())
+        assert sent.status_code == 200 and sent.headers["etag"] == sent.json()["etag"]
+        for wrong in (url.replace("parts/1", "parts/2"), url[:-1] + ("0" if url[-1] != "0" else "1"),
+                      re.sub(r"expires=\d+", "expires=99999999999", url), url.replace(upload_id, "0" * 32)):
+            assert anybody.put(wrong, content=b"x").status_code == 403
+        monkeypatch.setattr("serve.uploads.now_s", lambda: time.time() + 7200)
+        assert anybody.put(url, content=b"x").status_code == 403
+    assert "address has expired" in anybody.put(url, content=b"x").json()["detail"]
+
+
+def test_an_instruction_with_unknown_words_names_the_nearest(client, uploaded):
+    for answer in (client.post(f"/v1/videos/{uploaded['video_id']}/maps", json={"instruction": "map sutring activity"}),
+                   client.post("/v1/clips:map?instruction=map+sutring+activity", content=b"x")):
+        assert answer.status_code == 422 and answer.json()["nearest"][0] == "map suturing activity"
+        assert answer.json()["words"]["sutring"][0] == "suturing"
+    assert client.post(f"/v1/videos/{uploaded['video_id']}/maps", json={"task": "macr"}).status_code == 422
+
+
+def test_a_clip_is_answered_with_all_probabilities_and_the_version(client, uploaded, video):
+    by_body = client.post("/v1/clips:map?instruction=Map+Procedure+Type&start_s=2.5&stop_s=5",
+                          content=video.read_bytes(), headers={"content-type": "video/mp4"})
+    by_id = client.post("/v1/clips:map", json={"instruction": "map procedure type", "video_id": uploaded["video_id"],
+                                               "start_s": 2.5, "stop_s": 5})
+    assert by_body.status_code == by_id.status_code == 200
+    one, two = by_body.json(), by_id.json()
+    assert one["tags"] == two["tags"] and one["model"]["version"] == "v0" and one["model"]["atlas_release"] == "test-1"
+    assert [tag["tag"] for tag in one["tags"]] == ["specialty", "procedure", "step"]
+    for tag in one["tags"]:
+        assert tag["confidence"] == tag["probabilities"][tag["category"]]
+        assert sum(tag["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert one["seconds"]["decode"] > 0
+    outside = client.post("/v1/clips:map", json={**json.loads(by_id.request.content), "start_s": 50, "stop_s": 60})
+    assert outside.status_code == 422 and "12.000 s" in outside.json()["detail"]
+
+
+@pytest.mark.parametrize("uri", [
+    "file:///etc/passwd", "/etc/passwd", "../south/inbox/clip.mp4", "inbox/../../south/inbox/clip.mp4", "..",
+    "http://169.254.169.254/latest/meta-data", "s3://other/clip.mp4", "inbox/%2e%2e/x", "zip://x::inbox/clip.mp4",
+    "inbox/link.mp4", "inbox", "", "inbox//clip.mp4", "./inbox/clip.mp4", "inbox/\x00.mp4",
+    "{root}/south/inbox/clip.mp4",
+])
+def test_a_uri_reaches_only_the_caller_s_own_storage(client, service, video, uri):
+    for tenant_id in ("north", "south"):
+        inbox = Path(service.store.root, tenant_id, "inbox")
+        inbox.mkdir(parents=True, exist_ok=True)
+        (inbox / "clip.mp4").write_bytes(video.read_bytes())
+    link = Path(service.store.root, "north", "inbox", "link.mp4")
+    if not link.is_symlink():
+        link.symlink_to(Path(service.store.root, "south", "inbox", "clip.mp4"))
+    asked = {"instruction": "map procedure type", "uri": uri.replace("{root}", service.store.root)}
+    answer = client.post("/v1/clips:map", json=asked)
+    assert answer.status_code == 422 and "etc" not in answer.json()["detail"].replace("expected", "")
+    for own in ("inbox/clip.mp4", f"{service.store.root}/north/inbox/clip.mp4"):
+        assert client.post("/v1/clips:map", json={**asked, "uri": own}).status_code == 200
+
+
+def add_maps(service, tenant_id: str, video_id: str) -> list[dict]:
+    """Real maps of another video under this one's place: the pipeline's own tables, without a run."""
+    out = service.videos.maps(tenant_id, video_id)
+    write_maps(out)
+    return service.videos.rows(tenant_id, video_id)
+
+
+def test_a_timeline_in_every_format(client, service, uploaded):
+    where = f"/v1/videos/{uploaded['video_id']}/timeline"
+    before = client.get(where)
+    assert before.status_code == 404 and "not mapped yet" in before.json()["detail"]
+    rows = add_maps(service, "north", uploaded["video_id"])
+    assert client.get(where).json()["rows"] == rows
+    assert read_csv(client.get(where, params={"format": "csv"}).text) == rows
+    for name in ("vtt", "srt"):
+        answer = client.get(where, params={"format": name})
+        assert len(read_captions(answer.text)) == len(rows), name
+    assert client.get(where, params={"format": "vtt", "kind": "chapters"}).text.startswith("WEBVTT")
+    assert "Jane" not in client.get(where).text
+    assert client.get(where, params={"format": "exe"}).status_code == 422
+
+
+def test_deleting_removes_everything_and_the_log_says_so(client, service, tmp_path):
+    video = upload(client, write_video(tmp_path / "gone.mp4", 11.0))
+    job = client.post(f"/v1/videos/{video['video_id']}/maps", json={}).json()
+    add_maps(service, "north", video["video_id"])
+    assert client.delete(f"/v1/videos/{video['video_id']}").status_code == 204
+    assert client.get(f"/v1/videos/{video['video_id']}").status_code == 404
+    assert client.get(f"/v1/videos/{video['video_id']}/timeline").status_code == 404
+    assert client.get(f"/v1/jobs/{job['job_id']}").json()["state"] == "cancelled"
+    assert not list(Path(service.store.root).rglob(f"*{video['video_id']}*"))
+    with client_of(service, new_key(service, "north", "auditor", "auditor")) as auditor:
+        log = auditor.get("/v1/audit", params={"limit": 1000}).json()
+        assert auditor.get("/v1/videos").status_code == 403
+    assert log["whole"]
+    actions = [entry["action"] for entry in log["entries"] if entry["subject"] == video["video_id"]]
+    assert actions[:2] == ["upload.complete", "map.submit"] and actions[-2:] == ["video.delete", "video.purge"]
+    assert upload(client, write_video(tmp_path / "back.mp4", 11.0))["video_id"] == video["video_id"], "it may come back"
+
+
+def test_a_video_that_a_job_reads_goes_when_the_job_lets_go(client, service, tmp_path):
+    video = upload(client, write_video(tmp_path / "busy.mp4", 13.0))
+    job_id = client.post(f"/v1/videos/{video['video_id']}/maps", json={}).json()["job_id"]
+    with service.database.writing() as session:
+        job = session.get(Job, job_id)
+        job.state, job.worker, job.lease_until_s = "running", "worker", now_s() + 60
+    assert client.delete(f"/v1/videos/{video['video_id']}").status_code == 204
+    assert client.get("/v1/videos").status_code == 200 and service.videos.purge() == 0
+    assert not service.jobs.heartbeat(job_id, "worker"), "the worker is told"
+    service.jobs.finish(job_id, "worker", "cancelled")
+    assert service.videos.purge() == 1
+
+
+def test_events_of_a_job_until_its_end(client, service, uploaded):
+    job_id = client.post(f"/v1/videos/{uploaded['video_id']}/maps", json={"task": "macro"}).json()["job_id"]
+    with service.database.writing() as session:
+        job = session.get(Job, job_id)
+        job.state, job.worker, job.lease_until_s, job.rate, job.done_s = "running", "w", now_s() + 60, 2.0, 4.0
+    shown = client.get(f"/v1/jobs/{job_id}").json()
+    assert (shown["state"], shown["eta_s"]) == ("running", 4.0)
+    assert client.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "running"
+    service.jobs.finish(job_id, "w", "cancelled")
+    events = client.get(f"/v1/jobs/{job_id}/events")
+    assert events.headers["content-type"].startswith("text/event-stream")
+    name, data = events.text.strip().split("\n")
+    assert name == "event: end" and json.loads(data.removeprefix("data: "))["state"] == "cancelled"
+
+
+def test_no_route_gives_another_tenant_anything(client, service, uploaded):
+    """Every route that names a thing by id, with the ids of another tenant's things: as if they were not there."""
+    mine = {"video_id": uploaded["video_id"], "number": "1",
+            "upload_id": client.post("/v1/uploads", json={}).json()["upload_id"],
+            "job_id": client.post(f"/v1/videos/{uploaded['video_id']}/maps", json={}).json()["job_id"],
+            "key_id": new_key(service).split("_")[1]}
+    bodies = {"put": {"content": b"x"}, "post": {"json": {}}}
+    with other_tenant(service) as stranger, client_of(service) as anybody:
+        walked = 0
+        for path, methods in stranger.get("/openapi.json").json()["paths"].items():
+            names = re.findall(r"{(\w+)}", path)
+            if not path.startswith("/v1/"):
+                continue
+            for method in methods:
+                url = path.format(**{name: mine[name] for name in names})
+                assert getattr(anybody, method)(url, **bodies.get(method, {})).status_code == 401, (method, path)
+                if names:
+                    walked += 1
+                    answer = getattr(stranger, method)(url, **bodies.get(method, {}))
+                    assert answer.status_code == 404, (method, path, answer.text)
+        assert walked == 14
+        asked = {"instruction": "map procedure type", "video_id": uploaded["video_id"]}
+        assert stranger.post("/v1/clips:map", json=asked).status_code == 404
+        assert stranger.get("/v1/videos").json() == []
+        assert {entry["actor"].split("/")[0] for entry in stranger.get("/v1/audit").json()["entries"]} == {"operator"}
+    assert client.get(f"/v1/uploads/{mine['upload_id']}").json()["parts"] == []
+    assert client.get(f"/v1/jobs/{mine['job_id']}").json()["state"] == "queued"
+
+
+def test_roles_may_what_they_may_and_no_more(service, uploaded):
+    calls = {"read": ("get", "/v1/videos"), "write": ("post", "/v1/uploads"), "keys": ("get", "/v1/keys"),
+             "audit": ("get", "/v1/audit")}
+    may = {"surgeon": {"read", "write"}, "reviewer": {"read"}, "annotator": {"read"}, "auditor": {"audit"},
+           "admin": {"read", "write", "keys", "audit"}}
+    for role, allowed in may.items():
+        with client_of(service, new_key(service, "north", f"one-{role}", role)) as user:
+            for permission, (method, path) in calls.items():
+                answer = getattr(user, method)(path, **({"json": {}} if method == "post" else {}))
+                assert (answer.status_code != 403) == (permission in allowed), (role, permission)
+    with client_of(service, new_key(service, "north", "one-admin", "admin")) as admin:
+        made = admin.post("/v1/keys", json={"user": "new", "role": "reviewer"}).json()
+        with client_of(service) as new:
+            headers = {"Authorization": f"Bearer {made['key']}"}
+            assert new.get("/v1/videos", headers=headers).status_code == 200
+            assert admin.delete(f"/v1/keys/{made['key_id']}").status_code == 204
+            assert new.get("/v1/videos", headers=headers).status_code == 401
+
+
+def test_limits_headers_and_a_log_without_names(client, service, model, tmp_path, caplog):
+    assert client.put("/v1/uploads/ab/parts/1", content=b"x" * (PART_BYTES + 1)).status_code == 413
+    assert client.post("/v1/uploads", content=b" " * (1024 * 1024 + 1)).status_code == 413
+    headers = client.get("/v1/videos").headers
+    assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
+    assert "default-src 'none'" in headers["content-security-policy"] and headers["cache-control"] == "no-store"
+    caplog.set_level("INFO", "serve.requests")
+    key = client.headers["x-api-key"]
+    client.get("/v1/videos/Jane%20Doe.mp4?patient=Jane%20Doe")
+    line = json.loads(caplog.records[-1].getMessage())
+    assert line["route"] == "/v1/videos/{video_id}" and line["status"] == 422 and line["tenant"] == "north"
+    assert "Jane" not in caplog.text and key not in caplog.text and key.split("_", 2)[2] not in caplog.text
+    small = open_service(tmp_path, model, requests_a_minute=3)
+    with client_of(small, new_key(small)) as eager:
+        codes = [eager.get("/v1/videos").status_code for _ in range(5)]
+    assert codes == [200, 200, 200, 429, 429]

@@ -1,0 +1,241 @@
+"""The service's state in a real database, SQLite and PostgreSQL: schema, keys, audit chain, queue of jobs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from halsted_ray.errors import UsageError
+from serve import audit, people
+from serve.database import Base, Database, Job, Video, now_s
+from serve.jobs import Jobs
+
+
+@dataclass
+class Postgres:
+    """A server of its own: a fresh cluster in a temporary folder, on loopback."""
+
+    port: int
+    user: str
+
+    def url(self, name: str) -> str:
+        return f"postgresql://{self.user}@127.0.0.1:{self.port}/{name}"
+
+
+def postgres_programs() -> Path | None:
+    """Where initdb lies; installs Debian's package where this process is root and can."""
+    def find() -> Path | None:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [
+            Path(path) for path in [shutil.which("initdb")] if path]
+        return found[-1].parent if found else None
+
+    if find() is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        quiet = {"capture_output": True, "timeout": 300, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
+        for words in (["update"], ["install", "-y", "--no-install-recommends", "postgresql"]):
+            subprocess.run(["apt-get", "-q", *words], check=False, **quiet)
+    return find()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory) -> Postgres:
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL here, and it can't be installed")
+    folder = tmp_path_factory.mktemp("postgres")
+    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
+    if user:
+        for path in (folder, *list(folder.parents)[:3]):
+            if path.stat().st_uid == 0 and path != Path("/tmp"):
+                path.chmod(path.stat().st_mode | 0o011)
+        shutil.chown(folder, user)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run = {"user": user, "capture_output": True, "cwd": folder, "timeout": 60}
+    subprocess.run([programs / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "--no-sync"],
+                   check=True, **run)
+    started = subprocess.Popen([programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder,
+                                "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"],
+                               user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        server = Postgres(port, "postgres")
+        until_s = time.monotonic() + 30
+        while time.monotonic() < until_s:
+            try:
+                database = Database(server.url("postgres"))
+                with database.engine.connect() as connection:
+                    connection.execute(text("SELECT 1"))
+                database.close()
+                break
+            except Exception:
+                time.sleep(0.1)
+        yield server
+    finally:
+        started.terminate()
+        started.wait(30)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path) -> Database:
+    if request.param == "sqlite":
+        found = Database(f"sqlite:///{tmp_path}/state/halsted.db")
+    else:
+        server = request.getfixturevalue("postgres")
+        name = f"t{time.monotonic_ns()}"
+        making = Database(server.url("postgres"))
+        with making.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        making.close()
+        found = Database(server.url(name))
+    found.migrate()
+    yield found
+    found.close()
+
+
+def add_caller(database: Database, tenant_id: str = "north", name: str = "ada", role: str = "surgeon"):
+    with database.writing() as session:
+        people.add_tenant(session, tenant_id)
+        user = people.add_user(session, tenant_id, name, role)
+        key = people.issue_key(session, user)
+        return people.authenticate(session, key), key
+
+
+def add_video(database: Database, tenant_id: str, video_id: str) -> None:
+    with database.writing() as session:
+        session.add(Video(tenant_id=tenant_id, video_id=video_id, place=f"videos/{video_id}/video.mp4",
+                          size_bytes=2**40, duration_s=60.0, width=1, height=1, fps=25.0, codec="h264",
+                          created_s=now_s()))
+
+
+def test_migrations_make_the_schema_that_the_code_expects(database):
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    database.migrate()  # again, on what is there
+
+
+def test_a_key_is_kept_as_a_digest_and_can_be_revoked(database):
+    caller, key = add_caller(database)
+    with database.engine.connect() as connection:
+        stored = [str(row) for table in Base.metadata.sorted_tables for row in connection.execute(table.select())]
+    secret = key.split("_", 2)[2]
+    assert not any(secret in row for row in stored) and any(caller.key_id in row for row in stored)
+    admin, _ = add_caller(database, name="root", role="admin")
+    stranger, _ = add_caller(database, "south", "eve", "admin")
+    with database.writing() as session:
+        assert not people.revoke_key(session, stranger, caller.key_id), "another tenant's"
+        assert people.authenticate(session, key) == caller
+        for wrong in (key[:-1], key + "x", "hk_" + caller.key_id, "", "hk__", secret):
+            assert people.authenticate(session, wrong) is None
+        assert people.revoke_key(session, admin, caller.key_id)
+        assert people.authenticate(session, key) is None
+        expired = people.issue_key(session, people.add_user(session, "north", "ada", "surgeon"), days=-1)
+        assert people.authenticate(session, expired) is None
+        with pytest.raises(UsageError, match="role"):
+            people.add_user(session, "north", "ada", "admin")
+        for name in ("../up", "UPPER", "", "a/b", "-x"):
+            with pytest.raises(UsageError, match="tenant"):
+                people.add_tenant(session, name)
+
+
+def test_the_audit_log_only_grows_and_shows_what_was_changed_past_the_triggers(database):
+    add_caller(database)
+    with ThreadPoolExecutor(4) as pool:  # writers at once still make one chain
+        list(pool.map(lambda n: _record(database, n), range(20)))
+    with database.writing() as session:
+        verdict = audit.verify(session)
+    assert verdict.whole and verdict.entries == 23
+    for statement in ("UPDATE audit SET actor = 'nobody'", "DELETE FROM audit WHERE seq = 5"):
+        with pytest.raises(DBAPIError, match="append-only"), database.writing() as session:
+            session.execute(text(statement))
+    with database.writing() as session:
+        for statement in ("DROP TRIGGER audit_no_update", "DROP TRIGGER audit_no_delete") if database.is_sqlite else (
+                "ALTER TABLE audit DISABLE TRIGGER audit_append_only",):
+            session.execute(text(statement))
+    for statement, reason in (("UPDATE audit SET subject = 'other' WHERE seq = 7", "7 is not what was written"),
+                              ("DELETE FROM audit WHERE seq = 5", "5 is missing"),
+                              ("DELETE FROM audit WHERE seq >= 5", "23 entries were written, 4 are there")):
+        with database.writing() as session:
+            session.execute(text(statement))
+            verdict = audit.verify(session)
+        assert not verdict.whole and reason in verdict.reason
+
+
+def _record(database: Database, n: int) -> None:
+    with database.writing() as session:
+        audit.record(session, "north", "ada", "test", f"subject-{n}", number=n)
+
+
+def test_the_queue_is_fair_between_tenants_and_gives_a_video_to_one_worker(database):
+    north, _ = add_caller(database)
+    south, _ = add_caller(database, "south", "bob")
+    jobs = Jobs(database)
+    for n in range(3):
+        add_video(database, "north", f"{n}" * 16)
+        jobs.submit(north, f"{n}" * 16, ["macro"])
+    assert jobs.submit(north, "0" * 16, ["macro"]).job_id == jobs.of_video("north", "0" * 16)[0].job_id, "asked twice"
+    jobs.submit(north, "0" * 16, ["micro"])
+    add_video(database, "south", "0" * 16)
+    jobs.submit(south, "0" * 16, ["macro"])
+    with ThreadPoolExecutor(4) as pool:
+        claimed = list(pool.map(lambda n: jobs.claim(f"worker-{n}"), range(6)))
+    held = [(job.tenant_id, job.video_id) for job in claimed if job]
+    assert len(held) == len(set(held)) == 4, "north's second job for video 0 waits for the first"
+    order = [job.tenant_id for job in sorted((job for job in claimed if job), key=lambda job: job.started_s)]
+    assert set(order[:2]) == {"north", "south"}, "south came last and is served second"
+
+
+def test_a_lost_worker_s_job_is_taken_up_and_its_word_no_longer_counts(database):
+    north, _ = add_caller(database)
+    add_video(database, "north", "a" * 16)
+    jobs = Jobs(database, lease_s=0.2)
+    job_id = jobs.submit(north, "a" * 16, ["macro"]).job_id
+    jobs.claim("first")
+    jobs.note(job_id, "first", model="models/7", done_s=30.0)
+    assert jobs.heartbeat(job_id, "first") and jobs.claim("second") is None
+    time.sleep(0.3)
+    again = jobs.claim("second")
+    assert (again.job_id, again.model, again.done_s, again.attempts) == (job_id, "models/7", 30.0, 2)
+    assert not jobs.heartbeat(job_id, "first"), "it must stop"
+    jobs.finish(job_id, "first", "failed", None, "late")
+    assert jobs.get("north", job_id).state == "running"
+    jobs.finish(job_id, "second", "done", "mapped")
+    assert (jobs.get("north", job_id).state, jobs.counts()) == ("done", {"done": 1})
+
+
+def test_a_job_that_takes_its_workers_with_it_ends(database):
+    north, _ = add_caller(database)
+    add_video(database, "north", "a" * 16)
+    jobs = Jobs(database, lease_s=-1)
+    job_id = jobs.submit(north, "a" * 16, ["macro"]).job_id
+    for _ in range(5):
+        assert jobs.claim("victim").job_id == job_id
+    assert jobs.claim("victim") is None
+    job: Job = jobs.get("north", job_id)
+    assert job.state == "failed" and "lost 5 times" in job.reason
+
+
+def test_cancel_ends_what_waits_and_stops_what_runs(database):
+    north, _ = add_caller(database)
+    jobs = Jobs(database)
+    ids = []
+    for n in (1, 2):
+        add_video(database, "north", f"{n}" * 16)
+        ids.append(jobs.submit(north, f"{n}" * 16, ["macro"]).job_id)
+    running = jobs.claim("worker").job_id
+    waiting = next(job_id for job_id in ids if job_id != running)
+    assert jobs.cancel(north, waiting).state == "cancelled"
+    assert jobs.cancel(north, running).state == "running" and not jobs.heartbeat(running, "worker")
+    jobs.finish(running, "worker", "cancelled")
+    assert jobs.get("north", running).state == "cancelled"
