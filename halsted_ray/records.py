@@ -98,7 +98,11 @@ class Tag:
 
 @dataclass(frozen=True)
 class Clip:
-    """One sample of the atlas: a clip and the tags of one task (``tags``: tag name → category)."""
+    """One sample of the atlas: a clip and the tags of one task (``tags``: tag name → category).
+
+    ``source`` is ``manual`` or ``ai``; ``annotator`` then is a person, or the version of a model. ``specialty`` and
+    ``procedure`` are those of the operation, '' where nobody said. ``caption`` is free text (narrated data sets).
+    """
 
     video_id: str
     start_s: float
@@ -106,6 +110,16 @@ class Clip:
     task: str
     tags: dict[str, str]
     source: str = "manual"
+    annotator: str = ""
+    confidence: float = 1.0
+    specialty: str = ""
+    procedure: str = ""
+    caption: str = ""
+
+    @property
+    def clip_id(self) -> str:
+        """The same for all samples (tasks) of one span."""
+        return digest(self.video_id, self.start_s, self.stop_s)
 
 
 def digest(*parts: object) -> str:
@@ -123,6 +137,7 @@ SAMPLE_SCHEMA = pa.schema([
     ("clip_id", pa.string()), ("video_id", pa.string()), ("start_s", pa.float64()), ("stop_s", pa.float64()),
     ("task", pa.string()), ("tags", pa.map_(pa.string(), pa.string())), ("source", pa.string()),
     ("annotator", pa.string()), ("confidence", pa.float64()), ("specialty", pa.string()), ("procedure", pa.string()),
+    ("caption", pa.string()),
 ])
 
 TIMELINE_SCHEMA = pa.schema([

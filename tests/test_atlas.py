@@ -32,7 +32,8 @@ def test_round_trip_in_a_moved_archive(tmp_path):
     moved = str(tmp_path / "moved")
     shutil.move(root, moved)
     atlas = read_atlas(moved)
-    assert atlas.clips == (clips[2], clips[0], clips[1])
+    of_b = {"specialty": "Urology", "procedure": "Prostatectomy"}
+    assert atlas.clips == (clips[2], replace(clips[0], **of_b), replace(clips[1], **of_b))
     assert [v.uri for v in atlas.videos] == [f"{moved}/videos/{'a' * 16}.mp4", f"{moved}/videos/{'b' * 16}.mp4"]
     assert atlas.videos[0] == replace(videos[1], uri=atlas.videos[0].uri)
     assert atlas.release == "v1" and atlas.taxonomy == "halsted"

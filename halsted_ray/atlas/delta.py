@@ -7,10 +7,18 @@ configuration (`FSSPEC_S3_ENDPOINT_URL`, `~/.config/fsspec`) is passed on, so th
 from __future__ import annotations
 
 import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import fsspec
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+
+from halsted_ray.video.storage import filesystem, local_path
 
 S3_OPTIONS = {
     "key": "AWS_ACCESS_KEY_ID",
@@ -48,3 +56,45 @@ def is_table(uri: str) -> bool:
 
 def open_table(uri: str, version: int | None = None) -> DeltaTable:
     return DeltaTable(uri, version=version, storage_options=storage_options(uri))
+
+
+CLAIM_EXPIRES_S = 120.0
+"""A commit takes seconds; a claim this old is of a writer that died."""
+
+
+@contextmanager
+def sole_writer(root: str) -> Iterator[None]:
+    """While it lasts, no other process is inside a ``sole_writer`` of the same ``root``.
+
+    Local tables need none: Delta commits there by a rename that fails when the version exists. S3 stores differ in
+    whether they honour the conditional PUT that Delta counts on (of 12 races through JuiceFS's gateway both writers
+    "won" 9), so on a remote store each writer first puts down a claim of its own and then lists the claims: of two,
+    at least one sees the other. The smaller claim waits until the others are gone, the larger one gives up.
+    Raises CommitFailedError for the one that gives up.
+    """
+    if local_path(root) is not None:
+        yield
+        return
+    fs, path = filesystem(root)
+    folder = f"{path.rstrip('/')}/_claims"
+    own = f"{folder}/{uuid.uuid4().hex}"
+    fs.pipe_file(own, b"a writer at work; old ones may be deleted")
+    try:
+        while others := _live_claims(fs, folder) - {own}:
+            if min(others) < own:
+                raise CommitFailedError("another writer is at work here")
+            time.sleep(0.1)
+        yield
+    finally:
+        fs.rm_file(own)
+
+
+def _live_claims(fs, folder: str) -> set[str]:
+    fs.invalidate_cache()
+    now = datetime.now(UTC)
+    claims = set()
+    for entry in fs.ls(folder, detail=True):
+        age_s = (now - entry["LastModified"]).total_seconds() if "LastModified" in entry else 0.0
+        if entry["type"] == "file" and age_s < CLAIM_EXPIRES_S:
+            claims.add(entry["name"])
+    return claims

@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from halsted_ray.errors import UsageError
 from halsted_ray.records import Clip
 
 
 def split_by_video(
-    video_ids: Iterable[str], clips: Iterable[Clip], *, validation: float = 0.2, test: float = 0.0, seed: int = 0
+    video_ids: Iterable[str],
+    clips: Iterable[Clip],
+    *,
+    validation: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    fixed: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """video_id → ``train``, ``validation`` or ``test``: the same answer for the same videos in any order.
 
     Held-out videos are taken from the procedures that have the most videos left, so that a procedure is held out
     whole only when there is no other choice. At least one video is held out for each share above 0, and at least
-    one is left to train on. Raises UsageError when there are too few videos.
+    one is left to train on. Videos of ``fixed`` keep their part and count for the shares. Raises UsageError when
+    there are too few videos.
     """
-    video_ids = sorted(video_ids)
-    counts = {name: max(1, round(share * len(video_ids))) if share else 0
+    video_ids = sorted(set(video_ids))
+    kept = {video_id: part for video_id, part in (fixed or {}).items() if video_id in set(video_ids)}
+    free = [video_id for video_id in video_ids if video_id not in kept]
+    wanted = {name: max(1, round(share * len(video_ids))) if share else 0
               for name, share in (("validation", validation), ("test", test))}
-    if sum(counts.values()) >= len(video_ids):
+    counts = {name: max(0, count - sum(part == name for part in kept.values())) for name, count in wanted.items()}
+    if sum(counts.values()) + ("train" not in kept.values()) > len(free):
         raise UsageError(
-            f"{len(video_ids)} videos can't be split into training and {counts}; "
+            f"{len(video_ids)} videos can't be split into training and {wanted}; "
             "annotate more videos, or give the split yourself"
         )
-    procedure = {clip.video_id: clip.tags["procedure"] for clip in clips if "procedure" in clip.tags}
+    procedure: dict[str, str] = {}
+    for clip in clips:
+        if name := clip.tags.get("procedure") or clip.procedure:
+            procedure.setdefault(clip.video_id, name)
     left: dict[str, list[str]] = {}
-    for video_id in video_ids:
+    for video_id in free:
         left.setdefault(procedure.get(video_id, ""), []).append(video_id)
     rng = random.Random(seed)
     for members in left.values():
@@ -39,4 +52,4 @@ def split_by_video(
             most = max(len(members) for members in left.values())
             chosen = rng.choice([key for key, members in left.items() if len(members) == most])
             split[left[chosen].pop()] = name
-    return {video_id: split.get(video_id, "train") for video_id in video_ids}
+    return {video_id: kept.get(video_id) or split.get(video_id, "train") for video_id in video_ids}

@@ -1,189 +1,196 @@
-"""Write and read an atlas."""
+"""Read an atlas, write a whole one, and let one grow."""
 
 from __future__ import annotations
 
 import json
-import posixpath
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-import pyarrow as pa
-from deltalake import CommitProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.exceptions import DeltaError
 
-from halsted_ray import __version__
 from halsted_ray import taxonomy as taxonomies
-from halsted_ray.atlas.delta import is_table, open_table, storage_options, table_uri
+from halsted_ray.atlas.commits import Change, Commit, commit, history, user
+from halsted_ray.atlas.contents import (
+    Atlas,
+    check_contents,
+    clips_of_table,
+    content_digest,
+    videos_of_table,
+    with_operation,
+)
+from halsted_ray.atlas.delta import is_table, open_table, table_uri
 from halsted_ray.errors import AtlasError, OutputError
-from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA, Clip, Video, digest
+from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA, Clip, Video
+from halsted_ray.taxonomy.names import nearest
 
-SPLITS = ("train", "validation", "test")
+HEAD = "head"
+"""Names the newest version, released or not."""
 
 
-@dataclass(frozen=True)
-class Atlas:
-    """One version of an atlas, in memory. ``videos`` carry uris that can be opened as they are.
+def read_atlas(location: str, release: str | None = None, version: int | None = None) -> Atlas:
+    """The atlas of the archive at ``location`` at a release: its samples, videos, split, and what they are pinned by.
 
-    ``split`` maps video_id to ``train``, ``validation`` or ``test``; videos it does not name have no part yet.
+    Without ``release`` and ``version``: the latest release or, where there is none, the newest version. ``release``
+    may be ``head``. Raises AtlasError where there is no atlas, no such release (with the nearest names) or version,
+    or the tables can't be read.
     """
+    log = history(location)
+    found = find_commit(location, log, release, version)
+    try:
+        samples = open_table(table_uri(location, "atlas", "samples"), found.version)
+        videos = open_table(table_uri(location, "atlas", "videos"), found.videos_version)
+        clips = clips_of_table(samples.to_pyarrow_table(columns=SAMPLE_SCHEMA.names))
+        rows = videos_of_table(location, videos.to_pyarrow_table(columns=VIDEO_SCHEMA.names))
+    except (DeltaError, OSError, ValueError) as error:
+        raise AtlasError(
+            f"version {found.version} of the atlas at {location!r} can't be read: {error}; if its files were removed "
+            "(vacuum), restore them from a backup or read another release"
+        ) from error
+    return Atlas(
+        root=location, release=found.release, version=found.version,
+        taxonomy=json.loads(found.taxonomy_json)["name"], taxonomy_digest=found.taxonomy_digest,
+        taxonomy_json=found.taxonomy_json, split=found.split, videos=rows, clips=clips,
+    )
 
-    root: str
-    release: str
-    version: int
-    """Version of the samples table: the number that lineage quotes."""
-    taxonomy: str
-    taxonomy_digest: str
-    content_digest: str
-    split: dict[str, str]
-    videos: tuple[Video, ...]
-    clips: tuple[Clip, ...]
 
-    def videos_of(self, split: str) -> tuple[Video, ...]:
-        return tuple(video for video in self.videos if self.split.get(video.video_id) == split)
+def find_commit(location: str, log: Sequence[Commit], release: str | None = None, version: int | None = None) -> Commit:
+    """The commit of ``log`` that ``release`` or ``version`` names. Raises AtlasError."""
+    if release is not None and version is not None:
+        raise AtlasError(f"release {release!r} and version {version}: expected one of them, since each names a version")
+    if version is not None:
+        for found in log:
+            if found.version == version:
+                return found
+        raise AtlasError(
+            f"version {version} of the atlas at {location!r} can't be read: versions are 0 to {log[-1].version}"
+        )
+    named = {found.release: found for found in log if found.release}
+    if release is None:
+        return list(named.values())[-1] if named else log[-1]
+    if release == HEAD:
+        return log[-1]
+    if release not in named:
+        known = nearest(release, named) if named else "it has none yet: make one with `halsted atlas release`"
+        raise AtlasError(f"the atlas at {location!r} has no release {release!r}; {known}")
+    return named[release]
+
+
+def head_of(location: str) -> Atlas | None:
+    """The newest version, None where there is no atlas yet."""
+    return read_atlas(location, HEAD) if is_table(table_uri(location, "atlas", "samples")) else None
 
 
 def write_atlas(
     location: str,
-    videos: list[Video],
-    clips: list[Clip],
+    videos: Sequence[Video],
+    clips: Iterable[Clip],
     release: str,
     *,
     taxonomy: taxonomies.Taxonomy | None = None,
-    split: dict[str, str] | None = None,
+    split: Mapping[str, str] | None = None,
     reason: str = "",
     annotator: str = "",
 ) -> int:
-    """Commits ``videos`` and ``clips`` as the atlas of the archive at ``location``; returns the new version.
+    """Commits ``videos`` and ``clips`` as the release ``release`` of the archive at ``location``; returns its version.
 
-    The atlas is replaced, its history stays readable by version. Nothing is committed when the newest version
-    already is this release with these rows. ``taxonomy`` is where the tags come from (default: the paper's).
-    Raises AtlasError for rows that break the schema, OutputError where ``location`` can't be written or somebody
-    else committed at the same time.
+    What the atlas held before is replaced and stays readable by release and version. Nothing is committed when the
+    release is there with these rows. ``taxonomy`` is where the tags come from (default: the paper's). Raises
+    AtlasError for rows that break the schema, OutputError where ``location`` can't be written, the release is there
+    with other rows, or somebody else committed at the same time.
     """
-    taxonomy = taxonomy or taxonomies.load()
-    split = split or {}
-    check_rows(videos, clips, taxonomy, split)
-    video_rows = sorted(
-        ({**asdict(video), "uri": relative_uri(location, video.uri)} for video in videos),
-        key=lambda row: row["video_id"],
-    )
-    sample_rows = sample_rows_of(clips, annotator)
-    metadata = {
-        "release": release, "taxonomy": taxonomy.name, "taxonomy_digest": taxonomy.digest,
-        "split": json.dumps(split, sort_keys=True), "reason": reason, "code_version": __version__,
-        "content_digest": digest(video_rows, sample_rows, split, taxonomy.digest),
-    }
-    samples_uri = table_uri(location, "atlas", "samples")
-    if is_table(samples_uri):
-        newest = open_table(samples_uri)
-        written = newest.history(1)[0]
-        if all(written.get(key) == metadata[key] for key in ("release", "content_digest")):
-            return newest.version()
-    try:
-        videos_version = commit(table_uri(location, "atlas", "videos"), VIDEO_SCHEMA, video_rows, metadata)
-        return commit(samples_uri, SAMPLE_SCHEMA, sample_rows, metadata | {"videos_version": str(videos_version)})
-    except CommitFailedError as error:
+    taxonomy, split, clips = taxonomy or taxonomies.load(), dict(split or {}), with_operation(clips, annotator)
+    check_contents(videos, clips, taxonomy, split)
+    base = head_of(location)
+    if base and release in {found.release for found in history(location)}:
+        written = read_atlas(location, release)
+        if written.content_digest == content_digest(location, videos, clips, split, taxonomy.digest):
+            return written.version
         raise OutputError(
-            f"the atlas at {location!r} was changed by another writer meanwhile; read it again and repeat ({error})"
-        ) from error
-    except (DeltaError, OSError) as error:
-        raise OutputError(f"the atlas can't be written to {location!r}: {error}; name a place you may write") from error
-
-
-def read_atlas(location: str, version: int | None = None) -> Atlas:
-    """The atlas of the archive at ``location``, newest version unless ``version`` says another.
-
-    Raises AtlasError where there is none, the version does not exist, or the tables can't be read.
-    """
-    samples_uri = table_uri(location, "atlas", "samples")
-    if not is_table(samples_uri):
-        raise AtlasError(
-            f"no atlas at {location!r}: expected a Delta table at {samples_uri!r}; "
-            "name the archive's folder (the one that holds atlas/ and videos/), or write one with `halsted phantom`"
+            f"the atlas at {location!r} has a release {release!r} with other rows; a release never changes: choose "
+            "another name"
         )
-    try:
-        samples = open_table(samples_uri, version)
-        # A table opened at an older version numbers its history wrongly (deltalake 1.6): ask the newest.
-        commits = {commit["version"]: commit for commit in open_table(samples_uri).history()}
-        metadata = commits[samples.version()]
-        rows = samples.to_pyarrow_table().select(SAMPLE_SCHEMA.names).to_pylist()
-        videos = open_table(table_uri(location, "atlas", "videos"), int(metadata["videos_version"]))
-        video_rows = videos.to_pyarrow_table().select(VIDEO_SCHEMA.names).to_pylist()
-    except KeyError as error:
-        raise AtlasError(f"the atlas at {location!r} lacks {error}; it was not written by this program") from error
-    except (DeltaError, OSError) as error:
-        newest = open_table(samples_uri).version()
+    change = Change(user(), "videos and clips given as a whole", reason, "write")
+    return commit(location, base, videos, clips, taxonomy, split, change, release)
+
+
+def add_samples(
+    location: str,
+    clips: Iterable[Clip],
+    change: Change,
+    *,
+    videos: Sequence[Video] = (),
+    taxonomy: taxonomies.Taxonomy | None = None,
+    split: Mapping[str, str] | None = None,
+    replace_source: str | None = None,
+) -> int:
+    """Adds ``clips`` (and ``videos`` it lacks) to the atlas at ``location`` in one commit; returns the version.
+
+    A sample of the same span and task as one that is there takes its place, but an AI's never that of a person.
+    ``replace_source`` (``manual`` or ``ai``) first drops what that source said before of the same videos and tasks.
+    ``split`` gives parts of new videos (a data set's official ones). Where nothing changes nothing is committed.
+
+    Raises AtlasError for rows that break the schema, for another taxonomy than the atlas has, and for a split that
+    moves a video which has its part already; OutputError as ``commit`` does.
+    """
+    clips = list(clips)
+    base = head_of(location)
+    taxonomy = taxonomy or (base.load_taxonomy() if base else taxonomies.load())
+    if base and base.taxonomy_digest != taxonomy.digest:
         raise AtlasError(
-            f"version {version} of the atlas at {location!r} can't be read: {error}; versions are 0 to {newest}"
-        ) from error
-    clips = [
-        Clip(row["video_id"], row["start_s"], row["stop_s"], row["task"], dict(row["tags"]), row["source"])
-        for row in rows
-    ]
-    return Atlas(
-        root=location, release=metadata["release"], version=samples.version(), taxonomy=metadata["taxonomy"],
-        taxonomy_digest=metadata["taxonomy_digest"], content_digest=metadata["content_digest"],
-        split=json.loads(metadata["split"]),
-        videos=tuple(replace(Video(**row), uri=absolute_uri(location, row["uri"])) for row in video_rows),
-        clips=tuple(clips),
-    )
-
-
-def check_rows(videos: list[Video], clips: list[Clip], taxonomy: taxonomies.Taxonomy, split: dict[str, str]) -> None:
-    duration_s = {video.video_id: video.duration_s for video in videos}
-    if len(duration_s) != len(videos):
-        twice = sorted({v.video_id for v in videos if sum(v.video_id == w.video_id for w in videos) > 1})
-        raise AtlasError(f"videos with the same content: {twice}; an atlas names each video once")
-    if bad := {part for part in split.values() if part not in SPLITS}:
-        raise AtlasError(f"unknown part of the split: {sorted(bad)}; expected one of {SPLITS}")
-    if unknown := sorted(set(split) - set(duration_s)):
-        raise AtlasError(f"the split names videos that the atlas lacks: {unknown}")
+            f"the atlas at {location!r} is in taxonomy {base.taxonomy!r} {base.taxonomy_digest}, these samples are in "
+            f"{taxonomy.name!r} {taxonomy.digest}; import them into an atlas of their own"
+        )
+    all_videos = {video.video_id: video for video in (*videos, *(base.videos if base else ()))}
+    samples = {span(clip): clip for clip in (base.clips if base else ())}
+    if replace_source:
+        asked = {(clip.video_id, clip.task) for clip in clips}
+        samples = {key: clip for key, clip in samples.items()
+                   if not (clip.source == replace_source and (clip.video_id, clip.task) in asked)}
     for clip in clips:
-        where = f"clip [{clip.start_s}, {clip.stop_s}) s of video {clip.video_id}, task {clip.task!r}"
-        if clip.video_id not in duration_s:
-            raise AtlasError(f"{where}: the atlas has no such video; add its row to videos")
-        if not 0 <= clip.start_s < clip.stop_s <= duration_s[clip.video_id] + 1e-6:
-            raise AtlasError(f"{where}: expected 0 <= start < stop <= duration {duration_s[clip.video_id]} s")
-        known = {tag.name: tag.categories for tag in taxonomy.task(clip.task).tags}
-        for tag, category in clip.tags.items():
-            if category not in known.get(tag, ()):
-                expected = f"one of {known[tag]}" if tag in known else f"a tag of {sorted(known)}"
-                raise AtlasError(
-                    f"{where}: {tag}={category!r} is not in taxonomy {taxonomy.name!r}; expected {expected}"
-                )
+        there = samples.get(span(clip))
+        if there is None or clip.source == "manual" or there.source == "ai":
+            samples[span(clip)] = clip
+    parts = joined_split(base.split if base else {}, split or {})
+    rows = tuple(with_operation(samples.values()))
+    if base and rows == base.clips and parts == base.split and len(all_videos) == len(base.videos):
+        return base.version
+    ordered = tuple(sorted(all_videos.values(), key=lambda video: video.video_id))
+    return commit(location, base, ordered, rows, taxonomy, parts, change)
 
 
-def sample_rows_of(clips: list[Clip], annotator: str) -> list[dict]:
-    """Rows of the samples table; specialty and procedure are those of the video's macro clips, '' without any."""
-    operation: dict[str, dict[str, str]] = {}
-    for clip in clips:
-        if "procedure" in clip.tags or "specialty" in clip.tags:
-            operation.setdefault(clip.video_id, clip.tags)
-    rows = [
-        {
-            "clip_id": digest(clip.video_id, clip.start_s, clip.stop_s), "video_id": clip.video_id,
-            "start_s": clip.start_s, "stop_s": clip.stop_s, "task": clip.task, "tags": sorted(clip.tags.items()),
-            "source": clip.source, "annotator": annotator, "confidence": 1.0,
-            "specialty": operation.get(clip.video_id, {}).get("specialty", ""),
-            "procedure": operation.get(clip.video_id, {}).get("procedure", ""),
-        }
-        for clip in clips
-    ]
-    return sorted(rows, key=lambda row: (row["video_id"], row["start_s"], row["stop_s"], row["task"]))
+def add_ai_samples(
+    location: str,
+    clips: Iterable[Clip],
+    *,
+    model_version: str,
+    why: str,
+    videos: Sequence[Video] = (),
+    who: str | None = None,
+    replace_earlier: bool = False,
+) -> int:
+    """Adds what a model said, in one commit: ``source`` becomes ``ai`` and ``annotator`` the model's version.
+
+    Confidence is each clip's own. ``videos``: those it labelled that the atlas lacks. ``replace_earlier`` drops what
+    earlier models said of the same videos and tasks. Raises as ``add_samples``.
+    """
+    if not model_version:
+        raise AtlasError("AI samples without a model version; give the version that `halsted registry show` prints")
+    labelled = [replace(clip, source="ai", annotator=model_version) for clip in clips]
+    change = Change(who or user(), f"model {model_version}", why, "self-label")
+    return add_samples(location, labelled, change, videos=videos, replace_source="ai" if replace_earlier else None)
 
 
-def relative_uri(location: str, uri: str) -> str:
-    """``uri`` as seen from the archive at ``location``; one that lies elsewhere stays absolute."""
-    prefix = location.rstrip("/") + "/"
-    return uri[len(prefix):] if uri.startswith(prefix) else uri
+def span(clip: Clip) -> tuple:
+    """One answer stands for it: narrated captions of several levels may share a span."""
+    return (clip.video_id, clip.start_s, clip.stop_s, clip.task, *(sorted(clip.tags.items()) if clip.caption else ()))
 
 
-def absolute_uri(location: str, uri: str) -> str:
-    return uri if "://" in uri else posixpath.join(location, uri)
-
-
-def commit(uri: str, schema: pa.Schema, rows: list[dict], metadata: dict[str, str]) -> int:
-    write_deltalake(
-        uri, pa.Table.from_pylist(rows, schema=schema), mode="overwrite",
-        commit_properties=CommitProperties(custom_metadata=metadata), storage_options=storage_options(uri) or None,
-    )
-    return open_table(uri).version()
+def joined_split(known: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """``known`` with the parts of further videos. Raises AtlasError when a video would move."""
+    for video_id, part in given.items():
+        if known.get(video_id, part) != part:
+            raise AtlasError(
+                f"video {video_id} is {known[video_id]!r} in this atlas, and {part!r} is asked; a part never changes, "
+                "since models were trained or judged on it: start another atlas for another split"
+            )
+    return {**known, **given}

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from dataclasses import asdict
 
+from halsted_ray.cli.atlas import atlas  # noqa: F401  a command as those below
 from halsted_ray.cli.tables import WIDTH, accuracy_table, status_table, table
 from halsted_ray.errors import UsageError
 
@@ -20,13 +21,13 @@ def phantom(options: argparse.Namespace) -> int:
 
     width, height = options.size
     started_s = time.monotonic()
-    atlas = write_archive(
+    written = write_archive(
         options.archive, options.videos, options.minutes, options.seed, width=width, height=height, fps=options.fps,
         progress=lambda done, of: show_progress(f"{done} of {of} videos written", done == of),
     )
-    video_s = sum(video.duration_s for video in atlas.videos)
-    print(f"{len(atlas.videos)} videos, {video_s / 60:.1f} minutes, {len(atlas.clips)} annotated clips, "
-          f"release {atlas.release} in {options.archive} ({time.monotonic() - started_s:.0f} s)")
+    video_s = sum(video.duration_s for video in written.videos)
+    print(f"{len(written.videos)} videos, {video_s / 60:.1f} minutes, {len(written.clips)} annotated clips, "
+          f"release {written.release} in {options.archive} ({time.monotonic() - started_s:.0f} s)")
     return ALL_MAPPED
 
 
@@ -47,8 +48,8 @@ def train(options: argparse.Namespace) -> int:
         raise UsageError(f"unknown recipe {options.recipe!r}; expected one of {', '.join(RECIPES)}")
     recipe = RECIPES[options.recipe]
     summary = train(
-        options.atlas, options.out, recipe, encoder=options.encoder, embeddings=options.embeddings,
-        workers=options.workers, use_gpu=options.gpu, on_epoch=EpochLine(recipe.epochs),
+        options.atlas, options.out, recipe, encoder=options.encoder, release=options.release,
+        embeddings=options.embeddings, workers=options.workers, use_gpu=options.gpu, on_epoch=EpochLine(recipe.epochs),
         on_embed=lambda done_s, all_s: show_progress(
             f"embedded {done_s / 60:.1f} of {all_s / 60:.1f} video-minutes", done_s >= all_s
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from halsted_ray import __version__
+from halsted_ray.cli.atlas import add_atlas
 
 EXIT_CODES = "exit code: 0 all mapped, 3 some videos failed or have gaps, 2 wrong use"
 
@@ -24,6 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_show(commands)
     add_export(commands)
     add_report(commands)
+    add_atlas(commands)
     return parser
 
 
@@ -40,6 +42,7 @@ def add_phantom(commands: argparse._SubParsersAction) -> None:
 def add_train(commands: argparse._SubParsersAction) -> None:
     train = command(commands, "train", "train a model on an annotated archive, on cached embeddings")
     train.add_argument("--atlas", required=True, metavar="DIR", help="the archive that holds atlas/")
+    train.add_argument("--release", metavar="NAME", help="which release of it (default: the latest; head: the newest)")
     train.add_argument("--out", required=True, metavar="RUN", help="the run's folder; the model is RUN/model")
     train.add_argument("--recipe", default="paper", help="paper (default), or demo: small, for the tiny encoder")
     train.add_argument("--encoder", default="tiny", metavar="REF", help="tiny (default), a folder, a checkpoint, a URL")

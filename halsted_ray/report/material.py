@@ -14,8 +14,7 @@ from halsted_ray.mapping.publish import read_timeline
 from halsted_ray.mapping.status import status_of
 from halsted_ray.records import Clip, WindowSpec
 from halsted_ray.taxonomy import Taxonomy
-
-SHIPPED = ("halsted", "sar_rarp50")
+from halsted_ray.taxonomy.reading import SHIPPED
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
     halsted.yaml      the paper's Table 3: 4 tasks, 11 tags, 104 categories (the default)
     sar_rarp50.yaml   SAR-RARP50's eight actions
+    cholec80.yaml     Cholec80's seven phases and seven tools
+    surglavi.yaml     SurgLaVi-β's three levels of captions
     names.py          Taxonomy, Task, Tag and the look-ups by name
     reading.py        a YAML file, checked line by line, becomes a Taxonomy
 

@@ -11,7 +11,7 @@ import yaml
 from halsted_ray.errors import TaxonomyError
 from halsted_ray.taxonomy.names import Narrowing, Tag, Task, Taxonomy, fold, nearest
 
-SHIPPED = ("halsted", "sar_rarp50")
+SHIPPED = ("halsted", "sar_rarp50", "cholec80", "surglavi")
 WINDOWS = ("coarse", "fine")
 
 

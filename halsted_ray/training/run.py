@@ -11,7 +11,6 @@ import fsspec
 import numpy as np
 import ray
 
-from halsted_ray import taxonomy as taxonomies
 from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.embeddings import EmbeddingStore, absolute, sampling_name
@@ -20,6 +19,7 @@ from halsted_ray.mapping.cluster import connected
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Window, WindowSpec, digest
+from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training import loop
 from halsted_ray.training.embed import embed
 from halsted_ray.training.recipe import PAPER, Recipe
@@ -61,6 +61,7 @@ def train(
     *,
     encoder: str = "tiny",
     spec: WindowSpec | None = None,
+    release: str | None = None,
     version: int | None = None,
     embeddings: str | None = None,
     workers: int = 1,
@@ -72,13 +73,14 @@ def train(
 
     ``out`` is any fsspec location. The same call again goes on with a run that was killed, and answers at once when
     it is finished; another recipe or atlas needs another ``out``. Vectors are kept in ``embeddings`` (default:
-    ``<atlas>/embeddings``), and those that are there are used. A split that the atlas does not fix is drawn by video.
+    ``<atlas>/embeddings``), and those that are there are used. ``release`` or ``version`` say which atlas (default:
+    the latest release). A split that the atlas does not fix is drawn by video.
 
     Raises AtlasError, ModelError, OutputError (``out`` holds another run, or can't be written), ResourceError.
     """
     spec = spec or WindowSpec()
-    source = read_atlas(atlas, version)
-    taxonomy = taxonomy_of(source)
+    source = read_atlas(atlas, release, version)
+    taxonomy = source.load_taxonomy()
     frozen = Encoder.load(encoder)
     split = source.split or split_by_video([video.video_id for video in source.videos], source.clips)
     run_id = digest(
@@ -98,7 +100,7 @@ def train(
     model = Halsted.create(
         taxonomy, frozen.dim, encoder_ref=encoder, encoder_fingerprint=frozen.fingerprint, layers=recipe.layers,
         heads=recipe.heads, width=recipe.width, feedforward=recipe.feedforward, seed=recipe.seed, version=run_id,
-        atlas_release=source.release, windows=spec, dropout=0.0,
+        atlas_release=source.name, windows=spec, dropout=0.0,
     )
     samples = {part: assemble(parts[part], vectors, model.vocabulary) for part in parts}
     embed_s = time.monotonic() - started_s
@@ -122,7 +124,7 @@ def train(
     model.save(f"{root}/model")
     best = fitted.progress.curve[fitted.progress.best_epoch]
     summary = TrainSummary(
-        model=f"{out.rstrip('/')}/model", model_version=run_id, atlas_release=source.release,
+        model=f"{out.rstrip('/')}/model", model_version=run_id, atlas_release=source.name,
         atlas_version=source.version, videos={part: len(own) for part, own in parts.items()},
         samples={part: len(own) for part, own in samples.items()}, parameters=model.parameters, epochs=recipe.epochs,
         best_epoch=fitted.progress.best_epoch, accuracy_of_task=best["accuracy_of_task"],
@@ -134,19 +136,8 @@ def train(
     return summary
 
 
-def taxonomy_of(atlas: Atlas) -> taxonomies.Taxonomy:
-    """The taxonomy that the atlas was written with. Raises AtlasError when the one of that name has changed."""
-    taxonomy = taxonomies.load(atlas.taxonomy)
-    if taxonomy.digest != atlas.taxonomy_digest:
-        raise AtlasError(
-            f"the atlas {atlas.release!r} was written with taxonomy {atlas.taxonomy!r} {atlas.taxonomy_digest}, this "
-            f"program's is {taxonomy.digest}; write the atlas anew, or use the program that wrote it"
-        )
-    return taxonomy
-
-
 def labelled_windows(
-    atlas: Atlas, part: str, split: dict[str, str], taxonomy: taxonomies.Taxonomy, recipe: Recipe, spec: WindowSpec
+    atlas: Atlas, part: str, split: dict[str, str], taxonomy: Taxonomy, recipe: Recipe, spec: WindowSpec
 ) -> dict[str, list[Labelled]]:
     """video_id → samples, of the videos of one part that have any; only training windows are shifted."""
     tasks = tasks_to_learn(taxonomy, recipe.tasks)
@@ -160,7 +151,7 @@ def labelled_windows(
             )
     if not any(samples.values()):
         raise AtlasError(
-            f"the atlas {atlas.release!r} has no annotated video in its {part!r} part ({len(samples)} videos, "
+            f"the atlas {atlas.name!r} has no annotated video in its {part!r} part ({len(samples)} videos, "
             f"{len(atlas.videos)} in all); give its split at least one"
         )
     return {video_id: own for video_id, own in samples.items() if own}

@@ -1,0 +1,173 @@
+"""What one version of an atlas holds, what may stand in it, and how it becomes rows of a table and comes back."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import pyarrow as pa
+
+from halsted_ray import taxonomy as taxonomies
+from halsted_ray.errors import AtlasError
+from halsted_ray.records import SAMPLE_SCHEMA, Clip, Video, digest
+
+SPLITS = ("train", "validation", "test")
+SOURCES = ("manual", "ai")
+ROUNDING_S = 1e-6
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """One version of an atlas, in memory. ``videos`` carry uris that can be opened as they are.
+
+    ``split`` maps video_id to ``train``, ``validation`` or ``test``; videos it does not name have no part yet.
+    """
+
+    root: str
+    release: str
+    """'' where this version has no name."""
+    version: int
+    """Version of the samples table: the number that lineage quotes."""
+    taxonomy: str
+    taxonomy_digest: str
+    taxonomy_json: str
+    """The taxonomy itself, as it was when this version was written."""
+    split: dict[str, str]
+    videos: tuple[Video, ...]
+    clips: tuple[Clip, ...]
+
+    @property
+    def name(self) -> str:
+        """The release, or ``version 3`` where there is none."""
+        return self.release or f"version {self.version}"
+
+    @cached_property
+    def content_digest(self) -> str:
+        """The same for the same rows, split and taxonomy, wherever the atlas lies. Costs about 5 s a million rows."""
+        return content_digest(self.root, self.videos, self.clips, self.split, self.taxonomy_digest)
+
+    def videos_of(self, split: str) -> tuple[Video, ...]:
+        return tuple(video for video in self.videos if self.split.get(video.video_id) == split)
+
+    def load_taxonomy(self) -> taxonomies.Taxonomy:
+        """The taxonomy that the atlas was written with. Raises AtlasError where this program reads it differently."""
+        taxonomy = taxonomies.from_dict(json.loads(self.taxonomy_json), f"taxonomy of the atlas {self.name!r}")
+        if taxonomy.digest != self.taxonomy_digest:
+            raise AtlasError(
+                f"the atlas {self.name!r} was written with taxonomy {self.taxonomy!r} {self.taxonomy_digest}, this "
+                f"program makes it {taxonomy.digest}; write the atlas anew, or use the program that wrote it"
+            )
+        return taxonomy
+
+
+def content_digest(
+    root: str, videos: Iterable[Video], clips: Iterable[Clip], split: Mapping[str, str], taxonomy_digest: str
+) -> str:
+    return digest(video_rows(root, videos), sample_rows(clips), split, taxonomy_digest)
+
+
+def check_contents(
+    videos: Sequence[Video], clips: Iterable[Clip], taxonomy: taxonomies.Taxonomy, split: Mapping[str, str]
+) -> None:
+    """Raises AtlasError (or TaxonomyError for an unknown task) that names the first row which breaks the schema."""
+    duration_s = {video.video_id: video.duration_s for video in videos}
+    if len(duration_s) != len(videos):
+        twice = sorted({v.video_id for v in videos if sum(v.video_id == w.video_id for w in videos) > 1})
+        raise AtlasError(f"videos with the same content: {twice}; an atlas names each video once")
+    if bad := {part for part in split.values() if part not in SPLITS}:
+        raise AtlasError(f"unknown part of the split: {sorted(bad)}; expected one of {SPLITS}")
+    if unknown := sorted(set(split) - set(duration_s)):
+        raise AtlasError(f"the split names videos that the atlas lacks: {unknown}")
+    known_tasks = {task.name for task in taxonomy.tasks}
+    fits: set[tuple] = set()
+    for clip in clips:
+        if clip.video_id not in duration_s:
+            raise AtlasError(f"{where(clip)}: the atlas has no such video; add its row to videos")
+        if problem := time_problem(clip, duration_s[clip.video_id]):
+            raise AtlasError(f"{where(clip)}: {problem}")
+        if clip.source not in SOURCES:
+            raise AtlasError(f"{where(clip)}: source {clip.source!r}; expected one of {SOURCES}")
+        if not 0 <= clip.confidence <= 1:
+            raise AtlasError(f"{where(clip)}: confidence {clip.confidence}; expected 0 to 1")
+        key = (clip.task, *clip.tags.items())
+        if key not in fits:  # a million samples have some hundred different answers
+            if clip.task not in known_tasks:
+                taxonomy.task(clip.task)  # raises, with the nearest names
+            if problem := tags_problem(clip, taxonomy):
+                raise AtlasError(f"{where(clip)}: {problem}")
+            fits.add(key)
+
+
+def where(clip: Clip) -> str:
+    return f"clip [{clip.start_s}, {clip.stop_s}) s of video {clip.video_id}, task {clip.task!r}"
+
+
+def time_problem(clip: Clip, duration_s: float) -> str:
+    """'' for a clip inside its video."""
+    if 0 <= clip.start_s < clip.stop_s <= duration_s + ROUNDING_S:
+        return ""
+    return f"expected 0 <= start < stop <= duration {duration_s} s"
+
+
+def tags_problem(clip: Clip, taxonomy: taxonomies.Taxonomy) -> str:
+    """'' for tags and categories of the clip's task."""
+    known = {tag.name: tag.categories for tag in taxonomy.task(clip.task).tags}
+    for tag, category in clip.tags.items():
+        if category not in known.get(tag, ()):
+            expected = f"one of {known[tag]}" if tag in known else f"a tag of {sorted(known)}"
+            return f"{tag}={category!r} is not in taxonomy {taxonomy.name!r}; expected {expected}"
+    return ""
+
+
+def with_operation(clips: Iterable[Clip], annotator: str = "") -> list[Clip]:
+    """Clips in the table's order, specialty and procedure filled in from the video's macro clips where they lack."""
+    clips = sorted(clips, key=lambda clip: (clip.video_id, clip.start_s, clip.stop_s, clip.task, clip.source))
+    operation: dict[str, dict[str, str]] = {}
+    for clip in clips:
+        if "procedure" in clip.tags or "specialty" in clip.tags:
+            operation.setdefault(clip.video_id, clip.tags)
+    filled = []
+    for clip in clips:
+        of_video = operation.get(clip.video_id, {})
+        values = {
+            "annotator": clip.annotator or annotator,
+            "specialty": clip.tags.get("specialty") or clip.specialty or of_video.get("specialty", ""),
+            "procedure": clip.tags.get("procedure") or clip.procedure or of_video.get("procedure", ""),
+        }
+        same = all(getattr(clip, name) == value for name, value in values.items())
+        filled.append(clip if same else replace(clip, **values))
+    return filled
+
+
+def video_rows(root: str, videos: Iterable[Video]) -> list[dict]:
+    rows = ({**vars(video), "uri": relative_uri(root, video.uri)} for video in videos)
+    return sorted(rows, key=lambda row: row["video_id"])
+
+
+def sample_rows(clips: Iterable[Clip]) -> list[dict]:
+    return [{"clip_id": clip.clip_id, **vars(clip), "tags": sorted(clip.tags.items())} for clip in clips]
+
+
+def videos_of_table(root: str, table: pa.Table) -> tuple[Video, ...]:
+    return tuple(Video(**{**row, "uri": absolute_uri(root, row["uri"])}) for row in table.to_pylist())
+
+
+def clips_of_table(table: pa.Table) -> tuple[Clip, ...]:
+    # By column: a dict for each row first would double the time.
+    names = [name for name in SAMPLE_SCHEMA.names if name != "clip_id"]
+    columns = [table.column(name).to_pylist() for name in names]
+    columns[names.index("tags")] = [dict(pairs) for pairs in columns[names.index("tags")]]
+    return tuple(Clip(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True))
+
+
+def relative_uri(location: str, uri: str) -> str:
+    """``uri`` as seen from the archive at ``location``; one that lies elsewhere stays absolute."""
+    prefix = location.rstrip("/") + "/"
+    return uri[len(prefix):] if uri.startswith(prefix) else uri
+
+
+def absolute_uri(location: str, uri: str) -> str:
+    return uri if "://" in uri else posixpath.join(location, uri)

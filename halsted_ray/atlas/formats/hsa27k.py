@@ -1,0 +1,128 @@
+"""HSA-27k (Hugging Face halsted-ai/halsted-surgical-atlas), and any other table with a row a clip.
+
+Its columns are named by a mapping, ``hsa27k.yaml`` beside this file unless ``Settings.mapping`` names another one.
+The mapping that ships is unverified, and says so.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator
+from importlib import resources
+
+import yaml
+
+from halsted_ray.atlas.formats.recording import (
+    Recording,
+    Settings,
+    absolute_place,
+    as_number,
+    files_at,
+    numbered_lines,
+    read_text,
+    wrong,
+)
+from halsted_ray.errors import AtlasError, TaxonomyError
+from halsted_ray.records import Clip
+from halsted_ray.video.storage import filesystem
+
+KEYS = ("verified", "table", "video", "start_s", "stop_s", "tags", "source", "sources", "annotator", "confidence")
+
+
+def read(source: str, settings: Settings) -> list[Recording]:
+    mapping = read_mapping(settings)
+    folder = absolute_place(source)
+    tables = files_at(folder, mapping["table"])
+    if not tables:
+        raise AtlasError(
+            f"{source}: no file fits {mapping['table']!r}; name the folder that holds the table, or change `table` in "
+            "a copy of hsa27k.yaml and give it with --mapping"
+        )
+    videos = absolute_place(settings.videos) if settings.videos else folder
+    clips_of: dict[str, list[Clip]] = {}
+    first: dict[str, str] = {}
+    for file in tables:
+        for line, row in rows_of(file):
+            try:
+                uri = f"{videos}/{mapping['video'].format(**row)}"
+            except KeyError as error:
+                raise wrong(file, line, sorted(row), f"a column {error} (the mapping's `video` names it)") from None
+            clips_of.setdefault(uri, []).extend(clips_of_row(row, file, line, mapping, settings))
+            first.setdefault(uri, f"{file}:{line}")
+    return [Recording(tuple(clips), first[uri], uri) for uri, clips in clips_of.items()]
+
+
+def read_mapping(settings: Settings) -> dict:
+    name = settings.mapping or "hsa27k.yaml"
+    text = read_text(settings.mapping) if settings.mapping else (
+        resources.files("halsted_ray.atlas.formats").joinpath("hsa27k.yaml").read_text("utf-8"))
+    try:
+        mapping = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise AtlasError(f"{name}: not well-formed YAML: {error}") from error
+    if not isinstance(mapping, dict) or not {"table", "video", "tags"} <= set(mapping):
+        raise wrong(name, 1, mapping, "the keys table, video and tags, as in hsa27k.yaml")
+    if unknown := sorted(set(mapping) - set(KEYS)):
+        raise wrong(name, 1, unknown, f"keys of {', '.join(KEYS)}")
+    for tag in mapping["tags"]:
+        settings.taxonomy.tag(tag)  # raises, with the nearest names
+    return mapping
+
+
+def clips_of_row(row: dict, file: str, line: int, mapping: dict, settings: Settings) -> Iterator[Clip]:
+    start_s, stop_s = 0.0, math.inf
+    if "start_s" in mapping:
+        for name in (mapping["start_s"], mapping["stop_s"]):
+            if name not in row:
+                raise wrong(file, line, sorted(row), f"a column {name!r} (the mapping names it)")
+        start_s, stop_s = (as_number(row[mapping[name]], file, line, name) for name in ("start_s", "stop_s"))
+        if not 0 <= start_s < stop_s:
+            raise wrong(file, line, (start_s, stop_s), "0 <= start < end, in seconds")
+    said = str(row.get(mapping.get("source"), None) or "manual").strip().lower()
+    sources = mapping.get("sources") or {"manual": "manual", "ai": "ai"}
+    if said not in sources:
+        raise wrong(file, line, said, f"a source of {', '.join(sources)} (the mapping's `sources`)")
+    confidence = row.get(mapping.get("confidence"), None)
+    for task in settings.taxonomy.tasks:
+        tags = {}
+        for tag in task.tags:
+            value = row.get(mapping["tags"].get(tag.name), None)
+            if value not in (None, ""):
+                try:
+                    tags[tag.name] = settings.taxonomy.canonical(task, tag.name, str(value))[1]
+                except TaxonomyError as error:
+                    raise wrong(file, line, value, f"a category of {tag.name!r}: {error}") from error
+        if tags:
+            yield Clip(
+                "", start_s, stop_s, task.name, tags, sources[said],
+                str(row.get(mapping.get("annotator"), None) or settings.annotator),
+                1.0 if confidence in (None, "") else as_number(confidence, file, line, "the confidence"),
+            )
+
+
+def rows_of(file: str) -> Iterator[tuple[int, dict]]:
+    """(line, column → value) of a table; of Parquet, the row's number."""
+    suffix = file.rsplit(".", 1)[-1].lower()
+    if suffix in ("csv", "tsv"):
+        reader = csv.DictReader(io.StringIO(read_text(file), newline=""), delimiter="\t" if suffix == "tsv" else ",")
+        for row in reader:
+            if None in row or None in row.values():
+                raise wrong(file, reader.line_num, list(row.values()), f"{len(reader.fieldnames)} fields")
+            yield reader.line_num, row
+    elif suffix == "jsonl":
+        for line, text in numbered_lines(file):
+            try:
+                yield line, dict(json.loads(text))
+            except (json.JSONDecodeError, TypeError, ValueError) as error:
+                raise wrong(file, line, text[:80], f"one JSON object a line ({error})") from error
+    elif suffix == "parquet":
+        import pyarrow.parquet
+
+        fs, path = filesystem(file)
+        with fs.open(path, "rb") as stream:
+            yield from enumerate(pyarrow.parquet.read_table(stream).to_pylist(), 1)
+    else:
+        raise AtlasError(f"{file}: expected a table as .csv, .tsv, .jsonl or .parquet")

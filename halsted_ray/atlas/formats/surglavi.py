@@ -1,0 +1,84 @@
+"""SurgLaVi-β (aperezr20/SurgLaVi): captions of narrated surgery on three levels, in one SQLite file.
+
+    DATA/surglavi_beta.db                videos, captions, levels, transcriptions
+    DATA/videos/<name>/<name>.mp4        downloaded by the reader; many are missing for most people
+
+A caption becomes a sample of the task ``caption`` with its level as tag and its text as ``caption``. Taken are the
+captions that the authors' own loader takes: surgical, descriptive, above 0 and up to 500 s.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import sqlite3
+import tempfile
+from contextlib import closing
+
+from halsted_ray.atlas.formats.recording import Recording, Settings, absolute_place, as_number, is_file, wrong
+from halsted_ray.errors import AtlasError, TaxonomyError
+from halsted_ray.records import Clip
+from halsted_ray.video.storage import filesystem, local_path
+
+LONGEST_S = 500.0
+COLUMNS = {
+    "videos": ("video_id", "name", "procedure_type", "specialty"),
+    "captions": ("caption_id", "video_id", "level_id", "start_time", "end_time", "duration", "is_surgical_content",
+                 "is_descriptive", "caption"),
+    "levels": ("level_id", "name"),
+}
+QUERY = """
+select v.name as video, v.specialty, v.procedure_type, c.caption_id, c.start_time, c.end_time, c.caption,
+       l.name as level
+from captions c join videos v on v.video_id = c.video_id left join levels l on l.level_id = c.level_id
+where c.is_descriptive = 1 and c.is_surgical_content = 1 and c.duration > 0 and c.duration <= ?
+order by v.name, c.start_time, c.caption_id
+"""
+
+
+def read(source: str, settings: Settings) -> list[Recording]:
+    if not is_file(source):
+        raise AtlasError(f"{source}: no such file; expected SurgLaVi's database, surglavi_beta.db")
+    place = absolute_place(source)
+    videos = absolute_place(settings.videos or f"{posixpath.dirname(place)}/videos")
+    with tempfile.TemporaryDirectory() as folder:
+        path = local_path(place)
+        if path is None:  # SQLite reads files of this machine only
+            path = f"{folder}/surglavi.db"
+            fs, remote = filesystem(source)
+            fs.get_file(remote, path)
+        with closing(sqlite3.connect(f"file:{path.replace('?', '%3f').replace('#', '%23')}?mode=ro", uri=True)) as base:
+            base.row_factory = sqlite3.Row
+            check_columns(base, source)
+            rows = base.execute(QUERY, (LONGEST_S,)).fetchall()
+    clips_of: dict[str, list[Clip]] = {}
+    for row in rows:
+        clips_of.setdefault(row["video"], []).append(clip_of(row, source, settings))
+    return [
+        Recording(tuple(clips), f"{source}, table captions", f"{videos}/{name}/{name}.mp4")
+        for name, clips in clips_of.items()
+    ]
+
+
+def check_columns(base: sqlite3.Connection, source: str) -> None:
+    for table, names in COLUMNS.items():
+        try:
+            found = {row["name"] for row in base.execute(f"pragma table_info({table})")}
+        except sqlite3.DatabaseError as error:
+            raise AtlasError(f"{source}: {error}; expected an SQLite database, surglavi_beta.db") from error
+        if missing := [name for name in names if name not in found]:
+            raise wrong(source, f"table {table}", sorted(found), f"the columns {', '.join(missing)} too")
+
+
+def clip_of(row: sqlite3.Row, source: str, settings: Settings) -> Clip:
+    at = f"table captions, caption_id {row['caption_id']}"
+    start_s, stop_s = (as_number(row[name], source, at, name) for name in ("start_time", "end_time"))
+    if not 0 <= start_s < stop_s:
+        raise wrong(source, at, (start_s, stop_s), "0 <= start_time < end_time, in seconds")
+    try:
+        _, level = settings.taxonomy.canonical("caption", "level", str(row["level"]))
+    except TaxonomyError as error:
+        raise wrong(source, at, row["level"], f"a level_id of the table levels ({error})") from error
+    return Clip(
+        "", start_s, stop_s, "caption", {"level": level}, annotator=settings.annotator,
+        specialty=row["specialty"] or "", procedure=row["procedure_type"] or "", caption=row["caption"] or "",
+    )

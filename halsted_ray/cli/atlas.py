@@ -1,0 +1,207 @@
+"""``halsted atlas``: import, list, show, diff, release, verify, export."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+from dataclasses import asdict
+
+DONE, FINDINGS = 0, 3
+EXIT_CODES = "exit code: 0 done, 3 some videos or samples were left out, or verify found something, 2 wrong use"
+AT = "a release, a version's number, or head"
+
+
+def add_atlas(commands: argparse._SubParsersAction) -> None:
+    purpose = "the atlas: import, list, show, diff, release, verify, export"
+    parser = commands.add_parser("atlas", help=purpose, description=f"{purpose}.".capitalize(), epilog=EXIT_CODES)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(name: str, purpose: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.",
+                                   epilog=EXIT_CODES)
+        added.add_argument("atlas", metavar="ATLAS", help="the folder or URL that holds atlas/")
+        return added
+
+    importing = action("import", "add the annotations of a data set; its videos stay where they are")
+    importing.add_argument("source", metavar="FROM", help="its folder or file")
+    importing.add_argument("--format", required=True,
+                           help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, csv or jsonl")
+    importing.add_argument("--videos", default="", metavar="DIR", help="where the videos lie, if not as published")
+    importing.add_argument("--taxonomy", default="", metavar="REF", help="a name or YAML file, if not the format's own")
+    importing.add_argument("--mapping", default="", metavar="FILE", help="which column is what (hsa-27k)")
+    importing.add_argument("--annotator", default="", metavar="NAME", help="who annotated, where the data do not say")
+    importing.add_argument("--replace", action="store_true",
+                           help="first drop what persons said of the same videos and tasks")
+    importing.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the history")
+    listing = action("list", "the history: every commit, who made it, from what and why")
+    listing.add_argument("--json", action="store_true")
+    showing = action("show", "videos, samples by task and share of manual, by procedure (the paper's Table 2)")
+    showing.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
+    showing.add_argument("--json", action="store_true")
+    differing = action("diff", "what B added and removed, by procedure, task, tag and source")
+    differing.add_argument("a", metavar="A", help=AT)
+    differing.add_argument("b", metavar="B", help=AT)
+    differing.add_argument("--json", action="store_true")
+    releasing = action("release", "name the newest version and freeze its split by video")
+    releasing.add_argument("name", metavar="NAME", help="such as hsa-v1")
+    releasing.add_argument("--validation", type=share, default=0.2, metavar="SHARE", help="of the videos (default 0.2)")
+    releasing.add_argument("--test", type=share, default=0.0, metavar="SHARE", help="of the videos (default 0)")
+    releasing.add_argument("--split", metavar="CSV", help="parts of videos: columns video_id and part")
+    releasing.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
+    releasing.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the history")
+    verifying = action("verify", "what is wrong: leaks between parts, times, categories, overlaps, files")
+    verifying.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
+    verifying.add_argument("--tables-only", action="store_true", help="do not open the videos")
+    exporting = action("export", "write a release as files")
+    exporting.add_argument("--format", required=True, help="csv, jsonl or label-studio")
+    exporting.add_argument("--to", required=True, metavar="DIR")
+    exporting.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
+    exporting.add_argument("--files", action="store_true", help="name the file of each video (it may be private)")
+
+
+def share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a share of 0 to less than 1")
+    return value
+
+
+def atlas(options: argparse.Namespace) -> int:
+    actions = {"import": import_, "list": list_, "show": show, "diff": diff, "release": release, "verify": verify,
+               "export": export}
+    return actions[options.action](options)
+
+
+def read_at(location: str, at: str | None):
+    """The atlas at a release's name, a version's number, or ``head``."""
+    from halsted_ray.atlas import read_atlas
+
+    return read_atlas(location, version=int(at)) if at and at.isdigit() else read_atlas(location, at)
+
+
+def import_(options: argparse.Namespace) -> int:
+    from halsted_ray.atlas.imports import import_annotations
+    from halsted_ray.cli.commands import show_progress
+
+    done = import_annotations(
+        options.atlas, options.source, options.format, videos=options.videos, taxonomy=options.taxonomy,
+        mapping=options.mapping, annotator=options.annotator, why=options.why, replace_earlier=options.replace,
+        progress=lambda read, of: show_progress(f"{read} of {of} videos read", read == of),
+    )
+    print(f"{done.samples} samples of {done.videos} videos in taxonomy {done.taxonomy!r}; {options.atlas} is at "
+          f"version {done.version}")
+    if options.format == "hsa-27k" and not options.mapping:
+        print("the mapping of HSA-27k's columns is unverified: compare some samples with the data set's own viewer",
+              file=sys.stderr)
+    for line in done.left_out:
+        print(line, file=sys.stderr)
+    return FINDINGS if done.left_out else DONE
+
+
+def list_(options: argparse.Namespace) -> int:
+    from halsted_ray.atlas.commits import history
+    from halsted_ray.cli.tables import table
+
+    log = history(options.atlas)
+    if options.json:
+        print(json.dumps([{**asdict(found), "at": found.at.isoformat(timespec="seconds"),
+                           "taxonomy_json": json.loads(found.taxonomy_json)} for found in log], indent=1))
+        return DONE
+    rows = [(found.version, found.release or "–", f"{found.at:%Y-%m-%d %H:%M}", found.who,
+             f"+{found.added} −{found.removed}", ": ".join(filter(None, (f"{found.action} {found.source}", found.why))))
+            for found in log]
+    print(table(("version", "release", "at (UTC)", "who", "samples", "what"), rows, right=(0, 4)))
+    return DONE
+
+
+def show(options: argparse.Namespace) -> int:
+    from halsted_ray.atlas.census import census
+    from halsted_ray.cli.tables import percent, table
+
+    found = read_at(options.atlas, options.release)
+    counted = census(found)
+    if options.json:
+        print(json.dumps({
+            "release": found.release, "version": found.version, "taxonomy": found.taxonomy,
+            "taxonomy_digest": found.taxonomy_digest,
+            "rows": [{**asdict(row), "total": row.total, "manual_share": row.manual_share}
+                     for row in (*counted.rows, counted.whole)],
+        }, indent=1))
+        return DONE
+    header = ("procedure", "videos", *counted.tasks, "total", "manual")
+    rows = [
+        (row.procedure or "(none)" if row is not counted.whole else "all", row.videos,
+         *(row.samples.get(task, "–") for task in counted.tasks), row.total, percent(row.manual_share))
+        for row in (*counted.rows, counted.whole)
+    ]
+    print(table(header, rows, right=range(1, len(header))))
+    parts = {part: len(found.videos_of(part)) for part in ("train", "validation", "test")}
+    print(f"\n{found.name} (version {found.version}), taxonomy {found.taxonomy!r} {found.taxonomy_digest}; videos: "
+          + ", ".join(f"{count} {part}" for part, count in parts.items()))
+    return DONE
+
+
+def diff(options: argparse.Namespace) -> int:
+    from halsted_ray.atlas.census import difference
+    from halsted_ray.cli.tables import table
+
+    a, b = read_at(options.atlas, options.a), read_at(options.atlas, options.b)
+    found = difference(a, b)
+    if options.json:
+        print(json.dumps(asdict(found), indent=1))
+        return DONE
+    rows = [(name, value, f"−{gone}" if gone else "", f"+{new}" if new else "")
+            for name, values in found.by.items() for value, (gone, new) in values.items()]
+    if rows:
+        print(table(("by", "", "removed", "added"), rows, right=(2, 3)) + "\n")
+    print(f"{a.name} → {b.name}: {found.added} samples added, {found.removed} removed, {found.unchanged} unchanged; "
+          f"{len(found.videos_added)} videos added, {len(found.videos_removed)} removed")
+    if a.taxonomy_digest != b.taxonomy_digest:
+        print(f"the taxonomy changed: {a.taxonomy_digest} → {b.taxonomy_digest}")
+    return DONE
+
+
+def release(options: argparse.Namespace) -> int:
+    from halsted_ray.atlas import release
+
+    split = read_split(options.split) if options.split else None
+    made = release(options.atlas, options.name, why=options.why, validation=options.validation, test=options.test,
+                   split=split, seed=options.seed)
+    parts = ", ".join(f"{len(made.videos_of(part))} {part}" for part in ("train", "validation", "test"))
+    print(f"{made.release}: version {made.version}, {len(made.clips)} samples of {len(made.videos)} videos ({parts})")
+    return DONE
+
+
+def read_split(file: str) -> dict[str, str]:
+    from halsted_ray.atlas.formats.recording import read_text, wrong
+
+    reader = csv.DictReader(io.StringIO(read_text(file), newline=""))
+    if not {"video_id", "part"} <= set(reader.fieldnames or ()):
+        raise wrong(file, 1, reader.fieldnames, "a header with video_id and part")
+    return {row["video_id"]: row["part"] for row in reader}
+
+
+def verify(options: argparse.Namespace) -> int:
+    from halsted_ray.atlas.verify import verify
+
+    found = read_at(options.atlas, options.release)
+    findings = verify(found, with_files=not options.tables_only)
+    for finding in findings:
+        print(f"{finding.kind}: {finding.text}")
+    what = f"{found.name}: {len(found.clips)} samples of {len(found.videos)} videos"
+    print(f"{what}, {len(findings)} findings" if findings else f"{what}, sound")
+    return FINDINGS if findings else DONE
+
+
+def export(options: argparse.Namespace) -> int:
+    from halsted_ray.atlas.imports import export_atlas
+
+    for file in export_atlas(read_at(options.atlas, options.release), options.to, options.format, options.files):
+        print(file)
+    return DONE
