@@ -19,7 +19,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from halsted_ray import __version__
 from halsted_ray.atlas.contents import Atlas, check_contents, sample_rows, video_rows
-from halsted_ray.atlas.delta import is_table, open_table, sole_writer, storage_options, table_uri
+from halsted_ray.atlas.delta import is_table, open_table, sole_writer, storage_options, table_uri, told
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA, Clip, Video
 from halsted_ray.taxonomy import Taxonomy
@@ -85,7 +85,9 @@ def history(location: str) -> list[Commit]:
             )
         entries = open_table(uri).history()
     except (DeltaError, OSError) as error:
-        raise AtlasError(f"the atlas at {location!r} can't be read: {error}; check the place and its keys") from error
+        raise AtlasError(
+            f"the atlas at {location!r} can't be read: {told(error)}; check the place and its keys"
+        ) from error
     commits: list[Commit] = []
     for entry in reversed(entries):
         at = datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
@@ -146,11 +148,13 @@ def commit(
             return put(samples_uri, base.version if base else None, SAMPLE_SCHEMA, rows, metadata)
     except CommitFailedError as error:
         raise OutputError(
-            f"the atlas at {location!r} was changed by another writer meanwhile ({error}); nothing of this change was "
-            "written: read it again and repeat"
+            f"the atlas at {location!r} was changed by another writer meanwhile ({told(error)}); nothing of this "
+            "change was written: read it again and repeat"
         ) from error
     except (DeltaError, OSError) as error:
-        raise OutputError(f"the atlas can't be written to {location!r}: {error}; name a place you may write") from error
+        raise OutputError(
+            f"the atlas can't be written to {location!r}: {told(error)}; name a place you may write"
+        ) from error
 
 
 def identity(clip: Clip) -> tuple:

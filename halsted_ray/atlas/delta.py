@@ -7,6 +7,7 @@ configuration (`FSSPEC_S3_ENDPOINT_URL`, `~/.config/fsspec`) is passed on, so th
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -48,6 +49,11 @@ def storage_options(uri: str) -> dict[str, str]:
     if endpoint.startswith("http://"):
         options["AWS_ALLOW_HTTP"] = "true"
     return options
+
+
+def told(error: Exception) -> str:
+    """What a storage error says, on one line: the libraries draw trees, in colour."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split("\n")[0]
 
 
 def is_table(uri: str) -> bool:

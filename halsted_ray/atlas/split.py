@@ -22,8 +22,8 @@ def split_by_video(
 
     Held-out videos are taken from the procedures that have the most videos left, so that a procedure is held out
     whole only when there is no other choice. At least one video is held out for each share above 0, and at least
-    one is left to train on. Videos of ``fixed`` keep their part and count for the shares. Raises UsageError when
-    there are too few videos.
+    one is left to train on. Videos of ``fixed`` keep their part and count for the shares, which then are reached as far
+    as the others go. Raises UsageError when there are too few videos.
     """
     video_ids = sorted(set(video_ids))
     kept = {video_id: part for video_id, part in (fixed or {}).items() if video_id in set(video_ids)}
@@ -31,7 +31,8 @@ def split_by_video(
     wanted = {name: max(1, round(share * len(video_ids))) if share else 0
               for name, share in (("validation", validation), ("test", test))}
     counts = {name: max(0, count - sum(part == name for part in kept.values())) for name, count in wanted.items()}
-    if sum(counts.values()) + ("train" not in kept.values()) > len(free):
+    room = len(free) - ("train" not in kept.values())
+    if sum(counts.values()) > room and not kept:
         raise UsageError(
             f"{len(video_ids)} videos can't be split into training and {wanted}; "
             "annotate more videos, or give the split yourself"
@@ -48,7 +49,7 @@ def split_by_video(
         rng.shuffle(members)
     split = {}
     for name, count in counts.items():
-        for _ in range(count):
+        for _ in range(min(count, room - len(split))):
             most = max(len(members) for members in left.values())
             chosen = rng.choice([key for key, members in left.items() if len(members) == most])
             split[left[chosen].pop()] = name

@@ -18,7 +18,7 @@ from halsted_ray.atlas.contents import (
     videos_of_table,
     with_operation,
 )
-from halsted_ray.atlas.delta import is_table, open_table, table_uri
+from halsted_ray.atlas.delta import is_table, open_table, table_uri, told
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA, Clip, Video
 from halsted_ray.taxonomy.names import nearest
@@ -43,8 +43,8 @@ def read_atlas(location: str, release: str | None = None, version: int | None = 
         rows = videos_of_table(location, videos.to_pyarrow_table(columns=VIDEO_SCHEMA.names))
     except (DeltaError, OSError, ValueError) as error:
         raise AtlasError(
-            f"version {found.version} of the atlas at {location!r} can't be read: {error}; if its files were removed "
-            "(vacuum), restore them from a backup or read another release"
+            f"version {found.version} of the atlas at {location!r} can't be read: {told(error)}; if its files were "
+            "removed (vacuum), restore them from a backup or read another release"
         ) from error
     return Atlas(
         root=location, release=found.release, version=found.version,
