@@ -19,6 +19,7 @@ import torch
 import halsted_ray
 from halsted_ray.errors import ArchiveError, ModelError, OutputError, TaxonomyError, UsageError
 from halsted_ray.mapping import pipeline
+from halsted_ray.mapping.lease import Lease
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.publish import read_segments, read_timeline
 from halsted_ray.mapping.staging import stagings
@@ -223,6 +224,8 @@ def test_wrong_use_is_named(archive, models, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="can't write .*file/out"):
         map_archive(good, str(tmp_path / "file" / "out"), models[0])
+    with Lease(out, "another"), pytest.raises(OutputError, match="another run is mapping to .*run another, process"):
+        map_archive(good, out, models[0])
     with pytest.raises(UsageError, match="holds no maps"):
         status_of(str(empty))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -148,7 +149,7 @@ def test_staged_results_come_back_as_they_were(tmp_path):
     result = Result(SEGMENT, [Tag(0.0, 2.5, "context", "anatomy", "Bladder–Urethra", 0.1234)],
                     [Gap(10.0, 20.0, "corrupt", "why")], "run", 3, 4, {"decode": 0.1})
     staging.write(result)
-    assert staging.read("video") == [result]
+    assert staging.read("video") == [replace(result, segment=replace(SEGMENT, uri=""))], "no file name is staged"
     assert staging.states() == {"video": {"segment": "part"}}
     assert [found.run().run_id for found in stagings(str(tmp_path))] == ["run"]
     staging.drop(["video"])

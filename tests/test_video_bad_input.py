@@ -1,5 +1,6 @@
 """What is not a video, or no longer one: refused at the door or marked where it is damaged, never guessed."""
 
+import os
 import struct
 
 import av
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from numbered_video import Recipe, numbers_of, write
 
-from halsted_ray.errors import CorruptSegment, UnreadableVideo
+from halsted_ray.errors import CorruptSegment, StorageUnavailable, UnreadableVideo
 from halsted_ray.video.probe import probe
 from halsted_ray.video.readers import read_frames
 
@@ -45,7 +46,7 @@ def test_refuses_what_is_not_a_video(tmp_path, long):
     path.write_bytes(b"")
     refused(path, r"got an empty file \(0 bytes\)")
     path.write_text("the notes of an operation\n" * 100)
-    refused(path, "got 2600 bytes of something else")
+    refused(path, "got 2600 bytes of text; remove it")
     path.write_bytes(bytes(100_000))
     refused(path, "begin with zeros")
     path.write_bytes(np.random.default_rng(0).bytes(100_000))
@@ -55,7 +56,11 @@ def test_refuses_what_is_not_a_video(tmp_path, long):
     refused(path, "expected a file, got IsADirectoryError")
 
 
-@pytest.mark.parametrize("script", ["ffconcat version 1.0\nfile '{}'\n", "#EXTM3U\n#EXTINF:20,\n{}\n"])
+@pytest.mark.parametrize("script", [
+    "ffconcat version 1.0\nfile '{}'\n", "#EXTM3U\n#EXTINF:20,\n{}\n", "\ufeff#EXTM3U\n{}\n",
+    "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{}</BaseURL></MPD>',
+])
 def test_refuses_scripts_that_point_to_other_files(tmp_path, long, script):
     path = tmp_path / "Mustermann.mp4"
     path.write_text(script.format(long.path))
@@ -64,8 +69,10 @@ def test_refuses_scripts_that_point_to_other_files(tmp_path, long, script):
 
 def test_refuses_other_containers_that_libav_knows(tmp_path):
     path = tmp_path / "Mustermann.mp4"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(500))
-    refused(path, "something else")
+    for head, what in ((b"\x89PNG\r\n\x1a\n", "a PNG picture"), (bytes(128) + b"DICM", "a DICOM file; export"),
+                       (b"PK\x03\x04", "a ZIP archive; unpack it"), (b"RIFF\x10\0\0\0WAVEfmt ", "a sound file")):
+        path.write_bytes(head + bytes(range(128, 256)) * 4)
+        refused(path, f"got {what}")
 
 
 def test_refuses_sound_without_pictures(tmp_path):
@@ -80,7 +87,7 @@ def test_refuses_a_file_without_its_index(tmp_path, long):
     path.write_bytes(whole[: len(whole) // 2])
     refused(path, "MP4 with its index .*stopped early")
     path.write_bytes(long.path.read_bytes()[:200])
-    refused(path, "expected a video stream, got data")
+    refused(path, "expected a video stream, got data; .*copy it again")
 
 
 def test_refuses_a_codec_that_is_not_there(tmp_path, long):
@@ -97,6 +104,46 @@ def test_refuses_pictures_beyond_the_limit(tmp_path):
         container.mux(stream.encode(av.VideoFrame(16000, 64, "yuvj420p")))
         container.mux(stream.encode())
     refused(path, "at most 8192 pixels a side.*got 16000x64")
+
+
+def test_refuses_pictures_that_are_larger_than_the_header_says(tmp_path):
+    path = tmp_path / "Mustermann.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 16000, 64, "yuvj420p"
+        container.mux(stream.encode(av.VideoFrame(16000, 64, "yuvj420p")))
+        container.mux(stream.encode())
+    wide = b"\xb0\x82" + struct.pack(">H", 16000)  # PixelWidth
+    assert path.read_bytes().count(wide) == 1
+    path.write_bytes(path.read_bytes().replace(wide, b"\xb0\x82" + struct.pack(">H", 160)))
+    refused(path, "at most 8192 pixels a side.*got 16000x64")
+
+
+def test_refuses_a_video_that_lasts_no_time(tmp_path):
+    """Every frame at 0 s: an hour that lost its times must not pass for a frame."""
+    path = write(tmp_path / "Mustermann.mp4", Recipe(frames=30)).path
+    data = bytearray(path.read_bytes())
+    for box, at in ((b"stts", 12), (b"mdhd", 20), (b"mvhd", 20), (b"tkhd", 24)):
+        struct.pack_into(">I", data, data.index(box) + at, 0)
+    path.write_bytes(data)
+    with pytest.raises(UnreadableVideo, match=r"expected a video that lasts, got 0\.000 s"):
+        probe(path)
+
+
+def test_refuses_for_now_what_may_not_be_read(tmp_path, long):
+    path = tmp_path / "Mustermann.mp4"
+    path.write_bytes(long.path.read_bytes())
+    path.chmod(0)
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)  # root reads everything
+    try:
+        for ask in (probe, lambda p: read_frames(p, np.array([0.0]), SIZE)):
+            with pytest.raises(StorageUnavailable, match="got PermissionError.*the right to read it") as caught:
+                ask(path)
+            assert path.stem not in str(caught.value)
+    finally:
+        os.seteuid(me)
 
 
 def test_one_frame_is_a_video(tmp_path):

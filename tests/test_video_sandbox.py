@@ -57,7 +57,7 @@ def test_errors_keep_their_kind_and_the_process_lives(process, clip, tmp_path):
     text.write_text("notes")
     process.probe(clip)
     starts = process.starts
-    with pytest.raises(UnreadableVideo, match="5 bytes of something else"):
+    with pytest.raises(UnreadableVideo, match="5 bytes of text"):
         process.probe(text)
     with pytest.raises(CorruptSegment) as caught:
         process.read_frames(clip, np.array([100.0]), SIZE, deadline_s=30)

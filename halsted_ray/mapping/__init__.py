@@ -1,6 +1,7 @@
 """From an archive to its maps.
 
     workflow.py    the windows of one segment and its frames  -> tags, one decision a window
+    lease.py       a place to write to                        -> one run at a time on it
     staging.py     what a segment came to                     -> a file of its own, the unit of resuming
     stages.py      Ray's callables: decode a segment, tag a segment
     pipeline.py    an archive                                 -> all of its segments, finished (the only ray.data)

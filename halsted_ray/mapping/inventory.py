@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from halsted_ray.errors import DecoderKilled, StorageUnavailable, UnreadableVideo, VideoError
+from halsted_ray.errors import DecoderKilled, StorageUnavailable, VideoError
 from halsted_ray.records import Video, digest
 from halsted_ray.video.archive import list_videos
 from halsted_ray.video.identity import video_id
 from halsted_ray.video.sandbox import DecodeProcess
-from halsted_ray.video.storage import filesystem, patiently
+from halsted_ray.video.storage import PATIENCE_S, filesystem, patiently
 
 THREADS = 16
 """They wait for storage; probing has a process a core."""
@@ -60,11 +60,11 @@ def take_inventory(archive: str, known: Mapping[str, Entry] | None = None, outsi
 
 def _mark_copies(entries: Sequence[Entry]) -> list[Entry]:
     first: dict[str, str] = {}
-    marked = []
-    for entry in entries:
-        original = first.setdefault(entry.video.video_id, entry.video.uri)
-        marked.append(replace(entry, copy_of="" if original == entry.video.uri else original))
-    return marked
+    for entry in sorted(entries, key=lambda entry: bool(entry.code)):  # a copy that can be read is the one to map
+        first.setdefault(entry.video.video_id, entry.video.uri)
+    originals = [first[entry.video.video_id] for entry in entries]
+    return [replace(entry, copy_of="" if original == entry.video.uri else original)
+            for entry, original in zip(entries, originals, strict=True)]
 
 
 def _entry(uri: str, known: Entry | None, probes: queue.SimpleQueue) -> Entry:
@@ -72,16 +72,14 @@ def _entry(uri: str, known: Entry | None, probes: queue.SimpleQueue) -> Entry:
     name = digest("location", uri)  # stands for the content's id until the content could be read
     try:
         fs, path = filesystem(uri)
-        try:
-            found = patiently(lambda: fs.info(path), "its size", 60.0)
-            size_bytes = found["size"]
-            stamp = str(found.get("ETag") or found.get("etag") or found.get("mtime") or found.get("LastModified") or "")
-            permanent = known is not None and known.code != StorageUnavailable.code
-            if permanent and stamp and known.stamp == stamp and known.video.size_bytes == size_bytes:
-                return replace(known, copy_of="")
-            name = patiently(lambda: video_id(fs, path), "its first, last and middle bytes", 60.0)
-        except PermissionError:
-            raise UnreadableVideo("expected a file that can be read, got no permission; change its rights") from None
+        found = patiently(lambda: fs.info(path), "its size", PATIENCE_S)
+        size_bytes = found["size"]
+        stamp = str(found.get("ETag") or found.get("etag") or found.get("mtime") or found.get("LastModified") or "")
+        permanent = known is not None and known.code != StorageUnavailable.code
+        if permanent and stamp and known.stamp == stamp and known.video.size_bytes == size_bytes:
+            return replace(known, copy_of="")
+        if size_bytes:  # empty files are not copies of one recording
+            name = patiently(lambda: video_id(fs, path), "its first, last and middle bytes", PATIENCE_S)
         found = _probe(uri, probes)
     except VideoError as error:
         video = Video(name, uri, size_bytes, 0.0, 0, 0, 0.0, "")

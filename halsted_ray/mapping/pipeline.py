@@ -27,6 +27,7 @@ from halsted_ray.mapping import status
 from halsted_ray.mapping.cluster import Pools, connected, size_pools
 from halsted_ray.mapping.decoding import DecodeSegments, segments_table
 from halsted_ray.mapping.inventory import take_inventory
+from halsted_ray.mapping.lease import Lease
 from halsted_ray.mapping.progress import Progress
 from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_segments, read_videos
 from halsted_ray.mapping.staging import Run, Staging
@@ -115,7 +116,7 @@ def map_archive(
     found and chose.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
-    archive, output, resources).
+    archive, output, resources), OutputError too where another run is mapping to ``out``.
     """
     started_s = time.monotonic()
     out, archive, model = absolute(out), absolute(archive), absolute(model)
@@ -125,42 +126,44 @@ def map_archive(
     origin = Provenance(run.run_id, recipe.digest, recipe.tasks, config.name, config.version, config.atlas_release,
                         recipe.taxonomy_digest, __version__)
 
-    staging = Staging(out, recipe.digest)
-    staging.begin(run)  # before hours of work: it says whether the place can be written
-    try:
-        entries = take_inventory(archive, read_videos(out), outside=out)
-        planned = {entry.video.video_id: segments_of(entry.video, recipe.spec, segment_s, recipe.digest)
-                   for entry in entries if entry.is_mapped}
-    except UsageError:
-        staging.drop([])
-        raise
-    publish_videos(out, entries)
-    finished = finished_segments(out, staging, recipe.digest, retry_failed)
-    total = [segment for own in planned.values() for segment in own]
-    waiting = [segment for segment in total if segment.segment_id not in finished]
-    say(f"{len(entries)} files, {len(planned)} videos to map, {_length_s(total) / 3600:.2f} video-hours, "
-        f"{len(waiting)} of {len(total)} segments to do")
+    with Lease(out, run.run_id, say) as lease:
+        staging = Staging(out, recipe.digest)
+        staging.begin(run)  # before hours of work: it says whether the place can be written
+        try:
+            entries = take_inventory(archive, read_videos(out), outside=out)
+            planned = {entry.video.video_id: segments_of(entry.video, recipe.spec, segment_s, recipe.digest)
+                       for entry in entries if entry.is_mapped}
+        except UsageError:
+            staging.drop([])
+            raise
+        publish_videos(out, entries)
+        finished = finished_segments(out, staging, recipe.digest, retry_failed)
+        total = [segment for own in planned.values() for segment in own]
+        waiting = [segment for segment in total if segment.segment_id not in finished]
+        say(f"{len(entries)} files, {len(planned)} videos to map, {_length_s(total) / 3600:.2f} video-hours, "
+            f"{len(waiting)} of {len(total)} segments to do")
 
-    place = (out, recipe.digest)
-    store = (embeddings or f"{out}/embeddings", recipe.encoder_fingerprint, sampling_name(recipe.spec, fidelity))
-    tagging = {"staging": place, "store": store, "model": model, "encoder": encoder,
-               "model_digest": recipe.model_digest, "tasks": list(recipe.tasks), "run_id": run.run_id}
-    decoding = {"staging": place, "spec": recipe.spec, "image_size": image_size, "fidelity": fidelity,
-                "reader": reader, "memory_mb": decoder_memory_mb,
-                "deadline_s": 60 + DEADLINE_PER_VIDEO_S * segment_s}
-    count = _Count(_length_s(total), _length_s(total) - _length_s(waiting), on_progress)
-    stored = with_vectors(waiting, EmbeddingStore(*store))
-    fresh = [segment for segment in waiting if segment not in stored]
-    if stored and len(stored) <= HERE_AT_MOST:
-        fresh += count.follow(stored, _tag_here(list(stored), tagging))
-        stored = {}
-    if stored or fresh:
-        with connected() as (cpus, gpus, cores), _quiet_ray_data():
-            pools = size_pools(cpus, gpus, cores, len(stored) + len(fresh), decoders, taggers)
-            say(f"pools: {pools}")
-            fresh += count.follow(stored, _stream(list(stored), None, tagging, pools, batch_segments))
-            count.follow(fresh, _stream(fresh, decoding, tagging, pools, batch_segments))
-    version = publish(out, staging, planned, origin)
+        place = (out, recipe.digest)
+        store = (embeddings or f"{out}/embeddings", recipe.encoder_fingerprint, sampling_name(recipe.spec, fidelity))
+        tagging = {"staging": place, "store": store, "model": model, "encoder": encoder,
+                   "model_digest": recipe.model_digest, "tasks": list(recipe.tasks), "run_id": run.run_id}
+        decoding = {"staging": place, "spec": recipe.spec, "image_size": image_size, "fidelity": fidelity,
+                    "reader": reader, "memory_mb": decoder_memory_mb,
+                    "deadline_s": 60 + DEADLINE_PER_VIDEO_S * segment_s}
+        count = _Count(_length_s(total), _length_s(total) - _length_s(waiting), on_progress)
+        stored = with_vectors(waiting, EmbeddingStore(*store))
+        fresh = [segment for segment in waiting if segment not in stored]
+        if stored and len(stored) <= HERE_AT_MOST:
+            fresh += count.follow(stored, _tag_here(list(stored), tagging))
+            stored = {}
+        if stored or fresh:
+            with connected() as (cpus, gpus, cores), _quiet_ray_data():
+                pools = size_pools(cpus, gpus, cores, len(stored) + len(fresh), decoders, taggers)
+                say(f"pools: {pools}")
+                fresh += count.follow(stored, _stream(list(stored), None, tagging, pools, batch_segments))
+                count.follow(fresh, _stream(fresh, decoding, tagging, pools, batch_segments))
+        lease.check()
+        version = publish(out, staging, planned, origin)
     here = {entry.video.video_id for entry in entries}
     return Summary(
         run_id=run.run_id, recipe=recipe.digest,

@@ -1,16 +1,17 @@
 """Finished segments become three Delta tables, the timeline in one commit a run.
 
-    <out>/videos     every file of the archive: what it is, or why it can't be mapped (the only place for its name)
+    <out>/videos     every file of the archive: what it is, or why it can't be mapped
     <out>/segments   what every segment came to, with the decisions about its windows
     <out>/timeline   records.TIMELINE_SCHEMA: the current maps; earlier ones stay readable as Delta versions
 
-A run replaces the rows of the videos that it finished, for the tasks that it asked, and touches no others.
+A run replaces the rows of the videos that it finished, for the tasks that it asked, and touches no others. A file's
+name, which can be a patient's, stands in ``uri`` of videos and timeline and nowhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pyarrow as pa
 from deltalake import CommitProperties, write_deltalake
@@ -34,11 +35,11 @@ GAP_TYPE = pa.struct([
     ("start_s", pa.float64()), ("stop_s", pa.float64()), ("code", pa.string()), ("reason", pa.string()),
 ])
 SEGMENTS_SCHEMA = pa.schema([
-    ("segment_id", pa.string()), ("video_id", pa.string()), ("uri", pa.string()), ("start_s", pa.float64()),
-    ("stop_s", pa.float64()), ("duration_s", pa.float64()), ("state", pa.string()), ("tasks", pa.string()),
-    ("recipe", pa.string()), ("run_id", pa.string()), ("model_version", pa.string()), ("new_vectors", pa.int32()),
-    ("used_vectors", pa.int32()), ("decode_s", pa.float64()), ("encode_s", pa.float64()), ("tag_s", pa.float64()),
-    ("tags", pa.list_(TAG_TYPE)), ("gaps", pa.list_(GAP_TYPE)),
+    ("segment_id", pa.string()), ("video_id", pa.string()), ("start_s", pa.float64()), ("stop_s", pa.float64()),
+    ("duration_s", pa.float64()), ("state", pa.string()), ("tasks", pa.string()), ("recipe", pa.string()),
+    ("run_id", pa.string()), ("model_version", pa.string()), ("new_vectors", pa.int32()), ("used_vectors", pa.int32()),
+    ("decode_s", pa.float64()), ("encode_s", pa.float64()), ("tag_s", pa.float64()), ("tags", pa.list_(TAG_TYPE)),
+    ("gaps", pa.list_(GAP_TYPE)),
 ])
 
 VIDEOS_A_BATCH = 32
@@ -106,7 +107,11 @@ def publish_videos(out: str, entries: Sequence[Entry]) -> None:
     """Brings the table of videos up to date with what the archive holds now; commits only when that is new."""
     known = read_videos(out)
     listed = {entry.video.uri: entry for entry in entries}
-    wanted = {**known, **listed}
+    # A file that was moved or renamed is listed under its new name: under the old one it counts as a copy.
+    mapped = {entry.video.video_id: uri for uri, entry in listed.items() if not entry.copy_of}
+    gone = {uri: replace(entry, copy_of=mapped.get(entry.video.video_id, entry.copy_of))
+            for uri, entry in known.items() if uri not in listed}
+    wanted = {**gone, **listed}
     if wanted == known and known:
         return
     rows = [{**asdict(entry.video), "stamp": entry.stamp, "code": entry.code, "reason": entry.reason,
@@ -157,8 +162,10 @@ def published_tasks(out: str) -> list[str]:
 
 
 def _segment_row(result: Result, origin: Provenance) -> dict:
+    segment = asdict(result.segment)
+    del segment["uri"]
     return {
-        **asdict(result.segment), "state": result.state, "tasks": ",".join(origin.tasks), "recipe": origin.recipe,
+        **segment, "state": result.state, "tasks": ",".join(origin.tasks), "recipe": origin.recipe,
         "run_id": result.run_id, "model_version": origin.model_version, "new_vectors": result.new_vectors,
         "used_vectors": result.used_vectors, "tags": [asdict(tag) for tag in result.tags],
         "gaps": [asdict(gap) for gap in result.gaps],
@@ -167,7 +174,7 @@ def _segment_row(result: Result, origin: Provenance) -> dict:
 
 
 def _result(row: dict) -> Result:
-    segment = Segment(**{name: row[name] for name in Segment.__dataclass_fields__})
+    segment = Segment(**{name: row[name] for name in Segment.__dataclass_fields__ if name != "uri"}, uri="")
     return Result(segment, [Tag(**tag) for tag in row["tags"]], [Gap(**gap) for gap in row["gaps"]], row["run_id"],
                   row["new_vectors"], row["used_vectors"],
                   {stage: row[f"{stage}_s"] for stage in ("decode", "encode", "tag")})

@@ -6,7 +6,7 @@ on where it was.
 
 The state stands in the name: how far a run is can be counted by listing alone. The same segment and recipe give the
 same result, so a file that is written twice does not matter. JSON, since a file holds some 80 short rows: it is read
-ten times as fast as Parquet of that size.
+ten times as fast as Parquet of that size. A video's file name is not among it: it can be a patient's.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ class Staging:
         return Run(**{**described, "tasks": tuple(described["tasks"])})
 
     def write(self, result: Result) -> None:
+        segment = result.segment
         text = json.dumps({
-            **asdict(result),
+            **asdict(result), "segment": {**asdict(segment), "uri": ""},
             "tags": [[t.start_s, t.stop_s, t.task, t.tag, t.category, t.confidence] for t in result.tags],
         }, ensure_ascii=False)
-        segment = result.segment
         path = f"{self.root}/{segment.video_id}/{segment.segment_id}.{result.state}.json"
         write_whole(self.fs, path, text.encode())
 
@@ -92,7 +92,7 @@ class Staging:
         return self._states(self.root)
 
     def read(self, video_id: str) -> list[Result]:
-        """Results of one video, in order of time."""
+        """Results of one video, in order of time, their segments without ``uri``."""
         states = self._states(f"{self.root}/{video_id}").get(video_id, {})
         names = [f"{self.root}/{video_id}/{segment_id}.{state}.json" for segment_id, state in states.items()]
         if "file" in self.fs.protocol:

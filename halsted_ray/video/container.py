@@ -17,6 +17,7 @@ import av.error
 
 from halsted_ray.errors import UnreadableVideo
 from halsted_ray.video.ranges import RangeFile
+from halsted_ray.video.refusal import refusal
 
 DEMUXERS = {
     "mov,mp4,m4a,3gp,3g2,mj2": "MP4/MOV", "matroska,webm": "Matroska/WebM", "mpegts": "MPEG-TS", "avi": "AVI",
@@ -117,7 +118,7 @@ class VideoFile:
         except av.error.FFmpegError as error:
             self.raise_storage_failure()
             # The message of a libav error holds the path, which may be a patient's name: keep the reason only.
-            raise UnreadableVideo(why_not_opened(source, error.strerror)) from None
+            raise refusal(source, error.strerror, ', '.join(DEMUXERS.values())) from None
         self.stream = self._pick_stream()
         self.stream.codec_context.thread_count = 1
         self.stream.codec_context.options = {"max_pixels": str(MAX_PICTURE_PX)}
@@ -128,7 +129,9 @@ class VideoFile:
         if not pictures:
             covers = " (a cover picture is not one)" if "video" in kinds else ""
             got = ", ".join(sorted(kinds)) or "no stream at all"
-            raise UnreadableVideo(f"expected a video stream{covers}, got {got}")
+            todo = ("this recording has sound and no picture; remove it" if "audio" in kinds else
+                    "the file's start is damaged or the copy stopped early; copy it again from its source")
+            raise UnreadableVideo(f"expected a video stream{covers}, got {got}; {todo}")
         stream = pictures[0]
         if stream.codec_context is None:
             raise UnreadableVideo(
@@ -140,7 +143,9 @@ class VideoFile:
     def _check_picture(self) -> None:
         width, height = self.stream.width, self.stream.height
         if width <= 0 or height <= 0:
-            raise UnreadableVideo("expected a picture size in the stream's header, got none: its start is damaged")
+            raise UnreadableVideo(
+                "expected a picture size in the stream's header, got none: its start is damaged; copy it again"
+            )
         check_picture(width, height)
 
     def _decode_first_frame(self):
@@ -164,7 +169,7 @@ class VideoFile:
             if count >= FIRST_PACKETS:
                 raise UnreadableVideo(
                     f"expected a frame within the first {FIRST_PACKETS} packets of {self.stream.codec_context.name}, "
-                    "got none that decodes"
+                    "got none that decodes: the copy is damaged, or the file is encrypted; copy or export it again"
                 )
         for frame in self.decode(None) or ():
             if pts_of(frame) is not None:
@@ -208,37 +213,6 @@ def check_picture(width: int, height: int) -> None:
         )
 
 
-def why_not_opened(source: str | os.PathLike | RangeFile, reason: str) -> str:
-    """What a person can do about a file that libavformat refuses, from its size and first bytes."""
-    try:
-        head, size_bytes = _head(source)
-    except OSError as error:
-        return f"expected a file, got {type(error).__name__}: {error.strerror}; check that it exists and can be read"
-    known = ", ".join(DEMUXERS.values())
-    if size_bytes == 0:
-        return "expected a video, got an empty file (0 bytes); copy it again from its source"
-    if head.startswith((b"ffconcat", b"#EXTM3U", b"<?xml", b"#EXT-X")):
-        return f"expected the video itself ({known}), got a script or playlist of other files; it is not followed"
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return (
-            f"expected an MP4 with its index (moov), got {size_bytes} bytes without a usable one ({reason}): the "
-            "recording or the copy stopped early; copy it again or repair it with a tool such as untrunc"
-        )
-    if not any(head) and len(head) > 64:
-        return f"expected a video ({known}), got {size_bytes} bytes that begin with zeros; finish the copy"
-    return f"expected a video ({known}), got {size_bytes} bytes of something else ({reason}); remove it or convert it"
-
-
-def _head(source) -> tuple[bytes, int]:
-    if isinstance(source, RangeFile):
-        source.seek(0)
-        return source.read(256), source.size_bytes
-    with open(source, "rb") as file:
-        return file.read(256), os.fstat(file.fileno()).st_size
-
-
 def _is_cover(stream) -> bool:
     cover = stream.disposition.__class__
     return bool(stream.disposition & (cover.attached_pic | cover.timed_thumbnails))
-
-

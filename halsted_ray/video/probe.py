@@ -52,7 +52,9 @@ def probe_source(source: str | os.PathLike | RangeFile) -> Probe:
         index = KeyframeIndex(video)
         duration_s = _duration_s(video, index)
         if duration_s <= 0:
-            raise UnreadableVideo(f"expected a video that lasts, got {duration_s:.3f} s of it")
+            raise UnreadableVideo(
+                f"expected a video that lasts, got {duration_s:.3f} s of it: its times are damaged; export it again"
+            )
         height, width = display_size(stream.width, stream.height, stream.sample_aspect_ratio, video.rotation_deg)
         rate = stream.average_rate or stream.guessed_rate or stream.base_rate
         return Probe(
@@ -93,12 +95,16 @@ def _end_of_frames_s(video: VideoFile, declared_s: float | None) -> float:
         video.raise_storage_failure()
         video.reopen()
     end_s = 0.0
+    times = []
     frame_s = 1 / float(video.stream.average_rate) if video.stream.average_rate else 0.0
     for packet in video.packets():
         pts = packet.pts if packet.pts is not None else packet.dts
         if pts is not None:
+            times.append(pts)
             length_s = float(packet.duration * video.time_base) if packet.duration else frame_s
             end_s = max(end_s, video.seconds(pts) + length_s)
+    if len(times) > 2 and min(times) == max(times):
+        return 0.0  # many frames at one time: a recording without its times, not a short one
     if end_s == 0.0:
         first = pts_of(video.first_frame)
         end_s = video.seconds(first) + frame_s

@@ -125,12 +125,16 @@ class DecodeProcess:
                         break
             except wire.DeadlineOver:
                 raise errors.DecoderKilled(
-                    f"expected an answer within {deadline_s:.0f} s, got none: the decoder hung and was killed",
+                    f"expected an answer within {deadline_s:.0f} s, got none: the decoder hung and was killed; export "
+                    "the video again, or transcode it to H.264",
                     hung=True,
                 ) from None
             except wire.PipeClosed:
                 why = self._death()
-                raise errors.DecoderKilled(f"expected an answer, but the decoding process died: {why}") from None
+                raise errors.DecoderKilled(
+                    f"expected an answer, but the decoding process died: {why}; export the video again, or transcode "
+                    "it to H.264"
+                ) from None
             finally:
                 if not whole:
                     self.close()

@@ -63,7 +63,8 @@ def fetcher(location: str, patience_s: float = PATIENCE_S) -> tuple[Callable[[in
 
 
 def patiently(read: Callable, what: str, patience_s: float):
-    """``read()``, tried again with growing pauses until ``patience_s`` are over."""
+    """``read()``, tried again with growing pauses until ``patience_s`` are over. Raises StorageUnavailable then, and
+    at once where the right to read is missing; UnreadableVideo where there is no such file."""
     started_s = time.monotonic()
     pause_s = 0.25
     while True:
@@ -78,11 +79,15 @@ def patiently(read: Callable, what: str, patience_s: float):
             raise  # a bug, here or in the file system's package; it would not pass by waiting
         except Exception as error:
             waited_s = time.monotonic() - started_s
-            refused = isinstance(error, PermissionError) or type(error).__name__ in REFUSALS
-            if refused or waited_s + pause_s > patience_s:
+            if isinstance(error, PermissionError) or type(error).__name__ in REFUSALS:
                 raise StorageUnavailable(
-                    f"could not fetch {what} within {waited_s:.0f} s: {type(error).__name__}; "
-                    + ("check the credentials" if refused else "check the store and the network, then run again")
+                    f"was refused {what}: {type(error).__name__}; give this account the right to read it, or check "
+                    "the credentials, then run again"
+                ) from None
+            if waited_s + pause_s > patience_s:
+                raise StorageUnavailable(
+                    f"could not fetch {what} within {waited_s:.0f} s: {type(error).__name__}; check the store and the "
+                    "network, then run again"
                 ) from None
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, 5.0)
