@@ -8,6 +8,7 @@
     models.py      which model is served;  clips.py  clip and instruction → tags;  mapper.py  job → maps
     service.py     all of these put together;  metrics.py  its figures
     guard.py       the door of the API;  routes.py  its version 1;  api.py  the application
+    sdk.py         the published SDK's wire protocol over the same
     app.py         the deployments, the only importer of ray.serve;  __main__.py  the operator's commands
 
 Nothing but app.py and mapper.py knows Ray, so the API runs in a test without it.

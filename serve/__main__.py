@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
-import time
+import threading
 from pathlib import Path
 
 from halsted_ray.errors import HalstedError
@@ -53,6 +54,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
 
     from serve.app import app
 
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     ray.init(address="local", num_cpus=max(LEAST_CPUS, (os.cpu_count() or 1) + 6), include_dashboard=False,
              log_to_driver=False, logging_level=logging.ERROR)
     serve.start(http_options={"host": options.host, "port": options.port})
@@ -60,12 +62,12 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     address = f"http://{options.host}:{options.port}"
     print(f"serving {release.name} version {release.version}\naddress: {address}  (documentation: {address}/docs)\n"
           f"user:    {USER}\nkey:     {key}", flush=True)
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        serve.shutdown()
-        ray.shutdown()
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    stop.wait()
+    serve.shutdown()
+    ray.shutdown()
     return 0
 
 

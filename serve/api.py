@@ -6,14 +6,14 @@ import asyncio
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import ValidationError
 from sqlalchemy import func, select, text
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from halsted_ray import __version__
 from halsted_ray.errors import ModelError, OutputError, TaxonomyError, UsageError, VideoError
-from serve import routes
+from serve import docs, routes, sdk
 from serve.clips import UnknownWords
 from serve.database import Job
 from serve.guard import Buckets, Door
@@ -31,12 +31,19 @@ STATUS = ((NotThere, 404), (WrongState, 409), (StoreFull, 507), (OutputError, 50
 
 def create_api(service: Service) -> FastAPI:
     """Errors are ``application/problem+json`` (RFC 9457)."""
-    app = FastAPI(title="Halsted on Ray", version=__version__, description=DESCRIPTION, redoc_url=None)
+    app = FastAPI(title="Halsted on Ray", version=__version__, description=DESCRIPTION, docs_url=None,
+                  redoc_url=None)
     app.state.service = service
     app.state.buckets = Buckets(service.settings.requests_a_minute)
     app.state.parts = asyncio.Semaphore(routes.PARTS_AT_ONCE)
     app.add_middleware(Door, service=service)
     app.include_router(routes.router)
+    app.include_router(sdk.router)
+
+    @app.get("/docs", include_in_schema=False)
+    def documentation(request: Request) -> HTMLResponse:
+        return HTMLResponse(docs.page(app.openapi(), str(request.base_url)),
+                            headers={"content-security-policy": docs.POLICY})
 
     @app.get("/healthz", tags=["site"])
     def healthz() -> dict:

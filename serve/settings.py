@@ -6,6 +6,7 @@
     HALSTED_MODEL      where the model to serve is found, see ``models.py`` (default demo/model/model)
     HALSTED_ENCODER    where its encoder lies, if not where the model says
     HALSTED_PRESIGN    1: clients upload parts straight to the object store
+    HALSTED_LEASE_S    after this silence of its worker a job is taken up by another one (default 30)
 """
 
 from __future__ import annotations
@@ -40,7 +41,6 @@ class Settings:
     """How long a poll of the SDK is held open: it has no timeout of its own and would sleep 10 s between polls."""
     model_poll_s: float = 5.0
     lease_s: float = 30.0
-    """A job whose worker was not heard of for this long is taken up by another one."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -52,4 +52,5 @@ class Settings:
             model=environment.get("HALSTED_MODEL") or str(Path("demo/model/model").absolute()),
             encoder=environment.get("HALSTED_ENCODER") or None,
             presign=environment.get("HALSTED_PRESIGN") == "1",
+            lease_s=float(environment.get("HALSTED_LEASE_S") or 30.0),
         )

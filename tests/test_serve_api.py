@@ -63,6 +63,9 @@ def test_it_is_alive_ready_and_described(service):
         assert anybody.get("/readyz").json()["model"]["version"] == "v0"
         assert "/v1/clips:map" in anybody.get("/openapi.json").json()["paths"]
         assert "halsted_requests_total" in anybody.get("/metrics").text
+        page = anybody.get("/docs").text
+        assert "/v1/clips:map" in page and "not a medical device" in page
+        assert not re.search(r"https?://(?!testserver)|<script", page), "nothing from outside"
 
 
 def test_a_video_comes_in_parts_in_any_order_and_again(client, large):
@@ -316,3 +319,30 @@ def test_limits_headers_and_a_log_without_names(client, service, model, tmp_path
     with client_of(small, new_key(small)) as eager:
         codes = [eager.get("/v1/videos").status_code for _ in range(5)]
     assert codes == [200, 200, 200, 429, 429]
+
+
+def test_a_video_in_an_object_store_comes_in_by_its_own_addresses(s3_server, model, large, tmp_path):
+    """A real S3 server: parts through the API and parts that the client puts straight to the store."""
+    import httpx2
+
+    service = open_service(tmp_path, model, store=f"{s3_server.bucket}/site", presign=True, with_clips=True)
+    data = large.read_bytes()
+    with client_of(service, new_key(service)) as client:
+        begun = client.post("/v1/uploads", json={"size_bytes": len(data)}).json()
+        where = f"/v1/uploads/{begun['upload_id']}"
+        url = client.post(f"{where}/parts/1/address").json()["url"]
+        assert url.startswith(s3_server.endpoint)
+        assert httpx2.put(url, content=data[:PART_BYTES]).status_code == 200
+        assert httpx2.put(url.replace("partNumber=1", "partNumber=2"), content=b"x").status_code == 403
+        assert client.put(f"{where}/parts/2", content=data[PART_BYTES:]).status_code == 200
+        assert [part["number"] for part in client.get(where).json()["parts"]] == [1, 2]
+        video = client.post(f"{where}/complete").json()
+        assert video["duration_s"] == 12.0 and video["size_bytes"] == len(data)
+        asked = {"instruction": "map procedure type", "video_id": video["video_id"], "stop_s": 5}
+        assert client.post("/v1/clips:map", json=asked).status_code == 200
+        left = client.post("/v1/uploads", json={}).json()["upload_id"]
+        assert client.put(f"/v1/uploads/{left}/parts/1", content=b"x").status_code == 200
+        assert client.delete(f"/v1/uploads/{left}").status_code == 204
+        assert client.delete(f"/v1/videos/{video['video_id']}").status_code == 204
+        assert not service.store.fs.find("archive/site")
+        assert client.get("/readyz").status_code == 200

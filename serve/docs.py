@@ -1,0 +1,60 @@
+"""The page at /docs: the API's description as plain HTML, drawn here from its OpenAPI schema.
+
+FastAPI's own page loads its program from a CDN, and here nothing is loaded from outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Iterator
+from html import escape
+
+STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b2733}
+h2{font-size:1rem;margin:2rem 0 .25rem}code{font:14px/1.5 ui-monospace,monospace}b{color:#0a5c8f}
+table{border-collapse:collapse;font-size:14px}td{padding:.1rem 1rem .1rem 0;vertical-align:top}p{margin:.25rem 0}
+pre{background:#f2f5f7;padding:.75rem;overflow:auto;font-size:14px}"""
+POLICY = f"default-src 'none'; style-src 'sha256-{b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
+"""Content-Security-Policy of the page."""
+EXAMPLE = """curl -H "x-api-key: $KEY" --data-binary @clip.mp4 "{base}v1/clips:map?instruction=map+procedure+type"
+curl -H "x-api-key: $KEY" -H "content-type: application/json" -d '{{}}' {base}v1/uploads
+curl -H "x-api-key: $KEY" -T part-1 {base}v1/uploads/$UPLOAD/parts/1
+curl -H "x-api-key: $KEY" -X POST {base}v1/uploads/$UPLOAD/complete
+curl -H "x-api-key: $KEY" -H "content-type: application/json" -d '{{}}' {base}v1/videos/$VIDEO/maps
+curl -H "x-api-key: $KEY" -N {base}v1/jobs/$JOB/events
+curl -H "x-api-key: $KEY" "{base}v1/videos/$VIDEO/timeline?format=csv" """
+
+
+def page(schema: dict, base: str) -> str:
+    """``base``: the service's address, with a slash at its end."""
+    operations = "\n".join(_operation(path, method, found) for path, methods in schema["paths"].items()
+                           for method, found in methods.items())
+    about = schema["info"]
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(about["title"])}</title>
+<style>{STYLE}</style><h1>{escape(about["title"])} {escape(about["version"])}</h1>
+<p>{escape(about.get("description", "")).replace("**", "")}</p>
+<p>For programs: <a href="openapi.json">openapi.json</a>. A key goes into the header <code>x-api-key</code>.</p>
+<pre>{escape(EXAMPLE.format(base=base))}</pre>
+{operations}</html>"""
+
+
+def _operation(path: str, method: str, found: dict) -> str:
+    rows = "".join(f"<tr><td><code>{escape(name)}</code><td>{escape(where)}<td>{escape(what)}"
+                   for name, where, what in _inputs(found))
+    return (f"<h2><b>{method.upper()}</b> <code>{escape(path)}</code></h2><p>{escape(found.get('description', ''))}</p>"
+            f"<table>{rows}</table>")
+
+
+def _inputs(found: dict) -> Iterator[tuple[str, str, str]]:
+    for one in found.get("parameters", []):
+        yield one["name"], one["in"], one.get("description") or _kind(one["schema"])
+    for media, content in found.get("requestBody", {}).get("content", {}).items():
+        yield media, "body", _kind(content.get("schema", {}))
+
+
+def _kind(schema: dict) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_kind(one) for one in schema["anyOf"] if one.get("type") != "null")
+    if "$ref" in schema:
+        return schema["$ref"].rsplit("/", 1)[-1]
+    return " | ".join(map(str, schema["enum"])) if "enum" in schema else schema.get("type", "")

@@ -1,0 +1,79 @@
+"""Which model is served: found, pointed at, swapped, rolled back; one that can't be loaded changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from serving import save_model, write_video
+
+from halsted_ray.errors import ModelError, UsageError
+from serve.clips import ClipTagger, UnknownWords, task_of
+from serve.models import from_folder, source_of
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    for seed in (0, 1):
+        save_model(folder / str(seed), seed)
+    (folder / "0" / "MODEL_CARD.md").write_text("# Knows nothing")
+    (folder / "champion").write_text("0\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("video") / "v.mp4", 12.0)
+
+
+def test_a_folder_or_what_its_pointer_names(models):
+    alone, pointed = from_folder(str(models / "1")), from_folder(str(models))
+    assert (alone.version, pointed.version) == ("v1", "v0") and alone.digest != pointed.digest
+    assert pointed.card == "# Knows nothing" and "map procedure type" in pointed.described()["instructions"]
+    assert str(models) not in str(pointed.described())
+
+
+@pytest.mark.parametrize("pointer", ["../1", "", ".", "nowhere"])
+def test_a_pointer_that_leads_nowhere_is_said(tmp_path, pointer):
+    (tmp_path / "champion").write_text(pointer)
+    with pytest.raises(ModelError, match="champion"):
+        from_folder(str(tmp_path))
+    with pytest.raises(ModelError, match="make demo"):
+        from_folder(str(tmp_path / "none"))
+
+
+def test_swap_and_rollback_and_a_broken_model(models, video, tmp_path):
+    shutil.copytree(models, tmp_path / "models")
+    folder = tmp_path / "models"
+    tagger = ClipTagger(source_of(str(folder)), decoders=1)
+    before = tagger.read(str(video), "map procedure type", 0, 5)
+    first = tagger.answer([before])[0]
+    assert not tagger.refresh()
+    (folder / "champion").write_text("1")
+    assert tagger.refresh() and tagger.answer([before])[0]["model"]["version"] == "v0", "it was read for that one"
+    after = tagger.read(str(video), "map procedure type", 0, 5)
+    both = tagger.answer([before, after, before])
+    assert [answer["model"]["version"] for answer in both] == ["v0", "v1", "v0"]
+    assert both[0]["tags"] == both[2]["tags"] == first["tags"] != both[1]["tags"]
+
+    save_model(folder / "2", 2)
+    (folder / "2" / "decoder.safetensors").write_bytes(b"half of a copy")
+    (folder / "champion").write_text("2")
+    assert not tagger.refresh() and tagger.loaded.release.version == "v1"
+    (folder / "champion").write_text("0")
+    assert tagger.refresh() and tagger.answer([tagger.read(str(video), "map procedure type", 0, 5)])[0] | {
+        "seconds": first["seconds"]} == first
+    tagger.close()
+
+
+def test_what_can_t_be_asked(models, video):
+    tagger = ClipTagger(source_of(str(models)), decoders=1, longest_s=5)
+    for span, message in (((0, 6), "at most 5 s"), ((20, 30), "12.000 s"), ((3, 3), "12.000 s"),
+                          ((None, None), "at most")):
+        with pytest.raises(UsageError, match=message):
+            tagger.read(str(video), "map procedure type", *span)
+    with pytest.raises(UnknownWords) as caught:
+        task_of(tagger.loaded.release.taxonomy, "dance the needle")
+    assert caught.value.words["dance"] and caught.value.nearest[0] == "map needle driving activity"
+    tagger.close()
