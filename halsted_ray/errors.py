@@ -7,6 +7,7 @@
     │   ├── ArchiveError              an archive without videos, or one that can't be listed
     │   ├── AtlasError                an atlas that can't be read or breaks its schema
     │   ├── OutputError               a place that can't be written, or holds something else
+    │   ├── RegistryError             a model registry that can't be reached, or has no such version
     │   └── ResourceError             the cluster is too small for the work asked of it
     └── VideoError                    one video is bad; the others go on
         ├── UnreadableVideo           no container, no video stream, no codec, nothing decodes (permanent)
@@ -44,6 +45,10 @@ class AtlasError(UsageError):
 
 class OutputError(UsageError):
     """A place that can't be written or already holds something else."""
+
+
+class RegistryError(UsageError):
+    """The model registry can't be reached, has no such version, or was changed by somebody else meanwhile."""
 
 
 class ResourceError(UsageError):

@@ -29,7 +29,8 @@ def demo(place: Path) -> int:
     steps = [
         ("phantom", [training, "--videos", VIDEOS, "--minutes", MINUTES, "--seed", 1, *PICTURE]),
         ("phantom", [heldout, "--videos", HELD_OUT, "--minutes", MINUTES, "--seed", 2, *PICTURE]),
-        ("train", ["--atlas", training, "--out", model, "--recipe", "demo"]),
+        ("train", ["--atlas", training, "--out", model, "--recipe", "demo", "--registry",
+                   f"sqlite:///{(place / 'registry').absolute()}/mlflow.db"]),
         ("map", [heldout, "--out", maps, "--model", model / "model"]),
         ("report", [maps, "--truth", heldout, "--to", page]),
     ]

@@ -25,7 +25,7 @@ def test_demo_from_nothing_and_again(demo, tmp_path, monkeypatch, capsys):
     first = capsys.readouterr().out
     assert "step, exact match per window" in first
     assert (tmp_path / "report.html").stat().st_size > 3_000_000
-    assert {path.name for path in tmp_path.iterdir()} == {"archive", "model", "maps", "report.html"}
+    assert {path.name for path in tmp_path.iterdir()} == {"archive", "model", "maps", "registry", "report.html"}
 
     kept = (tmp_path / "model" / "training.json").stat().st_mtime_ns
     assert demo.demo(tmp_path) == 0

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from halsted_ray.training.recipe import PAPER, Recipe, learning_rate_at, should_save, worst
+from halsted_ray.training.recipe import PAPER, Recipe, changed, learning_rate_at, should_save, worst
 
 
 @pytest.mark.parametrize(("epoch", "expected"), [(0, 1e-5), (1, 5.5e-5), (2, 1e-4), (21, 5e-5), (40, 0.0)])
@@ -42,3 +42,20 @@ def test_the_paper_is_the_default():
 def test_a_bad_recipe_names_the_field(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         Recipe(**change)
+
+
+def test_changes_by_name():
+    given = ["layers=10", "learning_rate=1e-3", "width=null", "sampling=balanced", "shifts_s=[0, 1.25]", "tasks=micro"]
+    assert changed(PAPER, given) == replace(
+        PAPER, layers=10, learning_rate=1e-3, sampling="balanced", shifts_s=(0, 1.25), tasks=("micro",))
+    assert changed(PAPER, []) == PAPER
+
+
+@pytest.mark.parametrize("change, said", [
+    ("layer=3", "expected NAME=VALUE with a name of epochs"), ("layers", "expected NAME=VALUE"),
+    ("layers=many", "expected a value of kind int"), ("layers=2.5", "of kind int"), ("epochs=null", "of kind int"),
+    ("sampling=even", "expected one of as_is, balanced"), ("ai_weight=0", "ai_weight=0.0; expected more than 0"),
+])
+def test_a_change_that_does_not_fit_is_named(change, said):
+    with pytest.raises(ValueError, match=said):
+        changed(PAPER, [change])

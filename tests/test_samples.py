@@ -1,3 +1,4 @@
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,16 @@ def test_clips_that_say_the_same_count_together():
     assert sample.weight == 1.0
 
 
+def test_what_a_model_labelled_weighs_less_and_is_judged_the_same():
+    clips = [macro(0.0, 15.0, "Suturing"), replace(macro(15.0, 30.0, "Dissection"), source="ai")]
+    samples = label([Window("coarse", 0.0, 30.0)], clips, HALSTED.tasks, ai_weight=0.2)
+    assert [(dict(s.tags)["step"], pytest.approx(s.weight)) for s in samples] == [
+        ("Dissection", 0.1), ("Suturing", 0.5),
+    ]
+    (sample,) = label([Window("fine", 0.0, 2.5)], [replace(clips[1], start_s=0.0)], HALSTED.tasks, ai_weight=0.2)
+    assert sample.judged and sample.weight == pytest.approx(0.2)
+
+
 def test_a_short_last_window_is_judged_by_its_own_length():
     (sample,) = label([Window("fine", 10.0, 11.0)], [micro(10.2, 11.0, "Tug")], HALSTED.tasks)
     assert sample.weight == pytest.approx(0.8)
@@ -153,3 +164,24 @@ def test_hidden_tags_and_noise_do_not_depend_on_the_number_of_workers():
         changed = shown != asked
         assert set(changed.nonzero()[:, 1].tolist()) <= {2, 5, 8} and (shown[changed] == 0).all()
     assert 5 < sum(int((batch[2] != batch[3]).sum()) for batch in whole) < 58
+
+
+def test_balanced_sampling_shows_each_task_as_often():
+    """400 samples of one task beside 8 of another: half of each in an epoch, the same for every number of workers."""
+    count = 408
+    samples = Samples(
+        embeddings_WD=np.zeros((count, 2), np.float16), video_W=np.zeros(count, np.int32),
+        start_s_W=np.arange(count, dtype=float), stop_s_W=np.arange(count, dtype=float) + 1,
+        window_S=np.arange(count), task_S=np.array([0] * 400 + [2] * 8), tokens_SL=np.ones((count, 5), np.int32),
+        truth_SG=np.zeros((count, 1), np.int32), weight_S=np.ones(count, np.float32),
+        judged_S=np.ones(count, bool), video_ids=("v",),
+    )
+    recipe = Recipe(epochs=2, warmup_epochs=1, batch_size=64, sampling="balanced")
+    alone = Feed(samples, recipe, 0, 1, torch.device("cpu"))
+    tasks = torch.cat([tasks for _, tasks, _, _, _ in alone.batches(0)])
+    assert len(tasks) == count and 0.4 < (tasks == 2).float().mean() < 0.6
+    shared = [Feed(samples, recipe, rank, 3, torch.device("cpu")).batches(0) for rank in range(3)]
+    for whole, *parts in zip(alone.batches(0), *shared, strict=True):
+        assert sorted(whole[1].tolist()) == sorted(torch.cat([part[1] for part in parts]).tolist())
+    as_is = Feed(samples, replace(recipe, sampling="as_is"), 0, 1, torch.device("cpu"))
+    assert sorted(torch.cat([tasks for _, tasks, _, _, _ in as_is.batches(0)]).tolist()) == samples.task_S.tolist()

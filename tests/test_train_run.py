@@ -13,6 +13,8 @@ from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Segment, Video, Window, WindowSpec
+from halsted_ray.registry.runs import train_tracked
+from halsted_ray.registry.store import Registry
 from halsted_ray.training import embed as embedding
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.run import train
@@ -65,9 +67,14 @@ def archive(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(archive, tmp_path_factory):
+def registry(tmp_path_factory):
+    return Registry(f"sqlite:///{tmp_path_factory.mktemp('registry')}/mlflow.db")
+
+
+@pytest.fixture(scope="module")
+def trained(archive, registry, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    summary = train(archive, str(out), RECIPE, encoder=ENCODER, spec=SPEC)
+    summary, _ = train_tracked(registry, archive, str(out), RECIPE, encoder=ENCODER, spec=SPEC)
     return summary, out
 
 
@@ -84,6 +91,19 @@ def test_a_run_leaves_a_model_that_says_what_it_stands_on(trained, archive):
     assert len(summary.curve) == RECIPE.epochs and summary.accuracy_of_task["context"] is None
     written = json.loads((out / "training.json").read_text())
     assert written["recipe"]["epochs"] == 2 and written["run_id"] == summary.model_version
+
+
+def test_the_run_is_in_the_registry_and_stays_one(trained, archive, registry):
+    summary, out = trained
+    again, version = train_tracked(registry, archive, str(out), RECIPE, encoder=ENCODER, spec=SPEC)
+    assert again == summary and registry.versions() == [version]
+    assert version.tags["model_version"] == summary.model_version and version.tags["atlas_release"] == "small"
+    assert Halsted.load(registry.folder(version)).digest == Halsted.load(summary.model).digest
+    (run,) = registry.client.search_runs([registry.experiment("halsted-training")])
+    assert run.info.run_id == version.run_id and run.info.status == "FINISHED"
+    assert run.data.params["batch_size"] == "8" and run.data.params["videos.train"] == "1"
+    history = registry.client.get_metric_history(version.run_id, "loss")
+    assert [point.value for point in history] == [record["loss"] for record in summary.curve]
 
 
 def test_the_same_command_again_answers_at_once_and_another_one_is_refused(trained, archive):

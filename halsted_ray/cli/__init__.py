@@ -3,6 +3,7 @@
     parser.py      commands and their options; imports nothing heavy, so that --help answers at once
     commands.py    one function a command
     atlas.py       `halsted atlas` and its actions
+    registry.py    `halsted registry` and `halsted lineage`: options and functions
     tables.py      the tables that commands print
 
 Exit codes: 0 done, 1 a bug (with its traceback), 2 wrong use (one message that says what to do), 3 some videos

@@ -8,8 +8,10 @@ import sys
 import time
 from collections import Counter
 from dataclasses import asdict
+from functools import partial
 
 from halsted_ray.cli.atlas import atlas  # noqa: F401  a command as those below
+from halsted_ray.cli.registry import lineage, registry  # noqa: F401  likewise
 from halsted_ray.cli.tables import WIDTH, accuracy_table, status_table, table
 from halsted_ray.errors import UsageError
 
@@ -41,13 +43,13 @@ def show_progress(text: str, is_last: bool) -> None:
 
 def train(options: argparse.Namespace) -> int:
     from halsted_ray.training.progress import EpochLine
-    from halsted_ray.training.recipe import RECIPES
-    from halsted_ray.training.run import train
+    from halsted_ray.training.recipe import RECIPES, changed
 
     if options.recipe not in RECIPES:
         raise UsageError(f"unknown recipe {options.recipe!r}; expected one of {', '.join(RECIPES)}")
-    recipe = RECIPES[options.recipe]
-    summary = train(
+    recipe = changed(RECIPES[options.recipe], options.set)
+    train, place = trainer(options.registry)
+    summary, version = train(
         options.atlas, options.out, recipe, encoder=options.encoder, release=options.release,
         embeddings=options.embeddings, workers=options.workers, use_gpu=options.gpu, on_epoch=EpochLine(recipe.epochs),
         on_embed=lambda done_s, all_s: show_progress(
@@ -55,23 +57,41 @@ def train(options: argparse.Namespace) -> int:
         ),
     )
     if options.json:
-        print(json.dumps(asdict(summary), indent=1))
+        print(json.dumps(asdict(summary) | {"registered": version and version.number}, indent=1))
         return ALL_MAPPED
     rows = [(task, "–" if value is None else f"{value:.3f}") for task, value in summary.accuracy_of_task.items()]
     print(table(("task", "validation accuracy"), rows, right=(1,)))
     print(f"model {summary.model} version {summary.model_version}, {summary.parameters:,} parameters, "
           f"epoch {summary.best_epoch + 1} of {summary.epochs}\natlas {summary.atlas_release} "
           f"(version {summary.atlas_version}); embedding {summary.embed_s:.0f} s, training {summary.train_s:.0f} s")
+    if version:
+        print(f"version {version.number} of the registry {place}")
     return ALL_MAPPED
+
+
+def trainer(uri: str | None):
+    """(a function that trains and gives its summary and its version in the registry, the registry's place); with
+    'none' the version is None."""
+    if uri == "none":
+        from halsted_ray.training.run import train
+
+        return lambda *arguments, **options: (train(*arguments, **options), None), ""
+    from halsted_ray.registry.runs import train_tracked
+    from halsted_ray.registry.store import Registry, shown
+
+    opened = Registry(uri)
+    return partial(train_tracked, opened), shown(opened.uri)
 
 
 def map(options: argparse.Namespace) -> int:
     from halsted_ray.mapping.pipeline import map_archive
     from halsted_ray.mapping.progress import ProgressLine
+    from halsted_ray.registry.references import resolve
 
+    model = resolve(options.model, options.registry)
     with ProgressLine() as line:
         summary = map_archive(
-            options.archive, options.out, options.model, options.task, options.instruction, encoder=options.encoder,
+            options.archive, options.out, model, options.task, options.instruction, encoder=options.encoder,
             embeddings=options.embeddings, fidelity=options.fidelity, retry_failed=options.retry_failed,
             on_progress=line, say=line.say,
         )

@@ -6,6 +6,7 @@ import argparse
 
 from halsted_ray import __version__
 from halsted_ray.cli.atlas import add_atlas
+from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, add_lineage, add_registry
 
 EXIT_CODES = "exit code: 0 all mapped, 3 some videos failed or have gaps, 2 wrong use"
 
@@ -26,6 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_export(commands)
     add_report(commands)
     add_atlas(commands)
+    add_registry(commands)
+    add_lineage(commands)
     return parser
 
 
@@ -45,10 +48,13 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--release", metavar="NAME", help="which release of it (default: the latest; head: the newest)")
     train.add_argument("--out", required=True, metavar="RUN", help="the run's folder; the model is RUN/model")
     train.add_argument("--recipe", default="paper", help="paper (default), or demo: small, for the tiny encoder")
+    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                       help="another choice of the recipe, such as layers=10 or sampling=balanced; may be repeated")
     train.add_argument("--encoder", default="tiny", metavar="REF", help="tiny (default), a folder, a checkpoint, a URL")
     train.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: <atlas>/embeddings)")
     train.add_argument("--workers", type=int, default=1, help="training workers (default 1)")
     train.add_argument("--gpu", action="store_true", help="one GPU a worker")
+    train.add_argument("--registry", metavar="URI", help=f"{REGISTRY_HELP}; none: the run is not logged")
     train.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -56,7 +62,8 @@ def add_map(commands: argparse._SubParsersAction) -> None:
     mapping = command(commands, "map", "map an archive; again: only what is new or unfinished", EXIT_CODES)
     mapping.add_argument("archive", metavar="ARCHIVE", help="folder or URL with videos, searched to the bottom")
     mapping.add_argument("--out", required=True, metavar="OUT", help="where the maps go")
-    mapping.add_argument("--model", required=True, metavar="REF", help="a model's folder or URL")
+    mapping.add_argument("--model", required=True, metavar="REF", help=MODEL_HELP)
+    mapping.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
     mapping.add_argument("--encoder", metavar="REF", help="where its encoder lies (default: as the model says)")
     mapping.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: OUT/embeddings)")
     mapping.add_argument("--fidelity", default="reference", help="exact, reference (default) or keyframes")

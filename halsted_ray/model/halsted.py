@@ -40,6 +40,8 @@ class ModelConfig:
     name: str = "halsted"
     version: str = "0"
     atlas_release: str = ""
+    atlas_version: int | None = None
+    """Delta version of the atlas's samples."""
     windows: WindowSpec = WindowSpec()
     layers: int = 2
     heads: int = 8
@@ -71,7 +73,7 @@ class Halsted:
                feedforward: int | None = None, seed: int = 0, device: str = "cpu", **described) -> Halsted:
         """An untrained model. ``width`` defaults to ``encoder_dim`` and ``feedforward`` to 3.5 times the width.
 
-        ``described``: any of ``name``, ``version``, ``atlas_release``, ``windows``, ``dropout``.
+        ``described``: any of ``name``, ``version``, ``atlas_release``, ``atlas_version``, ``windows``, ``dropout``.
         """
         width = width or encoder_dim
         if width % heads:

@@ -181,7 +181,7 @@ class Feed:
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + epoch)
         device, length = self.task_S.device, self.tokens_SL.shape[1]
         values_L = torch.arange(length) % 3 == 2  # BOS, then <tag>, category, </tag> for every tag
-        for batch in torch.randperm(len(self.task_S), generator=generator).split(self.recipe.batch_size):
+        for batch in self.drawn(generator).split(self.recipe.batch_size):
             noise_BD = torch.randn(len(batch), len(self.noise_D), generator=generator) * self.noise_D
             hidden_BL = (torch.rand(len(batch), length, generator=generator) < self.recipe.hide_tags) & values_L
             part = slice(self.rank, None, self.workers)
@@ -194,6 +194,21 @@ class Feed:
             tokens = self.tokens_SL[own].long()
             shown = tokens.masked_fill(hidden_BL[part].to(device), PAD)
             yield embeddings, self.task_S[own], shown, tokens, weights
+
+
+    def drawn(self, generator: torch.Generator) -> torch.Tensor:
+        """Positions of an epoch's samples, as many as there are, in the order in which they are seen."""
+        count = len(self.task_S)
+        if self.recipe.sampling == "as_is":
+            return torch.randperm(count, generator=generator)
+        task_S = self.task_S.cpu()
+        tasks = torch.unique(task_S)
+        order_S = torch.argsort(task_S, stable=True)
+        counts_K = torch.tensor([int((task_S == task).sum()) for task in tasks])
+        first_K = counts_K.cumsum(0) - counts_K
+        turn_S = torch.randint(len(tasks), (count,), generator=generator)
+        place_S = (torch.rand(count, generator=generator, dtype=torch.float64) * counts_K[turn_S]).long()
+        return order_S[first_K[turn_S] + place_S]
 
 
 def train_epoch(replica, decoder, optimizer, feed: Feed, epoch: int) -> tuple[float, int | None]:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import yaml
 
 from halsted_ray.errors import UsageError
+
+SAMPLINGS = ("as_is", "balanced")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,12 @@ class Recipe:
     again, and shows the decoder windows that begin anywhere."""
     tasks: tuple[str, ...] = ()
     """Names of the tasks to learn; empty means all that the taxonomy has."""
+    sampling: str = "as_is"
+    """``as_is`` (the paper's: every sample once an epoch), or ``balanced``: as many samples an epoch, drawn with
+    replacement, each task as often as the others. The paper's atlas has 194 times as many samples of its first task
+    as of its last."""
+    ai_weight: float = 1.0
+    """Weight of what a model labelled, beside 1 for what a person did."""
     seed: int = 0
     validate_every: int = 1
     """Epochs between validations; the last epoch is always validated."""
@@ -63,6 +74,10 @@ class Recipe:
         for name in ("hide_tags", "least_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"recipe: {name}={getattr(self, name)}; expected 0 to 1")
+        if self.sampling not in SAMPLINGS:
+            raise UsageError(f"recipe: sampling={self.sampling!r}; expected one of {', '.join(SAMPLINGS)}")
+        if not 0 < self.ai_weight <= 1:
+            raise UsageError(f"recipe: ai_weight={self.ai_weight}; expected more than 0, 1 at most")
         if not self.shifts_s or any(shift < 0 for shift in self.shifts_s):
             raise UsageError(f"recipe: shifts_s={self.shifts_s}; expected at least one, none below 0")
 
@@ -88,6 +103,29 @@ not bound to one clip is wrong in part whatever one does: a tenth of these windo
 These are 191 windows for action and 88 for direction: a step of 0.03 or 0.04 is chance. Half a minute of one core.
 """
 RECIPES = {"paper": PAPER, "demo": DEMO}
+
+
+def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """``recipe`` with ``changes`` such as ``layers=10`` or ``sampling=balanced``; values as YAML has them.
+
+    Raises UsageError for a name that no recipe has, or a value of another kind than the default's.
+    """
+    known = {field.name: field.type for field in fields(Recipe)}
+    found = {}
+    for change in changes:
+        name, _, text = change.partition("=")
+        if name not in known or not text:
+            raise UsageError(f"recipe: {change!r}; expected NAME=VALUE with a name of {', '.join(known)}")
+        value = yaml.safe_load(text)
+        kinds = {kind.split("[")[0] for kind in known[name].replace("None", "NoneType").split(" | ")}
+        if name in ("shifts_s", "tasks"):
+            value = tuple(value) if isinstance(value, list) else (value,)
+        elif "float" in kinds and isinstance(value, int | str) and not isinstance(value, bool):
+            value = float(value)  # YAML reads 1e-4 as text
+        if type(value).__name__ not in kinds:
+            raise UsageError(f"recipe: {change!r}; expected a value of kind {known[name]}")
+        found[name] = value
+    return replace(recipe, **found)
 
 
 def learning_rate_at(epoch: float, recipe: Recipe) -> float:

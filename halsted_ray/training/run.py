@@ -33,6 +33,23 @@ SHARE_STEPS = 20
 
 
 @dataclass(frozen=True)
+class Start:
+    """What a run is about to do, known before any work."""
+
+    run_id: str
+    atlas: Atlas
+    split: dict[str, str]
+    taxonomy: Taxonomy
+    recipe: Recipe
+    spec: WindowSpec
+    encoder: str
+    encoder_fingerprint: str
+    workers: int
+    model: str
+    """Where the model will lie."""
+
+
+@dataclass(frozen=True)
 class TrainSummary:
     """What a run made, and from what. Accuracies are exact match on validation windows at the saved epoch."""
 
@@ -66,6 +83,7 @@ def train(
     embeddings: str | None = None,
     workers: int = 1,
     use_gpu: bool = False,
+    on_start: Callable[[Start], None] = lambda start: None,
     on_epoch: Callable[[dict], None] | None = None,
     on_embed: Callable[[float, float], None] | None = None,
 ) -> TrainSummary:
@@ -75,6 +93,7 @@ def train(
     it is finished; another recipe or atlas needs another ``out``. Vectors are kept in ``embeddings`` (default:
     ``<atlas>/embeddings``), and those that are there are used. ``release`` or ``version`` say which atlas (default:
     the latest release). A split that the atlas does not fix is drawn by video.
+    ``on_start`` is called first, for a finished run too, and may refuse by raising.
 
     Raises AtlasError, ModelError, OutputError (``out`` holds another run, or can't be written), ResourceError.
     """
@@ -87,6 +106,8 @@ def train(
         {**asdict(recipe), "shifts_s": list(recipe.shifts_s)}, source.content_digest, frozen.fingerprint,
         asdict(spec), split,
     )
+    on_start(Start(run_id, source, split, taxonomy, recipe, spec, encoder, frozen.fingerprint, workers,
+                   f"{absolute(out)}/model"))
     if done := finished_run(out, run_id):
         return done
 
@@ -100,7 +121,7 @@ def train(
     model = Halsted.create(
         taxonomy, frozen.dim, encoder_ref=encoder, encoder_fingerprint=frozen.fingerprint, layers=recipe.layers,
         heads=recipe.heads, width=recipe.width, feedforward=recipe.feedforward, seed=recipe.seed, version=run_id,
-        atlas_release=source.name, windows=spec, dropout=0.0,
+        atlas_release=source.name, atlas_version=source.version, windows=spec, dropout=0.0,
     )
     samples = {part: assemble(parts[part], vectors, model.vocabulary) for part in parts}
     embed_s = time.monotonic() - started_s
@@ -141,13 +162,14 @@ def labelled_windows(
 ) -> dict[str, list[Labelled]]:
     """video_id → samples, of the videos of one part that have any; only training windows are shifted."""
     tasks = tasks_to_learn(taxonomy, recipe.tasks)
-    shifts_s, least_share = (recipe.shifts_s, recipe.least_share) if part == "train" else ((0.0,), HALF)
+    choices = (recipe.shifts_s, recipe.least_share, recipe.ai_weight) if part == "train" else ((0.0,), HALF, 1.0)
+    shifts_s, least_share, ai_weight = choices
     samples = {}
     for video in atlas.videos:
         if split.get(video.video_id) == part:
             clips = [clip for clip in atlas.clips if clip.video_id == video.video_id]
             samples[video.video_id] = label(
-                training_windows(video.duration_s, spec, shifts_s), clips, tasks, least_share
+                training_windows(video.duration_s, spec, shifts_s), clips, tasks, least_share, ai_weight
             )
     if not any(samples.values()):
         raise AtlasError(

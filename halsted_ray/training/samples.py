@@ -29,8 +29,8 @@ HALF = 0.5
 class Labelled:
     """A window asked one task, with the answer of one clip (or of several that say the same).
 
-    ``weight``: share of the window that the answer covers. ``judged``: whether it is the window's truth in an
-    evaluation, that is the answer that covers most of it, and at least half.
+    ``weight``: share of the window that the answer covers, less where a model said so. ``judged``: whether it is the
+    window's truth in an evaluation, that is the answer that covers most of it, and at least half.
     """
 
     window: Window
@@ -57,14 +57,15 @@ def training_windows(duration_s: float, spec: WindowSpec, shifts_s: Sequence[flo
 
 
 def label(
-    windows: Sequence[Window], clips: Iterable[Clip], tasks: Iterable[Task], least_share: float = HALF
+    windows: Sequence[Window], clips: Iterable[Clip], tasks: Iterable[Task], least_share: float = HALF,
+    ai_weight: float = 1.0,
 ) -> list[Labelled]:
     """Samples of one video's windows, in the order of windows, tasks and falling weight.
 
     A coarse task (macro) is asked of coarse and of fine windows, and a window that holds two steps gives a sample
     of each, weighted by the share it covers, so that the model's probability of a step learns to be that share: the
     workflow opens a window for a task by it. A fine task is asked of fine windows, and only of the clip that covers
-    at least ``least_share``.
+    at least ``least_share``. A share that a model's clip covers weighs ``ai_weight`` of one that a person's covers.
     """
     clips = list(clips)
     samples: list[Labelled] = []
@@ -79,13 +80,18 @@ def label(
         for window in asked:
             overlap_C = np.minimum(stops_C, window.stop_s) - np.maximum(starts_C, window.start_s)
             shares: dict[tuple, float] = {}
+            trusted: dict[tuple, float] = {}
             for c in np.flatnonzero(overlap_C > 0):
-                shares[answers[c]] = shares.get(answers[c], 0.0) + overlap_C[c] / (window.stop_s - window.start_s)
+                share = overlap_C[c] / (window.stop_s - window.start_s)
+                shares[answers[c]] = shares.get(answers[c], 0.0) + share
+                weight = ai_weight if own[c].source == "ai" else 1.0
+                trusted[answers[c]] = trusted.get(answers[c], 0.0) + weight * share
             ranked = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
             for rank, (tags, share) in enumerate(ranked):
                 share = min(1.0, float(share))
                 if share >= least - 1e-9:
-                    samples.append(Labelled(window, task.name, tags, share, rank == 0 and share >= HALF - 1e-9))
+                    weight = min(1.0, float(trusted[tags]))
+                    samples.append(Labelled(window, task.name, tags, weight, rank == 0 and share >= HALF - 1e-9))
     return samples
 
 

@@ -1,0 +1,156 @@
+"""`halsted registry` and `halsted lineage`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+
+from halsted_ray.cli.tables import table
+
+REGISTRY_HELP = "MLflow's URI (default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)"
+DONE, REFUSED = 0, 3
+MODEL_HELP = "a model's folder or URL, or registry:halsted@champion, registry:halsted/7"
+
+
+def add_registry(commands: argparse._SubParsersAction) -> None:
+    purpose = "which models there are, which one is in use, and who may replace it"
+    registry = commands.add_parser("registry", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+    actions = registry.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = action(actions, "list", "all versions, newest first")
+    listing.add_argument("--json", action="store_true", help="everything, as JSON")
+    show = action(actions, "show", "one version: what it stands on and where its files are")
+    show.add_argument("version", metavar="VERSION", help="a number, an alias, or registry:halsted@ALIAS")
+    show.add_argument("--json", action="store_true", help="as JSON")
+    promote = action(actions, "promote", "let a version pass the gate, on an atlas's frozen test videos")
+    promote.add_argument("candidate", metavar="CANDIDATE", help="a number, registry:halsted@challenger, or a folder")
+    promote.add_argument("--atlas", required=True, metavar="DIR", help="the archive whose atlas has a test part")
+    promote.add_argument("--release", metavar="NAME", help="of the atlas (default: the latest)")
+    promote.add_argument("--deploy", action="store_true", help="passed: champion at once, not only challenger")
+    promote.add_argument("--gate", metavar="FILE", help="thresholds with reasons (default: those that ship)")
+    promote.add_argument("--migration", metavar="FILE", help="how the champion's taxonomy reads in the atlas's")
+    promote.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: <atlas>/embeddings)")
+    promote.add_argument("--json", action="store_true", help="the verdict as JSON")
+    rollback = action(actions, "rollback", "the previous champion is champion again")
+    rollback.add_argument("--reason", default="", metavar="TEXT", help="why; kept with the rollback")
+
+
+def action(actions: argparse._SubParsersAction, name: str, purpose: str) -> argparse.ArgumentParser:
+    parser = actions.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+    parser.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
+    return parser
+
+
+def registry(options: argparse.Namespace) -> int:
+    actions = {"list": list_versions, "show": show_version, "promote": promote_version, "rollback": roll_back}
+    return actions[options.action](options)
+
+
+def list_versions(options: argparse.Namespace) -> int:
+    from halsted_ray.registry.store import Registry
+
+    versions = Registry(options.registry).versions()
+    if options.json:
+        print(json.dumps([asdict(version) for version in versions], indent=1))
+        return DONE
+    rows = [
+        (version.number, version.tags.get("model_version", ""), version.tags.get("atlas_release", ""),
+         day(version.created_ms), ", ".join(version.aliases)) for version in versions
+    ]
+    print(table(("version", "model", "atlas", "made", "alias"), rows, right=(0,)) if rows else "no version yet")
+    return DONE
+
+
+def day(ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(ms / 1000))
+
+
+def show_version(options: argparse.Namespace) -> int:
+    from halsted_ray.registry.store import Registry
+
+    opened = Registry(options.registry)
+    version = opened.find(options.version)
+    known = asdict(version) | {"folder": opened.folder(version)}
+    if options.json:
+        print(json.dumps(known, indent=1))
+        return DONE
+    rows = [("version", version.number), ("alias", ", ".join(version.aliases) or "–"),
+            ("made", day(version.created_ms)), ("run", version.run_id), *sorted(version.tags.items()),
+            ("folder", known["folder"])]
+    print("\n".join(f"{name:<20} {value}" for name, value in rows))
+    return DONE
+
+
+def promote_version(options: argparse.Namespace) -> int:
+    from halsted_ray.registry import promote as promotion
+    from halsted_ray.registry.store import Registry
+
+    came_to = promotion.promote(
+        Registry(options.registry), options.candidate, options.atlas, deploy=options.deploy, gate=options.gate,
+        migration=options.migration, embeddings=options.embeddings, release=options.release,
+    )
+    passed = came_to.verdict.passed
+    if options.json:
+        print(promotion.as_json(came_to))
+        return DONE if passed else REFUSED
+    rows = [
+        (check.name, "–" if check.measured is None else f"{check.measured:.3f}", f"{check.bound:g}",
+         "passed" if check.passed else "refused", check.said) for check in came_to.verdict.checks
+    ]
+    print(table(("check", "measured", "bound", "", "what it says"), rows, right=(1, 2)))
+    champion = f"champion {came_to.champion.number}" if came_to.champion else "no champion"
+    print(f"\nversion {came_to.candidate.number} against {champion}: "
+          + (f"passed, {came_to.alias} now" if passed else "refused, nothing was changed")
+          + f"; run {came_to.run_id}")
+    if not passed:
+        print("\n".join(f"{check.name}: {check.reason}" for check in came_to.verdict.checks if not check.passed))
+    return DONE if passed else REFUSED
+
+
+def roll_back(options: argparse.Namespace) -> int:
+    from halsted_ray.registry.promote import rollback
+    from halsted_ray.registry.store import Registry
+
+    now, before = rollback(Registry(options.registry), options.reason)
+    print(f"version {now.number} is champion again; version {before.number} is previous_champion")
+    return DONE
+
+
+def add_lineage(commands: argparse._SubParsersAction) -> None:
+    purpose = "from a row of a map back to the model, its training run and its atlas"
+    lineage = action(commands, "lineage", purpose)
+    lineage.add_argument("out", metavar="OUT")
+    lineage.add_argument("--row", required=True, metavar="ROW", help="a row's number, or VIDEO:SECONDS[:TAG]")
+    lineage.add_argument("--json", action="store_true", help="everything, as JSON")
+
+
+def lineage(options: argparse.Namespace) -> int:
+    from halsted_ray.registry.lineage import lineage
+    from halsted_ray.registry.store import Registry
+
+    known = lineage(Registry(options.registry), options.out, options.row)
+    if options.json:
+        print(json.dumps(known, indent=1))
+        return DONE
+    row, commit, version, training, atlas = (known[name] for name in ("row", "commit", "version", "training", "atlas"))
+    print(f"row       {row['video_id']} [{row['start_s']:g}, {row['stop_s']:g}) s  {row['tag']} {row['category']} "
+          f"({row['confidence']:.2f})")
+    print(f"mapped    commit {commit['table_version']} of the timeline, {day(commit['timestamp'])}, run "
+          f"{commit['run_id']}, code {commit['code_version']}")
+    if not version:
+        print(f"model     {row['model']} {row['model_version']}, atlas {row['atlas_release']}; not in the registry")
+        return DONE
+    print(f"model     version {version['number']} {' '.join('@' + alias for alias in version['aliases'])}\n"
+          f"          model {version['model_version']}, encoder {version['encoder_fingerprint']}, taxonomy "
+          f"{version['taxonomy_digest']}")
+    for verdict in known["verdicts"]:
+        print(f"verdict   {verdict['verdict']} on {day(verdict['when_ms'])}, atlas {verdict['atlas_release']}, run "
+              f"{verdict['run_id']}")
+    print(f"training  run {training['run_id']}, {day(training['started_ms'])}, code {training['code_version']}")
+    if atlas:
+        print(f"atlas     {atlas['release']}, version {atlas['table_version']} of {atlas['table']}")
+        commit = atlas["commit"]
+        print(f"          {commit['action']} by {commit['who']}, {commit['at'][:16]}, from {commit['source']}: "
+              f"{commit['why'] or 'no reason given'}" if commit else "          its table can't be read from here")
+    return DONE

@@ -1,0 +1,127 @@
+"""From a row of a map back to what made it: mapping run and commit, model version, training run, atlas release."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+from deltalake.exceptions import DeltaError
+
+from halsted_ray.atlas.commits import history
+from halsted_ray.atlas.delta import open_table, table_uri
+from halsted_ray.errors import AtlasError, UsageError
+from halsted_ray.mapping.publish import read_timeline
+from halsted_ray.registry.promote import EXPERIMENT
+from halsted_ray.registry.store import Registry, Version
+
+FORMS = "its number in the order of `halsted export --format csv`, from 0, or VIDEO:SECONDS[:TAG] (3f2a:75.5:action)"
+
+
+def lineage(registry: Registry, out: str, row: str) -> dict:
+    """What made a row of the maps at ``out``, as JSON values: ``row``, ``commit`` (of the timeline), ``version`` (of
+    the registry), ``training`` (its MLflow run), ``atlas`` (release and its commit) and ``verdicts``.
+
+    ``row``: see ``FORMS``. What is not known is None. Raises UsageError where there is no such row, RegistryError.
+    """
+    timeline = read_timeline(out)
+    found = find_row(timeline, row)
+    known = {"row": found, "commit": commit_of(out, found), "version": None, "training": None, "atlas": None,
+             "verdicts": []}
+    version = registry.made_by(found["model_version"])
+    if version:
+        known["version"] = {"number": version.number, "aliases": version.aliases, "run_id": version.run_id,
+                            **version.tags}
+        known["training"], known["atlas"] = training_of(registry, version)
+        known["verdicts"] = verdicts_on(registry, version)
+    return known
+
+
+def find_row(timeline: pa.Table, wanted: str) -> dict:
+    """The row that ``wanted`` names (``FORMS``). Raises UsageError with those that would fit."""
+    rows = timeline.to_pylist()
+    if wanted.isdigit():
+        if int(wanted) >= len(rows):
+            raise UsageError(f"there is no row {wanted}: the maps have {len(rows)}, counted from 0")
+        return rows[int(wanted)]
+    video, *place = wanted.split(":")
+    try:
+        at_s, tag = float(place[0]), place[1] if len(place) > 1 else None
+    except (IndexError, ValueError):
+        raise UsageError(f"--row {wanted!r}: expected {FORMS}") from None
+    fitting = [row for row in rows if row["video_id"].startswith(video) and row["start_s"] <= at_s < row["stop_s"]
+               and tag in (None, row["tag"])]
+    if len(fitting) == 1 or (fitting and tag is None and len({row["model_version"] for row in fitting}) == 1):
+        return fitting[0]
+    choice = ", ".join(f"{row['video_id']}:{at_s:g}:{row['tag']}" for row in fitting[:8])
+    raise UsageError(f"--row {wanted!r}: {'several rows fit: ' + choice if fitting else 'no row is there'}; "
+                     f"expected {FORMS}")
+
+
+def commit_of(out: str, row: dict) -> dict:
+    """The commit of the timeline since which the video's rows of this task are what they are.
+
+    Every commit says its model and tasks but not its videos, so versions are compared going back. One that is
+    vacuumed away ends the search: then the oldest that could still be read is named.
+    """
+    uri = table_uri(out, "timeline")
+    newest = open_table(uri)
+    by_version = {commit["version"]: commit for commit in newest.history()}
+    current = rows_at(uri, newest.version(), row)
+    made = newest.version()
+    while made > 0:
+        metadata = by_version.get(made, {})
+        asked = metadata.get("tasks", "").split(",")
+        if metadata.get("model_version") == row["model_version"] and row["task"] in asked:
+            try:
+                if rows_at(uri, made - 1, row) != current:
+                    break
+            except (DeltaError, OSError):
+                break
+        made -= 1
+    metadata = by_version.get(made, {})
+    names = ("timestamp", "run_id", "recipe", "code_version", "model_version", "tasks")
+    return {"table_version": made} | {name: metadata.get(name) for name in names}
+
+
+def rows_at(uri: str, version: int, row: dict) -> list[dict]:
+    filters = [("video_id", "=", row["video_id"]), ("task", "=", row["task"])]
+    rows = open_table(uri, version).to_pyarrow_table(filters=filters).to_pylist()
+    return sorted(rows, key=lambda r: (r["start_s"], r["tag"]))
+
+
+def training_of(registry: Registry, version: Version) -> tuple[dict, dict | None]:
+    """(training run, atlas with the commit of its release) of a version."""
+    with registry.spoken():
+        run = registry.client.get_run(version.run_id)
+    training = {
+        "run_id": run.info.run_id, "started_ms": run.info.start_time, "ended_ms": run.info.end_time,
+        "code_version": run.data.tags.get("code_version"), "git_commit": run.data.tags.get("mlflow.source.git.commit"),
+        "recipe": dict(sorted(run.data.params.items())),
+    }
+    datasets = run.inputs.dataset_inputs if run.inputs else []
+    if not datasets:
+        return training, None
+    dataset = datasets[0].dataset
+    source = json.loads(dataset.source)
+    atlas = {"release": dataset.name, "content_digest": dataset.digest, "table": source["path"],
+             # MLflow leaves a version out that is 0.
+             "table_version": source.get("delta_table_version", 0), "commit": None}
+    try:
+        commit = next(c for c in history(source["path"].removesuffix("/atlas/samples"))
+                      if c.version == atlas["table_version"])
+        # The commit carries the whole taxonomy and split too; here it is asked who, from what and why.
+        names = ("action", "who", "source", "why", "added", "removed", "code_version")
+        atlas["commit"] = {name: getattr(commit, name) for name in names} | {"at": commit.at.isoformat()}
+    except (AtlasError, StopIteration):
+        pass  # the atlas has moved or can't be reached from here: its version and digest are known all the same
+    return training, atlas
+
+
+def verdicts_on(registry: Registry, version: Version) -> list[dict]:
+    """The gate's verdicts on a version, newest first."""
+    experiment = registry.experiment(EXPERIMENT)
+    with registry.spoken():
+        runs = registry.client.search_runs([experiment], f"tags.candidate = '{version.number}'")
+    return [{"run_id": run.info.run_id, "when_ms": run.info.start_time,
+             **{name: run.data.tags.get(name, "") for name in ("verdict", "champion", "alias", "atlas_release")}}
+            for run in runs]

@@ -1,0 +1,81 @@
+"""An atlas whose windows have vectors that say their answer, and models that know it or don't. No video is decoded."""
+
+import numpy as np
+import torch
+
+from halsted_ray import taxonomy as taxonomies
+from halsted_ray.atlas import read_atlas, write_atlas
+from halsted_ray.embeddings import EmbeddingStore, sampling_name
+from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import Clip, Video, WindowSpec
+from halsted_ray.training.recipe import PAPER
+from halsted_ray.training.run import labelled_windows
+
+ENCODER = "random:tiny:0"
+SPEC = WindowSpec(coarse_s=5.0, fine_s=2.5)
+HALSTED = taxonomies.load()
+OPERATIONS = (("Urology", "Prostatectomy"), ("Gynecology", "Hysterectomy"))
+PARTS = ("train", "validation", "test", "test", "test")
+ACTIONS = ("Tug", "Hook", "Retraction")
+
+
+def write_archive(root: str) -> None:
+    """Five videos of 20 s (no files), one part of the split each but the test's three; vectors are stored."""
+    videos, clips, split = [], [], {}
+    for number, part in enumerate(PARTS):
+        video_id = f"{number:x}" * 16
+        specialty, procedure = OPERATIONS[number % 2]
+        videos.append(Video(video_id, f"{root}/{number}.mp4", 1, 20.0, 112, 112, 10.0, "h264"))
+        split[video_id] = part
+        operation = {"specialty": specialty, "procedure": procedure}
+        clips += [Clip(video_id, 0.0, 10.0, "macro", operation | {"step": "Suturing"}),
+                  Clip(video_id, 10.0, 20.0, "macro", operation | {"step": "Dissection"})]
+        clips += [Clip(video_id, 10.0 + 2.5 * n, 12.5 + 2.5 * n, "micro", {"action": ACTIONS[(n + number) % 3]})
+                  for n in range(4)]
+    write_atlas(root, videos, clips, "hsa-v1", split=split, reason="first annotated videos")
+    encoder = Encoder.load(ENCODER)
+    store = EmbeddingStore(f"{root}/embeddings", encoder.fingerprint, sampling_name(SPEC, "reference"))
+    for video_id in split:
+        store.put(video_id, 0.0, 120.0, {key: vector for key, (vector, _) in windows_of(root, video_id).items()})
+
+
+def windows_of(root: str, video_id: str) -> dict:
+    """(kind, start_s, stop_s) → (float16 [192], {task: tags}) of a video's labelled windows."""
+    atlas = read_atlas(root)
+    labelled = labelled_windows(atlas, atlas.split[video_id], atlas.split, HALSTED, PAPER, SPEC)[video_id]
+    answers: dict = {}
+    for sample in labelled:
+        window = sample.window
+        answers.setdefault((window.kind, window.start_s, window.stop_s), {})[sample.task] = dict(sample.tags)
+    return {key: (vector_of(video_id, key, tasks), tasks) for key, tasks in answers.items()}
+
+
+def vector_of(video_id: str, key: tuple, tasks: dict) -> np.ndarray:
+    """A direction for each (tag, category) of the answers, with some noise."""
+    rng = np.random.default_rng(int(video_id[0], 16) * 1000 + int(key[1] * 10) + (key[0] == "fine"))
+    parts = [category for tags in tasks.values() for category in tags.items()]
+    directions = [np.random.default_rng(sum(map(ord, tag + name))).normal(size=192) for tag, name in parts]
+    return (np.sum(directions, 0) + 0.1 * rng.normal(size=192)).astype(np.float16)
+
+
+def make_model(root: str, folder: str, version: str, steps: int, width: int = 32) -> Halsted:
+    """A model that had ``steps`` steps on all of the atlas's windows: 0 knows nothing, 60 nearly everything."""
+    encoder, atlas = Encoder.load(ENCODER), read_atlas(root)
+    model = Halsted.create(
+        HALSTED, encoder.dim, encoder_ref=ENCODER, encoder_fingerprint=encoder.fingerprint, layers=1, heads=2,
+        width=width, version=version, atlas_release=atlas.release, atlas_version=atlas.version, windows=SPEC,
+        dropout=0.0, seed=len(version),
+    )
+    rows = [(vector, task, tags) for video_id in atlas.split
+            for vector, tasks in windows_of(root, video_id).values() for task, tags in tasks.items()]
+    vectors = torch.from_numpy(np.stack([vector for vector, _, _ in rows])).float()
+    model.decoder.fit_features(vectors)
+    targets = model.targets([task for _, task, _ in rows], [tags for _, _, tags in rows])
+    optimizer = torch.optim.AdamW(model.decoder.parameters(), lr=1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model.loss(vectors, *targets).backward()
+        optimizer.step()
+    model.save(folder)
+    return model
