@@ -147,6 +147,12 @@ def test_a_video_that_is_gone_is_named(archive, tmp_path):
         embedding.embed(broken, windows, ENCODER, store, SPEC, workers=1)
 
 
+def test_a_release_that_is_not_there(archive, tmp_path):
+    with pytest.raises(AtlasError, match="no release 'smal'; did you mean 'small'"):
+        train(archive, str(tmp_path / "run"), RECIPE, encoder=ENCODER, spec=SPEC, release="smal")
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_atlas_without_a_validation_video(archive, tmp_path):
     atlas = read_atlas(archive)
     videos = [Video(**{**vars(video), "uri": f"{tmp_path}/{n}.mp4"}) for n, video in enumerate(atlas.videos)]

@@ -24,15 +24,15 @@ from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA, Clip, Video
 from halsted_ray.taxonomy.names import nearest
 
 HEAD = "head"
-"""Names the newest version, released or not."""
+"""Names the newest version, released or not. A number names a version; neither can be a release's name."""
 
 
 def read_atlas(location: str, release: str | None = None, version: int | None = None) -> Atlas:
     """The atlas of the archive at ``location`` at a release: its samples, videos, split, and what they are pinned by.
 
     Without ``release`` and ``version``: the latest release or, where there is none, the newest version. ``release``
-    may be ``head``. Raises AtlasError where there is no atlas, no such release (with the nearest names) or version,
-    or the tables can't be read.
+    may also be ``head`` or a version's number. Raises AtlasError where there is no atlas, no such release (with the
+    nearest names) or version, or the tables can't be read.
     """
     log = history(location)
     found = find_commit(location, log, release, version)
@@ -57,6 +57,8 @@ def find_commit(location: str, log: Sequence[Commit], release: str | None = None
     """The commit of ``log`` that ``release`` or ``version`` names. Raises AtlasError."""
     if release is not None and version is not None:
         raise AtlasError(f"release {release!r} and version {version}: expected one of them, since each names a version")
+    if release is not None and release.isdigit():
+        release, version = None, int(release)
     if version is not None:
         for found in log:
             if found.version == version:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -141,13 +140,13 @@ def copy_findings(atlas: Atlas, found_ids: dict[str, str]) -> Iterator[Finding]:
                 looks[video.video_id] = look_of(video, process.read_frames)
             return looks[video.video_id]
 
-        for a, b in combinations(sorted(readable, key=lambda video: video.duration_s), 2):
+        for a, b in pairs_as_long(readable):
             parts = [atlas.split.get(video.video_id) for video in (a, b)]
             if None in parts or parts[0] == parts[1]:
                 continue
             if found_ids[a.video_id] == found_ids[b.video_id]:
                 how = "hold the same bytes"
-            elif b.duration_s - a.duration_s <= SAME_LENGTH_S and same_look(look(a), look(b)):
+            elif same_look(look(a), look(b)):
                 how = "show the same pictures (a re-encoded copy)"
             else:
                 continue
@@ -155,6 +154,16 @@ def copy_findings(atlas: Atlas, found_ids: dict[str, str]) -> Iterator[Finding]:
                 "split", a.video_id, f"video {a.video_id} ({parts[0]}) and video {b.video_id} ({parts[1]}) {how}; a "
                 "video in two parts lets a model be judged on what it learned from: take one of them out",
             )
+
+
+def pairs_as_long(videos: list[Video]) -> Iterator[tuple[Video, Video]]:
+    """Pairs that are equally long within ``SAME_LENGTH_S``, without looking at all pairs of a large archive."""
+    ordered = sorted(videos, key=lambda video: video.duration_s)
+    for n, a in enumerate(ordered):
+        for b in ordered[n + 1 :]:
+            if b.duration_s - a.duration_s > SAME_LENGTH_S:
+                break
+            yield a, b
 
 
 def look_of(video: Video, read_frames: Callable) -> np.ndarray | None:

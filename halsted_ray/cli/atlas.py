@@ -78,13 +78,6 @@ def atlas(options: argparse.Namespace) -> int:
     return actions[options.action](options)
 
 
-def read_at(location: str, at: str | None):
-    """The atlas at a release's name, a version's number, or ``head``."""
-    from halsted_ray.atlas import read_atlas
-
-    return read_atlas(location, version=int(at)) if at and at.isdigit() else read_atlas(location, at)
-
-
 def import_(options: argparse.Namespace) -> int:
     from halsted_ray.atlas.imports import import_annotations
     from halsted_ray.cli.commands import show_progress
@@ -121,10 +114,11 @@ def list_(options: argparse.Namespace) -> int:
 
 
 def show(options: argparse.Namespace) -> int:
+    from halsted_ray.atlas import read_atlas
     from halsted_ray.atlas.census import census
     from halsted_ray.cli.tables import percent, table
 
-    found = read_at(options.atlas, options.release)
+    found = read_atlas(options.atlas, options.release)
     counted = census(found)
     if options.json:
         print(json.dumps({
@@ -148,10 +142,11 @@ def show(options: argparse.Namespace) -> int:
 
 
 def diff(options: argparse.Namespace) -> int:
+    from halsted_ray.atlas import read_atlas
     from halsted_ray.atlas.census import difference
     from halsted_ray.cli.tables import table
 
-    a, b = read_at(options.atlas, options.a), read_at(options.atlas, options.b)
+    a, b = (read_atlas(options.atlas, at) for at in (options.a, options.b))
     found = difference(a, b)
     if options.json:
         print(json.dumps(asdict(found), indent=1))
@@ -188,9 +183,10 @@ def read_split(file: str) -> dict[str, str]:
 
 
 def verify(options: argparse.Namespace) -> int:
+    from halsted_ray.atlas import read_atlas
     from halsted_ray.atlas.verify import verify
 
-    found = read_at(options.atlas, options.release)
+    found = read_atlas(options.atlas, options.release)
     findings = verify(found, with_files=not options.tables_only)
     for finding in findings:
         print(f"{finding.kind}: {finding.text}")
@@ -200,8 +196,9 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def export(options: argparse.Namespace) -> int:
+    from halsted_ray.atlas import read_atlas
     from halsted_ray.atlas.imports import export_atlas
 
-    for file in export_atlas(read_at(options.atlas, options.release), options.to, options.format, options.files):
+    for file in export_atlas(read_atlas(options.atlas, options.release), options.to, options.format, options.files):
         print(file)
     return DONE

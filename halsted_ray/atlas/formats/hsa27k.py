@@ -68,7 +68,11 @@ def read_mapping(settings: Settings) -> dict:
     if unknown := sorted(set(mapping) - set(KEYS)):
         raise wrong(name, 1, unknown, f"keys of {', '.join(KEYS)}")
     for tag in mapping["tags"]:
-        settings.taxonomy.tag(tag)  # raises, with the nearest names
+        try:
+            settings.taxonomy.tag(tag)
+        except TaxonomyError as error:
+            line = next(n for n, part in enumerate(text.splitlines(), 1) if tag in part)
+            raise wrong(name, line, tag, f"a tag: {error}") from error
     return mapping
 
 
