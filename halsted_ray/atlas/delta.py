@@ -12,7 +12,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import fsspec
@@ -85,8 +84,9 @@ def sole_writer(root: str) -> Iterator[None]:
     folder = f"{path.rstrip('/')}/_claims"
     own = f"{folder}/{uuid.uuid4().hex}"
     fs.pipe_file(own, b"a writer at work; old ones may be deleted")
+    began_s = time.monotonic()
     try:
-        while others := _live_claims(fs, folder) - {own}:
+        while (others := _claims_beside(fs, folder, own)) and time.monotonic() - began_s < CLAIM_EXPIRES_S:
             if min(others) < own:
                 raise CommitFailedError("another writer is at work here")
             time.sleep(0.1)
@@ -95,12 +95,10 @@ def sole_writer(root: str) -> Iterator[None]:
         fs.rm_file(own)
 
 
-def _live_claims(fs, folder: str) -> set[str]:
+def _claims_beside(fs, folder: str, own: str) -> set[str]:
+    """Claims of others that are not much older than ``own``, by the store's clock: this machine's may be wrong."""
     fs.invalidate_cache()
-    now = datetime.now(UTC)
-    claims = set()
-    for entry in fs.ls(folder, detail=True):
-        age_s = (now - entry["LastModified"]).total_seconds() if "LastModified" in entry else 0.0
-        if entry["type"] == "file" and age_s < CLAIM_EXPIRES_S:
-            claims.add(entry["name"])
-    return claims
+    at = {entry["name"]: entry.get("LastModified") for entry in fs.ls(folder, detail=True) if entry["type"] == "file"}
+    own_at = at.pop(own, None)
+    return {name for name, put_at in at.items()
+            if None in (put_at, own_at) or (own_at - put_at).total_seconds() < CLAIM_EXPIRES_S}
