@@ -538,6 +538,16 @@ def test_importing_again_commits_nothing(table, tmp_path):
     assert [import_annotations(root, table, "csv").version for _ in range(2)] == [0, 0]
 
 
+def test_a_data_set_that_was_moved_is_imported_again(table, tmp_path):
+    root, moved = str(tmp_path / "atlas"), tmp_path / "moved"
+    import_annotations(root, table, "csv")
+    shutil.move(tmp_path / "set", moved)
+    import_annotations(root, str(moved / "clips.csv"), "csv")
+    atlas = read_atlas(root)
+    assert [video.uri for video in atlas.videos] == [str(moved / "one.mp4")] and len(atlas.clips) == 2
+    assert verify(atlas) == []
+
+
 def test_a_corrected_boundary_replaces_the_old_one(table, tmp_path):
     root = str(tmp_path / "atlas")
     import_annotations(root, table, "csv")

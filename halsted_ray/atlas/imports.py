@@ -77,7 +77,7 @@ def import_annotations(
             left_out.append(f"{recording.origin}: {len(recording.clips)} samples left out, their video can't be read: "
                             f"{answer}")
             continue
-        rows.setdefault(answer.video_id, known.get(answer.video_id, answer))
+        rows.setdefault(answer.video_id, answer)
         taken, problems = clips_of(recording, answer, there)
         clips += taken
         left_out += problems

@@ -125,11 +125,12 @@ def add_samples(
     split: Mapping[str, str] | None = None,
     replace_source: str | None = None,
 ) -> int:
-    """Adds ``clips`` (and ``videos`` it lacks) to the atlas at ``location`` in one commit; returns the version.
+    """Adds ``clips`` (and ``videos``, or their new places) to the atlas at ``location`` in one commit.
 
     A sample of the same span and task as one that is there takes its place, but an AI's never that of a person.
     ``replace_source`` (``manual`` or ``ai``) first drops what that source said before of the same videos and tasks.
     ``split`` gives parts of new videos (a data set's official ones). Where nothing changes nothing is committed.
+    Returns the version.
 
     Raises AtlasError for rows that break the schema, for another taxonomy than the atlas has, and for a split that
     moves a video which has its part already; OutputError as ``commit`` does.
@@ -142,7 +143,7 @@ def add_samples(
             f"the atlas at {location!r} is in taxonomy {base.taxonomy!r} {base.taxonomy_digest}, these samples are in "
             f"{taxonomy.name!r} {taxonomy.digest}; import them into an atlas of their own"
         )
-    all_videos = {video.video_id: video for video in (*videos, *(base.videos if base else ()))}
+    all_videos = {video.video_id: video for video in (*(base.videos if base else ()), *videos)}
     samples = {span(clip): clip for clip in (base.clips if base else ())}
     if replace_source:
         asked = {(clip.video_id, clip.task) for clip in clips}
@@ -154,9 +155,9 @@ def add_samples(
             samples[span(clip)] = clip
     parts = joined_split(base.split if base else {}, split or {})
     rows = tuple(with_operation(samples.values()))
-    if base and rows == base.clips and parts == base.split and len(all_videos) == len(base.videos):
-        return base.version
     ordered = tuple(sorted(all_videos.values(), key=lambda video: video.video_id))
+    if base and (rows, parts, ordered) == (base.clips, base.split, base.videos):
+        return base.version
     return commit(location, base, ordered, rows, taxonomy, parts, change)
 
 
