@@ -15,6 +15,7 @@ from pathlib import Path
 import numbered_video
 import pytest
 import torch
+from ray_actors import actors_of, mark_children
 
 import halsted_ray
 from halsted_ray.errors import ArchiveError, ModelError, OutputError, TaxonomyError, UsageError
@@ -69,6 +70,7 @@ def cluster(s3_server):
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ["OMP_NUM_THREADS"] = "1"
+    mark_children()
     for tries_left in (2, 1, 0):
         try:
             ray.init(address="local", num_cpus=6, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
@@ -270,20 +272,6 @@ def test_resume_after_the_driver_is_killed(mapped, archive, models, tmp_path):
     by_run = read_segments(str(out), ["segment_id", "run_id"]).to_pylist()
     assert {row["segment_id"] for row in by_run if row["run_id"] == first_run} == {n.split(".")[0] for n in before}
     assert read_timeline(str(out)).equals(read_timeline(mapped[0]))
-
-
-def actors_of(stage: str) -> list[int]:
-    """Process ids of Ray's actors for a stage (Linux: they carry it in their title)."""
-    titles = ((path.parent.name, path) for path in Path("/proc").glob("[0-9]*/cmdline"))
-    found = []
-    for pid, path in titles:
-        try:
-            title = path.read_text()
-        except OSError:  # it ended meanwhile
-            continue
-        if title.startswith("ray::") and stage in title:
-            found.append(int(pid))
-    return found
 
 
 @pytest.mark.slow

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 import time
+from dataclasses import replace
 
 import pytest
+from small_disk import fill, small_disk
 
 from halsted_ray.errors import OutputError
 from halsted_ray.mapping import publish as publishing
@@ -108,6 +111,56 @@ def test_publishing_that_is_interrupted_is_finished_by_the_next_run(maps, monkey
     assert maps.publish(staging, plan, "a") == 0
     assert maps.rows() == [(ONE, 0.0, 120.0, "macro", "Suturing")]
     assert read_segments(maps.out).num_rows == 2
+
+
+@pytest.mark.parametrize("leave_bytes", [0, 8192, 24576])
+def test_a_full_disk_is_named_and_what_was_published_stays(tmp_path, leave_bytes):
+    with small_disk(tmp_path / "disk", 1) as disk:
+        maps = Maps(str(disk / "out"))
+        maps.map("a", ONE)
+        before = maps.rows()
+        staging, plan = maps.begin("b"), maps.plan("b", TWO)
+        for segment in plan[TWO]:
+            maps.stage(staging, segment)
+        ballast = fill(disk, leave_bytes)
+        try:
+            with pytest.raises(OutputError, match=f"can't .*{disk}.*make room.*give the same command again"):
+                for _ in range(20):  # the more is left, the later it is full
+                    maps.publish(maps.begin("b"), plan, "b")
+                    staging = maps.begin("b")
+                    for segment in plan[TWO]:
+                        maps.stage(staging, segment)
+            assert [row for row in maps.rows() if row[0] == ONE] == before
+        finally:
+            ballast.unlink()
+        for segment in plan[TWO]:
+            maps.stage(maps.begin("b"), segment)
+        maps.publish(maps.begin("b"), plan, "b")
+        assert maps.rows() == [*before, (TWO, 0.0, 120.0, "macro", "Suturing")]
+
+
+@pytest.mark.slow
+def test_publishing_waits_for_a_store_that_is_away(s3_server):
+    maps = Maps(f"{s3_server.bucket}/publishing")
+    maps.map("a", ONE)
+    staging, plan = maps.begin("b"), maps.plan("b", TWO)
+    for segment in plan[TWO]:
+        maps.stage(staging, segment)
+    s3_server.stop()
+    back = threading.Timer(12.0, s3_server.start)
+    back.start()
+    try:
+        maps.publish(staging, plan, "b")
+    finally:
+        back.join()
+    assert maps.rows() == [(v, 0.0, 120.0, "macro", "Suturing") for v in (ONE, TWO)]
+
+
+def test_a_file_that_is_renamed_is_listed_once(maps):
+    first, second = publishing.read_videos(maps.out).values()
+    moved = replace(first, video=replace(first.video, uri="/archive/renamed.mp4"))
+    publish_videos(maps.out, [moved, second])
+    assert [video["uri"] for video in status_of(maps.out)] == ["/archive/2.mp4", "/archive/renamed.mp4"]
 
 
 def test_what_failed_for_good_is_finished_and_what_storage_kept_back_is_not(maps):

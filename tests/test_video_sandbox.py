@@ -6,12 +6,16 @@ import subprocess
 import sys
 import threading
 import time
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from numbered_video import Recipe, write
 
 from halsted_ray.errors import CorruptSegment, DecoderKilled, StorageUnavailable, UnreadableVideo
+from halsted_ray.mapping.decoding import DecodeSegments
+from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.video.probe import probe
 from halsted_ray.video.readers import read_frames
 from halsted_ray.video.sandbox import DecodeProcess
@@ -118,6 +122,42 @@ def test_a_crash_is_told_and_survived(process, clip, tmp_path):
     assert len(process.read_frames(clip, TIMES_S, SIZE, deadline_s=30)) == len(TIMES_S)
 
 
+@pytest.fixture(scope="module")
+def heavy(tmp_path_factory):
+    """A small file of large pictures: 29 MB each, and half a second to decode."""
+    path = tmp_path_factory.mktemp("heavy") / "Mustermann.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 2560, 1440, "gbrap16le"
+        frame = av.VideoFrame(2560, 1440, "gbrap16le")
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        data = [bytes(packet) for packet in (*stream.encode(frame), *stream.encode())][0]
+        for number in range(20):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 1), True
+            packet.pts = packet.dts = number
+            packet.duration = 1
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("memory_mb, deadline_s, code, reason", [
+    (48, 60.0, "decoder-died", "of its 48 MB of memory; export the video again, or transcode it"),
+    (1024, 2.0, "decoder-hung", "within 2 s, got none: the decoder hung and was killed; export"),
+])
+def test_a_file_that_kills_its_decoder_twice_is_a_gap_with_the_reason(heavy, clip, tmp_path, memory_mb, deadline_s,
+                                                                      code, reason):
+    stage = DecodeSegments((str(tmp_path), "recipe"), WindowSpec(coarse_s=10, fine_s=2.5), (112, 112), "reference",
+                           "pyav", memory_mb, deadline_s)
+    images_NHWC, (gap,) = stage.decode(Segment("segment", "video", str(heavy), 0.0, 20.0, 20.0))
+    assert images_NHWC is None and (gap.start_s, gap.stop_s, gap.code) == (0.0, 20.0, code)
+    assert reason in gap.reason and "Mustermann" not in gap.reason
+    assert stage.process.starts == 2
+    images_NHWC, gaps = stage.decode(Segment("segment", "video", str(clip), 0.0, 5.0, 5.0))
+    assert len(images_NHWC) == 32 and not gaps, "the next video is decoded as if nothing had been"
+
+
 def test_memory_has_a_limit(clip):
     with DecodeProcess(memory_mb=64) as small:
         with pytest.raises(DecoderKilled, match="64 MB of memory"):
@@ -145,7 +185,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(clip):
 
 def test_the_process_opens_no_socket_and_starts_no_program():
     code = """
-import os, socket
+import ctypes, errno, os, platform, socket
 from halsted_ray.video.isolation import deny_network_and_programs
 print(deny_network_and_programs())
 for attempt in (socket.socket, lambda: os.execv("/bin/true", ["true"])):
@@ -153,7 +193,20 @@ for attempt in (socket.socket, lambda: os.execv("/bin/true", ["true"])):
         attempt()
     except PermissionError:
         print("refused")
+libc = ctypes.CDLL(None, use_errno=True)
+io_uring_setup, x32_socket = 425, 0x40000000 + 41
+for call in (io_uring_setup, *([x32_socket] if platform.machine() == "x86_64" else [])):
+    libc.syscall(call, 1, 0, 0)
+    print(errno.errorcode[ctypes.get_errno()])
 import av, numpy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == ["None", "refused", "refused"], done.stderr
+    said = done.stdout.split()
+    assert said[:3] == ["None", "refused", "refused"] and set(said[3:]) == {"EPERM"}, (said, done.stderr)
+
+
+def test_the_filter_is_on_in_the_process_that_decodes(process, clip):
+    process.probe(clip)
+    with open(f"/proc/{process.pid}/status") as file:
+        status = dict(line.split(":", 1) for line in file)
+    assert status["Seccomp"].strip() == "2" and status["NoNewPrivs"].strip() == "1"

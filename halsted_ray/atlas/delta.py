@@ -18,7 +18,7 @@ import fsspec
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from halsted_ray.video.storage import filesystem, local_path
+from halsted_ray.video.storage import PATIENCE_S, filesystem, local_path
 
 S3_OPTIONS = {
     "key": "AWS_ACCESS_KEY_ID",
@@ -26,6 +26,8 @@ S3_OPTIONS = {
     "token": "AWS_SESSION_TOKEN",
     "endpoint_url": "AWS_ENDPOINT_URL",
 }
+WAITING = {"max_retries": "1000", "retry_timeout": f"{PATIENCE_S:.0f}s", "backoff_config.max_backoff": "5s"}
+"""A store that is away is waited for as long as everywhere else; deltalake by itself gives up after 2 to 4 s."""
 
 
 def table_uri(root: str, *parts: str) -> str:
@@ -43,7 +45,8 @@ def storage_options(uri: str) -> dict[str, str]:
         return {}
     configured = dict(fsspec.config.conf.get("s3", {}))
     configured |= {key: value for key, value in configured.get("client_kwargs", {}).items() if key == "endpoint_url"}
-    options = {S3_OPTIONS[key]: str(value) for key, value in configured.items() if key in S3_OPTIONS and value}
+    given = {S3_OPTIONS[key]: str(value) for key, value in configured.items() if key in S3_OPTIONS and value}
+    options = WAITING | given
     endpoint = options.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL", "")
     if endpoint.startswith("http://"):
         options["AWS_ALLOW_HTTP"] = "true"

@@ -17,7 +17,7 @@ import os
 import sys
 
 from halsted_ray.cli.parser import build_parser
-from halsted_ray.errors import UsageError
+from halsted_ray.errors import StorageUnavailable, UsageError
 
 DONE, WRONG_USE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         return getattr(commands, options.command)(options)
-    except UsageError as error:
+    except (UsageError, StorageUnavailable) as error:  # a store that stays away: no bug, so no traceback
         print(f"halsted {options.command}: {error}", file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt:

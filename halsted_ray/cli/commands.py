@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections import Counter
@@ -95,7 +96,7 @@ def map(options: argparse.Namespace) -> int:
             embeddings=options.embeddings, fidelity=options.fidelity, retry_failed=options.retry_failed,
             on_progress=line, say=line.say,
         )
-    print_status(summary.videos)
+    print_status(summary.videos, options.out)
     rate = summary.video_s / summary.wall_s
     print(f"{summary.segments_before} segments done before, {summary.segments_decoded} decoded, "
           f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed\n"
@@ -110,17 +111,19 @@ def status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(videos, indent=1))
     else:
-        print_status(videos)
+        print_status(videos, options.out)
         if options.files:
             print("\n" + table(("video", "file"), [(video["video_id"], video["uri"]) for video in videos]))
     return SOME_FAILED if any(video["status"] in ("partial", "failed") for video in videos) else ALL_MAPPED
 
 
-def print_status(videos: list[dict]) -> None:
+def print_status(videos: list[dict], out: str) -> None:
     counts = Counter(video["status"] for video in videos)
     hours = sum(video["duration_s"] or 0 for video in videos) / 3600
     print(f"{status_table(videos)}\n\n{len(videos)} videos, {hours:.2f} video-hours: "
           + ", ".join(f"{count} {name}" for name, count in counts.most_common()))
+    if counts["failed"] or counts["partial"]:
+        print(f"which file a video is: halsted status {shlex.quote(out)} --files")
 
 
 def show(options: argparse.Namespace) -> int:

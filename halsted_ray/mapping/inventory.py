@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from halsted_ray.errors import DecoderKilled, StorageUnavailable, VideoError
+from halsted_ray.errors import DecoderKilled, StorageUnavailable, UnreadableVideo, VideoError
 from halsted_ray.records import Video, digest
 from halsted_ray.video.archive import list_videos
 from halsted_ray.video.identity import video_id
@@ -73,6 +73,9 @@ def _entry(uri: str, known: Entry | None, probes: queue.SimpleQueue) -> Entry:
     try:
         fs, path = filesystem(uri)
         found = patiently(lambda: fs.info(path), "its size", PATIENCE_S)
+        if found["type"] != "file":
+            what = "a link to a file that is not there" if found.get("islink") else "no plain file"
+            raise UnreadableVideo(f"expected a file, got {what}; bring the file back or remove this")
         size_bytes = found["size"]
         stamp = str(found.get("ETag") or found.get("etag") or found.get("mtime") or found.get("LastModified") or "")
         permanent = known is not None and known.code != StorageUnavailable.code

@@ -17,7 +17,7 @@ import os
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from halsted_ray import __version__
@@ -211,7 +211,7 @@ def with_vectors(segments: Iterable[Segment], store: EmbeddingStore) -> dict[Seg
     return found
 
 
-def _tag_here(segments: list[Segment], tagging: dict) -> Iterator[dict]:
+def _tag_here(segments: list[Segment], tagging: dict) -> Generator[dict]:
     """Outcomes of ``segments`` from their stored vectors, in this process and on one core."""
     import torch
 
@@ -225,7 +225,7 @@ def _tag_here(segments: list[Segment], tagging: dict) -> Iterator[dict]:
 
 
 def _stream(segments: list[Segment], decoding: dict | None, tagging: dict, pools: Pools,
-            batch_segments: int) -> Iterator[dict]:
+            batch_segments: int) -> Generator[dict]:
     """Outcomes of ``segments`` in the order in which they are finished; without ``decoding`` from stored vectors."""
     import ray.data
 
@@ -280,7 +280,7 @@ class _Count:
         self.failed = 0
         self.started_s = time.monotonic()
 
-    def follow(self, segments: Iterable[Segment], outcomes: Iterable[dict]) -> list[Segment]:
+    def follow(self, segments: Iterable[Segment], outcomes: Generator[dict]) -> list[Segment]:
         """Follows ``outcomes`` to their end; gives the segments that need frames. Raises OutputError when a worker
         can't store any more."""
         by_id = {segment.segment_id: segment for segment in segments}
@@ -288,6 +288,7 @@ class _Count:
         for outcome in outcomes:
             segment = by_id.pop(outcome["segment_id"])
             if outcome["state"] == "fatal":
+                outcomes.close()  # else Ray ends it later, and logs it after our message
                 raise OutputError(outcome["message"])
             if outcome["state"] == "frames":
                 needing_frames.append(segment)

@@ -10,6 +10,8 @@ name, which can be a patient's, stands in ``uri`` of videos and timeline and now
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -191,9 +193,15 @@ def _batches(video_ids: list[str], schema: pa.Schema, rows_of: Callable[[str], l
 
 def _read(out: str, name: str, columns=None, filters=None, version: int | None = None) -> pa.Table | None:
     uri = table_uri(out, name)
-    if not is_table(uri):
-        return None
-    return open_table(uri, version).to_pyarrow_table(columns=columns, filters=filters)
+    try:
+        if not is_table(uri):
+            return None
+        return open_table(uri, version).to_pyarrow_table(columns=columns, filters=filters)
+    except OSError as error:
+        raise OutputError(
+            f"can't read the table {uri!r}: {_one_line(error)}; check the place, the network and the credentials, then "
+            "give the same command again"
+        ) from error
 
 
 def _commit(uri: str, schema: pa.Schema, data, predicate: str | None, origin: Provenance | None) -> int:
@@ -210,7 +218,14 @@ def _commit(uri: str, schema: pa.Schema, data, predicate: str | None, origin: Pr
         )
         return open_table(uri).version()
     except (DeltaError, OSError) as error:
+        said = _one_line(error)
+        is_full = any(f"os error {code}" in said for code in (errno.ENOSPC, errno.EDQUOT))
         raise OutputError(
-            f"can't commit to the table {uri!r}: {error}; what was published before stays; make the place writable "
-            "and give the same command again"
+            f"can't commit to the table {uri!r}: {said}; what was published before stays; "
+            + ("make room" if is_full else "make the place writable") + " and give the same command again"
         ) from error
+
+
+def _one_line(error: Exception) -> str:
+    """deltalake's messages come in colours and several lines."""
+    return " ".join(re.sub(r"\x1b\[\d+m|↳", " ", str(error)).split())

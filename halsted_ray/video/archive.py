@@ -20,7 +20,8 @@ def list_videos(archive: str | os.PathLike) -> list[str]:
     """URIs of all videos at ``archive``, sorted: absolute paths when it is local, ``s3://…`` and the like when not.
 
     A single video's location gives itself. Left out: names that begin with a dot, what lies in a folder whose name
-    begins with a dot, and Delta tables. Raises ArchiveError where there is none, or nothing can be listed.
+    begins with a dot, and Delta tables. Links that lead nowhere are listed: a recording is missing there. Raises
+    ArchiveError where there is none, or nothing can be listed.
     """
     archive = os.fspath(archive)
     try:
@@ -29,7 +30,7 @@ def list_videos(archive: str | os.PathLike) -> list[str]:
             raise ArchiveError(
                 f"archive {archive!r}: expected a folder or bucket, got nothing of this name; check the path"
             )
-        found = fs.find(root, withdirs=False, detail=True)
+        found = fs.find(root)
     except ArchiveError:
         raise
     except Exception as error:
@@ -40,11 +41,9 @@ def list_videos(archive: str | os.PathLike) -> list[str]:
     root = root.rstrip("/")
     tables = {str(PurePosixPath(path).parent).split("/_delta_log")[0] for path in found if "/_delta_log/" in path}
     videos, others = [], Counter()
-    for path, entry in found.items():
+    for path in found:
         inside = PurePosixPath(path[len(root) :].lstrip("/") or PurePosixPath(path).name)
-        if entry.get("type") != "file":
-            others["not a plain file"] += 1
-        elif any(part.startswith(".") for part in inside.parts):
+        if any(part.startswith(".") for part in inside.parts):
             others["hidden"] += 1
         elif any(path.startswith(table + "/") for table in tables):
             others["of a Delta table"] += 1

@@ -8,6 +8,7 @@ come through ``ranges.RangeFile``).
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -16,6 +17,7 @@ import av
 import av.error
 
 from halsted_ray.errors import UnreadableVideo
+from halsted_ray.video.matroska import Clusters
 from halsted_ray.video.ranges import RangeFile
 from halsted_ray.video.refusal import refusal
 
@@ -46,6 +48,7 @@ class VideoFile:
     def __init__(self, source: str | os.PathLike | RangeFile):
         self.source = source
         self.container = None
+        self.clusters: Clusters | None = None
         self._open()
         try:
             self._check_picture()
@@ -74,6 +77,23 @@ class VideoFile:
         if isinstance(self.source, RangeFile):
             self.source.seek(0)
         self._open()
+
+    def seek(self, pts: int) -> None:
+        """Stands before the packets shown at ``pts``. Raises FFmpegError where this container can't go there."""
+        if self.clusters is None:
+            self.container.seek(pts, stream=self.stream, backward=True)
+            return
+        cluster = self.clusters.last_by(float(pts * self.time_base))
+        self.close()
+        self._open(self.clusters.hidden_to(cluster))
+
+    def look_for_clusters(self) -> None:
+        """For Matroska without cues: from here on seeking over a network reads a little and not the whole file."""
+        if isinstance(self.source, RangeFile):
+            at = self.source.tell()
+            clusters = Clusters(self.source)
+            self.clusters = clusters if clusters.first else None
+            self.source.seek(at)
 
     def seconds(self, pts: int) -> float:
         return (pts - self.origin) * self.time_base.numerator / self.time_base.denominator
@@ -106,11 +126,11 @@ class VideoFile:
         if isinstance(self.source, RangeFile) and self.source.failure is not None:
             raise self.source.failure
 
-    def _open(self) -> None:
+    def _open(self, view: io.RawIOBase | None = None) -> None:
         source = self.source
         try:
             self.container = av.open(
-                source if isinstance(source, RangeFile) else f"file:{os.fspath(source)}",
+                view or source if isinstance(source, RangeFile) else f"file:{os.fspath(source)}",
                 options={"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"},
                 metadata_errors="replace",
                 buffer_size=256 * 1024 if isinstance(source, RangeFile) else 32 * 1024,

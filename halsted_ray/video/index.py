@@ -30,6 +30,8 @@ class KeyframeIndex:
         if self._covers_the_file() and video.first_key_pts is not None:
             self.complete = True
             self.offset = video.first_key_pts - self._entries[0].timestamp
+        elif video.container.format.name == "matroska,webm":
+            video.look_for_clusters()
 
     def before(self, pts: int) -> int | None:
         """The pts of the last keyframe shown at or before ``pts``; None when the index can't say. Where the rate

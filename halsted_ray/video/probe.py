@@ -48,9 +48,9 @@ def probe(location: str | os.PathLike) -> Probe:
 def probe_source(source: str | os.PathLike | RangeFile) -> Probe:
     remote = isinstance(source, RangeFile)
     with VideoFile(source) as video:
-        stream = video.stream
         index = KeyframeIndex(video)
         duration_s = _duration_s(video, index)
+        stream = video.stream  # not before: measuring the length may open the file again, and the old stream is freed
         if duration_s <= 0:
             raise UnreadableVideo(
                 f"expected a video that lasts, got {duration_s:.3f} s of it: its times are damaged; export it again"
@@ -88,9 +88,12 @@ def _end_of_frames_s(video: VideoFile, declared_s: float | None) -> float:
     """Reads the tail's packets (no decoding); all packets where the container declares no length."""
     import av.error
 
-    start_s = max(0.0, declared_s - TAIL_S) if declared_s is not None else 0.0
+    if declared_s is None and video.clusters:
+        start = 1 << 62  # the last cluster, wherever it is
+    else:
+        start = video.ticks(max(0.0, declared_s - TAIL_S) if declared_s is not None else 0.0)
     try:
-        video.container.seek(video.ticks(start_s), stream=video.stream)
+        video.seek(start)
     except av.error.FFmpegError:
         video.raise_storage_failure()
         video.reopen()

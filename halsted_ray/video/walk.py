@@ -79,7 +79,7 @@ class Walk:
 
     def _seek(self, pts: int) -> bool:
         try:
-            self.video.container.seek(pts, stream=self.video.stream, backward=True)
+            self.video.seek(pts)
         except av.error.FFmpegError:
             self.video.raise_storage_failure()
             return False  # this container can't go there; the caller starts further back

@@ -1,0 +1,129 @@
+"""Matroska and WebM without cues, over a network: where to begin reading for a time.
+
+libavformat looks for a time in such a file by reading it from its start, so an hour mapped in segments would be
+fetched sixty times over. Here the cluster (a few seconds of packets, with its time at its head) is found by looking
+into the file at guessed places, and what lies before it is hidden from libavformat as one Void element.
+"""
+
+from __future__ import annotations
+
+import io
+
+from halsted_ray.video.ranges import BLOCK_BYTES, RangeFile
+
+CLUSTER, TIMESTAMP, CRC, VOID = b"\x1f\x43\xb6\x75", 0xE7, 0xBF, 0xEC
+TIMESTAMP_SCALE = b"\x2a\xd7\xb1"
+HEAD_BYTES = 4 * 1024 * 1024
+"""The header with its fonts and covers ends before here, or the file is read as it was before."""
+NEAR_S = 6.0
+NEAR_BYTES = 1024 * 1024
+LONGEST_CLUSTER_HEAD = 32
+
+
+class Clusters:
+    """``first`` is (byte, time in s) of the first cluster, None where none is found."""
+
+    def __init__(self, source: RangeFile):
+        self.source = source
+        self.scale_s = _timestamp_scale_s(self._read(0, min(source.size_bytes, BLOCK_BYTES)))
+        self.first = self._next(0, min(source.size_bytes, HEAD_BYTES))
+
+    def last_by(self, time_s: float) -> int:
+        """The byte at which a cluster begins, at or before ``time_s`` and near it where the file has such a one."""
+        at, at_s = self.first
+        stop, stop_s = self.source.size_bytes, None
+        halve = False
+        while time_s - at_s > NEAR_S and stop - at > NEAR_BYTES:
+            share = 0.5
+            if stop_s is not None and not halve:  # by the mean bit rate; every other time by halves, as rates vary
+                share = min(0.95, max(0.05, (time_s - NEAR_S / 2 - at_s) / (stop_s - at_s)))
+            halve = not halve
+            middle = at + max(1, int((stop - at) * share))
+            found = self._next(middle, stop)
+            if found is None:
+                stop = middle
+            elif found[1] <= time_s:
+                at, at_s = found
+            else:
+                stop, stop_s = middle, found[1]
+        return at
+
+    def hidden_to(self, cluster: int) -> io.RawIOBase:
+        """The file with everything between its header and ``cluster`` as one element to skip: every byte that counts
+        stays at its place."""
+        return _Hidden(self.source, self.first[0], cluster)
+
+    def _next(self, start: int, stop: int) -> tuple[int, float] | None:
+        """The first cluster that begins in ``[start, stop)``."""
+        while start < stop:
+            data = self._read(start, min(start + BLOCK_BYTES + LONGEST_CLUSTER_HEAD, self.source.size_bytes))
+            at = data.find(CLUSTER)
+            while 0 <= at < min(BLOCK_BYTES, stop - start):
+                ticks = _cluster_ticks(data[at : at + LONGEST_CLUSTER_HEAD])
+                if ticks is not None:
+                    return start + at, ticks * self.scale_s
+                at = data.find(CLUSTER, at + 1)
+            start += BLOCK_BYTES
+        return None
+
+    def _read(self, start: int, stop: int) -> bytes:
+        pieces = []
+        self.source.seek(start)
+        while start < stop and (piece := self.source.read(stop - start)):
+            pieces.append(piece)
+            start += len(piece)
+        return b"".join(pieces)
+
+
+class _Hidden(io.RawIOBase):
+    def __init__(self, source: RangeFile, start: int, stop: int):
+        super().__init__()
+        self.source, self.start = source, start
+        self.void = b""
+        if stop - start >= 9:
+            self.void = bytes([VOID]) + (1 << 56 | stop - start - 9).to_bytes(8, "big")
+        source.seek(0)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.source.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self.source.seek(offset, whence)
+
+    def read(self, count: int = -1) -> bytes:
+        at = self.source.tell()
+        piece = bytearray(self.source.read(count))
+        for number, value in enumerate(self.void, self.start - at):
+            if 0 <= number < len(piece):
+                piece[number] = value
+        return bytes(piece)
+
+
+def _timestamp_scale_s(head: bytes) -> float:
+    at = head.find(TIMESTAMP_SCALE)
+    return ((_number(head, at + len(TIMESTAMP_SCALE)) if at >= 0 else None) or 1_000_000) / 1e9
+
+
+def _cluster_ticks(head: bytes) -> int | None:
+    """The timestamp of a cluster that begins here; None where these bytes only look like one."""
+    at = len(CLUSTER)
+    if len(head) < LONGEST_CLUSTER_HEAD or not head[at]:
+        return None
+    at += 9 - head[at].bit_length()  # its size, which may be unknown
+    if head[at] == CRC:
+        at += 6
+    return _number(head, at + 1) if head[at] == TIMESTAMP else None
+
+
+def _number(data: bytes, at: int) -> int | None:
+    """The unsigned number at ``at``: a byte with its length of 1 to 8, and itself."""
+    length = data[at] - 0x80
+    if not 1 <= length <= 8 or at + 1 + length > len(data):
+        return None
+    return int.from_bytes(data[at + 1 : at + 1 + length], "big")

@@ -1,0 +1,195 @@
+"""An archive of everything that goes wrong, mapped by the command itself: what is said of each file, what is mapped
+none the less, and that no patient's name leaves the archive's own tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from numbered_video import Recipe, write
+
+import halsted_ray
+from halsted_ray.mapping.publish import read_segments, read_timeline
+from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import WindowSpec
+
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
+
+PATIENT = "Mustermannova"
+SIZE = (90, 160)
+WHOLE = Recipe(frames=250, rate=10, gop=10, size=SIZE, mux_options={"movflags": "faststart"})
+
+
+def good(folder: Path) -> None:
+    write(folder / f"{PATIENT} 'Zoë' \"2\".mp4", Recipe(frames=150, rate=10, gop=10, size=SIZE))
+    first = write(folder / "named inside.mp4", WHOLE).path
+    with av.open(str(first)) as source, av.open(str(folder / "b.mp4"), "w") as written:
+        written.metadata["title"] = written.metadata["comment"] = f"{PATIENT}, 1.4.1961"
+        stream = written.add_stream_from_template(source.streams.video[0])
+        stream.metadata["handler_name"] = PATIENT
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                written.mux(packet)
+    first.unlink()
+    assert (folder / "b.mp4").read_bytes().count(PATIENT.encode()) >= 2
+    shutil.copy(folder / "b.mp4", folder / "b copy.mp4")
+    write(folder / "one frame.mp4", Recipe(frames=1, size=SIZE))
+
+
+def bad(folder: Path) -> None:
+    whole = write(folder.parents[1] / "whole.mp4", WHOLE).path.read_bytes()
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "empty too.mp4").write_bytes(b"")
+    (folder / "text.mp4").write_text(f"Patient: {PATIENT}\n" * 20)
+    (folder / "cut.mp4").write_bytes(whole[: len(whole) * 3 // 5])
+    tail = write(folder.parents[1] / "tail.mp4", Recipe(frames=100, rate=10, size=SIZE)).path.read_bytes()
+    (folder / "no moov.mp4").write_bytes(tail[: tail.index(b"moov") - 4])
+    (folder / "codec.mp4").write_bytes(whole.replace(b"avc1", b"zzzz"))
+    still = bytearray(tail)
+    for box, at in ((b"stts", 12), (b"mdhd", 20), (b"mvhd", 20), (b"tkhd", 24)):
+        struct.pack_into(">I", still, still.index(box) + at, 0)
+    (folder / "no time.mp4").write_bytes(still)
+    with av.open(str(folder / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=48000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+        frame.sample_rate = 48000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(str(folder / "wide.mkv"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 16000, 64, "yuvj420p"
+        container.mux(stream.encode(av.VideoFrame(16000, 64, "yuvj420p")))
+        container.mux(stream.encode())
+    damaged = bytearray(write(folder.parents[1] / "whole.ts", Recipe(".ts", frames=300, rate=10, gop=10, size=SIZE))
+                        .path.read_bytes())
+    damaged[len(damaged) * 9 // 20 : len(damaged) * 11 // 20] = np.random.default_rng(0).bytes(
+        len(damaged) * 11 // 20 - len(damaged) * 9 // 20)
+    (folder / "damaged.ts").write_bytes(damaged)
+    target = folder.parents[1] / "whole.mp4"
+    (folder / "concat.mp4").write_text(f"ffconcat version 1.0\nfile '{target}'\n")
+    (folder / "hls.mp4").write_text(f"#EXTM3U\n#EXTINF:20,\n{target}\n")
+    (folder / "sdp.mp4").write_text("v=0\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n")
+    (folder / "link.mp4").symlink_to(folder.parents[1] / f"{PATIENT}.mp4")
+    (folder / "notes.txt").write_text(PATIENT)
+
+
+EXPECTED = {
+    f"{PATIENT} 'Zoë' \"2\".mp4": ("mapped", "", ""), "b copy.mp4": ("mapped", "", ""),
+    "one frame.mp4": ("mapped", "", ""),
+    "cut.mp4": ("partial", "corrupt", "left as a gap, copy the file again"),
+    "damaged.ts": ("partial", "corrupt", "left as a gap"),
+    "empty.mp4": ("failed", "unreadable", "an empty file .0 bytes.; copy it again"),
+    "empty too.mp4": ("failed", "unreadable", "an empty file .0 bytes.; copy it again"),
+    "text.mp4": ("failed", "unreadable", "bytes of text; remove it"),
+    "no moov.mp4": ("failed", "unreadable", "MP4 with its index .moov.*copy it again or repair it"),
+    "codec.mp4": ("failed", "unreadable", "a codec .*transcode the file"),
+    "no time.mp4": ("failed", "unreadable", "a video that lasts"),
+    "sound.mp4": ("failed", "unreadable", "a video stream, got audio; .*sound and no picture"),
+    "wide.mkv": ("failed", "unreadable", "got 16000x64; scale it down"),
+    "concat.mp4": ("failed", "unreadable", "script or playlist of other files; it is not followed"),
+    "hls.mp4": ("failed", "unreadable", "script or playlist of other files; it is not followed"),
+    "sdp.mp4": ("failed", "unreadable", "script or playlist of other files; it is not followed"),
+    "link.mp4": ("failed", "unreadable", "a link to a file that is not there"),
+}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """(OUT, Ray's folder, what was exported, [(exit code, stdout, stderr) of each command])"""
+    root = tmp_path_factory.mktemp("bad")
+    archive, out, shown = root / "archive", root / "out", root / "shown"
+    folder = archive / f"{PATIENT}, Erika"
+    folder.mkdir(parents=True)
+    good(folder)
+    bad(folder)
+    torch.set_num_threads(1)
+    encoder = Encoder.create("tiny", 0)
+    Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint, heads=4,
+                   width=64, windows=WindowSpec(coarse_s=5, fine_s=2.5), seed=0).save(str(root / "model"))
+    ray_folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path: Ray's sockets lie in it
+    environment = {**os.environ, "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1]), "OMP_NUM_THREADS": "1",
+                   "RAY_TMPDIR": str(ray_folder)}
+    environment.pop("RAY_ADDRESS", None)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        done = subprocess.run([sys.executable, "-m", "halsted_ray.cli", *map(str, words)], env=environment,
+                              capture_output=True, text=True, timeout=300)
+        return done.returncode, done.stdout, done.stderr
+
+    mapping = ("map", archive, "--out", out, "--model", root / "model")
+    told = [run(*mapping), run(*mapping), run("status", out, "--json"), run("report", out, "--to", shown / "page.html")]
+    told += [run("export", out, "--format", kind, "--to", shown / kind) for kind in ("csv", "jsonl", "vtt", "srt")]
+    yield out, ray_folder, shown, told
+    shutil.rmtree(ray_folder, ignore_errors=True)
+
+
+def test_every_file_ends_with_what_it_came_to(told):
+    out, _, _, ((code, shown, complaint), _, (_, as_json, _), *_rest) = told
+    assert code == 3, complaint
+    found = {Path(video["uri"]).name: video for video in json.loads(as_json)}
+    assert set(found) == set(EXPECTED), "one row a recording: b.mp4 is a copy of 'b copy.mp4'"
+    for name, (status, error_code, reason) in EXPECTED.items():
+        video = found[name]
+        assert (video["status"], video["code"]) == (status, error_code), (name, video["reason"])
+        assert re.search(reason, video["reason"]), (name, video["reason"])
+        assert video["video_id"] in shown and "/" not in video["reason"]
+    assert found["b copy.mp4"]["copies"] == 1 and sum(video["copies"] for video in found.values()) == 1
+    assert "17 videos" in shown and "12 failed, 3 mapped, 2 partial" in shown
+    assert "--files" in shown, "where to find which file a video_id is"
+
+
+def test_every_second_is_mapped_or_a_gap_once(told):
+    out, *_ = told
+    rows = read_timeline(str(out)).to_pylist()
+    keys = [(row["video_id"], row["start_s"], row["task"], row["tag"]) for row in rows]
+    assert len(set(keys)) == len(keys)
+    lanes: dict[str, list] = {}
+    for row in rows:
+        if row["task"] == "macro" and row["tag"] in ("procedure", "gap"):
+            lanes.setdefault(row["uri"], []).append((row["start_s"], row["stop_s"], row["tag"]))
+    assert {Path(uri).name for uri in lanes} == {n for n, (status, *_) in EXPECTED.items() if status != "failed"}
+    for spans in lanes.values():
+        spans.sort()
+        assert spans[0][0] == 0
+        assert all(left[1] == right[0] for left, right in zip(spans, spans[1:], strict=False))
+    assert {tag for uri, spans in lanes.items() if "cut" in uri for *_, tag in spans} == {"procedure", "gap"}
+    segments = read_segments(str(out)).to_pylist()
+    assert len({row["segment_id"] for row in segments}) == len(segments) == len(lanes)
+
+
+def test_the_same_command_again_does_nothing_and_says_the_same(told):
+    _, _, _, (first, second, *_rest) = told
+    assert second[0] == 3 and "0 of 5 segments to do" in second[2]
+    table = first[1].split("\n\n")[0]
+    assert second[1].split("\n\n")[0] == table
+
+
+def test_no_name_leaves_the_archives_own_tables(told):
+    out, ray_folder, shown, commands = told
+    for code, printed, complaint in (*commands[:2], *commands[3:]):
+        assert code in (0, 3), complaint
+        assert PATIENT not in printed and PATIENT not in complaint
+        assert "Erika" not in printed and "Erika" not in complaint
+    searched = [path for path in ray_folder.rglob("*") if path.is_file()]
+    assert any("worker" in path.name for path in searched), "Ray's logs lie elsewhere"
+    searched += [path for path in shown.rglob("*") if path.is_file()]
+    assert len({path.suffix for path in searched if shown in path.parents}) >= 5
+    own = (out / "videos", out / "timeline")
+    searched += [path for path in out.rglob("*") if path.is_file() and not any(o in path.parents for o in own)]
+    for path in searched:
+        assert PATIENT not in path.name and PATIENT.encode() not in path.read_bytes(), f"{path} holds a file's name"
+    assert PATIENT not in json.dumps(read_segments(str(out)).to_pylist())
+    assert any(PATIENT.encode() in path.read_bytes() for path in own[0].rglob("*")if path.is_file()), "the search finds"
