@@ -288,6 +288,26 @@ def test_of_two_writers_at_once_one_wins(root, kinds):
     check_race(root, kinds)
 
 
+@pytest.mark.parametrize("before_call", [1, 2])
+def test_of_two_who_make_an_atlas_at_once_one_wins(tmp_path, monkeypatch, before_call):
+    """The other one comes before this one's videos are written, or before its samples are."""
+    calls = []
+
+    def put(*arguments, put=commits.put):
+        calls.append(arguments)
+        if len(calls) == before_call:
+            monkeypatch.setattr(commits, "put", put)
+            grow(str(tmp_path), [1, 2])
+        return put(*arguments)
+
+    monkeypatch.setattr(commits, "put", put)
+    with pytest.raises(OutputError, match="another writer"):
+        grow(str(tmp_path), [3])
+    atlas = read_atlas(str(tmp_path))
+    assert [video.video_id[-1] for video in atlas.videos] == ["1", "2"] and len(atlas.clips) == 4
+    assert len(history(str(tmp_path))) == 1
+
+
 def test_of_two_writers_on_s3_one_wins(s3_server):
     root = f"{s3_server.bucket}/race"
     grow(root, range(4))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.atlas.commits import Change, user
+from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats import FORMATS, Recording, Settings
 from halsted_ray.atlas.tables import add_samples, head_of, joined_split
 from halsted_ray.errors import AtlasError, DecoderKilled, StorageUnavailable, UsageError, VideoError
@@ -193,7 +194,7 @@ def read_video(uri: str, free: queue.SimpleQueue) -> Video | VideoError:
     return Video(name, uri, size_bytes, facts.duration_s, facts.width, facts.height, facts.fps, facts.codec)
 
 
-def export_atlas(atlas, to: str, format: str, with_files: bool = False) -> list[str]:
+def export_atlas(atlas: Atlas, to: str, format: str, with_files: bool = False) -> list[str]:
     """Writes ``atlas`` into the folder ``to``; returns the files. Raises UsageError, OutputError."""
     writers = {name: kind.write for name, kind in FORMATS.items() if kind.write}
     if format not in writers:
