@@ -60,7 +60,8 @@ class WindowSpec:
 
 @dataclass(frozen=True)
 class Window:
-    """``[start_s, stop_s)`` of one video, cut at the video's end; ``kind`` is ``coarse`` or ``fine``.
+    """``[start_s, stop_s)`` of one video, cut at the video's end; ``kind`` is ``coarse``, ``fine``, or ``clip`` for an
+    annotated clip of any length that is one window.
 
     Its 16 frames are those shown at ``start_s + k * length_s / 16``, k = 0…15, where ``length_s`` is the full
     length of its kind; frames past the end repeat the last one.

@@ -18,7 +18,7 @@ from halsted_ray.records import Window
 from halsted_ray.training import loop
 from halsted_ray.training.progress import EpochLine
 from halsted_ray.training.recipe import Recipe
-from halsted_ray.training.samples import Labelled, assemble
+from halsted_ray.training.samples import Labelled, Samples, assemble
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -180,3 +180,14 @@ def test_the_line_of_progress():
     assert stream.getvalue() == (
         "epoch 2/2 [####################] loss 1.250  macro 0.500  saved  1,234 samples/s  ETA 0:00\n"
     )
+
+
+def test_a_fold_trains_as_a_run_of_one_worker_does(undisturbed, data):
+    sizes = {"dim": DIM, "width": DIM, "layers": 1, "heads": 2, "feedforward": 48, "dropout": 0.0}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = loop.fit_alone(*map(Samples.load, data.values()), sizes, SMALL, RECIPE)
+    torch.set_num_threads(threads)
+    assert losses(alone) == losses(undisturbed[0]) and alone.progress.best_epoch == undisturbed[0].progress.best_epoch
+    for name, value in undisturbed[0].tensors.items():
+        assert torch.equal(value, alone.tensors[name]), name

@@ -4,6 +4,7 @@
     commands.py    one function a command
     atlas.py       `halsted atlas` and its actions
     registry.py    `halsted registry` and `halsted lineage`: options and functions
+    evaluate.py    options and function of `halsted evaluate`
     tables.py      the tables that commands print
 
 Exit codes: 0 done, 1 a bug (with its traceback), 2 wrong use (one message that says what to do), 3 some videos

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from functools import partial
 
 from halsted_ray.cli.atlas import atlas  # noqa: F401  a command as those below
+from halsted_ray.cli.evaluate import evaluate  # noqa: F401  likewise
 from halsted_ray.cli.registry import lineage, registry  # noqa: F401  likewise
 from halsted_ray.cli.tables import WIDTH, accuracy_table, status_table, table
 from halsted_ray.errors import UsageError

@@ -6,6 +6,7 @@ import argparse
 
 from halsted_ray import __version__
 from halsted_ray.cli.atlas import add_atlas
+from halsted_ray.cli.evaluate import add_evaluate
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, add_lineage, add_registry
 
 EXIT_CODES = "exit code: 0 all mapped, 3 some videos failed or have gaps, 2 wrong use"
@@ -29,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_atlas(commands)
     add_registry(commands)
     add_lineage(commands)
+    add_evaluate(commands)
     return parser
 
 

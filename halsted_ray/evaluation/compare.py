@@ -230,4 +230,6 @@ def without_nan(value):
     """JSON has no NaN: what is undefined becomes null."""
     if isinstance(value, dict):
         return {key: without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [without_nan(entry) for entry in value]
     return None if isinstance(value, float) and math.isnan(value) else value

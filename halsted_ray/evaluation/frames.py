@@ -34,7 +34,7 @@ def mean_average_precision(
 
     Source: ivtmetrics (Nwoye and Padoy 2022): ``per_video`` is its ``compute_video_AP`` (a class's mean over videos,
     then the mean over classes), ``pooled`` its ``compute_global_AP``. A class without a positive is NaN and does not
-    count, as there; scikit-learn above 1.2 answers 0 for it, and ivtmetrics 0.1.5 then counts that 0.
+    count, as there; scikit-learn 1.9 answers 0 for it, and ivtmetrics 0.1.5 then counts that 0.
     """
     if pooling not in ("pooled", "per_video"):
         raise ValueError(f"pooling={pooling!r}; expected 'pooled' or 'per_video'")

@@ -48,8 +48,9 @@ def bootstrap(
     """Accuracy over videos drawn with replacement: V videos × T tags, counts of right and of asked.
 
     The figure is the mean over tags of right / asked over all videos drawn (one tag: its accuracy). Percentiles of
-    ``draws`` draws; the same seed, the same interval. NaN borders with fewer than two videos.
+    ``draws`` draws; the same seed, the same interval. NaN borders with fewer than two videos that were asked.
     """
+    right_VT, asked_VT = right_VT[asked_VT.any(1)], asked_VT[asked_VT.any(1)]
     figure = ratio_of_sums(right_VT.sum(0)[None], asked_VT.sum(0)[None])[0]
     if len(asked_VT) < 2:
         return Interval(float(figure), math.nan, math.nan)
@@ -72,6 +73,8 @@ def paired_bootstrap(
     seed: int = 0,
 ) -> Difference:
     """Difference of two models' accuracies (see ``bootstrap``), each draw with the same videos for both."""
+    is_asked_V = asked_VT.any(1)
+    first_VT, second_VT, asked_VT = first_VT[is_asked_V], second_VT[is_asked_V], asked_VT[is_asked_V]
     value = float(np.subtract(*(ratio_of_sums(right.sum(0)[None], asked_VT.sum(0)[None])[0]
                                 for right in (second_VT, first_VT))))
     if len(asked_VT) < 2:
@@ -98,7 +101,8 @@ def paired_test(first: Sequence[float], second: Sequence[float], test: str = "wi
         return 1.0
     if test == "wilcoxon":
         return float(stats.wilcoxon(differences[differences != 0]).pvalue)
-    return float(stats.ttest_1samp(differences, 0).pvalue) if differences.std() > 0 else 0.0
+    alike = np.allclose(differences, differences[0], rtol=1e-9, atol=0)  # SciPy would divide by rounding errors
+    return 0.0 if alike else float(stats.ttest_1samp(differences, 0).pvalue)
 
 
 def resampled(right_VT: np.ndarray, asked_VT: np.ndarray, draws: int, seed: int) -> np.ndarray:

@@ -176,6 +176,19 @@ def calibration_error(confidence_N: np.ndarray, right_N: np.ndarray, bins: int =
     return float(np.abs(gaps).sum() / len(confidence_N))
 
 
+def reliability(confidence_N: np.ndarray, right_N: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
+    """Per equal-width bin that holds a sample: its ``count``, mean ``confidence`` and ``accuracy``.
+
+    Source: the reliability diagram of Guo et al. 2017; bins as in ``calibration_error``.
+    """
+    confidence_N, right_N = np.asarray(confidence_N, dtype=np.float64), np.asarray(right_N, dtype=np.float64)
+    bin_N = np.clip(np.ceil(confidence_N * bins).astype(int) - 1, 0, bins - 1)
+    return [
+        {"count": int(own.sum()), "confidence": float(confidence_N[own].mean()), "accuracy": float(right_N[own].mean())}
+        for own in (bin_N == b for b in range(bins)) if own.any()
+    ]
+
+
 def uniform_chance(categories: int) -> float:
     """Accuracy of a uniform guess among ``categories`` (paper, Table 1)."""
     return 1.0 / categories

@@ -79,17 +79,32 @@ class Decoder(nn.Module):
 
     def start(self, embeddings_ND, tasks_N, tokens_NS, last_only: bool = False) -> tuple[torch.Tensor, Cache]:
         """The prefix and the first answer tokens; logits [N, S, V] (or [N, 1, V]) and the cache to go on from."""
-        vectors = (embeddings_ND.float() - self.feature_mean) @ self.feature_whitening_DD
-        vectors = self.vector_projection(self.vector_norm(vectors))
-        instructions = self.tokens(self.instructions_KM[tasks_N])
-        stream = torch.cat([vectors[:, None], instructions, self.tokens(tokens_NS)], dim=1)
+        stream = self._prefixed(embeddings_ND, tasks_N, tokens_NS)
         return self._run(stream, [None] * len(self.blocks), 0, 1 if last_only else tokens_NS.shape[1])
+
+    def features(self, embeddings_ND, tasks_N, tokens_NS) -> torch.Tensor:
+        """[N, W] the last layer, averaged over prefix and answer: what the paper's map of features shows."""
+        stream_NTW = self._prefixed(embeddings_ND, tasks_N, tokens_NS)
+        stream_NTW, _ = self._through(stream_NTW, [None] * len(self.blocks), 0, stream_NTW.shape[1])
+        shown_NT = F.pad(tokens_NS != PAD, (PREFIX, 0), value=True)
+        return (stream_NTW * shown_NT[..., None]).sum(1) / shown_NT.sum(1, keepdim=True)
 
     def go_on(self, tokens_NS: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, Cache]:
         """The next answer tokens after what the cache holds; logits [N, 1, V] after the last of them."""
         return self._run(self.tokens(tokens_NS), cache, cache[0][0].shape[2], 1)
 
+    def _prefixed(self, embeddings_ND, tasks_N, tokens_NS) -> torch.Tensor:
+        vectors = (embeddings_ND.float() - self.feature_mean) @ self.feature_whitening_DD
+        vectors = self.vector_projection(self.vector_norm(vectors))
+        instructions = self.tokens(self.instructions_KM[tasks_N])
+        return torch.cat([vectors[:, None], instructions, self.tokens(tokens_NS)], dim=1)
+
     def _run(self, stream_NTW, cache, start: int, keep: int) -> tuple[torch.Tensor, Cache]:
+        stream_NTW, kept = self._through(stream_NTW, cache, start, keep)
+        return self.head(self.norm(stream_NTW)), kept
+
+    def _through(self, stream_NTW, cache, start: int, keep: int) -> tuple[torch.Tensor, Cache]:
+        """The stream after all blocks at its last ``keep`` positions, and their keys and values."""
         stop = start + stream_NTW.shape[1]
         stream_NTW = self.dropout(stream_NTW + self.positions[start:stop])
         mask = self.mask[start:stop, :stop]
@@ -99,7 +114,7 @@ class Decoder(nn.Module):
             wanted = keep if index == len(self.blocks) - 1 else stream_NTW.shape[1]
             stream_NTW, present = block(stream_NTW, mask, past, wanted)
             kept.append(present)
-        return self.head(self.norm(stream_NTW)), kept
+        return stream_NTW, kept
 
     def loss(self, logits_NSV: torch.Tensor, tokens_NS: torch.Tensor) -> torch.Tensor:
         """Per row the sum of -log p over its answer's tokens after BOS (paper, eq. 1); the prefix has no loss. [N]"""

@@ -131,13 +131,22 @@ class Encoder:
 
         Raises ModelError when the clips have another shape, or a vector does not fit float16.
         """
+        return self._in_passes(clips_NTHWC, self._forward, (self.dim,))
+
+    @torch.inference_mode()
+    def encode_steps(self, clips_NTHWC: np.ndarray) -> np.ndarray:
+        """As ``encode``, averaged over space only: float16 [N, steps, dim], one step a tubelet."""
+        steps = self.frames // self.config.tubelet_size
+        return self._in_passes(clips_NTHWC, lambda clips: self._vectors(clips, steps), (steps, self.dim))
+
+    def _in_passes(self, clips_NTHWC: np.ndarray, forward, shape: tuple[int, ...]) -> np.ndarray:
         wanted = (self.frames, *self.image_size, 3)
         if clips_NTHWC.dtype != np.uint8 or clips_NTHWC.shape[1:] != wanted:
             raise ModelError(
                 f"encoder {self.ref!r} got clips {clips_NTHWC.dtype} {clips_NTHWC.shape}, expected uint8 "
                 f"{('N', *wanted)}"
             )
-        vectors_ND = np.empty((len(clips_NTHWC), self.dim), np.float16)
+        vectors_ND = np.empty((len(clips_NTHWC), *shape), np.float16)
         pending: list[tuple[int, torch.Tensor]] = []
         for start in range(0, len(clips_NTHWC), self.micro_batch):
             chunk = torch.from_numpy(np.ascontiguousarray(clips_NTHWC[start : start + self.micro_batch]))
@@ -146,7 +155,7 @@ class Encoder:
                 chunk = torch.cat([chunk, padding])
             if self.device.type == "cuda":  # bytes travel while the chip computes; they become floats over there
                 chunk = chunk.pin_memory().to(self.device, non_blocking=True)
-            pending.append((start, self._forward(chunk)))
+            pending.append((start, forward(chunk)))
         for start, vectors in pending:
             rows = vectors_ND[start : start + self.micro_batch]
             with np.errstate(over="ignore"):  # what overflows is caught below
@@ -155,12 +164,14 @@ class Encoder:
             raise ModelError(f"encoder {self.ref!r} gave a vector beyond float16's range; is its checkpoint whole?")
         return vectors_ND
 
-    def _vectors(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
+    def _vectors(self, clips_NTHWC: torch.Tensor, steps: int = 0) -> torch.Tensor:
+        """[N, dim], or [N, steps, dim]: tokens are in the order of time, and of space within a step."""
         tokens = self._patches(clips_NTHWC) + self.positions
         tokens = self.model.encoder(tokens).last_hidden_state
         if self.model.layernorm is not None:
             tokens = self.model.layernorm(tokens)
-        vectors = tokens.float().mean(1)
+        tokens = tokens.float()
+        vectors = tokens.unflatten(1, (steps, -1)).mean(2) if steps else tokens.mean(1)
         return vectors if self.norm is None else self.norm(vectors)
 
     def _patches(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:

@@ -203,6 +203,17 @@ class Halsted:
             distributions.append(distribution)
         return (rows, distributions) if return_probabilities else rows
 
+    def features(self, embeddings_ND: np.ndarray, task: str, tags: Sequence[Mapping[str, str]]) -> np.ndarray:
+        """float32 [N, width]: the decoder's last layer over windows and their answers (``Decoder.features``)."""
+        tasks_N, tokens_NS = self.targets([task] * len(tags), tags)
+        embeddings_ND = torch.from_numpy(np.ascontiguousarray(embeddings_ND)).float()
+        with torch.inference_mode():
+            parts = [
+                self.decoder.features(*(rows.to(self.device) for rows in part)).cpu()
+                for part in zip(*(side.split(1024) for side in (embeddings_ND, tasks_N, tokens_NS)), strict=True)
+            ]
+        return torch.cat(parts).numpy()
+
     def text(self, task: str, tags: Mapping[str, str]) -> str:
         """An answer as the text that the paper shows: ``BOS <step> Suturing </step> EOS``."""
         return self.vocabulary.text(self.vocabulary.encode(task, tags))

@@ -4,6 +4,8 @@
     figures.py     Material                                   -> figures (a dict of JSON values)
     lanes.py       Material                                   -> what a timeline draws: lanes, spans, colours
     page.py        figures, lanes                             -> one self-contained HTML file
+    evaluation.py  an evaluation                              -> one such file, with
+                   evaluation_plots.py (its charts) and pictures.py (frames of the mistakes)
     terminal.py    lanes of one video                         -> text
 
 Videos appear by their ids only: a file's name can be a patient's name.

@@ -40,9 +40,7 @@ def write_html(out: str, to: str, truth: str | None = None, taxonomy: str | None
 
 
 def page(material: Material, figures: dict) -> str:
-    """The HTML text; about 5 MB, nearly all of it Plotly's JavaScript."""
-    from plotly.offline import get_plotlyjs  # 0.4 s to import, and only the page needs it
-
+    """The HTML text of the maps' report."""
     plots: dict[str, dict] = {}
     sections = [
         tiles(figures["videos"]),
@@ -53,9 +51,16 @@ def page(material: Material, figures: dict) -> str:
         failure_section(figures["failures"]),
     ]
     count = figures["videos"]["total"]
+    return filled(f"Temporal maps of {count} video{'s' * (count != 1)}", lineage(figures["models"]), sections, plots)
+
+
+def filled(heading: str, lineage: str, sections: list[str], plots: dict[str, dict]) -> str:
+    """The page around its sections, about 5 MB, mostly Plotly's JavaScript. ``plots``: element id → figure."""
+    from plotly.offline import get_plotlyjs  # 0.4 s to import, and only a page needs it
+
     return Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8")).substitute(
-        title=f"{count} video{'s' * (count != 1)}", lineage=lineage(figures["models"]), sections="\n".join(sections),
-        version=__version__, plotly=get_plotlyjs(),
+        heading=escape(heading), lineage=lineage, sections="\n".join(sections), version=__version__,
+        plotly=get_plotlyjs(),
         # "</" would end the script element from within a string.
         plots=json.dumps(plots, separators=(",", ":")).replace("</", "<\\/"),
     )

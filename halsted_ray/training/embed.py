@@ -45,12 +45,14 @@ def embed(
     spec: WindowSpec,
     *,
     fidelity: str = "reference",
+    steps: bool = False,
     workers: int | None = None,
     progress: Callable[[float, float], None] | None = None,
 ) -> dict[str, dict[Key, np.ndarray]]:
     """video_id → (kind, start_s, stop_s) → float16 [D], of all ``windows`` (video_id → windows).
 
-    ``progress`` is called with (video-seconds done, all) as spans that had to be decoded are finished. Raises
+    With ``steps`` a window's vector is its ``Encoder.encode_steps``, flattened; that wants a store (``sampling``) of
+    its own. ``progress`` is called with (video-seconds done, all) as spans that had to be decoded are finished. Raises
     AtlasError that names the video where one can't be decoded: a model must not silently learn from less.
     """
     vectors: dict[str, dict[Key, np.ndarray]] = {}
@@ -70,7 +72,7 @@ def embed(
     context = multiprocessing.get_context("spawn")  # a forked child would inherit locks of torch, Ray and gRPC
     workers = min(len(jobs), workers or os.cpu_count() or 1)
     with ProcessPoolExecutor(workers, context, initializer=start_worker, initargs=(encoder_ref,)) as pool:
-        tasks = {pool.submit(run_job, job, spec, fidelity): job for job in jobs}
+        tasks = {pool.submit(run_job, job, spec, fidelity, steps): job for job in jobs}
         try:
             for task in as_completed(tasks):
                 job = tasks[task]
@@ -99,7 +101,8 @@ def by_span(windows: Sequence[Window]) -> dict[float, list[Window]]:
 
 def frame_times_s(window: Window, duration_s: float, spec: WindowSpec) -> np.ndarray:
     """float64 [frames]: when the window's frames are shown; past the video's end the last one on the fine grid."""
-    length_s = spec.coarse_s if window.kind == "coarse" else spec.fine_s
+    lengths_s = {"coarse": spec.coarse_s, "fine": spec.fine_s, "clip": window.stop_s - window.start_s}
+    length_s = lengths_s[window.kind]
     step_s = spec.fine_s / spec.frames
     last_s = window.start_s + (math.ceil((duration_s - window.start_s) / step_s) - 1) * step_s
     return np.minimum(window.start_s + np.arange(spec.frames) * (length_s / spec.frames), last_s)
@@ -115,8 +118,9 @@ def start_worker(encoder_ref: str) -> None:
     WORKER["decoder"] = DecodeProcess()
 
 
-def run_job(job: Job, spec: WindowSpec, fidelity: str) -> dict[Key, np.ndarray]:
+def run_job(job: Job, spec: WindowSpec, fidelity: str, steps: bool) -> dict[Key, np.ndarray]:
     encoder: Encoder = WORKER["encoder"]
+    encode = encoder.encode_steps if steps else encoder.encode
     times_WT = np.stack([frame_times_s(window, job.video.duration_s, spec) for window in job.windows])
     times_s, rows = np.unique(times_WT, return_inverse=True)
     frames = WORKER["decoder"].read_frames(
@@ -125,5 +129,5 @@ def run_job(job: Job, spec: WindowSpec, fidelity: str) -> dict[Key, np.ndarray]:
     )
     vectors = {}
     for window, row_T in zip(job.windows, rows.reshape(times_WT.shape), strict=True):
-        vectors[window.kind, window.start_s, window.stop_s] = encoder.encode(frames.images_NHWC[row_T][None])[0]
+        vectors[window.kind, window.start_s, window.stop_s] = encode(frames.images_NHWC[row_T][None])[0].ravel()
     return vectors

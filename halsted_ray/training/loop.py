@@ -113,13 +113,9 @@ def work(config: dict) -> str | None:
     device = ray.train.torch.get_device()
     train, validation = Samples.load(config["train"]), Samples.load(config["validation"])
     vocabulary = Vocabulary(from_dict(config["taxonomy"]))
-    torch.manual_seed(recipe.seed)  # the same first weights on every worker
-    decoder = Decoder(
-        tokens=len(vocabulary), instructions_KM=vocabulary.instructions, length=vocabulary.length, **config["decoder"]
-    )
-    decoder.fit_features(torch.from_numpy(train.embeddings_WD))
+    decoder = fresh(train, vocabulary, config["decoder"], recipe)
     replica = ray.train.torch.prepare_model(decoder, parallel_strategy_kwargs={"broadcast_buffers": False})
-    optimizer = torch.optim.AdamW(replica.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer = optimizer_of(replica, recipe)
     progress, best = Progress(), {}
     checkpoint = ray.train.get_checkpoint()
     if checkpoint:
@@ -128,36 +124,80 @@ def work(config: dict) -> str | None:
     feed = Feed(train, recipe, rank, workers, device)
     judge = Judge(validation, train, vocabulary, rank, workers, device)
 
-    for epoch in range(progress.epoch, recipe.epochs):
-        started_s = time.monotonic()
-        loss, broken = train_epoch(replica, decoder, optimizer, feed, epoch)
-        if broken is not None:
-            return (
-                f"the loss is not finite in epoch {epoch}, batch {broken} (learning rate "
-                f"{learning_rate_at(epoch + broken / len(feed), recipe):.2g}); lower the learning rate, or look for "
-                f"broken embeddings; the checkpoints before this epoch are whole"
-            )
-        seconds = time.monotonic() - started_s
-        last = epoch + 1 == recipe.epochs
-        accuracy_of_task, accuracy_of_tag = {}, {}
-        if last or (epoch + 1) % recipe.validate_every == 0:
-            accuracy_of_task, accuracy_of_tag = judge(decoder)
-        candidate = worst(accuracy_of_task) if accuracy_of_task else None
-        saved = candidate is not None and should_save(progress.best, candidate)
-        if saved:
-            progress.best, progress.best_epoch = candidate, epoch
-            best = {name: value.detach().cpu().clone() for name, value in decoder.state_dict().items()}
-        progress.epoch = epoch + 1
-        progress.curve.append({
-            "epoch": epoch, "loss": loss, "learning_rate": optimizer.param_groups[0]["lr"], "seconds": seconds,
-            "samples_per_s": len(train) / seconds, "saved": saved, "worst": candidate,
-            "accuracy_of_task": accuracy_of_task, "accuracy_of_tag": accuracy_of_tag,
-        })
+    while progress.epoch < recipe.epochs:
+        if broken := advance(replica, decoder, optimizer, feed, judge, progress, best):
+            return broken + "; the checkpoints before this epoch are whole"
         if rank == 0:
             config["board"].pin.remote(progress.curve[-1])
         # A report is a barrier that waits for the controller's next look (2 s), so not every epoch.
-        if last or (best and (epoch + 1) % recipe.checkpoint_every == 0):
+        if progress.epoch == recipe.epochs or (best and progress.epoch % recipe.checkpoint_every == 0):
             report(rank, decoder, optimizer, best, progress)
+
+
+def fit_alone(
+    train: Samples, validation: Samples, decoder: Mapping[str, int | float], taxonomy: Taxonomy, recipe: Recipe,
+    on_epoch: Callable[[dict], None] | None = None,
+) -> Fitted:
+    """The same training in this very process, on its CPU, without checkpoints: what a fold of an evaluation needs.
+
+    Ends with the tensors that ``fit`` ends with on one worker. Raises HalstedError when the loss is not finite.
+    """
+    vocabulary, device = Vocabulary(taxonomy), torch.device("cpu")
+    module = fresh(train, vocabulary, decoder, recipe)
+    optimizer = optimizer_of(module, recipe)
+    feed, judge = Feed(train, recipe, 0, 1, device), Judge(validation, train, vocabulary, 0, 1, device)
+    progress, best = Progress(), {}
+    while progress.epoch < recipe.epochs:
+        if broken := advance(module, module, optimizer, feed, judge, progress, best):
+            raise HalstedError(broken)
+        if on_epoch:
+            on_epoch(progress.curve[-1])
+    return Fitted(best, progress)
+
+
+def fresh(train: Samples, vocabulary: Vocabulary, sizes: Mapping[str, int | float], recipe: Recipe) -> Decoder:
+    """An untrained decoder, the same on every worker, that knows the scale of the training vectors."""
+    torch.manual_seed(recipe.seed)
+    decoder = Decoder(
+        tokens=len(vocabulary), instructions_KM=vocabulary.instructions, length=vocabulary.length, **sizes
+    )
+    decoder.fit_features(torch.from_numpy(train.embeddings_WD))
+    return decoder
+
+
+def optimizer_of(replica, recipe: Recipe) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(replica.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+def advance(replica, decoder, optimizer, feed: Feed, judge: Judge, progress: Progress, best: dict) -> str | None:
+    """One epoch more: trained, judged where due, kept in ``best`` by the paper's rule, recorded in ``progress``.
+
+    Answers with what is wrong when the loss is not finite.
+    """
+    recipe, epoch, started_s = feed.recipe, progress.epoch, time.monotonic()
+    loss, broken = train_epoch(replica, decoder, optimizer, feed, epoch)
+    if broken is not None:
+        return (
+            f"the loss is not finite in epoch {epoch}, batch {broken} (learning rate "
+            f"{learning_rate_at(epoch + broken / len(feed), recipe):.2g}); lower the learning rate, or look for "
+            "broken embeddings"
+        )
+    seconds = time.monotonic() - started_s
+    accuracy_of_task, accuracy_of_tag = {}, {}
+    if epoch + 1 == recipe.epochs or (epoch + 1) % recipe.validate_every == 0:
+        accuracy_of_task, accuracy_of_tag = judge(decoder)
+    candidate = worst(accuracy_of_task) if accuracy_of_task else None
+    saved = candidate is not None and should_save(progress.best, candidate)
+    if saved:
+        progress.best, progress.best_epoch = candidate, epoch
+        best |= {name: value.detach().cpu().clone() for name, value in decoder.state_dict().items()}
+    progress.epoch = epoch + 1
+    progress.curve.append({
+        "epoch": epoch, "loss": loss, "learning_rate": optimizer.param_groups[0]["lr"], "seconds": seconds,
+        "samples_per_s": len(feed.task_S) / seconds, "saved": saved, "worst": candidate,
+        "accuracy_of_task": accuracy_of_task, "accuracy_of_tag": accuracy_of_tag,
+    })
+    return None
 
 
 class Feed:

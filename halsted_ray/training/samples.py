@@ -115,6 +115,15 @@ class Samples:
     def __len__(self) -> int:
         return len(self.window_S)
 
+    def take(self, rows_S: np.ndarray) -> Samples:
+        """The samples at ``rows_S`` (a mask or positions) with their windows, and no other's; ``video_ids`` stay."""
+        windows_W, window_S = np.unique(self.window_S[rows_S], return_inverse=True)
+        of_window, of_sample = (
+            {name: values[rows] for name, values in vars(self).items() if name.endswith(suffix)}
+            for rows, suffix in ((windows_W, ("_W", "_WD")), (rows_S, ("_S", "_SL", "_SG")))
+        )
+        return Samples(**of_window, **(of_sample | {"window_S": window_S}), video_ids=self.video_ids)
+
     def save(self, location: str) -> None:
         """One safetensors file at any fsspec location."""
         arrays = {name: np.ascontiguousarray(value) for name, value in vars(self).items() if name != "video_ids"}

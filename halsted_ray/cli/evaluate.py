@@ -1,0 +1,112 @@
+"""``halsted evaluate``: its options, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP
+from halsted_ray.cli.tables import percent, table
+
+
+def add_evaluate(commands: argparse._SubParsersAction) -> None:
+    purpose = "judge a model, or a recipe by cross-validation, beside baselines"
+    evaluate = commands.add_parser("evaluate", help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+    what = evaluate.add_mutually_exclusive_group(required=True)
+    what.add_argument("--atlas", metavar="DIR", help="the archive that holds atlas/")
+    what.add_argument("--benchmark", nargs=2, metavar=("NAME", "DIR"),
+                      help="the paper's outside test: rarp50 and the folder of SAR-RARP50")
+    evaluate.add_argument("--out", required=True, metavar="OUT", help="where report.html and the figures go")
+    evaluate.add_argument("--release", metavar="R", help="of the atlas (default: the latest; head: the newest)")
+    evaluate.add_argument("--model", metavar="REF", help=f"judge this and train none: {MODEL_HELP}")
+    evaluate.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
+    evaluate.add_argument("--part", default="test",
+                          help="of the frozen split, for --model: test (default), validation, all")
+    evaluate.add_argument("--folds", type=int, default=5, help="models to train and judge (default 5)")
+    evaluate.add_argument("--strategy", help="per_procedure or global (default: the first that leaves enough)")
+    evaluate.add_argument("--recipe", default="paper", help="paper (default) or demo")
+    evaluate.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                          help="another choice of the recipe, such as layers=10; may be repeated")
+    evaluate.add_argument("--baselines", default="chance,majority,linear,sais", metavar="NAMES",
+                          help="default: chance,majority,linear,sais; or none")
+    evaluate.add_argument("--encoder", metavar="REF", help="default: the model's, or tiny")
+    evaluate.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: beside the videos)")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the folds (default 0)")
+    evaluate.add_argument("--clips", type=int, default=12,
+                          help="worst mistakes shown as frames in the report (default 12; 0: no picture in it)")
+    evaluate.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    from halsted_ray.cli.commands import ALL_MAPPED, show_progress
+    from halsted_ray.errors import UsageError
+    from halsted_ray.registry.references import resolve
+    from halsted_ray.training.recipe import RECIPES, changed
+
+    if options.recipe not in RECIPES:
+        raise UsageError(f"unknown recipe {options.recipe!r}; expected one of {', '.join(RECIPES)}")
+    recipe, out = changed(RECIPES[options.recipe], options.set), options.out.rstrip("/")
+    model = options.model and resolve(options.model, options.registry)
+    shared = {
+        "encoder": options.encoder, "embeddings": options.embeddings,
+        "baselines": () if options.baselines == "none" else tuple(options.baselines.split(",")),
+        "on_embed": lambda done_s, all_s: show_progress(
+            f"embedded {done_s / 60:.1f} of {all_s / 60:.1f} video-minutes", done_s >= all_s),
+        "on_fold": lambda done, of: show_progress(f"{done} of {of} folds judged", done == of),
+    }
+    from halsted_ray.evaluation.rarp50 import evaluate_rarp50
+    from halsted_ray.evaluation.run import evaluate
+    from halsted_ray.report.evaluation import write_evaluation
+
+    if options.benchmark:
+        name, folder = options.benchmark
+        if name != "rarp50":
+            raise UsageError(f"unknown benchmark {name!r}; expected rarp50")
+        found = evaluate_rarp50(folder, out, recipe, seed=options.seed, **shared)
+    else:
+        found = evaluate(
+            options.atlas, out, recipe, model=model, release=options.release, part=options.part,
+            folds=options.folds, strategy=options.strategy, seed=options.seed, **shared,
+        )
+    write_evaluation(found, f"{out}/report.html", clips=options.clips)
+    if options.json:
+        print(json.dumps(found.figures, indent=1))
+        return ALL_MAPPED
+    print(methods_table(found.figures) + "\n")
+    if options.benchmark:
+        print(benchmark_table(found.figures["benchmark"]) + "\n")
+    print(f"{out}/report.html")
+    return ALL_MAPPED
+
+
+def methods_table(figures: dict) -> str:
+    """Accuracy of each method by tag, the model's with its 95% interval: over folds, over videos where one is all."""
+    methods = figures["methods"]
+    own, *others = methods
+    kind = "t" if len(figures["folds"]) > 1 else "bootstrap"
+    rows = [
+        (tag, percent(of_tag["accuracy"]["value"]), interval(of_tag["accuracy"][kind]),
+         *(percent(methods[name]["tags"].get(tag, {}).get("accuracy", {}).get("value")) for name in others))
+        for tag, of_tag in methods[own]["tags"].items()
+    ]
+    rows.append(("mean", percent(methods[own]["mean"]["value"]), interval(methods[own]["mean"][kind]),
+                 *(percent(methods[name]["mean"]["value"]) for name in others)))
+    header = ("tag", own, "95% interval", *others)
+    return table(header, rows, right=range(1, len(header)))
+
+
+def benchmark_table(benchmark: dict) -> str:
+    """Micro and macro accuracy of each method over segments, and how many times chance; the paper's beside them."""
+    rows = [
+        (name, percent(own["micro"]), percent(own["macro"]), percent(own["macro_videos"]),
+         f"{own['relative_improvement']:.1f}x")
+        for name, own in benchmark["methods"].items()
+    ]
+    rows += [(f"paper, {name}", percent(value), "–", "–", f"{value / benchmark['chance']:.1f}x")
+             for name, value in benchmark["paper"].items()]
+    header = ("segments", "micro", "macro", "macro by video", "over chance")
+    return table(header, rows, right=range(1, len(header)))
+
+
+def interval(borders: list[float | None]) -> str:
+    return "–" if None in borders else f"{100 * borders[0]:.1f}–{100 * borders[1]:.1f}"

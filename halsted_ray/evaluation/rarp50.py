@@ -1,0 +1,81 @@
+"""The paper's outside test: suturing actions of SAR-RARP50, one answer a segment whose borders are given."""
+
+from __future__ import annotations
+
+import posixpath
+import random
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from halsted_ray.atlas import Atlas, read_atlas
+from halsted_ray.atlas.imports import import_annotations
+from halsted_ray.errors import AtlasError
+from halsted_ray.evaluation import metrics
+from halsted_ray.evaluation.answers import Answers
+from halsted_ray.evaluation.run import Evaluation, evaluate, leave
+from halsted_ray.training.recipe import Recipe
+
+PAPER = {"2 layers": 0.666, "10 layers": 0.686}
+"""Halsted's accuracy there (Results, External validation)."""
+VALIDATION = 0.1
+"""Share of the training operations that choose the epoch to keep; the paper does not say which did."""
+
+
+def evaluate_rarp50(folder: str, out: str, recipe: Recipe, *, seed: int = 0, **options) -> Evaluation:
+    """Teaches ``recipe`` on train1 and train2 of the data set at ``folder`` and judges it on test, segment by segment.
+
+    The annotations become an atlas under ``out``; the videos stay where they are. ``options``: those of ``evaluate``.
+    The figures get ``benchmark``: per method ``micro`` (share of segments that are right), ``macro`` (mean over
+    actions), ``macro_videos`` (mean over videos of the mean over their actions) and ``relative_improvement`` (micro
+    over chance). Raises AtlasError for a folder of another layout, or without training or test videos.
+    """
+    import_annotations(out, folder, "sar-rarp50", why="the SAR-RARP50 benchmark", replace_earlier=True)
+    source = read_atlas(out, "head")
+    found = evaluate(
+        out, out, recipe, release="head", split=split_of(source, seed), whole_clips=True,
+        **{**options, "embeddings": options.get("embeddings") or f"{out.rstrip('/')}/embeddings"},
+    )
+    chance = metrics.uniform_chance(len(found.taxonomy.tag("action").categories))
+    found.figures["benchmark"] = {
+        "name": "rarp50", "chance": chance, "paper": PAPER,
+        "methods": {name: segment_accuracy(found.of(name), chance) for name in found.figures["methods"]},
+    }
+    leave(out, found.figures, found.answers, found.taxonomy)
+    return found
+
+
+def split_of(source: Atlas, seed: int) -> dict[str, str]:
+    """The data set's own test part; of its training part a tenth of the operations becomes validation."""
+    operation_of = {video.video_id: operation(video.uri) for video in source.videos if video.video_id in source.split}
+    learning = sorted({operation_of[v] for v, part in source.split.items() if part != "test" and v in operation_of})
+    if len(learning) < 2 or "test" not in source.split.values():
+        raise AtlasError(
+            f"{len(learning)} operations to learn from and {sum(p == 'test' for p in source.split.values())} test "
+            "videos; expected at least 2 and 1: name the folder that holds train1, train2 and test"
+        )
+    chosen = set(random.Random(seed).sample(learning, max(1, round(VALIDATION * len(learning)))))
+    return {
+        video_id: "test" if source.split[video_id] == "test" else "validation" if name in chosen else "train"
+        for video_id, name in operation_of.items()
+    }
+
+
+def operation(uri: str) -> str:
+    """``video_08`` of ``…/train1/video_08_2/video_left.avi``: two fragments of one operation stay together."""
+    return "_".join(posixpath.basename(posixpath.dirname(uri)).split("_")[:2])
+
+
+def segment_accuracy(answers: Sequence[Answers], chance: float) -> Mapping[str, float]:
+    right_N, truth_N, video_N = (np.concatenate([own(entry) for entry in answers]) for own in (
+        lambda entry: entry.right_N, lambda entry: entry.asked.truth_N, lambda entry: entry.asked.video_N))
+
+    def mean_of_actions(of: np.ndarray) -> float:
+        return float(np.mean([right_N[of & (truth_N == action)].mean() for action in np.unique(truth_N[of])]))
+
+    micro = float(right_N.mean())
+    return {
+        "micro": micro, "macro": mean_of_actions(np.ones(len(right_N), bool)),
+        "macro_videos": float(np.mean([mean_of_actions(video_N == video) for video in np.unique(video_N)])),
+        "relative_improvement": metrics.relative_improvement(micro, chance), "segments": len(right_N),
+    }

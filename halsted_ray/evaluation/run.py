@@ -1,0 +1,290 @@
+"""A whole evaluation, from an atlas to figures: what `halsted evaluate` and the promotion of a model call."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from halsted_ray.atlas import Atlas, read_atlas
+from halsted_ray.embeddings import EmbeddingStore, absolute, sampling_name, write_whole
+from halsted_ray.errors import AtlasError, OutputError, UsageError
+from halsted_ray.evaluation.answers import MODEL, Answers, table
+from halsted_ray.evaluation.baselines import BASELINES
+from halsted_ray.evaluation.figures import figures as figures_of
+from halsted_ray.evaluation.fold import FoldJob, FoldResult, Pool, run_fold
+from halsted_ray.evaluation.folds import draw_folds, strategy_for
+from halsted_ray.evaluation.sais import SaisRecipe
+from halsted_ray.evaluation.umap import umap
+from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.halsted import Halsted, ModelConfig
+from halsted_ray.model.vocabulary import Vocabulary
+from halsted_ray.records import Clip, Window, WindowSpec, digest
+from halsted_ray.taxonomy import Task, Taxonomy
+from halsted_ray.training.embed import embed
+from halsted_ray.training.recipe import PAPER, Recipe
+from halsted_ray.training.run import FIDELITY, in_order
+from halsted_ray.training.samples import HALF, Labelled, assemble, label, tasks_to_learn, training_windows
+from halsted_ray.training.side_by_side import side_by_side
+from halsted_ray.video.storage import filesystem
+
+PARTS = ("test", "validation", "all")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """``figures``: JSON values (``figures.figures`` plus what was evaluated). ``answers``: what they were made of."""
+
+    figures: dict
+    answers: list[Answers]
+    atlas: Atlas
+    taxonomy: Taxonomy
+
+    def of(self, method: str = MODEL) -> list[Answers]:
+        """One method's answers: what ``pairing`` compares."""
+        return [entry for entry in self.answers if entry.method == method]
+
+
+def evaluate(
+    atlas: str,
+    out: str,
+    recipe: Recipe = PAPER,
+    *,
+    model: str | None = None,
+    release: str | None = None,
+    part: str = "test",
+    folds: int = 5,
+    strategy: str | None = None,
+    split: Mapping[str, str] | None = None,
+    whole_clips: bool = False,
+    baselines: Sequence[str] = BASELINES,
+    sais: SaisRecipe | None = None,
+    encoder: str | None = None,
+    embeddings: str | None = None,
+    spec: WindowSpec | None = None,
+    seed: int = 0,
+    on_embed: Callable[[float, float], None] | None = None,
+    on_fold: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Judges a model on one part of the atlas's frozen split, or ``recipe`` by cross-validation where none is given.
+
+    ``model``: a folder or URL; it is judged on ``part`` of the release's split (``all``: on every video, for an archive
+    that it never learned from). Without it ``folds`` models are trained side by side on Ray, on folds drawn by
+    ``strategy`` (``per_procedure``, ``global``; None: ``folds.strategy_for``), or one on ``split`` (video_id → part)
+    where it is given. With ``whole_clips`` each clip is one window, as in the paper, whatever its length. Baselines
+    are taught on the same training videos. Leaves ``evaluation.json`` and ``answers.parquet`` in ``out``, and the
+    folds' models under ``out/folds``; the same call again trains only what is missing.
+
+    Raises AtlasError, ModelError, OutputError, ResourceError, UsageError.
+    """
+    started_s = time.monotonic()
+    unknown = sorted(set(baselines) - set(BASELINES))
+    if unknown:
+        raise UsageError(f"unknown baseline {unknown[0]!r}; expected any of {', '.join(BASELINES)}")
+    source = read_atlas(atlas, release)
+    taxonomy = source.load_taxonomy()
+    given = None if model is None else Halsted.load(model)
+    if given is not None:
+        require_fit(given, source, taxonomy, part)
+        spec = given.config.windows
+    spec = spec or WindowSpec()
+    frozen = Encoder.load(encoder or (given.config.encoder_ref if given is not None else "tiny"))
+    if given is not None:
+        given.check_encoder(frozen)
+    operations = operation_of_video(source.clips)
+    evaluation_id = digest(
+        {**asdict(recipe), "shifts_s": list(recipe.shifts_s)}, source.content_digest, frozen.fingerprint, asdict(spec),
+        whole_clips,
+    )
+    if split is not None:
+        splits, drawn_by = [dict(split)], "given split"
+    else:
+        splits, drawn_by = splits_of(source, operations, given is not None, part, folds, strategy, seed)
+    jobs = [
+        FoldJob(number, own, model or f"{absolute(out)}/folds/{digest(evaluation_id, own)}", given is not None)
+        for number, own in enumerate(splits)
+    ]
+    pool = pooled(
+        source, taxonomy, recipe, spec, frozen, embeddings or f"{atlas.rstrip('/')}/embeddings",
+        {video for own in splits for video in own}, whole_clips, tuple(baselines), sais or SaisRecipe(),
+        ModelConfig(frozen.ref, frozen.fingerprint, frozen.dim, version=evaluation_id, atlas_release=source.name,
+                    atlas_version=source.version, windows=spec),
+        on_embed,
+    )
+    require_test(pool, jobs, source)
+    embed_s = time.monotonic() - started_s
+    results = side_by_side(run_fold, jobs, pool, on_fold)
+    answers = [entry for result in results for entry in result.answers]
+    figures = {
+        "atlas": {"release": source.name, "version": source.version, "taxonomy": taxonomy.name,
+                  "taxonomy_digest": taxonomy.digest, "videos": len(source.videos), "clips": len(source.clips)},
+        "model": None if given is None else {"name": given.config.name, "version": given.config.version,
+                                             "atlas_release": given.config.atlas_release, "digest": given.digest},
+        "encoder": {"ref": frozen.ref, "fingerprint": frozen.fingerprint}, "recipe": asdict(recipe),
+        "folds": [fold_figures(job, result) for job, result in zip(jobs, results, strict=True)],
+        "strategy": drawn_by, "part": None if given is None else part, "evaluation_id": evaluation_id,
+        **figures_of(answers, taxonomy, operations), "map": map_of(results[0].features, operations),
+        "seconds": {"embedding": embed_s, "folds": time.monotonic() - started_s - embed_s},
+    }
+    leave(out, figures, answers, taxonomy)
+    return Evaluation(figures, answers, source, taxonomy)
+
+
+def require_fit(model: Halsted, source: Atlas, taxonomy: Taxonomy, part: str) -> None:
+    """Raises AtlasError, UsageError where ``model`` can't honestly be judged on ``part`` of ``source``."""
+    if part not in PARTS:
+        raise UsageError(f"unknown part {part!r}; expected one of {', '.join(PARTS)}")
+    if model.taxonomy.digest != taxonomy.digest:
+        raise AtlasError(
+            f"the atlas {source.name!r} is annotated in taxonomy {taxonomy.name!r} {taxonomy.digest}, model "
+            f"{model.config.version!r} answers in {model.taxonomy.name!r} {model.taxonomy.digest}; name an atlas of "
+            "the model's taxonomy"
+        )
+    if part == "all" and model.config.atlas_release == source.name:
+        raise UsageError(
+            f"model {model.config.version!r} learned from release {source.name!r}; its training videos can't judge "
+            "it: leave --part all out, or name another atlas"
+        )
+
+
+def splits_of(
+    source: Atlas, operations: Mapping[str, Mapping[str, str]], is_given: bool, part: str, folds: int,
+    strategy: str | None, seed: int,
+) -> tuple[list[dict[str, str]], str]:
+    """(video_id → train, validation or test per fold, how they were drawn). What judges is called ``test``."""
+    annotated = sorted({clip.video_id for clip in source.clips})
+    if not is_given:
+        procedures = {video_id: operations.get(video_id, {}).get("procedure", "") for video_id in annotated}
+        chosen = strategy or strategy_for(procedures)
+        return draw_folds(procedures, folds, chosen, seed), chosen
+    if part == "all":
+        return [dict.fromkeys(annotated, "test")], "all videos"
+    names = {"train": "train", "validation": "validation"} | {part: "test"}
+    split = {v: names[source.split[v]] for v in annotated if source.split.get(v) in names}
+    if "test" not in split.values():
+        raise AtlasError(
+            f"release {source.name!r} has no annotated video in its {part!r} part (parts: "
+            f"{sorted(set(source.split.values())) or 'none'}); give it one, name another with --part, or leave the "
+            "model out to cross-validate"
+        )
+    return [split], f"{part} part of {source.name}"
+
+
+def operation_of_video(clips: Sequence[Clip]) -> dict[str, dict[str, str]]:
+    """video_id → specialty and procedure, from the first clip that names them, as a tag or of its operation."""
+    found: dict[str, dict[str, str]] = {}
+    for clip in clips:
+        for tag in ("specialty", "procedure"):
+            if name := clip.tags.get(tag) or getattr(clip, tag):
+                found.setdefault(clip.video_id, {}).setdefault(tag, name)
+    return found
+
+
+def pooled(
+    source: Atlas, taxonomy: Taxonomy, recipe: Recipe, spec: WindowSpec, frozen: Encoder, embeddings: str,
+    wanted: set[str], whole_clips: bool, baselines: tuple[str, ...], sais: SaisRecipe, config: ModelConfig, on_embed,
+) -> Pool:
+    """Every wanted video's samples with their vectors; what has no vector yet is decoded and encoded."""
+    tasks = tasks_to_learn(taxonomy, recipe.tasks)
+    clips_of: dict[str, list[Clip]] = {}
+    for clip in source.clips:
+        clips_of.setdefault(clip.video_id, []).append(clip)
+    videos = [video for video in source.videos if video.video_id in wanted]
+    labelled: dict[str, dict[str, list[Labelled]]] = {"learning": {}, "judging": {}}
+    for video in videos:
+        clips = clips_of.get(video.video_id, [])
+        for side, shifts_s, *choices in (("learning", recipe.shifts_s, recipe.least_share, recipe.ai_weight),
+                                         ("judging", (0.0,), HALF, 1.0)):
+            labelled[side][video.video_id] = whole(clips, tasks, choices[-1]) if whole_clips else label(
+                training_windows(video.duration_s, spec, shifts_s), clips, tasks, *choices)
+    windows = {
+        video.video_id: in_order([s for side in labelled.values() for s in side[video.video_id]]) for video in videos
+    }
+    vocabulary, sampling = Vocabulary(taxonomy), sampling_name(spec, FIDELITY)
+    store = EmbeddingStore(embeddings, frozen.fingerprint, sampling)
+    vectors = embed(videos, windows, frozen.ref, store, spec, fidelity=FIDELITY, progress=on_embed)
+    samples = {side: assemble(own, vectors, vocabulary) for side, own in labelled.items()}
+    steps = {}
+    if "sais" in baselines:
+        store = EmbeddingStore(embeddings, frozen.fingerprint, f"{sampling}-steps")
+        vectors = embed(videos, windows, frozen.ref, store, spec, fidelity=FIDELITY, steps=True, progress=on_embed)
+        for side, own in labelled.items():
+            rows_WX = assemble(own, vectors, vocabulary).embeddings_WD
+            steps[side] = rows_WX.reshape(len(rows_WX), -1, frozen.dim)
+    # Row-aligned with the samples: ``assemble`` takes videos by id and their samples in order.
+    judged = [(video_id, sample) for video_id in sorted(labelled["judging"]) for sample in
+              labelled["judging"][video_id]]
+    one_source = {clip.source for clip in source.clips}
+    only = one_source.pop() if len(one_source) == 1 else None
+    return Pool(
+        samples["learning"], samples["judging"], np.array([sample.window.kind for _, sample in judged]),
+        np.array([only or source_of(sample, clips_of[video_id]) for video_id, sample in judged]), steps, config,
+        taxonomy.to_dict(), recipe, baselines, sais,
+    )
+
+
+def whole(clips: Sequence[Clip], tasks: Sequence[Task], ai_weight: float) -> list[Labelled]:
+    """Each clip of ``tasks`` as one window."""
+    names = {task.name for task in tasks}
+    return [
+        Labelled(Window("clip", clip.start_s, clip.stop_s), clip.task, tuple(sorted(clip.tags.items())),
+                 ai_weight if clip.source == "ai" else 1.0, True)
+        for clip in clips if clip.task in names
+    ]
+
+
+def source_of(sample: Labelled, clips: Sequence[Clip]) -> str:
+    """Of the clips that gave a window its answer, the source of the one that covers most of it."""
+    def covered_s(clip: Clip) -> float:
+        return min(clip.stop_s, sample.window.stop_s) - max(clip.start_s, sample.window.start_s)
+
+    own = [clip for clip in clips if clip.task == sample.task and tuple(sorted(clip.tags.items())) == sample.tags]
+    return max(own, key=covered_s).source
+
+
+def require_test(pool: Pool, jobs: Sequence[FoldJob], source: Atlas) -> None:
+    samples = pool.judging
+    judged = {samples.video_ids[v] for v in np.unique(samples.video_W[samples.window_S[samples.judged_S]])}
+    for job in jobs:
+        if not judged & {video_id for video_id, part in job.split.items() if part == "test"}:
+            raise AtlasError(
+                f"fold {job.number + 1} of release {source.name!r}: no clip of its test videos covers half of a "
+                "window; annotate longer spans, or draw with another seed"
+            )
+
+
+def fold_figures(job: FoldJob, result: FoldResult) -> dict:
+    parts = {name: sorted(v for v, part in job.split.items() if part == name) for name in ("validation", "test")}
+    return {
+        "fold": job.number + 1, **parts, "train": sum(part == "train" for part in job.split.values()),
+        "curve": result.curve,
+    }
+
+
+def map_of(features: dict | None, operations: Mapping[str, Mapping[str, str]]) -> dict | None:
+    """The two maps of features as points: place, procedure, what the window truly shows."""
+    if features is None:
+        return None
+    return {
+        "task": features["task"], "video_ids": features["video_N"].tolist(),
+        "procedures": [operations.get(str(video), {}).get("procedure", "") for video in features["video_N"]],
+        "truth": features["truth"],
+        **{name: umap(features[name]).round(3).tolist() for name in ("encoder", "decoder")},
+    }
+
+
+def leave(out: str, figures: dict, answers: Sequence[Answers], taxonomy: Taxonomy) -> None:
+    fs, root = filesystem(absolute(out))
+    rows = io.BytesIO()
+    pq.write_table(table(answers, taxonomy), rows)
+    try:
+        fs.makedirs(root, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"can't write to {out!r}: {error}; name a folder that can be written") from error
+    write_whole(fs, f"{root}/answers.parquet", rows.getvalue())
+    write_whole(fs, f"{root}/evaluation.json", json.dumps(figures, indent=1, ensure_ascii=False).encode())

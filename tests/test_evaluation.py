@@ -1,0 +1,286 @@
+"""Evaluation over an archive whose vectors say the truth: no video is decoded, everything else is real."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from halsted_ray.atlas import write_atlas
+from halsted_ray.embeddings import EmbeddingStore, sampling_name
+from halsted_ray.errors import AtlasError, HalstedError, UsageError
+from halsted_ray.evaluation.answers import Answers, Asked
+from halsted_ray.evaluation.figures import figures
+from halsted_ray.evaluation.pairing import compare_folds, compare_models
+from halsted_ray.evaluation.run import evaluate
+from halsted_ray.evaluation.sais import SaisRecipe, fit_sais
+from halsted_ray.mapping.cluster import connected
+from halsted_ray.model.encoder import Encoder
+from halsted_ray.records import Clip, Video, WindowSpec
+from halsted_ray.report.evaluation import evaluation_page, write_evaluation
+from halsted_ray.taxonomy import load
+from halsted_ray.training.recipe import Recipe
+from halsted_ray.training.samples import training_windows
+
+pytestmark = pytest.mark.xdist_group("ray")
+
+HALSTED = load()
+ENCODER = Encoder.load("random:tiny:0")
+SPEC = WindowSpec(coarse_s=10.0, fine_s=2.5)
+PROCEDURES = {"Prostatectomy": "Urology", "Hysterectomy": "Gynecology"}
+RECIPE = Recipe(epochs=30, batch_size=64, learning_rate=1e-2, width=32, heads=2, layers=1, feedforward=32,
+                warmup_epochs=1, validate_every=6)
+SAIS = SaisRecipe(layers=1, epochs=2, prototype_dim=16)
+DURATION_S = 60.0
+
+
+def archive_at(root, videos=8, split=None, seed=0):
+    """Videos of two procedures; dissection in [0, 30), suturing in [30, 60); labels of odd videos are by a model."""
+    rng, directions = np.random.default_rng(seed), np.random.default_rng(99)
+    of_category = {(tag.name, c): directions.normal(size=ENCODER.dim) for tag in HALSTED.tags for c in tag.categories}
+    rows, clips = [], []
+    for n in range(videos):
+        name = f"{seed:08x}{n:08x}"
+        procedure = list(PROCEDURES)[n % 2]
+        rows.append(Video(name, f"{root}/videos/{n}.mp4", 1, DURATION_S, 64, 64, 10.0, "h264"))
+        operation = {"specialty": PROCEDURES[procedure], "procedure": procedure}
+        own = [Clip(name, 0.0, 30.0, "macro", operation | {"step": "Dissection"}),
+               Clip(name, 30.0, 60.0, "macro", operation | {"step": "Suturing"})]
+        for start_s in np.arange(0.0, 60.0, 5.0):
+            task, tags = ("micro", {"action": ("Tug", "Hook", "Clip")[rng.integers(3)], "arm": "Left"}) \
+                if start_s < 30 else ("proficiency", {"phase": ("Driving", "Withdrawal")[rng.integers(2)],
+                                                      "proficiency": ("Low", "High")[rng.integers(2)]})
+            own.append(Clip(name, start_s, start_s + 5, task, tags))
+        clips += [replace(clip, source="ai" if n % 2 else "manual") for clip in own]
+        vectors, steps = {}, {}
+        for window in training_windows(DURATION_S, SPEC):
+            middle_s = (window.start_s + window.stop_s) / 2
+            true = [item for clip in own if clip.start_s <= middle_s < clip.stop_s for item in clip.tags.items()]
+            vector = sum(of_category[item] for item in true)
+            noisy = vector + rng.normal(size=(8, ENCODER.dim))
+            key = window.kind, window.start_s, window.stop_s
+            vectors[key], steps[key] = noisy.mean(0).astype(np.float16), noisy.ravel().astype(np.float16)
+        for found, ending in ((vectors, ""), (steps, "-steps")):
+            store = EmbeddingStore(f"{root}/embeddings", ENCODER.fingerprint,
+                                   sampling_name(SPEC, "reference") + ending)
+            store.put(name, 0.0, 120.0, found)
+    write_atlas(str(root), rows, clips, f"release-{seed}", split=split)
+    return str(root)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    return archive_at(tmp_path_factory.mktemp("archive"))
+
+
+@pytest.fixture(scope="module")
+def crossed(archive, tmp_path_factory):
+    """(evaluation of two folds with all baselines, where it lies); its Ray stays for what follows."""
+    out = tmp_path_factory.mktemp("crossed")
+    with connected():
+        yield run(archive, out), out
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Two threads that share these few numbers wait for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(archive, out, **options):
+    return evaluate(archive, str(out), RECIPE, **{"encoder": ENCODER.ref, "spec": SPEC, "folds": 2, "sais": SAIS,
+                                                  **options})
+
+
+def test_folds_side_by_side_judge_every_method_on_the_same_windows(crossed):
+    found = crossed[0].figures
+    assert found["strategy"] == "per_procedure" and len(found["folds"]) == 2
+    for fold in found["folds"]:
+        assert len(fold["test"]) == len(fold["validation"]) == 2 and fold["train"] == 4
+        assert not set(fold["test"]) & set(fold["validation"])
+        assert [record["epoch"] for record in fold["curve"]] == list(range(RECIPE.epochs))
+    methods = found["methods"]
+    assert list(methods) == ["halsted", "chance", "majority", "linear", "sais"]
+    for method in methods.values():
+        assert {tag: entry["samples"] for tag, entry in method["tags"].items()} == {
+            tag: entry["samples"] for tag, entry in methods["halsted"]["tags"].items()
+        }
+    # 4 test videos of 12 + 12 fine windows; macro is asked of coarse and of fine ones
+    assert methods["halsted"]["tags"]["action"]["samples"] == 4 * 12
+    assert methods["halsted"]["tags"]["step"]["samples"] == 4 * (24 + 6)
+
+
+def test_what_can_be_learned_beats_what_can_be_guessed(crossed):
+    methods = crossed[0].figures["methods"]
+    accuracy = {name: {tag: entry["accuracy"]["value"] for tag, entry in method["tags"].items()}
+                for name, method in methods.items()}
+    for tag in ("step", "procedure", "phase"):
+        assert accuracy["halsted"][tag] > 0.9 and accuracy["linear"][tag] > 0.9
+    assert accuracy["halsted"]["action"] > 0.7 > accuracy["majority"]["action"] > accuracy["chance"]["action"]
+    assert accuracy["chance"]["action"] == pytest.approx(1 / 19)
+    assert methods["majority"]["tags"]["phase"]["auroc"]["value"] == 0.5
+    assert methods["halsted"]["tags"]["phase"]["auroc"]["value"] > 0.95
+    assert methods["halsted"]["tags"]["arm"]["auroc"]["value"] is None, "one class only"
+    assert methods["halsted"]["tags"]["step"]["f1_10"]["value"] > 0.7, "a window that flickers costs two spans"
+    assert "f1_10" not in methods["chance"]["tags"]["step"]
+
+
+def test_groups_split_the_same_answers(crossed):
+    found = crossed[0].figures
+    whole = found["methods"]["halsted"]["mean"]
+    for group, names in (("specialty", {"Urology", "Gynecology"}), ("procedure", set(PROCEDURES)),
+                         ("source", {"manual", "ai"})):
+        assert set(found["groups"][group]) == names
+        assert sum(entry["mean"]["samples"] for entry in found["groups"][group].values()) == whole["samples"]
+    assert set(found["videos"]) == {video for fold in found["folds"] for video in fold["test"]}
+    one = next(iter(found["videos"].values()))
+    assert one["specialty"] in PROCEDURES.values() and set(one["tasks"]) == {"macro", "micro", "proficiency"}
+
+
+def test_figures_and_answers_are_left_on_disk(crossed):
+    evaluation, out = crossed
+    assert json.loads((out / "evaluation.json").read_text()) == json.loads(json.dumps(evaluation.figures))
+    rows = pq.read_table(out / "answers.parquet").to_pandas()
+    own = rows[(rows.method == "halsted") & (rows.tag == "action")]
+    by_fold = (own.truth == own.category).groupby(own.fold).mean()
+    figure = evaluation.figures["methods"]["halsted"]["tags"]["action"]
+    assert by_fold.mean() == pytest.approx(figure["accuracy"]["value"])
+
+
+def test_the_same_call_again_trains_nothing(crossed, archive):
+    evaluation, out = crossed
+    models = {path: path.stat().st_mtime_ns for path in out.glob("folds/*/decoder.safetensors")}
+    assert len(models) == 2
+    again = run(archive, out, baselines=())
+    assert {path: path.stat().st_mtime_ns for path in models} == models
+    assert again.figures["methods"]["halsted"] == evaluation.figures["methods"]["halsted"]
+
+
+def test_a_fold_that_fails_is_the_error_of_all(crossed, archive, tmp_path):
+    wild = replace(RECIPE, learning_rate=1e30, warmup_epochs=0)
+    with pytest.raises(HalstedError, match=r"not finite in epoch 0.*learning rate 1e\+30"):
+        evaluate(archive, str(tmp_path), wild, encoder=ENCODER.ref, spec=SPEC, folds=2, baselines=())
+
+
+@pytest.fixture(scope="module")
+def fold_model(crossed):
+    return str(sorted(crossed[1].glob("folds/*"))[0])
+
+
+def test_a_given_model_is_judged_on_the_frozen_part(tmp_path, fold_model):
+    split = {f"{1:08x}{n:08x}": ("train", "train", "validation", "test", "test", "test")[n] for n in range(6)}
+    archive = archive_at(tmp_path / "archive", 6, split, seed=1)
+    found = run(archive, tmp_path / "out", model=fold_model, release="release-1",
+                baselines=("chance", "linear")).figures
+    assert len(found["folds"]) == 1 and found["folds"][0]["curve"] == []
+    assert set(found["videos"]) == {video for video, part in split.items() if part == "test"}
+    mean = found["methods"]["halsted"]["mean"]
+    assert mean["value"] > 0.8 and mean["normal"] == [None, None] and mean["bootstrap"][0] < mean["bootstrap"][1]
+    every = run(archive, tmp_path / "all", model=fold_model, part="all").figures
+    assert len(every["videos"]) == 6 and list(every["methods"]) == ["halsted", "chance"], "nothing to teach others on"
+
+
+@pytest.mark.parametrize("options, error, said", [
+    ({"release": "hsa-v9"}, AtlasError, "no release 'hsa-v9'"),
+    ({"baselines": ("random",)}, UsageError, "unknown baseline 'random'"),
+    ({"strategy": "each"}, UsageError, "per_procedure, global"),
+    ({"model": "{model}", "part": "train"}, UsageError, "expected one of test, validation, all"),
+    ({"model": "{model}"}, AtlasError, "no annotated video in its 'test' part .parts: none."),
+    ({"model": "{model}", "part": "all"}, UsageError, "learned from release 'release-0'"),
+])
+def test_what_can_not_be_judged(archive, fold_model, tmp_path, options, error, said):
+    if "model" in options:
+        options = options | {"model": fold_model}
+    with pytest.raises(error, match=said):
+        run(archive, tmp_path, **options)
+
+
+def test_the_page_holds_all_it_shows(crossed, tmp_path):
+    evaluation, _ = crossed
+    page = evaluation_page(evaluation.figures, HALSTED, [(evaluation.figures["mistakes"][0], "gone")])
+    for needle in ("Halsted", "SAIS", "linear probe", "confusion-action", "reliability-phase", "map-decoder",
+                   "curve-loss", "Gynecology", "no picture: gone"):
+        assert needle in page
+    body = page.split("</style>")[1].split("<script>")[0]
+    assert "http" not in body and "src=" not in body
+    write_evaluation(evaluation, str(tmp_path / "report.html"), clips=2)
+    written = (tmp_path / "report.html").read_text()
+    assert written.count("no picture: ") == 2 and str(tmp_path) not in written, "the videos are not there"
+
+
+def answers_of(rights, tag="step", folds=None, truth=None):
+    """Two-way answers of a made-up method: per video the rights of its windows."""
+    found = []
+    for fold in sorted(set(folds or [0])):
+        own = [v for v in rights if not folds or folds[list(rights).index(v)] == fold]
+        video = np.concatenate([[v] * len(rights[v]) for v in own])
+        right = np.concatenate([rights[v] for v in own]).astype(float)
+        start_s = np.concatenate([2.5 * np.arange(len(rights[v])) for v in own])
+        count = len(video)
+        chosen = np.where(right > 0, 0, 1)
+        asked = Asked(fold, HALSTED.task_of_tag(tag).name, tag, np.arange(count), video, np.full(count, "fine"),
+                      start_s, start_s + 2.5, np.full(count, "manual"), np.zeros(count, int), np.ones(count, bool))
+        found.append(Answers("halsted", asked, chosen, np.full(count, 0.9), right, np.eye(2)[chosen]))
+    return found
+
+
+def test_golden_figures_of_hand_made_answers():
+    made = answers_of({"a": [1, 1, 1, 1], "b": [1, 0, 0, 1]}, folds=[0, 1])
+    found = figures(made, HALSTED, {"a": {"specialty": "Urology"}, "b": {"specialty": "Cardiac"}})
+    step = found["methods"]["halsted"]["tags"]["step"]
+    assert step["accuracy"]["folds"] == [1, 0.5] and step["accuracy"]["value"] == 0.75
+    assert step["accuracy"]["over_videos"] == 0.75 and step["relative_improvement"] == 1.5
+    # video b: said 0 1 1 0 against one run of 0: 1 hit of 3 spans; the order differs by two insertions of three
+    assert step["f1_10"]["folds"] == [1, 0.5] and step["edit"]["folds"] == [1, pytest.approx(1 / 3)]
+    assert step["auroc"]["value"] is None
+    assert step["calibration_error"]["folds"] == [pytest.approx(0.1), pytest.approx(0.4)]
+    assert found["groups"]["specialty"]["Cardiac"]["mean"]["over_videos"] == 0.5
+    assert found["confusion"]["step"]["counts"] == [[6, 2, 0], [0, 0, 0]]
+    assert found["reliability"]["step"] == [{"count": 8, "confidence": pytest.approx(0.9), "accuracy": 0.75}]
+    assert [(one["video_id"], one["start_s"], one["said"]) for one in found["mistakes"]] == [
+        ("b", 2.5, "Dissection"), ("b", 5.0, "Dissection")]
+    json.dumps(found, allow_nan=False)
+
+
+def test_two_models_on_the_same_windows():
+    rng = np.random.default_rng(3)
+    first = {f"v{k}": rng.random(40) < 0.6 for k in range(8)}
+    better = {name: rights | (rng.random(40) < 0.5) for name, rights in first.items()}
+    operations = {name: {"specialty": "Urology"} for name in first}
+    found = compare_models(answers_of(first), answers_of(better), HALSTED, operations)
+    assert found["mean"]["value"] > 0.1 and found["mean"]["low"] > 0 and found["mean"]["p_worse"] == 0
+    assert found["tasks"]["macro"] == found["specialties"]["Urology"] == found["mean"]
+    same = compare_models(answers_of(first), answers_of(first), HALSTED, operations)["mean"]
+    assert same["value"] == same["low"] == same["high"] == 0
+    fewer = {name: rights[:-1] for name, rights in first.items()}
+    with pytest.raises(ValueError, match="other windows"):
+        compare_models(answers_of(first), answers_of(fewer), HALSTED, operations)
+
+
+def test_two_models_over_folds():
+    rights = {f"v{k}": np.arange(20) < 10 + k for k in range(5)}
+    more = {name: np.arange(20) < 12 + k for k, name in enumerate(rights)}
+    found = compare_folds(answers_of(rights, folds=[0, 1, 2, 3, 4]), answers_of(more, folds=[0, 1, 2, 3, 4]), HALSTED)
+    assert found["macro"]["wilcoxon_p"] == pytest.approx(0.0625)
+    assert found["macro"]["difference"]["value"] == pytest.approx(0.1)
+    assert found["macro"]["first"] == [0.5, 0.55, 0.6, 0.65, 0.7]
+
+
+def test_sais_learns_what_changes_over_time():
+    """The same steps in another order: their mean tells nothing."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=160)
+    rising = np.linspace(-2, 2, 8)[None, :, None] * np.where(labels, 1, -1)[:, None, None]
+    steps = (rising * np.ones(8) + 0.3 * rng.normal(size=(160, 8, 8))).astype(np.float32)
+    recipe = SaisRecipe(layers=1, heads=2, prototype_dim=8, epochs=10)
+    model = fit_sais((steps[:100], labels[:100]), (steps[100:130], labels[100:130]), 2, recipe)
+    found = model.probabilities(steps[130:])
+    assert (found.argmax(1) == labels[130:]).mean() > 0.9
+    assert found.max() <= np.e / (np.e + np.exp(-1)) + 1e-6, "no temperature: two categories never pass .881"
+    again = fit_sais((steps[:100], labels[:100]), (steps[100:130], labels[100:130]), 2, recipe)
+    assert np.array_equal(again.probabilities(steps[130:]), found)
