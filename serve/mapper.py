@@ -112,7 +112,8 @@ class Mapper:
 
         summary = map_archive(
             self.videos.location(video), self.videos.maps(job.tenant_id, job.video_id), model, job.tasks,
-            encoder=self.encoder, decoders=self.decoders, taggers=self.taggers, on_progress=follow,
+            encoder=self.encoder, decoders=self.decoders, taggers=self.taggers, priority="high",
+            on_progress=follow,
         )
         (mapped,) = summary.videos
         if mapped["status"] == "failed":

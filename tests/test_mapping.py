@@ -20,9 +20,12 @@ from ray_actors import actors_of, mark_children
 import halsted_ray
 from halsted_ray.errors import ArchiveError, ModelError, OutputError, TaxonomyError, UsageError
 from halsted_ray.mapping import pipeline
+from halsted_ray.mapping.inventory import survey
 from halsted_ray.mapping.lease import Lease
 from halsted_ray.mapping.pipeline import map_archive
+from halsted_ray.mapping.planner import Setting, plan
 from halsted_ray.mapping.publish import read_segments, read_timeline
+from halsted_ray.mapping.rates import Rates
 from halsted_ray.mapping.staging import stagings
 from halsted_ray.mapping.status import status_of
 from halsted_ray.model.encoder import Encoder
@@ -159,6 +162,35 @@ def test_rows_do_not_depend_on_segment_length(mapped, archive, models, tmp_path)
 def test_rows_do_not_depend_on_batch_size(mapped, archive, models, tmp_path):
     map_archive(str(archive), str(tmp_path), models[0], segment_s=10, batch_segments=3, decoders=2, taggers=1)
     assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0]))
+
+
+def test_rows_do_not_depend_on_waves(mapped, archive, models, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "WAVE", 1)
+    monkeypatch.setattr(pipeline, "WAVE_A_CORE", 0)
+    monkeypatch.setattr(pipeline, "ACTORS_END_S", 1.0)
+    summary = map_archive(str(archive), str(tmp_path), models[0], segment_s=20, decoders=1, taggers=1)
+    assert summary.timeline_version == 1, "a commit a wave"
+    assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0])) and not list(stagings(str(tmp_path)))
+
+
+def test_many_stored_vectors_go_through_the_cluster(mapped, archive, models, tmp_path, monkeypatch):
+    outs = [str(tmp_path / name) for name in ("here", "cluster")]
+    for out, here_at_most in zip(outs, (1000, 0), strict=True):
+        shutil.copytree(mapped[0], out)
+        monkeypatch.setattr(pipeline, "HERE_AT_MOST", here_at_most)
+        summary = map_archive(str(archive), out, models[1], segment_s=20, task="macro", taggers=1)
+        assert (summary.segments_decoded, summary.segments_from_vectors) == (0, 5)
+    assert read_timeline(outs[1]).equals(read_timeline(outs[0]))
+
+
+def test_a_plan_with_the_rates_of_a_run_predicts_it_within_a_factor_of_four(mapped, archive):
+    """Most of so short a run is its start; ``benchmarks/predict.py`` gives the ratio for one of minutes."""
+    out, summary = mapped
+    found = survey(str(archive), 100)
+    setting = Setting(gpus=0, cores=os.cpu_count(), preset="tiny", segment_s=20)
+    planned = plan(found.mapped, found.files, found.video_s()[0], Rates.load(out), setting)
+    assert planned.segments == summary.segments and planned.video_s == summary.video_s
+    assert 0.25 <= summary.wall_s / planned.wall_s <= 4
 
 
 def test_bad_files_beside_good_ones(mapped, archive, models, tmp_path):

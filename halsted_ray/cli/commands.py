@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 import time
@@ -95,7 +96,7 @@ def map(options: argparse.Namespace) -> int:
         summary = map_archive(
             options.archive, options.out, model, options.task, options.instruction, encoder=options.encoder,
             embeddings=options.embeddings, fidelity=options.fidelity, retry_failed=options.retry_failed,
-            on_progress=line, say=line.say,
+            priority=options.priority, on_progress=line, say=line.say,
         )
     print_status(summary.videos, options.out)
     rate = summary.video_s / summary.wall_s
@@ -103,6 +104,43 @@ def map(options: argparse.Namespace) -> int:
           f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed\n"
           f"{summary.video_s / 3600:.2f} video-hours in {summary.wall_s:.0f} s, {rate:.1f} video-hours an hour")
     return summary.exit_code
+
+
+def plan(options: argparse.Namespace) -> int:
+    from halsted_ray.cli.plan_table import plan_table
+    from halsted_ray.mapping.inventory import survey
+    from halsted_ray.mapping.planner import Setting, plan, typical_hour
+    from halsted_ray.mapping.rates import Rates, measured
+
+    if (options.archive is None) == (options.hours is None):
+        raise UsageError("expected an archive or --hours, one of both")
+    if options.measure:
+        try:
+            with open(options.measure, "w") as file:
+                json.dump(measured(options.preset), file, indent=1)
+        except OSError as error:
+            raise UsageError(f"can't write {options.measure!r}: {error.strerror}; name another file") from None
+    setting = Setting(
+        options.gpus, options.gpu, options.cores_per_gpu * options.gpus if options.cores_per_gpu and options.gpus
+        else options.cores or (None if options.gpus else os.cpu_count()),
+        options.preset, options.share_of_peak, options.looked_at,
+        price_per_gpu_hour=options.price_per_gpu_hour, price_per_core_hour=options.price_per_core_hour,
+    )
+    rates = Rates.load(options.rates or options.measure)
+    found = None
+    if options.archive is None:
+        videos, count, video_s = [typical_hour()], round(options.hours), 3600 * options.hours
+    else:
+        found = survey(options.archive, max(1, options.sample))
+        videos, count, video_s = found.mapped, found.files, found.video_s()[0]
+    planned = plan(videos, count, video_s, rates, setting)
+    if options.json:
+        interval = found and dict(zip(("video_s", "least_s", "most_s"), found.video_s(), strict=True))
+        print(json.dumps({**planned.asdict(), "setting": asdict(setting), "survey": found and {
+            "files": found.files, "probed": len(found.probed), **interval}}, indent=1))
+    else:
+        print(plan_table(planned, setting, found))
+    return ALL_MAPPED
 
 
 def status(options: argparse.Namespace) -> int:

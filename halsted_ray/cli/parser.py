@@ -23,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_phantom(commands)
     add_train(commands)
     add_map(commands)
+    add_plan(commands)
     add_status(commands)
     add_show(commands)
     add_export(commands)
@@ -70,9 +71,34 @@ def add_map(commands: argparse._SubParsersAction) -> None:
     mapping.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: OUT/embeddings)")
     mapping.add_argument("--fidelity", default="reference", help="exact, reference (default) or keyframes")
     mapping.add_argument("--retry-failed", action="store_true", help="try again what failed for good")
+    mapping.add_argument("--priority", default="normal", help="among runs on one cluster: low (archives), normal, high")
     what = mapping.add_mutually_exclusive_group()
     what.add_argument("--task", metavar="TASK", help="macro, micro, proficiency, context, or all (default)")
     what.add_argument("--instruction", metavar="TEXT", help='the same in words: "map suturing activity"')
+
+
+def add_plan(commands: argparse._SubParsersAction) -> None:
+    plan = command(commands, "plan", "what mapping an archive will take: cores, time, memory, storage, cost",
+                   "Nothing is mapped and nothing is written. Rates of GPUs that were not measured are estimates "
+                   "and say so.")
+    plan.add_argument("archive", metavar="ARCHIVE", nargs="?", help="folder or URL with videos (or --hours)")
+    plan.add_argument("--hours", type=float, metavar="H", help="plan for H hours of 1080p30 H.264 instead")
+    plan.add_argument("--gpus", type=int, default=1, metavar="N", help="how many; 0 for none (default 1)")
+    plan.add_argument("--gpu", default="H200", metavar="NAME", help="which: H200 (default), H100, A100, L40S, …")
+    plan.add_argument("--cores", type=int, metavar="N", help="of the whole cluster, without GPUs (default: this one's)")
+    plan.add_argument("--cores-per-gpu", type=int, metavar="N", help="default: as many as keep a GPU busy")
+    plan.add_argument("--preset", default="giant", help="the encoder's size: giant (default), large, base, tiny")
+    plan.add_argument("--share-of-peak", type=float, default=0.4, metavar="S",
+                      help="of a GPU's peak, where its rate is estimated (default 0.4)")
+    plan.add_argument("--looked-at", type=float, default=0.5, metavar="S",
+                      help="share of the time with fine windows (default 0.5)")
+    plan.add_argument("--price-per-gpu-hour", type=float, default=0.0, metavar="P")
+    plan.add_argument("--price-per-core-hour", type=float, default=0.0, metavar="P")
+    plan.add_argument("--sample", type=int, default=100, metavar="N", help="files probed at most (default 100)")
+    source = plan.add_mutually_exclusive_group()
+    source.add_argument("--rates", metavar="PLACE", help="a JSON file of rates, or the OUT of an earlier run")
+    source.add_argument("--measure", metavar="FILE", help="measure this machine first (a minute), and keep it in FILE")
+    plan.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
 def add_status(commands: argparse._SubParsersAction) -> None:

@@ -4,9 +4,14 @@
     lease.py       a place to write to                        -> one run at a time on it
     staging.py     what a segment came to                     -> a file of its own, the unit of resuming
     stages.py      Ray's callables: decode a segment, tag a segment
+    worklist.py    videos and what is finished of them        -> waves of segments to do
+    cluster.py     a Ray cluster                              -> how many actors of each kind it carries
+    priority.py    several runs on one cluster                -> the room of each, and who waits
     pipeline.py    an archive                                 -> all of its segments, finished (the only ray.data)
     timeline.py    tags of a video's windows                  -> merged rows
     publish.py     finished segments                          -> Delta tables: videos, segments, timeline
+    rates.py       machines                                   -> how fast each stage is on them
+    planner.py     rates and an archive                       -> cores, time, memory, storage, cost beforehand
     status.py      a place that holds maps                    -> how far every video is
     exports.py     rows                                       -> CSV, JSON Lines, WebVTT, SubRip
 """

@@ -36,8 +36,9 @@ class Pools:
 
 
 def size_pools(cpus: float, gpus: float, cores: int, segments: int, decoders: int | None = None,
-               taggers: int | None = None) -> Pools:
+               taggers: int | None = None, gpu_share: float = 1.0) -> Pools:
     """Pools for ``segments`` on a cluster of ``cpus`` logical CPUs and ``gpus``, over ``cores`` that really compute.
+    A tagging actor takes ``gpu_share`` of a GPU.
 
     Raises ResourceError where they don't fit beside ``SPARE_CPUS``.
     """
@@ -54,7 +55,7 @@ def size_pools(cpus: float, gpus: float, cores: int, segments: int, decoders: in
             f"{SPARE_CPUS} of them for Ray Data itself; start Ray with --num-cpus=4 or more, end what else runs "
             "there, or ask for fewer actors"
         )
-    return Pools(decoders, taggers, share, share, 1.0 if gpus >= 1 else 0.0)
+    return Pools(decoders, taggers, share, share, gpu_share if gpus >= 1 else 0.0)
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def connected() -> Iterator[tuple[float, float, int]]:
 
     started = False
     if not ray.is_initialized():
-        started = not os.environ.get("RAY_ADDRESS")
+        started = not is_attached()
         _start(local=started)
     try:
         free = ray.available_resources()
@@ -74,6 +75,13 @@ def connected() -> Iterator[tuple[float, float, int]]:
     finally:
         if started:
             ray.shutdown()
+
+
+def is_attached() -> bool:
+    """Whether ``connected`` gives a cluster that others may be using too."""
+    import ray
+
+    return ray.is_initialized() or bool(os.environ.get("RAY_ADDRESS"))
 
 
 def _start(local: bool) -> None:

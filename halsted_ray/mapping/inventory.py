@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
+import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -45,17 +47,56 @@ def take_inventory(archive: str, known: Mapping[str, Entry] | None = None, outsi
     whose files are not part of the archive (our own output). Raises ArchiveError where there is no video.
     """
     uris = [uri for uri in list_videos(archive) if not (outside and uri.startswith(f"{outside.rstrip('/')}/"))]
+    return _mark_copies(_entries(uris, known or {}))
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What an archive seems to hold, from the files that were probed: all of them, or some picked at random."""
+
+    files: int
+    probed: tuple[Entry, ...]
+
+    @property
+    def mapped(self) -> list[Video]:
+        """The probed files that can be mapped."""
+        return [entry.video for entry in self.probed if not entry.code]
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self.probed) == self.files
+
+    def video_s(self) -> tuple[float, float, float]:
+        """(seconds of video, and the interval that holds them 19 times of 20)."""
+        lengths_s = [0.0 if entry.code else entry.video.duration_s for entry in self.probed]
+        count = len(lengths_s)
+        mean_s = sum(lengths_s) / count
+        if self.is_whole or count < 2:
+            return self.files * mean_s, self.files * mean_s, self.files * mean_s
+        variance = sum((length_s - mean_s) ** 2 for length_s in lengths_s) / (count - 1)
+        off_s = 1.96 * self.files * math.sqrt(variance / count * (1 - count / self.files))
+        return self.files * mean_s, max(0.0, self.files * mean_s - off_s), self.files * mean_s + off_s
+
+
+def survey(archive: str, sample: int) -> Survey:
+    """Lists ``archive`` and probes at most ``sample`` of its files, the same ones each time. Copies are not looked
+    for. Raises ArchiveError where there is no video."""
+    uris = list_videos(archive)
+    picked = uris if len(uris) <= sample else sorted(random.Random(0).sample(uris, sample))
+    return Survey(len(uris), tuple(_entries(picked, {})))
+
+
+def _entries(uris: Sequence[str], known: Mapping[str, Entry]) -> list[Entry]:
     probes: queue.SimpleQueue[DecodeProcess] = queue.SimpleQueue()
     processes = [DecodeProcess() for _ in range(max(1, min(os.cpu_count() or 1, len(uris), THREADS)))]
     for process in processes:
         probes.put(process)
     try:
         with ThreadPoolExecutor(THREADS) as pool:
-            entries = list(pool.map(lambda uri: _entry(uri, (known or {}).get(uri), probes), uris))
+            return list(pool.map(lambda uri: _entry(uri, known.get(uri), probes), uris))
     finally:
         for process in processes:
             process.close()
-    return _mark_copies(entries)
 
 
 def _mark_copies(entries: Sequence[Entry]) -> list[Entry]:

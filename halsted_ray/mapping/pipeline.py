@@ -1,9 +1,10 @@
 """The main job: an archive becomes maps. The only module that imports ray.data.
 
     list, identify, probe ──► segments ──► minus finished ──► nothing left: no Ray is started
+    wave by wave, so that memory does not grow with the archive:
       ├─ vectors are stored ──► tag            (no decoding stage)
       └─ else, or too few   ──► decode ──► tag  (Ray Data: CPU actors → encoding actors)
-    every finished segment is staged by the actor that tagged it ──► one commit
+    every finished segment is staged by the actor that tagged it ──► published with its wave
 
 Resuming goes by the staged results: the manifest that Ray sees holds unfinished segments only. Ray Data's own
 checkpoint would filter a second time, and with `read_parquet` a small manifest became one block, so that nothing came
@@ -18,32 +19,39 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 from halsted_ray import __version__
 from halsted_ray.embeddings import EmbeddingStore, absolute, sampling_name
-from halsted_ray.errors import OutputError, StorageUnavailable, UsageError
+from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.mapping import status
-from halsted_ray.mapping.cluster import Pools, connected, size_pools
+from halsted_ray.mapping.cluster import Pools, connected, is_attached, size_pools
 from halsted_ray.mapping.decoding import DecodeSegments, segments_table
 from halsted_ray.mapping.inventory import take_inventory
 from halsted_ray.mapping.lease import Lease
+from halsted_ray.mapping.priority import PRIORITIES, Room, YieldingDecodeSegments, announced
+from halsted_ray.mapping.priority import room as room_on_cluster
 from halsted_ray.mapping.progress import Progress
-from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_segments, read_videos
+from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_videos
 from halsted_ray.mapping.staging import Run, Staging
 from halsted_ray.mapping.tagging import TagSegments
 from halsted_ray.mapping.workflow import POSSIBLE, wanted_tasks
+from halsted_ray.mapping.worklist import find_work
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.records import Segment, WindowSpec, digest
-from halsted_ray.video.plan import segments as segments_of
 from halsted_ray.video.readers import FIDELITIES, READERS
 
 HERE_AT_MOST = 1000
 """Segments with stored vectors are tagged in this process up to here: 30 ms each, while a cluster takes 10 s to
 start and to load the model."""
 WAVE = 10_000
-"""Segments given to Ray Data at once: bounds the driver's memory; a new wave costs one start of the actors."""
+WAVE_A_CORE = 150
+"""Segments given to Ray Data at once: bounds the driver's memory. A new wave costs one start of the actors, 10 s, so
+a large cluster gets as much as keeps it busy for some 1,000 s."""
+ACTORS_END_S = 3.0
 DEADLINE_PER_VIDEO_S = 5.0
 """A decoder that takes five times as long as the video lasts hangs: 4K HEVC takes 2 on a slow core."""
 
@@ -104,6 +112,7 @@ def map_archive(
     batch_segments: int = 1,
     decoder_memory_mb: int = 1024,
     retry_failed: bool = False,
+    priority: str = "normal",
     on_progress: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Summary:
@@ -112,36 +121,33 @@ def map_archive(
     ``task``: names, or None or 'all'; or an ``instruction`` in words. ``encoder``: where the model's encoder lies
     (default: as the model says). ``embeddings``: where vectors are kept (default ``<out>/embeddings``).
     ``segment_s``, ``decoders``, ``taggers`` and ``batch_segments`` decide about speed only. ``retry_failed`` tries
-    segments again that failed for good. ``on_progress`` is called after every segment, ``say`` with what the run
-    found and chose.
+    segments again that failed for good. ``priority``: among the runs on one cluster (``priority.py``).
+    ``on_progress`` is called after every segment, ``say`` with what the run found and chose.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), OutputError too where another run is mapping to ``out``.
     """
     started_s = time.monotonic()
     out, archive, model = absolute(out), absolute(archive), absolute(model)
-    _check_choices(fidelity, reader, batch_segments)
+    _check_choices(fidelity, reader, batch_segments, priority)
     recipe, encoder, config, image_size = read_recipe(model, encoder, task, instruction, fidelity)
     run = Run(uuid.uuid4().hex[:12], recipe.digest, recipe.tasks, segment_s, int(time.time() * 1000))
     origin = Provenance(run.run_id, recipe.digest, recipe.tasks, config.name, config.version, config.atlas_release,
                         recipe.taxonomy_digest, __version__)
 
-    with Lease(out, run.run_id, say) as lease:
+    with ExitStack() as stack:
+        lease = stack.enter_context(Lease(out, run.run_id, say))
         staging = Staging(out, recipe.digest)
         staging.begin(run)  # before hours of work: it says whether the place can be written
         try:
             entries = take_inventory(archive, read_videos(out), outside=out)
-            planned = {entry.video.video_id: segments_of(entry.video, recipe.spec, segment_s, recipe.digest)
-                       for entry in entries if entry.is_mapped}
+            work = find_work(out, staging, entries, recipe.spec, segment_s, recipe.digest, retry_failed)
         except UsageError:
             staging.drop([])
             raise
         publish_videos(out, entries)
-        finished = finished_segments(out, staging, recipe.digest, retry_failed)
-        total = [segment for own in planned.values() for segment in own]
-        waiting = [segment for segment in total if segment.segment_id not in finished]
-        say(f"{len(entries)} files, {len(planned)} videos to map, {_length_s(total) / 3600:.2f} video-hours, "
-            f"{len(waiting)} of {len(total)} segments to do")
+        say(f"{len(entries)} files, {work.videos} videos to map, {work.total_s / 3600:.2f} video-hours, "
+            f"{work.waiting} of {work.segments} segments to do")
 
         place = (out, recipe.digest)
         store = (embeddings or f"{out}/embeddings", recipe.encoder_fingerprint, sampling_name(recipe.spec, fidelity))
@@ -150,27 +156,38 @@ def map_archive(
         decoding = {"staging": place, "spec": recipe.spec, "image_size": image_size, "fidelity": fidelity,
                     "reader": reader, "memory_mb": decoder_memory_mb,
                     "deadline_s": 60 + DEADLINE_PER_VIDEO_S * segment_s}
-        count = _Count(_length_s(total), _length_s(total) - _length_s(waiting), on_progress)
-        stored = with_vectors(waiting, EmbeddingStore(*store))
-        fresh = [segment for segment in waiting if segment not in stored]
-        if stored and len(stored) <= HERE_AT_MOST:
-            fresh += count.follow(stored, _tag_here(list(stored), tagging))
-            stored = {}
-        if stored or fresh:
-            with connected() as (cpus, gpus, cores), _quiet_ray_data():
-                pools = size_pools(cpus, gpus, cores, len(stored) + len(fresh), decoders, taggers)
-                say(f"pools: {pools}")
+        count = _Count(work.total_s, work.total_s - work.waiting_s, on_progress)
+        decoded, versions = 0, []
+        publisher = stack.enter_context(ThreadPoolExecutor(1, "publish"))
+        publishing: Future | None = None
+        workers = _Workers(stack, priority, say)
+        for wave in work.waves(lambda: workers.wave):
+            stored = with_vectors(wave.waiting, EmbeddingStore(*store))
+            fresh = [segment for segment in wave.waiting if segment not in stored]
+            if stored and len(stored) <= HERE_AT_MOST:
+                fresh += count.follow(stored, _tag_here(list(stored), tagging))
+                stored = {}
+            if stored or fresh:
+                pools = workers.pools(len(stored) + len(fresh), decoders, taggers)
                 fresh += count.follow(stored, _stream(list(stored), None, tagging, pools, batch_segments))
-                count.follow(fresh, _stream(fresh, decoding, tagging, pools, batch_segments))
-        lease.check()
-        version = publish(out, staging, planned, origin)
+                count.follow(fresh, _stream(fresh, decoding, tagging, pools, batch_segments, workers.yielding))
+            decoded += len(fresh)
+            if publishing:
+                versions.append(publishing.result())
+            lease.check()
+            # Beside the next wave: the cluster does not wait for it.
+            publishing = publisher.submit(publish, out, staging, wave.planned, origin, run_goes_on=True)
+        if publishing:
+            versions.append(publishing.result())
+        staging.drop([])
     here = {entry.video.video_id for entry in entries}
     return Summary(
         run_id=run.run_id, recipe=recipe.digest,
         videos=[video for video in status.status_of(out) if video["video_id"] in here],
-        segments=len(total), segments_before=len(total) - len(waiting), segments_decoded=len(fresh),
-        segments_from_vectors=len(waiting) - len(fresh), segments_failed=count.failed, video_s=_length_s(waiting),
-        wall_s=time.monotonic() - started_s, timeline_version=version,
+        segments=work.segments, segments_before=work.segments - work.waiting, segments_decoded=decoded,
+        segments_from_vectors=work.waiting - decoded, segments_failed=count.failed, video_s=work.waiting_s,
+        wall_s=time.monotonic() - started_s,
+        timeline_version=max((version for version in versions if version is not None), default=None),
     )
 
 
@@ -188,27 +205,14 @@ def read_recipe(model: str, encoder: str | None, task: str | Sequence[str] | Non
     return recipe, encoder, loaded.config, frozen.image_size
 
 
-def finished_segments(out: str, staging: Staging, recipe: str, retry_failed: bool) -> set[str]:
-    """Ids of segments that need no more work: mapped, or failed for good (everything but storage)."""
-    finished = {segment_id for states in staging.states().values() for segment_id in states}
-    rows = read_segments(out, ["segment_id", "gaps"], [("recipe", "=", recipe)])
-    for row in rows.to_pylist() if rows is not None else ():
-        codes = {gap["code"] for gap in row["gaps"]}
-        if StorageUnavailable.code not in codes and not (retry_failed and codes):
-            finished.add(row["segment_id"])
-    return finished
-
-
 def with_vectors(segments: Iterable[Segment], store: EmbeddingStore) -> dict[Segment, None]:
     """Those of ``segments`` of which some windows have vectors: perhaps all that is needed, so worth a try."""
-    held: dict[str, list[tuple[float, float]]] = {}
-    found = {}
-    for segment in segments:
-        if segment.video_id not in held:
-            held[segment.video_id] = store.holds(segment.video_id)
-        if any(start_s < segment.stop_s and segment.start_s < stop_s for start_s, stop_s in held[segment.video_id]):
-            found[segment] = None
-    return found
+    segments = list(segments)
+    video_ids = list(dict.fromkeys(segment.video_id for segment in segments))
+    with ThreadPoolExecutor(16) as pool:  # a listing a video, 30 ms each on S3
+        held = dict(zip(video_ids, pool.map(store.holds, video_ids), strict=True))
+    return {segment: None for segment in segments
+            if any(start_s < segment.stop_s and segment.start_s < stop_s for start_s, stop_s in held[segment.video_id])}
 
 
 def _tag_here(segments: list[Segment], tagging: dict) -> Generator[dict]:
@@ -224,29 +228,66 @@ def _tag_here(segments: list[Segment], tagging: dict) -> Generator[dict]:
         torch.set_num_threads(threads)
 
 
-def _stream(segments: list[Segment], decoding: dict | None, tagging: dict, pools: Pools,
-            batch_segments: int) -> Generator[dict]:
-    """Outcomes of ``segments`` in the order in which they are finished; without ``decoding`` from stored vectors."""
+def _stream(segments: list[Segment], decoding: dict | None, tagging: dict, pools: Pools, batch_segments: int,
+            yielding: bool = False) -> Generator[dict]:
+    """Outcomes of ``segments`` in the order in which they are finished; without ``decoding`` from stored vectors.
+    ``yielding``: pauses while a run of priority high is at work on the cluster."""
     import ray.data
 
     gpu = {"num_gpus": pools.tagger_gpus} if pools.tagger_gpus else {}
-    for first in range(0, len(segments), WAVE):
-        # A block a segment: the unit that Ray hands to an actor, tries again after a fault, and gives back.
-        blocks = [segments_table([segment]) for segment in segments[first : first + WAVE]]
-        rows = ray.data.from_arrow(blocks)
-        if decoding is not None:
-            rows = rows.map_batches(
-                DecodeSegments, fn_constructor_kwargs=decoding, batch_size=1, batch_format="pyarrow",
-                zero_copy_batch=True, num_cpus=pools.decoder_cpus,
-                compute=ray.data.ActorPoolStrategy(size=pools.decoders, max_tasks_in_flight_per_actor=2),
-            )
+    if not segments:
+        return
+    # A block a segment: the unit that Ray hands to an actor, tries again after a fault, and gives back.
+    rows = ray.data.from_arrow([segments_table([segment]) for segment in segments])
+    if decoding is not None:
         rows = rows.map_batches(
-            TagSegments, fn_constructor_kwargs={**tagging, "device": "cuda" if gpu else "cpu"},
-            batch_size=batch_segments, batch_format="pyarrow", zero_copy_batch=True, num_cpus=pools.tagger_cpus, **gpu,
-            compute=ray.data.ActorPoolStrategy(size=pools.taggers, max_tasks_in_flight_per_actor=2),
+            YieldingDecodeSegments if yielding else DecodeSegments,
+            fn_constructor_kwargs=decoding, batch_size=1, batch_format="pyarrow",
+            zero_copy_batch=True, num_cpus=pools.decoder_cpus,
+            compute=ray.data.ActorPoolStrategy(size=pools.decoders, max_tasks_in_flight_per_actor=2),
         )
-        for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            yield from batch.to_pylist()
+    rows = rows.map_batches(
+        TagSegments, fn_constructor_kwargs={**tagging, "device": "cuda" if gpu else "cpu"},
+        batch_size=batch_segments, batch_format="pyarrow", zero_copy_batch=True, num_cpus=pools.tagger_cpus, **gpu,
+        compute=ray.data.ActorPoolStrategy(size=pools.taggers, max_tasks_in_flight_per_actor=2),
+    )
+    for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from batch.to_pylist()
+
+
+class _Workers:
+    """The cluster of a run: connected to when it is first needed, until ``stack`` is left, and looked at again before
+    each wave, since machines come and go."""
+
+    def __init__(self, stack: ExitStack, priority: str, say: Callable[[str], None]):
+        self.stack, self.priority, self.say = stack, priority, say
+        self.room: Room | None = None
+        self.shared = False
+
+    @property
+    def yielding(self) -> bool:
+        return self.shared and self.priority != "high"
+
+    @property
+    def wave(self) -> int:
+        return max(WAVE, WAVE_A_CORE * self.room.cores) if self.room else WAVE
+
+    def pools(self, segments: int, decoders: int | None, taggers: int | None) -> Pools:
+        if self.room is None:
+            self.shared = is_attached()
+            cpus, gpus, cores = self.stack.enter_context(connected())
+            self.stack.enter_context(_quiet_ray_data())
+            self.room = Room(cpus, int(gpus), cores)
+            if self.shared:
+                self.stack.enter_context(announced(self.priority))
+        elif self.shared:
+            time.sleep(ACTORS_END_S)  # else what the wave before held would not count as free
+        if self.shared:
+            self.room = room_on_cluster(self.priority, self.say)
+        room = self.room
+        pools = size_pools(room.cpus, room.gpus, room.cores, segments, decoders, taggers, room.gpu_share)
+        self.say(f"pools: {pools}")
+        return pools
 
 
 class _quiet_ray_data:
@@ -305,8 +346,9 @@ def _length_s(segments: Iterable[Segment]) -> float:
     return sum(segment.stop_s - segment.start_s for segment in segments)
 
 
-def _check_choices(fidelity: str, reader: str, batch_segments: int) -> None:
-    for name, got, known in (("fidelity", fidelity, FIDELITIES), ("reader", reader, tuple(READERS))):
+def _check_choices(fidelity: str, reader: str, batch_segments: int, priority: str) -> None:
+    for name, got, known in (("fidelity", fidelity, FIDELITIES), ("reader", reader, tuple(READERS)),
+                             ("priority", priority, PRIORITIES)):
         if got not in known:
             raise UsageError(f"unknown {name} {got!r}; expected one of {', '.join(known)}")
     if batch_segments < 1:

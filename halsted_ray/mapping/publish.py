@@ -1,4 +1,4 @@
-"""Finished segments become three Delta tables, the timeline in one commit a run.
+"""Finished segments become three Delta tables, in one commit a table for ten thousand segments.
 
     <out>/videos     every file of the archive: what it is, or why it can't be mapped
     <out>/segments   what every segment came to, with the decisions about its windows
@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 
@@ -23,7 +25,7 @@ from halsted_ray.atlas.delta import is_table, open_table, storage_options, table
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.mapping.inventory import Entry
 from halsted_ray.mapping.staging import Result, Staging
-from halsted_ray.mapping.timeline import Gap, merge
+from halsted_ray.mapping.timeline import Gap, Interval, merge
 from halsted_ray.records import TIMELINE_SCHEMA, VIDEO_SCHEMA, Segment, Tag, Video
 
 VIDEOS_SCHEMA = pa.schema([
@@ -44,8 +46,9 @@ SEGMENTS_SCHEMA = pa.schema([
     ("gaps", pa.list_(GAP_TYPE)),
 ])
 
-VIDEOS_A_BATCH = 32
-"""Videos whose rows are in memory at once while publishing."""
+EVERYTHING = "true"
+SEGMENTS_A_COMMIT = 10_000
+"""Segments whose results are in memory at once: about 300 MB at 80 tags each."""
 
 
 @dataclass(frozen=True)
@@ -62,47 +65,63 @@ class Provenance:
     code_version: str
 
 
-def publish(out: str, staging: Staging, planned: Mapping[str, Sequence[Segment]], origin: Provenance) -> int | None:
+def publish(out: str, staging: Staging, planned: Mapping[str, Sequence[Segment]], origin: Provenance,
+            run_goes_on: bool = False) -> int | None:
     """Publishes every video that has staged results; all of its ``planned`` segments must be finished.
 
-    Returns the timeline's new Delta version, None where there was nothing to publish. May be repeated: the same
-    staging gives the same rows. Raises OutputError.
+    One commit a table for SEGMENTS_A_COMMIT segments, in the order of video_id: what is published at once lies in
+    files of its own range of ids, and replacing it later reads no others. Returns the timeline's new Delta version,
+    None where there was nothing to publish. May be repeated: the same staging gives the same rows. ``run_goes_on``:
+    more will be staged. Raises OutputError.
     """
+    version, chunk, held = None, [], 0
     video_ids = sorted(set(staging.states()) & set(planned))
-    if not video_ids:
+    for video_id in video_ids:
+        chunk.append(video_id)
+        held += len(planned[video_id])
+        if held >= SEGMENTS_A_COMMIT or video_id == video_ids[-1]:
+            version = _publish_chunk(out, staging, {name: planned[name] for name in chunk}, origin)
+            staging.drop(chunk, run_goes_on=True)
+            chunk, held = [], 0
+    if not run_goes_on:
         staging.drop([])
-        return None
-    here = f"video_id IN ({', '.join(repr(video_id) for video_id in video_ids)})"
-    earlier = read_segments(out, filters=[("video_id", "in", video_ids), ("recipe", "=", origin.recipe)])
-    kept = {row["segment_id"]: _result(row) for row in earlier.to_pylist()} if earlier is not None else {}
-
-    def results(video_id: str) -> list[Result]:
-        at_hand = {result.segment.segment_id: result for result in staging.read(video_id)}
-        return [at_hand.get(segment.segment_id) or kept[segment.segment_id] for segment in planned[video_id]]
-
-    overlapping = [tasks for tasks in published_tasks(out) if set(tasks.split(",")) & set(origin.tasks)]
-    same = f"{here} AND tasks IN ({', '.join(repr(tasks) for tasks in [*overlapping, ','.join(origin.tasks)])})"
-    segment_rows = _batches(video_ids, SEGMENTS_SCHEMA, lambda v: [_segment_row(r, origin) for r in results(v)])
-    _commit(table_uri(out, "segments"), SEGMENTS_SCHEMA, segment_rows, same, origin)
-    timeline_rows = _batches(video_ids, TIMELINE_SCHEMA,
-                             lambda v: timeline_rows_of(results(v), planned[v][0].uri, origin))
-    asked = ", ".join(repr(task) for task in origin.tasks)
-    version = _commit(table_uri(out, "timeline"), TIMELINE_SCHEMA, timeline_rows, f"{here} AND task IN ({asked})",
-                      origin)
-    staging.drop(video_ids)
     return version
 
 
-def timeline_rows_of(results: Iterable[Result], uri: str, origin: Provenance) -> list[dict]:
-    """Rows of ``records.TIMELINE_SCHEMA`` of one video, in order of time, task and tag."""
-    results = list(results)
-    intervals = merge((tag for r in results for tag in r.tags), [gap for r in results for gap in r.gaps], origin.tasks)
-    shared = {
-        "video_id": results[0].segment.video_id, "uri": uri, "model": origin.model,
-        "model_version": origin.model_version, "atlas_release": origin.atlas_release,
-        "taxonomy_digest": origin.taxonomy_digest,
-    }
-    return [{**asdict(interval), **shared} for interval in intervals]
+def _publish_chunk(out: str, staging: Staging, planned: Mapping[str, Sequence[Segment]], origin: Provenance) -> int:
+    names = sorted(planned)
+    within = [("video_id", ">=", names[0]), ("video_id", "<=", names[-1]), ("video_id", "in", names)]
+    here = (f"video_id >= {names[0]!r} AND video_id <= {names[-1]!r} "
+            f"AND video_id IN ({', '.join(repr(video_id) for video_id in names)})")
+    earlier = read_segments(out, filters=[*within, ("recipe", "=", origin.recipe)])
+    kept = {row["segment_id"]: _result(row) for row in earlier.to_pylist()} if earlier is not None else {}
+    segments, timelines = [], []  # a table a video: as dataclasses, all of them would take three times the memory
+    for video_id in names:
+        at_hand = {result.segment.segment_id: result for result in staging.read(video_id)}
+        own = [at_hand.get(segment.segment_id) or kept[segment.segment_id] for segment in planned[video_id]]
+        intervals = merge((tag for r in own for tag in r.tags), [gap for r in own for gap in r.gaps], origin.tasks)
+        segments.append(segments_table(own, origin))
+        timelines.append(timeline_table(intervals, planned[video_id][0], origin))
+
+    there = read_segments(out, ["tasks"], within)
+    overlapping = {tasks for tasks in (pc.unique(there["tasks"]).to_pylist() if there is not None else ())
+                   if set(tasks.split(",")) & set(origin.tasks)}
+    tasks = ", ".join(repr(tasks) for tasks in sorted({*overlapping, ",".join(origin.tasks)}))
+    same = f"{here} AND tasks IN ({tasks})" if overlapping else None
+    _commit(table_uri(out, "segments"), pa.concat_tables(segments), same, origin)
+    asked = ", ".join(repr(task) for task in origin.tasks)
+    there = _read(out, "timeline", ["task"], [*within, ("task", "in", origin.tasks)])
+    same = f"{here} AND task IN ({asked})" if there is not None and there.num_rows else None
+    return _commit(table_uri(out, "timeline"), pa.concat_tables(timelines), same, origin)
+
+
+def timeline_table(intervals: Sequence[Interval], segment: Segment, origin: Provenance) -> pa.Table:
+    """Rows of ``records.TIMELINE_SCHEMA`` of the video that ``segment`` is of."""
+    columns = {name: [getattr(interval, name) for interval in intervals] for name in Interval.__dataclass_fields__}
+    shared = {"video_id": segment.video_id, "uri": segment.uri, **{
+        name: getattr(origin, name) for name in ("model", "model_version", "atlas_release", "taxonomy_digest")}}
+    columns |= {name: pa.repeat(value, len(intervals)) for name, value in shared.items()}
+    return pa.table(columns, schema=TIMELINE_SCHEMA)
 
 
 def publish_videos(out: str, entries: Sequence[Entry]) -> None:
@@ -118,7 +137,7 @@ def publish_videos(out: str, entries: Sequence[Entry]) -> None:
         return
     rows = [{**asdict(entry.video), "stamp": entry.stamp, "code": entry.code, "reason": entry.reason,
              "copy_of": entry.copy_of} for _, entry in sorted(wanted.items())]
-    _commit(table_uri(out, "videos"), VIDEOS_SCHEMA, pa.Table.from_pylist(rows, schema=VIDEOS_SCHEMA), None, None)
+    _commit(table_uri(out, "videos"), pa.Table.from_pylist(rows, schema=VIDEOS_SCHEMA), EVERYTHING, None)
 
 
 def read_videos(out: str) -> dict[str, Entry]:
@@ -151,28 +170,40 @@ def read_timeline(out: str, version: int | None = None) -> pa.Table:
     return table.sort_by([(name, "ascending") for name in ("video_id", "start_s", "task", "tag")])
 
 
-def last_published_ms(out: str) -> int:
-    """When the timeline was last committed to, in ms since 1970; 0 where it never was."""
+def last_published(out: str) -> tuple[int, str]:
+    """(when the timeline was last committed to, in ms since 1970, by which run); (0, '') where it never was."""
     uri = table_uri(out, "timeline")
-    return open_table(uri).history(1)[0]["timestamp"] if is_table(uri) else 0
+    last = open_table(uri).history(1)[0] if is_table(uri) else {"timestamp": 0}
+    return last["timestamp"], last.get("run_id", "")
 
 
-def published_tasks(out: str) -> list[str]:
-    """The sets of tasks ('macro,micro') of the runs whose segments are in the table."""
-    table = read_segments(out, ["tasks"])
-    return [] if table is None else sorted(set(table["tasks"].to_pylist()))
+def segment_batches(out: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """The segments table piece by piece: whole, it may not fit in memory."""
+    uri = table_uri(out, "segments")
+    if is_table(uri):
+        yield from open_table(uri).to_pyarrow_dataset().to_batches(columns=columns)
 
 
-def _segment_row(result: Result, origin: Provenance) -> dict:
-    segment = asdict(result.segment)
-    del segment["uri"]
-    return {
-        **segment, "state": result.state, "tasks": ",".join(origin.tasks), "recipe": origin.recipe,
-        "run_id": result.run_id, "model_version": origin.model_version, "new_vectors": result.new_vectors,
-        "used_vectors": result.used_vectors, "tags": [asdict(tag) for tag in result.tags],
-        "gaps": [asdict(gap) for gap in result.gaps],
-        **{f"{stage}_s": result.seconds.get(stage, 0.0) for stage in ("decode", "encode", "tag")},
-    }
+def segments_table(results: Sequence[Result], origin: Provenance) -> pa.Table:
+    """Rows of SEGMENTS_SCHEMA, column by column: a dict a tag would take twenty times as long."""
+    columns = {name: [getattr(result.segment, name) for result in results]
+               for name in Segment.__dataclass_fields__ if name != "uri"}
+    columns |= {name: [getattr(result, name) for result in results]
+                for name in ("state", "run_id", "new_vectors", "used_vectors")}
+    columns |= {f"{stage}_s": [result.seconds.get(stage, 0.0) for result in results]
+                for stage in ("decode", "encode", "tag")}
+    columns |= {name: pa.repeat(value, len(results)) for name, value in (
+        ("tasks", ",".join(origin.tasks)), ("recipe", origin.recipe), ("model_version", origin.model_version))}
+    columns["tags"] = _lists([result.tags for result in results], TAG_TYPE)
+    columns["gaps"] = _lists([result.gaps for result in results], GAP_TYPE)
+    return pa.table(columns, schema=SEGMENTS_SCHEMA)
+
+
+def _lists(rows: list[list], kind: pa.StructType) -> pa.ListArray:
+    """A list column of structs, from lists of dataclasses with the same fields."""
+    offsets = pa.array([0, *accumulate(len(row) for row in rows)], pa.int32())
+    fields = [pa.array([getattr(item, field.name) for row in rows for item in row], field.type) for field in kind]
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(fields, fields=list(kind)))
 
 
 def _result(row: dict) -> Result:
@@ -180,15 +211,6 @@ def _result(row: dict) -> Result:
     return Result(segment, [Tag(**tag) for tag in row["tags"]], [Gap(**gap) for gap in row["gaps"]], row["run_id"],
                   row["new_vectors"], row["used_vectors"],
                   {stage: row[f"{stage}_s"] for stage in ("decode", "encode", "tag")})
-
-
-def _batches(video_ids: list[str], schema: pa.Schema, rows_of: Callable[[str], list[dict]]) -> pa.RecordBatchReader:
-    def batches() -> Iterator[pa.RecordBatch]:
-        for start in range(0, len(video_ids), VIDEOS_A_BATCH):
-            rows = [row for video_id in video_ids[start : start + VIDEOS_A_BATCH] for row in rows_of(video_id)]
-            yield pa.RecordBatch.from_pylist(rows, schema=schema)
-
-    return pa.RecordBatchReader.from_batches(schema, batches())
 
 
 def _read(out: str, name: str, columns=None, filters=None, version: int | None = None) -> pa.Table | None:
@@ -204,15 +226,15 @@ def _read(out: str, name: str, columns=None, filters=None, version: int | None =
         ) from error
 
 
-def _commit(uri: str, schema: pa.Schema, data, predicate: str | None, origin: Provenance | None) -> int:
-    """One commit that replaces what ``predicate`` selects (None: everything)."""
+def _commit(uri: str, data: pa.Table, replaced: str | None, origin: Provenance | None) -> int:
+    """One commit that adds ``data`` and removes the rows that the predicate ``replaced`` selects. None removes
+    nothing, and none of the table's files is looked at."""
     metadata = {} if origin is None else {
         name: ",".join(value) if isinstance(value, tuple) else value for name, value in asdict(origin).items()
     }
     try:
-        exists = is_table(uri)
         write_deltalake(
-            uri, data, mode="overwrite" if exists else "append", predicate=predicate if exists else None,
+            uri, data, mode="overwrite" if replaced else "append", predicate=replaced,
             commit_properties=CommitProperties(custom_metadata=metadata),
             storage_options=storage_options(uri) or None,
         )

@@ -76,8 +76,9 @@ class Staging:
 
     def write(self, result: Result) -> None:
         segment = result.segment
+        # Not `asdict` of the whole: it would copy some 80 tags value by value, to be replaced.
         text = json.dumps({
-            **asdict(result), "segment": {**asdict(segment), "uri": ""},
+            **vars(result), "segment": {**asdict(segment), "uri": ""}, "gaps": [asdict(gap) for gap in result.gaps],
             "tags": [[t.start_s, t.stop_s, t.task, t.tag, t.category, t.confidence] for t in result.tags],
         }, ensure_ascii=False)
         path = f"{self.root}/{segment.video_id}/{segment.segment_id}.{result.state}.json"
@@ -102,11 +103,12 @@ class Staging:
                 results = [_parsed(data) for data in pool.map(lambda name: read_whole(self.fs, name), names)]
         return sorted(results, key=lambda result: result.segment.start_s)
 
-    def drop(self, video_ids: list[str]) -> None:
-        """Removes the results of videos that are published, and all of the staging when nothing else is in it."""
+    def drop(self, video_ids: list[str], run_goes_on: bool = False) -> None:
+        """Removes the results of videos that are published, and, unless ``run_goes_on``, all of the staging when
+        nothing else is in it."""
         for video_id in video_ids:
             self._remove(f"{self.root}/{video_id}")
-        if not self.states():
+        if not run_goes_on and not self.states():
             self._remove(self.root)
 
     def _remove(self, folder: str) -> None:

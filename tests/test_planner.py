@@ -1,0 +1,145 @@
+"""What a plan says, and that a survey of a part of an archive knows how sure it is."""
+
+from __future__ import annotations
+
+import json
+
+import numbered_video
+import pytest
+
+from halsted_ray.cli import main
+from halsted_ray.errors import ResourceError, UsageError
+from halsted_ray.mapping.inventory import Entry, Survey, survey
+from halsted_ray.mapping.planner import Setting, plan, typical_hour
+from halsted_ray.mapping.rates import ESTIMATED, MEASURED, Rates
+from halsted_ray.records import Video
+
+RATES = Rates.load()
+HOUR = typical_hour()
+
+
+def planned(hours: float = 100, **setting):
+    return plan([HOUR], round(hours), hours * 3600, RATES, Setting(**setting))
+
+
+def test_the_cores_it_names_keep_a_gpu_busy_and_fewer_do_not():
+    found = planned(gpus=2)
+    assert found.bottleneck == "encode and tag" and found.stages_s["decode"] < found.stages_s["encode and tag"]
+    fewer = planned(gpus=2, cores=found.cores // 2)
+    assert fewer.bottleneck == "decode" and fewer.wall_s > 1.5 * found.wall_s
+    assert planned(gpus=4).wall_s == pytest.approx(found.wall_s / 2, rel=0.1)
+
+
+def test_cost_is_hours_by_price():
+    found = planned(gpus=2, price_per_gpu_hour=3.0, price_per_core_hour=0.05)
+    assert found.gpu_hours == pytest.approx(2 * found.wall_s / 3600)
+    assert found.cost == pytest.approx(3.0 * found.gpu_hours + 0.05 * found.core_hours)
+    assert planned(gpus=2).cost == 0
+
+
+def test_twice_the_archive_takes_twice_the_time_and_the_same_memory():
+    one, two = planned(100), planned(200)
+    assert two.wall_s - RATES.start_s == pytest.approx(2 * (one.wall_s - RATES.start_s), rel=0.01)
+    assert (two.segments, two.read_bytes) == (2 * one.segments, 2 * one.read_bytes)
+    assert two.memory_mb == one.memory_mb
+
+
+def test_a_gpu_that_was_not_measured_is_an_estimate():
+    assert planned(gpus=1).encode_rate.source == ESTIMATED
+    assert RATES.encoding("giant", "H200", 0.4).clips_per_s == pytest.approx(0.4 * 989 / 5.09)
+    assert RATES.encoding("tiny", "cpu", 0.4).source == MEASURED
+    with pytest.raises(UsageError, match="'H900'.*H200"):
+        planned(gpu="H900")
+    with pytest.raises(UsageError, match="'huge'.*giant"):
+        planned(preset="huge")
+
+
+def test_flops_are_those_of_the_presets():
+    from halsted_ray.model.encoder import PRESETS
+
+    assert set(RATES.presets) == set(PRESETS)
+    for name, preset in PRESETS.items():
+        known = RATES.presets[name]
+        assert (known["dim"], known["image_size"]) == (preset["hidden_size"], preset["image_size"])
+        if name == "tiny":  # its tubelets are longer
+            continue
+        tokens = (preset["image_size"] // preset["patch_size"]) ** 2 * 8
+        layer = 4 * preset["hidden_size"] ** 2 + 2 * preset["hidden_size"] * preset["intermediate_size"]
+        flop = (2 * tokens * layer + 4 * tokens**2 * preset["hidden_size"]) * preset["num_hidden_layers"]
+        assert known["tflop"] == pytest.approx(flop / 1e12, rel=0.01)
+        assert known["parameters_m"] == pytest.approx(layer * preset["num_hidden_layers"] / 1e6, rel=0.02)
+
+
+def test_a_picture_that_was_not_measured_costs_by_its_pixels():
+    full, _ = RATES.decode_core_s("h264", 1920, 1080, 1000)
+    assert RATES.decode_core_s("h264", 3840, 2160, 1000)[0] == pytest.approx(4 * full)
+    assert RATES.decode_core_s("unheard-of", 1920, 1080, 1000)[0] >= full
+
+
+def test_wrong_settings_are_named():
+    for wrong in ({"gpus": -1}, {"cores": 0}, {"looked_at": 1.5}, {"share_of_peak": 0}, {"segment_s": 0}):
+        with pytest.raises(UsageError, match=next(iter(wrong))):
+            planned(**wrong)
+    with pytest.raises(ResourceError):
+        planned(gpus=8, cores=4)
+    with pytest.raises(UsageError, match="nothing to plan"):
+        plan([], 3, 0.0, RATES, Setting())
+
+
+def test_rates_of_a_file_go_before_those_that_ship(tmp_path):
+    own = tmp_path / "rates.json"
+    own.write_text(json.dumps({"encode": [{"preset": "giant", "device": "H200", "clips_per_s": 90, "hardware": "ours"}],
+                               "start_s": 30}))
+    rates = Rates.load(str(own))
+    assert rates.encoding("giant", "H200", 0.4).clips_per_s == 90 and rates.start_s == 30
+    assert rates.decode == RATES.decode
+    own.write_text('{"decod": []}')
+    with pytest.raises(UsageError, match="decod"):
+        Rates.load(str(own))
+    with pytest.raises(UsageError, match="nowhere"):
+        Rates.load(str(tmp_path / "nowhere.json"))
+
+
+def test_rates_of_an_earlier_run(tmp_path):
+    from maps import write_maps
+
+    write_maps(str(tmp_path))
+    with pytest.raises(UsageError, match="no run has decoded"):
+        Rates.load(str(tmp_path))
+
+
+def entry(length_s: float, code: str = "") -> Entry:
+    return Entry(Video("v", "/archive/v.mp4", 1, length_s, 640, 360, 25.0, "h264"), "", code)
+
+
+def test_a_part_of_an_archive_is_told_with_an_interval():
+    whole = Survey(3, (entry(10), entry(20), entry(0, "unreadable")))
+    assert whole.video_s() == (30, 30, 30) and len(whole.mapped) == 2
+    part = Survey(1000, tuple(entry(length_s) for length_s in (100, 200) * 50))
+    found_s, least_s, most_s = part.video_s()
+    assert found_s == 150_000 and least_s < found_s < most_s
+    assert most_s - found_s == pytest.approx(1.96 * 1000 * 50.25 / 10 * 0.9487, rel=0.01)
+
+
+def test_a_big_archive_is_sampled_and_the_same_files_each_time(tmp_path):
+    numbered_video.write(tmp_path / "0.mp4", numbered_video.Recipe(frames=20, rate=10, size=(48, 64)))
+    whole = (tmp_path / "0.mp4").read_bytes()
+    for n in range(1, 6):
+        (tmp_path / f"{n}.mp4").write_bytes(whole + (24).to_bytes(4, "big") + b"free" + b"%016d" % n)
+    (tmp_path / "text.mp4").write_text("no video")
+    found = survey(str(tmp_path), 4)
+    assert found.files == 7 and len(found.probed) == 4
+    assert found == survey(str(tmp_path), 4)
+    assert survey(str(tmp_path), 100).video_s() == (12.0, 12.0, 12.0)
+
+
+def test_the_command(capsys):
+    assert main(["plan", "--hours", "1000", "--gpus", "4", "--price-per-gpu-hour", "3.5"]) == 0
+    text = capsys.readouterr().out
+    assert max(len(line) for line in text.splitlines()) <= 80
+    for word in ("wall time", "cost", "a GPU never waits with", "estimated from FLOPs", "bytes read", "slowest stage"):
+        assert word in text
+    assert main(["plan", "--hours", "10", "--gpus", "0", "--preset", "tiny", "--cores", "8", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["cores"] == 8 and told["cores_per_gpu"] is None and told["video_s"] == 36_000
+    assert main(["plan"]) == 2 and "--hours" in capsys.readouterr().err

@@ -1,0 +1,149 @@
+"""Several runs on one cluster: what each may take, who waits, and for how long one waits for a cluster."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numbered_video
+import pytest
+import torch
+
+import halsted_ray
+from halsted_ray.errors import ResourceError, UsageError
+from halsted_ray.mapping.cluster import size_pools
+from halsted_ray.mapping.pipeline import map_archive
+from halsted_ray.mapping.priority import Room, announced, must_pause, room, room_of
+from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import WindowSpec
+
+
+@pytest.mark.parametrize("cpus", [6, 16, 64])
+@pytest.mark.parametrize("gpus", [0, 4])
+def test_a_low_run_leaves_enough_for_a_high_one(cpus, gpus):
+    total = {"CPU": cpus, "GPU": gpus}
+    low = room_of("low", total, total)
+    pools = size_pools(low.cpus, low.gpus, low.cores, 1000, gpu_share=low.gpu_share)
+    free = {"CPU": cpus - pools.decoders * pools.decoder_cpus - pools.taggers * pools.tagger_cpus,
+            "GPU": gpus - pools.taggers * pools.tagger_gpus}
+    high = room_of("high", free, total)
+    found = size_pools(high.cpus, high.gpus, high.cores, 60, gpu_share=high.gpu_share)
+    assert found.taggers * found.tagger_gpus <= free["GPU"] and (not gpus or found.tagger_gpus)
+    assert found.decoders >= min(cpus // 2 - 2, 60), "most of the cores, that others leave idle"
+    assert room_of("normal", total, total) == Room(cpus, gpus, cpus - 2)
+
+
+def test_a_high_run_alone_takes_no_more_actors_than_there_are_cores():
+    total = {"CPU": 16.0, "GPU": 2.0}
+    high = room_of("high", total, total)
+    found = size_pools(high.cpus, high.gpus, high.cores, 1000, gpu_share=high.gpu_share)
+    assert found.decoders + found.taggers == 14 and found.taggers == 2
+
+
+def test_an_unknown_priority_is_named(tmp_path):
+    with pytest.raises(UsageError, match="'urgent'.*low, normal, high"):
+        map_archive(str(tmp_path), str(tmp_path / "out"), "nowhere", priority="urgent")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head without a CPU, as KubeRay's: workers come when the tests let them."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 200 * 2**20})
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.mark.xdist_group("ray")
+def test_workers_on_their_way_are_waited_for(cluster):
+    said = []
+    with pytest.raises(ResourceError, match="0 of the 0 logical CPUs.*not within 1 s.*let its workers start"):
+        room("normal", said.append, wait_s=1.0)
+    assert len(said) == 1 and said[0].startswith("waiting: 0 of the 0 logical CPUs")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(room, "normal", said.append, 120.0)
+        while len(said) < 2:
+            time.sleep(0.05)
+        cluster.add_node(num_cpus=8, object_store_memory=400 * 2**20)
+        assert waiting.result() == Room(8.0, 0, 6)
+
+
+@pytest.mark.xdist_group("ray")
+def test_a_run_that_ended_makes_nobody_wait(cluster):
+    assert not must_pause()
+    with announced("low"), announced("normal"):
+        assert not must_pause()
+    with announced("high"):
+        assert must_pause()
+    until_s = time.monotonic() + 30
+    while must_pause() and time.monotonic() < until_s:
+        time.sleep(0.1)
+    assert not must_pause()
+
+
+ARCHIVE_RUN = """
+import sys
+from halsted_ray.mapping.pipeline import map_archive
+map_archive(*sys.argv[1:], segment_s=10, priority="low")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_an_upload_beside_an_archive_takes_at_most_three_times_its_time_alone(cluster, tmp_path):
+    torch.set_num_threads(1)
+    encoder = Encoder.create("tiny", 0)
+    model = Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint,
+                           heads=4, width=64, windows=WindowSpec(coarse_s=10, fine_s=2.5), seed=0)
+    model.save(str(tmp_path / "model"))
+    for name, count in (("upload", 1), ("archive", 40)):
+        (tmp_path / name).mkdir()
+        recipe = numbered_video.Recipe(frames=600, rate=10, gop=40, size=(90, 160))
+        whole = numbered_video.write(tmp_path / name / "0.mp4", recipe).path.read_bytes()
+        for n in range(1, count):  # a box that players skip: another video by its content
+            (tmp_path / name / f"{n}.mp4").write_bytes(whole + (24).to_bytes(4, "big") + b"free" + b"%016d" % n)
+
+    def upload(out: str) -> float:
+        started_s = time.monotonic()
+        summary = map_archive(str(tmp_path / "upload"), str(tmp_path / out), str(tmp_path / "model"), segment_s=10,
+                              priority="high")
+        assert summary.exit_code == 0 and summary.segments_decoded == 6
+        return time.monotonic() - started_s
+
+    def staged() -> int:
+        return len(list(tmp_path.glob("maps/staging/*/*/*.json")))
+
+    alone_s = upload("alone")
+    environment = {**os.environ, "RAY_ADDRESS": cluster.address,
+                   "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1])}
+    run = subprocess.Popen([sys.executable, "-c", ARCHIVE_RUN, *(str(tmp_path / name) for name in
+                                                                ("archive", "maps", "model"))], env=environment)
+    try:
+        until_s = time.monotonic() + 120
+        while not staged():
+            assert run.poll() is None and time.monotonic() < until_s, "the archive's run did not start"
+            time.sleep(0.05)
+        beside_s = upload("beside")
+        assert run.poll() is None and staged() < 200, "the archive's run did not make way"
+        print(f"alone {alone_s:.1f} s, beside an archive {beside_s:.1f} s")
+        assert beside_s <= 3 * alone_s
+        before, until_s = staged(), time.monotonic() + 60
+        while staged() <= before:
+            assert time.monotonic() < until_s, "the archive's run did not go on"
+            time.sleep(0.1)
+    finally:
+        run.kill()
+        run.wait()

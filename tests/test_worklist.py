@@ -1,0 +1,135 @@
+"""Work in waves: everything once, nothing twice, and what is published does not depend on how it was cut."""
+
+from __future__ import annotations
+
+import pytest
+from deltalake import DeltaTable
+
+from halsted_ray.errors import UsageError
+from halsted_ray.mapping import publish as publishing
+from halsted_ray.mapping import worklist
+from halsted_ray.mapping.inventory import Entry
+from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_segments, read_timeline
+from halsted_ray.mapping.staging import Result, Run, Staging
+from halsted_ray.mapping.status import status_of
+from halsted_ray.mapping.timeline import Gap
+from halsted_ray.mapping.worklist import find_work
+from halsted_ray.records import Tag, Video, WindowSpec, digest
+
+ENTRIES = [Entry(Video(digest(n), f"/archive/{n}.mp4", 1, 150.0 + 30 * n, 640, 360, 25.0, "h264"), "s")
+           for n in range(6)]
+ORIGIN = Provenance("run", "recipe", ("macro",), "m", "1", "", "t", "0")
+
+
+class Archive:
+    """Six videos of 3 to 5 segments, mapped to ``out`` without decoding anything."""
+
+    def __init__(self, out: str):
+        self.out, self.staging = out, Staging(out, "recipe")
+        publish_videos(out, ENTRIES)
+        self.staging.begin(Run("run", "recipe", ("macro",), 60.0, 1))
+
+    def work(self, retry_failed: bool = False) -> worklist.Worklist:
+        return find_work(self.out, self.staging, ENTRIES, WindowSpec(), 60.0, "recipe", retry_failed)
+
+    def stage(self, segments) -> None:
+        for segment in segments:
+            bad = segment.start_s == 120
+            tags = [] if bad else [Tag(segment.start_s, segment.stop_s, "macro", "step", "Suturing", 0.9)]
+            gaps = [Gap(segment.start_s, segment.stop_s, "corrupt", "why")] if bad else []
+            self.staging.write(Result(segment, tags, gaps, "run", 3, 4, {"decode": 1.0}))
+
+    def map(self, size: int) -> None:
+        for wave in self.work().waves(lambda: size):
+            self.stage(wave.waiting)
+            publish(self.out, self.staging, wave.planned, ORIGIN, run_goes_on=True)
+        self.staging.drop([])
+
+
+@pytest.fixture
+def archive(tmp_path) -> Archive:
+    return Archive(str(tmp_path))
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_waves_are_whole_videos_and_everything_once(archive, size):
+    work = archive.work()
+    waves = list(work.waves(lambda: size))
+    assert [video_id for wave in waves for video_id in wave.planned] == sorted(e.video.video_id for e in ENTRIES)
+    ids = [segment.segment_id for wave in waves for segment in wave.waiting]
+    assert len(ids) == len(set(ids)) == work.waiting == work.segments == sum(len(own) for wave in waves
+                                                                            for own in wave.planned.values())
+    assert all(len(wave.waiting) >= size for wave in waves[:-1])
+    assert work.total_s == work.waiting_s == sum(entry.video.duration_s for entry in ENTRIES)
+
+
+def test_rows_do_not_depend_on_waves_and_commits(tmp_path, monkeypatch):
+    whole, pieces = Archive(str(tmp_path / "whole")), Archive(str(tmp_path / "pieces"))
+    whole.map(1000)
+    monkeypatch.setattr(publishing, "SEGMENTS_A_COMMIT", 4)
+    monkeypatch.setattr(worklist, "LOOKED_UP_AT_ONCE", 5)
+    pieces.map(9)
+    assert DeltaTable(f"{whole.out}/timeline").version() == 0 < DeltaTable(f"{pieces.out}/timeline").version()
+    assert read_timeline(pieces.out).equals(read_timeline(whole.out))
+    rows = [read_segments(place.out).sort_by("segment_id").to_pylist() for place in (whole, pieces)]
+    assert rows[0] == rows[1] and len(rows[0]) == whole.work().segments
+    assert status_of(pieces.out) == status_of(whole.out)
+    assert not pieces.work().works and not pieces.work().waiting
+
+
+def test_what_is_staged_or_published_is_not_done_again(archive):
+    work = archive.work()
+    first, second, *_ = work.waves(lambda: 1)
+    archive.stage(first.waiting)
+    archive.stage(second.waiting[:2])
+    publish(archive.out, archive.staging, first.planned, ORIGIN, run_goes_on=True)
+    again = archive.work()
+    assert again.waiting == work.waiting - len(first.waiting) - 2
+    waiting = {segment.segment_id for wave in again.waves(lambda: 3) for segment in wave.waiting}
+    assert waiting.isdisjoint(s.segment_id for s in [*first.waiting, *second.waiting[:2]])
+    assert archive.work(retry_failed=True).waiting == again.waiting + 1, "the gap of the first video"
+
+
+def test_a_video_whose_last_segment_was_staged_is_published_by_the_next_run(archive):
+    (wave,) = archive.work().waves(lambda: 1000)
+    archive.stage(wave.waiting)
+    work = archive.work()
+    assert work.waiting == 0 and len(work.works) == len(ENTRIES)
+    archive.map(1000)
+    assert read_segments(archive.out).num_rows == work.segments and not archive.work().works
+
+
+def test_replaced_rows_do_not_stay(archive):
+    archive.map(1000)
+    before = read_timeline(archive.out)
+    second = Staging(archive.out, "better")
+    work = find_work(archive.out, second, ENTRIES, WindowSpec(), 60.0, "better", False)
+    assert work.waiting == work.segments
+    origin = Provenance("run2", "better", ("macro",), "m", "2", "", "t", "0")
+    for wave in work.waves(lambda: 6):
+        for segment in wave.waiting:
+            second.write(Result(segment, [Tag(segment.start_s, segment.stop_s, "macro", "step", "x", 0.5)], [], "run2"))
+        publish(archive.out, second, wave.planned, origin, run_goes_on=True)
+    after = read_timeline(archive.out)
+    assert set(after["model_version"].to_pylist()) == {"2"} and set(before["model_version"].to_pylist()) == {"1"}
+    assert read_segments(archive.out).num_rows == work.segments
+    assert archive.work().waiting == work.segments, "the first recipe's rows are gone"
+
+
+def test_status_while_a_run_publishes_wave_by_wave(archive):
+    archive.staging.begin(Run("run", "recipe", ("macro",), 60.0, 1))
+    first, second, *_ = archive.work().waves(lambda: 1)
+    archive.stage(first.waiting)
+    publish(archive.out, archive.staging, first.planned, ORIGIN, run_goes_on=True)
+    archive.stage(second.waiting[:1])
+    (done,), (begun,) = first.planned, second.planned
+    shown = {video["video_id"]: video for video in status_of(archive.out)}
+    assert (shown[done]["status"], shown[done]["code"]) == ("partial", "corrupt")
+    assert (shown[begun]["status"], shown[begun]["segments_done"]) == ("pending", 1)
+    assert shown[begun]["segments"] == len(second.waiting)
+    assert {video["status"] for video in shown.values()} == {"partial", "pending"}
+
+
+def test_a_wrong_segment_length_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="segment_s"):
+        find_work(str(tmp_path), Staging(str(tmp_path), "r"), ENTRIES, WindowSpec(), 45.0, "r", False)
