@@ -3,6 +3,8 @@
     run                   everything on embedded defaults (`make serve`); prints the address and a key
     key TENANT USER ROLE  a new key; adds the tenant and the user where they are new
     audit                 is the audit log what was written?
+    backup FOLDER         copies a site, also while it runs (SQLite and a folder)
+    restore FOLDER        puts the copy in the place of a site that is new
 
 Exit codes: 0 done, 2 wrong use, 3 the audit log is broken.
 """
@@ -19,6 +21,7 @@ from pathlib import Path
 
 from halsted_ray.errors import HalstedError
 from serve import audit, people
+from serve.backup import backup, restore
 from serve.database import Database
 from serve.models import source_of
 from serve.settings import Settings
@@ -31,11 +34,10 @@ LEAST_CPUS = 8
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    for name in ("state", "model"):
-        if getattr(options, name, None):
-            os.environ[f"HALSTED_{name.upper()}"] = str(Path(getattr(options, name)).absolute())
+    given = {f"HALSTED_{name.upper()}": value if ":" in value else str(Path(value).absolute())
+             for name in ("state", "model") if (value := getattr(options, name, None))}
     try:
-        return options.do(options, Settings.read())
+        return options.do(options, Settings.read({**os.environ, **given}))
     except HalstedError as error:
         print(f"serve: {error}", file=sys.stderr)
         return 2
@@ -47,6 +49,9 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     database.migrate()
     key = _own_key(database, Path(options.state) / "key")
     database.close()
+    # The replicas are other processes and read the same variables.
+    os.environ |= {"HALSTED_DATABASE": settings.database, "HALSTED_STORE": settings.store,
+                   "HALSTED_MODEL": settings.model}
     for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("HF_HUB_OFFLINE", "1"), ("DO_NOT_TRACK", "1")):
         os.environ.setdefault(name, value)
     import ray
@@ -55,8 +60,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     from serve.app import app
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    ray.init(address="local", num_cpus=max(LEAST_CPUS, (os.cpu_count() or 1) + 6), include_dashboard=False,
-             log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(address="local", _node_ip_address="127.0.0.1", num_cpus=max(LEAST_CPUS, (os.cpu_count() or 1) + 6),
+             include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     serve.start(http_options={"host": options.host, "port": options.port})
     serve.run(app, name="halsted", route_prefix="/")
     address = f"http://{options.host}:{options.port}"
@@ -83,8 +88,15 @@ def new_key(options: argparse.Namespace, settings: Settings) -> int:
 
 def check_audit(_options: argparse.Namespace, settings: Settings) -> int:
     with Database(settings.database).writing() as session:
-        verdict = audit.verify(session)
-    print(f"{verdict.entries} entries, digest {verdict.digest}: {verdict.reason or 'all as written'}")
+        return _say(audit.verify(session))
+
+
+def copy_site(options: argparse.Namespace, settings: Settings) -> int:
+    return _say(options.copy(settings, options.folder))
+
+
+def _say(verdict: audit.Verdict) -> int:
+    print(f"audit log: {verdict.entries} entries, digest {verdict.digest}: {verdict.reason or 'all as written'}")
     return 0 if verdict.whole else 3
 
 
@@ -114,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     running = command("run", run, "serve on this machine")
-    running.add_argument("--model", help="a model's folder (default demo/model/model)")
+    running.add_argument("--model", help="a folder, a URL or registry:halsted@champion (default demo/model/model)")
     running.add_argument("--host", default="127.0.0.1", help="(default %(default)s: this machine only)")
     running.add_argument("--port", type=int, default=8000)
     issuing = command("key", new_key, "issue a key")
@@ -123,6 +135,10 @@ def _parser() -> argparse.ArgumentParser:
     issuing.add_argument("role", choices=people.MAY)
     issuing.add_argument("--days", type=float, help="until it expires (default: never)")
     command("audit", check_audit, "verify the audit log")
+    for name, copy, what in (("backup", backup, "copy the site"), ("restore", restore, "put a copy in place")):
+        copying = command(name, copy_site, what)
+        copying.set_defaults(copy=copy)
+        copying.add_argument("folder", type=Path)
     return parser
 
 

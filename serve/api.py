@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import ValidationError
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from halsted_ray import __version__
-from halsted_ray.errors import ModelError, OutputError, TaxonomyError, UsageError, VideoError
+from halsted_ray.errors import ModelError, OutputError, RegistryError, TaxonomyError, UsageError, VideoError
 from serve import docs, routes, sdk
 from serve.clips import UnknownWords
 from serve.database import Job
-from serve.guard import Buckets, Door
+from serve.guard import Buckets, Door, base_of
 from serve.service import Busy, Service
 from serve.store import StoreFull
 from serve.uploads import NotThere, WrongState
@@ -24,8 +27,10 @@ from serve.uploads import NotThere, WrongState
 DESCRIPTION = """Temporal maps of surgical video. **Research software, not a medical device**: not for diagnosis, not
 for judging a person; the model errs, and every answer says how sure it is and which version it came from."""
 
+log = logging.getLogger(__name__)
+READY_S = 5.0
 STATUS = ((NotThere, 404), (WrongState, 409), (StoreFull, 507), (OutputError, 503), (ModelError, 503),
-          (TaxonomyError, 422), (UsageError, 422), (VideoError, 503))
+          (RegistryError, 503), (TaxonomyError, 422), (UsageError, 422), (VideoError, 503))
 """Error → HTTP status; the first that fits."""
 
 
@@ -42,7 +47,7 @@ def create_api(service: Service) -> FastAPI:
 
     @app.get("/docs", include_in_schema=False)
     def documentation(request: Request) -> HTMLResponse:
-        return HTMLResponse(docs.page(app.openapi(), str(request.base_url)),
+        return HTMLResponse(docs.page(app.openapi(), base_of(request)),
                             headers={"content-security-policy": docs.POLICY})
 
     @app.get("/healthz", tags=["site"])
@@ -51,12 +56,15 @@ def create_api(service: Service) -> FastAPI:
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["site"])
-    def readyz() -> dict:
-        """Database, store and model are at hand; 503 with the first that is not."""
-        with service.database.reading() as session:
-            session.execute(text("SELECT 1"))
-        service.store.check()
-        return {"status": "ready", "model": service.source().stamp}
+    async def readyz() -> dict:
+        """Database, store and a model that answers are at hand; 503 with the first that is not."""
+        await run_in_threadpool(_check, service)
+        if service.serving is None:
+            raise OutputError("no model answers clips here")
+        try:
+            return {"status": "ready", "model": await asyncio.wait_for(service.serving(), READY_S)}
+        except TimeoutError:
+            raise OutputError(f"no model answered within {READY_S:g} s") from None
 
     @app.get("/metrics", tags=["site"], response_class=Response)
     def metrics() -> Response:
@@ -67,6 +75,15 @@ def create_api(service: Service) -> FastAPI:
 
     _handle_errors(app)
     return app
+
+
+def _check(service: Service) -> None:
+    try:
+        with service.database.reading() as session:
+            session.execute(text("SELECT 1"))
+    except DBAPIError:
+        raise OutputError("the database does not answer") from None
+    service.store.check()
 
 
 def problem(status: int, detail: str, headers: dict | None = None, **more) -> JSONResponse:
@@ -88,6 +105,12 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(Busy)
     def busy(_request: Request, _error: Busy) -> JSONResponse:
         return problem(503, "the queue is full; send the same request again", {"Retry-After": "1"})
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(InterfaceError)
+    def no_database(_request: Request, error: DBAPIError) -> JSONResponse:
+        log.error("the database does not answer: %s", type(error.orig).__name__)
+        return problem(503, "the database does not answer; send the same request again", {"Retry-After": "5"})
 
     @app.exception_handler(StarletteHTTPException)
     def http(_request: Request, error: HTTPException) -> JSONResponse:

@@ -1,5 +1,5 @@
-"""The Serve application: ``serve run serve.app:app`` or ``serve deploy serve/config.yaml``. The only importer of
-ray.serve.
+"""The Serve application: ``serve run serve.app:app`` or ``serve deploy serve/config.yaml``. Only this and
+__main__.py import ray.serve.
 
     Gateway     the HTTP API; no model and no torch in it
     Tagger      the model in memory; clips of many callers share its passes
@@ -12,14 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 
+import ray
 import yaml
 from ray import serve
-from ray.serve.exceptions import BackPressureError
-from ray.serve.handle import DeploymentHandle
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from serve.service import Busy, Service
 from serve.settings import Settings
@@ -30,6 +35,14 @@ def deployed(name: str) -> dict:
     config = yaml.safe_load(resources.files(__package__).joinpath("config.yaml").read_text(encoding="utf-8"))
     entries = {entry["name"]: entry for entry in config["applications"][0]["deployments"]}
     return {key: value for key, value in entries[name].items() if key != "name"}
+
+
+def log_to_stderr() -> None:
+    """Our own lines, one a request, where Ray keeps a replica's output."""
+    log = logging.getLogger("serve")
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
+        log.setLevel(logging.INFO)
 
 
 @serve.deployment
@@ -43,30 +56,38 @@ class Gateway:
     def __serve_build_asgi_app__(self):
         from serve.api import create_api
 
-        return create_api(Service.open(Settings.read(), self._tag_clip))
+        log_to_stderr()
+        return create_api(Service.open(Settings.read(), self._tag_clip, self._serving))
+
+    async def _serving(self) -> dict:
+        return await self._asked(self.tagger.serving.remote())
 
     async def _tag_clip(self, source: bytes | str, instruction: str, start_s: float | None,
                         stop_s: float | None) -> dict:
+        return await self._asked(self.tagger.tag.remote(source, instruction, start_s, stop_s))
+
+    async def _asked(self, answer: DeploymentResponse) -> dict:
         try:
-            return await self.tagger.tag.remote(source, instruction, start_s, stop_s)
-        except BackPressureError:
-            raise Busy from None
+            return await answer
+        except (BackPressureError, DeploymentUnavailableError, RayActorError):
+            raise Busy from None  # also where the replica died under it: asking again does no harm
 
 
 @serve.deployment
 class Tagger:
     """``ClipTagger`` behind a queue: decoding in threads, the model in batches."""
 
-    def __init__(self, device: str = "cpu", decoders: int = 2):
-        import torch
-
+    def __init__(self, decoders: int | None = None):
         from serve.clips import ClipTagger
         from serve.models import source_of
 
+        log_to_stderr()
         settings = Settings.read()
-        if device == "cuda" and not torch.cuda.is_available():
-            device = "cpu"
+        device = "cuda" if ray.get_runtime_context().get_accelerator_ids().get("GPU") else "cpu"
+        decoders = decoders or max(2, len(os.sched_getaffinity(0)) // 2)
         self.clips = ClipTagger(source_of(settings.model), settings.encoder, device, decoders, settings.clip_s)
+        # Of their own: reads that wait for a decoding process must not keep the model waiting for a thread.
+        self.reading, self.tagging = ThreadPoolExecutor(decoders), ThreadPoolExecutor(1)
         self.poll_s = settings.model_poll_s
         self.watch = asyncio.get_running_loop().create_task(self._watch())
 
@@ -75,12 +96,15 @@ class Tagger:
         self._answer.set_max_batch_size(config["max_batch_size"])
         self._answer.set_batch_wait_timeout_s(config["batch_wait_timeout_s"])
 
+    def serving(self) -> dict:
+        return self.clips.loaded.release.stamp
+
     async def tag(self, source: bytes | str, instruction: str, start_s: float | None, stop_s: float | None) -> dict:
         """The answer, or ``{"refused": code, "message": …}``: a value, since it crosses a process."""
         from halsted_ray.errors import UsageError, VideoError
 
         try:
-            clip = await asyncio.to_thread(self._read, source, instruction, start_s, stop_s)
+            clip = await self._in(self.reading, self._read, source, instruction, start_s, stop_s)
         except VideoError as error:
             return {"refused": error.code, "message": str(error)}
         except UsageError as error:
@@ -89,7 +113,10 @@ class Tagger:
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.01)
     async def _answer(self, clips: list) -> list[dict]:
-        return await asyncio.to_thread(self.clips.answer, clips)
+        return await self._in(self.tagging, self.clips.answer, clips)
+
+    async def _in(self, threads: ThreadPoolExecutor, do, *arguments):
+        return await asyncio.get_running_loop().run_in_executor(threads, do, *arguments)
 
     def _read(self, source: bytes | str, instruction: str, start_s: float | None, stop_s: float | None):
         if isinstance(source, str):
@@ -113,6 +140,7 @@ class Mapper:
     def __init__(self, decoders: int = 1, taggers: int = 1):
         from serve import mapper
 
+        log_to_stderr()
         settings = Settings.read()
         service = Service.open(settings)
         self.stop = threading.Event()

@@ -17,7 +17,7 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from halsted_ray.errors import ModelError, TaxonomyError, UsageError
+from halsted_ray.errors import TaxonomyError, UsageError
 from halsted_ray.records import FRAMES_PER_WINDOW
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.video.probe import Probe
@@ -92,7 +92,7 @@ class ClipTagger:
             if release.digest == self.loaded.release.digest:
                 return False
             self.loaded = self._load(release, self.loaded)
-        except ModelError as error:
+        except UsageError as error:
             logger.warning("a new model can't be taken, version %s goes on serving: %s",
                            self.loaded.release.version, error)
             return False

@@ -30,6 +30,7 @@ HEADERS = {
     "cache-control": "no-store", "cross-origin-resource-policy": "same-origin",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
 }
+METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 KEPT_BUCKETS = 10_000
 _ID = re.compile(r"[0-9a-f]{1,64}")
 key_header = APIKeyHeader(name="x-api-key", auto_error=False, description="A key of `python -m serve key`.")
@@ -38,6 +39,11 @@ bearer = HTTPBearer(auto_error=False, description="The same key as a bearer toke
 
 def service_of(request: Request) -> Service:
     return request.app.state.service
+
+
+def base_of(request: Request) -> str:
+    """The service's address, with a slash at its end."""
+    return f"{(service_of(request).settings.public_url or str(request.base_url)).rstrip('/')}/"
 
 
 def allowed(permission: str | None = None) -> Callable[..., Caller]:
@@ -50,11 +56,13 @@ def allowed(permission: str | None = None) -> Callable[..., Caller]:
         text = key or (token.credentials if token else None)
         with service.database.reading() as session:
             found = authenticate(session, text) if text else None
+        if found is None and token is not None and service.sign_on is not None:
+            found = service.sign_on.caller(token.credentials)
         if found is None:
             buckets.take(f"address {request.client.host if request.client else ''}")
             raise HTTPException(401, "a key is needed: give one that holds in the header x-api-key",
                                 {"WWW-Authenticate": "Bearer"})
-        buckets.take(found.key_id)
+        buckets.take(f"{found.user_id} {found.key_id}")
         request.state.caller = found
         if permission and not found.may(permission):
             raise HTTPException(403, f"the role {found.role!r} may not do this ({permission})")
@@ -129,7 +137,8 @@ class Door:
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = _route(scope)
-        self.service.metrics.requests.labels(scope["method"], route, status).inc()
+        method = scope["method"] if scope["method"] in METHODS else "other"  # clients can make up any
+        self.service.metrics.requests.labels(method, route, status).inc()
         self.service.metrics.request_s.labels(route).observe(seconds)
 
     def _log(self, scope: Scope, request_id: str, status: int, received: int, seconds: float) -> None:

@@ -3,22 +3,26 @@
     <folder>/model.json               the folder is the model; another one written over it is a new version
     <folder>/champion                 a text file that names one of the folder's models, such as ``7``
     <folder>/7/model.json             moving the pointer swaps the model, moving it back is the rollback
+    registry:halsted@champion         a version of the registry, as its alias moves
 
-A source of another kind (a registry) is one more function that gives a ``Release``. Reads ``model.json`` only: no
-weights and no torch, so that every replica can afford it.
+Reads ``model.json`` only: no weights and no torch, so that every replica can afford it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from halsted_ray.errors import ModelError
+from halsted_ray.errors import ModelError, UsageError
+from halsted_ray.registry.references import Reference, parse
 from halsted_ray.taxonomy import Taxonomy, from_dict
 from halsted_ray.video.storage import filesystem
 
+log = logging.getLogger(__name__)
 POINTER = "champion"
 CARDS = ("MODEL_CARD.md", "README.md")
 LINEAGE = ("training.json",)
@@ -58,13 +62,43 @@ class Release:
                 "atlas_release": self.atlas_release}
 
 
-ModelSource = Callable[[], Release]
-"""Gives what is to be served now. Raises ModelError."""
+class ModelSource:
+    """Called, it gives what is to be served now; it asks at most every ``keep_s``. While there is no answer (the
+    registry is away, a pointer is wrong) the last one holds. Raises UsageError where there is none yet."""
+
+    def __init__(self, ask: Callable[[], Release], keep_s: float = 0.0):
+        self._ask, self.keep_s = ask, keep_s
+        self._kept: Release | None = None
+        self._asked_s = 0.0
+
+    def __call__(self) -> Release:
+        if self._kept is None or time.monotonic() - self._asked_s >= self.keep_s:
+            try:
+                self._kept = self._ask()
+            except UsageError as error:
+                if self._kept is None:
+                    raise
+                log.warning("version %s goes on serving: %s", self._kept.version, error)
+            self._asked_s = time.monotonic()
+        return self._kept
 
 
-def source_of(location: str) -> ModelSource:
-    """The source that a site's setting names."""
-    return lambda: from_folder(location)
+def source_of(location: str, keep_s: float = 0.0) -> ModelSource:
+    """The source that a site's setting names: a folder, a URL, or a version of the registry."""
+    reference = parse(location)
+    return ModelSource(lambda: from_registry(reference) if reference else from_folder(location), keep_s)
+
+
+def from_registry(reference: Reference) -> Release:
+    """The model of a version, with its number and its tags beside the lineage. Raises RegistryError, ModelError."""
+    from halsted_ray.registry.store import Registry  # 3 s of mlflow, for those who use it
+
+    registry = Registry()
+    version = registry.find(reference)
+    release = from_folder(registry.folder(version))
+    return replace(release, lineage=release.lineage | {
+        "registry_version": version.number, "aliases": list(version.aliases), "run_id": version.run_id,
+        "created_ms": version.created_ms, "tags": version.tags})
 
 
 def from_folder(location: str) -> Release:

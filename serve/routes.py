@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Depends, Header, HTTPException, Path, Query, Request, Response
@@ -20,8 +21,8 @@ from starlette.concurrency import run_in_threadpool
 from halsted_ray.errors import UsageError
 from serve import audit, people
 from serve.clips import task_of
-from serve.database import AuditEntry, Job, Part, Upload, User, Video
-from serve.guard import allowed, service_of
+from serve.database import AuditEntry, Head, Job, Part, Upload, User, Video
+from serve.guard import allowed, base_of, service_of
 from serve.jobs import ENDS
 from serve.people import Caller
 from serve.service import Busy, Service
@@ -163,7 +164,7 @@ async def put_part_signed(request: Request, service: Here, upload_id: Id, number
 def address_part(request: Request, caller: Writer, service: Here, upload_id: Id, number: Number) -> Address:
     """An address that takes this part by PUT for an hour, without a key: the object store's own where the site
     allows it, else one of this API."""
-    return Address(url=service.uploads.address(caller.tenant_id, upload_id, number, str(request.base_url)))
+    return Address(url=service.uploads.address(caller.tenant_id, upload_id, number, base_of(request)))
 
 
 @router.post("/uploads/{upload_id}/complete")
@@ -254,9 +255,11 @@ def follow_job(caller: Reader, service: Here, job_id: Id) -> StreamingResponse:
 
 
 @router.get("/models")
-def show_models(caller: Reader, service: Here) -> dict:
-    """What is deployed now: version, lineage, card, and what it can be asked."""
-    return {"models": [service.source().described()]}
+async def show_models(caller: Reader, service: Here) -> dict:
+    """What is deployed: version, lineage, card, and what it can be asked. ``serving`` is what answers clips at this
+    moment: for a few seconds after a change the version before."""
+    release = await run_in_threadpool(service.source)
+    return {"models": [release.described()], "serving": await service.serving() if service.serving else None}
 
 
 @router.post("/clips:map", openapi_extra={"requestBody": {"required": True, "content": {
@@ -318,15 +321,19 @@ def revoke_key(caller: KeyKeeper, service: Here, key_id: Id) -> None:
 
 @router.get("/audit")
 def read_audit(caller: Auditor, service: Here, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
-               limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> dict:
-    """The tenant's entries after number ``after``, and whether the whole log is what was written."""
-    with service.database.writing() as session:
-        verdict = audit.verify(session)
+               limit: Annotated[int, Query(ge=1, le=1000)] = 100, verify: bool = False) -> dict:
+    """The tenant's entries after number ``after``. With ``verify`` the whole log is read: is it what was written?"""
+    verdict = None
+    with service.database.reading() as session:
         entries = session.scalars(select(AuditEntry).where(
             AuditEntry.tenant_id == caller.tenant_id, AuditEntry.seq > after).order_by(AuditEntry.seq).limit(limit))
         shown = [{name: getattr(entry, name) for name in ("seq", "at_s", "actor", "action", "subject", "detail",
                                                           "digest")} for entry in entries]
-    return {"whole": verdict.whole, "digest": verdict.digest, "reason": verdict.reason, "entries": shown}
+        digest = session.get_one(Head, audit.HEAD).digest
+    if verify:
+        with service.database.writing() as session:
+            verdict = asdict(audit.verify(session))
+    return {"digest": digest, "verified": verdict, "entries": shown}
 
 
 async def _keep_part(request: Request, service: Service, tenant_id: str, upload_id: str, number: int,

@@ -32,7 +32,7 @@ from starlette.concurrency import run_in_threadpool
 
 from halsted_ray.errors import UsageError, VideoError
 from serve.database import Job, SdkInput, Upload, now_s
-from serve.guard import allowed, service_of
+from serve.guard import allowed, base_of, service_of
 from serve.jobs import ENDS
 from serve.people import Caller
 from serve.service import Service
@@ -134,7 +134,7 @@ def create(caller: Sdk, service: Here, asked: Create) -> dict:
 def next_part(request: Request, caller: Sdk, service: Here, asked: NextPart) -> dict:
     _check_name(caller, asked)
     return _answer(url=service.uploads.address(caller.tenant_id, asked.upload_id, asked.part_number,
-                                               str(request.base_url)))
+                                               base_of(request)))
 
 
 @router.post("/complete/invoke")

@@ -9,6 +9,7 @@ from serve.database import Database
 from serve.jobs import Jobs
 from serve.metrics import Metrics
 from serve.models import ModelSource, source_of
+from serve.oidc import Provider, SignOn
 from serve.settings import Settings
 from serve.store import FolderStore, S3Store, open_store
 from serve.uploads import Uploads
@@ -17,6 +18,8 @@ from serve.videos import Videos
 TagClip = Callable[[bytes | str, str, float | None, float | None], Awaitable[dict]]
 """(bytes of a clip or its location, instruction, start_s, stop_s) → the answer of ``ClipTagger``, or
 ``{"refused": code, "message": …}``. Raises Busy."""
+Serving = Callable[[], Awaitable[dict]]
+"""The stamp of the model that answers clips now. Raises where none does."""
 
 
 class Busy(Exception):
@@ -35,14 +38,20 @@ class Service:
     jobs: Jobs
     source: ModelSource
     tag_clip: TagClip | None = None
+    serving: Serving | None = None
+    sign_on: SignOn | None = None
     metrics: Metrics = field(default_factory=Metrics)
 
     @classmethod
-    def open(cls, settings: Settings, tag_clip: TagClip | None = None) -> Service:
+    def open(cls, settings: Settings, tag_clip: TagClip | None = None, serving: Serving | None = None) -> Service:
         """Opens database and store and brings the database up to date."""
         database, store = Database(settings.database), open_store(settings.store)
         database.migrate()
+        sign_on = None
+        if settings.oidc_issuer:
+            sign_on = SignOn(Provider(settings.oidc_issuer, settings.oidc_audience), database)
         return cls(
             settings, database, store, Uploads(database, store, settings.presign, settings.link_s),
-            Videos(database, store), Jobs(database, settings.lease_s), source_of(settings.model), tag_clip,
+            Videos(database, store), Jobs(database, settings.lease_s),
+            source_of(settings.model, settings.model_poll_s), tag_clip, serving, sign_on,
         )

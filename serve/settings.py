@@ -3,9 +3,13 @@
     HALSTED_STATE      folder of everything kept here: database, store, unless these are named (default ./serve-state)
     HALSTED_DATABASE   SQLAlchemy URL (default sqlite:///<state>/halsted.db)
     HALSTED_STORE      folder or s3://bucket/prefix that holds every tenant's bytes (default <state>/store)
-    HALSTED_MODEL      where the model to serve is found, see ``models.py`` (default demo/model/model)
+    HALSTED_MODEL      the model to serve: a folder, a URL or registry:halsted@champion, see ``models.py``
+                       (default demo/model/model; the registry is $MLFLOW_TRACKING_URI)
     HALSTED_ENCODER    where its encoder lies, if not where the model says
     HALSTED_PRESIGN    1: clients upload parts straight to the object store
+    HALSTED_PUBLIC_URL the address that clients know, where a proxy stands before this (default: as they asked)
+    HALSTED_OIDC_ISSUER, HALSTED_OIDC_AUDIENCE   tokens of this identity provider are taken beside keys
+    HALSTED_REQUESTS_A_MINUTE   of one key at one replica (default 3000)
     HALSTED_LEASE_S    after this silence of its worker a job is taken up by another one (default 30)
 """
 
@@ -28,8 +32,12 @@ class Settings:
     model: str
     encoder: str | None = None
     presign: bool = False
+    public_url: str | None = None
+    oidc_issuer: str | None = None
+    oidc_audience: str = "halsted"
     clip_bytes: int = 16 * MIB
-    json_bytes: int = MIB
+    json_bytes: int = 4 * MIB
+    """Of any other body: the longest names the 10,000 parts of an upload."""
     clip_s: float = 60.0
     requests_a_minute: int = 3000
     """Of one key at one replica; a part of an upload is one request."""
@@ -52,5 +60,9 @@ class Settings:
             model=environment.get("HALSTED_MODEL") or str(Path("demo/model/model").absolute()),
             encoder=environment.get("HALSTED_ENCODER") or None,
             presign=environment.get("HALSTED_PRESIGN") == "1",
+            public_url=environment.get("HALSTED_PUBLIC_URL") or None,
+            oidc_issuer=environment.get("HALSTED_OIDC_ISSUER") or None,
+            oidc_audience=environment.get("HALSTED_OIDC_AUDIENCE") or "halsted",
+            requests_a_minute=int(environment.get("HALSTED_REQUESTS_A_MINUTE") or 3000),
             lease_s=float(environment.get("HALSTED_LEASE_S") or 30.0),
         )

@@ -156,7 +156,10 @@ class S3Store(_Store):
         """number → (size in bytes, ETag) of the parts that the object store has."""
         found, marker = {}, 0
         while True:
-            page = self._call("list_parts", tenant_id, place, UploadId=ref, PartNumberMarker=marker)
+            try:
+                page = self._call("list_parts", tenant_id, place, UploadId=ref, PartNumberMarker=marker)
+            except OutputError:
+                return {}  # it was completed there, but whoever did so died before saying so
             found |= {part["PartNumber"]: (part["Size"], part["ETag"]) for part in page.get("Parts", [])}
             if not page.get("IsTruncated"):
                 return found

@@ -45,6 +45,7 @@ def open_service(state: Path, model: Path, with_clips: bool = False, **changes) 
     service = Service.open(settings)
     if with_clips:
         tagger = ClipTagger(service.source, decoders=1)
+        service.serving = lambda: asyncio.to_thread(lambda: tagger.loaded.release.stamp)
         service.tag_clip = lambda *asked: asyncio.to_thread(tag_here, tagger, *asked)
     return service
 

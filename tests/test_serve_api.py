@@ -14,6 +14,7 @@ from maps import write_maps
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
 from halsted_ray.mapping.exports import read_captions, read_csv
+from serve.__main__ import main as command
 from serve.database import Job, now_s
 from serve.store import PART_BYTES, StoreFull
 
@@ -57,12 +58,15 @@ def other_tenant(service, role: str = "admin"):
     return client_of(service, new_key(service, "south", f"eve-{role}", role))
 
 
-def test_it_is_alive_ready_and_described(service):
+def test_it_is_alive_ready_and_described(service, monkeypatch):
     with client_of(service) as anybody:
         assert anybody.get("/healthz").json() == {"status": "ok"}
         assert anybody.get("/readyz").json()["model"]["version"] == "v0"
         assert "/v1/clips:map" in anybody.get("/openapi.json").json()["paths"]
         assert "halsted_requests_total" in anybody.get("/metrics").text
+        with monkeypatch.context() as patch:
+            patch.setattr(service, "serving", None)
+            assert anybody.get("/readyz").status_code == 503
         page = anybody.get("/docs").text
         assert "/v1/clips:map" in page and "not a medical device" in page
         assert not re.search(r"https?://(?!testserver)|<script", page), "nothing from outside"
@@ -219,9 +223,9 @@ def test_deleting_removes_everything_and_the_log_says_so(client, service, tmp_pa
     assert client.get(f"/v1/jobs/{job['job_id']}").json()["state"] == "cancelled"
     assert not list(Path(service.store.root).rglob(f"*{video['video_id']}*"))
     with client_of(service, new_key(service, "north", "auditor", "auditor")) as auditor:
-        log = auditor.get("/v1/audit", params={"limit": 1000}).json()
+        log = auditor.get("/v1/audit", params={"limit": 1000, "verify": True}).json()
         assert auditor.get("/v1/videos").status_code == 403
-    assert log["whole"]
+    assert log["verified"]["whole"] and log["verified"]["digest"] == log["digest"]
     actions = [entry["action"] for entry in log["entries"] if entry["subject"] == video["video_id"]]
     assert actions[:2] == ["upload.complete", "map.submit"] and actions[-2:] == ["video.delete", "video.purge"]
     assert upload(client, write_video(tmp_path / "back.mp4", 11.0))["video_id"] == video["video_id"], "it may come back"
@@ -305,7 +309,7 @@ def test_roles_may_what_they_may_and_no_more(service, uploaded):
 
 def test_limits_headers_and_a_log_without_names(client, service, model, tmp_path, caplog):
     assert client.put("/v1/uploads/ab/parts/1", content=b"x" * (PART_BYTES + 1)).status_code == 413
-    assert client.post("/v1/uploads", content=b" " * (1024 * 1024 + 1)).status_code == 413
+    assert client.post("/v1/uploads", content=b" " * (service.settings.json_bytes + 1)).status_code == 413
     headers = client.get("/v1/videos").headers
     assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
     assert "default-src 'none'" in headers["content-security-policy"] and headers["cache-control"] == "no-store"
@@ -346,3 +350,31 @@ def test_a_video_in_an_object_store_comes_in_by_its_own_addresses(s3_server, mod
         assert client.delete(f"/v1/videos/{video['video_id']}").status_code == 204
         assert not service.store.fs.find("archive/site")
         assert client.get("/readyz").status_code == 200
+
+
+def test_a_backup_of_a_running_site_is_a_site(service, client, uploaded, tmp_path, capsys):
+    site = Path(service.store.root).parent
+    assert command(["backup", "--state", str(site), str(tmp_path / "copy")]) == 0
+    assert command(["backup", "--state", str(site), str(tmp_path / "copy")]) == 2, "never over something"
+    assert command(["restore", "--state", str(tmp_path / "new"), str(tmp_path / "copy")]) == 0
+    assert command(["audit", "--state", str(tmp_path / "new")]) == 0
+    assert "all as written" in capsys.readouterr().out
+    restored = open_service(tmp_path / "new", Path(service.settings.model), with_clips=True)
+    with client_of(restored, client.headers["x-api-key"]) as there:
+        assert uploaded in there.get("/v1/videos").json()
+        asked = {"instruction": "map procedure type", "video_id": uploaded["video_id"], "stop_s": 5}
+        assert there.post("/v1/clips:map", json=asked).status_code == 200
+    assert command(["restore", "--state", str(tmp_path / "new"), str(tmp_path / "copy")]) == 2
+    assert command(["run", "--state", str(tmp_path / "x"), "--model", str(tmp_path / "none")]) == 2
+    assert "make demo" in capsys.readouterr().err
+
+
+def test_a_database_that_is_away_is_a_503_that_says_when_to_come_back(model, tmp_path):
+    service = open_service(tmp_path, model)
+    with client_of(service, new_key(service)) as client:
+        (tmp_path / "halsted.db").rename(tmp_path / "gone.db")
+        service.database.close()
+        (tmp_path / "halsted.db").mkdir()
+        answer = client.get("/v1/videos")
+        assert answer.status_code == 503 and answer.headers["retry-after"] and str(tmp_path) not in answer.text
+        assert client.get("/readyz").status_code == 503 and client.get("/healthz").status_code == 200

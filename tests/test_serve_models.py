@@ -7,7 +7,7 @@ import shutil
 import pytest
 from serving import save_model, write_video
 
-from halsted_ray.errors import ModelError, UsageError
+from halsted_ray.errors import ModelError, RegistryError, UsageError
 from serve.clips import ClipTagger, UnknownWords, task_of
 from serve.models import from_folder, source_of
 
@@ -64,6 +64,29 @@ def test_swap_and_rollback_and_a_broken_model(models, video, tmp_path):
     (folder / "champion").write_text("0")
     assert tagger.refresh() and tagger.answer([tagger.read(str(video), "map procedure type", 0, 5)])[0] | {
         "seconds": first["seconds"]} == first
+    tagger.close()
+
+
+def test_a_version_of_the_registry_as_its_alias_moves(models, video, tmp_path, monkeypatch):
+    from halsted_ray.registry.runs import register
+    from halsted_ray.registry.store import Registry
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    source = source_of("registry:halsted@champion")
+    with pytest.raises(RegistryError, match="champion"):
+        source()
+    registry = Registry()
+    one, two = (register(registry, str(models / name)) for name in ("0", "1"))
+    registry.move({"champion": one.number})
+    tagger = ClipTagger(source, decoders=1)
+    assert tagger.loaded.release.lineage["registry_version"] == one.number
+    for version, name in ((two, "v1"), (one, "v0")):
+        registry.move({"champion": version.number})
+        assert tagger.refresh()
+        answer = tagger.answer([tagger.read(str(video), "map procedure type", 0, 5)])[0]
+        assert answer["model"]["version"] == name
+    registry.move({"champion": None})
+    assert not tagger.refresh() and source().version == "v0", "the last answer holds"
     tagger.close()
 
 

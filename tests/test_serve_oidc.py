@@ -1,0 +1,91 @@
+"""Tokens of an identity provider: a real one in this process, with its own RSA key, over HTTP on loopback."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from serving import client_of, new_key, open_service, save_model
+
+OWN, FOREIGN = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+
+
+@pytest.fixture(scope="module")
+def issuer():
+    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(OWN.public_key())) | {"kid": "one", "use": "sig"}
+
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self):
+            pages = {"/.well-known/openid-configuration": {"issuer": where, "jwks_uri": f"{where}/keys"},
+                     "/keys": {"keys": [public]}}
+            body = json.dumps(pages[self.path]).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    where = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield where
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def client(issuer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    service = open_service(folder, save_model(folder / "model", 0), oidc_issuer=issuer, oidc_audience="halsted")
+    new_key(service, "north")
+    with client_of(service) as found:
+        yield found
+
+
+def status(client, token: str, path: str = "/v1/videos") -> int:
+    return client.get(path, headers={"Authorization": f"Bearer {token}"}).status_code
+
+
+def claims(issuer, **changes) -> dict:
+    now_s = int(time.time())
+    return {"iss": issuer, "aud": "halsted", "sub": "ada@example.org", "iat": now_s, "exp": now_s + 300,
+            "halsted_tenant": "north", "halsted_role": "reviewer", **changes}
+
+
+def sign(payload: dict, key=OWN, algorithm: str = "RS256", kid: str = "one") -> str:
+    return jwt.encode(payload, key, algorithm, headers={"kid": kid})
+
+
+def test_a_token_is_its_user_with_the_role_it_says(client, issuer):
+    token = sign(claims(issuer))
+    assert status(client, token) == 200 and status(client, token, "/v1/audit") == 403
+    assert status(client, sign(claims(issuer, halsted_role="auditor")), "/v1/audit") == 200, "promoted meanwhile"
+    assert status(client, token, "/v1/audit") == 403
+
+
+def test_a_token_that_does_not_hold_is_nobody_s(client, issuer):
+    past_s = int(time.time()) - 3600
+    wrong = {
+        "another key": sign(claims(issuer), FOREIGN), "an unknown key": sign(claims(issuer), FOREIGN, kid="two"),
+        "a shared secret": sign(claims(issuer), b"secret" * 8, "HS256"),
+        "no signature": sign(claims(issuer), None, "none"), "nonsense": "a.b.c",
+        "of another issuer": sign(claims("http://127.0.0.1:1")),
+    } | {name: sign(claims(issuer, **changes)) for name, changes in {
+        "expired": {"exp": past_s}, "for another service": {"aud": "other"}, "tenant unknown": {
+            "halsted_tenant": "south"}, "no tenant": {"halsted_tenant": None}, "tenant of another kind": {
+            "halsted_tenant": ["north"]}, "role unknown": {"halsted_role": "owner"}}.items()}
+    assert {name: status(client, token) for name, token in wrong.items()} == dict.fromkeys(wrong, 401)
+
+
+def test_a_provider_that_is_away_lets_nobody_in_and_breaks_nothing(tmp_path):
+    service = open_service(tmp_path, save_model(tmp_path / "model", 0), oidc_issuer="http://127.0.0.1:1")
+    with client_of(service, new_key(service)) as client:
+        assert client.get("/v1/videos").status_code == 200
+    with client_of(service) as client:
+        assert status(client, sign(claims("http://127.0.0.1:1"))) == 401
