@@ -109,7 +109,7 @@ def test_an_upload_beside_an_archive_takes_at_most_three_times_its_time_alone(cl
     model = Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint,
                            heads=4, width=64, windows=WindowSpec(coarse_s=10, fine_s=2.5), seed=0)
     model.save(str(tmp_path / "model"))
-    for name, count in (("upload", 1), ("archive", 40)):
+    for name, count in (("upload", 1), ("archive", 100)):
         (tmp_path / name).mkdir()
         recipe = numbered_video.Recipe(frames=600, rate=10, gop=40, size=(90, 160))
         whole = numbered_video.write(tmp_path / name / "0.mp4", recipe).path.read_bytes()
@@ -137,7 +137,7 @@ def test_an_upload_beside_an_archive_takes_at_most_three_times_its_time_alone(cl
             assert run.poll() is None and time.monotonic() < until_s, "the archive's run did not start"
             time.sleep(0.05)
         beside_s = upload("beside")
-        assert run.poll() is None and staged() < 200, "the archive's run did not make way"
+        assert run.poll() is None and staged() < 500, "the archive's run did not make way"
         print(f"alone {alone_s:.1f} s, beside an archive {beside_s:.1f} s")
         assert beside_s <= 3 * alone_s
         before, until_s = staged(), time.monotonic() + 60
