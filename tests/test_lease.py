@@ -111,6 +111,17 @@ def test_a_run_whose_claim_was_taken_does_not_bring_it_back(tmp_path, from_elsew
         assert held.lost and not (tmp_path / "lease" / "a.json").exists()
 
 
+def test_of_two_that_did_not_see_each_other_one_publishes(tmp_path, from_elsewhere, monkeypatch):
+    """As two NFS clients with old listings."""
+    listing = Lease._others
+    monkeypatch.setattr(Lease, "_others", lambda self: [])
+    with Lease(str(tmp_path), "a") as first, Lease(str(tmp_path), "b") as second:
+        monkeypatch.setattr(Lease, "_others", listing)
+        first.check()
+        with pytest.raises(OutputError, match="took over.*not seen"):
+            second.check()
+
+
 def test_a_process_id_that_is_used_again_is_another_process():
     mine = Lease("/tmp", "mine").claim
     assert mine.is_alive()

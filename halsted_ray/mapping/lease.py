@@ -4,8 +4,9 @@
 
 Every run writes a claim of its own and then lists them all. It holds the place once it has seen no other claim; of
 two that ask at once the smaller run_id goes on. That needs a store that lists what was written and nothing else (no
-locks, no conditional requests, no clocks that agree), so it is the same on a disk, on NFS and on S3. A claim is dead
-when its process is gone from this machine, or when its beat has stood still for ``SILENCE_S``.
+locks, no conditional requests, no clocks that agree), so it is the same on a disk and on S3. A claim is dead when its
+process is gone from this machine, or when its beat has stood still for ``SILENCE_S``. An NFS client may list what was
+there some seconds ago, so the holder looks once more before it publishes.
 """
 
 from __future__ import annotations
@@ -90,10 +91,11 @@ class Lease:
 
     def check(self) -> None:
         """Raises OutputError where another run took the place meanwhile, since this one seemed dead."""
-        if self.lost or self.claim.run_id not in self._claims():
+        first = min([self.claim.run_id, *(other.run_id for other in self._others() if other.holds)])
+        if self.lost or self.claim.run_id not in self._claims() or first != self.claim.run_id:
             raise OutputError(
-                f"another run took over {self.out!r}: this one could not reach it for {SILENCE_S:.0f} s or its claim "
-                "was deleted; what is finished is kept, give the same command again when the other run has ended"
+                f"another run took over {self.out!r}: this one could not reach it for {SILENCE_S:.0f} s, or its claim "
+                "was deleted or not seen; what is finished is kept, give the same command again when it has ended"
             )
 
     def _is_in_the_way(self, other: Claim) -> bool:
@@ -138,10 +140,12 @@ class Lease:
         return {name.removesuffix(".json") for name in names if name.endswith(".json")}
 
     def _others(self) -> list[Claim]:
-        found = []
+        found, started_s = [], time.monotonic()
         for run_id in sorted(self._claims() - {self.claim.run_id}):
             with suppress(FileNotFoundError):  # it ended between the two requests
                 found.append(Claim(**json.loads(read_whole(self.fs, f"{self.folder}/{run_id}.json"))))
+        if time.monotonic() - started_s > BEAT_S:
+            self.seen.clear()  # the store was away, and nobody could beat
         return found
 
     def _remove(self, claim: Claim) -> None:
