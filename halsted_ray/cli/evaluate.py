@@ -109,4 +109,5 @@ def benchmark_table(benchmark: dict) -> str:
 
 
 def interval(borders: list[float | None]) -> str:
-    return "–" if None in borders else f"{100 * borders[0]:.1f}–{100 * borders[1]:.1f}"
+    """Cut at 0 and 1: a t interval over a few folds goes beyond."""
+    return "–" if None in borders else f"{100 * max(0, borders[0]):.1f}–{100 * min(1, borders[1]):.1f}"
