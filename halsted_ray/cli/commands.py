@@ -96,7 +96,8 @@ def map(options: argparse.Namespace) -> int:
         summary = map_archive(
             options.archive, options.out, model, options.task, options.instruction, encoder=options.encoder,
             embeddings=options.embeddings, fidelity=options.fidelity, retry_failed=options.retry_failed,
-            priority=options.priority, on_progress=line, say=line.say,
+            priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus), on_progress=line,
+            say=line.say,
         )
     print_status(summary.videos, options.out)
     rate = summary.video_s / summary.wall_s

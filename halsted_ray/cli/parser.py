@@ -70,6 +70,9 @@ def add_map(commands: argparse._SubParsersAction) -> None:
     mapping.add_argument("--encoder", metavar="REF", help="where its encoder lies (default: as the model says)")
     mapping.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: OUT/embeddings)")
     mapping.add_argument("--fidelity", default="reference", help="exact, reference (default) or keyframes")
+    mapping.add_argument("--wait-for-cpus", type=int, default=0, metavar="N",
+                         help="ask the cluster for so many and wait until they are there")
+    mapping.add_argument("--wait-for-gpus", type=int, default=0, metavar="N")
     mapping.add_argument("--retry-failed", action="store_true", help="try again what failed for good")
     mapping.add_argument("--priority", default="normal", help="among runs on one cluster: low (archives), normal, high")
     what = mapping.add_mutually_exclusive_group()

@@ -6,7 +6,8 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ SPARE_CPUS = 2
 """Logical CPUs that stay free. Ray Data waits without a word when actors hold them all."""
 LEAST_SHARE = 0.25
 STARTS = 3
+WORKERS_WITHIN_S = 900.0
+"""A machine of a cloud needs 2 to 5 minutes to start, and the image some more to arrive."""
 logger = logging.getLogger(__name__)
 
 
@@ -59,20 +62,30 @@ def size_pools(cpus: float, gpus: float, cores: int, segments: int, decoders: in
 
 
 @contextmanager
-def connected() -> Iterator[tuple[float, float, int]]:
+def connected(wait_for: tuple[int, int] = (0, 0),
+              say: Callable[[str], None] = lambda message: None) -> Iterator[tuple[float, float, int]]:
     """(free logical CPUs, free GPUs, cores that compute) of the cluster at hand: the one this process is connected
-    to, the one of RAY_ADDRESS, or a local one that ends with the block."""
+    to, the one of RAY_ADDRESS, or a local one that ends with the block.
+
+    A cluster that grows by need is asked for ``wait_for`` (CPUs, GPUs) first, and let go of at the end of the block:
+    pools are sized at the start of a wave, so workers that come later wait for the next one.
+    """
     import ray
 
     started = False
     if not ray.is_initialized():
         started = not is_attached()
         _start(local=started)
+    asked = any(wait_for) and not started
     try:
+        if asked:
+            _await_workers(*wait_for, say)
         free = ray.available_resources()
         cpus, gpus = free.get("CPU", 0.0), free.get("GPU", 0.0)
         yield cpus, gpus, _cores() if started else max(1, int(cpus - SPARE_CPUS))
     finally:
+        if asked:
+            _ask(0, 0)
         if started:
             ray.shutdown()
 
@@ -82,6 +95,26 @@ def is_attached() -> bool:
     import ray
 
     return ray.is_initialized() or bool(os.environ.get("RAY_ADDRESS"))
+
+
+def _await_workers(cpus: int, gpus: int, say: Callable[[str], None]) -> None:
+    import ray
+
+    until_s = time.monotonic() + WORKERS_WITHIN_S
+    _ask(cpus, gpus)
+    while (there := ray.cluster_resources()).get("CPU", 0) < cpus or there.get("GPU", 0) < gpus:
+        if time.monotonic() > until_s:
+            say(f"the cluster has {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs after "
+                f"{WORKERS_WITHIN_S:.0f} s, not the {cpus} and {gpus} that were asked for; going on with these")
+            return
+        time.sleep(1)
+
+
+def _ask(cpus: int, gpus: int) -> None:
+    """The autoscaler keeps this many until it is asked again; without one, nothing happens."""
+    from ray.autoscaler.sdk import request_resources
+
+    request_resources(bundles=[{"CPU": 1}] * cpus + [{"GPU": 1}] * gpus)
 
 
 def _start(local: bool) -> None:

@@ -113,6 +113,7 @@ def map_archive(
     decoder_memory_mb: int = 1024,
     retry_failed: bool = False,
     priority: str = "normal",
+    wait_for: tuple[int, int] = (0, 0),
     on_progress: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Summary:
@@ -121,8 +122,9 @@ def map_archive(
     ``task``: names, or None or 'all'; or an ``instruction`` in words. ``encoder``: where the model's encoder lies
     (default: as the model says). ``embeddings``: where vectors are kept (default ``<out>/embeddings``).
     ``segment_s``, ``decoders``, ``taggers`` and ``batch_segments`` decide about speed only. ``retry_failed`` tries
-    segments again that failed for good. ``priority``: among the runs on one cluster (``priority.py``).
-    ``on_progress`` is called after every segment, ``say`` with what the run found and chose.
+    segments again that failed for good. ``priority``: among the runs on one cluster (``priority.py``). ``wait_for``:
+    CPUs and GPUs that a cluster is asked for first. ``on_progress`` is called after every segment, ``say`` with what
+    the run found and chose.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), OutputError too where another run is mapping to ``out``.
@@ -160,7 +162,7 @@ def map_archive(
         decoded, versions = 0, []
         publisher = stack.enter_context(ThreadPoolExecutor(1, "publish"))
         publishing: Future | None = None
-        workers = _Workers(stack, priority, say)
+        workers = _Workers(stack, priority, wait_for, say)
         for wave in work.waves(lambda: workers.wave):
             stored = with_vectors(wave.waiting, EmbeddingStore(*store))
             fresh = [segment for segment in wave.waiting if segment not in stored]
@@ -259,8 +261,8 @@ class _Workers:
     """The cluster of a run: connected to when it is first needed, until ``stack`` is left, and looked at again before
     each wave, since machines come and go."""
 
-    def __init__(self, stack: ExitStack, priority: str, say: Callable[[str], None]):
-        self.stack, self.priority, self.say = stack, priority, say
+    def __init__(self, stack: ExitStack, priority: str, wait_for: tuple[int, int], say: Callable[[str], None]):
+        self.stack, self.priority, self.wait_for, self.say = stack, priority, wait_for, say
         self.room: Room | None = None
         self.shared = False
 
@@ -275,7 +277,7 @@ class _Workers:
     def pools(self, segments: int, decoders: int | None, taggers: int | None) -> Pools:
         if self.room is None:
             self.shared = is_attached()
-            cpus, gpus, cores = self.stack.enter_context(connected())
+            cpus, gpus, cores = self.stack.enter_context(connected(self.wait_for, self.say))
             self.stack.enter_context(_quiet_ray_data())
             self.room = Room(cpus, int(gpus), cores)
             if self.shared:

@@ -1,0 +1,202 @@
+"""What a cluster must survive, tried on real nodes of one machine:
+
+    python cluster/drill.py [DIR]
+
+Maps a small synthetic archive on one machine, then on a head and two workers: a worker is killed; the head is killed
+and a new one goes on; a worker is drained; a new model maps again while the timeline is read. After each, the rows
+must be those of the one machine. The models are untrained: this is about rows that are the same, not right.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+from nodes import Nodes, wait_for  # noqa: E402
+
+from halsted_ray.mapping.publish import read_segments, read_timeline  # noqa: E402
+from jobs.submit import CLUSTER_LOST  # noqa: E402
+
+CPUS = 4
+"""Of each worker, by name: one is enough for the whole job, so that it goes on when the other is lost."""
+WITHIN_S = 300.0
+
+
+class Drill:
+    """Maps ``archive`` with ``models`` (the present and the next version) below ``place``, and disturbs it."""
+
+    def __init__(self, place: Path, archive: Path, models: tuple[str, str], say: Callable[[str], None] = print):
+        self.place, self.archive, self.models, self.say = place, archive, models, say
+        self.expected = None
+
+    def one_machine(self) -> None:
+        """The rows that everything else is held against."""
+        out = self.place / "one-machine"
+        words = [sys.executable, ROOT / "jobs" / "map_archive.py", *self.options(out)]
+        subprocess.run(words, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        self.expected = read_timeline(str(out))
+        self.say(f"one machine: {self.expected.num_rows} rows")
+
+    def lose_worker(self, nodes: Nodes) -> None:
+        """SIGKILL to a worker's raylet in the middle of a job; the job ends well on the other worker."""
+        out = self.place / "worker-lost"
+        with self.mapping(nodes, out) as job:
+            wait_for(lambda: len(staged(out)) >= 2, WITHIN_S)
+            lost = list(nodes.processes)[-1]
+            nodes.kill(lost, only="raylet")
+            done = len(staged(out))
+            assert job.wait(WITHIN_S) == 0, "the job did not survive the loss of a worker"
+        assert done < segments(out), "the job was over before the worker was lost"
+        assert read_timeline(str(out)).equals(self.expected)
+        wait_for(lambda: lost not in nodes.alive(), WITHIN_S)
+        nodes.kill(lost)
+        self.say(f"a worker lost after {done} of {segments(out)} segments: the same rows")
+
+    def lose_head(self, nodes: Nodes) -> set[str]:
+        """SIGKILL to all of the head in the middle of a job. Returns the segments that are finished then."""
+        out = self.place / "head-lost"
+        head, *workers = nodes.processes
+        with self.mapping(nodes, out) as job:
+            wait_for(lambda: len(staged(out)) >= 2, WITHIN_S)
+            nodes.kill(head)
+            assert job.wait(WITHIN_S) == CLUSTER_LOST
+        for worker in workers:  # each would notice within a minute, end, and be started again by its machine
+            nodes.kill(worker)
+        finished = staged(out)
+        self.say(f"the head lost after {len(finished)} segments")
+        return finished
+
+    def resume(self, nodes: Nodes, finished: set[str]) -> None:
+        """The same command on a new head. In its middle a worker is drained: it goes when it has nothing to do."""
+        out = self.place / "head-lost"
+        leaving = list(nodes.processes)[-1]
+        with self.mapping(nodes, out) as job:
+            wait_for(lambda: len(staged(out)) > len(finished), WITHIN_S)
+            nodes.drain(leaving, deadline_s=60)
+            assert job.wait(WITHIN_S) == 0, "the job did not resume on the new head"
+        rows = read_segments(str(out), ["segment_id", "run_id"]).to_pylist()
+        runs = {row["segment_id"]: row["run_id"] for row in rows}
+        first = {runs[segment_id] for segment_id in finished}
+        again = [segment_id for segment_id, run_id in runs.items() if run_id in first and segment_id not in finished]
+        assert len(first) == 1 and not again, "a finished segment was done twice"
+        assert read_timeline(str(out)).equals(self.expected)
+        wait_for(lambda: leaving not in nodes.alive(), WITHIN_S)
+        nodes.kill(leaving)
+        self.say(f"a new head: {len(runs) - len(finished)} segments done, {len(finished)} kept, the same rows; "
+                 "a worker drained meanwhile")
+
+    def upgrade(self, nodes: Nodes) -> None:
+        """The next model maps from stored vectors; whoever reads sees one version, before and after."""
+        out = self.place / "head-lost"
+        before = read_timeline(str(out))
+        with reading(str(out)) as seen, self.mapping(nodes, out, self.models[1]) as job:
+            assert job.wait(WITHIN_S) == 0
+            until = seen.total()
+            wait_for(lambda: seen.total() > until + 2, WITHIN_S)  # a whole read after the end
+        after = read_timeline(str(out))
+        versions = [set(table["model_version"].to_pylist()) for table in (before, after)]
+        assert all(len(version) == 1 for version in versions) and versions[0] != versions[1]
+        assert set(seen) == {frozenset(version) for version in versions}, f"a reader saw a mixture: {seen}"
+        assert read_timeline(str(out), version=0).equals(before), "the earlier map stays readable"
+        assert not any(read_segments(str(out), ["new_vectors"])["new_vectors"].to_pylist()), "encoded again"
+        counts = ", ".join(f"{count} of {next(iter(version))}" for version, count in seen.items())
+        self.say(f"a new model, from stored vectors: {sum(seen.values())} reads meanwhile ({counts}), none mixed")
+
+    def options(self, out: Path, model: str | None = None) -> list:
+        return [self.archive, "--out", out, "--model", model or self.models[0]]
+
+    @contextmanager
+    def mapping(self, nodes: Nodes, out: Path, model: str | None = None) -> Iterator[subprocess.Popen]:
+        """A submitted job; its log is ``place``/jobs.log."""
+        words = [sys.executable, ROOT / "jobs" / "submit.py", "map_archive", *self.options(out, model)]
+        with open(self.place / "jobs.log", "ab") as log:
+            job = subprocess.Popen(words, env=nodes.environment, stdout=log, stderr=log)
+        try:
+            yield job
+        finally:
+            job.kill()
+            job.wait()
+
+
+@contextmanager
+def reading(out: str) -> Iterator[Counter]:
+    """Reads the timeline again and again; counts which model versions stood in it together."""
+    seen, over = Counter(), threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            seen[frozenset(read_timeline(out)["model_version"].to_pylist())] += 1
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        reader.join()
+
+
+def staged(out: Path) -> set[str]:
+    """Ids of the segments that are finished and not published yet."""
+    return {path.name.split(".")[0] for path in out.glob("staging/*/*/*.json")}
+
+
+def segments(out: Path) -> int:
+    return read_segments(str(out), ["segment_id"]).num_rows
+
+
+def start(nodes: Nodes) -> None:
+    nodes.start_head()
+    for _ in range(2):
+        nodes.add_worker(CPUS)
+
+
+def disturb(drill: Drill) -> None:
+    """Everything after ``one_machine``."""
+    with Nodes() as nodes:
+        start(nodes)
+        drill.lose_worker(nodes)
+        nodes.add_worker(CPUS)
+        finished = drill.lose_head(nodes)
+        start(nodes)
+        drill.resume(nodes, finished)
+        drill.upgrade(nodes)
+
+
+def untrained(place: Path) -> tuple[str, str]:
+    """Two versions of a model that has learned nothing, with the encoder that ships."""
+    from halsted_ray.model.encoder import Encoder
+    from halsted_ray.model.halsted import Halsted
+
+    encoder = Encoder.load("tiny")
+    for seed in (0, 1):
+        Halsted.create(None, encoder.dim, encoder_ref="tiny", encoder_fingerprint=encoder.fingerprint, heads=4,
+                       width=64, seed=seed, version=f"v{seed}", atlas_release="drill").save(str(place / f"v{seed}"))
+    return str(place / "v0"), str(place / "v1")
+
+
+def main(place: Path) -> None:
+    from halsted_ray.atlas.phantom_archive import write_archive
+
+    started_s = time.monotonic()
+    place.mkdir(parents=True)
+    write_archive(str(place / "archive"), 8, 0.5, 0, width=192, height=108, fps=8)
+    drill = Drill(place, place / "archive", untrained(place))
+    drill.one_machine()
+    disturb(drill)
+    print(f"{time.monotonic() - started_s:.0f} s; what was left: {place}")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no node outlives the drill
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo/drill").resolve())
