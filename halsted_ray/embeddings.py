@@ -4,7 +4,8 @@
 
 A file holds the windows that begin in one span of one video. What a window's vector depends on stands in its path
 (encoder, sampling, video) or beside it (kind, start_s, stop_s), so a file is never changed: new windows of a span
-come as another file. An hour of 2.5-s windows at D = 1408 is 4 MB.
+come as another file. Each also says inside which encoder and sampling it is of. An hour of 2.5-s windows at D = 1408 is
+4 MB.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from halsted_ray.errors import OutputError, StorageUnavailable, UnreadableVideo
+from halsted_ray.errors import ModelError, OutputError, StorageUnavailable, UnreadableVideo
 from halsted_ray.records import WindowSpec, digest
 from halsted_ray.video.storage import PATIENCE_S, filesystem, local_path, patiently
 
@@ -37,6 +38,7 @@ class EmbeddingStore:
 
     def __init__(self, location: str, fingerprint: str, sampling: str):
         self.location = location
+        self.stamp = {b"encoder": fingerprint.encode(), b"sampling": sampling.encode()}
         self.fs, root = filesystem(location)
         self.root = f"{root.rstrip('/')}/{fingerprint}/{sampling}"
 
@@ -46,7 +48,7 @@ class EmbeddingStore:
         for path, first_ms, last_ms in self._files(video_id):
             if first_ms < stop_s * 1000 and start_s * 1000 < last_ms:
                 data = read_whole(self.fs, path)
-                vectors |= {key: vector for key, vector in _read(data).items()
+                vectors |= {key: vector for key, vector in self._read(data, video_id).items()
                             if start_s <= key[1] < stop_s}
         return vectors
 
@@ -60,7 +62,7 @@ class EmbeddingStore:
         table = pa.table({
             "kind": [key[0] for key in keys], "start_s": [key[1] for key in keys], "stop_s": [key[2] for key in keys],
             "vector": values,
-        })
+        }).replace_schema_metadata(self.stamp)
         data = io.BytesIO()
         pq.write_table(table, data)
         # The windows name the file: a segment that is worked on twice overwrites it with the same bytes.
@@ -71,18 +73,24 @@ class EmbeddingStore:
         """The spans of a video that have vectors of some of their windows: one listing, nothing is read."""
         return [(first_ms / 1000, last_ms / 1000) for _, first_ms, last_ms in self._files(video_id)]
 
+    def _read(self, data: bytes, video_id: str) -> dict[Key, np.ndarray]:
+        table = pq.read_table(pa.BufferReader(data))
+        stated = table.schema.metadata or {}
+        for what, wanted in self.stamp.items():
+            if stated.get(what, wanted) != wanted:  # a folder that was copied or renamed by hand
+                raise ModelError(
+                    f"video {video_id}: the vectors in {self.root!r} are of {what.decode()} {stated[what].decode()}, "
+                    f"expected {wanted.decode()}; name another place for embeddings, or delete this folder"
+                )
+        column = table["vector"].combine_chunks()
+        rows_ND = column.values.to_numpy(zero_copy_only=False).reshape(len(column), -1)
+        keys = zip(*(table[name].to_pylist() for name in ("kind", "start_s", "stop_s")), strict=True)
+        return {key: row.copy() for key, row in zip(keys, rows_ND, strict=True)}
+
     def _files(self, video_id: str) -> list[tuple[str, int, int]]:
         paths = listed(self.fs, f"{self.root}/{video_id}")
         names = ((path, os.path.basename(path).split("-")) for path in sorted(paths) if path.endswith(".parquet"))
         return [(path, int(parts[0]), int(parts[1])) for path, parts in names]
-
-
-def _read(data: bytes) -> dict[Key, np.ndarray]:
-    table = pq.read_table(pa.BufferReader(data))
-    column = table["vector"].combine_chunks()
-    rows_ND = column.values.to_numpy(zero_copy_only=False).reshape(len(column), -1)
-    keys = zip(*(table[name].to_pylist() for name in ("kind", "start_s", "stop_s")), strict=True)
-    return {key: row.copy() for key, row in zip(keys, rows_ND, strict=True)}
 
 
 def write_whole(fs, path: str, data: bytes) -> None:

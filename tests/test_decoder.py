@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from halsted_ray import taxonomy
 from halsted_ray.errors import TaxonomyError
 from halsted_ray.model.calibration import fit_temperature
-from halsted_ray.model.decoder import PREFIX
 from halsted_ray.model.generate import generate, generate_token_by_token
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.vocabulary import BOS, EOS, PAD, Vocabulary, parse
@@ -99,8 +98,8 @@ def test_parser(text, task, tags, faults):
 def test_prefix_attention_is_full(model):
     """Changing the last instruction word changes what the vector's own position sees, through the second layer."""
     decoder = model.decoder
-    mask = decoder.mask
-    assert mask[:PREFIX, :PREFIX].all() and not mask[:PREFIX, PREFIX:].any()
+    mask, prefix = decoder.mask, decoder.prefix
+    assert mask[:prefix, :prefix].all() and not mask[:prefix, prefix:].any()
     seen = []
     handle = decoder.blocks[1].register_forward_pre_hook(lambda module, args: seen.append(args[0][:, 0].detach()))
     try:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from halsted_ray.embeddings import EmbeddingStore, sampling_name
-from halsted_ray.errors import OutputError
+from halsted_ray.errors import ModelError, OutputError
 from halsted_ray.records import WindowSpec
 
 SAMPLING = sampling_name(WindowSpec(), "reference")
@@ -83,3 +83,15 @@ def test_a_full_disk_is_said_to_be_full(tmp_path, monkeypatch):
         store.put("video", 30.0, 60.0, {("coarse", 30.0, 60.0): vector(0)})
     assert len(store.get("video", 0.0, 60.0)) == 1, "what was stored stays, and no part of a file"
     assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_vectors_of_another_encoder_are_refused(tmp_path):
+    """A store that was renamed or copied to another encoder's place would teach and map nonsense without a word."""
+    EmbeddingStore(str(tmp_path), "encoder", SAMPLING).put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
+    os.rename(tmp_path / "encoder", tmp_path / "other")
+    with pytest.raises(ModelError, match="video video: the vectors in .* are of encoder encoder, expected other"):
+        EmbeddingStore(str(tmp_path), "other", SAMPLING).get("video", 0.0, 30.0)
+    os.rename(tmp_path / "other" / SAMPLING, tmp_path / "other" / "exact")
+    os.rename(tmp_path / "other", tmp_path / "encoder")
+    with pytest.raises(ModelError, match=f"of sampling {SAMPLING}, expected exact"):
+        EmbeddingStore(str(tmp_path), "encoder", "exact").get("video", 0.0, 30.0)

@@ -17,7 +17,7 @@ from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.taxonomy import Taxonomy, from_dict
 from halsted_ray.training.loop import fit_alone
 from halsted_ray.training.recipe import Recipe
-from halsted_ray.training.run import calibrate, decoder_sizes
+from halsted_ray.training.run import calibrate, choices_of
 from halsted_ray.training.samples import Samples
 from halsted_ray.video.storage import filesystem
 
@@ -109,12 +109,10 @@ def trained(
     recipe, config = pool.recipe, pool.config
     model = Halsted.create(
         taxonomy, config.encoder_dim, encoder_ref=config.encoder_ref, encoder_fingerprint=config.encoder_fingerprint,
-        layers=recipe.layers, heads=recipe.heads, width=recipe.width, feedforward=recipe.feedforward, seed=recipe.seed,
-        version=f"{config.version}-{job.number}", atlas_release=config.atlas_release,
-        atlas_version=config.atlas_version, windows=config.windows,
-        dropout=0.0,
+        steps=config.steps, version=f"{config.version}-{job.number}", atlas_release=config.atlas_release,
+        atlas_version=config.atlas_version, windows=config.windows, **choices_of(recipe),
     )
-    fitted = fit_alone(train, validation, decoder_sizes(model), taxonomy, recipe)
+    fitted = fit_alone(train, validation, model.config.decoder_sizes, taxonomy, recipe)
     model.decoder.load_state_dict(fitted.tensors)
     calibrate(model, validation)
     model.save(job.model)

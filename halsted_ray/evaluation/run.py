@@ -28,7 +28,7 @@ from halsted_ray.records import Clip, Window, WindowSpec, digest
 from halsted_ray.taxonomy import Task, Taxonomy
 from halsted_ray.training.embed import embed
 from halsted_ray.training.recipe import PAPER, Recipe
-from halsted_ray.training.run import FIDELITY, in_order
+from halsted_ray.training.run import FIDELITY, encoder_for, in_order
 from halsted_ray.training.samples import HALF, Labelled, assemble, label, tasks_to_learn, training_windows
 from halsted_ray.training.side_by_side import side_by_side
 from halsted_ray.video.storage import filesystem
@@ -93,7 +93,9 @@ def evaluate(
         require_fit(given, source, taxonomy, part)
         spec = given.config.windows
     spec = spec or WindowSpec()
-    frozen = Encoder.load(encoder or (given.config.encoder_ref if given is not None else "tiny"))
+    frozen = Encoder.load(
+        encoder_for(recipe, encoder or "tiny") if given is None else encoder or given.config.encoder_ref
+    )
     if given is not None:
         given.check_encoder(frozen)
     operations = operation_of_video(source.clips)
@@ -113,7 +115,7 @@ def evaluate(
         source, taxonomy, recipe, spec, frozen, embeddings or f"{atlas.rstrip('/')}/embeddings",
         {video for own in splits for video in own}, whole_clips, tuple(baselines), sais or SaisRecipe(),
         ModelConfig(frozen.ref, frozen.fingerprint, frozen.dim, version=evaluation_id, atlas_release=source.name,
-                    atlas_version=source.version, windows=spec),
+                    atlas_version=source.version, windows=spec, steps=frozen.steps),
         on_embed,
     )
     require_test(pool, jobs, source)
@@ -215,7 +217,7 @@ def pooled(
         vectors = embed(videos, windows, frozen.ref, store, spec, fidelity=FIDELITY, steps=True, progress=on_embed)
         for side, own in labelled.items():
             rows_WX = assemble(own, vectors, vocabulary).embeddings_WD
-            steps[side] = rows_WX.reshape(len(rows_WX), -1, frozen.dim)
+            steps[side] = rows_WX.reshape(len(rows_WX), -1, frozen.width)
     # Row-aligned with the samples: ``assemble`` takes videos by id and their samples in order.
     judged = [(video_id, sample) for video_id in sorted(labelled["judging"]) for sample in
               labelled["judging"][video_id]]

@@ -39,7 +39,7 @@ from halsted_ray.mapping.staging import Run, Staging
 from halsted_ray.mapping.tagging import TagSegments
 from halsted_ray.mapping.workflow import POSSIBLE, wanted_tasks
 from halsted_ray.mapping.worklist import find_work
-from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.encoder import STEPS, Encoder
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.records import Segment, WindowSpec, digest
 from halsted_ray.video.readers import FIDELITIES, READERS
@@ -200,7 +200,9 @@ def read_recipe(model: str, encoder: str | None, task: str | Sequence[str] | Non
     loaded = Halsted.load(model)
     tasks = tuple(wanted_tasks(loaded.taxonomy, task, instruction))
     encoder = encoder or loaded.config.encoder_ref
-    encoder = absolute(encoder) if os.path.exists(encoder) else encoder
+    place = encoder.removesuffix(STEPS)
+    if os.path.exists(place):
+        encoder = absolute(place) + encoder[len(place):]
     frozen = Encoder.load(encoder)
     loaded.check_encoder(frozen)
     recipe = Recipe(loaded.digest, frozen.fingerprint, loaded.taxonomy.digest, loaded.config.windows, tasks, fidelity)

@@ -52,7 +52,7 @@ class TagSegments:
             segment = Segment(**row.select(SEGMENT_SCHEMA.names).to_pylist()[0])
             try:
                 state, message = self._finish(segment, row)
-            except (OutputError, StorageUnavailable) as error:
+            except (ModelError, OutputError, StorageUnavailable) as error:
                 state, message = "fatal", f"a result can't be stored or read: {error}"
             rows.append({"segment_id": segment.segment_id, "video_id": segment.video_id, "start_s": segment.start_s,
                          "stop_s": segment.stop_s, "state": state, "message": message})

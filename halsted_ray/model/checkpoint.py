@@ -68,7 +68,7 @@ def read_checkpoint(ref: str) -> Checkpoint:
     if "config.json" not in names:
         raise ModelError(f"encoder {ref!r}: no config.json; found {', '.join(names) or 'nothing'}")
     config = _read_json(fs, f"{path}/config.json", ref)
-    tensors = _folder_tensors(fs, path, names, ref)
+    tensors = read_folder_tensors(fs, path, names, ref)
     if config.get("model_type") != "videomae":
         return _from_v2(tensors, ref)
     mean, std = _preprocessing(fs, path, names, ref)
@@ -119,7 +119,8 @@ def _read_json(fs, path: str, ref: str) -> dict:
         raise ModelError(f"encoder {ref!r}: {Path(path).name} can't be read as JSON: {error}") from error
 
 
-def _folder_tensors(fs, path: str, names: list[str], ref: str) -> dict[str, torch.Tensor]:
+def read_folder_tensors(fs, path: str, names: list[str], ref: str) -> dict[str, torch.Tensor]:
+    """The tensors of a Hugging Face folder, whole or in shards; ``names``: what lies in it. Raises ModelError."""
     if "model.safetensors" in names:
         return read_tensors(fs, f"{path}/model.safetensors")
     if "model.safetensors.index.json" in names:

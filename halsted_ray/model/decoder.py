@@ -1,6 +1,7 @@
 """The prefix-LM decoder: [vector | instruction] attended in full, the answer causally (paper, Methods).
 
-Shapes: N rows, D encoder width, W decoder width, P = 1 + 8 prefix positions, S answer tokens, V vocabulary.
+Shapes: N rows, D encoder width, W decoder width, T vectors a window (1: its mean), P = T + 8 prefix positions,
+S answer tokens, V vocabulary.
 With D = W = 1408, 2 layers and 8 heads: 44.1 M parameters (the paper: 44 M). Its feed-forward width is not stated;
 3.5 W gives that count, where the usual 4 W gives 47.2 M.
 """
@@ -15,7 +16,6 @@ from torch.nn import functional as F
 
 from halsted_ray.model.vocabulary import INSTRUCTION_LENGTH, PAD
 
-PREFIX = 1 + INSTRUCTION_LENGTH
 SHRINKAGE = 0.1
 """Measured on 400 labelled windows of 19 actions: right answers of a linear classifier on held-out videos .73 without
 whitening, .87 at 0.001, .92 at 0.01, .94 at 0.1."""
@@ -27,9 +27,13 @@ class Decoder(nn.Module):
     """Next-token logits given a window's vector, a task and the answer so far."""
 
     def __init__(self, tokens: int, instructions_KM: list[list[int]], length: int, dim: int, width: int,
-                 layers: int, heads: int, feedforward: int, dropout: float):
+                 layers: int, heads: int, feedforward: int, dropout: float, steps: int = 1, soft_prompt: bool = False):
+        """``dim``: of all T = ``steps`` vectors of a window together. With ``soft_prompt`` a task's 8 positions are
+        learned as they are, and its instruction's words are not looked at."""
         super().__init__()
-        self.length = length
+        assert dim % steps == 0, f"{steps} vectors of {dim} together"
+        self.length, self.steps, self.prefix = length, steps, steps + INSTRUCTION_LENGTH
+        dim //= steps
         # The encoder's features have any scale and share a large mean, and most of their variance is what a task
         # does not ask for (tissue, light). Whitened, a few hundred samples teach what thousands had to before.
         self.register_buffer("feature_mean", torch.zeros(dim))
@@ -38,13 +42,15 @@ class Decoder(nn.Module):
         self.vector_norm = nn.LayerNorm(dim)
         self.vector_projection = nn.Identity() if dim == width else nn.Linear(dim, width)
         self.tokens = nn.Embedding(tokens, width)
-        self.positions = nn.Parameter(torch.empty(PREFIX + length, width))
+        self.prompts_KMW = nn.Parameter(torch.empty(len(instructions_KM), INSTRUCTION_LENGTH, width)) \
+            if soft_prompt else None
+        self.positions = nn.Parameter(torch.empty(self.prefix + length, width))
         self.blocks = nn.ModuleList(Block(width, heads, feedforward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, tokens, bias=False)
         self.dropout = nn.Dropout(dropout)
-        key, query = torch.arange(PREFIX + length)[None], torch.arange(PREFIX + length)[:, None]
-        self.register_buffer("mask", (key < PREFIX) | (key <= query), persistent=False)
+        key, query = torch.arange(self.prefix + length)[None], torch.arange(self.prefix + length)[:, None]
+        self.register_buffer("mask", (key < self.prefix) | (key <= query), persistent=False)
         self._initialise(layers)
 
     def _initialise(self, layers: int) -> None:
@@ -63,7 +69,7 @@ class Decoder(nn.Module):
         The inverse square root of their covariance, shrunk towards a multiple of the identity (Ledoit and Wolf's
         form, with the fixed share ``SHRINKAGE``), so that directions that hardly vary stay small.
         """
-        features = embeddings_ND.double()
+        features = embeddings_ND.double().reshape(-1, len(self.feature_mean))
         mean = features.mean(0)
         covariance = (features - mean).T @ (features - mean) / len(features)
         level = covariance.diagonal().mean().clamp_min(1e-12)
@@ -84,9 +90,11 @@ class Decoder(nn.Module):
 
     def features(self, embeddings_ND, tasks_N, tokens_NS) -> torch.Tensor:
         """[N, W] the last layer, averaged over prefix and answer: what the paper's map of features shows."""
-        stream_NTW = self._prefixed(embeddings_ND, tasks_N, tokens_NS)
-        stream_NTW, _ = self._through(stream_NTW, [None] * len(self.blocks), 0, stream_NTW.shape[1])
-        shown_NT = F.pad(tokens_NS != PAD, (PREFIX, 0), value=True)
+        return self._mean_of(self._prefixed(embeddings_ND, tasks_N, tokens_NS), [None] * len(self.blocks), tokens_NS)
+
+    def _mean_of(self, stream_NTW, cache, tokens_NS) -> torch.Tensor:
+        stream_NTW, _ = self._through(stream_NTW, cache, 0, stream_NTW.shape[1])
+        shown_NT = F.pad(tokens_NS != PAD, (self.prefix, 0), value=True)
         return (stream_NTW * shown_NT[..., None]).sum(1) / shown_NT.sum(1, keepdim=True)
 
     def go_on(self, tokens_NS: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, Cache]:
@@ -94,10 +102,11 @@ class Decoder(nn.Module):
         return self._run(self.tokens(tokens_NS), cache, cache[0][0].shape[2], 1)
 
     def _prefixed(self, embeddings_ND, tasks_N, tokens_NS) -> torch.Tensor:
-        vectors = (embeddings_ND.float() - self.feature_mean) @ self.feature_whitening_DD
+        vectors = (embeddings_ND.float().unflatten(1, (self.steps, -1)) - self.feature_mean) @ self.feature_whitening_DD
         vectors = self.vector_projection(self.vector_norm(vectors))
-        instructions = self.tokens(self.instructions_KM[tasks_N])
-        return torch.cat([vectors[:, None], instructions, self.tokens(tokens_NS)], dim=1)
+        instructions = self.tokens(self.instructions_KM[tasks_N]) if self.prompts_KMW is None \
+            else self.prompts_KMW[tasks_N]
+        return torch.cat([vectors, instructions, self.tokens(tokens_NS)], dim=1)
 
     def _run(self, stream_NTW, cache, start: int, keep: int) -> tuple[torch.Tensor, Cache]:
         stream_NTW, kept = self._through(stream_NTW, cache, start, keep)

@@ -33,19 +33,23 @@ PRESETS: dict[str, dict] = {
 """Sizes by name; all take 16 frames in tubelets of 2."""
 PLAIN_PIXELS = ("giant",)
 """Presets whose pixels are scaled to [0, 1] only (VideoMAE V2); the others take ImageNet's mean and deviation."""
+STEPS = "#steps"
+"""After any reference: the encoder that gives a vector for each two frames instead of their mean."""
 
 
 class Encoder:
     """VideoMAE as one function: frames in, vectors out.
 
-    ``dim``: width D of the vectors. ``image_size``: (height, width) of the frames it wants. ``frames``: how many.
+    ``dim``: width D of what ``encode`` gives: ``width``, or with ``steps`` a vector of it for each two frames, one
+    after the other. ``image_size``: (height, width) of the frames it wants. ``frames``: how many.
     ``fingerprint``: 16 hex digits over configuration, weights and preprocessing; two encoders that share it give
     the same vectors up to the precision they run in. ``micro_batch``: clips per forward pass; every pass has this
     size, padded, so that a clip's vector never depends on what it came with. The fingerprint leaves it out.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype | None = None,
-                 micro_batch: int | None = None, compile: bool = False, ref: str = ""):
+                 micro_batch: int | None = None, compile: bool = False, ref: str = "",
+                 steps: bool = False):
         config = dict(checkpoint.config)
         tensors = dict(checkpoint.tensors)
         fc_norm = {name: tensors.pop(name) for name in ("fc_norm.weight", "fc_norm.bias") if name in tensors}
@@ -56,11 +60,14 @@ class Encoder:
         size = self.config.image_size
         self.image_size = (size, size) if isinstance(size, int) else tuple(size)
         self.frames = self.config.num_frames
-        self.dim = self.config.hidden_size
+        self.width = self.config.hidden_size
+        self.steps = self.frames // self.config.tubelet_size if steps else 1
+        self.dim = self.steps * self.width
         self.device = torch.device(device)
         self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
         self.micro_batch = micro_batch or (16 if self.device.type == "cuda" else 1)
-        self.fingerprint = _fingerprint(self._described(), {**tensors, **fc_norm})
+        described = self._described() | ({"steps": self.steps} if steps else {})
+        self.fingerprint = _fingerprint(described, {**tensors, **fc_norm})
 
         with torch.device("meta"):  # no time spent on random weights that are replaced
             model = VideoMAEModel(self.config)
@@ -68,13 +75,13 @@ class Encoder:
         _require_biases(model, ref)
         self.norm = None
         if fc_norm:
-            self.norm = nn.LayerNorm(self.dim, eps=1e-6)
+            self.norm = nn.LayerNorm(self.width, eps=1e-6)
             self.norm.load_state_dict({name.split(".")[1]: value for name, value in fc_norm.items()})
             self.norm.to(self.device, torch.float32).eval().requires_grad_(False)
         self.model = model.to(self.device, self.dtype).eval().requires_grad_(False)
         embeddings = self.model.embeddings
         # Fixed sine table. On the device once: the library would copy it there on every call.
-        self.positions = get_sinusoid_encoding_table(embeddings.num_patches, self.dim).to(self.device, self.dtype)
+        self.positions = get_sinusoid_encoding_table(embeddings.num_patches, self.width).to(self.device, self.dtype)
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         self.scale, self.shift = (1 / (255 * std)).to(self.device), (-mean / std).to(self.device)
         self._forward = torch.compile(self._vectors) if compile else self._vectors
@@ -85,8 +92,12 @@ class Encoder:
 
         ``ref``: ``tiny`` (ships with this package), a folder with config.json (Hugging Face), a file of VideoMAE
         V2 weights (.safetensors, .pth); local or any fsspec URI. ``random:PRESET:SEED`` is an untrained one, for
-        tests and benchmarks. Raises ModelError.
+        tests and benchmarks. ``#steps`` after any of them: see ``STEPS``. Raises ModelError.
         """
+        if ref.endswith(STEPS):
+            encoder = cls.load(ref.removesuffix(STEPS), steps=True, **options)
+            encoder.ref = ref
+            return encoder
         if ref.startswith("random:"):
             parts = ref.split(":")
             if len(parts) != 3 or not parts[2].isdigit():
@@ -131,13 +142,15 @@ class Encoder:
 
         Raises ModelError when the clips have another shape, or a vector does not fit float16.
         """
+        if self.steps > 1:
+            return self.encode_steps(clips_NTHWC).reshape(len(clips_NTHWC), self.dim)
         return self._in_passes(clips_NTHWC, self._forward, (self.dim,))
 
     @torch.inference_mode()
     def encode_steps(self, clips_NTHWC: np.ndarray) -> np.ndarray:
-        """As ``encode``, averaged over space only: float16 [N, steps, dim], one step a tubelet."""
+        """As ``encode``, averaged over space only: float16 [N, steps, width], one step a tubelet."""
         steps = self.frames // self.config.tubelet_size
-        return self._in_passes(clips_NTHWC, lambda clips: self._vectors(clips, steps), (steps, self.dim))
+        return self._in_passes(clips_NTHWC, lambda clips: self._vectors(clips, steps), (steps, self.width))
 
     def _in_passes(self, clips_NTHWC: np.ndarray, forward, shape: tuple[int, ...]) -> np.ndarray:
         wanted = (self.frames, *self.image_size, 3)
@@ -187,12 +200,12 @@ class Encoder:
     @property
     def parameters(self) -> int:
         """How many weights it has."""
-        return sum(p.numel() for p in self.model.parameters()) + (0 if self.norm is None else 2 * self.dim)
+        return sum(p.numel() for p in self.model.parameters()) + (0 if self.norm is None else 2 * self.width)
 
     @property
     def flops_per_clip(self) -> float:
         """Floating-point operations of one clip's forward pass, a multiply-add as two (5.09e12 for giant)."""
-        tokens, width, layers = self.positions.shape[1], self.dim, self.config.num_hidden_layers
+        tokens, width, layers = self.positions.shape[1], self.width, self.config.num_hidden_layers
         matmuls = sum(p.numel() for p in self.model.parameters() if p.dim() > 1)
         return 2.0 * tokens * matmuls + 4.0 * tokens**2 * width * layers
 

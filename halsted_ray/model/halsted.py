@@ -48,8 +48,19 @@ class ModelConfig:
     width: int = 0
     feedforward: int = 0
     dropout: float = 0.1
+    steps: int = 1
+    """Vectors a window: 8 with an encoder of ``encoder.STEPS``; ``encoder_dim`` is the width of all together."""
+    soft_prompt: bool = False
+    llama: Mapping | None = None
+    """LlamaConfig's arguments where a Llama is the decoder; then width, layers, heads and feedforward are its own."""
     temperatures: Mapping[str, float] = field(default_factory=dict)
     """Per tag, fitted on validation windows; 1 where a tag is not named."""
+
+    @property
+    def decoder_sizes(self) -> dict:
+        """What ``decoder_of`` needs."""
+        names = ("width", "layers", "heads", "feedforward", "dropout", "steps", "soft_prompt", "llama")
+        return {"dim": self.encoder_dim, **{name: getattr(self, name) for name in names}}
 
 
 class Halsted:
@@ -61,25 +72,29 @@ class Halsted:
     def __init__(self, config: ModelConfig, taxonomy: Taxonomy, device: str = "cpu"):
         self.taxonomy, self.vocabulary = taxonomy, Vocabulary(taxonomy)
         self.device = torch.device(device)
-        self.decoder = Decoder(
-            len(self.vocabulary), self.vocabulary.instructions, self.vocabulary.length, config.encoder_dim,
-            config.width, config.layers, config.heads, config.feedforward, config.dropout,
-        ).to(self.device).eval()
+        self.decoder = decoder_of(self.vocabulary, config.decoder_sizes).to(self.device).eval()
         self.configure(config)
 
     @classmethod
     def create(cls, taxonomy: Taxonomy | None, encoder_dim: int, *, encoder_ref: str = "",
                encoder_fingerprint: str = "", layers: int = 2, heads: int = 8, width: int | None = None,
-               feedforward: int | None = None, seed: int = 0, device: str = "cpu", **described) -> Halsted:
-        """An untrained model. ``width`` defaults to ``encoder_dim`` and ``feedforward`` to 3.5 times the width.
+               feedforward: int | None = None, steps: int = 1, llama: Mapping | None = None, seed: int = 0,
+               device: str = "cpu", **described) -> Halsted:
+        """An untrained model. ``width`` defaults to the width of one vector, ``feedforward`` to 3.5 times the width.
 
-        ``described``: any of ``name``, ``version``, ``atlas_release``, ``atlas_version``, ``windows``, ``dropout``.
+        ``described``: any of ``name``, ``version``, ``atlas_release``, ``atlas_version``, ``windows``, ``dropout``,
+        ``soft_prompt``.
         """
-        width = width or encoder_dim
+        if llama:
+            width, layers, heads, feedforward = (llama[name] for name in (
+                "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"))
+        if encoder_dim % steps:
+            raise ModelError(f"an encoder of width {encoder_dim} gives no {steps} vectors a window")
+        width = width or encoder_dim // steps
         if width % heads:
             raise ModelError(f"a decoder of width {width} can't have {heads} heads; the width must be a multiple")
         config = ModelConfig(encoder_ref, encoder_fingerprint, encoder_dim, layers=layers, heads=heads, width=width,
-                             feedforward=feedforward or width * 7 // 2, **described)
+                             feedforward=feedforward or width * 7 // 2, steps=steps, llama=llama, **described)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = cls(config, taxonomy or load())
@@ -289,6 +304,18 @@ class Halsted:
 
     def _weights(self) -> bytes:
         return safetensors.torch.save({k: v.cpu().contiguous() for k, v in self.decoder.state_dict().items()})
+
+
+def decoder_of(vocabulary: Vocabulary, sizes: Mapping) -> Decoder:
+    """An untrained decoder of these ``sizes``: this project's own, or a Llama."""
+    of_vocabulary = len(vocabulary), vocabulary.instructions, vocabulary.length
+    sizes = dict(sizes)
+    llama = sizes.pop("llama", None)
+    if llama is None:
+        return Decoder(*of_vocabulary, **sizes)
+    from halsted_ray.model.llama import LlamaDecoder  # here: it brings a second of imports that few need
+
+    return LlamaDecoder(*of_vocabulary, sizes["dim"], dict(llama), sizes["steps"], sizes["soft_prompt"])
 
 
 def _weights_digest(weights: bytes) -> str:

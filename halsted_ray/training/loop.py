@@ -24,6 +24,7 @@ import torch.distributed
 from halsted_ray.errors import HalstedError, ResourceError
 from halsted_ray.model.decoder import Decoder
 from halsted_ray.model.generate import Grammar, generate
+from halsted_ray.model.halsted import decoder_of
 from halsted_ray.model.vocabulary import PAD, Vocabulary
 from halsted_ray.taxonomy import Taxonomy, from_dict
 from halsted_ray.training.progress import watched_board
@@ -158,9 +159,9 @@ def fit_alone(
 def fresh(train: Samples, vocabulary: Vocabulary, sizes: Mapping[str, int | float], recipe: Recipe) -> Decoder:
     """An untrained decoder, the same on every worker, that knows the scale of the training vectors."""
     torch.manual_seed(recipe.seed)
-    decoder = Decoder(
-        tokens=len(vocabulary), instructions_KM=vocabulary.instructions, length=vocabulary.length, **sizes
-    )
+    decoder = decoder_of(vocabulary, sizes)
+    if recipe.llama:
+        decoder.take_weights(recipe.llama)
     decoder.fit_features(torch.from_numpy(train.embeddings_WD))
     return decoder
 

@@ -35,6 +35,14 @@ class Recipe:
     """Decoder width; None is the encoder's."""
     feedforward: int | None = None
     """Width of the feed-forward layers; None is 3.5 times the decoder's."""
+    decoder: str = "halsted"
+    """``halsted``, or ``llama:FOLDER``: the layers of a Llama in a Hugging Face folder that all workers can read,
+    behind an adaptor (the paper's ablation); layers, heads, width and feedforward are then its own."""
+    soft_prompt: bool = False
+    """Learn 8 vectors a task instead of embedding its instruction's words."""
+    temporal_tokens: bool = False
+    """Show the decoder a vector for each two frames of a window (8 of them) instead of their mean; they are stored
+    beside the means, and take eight times their room."""
     noise: float = 0.0
     """Deviation of noise added to training vectors, in units of each feature's own deviation."""
     hide_tags: float = 0.0
@@ -76,10 +84,17 @@ class Recipe:
                 raise UsageError(f"recipe: {name}={getattr(self, name)}; expected 0 to 1")
         if self.sampling not in SAMPLINGS:
             raise UsageError(f"recipe: sampling={self.sampling!r}; expected one of {', '.join(SAMPLINGS)}")
+        if self.decoder != "halsted" and not self.llama:
+            raise UsageError(f"recipe: decoder={self.decoder!r}; expected halsted, or llama:FOLDER")
         if not 0 < self.ai_weight <= 1:
             raise UsageError(f"recipe: ai_weight={self.ai_weight}; expected more than 0, 1 at most")
         if not self.shifts_s or any(shift < 0 for shift in self.shifts_s):
             raise UsageError(f"recipe: shifts_s={self.shifts_s}; expected at least one, none below 0")
+
+    @property
+    def llama(self) -> str:
+        """The folder of the Llama, '' without one."""
+        return self.decoder.removeprefix("llama:") if self.decoder.startswith("llama:") else ""
 
 
 PAPER = Recipe()

@@ -16,8 +16,9 @@ from halsted_ray.atlas.split import split_by_video
 from halsted_ray.embeddings import EmbeddingStore, absolute, sampling_name
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.mapping.cluster import connected
-from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.encoder import STEPS, Encoder
 from halsted_ray.model.halsted import Halsted
+from halsted_ray.model.llama import read_config
 from halsted_ray.records import Window, WindowSpec, digest
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training import loop
@@ -100,6 +101,7 @@ def train(
     spec = spec or WindowSpec()
     source = read_atlas(atlas, release, version)
     taxonomy = source.load_taxonomy()
+    encoder = encoder_for(recipe, encoder)
     frozen = Encoder.load(encoder)
     split = source.split or split_by_video([video.video_id for video in source.videos], source.clips)
     run_id = digest(
@@ -119,9 +121,8 @@ def train(
     videos = [video for video in source.videos if video.video_id in windows]
     vectors = embed(videos, windows, encoder, store, spec, fidelity=FIDELITY, progress=on_embed)
     model = Halsted.create(
-        taxonomy, frozen.dim, encoder_ref=encoder, encoder_fingerprint=frozen.fingerprint, layers=recipe.layers,
-        heads=recipe.heads, width=recipe.width, feedforward=recipe.feedforward, seed=recipe.seed, version=run_id,
-        atlas_release=source.name, atlas_version=source.version, windows=spec, dropout=0.0,
+        taxonomy, frozen.dim, encoder_ref=encoder, encoder_fingerprint=frozen.fingerprint, steps=frozen.steps,
+        version=run_id, atlas_release=source.name, atlas_version=source.version, windows=spec, **choices_of(recipe),
     )
     samples = {part: assemble(parts[part], vectors, model.vocabulary) for part in parts}
     embed_s = time.monotonic() - started_s
@@ -136,7 +137,7 @@ def train(
         raise OutputError(f"the run can't be written to {out!r}: {error}; name a place you may write") from error
     with connected() as (_, _, cores):
         fitted = loop.fit(
-            **paths, decoder=decoder_sizes(model), taxonomy=taxonomy, recipe=recipe, name=run_id,
+            **paths, decoder=model.config.decoder_sizes, taxonomy=taxonomy, recipe=recipe, name=run_id,
             storage=f"{root}/checkpoints", workers=workers, cores=cores_of_worker(cores, workers), use_gpu=use_gpu,
             on_epoch=on_epoch,
         )
@@ -184,10 +185,16 @@ def cores_of_worker(cores: int, workers: int) -> int:
     return max(1, cores // workers) if len(ray.nodes()) == 1 else 1
 
 
-def decoder_sizes(model: Halsted) -> dict[str, int | float]:
-    config = model.config
-    sizes = {name: getattr(config, name) for name in ("width", "layers", "heads", "feedforward", "dropout")}
-    return {"dim": config.encoder_dim, **sizes}
+def encoder_for(recipe: Recipe, ref: str) -> str:
+    """The encoder at ``ref``, giving its steps where the recipe wants them."""
+    return ref + STEPS if recipe.temporal_tokens and not ref.endswith(STEPS) else ref
+
+
+def choices_of(recipe: Recipe) -> dict:
+    """What a recipe says of an untrained model: arguments of ``Halsted.create``. Raises ModelError (its Llama)."""
+    names = ("layers", "heads", "width", "feedforward", "soft_prompt", "seed")
+    llama = read_config(recipe.llama) if recipe.llama else None
+    return {name: getattr(recipe, name) for name in names} | {"llama": llama, "dropout": 0.0}
 
 
 def in_order(samples: list[Labelled]) -> list[Window]:
