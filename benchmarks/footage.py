@@ -1,49 +1,82 @@
-"""1080p30 H.264 to measure decoding with: made here, since no footage may be shipped; bit rate and GOP as recorders
-have them. A texture under a moving camera, a moving instrument, and grain, so that the decoder has real work."""
+"""1080p30 H.264 to measure with: phantoms rendered here, since no footage may be shipped, with the bit rate and the GOP
+of a recorder. Five minutes are rendered once (7 minutes of one core) and their packets repeated to any length.
+
+    .cache/1920x1080/loop.mp4      30% of its time is suturing, one stretch on the grid of 30-s windows
+    .cache/1920x1080/60min.mp4     the loop again and again
+"""
 
 from __future__ import annotations
 
-from fractions import Fraction
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import av
 import numpy as np
 
-WIDTH, HEIGHT, FPS, GOP = 1920, 1080, 30, 60
+from halsted_ray.phantom.script import Deck, Script, dissection, suturing
+from halsted_ray.phantom.write import write_video
+
+CACHE = Path(__file__).parent / ".cache"
+FPS, GOP_FRAMES = 30, 60
+PROCEDURE = "Prostatectomy"
+PARTS = ((suturing, 90.0), (dissection, 70.0), (dissection, 70.0), (dissection, 70.0))
+"""What fills the loop, and for how many seconds. Parts are rendered side by side."""
+BITS_PER_S = {1920 * 1080: 8_000_000, 640 * 360: 1_300_000}
+"""A recorder's 8 Mbit/s; less for the small picture, whose only use is to be long."""
 
 
-def write_minute(path: Path, seconds: int = 60, bit_rate: int = 8_000_000) -> None:
-    """About 8 Mbit/s, keyframe every 2 s, x264's usual three B-frames, one of them a reference."""
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(60, 200, (40, 60, 3)).astype(np.uint8)
-    large = np.kron(coarse, np.ones((40, 48, 1), np.uint8))
-    grain = [rng.integers(0, 12, (HEIGHT, WIDTH, 1)).astype(np.uint8) for _ in range(8)]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={
-            "preset": "veryfast", "bf": "3", "x264-params": f"keyint={GOP}:min-keyint={GOP}:scenecut=0"})
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = WIDTH, HEIGHT, "yuv420p", bit_rate
-        for number in range(seconds * FPS):
-            top = 200 + int(150 * np.sin(number / 40))
-            left = 400 + int(350 * np.sin(number / 67))
-            image_HWC = large[top : top + HEIGHT, left : left + WIDTH] + grain[number % 8]
-            x, y = 800 + int(500 * np.sin(number / 11)), 500 + int(300 * np.cos(number / 17))
-            image_HWC[y : y + 60, x : x + 400] = 220
-            frame = av.VideoFrame.from_ndarray(image_HWC, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, FPS)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+def loop(width: int = 1920, height: int = 1080, parts=PARTS, cache: Path = CACHE) -> Path:
+    """The rendered loop, made where it is not there yet."""
+    path = cache / f"{width}x{height}" / "loop.mp4"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pieces = [path.with_name(f"part{number}.mp4") for number in range(len(parts))]
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(len(parts), os.cpu_count() or 1), mp_context=context) as pool:
+            for task in [pool.submit(write_part, piece, number, *part, width, height)
+                         for number, (piece, part) in enumerate(zip(pieces, parts, strict=True))]:
+                task.result()
+        join(path, pieces)
+        for piece in pieces:
+            piece.unlink()
+    return path
 
 
-def repeat(path: Path, minute: Path, times: int) -> None:
-    """The same packets again and again: a long file without a long encoding."""
-    with av.open(str(path), "w") as container:
-        with av.open(str(minute)) as source:
+def long(minutes: float, width: int = 1920, height: int = 1080, parts=PARTS, cache: Path = CACHE) -> Path:
+    """A file of ``minutes``, a whole number of loops."""
+    times = minutes * 60 / sum(length_s for _, length_s in parts)
+    assert times == round(times), f"{minutes} min is no whole number of loops"
+    path = cache / f"{width}x{height}" / f"{minutes:g}min.mp4"
+    if not path.exists():
+        join(path, [loop(width, height, parts, cache)] * round(times))
+    return path
+
+
+def write_part(path: Path, seed: int, fill, length_s: float, width: int, height: int) -> None:
+    """x264's usual three B-frames, one of them a reference; a keyframe every 2 s."""
+    events = fill(Deck(np.random.default_rng([seed, 11]), PROCEDURE), 0.0, length_s)
+    bits = str(BITS_PER_S.get(width * height, 500_000))
+    made = path.with_name("." + path.name)
+    write_video(made, Script(seed, length_s, PROCEDURE, tuple(events)), width, height, FPS, gop=GOP_FRAMES, bframes=3,
+                options={"crf": "-1", "b": bits, "maxrate": bits, "bufsize": bits})
+    made.rename(path)
+
+
+def join(path: Path, pieces: list[Path]) -> None:
+    """The packets of ``pieces``, all encoded alike, one after another: a long file without a long encoding."""
+    made = path.with_name("." + path.name)
+    begin = 0
+    with av.open(str(made), "w") as container:
+        with av.open(str(pieces[0])) as source:
             stream = container.add_stream_from_template(source.streams.video[0])
-        for number in range(times):
-            with av.open(str(minute)) as source:
+        for piece in pieces:
+            with av.open(str(piece)) as source:
                 video = source.streams.video[0]
-                shift = round(number * video.frames / FPS / video.time_base)
                 for packet in source.demux(video):
                     if packet.size:
-                        packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                        packet.pts, packet.dts, packet.stream = packet.pts + begin, packet.dts + begin, stream
                         container.mux(packet)
+                begin += round(video.frames / FPS / video.time_base)
+    made.rename(path)

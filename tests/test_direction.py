@@ -13,8 +13,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "halsted_ray"
 ROOMS = (
-    "errors", "records", "taxonomy", "video", "phantom", "model", "embeddings", "atlas", "mapping", "training",
-    "evaluation", "selflabel", "registry", "report", "cli",
+    "errors", "records", "stages", "taxonomy", "video", "phantom", "model", "embeddings", "atlas", "mapping",
+    "training", "evaluation", "selflabel", "registry", "report", "cli",
 )
 """Each may import those before it."""
 SOLE_IMPORTERS = {
@@ -23,7 +23,9 @@ SOLE_IMPORTERS = {
     "ray.serve": set(),
     "mlflow": {"registry/store.py", "registry/pyfunc.py", "registry/runs.py", "registry/promote.py"},
 }
-WITHOUT_RAY = {"errors", "records", "taxonomy", "video", "phantom", "model", "embeddings", "evaluation", "report"}
+WITHOUT_RAY = {
+    "errors", "records", "stages", "taxonomy", "video", "phantom", "model", "embeddings", "evaluation", "report",
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from halsted_ray.mapping.inventory import survey
 from halsted_ray.mapping.lease import Lease
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.planner import Setting, plan
+from halsted_ray.mapping.profiles import read_profile
 from halsted_ray.mapping.publish import read_segments, read_timeline
 from halsted_ray.mapping.rates import Rates
 from halsted_ray.mapping.staging import stagings
@@ -31,6 +33,8 @@ from halsted_ray.mapping.status import status_of
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import TIMELINE_SCHEMA, WindowSpec
+from halsted_ray.report import report
+from halsted_ray.stages import STAGES
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -119,6 +123,32 @@ def test_one_publishing_commit_a_run_with_its_provenance(mapped):
     assert summary.timeline_version == 0 and len(history) == 1
     assert history[0]["run_id"] == summary.run_id and history[0]["recipe"] == summary.recipe
     assert history[0]["code_version"] == halsted_ray.__version__ and history[0]["model_version"] == "v0"
+
+
+def test_the_profile_adds_up_and_is_in_the_report(mapped):
+    out, summary = mapped
+    wall_s, cpu_s = summary.stages["wall_s"], summary.stages["cpu_s"]
+    assert all(wall_s[stage] > 0 and cpu_s[stage] > 0 for stage in STAGES if stage != "wait")
+    assert sum(wall_s.values()) <= 3 * summary.wall_s, "three actors, none of which counts a second twice"
+    assert all(cpu_s[stage] <= 1.1 * wall_s[stage] + 0.05 for stage in ("read", "decode", "convert", "generate"))
+    assert read_profile(out).run_id == summary.run_id and read_profile(out).stages == summary.stages
+    assert report(out)["profile"]["stages"] == summary.stages
+
+
+def test_prometheus_reads_the_stages(mapped):
+    import ray
+
+    node = ray.nodes()[0]
+    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    until_s, lines = time.monotonic() + 60, []
+    while not lines and time.monotonic() < until_s:  # workers report every 10 s
+        time.sleep(0.5)
+        text = opener.open(url, timeout=10).read().decode()
+        lines = [line for line in text.splitlines() if line.startswith("ray_halsted_stage_seconds_total{")]
+    counted = {(stage, clock): float(line.rsplit(" ", 1)[1]) for line in lines for stage in STAGES
+               for clock in ("wall", "cpu") if f'stage="{stage}"' in line and f'clock="{clock}"' in line}
+    assert {stage for stage, _ in counted} == set(STAGES) and all(value > 0 for value in counted.values())
 
 
 def refuse(*_args, **_kwargs):

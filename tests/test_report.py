@@ -1,17 +1,21 @@
 """The report: its figures add up, the page needs nothing from outside, what failed is seen."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import UsageError
+from halsted_ray.mapping.profiles import RunProfile
 from halsted_ray.records import TIMELINE_SCHEMA, Clip, WindowSpec
 from halsted_ray.report.figures import covered_s, figures
 from halsted_ray.report.lanes import colour, timeline
 from halsted_ray.report.material import Material
 from halsted_ray.report.page import page
+from halsted_ray.report.plots import profile_plot
 from halsted_ray.report.terminal import clock, draw, letters_of, rows_table
+from halsted_ray.stages import Profile
 
 WHOLE, PARTIAL, FAILED = "aa" * 8, "ab" * 8, "f0" * 8
 
@@ -72,6 +76,18 @@ def test_the_page_needs_nothing_from_outside(material):
     assert "default-src 'none'" in own
     assert own.count("<script>") == own.count("</script>") == 1
     assert "Research software, not a medical device" in own
+
+
+def test_where_the_time_went_is_a_picture(material):
+    assert figures(material)["profile"] is None and "Where the time went" not in page(material, figures(material))
+    run = RunProfile("run", 3, 180.0, 20.0, Profile({"decode": 12.0, "wait": 3.0}, {"decode": 11.0}).asdict())
+    timed = replace(material, profile=run)
+    found = figures(timed)
+    assert found["profile"]["stages"]["wall_s"]["decode"] == 12.0
+    html = page(timed, found)
+    assert 'id="profile"' in html and "3 segments, 3:00 of video in 0:20" in html
+    wall, cpu = profile_plot(found["profile"]["stages"])["data"]
+    assert dict(zip(wall["y"], wall["x"], strict=True))["wait"] == 3.0 and max(cpu["x"]) == 11.0
 
 
 def test_the_page_shows_ids_reasons_and_gaps_but_no_file_name(material):

@@ -9,6 +9,7 @@
     priority.py    several runs on one cluster                -> the room of each, and who waits
     pipeline.py    an archive                                 -> all of its segments, finished (the only ray.data)
     timeline.py    tags of a video's windows                  -> merged rows
+    profiles.py    seconds by stage of all segments          -> a file beside the maps, Prometheus
     publish.py     finished segments                          -> Delta tables: videos, segments, timeline
     rates.py       machines                                   -> how fast each stage is on them
     planner.py     rates and an archive                       -> cores, time, memory, storage, cost beforehand

@@ -15,6 +15,7 @@ from halsted_ray.errors import CorruptSegment, DecoderKilled, StorageUnavailable
 from halsted_ray.mapping.staging import Staging
 from halsted_ray.mapping.timeline import Gap
 from halsted_ray.records import Segment, WindowSpec
+from halsted_ray.stages import Profile, Shift
 from halsted_ray.video.plan import frame_times_s, windows_of
 from halsted_ray.video.sandbox import DecodeProcess
 
@@ -23,9 +24,10 @@ SEGMENT_SCHEMA = pa.schema([
     ("stop_s", pa.float64()), ("duration_s", pa.float64()),
 ])
 DECODED_SCHEMA = pa.schema([
-    *SEGMENT_SCHEMA, ("frames", pa.large_binary()), ("gaps", pa.string()), ("decode_s", pa.float64()),
+    *SEGMENT_SCHEMA, ("frames", pa.large_binary()), ("gaps", pa.string()), ("profile", pa.string()),
 ])
-"""``frames`` is uint8 [T, H, W, 3] at ``plan.frame_times_s``, null where nothing decoded; ``gaps`` is JSON."""
+"""``frames`` is uint8 [T, H, W, 3] at ``plan.frame_times_s``, null where nothing decoded; ``gaps`` and ``profile``
+(``stages.Profile.asdict``) are JSON."""
 
 STORAGE_TRIES = 3
 """Each already waits a minute inside."""
@@ -41,19 +43,20 @@ class DecodeSegments:
         self.fidelity, self.reader = fidelity, reader
         self.deadline_s, self.retry_pause_s = deadline_s, retry_pause_s
         self.process = process(memory_mb=memory_mb)
+        self.shift = Shift()
 
     def __call__(self, segments: pa.Table) -> pa.Table:
         rows = []
         for row in segments.to_pylist():
             segment = Segment(**row)
             if self.staging.state_of(segment):  # asked again after the actor behind it died: it is done
-                rows.append({**row, "frames": None, "gaps": "[]", "decode_s": 0.0})
+                rows.append({**row, "frames": None, "gaps": "[]", "profile": json.dumps(Profile().asdict())})
                 continue
-            started_s = time.monotonic()
-            images_NHWC, gaps = self.decode(segment)
+            with self.shift:
+                images_NHWC, gaps = self.decode(segment)
             rows.append({
                 **row, "frames": images_NHWC, "gaps": json.dumps([asdict(gap) for gap in gaps]),
-                "decode_s": time.monotonic() - started_s,
+                "profile": json.dumps(self.shift.spent.asdict()),
             })
         return _table(rows)
 

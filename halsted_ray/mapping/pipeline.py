@@ -13,6 +13,7 @@ back before the end; staging in the actor makes each result safe as soon as it i
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -33,6 +34,7 @@ from halsted_ray.mapping.inventory import take_inventory
 from halsted_ray.mapping.lease import Lease
 from halsted_ray.mapping.priority import PRIORITIES, Room, YieldingDecodeSegments, announced
 from halsted_ray.mapping.priority import room as room_on_cluster
+from halsted_ray.mapping.profiles import RunProfile, StageCounters, write_profile
 from halsted_ray.mapping.progress import Progress
 from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_videos
 from halsted_ray.mapping.staging import Run, Staging
@@ -42,6 +44,7 @@ from halsted_ray.mapping.worklist import find_work
 from halsted_ray.model.encoder import STEPS, Encoder
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.records import Segment, WindowSpec, digest
+from halsted_ray.stages import Profile
 from halsted_ray.video.readers import FIDELITIES, READERS
 
 HERE_AT_MOST = 1000
@@ -88,6 +91,8 @@ class Summary:
     video_s: float
     wall_s: float
     timeline_version: int | None
+    stages: dict[str, dict[str, float]]
+    """``wall_s`` and ``cpu_s``: stage → seconds over all actors (``stages.STAGES``)."""
 
     @property
     def exit_code(self) -> int:
@@ -171,6 +176,7 @@ def map_archive(
                 stored = {}
             if stored or fresh:
                 pools = workers.pools(len(stored) + len(fresh), decoders, taggers)
+                count.counters = count.counters or StageCounters()
                 fresh += count.follow(stored, _stream(list(stored), None, tagging, pools, batch_segments))
                 count.follow(fresh, _stream(fresh, decoding, tagging, pools, batch_segments, workers.yielding))
             decoded += len(fresh)
@@ -182,13 +188,16 @@ def map_archive(
         if publishing:
             versions.append(publishing.result())
         staging.drop([])
+        wall_s, stages = time.monotonic() - started_s, count.spent.asdict()
+        if work.waiting:
+            write_profile(out, RunProfile(run.run_id, work.waiting, work.waiting_s, wall_s, stages))
     here = {entry.video.video_id for entry in entries}
     return Summary(
         run_id=run.run_id, recipe=recipe.digest,
         videos=[video for video in status.status_of(out) if video["video_id"] in here],
         segments=work.segments, segments_before=work.segments - work.waiting, segments_decoded=decoded,
         segments_from_vectors=work.waiting - decoded, segments_failed=count.failed, video_s=work.waiting_s,
-        wall_s=time.monotonic() - started_s,
+        wall_s=wall_s, stages=stages,
         timeline_version=max((version for version in versions if version is not None), default=None),
     )
 
@@ -323,6 +332,8 @@ class _Count:
         self.total_s, self.begun_s, self.done_s = total_s, begun_s, begun_s
         self.on_progress = on_progress
         self.failed = 0
+        self.spent = Profile()
+        self.counters: StageCounters | None = None
         self.started_s = time.monotonic()
 
     def follow(self, segments: Iterable[Segment], outcomes: Generator[dict]) -> list[Segment]:
@@ -335,11 +346,15 @@ class _Count:
             if outcome["state"] == "fatal":
                 outcomes.close()  # else Ray ends it later, and logs it after our message
                 raise OutputError(outcome["message"])
+            spent = Profile(**json.loads(outcome["profile"]))
+            self.spent.merge(spent)
             if outcome["state"] == "frames":
                 needing_frames.append(segment)
                 continue
             self.failed += outcome["state"] != "done"
             self.done_s += _length_s([segment])
+            if self.counters:
+                self.counters.count(_length_s([segment]), outcome["state"], spent)
             self.on_progress(Progress(self.done_s, self.total_s, self.begun_s, self.failed,
                                       time.monotonic() - self.started_s))
         assert not by_id, f"{len(by_id)} segments came back without an outcome: {sorted(by_id)[:5]}"

@@ -37,7 +37,7 @@ class Result:
     new_vectors: int = 0
     used_vectors: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    """Stage → wall time: decode, encode, tag, store."""
+    """Stage → wall time: decode, encode, tag."""
 
     @property
     def state(self) -> str:

@@ -4,7 +4,6 @@ is one. The only place where a segment is declared finished."""
 from __future__ import annotations
 
 import json
-import time
 
 import numpy as np
 import pyarrow as pa
@@ -19,13 +18,14 @@ from halsted_ray.mapping.workflow import SegmentTags, Workflow
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Segment
+from halsted_ray.stages import HERE, Profile, Shift
 
 OUTCOME_SCHEMA = pa.schema([
     ("segment_id", pa.string()), ("video_id", pa.string()), ("start_s", pa.float64()), ("stop_s", pa.float64()),
-    ("state", pa.string()), ("message", pa.string()),
+    ("state", pa.string()), ("message", pa.string()), ("profile", pa.string()),
 ])
 """``state``: as in ``staging.STATES``; ``frames`` where the stored vectors were not enough; ``fatal`` where nothing
-can be stored any more, so that the run must end."""
+can be stored any more, so that the run must end. ``profile``: JSON of ``stages.Profile.asdict``, of all stages."""
 
 
 class TagSegments:
@@ -44,42 +44,47 @@ class TagSegments:
                              "location that all machines share, and don't change it during a run")
         self.workflow = Workflow(loaded, Encoder.load(encoder, device=device), tasks=tasks)
         self.staging, self.store, self.run_id = Staging(*staging), EmbeddingStore(*store), run_id
+        self.shift = Shift()
 
     def __call__(self, segments: pa.Table) -> pa.Table:
         rows = []
         for number in range(len(segments)):
             row = segments.slice(number, 1)
             segment = Segment(**row.select(SEGMENT_SCHEMA.names).to_pylist()[0])
-            try:
-                state, message = self._finish(segment, row)
-            except (ModelError, OutputError, StorageUnavailable) as error:
-                state, message = "fatal", f"a result can't be stored or read: {error}"
+            spent = Profile(**json.loads(row["profile"][0].as_py())) if "profile" in row.column_names else Profile()
+            with self.shift:
+                try:
+                    state, message = self._finish(segment, row, spent.wall_s["decode"])
+                except (ModelError, OutputError, StorageUnavailable) as error:
+                    state, message = "fatal", f"a result can't be stored or read: {error}"
+            spent.merge(self.shift.spent)
             rows.append({"segment_id": segment.segment_id, "video_id": segment.video_id, "start_s": segment.start_s,
-                         "stop_s": segment.stop_s, "state": state, "message": message})
+                         "stop_s": segment.stop_s, "state": state, "message": message,
+                         "profile": json.dumps(spent.asdict())})
         return pa.Table.from_pylist(rows, schema=OUTCOME_SCHEMA)
 
-    def _finish(self, segment: Segment, row: pa.Table) -> tuple[str, str]:
+    def _finish(self, segment: Segment, row: pa.Table, decode_s: float) -> tuple[str, str]:
         done = self.staging.state_of(segment)
         if done:
             return done, ""
         decoded = "frames" in row.column_names
         gaps = [Gap(**gap) for gap in json.loads(row["gaps"][0].as_py())] if decoded else []
         images_NHWC = self._frames(row) if decoded else None
-        seconds = {"decode": row["decode_s"][0].as_py()} if decoded else {}
-        started_s = time.monotonic()
-        vectors = self.store.get(segment.video_id, segment.start_s, segment.stop_s)
-        seconds["read"] = time.monotonic() - started_s
+        before = HERE.copy()
+        with HERE.stage("read"):
+            vectors = self.store.get(segment.video_id, segment.start_s, segment.stop_s)
         if decoded and images_NHWC is None:
             found = SegmentTags()
         else:
             found = self.workflow(segment, images_NHWC, vectors, [(gap.start_s, gap.stop_s) for gap in gaps])
         if found.needs_frames:
             return "frames", ""
-        started_s = time.monotonic()
-        self.store.put(segment.video_id, segment.start_s, segment.stop_s, found.new_vectors)
-        seconds |= {"encode": found.encode_s, "tag": found.tag_s, "store": time.monotonic() - started_s}
+        spent = HERE - before
+        seconds = {"decode": decode_s, "encode": spent.wall_s["encode"], "tag": spent.wall_s["generate"]}
         result = Result(segment, found.tags, gaps, self.run_id, len(found.new_vectors), found.used_vectors, seconds)
-        self.staging.write(result)
+        with HERE.stage("write"):
+            self.store.put(segment.video_id, segment.start_s, segment.stop_s, found.new_vectors)
+            self.staging.write(result)
         return result.state, "; ".join(dict.fromkeys(gap.reason for gap in gaps))
 
     def _frames(self, row: pa.Table) -> np.ndarray | None:

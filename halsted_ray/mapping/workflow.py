@@ -15,7 +15,6 @@ coarse window's frames and the model.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -26,6 +25,7 @@ from halsted_ray.errors import ModelError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Segment, Tag, Window, WindowSpec
+from halsted_ray.stages import HERE
 from halsted_ray.taxonomy import Task, Taxonomy
 from halsted_ray.video.plan import frame_rows, windows_of
 
@@ -42,8 +42,6 @@ class SegmentTags:
     new_vectors: dict[Key, np.ndarray] = field(default_factory=dict)
     used_vectors: int = 0
     needs_frames: bool = False
-    encode_s: float = 0.0
-    tag_s: float = 0.0
 
 
 class Workflow:
@@ -83,7 +81,7 @@ class Workflow:
             return SegmentTags(needs_frames=True)
         wanted = {task.name for task in self.wanted}
         tags = sorted((tag for tag in tags if tag.task in wanted), key=lambda t: (t.start_s, t.task, t.tag))
-        return SegmentTags(tags, desk.new, desk.used, encode_s=desk.encode_s, tag_s=desk.tag_s)
+        return SegmentTags(tags, desk.new, desk.used)
 
     def _map(self, coarse: list[Window], fine_of: list[list[Window]], desk: _Desk) -> list[Tag]:
         shown = {task.name: desk.ask(task, coarse) for task in self.asked if task.window == "coarse"}
@@ -181,7 +179,6 @@ class _Desk:
         self.known = vectors
         self.new: dict[Key, np.ndarray] = {}
         self.used = 0
-        self.encode_s = self.tag_s = 0.0
         self.vectors: dict[Window, np.ndarray] = {}
 
     def encode(self, windows: Iterable[Window]) -> None:
@@ -200,21 +197,20 @@ class _Desk:
             return
         if self.images_NHWC is None:
             raise _FramesNeeded
-        started_s = time.perf_counter()
-        rows = np.stack([frame_rows(window, self.segment, self.workflow.spec) for window, _ in missing])
-        for (window, key), vector in zip(missing, self.workflow.encoder.encode(self.images_NHWC[rows]), strict=True):
+        with HERE.stage("encode"):
+            rows = np.stack([frame_rows(window, self.segment, self.workflow.spec) for window, _ in missing])
+            vectors_ND = self.workflow.encoder.encode(self.images_NHWC[rows])
+        for (window, key), vector in zip(missing, vectors_ND, strict=True):
             self.vectors[window] = self.new[key] = vector
-        self.encode_s += time.perf_counter() - started_s
 
     def ask(self, task: Task, windows: Sequence[Window]) -> list[Answer]:
         if not windows:
             return []
         self.encode(windows)
-        model, started_s = self.workflow.model, time.perf_counter()
-        rows, distributions = model.tag(
-            np.stack([self.vectors[window] for window in windows]), task.name, return_probabilities=True
-        )
-        self.tag_s += time.perf_counter() - started_s
+        with HERE.stage("generate"):
+            rows, distributions = self.workflow.model.tag(
+                np.stack([self.vectors[window] for window in windows]), task.name, return_probabilities=True
+            )
         categories = {tag.name: tag.categories for tag in task.tags}
         return [Answer(row, shares, categories) for row, shares in zip(rows, distributions, strict=True)]
 

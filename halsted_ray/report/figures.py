@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import asdict
 
 from halsted_ray.evaluation.compare import compare
 from halsted_ray.report.material import Material, read_material
@@ -26,7 +27,7 @@ def figures(material: Material) -> dict:
     ``videos``: counts by status, ``video_s`` and ``gap_s`` in all. ``models``: what the rows came from. ``steps``:
     category → seconds over all videos. ``per_video``: video_id → status, reason, duration_s, procedure, ``steps_s``.
     ``failures``: the videos that are not mapped whole. ``accuracy``: ``evaluation.compare`` where truth is given,
-    else null.
+    else null. ``profile``: the newest run's ``mapping.profiles.RunProfile``, null where it was not kept.
     """
     per_video = {video["video_id"]: of_video(video, material.rows_of(video["video_id"])) for video in material.videos}
     steps: Counter[str] = Counter()
@@ -51,6 +52,7 @@ def figures(material: Material) -> dict:
         "accuracy": None if material.truth is None else compare(
             material.rows, material.truth, material.taxonomy, material.spec, durations_s
         ),
+        "profile": asdict(material.profile) if material.profile else None,
     }
 
 

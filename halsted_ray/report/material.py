@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.atlas import read_atlas
 from halsted_ray.errors import AtlasError, UsageError
+from halsted_ray.mapping.profiles import RunProfile, read_profile
 from halsted_ray.mapping.publish import read_timeline
 from halsted_ray.mapping.status import status_of
 from halsted_ray.records import Clip, WindowSpec
@@ -29,6 +30,8 @@ class Material:
     truth: list[Clip] | None
     taxonomy: Taxonomy
     spec: WindowSpec
+    profile: RunProfile | None = None
+    """Where the newest run's time went, None where it was not kept."""
 
     @cached_property
     def _rows_by_video(self) -> dict[str, list[dict]]:
@@ -82,7 +85,7 @@ def read_material(out: str, truth: str | None = None, taxonomy: str | None = Non
                 f"at {out!r} are in {of_maps.name!r} {of_maps.digest}; compare with an atlas of the maps' taxonomy"
             )
         clips = list(atlas.clips)
-    return Material(status_of(out), rows, clips, of_maps, WindowSpec())
+    return Material(status_of(out), rows, clips, of_maps, WindowSpec(), read_profile(out))
 
 
 def taxonomy_of(rows: list[dict], given: str | None = None) -> Taxonomy:

@@ -15,7 +15,7 @@ from halsted_ray.report.figures import NOTHING, STEP_TAG, UNMAPPED
 from halsted_ray.report.figures import figures as figures_of
 from halsted_ray.report.lanes import colour, timeline
 from halsted_ray.report.material import Material, read_material
-from halsted_ray.report.plots import confusion_plot, timeline_plot
+from halsted_ray.report.plots import confusion_plot, profile_plot, timeline_plot
 from halsted_ray.report.terminal import clock
 from halsted_ray.taxonomy import Taxonomy
 
@@ -49,6 +49,7 @@ def page(material: Material, figures: dict) -> str:
         steps_section(figures, material.taxonomy),
         confusion_section(figures["accuracy"], plots),
         failure_section(figures["failures"]),
+        profile_section(figures["profile"], plots),
     ]
     count = figures["videos"]["total"]
     return filled(f"Temporal maps of {count} video{'s' * (count != 1)}", lineage(figures["models"]), sections, plots)
@@ -191,6 +192,17 @@ def failure_section(failures: list[dict]) -> str:
     )
     return ('<section><h2>Not mapped</h2><div class="card scroll"><table><tr><th>video</th><th>status</th>'
             f'<th class="n">in gaps</th><th>reason</th></tr>{rows}</table></div></section>')
+
+
+def profile_section(profile: dict | None, plots: dict[str, dict]) -> str:
+    if profile is None:
+        return ""
+    plots["profile"] = profile_plot(profile["stages"])
+    return ("<section><h2>Where the time went</h2>"
+            f"<p>The newest run: {profile['segments']} segments, {clock(profile['video_s'])} of video in "
+            f"{clock(profile['wall_s'])}. Seconds by stage, added up over all actors.</p>"
+            f'<div class="card"><div class="plot" id="profile" style="height:{plots["profile"]["layout"]["height"]}px">'
+            "</div></div></section>")
 
 
 def pill(status: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from halsted_ray.report.lanes import Timeline, colour
 from halsted_ray.report.terminal import clock
+from halsted_ray.stages import STAGES
 from halsted_ray.taxonomy import Taxonomy
 
 FONT = {"family": 'system-ui, -apple-system, "Segoe UI", "Liberation Sans", sans-serif', "size": 12, "color": "#1d2733"}
@@ -101,6 +102,26 @@ def confusion_plot(confusion: dict) -> dict:
             "yaxis": {"autorange": "reversed", "fixedrange": True, "ticks": "", "tickvals": list(range(len(seen))),
                       "ticktext": names,
                       "showgrid": False, "zeroline": False, "tickfont": {"size": 11}},
+        },
+    }
+
+
+def profile_plot(stages: dict[str, dict[str, float]]) -> dict:
+    """Seconds of wall clock and of CPU by stage, in the order of the flow from the top."""
+    bars = [{
+        "type": "bar", "orientation": "h", "name": name, "marker": {"color": shade},
+        "y": list(STAGES), "x": [stages[clock_s][stage] for stage in STAGES],
+        "hovertext": [f"<b>{stage}</b>: {STAGES[stage]}<br>{name} {stages[clock_s][stage]:.1f} s" for stage in STAGES],
+        "hoverinfo": "text",
+    } for clock_s, name, shade in (("wall_s", "wall clock", "#93b3c9"), ("cpu_s", "CPU", "#33658a"))]
+    return {
+        "data": bars,
+        "layout": {
+            "height": 40 * len(STAGES) + 60, "font": FONT, "margin": {"l": 84, "r": 8, "t": 8, "b": 40},
+            "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "barmode": "group", "bargap": 0.3,
+            "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 0, "yanchor": "bottom"},
+            "xaxis": {"title": {"text": "seconds"}, "fixedrange": True, "gridcolor": "#e9edf0", "zeroline": False},
+            "yaxis": {"autorange": "reversed", "fixedrange": True, "showgrid": False, "zeroline": False},
         },
     }
 

@@ -17,6 +17,7 @@ import av
 import av.error
 
 from halsted_ray.errors import UnreadableVideo
+from halsted_ray.stages import HERE
 from halsted_ray.video.matroska import Clusters
 from halsted_ray.video.ranges import RangeFile
 from halsted_ray.video.refusal import refusal
@@ -49,7 +50,8 @@ class VideoFile:
         self.source = source
         self.container = None
         self.clusters: Clusters | None = None
-        self._open()
+        with HERE.stage("read"):
+            self._open()
         try:
             self._check_picture()
             self.time_base = self.stream.time_base
@@ -105,7 +107,12 @@ class VideoFile:
     def packets(self) -> Iterator[av.Packet]:
         """Packets of the video stream from where the container stands, without the empty one at the end."""
         try:
-            for packet in self.container.demux(self.stream):
+            packets = self.container.demux(self.stream)
+            while True:
+                with HERE.stage("read"):
+                    packet = next(packets, None)
+                if packet is None:
+                    break
                 if packet.size:
                     yield packet
         except (av.error.EOFError, av.error.InvalidDataError):
@@ -115,7 +122,8 @@ class VideoFile:
     def decode(self, packet: av.Packet | None) -> list | None:
         """Frames of a packet in display order; None when the packet does not decode."""
         try:
-            return self.stream.codec_context.decode(packet)
+            with HERE.stage("decode"):
+                return self.stream.codec_context.decode(packet)
         except av.error.EOFError:
             return []
         except (av.error.InvalidDataError, av.error.ArgumentError, av.error.PatchWelcomeError, av.error.BugError):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from halsted_ray.stages import HERE
 from halsted_ray.video.container import VideoFile
 from halsted_ray.video.display_walk import DisplayWalk
 from halsted_ray.video.keyframe_walk import KeyframeWalk
@@ -35,6 +36,7 @@ def decode_rows(
         for time_s in times_s:
             frame, shown_s = walk.to(float(time_s))
             if frame is not converted:
-                image_HWC = scaler.to_rgb(frame)
+                with HERE.stage("convert"):
+                    image_HWC = scaler.to_rgb(frame)
                 converted = frame
             yield image_HWC, shown_s

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from halsted_ray import errors
+from halsted_ray.stages import HERE, Profile
 from halsted_ray.video import wire
 from halsted_ray.video.frames import Frames, collect
 from halsted_ray.video.probe import Probe
@@ -78,8 +79,10 @@ class DecodeProcess:
         store does not count) or when the process dies."""
         times_s = check_request(times_s, size, fidelity, reader)
         request = {"do": "frames", "size": list(size) if size else None, "fidelity": fidelity, "reader": reader}
-        rows = self._ask(location, request, times_s, deadline_s)
-        return collect(rows, len(times_s), size)
+        cpu_s = time.process_time()
+        frames = collect(self._ask(location, request, times_s, deadline_s), len(times_s), size)
+        HERE.add("write", 0.0, time.process_time() - cpu_s)
+        return frames
 
     def probe(self, location: str | os.PathLike, *, deadline_s: float = 60.0) -> Probe:
         """As ``probe.probe``; raises DecoderKilled too."""
@@ -146,6 +149,8 @@ class DecodeProcess:
             raise error
         if "probe" in head:
             yield head["probe"]
+        else:
+            HERE.merge(Profile(**head["done"]))
 
     def _serve(self, fetch, start: int, stop: int) -> Exception | None:
         """Sends the process bytes that it asks for, or word that they can't be had; gives the error then."""

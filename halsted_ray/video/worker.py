@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 import traceback
 
 import av.error
 import numpy as np
 
 from halsted_ray.errors import StorageUnavailable, UnreadableVideo, VideoError
+from halsted_ray.stages import HERE
 from halsted_ray.video import wire
 from halsted_ray.video.isolation import deny_network_and_programs, limit_cpu, limit_resources
 from halsted_ray.video.probe import probe_source
@@ -41,6 +43,7 @@ def main(memory_mb: int) -> int:
 
 def answer(request: dict, body: bytearray, requests: int, replies: int) -> None:
     limit_cpu(request["cpu_s"])
+    before, cpu_s = HERE.copy(), time.process_time()
     source = request.get("path") or RangeFile(_Asker(requests, replies), request["size_bytes"])
     try:
         if request["do"] == "probe":
@@ -49,6 +52,9 @@ def answer(request: dict, body: bytearray, requests: int, replies: int) -> None:
         times_s = np.frombuffer(body, np.float64)
         size = tuple(request["size"]) if request["size"] else None
         send_frames(READERS[request["reader"]](source, times_s, size, request["fidelity"]), replies)
+        spent = HERE - before
+        spent.add("write", 0.0, time.process_time() - cpu_s - sum(spent.cpu_s.values()))  # the parent counts its wall
+        wire.send(replies, {"done": spent.asdict()})
     except VideoError as error:
         span = [getattr(error, "start_s", None), getattr(error, "stop_s", None)]
         wire.send(replies, {"error": type(error).__name__, "message": str(error), "span": span})
@@ -72,7 +78,6 @@ def send_frames(rows, replies: int) -> None:
             _send_part(images, pts_s, replies)
             images, pts_s, held_bytes = [], [], 0
     _send_part(images, pts_s, replies)
-    wire.send(replies, {"done": True})
 
 
 def _send_part(images: list, pts_s: list, replies: int) -> None:
