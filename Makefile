@@ -17,11 +17,12 @@ export HF_HUB_OFFLINE := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo serve test simulate lint constraints clean
+.PHONY: help demo serve test bench simulate lint constraints clean
 help:
 	@echo 'make demo         the whole flow on a synthetic archive; everything lands under demo/'
 	@echo 'make serve        the HTTP service with the model of the demo, on this machine; PORT=8000, STATE=demo/serve'
 	@echo 'make test         the tests'
+	@echo 'make bench        every ratio of speed, half an hour; ONLY=decode,planning for some of them'
 	@echo 'make simulate     the engine with up to 100,000 videos of segments that do nothing'
 	@echo 'make lint         ruff over the whole tree'
 	@echo 'make constraints  writes constraints.txt anew from .venv'
@@ -37,6 +38,9 @@ serve: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+bench: $(READY)
+	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 simulate: $(READY)
 	$(BIN)/python benchmarks/simulate.py

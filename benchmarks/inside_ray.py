@@ -1,0 +1,105 @@
+"""Decoding inside Ray, start-up included, against PyAV in plain processes: one hour of 1080p, the same cores, the same
+fidelity, and the same frames converted to model size."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+from measuring import Setting, ratio, timed
+
+from halsted_ray.mapping.cluster import connected, size_pools
+from halsted_ray.mapping.decoding import DecodeSegments, segments_table
+from halsted_ray.mapping.inventory import take_inventory
+from halsted_ray.records import Segment, WindowSpec
+from halsted_ray.video.plan import segments as segments_of
+
+SIZE = (112, 112)
+MINUTES, RAW_MINUTES = 60, 10
+CORES = len(os.sched_getaffinity(0))
+
+
+def measure(setting: Setting) -> list[dict]:
+    raw = setting.video(RAW_MINUTES)
+    raw_s, seconds = timed(lambda: raw_pyav(raw, CORES))
+    with setting.place() as folder:
+        archive = setting.archive(Path(folder) / "archive", MINUTES)
+        inside_s, (video_s, frames) = timed(lambda: inside_ray(archive, Path(folder) / "out"))
+    raw_rate, rate = seconds / raw_s, video_s / inside_s
+    return [ratio("decoding inside Ray against raw PyAV", rate / raw_rate, 0.9, rows=f"{video_s / 60:g} min of video, "
+                  f"{frames} frames kept", why=f"{rate:.1f} against {raw_rate:.1f} times realtime on {CORES} cores; "
+                  "both decode reference frames and scale those at the windows' times")]
+
+
+def raw_pyav(video: Path, processes: int) -> float:
+    """Seconds of video decoded: every process takes an equal part of the file, with one thread."""
+    with av.open(str(video)) as container:
+        length_s = container.duration / 1e6
+    edges_s = np.linspace(0, length_s, processes + 1)
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        pool.starmap(decode_span, [(video, *edges_s[n : n + 2]) for n in range(processes)])
+    return length_s
+
+
+def decode_span(video: Path, start_s: float, stop_s: float) -> None:
+    """PyAV as its manual has it: seek, decode, keep the frame shown at each wanted time, scaled."""
+    step_s = WindowSpec().fine_s / WindowSpec().frames
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        stream.codec_context.skip_frame = "NONREF"
+        container.seek(int(start_s / stream.time_base), stream=stream)
+        wanted_s, shown = start_s, None
+        for frame in container.decode(stream):
+            while shown is not None and wanted_s < min(frame.time, stop_s):
+                shown.reformat(width=SIZE[1], height=SIZE[0], format="rgb24").to_ndarray()
+                wanted_s += step_s
+            shown = frame
+            if frame.time >= stop_s:
+                break
+
+
+def inside_ray(archive: Path, out: Path) -> tuple[float, int]:
+    """(seconds of video, frames) decoded by the pipeline's own callable, from listing the archive on."""
+    import ray.data
+
+    (entry,) = take_inventory(str(archive))
+    spec = WindowSpec()
+    found = segments_of(entry.video, spec, 60.0, "benchmark")
+    arguments = decoding_arguments(out, spec)
+    with connected() as (cpus, gpus, cores):
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        pools = size_pools(cpus, gpus, cores, len(found))
+        rows = ray.data.from_arrow([segments_table([segment]) for segment in found]).map_batches(
+            DecodeSegments, fn_constructor_kwargs=arguments, batch_size=1, batch_format="pyarrow",
+            zero_copy_batch=True, num_cpus=pools.decoder_cpus,
+            compute=ray.data.ActorPoolStrategy(size=pools.decoders, max_tasks_in_flight_per_actor=2))
+        frames = sum(len(row.as_buffer()) // (SIZE[0] * SIZE[1] * 3)
+                     for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow") for row in batch["frames"])
+    return entry.video.duration_s, frames
+
+
+def decoding_arguments(out: Path, spec: WindowSpec) -> dict:
+    return {"staging": (str(out), "benchmark"), "spec": spec, "image_size": SIZE, "fidelity": "reference",
+            "reader": "pyav", "memory_mb": 1024, "deadline_s": 600.0}
+
+
+def alone(video: Path, cores: int) -> float:
+    """Times realtime of the decoding stage by itself: the pipeline's callable in plain processes, without Ray."""
+    (entry,) = take_inventory(str(video))
+    found = segments_of(entry.video, WindowSpec(), 60.0, "benchmark")
+    with tempfile.TemporaryDirectory() as folder, multiprocessing.get_context("spawn").Pool(cores) as pool:
+        started_s = time.perf_counter()
+        pool.starmap(decode_segments, [(found[n::cores], folder) for n in range(cores)], chunksize=1)
+        return entry.video.duration_s / (time.perf_counter() - started_s)
+
+
+def decode_segments(found: list[Segment], folder: str) -> None:
+    stage = DecodeSegments(**decoding_arguments(Path(folder), WindowSpec()))
+    for segment in found:
+        stage(segments_table([segment]))

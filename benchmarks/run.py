@@ -1,0 +1,136 @@
+"""Every measurement, side by side on this machine: a table, and ``benchmarks/results/latest.json``.
+
+    make bench                          all of them, about half an hour on two quiet cores
+    make bench ONLY=decode,planning     some; the others' last results stay in the file
+    make bench QUICK=1                  a few minutes of footage instead of hours, to try the code: nothing is written
+
+Each measurement is a file beside this one with ``measure(setting)`` and runs in a process of its own, so that one that
+fails costs its own numbers only. Exit code: 0 all bars hold, 1 some don't, 3 a measurement failed, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "latest.json"
+MEASUREMENTS = ("decode", "generate", "planning", "inside_ray", "hour", "against_script", "read_videos", "memory")
+LIMIT_S = 1800
+PACKAGES = ("ray", "torch", "transformers", "av", "decord", "numpy", "pyarrow", "deltalake")
+BARS_HOLD, SOME_MISSED, WRONG_USE, SOME_FAILED = 0, 1, 2, 3
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--only", default="", help=f"some of {','.join(MEASUREMENTS)}")
+    parser.add_argument("--quick", action="store_true", help="short footage, nothing written")
+    parser.add_argument("--results", type=Path, help="where the results go (default: beside this file)")
+    options = parser.parse_args(words)
+    names = [name.strip() for name in options.only.split(",") if name.strip()] or list(MEASUREMENTS)
+    if unknown := [name for name in names if not (HERE / f"{name}.py").is_file()]:
+        print(f"unknown measurements {unknown}; expected some of {', '.join(MEASUREMENTS)}", file=sys.stderr)
+        return WRONG_USE
+    path = options.results or (None if options.quick else RESULTS)
+    entries = kept(path, names)
+    measured = []
+    for name in names:
+        print(f"{name} …", end=" ", flush=True)
+        command = [sys.executable, str(HERE / "run.py"), "--only", name, *(["--quick"] if options.quick else [])]
+        found, took_s = in_own_process(name, options.quick)
+        shown = "benchmarks/run.py " + " ".join(command[2:])
+        measured += [{**entry, "measurement": name, "command": shown, "seconds": round(took_s)} for entry in found]
+        print(f"{took_s:.0f} s")
+        if path:
+            write(path, entries + measured)
+    print("\n" + table(measured))
+    if any(entry.get("failed") for entry in measured):
+        return SOME_FAILED
+    return SOME_MISSED if any(entry["holds"] is False for entry in measured) else BARS_HOLD
+
+
+def kept(path: Path | None, names: list[str]) -> list[dict]:
+    """What earlier runs measured that this one does not."""
+    if path is None or not path.exists():
+        return []
+    return [entry for entry in json.loads(path.read_text())["ratios"] if entry["measurement"] not in names]
+
+
+def in_own_process(name: str, quick: bool) -> tuple[list[dict], float]:
+    """(entries of one measurement, seconds). A failure is an entry with its reason."""
+    started_s = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        answer, log = Path(folder) / "entries.json", Path(folder) / "log"
+        code = f"import run, sys; run.measure_here({name!r}, {quick}, sys.argv[1])"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(
+            [str(HERE), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])}
+        with open(log, "wb") as file:
+            process = subprocess.Popen([sys.executable, "-c", code, str(answer)], stdout=file, stderr=file,
+                                       env=environment)
+            try:
+                ended = f"ended with code {process.wait(LIMIT_S)}"
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                ended = f"was not done after {LIMIT_S} s"
+        took_s = time.monotonic() - started_s
+        if answer.exists():
+            return json.loads(answer.read_text()), took_s
+        last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["without a word"]
+    return [{"name": name, "value": None, "unit": "", "bar": None, "at_most": False, "holds": False, "rows": "",
+             "why": f"the measurement {ended}: {last[0][:300]}", "failed": True}], took_s
+
+
+def measure_here(name: str, quick: bool, answer: str) -> None:
+    from measuring import Setting
+
+    entries = importlib.import_module(name).measure(Setting(quick=quick))
+    Path(answer).write_text(json.dumps(entries))
+
+
+def write(path: Path, entries: list[dict]) -> None:
+    from measuring import commit
+
+    order = {name: number for number, name in enumerate(MEASUREMENTS)}
+    entries = sorted(entries, key=lambda entry: order.get(entry["measurement"], len(order)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "code": commit(), "hardware": hardware(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "ratios": entries,
+    }, indent=1, ensure_ascii=False) + "\n")
+
+
+def hardware() -> dict:
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
+    memory_kb = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal")))
+    return {"cpu": cpu or platform.machine(), "cores": len(os.sched_getaffinity(0)),
+            "memory_gb": round(memory_kb / 1e6, 1), "load_average": [round(load, 1) for load in os.getloadavg()]}
+
+
+def table(entries: list[dict]) -> str:
+    """80 columns; the reason under a bar that does not hold."""
+    lines = [f"{'':50}{'measured':>13}{'bar':>10}"]
+    for entry in entries:
+        unit = "" if entry["unit"] == "x" else f" {entry['unit']}"
+        value = "–" if entry["value"] is None else f"{entry['value']:.3g}{unit or 'x'}"
+        bar = "–" if entry["bar"] is None else ("≤ " if entry["at_most"] else "≥ ") + f"{entry['bar']:g}"
+        verdict = {True: "met", False: "MISSED", None: ""}[entry["holds"]]
+        lines.append(f"{entry['name'][:50]:50}{value:>13}{bar:>10} {verdict}".rstrip())
+        if entry["holds"] is False:
+            lines += textwrap.wrap(entry["why"], 76, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
