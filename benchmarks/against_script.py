@@ -12,7 +12,7 @@ from script import Script
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.publish import read_segments
 
-MINUTES = 20
+MINUTES = 10
 SUTURING = ("macro", "proficiency", "context")
 """Tasks that need a close look at the suturing only: 30% of the footage."""
 

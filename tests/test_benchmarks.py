@@ -1,0 +1,125 @@
+"""The benchmarks' own machinery, and that the script they measure against does the same work as the pipeline."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from halsted_ray.mapping.workflow import Workflow
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import WindowSpec
+from halsted_ray.video.identity import block_spans
+from halsted_ray.video.plan import frame_times_s, segments
+from halsted_ray.video.probe import probe
+from halsted_ray.video.readers import read_frames
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+TRIVIAL = """
+from measuring import ratio
+def measure(setting):
+    return [ratio("one and a half", 1.5, 1.2, rows="3 rows"), ratio("too long", 9, 8, unit="s", at_most=True, why="w")]
+"""
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """``run.py`` of a copy of the benchmarks, with measurements that cost nothing."""
+    for path in BENCHMARKS.glob("*.py"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "trivial.py").write_text(TRIVIAL)
+    (tmp_path / "broken.py").write_text("def measure(setting):\n    raise RuntimeError('no such luck')\n")
+    (tmp_path / "dying.py").write_text("import os\ndef measure(setting):\n    os.abort()\n")
+
+    def run(only: str) -> tuple[int, str, list[dict]]:
+        results = tmp_path / "results.json"
+        words = [sys.executable, str(tmp_path / "run.py"), "--only", only, "--results", str(results)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout, json.loads(results.read_text())["ratios"] if results.exists() else []
+
+    return run
+
+
+def test_a_measurement_that_fails_costs_only_itself(bench):
+    code, shown, ratios = bench("broken,dying,trivial")
+    assert code == 3
+    assert [entry["holds"] for entry in ratios] == [False, False, True, False]
+    assert "no such luck" in ratios[0]["why"] and "code -6" in ratios[1]["why"]
+    assert all({"name", "value", "unit", "bar", "holds", "rows", "command"} <= entry.keys() for entry in ratios)
+    assert max(map(len, shown.splitlines())) <= 80 and "1.5x     ≥ 1.2 met" in shown
+
+
+def test_what_is_measured_again_replaces_only_its_own(bench):
+    assert bench("broken")[0] == 3
+    code, _, ratios = bench("trivial")
+    assert code == 1 and [entry["measurement"] for entry in ratios] == ["broken", "trivial", "trivial"]
+    assert len(bench("trivial")[2]) == 3
+    assert bench("nothing_like_it")[0] == 2
+
+
+def test_the_results_in_the_repository_are_whole():
+    path = BENCHMARKS / "results" / "latest.json"
+    found = json.loads(path.read_text())
+    assert {"date", "code", "hardware", "versions", "ratios"} <= found.keys() and found["ratios"]
+    for entry in found["ratios"]:
+        held = entry["value"] is not None and entry["bar"] is not None and (
+            entry["value"] <= entry["bar"] if entry["at_most"] else entry["value"] >= entry["bar"])
+        assert entry["holds"] is None or held or not entry["holds"], entry
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory):
+    """(folder, parts): two stretches of a loop of 35 s, too small to be of use but for its speed."""
+    from halsted_ray.phantom.script import dissection, suturing
+
+    return tmp_path_factory.mktemp("footage"), ((suturing, 20.0), (dissection, 15.0))
+
+
+def test_the_script_gives_the_tags_of_the_pipeline(footage, tmp_path):
+    from footage import loop
+    from script import ENCODER, Script
+
+    folder, parts = footage
+    video = loop(192, 108, parts, folder)
+    torch.set_num_threads(1)
+    from halsted_ray.model.encoder import Encoder
+
+    encoder = Encoder.load("tiny")
+    model = Halsted.create(None, encoder.dim, encoder_ref="tiny", encoder_fingerprint=encoder.fingerprint, heads=4,
+                           width=64)
+    with torch.no_grad():
+        model.decoder.head.weight.mul_(20)  # untrained, yet sure of itself: no tie for a last bit to decide
+    model.save(str(tmp_path / "model"))
+    assert ENCODER.joinpath("config.json").is_file()
+    rows = Script(str(video), str(tmp_path / "model")).run()
+    found = probe(video)
+    from halsted_ray.records import Video
+
+    whole = Video("v", str(video), found.size_bytes, found.duration_s, 192, 108, 30.0, "h264")
+    workflow, tags = Workflow(model, encoder), []
+    for segment in segments(whole, WindowSpec(), 60.0, "recipe"):
+        frames = read_frames(video, frame_times_s(segment, WindowSpec()), encoder.image_size, "exact")
+        tags += workflow(segment, frames.images_NHWC).tags
+    ours = {(tag.start_s, tag.stop_s, tag.task, tag.tag): tag.category for tag in tags}
+    theirs = {row[:4]: row[4] for row in rows}
+    same = sum(theirs.get(key) == category for key, category in ours.items())
+    assert len(ours) >= 60 and same / len(ours) >= 0.9, f"{same} of {len(ours)} the same, {len(theirs)} of the script"
+
+
+def test_a_thousand_videos_are_real_ones(footage, tmp_path):
+    from footage import long
+    from planning import plan, write_videos
+
+    folder, parts = footage
+    (tmp_path / "archive").mkdir()
+    write_videos(tmp_path / "archive", long(35 / 60, 192, 108, parts, folder), 3)
+    found = plan(str(tmp_path / "archive"), str(tmp_path / "out"))
+    assert len(found) == 3 and {len(own) for own in found.values()} == {1}
+    assert sum(stop - start for start, stop in block_spans((tmp_path / "archive" / "0.mp4").stat().st_size)) > 0
