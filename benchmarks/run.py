@@ -1,4 +1,4 @@
-"""Every measurement, side by side on this machine: a table, and ``benchmarks/results/latest.json``.
+"""Every measurement, side by side on this machine: a table, ``benchmarks/results/latest.json``, and README's table.
 
     make bench                          all of them, about half an hour on two quiet cores
     make bench ONLY=decode,planning     some; the others' last results stay in the file
@@ -25,6 +25,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "latest.json"
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- speed: written by make bench -->\n", "<!-- end of speed -->\n"
 MEASUREMENTS = ("decode", "generate", "planning", "inside_ray", "hour", "against_script", "read_videos", "memory")
 LIMIT_S = 1800
 PACKAGES = ("ray", "torch", "transformers", "av", "decord", "numpy", "pyarrow", "deltalake")
@@ -104,11 +106,28 @@ def write(path: Path, entries: list[dict]) -> None:
     order = {name: number for number, name in enumerate(MEASUREMENTS)}
     entries = sorted(entries, key=lambda entry: order.get(entry["measurement"], len(order)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({
+    found = {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "code": commit(), "hardware": hardware(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "ratios": entries,
-    }, indent=1, ensure_ascii=False) + "\n")
+    }
+    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    if path == RESULTS:
+        before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+        README.write_text(before + BEGIN + quoted(found) + END + rest.partition(END)[2], encoding="utf-8")
+
+
+def quoted(found: dict) -> str:
+    """The results as README shows them."""
+    hardware, versions = found["hardware"], found["versions"]
+    lines = ["| | measured | bar | |", "|---|--:|--:|---|"]
+    for entry in found["ratios"]:
+        lines.append(f"| {entry['name'].strip()} | {shown(entry)} | {shown_bar(entry)} | {VERDICT[entry['holds']]} |")
+    loads = " ".join(map(str, hardware["load_average"]))
+    return "\n".join(lines) + (
+        f"\n\n{found['date']}, commit {found['code']}: {hardware['cores']} cores of {hardware['cpu']}, "
+        f"{hardware['memory_gb']} GB, load {loads}; Python {versions['python']}, ray {versions['ray']}, "
+        f"torch {versions['torch']}, PyAV {versions['av']}, decord {versions['decord']}.\n")
 
 
 def hardware() -> dict:
@@ -122,14 +141,23 @@ def table(entries: list[dict]) -> str:
     """80 columns; the reason under a bar that does not hold."""
     lines = [f"{'':50}{'measured':>13}{'bar':>10}"]
     for entry in entries:
-        unit = "" if entry["unit"] == "x" else f" {entry['unit']}"
-        value = "–" if entry["value"] is None else f"{entry['value']:.3g}{unit or 'x'}"
-        bar = "–" if entry["bar"] is None else ("≤ " if entry["at_most"] else "≥ ") + f"{entry['bar']:g}"
-        verdict = {True: "met", False: "MISSED", None: ""}[entry["holds"]]
-        lines.append(f"{entry['name'][:50]:50}{value:>13}{bar:>10} {verdict}".rstrip())
+        row = f"{entry['name'][:50]:50}{shown(entry):>13}{shown_bar(entry):>10} {VERDICT[entry['holds']]}"
+        lines.append(row.rstrip())
         if entry["holds"] is False:
             lines += textwrap.wrap(entry["why"], 76, initial_indent="    ", subsequent_indent="    ")
     return "\n".join(lines)
+
+
+VERDICT = {True: "met", False: "MISSED", None: ""}
+
+
+def shown(entry: dict) -> str:
+    unit = "x" if entry["unit"] == "x" else f" {entry['unit']}"
+    return "–" if entry["value"] is None else f"{entry['value']:.3g}{unit}"
+
+
+def shown_bar(entry: dict) -> str:
+    return "–" if entry["bar"] is None else f"{'≤' if entry['at_most'] else '≥'} {entry['bar']:g}"
 
 
 if __name__ == "__main__":
