@@ -3,13 +3,14 @@
     workflow.py    the windows of one segment and its frames  -> tags, one decision a window
     lease.py       a place to write to                        -> one run at a time on it
     staging.py     what a segment came to                     -> a file of its own, the unit of resuming
-    stages.py      Ray's callables: decode a segment, tag a segment
+    decoding.py    a segment                                  -> its frames; what decoding actors call
+    tagging.py     a segment and its frames                   -> vectors and tags, stored; what tagging actors call
     worklist.py    videos and what is finished of them        -> waves of segments to do
     cluster.py     a Ray cluster                              -> how many actors of each kind it carries
     priority.py    several runs on one cluster                -> the room of each, and who waits
     pipeline.py    an archive                                 -> all of its segments, finished (the only ray.data)
     timeline.py    tags of a video's windows                  -> merged rows
-    profiles.py    seconds by stage of all segments          -> a file beside the maps, Prometheus
+    profiles.py    seconds by stage of all segments           -> a file beside the maps, Prometheus
     publish.py     finished segments                          -> Delta tables: videos, segments, timeline
     rates.py       machines                                   -> how fast each stage is on them
     planner.py     rates and an archive                       -> cores, time, memory, storage, cost beforehand
