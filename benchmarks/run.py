@@ -23,7 +23,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "latest.json"
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- speed: written by make bench -->\n", "<!-- end of speed -->\n"
@@ -112,7 +112,7 @@ def write(path: Path, entries: list[dict]) -> None:
         "ratios": entries,
     }
     path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    if path == RESULTS:
+    if path.resolve() == RESULTS:
         before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
         README.write_text(before + BEGIN + quoted(found) + END + rest.partition(END)[2], encoding="utf-8")
 

@@ -27,15 +27,21 @@ STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
 class Script:
-    """``rows``: (start_s, stop_s, task, tag, category). ``seconds``: where the time goes, by task for answers."""
+    """``rows``: (start_s, stop_s, task, tag, category). ``seconds``: where the time goes, by task for answers.
 
-    def __init__(self, video: str, model: str):
+    Windows are read as they come, so that coarse and fine ones decode the same time twice; with ``once`` the frames of
+    a coarse window and of the fine ones in it are asked of decord together.
+    """
+
+    def __init__(self, video: str, model: str, once: bool = False):
+        self.once = once
         self.model = Halsted.load(model)
         self.encoder = VideoMAEModel.from_pretrained(str(ENCODER), dtype=torch.float32).eval()
         size = self.encoder.config.image_size
         self.reader = decord.VideoReader(video, width=size, height=size)
         self.fps = self.reader.get_avg_fps()
         self.duration_s = len(self.reader) / self.fps
+        self.frame_of: dict[int, np.ndarray] = {}
         self.rows: list[tuple] = []
         self.seconds: dict[str, float] = {}
 
@@ -43,6 +49,8 @@ class Script:
         coarse_s, fine_s = self.model.config.windows.coarse_s, self.model.config.windows.fine_s
         for start_s in np.arange(0, self.duration_s, coarse_s):
             stop_s = min(start_s + coarse_s, self.duration_s)
+            if self.once:
+                self.read_ahead(start_s, coarse_s, fine_s)
             answer = self.ask("macro", self.vector(start_s, coarse_s))
             self.keep(start_s, stop_s, "macro", {tag: answer[tag] for tag in ("specialty", "procedure")})
             for first_s in np.arange(start_s, stop_s, fine_s):
@@ -62,9 +70,9 @@ class Script:
 
     def vector(self, start_s: float, length_s: float) -> torch.Tensor:
         started_s = time.perf_counter()
-        times_s = start_s + np.arange(16) * length_s / 16
-        numbers = np.minimum((times_s * self.fps + 1e-6).astype(int), len(self.reader) - 1)
-        frames = torch.from_numpy(self.reader.get_batch(numbers).asnumpy())
+        numbers = self.numbers(start_s, length_s, 16)
+        frames = torch.from_numpy(np.stack([self.frame_of[n] for n in numbers]) if self.once
+                                  else self.reader.get_batch(numbers).asnumpy())
         self.spend("decode", started_s)
         started_s = time.perf_counter()
         with torch.inference_mode():
@@ -72,6 +80,17 @@ class Script:
             vector = self.encoder(pixel_values=pixels[None]).last_hidden_state.mean(1)
         self.spend("encode", started_s)
         return vector
+
+    def numbers(self, start_s: float, length_s: float, count: int) -> np.ndarray:
+        """Of the frames shown at ``count`` times spread over a window."""
+        times_s = start_s + np.arange(count) * length_s / count
+        return np.minimum((times_s * self.fps + 1e-6).astype(int), len(self.reader) - 1)
+
+    def read_ahead(self, start_s: float, coarse_s: float, fine_s: float) -> None:
+        started_s = time.perf_counter()
+        numbers = np.unique(self.numbers(start_s, coarse_s, round(16 * coarse_s / fine_s)))
+        self.frame_of = dict(zip(numbers, self.reader.get_batch(numbers).asnumpy(), strict=True))
+        self.spend("decode", started_s)
 
     def ask(self, task: str, vector: torch.Tensor) -> dict[str, str]:
         started_s = time.perf_counter()

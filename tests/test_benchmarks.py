@@ -108,6 +108,7 @@ def test_the_script_gives_the_tags_of_the_pipeline(footage, tmp_path):
         tags += workflow(segment, frames.images_NHWC).tags
     ours = {(tag.start_s, tag.stop_s, tag.task, tag.tag): tag.category for tag in tags}
     theirs = {row[:4]: row[4] for row in rows}
+    assert Script(str(video), str(tmp_path / "model"), once=True).run() == rows, "read together or one by one"
     same = sum(theirs.get(key) == category for key, category in ours.items())
     assert len(ours) >= 60 and same / len(ours) >= 0.9, f"{same} of {len(ours)} the same, {len(theirs)} of the script"
 
