@@ -8,7 +8,7 @@
     models.py      which model is served;  clips.py  clip and instruction → tags;  mapper.py  job → maps
     service.py     all of these put together;  metrics.py  its figures
     backup.py      a copy of the site;  docs.py  the page /docs
-    guard.py       the door of the API;  routes.py  its version 1;  api.py  the application
+    guard.py       the door of the API;  shapes.py  its bodies;  routes.py  its version 1;  api.py  the application
     sdk.py         the published SDK's wire protocol over the same
     app.py         the deployments on Ray Serve;  __main__.py  the operator's commands
 

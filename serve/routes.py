@@ -14,19 +14,18 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Depends, Header, HTTPException, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from halsted_ray.errors import UsageError
-from serve import audit, people
+from serve import audit, people, shapes
 from serve.clips import task_of
-from serve.database import AuditEntry, Head, Job, Part, Upload, User, Video
+from serve.database import AuditEntry, Head, Job, User
 from serve.guard import allowed, base_of, service_of
 from serve.jobs import ENDS
 from serve.people import Caller
 from serve.service import Busy, Service
-from serve.store import MAX_PARTS, PART_BYTES
+from serve.store import MAX_PARTS
 from serve.uploads import Rejected
 from serve.videos import FORMATS, render
 
@@ -45,97 +44,16 @@ Id = Annotated[str, Path(pattern=r"^[0-9a-f]{1,64}$")]
 Number = Annotated[int, Path(ge=1, le=MAX_PARTS)]
 
 
-class NewUpload(BaseModel):
-    size_bytes: int | None = Field(None, ge=1, le=MAX_PARTS * PART_BYTES, description="Of the file, where known.")
-
-
-class PartShown(BaseModel):
-    number: int
-    size_bytes: int
-    sha256: str
-    etag: str
-
-
-class UploadShown(BaseModel):
-    upload_id: str
-    state: Literal["open", "complete", "rejected", "aborted"]
-    part_bytes: int = PART_BYTES
-    size_bytes: int | None
-    video_id: str | None
-    reason: str | None
-    parts: list[PartShown] = []
-
-
-class NamedPart(BaseModel):
-    number: int = Field(ge=1, le=MAX_PARTS)
-    etag: str = Field(max_length=128)
-
-
-class Completion(BaseModel):
-    parts: list[NamedPart] | None = Field(None, max_length=MAX_PARTS, description="What was sent, to be compared.")
-
-
-class Address(BaseModel):
-    url: str
-    method: str = "PUT"
-
-
-class VideoShown(BaseModel):
-    video_id: str
-    size_bytes: int
-    duration_s: float
-    width: int
-    height: int
-    fps: float
-    codec: str
-
-
-class NewMap(BaseModel):
-    task: str | None = Field(None, max_length=200, description="A task's name; all of them where nothing is given.")
-    instruction: str | None = Field(None, max_length=500, description="Or an instruction in words.")
-
-
-class JobShown(BaseModel):
-    job_id: str
-    video_id: str
-    tasks: list[str]
-    state: Literal["queued", "running", "done", "failed", "cancelled"]
-    outcome: str | None = Field(description="mapped, or partial where the timeline has gaps")
-    reason: str | None
-    model_version: str | None
-    done_s: float
-    total_s: float
-    eta_s: float | None
-    failed_segments: int
-    attempts: int
-
-
-class NewKey(BaseModel):
-    user: str = Field(min_length=1, max_length=64)
-    role: Literal["surgeon", "reviewer", "annotator", "admin", "auditor"]
-    days: float | None = Field(None, gt=0, le=3650)
-
-
-class ClipRequest(BaseModel):
-    """A clip that lies in the caller's storage: a video by its id, or an object by its uri."""
-
-    instruction: str = Field(max_length=500)
-    video_id: str | None = Field(None, pattern=r"^[0-9a-f]{1,64}$")
-    uri: str | None = Field(None, max_length=2000)
-    start_s: float | None = Field(None, ge=0, le=1e6)
-    stop_s: float | None = Field(None, gt=0, le=1e6)
-
-
 @router.post("/uploads", status_code=201)
-def begin_upload(caller: Writer, service: Here, new: NewUpload) -> UploadShown:
+def begin_upload(caller: Writer, service: Here, new: shapes.NewUpload) -> shapes.UploadShown:
     """Begins an upload. Then PUT its parts of 5 MiB (the last may be shorter), in any order, and complete it."""
-    return _upload(service.uploads.begin(caller, new.size_bytes), {})
+    return shapes.show_upload(service.uploads.begin(caller, new.size_bytes), {})
 
 
 @router.get("/uploads/{upload_id}")
-def show_upload(caller: Writer, service: Here, upload_id: Id) -> UploadShown:
+def show_upload(caller: Writer, service: Here, upload_id: Id) -> shapes.UploadShown:
     """Its state and the parts that are there, so that a client goes on with those that are not."""
-    return _upload(*service.uploads.get(caller.tenant_id, upload_id))
+    return shapes.show_upload(*service.uploads.get(caller.tenant_id, upload_id))
 
 
 @router.put("/uploads/{upload_id}/parts/{number}", openapi_extra={"requestBody": {"required": True, "content": {
@@ -143,14 +61,14 @@ def show_upload(caller: Writer, service: Here, upload_id: Id) -> UploadShown:
 async def put_part(
     request: Request, caller: Writer, service: Here, upload_id: Id, number: Number,
     content_digest: Annotated[str | None, Header(description="sha-256=:…: (RFC 9530)", max_length=200)] = None,
-) -> PartShown:
+) -> shapes.PartShown:
     """Keeps one part; the same number again replaces it. With a ``Content-Digest`` it is checked."""
     return await _keep_part(request, service, caller.tenant_id, upload_id, number, _sha256(content_digest))
 
 
 @router.put("/uploads/{upload_id}/parts/{number}/signed", include_in_schema=False)
 async def put_part_signed(request: Request, service: Here, upload_id: Id, number: Number, expires: int,
-                          signature: str, response: Response) -> PartShown:
+                          signature: str, response: Response) -> shapes.PartShown:
     """The same by an address that carries its own permission."""
     tenant_id = await run_in_threadpool(service.uploads.check_address, upload_id, number, expires, signature)
     if tenant_id is None:
@@ -161,19 +79,19 @@ async def put_part_signed(request: Request, service: Here, upload_id: Id, number
 
 
 @router.post("/uploads/{upload_id}/parts/{number}/address")
-def address_part(request: Request, caller: Writer, service: Here, upload_id: Id, number: Number) -> Address:
+def address_part(request: Request, caller: Writer, service: Here, upload_id: Id, number: Number) -> shapes.Address:
     """An address that takes this part by PUT for an hour, without a key: the object store's own where the site
     allows it, else one of this API."""
-    return Address(url=service.uploads.address(caller.tenant_id, upload_id, number, base_of(request)))
+    return shapes.Address(url=service.uploads.address(caller.tenant_id, upload_id, number, base_of(request)))
 
 
 @router.post("/uploads/{upload_id}/complete")
 def complete_upload(caller: Writer, service: Here, upload_id: Id,
-                    completion: Annotated[Completion | None, Body()] = None) -> VideoShown:
+                    completion: Annotated[shapes.Completion | None, Body()] = None) -> shapes.VideoShown:
     """Makes the parts a video. 422 where parts are missing or it is no video."""
     named = completion.parts if completion else None
     etags = None if named is None else {part.number: part.etag for part in named}
-    return _video(service.uploads.complete(caller, upload_id, etags))
+    return shapes.show_video(service.uploads.complete(caller, upload_id, etags))
 
 
 @router.delete("/uploads/{upload_id}", status_code=204)
@@ -183,14 +101,14 @@ def abort_upload(caller: Writer, service: Here, upload_id: Id) -> None:
 
 @router.get("/videos")
 def list_videos(caller: Reader, service: Here, after: Annotated[str, Query(pattern="^[0-9a-f]{0,64}$")] = "",
-                limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[VideoShown]:
+                limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[shapes.VideoShown]:
     """The caller's videos by id, those after ``after``."""
-    return [_video(video) for video in service.videos.list(caller.tenant_id, after, limit)]
+    return [shapes.show_video(video) for video in service.videos.list(caller.tenant_id, after, limit)]
 
 
 @router.get("/videos/{video_id}")
-def show_video(caller: Reader, service: Here, video_id: Id) -> VideoShown:
-    return _video(service.videos.get(caller.tenant_id, video_id))
+def show_video(caller: Reader, service: Here, video_id: Id) -> shapes.VideoShown:
+    return shapes.show_video(service.videos.get(caller.tenant_id, video_id))
 
 
 @router.delete("/videos/{video_id}", status_code=204)
@@ -200,7 +118,7 @@ def delete_video(caller: Writer, service: Here, video_id: Id) -> None:
 
 
 @router.post("/videos/{video_id}/maps", status_code=202)
-def map_video(caller: Writer, service: Here, video_id: Id, new: NewMap) -> JobShown:
+def map_video(caller: Writer, service: Here, video_id: Id, new: shapes.NewMap) -> shapes.JobShown:
     """A job that maps the video. 422 with the nearest known words for an instruction that the model does not know."""
     taxonomy = service.source().taxonomy
     if new.instruction is not None and new.task is not None:
@@ -211,14 +129,14 @@ def map_video(caller: Writer, service: Here, video_id: Id, new: NewMap) -> JobSh
         tasks = [task.name for task in taxonomy.tasks]
     else:
         tasks = [taxonomy.task(new.task).name]
-    return _job(service.jobs.submit(caller, video_id, tasks))
+    return shapes.show_job(service.jobs.submit(caller, video_id, tasks))
 
 
 @router.get("/videos/{video_id}/maps")
-def list_maps(caller: Reader, service: Here, video_id: Id) -> list[JobShown]:
+def list_maps(caller: Reader, service: Here, video_id: Id) -> list[shapes.JobShown]:
     """The jobs of a video, newest first."""
     service.videos.get(caller.tenant_id, video_id)
-    return [_job(job) for job in service.jobs.of_video(caller.tenant_id, video_id)]
+    return [shapes.show_job(job) for job in service.jobs.of_video(caller.tenant_id, video_id)]
 
 
 @router.get("/videos/{video_id}/timeline", response_class=Response, responses={200: {"content": {
@@ -236,14 +154,14 @@ def show_timeline(caller: Reader, service: Here, video_id: Id,
 
 
 @router.get("/jobs/{job_id}")
-def show_job(caller: Reader, service: Here, job_id: Id) -> JobShown:
-    return _job(service.jobs.get(caller.tenant_id, job_id))
+def show_job(caller: Reader, service: Here, job_id: Id) -> shapes.JobShown:
+    return shapes.show_job(service.jobs.get(caller.tenant_id, job_id))
 
 
 @router.post("/jobs/{job_id}/cancel")
-def cancel_job(caller: Writer, service: Here, job_id: Id) -> JobShown:
+def cancel_job(caller: Writer, service: Here, job_id: Id) -> shapes.JobShown:
     """At once where it waits, after the segment at hand where it runs. What is mapped already stays."""
-    return _job(service.jobs.cancel(caller, job_id))
+    return shapes.show_job(service.jobs.cancel(caller, job_id))
 
 
 @router.get("/jobs/{job_id}/events", response_class=StreamingResponse, responses={200: {"content": {
@@ -263,7 +181,7 @@ async def show_models(caller: Reader, service: Here) -> dict:
 
 
 @router.post("/clips:map", openapi_extra={"requestBody": {"required": True, "content": {
-    "application/json": {"schema": ClipRequest.model_json_schema()},
+    "application/json": {"schema": shapes.ClipRequest.model_json_schema()},
     "video/mp4": {"schema": {"type": "string", "format": "binary"}}}}})
 async def map_clip(
     request: Request, caller: Reader, service: Here,
@@ -277,7 +195,7 @@ async def map_clip(
     body = await request.body()
     source: bytes | str = body
     if request.headers.get("content-type", "").split(";")[0] == "application/json":
-        asked = ClipRequest.model_validate_json(body)
+        asked = shapes.ClipRequest.model_validate_json(body)
         instruction, start_s, stop_s = asked.instruction, asked.start_s, asked.stop_s
         source = await run_in_threadpool(_clip_location, service, caller, asked)
     if not instruction:
@@ -295,7 +213,7 @@ async def map_clip(
 
 
 @router.post("/keys", status_code=201)
-def issue_key(caller: KeyKeeper, service: Here, new: NewKey) -> dict:
+def issue_key(caller: KeyKeeper, service: Here, new: shapes.NewKey) -> dict:
     """A key for a user of the caller's tenant, shown this once."""
     with service.database.writing() as session:
         user = people.add_user(session, caller.tenant_id, new.user, new.role, caller.actor)
@@ -337,18 +255,18 @@ def read_audit(caller: Auditor, service: Here, after: Annotated[int, Query(ge=0,
 
 
 async def _keep_part(request: Request, service: Service, tenant_id: str, upload_id: str, number: int,
-                     sha256: bytes | None) -> PartShown:
+                     sha256: bytes | None) -> shapes.PartShown:
     async with request.app.state.parts:
         data = await request.body()
         part = await run_in_threadpool(service.uploads.put, tenant_id, upload_id, number, data, sha256)
     service.metrics.uploaded.inc(len(data))
-    return _part(part)
+    return shapes.show_part(part)
 
 
 async def _events(service: Service, job: Job) -> AsyncIterator[str]:
     said, said_s = "", 0.0
     while True:
-        text = _job(job).model_dump_json()
+        text = shapes.show_job(job).model_dump_json()
         if text != said:
             name = "end" if job.state in ENDS else "progress"
             said, said_s = text, time.monotonic()
@@ -362,7 +280,7 @@ async def _events(service: Service, job: Job) -> AsyncIterator[str]:
         job = await run_in_threadpool(service.jobs.get, job.tenant_id, job.job_id)
 
 
-def _clip_location(service: Service, caller: Caller, asked: ClipRequest) -> str:
+def _clip_location(service: Service, caller: Caller, asked: shapes.ClipRequest) -> str:
     if (asked.video_id is None) == (asked.uri is None):
         raise UsageError("give a video_id or a uri, one of the two")
     if asked.video_id is not None:
@@ -382,27 +300,3 @@ def _sha256(content_digest: str | None) -> bytes | None:
 
 def _bad_digest() -> bytes:
     raise UsageError("Content-Digest: expected sha-256=:<32 bytes in base64>:")
-
-
-def _upload(upload: Upload, parts: dict[int, Part]) -> UploadShown:
-    shown = [_part(part) for part in parts.values()]
-    return UploadShown(upload_id=upload.upload_id, state=upload.state, size_bytes=upload.size_bytes,
-                       video_id=upload.video_id, reason=upload.reason, parts=shown)
-
-
-def _part(part: Part) -> PartShown:
-    return PartShown(**{name: getattr(part, name) for name in PartShown.model_fields})
-
-
-def _video(video: Video) -> VideoShown:
-    return VideoShown(**{name: getattr(video, name) for name in VideoShown.model_fields})
-
-
-def _job(job: Job) -> JobShown:
-    left_s = job.total_s - job.done_s
-    eta_s = None
-    if job.state in ENDS:
-        eta_s = 0.0
-    elif job.state == "running" and job.rate > 0:
-        eta_s = round(left_s / job.rate, 1)
-    return JobShown(eta_s=eta_s, **{name: getattr(job, name) for name in JobShown.model_fields if name != "eta_s"})
