@@ -16,7 +16,7 @@ from serving import client_of, new_key, open_service, save_model, upload, write_
 from halsted_ray.mapping.exports import read_captions, read_csv
 from serve.__main__ import main as command
 from serve.database import Job, now_s
-from serve.store import PART_BYTES, StoreFull
+from serve.store import PART_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -117,18 +117,21 @@ def test_what_is_no_video_is_refused_and_nothing_of_it_stays(client, service, tm
         assert not list(Path(service.store.root).rglob(f"*{begun['upload_id']}*"))
 
 
-def test_a_full_disk_is_said_and_nothing_is_half_accepted(client, service, monkeypatch):
-    begun = client.post("/v1/uploads", json={}).json()
-    where = f"/v1/uploads/{begun['upload_id']}"
-
-    def full(*_arguments):
-        raise StoreFull("the store is full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(type(service.store), "put", full)
-        answer = client.put(f"{where}/parts/1", content=b"x")
-    assert answer.status_code == 507 and client.get(where).json()["parts"] == []
-    assert client.delete(where).status_code == 204 and client.get(where).json()["state"] == "aborted"
+def test_a_full_disk_is_said_and_nothing_is_half_accepted(client, service, video):
+    """The file of the parts is the kernel's own full device."""
+    upload_id = client.post("/v1/uploads", json={}).json()["upload_id"]
+    where = f"/v1/uploads/{upload_id}"
+    parts = Path(service.store.root, "north", "videos", upload_id, "video.mp4.part")
+    parts.symlink_to("/dev/full")
+    answer = client.put(f"{where}/parts/1", content=video.read_bytes())
+    assert answer.status_code == 507 and "make room" in answer.json()["detail"]
+    assert client.get(where).json()["parts"] == [] and client.post(f"{where}/complete").status_code == 422
+    parts.unlink()  # room was made
+    assert client.put(f"{where}/parts/1", content=video.read_bytes()).status_code == 200
+    assert client.post(f"{where}/complete").status_code == 200
+    left = client.post("/v1/uploads", json={}).json()["upload_id"]
+    assert client.delete(f"/v1/uploads/{left}").status_code == 204
+    assert client.get(f"/v1/uploads/{left}").json()["state"] == "aborted"
 
 
 def test_a_signed_address_takes_a_part_until_it_expires(client, service, video, monkeypatch):

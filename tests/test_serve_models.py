@@ -56,6 +56,9 @@ def test_swap_and_rollback_and_a_broken_model(models, video, tmp_path):
     both = tagger.answer([before, after, before])
     assert [answer["model"]["version"] for answer in both] == ["v0", "v1", "v0"]
     assert both[0]["tags"] == both[2]["tags"] == first["tags"] != both[1]["tags"]
+    others = [tagger.read(str(video), "map procedure type", start_s, start_s + 2.5) for start_s in (0, 5, 7.5)]
+    alone = [tagger.answer([clip])[0]["tags"] for clip in others]
+    assert [answer["tags"] for answer in tagger.answer(others)] == alone and alone[0] != alone[1] != alone[2]
 
     save_model(folder / "2", 2)
     (folder / "2" / "decoder.safetensors").write_bytes(b"half of a copy")

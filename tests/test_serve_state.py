@@ -194,6 +194,14 @@ def test_the_queue_is_fair_between_tenants_and_gives_a_video_to_one_worker(datab
     assert len(held) == len(set(held)) == 4, "north's second job for video 0 waits for the first"
     order = [job.tenant_id for job in sorted((job for job in claimed if job), key=lambda job: job.started_s)]
     assert set(order[:2]) == {"north", "south"}, "south came last and is served second"
+    own = next(job for job in claimed if job and job.tenant_id == "south")
+    jobs.finish(own.job_id, own.worker, "done", "mapped")
+    add_video(database, "north", "9" * 16)
+    jobs.submit(north, "9" * 16, ["macro"])
+    jobs.submit(south, "0" * 16, ["micro"])
+    with database.writing() as session:  # south's last turn was the later one, but it has nothing running
+        session.get_one(Job, own.job_id).started_s = now_s()
+    assert jobs.claim("worker").tenant_id == "south"
 
 
 def test_a_lost_worker_s_job_is_taken_up_and_its_word_no_longer_counts(database):
