@@ -1,0 +1,292 @@
+"""The whole service as `make serve` starts it: Ray Serve, its mapping jobs, the model swapped under load, the SDK."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+import yaml
+from serving import save_model, upload, write_video
+
+from halsted_ray.mapping.exports import canonical_rows
+from halsted_ray.mapping.pipeline import map_archive
+from halsted_ray.mapping.publish import read_segments, read_timeline
+from halsted_ray.taxonomy import load
+from serve.store import PART_BYTES
+
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
+ROOT = Path(__file__).parent.parent
+SDK = "halsted-sdk==0.1.0"
+
+
+@dataclass
+class Server:
+    """A running service. ``models``: the folder whose file ``champion`` says which model is served."""
+
+    address: str
+    key: str
+    state: Path
+    models: Path
+    process: subprocess.Popen
+
+    def client(self, key: str | None = None) -> httpx2.Client:
+        return httpx2.Client(base_url=self.address, headers={"x-api-key": key or self.key}, timeout=120)
+
+    def new_key(self, tenant: str, user: str, role: str = "surgeon") -> str:
+        words = [sys.executable, "-m", "serve", "key", "--state", self.state, tenant, user, role]
+        return subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+    def replicas(self, name: str) -> list[int]:
+        """Process ids of a deployment's replicas, of this service and no other."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                title, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+            except OSError:
+                continue
+            if f"ServeReplica:halsted:{name}".encode() in title and str(self.state).encode() in environment:
+                found.append(int(process.name))
+        return found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("service")
+    for seed in (0, 1):
+        save_model(folder / "models" / str(seed), seed)
+    (folder / "models" / "champion").write_text("0\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
+                   "HALSTED_LEASE_S": "6"}
+    environment.pop("RAY_ADDRESS", None)
+    log = open(folder / "log", "w+")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serve", "run", "--state", folder / "state", "--model", folder / "models",
+         "--port", str(port)], cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        until_s = time.monotonic() + 180
+        key = None
+        while key is None and process.poll() is None and time.monotonic() < until_s:
+            time.sleep(0.2)
+            lines = (folder / "log").read_text().splitlines()
+            key = next((line.split()[1] for line in lines if line.startswith("key:")), None)
+        assert key, f"the service did not start: {(folder / 'log').read_text()[-3000:]}"
+        yield Server(f"http://127.0.0.1:{port}", key, folder / "state", folder / "models", process)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    return write_video(tmp_path_factory.mktemp("videos") / "case.mp4", 64.0)
+
+
+def test_the_file_that_is_deployed_names_what_the_application_has():
+    from ray.serve.schema import ServeDeploySchema
+
+    from serve import app
+
+    found = ServeDeploySchema.model_validate(yaml.safe_load((ROOT / "serve" / "config.yaml").read_text()))
+    (application,) = found.applications
+    assert application.import_path == "serve.app:app" and found.http_options.host == "127.0.0.1"
+    for deployment in application.deployments:
+        assert getattr(app, deployment.name).name == deployment.name
+
+
+def wait_for(client: httpx2.Client, job_id: str) -> dict:
+    """The job's last event."""
+    with client.stream("GET", f"/v1/jobs/{job_id}/events") as events:
+        return [json.loads(line.removeprefix("data: ")) for line in events.iter_lines() if line.startswith("data:")][-1]
+
+
+def test_a_job_gives_the_rows_of_the_batch_job_and_a_clip_its_windows(server, tmp_path):
+    video = write_video(tmp_path / "case.mp4", 24.0)
+    with server.client() as client:
+        assert client.get("/readyz").json()["model"]["version"] == "v0"
+        video_id = upload(client, video)["video_id"]
+        job = client.post(f"/v1/videos/{video_id}/maps", json={}).json()
+        end = wait_for(client, job["job_id"])
+        assert (end["state"], end["outcome"], end["done_s"], end["model_version"]) == ("done", "mapped", 24.0, "v0")
+        rows = client.get(f"/v1/videos/{video_id}/timeline").json()["rows"]
+
+        map_archive(str(video), str(tmp_path / "maps"), str(server.models / "0"), decoders=1, taggers=1)
+        batch = canonical_rows(read_timeline(str(tmp_path / "maps")))
+        assert rows == batch and len(rows) > 10
+
+        windows = [tag for tags in read_segments(str(tmp_path / "maps"))["tags"].to_pylist() for tag in tags]
+        for task in load().tasks:
+            own = [window for window in windows if window["task"] == task.name]
+            if not own:
+                continue
+            span = {name: own[len(own) // 2][name] for name in ("start_s", "stop_s")}
+            wanted = {window["tag"]: (window["category"], window["confidence"]) for window in own
+                      if window["start_s"] == span["start_s"] and window["stop_s"] == span["stop_s"]}
+            answer = client.post("/v1/clips:map", json={"video_id": video_id, "instruction": task.instruction, **span})
+            got = {tag["tag"]: (tag["category"], tag["confidence"]) for tag in answer.json()["tags"]}
+            assert wanted.items() <= got.items(), task.name
+
+
+@contextmanager
+def asking(server: Server, video: Path, clients: int = 3) -> Iterator[list[tuple[int, str]]]:
+    """Clients that ask without a pause while the block runs; gives (status, version or time to wait) as they come."""
+    answers: list[tuple[int, str]] = []
+    over = threading.Event()
+    clip = video.read_bytes()
+
+    def ask() -> None:
+        with server.client() as client:
+            while not over.is_set():
+                answer = client.post("/v1/clips:map?instruction=map+procedure+type&stop_s=2.5", content=clip)
+                good = answer.status_code == 200
+                answers.append((answer.status_code, answer.json()["model"]["version"] if good
+                                else answer.headers.get("retry-after", "")))
+
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_the_model_is_swapped_and_rolled_back_under_load_without_a_failure(server, video):
+    with asking(server, video) as answers:
+        for pointer in ("1", "0"):
+            (server.models / "champion.new").write_text(pointer)
+            os.replace(server.models / "champion.new", server.models / "champion")
+            wanted = [(200, f"v{pointer}")] * 3
+            until_s = time.monotonic() + 60
+            while time.monotonic() < until_s and answers[-3:] != wanted:
+                time.sleep(0.2)
+            assert answers[-3:] == wanted
+    assert {status for status, _ in answers} == {200}
+
+
+def test_killed_replicas_lose_no_job_and_fail_no_clip_but_for_a_while(server, video, tmp_path):
+    with server.client() as client:
+        video_id = upload(client, write_video(tmp_path / "long.mp4", 61.0))["video_id"]
+        job_id = client.post(f"/v1/videos/{video_id}/maps", json={"task": "macro"}).json()["job_id"]
+        until_s = time.monotonic() + 60
+        while client.get(f"/v1/jobs/{job_id}").json()["state"] != "running" and time.monotonic() < until_s:
+            time.sleep(0.1)
+        mappers, taggers = server.replicas("Mapper"), server.replicas("Tagger")
+        assert (len(mappers), len(taggers)) == (2, 1)
+        with asking(server, video) as answers:
+            for replica in mappers + taggers:
+                os.kill(replica, signal.SIGKILL)
+            end = wait_for(client, job_id)
+            until_s = time.monotonic() + 60
+            while time.monotonic() < until_s and (not answers or answers[-1][0] != 200):
+                time.sleep(0.2)
+    assert (end["state"], end["outcome"]) == ("done", "mapped") and end["attempts"] == 2
+    assert answers[-1][0] == 200 and {status for status, _ in answers} <= {200, 503}
+    assert all(wait for status, wait in answers if status == 503), "says when to come back"
+
+
+@pytest.fixture(scope="module")
+def sdk(tmp_path_factory):
+    """The published package as it is: it asks for Python 3.12 but runs on 3.11."""
+    folder = tmp_path_factory.mktemp("sdk")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps",
+           "--ignore-requires-python", "--only-binary", ":all:", "-d", folder, SDK]
+    if shutil.which("pip") is None and subprocess.run(pip[:3] + ["--version"], capture_output=True).returncode:
+        pytest.skip("no pip here")
+    loaded = subprocess.run(pip, capture_output=True, text=True, timeout=120)
+    if loaded.returncode:
+        pytest.skip(f"no package index can be reached: {loaded.stderr.strip().splitlines()[-1][:200]}")
+    (wheel,) = folder.glob("*.whl")
+    sys.path.insert(0, str(wheel))
+    try:
+        import halsted_sdk
+
+        yield halsted_sdk
+    finally:
+        sys.path.remove(str(wheel))
+
+
+def test_the_published_sdk_maps_a_video_of_two_parts_and_two_clips(server, sdk, video, tmp_path, capfd):
+    key = server.new_key("clinic", "sdk-user")
+    free = PART_BYTES + 17 - 8
+    path = tmp_path / "two parts.mp4"
+    path.write_bytes(video.read_bytes() + free.to_bytes(4, "big") + b"free" + bytes(free - 8))
+    client = sdk.HalstedClient("sdk-user", key, server.address)
+    frame = client.process_video(str(path))
+    assert {"video_id", "clip_id", "start", "end", "task", "tag", "category", "confidence"} <= set(frame.columns)
+    assert frame["clip_id"].nunique() == 2 and frame["start"].min() == 0 and frame["end"].max() == 64.0
+    with server.client(key) as api:
+        rows = api.get(f"/v1/videos/{frame['video_id'].iloc[0]}/timeline").json()["rows"]
+    length_s = sum(row["end_s"] - row["start_s"] for row in rows)
+    assert (frame["end"] - frame["start"]).sum() == pytest.approx(length_s)
+    assert len(client.process_video(str(path))) == len(frame), "the same client again: its own id of the video is known"
+
+
+def test_the_published_sdk_and_what_goes_wrong(server, sdk, video, tmp_path, monkeypatch, capfd):
+    key = server.new_key("clinic", "sdk-other")
+    (tmp_path / "no.mp4").write_bytes(b"no video at all" * 1000)
+    with pytest.raises(Exception, match="Failed to complete multipart upload: 422"):
+        sdk.HalstedClient("sdk-other", key, server.address).process_video(str(tmp_path / "no.mp4"))
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    with pytest.raises(Exception, match="Failed to complete multipart upload: 422"):
+        sdk.HalstedClient("sdk-other", key, server.address).process_video(str(tmp_path / "empty.mp4"))
+    for user, wrong in (("sdk-other", key[:-1] + "_"), ("sdk-user", key)):
+        with pytest.raises(KeyError, match="UploadId"):  # the client looks for nothing else in this answer
+            sdk.HalstedClient(user, wrong, server.address).process_video(str(video))
+    assert sdk.HalstedClient("sdk-other", "none", server.address).video_processor.s3_operator.upload_json_to_s3(
+        {"endpoint": "ffmpeg", "video_id": "x"}) == 401
+
+    import requests
+
+    put = requests.put
+    with monkeypatch.context() as patch:
+        expired = lambda url, **more: put(url.replace("expires=1", "expires=0"), **more)  # noqa: E731
+        patch.setattr(requests, "put", expired)
+        with pytest.raises(KeyError, match="etag"):
+            sdk.HalstedClient("sdk-other", key, server.address).process_video(str(video))
+
+    with server.client() as api:
+        foreign = api.get("/v1/videos").json()[0]["video_id"]
+        job_id = api.get(f"/v1/videos/{foreign}/maps").json()[0]["job_id"]
+    places = sdk.HalstedClient("sdk-other", key, server.address).video_processor.s3_operator
+    for uri in (f"halsted://{job_id}/clips.json", f"halsted://{job_id}/0000.json", "file:///etc/passwd",
+                "s3://bucket/../../etc/passwd", f"halsted://{job_id}/../clips.json"):
+        assert places.list_objects(uri) == {"available": False}
+        with pytest.raises(KeyError, match="content"):
+            places.get_file_from_s3(uri)
+
+
+def test_two_programs_at_once_get_their_own_videos(server, sdk, tmp_path, capfd):
+    found = {}
+
+    def run(user: str, key: str, path: Path) -> None:
+        found[user] = sdk.HalstedClient(user, key, server.address).process_video(str(path))
+
+    people = {user: (server.new_key("clinic", user), write_video(tmp_path / f"{user}.mp4", seconds))
+              for user, seconds in (("anna", 12.0), ("otto", 21.0))}
+    threads = [threading.Thread(target=run, args=(user, *given)) for user, given in people.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {user: frame["end"].max() for user, frame in found.items()} == {"anna": 12.0, "otto": 21.0}
