@@ -115,8 +115,7 @@ def _entry(uri: str, known: Entry | None, probes: queue.SimpleQueue) -> Entry:
         fs, path = filesystem(uri)
         found = patiently(lambda: fs.info(path), "its size", PATIENCE_S)
         if found["type"] != "file":
-            what = "a link to a file that is not there" if found.get("islink") else "no plain file"
-            raise UnreadableVideo(f"expected a file, got {what}; bring the file back or remove this")
+            raise UnreadableVideo("expected a file, got a pipe, a device or the like; remove it from the archive")
         size_bytes = found["size"]
         stamp = str(found.get("ETag") or found.get("etag") or found.get("mtime") or found.get("LastModified") or "")
         permanent = known is not None and known.code != StorageUnavailable.code

@@ -72,8 +72,8 @@ def patiently(read: Callable, what: str, patience_s: float):
             return read()
         except (FileNotFoundError, IsADirectoryError) as error:
             raise UnreadableVideo(
-                f"expected a file, got {type(error).__name__}: it was moved or deleted after the archive was listed; "
-                "list it again"
+                f"expected a file, got {type(error).__name__}: it was moved or deleted after the archive was listed, "
+                "or is a link to a file that is not there; bring it back, or remove the link, and run again"
             ) from None  # the cause carries the file's name, which may be a patient's
         except (TypeError, AttributeError, NameError, KeyError):
             raise  # a bug, here or in the file system's package; it would not pass by waiting
