@@ -57,7 +57,7 @@ def timed(run: Callable) -> tuple[float, object]:
     return time.perf_counter() - started_s, found
 
 
-KINDS = {"MapBatches(DecodeSegments)": "decoding actor", "MapBatches(TagSegments)": "tagging actor",
+KINDS = {"DecodeSegments)": "decoding actor", "TagSegments)": "tagging actor",
          "halsted_ray.video.worker": "decoding process", "raylet/raylet": "raylet", "gcs_server": "GCS server"}
 
 
