@@ -37,11 +37,12 @@ def measure(setting: Setting) -> list[dict]:
 
 def spilling(run):
     """(what ``run`` gave, MB that Ray's object store wrote to disk meanwhile)."""
+    import ray
     from ray._private.internal_api import memory_summary
 
     with connected():
         found = run()
-        words = memory_summary(stats_only=True).split()
+        words = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True).split()
         return found, float(words[words.index("Spilled") + 1]) if "Spilled" in words else 0.0
 
 
