@@ -57,7 +57,7 @@ def promote(
     source = read_atlas(atlas, release)
     before = {alias: registry.aliased(alias) for alias in (CHAMPION, CHALLENGER)}
     champion = before[CHAMPION]
-    is_version = parse(candidate) or candidate.isdigit() or candidate == CHALLENGER
+    is_version = parse(candidate) or candidate.isdigit() or candidate in (CHAMPION, CHALLENGER, PREVIOUS)
     entrant = registry.find(candidate) if is_version else register(registry, candidate)
     if champion and champion.number == entrant.number:
         raise RegistryError(f"version {entrant.number} is the champion already; name another one")

@@ -172,6 +172,8 @@ def register(registry: Registry, folder: str, run_id: str | None = None) -> Vers
 
 def learned_videos(registry: Registry, version: Version) -> set[str] | None:
     """The videos that a version was trained or chosen on, None where its run does not say."""
+    if not version.run_id:
+        return None
     with registry.spoken():
         if SPLIT not in {artifact.path for artifact in registry.client.list_artifacts(version.run_id)}:
             return None

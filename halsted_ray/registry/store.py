@@ -18,9 +18,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlflow
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from halsted_ray.errors import RegistryError
 from halsted_ray.registry.references import EXPECTED, MODEL, Reference, parse
@@ -30,6 +33,8 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
 EMBEDDED = "sqlite:///mlflow.db"
 """In the working directory, where `mlflow ui` looks too."""
 LOCK = f"{MODEL}.lock"
+REFUSALS = (MlflowException, SQLAlchemyError, Boto3Error, BotoCoreError, ClientError, OSError)
+"""What MLflow raises, and what the database and the object store below it raise through it."""
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """What the stores say of an alias or version that is not there: they don't agree."""
 MODEL_PATH = "artifacts/model"
@@ -76,13 +81,14 @@ class Registry:
 
     @contextmanager
     def spoken(self) -> Iterator[None]:
-        """MLflow's errors as RegistryError that says where and what to do."""
+        """Errors of MLflow, its database and its files as RegistryError that says where and what to do."""
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", module=r"mlflow\b")
                 yield
-        except MlflowException as error:
-            first = str(error).strip().splitlines()[0].replace(self.uri, shown(self.uri))[:300]
+        except REFUSALS as error:
+            first = (str(error) or type(error).__name__).strip().splitlines()[0]
+            first = first.replace(self.uri, shown(self.uri))[:300]
             raise RegistryError(
                 f"the registry at {shown(self.uri)} can't do this: {first}; see that it is up and that its URI is "
                 "right (--registry or MLFLOW_TRACKING_URI), then give the same command again"
