@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,9 +147,10 @@ def test_a_job_gives_the_rows_of_the_batch_job_and_a_clip_its_windows(server, tm
 
 
 @contextmanager
-def asking(server: Server, video: Path, clients: int = 3) -> Iterator[list[tuple[int, str]]]:
-    """Clients that ask without a pause while the block runs; gives (status, version or time to wait) as they come."""
-    answers: list[tuple[int, str]] = []
+def asking(server: Server, video: Path, clients: int = 6) -> Iterator[list[tuple[int, str, int]]]:
+    """Clients that ask without a pause while the block runs; gives (status, version or time to wait, clips that
+    shared the pass) as they come."""
+    answers: list[tuple[int, str, int]] = []
     over = threading.Event()
     clip = video.read_bytes()
 
@@ -156,9 +158,10 @@ def asking(server: Server, video: Path, clients: int = 3) -> Iterator[list[tuple
         with server.client() as client:
             while not over.is_set():
                 answer = client.post("/v1/clips:map?instruction=map+procedure+type&stop_s=2.5", content=clip)
-                good = answer.status_code == 200
-                answers.append((answer.status_code, answer.json()["model"]["version"] if good
-                                else answer.headers.get("retry-after", "")))
+                if answer.status_code == 200:
+                    answers.append((200, answer.json()["model"]["version"], answer.json()["batch"]))
+                else:
+                    answers.append((answer.status_code, answer.headers.get("retry-after", ""), 0))
 
     threads = [threading.Thread(target=ask) for _ in range(clients)]
     for thread in threads:
@@ -176,12 +179,12 @@ def test_the_model_is_swapped_and_rolled_back_under_load_without_a_failure(serve
         for pointer in ("1", "0"):
             (server.models / "champion.new").write_text(pointer)
             os.replace(server.models / "champion.new", server.models / "champion")
-            wanted = [(200, f"v{pointer}")] * 3
             until_s = time.monotonic() + 60
-            while time.monotonic() < until_s and answers[-3:] != wanted:
+            while time.monotonic() < until_s and {version for _, version, _ in answers[-3:]} != {f"v{pointer}"}:
                 time.sleep(0.2)
-            assert answers[-3:] == wanted
-    assert {status for status, _ in answers} == {200}
+            assert {version for _, version, _ in answers[-3:]} == {f"v{pointer}"}
+    assert {status for status, _, _ in answers} == {200}
+    assert max(batch for _, _, batch in answers) > 2, "what comes in while the model works is its next batch"
 
 
 def test_killed_replicas_lose_no_job_and_fail_no_clip_but_for_a_while(server, video, tmp_path):
@@ -201,8 +204,8 @@ def test_killed_replicas_lose_no_job_and_fail_no_clip_but_for_a_while(server, vi
             while time.monotonic() < until_s and (not answers or answers[-1][0] != 200):
                 time.sleep(0.2)
     assert (end["state"], end["outcome"]) == ("done", "mapped") and end["attempts"] == 2
-    assert answers[-1][0] == 200 and {status for status, _ in answers} <= {200, 503}
-    assert all(wait for status, wait in answers if status == 503), "says when to come back"
+    assert answers[-1][0] == 200 and {status for status, _, _ in answers} <= {200, 503}
+    assert all(wait for status, wait, _ in answers if status == 503), "says when to come back"
 
 
 @pytest.fixture(scope="module")
@@ -226,20 +229,27 @@ def sdk(tmp_path_factory):
         sys.path.remove(str(wheel))
 
 
-def test_the_published_sdk_maps_a_video_of_two_parts_and_two_clips(server, sdk, video, tmp_path, capfd):
-    key = server.new_key("clinic", "sdk-user")
+def test_the_published_sdk_in_two_programs_at_once(server, sdk, video, tmp_path, capfd):
+    """One video of two parts and two clips, one of a single part; each program has its own key."""
     free = PART_BYTES + 17 - 8
     path = tmp_path / "two parts.mp4"
     path.write_bytes(video.read_bytes() + free.to_bytes(4, "big") + b"free" + bytes(free - 8))
-    client = sdk.HalstedClient("sdk-user", key, server.address)
-    frame = client.process_video(str(path))
+    paths = {"anna": path, "otto": write_video(tmp_path / "short.mp4", 21.0)}
+    keys = {user: server.new_key("clinic", user) for user in paths}
+    clients = {user: sdk.HalstedClient(user, keys[user], server.address) for user in paths}
+    with ThreadPoolExecutor(2) as pool:
+        frames = dict(zip(paths, pool.map(lambda user: clients[user].process_video(str(paths[user])), paths),
+                          strict=True))
+    frame = frames["anna"]
     assert {"video_id", "clip_id", "start", "end", "task", "tag", "category", "confidence"} <= set(frame.columns)
     assert frame["clip_id"].nunique() == 2 and frame["start"].min() == 0 and frame["end"].max() == 64.0
-    with server.client(key) as api:
+    assert frames["otto"]["clip_id"].nunique() == 1 and frames["otto"]["end"].max() == 21.0
+    with server.client(keys["anna"]) as api:
         rows = api.get(f"/v1/videos/{frame['video_id'].iloc[0]}/timeline").json()["rows"]
     length_s = sum(row["end_s"] - row["start_s"] for row in rows)
     assert (frame["end"] - frame["start"]).sum() == pytest.approx(length_s)
-    assert len(client.process_video(str(path))) == len(frame), "the same client again: its own id of the video is known"
+    again = clients["anna"].process_video(str(path))
+    assert len(again) == len(frame), "the same client again: its own id of the video is known"
 
 
 def test_the_published_sdk_and_what_goes_wrong(server, sdk, video, tmp_path, monkeypatch, capfd):
@@ -250,7 +260,7 @@ def test_the_published_sdk_and_what_goes_wrong(server, sdk, video, tmp_path, mon
     (tmp_path / "empty.mp4").write_bytes(b"")
     with pytest.raises(Exception, match="Failed to complete multipart upload: 422"):
         sdk.HalstedClient("sdk-other", key, server.address).process_video(str(tmp_path / "empty.mp4"))
-    for user, wrong in (("sdk-other", key[:-1] + "_"), ("sdk-user", key)):
+    for user, wrong in (("sdk-other", key[:-1] + "_"), ("another", key)):
         with pytest.raises(KeyError, match="UploadId"):  # the client looks for nothing else in this answer
             sdk.HalstedClient(user, wrong, server.address).process_video(str(video))
     assert sdk.HalstedClient("sdk-other", "none", server.address).video_processor.s3_operator.upload_json_to_s3(
@@ -274,19 +284,3 @@ def test_the_published_sdk_and_what_goes_wrong(server, sdk, video, tmp_path, mon
         assert places.list_objects(uri) == {"available": False}
         with pytest.raises(KeyError, match="content"):
             places.get_file_from_s3(uri)
-
-
-def test_two_programs_at_once_get_their_own_videos(server, sdk, tmp_path, capfd):
-    found = {}
-
-    def run(user: str, key: str, path: Path) -> None:
-        found[user] = sdk.HalstedClient(user, key, server.address).process_video(str(path))
-
-    people = {user: (server.new_key("clinic", user), write_video(tmp_path / f"{user}.mp4", seconds))
-              for user, seconds in (("anna", 12.0), ("otto", 21.0))}
-    threads = [threading.Thread(target=run, args=(user, *given)) for user, given in people.items()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert {user: frame["end"].max() for user, frame in found.items()} == {"anna": 12.0, "otto": 21.0}
