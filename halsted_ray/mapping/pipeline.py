@@ -19,7 +19,7 @@ import os
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -69,10 +69,13 @@ class Recipe:
     spec: WindowSpec
     tasks: tuple[str, ...]
     fidelity: str
+    alone: bool = False
+    """Every window is asked, instead of the multi-stage workflow."""
 
     @property
     def digest(self) -> str:
-        return digest(asdict(self), POSSIBLE)
+        stated = asdict(self)
+        return digest(stated, "alone") if stated.pop("alone") else digest(stated, POSSIBLE)
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,8 @@ def map_archive(
     retry_failed: bool = False,
     priority: str = "normal",
     wait_for: tuple[int, int] = (0, 0),
+    windows: WindowSpec | None = None,
+    without: Collection[str] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Summary:
@@ -128,8 +133,9 @@ def map_archive(
     (default: as the model says). ``embeddings``: where vectors are kept (default ``<out>/embeddings``).
     ``segment_s``, ``decoders``, ``taggers`` and ``batch_segments`` decide about speed only. ``retry_failed`` tries
     segments again that failed for good. ``priority``: among the runs on one cluster (``priority.py``). ``wait_for``:
-    CPUs and GPUs that a cluster is asked for first. ``on_progress`` is called after every segment, ``say`` with what
-    the run found and chose.
+    CPUs and GPUs that a cluster is asked for first. ``windows``: every window of these lengths is asked the tasks and
+    nothing else (self-labelling), instead of the model's windows by the workflow. ``without``: ids of videos to leave
+    alone. ``on_progress`` is called after every segment, ``say`` with what the run found and chose.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), OutputError too where another run is mapping to ``out``.
@@ -137,7 +143,7 @@ def map_archive(
     started_s = time.monotonic()
     out, archive, model = absolute(out), absolute(archive), absolute(model)
     _check_choices(fidelity, reader, batch_segments, priority)
-    recipe, encoder, config, image_size = read_recipe(model, encoder, task, instruction, fidelity)
+    recipe, encoder, config, image_size = read_recipe(model, encoder, task, instruction, fidelity, windows)
     run = Run(uuid.uuid4().hex[:12], recipe.digest, recipe.tasks, segment_s, int(time.time() * 1000))
     origin = Provenance(run.run_id, recipe.digest, recipe.tasks, config.name, config.version, config.atlas_release,
                         recipe.taxonomy_digest, __version__)
@@ -147,7 +153,8 @@ def map_archive(
         staging = Staging(out, recipe.digest)
         staging.begin(run)  # before hours of work: it says whether the place can be written
         try:
-            entries = take_inventory(archive, read_videos(out), outside=out)
+            entries = [entry for entry in take_inventory(archive, read_videos(out), outside=out)
+                       if entry.video.video_id not in without]
             work = find_work(out, staging, entries, recipe.spec, segment_s, recipe.digest, retry_failed)
         except UsageError:
             staging.drop([])
@@ -159,7 +166,8 @@ def map_archive(
         place = (out, recipe.digest)
         store = (embeddings or f"{out}/embeddings", recipe.encoder_fingerprint, sampling_name(recipe.spec, fidelity))
         tagging = {"staging": place, "store": store, "model": model, "encoder": encoder,
-                   "model_digest": recipe.model_digest, "tasks": list(recipe.tasks), "run_id": run.run_id}
+                   "model_digest": recipe.model_digest, "tasks": list(recipe.tasks), "run_id": run.run_id,
+                   "windows": windows}
         decoding = {"staging": place, "spec": recipe.spec, "image_size": image_size, "fidelity": fidelity,
                     "reader": reader, "memory_mb": decoder_memory_mb,
                     "deadline_s": 60 + DEADLINE_PER_VIDEO_S * segment_s}
@@ -203,7 +211,7 @@ def map_archive(
 
 
 def read_recipe(model: str, encoder: str | None, task: str | Sequence[str] | None, instruction: str | None,
-                fidelity: str) -> tuple[Recipe, str, ModelConfig, tuple[int, int]]:
+                fidelity: str, windows: WindowSpec | None = None) -> tuple[Recipe, str, ModelConfig, tuple[int, int]]:
     """(recipe, the encoder's reference, the model's description, size of the frames it wants). Reads all weights
     once and keeps none; raises ModelError, TaxonomyError."""
     loaded = Halsted.load(model)
@@ -214,7 +222,8 @@ def read_recipe(model: str, encoder: str | None, task: str | Sequence[str] | Non
         encoder = absolute(place) + encoder[len(place):]
     frozen = Encoder.load(encoder)
     loaded.check_encoder(frozen)
-    recipe = Recipe(loaded.digest, frozen.fingerprint, loaded.taxonomy.digest, loaded.config.windows, tasks, fidelity)
+    recipe = Recipe(loaded.digest, frozen.fingerprint, loaded.taxonomy.digest, windows or loaded.config.windows, tasks,
+                    fidelity, alone=windows is not None)
     return recipe, encoder, loaded.config, frozen.image_size
 
 

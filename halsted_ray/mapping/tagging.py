@@ -17,7 +17,7 @@ from halsted_ray.mapping.timeline import Gap
 from halsted_ray.mapping.workflow import SegmentTags, Workflow
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.records import Segment
+from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.stages import HERE, Profile, Shift
 
 OUTCOME_SCHEMA = pa.schema([
@@ -31,18 +31,20 @@ can be stored any more, so that the run must end. ``profile``: JSON of ``stages.
 class TagSegments:
     """Table of segments, with or without frames, in; one row each with its outcome out.
 
-    Callable of Ray Data; nothing in it knows Ray. ``model_digest`` is what the driver read at ``model``.
+    Callable of Ray Data; nothing in it knows Ray. ``model_digest`` is what the driver read at ``model``. ``windows``:
+    those to ask instead of the workflow's.
     """
 
     def __init__(self, staging: tuple[str, str], store: tuple[str, str, str], model: str, encoder: str,
-                 model_digest: str, tasks: list[str], run_id: str, device: str = "cpu"):
+                 model_digest: str, tasks: list[str], run_id: str, device: str = "cpu",
+                 windows: WindowSpec | None = None):
         if device == "cpu":
             torch.set_num_threads(1)
         loaded = Halsted.load(model, device)
         if loaded.digest != model_digest:
             raise ModelError(f"model {model!r} is another one here than where the run was started; put it at a "
                              "location that all machines share, and don't change it during a run")
-        self.workflow = Workflow(loaded, Encoder.load(encoder, device=device), tasks=tasks)
+        self.workflow = Workflow(loaded, Encoder.load(encoder, device=device), windows, tasks, windows is not None)
         self.staging, self.store, self.run_id = Staging(*staging), EmbeddingStore(*store), run_id
         self.shift = Shift()
 

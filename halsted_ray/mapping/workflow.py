@@ -16,7 +16,7 @@ coarse window's frames and the model.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -48,12 +48,13 @@ class Workflow:
     """Callable on one segment. Keeps no state between calls.
 
     ``tasks``: names of the tasks whose tags are wanted (None: all). What they depend on is asked as well and left
-    out of the answer. ``spec`` must be the model's. Raises TaxonomyError for an unknown task, ModelError for an
-    encoder or a window length that the model was not trained on.
+    out of the answer; with ``alone`` it is not, and every window is asked whatever else it shows (the paper's
+    self-labelling). Without ``alone``, ``spec`` must be the model's. Raises TaxonomyError for an unknown task,
+    ModelError for an encoder or a window length that the model was not trained on.
     """
 
     def __init__(self, model: Halsted, encoder: Encoder, spec: WindowSpec | None = None,
-                 tasks: Sequence[str] | None = None):
+                 tasks: Sequence[str] | None = None, alone: bool = False):
         model.check_encoder(encoder)
         self.model, self.encoder = model, encoder
         self.spec = spec or model.config.windows
@@ -61,7 +62,8 @@ class Workflow:
             raise ModelError(f"windows of {self.spec.frames} frames don't fit an encoder of {encoder.frames}")
         taxonomy = model.taxonomy
         self.wanted = [taxonomy.task(name) for name in tasks or [task.name for task in taxonomy.tasks]]
-        self.asked = needed_tasks(taxonomy, self.wanted)
+        self.asked = ([replace(task, when=()) for task in self.wanted] if alone
+                      else needed_tasks(taxonomy, self.wanted))
 
     def __call__(self, segment: Segment, images_NHWC: np.ndarray | None = None,
                  vectors: dict[Key, np.ndarray] | None = None, gaps: Iterable[tuple[float, float]] = ()) -> SegmentTags:

@@ -1,0 +1,117 @@
+"""What a model is worth on the validation videos, which it never learned from and which persons labelled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from halsted_ray.atlas import Atlas
+from halsted_ray.embeddings import EmbeddingStore, sampling_name
+from halsted_ray.errors import AtlasError
+from halsted_ray.evaluation.answers import answers_of_model, asked_of
+from halsted_ray.evaluation.figures import Counts, of_tasks
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import Clip, Window, WindowSpec
+from halsted_ray.taxonomy import Task, Taxonomy
+from halsted_ray.training.embed import embed
+from halsted_ray.training.recipe import PAPER
+from halsted_ray.training.run import FIDELITY, in_order, labelled_windows
+from halsted_ray.training.samples import assemble, label, training_windows
+
+PART = "validation"
+WINDOWS = WindowSpec(coarse_s=1.0, fine_s=1.0)
+"""Paper, Methods: 1-s clips that don't overlap."""
+
+Progress = Callable[[float, float], None] | None
+
+
+@dataclass(frozen=True)
+class Examined:
+    """Answers about the validation windows whose truth is known; row-aligned. ``others``: windows in which the task's
+    question makes no sense (suturing, asked for a dissection's action): whatever is said of them is wrong."""
+
+    said_N: list[str]
+    confidence_N: list[float]
+    right_N: list[bool]
+    videos: int
+    others: int
+
+
+def accuracy_of_tasks(
+    model: Halsted, source: Atlas, encoder: str, embeddings: str, progress: Progress = None
+) -> dict[str, float]:
+    """Task → mean over its tags of exact match, on the model's own windows of the validation videos.
+
+    Raises AtlasError where no validation video is annotated, or one can't be decoded.
+    """
+    spec, taxonomy = model.config.windows, model.taxonomy
+    labelled = labelled_windows(by_persons(source), PART, source.split, taxonomy, PAPER, spec)
+    windows = {video_id: in_order(samples) for video_id, samples in labelled.items()}
+    samples = assemble(labelled, vectors_of(source, windows, model, spec, encoder, embeddings, progress),
+                       model.vocabulary)
+    unused_S = np.full(len(samples), "")
+    asked = asked_of(samples, samples, taxonomy, 0, unused_S, unused_S)
+    figures = of_tasks(Counts.of(answers_of_model(model, samples, asked)), taxonomy)
+    return {task: of_task["over_videos"] for task, of_task in figures["tasks"].items()}
+
+
+def examine(
+    model: Halsted, source: Atlas, task: Task, encoder: str, embeddings: str, progress: Progress = None
+) -> Examined:
+    """The model's answers to ``task`` about 1-s windows. Raises AtlasError where no validation video shows the task."""
+    clips_of: dict[str, list[Clip]] = {}
+    for clip in by_persons(source).clips:
+        clips_of.setdefault(clip.video_id, []).append(clip)
+    truth: dict[str, dict[Window, str | None]] = {}
+    for video in source.videos_of(PART):
+        windows = [window for window in training_windows(video.duration_s, WINDOWS) if window.kind == "fine"]
+        truth[video.video_id] = truth_of(windows, clips_of.get(video.video_id, []), task, model.taxonomy)
+    asked = [(video_id, window, answer) for video_id, own in truth.items() for window, answer in own.items()]
+    if not any(answer for _, _, answer in asked):
+        raise AtlasError(
+            f"the atlas {source.name!r}: no validation video has a person's clip of task {task.name!r}, so nothing can "
+            "say which of the model's labels are right; annotate one"
+        )
+    windows = {video_id: list(own) for video_id, own in truth.items() if own}
+    vectors = vectors_of(source, windows, model, WINDOWS, encoder, embeddings, progress)
+    said = model.tag(np.stack([vectors[video_id][window.kind, window.start_s, window.stop_s]
+                               for video_id, window, _ in asked]), task.name)
+    first = [answers[task.tags[0].name] for answers in said]
+    return Examined(
+        [category for category, _ in first], [confidence for _, confidence in first],
+        [category == answer for (category, _), (_, _, answer) in zip(first, asked, strict=True)],
+        len(windows), sum(answer is None for _, _, answer in asked),
+    )
+
+
+def truth_of(windows: Sequence[Window], clips: Sequence[Clip], task: Task, taxonomy: Taxonomy) -> dict:
+    """Window → category of the task's first tag, or None where a person saw what the task must not be asked of."""
+    found: dict[Window, str | None] = {}
+    for tag, category in task.when:
+        for sample in label(windows, clips, [taxonomy.task_of_tag(tag)]):
+            if sample.judged and dict(sample.tags).get(tag, category) != category:
+                found[sample.window] = None
+    for sample in label(windows, clips, [task]):
+        if sample.judged and task.tags[0].name in dict(sample.tags):
+            found[sample.window] = dict(sample.tags)[task.tags[0].name]
+    return found
+
+
+def average(accuracy_of_task: dict[str, float]) -> float:
+    """Mean over the tasks that could be measured (paper: "average accuracy across all tasks")."""
+    known = [value for value in accuracy_of_task.values() if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def by_persons(source: Atlas) -> Atlas:
+    return replace(source, clips=tuple(clip for clip in source.clips if clip.source == "manual"))
+
+
+def vectors_of(source: Atlas, windows: dict[str, list[Window]], model: Halsted, spec: WindowSpec, encoder: str,
+               embeddings: str, progress: Progress) -> dict:
+    store = EmbeddingStore(embeddings, model.config.encoder_fingerprint, sampling_name(spec, FIDELITY))
+    videos = [video for video in source.videos if video.video_id in windows]
+    return embed(videos, windows, encoder, store, spec, fidelity=FIDELITY, progress=progress)

@@ -1,0 +1,106 @@
+"""Self-labelling, piece by piece: thresholds, merge, lanes without overlap."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from halsted_ray.selflabel.merge import Label, apart, merge, union, without
+from halsted_ray.selflabel.thresholds import thresholds
+
+WINDOWS = st.lists(st.tuples(st.sampled_from("RCT"), st.integers(0, 4)), max_size=40)
+"""Per window of one second: what was said, and how surely in quarters (0: dropped)."""
+ANSWERS = st.lists(st.tuples(st.sampled_from("RC"), st.integers(0, 10), st.booleans()), min_size=1, max_size=30)
+
+
+def label(start_s, stop_s, action, confidence, **tags):
+    return Label(start_s, stop_s, {"action": action, **tags}, confidence)
+
+
+def kept_of(windows):
+    return [label(n, n + 1, action, quarters / 4) for n, (action, quarters) in enumerate(windows) if quarters]
+
+
+def shown(labels):
+    return [(one.start_s, one.stop_s, one.tags["action"], round(one.confidence, 6)) for one in labels]
+
+
+GOLDEN = [label(0, 1, "R", 0.9), label(1, 2, "R", 0.8), label(2, 3, "C", 0.6), label(3, 4, "R", 0.7),
+          label(6, 7, "R", 0.95)]
+
+
+def test_golden_merge():
+    merged = merge(GOLDEN, "action")
+    assert shown(merged) == [(0, 4, "R", 0.8), (2, 3, "C", 0.6), (6, 7, "R", 0.95)]
+    assert shown(apart(merged, GOLDEN, "action")) == [
+        (0, 2, "R", 0.8), (3, 4, "R", 0.8), (2, 3, "C", 0.6), (6, 7, "R", 0.95)]
+
+
+def test_a_gap_of_one_second_closes_and_a_longer_one_does_not():
+    assert shown(merge([label(0, 1, "R", 0.5), label(2, 3, "R", 1.0)], "action")) == [(0, 3, "R", 0.75)]
+    assert len(merge([label(0, 1, "R", 0.5), label(2.001, 3, "R", 1.0)], "action")) == 2
+
+
+def test_other_tags_are_what_most_windows_say():
+    windows = [label(n, n + 1, "R", 0.9, arm=arm) for n, arm in enumerate(("Left", "Right", "Right"))]
+    assert merge(windows, "action")[0].tags == {"action": "R", "arm": "Right"}
+    assert merge(windows[:2], "action")[0].tags["arm"] == "Left"
+
+
+@given(WINDOWS)
+def test_merge_covers_its_labels_and_leaves_no_gap_to_close(windows):
+    labels = kept_of(windows)
+    merged = merge(labels, "action")
+    assert merge(reversed(labels), "action") == merged
+    for one in labels:
+        holders = [m for m in merged if m.tags == one.tags and m.start_s <= one.start_s and one.stop_s <= m.stop_s]
+        assert len(holders) == 1
+    for action in "RCT":
+        own = [m for m in merged if m.tags["action"] == action]
+        assert all(later.start_s - earlier.stop_s > 1 for earlier, later in zip(own, own[1:], strict=False))
+        confidences = [one.confidence for one in labels if one.tags["action"] == action]
+        assert all(min(confidences) - 1e-9 <= m.confidence <= max(confidences) + 1e-9 for m in own)
+
+
+@given(WINDOWS)
+def test_a_lane_has_one_answer_at_a_time_and_each_window_its_own(windows):
+    labels = kept_of(windows)
+    parts = sorted(apart(merge(labels, "action"), labels, "action"), key=lambda part: part.start_s)
+    assert all(a.stop_s <= b.start_s for a, b in zip(parts, parts[1:], strict=False))
+    for one in labels:
+        assert [part.tags for part in parts if part.start_s <= one.start_s < part.stop_s] == [one.tags]
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 8)), max_size=8), st.integers(0, 20), st.integers(1, 15))
+def test_without_keeps_exactly_what_no_span_covers(spans, start_s, length_s):
+    spans = [(a, a + b) for a, b in spans]
+    parts = without(label(start_s, start_s + length_s, "R", 0.5), union(spans))
+    seconds = {s for part in parts for s in range(int(part.start_s), int(part.stop_s))}
+    assert seconds == {s for s in range(start_s, start_s + length_s) if not any(a <= s < b for a, b in spans)}
+
+
+@settings(max_examples=200)
+@given(ANSWERS, st.sampled_from((0.5, 0.75, 0.9, 1.0)))
+def test_a_threshold_is_the_smallest_that_reaches_the_precision(answers, precision):
+    found = thresholds(*zip(*answers, strict=True), precision)
+    for action in {answer[0] for answer in answers}:
+        def right(tau, action=action):
+            return [ok for said, sure, ok in answers if said == action and sure >= tau]
+
+        reach = [tau for said, tau, _ in answers if said == action and np.mean(right(tau)) >= precision - 1e-9]
+        threshold = found[action]
+        assert threshold.least == min(reach, default=math.inf)
+        assert threshold.said == len(right(0))
+        if reach:
+            assert (threshold.kept, threshold.right) == (len(right(min(reach))), sum(right(min(reach))))
+            assert threshold.precision >= precision - 1e-9
+
+
+def test_a_precision_that_can_not_be_reached_trusts_nothing():
+    found = thresholds(["R", "R", "C"], [0.9, 0.8, 0.7], [False, True, True], 0.9)
+    assert math.isinf(found["R"].least) and math.isnan(found["R"].precision)
+    assert found["C"].least == 0.7
+    with pytest.raises(ValueError, match="precision=90"):
+        thresholds(["R"], [0.9], [True], 90)
