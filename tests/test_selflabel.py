@@ -1,4 +1,4 @@
-"""Self-labelling, piece by piece: thresholds, merge, lanes without overlap."""
+"""Self-labelling, piece by piece: thresholds, merge, lanes without overlap, which model to keep."""
 
 import math
 
@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from halsted_ray.evaluation.answers import Answers, Asked
+from halsted_ray.selflabel.compare import by_source, compare
 from halsted_ray.selflabel.merge import Label, apart, merge, union, without
 from halsted_ray.selflabel.thresholds import thresholds
+from halsted_ray.taxonomy import load
 
 WINDOWS = st.lists(st.tuples(st.sampled_from("RCT"), st.integers(0, 4)), max_size=40)
 """Per window of one second: what was said, and how surely in quarters (0: dropped)."""
@@ -104,3 +107,46 @@ def test_a_precision_that_can_not_be_reached_trusts_nothing():
     assert found["C"].least == 0.7
     with pytest.raises(ValueError, match="precision=90"):
         thresholds(["R"], [0.9], [True], 90)
+
+
+def answers(right_of_video, folds, source="manual"):
+    """Answers about the action, per video the rights of its windows, each video in its fold."""
+    found = []
+    for fold in sorted(set(folds.values())):
+        own = [video for video in right_of_video if folds[video] == fold]
+        video_N = np.concatenate([[video] * len(right_of_video[video]) for video in own])
+        right_N = np.concatenate([right_of_video[video] for video in own]).astype(float)
+        count = len(video_N)
+        source_N = np.where(np.arange(count) % 2, source, "manual")
+        asked = Asked(fold, "micro", "action", np.arange(count), video_N, np.full(count, "fine"), np.arange(count) * 1.0,
+                      np.arange(count) + 1.0, source_N, np.zeros(count, int), np.ones(count, bool))
+        chosen_N = np.where(right_N > 0, 0, 1)
+        found.append(Answers("halsted", asked, chosen_N, np.full(count, 0.9), right_N, np.eye(2)[chosen_N]))
+    return found
+
+
+FOLDS = {f"v{n}": n for n in range(5)}
+BEFORE = {video: np.arange(20) < 10 + n for n, video in enumerate(FOLDS)}
+
+
+def test_the_later_model_is_kept_only_where_its_gain_excludes_zero():
+    better = {video: np.arange(20) < 13 + n + n % 2 for n, video in enumerate(FOLDS)}
+    found = compare(answers(BEFORE, FOLDS), answers(better, FOLDS), load(), {})
+    assert found["keep"] == "v2" and found["over"] == "folds" and found["gain"]["low"] > 0
+    assert found["folds"]["micro"]["wilcoxon_p"] == pytest.approx(0.0625) and found["sources"] == {}
+    mixed = {video: np.arange(20) < 10 + n + (3 if n % 2 else -2) for n, video in enumerate(FOLDS)}
+    assert compare(answers(BEFORE, FOLDS), answers(mixed, FOLDS), load(), {})["keep"] == "v1"
+    assert compare(answers(BEFORE, FOLDS), answers(BEFORE, FOLDS), load(), {})["keep"] == "v1"
+
+
+def test_one_fold_is_judged_over_its_videos():
+    alone = dict.fromkeys(FOLDS, 0)
+    better = {video: np.arange(20) < 14 + n for n, video in enumerate(FOLDS)}
+    found = compare(answers(BEFORE, alone), answers(better, alone), load(), {})
+    assert (found["over"], found["keep"]) == ("videos", "v2") and found["folds"]["micro"]["wilcoxon_p"] is None
+
+
+def test_accuracy_by_who_labelled_the_window():
+    found = by_source(answers({video: np.arange(20) % 2 for video in FOLDS}, FOLDS, "ai"), load())
+    assert found["micro"]["ai"] == [1.0] * 5 and found["micro"]["manual"] == [0.0] * 5
+    assert found["micro"]["wilcoxon_p"] == pytest.approx(0.0625)

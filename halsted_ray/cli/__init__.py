@@ -5,6 +5,7 @@
     atlas.py       `halsted atlas` and its actions
     registry.py    `halsted registry` and `halsted lineage`: options and functions
     evaluate.py    options and function of `halsted evaluate`
+    selflabel.py   the same of `halsted self-label` and `halsted review`
     tables.py      the tables that commands print
 
 Exit codes: 0 done, 1 a bug (with its traceback), 2 wrong use (one message that says what to do), 3 some videos
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     from halsted_ray.cli import commands
 
     try:
-        return getattr(commands, options.command)(options)
+        return getattr(commands, options.command.replace("-", "_"))(options)
     except (UsageError, StorageUnavailable) as error:  # a store that stays away: no bug, so no traceback
         print(f"halsted {options.command}: {error}", file=sys.stderr)
         return WRONG_USE

@@ -15,6 +15,7 @@ from functools import partial
 from halsted_ray.cli.atlas import atlas  # noqa: F401  a command as those below
 from halsted_ray.cli.evaluate import evaluate  # noqa: F401  likewise
 from halsted_ray.cli.registry import lineage, registry  # noqa: F401  likewise
+from halsted_ray.cli.selflabel import review, self_label  # noqa: F401  likewise
 from halsted_ray.cli.tables import WIDTH, accuracy_table, status_table, table
 from halsted_ray.errors import UsageError
 

@@ -8,6 +8,7 @@ from halsted_ray import __version__
 from halsted_ray.cli.atlas import add_atlas
 from halsted_ray.cli.evaluate import add_evaluate
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, add_lineage, add_registry
+from halsted_ray.cli.selflabel import add_selflabel
 
 EXIT_CODES = "exit code: 0 all mapped, 3 some videos failed or have gaps, 2 wrong use"
 
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_registry(commands)
     add_lineage(commands)
     add_evaluate(commands)
+    add_selflabel(commands)
     return parser
 
 

@@ -1,0 +1,117 @@
+"""The labels that most need a person's eye, as a Label Studio project: `halsted review`.
+
+What comes back is imported as any Label Studio file (`halsted atlas import … --format label-studio`): a person's answer
+takes the place of the model's about the same span.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+
+from halsted_ray.atlas import Atlas, read_atlas
+from halsted_ray.atlas.formats.label_studio import interface, task_of
+from halsted_ray.atlas.tables import HEAD
+from halsted_ray.embeddings import absolute, write_whole
+from halsted_ray.errors import AtlasError
+from halsted_ray.mapping.publish import read_timeline
+from halsted_ray.records import Clip
+from halsted_ray.video.storage import filesystem
+
+MOST = 50
+
+Lanes = Mapping[tuple[str, str, str], Sequence[tuple[float, float, str, float]]]
+"""(video_id, task, tag) → (start_s, stop_s, category, confidence) of a map."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A clip to look at, with its samples (one a task). ``kind``: ``uncertain`` or ``disagrees``; ``size`` 0 to 1."""
+
+    clips: tuple[Clip, ...]
+    kind: str
+    size: float
+    why: str
+
+
+def review(atlas: str, out: str, *, maps: str | None = None, most: int = MOST, with_files: bool = False) -> list[Doubt]:
+    """Writes the ``most`` most doubtful clips of the atlas's newest version to the file ``out``, and the project's
+    labelling interface beside it (``.xml``); returns them.
+
+    Uncertain are a model's clips of low confidence; a clip disagrees where the maps at ``maps`` (of another model,
+    say) show something else, and that may be a person's clip too. Videos that judge models are left out: to correct
+    only what a model doubts would bend the truth towards it. Raises AtlasError where nothing is in doubt, OutputError.
+    """
+    head = read_atlas(atlas, HEAD)
+    doubts = chosen(head, lanes_of(maps) if maps else {}, most)
+    if not doubts:
+        raise AtlasError(f"the atlas {head.name!r} has no clip in doubt: none of its clips is a model's"
+                         + ("" if maps else ", and no maps are named to compare with (--maps)"))
+    of_video: dict[str, list[Doubt]] = {}
+    for doubt in doubts:
+        of_video.setdefault(doubt.clips[0].video_id, []).append(doubt)
+    videos = {video.video_id: video for video in head.videos}
+    tasks = []
+    for video_id, own in of_video.items():
+        task = task_of(videos[video_id], [clip for doubt in own for clip in doubt.clips], with_files)
+        task["data"]["review"] = [
+            f"[{doubt.clips[0].start_s:g}, {doubt.clips[0].stop_s:g}) s: {doubt.why}" for doubt in own
+        ]
+        tasks.append(task)
+    fs, path = filesystem(absolute(out))
+    write_whole(fs, path, json.dumps(tasks, ensure_ascii=False, indent=1).encode())
+    write_whole(fs, f"{os.path.splitext(path)[0]}.xml", interface(head.load_taxonomy()).encode())
+    return doubts
+
+
+def chosen(head: Atlas, lanes: Lanes, most: int) -> list[Doubt]:
+    """The largest doubts of both kinds by turns; a clip is named once."""
+    judging = {video_id for video_id, part in head.split.items() if part != "train"}
+    spans: dict[tuple, list[Clip]] = {}
+    for clip in head.clips:
+        if clip.video_id not in judging:
+            spans.setdefault((clip.video_id, clip.start_s, clip.stop_s), []).append(clip)
+    found = {"uncertain": [], "disagrees": []}
+    for key, clips in spans.items():
+        least = min((clip for clip in clips if clip.source == "ai"), key=lambda clip: clip.confidence, default=None)
+        if least is not None:
+            found["uncertain"].append((1 - least.confidence, key, f"{least.task} at {least.confidence:.2f}"))
+        size, why = max(disagreement(clip, lanes) for clip in clips)
+        if size > 0:
+            found["disagrees"].append((size, key, why))
+    ranked = [[(kind, *one) for one in sorted(own, key=lambda one: (-one[0], one[1]))] for kind, own in found.items()]
+    doubts: dict[tuple, Doubt] = {}
+    for kind, size, key, why in filter(None, chain.from_iterable(zip_longest(*ranked))):
+        if len(doubts) < most:
+            doubts.setdefault(key, Doubt(tuple(spans[key]), kind, size, why))
+    return list(doubts.values())
+
+
+def disagreement(clip: Clip, lanes: Lanes) -> tuple[float, str]:
+    """(largest share of the clip, by confidence, in which the map shows another category of one of its tags; which)."""
+    worst = (0.0, "")
+    for tag, category in clip.tags.items():
+        others: dict[str, float] = {}
+        for start_s, stop_s, said, confidence in lanes.get((clip.video_id, clip.task, tag), ()):
+            shared_s = min(stop_s, clip.stop_s) - max(start_s, clip.start_s)
+            if shared_s > 0 and said != category:
+                others[said] = others.get(said, 0.0) + shared_s * confidence
+        if others:
+            most = max(others, key=others.get)
+            share = sum(others.values()) / (clip.stop_s - clip.start_s)
+            worst = max(worst, (share, f"{tag} is {category} here, {most} on the map"))
+    return worst
+
+
+def lanes_of(maps: str) -> dict[tuple[str, str, str], list[tuple[float, float, str, float]]]:
+    """Raises UsageError where nothing was mapped to ``maps``."""
+    table = read_timeline(maps)
+    names = ("video_id", "task", "tag", "start_s", "stop_s", "category", "confidence", "source")
+    lanes: dict[tuple[str, str, str], list[tuple[float, float, str, float]]] = {}
+    for video_id, task, tag, *said, source in zip(*(table[name].to_pylist() for name in names), strict=True):
+        if source == "ai":
+            lanes.setdefault((video_id, task, tag), []).append(tuple(said))
+    return lanes
