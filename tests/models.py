@@ -59,8 +59,9 @@ def vector_of(video_id: str, key: tuple, tasks: dict) -> np.ndarray:
     return (np.sum(directions, 0) + 0.1 * rng.normal(size=192)).astype(np.float16)
 
 
-def make_model(root: str, folder: str, version: str, steps: int, width: int = 32) -> Halsted:
-    """A model that had ``steps`` steps on all of the atlas's windows: 0 knows nothing, 60 nearly everything."""
+def make_model(root: str, folder: str, version: str, steps: int, width: int = 32, more: tuple = ()) -> Halsted:
+    """A model that had ``steps`` steps on all of the atlas's windows: 0 knows nothing, 60 nearly everything.
+    ``more``: further (vector, task, tags) to learn."""
     encoder, atlas = Encoder.load(ENCODER), read_atlas(root)
     model = Halsted.create(
         HALSTED, encoder.dim, encoder_ref=ENCODER, encoder_fingerprint=encoder.fingerprint, layers=1, heads=2,
@@ -69,6 +70,7 @@ def make_model(root: str, folder: str, version: str, steps: int, width: int = 32
     )
     rows = [(vector, task, tags) for video_id in atlas.split
             for vector, tasks in windows_of(root, video_id).values() for task, tags in tasks.items()]
+    rows += more
     vectors = torch.from_numpy(np.stack([vector for vector, _, _ in rows])).float()
     model.decoder.fit_features(vectors)
     targets = model.targets([task for _, task, _ in rows], [tags for _, _, tags in rows])
