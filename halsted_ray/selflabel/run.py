@@ -19,6 +19,7 @@ from halsted_ray.evaluation.run import require_fit
 from halsted_ray.mapping.pipeline import Summary, map_archive
 from halsted_ray.mapping.progress import Progress
 from halsted_ray.mapping.publish import read_segments, read_videos
+from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video
 from halsted_ray.selflabel.judge import PART, WINDOWS, accuracy_of_tasks, average, examine
@@ -81,6 +82,7 @@ def self_label(
     if release:
         require_free(atlas, release, labeller.config.version)
     encoder = encoder or labeller.config.encoder_ref
+    labeller.check_encoder(Encoder.load(encoder))  # before its vectors are stored under the model's encoder
     embeddings = embeddings or f"{atlas.rstrip('/')}/embeddings"
 
     tasks = accuracy_of_tasks(labeller, source, encoder, embeddings)
