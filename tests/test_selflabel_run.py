@@ -4,10 +4,11 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_video
 import torch
-from models import ENCODER, SPEC, make_model, vector_of, windows_of
+from models import ENCODER, HALSTED, SPEC, make_model, vector_of, windows_of
 
 from halsted_ray.atlas import read_atlas, write_atlas
 from halsted_ray.atlas.commits import history
@@ -16,12 +17,15 @@ from halsted_ray.cli import main
 from halsted_ray.embeddings import EmbeddingStore, sampling_name
 from halsted_ray.errors import AtlasError, OutputError, UsageError
 from halsted_ray.mapping.pipeline import map_archive
+from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.model.encoder import Encoder
-from halsted_ray.records import Clip, Video
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import Clip, Segment, Video
 from halsted_ray.selflabel.judge import WINDOWS
 from halsted_ray.selflabel.review import disagreement
 from halsted_ray.selflabel.run import self_label, windows_at
 from halsted_ray.video.identity import video_id
+from halsted_ray.video.plan import frame_times_s
 from halsted_ray.video.storage import filesystem
 
 LENGTH_S = 20
@@ -190,6 +194,21 @@ def test_every_window_is_asked_whatever_it_shows(archive, tmp_path):
     assert [(one.start_s, one.stop_s) for one in windows] == [(float(n), n + 1.0) for n in range(LENGTH_S)]
 
 
+def test_frames_become_the_same_windows_as_vectors():
+    """What decoding gives for 1-s windows: 16 frames a second, each window its own."""
+    encoder = Encoder.load(ENCODER)
+    model = Halsted.create(HALSTED, encoder.dim, encoder_ref=ENCODER, encoder_fingerprint=encoder.fingerprint,
+                           layers=1, heads=2, width=32, windows=SPEC)
+    segment = Segment("s", "v", "", 0.0, 60.0, 2.5)
+    count = len(frame_times_s(segment, WINDOWS))
+    images_NHWC = np.random.default_rng(0).integers(0, 256, (count, *encoder.image_size, 3), np.uint8)
+    found = Workflow(model, encoder, WINDOWS, ["micro"], alone=True)(segment, images_NHWC)
+    assert {(tag.start_s, tag.stop_s, tag.task) for tag in found.tags} == {
+        (0.0, 1.0, "micro"), (1.0, 2.0, "micro"), (2.0, 2.5, "micro")}
+    assert count == 40 and set(found.new_vectors) == {("fine", 0.0, 1.0), ("fine", 1.0, 2.0), ("fine", 2.0, 2.5)}
+    np.testing.assert_array_equal(found.new_vectors["fine", 1.0, 2.0], encoder.encode(images_NHWC[None, 16:32])[0])
+
+
 def test_the_command_tells_what_was_kept_and_dropped(archive, labelled, capsys):
     root, _ = archive
     arguments = ["self-label", "--atlas", root, "--archive", f"{root}/videos", "--model", f"{root}/sure"]
@@ -210,7 +229,7 @@ def test_disagreement_is_the_share_that_the_map_calls_otherwise():
 
 
 def test_a_reviewed_label_comes_back_as_a_persons(archive, labelled, tmp_path, capsys):
-    """Last of the file: it changes the newest version."""
+    """Last of the file: it changes the newest version. The person calls an action otherwise, and ends it earlier."""
     root, ids = archive
     file = tmp_path / "review.json"
     assert main(["review", "--atlas", root, "--out", str(file), "--maps", f"{labelled[1]}/map", "--clips", "4"]) == 0
@@ -220,14 +239,18 @@ def test_a_reviewed_label_comes_back_as_a_persons(archive, labelled, tmp_path, c
     assert sum(len(task["data"]["review"]) for task in tasks) == 4
     assert root not in file.read_text()
     task = next(task for task in tasks if task["predictions"])
-    results = task["predictions"][0]["result"]
+    results = json.loads(json.dumps(task["predictions"][0]["result"]))
     for region in results:
         if region["from_name"] == "action":
             region["value"]["timelinelabels"] = ["Cautery"]
-    file.write_text(json.dumps([{**task, "predictions": [], "annotations": [{"completed_by": 7, "result": results}]}]))
+        if region["from_name"] in ("action", "arm", "instrument"):
+            region["value"]["ranges"][0]["end"] -= 5
+    file.write_text(json.dumps([{**task, "annotations": [{"completed_by": 7, "result": results}]}]))
     assert main(["atlas", "import", root, str(file), "--format", "label-studio"]) == 0
     now = [clip for clip in read_atlas(root, "head").clips if clip.tags.get("action") == "Cautery"]
     assert now and all((clip.source, clip.annotator) == ("manual", "7") for clip in now)
-    taken = {(clip.video_id, clip.start_s, clip.stop_s) for clip in now}
-    left = [c for c in of_ai(root, "head") if c.task == "micro" and (c.video_id, c.start_s, c.stop_s) in taken]
-    assert left == []
+    assert verify(read_atlas(root, "head"), with_files=False) == []
+    reviewed = {(clip.video_id, clip.start_s) for clip in now}
+    left = [clip for clip in of_ai(root, "head") if clip.task == "micro"]
+    assert len(left) == len(of_ai(root)) // 2 - len(reviewed)
+    assert not reviewed & {(clip.video_id, clip.start_s) for clip in left}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from deltalake.exceptions import DeltaError
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.atlas.commits import Change, Commit, commit, history, user
 from halsted_ray.atlas.contents import (
+    ROUNDING_S,
     Atlas,
     check_contents,
     clips_of_table,
@@ -127,7 +130,8 @@ def add_samples(
 ) -> int:
     """Adds ``clips`` (and ``videos``, or their new places) to the atlas at ``location`` in one commit.
 
-    A sample of the same span and task as one that is there takes its place, but an AI's never that of a person.
+    A sample of the same span and task as one that is there takes its place, but an AI's never that of a person; a
+    person's also that of an AI's which it overlaps in its lane (one task of one video), as after a review.
     ``replace_source`` (``manual`` or ``ai``) first drops what that source said before of the same videos and tasks.
     ``split`` gives parts of new videos (a data set's official ones). Where nothing changes nothing is committed.
     Returns the version.
@@ -153,6 +157,8 @@ def add_samples(
         there = samples.get(span(clip))
         if there is None or clip.source == "manual" or there.source == "ai":
             samples[span(clip)] = clip
+    spoken = spoken_for(clips)
+    samples = {key: clip for key, clip in samples.items() if clip.source == "manual" or not spoken(clip)}
     parts = joined_split(base.split if base else {}, split or {})
     rows = tuple(with_operation(samples.values()))
     ordered = tuple(sorted(all_videos.values(), key=lambda video: video.video_id))
@@ -181,6 +187,28 @@ def add_ai_samples(
     labelled = [replace(clip, source="ai", annotator=model_version) for clip in clips]
     change = Change(who or user(), f"model {model_version}", why, "self-label")
     return add_samples(location, labelled, change, videos=videos, replace_source="ai" if replace_earlier else None)
+
+
+def spoken_for(clips: Iterable[Clip]) -> Callable[[Clip], bool]:
+    """Whether a clip overlaps one of a person's ``clips`` in its lane. Captions of several levels nest, so they count
+    for nothing."""
+    spans: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for clip in clips:
+        if clip.source == "manual" and not clip.caption:
+            spans.setdefault((clip.video_id, clip.task), []).append((clip.start_s, clip.stop_s))
+    lanes = {}
+    for lane, own in spans.items():
+        starts_s, stops_s = zip(*sorted(own), strict=True)
+        lanes[lane] = starts_s, list(accumulate(stops_s, max))
+
+    def is_spoken_for(clip: Clip) -> bool:
+        if clip.caption or (clip.video_id, clip.task) not in lanes:
+            return False
+        starts_s, latest_stops_s = lanes[clip.video_id, clip.task]
+        begun = bisect_left(starts_s, clip.stop_s - ROUNDING_S)
+        return begun > 0 and latest_stops_s[begun - 1] > clip.start_s + ROUNDING_S
+
+    return is_spoken_for
 
 
 def span(clip: Clip) -> tuple:
