@@ -1,6 +1,7 @@
 """A round of self-labelling over tiny videos whose stored vectors say what they show: no Ray, nothing is decoded."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -181,6 +182,15 @@ def test_what_is_refused_is_refused_before_any_work(archive, labelled, tmp_path)
     with pytest.raises(AtlasError):
         self_label(str(tmp_path), *arguments[1:])
     assert not (tmp_path / "map").exists()
+
+
+def test_an_archive_of_judging_videos_gives_nothing_to_label(archive, tmp_path):
+    root, _ = archive
+    (tmp_path / "videos").mkdir()
+    for name in ("judge", "exam"):
+        shutil.copy(f"{root}/videos/{name}.mp4", tmp_path / "videos" / f"{name} renamed.mp4")
+    with pytest.raises(UsageError, match="left alone"):
+        self_label(root, str(tmp_path / "videos"), f"{root}/sure", str(tmp_path / "out"))
 
 
 def test_every_window_is_asked_whatever_it_shows(archive, tmp_path):

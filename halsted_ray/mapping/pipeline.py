@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 
 from halsted_ray import __version__
 from halsted_ray.embeddings import EmbeddingStore, absolute, sampling_name
-from halsted_ray.errors import OutputError, UsageError
+from halsted_ray.errors import ArchiveError, OutputError, UsageError
 from halsted_ray.mapping import status
 from halsted_ray.mapping.cluster import Pools, connected, is_attached, size_pools
 from halsted_ray.mapping.decoding import DecodeSegments, segments_table
@@ -155,6 +155,9 @@ def map_archive(
         try:
             entries = [entry for entry in take_inventory(archive, read_videos(out), outside=out)
                        if entry.video.video_id not in without]
+            if not entries:
+                raise ArchiveError(f"every video at {archive!r} is to be left alone: expected others (self-labelling "
+                                   "leaves annotated and judging videos alone); name another archive")
             work = find_work(out, staging, entries, recipe.spec, segment_s, recipe.digest, retry_failed)
         except UsageError:
             staging.drop([])

@@ -106,9 +106,6 @@ def self_label(
         archive, place, model, asked.name, encoder=encoder, embeddings=embeddings, windows=WINDOWS,
         without=not_to_label(head, asked.name), on_progress=on_progress, say=say,
     )
-    if not summary.videos:
-        raise UsageError(f"nothing to label: every video at {archive!r} is annotated for task {asked.name!r}, or "
-                         "judges models; name an archive with other videos")
     persons = spans_of_persons(head)
     found = [labels_of(place, video["video_id"], summary.recipe, asked, taxonomy, trusted, persons)
              for video in summary.videos]
