@@ -21,7 +21,7 @@ from halsted_ray.atlas.contents import (
     videos_of_table,
     with_operation,
 )
-from halsted_ray.atlas.delta import is_table, open_table, table_uri, told
+from halsted_ray.atlas.delta import is_table, native_files, open_table, table_uri, told
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA, Clip, Video
 from halsted_ray.taxonomy.names import nearest
@@ -42,8 +42,9 @@ def read_atlas(location: str, release: str | None = None, version: int | None = 
     try:
         samples = open_table(table_uri(location, "atlas", "samples"), found.version)
         videos = open_table(table_uri(location, "atlas", "videos"), found.videos_version)
-        clips = clips_of_table(samples.to_pyarrow_table(columns=SAMPLE_SCHEMA.names))
-        rows = videos_of_table(location, videos.to_pyarrow_table(columns=VIDEO_SCHEMA.names))
+        clips = clips_of_table(samples.to_pyarrow_table(columns=SAMPLE_SCHEMA.names, filesystem=native_files(samples)))
+        rows = videos_of_table(
+            location, videos.to_pyarrow_table(columns=VIDEO_SCHEMA.names, filesystem=native_files(videos)))
     except (DeltaError, OSError, ValueError) as error:
         raise AtlasError(
             f"version {found.version} of the atlas at {location!r} can't be read: {told(error)}; if its files were "

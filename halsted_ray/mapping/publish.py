@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 
-from halsted_ray.atlas.delta import is_table, open_table, storage_options, table_uri
+from halsted_ray.atlas.delta import is_table, native_files, open_table, storage_options, table_uri
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.mapping.inventory import Entry
 from halsted_ray.mapping.staging import Result, Staging
@@ -181,7 +181,8 @@ def segment_batches(out: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """The segments table piece by piece: whole, it may not fit in memory."""
     uri = table_uri(out, "segments")
     if is_table(uri):
-        yield from open_table(uri).to_pyarrow_dataset().to_batches(columns=columns)
+        table = open_table(uri)
+        yield from table.to_pyarrow_dataset(filesystem=native_files(table)).to_batches(columns=columns)
 
 
 def segments_table(results: Sequence[Result], origin: Provenance) -> pa.Table:
@@ -218,7 +219,8 @@ def _read(out: str, name: str, columns=None, filters=None, version: int | None =
     try:
         if not is_table(uri):
             return None
-        return open_table(uri, version).to_pyarrow_table(columns=columns, filters=filters)
+        table = open_table(uri, version)
+        return table.to_pyarrow_table(columns=columns, filters=filters, filesystem=native_files(table))
     except OSError as error:
         raise OutputError(
             f"can't read the table {uri!r}: {_one_line(error)}; check the place, the network and the credentials, then "

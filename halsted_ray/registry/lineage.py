@@ -8,7 +8,7 @@ import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from halsted_ray.atlas.commits import history
-from halsted_ray.atlas.delta import open_table, table_uri
+from halsted_ray.atlas.delta import native_files, open_table, table_uri
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.mapping.publish import read_timeline
 from halsted_ray.registry.promote import EXPERIMENT
@@ -85,7 +85,8 @@ def commit_of(out: str, row: dict) -> dict:
 
 def rows_at(uri: str, version: int, row: dict) -> list[dict]:
     filters = [("video_id", "=", row["video_id"]), ("task", "=", row["task"])]
-    rows = open_table(uri, version).to_pyarrow_table(filters=filters).to_pylist()
+    table = open_table(uri, version)
+    rows = table.to_pyarrow_table(filters=filters, filesystem=native_files(table)).to_pylist()
     return sorted(rows, key=lambda r: (r["start_s"], r["tag"]))
 
 
