@@ -120,7 +120,7 @@ def tables(videos: int, segments: int) -> dict:
 
         def plan():
             publish_videos(out, entries)
-            return find_work(out, staging, entries, WindowSpec(), SEGMENT_S, RECIPE, retry_failed=False)
+            return find_work(out, staging, entries, WindowSpec(), SEGMENT_S, RECIPE)
 
         work = spent.on("plan", plan)
         assert work.waiting == videos * segments
@@ -147,7 +147,7 @@ def hours(videos: int, segments: int) -> dict:
     entries = synthetic(videos, segments)
     cpu_s = time.process_time()
     with tempfile.TemporaryDirectory() as out:
-        work = find_work(out, Staging(out, RECIPE), entries, WindowSpec(), SEGMENT_S, RECIPE, retry_failed=False)
+        work = find_work(out, Staging(out, RECIPE), entries, WindowSpec(), SEGMENT_S, RECIPE)
         assert sum(len(wave.waiting) for wave in work.waves(lambda: WAVE)) == work.segments == videos * segments
     return {"videos": videos, "segments": work.segments, "cpu_s": round(time.process_time() - cpu_s, 1),
             "peak_mb": peak_mb()}

@@ -169,7 +169,8 @@ def test_report_as_json_and_as_a_page(capsys, places, tmp_path):
     (["map", "{videos}", "--out", "{new}", "--model", "{model}", "--instruction", "map suturing"], "no instruction"),
     (["map", "{videos}", "--out", "{file}", "--model", "{model}"], "file"),
     (["map", "{empty}", "--out", "{new}", "--model", "{model}"], "got no file at all"),
-    (["map", "{new}/archive", "--out", "{new}", "--model", "{model}"], "got nothing of this name"),
+    (["map", "{empty}/archive", "--out", "{new}", "--model", "{model}"], "got nothing of this name"),
+    (["map", "{videos}", "--out", "{videos}", "--model", "{model}"], "place of their own"),
     (["map", "{videos}", "--out", "{new}", "--model", "{model}", "--fidelity", "good"], "expected one of exact"),
 ])
 def test_wrong_use_is_one_message_and_code_2(capsys, places, model, tmp_path, arguments, said):

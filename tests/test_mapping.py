@@ -283,6 +283,11 @@ def test_wrong_use_is_named(archive, models, tmp_path):
         map_archive(good, out, str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match="keyframe.*expected one of"):
         map_archive(good, out, models[0], fidelity="keyframe")
+    with pytest.raises(UsageError, match="place of their own"):
+        map_archive(good, good, models[0])
+    with pytest.raises(UsageError, match="place of their own"):
+        map_archive(good, str(Path(good).parent), models[0])
+    assert not (Path(good) / "lease").exists() and not (Path(good) / "staging").exists()
     with pytest.raises(UsageError, match="segment_s.*10 s"):
         map_archive(good, out, models[0], segment_s=15)
     (tmp_path / "file").write_text("")

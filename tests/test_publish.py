@@ -83,9 +83,9 @@ def test_a_run_replaces_the_rows_of_its_videos_and_tasks_only(maps):
 def test_segments_of_replaced_rows_count_as_unfinished_again(maps):
     both = ("macro", "micro")
     maps.map("both", ONE, tasks=both)
-    assert finished_segments(maps.out, "both", False) == {"both10", "both160"}
+    assert finished_segments(maps.out, "both") == {"both10", "both160"}
     maps.map("macro by another model", ONE)
-    assert finished_segments(maps.out, "both", False) == set()
+    assert finished_segments(maps.out, "both") == set()
 
 
 def test_nothing_new_commits_nothing(maps):
@@ -169,8 +169,8 @@ def test_what_failed_for_good_is_finished_and_what_storage_kept_back_is_not(maps
     maps.stage(staging, first, gaps=[Gap(0.0, 60.0, "corrupt", "nothing decodes")])
     maps.stage(staging, second, gaps=[Gap(60.0, 120.0, "storage", "the store was away")])
     maps.publish(staging, plan, "a")
-    assert finished_segments(maps.out, "a", retry_failed=False) == {first.segment_id}
-    assert finished_segments(maps.out, "a", retry_failed=True) == set()
+    assert finished_segments(maps.out, "a") == {first.segment_id}
+    assert finished_segments(maps.out, "a", [ONE]) == set()
     staging = maps.begin("a")
     maps.stage(staging, second)
     maps.publish(staging, plan, "a")

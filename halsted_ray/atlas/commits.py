@@ -91,7 +91,7 @@ def history(location: str) -> list[Commit]:
     commits: list[Commit] = []
     for entry in reversed(entries):
         at = datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
-        if "videos_version" in entry:
+        if "videos_version" in entry and "action" in entry:
             commits.append(Commit(
                 entry["version"], at, *(entry[name] for name in ("action", "who", "source", "why", "release")),
                 int(entry["added"]), int(entry["removed"]), entry["code_version"], int(entry["videos_version"]),

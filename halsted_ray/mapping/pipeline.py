@@ -132,10 +132,11 @@ def map_archive(
     ``task``: names, or None or 'all'; or an ``instruction`` in words. ``encoder``: where the model's encoder lies
     (default: as the model says). ``embeddings``: where vectors are kept (default ``<out>/embeddings``).
     ``segment_s``, ``decoders``, ``taggers`` and ``batch_segments`` decide about speed only. ``retry_failed`` tries
-    segments again that failed for good. ``priority``: among the runs on one cluster (``priority.py``). ``wait_for``:
-    CPUs and GPUs that a cluster is asked for first. ``windows``: every window of these lengths is asked the tasks and
-    nothing else (self-labelling), instead of the model's windows by the workflow. ``without``: ids of videos to leave
-    alone. ``on_progress`` is called after every segment, ``say`` with what the run found and chose.
+    segments again that failed for good, as is done by itself where a file was written anew. ``priority``: among the
+    runs on one cluster (``priority.py``). ``wait_for``: CPUs and GPUs that a cluster is asked for first. ``windows``:
+    every window of these lengths is asked the tasks and nothing else (self-labelling), instead of the model's windows
+    by the workflow. ``without``: ids of videos to leave alone. ``on_progress`` is called after every segment, ``say``
+    with what the run found and chose.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), OutputError too where another run is mapping to ``out``.
@@ -143,6 +144,9 @@ def map_archive(
     started_s = time.monotonic()
     out, archive, model = absolute(out), absolute(archive), absolute(model)
     _check_choices(fidelity, reader, batch_segments, priority)
+    if f"{archive.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):
+        raise UsageError(f"the archive {archive!r} lies at or below {out!r}, where maps are to be written; expected a "
+                         "place of their own (--out), beside the archive or in a folder of it")
     recipe, encoder, config, image_size = read_recipe(model, encoder, task, instruction, fidelity, windows)
     run = Run(uuid.uuid4().hex[:12], recipe.digest, recipe.tasks, segment_s, int(time.time() * 1000))
     origin = Provenance(run.run_id, recipe.digest, recipe.tasks, config.name, config.version, config.atlas_release,
@@ -153,12 +157,15 @@ def map_archive(
         staging = Staging(out, recipe.digest)
         staging.begin(run)  # before hours of work: it says whether the place can be written
         try:
-            entries = [entry for entry in take_inventory(archive, read_videos(out), outside=out)
+            known = read_videos(out)
+            entries = [entry for entry in take_inventory(archive, known, outside=out)
                        if entry.video.video_id not in without]
             if not entries:
                 raise ArchiveError(f"every video at {archive!r} is to be left alone: expected others (self-labelling "
                                    "leaves annotated and judging videos alone); name another archive")
-            work = find_work(out, staging, entries, recipe.spec, segment_s, recipe.digest, retry_failed)
+            again = {entry.video.video_id for entry in entries
+                     if retry_failed or known.get(entry.video.uri, entry).stamp != entry.stamp}
+            work = find_work(out, staging, entries, recipe.spec, segment_s, recipe.digest, again)
         except UsageError:
             staging.drop([])
             raise

@@ -7,7 +7,7 @@ published lies in the tables in ranges of it, and a range is found without readi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from halsted_ray.errors import StorageUnavailable
@@ -71,14 +71,15 @@ class Worklist:
 
 
 def find_work(out: str, staging: Staging, entries: Sequence[Entry], spec: WindowSpec, segment_s: float, recipe: str,
-              retry_failed: bool) -> Worklist:
-    """What is left to do of ``entries`` beside what is published at ``out`` and staged. Raises UsageError for a
-    ``segment_s`` that does not fit ``spec``."""
+              again: Collection[str] = ()) -> Worklist:
+    """What is left to do of ``entries`` beside what is published at ``out`` and staged. ``again``: ids of videos whose
+    segments are tried again where they failed for good. Raises UsageError for a ``segment_s`` that does not fit
+    ``spec``."""
     work = Worklist(spec, segment_s, recipe)
     staged = staging.states()
     videos = sorted((entry.video for entry in entries if entry.is_mapped), key=lambda video: video.video_id)
     for chunk in _chunks(videos, segment_s):
-        finished = finished_segments(out, recipe, retry_failed, (chunk[0].video_id, chunk[-1].video_id))
+        finished = finished_segments(out, recipe, again, (chunk[0].video_id, chunk[-1].video_id))
         for video in chunk:
             own = work.cut(video)
             done = staged.get(video.video_id, {})
@@ -94,9 +95,10 @@ def find_work(out: str, staging: Staging, entries: Sequence[Entry], spec: Window
     return work
 
 
-def finished_segments(out: str, recipe: str, retry_failed: bool, within: tuple[str, str] | None = None) -> set[str]:
-    """Ids of published segments that need no more work: mapped, or failed for good (everything but storage).
-    ``within``: the first and the last video_id that are asked for."""
+def finished_segments(out: str, recipe: str, again: Collection[str] = (),
+                      within: tuple[str, str] | None = None) -> set[str]:
+    """Ids of published segments that need no more work: mapped, or failed for good (everything but storage) and not
+    of a video of ``again``. ``within``: the first and the last video_id that are asked for."""
     filters = [("recipe", "=", recipe)]
     if within:
         filters += [("video_id", ">=", within[0]), ("video_id", "<=", within[1])]
@@ -104,8 +106,9 @@ def finished_segments(out: str, recipe: str, retry_failed: bool, within: tuple[s
     if whole is None:
         return set()
     finished = set(whole["segment_id"].to_pylist())
-    for row in read_segments(out, ["segment_id", "gaps"], [*filters, ("state", "!=", "done")]).to_pylist():
-        if not retry_failed and StorageUnavailable.code not in {gap["code"] for gap in row["gaps"]}:
+    columns = ["segment_id", "video_id", "gaps"]
+    for row in read_segments(out, columns, [*filters, ("state", "!=", "done")]).to_pylist():
+        if row["video_id"] not in again and StorageUnavailable.code not in {gap["code"] for gap in row["gaps"]}:
             finished.add(row["segment_id"])
     return finished
 
