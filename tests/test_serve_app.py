@@ -276,8 +276,9 @@ def test_the_published_sdk_and_what_goes_wrong(server, sdk, video, tmp_path, mon
             sdk.HalstedClient("sdk-other", key, server.address).process_video(str(video))
 
     with server.client() as api:
-        foreign = api.get("/v1/videos").json()[0]["video_id"]
-        job_id = api.get(f"/v1/videos/{foreign}/maps").json()[0]["job_id"]
+        foreign = upload(api, write_video(tmp_path / "foreign.mp4", 12.0))["video_id"]
+        job_id = api.post(f"/v1/videos/{foreign}/maps", json={}).json()["job_id"]
+        assert wait_for(api, job_id)["outcome"] == "mapped"
     places = sdk.HalstedClient("sdk-other", key, server.address).video_processor.s3_operator
     for uri in (f"halsted://{job_id}/clips.json", f"halsted://{job_id}/0000.json", "file:///etc/passwd",
                 "s3://bucket/../../etc/passwd", f"halsted://{job_id}/../clips.json"):
