@@ -9,8 +9,10 @@ import time
 from dataclasses import replace
 
 import pytest
+from pyarrow.fs import LocalFileSystem
 from small_disk import fill, small_disk
 
+from halsted_ray.atlas.delta import native_files, open_table, table_uri
 from halsted_ray.errors import OutputError
 from halsted_ray.mapping import publish as publishing
 from halsted_ray.mapping.inventory import Entry
@@ -226,3 +228,11 @@ def test_without_a_terminal_progress_is_logged_once_a_minute(caplog):
         line(Progress(300, 3600, 0, 1, 10.0))
     (record,) = caplog.records
     assert "0.07 of 1.00 video-hours" in record.message and "1 segments failed" in record.message
+
+
+def test_local_tables_are_read_without_python_in_arrows_threads(maps):
+    """Else such a thread can abort the process when the interpreter ends."""
+    table = open_table(table_uri(maps.out, "videos"))
+    files = native_files(table)
+    assert isinstance(files.base_fs, LocalFileSystem)
+    assert table.to_pyarrow_table(filesystem=files).equals(table.to_pyarrow_table())

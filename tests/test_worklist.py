@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from deltalake import DeltaTable
 
 from halsted_ray.errors import UsageError
 from halsted_ray.mapping import publish as publishing
 from halsted_ray.mapping import worklist
-from halsted_ray.mapping.inventory import Entry
+from halsted_ray.mapping.inventory import Entry, written_anew
 from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_segments, read_timeline
 from halsted_ray.mapping.staging import Result, Run, Staging
 from halsted_ray.mapping.status import status_of
@@ -134,3 +136,9 @@ def test_status_while_a_run_publishes_wave_by_wave(archive):
 def test_a_wrong_segment_length_is_refused(tmp_path):
     with pytest.raises(UsageError, match="segment_s"):
         find_work(str(tmp_path), Staging(str(tmp_path), "r"), ENTRIES, WindowSpec(), 45.0, "r")
+
+
+def test_only_a_file_written_anew_is_tried_again():
+    known = {entry.video.uri: entry for entry in ENTRIES[1:]}
+    first, second, third, *_ = ENTRIES
+    assert written_anew([first, replace(second, stamp="t"), third], known) == {second.video.video_id}

@@ -50,6 +50,12 @@ def take_inventory(archive: str, known: Mapping[str, Entry] | None = None, outsi
     return _mark_copies(_entries(uris, known or {}))
 
 
+def written_anew(entries: Sequence[Entry], known: Mapping[str, Entry]) -> set[str]:
+    """Ids of the videos whose file has another stamp than in ``known``, though perhaps the same id: that is computed
+    from samples of the content, so a repaired file can keep it."""
+    return {entry.video.video_id for entry in entries if known.get(entry.video.uri, entry).stamp != entry.stamp}
+
+
 @dataclass(frozen=True)
 class Survey:
     """What an archive seems to hold, from the files that were probed: all of them, or some picked at random."""

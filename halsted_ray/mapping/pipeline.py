@@ -30,7 +30,7 @@ from halsted_ray.errors import ArchiveError, OutputError, UsageError
 from halsted_ray.mapping import status
 from halsted_ray.mapping.cluster import Pools, connected, is_attached, size_pools
 from halsted_ray.mapping.decoding import DecodeSegments, segments_table
-from halsted_ray.mapping.inventory import take_inventory
+from halsted_ray.mapping.inventory import take_inventory, written_anew
 from halsted_ray.mapping.lease import Lease
 from halsted_ray.mapping.priority import PRIORITIES, Room, YieldingDecodeSegments, announced
 from halsted_ray.mapping.priority import room as room_on_cluster
@@ -163,8 +163,7 @@ def map_archive(
             if not entries:
                 raise ArchiveError(f"every video at {archive!r} is to be left alone: expected others (self-labelling "
                                    "leaves annotated and judging videos alone); name another archive")
-            again = {entry.video.video_id for entry in entries
-                     if retry_failed or known.get(entry.video.uri, entry).stamp != entry.stamp}
+            again = {entry.video.video_id for entry in entries} if retry_failed else written_anew(entries, known)
             work = find_work(out, staging, entries, recipe.spec, segment_s, recipe.digest, again)
         except UsageError:
             staging.drop([])
