@@ -93,7 +93,7 @@ def from_registry(reference: Reference) -> Release:
     """The model of a version, with its number and its tags beside the lineage. Raises RegistryError, ModelError."""
     from halsted_ray.registry.store import Registry  # 3 s of mlflow, for those who use it
 
-    registry = Registry()
+    registry = Registry(make=False)
     version = registry.find(reference)
     release = from_folder(registry.folder(version))
     return replace(release, lineage=release.lineage | {

@@ -5,34 +5,55 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from halsted_ray import taxonomy as taxonomies
+from halsted_ray.errors import TaxonomyError
+from halsted_ray.evaluation.answers import Answers, Asked
 from halsted_ray.registry.examine import Examined
 from halsted_ray.registry.gate import judge, read_thresholds
 
 SHIPPED = read_thresholds()
+HALSTED = taxonomies.load()
+OPERATIONS = {video: {"specialty": specialty} for video, specialty in
+              zip("abcd", ("Urology", "Urology", "Cardiac", "Cardiac"), strict=True)}
+WINDOWS = 100
 
 
-def examined(step=80, action=70, **changes):
-    """Four videos, 100 windows a tag in each, so many of them right; confident as it is right."""
-    right = np.tile([step, action], (4, 1)).astype(float)
-    share = (step + action) / 200
-    answers = np.arange(400) < 400 * share
-    figures = Examined(
-        videos=tuple("abcd"), specialties=("Urology", "Urology", "Cardiac", "Cardiac"), tags=("step", "action"),
-        tasks=("macro", "micro"), right_VT=right, asked_VT=np.full((4, 2), 100.0),
-        confidence_N=np.full(400, share), right_N=answers, windows_per_s=100.0, learned_test_videos=(),
-    )
-    return replace(figures, **changes)
+def examined(step=80, action=70, right_of_video=None, confidence=None, windows_per_s=100.0, learned=()):
+    """Four videos of 100 windows a tag, ``step`` and ``action`` of them right; as sure as it is right.
+
+    ``right_of_video``: video → (step, action) where videos differ; an action of None: that tag is not known.
+    """
+    rights = right_of_video or dict.fromkeys("abcd", (step, action))
+    answers = []
+    for t, tag in enumerate(("step", "action")):
+        if next(iter(rights.values()))[t] is None:
+            continue
+        video_N = np.repeat(list(rights), WINDOWS)
+        right_N = np.concatenate([np.arange(WINDOWS) < own[t] for own in rights.values()]).astype(float)
+        count = len(video_N)
+        start_s_N = 2.5 * np.tile(np.arange(WINDOWS), len(rights))
+        asked = Asked(0, HALSTED.task_of_tag(tag).name, tag, np.arange(count), video_N, np.full(count, "fine"),
+                      start_s_N, start_s_N + 2.5, np.full(count, "manual"), np.zeros(count, int), np.ones(count, bool))
+        sure_N = np.full(count, right_N.mean() if confidence is None else confidence)
+        chosen_N = 1 - right_N.astype(int)
+        answers.append(Answers("halsted", asked, chosen_N, sure_N, right_N, np.eye(2)[chosen_N]))
+    return Examined(answers, windows_per_s, learned)
+
+
+def verdict(candidate, champion, thresholds=SHIPPED):
+    return judge(candidate, champion, HALSTED, OPERATIONS, thresholds)
 
 
 def failed(candidate, champion, thresholds=SHIPPED):
-    return [check.name for check in judge(candidate, champion, thresholds).checks if not check.passed]
+    return [check.name for check in verdict(candidate, champion, thresholds).checks if not check.passed]
 
 
 def test_the_same_again_passes_and_so_does_a_first_one():
     assert failed(examined(), examined()) == [] and failed(examined(), None) == []
-    said = {check.name: check.said for check in judge(examined(), None, SHIPPED).checks}
+    said = {check.name: check.said for check in verdict(examined(), None).checks}
     assert said["worst_task_fall"] == "there is no champion to compare with"
-    assert all(check.reason for check in judge(examined(), examined(), SHIPPED).checks)
+    assert said["calibration_error"] == "over 800 answers"
+    assert all(check.reason for check in verdict(examined(), examined()).checks)
 
 
 def test_the_worst_task_must_not_fall_though_the_mean_rises():
@@ -45,43 +66,43 @@ def test_the_worst_task_must_not_fall_though_the_mean_rises():
 def test_a_mean_that_is_worse_on_every_video_is_worse():
     assert failed(examined(step=75, action=70), examined()) == ["mean_p_worse"]
     # worse on two videos, better on two: the draws do not agree
-    mixed = examined().right_VT + np.array([[4, 0], [-4, 0], [4, 0], [-5, 0]])
-    assert failed(examined(right_VT=mixed), examined()) == []
+    mixed = {"a": (84, 70), "b": (76, 70), "c": (84, 70), "d": (75, 70)}
+    assert failed(examined(right_of_video=mixed), examined()) == []
 
 
 def test_one_video_has_no_spread_so_the_sign_decides():
-    def one(**changes):
-        figures = examined(**changes)
-        return replace(figures, videos=("a",), specialties=("Urology",), right_VT=figures.right_VT[:1],
-                       asked_VT=figures.asked_VT[:1])
+    def one(step=80):
+        return examined(right_of_video={"a": (step, 70)})
 
-    assert failed(one(), one()) == [] and failed(one(step=79), one()) == ["mean_p_worse"]
+    assert failed(one(), one()) == [] and failed(one(79), one()) == ["mean_p_worse"]
+    assert "on one video" in {check.name: check.said for check in verdict(one(), one()).checks}["mean_p_worse"]
 
 
 def test_no_specialty_below_its_floor():
-    right = examined().right_VT.copy()
-    right[2:] = 30
-    champion = examined(right_VT=right)
-    low = examined(right_VT=right)
-    assert failed(low, champion) == ["specialty_accuracy/Cardiac"]
+    low = examined(right_of_video={"a": (80, 70), "b": (80, 70), "c": (30, 30), "d": (30, 30)})
+    assert failed(low, low) == ["specialty_accuracy/Cardiac"]
     own = SHIPPED | {"specialty_accuracy": replace(SHIPPED["specialty_accuracy"], of_specialty={"Cardiac": 0.2})}
-    assert failed(low, champion, own) == []
+    assert failed(low, low, own) == []
+    unnamed = judge(low, low, HALSTED, {"a": {"specialty": "Urology"}, "b": {"specialty": "Urology"}}, SHIPPED)
+    assert [check.name for check in unnamed.checks if not check.passed] == ["specialty_accuracy/unnamed"]
 
 
 def test_calibration_and_speed_keep_their_floors():
-    sure = examined(confidence_N=np.full(400, 0.99))
-    assert failed(sure, examined()) == ["calibration_error"]
+    assert failed(examined(confidence=0.99), examined()) == ["calibration_error"]
     assert failed(examined(windows_per_s=49.0), examined()) == ["speed_of_champion"]
 
 
 @pytest.mark.parametrize("learned, passes", [((), True), (("a",), False), (None, False)])
 def test_test_videos_must_be_new_to_the_candidate(learned, passes):
-    assert failed(examined(learned_test_videos=learned), examined()) == ([] if passes else ["learned_test_videos"])
+    assert failed(examined(learned=learned), examined()) == ([] if passes else ["learned_test_videos"])
 
 
 def test_only_what_both_were_asked_is_compared():
-    """A champion of an older taxonomy lacks a tag: its zeros must not count against it, nor for the candidate."""
-    asked = examined().asked_VT * [1, 0]
-    champion = examined(right_VT=examined().right_VT * [1, 0], asked_VT=asked)
+    """A champion of an older taxonomy lacks a tag: that must not count against it, nor for the candidate."""
+    champion = examined(right_of_video=dict.fromkeys("abcd", (80, None)))
     assert failed(examined(), champion) == []
     assert failed(examined(step=75), champion) == ["worst_task_fall", "mean_p_worse"]
+    alone = examined()
+    alone.answers[:] = alone.answers[1:]
+    with pytest.raises(TaxonomyError, match="no tag in common"):
+        verdict(alone, champion)

@@ -186,6 +186,35 @@ def test_references(registry, archive, monkeypatch):
         references.resolve("registry:other/1")
 
 
+def test_who_only_looks_makes_no_registry(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    maps.write_maps("maps")
+    before = sorted(tmp_path.rglob("*"))
+    for words in (["registry", "list"], ["registry", "show", "champion"], ["registry", "rollback"],
+                  ["registry", "promote", "7", "--atlas", "a"], ["lineage", "maps", "--row", "0"],
+                  ["map", "videos", "--out", "out", "--model", "registry:halsted@champion"]):
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert f"there is no registry at sqlite:///{tmp_path}/mlflow.db; `halsted train`" in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_to_do_where_a_version_is_not_there(registry, archive, capsys):
+    assert main(["registry", "list", "--registry", registry.uri]) == 0
+    assert capsys.readouterr().out == (
+        f"registry {registry.uri}: no version yet; `halsted train --registry URI` ends with one\n")
+    for ref in ("registry:halsted@champion", "registry:halsted/7"):
+        with pytest.raises(RegistryError, match="no version at all: `halsted train"):
+            registry.find(ref)
+    register(registry, f"{archive}/models/good")
+    for alias, way in (("champion", "`halsted registry promote 1 --atlas DIR --deploy` makes"),
+                       ("challenger", "`halsted registry promote 1 --atlas DIR` lets"),
+                       ("previous_champion", "a --deploy over a champion")):
+        with pytest.raises(RegistryError, match=f"has no halsted@{alias}; it has 1: {way}.* .registry:halsted/1."):
+            registry.find(alias)
+
+
 def test_a_folder_is_resolved_without_mlflow():
     code = ("import sys; from halsted_ray.registry.references import resolve; assert resolve('/a') == '/a'; "
             "assert not {'mlflow', 'torch', 'pandas'} & set(sys.modules)")
@@ -276,7 +305,8 @@ def test_promote_in_the_terminal(registry, archive, gate, capsys):
     assert "version 2 against champion 1: refused, nothing was changed" in shown and "worst task" in shown
     assert main(["registry", "list", "--registry", uri]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert listed[1].split()[:3] == ["2", "bad", "hsa-v1"] and listed[2].endswith("champion")
+    assert listed[0] == f"registry {uri}"
+    assert listed[2].split()[:3] == ["2", "bad", "hsa-v1"] and listed[3].endswith("champion")
     assert main(["registry", "show", "champion", "--registry", uri, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tags"]["model_version"] == "good"
     assert main(["registry", "rollback", "--registry", uri]) == 2

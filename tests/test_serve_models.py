@@ -76,9 +76,11 @@ def test_a_version_of_the_registry_as_its_alias_moves(models, video, tmp_path, m
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     source = source_of("registry:halsted@champion")
-    with pytest.raises(RegistryError, match="champion"):
+    with pytest.raises(RegistryError, match="there is no registry at"):
         source()
     registry = Registry()
+    with pytest.raises(RegistryError, match="no halsted@champion"):
+        source()
     one, two = (register(registry, str(models / name)) for name in ("0", "1"))
     registry.move({"champion": one.number})
     tagger = ClipTagger(source, decoders=1)

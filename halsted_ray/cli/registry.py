@@ -48,9 +48,10 @@ def registry(options: argparse.Namespace) -> int:
 
 
 def list_versions(options: argparse.Namespace) -> int:
-    from halsted_ray.registry.store import Registry
+    from halsted_ray.registry.store import Registry, shown
 
-    versions = Registry(options.registry).versions()
+    opened = Registry(options.registry, make=False)
+    versions = opened.versions()
     if options.json:
         print(json.dumps([asdict(version) for version in versions], indent=1))
         return DONE
@@ -58,7 +59,10 @@ def list_versions(options: argparse.Namespace) -> int:
         (version.number, version.tags.get("model_version", ""), version.tags.get("atlas_release", ""),
          day(version.created_ms), ", ".join(version.aliases)) for version in versions
     ]
-    print(table(("version", "model", "atlas", "made", "alias"), rows, right=(0,)) if rows else "no version yet")
+    print(f"registry {shown(opened.uri)}" + ("" if rows else ": no version yet; `halsted train --registry URI` ends "
+                                            "with one"))
+    if rows:
+        print(table(("version", "model", "atlas", "made", "alias"), rows, right=(0,)))
     return DONE
 
 
@@ -69,7 +73,7 @@ def day(ms: int) -> str:
 def show_version(options: argparse.Namespace) -> int:
     from halsted_ray.registry.store import Registry
 
-    opened = Registry(options.registry)
+    opened = Registry(options.registry, make=False)
     version = opened.find(options.version)
     known = asdict(version) | {"folder": opened.folder(version)}
     if options.json:
@@ -84,10 +88,11 @@ def show_version(options: argparse.Namespace) -> int:
 
 def promote_version(options: argparse.Namespace) -> int:
     from halsted_ray.registry import promote as promotion
-    from halsted_ray.registry.store import Registry
+    from halsted_ray.registry.store import Registry, names_version
 
+    opened = Registry(options.registry, make=not names_version(options.candidate))
     came_to = promotion.promote(
-        Registry(options.registry), options.candidate, options.atlas, deploy=options.deploy, gate=options.gate,
+        opened, options.candidate, options.atlas, deploy=options.deploy, gate=options.gate,
         migration=options.migration, embeddings=options.embeddings, release=options.release,
     )
     passed = came_to.verdict.passed
@@ -112,7 +117,7 @@ def roll_back(options: argparse.Namespace) -> int:
     from halsted_ray.registry.promote import rollback
     from halsted_ray.registry.store import Registry
 
-    now, before = rollback(Registry(options.registry), options.reason)
+    now, before = rollback(Registry(options.registry, make=False), options.reason)
     print(f"version {now.number} is champion again; version {before.number} is previous_champion")
     return DONE
 
@@ -129,7 +134,7 @@ def lineage(options: argparse.Namespace) -> int:
     from halsted_ray.registry.lineage import lineage
     from halsted_ray.registry.store import Registry
 
-    known = lineage(Registry(options.registry), options.out, options.row)
+    known = lineage(Registry(options.registry, make=False), options.out, options.row)
     if options.json:
         print(json.dumps(known, indent=1))
         return DONE

@@ -6,6 +6,7 @@
     compare.py     a timeline against the annotated clips of the same videos
     folds.py       which videos judge which model
     answers.py     model, test samples                    -> what it answered: all that figures are made of
+    migration.py   the same of a model of another taxonomy
     baselines.py   the same of chance, majority, a linear probe and SAIS (sais.py)
     fold.py        one fold: train, answer
     figures.py     answers                                -> figures by tag, task, specialty, procedure, source, video

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from halsted_ray.evaluation.migration import Migration, reading
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training.samples import Samples
@@ -86,25 +87,42 @@ def asked_of(
     return found
 
 
-def answers_of_model(model: Halsted, test: Samples, asked: Sequence[Asked], method: str = MODEL) -> list[Answers]:
-    """What ``model`` answers: one greedy run for the answers, one with the truth given for the ranking."""
-    taxonomy = model.taxonomy
-    tasks = [taxonomy.tasks[k].name for k in test.task_S]
-    truth = [
-        {tag.name: tag.categories[c] for tag, c in zip(taxonomy.tasks[k].tags, row, strict=False) if c >= 0}
-        for k, row in zip(test.task_S, test.truth_SG, strict=True)
-    ]
-    embeddings_ND = test.embeddings_WD[test.window_S]
-    said = model.tag(embeddings_ND, tasks)
-    _, forced = model.tag(embeddings_ND, tasks, return_probabilities=True, given=truth)
+def answers_of_model(
+    model: Halsted, test: Samples, asked: Sequence[Asked], method: str = MODEL, taxonomy: Taxonomy | None = None,
+    migration: Migration | None = None,
+) -> list[Answers]:
+    """What ``model`` answers: one greedy run for the answers, one with the truth given for the ranking.
+
+    ``taxonomy``: that of ``test`` and ``asked`` where it is not the model's own; then ``migration`` says how the
+    model's categories read in it, and tags that the model does not know are left out.
+    """
+    ours, theirs = taxonomy or model.taxonomy, model.taxonomy
+    tags_of = {task.name: {tag.name: tag for tag in task.tags} for task in theirs.tasks}
+    asked = [of_tag for of_tag in asked if of_tag.tag in tags_of.get(of_tag.task, {})]
+    if not asked:
+        return []
+    reading_OK = {of_tag.tag: reading(theirs.tag(of_tag.tag), ours.tag(of_tag.tag), migration) for of_tag in asked}
+    rows = np.unique(np.concatenate([of_tag.row_N for of_tag in asked]))
+    tasks = [ours.tasks[k] for k in test.task_S[rows]]
+    truth = []
+    for task, row in zip(tasks, test.truth_SG[rows], strict=True):
+        known = [(tag.name, reading_OK[tag.name][:, c]) for tag, c in zip(task.tags, row, strict=False)
+                 if c >= 0 and tag.name in reading_OK]
+        truth.append({tag: theirs.tag(tag).categories[own_O.argmax()] for tag, own_O in known if own_O.any()})
+    names, embeddings_ND = [task.name for task in tasks], test.embeddings_WD[test.window_S[rows]]
+    said = model.tag(embeddings_ND, names)
+    _, forced = model.tag(embeddings_ND, names, return_probabilities=True, given=truth)
     found = []
     for of_tag in asked:
-        index = {category: k for k, category in enumerate(taxonomy.tag(of_tag.tag).categories)}
-        own = [said[row][of_tag.tag] for row in of_tag.row_N]
-        chosen_N = np.array([index[category] for category, _ in own])
+        index = {category: o for o, category in enumerate(theirs.tag(of_tag.tag).categories)}
+        places = np.searchsorted(rows, of_tag.row_N)
+        own = [said[place][of_tag.tag] for place in places]
+        read_NK = reading_OK[of_tag.tag][[index[category] for category, _ in own]]
+        chosen_N = np.where(read_NK.any(1), read_NK.argmax(1), NONE)
         found.append(Answers(
             method, of_tag, chosen_N, np.array([confidence for _, confidence in own]),
-            (chosen_N == of_tag.truth_N).astype(float), np.stack([forced[row][of_tag.tag] for row in of_tag.row_N]),
+            (chosen_N == of_tag.truth_N).astype(float),
+            np.stack([forced[place][of_tag.tag] for place in places]) @ reading_OK[of_tag.tag],
         ))
     return found
 

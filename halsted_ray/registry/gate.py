@@ -6,17 +6,19 @@ Pure: no MLflow, no files but the thresholds.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
 import yaml
 
-from halsted_ray.errors import UsageError
-from halsted_ray.evaluation.intervals import paired_bootstrap, ratio_of_sums
-from halsted_ray.evaluation.metrics import calibration_error
+from halsted_ray.errors import TaxonomyError, UsageError
+from halsted_ray.evaluation.answers import Answers
+from halsted_ray.evaluation.figures import Counts, calibration, of_tasks
+from halsted_ray.evaluation.pairing import compare_models
 from halsted_ray.registry.examine import Examined
+from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.video.storage import filesystem
 
 BOUNDS = {
@@ -79,8 +81,14 @@ def read_thresholds(location: str | None = None) -> dict[str, Threshold]:
         raise UsageError(f"the gate's file {location!r} can't be read as YAML: {error}") from error
 
 
-def judge(candidate: Examined, champion: Examined | None, thresholds: Mapping[str, Threshold]) -> Verdict:
-    """The verdict on a candidate. Without a champion, what compares with it is passed and says so."""
+def judge(
+    candidate: Examined, champion: Examined | None, taxonomy: Taxonomy, operations: Mapping[str, Mapping[str, str]],
+    thresholds: Mapping[str, Threshold],
+) -> Verdict:
+    """The verdict on a candidate. ``operations``: video_id → specialty and procedure.
+
+    Without a champion, what compares with it is passed and says so; with one, what both were asked is compared.
+    """
     checks = []
 
     def check(name: str, measured: float | None, said: str, bound: float | None = None) -> None:
@@ -95,31 +103,45 @@ def judge(candidate: Examined, champion: Examined | None, thresholds: Mapping[st
         for name in ("worst_task_fall", "mean_p_worse", "speed_of_champion"):
             check(name, None, "there is no champion to compare with")
     else:
-        common = candidate.asked_VT > 0
-        common &= champion.asked_VT > 0
-        ours, theirs = (examined.of_tasks(common) for examined in (candidate, champion))
-        worst = min(ours, key=ours.get), min(theirs, key=theirs.get)
-        check("worst_task_fall", theirs[worst[1]] - ours[worst[0]],
-              f"worst task {worst[0]} {ours[worst[0]]:.3f}, the champion's {worst[1]} {theirs[worst[1]]:.3f}")
-        asked_VT = np.where(common, candidate.asked_VT, 0)
-        change = paired_bootstrap(np.where(common, champion.right_VT, 0), np.where(common, candidate.right_VT, 0),
-                                  asked_VT)
+        ours, theirs = common(candidate.answers, champion.answers)
+        (task, value), (their_task, their_value) = (worst_task(answers, taxonomy) for answers in (ours, theirs))
+        check("worst_task_fall", their_value - value,
+              f"worst task {task} {value:.3f}, the champion's {their_task} {their_value:.3f}")
+        change = compare_models(theirs, ours, taxonomy, operations)["mean"]
         # One video has no spread: then the sign of the change decides.
-        p_worse = float(change.value < 0) if math.isnan(change.p_worse) else change.p_worse
-        check("mean_p_worse", p_worse,
-              f"mean over tags changes by {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]")
+        lone = change["p_worse"] is None
+        check("mean_p_worse", float(change["value"] < 0) if lone else change["p_worse"],
+              f"mean over tags changes by {change['value']:+.3f}"
+              + (" on one video" if lone else f" [{change['low']:+.3f}, {change['high']:+.3f}]"))
         check("speed_of_champion", candidate.windows_per_s / champion.windows_per_s,
               f"{candidate.windows_per_s:,.0f} windows/s, the champion {champion.windows_per_s:,.0f}")
-    floor = thresholds["specialty_accuracy"]
-    for specialty in sorted(set(candidate.specialties)):
-        videos = np.array([name == specialty for name in candidate.specialties])
-        accuracy = ratio_of_sums(candidate.right_VT[videos].sum(0)[None], candidate.asked_VT[videos].sum(0)[None])[0]
-        check(f"specialty_accuracy/{specialty or 'unnamed'}", float(accuracy), f"{int(videos.sum())} videos",
-              floor.of_specialty.get(specialty))
-    check("calibration_error", calibration_error(candidate.confidence_N, candidate.right_N),
-          f"over {len(candidate.right_N):,} answers")
+    floors, counts = thresholds["specialty_accuracy"].of_specialty, Counts.of(candidate.answers)
+    specialty_K = np.array([operations.get(str(video), {}).get("specialty", "") for video in counts.video_K])
+    for specialty in map(str, np.unique(specialty_K)):
+        found = counts.accuracy(counts.tags, specialty_K == specialty)
+        check(f"specialty_accuracy/{specialty or 'unnamed'}", found["over_videos"], f"{found['videos']} videos",
+              floors.get(specialty))
+    check("calibration_error", calibration(candidate.answers), f"over {int(counts.asked_KT.sum()):,} answers")
     learned = candidate.learned_test_videos
     check("learned_test_videos", math.nan if learned is None else len(learned),
           "which videos it learned from is not known: train it with the registry" if learned is None
           else ", ".join(learned) or "none of them")
     return Verdict(tuple(checks))
+
+
+def common(first: Sequence[Answers], second: Sequence[Answers]) -> tuple[list[Answers], list[Answers]]:
+    """Of both sides the answers about tags that both know: a model of an older taxonomy may lack one.
+
+    Raises TaxonomyError where they have none in common.
+    """
+    asked = {entry.asked.tag for entry in first} & {entry.asked.tag for entry in second}
+    if not asked:
+        raise TaxonomyError("candidate and champion know no tag in common, so nothing can be compared; promote the "
+                            "candidate in a registry of its own (--registry)")
+    return tuple([entry for entry in side if entry.asked.tag in asked] for side in (first, second))
+
+
+def worst_task(answers: Sequence[Answers], taxonomy: Taxonomy) -> tuple[str, float]:
+    tasks = of_tasks(Counts.of(answers), taxonomy)["tasks"]
+    worst = min(tasks, key=lambda task: tasks[task]["over_videos"])
+    return worst, tasks[worst]["over_videos"]

@@ -120,9 +120,10 @@ def training_of(registry: Registry, version: Version) -> tuple[dict, dict | None
 
 def verdicts_on(registry: Registry, version: Version) -> list[dict]:
     """The gate's verdicts on a version, newest first."""
-    experiment = registry.experiment(EXPERIMENT)
     with registry.spoken():
-        runs = registry.client.search_runs([experiment], f"tags.candidate = '{version.number}'")
+        experiment = registry.client.get_experiment_by_name(EXPERIMENT)
+        runs = registry.client.search_runs([experiment.experiment_id], f"tags.candidate = '{version.number}'") \
+            if experiment else []
     return [{"run_id": run.info.run_id, "when_ms": run.info.start_time,
              **{name: run.data.tags.get(name, "") for name in ("verdict", "champion", "alias", "atlas_release")}}
             for run in runs]

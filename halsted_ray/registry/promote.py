@@ -11,12 +11,15 @@ from mlflow.entities import Metric
 
 from halsted_ray.atlas import read_atlas
 from halsted_ray.errors import RegistryError
+from halsted_ray.evaluation.answers import MODEL
+from halsted_ray.evaluation.figures import figures
+from halsted_ray.evaluation.migration import Migration
+from halsted_ray.evaluation.pairing import compare_models
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.registry.examine import Bench, Examined, Migration
-from halsted_ray.registry.gate import Verdict, judge, read_thresholds
-from halsted_ray.registry.references import parse
+from halsted_ray.registry.examine import Bench, Examined
+from halsted_ray.registry.gate import Verdict, common, judge, read_thresholds
 from halsted_ray.registry.runs import code_version, learned_videos, register
-from halsted_ray.registry.store import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
+from halsted_ray.registry.store import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version, names_version
 
 EXPERIMENT = "halsted-promotion"
 
@@ -57,8 +60,7 @@ def promote(
     source = read_atlas(atlas, release)
     before = {alias: registry.aliased(alias) for alias in (CHAMPION, CHALLENGER)}
     champion = before[CHAMPION]
-    is_version = parse(candidate) or candidate.isdigit() or candidate in (CHAMPION, CHALLENGER, PREVIOUS)
-    entrant = registry.find(candidate) if is_version else register(registry, candidate)
+    entrant = registry.find(candidate) if names_version(candidate) else register(registry, candidate)
     if champion and champion.number == entrant.number:
         raise RegistryError(f"version {entrant.number} is the champion already; name another one")
 
@@ -68,8 +70,8 @@ def promote(
     theirs = None
     if champion:
         theirs = bench.examine(Halsted.load(registry.folder(champion)), None, bridge, progress)
-    verdict = judge(ours, theirs, thresholds)
-    run_id = record(registry, verdict, entrant, champion, ours, theirs, {
+    verdict = judge(ours, theirs, bench.taxonomy, bench.operations, thresholds)
+    run_id = record(registry, verdict, entrant, champion, bench, ours, theirs, {
         "atlas_release": source.name, "atlas_version": str(source.version),
         "atlas_content_digest": source.content_digest, "migration": bridge.reason if bridge else "",
     })
@@ -101,26 +103,32 @@ def unchanged(registry: Registry, before: dict[str, Version | None]) -> None:
             )
 
 
-def record(registry: Registry, verdict: Verdict, entrant: Version, champion: Version | None, ours: Examined,
-           theirs: Examined | None, facts: dict[str, str]) -> str:
-    """The verdict as an MLflow run: tags, figures of both, and the table of checks."""
+def record(registry: Registry, verdict: Verdict, entrant: Version, champion: Version | None, bench: Bench,
+           ours: Examined, theirs: Examined | None, facts: dict[str, str]) -> str:
+    """The verdict as an MLflow run: tags, figures of both and their difference, and the table of checks."""
     experiment = registry.experiment(EXPERIMENT)
     said = "passed" if verdict.passed else "refused"
     now_ms = int(time.time() * 1000)
-    figures = {f"accuracy/{tag}": value for tag, value in ours.of_tags().items()}
-    figures |= {f"task_accuracy/{task}": value for task, value in ours.of_tasks().items()}
+    found, metrics = {}, {}
+    for side, prefix, shown in (("candidate", "", ours), ("champion", "champion_", theirs)):
+        if shown:
+            found[side] = figures(shown.answers, bench.taxonomy, bench.operations)
+            own = found[side]["methods"][MODEL]
+            metrics |= {f"{prefix}accuracy/{tag}": of_tag["accuracy"]["value"] for tag, of_tag in own["tags"].items()}
+            metrics |= {f"{prefix}task_accuracy/{task}": of["value"] for task, of in own["tasks"].items()}
     if theirs:
-        figures |= {f"champion_accuracy/{tag}": value for tag, value in theirs.of_tags().items()}
+        known = common(theirs.answers, ours.answers)
+        found["difference"] = compare_models(*known, bench.taxonomy, bench.operations)
     with registry.spoken():
         run = registry.client.create_run(experiment, run_name=f"version-{entrant.number}-{said}", tags=facts | {
             "verdict": said, "candidate": str(entrant.number), "champion": str(champion.number) if champion else "",
             "candidate_model_version": entrant.tags.get("model_version", ""), "code_version": code_version(),
         })
         run_id = run.info.run_id
-        registry.client.log_batch(run_id, metrics=[Metric(n, v, now_ms, 0) for n, v in figures.items()])
+        registry.client.log_batch(run_id, metrics=[Metric(n, v, now_ms, 0) for n, v in metrics.items()])
         checks = [asdict(check) for check in verdict.checks]
         registry.client.log_table(run_id, {name: [c[name] for c in checks] for name in checks[0]}, "verdict.json")
-        registry.client.log_dict(run_id, {"videos": ours.videos, "specialties": ours.specialties}, "videos.json")
+        registry.client.log_dict(run_id, found, "figures.json")
         registry.client.set_terminated(run_id, "FINISHED")
     return run_id
 

@@ -43,5 +43,5 @@ def resolve(ref: str, uri: str | None = None) -> str:
         return ref
     from halsted_ray.registry.store import Registry
 
-    registry = Registry(uri)
+    registry = Registry(uri, make=False)
     return registry.folder(registry.find(reference))

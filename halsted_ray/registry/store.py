@@ -26,12 +26,18 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from halsted_ray.errors import RegistryError
-from halsted_ray.registry.references import EXPECTED, MODEL, Reference, parse
+from halsted_ray.registry.references import MODEL, Reference, parse
 from halsted_ray.video.storage import filesystem
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
 EMBEDDED = "sqlite:///mlflow.db"
 """In the working directory, where `mlflow ui` looks too."""
+WAYS = {
+    CHAMPION: "`halsted registry promote {} --atlas DIR --deploy` makes one the champion",
+    CHALLENGER: "`halsted registry promote {} --atlas DIR` lets one pass the gate",
+    PREVIOUS: "a --deploy over a champion leaves one",
+}
+"""How a version comes by an alias."""
 LOCK = f"{MODEL}.lock"
 REFUSALS = (MlflowException, SQLAlchemyError, Boto3Error, BotoCoreError, ClientError, OSError)
 """What MLflow raises, and what the database and the object store below it raise through it."""
@@ -61,16 +67,20 @@ class Version:
 class Registry:
     """MLflow at ``uri``; None is ``$MLFLOW_TRACKING_URI``, or ``mlflow.db`` in the working directory.
 
-    Every method raises RegistryError where the registry can't be reached or refuses.
+    An embedded one that is not there is made, unless ``make`` says that this is only a look. Every method raises
+    RegistryError where the registry can't be reached or refuses.
     """
 
-    def __init__(self, uri: str | None = None):
+    def __init__(self, uri: str | None = None, make: bool = True):
         self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or EMBEDDED
         self.file = None
         """Of an embedded registry."""
         if self.uri.startswith("sqlite:///"):
             self.file = Path(self.uri.removeprefix("sqlite:///")).resolve()
             self.uri = f"sqlite:///{self.file}"
+            if not make and not self.file.is_file():
+                raise RegistryError(f"there is no registry at {self.uri}; `halsted train` makes one, and --registry or "
+                                    "MLFLOW_TRACKING_URI names another")
             try:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -132,10 +142,18 @@ class Registry:
             ref = known or Reference(MODEL, None if ref.isdigit() else ref, int(ref) if ref.isdigit() else None)
         found = self.aliased(ref.alias) if ref.alias else self._numbered(ref)
         if found is None or ref.name != MODEL:
-            there = ", ".join(f"{v.number}{''.join(f' @{a}' for a in v.aliases)}" for v in self.versions()[:8])
-            raise RegistryError(f"the registry at {shown(self.uri)} has no {ref}; it has {there or 'no version yet'}; "
-                                f"expected such as {EXPECTED}")
+            raise RegistryError(f"the registry at {shown(self.uri)} has no {ref}; {self._what_to_do(ref)}")
         return found
+
+    def _what_to_do(self, ref: Reference) -> str:
+        versions = self.versions()
+        if not versions:
+            return ("it has no version at all: `halsted train --registry URI` ends with one, and --registry or "
+                    "MLFLOW_TRACKING_URI names another registry")
+        there = ", ".join(f"{v.number}{''.join(f' @{alias}' for alias in v.aliases)}" for v in versions[:8])
+        newest = versions[0].number
+        way = f"{WAYS[ref.alias].format(newest)}, or " if ref.alias in WAYS else ""
+        return f"it has {there}: {way}name one by its number (registry:{MODEL}/{newest})"
 
     def aliased(self, alias: str) -> Version | None:
         """The version under ``alias``, None where it is free."""
@@ -237,6 +255,11 @@ class Registry:
             return self.client.get_registered_model(LOCK).description
         except MlflowException:
             return "it has just finished"
+
+
+def names_version(text: str) -> bool:
+    """Whether ``text`` is a version's reference, number or alias, and no folder. Raises RegistryError."""
+    return parse(text) is not None or text.isdigit() or text in WAYS
 
 
 def shown(uri: str) -> str:
