@@ -8,7 +8,8 @@
     │   ├── AtlasError                an atlas that can't be read or breaks its schema
     │   ├── OutputError               a place that can't be written, or holds something else
     │   ├── RegistryError             a model registry that can't be reached, or has no such version
-    │   └── ResourceError             the cluster is too small for the work asked of it
+    │   ├── ResourceError             the cluster is too small for the work asked of it
+    │   └── TrainingError             a recipe whose loss is not finite
     └── VideoError                    one video is bad; the others go on
         ├── UnreadableVideo           no container, no video stream, no codec, nothing decodes (permanent)
         ├── CorruptSegment            one span does not decode (permanent)
@@ -53,6 +54,10 @@ class RegistryError(UsageError):
 
 class ResourceError(UsageError):
     """The cluster is too small for what is asked; waiting would not help."""
+
+
+class TrainingError(UsageError):
+    """A recipe that does not train: its loss is not finite."""
 
 
 class VideoError(HalstedError):

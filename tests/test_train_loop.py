@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from halsted_ray import taxonomy as taxonomies
-from halsted_ray.errors import HalstedError, ResourceError
+from halsted_ray.errors import ResourceError, TrainingError
 from halsted_ray.mapping.cluster import connected
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Window
@@ -160,8 +160,15 @@ def test_same_seed_same_result_even_after_a_killed_worker(undisturbed, data, tmp
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(cluster, data, tmp_path):
     wild = replace(RECIPE, learning_rate=1e30, warmup_epochs=0)
-    with pytest.raises(HalstedError, match=r"not finite in epoch 0, batch [1-9].*learning rate 1e\+30"):
+    with pytest.raises(TrainingError, match=r"not finite in epoch 0, batch [1-9].*learning rate 1e\+30"):
         fit(data, tmp_path, wild, workers=2)
+
+
+def test_a_list_of_checkpoints_that_was_cut_off_starts_the_run_anew(cluster, data, tmp_path):
+    listed = tmp_path / "run" / loop.RAYS_LIST
+    listed.parent.mkdir()
+    listed.write_text('{"ray_version":"2.60.0","checkpoint_res')
+    assert len(losses(fit(data, tmp_path, replace(RECIPE, epochs=1, warmup_epochs=1)))) == 1
 
 
 def test_more_workers_than_the_cluster_has(cluster, data, tmp_path):
@@ -191,3 +198,11 @@ def test_a_fold_trains_as_a_run_of_one_worker_does(undisturbed, data):
     assert losses(alone) == losses(undisturbed[0]) and alone.progress.best_epoch == undisturbed[0].progress.best_epoch
     for name, value in undisturbed[0].tensors.items():
         assert torch.equal(value, alone.tensors[name]), name
+
+
+def test_bf16_learns_alike(undisturbed, data):
+    sizes = {"dim": DIM, "width": DIM, "layers": 1, "heads": 2, "feedforward": 48, "dropout": 0.0}
+    alone = loop.fit_alone(*map(Samples.load, data.values()), sizes, SMALL, replace(RECIPE, precision="bf16"))
+    assert losses(alone)[:20] == pytest.approx(losses(undisturbed[0])[:20], rel=0.05)
+    assert losses(alone) != losses(undisturbed[0]) and alone.progress.best > 0.9
+    assert all(value.dtype != torch.bfloat16 for value in alone.tensors.values())

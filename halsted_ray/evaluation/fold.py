@@ -67,7 +67,7 @@ class FoldResult:
 
 
 def run_fold(job: FoldJob, pool: Pool) -> FoldResult:
-    """Raises HalstedError when the loss is not finite, ModelError for a model that can't be read."""
+    """Raises TrainingError when the loss is not finite, ModelError for a model that can't be read."""
     taxonomy = from_dict(dict(pool.taxonomy))
     train, train_steps = part_of(pool, job, "train", "learning")
     validation, validation_steps = part_of(pool, job, "validation", "judging")

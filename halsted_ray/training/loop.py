@@ -7,6 +7,7 @@ A batch is the same set of samples however many workers share it; so are its noi
 from __future__ import annotations
 
 import json
+import logging
 import math
 import tempfile
 import time
@@ -21,7 +22,7 @@ import safetensors.torch
 import torch
 import torch.distributed
 
-from halsted_ray.errors import HalstedError, ResourceError
+from halsted_ray.errors import ResourceError, TrainingError
 from halsted_ray.model.decoder import Decoder
 from halsted_ray.model.generate import Grammar, generate
 from halsted_ray.model.halsted import decoder_of
@@ -30,10 +31,13 @@ from halsted_ray.taxonomy import Taxonomy, from_dict
 from halsted_ray.training.progress import watched_board
 from halsted_ray.training.recipe import Recipe, learning_rate_at, should_save, worst
 from halsted_ray.training.samples import Samples
+from halsted_ray.video.storage import filesystem
 
 ROWS_PER_PASS = 64
+RAYS_LIST = "checkpoint_manager_snapshot.json"
 RESTARTS = 3
 """A worker that dies (a node is lost, memory runs out) is replaced this often; it goes on from the checkpoint."""
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -76,13 +80,14 @@ def fit(
 
     ``decoder``: dim, width, layers, heads, feedforward, dropout. ``cores``: CPUs of each worker. The same ``name``
     and ``storage`` go on where a killed run stopped. Needs a running Ray. Raises ResourceError when the cluster is
-    too small (it would wait for ever), HalstedError when the loss is not finite.
+    too small (it would wait for ever), TrainingError when the loss is not finite.
     """
     resource, each = ("GPU", 1) if use_gpu else ("CPU", cores)
     have = ray.cluster_resources().get(resource, 0)
     if workers * each > have:
         raise ResourceError(f"training on {workers} workers needs {workers * each} {resource}s, the cluster has "
                             f"{have:g}; ask for at most {int(have // each)} workers")
+    drop_torn_list(f"{storage}/{name}/{RAYS_LIST}")
     with watched_board(on_epoch) as board:
         result = ray.train.torch.TorchTrainer(
             work,
@@ -100,9 +105,21 @@ def fit(
             ),
         ).fit()
     if result.return_value is not None:
-        raise HalstedError(result.return_value)
+        raise TrainingError(result.return_value)
     with result.checkpoint.as_directory() as folder:
         return Fitted(safetensors.torch.load_file(Path(folder, "best.safetensors")), read_progress(folder))
+
+
+def drop_torn_list(location: str) -> None:
+    """Ray rewrites its list of a run's checkpoints in place, and refuses the run where a driver was killed amid that:
+    then the run starts anew."""
+    fs, path = filesystem(location)
+    if fs.exists(path):
+        try:
+            json.loads(fs.cat_file(path))
+        except ValueError:
+            log.warning("the list of this run's checkpoints was cut off; it trains from the start")
+            fs.rm_file(path)
 
 
 def work(config: dict) -> str | None:
@@ -141,7 +158,7 @@ def fit_alone(
 ) -> Fitted:
     """The same training in this very process, on its CPU, without checkpoints: what a fold of an evaluation needs.
 
-    Ends with the tensors that ``fit`` ends with on one worker. Raises HalstedError when the loss is not finite.
+    Ends with the tensors that ``fit`` ends with on one worker. Raises TrainingError when the loss is not finite.
     """
     vocabulary, device = Vocabulary(taxonomy), torch.device("cpu")
     module = fresh(train, vocabulary, decoder, recipe)
@@ -150,7 +167,7 @@ def fit_alone(
     progress, best = Progress(), {}
     while progress.epoch < recipe.epochs:
         if broken := advance(module, module, optimizer, feed, judge, progress, best):
-            raise HalstedError(broken)
+            raise TrainingError(broken)
         if on_epoch:
             on_epoch(progress.curve[-1])
     return Fitted(best, progress)
@@ -223,19 +240,21 @@ class Feed:
         device, length = self.task_S.device, self.tokens_SL.shape[1]
         values_L = torch.arange(length) % 3 == 2  # BOS, then <tag>, category, </tag> for every tag
         for batch in self.drawn(generator).split(self.recipe.batch_size):
-            noise_BD = torch.randn(len(batch), len(self.noise_D), generator=generator) * self.noise_D
-            hidden_BL = (torch.rand(len(batch), length, generator=generator) < self.recipe.hide_tags) & values_L
             part = slice(self.rank, None, self.workers)
             share = 1.0
             if self.rank >= len(batch):  # a last batch smaller than the workers: this one still takes part
                 part, share = slice(0, 1), 0.0
             own = batch[part].to(device)
             weights = share * self.weight_S[own] / self.weight_S[batch.to(device)].sum()
-            embeddings = self.embeddings_WD[self.window_S[own]].float() + noise_BD[part].to(device)
-            tokens = self.tokens_SL[own].long()
-            shown = tokens.masked_fill(hidden_BL[part].to(device), PAD)
+            embeddings = self.embeddings_WD[self.window_S[own]].float()
+            tokens = shown = self.tokens_SL[own].long()
+            if self.recipe.noise:
+                noise_BD = torch.randn(len(batch), len(self.noise_D), generator=generator) * self.noise_D
+                embeddings = embeddings + noise_BD[part].to(device)
+            if self.recipe.hide_tags:
+                hidden_BL = (torch.rand(len(batch), length, generator=generator) < self.recipe.hide_tags) & values_L
+                shown = tokens.masked_fill(hidden_BL[part].to(device), PAD)
             yield embeddings, self.task_S[own], shown, tokens, weights
-
 
     def drawn(self, generator: torch.Generator) -> torch.Tensor:
         """Positions of an epoch's samples, as many as there are, in the order in which they are seen."""
@@ -258,22 +277,21 @@ def train_epoch(replica, decoder, optimizer, feed: Feed, epoch: int) -> tuple[fl
     All workers must learn of such a batch at the same point, or the others would wait for this one: at the end.
     """
     replica.train()
-    total = torch.zeros((), dtype=torch.float64)
-    first_broken = len(feed)
+    losses = []  # stay where they are made: to look at one would make a GPU wait at each step
     for number, (embeddings, tasks, shown, tokens, weights) in enumerate(feed.batches(epoch)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(epoch + number / len(feed), feed.recipe)
-        loss = (decoder.loss(replica(embeddings, tasks, shown), tokens) * weights).sum()
-        if not torch.isfinite(loss):
-            first_broken = min(first_broken, number)
+        with torch.autocast(embeddings.device.type, torch.bfloat16, enabled=feed.recipe.precision == "bf16"):
+            logits = replica(embeddings, tasks, shown)
+        loss = (decoder.loss(logits, tokens) * weights).sum()
         optimizer.zero_grad(set_to_none=True)
         (loss * feed.workers).backward()  # gradients are averaged over workers
         optimizer.step()
-        total += loss.detach().double().cpu()
-    broken = torch.zeros(len(feed) + 1, dtype=torch.float64)
-    broken[first_broken] = 1
-    broken = int(summed(broken, feed.workers).nonzero()[0])
-    return summed(total / len(feed), feed.workers).item(), broken if broken < len(feed) else None
+        losses.append(loss.detach())
+    losses_B = torch.stack(losses).double().cpu()
+    is_broken_B = summed((~torch.isfinite(losses_B)).double(), feed.workers) > 0
+    broken = int(is_broken_B.nonzero()[0]) if is_broken_B.any() else None
+    return summed(losses_B.mean(), feed.workers).item(), broken
 
 
 class Judge:
