@@ -1,24 +1,31 @@
 """Evaluation over an archive whose vectors say the truth: no video is decoded, everything else is real."""
 
 import json
-from dataclasses import replace
+from collections import Counter
+from dataclasses import asdict, replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from halsted_ray.atlas import write_atlas
+from halsted_ray.atlas import read_atlas, write_atlas
+from halsted_ray.cli.evaluate import methods_table
+from halsted_ray.cli.tables import accuracy_table
 from halsted_ray.embeddings import EmbeddingStore, sampling_name
-from halsted_ray.errors import AtlasError, HalstedError, UsageError
+from halsted_ray.errors import AtlasError, TrainingError, UsageError
 from halsted_ray.evaluation.answers import Answers, Asked
+from halsted_ray.evaluation.compare import compare
 from halsted_ray.evaluation.figures import figures
 from halsted_ray.evaluation.pairing import compare_folds, compare_models
 from halsted_ray.evaluation.run import evaluate
 from halsted_ray.evaluation.sais import SaisRecipe, fit_sais
 from halsted_ray.mapping.cluster import connected
+from halsted_ray.mapping.timeline import merge
+from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.model.encoder import Encoder
-from halsted_ray.records import Clip, Video, WindowSpec
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import Clip, Segment, Video, WindowSpec
 from halsted_ray.report.evaluation import evaluation_page, write_evaluation
 from halsted_ray.taxonomy import load
 from halsted_ray.training.recipe import Recipe
@@ -134,7 +141,7 @@ def test_groups_split_the_same_answers(crossed):
     found = crossed[0].figures
     whole = found["methods"]["halsted"]["mean"]
     for group, names in (("specialty", {"Urology", "Gynecology"}), ("procedure", set(PROCEDURES)),
-                         ("source", {"manual", "ai"})):
+                         ("source", {"manual", "ai"}), ("window", {"coarse", "fine"})):
         assert set(found["groups"][group]) == names
         assert sum(entry["mean"]["samples"] for entry in found["groups"][group].values()) == whole["samples"]
     assert set(found["videos"]) == {video for fold in found["folds"] for video in fold["test"]}
@@ -163,7 +170,7 @@ def test_the_same_call_again_trains_nothing(crossed, archive):
 
 def test_a_fold_that_fails_is_the_error_of_all(crossed, archive, tmp_path):
     wild = replace(RECIPE, learning_rate=1e30, warmup_epochs=0)
-    with pytest.raises(HalstedError, match=r"not finite in epoch 0.*learning rate 1e\+30"):
+    with pytest.raises(TrainingError, match=r"not finite in epoch 0.*learning rate 1e\+30"):
         evaluate(archive, str(tmp_path), wild, encoder=ENCODER.ref, spec=SPEC, folds=2, baselines=())
 
 
@@ -183,6 +190,41 @@ def test_a_given_model_is_judged_on_the_frozen_part(tmp_path, fold_model):
     assert mean["value"] > 0.8 and mean["normal"] == [None, None] and mean["bootstrap"][0] < mean["bootstrap"][1]
     every = run(archive, tmp_path / "all", model=fold_model, part="all").figures
     assert len(every["videos"]) == 6 and list(every["methods"]) == ["halsted", "chance"], "nothing to teach others on"
+
+
+def test_where_a_map_and_an_evaluation_differ(tmp_path, fold_model):
+    """A map's figures are the evaluation's answers, of the kind of window that each tag comes from and where the
+    workflow asked: nothing else makes the two differ."""
+    archive = archive_at(tmp_path / "archive", 4, seed=2)
+    atlas, workflow = read_atlas(archive), Workflow(Halsted.load(fold_model), ENCODER, SPEC)
+    store = EmbeddingStore(f"{archive}/embeddings", ENCODER.fingerprint, sampling_name(SPEC, "reference"))
+    misleading = store.get(atlas.videos[0].video_id, 0.0, DURATION_S)
+    misleading["fine", 0.0, 2.5] = misleading["fine", 30.0, 32.5]  # dissection that looks like suturing
+    store.put(atlas.videos[0].video_id, 0.0, 120.0, misleading)
+    found = run(archive, tmp_path / "out", model=fold_model, part="all", baselines=())
+    rows, said = [], {}
+    for video in atlas.videos:
+        segment = Segment("s", video.video_id, video.uri, 0.0, DURATION_S, DURATION_S)
+        tags = workflow(segment, vectors=store.get(video.video_id, 0.0, DURATION_S)).tags
+        said |= {(video.video_id, tag.start_s, tag.stop_s, tag.tag): tag.category for tag in tags}
+        rows += [{"video_id": video.video_id, **asdict(interval)} for interval in merge(tags)]
+    mapped = compare(rows, atlas.clips, HALSTED, SPEC)
+    right, asked = Counter(), Counter()
+    for answer in pq.read_table(tmp_path / "out" / "answers.parquet").to_pylist():
+        tag, length_s = answer["tag"], answer["stop_s"] - answer["start_s"]
+        shown = said.get((answer["video_id"], answer["start_s"], answer["stop_s"], tag))
+        if shown is not None:
+            assert shown == answer["category"], answer
+            right[tag] += round(length_s / SPEC.fine_s) * (shown == answer["truth"])
+        asked[tag] += length_s == SPEC.fine_s
+    assert set(asked) == {"specialty", "procedure", "step", "action", "arm", "phase", "proficiency"}
+    for tag, windows in asked.items():
+        assert (mapped["tags"][tag]["windows"], mapped["tags"][tag]["right"]) == (windows, right[tag]), tag
+    assert mapped["tags"]["action"]["unpredicted"] > 0, "a step that was not seen costs an action"
+    assert "halsted report --truth" in found.figures["how"] and "halsted evaluate" in mapped["how"]
+    assert "halsted report --truth" in evaluation_page(found.figures, HALSTED, [])
+    assert "halsted report --truth" in " ".join(methods_table(found.figures).split())
+    assert "halsted evaluate" in " ".join(accuracy_table(mapped).split())
 
 
 @pytest.mark.parametrize("options, error, said", [

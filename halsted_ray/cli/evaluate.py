@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP
-from halsted_ray.cli.tables import percent, table
+from halsted_ray.cli.tables import WIDTH, percent, table
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -92,7 +93,7 @@ def methods_table(figures: dict) -> str:
     rows.append(("mean", percent(methods[own]["mean"]["value"]), interval(methods[own]["mean"][kind]),
                  *(percent(methods[name]["mean"]["value"]) for name in others)))
     header = ("tag", own, "95% interval", *others)
-    return table(header, rows, right=range(1, len(header)))
+    return table(header, rows, right=range(1, len(header))) + "\n\n" + textwrap.fill(figures["how"], WIDTH)
 
 
 def benchmark_table(benchmark: dict) -> str:

@@ -36,7 +36,7 @@ def accuracy_table(accuracy: dict) -> str:
         for tag, of_tag in accuracy["tags"].items()
     ]
     header = ("tag", "accuracy", "chance", "commonest", "F1@10", "windows", "no answer")
-    return table(header, rows, right=range(1, len(header)))
+    return table(header, rows, right=range(1, len(header))) + "\n\n" + textwrap.fill(accuracy["how"], WIDTH)
 
 
 def status_table(videos: Sequence[dict]) -> str:

@@ -23,6 +23,11 @@ OVERLAPS = {"f1_10": 0.10, "f1_25": 0.25, "f1_50": 0.50}
 TOUCHING_S = 1e-6
 """Spans of one category that are no further apart are one span."""
 NONE = -1
+HOW = (
+    "Time is cut into windows of {:g} s; what the map says of most of a window is held against what the truth says of "
+    "most of it, and a window of which the map says nothing counts as wrong. `halsted evaluate` asks every window the "
+    "task that its truth answers, coarse windows too: its figures are the model's without the workflow."
+)
 
 
 @dataclass
@@ -112,8 +117,8 @@ def compare(
                 | {"confusion": {"categories": list(tag.categories), "counts": total.confusion_TP.tolist()}}
             )
     return without_nan({
-        "window_s": spec.fine_s, "compared": len(both), "without_truth": len(mapped - annotated),
-        "not_mapped": len(annotated - mapped), "tags": tags, "videos": videos,
+        "how": HOW.format(spec.fine_s), "window_s": spec.fine_s, "compared": len(both),
+        "without_truth": len(mapped - annotated), "not_mapped": len(annotated - mapped), "tags": tags, "videos": videos,
     })
 
 

@@ -16,18 +16,24 @@ from halsted_ray.evaluation.intervals import bootstrap, over_folds, ratio_of_sum
 from halsted_ray.evaluation.metrics import Span
 from halsted_ray.taxonomy import Taxonomy
 
-GROUPS = ("specialty", "procedure", "source")
+GROUPS = ("specialty", "procedure", "source", "window")
 MISTAKES = 24
+HOW = (
+    "Each window is asked the task that its truth answers; a coarse task is asked of coarse and of fine windows. A map "
+    "that is held against the truth (`halsted report --truth`) differs where the workflow asked a window nothing or "
+    "another task, which counts as wrong there, and takes each tag from one kind of window."
+)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Right and asked of one method: K rows (a video in a fold, by source of label) × T tags."""
+    """Right and asked of one method: K rows (a video in a fold, by source of label and kind of window) × T tags."""
 
     tags: tuple[str, ...]
     fold_K: np.ndarray
     video_K: np.ndarray
     source_K: np.ndarray
+    window_K: np.ndarray
     right_KT: np.ndarray
     asked_KT: np.ndarray
 
@@ -37,13 +43,13 @@ class Counts:
         sums: dict[tuple, np.ndarray] = {}
         for entry in answers:
             asked, t = entry.asked, tags.index(entry.asked.tag)
-            for video, source, right in zip(asked.video_N, asked.source_N, entry.right_N, strict=True):
-                row = sums.setdefault((asked.fold, str(video), str(source)), np.zeros((2, len(tags))))
+            for *names, right in zip(asked.video_N, asked.source_N, asked.kind_N, entry.right_N, strict=True):
+                row = sums.setdefault((asked.fold, *map(str, names)), np.zeros((2, len(tags))))
                 row[:, t] += right, 1
         keys = sorted(sums)
         stacked = np.stack([sums[key] for key in keys]) if keys else np.zeros((0, 2, len(tags)))
-        folds, videos, sources = (np.array([key[k] for key in keys]) for k in range(3))
-        return cls(tags, folds, videos, sources, stacked[:, 0], stacked[:, 1])
+        rows = (np.array([key[k] for key in keys]) for k in range(4))
+        return cls(tags, *rows, stacked[:, 0], stacked[:, 1])
 
     def of_videos(self, tags: Sequence[str], keep_K: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(right, asked) [V, T] summed by video over folds, in the order of video ids."""
@@ -85,7 +91,7 @@ def figures(
     """All figures as JSON values (NaN becomes None). ``operation_of_video``: video_id → specialty and procedure.
 
     ``methods``: method → ``tags`` (tag → accuracy with intervals, auroc, calibration_error, …), ``tasks`` (task → mean
-    of its tags) and ``mean`` (of all tags). Of ``method`` alone: ``groups`` (specialty, procedure, source → name →
+    of its tags) and ``mean`` (of all tags). ``how``: in words. Of ``method`` alone: ``groups`` (``GROUPS`` → name →
     tasks and mean), ``videos`` (video_id → tasks, mean, calibration_error), ``confusion``, ``reliability``,
     ``mistakes`` (the surest wrong answers). The task of a group is the mean of those of its tags that occur there.
     """
@@ -95,6 +101,7 @@ def figures(
     own = by_method.get(method, [])
     counts = Counts.of(own)
     found = {
+        "how": HOW,
         "methods": {name: of_method(entries, taxonomy) for name, entries in by_method.items()},
         "groups": {group: of_group(counts, taxonomy, group, operation_of_video) for group in GROUPS},
         "videos": {
@@ -138,8 +145,8 @@ def of_tasks(counts: Counts, taxonomy: Taxonomy, keep_K: np.ndarray | None = Non
 
 
 def of_group(counts: Counts, taxonomy: Taxonomy, group: str, operation_of_video: Mapping) -> dict:
-    if group == "source":
-        name_K = counts.source_K
+    if group in ("source", "window"):
+        name_K = counts.source_K if group == "source" else counts.window_K
     else:
         name_K = np.array([operation_of_video.get(str(video), {}).get(group, "") for video in counts.video_K])
     return {str(name): of_tasks(counts, taxonomy, name_K == name) for name in np.unique(name_K) if name}

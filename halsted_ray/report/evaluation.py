@@ -92,9 +92,9 @@ def tag_section(figures: dict) -> str:
            if several else escape(str(figures["strategy"]).capitalize()))
     return (
         f"<section><h2>How right, by tag</h2><p>{how}; whole videos are held out. Accuracy is exact match of a window's"
-        " tag. AUROC and mAP (mean average precision) rank the categories with the earlier tags given; F1@10 and edit "
-        "judge spans of windows in time; ECE is the expected calibration error. The 95% intervals are t over folds and "
-        "a bootstrap over videos. The dark mark is chance."
+        f" tag. {escape(figures['how'])} AUROC and mAP (mean average precision) rank the categories with the earlier "
+        "tags given; F1@10 and edit judge spans of windows in time; ECE is the expected calibration error. The 95% "
+        "intervals are t over folds and a bootstrap over videos. The dark mark is chance."
         + (f" Windows whose category no training video has, wrong by necessity: {escape(left)}." if left else "")
         + f'</p><div class="card scroll narrow"><table><tr><th>tag</th><th></th>{header}</tr>{"".join(rows)}</table>'
         "</div></section>"
@@ -142,11 +142,12 @@ def group_section(figures: dict, taxonomy: Taxonomy) -> str:
             f'<td class="n">{entry["mean"]["samples"]:,}</td></tr>'
             for name, entry in entries.items()
         )
-        title = "source of label" if group == "source" else group
+        title = {"source": "source of label", "window": "kind of window"}.get(group, group)
         cards.append(f'<div class="card scroll"><table><tr><th>{title}</th>{header}<th class="n">mean</th>'
                      f'<th class="n">videos</th><th class="n">answers</th></tr>{rows}</table></div>')
-    return ("<section><h2>By task, specialty, procedure and source</h2><p>Mean accuracy over a task's tags, with the "
-            f"95% interval of a bootstrap over videos (none where there is one video).</p>{''.join(cards)}</section>")
+    return ("<section><h2>By task, specialty, procedure, source and window</h2><p>Mean accuracy over a task's tags, "
+            "with the 95% interval of a bootstrap over videos (none where there is one video).</p>"
+            f"{''.join(cards)}</section>")
 
 
 def confusion_section(figures: dict, plots: dict[str, dict]) -> str:

@@ -111,7 +111,7 @@ def accuracy_section(accuracy: dict | None) -> str:
     return (
         "<section><h2>Agreement with the truth</h2>"
         f"<p>Exact match in windows of {accuracy['window_s']:g} s over {accuracy['compared']} videos"
-        f"{f' (not compared: {left_out})' if left_out else ''}; a window without a prediction counts as wrong. "
+        f"{f' (not compared: {left_out})' if left_out else ''}. {escape(accuracy['how'])} "
         "The dark mark is chance, 1 of the tag's categories. F1@10 matches whole spans at 10% overlap.</p>"
         f'<div class="card scroll"><table><tr><th>tag</th><th></th>{columns}</tr>{rows}</table></div></section>'
     )
