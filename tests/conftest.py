@@ -1,4 +1,4 @@
-"""Fixtures of several files: numbered videos, and a real S3 server over a local folder."""
+"""Fixtures of several files: a real S3 server over a local folder, a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How busy a machine is must not decide whether a property holds.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside the tests, such as numbered_video
+
+import postgres as postgresql  # noqa: E402  one of them
 
 S3_USER, S3_PASSWORD = "halsted", "halsted-tests-only"
 
@@ -96,3 +103,13 @@ def s3_server(tmp_path_factory) -> S3Server:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """A ``postgres.Postgres`` without databases of ours."""
+    programs = postgresql.postgres_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL here, and it can't be installed")
+    with postgresql.running(tmp_path_factory.mktemp("postgres"), programs) as server:
+        yield server

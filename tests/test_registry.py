@@ -229,8 +229,9 @@ def test_a_registry_that_is_down_is_one_clear_message(archive, capsys, monkeypat
     uri = f"http://user:secret@127.0.0.1:{port}"
     assert main(["registry", "list", "--registry", uri]) == 2
     complaint = capsys.readouterr().err
-    assert complaint.startswith("halsted registry: the registry at http://127.0.0.1:") and "secret" not in complaint
-    assert complaint.count("\n") == 1
+    assert complaint == (
+        f"halsted registry: the registry at http://127.0.0.1:{port} can't do this: it does not answer; see that it is "
+        "up and that its URI is right (--registry or MLFLOW_TRACKING_URI), then give the same command again\n")
     code = main(["train", "--atlas", archive, "--out", str(tmp_path / "run"), "--encoder", models.ENCODER,
                  "--registry", uri])
     assert code == 2 and not (tmp_path / "run").exists(), "refused before any work"

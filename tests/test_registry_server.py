@@ -1,4 +1,4 @@
-"""The registry on a real MLflow server whose files lie on a real S3 server, as `mlflow/compose.yaml` has it."""
+"""The registry on the server of `mlflow/compose.yaml`: its command, a real PostgreSQL, files on a real S3 server."""
 
 import os
 import socket
@@ -6,8 +6,11 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
+from string import Template
 
 import pytest
+import yaml
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import RegistryError
@@ -16,14 +19,27 @@ from halsted_ray.model.halsted import Halsted
 from halsted_ray.registry.runs import register
 from halsted_ray.registry.store import CHAMPION, Registry
 
+ROOT = Path(__file__).parent.parent
+
+
+def composed(settings: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """(command, environment) of the server in ``mlflow/compose.yaml`` under ``settings`` (those of settings.env)."""
+    stated = yaml.safe_load((ROOT / "mlflow" / "compose.yaml").read_text())["services"]["server"]
+    names = {line.partition("=")[0] for line in (ROOT / "mlflow" / "settings.env").read_text().splitlines()
+             if line and not line.startswith("#")}
+    assert names >= set(settings), "every setting stands in settings.env"
+    settings = dict.fromkeys(names, "") | settings
+    environment = {name: Template(value).substitute(settings) for name, value in stated["environment"].items()}
+    return Template(stated["command"]).substitute(settings).split(), environment
+
 
 @pytest.mark.slow
-def test_a_server_with_its_files_on_s3(s3_server, tmp_path, monkeypatch):
-    """One test, since the server takes seconds to start: versions from a folder and from S3, aliases, lock, outage."""
+def test_the_server_for_a_team(s3_server, postgres, tmp_path, monkeypatch):
+    """One test, since the server takes seconds to start: versions from a folder and from S3, aliases, lock, backup and
+    restore, outage."""
     import s3fs
 
     s3fs.S3FileSystem().mkdir("mlflow")
-    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", os.environ["AWS_ENDPOINT_URL"])
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     encoder = Encoder.load("random:tiny:0")
     model = Halsted.create(taxonomies.load(), encoder.dim, encoder_ref=encoder.ref, width=32, version="first",
@@ -34,12 +50,22 @@ def test_a_server_with_its_files_on_s3(s3_server, tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-               "--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db", "--no-serve-artifacts",
-               "--default-artifact-root", "s3://mlflow/runs"]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command, stated = composed({
+        "ARTIFACTS": "s3://mlflow/runs", "ALLOWED_HOSTS": f"localhost:{port},127.0.0.1:{port}",
+        **{name: os.environ[name] for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+                                               "AWS_DEFAULT_REGION")},
+    })
+    for name, here in (("--host", "127.0.0.1"), ("--port", str(port))):
+        command[command.index(name) + 1] = here
+    assert command[0] == "mlflow"
+    postgres.run("createdb", "mlflow")
+    there = "mlflow:@database/"
+    assert there in stated["MLFLOW_BACKEND_STORE_URI"]
+    database = stated["MLFLOW_BACKEND_STORE_URI"].replace(there, f"{postgres.user}@127.0.0.1:{postgres.port}/")
+    environment = {**os.environ, **stated, "MLFLOW_BACKEND_STORE_URI": database}
     with open(tmp_path / "log", "wb") as log:
-        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+        server = subprocess.Popen([sys.executable, "-m", *command], cwd=tmp_path, env=environment, stdout=log,
+                                  stderr=log)
     registry = Registry(f"http://127.0.0.1:{port}")
     try:
         wait_for(f"{registry.uri}/health", server, tmp_path / "log")
@@ -58,11 +84,18 @@ def test_a_server_with_its_files_on_s3(s3_server, tmp_path, monkeypatch):
         assert [version.aliases for version in registry.versions()] == [("champion",), ()]
         with pytest.raises(RegistryError, match="no halsted@challenger; it has 2 @champion, 1"):
             registry.find("challenger")
+        kept = registry.versions()
+        backup = postgres.run("pg_dump", "--format", "custom", "mlflow").stdout
     finally:
         server.terminate()
         server.wait()
     with pytest.raises(RegistryError, match=f"the registry at {registry.uri} can't do this"):
         registry.versions()
+    postgres.run("createdb", "restored")
+    postgres.run("pg_restore", "--dbname", "restored", "--clean", "--if-exists", input=backup)
+    restored = Registry(database.replace("/mlflow", "/restored"))
+    assert restored.versions() == kept
+    assert Halsted.load(restored.folder(restored.find("champion"))).config.version == "second"
 
 
 def wait_for(url: str, server: subprocess.Popen, log) -> None:

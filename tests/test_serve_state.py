@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -21,70 +15,6 @@ from halsted_ray.errors import UsageError
 from serve import audit, people
 from serve.database import Base, Database, Job, Video, now_s
 from serve.jobs import Jobs
-
-
-@dataclass
-class Postgres:
-    """A server of its own: a fresh cluster in a temporary folder, on loopback."""
-
-    port: int
-    user: str
-
-    def url(self, name: str) -> str:
-        return f"postgresql://{self.user}@127.0.0.1:{self.port}/{name}"
-
-
-def postgres_programs() -> Path | None:
-    """Where initdb lies; installs Debian's package where this process is root and can."""
-    def find() -> Path | None:
-        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [
-            Path(path) for path in [shutil.which("initdb")] if path]
-        return found[-1].parent if found else None
-
-    if find() is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        quiet = {"capture_output": True, "timeout": 300, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
-        for words in (["update"], ["install", "-y", "--no-install-recommends", "postgresql"]):
-            subprocess.run(["apt-get", "-q", *words], check=False, **quiet)
-    return find()
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory) -> Postgres:
-    programs = postgres_programs()
-    if programs is None:
-        pytest.skip("no PostgreSQL here, and it can't be installed")
-    folder = tmp_path_factory.mktemp("postgres")
-    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
-    if user:
-        for path in (folder, *list(folder.parents)[:3]):
-            if path.stat().st_uid == 0 and path != Path("/tmp"):
-                path.chmod(path.stat().st_mode | 0o011)
-        shutil.chown(folder, user)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    run = {"user": user, "capture_output": True, "cwd": folder, "timeout": 60}
-    subprocess.run([programs / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "--no-sync"],
-                   check=True, **run)
-    started = subprocess.Popen([programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder,
-                                "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"],
-                               user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        server = Postgres(port, "postgres")
-        until_s = time.monotonic() + 30
-        while time.monotonic() < until_s:
-            try:
-                database = Database(server.url("postgres"))
-                with database.engine.connect() as connection:
-                    connection.execute(text("SELECT 1"))
-                database.close()
-                break
-            except Exception:
-                time.sleep(0.1)
-        yield server
-    finally:
-        started.terminate()
-        started.wait(30)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

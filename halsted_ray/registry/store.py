@@ -39,8 +39,8 @@ WAYS = {
 }
 """How a version comes by an alias."""
 LOCK = f"{MODEL}.lock"
-REFUSALS = (MlflowException, SQLAlchemyError, Boto3Error, BotoCoreError, ClientError, OSError)
-"""What MLflow raises, and what the database and the object store below it raise through it."""
+REFUSALS = (MlflowException, SQLAlchemyError, Boto3Error, BotoCoreError, ClientError, OSError, ImportError)
+"""What MLflow raises, and what the database (or its missing driver) and the object store below it raise through it."""
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """What the stores say of an alias or version that is not there: they don't agree."""
 MODEL_PATH = "artifacts/model"
@@ -99,6 +99,8 @@ class Registry:
         except REFUSALS as error:
             first = (str(error) or type(error).__name__).strip().splitlines()[0]
             first = first.replace(self.uri, shown(self.uri))[:300]
+            if "Max retries exceeded" in first:  # and a page of what requests and urllib3 each call it
+                first = "it does not answer"
             raise RegistryError(
                 f"the registry at {shown(self.uri)} can't do this: {first}; see that it is up and that its URI is "
                 "right (--registry or MLFLOW_TRACKING_URI), then give the same command again"

@@ -1,0 +1,78 @@
+"""A real PostgreSQL server of our own: a fresh cluster in a temporary folder, on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class Postgres:
+    """``programs``: the folder with psql, pg_dump and the like."""
+
+    port: int
+    user: str
+    programs: Path
+
+    def url(self, name: str) -> str:
+        return f"postgresql://{self.user}@127.0.0.1:{self.port}/{name}"
+
+    def run(self, program: str, *words: str, **options) -> subprocess.CompletedProcess:
+        """One of PostgreSQL's programs against this server."""
+        where = ("--host", "127.0.0.1", "--port", str(self.port), "--username", self.user)
+        return subprocess.run([self.programs / program, *where, *words], check=True, capture_output=True, timeout=60,
+                              **options)
+
+
+def postgres_programs() -> Path | None:
+    """Where initdb lies; installs Debian's package where this process is root and can."""
+    def find() -> Path | None:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [
+            Path(path) for path in [shutil.which("initdb")] if path]
+        return found[-1].parent if found else None
+
+    if find() is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        quiet = {"capture_output": True, "timeout": 300, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
+        for words in (["update"], ["install", "-y", "--no-install-recommends", "postgresql"]):
+            subprocess.run(["apt-get", "-q", *words], check=False, **quiet)
+    return find()
+
+
+@contextmanager
+def running(folder: Path, programs: Path) -> Iterator[Postgres]:
+    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
+    if user:
+        for path in (folder, *list(folder.parents)[:3]):
+            if path.stat().st_uid == 0 and path != Path("/tmp"):
+                path.chmod(path.stat().st_mode | 0o011)
+        shutil.chown(folder, user)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run = {"user": user, "capture_output": True, "cwd": folder, "timeout": 60}
+    subprocess.run([programs / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "--no-sync"],
+                   check=True, **run)
+    started = subprocess.Popen([programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder,
+                                "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"],
+                               user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = Postgres(port, "postgres", programs)
+    try:
+        until_s = time.monotonic() + 30
+        while time.monotonic() < until_s:
+            try:
+                server.run("psql", "--dbname", "postgres", "--command", "SELECT 1")
+                break
+            except subprocess.CalledProcessError:
+                time.sleep(0.1)
+        yield server
+    finally:
+        started.send_signal(signal.SIGINT)  # at SIGTERM it would wait for every pool of connections to end
+        started.wait(30)
