@@ -1,6 +1,7 @@
 """Golden values: produced by running MS-TCN's and SAR-RARP50's own code once (percent there, fractions here)."""
 
 import math
+import random
 
 import numpy as np
 import pytest
@@ -45,6 +46,37 @@ def test_golden_pooling_over_videos():
     assert m.segmental_f1([perfect, flicker], 0.1, "per_video") == pytest.approx(0.6)
     with pytest.raises(ValueError, match="mean"):
         m.segmental_f1([perfect], 0.1, "mean")
+
+
+def random_videos():
+    """200 of (predicted, truth) of 80 frames and 8 labels, the prediction late and flickering."""
+    rng, videos = random.Random(20), []
+    for _ in range(200):
+        truth = []
+        while len(truth) < 80:
+            truth += [rng.randrange(8)] * rng.randrange(1, 16)
+        truth = truth[:80]
+        predicted = [rng.randrange(8) if rng.random() < 0.15 else truth[max(0, n - rng.randrange(4))]
+                     for n in range(80)]
+        videos.append((predicted, truth))
+    return videos
+
+
+@pytest.mark.parametrize(("overlap", "counts", "without_0", "per_video"), [
+    (0.1, (1701, 3888, 162), (1484, 3352, 134), 0.46156364255845644),
+    (0.25, (1639, 3950, 224), (1430, 3406, 188), 0.4455606602963121),
+    (0.5, (1036, 4553, 827), (908, 3928, 710), 0.2880296459233783),
+])
+def test_golden_random_sequences(overlap, counts, without_0, per_video):
+    """Counts and edit score by MS-TCN's eval.py, the mean of the videos' F1 by SAR-RARP50's ``_f1k``: neither is a
+    package that can be installed, so what they answered is kept."""
+    videos = [(m.spans_of(predicted), m.spans_of(truth)) for predicted, truth in random_videos()]
+    assert sum((m.match_spans(*pair, overlap) for pair in videos), m.Matches(0, 0, 0)) == m.Matches(*counts)
+    assert m.segmental_f1(videos, overlap, "per_video") == pytest.approx(per_video, abs=1e-9)
+    edits = [m.edit_score(*([span.label for span in side] for side in pair)) for pair in videos]
+    assert 100 * np.mean(edits) == pytest.approx(32.683192643004375, abs=1e-9)
+    foreground = [(m.spans_of(p, frozenset([0])), m.spans_of(t, frozenset([0]))) for p, t in random_videos()]
+    assert sum((m.match_spans(*pair, overlap) for pair in foreground), m.Matches(0, 0, 0)) == m.Matches(*without_0)
 
 
 def test_empty_sides_are_defined():

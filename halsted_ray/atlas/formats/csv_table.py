@@ -82,7 +82,8 @@ def sample_key(row: dict, video: str, file: str, line: int, settings: Settings) 
     try:
         tag, category = settings.taxonomy.canonical(row["task"], row["tag"], row["category"])
     except TaxonomyError as error:
-        raise wrong(file, line, (row["task"], row["tag"], row["category"]), str(error)) from error
+        got = row["task"], row["tag"], row["category"]
+        raise wrong(file, line, got, f"a task, one of its tags and a category of that: {error}") from error
     annotator = row["annotator"] or settings.annotator
     key = (video, start_s, stop_s, row["task"], row["source"], annotator, confidence,
            row["specialty"], row["procedure"], row["caption"])

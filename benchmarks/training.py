@@ -1,0 +1,133 @@
+"""Training on stored vectors, twice: an epoch against one that decodes and encodes, and its input against none.
+
+The first runs on one core: two minutes of 1080p, every window of them, the paper's recipe on the tiny encoder, which is
+the cheapest to run and so the least that storing vectors can save. The second trains the same decoder on an epoch of
+batches cut by ``loop.Feed`` and, in turns, on as many steps over one batch that lies ready: what is left of the
+difference is the time that the model waited for its input. Neither validates nor keeps checkpoints.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+
+import numpy as np
+import torch
+from measuring import Setting, ratio, timed
+
+from halsted_ray import taxonomy as taxonomies
+from halsted_ray.embeddings import EmbeddingStore, sampling_name
+from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.model.vocabulary import Vocabulary
+from halsted_ray.records import Clip, Video, WindowSpec
+from halsted_ray.training.embed import SPAN_S, Job, run_job, start_worker
+from halsted_ray.training.loop import Feed, fresh, optimizer_of, train_epoch
+from halsted_ray.training.recipe import PAPER, Recipe
+from halsted_ray.training.run import FIDELITY, choices_of
+from halsted_ray.training.samples import Labelled, Samples, assemble, label, training_windows
+from halsted_ray.video.probe import probe
+
+ENCODER = "tiny"
+HALSTED, SPEC = taxonomies.load(), WindowSpec()
+ROUNDS = 7
+VIDEOS = 10
+"""Of ``SPAN_S`` each, for the second: 11 steps of 128 samples an epoch."""
+CPU = torch.device("cpu")
+
+
+def measure(setting: Setting) -> list[dict]:
+    return [cached_against_decoded(setting), fed_against_resident(setting)]
+
+
+def cached_against_decoded(setting: Setting) -> dict:
+    path = setting.video(5)
+    found = probe(path)
+    video = Video("v" * 16, str(path), found.size_bytes, SPAN_S, found.width, found.height, found.fps, found.codec)
+    labelled = labelled_windows()
+    windows = tuple(dict.fromkeys(sample.window for sample in labelled))
+    start_worker(ENCODER)  # one thread
+    fingerprint, sampling = Encoder.load(ENCODER).fingerprint, sampling_name(SPEC, FIDELITY)
+    decode_s, vectors = timed(lambda: run_job(Job(video, 0.0, SPAN_S, windows), SPEC, FIDELITY, False))
+    with setting.place() as place:
+        store = EmbeddingStore(place, fingerprint, sampling)
+        store.put(video.video_id, 0.0, SPAN_S, vectors)
+        read_s, stored = timed(lambda: store.get(video.video_id, 0.0, SPAN_S))
+    samples = assemble({video.video_id: labelled}, {video.video_id: stored}, Vocabulary(HALSTED))
+    epoch = Epochs(samples, PAPER)
+    epoch_s = statistics.median(timed(epoch)[0] for _ in range(ROUNDS))
+    value = (decode_s + epoch_s) / epoch_s
+    return ratio("epoch on stored vectors against decoding", value, 100,
+                 rows=f"{SPAN_S:.0f} s of {found.width}x{found.height}, {len(windows)} windows, {len(samples)} samples",
+                 why=f"{epoch_s * 1000:.0f} ms against {decode_s + epoch_s:.1f} s on one core; "
+                     f"reading the vectors takes {read_s * 1000:.0f} ms once a run")
+
+
+def fed_against_resident(setting: Setting) -> dict:
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    rng, names = np.random.default_rng(0), [f"{number:016x}" for number in range(VIDEOS)]
+    labelled, dim = labelled_windows(), Encoder.load(ENCODER).dim
+    vectors = {(s.window.kind, s.window.start_s, s.window.stop_s): None for s in labelled}
+    samples = assemble(
+        dict.fromkeys(names, labelled),
+        {name: {key: rng.normal(size=dim).astype(np.float16) for key in vectors} for name in names},
+        Vocabulary(HALSTED),
+    )
+    fed, resident = Epochs(samples, PAPER), Epochs(samples, PAPER, is_resident=True)
+    seconds = {fed: [], resident: []}
+    for epoch in (fed, resident) * (1 + (3 if setting.quick else ROUNDS)):  # in turns; the first is warm-up
+        seconds[epoch].append(timed(epoch)[0])
+    ours, theirs = (statistics.median(seconds[epoch][1:]) for epoch in (fed, resident))
+    steps = len(fed.feed)
+    return ratio("training's wall time against ready batches", ours / theirs, 1.1, at_most=True,
+                 rows=f"{steps} steps of {PAPER.batch_size}, {fed.parameters / 1e6:.1f} M parameters",
+                 why=f"{1000 * ours / steps:.1f} against {1000 * theirs / steps:.1f} ms a step, "
+                     f"{torch.get_num_threads()} threads")
+
+
+class Epochs:
+    """Call it for another epoch of the same training. ``is_resident``: as many steps over the epoch's first batch."""
+
+    def __init__(self, samples: Samples, recipe: Recipe, is_resident: bool = False):
+        sizes = Halsted.create(HALSTED, samples.embeddings_WD.shape[1], **choices_of(recipe)).config.decoder_sizes
+        self.decoder = fresh(samples, Vocabulary(HALSTED), sizes, recipe)
+        self.parameters = sum(parameter.numel() for parameter in self.decoder.parameters())
+        self.optimizer = optimizer_of(self.decoder, recipe)
+        self.feed = Feed(samples, recipe, 0, 1, CPU)
+        if is_resident:
+            self.feed = Resident(self.feed)
+        self.done = 0
+
+    def __call__(self) -> None:
+        train_epoch(self.decoder, self.decoder, self.optimizer, self.feed, self.done)
+        self.done += 1
+
+
+class Resident:
+    """A feed whose every batch is the first one of ``feed``, cut beforehand."""
+
+    def __init__(self, feed: Feed):
+        self.recipe, self.workers, self.steps = feed.recipe, feed.workers, len(feed)
+        self.batch = next(feed.batches(0))
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def batches(self, epoch: int):
+        return (self.batch for _ in range(self.steps))
+
+
+def labelled_windows() -> list[Labelled]:
+    """Samples of every window of a span: three quarters suturing, the rest dissection; the fine tags are made up."""
+    clips = []
+    for number, start_s in enumerate(np.arange(0, SPAN_S, SPEC.fine_s)):
+        step = "Suturing" if start_s < 0.75 * SPAN_S else "Dissection"
+        for task in HALSTED.tasks:
+            turn = 0 if task.window == "coarse" else number
+            tags = {tag.name: tag.categories[turn % len(tag.categories)] for tag in task.tags}
+            if task.window == "coarse":
+                tags["step"] = step
+            elif (task.name == "micro") != (step == "Dissection"):
+                continue
+            clips.append(Clip("v" * 16, start_s, start_s + SPEC.fine_s, task.name, tags))
+    return label(training_windows(SPAN_S, SPEC), clips, HALSTED.tasks)
