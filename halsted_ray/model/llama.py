@@ -6,6 +6,7 @@ constrained generation. Unlike the paper's ablation it writes our tokens and not
 well-formed and no regular expression has to find the tags in it. All of its weights are trained.
 
 Any folder of Hugging Face's "llama" type: config.json and safetensors. Nothing is downloaded, no code of it runs.
+Tried with small untrained ones only: Llama's own weights may not be shipped.
 """
 
 from __future__ import annotations
