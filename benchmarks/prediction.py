@@ -1,0 +1,36 @@
+"""`halsted plan` against a real run on this machine: its rates as `halsted plan --measure` finds them, no GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from measuring import Setting, ratio, timed
+from model import trained
+
+from halsted_ray.mapping import planner
+from halsted_ray.mapping.inventory import survey
+from halsted_ray.mapping.pipeline import map_archive
+from halsted_ray.mapping.rates import Rates, measured
+
+MINUTES = 10
+WITHIN = 1.5
+"""What a plan is worth at a hospital: whether to buy one machine or two."""
+
+
+def measure(setting: Setting) -> list[dict]:
+    model = trained(setting.cache)
+    with setting.place() as folder:
+        place = Path(folder)
+        archive = setting.archive(place / "archive", MINUTES)
+        (place / "rates.json").write_text(json.dumps(measured()))
+        found = survey(str(archive), 10)
+        # All four tasks together look at every fine window.
+        planned = planner.plan(found.mapped, found.files, found.video_s()[0], Rates.load(str(place / "rates.json")),
+                               planner.Setting(gpus=0, cores=os.cpu_count(), preset="tiny", looked_at=1.0))
+        took_s, summary = timed(lambda: map_archive(str(archive), str(place / "maps"), model))
+    off = max(took_s / planned.wall_s, planned.wall_s / took_s)
+    return [ratio("`halsted plan`: the further of measured and planned wall time", off, WITHIN, at_most=True,
+                  rows=f"{summary.video_s / 60:g} min of video",
+                  why=f"{took_s:.0f} s, planned {planned.wall_s:.0f} s")]
