@@ -29,8 +29,8 @@ def measure(setting: Setting) -> list[dict]:
     rows = f"{summary.video_s / 60:g} min of video"
     return [
         ratio("mapping against ray.data.read_videos", theirs_s / ours_s, 3, rows=f"{rows}, {windows} windows",
-              why=f"{theirs_s:.0f} s (frames scaled as they are read, its best use) against {ours_s:.0f} s, start-up in "
-                  "both; decoding takes most of both, and there the ratio is that of reference against decord"),
+              why=f"{theirs_s:.0f} s (frames scaled as they are read, its best use) against {ours_s:.0f} s, start-up "
+                  "in both; decoding takes most of both, and there the ratio is that of reference against decord"),
         ratio("  spilled to disk", our_mb, 0, unit="MB", at_most=True, rows=rows,
               why=f"read_videos: {their_mb:.0f} MB"),
     ]
