@@ -2,7 +2,7 @@
 
     python benchmarks/simulate.py                         1,000 to 100,000 videos: half an hour on 2 cores
     python benchmarks/simulate.py --videos 100 1000       other sizes
-    python benchmarks/simulate.py --parts tables          of: tables, files, slots
+    python benchmarks/simulate.py --parts tables          of: tables, files, slots; the others' last results stay
 
     tables   planning, staging, publishing, resuming (half done, all done) and status: real tables and files
     files    listing, identifying and probing 1,000 real small videos, then the same archive unchanged
@@ -23,6 +23,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from run import hardware
 
 from halsted_ray.mapping.inventory import Entry, take_inventory
 from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_videos
@@ -45,10 +47,11 @@ ORIGIN = Provenance("run", RECIPE, ("macro", "micro"), "model", "1", "atlas", "t
 
 
 def measure(sizes: tuple[tuple[int, int], ...] = ((250, 4), (1000, 4)), slots: tuple[int, ...] = (2, 4),
-            files: int = 200, parts: tuple[str, ...] = ("tables", "files", "slots")) -> tuple[list[dict], dict]:
+            files: int = 200, parts: tuple[str, ...] = ("tables", "files", "slots"),
+            before: dict | None = None) -> tuple[list[dict], dict]:
     """(entries ``{name, value, unit, bar, holds}``, what they come from). ``sizes``: (videos, segments of each),
-    rising."""
-    found = {}
+    rising. ``before``: what an earlier run found of the other ``parts``."""
+    found = dict(before or {})
     if "tables" in parts:
         found["tables"] = [in_own_process("tables", videos, segments) for videos, segments in sizes]
         found["hours"] = in_own_process("hours", sizes[-1][0], 60)
@@ -85,8 +88,9 @@ def entries_of(found: dict) -> list[dict]:
             entries.append(entry(f"Ray Data, {run['slots']} slots: segments/s of those that the slots could do",
                                  100 * run["rate"] / run["ideal_rate"], "%"))
         fastest = max(slots, key=lambda run: run["free_rate"])
-        ms_a_segment += fastest["core_ms"]
-        entries.append(entry("Ray Data, core-ms a segment", fastest["core_ms"], "ms"))
+        core_ms = max(run["core_ms"] for run in slots)
+        ms_a_segment += core_ms
+        entries.append(entry("Ray Data, core-ms a segment, at most", core_ms, "ms"))
         entries.append(entry("cores that one driver keeps busy, segments of 7 core-s",
                              CORE_S_A_SEGMENT * fastest["free_rate"], "cores"))
     if {"tables", "files", "slots"} <= set(found):
@@ -267,11 +271,13 @@ def slots(count: int, nodes: int = 4, sleep_s: float = 1.0) -> dict:
             outcomes = pipeline._stream(todo, {"sleep_s": sleep_s}, {}, pools, 1)
             for done, _ in enumerate(outcomes, 1):
                 if done == segments // 10:
-                    started_s, cpu_s = time.perf_counter(), _cpu_of_descendants()
+                    started_s, before = time.perf_counter(), _cpu_of_descendants()
                 if done == segments - count:
                     break
             counted = segments - count - segments // 10
-            took_s, core_s = time.perf_counter() - started_s, _cpu_of_descendants() - cpu_s
+            took_s, after = time.perf_counter() - started_s, _cpu_of_descendants()
+            # Actors of the run before may end meanwhile: their seconds are no part of this one.
+            core_s = sum(spent - before.get(pid, 0.0) for pid, spent in after.items())
             for _ in outcomes:
                 pass
             return counted / took_s, 1000 * core_s / counted
@@ -286,8 +292,8 @@ def slots(count: int, nodes: int = 4, sleep_s: float = 1.0) -> dict:
             "free_rate": free, "core_ms": core_ms, "driver_peak_mb": peak_mb()}
 
 
-def _cpu_of_descendants() -> float:
-    """CPU seconds of this process and of all below it: driver, GCS, raylets, workers (Linux)."""
+def _cpu_of_descendants() -> dict[int, float]:
+    """Process → CPU seconds, of this process and of all below it: driver, GCS, raylets, workers (Linux)."""
     parent, seconds = {}, {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -302,7 +308,7 @@ def _cpu_of_descendants() -> float:
             pid = parent.get(pid, 0)
         return pid == os.getpid()
 
-    return sum(spent for pid, spent in seconds.items() if is_ours(pid))
+    return {pid: spent for pid, spent in seconds.items() if is_ours(pid)}
 
 
 # Drawing --------------------------------------------------------------------------------------------------------------
@@ -337,7 +343,8 @@ def draw(found: dict, path: Path) -> None:
             parts.append(f'<text x="{x(10**power) - 15:.0f}" y="{height - 30}" {text}>{10**power:,}</text>')
     parts.append(f'<text x="{left}" y="{height - 10}" {text}>segments of 60 s; dashed: extrapolated to 100,000 '
                  'video-hours; CPU seconds of the driver</text>')
-    for phase, colour in zip(phases, colours, strict=False):
+    label_y = float("inf")
+    for phase, colour in sorted(zip(phases, colours, strict=False), key=lambda pair: sizes[-1]["cpu_s"][pair[0]]):
         points = [(x(size["segments"]), y(size["cpu_s"][phase])) for size in sizes]
         line = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
         final = sizes[-1]["cpu_s"][phase] * last / sizes[-1]["segments"]
@@ -345,7 +352,8 @@ def draw(found: dict, path: Path) -> None:
         parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="{colour}"/>' for px, py in points]
         parts.append(f'<line x1="{points[-1][0]:.1f}" y1="{points[-1][1]:.1f}" x2="{x(last):.1f}" y2="{y(final):.1f}" '
                      f'stroke="{colour}" stroke-dasharray="4"/>')
-        parts.append(f'<text x="{x(last) + 6:.0f}" y="{y(final) + 4:.0f}" fill="{colour}" {text}>{phase}</text>')
+        label_y = min(y(final) + 4, label_y - 14)  # from the lowest up, so that none covers another
+        parts.append(f'<text x="{x(last) + 6:.0f}" y="{label_y:.0f}" fill="{colour}" {text}>{phase}</text>')
     path.write_text("\n".join([*parts, "</svg>"]) + "\n")
 
 
@@ -357,7 +365,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--segments", type=int, default=5, help="of each video (default 5)")
-    parser.add_argument("--slots", type=int, nargs="+", default=[4, 8, 16, 32])
+    parser.add_argument("--slots", type=int, nargs="+", default=[4, 8, 16])
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--parts", nargs="+", default=["tables", "files", "slots"], choices=PARTS)
     parser.add_argument("--only", nargs=3, help=argparse.SUPPRESS)
@@ -366,13 +374,13 @@ def main() -> None:
         part, *sizes = options.only
         print(json.dumps(PARTS[part](*map(int, sizes))))
         return
+    path = RESULTS / "simulate.json"
+    before = json.loads(path.read_text())["measured"] if path.exists() else {}
     entries, found = measure(tuple((videos, options.segments) for videos in options.videos), tuple(options.slots),
-                             options.files, tuple(options.parts))
+                             options.files, tuple(options.parts), before)
     RESULTS.mkdir(exist_ok=True)
-    hardware = f"{os.cpu_count()} cores"
-    (RESULTS / "simulate.json").write_text(json.dumps(
-        {"hardware": hardware, "entries": entries, "measured": found}, indent=1) + "\n")
-    if "tables" in found:
+    path.write_text(json.dumps({"hardware": hardware(), "entries": entries, "measured": found}, indent=1) + "\n")
+    if "tables" in options.parts:
         draw(found, RESULTS / "simulate.svg")
     for row in entries:
         bar = "" if row["bar"] is None else f"  bar {row['bar']:g}: {'holds' if row['holds'] else 'MISSED'}"
