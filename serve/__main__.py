@@ -62,7 +62,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     ray.init(address="local", _node_ip_address="127.0.0.1", num_cpus=max(LEAST_CPUS, (os.cpu_count() or 1) + 6),
              include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    serve.start(http_options={"host": options.host, "port": options.port})
+    serve.start(http_options={"host": options.host, "port": options.port},
+                logging_config={"enable_access_log": False})  # as in config.yaml: its lines hold whole paths
     serve.run(app, name="halsted", route_prefix="/")
     address = f"http://{options.host}:{options.port}"
     print(f"serving {release.name} version {release.version}\naddress: {address}  (documentation: {address}/docs)\n"

@@ -13,10 +13,11 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 from halsted_ray import __version__
 from halsted_ray.errors import ModelError, OutputError, RegistryError, TaxonomyError, UsageError, VideoError
-from serve import docs, routes, sdk
+from serve import docs, page, routes, sdk
 from serve.clips import UnknownWords
 from serve.database import Job
 from serve.guard import Buckets, Door, base_of
@@ -39,11 +40,13 @@ def create_api(service: Service) -> FastAPI:
     app = FastAPI(title="Halsted on Ray", version=__version__, description=DESCRIPTION, docs_url=None,
                   redoc_url=None)
     app.state.service = service
-    app.state.buckets = Buckets(service.settings.requests_a_minute)
+    app.state.buckets = Buckets(service.settings.requests_a_minute, service.replicas)
     app.state.parts = asyncio.Semaphore(routes.PARTS_AT_ONCE)
     app.add_middleware(Door, service=service)
     app.include_router(routes.router)
     app.include_router(sdk.router)
+    app.include_router(page.router)
+    page.add_files(app)
 
     @app.get("/docs", include_in_schema=False)
     def documentation(request: Request) -> HTMLResponse:
@@ -105,6 +108,10 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(Busy)
     def busy(_request: Request, _error: Busy) -> JSONResponse:
         return problem(503, "the queue is full; send the same request again", {"Retry-After": "1"})
+
+    @app.exception_handler(ClientDisconnect)
+    def gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:
+        return problem(400, "the client went away before its request was whole")
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(InterfaceError)

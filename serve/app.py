@@ -57,7 +57,10 @@ class Gateway:
         from serve.api import create_api
 
         log_to_stderr()
-        return create_api(Service.open(Settings.read(), self._tag_clip, self._serving))
+        replicas = serve.get_replica_context().world_size
+        service = Service.open(Settings.read(), self._tag_clip, self._serving, replicas)
+        threading.Thread(target=service.metrics.keep_noting, name="figures", daemon=True).start()
+        return create_api(service)
 
     async def _serving(self) -> dict:
         return await self._asked(self.tagger.serving.remote())

@@ -55,6 +55,18 @@ class Key(Base):
     revoked_s: Mapped[float | None]
 
 
+class BrowserSession(Base):
+    """Somebody who signed in on the page; only the digest of the cookie is kept."""
+
+    __tablename__ = "sessions"
+    token_sha256: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"))
+    key_id: Mapped[str]
+    """Of the key that they gave, or 'oidc'."""
+    created_s: Mapped[float]
+    expires_s: Mapped[float]
+
+
 class Video(Base):
     """A video of one tenant. ``video_id`` is computed from its content, so the same file is one video."""
 
@@ -157,6 +169,15 @@ class Head(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     seq: Mapped[int]
     digest: Mapped[str]
+
+
+class Figures(Base):
+    """What one replica has counted since it started, as ``metrics.py`` writes it."""
+
+    __tablename__ = "figures"
+    replica_id: Mapped[str] = mapped_column(primary_key=True)
+    samples: Mapped[list]
+    at_s: Mapped[float]
 
 
 class SdkInput(Base):

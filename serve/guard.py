@@ -1,10 +1,12 @@
 """The door: who sends a request and what they may, how much and how often; headers, log lines and figures of each.
 
-There are no cookies here, so nothing that another site could ride on (CSRF): a key comes in a header of its own.
+Programs give a key, or a token, in a header of its own, which no other site can make a browser send. The page has a
+cookie instead, and to change something its token beside it (``sessions.py``).
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
 import re
@@ -16,9 +18,10 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve import sessions
 from serve.people import Caller, authenticate
 from serve.service import Service
 from serve.store import PART_BYTES
@@ -34,6 +37,9 @@ METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 KEPT_BUCKETS = 10_000
 _ID = re.compile(r"[0-9a-f]{1,64}")
 key_header = APIKeyHeader(name="x-api-key", auto_error=False, description="A key of `python -m serve key`.")
+cookie = APIKeyCookie(name=sessions.COOKIE, auto_error=False, description="The page's session.")
+SAFE = ("GET", "HEAD")
+"""Methods that change nothing."""
 bearer = HTTPBearer(auto_error=False, description="The same key as a bearer token.")
 
 
@@ -51,15 +57,15 @@ def allowed(permission: str | None = None) -> Callable[..., Caller]:
     429 when they ask too often."""
 
     def caller(request: Request, key: Annotated[str | None, Depends(key_header)],
-               token: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Caller:
+               token: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+               browser: Annotated[str | None, Depends(cookie)]) -> Caller:
         service, buckets = service_of(request), request.app.state.buckets
         text = key or (token.credentials if token else None)
-        with service.database.reading() as session:
-            found = authenticate(session, text) if text else None
+        found = _by_key(service, text) if text else caller_by_cookie(service, request, browser) if browser else None
         if found is None and token is not None and service.sign_on is not None:
             found = service.sign_on.caller(token.credentials)
         if found is None:
-            buckets.take(f"address {request.client.host if request.client else ''}")
+            buckets.take(address_of(request))
             raise HTTPException(401, "a key is needed: give one that holds in the header x-api-key",
                                 {"WWW-Authenticate": "Bearer"})
         buckets.take(f"{found.user_id} {found.key_id}")
@@ -71,11 +77,32 @@ def allowed(permission: str | None = None) -> Callable[..., Caller]:
     return caller
 
 
-class Buckets:
-    """Requests of one key in the last minute, roughly: a bucket that fills evenly. Each replica counts for itself."""
+def address_of(request: Request) -> str:
+    """Whose bucket a request without a caller takes from."""
+    return f"address {request.client.host if request.client else ''}"
 
-    def __init__(self, a_minute: int):
-        self.a_minute = a_minute
+
+def _by_key(service: Service, text: str) -> Caller | None:
+    with service.database.reading() as session:
+        return authenticate(session, text)
+
+
+def caller_by_cookie(service: Service, request: Request, token: str) -> Caller | None:
+    """403 where something would change and the page's token is not beside the cookie."""
+    with service.database.reading() as session:
+        found = sessions.caller_of(session, token)
+    if found and request.method not in SAFE and not hmac.compare_digest(
+            sessions.csrf_token(token).encode(), request.headers.get(sessions.CSRF_HEADER, "").encode()):
+        raise HTTPException(403, f"a session changes something only with its token in {sessions.CSRF_HEADER}")
+    return found
+
+
+class Buckets:
+    """Requests of one key in the last minute, roughly: a bucket that fills evenly. Each of the ``replicas`` lets its
+    share of them through, since a router gives each as many: counting them in one place would be a write a request."""
+
+    def __init__(self, a_minute: int, replicas: int = 1):
+        self.a_minute, self.share = a_minute, max(1.0, a_minute / replicas)
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -83,8 +110,8 @@ class Buckets:
         """Raises 429 with Retry-After where the bucket is empty."""
         with self._lock:
             now = time.monotonic()
-            left, then = self._left.pop(name, (float(self.a_minute), now))
-            left = min(self.a_minute, left + (now - then) * self.a_minute / 60)
+            left, then = self._left.pop(name, (self.share, now))
+            left = min(self.share, left + (now - then) * self.share / 60)
             self._left[name] = (max(0.0, left - 1), now)
             if len(self._left) > KEPT_BUCKETS:
                 self._left.popitem(last=False)

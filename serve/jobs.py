@@ -61,6 +61,12 @@ class Jobs:
             return list(session.scalars(select(Job).where(
                 Job.tenant_id == tenant_id, Job.video_id == video_id).order_by(Job.created_s.desc())))
 
+    def newest(self, tenant_id: str, video_ids: Sequence[str]) -> dict[str, Job]:
+        """Video → the newest of its jobs."""
+        with self.database.reading() as session:
+            return {job.video_id: job for job in session.scalars(select(Job).where(
+                Job.tenant_id == tenant_id, Job.video_id.in_(video_ids)).order_by(Job.created_s))}
+
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Cancelled at once where it waits, after the segment at hand where it runs. One that ended stays."""
         with self.database.writing() as session:

@@ -1,4 +1,5 @@
-"""Single sign-on: a bearer token of the site's own identity provider (OpenID Connect) in place of a key.
+"""Single sign-on: a bearer token of the site's own identity provider (OpenID Connect) in place of a key, and for the
+page the way there and back.
 
 Only by configuration; then, and only then, this fetches the provider's description and public keys from the issuer
 that the site named. A token says who its user is, of which tenant, and in which role; tenants are added by the
@@ -8,11 +9,15 @@ operator, users come with their first token.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import logging
+import secrets
 import threading
 import urllib.request
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import jwt
 from sqlalchemy import select
@@ -30,10 +35,12 @@ CLOCKS_APART_S = 30.0
 
 @dataclass(frozen=True)
 class Provider:
-    """``issuer`` as its tokens name it, ``audience`` as it knows this service."""
+    """``issuer`` as its tokens name it, ``audience`` as it knows this service: its client there. ``secret``: where
+    it is not a public client."""
 
     issuer: str
     audience: str
+    secret: str | None = None
     tenant_claim: str = "halsted_tenant"
     role_claim: str = "halsted_role"
 
@@ -43,16 +50,57 @@ class SignOn:
 
     def __init__(self, provider: Provider, database: Database):
         self.provider, self.database = provider, database
+        self._described: dict | None = None
         self._keys: jwt.PyJWKClient | None = None
         self._lock = threading.Lock()
 
-    def caller(self, token: str) -> Caller | None:
-        """Whose token this is; None for one that does not hold, with the reason in the log."""
+    def takes_browsers(self) -> bool:
+        """False where the provider does not say where people sign in, or does not answer."""
+        try:
+            return {"authorization_endpoint", "token_endpoint"} <= self._description().keys()
+        except (OSError, ValueError, KeyError) as error:
+            log.warning("the identity provider does not answer: %s", type(error).__name__)
+            return False
+
+    def begin(self, back: str) -> tuple[str, str]:
+        """(where the browser goes, what it keeps until it is back at the address ``back``)."""
+        state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+        query = {"response_type": "code", "scope": "openid", "client_id": self.provider.audience, "redirect_uri": back,
+                 "state": state, "nonce": nonce, "code_challenge_method": "S256",
+                 "code_challenge": _digest(verifier)}
+        where = self._description()["authorization_endpoint"]
+        return f"{where}{'&' if '?' in where else '?'}{urlencode(query)}", f"{state}.{nonce}.{verifier}"
+
+    def finish(self, code: str, state: str, waiting: str, back: str) -> Caller | None:
+        """Who came back with ``code``; None where it is not the way that began here, or the provider refuses."""
+        began, _, rest = waiting.partition(".")
+        nonce, _, verifier = rest.partition(".")
+        if not verifier or not hmac.compare_digest(began.encode(), state.encode()):
+            log.warning("a sign-on that did not begin here was refused")
+            return None
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": back,
+                "client_id": self.provider.audience, "code_verifier": verifier}
+        if self.provider.secret:
+            form["client_secret"] = self.provider.secret
+        try:
+            with urllib.request.urlopen(self._description()["token_endpoint"], urlencode(form).encode(),
+                                        TIMEOUT_S) as answer:
+                token = json.load(answer)["id_token"]
+        except (OSError, ValueError, KeyError) as error:
+            log.warning("the identity provider gave no token: %s", type(error).__name__)
+            return None
+        return self.caller(token, nonce)
+
+    def caller(self, token: str, nonce: str | None = None) -> Caller | None:
+        """Whose token this is; None for one that does not hold, with the reason in the log. ``nonce``: what it must
+        carry, so that a token from another sign-on is none of this one."""
         provider = self.provider
         try:
             key = self._key_client().get_signing_key_from_jwt(token)
             claims = jwt.decode(token, key.key, ALGORITHMS, audience=provider.audience, issuer=provider.issuer,
                                 leeway=CLOCKS_APART_S, options={"require": ["exp", "iat", "sub"]})
+            if nonce is not None and claims.get("nonce") != nonce:
+                raise ValueError("of another sign-on")
         except (jwt.PyJWTError, OSError, ValueError, KeyError) as error:
             log.warning("a token was refused: %s", type(error).__name__)
             return None
@@ -80,13 +128,25 @@ class SignOn:
                     audit.record(session, tenant_id, "oidc", "user.role", name, role=role)
         return Caller(tenant_id, user.user_id, name, role, "oidc")
 
-    def _key_client(self) -> jwt.PyJWKClient:
+    def _description(self) -> dict:
+        """What the provider says of itself, fetched once."""
         with self._lock:
-            if self._keys is None:
+            if self._described is None:
                 where = f"{self.provider.issuer.rstrip('/')}/.well-known/openid-configuration"
                 with urllib.request.urlopen(where, timeout=TIMEOUT_S) as answer:
-                    described = json.load(answer)
-                if described["issuer"] != self.provider.issuer:
+                    found = json.load(answer)
+                if found["issuer"] != self.provider.issuer:
                     raise ValueError("the provider describes another issuer")
-                self._keys = jwt.PyJWKClient(described["jwks_uri"], timeout=TIMEOUT_S)
+                self._described = found
+            return self._described
+
+    def _key_client(self) -> jwt.PyJWKClient:
+        where = self._description()["jwks_uri"]
+        with self._lock:
+            self._keys = self._keys or jwt.PyJWKClient(where, timeout=TIMEOUT_S)
             return self._keys
+
+
+def _digest(verifier: str) -> str:
+    """Of PKCE (RFC 7636): whoever steals the code on its way lacks the verifier."""
+    return urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()

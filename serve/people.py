@@ -102,10 +102,14 @@ def authenticate(session: Session, text: str) -> Caller | None:
     key = session.get(Key, parts[1])
     if key is None or not hmac.compare_digest(key.secret_sha256, _digest(parts[2])):
         return None
-    if key.revoked_s is not None or (key.expires_s is not None and key.expires_s < now_s()):
+    if not is_valid(key):
         return None
     user = session.get_one(User, key.user_id)
     return Caller(user.tenant_id, user.user_id, user.name, user.role, key.key_id)
+
+
+def is_valid(key: Key) -> bool:
+    return key.revoked_s is None and (key.expires_s is None or key.expires_s >= now_s())
 
 
 def _digest(secret: str) -> str:

@@ -34,6 +34,9 @@ PARTS_AT_ONCE = 8
 """Parts in memory at a replica: 40 MiB. Further ones wait at the door."""
 EVENTS_EVERY_S = 0.5
 KEEP_ALIVE_S = 15.0
+CONTENT_BYTES = 2 * 1024 * 1024
+CONTAINERS = ((4, b"ftyp", "video/mp4"), (0, b"\x1aE\xdf\xa3", "video/webm"), (0, b"RIFF", "video/x-msvideo"))
+"""(where, which bytes a file has, its media type), of what browsers play."""
 
 Reader = Annotated[Caller, Depends(allowed("read"))]
 Writer = Annotated[Caller, Depends(allowed("write"))]
@@ -103,12 +106,25 @@ def abort_upload(caller: Writer, service: Here, upload_id: Id) -> None:
 def list_videos(caller: Reader, service: Here, after: Annotated[str, Query(pattern="^[0-9a-f]{0,64}$")] = "",
                 limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[shapes.VideoShown]:
     """The caller's videos by id, those after ``after``."""
-    return [shapes.show_video(video) for video in service.videos.list(caller.tenant_id, after, limit)]
+    videos = service.videos.list(caller.tenant_id, after, limit)
+    jobs = service.jobs.newest(caller.tenant_id, [video.video_id for video in videos])
+    return [shapes.show_video(video, jobs.get(video.video_id)) for video in videos]
 
 
 @router.get("/videos/{video_id}")
 def show_video(caller: Reader, service: Here, video_id: Id) -> shapes.VideoShown:
-    return shapes.show_video(service.videos.get(caller.tenant_id, video_id))
+    jobs = service.jobs.newest(caller.tenant_id, [video_id])
+    return shapes.show_video(service.videos.get(caller.tenant_id, video_id), jobs.get(video_id))
+
+
+@router.get("/videos/{video_id}/content", response_class=Response, responses={206: {"content": {"video/*": {}}}})
+async def show_content(request: Request, caller: Reader, service: Here, video_id: Id,
+                       range: Annotated[str | None, Header(pattern=r"^bytes=\d{1,15}-\d{0,15}$")] = None) -> Response:
+    """The video's own bytes, for a player: at most 2 MiB of those that ``Range`` asks for, which then asks again, so
+    that a slow network never makes a process hold a video."""
+    async with request.app.state.parts:
+        found = await run_in_threadpool(_content, service, caller, video_id, range)
+    return found
 
 
 @router.delete("/videos/{video_id}", status_code=204)
@@ -261,6 +277,25 @@ async def _keep_part(request: Request, service: Service, tenant_id: str, upload_
         part = await run_in_threadpool(service.uploads.put, tenant_id, upload_id, number, data, sha256)
     service.metrics.uploaded.inc(len(data))
     return shapes.show_part(part)
+
+
+def _content(service: Service, caller: Caller, video_id: str, asked: str | None) -> Response:
+    video = service.videos.get(caller.tenant_id, video_id)
+    first, _, last = (asked or "bytes=0-").removeprefix("bytes=").partition("-")
+    start, stop = int(first), min(int(last or video.size_bytes) + 1, int(first) + CONTENT_BYTES, video.size_bytes)
+    if asked is None and video.size_bytes > CONTENT_BYTES:
+        raise UsageError("ask for a part of it: Range: bytes=0-")
+    if start >= stop:
+        raise HTTPException(416, f"it has {video.size_bytes} bytes", {"Content-Range": f"bytes */{video.size_bytes}"})
+    if start == 0:  # once a viewing, not once a part
+        with service.database.writing() as session:
+            audit.record(session, caller.tenant_id, caller.actor, "video.read", video_id)
+    data, head = (service.videos.read(video, *span) for span in ((start, stop), (0, 16)))
+    media = next((media for at, mark, media in CONTAINERS if head[at:].startswith(mark)), "application/octet-stream")
+    headers = {"accept-ranges": "bytes"}
+    if asked:
+        headers["content-range"] = f"bytes {start}-{stop - 1}/{video.size_bytes}"
+    return Response(data, 206 if asked else 200, headers, media)
 
 
 async def _events(service: Service, job: Job) -> AsyncIterator[str]:

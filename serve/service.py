@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from serve.database import Database
 from serve.jobs import Jobs
@@ -28,7 +28,8 @@ class Busy(Exception):
 
 @dataclass
 class Service:
-    """``tag_clip`` is None where no model answers clips here (only then ``clips:map`` is 503)."""
+    """``tag_clip`` is None where no model answers clips here (only then ``clips:map`` is 503). ``replicas``: how many
+    of these share the requests, this one counted."""
 
     settings: Settings
     database: Database
@@ -37,21 +38,23 @@ class Service:
     videos: Videos
     jobs: Jobs
     source: ModelSource
+    metrics: Metrics
     tag_clip: TagClip | None = None
     serving: Serving | None = None
     sign_on: SignOn | None = None
-    metrics: Metrics = field(default_factory=Metrics)
+    replicas: int = 1
 
     @classmethod
-    def open(cls, settings: Settings, tag_clip: TagClip | None = None, serving: Serving | None = None) -> Service:
+    def open(cls, settings: Settings, tag_clip: TagClip | None = None, serving: Serving | None = None,
+             replicas: int = 1) -> Service:
         """Opens database and store and brings the database up to date."""
         database, store = Database(settings.database), open_store(settings.store)
         database.migrate()
         sign_on = None
         if settings.oidc_issuer:
-            sign_on = SignOn(Provider(settings.oidc_issuer, settings.oidc_audience), database)
+            sign_on = SignOn(Provider(settings.oidc_issuer, settings.oidc_audience, settings.oidc_secret), database)
         return cls(
             settings, database, store, Uploads(database, store, settings.presign, settings.link_s),
             Videos(database, store), Jobs(database, settings.lease_s),
-            source_of(settings.model, settings.model_poll_s), tag_clip, serving, sign_on,
+            source_of(settings.model, settings.model_poll_s), Metrics(database), tag_clip, serving, sign_on, replicas,
         )

@@ -8,8 +8,10 @@
     HALSTED_ENCODER    where its encoder lies, if not where the model says
     HALSTED_PRESIGN    1: clients upload parts straight to the object store
     HALSTED_PUBLIC_URL the address that clients know, where a proxy stands before this (default: as they asked)
-    HALSTED_OIDC_ISSUER, HALSTED_OIDC_AUDIENCE   tokens of this identity provider are taken beside keys
-    HALSTED_REQUESTS_A_MINUTE   of one key at one replica (default 3000)
+    HALSTED_OIDC_ISSUER, HALSTED_OIDC_AUDIENCE   tokens of this identity provider are taken beside keys, and the page
+                       signs in there (redirect address: <public URL>/session/signed-on)
+    HALSTED_OIDC_SECRET   this client's secret there, if it has one
+    HALSTED_REQUESTS_A_MINUTE   of one key, shared evenly between the replicas (default 3000)
     HALSTED_LEASE_S    after this silence of its worker a job is taken up by another one (default 30)
 """
 
@@ -35,12 +37,13 @@ class Settings:
     public_url: str | None = None
     oidc_issuer: str | None = None
     oidc_audience: str = "halsted"
+    oidc_secret: str | None = None
     clip_bytes: int = 16 * MIB
     json_bytes: int = 4 * MIB
     """Of any other body: the longest names the 10,000 parts of an upload."""
     clip_s: float = 60.0
     requests_a_minute: int = 3000
-    """Of one key at one replica; a part of an upload is one request."""
+    """Of one key; a part of an upload is one request."""
     upload_days: float = 7.0
     """An upload that nobody completes is removed after this."""
     link_s: float = 3600.0
@@ -63,6 +66,7 @@ class Settings:
             public_url=environment.get("HALSTED_PUBLIC_URL") or None,
             oidc_issuer=environment.get("HALSTED_OIDC_ISSUER") or None,
             oidc_audience=environment.get("HALSTED_OIDC_AUDIENCE") or "halsted",
+            oidc_secret=environment.get("HALSTED_OIDC_SECRET") or None,
             requests_a_minute=int(environment.get("HALSTED_REQUESTS_A_MINUTE") or 3000),
             lease_s=float(environment.get("HALSTED_LEASE_S") or 30.0),
         )

@@ -46,16 +46,6 @@ class Address(BaseModel):
     method: str = "PUT"
 
 
-class VideoShown(BaseModel):
-    video_id: str
-    size_bytes: int
-    duration_s: float
-    width: int
-    height: int
-    fps: float
-    codec: str
-
-
 class NewMap(BaseModel):
     task: str | None = Field(None, max_length=200, description="A task's name; all of them where nothing is given.")
     instruction: str | None = Field(None, max_length=500, description="Or an instruction in words.")
@@ -74,6 +64,18 @@ class JobShown(BaseModel):
     eta_s: float | None
     failed_segments: int
     attempts: int
+
+
+class VideoShown(BaseModel):
+    video_id: str
+    size_bytes: int
+    duration_s: float
+    width: int
+    height: int
+    fps: float
+    codec: str
+    created_s: float = Field(description="When it came in: seconds since 1970, UTC.")
+    job: JobShown | None = Field(None, description="The newest of its jobs.")
 
 
 class NewKey(BaseModel):
@@ -102,8 +104,9 @@ def show_part(part: Part) -> PartShown:
     return PartShown(**{name: getattr(part, name) for name in PartShown.model_fields})
 
 
-def show_video(video: Video) -> VideoShown:
-    return VideoShown(**{name: getattr(video, name) for name in VideoShown.model_fields})
+def show_video(video: Video, job: Job | None = None) -> VideoShown:
+    return VideoShown(job=show_job(job) if job else None,
+                      **{name: getattr(video, name) for name in VideoShown.model_fields if name != "job"})
 
 
 def show_job(job: Job) -> JobShown:

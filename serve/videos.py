@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from halsted_ray.errors import UsageError
+from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.mapping import exports
 from halsted_ray.mapping.publish import read_timeline
+from halsted_ray.video.storage import filesystem
 from serve import audit
 from serve.database import Database, Job, Video, now_s
 from serve.jobs import cancel, deleted_videos
@@ -42,6 +43,14 @@ class Videos:
 
     def location(self, video: Video) -> str:
         return self.store.location(video.tenant_id, video.place)
+
+    def read(self, video: Video, start: int, stop: int) -> bytes:
+        """Its bytes [start, stop). Raises OutputError where the store does not give them."""
+        fs, path = filesystem(self.location(video))
+        try:
+            return fs.cat_file(path, start=start, end=stop)
+        except Exception as error:
+            raise OutputError(f"video {video.video_id!r}: its bytes can't be read: {type(error).__name__}") from None
 
     def maps(self, tenant_id: str, video_id: str) -> str:
         """Where a video's maps lie, with its vectors: one place a video, so that all of it can go at once."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
+from base64 import urlsafe_b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
 
 import jwt
 import pytest
@@ -14,6 +17,9 @@ from serving import client_of, new_key, open_service, save_model
 
 OWN, FOREIGN = (rsa.generate_private_key(65537, 2048) for _ in range(2))
 
+CODES: dict[str, tuple[str, str]] = {}
+"""Code → (challenge, nonce) that its sign-on began with."""
+
 
 @pytest.fixture(scope="module")
 def issuer():
@@ -21,10 +27,20 @@ def issuer():
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self):
-            pages = {"/.well-known/openid-configuration": {"issuer": where, "jwks_uri": f"{where}/keys"},
-                     "/keys": {"keys": [public]}}
-            body = json.dumps(pages[self.path]).encode()
-            self.send_response(200)
+            self.answer({"/.well-known/openid-configuration": {
+                "issuer": where, "jwks_uri": f"{where}/keys", "authorization_endpoint": f"{where}/authorize",
+                "token_endpoint": f"{where}/token"}, "/keys": {"keys": [public]}}[self.path])
+
+        def do_POST(self):
+            """The token of a code, for whoever knows the verifier of what began the sign-on."""
+            form = dict(parse_qsl(self.rfile.read(int(self.headers["content-length"])).decode()))
+            challenge, nonce = CODES.pop(form["code"], ("", ""))
+            digest = urlsafe_b64encode(hashlib.sha256(form["code_verifier"].encode()).digest()).rstrip(b"=").decode()
+            self.answer({"id_token": sign(claims(where, nonce=nonce))} if digest == challenge else {}, 200)
+
+        def answer(self, found, status=200):
+            body = json.dumps(found).encode()
+            self.send_response(status)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -81,6 +97,35 @@ def test_a_token_that_does_not_hold_is_nobody_s(client, issuer):
             "halsted_tenant": "south"}, "no tenant": {"halsted_tenant": None}, "tenant of another kind": {
             "halsted_tenant": ["north"]}, "role unknown": {"halsted_role": "owner"}}.items()}
     assert {name: status(client, token) for name, token in wrong.items()} == dict.fromkeys(wrong, 401)
+
+
+def test_somebody_signs_in_at_the_provider_and_is_back_with_a_session(client, issuer):
+    assert client.get("/session").json() == {"user": None, "tenant": None, "role": None, "csrf": None, "sign_on": True}
+    client.cookies.clear()
+    away = client.get("/session/sign-on", follow_redirects=False)
+    where, asked = urlsplit(away.headers["location"]), dict(parse_qsl(urlsplit(away.headers["location"]).query))
+    assert f"{where.scheme}://{where.netloc}{where.path}" == f"{issuer}/authorize" and asked["client_id"] == "halsted"
+    assert asked["code_challenge_method"] == "S256" and asked["redirect_uri"] == "http://testserver/session/signed-on"
+
+    def back(code: str, state: str = asked["state"]) -> str:
+        answer = client.get("/session/signed-on", params={"code": code, "state": state}, follow_redirects=False)
+        assert answer.status_code == 303
+        return answer.headers["location"]
+
+    kept = client.cookies["halsted_sign_on"]
+    for code, (challenge, nonce), state in (("a", (asked["code_challenge"], asked["nonce"]), "another"),
+                                            ("b", (asked["code_challenge"], "another"), asked["state"]),
+                                            ("c", ("another", asked["nonce"]), asked["state"])):
+        CODES[code] = challenge, nonce
+        assert back(code, state).endswith("/#refused") and client.get("/session").json()["user"] is None
+        client.cookies.set("halsted_sign_on", kept)
+    CODES["d"] = asked["code_challenge"], asked["nonce"]
+    assert back("d") == "http://testserver/"
+    signed_in = client.get("/session").json()
+    assert (signed_in["tenant"], signed_in["role"]) == ("north", "reviewer")
+    assert client.get("/v1/videos").status_code == 200
+    client.cookies.clear()
+    assert back("e").endswith("/#refused"), "nothing began here"
 
 
 def test_a_provider_that_is_away_lets_nobody_in_and_breaks_nothing(tmp_path):

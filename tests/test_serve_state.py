@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from halsted_ray.errors import UsageError
 from serve import audit, people
-from serve.database import Base, Database, Job, Video, now_s
+from serve.database import Base, Database, Figures, Job, Video, now_s
 from serve.jobs import Jobs
+from serve.metrics import Metrics
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -177,3 +178,29 @@ def test_cancel_ends_what_waits_and_stops_what_runs(database):
     assert jobs.cancel(north, running).state == "running" and not jobs.heartbeat(running, "worker")
     jobs.finish(running, "worker", "cancelled")
     assert jobs.get("north", running).state == "cancelled"
+
+
+def test_figures_are_those_of_all_replicas_and_never_fall(database, monkeypatch):
+    def shown(metrics: Metrics) -> dict[str, float]:
+        lines = metrics.text({"done": 3}, 60.0).decode().splitlines()
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
+
+    first, second = Metrics(database), Metrics(database)
+    for metrics, count in ((first, 2), (second, 3)):
+        metrics.requests.labels("GET", "/v1/videos", 200).inc(count)
+        metrics.request_s.labels("/v1/videos").observe(0.02 * count)
+        metrics.note()
+    for metrics in (first, second):
+        found = shown(metrics)
+        assert found['halsted_requests_total{method="GET",route="/v1/videos",status="200"}'] == 5
+        assert found['halsted_request_seconds_bucket{le="0.05",route="/v1/videos"}'] == 1
+        assert found['halsted_request_seconds_count{route="/v1/videos"}'] == 2
+        assert found['halsted_jobs{state="done"}'] == 3
+    monkeypatch.setattr("serve.metrics.now_s", lambda: now_s() + 4000)  # both ended long ago, and others came
+    third = Metrics(database)
+    third.requests.labels("GET", "/v1/videos", 200).inc()
+    for _ in range(2):
+        assert shown(third)['halsted_requests_total{method="GET",route="/v1/videos",status="200"}'] == 6
+        third.note()
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Figures)) == 2, "the ended ones are one row now"
