@@ -28,7 +28,7 @@ RESULTS = HERE / "results" / "latest.json"
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- speed: written by make bench -->\n", "<!-- end of speed -->\n"
 MEASUREMENTS = ("decode", "generate", "planning", "inside_ray", "hour", "against_script", "read_videos", "memory",
-                "prediction", "training")
+                "prediction", "training", "serve_load")
 LIMIT_S = 1800
 PACKAGES = ("ray", "torch", "transformers", "av", "decord", "numpy", "pyarrow", "deltalake")
 BARS_HOLD, SOME_MISSED, WRONG_USE, SOME_FAILED = 0, 1, 2, 3

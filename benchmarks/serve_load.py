@@ -1,10 +1,11 @@
-"""The service under load, from clients in a process of their own on loopback; prints tables with the hardware.
+"""The service under load, from clients in a process of their own on loopback.
 
-    python benchmarks/serve_load.py --model demo/model/model            clips:map from 1 to 64 clients
-    python benchmarks/serve_load.py --model … --encoder-delay 0.3       the encoder stands elsewhere: 0.3 s a batch
-    python benchmarks/serve_load.py --model … --batch 1                 one by one, to compare batching with
-    python benchmarks/serve_load.py --model … --upload-gb 2             one large upload, then 20 at once: memory
-    … --to load.html                                                    latency by number of clients, drawn
+    python benchmarks/run.py --only serve_load                 everything with a bar, six minutes
+    python benchmarks/serve_load.py                            clips:map from 1 to 64 clients, CPU by process
+    python benchmarks/serve_load.py --encoder-delay 0.3        the encoder stands elsewhere: 0.3 s a batch
+    python benchmarks/serve_load.py --upload-gb 2              one large upload, then 20 at once: memory
+    python benchmarks/serve_load.py --sdk-gb 1                 one large video through the published SDK
+    … --model demo/model/model --batch 1 --to load.html        another model; one by one; latency by clients, drawn
 
 Every client sends its next request when it has the answer to the last. 503 with Retry-After is an answer, too.
 """
@@ -25,24 +26,68 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from measuring import Setting, is_below, parents_of_processes, private_mb, ratio
 
 ROOT = Path(__file__).parent.parent
 PART_BYTES = 5 * 1024 * 1024
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
+DELAY_S = 0.3
+BUSY = "503 with Retry-After"
+KINDS = {"Replica:halsted:Tagger": "tagger", "Replica:halsted:Gateway": "gateway", "Replica:halsted:Mapper": "mapper",
+         "ProxyActor": "proxy", "video.worker": "decoding", "serve_load.py": "driver", "": "the rest of Ray"}
+
+
+def measure(setting: Setting) -> list[dict]:
+    seconds, size_gb = (2.0, 0.1) if setting.quick else (8.0, 2.0)
+    with setting.place() as place:
+        folder = Path(place)
+        tiny, base = untrained(folder / "model", "tiny"), untrained(folder / "base", "random:base:0")
+        with serving(folder / "tiny", tiny) as server:
+            steps = [step(server, clients, seconds) for clients in CLIENTS]
+            uploads = measure_uploads(server, folder, size_gb)
+        with serving(folder / "elsewhere", tiny, encoder_delay=DELAY_S) as server:
+            few, many = (step(server, clients, 1.5 * seconds) for clients in (2, 64))
+        with serving(folder / "elsewhere-1", tiny, encoder_delay=DELAY_S, batch=1) as server:
+            single = step(server, 64, seconds)
+        took_s = []
+        for batch in (None, 1):
+            with serving(folder / f"base-{batch}", base, batch=batch) as server:
+                took_s.append(all_at_once(server, 6))
+    best, last = max(row["rate"] for row in steps), steps[-1]
+    shown = ", ".join(f"{row['clients']}: {row['rate']:.1f}/s (P50 {row['p50_s']:.2f} s, P95 {row['p95_s']:.2f} s)"
+                      for row in steps)
+    fine = all(set(row["codes"]) <= {"200", BUSY} for row in (*steps, few, many))
+    answers = f"{sum(row['codes'].get('200', 0) for row in steps)} answers of the tiny encoder on this machine"
+    return [
+        ratio("clips:map: throughput at 64 clients against the best of 1 to 64", last["rate"] / best, 0.9, also=fine,
+              rows=answers, why=f"{shown}; CPU an answer at 64: {cpu_text(last)}"),
+        ratio("clips:map: P95 at 64 clients against 2, encoder elsewhere (0.3 s a batch)",
+              many["p95_s"] / few["p95_s"], 1.34, at_most=True, also=fine,
+              rows=f"{few['codes']} and {many['codes']}", why=f"{few['p95_s']:.3f} and {many['p95_s']:.3f} s at "
+              f"{few['rate']:.1f} and {many['rate']:.1f} answers a second; CPU an answer at 64: {cpu_text(many)}"),
+        ratio("clips:map: batching against one by one, encoder elsewhere (0.3 s a pass)", many["rate"] / single["rate"],
+              None, rows=f"{many['codes']} and {single['codes']}"),
+        ratio("clips:map: batching against one by one, encoder base", took_s[1] / took_s[0], 2, rows="6 clips each",
+              why=f"{took_s[0]:.1f} s together, {took_s[1]:.1f} s one by one: without a GPU one clip, 0.36 TFLOP, "
+                  "keeps the processor busy by itself, and sharing a pass saves nothing"),
+        *uploads,
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--model", default="demo/model/model")
+    parser.add_argument("--model", help="default: the tiny encoder under an untrained decoder")
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each step (default 10)")
     parser.add_argument("--encoder-delay", type=float, default=0.0, help="a stand-in that sleeps this long a batch")
     parser.add_argument("--batch", type=int, help="clips a pass at most (default: as config.yaml says)")
     parser.add_argument("--upload-gb", type=float, default=0.0)
+    parser.add_argument("--sdk-gb", type=float, default=0.0)
     parser.add_argument("--to", type=Path, help="an HTML file with the drawing")
     parser.add_argument("--part", choices=("server", "client"), help=argparse.SUPPRESS)
     parser.add_argument("--address", help=argparse.SUPPRESS)
@@ -53,58 +98,136 @@ def main() -> None:
     elif options.part == "client":
         print(json.dumps(asyncio.run(load(options.address, options.key, options.clients[0], options.seconds))))
     else:
-        measure(options)
+        show(options)
 
 
-def measure(options: argparse.Namespace) -> None:
+def show(options: argparse.Namespace) -> None:
     print(f"{os.cpu_count()} cores of {processor()}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
-    with tempfile.TemporaryDirectory() as folder, Server(Path(folder), options) as server:
-        if options.upload_gb:
-            measure_uploads(server, Path(folder), options.upload_gb)
-            return
-        print(f"{'clients':>8}{'requests/s':>12}{'P50 s':>9}{'P95 s':>9}{'batch':>7}  answers")
-        rows = []
-        for clients in options.clients:
-            words = [sys.executable, __file__, "--part", "client", "--address", server.address, "--key", server.key,
-                     "--clients", str(clients), "--seconds", str(options.seconds)]
-            found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-            rows.append({"clients": clients, **found})
-            print(f"{clients:>8}{found['rate']:>12.1f}{found['p50_s']:>9.3f}{found['p95_s']:>9.3f}"
-                  f"{found['batch']:>7.1f}  {found['codes']}", flush=True)
-        best = max(row["rate"] for row in rows)
-        print(f"throughput at {rows[-1]['clients']} clients is {rows[-1]['rate'] / best:.0%} of the best")
-        if options.to:
-            draw(rows, options.to)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        model = options.model or untrained(folder / "model", "tiny")
+        with serving(folder / "site", model, options.encoder_delay, options.batch) as server:
+            if options.upload_gb:
+                for entry in measure_uploads(server, folder, options.upload_gb):
+                    print(f"{entry['name']}: {entry['value']:.0f} {entry['unit']} ({entry['why']})")
+            elif options.sdk_gb:
+                print(measure_sdk(server, folder, options.sdk_gb))
+            else:
+                show_load(server, options)
+
+
+def show_load(server: Server, options: argparse.Namespace) -> None:
+    print(f"{'clients':>8}{'requests/s':>12}{'P50 s':>9}{'P95 s':>9}{'batch':>7}  answers; CPU an answer")
+    rows = []
+    for clients in options.clients:
+        rows.append(row := step(server, clients, options.seconds))
+        print(f"{clients:>8}{row['rate']:>12.1f}{row['p50_s']:>9.3f}{row['p95_s']:>9.3f}{row['batch']:>7.1f}  "
+              f"{row['codes']}; {cpu_text(row)}", flush=True)
+    best = max(row["rate"] for row in rows)
+    print(f"throughput at {rows[-1]['clients']} clients is {rows[-1]['rate'] / best:.0%} of the best")
+    if options.to:
+        draw(rows, options.to)
+
+
+def step(server: Server, clients: int, seconds: float) -> dict:
+    """What ``clients`` at once got in ``seconds``, and the CPU-milliseconds an answer by kind of process."""
+    words = [sys.executable, __file__, "--part", "client", "--address", server.address, "--key", server.key,
+             "--clients", str(clients), "--seconds", str(seconds)]
+    client = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    time.sleep(1.0 + 0.6 * seconds)  # started, and warm
+    before, began_s = server.cpu_s(), time.monotonic()
+    time.sleep(0.7 * seconds)
+    after, spent_s = server.cpu_s(), time.monotonic() - began_s
+    found = json.loads(client.communicate()[0])
+    answers = max(1.0, found["rate"] * spent_s)
+    return {"clients": clients, **found, "cpu_ms": {kind: 1000 * (after[kind] - before.get(kind, 0.0)) / answers
+                                                    for kind in after}}
+
+
+def cpu_text(row: dict) -> str:
+    spent = sorted(row["cpu_ms"].items(), key=lambda kind: -kind[1])
+    return ", ".join(f"{kind} {ms:.1f} ms" for kind, ms in spent if ms >= 0.5)
 
 
 async def load(address: str, key: str, clients: int, seconds: float) -> dict:
     """``clients`` at once for ``seconds``, after half of that to warm up; answers that came within them count."""
-    import httpx2
-
     clip = clip_bytes()
-    url, headers = f"{address}/v1/clips:map?instruction=map+procedure+type", {"x-api-key": key}
     taken: list[tuple[float, float, int, int]] = []
     over_s = time.monotonic() + 1.5 * seconds
 
     async def one() -> None:
-        async with httpx2.AsyncClient(timeout=120, headers=headers) as client:
+        async with connected(address) as connection:
             while time.monotonic() < over_s:
                 began_s = time.monotonic()
-                answer = await client.post(url, content=clip)
-                batch = answer.json()["batch"] if answer.status_code == 200 else 0
-                code = answer.status_code if answer.headers.get("retry-after") is None else -answer.status_code
+                status, headers, body = await ask(connection, key, clip)
+                batch = json.loads(body)["batch"] if status == 200 else 0
+                wait_s = headers.get("retry-after")
+                code = "200" if status == 200 else BUSY if status == 503 and wait_s else str(status)
                 taken.append((began_s, time.monotonic() - began_s, code, batch))
-                if code == -503:
-                    await asyncio.sleep(float(answer.headers["retry-after"]) * 0.2)
+                if code == BUSY:
+                    await asyncio.sleep(float(wait_s) * 0.2)
 
     await asyncio.gather(*(one() for _ in range(clients)))
     counted = [row for row in taken if over_s - seconds <= row[0] + row[1] < over_s]
-    good = [row for row in counted if row[2] == 200]
+    good = [row for row in counted if row[2] == "200"]
     took_s = [row[1] for row in good] or [float("nan")]
-    codes = Counter("503 with Retry-After" if row[2] == -503 else str(row[2]) for row in counted)
     return {"rate": len(good) / seconds, "p50_s": float(np.percentile(took_s, 50)),
             "p95_s": float(np.percentile(took_s, 95)), "batch": float(np.mean([row[3] for row in good] or [0])),
-            "codes": dict(codes)}
+            "codes": dict(Counter(row[2] for row in counted))}
+
+
+class connected:  # noqa: N801 - read as a verb: async with connected(address) as connection
+    """(reader, writer) of one connection to ``address``."""
+
+    def __init__(self, address: str):
+        self.host, port = address.removeprefix("http://").split(":")
+        self.port = int(port)
+
+    async def __aenter__(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self.streams = await asyncio.open_connection(self.host, self.port)
+        return self.streams
+
+    async def __aexit__(self, *_exc) -> None:
+        self.streams[1].close()
+
+
+async def ask(connection, key: str, clip: bytes) -> tuple[int, dict[str, str], bytes]:
+    """One request, as bytes: a client library would cost as much CPU as the service's own code does."""
+    reader, writer = connection
+    writer.write(f"POST /v1/clips:map?instruction=map+procedure+type HTTP/1.1\r\nhost: load\r\nx-api-key: {key}\r\n"
+                 f"content-type: video/mp4\r\ncontent-length: {len(clip)}\r\n\r\n".encode() + clip)
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    first, *lines = head.strip().split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    body = await reader.readexactly(int(headers["content-length"]))
+    return int(first.split()[1]), headers, body
+
+
+def all_at_once(server: Server, clips: int) -> float:
+    """Seconds until ``clips`` that came at once had their answers, after one to warm up."""
+    async def together(count: int) -> None:
+        async def one() -> None:
+            async with connected(server.address) as connection:
+                status, _, body = await ask(connection, server.key, clip)
+                assert status == 200, body
+
+        await asyncio.gather(*(one() for _ in range(count)))
+
+    clip = clip_bytes()
+    asyncio.run(together(1))
+    began_s = time.monotonic()
+    asyncio.run(together(clips))
+    return time.monotonic() - began_s
+
+
+def untrained(folder: Path, encoder: str) -> str:
+    """A model that answers as slowly as a trained one."""
+    from halsted_ray.model.encoder import Encoder
+    from halsted_ray.model.halsted import Halsted
+
+    loaded = Encoder.load(encoder)
+    Halsted.create(None, loaded.dim, encoder_ref=encoder, encoder_fingerprint=loaded.fingerprint).save(str(folder))
+    return str(folder)
 
 
 def clip_bytes() -> bytes:
@@ -123,52 +246,65 @@ def clip_bytes() -> bytes:
         return Path(file.name).read_bytes()
 
 
-class Server:
+@contextmanager
+def serving(folder: Path, model: str, encoder_delay: float = 0.0, batch: int | None = None):
     """The service in processes of its own, ended with the block."""
-
-    def __init__(self, folder: Path, options: argparse.Namespace):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.folder, self.options = folder, options
-        self.address = f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Server:
-        words = [sys.executable, __file__, "--part", "server", "--address", str(self.port), "--model",
-                 self.options.model, "--encoder-delay", str(self.options.encoder_delay)]
-        words += ["--batch", str(self.options.batch)] if self.options.batch else []
-        environment = {**os.environ, "HALSTED_STATE": str(self.folder / "state"),
-                       "HALSTED_REQUESTS_A_MINUTE": "1000000000"}
-        with open(self.folder / "log", "w") as log:
-            self.process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    folder.mkdir(parents=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, __file__, "--part", "server", "--address", str(port), "--model", model,
+             "--encoder-delay", str(encoder_delay), *(["--batch", str(batch)] if batch else [])]
+    environment = {**os.environ, "HALSTED_STATE": str(folder / "state"), "HALSTED_REQUESTS_A_MINUTE": "1000000000"}
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
         while True:
             time.sleep(0.5)
-            text = (self.folder / "log").read_text()
+            text = (folder / "log").read_text()
             found = [line.split()[1] for line in text.splitlines() if line.startswith("key:")]
             if found:
-                self.key = found[0]
-                return self
-            if self.process.poll() is not None:
-                sys.exit(text)
+                break
+            if process.poll() is not None:
+                raise RuntimeError(f"the service did not start: {text[-2000:]}")
+        yield Server(f"http://127.0.0.1:{port}", found[0], process)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
 
-    def __exit__(self, *_exc) -> None:
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(60)
 
-    def memory_mb(self) -> dict[str, float]:
-        """Private memory of every process of the service, by name and id."""
-        found = {}
-        for process in Path("/proc").glob("[0-9]*"):
+class Server:
+    """A running service and its processes."""
+
+    def __init__(self, address: str, key: str, process: subprocess.Popen):
+        self.address, self.key, self.process = address, key, process
+
+    def processes(self) -> dict[int, str]:
+        """Process id → kind of process."""
+        found, parents = {}, parents_of_processes()
+        for pid in parents:
             try:
-                if str(self.folder).encode() not in (process / "environ").read_bytes():
-                    continue
-                fields = dict(line.split(":", 1) for line in (process / "smaps_rollup").read_text().splitlines()[1:])
-                private_kb = sum(int(fields[name].split()[0]) for name in ("Private_Clean", "Private_Dirty"))
-                title = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:60].strip()
-                found[f"{process.name} {title}"] = private_kb / 1024
-            except (OSError, ValueError, KeyError):
+                title = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+            except OSError:
                 continue
+            if is_below(pid, self.process.pid, parents):
+                found[pid] = next(kind for part, kind in KINDS.items() if part in title)
         return found
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU-seconds so far by kind of process, of all its threads."""
+        found: dict[str, float] = Counter()
+        for pid, kind in self.processes().items():
+            for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                try:
+                    found[kind] += int(thread.read_text().split()[0]) / 1e9
+                except OSError:
+                    continue
+        return dict(found)
+
+    def memory_mb(self) -> dict[tuple[int, str], float]:
+        """Private memory by process."""
+        return {(pid, kind): private_mb(pid) for pid, kind in self.processes().items()}
 
 
 def serve_with(options: argparse.Namespace) -> None:
@@ -205,32 +341,47 @@ def serve_with(options: argparse.Namespace) -> None:
                            os.environ["HALSTED_STATE"]]))
 
 
-def measure_uploads(server: Server, folder: Path, size_gb: float) -> None:
-    path = folder / "large.mp4"
-    size_bytes = int(size_gb * 1e9)
-    clip = clip_bytes()
-    with open(path, "wb") as file:  # players skip a box named free; its bytes are a hole in the file
-        file.write(clip + (1).to_bytes(4, "big") + b"free" + (size_bytes - len(clip)).to_bytes(8, "big"))
+def measure_uploads(server: Server, folder: Path, size_gb: float) -> list[dict]:
+    """One large upload, then 20 of 50 MB at once; how much the process grew that grew most."""
+    large = write_large(folder / "large.mp4", int(size_gb * 1e9), clip_bytes())
+    with growing(server) as grown:
+        took_s = send(server, large)
+    entries = [ratio(f"an upload of {size_gb:g} GB: growth of the process that grew most", grown.most_mb, 100,
+                     unit="MB", at_most=True, why=f"{grown.who}; {size_gb * 1e3 / took_s:.0f} MB/s")]
+    clips = [write_large(folder / f"small-{n}.mp4", 50_000_000 + n, clip_bytes()) for n in range(20)]
+    with growing(server) as grown, ThreadPoolExecutor(20) as pool:
+        began_s = time.monotonic()
+        list(pool.map(lambda path: send(server, path), clips))
+        took_s = time.monotonic() - began_s
+    return [*entries, ratio("20 uploads of 50 MB at once: growth of the process that grew most", grown.most_mb, 100,
+                            unit="MB", at_most=True, why=f"{grown.who}; {1000 / took_s:.0f} MB/s")]
+
+
+def measure_sdk(server: Server, folder: Path, size_gb: float) -> str:
+    """One large video through the published SDK, unchanged, in a process of its own."""
+    subprocess.run([sys.executable, "-m", "pip", "--quiet", "download", "--no-deps", "--ignore-requires-python",
+                    "--only-binary", ":all:", "-d", folder, "halsted-sdk==0.1.0"], check=True)
+    (wheel,) = folder.glob("*.whl")
+    large = write_large(folder / "large.mp4", int(size_gb * 1e9), clip_bytes())
+    program = ("import sys; sys.path.insert(0, sys.argv[1]); import halsted_sdk; "
+               "print(len(halsted_sdk.HalstedClient('demo', sys.argv[2], sys.argv[3]).process_video(sys.argv[4])))")
+    with growing(server) as grown:
+        began_s = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", program, wheel, server.key, server.address, large],
+                              capture_output=True, text=True, check=True)
+        took_s = time.monotonic() - began_s
+    return (f"{size_gb:g} GB through the SDK: {done.stdout.split()[-1]} rows after {took_s:.0f} s; the process that "
+            f"grew most: {grown.who}, {grown.most_mb:.0f} MB")
+
+
+def write_large(path: Path, size_bytes: int, clip: bytes) -> Path:
+    """Players skip a box named free; its bytes are a hole in the file."""
+    with open(path, "wb") as file:
+        rest = size_bytes - len(clip)
+        # A size of 1 says that the real one follows in 8 bytes.
+        file.write(clip + (1).to_bytes(4, "big") + b"free" + rest.to_bytes(8, "big"))
         file.truncate(size_bytes)
-    before, peak, over = server.memory_mb(), {}, threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.5):
-            for name, mb in server.memory_mb().items():
-                peak[name] = max(peak.get(name, 0.0), mb)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    print(f"one upload of {size_gb:g} GB: {size_bytes / 1e6 / send(server, path):.0f} MB/s; {growth(before, peak)}")
-    peak.clear()
-    small = folder / "small.mp4"
-    small.write_bytes(clip + (50_000_000).to_bytes(4, "big") + b"free" + bytes(50_000_000 - 8))
-    began_s = time.monotonic()
-    with ThreadPoolExecutor(20) as pool:
-        list(pool.map(lambda _: send(server, small), range(20)))
-    print(f"20 uploads of 50 MB at once: {20 * 50 / (time.monotonic() - began_s):.0f} MB/s; {growth(before, peak)}")
-    over.set()
-    watcher.join()
+    return path
 
 
 def send(server: Server, path: Path) -> float:
@@ -247,10 +398,33 @@ def send(server: Server, path: Path) -> float:
     return time.monotonic() - began_s
 
 
-def growth(before: dict[str, float], peak: dict[str, float]) -> str:
-    grown = {name: mb - before[name] for name, mb in peak.items() if name in before}
-    name = max(grown, key=grown.get)
-    return f"the process that grew most by {grown[name]:.0f} MB private ({name.split(' ', 1)[1]})"
+class Growth:
+    """``most_mb`` more private memory than before had the process ``who``, looked at twice a second."""
+
+    def __init__(self):
+        self.most_mb, self.who = 0.0, "none"
+
+    def look(self, before: dict, now: dict) -> None:
+        for (pid, kind), mb in now.items():
+            if mb - before.get((pid, kind), mb) > self.most_mb:
+                self.most_mb, self.who = mb - before[pid, kind], kind
+
+
+@contextmanager
+def growing(server: Server):
+    before, grown, over = server.memory_mb(), Growth(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.5):
+            grown.look(before, server.memory_mb())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield grown
+    finally:
+        over.set()
+        watcher.join()
 
 
 def draw(rows: list[dict], to: Path) -> None:

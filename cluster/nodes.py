@@ -63,9 +63,9 @@ class Nodes:
     def address(self) -> str:
         return f"{HEAD}:{self.gcs_port}"
 
-    def start_head(self) -> str:
+    def start_head(self, cpus: int = 0) -> str:
         return self._start(
-            HEAD, "--head", f"--port={self.gcs_port}", "--num-cpus=0", "--dashboard-host=127.0.0.1",
+            HEAD, "--head", f"--port={self.gcs_port}", f"--num-cpus={cpus}", "--dashboard-host=127.0.0.1",
             f"--dashboard-port={self.dashboard_port}", f"--ray-client-server-port={free_port()}",
         )
 

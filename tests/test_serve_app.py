@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,13 +35,73 @@ SDK = "halsted-sdk==0.1.0"
 
 @dataclass
 class Server:
-    """A running service. ``models``: the folder whose file ``champion`` says which model is served."""
+    """A service in a folder of its own. ``models``: the folder whose file ``champion`` says which model is served."""
 
-    address: str
-    key: str
-    state: Path
-    models: Path
-    process: subprocess.Popen
+    folder: Path
+    port: int
+    key: str = ""
+    process: subprocess.Popen | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def models(self) -> Path:
+        return self.folder / "models"
+
+    def start(self) -> None:
+        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
+                       "HALSTED_LEASE_S": "6", "HALSTED_STATE": str(self.state)}
+        environment.pop("RAY_ADDRESS", None)
+        log = self.folder / "log"
+        with open(log, "w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "serve", "run", "--state", self.state, "--model", self.models,
+                 "--port", str(self.port)], cwd=ROOT, env=environment, stdout=file, stderr=file)
+        until_s = time.monotonic() + 180
+        keys: list[str] = []
+        while not keys and self.process.poll() is None and time.monotonic() < until_s:
+            time.sleep(0.2)
+            keys = [line.split()[1] for line in log.read_text().splitlines() if line.startswith("key:")]
+        assert keys, f"the service did not start: {log.read_text()[-3000:]}"
+        self.key = keys[0]
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+    def kill(self) -> None:
+        """Every process of the service at once, as when the machine's power goes."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        while self.processes():
+            time.sleep(0.05)
+
+    def processes(self, title: str = "") -> list[int]:
+        """Ids of the processes of this service and no other, which have its state in their environment, with ``title``
+        in theirs."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+            except OSError:
+                continue
+            if title.encode() in words and f"HALSTED_STATE={self.state}\0".encode() in environment:
+                found.append(int(process.name))
+        return found
+
+    def replicas(self, name: str) -> list[int]:
+        return self.processes(f"ServeReplica:halsted:{name}")
 
     def client(self, key: str | None = None) -> httpx2.Client:
         return httpx2.Client(base_url=self.address, headers={"x-api-key": key or self.key}, timeout=120)
@@ -49,18 +109,6 @@ class Server:
     def new_key(self, tenant: str, user: str, role: str = "surgeon") -> str:
         words = [sys.executable, "-m", "serve", "key", "--state", self.state, tenant, user, role]
         return subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
-
-    def replicas(self, name: str) -> list[int]:
-        """Process ids of a deployment's replicas, of this service and no other."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                title, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
-            except OSError:
-                continue
-            if f"ServeReplica:halsted:{name}".encode() in title and str(self.state).encode() in environment:
-                found.append(int(process.name))
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -72,28 +120,12 @@ def server(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
-                   "HALSTED_LEASE_S": "6"}
-    environment.pop("RAY_ADDRESS", None)
-    log = open(folder / "log", "w+")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "serve", "run", "--state", folder / "state", "--model", folder / "models",
-         "--port", str(port)], cwd=ROOT, env=environment, stdout=log, stderr=log)
+    server = Server(folder, port)
     try:
-        until_s = time.monotonic() + 180
-        key = None
-        while key is None and process.poll() is None and time.monotonic() < until_s:
-            time.sleep(0.2)
-            lines = (folder / "log").read_text().splitlines()
-            key = next((line.split()[1] for line in lines if line.startswith("key:")), None)
-        assert key, f"the service did not start: {(folder / 'log').read_text()[-3000:]}"
-        yield Server(f"http://127.0.0.1:{port}", key, folder / "state", folder / "models", process)
+        server.start()
+        yield server
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +176,20 @@ def test_a_job_gives_the_rows_of_the_batch_job_and_a_clip_its_windows(server, tm
             answer = client.post("/v1/clips:map", json={"video_id": video_id, "instruction": task.instruction, **span})
             got = {tag["tag"]: (tag["category"], tag["confidence"]) for tag in answer.json()["tags"]}
             assert wanted.items() <= got.items(), task.name
+
+
+def test_no_log_of_ray_holds_what_a_client_put_into_an_address(server):
+    with server.client() as client:
+        assert client.get("/v1/videos/Jane%20Doe.mp4?patient=Jane%20Doe").status_code == 422
+        assert client.post("/v1/clips:map?instruction=Jane%20Doe", content=b"x").status_code == 422
+    opened = {os.readlink(link) for pid in server.replicas("Gateway") for link in Path(f"/proc/{pid}/fd").iterdir()
+              if link.is_symlink()}
+    (folder,) = {Path(name).parent for name in opened if "/logs/" in name and name.endswith(".out")}
+    logs = [path for path in folder.rglob("*") if path.is_file()]
+    assert any("route" in path.read_text(errors="replace") for path in logs), "our own line is there"
+    for path in logs:
+        text = path.read_text(errors="replace")
+        assert "Jane" not in text and server.key.split("_", 2)[2] not in text, path
 
 
 @contextmanager
@@ -206,6 +252,60 @@ def test_killed_replicas_lose_no_job_and_fail_no_clip_but_for_a_while(server, vi
     assert (end["state"], end["outcome"]) == ("done", "mapped") and end["attempts"] == 2
     assert answers[-1][0] == 200 and {status for status, _, _ in answers} <= {200, 503}
     assert all(wait for status, wait, _ in answers if status == 503), "says when to come back"
+
+
+def private_mb(pid: int) -> float:
+    try:
+        return int(Path(f"/proc/{pid}/status").read_text().split("RssAnon:")[1].split()[0]) / 1024
+    except (OSError, IndexError):  # it ended
+        return 0.0
+
+
+def test_twenty_uploads_at_once_come_in_whole_and_no_process_grows_with_them(server, tmp_path):
+    base = write_video(tmp_path / "base.mp4", 4.0).read_bytes()
+    paths = [tmp_path / f"{n}.mp4" for n in range(20)]
+    for n, path in enumerate(paths):  # three parts each, 240 MB in all
+        free = 12_000_000 + n - len(base)
+        path.write_bytes(base + free.to_bytes(4, "big") + b"free" + bytes(free - 8))
+    before, peaks, over = {pid: private_mb(pid) for pid in server.processes()}, {}, threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            peaks.update({pid: max(peaks.get(pid, 0.0), private_mb(pid)) for pid in before})
+
+    def send(path: Path) -> dict:
+        with server.client() as client:
+            return upload(client, path)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with ThreadPoolExecutor(20) as pool:
+        videos = list(pool.map(send, paths))
+    over.set()
+    watcher.join()
+    assert [video["size_bytes"] for video in videos] == [path.stat().st_size for path in paths]
+    assert len({video["video_id"] for video in videos}) == 20
+    assert max(peaks[pid] - before[pid] for pid in before) < 100
+
+
+def test_a_service_that_is_killed_as_a_whole_goes_on_with_its_job(server, tmp_path):
+    with server.client() as client:
+        video_id = upload(client, write_video(tmp_path / "long.mp4", 420.0))["video_id"]
+        job_id = client.post(f"/v1/videos/{video_id}/maps", json={"task": "macro"}).json()["job_id"]
+        until_s = time.monotonic() + 90
+        while (job := client.get(f"/v1/jobs/{job_id}").json())["done_s"] == 0 and time.monotonic() < until_s:
+            time.sleep(0.05)
+    assert job["state"] == "running" and 0 < job["done_s"] < 420, "killed in the middle"
+    server.kill()
+    staged = {path: path.stat().st_mtime_ns for path in server.state.glob(f"store/*/maps/{video_id}/**/*.parquet")}
+    server.start()
+    with server.client() as client:
+        end = wait_for(client, job_id)
+        rows = client.get(f"/v1/videos/{video_id}/timeline").json()["rows"]
+    assert (end["state"], end["outcome"], end["attempts"], end["done_s"]) == ("done", "mapped", 2, 420.0)
+    assert max(row["end_s"] for row in rows) == 420.0
+    kept = {path: path.stat().st_mtime_ns for path in staged if path.exists()}
+    assert staged and kept and all(kept[path] == staged[path] for path in kept), "what was done is not done again"
 
 
 @pytest.fixture(scope="module")
