@@ -147,6 +147,8 @@ class Door:
                 status = message["status"]
                 present = {name for name, _ in message["headers"]}
                 extra = {**HEADERS, "x-request-id": request_id}
+                if (self.service.settings.public_url or "").startswith("https:"):
+                    extra["strict-transport-security"] = "max-age=31536000"
                 message["headers"] = [*message["headers"], *(
                     (name.encode(), value.encode()) for name, value in extra.items() if name.encode() not in present)]
                 self._count(scope, status, time.perf_counter() - started_s)

@@ -58,7 +58,7 @@ class Browser:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    def wait(self, condition: str, seconds: float = 15.0) -> None:
+    def wait(self, condition: str, seconds: float = 60.0) -> None:
         """Until ``condition`` holds."""
         until_s = time.monotonic() + seconds
         while not self.run(f"Boolean({condition})"):
@@ -87,7 +87,7 @@ class Browser:
         self.wait_held()
         self.call("Fetch.failRequest", requestId=self.held.pop(), errorReason="InternetDisconnected")
 
-    def wait_held(self, seconds: float = 15.0) -> None:
+    def wait_held(self, seconds: float = 60.0) -> None:
         until_s = time.monotonic() + seconds
         while not self.held:
             assert time.monotonic() < until_s, "no request to be held"

@@ -59,17 +59,19 @@ async function show() {
   for (const section of document.querySelectorAll("main > section")) section.hidden = section.id !== where;
   $("who").hidden = !session.user;
   $("sign-on").hidden = !session.sign_on;
-  if (where !== "case") { open = null; $("video").removeAttribute("src"); $("video").load(); }
+  if (where !== "case") leave();
   if (where === "sign-in") { if (id === "refused") say("Your hospital's account was not taken; ask your site's operator."); $("key").focus(); }
   if (where === "cases") await attempt(showCases);
   if (where === "case") await attempt(() => showCase(id, Number(second) || 0));
 }
 
+const mayWrite = () => ["surgeon", "admin"].includes(session.role);
+
 async function begin() {
   session = await api("session");
   if (session.user) {
     $("user").textContent = `${session.user}, ${session.tenant} (${session.role})`;
-    $("upload").hidden = $("again").hidden = !["surgeon", "admin"].includes(session.role);
+    $("upload").hidden = $("again").hidden = !mayWrite();
     const [model] = (await api("v1/models")).models;
     tasks = model.instructions;
     for (const select of document.querySelectorAll(".tasks"))
@@ -116,6 +118,10 @@ async function showCases() {
 
 // How a case's newest job stands, in words and with what can be done about it.
 function state(video) {
+  const shown = stateParts(video);
+  return mayWrite() ? shown : shown.filter((part) => part.tagName !== "BUTTON");
+}
+function stateParts(video) {
   const job = video.job, again = () => attempt(async () => { await map(video.video_id, ""); await look(); });
   if (!job || job.state === "cancelled") return [make("span", job ? "stopped" : "not mapped yet"), button("Map", again)];
   if (job.state === "failed")
@@ -137,8 +143,9 @@ const map = (videoId, instruction) => api(`v1/videos/${videoId}/maps`, { method:
 async function look() {
   if (!session.user || document.hidden) return;
   if (open) {
-    const video = await api(`v1/videos/${open.video_id}`), ended = isActive(open) && !isActive(video);
-    open.job = video.job;
+    const shown = open, found = await api(`v1/videos/${open.video_id}`), ended = isActive(open) && !isActive(found);
+    if (open !== shown) return;
+    open.job = found.job;
     $("state").replaceChildren(...state(open));
     if (ended) await showTimeline();
   } else if (!$("list").contains(document.activeElement) || document.activeElement.disabled) await showCases();
@@ -239,6 +246,7 @@ const video = $("video");
 
 async function showCase(id, second) {
   if (open?.video_id === id) { jump(second); return; }
+  $("mapped").hidden = true;
   open = await api(`v1/videos/${id}`);
   $("case-title").textContent = name(open);
   $("facts").textContent = facts(open);
@@ -249,15 +257,17 @@ async function showCase(id, second) {
   video.src = `v1/videos/${id}/content`;
   await showTimeline();
 }
+function leave() { open = null; video.removeAttribute("src"); video.load(); }
 video.addEventListener("loadedmetadata", () => { if (open?.at_s) video.currentTime = open.at_s; follow(); });
 video.addEventListener("error", () => { if (video.getAttribute("src")) { video.hidden = true; $("unplayable").hidden = false; } });
 
 async function showTimeline() {
-  const where = `v1/videos/${open.video_id}/timeline`;
+  const shown = open, where = `v1/videos/${open.video_id}/timeline`;
   const isMapped = (await api(`v1/videos/${open.video_id}/maps`)).some((job) => job.state === "done");
-  $("mapped").hidden = !isMapped;
-  if (!isMapped) return;
-  const found = await api(where);
+  const found = isMapped ? await api(where) : null;
+  if (open !== shown) return; // somebody went on to another case meanwhile
+  $("mapped").hidden = !found;
+  if (!found) return;
   const order = Object.values(tasks).flatMap((tags) => Object.entries(tags));
   open.lanes = [...order, ["gap", []]].map(([tag, categories]) => ({
     tag, categories, spans: found.rows.filter((row) => row.tag === tag).sort((one, other) => one.start_s - other.start_s),
@@ -362,7 +372,11 @@ $("again").addEventListener("submit", (event) => {
 $("delete").addEventListener("click", () => { $("confirm").returnValue = "no"; $("confirm").showModal(); });
 $("confirm").addEventListener("close", () => {
   if ($("confirm").returnValue === "yes")
-    attempt(async () => { await api(`v1/videos/${open.video_id}`, { method: "DELETE" }); location.hash = ""; });
+    attempt(async () => {
+      const id = open.video_id;
+      leave(); // before it is gone, so that nothing asks for it any more
+      try { await api(`v1/videos/${id}`, { method: "DELETE" }); location.hash = ""; } catch (error) { await showCase(id, 0); throw error; }
+    });
 });
 
 attempt(begin);
