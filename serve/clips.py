@@ -71,6 +71,8 @@ class Clip:
     task: str
     loaded: Loaded
     decode_s: float
+    ready_s: float
+    """When it was decoded, on this process's ``perf_counter``: from then on it waits for the model."""
 
 
 class ClipTagger:
@@ -111,7 +113,8 @@ class ClipTagger:
             start_s, stop_s = self._span(found, start_s, stop_s)
             times_s = start_s + np.arange(FRAMES_PER_WINDOW) * ((stop_s - start_s) / FRAMES_PER_WINDOW)
             frames = process.read_frames(location, times_s, loaded.encoder.image_size, deadline_s=DEADLINE_S)
-        return Clip(frames.images_NHWC, start_s, stop_s, task, loaded, time.perf_counter() - started_s)
+        ready_s = time.perf_counter()
+        return Clip(frames.images_NHWC, start_s, stop_s, task, loaded, ready_s - started_s, ready_s)
 
     def answer(self, clips: Sequence[Clip]) -> list[dict]:
         """One answer a clip, in their order; clips of one model share its passes."""
@@ -124,7 +127,8 @@ class ClipTagger:
             tags, shares = loaded.model.tag(vectors_ND, [clips[n].task for n in rows], return_probabilities=True)
             tagged_s = time.perf_counter()
             for n, row, share in zip(rows, tags, shares, strict=True):
-                seconds = {"decode": clips[n].decode_s, "encode": encoded_s - started_s, "tag": tagged_s - encoded_s}
+                seconds = {"decode": clips[n].decode_s, "queue": started_s - clips[n].ready_s,
+                           "encode": encoded_s - started_s, "tag": tagged_s - encoded_s}
                 answers[n] = _answer(clips[n], row, share, seconds, len(rows))
         return answers
 

@@ -5,7 +5,7 @@ const $ = (id) => document.getElementById(id);
 const PALETTE = ["#33658a", "#c8553d", "#588b8b", "#d9a441", "#6d597a", "#7a9e5f", "#b56576", "#4a7c9d", "#a47148", "#8d99ae"];
 const LOOK_EVERY_MS = 2000, SHOWN_SPANS = 1000, MAIN_LANES = ["specialty", "procedure", "step"];
 const SVG = "http://www.w3.org/2000/svg";
-let session = {}, tasks = {}, open = null;
+let session = {}, tasks = {}, cases = [], open = null, idle = 0;
 
 // ---- the API
 
@@ -106,9 +106,9 @@ async function allVideos() {
 }
 
 async function showCases() {
-  const videos = await allVideos();
-  $("none").hidden = videos.length > 0;
-  $("list").replaceChildren(...videos.map((video) => {
+  cases = await allVideos();
+  $("none").hidden = cases.length > 0;
+  $("list").replaceChildren(...cases.map((video) => {
     const item = make("li", ""), what = make("div", "", { className: "what" });
     what.append(make("a", name(video), { href: `#${video.video_id}` }), make("span", facts(video)));
     item.append(what, ...state(video));
@@ -150,7 +150,10 @@ async function look() {
     if (ended) await showTimeline();
   } else if (!$("list").contains(document.activeElement) || document.activeElement.disabled) await showCases();
 }
-setInterval(() => look().catch(() => {}), LOOK_EVERY_MS);
+// Every two seconds while a job is under way, else every twenty.
+setInterval(() => {
+  if ((open ? isActive(open) : cases.some(isActive)) || ++idle % 10 === 0) look().catch(() => {});
+}, LOOK_EVERY_MS);
 
 // ---- sending videos
 
