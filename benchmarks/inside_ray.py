@@ -17,6 +17,7 @@ from halsted_ray.mapping.cluster import connected, size_pools
 from halsted_ray.mapping.decoding import DecodeSegments, segments_table
 from halsted_ray.mapping.inventory import take_inventory
 from halsted_ray.records import Segment, WindowSpec
+from halsted_ray.video.archive import list_videos
 from halsted_ray.video.plan import segments as segments_of
 
 SIZE = (112, 112)
@@ -68,7 +69,7 @@ def inside_ray(archive: Path, out: Path) -> tuple[float, int]:
     """(seconds of video, frames) decoded by the pipeline's own callable, from listing the archive on."""
     import ray.data
 
-    (entry,) = take_inventory(str(archive))
+    (entry,) = take_inventory(list_videos(archive))
     spec = WindowSpec()
     found = segments_of(entry.video, spec, 60.0, "benchmark")
     arguments = decoding_arguments(out, spec)
@@ -91,7 +92,7 @@ def decoding_arguments(out: Path, spec: WindowSpec) -> dict:
 
 def alone(video: Path, cores: int) -> float:
     """Times realtime of the decoding stage by itself: the pipeline's callable in plain processes, without Ray."""
-    (entry,) = take_inventory(str(video))
+    (entry,) = take_inventory(list_videos(video))
     found = segments_of(entry.video, WindowSpec(), 60.0, "benchmark")
     with tempfile.TemporaryDirectory() as folder, multiprocessing.get_context("spawn").Pool(cores) as pool:
         started_s = time.perf_counter()

@@ -19,6 +19,7 @@ from measuring import Setting, ratio, timed
 from halsted_ray.mapping.inventory import take_inventory
 from halsted_ray.mapping.publish import publish_videos
 from halsted_ray.records import WindowSpec
+from halsted_ray.video.archive import list_videos
 from halsted_ray.video.plan import segments
 from halsted_ray.video.probe import probe
 
@@ -51,7 +52,7 @@ def measure(setting: Setting) -> list[dict]:
 
 def plan(archive: str, out: str) -> dict[str, list]:
     """What ``map_archive`` does before the first segment is decoded: video_id → segments."""
-    entries = take_inventory(archive, outside=out)
+    entries = take_inventory(list_videos(archive, outside=out))
     found = {entry.video.video_id: segments(entry.video, WindowSpec(), 60.0, "recipe")
              for entry in entries if entry.is_mapped}
     publish_videos(out, entries)

@@ -32,6 +32,7 @@ from halsted_ray.mapping.staging import Result, Run, Staging
 from halsted_ray.mapping.status import status_of
 from halsted_ray.mapping.worklist import find_work
 from halsted_ray.records import Segment, Tag, Video, WindowSpec, digest
+from halsted_ray.video.archive import list_videos
 
 RESULTS = Path(__file__).parent / "results"
 WAVE = 10_000
@@ -207,11 +208,11 @@ def files(count: int) -> dict:
         for n in range(count):  # a box that players skip makes each of them another video
             Path(archive, f"{n:05d}.mp4").write_bytes(whole + (24).to_bytes(4, "big") + b"free" + b"%016d" % n)
         new_s, wall_s = _cpu_with_children(), time.perf_counter()
-        entries = take_inventory(archive)
+        entries = take_inventory(list_videos(archive))
         new_s, wall_s = _cpu_with_children() - new_s, time.perf_counter() - wall_s
         assert len({entry.video.video_id for entry in entries}) == count and all(entry.is_mapped for entry in entries)
         known_s = _cpu_with_children()
-        take_inventory(archive, {entry.video.uri: entry for entry in entries})
+        take_inventory(list_videos(archive), {entry.video.uri: entry for entry in entries})
         known_s = _cpu_with_children() - known_s
     return {"files": count, "new_ms": 1000 * new_s / count, "known_ms": 1000 * known_s / count,
             "new_wall_ms": 1000 * wall_s / count}

@@ -19,6 +19,7 @@ import sys
 import threading
 from pathlib import Path
 
+from halsted_ray.cli.options import Parser, count, positive
 from halsted_ray.errors import HalstedError
 from serve import audit, people
 from serve.backup import backup, restore
@@ -115,8 +116,8 @@ def _own_key(database: Database, file: Path) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m serve", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m serve", description=__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
 
     def command(name: str, do, what: str) -> argparse.ArgumentParser:
@@ -129,12 +130,12 @@ def _parser() -> argparse.ArgumentParser:
     running = command("run", run, "serve on this machine")
     running.add_argument("--model", help="a folder, a URL or registry:halsted@champion (default demo/model/model)")
     running.add_argument("--host", default="127.0.0.1", help="(default %(default)s: this machine only)")
-    running.add_argument("--port", type=int, default=8000)
+    running.add_argument("--port", type=count, default=8000)
     issuing = command("key", new_key, "issue a key")
     for name in ("tenant", "user"):
         issuing.add_argument(name)
     issuing.add_argument("role", choices=people.MAY)
-    issuing.add_argument("--days", type=float, help="until it expires (default: never)")
+    issuing.add_argument("--days", type=positive, help="until it expires (default: never)")
     command("audit", check_audit, "verify the audit log")
     for name, copy, what in (("backup", backup, "copy the site"), ("restore", restore, "put a copy in place")):
         copying = command(name, copy_site, what)

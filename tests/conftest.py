@@ -1,4 +1,5 @@
-"""Fixtures of several files: a real S3 server over a local folder, a real PostgreSQL."""
+"""Fixtures of several files: a real S3 server over a local folder, a real PostgreSQL, a small model, a run on a
+cluster of two nodes."""
 
 from __future__ import annotations
 
@@ -113,3 +114,87 @@ def postgres(tmp_path_factory):
         pytest.skip("no PostgreSQL here, and it can't be installed")
     with postgresql.running(tmp_path_factory.mktemp("postgres"), programs) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory) -> str:
+    """The folder of an untrained model on an untrained encoder, with windows of 5 and 2.5 s."""
+    import torch
+
+    from halsted_ray.model.encoder import Encoder
+    from halsted_ray.model.halsted import Halsted
+    from halsted_ray.records import WindowSpec
+
+    torch.set_num_threads(1)
+    folder, encoder = str(tmp_path_factory.mktemp("model")), Encoder.create("tiny", 0)
+    Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint, heads=4,
+                   width=64, windows=WindowSpec(coarse_s=5, fine_s=2.5), seed=0).save(folder)
+    return folder
+
+
+QUICK_TO_NOTICE = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000,
+                   "health_check_timeout_ms": 5000, "health_check_failure_threshold": 3}
+"""A node's death is noticed after 3 s, where Ray's own settings take 15."""
+DRIVER = """
+import sys
+from halsted_ray.mapping.pipeline import map_archive
+summary = map_archive(sys.argv[1], sys.argv[2], sys.argv[3], segment_s=5, decoders=2, taggers=1)
+print(summary.segments_before, summary.segments_decoded)
+"""
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A cluster of two nodes, the actors' CPUs on the second: (cluster, environment of its drivers)."""
+    from ray.cluster_utils import Cluster
+    from ray_actors import mark_children
+
+    import halsted_ray
+
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "OMP_NUM_THREADS": "1"}
+    mark_children()
+    cluster = Cluster(initialize_head=True, head_node_args={
+        "num_cpus": 2, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE})
+    try:
+        cluster.add_node(num_cpus=4)
+        yield cluster, {**os.environ, "RAY_ADDRESS": cluster.address,
+                        "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1])}
+    finally:
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def two_videos(request, tmp_path_factory) -> Path:
+    """A folder with two videos, each of the test module's ``SECONDS``."""
+    import numbered_video
+
+    folder = tmp_path_factory.mktemp("archive")
+    for number in (1, 2):
+        recipe = numbered_video.Recipe(frames=request.module.SECONDS * 10, rate=10, gop=20 + number, size=(96, 160))
+        numbered_video.write(folder / f"{number}.mp4", recipe)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def driver_of(two_videos, small_model):
+    """out → the command that maps the two videos in segments of 5 s and prints how many were done before and now."""
+    return lambda out: [sys.executable, "-c", DRIVER, two_videos, out, small_model]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(request, nodes, driver_of, tmp_path_factory) -> Path:
+    """The maps of the two videos by a run that nothing happened to."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    done = subprocess.run(driver_of(out), env=nodes[1], capture_output=True, text=True, timeout=240)
+    assert done.stdout.split() == ["0", str(2 * request.module.SECONDS // 5)], done.stderr
+    return out
+
+
+@pytest.fixture
+def clips_csv(tmp_path) -> str:
+    """A table of two clips made by hand, and its video beside it."""
+    import small_video
+    from annotations import CSV, write
+
+    small_video.write(tmp_path / "set/one.mp4", 4)
+    return write(tmp_path / "set/clips.csv", CSV)

@@ -16,14 +16,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 from numbered_video import Recipe, write
 
 import halsted_ray
 from halsted_ray.mapping.publish import read_segments, read_timeline
-from halsted_ray.model.encoder import Encoder
-from halsted_ray.model.halsted import Halsted
-from halsted_ray.records import WindowSpec
+from halsted_ray.video.identity import block_spans
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
 
@@ -47,6 +44,11 @@ def good(folder: Path) -> None:
     assert (folder / "b.mp4").read_bytes().count(PATIENT.encode()) >= 2
     shutil.copy(folder / "b.mp4", folder / "b copy.mp4")
     write(folder / "one frame.mp4", Recipe(frames=1, size=SIZE))
+    twin = write(folder / "twin b.ts", Recipe(".ts", frames=300, rate=10, gop=10, codec_options={"qp": "0"})).path
+    twins = bytearray(twin.read_bytes())
+    (_, start), (stop, _) = block_spans(len(twins))[6:8]  # what the id does not depend on
+    twins[start:stop] = np.random.default_rng(0).bytes(stop - start)
+    (folder / "twin a.ts").write_bytes(twins)
 
 
 def bad(folder: Path) -> None:
@@ -88,7 +90,7 @@ def bad(folder: Path) -> None:
 
 EXPECTED = {
     f"{PATIENT} 'Zoë' \"2\".mp4": ("mapped", "", ""), "b copy.mp4": ("mapped", "", ""),
-    "one frame.mp4": ("mapped", "", ""),
+    "one frame.mp4": ("mapped", "", ""), "twin a.ts": ("mapped", "", ""),
     "cut.mp4": ("partial", "corrupt", "left as a gap, copy the file again"),
     "damaged.ts": ("partial", "corrupt", "left as a gap"),
     "empty.mp4": ("failed", "unreadable", "an empty file .0 bytes.; copy it again"),
@@ -107,7 +109,7 @@ EXPECTED = {
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def told(small_model, tmp_path_factory):
     """(OUT, Ray's folder, what was exported, [(exit code, stdout, stderr) of each command])"""
     root = tmp_path_factory.mktemp("bad")
     archive, out, shown = root / "archive", root / "out", root / "shown"
@@ -115,10 +117,6 @@ def told(tmp_path_factory):
     folder.mkdir(parents=True)
     good(folder)
     bad(folder)
-    torch.set_num_threads(1)
-    encoder = Encoder.create("tiny", 0)
-    Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint, heads=4,
-                   width=64, windows=WindowSpec(coarse_s=5, fine_s=2.5), seed=0).save(str(root / "model"))
     ray_folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path: Ray's sockets lie in it
     environment = {**os.environ, "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1]), "OMP_NUM_THREADS": "1",
                    "RAY_TMPDIR": str(ray_folder)}
@@ -129,7 +127,7 @@ def told(tmp_path_factory):
                               capture_output=True, text=True, timeout=300)
         return done.returncode, done.stdout, done.stderr
 
-    mapping = ("map", archive, "--out", out, "--model", root / "model")
+    mapping = ("map", archive, "--out", out, "--model", small_model)
     told = [run(*mapping), run(*mapping), run("status", out, "--json"), run("report", out, "--to", shown / "page.html")]
     told += [run("export", out, "--format", kind, "--to", shown / kind) for kind in ("csv", "jsonl", "vtt", "srt")]
     yield out, ray_folder, shown, told
@@ -140,15 +138,17 @@ def test_every_file_ends_with_what_it_came_to(told):
     out, _, _, ((code, shown, complaint), _, (_, as_json, _), *_rest) = told
     assert code == 3, complaint
     found = {Path(video["uri"]).name: video for video in json.loads(as_json)}
-    assert set(found) == set(EXPECTED), "one row a recording: b.mp4 is a copy of 'b copy.mp4'"
+    assert set(found) == set(EXPECTED), "one row a recording: b.mp4 is a copy, and 'twin b.ts' stands in"
     for name, (status, error_code, reason) in EXPECTED.items():
         video = found[name]
         assert (video["status"], video["code"]) == (status, error_code), (name, video["reason"])
         assert re.search(reason, video["reason"]), (name, video["reason"])
-        assert video["video_id"] in shown and str(out.parent) not in video["reason"]
-    assert found["b copy.mp4"]["copies"] == 1 and sum(video["copies"] for video in found.values()) == 1
-    assert "17 videos" in shown and "12 failed, 3 mapped, 2 partial" in shown
+        assert (video["video_id"] in shown) == (status != "mapped") and str(out.parent) not in video["reason"]
+    assert {name for name, video in found.items() if video["copies"]} == {"b copy.mp4", "twin a.ts"}
+    assert "18 videos" in shown and "12 failed, 4 mapped, 2 partial" in shown
+    assert all(len(line) <= 80 for line in shown.splitlines() if "--files" not in line)
     assert "--files" in shown, "where to find which file a video_id is"
+    assert "skipped 1 file that is not a video" in complaint
 
 
 def test_every_second_is_mapped_or_a_gap_once(told):
@@ -172,7 +172,7 @@ def test_every_second_is_mapped_or_a_gap_once(told):
 
 def test_the_same_command_again_does_nothing_and_says_the_same(told):
     _, _, _, (first, second, *_rest) = told
-    assert second[0] == 3 and "0 of 5 segments to do" in second[2]
+    assert second[0] == 3 and "0 of 6 segments to do" in second[2]
     table = first[1].split("\n\n")[0]
     assert second[1].split("\n\n")[0] == table
 

@@ -1,11 +1,13 @@
 """The command: every documented line parses, wrong use is one message and exit code 2, help is quick."""
 
+import argparse
 import json
 import re
 import shlex
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import maps
@@ -14,6 +16,7 @@ import pytest
 from halsted_ray.atlas import write_atlas
 from halsted_ray.cli import main
 from halsted_ray.cli.parser import build_parser
+from halsted_ray.cli.tables import FAILURES_AT_MOST, failures
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -71,6 +74,52 @@ def test_version_and_wrong_command(capsys):
             main(arguments)
         assert left.value.code == code
     assert "invalid choice: 'maps'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line, said", [
+    ("plan --hours -3", "--hours: '-3'; expected a number above 0"),
+    ("plan --hours 0", "--hours: '0'; expected a number above 0"),
+    ("plan --hours nan", "--hours: 'nan'; expected a number above 0"),
+    ("plan --hours 9 --cores 0", "--cores: '0'; expected a whole number above 0"),
+    ("plan --hours 9 --gpus -1", "--gpus: '-1'; expected a whole number, 0 or more"),
+    ("plan --hours 9 --price-per-gpu-hour -1", "--price-per-gpu-hour: '-1'; expected a number, 0 or more"),
+    ("plan --hours 9 --looked-at 1.5", "--looked-at: '1.5'; expected a share of 0 to 1"),
+    ("show maps 3f2a --rows -3", "--rows: '-3'; expected a whole number, 0 or more"),
+    ("phantom out --videos 2.5", "--videos: '2.5'; expected a whole number above 0"),
+    ("phantom out --size 0x90", "--size: '0x90'; expected width x height, such as 640x360"),
+    ("evaluate --atlas a --out b --folds 0", "--folds: '0'; expected a whole number above 0"),
+    ("review --atlas a --out b --clips -1", "--clips: '-1'; expected a whole number above 0"),
+    ("atlas release a v1 --test 1", "--test: '1'; expected a share of 0 to less than 1"),
+])
+def test_a_number_that_makes_no_sense_is_wrong_use(capsys, line, said):
+    with pytest.raises(SystemExit) as left:
+        main(line.split())
+    assert left.value.code == 2 and f"error: argument {said}\n" in capsys.readouterr().err
+
+
+def test_every_number_of_the_command_line_has_bounds():
+    def parsers(parser):
+        yield parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for other in action.choices.values():
+                    yield from parsers(other)
+
+    loose = [(parser.prog, action.dest) for parser in parsers(build_parser()) for action in parser._actions
+             if action.type in (int, float)]
+    assert not loose
+
+
+@pytest.mark.parametrize("line, usage", [
+    ("map a --out b --model c --modle d", "usage: halsted map [-h] --out OUT"),
+    ("atlas list hospital --all", "usage: halsted atlas list [-h]"),
+    ("--quiet status maps", "usage: halsted [-h] [--version] COMMAND"),
+])
+def test_a_wrong_flag_is_told_with_the_usage_of_its_command(capsys, line, usage):
+    with pytest.raises(SystemExit) as left:
+        main(line.split())
+    complaint = capsys.readouterr().err
+    assert left.value.code == 2 and complaint.startswith(usage) and "unrecognized arguments: --" in complaint
 
 
 @pytest.fixture(scope="module")
@@ -156,13 +205,34 @@ def test_report_as_json_and_as_a_page(capsys, places, tmp_path):
     assert maps.PARTIAL in page.read_text() and "Jane Doe" not in page.read_text()
 
 
+def test_the_truth_of_other_videos_is_refused(capsys, places, tmp_path):
+    others = [replace(maps.video(maps.WHOLE), video_id=digit * 16) for digit in "bcd"]
+    clips = [replace(maps.CLIPS[0], video_id=video.video_id) for video in others]
+    write_atlas(str(tmp_path), others, clips, "others")
+    for words in (["report", places[0], "--json"], ["show", places[0], "aa"]):
+        code, shown, complaint = run(capsys, *words, "--truth", tmp_path)
+        assert code == 2 and shown == ""
+        assert "annotates other videos: of the 3 at" in complaint and "0 are among its 3" in complaint
+
+
+@pytest.mark.parametrize("count", [3, 300])
+def test_what_is_not_mapped_whole_is_a_line_each_and_the_rest_is_counted(count):
+    videos = [{"video_id": f"{n:016x}", "status": "partial" if n % 3 else "mapped", "segments": 2, "duration_s": 60,
+               "reason": "asked for the frame at 18.438 s, but after 17.400 s nothing decodes; copy the file again"}
+              for n in range(count)]
+    told = failures(videos).splitlines()
+    assert len(told) == min(FAILURES_AT_MOST + 1, 2 * count // 3)
+    assert all(len(line) <= 80 for line in told) and told[0].startswith(f"{1:016x} partial: asked for the frame")
+    assert failures(videos[:1]) == "" and (count == 3 or told[-1] == "and 150 more")
+
+
 @pytest.mark.parametrize("arguments, said", [
     (["status", "{empty}"], "holds no maps"),
     (["show", "{maps}", "zz"], "no video has the id or file name 'zz'"),
     (["show", "{maps}", "a"], "several videos fit 'a'"),
     (["export", "{maps}", "--format", "docx", "--to", "{empty}"], "unknown export format 'docx'"),
     (["report", "{maps}", "--truth", "{empty}"], "no atlas at"),
-    (["report", "{maps}", "--to", "{file}/report.html"], "can't write the report"),
+    (["report", "{maps}", "--to", "{file}/report.html"], "can't write"),
     (["train", "--atlas", "{empty}", "--out", "{empty}", "--recipe", "thesis"], "expected one of paper, demo"),
     (["train", "--atlas", "{empty}", "--out", "{empty}"], "no atlas at"),
     (["map", "{videos}", "--out", "{new}", "--model", "{empty}"], "no model at"),
@@ -187,3 +257,4 @@ def test_wrong_use_is_one_message_and_code_2(capsys, places, model, tmp_path, ar
     assert code == 2 and shown == ""
     assert complaint.startswith(f"halsted {arguments[0]}: ") and said in complaint
     assert complaint.count("\n") == 1 and "Traceback" not in complaint
+    assert not (tmp_path / "new").exists(), "nothing is left where nothing was mapped"

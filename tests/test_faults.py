@@ -6,22 +6,15 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
-import numbered_video
 import pytest
-import torch
-from ray_actors import actors_of, mark_children
+from ray_actors import actors_of
 
-import halsted_ray
 from halsted_ray.mapping.publish import read_segments, read_timeline
 from halsted_ray.mapping.status import status_of
-from halsted_ray.model.encoder import Encoder
-from halsted_ray.model.halsted import Halsted
-from halsted_ray.records import WindowSpec
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
 
@@ -32,59 +25,6 @@ KILLS = ["decoder"] * 3 + ["tagger"] * 3 + ["node"] * 2 + ["driver"]
 """In an order drawn from SEED. Decoding runs ahead of tagging and its actors are gone when it is done: their turn is
 put off then, and where nothing else is left the driver is killed once more. The last kill falls into the publishing."""
 PATIENCE_S = 240.0
-DRIVER = """
-import sys
-from halsted_ray.mapping.pipeline import map_archive
-summary = map_archive(sys.argv[1], sys.argv[2], sys.argv[3], segment_s=5, decoders=2, taggers=1)
-print(summary.segments_before, summary.segments_decoded)
-"""
-QUICK_TO_NOTICE = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000,
-                   "health_check_timeout_ms": 5000, "health_check_failure_threshold": 3}
-"""A node's death is noticed after 3 s, where Ray's own settings take 15."""
-
-
-@pytest.fixture(scope="module")
-def nodes():
-    """A cluster of two nodes, the actors' CPUs on the second: (cluster, environment of its drivers)."""
-    from ray.cluster_utils import Cluster
-
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "OMP_NUM_THREADS": "1"}
-    mark_children()
-    cluster = Cluster(initialize_head=True, head_node_args={
-        "num_cpus": 2, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE})
-    try:
-        cluster.add_node(num_cpus=4)
-        yield cluster, {**os.environ, "RAY_ADDRESS": cluster.address,
-                        "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1])}
-    finally:
-        cluster.shutdown()
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("archive")
-    for number in (1, 2):
-        recipe = numbered_video.Recipe(frames=SECONDS * 10, rate=10, gop=20 + number, size=(96, 160))
-        numbered_video.write(folder / f"{number}.mp4", recipe)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    torch.set_num_threads(1)
-    folder, encoder = str(tmp_path_factory.mktemp("model")), Encoder.create("tiny", 0)
-    Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint, heads=4,
-                   width=64, windows=WindowSpec(coarse_s=5, fine_s=2.5), seed=0).save(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(nodes, archive, model, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    done = subprocess.run([sys.executable, "-c", DRIVER, archive, out, model], env=nodes[1], capture_output=True,
-                          text=True, timeout=PATIENCE_S)
-    assert done.stdout.split() == ["0", str(SEGMENTS)], done.stderr
-    return out
 
 
 class Watch:
@@ -119,7 +59,7 @@ def wait_for(what, condition, driver: subprocess.Popen):
     return found
 
 
-def test_ten_kills_change_nothing(nodes, archive, model, undisturbed, tmp_path):
+def test_ten_kills_change_nothing(nodes, driver_of, undisturbed, tmp_path):
     cluster, environment = nodes
     out, chance = tmp_path / "out", random.Random(SEED)
     kinds = KILLS.copy()
@@ -132,8 +72,8 @@ def test_ten_kills_change_nothing(nodes, archive, model, undisturbed, tmp_path):
         return sorted(set(actors_of(stage)) - killed)
 
     def start() -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, "-c", DRIVER, archive, out, model], env=environment, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(driver_of(out), env=environment, text=True, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE)
 
     def kill_driver() -> subprocess.Popen:
         driver.send_signal(signal.SIGKILL)

@@ -57,6 +57,23 @@ def test_frames_travel_to_tagging_whole(tmp_path):
     assert json.loads(table["gaps"][0].as_py()) == []
 
 
+@pytest.mark.parametrize("copy, code", [(UnreadableVideo("gone"), "corrupt"), (StorageUnavailable("away"), "storage")])
+def test_a_copy_stands_in_where_the_video_is_damaged(tmp_path, copy, code):
+    class Files(FakeDecoder):
+        def read_frames(self, uri, times_s, *rest, **named):
+            self.damaged = {SEGMENT.uri: [(12, 13)], "/a": [(22, 23)], "/b": []}[uri]
+            return super().read_frames(uri, times_s, *rest, **named)
+
+    stage = decoding(tmp_path, Files())
+    for copies, gaps in (([], [(10, 20)]), (["/a"], []), (["/a", "/b"], [])):
+        stage.copies = {"video": copies, "another": ["/b"]}
+        assert [(gap.start_s, gap.stop_s) for gap in stage.decode(SEGMENT)[1]] == gaps
+    stage = decoding(tmp_path, FakeDecoder([CorruptSegment("bad"), *[copy] * 3]))
+    stage.copies = {"video": ["/a"]}
+    short = replace(SEGMENT, stop_s=10.0)
+    assert [gap.code for gap in stage.decode(short)[1]] == [code], "one that can't be fetched now may be whole"
+
+
 def test_a_decoder_that_dies_once_is_tried_again(tmp_path):
     stage = decoding(tmp_path, FakeDecoder([DecoderKilled("died")]))
     images, gaps = stage.decode(SEGMENT)
@@ -179,7 +196,8 @@ def test_a_cluster_that_is_too_small_is_refused(cpus, decoders):
 def test_progress_counts_video_seconds():
     progress = Progress(done_s=5400, total_s=7200, begun_s=3600, failed_segments=2, elapsed_s=600)
     assert progress.rate == 3.0 and progress.eta_s == 600
-    assert str(progress) == ("1.50 of 2.00 video-hours, 3.0 video-hours an hour, 0:10:00 to go, 2 segments failed")
+    assert str(progress) == "1.50 of 2.00 video-hours, 3.0 an hour, 0:10:00 to go, 2 segments failed"
+    assert len(str(Progress(49_000 * 3600, 50_000 * 3600, 0, 12, 3600 * 999))) <= 80
 
 
 def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch):

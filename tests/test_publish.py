@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from pyarrow.fs import LocalFileSystem
+from pyarrow.fs import LocalFileSystem, S3FileSystem
 from small_disk import fill, small_disk
 
 from halsted_ray.atlas.delta import native_files, open_table, table_uri
@@ -230,9 +230,12 @@ def test_without_a_terminal_progress_is_logged_once_a_minute(caplog):
     assert "0.07 of 1.00 video-hours" in record.message and "1 segments failed" in record.message
 
 
-def test_local_tables_are_read_without_python_in_arrows_threads(maps):
+@pytest.mark.parametrize("place, kind", [("disk", LocalFileSystem), ("s3", S3FileSystem)])
+def test_tables_are_read_without_python_in_arrows_threads(place, kind, request, tmp_path):
     """Else such a thread can abort the process when the interpreter ends."""
+    maps = Maps(str(tmp_path) if place == "disk" else f"{request.getfixturevalue('s3_server').bucket}/native")
     table = open_table(table_uri(maps.out, "videos"))
     files = native_files(table)
-    assert isinstance(files.base_fs, LocalFileSystem)
-    assert table.to_pyarrow_table(filesystem=files).equals(table.to_pyarrow_table())
+    assert isinstance(files.base_fs, kind)
+    assert table.to_pyarrow_table(filesystem=files).equals(table.to_pyarrow_table()) and len(table.to_pyarrow_table())
+

@@ -138,7 +138,8 @@ def test_a_wrong_segment_length_is_refused(tmp_path):
         find_work(str(tmp_path), Staging(str(tmp_path), "r"), ENTRIES, WindowSpec(), 45.0, "r")
 
 
-def test_only_a_file_written_anew_is_tried_again():
+def test_only_a_file_that_is_new_or_written_anew_is_tried_again():
     known = {entry.video.uri: entry for entry in ENTRIES[1:]}
     first, second, third, *_ = ENTRIES
-    assert written_anew([first, replace(second, stamp="t"), third], known) == {second.video.video_id}
+    assert written_anew([replace(second, stamp="t"), third], known) == {second.video.video_id}
+    assert written_anew([first, second, third], known) == {first.video.video_id}

@@ -13,13 +13,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from urllib.parse import quote, unquote, urlparse
 
 import fsspec
 import pyarrow.fs
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
+from halsted_ray.errors import UsageError
 from halsted_ray.video.storage import PATIENCE_S, filesystem, local_path
 
 S3_OPTIONS = {
@@ -28,22 +29,38 @@ S3_OPTIONS = {
     "token": "AWS_SESSION_TOKEN",
     "endpoint_url": "AWS_ENDPOINT_URL",
 }
+MISREAD = re.compile(r"%[0-9A-Fa-f]{2}")
+MISREAD_ON_DISK = re.compile(MISREAD.pattern + r"|[\[\]|^\\]")
+"""deltalake 1.6 decodes a path once more than it was encoded: it writes a table's files to one folder and looks for
+its log in another, or panics (brackets on a disk)."""
+URL_SAFE = "/!$&'()*+,;=:@~"
+S3_SCHEMES = ("s3", "s3a")
+ATTEMPTS = 8
+"""Of Arrow's client, with pauses that double from half a second: a minute in all."""
 WAITING = {"max_retries": "1000", "retry_timeout": f"{PATIENCE_S:.0f}s", "backoff_config.max_backoff": "5s"}
 """A store that is away is waited for as long as everywhere else; deltalake by itself gives up after 2 to 4 s."""
 
 
 def table_uri(root: str, *parts: str) -> str:
-    """The table at ``root/parts…`` as deltalake wants it: an absolute local path, or a URL."""
-    if root.startswith("file://"):
-        root = root[len("file://"):]
-    if "://" not in root:
-        return str(Path(root).absolute().joinpath(*parts))
-    return "/".join([root.rstrip("/"), *parts])
+    """The table at ``root/parts…`` as deltalake wants it: an absolute local path, or a URL with what a URL can't hold
+    in per cent. Raises UsageError for a name that deltalake takes for another one."""
+    path = local_path(root)
+    if path is not None:
+        path = str(Path(path).absolute().joinpath(*parts))
+        misread = MISREAD_ON_DISK.search(path)
+    else:
+        scheme, _, rest = root.partition("://")
+        path = f"{scheme}://{quote('/'.join([rest.rstrip('/'), *parts]), safe=URL_SAFE)}"
+        misread = MISREAD.search(rest)
+    if misread:
+        raise UsageError(f"{root!r}: Delta tables can't lie under a name with {misread[0]!r}, which their library "
+                         "takes for another one; rename the folder, or give another place")
+    return path
 
 
 def storage_options(uri: str) -> dict[str, str]:
     """deltalake's options for ``uri``; empty for a local path. Costs nothing, asks nobody."""
-    if not uri.startswith(("s3://", "s3a://")):
+    if urlparse(uri).scheme not in S3_SCHEMES:
         return {}
     configured = dict(fsspec.config.conf.get("s3", {}))
     configured |= {key: value for key, value in configured.get("client_kwargs", {}).items() if key == "endpoint_url"}
@@ -69,15 +86,25 @@ def open_table(uri: str, version: int | None = None) -> DeltaTable:
 
 
 def native_files(table: DeltaTable) -> pyarrow.fs.FileSystem | None:
-    """What ``to_pyarrow_table`` and ``to_pyarrow_dataset`` of a local table are to read it by; None for others.
+    """What ``to_pyarrow_table`` and ``to_pyarrow_dataset`` of a table on a disk or on S3 are to read it by; None for
+    others.
 
     By default Arrow's threads call deltalake's file system, which is Python: a thread that still lets go of a file
     when the interpreter ends aborts the process, with all its work done (1 of 40 readers on a busy machine).
     """
     parsed = urlparse(table.table_uri)
-    if parsed.scheme != "file":
+    if parsed.scheme == "file":
+        return pyarrow.fs.SubTreeFileSystem(unquote(parsed.path), pyarrow.fs.LocalFileSystem())
+    if parsed.scheme not in S3_SCHEMES:
         return None
-    return pyarrow.fs.SubTreeFileSystem(unquote(parsed.path), pyarrow.fs.LocalFileSystem())
+    given = {**os.environ, **storage_options(table.table_uri)}
+    store = pyarrow.fs.S3FileSystem(  # without keys it looks for them itself, where deltalake does too
+        access_key=given.get("AWS_ACCESS_KEY_ID"), secret_key=given.get("AWS_SECRET_ACCESS_KEY"),
+        session_token=given.get("AWS_SESSION_TOKEN"), endpoint_override=given.get("AWS_ENDPOINT_URL"),
+        region=given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION"),
+        retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+    )
+    return pyarrow.fs.SubTreeFileSystem(parsed.netloc + unquote(parsed.path), store)
 
 
 CLAIM_EXPIRES_S = 120.0

@@ -1,6 +1,7 @@
 """The command ``halsted``: parse, one library call, what came out, exit code.
 
     parser.py      commands and their options; imports nothing heavy, so that --help answers at once
+    options.py     what options share: the parser itself, and the kinds of numbers
     commands.py    one function a command
     atlas.py       `halsted atlas` and its actions
     registry.py    `halsted registry` and `halsted lineage`: options and functions
@@ -9,19 +10,27 @@
     tables.py      the tables that commands print
 
 Exit codes: 0 done, 1 a bug (with its traceback), 2 wrong use (one message that says what to do), 3 some videos
-failed or are mapped with gaps (the table says which and why), 130 interrupted.
+failed or are mapped with gaps (it is said which and why), 130 interrupted (Ctrl-C), 143 stopped by SIGTERM.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from halsted_ray.cli.parser import build_parser
 from halsted_ray.errors import StorageUnavailable, UsageError
 
-DONE, WRONG_USE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
+DONE, WRONG_USE, SOME_FAILED, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come: everything is left as after Ctrl-C, so claims are given back and processes are ended."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,14 +47,32 @@ def main(arguments: list[str] | None = None) -> int:
     from halsted_ray.cli import commands
 
     try:
-        return getattr(commands, options.command.replace("-", "_"))(options)
+        with _sigterm_raises():
+            return getattr(commands, options.command.replace("-", "_"))(options)
     except (UsageError, StorageUnavailable) as error:  # a store that stays away: no bug, so no traceback
         print(f"halsted {options.command}: {error}", file=sys.stderr)
         return WRONG_USE
-    except KeyboardInterrupt:
-        print(f"halsted {options.command}: interrupted; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as stopped:
+        how = "stopped by SIGTERM" if isinstance(stopped, Terminated) else "interrupted"
+        print(f"halsted {options.command}: {how}; what is finished stays, the same command goes on from there",
+              file=sys.stderr)
+        return TERMINATED if isinstance(stopped, Terminated) else INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has seen enough; without this the interpreter complains once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    def stop(*_) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # signals are not its business
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

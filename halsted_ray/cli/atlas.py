@@ -9,6 +9,8 @@ import json
 import sys
 from dataclasses import asdict
 
+from halsted_ray.cli.options import count, part
+
 DONE, FINDINGS = 0, 3
 EXIT_CODES = "exit code: 0 done, 3 some videos or samples were left out, or verify found something, 2 wrong use"
 AT = "a release, a version's number, or head"
@@ -47,10 +49,10 @@ def add_atlas(commands: argparse._SubParsersAction) -> None:
     differing.add_argument("--json", action="store_true")
     releasing = action("release", "name the newest version and freeze its split by video")
     releasing.add_argument("name", metavar="NAME", help="such as hsa-v1")
-    releasing.add_argument("--validation", type=share, default=0.2, metavar="SHARE", help="of the videos (default 0.2)")
-    releasing.add_argument("--test", type=share, default=0.0, metavar="SHARE", help="of the videos (default 0)")
+    releasing.add_argument("--validation", type=part, default=0.2, metavar="SHARE", help="of the videos (default 0.2)")
+    releasing.add_argument("--test", type=part, default=0.0, metavar="SHARE", help="of the videos (default 0)")
     releasing.add_argument("--split", metavar="CSV", help="parts of videos: columns video_id and part")
-    releasing.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
+    releasing.add_argument("--seed", type=count, default=0, help="of the draw (default 0)")
     releasing.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the history")
     verifying = action("verify", "what is wrong: leaks between parts, times, categories, overlaps, files")
     verifying.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
@@ -60,16 +62,6 @@ def add_atlas(commands: argparse._SubParsersAction) -> None:
     exporting.add_argument("--to", required=True, metavar="DIR")
     exporting.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
     exporting.add_argument("--files", action="store_true", help="name the file of each video (it may be private)")
-
-
-def share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected a share of 0 to less than 1")
-    return value
 
 
 def atlas(options: argparse.Namespace) -> int:

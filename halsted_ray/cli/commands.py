@@ -16,7 +16,7 @@ from halsted_ray.cli.atlas import atlas  # noqa: F401  a command as those below
 from halsted_ray.cli.evaluate import evaluate  # noqa: F401  likewise
 from halsted_ray.cli.registry import lineage, registry  # noqa: F401  likewise
 from halsted_ray.cli.selflabel import review, self_label  # noqa: F401  likewise
-from halsted_ray.cli.tables import WIDTH, accuracy_table, status_table, table
+from halsted_ray.cli.tables import WIDTH, accuracy_table, failures, status_table, table
 from halsted_ray.errors import UsageError
 
 ALL_MAPPED, SOME_FAILED = 0, 3
@@ -100,7 +100,9 @@ def map(options: argparse.Namespace) -> int:
             priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus), on_progress=line,
             say=line.say,
         )
-    print_status(summary.videos, options.out)
+    if listed := failures(summary.videos):
+        print(f"{listed}\n")
+    print_counts(summary.videos, options.out)
     rate = summary.video_s / summary.wall_s
     print(f"{summary.segments_before} segments done before, {summary.segments_decoded} decoded, "
           f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed\n"
@@ -133,7 +135,7 @@ def plan(options: argparse.Namespace) -> int:
     if options.archive is None:
         videos, count, video_s = [typical_hour()], round(options.hours), 3600 * options.hours
     else:
-        found = survey(options.archive, max(1, options.sample))
+        found = survey(options.archive, options.sample)
         videos, count, video_s = found.mapped, found.files, found.video_s()[0]
     planned = plan(videos, count, video_s, rates, setting)
     if options.json:
@@ -152,19 +154,20 @@ def status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(videos, indent=1))
     else:
-        print_status(videos, options.out)
+        print(f"{status_table(videos)}\n")
+        print_counts(videos, options.out)
         if options.files:
             print("\n" + table(("video", "file"), [(video["video_id"], video["uri"]) for video in videos]))
     return SOME_FAILED if any(video["status"] in ("partial", "failed") for video in videos) else ALL_MAPPED
 
 
-def print_status(videos: list[dict], out: str) -> None:
+def print_counts(videos: list[dict], out: str) -> None:
     counts = Counter(video["status"] for video in videos)
     hours = sum(video["duration_s"] or 0 for video in videos) / 3600
-    print(f"{status_table(videos)}\n\n{len(videos)} videos, {hours:.2f} video-hours: "
-          + ", ".join(f"{count} {name}" for name, count in counts.most_common()))
+    print(f"{len(videos):,} videos, {hours:,.2f} video-hours: "
+          + ", ".join(f"{count:,} {name}" for name, count in counts.most_common()))
     if counts["failed"] or counts["partial"]:
-        print(f"which file a video is: halsted status {shlex.quote(out)} --files")
+        print(f"every reason in full, and which file a video is: halsted status {shlex.quote(out)} --files")
 
 
 def show(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 import json
 import textwrap
 
+from halsted_ray.cli.options import count, positive_int
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP
 from halsted_ray.cli.tables import WIDTH, percent, table
 
@@ -23,7 +24,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
     evaluate.add_argument("--part", default="test",
                           help="of the frozen split, for --model: test (default), validation, all")
-    evaluate.add_argument("--folds", type=int, default=5, help="models to train and judge (default 5)")
+    evaluate.add_argument("--folds", type=positive_int, default=5, help="models to train and judge (default 5)")
     evaluate.add_argument("--strategy", help="per_procedure or global (default: the first that leaves enough)")
     evaluate.add_argument("--recipe", default="paper", help="paper (default) or demo")
     evaluate.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
@@ -32,8 +33,8 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
                           help="default: chance,majority,linear,sais; or none")
     evaluate.add_argument("--encoder", metavar="REF", help="default: the model's, or tiny")
     evaluate.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: beside the videos)")
-    evaluate.add_argument("--seed", type=int, default=0, help="of the folds (default 0)")
-    evaluate.add_argument("--clips", type=int, default=12,
+    evaluate.add_argument("--seed", type=count, default=0, help="of the folds (default 0)")
+    evaluate.add_argument("--clips", type=count, default=12,
                           help="worst mistakes shown as frames in the report (default 12; 0: no picture in it)")
     evaluate.add_argument("--json", action="store_true", help="print the figures as JSON")
 

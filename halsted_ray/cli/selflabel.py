@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 
+from halsted_ray.cli.options import positive_int, share
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP
 from halsted_ray.cli.tables import percent, table
 
@@ -23,9 +24,9 @@ def add_selflabel(commands: argparse._SubParsersAction) -> None:
     label.add_argument("--archive", required=True, metavar="DIR", help="the videos to label; annotated ones are left")
     label.add_argument("--model", required=True, metavar="REF", help=MODEL_HELP)
     label.add_argument("--out", required=True, metavar="DIR", help="the 1-s maps and report.json; again: goes on")
-    label.add_argument("--precision", type=float, default=0.9, metavar="P",
+    label.add_argument("--precision", type=share, default=0.9, metavar="P",
                        help="share of an action's labels that must be right on validation videos (default 0.9)")
-    label.add_argument("--gate", type=float, default=0.8, metavar="A",
+    label.add_argument("--gate", type=share, default=0.8, metavar="A",
                        help="average accuracy over all tasks below which nothing is labelled (default 0.8)")
     label.add_argument("--release", metavar="NAME", help="name the grown atlas (default: it stays unnamed)")
     label.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
@@ -41,7 +42,7 @@ def add_selflabel(commands: argparse._SubParsersAction) -> None:
     review.add_argument("--atlas", required=True, metavar="DIR", help="the archive that holds atlas/")
     review.add_argument("--out", required=True, metavar="FILE", help="tasks (JSON), the interface beside it (.xml)")
     review.add_argument("--maps", metavar="OUT", help="maps of `halsted map` that clips may disagree with")
-    review.add_argument("--clips", type=int, default=50, metavar="N", help="at most (default 50)")
+    review.add_argument("--clips", type=positive_int, default=50, metavar="N", help="at most (default 50)")
     review.add_argument("--files", action="store_true", help="name the file of each video (it may be private)")
 
 

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 WIDTH = 80
+FAILURES_AT_MOST = 50
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -37,6 +38,16 @@ def accuracy_table(accuracy: dict) -> str:
     ]
     header = ("tag", "accuracy", "chance", "commonest", "F1@10", "windows", "no answer")
     return table(header, rows, right=range(1, len(header))) + "\n\n" + textwrap.fill(accuracy["how"], WIDTH)
+
+
+def failures(videos: Sequence[dict]) -> str:
+    """A line for each video that is not mapped whole, its reason cut at the end; '' where all are."""
+    rest = [video for video in videos if video["status"] != "mapped"]
+    lines = [textwrap.shorten(f"{video['video_id']} {video['status']}: {video['reason'] or 'no reason'}", WIDTH,
+                              placeholder=" …") for video in rest[:FAILURES_AT_MOST]]
+    if len(rest) > len(lines):
+        lines.append(f"and {len(rest) - len(lines):,} more")
+    return "\n".join(lines)
 
 
 def status_table(videos: Sequence[dict]) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -130,7 +132,7 @@ def _start(local: bool) -> None:
         _require_answer(os.environ["RAY_ADDRESS"])
     for tries_left in reversed(range(STARTS if local else 1)):
         try:
-            with _muted_stderr():
+            with _muted_stderr(), _own_sigterm():
                 ray.init(**options)
             return
         except ConnectionError as error:
@@ -160,6 +162,24 @@ def _no_cluster(error: Exception) -> ResourceError:
         "RAY_AUTH_MODE=token where it asks for a token (`ray start` makes it do so), or unset "
         "RAY_ADDRESS to run on this machine alone"
     )
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray takes the signal for itself, at last in C++, where it prints a stack trace and ends the process at once:
+    given back here to who had it."""
+    kept = signal.getsignal(signal.SIGTERM)
+    is_ours = kept is not None and threading.current_thread() is threading.main_thread()
+    try:
+        yield
+    except SystemExit:  # of the handler that Ray has while it starts
+        if is_ours:
+            signal.signal(signal.SIGTERM, kept)
+            signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, kept)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -34,14 +34,20 @@ STORAGE_TRIES = 3
 
 
 class DecodeSegments:
-    """Table of segments in, the same rows with their frames out. Callable of Ray Data; nothing in it knows Ray."""
+    """Table of segments in, the same rows with their frames out. Callable of Ray Data; nothing in it knows Ray.
+
+    ``copies``: video_id → further files of that id. It is computed from samples of the content, so one of them can be
+    damaged where another is whole.
+    """
 
     def __init__(self, staging: tuple[str, str], spec: WindowSpec, image_size: tuple[int, int], fidelity: str,
                  reader: str, memory_mb: int, deadline_s: float, retry_pause_s: float = 5.0,
+                 copies: Mapping[str, Sequence[str]] | None = None,
                  process: Callable[..., DecodeProcess] = DecodeProcess):
         self.staging, self.spec, self.image_size = Staging(*staging), spec, tuple(image_size)
         self.fidelity, self.reader = fidelity, reader
         self.deadline_s, self.retry_pause_s = deadline_s, retry_pause_s
+        self.copies = copies or {}
         self.process = process(memory_mb=memory_mb)
         self.shift = Shift()
 
@@ -83,11 +89,22 @@ class DecodeSegments:
         return (None if len(gaps) == len(coarse) else images_NHWC), gaps
 
     def _read(self, segment: Segment, times_s: np.ndarray) -> np.ndarray:
+        """From the first of the video's files that gives these frames."""
+        errors = []
+        for uri in (segment.uri, *self.copies.get(segment.video_id, ())):
+            try:
+                return self._read_from(uri, times_s)
+            except VideoError as error:
+                errors.append(error)
+        # A copy that can't be fetched now may be whole: then this is worth another try.
+        raise next((error for error in errors if not error.permanent), errors[0])
+
+    def _read_from(self, uri: str, times_s: np.ndarray) -> np.ndarray:
         kills = outages = 0
         while True:
             try:
                 return self.process.read_frames(
-                    segment.uri, times_s, self.image_size, self.fidelity, self.reader, deadline_s=self.deadline_s
+                    uri, times_s, self.image_size, self.fidelity, self.reader, deadline_s=self.deadline_s
                 ).images_NHWC
             except DecoderKilled:  # once can be the machine's fault; twice is the video's
                 kills += 1

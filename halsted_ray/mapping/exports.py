@@ -19,10 +19,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 
-import fsspec
 import pyarrow as pa
 
-from halsted_ray.errors import OutputError, UsageError
+from halsted_ray.embeddings import write_whole
+from halsted_ray.errors import UsageError
+from halsted_ray.video.storage import filesystem
 
 COLUMNS = ("video_id", "start_s", "end_s", "task", "tag", "category", "confidence", "source", "model_version")
 CHAPTER_TAG = "step"
@@ -51,11 +52,7 @@ def export(timeline: pa.Table, to: str, format: str, video_ids: Iterable[str] = 
     written = []
     for name, text in files.items():
         location = f"{to.rstrip('/')}/{name}"
-        try:
-            with fsspec.open(location, "w", encoding="utf-8", newline="", auto_mkdir=True) as file:
-                file.write(text)
-        except OSError as error:
-            raise OutputError(f"can't write {location}: {error}; name a folder or URL that can be written") from error
+        write_whole(*filesystem(location), text.encode())
         written.append(location)
     return written
 

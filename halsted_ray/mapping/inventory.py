@@ -6,11 +6,13 @@ import math
 import os
 import queue
 import random
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from halsted_ray.errors import DecoderKilled, StorageUnavailable, UnreadableVideo, VideoError
+from halsted_ray.mapping.progress import LOG_EVERY_S
 from halsted_ray.records import Video, digest
 from halsted_ray.video.archive import list_videos
 from halsted_ray.video.identity import video_id
@@ -26,7 +28,8 @@ class Entry:
     """One file. ``code`` is empty where the video can be mapped, else it and ``reason`` say why not.
 
     ``stamp`` is the storage's own mark of the content (ETag, or time of change): while it and the size stay, the
-    file is not read again. ``copy_of`` is the uri of the file with the same content that is mapped instead.
+    file is not read again. ``copy_of`` is the uri of the file with the same id that is mapped instead; this one
+    stands in where that one is damaged.
     """
 
     video: Video
@@ -40,20 +43,30 @@ class Entry:
         return not self.code and not self.copy_of
 
 
-def take_inventory(archive: str, known: Mapping[str, Entry] | None = None, outside: str = "") -> list[Entry]:
-    """Entries of all videos at ``archive``, in the order of their uris.
+def take_inventory(uris: Sequence[str], known: Mapping[str, Entry] | None = None,
+                   say: Callable[[str], None] = lambda message: None) -> list[Entry]:
+    """Entries of the files ``uris`` (``video.archive.list_videos``), in their order.
 
-    ``known``: uri → entry of an earlier run, trusted where size and stamp are the same. ``outside``: a location
-    whose files are not part of the archive (our own output). Raises ArchiveError where there is no video.
+    ``known``: uri → entry of an earlier run, trusted where size and stamp are the same. ``say`` is told now and then
+    how many were looked at: 50,000 on one machine take half an hour.
     """
-    uris = [uri for uri in list_videos(archive) if not (outside and uri.startswith(f"{outside.rstrip('/')}/"))]
-    return _mark_copies(_entries(uris, known or {}))
+    return _mark_copies(_entries(uris, known or {}, say))
 
 
 def written_anew(entries: Sequence[Entry], known: Mapping[str, Entry]) -> set[str]:
-    """Ids of the videos whose file has another stamp than in ``known``, though perhaps the same id: that is computed
-    from samples of the content, so a repaired file can keep it."""
-    return {entry.video.video_id for entry in entries if known.get(entry.video.uri, entry).stamp != entry.stamp}
+    """Ids of the videos with a file that is not in ``known`` or has another stamp there, though perhaps the same id:
+    that is computed from samples of the content, so a repaired file keeps it, and a whole copy has it too."""
+    return {entry.video.video_id for entry in entries
+            if entry.video.uri not in known or known[entry.video.uri].stamp != entry.stamp}
+
+
+def copies_of(entries: Sequence[Entry]) -> dict[str, list[str]]:
+    """video_id → uris of the files beside the one that is mapped, where they have the same id and can be opened."""
+    copies: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.copy_of and not entry.code:
+            copies.setdefault(entry.video.video_id, []).append(entry.video.uri)
+    return copies
 
 
 @dataclass(frozen=True)
@@ -89,18 +102,25 @@ def survey(archive: str, sample: int) -> Survey:
     for. Raises ArchiveError where there is no video."""
     uris = list_videos(archive)
     picked = uris if len(uris) <= sample else sorted(random.Random(0).sample(uris, sample))
-    return Survey(len(uris), tuple(_entries(picked, {})))
+    return Survey(len(uris), tuple(_entries(picked, {}, lambda message: None)))
 
 
-def _entries(uris: Sequence[str], known: Mapping[str, Entry]) -> list[Entry]:
+def _entries(uris: Sequence[str], known: Mapping[str, Entry], say: Callable[[str], None]) -> list[Entry]:
+    entries, said_s = [], time.monotonic()
     probes: queue.SimpleQueue[DecodeProcess] = queue.SimpleQueue()
     processes = [DecodeProcess() for _ in range(max(1, min(os.cpu_count() or 1, len(uris), THREADS)))]
     for process in processes:
         probes.put(process)
+    pool = ThreadPoolExecutor(THREADS)
     try:
-        with ThreadPoolExecutor(THREADS) as pool:
-            return list(pool.map(lambda uri: _entry(uri, known.get(uri), probes), uris))
+        for entry in pool.map(lambda uri: _entry(uri, known.get(uri), probes), uris):
+            entries.append(entry)
+            if time.monotonic() - said_s > LOG_EVERY_S:
+                said_s = time.monotonic()
+                say(f"{len(entries):,} of {len(uris):,} files looked at")
+        return entries
     finally:
+        pool.shutdown(cancel_futures=True)  # else a run that is stopped would look at all the others first
         for process in processes:
             process.close()
 

@@ -30,7 +30,7 @@ from halsted_ray.errors import ArchiveError, OutputError, UsageError
 from halsted_ray.mapping import status
 from halsted_ray.mapping.cluster import Pools, connected, is_attached, size_pools
 from halsted_ray.mapping.decoding import DecodeSegments, segments_table
-from halsted_ray.mapping.inventory import take_inventory, written_anew
+from halsted_ray.mapping.inventory import copies_of, take_inventory, written_anew
 from halsted_ray.mapping.lease import Lease
 from halsted_ray.mapping.priority import PRIORITIES, Room, YieldingDecodeSegments, announced
 from halsted_ray.mapping.priority import room as room_on_cluster
@@ -45,6 +45,7 @@ from halsted_ray.model.encoder import STEPS, Encoder
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.records import Segment, WindowSpec, digest
 from halsted_ray.stages import Profile
+from halsted_ray.video.archive import list_videos
 from halsted_ray.video.readers import FIDELITIES, READERS
 
 HERE_AT_MOST = 1000
@@ -148,6 +149,8 @@ def map_archive(
         raise UsageError(f"the archive {archive!r} lies at or below {out!r}, where maps are to be written; expected a "
                          "place of their own (--out), beside the archive or in a folder of it")
     recipe, encoder, config, image_size = read_recipe(model, encoder, task, instruction, fidelity, windows)
+    # Before anything is written: there may be no video, or no table can lie there.
+    uris, known = list_videos(archive, outside=out, say=say), read_videos(out)
     run = Run(uuid.uuid4().hex[:12], recipe.digest, recipe.tasks, segment_s, int(time.time() * 1000))
     origin = Provenance(run.run_id, recipe.digest, recipe.tasks, config.name, config.version, config.atlas_release,
                         recipe.taxonomy_digest, __version__)
@@ -157,9 +160,7 @@ def map_archive(
         staging = Staging(out, recipe.digest)
         staging.begin(run)  # before hours of work: it says whether the place can be written
         try:
-            known = read_videos(out)
-            entries = [entry for entry in take_inventory(archive, known, outside=out)
-                       if entry.video.video_id not in without]
+            entries = [entry for entry in take_inventory(uris, known, say) if entry.video.video_id not in without]
             if not entries:
                 raise ArchiveError(f"every video at {archive!r} is to be left alone: expected others (self-labelling "
                                    "leaves annotated and judging videos alone); name another archive")
@@ -179,7 +180,7 @@ def map_archive(
                    "windows": windows}
         decoding = {"staging": place, "spec": recipe.spec, "image_size": image_size, "fidelity": fidelity,
                     "reader": reader, "memory_mb": decoder_memory_mb,
-                    "deadline_s": 60 + DEADLINE_PER_VIDEO_S * segment_s}
+                    "deadline_s": 60 + DEADLINE_PER_VIDEO_S * segment_s, "copies": copies_of(entries)}
         count = _Count(work.total_s, work.total_s - work.waiting_s, on_progress)
         decoded, versions = 0, []
         publisher = stack.enter_context(ThreadPoolExecutor(1, "publish"))

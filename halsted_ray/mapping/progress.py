@@ -34,8 +34,8 @@ class Progress:
     def __str__(self) -> str:
         eta = "–" if self.eta_s is None else clock(self.eta_s)
         failed = f", {self.failed_segments} segments failed" if self.failed_segments else ""
-        return (f"{self.done_s / 3600:.2f} of {self.total_s / 3600:.2f} video-hours, "
-                f"{self.rate:.1f} video-hours an hour, {eta} to go{failed}")
+        return (f"{self.done_s / 3600:,.2f} of {self.total_s / 3600:,.2f} video-hours, "
+                f"{self.rate:,.1f} an hour, {eta} to go{failed}")
 
 
 class ProgressLine:

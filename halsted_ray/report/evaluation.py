@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-import fsspec
-
-from halsted_ray.errors import OutputError
+from halsted_ray.embeddings import write_whole
 from halsted_ray.evaluation.answers import MODEL
 from halsted_ray.evaluation.run import Evaluation
 from halsted_ray.report.evaluation_plots import curve_plot, map_plot, methods_plot, reliability_plot
@@ -15,6 +13,7 @@ from halsted_ray.report.pictures import strips
 from halsted_ray.report.plots import confusion_plot
 from halsted_ray.report.terminal import clock
 from halsted_ray.taxonomy import Taxonomy
+from halsted_ray.video.storage import filesystem
 
 NAMES = {MODEL: "Halsted", "chance": "chance", "majority": "majority", "linear": "linear probe", "sais": "SAIS"}
 
@@ -27,11 +26,7 @@ def write_evaluation(evaluation: Evaluation, to: str, clips: int = 12) -> None:
     shown = evaluation.figures["mistakes"][:clips]
     pictures = strips(shown, {video.video_id: video for video in evaluation.atlas.videos})
     page = evaluation_page(evaluation.figures, evaluation.taxonomy, list(zip(shown, pictures, strict=True)))
-    try:
-        with fsspec.open(to, "w", encoding="utf-8", auto_mkdir=True) as file:
-            file.write(page)
-    except OSError as error:
-        raise OutputError(f"can't write the report to {to!r}: {error}; name a file that can be written") from error
+    write_whole(*filesystem(to), page.encode())
 
 
 def evaluation_page(figures: dict, taxonomy: Taxonomy, mistakes: list[tuple[dict, str]]) -> str:

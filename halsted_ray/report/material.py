@@ -71,10 +71,10 @@ def read_material(out: str, truth: str | None = None, taxonomy: str | None = Non
     """The maps at ``out``, and the clips of the annotated archive ``truth``.
 
     ``taxonomy``: name or file of the maps' taxonomy, needed only where it is not one that ships. Raises UsageError
-    where there are no maps or they are in another taxonomy, AtlasError for a truth that can't be read or is in
-    another one.
+    where there are no maps or they are in another taxonomy, AtlasError for a truth that can't be read, is in another
+    one, or annotates none of the videos.
     """
-    rows = read_timeline(out).to_pylist()
+    rows, videos = read_timeline(out).to_pylist(), status_of(out)
     of_maps = taxonomy_of(rows, taxonomy)
     clips = None
     if truth is not None:
@@ -84,8 +84,14 @@ def read_material(out: str, truth: str | None = None, taxonomy: str | None = Non
                 f"the truth at {truth!r} is annotated in taxonomy {atlas.taxonomy!r} {atlas.taxonomy_digest}, the maps "
                 f"at {out!r} are in {of_maps.name!r} {of_maps.digest}; compare with an atlas of the maps' taxonomy"
             )
+        annotated = {clip.video_id for clip in atlas.clips}
+        if videos and not annotated & {video["video_id"] for video in videos}:
+            raise AtlasError(
+                f"the truth at {truth!r} annotates other videos: of the {len(videos)} at {out!r}, 0 are among its "
+                f"{len(annotated)}; compare with the atlas of the archive that was mapped"
+            )
         clips = list(atlas.clips)
-    return Material(status_of(out), rows, clips, of_maps, WindowSpec(), read_profile(out))
+    return Material(videos, rows, clips, of_maps, WindowSpec(), read_profile(out))
 
 
 def taxonomy_of(rows: list[dict], given: str | None = None) -> Taxonomy:

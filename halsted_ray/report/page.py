@@ -7,10 +7,8 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-import fsspec
-
 from halsted_ray import __version__
-from halsted_ray.errors import OutputError
+from halsted_ray.embeddings import write_whole
 from halsted_ray.report.figures import NOTHING, STEP_TAG, UNMAPPED
 from halsted_ray.report.figures import figures as figures_of
 from halsted_ray.report.lanes import colour, timeline
@@ -18,6 +16,7 @@ from halsted_ray.report.material import Material, read_material
 from halsted_ray.report.plots import confusion_plot, profile_plot, timeline_plot
 from halsted_ray.report.terminal import clock
 from halsted_ray.taxonomy import Taxonomy
+from halsted_ray.video.storage import filesystem
 
 MOST_TIMELINES = 100
 """An hour's timeline is about half a megabyte of page; those that need a look come first."""
@@ -31,11 +30,7 @@ def write_html(out: str, to: str, truth: str | None = None, taxonomy: str | None
     """
     material = read_material(out, truth, taxonomy)
     figures = figures_of(material)
-    try:
-        with fsspec.open(to, "w", encoding="utf-8", auto_mkdir=True) as file:
-            file.write(page(material, figures))
-    except OSError as error:
-        raise OutputError(f"can't write the report to {to!r}: {error}; name a file that can be written") from error
+    write_whole(*filesystem(to), page(material, figures).encode())
     return figures
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from halsted_ray.errors import ArchiveError
@@ -16,11 +17,13 @@ EXTENSIONS = (
 """Names by which recorders and editors store what ``container.DEMUXERS`` opens; upper or lower case."""
 
 
-def list_videos(archive: str | os.PathLike) -> list[str]:
+def list_videos(archive: str | os.PathLike, outside: str = "",
+                say: Callable[[str], None] = lambda message: None) -> list[str]:
     """URIs of all videos at ``archive``, sorted: absolute paths when it is local, ``s3://…`` and the like when not.
 
     A single video's location gives itself. Left out: names that begin with a dot, what lies in a folder whose name
-    begins with a dot, and Delta tables. Links that lead nowhere are listed: a recording is missing there. Raises
+    begins with a dot, Delta tables, and what lies in the folder ``outside`` (our own output). Links that lead nowhere
+    are listed: a recording is missing there. ``say`` is told how many files have no video's name. Raises
     ArchiveError where there is none, or nothing can be listed.
     """
     archive = os.fspath(archive)
@@ -40,22 +43,27 @@ def list_videos(archive: str | os.PathLike) -> list[str]:
         ) from error
     root = root.rstrip("/")
     tables = {str(PurePosixPath(path).parent).split("/_delta_log")[0] for path in found if "/_delta_log/" in path}
-    videos, others = [], Counter()
+    is_local = local_path(archive) is not None
+    videos, hidden, others = [], Counter(), Counter()
     for path in found:
+        uri = path if is_local else str(fs.unstrip_protocol(path))
         inside = PurePosixPath(path[len(root) :].lstrip("/") or PurePosixPath(path).name)
         if any(part.startswith(".") for part in inside.parts):
-            others["hidden"] += 1
+            hidden["hidden"] += 1
         elif any(path.startswith(table + "/") for table in tables):
-            others["of a Delta table"] += 1
+            hidden["of a Delta table"] += 1
+        elif outside and uri.startswith(f"{outside.rstrip('/')}/"):
+            hidden["of the maps"] += 1
         elif inside.suffix.lower() in EXTENSIONS:
-            videos.append(path)
+            videos.append(uri)
         else:
             others[inside.suffix.lower() or "without an extension"] += 1
     if not videos:
-        held = ", ".join(f"{count} {kind}" for kind, count in others.most_common(8)) or "no file at all"
+        held = ", ".join(f"{count} {kind}" for kind, count in (others + hidden).most_common(8)) or "no file at all"
         raise ArchiveError(
             f"archive {archive!r}: expected videos ({' '.join(EXTENSIONS[:8])} …), got {held}; "
             "give the folder that holds the videos, or rename them"
         )
-    is_local = local_path(archive) is not None
-    return sorted(path if is_local else str(fs.unstrip_protocol(path)) for path in videos)
+    if skipped := others.total():
+        say("skipped 1 file that is not a video" if skipped == 1 else f"skipped {skipped:,} files that are not videos")
+    return sorted(videos)

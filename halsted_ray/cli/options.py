@@ -1,0 +1,47 @@
+"""What all commands' options share: the parser, and the kinds of numbers that are taken."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong options are told with the usage of the command they were given to, not with that of ``halsted``."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
+
+def _number(kind: type, what: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
+    def number(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and fits(value)):
+            raise argparse.ArgumentTypeError(f"{text!r}; expected {what}")
+        return value
+
+    return number
+
+
+positive_int = _number(int, "a whole number above 0", lambda value: value > 0)
+count = _number(int, "a whole number, 0 or more", lambda value: value >= 0)
+positive = _number(float, "a number above 0", lambda value: value > 0)
+price = _number(float, "a number, 0 or more", lambda value: value >= 0)
+share = _number(float, "a share of 0 to 1", lambda value: 0 <= value <= 1)
+positive_share = _number(float, "a share above 0, up to 1", lambda value: 0 < value <= 1)
+part = _number(float, "a share of 0 to less than 1", lambda value: 0 <= value < 1)
+
+
+def size(text: str) -> tuple[int, int]:
+    """``640x360`` → (640, 360)."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected width x height, such as 640x360")
+    return int(width), int(height)

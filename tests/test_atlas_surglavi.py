@@ -1,0 +1,90 @@
+"""SurgLaVi-β's database: what comes in, from S3 too, and what is told of a wrong one."""
+
+import sqlite3
+
+import pytest
+import small_video
+from annotations import write
+
+from halsted_ray.atlas import read_atlas
+from halsted_ray.atlas.imports import export_atlas, import_annotations
+from halsted_ray.atlas.verify import verify
+from halsted_ray.errors import AtlasError
+
+
+@pytest.fixture
+def surglavi(tmp_path):
+    root = tmp_path / "data"
+    small_video.write(root / "videos/xk2/xk2.mp4", 5)
+    base = sqlite3.connect(root / "surglavi_beta.db")
+    base.executescript("""
+        create table videos(video_id integer primary key, title, name, url, runtime, year, fps, duration, frame_count,
+            width, height, youtube_id, description, procedure_modality, procedure_type, specialty, subject,
+            total_caption_count);
+        create table levels(level_id integer primary key, name);
+        create table captions(caption_id integer primary key, video_id, video_name, level_id, raw_narration, start_time,
+            end_time, duration, is_surgical_content, is_descriptive, caption);
+        create table transcriptions(transcription_id integer primary key, video_id, file_path, text);
+        insert into levels values (1, 'task'), (2, 'step'), (3, 'phase');
+        insert into videos(video_id, name, procedure_type, specialty) values
+            (7, 'xk2', 'Cholecystectomy', 'General'), (8, 'not-downloaded', 'Sleeve', 'Bariatric');
+        insert into captions values
+            (1, 7, 'xk2', 3, '…', 0.0, 4.0, 4.0, 1, 1, 'Dissects Calot''s triangle'),
+            (2, 7, 'xk2', 1, '…', 0.5, 2.0, 1.5, 1, 1, 'Grasps the fundus, and retracts'),
+            (3, 7, 'xk2', 1, '…', 2.0, 3.0, 1.0, 0, 1, 'greets the audience'),
+            (4, 7, 'xk2', 1, '…', 2.0, 3.0, 1.0, 1, 0, 'here it is'),
+            (5, 7, 'xk2', 2, '…', 0.0, 900.0, 900.0, 1, 1, 'far too long'),
+            (6, 8, 'not-downloaded', 1, '…', 0.0, 2.0, 2.0, 1, 1, 'Staples the stomach');
+    """)
+    base.commit()
+    base.close()
+    return root / "surglavi_beta.db"
+
+
+def test_surglavi_keeps_captions_and_levels(surglavi, tmp_path):
+    done = import_annotations(str(tmp_path / "atlas"), str(surglavi), "surglavi")
+    atlas = read_atlas(str(tmp_path / "atlas"))
+    assert [(clip.start_s, clip.stop_s, clip.tags, clip.caption) for clip in atlas.clips] == [
+        (0.0, 4.0, {"level": "Phase"}, "Dissects Calot's triangle"),
+        (0.5, 2.0, {"level": "Task"}, "Grasps the fundus, and retracts"),
+    ]
+    assert {(clip.specialty, clip.procedure) for clip in atlas.clips} == {("General", "Cholecystectomy")}
+    assert len(done.left_out) == 1 and "1 samples left out" in done.left_out[0]
+    assert atlas.taxonomy == "surglavi"
+
+
+def test_surglavi_on_s3(surglavi, tmp_path, s3_server):
+    import s3fs
+
+    fs = s3fs.S3FileSystem()
+    fs.put_file(str(surglavi), "archive/surglavi/surglavi_beta.db")
+    fs.put_file(str(surglavi.parent / "videos/xk2/xk2.mp4"), "archive/surglavi/videos/xk2/xk2.mp4")
+    root = f"{s3_server.bucket}/surglavi"
+    import_annotations(root, f"{root}/surglavi_beta.db", "surglavi")
+    atlas = read_atlas(root)
+    assert len(atlas.clips) == 2 and atlas.videos[0].uri == f"{root}/videos/xk2/xk2.mp4"
+    assert verify(atlas) == []
+    file, = export_atlas(atlas, f"{root}/out", "jsonl")
+    assert fs.cat_file(file.removeprefix("s3://")).count(b"\n") == 2
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ("update captions set start_time = 'soon' where caption_id = 2",
+     "table captions, caption_id 2: got 'soon'; expected start_time as a number"),
+    ("update captions set end_time = 0 where caption_id = 2", "caption_id 2: .* expected 0 <= start_time < end_time"),
+    ("update captions set level_id = 9 where caption_id = 2", "caption_id 2: got None; expected a level_id"),
+    ("alter table captions rename column caption to text", "table captions: .* expected the columns caption too"),
+    ("drop table levels", "table levels: .* expected the columns level_id, name too"),
+])
+def test_a_wrong_surglavi(surglavi, tmp_path, change, message):
+    with sqlite3.connect(surglavi) as base:
+        base.execute(change)
+    with pytest.raises(AtlasError, match=message):
+        import_annotations(str(tmp_path / "atlas"), str(surglavi), "surglavi")
+
+
+def test_a_file_that_is_no_database(tmp_path):
+    with pytest.raises(AtlasError, match="not a database; expected an SQLite database"):
+        import_annotations(str(tmp_path), write(tmp_path / "x.db", "no database " * 200), "surglavi")
+    with pytest.raises(AtlasError, match="no such file"):
+        import_annotations(str(tmp_path), str(tmp_path / "y.db"), "surglavi")
