@@ -242,6 +242,7 @@ def test_what_is_not_mapped_whole_is_a_line_each_and_the_rest_is_counted(count):
     (["map", "{empty}", "--out", "{new}", "--model", "{model}"], "got no file at all"),
     (["map", "{empty}/archive", "--out", "{new}", "--model", "{model}"], "got nothing of this name"),
     (["map", "{videos}", "--out", "{videos}", "--model", "{model}"], "place of their own"),
+    (["map", "{videos}", "--out", "{new}%20maps", "--model", "{model}"], "can't lie under a name with '%20'"),
     (["map", "{videos}", "--out", "{new}", "--model", "{model}", "--fidelity", "good"], "expected one of exact"),
 ])
 def test_wrong_use_is_one_message_and_code_2(capsys, places, model, tmp_path, arguments, said):
@@ -257,4 +258,4 @@ def test_wrong_use_is_one_message_and_code_2(capsys, places, model, tmp_path, ar
     assert code == 2 and shown == ""
     assert complaint.startswith(f"halsted {arguments[0]}: ") and said in complaint
     assert complaint.count("\n") == 1 and "Traceback" not in complaint
-    assert not (tmp_path / "new").exists(), "nothing is left where nothing was mapped"
+    assert not list(tmp_path.glob("new*")), "nothing is left where nothing was mapped"

@@ -167,7 +167,7 @@ def print_counts(videos: list[dict], out: str) -> None:
     print(f"{len(videos):,} videos, {hours:,.2f} video-hours: "
           + ", ".join(f"{count:,} {name}" for name, count in counts.most_common()))
     if counts["failed"] or counts["partial"]:
-        print(f"every reason in full, and which file a video is: halsted status {shlex.quote(out)} --files")
+        print(f"why in full, and which file: halsted status {shlex.quote(out)} --files")
 
 
 def show(options: argparse.Namespace) -> int:

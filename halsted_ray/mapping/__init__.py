@@ -1,5 +1,6 @@
 """From an archive to its maps.
 
+    recipe.py      a model and what it is asked               -> what decides the rows; its digest is their name
     workflow.py    the windows of one segment and its frames  -> tags, one decision a window
     lease.py       a place to write to                        -> one run at a time on it
     staging.py     what a segment came to                     -> a file of its own, the unit of resuming

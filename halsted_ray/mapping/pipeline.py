@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from halsted_ray import __version__
 from halsted_ray.embeddings import EmbeddingStore, absolute, sampling_name
@@ -37,13 +36,11 @@ from halsted_ray.mapping.priority import room as room_on_cluster
 from halsted_ray.mapping.profiles import RunProfile, StageCounters, write_profile
 from halsted_ray.mapping.progress import Progress
 from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_videos
+from halsted_ray.mapping.recipe import read_recipe
 from halsted_ray.mapping.staging import Run, Staging
 from halsted_ray.mapping.tagging import TagSegments
-from halsted_ray.mapping.workflow import POSSIBLE, wanted_tasks
 from halsted_ray.mapping.worklist import find_work
-from halsted_ray.model.encoder import STEPS, Encoder
-from halsted_ray.model.halsted import Halsted, ModelConfig
-from halsted_ray.records import Segment, WindowSpec, digest
+from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.stages import Profile
 from halsted_ray.video.archive import list_videos
 from halsted_ray.video.readers import FIDELITIES, READERS
@@ -58,25 +55,6 @@ a large cluster gets as much as keeps it busy for some 1,000 s."""
 ACTORS_END_S = 3.0
 DEADLINE_PER_VIDEO_S = 5.0
 """A decoder that takes five times as long as the video lasts hangs: 4K HEVC takes 2 on a slow core."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what the rows of a segment are; its digest names what counts as finished."""
-
-    model_digest: str
-    encoder_fingerprint: str
-    taxonomy_digest: str
-    spec: WindowSpec
-    tasks: tuple[str, ...]
-    fidelity: str
-    alone: bool = False
-    """Every window is asked, instead of the multi-stage workflow."""
-
-    @property
-    def digest(self) -> str:
-        stated = asdict(self)
-        return digest(stated, "alone") if stated.pop("alone") else digest(stated, POSSIBLE)
 
 
 @dataclass(frozen=True)
@@ -133,11 +111,11 @@ def map_archive(
     ``task``: names, or None or 'all'; or an ``instruction`` in words. ``encoder``: where the model's encoder lies
     (default: as the model says). ``embeddings``: where vectors are kept (default ``<out>/embeddings``).
     ``segment_s``, ``decoders``, ``taggers`` and ``batch_segments`` decide about speed only. ``retry_failed`` tries
-    segments again that failed for good, as is done by itself where a file was written anew. ``priority``: among the
-    runs on one cluster (``priority.py``). ``wait_for``: CPUs and GPUs that a cluster is asked for first. ``windows``:
-    every window of these lengths is asked the tasks and nothing else (self-labelling), instead of the model's windows
-    by the workflow. ``without``: ids of videos to leave alone. ``on_progress`` is called after every segment, ``say``
-    with what the run found and chose.
+    segments again that failed for good, as is done by itself where a file is new or was written anew. ``priority``:
+    among the runs on one cluster (``priority.py``). ``wait_for``: CPUs and GPUs that a cluster is asked for first.
+    ``windows``: every window of these lengths is asked the tasks and nothing else (self-labelling), instead of the
+    model's windows by the workflow. ``without``: ids of videos to leave alone. ``on_progress`` is called after every
+    segment, ``say`` with what the run found and chose.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), OutputError too where another run is mapping to ``out``.
@@ -181,23 +159,13 @@ def map_archive(
         decoding = {"staging": place, "spec": recipe.spec, "image_size": image_size, "fidelity": fidelity,
                     "reader": reader, "memory_mb": decoder_memory_mb,
                     "deadline_s": 60 + DEADLINE_PER_VIDEO_S * segment_s, "copies": copies_of(entries)}
-        count = _Count(work.total_s, work.total_s - work.waiting_s, on_progress)
+        outcomes = _Outcomes(work.total_s, work.total_s - work.waiting_s, on_progress)
         decoded, versions = 0, []
         publisher = stack.enter_context(ThreadPoolExecutor(1, "publish"))
         publishing: Future | None = None
-        workers = _Workers(stack, priority, wait_for, say)
+        workers = _Workers(stack, decoders, taggers, priority, wait_for, say)
         for wave in work.waves(lambda: workers.wave):
-            stored = with_vectors(wave.waiting, EmbeddingStore(*store))
-            fresh = [segment for segment in wave.waiting if segment not in stored]
-            if stored and len(stored) <= HERE_AT_MOST:
-                fresh += count.follow(stored, _tag_here(list(stored), tagging))
-                stored = {}
-            if stored or fresh:
-                pools = workers.pools(len(stored) + len(fresh), decoders, taggers)
-                count.counters = count.counters or StageCounters()
-                fresh += count.follow(stored, _stream(list(stored), None, tagging, pools, batch_segments))
-                count.follow(fresh, _stream(fresh, decoding, tagging, pools, batch_segments, workers.yielding))
-            decoded += len(fresh)
+            decoded += _map_wave(wave.waiting, tagging, decoding, batch_segments, workers, outcomes)
             if publishing:
                 versions.append(publishing.result())
             lease.check()
@@ -206,7 +174,7 @@ def map_archive(
         if publishing:
             versions.append(publishing.result())
         staging.drop([])
-        wall_s, stages = time.monotonic() - started_s, count.spent.asdict()
+        wall_s, stages = time.monotonic() - started_s, outcomes.spent.asdict()
         if work.waiting:
             write_profile(out, RunProfile(run.run_id, work.waiting, work.waiting_s, wall_s, stages))
     here = {entry.video.video_id for entry in entries}
@@ -214,27 +182,26 @@ def map_archive(
         run_id=run.run_id, recipe=recipe.digest,
         videos=[video for video in status.status_of(out) if video["video_id"] in here],
         segments=work.segments, segments_before=work.segments - work.waiting, segments_decoded=decoded,
-        segments_from_vectors=work.waiting - decoded, segments_failed=count.failed, video_s=work.waiting_s,
+        segments_from_vectors=work.waiting - decoded, segments_failed=outcomes.failed, video_s=work.waiting_s,
         wall_s=wall_s, stages=stages,
         timeline_version=max((version for version in versions if version is not None), default=None),
     )
 
 
-def read_recipe(model: str, encoder: str | None, task: str | Sequence[str] | None, instruction: str | None,
-                fidelity: str, windows: WindowSpec | None = None) -> tuple[Recipe, str, ModelConfig, tuple[int, int]]:
-    """(recipe, the encoder's reference, the model's description, size of the frames it wants). Reads all weights
-    once and keeps none; raises ModelError, TaxonomyError."""
-    loaded = Halsted.load(model)
-    tasks = tuple(wanted_tasks(loaded.taxonomy, task, instruction))
-    encoder = encoder or loaded.config.encoder_ref
-    place = encoder.removesuffix(STEPS)
-    if os.path.exists(place):
-        encoder = absolute(place) + encoder[len(place):]
-    frozen = Encoder.load(encoder)
-    loaded.check_encoder(frozen)
-    recipe = Recipe(loaded.digest, frozen.fingerprint, loaded.taxonomy.digest, windows or loaded.config.windows, tasks,
-                    fidelity, alone=windows is not None)
-    return recipe, encoder, loaded.config, frozen.image_size
+def _map_wave(waiting: list[Segment], tagging: dict, decoding: dict, batch_segments: int, workers: _Workers,
+              outcomes: _Outcomes) -> int:
+    """Finishes the segments ``waiting``, from stored vectors where there are enough; gives how many were decoded."""
+    stored = with_vectors(waiting, EmbeddingStore(*tagging["store"]))
+    fresh = [segment for segment in waiting if segment not in stored]
+    if stored and len(stored) <= HERE_AT_MOST:
+        fresh += outcomes.follow(stored, _tag_here(list(stored), tagging))
+        stored = {}
+    if stored or fresh:
+        pools = workers.pools(len(stored) + len(fresh))
+        outcomes.counters = outcomes.counters or StageCounters()
+        fresh += outcomes.follow(stored, _stream(list(stored), None, tagging, pools, batch_segments))
+        outcomes.follow(fresh, _stream(fresh, decoding, tagging, pools, batch_segments, workers.yielding))
+    return len(fresh)
 
 
 def with_vectors(segments: Iterable[Segment], store: EmbeddingStore) -> dict[Segment, None]:
@@ -291,8 +258,10 @@ class _Workers:
     """The cluster of a run: connected to when it is first needed, until ``stack`` is left, and looked at again before
     each wave, since machines come and go."""
 
-    def __init__(self, stack: ExitStack, priority: str, wait_for: tuple[int, int], say: Callable[[str], None]):
-        self.stack, self.priority, self.wait_for, self.say = stack, priority, wait_for, say
+    def __init__(self, stack: ExitStack, decoders: int | None, taggers: int | None, priority: str,
+                 wait_for: tuple[int, int], say: Callable[[str], None]):
+        self.stack, self.decoders, self.taggers = stack, decoders, taggers
+        self.priority, self.wait_for, self.say = priority, wait_for, say
         self.room: Room | None = None
         self.shared = False
 
@@ -304,7 +273,7 @@ class _Workers:
     def wave(self) -> int:
         return max(WAVE, WAVE_A_CORE * self.room.cores) if self.room else WAVE
 
-    def pools(self, segments: int, decoders: int | None, taggers: int | None) -> Pools:
+    def pools(self, segments: int) -> Pools:
         if self.room is None:
             self.shared = is_attached()
             cpus, gpus, cores = self.stack.enter_context(connected(self.wait_for, self.say))
@@ -317,7 +286,7 @@ class _Workers:
         if self.shared:
             self.room = room_on_cluster(self.priority, self.say)
         room = self.room
-        pools = size_pools(room.cpus, room.gpus, room.cores, segments, decoders, taggers, room.gpu_share)
+        pools = size_pools(room.cpus, room.gpus, room.cores, segments, self.decoders, self.taggers, room.gpu_share)
         self.say(f"pools: {pools}")
         return pools
 
@@ -344,7 +313,7 @@ class _quiet_ray_data:
         self.context.enable_progress_bars = self.bars
 
 
-class _Count:
+class _Outcomes:
     """Adds up outcomes as they come, and tells who watches."""
 
     def __init__(self, total_s: float, begun_s: float, on_progress: Callable[[Progress], None]):
