@@ -29,6 +29,13 @@ S3_OPTIONS = {
     "token": "AWS_SESSION_TOKEN",
     "endpoint_url": "AWS_ENDPOINT_URL",
 }
+ARROW_OPTIONS = {
+    "access_key": "AWS_ACCESS_KEY_ID",
+    "secret_key": "AWS_SECRET_ACCESS_KEY",
+    "session_token": "AWS_SESSION_TOKEN",
+    "endpoint_override": "AWS_ENDPOINT_URL",
+    "tls_ca_file_path": "AWS_CA_BUNDLE",
+}
 MISREAD = re.compile(r"%[0-9A-Fa-f]{2}")
 MISREAD_ON_DISK = re.compile(MISREAD.pattern + r"|[\[\]|^\\]")
 """deltalake 1.6 decodes a path once more than it was encoded: it writes a table's files to one folder and looks for
@@ -98,12 +105,9 @@ def native_files(table: DeltaTable) -> pyarrow.fs.FileSystem | None:
     if parsed.scheme not in S3_SCHEMES:
         return None
     given = {**os.environ, **storage_options(table.table_uri)}
+    wanted = {option: value for option, name in ARROW_OPTIONS.items() if (value := given.get(name))}
     store = pyarrow.fs.S3FileSystem(  # without keys it looks for them itself, where deltalake does too
-        access_key=given.get("AWS_ACCESS_KEY_ID"), secret_key=given.get("AWS_SECRET_ACCESS_KEY"),
-        session_token=given.get("AWS_SESSION_TOKEN"), endpoint_override=given.get("AWS_ENDPOINT_URL"),
-        region=given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION"),
-        retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
-    )
+        **wanted, retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS))
     return pyarrow.fs.SubTreeFileSystem(parsed.netloc + unquote(parsed.path), store)
 
 
