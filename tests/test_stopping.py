@@ -19,7 +19,7 @@ from halsted_ray.mapping.status import status_of
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
 
-VIDEOS = 6
+VIDEOS = 10
 
 
 @pytest.fixture(scope="module")
