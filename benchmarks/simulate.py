@@ -24,8 +24,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from run import hardware
-
 from halsted_ray.mapping.inventory import Entry, take_inventory
 from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_videos
 from halsted_ray.mapping.staging import Result, Run, Staging
@@ -375,6 +373,8 @@ def main() -> None:
         part, *sizes = options.only
         print(json.dumps(PARTS[part](*map(int, sizes))))
         return
+    from run import hardware  # here, since what it imports would count as the engine's memory
+
     path = RESULTS / "simulate.json"
     before = json.loads(path.read_text())["measured"] if path.exists() else {}
     entries, found = measure(tuple((videos, options.segments) for videos in options.videos), tuple(options.slots),
