@@ -1,6 +1,7 @@
 """The demo's script on very little: every step runs, what is there is kept, the page is written."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,15 @@ def test_demo_from_nothing_and_again(demo, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "VIDEOS", 2)
     monkeypatch.setattr(demo, "HELD_OUT", 1)
     monkeypatch.setattr(demo, "MINUTES", 0.5)
+    monkeypatch.setattr(demo, "ANNOTATED", 1)
     assert demo.demo(tmp_path) == 0
     first = capsys.readouterr().out
     assert "step, exact match per window" in first
+    assert re.search(r"^tag +halsted +95% interval +v1 +chance +majority +linear$", first, re.M)
+    assert "keep v1: the gain of v2 on " in first, "one annotated video is not enough for the gate"
     assert (tmp_path / "report.html").stat().st_size > 3_000_000
-    assert {path.name for path in tmp_path.iterdir()} == {"archive", "model", "maps", "registry", "report.html"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "archive", "model", "maps", "registry", "report.html", "loop"}
 
     kept = (tmp_path / "model" / "training.json").stat().st_mtime_ns
     assert demo.demo(tmp_path) == 0

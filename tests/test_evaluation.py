@@ -1,6 +1,7 @@
 """Evaluation over an archive whose vectors say the truth: no video is decoded, everything else is real."""
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import asdict, replace
 
@@ -14,7 +15,7 @@ from halsted_ray.cli.evaluate import methods_table
 from halsted_ray.cli.tables import accuracy_table
 from halsted_ray.embeddings import EmbeddingStore, sampling_name
 from halsted_ray.errors import AtlasError, TrainingError, UsageError
-from halsted_ray.evaluation.answers import Answers, Asked
+from halsted_ray.evaluation.answers import BEFORE, Answers, Asked
 from halsted_ray.evaluation.compare import compare
 from halsted_ray.evaluation.figures import figures
 from halsted_ray.evaluation.pairing import compare_folds, compare_models
@@ -227,8 +228,29 @@ def test_where_a_map_and_an_evaluation_differ(tmp_path, fold_model):
     assert "halsted evaluate" in " ".join(accuracy_table(mapped).split())
 
 
+def test_another_archive_judges_two_models_on_the_same_windows(archive, crossed, tmp_path):
+    judging = archive_at(tmp_path / "judging", 4, seed=3)
+    shutil.copytree(f"{archive}/embeddings", tmp_path / "embeddings")
+    shutil.copytree(f"{judging}/embeddings", tmp_path / "embeddings", dirs_exist_ok=True)
+    model, other = (str(path) for path in sorted(crossed[1].glob("folds/*")))
+    found = run(archive, tmp_path / "out", model=model, against=other, test_on=judging, learn_from=3,
+                embeddings=str(tmp_path / "embeddings"), baselines=("majority",))
+    assert {video[:8] for video in found.figures["videos"]} == {f"{3:08x}"} and len(found.figures["videos"]) == 4
+    assert found.figures["strategy"] == "all videos of release-3" and found.figures["folds"][0]["train"] == 3
+    one, two = found.of(), found.of(BEFORE)
+    assert [entry.asked for entry in one] == [entry.asked for entry in two] and len(one) > 5
+    assert any((a.scores_NK != b.scores_NK).any() for a, b in zip(one, two, strict=True))
+    means = {name: method["mean"]["value"] for name, method in found.figures["methods"].items()}
+    assert means[BEFORE] > 0.8 > means["majority"]
+    with pytest.raises(AtlasError, match="can't teach and judge"):
+        run(archive, tmp_path / "out", test_on=archive)
+    with pytest.raises(UsageError, match="learn from 8 videos; expected 1 to 6"):
+        run(archive, tmp_path / "out", test_on=judging, learn_from=8, embeddings=str(tmp_path / "embeddings"))
+
+
 @pytest.mark.parametrize("options, error, said", [
     ({"release": "hsa-v9"}, AtlasError, "no release 'hsa-v9'"),
+    ({"against": "{model}"}, UsageError, "name it with --model"),
     ({"baselines": ("random",)}, UsageError, "unknown baseline 'random'"),
     ({"strategy": "each"}, UsageError, "per_procedure, global"),
     ({"model": "{model}", "part": "train"}, UsageError, "expected one of test, validation, all"),
@@ -236,8 +258,7 @@ def test_where_a_map_and_an_evaluation_differ(tmp_path, fold_model):
     ({"model": "{model}", "part": "all"}, UsageError, "learned from release 'release-0'"),
 ])
 def test_what_can_not_be_judged(archive, fold_model, tmp_path, options, error, said):
-    if "model" in options:
-        options = options | {"model": fold_model}
+    options = {name: fold_model if value == "{model}" else value for name, value in options.items()}
     with pytest.raises(error, match=said):
         run(archive, tmp_path, **options)
 

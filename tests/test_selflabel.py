@@ -1,14 +1,17 @@
 """Self-labelling, piece by piece: thresholds, merge, lanes without overlap, which model to keep."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from halsted_ray.cli.comparison import comparison_text
 from halsted_ray.evaluation.answers import Answers, Asked
-from halsted_ray.selflabel.compare import by_source, compare
+from halsted_ray.report.comparison import comparison_section
+from halsted_ray.selflabel.compare import by_action, by_source, compare
 from halsted_ray.selflabel.merge import Label, apart, merge, union, without
 from halsted_ray.selflabel.thresholds import thresholds
 from halsted_ray.taxonomy import load
@@ -153,3 +156,34 @@ def test_accuracy_by_who_labelled_the_window():
     found = by_source(answers({video: np.arange(20) % 2 for video in FOLDS}, FOLDS, "ai"), load())
     assert found["micro"]["ai"] == [1.0] * 5 and found["micro"]["manual"] == [0.0] * 5
     assert found["micro"]["wilcoxon_p"] == pytest.approx(0.0625)
+
+
+def test_a_models_labels_are_judged_on_the_tags_that_persons_gave_too():
+    """A label names the step alone; the specialty that persons name beside it must not count for one side only."""
+    manual = answers({video: np.arange(20) < 10 for video in FOLDS}, FOLDS)
+    others = [replace(entry, asked=replace(entry.asked, tag="arm"), right_N=np.ones(20)) for entry in manual]
+    labels = [replace(entry, asked=replace(entry.asked, source_N=np.full(20, "ai"))) for entry in
+              answers({video: np.arange(20) < 15 for video in FOLDS}, FOLDS)]
+    found = compare(manual, manual, load(), {}, labelled=labels)["sources"]["micro"]
+    assert (found["manual"], found["ai"]) == ([0.5] * 5, [0.75] * 5)
+    assert by_source([*manual, *others, *labels], load())["micro"]["manual"] == [0.5] * 5
+
+
+def report(threshold, said, kept, right=9, passed=True):
+    action = {"threshold": threshold, "validation": {"said": 20, "kept": 10 if threshold else 0, "right": right},
+              "said": said, "kept": kept, "dropped": said - kept, "clips": kept // 2}
+    return {"gate": {"passed": passed, "mean": 0.85, "least": 0.8}, "added": {"micro": kept // 2},
+            "labelled_s": float(kept), "actions": {"Tug": action}}
+
+
+def test_labels_of_several_folds_are_told_by_action():
+    reports = [report(0.6, 100, 40), report(None, 50, 0, right=0), {"gate": {"passed": False, "mean": 0.5,
+                                                                             "least": 0.8}}]
+    assert by_action(reports) == {"Tug": {"thresholds": [0.6, None], "said": 150, "kept": 40, "dropped": 110,
+                                          "clips": 20, "precision": 0.9}}
+    compared = compare(answers(BEFORE, FOLDS), answers(BEFORE, FOLDS), load(), {}) | {"labels": reports}
+    told = comparison_text(compared)
+    assert "keep v1: the gain of v2 on micro does not have" in told and max(map(len, told.splitlines())) <= 80
+    assert "0.60 (1 of 2)" in told and "gate: 2 of 3 models passed; 20 samples added" in told
+    page = comparison_section({"comparison": compared})
+    assert "keep v1" in page and "0.60 –" in page and comparison_section({}) == ""

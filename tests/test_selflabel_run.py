@@ -17,14 +17,18 @@ from halsted_ray.atlas.verify import verify
 from halsted_ray.cli import main
 from halsted_ray.embeddings import EmbeddingStore, sampling_name
 from halsted_ray.errors import AtlasError, OutputError, UsageError
+from halsted_ray.evaluation.folds import draw_folds
 from halsted_ray.mapping.pipeline import map_archive
+from halsted_ray.mapping.status import status_of
 from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.records import Clip, Segment, Video
+from halsted_ray.records import Clip, Segment, Video, WindowSpec
 from halsted_ray.selflabel.judge import WINDOWS
+from halsted_ray.selflabel.label import windows_at
 from halsted_ray.selflabel.review import disagreement
-from halsted_ray.selflabel.run import self_label, windows_at
+from halsted_ray.selflabel.run import self_label
+from halsted_ray.training.samples import training_windows
 from halsted_ray.video.identity import video_id
 from halsted_ray.video.plan import frame_times_s
 from halsted_ray.video.storage import filesystem
@@ -200,8 +204,7 @@ def test_every_window_is_asked_whatever_it_shows(archive, tmp_path):
     summary = map_archive(f"{root}/videos", str(tmp_path), f"{root}/sure", "micro", windows=WINDOWS, without=others,
                           embeddings=f"{root}/embeddings")
     assert [video["video_id"] for video in summary.videos] == [ids["new"]]
-    windows = windows_at(str(tmp_path), ids["new"], summary.recipe, "action")
-    assert [(one.start_s, one.stop_s) for one in windows] == [(float(n), n + 1.0) for n in range(LENGTH_S)]
+    assert list(windows_at(str(tmp_path), ids["new"], summary.recipe)) == [(float(n), n + 1.0) for n in range(LENGTH_S)]
 
 
 def test_frames_become_the_same_windows_as_vectors():
@@ -219,15 +222,81 @@ def test_frames_become_the_same_windows_as_vectors():
     np.testing.assert_array_equal(found.new_vectors["fine", 1.0, 2.0], encoder.encode(images_NHWC[None, 16:32])[0])
 
 
-def test_the_command_tells_what_was_kept_and_dropped(archive, labelled, capsys):
+def test_the_command_tells_what_was_kept_and_dropped(archive, labelled, tmp_path, capsys):
     root, _ = archive
     arguments = ["self-label", "--atlas", root, "--archive", f"{root}/videos", "--model", f"{root}/sure"]
     assert main([*arguments, "--out", labelled[1], "--release", "hsa-v2"]) == 0
     said = capsys.readouterr().out
     assert "right/kept" in said and "release hsa-v2" in said and max(map(len, said.splitlines())) <= 80
-    assert main([*arguments, "--out", labelled[1], "--gate", "1.01"]) == 3
+    unsure = [{f"{root}/sure": f"{root}/unsure"}.get(word, word) for word in arguments]
+    assert main([*unsure, "--out", str(tmp_path)]) == 3
     assert "below the gate" in capsys.readouterr().out
-    assert main([*arguments, "--out", labelled[1], "--precision", "90"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main([*arguments, "--out", labelled[1], "--precision", "90"])
+
+
+@pytest.fixture(scope="module")
+def on_folds(archive, tmp_path_factory):
+    """The first release with the vectors of every video's windows, and a recipe that learns them."""
+    root, ids = archive
+    store = EmbeddingStore(f"{root}/embeddings", Encoder.load(ENCODER).fingerprint,
+                           sampling_name(WindowSpec(), "reference"))
+    for name, own_id in ids.items():
+        keys = [(window.kind, window.start_s, window.stop_s) for window in training_windows(LENGTH_S, WindowSpec())]
+        store.put(own_id, 0.0, 120.0, {key: vector_of(own_id, key, shown_at(name, key[1])) for key in keys})
+    out = str(tmp_path_factory.mktemp("folds"))
+    procedures = {ids[name]: OPERATION["procedure"] for name in PARTS}
+    seed = next(seed for seed in range(99) if draw_folds(procedures, 1, seed=seed)[0][ids["half"]] == "train")
+    words = ["evaluate", "--atlas", root, "--release", "hsa-v1", "--self-label", f"{root}/videos", "--out", out,
+             "--folds", "1", "--seed", str(seed), "--encoder", ENCODER, "--gate", "0.5", "--precision", "0.8",
+             "--baselines", "majority"]
+    for choice in ("epochs=80", "learning_rate=1e-2", "layers=1", "heads=2", "width=32", "validate_every=80"):
+        words += ["--set", choice]
+    return words, out
+
+
+def test_a_round_is_judged_on_folds_that_its_labels_know_nothing_of(archive, on_folds, capsys):
+    root, ids = archive
+    words, out = on_folds
+    versions = len(history(root))
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "keep v" in said and "95% over videos" in said and max(map(len, said.splitlines()[:-1])) <= 80
+    assert len(history(root)) == versions, "an evaluation adds nothing to the atlas"
+    found = json.loads(Path(f"{out}/evaluation.json").read_text())
+    assert list(found["methods"]) == ["halsted", "v1", "majority"]
+    fold, labels = found["folds"][0], found["comparison"]["labels"][0]
+    assert labels["gate"]["passed"] and labels["added"]["micro"] > 0
+    mapped = {video["video_id"] for video in status_of(f"{out}/labels/fold-1/map")}
+    assert mapped >= {ids["new"], ids["newer"]} and not mapped & {*fold["validation"], *fold["test"]}
+    learned = {name: of["tasks"]["micro"]["samples"] for name, of in found["methods"].items()}
+    assert len(set(learned.values())) == 1, "every method answers the same windows"
+    assert found["comparison"]["sources"]["micro"]["ai"][0] is not None
+    assert "v2 beside v1" in Path(f"{out}/report.html").read_text()
+    models = sorted(path.name for path in Path(f"{out}/folds").iterdir())
+    assert len(models) == 2 and models[1].startswith(models[0]), "v1, and v2 named after its labels"
+    made = {path: path.stat().st_mtime_ns for path in Path(f"{out}/folds").rglob("*.safetensors")}
+    assert main(words) == 0 and capsys.readouterr().out == said
+    assert made == {path: path.stat().st_mtime_ns for path in Path(f"{out}/folds").rglob("*.safetensors")}
+
+
+def test_a_release_with_a_models_labels_is_no_ground_for_folds(on_folds, labelled, tmp_path, capsys):
+    words = [{"hsa-v1": "hsa-v2", on_folds[1]: str(tmp_path)}.get(word, word) for word in on_folds[0]]
+    assert main(words) == 2
+    assert "name the release before them" in capsys.readouterr().err
+
+
+def test_two_models_are_compared_on_the_same_windows(archive, labelled, tmp_path, capsys):
+    root, _ = archive
+    words = ["evaluate", "--atlas", root, "--release", "hsa-v1", "--model", f"{root}/sure", "--out", str(tmp_path),
+             "--baselines", "chance,majority"]
+    assert main([*words, "--against", f"{root}/unsure", "--labels", labelled[1]]) == 0
+    said = capsys.readouterr().out
+    assert "Retraction" in said and "dropped" in said
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert found["against"]["version"] == "model-0" and found["comparison"]["gain"]["value"] > 0
+    assert main([*words, "--against", f"{root}/sure", "--labels", root]) == 2
+    assert main([*words[:5], "--folds", "1", "--out", str(tmp_path), "--against", f"{root}/sure"]) == 2
 
 
 def test_disagreement_is_the_share_that_the_map_calls_otherwise():

@@ -5,7 +5,7 @@
     commands.py    one function a command
     atlas.py       `halsted atlas` and its actions
     registry.py    `halsted registry` and `halsted lineage`: options and functions
-    evaluate.py    options and function of `halsted evaluate`
+    evaluate.py    options and function of `halsted evaluate`, with comparison.py (two models in a terminal)
     selflabel.py   the same of `halsted self-label` and `halsted review`
     tables.py      the tables that commands print
 

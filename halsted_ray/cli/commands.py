@@ -29,6 +29,7 @@ def phantom(options: argparse.Namespace) -> int:
     started_s = time.monotonic()
     written = write_archive(
         options.archive, options.videos, options.minutes, options.seed, width=width, height=height, fps=options.fps,
+        test=options.test,
         progress=lambda done, of: show_progress(f"{done} of {of} videos written", done == of),
     )
     video_s = sum(video.duration_s for video in written.videos)

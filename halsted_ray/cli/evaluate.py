@@ -6,8 +6,10 @@ import argparse
 import json
 import textwrap
 
+from halsted_ray.cli.comparison import comparison_text
 from halsted_ray.cli.options import count, positive_int
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP
+from halsted_ray.cli.selflabel import add_thresholds
 from halsted_ray.cli.tables import WIDTH, percent, table
 
 
@@ -21,9 +23,13 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--out", required=True, metavar="OUT", help="where report.html and the figures go")
     evaluate.add_argument("--release", metavar="R", help="of the atlas (default: the latest; head: the newest)")
     evaluate.add_argument("--model", metavar="REF", help=f"judge this and train none: {MODEL_HELP}")
+    evaluate.add_argument("--against", metavar="REF", help="the model before --model: both answer the same windows")
     evaluate.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
     evaluate.add_argument("--part", default="test",
                           help="of the frozen split, for --model: test (default), validation, all")
+    evaluate.add_argument("--test-on", metavar="DIR", help="an annotated archive that judges, instead of a part")
+    evaluate.add_argument("--learn-from", type=positive_int, metavar="N",
+                          help="only so many of the training videos: what are fewer annotated ones worth?")
     evaluate.add_argument("--folds", type=positive_int, default=5, help="models to train and judge (default 5)")
     evaluate.add_argument("--strategy", help="per_procedure or global (default: the first that leaves enough)")
     evaluate.add_argument("--recipe", default="paper", help="paper (default) or demo")
@@ -34,6 +40,11 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--encoder", metavar="REF", help="default: the model's, or tiny")
     evaluate.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: beside the videos)")
     evaluate.add_argument("--seed", type=count, default=0, help="of the folds (default 0)")
+    evaluate.add_argument("--self-label", metavar="ARCHIVE", dest="archive",
+                          help="videos that each fold's model labels for a second one: is a round worth it?")
+    add_thresholds(evaluate)
+    evaluate.add_argument("--labels", metavar="DIR",
+                          help="OUT of the `halsted self-label` between the two: what it added, in the report")
     evaluate.add_argument("--clips", type=count, default=12,
                           help="worst mistakes shown as frames in the report (default 12; 0: no picture in it)")
     evaluate.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -49,6 +60,8 @@ def evaluate(options: argparse.Namespace) -> int:
         raise UsageError(f"unknown recipe {options.recipe!r}; expected one of {', '.join(RECIPES)}")
     recipe, out = changed(RECIPES[options.recipe], options.set), options.out.rstrip("/")
     model = options.model and resolve(options.model, options.registry)
+    drawn = {name: getattr(options, name)
+             for name in ("release", "test_on", "learn_from", "folds", "strategy", "seed")}
     shared = {
         "encoder": options.encoder, "embeddings": options.embeddings,
         "baselines": () if options.baselines == "none" else tuple(options.baselines.split(",")),
@@ -56,6 +69,8 @@ def evaluate(options: argparse.Namespace) -> int:
             f"embedded {done_s / 60:.1f} of {all_s / 60:.1f} video-minutes", done_s >= all_s),
         "on_fold": lambda done, of: show_progress(f"{done} of {of} folds judged", done == of),
     }
+    if options.labels and not options.against:
+        raise UsageError("--labels belongs to two models: --model V2 --against V1")
     from halsted_ray.evaluation.rarp50 import evaluate_rarp50
     from halsted_ray.evaluation.run import evaluate
     from halsted_ray.report.evaluation import write_evaluation
@@ -65,11 +80,13 @@ def evaluate(options: argparse.Namespace) -> int:
         if name != "rarp50":
             raise UsageError(f"unknown benchmark {name!r}; expected rarp50")
         found = evaluate_rarp50(folder, out, recipe, seed=options.seed, **shared)
+    elif options.archive:
+        found = self_labelled(options, out, recipe, drawn | shared)
     else:
-        found = evaluate(
-            options.atlas, out, recipe, model=model, release=options.release, part=options.part,
-            folds=options.folds, strategy=options.strategy, seed=options.seed, **shared,
-        )
+        against = options.against and resolve(options.against, options.registry)
+        found = evaluate(options.atlas, out, recipe, model=model, against=against, part=options.part, **drawn, **shared)
+        if against:
+            found = compared(found, out, options.labels)
     write_evaluation(found, f"{out}/report.html", clips=options.clips)
     if options.json:
         print(json.dumps(found.figures, indent=1))
@@ -77,8 +94,42 @@ def evaluate(options: argparse.Namespace) -> int:
     print(methods_table(found.figures) + "\n")
     if options.benchmark:
         print(benchmark_table(found.figures["benchmark"]) + "\n")
+    if comparison := found.figures.get("comparison"):
+        print(comparison_text(comparison) + "\n")
     print(f"{out}/report.html")
     return ALL_MAPPED
+
+
+def self_labelled(options: argparse.Namespace, out: str, recipe, choices: dict):
+    """The recipe without and with a round of self-labelling, on the same folds."""
+    from halsted_ray.errors import UsageError
+    from halsted_ray.mapping.progress import ProgressLine
+    from halsted_ray.selflabel.folds import with_labels
+
+    if options.model or options.against:
+        raise UsageError("--self-label trains the models of its folds; leave it out to compare two that are there: "
+                         "--model V2 --against V1")
+    with ProgressLine() as line:
+        found, _ = with_labels(
+            options.atlas, options.archive, out, recipe, precision=options.precision, gate=options.gate,
+            on_progress=line, say=line.say, **choices,
+        )
+    return found
+
+
+def compared(found, out: str, labels: str | None):
+    """``found`` with the comparison of its two models, and the report of the labelling between them."""
+    from halsted_ray.evaluation.answers import BEFORE
+    from halsted_ray.evaluation.run import leave, operation_of_video
+    from halsted_ray.selflabel.compare import compare
+    from halsted_ray.selflabel.run import read_report
+
+    found.figures["comparison"] = {
+        **compare(found.of(BEFORE), found.of(), found.taxonomy, operation_of_video(found.atlas.clips)),
+        "labels": [read_report(labels)] if labels else [],
+    }
+    leave(out, found.figures, found.answers, found.taxonomy)
+    return found
 
 
 def methods_table(figures: dict) -> str:

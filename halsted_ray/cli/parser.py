@@ -7,7 +7,7 @@ import argparse
 from halsted_ray import __version__
 from halsted_ray.cli.atlas import add_atlas
 from halsted_ray.cli.evaluate import add_evaluate
-from halsted_ray.cli.options import Parser, count, positive, positive_int, positive_share, price, share, size
+from halsted_ray.cli.options import Parser, count, part, positive, positive_int, positive_share, price, share, size
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, add_lineage, add_registry
 from halsted_ray.cli.selflabel import add_selflabel
 
@@ -44,6 +44,8 @@ def add_phantom(commands: argparse._SubParsersAction) -> None:
     phantom.add_argument("--videos", type=positive_int, default=8, help="how many (default 8)")
     phantom.add_argument("--minutes", type=positive, default=3.0, help="length of each (default 3)")
     phantom.add_argument("--seed", type=count, default=0, help="other seed, other videos (default 0)")
+    phantom.add_argument("--test", type=part, default=0.0, metavar="SHARE",
+                         help="of the videos, to judge models by, as the gate does (default 0)")
     phantom.add_argument("--size", type=size, default=(640, 360), metavar="WxH", help="default 640x360")
     phantom.add_argument("--fps", type=positive, default=25.0, help="frames a second (default 25)")
 

@@ -24,10 +24,7 @@ def add_selflabel(commands: argparse._SubParsersAction) -> None:
     label.add_argument("--archive", required=True, metavar="DIR", help="the videos to label; annotated ones are left")
     label.add_argument("--model", required=True, metavar="REF", help=MODEL_HELP)
     label.add_argument("--out", required=True, metavar="DIR", help="the 1-s maps and report.json; again: goes on")
-    label.add_argument("--precision", type=share, default=0.9, metavar="P",
-                       help="share of an action's labels that must be right on validation videos (default 0.9)")
-    label.add_argument("--gate", type=share, default=0.8, metavar="A",
-                       help="average accuracy over all tasks below which nothing is labelled (default 0.8)")
+    add_thresholds(label)
     label.add_argument("--release", metavar="NAME", help="name the grown atlas (default: it stays unnamed)")
     label.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
     label.add_argument("--encoder", metavar="REF", help="where its encoder lies (default: as the model says)")
@@ -44,6 +41,13 @@ def add_selflabel(commands: argparse._SubParsersAction) -> None:
     review.add_argument("--maps", metavar="OUT", help="maps of `halsted map` that clips may disagree with")
     review.add_argument("--clips", type=positive_int, default=50, metavar="N", help="at most (default 50)")
     review.add_argument("--files", action="store_true", help="name the file of each video (it may be private)")
+
+
+def add_thresholds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--precision", type=share, default=0.9, metavar="P",
+                        help="share of an action's labels that must be right on validation videos (default 0.9)")
+    parser.add_argument("--gate", type=share, default=0.8, metavar="A",
+                        help="average accuracy over all tasks below which nothing is labelled (default 0.8)")
 
 
 def self_label(options: argparse.Namespace) -> int:
@@ -87,6 +91,9 @@ def report_text(report: dict) -> str:
         + (", ".join(f"{count} {state}" for state, count in report["videos"].items()) or "no action is sure enough"),
     ]
     if report["added"]:
+        first, *others = report["tags"].items()
+        lines.append(f"of {first[1]:,} kept windows "
+                     + ", ".join(f"{count:,} have a trusted {tag}" for tag, count in others))
         added = ", ".join(f"{count:,} {task}" for task, count in report["added"].items())
         lines += [f"added: {added} samples, {report['labelled_s'] / 60:.1f} minutes",
                   f"the atlas is at version {atlas.get('released_version', atlas['labelled'])}"

@@ -19,6 +19,8 @@ from halsted_ray.training.samples import Samples
 NONE = -1
 """No category: chance names none."""
 MODEL = "halsted"
+BEFORE = "v1"
+"""The model that another one is compared with: before a round of self-labelling, say."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import fsspec
 import numpy as np
 
-from halsted_ray.evaluation.answers import Answers, answers_of_model, asked_of
+from halsted_ray.evaluation.answers import BEFORE, Answers, answers_of_model, asked_of
 from halsted_ray.evaluation.baselines import baseline_answers
 from halsted_ray.evaluation.sais import SaisRecipe
 from halsted_ray.model.halsted import Halsted, ModelConfig
@@ -48,12 +48,14 @@ class Pool:
 
 @dataclass(frozen=True)
 class FoldJob:
-    """``split``: video_id → part. ``model``: where the fold's model lies, or will lie once it is trained."""
+    """``split``: video_id → part. ``model``: where the fold's model lies, or will lie once it is trained.
+    ``against``: where another model lies that answers the same windows, as the method ``BEFORE``."""
 
     number: int
     split: Mapping[str, str]
     model: str
     is_given: bool
+    against: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ def run_fold(job: FoldJob, pool: Pool) -> FoldResult:
     rows = rows_of(pool.judging, job, "test")
     asked = asked_of(test, train, taxonomy, job.number, pool.kind_S[rows], pool.source_S[rows])
     answers = answers_of_model(model, test, asked)
+    if job.against:
+        answers += answers_of_model(Halsted.load(job.against), test, asked, BEFORE)
     steps = {"train": train_steps, "validation": validation_steps, "test": test_steps}
     names = pool.baselines if len(train) else tuple(name for name in pool.baselines if name == "chance")
     answers += baseline_answers(names, asked, train, validation, test, taxonomy, steps=steps, sais=pool.sais)

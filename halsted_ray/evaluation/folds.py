@@ -62,3 +62,20 @@ def strategy_for(procedure_of_video: Mapping[str, str]) -> str:
         counts[procedure] = counts.get(procedure, 0) + 1
     held_out = 2 * sum(count > 1 for count in counts.values())
     return "per_procedure" if 0 < held_out <= len(procedure_of_video) / 2 else "global"
+
+
+def thinned(
+    split: Mapping[str, str], learn_from: int, procedure_of_video: Mapping[str, str], seed: int
+) -> dict[str, str]:
+    """``split`` with ``learn_from`` of its training videos, the others in no part: one of each procedure before a
+    second one of any. What would a model be worth with fewer annotated videos? Raises UsageError."""
+    learning = sorted(video_id for video_id, part in split.items() if part == "train")
+    if not 1 <= learn_from <= len(learning):
+        raise UsageError(f"learn from {learn_from} videos; expected 1 to {len(learning)}, which is all there are")
+    random.Random(seed).shuffle(learning)
+    turn, seen = {}, {}
+    for video_id in learning:
+        procedure = procedure_of_video.get(video_id, "")
+        turn[video_id] = seen[procedure] = seen.get(procedure, -1) + 1
+    kept = set(sorted(learning, key=turn.get)[:learn_from])
+    return {video_id: part for video_id, part in split.items() if part != "train" or video_id in kept}

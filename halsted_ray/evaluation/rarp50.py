@@ -33,7 +33,7 @@ def evaluate_rarp50(folder: str, out: str, recipe: Recipe, *, seed: int = 0, **o
     import_annotations(out, folder, "sar-rarp50", why="the SAR-RARP50 benchmark", replace_earlier=True)
     source = read_atlas(out, "head")
     found = evaluate(
-        out, out, recipe, release="head", split=split_of(source, seed), whole_clips=True,
+        out, out, recipe, release="head", splits=[split_of(source, seed)], whole_clips=True,
         **{**options, "embeddings": options.get("embeddings") or f"{out.rstrip('/')}/embeddings"},
     )
     chance = metrics.uniform_chance(len(found.taxonomy.tag("action").categories))

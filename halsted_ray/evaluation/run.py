@@ -6,19 +6,20 @@ import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from halsted_ray.atlas import Atlas, read_atlas
+from halsted_ray.atlas.split import split_by_video
 from halsted_ray.embeddings import EmbeddingStore, absolute, sampling_name, write_whole
 from halsted_ray.errors import AtlasError, OutputError, UsageError
 from halsted_ray.evaluation.answers import MODEL, Answers, table
 from halsted_ray.evaluation.baselines import BASELINES
 from halsted_ray.evaluation.figures import figures as figures_of
 from halsted_ray.evaluation.fold import FoldJob, FoldResult, Pool, run_fold
-from halsted_ray.evaluation.folds import draw_folds, strategy_for
+from halsted_ray.evaluation.folds import draw_folds, strategy_for, thinned
 from halsted_ray.evaluation.sais import SaisRecipe
 from halsted_ray.evaluation.umap import umap
 from halsted_ray.model.encoder import Encoder
@@ -38,12 +39,15 @@ PARTS = ("test", "validation", "all")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """``figures``: JSON values (``figures.figures`` plus what was evaluated). ``answers``: what they were made of."""
+    """``figures``: JSON values (``figures.figures`` plus what was evaluated). ``answers``: what they were made of, by
+    the models of ``jobs`` from the vectors in ``pool``."""
 
     figures: dict
     answers: list[Answers]
     atlas: Atlas
     taxonomy: Taxonomy
+    jobs: list[FoldJob]
+    pool: Pool
 
     def of(self, method: str = MODEL) -> list[Answers]:
         """One method's answers: what ``pairing`` compares."""
@@ -56,11 +60,14 @@ def evaluate(
     recipe: Recipe = PAPER,
     *,
     model: str | None = None,
+    against: str | None = None,
     release: str | None = None,
     part: str = "test",
+    test_on: str | None = None,
     folds: int = 5,
     strategy: str | None = None,
-    split: Mapping[str, str] | None = None,
+    splits: Sequence[Mapping[str, str]] | None = None,
+    learn_from: int | None = None,
     whole_clips: bool = False,
     baselines: Sequence[str] = BASELINES,
     sais: SaisRecipe | None = None,
@@ -74,11 +81,14 @@ def evaluate(
     """Judges a model on one part of the atlas's frozen split, or ``recipe`` by cross-validation where none is given.
 
     ``model``: a folder or URL; it is judged on ``part`` of the release's split (``all``: on every video, for an archive
-    that it never learned from). Without it ``folds`` models are trained side by side on Ray, on folds drawn by
-    ``strategy`` (``per_procedure``, ``global``; None: ``folds.strategy_for``), or one on ``split`` (video_id → part)
-    where it is given. With ``whole_clips`` each clip is one window, as in the paper, whatever its length. Baselines
-    are taught on the same training videos. Leaves ``evaluation.json`` and ``answers.parquet`` in ``out``, and the
-    folds' models under ``out/folds``; the same call again trains only what is missing.
+    that it never learned from), and ``against`` it another one, on the same windows. Without it ``folds`` models are
+    trained side by side on Ray, on folds drawn by ``strategy`` (``per_procedure``, ``global``; None:
+    ``folds.strategy_for``), or one on each of ``splits`` (video_id → part) where they are given. ``test_on``: the
+    annotated archive whose videos judge, all of them, instead of the release's own test part. ``learn_from``: so many
+    of each split's training videos, and none of the others (``folds.thinned``). With ``whole_clips`` each clip is one
+    window, as in the paper, whatever its length. Baselines are taught on the same training videos.
+    Leaves ``evaluation.json`` and ``answers.parquet`` in ``out``, and the folds' models under ``out/folds``; the same
+    call again trains only what is missing.
 
     Raises AtlasError, ModelError, OutputError, ResourceError, UsageError.
     """
@@ -88,10 +98,15 @@ def evaluate(
         raise UsageError(f"unknown baseline {unknown[0]!r}; expected any of {', '.join(BASELINES)}")
     source = read_atlas(atlas, release)
     taxonomy = source.load_taxonomy()
-    given = None if model is None else Halsted.load(model)
+    judging = None if test_on is None else read_atlas(test_on)
+    if judging is not None:
+        source = tested_on(source, judging)
+    given, other = (None if ref is None else Halsted.load(ref) for ref in (model, against))
     if given is not None:
         require_fit(given, source, taxonomy, part)
         spec = given.config.windows
+    if other is not None:
+        require_alike(given, other)
     spec = spec or WindowSpec()
     frozen = Encoder.load(
         encoder_for(recipe, encoder or "tiny") if given is None else encoder or given.config.encoder_ref
@@ -103,12 +118,17 @@ def evaluate(
         {**asdict(recipe), "shifts_s": list(recipe.shifts_s)}, source.content_digest, frozen.fingerprint, asdict(spec),
         whole_clips,
     )
-    if split is not None:
-        splits, drawn_by = [dict(split)], "given split"
+    if splits is not None:
+        splits, drawn_by = [dict(own) for own in splits], "given split"
+    elif judging is not None:
+        splits, drawn_by = [source.split], f"all videos of {judging.name}"
     else:
         splits, drawn_by = splits_of(source, operations, given is not None, part, folds, strategy, seed)
+    if learn_from is not None:
+        procedures = {video_id: operation.get("procedure", "") for video_id, operation in operations.items()}
+        splits = [thinned(own, learn_from, procedures, seed) for own in splits]
     jobs = [
-        FoldJob(number, own, model or f"{absolute(out)}/folds/{digest(evaluation_id, own)}", given is not None)
+        FoldJob(number, own, model or f"{absolute(out)}/folds/{digest(evaluation_id, own)}", given is not None, against)
         for number, own in enumerate(splits)
     ]
     pool = pooled(
@@ -125,8 +145,7 @@ def evaluate(
     figures = {
         "atlas": {"release": source.name, "version": source.version, "taxonomy": taxonomy.name,
                   "taxonomy_digest": taxonomy.digest, "videos": len(source.videos), "clips": len(source.clips)},
-        "model": None if given is None else {"name": given.config.name, "version": given.config.version,
-                                             "atlas_release": given.config.atlas_release, "digest": given.digest},
+        "model": described(given), "against": described(other),
         "encoder": {"ref": frozen.ref, "fingerprint": frozen.fingerprint}, "recipe": asdict(recipe),
         "folds": [fold_figures(job, result) for job, result in zip(jobs, results, strict=True)],
         "strategy": drawn_by, "part": None if given is None else part, "evaluation_id": evaluation_id,
@@ -134,7 +153,50 @@ def evaluate(
         "seconds": {"embedding": embed_s, "folds": time.monotonic() - started_s - embed_s},
     }
     leave(out, figures, answers, taxonomy)
-    return Evaluation(figures, answers, source, taxonomy)
+    return Evaluation(figures, answers, source, taxonomy, jobs, pool)
+
+
+def described(model: Halsted | None) -> dict | None:
+    return model and {"name": model.config.name, "version": model.config.version,
+                      "atlas_release": model.config.atlas_release, "digest": model.digest}
+
+
+def tested_on(source: Atlas, other: Atlas) -> Atlas:
+    """``source`` without its test part, with all annotated videos of ``other`` as its test part. A split that it does
+    not fix is drawn as ``train`` draws it. Raises AtlasError."""
+    if source.taxonomy_digest != other.taxonomy_digest:
+        raise AtlasError(
+            f"the atlas {other.name!r} is annotated in taxonomy {other.taxonomy!r} {other.taxonomy_digest}, "
+            f"{source.name!r} in {source.taxonomy!r} {source.taxonomy_digest}; name one of the same taxonomy to test on"
+        )
+    judging = {clip.video_id for clip in other.clips}
+    split = source.split or split_by_video([video.video_id for video in source.videos], source.clips)
+    learned = {video_id: part for video_id, part in split.items() if part != "test"}
+    if both := sorted(judging & set(learned)):
+        raise AtlasError(
+            f"video {both[0]} and {len(both) - 1} more of {other.name!r} are in {source.name!r} too, to learn from; a "
+            "video can't teach and judge: name another archive to test on"
+        )
+    kept = [video for video in source.videos if video.video_id in learned]
+    return replace(
+        source, split=learned | dict.fromkeys(sorted(judging), "test"),
+        videos=(*kept, *(video for video in other.videos if video.video_id in judging)),
+        clips=(*(clip for clip in source.clips if clip.video_id in learned), *other.clips),
+    )
+
+
+def require_alike(model: Halsted | None, other: Halsted) -> None:
+    """Raises UsageError unless both can answer about the same vectors."""
+    if model is None:
+        raise UsageError("a model to compare with, and none to compare; name it with --model")
+    for what, own, theirs in (
+        ("taxonomy", model.taxonomy.digest, other.taxonomy.digest), ("windows", model.config.windows,
+                                                                     other.config.windows),
+        ("encoder", model.config.encoder_fingerprint, other.config.encoder_fingerprint),
+    ):
+        if own != theirs:
+            raise UsageError(f"model {model.config.version!r} has {what} {own}, model {other.config.version!r} has "
+                             f"{theirs}; expected the same, to compare their answers about the same windows")
 
 
 def require_fit(model: Halsted, source: Atlas, taxonomy: Taxonomy, part: str) -> None:

@@ -5,7 +5,7 @@
     lanes.py       Material                                   -> what a timeline draws: lanes, spans, colours
     page.py        figures, lanes                             -> one self-contained HTML file
     evaluation.py  an evaluation                              -> one such file, with
-                   evaluation_plots.py (its charts) and pictures.py (frames of the mistakes)
+                   evaluation_plots.py (its charts), comparison.py (two models) and pictures.py (frames of mistakes)
     terminal.py    lanes of one video                         -> text
 
 Videos appear by their ids only: a file's name can be a patient's name.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from html import escape
 
 from halsted_ray.embeddings import write_whole
-from halsted_ray.evaluation.answers import MODEL
+from halsted_ray.evaluation.answers import BEFORE, MODEL
 from halsted_ray.evaluation.run import Evaluation
+from halsted_ray.report.comparison import comparison_section
 from halsted_ray.report.evaluation_plots import curve_plot, map_plot, methods_plot, reliability_plot
 from halsted_ray.report.page import filled, meter, number, percent
 from halsted_ray.report.pictures import strips
@@ -15,7 +16,8 @@ from halsted_ray.report.terminal import clock
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.video.storage import filesystem
 
-NAMES = {MODEL: "Halsted", "chance": "chance", "majority": "majority", "linear": "linear probe", "sais": "SAIS"}
+NAMES = {MODEL: "Halsted", BEFORE: "v1", "chance": "chance", "majority": "majority", "linear": "linear probe",
+         "sais": "SAIS"}
 
 
 def write_evaluation(evaluation: Evaluation, to: str, clips: int = 12) -> None:
@@ -33,9 +35,10 @@ def evaluation_page(figures: dict, taxonomy: Taxonomy, mistakes: list[tuple[dict
     """The HTML text. ``mistakes``: with each a ``data:`` URL of its frames, or the reason why there are none."""
     plots: dict[str, dict] = {}
     sections = [
-        tile_section(figures), tag_section(figures), method_section(figures, plots), group_section(figures, taxonomy),
-        confusion_section(figures, plots), reliability_section(figures, plots), map_section(figures, taxonomy, plots),
-        curve_section(figures, plots), mistake_section(mistakes), fold_section(figures),
+        tile_section(figures), comparison_section(figures), tag_section(figures), method_section(figures, plots),
+        group_section(figures, taxonomy), confusion_section(figures, plots), reliability_section(figures, plots),
+        map_section(figures, taxonomy, plots), curve_section(figures, plots), mistake_section(mistakes),
+        fold_section(figures),
     ]
     model, release = figures["model"], figures["atlas"]["release"]
     heading = f"Evaluation on {release}" if model is None else f"Evaluation of {model['name']} {model['version']}"

@@ -6,13 +6,16 @@ import math
 
 import numpy as np
 
+from halsted_ray.evaluation.answers import BEFORE, MODEL
 from halsted_ray.report.lanes import PALETTE
 from halsted_ray.report.plots import FONT
 from halsted_ray.taxonomy import Taxonomy
 
 GRID = "#e9edf0"
-METHOD_COLOURS = ("#33658a", "#c9ced4", "#aeb6be", "#d9a441", "#c8553d")
-SYMBOLS = ("circle", "line-ns", "line-ns", "diamond", "square")
+METHOD_COLOURS = {MODEL: "#33658a", BEFORE: "#86bbd8", "chance": "#c9ced4", "majority": "#aeb6be", "linear": "#d9a441",
+                  "sais": "#c8553d"}
+SYMBOLS = {MODEL: "circle", BEFORE: "circle-open", "chance": "line-ns", "majority": "line-ns", "linear": "diamond",
+           "sais": "square"}
 
 
 def layout(height: int, **more) -> dict:
@@ -38,15 +41,15 @@ def methods_plot(methods: dict, names: dict[str, str]) -> dict:
             (0, 0) if None in b or name == "chance" else (min(1, b[1]) - e["value"], e["value"] - max(0, b[0]))
             for (_, e), b in zip(shown, borders, strict=True)
         ]
-        is_line = SYMBOLS[number].startswith("line")
+        is_line = SYMBOLS[name].startswith("line")
         traces.append({
             "type": "scatter", "mode": "markers", "name": names.get(name, name),
             "x": [entry["value"] for _, entry in shown],
             "y": [k + 0.13 * (number - (len(methods) - 1) / 2) for k, _ in shown],
-            "marker": {"color": METHOD_COLOURS[number], "symbol": SYMBOLS[number], "size": 12 if is_line else 9,
-                       "line": {"width": 2 if is_line else 0, "color": METHOD_COLOURS[number]}},
+            "marker": {"color": METHOD_COLOURS[name], "symbol": SYMBOLS[name], "size": 12 if is_line else 9,
+                       "line": {"width": 2 if is_line else 0, "color": METHOD_COLOURS[name]}},
             "error_x": {"type": "data", "symmetric": False, "array": [up for up, _ in errors], "thickness": 1.2,
-                        "arrayminus": [down for _, down in errors], "width": 0, "color": METHOD_COLOURS[number]},
+                        "arrayminus": [down for _, down in errors], "width": 0, "color": METHOD_COLOURS[name]},
             "hovertemplate": f"{names.get(name, name)} %{{x:.1%}}<extra></extra>",
         })
     return {"data": traces, "layout": layout(

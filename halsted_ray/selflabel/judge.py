@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,16 +28,23 @@ WINDOWS = WindowSpec(coarse_s=1.0, fine_s=1.0)
 Progress = Callable[[float, float], None] | None
 
 
+Said = Mapping[str, tuple[str, float]]
+"""What a model answers about a window: tag → (category, confidence)."""
+
+
 @dataclass(frozen=True)
 class Examined:
-    """Answers about the validation windows whose truth is known; row-aligned. ``others``: windows in which the task's
-    question makes no sense (suturing, asked for a dissection's action): whatever is said of them is wrong."""
+    """Answers about the validation windows whose truth is known; row-aligned. ``truth_N``: tag → category; empty for a
+    window in which the task's question makes no sense (suturing, asked for a dissection's action): whatever is said
+    of it is wrong."""
 
-    said_N: list[str]
-    confidence_N: list[float]
-    right_N: list[bool]
+    said_N: list[Said]
+    truth_N: list[Mapping[str, str]]
     videos: int
-    others: int
+
+    @property
+    def others(self) -> int:
+        return sum(not truth for truth in self.truth_N)
 
 
 def accuracy_of_tasks(
@@ -65,7 +72,7 @@ def examine(
     clips_of: dict[str, list[Clip]] = {}
     for clip in by_persons(source).clips:
         clips_of.setdefault(clip.video_id, []).append(clip)
-    truth: dict[str, dict[Window, str | None]] = {}
+    truth: dict[str, dict[Window, dict[str, str]]] = {}
     for video in source.videos_of(PART):
         windows = [window for window in training_windows(video.duration_s, WINDOWS) if window.kind == "fine"]
         truth[video.video_id] = truth_of(windows, clips_of.get(video.video_id, []), task, model.taxonomy)
@@ -79,24 +86,19 @@ def examine(
     vectors = vectors_of(source, windows, model, WINDOWS, encoder, embeddings, progress)
     said = model.tag(np.stack([vectors[video_id][window.kind, window.start_s, window.stop_s]
                                for video_id, window, _ in asked]), task.name)
-    first = [answers[task.tags[0].name] for answers in said]
-    return Examined(
-        [category for category, _ in first], [confidence for _, confidence in first],
-        [category == answer for (category, _), (_, _, answer) in zip(first, asked, strict=True)],
-        len(windows), sum(answer is None for _, _, answer in asked),
-    )
+    return Examined(said, [answer for _, _, answer in asked], len(windows))
 
 
 def truth_of(windows: Sequence[Window], clips: Sequence[Clip], task: Task, taxonomy: Taxonomy) -> dict:
-    """Window → category of the task's first tag, or None where a person saw what the task must not be asked of."""
-    found: dict[Window, str | None] = {}
+    """Window → tags of the task, empty where a person saw what the task must not be asked of."""
+    found: dict[Window, dict[str, str]] = {}
     for tag, category in task.when:
         for sample in label(windows, clips, [taxonomy.task_of_tag(tag)]):
             if sample.judged and dict(sample.tags).get(tag, category) != category:
-                found[sample.window] = None
+                found[sample.window] = {}
     for sample in label(windows, clips, [task]):
         if sample.judged and task.tags[0].name in dict(sample.tags):
-            found[sample.window] = dict(sample.tags)[task.tags[0].name]
+            found[sample.window] = dict(sample.tags)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,3 +51,32 @@ def thresholds(
             else Threshold(float(confidence[last]), len(own), int(kept[last]), int(right[last]))
         )
     return found
+
+
+def thresholds_of_tags(
+    said_N: Sequence[Mapping[str, tuple[str, float]]], truth_N: Sequence[Mapping[str, str]], tags: Sequence[str],
+    precision: float,
+) -> dict[str, dict[str, Threshold]]:
+    """Tag → category → its threshold (``thresholds``), from answers (tag → category and confidence) and truths.
+
+    The first tag makes a label or not; each other one is judged where the first is trusted, and is left out of a label
+    where it is not trusted itself: the paper is silent about the others, and on phantoms half of the instruments that
+    came with a trusted action were wrong (benchmarks/selflabel.py). A truth that lacks a tag says nothing of it, and
+    one that is empty makes every answer wrong.
+    """
+    found: dict[str, dict[str, Threshold]] = {}
+    rows = list(zip(said_N, truth_N, strict=True))
+    for tag in tags:
+        known = [(said[tag], truth) for said, truth in rows if tag in said and (tag in truth or not truth)]
+        found[tag] = thresholds(
+            [category for (category, _), _ in known], [confidence for (_, confidence), _ in known],
+            [truth.get(tag) == category for (category, _), truth in known], precision,
+        )
+        if tag == tags[0]:
+            rows = [(said, truth) for said, truth in rows if is_trusted(said, tag, found)]
+    return found
+
+
+def is_trusted(said: Mapping[str, tuple[str, float]], tag: str, found: Mapping[str, Mapping[str, Threshold]]) -> bool:
+    category, confidence = said[tag]
+    return category in found[tag] and confidence >= found[tag][category].least

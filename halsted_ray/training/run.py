@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import fsspec
@@ -19,6 +19,7 @@ from halsted_ray.mapping.cluster import connected
 from halsted_ray.model.encoder import STEPS, Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.llama import read_config
+from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Window, WindowSpec, digest
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training import loop
@@ -114,17 +115,12 @@ def train(
         return done
 
     started_s = time.monotonic()
-    parts = {part: labelled_windows(source, part, split, taxonomy, recipe, spec) for part in ("train", "validation")}
-    windows = {video_id: in_order(samples) for part in parts.values() for video_id, samples in part.items()}
-    store = EmbeddingStore(embeddings or f"{atlas.rstrip('/')}/embeddings", frozen.fingerprint,
-                           sampling_name(spec, FIDELITY))
-    videos = [video for video in source.videos if video.video_id in windows]
-    vectors = embed(videos, windows, encoder, store, spec, fidelity=FIDELITY, progress=on_embed)
+    samples = samples_of(source, split, taxonomy, recipe, spec, frozen,
+                         embeddings or f"{atlas.rstrip('/')}/embeddings", on_embed)
     model = Halsted.create(
         taxonomy, frozen.dim, encoder_ref=encoder, encoder_fingerprint=frozen.fingerprint, steps=frozen.steps,
         version=run_id, atlas_release=source.name, atlas_version=source.version, windows=spec, **choices_of(recipe),
     )
-    samples = {part: assemble(parts[part], vectors, model.vocabulary) for part in parts}
     embed_s = time.monotonic() - started_s
 
     started_s = time.monotonic()
@@ -147,7 +143,7 @@ def train(
     best = fitted.progress.curve[fitted.progress.best_epoch]
     summary = TrainSummary(
         model=f"{out.rstrip('/')}/model", model_version=run_id, atlas_release=source.name,
-        atlas_version=source.version, videos={part: len(own) for part, own in parts.items()},
+        atlas_version=source.version, videos={part: len(own.video_ids) for part, own in samples.items()},
         samples={part: len(own) for part, own in samples.items()}, parameters=model.parameters, epochs=recipe.epochs,
         best_epoch=fitted.progress.best_epoch, accuracy_of_task=best["accuracy_of_task"],
         accuracy_of_tag=best["accuracy_of_tag"], temperatures=dict(model.config.temperatures),
@@ -156,6 +152,21 @@ def train(
     with fsspec.open(f"{root}/training.json", "w") as file:
         json.dump({"run_id": run_id, "recipe": asdict(recipe), "summary": asdict(summary)}, file, indent=1)
     return summary
+
+
+def samples_of(
+    source: Atlas, split: dict[str, str], taxonomy: Taxonomy, recipe: Recipe, spec: WindowSpec, frozen: Encoder,
+    embeddings: str, progress: Callable[[float, float], None] | None = None,
+    parts: Sequence[str] = ("train", "validation"),
+) -> dict[str, Samples]:
+    """Part of the split → its samples; what has no vector at ``embeddings`` yet is decoded and encoded."""
+    labelled = {part: labelled_windows(source, part, split, taxonomy, recipe, spec) for part in parts}
+    windows = {video_id: in_order(samples) for part in labelled.values() for video_id, samples in part.items()}
+    store = EmbeddingStore(embeddings, frozen.fingerprint, sampling_name(spec, FIDELITY))
+    videos = [video for video in source.videos if video.video_id in windows]
+    vectors = embed(videos, windows, frozen.ref, store, spec, fidelity=FIDELITY, progress=progress)
+    vocabulary = Vocabulary(taxonomy)
+    return {part: assemble(own, vectors, vocabulary) for part, own in labelled.items()}
 
 
 def labelled_windows(
