@@ -28,9 +28,9 @@ from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Segment
 from halsted_ray.registry import lineage as lineages
 from halsted_ray.registry import promote as promotion
-from halsted_ray.registry import references
 from halsted_ray.registry.gate import read_thresholds
 from halsted_ray.registry.promote import EXPERIMENT, promote, rollback
+from halsted_ray.registry.resolve import resolve
 from halsted_ray.registry.runs import TrackedRun, learned_videos, register
 from halsted_ray.registry.store import CHALLENGER, CHAMPION, LOCK, PREVIOUS, Registry
 from halsted_ray.training.recipe import Recipe
@@ -176,14 +176,14 @@ def test_references(registry, archive, monkeypatch):
     version = register(registry, f"{archive}/models/good")
     registry.move({CHAMPION: version.number})
     for ref in ("registry:halsted@champion", "models:/halsted@champion", "registry:halsted/1", "models:/halsted/1"):
-        assert references.resolve(ref) == registry.folder(version)
-    assert references.resolve("s3://bucket/model@2/x") == "s3://bucket/model@2/x"
+        assert resolve(ref) == registry.folder(version)
+    assert resolve("s3://bucket/model@2/x") == "s3://bucket/model@2/x"
     with pytest.raises(RegistryError, match=r"names no version.*registry:halsted@champion"):
-        references.resolve("registry:halsted")
+        resolve("registry:halsted")
     with pytest.raises(RegistryError, match=r"no halsted@challenger; it has 1 @champion"):
-        references.resolve("registry:halsted@challenger")
+        resolve("registry:halsted@challenger")
     with pytest.raises(RegistryError, match=r"no other/1"):
-        references.resolve("registry:other/1")
+        resolve("registry:other/1")
 
 
 def test_who_only_looks_makes_no_registry(tmp_path, monkeypatch, capsys):
@@ -216,7 +216,7 @@ def test_what_to_do_where_a_version_is_not_there(registry, archive, capsys):
 
 
 def test_a_folder_is_resolved_without_mlflow():
-    code = ("import sys; from halsted_ray.registry.references import resolve; assert resolve('/a') == '/a'; "
+    code = ("import sys; from halsted_ray.registry.resolve import resolve; assert resolve('/a') == '/a'; "
             "assert not {'mlflow', 'torch', 'pandas'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 

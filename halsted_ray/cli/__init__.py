@@ -7,7 +7,8 @@
     registry.py    `halsted registry` and `halsted lineage`: options and functions
     evaluate.py    options and function of `halsted evaluate`, with comparison.py (two models in a terminal)
     selflabel.py   the same of `halsted self-label` and `halsted review`
-    tables.py      the tables that commands print
+    tables.py      the tables that commands print, and the line of progress
+    codes.py       the exit codes
 
 Exit codes: 0 done, 1 a bug (with its traceback), 2 wrong use (one message that says what to do), 3 some videos
 failed or are mapped with gaps (it is said which and why), 130 interrupted (Ctrl-C), 143 stopped by SIGTERM.
@@ -23,10 +24,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from halsted_ray.cli.codes import DONE, INTERRUPTED, TERMINATED, WRONG_USE
 from halsted_ray.cli.parser import build_parser
 from halsted_ray.errors import StorageUnavailable, UsageError
-
-DONE, WRONG_USE, SOME_FAILED, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
 
 
 class Terminated(KeyboardInterrupt):

@@ -9,9 +9,10 @@ import json
 import sys
 from dataclasses import asdict
 
+from halsted_ray.cli.codes import DONE, NOT_ALL
 from halsted_ray.cli.options import count, part
+from halsted_ray.cli.tables import show_progress
 
-DONE, FINDINGS = 0, 3
 EXIT_CODES = "exit code: 0 done, 3 some videos or samples were left out, or verify found something, 2 wrong use"
 AT = "a release, a version's number, or head"
 
@@ -72,7 +73,6 @@ def atlas(options: argparse.Namespace) -> int:
 
 def import_(options: argparse.Namespace) -> int:
     from halsted_ray.atlas.imports import import_annotations
-    from halsted_ray.cli.commands import show_progress
 
     done = import_annotations(
         options.atlas, options.source, options.format, videos=options.videos, taxonomy=options.taxonomy,
@@ -86,7 +86,7 @@ def import_(options: argparse.Namespace) -> int:
               file=sys.stderr)
     for line in done.left_out:
         print(line, file=sys.stderr)
-    return FINDINGS if done.left_out else DONE
+    return NOT_ALL if done.left_out else DONE
 
 
 def list_(options: argparse.Namespace) -> int:
@@ -184,7 +184,7 @@ def verify(options: argparse.Namespace) -> int:
         print(f"{finding.kind}: {finding.text}")
     what = f"{found.name}: {len(found.clips)} samples of {len(found.videos)} videos"
     print(f"{what}, {len(findings)} findings" if findings else f"{what}, sound")
-    return FINDINGS if findings else DONE
+    return NOT_ALL if findings else DONE
 
 
 def export(options: argparse.Namespace) -> int:

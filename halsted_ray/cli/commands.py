@@ -13,13 +13,12 @@ from dataclasses import asdict
 from functools import partial
 
 from halsted_ray.cli.atlas import atlas  # noqa: F401  a command as those below
+from halsted_ray.cli.codes import DONE, NOT_ALL
 from halsted_ray.cli.evaluate import evaluate  # noqa: F401  likewise
 from halsted_ray.cli.registry import lineage, registry  # noqa: F401  likewise
 from halsted_ray.cli.selflabel import review, self_label  # noqa: F401  likewise
-from halsted_ray.cli.tables import WIDTH, accuracy_table, failures, status_table, table
+from halsted_ray.cli.tables import WIDTH, accuracy_table, failures, show_progress, status_table, table
 from halsted_ray.errors import UsageError
-
-ALL_MAPPED, SOME_FAILED = 0, 3
 
 
 def phantom(options: argparse.Namespace) -> int:
@@ -35,15 +34,7 @@ def phantom(options: argparse.Namespace) -> int:
     video_s = sum(video.duration_s for video in written.videos)
     print(f"{len(written.videos)} videos, {video_s / 60:.1f} minutes, {len(written.clips)} annotated clips, "
           f"release {written.release} in {options.archive} ({time.monotonic() - started_s:.0f} s)")
-    return ALL_MAPPED
-
-
-def show_progress(text: str, is_last: bool) -> None:
-    """One line that rewrites itself in a terminal; without one, only its last state."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="\n" if is_last else "", file=sys.stderr, flush=True)
-    elif is_last:
-        print(text, file=sys.stderr)
+    return DONE
 
 
 def train(options: argparse.Namespace) -> int:
@@ -63,7 +54,7 @@ def train(options: argparse.Namespace) -> int:
     )
     if options.json:
         print(json.dumps(asdict(summary) | {"registered": version and version.number}, indent=1))
-        return ALL_MAPPED
+        return DONE
     rows = [(task, "–" if value is None else f"{value:.3f}") for task, value in summary.accuracy_of_task.items()]
     print(table(("task", "validation accuracy"), rows, right=(1,)))
     print(f"model {summary.model} version {summary.model_version}, {summary.parameters:,} parameters, "
@@ -71,7 +62,7 @@ def train(options: argparse.Namespace) -> int:
           f"(version {summary.atlas_version}); embedding {summary.embed_s:.0f} s, training {summary.train_s:.0f} s")
     if version:
         print(f"version {version.number} of the registry {place}")
-    return ALL_MAPPED
+    return DONE
 
 
 def trainer(uri: str | None):
@@ -91,7 +82,7 @@ def trainer(uri: str | None):
 def map(options: argparse.Namespace) -> int:
     from halsted_ray.mapping.pipeline import map_archive
     from halsted_ray.mapping.progress import ProgressLine
-    from halsted_ray.registry.references import resolve
+    from halsted_ray.registry.resolve import resolve
 
     model = resolve(options.model, options.registry)
     with ProgressLine() as line:
@@ -145,7 +136,7 @@ def plan(options: argparse.Namespace) -> int:
             "files": found.files, "probed": len(found.probed), **interval}}, indent=1))
     else:
         print(plan_table(planned, setting, found))
-    return ALL_MAPPED
+    return DONE
 
 
 def status(options: argparse.Namespace) -> int:
@@ -159,7 +150,7 @@ def status(options: argparse.Namespace) -> int:
         print_counts(videos, options.out)
         if options.files:
             print("\n" + table(("video", "file"), [(video["video_id"], video["uri"]) for video in videos]))
-    return SOME_FAILED if any(video["status"] in ("partial", "failed") for video in videos) else ALL_MAPPED
+    return NOT_ALL if any(video["status"] in ("partial", "failed") for video in videos) else DONE
 
 
 def print_counts(videos: list[dict], out: str) -> None:
@@ -183,7 +174,7 @@ def show(options: argparse.Namespace) -> int:
     print(f"{video_id}  {video['status']}  {clock(drawn.duration_s)}  {video['reason'] or ''}".rstrip())
     if drawn.lanes or drawn.gaps:
         print(f"\n{draw(drawn, WIDTH)}\n\n{rows_table(drawn, WIDTH, options.rows or None)}")
-    return ALL_MAPPED
+    return DONE
 
 
 def export(options: argparse.Namespace) -> int:
@@ -198,7 +189,7 @@ def export(options: argparse.Namespace) -> int:
     print(f"{len(written)} files in {options.to}")
     if left_out:
         print(f"without a file, since nothing of them is mapped: {', '.join(left_out)}", file=sys.stderr)
-    return ALL_MAPPED
+    return DONE
 
 
 def report(options: argparse.Namespace) -> int:
@@ -207,10 +198,10 @@ def report(options: argparse.Namespace) -> int:
 
     if options.json:
         print(json.dumps(report(options.out, options.truth, options.taxonomy), indent=1))
-        return ALL_MAPPED
+        return DONE
     to = options.to or f"{options.out.rstrip('/')}/report.html"
     figures = write_html(options.out, to, options.truth, options.taxonomy)
     if figures["accuracy"]:
         print(accuracy_table(figures["accuracy"]) + "\n")
     print(to)
-    return ALL_MAPPED
+    return DONE

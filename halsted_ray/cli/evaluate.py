@@ -6,11 +6,12 @@ import argparse
 import json
 import textwrap
 
+from halsted_ray.cli.codes import DONE
 from halsted_ray.cli.comparison import comparison_text
 from halsted_ray.cli.options import count, positive_int
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP
 from halsted_ray.cli.selflabel import add_thresholds
-from halsted_ray.cli.tables import WIDTH, percent, table
+from halsted_ray.cli.tables import WIDTH, percent, show_progress, table
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -51,9 +52,8 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    from halsted_ray.cli.commands import ALL_MAPPED, show_progress
     from halsted_ray.errors import UsageError
-    from halsted_ray.registry.references import resolve
+    from halsted_ray.registry.resolve import resolve
     from halsted_ray.training.recipe import RECIPES, changed
 
     if options.recipe not in RECIPES:
@@ -90,14 +90,14 @@ def evaluate(options: argparse.Namespace) -> int:
     write_evaluation(found, f"{out}/report.html", clips=options.clips)
     if options.json:
         print(json.dumps(found.figures, indent=1))
-        return ALL_MAPPED
+        return DONE
     print(methods_table(found.figures) + "\n")
     if options.benchmark:
         print(benchmark_table(found.figures["benchmark"]) + "\n")
     if comparison := found.figures.get("comparison"):
         print(comparison_text(comparison) + "\n")
     print(f"{out}/report.html")
-    return ALL_MAPPED
+    return DONE
 
 
 def self_labelled(options: argparse.Namespace, out: str, recipe, choices: dict):

@@ -7,10 +7,10 @@ import json
 import time
 from dataclasses import asdict
 
+from halsted_ray.cli.codes import DONE, NOT_ALL
 from halsted_ray.cli.tables import table
 
 REGISTRY_HELP = "MLflow's URI (default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)"
-DONE, REFUSED = 0, 3
 MODEL_HELP = "a model's folder or URL, or registry:halsted@champion, registry:halsted/7"
 
 
@@ -98,7 +98,7 @@ def promote_version(options: argparse.Namespace) -> int:
     passed = came_to.verdict.passed
     if options.json:
         print(promotion.as_json(came_to))
-        return DONE if passed else REFUSED
+        return DONE if passed else NOT_ALL
     rows = [
         (check.name, "–" if check.measured is None else f"{check.measured:.3f}", f"{check.bound:g}",
          "passed" if check.passed else "refused", check.said) for check in came_to.verdict.checks
@@ -110,7 +110,7 @@ def promote_version(options: argparse.Namespace) -> int:
           + f"; run {came_to.run_id}")
     if not passed:
         print("\n".join(f"{check.name}: {check.reason}" for check in came_to.verdict.checks if not check.passed))
-    return DONE if passed else REFUSED
+    return DONE if passed else NOT_ALL
 
 
 def roll_back(options: argparse.Namespace) -> int:

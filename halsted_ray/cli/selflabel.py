@@ -6,11 +6,10 @@ import argparse
 import json
 import shlex
 
+from halsted_ray.cli.codes import DONE, NOT_ALL
 from halsted_ray.cli.options import positive_int, share
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP
 from halsted_ray.cli.tables import percent, table
-
-DONE, NOT_ALL = 0, 3
 
 
 def add_selflabel(commands: argparse._SubParsersAction) -> None:
@@ -52,7 +51,7 @@ def add_thresholds(parser: argparse.ArgumentParser) -> None:
 
 def self_label(options: argparse.Namespace) -> int:
     from halsted_ray.mapping.progress import ProgressLine
-    from halsted_ray.registry.references import resolve
+    from halsted_ray.registry.resolve import resolve
     from halsted_ray.selflabel.run import self_label
 
     with ProgressLine() as line:

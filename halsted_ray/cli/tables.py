@@ -1,12 +1,21 @@
-"""Tables for a terminal of 80 columns."""
+"""Tables for a terminal of 80 columns, and the line that rewrites itself."""
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Sequence
 
 WIDTH = 80
 FAILURES_AT_MOST = 50
+
+
+def show_progress(text: str, is_last: bool) -> None:
+    """One line that rewrites itself in a terminal; without one, only its last state."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="\n" if is_last else "", file=sys.stderr, flush=True)
+    elif is_last:
+        print(text, file=sys.stderr)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:

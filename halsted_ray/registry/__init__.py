@@ -1,6 +1,7 @@
 """Which model is in use, where it came from, and who let it in. The only room that imports mlflow.
 
-    references.py   `registry:halsted@champion`          -> the model's folder (no mlflow for a plain folder)
+    references.py   `registry:halsted@champion`          -> name, alias or number
+    resolve.py      what a person gives as a model       -> its folder or URL (no mlflow for a plain folder)
     store.py        versions, aliases and the lock       -> MLflow's registry, embedded or on a server
     pyfunc.py       the code that every version carries  -> answers to a table of clips
     answers.py      clips of any videos, instructions    -> tags (what pyfunc.py calls; no mlflow)

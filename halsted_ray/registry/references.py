@@ -33,15 +33,3 @@ def parse(ref: str) -> Reference | None:
     if not found:
         raise RegistryError(f"{ref!r} names no version of the registry; expected {EXPECTED}")
     return Reference(found["name"], found["alias"], int(found["number"]) if found["number"] else None)
-
-
-def resolve(ref: str, uri: str | None = None) -> str:
-    """The folder or URL of the model that ``ref`` names: a version of the registry at ``uri`` (None: as
-    ``store.Registry`` says), or ``ref`` itself. Raises RegistryError."""
-    reference = parse(ref)
-    if reference is None:
-        return ref
-    from halsted_ray.registry.store import Registry
-
-    registry = Registry(uri, make=False)
-    return registry.folder(registry.find(reference))
