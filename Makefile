@@ -37,7 +37,7 @@ serve: $(READY)
 	@$(BIN)/python -m serve run --model demo/model/model --state $(STATE) --port $(PORT)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)

@@ -17,29 +17,21 @@ import asyncio
 import json
 import os
 import platform
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from measuring import Setting, is_below, parents_of_processes, private_mb, ratio
+from measuring import Setting, ratio
+from serve_uploads import measure_sdk, measure_uploads
+from serving import Server, clip_bytes, serving, untrained
 
-ROOT = Path(__file__).parent.parent
-PART_BYTES = 5 * 1024 * 1024
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 DELAY_S = 0.3
 BUSY = "503 with Retry-After"
-KINDS = {"Replica:halsted:Tagger": "tagger", "Replica:halsted:Gateway": "gateway", "Replica:halsted:Mapper": "mapper",
-         "ProxyActor": "proxy", "video.worker": "decoding", "serve_load.py": "driver", "": "the rest of Ray"}
 
 
 def measure(setting: Setting) -> list[dict]:
@@ -89,13 +81,11 @@ def main() -> None:
     parser.add_argument("--upload-gb", type=float, default=0.0)
     parser.add_argument("--sdk-gb", type=float, default=0.0)
     parser.add_argument("--to", type=Path, help="an HTML file with the drawing")
-    parser.add_argument("--part", choices=("server", "client"), help=argparse.SUPPRESS)
+    parser.add_argument("--client", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--address", help=argparse.SUPPRESS)
     parser.add_argument("--key", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.part == "server":
-        serve_with(options)
-    elif options.part == "client":
+    if options.client:
         print(json.dumps(asyncio.run(load(options.address, options.key, options.clients[0], options.seconds))))
     else:
         show(options)
@@ -131,7 +121,7 @@ def show_load(server: Server, options: argparse.Namespace) -> None:
 
 def step(server: Server, clients: int, seconds: float) -> dict:
     """What ``clients`` at once got in ``seconds``, and the CPU-milliseconds an answer by kind of process."""
-    words = [sys.executable, __file__, "--part", "client", "--address", server.address, "--key", server.key,
+    words = [sys.executable, __file__, "--client", "--address", server.address, "--key", server.key,
              "--clients", str(clients), "--seconds", str(seconds)]
     client = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     time.sleep(1.0 + 0.6 * seconds)  # started, and warm
@@ -221,221 +211,6 @@ def all_at_once(server: Server, clips: int) -> float:
     began_s = time.monotonic()
     asyncio.run(together(clips))
     return time.monotonic() - began_s
-
-
-def untrained(folder: Path, encoder: str) -> str:
-    """A model that answers as slowly as a trained one."""
-    from halsted_ray.model.encoder import Encoder
-    from halsted_ray.model.halsted import Halsted
-
-    loaded = Encoder.load(encoder)
-    Halsted.create(None, loaded.dim, encoder_ref=encoder, encoder_fingerprint=loaded.fingerprint).save(str(folder))
-    return str(folder)
-
-
-def clip_bytes() -> bytes:
-    """2.5 s of a small picture: what a client cuts out before it asks."""
-    import av
-
-    rng = np.random.default_rng(0)
-    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
-        with av.open(file.name, "w") as container:
-            stream = container.add_stream("libx264", rate=10, options={"preset": "veryfast"})
-            stream.width, stream.height, stream.pix_fmt = 224, 224, "yuv420p"
-            ground = rng.integers(0, 255, (28, 28, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-            for n in range(25):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(ground, 3 * n, 1), format="rgb24")))
-            container.mux(stream.encode())
-        return Path(file.name).read_bytes()
-
-
-@contextmanager
-def serving(folder: Path, model: str, encoder_delay: float = 0.0, batch: int | None = None):
-    """The service in processes of its own, ended with the block."""
-    folder.mkdir(parents=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [sys.executable, __file__, "--part", "server", "--address", str(port), "--model", model,
-             "--encoder-delay", str(encoder_delay), *(["--batch", str(batch)] if batch else [])]
-    environment = {**os.environ, "HALSTED_STATE": str(folder / "state"), "HALSTED_REQUESTS_A_MINUTE": "1000000000"}
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log)
-    try:
-        while True:
-            time.sleep(0.5)
-            text = (folder / "log").read_text()
-            found = [line.split()[1] for line in text.splitlines() if line.startswith("key:")]
-            if found:
-                break
-            if process.poll() is not None:
-                raise RuntimeError(f"the service did not start: {text[-2000:]}")
-        yield Server(f"http://127.0.0.1:{port}", found[0], process)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
-
-
-class Server:
-    """A running service and its processes."""
-
-    def __init__(self, address: str, key: str, process: subprocess.Popen):
-        self.address, self.key, self.process = address, key, process
-
-    def processes(self) -> dict[int, str]:
-        """Process id → kind of process."""
-        found, parents = {}, parents_of_processes()
-        for pid in parents:
-            try:
-                title = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
-            except OSError:
-                continue
-            if is_below(pid, self.process.pid, parents):
-                found[pid] = next(kind for part, kind in KINDS.items() if part in title)
-        return found
-
-    def cpu_s(self) -> dict[str, float]:
-        """CPU-seconds so far by kind of process, of all its threads."""
-        found: dict[str, float] = Counter()
-        for pid, kind in self.processes().items():
-            for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-                try:
-                    found[kind] += int(thread.read_text().split()[0]) / 1e9
-                except OSError:
-                    continue
-        return dict(found)
-
-    def memory_mb(self) -> dict[tuple[int, str], float]:
-        """Private memory by process."""
-        return {(pid, kind): private_mb(pid) for pid, kind in self.processes().items()}
-
-
-def serve_with(options: argparse.Namespace) -> None:
-    """The service as ``python -m serve run`` starts it; with a delay, the encoder's passes only sleep."""
-    from serve import __main__ as command
-    from serve import app
-
-    changes = {"user_config": {**app.deployed("Tagger")["user_config"]}}
-    if options.batch:
-        changes["user_config"]["max_batch_size"] = options.batch
-    tagger = app.Tagger.options(**{**app.deployed("Tagger"), **changes})
-    if options.encoder_delay:
-        delay_s = options.encoder_delay
-
-        class Elsewhere:
-            """In place of an encoder on a GPU: this machine has nothing to do but to wait."""
-
-            def __init__(self, encoder):
-                self.fingerprint, self.image_size, self.dim = encoder.fingerprint, encoder.image_size, encoder.dim
-
-            def encode(self, clips_NTHWC):
-                time.sleep(delay_s)
-                return np.zeros((len(clips_NTHWC), self.dim), np.float16)
-
-        class StandIn(app.Tagger.func_or_class):
-            def __init__(self, *arguments, **named):
-                super().__init__(*arguments, **named)
-                self.clips.loaded = replace(self.clips.loaded, encoder=Elsewhere(self.clips.loaded.encoder))
-
-        tagger = tagger.options(func_or_class=StandIn, name="Tagger")
-    app.app = app.Gateway.options(**app.deployed("Gateway")).bind(
-        tagger.bind(), app.Mapper.options(**app.deployed("Mapper")).bind())
-    sys.exit(command.main(["run", "--model", options.model, "--port", options.address, "--state",
-                           os.environ["HALSTED_STATE"]]))
-
-
-def measure_uploads(server: Server, folder: Path, size_gb: float) -> list[dict]:
-    """One large upload, then 20 of 50 MB at once; how much the process grew that grew most."""
-    large = write_large(folder / "large.mp4", int(size_gb * 1e9), clip_bytes())
-    with growing(server) as grown:
-        took_s = send(server, large)
-    entries = [ratio(f"an upload of {size_gb:g} GB: growth of the process that grew most", grown.most_mb, 100,
-                     unit="MB", at_most=True, why=f"{grown.who}; {size_gb * 1e3 / took_s:.0f} MB/s")]
-    clips = [write_large(folder / f"small-{n}.mp4", 50_000_000 + n, clip_bytes()) for n in range(20)]
-    with growing(server) as grown, ThreadPoolExecutor(20) as pool:
-        began_s = time.monotonic()
-        list(pool.map(lambda path: send(server, path), clips))
-        took_s = time.monotonic() - began_s
-    return [*entries, ratio("20 uploads of 50 MB at once: growth of the process that grew most", grown.most_mb,
-                            None, unit="MB", why=f"{grown.who}; {1000 / took_s:.0f} MB/s; of each upload one part of "
-                            "5 MiB is on its way, in up to three copies")]
-
-
-def measure_sdk(server: Server, folder: Path, size_gb: float) -> str:
-    """One large video through the published SDK, unchanged, in a process of its own."""
-    subprocess.run([sys.executable, "-m", "pip", "--quiet", "download", "--no-deps", "--ignore-requires-python",
-                    "--only-binary", ":all:", "-d", folder, "halsted-sdk==0.1.0"], check=True)
-    (wheel,) = folder.glob("*.whl")
-    small = [write_large(folder / f"small-{n}.mp4", 1_000_000 + n, clip_bytes()) for n in range(6)]
-    large = write_large(folder / "large.mp4", int(size_gb * 1e9), clip_bytes())
-    program = ("import sys; sys.path.insert(0, sys.argv[1]); import halsted_sdk; "
-               "print(len(halsted_sdk.HalstedClient('demo', *sys.argv[2:4]).process_video(sys.argv[4])))")
-
-    def process(video: Path) -> str:
-        words = [sys.executable, "-c", program, wheel, server.key, server.address, video]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()[-1]
-
-    for path in small:  # in turn, until both workers had one: what they load for it is not the large file's doing
-        process(path)
-    with growing(server) as grown:
-        began_s = time.monotonic()
-        rows = process(large)
-        took_s = time.monotonic() - began_s
-    return (f"{size_gb:g} GB through the SDK: {rows} rows after {took_s:.0f} s; the process that grew most: "
-            f"{grown.who}, {grown.most_mb:.0f} MB")
-
-
-def write_large(path: Path, size_bytes: int, clip: bytes) -> Path:
-    """Players skip a box named free; its bytes are a hole in the file."""
-    with open(path, "wb") as file:
-        rest = size_bytes - len(clip)
-        # A size of 1 says that the real one follows in 8 bytes.
-        file.write(clip + (1).to_bytes(4, "big") + b"free" + rest.to_bytes(8, "big"))
-        file.truncate(size_bytes)
-    return path
-
-
-def send(server: Server, path: Path) -> float:
-    """Seconds that the upload took."""
-    import httpx2
-
-    began_s = time.monotonic()
-    with httpx2.Client(base_url=server.address, headers={"x-api-key": server.key}, timeout=600) as client:
-        where = f"/v1/uploads/{client.post('/v1/uploads', json={}).json()['upload_id']}"
-        with open(path, "rb") as file:
-            for number, part in enumerate(iter(lambda: file.read(PART_BYTES), b""), start=1):
-                client.put(f"{where}/parts/{number}", content=part).raise_for_status()
-        client.post(f"{where}/complete").raise_for_status()
-    return time.monotonic() - began_s
-
-
-class Growth:
-    """``most_mb`` more private memory than before had the process ``who``, looked at twice a second."""
-
-    def __init__(self):
-        self.most_mb, self.who = 0.0, "none"
-
-    def look(self, before: dict, now: dict) -> None:
-        for (pid, kind), mb in now.items():
-            if mb - before.get((pid, kind), mb) > self.most_mb:
-                self.most_mb, self.who = mb - before[pid, kind], kind
-
-
-@contextmanager
-def growing(server: Server):
-    before, grown, over = server.memory_mb(), Growth(), threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.5):
-            grown.look(before, server.memory_mb())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield grown
-    finally:
-        over.set()
-        watcher.join()
 
 
 def draw(rows: list[dict], to: Path) -> None:

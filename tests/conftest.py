@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,16 @@ class S3Server:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_clusters() -> None:
+    """A test process finds no cluster but its own, so that test files can run side by side (Ray looks for the latest
+    one under its folder)."""
+    folder = tempfile.mkdtemp(prefix="ray-")  # a short path: Ray's sockets lie in it
+    os.environ["RAY_TMPDIR"] = folder
+    yield
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ import halsted_ray
 from halsted_ray.mapping.publish import read_segments, read_timeline
 from halsted_ray.video.identity import block_spans
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 PATIENT = "Mustermannova"
 SIZE = (90, 160)

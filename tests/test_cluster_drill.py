@@ -18,7 +18,7 @@ from halsted_ray.atlas.phantom_archive import write_archive  # noqa: E402
 from halsted_ray.mapping.publish import read_timeline  # noqa: E402
 from halsted_ray.mapping.status import status_of  # noqa: E402
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ def demo():
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 def test_demo_from_nothing_and_again(demo, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "VIDEOS", 2)
     monkeypatch.setattr(demo, "HELD_OUT", 1)

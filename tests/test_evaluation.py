@@ -32,8 +32,6 @@ from halsted_ray.taxonomy import load
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import training_windows
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 HALSTED = load()
 ENCODER = Encoder.load("random:tiny:0")
 SPEC = WindowSpec(coarse_s=10.0, fine_s=2.5)

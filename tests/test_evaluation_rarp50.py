@@ -9,8 +9,6 @@ from halsted_ray.evaluation.rarp50 import operation
 from halsted_ray.phantom.script import make_script
 from halsted_ray.phantom.write import write_video
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 VIDEOS = ("train1/video_01", "train1/video_02_1", "train1/video_02_2", "train2/video_03", "test/video_41",
           "test/video_42")
 SEGMENTS = 6

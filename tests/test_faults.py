@@ -16,7 +16,7 @@ from ray_actors import actors_of
 from halsted_ray.mapping.publish import read_segments, read_timeline
 from halsted_ray.mapping.status import status_of
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("HALSTED_FAULT_SEED", "20"))
 SECONDS = 240

@@ -12,7 +12,7 @@ from small_disk import fill, small_disk
 
 from halsted_ray.mapping.publish import read_timeline
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 SECONDS = 150
 PATIENCE_S = 240.0

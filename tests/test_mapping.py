@@ -36,8 +36,6 @@ from halsted_ray.records import TIMELINE_SCHEMA, WindowSpec
 from halsted_ray.report import report
 from halsted_ray.stages import STAGES
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
 
 

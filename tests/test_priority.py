@@ -67,7 +67,6 @@ def cluster():
     cluster.shutdown()
 
 
-@pytest.mark.xdist_group("ray")
 def test_workers_on_their_way_are_waited_for(cluster):
     said = []
     with pytest.raises(ResourceError, match="0 of the 0 logical CPUs.*not within 1 s.*let its workers start"):
@@ -81,7 +80,6 @@ def test_workers_on_their_way_are_waited_for(cluster):
         assert waiting.result() == Room(8.0, 0, 6)
 
 
-@pytest.mark.xdist_group("ray")
 def test_a_run_that_ended_makes_nobody_wait(cluster):
     assert not must_pause()
     with announced("low"), announced("normal"):
@@ -102,7 +100,6 @@ map_archive(*sys.argv[1:], segment_s=10, priority="low")
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 def test_an_upload_beside_an_archive_takes_at_most_three_times_its_time_alone(cluster, tmp_path):
     torch.set_num_threads(1)
     encoder = Encoder.create("tiny", 0)

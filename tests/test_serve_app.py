@@ -28,7 +28,7 @@ from halsted_ray.mapping.publish import read_segments, read_timeline
 from halsted_ray.taxonomy import load
 from serve.store import PART_BYTES
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 SDK = "halsted-sdk==0.1.0"
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "cluster"))
 
 from nodes import BIN, Nodes, descendants, free_port  # noqa: E402
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def replicas(pid: int, name: str) -> int:

@@ -17,7 +17,7 @@ import pytest
 import halsted_ray
 from halsted_ray.mapping.status import status_of
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 VIDEOS = 10
 

@@ -34,7 +34,6 @@ def halsted(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 def test_two_versions(halsted, tmp_path):
     annotated, archive, maps, gate = (tmp_path / name for name in ("annotated", "archive", "maps", "gate.yaml"))
     gate.write_text(yaml.safe_dump(LENIENT))

@@ -24,7 +24,7 @@ from halsted_ray.training.loop import RAYS_LIST, fit_alone
 from halsted_ray.training.recipe import DEMO
 from halsted_ray.training.samples import Samples, training_windows
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 ENCODER = "random:tiny:0"
 EPOCHS, EVERY = 8, 2

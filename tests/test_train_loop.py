@@ -20,8 +20,6 @@ from halsted_ray.training.progress import EpochLine
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import Labelled, Samples, assemble
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 SMALL = taxonomies.from_dict({
     "name": "small", "tasks": [
         {"name": "macro", "instruction": "map procedure type", "window": "coarse",

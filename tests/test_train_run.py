@@ -23,8 +23,6 @@ from halsted_ray.video.plan import frame_rows, frame_times_s, windows_of
 from halsted_ray.video.readers import read_frames
 from halsted_ray.video.storage import filesystem
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 ENCODER = "random:tiny:0"
 SPEC = WindowSpec(coarse_s=5.0, fine_s=2.5)
 DURATION_S = 11.2

@@ -1,0 +1,160 @@
+"""The service under test, in processes of its own: what they spend and hold is told by kind of process.
+
+    with serving(folder, model) as server: …            server.address, server.key, server.cpu_s(), server.memory_mb()
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from measuring import is_below, parents_of_processes, private_mb
+
+ROOT = Path(__file__).parent.parent
+KINDS = {"Replica:halsted:Tagger": "tagger", "Replica:halsted:Gateway": "gateway", "Replica:halsted:Mapper": "mapper",
+         "ProxyActor": "proxy", "video.worker": "decoding", "serving.py": "driver", "": "the rest of Ray"}
+
+
+@contextmanager
+def serving(folder: Path, model: str, encoder_delay: float = 0.0, batch: int | None = None):
+    """The service in processes of its own, ended with the block."""
+    folder.mkdir(parents=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, __file__, "--model", model, "--port", str(port), "--encoder-delay", str(encoder_delay),
+             *(["--batch", str(batch)] if batch else [])]
+    environment = {**os.environ, "HALSTED_STATE": str(folder / "state"), "HALSTED_REQUESTS_A_MINUTE": "1000000000"}
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        while True:
+            time.sleep(0.5)
+            text = (folder / "log").read_text()
+            found = [line.split()[1] for line in text.splitlines() if line.startswith("key:")]
+            if found:
+                break
+            if process.poll() is not None:
+                raise RuntimeError(f"the service did not start: {text[-2000:]}")
+        yield Server(f"http://127.0.0.1:{port}", found[0], process)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+class Server:
+    """A running service and its processes."""
+
+    def __init__(self, address: str, key: str, process: subprocess.Popen):
+        self.address, self.key, self.process = address, key, process
+
+    def processes(self) -> dict[int, str]:
+        """Process id → kind of process."""
+        found, parents = {}, parents_of_processes()
+        for pid in parents:
+            try:
+                title = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+            except OSError:
+                continue
+            if is_below(pid, self.process.pid, parents):
+                found[pid] = next(kind for part, kind in KINDS.items() if part in title)
+        return found
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU-seconds so far by kind of process, of all its threads."""
+        found: dict[str, float] = Counter()
+        for pid, kind in self.processes().items():
+            for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                try:
+                    found[kind] += int(thread.read_text().split()[0]) / 1e9
+                except OSError:
+                    continue
+        return dict(found)
+
+    def memory_mb(self) -> dict[tuple[int, str], float]:
+        """Private memory by process."""
+        return {(pid, kind): private_mb(pid) for pid, kind in self.processes().items()}
+
+
+def untrained(folder: Path, encoder: str) -> str:
+    """A model that answers as slowly as a trained one."""
+    from halsted_ray.model.encoder import Encoder
+    from halsted_ray.model.halsted import Halsted
+
+    loaded = Encoder.load(encoder)
+    Halsted.create(None, loaded.dim, encoder_ref=encoder, encoder_fingerprint=loaded.fingerprint).save(str(folder))
+    return str(folder)
+
+
+def clip_bytes() -> bytes:
+    """2.5 s of a small picture: what a client cuts out before it asks."""
+    import av
+
+    rng = np.random.default_rng(0)
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        with av.open(file.name, "w") as container:
+            stream = container.add_stream("libx264", rate=10, options={"preset": "veryfast"})
+            stream.width, stream.height, stream.pix_fmt = 224, 224, "yuv420p"
+            ground = rng.integers(0, 255, (28, 28, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            for n in range(25):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(ground, 3 * n, 1), format="rgb24")))
+            container.mux(stream.encode())
+        return Path(file.name).read_bytes()
+
+
+def main() -> None:
+    """The service as ``python -m serve run`` starts it; with a delay, the encoder's passes only sleep."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--port", required=True)
+    parser.add_argument("--encoder-delay", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--batch", type=int, help="clips a pass at most (default: as config.yaml says)")
+    serve_with(parser.parse_args())
+
+
+def serve_with(options: argparse.Namespace) -> None:
+    from serve import __main__ as command
+    from serve import app
+
+    changes = {"user_config": {**app.deployed("Tagger")["user_config"]}}
+    if options.batch:
+        changes["user_config"]["max_batch_size"] = options.batch
+    tagger = app.Tagger.options(**{**app.deployed("Tagger"), **changes})
+    if options.encoder_delay:
+        delay_s = options.encoder_delay
+
+        class Elsewhere:
+            """In place of an encoder on a GPU: this machine has nothing to do but to wait."""
+
+            def __init__(self, encoder):
+                self.fingerprint, self.image_size, self.dim = encoder.fingerprint, encoder.image_size, encoder.dim
+
+            def encode(self, clips_NTHWC):
+                time.sleep(delay_s)
+                return np.zeros((len(clips_NTHWC), self.dim), np.float16)
+
+        class StandIn(app.Tagger.func_or_class):
+            def __init__(self, *arguments, **named):
+                super().__init__(*arguments, **named)
+                self.clips.loaded = replace(self.clips.loaded, encoder=Elsewhere(self.clips.loaded.encoder))
+
+        tagger = tagger.options(func_or_class=StandIn, name="Tagger")
+    app.app = app.Gateway.options(**app.deployed("Gateway")).bind(
+        tagger.bind(), app.Mapper.options(**app.deployed("Mapper")).bind())
+    sys.exit(command.main(["run", "--model", options.model, "--port", options.port, "--state",
+                           os.environ["HALSTED_STATE"]]))
+
+
+if __name__ == "__main__":
+    main()
