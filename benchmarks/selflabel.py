@@ -1,22 +1,23 @@
 """Does a model learn from its own labels? Few phantoms with a person's labels, many without.
 
-    python benchmarks/selflabel.py --out /tmp/selflabel --results benchmarks/results/selflabel.json
+    python benchmarks/selflabel.py --out /tmp/selflabel --results benchmarks/results/selflabel-seed5.json
 
 Each of eight folds tests on twelve videos that no other fold tests on. Of the others twelve are labelled by hand to
 learn from, twelve to choose thresholds on, and sixty by nobody. v1 learns the hand-made labels and labels the sixty, v2
 learns both, and both answer about the test videos, which no model of the fold has seen (``selflabel/folds.py``, what
 `halsted evaluate --self-label` runs). Since phantoms' truth is known, so is how many of the labels are right.
 
-All of this, the recipe and the thresholds' precision were fixed before v2 was compared with v1 on these videos. How
-many videos are labelled by hand, and that a tag which is not trusted is left out of a label, was chosen on phantoms of
-another seed (100), by v1's accuracy, the labels' precision, and v2's accuracy on that seed's validation videos; what v2
-did on that seed's test videos was seen too.
+A design is fixed before it runs on a seed that nothing was chosen on; two have run:
 
-The run in ``results/selflabel.json`` keeps v1. Thresholds that reach 90% on twelve validation videos kept labels that
-are right in 80.8% of their time (instrument 59.9%): the smallest threshold that reaches a share on a few clips is
-chosen for its luck. What to try next, on another seed and fixed beforehand: a lower confidence bound of the precision
-instead of the share itself, and labels of the model's own 2.5-s windows, on which v1 is right more often than on the
-1-s windows that it never learned.
+    seed 4   thresholds by the share itself, every 1-s window asked for its action: v1 kept. Labels that validation
+             promised to be right in 90% were in 80.8% (instrument 59.9%): the smallest threshold that reaches a share
+             on a few clips is chosen for its luck, and half of what was asked was suturing.
+    seed 5   thresholds by the share's lower bound (``thresholds.CERTAINTY``), and no window asked for an action that
+             the model itself takes for suturing. Chosen on seed 100 by the labels' precision: on the sixty videos of
+             its folds 91.9% of the kept actions are right, with the old rules 85.6%.
+
+How many videos are labelled by hand, and that a tag which is not trusted is left out of a label, was chosen on seed 100
+too, by v1's accuracy, the labels' precision, and v2's accuracy on that seed's videos.
 
 Vectors are kept in <out>/archive/embeddings and serve all folds; a run that was stopped goes on.
 """
@@ -51,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument("--results", metavar="FILE", help="keep the figures there, with hardware, seed and command")
-    parser.add_argument("--seed", type=int, default=4, help="of the phantoms and of the folds (default 4)")
+    parser.add_argument("--seed", type=int, default=5, help="of the phantoms and of the folds (default 5)")
     parser.add_argument("--videos", type=int, default=96)
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--folds", type=int, default=8)

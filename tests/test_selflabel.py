@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from halsted_ray.cli.comparison import comparison_text
 from halsted_ray.evaluation.answers import Answers, Asked
 from halsted_ray.report.comparison import comparison_section
 from halsted_ray.selflabel.compare import by_action, by_source, compare
 from halsted_ray.selflabel.merge import Label, apart, merge, union, without
-from halsted_ray.selflabel.thresholds import thresholds
+from halsted_ray.selflabel.thresholds import lower_bound, thresholds
 from halsted_ray.taxonomy import load
 
 WINDOWS = st.lists(st.tuples(st.sampled_from("RCT"), st.integers(0, 4)), max_size=40)
@@ -91,28 +92,44 @@ def test_without_keeps_exactly_what_no_span_covers(spans, start_s, length_s):
 
 
 @settings(deadline=None)
-@given(ANSWERS, st.sampled_from((0.5, 0.75, 0.9, 1.0)))
-def test_a_threshold_is_the_smallest_that_reaches_the_precision(answers, precision):
+@given(ANSWERS, st.sampled_from((0.3, 0.5, 0.75, 0.9)))
+def test_a_threshold_is_the_smallest_whose_lower_bound_reaches_the_precision(answers, precision):
     found = thresholds(*zip(*answers, strict=True), precision)
     for action in {answer[0] for answer in answers}:
         def right(tau, action=action):
             return [ok for said, sure, ok in answers if said == action and sure >= tau]
 
-        reach = [tau for said, tau, _ in answers if said == action and np.mean(right(tau)) >= precision - 1e-9]
+        reach = [tau for said, tau, _ in answers
+                 if said == action and lower_bound(sum(right(tau)), len(right(tau))) >= precision]
         threshold = found[action]
         assert threshold.least == min(reach, default=math.inf)
         assert threshold.said == len(right(0))
         if reach:
             assert (threshold.kept, threshold.right) == (len(right(min(reach))), sum(right(min(reach))))
-            assert threshold.precision >= precision - 1e-9
+            assert threshold.precision >= precision
 
 
 def test_a_precision_that_can_not_be_reached_trusts_nothing():
-    found = thresholds(["R", "R", "C"], [0.9, 0.8, 0.7], [False, True, True], 0.9)
+    found = thresholds(["R", "R", *"C" * 15], [0.9, 0.8, *[0.7] * 15], [False, *[True] * 16], 0.9)
     assert math.isinf(found["R"].least) and math.isnan(found["R"].precision)
     assert found["C"].least == 0.7
+    assert math.isinf(thresholds(["C"] * 14, [0.7] * 14, [True] * 14, 0.9)["C"].least), "too few to be certain"
     with pytest.raises(ValueError, match="precision=90"):
         thresholds(["R"], [0.9], [True], 90)
+
+
+@pytest.mark.parametrize("right, kept", [(15, 15), (9, 10), (0, 5), (90, 100), (1, 1)])
+def test_the_lower_bound_is_wilsons_by_scipy(right, kept):
+    both_sides = binomtest(right, kept).proportion_ci(confidence_level=0.8, method="wilson")
+    assert lower_bound(right, kept, 0.9) == pytest.approx(both_sides.low, abs=1e-9)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 60), st.integers(1, 60))
+def test_what_is_certain_is_never_more_than_what_was_seen(right, kept):
+    right = min(right, kept)
+    assert -1e-12 <= lower_bound(right, kept) <= right / kept + 1e-12
+    assert lower_bound(2 * right, 2 * kept) >= lower_bound(right, kept) - 1e-12, "more of the same is more certain"
 
 
 def answers(right_of_video, folds, source="manual"):

@@ -34,6 +34,8 @@ from halsted_ray.video.plan import frame_times_s
 from halsted_ray.video.storage import filesystem
 
 LENGTH_S = 20
+PRECISION = 0.6
+"""Three windows of three that are right are as good as certain of no more than 0.65."""
 STEPS = ((0, 10, "Suturing"), (10, 20, "Dissection"))
 ACTIONS = ((10, 13, "Tug"), (13, 16, "Hook"), (16, 20, "Retraction"))
 OPERATION = {"specialty": "Urology", "procedure": "Prostatectomy"}
@@ -83,10 +85,11 @@ def archive(one_thread, tmp_path_factory):
         own.put(ids[name], 0.0, 120.0, {key: vector for key, (vector, _) in windows_of(root, ids[name]).items()})
     for name, own_id in ids.items():
         seconds.put(own_id, 0.0, 60.0, {key: vector_of(own_id, key, shown_at(name, key[1])) for key in keys()})
-    # It calls suturing idle, so that nothing but its idle windows is wrong, and is as sure as can be of everything.
-    seconds = tuple((vector_of(ids[name], key, shown_at(name, key[1])), "micro",
-                     shown_at(name, key[1]).get("micro", {"action": "Idle"})) for name in PARTS for key in keys())
-    sure = make_model(root, f"{root}/sure", "model-1", 60, more=seconds)
+    # It calls suturing idle where it is asked, and is as sure as can be of everything.
+    seconds = tuple((vector_of(ids[name], key, shown_at(name, key[1])), task,
+                     shown_at(name, key[1]).get(task, {"action": "Idle"}))
+                    for name in PARTS for key in keys() for task in ("macro", "micro"))
+    sure = make_model(root, f"{root}/sure", "model-1", 150, more=seconds)
     sure.configure(temperatures={"action": 0.1})
     sure.save(f"{root}/sure")
     make_model(root, f"{root}/unsure", "model-0", 0)
@@ -105,7 +108,7 @@ def shown_at(name, start_s):
 def labelled(archive, tmp_path_factory):
     root, ids = archive
     out = str(tmp_path_factory.mktemp("out"))
-    return self_label(root, f"{root}/videos", f"{root}/sure", out, release="hsa-v2"), out
+    return self_label(root, f"{root}/videos", f"{root}/sure", out, precision=PRECISION, release="hsa-v2"), out
 
 
 def of_ai(root, release="hsa-v2"):
@@ -126,7 +129,7 @@ def test_it_is_one_commit_and_a_release_that_keeps_the_split(archive, labelled):
     root, ids = archive
     first, label, named = history(root)[:3]
     assert (label.action, label.source, label.removed) == ("self-label", "model model-1", 0)
-    assert "precision 0.9" in label.why and named.release == "hsa-v2"
+    assert "precision 0.6" in label.why and named.release == "hsa-v2"
     before, after = read_atlas(root, "hsa-v1"), read_atlas(root, "hsa-v2")
     assert {name: after.split[name] for name in before.split} == before.split
     assert after.split[ids["new"]] == "train"
@@ -148,14 +151,14 @@ def test_the_report_adds_up(archive, labelled):
     report, out = labelled
     assert json.loads(Path(f"{out}/report.json").read_text()) == report
     assert report["gate"]["passed"] and report["gate"]["mean"] >= 0.8
-    assert report["validation"] == {"videos": 1, "windows": 20, "others": 10, "precision": 0.9}
-    assert sum(action["said"] for action in report["actions"].values()) == 3 * LENGTH_S
-    idle = report["actions"]["Idle"]  # sure, common, and wrong wherever a person saw suturing
-    assert idle["threshold"] is None and idle["dropped"] == idle["said"] == 30 and idle["validation"]["said"] == 10
+    assert report["validation"] == {"videos": 1, "windows": 10, "others": 0, "elsewhere": 10, "precision": PRECISION,
+                                    "certainty": 0.9}
+    assert sum(action["said"] for action in report["actions"].values()) == 3 * 10
+    assert report["elsewhere"] == 3 * 10 and "Idle" not in report["actions"], "suturing is not asked for an action"
     for action in report["actions"].values():
         assert action["said"] == action["kept"] + action["dropped"]
         assert action["threshold"] is not None or action["kept"] == 0
-        assert action["precision"] is None or action["precision"] >= 0.9
+        assert action["precision"] is None or action["precision"] >= PRECISION
     assert report["added"] == dict(Counter(clip.task for clip in of_ai(archive[0])))
 
 
@@ -163,7 +166,7 @@ def test_the_same_call_again_changes_nothing(archive, labelled):
     root, _ = archive
     report, out = labelled
     versions = len(history(root))
-    again = self_label(root, f"{root}/videos", f"{root}/sure", out, release="hsa-v2")
+    again = self_label(root, f"{root}/videos", f"{root}/sure", out, precision=PRECISION, release="hsa-v2")
     assert len(history(root)) == versions
     assert {**again, "atlas": None} == {**report, "atlas": None}
 
@@ -194,11 +197,11 @@ def test_an_archive_of_judging_videos_gives_nothing_to_label(archive, tmp_path):
     for name in ("judge", "exam"):
         shutil.copy(f"{root}/videos/{name}.mp4", tmp_path / "videos" / f"{name} renamed.mp4")
     with pytest.raises(UsageError, match="left alone"):
-        self_label(root, str(tmp_path / "videos"), f"{root}/sure", str(tmp_path / "out"))
+        self_label(root, str(tmp_path / "videos"), f"{root}/sure", str(tmp_path / "out"), precision=PRECISION)
 
 
 def test_every_window_is_asked_whatever_it_shows(archive, tmp_path):
-    """The workflow leaves suturing out of the micro task; self-labelling asks the micro task alone."""
+    """The workflow leaves suturing out of the micro task; with windows of one's own every one is asked."""
     root, ids = archive
     others = set(ids.values()) - {ids["new"]}
     summary = map_archive(f"{root}/videos", str(tmp_path), f"{root}/sure", "micro", windows=WINDOWS, without=others,
@@ -224,7 +227,8 @@ def test_frames_become_the_same_windows_as_vectors():
 
 def test_the_command_tells_what_was_kept_and_dropped(archive, labelled, tmp_path, capsys):
     root, _ = archive
-    arguments = ["self-label", "--atlas", root, "--archive", f"{root}/videos", "--model", f"{root}/sure"]
+    arguments = ["self-label", "--atlas", root, "--archive", f"{root}/videos", "--model", f"{root}/sure",
+                 "--precision", str(PRECISION)]
     assert main([*arguments, "--out", labelled[1], "--release", "hsa-v2"]) == 0
     said = capsys.readouterr().out
     assert "right/kept" in said and "release hsa-v2" in said and max(map(len, said.splitlines())) <= 80
@@ -248,7 +252,7 @@ def on_folds(archive, tmp_path_factory):
     procedures = {ids[name]: OPERATION["procedure"] for name in PARTS}
     seed = next(seed for seed in range(99) if draw_folds(procedures, 1, seed=seed)[0][ids["half"]] == "train")
     words = ["evaluate", "--atlas", root, "--release", "hsa-v1", "--self-label", f"{root}/videos", "--out", out,
-             "--folds", "1", "--seed", str(seed), "--encoder", ENCODER, "--gate", "0.5", "--precision", "0.8",
+             "--folds", "1", "--seed", str(seed), "--encoder", ENCODER, "--gate", "0.5", "--precision", "0.5",
              "--baselines", "majority"]
     for choice in ("epochs=80", "learning_rate=1e-2", "layers=1", "heads=2", "width=32", "validate_every=80"):
         words += ["--set", choice]

@@ -36,6 +36,7 @@ positive = _number(float, "a number above 0", lambda value: value > 0)
 price = _number(float, "a number, 0 or more", lambda value: value >= 0)
 share = _number(float, "a share of 0 to 1", lambda value: 0 <= value <= 1)
 positive_share = _number(float, "a share above 0, up to 1", lambda value: 0 < value <= 1)
+inner_share = _number(float, "a share above 0, below 1", lambda value: 0 < value < 1)
 part = _number(float, "a share of 0 to less than 1", lambda value: 0 <= value < 1)
 
 

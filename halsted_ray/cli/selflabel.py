@@ -7,7 +7,7 @@ import json
 import shlex
 
 from halsted_ray.cli.codes import DONE, NOT_ALL
-from halsted_ray.cli.options import positive_int, share
+from halsted_ray.cli.options import inner_share, positive_int, share
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP
 from halsted_ray.cli.tables import percent, table
 
@@ -43,8 +43,9 @@ def add_selflabel(commands: argparse._SubParsersAction) -> None:
 
 
 def add_thresholds(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--precision", type=share, default=0.9, metavar="P",
-                        help="share of an action's labels that must be right on validation videos (default 0.9)")
+    parser.add_argument("--precision", type=inner_share, default=0.9, metavar="P",
+                        help="share of an action's labels that is right with 90%% certainty, by the validation videos "
+                             "(default 0.9)")
     parser.add_argument("--gate", type=share, default=0.8, metavar="A",
                         help="average accuracy over all tasks below which nothing is labelled (default 0.8)")
 
@@ -84,8 +85,9 @@ def report_text(report: dict) -> str:
     validation, atlas = report["validation"], report["atlas"]
     lines += [
         "", table(header, rows, right=range(1, len(header))), "",
-        f"thresholds: {percent(validation['precision'])} right on {validation['windows']:,} windows of "
-        f"{validation['videos']} validation videos",
+        f"thresholds: {percent(validation['precision'])} right with {percent(validation['certainty'])} certainty, by "
+        f"{validation['windows']:,} windows of {validation['videos']} videos",
+        f"not asked: {report['elsewhere']:,} windows of another kind by the model's own word",
         f"{sum(report['videos'].values())} videos labelled: "
         + (", ".join(f"{count} {state}" for state, count in report["videos"].items()) or "no action is sure enough"),
     ]

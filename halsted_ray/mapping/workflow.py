@@ -48,8 +48,8 @@ class Workflow:
     """Callable on one segment. Keeps no state between calls.
 
     ``tasks``: names of the tasks whose tags are wanted (None: all). What they depend on is asked as well and left
-    out of the answer; with ``alone`` it is not, and every window is asked whatever else it shows (the paper's
-    self-labelling). Without ``alone``, ``spec`` must be the model's. Raises TaxonomyError for an unknown task,
+    out of the answer; with ``alone`` it is not, and every fine window is asked every task whatever it shows
+    (self-labelling). Without ``alone``, ``spec`` must be the model's. Raises TaxonomyError for an unknown task,
     ModelError for an encoder or a window length that the model was not trained on.
     """
 
@@ -62,7 +62,7 @@ class Workflow:
             raise ModelError(f"windows of {self.spec.frames} frames don't fit an encoder of {encoder.frames}")
         taxonomy = model.taxonomy
         self.wanted = [taxonomy.task(name) for name in tasks or [task.name for task in taxonomy.tasks]]
-        self.asked = ([replace(task, when=()) for task in self.wanted] if alone
+        self.asked = ([replace(task, when=(), window="fine") for task in self.wanted] if alone
                       else needed_tasks(taxonomy, self.wanted))
 
     def __call__(self, segment: Segment, images_NHWC: np.ndarray | None = None,

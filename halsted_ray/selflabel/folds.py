@@ -24,7 +24,7 @@ from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, digest
 from halsted_ray.selflabel.compare import compare
-from halsted_ray.selflabel.judge import WINDOWS, vectors_of
+from halsted_ray.selflabel.judge import WINDOWS, answers, vectors_of
 from halsted_ray.selflabel.label import Found, label_archive, labels_of
 from halsted_ray.selflabel.run import GATE, PRECISION
 from halsted_ray.taxonomy import from_dict
@@ -143,7 +143,7 @@ def labelled_test(
     vectors = vectors_of(known, windows, model, WINDOWS, model.config.encoder_ref, embeddings, None)
     clips = []
     for video_id, own in windows.items():
-        said = model.tag(np.stack([vectors[video_id][w.kind, w.start_s, w.stop_s] for w in own]), asked.name)
+        said = answers(model, asked, np.stack([vectors[video_id][w.kind, w.start_s, w.stop_s] for w in own]))
         spans = [(window.start_s, window.stop_s) for window in own]
         clips += labels_of(video_id, dict(zip(spans, said, strict=True)), asked, taxonomy, found.trusted, {}).clips
     return replace(known, videos=videos, clips=tuple(clips)) if clips else None

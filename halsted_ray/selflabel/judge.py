@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from halsted_ray.embeddings import EmbeddingStore, sampling_name
 from halsted_ray.errors import AtlasError
 from halsted_ray.evaluation.answers import answers_of_model, asked_of
 from halsted_ray.evaluation.figures import Counts, of_tasks
+from halsted_ray.mapping.workflow import needed_tasks
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Window, WindowSpec
 from halsted_ray.taxonomy import Task, Taxonomy
@@ -36,11 +37,13 @@ Said = Mapping[str, tuple[str, float]]
 class Examined:
     """Answers about the validation windows whose truth is known; row-aligned. ``truth_N``: tag → category; empty for a
     window in which the task's question makes no sense (suturing, asked for a dissection's action): whatever is said
-    of it is wrong."""
+    of it is wrong. ``elsewhere``: windows of known truth that are not among them, since the model itself says that
+    the question makes no sense there."""
 
     said_N: list[Said]
     truth_N: list[Mapping[str, str]]
     videos: int
+    elsewhere: int
 
     @property
     def others(self) -> int:
@@ -68,7 +71,8 @@ def accuracy_of_tasks(
 def examine(
     model: Halsted, source: Atlas, task: Task, encoder: str, embeddings: str, progress: Progress = None
 ) -> Examined:
-    """The model's answers to ``task`` about 1-s windows. Raises AtlasError where no validation video shows the task."""
+    """The model's answers to ``task`` about 1-s windows, where its own answers call for it. Raises AtlasError where no
+    validation video shows the task."""
     clips_of: dict[str, list[Clip]] = {}
     for clip in by_persons(source).clips:
         clips_of.setdefault(clip.video_id, []).append(clip)
@@ -84,9 +88,26 @@ def examine(
         )
     windows = {video_id: list(own) for video_id, own in truth.items() if own}
     vectors = vectors_of(source, windows, model, WINDOWS, encoder, embeddings, progress)
-    said = model.tag(np.stack([vectors[video_id][window.kind, window.start_s, window.stop_s]
-                               for video_id, window, _ in asked]), task.name)
-    return Examined(said, [answer for _, _, answer in asked], len(windows))
+    said = answers(model, task, np.stack([vectors[video_id][window.kind, window.start_s, window.stop_s]
+                                          for video_id, window, _ in asked]))
+    called = np.flatnonzero(called_for(said, task, model.taxonomy))
+    return Examined([said[n] for n in called], [asked[n][2] for n in called], len(windows), len(said) - len(called))
+
+
+def answers(model: Halsted, task: Task, vectors_ND: np.ndarray) -> list[Said]:
+    """What the model says of each window: the tags of ``task``, and of the tasks that call for it."""
+    said: list[dict[str, tuple[str, float]]] = [{} for _ in vectors_ND]
+    for needed in needed_tasks(model.taxonomy, [task]):
+        for own, row in zip(said, model.tag(vectors_ND, needed.name), strict=True):
+            own |= row
+    return said
+
+
+def called_for(said: Iterable[Said], task: Task, taxonomy: Taxonomy) -> list[bool]:
+    """Whether the model's own answers about each window call for the question (``Task.when``), as in the workflow:
+    asked of suturing, it would name a dissection's action all the same."""
+    conditions = [condition for needed in needed_tasks(taxonomy, [task]) for condition in needed.when]
+    return [all(own[tag][0] == category for tag, category in conditions) for own in said]
 
 
 def truth_of(windows: Sequence[Window], clips: Sequence[Clip], task: Task, taxonomy: Taxonomy) -> dict:

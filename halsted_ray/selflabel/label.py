@@ -13,12 +13,13 @@ from halsted_ray.embeddings import absolute
 from halsted_ray.mapping.pipeline import Summary, map_archive
 from halsted_ray.mapping.progress import Progress
 from halsted_ray.mapping.publish import read_segments, read_videos
+from halsted_ray.mapping.workflow import needed_tasks
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video
-from halsted_ray.selflabel.judge import WINDOWS, Said, accuracy_of_tasks, average, examine
+from halsted_ray.selflabel.judge import WINDOWS, Said, accuracy_of_tasks, average, called_for, examine
 from halsted_ray.selflabel.merge import Label, Span, apart, merge, union, without
-from halsted_ray.selflabel.thresholds import Threshold, is_trusted, thresholds_of_tags
+from halsted_ray.selflabel.thresholds import CERTAINTY, Threshold, is_trusted, thresholds_of_tags
 from halsted_ray.taxonomy import Task, Taxonomy
 
 Trusted = Mapping[str, Mapping[str, Threshold]]
@@ -27,14 +28,16 @@ Trusted = Mapping[str, Mapping[str, Threshold]]
 
 @dataclass(frozen=True)
 class Labelled:
-    """The labels of one video: clips ready for the atlas, per action the windows said, kept, and clips made, and per
-    tag the kept windows that have it."""
+    """The labels of one video: clips ready for the atlas, per action the windows said, kept, and clips made, per tag
+    the kept windows that have it, and how many windows lie ``elsewhere``: the model's own answers don't call for the
+    task there."""
 
     clips: list[Clip]
     said: Counter
     kept: Counter
     made: Counter
     tags: Counter
+    elsewhere: int
     label_s: float
 
 
@@ -76,13 +79,14 @@ def label_archive(
     tag = asked.tags[0].name
     trusted = thresholds_of_tags(judged.said_N, judged.truth_N, [tag.name for tag in asked.tags], precision)
     report["validation"] = {"videos": judged.videos, "windows": len(judged.said_N), "others": judged.others,
-                            "precision": precision}
+                            "elsewhere": judged.elsewhere, "precision": precision, "certainty": CERTAINTY}
     if not any(math.isfinite(threshold.least) for threshold in trusted[tag].values()):
         return Found(report | report_of(trusted, [], None, asked), [], [], trusted, head)
 
     place = f"{absolute(out)}/map"
+    tasks = [needed.name for needed in needed_tasks(taxonomy, [asked])]
     summary = map_archive(
-        archive, place, model, asked.name, encoder=encoder, embeddings=embeddings, windows=WINDOWS,
+        archive, place, model, tasks, encoder=encoder, embeddings=embeddings, windows=WINDOWS,
         without=not_to_label(head, asked.name), on_progress=on_progress, say=say,
     )
     persons = spans_of_persons(head)
@@ -111,10 +115,12 @@ def labels_of(
     for (paper, Table 2: every micro-activity is a dissection, so its clip is a sample of the macro task too).
     ``persons``: see ``spans_of_persons``."""
     tag = task.tags[0].name
+    asked = [window for window, called in zip(said.items(), called_for(said.values(), task, taxonomy), strict=True)
+             if called]
     labels = [
-        Label(*span, {name: category for name, (category, _) in own.items() if is_trusted(own, name, trusted)},
+        Label(*span, {each.name: own[each.name][0] for each in task.tags if is_trusted(own, each.name, trusted)},
               own[tag][1])
-        for span, own in said.items() if trusted and is_trusted(own, tag, trusted)
+        for span, own in asked if trusted and is_trusted(own, tag, trusted)
     ]
     parts = apart(merge(labels, tag), labels, tag)
     made = {task.name: [(part, part.tags) for part in parts]}
@@ -129,9 +135,10 @@ def labels_of(
         for part in without(label, persons.get((video_id, name), ()))
     ]
     return Labelled(
-        clips, Counter(own[tag][0] for own in said.values()),
+        clips, Counter(own[tag][0] for _, own in asked),
         *(Counter(label.tags[tag] for label in some) for some in (labels, parts)),
-        Counter(name for label in labels for name in label.tags), sum(part.stop_s - part.start_s for part in parts),
+        Counter(name for label in labels for name in label.tags), len(said) - len(asked),
+        sum(part.stop_s - part.start_s for part in parts),
     )
 
 
@@ -163,7 +170,8 @@ def videos_at(place: str) -> list[Video]:
 def report_of(trusted: Trusted, found: Sequence[Labelled], summary: Summary | None, task: Task) -> dict:
     """``actions``: category → its ``threshold`` (None: none is sure enough), where that comes from, and the archive's
     windows said, kept, dropped, and ``clips`` made of them; ``tags``: tag → kept windows that have it, the others' was
-    left out; ``videos``: state → number; ``added``: task → samples."""
+    left out; ``elsewhere``: windows that the model's own answers don't call the task for; ``videos``: state → number;
+    ``added``: task → samples."""
     said, kept, made, tags = (sum((getattr(labelled, name) for labelled in found), Counter())
                               for name in ("said", "kept", "made", "tags"))
     of_actions, unseen = trusted[task.tags[0].name], Threshold(math.inf, 0, 0, 0)
@@ -180,6 +188,7 @@ def report_of(trusted: Trusted, found: Sequence[Labelled], summary: Summary | No
     return {
         "actions": actions, "tags": {tag.name: tags[tag.name] for tag in task.tags},
         "videos": dict(Counter(video["status"] for video in summary.videos)) if summary else {},
+        "elsewhere": sum(labelled.elsewhere for labelled in found),
         "labelled_s": sum(labelled.label_s for labelled in found),
         "confidence": fmean(clip.confidence for clip in clips) if clips else None,
         "added": dict(Counter(clip.task for clip in clips)),

@@ -51,8 +51,8 @@ def self_label(
     ``report_of``. The same call again adds what is new in the archive, and changes nothing where nothing is. Vectors
     are kept in ``embeddings`` (default ``<atlas>/embeddings``). Raises UsageError and its kinds.
     """
-    if not 0 < precision <= 1:
-        raise UsageError(f"precision {precision:g}; expected more than 0, 1 at most")
+    if not 0 < precision < 1:
+        raise UsageError(f"precision {precision:g}; expected more than 0, less than 1")
     source = read_atlas(atlas)
     labeller = Halsted.load(model)
     require_fit(labeller, source, source.load_taxonomy(), PART)
