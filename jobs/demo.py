@@ -1,13 +1,12 @@
 """The main job on embedded defaults: a synthetic archive, a small Halsted, maps of held-out videos, a report; and
 what a round of self-labelling would be worth if fewer of the videos were annotated.
 
-    python jobs/demo.py [DIR]
-
 Every step is the command that a person would type. What is there already is kept, so a second run only checks.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -77,4 +76,6 @@ def figures_table(maps: Path, heldout: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(demo(Path(sys.argv[1] if len(sys.argv) > 1 else "demo")))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("folder", nargs="?", default="demo", type=Path, help="where everything lands (default demo)")
+    sys.exit(demo(parser.parse_args().folder))

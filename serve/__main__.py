@@ -15,15 +15,16 @@ import argparse
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
 
-from halsted_ray.cli.options import Parser, count, positive
-from halsted_ray.errors import HalstedError
+from halsted_ray.cli.options import Parser, port, positive
+from halsted_ray.errors import HalstedError, UsageError
 from serve import audit, people
 from serve.backup import backup, restore
-from serve.database import Database
+from serve.database import Database, is_there
 from serve.models import source_of
 from serve.settings import Settings
 
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
+    require_free(options.host, options.port)
     release = source_of(settings.model)()  # before anything is started: it says what to do where there is none
     database = Database(settings.database)
     database.migrate()
@@ -78,7 +80,21 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def require_free(host: str, port: int) -> None:
+    """Raises UsageError: Serve's proxies share a port, so a second service would get every other request."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(found[0], socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found[4])
+    except OSError as error:
+        raise UsageError(f"can't serve at {host}:{port}: {error}; end what serves there, or name another --port or "
+                         "--host") from None
+
+
 def new_key(options: argparse.Namespace, settings: Settings) -> int:
+    if not is_there(settings.database):
+        print(f"a new site at {settings.database}", file=sys.stderr)
     database = Database(settings.database)
     database.migrate()
     with database.writing() as session:
@@ -89,6 +105,8 @@ def new_key(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def check_audit(_options: argparse.Namespace, settings: Settings) -> int:
+    if not is_there(settings.database):
+        raise UsageError(f"no database at {settings.database}; name the state folder of a site (--state)")
     with Database(settings.database).writing() as session:
         return _say(audit.verify(session))
 
@@ -130,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     running = command("run", run, "serve on this machine")
     running.add_argument("--model", help="a folder, a URL or registry:halsted@champion (default demo/model/model)")
     running.add_argument("--host", default="127.0.0.1", help="(default %(default)s: this machine only)")
-    running.add_argument("--port", type=count, default=8000)
+    running.add_argument("--port", type=port, default=8000)
     issuing = command("key", new_key, "issue a key")
     for name in ("tenant", "user"):
         issuing.add_argument(name)

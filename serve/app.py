@@ -5,7 +5,8 @@ __main__.py import ray.serve.
     Tagger      the model in memory; clips of many callers share its passes
     Mapper      one mapping job a replica; its Ray Data actors do the work
 
-How many of each and with which resources stands in ``config.yaml``, which both ways of starting read.
+How many of each and with which resources stands in ``config.yaml``, which both ways of starting read. Either way Ray
+needs 8 logical CPUs, whatever the machine has: replicas that mostly wait hold one, every job's actors 2.5.
 """
 
 from __future__ import annotations
@@ -165,8 +166,9 @@ class Mapper:
         if not self.thread.is_alive():
             raise RuntimeError("the mapping thread has ended")
 
-    def __del__(self):
+    def __del__(self):  # what Serve calls before it takes a replica away
         self.stop.set()
+        self.worker.leave()
 
 
 app = Gateway.options(**deployed("Gateway")).bind(

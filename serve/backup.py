@@ -14,7 +14,7 @@ from pathlib import Path
 
 from halsted_ray.errors import OutputError, UsageError
 from serve import audit
-from serve.database import Database
+from serve.database import Database, is_there
 from serve.settings import Settings
 
 DATABASE, STORE = "halsted.db", "store"
@@ -25,7 +25,8 @@ def backup(settings: Settings, to: Path) -> audit.Verdict:
     source = _own_database(settings)
     if to.exists() and any(to.iterdir()):
         raise OutputError(f"{to} is not empty; name a new folder")
-    to.mkdir(parents=True, exist_ok=True)
+    to.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (to / DATABASE).touch(mode=0o600)
     with closing(sqlite3.connect(source)) as running, closing(sqlite3.connect(to / DATABASE)) as copy:
         running.backup(copy)
     if Path(settings.store).is_dir():
@@ -42,7 +43,7 @@ def restore(settings: Settings, source: Path) -> audit.Verdict:
         raise OutputError("a site is there already; stop the service and move its state away first")
     if (source / STORE).is_dir():
         shutil.copytree(source / STORE, settings.store, dirs_exist_ok=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.copy2(source / DATABASE, target)
     return _checked(target)
 
@@ -51,8 +52,8 @@ def _own_database(settings: Settings, must_exist: bool = True) -> Path:
     if not settings.database.startswith("sqlite:///") or "://" in settings.store:
         raise UsageError("this copies SQLite and a folder; take pg_dump and the bucket's own tools for others")
     path = Path(settings.database.removeprefix("sqlite:///"))
-    if must_exist and not path.is_file():
-        raise UsageError(f"no database at {path}; name the state folder of a site")
+    if must_exist and not is_there(settings.database):
+        raise UsageError(f"no database at {path}; name the state folder of a site (--state)")
     return path
 
 

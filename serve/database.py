@@ -211,7 +211,9 @@ class Database:
             self.url = self.url.set(drivername="postgresql+pg8000")
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite and self.url.database:
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            path = Path(self.url.database)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)  # it holds names and what signs addresses; SQLite's files beside it get its mode
         self.engine = create_engine(self.url, pool_pre_ping=not self.is_sqlite)
         self._writer = self.engine.execution_options(writes=True)
         if self.is_sqlite:
@@ -241,6 +243,15 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def is_there(url: str) -> bool:
+    """Whether a site has begun at this address; connecting makes an empty file. A server's is taken to be there."""
+    made = make_url(url)
+    if made.get_backend_name() != "sqlite" or not made.database:
+        return True
+    path = Path(made.database)
+    return path.is_file() and path.stat().st_size > 0
 
 
 def lock(session: Session, name: str) -> Head:

@@ -27,7 +27,8 @@ curl -H "x-api-key: $KEY" "{base}v1/videos/$VIDEO/timeline?format=csv" """
 
 def page(schema: dict, base: str) -> str:
     """``base``: the service's address, with a slash at its end."""
-    operations = "\n".join(_operation(path, method, found) for path, methods in schema["paths"].items()
+    schemas = schema.get("components", {}).get("schemas", {})
+    operations = "\n".join(_operation(path, method, found, schemas) for path, methods in schema["paths"].items()
                            for method, found in methods.items())
     about = schema["info"]
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(about["title"])}</title>
@@ -38,18 +39,30 @@ def page(schema: dict, base: str) -> str:
 {operations}</html>"""
 
 
-def _operation(path: str, method: str, found: dict) -> str:
+def _operation(path: str, method: str, found: dict, schemas: dict) -> str:
     rows = "".join(f"<tr><td><code>{escape(name)}</code><td>{escape(where)}<td>{escape(what)}"
-                   for name, where, what in _inputs(found))
-    return (f"<h2><b>{method.upper()}</b> <code>{escape(path)}</code></h2><p>{escape(found.get('description', ''))}</p>"
-            f"<table>{rows}</table>")
+                   for name, where, what in _inputs(found, schemas))
+    about = escape(found.get("description", "").replace("``", ""))
+    return f"<h2><b>{method.upper()}</b> <code>{escape(path)}</code></h2><p>{about}</p><table>{rows}</table>"
 
 
-def _inputs(found: dict) -> Iterator[tuple[str, str, str]]:
+def _inputs(found: dict, schemas: dict) -> Iterator[tuple[str, str, str]]:
     for one in found.get("parameters", []):
         yield one["name"], one["in"], one.get("description") or _kind(one["schema"])
     for media, content in found.get("requestBody", {}).get("content", {}).items():
         yield media, "body", _kind(content.get("schema", {}))
+        for name, schema in _fields(content.get("schema", {}), schemas).items():
+            yield name, "in the body", schema.get("description") or _kind(schema)
+    for status, answer in found.get("responses", {}).items():
+        for content in answer.get("content", {}).values():
+            if status.startswith("2") and (fields := _fields(content.get("schema", {}), schemas)):
+                yield status, "answer", ", ".join(fields)
+
+
+def _fields(schema: dict, schemas: dict) -> dict[str, dict]:
+    """Name → schema of an object's fields; of a list's, those of its entries."""
+    schema = schema.get("items", schema)
+    return schemas.get(_kind(schema), schema).get("properties", {})
 
 
 def _kind(schema: dict) -> str:

@@ -146,7 +146,7 @@ class Door:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 present = {name for name, _ in message["headers"]}
-                extra = {**HEADERS, "x-request-id": request_id}
+                extra = {**HEADERS, "x-halsted-request": request_id}  # Serve gives an x-request-id of its own
                 if (self.service.settings.public_url or "").startswith("https:"):
                     extra["strict-transport-security"] = "max-age=31536000"
                 message["headers"] = [*message["headers"], *(

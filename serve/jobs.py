@@ -122,6 +122,12 @@ class Jobs:
             session.execute(update(Job).where(Job.job_id == job_id, Job.worker == worker, Job.state == "running")
                             .values(state="queued", worker=None, lease_until_s=None, attempts=Job.attempts - 1))
 
+    def forgive(self, job_id: str, worker: str) -> None:
+        """The attempt at hand does not count. The lease stays: whoever goes on must find the place free."""
+        with self.database.writing() as session:
+            session.execute(update(Job).where(Job.job_id == job_id, Job.worker == worker, Job.state == "running")
+                            .values(attempts=Job.attempts - 1))
+
     def counts(self) -> dict[str, int]:
         """State → jobs, of all tenants."""
         with self.database.reading() as session:

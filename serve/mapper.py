@@ -45,6 +45,8 @@ class Mapper:
     taggers: int = 1
     upload_days: float = 7.0
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}")
+    at_work: str | None = field(default=None, init=False)
+    """The job at hand."""
 
     def work(self, stop: threading.Event) -> None:
         """Until ``stop`` is set; whatever goes wrong with one job, the next one is tried."""
@@ -66,8 +68,10 @@ class Mapper:
         job = self.jobs.claim(self.name)
         if job is None:
             return False
+        self.at_work = job.job_id
         with _Heart(self.jobs, job.job_id, self.name) as heart:
             state, outcome, reason = self._do(job, heart)
+        self.at_work = None
         if state == "queued":
             self.jobs.put_back(job.job_id, self.name)
             time.sleep(IDLE_S)
@@ -75,6 +79,11 @@ class Mapper:
             self.jobs.finish(job.job_id, self.name, state, outcome, reason)
         self.videos.purge()  # the video may have been deleted meanwhile
         return True
+
+    def leave(self) -> None:
+        """Before this worker is taken away: another one goes on with its job, which is no fault of the job's."""
+        if self.at_work is not None:
+            self.jobs.forgive(self.at_work, self.name)
 
     def _do(self, job: Job, heart: _Heart) -> tuple[str, str | None, str | None]:
         """(state, outcome, reason) of the job's end."""
@@ -108,13 +117,21 @@ class Mapper:
             if time.monotonic() - noted_s >= NOTE_EVERY_S or progress.done_s == progress.total_s:
                 noted_s = time.monotonic()
                 self.jobs.note(job.job_id, self.name, done_s=progress.done_s, total_s=progress.total_s,
-                               rate=progress.rate, failed_segments=progress.failed_segments)
+                               rate=progress.rate, failed_segments=progress.failed_segments, reason=None)
+
+        def say(message: str) -> None:
+            heart.check()
+            if message.startswith("waiting"):
+                logger.warning("job %s is %s", job.job_id, message)
+                self.jobs.note(job.job_id, self.name, reason=_without_places(message))
 
         summary = map_archive(
             self.videos.location(video), self.videos.maps(job.tenant_id, job.video_id), model, job.tasks,
             encoder=self.encoder, decoders=self.decoders, taggers=self.taggers, priority="high",
-            on_progress=follow,
+            on_progress=follow, say=say,
         )
+        if summary.segments_before == summary.segments:  # nothing was left to do, so nothing told of progress
+            self.jobs.note(job.job_id, self.name, done_s=video.duration_s, total_s=video.duration_s)
         (mapped,) = summary.videos
         if mapped["status"] == "failed":
             return "failed", "failed", mapped["reason"]
@@ -158,6 +175,6 @@ class _Heart:
                     return
 
 
-def _without_places(error: Exception) -> str:
+def _without_places(error: Exception | str) -> str:
     """A message for the caller: where the service keeps things is not theirs to know."""
     return " ".join("…" if "/" in word and len(word) > 3 else word for word in str(error).split())[:500]

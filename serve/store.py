@@ -99,7 +99,7 @@ class FolderStore(_Store):
 
     def check(self) -> None:
         """Raises OutputError where nothing can be written."""
-        _writing(lambda: Path(self.root).mkdir(parents=True, exist_ok=True))
+        _writing(lambda: Path(self.root).mkdir(mode=0o700, parents=True, exist_ok=True))
         if not os.access(self.root, os.W_OK):
             raise OutputError("the store can't be written")
 

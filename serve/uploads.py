@@ -125,6 +125,9 @@ class Uploads:
         if upload.state == "complete":
             with self.database.reading() as session:
                 return own_video(session, caller.tenant_id, upload.video_id)
+        if upload.state != "open":
+            raise WrongState(f"upload {upload_id!r} is {upload.state}{f' ({upload.reason})' if upload.reason else ''}; "
+                             "begin another one")
         self._check_parts(upload, parts, etags)
         self._take(upload)
         size_bytes = sum(part.size_bytes for part in parts.values())

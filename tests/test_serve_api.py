@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import socket
 import time
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def test_it_is_alive_ready_and_described(service, monkeypatch):
             assert anybody.get("/readyz").status_code == 503
         page = anybody.get("/docs").text
         assert "/v1/clips:map" in page and "not a medical device" in page
+        assert "<code>size_bytes</code><td>in the body" in page and "<td>answer<td>upload_id, " in page
         assert not re.search(r"https?://(?!testserver)|<script", page), "nothing from outside"
 
 
@@ -114,6 +116,8 @@ def test_what_is_no_video_is_refused_and_nothing_of_it_stays(client, service, tm
         assert refused.status_code == 422 and "can't be mapped" in refused.json()["detail"], path.name
         assert str(video) not in refused.text and service.store.root not in refused.text
         assert client.get(f"/v1/uploads/{begun['upload_id']}").json()["state"] == "rejected"
+        again = client.post(f"/v1/uploads/{begun['upload_id']}/complete")
+        assert again.status_code == 409 and "is rejected (" in again.json()["detail"]
         assert not list(Path(service.store.root).rglob(f"*{begun['upload_id']}*"))
 
 
@@ -372,8 +376,31 @@ def test_a_backup_of_a_running_site_is_a_site(service, client, uploaded, tmp_pat
         asked = {"instruction": "map procedure type", "video_id": uploaded["video_id"], "stop_s": 5}
         assert there.post("/v1/clips:map", json=asked).status_code == 200
     assert command(["restore", "--state", str(tmp_path / "new"), str(tmp_path / "copy")]) == 2
-    assert command(["run", "--state", str(tmp_path / "x"), "--model", str(tmp_path / "none")]) == 2
+    assert command(["run", "--state", str(tmp_path / "x"), "--model", str(tmp_path / "none"), "--port", "8431"]) == 2
     assert "make demo" in capsys.readouterr().err
+
+
+def test_a_site_that_is_not_there_is_said_and_none_is_made(tmp_path, capsys):
+    for words in (["audit"], ["backup", str(tmp_path / "copy")]):
+        assert command([words[0], "--state", str(tmp_path / "typo"), *words[1:]]) == 2
+        assert "name the state folder of a site" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert command(["key", "--state", str(tmp_path / "new"), "north", "ada", "surgeon"]) == 0
+    assert "a new site at" in capsys.readouterr().err
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new", *(tmp_path / "new").iterdir())}
+    assert modes["new"] == 0o700 and modes["halsted.db"] == 0o600, "it holds names, and what signs addresses"
+
+
+def test_a_port_that_can_not_be_had_is_said_before_anything_starts(tmp_path, capsys):
+    words = ["run", "--state", str(tmp_path / "x"), "--model", str(tmp_path / "none"), "--port"]
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        assert command([*words, str(other.getsockname()[1])]) == 2
+    assert "can't serve at 127.0.0.1:" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        command([*words, "99999"])
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_database_that_is_away_is_a_503_that_says_when_to_come_back(model, tmp_path):

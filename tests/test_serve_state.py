@@ -153,6 +153,17 @@ def test_a_lost_worker_s_job_is_taken_up_and_its_word_no_longer_counts(database)
     assert (jobs.get("north", job_id).state, jobs.counts()) == ("done", {"done": 1})
 
 
+def test_a_worker_that_is_taken_away_costs_its_job_no_attempt(database):
+    north, _ = add_caller(database)
+    add_video(database, "north", "a" * 16)
+    jobs = Jobs(database, lease_s=-1)
+    job_id = jobs.submit(north, "a" * 16, ["macro"]).job_id
+    for _ in range(7):
+        assert jobs.claim("restarted").attempts == 1
+        jobs.forgive(job_id, "somebody else")
+        jobs.forgive(job_id, "restarted")
+
+
 def test_a_job_that_takes_its_workers_with_it_ends(database):
     north, _ = add_caller(database)
     add_video(database, "north", "a" * 16)

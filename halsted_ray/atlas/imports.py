@@ -75,8 +75,8 @@ def import_annotations(
     split: dict[str, str] = {}
     for recording, answer in zip(recordings, answers, strict=True):
         if isinstance(answer, VideoError):
-            left_out.append(f"{recording.origin}: {len(recording.clips)} samples left out, their video can't be read: "
-                            f"{answer}")
+            left_out.append(f"{recording.origin}: {len(recording.clips)} samples left out, their video is not where it "
+                            f"is looked for (--videos), or can't be read: {answer}")
             continue
         rows.setdefault(answer.video_id, answer)
         taken, problems = clips_of(recording, answer, there)

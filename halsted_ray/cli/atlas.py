@@ -31,7 +31,9 @@ def add_atlas(commands: argparse._SubParsersAction) -> None:
     importing = action("import", "add the annotations of a data set; its videos stay where they are")
     importing.add_argument("source", metavar="FROM", help="its folder or file")
     importing.add_argument("--format", required=True,
-                           help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, csv or jsonl")
+                           help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, csv or jsonl; csv is a line "
+                                "a tag: video (its path below --videos) or video_id, start_s, stop_s, task, tag, "
+                                "category")
     importing.add_argument("--videos", default="", metavar="DIR", help="where the videos lie, if not as published")
     importing.add_argument("--taxonomy", default="", metavar="REF", help="a name or YAML file, if not the format's own")
     importing.add_argument("--mapping", default="", metavar="FILE", help="which column is what (hsa-27k)")
@@ -77,7 +79,7 @@ def import_(options: argparse.Namespace) -> int:
     done = import_annotations(
         options.atlas, options.source, options.format, videos=options.videos, taxonomy=options.taxonomy,
         mapping=options.mapping, annotator=options.annotator, why=options.why, replace_earlier=options.replace,
-        progress=lambda read, of: show_progress(f"{read} of {of} videos read", read == of),
+        progress=lambda read, of: show_progress(f"{read} of {of} videos looked at", read == of),
     )
     print(f"{done.samples} samples of {done.videos} videos in taxonomy {done.taxonomy!r}; {options.atlas} is at "
           f"version {done.version}")
@@ -162,6 +164,9 @@ def release(options: argparse.Namespace) -> int:
                    split=split, seed=options.seed)
     parts = ", ".join(f"{len(made.videos_of(part))} {part}" for part in ("train", "validation", "test"))
     print(f"{made.release}: version {made.version}, {len(made.clips)} samples of {len(made.videos)} videos ({parts})")
+    if not made.videos_of("test"):
+        print("no video is kept for tests, so no model can be judged or promoted on this release, and a video that has "
+              "a part keeps it: name a share with --test for videos that come new", file=sys.stderr)
     return DONE
 
 

@@ -182,11 +182,15 @@ def export(options: argparse.Namespace) -> int:
     from halsted_ray.mapping.publish import read_timeline
     from halsted_ray.mapping.status import status_of
 
-    videos = status_of(options.out)
+    videos, rows = status_of(options.out), read_timeline(options.out)
     whole = [video["video_id"] for video in videos if video["status"] in ("mapped", "partial")]
-    written = export(read_timeline(options.out), options.to, options.format, whole)
-    left_out = [video["video_id"] for video in videos if video["video_id"] not in whole]
+    written = export(rows, options.to, options.format, whole)
+    others = [video["video_id"] for video in videos if video["video_id"] not in whole]
+    shown = set(rows["video_id"].to_pylist())
+    earlier, left_out = [own for own in others if own in shown], [own for own in others if own not in shown]
     print(f"{len(written)} files in {options.to}")
+    if earlier:
+        print(f"with an earlier run's answers, since the last is not finished: {', '.join(earlier)}", file=sys.stderr)
     if left_out:
         print(f"without a file, since nothing of them is mapped: {', '.join(left_out)}", file=sys.stderr)
     return DONE

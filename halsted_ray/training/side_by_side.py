@@ -22,8 +22,10 @@ def side_by_side(
 
     ``shared`` is sent to each node once and not to each task. Each task computes on one thread, so that a result does
     not depend on the machine's size. An error in one ends all and is raised here as it was there. ``on_done`` is
-    called with (done, all). One job alone runs in this process.
+    called with (done, all), first with none done. One job alone runs in this process.
     """
+    if on_done:
+        on_done(0, len(jobs))
     if len(jobs) == 1:
         results = [on_one_thread(work, jobs[0], shared)]
         if on_done:

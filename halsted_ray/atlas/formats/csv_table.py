@@ -1,4 +1,5 @@
-"""The atlas's own CSV: a line for each tag of each sample. What ``write`` wrote, ``read`` reads back as it was.
+"""The atlas's own CSV, with commas: a line for each tag of each sample. What ``write`` wrote, ``read`` reads back as it
+was.
 
 ``video_id`` names the video by its content; a table made by hand may have ``video`` instead, a path inside the folder
 of the videos. Columns that may be missing: see ``DEFAULTS``.
@@ -35,7 +36,8 @@ def read(source: str, settings: Settings) -> list[Recording]:
     try:
         header = tuple(reader.fieldnames or ())
         if missing := [name for name in NEEDED if name not in header]:
-            raise wrong(source, 1, list(header), f"a header with {', '.join(missing)} too")
+            semicolons = ", with commas between" if any(";" in name for name in header) else ""
+            raise wrong(source, 1, list(header), f"a header with {', '.join(missing)} too{semicolons}")
         key_name = next((name for name in ("video_id", "video") if name in header), None)
         if key_name is None:
             raise wrong(source, 1, list(header), "a column video_id (or video: a path inside the folder of the videos)")
