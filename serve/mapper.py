@@ -82,8 +82,9 @@ class Mapper:
 
     def leave(self) -> None:
         """Before this worker is taken away: another one goes on with its job, which is no fault of the job's."""
-        if self.at_work is not None:
-            self.jobs.forgive(self.at_work, self.name)
+        job_id, self.at_work = self.at_work, None
+        if job_id is not None:
+            self.jobs.forgive(job_id, self.name)
 
     def _do(self, job: Job, heart: _Heart) -> tuple[str, str | None, str | None]:
         """(state, outcome, reason) of the job's end."""
