@@ -13,8 +13,8 @@ Two runs, and both keep v1:
                validation promised to be right in 90% were in 80.8% (instrument 59.9%): the smallest threshold that
                reaches a share on a few clips is chosen for its luck, and half of what was asked was suturing.
     seed 100   thresholds by the share's lower bound (``thresholds.CERTAINTY``), and no window asked for an action that
-               the model itself takes for suturing; chosen on this seed, of 16 combinations, by the labels' precision, which so
-               flatters. 90.7% of the
+               the model itself takes for suturing; chosen on this seed among 16 combinations, by the labels'
+               precision, which so flatters. 90.7% of the
                action's labelled time is right; of the instrument's, one label of seven, 61.1%: many thresholds on few
                windows each, and those that hold by luck are kept. v2 is not better for it (micro -1.9, -4.8 to +1.0;
                instrument -4.9).
