@@ -12,12 +12,14 @@ Exit codes: 0 done, 2 wrong use, 3 the audit log is broken.
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 from halsted_ray.cli.options import Parser, port, positive
@@ -32,6 +34,8 @@ TENANT, USER = "demo", "demo"
 """Whom the key of ``run`` is for."""
 LEAST_CPUS = 8
 """Logical ones: replicas that mostly wait hold some, and every job's actors need one each."""
+PORT_WAIT_S = 10.0
+"""0.2 s was seen where four busy processes shared each core."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,15 +85,25 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def require_free(host: str, port: int) -> None:
-    """Raises UsageError: Serve's proxies share a port, so a second service would get every other request."""
+    """Raises UsageError: Serve's proxies share a port, so a second service would get every other request. A service
+    that was killed holds its port until its last thread has ended: for that it waits."""
+    until_s = time.monotonic() + PORT_WAIT_S
+    while error := _bind_error(host, port):
+        if error.errno != errno.EADDRINUSE or time.monotonic() > until_s:
+            raise UsageError(f"can't serve at {host}:{port}: {error}; end what serves there, or name another --port or "
+                             "--host")
+        time.sleep(0.1)
+
+
+def _bind_error(host: str, port: int) -> OSError | None:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(found[0], socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(found[4])
     except OSError as error:
-        raise UsageError(f"can't serve at {host}:{port}: {error}; end what serves there, or name another --port or "
-                         "--host") from None
+        return error
+    return None
 
 
 def new_key(options: argparse.Namespace, settings: Settings) -> int:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import pytest
 from maps import write_maps
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
+from halsted_ray.errors import UsageError
 from halsted_ray.mapping.exports import read_captions, read_csv
 from serve.__main__ import main as command
+from serve.__main__ import require_free
 from serve.database import Job, now_s
 from serve.store import PART_BYTES
 
@@ -391,7 +394,8 @@ def test_a_site_that_is_not_there_is_said_and_none_is_made(tmp_path, capsys):
     assert modes["new"] == 0o700 and modes["halsted.db"] == 0o600, "it holds names, and what signs addresses"
 
 
-def test_a_port_that_can_not_be_had_is_said_before_anything_starts(tmp_path, capsys):
+def test_a_port_that_can_not_be_had_is_said_before_anything_starts(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("serve.__main__.PORT_WAIT_S", 0.3)
     words = ["run", "--state", str(tmp_path / "x"), "--model", str(tmp_path / "none"), "--port"]
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -401,6 +405,24 @@ def test_a_port_that_can_not_be_had_is_said_before_anything_starts(tmp_path, cap
     with pytest.raises(SystemExit, match="2"):
         command([*words, "99999"])
     assert not (tmp_path / "x").exists()
+
+
+def test_a_port_that_a_killed_service_still_holds_is_waited_for():
+    with socket.socket() as old:
+        old.bind(("127.0.0.1", 0))
+        old.listen()
+        host, port = old.getsockname()
+        threading.Timer(0.5, old.close).start()
+        require_free(host, port)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            old.getsockname()
+
+
+def test_an_address_that_is_not_this_machine_s_is_not_waited_for():
+    began_s = time.monotonic()
+    with pytest.raises(UsageError, match="can't serve at 192.0.2.1:"):
+        require_free("192.0.2.1", 8000)
+    assert time.monotonic() - began_s < 5
 
 
 def test_a_database_that_is_away_is_a_503_that_says_when_to_come_back(model, tmp_path):
