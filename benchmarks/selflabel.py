@@ -45,12 +45,18 @@ from halsted_ray.atlas.phantom_archive import write_archive
 from halsted_ray.cli.comparison import comparison_text
 from halsted_ray.cli.evaluate import methods_table
 from halsted_ray.cli.tables import percent
+from halsted_ray.mapping.progress import Watch
 from halsted_ray.records import Clip
 from halsted_ray.selflabel.folds import with_labels
 from halsted_ray.training.recipe import RECIPES, changed
 
 PROCEDURES = ("Gastric Bypass", "Right Colectomy", "Hysterectomy", "Prostatectomy")
 """Few, so that a few videos labelled by hand hold each: a procedure that nobody labelled can't be learned."""
+
+
+class Printed(Watch):
+    def say(self, message: str) -> None:
+        print(message, flush=True)
 
 
 def main() -> None:
@@ -78,7 +84,7 @@ def main() -> None:
         whole.root, f"{whole.root}/videos", f"{out}/evaluation", changed(RECIPES[options.recipe], options.set),
         splits=drawn(whole, options.folds, options.manual, options.validation, options.seed),
         precision=options.precision, gate=options.gate, baselines=("chance", "majority", "linear"),
-        say=lambda message: print(message, flush=True),
+        watch=Printed(),
     )
     comparison = found.figures["comparison"]
     right = right_share(labels, whole.clips)

@@ -15,7 +15,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from halsted_ray.errors import HalstedError, ResourceError
-from halsted_ray.mapping.progress import Progress
+from halsted_ray.mapping.progress import Progress, Watch
 from serve.database import Job, Video
 from serve.jobs import Jobs
 from serve.models import ModelSource
@@ -104,32 +104,17 @@ class Mapper:
 
     def _map(self, job: Job, video: Video, heart: _Heart) -> tuple[str, str | None, str | None]:
         from halsted_ray.mapping.pipeline import map_archive
+        from halsted_ray.mapping.workers import Workers
 
         model, version = job.model, job.model_version
         if model is None:
             release = self.source()
             model, version = release.path, release.version
         self.jobs.note(job.job_id, self.name, model=model, model_version=version)
-        noted_s = 0.0
-
-        def follow(progress: Progress) -> None:
-            nonlocal noted_s
-            heart.check()
-            if time.monotonic() - noted_s >= NOTE_EVERY_S or progress.done_s == progress.total_s:
-                noted_s = time.monotonic()
-                self.jobs.note(job.job_id, self.name, done_s=progress.done_s, total_s=progress.total_s,
-                               rate=progress.rate, failed_segments=progress.failed_segments, reason=None)
-
-        def say(message: str) -> None:
-            heart.check()
-            if message.startswith("waiting"):
-                logger.warning("job %s is %s", job.job_id, message)
-                self.jobs.note(job.job_id, self.name, reason=_without_places(message))
-
         summary = map_archive(
             self.videos.location(video), self.videos.maps(job.tenant_id, job.video_id), model, job.tasks,
-            encoder=self.encoder, decoders=self.decoders, taggers=self.taggers, priority="high",
-            on_progress=follow, say=say,
+            encoder=self.encoder, workers=Workers(decoders=self.decoders, taggers=self.taggers, priority="high"),
+            watch=_Notes(self.jobs, job.job_id, self.name, heart),
         )
         if summary.segments_before == summary.segments:  # nothing was left to do, so nothing told of progress
             self.jobs.note(job.job_id, self.name, done_s=video.duration_s, total_s=video.duration_s)
@@ -137,6 +122,31 @@ class Mapper:
         if mapped["status"] == "failed":
             return "failed", "failed", mapped["reason"]
         return "done", mapped["status"], mapped["reason"] or None
+
+
+class _Notes(Watch):
+    """Writes down how far a job is, for who asked for it, and ends a run whose job is no longer this worker's."""
+
+    def __init__(self, jobs: Jobs, job_id: str, worker: str, heart: _Heart):
+        self.jobs, self.job_id, self.worker, self.heart = jobs, job_id, worker, heart
+        self.noted_s, self.waiting = 0.0, ""
+
+    def progress(self, progress: Progress) -> None:
+        self.heart.check()
+        if time.monotonic() - self.noted_s >= NOTE_EVERY_S or progress.done_s == progress.total_s:
+            self.noted_s = time.monotonic()
+            self.jobs.note(self.job_id, self.worker, done_s=progress.done_s, total_s=progress.total_s,
+                           rate=progress.rate, failed_segments=progress.failed_segments, reason=None)
+
+    def say(self, message: str) -> None:
+        self.heart.check()
+
+    def wait(self, message: str) -> None:
+        self.heart.check()
+        if message != self.waiting:
+            self.waiting = message
+            logger.warning("job %s waits: %s", self.job_id, message)
+            self.jobs.note(self.job_id, self.worker, reason=_without_places(f"waiting: {message}"))
 
 
 class _Heart:

@@ -149,7 +149,8 @@ QUICK_TO_NOTICE = {"health_check_initial_delay_ms": 0, "health_check_period_ms":
 DRIVER = """
 import sys
 from halsted_ray.mapping.pipeline import map_archive
-summary = map_archive(sys.argv[1], sys.argv[2], sys.argv[3], segment_s=5, decoders=2, taggers=1)
+from halsted_ray.mapping.workers import Workers
+summary = map_archive(sys.argv[1], sys.argv[2], sys.argv[3], segment_s=5, workers=Workers(decoders=2, taggers=1))
 print(summary.segments_before, summary.segments_decoded)
 """
 

@@ -12,15 +12,18 @@ from pathlib import Path
 import numbered_video
 import pytest
 import torch
+from serving import client_of, new_key, open_service, save_model, upload, write_video
 
 import halsted_ray
 from halsted_ray.errors import ResourceError, UsageError
 from halsted_ray.mapping.cluster import size_pools
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.priority import Room, announced, must_pause, room, room_of
+from halsted_ray.mapping.workers import Workers
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import WindowSpec
+from serve.mapper import Mapper
 
 
 @pytest.mark.parametrize("cpus", [6, 16, 64])
@@ -47,7 +50,7 @@ def test_a_high_run_alone_takes_no_more_actors_than_there_are_cores():
 
 def test_an_unknown_priority_is_named(tmp_path):
     with pytest.raises(UsageError, match="'urgent'.*low, normal, high"):
-        map_archive(str(tmp_path), str(tmp_path / "out"), "nowhere", priority="urgent")
+        map_archive(str(tmp_path), str(tmp_path / "out"), "nowhere", workers=Workers(priority="urgent"))
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +70,32 @@ def cluster():
     cluster.shutdown()
 
 
+def test_a_job_that_waits_says_so_and_can_be_cancelled(cluster, tmp_path):
+    torch.set_num_threads(1)
+    service = open_service(tmp_path, save_model(tmp_path / "model", 0))
+    mapper = Mapper(service.jobs, service.videos, service.uploads, service.source)
+    with client_of(service, new_key(service)) as client, ThreadPoolExecutor(1) as pool:
+        video_id = upload(client, write_video(tmp_path / "short.mp4", 12.0))["video_id"]
+        job = client.post(f"/v1/videos/{video_id}/maps", json={"task": "macro"}).json()
+        working = pool.submit(mapper.work_once)
+        while not job["reason"] and not working.done():
+            time.sleep(0.05)
+            job = client.get(f"/v1/jobs/{job['job_id']}").json()
+        assert job["state"] == "running" and job["reason"].startswith("waiting: 0 of the 0 logical CPUs")
+        client.post(f"/v1/jobs/{job['job_id']}/cancel").raise_for_status()
+        assert working.result(30)
+        assert client.get(f"/v1/jobs/{job['job_id']}").json()["state"] == "cancelled"
+
+
 def test_workers_on_their_way_are_waited_for(cluster):
     said = []
     with pytest.raises(ResourceError, match="0 of the 0 logical CPUs.*not within 1 s.*let its workers start"):
         room("normal", said.append, wait_s=1.0)
-    assert len(said) == 1 and said[0].startswith("waiting: 0 of the 0 logical CPUs")
+    assert said and said[0].startswith("0 of the 0 logical CPUs")
     with ThreadPoolExecutor(1) as pool:
+        told = len(said)
         waiting = pool.submit(room, "normal", said.append, 120.0)
-        while len(said) < 2:
+        while len(said) == told:
             time.sleep(0.05)
         cluster.add_node(num_cpus=8, object_store_memory=400 * 2**20)
         assert waiting.result() == Room(8.0, 0, 6)
@@ -95,7 +116,8 @@ def test_a_run_that_ended_makes_nobody_wait(cluster):
 ARCHIVE_RUN = """
 import sys
 from halsted_ray.mapping.pipeline import map_archive
-map_archive(*sys.argv[1:], segment_s=10, priority="low")
+from halsted_ray.mapping.workers import Workers
+map_archive(*sys.argv[1:], segment_s=10, workers=Workers(priority="low"))
 """
 
 
@@ -116,7 +138,7 @@ def test_an_upload_beside_an_archive_takes_at_most_three_times_its_time_alone(cl
     def upload(out: str) -> float:
         started_s = time.monotonic()
         summary = map_archive(str(tmp_path / "upload"), str(tmp_path / out), str(tmp_path / "model"), segment_s=10,
-                              priority="high")
+                              workers=Workers(priority="high"))
         assert summary.exit_code == 0 and summary.segments_decoded == 6
         return time.monotonic() - started_s
 

@@ -25,6 +25,7 @@ from serving import save_model, upload, write_video
 from halsted_ray.mapping.exports import canonical_rows
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.publish import read_segments, read_timeline
+from halsted_ray.mapping.workers import Workers
 from halsted_ray.taxonomy import load
 from serve.store import PART_BYTES
 
@@ -161,7 +162,8 @@ def test_a_job_gives_the_rows_of_the_batch_job_and_a_clip_its_windows(server, tm
         assert (end["state"], end["outcome"], end["done_s"], end["model_version"]) == ("done", "mapped", 24.0, "v0")
         rows = client.get(f"/v1/videos/{video_id}/timeline").json()["rows"]
 
-        map_archive(str(video), str(tmp_path / "maps"), str(server.models / "0"), decoders=1, taggers=1)
+        map_archive(str(video), str(tmp_path / "maps"), str(server.models / "0"),
+                    workers=Workers(decoders=1, taggers=1))
         batch = canonical_rows(read_timeline(str(tmp_path / "maps")))
         assert rows == batch and len(rows) > 10
 

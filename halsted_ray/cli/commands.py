@@ -82,15 +82,16 @@ def trainer(uri: str | None):
 def map(options: argparse.Namespace) -> int:
     from halsted_ray.mapping.pipeline import map_archive
     from halsted_ray.mapping.progress import ProgressLine
+    from halsted_ray.mapping.workers import Workers
     from halsted_ray.registry.resolve import resolve
 
     model = resolve(options.model, options.registry)
+    workers = Workers(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))
     with ProgressLine() as line:
         summary = map_archive(
             options.archive, options.out, model, options.task, options.instruction, encoder=options.encoder,
             embeddings=options.embeddings, fidelity=options.fidelity, retry_failed=options.retry_failed,
-            priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus), on_progress=line,
-            say=line.say,
+            workers=workers, watch=line,
         )
     if listed := failures(summary.videos):
         print(f"{listed}\n")

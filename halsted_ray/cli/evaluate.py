@@ -112,7 +112,7 @@ def self_labelled(options: argparse.Namespace, out: str, recipe, choices: dict):
     with ProgressLine() as line:
         found, _ = with_labels(
             options.atlas, options.archive, out, recipe, precision=options.precision, gate=options.gate,
-            on_progress=line, say=line.say, **choices,
+            watch=line, **choices,
         )
     return found
 
@@ -120,7 +120,8 @@ def self_labelled(options: argparse.Namespace, out: str, recipe, choices: dict):
 def compared(found, out: str, labels: str | None):
     """``found`` with the comparison of its two models, and the report of the labelling between them."""
     from halsted_ray.evaluation.answers import BEFORE
-    from halsted_ray.evaluation.run import leave, operation_of_video
+    from halsted_ray.evaluation.run import leave
+    from halsted_ray.evaluation.subjects import operation_of_video
     from halsted_ray.selflabel.compare import compare
     from halsted_ray.selflabel.run import read_report
 

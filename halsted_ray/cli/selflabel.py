@@ -59,7 +59,7 @@ def self_label(options: argparse.Namespace) -> int:
         report = self_label(
             options.atlas, options.archive, resolve(options.model, options.registry), options.out,
             precision=options.precision, gate=options.gate, release=options.release, encoder=options.encoder,
-            embeddings=options.embeddings, on_progress=line, say=line.say,
+            embeddings=options.embeddings, watch=line,
         )
     print(json.dumps(report, indent=1) if options.json else report_text(report))
     return DONE if report["gate"]["passed"] and not set(report["videos"]) - {"mapped"} else NOT_ALL

@@ -4,7 +4,9 @@
     frames.py      frame-wise metrics of other benchmarks: mean average precision, phases
     intervals.py   how sure a figure is, over folds and over videos; tests between two models
     compare.py     a timeline against the annotated clips of the same videos
-    folds.py       which videos judge which model
+    folds.py       videos                                 -> which of them teach and which judge, fold by fold
+    subjects.py    an atlas, perhaps a model              -> the same, by its frozen split, its folds or another archive
+    pool.py        videos and their clips                 -> samples with vectors: what all folds share
     answers.py     model, test samples                    -> what it answered: all that figures are made of
     migration.py   the same of a model of another taxonomy
     baselines.py   the same of chance, majority, a linear probe and SAIS (sais.py)

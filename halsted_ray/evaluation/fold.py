@@ -12,11 +12,10 @@ import numpy as np
 
 from halsted_ray.evaluation.answers import BEFORE, Answers, answers_of_model, asked_of
 from halsted_ray.evaluation.baselines import baseline_answers
-from halsted_ray.evaluation.sais import SaisRecipe
-from halsted_ray.model.halsted import Halsted, ModelConfig
+from halsted_ray.evaluation.pool import Pool
+from halsted_ray.model.halsted import Halsted
 from halsted_ray.taxonomy import Taxonomy, from_dict
 from halsted_ray.training.loop import fit_alone
-from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.run import calibrate, choices_of
 from halsted_ray.training.samples import Samples
 from halsted_ray.video.storage import filesystem
@@ -24,26 +23,6 @@ from halsted_ray.video.storage import filesystem
 MAPPED_TASK = "proficiency"
 """Whose windows the map of features shows (paper, Fig. 3)."""
 MOST_MAPPED = 1500
-
-
-@dataclass(frozen=True)
-class Pool:
-    """What all folds share: every video's samples, once as they teach and once as they judge.
-
-    ``kind_S`` and ``source_S`` are row-aligned with ``judging``. ``steps``: ``learning`` and ``judging`` → vectors by
-    time step [W, T, D], row-aligned with the embeddings of each; empty without SAIS.
-    """
-
-    learning: Samples
-    judging: Samples
-    kind_S: np.ndarray
-    source_S: np.ndarray
-    steps: Mapping[str, np.ndarray]
-    config: ModelConfig
-    taxonomy: Mapping
-    recipe: Recipe
-    baselines: tuple[str, ...]
-    sais: SaisRecipe
 
 
 @dataclass(frozen=True)

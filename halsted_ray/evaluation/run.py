@@ -6,31 +6,29 @@ import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from halsted_ray.atlas import Atlas, read_atlas
-from halsted_ray.atlas.split import split_by_video
-from halsted_ray.embeddings import EmbeddingStore, absolute, sampling_name, write_whole
+from halsted_ray.embeddings import absolute, write_whole
 from halsted_ray.errors import AtlasError, OutputError, UsageError
 from halsted_ray.evaluation.answers import MODEL, Answers, table
 from halsted_ray.evaluation.baselines import BASELINES
 from halsted_ray.evaluation.figures import figures as figures_of
-from halsted_ray.evaluation.fold import FoldJob, FoldResult, Pool, run_fold
-from halsted_ray.evaluation.folds import draw_folds, strategy_for, thinned
+from halsted_ray.evaluation.fold import FoldJob, FoldResult, run_fold
+from halsted_ray.evaluation.folds import thinned
+from halsted_ray.evaluation.pool import Pool, pooled
 from halsted_ray.evaluation.sais import SaisRecipe
+from halsted_ray.evaluation.subjects import operation_of_video, splits_of, tested_on
 from halsted_ray.evaluation.umap import umap
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted, ModelConfig
-from halsted_ray.model.vocabulary import Vocabulary
-from halsted_ray.records import Clip, Window, WindowSpec, digest
-from halsted_ray.taxonomy import Task, Taxonomy
-from halsted_ray.training.embed import embed
+from halsted_ray.records import WindowSpec, digest
+from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training.recipe import PAPER, Recipe
-from halsted_ray.training.run import FIDELITY, encoder_for, in_order
-from halsted_ray.training.samples import HALF, Labelled, assemble, label, tasks_to_learn, training_windows
+from halsted_ray.training.run import encoder_for
 from halsted_ray.training.side_by_side import side_by_side
 from halsted_ray.video.storage import filesystem
 
@@ -161,30 +159,6 @@ def described(model: Halsted | None) -> dict | None:
                       "atlas_release": model.config.atlas_release, "digest": model.digest}
 
 
-def tested_on(source: Atlas, other: Atlas) -> Atlas:
-    """``source`` without its test part, with all annotated videos of ``other`` as its test part. A split that it does
-    not fix is drawn as ``train`` draws it. Raises AtlasError."""
-    if source.taxonomy_digest != other.taxonomy_digest:
-        raise AtlasError(
-            f"the atlas {other.name!r} is annotated in taxonomy {other.taxonomy!r} {other.taxonomy_digest}, "
-            f"{source.name!r} in {source.taxonomy!r} {source.taxonomy_digest}; name one of the same taxonomy to test on"
-        )
-    judging = {clip.video_id for clip in other.clips}
-    split = source.split or split_by_video([video.video_id for video in source.videos], source.clips)
-    learned = {video_id: part for video_id, part in split.items() if part != "test"}
-    if both := sorted(judging & set(learned)):
-        raise AtlasError(
-            f"video {both[0]} and {len(both) - 1} more of {other.name!r} are in {source.name!r} too, to learn from; a "
-            "video can't teach and judge: name another archive to test on"
-        )
-    kept = [video for video in source.videos if video.video_id in learned]
-    return replace(
-        source, split=learned | dict.fromkeys(sorted(judging), "test"),
-        videos=(*kept, *(video for video in other.videos if video.video_id in judging)),
-        clips=(*(clip for clip in source.clips if clip.video_id in learned), *other.clips),
-    )
-
-
 def require_alike(model: Halsted | None, other: Halsted) -> None:
     """Raises UsageError unless both can answer about the same vectors."""
     if model is None:
@@ -214,101 +188,6 @@ def require_fit(model: Halsted, source: Atlas, taxonomy: Taxonomy, part: str) ->
             f"model {model.config.version!r} learned from release {source.name!r}; its training videos can't judge "
             "it: leave --part all out, or name another atlas"
         )
-
-
-def splits_of(
-    source: Atlas, operations: Mapping[str, Mapping[str, str]], is_given: bool, part: str, folds: int,
-    strategy: str | None, seed: int,
-) -> tuple[list[dict[str, str]], str]:
-    """(video_id → train, validation or test per fold, how they were drawn). What judges is called ``test``."""
-    annotated = sorted({clip.video_id for clip in source.clips})
-    if not is_given:
-        procedures = {video_id: operations.get(video_id, {}).get("procedure", "") for video_id in annotated}
-        chosen = strategy or strategy_for(procedures)
-        return draw_folds(procedures, folds, chosen, seed), chosen
-    if part == "all":
-        return [dict.fromkeys(annotated, "test")], "all videos"
-    names = {"train": "train", "validation": "validation"} | {part: "test"}
-    split = {v: names[source.split[v]] for v in annotated if source.split.get(v) in names}
-    if "test" not in split.values():
-        raise AtlasError(
-            f"release {source.name!r} has no annotated video in its {part!r} part (parts: "
-            f"{sorted(set(source.split.values())) or 'none'}); give it one, name another with --part, or leave the "
-            "model out to cross-validate"
-        )
-    return [split], f"{part} part of {source.name}"
-
-
-def operation_of_video(clips: Sequence[Clip]) -> dict[str, dict[str, str]]:
-    """video_id → specialty and procedure, from the first clip that names them, as a tag or of its operation."""
-    found: dict[str, dict[str, str]] = {}
-    for clip in clips:
-        for tag in ("specialty", "procedure"):
-            if name := clip.tags.get(tag) or getattr(clip, tag):
-                found.setdefault(clip.video_id, {}).setdefault(tag, name)
-    return found
-
-
-def pooled(
-    source: Atlas, taxonomy: Taxonomy, recipe: Recipe, spec: WindowSpec, frozen: Encoder, embeddings: str,
-    wanted: set[str], whole_clips: bool, baselines: tuple[str, ...], sais: SaisRecipe, config: ModelConfig, on_embed,
-) -> Pool:
-    """Every wanted video's samples with their vectors; what has no vector yet is decoded and encoded."""
-    tasks = tasks_to_learn(taxonomy, recipe.tasks)
-    clips_of: dict[str, list[Clip]] = {}
-    for clip in source.clips:
-        clips_of.setdefault(clip.video_id, []).append(clip)
-    videos = [video for video in source.videos if video.video_id in wanted]
-    labelled: dict[str, dict[str, list[Labelled]]] = {"learning": {}, "judging": {}}
-    for video in videos:
-        clips = clips_of.get(video.video_id, [])
-        for side, shifts_s, *choices in (("learning", recipe.shifts_s, recipe.least_share, recipe.ai_weight),
-                                         ("judging", (0.0,), HALF, 1.0)):
-            labelled[side][video.video_id] = whole(clips, tasks, choices[-1]) if whole_clips else label(
-                training_windows(video.duration_s, spec, shifts_s), clips, tasks, *choices)
-    windows = {
-        video.video_id: in_order([s for side in labelled.values() for s in side[video.video_id]]) for video in videos
-    }
-    vocabulary, sampling = Vocabulary(taxonomy), sampling_name(spec, FIDELITY)
-    store = EmbeddingStore(embeddings, frozen.fingerprint, sampling)
-    vectors = embed(videos, windows, frozen.ref, store, spec, fidelity=FIDELITY, progress=on_embed)
-    samples = {side: assemble(own, vectors, vocabulary) for side, own in labelled.items()}
-    steps = {}
-    if "sais" in baselines:
-        store = EmbeddingStore(embeddings, frozen.fingerprint, f"{sampling}-steps")
-        vectors = embed(videos, windows, frozen.ref, store, spec, fidelity=FIDELITY, steps=True, progress=on_embed)
-        for side, own in labelled.items():
-            rows_WX = assemble(own, vectors, vocabulary).embeddings_WD
-            steps[side] = rows_WX.reshape(len(rows_WX), -1, frozen.width)
-    # Row-aligned with the samples: ``assemble`` takes videos by id and their samples in order.
-    judged = [(video_id, sample) for video_id in sorted(labelled["judging"]) for sample in
-              labelled["judging"][video_id]]
-    one_source = {clip.source for clip in source.clips}
-    only = one_source.pop() if len(one_source) == 1 else None
-    return Pool(
-        samples["learning"], samples["judging"], np.array([sample.window.kind for _, sample in judged]),
-        np.array([only or source_of(sample, clips_of[video_id]) for video_id, sample in judged]), steps, config,
-        taxonomy.to_dict(), recipe, baselines, sais,
-    )
-
-
-def whole(clips: Sequence[Clip], tasks: Sequence[Task], ai_weight: float) -> list[Labelled]:
-    """Each clip of ``tasks`` as one window."""
-    names = {task.name for task in tasks}
-    return [
-        Labelled(Window("clip", clip.start_s, clip.stop_s), clip.task, tuple(sorted(clip.tags.items())),
-                 ai_weight if clip.source == "ai" else 1.0, True)
-        for clip in clips if clip.task in names
-    ]
-
-
-def source_of(sample: Labelled, clips: Sequence[Clip]) -> str:
-    """Of the clips that gave a window its answer, the source of the one that covers most of it."""
-    def covered_s(clip: Clip) -> float:
-        return min(clip.stop_s, sample.window.stop_s) - max(clip.start_s, sample.window.start_s)
-
-    own = [clip for clip in clips if clip.task == sample.task and tuple(sorted(clip.tags.items())) == sample.tags]
-    return max(own, key=covered_s).source
 
 
 def require_test(pool: Pool, jobs: Sequence[FoldJob], source: Atlas) -> None:

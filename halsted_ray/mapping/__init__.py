@@ -7,6 +7,7 @@
     decoding.py    a segment                                  -> its frames; what decoding actors call
     tagging.py     a segment and its frames                   -> vectors and tags, stored; what tagging actors call
     worklist.py    videos and what is finished of them        -> waves of segments to do
+    workers.py     what a run asks of a cluster
     cluster.py     a Ray cluster                              -> how many actors of each kind it carries
     priority.py    several runs on one cluster                -> the room of each, and who waits
     pipeline.py    an archive                                 -> all of its segments, finished (the only ray.data)

@@ -18,7 +18,7 @@ import logging
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,19 +31,20 @@ from halsted_ray.mapping.cluster import Pools, connected, is_attached, size_pool
 from halsted_ray.mapping.decoding import DecodeSegments, segments_table
 from halsted_ray.mapping.inventory import copies_of, take_inventory, written_anew
 from halsted_ray.mapping.lease import Lease
-from halsted_ray.mapping.priority import PRIORITIES, Room, YieldingDecodeSegments, announced
+from halsted_ray.mapping.priority import Room, YieldingDecodeSegments, announced
 from halsted_ray.mapping.priority import room as room_on_cluster
 from halsted_ray.mapping.profiles import RunProfile, StageCounters, write_profile
-from halsted_ray.mapping.progress import Progress
+from halsted_ray.mapping.progress import QUIET, Progress, Watch
 from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_videos
 from halsted_ray.mapping.recipe import read_recipe
 from halsted_ray.mapping.staging import Run, Staging
 from halsted_ray.mapping.tagging import TagSegments
+from halsted_ray.mapping.workers import AS_FITS, Workers
 from halsted_ray.mapping.worklist import find_work
 from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.stages import Profile
 from halsted_ray.video.archive import list_videos
-from halsted_ray.video.readers import FIDELITIES, READERS
+from halsted_ray.video.readers import FIDELITIES
 
 HERE_AT_MOST = 1000
 """Segments with stored vectors are tagged in this process up to here: 30 ms each, while a cluster takes 10 s to
@@ -93,52 +94,44 @@ def map_archive(
     embeddings: str | None = None,
     segment_s: float = 60.0,
     fidelity: str = "reference",
-    reader: str = "pyav",
-    decoders: int | None = None,
-    taggers: int | None = None,
-    batch_segments: int = 1,
-    decoder_memory_mb: int = 1024,
     retry_failed: bool = False,
-    priority: str = "normal",
-    wait_for: tuple[int, int] = (0, 0),
     windows: WindowSpec | None = None,
     without: Collection[str] = (),
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-    say: Callable[[str], None] = lambda message: None,
+    workers: Workers = AS_FITS,
+    watch: Watch = QUIET,
 ) -> Summary:
     """Maps the videos at ``archive`` to ``out`` with the model at ``model``: what is new or unfinished.
 
     ``task``: names, or None or 'all'; or an ``instruction`` in words. ``encoder``: where the model's encoder lies
     (default: as the model says). ``embeddings``: where vectors are kept (default ``<out>/embeddings``).
-    ``segment_s``, ``decoders``, ``taggers`` and ``batch_segments`` decide about speed only. ``retry_failed`` tries
-    segments again that failed for good, as is done by itself where a file is new or was written anew. ``priority``:
-    among the runs on one cluster (``priority.py``). ``wait_for``: CPUs and GPUs that a cluster is asked for first.
-    ``windows``: every window of these lengths is asked the tasks and nothing else (self-labelling), instead of the
-    model's windows by the workflow. ``without``: ids of videos to leave alone. ``on_progress`` is called after every
-    segment, ``say`` with what the run found and chose.
+    ``segment_s`` and ``workers`` decide about speed only. ``retry_failed`` tries segments again that failed for good,
+    as is done by itself where a file is new or was written anew. ``windows``: every window of these lengths is asked
+    the tasks and nothing else (self-labelling), instead of the model's windows by the workflow. ``without``: ids of
+    videos to leave alone. ``watch`` is told how it goes.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), OutputError too where another run is mapping to ``out``.
     """
     started_s = time.monotonic()
     out, archive, model = absolute(out), absolute(archive), absolute(model)
-    _check_choices(fidelity, reader, batch_segments, priority)
+    if fidelity not in FIDELITIES:
+        raise UsageError(f"unknown fidelity {fidelity!r}; expected one of {', '.join(FIDELITIES)}")
     if f"{archive.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):
         raise UsageError(f"the archive {archive!r} lies at or below {out!r}, where maps are to be written; expected a "
                          "place of their own (--out), beside the archive or in a folder of it")
     recipe, encoder, config, image_size = read_recipe(model, encoder, task, instruction, fidelity, windows)
     # Before anything is written: there may be no video, or no table can lie there.
-    uris, known = list_videos(archive, outside=out, say=say), read_videos(out)
+    uris, known = list_videos(archive, outside=out, say=watch.say), read_videos(out)
     run = Run(uuid.uuid4().hex[:12], recipe.digest, recipe.tasks, segment_s, int(time.time() * 1000))
     origin = Provenance(run.run_id, recipe.digest, recipe.tasks, config.name, config.version, config.atlas_release,
                         recipe.taxonomy_digest, __version__)
 
     with ExitStack() as stack:
-        lease = stack.enter_context(Lease(out, run.run_id, say))
+        lease = stack.enter_context(Lease(out, run.run_id, watch.say))
         staging = Staging(out, recipe.digest)
         staging.begin(run)  # before hours of work: it says whether the place can be written
         try:
-            entries = [entry for entry in take_inventory(uris, known, say) if entry.video.video_id not in without]
+            entries = [entry for entry in take_inventory(uris, known, watch.say) if entry.video.video_id not in without]
             if not entries:
                 raise ArchiveError(f"every video at {archive!r} is to be left alone: expected others (self-labelling "
                                    "leaves annotated and judging videos alone); name another archive")
@@ -148,8 +141,8 @@ def map_archive(
             staging.drop([])
             raise
         publish_videos(out, entries)
-        say(f"{len(entries)} files, {work.videos} videos to map, {work.total_s / 3600:.2f} video-hours, "
-            f"{work.waiting} of {work.segments} segments to do")
+        watch.say(f"{len(entries)} files, {work.videos} videos to map, {work.total_s / 3600:.2f} video-hours, "
+                  f"{work.waiting} of {work.segments} segments to do")
 
         place = (out, recipe.digest)
         store = (embeddings or f"{out}/embeddings", recipe.encoder_fingerprint, sampling_name(recipe.spec, fidelity))
@@ -157,15 +150,15 @@ def map_archive(
                    "model_digest": recipe.model_digest, "tasks": list(recipe.tasks), "run_id": run.run_id,
                    "windows": windows}
         decoding = {"staging": place, "spec": recipe.spec, "image_size": image_size, "fidelity": fidelity,
-                    "reader": reader, "memory_mb": decoder_memory_mb,
+                    "reader": workers.reader, "memory_mb": workers.decoder_memory_mb,
                     "deadline_s": 60 + DEADLINE_PER_VIDEO_S * segment_s, "copies": copies_of(entries)}
-        outcomes = _Outcomes(work.total_s, work.total_s - work.waiting_s, on_progress)
+        outcomes = _Outcomes(work.total_s, work.total_s - work.waiting_s, watch)
         decoded, versions = 0, []
         publisher = stack.enter_context(ThreadPoolExecutor(1, "publish"))
         publishing: Future | None = None
-        workers = _Workers(stack, decoders, taggers, priority, wait_for, say)
-        for wave in work.waves(lambda: workers.wave):
-            decoded += _map_wave(wave.waiting, tagging, decoding, batch_segments, workers, outcomes)
+        cluster = _Cluster(stack, workers, watch)
+        for wave in work.waves(lambda: cluster.wave):
+            decoded += _map_wave(wave.waiting, tagging, decoding, cluster, outcomes)
             if publishing:
                 versions.append(publishing.result())
             lease.check()
@@ -188,8 +181,7 @@ def map_archive(
     )
 
 
-def _map_wave(waiting: list[Segment], tagging: dict, decoding: dict, batch_segments: int, workers: _Workers,
-              outcomes: _Outcomes) -> int:
+def _map_wave(waiting: list[Segment], tagging: dict, decoding: dict, cluster: _Cluster, outcomes: _Outcomes) -> int:
     """Finishes the segments ``waiting``, from stored vectors where there are enough; gives how many were decoded."""
     stored = with_vectors(waiting, EmbeddingStore(*tagging["store"]))
     fresh = [segment for segment in waiting if segment not in stored]
@@ -197,10 +189,10 @@ def _map_wave(waiting: list[Segment], tagging: dict, decoding: dict, batch_segme
         fresh += outcomes.follow(stored, _tag_here(list(stored), tagging))
         stored = {}
     if stored or fresh:
-        pools = workers.pools(len(stored) + len(fresh))
+        pools, batch_segments = cluster.pools(len(stored) + len(fresh)), cluster.workers.batch_segments
         outcomes.counters = outcomes.counters or StageCounters()
         fresh += outcomes.follow(stored, _stream(list(stored), None, tagging, pools, batch_segments))
-        outcomes.follow(fresh, _stream(fresh, decoding, tagging, pools, batch_segments, workers.yielding))
+        outcomes.follow(fresh, _stream(fresh, decoding, tagging, pools, batch_segments, cluster.yielding))
     return len(fresh)
 
 
@@ -254,20 +246,18 @@ def _stream(segments: list[Segment], decoding: dict | None, tagging: dict, pools
         yield from batch.to_pylist()
 
 
-class _Workers:
-    """The cluster of a run: connected to when it is first needed, until ``stack`` is left, and looked at again before
-    each wave, since machines come and go."""
+class _Cluster:
+    """Where a run's actors live: connected to when it is first needed, until ``stack`` is left, and looked at again
+    before each wave, since machines come and go."""
 
-    def __init__(self, stack: ExitStack, decoders: int | None, taggers: int | None, priority: str,
-                 wait_for: tuple[int, int], say: Callable[[str], None]):
-        self.stack, self.decoders, self.taggers = stack, decoders, taggers
-        self.priority, self.wait_for, self.say = priority, wait_for, say
+    def __init__(self, stack: ExitStack, workers: Workers, watch: Watch):
+        self.stack, self.workers, self.watch = stack, workers, watch
         self.room: Room | None = None
         self.shared = False
 
     @property
     def yielding(self) -> bool:
-        return self.shared and self.priority != "high"
+        return self.shared and self.workers.priority != "high"
 
     @property
     def wave(self) -> int:
@@ -276,18 +266,19 @@ class _Workers:
     def pools(self, segments: int) -> Pools:
         if self.room is None:
             self.shared = is_attached()
-            cpus, gpus, cores = self.stack.enter_context(connected(self.wait_for, self.say))
+            cpus, gpus, cores = self.stack.enter_context(connected(self.workers.wait_for, self.watch.say))
             self.stack.enter_context(_quiet_ray_data())
             self.room = Room(cpus, int(gpus), cores)
             if self.shared:
-                self.stack.enter_context(announced(self.priority))
+                self.stack.enter_context(announced(self.workers.priority))
         elif self.shared:
             time.sleep(ACTORS_END_S)  # else what the wave before held would not count as free
         if self.shared:
-            self.room = room_on_cluster(self.priority, self.say)
-        room = self.room
-        pools = size_pools(room.cpus, room.gpus, room.cores, segments, self.decoders, self.taggers, room.gpu_share)
-        self.say(f"pools: {pools}")
+            self.room = room_on_cluster(self.workers.priority, self.watch.wait)
+        room, workers = self.room, self.workers
+        pools = size_pools(room.cpus, room.gpus, room.cores, segments, workers.decoders, workers.taggers,
+                           room.gpu_share)
+        self.watch.say(f"pools: {pools}")
         return pools
 
 
@@ -316,9 +307,9 @@ class _quiet_ray_data:
 class _Outcomes:
     """Adds up outcomes as they come, and tells who watches."""
 
-    def __init__(self, total_s: float, begun_s: float, on_progress: Callable[[Progress], None]):
+    def __init__(self, total_s: float, begun_s: float, watch: Watch):
         self.total_s, self.begun_s, self.done_s = total_s, begun_s, begun_s
-        self.on_progress = on_progress
+        self.watch = watch
         self.failed = 0
         self.spent = Profile()
         self.counters: StageCounters | None = None
@@ -343,20 +334,11 @@ class _Outcomes:
             self.done_s += _length_s([segment])
             if self.counters:
                 self.counters.count(_length_s([segment]), outcome["state"], spent)
-            self.on_progress(Progress(self.done_s, self.total_s, self.begun_s, self.failed,
-                                      time.monotonic() - self.started_s))
+            self.watch.progress(Progress(self.done_s, self.total_s, self.begun_s, self.failed,
+                                         time.monotonic() - self.started_s))
         assert not by_id, f"{len(by_id)} segments came back without an outcome: {sorted(by_id)[:5]}"
         return needing_frames
 
 
 def _length_s(segments: Iterable[Segment]) -> float:
     return sum(segment.stop_s - segment.start_s for segment in segments)
-
-
-def _check_choices(fidelity: str, reader: str, batch_segments: int, priority: str) -> None:
-    for name, got, known in (("fidelity", fidelity, FIDELITIES), ("reader", reader, tuple(READERS)),
-                             ("priority", priority, PRIORITIES)):
-        if got not in known:
-            raise UsageError(f"unknown {name} {got!r}; expected one of {', '.join(known)}")
-    if batch_segments < 1:
-        raise UsageError(f"batch_segments: expected at least 1, got {batch_segments}")

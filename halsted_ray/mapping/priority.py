@@ -29,7 +29,6 @@ LEAST_CPUS = SPARE_CPUS + 2 * LEAST_SHARE
 LOOK_EVERY_S = 0.5
 WAIT_AT_MOST_S = 900.0
 """A new machine takes 2 to 5 minutes until it is part of the cluster, and its image may have to come first."""
-SAY_EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,14 @@ def room_of(priority: str, free: dict[str, float], total: dict[str, float]) -> R
     return Room(cpus, int(gpus), _whole(cpus))
 
 
-def room(priority: str, say: Callable[[str], None] = lambda message: None,
+def room(priority: str, on_wait: Callable[[str], None] = lambda message: None,
          wait_s: float = WAIT_AT_MOST_S) -> Room:
     """The room on the cluster that this process is connected to; waits for machines on their way, and for other runs
-    to end, until there is any. Raises ResourceError after ``wait_s``."""
+    to end, until there is any. ``on_wait`` is told at each look why. Raises ResourceError after ``wait_s``."""
     import ray
     from ray.autoscaler.sdk import request_resources
 
-    started_s = time.monotonic()
-    said_s, asked = None, False
+    started_s, asked = time.monotonic(), False
     while True:
         total = ray.cluster_resources()
         found = room_of(priority, ray.available_resources(), total)
@@ -82,12 +80,10 @@ def room(priority: str, say: Callable[[str], None] = lambda message: None,
                 "let its workers start, end what else runs there"
                 + (", or map with another priority" if priority == "low" else "")
             )
-        if said_s is None or waited_s - said_s >= SAY_EVERY_S:
-            said_s = waited_s
-            if total.get("CPU", 0.0) < LEAST_CPUS:
-                asked = True
-                request_resources(bundles=[{"CPU": 1}] * 4)  # a cluster that grows does so for those who ask
-            say(f"waiting: {there}; gives up in {(wait_s - waited_s) / 60:.0f} min")
+        if total.get("CPU", 0.0) < LEAST_CPUS and not asked:
+            asked = True
+            request_resources(bundles=[{"CPU": 1}] * 4)  # a cluster that grows does so for those who ask
+        on_wait(f"{there}; gives up in {(wait_s - waited_s) / 60:.0f} min")
         time.sleep(min(LOOK_EVERY_S, wait_s - waited_s))
 
 

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 LOG_EVERY_S = 60.0
+"""Also between two lines that say that a run waits."""
 logger = logging.getLogger(__name__)
 
 
@@ -39,13 +40,30 @@ class Progress:
                 f"{self.rate:,.1f} an hour, {eta} to go{failed}")
 
 
-class ProgressLine:
+class Watch:
+    """Follows a run; this one keeps quiet. An exception out of any of these ends the run."""
+
+    def progress(self, progress: Progress) -> None:
+        """After every segment."""
+
+    def say(self, message: str) -> None:
+        """What the run found and chose."""
+
+    def wait(self, message: str) -> None:
+        """Twice a second while the cluster has no room for the run."""
+
+
+QUIET = Watch()
+
+
+class ProgressLine(Watch):
     """Shows a run's progress: one line that is rewritten on a terminal, a log line a minute elsewhere."""
 
     def __init__(self, stream=None):
         self.stream = stream or sys.stderr
         self.live = self.stream.isatty()
         self.next_s = time.monotonic() + LOG_EVERY_S
+        self.next_wait_s = 0.0
         self.console = None
         if self.live:
             from rich.console import Console
@@ -62,7 +80,7 @@ class ProgressLine:
         if self.console:
             self.console.stop()
 
-    def __call__(self, progress: Progress) -> None:
+    def progress(self, progress: Progress) -> None:
         if self.console:
             self.console.update(str(progress))
         elif time.monotonic() >= self.next_s:
@@ -75,6 +93,11 @@ class ProgressLine:
             self.console.console.print(message, highlight=False, markup=False)
         else:
             logger.info("%s", message)
+
+    def wait(self, message: str) -> None:
+        if time.monotonic() >= self.next_wait_s:
+            self.next_wait_s = time.monotonic() + LOG_EVERY_S
+            self.say(f"waiting: {message}")
 
 
 def clock(seconds: float) -> str:

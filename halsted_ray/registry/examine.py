@@ -12,7 +12,7 @@ from halsted_ray.atlas import Atlas
 from halsted_ray.embeddings import EmbeddingStore, sampling_name
 from halsted_ray.evaluation.answers import Answers, answers_of_model, asked_of
 from halsted_ray.evaluation.migration import Migration, require_bridge
-from halsted_ray.evaluation.run import operation_of_video
+from halsted_ray.evaluation.subjects import operation_of_video
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import WindowSpec

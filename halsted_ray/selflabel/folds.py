@@ -7,7 +7,7 @@ fold's test videos. The labels come from a model that never saw them either, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,9 +17,11 @@ from halsted_ray.embeddings import absolute
 from halsted_ray.errors import AtlasError
 from halsted_ray.evaluation.answers import BEFORE, MODEL, Answers, answers_of_model, asked_of
 from halsted_ray.evaluation.figures import figures
-from halsted_ray.evaluation.fold import FoldJob, FoldResult, Pool, run_fold, trained
-from halsted_ray.evaluation.run import Evaluation, evaluate, fold_figures, leave, map_of, operation_of_video
-from halsted_ray.mapping.progress import Progress
+from halsted_ray.evaluation.fold import FoldJob, FoldResult, run_fold, trained
+from halsted_ray.evaluation.pool import Pool
+from halsted_ray.evaluation.run import Evaluation, evaluate, fold_figures, leave, map_of
+from halsted_ray.evaluation.subjects import operation_of_video
+from halsted_ray.mapping.progress import QUIET, Watch
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, digest
@@ -55,8 +57,7 @@ def with_labels(
     gate: float = GATE,
     task: str = "micro",
     embeddings: str | None = None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-    say: Callable[[str], None] = lambda message: None,
+    watch: Watch = QUIET,
     **options,
 ) -> tuple[Evaluation, list[list[Clip]]]:
     """Cross-validates ``recipe`` without and with the labels that each fold's own model gives the videos of
@@ -71,11 +72,11 @@ def with_labels(
     require_by_hand(before.atlas)
     lessons, labels, reports = [], [], []
     for job in before.jobs:
-        say(f"fold {job.number + 1} of {len(before.jobs)}")
+        watch.say(f"fold {job.number + 1} of {len(before.jobs)}")
         known = known_of(before.atlas, job.split)
         found = label_archive(
             job.model, known, known, archive, f"{absolute(out)}/labels/fold-{job.number + 1}", precision=precision,
-            gate=gate, task=task, embeddings=embeddings, on_progress=on_progress, say=say,
+            gate=gate, task=task, embeddings=embeddings, watch=watch,
         )
         labels.append(found.clips)
         reports.append(found.report)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from halsted_ray.atlas import Atlas
 from halsted_ray.embeddings import absolute
 from halsted_ray.mapping.pipeline import Summary, map_archive
-from halsted_ray.mapping.progress import Progress
+from halsted_ray.mapping.progress import QUIET, Watch
 from halsted_ray.mapping.publish import read_segments, read_videos
 from halsted_ray.mapping.workflow import needed_tasks
 from halsted_ray.model.encoder import Encoder
@@ -56,8 +56,7 @@ class Found:
 
 def label_archive(
     model: str, source: Atlas, head: Atlas, archive: str, out: str, *, precision: float, gate: float, task: str,
-    embeddings: str, encoder: str | None = None, on_progress: Callable[[Progress], None] = lambda progress: None,
-    say: Callable[[str], None] = lambda message: None,
+    embeddings: str, encoder: str | None = None, watch: Watch = QUIET,
 ) -> Found:
     """Gate and thresholds on the validation videos of ``source``, then a map of 1-s windows of ``archive`` in
     ``<out>/map``, and its labels. Nothing is added to any atlas.
@@ -87,7 +86,7 @@ def label_archive(
     tasks = [needed.name for needed in needed_tasks(taxonomy, [asked])]
     summary = map_archive(
         archive, place, model, tasks, encoder=encoder, embeddings=embeddings, windows=WINDOWS,
-        without=not_to_label(head, asked.name), on_progress=on_progress, say=say,
+        without=not_to_label(head, asked.name), watch=watch,
     )
     persons = spans_of_persons(head)
     found = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 from halsted_ray.atlas import add_ai_samples, read_atlas
 from halsted_ray.atlas import release as name_release
@@ -12,7 +11,7 @@ from halsted_ray.atlas.tables import HEAD
 from halsted_ray.embeddings import absolute, read_whole, write_whole
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.evaluation.run import require_fit
-from halsted_ray.mapping.progress import Progress
+from halsted_ray.mapping.progress import QUIET, Watch
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.selflabel.judge import PART
 from halsted_ray.selflabel.label import label_archive
@@ -37,8 +36,7 @@ def self_label(
     encoder: str | None = None,
     embeddings: str | None = None,
     who: str | None = None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-    say: Callable[[str], None] = lambda message: None,
+    watch: Watch = QUIET,
 ) -> dict:
     """Labels the videos of ``archive`` that nobody annotated, and adds what is sure enough to the atlas as ``ai``.
 
@@ -60,7 +58,7 @@ def self_label(
         require_free(atlas, release, labeller.config.version)
     found = label_archive(
         model, source, read_atlas(atlas, HEAD), archive, out, precision=precision, gate=gate, task=task,
-        encoder=encoder, embeddings=embeddings or f"{atlas.rstrip('/')}/embeddings", on_progress=on_progress, say=say,
+        encoder=encoder, embeddings=embeddings or f"{atlas.rstrip('/')}/embeddings", watch=watch,
     )
     report, clips = found.report, found.clips
     if clips:
