@@ -59,7 +59,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     # The replicas are other processes and read the same variables.
     os.environ |= {"HALSTED_DATABASE": settings.database, "HALSTED_STORE": settings.store,
                    "HALSTED_MODEL": settings.model}
-    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("HF_HUB_OFFLINE", "1"), ("DO_NOT_TRACK", "1")):
+    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("HF_HUB_OFFLINE", "1"), ("DO_NOT_TRACK", "1"),
+                        ("RAY_worker_niceness", "0")):  # else the replicas wait for whatever else the machine does
         os.environ.setdefault(name, value)
     import ray
     from ray import serve

@@ -64,9 +64,9 @@ class S3Server:
 @pytest.fixture(scope="session", autouse=True)
 def own_clusters() -> None:
     """A test process finds no cluster but its own, so that test files can run side by side (Ray looks for the latest
-    one under its folder)."""
+    one under its folder), and what Ray starts does not yield to the tests beside it."""
     folder = tempfile.mkdtemp(prefix="ray-")  # a short path: Ray's sockets lie in it
-    os.environ["RAY_TMPDIR"] = folder
+    os.environ |= {"RAY_TMPDIR": folder, "RAY_worker_niceness": "0"}
     yield
     shutil.rmtree(folder, ignore_errors=True)
 
