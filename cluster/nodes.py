@@ -121,7 +121,8 @@ class Nodes:
         started = self.alive().keys() - before.keys()
         if not started:
             for pid in descendants(process.pid):
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             raise RuntimeError(f"a node did not start: {(self.folder / 'nodes.log').read_text()[-2000:]}")
         node = started.pop()
         self.processes[node] = process

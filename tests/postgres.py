@@ -28,8 +28,10 @@ class Postgres:
     def run(self, program: str, *words: str, **options) -> subprocess.CompletedProcess:
         """One of PostgreSQL's programs against this server."""
         where = ("--host", "127.0.0.1", "--port", str(self.port), "--username", self.user)
-        return subprocess.run([self.programs / program, *where, *words], check=True, capture_output=True, timeout=60,
-                              **options)
+        done = subprocess.run([self.programs / program, *where, *words], capture_output=True, timeout=120, **options)
+        if done.returncode:
+            raise RuntimeError(f"{program} {' '.join(words)}: {done.stderr.decode()}")
+        return done
 
 
 def postgres_programs() -> Path | None:
@@ -61,16 +63,20 @@ def running(folder: Path, programs: Path) -> Iterator[Postgres]:
     subprocess.run([programs / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "--no-sync"],
                    check=True, **run)
     started = subprocess.Popen([programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder,
-                                "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"],
+                                "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off",
+                                # A vacuum of the template is another user of it, beside whom no database is made.
+                                "-c", "autovacuum=off"],
                                user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     server = Postgres(port, "postgres", programs)
     try:
-        until_s = time.monotonic() + 30
-        while time.monotonic() < until_s:
+        until_s = time.monotonic() + 120
+        while True:
             try:
                 server.run("psql", "--dbname", "postgres", "--command", "SELECT 1")
                 break
-            except subprocess.CalledProcessError:
+            except RuntimeError:
+                if time.monotonic() > until_s:
+                    raise
                 time.sleep(0.1)
         yield server
     finally:

@@ -14,7 +14,13 @@ from halsted_ray.evaluation.answers import Answers, Asked
 from halsted_ray.report.comparison import comparison_section
 from halsted_ray.selflabel.compare import by_action, by_source, compare
 from halsted_ray.selflabel.merge import Label, apart, merge, union, without
-from halsted_ray.selflabel.thresholds import lower_bound, thresholds
+from halsted_ray.selflabel.thresholds import (
+    Threshold,
+    common_threshold,
+    lower_bound,
+    thresholds,
+    thresholds_of_tags,
+)
 from halsted_ray.taxonomy import load
 
 WINDOWS = st.lists(st.tuples(st.sampled_from("RCT"), st.integers(0, 4)), max_size=40)
@@ -116,6 +122,28 @@ def test_a_precision_that_can_not_be_reached_trusts_nothing():
     assert math.isinf(thresholds(["C"] * 14, [0.7] * 14, [True] * 14, 0.9)["C"].least), "too few to be certain"
     with pytest.raises(ValueError, match="precision=90"):
         thresholds(["R"], [0.9], [True], 90)
+
+
+def test_categories_that_share_a_threshold_are_trusted_or_not_together():
+    """Twenty instruments of three windows each: none alone says anything, all together do."""
+    said = [f"instrument {n // 3}" for n in range(60)]
+    confidence = [0.9 if n % 3 else 0.5 for n in range(60)]
+    right = [bool(n % 3) for n in range(60)]
+    assert all(math.isinf(threshold.least) for threshold in thresholds(said, confidence, right, 0.9).values())
+    found = common_threshold(said, confidence, right, 0.9)
+    assert found == {f"instrument {n}": Threshold(0.9, 3, 2, 2) for n in range(20)}
+    assert common_threshold([], [], [], 0.9) == {}
+
+
+def test_other_tags_are_judged_together_where_the_first_is_trusted():
+    """The instrument is right in 19 of 20 windows of a trusted action, each time another one."""
+    said = [{"action": ("Cut" if n < 40 else "Grasp", 0.9), "instrument": (f"i{n}", 0.6)} for n in range(60)]
+    truth = [{"action": "Cut" if n < 40 else "Idle", "instrument": "else" if n % 20 == 0 else f"i{n}"}
+             for n in range(60)]
+    found = thresholds_of_tags(said, truth, ["action", "instrument"], 0.8)
+    assert found["action"]["Cut"].least == 0.9 and math.isinf(found["action"]["Grasp"].least)
+    assert set(found["instrument"]) == {f"i{n}" for n in range(40)}
+    assert {threshold.least for threshold in found["instrument"].values()} == {0.6}
 
 
 @pytest.mark.parametrize("right, kept", [(15, 15), (9, 10), (0, 5), (90, 100), (1, 1)])

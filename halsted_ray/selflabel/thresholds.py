@@ -69,22 +69,41 @@ def lower_bound(right, kept, certainty: float = CERTAINTY):
     return (share + z**2 / (2 * kept) - half) / (1 + z**2 / kept)
 
 
+def common_threshold(
+    said_N: Sequence[str], confidence_N: Sequence[float], right_N: Sequence[bool], precision: float,
+    certainty: float = CERTAINTY,
+) -> dict[str, Threshold]:
+    """Category → its threshold, as ``thresholds``, but with the same ``least`` for all: where each category alone has
+    too few windows to tell which of them are right for more than luck."""
+    said_N, confidence_N, right_N = np.asarray(said_N), np.asarray(confidence_N, float), np.asarray(right_N, bool)
+    least = thresholds(["any"] * len(said_N), confidence_N, right_N, precision, certainty)["any"].least \
+        if len(said_N) else math.inf
+    found = {}
+    for category in np.unique(said_N):
+        own_N = said_N == category
+        kept_N = own_N & (confidence_N >= least)
+        found[str(category)] = Threshold(least, int(own_N.sum()), int(kept_N.sum()), int((kept_N & right_N).sum()))
+    return found
+
+
 def thresholds_of_tags(
     said_N: Sequence[Mapping[str, tuple[str, float]]], truth_N: Sequence[Mapping[str, str]], tags: Sequence[str],
     precision: float,
 ) -> dict[str, dict[str, Threshold]]:
-    """Tag → category → its threshold (``thresholds``), from answers (tag → category and confidence) and truths.
+    """Tag → category → its threshold, from answers (tag → category and confidence) and truths.
 
-    The first tag makes a label or not; each other one is judged where the first is trusted, and is left out of a label
-    where it is not trusted itself: the paper is silent about the others, and on phantoms half of the instruments that
-    came with a trusted action were wrong (benchmarks/selflabel.py). A truth that lacks a tag says nothing of it, and
-    one that is empty makes every answer wrong.
+    The first tag makes a label or not, each of its categories by a threshold of its own (``thresholds``). Each other
+    tag is judged where the first is trusted, by one threshold for all of its categories (``common_threshold``), and is
+    left out of a label where it is not trusted itself. The paper is silent about the others; on phantoms half of the
+    instruments that came with a trusted action were wrong, and of those with a threshold for each of 39 categories
+    still 39% (benchmarks/selflabel.py). A truth that lacks a tag says nothing of it, and one that is empty makes every
+    answer wrong.
     """
     found: dict[str, dict[str, Threshold]] = {}
     rows = list(zip(said_N, truth_N, strict=True))
     for tag in tags:
         known = [(said[tag], truth) for said, truth in rows if tag in said and (tag in truth or not truth)]
-        found[tag] = thresholds(
+        found[tag] = (thresholds if tag == tags[0] else common_threshold)(
             [category for (category, _), _ in known], [confidence for (_, confidence), _ in known],
             [truth.get(tag) == category for (category, _), truth in known], precision,
         )
