@@ -92,9 +92,9 @@ def report_text(report: dict) -> str:
         + (", ".join(f"{count} {state}" for state, count in report["videos"].items()) or "no action is sure enough"),
     ]
     if report["added"]:
-        first, *others = report["tags"].items()
-        lines.append(f"of {first[1]:,} kept windows "
-                     + ", ".join(f"{count:,} have a trusted {tag}" for tag, count in others))
+        lines.append(f"of {sum(own['kept'] for own in report['actions'].values()):,} kept windows these have more:")
+        lines += [f"  {own['kept']:,} a trusted {tag} ({from_on(own['threshold'])})"
+                  for tag, own in report["others"].items()]
         added = ", ".join(f"{count:,} {task}" for task, count in report["added"].items())
         lines += [f"added: {added} samples, {report['labelled_s'] / 60:.1f} minutes",
                   f"the atlas is at version {atlas.get('released_version', atlas['labelled'])}"
@@ -102,6 +102,10 @@ def report_text(report: dict) -> str:
     else:
         lines.append("no label was added")
     return "\n".join(lines)
+
+
+def from_on(threshold: float | None) -> str:
+    return "none is sure enough" if threshold is None else f"from {threshold:.2f} on"
 
 
 def review(options: argparse.Namespace) -> int:

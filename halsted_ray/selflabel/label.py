@@ -168,9 +168,9 @@ def videos_at(place: str) -> list[Video]:
 
 def report_of(trusted: Trusted, found: Sequence[Labelled], summary: Summary | None, task: Task) -> dict:
     """``actions``: category → its ``threshold`` (None: none is sure enough), where that comes from, and the archive's
-    windows said, kept, dropped, and ``clips`` made of them; ``tags``: tag → kept windows that have it, the others' was
-    left out; ``elsewhere``: windows that the model's own answers don't call the task for; ``videos``: state → number;
-    ``added``: task → samples."""
+    windows said, kept, dropped, and ``clips`` made of them; ``others``: each other tag's one ``threshold``, and how
+    many of the kept windows have it; ``elsewhere``: windows that the model's own answers don't call the task for;
+    ``videos``: state → number; ``added``: task → samples."""
     said, kept, made, tags = (sum((getattr(labelled, name) for labelled in found), Counter())
                               for name in ("said", "kept", "made", "tags"))
     of_actions, unseen = trusted[task.tags[0].name], Threshold(math.inf, 0, 0, 0)
@@ -183,9 +183,13 @@ def report_of(trusted: Trusted, found: Sequence[Labelled], summary: Summary | No
             "validation": {"said": threshold.said, "kept": threshold.kept, "right": threshold.right},
             "said": said[name], "kept": kept[name], "dropped": said[name] - kept[name], "clips": made[name],
         }
+    others = {}
+    for tag in task.tags[1:]:
+        least = next((threshold.least for threshold in trusted[tag.name].values()), math.inf)
+        others[tag.name] = {"threshold": least if math.isfinite(least) else None, "kept": tags[tag.name]}
     clips = [clip for labelled in found for clip in labelled.clips]
     return {
-        "actions": actions, "tags": {tag.name: tags[tag.name] for tag in task.tags},
+        "actions": actions, "others": others,
         "videos": dict(Counter(video["status"] for video in summary.videos)) if summary else {},
         "elsewhere": sum(labelled.elsewhere for labelled in found),
         "labelled_s": sum(labelled.label_s for labelled in found),
