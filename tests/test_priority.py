@@ -87,11 +87,14 @@ def test_a_job_that_waits_says_so_and_can_be_cancelled(cluster, tmp_path):
         assert client.get(f"/v1/jobs/{job['job_id']}").json()["state"] == "cancelled"
 
 
-def test_workers_on_their_way_are_waited_for(cluster):
-    said = []
-    with pytest.raises(ResourceError, match="0 of the 0 logical CPUs.*not within 1 s.*let its workers start"):
+def test_workers_on_their_way_are_waited_for(cluster, monkeypatch):
+    said, asked = [], []
+    with monkeypatch.context() as patch, \
+            pytest.raises(ResourceError, match="0 of the 0 logical CPUs.*not within 1 s.*let its workers start"):
+        patch.setattr("ray.autoscaler.sdk.request_resources", lambda bundles: asked.append(len(bundles)))
         room("normal", said.append, wait_s=1.0)
     assert said and said[0].startswith("0 of the 0 logical CPUs")
+    assert asked == [4, 0], "who gives up no longer asks a cluster to grow"
     with ThreadPoolExecutor(1) as pool:
         told = len(said)
         waiting = pool.submit(room, "normal", said.append, 120.0)

@@ -64,27 +64,29 @@ def room(priority: str, on_wait: Callable[[str], None] = lambda message: None,
     from ray.autoscaler.sdk import request_resources
 
     started_s, asked = time.monotonic(), False
-    while True:
-        total = ray.cluster_resources()
-        found = room_of(priority, ray.available_resources(), total)
-        if found.cpus >= LEAST_CPUS:
-            if asked:
-                request_resources(bundles=[])  # from here on the actors speak for themselves
-            return found
-        waited_s = time.monotonic() - started_s
-        there = (f"{max(0.0, found.cpus):g} of the {total.get('CPU', 0.0):g} logical CPUs of the cluster are free for "
-                 f"a run of priority {priority}, which needs {LEAST_CPUS:g}")
-        if waited_s >= wait_s:
-            raise ResourceError(
-                f"{there}, and were not within {wait_s:.0f} s; start Ray with --num-cpus=4 or more, "
-                "let its workers start, end what else runs there"
-                + (", or map with another priority" if priority == "low" else "")
-            )
-        if total.get("CPU", 0.0) < LEAST_CPUS and not asked:
-            asked = True
-            request_resources(bundles=[{"CPU": 1}] * 4)  # a cluster that grows does so for those who ask
-        on_wait(f"{there}; gives up in {(wait_s - waited_s) / 60:.0f} min")
-        time.sleep(min(LOOK_EVERY_S, wait_s - waited_s))
+    try:
+        while True:
+            total = ray.cluster_resources()
+            found = room_of(priority, ray.available_resources(), total)
+            if found.cpus >= LEAST_CPUS:
+                return found
+            waited_s = time.monotonic() - started_s
+            there = (f"{max(0.0, found.cpus):g} of the {total.get('CPU', 0.0):g} logical CPUs of the cluster are free "
+                     f"for a run of priority {priority}, which needs {LEAST_CPUS:g}")
+            if waited_s >= wait_s:
+                raise ResourceError(
+                    f"{there}, and were not within {wait_s:.0f} s; start Ray with --num-cpus=4 or more, "
+                    "let its workers start, end what else runs there"
+                    + (", or map with another priority" if priority == "low" else "")
+                )
+            if total.get("CPU", 0.0) < LEAST_CPUS and not asked:
+                asked = True
+                request_resources(bundles=[{"CPU": 1}] * 4)  # a cluster that grows does so for those who ask
+            on_wait(f"{there}; gives up in {(wait_s - waited_s) / 60:.0f} min")
+            time.sleep(min(LOOK_EVERY_S, wait_s - waited_s))
+    finally:
+        if asked:
+            request_resources(bundles=[])  # from here on the actors speak for themselves, or nobody waits any more
 
 
 @contextmanager
