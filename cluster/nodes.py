@@ -19,6 +19,7 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 HEAD = "127.0.0.2"
+STARTS = 3
 STARTS_WITHIN_S = 120.0
 
 
@@ -109,7 +110,14 @@ class Nodes:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
 
     def _start(self, ip: str, *words: str) -> str:
-        """Starts a node at ``ip``; returns its id when the head counts it as alive."""
+        """Starts a node at ``ip``; returns its id when the head counts it as alive. Ray gives its own processes 30 s,
+        which a machine that is busy otherwise does not always keep, so it is tried again."""
+        for _ in range(STARTS):
+            if node := self._try_start(ip, *words):
+                return node
+        raise RuntimeError(f"a node did not start: {(self.folder / 'nodes.log').read_text()[-2000:]}")
+
+    def _try_start(self, ip: str, *words: str) -> str | None:
         before = self.alive()
         command = [
             BIN / "ray", "start", "--block", f"--node-ip-address={ip}", f"--temp-dir={self.folder / ip}",
@@ -123,7 +131,8 @@ class Nodes:
             for pid in descendants(process.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            raise RuntimeError(f"a node did not start: {(self.folder / 'nodes.log').read_text()[-2000:]}")
+            process.wait()
+            return None
         node = started.pop()
         self.processes[node] = process
         return node

@@ -118,12 +118,12 @@ def s3_server(tmp_path_factory) -> S3Server:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
+def postgres():
     """A ``postgres.Postgres`` without databases of ours."""
     programs = postgresql.postgres_programs()
     if programs is None:
         pytest.skip("no PostgreSQL here, and it can't be installed")
-    with postgresql.running(tmp_path_factory.mktemp("postgres"), programs) as server:
+    with postgresql.running(programs) as server:
         yield server
 
 

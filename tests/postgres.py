@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,12 +50,11 @@ def postgres_programs() -> Path | None:
 
 
 @contextmanager
-def running(folder: Path, programs: Path) -> Iterator[Postgres]:
+def running(programs: Path) -> Iterator[Postgres]:
+    """In a folder of its own: pytest's is closed to other users again whenever another run of pytest begins."""
     user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     if user:
-        for path in (folder, *list(folder.parents)[:3]):
-            if path.stat().st_uid == 0 and path != Path("/tmp"):
-                path.chmod(path.stat().st_mode | 0o011)
         shutil.chown(folder, user)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -82,3 +82,4 @@ def running(folder: Path, programs: Path) -> Iterator[Postgres]:
     finally:
         started.send_signal(signal.SIGINT)  # at SIGTERM it would wait for every pool of connections to end
         started.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
