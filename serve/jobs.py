@@ -116,11 +116,16 @@ class Jobs:
                 _finish(job, state, outcome, reason)
                 audit.record(session, job.tenant_id, "service", f"map.{state}", job.video_id, job=job_id)
 
-    def put_back(self, job_id: str, worker: str) -> None:
-        """To the end of the queue, without counting the attempt."""
+    def put_back(self, job_id: str, worker: str, reason: str) -> None:
+        """Into the queue again, without counting the attempt; one that was cancelled meanwhile ends."""
         with self.database.writing() as session:
-            session.execute(update(Job).where(Job.job_id == job_id, Job.worker == worker, Job.state == "running")
-                            .values(state="queued", worker=None, lease_until_s=None, attempts=Job.attempts - 1))
+            job = session.get_one(Job, job_id)
+            if job.worker != worker or job.state != "running":
+                return
+            job.attempts -= 1
+            job.state, job.worker, job.lease_until_s, job.reason = "queued", None, None, reason
+            if job.cancel:
+                cancel(job)
 
     def forgive(self, job_id: str, worker: str) -> None:
         """The attempt at hand does not count. The lease stays: whoever goes on must find the place free."""

@@ -73,7 +73,7 @@ class Mapper:
             state, outcome, reason = self._do(job, heart)
         self.at_work = None
         if state == "queued":
-            self.jobs.put_back(job.job_id, self.name)
+            self.jobs.put_back(job.job_id, self.name, reason)
             time.sleep(IDLE_S)
         else:
             self.jobs.finish(job.job_id, self.name, state, outcome, reason)
@@ -93,8 +93,8 @@ class Mapper:
         except Stopped:
             return "cancelled", None, None
         except ResourceError as error:
-            logger.info("job %s waits: %s", job.job_id, error)
-            return "queued", None, None
+            logger.warning("job %s waits: %s", job.job_id, error)
+            return "queued", None, f"waiting: {_without_places(error)}"
         except HalstedError as error:
             logger.warning("job %s failed: %s", job.job_id, error)
             return "failed", None, _without_places(error)

@@ -17,10 +17,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from halsted_ray.errors import UsageError
 
 MIB = 1024 * 1024
 
@@ -67,6 +70,18 @@ class Settings:
             oidc_issuer=environment.get("HALSTED_OIDC_ISSUER") or None,
             oidc_audience=environment.get("HALSTED_OIDC_AUDIENCE") or "halsted",
             oidc_secret=environment.get("HALSTED_OIDC_SECRET") or None,
-            requests_a_minute=int(environment.get("HALSTED_REQUESTS_A_MINUTE") or 3000),
-            lease_s=float(environment.get("HALSTED_LEASE_S") or 30.0),
+            requests_a_minute=int(_number(environment, "HALSTED_REQUESTS_A_MINUTE", 3000)),
+            lease_s=_number(environment, "HALSTED_LEASE_S", 30.0),
         )
+
+
+def _number(environment: Mapping[str, str], name: str, default: float) -> float:
+    """Raises UsageError."""
+    text = environment.get(name)
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UsageError(f"{name}={text!r}; expected a number above 0")
+    return value

@@ -240,6 +240,8 @@ def test_another_archive_judges_two_models_on_the_same_windows(archive, crossed,
     assert any((a.scores_NK != b.scores_NK).any() for a, b in zip(one, two, strict=True))
     means = {name: method["mean"]["value"] for name, method in found.figures["methods"].items()}
     assert means[BEFORE] > 0.8 > means["majority"]
+    with pytest.raises(UsageError, match="learned from release 'release-0'"):
+        run(judging, tmp_path / "out", model=model, test_on=archive, embeddings=str(tmp_path / "embeddings"))
     with pytest.raises(AtlasError, match="can't teach and judge"):
         run(archive, tmp_path / "out", test_on=archive)
     with pytest.raises(UsageError, match="learn from 8 videos; expected 1 to 6"):

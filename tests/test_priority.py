@@ -53,6 +53,13 @@ def test_an_unknown_priority_is_named(tmp_path):
         map_archive(str(tmp_path), str(tmp_path / "out"), "nowhere", workers=Workers(priority="urgent"))
 
 
+@pytest.mark.parametrize("wrong", [{"decoders": 0}, {"taggers": -1}, {"batch_segments": 0}, {"decoder_memory_mb": 0},
+                                   {"wait_for": (-1, 0)}, {"reader": "magic"}])
+def test_workers_that_can_not_be_had_are_named(wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        Workers(**wrong)
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A head without a CPU, as KubeRay's: workers come when the tests let them."""

@@ -394,6 +394,13 @@ def test_a_site_that_is_not_there_is_said_and_none_is_made(tmp_path, capsys):
     assert modes["new"] == 0o700 and modes["halsted.db"] == 0o600, "it holds names, and what signs addresses"
 
 
+def test_a_setting_that_is_no_number_is_named(tmp_path, capsys, monkeypatch):
+    for value in ("abc", "-1", "nan"):
+        monkeypatch.setenv("HALSTED_LEASE_S", value)
+        assert command(["audit", "--state", str(tmp_path)]) == 2
+        assert f"HALSTED_LEASE_S='{value}'; expected a number above 0" in capsys.readouterr().err
+
+
 def test_a_port_that_can_not_be_had_is_said_before_anything_starts(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("serve.__main__.PORT_WAIT_S", 0.3)
     words = ["run", "--state", str(tmp_path / "x"), "--model", str(tmp_path / "none"), "--port"]

@@ -153,6 +153,23 @@ def test_a_lost_worker_s_job_is_taken_up_and_its_word_no_longer_counts(database)
     assert (jobs.get("north", job_id).state, jobs.counts()) == ("done", {"done": 1})
 
 
+def test_a_job_without_room_is_queued_again_and_says_why_unless_it_was_cancelled(database):
+    north, _ = add_caller(database)
+    add_video(database, "north", "a" * 16)
+    jobs = Jobs(database)
+    job_id = jobs.submit(north, "a" * 16, ["macro"]).job_id
+    jobs.claim("worker")
+    jobs.put_back(job_id, "somebody else", "not its job")
+    assert jobs.get("north", job_id).state == "running"
+    jobs.put_back(job_id, "worker", "waiting: no room")
+    job = jobs.get("north", job_id)
+    assert (job.state, job.attempts, job.reason) == ("queued", 0, "waiting: no room")
+    assert jobs.claim("worker").job_id == job_id
+    jobs.cancel(north, job_id)
+    jobs.put_back(job_id, "worker", "waiting: no room")
+    assert jobs.get("north", job_id).state == "cancelled" and jobs.claim("worker") is None
+
+
 def test_a_worker_that_is_taken_away_costs_its_job_no_attempt(database):
     north, _ = add_caller(database)
     add_video(database, "north", "a" * 16)

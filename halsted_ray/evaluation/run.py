@@ -100,11 +100,13 @@ def evaluate(
     if judging is not None:
         source = tested_on(source, judging)
     given, other = (None if ref is None else Halsted.load(ref) for ref in (model, against))
+    unlearned = judging.name if judging is not None else source.name if part == "all" else None
     if given is not None:
-        require_fit(given, source, taxonomy, part)
+        require_fit(given, source, taxonomy, part, unlearned)
         spec = given.config.windows
     if other is not None:
         require_alike(given, other)
+        require_fit(other, source, taxonomy, part, unlearned)
     spec = spec or WindowSpec()
     frozen = Encoder.load(
         encoder_for(recipe, encoder or "tiny") if given is None else encoder or given.config.encoder_ref
@@ -146,7 +148,8 @@ def evaluate(
         "model": described(given), "against": described(other),
         "encoder": {"ref": frozen.ref, "fingerprint": frozen.fingerprint}, "recipe": asdict(recipe),
         "folds": [fold_figures(job, result) for job, result in zip(jobs, results, strict=True)],
-        "strategy": drawn_by, "part": None if given is None else part, "evaluation_id": evaluation_id,
+        "strategy": drawn_by, "part": None if given is None else "all" if judging is not None else part,
+        "evaluation_id": evaluation_id,
         **figures_of(answers, taxonomy, operations), "map": map_of(results[0].features, operations),
         "seconds": {"embedding": embed_s, "folds": time.monotonic() - started_s - embed_s},
     }
@@ -173,8 +176,9 @@ def require_alike(model: Halsted | None, other: Halsted) -> None:
                              f"{theirs}; expected the same, to compare their answers about the same windows")
 
 
-def require_fit(model: Halsted, source: Atlas, taxonomy: Taxonomy, part: str) -> None:
-    """Raises AtlasError, UsageError where ``model`` can't honestly be judged on ``part`` of ``source``."""
+def require_fit(model: Halsted, source: Atlas, taxonomy: Taxonomy, part: str, unlearned: str | None = None) -> None:
+    """Raises AtlasError, UsageError where ``model`` can't honestly be judged on ``part`` of ``source``. ``unlearned``:
+    the release whose videos all judge, so that it must not have taught."""
     if part not in PARTS:
         raise UsageError(f"unknown part {part!r}; expected one of {', '.join(PARTS)}")
     if model.taxonomy.digest != taxonomy.digest:
@@ -183,10 +187,10 @@ def require_fit(model: Halsted, source: Atlas, taxonomy: Taxonomy, part: str) ->
             f"{model.config.version!r} answers in {model.taxonomy.name!r} {model.taxonomy.digest}; name an atlas of "
             "the model's taxonomy"
         )
-    if part == "all" and model.config.atlas_release == source.name:
+    if unlearned is not None and model.config.atlas_release == unlearned:
         raise UsageError(
-            f"model {model.config.version!r} learned from release {source.name!r}; its training videos can't judge "
-            "it: leave --part all out, or name another atlas"
+            f"model {model.config.version!r} learned from release {unlearned!r}; its training videos can't judge it: "
+            "leave --part all out, or name another atlas to be judged on"
         )
 
 

@@ -104,7 +104,7 @@ def map_archive(
 
     ``task``: names, or None or 'all'; or an ``instruction`` in words. ``encoder``: where the model's encoder lies
     (default: as the model says). ``embeddings``: where vectors are kept (default ``<out>/embeddings``).
-    ``segment_s`` and ``workers`` decide about speed only. ``retry_failed`` tries segments again that failed for good,
+    ``segment_s`` and ``workers`` decide about speed. ``retry_failed`` tries segments again that failed for good,
     as is done by itself where a file is new or was written anew. ``windows``: every window of these lengths is asked
     the tasks and nothing else (self-labelling), instead of the model's windows by the workflow. ``without``: ids of
     videos to leave alone. ``watch`` is told how it goes.

@@ -11,7 +11,8 @@ from halsted_ray.video.readers import READERS
 
 @dataclass(frozen=True)
 class Workers:
-    """Decides how fast a run is, and nothing about its rows. Raises UsageError."""
+    """Decides how fast a run is, and nothing about the rows of a video that ``decoder_memory_mb`` can decode. Raises
+    UsageError."""
 
     decoders: int | None = None
     taggers: int | None = None
@@ -30,8 +31,11 @@ class Workers:
         for name, known in (("reader", tuple(READERS)), ("priority", PRIORITIES)):
             if (got := getattr(self, name)) not in known:
                 raise UsageError(f"unknown {name} {got!r}; expected one of {', '.join(known)}")
-        if self.batch_segments < 1:
-            raise UsageError(f"batch_segments: expected at least 1, got {self.batch_segments}")
+        for name in ("decoders", "taggers", "batch_segments", "decoder_memory_mb"):
+            if (got := getattr(self, name)) is not None and got < 1:
+                raise UsageError(f"{name}: expected at least 1, got {got}")
+        if min(self.wait_for) < 0:
+            raise UsageError(f"wait_for: expected CPUs and GPUs, none below 0, got {self.wait_for}")
 
 
 AS_FITS = Workers()
