@@ -95,7 +95,7 @@ def thresholds_of_tags(
     The first tag makes a label or not, each of its categories by a threshold of its own (``thresholds``). Each other
     tag is judged where the first is trusted, by one threshold for all of its categories (``common_threshold``), and is
     left out of a label where it is not trusted itself. The paper is silent about the others; on phantoms half of the
-    instruments that came with a trusted action were wrong, and of those with a threshold for each of 39 categories
+    instruments that came with a trusted action were wrong, and of those with a threshold for each of 27 categories
     still 39% (benchmarks/selflabel.py). A truth that lacks a tag says nothing of it, and one that is empty makes every
     answer wrong.
     """
