@@ -22,7 +22,7 @@ help:
 	@echo 'make demo         the whole flow on a synthetic archive; everything lands under demo/'
 	@echo 'make serve        the HTTP service with the model of the demo, on this machine; PORT=8000, STATE=demo/serve'
 	@echo 'make test         the tests'
-	@echo 'make bench        every ratio of speed, half an hour; ONLY=decode,planning for some of them'
+	@echo 'make bench        every ratio of speed, hours; ONLY=decode,planning for some of them'
 	@echo 'make simulate     the engine with up to 100,000 videos of segments that do nothing'
 	@echo 'make lint         ruff over the whole tree'
 	@echo 'make constraints  writes constraints.txt anew from .venv'

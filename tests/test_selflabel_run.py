@@ -232,6 +232,7 @@ def test_the_command_tells_what_was_kept_and_dropped(archive, labelled, tmp_path
     assert main([*arguments, "--out", labelled[1], "--release", "hsa-v2"]) == 0
     said = capsys.readouterr().out
     assert "right/kept" in said and "release hsa-v2" in said and max(map(len, said.splitlines())) <= 80
+    assert "already in the atlas: " in said and "\nadded" not in said, "the same run again"
     unsure = [{f"{root}/sure": f"{root}/unsure"}.get(word, word) for word in arguments]
     assert main([*unsure, "--out", str(tmp_path)]) == 3
     assert "below the gate" in capsys.readouterr().out

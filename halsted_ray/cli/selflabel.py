@@ -96,7 +96,8 @@ def report_text(report: dict) -> str:
         lines += [f"  {own['kept']:,} a trusted {tag} ({from_on(own['threshold'])})"
                   for tag, own in report["others"].items()]
         added = ", ".join(f"{count:,} {task}" for task, count in report["added"].items())
-        lines += [f"added: {added} samples, {report['labelled_s'] / 60:.1f} minutes",
+        done = "added" if atlas["labelled"] != atlas["before"] else "already in the atlas"
+        lines += [f"{done}: {added} samples, {report['labelled_s'] / 60:.1f} minutes",
                   f"the atlas is at version {atlas.get('released_version', atlas['labelled'])}"
                   + (f", release {atlas['released']}" if "released" in atlas else "")]
     else:

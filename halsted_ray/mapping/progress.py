@@ -1,4 +1,4 @@
-"""How far a run is, counted in seconds of video, since segments and files differ in length."""
+"""How far a run is, counted in seconds of video, since segments and files differ in length, and who follows it."""
 
 from __future__ import annotations
 

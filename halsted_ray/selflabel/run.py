@@ -63,6 +63,7 @@ def self_label(
     report, clips = found.report, found.clips
     if clips:
         names = {clip.video_id for clip in clips} - {video.video_id for video in found.head.videos}
+        report["atlas"]["before"] = found.head.version
         report["atlas"]["labelled"] = add_ai_samples(
             atlas, clips, model_version=labeller.config.version, who=who, replace_earlier=True,
             why=f"{task} at precision {precision:g} on {report['validation']['videos']} validation videos of "
