@@ -14,7 +14,7 @@ from halsted_ray.atlas import read_atlas, write_atlas
 from halsted_ray.cli.evaluate import methods_table
 from halsted_ray.cli.tables import accuracy_table
 from halsted_ray.embeddings import EmbeddingStore, sampling_name
-from halsted_ray.errors import AtlasError, TrainingError, UsageError
+from halsted_ray.errors import AtlasError, OutputError, TrainingError, UsageError
 from halsted_ray.evaluation.answers import BEFORE, Answers, Asked
 from halsted_ray.evaluation.compare import compare
 from halsted_ray.evaluation.figures import figures
@@ -253,7 +253,7 @@ def test_another_archive_judges_two_models_on_the_same_windows(archive, crossed,
     ({"against": "{model}"}, UsageError, "name it with --model"),
     ({"baselines": ("random",)}, UsageError, "unknown baseline 'random'"),
     ({"strategy": "each"}, UsageError, "per_procedure, global"),
-    ({"model": "{model}", "part": "train"}, UsageError, "expected one of test, validation, all"),
+    ({"part": "train"}, UsageError, "expected one of test, validation, all"),
     ({"model": "{model}"}, AtlasError, "no annotated video in its 'test' part .parts: none."),
     ({"model": "{model}", "part": "all"}, UsageError, "learned from release 'release-0'"),
 ])
@@ -261,6 +261,13 @@ def test_what_can_not_be_judged(archive, fold_model, tmp_path, options, error, s
     options = {name: fold_model if value == "{model}" else value for name, value in options.items()}
     with pytest.raises(error, match=said):
         run(archive, tmp_path, **options)
+
+
+def test_a_place_that_can_not_be_written_is_said_before_anything_is_learned(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr("halsted_ray.evaluation.run.pooled", lambda *_: pytest.fail("it began"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file/out.*name a folder that can be written"):
+        run(archive, tmp_path / "file" / "out")
 
 
 def test_the_page_holds_all_it_shows(crossed, tmp_path):

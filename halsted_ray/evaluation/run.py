@@ -94,6 +94,8 @@ def evaluate(
     unknown = sorted(set(baselines) - set(BASELINES))
     if unknown:
         raise UsageError(f"unknown baseline {unknown[0]!r}; expected any of {', '.join(BASELINES)}")
+    if part not in PARTS:
+        raise UsageError(f"unknown part {part!r}; expected one of {', '.join(PARTS)}")
     source = read_atlas(atlas, release)
     taxonomy = source.load_taxonomy()
     judging = None if test_on is None else read_atlas(test_on)
@@ -102,11 +104,11 @@ def evaluate(
     given, other = (None if ref is None else Halsted.load(ref) for ref in (model, against))
     unlearned = judging.name if judging is not None else source.name if part == "all" else None
     if given is not None:
-        require_fit(given, source, taxonomy, part, unlearned)
+        require_fit(given, source, taxonomy, unlearned)
         spec = given.config.windows
     if other is not None:
         require_alike(given, other)
-        require_fit(other, source, taxonomy, part, unlearned)
+        require_fit(other, source, taxonomy, unlearned)
     spec = spec or WindowSpec()
     frozen = Encoder.load(
         encoder_for(recipe, encoder or "tiny") if given is None else encoder or given.config.encoder_ref
@@ -131,6 +133,7 @@ def evaluate(
         FoldJob(number, own, model or f"{absolute(out)}/folds/{digest(evaluation_id, own)}", given is not None, against)
         for number, own in enumerate(splits)
     ]
+    made(out)  # before hours of work
     pool = pooled(
         source, taxonomy, recipe, spec, frozen, embeddings or f"{atlas.rstrip('/')}/embeddings",
         {video for own in splits for video in own}, whole_clips, tuple(baselines), sais or SaisRecipe(),
@@ -176,11 +179,9 @@ def require_alike(model: Halsted | None, other: Halsted) -> None:
                              f"{theirs}; expected the same, to compare their answers about the same windows")
 
 
-def require_fit(model: Halsted, source: Atlas, taxonomy: Taxonomy, part: str, unlearned: str | None = None) -> None:
-    """Raises AtlasError, UsageError where ``model`` can't honestly be judged on ``part`` of ``source``. ``unlearned``:
-    the release whose videos all judge, so that it must not have taught."""
-    if part not in PARTS:
-        raise UsageError(f"unknown part {part!r}; expected one of {', '.join(PARTS)}")
+def require_fit(model: Halsted, source: Atlas, taxonomy: Taxonomy, unlearned: str | None = None) -> None:
+    """Raises AtlasError, UsageError where ``model`` can't honestly be judged on ``source``. ``unlearned``: the release
+    whose videos all judge, so that it must not have taught."""
     if model.taxonomy.digest != taxonomy.digest:
         raise AtlasError(
             f"the atlas {source.name!r} is annotated in taxonomy {taxonomy.name!r} {taxonomy.digest}, model "
@@ -226,12 +227,18 @@ def map_of(features: dict | None, operations: Mapping[str, Mapping[str, str]]) -
 
 
 def leave(out: str, figures: dict, answers: Sequence[Answers], taxonomy: Taxonomy) -> None:
-    fs, root = filesystem(absolute(out))
+    fs, root = made(out)
     rows = io.BytesIO()
     pq.write_table(table(answers, taxonomy), rows)
+    write_whole(fs, f"{root}/answers.parquet", rows.getvalue())
+    write_whole(fs, f"{root}/evaluation.json", json.dumps(figures, indent=1, ensure_ascii=False).encode())
+
+
+def made(out: str):
+    """(file system, path) of the folder ``out``, which is there from now on. Raises OutputError."""
+    fs, root = filesystem(absolute(out))
     try:
         fs.makedirs(root, exist_ok=True)
     except OSError as error:
         raise OutputError(f"can't write to {out!r}: {error}; name a folder that can be written") from error
-    write_whole(fs, f"{root}/answers.parquet", rows.getvalue())
-    write_whole(fs, f"{root}/evaluation.json", json.dumps(figures, indent=1, ensure_ascii=False).encode())
+    return fs, root

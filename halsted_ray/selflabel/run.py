@@ -13,7 +13,6 @@ from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.evaluation.run import require_fit
 from halsted_ray.mapping.progress import QUIET, Watch
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.selflabel.judge import PART
 from halsted_ray.selflabel.label import label_archive
 from halsted_ray.video.storage import filesystem
 
@@ -53,7 +52,7 @@ def self_label(
         raise UsageError(f"precision {precision:g}; expected more than 0, less than 1")
     source = read_atlas(atlas)
     labeller = Halsted.load(model)
-    require_fit(labeller, source, source.load_taxonomy(), PART)
+    require_fit(labeller, source, source.load_taxonomy())
     if release:
         require_free(atlas, release, labeller.config.version)
     found = label_archive(
