@@ -263,6 +263,14 @@ def test_what_can_not_be_judged(archive, fold_model, tmp_path, options, error, s
         run(archive, tmp_path, **options)
 
 
+def test_the_model_that_another_is_held_against_must_not_have_learned_the_answers_either(archive, fold_model, tmp_path):
+    elsewhere = Halsted.load(fold_model)
+    elsewhere.configure(atlas_release="another release")
+    elsewhere.save(str(tmp_path / "model"))
+    with pytest.raises(UsageError, match="learned from release 'release-0'"):
+        run(archive, tmp_path / "out", model=str(tmp_path / "model"), against=fold_model, part="all")
+
+
 def test_a_place_that_can_not_be_written_is_said_before_anything_is_learned(archive, tmp_path, monkeypatch):
     monkeypatch.setattr("halsted_ray.evaluation.run.pooled", lambda *_: pytest.fail("it began"))
     (tmp_path / "file").write_text("")
