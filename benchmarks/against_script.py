@@ -38,22 +38,53 @@ def measure(setting: Setting) -> list[dict]:
     # What the script answers to the one task that is not asked here is not counted against it.
     fewer_s = script_s - script.seconds.get("micro", 0.0)
     return [
-        ratio("whole mapping against a user's script, same tags", script_s / exact_s, 1.6, also=same(rows, exact) == 1,
-              rows=f"{length}, {windows} windows",
-              why=f"{script_s:.0f} s ({took}) against {exact_s:.0f} s at fidelity exact"),
-        ratio("  against one that decodes every frame once", once_s / exact_s, None, rows=length,
-              why=f"{once_s:.0f} s against {exact_s:.0f} s"),
+        ratio(
+            "whole mapping against a user's script, same tags",
+            script_s / exact_s,
+            1.6,
+            also=same(rows, exact) == 1,
+            rows=f"{length}, {windows} windows",
+            why=f"{script_s:.0f} s ({took}) against {exact_s:.0f} s at fidelity exact",
+        ),
+        ratio(
+            "  against one that decodes every frame once",
+            once_s / exact_s,
+            None,
+            rows=length,
+            why=f"{once_s:.0f} s against {exact_s:.0f} s",
+        ),
         ratio("  tags that are the same", same(rows, exact), 1, unit="of 1", rows=f"{len(exact)} decisions"),
-        ratio("  at fidelity reference, the default", script_s / whole_s, 1.6, rows=length,
-              why=f"{script_s:.0f} s against {whole_s:.0f} s"),
-        ratio("  tags that are the same at reference", same(rows, whole), None, unit="of 1",
-              rows=f"{len(whole)} decisions", why=WHY_NOT_ALL),
-        ratio("multi-stage mapping, 30% of it suturing", fewer_s / stages_s, 2.5,
-              rows=f"{length}, {looked_at} of {windows} windows",
-              why=f"{fewer_s:.0f} s against {stages_s:.0f} s, of which all is decoded: CPU-seconds "
-                  f"{cpu_s['decode']:.0f} of decoding, {cpu_s['encode']:.0f} of encoding"),
-        ratio("  tags that are the same in stages", same(rows, in_stages), None, unit="of 1",
-              rows=f"{len(in_stages)} decisions", why=WHY_NOT_ALL),
+        ratio(
+            "  at fidelity reference, the default",
+            script_s / whole_s,
+            1.6,
+            rows=length,
+            why=f"{script_s:.0f} s against {whole_s:.0f} s",
+        ),
+        ratio(
+            "  tags that are the same at reference",
+            same(rows, whole),
+            None,
+            unit="of 1",
+            rows=f"{len(whole)} decisions",
+            why=WHY_NOT_ALL,
+        ),
+        ratio(
+            "multi-stage mapping, 30% of it suturing",
+            fewer_s / stages_s,
+            2.5,
+            rows=f"{length}, {looked_at} of {windows} windows",
+            why=f"{fewer_s:.0f} s against {stages_s:.0f} s, of which all is decoded: CPU-seconds "
+            f"{cpu_s['decode']:.0f} of decoding, {cpu_s['encode']:.0f} of encoding",
+        ),
+        ratio(
+            "  tags that are the same in stages",
+            same(rows, in_stages),
+            None,
+            unit="of 1",
+            rows=f"{len(in_stages)} decisions",
+            why=WHY_NOT_ALL,
+        ),
     ]
 
 

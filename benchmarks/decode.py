@@ -28,8 +28,10 @@ def measure(setting: Setting) -> list[dict]:
     runs = {
         "raw PyAV": lambda: raw_pyav(video, seconds),
         "decord": lambda: raw_decord(video, times_s),
-        **{fidelity: lambda fidelity=fidelity: read_frames(video, times_s, SIZE, fidelity)
-           for fidelity in ("exact", "reference", "keyframes")},
+        **{
+            fidelity: lambda fidelity=fidelity: read_frames(video, times_s, SIZE, fidelity)
+            for fidelity in ("exact", "reference", "keyframes")
+        },
     }
     cpu_s: dict[str, list[float]] = {name: [] for name in runs}
     found: dict[str, Frames] = {}
@@ -46,14 +48,29 @@ def measure(setting: Setting) -> list[dict]:
     fastest = rates["reference"]
     against = {name: f"{fastest:.0f} against {rate:.0f} frames per CPU-second" for name, rate in rates.items()}
     return [
-        ratio("decoding: reference against exact", fastest / rates["exact"], 1.7, rows=rows,
-              why=f"{against['exact']}: exact leaves out unreferenced frames too, unless one is wanted"),
+        ratio(
+            "decoding: reference against exact",
+            fastest / rates["exact"],
+            1.7,
+            rows=rows,
+            why=f"{against['exact']}: exact leaves out unreferenced frames too, unless one is wanted",
+        ),
         ratio("decoding: reference against decord", fastest / rates["decord"], 1.7, rows=rows, why=against["decord"]),
-        ratio("decoding: reference against PyAV, every frame", fastest / rates["raw PyAV"], 1.7, rows=rows,
-              why=f"{against['raw PyAV']}, which keeps and converts none"),
+        ratio(
+            "decoding: reference against PyAV, every frame",
+            fastest / rates["raw PyAV"],
+            1.7,
+            rows=rows,
+            why=f"{against['raw PyAV']}, which keeps and converts none",
+        ),
         ratio("decoding: keyframes against PyAV, every frame", rates["keyframes"] / rates["raw PyAV"], None, rows=rows),
-        ratio("  frames of one time that are identical", float(same), 1, unit="of 1",
-              rows=f"{same_time.sum()} of {len(times_s)} frames"),
+        ratio(
+            "  frames of one time that are identical",
+            float(same),
+            1,
+            unit="of 1",
+            rows=f"{same_time.sum()} of {len(times_s)} frames",
+        ),
     ]
 
 

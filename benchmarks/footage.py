@@ -35,8 +35,10 @@ def loop(width: int = 1920, height: int = 1080, parts=PARTS, cache: Path = CACHE
         pieces = [path.with_name(f"part{number}.mp4") for number in range(len(parts))]
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(len(parts), os.cpu_count() or 1), mp_context=context) as pool:
-            for task in [pool.submit(write_part, piece, number, *part, width, height)
-                         for number, (piece, part) in enumerate(zip(pieces, parts, strict=True))]:
+            for task in [
+                pool.submit(write_part, piece, number, *part, width, height)
+                for number, (piece, part) in enumerate(zip(pieces, parts, strict=True))
+            ]:
                 task.result()
         join(path, pieces)
         for piece in pieces:
@@ -59,8 +61,16 @@ def write_part(path: Path, seed: int, fill, length_s: float, width: int, height:
     events = fill(Deck(np.random.default_rng([seed, 11]), PROCEDURE), 0.0, length_s)
     bits = str(BITS_PER_S.get(width * height, 500_000))
     made = path.with_name("." + path.name)
-    write_video(made, Script(seed, length_s, PROCEDURE, tuple(events)), width, height, FPS, gop=GOP_FRAMES, bframes=3,
-                options={"crf": "-1", "b": bits, "maxrate": bits, "bufsize": bits})
+    write_video(
+        made,
+        Script(seed, length_s, PROCEDURE, tuple(events)),
+        width,
+        height,
+        FPS,
+        gop=GOP_FRAMES,
+        bframes=3,
+        options={"crf": "-1", "b": bits, "maxrate": bits, "bufsize": bits},
+    )
     made.rename(path)
 
 

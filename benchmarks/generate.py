@@ -42,10 +42,17 @@ def measure(setting: Setting, device: str = "cpu") -> list[dict]:
         seconds[run].append(time.perf_counter() - started_s)
     rates = {run: WINDOWS / statistics.median(times[1:]) for run, times in seconds.items()}
     same = _tokens(model, fast().chosen_NG, tasks) == [[i for i in row if i != PAD] for row in slow()]
-    return [ratio("tag generation against token by token", rates[fast] / rates[slow], 3, also=same,
-                  rows=f"{WINDOWS} windows, D = {DIM}, {model.parameters / 1e6:.0f} M parameters",
-                  why=f"{rates[fast]:.1f} against {rates[slow]:.1f} windows/s, "
-                      f"{'the same' if same else 'OTHER'} tags, {torch.get_num_threads()} threads")]
+    return [
+        ratio(
+            "tag generation against token by token",
+            rates[fast] / rates[slow],
+            3,
+            also=same,
+            rows=f"{WINDOWS} windows, D = {DIM}, {model.parameters / 1e6:.0f} M parameters",
+            why=f"{rates[fast]:.1f} against {rates[slow]:.1f} windows/s, "
+            f"{'the same' if same else 'OTHER'} tags, {torch.get_num_threads()} threads",
+        )
+    ]
 
 
 def _tokens(model: Halsted, chosen_NG: torch.Tensor, tasks_N: torch.Tensor) -> list[list[int]]:

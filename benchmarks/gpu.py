@@ -29,8 +29,12 @@ from halsted_ray.video.readers import read_frames
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12}
 """Dense bf16, by a part of the chip's name, from its data sheet."""
 BATCHES = {"tiny": 256, "base": 64, "large": 64, "giant": 32}
-BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION,
-            "cudnn": SDPBackend.CUDNN_ATTENTION, "math": SDPBackend.MATH}
+BACKENDS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "math": SDPBackend.MATH,
+}
 AIM = 0.45
 
 
@@ -42,8 +46,10 @@ def main(words: list[str] | None = None) -> list[dict]:
     parser.add_argument("--video", help="also: frames a second that one core decodes of it")
     options = parser.parse_args(words)
     peak = peak_flops(options.device)
-    print(f"{chip(options.device)}, torch {torch.__version__}, "
-          f"{'peak unknown' if peak is None else f'{peak / 1e12:.0f} TFLOP/s in bf16'}")
+    print(
+        f"{chip(options.device)}, torch {torch.__version__}, "
+        f"{'peak unknown' if peak is None else f'{peak / 1e12:.0f} TFLOP/s in bf16'}"
+    )
     realtime = decoding_rate(options.video) if options.video else None
     if realtime:
         print(f"one core decodes {realtime:.1f} seconds of the video a second")
@@ -75,11 +81,13 @@ def measure(preset: str, device: str, seconds: float, peak: float | None, realti
     windows_an_hour = 3600 / spec.coarse_s + 3600 / spec.fine_s
     hours = rate["from the host"] * 3600 / windows_an_hour
     row = {
-        "preset": preset, "clips_a_second": {name: round(value, 2) for name, value in rate.items()},
+        "preset": preset,
+        "clips_a_second": {name: round(value, 2) for name, value in rate.items()},
         "tflop_a_clip": encoder.flops_per_clip / 1e12,
         "share_of_peak": None if peak is None else best * encoder.flops_per_clip / peak,
         "memory_gb": torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else None,
-        "video_hours_a_gpu_hour": hours, "decoding_cores": hours / realtime if realtime else None,
+        "video_hours_a_gpu_hour": hours,
+        "decoding_cores": hours / realtime if realtime else None,
     }
     show(row)
     return row
@@ -139,8 +147,10 @@ def show(row: dict) -> None:
     share = "" if row["share_of_peak"] is None else f"; {row['share_of_peak']:.0%} of the chip's peak (aim {AIM:.0%})"
     memory = "" if row["memory_gb"] is None else f"; {row['memory_gb']:.1f} GB"
     cores = "" if row["decoding_cores"] is None else f", kept busy by {row['decoding_cores']:.0f} cores"
-    print(f"{row['preset']}: {rates} clips/s{share}{memory}; "
-          f"{row['video_hours_a_gpu_hour']:.0f} video-hours an hour{cores}")
+    print(
+        f"{row['preset']}: {rates} clips/s{share}{memory}; "
+        f"{row['video_hours_a_gpu_hour']:.0f} video-hours an hour{cores}"
+    )
 
 
 if __name__ == "__main__":

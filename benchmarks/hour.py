@@ -34,12 +34,29 @@ def measure(setting: Setting) -> list[dict]:
     spent = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in summary.stages["cpu_s"].items() if seconds >= 1)
     actor_mb = peaks.mb["decoding actor"] + peaks.mb["decoding process"]
     return [
-        ratio("mapping from stored vectors against from video", whole_s / again_s, 50, rows=rows,
-              why=f"{whole_s:.0f} s against {again_s:.2f} s"),
-        ratio("the pipeline's wall time against its busiest stage", whole_s / busiest_s, 1.15, at_most=True, rows=rows,
-              why=f"{whole_s:.0f} s with start-up against {busiest_s:.0f} s of decoding alone on {CORES} cores; "
-                  f"CPU-seconds: {spent}"),
-        ratio("peak memory of a decoding actor", actor_mb, 500, unit="MB", at_most=True, rows=rows,
-              why=f"the actor {peaks.mb['decoding actor']:.0f}, its decoding process "
-                  f"{peaks.mb['decoding process']:.0f}"),
+        ratio(
+            "mapping from stored vectors against from video",
+            whole_s / again_s,
+            50,
+            rows=rows,
+            why=f"{whole_s:.0f} s against {again_s:.2f} s",
+        ),
+        ratio(
+            "the pipeline's wall time against its busiest stage",
+            whole_s / busiest_s,
+            1.15,
+            at_most=True,
+            rows=rows,
+            why=f"{whole_s:.0f} s with start-up against {busiest_s:.0f} s of decoding alone on {CORES} cores; "
+            f"CPU-seconds: {spent}",
+        ),
+        ratio(
+            "peak memory of a decoding actor",
+            actor_mb,
+            500,
+            unit="MB",
+            at_most=True,
+            rows=rows,
+            why=f"the actor {peaks.mb['decoding actor']:.0f}, its decoding process {peaks.mb['decoding process']:.0f}",
+        ),
     ]

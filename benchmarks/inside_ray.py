@@ -32,9 +32,16 @@ def measure(setting: Setting) -> list[dict]:
         archive = setting.archive(Path(folder) / "archive", MINUTES)
         inside_s, (video_s, frames) = timed(lambda: inside_ray(archive, Path(folder) / "out"))
     raw_rate, rate = seconds / raw_s, video_s / inside_s
-    return [ratio("decoding inside Ray against raw PyAV", rate / raw_rate, 0.9, rows=f"{video_s / 60:g} min of video, "
-                  f"{frames} frames kept", why=f"{rate:.1f} against {raw_rate:.1f} times realtime on {CORES} cores; "
-                  "both decode reference frames and scale those at the windows' times")]
+    return [
+        ratio(
+            "decoding inside Ray against raw PyAV",
+            rate / raw_rate,
+            0.9,
+            rows=f"{video_s / 60:g} min of video, {frames} frames kept",
+            why=f"{rate:.1f} against {raw_rate:.1f} times realtime on {CORES} cores; "
+            "both decode reference frames and scale those at the windows' times",
+        )
+    ]
 
 
 def raw_pyav(video: Path, processes: int) -> float:
@@ -77,17 +84,32 @@ def inside_ray(archive: Path, out: Path) -> tuple[float, int]:
         ray.data.DataContext.get_current().enable_progress_bars = False
         pools = size_pools(cpus, gpus, cores, len(found))
         rows = ray.data.from_arrow([segments_table([segment]) for segment in found]).map_batches(
-            DecodeSegments, fn_constructor_kwargs=arguments, batch_size=1, batch_format="pyarrow",
-            zero_copy_batch=True, num_cpus=pools.decoder_cpus,
-            compute=ray.data.ActorPoolStrategy(size=pools.decoders, max_tasks_in_flight_per_actor=2))
-        frames = sum(len(row.as_buffer()) // (SIZE[0] * SIZE[1] * 3)
-                     for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow") for row in batch["frames"])
+            DecodeSegments,
+            fn_constructor_kwargs=arguments,
+            batch_size=1,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            num_cpus=pools.decoder_cpus,
+            compute=ray.data.ActorPoolStrategy(size=pools.decoders, max_tasks_in_flight_per_actor=2),
+        )
+        frames = sum(
+            len(row.as_buffer()) // (SIZE[0] * SIZE[1] * 3)
+            for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow")
+            for row in batch["frames"]
+        )
     return entry.video.duration_s, frames
 
 
 def decoding_arguments(out: Path, spec: WindowSpec) -> dict:
-    return {"staging": (str(out), "benchmark"), "spec": spec, "image_size": SIZE, "fidelity": "reference",
-            "reader": "pyav", "memory_mb": 1024, "deadline_s": 600.0}
+    return {
+        "staging": (str(out), "benchmark"),
+        "spec": spec,
+        "image_size": SIZE,
+        "fidelity": "reference",
+        "reader": "pyav",
+        "memory_mb": 1024,
+        "deadline_s": 600.0,
+    }
 
 
 def alone(video: Path, cores: int) -> float:

@@ -38,16 +38,33 @@ class Setting:
         return place
 
 
-def ratio(name: str, value: float, bar: float | None, *, unit: str = "x", at_most: bool = False, also: bool = True,
-          rows: str = "", why: str = "") -> dict:
+def ratio(
+    name: str,
+    value: float,
+    bar: float | None,
+    *,
+    unit: str = "x",
+    at_most: bool = False,
+    also: bool = True,
+    rows: str = "",
+    why: str = "",
+) -> dict:
     """One entry of ``results/latest.json``.
 
     ``bar``: the least (``at_most``: the most) that ``value`` may be, None where nothing is promised. ``also``: what
     else must be true for it to hold. ``rows``: how much was measured. ``why``: what explains the number.
     """
     holds = None if bar is None else bool(also and (value <= bar if at_most else value >= bar))
-    return {"name": name, "value": float(f"{value:.4g}"), "unit": unit, "bar": bar, "at_most": at_most, "holds": holds,
-            "rows": rows, "why": why}
+    return {
+        "name": name,
+        "value": float(f"{value:.4g}"),
+        "unit": unit,
+        "bar": bar,
+        "at_most": at_most,
+        "holds": holds,
+        "rows": rows,
+        "why": why,
+    }
 
 
 def timed(run: Callable) -> tuple[float, object]:
@@ -57,8 +74,13 @@ def timed(run: Callable) -> tuple[float, object]:
     return time.perf_counter() - started_s, found
 
 
-KINDS = {"DecodeSegments)": "decoding actor", "TagSegments)": "tagging actor",
-         "halsted_ray.video.worker": "decoding process", "raylet/raylet": "raylet", "gcs_server": "GCS server"}
+KINDS = {
+    "DecodeSegments)": "decoding actor",
+    "TagSegments)": "tagging actor",
+    "halsted_ray.video.worker": "decoding process",
+    "raylet/raylet": "raylet",
+    "gcs_server": "GCS server",
+}
 
 
 class Peaks:
@@ -135,6 +157,7 @@ def cpu_s_of(pid: int) -> float:
 
 def commit() -> str:
     """The code that was measured: its commit, and whether files were changed since."""
+
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
 

@@ -16,7 +16,9 @@ RAYS = "Ray's own, by tasks and time"
 WHY = {
     "decoding process": "libavformat holds the file's own index while it reads: some 90 bytes a frame",
     "driver": "Ray Data holds some 50 kB a segment of a wave, so the wave bounds it and not the archive",
-    "GCS server": RAYS, "raylet": RAYS, "other processes of Ray": RAYS,
+    "GCS server": RAYS,
+    "raylet": RAYS,
+    "other processes of Ray": RAYS,
 }
 
 
@@ -31,7 +33,14 @@ def measure(setting: Setting) -> list[dict]:
             peaks[len(peaks)] = watching.mb
             shutil.rmtree(archive)
     short, long = peaks.values()
-    return [ratio(f"peak memory of the {kind}, {LONG / 60:g} h against {SHORT} min", long[kind] / short[kind], 1.1,
-                  at_most=True, rows=f"{SIZE[0]}x{SIZE[1]}",
-                  why=f"{long[kind]:.0f} against {short[kind]:.0f} MB. {WHY.get(kind, '')}".strip())
-            for kind in sorted(short)]
+    return [
+        ratio(
+            f"peak memory of the {kind}, {LONG / 60:g} h against {SHORT} min",
+            long[kind] / short[kind],
+            1.1,
+            at_most=True,
+            rows=f"{SIZE[0]}x{SIZE[1]}",
+            why=f"{long[kind]:.0f} against {short[kind]:.0f} MB. {WHY.get(kind, '')}".strip(),
+        )
+        for kind in sorted(short)
+    ]

@@ -41,20 +41,36 @@ def measure(setting: Setting) -> list[dict]:
         remote_s, share, size_bytes = over_s3(long, Path(folder) / "s3")
     assert len(found) == count, f"{count - len(found)} videos were not planned"
     return [
-        ratio("planning 1,000 videos", planned_s * VIDEOS / count, 60, unit="s", at_most=True,
-              rows=f"{count} files of an hour, {sum(map(len, found.values()))} segments",
-              why="listed, identified by content, probed, cut into segments, committed to the table of videos"),
+        ratio(
+            "planning 1,000 videos",
+            planned_s * VIDEOS / count,
+            60,
+            unit="s",
+            at_most=True,
+            rows=f"{count} files of an hour, {sum(map(len, found.values()))} segments",
+            why="listed, identified by content, probed, cut into segments, committed to the table of videos",
+        ),
         ratio("planning a 3-hour MP4 over S3", remote_s, 1, unit="s", at_most=True, rows=f"{size_bytes / 1e9:.2f} GB"),
-        ratio("  bytes of it that were read", 100 * share, 1, unit="%", at_most=True, rows=f"{size_bytes / 1e9:.2f} GB",
-              why="640x360 at 1.3 Mbit/s; the index is the same size at a higher rate"),
+        ratio(
+            "  bytes of it that were read",
+            100 * share,
+            1,
+            unit="%",
+            at_most=True,
+            rows=f"{size_bytes / 1e9:.2f} GB",
+            why="640x360 at 1.3 Mbit/s; the index is the same size at a higher rate",
+        ),
     ]
 
 
 def plan(archive: str, out: str) -> dict[str, list]:
     """What ``map_archive`` does before the first segment is decoded: video_id → segments."""
     entries = take_inventory(list_videos(archive, outside=out))
-    found = {entry.video.video_id: segments(entry.video, WindowSpec(), 60.0, "recipe")
-             for entry in entries if entry.is_mapped}
+    found = {
+        entry.video.video_id: segments(entry.video, WindowSpec(), 60.0, "recipe")
+        for entry in entries
+        if entry.is_mapped
+    }
     publish_videos(out, entries)
     return found
 
@@ -110,15 +126,39 @@ def s3_server(folder: Path):
         port = free.getsockname()[1]
     meta, keys = f"sqlite3://{folder}/meta.db", {"MINIO_ROOT_USER": "halsted", "MINIO_ROOT_PASSWORD": "benchmark-only"}
     environment = {**os.environ, **keys, "HOME": str(folder)}
-    subprocess.run([juicefs, "--no-agent", "format", "--storage", "file", "--bucket", f"{folder}/blocks/", meta, "one"],
-                   env=environment, check=True, capture_output=True, timeout=60)
-    os.environ.update({
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": keys["MINIO_ROOT_USER"],
-        "AWS_SECRET_ACCESS_KEY": keys["MINIO_ROOT_PASSWORD"], "AWS_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true", "NO_PROXY": "127.0.0.1,localhost"})
-    server = subprocess.Popen([juicefs, "--no-agent", "gateway", meta, f"127.0.0.1:{port}", "--multi-buckets",
-                               "--no-usage-report", "--cache-dir", f"{folder}/cache"], env=environment,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [juicefs, "--no-agent", "format", "--storage", "file", "--bucket", f"{folder}/blocks/", meta, "one"],
+        env=environment,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    os.environ.update(
+        {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": keys["MINIO_ROOT_USER"],
+            "AWS_SECRET_ACCESS_KEY": keys["MINIO_ROOT_PASSWORD"],
+            "AWS_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": "127.0.0.1,localhost",
+        }
+    )
+    server = subprocess.Popen(
+        [
+            juicefs,
+            "--no-agent",
+            "gateway",
+            meta,
+            f"127.0.0.1:{port}",
+            "--multi-buckets",
+            "--no-usage-report",
+            "--cache-dir",
+            f"{folder}/cache",
+        ],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         until_s = time.monotonic() + 30
         while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < until_s:

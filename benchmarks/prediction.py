@@ -27,10 +27,22 @@ def measure(setting: Setting) -> list[dict]:
         (place / "rates.json").write_text(json.dumps(measured()))
         found = survey(str(archive), 10)
         # All four tasks together look at every fine window.
-        planned = planner.plan(found.mapped, found.files, found.video_s()[0], Rates.load(str(place / "rates.json")),
-                               planner.Setting(gpus=0, cores=os.cpu_count(), preset="tiny", looked_at=1.0))
+        planned = planner.plan(
+            found.mapped,
+            found.files,
+            found.video_s()[0],
+            Rates.load(str(place / "rates.json")),
+            planner.Setting(gpus=0, cores=os.cpu_count(), preset="tiny", looked_at=1.0),
+        )
         took_s, summary = timed(lambda: map_archive(str(archive), str(place / "maps"), model))
     off = max(took_s / planned.wall_s, planned.wall_s / took_s)
-    return [ratio("`halsted plan`: the further of measured and planned wall time", off, WITHIN, at_most=True,
-                  rows=f"{summary.video_s / 60:g} min of video",
-                  why=f"{took_s:.0f} s, planned {planned.wall_s:.0f} s")]
+    return [
+        ratio(
+            "`halsted plan`: the further of measured and planned wall time",
+            off,
+            WITHIN,
+            at_most=True,
+            rows=f"{summary.video_s / 60:g} min of video",
+            why=f"{took_s:.0f} s, planned {planned.wall_s:.0f} s",
+        )
+    ]

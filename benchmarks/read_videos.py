@@ -24,15 +24,22 @@ def measure(setting: Setting) -> list[dict]:
         archive = setting.archive(place / "archive", MINUTES)
         video = archive / "video.mp4"
         theirs_s, (windows, their_mb) = timed(lambda: spilling(lambda: read_videos(video, model)))
-        ours_s, (summary, our_mb) = timed(lambda: spilling(
-            lambda: map_archive(str(archive), str(place / "out"), model)))
+        ours_s, (summary, our_mb) = timed(
+            lambda: spilling(lambda: map_archive(str(archive), str(place / "out"), model))
+        )
     rows = f"{summary.video_s / 60:g} min of video"
     return [
-        ratio("mapping against ray.data.read_videos", theirs_s / ours_s, 3, rows=f"{rows}, {windows} windows",
-              why=f"{theirs_s:.0f} s (frames scaled as they are read, its best use) against {ours_s:.0f} s, start-up "
-                  "in both; decoding takes most of both, and there the ratio is that of reference against decord"),
-        ratio("  spilled to disk", our_mb, 0, unit="MB", at_most=True, rows=rows,
-              why=f"read_videos: {their_mb:.0f} MB"),
+        ratio(
+            "mapping against ray.data.read_videos",
+            theirs_s / ours_s,
+            3,
+            rows=f"{rows}, {windows} windows",
+            why=f"{theirs_s:.0f} s (frames scaled as they are read, its best use) against {ours_s:.0f} s, start-up "
+            "in both; decoding takes most of both, and there the ratio is that of reference against decord",
+        ),
+        ratio(
+            "  spilled to disk", our_mb, 0, unit="MB", at_most=True, rows=rows, why=f"read_videos: {their_mb:.0f} MB"
+        ),
     ]
 
 
@@ -57,8 +64,12 @@ def read_videos(video: Path, model: str) -> int:
         context.execution_options.preserve_order = True
         pools = size_pools(cpus, gpus, cores, cores)
         rows = ray.data.read_videos(str(video), resize=(112, 112)).map_batches(
-            TagFrames, fn_constructor_args=(model,), batch_size=int(WindowSpec().coarse_s * FPS),
-            num_cpus=pools.tagger_cpus, compute=ray.data.ActorPoolStrategy(size=1))
+            TagFrames,
+            fn_constructor_args=(model,),
+            batch_size=int(WindowSpec().coarse_s * FPS),
+            num_cpus=pools.tagger_cpus,
+            compute=ray.data.ActorPoolStrategy(size=1),
+        )
         return sum(len(batch["answers"]) for batch in rows.iter_batches(batch_size=None))
 
 

@@ -29,8 +29,19 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "latest.json"
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- speed: written by make bench -->\n", "<!-- end of speed -->\n"
-MEASUREMENTS = ("decode", "generate", "planning", "inside_ray", "hour", "against_script", "read_videos", "memory",
-                "prediction", "training", "serve_load")
+MEASUREMENTS = (
+    "decode",
+    "generate",
+    "planning",
+    "inside_ray",
+    "hour",
+    "against_script",
+    "read_videos",
+    "memory",
+    "prediction",
+    "training",
+    "serve_load",
+)
 LIMIT_S = 1800
 QUIET_LOAD = 5.0
 """Over five minutes; a measurement that keeps both cores busy through Ray makes 3 by itself."""
@@ -56,8 +67,13 @@ def main(words: list[str] | None = None) -> int:
         command = [sys.executable, str(HERE / "run.py"), "--only", name, *(["--quick"] if options.quick else [])]
         found, took_s = in_own_process(name, options.quick)
         shown = "benchmarks/run.py " + " ".join(command[2:])
-        taken = {"command": shown, "seconds": round(took_s), "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-                 "code": commit(), "load_average": hardware()["load_average"]}
+        taken = {
+            "command": shown,
+            "seconds": round(took_s),
+            "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+            "code": commit(),
+            "load_average": hardware()["load_average"],
+        }
         measured += [{**entry, "measurement": name, **taken} for entry in found]
         print(f"{took_s:.0f} s")
         if path:
@@ -81,11 +97,14 @@ def in_own_process(name: str, quick: bool) -> tuple[list[dict], float]:
     with tempfile.TemporaryDirectory() as folder:
         answer, log = Path(folder) / "entries.json", Path(folder) / "log"
         code = f"import run, sys; run.measure_here({name!r}, {quick}, sys.argv[1])"
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(
-            [str(HERE), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        }
         with open(log, "wb") as file:
-            process = subprocess.Popen([sys.executable, "-c", code, str(answer)], stdout=file, stderr=file,
-                                       env=environment)
+            process = subprocess.Popen(
+                [sys.executable, "-c", code, str(answer)], stdout=file, stderr=file, env=environment
+            )
             try:
                 ended = f"ended with code {process.wait(LIMIT_S)}"
             except subprocess.TimeoutExpired:
@@ -96,8 +115,19 @@ def in_own_process(name: str, quick: bool) -> tuple[list[dict], float]:
         if answer.exists():
             return json.loads(answer.read_text()), took_s
         last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["without a word"]
-    return [{"name": name, "value": None, "unit": "", "bar": None, "at_most": False, "holds": False, "rows": "",
-             "why": f"the measurement {ended}: {last[0][:300]}", "failed": True}], took_s
+    return [
+        {
+            "name": name,
+            "value": None,
+            "unit": "",
+            "bar": None,
+            "at_most": False,
+            "holds": False,
+            "rows": "",
+            "why": f"the measurement {ended}: {last[0][:300]}",
+            "failed": True,
+        }
+    ], took_s
 
 
 def measure_here(name: str, quick: bool, answer: str) -> None:
@@ -134,14 +164,19 @@ def quoted(found: dict) -> str:
     return "\n".join(lines) + (
         f"\n\n{dates[0]} to {dates[-1]}{beside}: {hardware['cores']} cores of {hardware['cpu']}, "
         f"{hardware['memory_gb']} GB; Python {versions['python']}, ray {versions['ray']}, "
-        f"torch {versions['torch']}, PyAV {versions['av']}, decord {versions['decord']}.\n")
+        f"torch {versions['torch']}, PyAV {versions['av']}, decord {versions['decord']}.\n"
+    )
 
 
 def hardware() -> dict:
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
     memory_kb = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal")))
-    return {"cpu": cpu or platform.machine(), "cores": len(os.sched_getaffinity(0)),
-            "memory_gb": round(memory_kb / 1e6, 1), "load_average": [round(load, 1) for load in os.getloadavg()]}
+    return {
+        "cpu": cpu or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(memory_kb / 1e6, 1),
+        "load_average": [round(load, 1) for load in os.getloadavg()],
+    }
 
 
 def table(entries: list[dict]) -> str:

@@ -71,8 +71,9 @@ class Script:
     def vector(self, start_s: float, length_s: float) -> torch.Tensor:
         started_s = time.perf_counter()
         numbers = self.numbers(start_s, length_s, 16)
-        frames = torch.from_numpy(np.stack([self.frame_of[n] for n in numbers]) if self.once
-                                  else self.reader.get_batch(numbers).asnumpy())
+        frames = torch.from_numpy(
+            np.stack([self.frame_of[n] for n in numbers]) if self.once else self.reader.get_batch(numbers).asnumpy()
+        )
         self.spend("decode", started_s)
         started_s = time.perf_counter()
         with torch.inference_mode():

@@ -77,29 +77,55 @@ def main() -> None:
     if options.manual + options.validation + options.videos // options.folds >= options.videos:
         parser.error("expected videos without labels: raise --videos")
     started_s, out = time.monotonic(), options.out.rstrip("/")
-    whole = write_archive(f"{out}/archive", options.videos, options.minutes, options.seed, width=384, height=216,
-                          fps=15, procedures=PROCEDURES)
+    whole = write_archive(
+        f"{out}/archive",
+        options.videos,
+        options.minutes,
+        options.seed,
+        width=384,
+        height=216,
+        fps=15,
+        procedures=PROCEDURES,
+    )
     rendered_s = time.monotonic() - started_s
     found, labels = with_labels(
-        whole.root, f"{whole.root}/videos", f"{out}/evaluation", changed(RECIPES[options.recipe], options.set),
+        whole.root,
+        f"{whole.root}/videos",
+        f"{out}/evaluation",
+        changed(RECIPES[options.recipe], options.set),
         splits=drawn(whole, options.folds, options.manual, options.validation, options.seed),
-        precision=options.precision, gate=options.gate, baselines=("chance", "majority", "linear"),
+        precision=options.precision,
+        gate=options.gate,
+        baselines=("chance", "majority", "linear"),
         watch=Printed(),
     )
     comparison = found.figures["comparison"]
     right = right_share(labels, whole.clips)
-    print(f"\n{methods_table(found.figures)}\n\n{comparison_text(comparison)}\n\nlabels that are right, by time: "
-          + ", ".join(f"{tag} {percent(share)}" for tag, share in right.items()))
+    print(
+        f"\n{methods_table(found.figures)}\n\n{comparison_text(comparison)}\n\nlabels that are right, by time: "
+        + ", ".join(f"{tag} {percent(share)}" for tag, share in right.items())
+    )
     print(f"{time.monotonic() - started_s:.0f} s, {rendered_s:.0f} of them to render")
     if options.results:
         methods = {name: {"tasks": of["tasks"], "mean": of["mean"]} for name, of in found.figures["methods"].items()}
-        Path(options.results).write_text(json.dumps({
-            "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "code": commit(), "hardware": hardware(),
-            "command": " ".join(["python", *sys.argv]), "options": {
-                name: value for name, value in vars(options).items() if name not in ("out", "results")},
-            "seconds": {"all": time.monotonic() - started_s, "rendering": rendered_s},
-            "methods": methods, "comparison": comparison, "labels_right": right,
-        }, indent=1, ensure_ascii=False) + "\n")
+        Path(options.results).write_text(
+            json.dumps(
+                {
+                    "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+                    "code": commit(),
+                    "hardware": hardware(),
+                    "command": " ".join(["python", *sys.argv]),
+                    "options": {name: value for name, value in vars(options).items() if name not in ("out", "results")},
+                    "seconds": {"all": time.monotonic() - started_s, "rendering": rendered_s},
+                    "methods": methods,
+                    "comparison": comparison,
+                    "labels_right": right,
+                },
+                indent=1,
+                ensure_ascii=False,
+            )
+            + "\n"
+        )
 
 
 def drawn(whole: Atlas, folds: int, manual: int, validation: int, seed: int) -> list[dict[str, str]]:
@@ -108,7 +134,7 @@ def drawn(whole: Atlas, folds: int, manual: int, validation: int, seed: int) -> 
     random.Random(seed).shuffle(video_ids)
     each = len(video_ids) // folds
     parts = ["test"] * each + ["validation"] * validation + ["train"] * manual
-    turned = [video_ids[each * fold:] + video_ids[:each * fold] for fold in range(folds)]
+    turned = [video_ids[each * fold :] + video_ids[: each * fold] for fold in range(folds)]
     return [dict(zip(own, parts, strict=False)) for own in turned]
 
 
@@ -123,7 +149,8 @@ def right_share(labels: Sequence[Sequence[Clip]], truth: Sequence[Clip]) -> dict
             labelled_s[tag] = labelled_s.get(tag, 0.0) + label.stop_s - label.start_s
             right_s[tag] = right_s.get(tag, 0.0) + sum(
                 max(0.0, min(clip.stop_s, label.stop_s) - max(clip.start_s, label.start_s))
-                for clip in of_video[label.video_id] if clip.task == label.task and clip.tags.get(tag) == category
+                for clip in of_video[label.video_id]
+                if clip.task == label.task and clip.tags.get(tag) == category
             )
     return {tag: right_s[tag] / labelled_s[tag] for tag in right_s}
 

@@ -51,22 +51,44 @@ def measure(setting: Setting) -> list[dict]:
             with serving(folder / f"base-{batch}", base, batch=batch) as server:
                 took_s.append(all_at_once(server, 3))
     best, last = max(row["rate"] for row in steps), steps[-1]
-    shown = ", ".join(f"{row['clients']}: {row['rate']:.1f}/s (P50 {row['p50_s']:.2f} s, P95 {row['p95_s']:.2f} s)"
-                      for row in steps)
+    shown = ", ".join(
+        f"{row['clients']}: {row['rate']:.1f}/s (P50 {row['p50_s']:.2f} s, P95 {row['p95_s']:.2f} s)" for row in steps
+    )
     fine = all(set(row["codes"]) <= {"200", BUSY} for row in (*steps, few, many))
     answers = f"{sum(row['codes'].get('200', 0) for row in steps)} answers of the tiny encoder on this machine"
     return [
-        ratio("clips:map: throughput at 64 clients against the best of 1 to 64", last["rate"] / best, 0.9, also=fine,
-              rows=answers, why=f"{shown}; CPU an answer at 64: {cpu_text(last)}"),
-        ratio("clips:map: P95 at 64 clients against 2, encoder elsewhere (0.3 s a batch)",
-              many["p95_s"] / few["p95_s"], 1.34, at_most=True, also=fine,
-              rows=f"{few['codes']} and {many['codes']}", why=f"{few['p95_s']:.3f} and {many['p95_s']:.3f} s at "
-              f"{few['rate']:.1f} and {many['rate']:.1f} answers a second; CPU an answer at 64: {cpu_text(many)}"),
-        ratio("clips:map: batching against one by one, encoder elsewhere (0.3 s a pass)", many["rate"] / single["rate"],
-              None, rows=f"{many['codes']} and {single['codes']}"),
-        ratio("clips:map: batching against one by one, encoder base", took_s[1] / took_s[0], 2, rows="3 clips each",
-              why=f"{took_s[0]:.1f} s together, {took_s[1]:.1f} s one by one: without a GPU one clip, 0.36 TFLOP, "
-                  "keeps the processor busy by itself, and sharing a pass saves nothing"),
+        ratio(
+            "clips:map: throughput at 64 clients against the best of 1 to 64",
+            last["rate"] / best,
+            0.9,
+            also=fine,
+            rows=answers,
+            why=f"{shown}; CPU an answer at 64: {cpu_text(last)}",
+        ),
+        ratio(
+            "clips:map: P95 at 64 clients against 2, encoder elsewhere (0.3 s a batch)",
+            many["p95_s"] / few["p95_s"],
+            1.34,
+            at_most=True,
+            also=fine,
+            rows=f"{few['codes']} and {many['codes']}",
+            why=f"{few['p95_s']:.3f} and {many['p95_s']:.3f} s at "
+            f"{few['rate']:.1f} and {many['rate']:.1f} answers a second; CPU an answer at 64: {cpu_text(many)}",
+        ),
+        ratio(
+            "clips:map: batching against one by one, encoder elsewhere (0.3 s a pass)",
+            many["rate"] / single["rate"],
+            None,
+            rows=f"{many['codes']} and {single['codes']}",
+        ),
+        ratio(
+            "clips:map: batching against one by one, encoder base",
+            took_s[1] / took_s[0],
+            2,
+            rows="3 clips each",
+            why=f"{took_s[0]:.1f} s together, {took_s[1]:.1f} s one by one: without a GPU one clip, 0.36 TFLOP, "
+            "keeps the processor busy by itself, and sharing a pass saves nothing",
+        ),
         *uploads,
     ]
 
@@ -111,8 +133,11 @@ def show_load(server: Server, options: argparse.Namespace) -> None:
     rows = []
     for clients in options.clients:
         rows.append(row := step(server, clients, options.seconds))
-        print(f"{clients:>8}{row['rate']:>12.1f}{row['p50_s']:>9.3f}{row['p95_s']:>9.3f}{row['batch']:>7.1f}  "
-              f"{row['codes']}; {cpu_text(row)}", flush=True)
+        print(
+            f"{clients:>8}{row['rate']:>12.1f}{row['p50_s']:>9.3f}{row['p95_s']:>9.3f}{row['batch']:>7.1f}  "
+            f"{row['codes']}; {cpu_text(row)}",
+            flush=True,
+        )
     best = max(row["rate"] for row in rows)
     print(f"throughput at {rows[-1]['clients']} clients is {rows[-1]['rate'] / best:.0%} of the best")
     if options.to:
@@ -121,8 +146,19 @@ def show_load(server: Server, options: argparse.Namespace) -> None:
 
 def step(server: Server, clients: int, seconds: float) -> dict:
     """What ``clients`` at once got in ``seconds``, and the CPU-milliseconds an answer by kind of process."""
-    words = [sys.executable, __file__, "--client", "--address", server.address, "--key", server.key,
-             "--clients", str(clients), "--seconds", str(seconds)]
+    words = [
+        sys.executable,
+        __file__,
+        "--client",
+        "--address",
+        server.address,
+        "--key",
+        server.key,
+        "--clients",
+        str(clients),
+        "--seconds",
+        str(seconds),
+    ]
     client = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     time.sleep(1.0 + 0.6 * seconds)  # started, and warm
     before, began_s = server.cpu_s(), time.monotonic()
@@ -130,8 +166,11 @@ def step(server: Server, clients: int, seconds: float) -> dict:
     after, spent_s = server.cpu_s(), time.monotonic() - began_s
     found = json.loads(client.communicate()[0])
     answers = max(1.0, found["rate"] * spent_s)
-    return {"clients": clients, **found, "cpu_ms": {kind: 1000 * (after[kind] - before.get(kind, 0.0)) / answers
-                                                    for kind in after}}
+    return {
+        "clients": clients,
+        **found,
+        "cpu_ms": {kind: 1000 * (after[kind] - before.get(kind, 0.0)) / answers for kind in after},
+    }
 
 
 def cpu_text(row: dict) -> str:
@@ -164,9 +203,13 @@ async def load(address: str, key: str, clients: int, seconds: float) -> dict:
     # Answers come in bursts, a batch each: the slope of their count does not depend on where the window cuts one.
     done_s = sorted(row[0] + row[1] for row in good)
     rate = float(np.polyfit(done_s, np.arange(len(done_s)), 1)[0]) if len(done_s) > 2 else len(done_s) / seconds
-    return {"rate": rate, "p50_s": float(np.percentile(took_s, 50)),
-            "p95_s": float(np.percentile(took_s, 95)), "batch": float(np.mean([row[3] for row in good] or [0])),
-            "codes": dict(Counter(row[2] for row in counted))}
+    return {
+        "rate": rate,
+        "p50_s": float(np.percentile(took_s, 50)),
+        "p95_s": float(np.percentile(took_s, 95)),
+        "batch": float(np.mean([row[3] for row in good] or [0])),
+        "codes": dict(Counter(row[2] for row in counted)),
+    }
 
 
 class connected:  # noqa: N801 - read as a verb: async with connected(address) as connection
@@ -187,8 +230,11 @@ class connected:  # noqa: N801 - read as a verb: async with connected(address) a
 async def ask(connection, key: str, clip: bytes) -> tuple[int, dict[str, str], bytes]:
     """One request, as bytes: a client library would cost as much CPU as the service's own code does."""
     reader, writer = connection
-    writer.write(f"POST /v1/clips:map?instruction=map+procedure+type HTTP/1.1\r\nhost: load\r\nx-api-key: {key}\r\n"
-                 f"content-type: video/mp4\r\ncontent-length: {len(clip)}\r\n\r\n".encode() + clip)
+    writer.write(
+        f"POST /v1/clips:map?instruction=map+procedure+type HTTP/1.1\r\nhost: load\r\nx-api-key: {key}\r\n"
+        f"content-type: video/mp4\r\ncontent-length: {len(clip)}\r\n\r\n".encode()
+        + clip
+    )
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     first, *lines = head.strip().split("\r\n")
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
@@ -198,6 +244,7 @@ async def ask(connection, key: str, clip: bytes) -> tuple[int, dict[str, str], b
 
 def all_at_once(server: Server, clips: int) -> float:
     """Seconds until ``clips`` that came at once had their answers, after one to warm up."""
+
     async def together(count: int) -> None:
         async def one() -> None:
             async with connected(server.address) as connection:

@@ -21,27 +21,60 @@ def measure_uploads(server: Server, folder: Path, size_gb: float) -> list[dict]:
     large = write_large(folder / "large.mp4", int(size_gb * 1e9), clip_bytes())
     with growing(server) as grown:
         took_s = send(server, large)
-    entries = [ratio(f"an upload of {size_gb:g} GB: growth of the process that grew most", grown.most_mb, 100,
-                     unit="MB", at_most=True, why=f"{grown.who}; {size_gb * 1e3 / took_s:.0f} MB/s")]
+    entries = [
+        ratio(
+            f"an upload of {size_gb:g} GB: growth of the process that grew most",
+            grown.most_mb,
+            100,
+            unit="MB",
+            at_most=True,
+            why=f"{grown.who}; {size_gb * 1e3 / took_s:.0f} MB/s",
+        )
+    ]
     clips = [write_large(folder / f"small-{n}.mp4", 50_000_000 + n, clip_bytes()) for n in range(20)]
     with growing(server) as grown, ThreadPoolExecutor(20) as pool:
         began_s = time.monotonic()
         list(pool.map(lambda path: send(server, path), clips))
         took_s = time.monotonic() - began_s
-    return [*entries, ratio("20 uploads of 50 MB at once: growth of the process that grew most", grown.most_mb,
-                            None, unit="MB", why=f"{grown.who}; {1000 / took_s:.0f} MB/s; of each upload one part of "
-                            "5 MiB is on its way, in up to three copies")]
+    return [
+        *entries,
+        ratio(
+            "20 uploads of 50 MB at once: growth of the process that grew most",
+            grown.most_mb,
+            None,
+            unit="MB",
+            why=f"{grown.who}; {1000 / took_s:.0f} MB/s; of each upload one part of "
+            "5 MiB is on its way, in up to three copies",
+        ),
+    ]
 
 
 def measure_sdk(server: Server, folder: Path, size_gb: float) -> str:
     """One large video through the published SDK, unchanged, in a process of its own."""
-    subprocess.run([sys.executable, "-m", "pip", "--quiet", "download", "--no-deps", "--ignore-requires-python",
-                    "--only-binary", ":all:", "-d", folder, "halsted-sdk==0.1.0"], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--quiet",
+            "download",
+            "--no-deps",
+            "--ignore-requires-python",
+            "--only-binary",
+            ":all:",
+            "-d",
+            folder,
+            "halsted-sdk==0.1.0",
+        ],
+        check=True,
+    )
     (wheel,) = folder.glob("*.whl")
     small = [write_large(folder / f"small-{n}.mp4", 1_000_000 + n, clip_bytes()) for n in range(6)]
     large = write_large(folder / "large.mp4", int(size_gb * 1e9), clip_bytes())
-    program = ("import sys; sys.path.insert(0, sys.argv[1]); import halsted_sdk; "
-               "print(len(halsted_sdk.HalstedClient('demo', *sys.argv[2:4]).process_video(sys.argv[4])))")
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import halsted_sdk; "
+        "print(len(halsted_sdk.HalstedClient('demo', *sys.argv[2:4]).process_video(sys.argv[4])))"
+    )
 
     def process(video: Path) -> str:
         words = [sys.executable, "-c", program, wheel, server.key, server.address, video]
@@ -53,8 +86,10 @@ def measure_sdk(server: Server, folder: Path, size_gb: float) -> str:
         began_s = time.monotonic()
         rows = process(large)
         took_s = time.monotonic() - began_s
-    return (f"{size_gb:g} GB through the SDK: {rows} rows after {took_s:.0f} s; the process that grew most: "
-            f"{grown.who}, {grown.most_mb:.0f} MB")
+    return (
+        f"{size_gb:g} GB through the SDK: {rows} rows after {took_s:.0f} s; the process that grew most: "
+        f"{grown.who}, {grown.most_mb:.0f} MB"
+    )
 
 
 def write_large(path: Path, size_bytes: int, clip: bytes) -> Path:

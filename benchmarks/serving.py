@@ -1,6 +1,6 @@
 """The service under test, in processes of its own: what they spend and hold is told by kind of process.
 
-    with serving(folder, model) as server: …            server.address, server.key, server.cpu_s(), server.memory_mb()
+with serving(folder, model) as server: …            server.address, server.key, server.cpu_s(), server.memory_mb()
 """
 
 from __future__ import annotations
@@ -22,8 +22,15 @@ import numpy as np
 from measuring import is_below, parents_of_processes, private_mb
 
 ROOT = Path(__file__).parent.parent
-KINDS = {"Replica:halsted:Tagger": "tagger", "Replica:halsted:Gateway": "gateway", "Replica:halsted:Mapper": "mapper",
-         "ProxyActor": "proxy", "video.worker": "decoding", "serving.py": "driver", "": "the rest of Ray"}
+KINDS = {
+    "Replica:halsted:Tagger": "tagger",
+    "Replica:halsted:Gateway": "gateway",
+    "Replica:halsted:Mapper": "mapper",
+    "ProxyActor": "proxy",
+    "video.worker": "decoding",
+    "serving.py": "driver",
+    "": "the rest of Ray",
+}
 
 
 @contextmanager
@@ -33,8 +40,17 @@ def serving(folder: Path, model: str, encoder_delay: float = 0.0, batch: int | N
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [sys.executable, __file__, "--model", model, "--port", str(port), "--encoder-delay", str(encoder_delay),
-             *(["--batch", str(batch)] if batch else [])]
+    words = [
+        sys.executable,
+        __file__,
+        "--model",
+        model,
+        "--port",
+        str(port),
+        "--encoder-delay",
+        str(encoder_delay),
+        *(["--batch", str(batch)] if batch else []),
+    ]
     environment = {**os.environ, "HALSTED_STATE": str(folder / "state"), "HALSTED_REQUESTS_A_MINUTE": "1000000000"}
     with open(folder / "log", "w") as log:
         process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log)
@@ -151,9 +167,11 @@ def serve_with(options: argparse.Namespace) -> None:
 
         tagger = tagger.options(func_or_class=StandIn, name="Tagger")
     app.app = app.Gateway.options(**app.deployed("Gateway")).bind(
-        tagger.bind(), app.Mapper.options(**app.deployed("Mapper")).bind())
-    sys.exit(command.main(["run", "--model", options.model, "--port", options.port, "--state",
-                           os.environ["HALSTED_STATE"]]))
+        tagger.bind(), app.Mapper.options(**app.deployed("Mapper")).bind()
+    )
+    sys.exit(
+        command.main(["run", "--model", options.model, "--port", options.port, "--state", os.environ["HALSTED_STATE"]])
+    )
 
 
 if __name__ == "__main__":

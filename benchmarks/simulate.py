@@ -45,9 +45,13 @@ RECIPE = digest("simulation")
 ORIGIN = Provenance("run", RECIPE, ("macro", "micro"), "model", "1", "atlas", "taxonomy", "0")
 
 
-def measure(sizes: tuple[tuple[int, int], ...] = ((250, 4), (1000, 4)), slots: tuple[int, ...] = (2, 4),
-            files: int = 200, parts: tuple[str, ...] = ("tables", "files", "slots"),
-            before: dict | None = None) -> tuple[list[dict], dict]:
+def measure(
+    sizes: tuple[tuple[int, int], ...] = ((250, 4), (1000, 4)),
+    slots: tuple[int, ...] = (2, 4),
+    files: int = 200,
+    parts: tuple[str, ...] = ("tables", "files", "slots"),
+    before: dict | None = None,
+) -> tuple[list[dict], dict]:
     """(entries ``{name, value, unit, bar, holds}``, what they come from). ``sizes``: (videos, segments of each),
     rising. ``before``: what an earlier run found of the other ``parts``."""
     found = dict(before or {})
@@ -65,38 +69,56 @@ def entries_of(found: dict) -> list[dict]:
     entries, ms_a_segment = [], 0.0
     if tables := found.get("tables"):
         for size in tables:
-            entries.append(entry(f"engine's peak memory, {size['videos']:,} videos, {size['segments']:,} segments",
-                                 size["peak_mb"], "MB"))
+            entries.append(
+                entry(
+                    f"engine's peak memory, {size['videos']:,} videos, {size['segments']:,} segments",
+                    size["peak_mb"],
+                    "MB",
+                )
+            )
         largest = tables[-1]
         ms_a_segment += 1000 * sum(largest["cpu_s"].values()) / largest["segments"]
-        entries.append(entry(f"tables and staging, core-ms a segment at {largest['videos']:,} videos", ms_a_segment,
-                             "ms"))
+        entries.append(
+            entry(f"tables and staging, core-ms a segment at {largest['videos']:,} videos", ms_a_segment, "ms")
+        )
         if len(tables) > 1:
             smaller = next(size for size in tables if size["videos"] < largest["videos"])
             growth = ms_a_segment / (1000 * sum(smaller["cpu_s"].values()) / smaller["segments"])
             entries.append(entry(f"its growth from {smaller['videos']:,} videos", growth, "x", 1.5, growth <= 1.5))
         hours = found["hours"]
-        entries.append(entry(f"planning {hours['videos']:,} video-hours, {hours['segments']:,} segments, CPU",
-                             hours["cpu_s"], "s"))
+        entries.append(
+            entry(f"planning {hours['videos']:,} video-hours, {hours['segments']:,} segments, CPU", hours["cpu_s"], "s")
+        )
         entries.append(entry("its peak memory", hours["peak_mb"], "MB"))
     if files := found.get("files"):
         entries.append(entry("inventory, core-ms a new video", files["new_ms"], "ms"))
         entries.append(entry("inventory, core-ms a known video", files["known_ms"], "ms"))
     if slots := found.get("slots"):
         for run in slots:
-            entries.append(entry(f"Ray Data, {run['slots']} slots: segments/s of those that the slots could do",
-                                 100 * run["rate"] / run["ideal_rate"], "%"))
+            entries.append(
+                entry(
+                    f"Ray Data, {run['slots']} slots: segments/s of those that the slots could do",
+                    100 * run["rate"] / run["ideal_rate"],
+                    "%",
+                )
+            )
         fastest = max(slots, key=lambda run: run["free_rate"])
         core_ms = max(run["core_ms"] for run in slots)
         ms_a_segment += core_ms
         entries.append(entry("Ray Data, core-ms a segment, at most", core_ms, "ms"))
-        entries.append(entry("cores that one driver keeps busy, segments of 7 core-s",
-                             CORE_S_A_SEGMENT * fastest["free_rate"], "cores"))
+        entries.append(
+            entry(
+                "cores that one driver keeps busy, segments of 7 core-s",
+                CORE_S_A_SEGMENT * fastest["free_rate"],
+                "cores",
+            )
+        )
     if {"tables", "files", "slots"} <= set(found):
         ms_a_segment += files["new_ms"] * tables[-1]["videos"] / tables[-1]["segments"]
         share = 100 * ms_a_segment / (1000 * CORE_S_A_SEGMENT)
-        entries.append(entry("engine against segments of 7 core-s, all together", share, "%", BAR_PERCENT,
-                             share < BAR_PERCENT))
+        entries.append(
+            entry("engine against segments of 7 core-s, all together", share, "%", BAR_PERCENT, share < BAR_PERCENT)
+        )
     return entries
 
 
@@ -105,8 +127,9 @@ def entry(name: str, value: float, unit: str, bar: float | None = None, holds: b
 
 
 def in_own_process(part: str, *sizes: int) -> dict:
-    done = subprocess.run([sys.executable, __file__, "--only", part, *map(str, sizes)], stdout=subprocess.PIPE,
-                          check=True, text=True)
+    done = subprocess.run(
+        [sys.executable, __file__, "--only", part, *map(str, sizes)], stdout=subprocess.PIPE, check=True, text=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -141,8 +164,13 @@ def tables(videos: int, segments: int) -> dict:
         assert not again.waiting and not again.works
         shown = spent.on("status", lambda: status_of(out))
         assert {video["status"] for video in shown} == {"mapped"}
-    return {"videos": videos, "segments": work.segments, "wall_s": spent.wall_s, "cpu_s": spent.cpu_s,
-            "peak_mb": peak_mb()}
+    return {
+        "videos": videos,
+        "segments": work.segments,
+        "wall_s": spent.wall_s,
+        "cpu_s": spent.cpu_s,
+        "peak_mb": peak_mb(),
+    }
 
 
 def hours(videos: int, segments: int) -> dict:
@@ -152,18 +180,30 @@ def hours(videos: int, segments: int) -> dict:
     with tempfile.TemporaryDirectory() as out:
         work = find_work(out, Staging(out, RECIPE), entries, WindowSpec(), SEGMENT_S, RECIPE)
         assert sum(len(wave.waiting) for wave in work.waves(lambda: WAVE)) == work.segments == videos * segments
-    return {"videos": videos, "segments": work.segments, "cpu_s": round(time.process_time() - cpu_s, 1),
-            "peak_mb": peak_mb()}
+    return {
+        "videos": videos,
+        "segments": work.segments,
+        "cpu_s": round(time.process_time() - cpu_s, 1),
+        "peak_mb": peak_mb(),
+    }
 
 
 def synthetic(videos: int, segments: int) -> list[Entry]:
-    return [Entry(Video(digest("video", n), f"/archive/{n:06d}.mp4", 10**9, segments * SEGMENT_S, 1920, 1080, 30.0,
-                        "h264"), str(n)) for n in range(videos)]
+    return [
+        Entry(
+            Video(digest("video", n), f"/archive/{n:06d}.mp4", 10**9, segments * SEGMENT_S, 1920, 1080, 30.0, "h264"),
+            str(n),
+        )
+        for n in range(videos)
+    ]
 
 
 def result_of(segment: Segment) -> Result:
-    tags = [Tag(start, start + 2.5, "micro", f"tag {n % 3}", f"category {n * 7 % 5}", 0.5 + n / 100)
-            for n in range(TAGS) for start in (segment.start_s + n // 3 * 2.5,)]
+    tags = [
+        Tag(start, start + 2.5, "micro", f"tag {n % 3}", f"category {n * 7 % 5}", 0.5 + n / 100)
+        for n in range(TAGS)
+        for start in (segment.start_s + n // 3 * 2.5,)
+    ]
     return Result(segment, tags, [], "run", TAGS, 0, {"decode": 6.0, "encode": 1.0})
 
 
@@ -212,8 +252,12 @@ def files(count: int) -> dict:
         known_s = _cpu_with_children()
         take_inventory(list_videos(archive), {entry.video.uri: entry for entry in entries})
         known_s = _cpu_with_children() - known_s
-    return {"files": count, "new_ms": 1000 * new_s / count, "known_ms": 1000 * known_s / count,
-            "new_wall_ms": 1000 * wall_s / count}
+    return {
+        "files": count,
+        "new_ms": 1000 * new_s / count,
+        "known_ms": 1000 * known_s / count,
+        "new_wall_ms": 1000 * wall_s / count,
+    }
 
 
 def _cpu_with_children() -> float:
@@ -287,8 +331,16 @@ def slots(count: int, nodes: int = 4, sleep_s: float = 1.0) -> dict:
     finally:
         ray.shutdown()
         cluster.shutdown()
-    return {"slots": count, "nodes": nodes, "sleep_s": sleep_s, "rate": sleeping, "ideal_rate": count / sleep_s,
-            "free_rate": free, "core_ms": core_ms, "driver_peak_mb": peak_mb()}
+    return {
+        "slots": count,
+        "nodes": nodes,
+        "sleep_s": sleep_s,
+        "rate": sleeping,
+        "ideal_rate": count / sleep_s,
+        "free_rate": free,
+        "core_ms": core_ms,
+        "driver_peak_mb": peak_mb(),
+    }
 
 
 def _cpu_of_descendants() -> dict[int, float]:
@@ -332,16 +384,22 @@ def draw(found: dict, path: Path) -> None:
 
     colours = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#97bbf5")
     text = 'font-family="sans-serif" font-size="12"'
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">',
-             f'<rect width="{width}" height="{height}" fill="white"/>']
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+    ]
     for power in range(-2, 5):
-        parts.append(f'<line x1="{left}" x2="{width - 130}" y1="{y(10**power):.0f}" y2="{y(10**power):.0f}" '
-                     f'stroke="#ddd"/><text x="8" y="{y(10**power) + 4:.0f}" {text}>{10**power:g} s</text>')
+        parts.append(
+            f'<line x1="{left}" x2="{width - 130}" y1="{y(10**power):.0f}" y2="{y(10**power):.0f}" '
+            f'stroke="#ddd"/><text x="8" y="{y(10**power) + 4:.0f}" {text}>{10**power:g} s</text>'
+        )
     for power in range(int(x0), 7):
         if power >= x0:
             parts.append(f'<text x="{x(10**power) - 15:.0f}" y="{height - 30}" {text}>{10**power:,}</text>')
-    parts.append(f'<text x="{left}" y="{height - 10}" {text}>segments of 60 s; dashed: extrapolated to 100,000 '
-                 'video-hours; CPU seconds of the driver</text>')
+    parts.append(
+        f'<text x="{left}" y="{height - 10}" {text}>segments of 60 s; dashed: extrapolated to 100,000 '
+        "video-hours; CPU seconds of the driver</text>"
+    )
     label_y = float("inf")
     for phase, colour in sorted(zip(phases, colours, strict=False), key=lambda pair: sizes[-1]["cpu_s"][pair[0]]):
         points = [(x(size["segments"]), y(size["cpu_s"][phase])) for size in sizes]
@@ -349,15 +407,21 @@ def draw(found: dict, path: Path) -> None:
         final = sizes[-1]["cpu_s"][phase] * last / sizes[-1]["segments"]
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="{colour}"/>' for px, py in points]
-        parts.append(f'<line x1="{points[-1][0]:.1f}" y1="{points[-1][1]:.1f}" x2="{x(last):.1f}" y2="{y(final):.1f}" '
-                     f'stroke="{colour}" stroke-dasharray="4"/>')
+        parts.append(
+            f'<line x1="{points[-1][0]:.1f}" y1="{points[-1][1]:.1f}" x2="{x(last):.1f}" y2="{y(final):.1f}" '
+            f'stroke="{colour}" stroke-dasharray="4"/>'
+        )
         label_y = min(y(final) + 4, label_y - 14)  # from the lowest up, so that none covers another
         parts.append(f'<text x="{x(last) + 6:.0f}" y="{label_y:.0f}" fill="{colour}" {text}>{phase}</text>')
     path.write_text("\n".join([*parts, "</svg>"]) + "\n")
 
 
-PARTS = {"tables": tables, "hours": hours, "files": lambda count, _: files(count),
-         "slots": lambda count, _: slots(count)}
+PARTS = {
+    "tables": tables,
+    "hours": hours,
+    "files": lambda count, _: files(count),
+    "slots": lambda count, _: slots(count),
+}
 
 
 def main() -> None:
@@ -377,8 +441,13 @@ def main() -> None:
 
     path = RESULTS / "simulate.json"
     before = json.loads(path.read_text())["measured"] if path.exists() else {}
-    entries, found = measure(tuple((videos, options.segments) for videos in options.videos), tuple(options.slots),
-                             options.files, tuple(options.parts), before)
+    entries, found = measure(
+        tuple((videos, options.segments) for videos in options.videos),
+        tuple(options.slots),
+        options.files,
+        tuple(options.parts),
+        before,
+    )
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps({"hardware": hardware(), "entries": entries, "measured": found}, indent=1) + "\n")
     if "tables" in options.parts:

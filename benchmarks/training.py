@@ -67,14 +67,18 @@ def cached_against_encoded(setting: Setting, encoder: str) -> list[dict]:
     for name in ENCODERS[encoder]:
         epoch = Epochs(samples, RECIPES[name])
         epoch_s = statistics.median(timed(epoch)[0] for _ in range(ROUNDS))
-        entries.append(ratio(
-            f"epoch on stored vectors, encoder {encoder.removeprefix('random:')[:4]}, recipe {name}",
-            (decode_s + epoch_s) / epoch_s, 100,
-            rows=f"{SPAN_S:.0f} s of {found.width}x{found.height}, {len(windows)} windows, {len(samples)} samples, "
-                 f"{epoch.parameters / 1e6:.1f} M parameters",
-            why=f"{epoch_s * 1000:.0f} ms against {decode_s + epoch_s:.1f} s with decoding and encoding, on one core; "
+        entries.append(
+            ratio(
+                f"epoch on stored vectors, encoder {encoder.removeprefix('random:')[:4]}, recipe {name}",
+                (decode_s + epoch_s) / epoch_s,
+                100,
+                rows=f"{SPAN_S:.0f} s of {found.width}x{found.height}, {len(windows)} windows, {len(samples)} samples, "
+                f"{epoch.parameters / 1e6:.1f} M parameters",
+                why=f"{epoch_s * 1000:.0f} ms against {decode_s + epoch_s:.1f} s with decoding and encoding, on "
+                f"one core; "
                 f"reading the vectors takes {read_s * 1000:.0f} ms once a run",
-        ))
+            )
+        )
     return entries
 
 
@@ -94,10 +98,15 @@ def fed_against_resident(setting: Setting) -> dict:
         seconds[epoch].append(timed(epoch)[0])
     ours, theirs = (statistics.median(seconds[epoch][1:]) for epoch in (fed, resident))
     steps = len(fed.feed)
-    return ratio("training's wall time against ready batches", ours / theirs, 1.1, at_most=True,
-                 rows=f"{steps} steps of {PAPER.batch_size}, {fed.parameters / 1e6:.1f} M parameters",
-                 why=f"{1000 * ours / steps:.1f} against {1000 * theirs / steps:.1f} ms a step, "
-                     f"{torch.get_num_threads()} threads")
+    return ratio(
+        "training's wall time against ready batches",
+        ours / theirs,
+        1.1,
+        at_most=True,
+        rows=f"{steps} steps of {PAPER.batch_size}, {fed.parameters / 1e6:.1f} M parameters",
+        why=f"{1000 * ours / steps:.1f} against {1000 * theirs / steps:.1f} ms a step, "
+        f"{torch.get_num_threads()} threads",
+    )
 
 
 class Epochs:

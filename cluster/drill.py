@@ -92,8 +92,10 @@ class Drill:
         assert read_timeline(str(out)).equals(self.expected)
         wait_for(lambda: leaving not in nodes.alive(), WITHIN_S)
         nodes.kill(leaving)
-        self.say(f"a new head: {len(runs) - len(finished)} segments done, {len(finished)} kept, the same rows; "
-                 "a worker drained meanwhile")
+        self.say(
+            f"a new head: {len(runs) - len(finished)} segments done, {len(finished)} kept, the same rows; "
+            "a worker drained meanwhile"
+        )
 
     def upgrade(self, nodes: Nodes) -> None:
         """The next model maps from stored vectors; whoever reads sees one version, before and after."""
@@ -180,8 +182,17 @@ def untrained(place: Path) -> tuple[str, str]:
 
     encoder = Encoder.load("tiny")
     for seed in (0, 1):
-        Halsted.create(None, encoder.dim, encoder_ref="tiny", encoder_fingerprint=encoder.fingerprint, heads=4,
-                       width=64, seed=seed, version=f"v{seed}", atlas_release="drill").save(str(place / f"v{seed}"))
+        Halsted.create(
+            None,
+            encoder.dim,
+            encoder_ref="tiny",
+            encoder_fingerprint=encoder.fingerprint,
+            heads=4,
+            width=64,
+            seed=seed,
+            version=f"v{seed}",
+            atlas_release="drill",
+        ).save(str(place / f"v{seed}"))
     return str(place / "v0"), str(place / "v1")
 
 

@@ -38,13 +38,18 @@ class Nodes:
         self.token.write_text(secrets.token_hex(32))
         self.gcs_port, self.dashboard_port = free_port(), free_port()
         self.environment = {
-            **os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token),
-            "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{self.dashboard_port}", "RAY_USAGE_STATS_ENABLED": "0",
+            **os.environ,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.token),
+            "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{self.dashboard_port}",
+            "RAY_USAGE_STATS_ENABLED": "0",
             # A dead node is noticed after 5 s, where Ray by default takes some 15.
-            "RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "5000",
+            "RAY_health_check_period_ms": "1000",
+            "RAY_health_check_timeout_ms": "5000",
             # Ray makes its workers yield to everything else; beside other tests they would hardly run.
             "RAY_worker_niceness": "0",
-            "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "OMP_NUM_THREADS": "1",
+            "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
+            "OMP_NUM_THREADS": "1",
         }
         """What a command needs to reach this cluster."""
         self.environment.pop("RAY_ADDRESS", None)
@@ -66,8 +71,13 @@ class Nodes:
 
     def start_head(self, cpus: int = 0) -> str:
         return self._start(
-            HEAD, "--head", f"--port={self.gcs_port}", f"--num-cpus={cpus}", "--dashboard-host=127.0.0.1",
-            f"--dashboard-port={self.dashboard_port}", f"--ray-client-server-port={free_port()}",
+            HEAD,
+            "--head",
+            f"--port={self.gcs_port}",
+            f"--num-cpus={cpus}",
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={self.dashboard_port}",
+            f"--ray-client-server-port={free_port()}",
         )
 
     def add_worker(self, cpus: int) -> str:
@@ -89,8 +99,14 @@ class Nodes:
 
     def drain(self, node: str, deadline_s: int) -> None:
         """Tells the cluster that ``node`` goes: nothing new starts there."""
-        self.ray("drain-node", f"--address={self.address}", f"--node-id={node}", "--reason-message=scaled down",
-                 "--reason=DRAIN_NODE_REASON_PREEMPTION", f"--deadline-remaining-seconds={deadline_s}")
+        self.ray(
+            "drain-node",
+            f"--address={self.address}",
+            f"--node-id={node}",
+            "--reason-message=scaled down",
+            "--reason=DRAIN_NODE_REASON_PREEMPTION",
+            f"--deadline-remaining-seconds={deadline_s}",
+        )
 
     def kill(self, node: str, only: str = "") -> None:
         """SIGKILL to every process of a node at once, as when its power goes; or to the one named ``only``."""
@@ -106,8 +122,14 @@ class Nodes:
 
     def ray(self, *words: str) -> str:
         """What a command of Ray prints. Raises CalledProcessError."""
-        return subprocess.run([BIN / "ray", *words], env=self.environment, check=True, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+        return subprocess.run(
+            [BIN / "ray", *words],
+            env=self.environment,
+            check=True,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ).stdout
 
     def _start(self, ip: str, *words: str) -> str:
         """Starts a node at ``ip``; returns its id when the head counts it as alive. Ray gives its own processes 30 s,
@@ -120,8 +142,14 @@ class Nodes:
     def _try_start(self, ip: str, *words: str) -> str | None:
         before = self.alive()
         command = [
-            BIN / "ray", "start", "--block", f"--node-ip-address={ip}", f"--temp-dir={self.folder / ip}",
-            f"--dashboard-agent-listen-port={free_port()}", "--object-store-memory=200000000", *words,
+            BIN / "ray",
+            "start",
+            "--block",
+            f"--node-ip-address={ip}",
+            f"--temp-dir={self.folder / ip}",
+            f"--dashboard-agent-listen-port={free_port()}",
+            "--object-store-memory=200000000",
+            *words,
         ]
         with open(self.folder / "nodes.log", "ab") as log:
             process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)

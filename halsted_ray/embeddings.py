@@ -48,8 +48,9 @@ class EmbeddingStore:
         for path, first_ms, last_ms in self._files(video_id):
             if first_ms < stop_s * 1000 and start_s * 1000 < last_ms:
                 data = read_whole(self.fs, path)
-                vectors |= {key: vector for key, vector in self._read(data, video_id).items()
-                            if start_s <= key[1] < stop_s}
+                vectors |= {
+                    key: vector for key, vector in self._read(data, video_id).items() if start_s <= key[1] < stop_s
+                }
         return vectors
 
     def put(self, video_id: str, start_s: float, stop_s: float, vectors: dict[Key, np.ndarray]) -> None:
@@ -59,10 +60,14 @@ class EmbeddingStore:
         keys = sorted(vectors)
         rows_ND = np.stack([vectors[key] for key in keys]).astype(np.float16)
         values = pa.FixedSizeListArray.from_arrays(pa.array(rows_ND.ravel()), rows_ND.shape[1])
-        table = pa.table({
-            "kind": [key[0] for key in keys], "start_s": [key[1] for key in keys], "stop_s": [key[2] for key in keys],
-            "vector": values,
-        }).replace_schema_metadata(self.stamp)
+        table = pa.table(
+            {
+                "kind": [key[0] for key in keys],
+                "start_s": [key[1] for key in keys],
+                "stop_s": [key[2] for key in keys],
+                "vector": values,
+            }
+        ).replace_schema_metadata(self.stamp)
         data = io.BytesIO()
         pq.write_table(table, data)
         # The windows name the file: a segment that is worked on twice overwrites it with the same bytes.
@@ -115,7 +120,8 @@ def write_whole(fs, path: str, data: bytes) -> None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise OutputError(
             f"can't write {path!r}: {error.strerror or error}; "
-            + ("make room" if full else "name a place that can be written") + " and give the same command again"
+            + ("make room" if full else "name a place that can be written")
+            + " and give the same command again"
         ) from error
     except (StorageUnavailable, UnreadableVideo) as error:
         raise OutputError(f"can't write {path!r}: {error}") from error

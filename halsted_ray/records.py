@@ -129,22 +129,51 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-VIDEO_SCHEMA = pa.schema([
-    ("video_id", pa.string()), ("uri", pa.string()), ("size_bytes", pa.int64()), ("duration_s", pa.float64()),
-    ("width", pa.int32()), ("height", pa.int32()), ("fps", pa.float64()), ("codec", pa.string()),
-])
+VIDEO_SCHEMA = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("duration_s", pa.float64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("fps", pa.float64()),
+        ("codec", pa.string()),
+    ]
+)
 
-SAMPLE_SCHEMA = pa.schema([
-    ("clip_id", pa.string()), ("video_id", pa.string()), ("start_s", pa.float64()), ("stop_s", pa.float64()),
-    ("task", pa.string()), ("tags", pa.map_(pa.string(), pa.string())), ("source", pa.string()),
-    ("annotator", pa.string()), ("confidence", pa.float64()), ("specialty", pa.string()), ("procedure", pa.string()),
-    ("caption", pa.string()),
-])
+SAMPLE_SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("video_id", pa.string()),
+        ("start_s", pa.float64()),
+        ("stop_s", pa.float64()),
+        ("task", pa.string()),
+        ("tags", pa.map_(pa.string(), pa.string())),
+        ("source", pa.string()),
+        ("annotator", pa.string()),
+        ("confidence", pa.float64()),
+        ("specialty", pa.string()),
+        ("procedure", pa.string()),
+        ("caption", pa.string()),
+    ]
+)
 
-TIMELINE_SCHEMA = pa.schema([
-    ("video_id", pa.string()), ("uri", pa.string()), ("start_s", pa.float64()), ("stop_s", pa.float64()),
-    ("task", pa.string()), ("tag", pa.string()), ("category", pa.string()), ("confidence", pa.float64()),
-    ("source", pa.string()), ("model", pa.string()), ("model_version", pa.string()), ("atlas_release", pa.string()),
-    ("taxonomy_digest", pa.string()),
-])
+TIMELINE_SCHEMA = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("start_s", pa.float64()),
+        ("stop_s", pa.float64()),
+        ("task", pa.string()),
+        ("tag", pa.string()),
+        ("category", pa.string()),
+        ("confidence", pa.float64()),
+        ("source", pa.string()),
+        ("model", pa.string()),
+        ("model_version", pa.string()),
+        ("atlas_release", pa.string()),
+        ("taxonomy_digest", pa.string()),
+    ]
+)
 """``source`` is ``ai``, or ``gap`` for a span that could not be mapped (``tag`` ``gap``, ``category`` the reason)."""

@@ -43,13 +43,17 @@ class Profile:
             self.add(name, other.wall_s[name], other.cpu_s[name])
 
     def __sub__(self, other: Profile) -> Profile:
-        return Profile({name: self.wall_s[name] - other.wall_s[name] for name in STAGES},
-                       {name: self.cpu_s[name] - other.cpu_s[name] for name in STAGES})
+        return Profile(
+            {name: self.wall_s[name] - other.wall_s[name] for name in STAGES},
+            {name: self.cpu_s[name] - other.cpu_s[name] for name in STAGES},
+        )
 
     def asdict(self) -> dict[str, dict[str, float]]:
         """JSON values; ``Profile(**…)`` reads them back."""
-        return {"wall_s": {name: round(value, 6) for name, value in self.wall_s.items()},
-                "cpu_s": {name: round(value, 6) for name, value in self.cpu_s.items()}}
+        return {
+            "wall_s": {name: round(value, 6) for name, value in self.wall_s.items()},
+            "cpu_s": {name: round(value, 6) for name, value in self.cpu_s.items()},
+        }
 
 
 class _Running:

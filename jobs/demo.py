@@ -22,8 +22,12 @@ PICTURE = ("--size", "384x216", "--fps", "15")
 ANNOTATED = 16
 """Of the training videos, one of each procedure: v1 learns from these alone and labels the others itself, v2 from both.
 The model that maps the held-out videos learns from all."""
-BARS = (("step", "accuracy", 0.95), ("action", "accuracy", 0.80), ("direction", "accuracy", 0.80),
-        ("action", "f1_10", 0.75))
+BARS = (
+    ("step", "accuracy", 0.95),
+    ("action", "accuracy", 0.80),
+    ("direction", "accuracy", 0.80),
+    ("action", "f1_10", 0.75),
+)
 
 
 def demo(place: Path) -> int:
@@ -32,12 +36,40 @@ def demo(place: Path) -> int:
     steps = [
         ("phantom", [training, "--videos", VIDEOS, "--minutes", MINUTES, "--seed", 1, *PICTURE]),
         ("phantom", [heldout, "--videos", HELD_OUT, "--minutes", MINUTES, "--seed", 2, *PICTURE]),
-        ("train", ["--atlas", training, "--out", model, "--recipe", "demo", "--registry",
-                   f"sqlite:///{(place / 'registry').absolute()}/mlflow.db"]),
+        (
+            "train",
+            [
+                "--atlas",
+                training,
+                "--out",
+                model,
+                "--recipe",
+                "demo",
+                "--registry",
+                f"sqlite:///{(place / 'registry').absolute()}/mlflow.db",
+            ],
+        ),
         ("map", [heldout, "--out", maps, "--model", model / "model"]),
         ("report", [maps, "--truth", heldout, "--to", page]),
-        ("evaluate", ["--atlas", training, "--test-on", heldout, "--learn-from", ANNOTATED, "--self-label", training,
-                      "--recipe", "demo", "--baselines", "chance,majority,linear", "--out", loop]),
+        (
+            "evaluate",
+            [
+                "--atlas",
+                training,
+                "--test-on",
+                heldout,
+                "--learn-from",
+                ANNOTATED,
+                "--self-label",
+                training,
+                "--recipe",
+                "demo",
+                "--baselines",
+                "chance,majority,linear",
+                "--out",
+                loop,
+            ],
+        ),
     ]
     timings = []
     for command, arguments in steps:
@@ -49,8 +81,11 @@ def demo(place: Path) -> int:
         if code:
             return code
     print(f"\n{figures_table(maps, heldout)}\n")
-    print("seconds: " + ", ".join(f"{name} {seconds:.0f}" for name, seconds in timings)
-          + f"; {sum(seconds for _, seconds in timings):.0f} in all")
+    print(
+        "seconds: "
+        + ", ".join(f"{name} {seconds:.0f}" for name, seconds in timings)
+        + f"; {sum(seconds for _, seconds in timings):.0f} in all"
+    )
     print(f"reports: {page}, {loop / 'report.html'}")
     return 0
 

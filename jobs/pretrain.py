@@ -28,8 +28,12 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         recipe = PretrainRecipe(
-            minutes=given.minutes, masked_minutes=given.masked_minutes, seed=given.seed, workers=given.workers,
-            threads=given.threads)
+            minutes=given.minutes,
+            masked_minutes=given.masked_minutes,
+            seed=given.seed,
+            workers=given.workers,
+            threads=given.threads,
+        )
         print(json.dumps(pretrain(recipe, given.out, random_clip), indent=2))
     except UsageError as error:
         print(error, file=sys.stderr)

@@ -27,8 +27,11 @@ WRONG_USE, CLUSTER_LOST = 2, 4
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--address", default=os.environ.get("RAY_DASHBOARD_ADDRESS", "http://127.0.0.1:8265"),
-                        help="of the dashboard (default: RAY_DASHBOARD_ADDRESS, else this machine's)")
+    parser.add_argument(
+        "--address",
+        default=os.environ.get("RAY_DASHBOARD_ADDRESS", "http://127.0.0.1:8265"),
+        help="of the dashboard (default: RAY_DASHBOARD_ADDRESS, else this machine's)",
+    )
     parser.add_argument("job", choices=JOBS)
     parser.add_argument("options", nargs=argparse.REMAINDER, help="those of the job")
     given = parser.parse_args(arguments)
@@ -52,9 +55,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"not followed any more; stop it with: ray job stop --address {given.address} {job_id}", file=sys.stderr)
         return 130
     except Exception as error:  # whichever of its layers noticed: HTTP, the socket, or Ray's client
-        print(f"no answer from the cluster at {given.address} any more: {error}; if only the connection broke, the job "
-              f"goes on (ray job logs --follow --address {given.address} {job_id}); if the head is lost, give the same "
-              "command again: finished segments are kept", file=sys.stderr)
+        print(
+            f"no answer from the cluster at {given.address} any more: {error}; if only the connection broke, the job "
+            f"goes on (ray job logs --follow --address {given.address} {job_id}); if the head is lost, give the same "
+            "command again: finished segments are kept",
+            file=sys.stderr,
+        )
         return CLUSTER_LOST
     if ended.driver_exit_code is None:
         print(f"job {job_id}: {ended.status.value.lower()}: {ended.message}", file=sys.stderr)

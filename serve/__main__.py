@@ -40,8 +40,11 @@ PORT_WAIT_S = 10.0
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    given = {f"HALSTED_{name.upper()}": value if ":" in value else str(Path(value).absolute())
-             for name in ("state", "model") if (value := getattr(options, name, None))}
+    given = {
+        f"HALSTED_{name.upper()}": value if ":" in value else str(Path(value).absolute())
+        for name in ("state", "model")
+        if (value := getattr(options, name, None))
+    }
     try:
         return options.do(options, Settings.read({**os.environ, **given}))
     except HalstedError as error:
@@ -57,10 +60,17 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     key = _own_key(database, Path(options.state) / "key")
     database.close()
     # The replicas are other processes and read the same variables.
-    os.environ |= {"HALSTED_DATABASE": settings.database, "HALSTED_STORE": settings.store,
-                   "HALSTED_MODEL": settings.model}
-    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("HF_HUB_OFFLINE", "1"), ("DO_NOT_TRACK", "1"),
-                        ("RAY_worker_niceness", "0")):  # else the replicas wait for whatever else the machine does
+    os.environ |= {
+        "HALSTED_DATABASE": settings.database,
+        "HALSTED_STORE": settings.store,
+        "HALSTED_MODEL": settings.model,
+    }
+    for name, value in (
+        ("RAY_USAGE_STATS_ENABLED", "0"),
+        ("HF_HUB_OFFLINE", "1"),
+        ("DO_NOT_TRACK", "1"),
+        ("RAY_worker_niceness", "0"),
+    ):  # else the replicas wait for whatever else the machine does
         os.environ.setdefault(name, value)
     import ray
     from ray import serve
@@ -68,14 +78,24 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     from serve.app import app
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    ray.init(address="local", _node_ip_address="127.0.0.1", num_cpus=max(LEAST_CPUS, (os.cpu_count() or 1) + 6),
-             include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    serve.start(http_options={"host": options.host, "port": options.port},
-                logging_config={"enable_access_log": False})  # as in config.yaml: its lines hold whole paths
+    ray.init(
+        address="local",
+        _node_ip_address="127.0.0.1",
+        num_cpus=max(LEAST_CPUS, (os.cpu_count() or 1) + 6),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    serve.start(
+        http_options={"host": options.host, "port": options.port}, logging_config={"enable_access_log": False}
+    )  # as in config.yaml: its lines hold whole paths
     serve.run(app, name="halsted", route_prefix="/")
     address = f"http://{options.host}:{options.port}"
-    print(f"serving {release.name} version {release.version}\naddress: {address}  (documentation: {address}/docs)\n"
-          f"user:    {USER}\nkey:     {key}", flush=True)
+    print(
+        f"serving {release.name} version {release.version}\naddress: {address}  (documentation: {address}/docs)\n"
+        f"user:    {USER}\nkey:     {key}",
+        flush=True,
+    )
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
@@ -91,8 +111,9 @@ def require_free(host: str, port: int) -> None:
     until_s = time.monotonic() + PORT_WAIT_S
     while error := _bind_error(host, port):
         if error.errno != errno.EADDRINUSE or time.monotonic() > until_s:
-            raise UsageError(f"can't serve at {host}:{port}: {error}; end what serves there, or name another --port or "
-                             "--host")
+            raise UsageError(
+                f"can't serve at {host}:{port}: {error}; end what serves there, or name another --port or --host"
+            )
         time.sleep(0.1)
 
 
@@ -114,8 +135,11 @@ def new_key(options: argparse.Namespace, settings: Settings) -> int:
     database.migrate()
     with database.writing() as session:
         people.add_tenant(session, options.tenant)
-        print(people.issue_key(session, people.add_user(session, options.tenant, options.user, options.role),
-                               options.days))
+        print(
+            people.issue_key(
+                session, people.add_user(session, options.tenant, options.user, options.role), options.days
+            )
+        )
     return 0
 
 
@@ -149,15 +173,17 @@ def _own_key(database: Database, file: Path) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m serve", description=__doc__,
-                    formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
 
     def command(name: str, do, what: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=what)
         added.set_defaults(do=do)
-        added.add_argument("--state", default=os.environ.get("HALSTED_STATE") or "serve-state",
-                           help="the folder of database and store (default %(default)s)")
+        added.add_argument(
+            "--state",
+            default=os.environ.get("HALSTED_STATE") or "serve-state",
+            help="the folder of database and store (default %(default)s)",
+        )
         return added
 
     running = command("run", run, "serve on this machine")

@@ -30,15 +30,23 @@ for judging a person; the model errs, and every answer says how sure it is and w
 
 log = logging.getLogger(__name__)
 READY_S = 5.0
-STATUS = ((NotThere, 404), (WrongState, 409), (StoreFull, 507), (OutputError, 503), (ModelError, 503),
-          (RegistryError, 503), (TaxonomyError, 422), (UsageError, 422), (VideoError, 503))
+STATUS = (
+    (NotThere, 404),
+    (WrongState, 409),
+    (StoreFull, 507),
+    (OutputError, 503),
+    (ModelError, 503),
+    (RegistryError, 503),
+    (TaxonomyError, 422),
+    (UsageError, 422),
+    (VideoError, 503),
+)
 """Error → HTTP status; the first that fits."""
 
 
 def create_api(service: Service) -> FastAPI:
     """Errors are ``application/problem+json`` (RFC 9457)."""
-    app = FastAPI(title="Halsted on Ray", version=__version__, description=DESCRIPTION, docs_url=None,
-                  redoc_url=None)
+    app = FastAPI(title="Halsted on Ray", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.service = service
     app.state.buckets = Buckets(service.settings.requests_a_minute, service.replicas)
     app.state.parts = asyncio.Semaphore(routes.PARTS_AT_ONCE)
@@ -50,8 +58,9 @@ def create_api(service: Service) -> FastAPI:
 
     @app.get("/docs", include_in_schema=False)
     def documentation(request: Request) -> HTMLResponse:
-        return HTMLResponse(docs.page(app.openapi(), base_of(request)),
-                            headers={"content-security-policy": docs.POLICY})
+        return HTMLResponse(
+            docs.page(app.openapi(), base_of(request)), headers={"content-security-policy": docs.POLICY}
+        )
 
     @app.get("/healthz", tags=["site"])
     def healthz() -> dict:
@@ -90,8 +99,9 @@ def _check(service: Service) -> None:
 
 
 def problem(status: int, detail: str, headers: dict | None = None, **more) -> JSONResponse:
-    return JSONResponse({"status": status, "detail": detail, **more}, status, headers,
-                        media_type="application/problem+json")
+    return JSONResponse(
+        {"status": status, "detail": detail, **more}, status, headers, media_type="application/problem+json"
+    )
 
 
 def _handle_errors(app: FastAPI) -> None:

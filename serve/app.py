@@ -66,8 +66,9 @@ class Gateway:
     async def _serving(self) -> dict:
         return await self._asked(self.tagger.serving.remote())
 
-    async def _tag_clip(self, source: bytes | str, instruction: str, start_s: float | None,
-                        stop_s: float | None) -> dict:
+    async def _tag_clip(
+        self, source: bytes | str, instruction: str, start_s: float | None, stop_s: float | None
+    ) -> dict:
         return await self._asked(self.tagger.tag.remote(source, instruction, start_s, stop_s))
 
     async def _asked(self, answer: DeploymentResponse) -> dict:
@@ -157,8 +158,16 @@ class Mapper:
         settings = Settings.read()
         service = Service.open(settings)
         self.stop = threading.Event()
-        self.worker = mapper.Mapper(service.jobs, service.videos, service.uploads, service.source, settings.encoder,
-                                    decoders, taggers, settings.upload_days)
+        self.worker = mapper.Mapper(
+            service.jobs,
+            service.videos,
+            service.uploads,
+            service.source,
+            settings.encoder,
+            decoders,
+            taggers,
+            settings.upload_days,
+        )
         self.thread = threading.Thread(target=self.worker.work, args=(self.stop,), name="mapper", daemon=True)
         self.thread.start()
 
@@ -172,4 +181,5 @@ class Mapper:
 
 
 app = Gateway.options(**deployed("Gateway")).bind(
-    Tagger.options(**deployed("Tagger")).bind(), Mapper.options(**deployed("Mapper")).bind())
+    Tagger.options(**deployed("Tagger")).bind(), Mapper.options(**deployed("Mapper")).bind()
+)

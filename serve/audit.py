@@ -35,8 +35,16 @@ class Verdict:
 def record(session: Session, tenant_id: str, actor: str, action: str, subject: str, **detail) -> None:
     """Adds an entry. ``actor``: user and key id; ``subject``: an id, never a file's name."""
     head = lock(session, HEAD)
-    entry = AuditEntry(seq=head.seq + 1, at_s=now_s(), tenant_id=tenant_id, actor=actor, action=action,
-                       subject=subject, detail=detail, previous=head.digest)
+    entry = AuditEntry(
+        seq=head.seq + 1,
+        at_s=now_s(),
+        tenant_id=tenant_id,
+        actor=actor,
+        action=action,
+        subject=subject,
+        detail=detail,
+        previous=head.digest,
+    )
     entry.digest = head.digest = seal(entry)
     head.seq = entry.seq
     session.add(entry)
@@ -45,8 +53,16 @@ def record(session: Session, tenant_id: str, actor: str, action: str, subject: s
 
 def seal(entry: AuditEntry) -> str:
     """SHA-256 over all of an entry and the digest before it."""
-    parts = [entry.seq, entry.at_s, entry.tenant_id, entry.actor, entry.action, entry.subject, entry.detail,
-             entry.previous]
+    parts = [
+        entry.seq,
+        entry.at_s,
+        entry.tenant_id,
+        entry.actor,
+        entry.action,
+        entry.subject,
+        entry.detail,
+        entry.previous,
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

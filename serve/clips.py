@@ -44,8 +44,11 @@ def task_of(taxonomy: Taxonomy, instruction: str) -> str:
     except TaxonomyError:
         known = [task.instruction for task in taxonomy.tasks]
         vocabulary = sorted({word for text in known for word in text.casefold().split()})
-        words = {word: get_close_matches(word, vocabulary, 3, 0.5) or vocabulary
-                 for word in re.findall(r"\S+", instruction.casefold()) if word not in vocabulary}
+        words = {
+            word: get_close_matches(word, vocabulary, 3, 0.5) or vocabulary
+            for word in re.findall(r"\S+", instruction.casefold())
+            if word not in vocabulary
+        }
         # The nearest first, and none left out: there are a handful.
         close = get_close_matches(instruction.casefold(), known, len(known), 0.0)
         raise UnknownWords(instruction[:200], words, close) from None
@@ -78,8 +81,14 @@ class Clip:
 class ClipTagger:
     """One model in memory. ``read`` is for many threads at once, ``answer`` for one batch at a time."""
 
-    def __init__(self, source: ModelSource, encoder: str | None = None, device: str = "cpu", decoders: int = 2,
-                 longest_s: float = 60.0):
+    def __init__(
+        self,
+        source: ModelSource,
+        encoder: str | None = None,
+        device: str = "cpu",
+        decoders: int = 2,
+        longest_s: float = 60.0,
+    ):
         self.source, self.encoder_ref, self.device, self.longest_s = source, encoder, device, longest_s
         self._processes: queue.SimpleQueue[DecodeProcess] = queue.SimpleQueue()
         for _ in range(decoders):
@@ -95,14 +104,14 @@ class ClipTagger:
                 return False
             self.loaded = self._load(release, self.loaded)
         except UsageError as error:
-            logger.warning("a new model can't be taken, version %s goes on serving: %s",
-                           self.loaded.release.version, error)
+            logger.warning(
+                "a new model can't be taken, version %s goes on serving: %s", self.loaded.release.version, error
+            )
             return False
         logger.info("serving version %s (%s) now", release.version, release.digest)
         return True
 
-    def read(self, location: str, instruction: str, start_s: float | None = None,
-             stop_s: float | None = None) -> Clip:
+    def read(self, location: str, instruction: str, start_s: float | None = None, stop_s: float | None = None) -> Clip:
         """Frames of ``[start_s, stop_s)`` (default: all of it) of the video at ``location``. Raises UnknownWords,
         UsageError for a span outside, VideoError."""
         loaded = self.loaded
@@ -127,8 +136,12 @@ class ClipTagger:
             tags, shares = loaded.model.tag(vectors_ND, [clips[n].task for n in rows], return_probabilities=True)
             tagged_s = time.perf_counter()
             for n, row, share in zip(rows, tags, shares, strict=True):
-                seconds = {"decode": clips[n].decode_s, "queue": started_s - clips[n].ready_s,
-                           "encode": encoded_s - started_s, "tag": tagged_s - encoded_s}
+                seconds = {
+                    "decode": clips[n].decode_s,
+                    "queue": started_s - clips[n].ready_s,
+                    "encode": encoded_s - started_s,
+                    "tag": tagged_s - encoded_s,
+                }
                 answers[n] = _answer(clips[n], row, share, seconds, len(rows))
         return answers
 
@@ -151,11 +164,15 @@ class ClipTagger:
     def _span(self, found: Probe, start_s: float | None, stop_s: float | None) -> tuple[float, float]:
         first_s, last_s = start_s or 0.0, found.duration_s if stop_s is None else min(stop_s, found.duration_s)
         if not 0 <= first_s < last_s:
-            raise UsageError(f"start_s={start_s}, stop_s={stop_s}: expected a span of the {found.duration_s:.3f} s "
-                             "that the video lasts")
+            raise UsageError(
+                f"start_s={start_s}, stop_s={stop_s}: expected a span of the {found.duration_s:.3f} s "
+                "that the video lasts"
+            )
         if last_s - first_s > self.longest_s:
-            raise UsageError(f"a clip has at most {self.longest_s:g} s, got {last_s - first_s:.1f} s; give start_s and "
-                             "stop_s, or upload the video and ask for a map")
+            raise UsageError(
+                f"a clip has at most {self.longest_s:g} s, got {last_s - first_s:.1f} s; give start_s and "
+                "stop_s, or upload the video and ask for a map"
+            )
         return first_s, last_s
 
     @contextmanager
@@ -171,10 +188,20 @@ def _answer(clip: Clip, row: dict, shares: dict, seconds: dict[str, float], batc
     taxonomy = clip.loaded.release.taxonomy
     task = taxonomy.task(clip.task)
     return {
-        "model": clip.loaded.release.stamp, "task": task.name, "instruction": task.instruction,
-        "start_s": clip.start_s, "stop_s": clip.stop_s,
-        "tags": [{"tag": tag.name, "category": row[tag.name][0], "confidence": row[tag.name][1],
-                  "probabilities": dict(zip(tag.categories, map(float, shares[tag.name]), strict=True))}
-                 for tag in task.tags],
-        "seconds": {name: round(value, 4) for name, value in seconds.items()}, "batch": batch,
+        "model": clip.loaded.release.stamp,
+        "task": task.name,
+        "instruction": task.instruction,
+        "start_s": clip.start_s,
+        "stop_s": clip.stop_s,
+        "tags": [
+            {
+                "tag": tag.name,
+                "category": row[tag.name][0],
+                "confidence": row[tag.name][1],
+                "probabilities": dict(zip(tag.categories, map(float, shares[tag.name]), strict=True)),
+            }
+            for tag in task.tags
+        ],
+        "seconds": {name: round(value, 4) for name, value in seconds.items()},
+        "batch": batch,
     }

@@ -265,8 +265,12 @@ def now_s() -> float:
 
 def _prepare_sqlite(connection, _record) -> None:
     connection.isolation_level = None  # SQLAlchemy's own BEGIN below, not the driver's deferred one
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL",
-                   f"busy_timeout={int(SQLITE_WAIT_S * 1000)}"):
+    for pragma in (
+        "journal_mode=WAL",
+        "foreign_keys=ON",
+        "synchronous=FULL",
+        f"busy_timeout={int(SQLITE_WAIT_S * 1000)}",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -28,8 +28,11 @@ curl -H "x-api-key: $KEY" "{base}v1/videos/$VIDEO/timeline?format=csv" """
 def page(schema: dict, base: str) -> str:
     """``base``: the service's address, with a slash at its end."""
     schemas = schema.get("components", {}).get("schemas", {})
-    operations = "\n".join(_operation(path, method, found, schemas) for path, methods in schema["paths"].items()
-                           for method, found in methods.items())
+    operations = "\n".join(
+        _operation(path, method, found, schemas)
+        for path, methods in schema["paths"].items()
+        for method, found in methods.items()
+    )
     about = schema["info"]
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(about["title"])}</title>
 <style>{STYLE}</style><h1>{escape(about["title"])} {escape(about["version"])}</h1>
@@ -40,8 +43,10 @@ def page(schema: dict, base: str) -> str:
 
 
 def _operation(path: str, method: str, found: dict, schemas: dict) -> str:
-    rows = "".join(f"<tr><td><code>{escape(name)}</code><td>{escape(where)}<td>{escape(what)}"
-                   for name, where, what in _inputs(found, schemas))
+    rows = "".join(
+        f"<tr><td><code>{escape(name)}</code><td>{escape(where)}<td>{escape(what)}"
+        for name, where, what in _inputs(found, schemas)
+    )
     about = escape(found.get("description", "").replace("``", ""))
     return f"<h2><b>{method.upper()}</b> <code>{escape(path)}</code></h2><p>{about}</p><table>{rows}</table>"
 

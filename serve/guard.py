@@ -29,8 +29,11 @@ from serve.store import PART_BYTES
 log = logging.getLogger("serve.requests")
 
 HEADERS = {
-    "x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "no-referrer",
-    "cache-control": "no-store", "cross-origin-resource-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "cross-origin-resource-policy": "same-origin",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
 }
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
@@ -56,9 +59,12 @@ def allowed(permission: str | None = None) -> Callable[..., Caller]:
     """A dependency: the caller, who must have ``permission``. 401 without a key that holds, 403 without the right,
     429 when they ask too often."""
 
-    def caller(request: Request, key: Annotated[str | None, Depends(key_header)],
-               token: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-               browser: Annotated[str | None, Depends(cookie)]) -> Caller:
+    def caller(
+        request: Request,
+        key: Annotated[str | None, Depends(key_header)],
+        token: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+        browser: Annotated[str | None, Depends(cookie)],
+    ) -> Caller:
         service, buckets = service_of(request), request.app.state.buckets
         text = key or (token.credentials if token else None)
         found = _by_key(service, text) if text else caller_by_cookie(service, request, browser) if browser else None
@@ -66,8 +72,9 @@ def allowed(permission: str | None = None) -> Callable[..., Caller]:
             found = service.sign_on.caller(token.credentials)
         if found is None:
             buckets.take(address_of(request))
-            raise HTTPException(401, "a key is needed: give one that holds in the header x-api-key",
-                                {"WWW-Authenticate": "Bearer"})
+            raise HTTPException(
+                401, "a key is needed: give one that holds in the header x-api-key", {"WWW-Authenticate": "Bearer"}
+            )
         buckets.take(f"{found.user_id} {found.key_id}")
         request.state.caller = found
         if permission and not found.may(permission):
@@ -91,8 +98,13 @@ def caller_by_cookie(service: Service, request: Request, token: str) -> Caller |
     """403 where something would change and the page's token is not beside the cookie."""
     with service.database.reading() as session:
         found = sessions.caller_of(session, token)
-    if found and request.method not in SAFE and not hmac.compare_digest(
-            sessions.csrf_token(token).encode(), request.headers.get(sessions.CSRF_HEADER, "").encode()):
+    if (
+        found
+        and request.method not in SAFE
+        and not hmac.compare_digest(
+            sessions.csrf_token(token).encode(), request.headers.get(sessions.CSRF_HEADER, "").encode()
+        )
+    ):
         raise HTTPException(403, f"a session changes something only with its token in {sessions.CSRF_HEADER}")
     return found
 
@@ -149,8 +161,10 @@ class Door:
                 extra = {**HEADERS, "x-halsted-request": request_id}  # Serve gives an x-request-id of its own
                 if (self.service.settings.public_url or "").startswith("https:"):
                     extra["strict-transport-security"] = "max-age=31536000"
-                message["headers"] = [*message["headers"], *(
-                    (name.encode(), value.encode()) for name, value in extra.items() if name.encode() not in present)]
+                message["headers"] = [
+                    *message["headers"],
+                    *((name.encode(), value.encode()) for name, value in extra.items() if name.encode() not in present),
+                ]
                 self._count(scope, status, time.perf_counter() - started_s)
             await send(message)
 
@@ -173,12 +187,21 @@ class Door:
     def _log(self, scope: Scope, request_id: str, status: int, received: int, seconds: float) -> None:
         """The route's pattern, not the path, and no query: what a client put there can be a name."""
         caller: Caller | None = scope.get("state", {}).get("caller")
-        line = {"request": request_id, "method": scope["method"], "route": _route(scope), "status": status,
-                "bytes": received, "ms": round(seconds * 1000, 1)}
+        line = {
+            "request": request_id,
+            "method": scope["method"],
+            "route": _route(scope),
+            "status": status,
+            "bytes": received,
+            "ms": round(seconds * 1000, 1),
+        }
         if caller:
             line |= {"tenant": caller.tenant_id, "key": caller.key_id}
-        ids = {name: value for name, value in scope.get("path_params", {}).items()
-               if name.endswith("_id") and _ID.fullmatch(str(value))}
+        ids = {
+            name: value
+            for name, value in scope.get("path_params", {}).items()
+            if name.endswith("_id") and _ID.fullmatch(str(value))
+        }
         log.info("%s", json.dumps(line | (ids if caller else {})))
 
 

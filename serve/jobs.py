@@ -37,18 +37,36 @@ class Jobs:
         """A new job for the video, or the one that is waiting for the same tasks. Raises NotThere."""
         with self.database.writing() as session:
             video = own_video(session, caller.tenant_id, video_id)
-            waiting = session.scalars(select(Job).where(
-                Job.tenant_id == caller.tenant_id, Job.video_id == video_id, Job.state == "queued",
-                Job.cancel.is_(False))).all()
+            waiting = session.scalars(
+                select(Job).where(
+                    Job.tenant_id == caller.tenant_id,
+                    Job.video_id == video_id,
+                    Job.state == "queued",
+                    Job.cancel.is_(False),
+                )
+            ).all()
             same = next((job for job in waiting if job.tasks == list(tasks)), None)
             if same is not None:
                 return same
-            job = Job(job_id=secrets.token_hex(8), tenant_id=caller.tenant_id, user_id=caller.user_id,
-                      video_id=video_id, tasks=list(tasks), state="queued", total_s=video.duration_s, done_s=0.0,
-                      rate=0.0, failed_segments=0, cancel=False, attempts=0, created_s=now_s())
+            job = Job(
+                job_id=secrets.token_hex(8),
+                tenant_id=caller.tenant_id,
+                user_id=caller.user_id,
+                video_id=video_id,
+                tasks=list(tasks),
+                state="queued",
+                total_s=video.duration_s,
+                done_s=0.0,
+                rate=0.0,
+                failed_segments=0,
+                cancel=False,
+                attempts=0,
+                created_s=now_s(),
+            )
             session.add(job)
-            audit.record(session, caller.tenant_id, caller.actor, "map.submit", video_id, job=job.job_id,
-                         tasks=list(tasks))
+            audit.record(
+                session, caller.tenant_id, caller.actor, "map.submit", video_id, job=job.job_id, tasks=list(tasks)
+            )
         return job
 
     def get(self, tenant_id: str, job_id: str) -> Job:
@@ -58,14 +76,23 @@ class Jobs:
     def of_video(self, tenant_id: str, video_id: str) -> list[Job]:
         """Newest first."""
         with self.database.reading() as session:
-            return list(session.scalars(select(Job).where(
-                Job.tenant_id == tenant_id, Job.video_id == video_id).order_by(Job.created_s.desc())))
+            return list(
+                session.scalars(
+                    select(Job)
+                    .where(Job.tenant_id == tenant_id, Job.video_id == video_id)
+                    .order_by(Job.created_s.desc())
+                )
+            )
 
     def newest(self, tenant_id: str, video_ids: Sequence[str]) -> dict[str, Job]:
         """Video → the newest of its jobs."""
         with self.database.reading() as session:
-            return {job.video_id: job for job in session.scalars(select(Job).where(
-                Job.tenant_id == tenant_id, Job.video_id.in_(video_ids)).order_by(Job.created_s))}
+            return {
+                job.video_id: job
+                for job in session.scalars(
+                    select(Job).where(Job.tenant_id == tenant_id, Job.video_id.in_(video_ids)).order_by(Job.created_s)
+                )
+            }
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Cancelled at once where it waits, after the segment at hand where it runs. One that ended stays."""
@@ -83,8 +110,12 @@ class Jobs:
             lost = session.scalars(select(Job).where(Job.state == "running", Job.lease_until_s < now_s())).all()
             for job in lost:
                 if job.cancel or job.attempts >= MAX_ATTEMPTS:
-                    _finish(job, "cancelled" if job.cancel else "failed", None,
-                            None if job.cancel else f"its worker was lost {job.attempts} times")
+                    _finish(
+                        job,
+                        "cancelled" if job.cancel else "failed",
+                        None,
+                        None if job.cancel else f"its worker was lost {job.attempts} times",
+                    )
                 else:
                     job.state, job.worker, job.lease_until_s = "queued", None, None
             session.flush()
@@ -98,9 +129,16 @@ class Jobs:
     def heartbeat(self, job_id: str, worker: str) -> bool:
         """Renews the lease. False where the work must stop: it was cancelled, or is somebody else's by now."""
         with self.database.writing() as session:
-            kept = session.execute(update(Job).where(
-                Job.job_id == job_id, Job.worker == worker, Job.state == "running", Job.cancel.is_(False),
-            ).values(lease_until_s=now_s() + self.lease_s))
+            kept = session.execute(
+                update(Job)
+                .where(
+                    Job.job_id == job_id,
+                    Job.worker == worker,
+                    Job.state == "running",
+                    Job.cancel.is_(False),
+                )
+                .values(lease_until_s=now_s() + self.lease_s)
+            )
         return bool(kept.rowcount)
 
     def note(self, job_id: str, worker: str, **changes) -> None:
@@ -108,8 +146,9 @@ class Jobs:
         with self.database.writing() as session:
             session.execute(update(Job).where(Job.job_id == job_id, Job.worker == worker).values(**changes))
 
-    def finish(self, job_id: str, worker: str, state: str, outcome: str | None = None,
-               reason: str | None = None) -> None:
+    def finish(
+        self, job_id: str, worker: str, state: str, outcome: str | None = None, reason: str | None = None
+    ) -> None:
         with self.database.writing() as session:
             job = session.get_one(Job, job_id)
             if job.worker == worker and job.state == "running":
@@ -130,14 +169,18 @@ class Jobs:
     def forgive(self, job_id: str, worker: str) -> None:
         """The attempt at hand does not count. The lease stays: whoever goes on must find the place free."""
         with self.database.writing() as session:
-            session.execute(update(Job).where(Job.job_id == job_id, Job.worker == worker, Job.state == "running")
-                            .values(attempts=Job.attempts - 1))
+            session.execute(
+                update(Job)
+                .where(Job.job_id == job_id, Job.worker == worker, Job.state == "running")
+                .values(attempts=Job.attempts - 1)
+            )
 
     def counts(self) -> dict[str, int]:
         """State → jobs, of all tenants."""
         with self.database.reading() as session:
-            return {state: count for state, count in session.execute(
-                select(Job.state, func.count()).group_by(Job.state))}
+            return {
+                state: count for state, count in session.execute(select(Job.state, func.count()).group_by(Job.state))
+            }
 
     def _next(self, session: Session) -> Job | None:
         running = session.execute(select(Job.tenant_id, Job.video_id).where(Job.state == "running")).all()
@@ -148,8 +191,11 @@ class Jobs:
         turns = {tenant_id: started_s for tenant_id, started_s in session.execute(last)}
         waiting = session.scalars(select(Job).where(Job.state == "queued", Job.cancel.is_(False))).all()
         free = [job for job in waiting if (job.tenant_id, job.video_id) not in videos]
-        return min(free, default=None, key=lambda job: (busy[job.tenant_id], turns.get(job.tenant_id, 0.0),
-                                                        job.created_s, job.job_id))
+        return min(
+            free,
+            default=None,
+            key=lambda job: (busy[job.tenant_id], turns.get(job.tenant_id, 0.0), job.created_s, job.job_id),
+        )
 
 
 def cancel(job: Job) -> None:
@@ -161,9 +207,16 @@ def cancel(job: Job) -> None:
 
 def deleted_videos(session: Session) -> list[Video]:
     """Whose bytes can go: nobody works on them any more."""
-    working = select(Job.job_id).where(Job.tenant_id == Video.tenant_id, Job.video_id == Video.video_id,
-                                       Job.state == "running", or_(Job.lease_until_s.is_(None),
-                                                                   Job.lease_until_s >= now_s())).exists()
+    working = (
+        select(Job.job_id)
+        .where(
+            Job.tenant_id == Video.tenant_id,
+            Job.video_id == Video.video_id,
+            Job.state == "running",
+            or_(Job.lease_until_s.is_(None), Job.lease_until_s >= now_s()),
+        )
+        .exists()
+    )
     return list(session.scalars(select(Video).where(Video.deleted_s.is_not(None), ~working)))
 
 

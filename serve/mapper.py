@@ -112,8 +112,12 @@ class Mapper:
             model, version = release.path, release.version
         self.jobs.note(job.job_id, self.name, model=model, model_version=version)
         summary = map_archive(
-            self.videos.location(video), self.videos.maps(job.tenant_id, job.video_id), model, job.tasks,
-            encoder=self.encoder, workers=Workers(decoders=self.decoders, taggers=self.taggers, priority="high"),
+            self.videos.location(video),
+            self.videos.maps(job.tenant_id, job.video_id),
+            model,
+            job.tasks,
+            encoder=self.encoder,
+            workers=Workers(decoders=self.decoders, taggers=self.taggers, priority="high"),
             watch=_Notes(self.jobs, job.job_id, self.name, heart),
         )
         if summary.segments_before == summary.segments:  # nothing was left to do, so nothing told of progress
@@ -135,8 +139,15 @@ class _Notes(Watch):
         self.heart.check()
         if time.monotonic() - self.noted_s >= NOTE_EVERY_S or progress.done_s == progress.total_s:
             self.noted_s = time.monotonic()
-            self.jobs.note(self.job_id, self.worker, done_s=progress.done_s, total_s=progress.total_s,
-                           rate=progress.rate, failed_segments=progress.failed_segments, reason=None)
+            self.jobs.note(
+                self.job_id,
+                self.worker,
+                done_s=progress.done_s,
+                total_s=progress.total_s,
+                rate=progress.rate,
+                failed_segments=progress.failed_segments,
+                reason=None,
+            )
 
     def say(self, message: str) -> None:
         self.heart.check()

@@ -36,16 +36,20 @@ class Metrics:
         self.counted, self.states = CollectorRegistry(), CollectorRegistry()
         register = {"registry": self.counted}
         self.requests = Counter("halsted_requests", "Requests", ["method", "route", "status"], **register)
-        self.request_s = Histogram("halsted_request_seconds", "Time until the answer begins", ["route"],
-                                   buckets=SECONDS, **register)
-        self.clip_s = Histogram("halsted_clip_seconds", "Time of a clip by stage", ["stage"], buckets=SECONDS,
-                                **register)
-        self.batch = Histogram("halsted_clip_batch", "Clips that shared a pass of the model",
-                               buckets=(1, 2, 4, 8, 16, 32, 64), **register)
+        self.request_s = Histogram(
+            "halsted_request_seconds", "Time until the answer begins", ["route"], buckets=SECONDS, **register
+        )
+        self.clip_s = Histogram(
+            "halsted_clip_seconds", "Time of a clip by stage", ["stage"], buckets=SECONDS, **register
+        )
+        self.batch = Histogram(
+            "halsted_clip_batch", "Clips that shared a pass of the model", buckets=(1, 2, 4, 8, 16, 32, 64), **register
+        )
         self.uploaded = Counter("halsted_uploaded_bytes", "Bytes of videos that came in parts", **register)
         self.jobs = Gauge("halsted_jobs", "Mapping jobs of the site", ["state"], registry=self.states)
-        self.mapped_s = Gauge("halsted_mapped_video_seconds", "Video-seconds that jobs have mapped",
-                              registry=self.states)
+        self.mapped_s = Gauge(
+            "halsted_mapped_video_seconds", "Video-seconds that jobs have mapped", registry=self.states
+        )
 
     def clip(self, answer: dict, total_s: float) -> None:
         """Counts one answer of ``ClipTagger``."""
@@ -82,17 +86,23 @@ class Metrics:
         return generate_latest(shown) + generate_latest(self.states)
 
     def _samples(self) -> Samples:
-        return [[sample.name, sample.labels, sample.value] for family in self.counted.collect()
-                for sample in family.samples if not sample.name.endswith("_created")]
+        return [
+            [sample.name, sample.labels, sample.value]
+            for family in self.counted.collect()
+            for sample in family.samples
+            if not sample.name.endswith("_created")
+        ]
 
     def _fold(self) -> None:
         """Adds up the rows of replicas that ended, so that their number does not grow with every restart."""
         with self.database.writing() as session:
             lock(session, "figures")
-            rows = session.scalars(select(Figures).where(
-                (Figures.replica_id == ENDED) | (Figures.at_s < now_s() - ENDED_AFTER_S))).all()
-            samples = [[name, dict(labels), value] for (name, labels), value in
-                       _sum(row.samples for row in rows).items()]
+            rows = session.scalars(
+                select(Figures).where((Figures.replica_id == ENDED) | (Figures.at_s < now_s() - ENDED_AFTER_S))
+            ).all()
+            samples = [
+                [name, dict(labels), value] for (name, labels), value in _sum(row.samples for row in rows).items()
+            ]
             for row in rows:
                 session.delete(row)
             session.flush()

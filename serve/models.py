@@ -48,18 +48,24 @@ class Release:
     def described(self) -> dict:
         """What ``GET /v1/models`` shows; no path."""
         return {
-            "name": self.name, "version": self.version, "digest": self.digest, "atlas_release": self.atlas_release,
-            "encoder": self.encoder_fingerprint, "taxonomy": self.taxonomy.name,
-            "taxonomy_digest": self.taxonomy.digest, "lineage": self.lineage, "card": self.card,
-            "instructions": {task.instruction: {tag.name: list(tag.categories) for tag in task.tags}
-                             for task in self.taxonomy.tasks},
+            "name": self.name,
+            "version": self.version,
+            "digest": self.digest,
+            "atlas_release": self.atlas_release,
+            "encoder": self.encoder_fingerprint,
+            "taxonomy": self.taxonomy.name,
+            "taxonomy_digest": self.taxonomy.digest,
+            "lineage": self.lineage,
+            "card": self.card,
+            "instructions": {
+                task.instruction: {tag.name: list(tag.categories) for tag in task.tags} for task in self.taxonomy.tasks
+            },
         }
 
     @property
     def stamp(self) -> dict:
         """What every answer carries."""
-        return {"name": self.name, "version": self.version, "digest": self.digest,
-                "atlas_release": self.atlas_release}
+        return {"name": self.name, "version": self.version, "digest": self.digest, "atlas_release": self.atlas_release}
 
 
 class ModelSource:
@@ -96,9 +102,17 @@ def from_registry(reference: Reference) -> Release:
     registry = Registry(make=False)
     version = registry.find(reference)
     release = from_folder(registry.folder(version))
-    return replace(release, lineage=release.lineage | {
-        "registry_version": version.number, "aliases": list(version.aliases), "run_id": version.run_id,
-        "created_ms": version.created_ms, "tags": version.tags})
+    return replace(
+        release,
+        lineage=release.lineage
+        | {
+            "registry_version": version.number,
+            "aliases": list(version.aliases),
+            "run_id": version.run_id,
+            "created_ms": version.created_ms,
+            "tags": version.tags,
+        },
+    )
 
 
 def from_folder(location: str) -> Release:
@@ -113,17 +127,25 @@ def from_folder(location: str) -> Release:
         root, location = f"{root}/{name}", f"{location.rstrip('/')}/{name}"
     text = _read(fs, f"{root}/model.json")
     if text is None:
-        raise ModelError(f"no model at {location!r}: expected model.json or a file {POINTER!r} that names a folder; "
-                         "train one (`make demo` leaves one in demo/model/model) or set HALSTED_MODEL")
+        raise ModelError(
+            f"no model at {location!r}: expected model.json or a file {POINTER!r} that names a folder; "
+            "train one (`make demo` leaves one in demo/model/model) or set HALSTED_MODEL"
+        )
     try:
         described = json.loads(text)
         config = described["config"]
         taxonomy = from_dict(described["taxonomy"], f"taxonomy of model {location!r}")
         return Release(
-            version=config["version"], path=location, digest=hashlib.sha256(text).hexdigest()[:16],
-            name=config["name"], atlas_release=config["atlas_release"], encoder_ref=config["encoder_ref"],
-            encoder_fingerprint=config["encoder_fingerprint"], taxonomy=taxonomy,
-            lineage=_lineage(fs, root), card=_first(fs, root, CARDS),
+            version=config["version"],
+            path=location,
+            digest=hashlib.sha256(text).hexdigest()[:16],
+            name=config["name"],
+            atlas_release=config["atlas_release"],
+            encoder_ref=config["encoder_ref"],
+            encoder_fingerprint=config["encoder_fingerprint"],
+            taxonomy=taxonomy,
+            lineage=_lineage(fs, root),
+            card=_first(fs, root, CARDS),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"model {location!r}: model.json can't be used: {error}") from error

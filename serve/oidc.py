@@ -65,9 +65,16 @@ class SignOn:
     def begin(self, back: str) -> tuple[str, str]:
         """(where the browser goes, what it keeps until it is back at the address ``back``)."""
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        query = {"response_type": "code", "scope": "openid", "client_id": self.provider.audience, "redirect_uri": back,
-                 "state": state, "nonce": nonce, "code_challenge_method": "S256",
-                 "code_challenge": _digest(verifier)}
+        query = {
+            "response_type": "code",
+            "scope": "openid",
+            "client_id": self.provider.audience,
+            "redirect_uri": back,
+            "state": state,
+            "nonce": nonce,
+            "code_challenge_method": "S256",
+            "code_challenge": _digest(verifier),
+        }
         where = self._description()["authorization_endpoint"]
         return f"{where}{'&' if '?' in where else '?'}{urlencode(query)}", f"{state}.{nonce}.{verifier}"
 
@@ -78,13 +85,19 @@ class SignOn:
         if not verifier or not hmac.compare_digest(began.encode(), state.encode()):
             log.warning("a sign-on that did not begin here was refused")
             return None
-        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": back,
-                "client_id": self.provider.audience, "code_verifier": verifier}
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": back,
+            "client_id": self.provider.audience,
+            "code_verifier": verifier,
+        }
         if self.provider.secret:
             form["client_secret"] = self.provider.secret
         try:
-            with urllib.request.urlopen(self._description()["token_endpoint"], urlencode(form).encode(),
-                                        TIMEOUT_S) as answer:
+            with urllib.request.urlopen(
+                self._description()["token_endpoint"], urlencode(form).encode(), TIMEOUT_S
+            ) as answer:
                 token = json.load(answer)["id_token"]
         except (OSError, ValueError, KeyError) as error:
             log.warning("the identity provider gave no token: %s", type(error).__name__)
@@ -97,8 +110,15 @@ class SignOn:
         provider = self.provider
         try:
             key = self._key_client().get_signing_key_from_jwt(token)
-            claims = jwt.decode(token, key.key, ALGORITHMS, audience=provider.audience, issuer=provider.issuer,
-                                leeway=CLOCKS_APART_S, options={"require": ["exp", "iat", "sub"]})
+            claims = jwt.decode(
+                token,
+                key.key,
+                ALGORITHMS,
+                audience=provider.audience,
+                issuer=provider.issuer,
+                leeway=CLOCKS_APART_S,
+                options={"require": ["exp", "iat", "sub"]},
+            )
             if nonce is not None and claims.get("nonce") != nonce:
                 raise ValueError("of another sign-on")
         except (jwt.PyJWTError, OSError, ValueError, KeyError) as error:

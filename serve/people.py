@@ -78,8 +78,15 @@ def add_user(session: Session, tenant_id: str, name: str, role: str, actor: str 
 def issue_key(session: Session, user: User, days: float | None = None, actor: str = "operator") -> str:
     """A new key. It is shown this once; what is kept can't be turned back into it."""
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-    session.add(Key(key_id=key_id, user_id=user.user_id, secret_sha256=_digest(secret), created_s=now_s(),
-                    expires_s=None if days is None else now_s() + days * DAY_S))
+    session.add(
+        Key(
+            key_id=key_id,
+            user_id=user.user_id,
+            secret_sha256=_digest(secret),
+            created_s=now_s(),
+            expires_s=None if days is None else now_s() + days * DAY_S,
+        )
+    )
     audit.record(session, user.tenant_id, actor, "key.issue", key_id, user=user.name, role=user.role)
     return f"hk_{key_id}_{secret}"
 

@@ -59,10 +59,21 @@ def show_upload(caller: Writer, service: Here, upload_id: Id) -> shapes.UploadSh
     return shapes.show_upload(*service.uploads.get(caller.tenant_id, upload_id))
 
 
-@router.put("/uploads/{upload_id}/parts/{number}", openapi_extra={"requestBody": {"required": True, "content": {
-    "application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}}}})
+@router.put(
+    "/uploads/{upload_id}/parts/{number}",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}},
+        }
+    },
+)
 async def put_part(
-    request: Request, caller: Writer, service: Here, upload_id: Id, number: Number,
+    request: Request,
+    caller: Writer,
+    service: Here,
+    upload_id: Id,
+    number: Number,
     content_digest: Annotated[str | None, Header(description="sha-256=:…: (RFC 9530)", max_length=200)] = None,
 ) -> shapes.PartShown:
     """Keeps one part; the same number again replaces it. With a ``Content-Digest`` it is checked."""
@@ -70,8 +81,9 @@ async def put_part(
 
 
 @router.put("/uploads/{upload_id}/parts/{number}/signed", include_in_schema=False)
-async def put_part_signed(request: Request, service: Here, upload_id: Id, number: Number, expires: int,
-                          signature: str, response: Response) -> shapes.PartShown:
+async def put_part_signed(
+    request: Request, service: Here, upload_id: Id, number: Number, expires: int, signature: str, response: Response
+) -> shapes.PartShown:
     """The same by an address that carries its own permission."""
     tenant_id = await run_in_threadpool(service.uploads.check_address, upload_id, number, expires, signature)
     if tenant_id is None:
@@ -89,8 +101,9 @@ def address_part(request: Request, caller: Writer, service: Here, upload_id: Id,
 
 
 @router.post("/uploads/{upload_id}/complete")
-def complete_upload(caller: Writer, service: Here, upload_id: Id,
-                    completion: Annotated[shapes.Completion | None, Body()] = None) -> shapes.VideoShown:
+def complete_upload(
+    caller: Writer, service: Here, upload_id: Id, completion: Annotated[shapes.Completion | None, Body()] = None
+) -> shapes.VideoShown:
     """Makes the parts a video. 422 where parts are missing or it is no video."""
     named = completion.parts if completion else None
     etags = None if named is None else {part.number: part.etag for part in named}
@@ -103,8 +116,12 @@ def abort_upload(caller: Writer, service: Here, upload_id: Id) -> None:
 
 
 @router.get("/videos")
-def list_videos(caller: Reader, service: Here, after: Annotated[str, Query(pattern="^[0-9a-f]{0,64}$")] = "",
-                limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[shapes.VideoShown]:
+def list_videos(
+    caller: Reader,
+    service: Here,
+    after: Annotated[str, Query(pattern="^[0-9a-f]{0,64}$")] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[shapes.VideoShown]:
     """The caller's videos by id, those after ``after``."""
     videos = service.videos.list(caller.tenant_id, after, limit)
     jobs = service.jobs.newest(caller.tenant_id, [video.video_id for video in videos])
@@ -118,8 +135,13 @@ def show_video(caller: Reader, service: Here, video_id: Id) -> shapes.VideoShown
 
 
 @router.get("/videos/{video_id}/content", response_class=Response, responses={206: {"content": {"video/*": {}}}})
-async def show_content(request: Request, caller: Reader, service: Here, video_id: Id,
-                       range: Annotated[str | None, Header(pattern=r"^bytes=\d{1,15}-\d{0,15}$")] = None) -> Response:
+async def show_content(
+    request: Request,
+    caller: Reader,
+    service: Here,
+    video_id: Id,
+    range: Annotated[str | None, Header(pattern=r"^bytes=\d{1,15}-\d{0,15}$")] = None,
+) -> Response:
     """The video's own bytes, for a player: at most 2 MiB of those that ``Range`` asks for, which then asks again, so
     that a slow network never makes a process hold a video."""
     async with request.app.state.parts:
@@ -155,17 +177,27 @@ def list_maps(caller: Reader, service: Here, video_id: Id) -> list[shapes.JobSho
     return [shapes.show_job(job) for job in service.jobs.of_video(caller.tenant_id, video_id)]
 
 
-@router.get("/videos/{video_id}/timeline", response_class=Response, responses={200: {"content": {
-    media: {} for media in FORMATS.values()}}})
-def show_timeline(caller: Reader, service: Here, video_id: Id,
-                  format: Literal["json", "jsonl", "csv", "vtt", "srt"] = "json",
-                  kind: Literal["captions", "metadata", "chapters"] = "captions") -> Response:
+@router.get(
+    "/videos/{video_id}/timeline",
+    response_class=Response,
+    responses={200: {"content": {media: {} for media in FORMATS.values()}}},
+)
+def show_timeline(
+    caller: Reader,
+    service: Here,
+    video_id: Id,
+    format: Literal["json", "jsonl", "csv", "vtt", "srt"] = "json",
+    kind: Literal["captions", "metadata", "chapters"] = "captions",
+) -> Response:
     """What happens when. ``kind`` is for WebVTT: captions for people, JSON cues for programs, chapters for players."""
     rows = service.videos.rows(caller.tenant_id, video_id)
     with service.database.writing() as session:
         audit.record(session, caller.tenant_id, caller.actor, "timeline.read", video_id, format=format)
-    text = json.dumps({"video_id": video_id, "rows": rows}, ensure_ascii=False) if format == "json" else render(
-        rows, format, kind)
+    text = (
+        json.dumps({"video_id": video_id, "rows": rows}, ensure_ascii=False)
+        if format == "json"
+        else render(rows, format, kind)
+    )
     return Response(text, media_type=FORMATS[format])
 
 
@@ -180,8 +212,9 @@ def cancel_job(caller: Writer, service: Here, job_id: Id) -> shapes.JobShown:
     return shapes.show_job(service.jobs.cancel(caller, job_id))
 
 
-@router.get("/jobs/{job_id}/events", response_class=StreamingResponse, responses={200: {"content": {
-    "text/event-stream": {}}}})
+@router.get(
+    "/jobs/{job_id}/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}}
+)
 def follow_job(caller: Reader, service: Here, job_id: Id) -> StreamingResponse:
     """Server-sent events: ``progress`` whenever something changed, ``end`` at last."""
     first = service.jobs.get(caller.tenant_id, job_id)
@@ -196,11 +229,22 @@ async def show_models(caller: Reader, service: Here) -> dict:
     return {"models": [release.described()], "serving": await service.serving() if service.serving else None}
 
 
-@router.post("/clips:map", openapi_extra={"requestBody": {"required": True, "content": {
-    "application/json": {"schema": shapes.ClipRequest.model_json_schema()},
-    "video/mp4": {"schema": {"type": "string", "format": "binary"}}}}})
+@router.post(
+    "/clips:map",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": shapes.ClipRequest.model_json_schema()},
+                "video/mp4": {"schema": {"type": "string", "format": "binary"}},
+            },
+        }
+    },
+)
 async def map_clip(
-    request: Request, caller: Reader, service: Here,
+    request: Request,
+    caller: Reader,
+    service: Here,
     instruction: Annotated[str | None, Query(max_length=500)] = None,
     start_s: Annotated[float | None, Query(ge=0, le=1e6)] = None,
     stop_s: Annotated[float | None, Query(gt=0, le=1e6)] = None,
@@ -240,10 +284,23 @@ def issue_key(caller: KeyKeeper, service: Here, new: shapes.NewKey) -> dict:
 @router.get("/keys")
 def list_keys(caller: KeyKeeper, service: Here) -> list[dict]:
     with service.database.reading() as session:
-        rows = session.execute(select(people.Key, User).join(User, people.Key.user_id == User.user_id).where(
-            User.tenant_id == caller.tenant_id).order_by(people.Key.created_s)).all()
-    return [{"key_id": key.key_id, "user": user.name, "role": user.role, "created_s": key.created_s,
-             "expires_s": key.expires_s, "revoked_s": key.revoked_s} for key, user in rows]
+        rows = session.execute(
+            select(people.Key, User)
+            .join(User, people.Key.user_id == User.user_id)
+            .where(User.tenant_id == caller.tenant_id)
+            .order_by(people.Key.created_s)
+        ).all()
+    return [
+        {
+            "key_id": key.key_id,
+            "user": user.name,
+            "role": user.role,
+            "created_s": key.created_s,
+            "expires_s": key.expires_s,
+            "revoked_s": key.revoked_s,
+        }
+        for key, user in rows
+    ]
 
 
 @router.delete("/keys/{key_id}", status_code=204)
@@ -254,15 +311,26 @@ def revoke_key(caller: KeyKeeper, service: Here, key_id: Id) -> None:
 
 
 @router.get("/audit")
-def read_audit(caller: Auditor, service: Here, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
-               limit: Annotated[int, Query(ge=1, le=1000)] = 100, verify: bool = False) -> dict:
+def read_audit(
+    caller: Auditor,
+    service: Here,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    verify: bool = False,
+) -> dict:
     """The tenant's entries after number ``after``. With ``verify`` the whole log is read: is it what was written?"""
     verdict = None
     with service.database.reading() as session:
-        entries = session.scalars(select(AuditEntry).where(
-            AuditEntry.tenant_id == caller.tenant_id, AuditEntry.seq > after).order_by(AuditEntry.seq).limit(limit))
-        shown = [{name: getattr(entry, name) for name in ("seq", "at_s", "actor", "action", "subject", "detail",
-                                                          "digest")} for entry in entries]
+        entries = session.scalars(
+            select(AuditEntry)
+            .where(AuditEntry.tenant_id == caller.tenant_id, AuditEntry.seq > after)
+            .order_by(AuditEntry.seq)
+            .limit(limit)
+        )
+        shown = [
+            {name: getattr(entry, name) for name in ("seq", "at_s", "actor", "action", "subject", "detail", "digest")}
+            for entry in entries
+        ]
         digest = session.get_one(Head, audit.HEAD).digest
     if verify:
         with service.database.writing() as session:
@@ -270,8 +338,9 @@ def read_audit(caller: Auditor, service: Here, after: Annotated[int, Query(ge=0,
     return {"digest": digest, "verified": verdict, "entries": shown}
 
 
-async def _keep_part(request: Request, service: Service, tenant_id: str, upload_id: str, number: int,
-                     sha256: bytes | None) -> shapes.PartShown:
+async def _keep_part(
+    request: Request, service: Service, tenant_id: str, upload_id: str, number: int, sha256: bytes | None
+) -> shapes.PartShown:
     async with request.app.state.parts:
         data = await request.body()
         part = await run_in_threadpool(service.uploads.put, tenant_id, upload_id, number, data, sha256)

@@ -133,8 +133,7 @@ def create(caller: Sdk, service: Here, asked: Create) -> dict:
 @router.post("/upload/invoke")
 def next_part(request: Request, caller: Sdk, service: Here, asked: NextPart) -> dict:
     _check_name(caller, asked)
-    return _answer(url=service.uploads.address(caller.tenant_id, asked.upload_id, asked.part_number,
-                                               base_of(request)))
+    return _answer(url=service.uploads.address(caller.tenant_id, asked.upload_id, asked.part_number, base_of(request)))
 
 
 @router.post("/complete/invoke")
@@ -152,13 +151,26 @@ def announce(request: Request, caller: Sdk, service: Here, asked: Announce) -> d
         _clip(service, caller, asked.extra_inputs.clip_id)
         return _answer()
     with service.database.writing() as session:
-        upload = session.scalar(select(Upload).where(
-            Upload.tenant_id == caller.tenant_id, Upload.label == asked.extra_inputs.video_id,
-            Upload.state == "complete").order_by(Upload.created_s.desc()).limit(1))
+        upload = session.scalar(
+            select(Upload)
+            .where(
+                Upload.tenant_id == caller.tenant_id,
+                Upload.label == asked.extra_inputs.video_id,
+                Upload.state == "complete",
+            )
+            .order_by(Upload.created_s.desc())
+            .limit(1)
+        )
         if upload is None:
             raise NotThere("no video of this id was completed")
-        session.add(SdkInput(key_id=caller.key_id, endpoint="ffmpeg", created_s=now_s(), payload={
-            "video_id": upload.video_id, "address": _address(request)}))
+        session.add(
+            SdkInput(
+                key_id=caller.key_id,
+                endpoint="ffmpeg",
+                created_s=now_s(),
+                payload={"video_id": upload.video_id, "address": _address(request)},
+            )
+        )
     return _answer()
 
 
@@ -169,14 +181,21 @@ def invoke(request: Request, caller: Sdk, service: Here, asked: Invoke) -> dict:
         job, number = _clip(service, caller, asked.extra_inputs.clip_id)
         return _locations(job.job_id, f"{number:04d}")
     with service.database.writing() as session:
-        waiting = session.scalars(select(SdkInput).where(
-            SdkInput.key_id == caller.key_id, SdkInput.endpoint == "ffmpeg",
-        ).order_by(SdkInput.input_id).with_for_update()).all()
+        waiting = session.scalars(
+            select(SdkInput)
+            .where(
+                SdkInput.key_id == caller.key_id,
+                SdkInput.endpoint == "ffmpeg",
+            )
+            .order_by(SdkInput.input_id)
+            .with_for_update()
+        ).all()
         if not waiting:
             raise WrongState("nothing was announced to be processed; call upload-json first")
         if len(waiting) > 1:
-            log.warning("key %s announced %d videos before it started one: the first is taken", caller.key_id,
-                        len(waiting))
+            log.warning(
+                "key %s announced %d videos before it started one: the first is taken", caller.key_id, len(waiting)
+            )
         here = [one for one in waiting if one.payload["address"] == _address(request)]
         first = (here or waiting)[0]
         session.delete(first)
@@ -231,17 +250,32 @@ def _state(job: Job, what: str) -> bool | None:
 
 
 def _clips(job: Job) -> list[dict]:
-    return [{"uuid": f"{job.job_id}-{n:04d}", "Clip Start Time": n * CLIP_S,
-             "Clip End Time": min((n + 1) * CLIP_S, job.total_s)} for n in range(_count(job))]
+    return [
+        {
+            "uuid": f"{job.job_id}-{n:04d}",
+            "Clip Start Time": n * CLIP_S,
+            "Clip End Time": min((n + 1) * CLIP_S, job.total_s),
+        }
+        for n in range(_count(job))
+    ]
 
 
 def _rows(service: Service, job: Job, number: int) -> list[dict]:
     """The timeline within one clip, rows cut at its ends."""
     start_s, end_s = number * CLIP_S, min((number + 1) * CLIP_S, job.total_s)
     return [
-        {"video_id": job.video_id, "clip_id": f"{job.job_id}-{number:04d}", "start": max(row["start_s"], start_s),
-         "end": min(row["end_s"], end_s), "task": row["task"], "tag": row["tag"], "category": row["category"],
-         "confidence": row["confidence"], "source": row["source"], "model_version": row["model_version"]}
+        {
+            "video_id": job.video_id,
+            "clip_id": f"{job.job_id}-{number:04d}",
+            "start": max(row["start_s"], start_s),
+            "end": min(row["end_s"], end_s),
+            "task": row["task"],
+            "tag": row["tag"],
+            "category": row["category"],
+            "confidence": row["confidence"],
+            "source": row["source"],
+            "model_version": row["model_version"],
+        }
         for row in service.videos.rows(job.tenant_id, job.video_id)
         if row["task"] in job.tasks and row["start_s"] < end_s and start_s < row["end_s"]
     ]
@@ -273,8 +307,9 @@ def _locate(service: Service, caller: Caller, uri: str) -> tuple[Job, str, bool]
 
 
 def _locations(job_id: str, what: str) -> dict:
-    return _answer(OutputLocation=f"halsted://{job_id}/{what}.json",
-                   FailureLocation=f"halsted://{job_id}/{what}.failed.json")
+    return _answer(
+        OutputLocation=f"halsted://{job_id}/{what}.json", FailureLocation=f"halsted://{job_id}/{what}.failed.json"
+    )
 
 
 def _answer(**body) -> dict:

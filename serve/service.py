@@ -45,8 +45,9 @@ class Service:
     replicas: int = 1
 
     @classmethod
-    def open(cls, settings: Settings, tag_clip: TagClip | None = None, serving: Serving | None = None,
-             replicas: int = 1) -> Service:
+    def open(
+        cls, settings: Settings, tag_clip: TagClip | None = None, serving: Serving | None = None, replicas: int = 1
+    ) -> Service:
         """Opens database and store and brings the database up to date."""
         database, store = Database(settings.database), open_store(settings.store)
         database.migrate()
@@ -54,7 +55,16 @@ class Service:
         if settings.oidc_issuer:
             sign_on = SignOn(Provider(settings.oidc_issuer, settings.oidc_audience, settings.oidc_secret), database)
         return cls(
-            settings, database, store, Uploads(database, store, settings.presign, settings.link_s),
-            Videos(database, store), Jobs(database, settings.lease_s),
-            source_of(settings.model, settings.model_poll_s), Metrics(database), tag_clip, serving, sign_on, replicas,
+            settings,
+            database,
+            store,
+            Uploads(database, store, settings.presign, settings.link_s),
+            Videos(database, store),
+            Jobs(database, settings.lease_s),
+            source_of(settings.model, settings.model_poll_s),
+            Metrics(database),
+            tag_clip,
+            serving,
+            sign_on,
+            replicas,
         )

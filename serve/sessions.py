@@ -27,8 +27,15 @@ def begin(session: Session, caller: Caller) -> str:
     """The cookie of a new session; its digest is kept. Sessions that ran out are removed."""
     token = secrets.token_urlsafe(32)
     session.execute(delete(BrowserSession).where(BrowserSession.expires_s < now_s()))
-    session.add(BrowserSession(token_sha256=_digest(token), user_id=caller.user_id, key_id=caller.key_id,
-                               created_s=now_s(), expires_s=now_s() + SESSION_S))
+    session.add(
+        BrowserSession(
+            token_sha256=_digest(token),
+            user_id=caller.user_id,
+            key_id=caller.key_id,
+            created_s=now_s(),
+            expires_s=now_s() + SESSION_S,
+        )
+    )
     audit.record(session, caller.tenant_id, caller.actor, "session.begin", caller.name)
     return token
 

@@ -1,18 +1,18 @@
 """What a site decides, from the environment; replicas and resources stand in ``config.yaml`` instead.
 
-    HALSTED_STATE      folder of everything kept here: database, store, unless these are named (default ./serve-state)
-    HALSTED_DATABASE   SQLAlchemy URL (default sqlite:///<state>/halsted.db)
-    HALSTED_STORE      folder or s3://bucket/prefix that holds every tenant's bytes (default <state>/store)
-    HALSTED_MODEL      the model to serve: a folder, a URL or registry:halsted@champion, see ``models.py``
-                       (default demo/model/model; the registry is $MLFLOW_TRACKING_URI)
-    HALSTED_ENCODER    where its encoder lies, if not where the model says
-    HALSTED_PRESIGN    1: clients upload parts straight to the object store
-    HALSTED_PUBLIC_URL the address that clients know, where a proxy stands before this (default: as they asked)
-    HALSTED_OIDC_ISSUER, HALSTED_OIDC_AUDIENCE   tokens of this identity provider are taken beside keys, and the page
-                       signs in there (redirect address: <public URL>/session/signed-on)
-    HALSTED_OIDC_SECRET   this client's secret there, if it has one
-    HALSTED_REQUESTS_A_MINUTE   of one key, shared evenly between the replicas (default 3000)
-    HALSTED_LEASE_S    after this silence of its worker a job is taken up by another one (default 30)
+HALSTED_STATE      folder of everything kept here: database, store, unless these are named (default ./serve-state)
+HALSTED_DATABASE   SQLAlchemy URL (default sqlite:///<state>/halsted.db)
+HALSTED_STORE      folder or s3://bucket/prefix that holds every tenant's bytes (default <state>/store)
+HALSTED_MODEL      the model to serve: a folder, a URL or registry:halsted@champion, see ``models.py``
+                   (default demo/model/model; the registry is $MLFLOW_TRACKING_URI)
+HALSTED_ENCODER    where its encoder lies, if not where the model says
+HALSTED_PRESIGN    1: clients upload parts straight to the object store
+HALSTED_PUBLIC_URL the address that clients know, where a proxy stands before this (default: as they asked)
+HALSTED_OIDC_ISSUER, HALSTED_OIDC_AUDIENCE   tokens of this identity provider are taken beside keys, and the page
+                   signs in there (redirect address: <public URL>/session/signed-on)
+HALSTED_OIDC_SECRET   this client's secret there, if it has one
+HALSTED_REQUESTS_A_MINUTE   of one key, shared evenly between the replicas (default 3000)
+HALSTED_LEASE_S    after this silence of its worker a job is taken up by another one (default 30)
 """
 
 from __future__ import annotations

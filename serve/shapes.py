@@ -96,8 +96,14 @@ class ClipRequest(BaseModel):
 
 def show_upload(upload: Upload, parts: dict[int, Part]) -> UploadShown:
     shown = [show_part(part) for part in parts.values()]
-    return UploadShown(upload_id=upload.upload_id, state=upload.state, size_bytes=upload.size_bytes,
-                       video_id=upload.video_id, reason=upload.reason, parts=shown)
+    return UploadShown(
+        upload_id=upload.upload_id,
+        state=upload.state,
+        size_bytes=upload.size_bytes,
+        video_id=upload.video_id,
+        reason=upload.reason,
+        parts=shown,
+    )
 
 
 def show_part(part: Part) -> PartShown:
@@ -105,8 +111,10 @@ def show_part(part: Part) -> PartShown:
 
 
 def show_video(video: Video, job: Job | None = None) -> VideoShown:
-    return VideoShown(job=show_job(job) if job else None,
-                      **{name: getattr(video, name) for name in VideoShown.model_fields if name != "job"})
+    return VideoShown(
+        job=show_job(job) if job else None,
+        **{name: getattr(video, name) for name in VideoShown.model_fields if name != "job"},
+    )
 
 
 def show_job(job: Job) -> JobShown:

@@ -49,7 +49,7 @@ class _Store:
         """
         refusal = UsageError("uri: expected a path inside your own storage, such as inbox/clip.mp4")
         own = f"{self.root}/{tenant_id}/"
-        path = uri[len(own):] if uri.startswith(own) else uri
+        path = uri[len(own) :] if uri.startswith(own) else uri
         if not path or any(mark in path for mark in (":", "\\", "\0", "%", "?", "#", "*", "[")):
             raise refusal
         if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
@@ -149,8 +149,9 @@ class S3Store(_Store):
         self.fs.connect()
         bucket, key = self._key(tenant_id, place)
         parameters = {"Bucket": bucket, "Key": key, "UploadId": ref, "PartNumber": number}
-        return sync(self.fs.loop, self.fs.s3.generate_presigned_url, "upload_part", Params=parameters,
-                    ExpiresIn=int(link_s))
+        return sync(
+            self.fs.loop, self.fs.s3.generate_presigned_url, "upload_part", Params=parameters, ExpiresIn=int(link_s)
+        )
 
     def listed(self, tenant_id: str, place: str, ref: str) -> dict[int, tuple[int, str]]:
         """number → (size in bytes, ETag) of the parts that the object store has."""
@@ -204,7 +205,8 @@ class S3Store(_Store):
         except Exception as error:
             full = "XMinioStorageFull" in str(error) or "InsufficientStorage" in str(error)
             raise (StoreFull if full else OutputError)(
-                f"the object store refused {method}: {type(error).__name__}") from None
+                f"the object store refused {method}: {type(error).__name__}"
+            ) from None
 
 
 def _writing(write) -> None:

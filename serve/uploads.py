@@ -57,8 +57,15 @@ class Uploads:
             raise Rejected(f"size_bytes: expected 1 to {MAX_PARTS * PART_BYTES}, got {size_bytes}")
         place = f"videos/{upload_id}/video.mp4"  # a name that archives list; what it holds is told by content
         upload = Upload(
-            upload_id=upload_id, tenant_id=caller.tenant_id, user_id=caller.user_id, state="open", place=place,
-            store_ref=self.store.begin(caller.tenant_id, place), size_bytes=size_bytes, label=label, created_s=now_s(),
+            upload_id=upload_id,
+            tenant_id=caller.tenant_id,
+            user_id=caller.user_id,
+            state="open",
+            place=place,
+            store_ref=self.store.begin(caller.tenant_id, place),
+            size_bytes=size_bytes,
+            label=label,
+            created_s=now_s(),
         )
         with self.database.writing() as session:
             session.add(upload)
@@ -69,12 +76,17 @@ class Uploads:
         """The upload and its parts so far. Raises NotThere."""
         with self.database.reading() as session:
             upload = _own(session, tenant_id, upload_id)
-            parts = {part.number: part for part in session.scalars(
-                select(Part).where(Part.upload_id == upload_id).order_by(Part.number))}
+            parts = {
+                part.number: part
+                for part in session.scalars(select(Part).where(Part.upload_id == upload_id).order_by(Part.number))
+            }
         if self.store.presigns and upload.state == "open":
             direct = self.store.listed(tenant_id, upload.place, upload.store_ref)
-            parts |= {number: Part(upload_id=upload_id, number=number, size_bytes=size_bytes, sha256="", etag=etag)
-                      for number, (size_bytes, etag) in direct.items() if number not in parts}
+            parts |= {
+                number: Part(upload_id=upload_id, number=number, size_bytes=size_bytes, sha256="", etag=etag)
+                for number, (size_bytes, etag) in direct.items()
+                if number not in parts
+            }
         return upload, dict(sorted(parts.items()))
 
     def put(self, tenant_id: str, upload_id: str, number: int, data: bytes, sha256: bytes | None = None) -> Part:
@@ -82,16 +94,19 @@ class Uploads:
         with self.database.reading() as session:
             upload = _own(session, tenant_id, upload_id, "open")
         if not 1 <= number <= MAX_PARTS or not 0 < len(data) <= PART_BYTES:
-            raise Rejected(f"part {number} of {len(data)} bytes: expected a number of 1 to {MAX_PARTS} and at most "
-                           f"{PART_BYTES} bytes")
+            raise Rejected(
+                f"part {number} of {len(data)} bytes: expected a number of 1 to {MAX_PARTS} and at most "
+                f"{PART_BYTES} bytes"
+            )
         digest = hashlib.sha256(data)
         if sha256 is not None and not hmac.compare_digest(digest.digest(), sha256):
             raise Rejected(f"part {number} has the SHA-256 {digest.hexdigest()}, not the one announced; send it again")
         etag = self.store.put(tenant_id, upload.place, upload.store_ref, number, data)
         with self.database.writing() as session:
             _own(session, tenant_id, upload_id, "open")
-            return session.merge(Part(upload_id=upload_id, number=number, size_bytes=len(data),
-                                      sha256=digest.hexdigest(), etag=etag))
+            return session.merge(
+                Part(upload_id=upload_id, number=number, size_bytes=len(data), sha256=digest.hexdigest(), etag=etag)
+            )
 
     def address(self, tenant_id: str, upload_id: str, number: int, base: str) -> str:
         """Where part ``number`` can be put without a key, for ``link_s``: at the object store, or here."""
@@ -109,7 +124,8 @@ class Uploads:
     def check_address(self, upload_id: str, number: int, expires_s: int, signature: str) -> str | None:
         """The tenant whose upload a signed address is for; None where it expired or was never signed."""
         if expires_s < now_s() or not hmac.compare_digest(
-                self._signature(upload_id, number, expires_s).encode(), signature.encode()):
+            self._signature(upload_id, number, expires_s).encode(), signature.encode()
+        ):
             return None
         with self.database.reading() as session:
             upload = session.get(Upload, upload_id)
@@ -126,14 +142,21 @@ class Uploads:
             with self.database.reading() as session:
                 return own_video(session, caller.tenant_id, upload.video_id)
         if upload.state != "open":
-            raise WrongState(f"upload {upload_id!r} is {upload.state}{f' ({upload.reason})' if upload.reason else ''}; "
-                             "begin another one")
+            raise WrongState(
+                f"upload {upload_id!r} is {upload.state}{f' ({upload.reason})' if upload.reason else ''}; "
+                "begin another one"
+            )
         self._check_parts(upload, parts, etags)
         self._take(upload)
         size_bytes = sum(part.size_bytes for part in parts.values())
         try:
-            self.store.finish(caller.tenant_id, upload.place, upload.store_ref,
-                              {number: part.etag for number, part in parts.items()}, size_bytes)
+            self.store.finish(
+                caller.tenant_id,
+                upload.place,
+                upload.store_ref,
+                {number: part.etag for number, part in parts.items()},
+                size_bytes,
+            )
             location = self.store.location(caller.tenant_id, upload.place)
             found = _probe(location)
         except VideoError as error:
@@ -156,8 +179,9 @@ class Uploads:
     def expire(self, older_than_s: float) -> int:
         """Ends uploads that nobody went on with; gives how many."""
         with self.database.reading() as session:
-            stale = session.scalars(select(Upload).where(
-                Upload.state == "open", Upload.created_s < now_s() - older_than_s)).all()
+            stale = session.scalars(
+                select(Upload).where(Upload.state == "open", Upload.created_s < now_s() - older_than_s)
+            ).all()
         for upload in stale:
             self._end(Caller(upload.tenant_id, upload.user_id, "service", "admin", "-"), upload, "aborted", "expired")
         return len(stale)
@@ -171,14 +195,35 @@ class Uploads:
             else:
                 if video is not None:  # deleted, and its bytes are about to go; these are new ones
                     superfluous = video.place
-                video = session.merge(Video(
-                    tenant_id=caller.tenant_id, video_id=name, place=upload.place, size_bytes=size_bytes,
-                    duration_s=found.duration_s, width=found.width, height=found.height, fps=found.fps,
-                    codec=found.codec, created_s=now_s(), deleted_s=None))
-            session.execute(update(Upload).where(Upload.upload_id == upload.upload_id)
-                            .values(state="complete", video_id=name, completing_s=None))
-            audit.record(session, caller.tenant_id, caller.actor, "upload.complete", name, upload=upload.upload_id,
-                         size_bytes=size_bytes)
+                video = session.merge(
+                    Video(
+                        tenant_id=caller.tenant_id,
+                        video_id=name,
+                        place=upload.place,
+                        size_bytes=size_bytes,
+                        duration_s=found.duration_s,
+                        width=found.width,
+                        height=found.height,
+                        fps=found.fps,
+                        codec=found.codec,
+                        created_s=now_s(),
+                        deleted_s=None,
+                    )
+                )
+            session.execute(
+                update(Upload)
+                .where(Upload.upload_id == upload.upload_id)
+                .values(state="complete", video_id=name, completing_s=None)
+            )
+            audit.record(
+                session,
+                caller.tenant_id,
+                caller.actor,
+                "upload.complete",
+                name,
+                upload=upload.upload_id,
+                size_bytes=size_bytes,
+            )
         if superfluous:
             self.store.remove(caller.tenant_id, superfluous.rsplit("/", 1)[0])
         return video
@@ -201,8 +246,11 @@ class Uploads:
     def _take(self, upload: Upload) -> None:
         with self.database.writing() as session:
             free = (Upload.completing_s.is_(None)) | (Upload.completing_s < now_s() - COMPLETING_S)
-            taken = session.execute(update(Upload).where(
-                Upload.upload_id == upload.upload_id, Upload.state == "open", free).values(completing_s=now_s()))
+            taken = session.execute(
+                update(Upload)
+                .where(Upload.upload_id == upload.upload_id, Upload.state == "open", free)
+                .values(completing_s=now_s())
+            )
         if not taken.rowcount:
             raise WrongState("this upload is being completed already; ask for its state")
 
@@ -212,8 +260,11 @@ class Uploads:
 
     def _end(self, caller: Caller, upload: Upload, state: str, reason: str | None) -> None:
         with self.database.writing() as session:
-            session.execute(update(Upload).where(Upload.upload_id == upload.upload_id)
-                            .values(state=state, reason=reason, completing_s=None))
+            session.execute(
+                update(Upload)
+                .where(Upload.upload_id == upload.upload_id)
+                .values(state=state, reason=reason, completing_s=None)
+            )
             audit.record(session, caller.tenant_id, caller.actor, f"upload.{state}", upload.upload_id)
         self.store.abort(caller.tenant_id, upload.place, upload.store_ref)
 

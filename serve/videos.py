@@ -19,7 +19,10 @@ from serve.store import FolderStore, S3Store
 from serve.uploads import NotThere, own_video
 
 FORMATS = {
-    "json": "application/json", "jsonl": "application/x-ndjson", "csv": "text/csv", "vtt": "text/vtt",
+    "json": "application/json",
+    "jsonl": "application/x-ndjson",
+    "csv": "text/csv",
+    "vtt": "text/vtt",
     "srt": "application/x-subrip",
 }
 """Format of a timeline → its media type."""
@@ -37,9 +40,18 @@ class Videos:
 
     def list(self, tenant_id: str, after: str = "", limit: int = 100) -> list[Video]:
         with self.database.reading() as session:
-            return list(session.scalars(select(Video).where(
-                Video.tenant_id == tenant_id, Video.deleted_s.is_(None), Video.video_id > after,
-            ).order_by(Video.video_id).limit(limit)))
+            return list(
+                session.scalars(
+                    select(Video)
+                    .where(
+                        Video.tenant_id == tenant_id,
+                        Video.deleted_s.is_(None),
+                        Video.video_id > after,
+                    )
+                    .order_by(Video.video_id)
+                    .limit(limit)
+                )
+            )
 
     def location(self, video: Video) -> str:
         return self.store.location(video.tenant_id, video.place)
@@ -70,8 +82,11 @@ class Videos:
         with self.database.writing() as session:
             video = own_video(session, caller.tenant_id, video_id)
             video.deleted_s = now_s()
-            for job in session.scalars(select(Job).where(
-                    Job.tenant_id == caller.tenant_id, Job.video_id == video_id, Job.state.in_(("queued", "running")))):
+            for job in session.scalars(
+                select(Job).where(
+                    Job.tenant_id == caller.tenant_id, Job.video_id == video_id, Job.state.in_(("queued", "running"))
+                )
+            ):
                 cancel(job)
             audit.record(session, caller.tenant_id, caller.actor, "video.delete", video_id)
         self.purge()

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-CSV = ("video,start_s,stop_s,task,tag,category\n"
-       'one.mp4,0,1.5,micro,action,cold cut\none.mp4,0,1.5,micro,instrument,scissors\n'
-       'one.mp4,2,3,context,anatomy,Bladder-Urethra\n')
+CSV = (
+    "video,start_s,stop_s,task,tag,category\n"
+    "one.mp4,0,1.5,micro,action,cold cut\none.mp4,0,1.5,micro,instrument,scissors\n"
+    "one.mp4,2,3,context,anatomy,Bladder-Urethra\n"
+)
 
 
 def write(path, text):

@@ -27,9 +27,19 @@ class Browser:
             pytest.skip(f"no browser here: none of {', '.join(PROGRAMS)}")
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
-        words = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
-                 "--no-first-run", "--disable-dev-shm-usage", "--disable-background-networking",
-                 f"--user-data-dir={folder}/profile", f"--window-size={width},{height}", "about:blank"]
+        words = [
+            program,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--remote-debugging-pipe",
+            "--no-first-run",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            f"--user-data-dir={folder}/profile",
+            f"--window-size={width},{height}",
+            "about:blank",
+        ]
         # Chromium reads its orders from file descriptor 3 and answers on 4; bash puts the pipes there.
         ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (to_browser, from_browser)]
         shell = ["bash", "-c", f'exec "$0" "$@" 3<&{ends[0]} 4>&{ends[1]}', *words]
@@ -68,8 +78,10 @@ class Browser:
 
     def click(self, selector: str, text: str = "") -> None:
         """On the first element of ``selector`` that is seen and holds ``text``."""
-        found = (f"[...document.querySelectorAll({selector!r})].find((e) => e.checkVisibility() && "
-                 f"e.textContent.includes({text!r}))")
+        found = (
+            f"[...document.querySelectorAll({selector!r})].find((e) => e.checkVisibility() && "
+            f"e.textContent.includes({text!r}))"
+        )
         self.wait(found)
         self.run(f"{found}.click()")
 

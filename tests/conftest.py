@@ -84,20 +84,52 @@ def s3_server(tmp_path_factory) -> S3Server:
     meta = f"sqlite3://{folder}/meta.db"
     environment = {**os.environ, "MINIO_ROOT_USER": S3_USER, "MINIO_ROOT_PASSWORD": S3_PASSWORD, "HOME": str(folder)}
     subprocess.run(
-        [juicefs, "--no-agent", "format", "--storage", "file", "--bucket", f"{folder}/blocks/", "--trash-days", "0",
-         meta, "tests"],
-        env=environment, check=True, capture_output=True, timeout=60,
+        [
+            juicefs,
+            "--no-agent",
+            "format",
+            "--storage",
+            "file",
+            "--bucket",
+            f"{folder}/blocks/",
+            "--trash-days",
+            "0",
+            meta,
+            "tests",
+        ],
+        env=environment,
+        check=True,
+        capture_output=True,
+        timeout=60,
     )
     endpoint = f"http://127.0.0.1:{port}"
     server = S3Server(
-        endpoint, "s3://archive", log=folder / "gateway.log", environment=environment,
-        command=[juicefs, "--no-agent", "gateway", meta, f"127.0.0.1:{port}", "--multi-buckets", "--no-usage-report",
-                 "--cache-dir", f"{folder}/cache"],
+        endpoint,
+        "s3://archive",
+        log=folder / "gateway.log",
+        environment=environment,
+        command=[
+            juicefs,
+            "--no-agent",
+            "gateway",
+            meta,
+            f"127.0.0.1:{port}",
+            "--multi-buckets",
+            "--no-usage-report",
+            "--cache-dir",
+            f"{folder}/cache",
+        ],
     )
     settings = {
-        "AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": S3_USER, "AWS_SECRET_ACCESS_KEY": S3_PASSWORD,
-        "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_ALLOW_HTTP": "true", "AWS_S3_ALLOW_UNSAFE_RENAME": "true", "NO_PROXY": "127.0.0.1,localhost",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": S3_USER,
+        "AWS_SECRET_ACCESS_KEY": S3_PASSWORD,
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_S3_ALLOW_UNSAFE_RENAME": "true",
+        "NO_PROXY": "127.0.0.1,localhost",
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
@@ -138,13 +170,25 @@ def small_model(tmp_path_factory) -> str:
 
     torch.set_num_threads(1)
     folder, encoder = str(tmp_path_factory.mktemp("model")), Encoder.create("tiny", 0)
-    Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint, heads=4,
-                   width=64, windows=WindowSpec(coarse_s=5, fine_s=2.5), seed=0).save(folder)
+    Halsted.create(
+        None,
+        encoder.dim,
+        encoder_ref=encoder.ref,
+        encoder_fingerprint=encoder.fingerprint,
+        heads=4,
+        width=64,
+        windows=WindowSpec(coarse_s=5, fine_s=2.5),
+        seed=0,
+    ).save(folder)
     return folder
 
 
-QUICK_TO_NOTICE = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000,
-                   "health_check_timeout_ms": 5000, "health_check_failure_threshold": 3}
+QUICK_TO_NOTICE = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 5000,
+    "health_check_failure_threshold": 3,
+}
 """A node's death is noticed after 3 s, where Ray's own settings take 15."""
 DRIVER = """
 import sys
@@ -165,12 +209,16 @@ def nodes():
 
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "OMP_NUM_THREADS": "1"}
     mark_children()
-    cluster = Cluster(initialize_head=True, head_node_args={
-        "num_cpus": 2, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE})
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE},
+    )
     try:
         cluster.add_node(num_cpus=4)
-        yield cluster, {**os.environ, "RAY_ADDRESS": cluster.address,
-                        "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1])}
+        yield (
+            cluster,
+            {**os.environ, "RAY_ADDRESS": cluster.address, "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1])},
+        )
     finally:
         cluster.shutdown()
 

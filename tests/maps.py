@@ -26,8 +26,10 @@ def write_maps(out: str) -> None:
     staging = Staging(out, "recipe")
     staging.begin(Run("run", "recipe", TASKS, 60.0, "2026-01-01T00:00:00"))
     planned = {
-        video_id: [Segment(f"{video_id[:2]}{start_s}", video_id, video(video_id).uri, start_s, start_s + 60, 120.0)
-                   for start_s in (0, 60)]
+        video_id: [
+            Segment(f"{video_id[:2]}{start_s}", video_id, video(video_id).uri, start_s, start_s + 60, 120.0)
+            for start_s in (0, 60)
+        ]
         for video_id in (WHOLE, PARTIAL)
     }
     for video_id, segments in planned.items():
@@ -36,10 +38,16 @@ def write_maps(out: str) -> None:
             if video_id == PARTIAL and segment.start_s == 60:
                 tags, gaps = [], [Gap(60, 120, "corrupt", "no frame decodes in [60.0, 120.0) s")]
             staging.write(Result(segment, tags, gaps, "run"))
-    publish_videos(out, [
-        Entry(video(WHOLE), ""), Entry(video(PARTIAL), ""),
-        Entry(Video(FAILED, "/archive/notes.mp4", 12, 0.0, 0, 0, 0.0, ""), "", "unreadable", "no container was found"),
-    ])
+    publish_videos(
+        out,
+        [
+            Entry(video(WHOLE), ""),
+            Entry(video(PARTIAL), ""),
+            Entry(
+                Video(FAILED, "/archive/notes.mp4", 12, 0.0, 0, 0, 0.0, ""), "", "unreadable", "no container was found"
+            ),
+        ],
+    )
     origin = Provenance("run", "recipe", TASKS, "demo/model", "v1", "phantom-1", taxonomy.digest, "0.1.0")
     publish(out, staging, planned, origin)
 
@@ -48,8 +56,11 @@ def tags_of(segment: Segment) -> list[Tag]:
     start_s = segment.start_s
     spans = [(start_s, start_s + 30), (start_s + 30, start_s + 60)]
     step = "Dissection" if start_s else "Suturing"
-    tags = [Tag(*span, "macro", name, category, 0.9) for span in spans
-            for name, category in (("procedure", "Prostatectomy"), ("step", step))]
+    tags = [
+        Tag(*span, "macro", name, category, 0.9)
+        for span in spans
+        for name, category in (("procedure", "Prostatectomy"), ("step", step))
+    ]
     if step == "Dissection":
         tags += [Tag(*span, "micro", "action", "Push/Peel", 0.7) for span in spans]
     return tags

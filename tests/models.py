@@ -29,10 +29,14 @@ def write_archive(root: str) -> None:
         videos.append(Video(video_id, f"{root}/{number}.mp4", 1, 20.0, 112, 112, 10.0, "h264"))
         split[video_id] = part
         operation = {"specialty": specialty, "procedure": procedure}
-        clips += [Clip(video_id, 0.0, 10.0, "macro", operation | {"step": "Suturing"}),
-                  Clip(video_id, 10.0, 20.0, "macro", operation | {"step": "Dissection"})]
-        clips += [Clip(video_id, 10.0 + 2.5 * n, 12.5 + 2.5 * n, "micro", {"action": ACTIONS[(n + number) % 3]})
-                  for n in range(4)]
+        clips += [
+            Clip(video_id, 0.0, 10.0, "macro", operation | {"step": "Suturing"}),
+            Clip(video_id, 10.0, 20.0, "macro", operation | {"step": "Dissection"}),
+        ]
+        clips += [
+            Clip(video_id, 10.0 + 2.5 * n, 12.5 + 2.5 * n, "micro", {"action": ACTIONS[(n + number) % 3]})
+            for n in range(4)
+        ]
     write_atlas(root, videos, clips, "hsa-v1", split=split, reason="first annotated videos")
     encoder = Encoder.load(ENCODER)
     store = EmbeddingStore(f"{root}/embeddings", encoder.fingerprint, sampling_name(SPEC, "reference"))
@@ -64,12 +68,26 @@ def make_model(root: str, folder: str, version: str, steps: int, width: int = 32
     ``more``: further (vector, task, tags) to learn."""
     encoder, atlas = Encoder.load(ENCODER), read_atlas(root)
     model = Halsted.create(
-        HALSTED, encoder.dim, encoder_ref=ENCODER, encoder_fingerprint=encoder.fingerprint, layers=1, heads=2,
-        width=width, version=version, atlas_release=atlas.release, atlas_version=atlas.version, windows=SPEC,
-        dropout=0.0, seed=len(version),
+        HALSTED,
+        encoder.dim,
+        encoder_ref=ENCODER,
+        encoder_fingerprint=encoder.fingerprint,
+        layers=1,
+        heads=2,
+        width=width,
+        version=version,
+        atlas_release=atlas.release,
+        atlas_version=atlas.version,
+        windows=SPEC,
+        dropout=0.0,
+        seed=len(version),
     )
-    rows = [(vector, task, tags) for video_id in atlas.split
-            for vector, tasks in windows_of(root, video_id).values() for task, tags in tasks.items()]
+    rows = [
+        (vector, task, tags)
+        for video_id in atlas.split
+        for vector, tasks in windows_of(root, video_id).values()
+        for task, tags in tasks.items()
+    ]
     rows += more
     vectors = torch.from_numpy(np.stack([vector for vector, _, _ in rows])).float()
     model.decoder.fit_features(vectors)

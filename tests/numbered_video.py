@@ -116,8 +116,9 @@ def trim_by_edit_list(video: Numbered, frames: int) -> Numbered:
     (ticks_a_second,) = struct.unpack_from(">I", data, scale)
     (movie_ticks_a_second,) = struct.unpack_from(">I", data, data.index(b"mvhd") + 16)
     cut_s = float(video.times_s[frames])
-    struct.pack_into(">Ii", data, at + 4, length - round(cut_s * movie_ticks_a_second),
-                     media_time + round(cut_s * ticks_a_second))
+    struct.pack_into(
+        ">Ii", data, at + 4, length - round(cut_s * movie_ticks_a_second), media_time + round(cut_s * ticks_a_second)
+    )
     path = video.path.with_name(f"trimmed-{video.path.name}")
     path.write_bytes(data)
     return Numbered(path, video.times_s[frames:] - cut_s, first=frames, longest_run=video.longest_run)

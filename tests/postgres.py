@@ -37,9 +37,11 @@ class Postgres:
 
 def postgres_programs() -> Path | None:
     """Where initdb lies; installs Debian's package where this process is root and can."""
+
     def find() -> Path | None:
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [
-            Path(path) for path in [shutil.which("initdb")] if path]
+            Path(path) for path in [shutil.which("initdb")] if path
+        ]
         return found[-1].parent if found else None
 
     if find() is None and os.geteuid() == 0 and shutil.which("apt-get"):
@@ -60,13 +62,31 @@ def running(programs: Path) -> Iterator[Postgres]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     run = {"user": user, "capture_output": True, "cwd": folder, "timeout": 60}
-    subprocess.run([programs / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "--no-sync"],
-                   check=True, **run)
-    started = subprocess.Popen([programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder,
-                                "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off",
-                                # A vacuum of the template is another user of it, beside whom no database is made.
-                                "-c", "autovacuum=off"],
-                               user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [programs / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "--no-sync"], check=True, **run
+    )
+    started = subprocess.Popen(
+        [
+            programs / "postgres",
+            "-D",
+            folder / "data",
+            "-p",
+            str(port),
+            "-k",
+            folder,
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "fsync=off",
+            # A vacuum of the template is another user of it, beside whom no database is made.
+            "-c",
+            "autovacuum=off",
+        ],
+        user=user,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     server = Postgres(port, "postgres", programs)
     try:
         until_s = time.monotonic() + 120

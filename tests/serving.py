@@ -33,8 +33,18 @@ def write_video(path: Path, seconds: float) -> Path:
 def save_model(folder: Path, seed: int) -> Path:
     torch.set_num_threads(1)
     encoder = Encoder.create("tiny", 0)
-    model = Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint,
-                           heads=4, width=64, windows=SPEC, seed=seed, version=f"v{seed}", atlas_release="test-1")
+    model = Halsted.create(
+        None,
+        encoder.dim,
+        encoder_ref=encoder.ref,
+        encoder_fingerprint=encoder.fingerprint,
+        heads=4,
+        width=64,
+        windows=SPEC,
+        seed=seed,
+        version=f"v{seed}",
+        atlas_release="test-1",
+    )
     model.save(str(folder))
     return folder
 

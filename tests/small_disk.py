@@ -17,8 +17,9 @@ BLOCK_BYTES = 4096
 def small_disk(place: Path, size_mb: int) -> Iterator[Path]:
     """Mounts ``size_mb`` at ``place``; skips the test where that is not allowed."""
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(place)],
-                             capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(place)], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"a small disk can't be mounted here: {mounted.stderr.strip()}")
     try:

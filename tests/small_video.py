@@ -8,8 +8,15 @@ import av
 import numpy as np
 
 
-def write(path: str | Path, seconds: float, fps: int = 25, look: int = 0, size: tuple[int, int] = (64, 96),
-          codec: str = "mpeg4", options: dict[str, str] | None = None) -> str:
+def write(
+    path: str | Path,
+    seconds: float,
+    fps: int = 25,
+    look: int = 0,
+    size: tuple[int, int] = (64, 96),
+    codec: str = "mpeg4",
+    options: dict[str, str] | None = None,
+) -> str:
     """A pattern that ``look`` decides and that drifts; the container is that of the suffix. Returns the path."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     height, width = size

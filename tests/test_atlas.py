@@ -72,14 +72,20 @@ def test_no_atlas_says_where_it_looked(tmp_path):
         read_atlas(str(tmp_path))
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (dict(stop_s=40.0), "stop <= duration 33.2"),
-    (dict(start_s=5.0), "start < stop"),
-    (dict(video_id="c" * 16), "no such video"),
-    (dict(tags={"action": "Cold cut"}), "action='Cold cut' is not in taxonomy 'halsted'; expected one of .*Cold Cut"),
-    (dict(tags={"step": "Suturing"}), "a tag of"),
-    (dict(task="mikro"), "mikro"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(stop_s=40.0), "stop <= duration 33.2"),
+        (dict(start_s=5.0), "start < stop"),
+        (dict(video_id="c" * 16), "no such video"),
+        (
+            dict(tags={"action": "Cold cut"}),
+            "action='Cold cut' is not in taxonomy 'halsted'; expected one of .*Cold Cut",
+        ),
+        (dict(tags={"step": "Suturing"}), "a tag of"),
+        (dict(task="mikro"), "mikro"),
+    ],
+)
 def test_a_bad_clip_is_named(tmp_path, change, message):
     videos, clips = small_atlas(str(tmp_path))
     with pytest.raises(ValueError, match=message):
@@ -108,9 +114,12 @@ def test_table_uris_and_options(monkeypatch):
     assert table_uri("file:///data/a", "atlas") == "/data/a/atlas"
     assert storage_options("/data") == {}
     import fsspec
+
     monkeypatch.setitem(fsspec.config.conf, "s3", {"key": "k", "client_kwargs": {"endpoint_url": "http://127.0.0.1:9"}})
     assert storage_options("s3://b/x") == WAITING | {
-        "AWS_ACCESS_KEY_ID": "k", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ALLOW_HTTP": "true",
     }
 
 

@@ -46,7 +46,8 @@ def test_the_papers_table_2():
             counts[specialty, procedure, task, "ai"] += number - by_hand
     found = census_of_counts(counts, videos, sum(videos.values()), TASKS)
     assert [row.procedure for row in found.rows] == [
-        name for _, name in sorted((row[0], name) for name, row in TABLE_2.items())]
+        name for _, name in sorted((row[0], name) for name, row in TABLE_2.items())
+    ]
     for row in found.rows:
         specialty, seen, *samples, total, share = TABLE_2[row.procedure]
         assert (row.specialty, row.videos, row.total) == (specialty, seen, total)
@@ -86,7 +87,9 @@ def two_releases(tmp_path):
 def test_census_of_an_atlas(two_releases):
     first, second = map(census, two_releases)
     assert [(row.procedure, row.videos, row.samples) for row in first.rows] == [
-        ("Myomectomy", 1, {"macro": 1}), ("Prostatectomy", 1, {"macro": 1, "micro": 1})]
+        ("Myomectomy", 1, {"macro": 1}),
+        ("Prostatectomy", 1, {"macro": 1, "micro": 1}),
+    ]
     assert (first.whole.videos, first.whole.total, first.whole.manual_share) == (3, 3, 1.0)
     assert (second.whole.samples, second.whole.manual_share) == ({"macro": 1, "micro": 3}, 0.5)
     assert {row.procedure: row.videos for row in second.rows} == {"": 1, "Prostatectomy": 1}

@@ -19,8 +19,10 @@ def cholec80(tmp_path):
     for n in (1, 41):
         small_video.write(root / f"videos/video{n:02d}.mp4", 4, look=n)
         phases = ["Preparation"] * 50 + ["CalotTriangleDissection"] * 50
-        write(root / f"phase_annotations/video{n:02d}-phase.txt",
-              "Frame\tPhase\n" + "".join(f"{k}\t{phase}\n" for k, phase in enumerate(phases)))
+        write(
+            root / f"phase_annotations/video{n:02d}-phase.txt",
+            "Frame\tPhase\n" + "".join(f"{k}\t{phase}\n" for k, phase in enumerate(phases)),
+        )
         rows = ["0 1 0 0 0 0 0 0", "25 1 0 0 0 0 0 0", "50 1 0 1 0 0 0 0", "75 0 0 0 0 0 0 0", ""]
         write(root / f"tool_annotations/video{n:02d}-tool.txt", tools + "\n".join(rows).replace(" ", "\t"))
     return root
@@ -33,20 +35,40 @@ def test_cholec80(cholec80, tmp_path):
     name = next(video.video_id for video in atlas.videos if video.uri.endswith("video01.mp4"))
     one = replace(atlas, clips=tuple(clip for clip in atlas.clips if clip.video_id == name))
     assert spans(one, "phase", "phase") == [(0.0, 2.0, "Preparation"), (2.0, 4.0, "CalotTriangleDissection")]
-    present = [(start_s, stop_s, sorted(tool for tool, there in tags.items() if there == "Present"))
-               for start_s, stop_s, tags in spans(one, "tools")]
+    present = [
+        (start_s, stop_s, sorted(tool for tool, there in tags.items() if there == "Present"))
+        for start_s, stop_s, tags in spans(one, "tools")
+    ]
     assert present == [(0.0, 2.0, ["grasper"]), (2.0, 3.0, ["grasper", "hook"]), (3.0, 4.0, [])]
     assert all(len(tags) == 7 for *_, tags in spans(one, "tools"))
     assert atlas.split[name] == "train" and sorted(atlas.split.values()) == ["test", "train"]
 
 
-@pytest.mark.parametrize(("file", "line", "text", "message"), [
-    ("phase_annotations/video01-phase.txt", 1, "Frame,Phase", "phase.txt:1: got 'Frame,Phase'; expected the header"),
-    ("phase_annotations/video01-phase.txt", 4, "7\tPreparation", "phase.txt:4: got 7; expected frame 2"),
-    ("phase_annotations/video01-phase.txt", 9, "7\tNap", "phase.txt:9: got 'Nap'; expected a phase of Preparation, "),
-    ("tool_annotations/video41-tool.txt", 3, "25\t1\t0\t2\t0\t0\t0\t0", "video41-tool.txt:3: got '2'; expected 0 or 1"),
-    ("tool_annotations/video41-tool.txt", 3, "25\t1", "tool.txt:3: got .* expected 8 fields"),
-])
+@pytest.mark.parametrize(
+    ("file", "line", "text", "message"),
+    [
+        (
+            "phase_annotations/video01-phase.txt",
+            1,
+            "Frame,Phase",
+            "phase.txt:1: got 'Frame,Phase'; expected the header",
+        ),
+        ("phase_annotations/video01-phase.txt", 4, "7\tPreparation", "phase.txt:4: got 7; expected frame 2"),
+        (
+            "phase_annotations/video01-phase.txt",
+            9,
+            "7\tNap",
+            "phase.txt:9: got 'Nap'; expected a phase of Preparation, ",
+        ),
+        (
+            "tool_annotations/video41-tool.txt",
+            3,
+            "25\t1\t0\t2\t0\t0\t0\t0",
+            "video41-tool.txt:3: got '2'; expected 0 or 1",
+        ),
+        ("tool_annotations/video41-tool.txt", 3, "25\t1", "tool.txt:3: got .* expected 8 fields"),
+    ],
+)
 def test_a_wrong_cholec80(cholec80, tmp_path, file, line, text, message):
     lines = (cholec80 / file).read_text().splitlines()
     lines[line - 1] = text
@@ -60,7 +82,7 @@ def test_a_video_that_is_not_there_is_reported_and_the_others_go_on(cholec80, tm
     (cholec80 / "tool_annotations/video01-tool.txt").unlink()
     done = import_annotations(str(tmp_path / "atlas"), str(cholec80), "cholec80")
     assert (done.videos, done.samples) == (1, 2)
-    line, = done.left_out
+    (line,) = done.left_out
     assert "video41-phase.txt: 5 samples left out" in line and "moved or deleted" in line
     (cholec80 / "videos/video01.mp4").unlink()
     with pytest.raises(AtlasError, match=r"nothing to import; .*\(2 such\)"):

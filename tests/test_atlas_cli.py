@@ -10,9 +10,11 @@ import small_video
 from halsted_ray.atlas import read_atlas
 from halsted_ray.cli import main
 
-CSV = ("video,start_s,stop_s,task,tag,category\n"
-       + "".join(f"{n}.mp4,0,2,macro,procedure,Prostatectomy\n{n}.mp4,0,2,macro,specialty,Urology\n"
-                 f"{n}.mp4,0.5,1.5,micro,action,Cold Cut\n" for n in range(4)))
+CSV = "video,start_s,stop_s,task,tag,category\n" + "".join(
+    f"{n}.mp4,0,2,macro,procedure,Prostatectomy\n{n}.mp4,0,2,macro,specialty,Urology\n"
+    f"{n}.mp4,0.5,1.5,micro,action,Cold Cut\n"
+    for n in range(4)
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +56,14 @@ def test_from_import_to_export(data, atlas, tmp_path, capsys):
     assert code == 0 and "Prostatectomy       4      4      4" in out and "v1 (version 1)" in out and "100.0%" in out
     code, out, _ = run(capsys, "show", atlas, "--release", "head", "--json")
     assert json.loads(out)["rows"][-1] == {
-        "specialty": "", "procedure": "", "videos": 5, "samples": {"macro": 4, "micro": 5}, "manual": 9, "total": 9,
-        "manual_share": 1.0}
+        "specialty": "",
+        "procedure": "",
+        "videos": 5,
+        "samples": {"macro": 4, "micro": 5},
+        "manual": 9,
+        "total": 9,
+        "manual_share": 1.0,
+    }
 
     code, out, _ = run(capsys, "diff", atlas, "v1", "head")
     assert code == 0 and "v1 → version 2: 1 samples added, 0 removed, 8 unchanged; 1 videos added" in out
@@ -95,17 +103,20 @@ def test_a_split_from_a_file(atlas, tmp_path, capsys):
     assert code == 2 and "split.csv:1: " in err and "a header with video_id and part" in err
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["show", "ATLAS", "--release", "v9"], "it has none yet"),
-    (["show", "ATLAS", "--release", "7"], "versions are 0 to 0"),
-    (["show", "NOWHERE"], "no atlas at"),
-    (["diff", "ATLAS", "0", "v1"], "no release 'v1'"),
-    (["release", "ATLAS", "v 1"], "expected a letter"),
-    (["export", "ATLAS", "--format", "eaf", "--to", "out"], "one of label-studio, csv, jsonl"),
-    (["import", "ATLAS", "x", "--format", "cholec"], "did you mean 'cholec80'"),
-    (["import", "ATLAS", "nowhere.csv", "--format", "csv"], "nowhere.csv: can't be read"),
-    (["import", "ATLAS", "nowhere.csv", "--format", "csv", "--taxonomy", "halstedt"], "did you mean 'halsted'"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "ATLAS", "--release", "v9"], "it has none yet"),
+        (["show", "ATLAS", "--release", "7"], "versions are 0 to 0"),
+        (["show", "NOWHERE"], "no atlas at"),
+        (["diff", "ATLAS", "0", "v1"], "no release 'v1'"),
+        (["release", "ATLAS", "v 1"], "expected a letter"),
+        (["export", "ATLAS", "--format", "eaf", "--to", "out"], "one of label-studio, csv, jsonl"),
+        (["import", "ATLAS", "x", "--format", "cholec"], "did you mean 'cholec80'"),
+        (["import", "ATLAS", "nowhere.csv", "--format", "csv"], "nowhere.csv: can't be read"),
+        (["import", "ATLAS", "nowhere.csv", "--format", "csv", "--taxonomy", "halstedt"], "did you mean 'halsted'"),
+    ],
+)
 def test_wrong_use_is_one_message_and_exit_code_2(atlas, tmp_path, capsys, arguments, message):
     places = {"ATLAS": atlas, "NOWHERE": str(tmp_path / "nowhere")}
     code, out, err = run(capsys, *(places.get(word, word) for word in arguments))

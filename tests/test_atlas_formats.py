@@ -44,29 +44,49 @@ def samples():
 
     def tags(task):
         chosen = st.lists(st.sampled_from(task.tags), min_size=1, unique=True)
-        return chosen.flatmap(lambda some: st.fixed_dictionaries(
-            {tag.name: st.sampled_from(tag.categories) for tag in some}))
+        return chosen.flatmap(
+            lambda some: st.fixed_dictionaries({tag.name: st.sampled_from(tag.categories) for tag in some})
+        )
 
     names = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=12)
-    clip = task.flatmap(lambda task: st.builds(
-        lambda video, start, length, tags, source, annotator, confidence, caption: Clip(
-            video, start, start + length, task.name, tags, source, annotator, confidence, caption=caption),
-        st.sampled_from(["a" * 16, "b" * 16]), st.floats(0, 7000), st.floats(0.05, 60), tags(task),
-        st.sampled_from(["manual", "ai"]), names.map(str.strip), st.floats(0, 1), names.map(str.strip),
-    ))
+    clip = task.flatmap(
+        lambda task: st.builds(
+            lambda video, start, length, tags, source, annotator, confidence, caption: Clip(
+                video, start, start + length, task.name, tags, source, annotator, confidence, caption=caption
+            ),
+            st.sampled_from(["a" * 16, "b" * 16]),
+            st.floats(0, 7000),
+            st.floats(0.05, 60),
+            tags(task),
+            st.sampled_from(["manual", "ai"]),
+            names.map(str.strip),
+            st.floats(0, 1),
+            names.map(str.strip),
+        )
+    )
     return st.lists(clip, max_size=8, unique_by=lambda clip: (clip.video_id, clip.task, round(clip.start_s)))
 
 
 def written(root, clips):
-    videos = [Video("a" * 16, "/x/a.mp4", 1, 7300.0, 8, 8, 25.0, "h264"),
-              Video("b" * 16, "/x/b.mp4", 1, 7300.0, 8, 8, 30000 / 1001, "h264")]
+    videos = [
+        Video("a" * 16, "/x/a.mp4", 1, 7300.0, 8, 8, 25.0, "h264"),
+        Video("b" * 16, "/x/b.mp4", 1, 7300.0, 8, 8, 30000 / 1001, "h264"),
+    ]
     write_atlas(root, videos, clips, "v1")
     return read_atlas(root)
 
 
 def sorted_clips(recordings):
-    clips = [replace(clip, video_id=recording.video_id, start_s=clip.start_s / recording.rate,
-                     stop_s=clip.stop_s / recording.rate) for recording in recordings for clip in recording.clips]
+    clips = [
+        replace(
+            clip,
+            video_id=recording.video_id,
+            start_s=clip.start_s / recording.rate,
+            stop_s=clip.stop_s / recording.rate,
+        )
+        for recording in recordings
+        for clip in recording.clips
+    ]
     return sorted(clips, key=lambda clip: (clip.video_id, clip.start_s, clip.stop_s, clip.task))
 
 
@@ -82,21 +102,28 @@ def test_round_trip(tmp_path_factory, clips):
             fps = {video.video_id: video.fps for video in atlas.videos}
             assert len(back) == len(atlas.clips)
             for clip in back:
-                near = [other for other in atlas.clips if other.video_id == clip.video_id and other.tags == clip.tags
-                        and abs(other.start_s - clip.start_s) <= 1 / fps[clip.video_id]
-                        and abs(other.stop_s - clip.stop_s) <= 1 / fps[clip.video_id]]
-                assert any((other.task, other.source, other.annotator, other.caption, other.confidence)
-                           == (clip.task, clip.source, clip.annotator, clip.caption, clip.confidence)
-                           for other in near), clip
+                near = [
+                    other
+                    for other in atlas.clips
+                    if other.video_id == clip.video_id
+                    and other.tags == clip.tags
+                    and abs(other.start_s - clip.start_s) <= 1 / fps[clip.video_id]
+                    and abs(other.stop_s - clip.stop_s) <= 1 / fps[clip.video_id]
+                ]
+                assert any(
+                    (other.task, other.source, other.annotator, other.caption, other.confidence)
+                    == (clip.task, clip.source, clip.annotator, clip.caption, clip.confidence)
+                    for other in near
+                ), clip
         else:
             assert [replace(clip, tags=dict(sorted(clip.tags.items()))) for clip in back] == list(atlas.clips)
 
 
 def test_a_large_csv_is_rfc_4180(tmp_path):
     odd = Clip("a" * 16, 3700.5, 3701.25, "context", {"anatomy": "Bladder–Urethra"}, caption='says "here", and\nleaves')
-    file, = export_atlas(written(str(tmp_path / "atlas"), [odd]), str(tmp_path), "csv")
+    (file,) = export_atlas(written(str(tmp_path / "atlas"), [odd]), str(tmp_path), "csv")
     with open(file, newline="", encoding="utf-8") as text:
-        row, = csv.DictReader(text)
+        (row,) = csv.DictReader(text)
     assert row["caption"] == odd.caption and row["category"] == "Bladder–Urethra"
     assert sorted_clips(FORMATS["csv"].read(file, Settings(HALSTED)))[0].caption == odd.caption
 

@@ -24,8 +24,10 @@ def video(n, root="/archive"):
 
 def steps(n, source="manual"):
     tags = {"procedure": PROCEDURES[n % len(PROCEDURES)], "step": "Dissection"}
-    return [Clip(f"{n:016x}", 0.0, 30.0, "macro", tags, source),
-            Clip(f"{n:016x}", 2.0, 4.5, "micro", {"action": "Cautery", "arm": "Left"}, source)]
+    return [
+        Clip(f"{n:016x}", 0.0, 30.0, "macro", tags, source),
+        Clip(f"{n:016x}", 2.0, 4.5, "micro", {"action": "Cautery", "arm": "Left"}, source),
+    ]
 
 
 def grow(root, numbers):
@@ -40,9 +42,14 @@ def root(tmp_path):
 
 
 def test_a_commit_says_who_from_what_and_why(root):
-    first, = history(root)
+    (first,) = history(root)
     assert (first.version, first.action, first.who, first.source, first.why) == (
-        0, "import", "anna", "case list 7", "first hour")
+        0,
+        "import",
+        "anna",
+        "case list 7",
+        "first hour",
+    )
     assert (first.added, first.removed, first.release) == (20, 0, "")
     raw = open_table(table_uri(root, "atlas", "samples")).history()[0]  # what any Delta reader sees
     assert raw["who"] == "anna" and raw["source"] == "case list 7" and raw["why"] == "first hour"
@@ -182,8 +189,9 @@ def test_the_same_samples_again_commit_nothing(root):
 
 def test_samples_of_another_taxonomy_need_an_atlas_of_their_own(root):
     with pytest.raises(AtlasError, match="taxonomy 'halsted' .* 'sar_rarp50' .*an atlas of their own"):
-        add_samples(root, [Clip(f"{3:016x}", 0.0, 1.0, "action", {"action": "Other"})], BY_ANNA,
-                    taxonomy=load("sar_rarp50"))
+        add_samples(
+            root, [Clip(f"{3:016x}", 0.0, 1.0, "action", {"action": "Other"})], BY_ANNA, taxonomy=load("sar_rarp50")
+        )
 
 
 def test_an_atlas_reads_back_with_the_taxonomy_it_was_written_in(tmp_path):
@@ -231,6 +239,7 @@ ROUNDS = 3
 def race(root, kind, number, gate, outcomes):
     """Runs in a process of its own. Every attempt has read the same version before any is written, and what lies
     between the last look at the log and the write is drawn out."""
+
     def together(*arguments, check=commits.check_contents):
         check(*arguments)
         gate.wait(timeout=60)
@@ -273,7 +282,7 @@ def check_race(root, kinds):
     for turn, outcome in two_at_once(root, kinds).items():
         winners = [number for number, text in outcome.items() if text == "won"]
         assert len(winners) == 1, outcome
-        loser, = set(outcome) - set(winners)
+        (loser,) = set(outcome) - set(winners)
         assert "OutputError: the atlas" in outcome[loser] and "another writer" in outcome[loser], outcome
         commit = history(root)[before + turn]
         assert commit.release == (f"w{winners[0]}-{turn}" if kinds[winners[0]] == "release" else "")

@@ -64,18 +64,26 @@ def test_surglavi_on_s3(surglavi, tmp_path, s3_server):
     atlas = read_atlas(root)
     assert len(atlas.clips) == 2 and atlas.videos[0].uri == f"{root}/videos/xk2/xk2.mp4"
     assert verify(atlas) == []
-    file, = export_atlas(atlas, f"{root}/out", "jsonl")
+    (file,) = export_atlas(atlas, f"{root}/out", "jsonl")
     assert fs.cat_file(file.removeprefix("s3://")).count(b"\n") == 2
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ("update captions set start_time = 'soon' where caption_id = 2",
-     "table captions, caption_id 2: got 'soon'; expected start_time as a number"),
-    ("update captions set end_time = 0 where caption_id = 2", "caption_id 2: .* expected 0 <= start_time < end_time"),
-    ("update captions set level_id = 9 where caption_id = 2", "caption_id 2: got None; expected a level_id"),
-    ("alter table captions rename column caption to text", "table captions: .* expected the columns caption too"),
-    ("drop table levels", "table levels: .* expected the columns level_id, name too"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "update captions set start_time = 'soon' where caption_id = 2",
+            "table captions, caption_id 2: got 'soon'; expected start_time as a number",
+        ),
+        (
+            "update captions set end_time = 0 where caption_id = 2",
+            "caption_id 2: .* expected 0 <= start_time < end_time",
+        ),
+        ("update captions set level_id = 9 where caption_id = 2", "caption_id 2: got None; expected a level_id"),
+        ("alter table captions rename column caption to text", "table captions: .* expected the columns caption too"),
+        ("drop table levels", "table levels: .* expected the columns level_id, name too"),
+    ],
+)
 def test_a_wrong_surglavi(surglavi, tmp_path, change, message):
     with sqlite3.connect(surglavi) as base:
         base.execute(change)

@@ -17,8 +17,16 @@ from halsted_ray.video.storage import filesystem
 
 def described(path):
     facts = probe(path)
-    return Video(video_id(*filesystem(path)), path, facts.size_bytes, facts.duration_s, facts.width, facts.height,
-                 facts.fps, facts.codec)
+    return Video(
+        video_id(*filesystem(path)),
+        path,
+        facts.size_bytes,
+        facts.duration_s,
+        facts.width,
+        facts.height,
+        facts.fps,
+        facts.codec,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +34,15 @@ def atlas(tmp_path_factory):
     """Three annotated videos, of one procedure and of one length."""
     root = tmp_path_factory.mktemp("sound")
     videos = [described(small_video.write(root / f"videos/{n}.mp4", 4.0, look=n)) for n in range(3)]
-    clips = [clip for video in videos for clip in (
-        Clip(video.video_id, 0.0, 2.0, "macro", {"procedure": "Prostatectomy", "step": "Suturing"}),
-        Clip(video.video_id, 2.0, 4.0, "macro", {"procedure": "Prostatectomy", "step": "Dissection"}),
-        Clip(video.video_id, 2.0, 3.0, "micro", {"action": "Cautery"}),
-    )]
+    clips = [
+        clip
+        for video in videos
+        for clip in (
+            Clip(video.video_id, 0.0, 2.0, "macro", {"procedure": "Prostatectomy", "step": "Suturing"}),
+            Clip(video.video_id, 2.0, 4.0, "macro", {"procedure": "Prostatectomy", "step": "Dissection"}),
+            Clip(video.video_id, 2.0, 3.0, "micro", {"action": "Cautery"}),
+        )
+    ]
     split = dict(zip((video.video_id for video in videos), ("train", "train", "validation"), strict=True))
     write_atlas(str(root), videos, clips, "v1", split=split)
     return read_atlas(str(root))
@@ -51,26 +63,31 @@ def test_a_sound_atlas(atlas):
 def test_clips_beyond_the_end_or_of_no_length(atlas):
     name = atlas.videos[0].video_id
     late = Clip(name, 3.5, 4.5, "proficiency", {"phase": "Driving"})
-    finding, = verify(with_clip(atlas, late), with_files=False)
+    (finding,) = verify(with_clip(atlas, late), with_files=False)
     assert finding.kind == "end" and finding.text == (
-        f"video {name}, proficiency, manual clip [3.5, 4.5) s: expected 0 <= start < stop <= duration 4.0 s")
+        f"video {name}, proficiency, manual clip [3.5, 4.5) s: expected 0 <= start < stop <= duration 4.0 s"
+    )
     assert kinds(verify(with_clip(atlas, replace(late, start_s=3.5, stop_s=3.5)), with_files=False)) == ["end"]
     assert kinds(verify(with_clip(atlas, replace(late, start_s=-1, stop_s=3.5)), with_files=False)) == ["end"]
 
 
-@pytest.mark.parametrize("change", [
-    {"task": "proficiency", "tags": {"phase": "Diving"}}, {"task": "proficiency", "tags": {"action": "Cautery"}},
-    {"task": "mikro"},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": "proficiency", "tags": {"phase": "Diving"}},
+        {"task": "proficiency", "tags": {"action": "Cautery"}},
+        {"task": "mikro"},
+    ],
+)
 def test_categories_outside_the_taxonomy(atlas, change):
     clip = replace(Clip(atlas.videos[0].video_id, 0.0, 1.0, "micro", {"action": "Cautery"}), **change)
-    finding, = verify(with_clip(atlas, clip), with_files=False)
+    (finding,) = verify(with_clip(atlas, clip), with_files=False)
     assert finding.kind == "taxonomy" and "'halsted'" in finding.text and atlas.videos[0].video_id in finding.text
 
 
 def test_overlaps_are_of_one_lane(atlas):
     name = atlas.videos[0].video_id
-    finding, = verify(with_clip(atlas, Clip(name, 2.5, 3.5, "micro", {"action": "Spread"}, "ai")), with_files=False)
+    (finding,) = verify(with_clip(atlas, Clip(name, 2.5, 3.5, "micro", {"action": "Spread"}, "ai")), with_files=False)
     assert finding.kind == "overlap" and "overlaps the manual clip [2, 3) s" in finding.text
     beside = Clip(name, 3.0, 3.5, "micro", {"action": "Spread"})
     other_task = Clip(name, 2.0, 3.5, "proficiency", {"phase": "Driving"})
@@ -122,11 +139,12 @@ def test_a_renamed_copy_in_another_part(atlas, tmp_path):
 def test_a_reencoded_copy_in_another_part(atlas, tmp_path):
     trained = next(video for video in atlas.videos if atlas.split[video.video_id] == "train")
     look = int(Path(trained.uri).stem)
-    smaller = described(small_video.write(tmp_path / "copy.mkv", 4.0, look=look, size=(32, 48), codec="libx264",
-                                          options={"crf": "32"}))
+    smaller = described(
+        small_video.write(tmp_path / "copy.mkv", 4.0, look=look, size=(32, 48), codec="libx264", options={"crf": "32"})
+    )
     assert smaller.video_id != trained.video_id and smaller.size_bytes < trained.size_bytes
     leaking = replace(atlas, videos=(*atlas.videos, smaller), split={**atlas.split, smaller.video_id: "test"})
-    finding, = verify(leaking)
+    (finding,) = verify(leaking)
     assert finding.kind == "split" and "re-encoded copy" in finding.text
     assert {trained.video_id, smaller.video_id} <= set(finding.text.replace(",", " ").split())
     assert verify(leaking, with_files=False) == []
@@ -136,14 +154,15 @@ def test_a_reencoded_copy_in_another_part(atlas, tmp_path):
 
 def test_a_missing_file(atlas, tmp_path):
     videos = (replace(atlas.videos[0], uri=str(tmp_path / "Doe^Jane.mp4")), *atlas.videos[1:])
-    finding, = verify(replace(atlas, videos=videos))
+    (finding,) = verify(replace(atlas, videos=videos))
     assert finding.kind == "file" and "moved or deleted" in finding.text and "Doe" not in finding.text
 
 
 def test_the_gravest_comes_first(atlas):
     name = atlas.videos[0].video_id
     wrong = replace(
-        atlas, split={**atlas.split, "f" * 16: "train"},
+        atlas,
+        split={**atlas.split, "f" * 16: "train"},
         clips=(*atlas.clips, Clip(name, 2.5, 9.0, "micro", {"action": "Nap"})),
     )
     assert kinds(verify(wrong, with_files=False)) == ["split", "end", "taxonomy", "overlap"]

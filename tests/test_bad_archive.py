@@ -75,10 +75,12 @@ def bad(folder: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = 16000, 64, "yuvj420p"
         container.mux(stream.encode(av.VideoFrame(16000, 64, "yuvj420p")))
         container.mux(stream.encode())
-    damaged = bytearray(write(folder.parents[1] / "whole.ts", Recipe(".ts", frames=300, rate=10, gop=10, size=SIZE))
-                        .path.read_bytes())
+    damaged = bytearray(
+        write(folder.parents[1] / "whole.ts", Recipe(".ts", frames=300, rate=10, gop=10, size=SIZE)).path.read_bytes()
+    )
     damaged[len(damaged) * 9 // 20 : len(damaged) * 11 // 20] = np.random.default_rng(0).bytes(
-        len(damaged) * 11 // 20 - len(damaged) * 9 // 20)
+        len(damaged) * 11 // 20 - len(damaged) * 9 // 20
+    )
     (folder / "damaged.ts").write_bytes(damaged)
     target = folder.parents[1] / "whole.mp4"
     (folder / "concat.mp4").write_text(f"ffconcat version 1.0\nfile '{target}'\n")
@@ -89,8 +91,10 @@ def bad(folder: Path) -> None:
 
 
 EXPECTED = {
-    f"{PATIENT} 'Zoë' \"2\".mp4": ("mapped", "", ""), "b copy.mp4": ("mapped", "", ""),
-    "one frame.mp4": ("mapped", "", ""), "twin a.ts": ("mapped", "", ""),
+    f"{PATIENT} 'Zoë' \"2\".mp4": ("mapped", "", ""),
+    "b copy.mp4": ("mapped", "", ""),
+    "one frame.mp4": ("mapped", "", ""),
+    "twin a.ts": ("mapped", "", ""),
     "cut.mp4": ("partial", "corrupt", "left as a gap, copy the file again"),
     "damaged.ts": ("partial", "corrupt", "left as a gap"),
     "empty.mp4": ("failed", "unreadable", "an empty file .0 bytes.; copy it again"),
@@ -118,13 +122,22 @@ def told(small_model, tmp_path_factory):
     good(folder)
     bad(folder)
     ray_folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path: Ray's sockets lie in it
-    environment = {**os.environ, "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1]), "OMP_NUM_THREADS": "1",
-                   "RAY_TMPDIR": str(ray_folder)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+        "RAY_TMPDIR": str(ray_folder),
+    }
     environment.pop("RAY_ADDRESS", None)
 
     def run(*words: object) -> tuple[int, str, str]:
-        done = subprocess.run([sys.executable, "-m", "halsted_ray.cli", *map(str, words)], env=environment,
-                              capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [sys.executable, "-m", "halsted_ray.cli", *map(str, words)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         return done.returncode, done.stdout, done.stderr
 
     mapping = ("map", archive, "--out", out, "--model", small_model)
@@ -192,4 +205,6 @@ def test_no_name_leaves_the_archives_own_tables(told):
     for path in searched:
         assert PATIENT not in path.name and PATIENT.encode() not in path.read_bytes(), f"{path} holds a file's name"
     assert PATIENT not in json.dumps(read_segments(str(out)).to_pylist())
-    assert any(PATIENT.encode() in path.read_bytes() for path in own[0].rglob("*")if path.is_file()), "the search finds"
+    assert any(PATIENT.encode() in path.read_bytes() for path in own[0].rglob("*") if path.is_file()), (
+        "the search finds"
+    )

@@ -71,8 +71,11 @@ def test_the_results_in_the_repository_are_whole():
     found = json.loads(RESULTS.read_text())
     assert {"hardware", "versions", "ratios"} <= found.keys() and found["ratios"]
     for entry in found["ratios"]:
-        held = entry["value"] is not None and entry["bar"] is not None and (
-            entry["value"] <= entry["bar"] if entry["at_most"] else entry["value"] >= entry["bar"])
+        held = (
+            entry["value"] is not None
+            and entry["bar"] is not None
+            and (entry["value"] <= entry["bar"] if entry["at_most"] else entry["value"] >= entry["bar"])
+        )
         assert entry["holds"] is None or held or not entry["holds"], entry
     from run import BEGIN, README, quoted
 
@@ -93,8 +96,9 @@ def test_the_script_gives_the_tags_of_the_pipeline(footage, tmp_path):
     video = loop(192, 108, parts, folder)
     torch.set_num_threads(1)
     encoder = Encoder.load("tiny")
-    model = Halsted.create(None, encoder.dim, encoder_ref="tiny", encoder_fingerprint=encoder.fingerprint, heads=4,
-                           width=64)
+    model = Halsted.create(
+        None, encoder.dim, encoder_ref="tiny", encoder_fingerprint=encoder.fingerprint, heads=4, width=64
+    )
     with torch.no_grad():
         model.decoder.head.weight.mul_(20)  # untrained, yet sure of itself: no tie for a last bit to decide
     model.save(str(tmp_path / "model"))

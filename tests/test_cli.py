@@ -76,21 +76,24 @@ def test_version_and_wrong_command(capsys):
     assert "invalid choice: 'maps'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("line, said", [
-    ("plan --hours -3", "--hours: '-3'; expected a number above 0"),
-    ("plan --hours 0", "--hours: '0'; expected a number above 0"),
-    ("plan --hours nan", "--hours: 'nan'; expected a number above 0"),
-    ("plan --hours 9 --cores 0", "--cores: '0'; expected a whole number above 0"),
-    ("plan --hours 9 --gpus -1", "--gpus: '-1'; expected a whole number, 0 or more"),
-    ("plan --hours 9 --price-per-gpu-hour -1", "--price-per-gpu-hour: '-1'; expected a number, 0 or more"),
-    ("plan --hours 9 --looked-at 1.5", "--looked-at: '1.5'; expected a share of 0 to 1"),
-    ("show maps 3f2a --rows -3", "--rows: '-3'; expected a whole number, 0 or more"),
-    ("phantom out --videos 2.5", "--videos: '2.5'; expected a whole number above 0"),
-    ("phantom out --size 0x90", "--size: '0x90'; expected width x height, such as 640x360"),
-    ("evaluate --atlas a --out b --folds 0", "--folds: '0'; expected a whole number above 0"),
-    ("review --atlas a --out b --clips -1", "--clips: '-1'; expected a whole number above 0"),
-    ("atlas release a v1 --test 1", "--test: '1'; expected a share of 0 to less than 1"),
-])
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("plan --hours -3", "--hours: '-3'; expected a number above 0"),
+        ("plan --hours 0", "--hours: '0'; expected a number above 0"),
+        ("plan --hours nan", "--hours: 'nan'; expected a number above 0"),
+        ("plan --hours 9 --cores 0", "--cores: '0'; expected a whole number above 0"),
+        ("plan --hours 9 --gpus -1", "--gpus: '-1'; expected a whole number, 0 or more"),
+        ("plan --hours 9 --price-per-gpu-hour -1", "--price-per-gpu-hour: '-1'; expected a number, 0 or more"),
+        ("plan --hours 9 --looked-at 1.5", "--looked-at: '1.5'; expected a share of 0 to 1"),
+        ("show maps 3f2a --rows -3", "--rows: '-3'; expected a whole number, 0 or more"),
+        ("phantom out --videos 2.5", "--videos: '2.5'; expected a whole number above 0"),
+        ("phantom out --size 0x90", "--size: '0x90'; expected width x height, such as 640x360"),
+        ("evaluate --atlas a --out b --folds 0", "--folds: '0'; expected a whole number above 0"),
+        ("review --atlas a --out b --clips -1", "--clips: '-1'; expected a whole number above 0"),
+        ("atlas release a v1 --test 1", "--test: '1'; expected a share of 0 to less than 1"),
+    ],
+)
 def test_a_number_that_makes_no_sense_is_wrong_use(capsys, line, said):
     with pytest.raises(SystemExit) as left:
         main(line.split())
@@ -105,16 +108,23 @@ def test_every_number_of_the_command_line_has_bounds():
                 for other in action.choices.values():
                     yield from parsers(other)
 
-    loose = [(parser.prog, action.dest) for parser in parsers(build_parser()) for action in parser._actions
-             if action.type in (int, float)]
+    loose = [
+        (parser.prog, action.dest)
+        for parser in parsers(build_parser())
+        for action in parser._actions
+        if action.type in (int, float)
+    ]
     assert not loose
 
 
-@pytest.mark.parametrize("line, usage", [
-    ("map a --out b --model c --modle d", "usage: halsted map [-h] --out OUT"),
-    ("atlas list hospital --all", "usage: halsted atlas list [-h]"),
-    ("--quiet status maps", "usage: halsted [-h] [--version] COMMAND"),
-])
+@pytest.mark.parametrize(
+    "line, usage",
+    [
+        ("map a --out b --model c --modle d", "usage: halsted map [-h] --out OUT"),
+        ("atlas list hospital --all", "usage: halsted atlas list [-h]"),
+        ("--quiet status maps", "usage: halsted [-h] [--version] COMMAND"),
+    ],
+)
 def test_a_wrong_flag_is_told_with_the_usage_of_its_command(capsys, line, usage):
     with pytest.raises(SystemExit) as left:
         main(line.split())
@@ -139,8 +149,9 @@ def model(tmp_path_factory):
     from halsted_ray.model.halsted import Halsted
 
     place, encoder = str(tmp_path_factory.mktemp("model")), Encoder.load("tiny")
-    Halsted.create(taxonomies.load(), encoder.dim, encoder_ref="tiny", encoder_fingerprint=encoder.fingerprint,
-                   width=64).save(place)
+    Halsted.create(
+        taxonomies.load(), encoder.dim, encoder_ref="tiny", encoder_fingerprint=encoder.fingerprint, width=64
+    ).save(place)
     return place
 
 
@@ -148,8 +159,9 @@ def run(capsys, *arguments):
     """(exit code, stdout, stderr)"""
     code = main([*map(str, arguments)])
     shown = capsys.readouterr()
-    assert all(len(line) <= 80 for line in shown.out.splitlines()
-               if "/" not in line and '"how"' not in line), "wider than a terminal"
+    assert all(len(line) <= 80 for line in shown.out.splitlines() if "/" not in line and '"how"' not in line), (
+        "wider than a terminal"
+    )
     return code, shown.out, shown.err
 
 
@@ -169,7 +181,9 @@ def test_status_as_json(capsys, places):
     videos = {video["video_id"]: video for video in json.loads(shown)}
     assert code == 3
     assert {video_id: video["status"] for video_id, video in videos.items()} == {
-        maps.WHOLE: "mapped", maps.PARTIAL: "partial", maps.FAILED: "failed"
+        maps.WHOLE: "mapped",
+        maps.PARTIAL: "partial",
+        maps.FAILED: "failed",
     }
     assert videos[maps.PARTIAL]["segments_failed"] == 1
 
@@ -195,7 +209,13 @@ def test_report_as_json_and_as_a_page(capsys, places, tmp_path):
     _, shown, _ = run(capsys, "report", places[0], "--truth", places[1], "--json")
     figures = json.loads(shown)
     assert figures["videos"] | {"video_s": 0} == {
-        "total": 3, "mapped": 1, "partial": 1, "failed": 1, "pending": 0, "video_s": 0, "gap_s": 60.0
+        "total": 3,
+        "mapped": 1,
+        "partial": 1,
+        "failed": 1,
+        "pending": 0,
+        "video_s": 0,
+        "gap_s": 60.0,
     }
     assert figures["accuracy"]["tags"]["step"]["accuracy"] == 0.75
     page = tmp_path / "report.html"
@@ -217,34 +237,47 @@ def test_the_truth_of_other_videos_is_refused(capsys, places, tmp_path):
 
 @pytest.mark.parametrize("count", [3, 300])
 def test_what_is_not_mapped_whole_is_a_line_each_and_the_rest_is_counted(count):
-    videos = [{"video_id": f"{n:016x}", "status": "partial" if n % 3 else "mapped", "segments": 2, "duration_s": 60,
-               "reason": "asked for the frame at 18.438 s, but after 17.400 s nothing decodes; copy the file again"}
-              for n in range(count)]
+    videos = [
+        {
+            "video_id": f"{n:016x}",
+            "status": "partial" if n % 3 else "mapped",
+            "segments": 2,
+            "duration_s": 60,
+            "reason": "asked for the frame at 18.438 s, but after 17.400 s nothing decodes; copy the file again",
+        }
+        for n in range(count)
+    ]
     told = failures(videos).splitlines()
     assert len(told) == min(FAILURES_AT_MOST + 1, 2 * count // 3)
     assert all(len(line) <= 80 for line in told) and told[0].startswith(f"{1:016x} partial: asked for the frame")
     assert failures(videos[:1]) == "" and (count == 3 or told[-1] == "and 150 more")
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (["status", "{empty}"], "holds no maps"),
-    (["show", "{maps}", "zz"], "no video has the id or file name 'zz'"),
-    (["show", "{maps}", "a"], "several videos fit 'a'"),
-    (["export", "{maps}", "--format", "docx", "--to", "{empty}"], "unknown export format 'docx'"),
-    (["report", "{maps}", "--truth", "{empty}"], "no atlas at"),
-    (["report", "{maps}", "--to", "{file}/report.html"], "can't write"),
-    (["train", "--atlas", "{empty}", "--out", "{empty}", "--recipe", "thesis"], "expected one of paper, demo"),
-    (["train", "--atlas", "{empty}", "--out", "{empty}"], "no atlas at"),
-    (["map", "{videos}", "--out", "{new}", "--model", "{empty}"], "no model at"),
-    (["map", "{videos}", "--out", "{new}", "--model", "{model}", "--task", "makro"], "did you mean 'macro'"),
-    (["map", "{videos}", "--out", "{new}", "--model", "{model}", "--instruction", "map suturing"], "no instruction"),
-    (["map", "{videos}", "--out", "{file}", "--model", "{model}"], "file"),
-    (["map", "{empty}", "--out", "{new}", "--model", "{model}"], "got no file at all"),
-    (["map", "{empty}/archive", "--out", "{new}", "--model", "{model}"], "got nothing of this name"),
-    (["map", "{videos}", "--out", "{videos}", "--model", "{model}"], "place of their own"),
-    (["map", "{videos}", "--out", "{new}%20maps", "--model", "{model}"], "can't lie under a name with '%20'"),
-    (["map", "{videos}", "--out", "{new}", "--model", "{model}", "--fidelity", "good"], "expected one of exact"),
-])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["status", "{empty}"], "holds no maps"),
+        (["show", "{maps}", "zz"], "no video has the id or file name 'zz'"),
+        (["show", "{maps}", "a"], "several videos fit 'a'"),
+        (["export", "{maps}", "--format", "docx", "--to", "{empty}"], "unknown export format 'docx'"),
+        (["report", "{maps}", "--truth", "{empty}"], "no atlas at"),
+        (["report", "{maps}", "--to", "{file}/report.html"], "can't write"),
+        (["train", "--atlas", "{empty}", "--out", "{empty}", "--recipe", "thesis"], "expected one of paper, demo"),
+        (["train", "--atlas", "{empty}", "--out", "{empty}"], "no atlas at"),
+        (["map", "{videos}", "--out", "{new}", "--model", "{empty}"], "no model at"),
+        (["map", "{videos}", "--out", "{new}", "--model", "{model}", "--task", "makro"], "did you mean 'macro'"),
+        (
+            ["map", "{videos}", "--out", "{new}", "--model", "{model}", "--instruction", "map suturing"],
+            "no instruction",
+        ),
+        (["map", "{videos}", "--out", "{file}", "--model", "{model}"], "file"),
+        (["map", "{empty}", "--out", "{new}", "--model", "{model}"], "got no file at all"),
+        (["map", "{empty}/archive", "--out", "{new}", "--model", "{model}"], "got nothing of this name"),
+        (["map", "{videos}", "--out", "{videos}", "--model", "{model}"], "place of their own"),
+        (["map", "{videos}", "--out", "{new}%20maps", "--model", "{model}"], "can't lie under a name with '%20'"),
+        (["map", "{videos}", "--out", "{new}", "--model", "{model}", "--fidelity", "good"], "expected one of exact"),
+    ],
+)
 def test_wrong_use_is_one_message_and_code_2(capsys, places, model, tmp_path, arguments, said):
     file = tmp_path / "file"
     file.write_text("")
@@ -252,9 +285,7 @@ def test_wrong_use_is_one_message_and_code_2(capsys, places, model, tmp_path, ar
         (tmp_path / name).mkdir()
     (tmp_path / "videos" / "a.mp4").write_bytes(b"")
     named = {name: tmp_path / name for name in ("empty", "videos", "new", "file")}
-    code, shown, complaint = run(
-        capsys, *(word.format(**named, maps=places[0], model=model) for word in arguments)
-    )
+    code, shown, complaint = run(capsys, *(word.format(**named, maps=places[0], model=model) for word in arguments))
     assert code == 2 and shown == ""
     assert complaint.startswith(f"halsted {arguments[0]}: ") and said in complaint
     assert complaint.count("\n") == 1 and "Traceback" not in complaint

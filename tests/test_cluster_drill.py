@@ -64,9 +64,17 @@ def test_two_nodes_give_the_rows_of_one_and_a_late_one_is_waited_for(drill, tmp_
     (tmp_path / "token").write_text(secrets.token_hex(32))
     out = str(drill.place / "two-nodes")
     run = subprocess.run(
-        [sys.executable, "-c", TWO_NODES, drill.archive, out, drill.models[0]], timeout=400, text=True,
-        capture_output=True, env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0",
-                                  "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")})
+        [sys.executable, "-c", TWO_NODES, drill.archive, out, drill.models[0]],
+        timeout=400,
+        text=True,
+        capture_output=True,
+        env={
+            **os.environ,
+            "RAY_AUTH_MODE": "token",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"),
+        },
+    )
     first, *_, last = run.stdout.splitlines() or [""]
     assert "8 of 8 segments" in first and "on 3.0 CPUs" in first, run.stdout + run.stderr
     assert "pools: " in last and "on 6.0 CPUs" in last, run.stdout + run.stderr
@@ -89,8 +97,12 @@ def nodes():
 
 def submit(nodes, *words, **environment):
     return subprocess.run(
-        [sys.executable, ROOT / "jobs" / "submit.py", *map(str, words)], env={**nodes.environment, **environment},
-        capture_output=True, text=True, timeout=400)
+        [sys.executable, ROOT / "jobs" / "submit.py", *map(str, words)],
+        env={**nodes.environment, **environment},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
 
 
 def test_the_exit_code_of_a_job_reaches_who_submitted_it(nodes, drill, tmp_path):
@@ -107,12 +119,25 @@ def test_the_exit_code_of_a_job_reaches_who_submitted_it(nodes, drill, tmp_path)
 def test_a_wrong_token_is_refused(nodes, drill, tmp_path):
     token = tmp_path / "token"
     token.write_text(secrets.token_hex(32))
-    refused = submit(nodes, "map_archive", drill.archive, "--out", tmp_path / "out", "--model", drill.models[0],
-                     RAY_AUTH_TOKEN_PATH=str(token))
+    refused = submit(
+        nodes,
+        "map_archive",
+        drill.archive,
+        "--out",
+        tmp_path / "out",
+        "--model",
+        drill.models[0],
+        RAY_AUTH_TOKEN_PATH=str(token),
+    )
     assert refused.returncode == 2 and "token is invalid" in refused.stderr, refused.stderr
     assert not (tmp_path / "out").exists()
-    ping = subprocess.run([sys.executable, "-c", "import ray; ray.init()"], capture_output=True, timeout=120, text=True,
-                          env={**nodes.environment, "RAY_ADDRESS": nodes.address, "RAY_AUTH_TOKEN_PATH": str(token)})
+    ping = subprocess.run(
+        [sys.executable, "-c", "import ray; ray.init()"],
+        capture_output=True,
+        timeout=120,
+        text=True,
+        env={**nodes.environment, "RAY_ADDRESS": nodes.address, "RAY_AUTH_TOKEN_PATH": str(token)},
+    )
     assert ping.returncode and "oken" in ping.stderr
 
 

@@ -53,13 +53,16 @@ def test_manifests_fit_kuberays_schema(name, schemas):
     check(read(name), schemas)
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda spec: spec.update(headGroupSpecs={}),
-    lambda spec: spec["headGroupSpec"]["rayStartParams"].update({"num-cpus": 0}),
-    lambda spec: spec["workerGroupSpecs"][0].pop("groupName"),
-    lambda spec: spec["headGroupSpec"]["template"]["spec"]["containers"][0].update(imagePullPolice="Always"),
-    lambda spec: spec["authOptions"].update(mode="password"),
-])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda spec: spec.update(headGroupSpecs={}),
+        lambda spec: spec["headGroupSpec"]["rayStartParams"].update({"num-cpus": 0}),
+        lambda spec: spec["workerGroupSpecs"][0].pop("groupName"),
+        lambda spec: spec["headGroupSpec"]["template"]["spec"]["containers"][0].update(imagePullPolice="Always"),
+        lambda spec: spec["authOptions"].update(mode="password"),
+    ],
+)
 def test_the_schema_finds_a_slip(spoil, schemas):
     manifest = copy.deepcopy(read("raycluster.yaml"))
     spoil(manifest["spec"])
@@ -108,7 +111,10 @@ def test_every_pod_is_confined(name):
         is_autoscaled_head = group is cluster_of(manifest)["headGroupSpec"] and manifest["kind"] == "RayCluster"
         assert is_autoscaled_head or pod["automountServiceAccountToken"] is False
         assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
         mounted = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
         assert {"/tmp", "/home/halsted", "/spill"} <= set(mounted), "what Ray writes to"
         assert set(mounted.values()) == {volume["name"] for volume in pod["volumes"] if "emptyDir" in volume}
@@ -125,8 +131,13 @@ def test_every_pod_is_confined(name):
 def test_decoding_and_encoding_have_groups_of_their_own():
     for name in ("raycluster.yaml", "rayjob-map.yaml"):
         groups = {group["groupName"]: group for group in cluster_of(read(name))["workerGroupSpecs"]}
-        gpus = {group: [container["resources"]["limits"].get("nvidia.com/gpu")
-                        for container in groups[group]["template"]["spec"]["containers"]] for group in groups}
+        gpus = {
+            group: [
+                container["resources"]["limits"].get("nvidia.com/gpu")
+                for container in groups[group]["template"]["spec"]["containers"]
+            ]
+            for group in groups
+        }
         assert gpus == {"decode": [None], "encode": ["1"]}
     autoscaled = read("raycluster.yaml")["spec"]
     assert autoscaled["enableInTreeAutoscaling"]
@@ -186,8 +197,9 @@ def test_the_image_installs_as_the_makefile_does():
     assert "3.11" in lines[0][1]
     installs = [words for instruction, words in lines if instruction == "RUN" and "pip install" in words]
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    torch, package = [line.split("pip install", 1)[1].split() for line in makefile.splitlines()
-                      if "pip install" in line]
+    torch, package = [
+        line.split("pip install", 1)[1].split() for line in makefile.splitlines() if "pip install" in line
+    ]
     assert len(installs) == 2, "torch, then everything else"
     assert torch[-1] in installs[0].split() and torch[-1] == f"torch=={CONSTRAINTS['torch']}"
     assert {"-c", "constraints.txt", "-e", "."} <= set(installs[1].split())
@@ -198,7 +210,8 @@ def test_the_image_runs_as_nobody_special_and_reports_to_nobody():
     lines = dockerfile()
     assert [words for instruction, words in lines if instruction == "USER"] == ["1000"]
     assert [instruction for instruction, _ in lines].index("USER") > max(
-        place for place, (instruction, _) in enumerate(lines) if instruction in ("RUN", "COPY"))
+        place for place, (instruction, _) in enumerate(lines) if instruction in ("RUN", "COPY")
+    )
     env = dict(word.split("=", 1) for instruction, words in lines if instruction == "ENV" for word in words.split())
     assert (env["RAY_USAGE_STATS_ENABLED"], env["RAY_AUTH_MODE"], env["HF_HUB_OFFLINE"]) == ("0", "token", "1")
 

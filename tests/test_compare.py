@@ -14,9 +14,19 @@ VIDEO = "a" * 16
 def row(start_s, stop_s, tag, category, confidence=0.9, video_id=VIDEO, source="ai"):
     task = "" if source == "gap" else HALSTED.task_of_tag(tag).name
     return {
-        "video_id": video_id, "uri": "x.mp4", "start_s": start_s, "stop_s": stop_s, "task": task, "tag": tag,
-        "category": category, "confidence": confidence, "source": source, "model": "m", "model_version": "1",
-        "atlas_release": "v1", "taxonomy_digest": HALSTED.digest,
+        "video_id": video_id,
+        "uri": "x.mp4",
+        "start_s": start_s,
+        "stop_s": stop_s,
+        "task": task,
+        "tag": tag,
+        "category": category,
+        "confidence": confidence,
+        "source": source,
+        "model": "m",
+        "model_version": "1",
+        "atlas_release": "v1",
+        "taxonomy_digest": HALSTED.digest,
     }
 
 
@@ -25,8 +35,11 @@ def step(start_s, stop_s, category, video_id=VIDEO):
 
 
 def test_the_truth_itself_is_perfect():
-    clips = [step(0.0, 20.0, "Suturing"), step(20.0, 40.0, "Dissection"),
-             Clip(VIDEO, 20.0, 40.0, "micro", {"action": "Tug", "arm": "Left", "instrument": "Shears"})]
+    clips = [
+        step(0.0, 20.0, "Suturing"),
+        step(20.0, 40.0, "Dissection"),
+        Clip(VIDEO, 20.0, 40.0, "micro", {"action": "Tug", "arm": "Left", "instrument": "Shears"}),
+    ]
     rows = [row(clip.start_s, clip.stop_s, tag, category) for clip in clips for tag, category in clip.tags.items()]
     figures = compare(pa.Table.from_pylist(rows, schema=TIMELINE_SCHEMA), clips, HALSTED)
     assert set(figures["tags"]) == {"step", "action", "arm", "instrument"}
@@ -61,8 +74,11 @@ def test_half_open_edges_do_not_leak():
 
 def test_what_is_missing_counts_as_wrong_and_gaps_are_counted():
     clips = [step(0.0, 40.0, "Suturing")]
-    rows = [row(0.0, 10.0, "step", "Suturing"), row(10.0, 20.0, "step", "Dissection"),
-            row(20.0, 30.0, "gap", "corrupt", source="gap")]
+    rows = [
+        row(0.0, 10.0, "step", "Suturing"),
+        row(10.0, 20.0, "step", "Dissection"),
+        row(20.0, 30.0, "gap", "corrupt", source="gap"),
+    ]
     figures = compare(rows, clips, HALSTED)["tags"]["step"]
     assert figures["windows"] == 16 and figures["right"] == 4 and figures["accuracy"] == 0.25
     assert figures["unpredicted"] == 8 and figures["in_gap"] == 4
@@ -100,10 +116,18 @@ def test_durations_cut_the_last_window():
 
 
 def test_touching_spans_of_one_category_are_one():
-    lane = [Marked("A", 0.0, 2.5), Marked("A", 2.5, 5.0), Marked("B", 5.0, 6.0), Marked("A", 7.0, 8.0),
-            Marked("A", 8.5, 9.0)]
+    lane = [
+        Marked("A", 0.0, 2.5),
+        Marked("A", 2.5, 5.0),
+        Marked("B", 5.0, 6.0),
+        Marked("A", 7.0, 8.0),
+        Marked("A", 8.5, 9.0),
+    ]
     assert [(s.label, s.start, s.stop) for s in joined(lane)] == [
-        ("A", 0.0, 5.0), ("B", 5.0, 6.0), ("A", 7.0, 8.0), ("A", 8.5, 9.0),
+        ("A", 0.0, 5.0),
+        ("B", 5.0, 6.0),
+        ("A", 7.0, 8.0),
+        ("A", 8.5, 9.0),
     ]
 
 

@@ -73,23 +73,42 @@ def test_an_answer_as_tokens_and_text():
         vocabulary.encode("macro", {"step": "Sewing"})
 
 
-@pytest.mark.parametrize(("text", "task", "tags", "faults"), [
-    ("BOS <action> cold_cut </action> <arm> left </arm> EOS", "micro", {"action": "Cold Cut", "arm": "Left"}, 0),
-    ("BOS <action> hook <arm> left </arm> EOS", "micro", {"arm": "Left"}, 1),
-    ("<action> hook </arm> <arm> both </arm>", "micro", {"arm": "Both"}, 1),
-    ("<arm> left </arm> <arm> right </arm>", "micro", {"arm": "Left"}, 1),
-    ("<arm> third </arm> <wing> left </wing> <action> tug </action>", "micro", {"action": "Tug"}, 2),
-    ("</arm> <action> idle", "micro", {}, 2),
-    ("BOS <procedure> lobectomy </procedure> <phase> suturing </phase> EOS", "macro",
-     {"procedure": "Right Upper Lobectomy", "step": "Suturing"}, 0),
-    ("BOS <action> retraction </action> <instrument> forceps </instrument> EOS", "micro",
-     {"action": "Retraction", "instrument": "Bipolar Forceps"}, 0),
-    ("BOS <action> driving </action> <proficiency> high </proficiency> EOS", "proficiency",
-     {"phase": "Driving", "proficiency": "High"}, 0),
-    ("BOS <tissue> urethra </tissue> <direction> inwards </direction> EOS", "context",
-     {"anatomy": "Urethra", "direction": "In"}, 0),
-    ("", "macro", {}, 0),
-])
+@pytest.mark.parametrize(
+    ("text", "task", "tags", "faults"),
+    [
+        ("BOS <action> cold_cut </action> <arm> left </arm> EOS", "micro", {"action": "Cold Cut", "arm": "Left"}, 0),
+        ("BOS <action> hook <arm> left </arm> EOS", "micro", {"arm": "Left"}, 1),
+        ("<action> hook </arm> <arm> both </arm>", "micro", {"arm": "Both"}, 1),
+        ("<arm> left </arm> <arm> right </arm>", "micro", {"arm": "Left"}, 1),
+        ("<arm> third </arm> <wing> left </wing> <action> tug </action>", "micro", {"action": "Tug"}, 2),
+        ("</arm> <action> idle", "micro", {}, 2),
+        (
+            "BOS <procedure> lobectomy </procedure> <phase> suturing </phase> EOS",
+            "macro",
+            {"procedure": "Right Upper Lobectomy", "step": "Suturing"},
+            0,
+        ),
+        (
+            "BOS <action> retraction </action> <instrument> forceps </instrument> EOS",
+            "micro",
+            {"action": "Retraction", "instrument": "Bipolar Forceps"},
+            0,
+        ),
+        (
+            "BOS <action> driving </action> <proficiency> high </proficiency> EOS",
+            "proficiency",
+            {"phase": "Driving", "proficiency": "High"},
+            0,
+        ),
+        (
+            "BOS <tissue> urethra </tissue> <direction> inwards </direction> EOS",
+            "context",
+            {"anatomy": "Urethra", "direction": "In"},
+            0,
+        ),
+        ("", "macro", {}, 0),
+    ],
+)
 def test_parser(text, task, tags, faults):
     parsed = parse(text, taxonomy.load(), task)
     assert parsed.tags == tags and len(parsed.faults) == faults
@@ -128,8 +147,10 @@ def test_the_vector_matters_everywhere(model):
 
 
 def test_loss_counts_the_answer_alone(model):
-    tasks, tokens = model.targets(["macro", "proficiency"], [
-        {"specialty": "Urology", "procedure": "Prostatectomy", "step": "Suturing"}, {"phase": "Driving"}])
+    tasks, tokens = model.targets(
+        ["macro", "proficiency"],
+        [{"specialty": "Urology", "procedure": "Prostatectomy", "step": "Suturing"}, {"phase": "Driving"}],
+    )
     embeddings = torch.from_numpy(vectors(2))
     logits = model.decoder(embeddings, tasks, tokens)
     expected = torch.zeros(2)
@@ -194,8 +215,12 @@ ANSWER = re.compile(r"BOS( <(\w+)> [^<>]+ </\2>)+ EOS")
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), scale=st.sampled_from([0.0, 1.0, 30.0, 300.0]), count=st.integers(1, 20),
-       name=st.sampled_from(["halsted", "sar_rarp50"]))
+@given(
+    seed=st.integers(0, 10**6),
+    scale=st.sampled_from([0.0, 1.0, 30.0, 300.0]),
+    count=st.integers(1, 20),
+    name=st.sampled_from(["halsted", "sar_rarp50"]),
+)
 def test_random_weights_always_answer_well_formed(seed, scale, count, name):
     own = taxonomy.load(name)
     model = sharp(Halsted.create(own, 8, width=16, heads=2, layers=1, seed=seed), scale)
@@ -227,7 +252,10 @@ def test_cached_generation_equals_token_by_token(seed, scale, rows):
             first = model.vocabulary.first[tag.name]
             torch.testing.assert_close(
                 fast.logits_NGC[row, g, : len(tag.categories)],
-                full[1 + 3 * g, first : first + len(tag.categories)].detach(), atol=1e-4, rtol=1e-4)
+                full[1 + 3 * g, first : first + len(tag.categories)].detach(),
+                atol=1e-4,
+                rtol=1e-4,
+            )
 
 
 def test_forced_tokens_take_one_pass_a_tag(model):
@@ -308,7 +336,8 @@ def test_calibration_keeps_the_tags_and_mends_the_confidence():
     model.calibrate(vectors(400), tasks, tags)
     after = model.tag(vectors(400), tasks)
     assert [{t: c for t, (c, _) in row.items()} for row in before] == [
-        {t: c for t, (c, _) in row.items()} for row in after]
+        {t: c for t, (c, _) in row.items()} for row in after
+    ]
     assert model.config.temperatures["step"] > 2
     confidence = np.mean([row["step"][1] for row in after if "step" in row])
     right = np.mean([row["step"][0] == named["step"] for row, named in zip(after, tags, strict=True) if "step" in row])

@@ -19,15 +19,29 @@ from halsted_ray.training import loop
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import Labelled, assemble
 
-SMALL = taxonomies.from_dict({
-    "name": "small", "tasks": [
-        {"name": "macro", "instruction": "map procedure type", "window": "coarse",
-         "tags": [{"name": "step", "categories": ["Suturing", "Dissection"]}]},
-        {"name": "micro", "instruction": "map dissection activity", "window": "fine", "when": {"step": "Dissection"},
-         "tags": [{"name": "action", "categories": ["Tug", "Hook", "Clip"]},
-                  {"name": "arm", "categories": ["Left", "Right"]}]},
-    ],
-})
+SMALL = taxonomies.from_dict(
+    {
+        "name": "small",
+        "tasks": [
+            {
+                "name": "macro",
+                "instruction": "map procedure type",
+                "window": "coarse",
+                "tags": [{"name": "step", "categories": ["Suturing", "Dissection"]}],
+            },
+            {
+                "name": "micro",
+                "instruction": "map dissection activity",
+                "window": "fine",
+                "when": {"step": "Dissection"},
+                "tags": [
+                    {"name": "action", "categories": ["Tug", "Hook", "Clip"]},
+                    {"name": "arm", "categories": ["Left", "Right"]},
+                ],
+            },
+        ],
+    }
+)
 DIM, STEPS = 24, 8
 
 
@@ -44,8 +58,15 @@ def llama_folder(tmp_path_factory):
     """A tiny untrained Llama, as Hugging Face writes it."""
     folder = tmp_path_factory.mktemp("llama")
     torch.manual_seed(5)
-    config = LlamaConfig(vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
-                         num_key_value_heads=2, intermediate_size=48, max_position_embeddings=64)
+    config = LlamaConfig(
+        vocab_size=50,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=64,
+    )
     LlamaForCausalLM(config).save_pretrained(folder)
     return str(folder)
 
@@ -62,8 +83,10 @@ def samples(count, seed, steps=1):
         noise = 0.2 * rng.normal(size=len(vector))
         vectors["v"]["fine", window.start_s, window.stop_s] = (vector + noise).astype(np.float16)
         tags = [(tag.name, tag.categories[k]) for tag, k in zip(SMALL.tags, (step, action, arm), strict=True)]
-        labelled["v"] += [Labelled(window, "macro", (tags[0],), 1.0, True),
-                          Labelled(window, "micro", tuple(tags[1:]), 1.0, True)]
+        labelled["v"] += [
+            Labelled(window, "macro", (tags[0],), 1.0, True),
+            Labelled(window, "micro", tuple(tags[1:]), 1.0, True),
+        ]
     return assemble(labelled, vectors, Vocabulary(SMALL))
 
 
@@ -73,14 +96,29 @@ FORMS = ("soft_prompt", "temporal_tokens", "llama", "deeper")
 def made(form, llama_folder):
     """(recipe, untrained model, whether its samples have steps) of one form."""
     recipe = Recipe(
-        epochs=12, batch_size=32, learning_rate=4e-3, warmup_epochs=1, heads=4, layers=5 if form == "deeper" else 1,
-        soft_prompt=form == "soft_prompt", temporal_tokens=form == "temporal_tokens",
-        decoder=f"llama:{llama_folder}" if form == "llama" else "halsted", validate_every=12,
+        epochs=12,
+        batch_size=32,
+        learning_rate=4e-3,
+        warmup_epochs=1,
+        heads=4,
+        layers=5 if form == "deeper" else 1,
+        soft_prompt=form == "soft_prompt",
+        temporal_tokens=form == "temporal_tokens",
+        decoder=f"llama:{llama_folder}" if form == "llama" else "halsted",
+        validate_every=12,
     )
     steps = STEPS if form == "temporal_tokens" else 1
     model = Halsted.create(
-        SMALL, DIM * steps, layers=recipe.layers, heads=recipe.heads, width=32, feedforward=48, dropout=0.0,
-        steps=steps, soft_prompt=recipe.soft_prompt, llama=read_config(recipe.llama) if recipe.llama else None,
+        SMALL,
+        DIM * steps,
+        layers=recipe.layers,
+        heads=recipe.heads,
+        width=32,
+        feedforward=48,
+        dropout=0.0,
+        steps=steps,
+        soft_prompt=recipe.soft_prompt,
+        llama=read_config(recipe.llama) if recipe.llama else None,
     )
     return recipe, model, steps
 
@@ -102,12 +140,14 @@ def test_every_form_learns_and_comes_back_from_its_folder(form, llama_folder, tm
     assert loaded.digest == model.digest
     # one pass for several tokens with a cache, against one token a pass without
     tasks_N = torch.tensor([0, 1] * 5)
-    plain = generate_token_by_token(loaded.decoder, loaded.vocabulary, loaded.grammar,
-                                    torch.from_numpy(vectors[:10]).float(), tasks_N)
+    plain = generate_token_by_token(
+        loaded.decoder, loaded.vocabulary, loaded.grammar, torch.from_numpy(vectors[:10]).float(), tasks_N
+    )
     tags = loaded.tag(vectors[:10], ["macro", "micro"] * 5)
     for row, answer, task in zip(tags, plain, ["macro", "micro"] * 5, strict=True):
         assert loaded.vocabulary.encode(task, {tag: category for tag, (category, _) in row.items()}) == [
-            token for token in answer if token]
+            token for token in answer if token
+        ]
     # a row's answer does not depend on the others
     assert loaded.tag(vectors[3:4], "micro")[0] == loaded.tag(vectors, "micro")[3]
 

@@ -10,8 +10,27 @@ from deltalake import write_deltalake
 from halsted_ray.atlas.delta import is_table, native_files, open_table, storage_options, table_uri
 from halsted_ray.errors import UsageError
 
-NAMES = ["a b", " a", "100%", "a%2", "a#b", "a?b=c", "a+b&c", "Zoë–Ø", "日本", "a::b", "a:b", "a*b", "{a}", "~a",
-         "a'b\"c", "a;b", "a=b,c", "a<b>", "a`b"]
+NAMES = [
+    "a b",
+    " a",
+    "100%",
+    "a%2",
+    "a#b",
+    "a?b=c",
+    "a+b&c",
+    "Zoë–Ø",
+    "日本",
+    "a::b",
+    "a:b",
+    "a*b",
+    "{a}",
+    "~a",
+    "a'b\"c",
+    "a;b",
+    "a=b,c",
+    "a<b>",
+    "a`b",
+]
 ON_S3_ALONE = ["a[b]", "a|b^c", "a\\b"]
 MISREAD = ["a%20b", "%C3%A9", "a%25b"]
 
@@ -20,8 +39,13 @@ def write_and_read(root: str) -> None:
     uri = table_uri(root, "maps", "t")
     assert not is_table(uri)
     for mode, number in (("append", 1), ("append", 2), ("overwrite", 3), ("append", 4)):
-        write_deltalake(uri, pa.table({"x": [number]}), mode=mode, predicate="x > 0" if mode == "overwrite" else None,
-                        storage_options=storage_options(uri) or None)
+        write_deltalake(
+            uri,
+            pa.table({"x": [number]}),
+            mode=mode,
+            predicate="x > 0" if mode == "overwrite" else None,
+            storage_options=storage_options(uri) or None,
+        )
     assert is_table(uri)
     table = open_table(uri)
     files = native_files(table)
@@ -44,8 +68,9 @@ def test_on_s3(name, s3_server):
     assert len([path for path in found if path.endswith(".parquet")]) == 4
 
 
-@pytest.mark.parametrize("root", [f"/data/{name}" for name in (*MISREAD, *ON_S3_ALONE)] + [
-    f"s3://bucket/{name}" for name in MISREAD])
+@pytest.mark.parametrize(
+    "root", [f"/data/{name}" for name in (*MISREAD, *ON_S3_ALONE)] + [f"s3://bucket/{name}" for name in MISREAD]
+)
 def test_a_name_that_deltalake_takes_for_another_is_refused(root):
     with pytest.raises(UsageError, match="Delta tables can't lie under a name with .*rename the folder"):
         table_uri(root, "maps")

@@ -28,14 +28,14 @@ def test_demo_from_nothing_and_again(demo, tmp_path, monkeypatch, capsys):
     assert re.search(r"^tag +halsted +95% interval +v1 +chance +majority +linear$", first, re.M)
     assert "keep v1: the gain of v2 on " in first, "one annotated video is not enough for the gate"
     assert (tmp_path / "report.html").stat().st_size > 3_000_000
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "archive", "model", "maps", "registry", "report.html", "loop"}
+    assert {path.name for path in tmp_path.iterdir()} == {"archive", "model", "maps", "registry", "report.html", "loop"}
 
     kept = (tmp_path / "model" / "training.json").stat().st_mtime_ns
     assert demo.demo(tmp_path) == 0
     again = capsys.readouterr().out
     assert "1 segments done before, 0 decoded, 0 from stored vectors" in again
     assert (tmp_path / "model" / "training.json").stat().st_mtime_ns == kept
-    assert first[first.index("held-out videos"):first.index("seconds:")] == (
-        again[again.index("held-out videos"):again.index("seconds:")]
+    assert (
+        first[first.index("held-out videos") : first.index("seconds:")]
+        == (again[again.index("held-out videos") : again.index("seconds:")])
     )

@@ -13,8 +13,22 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "halsted_ray"
 ROOMS = (
-    "errors", "records", "stages", "taxonomy", "video", "phantom", "model", "embeddings", "atlas", "mapping",
-    "training", "evaluation", "selflabel", "registry", "report", "cli",
+    "errors",
+    "records",
+    "stages",
+    "taxonomy",
+    "video",
+    "phantom",
+    "model",
+    "embeddings",
+    "atlas",
+    "mapping",
+    "training",
+    "evaluation",
+    "selflabel",
+    "registry",
+    "report",
+    "cli",
 )
 """Each may import those before it."""
 SOLE_IMPORTERS = {
@@ -24,7 +38,16 @@ SOLE_IMPORTERS = {
     "mlflow": {"registry/store.py", "registry/pyfunc.py", "registry/runs.py", "registry/promote.py"},
 }
 WITHOUT_RAY = {
-    "errors", "records", "stages", "taxonomy", "video", "phantom", "model", "embeddings", "evaluation", "report",
+    "errors",
+    "records",
+    "stages",
+    "taxonomy",
+    "video",
+    "phantom",
+    "model",
+    "embeddings",
+    "evaluation",
+    "report",
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -72,21 +95,31 @@ def test_imports_go_one_way():
 @pytest.mark.parametrize("framework", SOLE_IMPORTERS)
 def test_one_importer_a_framework(framework):
     importers = {
-        path.relative_to(PACKAGE).as_posix() for path in FILES
+        path.relative_to(PACKAGE).as_posix()
+        for path in FILES
         if any(is_of(name, framework) for name, _ in imported_names(path))
     }
     assert importers <= SOLE_IMPORTERS[framework]
 
 
 def test_what_needs_no_ray_imports_none():
-    wrong = [f"{path.relative_to(ROOT)}:{line} imports {name}" for path in FILES if room(path) in WITHOUT_RAY
-             for name, line in imported_names(path) if is_of(name, "ray")]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in FILES
+        if room(path) in WITHOUT_RAY
+        for name, line in imported_names(path)
+        if is_of(name, "ray")
+    ]
     assert not wrong, "\n".join(wrong)
 
 
 def test_the_package_imports_nothing_that_stands_on_it():
-    wrong = [f"{path.relative_to(ROOT)}:{line} imports {name}" for path in FILES for name, line in imported_names(path)
-             if name.split(".")[0] in ("jobs", "serve", "tests", "benchmarks")]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in FILES
+        for name, line in imported_names(path)
+        if name.split(".")[0] in ("jobs", "serve", "tests", "benchmarks")
+    ]
     assert not wrong, "\n".join(wrong)
 
 

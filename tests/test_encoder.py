@@ -16,9 +16,20 @@ from halsted_ray.errors import ModelError
 from halsted_ray.model.checkpoint import IMAGENET_MEAN, IMAGENET_STD, read_checkpoint
 from halsted_ray.model.encoder import PLAIN_PIXELS, PRESETS, Encoder
 
-SMALL = {"image_size": 32, "patch_size": 16, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1,
-         "intermediate_size": 96, "num_frames": 16, "tubelet_size": 2, "decoder_hidden_size": 32,
-         "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2, "decoder_intermediate_size": 32}
+SMALL = {
+    "image_size": 32,
+    "patch_size": 16,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 1,
+    "intermediate_size": 96,
+    "num_frames": 16,
+    "tubelet_size": 2,
+    "decoder_hidden_size": 32,
+    "decoder_num_hidden_layers": 1,
+    "decoder_num_attention_heads": 2,
+    "decoder_intermediate_size": 32,
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -58,8 +69,9 @@ def hugging_face_vectors(model, clips_NTHWC, mean, std):
 def write_folder(folder, model, tensors=None, **preprocessing):
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(model.config.to_dict()))
-    safetensors.torch.save_file({k: v.contiguous() for k, v in (tensors or model.state_dict()).items()},
-                                folder / "model.safetensors")
+    safetensors.torch.save_file(
+        {k: v.contiguous() for k, v in (tensors or model.state_dict()).items()}, folder / "model.safetensors"
+    )
     if preprocessing:
         (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing))
     return str(folder)
@@ -68,16 +80,28 @@ def write_folder(folder, model, tensors=None, **preprocessing):
 def v2_checkpoint(width=64, layers=2, seed=0, fc_norm=True):
     """A small state dict under VideoMAE V2's names, every tensor random."""
     generator = torch.Generator().manual_seed(seed)
-    shapes = {"patch_embed.proj.weight": (width, 3, 2, 14, 14), "patch_embed.proj.bias": (width,),
-              "head.weight": (10, width), "head.bias": (10,)}
+    shapes = {
+        "patch_embed.proj.weight": (width, 3, 2, 14, 14),
+        "patch_embed.proj.bias": (width,),
+        "head.weight": (10, width),
+        "head.bias": (10,),
+    }
     norm = "fc_norm" if fc_norm else "norm"
     shapes |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
     for i in range(layers):
         for part, shape in {
-            "norm1.weight": (width,), "norm1.bias": (width,), "norm2.weight": (width,), "norm2.bias": (width,),
-            "attn.q_bias": (width,), "attn.v_bias": (width,), "attn.qkv.weight": (3 * width, width),
-            "attn.proj.weight": (width, width), "attn.proj.bias": (width,),
-            "mlp.fc1.weight": (96, width), "mlp.fc1.bias": (96,), "mlp.fc2.weight": (width, 96),
+            "norm1.weight": (width,),
+            "norm1.bias": (width,),
+            "norm2.weight": (width,),
+            "norm2.bias": (width,),
+            "attn.q_bias": (width,),
+            "attn.v_bias": (width,),
+            "attn.qkv.weight": (3 * width, width),
+            "attn.proj.weight": (width, width),
+            "attn.proj.bias": (width,),
+            "mlp.fc1.weight": (96, width),
+            "mlp.fc1.bias": (96,),
+            "mlp.fc2.weight": (width, 96),
             "mlp.fc2.bias": (width,),
         }.items():
             shapes[f"blocks.{i}.{part}"] = shape
@@ -88,8 +112,13 @@ def v2_forward(tensors, clip_THWC, layers=2, heads=1):
     """VideoMAE V2's forward pass written out from its own definition, one clip: the oracle of the key map."""
     width = tensors["patch_embed.proj.bias"].shape[0]
     pixels = torch.from_numpy(clip_THWC).float().permute(3, 0, 1, 2)[None] / 255
-    tokens = nn.functional.conv3d(pixels, tensors["patch_embed.proj.weight"], tensors["patch_embed.proj.bias"],
-                                  stride=(2, 14, 14)).flatten(2).transpose(1, 2)
+    tokens = (
+        nn.functional.conv3d(
+            pixels, tensors["patch_embed.proj.weight"], tensors["patch_embed.proj.bias"], stride=(2, 14, 14)
+        )
+        .flatten(2)
+        .transpose(1, 2)
+    )
     position = np.arange(tokens.shape[1])[:, None] / np.power(10000, 2 * (np.arange(width) // 2) / width)
     position[:, 0::2], position[:, 1::2] = np.sin(position[:, 0::2]), np.cos(position[:, 1::2])
     x = tokens + torch.tensor(position, dtype=torch.float32)
@@ -100,8 +129,9 @@ def v2_forward(tensors, clip_THWC, layers=2, heads=1):
         qkv = nn.functional.linear(y, part["attn.qkv.weight"], bias).view(1, -1, 3, heads, width // heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         y = ((q * (width // heads) ** -0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
-        x = x + nn.functional.linear(y.transpose(1, 2).reshape(1, -1, width), part["attn.proj.weight"],
-                                     part["attn.proj.bias"])
+        x = x + nn.functional.linear(
+            y.transpose(1, 2).reshape(1, -1, width), part["attn.proj.weight"], part["attn.proj.bias"]
+        )
         y = nn.functional.layer_norm(x, (width,), part["norm2.weight"], part["norm2.bias"], 1e-6)
         y = nn.functional.gelu(nn.functional.linear(y, part["mlp.fc1.weight"], part["mlp.fc1.bias"]))
         x = x + nn.functional.linear(y, part["mlp.fc2.weight"], part["mlp.fc2.bias"])
@@ -112,7 +142,11 @@ def v2_forward(tensors, clip_THWC, layers=2, heads=1):
 
 def test_presets():
     assert {name: (p["hidden_size"], p["num_hidden_layers"], p["patch_size"]) for name, p in PRESETS.items()} == {
-        "tiny": (192, 4, 16), "base": (768, 12, 16), "large": (1024, 24, 16), "giant": (1408, 40, 14)}
+        "tiny": (192, 4, 16),
+        "base": (768, 12, 16),
+        "large": (1024, 24, 16),
+        "giant": (1408, 40, 14),
+    }
     assert PRESETS["giant"]["intermediate_size"] == 6144 and PRESETS["giant"]["num_attention_heads"] == 16
 
 
@@ -173,8 +207,9 @@ def test_classifier_s_fc_norm_follows_the_mean(tmp_path):
 
 
 def old_names(tensors):
-    return {name.replace("query.bias", "q_bias").replace("value.bias", "v_bias"): value
-            for name, value in tensors.items()}
+    return {
+        name.replace("query.bias", "q_bias").replace("value.bias", "v_bias"): value for name, value in tensors.items()
+    }
 
 
 def test_old_names_of_biases_are_read_here_and_by_the_library(tmp_path):

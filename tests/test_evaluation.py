@@ -36,8 +36,17 @@ HALSTED = load()
 ENCODER = Encoder.load("random:tiny:0")
 SPEC = WindowSpec(coarse_s=10.0, fine_s=2.5)
 PROCEDURES = {"Prostatectomy": "Urology", "Hysterectomy": "Gynecology"}
-RECIPE = Recipe(epochs=30, batch_size=64, learning_rate=1e-2, width=32, heads=2, layers=1, feedforward=32,
-                warmup_epochs=1, validate_every=6)
+RECIPE = Recipe(
+    epochs=30,
+    batch_size=64,
+    learning_rate=1e-2,
+    width=32,
+    heads=2,
+    layers=1,
+    feedforward=32,
+    warmup_epochs=1,
+    validate_every=6,
+)
 SAIS = SaisRecipe(layers=1, epochs=2, prototype_dim=16)
 DURATION_S = 60.0
 
@@ -52,12 +61,22 @@ def archive_at(root, videos=8, split=None, seed=0):
         procedure = list(PROCEDURES)[n % 2]
         rows.append(Video(name, f"{root}/videos/{n}.mp4", 1, DURATION_S, 64, 64, 10.0, "h264"))
         operation = {"specialty": PROCEDURES[procedure], "procedure": procedure}
-        own = [Clip(name, 0.0, 30.0, "macro", operation | {"step": "Dissection"}),
-               Clip(name, 30.0, 60.0, "macro", operation | {"step": "Suturing"})]
+        own = [
+            Clip(name, 0.0, 30.0, "macro", operation | {"step": "Dissection"}),
+            Clip(name, 30.0, 60.0, "macro", operation | {"step": "Suturing"}),
+        ]
         for start_s in np.arange(0.0, 60.0, 5.0):
-            task, tags = ("micro", {"action": ("Tug", "Hook", "Clip")[rng.integers(3)], "arm": "Left"}) \
-                if start_s < 30 else ("proficiency", {"phase": ("Driving", "Withdrawal")[rng.integers(2)],
-                                                      "proficiency": ("Low", "High")[rng.integers(2)]})
+            task, tags = (
+                ("micro", {"action": ("Tug", "Hook", "Clip")[rng.integers(3)], "arm": "Left"})
+                if start_s < 30
+                else (
+                    "proficiency",
+                    {
+                        "phase": ("Driving", "Withdrawal")[rng.integers(2)],
+                        "proficiency": ("Low", "High")[rng.integers(2)],
+                    },
+                )
+            )
             own.append(Clip(name, start_s, start_s + 5, task, tags))
         clips += [replace(clip, source="ai" if n % 2 else "manual") for clip in own]
         vectors, steps = {}, {}
@@ -69,8 +88,7 @@ def archive_at(root, videos=8, split=None, seed=0):
             key = window.kind, window.start_s, window.stop_s
             vectors[key], steps[key] = noisy.mean(0).astype(np.float16), noisy.ravel().astype(np.float16)
         for found, ending in ((vectors, ""), (steps, "-steps")):
-            store = EmbeddingStore(f"{root}/embeddings", ENCODER.fingerprint,
-                                   sampling_name(SPEC, "reference") + ending)
+            store = EmbeddingStore(f"{root}/embeddings", ENCODER.fingerprint, sampling_name(SPEC, "reference") + ending)
             store.put(name, 0.0, 120.0, found)
     write_atlas(str(root), rows, clips, f"release-{seed}", split=split)
     return str(root)
@@ -99,8 +117,9 @@ def one_thread():
 
 
 def run(archive, out, **options):
-    return evaluate(archive, str(out), RECIPE, **{"encoder": ENCODER.ref, "spec": SPEC, "folds": 2, "sais": SAIS,
-                                                  **options})
+    return evaluate(
+        archive, str(out), RECIPE, **{"encoder": ENCODER.ref, "spec": SPEC, "folds": 2, "sais": SAIS, **options}
+    )
 
 
 def test_folds_side_by_side_judge_every_method_on_the_same_windows(crossed):
@@ -123,8 +142,10 @@ def test_folds_side_by_side_judge_every_method_on_the_same_windows(crossed):
 
 def test_what_can_be_learned_beats_what_can_be_guessed(crossed):
     methods = crossed[0].figures["methods"]
-    accuracy = {name: {tag: entry["accuracy"]["value"] for tag, entry in method["tags"].items()}
-                for name, method in methods.items()}
+    accuracy = {
+        name: {tag: entry["accuracy"]["value"] for tag, entry in method["tags"].items()}
+        for name, method in methods.items()
+    }
     for tag in ("step", "procedure", "phase"):
         assert accuracy["halsted"][tag] > 0.9 and accuracy["linear"][tag] > 0.9
     assert accuracy["halsted"]["action"] > 0.7 > accuracy["majority"]["action"] > accuracy["chance"]["action"]
@@ -139,8 +160,12 @@ def test_what_can_be_learned_beats_what_can_be_guessed(crossed):
 def test_groups_split_the_same_answers(crossed):
     found = crossed[0].figures
     whole = found["methods"]["halsted"]["mean"]
-    for group, names in (("specialty", {"Urology", "Gynecology"}), ("procedure", set(PROCEDURES)),
-                         ("source", {"manual", "ai"}), ("window", {"coarse", "fine"})):
+    for group, names in (
+        ("specialty", {"Urology", "Gynecology"}),
+        ("procedure", set(PROCEDURES)),
+        ("source", {"manual", "ai"}),
+        ("window", {"coarse", "fine"}),
+    ):
         assert set(found["groups"][group]) == names
         assert sum(entry["mean"]["samples"] for entry in found["groups"][group].values()) == whole["samples"]
     assert set(found["videos"]) == {video for fold in found["folds"] for video in fold["test"]}
@@ -181,8 +206,9 @@ def fold_model(crossed):
 def test_a_given_model_is_judged_on_the_frozen_part(tmp_path, fold_model):
     split = {f"{1:08x}{n:08x}": ("train", "train", "validation", "test", "test", "test")[n] for n in range(6)}
     archive = archive_at(tmp_path / "archive", 6, split, seed=1)
-    found = run(archive, tmp_path / "out", model=fold_model, release="release-1",
-                baselines=("chance", "linear")).figures
+    found = run(
+        archive, tmp_path / "out", model=fold_model, release="release-1", baselines=("chance", "linear")
+    ).figures
     assert len(found["folds"]) == 1 and found["folds"][0]["curve"] == []
     assert set(found["videos"]) == {video for video, part in split.items() if part == "test"}
     mean = found["methods"]["halsted"]["mean"]
@@ -231,8 +257,16 @@ def test_another_archive_judges_two_models_on_the_same_windows(archive, crossed,
     shutil.copytree(f"{archive}/embeddings", tmp_path / "embeddings")
     shutil.copytree(f"{judging}/embeddings", tmp_path / "embeddings", dirs_exist_ok=True)
     model, other = (str(path) for path in sorted(crossed[1].glob("folds/*")))
-    found = run(archive, tmp_path / "out", model=model, against=other, test_on=judging, learn_from=3,
-                embeddings=str(tmp_path / "embeddings"), baselines=("majority",))
+    found = run(
+        archive,
+        tmp_path / "out",
+        model=model,
+        against=other,
+        test_on=judging,
+        learn_from=3,
+        embeddings=str(tmp_path / "embeddings"),
+        baselines=("majority",),
+    )
     assert {video[:8] for video in found.figures["videos"]} == {f"{3:08x}"} and len(found.figures["videos"]) == 4
     assert found.figures["strategy"] == "all videos of release-3" and found.figures["folds"][0]["train"] == 3
     one, two = found.of(), found.of(BEFORE)
@@ -248,15 +282,18 @@ def test_another_archive_judges_two_models_on_the_same_windows(archive, crossed,
         run(archive, tmp_path / "out", test_on=judging, learn_from=8, embeddings=str(tmp_path / "embeddings"))
 
 
-@pytest.mark.parametrize("options, error, said", [
-    ({"release": "hsa-v9"}, AtlasError, "no release 'hsa-v9'"),
-    ({"against": "{model}"}, UsageError, "name it with --model"),
-    ({"baselines": ("random",)}, UsageError, "unknown baseline 'random'"),
-    ({"strategy": "each"}, UsageError, "per_procedure, global"),
-    ({"part": "train"}, UsageError, "expected one of test, validation, all"),
-    ({"model": "{model}"}, AtlasError, "no annotated video in its 'test' part .parts: none."),
-    ({"model": "{model}", "part": "all"}, UsageError, "learned from release 'release-0'"),
-])
+@pytest.mark.parametrize(
+    "options, error, said",
+    [
+        ({"release": "hsa-v9"}, AtlasError, "no release 'hsa-v9'"),
+        ({"against": "{model}"}, UsageError, "name it with --model"),
+        ({"baselines": ("random",)}, UsageError, "unknown baseline 'random'"),
+        ({"strategy": "each"}, UsageError, "per_procedure, global"),
+        ({"part": "train"}, UsageError, "expected one of test, validation, all"),
+        ({"model": "{model}"}, AtlasError, "no annotated video in its 'test' part .parts: none."),
+        ({"model": "{model}", "part": "all"}, UsageError, "learned from release 'release-0'"),
+    ],
+)
 def test_what_can_not_be_judged(archive, fold_model, tmp_path, options, error, said):
     options = {name: fold_model if value == "{model}" else value for name, value in options.items()}
     with pytest.raises(error, match=said):
@@ -281,8 +318,17 @@ def test_a_place_that_can_not_be_written_is_said_before_anything_is_learned(arch
 def test_the_page_holds_all_it_shows(crossed, tmp_path):
     evaluation, _ = crossed
     page = evaluation_page(evaluation.figures, HALSTED, [(evaluation.figures["mistakes"][0], "gone")])
-    for needle in ("Halsted", "SAIS", "linear probe", "confusion-action", "reliability-phase", "map-decoder",
-                   "curve-loss", "Gynecology", "no picture: gone"):
+    for needle in (
+        "Halsted",
+        "SAIS",
+        "linear probe",
+        "confusion-action",
+        "reliability-phase",
+        "map-decoder",
+        "curve-loss",
+        "Gynecology",
+        "no picture: gone",
+    ):
         assert needle in page
     body = page.split("</style>")[1].split("<script>")[0]
     assert "http" not in body and "src=" not in body
@@ -301,8 +347,19 @@ def answers_of(rights, tag="step", folds=None, truth=None):
         start_s = np.concatenate([2.5 * np.arange(len(rights[v])) for v in own])
         count = len(video)
         chosen = np.where(right > 0, 0, 1)
-        asked = Asked(fold, HALSTED.task_of_tag(tag).name, tag, np.arange(count), video, np.full(count, "fine"),
-                      start_s, start_s + 2.5, np.full(count, "manual"), np.zeros(count, int), np.ones(count, bool))
+        asked = Asked(
+            fold,
+            HALSTED.task_of_tag(tag).name,
+            tag,
+            np.arange(count),
+            video,
+            np.full(count, "fine"),
+            start_s,
+            start_s + 2.5,
+            np.full(count, "manual"),
+            np.zeros(count, int),
+            np.ones(count, bool),
+        )
         found.append(Answers("halsted", asked, chosen, np.full(count, 0.9), right, np.eye(2)[chosen]))
     return found
 
@@ -321,7 +378,9 @@ def test_golden_figures_of_hand_made_answers():
     assert found["confusion"]["step"]["counts"] == [[6, 2, 0], [0, 0, 0]]
     assert found["reliability"]["step"] == [{"count": 8, "confidence": pytest.approx(0.9), "accuracy": 0.75}]
     assert [(one["video_id"], one["start_s"], one["said"]) for one in found["mistakes"]] == [
-        ("b", 2.5, "Dissection"), ("b", 5.0, "Dissection")]
+        ("b", 2.5, "Dissection"),
+        ("b", 5.0, "Dissection"),
+    ]
     json.dumps(found, allow_nan=False)
 
 

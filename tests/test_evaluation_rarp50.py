@@ -9,8 +9,14 @@ from halsted_ray.evaluation.rarp50 import operation
 from halsted_ray.phantom.script import make_script
 from halsted_ray.phantom.write import write_video
 
-VIDEOS = ("train1/video_01", "train1/video_02_1", "train1/video_02_2", "train2/video_03", "test/video_41",
-          "test/video_42")
+VIDEOS = (
+    "train1/video_01",
+    "train1/video_02_1",
+    "train1/video_02_2",
+    "train2/video_03",
+    "test/video_41",
+    "test/video_42",
+)
 SEGMENTS = 6
 FRAMES = 60
 """Of a segment: a second."""
@@ -29,8 +35,22 @@ def folder(tmp_path_factory):
 
 def test_the_papers_protocol_on_a_small_copy(folder, tmp_path, capsys):
     out = tmp_path / "out"
-    command = ["evaluate", "--benchmark", "rarp50", str(folder), "--out", str(out), "--encoder", "random:tiny:0",
-               "--recipe", "demo", "--baselines", "chance,majority,linear", "--clips", "2"]
+    command = [
+        "evaluate",
+        "--benchmark",
+        "rarp50",
+        str(folder),
+        "--out",
+        str(out),
+        "--encoder",
+        "random:tiny:0",
+        "--recipe",
+        "demo",
+        "--baselines",
+        "chance,majority,linear",
+        "--clips",
+        "2",
+    ]
     assert main(command) == 0
     shown = capsys.readouterr().out
     assert "paper, 2 layers" in shown and shown.splitlines()[-1] == f"{out}/report.html"
@@ -58,13 +78,16 @@ def test_fragments_of_one_operation_stay_together():
     assert operation("/data/test/video_41/video_left.avi") == "video_41"
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (["--benchmark", "cholec80", "{folder}"], "unknown benchmark 'cholec80'; expected rarp50"),
-    (["--benchmark", "rarp50", "{empty}"], "no SAR-RARP50 here"),
-    (["--atlas", "{empty}"], "no atlas at"),
-    (["--atlas", "{empty}", "--recipe", "thesis"], "expected one of paper, demo"),
-    (["--atlas", "{empty}", "--baselines", "linear,cnn"], "unknown baseline 'cnn'"),
-])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--benchmark", "cholec80", "{folder}"], "unknown benchmark 'cholec80'; expected rarp50"),
+        (["--benchmark", "rarp50", "{empty}"], "no SAR-RARP50 here"),
+        (["--atlas", "{empty}"], "no atlas at"),
+        (["--atlas", "{empty}", "--recipe", "thesis"], "expected one of paper, demo"),
+        (["--atlas", "{empty}", "--baselines", "linear,cnn"], "unknown baseline 'cnn'"),
+    ],
+)
 def test_wrong_use_is_one_message_and_code_2(folder, tmp_path, capsys, arguments, said):
     (tmp_path / "empty").mkdir()
     words = [word.format(folder=folder, empty=tmp_path / "empty") for word in arguments]

@@ -27,19 +27,30 @@ def timelines(draw, max_size=8):
     rows = []
     for _ in range(draw(st.integers(0, max_size))):
         start_s = draw(st.floats(0, 50_000, allow_nan=False))
-        rows.append({
-            **dict.fromkeys(TIMELINE_SCHEMA.names, ""), "video_id": draw(st.sampled_from(["a" * 16, "b" * 16])),
-            "start_s": start_s, "stop_s": start_s + draw(LENGTHS_S), "task": draw(TASKS),
-            "tag": draw(st.sampled_from(["step", "action", "extent"])), "category": draw(CATEGORIES),
-            "confidence": draw(st.floats(0, 1)), "source": "ai", "model_version": draw(CATEGORIES),
-        })
+        rows.append(
+            {
+                **dict.fromkeys(TIMELINE_SCHEMA.names, ""),
+                "video_id": draw(st.sampled_from(["a" * 16, "b" * 16])),
+                "start_s": start_s,
+                "stop_s": start_s + draw(LENGTHS_S),
+                "task": draw(TASKS),
+                "tag": draw(st.sampled_from(["step", "action", "extent"])),
+                "category": draw(CATEGORIES),
+                "confidence": draw(st.floats(0, 1)),
+                "source": "ai",
+                "model_version": draw(CATEGORIES),
+            }
+        )
     return pa.Table.from_pylist(rows, schema=TIMELINE_SCHEMA)
 
 
-@pytest.mark.parametrize("write, read", [
-    (exports.write_csv, exports.read_csv),
-    (exports.write_jsonl, exports.read_jsonl),
-])
+@pytest.mark.parametrize(
+    "write, read",
+    [
+        (exports.write_csv, exports.read_csv),
+        (exports.write_jsonl, exports.read_jsonl),
+    ],
+)
 @UNHURRIED
 @given(timeline=timelines())
 def test_tables_come_back_exactly(write, read, timeline):
@@ -112,9 +123,11 @@ def test_subtitles_past_the_hour_read_as_players_expect(tmp_path):
 
 def test_chapters_are_steps_and_gaps(tmp_path):
     spans = [{"start_s": 0, "stop_s": 60}, {"start_s": 60, "stop_s": 120}, {"start_s": 60, "stop_s": 120}]
-    tags = [{"task": "macro", "tag": "step", "category": "Dissection"},
-            {"task": "macro", "tag": "gap", "category": "corrupt"},
-            {"task": "micro", "tag": "gap", "category": "corrupt"}]
+    tags = [
+        {"task": "macro", "tag": "step", "category": "Dissection"},
+        {"task": "macro", "tag": "gap", "category": "corrupt"},
+        {"task": "micro", "tag": "gap", "category": "corrupt"},
+    ]
     rows = exports.canonical_rows(timeline(*({**span, **tag} for span, tag in zip(spans, tags, strict=True))))
     assert exports.write_chapter_vtt(rows) == (
         "WEBVTT\n\n00:00:00.000 --> 00:01:00.000\nDissection\n\n00:01:00.000 --> 00:02:00.000\nNot mapped\n"

@@ -72,8 +72,9 @@ def test_ten_kills_change_nothing(nodes, driver_of, undisturbed, tmp_path):
         return sorted(set(actors_of(stage)) - killed)
 
     def start() -> subprocess.Popen:
-        return subprocess.Popen(driver_of(out), env=environment, text=True, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            driver_of(out), env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
 
     def kill_driver() -> subprocess.Popen:
         driver.send_signal(signal.SIGKILL)

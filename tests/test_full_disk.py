@@ -18,8 +18,9 @@ SECONDS = 150
 PATIENCE_S = 240.0
 
 
-def test_a_disk_that_gets_full_is_named_and_the_run_goes_on_when_there_is_room(nodes, two_videos, small_model,
-                                                                              undisturbed, tmp_path):
+def test_a_disk_that_gets_full_is_named_and_the_run_goes_on_when_there_is_room(
+    nodes, two_videos, small_model, undisturbed, tmp_path
+):
     with small_disk(tmp_path / "disk", 4) as disk:
         out, some = disk / "out", tmp_path / "some"
         some.mkdir()

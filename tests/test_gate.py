@@ -13,8 +13,10 @@ from halsted_ray.registry.gate import judge, read_thresholds
 
 SHIPPED = read_thresholds()
 HALSTED = taxonomies.load()
-OPERATIONS = {video: {"specialty": specialty} for video, specialty in
-              zip("abcd", ("Urology", "Urology", "Cardiac", "Cardiac"), strict=True)}
+OPERATIONS = {
+    video: {"specialty": specialty}
+    for video, specialty in zip("abcd", ("Urology", "Urology", "Cardiac", "Cardiac"), strict=True)
+}
 WINDOWS = 100
 
 
@@ -32,8 +34,19 @@ def examined(step=80, action=70, right_of_video=None, confidence=None, windows_p
         right_N = np.concatenate([np.arange(WINDOWS) < own[t] for own in rights.values()]).astype(float)
         count = len(video_N)
         start_s_N = 2.5 * np.tile(np.arange(WINDOWS), len(rights))
-        asked = Asked(0, HALSTED.task_of_tag(tag).name, tag, np.arange(count), video_N, np.full(count, "fine"),
-                      start_s_N, start_s_N + 2.5, np.full(count, "manual"), np.zeros(count, int), np.ones(count, bool))
+        asked = Asked(
+            0,
+            HALSTED.task_of_tag(tag).name,
+            tag,
+            np.arange(count),
+            video_N,
+            np.full(count, "fine"),
+            start_s_N,
+            start_s_N + 2.5,
+            np.full(count, "manual"),
+            np.zeros(count, int),
+            np.ones(count, bool),
+        )
         sure_N = np.full(count, right_N.mean() if confidence is None else confidence)
         chosen_N = 1 - right_N.astype(int)
         answers.append(Answers("halsted", asked, chosen_N, sure_N, right_N, np.eye(2)[chosen_N]))

@@ -48,8 +48,14 @@ def test_the_second_is_told_who_has_it_and_a_killed_one_blocks_nobody(place):
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, place], env=environment, stdout=subprocess.PIPE)
     try:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(OutputError, match=f"another run is mapping to .*run first, process {holder.pid} on .*since "
-                                              ".*wait for its end or stop it"), Lease(place, "second"):
+        with (
+            pytest.raises(
+                OutputError,
+                match=f"another run is mapping to .*run first, process {holder.pid} on .*since "
+                ".*wait for its end or stop it",
+            ),
+            Lease(place, "second"),
+        ):
             pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()

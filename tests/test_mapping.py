@@ -49,8 +49,18 @@ def write_video(path: Path, seconds: float, gop: int = 40) -> Path:
 def save_model(folder: Path, seed: int) -> str:
     torch.set_num_threads(1)
     encoder = Encoder.create("tiny", 0)
-    model = Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint,
-                           heads=4, width=64, windows=SPEC, seed=seed, version=f"v{seed}", atlas_release="test-1")
+    model = Halsted.create(
+        None,
+        encoder.dim,
+        encoder_ref=encoder.ref,
+        encoder_fingerprint=encoder.fingerprint,
+        heads=4,
+        width=64,
+        windows=SPEC,
+        seed=seed,
+        version=f"v{seed}",
+        atlas_release="test-1",
+    )
     model.save(str(folder))
     return str(folder)
 
@@ -146,8 +156,13 @@ def test_prometheus_reads_the_stages(mapped):
         time.sleep(0.5)
         text = opener.open(url, timeout=10).read().decode()
         lines = [line for line in text.splitlines() if line.startswith("ray_halsted_stage_seconds_total{")]
-    counted = {(stage, clock): float(line.rsplit(" ", 1)[1]) for line in lines for stage in STAGES
-               for clock in ("wall", "cpu") if f'stage="{stage}"' in line and f'clock="{clock}"' in line}
+    counted = {
+        (stage, clock): float(line.rsplit(" ", 1)[1])
+        for line in lines
+        for stage in STAGES
+        for clock in ("wall", "cpu")
+        if f'stage="{stage}"' in line and f'clock="{clock}"' in line
+    }
     assert {stage for stage, _ in counted} == set(STAGES) and all(value > 0 for value in counted.values())
 
 
@@ -249,11 +264,15 @@ def test_bad_files_beside_good_ones(mapped, archive, models, tmp_path):
     drop = ("uri",)
     same = {row["video_id"] for row in good}
     assert [{k: v for k, v in row.items() if k not in drop} for row in rows if row["video_id"] in same] == [
-        {k: v for k, v in row.items() if k not in drop} for row in good]
+        {k: v for k, v in row.items() if k not in drop} for row in good
+    ]
     damage = videos["damaged.ts"]
     assert damage["status"] == "partial" and damage["code"] == "corrupt" and damage["reason"]
-    lanes = [row for row in rows if row["video_id"] == damage["video_id"]
-             and row["task"] == "macro" and row["tag"] in ("procedure", "gap")]
+    lanes = [
+        row
+        for row in rows
+        if row["video_id"] == damage["video_id"] and row["task"] == "macro" and row["tag"] in ("procedure", "gap")
+    ]
     assert {row["tag"] for row in lanes} == {"procedure", "gap"}
     edges = sorted((row["start_s"], row["stop_s"]) for row in lanes)
     assert edges[0][0] == 0 and edges[-1][1] == damage["duration_s"]
@@ -317,8 +336,9 @@ def staged(out: Path) -> dict[str, int]:
 def test_resume_after_the_driver_is_killed(mapped, archive, models, tmp_path):
     out = tmp_path / "out"
     environment = {**os.environ, "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1])}
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(archive), str(out), models[0]], env=environment,
-                              start_new_session=True)
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(archive), str(out), models[0]], env=environment, start_new_session=True
+    )
     until_s = time.monotonic() + 240
     while len(staged(out)) < 2:
         assert driver.poll() is None and time.monotonic() < until_s, "nothing was staged"
@@ -350,8 +370,9 @@ def test_actors_that_are_killed_cost_nothing_but_time(cluster, models, tmp_path)
     archive.mkdir()
     write_video(archive / "long.mp4", 200.0)
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(map_archive, str(archive), str(out), models[0], segment_s=10,
-                          workers=Workers(decoders=2, taggers=1))
+        run = pool.submit(
+            map_archive, str(archive), str(out), models[0], segment_s=10, workers=Workers(decoders=2, taggers=1)
+        )
         for stage, least_staged in (("DecodeSegments", 0), ("TagSegments", 1), ("DecodeSegments", 2)):
             while not run.done():
                 found = [pid for pid in actors_of(stage) if pid not in killed]
@@ -384,8 +405,14 @@ def test_a_store_that_goes_away_is_waited_for(mapped, archive, models, s3_server
                 s3_server.stop()
                 threading.Timer(20.0, s3_server.start).start()
 
-    summary = map_archive(f"{s3_server.bucket}/outage", out, models[0], segment_s=10,
-                          workers=Workers(decoders=2, taggers=1), watch=StopAtFirstResult())
+    summary = map_archive(
+        f"{s3_server.bucket}/outage",
+        out,
+        models[0],
+        segment_s=10,
+        workers=Workers(decoders=2, taggers=1),
+        watch=StopAtFirstResult(),
+    )
     assert stopped.is_set() and summary.exit_code == 0
     rows, undisturbed = read_timeline(out).to_pylist(), read_timeline(mapped[0]).to_pylist()
     assert [{**row, "uri": ""} for row in rows] == [{**row, "uri": ""} for row in undisturbed]
@@ -397,8 +424,9 @@ def test_from_s3_to_s3(mapped, archive, models, s3_server):
     fs = s3fs.S3FileSystem()
     fs.put(str(archive) + "/", f"{s3_server.bucket}/in/", recursive=True)
     out = f"{s3_server.bucket}/maps"
-    summary = map_archive(f"{s3_server.bucket}/in", out, models[0], segment_s=20,
-                          workers=Workers(decoders=2, taggers=1))
+    summary = map_archive(
+        f"{s3_server.bucket}/in", out, models[0], segment_s=20, workers=Workers(decoders=2, taggers=1)
+    )
     assert summary.exit_code == 0 and summary.segments_decoded == 5
     rows, local = read_timeline(out).to_pylist(), read_timeline(mapped[0]).to_pylist()
     assert all(row["uri"].startswith("s3://") for row in rows)

@@ -46,8 +46,9 @@ class FakeDecoder:
 
 
 def decoding(tmp_path, decoder) -> DecodeSegments:
-    return DecodeSegments((str(tmp_path), "recipe"), SPEC, (112, 112), "reference", "pyav", 512, 10.0,
-                          retry_pause_s=0.0, process=decoder)
+    return DecodeSegments(
+        (str(tmp_path), "recipe"), SPEC, (112, 112), "reference", "pyav", 512, 10.0, retry_pause_s=0.0, process=decoder
+    )
 
 
 def test_frames_travel_to_tagging_whole(tmp_path):
@@ -112,8 +113,15 @@ def test_damage_costs_the_coarse_windows_it_touches(tmp_path):
 def model(tmp_path_factory):
     torch.set_num_threads(1)
     encoder = Encoder.create("tiny", 0)
-    model = Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint,
-                           heads=4, width=64, windows=SPEC)
+    model = Halsted.create(
+        None,
+        encoder.dim,
+        encoder_ref=encoder.ref,
+        encoder_fingerprint=encoder.fingerprint,
+        heads=4,
+        width=64,
+        windows=SPEC,
+    )
     folder = str(tmp_path_factory.mktemp("model"))
     model.save(folder)
     store = encoder.fingerprint, sampling_name(SPEC, "reference")
@@ -122,8 +130,15 @@ def model(tmp_path_factory):
 
 def tagging(tmp_path, model, **changes) -> TagSegments:
     arguments, store = model
-    return TagSegments(**{"staging": (str(tmp_path), "recipe"), "store": (str(tmp_path / "embeddings"), *store),
-                          "run_id": "run", **arguments, **changes})
+    return TagSegments(
+        **{
+            "staging": (str(tmp_path), "recipe"),
+            "store": (str(tmp_path / "embeddings"), *store),
+            "run_id": "run",
+            **arguments,
+            **changes,
+        }
+    )
 
 
 def test_a_finished_segment_is_staged_and_not_done_again(tmp_path, model):
@@ -163,8 +178,15 @@ def test_a_place_that_can_no_longer_be_written_ends_the_run(tmp_path, model):
 def test_staged_results_come_back_as_they_were(tmp_path):
     staging = Staging(str(tmp_path), "recipe")
     staging.begin(Run("run", "recipe", ("macro",), 60.0, 1))
-    result = Result(SEGMENT, [Tag(0.0, 2.5, "context", "anatomy", "Bladder–Urethra", 0.1234)],
-                    [Gap(10.0, 20.0, "corrupt", "why")], "run", 3, 4, {"decode": 0.1})
+    result = Result(
+        SEGMENT,
+        [Tag(0.0, 2.5, "context", "anatomy", "Bladder–Urethra", 0.1234)],
+        [Gap(10.0, 20.0, "corrupt", "why")],
+        "run",
+        3,
+        4,
+        {"decode": 0.1},
+    )
     staging.write(result)
     assert staging.read("video") == [replace(result, segment=replace(SEGMENT, uri=""))], "no file name is staged"
     assert staging.states() == {"video": {"segment": "part"}}
@@ -173,13 +195,16 @@ def test_staged_results_come_back_as_they_were(tmp_path):
     assert list(stagings(str(tmp_path))) == []
 
 
-@pytest.mark.parametrize("cpus, gpus, cores, segments, expected", [
-    (4, 0, 2, 100, (2, 1, 0.66)),   # a laptop of two cores, Ray told of four
-    (10, 0, 8, 100, (7, 1, 1.0)),
-    (4, 0, 2, 1, (1, 1, 1.0)),
-    (18, 1, 16, 100, (15, 1, 1.0)),
-    (66, 4, 64, 1000, (60, 4, 1.0)),
-])
+@pytest.mark.parametrize(
+    "cpus, gpus, cores, segments, expected",
+    [
+        (4, 0, 2, 100, (2, 1, 0.66)),  # a laptop of two cores, Ray told of four
+        (10, 0, 8, 100, (7, 1, 1.0)),
+        (4, 0, 2, 1, (1, 1, 1.0)),
+        (18, 1, 16, 100, (15, 1, 1.0)),
+        (66, 4, 64, 1000, (60, 4, 1.0)),
+    ],
+)
 def test_pools_leave_two_cpus_free(cpus, gpus, cores, segments, expected):
     pools = size_pools(cpus, gpus, cores, segments)
     assert (pools.decoders, pools.taggers, pools.decoder_cpus) == expected

@@ -17,13 +17,16 @@ def f1s(predicted, truth, background=frozenset()):
     return [100 * m.segmental_f1([pair], k, "pooled") for k in (0.1, 0.25, 0.5)]
 
 
-@pytest.mark.parametrize(("predicted", "truth", "counts", "f1", "edit"), [
-    ("AAABBBCCC", "AAABBBCCC", (3, 0, 0), (100, 100, 100), 100),
-    ("AAAABBCCC", "AAABBBCCC", (3, 0, 0), (100, 100, 100), 100),
-    ("ABABABABA", "AAAAAAAAA", (1, 8, 0), (20, 0, 0), 11.1111),
-    ("CCCBBBAAA", "AAABBBCCC", (1, 2, 2), (33.3333, 33.3333, 33.3333), 33.3333),
-    ("ABBBBBBBBB", "A" * 10, (1, 1, 0), (66.6667, 0, 0), 50),
-])
+@pytest.mark.parametrize(
+    ("predicted", "truth", "counts", "f1", "edit"),
+    [
+        ("AAABBBCCC", "AAABBBCCC", (3, 0, 0), (100, 100, 100), 100),
+        ("AAAABBCCC", "AAABBBCCC", (3, 0, 0), (100, 100, 100), 100),
+        ("ABABABABA", "AAAAAAAAA", (1, 8, 0), (20, 0, 0), 11.1111),
+        ("CCCBBBAAA", "AAABBBCCC", (1, 2, 2), (33.3333, 33.3333, 33.3333), 33.3333),
+        ("ABBBBBBBBB", "A" * 10, (1, 1, 0), (66.6667, 0, 0), 50),
+    ],
+)
 def test_golden_segmental_f1_and_edit(predicted, truth, counts, f1, edit):
     spans = m.spans_of(predicted), m.spans_of(truth)
     assert m.match_spans(*spans, 0.1) == m.Matches(*counts)
@@ -56,17 +59,21 @@ def random_videos():
         while len(truth) < 80:
             truth += [rng.randrange(8)] * rng.randrange(1, 16)
         truth = truth[:80]
-        predicted = [rng.randrange(8) if rng.random() < 0.15 else truth[max(0, n - rng.randrange(4))]
-                     for n in range(80)]
+        predicted = [
+            rng.randrange(8) if rng.random() < 0.15 else truth[max(0, n - rng.randrange(4))] for n in range(80)
+        ]
         videos.append((predicted, truth))
     return videos
 
 
-@pytest.mark.parametrize(("overlap", "counts", "without_0", "per_video"), [
-    (0.1, (1701, 3888, 162), (1484, 3352, 134), 0.46156364255845644),
-    (0.25, (1639, 3950, 224), (1430, 3406, 188), 0.4455606602963121),
-    (0.5, (1036, 4553, 827), (908, 3928, 710), 0.2880296459233783),
-])
+@pytest.mark.parametrize(
+    ("overlap", "counts", "without_0", "per_video"),
+    [
+        (0.1, (1701, 3888, 162), (1484, 3352, 134), 0.46156364255845644),
+        (0.25, (1639, 3950, 224), (1430, 3406, 188), 0.4455606602963121),
+        (0.5, (1036, 4553, 827), (908, 3928, 710), 0.2880296459233783),
+    ],
+)
 def test_golden_random_sequences(overlap, counts, without_0, per_video):
     """Counts and edit score by MS-TCN's eval.py, the mean of the videos' F1 by SAR-RARP50's ``_f1k``: neither is a
     package that can be installed, so what they answered is kept."""
@@ -101,8 +108,11 @@ def test_golden_edit_distance():
 def slow_edit_distance(a, b):
     if not a or not b:
         return len(a) + len(b)
-    return min(slow_edit_distance(a[1:], b) + 1, slow_edit_distance(a, b[1:]) + 1,
-               slow_edit_distance(a[1:], b[1:]) + (a[0] != b[0]))
+    return min(
+        slow_edit_distance(a[1:], b) + 1,
+        slow_edit_distance(a, b[1:]) + 1,
+        slow_edit_distance(a[1:], b[1:]) + (a[0] != b[0]),
+    )
 
 
 @given(st.text("ABC", max_size=5), st.text("ABC", max_size=5))
@@ -114,7 +124,10 @@ def test_golden_exact_match():
     predicted = [{"action": "Cold Cut", "arm": "Left"}]
     truth = [{"action": "Cold Cut", "arm": "Left", "instrument": "Scissors"}]
     assert m.component_accuracy(predicted, truth) == {
-        "action": (1, 1), "arm": (1, 1), "instrument": (0, 1), "": (0, 1),
+        "action": (1, 1),
+        "arm": (1, 1),
+        "instrument": (0, 1),
+        "": (0, 1),
     }
     with pytest.raises(ValueError, match="0 predictions for 1"):
         m.component_accuracy([], truth)
@@ -173,7 +186,7 @@ def test_a_sequence_matches_itself_and_nothing_of_other_labels(labels, overlap):
 @given(st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=4), st.sampled_from((0.1, 0.25, 0.5)))
 def test_segmental_f1_by_its_definition(videos, overlap):
     """Frame sets, as MS-TCN's own masks; pooled over videos, and as the mean of the videos."""
-    videos = [(p[:min(len(p), len(t))], t[:min(len(p), len(t))]) for p, t in videos]
+    videos = [(p[: min(len(p), len(t))], t[: min(len(p), len(t))]) for p, t in videos]
     counts, each = np.zeros(3, int), []
     for predicted, truth in videos:
         true_runs = [(s.label, set(range(s.start, s.stop))) for s in m.spans_of(truth)]

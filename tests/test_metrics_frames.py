@@ -71,10 +71,14 @@ def test_golden_phase_metrics():
     first, second = ("AABB", "AAAB"), ("AAAA", "AACC")  # predicted, true
     found = f.phase_metrics([first, second], "ABC")
     # A: precision 1, 1/2; recall 2/3, 1. B: only in the first: 1/2, 1. C: only in the second, never said: 0, 0
-    assert found == pytest.approx({
-        "accuracy": (3 / 4 + 1 / 2) / 2, "precision": (3 / 4 + 1 / 2 + 0) / 3, "recall": (5 / 6 + 1 + 0) / 3,
-        "jaccard": ((2 / 3 + 1 / 2) / 2 + 1 / 2 + 0) / 3,
-    })
+    assert found == pytest.approx(
+        {
+            "accuracy": (3 / 4 + 1 / 2) / 2,
+            "precision": (3 / 4 + 1 / 2 + 0) / 3,
+            "recall": (5 / 6 + 1 + 0) / 3,
+            "jaccard": ((2 / 3 + 1 / 2) / 2 + 1 / 2 + 0) / 3,
+        }
+    )
     assert f.phase_metrics([("AB", "AB")], "ABC")["precision"] == 1, "a phase of no video does not count"
     assert all(math.isnan(value) for value in f.phase_metrics([("", "")], "A").values())
     with pytest.raises(ValueError, match="1 predicted frames for 2"):

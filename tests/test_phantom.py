@@ -25,11 +25,18 @@ def event_of(name: str, seed: int = 0, **wanted: str):
 
 def test_names_are_those_of_the_taxonomy():
     found = {
-        "specialty": set(catalogue.SPECIALTY_OF.values()), "procedure": set(catalogue.PROCEDURES),
-        "step": set(catalogue.STEPS), "action": set(catalogue.ACTIONS), "arm": set(catalogue.ARMS),
-        "instrument": set(catalogue.INSTRUMENTS), "phase": set(catalogue.PHASES),
-        "proficiency": set(catalogue.PROFICIENCIES), "anatomy": set(catalogue.ANATOMY),
-        "extent": set(catalogue.EXTENTS), "direction": set(catalogue.DIRECTIONS)}
+        "specialty": set(catalogue.SPECIALTY_OF.values()),
+        "procedure": set(catalogue.PROCEDURES),
+        "step": set(catalogue.STEPS),
+        "action": set(catalogue.ACTIONS),
+        "arm": set(catalogue.ARMS),
+        "instrument": set(catalogue.INSTRUMENTS),
+        "phase": set(catalogue.PHASES),
+        "proficiency": set(catalogue.PROFICIENCIES),
+        "anatomy": set(catalogue.ANATOMY),
+        "extent": set(catalogue.EXTENTS),
+        "direction": set(catalogue.DIRECTIONS),
+    }
     expected = {tag.name: set(tag.categories) for task in taxonomy.load("halsted").tasks for tag in task.tags}
     assert found == expected
     assert sum(map(len, found.values())) == 104
@@ -93,6 +100,7 @@ def test_tags_at_agrees_with_the_clips():
 def test_script_is_a_function_of_its_arguments():
     def facts(script):
         return [(e.start_s, e.stop_s, e.name, e.tags, e.stitch, e.seed) for e in script.events]
+
     assert facts(make_script(3, 300)) == facts(make_script(3, 300))
     assert facts(make_script(3, 300)) != facts(make_script(4, 300))
     assert make_script(3, 300, "Myomectomy").specialty == "Gynecology"
@@ -203,5 +211,3 @@ def test_random_clip_of_a_coarse_window_has_macro_tags_only():
     assert 0.0 in shares and max(shares) > 0.99 and any(0.1 < share < 0.9 for share in shares)
     with pytest.raises(ValueError, match="name='Hook' for 30.0 s"):
         random_clip(np.random.default_rng(0), 32, 30.0, name="Hook")
-
-

@@ -77,7 +77,8 @@ def test_another_archive_is_not_mixed_in(archive, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"videos": 0}, {"minutes": 0}, {"width": 161}, {"fps": 0}, {"procedures": ("Nap",)}])
+    "change", [{"videos": 0}, {"minutes": 0}, {"width": 161}, {"fps": 0}, {"procedures": ("Nap",)}]
+)
 def test_bad_arguments_are_named(tmp_path, change):
     with pytest.raises(ValueError, match=next(iter(change)) if "procedures" not in change else "Nap"):
         write_archive(str(tmp_path), **{**SMALL, **change})

@@ -102,8 +102,19 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(tmp_path):
-    peak_mb = [int(subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path / "v.mp4"), str(length_s)], check=True,
-                                  capture_output=True, text=True, timeout=600).stdout) / 1024 for length_s in (60, 900)]
+    peak_mb = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", MEASURE, str(tmp_path / "v.mp4"), str(length_s)],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=600,
+            ).stdout
+        )
+        / 1024
+        for length_s in (60, 900)
+    ]
     assert peak_mb[1] < peak_mb[0] + 40
 
 

@@ -88,8 +88,11 @@ def test_wrong_settings_are_named():
 
 def test_rates_of_a_file_go_before_those_that_ship(tmp_path):
     own = tmp_path / "rates.json"
-    own.write_text(json.dumps({"encode": [{"preset": "giant", "device": "H200", "clips_per_s": 90, "hardware": "ours"}],
-                               "start_s": 30}))
+    own.write_text(
+        json.dumps(
+            {"encode": [{"preset": "giant", "device": "H200", "clips_per_s": 90, "hardware": "ours"}], "start_s": 30}
+        )
+    )
     rates = Rates.load(str(own))
     assert rates.encoding("giant", "H200", 0.4).clips_per_s == 90 and rates.start_s == 30
     assert rates.decode == RATES.decode

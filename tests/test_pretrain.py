@@ -15,8 +15,19 @@ from halsted_ray.training.patch_init import cosine_patches, start_patches
 from halsted_ray.training.pretrain import PretrainRecipe, Run, export, learning_rate, pretrain
 
 SMALL = PretrainRecipe(
-    minutes=0.06, masked_minutes=0.02, image_size=32, width=24, layers=1, heads=3, batch=4, slots=8, warmup_s=1,
-    validation_clips=8, log_every_s=1, validate_every_s=1)
+    minutes=0.06,
+    masked_minutes=0.02,
+    image_size=32,
+    width=24,
+    layers=1,
+    heads=3,
+    batch=4,
+    slots=8,
+    warmup_s=1,
+    validation_clips=8,
+    log_every_s=1,
+    validate_every_s=1,
+)
 TASKS = load().tasks
 
 

@@ -32,8 +32,10 @@ def test_a_low_run_leaves_enough_for_a_high_one(cpus, gpus):
     total = {"CPU": cpus, "GPU": gpus}
     low = room_of("low", total, total)
     pools = size_pools(low.cpus, low.gpus, low.cores, 1000, gpu_share=low.gpu_share)
-    free = {"CPU": cpus - pools.decoders * pools.decoder_cpus - pools.taggers * pools.tagger_cpus,
-            "GPU": gpus - pools.taggers * pools.tagger_gpus}
+    free = {
+        "CPU": cpus - pools.decoders * pools.decoder_cpus - pools.taggers * pools.tagger_cpus,
+        "GPU": gpus - pools.taggers * pools.tagger_gpus,
+    }
     high = room_of("high", free, total)
     found = size_pools(high.cpus, high.gpus, high.cores, 60, gpu_share=high.gpu_share)
     assert found.taggers * found.tagger_gpus <= free["GPU"] and (not gpus or found.tagger_gpus)
@@ -53,8 +55,17 @@ def test_an_unknown_priority_is_named(tmp_path):
         map_archive(str(tmp_path), str(tmp_path / "out"), "nowhere", workers=Workers(priority="urgent"))
 
 
-@pytest.mark.parametrize("wrong", [{"decoders": 0}, {"taggers": -1}, {"batch_segments": 0}, {"decoder_memory_mb": 0},
-                                   {"wait_for": (-1, 0)}, {"reader": "magic"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"decoders": 0},
+        {"taggers": -1},
+        {"batch_segments": 0},
+        {"decoder_memory_mb": 0},
+        {"wait_for": (-1, 0)},
+        {"reader": "magic"},
+    ],
+)
 def test_workers_that_can_not_be_had_are_named(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         Workers(**wrong)
@@ -96,8 +107,10 @@ def test_a_job_that_waits_says_so_and_can_be_cancelled(cluster, tmp_path):
 
 def test_workers_on_their_way_are_waited_for(cluster, monkeypatch):
     said, asked = [], []
-    with monkeypatch.context() as patch, \
-            pytest.raises(ResourceError, match="0 of the 0 logical CPUs.*not within 1 s.*let its workers start"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ResourceError, match="0 of the 0 logical CPUs.*not within 1 s.*let its workers start"),
+    ):
         patch.setattr("ray.autoscaler.sdk.request_resources", lambda bundles: asked.append(len(bundles)))
         room("normal", said.append, wait_s=1.0)
     assert said and said[0].startswith("0 of the 0 logical CPUs")
@@ -135,8 +148,16 @@ map_archive(*sys.argv[1:], segment_s=10, workers=Workers(priority="low"))
 def test_an_upload_beside_an_archive_takes_at_most_three_times_its_time_alone(cluster, tmp_path):
     torch.set_num_threads(1)
     encoder = Encoder.create("tiny", 0)
-    model = Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint,
-                           heads=4, width=64, windows=WindowSpec(coarse_s=10, fine_s=2.5), seed=0)
+    model = Halsted.create(
+        None,
+        encoder.dim,
+        encoder_ref=encoder.ref,
+        encoder_fingerprint=encoder.fingerprint,
+        heads=4,
+        width=64,
+        windows=WindowSpec(coarse_s=10, fine_s=2.5),
+        seed=0,
+    )
     model.save(str(tmp_path / "model"))
     for name, count in (("upload", 1), ("archive", 100)):
         (tmp_path / name).mkdir()
@@ -147,8 +168,13 @@ def test_an_upload_beside_an_archive_takes_at_most_three_times_its_time_alone(cl
 
     def upload(out: str) -> float:
         started_s = time.monotonic()
-        summary = map_archive(str(tmp_path / "upload"), str(tmp_path / out), str(tmp_path / "model"), segment_s=10,
-                              workers=Workers(priority="high"))
+        summary = map_archive(
+            str(tmp_path / "upload"),
+            str(tmp_path / out),
+            str(tmp_path / "model"),
+            segment_s=10,
+            workers=Workers(priority="high"),
+        )
         assert summary.exit_code == 0 and summary.segments_decoded == 6
         return time.monotonic() - started_s
 
@@ -156,10 +182,15 @@ def test_an_upload_beside_an_archive_takes_at_most_three_times_its_time_alone(cl
         return len(list(tmp_path.glob("maps/staging/*/*/*.json")))
 
     alone_s = upload("alone")
-    environment = {**os.environ, "RAY_ADDRESS": cluster.address,
-                   "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1])}
-    run = subprocess.Popen([sys.executable, "-c", ARCHIVE_RUN, *(str(tmp_path / name) for name in
-                                                                ("archive", "maps", "model"))], env=environment)
+    environment = {
+        **os.environ,
+        "RAY_ADDRESS": cluster.address,
+        "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1]),
+    }
+    run = subprocess.Popen(
+        [sys.executable, "-c", ARCHIVE_RUN, *(str(tmp_path / name) for name in ("archive", "maps", "model"))],
+        env=environment,
+    )
     try:
         until_s = time.monotonic() + 120
         while not staged():

@@ -32,8 +32,10 @@ class Maps:
 
     def __init__(self, out: str):
         self.out = out
-        publish_videos(out, [Entry(Video(v, f"/archive/{v[0]}.mp4", 1, 120.0, 640, 360, 25.0, "h264"), "stamp")
-                             for v in (ONE, TWO)])
+        publish_videos(
+            out,
+            [Entry(Video(v, f"/archive/{v[0]}.mp4", 1, 120.0, 640, 360, 25.0, "h264"), "stamp") for v in (ONE, TWO)],
+        )
 
     def begin(self, recipe: str, tasks=("macro",)) -> Staging:
         staging = Staging(self.out, recipe)
@@ -41,8 +43,13 @@ class Maps:
         return staging
 
     def plan(self, recipe: str, *video_ids: str) -> dict[str, list[Segment]]:
-        return {v: [Segment(f"{recipe}{v[0]}{start:.0f}", v, f"/archive/{v[0]}.mp4", start, start + 60.0, 120.0)
-                    for start in (0.0, 60.0)] for v in video_ids}
+        return {
+            v: [
+                Segment(f"{recipe}{v[0]}{start:.0f}", v, f"/archive/{v[0]}.mp4", start, start + 60.0, 120.0)
+                for start in (0.0, 60.0)
+            ]
+            for v in video_ids
+        }
 
     def stage(self, staging: Staging, segment: Segment, category="Suturing", task="macro", gaps=()) -> None:
         tags = [] if gaps else [Tag(segment.start_s, segment.stop_s, task, "step", category, 0.9)]
@@ -60,8 +67,10 @@ class Maps:
         return self.publish(staging, plan, recipe, tasks)
 
     def rows(self) -> list[tuple]:
-        return [(r["video_id"], r["start_s"], r["stop_s"], r["task"], r["category"])
-                for r in read_timeline(self.out).to_pylist()]
+        return [
+            (r["video_id"], r["start_s"], r["stop_s"], r["task"], r["category"])
+            for r in read_timeline(self.out).to_pylist()
+        ]
 
 
 @pytest.fixture
@@ -78,8 +87,11 @@ def test_a_run_replaces_the_rows_of_its_videos_and_tasks_only(maps):
     maps.map("a", ONE, TWO)
     maps.map("b", ONE, tasks=("micro",), category="x")
     assert maps.map("c", TWO, category="Dissection") == 2
-    assert maps.rows() == [(ONE, 0.0, 120.0, "macro", "Suturing"), (ONE, 0.0, 120.0, "micro", "x"),
-                           (TWO, 0.0, 120.0, "macro", "Dissection")]
+    assert maps.rows() == [
+        (ONE, 0.0, 120.0, "macro", "Suturing"),
+        (ONE, 0.0, 120.0, "micro", "x"),
+        (TWO, 0.0, 120.0, "macro", "Dissection"),
+    ]
 
 
 def test_segments_of_replaced_rows_count_as_unfinished_again(maps):
@@ -180,8 +192,10 @@ def test_what_failed_for_good_is_finished_and_what_storage_kept_back_is_not(maps
 
 
 def status(maps: Maps) -> dict[str, tuple]:
-    return {v["video_id"]: (v["status"], v["segments_done"], v["segments_failed"], v["segments"])
-            for v in status_of(maps.out)}
+    return {
+        v["video_id"]: (v["status"], v["segments_done"], v["segments_failed"], v["segments"])
+        for v in status_of(maps.out)
+    }
 
 
 def test_status_before_during_and_after_a_run(maps):
@@ -197,7 +211,9 @@ def test_status_before_during_and_after_a_run(maps):
     maps.publish(staging, plan, "a")
     assert status(maps) == {ONE: ("partial", 1, 1, 2), TWO: ("failed", 0, 2, 2)}
     assert [(v["code"], v["reason"]) for v in status_of(maps.out)] == [
-        ("corrupt", "nothing decodes"), ("decoder-hung", "it hung")]
+        ("corrupt", "nothing decodes"),
+        ("decoder-hung", "it hung"),
+    ]
 
 
 def test_a_run_that_was_given_up_does_not_hide_a_later_one(maps):
@@ -247,4 +263,3 @@ def test_tables_are_read_without_python_in_arrows_threads(place, kind, request, 
     files = native_files(table)
     assert isinstance(files.base_fs, kind)
     assert table.to_pyarrow_table(filesystem=files).equals(table.to_pyarrow_table()) and len(table.to_pyarrow_table())
-

@@ -36,9 +36,17 @@ def test_the_paper_is_the_default():
     assert (PAPER.warmup_epochs, PAPER.warmup_from, PAPER.layers, PAPER.heads) == (2, 0.1, 2, 8)
 
 
-@pytest.mark.parametrize("change", [
-    {"epochs": 0}, {"learning_rate": 0}, {"warmup_epochs": 41}, {"noise": -1.0}, {"shifts_s": ()}, {"batch_size": -1},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": 0},
+        {"learning_rate": 0},
+        {"warmup_epochs": 41},
+        {"noise": -1.0},
+        {"shifts_s": ()},
+        {"batch_size": -1},
+    ],
+)
 def test_a_bad_recipe_names_the_field(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         Recipe(**change)
@@ -47,15 +55,23 @@ def test_a_bad_recipe_names_the_field(change):
 def test_changes_by_name():
     given = ["layers=10", "learning_rate=1e-3", "width=null", "sampling=balanced", "shifts_s=[0, 1.25]", "tasks=micro"]
     assert changed(PAPER, given) == replace(
-        PAPER, layers=10, learning_rate=1e-3, sampling="balanced", shifts_s=(0, 1.25), tasks=("micro",))
+        PAPER, layers=10, learning_rate=1e-3, sampling="balanced", shifts_s=(0, 1.25), tasks=("micro",)
+    )
     assert changed(PAPER, []) == PAPER
 
 
-@pytest.mark.parametrize("change, said", [
-    ("layer=3", "expected NAME=VALUE with a name of epochs"), ("layers", "expected NAME=VALUE"),
-    ("layers=many", "expected a value of kind int"), ("layers=2.5", "of kind int"), ("epochs=null", "of kind int"),
-    ("sampling=even", "expected one of as_is, balanced"), ("ai_weight=0", "ai_weight=0.0; expected more than 0"),
-])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ("layer=3", "expected NAME=VALUE with a name of epochs"),
+        ("layers", "expected NAME=VALUE"),
+        ("layers=many", "expected a value of kind int"),
+        ("layers=2.5", "of kind int"),
+        ("epochs=null", "of kind int"),
+        ("sampling=even", "expected one of as_is, balanced"),
+        ("ai_weight=0", "ai_weight=0.0; expected more than 0"),
+    ],
+)
 def test_a_change_that_does_not_fit_is_named(change, said):
     with pytest.raises(ValueError, match=said):
         changed(PAPER, [change])

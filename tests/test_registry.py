@@ -39,8 +39,17 @@ from halsted_ray.video.readers import read_frames
 
 ROOT = Path(__file__).parent.parent
 CURVE = [
-    {"epoch": n, "loss": 2.0 - n, "learning_rate": 1e-3, "seconds": 1.0, "samples_per_s": 10.0, "saved": True,
-     "worst": 0.5, "accuracy_of_task": {"macro": 0.5, "context": None}, "accuracy_of_tag": {"step": 0.5}}
+    {
+        "epoch": n,
+        "loss": 2.0 - n,
+        "learning_rate": 1e-3,
+        "seconds": 1.0,
+        "samples_per_s": 10.0,
+        "saved": True,
+        "worst": 0.5,
+        "accuracy_of_task": {"macro": 0.5, "context": None},
+        "accuracy_of_tag": {"step": 0.5},
+    }
     for n in range(2)
 ]
 
@@ -84,13 +93,38 @@ def gate(tmp_path_factory):
 
 def start_of(archive, version):
     atlas, model = read_atlas(archive), Halsted.load(f"{archive}/models/{version}")
-    return Start(version, atlas, atlas.split, model.taxonomy, Recipe(), models.SPEC, models.ENCODER,
-                 model.config.encoder_fingerprint, 1, f"{archive}/models/{version}")
+    return Start(
+        version,
+        atlas,
+        atlas.split,
+        model.taxonomy,
+        Recipe(),
+        models.SPEC,
+        models.ENCODER,
+        model.config.encoder_fingerprint,
+        1,
+        f"{archive}/models/{version}",
+    )
 
 
 def summary_of(archive, version):
-    return TrainSummary(f"{archive}/models/{version}", version, "hsa-v1", 0, {"train": 1}, {"train": 10}, 1000, 2, 1,
-                        {"macro": 0.5}, {"step": 0.5}, {}, 1.0, 1.0, CURVE)
+    return TrainSummary(
+        f"{archive}/models/{version}",
+        version,
+        "hsa-v1",
+        0,
+        {"train": 1},
+        {"train": 10},
+        1000,
+        2,
+        1,
+        {"macro": 0.5},
+        {"step": 0.5},
+        {},
+        1.0,
+        1.0,
+        CURVE,
+    )
 
 
 def trained(registry, archive, version):
@@ -132,11 +166,16 @@ def test_a_version_is_a_pyfunc_that_answers_and_holds_no_pickle(registry, archiv
     assert loaded.metadata.signature.inputs.input_names() == ["uri", "start_s", "stop_s", "instruction"]
     video = tmp_path / "Jane Doe.mp4"
     write_video(video)
-    answers = loaded.predict(pd.DataFrame({
-        "uri": [str(video), str(tmp_path / "gone.mp4"), str(video)], "start_s": [1.0, 0.0, 2.0],
-        "stop_s": [3.5, 2.0, 4.5],
-        "instruction": ["map procedure type", "map procedure type", "map dissection activity"],
-    }))
+    answers = loaded.predict(
+        pd.DataFrame(
+            {
+                "uri": [str(video), str(tmp_path / "gone.mp4"), str(video)],
+                "start_s": [1.0, 0.0, 2.0],
+                "stop_s": [3.5, 2.0, 4.5],
+                "instruction": ["map procedure type", "map procedure type", "map dissection activity"],
+            }
+        )
+    )
     model = Halsted.load(f"{archive}/models/good")
     frames = read_frames(str(video), 1.0 + np.arange(16) * 2.5 / 16, (112, 112)).images_NHWC
     expected = model.tag(Encoder.load(models.ENCODER).encode(frames[None]), "macro")[0]
@@ -153,8 +192,12 @@ def test_a_version_says_what_it_stands_on(registry, archive):
     tags = dict(version.tags)
     assert tags.pop("code_version").startswith("0.")
     assert tags == {
-        "model_version": "good", "model_digest": model.digest, "atlas_release": "hsa-v1", "atlas_version": "0",
-        "taxonomy_digest": model.taxonomy.digest, "encoder_fingerprint": model.config.encoder_fingerprint,
+        "model_version": "good",
+        "model_digest": model.digest,
+        "atlas_release": "hsa-v1",
+        "atlas_version": "0",
+        "taxonomy_digest": model.taxonomy.digest,
+        "encoder_fingerprint": model.config.encoder_fingerprint,
         "encoder": models.ENCODER,
     }
     assert registry.made_by("good") == version and registry.made_by("other") is None
@@ -191,9 +234,14 @@ def test_who_only_looks_makes_no_registry(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     maps.write_maps("maps")
     before = sorted(tmp_path.rglob("*"))
-    for words in (["registry", "list"], ["registry", "show", "champion"], ["registry", "rollback"],
-                  ["registry", "promote", "7", "--atlas", "a"], ["lineage", "maps", "--row", "0"],
-                  ["map", "videos", "--out", "out", "--model", "registry:halsted@champion"]):
+    for words in (
+        ["registry", "list"],
+        ["registry", "show", "champion"],
+        ["registry", "rollback"],
+        ["registry", "promote", "7", "--atlas", "a"],
+        ["lineage", "maps", "--row", "0"],
+        ["map", "videos", "--out", "out", "--model", "registry:halsted@champion"],
+    ):
         assert main(words) == 2
         said = capsys.readouterr().err
         assert f"there is no registry at sqlite:///{tmp_path}/mlflow.db; `halsted train`" in said
@@ -203,21 +251,26 @@ def test_who_only_looks_makes_no_registry(tmp_path, monkeypatch, capsys):
 def test_what_to_do_where_a_version_is_not_there(registry, archive, capsys):
     assert main(["registry", "list", "--registry", registry.uri]) == 0
     assert capsys.readouterr().out == (
-        f"registry {registry.uri}: no version yet; `halsted train --registry URI` ends with one\n")
+        f"registry {registry.uri}: no version yet; `halsted train --registry URI` ends with one\n"
+    )
     for ref in ("registry:halsted@champion", "registry:halsted/7"):
         with pytest.raises(RegistryError, match="no version at all: `halsted train"):
             registry.find(ref)
     register(registry, f"{archive}/models/good")
-    for alias, way in (("champion", "`halsted registry promote 1 --atlas DIR --deploy` makes"),
-                       ("challenger", "`halsted registry promote 1 --atlas DIR` lets"),
-                       ("previous_champion", "a --deploy over a champion")):
+    for alias, way in (
+        ("champion", "`halsted registry promote 1 --atlas DIR --deploy` makes"),
+        ("challenger", "`halsted registry promote 1 --atlas DIR` lets"),
+        ("previous_champion", "a --deploy over a champion"),
+    ):
         with pytest.raises(RegistryError, match=f"has no halsted@{alias}; it has 1: {way}.* .registry:halsted/1."):
             registry.find(alias)
 
 
 def test_a_folder_is_resolved_without_mlflow():
-    code = ("import sys; from halsted_ray.registry.resolve import resolve; assert resolve('/a') == '/a'; "
-            "assert not {'mlflow', 'torch', 'pandas'} & set(sys.modules)")
+    code = (
+        "import sys; from halsted_ray.registry.resolve import resolve; assert resolve('/a') == '/a'; "
+        "assert not {'mlflow', 'torch', 'pandas'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
@@ -231,9 +284,11 @@ def test_a_registry_that_is_down_is_one_clear_message(archive, capsys, monkeypat
     complaint = capsys.readouterr().err
     assert complaint == (
         f"halsted registry: the registry at http://127.0.0.1:{port} can't do this: it does not answer; see that it is "
-        "up and that its URI is right (--registry or MLFLOW_TRACKING_URI), then give the same command again\n")
-    code = main(["train", "--atlas", archive, "--out", str(tmp_path / "run"), "--encoder", models.ENCODER,
-                 "--registry", uri])
+        "up and that its URI is right (--registry or MLFLOW_TRACKING_URI), then give the same command again\n"
+    )
+    code = main(
+        ["train", "--atlas", archive, "--out", str(tmp_path / "run"), "--encoder", models.ENCODER, "--registry", uri]
+    )
     assert code == 2 and not (tmp_path / "run").exists(), "refused before any work"
 
 
@@ -281,8 +336,9 @@ def test_promotion_from_the_first_to_the_way_back(registry, archive, gate, capsy
     assert registry.aliased(CHAMPION).number == good.number
     deployed = promote(registry, "challenger", archive, gate=gate, deploy=True)
     assert deployed.alias == CHAMPION
-    assert {alias: registry.aliased(alias) and registry.aliased(alias).number
-            for alias in (CHAMPION, PREVIOUS, CHALLENGER)} == {CHAMPION: 2, PREVIOUS: 1, CHALLENGER: None}
+    assert {
+        alias: registry.aliased(alias) and registry.aliased(alias).number for alias in (CHAMPION, PREVIOUS, CHALLENGER)
+    } == {CHAMPION: 2, PREVIOUS: 1, CHALLENGER: None}
     with pytest.raises(RegistryError, match="version 2 is the champion already"):
         promote(registry, "2", archive, gate=gate)
 
@@ -350,8 +406,13 @@ def test_a_model_of_another_taxonomy_needs_a_migration(registry, archive, gate, 
 def test_a_model_that_learned_from_a_test_video_does_not_pass(registry, archive, gate, tmp_path):
     trained(registry, archive, "good")
     atlas = read_atlas(archive)
-    write_atlas(str(tmp_path), list(atlas.videos), list(atlas.clips), "resplit",
-                split=atlas.split | {"0" * 16: "test", "4" * 16: "train"})
+    write_atlas(
+        str(tmp_path),
+        list(atlas.videos),
+        list(atlas.clips),
+        "resplit",
+        split=atlas.split | {"0" * 16: "test", "4" * 16: "train"},
+    )
     store = f"{archive}/embeddings"
     came_to = promote(registry, "1", str(tmp_path), gate=gate, embeddings=store)
     (check,) = [check for check in came_to.verdict.checks if not check.passed]
@@ -376,6 +437,7 @@ PROMOTER = """
 
 def meeting(mine, other, record):
     """``record``, and then a wait for the other process: nothing else is changed, so that the two really meet."""
+
     def both_are_here(*arguments):
         run_id = record(*arguments)
         mine.touch()
@@ -394,10 +456,17 @@ def test_of_two_that_promote_at_once_one_wins(registry, archive, gate, tmp_path,
     script = tmp_path / "promoter.py"
     script.write_text(textwrap.dedent(PROMOTER))
     here, there = tmp_path / "here", tmp_path / "there"
-    words = [["registry", "promote", str(number), "--atlas", archive, "--deploy", "--gate", gate, "--registry",
-              registry.uri] for number in numbers]
-    other = subprocess.Popen([sys.executable, script, ROOT / "tests", there, here, *words[1]], cwd=ROOT,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = [
+        ["registry", "promote", str(number), "--atlas", archive, "--deploy", "--gate", gate, "--registry", registry.uri]
+        for number in numbers
+    ]
+    other = subprocess.Popen(
+        [sys.executable, script, ROOT / "tests", there, here, *words[1]],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     monkeypatch.setattr(promotion, "record", meeting(here, there, promotion.record))
     codes, complaints = [main(words[0])], [capsys.readouterr().err]
     complaints.append(other.communicate(timeout=120)[1])
@@ -430,8 +499,13 @@ def test_lineage_from_a_row_to_the_commit_of_its_atlas(registry, archive, tmp_pa
     known = lineages.lineage(registry, out, f"{maps.WHOLE}:70:action")
     assert known["row"]["category"] == "Push/Peel" and known["version"] is None
     assert known["commit"] | {"timestamp": 0} == {
-        "table_version": 0, "timestamp": 0, "run_id": "run", "recipe": "recipe", "code_version": "0.1.0",
-        "model_version": "v1", "tasks": "macro,micro",
+        "table_version": 0,
+        "timestamp": 0,
+        "run_id": "run",
+        "recipe": "recipe",
+        "code_version": "0.1.0",
+        "model_version": "v1",
+        "tasks": "macro,micro",
     }
     # the registered model maps one of the two videos again
     staging = Staging(out, "other")
@@ -452,15 +526,24 @@ def test_lineage_from_a_row_to_the_commit_of_its_atlas(registry, archive, tmp_pa
     assert main(["lineage", out, "--row", f"{maps.WHOLE}:70:step", "--registry", registry.uri]) == 0
     shown = capsys.readouterr().out
     assert "atlas     hsa-v1, version 0 of" in shown and ": first annotated videos" in shown
-    for row, said in (("999", "there is no row 999"), (f"{maps.WHOLE}:70", "several rows fit"), ("aa", "expected its"),
-                      ("zz:1", "no row is there")):
+    for row, said in (
+        ("999", "there is no row 999"),
+        (f"{maps.WHOLE}:70", "several rows fit"),
+        ("aa", "expected its"),
+        ("zz:1", "no row is there"),
+    ):
         with pytest.raises(UsageError, match=said):
             lineages.lineage(registry, out, row)
 
 
-@pytest.mark.parametrize("text, said", [
-    ("- 1", "expected"), ("mean_p_worse: {at_most: 1}", "expected"), (": :", "YAML"),
-])
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("- 1", "expected"),
+        ("mean_p_worse: {at_most: 1}", "expected"),
+        (": :", "YAML"),
+    ],
+)
 def test_a_gate_that_is_not_whole_is_refused(tmp_path, text, said):
     file = tmp_path / "gate.yaml"
     file.write_text(text)

@@ -25,8 +25,11 @@ ROOT = Path(__file__).parent.parent
 def composed(settings: dict[str, str]) -> tuple[list[str], dict[str, str]]:
     """(command, environment) of the server in ``mlflow/compose.yaml`` under ``settings`` (those of settings.env)."""
     stated = yaml.safe_load((ROOT / "mlflow" / "compose.yaml").read_text())["services"]["server"]
-    names = {line.partition("=")[0] for line in (ROOT / "mlflow" / "settings.env").read_text().splitlines()
-             if line and not line.startswith("#")}
+    names = {
+        line.partition("=")[0]
+        for line in (ROOT / "mlflow" / "settings.env").read_text().splitlines()
+        if line and not line.startswith("#")
+    }
     assert names >= set(settings), "every setting stands in settings.env"
     settings = dict.fromkeys(names, "") | settings
     environment = {name: Template(value).substitute(settings) for name, value in stated["environment"].items()}
@@ -42,19 +45,30 @@ def test_the_server_for_a_team(s3_server, postgres, tmp_path, monkeypatch):
     s3fs.S3FileSystem().mkdir("mlflow")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     encoder = Encoder.load("random:tiny:0")
-    model = Halsted.create(taxonomies.load(), encoder.dim, encoder_ref=encoder.ref, width=32, version="first",
-                           encoder_fingerprint=encoder.fingerprint)
+    model = Halsted.create(
+        taxonomies.load(),
+        encoder.dim,
+        encoder_ref=encoder.ref,
+        width=32,
+        version="first",
+        encoder_fingerprint=encoder.fingerprint,
+    )
     model.save(str(tmp_path / "model"))
     model.configure(version="second")
     model.save("s3://mlflow/models/second")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command, stated = composed({
-        "ARTIFACTS": "s3://mlflow/runs", "ALLOWED_HOSTS": f"localhost:{port},127.0.0.1:{port}",
-        **{name: os.environ[name] for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-                                               "AWS_DEFAULT_REGION")},
-    })
+    command, stated = composed(
+        {
+            "ARTIFACTS": "s3://mlflow/runs",
+            "ALLOWED_HOSTS": f"localhost:{port},127.0.0.1:{port}",
+            **{
+                name: os.environ[name]
+                for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
+            },
+        }
+    )
     for name, here in (("--host", "127.0.0.1"), ("--port", str(port))):
         command[command.index(name) + 1] = here
     assert command[0] == "mlflow"
@@ -64,8 +78,9 @@ def test_the_server_for_a_team(s3_server, postgres, tmp_path, monkeypatch):
     database = stated["MLFLOW_BACKEND_STORE_URI"].replace(there, f"{postgres.user}@127.0.0.1:{postgres.port}/")
     environment = {**os.environ, **stated, "MLFLOW_BACKEND_STORE_URI": database}
     with open(tmp_path / "log", "wb") as log:
-        server = subprocess.Popen([sys.executable, "-m", *command], cwd=tmp_path, env=environment, stdout=log,
-                                  stderr=log)
+        server = subprocess.Popen(
+            [sys.executable, "-m", *command], cwd=tmp_path, env=environment, stdout=log, stderr=log
+        )
     registry = Registry(f"http://127.0.0.1:{port}")
     try:
         wait_for(f"{registry.uri}/health", server, tmp_path / "log")

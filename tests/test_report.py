@@ -21,8 +21,21 @@ WHOLE, PARTIAL, FAILED = "aa" * 8, "ab" * 8, "f0" * 8
 
 
 def row(video_id, start_s, stop_s, task, tag, category, confidence=0.9, source="ai"):
-    values = (video_id, "file:///archive/Jane Doe.mp4", start_s, stop_s, task, tag, category, confidence, source,
-              "demo/model", "v1", "phantom-1", "d" * 16)
+    values = (
+        video_id,
+        "file:///archive/Jane Doe.mp4",
+        start_s,
+        stop_s,
+        task,
+        tag,
+        category,
+        confidence,
+        source,
+        "demo/model",
+        "v1",
+        "phantom-1",
+        "d" * 16,
+    )
     return dict(zip(TIMELINE_SCHEMA.names, values, strict=True))
 
 
@@ -34,23 +47,35 @@ def material():
         {"video_id": FAILED, "status": "failed", "reason": "no container </script>", "duration_s": None, "uri": "c"},
     ]
     rows = [
-        row(WHOLE, 0, 30, "macro", "step", "Suturing"), row(WHOLE, 30, 60, "macro", "step", "Dissection"),
+        row(WHOLE, 0, 30, "macro", "step", "Suturing"),
+        row(WHOLE, 30, 60, "macro", "step", "Dissection"),
         row(WHOLE, 0, 60, "macro", "procedure", "Prostatectomy"),
-        row(WHOLE, 30, 40, "micro", "action", "Push/Peel"), row(WHOLE, 40, 60, "micro", "action", "Hot Cut", 0.5),
+        row(WHOLE, 30, 40, "micro", "action", "Push/Peel"),
+        row(WHOLE, 40, 60, "micro", "action", "Hot Cut", 0.5),
         row(PARTIAL, 0, 60, "macro", "step", "Suturing"),
         row(PARTIAL, 60, 120, "macro", "gap", "corrupt", 0.0, "gap"),
         row(PARTIAL, 60, 120, "micro", "gap", "corrupt", 0.0, "gap"),
     ]
-    truth = [Clip(WHOLE, 0, 30, "macro", {"step": "Suturing"}), Clip(WHOLE, 30, 60, "macro", {"step": "Dissection"}),
-             Clip(WHOLE, 30, 50, "micro", {"action": "Push/Peel"}),
-             Clip(PARTIAL, 0, 120, "macro", {"step": "Suturing"})]
+    truth = [
+        Clip(WHOLE, 0, 30, "macro", {"step": "Suturing"}),
+        Clip(WHOLE, 30, 60, "macro", {"step": "Dissection"}),
+        Clip(WHOLE, 30, 50, "micro", {"action": "Push/Peel"}),
+        Clip(PARTIAL, 0, 120, "macro", {"step": "Suturing"}),
+    ]
     return Material(videos, rows, truth, taxonomies.load(), WindowSpec())
 
 
 def test_times_add_up_to_the_videos(material):
     found = figures(material)
-    assert found["videos"] == {"total": 3, "mapped": 1, "partial": 1, "failed": 1, "pending": 0,
-                               "video_s": 180.0, "gap_s": 60.0}
+    assert found["videos"] == {
+        "total": 3,
+        "mapped": 1,
+        "partial": 1,
+        "failed": 1,
+        "pending": 0,
+        "video_s": 180.0,
+        "gap_s": 60.0,
+    }
     assert found["steps_s"] == {"Suturing": 90, "not mapped": 60, "Dissection": 30}
     assert [entry["video_id"] for entry in found["failures"]] == [PARTIAL, FAILED]
     for entry in found["per_video"].values():
@@ -72,7 +97,7 @@ def test_the_page_needs_nothing_from_outside(material):
     html = page(material, figures(material))
     own = html.replace(re.search(r"<script>.*?</script>", html, re.DOTALL).group(0), "")  # Plotly itself comes first
     assert len(html) - len(own) > 3_000_000
-    assert not re.search(r'(src|href)\s*=|https?://|@import|url\(', own)
+    assert not re.search(r"(src|href)\s*=|https?://|@import|url\(", own)
     assert "default-src 'none'" in own
     assert own.count("<script>") == own.count("</script>") == 1
     assert "Research software, not a medical device" in own

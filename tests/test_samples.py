@@ -36,16 +36,19 @@ def test_shifted_windows_are_whole_and_distinct():
     shifted = set(training_windows(11.0, spec, (0.0, 1.25, 2.5))) - set(training_windows(11.0, spec))
     assert {w for w in shifted if w.kind == "fine"} == {Window("fine", s, s + 2.5) for s in (1.25, 3.75, 6.25)}
     assert {w for w in shifted if w.kind == "coarse"} == {
-        Window("coarse", 1.25, 6.25), Window("coarse", 2.5, 7.5),
+        Window("coarse", 1.25, 6.25),
+        Window("coarse", 2.5, 7.5),
     }
     assert training_windows(11.0, spec, (0.0, 1.25, 1.25)) == training_windows(11.0, spec, (0.0, 1.25))
 
 
 def test_a_mixed_window_gives_a_weighted_sample_of_each_step():
-    samples = label([Window("coarse", 0.0, 30.0)], [macro(0.0, 21.0, "Suturing"), macro(21.0, 60.0, "Dissection")],
-                    HALSTED.tasks)
+    samples = label(
+        [Window("coarse", 0.0, 30.0)], [macro(0.0, 21.0, "Suturing"), macro(21.0, 60.0, "Dissection")], HALSTED.tasks
+    )
     assert [(dict(s.tags)["step"], pytest.approx(s.weight), s.judged) for s in samples] == [
-        ("Suturing", 0.7, True), ("Dissection", 0.3, False),
+        ("Suturing", 0.7, True),
+        ("Dissection", 0.3, False),
     ]
 
 
@@ -63,7 +66,10 @@ def test_a_fine_window_takes_the_clip_that_covers_half_of_it():
     _, fine = plan_windows(10.0, WindowSpec())
     samples = label(fine, clips, HALSTED.tasks)
     assert [(s.window.start_s, dict(s.tags)["action"], s.judged) for s in samples] == [
-        (0.0, "Tug", True), (2.5, "Tug", True), (5.0, "Clip", True), (7.5, "Clip", True),
+        (0.0, "Tug", True),
+        (2.5, "Tug", True),
+        (5.0, "Clip", True),
+        (7.5, "Clip", True),
     ]
     assert samples[1].weight == pytest.approx(0.5)
     # 0.85 of 2.5 s is not half, and nothing else is there
@@ -88,7 +94,8 @@ def test_what_a_model_labelled_weighs_less_and_is_judged_the_same():
     clips = [macro(0.0, 15.0, "Suturing"), replace(macro(15.0, 30.0, "Dissection"), source="ai")]
     samples = label([Window("coarse", 0.0, 30.0)], clips, HALSTED.tasks, ai_weight=0.2)
     assert [(dict(s.tags)["step"], pytest.approx(s.weight)) for s in samples] == [
-        ("Dissection", 0.1), ("Suturing", 0.5),
+        ("Dissection", 0.1),
+        ("Suturing", 0.5),
     ]
     (sample,) = label([Window("fine", 0.0, 2.5)], [replace(clips[1], start_s=0.0)], HALSTED.tasks, ai_weight=0.2)
     assert sample.judged and sample.weight == pytest.approx(0.2)
@@ -103,11 +110,13 @@ def test_arrays_point_to_vectors_and_truth(tmp_path):
     vocabulary = Vocabulary(HALSTED)
     window, other = Window("fine", 0.0, 2.5), Window("coarse", 0.0, 30.0)
     tags = (("action", "Tug"), ("instrument", "Shears"))
-    labelled = {VIDEO: [
-        Labelled(window, "micro", tags, 1.0, True),
-        Labelled(window, "macro", (("step", "Dissection"),), 0.6, True),
-        Labelled(other, "macro", (("step", "Suturing"),), 0.4, False),
-    ]}
+    labelled = {
+        VIDEO: [
+            Labelled(window, "micro", tags, 1.0, True),
+            Labelled(window, "macro", (("step", "Dissection"),), 0.6, True),
+            Labelled(other, "macro", (("step", "Suturing"),), 0.4, False),
+        ]
+    }
     vectors = {VIDEO: {("fine", 0.0, 2.5): np.full(4, 1, np.float16), ("coarse", 0.0, 30.0): np.full(4, 2, np.float16)}}
     samples = assemble(labelled, vectors, vocabulary)
     assert samples.embeddings_WD[:, 0].tolist() == [1, 2] and samples.window_S.tolist() == [0, 0, 1]
@@ -170,11 +179,17 @@ def test_balanced_sampling_shows_each_task_as_often():
     """400 samples of one task beside 8 of another: half of each in an epoch, the same for every number of workers."""
     count = 408
     samples = Samples(
-        embeddings_WD=np.zeros((count, 2), np.float16), video_W=np.zeros(count, np.int32),
-        start_s_W=np.arange(count, dtype=float), stop_s_W=np.arange(count, dtype=float) + 1,
-        window_S=np.arange(count), task_S=np.array([0] * 400 + [2] * 8), tokens_SL=np.ones((count, 5), np.int32),
-        truth_SG=np.zeros((count, 1), np.int32), weight_S=np.ones(count, np.float32),
-        judged_S=np.ones(count, bool), video_ids=("v",),
+        embeddings_WD=np.zeros((count, 2), np.float16),
+        video_W=np.zeros(count, np.int32),
+        start_s_W=np.arange(count, dtype=float),
+        stop_s_W=np.arange(count, dtype=float) + 1,
+        window_S=np.arange(count),
+        task_S=np.array([0] * 400 + [2] * 8),
+        tokens_SL=np.ones((count, 5), np.int32),
+        truth_SG=np.zeros((count, 1), np.int32),
+        weight_S=np.ones(count, np.float32),
+        judged_S=np.ones(count, bool),
+        video_ids=("v",),
     )
     recipe = Recipe(epochs=2, warmup_epochs=1, batch_size=64, sampling="balanced")
     alone = Feed(samples, recipe, 0, 1, torch.device("cpu"))

@@ -40,15 +40,24 @@ def shown(labels):
     return [(one.start_s, one.stop_s, one.tags["action"], round(one.confidence, 6)) for one in labels]
 
 
-GOLDEN = [label(0, 1, "R", 0.9), label(1, 2, "R", 0.8), label(2, 3, "C", 0.6), label(3, 4, "R", 0.7),
-          label(6, 7, "R", 0.95)]
+GOLDEN = [
+    label(0, 1, "R", 0.9),
+    label(1, 2, "R", 0.8),
+    label(2, 3, "C", 0.6),
+    label(3, 4, "R", 0.7),
+    label(6, 7, "R", 0.95),
+]
 
 
 def test_golden_merge():
     merged = merge(GOLDEN, "action")
     assert shown(merged) == [(0, 4, "R", 0.8), (2, 3, "C", 0.6), (6, 7, "R", 0.95)]
     assert shown(apart(merged, GOLDEN, "action")) == [
-        (0, 2, "R", 0.8), (3, 4, "R", 0.8), (2, 3, "C", 0.6), (6, 7, "R", 0.95)]
+        (0, 2, "R", 0.8),
+        (3, 4, "R", 0.8),
+        (2, 3, "C", 0.6),
+        (6, 7, "R", 0.95),
+    ]
 
 
 def test_a_gap_of_one_second_closes_and_a_longer_one_does_not():
@@ -102,11 +111,15 @@ def test_without_keeps_exactly_what_no_span_covers(spans, start_s, length_s):
 def test_a_threshold_is_the_smallest_whose_lower_bound_reaches_the_precision(answers, precision):
     found = thresholds(*zip(*answers, strict=True), precision)
     for action in {answer[0] for answer in answers}:
+
         def right(tau, action=action):
             return [ok for said, sure, ok in answers if said == action and sure >= tau]
 
-        reach = [tau for said, tau, _ in answers
-                 if said == action and lower_bound(sum(right(tau)), len(right(tau))) >= precision]
+        reach = [
+            tau
+            for said, tau, _ in answers
+            if said == action and lower_bound(sum(right(tau)), len(right(tau))) >= precision
+        ]
         threshold = found[action]
         assert threshold.least == min(reach, default=math.inf)
         assert threshold.said == len(right(0))
@@ -138,8 +151,9 @@ def test_categories_that_share_a_threshold_are_trusted_or_not_together():
 def test_other_tags_are_judged_together_where_the_first_is_trusted():
     """The instrument is right in 19 of 20 windows of a trusted action, each time another one."""
     said = [{"action": ("Cut" if n < 40 else "Grasp", 0.9), "instrument": (f"i{n}", 0.6)} for n in range(60)]
-    truth = [{"action": "Cut" if n < 40 else "Idle", "instrument": "else" if n % 20 == 0 else f"i{n}"}
-             for n in range(60)]
+    truth = [
+        {"action": "Cut" if n < 40 else "Idle", "instrument": "else" if n % 20 == 0 else f"i{n}"} for n in range(60)
+    ]
     found = thresholds_of_tags(said, truth, ["action", "instrument"], 0.8)
     assert found["action"]["Cut"].least == 0.9 and math.isinf(found["action"]["Grasp"].least)
     assert set(found["instrument"]) == {f"i{n}" for n in range(40)}
@@ -169,8 +183,19 @@ def answers(right_of_video, folds, source="manual"):
         right_N = np.concatenate([right_of_video[video] for video in own]).astype(float)
         count = len(video_N)
         source_N = np.where(np.arange(count) % 2, source, "manual")
-        asked = Asked(fold, "micro", "action", np.arange(count), video_N, np.full(count, "fine"), np.arange(count),
-                      np.arange(count) + 1, source_N, np.zeros(count, int), np.ones(count, bool))
+        asked = Asked(
+            fold,
+            "micro",
+            "action",
+            np.arange(count),
+            video_N,
+            np.full(count, "fine"),
+            np.arange(count),
+            np.arange(count) + 1,
+            source_N,
+            np.zeros(count, int),
+            np.ones(count, bool),
+        )
         chosen_N = np.where(right_N > 0, 0, 1)
         found.append(Answers("halsted", asked, chosen_N, np.full(count, 0.9), right_N, np.eye(2)[chosen_N]))
     return found
@@ -207,25 +232,41 @@ def test_a_models_labels_are_judged_on_the_tags_that_persons_gave_too():
     """A label names the step alone; the specialty that persons name beside it must not count for one side only."""
     manual = answers({video: np.arange(20) < 10 for video in FOLDS}, FOLDS)
     others = [replace(entry, asked=replace(entry.asked, tag="arm"), right_N=np.ones(20)) for entry in manual]
-    labels = [replace(entry, asked=replace(entry.asked, source_N=np.full(20, "ai"))) for entry in
-              answers({video: np.arange(20) < 15 for video in FOLDS}, FOLDS)]
+    labels = [
+        replace(entry, asked=replace(entry.asked, source_N=np.full(20, "ai")))
+        for entry in answers({video: np.arange(20) < 15 for video in FOLDS}, FOLDS)
+    ]
     found = compare(manual, manual, load(), {}, labelled=labels)["sources"]["micro"]
     assert (found["manual"], found["ai"]) == ([0.5] * 5, [0.75] * 5)
     assert by_source([*manual, *others, *labels], load())["micro"]["manual"] == [0.5] * 5
 
 
 def report(threshold, said, kept, right=9, passed=True):
-    action = {"threshold": threshold, "validation": {"said": 20, "kept": 10 if threshold else 0, "right": right},
-              "said": said, "kept": kept, "dropped": said - kept, "clips": kept // 2}
-    return {"gate": {"passed": passed, "mean": 0.85, "least": 0.8}, "added": {"micro": kept // 2},
-            "labelled_s": float(kept), "actions": {"Tug": action}}
+    action = {
+        "threshold": threshold,
+        "validation": {"said": 20, "kept": 10 if threshold else 0, "right": right},
+        "said": said,
+        "kept": kept,
+        "dropped": said - kept,
+        "clips": kept // 2,
+    }
+    return {
+        "gate": {"passed": passed, "mean": 0.85, "least": 0.8},
+        "added": {"micro": kept // 2},
+        "labelled_s": float(kept),
+        "actions": {"Tug": action},
+    }
 
 
 def test_labels_of_several_folds_are_told_by_action():
-    reports = [report(0.6, 100, 40), report(None, 50, 0, right=0), {"gate": {"passed": False, "mean": 0.5,
-                                                                             "least": 0.8}}]
-    assert by_action(reports) == {"Tug": {"thresholds": [0.6, None], "said": 150, "kept": 40, "dropped": 110,
-                                          "clips": 20, "precision": 0.9}}
+    reports = [
+        report(0.6, 100, 40),
+        report(None, 50, 0, right=0),
+        {"gate": {"passed": False, "mean": 0.5, "least": 0.8}},
+    ]
+    assert by_action(reports) == {
+        "Tug": {"thresholds": [0.6, None], "said": 150, "kept": 40, "dropped": 110, "clips": 20, "precision": 0.9}
+    }
     compared = compare(answers(BEFORE, FOLDS), answers(BEFORE, FOLDS), load(), {}) | {"labels": reports}
     told = comparison_text(compared)
     assert "keep v1: the gain of v2 on micro does not have" in told and max(map(len, told.splitlines())) <= 80

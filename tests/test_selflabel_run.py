@@ -79,16 +79,21 @@ def archive(one_thread, tmp_path_factory):
     clips = [clip for name in PARTS for clip in annotated(name, ids[name])]
     write_atlas(root, videos, clips, "hsa-v1", split={ids[name]: part for name, part in PARTS.items()})
     encoder = Encoder.load(ENCODER)
-    own, seconds = (EmbeddingStore(f"{root}/embeddings", encoder.fingerprint, sampling_name(spec, "reference"))
-                    for spec in (SPEC, WINDOWS))
+    own, seconds = (
+        EmbeddingStore(f"{root}/embeddings", encoder.fingerprint, sampling_name(spec, "reference"))
+        for spec in (SPEC, WINDOWS)
+    )
     for name in PARTS:
         own.put(ids[name], 0.0, 120.0, {key: vector for key, (vector, _) in windows_of(root, ids[name]).items()})
     for name, own_id in ids.items():
         seconds.put(own_id, 0.0, 60.0, {key: vector_of(own_id, key, shown_at(name, key[1])) for key in keys()})
     # It calls suturing idle where it is asked, and is as sure as can be of everything.
-    seconds = tuple((vector_of(ids[name], key, shown_at(name, key[1])), task,
-                     shown_at(name, key[1]).get(task, {"action": "Idle"}))
-                    for name in PARTS for key in keys() for task in ("macro", "micro"))
+    seconds = tuple(
+        (vector_of(ids[name], key, shown_at(name, key[1])), task, shown_at(name, key[1]).get(task, {"action": "Idle"}))
+        for name in PARTS
+        for key in keys()
+        for task in ("macro", "micro")
+    )
     sure = make_model(root, f"{root}/sure", "model-1", 150, more=seconds)
     sure.configure(temperatures={"action": 0.1})
     sure.save(f"{root}/sure")
@@ -151,8 +156,14 @@ def test_the_report_adds_up(archive, labelled):
     report, out = labelled
     assert json.loads(Path(f"{out}/report.json").read_text()) == report
     assert report["gate"]["passed"] and report["gate"]["mean"] >= 0.8
-    assert report["validation"] == {"videos": 1, "windows": 10, "others": 0, "elsewhere": 10, "precision": PRECISION,
-                                    "certainty": 0.9}
+    assert report["validation"] == {
+        "videos": 1,
+        "windows": 10,
+        "others": 0,
+        "elsewhere": 10,
+        "precision": PRECISION,
+        "certainty": 0.9,
+    }
     assert sum(action["said"] for action in report["actions"].values()) == 3 * 10
     assert report["elsewhere"] == 3 * 10 and "Idle" not in report["actions"], "suturing is not asked for an action"
     for action in report["actions"].values():
@@ -204,8 +215,15 @@ def test_every_window_is_asked_whatever_it_shows(archive, tmp_path):
     """The workflow leaves suturing out of the micro task; with windows of one's own every one is asked."""
     root, ids = archive
     others = set(ids.values()) - {ids["new"]}
-    summary = map_archive(f"{root}/videos", str(tmp_path), f"{root}/sure", "micro", windows=WINDOWS, without=others,
-                          embeddings=f"{root}/embeddings")
+    summary = map_archive(
+        f"{root}/videos",
+        str(tmp_path),
+        f"{root}/sure",
+        "micro",
+        windows=WINDOWS,
+        without=others,
+        embeddings=f"{root}/embeddings",
+    )
     assert [video["video_id"] for video in summary.videos] == [ids["new"]]
     assert list(windows_at(str(tmp_path), ids["new"], summary.recipe)) == [(float(n), n + 1.0) for n in range(LENGTH_S)]
 
@@ -213,22 +231,42 @@ def test_every_window_is_asked_whatever_it_shows(archive, tmp_path):
 def test_frames_become_the_same_windows_as_vectors():
     """What decoding gives for 1-s windows: 16 frames a second, each window its own."""
     encoder = Encoder.load(ENCODER)
-    model = Halsted.create(HALSTED, encoder.dim, encoder_ref=ENCODER, encoder_fingerprint=encoder.fingerprint,
-                           layers=1, heads=2, width=32, windows=SPEC)
+    model = Halsted.create(
+        HALSTED,
+        encoder.dim,
+        encoder_ref=ENCODER,
+        encoder_fingerprint=encoder.fingerprint,
+        layers=1,
+        heads=2,
+        width=32,
+        windows=SPEC,
+    )
     segment = Segment("s", "v", "", 0.0, 60.0, 2.5)
     count = len(frame_times_s(segment, WINDOWS))
     images_NHWC = np.random.default_rng(0).integers(0, 256, (count, *encoder.image_size, 3), np.uint8)
     found = Workflow(model, encoder, WINDOWS, ["micro"], alone=True)(segment, images_NHWC)
     assert {(tag.start_s, tag.stop_s, tag.task) for tag in found.tags} == {
-        (0.0, 1.0, "micro"), (1.0, 2.0, "micro"), (2.0, 2.5, "micro")}
+        (0.0, 1.0, "micro"),
+        (1.0, 2.0, "micro"),
+        (2.0, 2.5, "micro"),
+    }
     assert count == 40 and set(found.new_vectors) == {("fine", 0.0, 1.0), ("fine", 1.0, 2.0), ("fine", 2.0, 2.5)}
     np.testing.assert_array_equal(found.new_vectors["fine", 1.0, 2.0], encoder.encode(images_NHWC[None, 16:32])[0])
 
 
 def test_the_command_tells_what_was_kept_and_dropped(archive, labelled, tmp_path, capsys):
     root, _ = archive
-    arguments = ["self-label", "--atlas", root, "--archive", f"{root}/videos", "--model", f"{root}/sure",
-                 "--precision", str(PRECISION)]
+    arguments = [
+        "self-label",
+        "--atlas",
+        root,
+        "--archive",
+        f"{root}/videos",
+        "--model",
+        f"{root}/sure",
+        "--precision",
+        str(PRECISION),
+    ]
     assert main([*arguments, "--out", labelled[1], "--release", "hsa-v2"]) == 0
     said = capsys.readouterr().out
     assert "right/kept" in said and "release hsa-v2" in said and max(map(len, said.splitlines())) <= 80
@@ -244,17 +282,38 @@ def test_the_command_tells_what_was_kept_and_dropped(archive, labelled, tmp_path
 def on_folds(archive, tmp_path_factory):
     """The first release with the vectors of every video's windows, and a recipe that learns them."""
     root, ids = archive
-    store = EmbeddingStore(f"{root}/embeddings", Encoder.load(ENCODER).fingerprint,
-                           sampling_name(WindowSpec(), "reference"))
+    store = EmbeddingStore(
+        f"{root}/embeddings", Encoder.load(ENCODER).fingerprint, sampling_name(WindowSpec(), "reference")
+    )
     for name, own_id in ids.items():
         keys = [(window.kind, window.start_s, window.stop_s) for window in training_windows(LENGTH_S, WindowSpec())]
         store.put(own_id, 0.0, 120.0, {key: vector_of(own_id, key, shown_at(name, key[1])) for key in keys})
     out = str(tmp_path_factory.mktemp("folds"))
     procedures = {ids[name]: OPERATION["procedure"] for name in PARTS}
     seed = next(seed for seed in range(99) if draw_folds(procedures, 1, seed=seed)[0][ids["half"]] == "train")
-    words = ["evaluate", "--atlas", root, "--release", "hsa-v1", "--self-label", f"{root}/videos", "--out", out,
-             "--folds", "1", "--seed", str(seed), "--encoder", ENCODER, "--gate", "0.5", "--precision", "0.5",
-             "--baselines", "majority"]
+    words = [
+        "evaluate",
+        "--atlas",
+        root,
+        "--release",
+        "hsa-v1",
+        "--self-label",
+        f"{root}/videos",
+        "--out",
+        out,
+        "--folds",
+        "1",
+        "--seed",
+        str(seed),
+        "--encoder",
+        ENCODER,
+        "--gate",
+        "0.5",
+        "--precision",
+        "0.5",
+        "--baselines",
+        "majority",
+    ]
     for choice in ("epochs=80", "learning_rate=1e-2", "layers=1", "heads=2", "width=32", "validate_every=80"):
         words += ["--set", choice]
     return words, out
@@ -293,8 +352,19 @@ def test_a_release_with_a_models_labels_is_no_ground_for_folds(on_folds, labelle
 
 def test_two_models_are_compared_on_the_same_windows(archive, labelled, tmp_path, capsys):
     root, _ = archive
-    words = ["evaluate", "--atlas", root, "--release", "hsa-v1", "--model", f"{root}/sure", "--out", str(tmp_path),
-             "--baselines", "chance,majority"]
+    words = [
+        "evaluate",
+        "--atlas",
+        root,
+        "--release",
+        "hsa-v1",
+        "--model",
+        f"{root}/sure",
+        "--out",
+        str(tmp_path),
+        "--baselines",
+        "chance,majority",
+    ]
     assert main([*words, "--against", f"{root}/unsure", "--labels", labelled[1]]) == 0
     said = capsys.readouterr().out
     assert "Retraction" in said and "dropped" in said
@@ -306,8 +376,10 @@ def test_two_models_are_compared_on_the_same_windows(archive, labelled, tmp_path
 
 def test_disagreement_is_the_share_that_the_map_calls_otherwise():
     clip = Clip("v", 0.0, 4.0, "micro", {"action": "Tug", "arm": "Left"})
-    lanes = {("v", "micro", "action"): [(0.0, 2.0, "Tug", 0.9), (2.0, 8.0, "Hook", 0.5)],
-             ("v", "micro", "arm"): [(0.0, 4.0, "Left", 1.0)]}
+    lanes = {
+        ("v", "micro", "action"): [(0.0, 2.0, "Tug", 0.9), (2.0, 8.0, "Hook", 0.5)],
+        ("v", "micro", "arm"): [(0.0, 4.0, "Left", 1.0)],
+    }
     assert disagreement(clip, lanes) == (0.25, "action is Tug here, Hook on the map")
     assert disagreement(clip, {}) == (0.0, "")
 

@@ -147,8 +147,12 @@ def test_a_signed_address_takes_a_part_until_it_expires(client, service, video, 
     with client_of(service) as anybody:
         sent = anybody.put(url, content=video.read_bytes())
         assert sent.status_code == 200 and sent.headers["etag"] == sent.json()["etag"]
-        for wrong in (url.replace("parts/1", "parts/2"), url[:-1] + ("0" if url[-1] != "0" else "1"),
-                      re.sub(r"expires=\d+", "expires=99999999999", url), url.replace(upload_id, "0" * 32)):
+        for wrong in (
+            url.replace("parts/1", "parts/2"),
+            url[:-1] + ("0" if url[-1] != "0" else "1"),
+            re.sub(r"expires=\d+", "expires=99999999999", url),
+            url.replace(upload_id, "0" * 32),
+        ):
             assert anybody.put(wrong, content=b"x").status_code == 403
         monkeypatch.setattr("serve.uploads.now_s", lambda: time.time() + 7200)
         assert anybody.put(url, content=b"x").status_code == 403
@@ -156,18 +160,25 @@ def test_a_signed_address_takes_a_part_until_it_expires(client, service, video, 
 
 
 def test_an_instruction_with_unknown_words_names_the_nearest(client, uploaded):
-    for answer in (client.post(f"/v1/videos/{uploaded['video_id']}/maps", json={"instruction": "map sutring activity"}),
-                   client.post("/v1/clips:map?instruction=map+sutring+activity", content=b"x")):
+    for answer in (
+        client.post(f"/v1/videos/{uploaded['video_id']}/maps", json={"instruction": "map sutring activity"}),
+        client.post("/v1/clips:map?instruction=map+sutring+activity", content=b"x"),
+    ):
         assert answer.status_code == 422 and answer.json()["nearest"][0] == "map suturing activity"
         assert answer.json()["words"]["sutring"][0] == "suturing"
     assert client.post(f"/v1/videos/{uploaded['video_id']}/maps", json={"task": "macr"}).status_code == 422
 
 
 def test_a_clip_is_answered_with_all_probabilities_and_the_version(client, uploaded, video):
-    by_body = client.post("/v1/clips:map?instruction=Map+Procedure+Type&start_s=2.5&stop_s=5",
-                          content=video.read_bytes(), headers={"content-type": "video/mp4"})
-    by_id = client.post("/v1/clips:map", json={"instruction": "map procedure type", "video_id": uploaded["video_id"],
-                                               "start_s": 2.5, "stop_s": 5})
+    by_body = client.post(
+        "/v1/clips:map?instruction=Map+Procedure+Type&start_s=2.5&stop_s=5",
+        content=video.read_bytes(),
+        headers={"content-type": "video/mp4"},
+    )
+    by_id = client.post(
+        "/v1/clips:map",
+        json={"instruction": "map procedure type", "video_id": uploaded["video_id"], "start_s": 2.5, "stop_s": 5},
+    )
     assert by_body.status_code == by_id.status_code == 200
     one, two = by_body.json(), by_id.json()
     assert one["tags"] == two["tags"] and one["model"]["version"] == "v0" and one["model"]["atlas_release"] == "test-1"
@@ -181,12 +192,27 @@ def test_a_clip_is_answered_with_all_probabilities_and_the_version(client, uploa
     assert outside.status_code == 422 and "12.000 s" in outside.json()["detail"]
 
 
-@pytest.mark.parametrize("uri", [
-    "file:///etc/passwd", "/etc/passwd", "../south/inbox/clip.mp4", "inbox/../../south/inbox/clip.mp4", "..",
-    "http://169.254.169.254/latest/meta-data", "s3://other/clip.mp4", "inbox/%2e%2e/x", "zip://x::inbox/clip.mp4",
-    "inbox/link.mp4", "inbox", "", "inbox//clip.mp4", "./inbox/clip.mp4", "inbox/\x00.mp4",
-    "{root}/south/inbox/clip.mp4",
-])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "../south/inbox/clip.mp4",
+        "inbox/../../south/inbox/clip.mp4",
+        "..",
+        "http://169.254.169.254/latest/meta-data",
+        "s3://other/clip.mp4",
+        "inbox/%2e%2e/x",
+        "zip://x::inbox/clip.mp4",
+        "inbox/link.mp4",
+        "inbox",
+        "",
+        "inbox//clip.mp4",
+        "./inbox/clip.mp4",
+        "inbox/\x00.mp4",
+        "{root}/south/inbox/clip.mp4",
+    ],
+)
 def test_a_uri_reaches_only_the_caller_s_own_storage(client, service, video, uri):
     for tenant_id in ("north", "south"):
         inbox = Path(service.store.root, tenant_id, "inbox")
@@ -272,10 +298,13 @@ def test_events_of_a_job_until_its_end(client, service, uploaded):
 
 def test_no_route_gives_another_tenant_anything(client, service, uploaded):
     """Every route that names a thing by id, with the ids of another tenant's things: as if they were not there."""
-    mine = {"video_id": uploaded["video_id"], "number": "1",
-            "upload_id": client.post("/v1/uploads", json={}).json()["upload_id"],
-            "job_id": client.post(f"/v1/videos/{uploaded['video_id']}/maps", json={}).json()["job_id"],
-            "key_id": new_key(service).split("_")[1]}
+    mine = {
+        "video_id": uploaded["video_id"],
+        "number": "1",
+        "upload_id": client.post("/v1/uploads", json={}).json()["upload_id"],
+        "job_id": client.post(f"/v1/videos/{uploaded['video_id']}/maps", json={}).json()["job_id"],
+        "key_id": new_key(service).split("_")[1],
+    }
     bodies = {"put": {"content": b"x"}, "post": {"json": {}}}
     with other_tenant(service) as stranger, client_of(service) as anybody:
         walked = 0
@@ -300,10 +329,19 @@ def test_no_route_gives_another_tenant_anything(client, service, uploaded):
 
 
 def test_roles_may_what_they_may_and_no_more(service, uploaded):
-    calls = {"read": ("get", "/v1/videos"), "write": ("post", "/v1/uploads"), "keys": ("get", "/v1/keys"),
-             "audit": ("get", "/v1/audit")}
-    may = {"surgeon": {"read", "write"}, "reviewer": {"read"}, "annotator": {"read"}, "auditor": {"audit"},
-           "admin": {"read", "write", "keys", "audit"}}
+    calls = {
+        "read": ("get", "/v1/videos"),
+        "write": ("post", "/v1/uploads"),
+        "keys": ("get", "/v1/keys"),
+        "audit": ("get", "/v1/audit"),
+    }
+    may = {
+        "surgeon": {"read", "write"},
+        "reviewer": {"read"},
+        "annotator": {"read"},
+        "auditor": {"audit"},
+        "admin": {"read", "write", "keys", "audit"},
+    }
     for role, allowed in may.items():
         with client_of(service, new_key(service, "north", f"one-{role}", role)) as user:
             for permission, (method, path) in calls.items():

@@ -56,14 +56,35 @@ class Server:
         return self.folder / "models"
 
     def start(self) -> None:
-        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
-                       "HALSTED_LEASE_S": "6", "HALSTED_STATE": str(self.state)}
+        environment = {
+            **os.environ,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+            "HALSTED_LEASE_S": "6",
+            "HALSTED_STATE": str(self.state),
+        }
         environment.pop("RAY_ADDRESS", None)
         log = self.folder / "log"
         with open(log, "w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "serve", "run", "--state", self.state, "--model", self.models,
-                 "--port", str(self.port)], cwd=ROOT, env=environment, stdout=file, stderr=file)
+                [
+                    sys.executable,
+                    "-m",
+                    "serve",
+                    "run",
+                    "--state",
+                    self.state,
+                    "--model",
+                    self.models,
+                    "--port",
+                    str(self.port),
+                ],
+                cwd=ROOT,
+                env=environment,
+                stdout=file,
+                stderr=file,
+            )
         until_s = time.monotonic() + 180
         keys: list[str] = []
         while not keys and self.process.poll() is None and time.monotonic() < until_s:
@@ -164,8 +185,9 @@ def test_a_job_gives_the_rows_of_the_batch_job_and_a_clip_its_windows(server, tm
         assert (end["state"], end["outcome"], end["done_s"], end["model_version"]) == ("done", "mapped", 24.0, "v0")
         rows = client.get(f"/v1/videos/{video_id}/timeline").json()["rows"]
 
-        map_archive(str(video), str(tmp_path / "maps"), str(server.models / "0"),
-                    workers=Workers(decoders=1, taggers=1))
+        map_archive(
+            str(video), str(tmp_path / "maps"), str(server.models / "0"), workers=Workers(decoders=1, taggers=1)
+        )
         batch = canonical_rows(read_timeline(str(tmp_path / "maps")))
         assert rows == batch and len(rows) > 10
 
@@ -175,8 +197,11 @@ def test_a_job_gives_the_rows_of_the_batch_job_and_a_clip_its_windows(server, tm
             if not own:
                 continue
             span = {name: own[len(own) // 2][name] for name in ("start_s", "stop_s")}
-            wanted = {window["tag"]: (window["category"], window["confidence"]) for window in own
-                      if window["start_s"] == span["start_s"] and window["stop_s"] == span["stop_s"]}
+            wanted = {
+                window["tag"]: (window["category"], window["confidence"])
+                for window in own
+                if window["start_s"] == span["start_s"] and window["stop_s"] == span["stop_s"]
+            }
             answer = client.post("/v1/clips:map", json={"video_id": video_id, "instruction": task.instruction, **span})
             got = {tag["tag"]: (tag["category"], tag["confidence"]) for tag in answer.json()["tags"]}
             assert wanted.items() <= got.items(), task.name
@@ -186,8 +211,12 @@ def test_no_log_of_ray_holds_what_a_client_put_into_an_address(server):
     with server.client() as client:
         assert client.get("/v1/videos/Jane%20Doe.mp4?patient=Jane%20Doe").status_code == 422
         assert client.post("/v1/clips:map?instruction=Jane%20Doe", content=b"x").status_code == 422
-    opened = {os.readlink(link) for pid in server.replicas("Gateway") for link in Path(f"/proc/{pid}/fd").iterdir()
-              if link.is_symlink()}
+    opened = {
+        os.readlink(link)
+        for pid in server.replicas("Gateway")
+        for link in Path(f"/proc/{pid}/fd").iterdir()
+        if link.is_symlink()
+    }
     (folder,) = {Path(name).parent for name in opened if "/logs/" in name and name.endswith(".out")}
     logs = [path for path in folder.rglob("*") if path.is_file()]
     assert any("route" in path.read_text(errors="replace") for path in logs), "our own line is there"
@@ -318,8 +347,20 @@ def test_a_service_that_is_killed_as_a_whole_goes_on_with_its_job(server, tmp_pa
 def sdk(tmp_path_factory):
     """The published package as it is: it asks for Python 3.12 but runs on 3.11."""
     folder = tmp_path_factory.mktemp("sdk")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps",
-           "--ignore-requires-python", "--only-binary", ":all:", "-d", folder, SDK]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "download",
+        "--no-deps",
+        "--ignore-requires-python",
+        "--only-binary",
+        ":all:",
+        "-d",
+        folder,
+        SDK,
+    ]
     if shutil.which("pip") is None and subprocess.run(pip[:3] + ["--version"], capture_output=True).returncode:
         pytest.skip("no pip here")
     loaded = subprocess.run(pip, capture_output=True, text=True, timeout=120)
@@ -344,8 +385,9 @@ def test_the_published_sdk_in_two_programs_at_once(server, sdk, video, tmp_path,
     keys = {user: server.new_key("clinic", user) for user in paths}
     clients = {user: sdk.HalstedClient(user, keys[user], server.address) for user in paths}
     with ThreadPoolExecutor(2) as pool:
-        frames = dict(zip(paths, pool.map(lambda user: clients[user].process_video(str(paths[user])), paths),
-                          strict=True))
+        frames = dict(
+            zip(paths, pool.map(lambda user: clients[user].process_video(str(paths[user])), paths), strict=True)
+        )
     frame = frames["anna"]
     assert {"video_id", "clip_id", "start", "end", "task", "tag", "category", "confidence"} <= set(frame.columns)
     assert frame["clip_id"].nunique() == 2 and frame["start"].min() == 0 and frame["end"].max() == 64.0
@@ -369,8 +411,12 @@ def test_the_published_sdk_and_what_goes_wrong(server, sdk, video, tmp_path, mon
     for user, wrong in (("sdk-other", key[:-1] + "_"), ("another", key)):
         with pytest.raises(KeyError, match="UploadId"):  # the client looks for nothing else in this answer
             sdk.HalstedClient(user, wrong, server.address).process_video(str(video))
-    assert sdk.HalstedClient("sdk-other", "none", server.address).video_processor.s3_operator.upload_json_to_s3(
-        {"endpoint": "ffmpeg", "video_id": "x"}) == 401
+    assert (
+        sdk.HalstedClient("sdk-other", "none", server.address).video_processor.s3_operator.upload_json_to_s3(
+            {"endpoint": "ffmpeg", "video_id": "x"}
+        )
+        == 401
+    )
 
     import requests
 
@@ -386,8 +432,13 @@ def test_the_published_sdk_and_what_goes_wrong(server, sdk, video, tmp_path, mon
         job_id = api.post(f"/v1/videos/{foreign}/maps", json={}).json()["job_id"]
         assert wait_for(api, job_id)["outcome"] == "mapped"
     places = sdk.HalstedClient("sdk-other", key, server.address).video_processor.s3_operator
-    for uri in (f"halsted://{job_id}/clips.json", f"halsted://{job_id}/0000.json", "file:///etc/passwd",
-                "s3://bucket/../../etc/passwd", f"halsted://{job_id}/../clips.json"):
+    for uri in (
+        f"halsted://{job_id}/clips.json",
+        f"halsted://{job_id}/0000.json",
+        "file:///etc/passwd",
+        "s3://bucket/../../etc/passwd",
+        f"halsted://{job_id}/../clips.json",
+    ):
         assert places.list_objects(uri) == {"available": False}
         with pytest.raises(KeyError, match="content"):
             places.get_file_from_s3(uri)

@@ -31,8 +31,13 @@ def test_the_deployed_file_alone_says_what_runs(tmp_path):
     port = config["http_options"]["port"] = free_port()
     (application,) = config["applications"]
     state = tmp_path / "state"
-    application["runtime_env"] = {"env_vars": {
-        "HALSTED_STATE": str(state), "HALSTED_MODEL": str(save_model(tmp_path / "model", 0)), "PYTHONPATH": str(ROOT)}}
+    application["runtime_env"] = {
+        "env_vars": {
+            "HALSTED_STATE": str(state),
+            "HALSTED_MODEL": str(save_model(tmp_path / "model", 0)),
+            "PYTHONPATH": str(ROOT),
+        }
+    }
     mappers = next(deployment for deployment in application["deployments"] if deployment["name"] == "Mapper")
     mappers["num_replicas"] = 1  # where the file that ships says 2
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
@@ -46,8 +51,13 @@ def test_the_deployed_file_alone_says_what_runs(tmp_path):
         done = subprocess.run(deploy, env=nodes.environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
 
-        key = subprocess.run([sys.executable, "-m", "serve", "key", "--state", state, "north", "ada", "surgeon"],
-                             cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+        key = subprocess.run(
+            [sys.executable, "-m", "serve", "key", "--state", state, "north", "ada", "surgeon"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": key}, timeout=60) as client:
             until_s = time.monotonic() + 120
             while not is_ready(client):

@@ -10,8 +10,9 @@ from serving import client_of, new_key, open_service, save_model, upload, write_
 
 from serve.api import create_api
 
-SETTINGS = hypothesis.settings(max_examples=12, deadline=None, derandomize=True, database=None,
-                               suppress_health_check=list(hypothesis.HealthCheck))
+SETTINGS = hypothesis.settings(
+    max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(hypothesis.HealthCheck)
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +53,10 @@ def test_no_request_ends_in_a_5xx(site, video):
 
 
 @SETTINGS
-@hypothesis.given(changes=st.lists(st.tuples(st.integers(0, 2**31), st.binary(min_size=1, max_size=64)), max_size=8),
-                  keep=st.integers(0, 2**31))
+@hypothesis.given(
+    changes=st.lists(st.tuples(st.integers(0, 2**31), st.binary(min_size=1, max_size=64)), max_size=8),
+    keep=st.integers(0, 2**31),
+)
 def test_no_damaged_upload_ends_the_service(client, video, changes, keep):
     """Decoded in a process of its own: whatever it does to that one, the answer is a video or a reason."""
     data = bytearray(video[: 1 + keep % len(video)] if keep % 3 == 0 else video)

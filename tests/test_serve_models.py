@@ -65,8 +65,11 @@ def test_swap_and_rollback_and_a_broken_model(models, video, tmp_path):
     (folder / "champion").write_text("2")
     assert not tagger.refresh() and tagger.loaded.release.version == "v1"
     (folder / "champion").write_text("0")
-    assert tagger.refresh() and tagger.answer([tagger.read(str(video), "map procedure type", 0, 5)])[0] | {
-        "seconds": first["seconds"]} == first
+    assert (
+        tagger.refresh()
+        and tagger.answer([tagger.read(str(video), "map procedure type", 0, 5)])[0] | {"seconds": first["seconds"]}
+        == first
+    )
     tagger.close()
 
 
@@ -97,8 +100,12 @@ def test_a_version_of_the_registry_as_its_alias_moves(models, video, tmp_path, m
 
 def test_what_can_t_be_asked(models, video):
     tagger = ClipTagger(source_of(str(models)), decoders=1, longest_s=5)
-    for span, message in (((0, 6), "at most 5 s"), ((20, 30), "12.000 s"), ((3, 3), "12.000 s"),
-                          ((None, None), "at most")):
+    for span, message in (
+        ((0, 6), "at most 5 s"),
+        ((20, 30), "12.000 s"),
+        ((3, 3), "12.000 s"),
+        ((None, None), "at most"),
+    ):
         with pytest.raises(UsageError, match=message):
             tagger.read(str(video), "map procedure type", *span)
     with pytest.raises(UnknownWords) as caught:

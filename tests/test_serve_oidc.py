@@ -27,9 +27,17 @@ def issuer():
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self):
-            self.answer({"/.well-known/openid-configuration": {
-                "issuer": where, "jwks_uri": f"{where}/keys", "authorization_endpoint": f"{where}/authorize",
-                "token_endpoint": f"{where}/token"}, "/keys": {"keys": [public]}}[self.path])
+            self.answer(
+                {
+                    "/.well-known/openid-configuration": {
+                        "issuer": where,
+                        "jwks_uri": f"{where}/keys",
+                        "authorization_endpoint": f"{where}/authorize",
+                        "token_endpoint": f"{where}/token",
+                    },
+                    "/keys": {"keys": [public]},
+                }[self.path]
+            )
 
         def do_POST(self):
             """The token of a code, for whoever knows the verifier of what began the sign-on."""
@@ -70,8 +78,16 @@ def status(client, token: str, path: str = "/v1/videos") -> int:
 
 def claims(issuer, **changes) -> dict:
     now_s = int(time.time())
-    return {"iss": issuer, "aud": "halsted", "sub": "ada@example.org", "iat": now_s, "exp": now_s + 300,
-            "halsted_tenant": "north", "halsted_role": "reviewer", **changes}
+    return {
+        "iss": issuer,
+        "aud": "halsted",
+        "sub": "ada@example.org",
+        "iat": now_s,
+        "exp": now_s + 300,
+        "halsted_tenant": "north",
+        "halsted_role": "reviewer",
+        **changes,
+    }
 
 
 def sign(payload: dict, key=OWN, algorithm: str = "RS256", kid: str = "one") -> str:
@@ -88,14 +104,23 @@ def test_a_token_is_its_user_with_the_role_it_says(client, issuer):
 def test_a_token_that_does_not_hold_is_nobody_s(client, issuer):
     past_s = int(time.time()) - 3600
     wrong = {
-        "another key": sign(claims(issuer), FOREIGN), "an unknown key": sign(claims(issuer), FOREIGN, kid="two"),
+        "another key": sign(claims(issuer), FOREIGN),
+        "an unknown key": sign(claims(issuer), FOREIGN, kid="two"),
         "a shared secret": sign(claims(issuer), b"secret" * 8, "HS256"),
-        "no signature": sign(claims(issuer), None, "none"), "nonsense": "a.b.c",
+        "no signature": sign(claims(issuer), None, "none"),
+        "nonsense": "a.b.c",
         "of another issuer": sign(claims("http://127.0.0.1:1")),
-    } | {name: sign(claims(issuer, **changes)) for name, changes in {
-        "expired": {"exp": past_s}, "for another service": {"aud": "other"}, "tenant unknown": {
-            "halsted_tenant": "south"}, "no tenant": {"halsted_tenant": None}, "tenant of another kind": {
-            "halsted_tenant": ["north"]}, "role unknown": {"halsted_role": "owner"}}.items()}
+    } | {
+        name: sign(claims(issuer, **changes))
+        for name, changes in {
+            "expired": {"exp": past_s},
+            "for another service": {"aud": "other"},
+            "tenant unknown": {"halsted_tenant": "south"},
+            "no tenant": {"halsted_tenant": None},
+            "tenant of another kind": {"halsted_tenant": ["north"]},
+            "role unknown": {"halsted_role": "owner"},
+        }.items()
+    }
     assert {name: status(client, token) for name, token in wrong.items()} == dict.fromkeys(wrong, 401)
 
 
@@ -113,9 +138,11 @@ def test_somebody_signs_in_at_the_provider_and_is_back_with_a_session(client, is
         return answer.headers["location"]
 
     kept = client.cookies["halsted_sign_on"]
-    for code, (challenge, nonce), state in (("a", (asked["code_challenge"], asked["nonce"]), "another"),
-                                            ("b", (asked["code_challenge"], "another"), asked["state"]),
-                                            ("c", ("another", asked["nonce"]), asked["state"])):
+    for code, (challenge, nonce), state in (
+        ("a", (asked["code_challenge"], asked["nonce"]), "another"),
+        ("b", (asked["code_challenge"], "another"), asked["state"]),
+        ("c", ("another", asked["nonce"]), asked["state"]),
+    ):
         CODES[code] = challenge, nonce
         assert back(code, state).endswith("/#refused") and client.get("/session").json()["user"] is None
         client.cookies.set("halsted_sign_on", kept)

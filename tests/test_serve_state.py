@@ -45,9 +45,20 @@ def add_caller(database: Database, tenant_id: str = "north", name: str = "ada", 
 
 def add_video(database: Database, tenant_id: str, video_id: str) -> None:
     with database.writing() as session:
-        session.add(Video(tenant_id=tenant_id, video_id=video_id, place=f"videos/{video_id}/video.mp4",
-                          size_bytes=2**40, duration_s=60.0, width=1, height=1, fps=25.0, codec="h264",
-                          created_s=now_s()))
+        session.add(
+            Video(
+                tenant_id=tenant_id,
+                video_id=video_id,
+                place=f"videos/{video_id}/video.mp4",
+                size_bytes=2**40,
+                duration_s=60.0,
+                width=1,
+                height=1,
+                fps=25.0,
+                codec="h264",
+                created_s=now_s(),
+            )
+        )
 
 
 def test_migrations_make_the_schema_that_the_code_expects(database):
@@ -91,12 +102,17 @@ def test_the_audit_log_only_grows_and_shows_what_was_changed_past_the_triggers(d
         with pytest.raises(DBAPIError, match="append-only"), database.writing() as session:
             session.execute(text(statement))
     with database.writing() as session:
-        for statement in ("DROP TRIGGER audit_no_update", "DROP TRIGGER audit_no_delete") if database.is_sqlite else (
-                "ALTER TABLE audit DISABLE TRIGGER audit_append_only",):
+        for statement in (
+            ("DROP TRIGGER audit_no_update", "DROP TRIGGER audit_no_delete")
+            if database.is_sqlite
+            else ("ALTER TABLE audit DISABLE TRIGGER audit_append_only",)
+        ):
             session.execute(text(statement))
-    for statement, reason in (("UPDATE audit SET subject = 'other' WHERE seq = 7", "7 is not what was written"),
-                              ("DELETE FROM audit WHERE seq = 5", "5 is missing"),
-                              ("DELETE FROM audit WHERE seq >= 5", "23 entries were written, 4 are there")):
+    for statement, reason in (
+        ("UPDATE audit SET subject = 'other' WHERE seq = 7", "7 is not what was written"),
+        ("DELETE FROM audit WHERE seq = 5", "5 is missing"),
+        ("DELETE FROM audit WHERE seq >= 5", "23 entries were written, 4 are there"),
+    ):
         with database.writing() as session:
             session.execute(text(statement))
             verdict = audit.verify(session)

@@ -31,11 +31,24 @@ def command(small_model, tmp_path_factory):
     for number in range(VIDEOS):
         recipe = numbered_video.Recipe(frames=300, rate=10, gop=20 + number, size=(96, 160))
         numbered_video.write(root / "archive" / f"{number}.mp4", recipe)
-    environment = {**os.environ, "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1]), "OMP_NUM_THREADS": "1",
-                   "TMPDIR": ray_folder}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+        "TMPDIR": ray_folder,
+    }
     environment.pop("RAY_ADDRESS", None)
-    words = [sys.executable, "-m", "halsted_ray.cli", "map", str(root / "archive"), "--out", str(root / "out"),
-             "--model", small_model]
+    words = [
+        sys.executable,
+        "-m",
+        "halsted_ray.cli",
+        "map",
+        str(root / "archive"),
+        "--out",
+        str(root / "out"),
+        "--model",
+        small_model,
+    ]
     yield words, root / "out", environment, ray_folder
     shutil.rmtree(ray_folder, ignore_errors=True)
 
@@ -60,8 +73,9 @@ def at_work(folder: str) -> list[str]:
 def test_a_signal_ends_a_run_with_one_line_and_nothing_left_at_work(command, name, code, how):
     words, out, environment, folder = command
     before = staged(out)
-    run = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                           start_new_session=True)
+    run = subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         until_s = time.monotonic() + 240
         while staged(out) <= before:

@@ -15,9 +15,9 @@ CHOICES = ("epochs=16", "batch_size=64", "validate_every=16", "shifts_s=0.0", "l
 RECIPE = ("--recipe", "demo", *(word for choice in CHOICES for word in ("--set", choice)))
 """Seconds to learn from seven videos: such a model knows little, and less of fewer: their windows would be hardly more
 than a vector has numbers."""
-LENIENT = {name: {side: 1.0 if side == "at_most" else 0.0, "reason": "models of seven videos"}
-           for name, side in BOUNDS.items()} | {
-    "learned_test_videos": {"at_most": 0, "reason": "the other figures would be void"}}
+LENIENT = {
+    name: {side: 1.0 if side == "at_most" else 0.0, "reason": "models of seven videos"} for name, side in BOUNDS.items()
+} | {"learned_test_videos": {"at_most": 0, "reason": "the other figures would be void"}}
 
 
 @pytest.fixture
@@ -42,10 +42,21 @@ def test_two_versions(halsted, tmp_path):
     halsted("atlas", "release", annotated, "hsa-v1", "--why", "all that persons annotated")
 
     def train_and_promote(version):
-        halsted("train", "--atlas", annotated, "--release", f"hsa-v{version}", "--out", tmp_path / f"v{version}",
-                *RECIPE)
-        said = halsted("registry", "promote", version, "--atlas", annotated, "--release", f"hsa-v{version}", "--gate",
-                       gate, "--deploy")
+        halsted(
+            "train", "--atlas", annotated, "--release", f"hsa-v{version}", "--out", tmp_path / f"v{version}", *RECIPE
+        )
+        said = halsted(
+            "registry",
+            "promote",
+            version,
+            "--atlas",
+            annotated,
+            "--release",
+            f"hsa-v{version}",
+            "--gate",
+            gate,
+            "--deploy",
+        )
         assert "passed, champion now" in said
         return said
 
@@ -64,8 +75,23 @@ def test_two_versions(halsted, tmp_path):
     assert "against no champion" in train_and_promote(1)
     assert "4 decoded, 0 from stored vectors" in map_and_ask(1)
 
-    said = halsted("self-label", "--atlas", annotated, "--archive", archive, "--model", "registry:halsted@champion",
-                   "--out", tmp_path / "labels", "--release", "hsa-v2", "--precision", 0.01, "--gate", 0.1)
+    said = halsted(
+        "self-label",
+        "--atlas",
+        annotated,
+        "--archive",
+        archive,
+        "--model",
+        "registry:halsted@champion",
+        "--out",
+        tmp_path / "labels",
+        "--release",
+        "hsa-v2",
+        "--precision",
+        0.01,
+        "--gate",
+        0.1,
+    )
     assert "2 mapped" in said and "release hsa-v2" in said
     told = halsted("atlas", "diff", annotated, "hsa-v1", "hsa-v2")
     assert re.search(r"^source +ai +\+\d+", told, re.M) and re.search(r"[12] videos added, 0 removed", told)

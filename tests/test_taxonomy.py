@@ -73,12 +73,19 @@ def test_table_3_order_and_instructions(halsted):
     ]
     assert halsted.tag("specialty").categories[::7] == ("Bariatric", "Urology")
     assert halsted.tag("procedure").categories[:4] == (
-        "Gastric Bypass", "Atrial Closure", "IMA Harvest", "Mitral Stitching")
+        "Gastric Bypass",
+        "Atrial Closure",
+        "IMA Harvest",
+        "Mitral Stitching",
+    )
     assert halsted.tag("procedure").categories[-2:] == ("Segmentectomy", "Prostatectomy")
     assert halsted.tag("action").categories[10:13] == ("Mesh", "Push/Peel", "Retraction")
     assert halsted.tag("instrument").categories[1:5] == (
-        "Bipolar Forceps", "Bipolar Forceps\u2013Cautery Hook", "Bipolar Forceps\u2013Monopolar Scissors",
-        "Bipolar Forceps\u2013Vessel Sealer")
+        "Bipolar Forceps",
+        "Bipolar Forceps\u2013Cautery Hook",
+        "Bipolar Forceps\u2013Monopolar Scissors",
+        "Bipolar Forceps\u2013Vessel Sealer",
+    )
     assert halsted.tag("anatomy").categories[:2] == ("Bile Duct", "Bile Duct\u2013Small Intestine")
     assert halsted.tag("direction").categories == ("In", "Out", "Both")
 
@@ -88,8 +95,11 @@ def test_pairs_use_the_en_dash(halsted):
     dashed = [c for tag in halsted.tags for c in tag.categories if any(dash in c for dash in dashes)]
     assert len(dashed) == 6 + 6 and all("\u2013" in c and "-" not in c for c in dashed)
     reverse = halsted.canonical("context", "anatomy", "small intestine-bile duct")
-    assert reverse == ("anatomy", "Small Intestine\u2013Bile Duct") != halsted.canonical(
-        "context", "anatomy", "bile duct-small intestine")
+    assert (
+        reverse
+        == ("anatomy", "Small Intestine\u2013Bile Duct")
+        != halsted.canonical("context", "anatomy", "bile duct-small intestine")
+    )
 
 
 def test_digest_golden(halsted):
@@ -113,16 +123,19 @@ def test_every_procedure_belongs_to_one_specialty(halsted):
     assert halsted.allowed("procedure", {}) == halsted.tag("procedure").categories
 
 
-@pytest.mark.parametrize(("task", "tag", "category", "expected"), [
-    ("macro", "phase", "suturing", ("step", "Suturing")),
-    ("macro", "procedure", "lobectomy", ("procedure", "Right Upper Lobectomy")),
-    ("micro", "action", "cold_cut", ("action", "Cold Cut")),
-    ("micro", "instrument", "forceps", ("instrument", "Bipolar Forceps")),
-    ("proficiency", "action", "driving", ("phase", "Driving")),
-    ("context", "tissue", "urethra", ("anatomy", "Urethra")),
-    ("context", "direction", "inwards", ("direction", "In")),
-    ("context", "direction", "outwards", ("direction", "Out")),
-])
+@pytest.mark.parametrize(
+    ("task", "tag", "category", "expected"),
+    [
+        ("macro", "phase", "suturing", ("step", "Suturing")),
+        ("macro", "procedure", "lobectomy", ("procedure", "Right Upper Lobectomy")),
+        ("micro", "action", "cold_cut", ("action", "Cold Cut")),
+        ("micro", "instrument", "forceps", ("instrument", "Bipolar Forceps")),
+        ("proficiency", "action", "driving", ("phase", "Driving")),
+        ("context", "tissue", "urethra", ("anatomy", "Urethra")),
+        ("context", "direction", "inwards", ("direction", "In")),
+        ("context", "direction", "outwards", ("direction", "Out")),
+    ],
+)
 def test_the_figures_spellings(halsted, task, tag, category, expected):
     assert halsted.canonical(task, tag, category) == expected
 
@@ -161,23 +174,30 @@ def test_dict_round_trip_and_pickle(halsted, tmp_path):
         assert pickle.loads(pickle.dumps(given)) == given
 
 
-@pytest.mark.parametrize(("old", "new", "message"), [
-    ("window: fine", "window: fien", r"own.yaml:11: tasks.1.window: got 'fien'; expected coarse or fine"),
-    ("[Round, Square]", "[Round, round]", r"own.yaml:15: .*got 'round' a second time.*expected categories that differ"),
-    ("[Round, Square]", "[Round, No]", r"own.yaml:15: .*categories.1: got False; expected a text \(put quotes"),
-    ("[Round, Square]", "[]", r"own.yaml:15: .*got \[\]; expected a list of categories, at least one"),
-    ("when: {colour: Red}", "when: {colour: Rot}", r":12: tasks.1.when.colour: got 'Rot'; .*known: 'Red', 'Green'"),
-    ("when: {colour: Red}", "when: {size: Small}", r"own.yaml:12: .*the task's own tag 'size'"),
-    ("    instruction: map two\n", "", r":9: tasks.1: got no 'instruction'; expected the keys name, instr"),
-    ("name: size", "name: colour", r"got 'colour' a second time .*tag names over all tasks"),
-    ("Round: [Small]", "Round: [Smal]", r"own.yaml:21: narrows.0.to.Round.0: got 'Smal'; .*did you mean 'Small'"),
-    ("tag: shape\n    narrows: size", "tag: size\n    narrows: shape", r"a tag that follows 'size' in the same"),
-    ("circle: Round", "circle: Rund", r"own.yaml:26: aliases.two.categories.shape.circle: got 'Rund'"),
-    ("window: fine", "windows: fine", r":11: tasks.1.windows: got an unknown key .*did you mean 'window'"),
-    ("name: small\n", "name: small\nname: large\n", r"own.yaml:2: key 'name' stands twice"),
-    ("name: small\n", "name: [small\n", r"own.yaml: not well-formed YAML"),
-    ("[Red, Green]", "['Red</colour>', Green]", r"expected a text without '<' and '>'"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("window: fine", "window: fien", r"own.yaml:11: tasks.1.window: got 'fien'; expected coarse or fine"),
+        (
+            "[Round, Square]",
+            "[Round, round]",
+            r"own.yaml:15: .*got 'round' a second time.*expected categories that differ",
+        ),
+        ("[Round, Square]", "[Round, No]", r"own.yaml:15: .*categories.1: got False; expected a text \(put quotes"),
+        ("[Round, Square]", "[]", r"own.yaml:15: .*got \[\]; expected a list of categories, at least one"),
+        ("when: {colour: Red}", "when: {colour: Rot}", r":12: tasks.1.when.colour: got 'Rot'; .*known: 'Red', 'Green'"),
+        ("when: {colour: Red}", "when: {size: Small}", r"own.yaml:12: .*the task's own tag 'size'"),
+        ("    instruction: map two\n", "", r":9: tasks.1: got no 'instruction'; expected the keys name, instr"),
+        ("name: size", "name: colour", r"got 'colour' a second time .*tag names over all tasks"),
+        ("Round: [Small]", "Round: [Smal]", r"own.yaml:21: narrows.0.to.Round.0: got 'Smal'; .*did you mean 'Small'"),
+        ("tag: shape\n    narrows: size", "tag: size\n    narrows: shape", r"a tag that follows 'size' in the same"),
+        ("circle: Round", "circle: Rund", r"own.yaml:26: aliases.two.categories.shape.circle: got 'Rund'"),
+        ("window: fine", "windows: fine", r":11: tasks.1.windows: got an unknown key .*did you mean 'window'"),
+        ("name: small\n", "name: small\nname: large\n", r"own.yaml:2: key 'name' stands twice"),
+        ("name: small\n", "name: [small\n", r"own.yaml: not well-formed YAML"),
+        ("[Red, Green]", "['Red</colour>', Green]", r"expected a text without '<' and '>'"),
+    ],
+)
 def test_a_bad_file_is_refused_by_line(tmp_path, old, new, message):
     assert old in SMALL
     with pytest.raises(TaxonomyError, match=message):

@@ -43,8 +43,10 @@ def test_a_gap_is_a_row_of_every_task_and_neighbouring_gaps_merge():
     gaps = [Gap(30, 60, "corrupt", "x"), Gap(0, 30, "corrupt", "y"), Gap(60, 90, "storage", "z")]
     rows = merge([tag(90, 92.5, "Cautery")], gaps, ["macro", "micro"])
     assert [(r.start_s, r.stop_s, r.task, r.tag, r.category, r.source) for r in rows] == [
-        (0, 60, "macro", "gap", "corrupt", "gap"), (0, 60, "micro", "gap", "corrupt", "gap"),
-        (60, 90, "macro", "gap", "storage", "gap"), (60, 90, "micro", "gap", "storage", "gap"),
+        (0, 60, "macro", "gap", "corrupt", "gap"),
+        (0, 60, "micro", "gap", "corrupt", "gap"),
+        (60, 90, "macro", "gap", "storage", "gap"),
+        (60, 90, "micro", "gap", "storage", "gap"),
         (90, 92.5, "micro", "action", "Cautery", "ai"),
     ]
 

@@ -29,10 +29,13 @@ pytestmark = pytest.mark.slow
 ENCODER = "random:tiny:0"
 EPOCHS, EVERY = 8, 2
 """A checkpoint is a barrier of 2 s: so the run takes some seconds after its first one."""
-RECIPE = replace(DEMO, epochs=EPOCHS, validate_every=EVERY, checkpoint_every=EVERY, width=32, heads=2, batch_size=16,
-                 shifts_s=(0.0,))
-SET = [f"{name}={getattr(RECIPE, name)}" for name in ("epochs", "validate_every", "checkpoint_every", "width", "heads",
-                                                      "batch_size")] + ["shifts_s=0.0"]
+RECIPE = replace(
+    DEMO, epochs=EPOCHS, validate_every=EVERY, checkpoint_every=EVERY, width=32, heads=2, batch_size=16, shifts_s=(0.0,)
+)
+SET = [
+    f"{name}={getattr(RECIPE, name)}"
+    for name in ("epochs", "validate_every", "checkpoint_every", "width", "heads", "batch_size")
+] + ["shifts_s=0.0"]
 PATIENCE_S = 180
 
 
@@ -44,10 +47,14 @@ def write_archive(root: Path) -> None:
         name = f"{number:x}" * 16
         videos.append(Video(name, f"{root}/{number}.mp4", 1, 60.0, 112, 112, 10.0, "h264"))
         split[name] = part
-        own = [Clip(name, 0.0, 30.0, "macro", {"step": "Suturing"}),
-               Clip(name, 30.0, 60.0, "macro", {"step": "Dissection"})]
-        own += [Clip(name, 30.0 + 2.5 * n, 32.5 + 2.5 * n, "micro", {"action": ("Tug", "Hook", "Clip")[n % 3]})
-                for n in range(12)]
+        own = [
+            Clip(name, 0.0, 30.0, "macro", {"step": "Suturing"}),
+            Clip(name, 30.0, 60.0, "macro", {"step": "Dissection"}),
+        ]
+        own += [
+            Clip(name, 30.0 + 2.5 * n, 32.5 + 2.5 * n, "micro", {"action": ("Tug", "Hook", "Clip")[n % 3]})
+            for n in range(12)
+        ]
         vectors = {}
         for window in training_windows(60.0, spec):
             true = [item for clip in own if clip.start_s <= window.start_s < clip.stop_s for item in clip.tags.items()]
@@ -65,8 +72,22 @@ def test_a_killed_driver_goes_on_and_ends_with_the_same_model(tmp_path):
     out, log = tmp_path / "run", tmp_path / "log"
     registry = Registry(f"sqlite:///{tmp_path}/mlflow.db")
     registry.versions()
-    command = [sys.executable, "-m", "halsted_ray.cli", "train", "--atlas", str(tmp_path / "archive"), "--out",
-               str(out), "--encoder", ENCODER, "--recipe", "demo", "--registry", registry.uri]
+    command = [
+        sys.executable,
+        "-m",
+        "halsted_ray.cli",
+        "train",
+        "--atlas",
+        str(tmp_path / "archive"),
+        "--out",
+        str(out),
+        "--encoder",
+        ENCODER,
+        "--recipe",
+        "demo",
+        "--registry",
+        registry.uri,
+    ]
     command += [word for change in SET for word in ("--set", change)]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment["PYTHONPATH"] = str(Path(halsted_ray.__file__).parents[1])
@@ -117,8 +138,9 @@ def newest_curve(out: Path) -> list[dict]:
 
 def trained_here(out: Path):
     """The same training in this process and in one go, on as many threads."""
-    train, validation = (Samples.load(str(next(out.glob(f"samples/*-{part}.safetensors"))))
-                         for part in ("train", "validation"))
+    train, validation = (
+        Samples.load(str(next(out.glob(f"samples/*-{part}.safetensors")))) for part in ("train", "validation")
+    )
     model = Halsted.load(str(out / "model"))
     threads = torch.get_num_threads()
     torch.set_num_threads(len(os.sched_getaffinity(0)))

@@ -20,18 +20,41 @@ from halsted_ray.training.progress import EpochLine
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import Labelled, Samples, assemble
 
-SMALL = taxonomies.from_dict({
-    "name": "small", "tasks": [
-        {"name": "macro", "instruction": "map procedure type", "window": "coarse",
-         "tags": [{"name": "step", "categories": ["Suturing", "Dissection"]}]},
-        {"name": "micro", "instruction": "map dissection activity", "window": "fine", "when": {"step": "Dissection"},
-         "tags": [{"name": "action", "categories": ["Tug", "Hook", "Clip"]},
-                  {"name": "arm", "categories": ["Left", "Right"]}]},
-    ],
-})
+SMALL = taxonomies.from_dict(
+    {
+        "name": "small",
+        "tasks": [
+            {
+                "name": "macro",
+                "instruction": "map procedure type",
+                "window": "coarse",
+                "tags": [{"name": "step", "categories": ["Suturing", "Dissection"]}],
+            },
+            {
+                "name": "micro",
+                "instruction": "map dissection activity",
+                "window": "fine",
+                "when": {"step": "Dissection"},
+                "tags": [
+                    {"name": "action", "categories": ["Tug", "Hook", "Clip"]},
+                    {"name": "arm", "categories": ["Left", "Right"]},
+                ],
+            },
+        ],
+    }
+)
 DIM = 24
-RECIPE = Recipe(epochs=40, batch_size=32, learning_rate=2e-3, warmup_epochs=1, heads=2, layers=1, noise=0.1,
-                validate_every=4, checkpoint_every=4)
+RECIPE = Recipe(
+    epochs=40,
+    batch_size=32,
+    learning_rate=2e-3,
+    warmup_epochs=1,
+    heads=2,
+    layers=1,
+    noise=0.1,
+    validate_every=4,
+    checkpoint_every=4,
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +66,7 @@ def cluster():
 @pytest.fixture(autouse=True)
 def in_time():
     """Ray waits rather than fails: whatever hangs ends here."""
+
     def stop(*_):
         raise TimeoutError("a test of the training loop took more than 240 s")
 
@@ -83,7 +107,8 @@ def samples(count, seed):
         vectors["v"]["fine", window.start_s, window.stop_s] = vector.astype(np.float16)
         tags = [(tag.name, tag.categories[k]) for tag, k in zip(SMALL.tags, (step, action, arm), strict=True)]
         labelled["v"] += [
-            Labelled(window, "macro", (tags[0],), 0.8, True), Labelled(window, "micro", tuple(tags[1:]), 1.0, True),
+            Labelled(window, "macro", (tags[0],), 0.8, True),
+            Labelled(window, "micro", tuple(tags[1:]), 1.0, True),
         ]
     return assemble(labelled, vectors, Vocabulary(SMALL))
 
@@ -98,9 +123,22 @@ def data(tmp_path_factory):
 
 
 def fit(data, tmp_path, recipe=RECIPE, **options):
-    sizes = {"dim": DIM, "width": DIM, "layers": recipe.layers, "heads": recipe.heads, "feedforward": 48, "dropout": 0.}
-    return loop.fit(**data, decoder=sizes, taxonomy=SMALL, recipe=recipe, storage=str(tmp_path),
-                    **{"name": "run", "workers": 1, **options})
+    sizes = {
+        "dim": DIM,
+        "width": DIM,
+        "layers": recipe.layers,
+        "heads": recipe.heads,
+        "feedforward": 48,
+        "dropout": 0.0,
+    }
+    return loop.fit(
+        **data,
+        decoder=sizes,
+        taxonomy=SMALL,
+        recipe=recipe,
+        storage=str(tmp_path),
+        **{"name": "run", "workers": 1, **options},
+    )
 
 
 def losses(fitted):
@@ -177,8 +215,14 @@ def test_more_workers_than_the_cluster_has(cluster, data, tmp_path):
 def test_the_line_of_progress():
     stream = io.StringIO()
     line = EpochLine(2, stream)
-    record = {"epoch": 0, "loss": 1.25, "seconds": 2.0, "samples_per_s": 1234.5, "saved": True,
-              "accuracy_of_task": {"macro": 0.5, "context": None}}
+    record = {
+        "epoch": 0,
+        "loss": 1.25,
+        "seconds": 2.0,
+        "samples_per_s": 1234.5,
+        "saved": True,
+        "accuracy_of_task": {"macro": 0.5, "context": None},
+    }
     line(record)
     assert stream.getvalue() == ""  # without a terminal, a line a minute and the last one
     line(record | {"epoch": 1, "accuracy_of_task": {}})

@@ -38,7 +38,7 @@ def write_video(path, seed):
         for n in range(round(DURATION_S * 10)):
             image = rng.integers(0, 30, (112, 112, 3), dtype=np.uint8)
             image[..., 0 if n > 55 else 1] += 120
-            image[10 : 30, 3 * n % 90 :][:, :20] = 255
+            image[10:30, 3 * n % 90 :][:, :20] = 255
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
         container.mux(stream.encode(None))
 

@@ -19,8 +19,10 @@ FRONT = {"movflags": "faststart"}
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
     """20 s, a keyframe a second, its index at the front."""
-    return write(tmp_path_factory.mktemp("bad") / "long.mp4", Recipe(frames=600, gop=30, mux_options=FRONT,
-                                                                   codec_options={"x264-params": "scenecut=0"}))
+    return write(
+        tmp_path_factory.mktemp("bad") / "long.mp4",
+        Recipe(frames=600, gop=30, mux_options=FRONT, codec_options={"x264-params": "scenecut=0"}),
+    )
 
 
 def sound_only(path):
@@ -56,11 +58,16 @@ def test_refuses_what_is_not_a_video(tmp_path, long):
     refused(path, "expected a file, got IsADirectoryError")
 
 
-@pytest.mark.parametrize("script", [
-    "ffconcat version 1.0\nfile '{}'\n", "#EXTM3U\n#EXTINF:20,\n{}\n", "\ufeff#EXTM3U\n{}\n",
-    "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
-    '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{}</BaseURL></MPD>',
-])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "ffconcat version 1.0\nfile '{}'\n",
+        "#EXTM3U\n#EXTINF:20,\n{}\n",
+        "\ufeff#EXTM3U\n{}\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{}</BaseURL></MPD>',
+    ],
+)
 def test_refuses_scripts_that_point_to_other_files(tmp_path, long, script):
     path = tmp_path / "Mustermann.mp4"
     path.write_text(script.format(long.path))
@@ -69,8 +76,12 @@ def test_refuses_scripts_that_point_to_other_files(tmp_path, long, script):
 
 def test_refuses_other_containers_that_libav_knows(tmp_path):
     path = tmp_path / "Mustermann.mp4"
-    for head, what in ((b"\x89PNG\r\n\x1a\n", "a PNG picture"), (bytes(128) + b"DICM", "a DICOM file; export"),
-                       (b"PK\x03\x04", "a ZIP archive; unpack it"), (b"RIFF\x10\0\0\0WAVEfmt ", "a sound file")):
+    for head, what in (
+        (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
+        (bytes(128) + b"DICM", "a DICOM file; export"),
+        (b"PK\x03\x04", "a ZIP archive; unpack it"),
+        (b"RIFF\x10\0\0\0WAVEfmt ", "a sound file"),
+    ):
         path.write_bytes(head + bytes(range(128, 256)) * 4)
         refused(path, f"got {what}")
 
@@ -194,8 +205,10 @@ def test_damaged_packets_leave_a_gap_and_nothing_else(tmp_path, long, fidelity):
     path = tmp_path / "Mustermann.mp4"
     path.write_bytes(data)
     for times_s in (np.arange(0, 7.9, 0.15625), np.arange(11.1, 20, 0.15625)):
-        assert np.array_equal(read_frames(path, times_s, SIZE, fidelity).images_NHWC,
-                              read_frames(long.path, times_s, SIZE, fidelity).images_NHWC)
+        assert np.array_equal(
+            read_frames(path, times_s, SIZE, fidelity).images_NHWC,
+            read_frames(long.path, times_s, SIZE, fidelity).images_NHWC,
+        )
     with pytest.raises(CorruptSegment) as caught:
         read_frames(path, np.arange(0, 20, 0.15625), SIZE, fidelity)
     assert 7.9 <= caught.value.start_s <= 8.1
@@ -205,9 +218,12 @@ def test_damaged_packets_leave_a_gap_and_nothing_else(tmp_path, long, fidelity):
 
 def test_wrong_arguments_name_themselves(long):
     for arguments, message in [
-        (([1.0, 0.5], SIZE), "expected times_s to rise"), (([-1.0], SIZE), "to rise from 0 s"),
-        (([0.0], (0, 5)), "expected size"), (([0.0], SIZE, "best"), "expected a fidelity of exact, reference, keyf"),
-        (([0.0], SIZE, "exact", "opencv"), "expected a reader of pyav, decord"), (([np.nan], SIZE), "finite"),
+        (([1.0, 0.5], SIZE), "expected times_s to rise"),
+        (([-1.0], SIZE), "to rise from 0 s"),
+        (([0.0], (0, 5)), "expected size"),
+        (([0.0], SIZE, "best"), "expected a fidelity of exact, reference, keyf"),
+        (([0.0], SIZE, "exact", "opencv"), "expected a reader of pyav, decord"),
+        (([np.nan], SIZE), "finite"),
     ]:
         with pytest.raises(ValueError, match=message):
             read_frames(long.path, *arguments)

@@ -11,7 +11,8 @@ from halsted_ray.video.plan import frame_rows, frame_times_s, segments, windows,
 
 specs = st.builds(
     lambda fine_32nds, fine_per_coarse: WindowSpec(fine_32nds / 32 * fine_per_coarse, fine_32nds / 32),
-    st.integers(16, 160), st.integers(1, 12),
+    st.integers(16, 160),
+    st.integers(1, 12),
 )
 durations_s = st.one_of(st.floats(0.01, 900.0), st.integers(1, 900).map(float))
 
@@ -80,8 +81,12 @@ def test_frames_stand_where_the_window_says(duration_s, spec):
 
 def test_segment_ids_name_what_decides_the_result():
     spec = WindowSpec()
-    ids = {segment.segment_id for recipe in ("a", "b") for d in (100.0, 200.0)
-           for segment in segments(video(d), spec, 60.0, recipe)}
+    ids = {
+        segment.segment_id
+        for recipe in ("a", "b")
+        for d in (100.0, 200.0)
+        for segment in segments(video(d), spec, 60.0, recipe)
+    }
     assert len(ids) == 2 * (2 + 4)
     assert segments(video(100.0), spec, 60.0, "a") == segments(video(100.0), spec, 60.0, "a")
 

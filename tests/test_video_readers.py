@@ -19,12 +19,18 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("readers")
 
 
-@pytest.mark.parametrize("name, recipe", [
-    ("plain", Recipe(codec_options={"bf": "3"})),
-    ("varying", Recipe(steps=(1000, 333, 200, 4000) * 45, time_base=Fraction(1, 10000))),
-    ("matroska", Recipe(".mkv")), ("transport", Recipe(".ts")), ("late", Recipe(start_tick=300)),
-    ("turned", Recipe(rotation_deg=90)), ("ntsc", Recipe(rate=Fraction(30000, 1001))),
-])
+@pytest.mark.parametrize(
+    "name, recipe",
+    [
+        ("plain", Recipe(codec_options={"bf": "3"})),
+        ("varying", Recipe(steps=(1000, 333, 200, 4000) * 45, time_base=Fraction(1, 10000))),
+        ("matroska", Recipe(".mkv")),
+        ("transport", Recipe(".ts")),
+        ("late", Recipe(start_tick=300)),
+        ("turned", Recipe(rotation_deg=90)),
+        ("ntsc", Recipe(rate=Fraction(30000, 1001))),
+    ],
+)
 @pytest.mark.parametrize("fidelity", ["exact", "keyframes"])
 def test_decord_and_pyav_agree(folder, name, recipe, fidelity):
     video = write(folder / f"{name}{recipe.suffix}", recipe)
@@ -44,8 +50,10 @@ def test_decord_refuses_what_it_would_show_at_the_wrong_time(folder):
 
 def test_a_segment_is_decoded_from_the_keyframe_before_it(folder, monkeypatch):
     """The seek takes presentation times: by the index's decoding times it would land one GOP early, every time."""
-    video = write(folder / "gops.mp4", Recipe(frames=600, gop=60, codec_options={"bf": "3", "x264-params":
-                                              "scenecut=0:b-adapt=0"}))
+    video = write(
+        folder / "gops.mp4",
+        Recipe(frames=600, gop=60, codec_options={"bf": "3", "x264-params": "scenecut=0:b-adapt=0"}),
+    )
     decoded = []
     decode = VideoFile.decode
     monkeypatch.setattr(VideoFile, "decode", lambda self, packet: decoded.append(packet) or decode(self, packet))
@@ -67,16 +75,18 @@ def test_far_times_are_sought_and_near_ones_are_not(folder, monkeypatch):
     assert len(decoded) < 100
     decoded.clear()
     times_s = np.arange(0.1, 39.0, 2.0)  # every second keyframe's GOP holds none of them
-    assert numbers_of(read_frames(video.path, times_s, SIZE, "exact").images_NHWC) == [
-        round(t * 30) for t in times_s]
+    assert numbers_of(read_frames(video.path, times_s, SIZE, "exact").images_NHWC) == [round(t * 30) for t in times_s]
     assert len(decoded) < 20 * 16
 
 
-@pytest.mark.parametrize("name, recipe, share", [
-    ("pyramid", Recipe(frames=300, codec_options={"bf": "3"}), 0.75),
-    ("two b frames", Recipe(".ts", frames=300, codec_options={"bf": "2", "x264-params": "b-pyramid=none"}), 0.6),
-    ("every frame a keyframe", Recipe(".mov", "mjpeg", pix_fmt="yuvj420p", frames=300), 0.25),
-])
+@pytest.mark.parametrize(
+    "name, recipe, share",
+    [
+        ("pyramid", Recipe(frames=300, codec_options={"bf": "3"}), 0.75),
+        ("two b frames", Recipe(".ts", frames=300, codec_options={"bf": "2", "x264-params": "b-pyramid=none"}), 0.6),
+        ("every frame a keyframe", Recipe(".mov", "mjpeg", pix_fmt="yuvj420p", frames=300), 0.25),
+    ],
+)
 def test_exact_decodes_no_frame_that_nothing_needs(folder, monkeypatch, name, recipe, share):
     video = write(folder / f"{name}{recipe.suffix}", recipe)
     decoded, times_s = [], np.arange(0, 9.9, 0.15625)
@@ -95,14 +105,16 @@ def test_exact_decodes_no_frame_that_nothing_needs(folder, monkeypatch, name, re
 
 def test_segment_length_invariance(folder):
     """The frames at a time do not depend on where reading began."""
-    video = write(folder / "cut.mp4", Recipe(frames=600, gop=47, codec_options={
-        "bf": "3", "x264-params": "open-gop=1:b-adapt=0"}))
+    video = write(
+        folder / "cut.mp4", Recipe(frames=600, gop=47, codec_options={"bf": "3", "x264-params": "open-gop=1:b-adapt=0"})
+    )
     times_s = np.arange(0, 20, 0.15625)
     for fidelity in ("exact", "reference", "keyframes"):
         whole = read_frames(video.path, times_s, SIZE, fidelity)
         for length in (1, 7, 50):
-            parts = [read_frames(video.path, times_s[n : n + length], SIZE, fidelity) for n in
-                     range(0, len(times_s), length)]
+            parts = [
+                read_frames(video.path, times_s[n : n + length], SIZE, fidelity) for n in range(0, len(times_s), length)
+            ]
             assert np.array_equal(whole.pts_s, np.concatenate([part.pts_s for part in parts]))
             assert np.array_equal(whole.images_NHWC, np.concatenate([part.images_NHWC for part in parts]))
 
@@ -113,8 +125,10 @@ def test_ten_hours(folder, suffix):
     steps = []
     for _ in range(3):
         steps += [12 * 90_000] * 997 + [3000] * 200
-    video = write(folder / f"hours{suffix}", Recipe(suffix, frames=len(steps) + 1, steps=tuple(steps), gop=25,
-                                                    time_base=Fraction(1, 90_000), size=(48, 64)))
+    video = write(
+        folder / f"hours{suffix}",
+        Recipe(suffix, frames=len(steps) + 1, steps=tuple(steps), gop=25, time_base=Fraction(1, 90_000), size=(48, 64)),
+    )
     assert video.times_s[-1] > 9.9 * 3600
     assert probe(video.path).duration_s == pytest.approx(video.times_s[-1], abs=12.1)
     slack_s = 1e-3 if suffix == ".mkv" else 0.0

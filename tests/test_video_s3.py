@@ -17,8 +17,12 @@ from halsted_ray.video.sandbox import DecodeProcess
 from halsted_ray.video.storage import open_source
 
 SIZE = (90, 160)
-NAMES = {"plain.mp4": Recipe(), "deep/Ö 'x' \"y\".mkv": Recipe(".mkv"), "front.mp4": Recipe(mux_options={
-    "movflags": "faststart"}), "stream.ts": Recipe(".ts")}
+NAMES = {
+    "plain.mp4": Recipe(),
+    "deep/Ö 'x' \"y\".mkv": Recipe(".mkv"),
+    "front.mp4": Recipe(mux_options={"movflags": "faststart"}),
+    "stream.ts": Recipe(".ts"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +40,9 @@ def test_lists_and_names_what_is_in_a_bucket(bucket):
     root, videos = bucket
     assert list_videos(root) == sorted(f"{root}/{name}" for name in NAMES)
     for name, video in videos.items():
-        assert video_id(fsspec.filesystem("s3"), f"archive/videos/{name}") == \
-            video_id(fsspec.filesystem("file"), str(video.path))
+        assert video_id(fsspec.filesystem("s3"), f"archive/videos/{name}") == video_id(
+            fsspec.filesystem("file"), str(video.path)
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,8 +52,10 @@ def test_reads_the_same_frames_as_from_disk(bucket, name):
     with DecodeProcess() as process:
         for fidelity in ("exact", "reference", "keyframes"):
             local = read_frames(videos[name].path, times_s, SIZE, fidelity)
-            for remote in (read_frames(f"{root}/{name}", times_s, SIZE, fidelity),
-                           process.read_frames(f"{root}/{name}", times_s, SIZE, fidelity, deadline_s=60)):
+            for remote in (
+                read_frames(f"{root}/{name}", times_s, SIZE, fidelity),
+                process.read_frames(f"{root}/{name}", times_s, SIZE, fidelity, deadline_s=60),
+            ):
                 assert np.array_equal(local.images_NHWC, remote.images_NHWC)
                 assert np.array_equal(local.pts_s, remote.pts_s)
     assert probe(f"{root}/{name}").duration_s == probe(videos[name].path).duration_s

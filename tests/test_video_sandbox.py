@@ -142,14 +142,25 @@ def heavy(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("memory_mb, deadline_s, code, reason", [
-    (48, 60.0, "decoder-died", "of its 48 MB of memory; export the video again, or transcode it"),
-    (1024, 2.0, "decoder-hung", "within 2 s, got none: the decoder hung and was killed; export"),
-])
-def test_a_file_that_kills_its_decoder_twice_is_a_gap_with_the_reason(heavy, clip, tmp_path, memory_mb, deadline_s,
-                                                                      code, reason):
-    stage = DecodeSegments((str(tmp_path), "recipe"), WindowSpec(coarse_s=10, fine_s=2.5), (112, 112), "reference",
-                           "pyav", memory_mb, deadline_s)
+@pytest.mark.parametrize(
+    "memory_mb, deadline_s, code, reason",
+    [
+        (48, 60.0, "decoder-died", "of its 48 MB of memory; export the video again, or transcode it"),
+        (1024, 2.0, "decoder-hung", "within 2 s, got none: the decoder hung and was killed; export"),
+    ],
+)
+def test_a_file_that_kills_its_decoder_twice_is_a_gap_with_the_reason(
+    heavy, clip, tmp_path, memory_mb, deadline_s, code, reason
+):
+    stage = DecodeSegments(
+        (str(tmp_path), "recipe"),
+        WindowSpec(coarse_s=10, fine_s=2.5),
+        (112, 112),
+        "reference",
+        "pyav",
+        memory_mb,
+        deadline_s,
+    )
     images_NHWC, (gap,) = stage.decode(Segment("segment", "video", str(heavy), 0.0, 20.0, 20.0))
     assert images_NHWC is None and (gap.start_s, gap.stop_s, gap.code) == (0.0, 20.0, code)
     assert reason in gap.reason and "Mustermann" not in gap.reason

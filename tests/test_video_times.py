@@ -42,8 +42,9 @@ RECIPES = {
     "fragmented": Recipe(mux_options={"movflags": "frag_keyframe+empty_moov"}),
     "one keyframe": Recipe(gop=600, codec_options={"x264-params": "scenecut=0"}),
     "starts late": Recipe(start_tick=300),
-    "starts before zero": Recipe(".ts", start_tick=-60,
-                                 mux_options={"avoid_negative_ts": "disabled", "mpegts_copyts": "1"}),
+    "starts before zero": Recipe(
+        ".ts", start_tick=-60, mux_options={"avoid_negative_ts": "disabled", "mpegts_copyts": "1"}
+    ),
     "with sound": Recipe(audio=True, codec_options={"bf": "3"}),
 }
 
@@ -153,8 +154,17 @@ def test_a_recording_may_begin_with_frames_shown_before_its_first_keyframe(tmp_p
     """A transport stream cut before an HEVC keyframe with decodable leading pictures: time 0 is the first of those."""
     import av
 
-    whole = write(tmp_path / "whole.ts", Recipe(".ts", codec="libx265", frames=90, codec_options={
-        "x265-params": "radl=2:open-gop=0:keyint=30:min-keyint=30:scenecut=0:bframes=3:b-adapt=0:log-level=none"}))
+    whole = write(
+        tmp_path / "whole.ts",
+        Recipe(
+            ".ts",
+            codec="libx265",
+            frames=90,
+            codec_options={
+                "x265-params": "radl=2:open-gop=0:keyint=30:min-keyint=30:scenecut=0:bframes=3:b-adapt=0:log-level=none"
+            },
+        ),
+    )
     with av.open(str(whole.path)) as container:
         second = [packet for packet in container.demux(video=0) if packet.is_keyframe][1]
         head_bytes = second.pos - 2 * 188  # the two tables that the muxer repeats before a keyframe

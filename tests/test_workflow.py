@@ -47,8 +47,7 @@ class Scripted:
         rows, shares = [], []
         self.asked.append((task, len(embeddings_ND)))
         for first, last in embeddings_ND.tolist():
-            chances = {t.name: np.full(len(t.categories), 1 / len(t.categories)) for t in
-                       self.taxonomy.task(task).tags}
+            chances = {t.name: np.full(len(t.categories), 1 / len(t.categories)) for t in self.taxonomy.task(task).tags}
             if task == "macro":
                 kind = "coarse" if last - first > 2.5 else "fine"
                 chance = self.suturing(kind, first)
@@ -57,8 +56,9 @@ class Scripted:
                 categories = self.taxonomy.tag("phase").categories
                 chances["phase"] = np.array([float(category == self.phase) for category in categories])
             best = {name: int(chance.argmax()) for name, chance in chances.items()}
-            rows.append({name: (self.taxonomy.tag(name).categories[n], float(chances[name][n]))
-                         for name, n in best.items()})
+            rows.append(
+                {name: (self.taxonomy.tag(name).categories[n], float(chances[name][n])) for name, n in best.items()}
+            )
             shares.append(chances)
         return rows, shares
 
@@ -157,8 +157,15 @@ def test_a_video_that_ends_within_a_window():
 def untrained():
     torch.set_num_threads(1)  # as the actors do; small work only waits for other threads
     encoder = Encoder.create("tiny", 0)
-    model = Halsted.create(None, encoder.dim, encoder_ref=encoder.ref, encoder_fingerprint=encoder.fingerprint,
-                           heads=4, width=64, windows=SPEC)
+    model = Halsted.create(
+        None,
+        encoder.dim,
+        encoder_ref=encoder.ref,
+        encoder_fingerprint=encoder.fingerprint,
+        heads=4,
+        width=64,
+        windows=SPEC,
+    )
     return Workflow(model, encoder)
 
 
@@ -183,8 +190,11 @@ def test_another_encoder_is_refused(untrained):
 
 def test_tasks_by_name_and_by_instruction():
     taxonomy = taxonomies.load()
-    assert wanted_tasks(taxonomy, None, None) == wanted_tasks(taxonomy, "all", None) == [
-        "macro", "micro", "proficiency", "context"]
+    assert (
+        wanted_tasks(taxonomy, None, None)
+        == wanted_tasks(taxonomy, "all", None)
+        == ["macro", "micro", "proficiency", "context"]
+    )
     assert wanted_tasks(taxonomy, ["context", "macro"], None) == ["macro", "context"]
     assert wanted_tasks(taxonomy, None, "Map  suturing activity") == ["proficiency"]
     with pytest.raises(TaxonomyError, match="micro"):

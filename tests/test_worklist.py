@@ -18,8 +18,9 @@ from halsted_ray.mapping.timeline import Gap
 from halsted_ray.mapping.worklist import find_work
 from halsted_ray.records import Tag, Video, WindowSpec, digest
 
-ENTRIES = [Entry(Video(digest(n), f"/archive/{n}.mp4", 1, 150.0 + 30 * n, 640, 360, 25.0, "h264"), "s")
-           for n in range(6)]
+ENTRIES = [
+    Entry(Video(digest(n), f"/archive/{n}.mp4", 1, 150.0 + 30 * n, 640, 360, 25.0, "h264"), "s") for n in range(6)
+]
 ORIGIN = Provenance("run", "recipe", ("macro",), "m", "1", "", "t", "0")
 ALL = {entry.video.video_id for entry in ENTRIES}
 
@@ -60,8 +61,13 @@ def test_waves_are_whole_videos_and_everything_once(archive, size):
     waves = list(work.waves(lambda: size))
     assert [video_id for wave in waves for video_id in wave.planned] == sorted(e.video.video_id for e in ENTRIES)
     ids = [segment.segment_id for wave in waves for segment in wave.waiting]
-    assert len(ids) == len(set(ids)) == work.waiting == work.segments == sum(len(own) for wave in waves
-                                                                            for own in wave.planned.values())
+    assert (
+        len(ids)
+        == len(set(ids))
+        == work.waiting
+        == work.segments
+        == sum(len(own) for wave in waves for own in wave.planned.values())
+    )
     assert all(len(wave.waiting) >= size for wave in waves[:-1])
     assert work.total_s == work.waiting_s == sum(entry.video.duration_s for entry in ENTRIES)
 

@@ -100,7 +100,11 @@ def difference(a: Atlas, b: Atlas) -> Difference:
         by[name] = {value: (gone[value], new[value]) for value in sorted({*gone, *new})}
     ids_a, ids_b = ({video.video_id for video in atlas.videos} for atlas in (a, b))
     return Difference(
-        len(added), len(removed), len(after) - len(added), tuple(sorted(ids_b - ids_a)), tuple(sorted(ids_a - ids_b)),
+        len(added),
+        len(removed),
+        len(after) - len(added),
+        tuple(sorted(ids_b - ids_a)),
+        tuple(sorted(ids_a - ids_b)),
         by,
     )
 

@@ -92,17 +92,40 @@ def history(location: str) -> list[Commit]:
     for entry in reversed(entries):
         at = datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
         if "videos_version" in entry and "action" in entry:
-            commits.append(Commit(
-                entry["version"], at, *(entry[name] for name in ("action", "who", "source", "why", "release")),
-                int(entry["added"]), int(entry["removed"]), entry["code_version"], int(entry["videos_version"]),
-                entry["taxonomy"], entry["taxonomy_digest"], json.loads(entry["split"]),
-            ))
+            commits.append(
+                Commit(
+                    entry["version"],
+                    at,
+                    *(entry[name] for name in ("action", "who", "source", "why", "release")),
+                    int(entry["added"]),
+                    int(entry["removed"]),
+                    entry["code_version"],
+                    int(entry["videos_version"]),
+                    entry["taxonomy"],
+                    entry["taxonomy_digest"],
+                    json.loads(entry["split"]),
+                )
+            )
         elif commits:
             last = commits[-1]
-            commits.append(Commit(
-                entry["version"], at, entry.get("operation", "other").lower(), "", entry.get("engineInfo", ""), "", "",
-                0, 0, "", last.videos_version, last.taxonomy_json, last.taxonomy_digest, last.split,
-            ))
+            commits.append(
+                Commit(
+                    entry["version"],
+                    at,
+                    entry.get("operation", "other").lower(),
+                    "",
+                    entry.get("engineInfo", ""),
+                    "",
+                    "",
+                    0,
+                    0,
+                    "",
+                    last.videos_version,
+                    last.taxonomy_json,
+                    last.taxonomy_digest,
+                    last.split,
+                )
+            )
         else:
             raise AtlasError(f"the table at {uri!r} was not written by this program; name an atlas, or import the data")
     return commits
@@ -127,9 +150,16 @@ def commit(
     before, after = (tuple(base.clips) if base else ()), tuple(clips)
     stayed = len({identity(clip) for clip in before} & {identity(clip) for clip in after})
     metadata = {
-        "action": change.action, "who": change.who, "source": change.source, "why": change.why, "release": release,
-        "added": str(len(after) - stayed), "removed": str(len(before) - stayed), "code_version": __version__,
-        "taxonomy": json.dumps(taxonomy.to_dict(), ensure_ascii=False), "taxonomy_digest": taxonomy.digest,
+        "action": change.action,
+        "who": change.who,
+        "source": change.source,
+        "why": change.why,
+        "release": release,
+        "added": str(len(after) - stayed),
+        "removed": str(len(before) - stayed),
+        "code_version": __version__,
+        "taxonomy": json.dumps(taxonomy.to_dict(), ensure_ascii=False),
+        "taxonomy_digest": taxonomy.digest,
         "split": json.dumps(dict(split), sort_keys=True),
     }
     samples_uri, videos_uri = (table_uri(location, "atlas", name) for name in ("samples", "videos"))
@@ -168,8 +198,12 @@ def put(uri: str, base: int | None, schema: pa.Schema, rows: list[dict] | None, 
     if base is None:
         try:
             write_deltalake(
-                uri, pa.Table.from_pylist(rows, schema=schema), mode="error", configuration=KEPT_FOR_GOOD,
-                commit_properties=properties, storage_options=storage_options(uri) or None,
+                uri,
+                pa.Table.from_pylist(rows, schema=schema),
+                mode="error",
+                configuration=KEPT_FOR_GOOD,
+                commit_properties=properties,
+                storage_options=storage_options(uri) or None,
             )
         except DeltaError as error:
             if is_table(uri):
@@ -178,7 +212,9 @@ def put(uri: str, base: int | None, schema: pa.Schema, rows: list[dict] | None, 
         return 0
     table = open_table(uri, base)
     write_deltalake(
-        table, pa.Table.from_pylist(rows or [], schema=schema), mode="append" if rows is None else "overwrite",
+        table,
+        pa.Table.from_pylist(rows or [], schema=schema),
+        mode="append" if rows is None else "overwrite",
         commit_properties=properties,
     )
     return base + 1

@@ -166,7 +166,7 @@ def clips_of_table(table: pa.Table) -> tuple[Clip, ...]:
 def relative_uri(location: str, uri: str) -> str:
     """``uri`` as seen from the archive at ``location``; one that lies elsewhere stays absolute."""
     prefix = location.rstrip("/") + "/"
-    return uri[len(prefix):] if uri.startswith(prefix) else uri
+    return uri[len(prefix) :] if uri.startswith(prefix) else uri
 
 
 def absolute_uri(location: str, uri: str) -> str:

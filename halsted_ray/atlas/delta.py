@@ -60,8 +60,10 @@ def table_uri(root: str, *parts: str) -> str:
         path = f"{scheme}://{quote('/'.join([rest.rstrip('/'), *parts]), safe=URL_SAFE)}"
         misread = MISREAD.search(rest)
     if misread:
-        raise UsageError(f"{root!r}: Delta tables can't lie under a name with {misread[0]!r}, which their library "
-                         "takes for another one; rename the folder, or give another place")
+        raise UsageError(
+            f"{root!r}: Delta tables can't lie under a name with {misread[0]!r}, which their library "
+            "takes for another one; rename the folder, or give another place"
+        )
     return path
 
 
@@ -107,7 +109,8 @@ def native_files(table: DeltaTable) -> pyarrow.fs.FileSystem | None:
     given = {**os.environ, **storage_options(table.table_uri)}
     wanted = {option: value for option, name in ARROW_OPTIONS.items() if (value := given.get(name))}
     store = pyarrow.fs.S3FileSystem(  # without keys it looks for them itself, where deltalake does too
-        **wanted, retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS))
+        **wanted, retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS)
+    )
     return pyarrow.fs.SubTreeFileSystem(parsed.netloc + unquote(parsed.path), store)
 
 
@@ -149,5 +152,8 @@ def _claims_beside(fs, folder: str, own: str) -> set[str]:
     fs.invalidate_cache()
     at = {entry["name"]: entry.get("LastModified") for entry in fs.ls(folder, detail=True) if entry["type"] == "file"}
     own_at = at.pop(own, None)
-    return {name for name, put_at in at.items()
-            if None in (put_at, own_at) or (own_at - put_at).total_seconds() < CLAIM_EXPIRES_S}
+    return {
+        name
+        for name, put_at in at.items()
+        if None in (put_at, own_at) or (own_at - put_at).total_seconds() < CLAIM_EXPIRES_S
+    }

@@ -75,8 +75,10 @@ def import_annotations(
     split: dict[str, str] = {}
     for recording, answer in zip(recordings, answers, strict=True):
         if isinstance(answer, VideoError):
-            left_out.append(f"{recording.origin}: {len(recording.clips)} samples left out, their video is not where it "
-                            f"is looked for (--videos), or can't be read: {answer}")
+            left_out.append(
+                f"{recording.origin}: {len(recording.clips)} samples left out, their video is not where it "
+                f"is looked for (--videos), or can't be read: {answer}"
+            )
             continue
         rows.setdefault(answer.video_id, answer)
         taken, problems = clips_of(recording, answer, there)
@@ -86,12 +88,17 @@ def import_annotations(
             split = joined_split(split, {answer.video_id: recording.part})
     if not clips:
         raise AtlasError(
-            f"{source}: nothing to import; " + (f"{left_out[0]} ({len(left_out)} such)" if left_out else
-                                                "expected at least one sample, got none")
+            f"{source}: nothing to import; "
+            + (f"{left_out[0]} ({len(left_out)} such)" if left_out else "expected at least one sample, got none")
         )
     change = Change(who or user(), f"{format} {source}", why)
     version = add_samples(
-        location, clips, change, videos=list(rows.values()), taxonomy=terms, split=split,
+        location,
+        clips,
+        change,
+        videos=list(rows.values()),
+        taxonomy=terms,
+        split=split,
         replace_source="manual" if replace_earlier else None,
     )
     return Imported(version, terms.name, len(rows), len(clips), tuple(left_out))

@@ -98,10 +98,18 @@ def write_archive(
                 progress(len(found), videos)
     rows = [found[video.name] for video in wanted]
     clips = [clip for video, row in zip(wanted, rows, strict=True) for clip in truth(video, row)]
-    split = split_by_video([row.video_id for row in rows], clips, validation=validation, test=test, seed=seed) \
-        if videos > 1 else {}
+    split = (
+        split_by_video([row.video_id for row in rows], clips, validation=validation, test=test, seed=seed)
+        if videos > 1
+        else {}
+    )
     write_atlas(
-        location, rows, clips, release, split=split, annotator="phantom",
+        location,
+        rows,
+        clips,
+        release,
+        split=split,
+        annotator="phantom",
         reason=json.dumps({"phantom": {"videos": videos, "minutes": minutes, "seed": seed}}),
     )
     return read_atlas(location)

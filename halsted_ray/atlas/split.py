@@ -28,8 +28,10 @@ def split_by_video(
     video_ids = sorted(set(video_ids))
     kept = {video_id: part for video_id, part in (fixed or {}).items() if video_id in set(video_ids)}
     free = [video_id for video_id in video_ids if video_id not in kept]
-    wanted = {name: max(1, round(share * len(video_ids))) if share else 0
-              for name, share in (("validation", validation), ("test", test))}
+    wanted = {
+        name: max(1, round(share * len(video_ids))) if share else 0
+        for name, share in (("validation", validation), ("test", test))
+    }
     counts = {name: max(0, count - sum(part == name for part in kept.values())) for name, count in wanted.items()}
     room = len(free) - ("train" not in kept.values())
     if sum(counts.values()) > room and not kept:

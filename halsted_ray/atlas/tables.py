@@ -44,16 +44,23 @@ def read_atlas(location: str, release: str | None = None, version: int | None = 
         videos = open_table(table_uri(location, "atlas", "videos"), found.videos_version)
         clips = clips_of_table(samples.to_pyarrow_table(columns=SAMPLE_SCHEMA.names, filesystem=native_files(samples)))
         rows = videos_of_table(
-            location, videos.to_pyarrow_table(columns=VIDEO_SCHEMA.names, filesystem=native_files(videos)))
+            location, videos.to_pyarrow_table(columns=VIDEO_SCHEMA.names, filesystem=native_files(videos))
+        )
     except (DeltaError, OSError, ValueError) as error:
         raise AtlasError(
             f"version {found.version} of the atlas at {location!r} can't be read: {told(error)}; if its files were "
             "removed (vacuum), restore them from a backup or read another release"
         ) from error
     return Atlas(
-        root=location, release=found.release, version=found.version,
-        taxonomy=json.loads(found.taxonomy_json)["name"], taxonomy_digest=found.taxonomy_digest,
-        taxonomy_json=found.taxonomy_json, split=found.split, videos=rows, clips=clips,
+        root=location,
+        release=found.release,
+        version=found.version,
+        taxonomy=json.loads(found.taxonomy_json)["name"],
+        taxonomy_digest=found.taxonomy_digest,
+        taxonomy_json=found.taxonomy_json,
+        split=found.split,
+        videos=rows,
+        clips=clips,
     )
 
 
@@ -152,8 +159,11 @@ def add_samples(
     samples = {span(clip): clip for clip in (base.clips if base else ())}
     if replace_source:
         asked = {(clip.video_id, clip.task) for clip in clips}
-        samples = {key: clip for key, clip in samples.items()
-                   if not (clip.source == replace_source and (clip.video_id, clip.task) in asked)}
+        samples = {
+            key: clip
+            for key, clip in samples.items()
+            if not (clip.source == replace_source and (clip.video_id, clip.task) in asked)
+        }
     for clip in clips:
         there = samples.get(span(clip))
         if there is None or clip.source == "manual" or there.source == "ai":

@@ -65,6 +65,7 @@ def clip_findings(atlas: Atlas) -> Iterator[Finding]:
     taxonomy = atlas.load_taxonomy()
     duration_s = {video.video_id: video.duration_s for video in atlas.videos}
     for clip in atlas.clips:
+
         def finding(kind: str, problem: str, clip: Clip = clip) -> Finding:
             return Finding(kind, clip.video_id, f"{place(clip)}: {problem}")
 
@@ -94,7 +95,8 @@ def overlap_findings(atlas: Atlas) -> Iterator[Finding]:
         for clip in lane[1:]:
             if clip.start_s < last.stop_s - ROUNDING_S:
                 yield Finding(
-                    "overlap", clip.video_id,
+                    "overlap",
+                    clip.video_id,
                     f"{place(clip)}: overlaps the {last.source} clip [{last.start_s:g}, {last.stop_s:g}) s of its lane",
                 )
             last = max(last, clip, key=lambda clip: clip.stop_s)
@@ -106,6 +108,7 @@ def place(clip: Clip) -> str:
 
 def read_ids(videos: tuple[Video, ...]) -> tuple[dict[str, str], list[Finding]]:
     """(id in the atlas → id of the file's content now, for files that can be read; findings of the others)."""
+
     def read(video: Video) -> str | VideoError:
         try:
             fs, path = filesystem(video.uri)
@@ -151,7 +154,9 @@ def copy_findings(atlas: Atlas, found_ids: dict[str, str]) -> Iterator[Finding]:
             else:
                 continue
             yield Finding(
-                "split", a.video_id, f"video {a.video_id} ({parts[0]}) and video {b.video_id} ({parts[1]}) {how}; a "
+                "split",
+                a.video_id,
+                f"video {a.video_id} ({parts[0]}) and video {b.video_id} ({parts[1]}) {how}; a "
                 "video in two parts lets a model be judged on what it learned from: take one of them out",
             )
 

@@ -54,8 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
         return WRONG_USE
     except KeyboardInterrupt as stopped:
         how = "stopped by SIGTERM" if isinstance(stopped, Terminated) else "interrupted"
-        print(f"halsted {options.command}: {how}; what is finished stays, the same command goes on from there",
-              file=sys.stderr)
+        print(
+            f"halsted {options.command}: {how}; what is finished stays, the same command goes on from there",
+            file=sys.stderr,
+        )
         return TERMINATED if isinstance(stopped, Terminated) else INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has seen enough; without this the interpreter complains once more at exit.

@@ -23,23 +23,28 @@ def add_atlas(commands: argparse._SubParsersAction) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     def action(name: str, purpose: str) -> argparse.ArgumentParser:
-        added = actions.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.",
-                                   epilog=EXIT_CODES)
+        added = actions.add_parser(
+            name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.", epilog=EXIT_CODES
+        )
         added.add_argument("atlas", metavar="ATLAS", help="the folder or URL that holds atlas/")
         return added
 
     importing = action("import", "add the annotations of a data set; its videos stay where they are")
     importing.add_argument("source", metavar="FROM", help="its folder or file")
-    importing.add_argument("--format", required=True,
-                           help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, csv or jsonl; csv is a line "
-                                "a tag: video (its path below --videos) or video_id, start_s, stop_s, task, tag, "
-                                "category")
+    importing.add_argument(
+        "--format",
+        required=True,
+        help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, csv or jsonl; csv is a line "
+        "a tag: video (its path below --videos) or video_id, start_s, stop_s, task, tag, "
+        "category",
+    )
     importing.add_argument("--videos", default="", metavar="DIR", help="where the videos lie, if not as published")
     importing.add_argument("--taxonomy", default="", metavar="REF", help="a name or YAML file, if not the format's own")
     importing.add_argument("--mapping", default="", metavar="FILE", help="which column is what (hsa-27k)")
     importing.add_argument("--annotator", default="", metavar="NAME", help="who annotated, where the data do not say")
-    importing.add_argument("--replace", action="store_true",
-                           help="first drop what persons said of the same videos and tasks")
+    importing.add_argument(
+        "--replace", action="store_true", help="first drop what persons said of the same videos and tasks"
+    )
     importing.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the history")
     listing = action("list", "the history: every commit, who made it, from what and why")
     listing.add_argument("--json", action="store_true")
@@ -68,8 +73,15 @@ def add_atlas(commands: argparse._SubParsersAction) -> None:
 
 
 def atlas(options: argparse.Namespace) -> int:
-    actions = {"import": import_, "list": list_, "show": show, "diff": diff, "release": release, "verify": verify,
-               "export": export}
+    actions = {
+        "import": import_,
+        "list": list_,
+        "show": show,
+        "diff": diff,
+        "release": release,
+        "verify": verify,
+        "export": export,
+    }
     return actions[options.action](options)
 
 
@@ -77,15 +89,26 @@ def import_(options: argparse.Namespace) -> int:
     from halsted_ray.atlas.imports import import_annotations
 
     done = import_annotations(
-        options.atlas, options.source, options.format, videos=options.videos, taxonomy=options.taxonomy,
-        mapping=options.mapping, annotator=options.annotator, why=options.why, replace_earlier=options.replace,
+        options.atlas,
+        options.source,
+        options.format,
+        videos=options.videos,
+        taxonomy=options.taxonomy,
+        mapping=options.mapping,
+        annotator=options.annotator,
+        why=options.why,
+        replace_earlier=options.replace,
         progress=lambda read, of: show_progress(f"{read} of {of} videos looked at", read == of),
     )
-    print(f"{done.samples} samples of {done.videos} videos in taxonomy {done.taxonomy!r}; {options.atlas} is at "
-          f"version {done.version}")
+    print(
+        f"{done.samples} samples of {done.videos} videos in taxonomy {done.taxonomy!r}; {options.atlas} is at "
+        f"version {done.version}"
+    )
     if options.format == "hsa-27k" and not options.mapping:
-        print("the mapping of HSA-27k's columns is unverified: compare some samples with the data set's own viewer",
-              file=sys.stderr)
+        print(
+            "the mapping of HSA-27k's columns is unverified: compare some samples with the data set's own viewer",
+            file=sys.stderr,
+        )
     for line in done.left_out:
         print(line, file=sys.stderr)
     return NOT_ALL if done.left_out else DONE
@@ -97,12 +120,31 @@ def list_(options: argparse.Namespace) -> int:
 
     log = history(options.atlas)
     if options.json:
-        print(json.dumps([{**asdict(found), "at": found.at.isoformat(timespec="seconds"),
-                           "taxonomy_json": json.loads(found.taxonomy_json)} for found in log], indent=1))
+        print(
+            json.dumps(
+                [
+                    {
+                        **asdict(found),
+                        "at": found.at.isoformat(timespec="seconds"),
+                        "taxonomy_json": json.loads(found.taxonomy_json),
+                    }
+                    for found in log
+                ],
+                indent=1,
+            )
+        )
         return DONE
-    rows = [(found.version, found.release or "–", f"{found.at:%Y-%m-%d %H:%M}", found.who,
-             f"+{found.added} −{found.removed}", ": ".join(filter(None, (f"{found.action} {found.source}", found.why))))
-            for found in log]
+    rows = [
+        (
+            found.version,
+            found.release or "–",
+            f"{found.at:%Y-%m-%d %H:%M}",
+            found.who,
+            f"+{found.added} −{found.removed}",
+            ": ".join(filter(None, (f"{found.action} {found.source}", found.why))),
+        )
+        for found in log
+    ]
     print(table(("version", "release", "at (UTC)", "who", "samples", "what"), rows, right=(0, 4)))
     return DONE
 
@@ -115,23 +157,39 @@ def show(options: argparse.Namespace) -> int:
     found = read_atlas(options.atlas, options.release)
     counted = census(found)
     if options.json:
-        print(json.dumps({
-            "release": found.release, "version": found.version, "taxonomy": found.taxonomy,
-            "taxonomy_digest": found.taxonomy_digest,
-            "rows": [{**asdict(row), "total": row.total, "manual_share": row.manual_share}
-                     for row in (*counted.rows, counted.whole)],
-        }, indent=1))
+        print(
+            json.dumps(
+                {
+                    "release": found.release,
+                    "version": found.version,
+                    "taxonomy": found.taxonomy,
+                    "taxonomy_digest": found.taxonomy_digest,
+                    "rows": [
+                        {**asdict(row), "total": row.total, "manual_share": row.manual_share}
+                        for row in (*counted.rows, counted.whole)
+                    ],
+                },
+                indent=1,
+            )
+        )
         return DONE
     header = ("procedure", "videos", *counted.tasks, "total", "manual")
     rows = [
-        (row.procedure or "(none)" if row is not counted.whole else "all", row.videos,
-         *(row.samples.get(task, "–") for task in counted.tasks), row.total, percent(row.manual_share))
+        (
+            row.procedure or "(none)" if row is not counted.whole else "all",
+            row.videos,
+            *(row.samples.get(task, "–") for task in counted.tasks),
+            row.total,
+            percent(row.manual_share),
+        )
         for row in (*counted.rows, counted.whole)
     ]
     print(table(header, rows, right=range(1, len(header))))
     parts = {part: len(found.videos_of(part)) for part in ("train", "validation", "test")}
-    print(f"\n{found.name} (version {found.version}), taxonomy {found.taxonomy!r} {found.taxonomy_digest}; videos: "
-          + ", ".join(f"{count} {part}" for part, count in parts.items()))
+    print(
+        f"\n{found.name} (version {found.version}), taxonomy {found.taxonomy!r} {found.taxonomy_digest}; videos: "
+        + ", ".join(f"{count} {part}" for part, count in parts.items())
+    )
     return DONE
 
 
@@ -145,12 +203,17 @@ def diff(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(found), indent=1))
         return DONE
-    rows = [(name, value, f"−{gone}" if gone else "", f"+{new}" if new else "")
-            for name, values in found.by.items() for value, (gone, new) in values.items()]
+    rows = [
+        (name, value, f"−{gone}" if gone else "", f"+{new}" if new else "")
+        for name, values in found.by.items()
+        for value, (gone, new) in values.items()
+    ]
     if rows:
         print(table(("by", "", "removed", "added"), rows, right=(2, 3)) + "\n")
-    print(f"{a.name} → {b.name}: {found.added} samples added, {found.removed} removed, {found.unchanged} unchanged; "
-          f"{len(found.videos_added)} videos added, {len(found.videos_removed)} removed")
+    print(
+        f"{a.name} → {b.name}: {found.added} samples added, {found.removed} removed, {found.unchanged} unchanged; "
+        f"{len(found.videos_added)} videos added, {len(found.videos_removed)} removed"
+    )
     if a.taxonomy_digest != b.taxonomy_digest:
         print(f"the taxonomy changed: {a.taxonomy_digest} → {b.taxonomy_digest}")
     return DONE
@@ -160,13 +223,23 @@ def release(options: argparse.Namespace) -> int:
     from halsted_ray.atlas import release
 
     split = read_split(options.split) if options.split else None
-    made = release(options.atlas, options.name, why=options.why, validation=options.validation, test=options.test,
-                   split=split, seed=options.seed)
+    made = release(
+        options.atlas,
+        options.name,
+        why=options.why,
+        validation=options.validation,
+        test=options.test,
+        split=split,
+        seed=options.seed,
+    )
     parts = ", ".join(f"{len(made.videos_of(part))} {part}" for part in ("train", "validation", "test"))
     print(f"{made.release}: version {made.version}, {len(made.clips)} samples of {len(made.videos)} videos ({parts})")
     if not made.videos_of("test"):
-        print("no video is kept for tests, so no model can be judged or promoted on this release, and a video that has "
-              "a part keeps it: name a share with --test for videos that come new", file=sys.stderr)
+        print(
+            "no video is kept for tests, so no model can be judged or promoted on this release, and a video that has "
+            "a part keeps it: name a share with --test for videos that come new",
+            file=sys.stderr,
+        )
     return DONE
 
 

@@ -27,13 +27,21 @@ def phantom(options: argparse.Namespace) -> int:
     width, height = options.size
     started_s = time.monotonic()
     written = write_archive(
-        options.archive, options.videos, options.minutes, options.seed, width=width, height=height, fps=options.fps,
+        options.archive,
+        options.videos,
+        options.minutes,
+        options.seed,
+        width=width,
+        height=height,
+        fps=options.fps,
         test=options.test,
         progress=lambda done, of: show_progress(f"{done} of {of} videos written", done == of),
     )
     video_s = sum(video.duration_s for video in written.videos)
-    print(f"{len(written.videos)} videos, {video_s / 60:.1f} minutes, {len(written.clips)} annotated clips, "
-          f"release {written.release} in {options.archive} ({time.monotonic() - started_s:.0f} s)")
+    print(
+        f"{len(written.videos)} videos, {video_s / 60:.1f} minutes, {len(written.clips)} annotated clips, "
+        f"release {written.release} in {options.archive} ({time.monotonic() - started_s:.0f} s)"
+    )
     return DONE
 
 
@@ -46,8 +54,15 @@ def train(options: argparse.Namespace) -> int:
     recipe = changed(RECIPES[options.recipe], options.set)
     train, place = trainer(options.registry)
     summary, version = train(
-        options.atlas, options.out, recipe, encoder=options.encoder, release=options.release,
-        embeddings=options.embeddings, workers=options.workers, use_gpu=options.gpu, on_epoch=EpochLine(recipe.epochs),
+        options.atlas,
+        options.out,
+        recipe,
+        encoder=options.encoder,
+        release=options.release,
+        embeddings=options.embeddings,
+        workers=options.workers,
+        use_gpu=options.gpu,
+        on_epoch=EpochLine(recipe.epochs),
         on_embed=lambda done_s, all_s: show_progress(
             f"embedded {done_s / 60:.1f} of {all_s / 60:.1f} video-minutes", done_s >= all_s
         ),
@@ -57,9 +72,11 @@ def train(options: argparse.Namespace) -> int:
         return DONE
     rows = [(task, "–" if value is None else f"{value:.3f}") for task, value in summary.accuracy_of_task.items()]
     print(table(("task", "validation accuracy"), rows, right=(1,)))
-    print(f"model {summary.model} version {summary.model_version}, {summary.parameters:,} parameters, "
-          f"epoch {summary.best_epoch + 1} of {summary.epochs}\natlas {summary.atlas_release} "
-          f"(version {summary.atlas_version}); embedding {summary.embed_s:.0f} s, training {summary.train_s:.0f} s")
+    print(
+        f"model {summary.model} version {summary.model_version}, {summary.parameters:,} parameters, "
+        f"epoch {summary.best_epoch + 1} of {summary.epochs}\natlas {summary.atlas_release} "
+        f"(version {summary.atlas_version}); embedding {summary.embed_s:.0f} s, training {summary.train_s:.0f} s"
+    )
     if version:
         print(f"version {version.number} of the registry {place}")
     return DONE
@@ -89,17 +106,27 @@ def map(options: argparse.Namespace) -> int:
     workers = Workers(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))
     with ProgressLine() as line:
         summary = map_archive(
-            options.archive, options.out, model, options.task, options.instruction, encoder=options.encoder,
-            embeddings=options.embeddings, fidelity=options.fidelity, retry_failed=options.retry_failed,
-            workers=workers, watch=line,
+            options.archive,
+            options.out,
+            model,
+            options.task,
+            options.instruction,
+            encoder=options.encoder,
+            embeddings=options.embeddings,
+            fidelity=options.fidelity,
+            retry_failed=options.retry_failed,
+            workers=workers,
+            watch=line,
         )
     if listed := failures(summary.videos):
         print(f"{listed}\n")
     print_counts(summary.videos, options.out)
     rate = summary.video_s / summary.wall_s
-    print(f"{summary.segments_before} segments done before, {summary.segments_decoded} decoded, "
-          f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed\n"
-          f"{summary.video_s / 3600:.2f} video-hours in {summary.wall_s:.0f} s, {rate:.1f} video-hours an hour")
+    print(
+        f"{summary.segments_before} segments done before, {summary.segments_decoded} decoded, "
+        f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed\n"
+        f"{summary.video_s / 3600:.2f} video-hours in {summary.wall_s:.0f} s, {rate:.1f} video-hours an hour"
+    )
     return summary.exit_code
 
 
@@ -118,10 +145,16 @@ def plan(options: argparse.Namespace) -> int:
         except OSError as error:
             raise UsageError(f"can't write {options.measure!r}: {error.strerror}; name another file") from None
     setting = Setting(
-        options.gpus, options.gpu, options.cores_per_gpu * options.gpus if options.cores_per_gpu and options.gpus
+        options.gpus,
+        options.gpu,
+        options.cores_per_gpu * options.gpus
+        if options.cores_per_gpu and options.gpus
         else options.cores or (None if options.gpus else os.cpu_count()),
-        options.preset, options.share_of_peak, options.looked_at,
-        price_per_gpu_hour=options.price_per_gpu_hour, price_per_core_hour=options.price_per_core_hour,
+        options.preset,
+        options.share_of_peak,
+        options.looked_at,
+        price_per_gpu_hour=options.price_per_gpu_hour,
+        price_per_core_hour=options.price_per_core_hour,
     )
     rates = Rates.load(options.rates or options.measure)
     found = None
@@ -133,8 +166,16 @@ def plan(options: argparse.Namespace) -> int:
     planned = plan(videos, count, video_s, rates, setting)
     if options.json:
         interval = found and dict(zip(("video_s", "least_s", "most_s"), found.video_s(), strict=True))
-        print(json.dumps({**planned.asdict(), "setting": asdict(setting), "survey": found and {
-            "files": found.files, "probed": len(found.probed), **interval}}, indent=1))
+        print(
+            json.dumps(
+                {
+                    **planned.asdict(),
+                    "setting": asdict(setting),
+                    "survey": found and {"files": found.files, "probed": len(found.probed), **interval},
+                },
+                indent=1,
+            )
+        )
     else:
         print(plan_table(planned, setting, found))
     return DONE
@@ -157,8 +198,10 @@ def status(options: argparse.Namespace) -> int:
 def print_counts(videos: list[dict], out: str) -> None:
     counts = Counter(video["status"] for video in videos)
     hours = sum(video["duration_s"] or 0 for video in videos) / 3600
-    print(f"{len(videos):,} videos, {hours:,.2f} video-hours: "
-          + ", ".join(f"{count:,} {name}" for name, count in counts.most_common()))
+    print(
+        f"{len(videos):,} videos, {hours:,.2f} video-hours: "
+        + ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
+    )
     if counts["failed"] or counts["partial"]:
         print(f"why in full, and which file: halsted status {shlex.quote(out)} --files")
 

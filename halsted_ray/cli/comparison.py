@@ -12,8 +12,10 @@ def comparison_text(comparison: dict) -> str:
     """``selflabel.compare``'s figures: gain of each task, which to keep, right by source, and the labels between."""
     lines = [gain_table(comparison), verdict(comparison)]
     if sources := comparison["sources"].get(comparison["task"]):
-        lines.append(f"v2 on held-out {comparison['task']}: {mean(sources['manual'])} beside persons' answers, "
-                     f"{mean(sources['ai'])} beside v1's labels")
+        lines.append(
+            f"v2 on held-out {comparison['task']}: {mean(sources['manual'])} beside persons' answers, "
+            f"{mean(sources['ai'])} beside v1's labels"
+        )
     if comparison["labels"]:
         lines += ["", labels_table(comparison["labels"])]
     return "\n".join(lines)
@@ -24,12 +26,27 @@ def gain_table(comparison: dict) -> str:
     rows = []
     for task, own in comparison["folds"].items():
         videos = comparison["videos"]["mean"] if task == "mean" else comparison["videos"]["tasks"][task]
-        gain, ps = (own["difference"], (own["t_p"], own["wilcoxon_p"])) if over == "folds" else (
-            videos, (videos["p_worse"],))
-        rows.append((task, mean(own["first"]), mean(own["second"]), f"{100 * gain['value']:+.1f}", interval(gain),
-                     *map(number, ps)))
-    header = ("task", "v1", "v2", "gain", f"95% over {over}", *(("p (t)", "Wilcoxon") if over == "folds" else
-                                                               ("p worse",)))
+        gain, ps = (
+            (own["difference"], (own["t_p"], own["wilcoxon_p"])) if over == "folds" else (videos, (videos["p_worse"],))
+        )
+        rows.append(
+            (
+                task,
+                mean(own["first"]),
+                mean(own["second"]),
+                f"{100 * gain['value']:+.1f}",
+                interval(gain),
+                *map(number, ps),
+            )
+        )
+    header = (
+        "task",
+        "v1",
+        "v2",
+        "gain",
+        f"95% over {over}",
+        *(("p (t)", "Wilcoxon") if over == "folds" else ("p worse",)),
+    )
     return table(header, rows, right=range(1, len(header)))
 
 
@@ -45,14 +62,23 @@ def labels_table(reports: Sequence[dict]) -> str:
 
     passed = [report for report in reports if report["gate"]["passed"]]
     rows = [
-        (name, span(own["thresholds"]), percent(own["precision"]), own["said"], own["kept"], own["dropped"],
-         own["clips"]) for name, own in by_action(reports).items()
+        (
+            name,
+            span(own["thresholds"]),
+            percent(own["precision"]),
+            own["said"],
+            own["kept"],
+            own["dropped"],
+            own["clips"],
+        )
+        for name, own in by_action(reports).items()
     ]
     header = ("action", "threshold", "precision", "windows", "kept", "dropped", "clips")
     added = sum(sum(report.get("added", {}).values()) for report in reports)
     return (table(header, rows, right=range(1, len(header))) + "\n" if rows else "") + (
         f"gate: {len(passed)} of {len(reports)} models passed; {added:,} samples added, "
-        f"{sum(report.get('labelled_s', 0) for report in reports) / 60:.1f} minutes")
+        f"{sum(report.get('labelled_s', 0) for report in reports) / 60:.1f} minutes"
+    )
 
 
 def span(thresholds: Sequence[float | None]) -> str:
@@ -62,7 +88,8 @@ def span(thresholds: Sequence[float | None]) -> str:
         return "–"
     low, high = min(known), max(known)
     return (f"{low:.2f}" if high - low < 0.005 else f"{low:.2f}–{high:.2f}") + (
-        f" ({len(known)} of {len(thresholds)})" if len(known) < len(thresholds) else "")
+        f" ({len(known)} of {len(thresholds)})" if len(known) < len(thresholds) else ""
+    )
 
 
 def mean(values: Sequence[float | None]) -> str:

@@ -44,8 +44,13 @@ def add_phantom(commands: argparse._SubParsersAction) -> None:
     phantom.add_argument("--videos", type=positive_int, default=8, help="how many (default 8)")
     phantom.add_argument("--minutes", type=positive, default=3.0, help="length of each (default 3)")
     phantom.add_argument("--seed", type=count, default=0, help="other seed, other videos (default 0)")
-    phantom.add_argument("--test", type=part, default=0.0, metavar="SHARE",
-                         help="of the videos, to judge models by, as the gate does (default 0)")
+    phantom.add_argument(
+        "--test",
+        type=part,
+        default=0.0,
+        metavar="SHARE",
+        help="of the videos, to judge models by, as the gate does (default 0)",
+    )
     phantom.add_argument("--size", type=size, default=(640, 360), metavar="WxH", help="default 640x360")
     phantom.add_argument("--fps", type=positive, default=25.0, help="frames a second (default 25)")
 
@@ -56,8 +61,13 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--release", metavar="NAME", help="which release of it (default: the latest; head: the newest)")
     train.add_argument("--out", required=True, metavar="RUN", help="the run's folder; the model is RUN/model")
     train.add_argument("--recipe", default="paper", help="paper (default), or demo: small, for the tiny encoder")
-    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                       help="another choice of the recipe, such as layers=10 or sampling=balanced; may be repeated")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another choice of the recipe, such as layers=10 or sampling=balanced; may be repeated",
+    )
     train.add_argument("--encoder", default="tiny", metavar="REF", help="tiny (default), a folder, a checkpoint, a URL")
     train.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: <atlas>/embeddings)")
     train.add_argument("--workers", type=positive_int, default=1, help="training workers (default 1)")
@@ -75,8 +85,13 @@ def add_map(commands: argparse._SubParsersAction) -> None:
     mapping.add_argument("--encoder", metavar="REF", help="where its encoder lies (default: as the model says)")
     mapping.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: OUT/embeddings)")
     mapping.add_argument("--fidelity", default="reference", help="exact, reference (default) or keyframes")
-    mapping.add_argument("--wait-for-cpus", type=count, default=0, metavar="N",
-                         help="ask the cluster for so many and wait until they are there")
+    mapping.add_argument(
+        "--wait-for-cpus",
+        type=count,
+        default=0,
+        metavar="N",
+        help="ask the cluster for so many and wait until they are there",
+    )
     mapping.add_argument("--wait-for-gpus", type=count, default=0, metavar="N")
     mapping.add_argument("--retry-failed", action="store_true", help="try again what failed for good")
     mapping.add_argument("--priority", default="normal", help="among runs on one cluster: low (archives), normal, high")
@@ -86,25 +101,36 @@ def add_map(commands: argparse._SubParsersAction) -> None:
 
 
 def add_plan(commands: argparse._SubParsersAction) -> None:
-    plan = command(commands, "plan", "what mapping an archive will take: cores, time, memory, storage, cost",
-                   "Nothing is mapped and nothing is written. Rates of GPUs that were not measured are estimates "
-                   "and say so.")
+    plan = command(
+        commands,
+        "plan",
+        "what mapping an archive will take: cores, time, memory, storage, cost",
+        "Nothing is mapped and nothing is written. Rates of GPUs that were not measured are estimates and say so.",
+    )
     plan.add_argument("archive", metavar="ARCHIVE", nargs="?", help="folder or URL with videos (or --hours)")
     plan.add_argument("--hours", type=positive, metavar="H", help="plan for H hours of 1080p30 H.264 instead")
     plan.add_argument("--gpus", type=count, default=1, metavar="N", help="how many; 0 for none (default 1)")
     plan.add_argument("--gpu", default="H200", metavar="NAME", help="which: H200 (default), H100, A100, L40S, …")
-    plan.add_argument("--cores", type=positive_int, metavar="N",
-                      help="of the whole cluster, without GPUs (default: this one's)")
+    plan.add_argument(
+        "--cores", type=positive_int, metavar="N", help="of the whole cluster, without GPUs (default: this one's)"
+    )
     plan.add_argument("--cores-per-gpu", type=positive_int, metavar="N", help="default: as many as keep a GPU busy")
     plan.add_argument("--preset", default="giant", help="the encoder's size: giant (default), large, base, tiny")
-    plan.add_argument("--share-of-peak", type=positive_share, default=0.4, metavar="S",
-                      help="of a GPU's peak, where its rate is estimated (default 0.4)")
-    plan.add_argument("--looked-at", type=share, default=0.5, metavar="S",
-                      help="share of the time with fine windows (default 0.5)")
+    plan.add_argument(
+        "--share-of-peak",
+        type=positive_share,
+        default=0.4,
+        metavar="S",
+        help="of a GPU's peak, where its rate is estimated (default 0.4)",
+    )
+    plan.add_argument(
+        "--looked-at", type=share, default=0.5, metavar="S", help="share of the time with fine windows (default 0.5)"
+    )
     plan.add_argument("--price-per-gpu-hour", type=price, default=0.0, metavar="P")
     plan.add_argument("--price-per-core-hour", type=price, default=0.0, metavar="P")
-    plan.add_argument("--sample", type=positive_int, default=100, metavar="N",
-                      help="files probed at most (default 100)")
+    plan.add_argument(
+        "--sample", type=positive_int, default=100, metavar="N", help="files probed at most (default 100)"
+    )
     source = plan.add_mutually_exclusive_group()
     source.add_argument("--rates", metavar="PLACE", help="a JSON file of rates, or the OUT of an earlier run")
     source.add_argument("--measure", metavar="FILE", help="measure this machine first (a minute), and keep it in FILE")
@@ -124,8 +150,9 @@ def add_show(commands: argparse._SubParsersAction) -> None:
     show.add_argument("video", metavar="VIDEO", help="a video_id or its beginning, or a file's name")
     show.add_argument("--truth", metavar="DIR", help="an annotated archive to draw beside it")
     show.add_argument("--taxonomy", metavar="FILE", help="the maps' taxonomy, if not one that ships")
-    show.add_argument("--rows", type=count, default=40, metavar="N",
-                      help="how many rows to list, 0 for all (default 40)")
+    show.add_argument(
+        "--rows", type=count, default=40, metavar="N", help="how many rows to list, 0 for all (default 40)"
+    )
 
 
 def add_export(commands: argparse._SubParsersAction) -> None:

@@ -22,8 +22,10 @@ def plan_table(found: Plan, setting: Setting, survey: Survey | None) -> str:
         rows.append(("cores", f"{found.cores}, no GPU"))
     rows += [
         ("core-hours", f"{found.core_hours:,.1f}"),
-        ("slowest stage", f"{found.bottleneck} ("
-                          + ", ".join(f"{name} {duration(s)}" for name, s in found.stages_s.items()) + ")"),
+        (
+            "slowest stage",
+            f"{found.bottleneck} (" + ", ".join(f"{name} {duration(s)}" for name, s in found.stages_s.items()) + ")",
+        ),
         ("actors", f"{found.decoders} decoding, {found.taggers} encoding and tagging"),
         ("memory", f"{found.memory_mb / 1000:,.1f} GB over all machines"),
         ("video", video_line(found, survey)),
@@ -51,8 +53,10 @@ def video_line(found: Plan, survey: Survey | None) -> str:
         bad = len(survey.probed) - len(survey.mapped)
         return f"{hours} in {survey.files:,} files" + (f", {bad} of them can't be mapped" if bad else "")
     _, low_s, high_s = survey.video_s()
-    return (f"{hours} ({low_s / 3600:,.0f} to {high_s / 3600:,.0f}, 19 times of 20) in {survey.files:,} files, "
-            f"from {len(survey.probed)} of them picked at random")
+    return (
+        f"{hours} ({low_s / 3600:,.0f} to {high_s / 3600:,.0f}, 19 times of 20) in {survey.files:,} files, "
+        f"from {len(survey.probed)} of them picked at random"
+    )
 
 
 def duration(seconds: float) -> str:

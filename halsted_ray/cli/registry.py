@@ -56,11 +56,19 @@ def list_versions(options: argparse.Namespace) -> int:
         print(json.dumps([asdict(version) for version in versions], indent=1))
         return DONE
     rows = [
-        (version.number, version.tags.get("model_version", ""), version.tags.get("atlas_release", ""),
-         day(version.created_ms), ", ".join(version.aliases)) for version in versions
+        (
+            version.number,
+            version.tags.get("model_version", ""),
+            version.tags.get("atlas_release", ""),
+            day(version.created_ms),
+            ", ".join(version.aliases),
+        )
+        for version in versions
     ]
-    print(f"registry {shown(opened.uri)}" + ("" if rows else ": no version yet; `halsted train --registry URI` ends "
-                                            "with one"))
+    print(
+        f"registry {shown(opened.uri)}"
+        + ("" if rows else ": no version yet; `halsted train --registry URI` ends with one")
+    )
     if rows:
         print(table(("version", "model", "atlas", "made", "alias"), rows, right=(0,)))
     return DONE
@@ -79,9 +87,14 @@ def show_version(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(known, indent=1))
         return DONE
-    rows = [("version", version.number), ("alias", ", ".join(version.aliases) or "–"),
-            ("made", day(version.created_ms)), ("run", version.run_id), *sorted(version.tags.items()),
-            ("folder", known["folder"])]
+    rows = [
+        ("version", version.number),
+        ("alias", ", ".join(version.aliases) or "–"),
+        ("made", day(version.created_ms)),
+        ("run", version.run_id),
+        *sorted(version.tags.items()),
+        ("folder", known["folder"]),
+    ]
     print("\n".join(f"{name:<20} {value}" for name, value in rows))
     return DONE
 
@@ -92,22 +105,36 @@ def promote_version(options: argparse.Namespace) -> int:
 
     opened = Registry(options.registry, make=not names_version(options.candidate))
     came_to = promotion.promote(
-        opened, options.candidate, options.atlas, deploy=options.deploy, gate=options.gate,
-        migration=options.migration, embeddings=options.embeddings, release=options.release,
+        opened,
+        options.candidate,
+        options.atlas,
+        deploy=options.deploy,
+        gate=options.gate,
+        migration=options.migration,
+        embeddings=options.embeddings,
+        release=options.release,
     )
     passed = came_to.verdict.passed
     if options.json:
         print(promotion.as_json(came_to))
         return DONE if passed else NOT_ALL
     rows = [
-        (check.name, "–" if check.measured is None else f"{check.measured:.3f}", f"{check.bound:g}",
-         "passed" if check.passed else "refused", check.said) for check in came_to.verdict.checks
+        (
+            check.name,
+            "–" if check.measured is None else f"{check.measured:.3f}",
+            f"{check.bound:g}",
+            "passed" if check.passed else "refused",
+            check.said,
+        )
+        for check in came_to.verdict.checks
     ]
     print(table(("check", "measured", "bound", "", "what it says"), rows, right=(1, 2)))
     champion = f"champion {came_to.champion.number}" if came_to.champion else "no champion"
-    print(f"\nversion {came_to.candidate.number} against {champion}: "
-          + (f"passed, {came_to.alias} now" if passed else "refused, nothing was changed")
-          + f"; run {came_to.run_id}")
+    print(
+        f"\nversion {came_to.candidate.number} against {champion}: "
+        + (f"passed, {came_to.alias} now" if passed else "refused, nothing was changed")
+        + f"; run {came_to.run_id}"
+    )
     if not passed:
         print("\n".join(f"{check.name}: {check.reason}" for check in came_to.verdict.checks if not check.passed))
     return DONE if passed else NOT_ALL
@@ -139,23 +166,35 @@ def lineage(options: argparse.Namespace) -> int:
         print(json.dumps(known, indent=1))
         return DONE
     row, commit, version, training, atlas = (known[name] for name in ("row", "commit", "version", "training", "atlas"))
-    print(f"row       {row['video_id']} [{row['start_s']:g}, {row['stop_s']:g}) s  {row['tag']} {row['category']} "
-          f"({row['confidence']:.2f})")
-    print(f"mapped    commit {commit['table_version']} of the timeline, {day(commit['timestamp'])}, run "
-          f"{commit['run_id']}, code {commit['code_version']}")
+    print(
+        f"row       {row['video_id']} [{row['start_s']:g}, {row['stop_s']:g}) s  {row['tag']} {row['category']} "
+        f"({row['confidence']:.2f})"
+    )
+    print(
+        f"mapped    commit {commit['table_version']} of the timeline, {day(commit['timestamp'])}, run "
+        f"{commit['run_id']}, code {commit['code_version']}"
+    )
     if not version:
         print(f"model     {row['model']} {row['model_version']}, atlas {row['atlas_release']}; not in the registry")
         return DONE
-    print(f"model     version {version['number']} {' '.join('@' + alias for alias in version['aliases'])}\n"
-          f"          model {version['model_version']}, encoder {version['encoder_fingerprint']}, taxonomy "
-          f"{version['taxonomy_digest']}")
+    print(
+        f"model     version {version['number']} {' '.join('@' + alias for alias in version['aliases'])}\n"
+        f"          model {version['model_version']}, encoder {version['encoder_fingerprint']}, taxonomy "
+        f"{version['taxonomy_digest']}"
+    )
     for verdict in known["verdicts"]:
-        print(f"verdict   {verdict['verdict']} on {day(verdict['when_ms'])}, atlas {verdict['atlas_release']}, run "
-              f"{verdict['run_id']}")
+        print(
+            f"verdict   {verdict['verdict']} on {day(verdict['when_ms'])}, atlas {verdict['atlas_release']}, run "
+            f"{verdict['run_id']}"
+        )
     print(f"training  run {training['run_id']}, {day(training['started_ms'])}, code {training['code_version']}")
     if atlas:
         print(f"atlas     {atlas['release']}, version {atlas['table_version']} of {atlas['table']}")
         commit = atlas["commit"]
-        print(f"          {commit['action']} by {commit['who']}, {commit['at'][:16]}, from {commit['source']}: "
-              f"{commit['why'] or 'no reason given'}" if commit else "          its table can't be read from here")
+        print(
+            f"          {commit['action']} by {commit['who']}, {commit['at'][:16]}, from {commit['source']}: "
+            f"{commit['why'] or 'no reason given'}"
+            if commit
+            else "          its table can't be read from here"
+        )
     return DONE

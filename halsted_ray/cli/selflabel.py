@@ -14,9 +14,10 @@ from halsted_ray.cli.tables import percent, table
 
 def add_selflabel(commands: argparse._SubParsersAction) -> None:
     label = commands.add_parser(
-        "self-label", help="let a model label videos that nobody annotated, and add what it is sure of to the atlas",
+        "self-label",
+        help="let a model label videos that nobody annotated, and add what it is sure of to the atlas",
         description="A model labels the videos of an archive that nobody annotated, and the atlas grows by what it is "
-                    "sure of.",
+        "sure of.",
         epilog="exit code: 0 done, 3 some videos failed, or the model did not pass the gate, 2 wrong use",
     )
     label.add_argument("--atlas", required=True, metavar="DIR", help="the archive that holds atlas/")
@@ -31,9 +32,10 @@ def add_selflabel(commands: argparse._SubParsersAction) -> None:
     label.add_argument("--json", action="store_true", help="print the report as JSON")
 
     review = commands.add_parser(
-        "review", help="the labels that most need a person's eye, as a Label Studio project",
+        "review",
+        help="the labels that most need a person's eye, as a Label Studio project",
         description="Writes the most uncertain and the most disagreeing clips of the atlas as a Label Studio project. "
-                    "What comes back: halsted atlas import DIR FILE --format label-studio.",
+        "What comes back: halsted atlas import DIR FILE --format label-studio.",
     )
     review.add_argument("--atlas", required=True, metavar="DIR", help="the archive that holds atlas/")
     review.add_argument("--out", required=True, metavar="FILE", help="tasks (JSON), the interface beside it (.xml)")
@@ -43,11 +45,20 @@ def add_selflabel(commands: argparse._SubParsersAction) -> None:
 
 
 def add_thresholds(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--precision", type=inner_share, default=0.9, metavar="P",
-                        help="share of an action's labels that is right with 90%% certainty, by the validation videos "
-                             "(default 0.9)")
-    parser.add_argument("--gate", type=share, default=0.8, metavar="A",
-                        help="average accuracy over all tasks below which nothing is labelled (default 0.8)")
+    parser.add_argument(
+        "--precision",
+        type=inner_share,
+        default=0.9,
+        metavar="P",
+        help="share of an action's labels that is right with 90%% certainty, by the validation videos (default 0.9)",
+    )
+    parser.add_argument(
+        "--gate",
+        type=share,
+        default=0.8,
+        metavar="A",
+        help="average accuracy over all tasks below which nothing is labelled (default 0.8)",
+    )
 
 
 def self_label(options: argparse.Namespace) -> int:
@@ -57,9 +68,16 @@ def self_label(options: argparse.Namespace) -> int:
 
     with ProgressLine() as line:
         report = self_label(
-            options.atlas, options.archive, resolve(options.model, options.registry), options.out,
-            precision=options.precision, gate=options.gate, release=options.release, encoder=options.encoder,
-            embeddings=options.embeddings, watch=line,
+            options.atlas,
+            options.archive,
+            resolve(options.model, options.registry),
+            options.out,
+            precision=options.precision,
+            gate=options.gate,
+            release=options.release,
+            encoder=options.encoder,
+            embeddings=options.embeddings,
+            watch=line,
         )
     print(json.dumps(report, indent=1) if options.json else report_text(report))
     return DONE if report["gate"]["passed"] and not set(report["videos"]) - {"mapped"} else NOT_ALL
@@ -69,22 +87,33 @@ def report_text(report: dict) -> str:
     """What passed the gate, what was kept and dropped by which threshold, and what the atlas got."""
     gate = report["gate"]
     lines = [
-        table(("task", "validation accuracy"), [*((task, percent(value)) for task, value in gate["tasks"].items()),
-                                                ("average", percent(gate["mean"]))], right=(1,)),
+        table(
+            ("task", "validation accuracy"),
+            [*((task, percent(value)) for task, value in gate["tasks"].items()), ("average", percent(gate["mean"]))],
+            right=(1,),
+        ),
         f"{'at least' if gate['passed'] else 'below'} the gate of {percent(gate['least'])}",
     ]
     if not gate["passed"]:
         return "\n".join([*lines, "nothing was labelled: annotate more, train again"])
     rows = [
-        (name, "–" if own["threshold"] is None else f"{own['threshold']:.2f}",
-         f"{own['validation']['right']}/{own['validation']['kept']}", own["said"], own["kept"], own["dropped"],
-         own["clips"])
+        (
+            name,
+            "–" if own["threshold"] is None else f"{own['threshold']:.2f}",
+            f"{own['validation']['right']}/{own['validation']['kept']}",
+            own["said"],
+            own["kept"],
+            own["dropped"],
+            own["clips"],
+        )
         for name, own in report["actions"].items()
     ]
     header = ("action", "threshold", "right/kept", "windows", "kept", "dropped", "clips")
     validation, atlas = report["validation"], report["atlas"]
     lines += [
-        "", table(header, rows, right=range(1, len(header))), "",
+        "",
+        table(header, rows, right=range(1, len(header))),
+        "",
         f"thresholds: {percent(validation['precision'])} right with {percent(validation['certainty'])} certainty, by "
         f"{validation['windows']:,} windows of {validation['videos']} videos",
         f"not asked: {report['elsewhere']:,} windows of another kind by the model's own word",
@@ -93,13 +122,16 @@ def report_text(report: dict) -> str:
     ]
     if report["added"]:
         lines.append(f"of {sum(own['kept'] for own in report['actions'].values()):,} kept windows these have more:")
-        lines += [f"  {own['kept']:,} a trusted {tag} ({from_on(own['threshold'])})"
-                  for tag, own in report["others"].items()]
+        lines += [
+            f"  {own['kept']:,} a trusted {tag} ({from_on(own['threshold'])})" for tag, own in report["others"].items()
+        ]
         added = ", ".join(f"{count:,} {task}" for task, count in report["added"].items())
         done = "added" if atlas["labelled"] != atlas["before"] else "already in the atlas"
-        lines += [f"{done}: {added} samples, {report['labelled_s'] / 60:.1f} minutes",
-                  f"the atlas is at version {atlas.get('released_version', atlas['labelled'])}"
-                  + (f", release {atlas['released']}" if "released" in atlas else "")]
+        lines += [
+            f"{done}: {added} samples, {report['labelled_s'] / 60:.1f} minutes",
+            f"the atlas is at version {atlas.get('released_version', atlas['labelled'])}"
+            + (f", release {atlas['released']}" if "released" in atlas else ""),
+        ]
     else:
         lines.append("no label was added")
     return "\n".join(lines)
@@ -113,9 +145,19 @@ def review(options: argparse.Namespace) -> int:
     from halsted_ray.selflabel.review import review
 
     doubts = review(options.atlas, options.out, maps=options.maps, most=options.clips, with_files=options.files)
-    rows = [(doubt.clips[0].video_id, f"{doubt.clips[0].start_s:.1f}", f"{doubt.clips[0].stop_s:.1f}",
-             f"{doubt.size:.2f}", f"{doubt.kind}: {doubt.why}") for doubt in doubts[:10]]
+    rows = [
+        (
+            doubt.clips[0].video_id,
+            f"{doubt.clips[0].start_s:.1f}",
+            f"{doubt.clips[0].stop_s:.1f}",
+            f"{doubt.size:.2f}",
+            f"{doubt.kind}: {doubt.why}",
+        )
+        for doubt in doubts[:10]
+    ]
     print(table(("video", "from s", "to s", "doubt", "why"), rows, right=(1, 2, 3)))
-    print(f"\n{len(doubts)} clips of {len({doubt.clips[0].video_id for doubt in doubts})} videos in {options.out}; "
-          f"reviewed: halsted atlas import {shlex.quote(options.atlas)} FILE --format label-studio")
+    print(
+        f"\n{len(doubts)} clips of {len({doubt.clips[0].video_id for doubt in doubts})} videos in {options.out}; "
+        f"reviewed: halsted atlas import {shlex.quote(options.atlas)} FILE --format label-studio"
+    )
     return DONE

@@ -25,8 +25,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
     room = max(16, WIDTH - indent)
     lines = []
     for row in [header, *rows]:
-        cells = [f"{cell:>{width}}" if k in right else f"{cell:<{width}}"
-                 for k, (cell, width) in enumerate(zip(row[:-1], widths, strict=False))]
+        cells = [
+            f"{cell:>{width}}" if k in right else f"{cell:<{width}}"
+            for k, (cell, width) in enumerate(zip(row[:-1], widths, strict=False))
+        ]
         last = str(row[-1]).rjust(widths[-1]) if len(header) - 1 in right else str(row[-1])
         wrapped = textwrap.wrap(last, room, drop_whitespace=False) or [""]
         lines.append("  ".join([*cells, wrapped[0]]).rstrip())
@@ -41,8 +43,13 @@ def percent(value: float | None) -> str:
 def accuracy_table(accuracy: dict) -> str:
     """``evaluation.compare``'s figures, a tag a line."""
     rows = [
-        (tag, *(percent(of_tag[name]) for name in ("accuracy", "chance", "majority")),
-         "–" if of_tag["f1_10"] is None else f"{of_tag['f1_10']:.2f}", of_tag["windows"], of_tag["unpredicted"])
+        (
+            tag,
+            *(percent(of_tag[name]) for name in ("accuracy", "chance", "majority")),
+            "–" if of_tag["f1_10"] is None else f"{of_tag['f1_10']:.2f}",
+            of_tag["windows"],
+            of_tag["unpredicted"],
+        )
         for tag, of_tag in accuracy["tags"].items()
     ]
     header = ("tag", "accuracy", "chance", "commonest", "F1@10", "windows", "no answer")
@@ -52,8 +59,12 @@ def accuracy_table(accuracy: dict) -> str:
 def failures(videos: Sequence[dict]) -> str:
     """A line for each video that is not mapped whole, its reason cut at the end; '' where all are."""
     rest = [video for video in videos if video["status"] != "mapped"]
-    lines = [textwrap.shorten(f"{video['video_id']} {video['status']}: {video['reason'] or 'no reason'}", WIDTH,
-                              placeholder=" …") for video in rest[:FAILURES_AT_MOST]]
+    lines = [
+        textwrap.shorten(
+            f"{video['video_id']} {video['status']}: {video['reason'] or 'no reason'}", WIDTH, placeholder=" …"
+        )
+        for video in rest[:FAILURES_AT_MOST]
+    ]
     if len(rest) > len(lines):
         lines.append(f"and {len(rest) - len(lines):,} more")
     return "\n".join(lines)
@@ -64,8 +75,14 @@ def status_table(videos: Sequence[dict]) -> str:
     from halsted_ray.report.terminal import clock
 
     rows = [
-        (video["video_id"], video["status"], clock(video["duration_s"]) if video["duration_s"] else "–",
-         f"{video['segments_done']}/{video['segments']}", str(video["segments_failed"] or "–"), video["reason"] or "")
+        (
+            video["video_id"],
+            video["status"],
+            clock(video["duration_s"]) if video["duration_s"] else "–",
+            f"{video['segments_done']}/{video['segments']}",
+            str(video["segments_failed"] or "–"),
+            video["reason"] or "",
+        )
         for video in videos
     ]
     return table(("video", "status", "length", "segments", "failed", "reason"), rows, right=(2, 3, 4))

@@ -82,15 +82,30 @@ def asked_of(
                 continue
             truth_N = test.truth_SG[rows, g].astype(np.int64)
             taught = np.unique(train.truth_SG[train.task_S == k, g])
-            found.append(Asked(
-                fold, task.name, tag.name, rows, video_S[rows], kind_S[rows], start_s_S[rows], stop_s_S[rows],
-                source_S[rows], truth_N, np.isin(truth_N, taught),
-            ))
+            found.append(
+                Asked(
+                    fold,
+                    task.name,
+                    tag.name,
+                    rows,
+                    video_S[rows],
+                    kind_S[rows],
+                    start_s_S[rows],
+                    stop_s_S[rows],
+                    source_S[rows],
+                    truth_N,
+                    np.isin(truth_N, taught),
+                )
+            )
     return found
 
 
 def answers_of_model(
-    model: Halsted, test: Samples, asked: Sequence[Asked], method: str = MODEL, taxonomy: Taxonomy | None = None,
+    model: Halsted,
+    test: Samples,
+    asked: Sequence[Asked],
+    method: str = MODEL,
+    taxonomy: Taxonomy | None = None,
     migration: Migration | None = None,
 ) -> list[Answers]:
     """What ``model`` answers: one greedy run for the answers, one with the truth given for the ranking.
@@ -108,8 +123,11 @@ def answers_of_model(
     tasks = [ours.tasks[k] for k in test.task_S[rows]]
     truth = []
     for task, row in zip(tasks, test.truth_SG[rows], strict=True):
-        known = [(tag.name, reading_OK[tag.name][:, c]) for tag, c in zip(task.tags, row, strict=False)
-                 if c >= 0 and tag.name in reading_OK]
+        known = [
+            (tag.name, reading_OK[tag.name][:, c])
+            for tag, c in zip(task.tags, row, strict=False)
+            if c >= 0 and tag.name in reading_OK
+        ]
         truth.append({tag: theirs.tag(tag).categories[own_O.argmax()] for tag, own_O in known if own_O.any()})
     names, embeddings_ND = [task.name for task in tasks], test.embeddings_WD[test.window_S[rows]]
     said = model.tag(embeddings_ND, names)
@@ -121,11 +139,16 @@ def answers_of_model(
         own = [said[place][of_tag.tag] for place in places]
         read_NK = reading_OK[of_tag.tag][[index[category] for category, _ in own]]
         chosen_N = np.where(read_NK.any(1), read_NK.argmax(1), NONE)
-        found.append(Answers(
-            method, of_tag, chosen_N, np.array([confidence for _, confidence in own]),
-            (chosen_N == of_tag.truth_N).astype(float),
-            np.stack([forced[place][of_tag.tag] for place in places]) @ reading_OK[of_tag.tag],
-        ))
+        found.append(
+            Answers(
+                method,
+                of_tag,
+                chosen_N,
+                np.array([confidence for _, confidence in own]),
+                (chosen_N == of_tag.truth_N).astype(float),
+                np.stack([forced[place][of_tag.tag] for place in places]) @ reading_OK[of_tag.tag],
+            )
+        )
     return found
 
 
@@ -135,11 +158,23 @@ def table(answers: Sequence[Answers], taxonomy: Taxonomy) -> pa.Table:
     for entry in answers:
         asked, names = entry.asked, np.array([*taxonomy.tag(entry.asked.tag).categories, ""])
         count = len(asked.row_N)
-        parts.append(pa.table({
-            "method": [entry.method] * count, "fold": np.full(count, asked.fold), "video_id": asked.video_N,
-            "start_s": asked.start_s_N, "stop_s": asked.stop_s_N, "task": [asked.task] * count,
-            "tag": [asked.tag] * count, "source": asked.source_N, "truth": names[asked.truth_N],
-            "category": names[entry.chosen_N], "confidence": entry.confidence_N.astype(float),
-            "right": entry.right_N, "scores": list(entry.scores_NK.astype(np.float32)),
-        }))
+        parts.append(
+            pa.table(
+                {
+                    "method": [entry.method] * count,
+                    "fold": np.full(count, asked.fold),
+                    "video_id": asked.video_N,
+                    "start_s": asked.start_s_N,
+                    "stop_s": asked.stop_s_N,
+                    "task": [asked.task] * count,
+                    "tag": [asked.tag] * count,
+                    "source": asked.source_N,
+                    "truth": names[asked.truth_N],
+                    "category": names[entry.chosen_N],
+                    "confidence": entry.confidence_N.astype(float),
+                    "right": entry.right_N,
+                    "scores": list(entry.scores_NK.astype(np.float32)),
+                }
+            )
+        )
     return pa.concat_tables(parts)

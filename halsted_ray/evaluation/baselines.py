@@ -81,8 +81,15 @@ def labelled_rows(samples: Samples, task: int, g: int) -> tuple[np.ndarray, np.n
 
 
 def baseline_answers(
-    names: Sequence[str], asked: Sequence[Asked], train: Samples, validation: Samples, test: Samples,
-    taxonomy: Taxonomy, *, steps: dict[str, np.ndarray] | None = None, sais: SaisRecipe | None = None,
+    names: Sequence[str],
+    asked: Sequence[Asked],
+    train: Samples,
+    validation: Samples,
+    test: Samples,
+    taxonomy: Taxonomy,
+    *,
+    steps: dict[str, np.ndarray] | None = None,
+    sais: SaisRecipe | None = None,
 ) -> list[Answers]:
     """Answers of the baselines ``names`` to all that is ``asked`` of ``test``.
 

@@ -50,10 +50,14 @@ class WindowCounts:
         accuracy = right / asked if asked else math.nan
         chance = metrics.uniform_chance(categories)
         return {
-            "windows": asked, "right": right, "accuracy": accuracy,
-            "chance": chance, "majority": float(majority),
+            "windows": asked,
+            "right": right,
+            "accuracy": accuracy,
+            "chance": chance,
+            "majority": float(majority),
             "relative_improvement": metrics.relative_improvement(accuracy, chance),
-            "unpredicted": int(self.confusion_TP[:, -1].sum()), "in_gap": self.in_gap,
+            "unpredicted": int(self.confusion_TP[:, -1].sum()),
+            "in_gap": self.in_gap,
             "only_predicted": self.only_predicted,
             "calibration_error": metrics.calibration_error(np.array(self.confidences), np.array(self.rights)),
         }
@@ -113,13 +117,22 @@ def compare(
             }
         if lanes:
             tags[tag.name] = (
-                {"task": taxonomy.task_of_tag(tag.name).name} | total.figures() | span_figures(lanes)
+                {"task": taxonomy.task_of_tag(tag.name).name}
+                | total.figures()
+                | span_figures(lanes)
                 | {"confusion": {"categories": list(tag.categories), "counts": total.confusion_TP.tolist()}}
             )
-    return without_nan({
-        "how": HOW.format(spec.fine_s), "window_s": spec.fine_s, "compared": len(both),
-        "without_truth": len(mapped - annotated), "not_mapped": len(annotated - mapped), "tags": tags, "videos": videos,
-    })
+    return without_nan(
+        {
+            "how": HOW.format(spec.fine_s),
+            "window_s": spec.fine_s,
+            "compared": len(both),
+            "without_truth": len(mapped - annotated),
+            "not_mapped": len(annotated - mapped),
+            "tags": tags,
+            "videos": videos,
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -208,16 +221,21 @@ def count_windows(
     np.add.at(confusion, (true_W[asked_W], predicted_W[asked_W]), 1)
     judged_W = asked_W & answered_W
     return WindowCounts(
-        confusion, in_gap=int((asked_W & ~answered_W & gap_W).sum()), only_predicted=int((~asked_W & answered_W).sum()),
-        confidences=confidence_W[judged_W].tolist(), rights=(true_W == predicted_W)[judged_W].tolist(),
+        confusion,
+        in_gap=int((asked_W & ~answered_W & gap_W).sum()),
+        only_predicted=int((~asked_W & answered_W).sum()),
+        confidences=confidence_W[judged_W].tolist(),
+        rights=(true_W == predicted_W)[judged_W].tolist(),
     )
 
 
 def add(first: WindowCounts, second: WindowCounts) -> WindowCounts:
     return WindowCounts(
-        first.confusion_TP + second.confusion_TP, first.in_gap + second.in_gap,
+        first.confusion_TP + second.confusion_TP,
+        first.in_gap + second.in_gap,
         first.only_predicted + second.only_predicted,
-        first.confidences + second.confidences, first.rights + second.rights,
+        first.confidences + second.confidences,
+        first.rights + second.rights,
     )
 
 

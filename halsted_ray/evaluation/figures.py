@@ -67,13 +67,21 @@ class Counts:
         keep_K = np.ones(len(self.video_K), bool) if keep_K is None else keep_K
         columns = [self.tags.index(tag) for tag in tags if tag in self.tags]
         folds = [
-            float(ratio_of_sums(*(values[keep_K & (self.fold_K == fold)][:, columns].sum(0)[None]
-                                  for values in (self.right_KT, self.asked_KT)))[0])
+            float(
+                ratio_of_sums(
+                    *(
+                        values[keep_K & (self.fold_K == fold)][:, columns].sum(0)[None]
+                        for values in (self.right_KT, self.asked_KT)
+                    )
+                )[0]
+            )
             for fold in np.unique(self.fold_K)
         ]
         drawn = bootstrap(right_VT, asked_VT)
         return spread(folds) | {
-            "bootstrap": [drawn.low, drawn.high], "over_videos": drawn.value, "videos": int(asked_VT.any(1).sum()),
+            "bootstrap": [drawn.low, drawn.high],
+            "over_videos": drawn.value,
+            "videos": int(asked_VT.any(1).sum()),
             "samples": int(asked_VT.sum()),
         }
 
@@ -85,7 +93,9 @@ def spread(folds: Sequence[float]) -> dict:
 
 
 def figures(
-    answers: Sequence[Answers], taxonomy: Taxonomy, operation_of_video: Mapping[str, Mapping[str, str]],
+    answers: Sequence[Answers],
+    taxonomy: Taxonomy,
+    operation_of_video: Mapping[str, Mapping[str, str]],
     method: str = MODEL,
 ) -> dict:
     """All figures as JSON values (NaN becomes None). ``operation_of_video``: video_id → specialty and procedure.
@@ -106,15 +116,17 @@ def figures(
         "groups": {group: of_group(counts, taxonomy, group, operation_of_video) for group in GROUPS},
         "videos": {
             str(video): {
-                **of_tasks(counts, taxonomy, counts.video_K == video), **operation_of_video.get(str(video), {}),
+                **of_tasks(counts, taxonomy, counts.video_K == video),
+                **operation_of_video.get(str(video), {}),
                 "calibration_error": calibration(own, str(video)),
             }
             for video in np.unique(counts.video_K)
         },
         "confusion": {tag: confusion(entries, taxonomy) for tag, entries in by_tag(own).items()},
         "reliability": {
-            tag: metrics.reliability(*(np.concatenate([getattr(entry, name) for entry in entries])
-                                       for name in ("confidence_N", "right_N")))
+            tag: metrics.reliability(
+                *(np.concatenate([getattr(entry, name) for entry in entries]) for name in ("confidence_N", "right_N"))
+            )
             for tag, entries in by_tag(own).items()
         },
         "calibration_error": calibration(own),
@@ -176,9 +188,12 @@ def of_tag(entries: Sequence[Answers], taxonomy: Taxonomy) -> dict:
             each[f"{name}_per_video"] = [fold[name] for fold in phases]
     return {
         **{name: spread(values) for name, values in each.items()},
-        "chance": metrics.uniform_chance(len(tag.categories)), "commonest": metrics.majority_share(truth.tolist()),
-        "stratified_chance": metrics.stratified_chance(truth.tolist()), "categories": len(tag.categories),
-        "samples": len(truth), "untaught": int(sum((~entry.asked.taught_N).sum() for entry in entries)),
+        "chance": metrics.uniform_chance(len(tag.categories)),
+        "commonest": metrics.majority_share(truth.tolist()),
+        "stratified_chance": metrics.stratified_chance(truth.tolist()),
+        "categories": len(tag.categories),
+        "samples": len(truth),
+        "untaught": int(sum((~entry.asked.taught_N).sum() for entry in entries)),
     }
 
 
@@ -253,9 +268,14 @@ def mistakes(answers: Sequence[Answers], taxonomy: Taxonomy, most: int = MISTAKE
             asked = entry.asked
             for n in np.flatnonzero((entry.right_N == 0) & asked.taught_N & (entry.chosen_N != NONE)):
                 found = {
-                    "video_id": str(asked.video_N[n]), "start_s": float(asked.start_s_N[n]),
-                    "stop_s": float(asked.stop_s_N[n]), "fold": asked.fold, "task": asked.task, "tag": tag,
-                    "truth": names[asked.truth_N[n]], "said": names[entry.chosen_N[n]],
+                    "video_id": str(asked.video_N[n]),
+                    "start_s": float(asked.start_s_N[n]),
+                    "stop_s": float(asked.stop_s_N[n]),
+                    "fold": asked.fold,
+                    "task": asked.task,
+                    "tag": tag,
+                    "truth": names[asked.truth_N[n]],
+                    "said": names[entry.chosen_N[n]],
                     "confidence": float(entry.confidence_N[n]),
                 }
                 key = found["video_id"], found["start_s"]

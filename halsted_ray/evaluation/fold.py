@@ -91,9 +91,16 @@ def trained(
         return Halsted.load(job.model), json.loads(fs.cat_file(path))
     recipe, config = pool.recipe, pool.config
     model = Halsted.create(
-        taxonomy, config.encoder_dim, encoder_ref=config.encoder_ref, encoder_fingerprint=config.encoder_fingerprint,
-        steps=config.steps, version=f"{config.version}-{job.number}", atlas_release=config.atlas_release,
-        atlas_version=config.atlas_version, windows=config.windows, **choices_of(recipe),
+        taxonomy,
+        config.encoder_dim,
+        encoder_ref=config.encoder_ref,
+        encoder_fingerprint=config.encoder_fingerprint,
+        steps=config.steps,
+        version=f"{config.version}-{job.number}",
+        atlas_release=config.atlas_release,
+        atlas_version=config.atlas_version,
+        windows=config.windows,
+        **choices_of(recipe),
     )
     fitted = fit_alone(train, validation, model.config.decoder_sizes, taxonomy, recipe)
     model.decoder.load_state_dict(fitted.tensors)
@@ -115,15 +122,15 @@ def features_of(model: Halsted, samples: Samples, taxonomy: Taxonomy) -> dict | 
         return None
     task = taxonomy.tasks[shown]
     embeddings_ND = samples.embeddings_WD[samples.window_S[rows]]
-    said = [
-        {tag: category for tag, (category, _) in row.items()} for row in model.tag(embeddings_ND, task.name)
-    ]
+    said = [{tag: category for tag, (category, _) in row.items()} for row in model.tag(embeddings_ND, task.name)]
     truth = [
         {tag.name: tag.categories[c] for tag, c in zip(task.tags, row, strict=False) if c >= 0}
         for row in samples.truth_SG[rows]
     ]
     return {
-        "task": task.name, "video_N": np.array(samples.video_ids)[samples.video_W[samples.window_S[rows]]],
-        "truth": truth, "encoder": embeddings_ND.astype(np.float32),
+        "task": task.name,
+        "video_N": np.array(samples.video_ids)[samples.video_W[samples.window_S[rows]]],
+        "truth": truth,
+        "encoder": embeddings_ND.astype(np.float32),
         "decoder": model.features(embeddings_ND, task.name, said),
     }

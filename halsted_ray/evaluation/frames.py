@@ -42,10 +42,12 @@ def mean_average_precision(
         return np.zeros(0), math.nan
     if pooling == "pooled":
         videos = [tuple(np.concatenate(sides) for sides in zip(*videos, strict=True))]
-    each_VK = np.array([
-        [average_precision(scores_NK[:, k], truth_NK[:, k]) for k in range(scores_NK.shape[1])]
-        for scores_NK, truth_NK in videos
-    ])
+    each_VK = np.array(
+        [
+            [average_precision(scores_NK[:, k], truth_NK[:, k]) for k in range(scores_NK.shape[1])]
+            for scores_NK, truth_NK in videos
+        ]
+    )
     classes_K = mean_known(each_VK)
     return classes_K, float(mean_known(classes_K[:, None])[0])
 

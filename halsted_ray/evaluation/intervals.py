@@ -69,14 +69,20 @@ class Difference:
 
 
 def paired_bootstrap(
-    first_VT: np.ndarray, second_VT: np.ndarray, asked_VT: np.ndarray, *, level: float = LEVEL, draws: int = DRAWS,
+    first_VT: np.ndarray,
+    second_VT: np.ndarray,
+    asked_VT: np.ndarray,
+    *,
+    level: float = LEVEL,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> Difference:
     """Difference of two models' accuracies (see ``bootstrap``), each draw with the same videos for both."""
     is_asked_V = asked_VT.any(1)
     first_VT, second_VT, asked_VT = first_VT[is_asked_V], second_VT[is_asked_V], asked_VT[is_asked_V]
-    value = float(np.subtract(*(ratio_of_sums(right.sum(0)[None], asked_VT.sum(0)[None])[0]
-                                for right in (second_VT, first_VT))))
+    value = float(
+        np.subtract(*(ratio_of_sums(right.sum(0)[None], asked_VT.sum(0)[None])[0] for right in (second_VT, first_VT)))
+    )
     if len(asked_VT) < 2:
         return Difference(value, math.nan, math.nan, math.nan)
     drawn_B = resampled(second_VT, asked_VT, draws, seed) - resampled(first_VT, asked_VT, draws, seed)

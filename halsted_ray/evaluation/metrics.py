@@ -185,7 +185,8 @@ def reliability(confidence_N: np.ndarray, right_N: np.ndarray, bins: int = 10) -
     bin_N = np.clip(np.ceil(confidence_N * bins).astype(int) - 1, 0, bins - 1)
     return [
         {"count": int(own.sum()), "confidence": float(confidence_N[own].mean()), "accuracy": float(right_N[own].mean())}
-        for own in (bin_N == b for b in range(bins)) if own.any()
+        for own in (bin_N == b for b in range(bins))
+        if own.any()
     ]
 
 

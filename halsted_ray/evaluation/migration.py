@@ -31,18 +31,20 @@ class Migration:
             stated = yaml.safe_load(fs.cat_file(path))
             return cls(stated["from"], stated["to"], stated["reason"], stated["categories"])
         except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-            raise UsageError(f"the migration {location!r} can't be read: {error!r}; expected YAML with 'from', 'to' "
-                             "(taxonomy digests), 'reason' and 'categories' (tag: {old: new})") from error
+            raise UsageError(
+                f"the migration {location!r} can't be read: {error!r}; expected YAML with 'from', 'to' "
+                "(taxonomy digests), 'reason' and 'categories' (tag: {old: new})"
+            ) from error
 
 
 def require_bridge(theirs: Taxonomy, ours: Taxonomy, migration: Migration | None, version: str, atlas: str) -> None:
     """Raises TaxonomyError unless ``theirs`` (a model's) is ``ours`` (an atlas's), or ``migration`` leads there."""
-    if theirs.digest == ours.digest or (
-            migration and (migration.old, migration.new) == (theirs.digest, ours.digest)):
+    if theirs.digest == ours.digest or (migration and (migration.old, migration.new) == (theirs.digest, ours.digest)):
         return
     raise TaxonomyError(
         f"model {version!r} has taxonomy {theirs.name!r} {theirs.digest}, the atlas {atlas!r} has {ours.name!r} "
-        f"{ours.digest}" + (f", and the migration leads from {migration.old} to {migration.new}" if migration else "")
+        f"{ours.digest}"
+        + (f", and the migration leads from {migration.old} to {migration.new}" if migration else "")
         + f"; name a migration from {theirs.digest} to {ours.digest} (--migration), or an atlas of the model's taxonomy"
     )
 

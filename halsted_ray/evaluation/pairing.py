@@ -15,7 +15,9 @@ from halsted_ray.taxonomy import Taxonomy
 
 
 def compare_models(
-    first: Sequence[Answers], second: Sequence[Answers], taxonomy: Taxonomy,
+    first: Sequence[Answers],
+    second: Sequence[Answers],
+    taxonomy: Taxonomy,
     operation_of_video: Mapping[str, Mapping[str, str]],
 ) -> dict:
     """``second − first`` by bootstrap over videos, as JSON values: ``mean`` (over all tags), ``tasks``, ``tags``,
@@ -31,11 +33,16 @@ def compare_models(
 
     tags = pair[0].tags
     specialty_K = np.array([operation_of_video.get(str(v), {}).get("specialty", "") for v in pair[0].video_K])
-    return without_nan({
-        "mean": difference(tags), "tasks": {name: difference(own) for name, own in tasks_of(tags, taxonomy).items()},
-        "tags": {tag: difference([tag]) for tag in tags},
-        "specialties": {str(name): difference(tags, specialty_K == name) for name in np.unique(specialty_K) if name},
-    })
+    return without_nan(
+        {
+            "mean": difference(tags),
+            "tasks": {name: difference(own) for name, own in tasks_of(tags, taxonomy).items()},
+            "tags": {tag: difference([tag]) for tag in tags},
+            "specialties": {
+                str(name): difference(tags, specialty_K == name) for name in np.unique(specialty_K) if name
+            },
+        }
+    )
 
 
 def compare_folds(first: Sequence[Answers], second: Sequence[Answers], taxonomy: Taxonomy) -> dict:
@@ -46,8 +53,11 @@ def compare_folds(first: Sequence[Answers], second: Sequence[Answers], taxonomy:
     for name, tags in {**tasks_of(pair[0].tags, taxonomy), "mean": pair[0].tags}.items():
         one, other = (counts.accuracy(tags)["folds"] for counts in pair)
         found[name] = {
-            "first": one, "second": other, "difference": asdict(over_folds(np.subtract(other, one), "t")),
-            "wilcoxon_p": paired_test(one, other), "t_p": paired_test(one, other, "t"),
+            "first": one,
+            "second": other,
+            "difference": asdict(over_folds(np.subtract(other, one), "t")),
+            "wilcoxon_p": paired_test(one, other),
+            "t_p": paired_test(one, other, "t"),
         }
     return without_nan(found)
 
@@ -55,8 +65,11 @@ def compare_folds(first: Sequence[Answers], second: Sequence[Answers], taxonomy:
 def counted(first: Sequence[Answers], second: Sequence[Answers]) -> tuple[Counts, Counts]:
     pair = Counts.of(first), Counts.of(second)
     one, other = pair
-    if one.tags != other.tags or not np.array_equal(one.video_K, other.video_K) or not np.array_equal(
-            one.asked_KT, other.asked_KT):
+    if (
+        one.tags != other.tags
+        or not np.array_equal(one.video_K, other.video_K)
+        or not np.array_equal(one.asked_KT, other.asked_KT)
+    ):
         raise ValueError(
             f"the models answered other windows ({int(one.asked_KT.sum())} of {len(set(one.video_K))} videos against "
             f"{int(other.asked_KT.sum())} of {len(set(other.video_K))}); judge both on the same release and part"

@@ -42,8 +42,18 @@ class Pool:
 
 
 def pooled(
-    source: Atlas, taxonomy: Taxonomy, recipe: Recipe, spec: WindowSpec, frozen: Encoder, embeddings: str,
-    wanted: set[str], whole_clips: bool, baselines: tuple[str, ...], sais: SaisRecipe, config: ModelConfig, on_embed,
+    source: Atlas,
+    taxonomy: Taxonomy,
+    recipe: Recipe,
+    spec: WindowSpec,
+    frozen: Encoder,
+    embeddings: str,
+    wanted: set[str],
+    whole_clips: bool,
+    baselines: tuple[str, ...],
+    sais: SaisRecipe,
+    config: ModelConfig,
+    on_embed,
 ) -> Pool:
     """Every wanted video's samples with their vectors; what has no vector yet is decoded and encoded."""
     tasks = tasks_to_learn(taxonomy, recipe.tasks)
@@ -54,10 +64,15 @@ def pooled(
     labelled: dict[str, dict[str, list[Labelled]]] = {"learning": {}, "judging": {}}
     for video in videos:
         clips = clips_of.get(video.video_id, [])
-        for side, shifts_s, *choices in (("learning", recipe.shifts_s, recipe.least_share, recipe.ai_weight),
-                                         ("judging", (0.0,), HALF, 1.0)):
-            labelled[side][video.video_id] = whole(clips, tasks, choices[-1]) if whole_clips else label(
-                training_windows(video.duration_s, spec, shifts_s), clips, tasks, *choices)
+        for side, shifts_s, *choices in (
+            ("learning", recipe.shifts_s, recipe.least_share, recipe.ai_weight),
+            ("judging", (0.0,), HALF, 1.0),
+        ):
+            labelled[side][video.video_id] = (
+                whole(clips, tasks, choices[-1])
+                if whole_clips
+                else label(training_windows(video.duration_s, spec, shifts_s), clips, tasks, *choices)
+            )
     windows = {
         video.video_id: in_order([s for side in labelled.values() for s in side[video.video_id]]) for video in videos
     }
@@ -73,14 +88,22 @@ def pooled(
             rows_WX = assemble(own, vectors, vocabulary).embeddings_WD
             steps[side] = rows_WX.reshape(len(rows_WX), -1, frozen.width)
     # Row-aligned with the samples: ``assemble`` takes videos by id and their samples in order.
-    judged = [(video_id, sample) for video_id in sorted(labelled["judging"]) for sample in
-              labelled["judging"][video_id]]
+    judged = [
+        (video_id, sample) for video_id in sorted(labelled["judging"]) for sample in labelled["judging"][video_id]
+    ]
     one_source = {clip.source for clip in source.clips}
     only = one_source.pop() if len(one_source) == 1 else None
     return Pool(
-        samples["learning"], samples["judging"], np.array([sample.window.kind for _, sample in judged]),
-        np.array([only or source_of(sample, clips_of[video_id]) for video_id, sample in judged]), steps, config,
-        taxonomy.to_dict(), recipe, baselines, sais,
+        samples["learning"],
+        samples["judging"],
+        np.array([sample.window.kind for _, sample in judged]),
+        np.array([only or source_of(sample, clips_of[video_id]) for video_id, sample in judged]),
+        steps,
+        config,
+        taxonomy.to_dict(),
+        recipe,
+        baselines,
+        sais,
     )
 
 
@@ -88,14 +111,21 @@ def whole(clips: Sequence[Clip], tasks: Sequence[Task], ai_weight: float) -> lis
     """Each clip of ``tasks`` as one window."""
     names = {task.name for task in tasks}
     return [
-        Labelled(Window("clip", clip.start_s, clip.stop_s), clip.task, tuple(sorted(clip.tags.items())),
-                 ai_weight if clip.source == "ai" else 1.0, True)
-        for clip in clips if clip.task in names
+        Labelled(
+            Window("clip", clip.start_s, clip.stop_s),
+            clip.task,
+            tuple(sorted(clip.tags.items())),
+            ai_weight if clip.source == "ai" else 1.0,
+            True,
+        )
+        for clip in clips
+        if clip.task in names
     ]
 
 
 def source_of(sample: Labelled, clips: Sequence[Clip]) -> str:
     """Of the clips that gave a window its answer, the source of the one that covers most of it."""
+
     def covered_s(clip: Clip) -> float:
         return min(clip.stop_s, sample.window.stop_s) - max(clip.start_s, sample.window.start_s)
 

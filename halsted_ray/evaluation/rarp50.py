@@ -33,12 +33,19 @@ def evaluate_rarp50(folder: str, out: str, recipe: Recipe, *, seed: int = 0, **o
     import_annotations(out, folder, "sar-rarp50", why="the SAR-RARP50 benchmark", replace_earlier=True)
     source = read_atlas(out, "head")
     found = evaluate(
-        out, out, recipe, release="head", splits=[split_of(source, seed)], whole_clips=True,
+        out,
+        out,
+        recipe,
+        release="head",
+        splits=[split_of(source, seed)],
+        whole_clips=True,
         **{**options, "embeddings": options.get("embeddings") or f"{out.rstrip('/')}/embeddings"},
     )
     chance = metrics.uniform_chance(len(found.taxonomy.tag("action").categories))
     found.figures["benchmark"] = {
-        "name": "rarp50", "chance": chance, "paper": PAPER,
+        "name": "rarp50",
+        "chance": chance,
+        "paper": PAPER,
         "methods": {name: segment_accuracy(found.of(name), chance) for name in found.figures["methods"]},
     }
     leave(out, found.figures, found.answers, found.taxonomy)
@@ -67,15 +74,19 @@ def operation(uri: str) -> str:
 
 
 def segment_accuracy(answers: Sequence[Answers], chance: float) -> Mapping[str, float]:
-    right_N, truth_N, video_N = (np.concatenate([own(entry) for entry in answers]) for own in (
-        lambda entry: entry.right_N, lambda entry: entry.asked.truth_N, lambda entry: entry.asked.video_N))
+    right_N, truth_N, video_N = (
+        np.concatenate([own(entry) for entry in answers])
+        for own in (lambda entry: entry.right_N, lambda entry: entry.asked.truth_N, lambda entry: entry.asked.video_N)
+    )
 
     def mean_of_actions(of: np.ndarray) -> float:
         return float(np.mean([right_N[of & (truth_N == action)].mean() for action in np.unique(truth_N[of])]))
 
     micro = float(right_N.mean())
     return {
-        "micro": micro, "macro": mean_of_actions(np.ones(len(right_N), bool)),
+        "micro": micro,
+        "macro": mean_of_actions(np.ones(len(right_N), bool)),
         "macro_videos": float(np.mean([mean_of_actions(video_N == video) for video in np.unique(video_N)])),
-        "relative_improvement": metrics.relative_improvement(micro, chance), "segments": len(right_N),
+        "relative_improvement": metrics.relative_improvement(micro, chance),
+        "segments": len(right_N),
     }

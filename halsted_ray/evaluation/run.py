@@ -117,7 +117,10 @@ def evaluate(
         given.check_encoder(frozen)
     operations = operation_of_video(source.clips)
     evaluation_id = digest(
-        {**asdict(recipe), "shifts_s": list(recipe.shifts_s)}, source.content_digest, frozen.fingerprint, asdict(spec),
+        {**asdict(recipe), "shifts_s": list(recipe.shifts_s)},
+        source.content_digest,
+        frozen.fingerprint,
+        asdict(spec),
         whole_clips,
     )
     if splits is not None:
@@ -135,10 +138,26 @@ def evaluate(
     ]
     made(out)  # before hours of work
     pool = pooled(
-        source, taxonomy, recipe, spec, frozen, embeddings or f"{atlas.rstrip('/')}/embeddings",
-        {video for own in splits for video in own}, whole_clips, tuple(baselines), sais or SaisRecipe(),
-        ModelConfig(frozen.ref, frozen.fingerprint, frozen.dim, version=evaluation_id, atlas_release=source.name,
-                    atlas_version=source.version, windows=spec, steps=frozen.steps),
+        source,
+        taxonomy,
+        recipe,
+        spec,
+        frozen,
+        embeddings or f"{atlas.rstrip('/')}/embeddings",
+        {video for own in splits for video in own},
+        whole_clips,
+        tuple(baselines),
+        sais or SaisRecipe(),
+        ModelConfig(
+            frozen.ref,
+            frozen.fingerprint,
+            frozen.dim,
+            version=evaluation_id,
+            atlas_release=source.name,
+            atlas_version=source.version,
+            windows=spec,
+            steps=frozen.steps,
+        ),
         on_embed,
     )
     require_test(pool, jobs, source)
@@ -146,14 +165,24 @@ def evaluate(
     results = side_by_side(run_fold, jobs, pool, on_fold)
     answers = [entry for result in results for entry in result.answers]
     figures = {
-        "atlas": {"release": source.name, "version": source.version, "taxonomy": taxonomy.name,
-                  "taxonomy_digest": taxonomy.digest, "videos": len(source.videos), "clips": len(source.clips)},
-        "model": described(given), "against": described(other),
-        "encoder": {"ref": frozen.ref, "fingerprint": frozen.fingerprint}, "recipe": asdict(recipe),
+        "atlas": {
+            "release": source.name,
+            "version": source.version,
+            "taxonomy": taxonomy.name,
+            "taxonomy_digest": taxonomy.digest,
+            "videos": len(source.videos),
+            "clips": len(source.clips),
+        },
+        "model": described(given),
+        "against": described(other),
+        "encoder": {"ref": frozen.ref, "fingerprint": frozen.fingerprint},
+        "recipe": asdict(recipe),
         "folds": [fold_figures(job, result) for job, result in zip(jobs, results, strict=True)],
-        "strategy": drawn_by, "part": None if given is None else "all" if judging is not None else part,
+        "strategy": drawn_by,
+        "part": None if given is None else "all" if judging is not None else part,
         "evaluation_id": evaluation_id,
-        **figures_of(answers, taxonomy, operations), "map": map_of(results[0].features, operations),
+        **figures_of(answers, taxonomy, operations),
+        "map": map_of(results[0].features, operations),
         "seconds": {"embedding": embed_s, "folds": time.monotonic() - started_s - embed_s},
     }
     leave(out, figures, answers, taxonomy)
@@ -161,8 +190,12 @@ def evaluate(
 
 
 def described(model: Halsted | None) -> dict | None:
-    return model and {"name": model.config.name, "version": model.config.version,
-                      "atlas_release": model.config.atlas_release, "digest": model.digest}
+    return model and {
+        "name": model.config.name,
+        "version": model.config.version,
+        "atlas_release": model.config.atlas_release,
+        "digest": model.digest,
+    }
 
 
 def require_alike(model: Halsted | None, other: Halsted) -> None:
@@ -170,13 +203,15 @@ def require_alike(model: Halsted | None, other: Halsted) -> None:
     if model is None:
         raise UsageError("a model to compare with, and none to compare; name it with --model")
     for what, own, theirs in (
-        ("taxonomy", model.taxonomy.digest, other.taxonomy.digest), ("windows", model.config.windows,
-                                                                     other.config.windows),
+        ("taxonomy", model.taxonomy.digest, other.taxonomy.digest),
+        ("windows", model.config.windows, other.config.windows),
         ("encoder", model.config.encoder_fingerprint, other.config.encoder_fingerprint),
     ):
         if own != theirs:
-            raise UsageError(f"model {model.config.version!r} has {what} {own}, model {other.config.version!r} has "
-                             f"{theirs}; expected the same, to compare their answers about the same windows")
+            raise UsageError(
+                f"model {model.config.version!r} has {what} {own}, model {other.config.version!r} has "
+                f"{theirs}; expected the same, to compare their answers about the same windows"
+            )
 
 
 def require_fit(model: Halsted, source: Atlas, taxonomy: Taxonomy, unlearned: str | None = None) -> None:
@@ -209,7 +244,9 @@ def require_test(pool: Pool, jobs: Sequence[FoldJob], source: Atlas) -> None:
 def fold_figures(job: FoldJob, result: FoldResult) -> dict:
     parts = {name: sorted(v for v, part in job.split.items() if part == name) for name in ("validation", "test")}
     return {
-        "fold": job.number + 1, **parts, "train": sum(part == "train" for part in job.split.values()),
+        "fold": job.number + 1,
+        **parts,
+        "train": sum(part == "train" for part in job.split.values()),
         "curve": result.curve,
     }
 
@@ -219,7 +256,8 @@ def map_of(features: dict | None, operations: Mapping[str, Mapping[str, str]]) -
     if features is None:
         return None
     return {
-        "task": features["task"], "video_ids": features["video_N"].tolist(),
+        "task": features["task"],
+        "video_ids": features["video_N"].tolist(),
         "procedures": [operations.get(str(video), {}).get("procedure", "") for video in features["video_N"]],
         "truth": features["truth"],
         **{name: umap(features[name]).round(3).tolist() for name in ("encoder", "decoder")},

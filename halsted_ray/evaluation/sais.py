@@ -83,8 +83,11 @@ def fit_sais(learn, check, categories: int, recipe: SaisRecipe) -> Sais:
         best, best_loss, waited = None, float("inf"), 0
         for _ in range(recipe.epochs):
             model.train()
-            order = (torch.multinomial(weights, len(labels), replacement=True) if recipe.balanced
-                     else torch.randperm(len(labels)))
+            order = (
+                torch.multinomial(weights, len(labels), replacement=True)
+                if recipe.balanced
+                else torch.randperm(len(labels))
+            )
             for rows in order.split(recipe.batch_size):
                 loss = F.nll_loss(model(steps[rows]), labels[rows])
                 optimizer.zero_grad(set_to_none=True)

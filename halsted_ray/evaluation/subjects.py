@@ -30,15 +30,21 @@ def tested_on(source: Atlas, other: Atlas) -> Atlas:
         )
     kept = [video for video in source.videos if video.video_id in learned]
     return replace(
-        source, split=learned | dict.fromkeys(sorted(judging), "test"),
+        source,
+        split=learned | dict.fromkeys(sorted(judging), "test"),
         videos=(*kept, *(video for video in other.videos if video.video_id in judging)),
         clips=(*(clip for clip in source.clips if clip.video_id in learned), *other.clips),
     )
 
 
 def splits_of(
-    source: Atlas, operations: Mapping[str, Mapping[str, str]], is_given: bool, part: str, folds: int,
-    strategy: str | None, seed: int,
+    source: Atlas,
+    operations: Mapping[str, Mapping[str, str]],
+    is_given: bool,
+    part: str,
+    folds: int,
+    strategy: str | None,
+    seed: int,
 ) -> tuple[list[dict[str, str]], str]:
     """(video_id → train, validation or test per fold, how they were drawn). What judges is called ``test``."""
     annotated = sorted({clip.video_id for clip in source.clips})

@@ -36,12 +36,21 @@ class Pools:
 
     def __str__(self) -> str:
         device = "a GPU each" if self.tagger_gpus else "on CPU"
-        return (f"{self.decoders} decoding actors ({self.decoder_cpus:g} CPUs each), "
-                f"{self.taggers} tagging actors ({device})")
+        return (
+            f"{self.decoders} decoding actors ({self.decoder_cpus:g} CPUs each), "
+            f"{self.taggers} tagging actors ({device})"
+        )
 
 
-def size_pools(cpus: float, gpus: float, cores: int, segments: int, decoders: int | None = None,
-               taggers: int | None = None, gpu_share: float = 1.0) -> Pools:
+def size_pools(
+    cpus: float,
+    gpus: float,
+    cores: int,
+    segments: int,
+    decoders: int | None = None,
+    taggers: int | None = None,
+    gpu_share: float = 1.0,
+) -> Pools:
     """Pools for ``segments`` on a cluster of ``cpus`` logical CPUs and ``gpus``, over ``cores`` that really compute.
     A tagging actor takes ``gpu_share`` of a GPU.
 
@@ -64,8 +73,9 @@ def size_pools(cpus: float, gpus: float, cores: int, segments: int, decoders: in
 
 
 @contextmanager
-def connected(wait_for: tuple[int, int] = (0, 0),
-              say: Callable[[str], None] = lambda message: None) -> Iterator[tuple[float, float, int]]:
+def connected(
+    wait_for: tuple[int, int] = (0, 0), say: Callable[[str], None] = lambda message: None
+) -> Iterator[tuple[float, float, int]]:
     """(free logical CPUs, free GPUs, cores that compute) of the cluster at hand: the one this process is connected
     to, the one of RAY_ADDRESS, or a local one that ends with the block.
 
@@ -106,8 +116,10 @@ def _await_workers(cpus: int, gpus: int, say: Callable[[str], None]) -> None:
     _ask(cpus, gpus)
     while (there := ray.cluster_resources()).get("CPU", 0) < cpus or there.get("GPU", 0) < gpus:
         if time.monotonic() > until_s:
-            say(f"the cluster has {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs after "
-                f"{WORKERS_WITHIN_S:.0f} s, not the {cpus} and {gpus} that were asked for; going on with these")
+            say(
+                f"the cluster has {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs after "
+                f"{WORKERS_WITHIN_S:.0f} s, not the {cpus} and {gpus} that were asked for; going on with these"
+            )
             return
         time.sleep(1)
 

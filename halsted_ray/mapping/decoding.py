@@ -19,13 +19,24 @@ from halsted_ray.stages import Profile, Shift
 from halsted_ray.video.plan import frame_times_s, windows_of
 from halsted_ray.video.sandbox import DecodeProcess
 
-SEGMENT_SCHEMA = pa.schema([
-    ("segment_id", pa.string()), ("video_id", pa.string()), ("uri", pa.string()), ("start_s", pa.float64()),
-    ("stop_s", pa.float64()), ("duration_s", pa.float64()),
-])
-DECODED_SCHEMA = pa.schema([
-    *SEGMENT_SCHEMA, ("frames", pa.large_binary()), ("gaps", pa.string()), ("profile", pa.string()),
-])
+SEGMENT_SCHEMA = pa.schema(
+    [
+        ("segment_id", pa.string()),
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("start_s", pa.float64()),
+        ("stop_s", pa.float64()),
+        ("duration_s", pa.float64()),
+    ]
+)
+DECODED_SCHEMA = pa.schema(
+    [
+        *SEGMENT_SCHEMA,
+        ("frames", pa.large_binary()),
+        ("gaps", pa.string()),
+        ("profile", pa.string()),
+    ]
+)
 """``frames`` is uint8 [T, H, W, 3] at ``plan.frame_times_s``, null where nothing decoded; ``gaps`` and ``profile``
 (``stages.Profile.asdict``) are JSON."""
 
@@ -40,10 +51,19 @@ class DecodeSegments:
     damaged where another is whole.
     """
 
-    def __init__(self, staging: tuple[str, str], spec: WindowSpec, image_size: tuple[int, int], fidelity: str,
-                 reader: str, memory_mb: int, deadline_s: float, retry_pause_s: float = 5.0,
-                 copies: Mapping[str, Sequence[str]] | None = None,
-                 process: Callable[..., DecodeProcess] = DecodeProcess):
+    def __init__(
+        self,
+        staging: tuple[str, str],
+        spec: WindowSpec,
+        image_size: tuple[int, int],
+        fidelity: str,
+        reader: str,
+        memory_mb: int,
+        deadline_s: float,
+        retry_pause_s: float = 5.0,
+        copies: Mapping[str, Sequence[str]] | None = None,
+        process: Callable[..., DecodeProcess] = DecodeProcess,
+    ):
         self.staging, self.spec, self.image_size = Staging(*staging), spec, tuple(image_size)
         self.fidelity, self.reader = fidelity, reader
         self.deadline_s, self.retry_pause_s = deadline_s, retry_pause_s
@@ -60,10 +80,14 @@ class DecodeSegments:
                 continue
             with self.shift:
                 images_NHWC, gaps = self.decode(segment)
-            rows.append({
-                **row, "frames": images_NHWC, "gaps": json.dumps([asdict(gap) for gap in gaps]),
-                "profile": json.dumps(self.shift.spent.asdict()),
-            })
+            rows.append(
+                {
+                    **row,
+                    "frames": images_NHWC,
+                    "gaps": json.dumps([asdict(gap) for gap in gaps]),
+                    "profile": json.dumps(self.shift.spent.asdict()),
+                }
+            )
         return _table(rows)
 
     def decode(self, segment: Segment) -> tuple[np.ndarray | None, list[Gap]]:

@@ -45,8 +45,11 @@ def export(timeline: pa.Table, to: str, format: str, video_ids: Iterable[str] = 
     by_video: dict[str, list[Row]] = {video_id: [] for video_id in sorted(video_ids)}
     for row in rows:
         by_video.setdefault(row["video_id"], []).append(row)
-    files = {f"{video_id}{suffix}": write(of_video)
-             for video_id, of_video in by_video.items() for suffix, write in WRITERS[format].items()}
+    files = {
+        f"{video_id}{suffix}": write(of_video)
+        for video_id, of_video in by_video.items()
+        for suffix, write in WRITERS[format].items()
+    }
     if format in ("csv", "jsonl"):
         files[f"timeline.{format}"] = WRITERS[format][f".{format}"](rows)
     written = []
@@ -69,8 +72,9 @@ def write_csv(rows: Iterable[Row]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows({**row, **{name: repr(float(row[name])) for name in ("start_s", "end_s", "confidence")}}
-                     for row in rows)
+    writer.writerows(
+        {**row, **{name: repr(float(row[name])) for name in ("start_s", "end_s", "confidence")}} for row in rows
+    )
     return text.getvalue()
 
 
@@ -112,15 +116,20 @@ def write_caption_vtt(rows: Iterable[Row]) -> str:
 
 def write_chapter_vtt(rows: Iterable[Row]) -> str:
     """The steps, and the gaps between them, as a chapters track."""
-    titles = ((row["start_s"], row["end_s"], row["category"] if row["tag"] == CHAPTER_TAG else "Not mapped")
-              for row in rows if row["tag"] in (CHAPTER_TAG, "gap"))
+    titles = (
+        (row["start_s"], row["end_s"], row["category"] if row["tag"] == CHAPTER_TAG else "Not mapped")
+        for row in rows
+        if row["tag"] in (CHAPTER_TAG, "gap")
+    )
     # A span that failed is a gap of every task, and one chapter.
     return _write_vtt((start_s, end_s, _escape(title)) for start_s, end_s, title in dict.fromkeys(titles))
 
 
 def write_srt(rows: Iterable[Row]) -> str:
-    return "\n".join(f"{number}\n{_cue_times(row['start_s'], row['end_s'], ',')}\n{_caption(row)}\n"
-                     for number, row in enumerate(rows, start=1))
+    return "\n".join(
+        f"{number}\n{_cue_times(row['start_s'], row['end_s'], ',')}\n{_caption(row)}\n"
+        for number, row in enumerate(rows, start=1)
+    )
 
 
 def read_captions(text: str) -> list[Row]:
@@ -161,7 +170,7 @@ def _read_cues(text: str) -> Iterator[tuple[float, float, str]]:
         at = next((index for index, line in enumerate(lines) if _CUE_TIMES.match(line)), None)
         if at is not None:
             parts = [int(part or 0) for part in _CUE_TIMES.match(lines[at]).groups()]
-            yield _seconds(parts[:4]), _seconds(parts[4:]), "\n".join(lines[at + 1:])
+            yield _seconds(parts[:4]), _seconds(parts[4:]), "\n".join(lines[at + 1 :])
 
 
 def _seconds(parts: list[int]) -> float:

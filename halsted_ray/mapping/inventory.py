@@ -43,8 +43,9 @@ class Entry:
         return not self.code and not self.copy_of
 
 
-def take_inventory(uris: Sequence[str], known: Mapping[str, Entry] | None = None,
-                   say: Callable[[str], None] = lambda message: None) -> list[Entry]:
+def take_inventory(
+    uris: Sequence[str], known: Mapping[str, Entry] | None = None, say: Callable[[str], None] = lambda message: None
+) -> list[Entry]:
     """Entries of the files ``uris`` (``video.archive.list_videos``), in their order.
 
     ``known``: uri → entry of an earlier run, trusted where size and stamp are the same. ``say`` is told now and then
@@ -56,8 +57,11 @@ def take_inventory(uris: Sequence[str], known: Mapping[str, Entry] | None = None
 def written_anew(entries: Sequence[Entry], known: Mapping[str, Entry]) -> set[str]:
     """Ids of the videos with a file that is not in ``known`` or has another stamp there, though perhaps the same id:
     that is computed from samples of the content, so a repaired file keeps it, and a whole copy has it too."""
-    return {entry.video.video_id for entry in entries
-            if entry.video.uri not in known or known[entry.video.uri].stamp != entry.stamp}
+    return {
+        entry.video.video_id
+        for entry in entries
+        if entry.video.uri not in known or known[entry.video.uri].stamp != entry.stamp
+    }
 
 
 def copies_of(entries: Sequence[Entry]) -> dict[str, list[str]]:
@@ -130,8 +134,10 @@ def _mark_copies(entries: Sequence[Entry]) -> list[Entry]:
     for entry in sorted(entries, key=lambda entry: bool(entry.code)):  # a copy that can be read is the one to map
         first.setdefault(entry.video.video_id, entry.video.uri)
     originals = [first[entry.video.video_id] for entry in entries]
-    return [replace(entry, copy_of="" if original == entry.video.uri else original)
-            for entry, original in zip(entries, originals, strict=True)]
+    return [
+        replace(entry, copy_of="" if original == entry.video.uri else original)
+        for entry, original in zip(entries, originals, strict=True)
+    ]
 
 
 def _entry(uri: str, known: Entry | None, probes: queue.SimpleQueue) -> Entry:

@@ -64,8 +64,14 @@ class Lease:
         self.out, self.say = out, say
         self.fs, root = filesystem(out)
         self.folder = f"{root.rstrip('/')}/lease"
-        self.claim = Claim(run_id, socket.gethostname(), _machine(), os.getpid(), _started(os.getpid()) or 0,
-                           datetime.now(UTC).isoformat(timespec="seconds"))
+        self.claim = Claim(
+            run_id,
+            socket.gethostname(),
+            _machine(),
+            os.getpid(),
+            _started(os.getpid()) or 0,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+        )
         self.seen: dict[str, tuple[int, float]] = {}  # run_id → (beat, when it was first seen, monotonic)
         self.lost = False
         self._writing = threading.Lock()
@@ -103,8 +109,10 @@ class Lease:
         is alive and comes first."""
         alive = other.is_alive()
         if alive is None and other.run_id not in self.seen:
-            self.say(f"run {other.run_id} on {other.host} has a claim on {self.out!r}; watching for up to "
-                     f"{SILENCE_S:.0f} s whether it is alive")
+            self.say(
+                f"run {other.run_id} on {other.host} has a claim on {self.out!r}; watching for up to "
+                f"{SILENCE_S:.0f} s whether it is alive"
+            )
         beat, first_seen_s = self.seen.setdefault(other.run_id, (other.beat, time.monotonic()))
         if alive is None and beat != other.beat:
             alive = True

@@ -117,14 +117,24 @@ def map_archive(
     if fidelity not in FIDELITIES:
         raise UsageError(f"unknown fidelity {fidelity!r}; expected one of {', '.join(FIDELITIES)}")
     if f"{archive.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):
-        raise UsageError(f"the archive {archive!r} lies at or below {out!r}, where maps are to be written; expected a "
-                         "place of their own (--out), beside the archive or in a folder of it")
+        raise UsageError(
+            f"the archive {archive!r} lies at or below {out!r}, where maps are to be written; expected a "
+            "place of their own (--out), beside the archive or in a folder of it"
+        )
     recipe, encoder, config, image_size = read_recipe(model, encoder, task, instruction, fidelity, windows)
     # Before anything is written: there may be no video, or no table can lie there.
     uris, known = list_videos(archive, outside=out, say=watch.say), read_videos(out)
     run = Run(uuid.uuid4().hex[:12], recipe.digest, recipe.tasks, segment_s, int(time.time() * 1000))
-    origin = Provenance(run.run_id, recipe.digest, recipe.tasks, config.name, config.version, config.atlas_release,
-                        recipe.taxonomy_digest, __version__)
+    origin = Provenance(
+        run.run_id,
+        recipe.digest,
+        recipe.tasks,
+        config.name,
+        config.version,
+        config.atlas_release,
+        recipe.taxonomy_digest,
+        __version__,
+    )
 
     with ExitStack() as stack:
         lease = stack.enter_context(Lease(out, run.run_id, watch.say))
@@ -133,25 +143,43 @@ def map_archive(
         try:
             entries = [entry for entry in take_inventory(uris, known, watch.say) if entry.video.video_id not in without]
             if not entries:
-                raise ArchiveError(f"every video at {archive!r} is to be left alone: expected others (self-labelling "
-                                   "leaves annotated and judging videos alone); name another archive")
+                raise ArchiveError(
+                    f"every video at {archive!r} is to be left alone: expected others (self-labelling "
+                    "leaves annotated and judging videos alone); name another archive"
+                )
             again = {entry.video.video_id for entry in entries} if retry_failed else written_anew(entries, known)
             work = find_work(out, staging, entries, recipe.spec, segment_s, recipe.digest, again)
         except UsageError:
             staging.drop([])
             raise
         publish_videos(out, entries)
-        watch.say(f"{len(entries)} files, {work.videos} videos to map, {work.total_s / 3600:.2f} video-hours, "
-                  f"{work.waiting} of {work.segments} segments to do")
+        watch.say(
+            f"{len(entries)} files, {work.videos} videos to map, {work.total_s / 3600:.2f} video-hours, "
+            f"{work.waiting} of {work.segments} segments to do"
+        )
 
         place = (out, recipe.digest)
         store = (embeddings or f"{out}/embeddings", recipe.encoder_fingerprint, sampling_name(recipe.spec, fidelity))
-        tagging = {"staging": place, "store": store, "model": model, "encoder": encoder,
-                   "model_digest": recipe.model_digest, "tasks": list(recipe.tasks), "run_id": run.run_id,
-                   "windows": windows}
-        decoding = {"staging": place, "spec": recipe.spec, "image_size": image_size, "fidelity": fidelity,
-                    "reader": workers.reader, "memory_mb": workers.decoder_memory_mb,
-                    "deadline_s": 60 + DEADLINE_PER_VIDEO_S * segment_s, "copies": copies_of(entries)}
+        tagging = {
+            "staging": place,
+            "store": store,
+            "model": model,
+            "encoder": encoder,
+            "model_digest": recipe.model_digest,
+            "tasks": list(recipe.tasks),
+            "run_id": run.run_id,
+            "windows": windows,
+        }
+        decoding = {
+            "staging": place,
+            "spec": recipe.spec,
+            "image_size": image_size,
+            "fidelity": fidelity,
+            "reader": workers.reader,
+            "memory_mb": workers.decoder_memory_mb,
+            "deadline_s": 60 + DEADLINE_PER_VIDEO_S * segment_s,
+            "copies": copies_of(entries),
+        }
         outcomes = _Outcomes(work.total_s, work.total_s - work.waiting_s, watch)
         decoded, versions = 0, []
         publisher = stack.enter_context(ThreadPoolExecutor(1, "publish"))
@@ -172,11 +200,17 @@ def map_archive(
             write_profile(out, RunProfile(run.run_id, work.waiting, work.waiting_s, wall_s, stages))
     here = {entry.video.video_id for entry in entries}
     return Summary(
-        run_id=run.run_id, recipe=recipe.digest,
+        run_id=run.run_id,
+        recipe=recipe.digest,
         videos=[video for video in status.status_of(out) if video["video_id"] in here],
-        segments=work.segments, segments_before=work.segments - work.waiting, segments_decoded=decoded,
-        segments_from_vectors=work.waiting - decoded, segments_failed=outcomes.failed, video_s=work.waiting_s,
-        wall_s=wall_s, stages=stages,
+        segments=work.segments,
+        segments_before=work.segments - work.waiting,
+        segments_decoded=decoded,
+        segments_from_vectors=work.waiting - decoded,
+        segments_failed=outcomes.failed,
+        video_s=work.waiting_s,
+        wall_s=wall_s,
+        stages=stages,
         timeline_version=max((version for version in versions if version is not None), default=None),
     )
 
@@ -202,8 +236,11 @@ def with_vectors(segments: Iterable[Segment], store: EmbeddingStore) -> dict[Seg
     video_ids = list(dict.fromkeys(segment.video_id for segment in segments))
     with ThreadPoolExecutor(16) as pool:  # a listing a video, 30 ms each on S3
         held = dict(zip(video_ids, pool.map(store.holds, video_ids), strict=True))
-    return {segment: None for segment in segments
-            if any(start_s < segment.stop_s and segment.start_s < stop_s for start_s, stop_s in held[segment.video_id])}
+    return {
+        segment: None
+        for segment in segments
+        if any(start_s < segment.stop_s and segment.start_s < stop_s for start_s, stop_s in held[segment.video_id])
+    }
 
 
 def _tag_here(segments: list[Segment], tagging: dict) -> Generator[dict]:
@@ -219,8 +256,14 @@ def _tag_here(segments: list[Segment], tagging: dict) -> Generator[dict]:
         torch.set_num_threads(threads)
 
 
-def _stream(segments: list[Segment], decoding: dict | None, tagging: dict, pools: Pools, batch_segments: int,
-            yielding: bool = False) -> Generator[dict]:
+def _stream(
+    segments: list[Segment],
+    decoding: dict | None,
+    tagging: dict,
+    pools: Pools,
+    batch_segments: int,
+    yielding: bool = False,
+) -> Generator[dict]:
     """Outcomes of ``segments`` in the order in which they are finished; without ``decoding`` from stored vectors.
     ``yielding``: pauses while a run of priority high is at work on the cluster."""
     import ray.data
@@ -233,13 +276,21 @@ def _stream(segments: list[Segment], decoding: dict | None, tagging: dict, pools
     if decoding is not None:
         rows = rows.map_batches(
             YieldingDecodeSegments if yielding else DecodeSegments,
-            fn_constructor_kwargs=decoding, batch_size=1, batch_format="pyarrow",
-            zero_copy_batch=True, num_cpus=pools.decoder_cpus,
+            fn_constructor_kwargs=decoding,
+            batch_size=1,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            num_cpus=pools.decoder_cpus,
             compute=ray.data.ActorPoolStrategy(size=pools.decoders, max_tasks_in_flight_per_actor=2),
         )
     rows = rows.map_batches(
-        TagSegments, fn_constructor_kwargs={**tagging, "device": "cuda" if gpu else "cpu"},
-        batch_size=batch_segments, batch_format="pyarrow", zero_copy_batch=True, num_cpus=pools.tagger_cpus, **gpu,
+        TagSegments,
+        fn_constructor_kwargs={**tagging, "device": "cuda" if gpu else "cpu"},
+        batch_size=batch_segments,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        num_cpus=pools.tagger_cpus,
+        **gpu,
         compute=ray.data.ActorPoolStrategy(size=pools.taggers, max_tasks_in_flight_per_actor=2),
     )
     for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
@@ -276,8 +327,9 @@ class _Cluster:
         if self.shared:
             self.room = room_on_cluster(self.workers.priority, self.watch.wait)
         room, workers = self.room, self.workers
-        pools = size_pools(room.cpus, room.gpus, room.cores, segments, workers.decoders, workers.taggers,
-                           room.gpu_share)
+        pools = size_pools(
+            room.cpus, room.gpus, room.cores, segments, workers.decoders, workers.taggers, room.gpu_share
+        )
         self.watch.say(f"pools: {pools}")
         return pools
 
@@ -334,8 +386,9 @@ class _Outcomes:
             self.done_s += _length_s([segment])
             if self.counters:
                 self.counters.count(_length_s([segment]), outcome["state"], spent)
-            self.watch.progress(Progress(self.done_s, self.total_s, self.begun_s, self.failed,
-                                         time.monotonic() - self.started_s))
+            self.watch.progress(
+                Progress(self.done_s, self.total_s, self.begun_s, self.failed, time.monotonic() - self.started_s)
+            )
         assert not by_id, f"{len(by_id)} segments came back without an outcome: {sorted(by_id)[:5]}"
         return needing_frames
 

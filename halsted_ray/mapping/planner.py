@@ -81,8 +81,9 @@ def plan(videos: Sequence[Video], count: int, video_s: float, rates: Rates, sett
     _check(setting)
     known_s = sum(video.duration_s for video in videos)
     if not known_s or not video_s:
-        raise UsageError("no video that can be mapped was found, so there is nothing to plan; see `halsted status` or "
-                         "give --hours")
+        raise UsageError(
+            "no video that can be mapped was found, so there is nothing to plan; see `halsted status` or give --hours"
+        )
     scale = video_s / known_s
     costs = [rates.decode_core_s(v.codec, v.width, v.height, v.fps * v.duration_s) for v in videos]
     decode_core_s = scale * sum(core_s for core_s, _ in costs)
@@ -115,24 +116,42 @@ def plan(videos: Sequence[Video], count: int, video_s: float, rates: Rates, sett
     wall_s = rates.start_s + stages_s[bottleneck]
     frames_mb = setting.segment_s / spec.fine_s * spec.frames * size["image_size"] ** 2 * 3 / 1e6
     weights_mb = size["parameters_m"] * (2 if setting.gpus else 4)
-    memory_mb = (rates.memory_mb["driver"] + pools.decoders * (rates.memory_mb["decoder"] + IN_FLIGHT * frames_mb)
-                 + pools.taggers * (rates.memory_mb["tagger"] + weights_mb + IN_FLIGHT * frames_mb))
+    memory_mb = (
+        rates.memory_mb["driver"]
+        + pools.decoders * (rates.memory_mb["decoder"] + IN_FLIGHT * frames_mb)
+        + pools.taggers * (rates.memory_mb["tagger"] + weights_mb + IN_FLIGHT * frames_mb)
+    )
     gpu_hours, core_hours = setting.gpus * wall_s / 3600, cores * wall_s / 3600
     return Plan(
-        videos=count, video_s=video_s, segments=segments, clips=clips, gpus=setting.gpus, cores=cores,
-        cores_per_gpu=cores_per_gpu, decoders=pools.decoders, taggers=pools.taggers, decode_core_s=decode_core_s,
-        encode_device_s=encode_s, stages_s=stages_s, bottleneck=bottleneck, wall_s=wall_s, memory_mb=memory_mb,
+        videos=count,
+        video_s=video_s,
+        segments=segments,
+        clips=clips,
+        gpus=setting.gpus,
+        cores=cores,
+        cores_per_gpu=cores_per_gpu,
+        decoders=pools.decoders,
+        taggers=pools.taggers,
+        decode_core_s=decode_core_s,
+        encode_device_s=encode_s,
+        stages_s=stages_s,
+        bottleneck=bottleneck,
+        wall_s=wall_s,
+        memory_mb=memory_mb,
         read_bytes=scale * sum(video.size_bytes for video in videos),
         vector_bytes=clips * (2 * size["dim"] + VECTOR_OVERHEAD_BYTES),
         table_bytes=segments * SEGMENT_ROWS_BYTES + video_s * TIMELINE_BYTES_PER_VIDEO_S,
-        gpu_hours=gpu_hours, core_hours=core_hours,
+        gpu_hours=gpu_hours,
+        core_hours=core_hours,
         cost=gpu_hours * setting.price_per_gpu_hour + core_hours * setting.price_per_core_hour,
-        decode_rate=decode_rate, encode_rate=encode_rate,
+        decode_rate=decode_rate,
+        encode_rate=encode_rate,
     )
 
 
-def typical_hour(codec: str = "h264", width: int = 1920, height: int = 1080, fps: float = 30.0,
-                 mbit_s: float = 8.0) -> Video:
+def typical_hour(
+    codec: str = "h264", width: int = 1920, height: int = 1080, fps: float = 30.0, mbit_s: float = 8.0
+) -> Video:
     """An hour as theatre recorders write it, to plan with where there is no archive yet."""
     return Video("typical", "", round(mbit_s * 1e6 / 8 * 3600), 3600.0, width, height, fps, codec)
 

@@ -56,8 +56,7 @@ def room_of(priority: str, free: dict[str, float], total: dict[str, float]) -> R
     return Room(cpus, int(gpus), _whole(cpus))
 
 
-def room(priority: str, on_wait: Callable[[str], None] = lambda message: None,
-         wait_s: float = WAIT_AT_MOST_S) -> Room:
+def room(priority: str, on_wait: Callable[[str], None] = lambda message: None, wait_s: float = WAIT_AT_MOST_S) -> Room:
     """The room on the cluster that this process is connected to; waits for machines on their way, and for other runs
     to end, until there is any. ``on_wait`` is told at each look why. Raises ResourceError after ``wait_s``."""
     import ray
@@ -71,8 +70,10 @@ def room(priority: str, on_wait: Callable[[str], None] = lambda message: None,
             if found.cpus >= LEAST_CPUS:
                 return found
             waited_s = time.monotonic() - started_s
-            there = (f"{max(0.0, found.cpus):g} of the {total.get('CPU', 0.0):g} logical CPUs of the cluster are free "
-                     f"for a run of priority {priority}, which needs {LEAST_CPUS:g}")
+            there = (
+                f"{max(0.0, found.cpus):g} of the {total.get('CPU', 0.0):g} logical CPUs of the cluster are free "
+                f"for a run of priority {priority}, which needs {LEAST_CPUS:g}"
+            )
             if waited_s >= wait_s:
                 raise ResourceError(
                     f"{there}, and were not within {wait_s:.0f} s; start Ray with --num-cpus=4 or more, "

@@ -36,8 +36,10 @@ class Progress:
         eta = "–" if self.eta_s is None else clock(self.eta_s)
         failed = f", {self.failed_segments} segments failed" if self.failed_segments else ""
         digits = 2 if self.total_s < 100 * 3600 else 0  # 80 columns hold it all
-        return (f"{self.done_s / 3600:,.{digits}f} of {self.total_s / 3600:,.{digits}f} video-hours, "
-                f"{self.rate:,.1f} an hour, {eta} to go{failed}")
+        return (
+            f"{self.done_s / 3600:,.{digits}f} of {self.total_s / 3600:,.{digits}f} video-hours, "
+            f"{self.rate:,.1f} an hour, {eta} to go{failed}"
+        )
 
 
 class Watch:

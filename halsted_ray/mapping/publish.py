@@ -28,23 +28,54 @@ from halsted_ray.mapping.staging import Result, Staging
 from halsted_ray.mapping.timeline import Gap, Interval, merge
 from halsted_ray.records import TIMELINE_SCHEMA, VIDEO_SCHEMA, Segment, Tag, Video
 
-VIDEOS_SCHEMA = pa.schema([
-    *VIDEO_SCHEMA, ("stamp", pa.string()), ("code", pa.string()), ("reason", pa.string()), ("copy_of", pa.string()),
-])
-TAG_TYPE = pa.struct([
-    ("start_s", pa.float64()), ("stop_s", pa.float64()), ("task", pa.string()), ("tag", pa.string()),
-    ("category", pa.string()), ("confidence", pa.float64()),
-])
-GAP_TYPE = pa.struct([
-    ("start_s", pa.float64()), ("stop_s", pa.float64()), ("code", pa.string()), ("reason", pa.string()),
-])
-SEGMENTS_SCHEMA = pa.schema([
-    ("segment_id", pa.string()), ("video_id", pa.string()), ("start_s", pa.float64()), ("stop_s", pa.float64()),
-    ("duration_s", pa.float64()), ("state", pa.string()), ("tasks", pa.string()), ("recipe", pa.string()),
-    ("run_id", pa.string()), ("model_version", pa.string()), ("new_vectors", pa.int32()), ("used_vectors", pa.int32()),
-    ("decode_s", pa.float64()), ("encode_s", pa.float64()), ("tag_s", pa.float64()), ("tags", pa.list_(TAG_TYPE)),
-    ("gaps", pa.list_(GAP_TYPE)),
-])
+VIDEOS_SCHEMA = pa.schema(
+    [
+        *VIDEO_SCHEMA,
+        ("stamp", pa.string()),
+        ("code", pa.string()),
+        ("reason", pa.string()),
+        ("copy_of", pa.string()),
+    ]
+)
+TAG_TYPE = pa.struct(
+    [
+        ("start_s", pa.float64()),
+        ("stop_s", pa.float64()),
+        ("task", pa.string()),
+        ("tag", pa.string()),
+        ("category", pa.string()),
+        ("confidence", pa.float64()),
+    ]
+)
+GAP_TYPE = pa.struct(
+    [
+        ("start_s", pa.float64()),
+        ("stop_s", pa.float64()),
+        ("code", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+SEGMENTS_SCHEMA = pa.schema(
+    [
+        ("segment_id", pa.string()),
+        ("video_id", pa.string()),
+        ("start_s", pa.float64()),
+        ("stop_s", pa.float64()),
+        ("duration_s", pa.float64()),
+        ("state", pa.string()),
+        ("tasks", pa.string()),
+        ("recipe", pa.string()),
+        ("run_id", pa.string()),
+        ("model_version", pa.string()),
+        ("new_vectors", pa.int32()),
+        ("used_vectors", pa.int32()),
+        ("decode_s", pa.float64()),
+        ("encode_s", pa.float64()),
+        ("tag_s", pa.float64()),
+        ("tags", pa.list_(TAG_TYPE)),
+        ("gaps", pa.list_(GAP_TYPE)),
+    ]
+)
 
 EVERYTHING = "true"
 SEGMENTS_A_COMMIT = 10_000
@@ -65,8 +96,9 @@ class Provenance:
     code_version: str
 
 
-def publish(out: str, staging: Staging, planned: Mapping[str, Sequence[Segment]], origin: Provenance,
-            run_goes_on: bool = False) -> int | None:
+def publish(
+    out: str, staging: Staging, planned: Mapping[str, Sequence[Segment]], origin: Provenance, run_goes_on: bool = False
+) -> int | None:
     """Publishes every video that has staged results; all of its ``planned`` segments must be finished.
 
     One commit a table for SEGMENTS_A_COMMIT segments, in the order of video_id: what is published at once lies in
@@ -91,8 +123,10 @@ def publish(out: str, staging: Staging, planned: Mapping[str, Sequence[Segment]]
 def _publish_chunk(out: str, staging: Staging, planned: Mapping[str, Sequence[Segment]], origin: Provenance) -> int:
     names = sorted(planned)
     within = [("video_id", ">=", names[0]), ("video_id", "<=", names[-1]), ("video_id", "in", names)]
-    here = (f"video_id >= {names[0]!r} AND video_id <= {names[-1]!r} "
-            f"AND video_id IN ({', '.join(repr(video_id) for video_id in names)})")
+    here = (
+        f"video_id >= {names[0]!r} AND video_id <= {names[-1]!r} "
+        f"AND video_id IN ({', '.join(repr(video_id) for video_id in names)})"
+    )
     earlier = read_segments(out, filters=[*within, ("recipe", "=", origin.recipe)])
     kept = {row["segment_id"]: _result(row) for row in earlier.to_pylist()} if earlier is not None else {}
     segments, timelines = [], []  # a table a video: as dataclasses, all of them would take three times the memory
@@ -104,8 +138,11 @@ def _publish_chunk(out: str, staging: Staging, planned: Mapping[str, Sequence[Se
         timelines.append(timeline_table(intervals, planned[video_id][0], origin))
 
     there = read_segments(out, ["tasks"], within)
-    overlapping = {tasks for tasks in (pc.unique(there["tasks"]).to_pylist() if there is not None else ())
-                   if set(tasks.split(",")) & set(origin.tasks)}
+    overlapping = {
+        tasks
+        for tasks in (pc.unique(there["tasks"]).to_pylist() if there is not None else ())
+        if set(tasks.split(",")) & set(origin.tasks)
+    }
     tasks = ", ".join(repr(tasks) for tasks in sorted({*overlapping, ",".join(origin.tasks)}))
     same = f"{here} AND tasks IN ({tasks})" if overlapping else None
     _commit(table_uri(out, "segments"), pa.concat_tables(segments), same, origin)
@@ -118,8 +155,11 @@ def _publish_chunk(out: str, staging: Staging, planned: Mapping[str, Sequence[Se
 def timeline_table(intervals: Sequence[Interval], segment: Segment, origin: Provenance) -> pa.Table:
     """Rows of ``records.TIMELINE_SCHEMA`` of the video that ``segment`` is of."""
     columns = {name: [getattr(interval, name) for interval in intervals] for name in Interval.__dataclass_fields__}
-    shared = {"video_id": segment.video_id, "uri": segment.uri, **{
-        name: getattr(origin, name) for name in ("model", "model_version", "atlas_release", "taxonomy_digest")}}
+    shared = {
+        "video_id": segment.video_id,
+        "uri": segment.uri,
+        **{name: getattr(origin, name) for name in ("model", "model_version", "atlas_release", "taxonomy_digest")},
+    }
     columns |= {name: pa.repeat(value, len(intervals)) for name, value in shared.items()}
     return pa.table(columns, schema=TIMELINE_SCHEMA)
 
@@ -130,13 +170,24 @@ def publish_videos(out: str, entries: Sequence[Entry]) -> None:
     listed = {entry.video.uri: entry for entry in entries}
     # A file that was moved or renamed is listed under its new name: under the old one it counts as a copy.
     mapped = {entry.video.video_id: uri for uri, entry in listed.items() if not entry.copy_of}
-    gone = {uri: replace(entry, copy_of=mapped.get(entry.video.video_id, entry.copy_of))
-            for uri, entry in known.items() if uri not in listed}
+    gone = {
+        uri: replace(entry, copy_of=mapped.get(entry.video.video_id, entry.copy_of))
+        for uri, entry in known.items()
+        if uri not in listed
+    }
     wanted = {**gone, **listed}
     if wanted == known and known:
         return
-    rows = [{**asdict(entry.video), "stamp": entry.stamp, "code": entry.code, "reason": entry.reason,
-             "copy_of": entry.copy_of} for _, entry in sorted(wanted.items())]
+    rows = [
+        {
+            **asdict(entry.video),
+            "stamp": entry.stamp,
+            "code": entry.code,
+            "reason": entry.reason,
+            "copy_of": entry.copy_of,
+        }
+        for _, entry in sorted(wanted.items())
+    ]
     _commit(table_uri(out, "videos"), pa.Table.from_pylist(rows, schema=VIDEOS_SCHEMA), EVERYTHING, None)
 
 
@@ -187,14 +238,26 @@ def segment_batches(out: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
 
 def segments_table(results: Sequence[Result], origin: Provenance) -> pa.Table:
     """Rows of SEGMENTS_SCHEMA, column by column: a dict a tag would take twenty times as long."""
-    columns = {name: [getattr(result.segment, name) for result in results]
-               for name in Segment.__dataclass_fields__ if name != "uri"}
-    columns |= {name: [getattr(result, name) for result in results]
-                for name in ("state", "run_id", "new_vectors", "used_vectors")}
-    columns |= {f"{stage}_s": [result.seconds.get(stage, 0.0) for result in results]
-                for stage in ("decode", "encode", "tag")}
-    columns |= {name: pa.repeat(value, len(results)) for name, value in (
-        ("tasks", ",".join(origin.tasks)), ("recipe", origin.recipe), ("model_version", origin.model_version))}
+    columns = {
+        name: [getattr(result.segment, name) for result in results]
+        for name in Segment.__dataclass_fields__
+        if name != "uri"
+    }
+    columns |= {
+        name: [getattr(result, name) for result in results]
+        for name in ("state", "run_id", "new_vectors", "used_vectors")
+    }
+    columns |= {
+        f"{stage}_s": [result.seconds.get(stage, 0.0) for result in results] for stage in ("decode", "encode", "tag")
+    }
+    columns |= {
+        name: pa.repeat(value, len(results))
+        for name, value in (
+            ("tasks", ",".join(origin.tasks)),
+            ("recipe", origin.recipe),
+            ("model_version", origin.model_version),
+        )
+    }
     columns["tags"] = _lists([result.tags for result in results], TAG_TYPE)
     columns["gaps"] = _lists([result.gaps for result in results], GAP_TYPE)
     return pa.table(columns, schema=SEGMENTS_SCHEMA)
@@ -209,9 +272,15 @@ def _lists(rows: list[list], kind: pa.StructType) -> pa.ListArray:
 
 def _result(row: dict) -> Result:
     segment = Segment(**{name: row[name] for name in Segment.__dataclass_fields__ if name != "uri"}, uri="")
-    return Result(segment, [Tag(**tag) for tag in row["tags"]], [Gap(**gap) for gap in row["gaps"]], row["run_id"],
-                  row["new_vectors"], row["used_vectors"],
-                  {stage: row[f"{stage}_s"] for stage in ("decode", "encode", "tag")})
+    return Result(
+        segment,
+        [Tag(**tag) for tag in row["tags"]],
+        [Gap(**gap) for gap in row["gaps"]],
+        row["run_id"],
+        row["new_vectors"],
+        row["used_vectors"],
+        {stage: row[f"{stage}_s"] for stage in ("decode", "encode", "tag")},
+    )
 
 
 def _read(out: str, name: str, columns=None, filters=None, version: int | None = None) -> pa.Table | None:
@@ -231,12 +300,17 @@ def _read(out: str, name: str, columns=None, filters=None, version: int | None =
 def _commit(uri: str, data: pa.Table, replaced: str | None, origin: Provenance | None) -> int:
     """One commit that adds ``data`` and removes the rows that the predicate ``replaced`` selects. None removes
     nothing, and none of the table's files is looked at."""
-    metadata = {} if origin is None else {
-        name: ",".join(value) if isinstance(value, tuple) else value for name, value in asdict(origin).items()
-    }
+    metadata = (
+        {}
+        if origin is None
+        else {name: ",".join(value) if isinstance(value, tuple) else value for name, value in asdict(origin).items()}
+    )
     try:
         write_deltalake(
-            uri, data, mode="overwrite" if replaced else "append", predicate=replaced,
+            uri,
+            data,
+            mode="overwrite" if replaced else "append",
+            predicate=replaced,
             commit_properties=CommitProperties(custom_metadata=metadata),
             storage_options=storage_options(uri) or None,
         )
@@ -246,7 +320,8 @@ def _commit(uri: str, data: pa.Table, replaced: str | None, origin: Provenance |
         is_full = any(f"os error {code}" in said for code in (errno.ENOSPC, errno.EDQUOT))
         raise OutputError(
             f"can't commit to the table {uri!r}: {said}; what was published before stays; "
-            + ("make room" if is_full else "make the place writable") + " and give the same command again"
+            + ("make room" if is_full else "make the place writable")
+            + " and give the same command again"
         ) from error
 
 

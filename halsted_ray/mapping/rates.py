@@ -1,8 +1,8 @@
 """How fast each stage is, and where that is known from: the numbers that ``planner`` calculates with.
 
-    rates.json            what ships: measured, each with the hardware's name; GPUs by estimate
-    Rates.of_maps(OUT)    what an earlier run took, from its own table of segments
-    measured()            on this machine, in under a minute
+rates.json            what ships: measured, each with the hardware's name; GPUs by estimate
+Rates.of_maps(OUT)    what an earlier run took, from its own table of segments
+measured()            on this machine, in under a minute
 """
 
 from __future__ import annotations
@@ -72,8 +72,10 @@ class Rates:
             try:
                 own = json.loads(Path(place).read_text())
             except (OSError, ValueError) as error:
-                raise UsageError(f"rates {place!r}: expected a JSON file as `halsted plan --measure` writes it, or the "
-                                 f"place of a run's maps, got {error}") from None
+                raise UsageError(
+                    f"rates {place!r}: expected a JSON file as `halsted plan --measure` writes it, or the "
+                    f"place of a run's maps, got {error}"
+                ) from None
         unknown = set(own) - set(shipped) if isinstance(own, dict) else {type(own).__name__}
         if unknown:
             raise UsageError(f"rates {place!r}: unknown keys {sorted(unknown)}; expected of {', '.join(shipped)}")
@@ -84,8 +86,13 @@ class Rates:
 
     @classmethod
     def _of(cls, record: dict) -> Rates:
-        return cls(**{**record, "decode": tuple(DecodeRate(**rate) for rate in record["decode"]),
-                      "encode": tuple(EncodeRate(**rate) for rate in record["encode"])})
+        return cls(
+            **{
+                **record,
+                "decode": tuple(DecodeRate(**rate) for rate in record["decode"]),
+                "encode": tuple(EncodeRate(**rate) for rate in record["encode"]),
+            }
+        )
 
     def _with_maps(self, out: str) -> Rates:
         """These rates with those of the run that filled ``out``: seconds of its actors, so of its own pictures."""
@@ -96,8 +103,10 @@ class Rates:
         columns = ["start_s", "stop_s", "decode_s", "encode_s", "tag_s", "new_vectors", "used_vectors"]
         table = read_segments(out, columns, [("decode_s", ">", 0)])
         if table is None or not table.num_rows:
-            raise UsageError(f"rates {out!r}: no run has decoded video for the maps there; give a JSON file of rates, "
-                             "or the OUT of a run that did")
+            raise UsageError(
+                f"rates {out!r}: no run has decoded video for the maps there; give a JSON file of rates, "
+                "or the OUT of a run that did"
+            )
         total = {name: pc.sum(table[name]).as_py() for name in columns}
         videos = [entry.video for entry in read_videos(out).values() if entry.is_mapped]
         largest = max(videos, key=lambda video: video.duration_s)
@@ -109,17 +118,20 @@ class Rates:
         encode = tuple(EncodeRate(preset, "cpu", clips, hardware) for preset in self.presets if clips)
         windows = total["new_vectors"] + total["used_vectors"]
         tag = windows / total["tag_s"] if total["tag_s"] else self.tag_windows_per_core_s
-        return Rates(**{**vars(self), "decode": (decode,), "encode": (*encode, *self.encode),
-                        "tag_windows_per_core_s": tag})
+        return Rates(
+            **{**vars(self), "decode": (decode,), "encode": (*encode, *self.encode), "tag_windows_per_core_s": tag}
+        )
 
     def decode_core_s(self, codec: str, width: int, height: int, frames: float) -> tuple[float, DecodeRate]:
         """(core-seconds to decode ``frames``, the rate it comes from). A picture that was not measured costs by its
         pixels as the nearest one that was; a codec that was not, as the slowest."""
         pixels = max(1, width * height)
         known = [rate for rate in self.decode if rate.codec == codec] or [
-            min(self.decode, key=lambda rate: rate.frames_per_core_s * rate.width * rate.height)]
-        nearest = min(known, key=lambda rate: max(pixels / (rate.width * rate.height),
-                                                  rate.width * rate.height / pixels))
+            min(self.decode, key=lambda rate: rate.frames_per_core_s * rate.width * rate.height)
+        ]
+        nearest = min(
+            known, key=lambda rate: max(pixels / (rate.width * rate.height), rate.width * rate.height / pixels)
+        )
         return frames / nearest.frames_per_core_s * pixels / (nearest.width * nearest.height), nearest
 
     def encoding(self, preset: str, device: str, share_of_peak: float) -> EncodeRate:
@@ -133,15 +145,23 @@ class Rates:
         tflop = self.presets[preset]["tflop"]
         if device in self.gpu_peak_tflops:
             peak = self.gpu_peak_tflops[device]
-            return EncodeRate(preset, device, share_of_peak * peak / tflop,
-                              f"{device}, {share_of_peak:.0%} of {peak:g} TFLOP/s", ESTIMATED)
+            return EncodeRate(
+                preset,
+                device,
+                share_of_peak * peak / tflop,
+                f"{device}, {share_of_peak:.0%} of {peak:g} TFLOP/s",
+                ESTIMATED,
+            )
         known = [rate for rate in self.encode if rate.device == "cpu"]
         if device != "cpu" or not known:
-            raise UsageError(f"no rate for GPU {device!r}; expected one of {', '.join(self.gpu_peak_tflops)}, or a "
-                             "--rates file that holds one")
+            raise UsageError(
+                f"no rate for GPU {device!r}; expected one of {', '.join(self.gpu_peak_tflops)}, or a "
+                "--rates file that holds one"
+            )
         like = known[0]
-        return EncodeRate(preset, "cpu", like.clips_per_s * self.presets[like.preset]["tflop"] / tflop, like.hardware,
-                          ESTIMATED)
+        return EncodeRate(
+            preset, "cpu", like.clips_per_s * self.presets[like.preset]["tflop"] / tflop, like.hardware, ESTIMATED
+        )
 
 
 def measured(preset: str = "tiny", decode_s: int = 2) -> dict:
@@ -151,8 +171,10 @@ def measured(preset: str = "tiny", decode_s: int = 2) -> dict:
 
     hardware = machine()
     torch.set_num_threads(1)
-    found = {"decode": [asdict(_measured_decoding(decode_s, hardware))],
-             "encode": [asdict(_measured_encoding(preset, "cpu", hardware))] if preset in ("tiny", "base") else []}
+    found = {
+        "decode": [asdict(_measured_decoding(decode_s, hardware))],
+        "encode": [asdict(_measured_encoding(preset, "cpu", hardware))] if preset in ("tiny", "base") else [],
+    }
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name().removeprefix("NVIDIA ").split()[0].upper()
         found["encode"].append(asdict(_measured_encoding(preset, name, f"{hardware}, {torch.cuda.get_device_name()}")))
@@ -196,8 +218,9 @@ def _measured_encoding(preset: str, device: str, hardware: str) -> EncodeRate:
     clips_NTHWC = np.zeros((count, encoder.frames, *encoder.image_size, 3), np.uint8)
     encoder.encode(clips_NTHWC)
     clock = _core_s if device == "cpu" else _wall_s
-    return EncodeRate(preset, device, count / min(clock(lambda: encoder.encode(clips_NTHWC)) for _ in range(3)),
-                      hardware)
+    return EncodeRate(
+        preset, device, count / min(clock(lambda: encoder.encode(clips_NTHWC)) for _ in range(3)), hardware
+    )
 
 
 def _measured_tagging() -> float:

@@ -32,9 +32,14 @@ class MappingRecipe:
         return digest(stated, "alone") if stated.pop("alone") else digest(stated, POSSIBLE)
 
 
-def read_recipe(model: str, encoder: str | None, task: str | Sequence[str] | None, instruction: str | None,
-                fidelity: str, windows: WindowSpec | None = None,
-                ) -> tuple[MappingRecipe, str, ModelConfig, tuple[int, int]]:
+def read_recipe(
+    model: str,
+    encoder: str | None,
+    task: str | Sequence[str] | None,
+    instruction: str | None,
+    fidelity: str,
+    windows: WindowSpec | None = None,
+) -> tuple[MappingRecipe, str, ModelConfig, tuple[int, int]]:
     """(recipe, the encoder's reference, the model's description, size of the frames it wants). Reads all weights
     once and keeps none; raises ModelError, TaxonomyError."""
     loaded = Halsted.load(model)
@@ -42,9 +47,16 @@ def read_recipe(model: str, encoder: str | None, task: str | Sequence[str] | Non
     encoder = encoder or loaded.config.encoder_ref
     place = encoder.removesuffix(STEPS)
     if os.path.exists(place):
-        encoder = absolute(place) + encoder[len(place):]
+        encoder = absolute(place) + encoder[len(place) :]
     frozen = Encoder.load(encoder)
     loaded.check_encoder(frozen)
-    recipe = MappingRecipe(loaded.digest, frozen.fingerprint, loaded.taxonomy.digest,
-                           windows or loaded.config.windows, tasks, fidelity, alone=windows is not None)
+    recipe = MappingRecipe(
+        loaded.digest,
+        frozen.fingerprint,
+        loaded.taxonomy.digest,
+        windows or loaded.config.windows,
+        tasks,
+        fidelity,
+        alone=windows is not None,
+    )
     return recipe, encoder, loaded.config, frozen.image_size

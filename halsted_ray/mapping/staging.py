@@ -77,10 +77,15 @@ class Staging:
     def write(self, result: Result) -> None:
         segment = result.segment
         # Not `asdict` of the whole: it would copy some 80 tags value by value, to be replaced.
-        text = json.dumps({
-            **vars(result), "segment": {**asdict(segment), "uri": ""}, "gaps": [asdict(gap) for gap in result.gaps],
-            "tags": [[t.start_s, t.stop_s, t.task, t.tag, t.category, t.confidence] for t in result.tags],
-        }, ensure_ascii=False)
+        text = json.dumps(
+            {
+                **vars(result),
+                "segment": {**asdict(segment), "uri": ""},
+                "gaps": [asdict(gap) for gap in result.gaps],
+                "tags": [[t.start_s, t.stop_s, t.task, t.tag, t.category, t.confidence] for t in result.tags],
+            },
+            ensure_ascii=False,
+        )
         path = f"{self.root}/{segment.video_id}/{segment.segment_id}.{result.state}.json"
         write_whole(self.fs, path, text.encode())
 

@@ -37,9 +37,14 @@ def status_of(out: str) -> list[dict]:
         if entry.copy_of:
             copies[entry.video.video_id] = copies.get(entry.video.video_id, 0) + 1
     return [
-        {**_status(entry, run, staged.get(entry.video.video_id, {}), published.get(entry.video.video_id, _Published())),
-         "copies": copies.get(entry.video.video_id, 0)}
-        for _, entry in sorted(entries.items()) if not entry.copy_of
+        {
+            **_status(
+                entry, run, staged.get(entry.video.video_id, {}), published.get(entry.video.video_id, _Published())
+            ),
+            "copies": copies.get(entry.video.video_id, 0),
+        }
+        for _, entry in sorted(entries.items())
+        if not entry.copy_of
     ]
 
 
@@ -57,8 +62,17 @@ class _Published:
 
 def _status(entry: Entry, run: Run | None, staged: Mapping[str, str], published: _Published) -> dict:
     video = entry.video
-    shown = {"video_id": video.video_id, "uri": video.uri, "status": "failed", "duration_s": None, "segments": 0,
-             "segments_done": 0, "segments_failed": 0, "code": entry.code, "reason": entry.reason}
+    shown = {
+        "video_id": video.video_id,
+        "uri": video.uri,
+        "status": "failed",
+        "duration_s": None,
+        "segments": 0,
+        "segments_done": 0,
+        "segments_failed": 0,
+        "code": entry.code,
+        "reason": entry.reason,
+    }
     if entry.code:
         return shown
     states = Counter()
@@ -78,17 +92,27 @@ def _status(entry: Entry, run: Run | None, staged: Mapping[str, str], published:
         status = "mapped"
     else:
         status = "failed" if states["fail"] == found else "partial"
-    return {**shown, "status": status, "duration_s": video.duration_s, "segments": count,
-            "segments_done": found - failed, "segments_failed": failed,
-            "code": published.first_gap[0] if failed else "", "reason": published.first_gap[1] if failed else ""}
+    return {
+        **shown,
+        "status": status,
+        "duration_s": video.duration_s,
+        "segments": count,
+        "segments_done": found - failed,
+        "segments_failed": failed,
+        "code": published.first_gap[0] if failed else "",
+        "reason": published.first_gap[1] if failed else "",
+    }
 
 
 def _under_way(out: str) -> tuple[Run | None, dict[str, dict[str, str]]]:
     """The newest run that began after the last one published or is publishing piece by piece itself, and its
     video_id → segment_id → state."""
     published_ms, publisher = last_published(out)
-    runs = [(run, staging) for staging in stagings(out)
-            if (run := staging.run()) is not None and (run.started_ms > published_ms or run.run_id == publisher)]
+    runs = [
+        (run, staging)
+        for staging in stagings(out)
+        if (run := staging.run()) is not None and (run.started_ms > published_ms or run.run_id == publisher)
+    ]
     if not runs:
         return None, {}
     run, staging = max(runs, key=lambda pair: pair[0].started_ms)

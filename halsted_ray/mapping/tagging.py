@@ -20,10 +20,17 @@ from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.stages import HERE, Profile, Shift
 
-OUTCOME_SCHEMA = pa.schema([
-    ("segment_id", pa.string()), ("video_id", pa.string()), ("start_s", pa.float64()), ("stop_s", pa.float64()),
-    ("state", pa.string()), ("message", pa.string()), ("profile", pa.string()),
-])
+OUTCOME_SCHEMA = pa.schema(
+    [
+        ("segment_id", pa.string()),
+        ("video_id", pa.string()),
+        ("start_s", pa.float64()),
+        ("stop_s", pa.float64()),
+        ("state", pa.string()),
+        ("message", pa.string()),
+        ("profile", pa.string()),
+    ]
+)
 """``state``: as in ``staging.STATES``; ``frames`` where the stored vectors were not enough; ``fatal`` where nothing
 can be stored any more, so that the run must end. ``profile``: JSON of ``stages.Profile.asdict``, of all stages."""
 
@@ -35,15 +42,26 @@ class TagSegments:
     those to ask instead of the workflow's.
     """
 
-    def __init__(self, staging: tuple[str, str], store: tuple[str, str, str], model: str, encoder: str,
-                 model_digest: str, tasks: list[str], run_id: str, device: str = "cpu",
-                 windows: WindowSpec | None = None):
+    def __init__(
+        self,
+        staging: tuple[str, str],
+        store: tuple[str, str, str],
+        model: str,
+        encoder: str,
+        model_digest: str,
+        tasks: list[str],
+        run_id: str,
+        device: str = "cpu",
+        windows: WindowSpec | None = None,
+    ):
         if device == "cpu":
             torch.set_num_threads(1)
         loaded = Halsted.load(model, device)
         if loaded.digest != model_digest:
-            raise ModelError(f"model {model!r} is another one here than where the run was started; put it at a "
-                             "location that all machines share, and don't change it during a run")
+            raise ModelError(
+                f"model {model!r} is another one here than where the run was started; put it at a "
+                "location that all machines share, and don't change it during a run"
+            )
         self.workflow = Workflow(loaded, Encoder.load(encoder, device=device), windows, tasks, windows is not None)
         self.staging, self.store, self.run_id = Staging(*staging), EmbeddingStore(*store), run_id
         self.shift = Shift()
@@ -60,9 +78,17 @@ class TagSegments:
                 except (ModelError, OutputError, StorageUnavailable) as error:
                     state, message = "fatal", f"a result can't be stored or read: {error}"
             spent.merge(self.shift.spent)
-            rows.append({"segment_id": segment.segment_id, "video_id": segment.video_id, "start_s": segment.start_s,
-                         "stop_s": segment.stop_s, "state": state, "message": message,
-                         "profile": json.dumps(spent.asdict())})
+            rows.append(
+                {
+                    "segment_id": segment.segment_id,
+                    "video_id": segment.video_id,
+                    "start_s": segment.start_s,
+                    "stop_s": segment.stop_s,
+                    "state": state,
+                    "message": message,
+                    "profile": json.dumps(spent.asdict()),
+                }
+            )
         return pa.Table.from_pylist(rows, schema=OUTCOME_SCHEMA)
 
     def _finish(self, segment: Segment, row: pa.Table, decode_s: float) -> tuple[str, str]:

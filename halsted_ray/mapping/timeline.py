@@ -56,8 +56,15 @@ def _merged(lane: list[Tag]) -> Iterable[Interval]:
         run = lane[first:n]
         lengths_s = [tag.stop_s - tag.start_s for tag in run]
         weighted = sum(tag.confidence * length_s for tag, length_s in zip(run, lengths_s, strict=True))
-        yield Interval(run[0].start_s, run[-1].stop_s, run[0].task, run[0].tag, run[0].category,
-                       round(weighted / sum(lengths_s), DECIMALS), "ai")
+        yield Interval(
+            run[0].start_s,
+            run[-1].stop_s,
+            run[0].task,
+            run[0].tag,
+            run[0].category,
+            round(weighted / sum(lengths_s), DECIMALS),
+            "ai",
+        )
         first = n
 
 

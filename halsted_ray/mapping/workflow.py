@@ -53,8 +53,14 @@ class Workflow:
     ModelError for an encoder or a window length that the model was not trained on.
     """
 
-    def __init__(self, model: Halsted, encoder: Encoder, spec: WindowSpec | None = None,
-                 tasks: Sequence[str] | None = None, alone: bool = False):
+    def __init__(
+        self,
+        model: Halsted,
+        encoder: Encoder,
+        spec: WindowSpec | None = None,
+        tasks: Sequence[str] | None = None,
+        alone: bool = False,
+    ):
         model.check_encoder(encoder)
         self.model, self.encoder = model, encoder
         self.spec = spec or model.config.windows
@@ -62,11 +68,19 @@ class Workflow:
             raise ModelError(f"windows of {self.spec.frames} frames don't fit an encoder of {encoder.frames}")
         taxonomy = model.taxonomy
         self.wanted = [taxonomy.task(name) for name in tasks or [task.name for task in taxonomy.tasks]]
-        self.asked = ([replace(task, when=(), window="fine") for task in self.wanted] if alone
-                      else needed_tasks(taxonomy, self.wanted))
+        self.asked = (
+            [replace(task, when=(), window="fine") for task in self.wanted]
+            if alone
+            else needed_tasks(taxonomy, self.wanted)
+        )
 
-    def __call__(self, segment: Segment, images_NHWC: np.ndarray | None = None,
-                 vectors: dict[Key, np.ndarray] | None = None, gaps: Iterable[tuple[float, float]] = ()) -> SegmentTags:
+    def __call__(
+        self,
+        segment: Segment,
+        images_NHWC: np.ndarray | None = None,
+        vectors: dict[Key, np.ndarray] | None = None,
+        gaps: Iterable[tuple[float, float]] = (),
+    ) -> SegmentTags:
         """Tags of the segment's windows.
 
         ``images_NHWC``: uint8, the frames at ``plan.frame_times_s(segment, spec)``, or None to do with ``vectors``
@@ -103,23 +117,42 @@ class Workflow:
         refining = {n: {} for n, _ in looked_at}  # coarse window → tag that its fine windows answer → that tag's task
         for n, task in looked_at:
             refining[n] |= {tag: owner for owner, tag, _ in self._conditions(task, "coarse")}
-        desk.encode(sorted({w for windows in open_of.values() for w in windows}
-                           | {w for n in refining for w in fine_of[n]}, key=_start_s))
+        desk.encode(
+            sorted(
+                {w for windows in open_of.values() for w in windows} | {w for n in refining for w in fine_of[n]},
+                key=_start_s,
+            )
+        )
 
-        tags = [tag for name, answers in shown.items() for n, (window, answer) in enumerate(zip(coarse, answers,
-                strict=True)) for tag in answer.tags(window, name) if tag.tag not in refining.get(n, {})]
+        tags = [
+            tag
+            for name, answers in shown.items()
+            for n, (window, answer) in enumerate(zip(coarse, answers, strict=True))
+            for tag in answer.tags(window, name)
+            if tag.tag not in refining.get(n, {})
+        ]
         own = {name: self._own_answers(name, refining, fine_of, desk) for name in shown}
-        tags += [tag for name, answers in own.items() for window, answer in answers.items()
-                 for tag in answer.tags(window, name) if tag.tag in refining[self._index_of(window, coarse)]]
+        tags += [
+            tag
+            for name, answers in own.items()
+            for window, answer in answers.items()
+            for tag in answer.tags(window, name)
+            if tag.tag in refining[self._index_of(window, coarse)]
+        ]
         for n, task in looked_at:
             open_of[task.name].update(
-                window for window in fine_of[n]
-                if all(own[owner][window].chosen[tag][0] == category
-                       for owner, tag, category in self._conditions(task, "coarse")))
+                window
+                for window in fine_of[n]
+                if all(
+                    own[owner][window].chosen[tag][0] == category
+                    for owner, tag, category in self._conditions(task, "coarse")
+                )
+            )
         return tags + self._ask_fine(open_of, desk)
 
-    def _own_answers(self, name: str, refining: dict[int, dict[str, str]], fine_of: list[list[Window]],
-                     desk: _Desk) -> dict[Window, Answer]:
+    def _own_answers(
+        self, name: str, refining: dict[int, dict[str, str]], fine_of: list[list[Window]], desk: _Desk
+    ) -> dict[Window, Answer]:
         """The answers of fine windows to a coarse task, where they are looked at."""
         windows = [window for n in sorted(refining) if name in refining[n].values() for window in fine_of[n]]
         return dict(zip(windows, desk.ask(self.model.taxonomy.task(name), windows), strict=True))
@@ -131,8 +164,10 @@ class Workflow:
         while waiting:
             task = next((t for t in waiting if all(o in answers for o, _, _ in self._conditions(t, "fine"))), None)
             if task is None:
-                raise ModelError(f"tasks {[t.name for t in waiting]} of taxonomy {self.model.taxonomy.name!r} wait "
-                                 "for each other; change their 'when'")
+                raise ModelError(
+                    f"tasks {[t.name for t in waiting]} of taxonomy {self.model.taxonomy.name!r} wait "
+                    "for each other; change their 'when'"
+                )
             waiting.remove(task)
             conditions = self._conditions(task, "fine")
             windows = set(open_of[task.name]) if task.name in open_of else set(answers[conditions[0][0]])
@@ -140,8 +175,12 @@ class Workflow:
                 windows &= {w for w, answer in answers[owner].items() if answer.chosen[tag][0] == category}
             order = sorted(windows, key=_start_s)
             answers[task.name] = dict(zip(order, desk.ask(task, order), strict=True))
-        return [tag for name, of_windows in answers.items() for window, answer in of_windows.items()
-                for tag in answer.tags(window, name)]
+        return [
+            tag
+            for name, of_windows in answers.items()
+            for window, answer in of_windows.items()
+            for tag in answer.tags(window, name)
+        ]
 
     def _conditions(self, task: Task, window: str) -> list[tuple[str, str, str]]:
         """(task that answers the tag, tag, category) of what ``task`` asks for, of tasks with this kind of window."""
@@ -164,8 +203,10 @@ class Answer:
         return float(self.probabilities[tag][self.categories[tag].index(category)])
 
     def tags(self, window: Window, task: str) -> list[Tag]:
-        return [Tag(window.start_s, window.stop_s, task, tag, category, confidence)
-                for tag, (category, confidence) in self.chosen.items()]
+        return [
+            Tag(window.start_s, window.stop_s, task, tag, category, confidence)
+            for tag, (category, confidence) in self.chosen.items()
+        ]
 
 
 class _FramesNeeded(Exception):
@@ -175,8 +216,9 @@ class _FramesNeeded(Exception):
 class _Desk:
     """What is at hand for one segment: frames, vectors known and made, and the model to ask."""
 
-    def __init__(self, workflow: Workflow, segment: Segment, images_NHWC: np.ndarray | None,
-                 vectors: dict[Key, np.ndarray]):
+    def __init__(
+        self, workflow: Workflow, segment: Segment, images_NHWC: np.ndarray | None, vectors: dict[Key, np.ndarray]
+    ):
         self.workflow, self.segment, self.images_NHWC = workflow, segment, images_NHWC
         self.known = vectors
         self.new: dict[Key, np.ndarray] = {}

@@ -70,8 +70,15 @@ class Worklist:
             yield Wave(planned, waiting)
 
 
-def find_work(out: str, staging: Staging, entries: Sequence[Entry], spec: WindowSpec, segment_s: float, recipe: str,
-              again: Collection[str] = ()) -> Worklist:
+def find_work(
+    out: str,
+    staging: Staging,
+    entries: Sequence[Entry],
+    spec: WindowSpec,
+    segment_s: float,
+    recipe: str,
+    again: Collection[str] = (),
+) -> Worklist:
     """What is left to do of ``entries`` beside what is published at ``out`` and staged. ``again``: ids of videos whose
     segments are tried again where they failed for good. Raises UsageError for a ``segment_s`` that does not fit
     ``spec``."""
@@ -83,8 +90,11 @@ def find_work(out: str, staging: Staging, entries: Sequence[Entry], spec: Window
         for video in chunk:
             own = work.cut(video)
             done = staged.get(video.video_id, {})
-            waiting = [number for number, segment in enumerate(own)
-                       if segment.segment_id not in finished and segment.segment_id not in done]
+            waiting = [
+                number
+                for number, segment in enumerate(own)
+                if segment.segment_id not in finished and segment.segment_id not in done
+            ]
             work.videos += 1
             work.segments += len(own)
             work.waiting += len(waiting)
@@ -95,8 +105,9 @@ def find_work(out: str, staging: Staging, entries: Sequence[Entry], spec: Window
     return work
 
 
-def finished_segments(out: str, recipe: str, again: Collection[str] = (),
-                      within: tuple[str, str] | None = None) -> set[str]:
+def finished_segments(
+    out: str, recipe: str, again: Collection[str] = (), within: tuple[str, str] | None = None
+) -> set[str]:
     """Ids of published segments that need no more work: mapped, or failed for good (everything but storage) and not
     of a video of ``again``. ``within``: the first and the last video_id that are asked for."""
     filters = [("recipe", "=", recipe)]

@@ -105,8 +105,11 @@ def read_tensors(fs, path: str) -> dict[str, torch.Tensor]:
     for root in ("model", "module"):
         if isinstance(content, dict) and isinstance(content.get(root), dict):
             content = content[root]
-    tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)} \
-        if isinstance(content, dict) else {}
+    tensors = (
+        {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+        if isinstance(content, dict)
+        else {}
+    )
     if not tensors:
         raise ModelError(f"weights {path!r}: no tensors, neither at the root nor under 'model' or 'module'")
     return tensors
@@ -170,9 +173,10 @@ def hugging_face_names(tensors: dict[str, torch.Tensor], ref: str) -> dict[str, 
         if name.startswith("fc_norm."):
             found[name] = value
         elif name.startswith(prefix) and (prefix or name.startswith(("embeddings.", "encoder.", "layernorm."))):
-            name = name[len(prefix):]
-            name = re.sub(r"attention\.([qv])_bias$",
-                          lambda m: f"attention.{'query' if m[1] == 'q' else 'value'}.bias", name)
+            name = name[len(prefix) :]
+            name = re.sub(
+                r"attention\.([qv])_bias$", lambda m: f"attention.{'query' if m[1] == 'q' else 'value'}.bias", name
+            )
             if name != "embeddings.position_embeddings":  # a fixed table, computed anew
                 found[name] = value
     return found
@@ -186,15 +190,19 @@ def v2_names(tensors: dict[str, torch.Tensor], ref: str) -> dict[str, torch.Tens
     """
     prefix = _prefix_before(tensors, "patch_embed.proj.weight", ref)
     parts = {
-        "norm1": "layernorm_before", "norm2": "layernorm_after", "attn.proj": "attention.output.dense",
-        "mlp.fc1": "intermediate.dense", "mlp.fc2": "output.dense",
-        "attn.q_bias": "attention.attention.query.bias", "attn.v_bias": "attention.attention.value.bias",
+        "norm1": "layernorm_before",
+        "norm2": "layernorm_after",
+        "attn.proj": "attention.output.dense",
+        "mlp.fc1": "intermediate.dense",
+        "mlp.fc2": "output.dense",
+        "attn.q_bias": "attention.attention.query.bias",
+        "attn.v_bias": "attention.attention.value.bias",
     }
     found, unknown = {}, []
     for full, value in tensors.items():
         if not full.startswith(prefix):
             continue
-        name = full[len(prefix):]
+        name = full[len(prefix) :]
         block = re.fullmatch(r"blocks\.(\d+)\.(.+?)(\.weight|\.bias)?", name)
         if block and f"{block[2]}{block[3] or ''}" == "attn.qkv.weight":
             for part, rows in zip(("query", "key", "value"), value.chunk(3), strict=True):
@@ -225,8 +233,13 @@ def _from_v2(raw: dict[str, torch.Tensor], ref: str) -> Checkpoint:
     width, channels, tubelet, patch, _ = projection.shape
     layers = 1 + max(int(name.split(".")[2]) for name in tensors if name.startswith("encoder.layer."))
     config = {
-        "image_size": 224, "patch_size": patch, "num_channels": channels, "num_frames": 16, "tubelet_size": tubelet,
-        "hidden_size": width, "num_hidden_layers": layers,
+        "image_size": 224,
+        "patch_size": patch,
+        "num_channels": channels,
+        "num_frames": 16,
+        "tubelet_size": tubelet,
+        "hidden_size": width,
+        "num_hidden_layers": layers,
         "num_attention_heads": V2_HEADS.get(width, max(1, width // 64)),
         "intermediate_size": tensors["encoder.layer.0.intermediate.dense.weight"].shape[0],
         "layer_norm_eps": 1e-6,  # VideoMAE V2's; VideoMAEConfig's default is 1e-12

@@ -26,8 +26,20 @@ Cache = list[tuple[torch.Tensor, torch.Tensor]]
 class Decoder(nn.Module):
     """Next-token logits given a window's vector, a task and the answer so far."""
 
-    def __init__(self, tokens: int, instructions_KM: list[list[int]], length: int, dim: int, width: int,
-                 layers: int, heads: int, feedforward: int, dropout: float, steps: int = 1, soft_prompt: bool = False):
+    def __init__(
+        self,
+        tokens: int,
+        instructions_KM: list[list[int]],
+        length: int,
+        dim: int,
+        width: int,
+        layers: int,
+        heads: int,
+        feedforward: int,
+        dropout: float,
+        steps: int = 1,
+        soft_prompt: bool = False,
+    ):
         """``dim``: of all T = ``steps`` vectors of a window together. With ``soft_prompt`` a task's 8 positions are
         learned as they are, and its instruction's words are not looked at."""
         super().__init__()
@@ -42,8 +54,9 @@ class Decoder(nn.Module):
         self.vector_norm = nn.LayerNorm(dim)
         self.vector_projection = nn.Identity() if dim == width else nn.Linear(dim, width)
         self.tokens = nn.Embedding(tokens, width)
-        self.prompts_KMW = nn.Parameter(torch.empty(len(instructions_KM), INSTRUCTION_LENGTH, width)) \
-            if soft_prompt else None
+        self.prompts_KMW = (
+            nn.Parameter(torch.empty(len(instructions_KM), INSTRUCTION_LENGTH, width)) if soft_prompt else None
+        )
         self.positions = nn.Parameter(torch.empty(self.prefix + length, width))
         self.blocks = nn.ModuleList(Block(width, heads, feedforward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -104,8 +117,9 @@ class Decoder(nn.Module):
     def _prefixed(self, embeddings_ND, tasks_N, tokens_NS) -> torch.Tensor:
         vectors = (embeddings_ND.float().unflatten(1, (self.steps, -1)) - self.feature_mean) @ self.feature_whitening_DD
         vectors = self.vector_projection(self.vector_norm(vectors))
-        instructions = self.tokens(self.instructions_KM[tasks_N]) if self.prompts_KMW is None \
-            else self.prompts_KMW[tasks_N]
+        instructions = (
+            self.tokens(self.instructions_KM[tasks_N]) if self.prompts_KMW is None else self.prompts_KMW[tasks_N]
+        )
         return torch.cat([vectors, instructions, self.tokens(tokens_NS)], dim=1)
 
     def _run(self, stream_NTW, cache, start: int, keep: int) -> tuple[torch.Tensor, Cache]:

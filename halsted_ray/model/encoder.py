@@ -20,15 +20,39 @@ from halsted_ray.errors import ModelError
 from halsted_ray.model.checkpoint import IMAGENET_MEAN, IMAGENET_STD, Checkpoint, locate, read_checkpoint
 
 PRESETS: dict[str, dict] = {
-    "tiny": {"image_size": 112, "patch_size": 16, "hidden_size": 192, "num_hidden_layers": 4,
-             "num_attention_heads": 6, "intermediate_size": 768},
-    "base": {"image_size": 224, "patch_size": 16, "hidden_size": 768, "num_hidden_layers": 12,
-             "num_attention_heads": 12, "intermediate_size": 3072},
-    "large": {"image_size": 224, "patch_size": 16, "hidden_size": 1024, "num_hidden_layers": 24,
-              "num_attention_heads": 16, "intermediate_size": 4096},
+    "tiny": {
+        "image_size": 112,
+        "patch_size": 16,
+        "hidden_size": 192,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 6,
+        "intermediate_size": 768,
+    },
+    "base": {
+        "image_size": 224,
+        "patch_size": 16,
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+    },
+    "large": {
+        "image_size": 224,
+        "patch_size": 16,
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+    },
     # VideoMAE V2-g, the paper's: 2048 tokens of 1408.
-    "giant": {"image_size": 224, "patch_size": 14, "hidden_size": 1408, "num_hidden_layers": 40,
-              "num_attention_heads": 16, "intermediate_size": 6144},
+    "giant": {
+        "image_size": 224,
+        "patch_size": 14,
+        "hidden_size": 1408,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 16,
+        "intermediate_size": 6144,
+    },
 }
 """Sizes by name; all take 16 frames in tubelets of 2."""
 PLAIN_PIXELS = ("giant",)
@@ -47,9 +71,16 @@ class Encoder:
     size, padded, so that a clip's vector never depends on what it came with. The fingerprint leaves it out.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype | None = None,
-                 micro_batch: int | None = None, compile: bool = False, ref: str = "",
-                 steps: bool = False):
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+        micro_batch: int | None = None,
+        compile: bool = False,
+        ref: str = "",
+        steps: bool = False,
+    ):
         config = dict(checkpoint.config)
         tensors = dict(checkpoint.tensors)
         fc_norm = {name: tensors.pop(name) for name in ("fc_norm.weight", "fc_norm.bias") if name in tensors}
@@ -128,8 +159,12 @@ class Encoder:
             tensors |= {f"fc_norm.{name}": value.cpu() for name, value in self.norm.state_dict().items()}
         described = self._described()
         preprocessing = {
-            "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
-            "image_mean": list(self.mean), "image_std": list(self.std), "size": described["config"]["image_size"],
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": list(self.mean),
+            "image_std": list(self.std),
+            "size": described["config"]["image_size"],
         }
         fs.makedirs(path, exist_ok=True)
         fs.pipe_file(f"{path}/model.safetensors", safetensors.torch.save(tensors))
@@ -211,9 +246,21 @@ class Encoder:
 
     def _described(self) -> dict:
         """What decides the vectors beside the weights, as JSON values."""
-        names = ("image_size", "patch_size", "num_channels", "num_frames", "tubelet_size", "hidden_size",
-                 "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "layer_norm_eps",
-                 "qv_bias", "use_mean_pooling")
+        names = (
+            "image_size",
+            "patch_size",
+            "num_channels",
+            "num_frames",
+            "tubelet_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "hidden_act",
+            "layer_norm_eps",
+            "qv_bias",
+            "use_mean_pooling",
+        )
         config = {"model_type": "videomae", **{name: getattr(self.config, name) for name in names}}
         return {"config": config, "mean": list(self.mean), "std": list(self.std)}
 
@@ -249,10 +296,15 @@ def _fit(model: nn.Module, tensors: dict[str, torch.Tensor], ref: str) -> None:
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in tensors.items()}
     if wanted != given:
-        wrong = [f"{name} is {given.get(name, 'missing')}, expected {wanted.get(name, 'no such tensor')}"
-                 for name in sorted(wanted.keys() | given.keys()) if wanted.get(name) != given.get(name)]
-        raise ModelError(f"encoder {ref!r} does not fit its configuration: {'; '.join(wrong[:4])}"
-                         + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else ""))
+        wrong = [
+            f"{name} is {given.get(name, 'missing')}, expected {wanted.get(name, 'no such tensor')}"
+            for name in sorted(wanted.keys() | given.keys())
+            if wanted.get(name) != given.get(name)
+        ]
+        raise ModelError(
+            f"encoder {ref!r} does not fit its configuration: {'; '.join(wrong[:4])}"
+            + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+        )
     model.load_state_dict({name: value.detach() for name, value in tensors.items()}, assign=True)
 
 

@@ -87,8 +87,14 @@ def rounded(probabilities: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def generate(decoder: Decoder, grammar: Grammar, embeddings_ND: torch.Tensor, tasks_N: torch.Tensor,
-             rows_per_pass: int, given_NG: torch.Tensor | None = None) -> Generated:
+def generate(
+    decoder: Decoder,
+    grammar: Grammar,
+    embeddings_ND: torch.Tensor,
+    tasks_N: torch.Tensor,
+    rows_per_pass: int,
+    given_NG: torch.Tensor | None = None,
+) -> Generated:
     """Answers for all rows, any mix of tasks.
 
     Rows run in passes of exactly ``rows_per_pass`` (padded), so that a row's answer does not depend on the others.
@@ -132,8 +138,9 @@ def _padded(rows: torch.Tensor, count: int) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def generate_token_by_token(decoder: Decoder, vocabulary: Vocabulary, grammar: Grammar, embeddings_ND: torch.Tensor,
-                            tasks_N: torch.Tensor) -> list[list[int]]:
+def generate_token_by_token(
+    decoder: Decoder, vocabulary: Vocabulary, grammar: Grammar, embeddings_ND: torch.Tensor, tasks_N: torch.Tensor
+) -> list[list[int]]:
     """Token ids of all answers the plain way: one token a pass, everything before it computed anew.
 
     The measure of ``generate``: tests hold the two equal and the benchmark compares their speed.

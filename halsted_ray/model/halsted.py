@@ -76,25 +76,49 @@ class Halsted:
         self.configure(config)
 
     @classmethod
-    def create(cls, taxonomy: Taxonomy | None, encoder_dim: int, *, encoder_ref: str = "",
-               encoder_fingerprint: str = "", layers: int = 2, heads: int = 8, width: int | None = None,
-               feedforward: int | None = None, steps: int = 1, llama: Mapping | None = None, seed: int = 0,
-               device: str = "cpu", **described) -> Halsted:
+    def create(
+        cls,
+        taxonomy: Taxonomy | None,
+        encoder_dim: int,
+        *,
+        encoder_ref: str = "",
+        encoder_fingerprint: str = "",
+        layers: int = 2,
+        heads: int = 8,
+        width: int | None = None,
+        feedforward: int | None = None,
+        steps: int = 1,
+        llama: Mapping | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+        **described,
+    ) -> Halsted:
         """An untrained model. ``width`` defaults to the width of one vector, ``feedforward`` to 3.5 times the width.
 
         ``described``: any of ``name``, ``version``, ``atlas_release``, ``atlas_version``, ``windows``, ``dropout``,
         ``soft_prompt``.
         """
         if llama:
-            width, layers, heads, feedforward = (llama[name] for name in (
-                "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"))
+            width, layers, heads, feedforward = (
+                llama[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+            )
         if encoder_dim % steps:
             raise ModelError(f"an encoder of width {encoder_dim} gives no {steps} vectors a window")
         width = width or encoder_dim // steps
         if width % heads:
             raise ModelError(f"a decoder of width {width} can't have {heads} heads; the width must be a multiple")
-        config = ModelConfig(encoder_ref, encoder_fingerprint, encoder_dim, layers=layers, heads=heads, width=width,
-                             feedforward=feedforward or width * 7 // 2, steps=steps, llama=llama, **described)
+        config = ModelConfig(
+            encoder_ref,
+            encoder_fingerprint,
+            encoder_dim,
+            layers=layers,
+            heads=heads,
+            width=width,
+            feedforward=feedforward or width * 7 // 2,
+            steps=steps,
+            llama=llama,
+            **described,
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = cls(config, taxonomy or load())
@@ -191,8 +215,14 @@ class Halsted:
                 f"with {encoder.fingerprint}; give that encoder, or train the model on this one"
             )
 
-    def tag(self, embeddings_ND: np.ndarray, tasks: str | Sequence[str], *, return_probabilities: bool = False,
-            given: Sequence[Mapping[str, str]] | None = None):
+    def tag(
+        self,
+        embeddings_ND: np.ndarray,
+        tasks: str | Sequence[str],
+        *,
+        return_probabilities: bool = False,
+        given: Sequence[Mapping[str, str]] | None = None,
+    ):
         """Tags of N windows: per row tag -> (category, confidence), in the order of the row's task.
 
         ``tasks``: one task for all rows, or one each; any mix runs in one batch. A confidence is the calibrated
@@ -245,8 +275,13 @@ class Halsted:
             tokens[row, : len(ids)] = torch.tensor(ids)
         return self._task_ids(tasks).cpu(), tokens
 
-    def loss(self, embeddings_ND: torch.Tensor, tasks_N: torch.Tensor, tokens_NS: torch.Tensor,
-             weights_N: torch.Tensor | None = None) -> torch.Tensor:
+    def loss(
+        self,
+        embeddings_ND: torch.Tensor,
+        tasks_N: torch.Tensor,
+        tokens_NS: torch.Tensor,
+        weights_N: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Weighted mean over samples of the summed -log p of the answer's tokens (paper, eq. 1, over B)."""
         logits_NSV = self.decoder(embeddings_ND, tasks_N, tokens_NS)
         loss_N = self.decoder.loss(logits_NSV, tokens_NS)
@@ -290,8 +325,11 @@ class Halsted:
 
     def _task_ids(self, tasks: Sequence[str]) -> torch.Tensor:
         ids = self.vocabulary.task_ids
-        return torch.tensor([ids[t] if t in ids else ids[self.taxonomy.task(t).name] for t in tasks],
-                            dtype=torch.long, device=self.device)
+        return torch.tensor(
+            [ids[t] if t in ids else ids[self.taxonomy.task(t).name] for t in tasks],
+            dtype=torch.long,
+            device=self.device,
+        )
 
     def _given(self, tasks: Sequence[str], tags: Sequence[Mapping[str, str]]) -> torch.Tensor:
         given_NG = torch.full((len(tasks), max(self.grammar.tags)), -1)

@@ -26,8 +26,16 @@ from halsted_ray.model.decoder import Decoder
 class LlamaDecoder(Decoder):
     """``Decoder`` with a Llama for its blocks; ``llama``: LlamaConfig's arguments, as ``read_config`` gives them."""
 
-    def __init__(self, tokens: int, instructions_KM: list[list[int]], length: int, dim: int, llama: dict,
-                 steps: int = 1, soft_prompt: bool = False):
+    def __init__(
+        self,
+        tokens: int,
+        instructions_KM: list[list[int]],
+        length: int,
+        dim: int,
+        llama: dict,
+        steps: int = 1,
+        soft_prompt: bool = False,
+    ):
         config = LlamaConfig.from_dict(llama)
         width = config.hidden_size
         super().__init__(tokens, instructions_KM, length, dim, width, 0, 1, 0, 0.0, steps, soft_prompt)
@@ -44,13 +52,17 @@ class LlamaDecoder(Decoder):
             names = sorted(Path(entry).name for entry in fs.ls(path, detail=False))
         except OSError as error:
             raise ModelError(f"llama {folder!r} can't be read: {error}") from error
-        tensors = {name.removeprefix("model."): value.float()
-                   for name, value in read_folder_tensors(fs, path, names, folder).items()}
+        tensors = {
+            name.removeprefix("model."): value.float()
+            for name, value in read_folder_tensors(fs, path, names, folder).items()
+        }
         wanted = self.trunk.state_dict()
         given = {name: tensors[name] for name in wanted if name in tensors}
         if wrong := [name for name in wanted if name not in given or given[name].shape != wanted[name].shape]:
-            raise ModelError(f"llama {folder!r}: its weights do not fit its config.json: {', '.join(wrong[:3])}"
-                             + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""))
+            raise ModelError(
+                f"llama {folder!r}: its weights do not fit its config.json: {', '.join(wrong[:3])}"
+                + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+            )
         self.trunk.load_state_dict(given)
 
     def start(self, embeddings_ND, tasks_N, tokens_NS, last_only: bool = False):
@@ -66,7 +78,9 @@ class LlamaDecoder(Decoder):
     def _through(self, stream_NTW, cache, start: int, keep: int):
         stop = start + stream_NTW.shape[1]
         shown = self.trunk(
-            inputs_embeds=stream_NTW, past_key_values=cache, use_cache=True,
+            inputs_embeds=stream_NTW,
+            past_key_values=cache,
+            use_cache=True,
             attention_mask=self.mask[start:stop, :stop].expand(len(stream_NTW), 1, -1, -1),
             position_ids=torch.arange(start, stop, device=stream_NTW.device)[None],
         )
@@ -79,8 +93,10 @@ def read_config(folder: str) -> dict:
     try:
         config = json.loads(fs.cat_file(f"{path.rstrip('/')}/config.json"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"llama {folder!r}: config.json can't be read: {error}; expected a folder of Hugging Face's "
-                         "with config.json and safetensors") from error
+        raise ModelError(
+            f"llama {folder!r}: config.json can't be read: {error}; expected a folder of Hugging Face's "
+            "with config.json and safetensors"
+        ) from error
     if config.get("model_type") != "llama":
         raise ModelError(f"llama {folder!r} is of type {config.get('model_type')!r}; expected 'llama'")
     # float32 throughout, and the attention that takes our mask: what the folder says of these is for other uses.

@@ -10,18 +10,45 @@ import numpy as np
 
 SPECIALTY_OF = {
     "Gastric Bypass": "Bariatric",
-    "Atrial Closure": "Cardiac", "IMA Harvest": "Cardiac", "Mitral Stitching": "Cardiac",
-    "Right Colectomy": "Colorectal", "Total Mesorectal Excision": "Colorectal",
-    "Laparoscopic Cholecystectomy": "General", "Laparoscopic Hernia": "General",
-    "Endometriosis": "Gynecology", "Hysterectomy": "Gynecology", "Myomectomy": "Gynecology",
+    "Atrial Closure": "Cardiac",
+    "IMA Harvest": "Cardiac",
+    "Mitral Stitching": "Cardiac",
+    "Right Colectomy": "Colorectal",
+    "Total Mesorectal Excision": "Colorectal",
+    "Laparoscopic Cholecystectomy": "General",
+    "Laparoscopic Hernia": "General",
+    "Endometriosis": "Gynecology",
+    "Hysterectomy": "Gynecology",
+    "Myomectomy": "Gynecology",
     "Pancreaticoduodenectomy": "Hepatobiliary",
-    "Right Middle Lobectomy": "Thoracic", "Right Upper Lobectomy": "Thoracic", "Segmentectomy": "Thoracic",
+    "Right Middle Lobectomy": "Thoracic",
+    "Right Upper Lobectomy": "Thoracic",
+    "Segmentectomy": "Thoracic",
     "Prostatectomy": "Urology",
 }
 PROCEDURES = tuple(SPECIALTY_OF)
 STEPS = ("Suturing", "Dissection")
-ACTIONS = ("Assistant", "Cold Cut", "Cautery", "Extraction", "Fluorescence", "Hot Cut", "Hook", "Idle", "Clip",
-           "Camera Move", "Mesh", "Push/Peel", "Retraction", "Spread", "Sponge", "Stapler", "Tube", "Tug", "Other")
+ACTIONS = (
+    "Assistant",
+    "Cold Cut",
+    "Cautery",
+    "Extraction",
+    "Fluorescence",
+    "Hot Cut",
+    "Hook",
+    "Idle",
+    "Clip",
+    "Camera Move",
+    "Mesh",
+    "Push/Peel",
+    "Retraction",
+    "Spread",
+    "Sponge",
+    "Stapler",
+    "Tube",
+    "Tug",
+    "Other",
+)
 ARMS = ("Left", "Right", "Both")
 PHASES = ("Needle Handling", "Driving", "Withdrawal")
 PROFICIENCIES = ("Low", "High")
@@ -29,21 +56,57 @@ EXTENTS = ("Single", "Double", "Surface")
 DIRECTIONS = ("In", "Out", "Both")
 
 INSTRUMENTS = (
-    "Bipolar Dissector", "Bipolar Forceps", "Bipolar Forceps–Cautery Hook", "Bipolar Forceps–Monopolar Scissors",
-    "Bipolar Forceps–Vessel Sealer", "Bipolar Grasper", "Bipolar Grasper–Monopolar Scissors", "Cadiere Forceps",
-    "Cadiere Forceps–Bipolar Grasper", "Cautery Spatula", "Cautery Hook", "Clip Applier", "Clipper",
-    "Fenestrated Forceps", "Fenestrated Grasper", "Fenestrated Grasper–Bipolar Grasper", "Grasper", "Hook Monopolar",
-    "Maryland Grasper", "Monopolar Scissors", "Needle Driver", "Prograsp Forceps", "Scissors", "Shears", "Stapler",
-    "Suction", "Vessel Sealer")
+    "Bipolar Dissector",
+    "Bipolar Forceps",
+    "Bipolar Forceps–Cautery Hook",
+    "Bipolar Forceps–Monopolar Scissors",
+    "Bipolar Forceps–Vessel Sealer",
+    "Bipolar Grasper",
+    "Bipolar Grasper–Monopolar Scissors",
+    "Cadiere Forceps",
+    "Cadiere Forceps–Bipolar Grasper",
+    "Cautery Spatula",
+    "Cautery Hook",
+    "Clip Applier",
+    "Clipper",
+    "Fenestrated Forceps",
+    "Fenestrated Grasper",
+    "Fenestrated Grasper–Bipolar Grasper",
+    "Grasper",
+    "Hook Monopolar",
+    "Maryland Grasper",
+    "Monopolar Scissors",
+    "Needle Driver",
+    "Prograsp Forceps",
+    "Scissors",
+    "Shears",
+    "Stapler",
+    "Suction",
+    "Vessel Sealer",
+)
 
-_HOLDING = ("Bipolar Forceps", "Bipolar Grasper", "Cadiere Forceps", "Cadiere Forceps–Bipolar Grasper",
-            "Fenestrated Forceps", "Fenestrated Grasper", "Fenestrated Grasper–Bipolar Grasper", "Grasper",
-            "Maryland Grasper", "Needle Driver", "Prograsp Forceps")
-_CUTTING = ("Bipolar Forceps–Monopolar Scissors", "Bipolar Grasper–Monopolar Scissors", "Monopolar Scissors",
-            "Scissors", "Shears")
+_HOLDING = (
+    "Bipolar Forceps",
+    "Bipolar Grasper",
+    "Cadiere Forceps",
+    "Cadiere Forceps–Bipolar Grasper",
+    "Fenestrated Forceps",
+    "Fenestrated Grasper",
+    "Fenestrated Grasper–Bipolar Grasper",
+    "Grasper",
+    "Maryland Grasper",
+    "Needle Driver",
+    "Prograsp Forceps",
+)
+_CUTTING = (
+    "Bipolar Forceps–Monopolar Scissors",
+    "Bipolar Grasper–Monopolar Scissors",
+    "Monopolar Scissors",
+    "Scissors",
+    "Shears",
+)
 _BURNING = ("Bipolar Forceps–Cautery Hook", "Cautery Hook", "Cautery Spatula", "Hook Monopolar")
-_SEALING = ("Bipolar Dissector", "Bipolar Forceps", "Bipolar Grasper", "Bipolar Forceps–Vessel Sealer",
-            "Vessel Sealer")
+_SEALING = ("Bipolar Dissector", "Bipolar Forceps", "Bipolar Grasper", "Bipolar Forceps–Vessel Sealer", "Vessel Sealer")
 INSTRUMENTS_OF_ACTION = {
     "Cold Cut": _CUTTING,
     "Hot Cut": _BURNING + _SEALING[3:] + ("Bipolar Forceps–Monopolar Scissors", "Monopolar Scissors", "Shears"),
@@ -54,8 +117,15 @@ INSTRUMENTS_OF_ACTION = {
     "Mesh": _HOLDING,
     "Push/Peel": _HOLDING + ("Suction", "Cautery Spatula", "Shears"),
     "Retraction": _HOLDING + ("Suction",),
-    "Spread": ("Bipolar Dissector", "Maryland Grasper", "Scissors", "Monopolar Scissors", "Bipolar Forceps",
-               "Bipolar Grasper–Monopolar Scissors", "Vessel Sealer"),
+    "Spread": (
+        "Bipolar Dissector",
+        "Maryland Grasper",
+        "Scissors",
+        "Monopolar Scissors",
+        "Bipolar Forceps",
+        "Bipolar Grasper–Monopolar Scissors",
+        "Vessel Sealer",
+    ),
     "Sponge": _HOLDING + ("Suction",),
     "Stapler": ("Stapler", "Cadiere Forceps", "Fenestrated Grasper", "Fenestrated Grasper–Bipolar Grasper"),
     "Tube": _HOLDING + ("Suction", "Clip Applier"),
@@ -63,9 +133,25 @@ INSTRUMENTS_OF_ACTION = {
 } | {action: INSTRUMENTS for action in ("Assistant", "Fluorescence", "Idle", "Camera Move", "Other")}
 
 ANATOMY = (
-    "Bile Duct", "Bile Duct–Small Intestine", "Bladder", "Bladder–Urethra", "Colon", "Left Atrium", "Mitral Annulus",
-    "Pancreas", "Pancreas–Small Intestine", "Peritoneum", "Small Intestine", "Small Intestine–Bile Duct",
-    "Small Intestine–Stomach", "Stomach", "Stomach–Small Intestine", "Urethra", "Uterus", "Vagina")
+    "Bile Duct",
+    "Bile Duct–Small Intestine",
+    "Bladder",
+    "Bladder–Urethra",
+    "Colon",
+    "Left Atrium",
+    "Mitral Annulus",
+    "Pancreas",
+    "Pancreas–Small Intestine",
+    "Peritoneum",
+    "Small Intestine",
+    "Small Intestine–Bile Duct",
+    "Small Intestine–Stomach",
+    "Stomach",
+    "Stomach–Small Intestine",
+    "Urethra",
+    "Uterus",
+    "Vagina",
+)
 # The paper's lobectomies and IMA harvests hold no suturing; here they close the lining of the chest (Peritoneum).
 ANATOMY_OF_PROCEDURE = {
     "Gastric Bypass": ("Stomach", "Small Intestine", "Stomach–Small Intestine", "Small Intestine–Stomach"),
@@ -79,8 +165,14 @@ ANATOMY_OF_PROCEDURE = {
     "Endometriosis": ("Peritoneum", "Bladder", "Uterus", "Colon"),
     "Hysterectomy": ("Vagina", "Uterus", "Bladder"),
     "Myomectomy": ("Uterus",),
-    "Pancreaticoduodenectomy": ("Pancreas", "Pancreas–Small Intestine", "Bile Duct–Small Intestine",
-                                "Small Intestine–Bile Duct", "Small Intestine–Stomach", "Bile Duct"),
+    "Pancreaticoduodenectomy": (
+        "Pancreas",
+        "Pancreas–Small Intestine",
+        "Bile Duct–Small Intestine",
+        "Small Intestine–Bile Duct",
+        "Small Intestine–Stomach",
+        "Bile Duct",
+    ),
     "Right Middle Lobectomy": ("Peritoneum",),
     "Right Upper Lobectomy": ("Peritoneum",),
     "Segmentectomy": ("Peritoneum",),

@@ -19,11 +19,15 @@ LEAST_SHARE = 0.7
 _COARSE_S = 10.0
 _PROCEDURES_OF_ANATOMY = {
     anatomy: tuple(p for p, anatomies in catalogue.ANATOMY_OF_PROCEDURE.items() if anatomy in anatomies)
-    for anatomy in catalogue.ANATOMY}
+    for anatomy in catalogue.ANATOMY
+}
 
 
 def random_clip(
-    rng: np.random.Generator, size: int = 112, window_s: float | None = None, frames: int = FRAMES_PER_WINDOW,
+    rng: np.random.Generator,
+    size: int = 112,
+    window_s: float | None = None,
+    frames: int = FRAMES_PER_WINDOW,
     name: str | None = None,
 ) -> tuple[np.ndarray, dict]:
     """One clip (uint8 [frames, size, size, 3] RGB, the wide picture squeezed) and what is true of it.
@@ -91,8 +95,9 @@ def _coarse_script(rng: np.random.Generator, window_s: float) -> tuple[Script, N
 
 
 def _later(event: Event, by_s: float) -> Event:
-    return Event(event.start_s + by_s, event.stop_s + by_s, event.step, event.name, event.tags, event.stitch,
-                 event.seed)
+    return Event(
+        event.start_s + by_s, event.stop_s + by_s, event.step, event.name, event.tags, event.stitch, event.seed
+    )
 
 
 def _tags(script: Script, start_s: float, stop_s: float, coarse: bool) -> dict:
@@ -104,8 +109,9 @@ def _tags(script: Script, start_s: float, stop_s: float, coarse: bool) -> dict:
                 shares[pair] = shares.get(pair, 0.0) + share
     least = 0.5 if coarse else LEAST_SHARE
     tags: dict = {"specialty": script.specialty, "procedure": script.procedure}
-    tags |= {tag: category for (tag, category), share in shares.items()
-             if share >= least and (tag == "step" or not coarse)}
+    tags |= {
+        tag: category for (tag, category), share in shares.items() if share >= least and (tag == "step" or not coarse)
+    }
     tags["step_share"] = shares.get(("step", "Suturing"), 0.0)
     return tags
 

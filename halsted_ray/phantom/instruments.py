@@ -15,25 +15,41 @@ from halsted_ray.phantom.painter import Painter, shrunk
 SHAFT = 0.10
 TIP = 0.20
 BAND = 0.10
-_COLOURS = {"b": (30, 70, 255), "g": (30, 215, 60), "y": (255, 235, 30), "w": (250, 250, 250), "p": (190, 50, 255),
-            "c": (30, 235, 235)}
+_COLOURS = {
+    "b": (30, 70, 255),
+    "g": (30, 215, 60),
+    "y": (255, 235, 30),
+    "w": (250, 250, 250),
+    "p": (190, 50, 255),
+    "c": (30, 235, 235),
+}
 _STEEL, _DARK, _GOLD = (205, 210, 220), (70, 72, 80), (225, 185, 80)
 
 # name: (family, colour of the tip, bands from the tip backwards)
 LOOKS = {
-    "Bipolar Dissector": ("dissector", _STEEL, "bg"), "Maryland Grasper": ("dissector", _GOLD, "gb"),
-    "Bipolar Forceps": ("forceps", _STEEL, "by"), "Fenestrated Forceps": ("forceps", _STEEL, "yb"),
-    "Cadiere Forceps": ("forceps", _GOLD, "bw"), "Prograsp Forceps": ("forceps", _GOLD, "wb"),
-    "Bipolar Grasper": ("grasper", _STEEL, "bp"), "Fenestrated Grasper": ("grasper", _STEEL, "pb"),
+    "Bipolar Dissector": ("dissector", _STEEL, "bg"),
+    "Maryland Grasper": ("dissector", _GOLD, "gb"),
+    "Bipolar Forceps": ("forceps", _STEEL, "by"),
+    "Fenestrated Forceps": ("forceps", _STEEL, "yb"),
+    "Cadiere Forceps": ("forceps", _GOLD, "bw"),
+    "Prograsp Forceps": ("forceps", _GOLD, "wb"),
+    "Bipolar Grasper": ("grasper", _STEEL, "bp"),
+    "Fenestrated Grasper": ("grasper", _STEEL, "pb"),
     "Grasper": ("grasper", _GOLD, "gy"),
-    "Monopolar Scissors": ("scissors", _STEEL, "yg"), "Scissors": ("scissors", _STEEL, "gw"),
+    "Monopolar Scissors": ("scissors", _STEEL, "yg"),
+    "Scissors": ("scissors", _STEEL, "gw"),
     "Shears": ("scissors", _GOLD, "wg"),
-    "Cautery Hook": ("hook", _STEEL, "gp"), "Hook Monopolar": ("hook", _GOLD, "pg"),
+    "Cautery Hook": ("hook", _STEEL, "gp"),
+    "Hook Monopolar": ("hook", _GOLD, "pg"),
     "Cautery Spatula": ("spatula", _STEEL, "yw"),
-    "Clip Applier": ("clipper", _STEEL, "wy"), "Clipper": ("clipper", _GOLD, "yp"),
-    "Stapler": ("stapler", _DARK, "py"), "Vessel Sealer": ("sealer", _DARK, "wp"),
-    "Needle Driver": ("driver", _GOLD, "pw"), "Suction": ("tube", _STEEL, "cy"),
-    "Assistant": ("paddle", _STEEL, ""), "Plain": ("forceps", _DARK, ""),
+    "Clip Applier": ("clipper", _STEEL, "wy"),
+    "Clipper": ("clipper", _GOLD, "yp"),
+    "Stapler": ("stapler", _DARK, "py"),
+    "Vessel Sealer": ("sealer", _DARK, "wp"),
+    "Needle Driver": ("driver", _GOLD, "pw"),
+    "Suction": ("tube", _STEEL, "cy"),
+    "Assistant": ("paddle", _STEEL, ""),
+    "Plain": ("forceps", _DARK, ""),
 }
 
 
@@ -49,16 +65,22 @@ _JAWS = {
     "forceps": _mirrored([(0, 0.02), (0, -0.16), (0.95, -0.16), (1.0, 0.0)]),
     "grasper": _mirrored([(0, 0.02), (0.1, -0.25), (0.75, -0.33), (1.0, -0.18), (1.0, 0.0)]),
     "scissors": _mirrored([(-0.05, 0.12), (0, -0.22), (0.5, -0.20), (1.1, 0.03)]),
-    "hook": [(np.array([(0, -0.08), (1.0, -0.08), (1.0, 0.08), (0, 0.08)]) * TIP, 0),
-             (np.array([(0.82, -0.60), (1.02, -0.60), (1.02, 0.0), (0.82, 0.0)]) * TIP, 0)],
-    "spatula": [(np.array([(0, -0.09), (0.5, -0.09), (0.5, 0.09), (0, 0.09)]) * TIP, 0),
-                (np.array([(0.42, -0.28), (0.92, -0.28), (1.05, 0.0), (0.92, 0.28), (0.42, 0.28)]) * TIP, 0)],
+    "hook": [
+        (np.array([(0, -0.08), (1.0, -0.08), (1.0, 0.08), (0, 0.08)]) * TIP, 0),
+        (np.array([(0.82, -0.60), (1.02, -0.60), (1.02, 0.0), (0.82, 0.0)]) * TIP, 0),
+    ],
+    "spatula": [
+        (np.array([(0, -0.09), (0.5, -0.09), (0.5, 0.09), (0, 0.09)]) * TIP, 0),
+        (np.array([(0.42, -0.28), (0.92, -0.28), (1.05, 0.0), (0.92, 0.28), (0.42, 0.28)]) * TIP, 0),
+    ],
     "clipper": _mirrored([(0, -0.02), (0.15, -0.36), (0.85, -0.40), (1.05, -0.10), (0.85, -0.14), (0.25, -0.10)]),
     "stapler": _mirrored([(-0.1, 0.02), (-0.1, -0.26), (1.5, -0.26), (1.6, -0.10), (1.5, 0.0)]),
     "sealer": _mirrored([(-0.1, 0.02), (0, -0.34), (0.9, -0.34), (1.05, 0.0)]),
     "driver": _mirrored([(0, 0.02), (0, -0.26), (0.9, -0.14), (1.0, 0.0)]),
-    "tube": [(np.array([(0, -0.16), (1.0, -0.16), (1.0, 0.16), (0, 0.16)]) * TIP, 0),
-             (np.array([(0.86, -0.10), (1.0, -0.10), (1.0, 0.10), (0.86, 0.10)]) * TIP, 0)],
+    "tube": [
+        (np.array([(0, -0.16), (1.0, -0.16), (1.0, 0.16), (0, 0.16)]) * TIP, 0),
+        (np.array([(0.86, -0.10), (1.0, -0.10), (1.0, 0.10), (0.86, 0.10)]) * TIP, 0),
+    ],
     "paddle": [(np.array([(0, 0), (0.9, -0.75), (1.15, 0.0), (0.9, 0.75)]) * TIP, 0)],
 }
 _REACH = 2.4

@@ -103,9 +103,16 @@ def beat(event: Event) -> Beat:
     blood = (float(rng.uniform(0.3, 1.5)), float(rng.uniform(0.45, 0.95)), float(rng.uniform(0.04, 0.09)))
     other = _LEFT_HOLDERS[rng.integers(4)] if sewing else ("Plain" if rng.random() < 0.5 else None)
     return Beat(
-        period_s=MOTIONS[event.name][0] * rng.uniform(0.87, 1.15), phase=float(rng.random()), site=site, lead=lead,
-        reach=float(rng.uniform(0.47, 0.56)), tilt=float(rng.uniform(-0.2, 0.2)), wobble=rng.uniform(0, TAU, 8),
-        blood=blood if rng.random() < 0.5 else None, other=other)
+        period_s=MOTIONS[event.name][0] * rng.uniform(0.87, 1.15),
+        phase=float(rng.random()),
+        site=site,
+        lead=lead,
+        reach=float(rng.uniform(0.47, 0.56)),
+        tilt=float(rng.uniform(-0.2, 0.2)),
+        wobble=rng.uniform(0, TAU, 8),
+        blood=blood if rng.random() < 0.5 else None,
+        other=other,
+    )
 
 
 def tremor(event: Event, t_s: float, hand: int) -> tuple[float, float]:
@@ -147,8 +154,10 @@ def hands(event: Event, t_s: float) -> list[Hand]:
         return found
     # Hands come in from their ports and leave to them, so that no instrument changes in plain sight.
     k = 0.45 + 0.55 * max(0.0, shown)
-    return [Hand(h.side, h.name, tuple(p + (q - p) * k for p, q in zip(PORTS[h.side], h.tip, strict=True)), h.opening)
-            for h in found]
+    return [
+        Hand(h.side, h.name, tuple(p + (q - p) * k for p, q in zip(PORTS[h.side], h.tip, strict=True)), h.opening)
+        for h in found
+    ]
 
 
 def _dissecting(event: Event, t_s: float) -> list[Hand]:
@@ -193,5 +202,7 @@ def _sewing(event: Event, t_s: float) -> list[Hand]:
         left = (WOUND_X - 0.20 - 0.22 * ramp(u + 0.5, 0.7), 0.42 + 0.10 * ramp(u + 0.5, 0.7))
         right = (WOUND_X + 0.16 + 0.36 * pull, 0.46 - 0.28 * pull)
         opening = 0.05
-    return [Hand(-1, own.other, (left[0] + lx, left[1] + ly), 0.3 * opening),
-            Hand(1, "Needle Driver", (right[0] + rx, right[1] + ry), opening)]
+    return [
+        Hand(-1, own.other, (left[0] + lx, left[1] + ly), 0.3 * opening),
+        Hand(1, "Needle Driver", (right[0] + rx, right[1] + ry), opening),
+    ]

@@ -40,7 +40,7 @@ def paint_frame_number(image_HWC: np.ndarray, number: int) -> None:
     ys, xs = (np.round(e).astype(int) for e in _edges(*image_HWC.shape[:2]))
     for row, bits in enumerate(_bits(number)):
         for column, bit in enumerate(bits):
-            image_HWC[ys[row]:ys[row + 1], xs[column]:xs[column + 1]] = 235 if bit else 20
+            image_HWC[ys[row] : ys[row + 1], xs[column] : xs[column + 1]] = 235 if bit else 20
 
 
 def read_frame_number(image_HWC: np.ndarray) -> int:
@@ -60,8 +60,10 @@ def read_frame_number(image_HWC: np.ndarray) -> int:
             word = (word << 1) | int(gray[top:bottom, left:right].mean() > 127.5)
     number, check = word >> 8, word & 0xFF
     if check != _checksum(number):
-        raise ValueError(f"no frame number on this {gray.shape[1]}x{gray.shape[0]} picture: the checksum reads "
-                         f"{check:#04x}, expected {_checksum(number):#04x}; was it written with paint_frame_number?")
+        raise ValueError(
+            f"no frame number on this {gray.shape[1]}x{gray.shape[0]} picture: the checksum reads "
+            f"{check:#04x}, expected {_checksum(number):#04x}; was it written with paint_frame_number?"
+        )
     return number
 
 

@@ -80,8 +80,14 @@ class Painter:
         half = max(width / 2 - _OVERREACH_PIXELS / across, 0.15 * width)
         nx, ny = -dy * half, dx * half
         ex, ey = dx * min(self.overreach, length / 3), dy * min(self.overreach, length / 3)
-        corners = np.array(((a[0] + nx + ex, a[1] + ny + ey), (b[0] + nx - ex, b[1] + ny - ey),
-                            (b[0] - nx - ex, b[1] - ny - ey), (a[0] - nx + ex, a[1] - ny + ey)))
+        corners = np.array(
+            (
+                (a[0] + nx + ex, a[1] + ny + ey),
+                (b[0] + nx - ex, b[1] + ny - ey),
+                (b[0] - nx - ex, b[1] - ny - ey),
+                (a[0] - nx + ex, a[1] - ny + ey),
+            )
+        )
         cv2.fillConvexPoly(self.image, (corners * self._k + self._b).astype(np.int32), colour, cv2.LINE_AA, 4)
 
     def band(self, points, width: float, colour: Colour) -> None:
@@ -102,14 +108,14 @@ class Painter:
         if x1 <= x0 or y1 <= y0:
             return
         keep, add = _sprite(width, height, colour, round(strength * 10))
-        part, box = self.image[y0:y1, x0:x1], np.s_[y0 - top:y1 - top, x0 - left:x1 - left]
+        part, box = self.image[y0:y1, x0:x1], np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
         cv2.multiply(part, keep[box], dst=part, scale=1 / 255)
         cv2.add(part, add[box], dst=part)
 
 
 @lru_cache(maxsize=24)  # up to 4 MB each at 1080p
 def _sprite(width: int, height: int, colour: Colour, tenths: int) -> tuple[np.ndarray, np.ndarray]:
-    y, x = np.mgrid[-1:1:height * 1j, -1:1:width * 1j]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     cover = np.clip(1 - np.hypot(x, y), 0, 1) ** 0.8 * (tenths / 10)
     cover = cover[:, :, None].astype(np.float32)
     keep = np.repeat(255 * (1 - cover), 3, axis=2)

@@ -28,8 +28,14 @@ def _cut(p: Painter, own: Beat, tip, line, rim) -> None:
 def _smoke(p: Painter, own: Beat, t_s: float, x: float, y: float) -> None:
     for i in range(3):
         rise = (t_s * 0.55 + i / 3 + own.phase) % 1.0
-        p.cloud(x + 0.08 * np.sin(5 * rise + i), y - 0.05 - 0.40 * rise, 0.14 + 0.18 * rise, 0.12 + 0.14 * rise,
-                (205, 205, 210), round(0.75 * (1 - rise), 1))
+        p.cloud(
+            x + 0.08 * np.sin(5 * rise + i),
+            y - 0.05 - 0.40 * rise,
+            0.14 + 0.18 * rise,
+            0.12 + 0.14 * rise,
+            (205, 205, 210),
+            round(0.75 * (1 - rise), 1),
+        )
 
 
 def cold_cut(p, event, own, t_s, tip):
@@ -55,8 +61,10 @@ def char(p, event, own, t_s, tip):
 def spark(p, event, own, t_s, tip):
     _smoke(p, own, t_s, *tip)
     size = 0.05 + 0.08 * abs(np.sin(19 * t_s))
-    p.poly([(tip[0] - size, tip[1]), (tip[0], tip[1] - size), (tip[0] + size, tip[1]), (tip[0], tip[1] + size)],
-           (150, 225, 255))
+    p.poly(
+        [(tip[0] - size, tip[1]), (tip[0], tip[1] - size), (tip[0] + size, tip[1]), (tip[0], tip[1] + size)],
+        (150, 225, 255),
+    )
     p.disc(tip[0], tip[1], 0.03, 0.03, (255, 255, 255))
 
 
@@ -150,7 +158,7 @@ def drain(p, event, own, t_s, tip):
     side = own.lead
     start = np.array((x - side * 0.55, -0.1))
     middle = np.array((x - side * 0.35, y + 0.10))
-    points = ((1 - s) ** 2)[:, None] * start + (2 * s * (1 - s))[:, None] * middle + (s ** 2)[:, None] * np.array(tip)
+    points = ((1 - s) ** 2)[:, None] * start + (2 * s * (1 - s))[:, None] * middle + (s**2)[:, None] * np.array(tip)
     p.band(points, 0.13, (130, 150, 150))
     p.band(points, 0.10, (240, 250, 245))
     for i in range(1, 9):
@@ -170,7 +178,7 @@ def pulled(p, event, own, t_s, tip):
 
 def spray(p, event, own, t_s, tip):
     for i in range(7):
-        x = (own.wobble[i] / TAU * 1.7 + 0.04 * np.sin(3 * t_s + i))
+        x = own.wobble[i] / TAU * 1.7 + 0.04 * np.sin(3 * t_s + i)
         y = (t_s * (0.45 + 0.05 * i) + own.wobble[7 - i] / TAU) % 1.3 - 0.15
         size = 0.085 + 0.012 * i
         p.disc(x, y, size, size * 1.15, (120, 150, 185))
@@ -223,12 +231,30 @@ def thread(p, event, own, t_s, tip):
     left = motion.hands(event, t_s)[0].tip
     p.band([root, ((left[0] + root[0]) / 2, (left[1] + root[1]) / 2 + 0.05), left], 0.035, THREAD)
     slack = 0.15 + 0.35 * share
-    p.band([(tip[0], tip[1]), (tip[0] + 0.10, tip[1] + slack * 0.6), (min(tip[0] + 0.04, WIDTH), tip[1] + slack)], 0.03,
-           THREAD)
+    p.band(
+        [(tip[0], tip[1]), (tip[0] + 0.10, tip[1] + slack * 0.6), (min(tip[0] + 0.04, WIDTH), tip[1] + slack)],
+        0.03,
+        THREAD,
+    )
     needle(p, tip[0], tip[1], 0.4)
 
 
-UNDER = {"Cold Cut": cold_cut, "Hot Cut": hot_cut, "Cautery": char, "Hook": strand, "Extraction": bag, "Clip": duct,
-         "Mesh": mesh, "Push/Peel": flap, "Retraction": tent, "Spread": gap, "Sponge": gauze, "Stapler": cartridge,
-         "Tube": drain, "Tug": pulled, "Driving": driven_needle, "Withdrawal": thread}
+UNDER = {
+    "Cold Cut": cold_cut,
+    "Hot Cut": hot_cut,
+    "Cautery": char,
+    "Hook": strand,
+    "Extraction": bag,
+    "Clip": duct,
+    "Mesh": mesh,
+    "Push/Peel": flap,
+    "Retraction": tent,
+    "Spread": gap,
+    "Sponge": gauze,
+    "Stapler": cartridge,
+    "Tube": drain,
+    "Tug": pulled,
+    "Driving": driven_needle,
+    "Withdrawal": thread,
+}
 OVER = {"Hot Cut": hot_glow, "Cautery": spark, "Fluorescence": glow, "Other": spray, "Needle Handling": held_needle}

@@ -66,11 +66,19 @@ class Renderer:
         sx, sy = self._scale
         ground = self._pictures(self.script.procedure, self._variant, event.stitch.get("anatomy"), sx, sy)
         # Pixel centre of the frame → height units → the point before zoom and shift → pixel of the tissue's picture.
-        to_ground = np.array([
-            [1 / zoom, 0, ((0.5 / sx - shift[0]) / zoom + MARGIN_X) * sx - 0.5],
-            [0, 1 / zoom, ((0.5 / sy - shift[1]) / zoom + MARGIN_Y) * sy - 0.5]])
-        return cv2.warpAffine(ground, to_ground, (self.width, self.height),
-                              flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT)
+        to_ground = np.array(
+            [
+                [1 / zoom, 0, ((0.5 / sx - shift[0]) / zoom + MARGIN_X) * sx - 0.5],
+                [0, 1 / zoom, ((0.5 / sy - shift[1]) / zoom + MARGIN_Y) * sy - 0.5],
+            ]
+        )
+        return cv2.warpAffine(
+            ground,
+            to_ground,
+            (self.width, self.height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT,
+        )
 
     def _scene(self, painter: Painter, event: Event, t_s: float) -> None:
         own = motion.beat(event)
@@ -117,5 +125,5 @@ def _gain_table(gain: np.ndarray) -> np.ndarray:
 def _vignette(width: int, height: int, x: float, y: float) -> np.ndarray:
     gx = ((np.arange(width) + 0.5) / width * WIDTH - x)[None, :]
     gy = ((np.arange(height) + 0.5) / height - y)[:, None]
-    light = 1 - 0.42 * np.clip((gx ** 2 + gy ** 2) / 1.1, 0, 1)
+    light = 1 - 0.42 * np.clip((gx**2 + gy**2) / 1.1, 0, 1)
     return np.repeat(np.rint(light * 255).astype(np.uint8)[:, :, None], 3, axis=2)

@@ -72,8 +72,9 @@ class Script:
     def clips(self, video_id: str) -> list[Clip]:
         """The truth as annotated clips: one lane of clips per task, in time order."""
         macro = {"specialty": self.specialty, "procedure": self.procedure}
-        clips = [Clip(video_id, start_s, stop_s, "macro", {**macro, "step": step})
-                 for start_s, stop_s, step in self.steps]
+        clips = [
+            Clip(video_id, start_s, stop_s, "macro", {**macro, "step": step}) for start_s, stop_s, step in self.steps
+        ]
         for event in self.events:
             task = "micro" if event.step == "Dissection" else "proficiency"
             own = {tag: event.tags[tag] for tag in _TAGS[task]}
@@ -84,8 +85,11 @@ class Script:
         return sorted(clips, key=lambda clip: (_LANES.index(clip.task), clip.start_s))
 
 
-_TAGS = {"micro": ("action", "arm", "instrument"), "proficiency": ("phase", "proficiency"),
-         "context": ("anatomy", "extent", "direction")}
+_TAGS = {
+    "micro": ("action", "arm", "instrument"),
+    "proficiency": ("phase", "proficiency"),
+    "context": ("anatomy", "extent", "direction"),
+}
 _LANES = ("macro", "micro", "proficiency", "context")
 
 
@@ -164,10 +168,12 @@ def suturing(deck: Deck, start_s: float, stop_s: float, stitch: dict[str, str] |
     edges = _edges(deck.rng, start_s, stop_s, lambda: deck.rng.uniform(18, 35))
     events = []
     for i in range(len(edges) - 1):
-        own = {"proficiency": deck.draw("proficiency", catalogue.PROFICIENCIES),
-               "anatomy": deck.draw("anatomy", catalogue.ANATOMY_OF_PROCEDURE[deck.procedure]),
-               "extent": deck.draw("extent", catalogue.EXTENTS),
-               "direction": deck.draw("direction", catalogue.DIRECTIONS)}
+        own = {
+            "proficiency": deck.draw("proficiency", catalogue.PROFICIENCIES),
+            "anatomy": deck.draw("anatomy", catalogue.ANATOMY_OF_PROCEDURE[deck.procedure]),
+            "extent": deck.draw("extent", catalogue.EXTENTS),
+            "direction": deck.draw("direction", catalogue.DIRECTIONS),
+        }
         own |= stitch if stitch and i == 0 else {}
         shares = np.array([deck.rng.uniform(*span) for span in spans])
         cuts = edges[i] + np.cumsum(shares / shares.sum()) * (edges[i + 1] - edges[i])

@@ -17,53 +17,123 @@ WOUND_X, WOUND_TOP, WOUND_BOTTOM = WIDTH / 2, 0.22, 0.80
 
 # (kind of pattern, colour of the ground, landmarks). A landmark: x, y, rx, ry, degrees, colour, pattern.
 _FIELDS = {
-    "Gastric Bypass": ((205, 165, 80), "lobes", [
-        (0.30, 0.20, 0.42, 0.24, 20, (222, 120, 105), "rugae"), (1.50, 0.25, 0.30, 0.22, 0, (238, 175, 165), "folds")]),
-    "Atrial Closure": ((150, 45, 40), "fibres", [
-        (0.35, 0.15, 0.40, 0.26, -10, (105, 35, 85), "smooth"), (1.50, 0.20, 0.24, 0.34, 0, (225, 190, 110), "lobes")]),
-    "IMA Harvest": ((165, 80, 75), "fibres", [
-        (0.89, 0.04, 1.2, 0.07, 0, (235, 215, 200), "smooth"), (0.89, 0.24, 1.2, 0.05, 4, (235, 215, 200), "smooth"),
-        (1.45, 0.45, 0.06, 0.60, 8, (90, 40, 110), "smooth")]),
-    "Mitral Stitching": ((140, 55, 50), "smooth", [
-        (0.89, 0.10, 0.46, 0.20, 0, (240, 230, 205), "rings"), (0.12, 0.35, 0.18, 0.40, 0, (95, 30, 40), "fibres"),
-        (1.66, 0.35, 0.18, 0.40, 0, (95, 30, 40), "fibres")]),
-    "Right Colectomy": ((210, 160, 95), "lobes", [
-        (1.55, 0.35, 0.20, 0.62, 0, (190, 140, 120), "haustra")]),
-    "Total Mesorectal Excision": ((205, 150, 90), "fibres", [
-        (0.18, 0.35, 0.18, 0.62, 0, (215, 150, 140), "haustra"), (1.45, 0.12, 0.40, 0.20, 0, (80, 30, 35), "smooth")]),
-    "Laparoscopic Cholecystectomy": ((190, 120, 70), "lobes", [
-        (0.35, 0.12, 0.62, 0.28, 8, (120, 50, 40), "smooth"), (1.30, 0.16, 0.26, 0.17, 25, (95, 135, 75), "smooth")]),
-    "Laparoscopic Hernia": ((225, 160, 150), "vessels", [
-        (1.40, 0.22, 0.22, 0.18, 0, (60, 20, 25), "smooth"), (0.45, 0.25, 0.55, 0.045, 40, (240, 225, 205), "smooth")]),
-    "Endometriosis": ((220, 125, 125), "vessels", [
-        (0.25, 0.18, 0.09, 0.07, 0, (60, 30, 40), "smooth"), (0.52, 0.10, 0.07, 0.06, 0, (60, 30, 40), "smooth"),
-        (1.40, 0.20, 0.10, 0.07, 0, (60, 30, 40), "smooth"), (1.62, 0.42, 0.08, 0.07, 0, (60, 30, 40), "smooth"),
-        (0.16, 0.48, 0.08, 0.06, 0, (60, 30, 40), "smooth"), (1.16, 0.08, 0.07, 0.06, 0, (60, 30, 40), "smooth")]),
-    "Hysterectomy": ((190, 100, 90), "vessels", [
-        (0.89, 0.06, 0.36, 0.22, 0, (222, 105, 110), "smooth"), (0.28, 0.18, 0.34, 0.05, 18, (235, 170, 165), "smooth"),
-        (1.50, 0.18, 0.34, 0.05, -18, (235, 170, 165), "smooth")]),
-    "Myomectomy": ((205, 85, 95), "smooth", [
-        (0.32, 0.22, 0.24, 0.22, 0, (240, 200, 190), "rings"), (1.42, 0.20, 0.20, 0.19, 0, (240, 200, 190), "rings"),
-        (0.89, 0.03, 0.15, 0.12, 0, (240, 200, 190), "rings")]),
-    "Pancreaticoduodenectomy": ((160, 95, 75), "fibres", [
-        (0.95, 0.12, 0.75, 0.13, -6, (235, 190, 90), "lobes"), (0.12, 0.40, 0.24, 0.30, 0, (115, 45, 40), "smooth")]),
-    "Right Middle Lobectomy": ((200, 145, 150), "soot", [
-        (1.52, 0.45, 0.34, 0.18, 0, (170, 75, 95), "soot"), (0.05, 0.40, 0.14, 0.7, 0, (225, 205, 190), "smooth")]),
-    "Right Upper Lobectomy": ((200, 145, 150), "soot", [
-        (0.89, 0.02, 0.70, 0.20, 0, (170, 75, 95), "soot"), (0.05, 0.40, 0.14, 0.7, 0, (225, 205, 190), "smooth")]),
-    "Segmentectomy": ((200, 145, 150), "soot", [
-        (0.22, 0.10, 0.62, 0.28, -35, (130, 60, 95), "soot"), (1.70, 0.40, 0.14, 0.7, 0, (225, 205, 190), "smooth")]),
-    "Prostatectomy": ((200, 120, 75), "fibres", [
-        (0.89, 0.02, 0.62, 0.20, 0, (240, 215, 150), "vessels"), (0.05, 0.32, 0.20, 0.36, 0, (100, 40, 35), "smooth"),
-        (1.73, 0.32, 0.20, 0.36, 0, (100, 40, 35), "smooth")]),
+    "Gastric Bypass": (
+        (205, 165, 80),
+        "lobes",
+        [(0.30, 0.20, 0.42, 0.24, 20, (222, 120, 105), "rugae"), (1.50, 0.25, 0.30, 0.22, 0, (238, 175, 165), "folds")],
+    ),
+    "Atrial Closure": (
+        (150, 45, 40),
+        "fibres",
+        [(0.35, 0.15, 0.40, 0.26, -10, (105, 35, 85), "smooth"), (1.50, 0.20, 0.24, 0.34, 0, (225, 190, 110), "lobes")],
+    ),
+    "IMA Harvest": (
+        (165, 80, 75),
+        "fibres",
+        [
+            (0.89, 0.04, 1.2, 0.07, 0, (235, 215, 200), "smooth"),
+            (0.89, 0.24, 1.2, 0.05, 4, (235, 215, 200), "smooth"),
+            (1.45, 0.45, 0.06, 0.60, 8, (90, 40, 110), "smooth"),
+        ],
+    ),
+    "Mitral Stitching": (
+        (140, 55, 50),
+        "smooth",
+        [
+            (0.89, 0.10, 0.46, 0.20, 0, (240, 230, 205), "rings"),
+            (0.12, 0.35, 0.18, 0.40, 0, (95, 30, 40), "fibres"),
+            (1.66, 0.35, 0.18, 0.40, 0, (95, 30, 40), "fibres"),
+        ],
+    ),
+    "Right Colectomy": ((210, 160, 95), "lobes", [(1.55, 0.35, 0.20, 0.62, 0, (190, 140, 120), "haustra")]),
+    "Total Mesorectal Excision": (
+        (205, 150, 90),
+        "fibres",
+        [(0.18, 0.35, 0.18, 0.62, 0, (215, 150, 140), "haustra"), (1.45, 0.12, 0.40, 0.20, 0, (80, 30, 35), "smooth")],
+    ),
+    "Laparoscopic Cholecystectomy": (
+        (190, 120, 70),
+        "lobes",
+        [(0.35, 0.12, 0.62, 0.28, 8, (120, 50, 40), "smooth"), (1.30, 0.16, 0.26, 0.17, 25, (95, 135, 75), "smooth")],
+    ),
+    "Laparoscopic Hernia": (
+        (225, 160, 150),
+        "vessels",
+        [(1.40, 0.22, 0.22, 0.18, 0, (60, 20, 25), "smooth"), (0.45, 0.25, 0.55, 0.045, 40, (240, 225, 205), "smooth")],
+    ),
+    "Endometriosis": (
+        (220, 125, 125),
+        "vessels",
+        [
+            (0.25, 0.18, 0.09, 0.07, 0, (60, 30, 40), "smooth"),
+            (0.52, 0.10, 0.07, 0.06, 0, (60, 30, 40), "smooth"),
+            (1.40, 0.20, 0.10, 0.07, 0, (60, 30, 40), "smooth"),
+            (1.62, 0.42, 0.08, 0.07, 0, (60, 30, 40), "smooth"),
+            (0.16, 0.48, 0.08, 0.06, 0, (60, 30, 40), "smooth"),
+            (1.16, 0.08, 0.07, 0.06, 0, (60, 30, 40), "smooth"),
+        ],
+    ),
+    "Hysterectomy": (
+        (190, 100, 90),
+        "vessels",
+        [
+            (0.89, 0.06, 0.36, 0.22, 0, (222, 105, 110), "smooth"),
+            (0.28, 0.18, 0.34, 0.05, 18, (235, 170, 165), "smooth"),
+            (1.50, 0.18, 0.34, 0.05, -18, (235, 170, 165), "smooth"),
+        ],
+    ),
+    "Myomectomy": (
+        (205, 85, 95),
+        "smooth",
+        [
+            (0.32, 0.22, 0.24, 0.22, 0, (240, 200, 190), "rings"),
+            (1.42, 0.20, 0.20, 0.19, 0, (240, 200, 190), "rings"),
+            (0.89, 0.03, 0.15, 0.12, 0, (240, 200, 190), "rings"),
+        ],
+    ),
+    "Pancreaticoduodenectomy": (
+        (160, 95, 75),
+        "fibres",
+        [(0.95, 0.12, 0.75, 0.13, -6, (235, 190, 90), "lobes"), (0.12, 0.40, 0.24, 0.30, 0, (115, 45, 40), "smooth")],
+    ),
+    "Right Middle Lobectomy": (
+        (200, 145, 150),
+        "soot",
+        [(1.52, 0.45, 0.34, 0.18, 0, (170, 75, 95), "soot"), (0.05, 0.40, 0.14, 0.7, 0, (225, 205, 190), "smooth")],
+    ),
+    "Right Upper Lobectomy": (
+        (200, 145, 150),
+        "soot",
+        [(0.89, 0.02, 0.70, 0.20, 0, (170, 75, 95), "soot"), (0.05, 0.40, 0.14, 0.7, 0, (225, 205, 190), "smooth")],
+    ),
+    "Segmentectomy": (
+        (200, 145, 150),
+        "soot",
+        [(0.22, 0.10, 0.62, 0.28, -35, (130, 60, 95), "soot"), (1.70, 0.40, 0.14, 0.7, 0, (225, 205, 190), "smooth")],
+    ),
+    "Prostatectomy": (
+        (200, 120, 75),
+        "fibres",
+        [
+            (0.89, 0.02, 0.62, 0.20, 0, (240, 215, 150), "vessels"),
+            (0.05, 0.32, 0.20, 0.36, 0, (100, 40, 35), "smooth"),
+            (1.73, 0.32, 0.20, 0.36, 0, (100, 40, 35), "smooth"),
+        ],
+    ),
 }
 _ORGANS = {
-    "Bile Duct": ((110, 150, 60), "fibres"), "Small Intestine": ((245, 170, 160), "folds"),
-    "Bladder": ((240, 215, 140), "vessels"), "Urethra": ((190, 60, 100), "rings"),
-    "Colon": ((185, 135, 85), "haustra"), "Left Atrium": ((105, 35, 90), "rugae"),
-    "Mitral Annulus": ((245, 238, 220), "rings"), "Pancreas": ((238, 180, 60), "lobes"),
-    "Peritoneum": ((215, 195, 200), "smooth"), "Stomach": ((225, 100, 80), "rugae"),
-    "Uterus": ((225, 95, 135), "soot"), "Vagina": ((150, 45, 60), "weave"),
+    "Bile Duct": ((110, 150, 60), "fibres"),
+    "Small Intestine": ((245, 170, 160), "folds"),
+    "Bladder": ((240, 215, 140), "vessels"),
+    "Urethra": ((190, 60, 100), "rings"),
+    "Colon": ((185, 135, 85), "haustra"),
+    "Left Atrium": ((105, 35, 90), "rugae"),
+    "Mitral Annulus": ((245, 238, 220), "rings"),
+    "Pancreas": ((238, 180, 60), "lobes"),
+    "Peritoneum": ((215, 195, 200), "smooth"),
+    "Stomach": ((225, 100, 80), "rugae"),
+    "Uterus": ((225, 95, 135), "soot"),
+    "Vagina": ((150, 45, 60), "weave"),
 }
 
 
@@ -80,7 +150,7 @@ def _pattern(kind: str, x: np.ndarray, y: np.ndarray, rough: np.ndarray) -> np.n
     if kind == "fibres":
         return 0.8 * np.sin(62 * y + 14 * x + 2.2 * rough)
     if kind == "vessels":
-        return 0.7 - 2.4 * np.exp(-(9 * np.sin(9 * x + 5 * y + 2.0 * rough)) ** 2)
+        return 0.7 - 2.4 * np.exp(-((9 * np.sin(9 * x + 5 * y + 2.0 * rough)) ** 2))
     if kind == "lobes":
         return 1.3 * np.tanh(2.5 * np.sin(30 * x + rough) * np.sin(34 * y + rough))
     if kind == "soot":
@@ -116,7 +186,7 @@ def _lay(canvas: _Canvas, image: np.ndarray, colour, kind: str, cover: np.ndarra
     rows, columns = np.flatnonzero(cover.any(axis=1)), np.flatnonzero(cover.any(axis=0))
     if not len(rows):
         return
-    box = np.s_[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     x, y = canvas.x[:, box[1]], canvas.y[box[0]]
     shade = 1 + 0.16 * _pattern(kind, x, y, canvas.rough[box]) + canvas.shade[box]
     shade = shade + (relief[box] if isinstance(relief, np.ndarray) else relief)
@@ -175,7 +245,7 @@ def picture(procedure: str, variant: int, anatomy: str | None, sx: float, sy: fl
         inside = 1 - ((np.abs(canvas.x - WOUND_X) / 0.50) ** 4 + (np.abs(canvas.y - 0.51) / 0.36) ** 4)
         cover = np.clip((inside + 0.05 * canvas.rough) * 18, 0, 1) * np.clip((canvas.x - edge) * side * 80 + 0.5, 0, 1)
         colour, kind = _ORGANS[organ]
-        lip = -0.45 * np.exp(-((canvas.x - edge) / 0.05) ** 2)
+        lip = -0.45 * np.exp(-(((canvas.x - edge) / 0.05) ** 2))
         _lay(canvas, image, colour, kind, cover, lip + 0.10 * np.clip(inside, 0, 1))
     along = np.clip(np.minimum(canvas.y - WOUND_TOP, WOUND_BOTTOM - canvas.y) * 30, 0, 1)
     gap = along * np.clip(1.4 - np.abs(canvas.x - WOUND_X - 0.006 * canvas.rough) / 0.020, 0, 1)

@@ -15,9 +15,20 @@ from halsted_ray.phantom.script import Script
 
 
 def write_video(
-    path: str | Path, script: Script, width: int = 640, height: int = 360, fps: int | float | Fraction = 25, *,
-    gop: int | None = None, bframes: int = 1, codec: str = "libx264", crf: int = 23, preset: str = "veryfast",
-    pix_fmt: str = "yuv420p", duration_s: float | None = None, paint_frame_number: bool = False,
+    path: str | Path,
+    script: Script,
+    width: int = 640,
+    height: int = 360,
+    fps: int | float | Fraction = 25,
+    *,
+    gop: int | None = None,
+    bframes: int = 1,
+    codec: str = "libx264",
+    crf: int = 23,
+    preset: str = "veryfast",
+    pix_fmt: str = "yuv420p",
+    duration_s: float | None = None,
+    paint_frame_number: bool = False,
     options: dict[str, str] | None = None,
 ) -> int:
     """Writes ``script`` to ``path`` (container by its suffix) and returns the number of frames.

@@ -54,11 +54,22 @@ class Bench:
         taxonomy = atlas.load_taxonomy()
         labelled = labelled_windows(atlas, PART, atlas.split, taxonomy, PAPER, spec)
         judged = {video_id: [sample for sample in own if sample.judged] for video_id, own in sorted(labelled.items())}
-        return cls(atlas, taxonomy, operation_of_video(atlas.clips), spec, judged,
-                   store or f"{atlas.root.rstrip('/')}/embeddings")
+        return cls(
+            atlas,
+            taxonomy,
+            operation_of_video(atlas.clips),
+            spec,
+            judged,
+            store or f"{atlas.root.rstrip('/')}/embeddings",
+        )
 
-    def examine(self, model: Halsted, learned: set[str] | None, migration: Migration | None = None,
-                progress: Callable[[float, float], None] | None = None) -> Examined:
+    def examine(
+        self,
+        model: Halsted,
+        learned: set[str] | None,
+        migration: Migration | None = None,
+        progress: Callable[[float, float], None] | None = None,
+    ) -> Examined:
         """What ``model`` answers, as ``halsted evaluate`` asks it. ``learned``: the videos it was trained or chosen on,
         None where not known.
 
@@ -70,8 +81,9 @@ class Bench:
         store = EmbeddingStore(self.store, encoder.fingerprint, sampling_name(self.spec, FIDELITY))
         windows = {video_id: in_order(own) for video_id, own in self.labelled.items()}
         videos = [video for video in self.atlas.videos if video.video_id in windows]
-        vectors = embed(videos, windows, model.config.encoder_ref, store, self.spec, fidelity=FIDELITY,
-                        progress=progress)
+        vectors = embed(
+            videos, windows, model.config.encoder_ref, store, self.spec, fidelity=FIDELITY, progress=progress
+        )
         test = assemble(self.labelled, vectors, Vocabulary(self.taxonomy))
         # ``assemble`` takes videos by id and their samples in order, as they lie here.
         kind_S = np.array([sample.window.kind for own in self.labelled.values() for sample in own])

@@ -22,8 +22,12 @@ from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.video.storage import filesystem
 
 BOUNDS = {
-    "worst_task_fall": "at_most", "mean_p_worse": "at_most", "specialty_accuracy": "at_least",
-    "calibration_error": "at_most", "speed_of_champion": "at_least", "learned_test_videos": "at_most",
+    "worst_task_fall": "at_most",
+    "mean_p_worse": "at_most",
+    "specialty_accuracy": "at_least",
+    "calibration_error": "at_most",
+    "speed_of_champion": "at_least",
+    "learned_test_videos": "at_most",
 }
 
 
@@ -67,14 +71,18 @@ def read_thresholds(location: str | None = None) -> dict[str, Threshold]:
             text = fs.cat_file(path).decode()
         stated = yaml.safe_load(text)
         if not isinstance(stated, dict) or set(stated) != set(BOUNDS):
-            raise UsageError(f"the gate's file {location or 'gate.yaml'!r} has "
-                             f"{sorted(stated) if isinstance(stated, dict) else stated!r}; expected {sorted(BOUNDS)}")
+            raise UsageError(
+                f"the gate's file {location or 'gate.yaml'!r} has "
+                f"{sorted(stated) if isinstance(stated, dict) else stated!r}; expected {sorted(BOUNDS)}"
+            )
         found = {}
         for name, side in BOUNDS.items():
             entry = stated[name]
             if not isinstance(entry, dict) or not isinstance(entry.get(side), int | float) or not entry.get("reason"):
-                raise UsageError(f"the gate's file {location or 'gate.yaml'!r}: {name} needs a number {side!r} and a "
-                                 f"'reason', got {entry!r}")
+                raise UsageError(
+                    f"the gate's file {location or 'gate.yaml'!r}: {name} needs a number {side!r} and a "
+                    f"'reason', got {entry!r}"
+                )
             found[name] = Threshold(float(entry[side]), entry["reason"].strip(), entry.get("specialties") or {})
         return found
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -82,7 +90,10 @@ def read_thresholds(location: str | None = None) -> dict[str, Threshold]:
 
 
 def judge(
-    candidate: Examined, champion: Examined | None, taxonomy: Taxonomy, operations: Mapping[str, Mapping[str, str]],
+    candidate: Examined,
+    champion: Examined | None,
+    taxonomy: Taxonomy,
+    operations: Mapping[str, Mapping[str, str]],
     thresholds: Mapping[str, Threshold],
 ) -> Verdict:
     """The verdict on a candidate. ``operations``: video_id → specialty and procedure.
@@ -105,27 +116,44 @@ def judge(
     else:
         ours, theirs = common(candidate.answers, champion.answers)
         (task, value), (their_task, their_value) = (worst_task(answers, taxonomy) for answers in (ours, theirs))
-        check("worst_task_fall", their_value - value,
-              f"worst task {task} {value:.3f}, the champion's {their_task} {their_value:.3f}")
+        check(
+            "worst_task_fall",
+            their_value - value,
+            f"worst task {task} {value:.3f}, the champion's {their_task} {their_value:.3f}",
+        )
         change = compare_models(theirs, ours, taxonomy, operations)["mean"]
         # One video has no spread: then the sign of the change decides.
         lone = change["p_worse"] is None
-        check("mean_p_worse", float(change["value"] < 0) if lone else change["p_worse"],
-              f"mean over tags changes by {change['value']:+.3f}"
-              + (" on one video" if lone else f" [{change['low']:+.3f}, {change['high']:+.3f}]"))
-        check("speed_of_champion", candidate.windows_per_s / champion.windows_per_s,
-              f"{candidate.windows_per_s:,.0f} windows/s, the champion {champion.windows_per_s:,.0f}")
+        check(
+            "mean_p_worse",
+            float(change["value"] < 0) if lone else change["p_worse"],
+            f"mean over tags changes by {change['value']:+.3f}"
+            + (" on one video" if lone else f" [{change['low']:+.3f}, {change['high']:+.3f}]"),
+        )
+        check(
+            "speed_of_champion",
+            candidate.windows_per_s / champion.windows_per_s,
+            f"{candidate.windows_per_s:,.0f} windows/s, the champion {champion.windows_per_s:,.0f}",
+        )
     floors, counts = thresholds["specialty_accuracy"].of_specialty, Counts.of(candidate.answers)
     specialty_K = np.array([operations.get(str(video), {}).get("specialty", "") for video in counts.video_K])
     for specialty in map(str, np.unique(specialty_K)):
         found = counts.accuracy(counts.tags, specialty_K == specialty)
-        check(f"specialty_accuracy/{specialty or 'unnamed'}", found["over_videos"], f"{found['videos']} videos",
-              floors.get(specialty))
+        check(
+            f"specialty_accuracy/{specialty or 'unnamed'}",
+            found["over_videos"],
+            f"{found['videos']} videos",
+            floors.get(specialty),
+        )
     check("calibration_error", calibration(candidate.answers), f"over {int(counts.asked_KT.sum()):,} answers")
     learned = candidate.learned_test_videos
-    check("learned_test_videos", math.nan if learned is None else len(learned),
-          "which videos it learned from is not known: train it with the registry" if learned is None
-          else ", ".join(learned) or "none of them")
+    check(
+        "learned_test_videos",
+        math.nan if learned is None else len(learned),
+        "which videos it learned from is not known: train it with the registry"
+        if learned is None
+        else ", ".join(learned) or "none of them",
+    )
     return Verdict(tuple(checks))
 
 
@@ -136,8 +164,10 @@ def common(first: Sequence[Answers], second: Sequence[Answers]) -> tuple[list[An
     """
     asked = {entry.asked.tag for entry in first} & {entry.asked.tag for entry in second}
     if not asked:
-        raise TaxonomyError("candidate and champion know no tag in common, so nothing can be compared; promote the "
-                            "candidate in a registry of its own (--registry)")
+        raise TaxonomyError(
+            "candidate and champion know no tag in common, so nothing can be compared; promote the "
+            "candidate in a registry of its own (--registry)"
+        )
     return tuple([entry for entry in side if entry.asked.tag in asked] for side in (first, second))
 
 

@@ -25,12 +25,22 @@ def lineage(registry: Registry, out: str, row: str) -> dict:
     """
     timeline = read_timeline(out)
     found = find_row(timeline, row)
-    known = {"row": found, "commit": commit_of(out, found), "version": None, "training": None, "atlas": None,
-             "verdicts": []}
+    known = {
+        "row": found,
+        "commit": commit_of(out, found),
+        "version": None,
+        "training": None,
+        "atlas": None,
+        "verdicts": [],
+    }
     version = registry.made_by(found["model_version"])
     if version:
-        known["version"] = {"number": version.number, "aliases": version.aliases, "run_id": version.run_id,
-                            **version.tags}
+        known["version"] = {
+            "number": version.number,
+            "aliases": version.aliases,
+            "run_id": version.run_id,
+            **version.tags,
+        }
         known["training"], known["atlas"] = training_of(registry, version)
         known["verdicts"] = verdicts_on(registry, version)
     return known
@@ -48,13 +58,17 @@ def find_row(timeline: pa.Table, wanted: str) -> dict:
         at_s, tag = float(place[0]), place[1] if len(place) > 1 else None
     except (IndexError, ValueError):
         raise UsageError(f"--row {wanted!r}: expected {FORMS}") from None
-    fitting = [row for row in rows if row["video_id"].startswith(video) and row["start_s"] <= at_s < row["stop_s"]
-               and tag in (None, row["tag"])]
+    fitting = [
+        row
+        for row in rows
+        if row["video_id"].startswith(video) and row["start_s"] <= at_s < row["stop_s"] and tag in (None, row["tag"])
+    ]
     if len(fitting) == 1 or (fitting and tag is None and len({row["model_version"] for row in fitting}) == 1):
         return fitting[0]
     choice = ", ".join(f"{row['video_id']}:{at_s:g}:{row['tag']}" for row in fitting[:8])
-    raise UsageError(f"--row {wanted!r}: {'several rows fit: ' + choice if fitting else 'no row is there'}; "
-                     f"expected {FORMS}")
+    raise UsageError(
+        f"--row {wanted!r}: {'several rows fit: ' + choice if fitting else 'no row is there'}; expected {FORMS}"
+    )
 
 
 def commit_of(out: str, row: dict) -> dict:
@@ -95,8 +109,11 @@ def training_of(registry: Registry, version: Version) -> tuple[dict, dict | None
     with registry.spoken():
         run = registry.client.get_run(version.run_id)
     training = {
-        "run_id": run.info.run_id, "started_ms": run.info.start_time, "ended_ms": run.info.end_time,
-        "code_version": run.data.tags.get("code_version"), "git_commit": run.data.tags.get("mlflow.source.git.commit"),
+        "run_id": run.info.run_id,
+        "started_ms": run.info.start_time,
+        "ended_ms": run.info.end_time,
+        "code_version": run.data.tags.get("code_version"),
+        "git_commit": run.data.tags.get("mlflow.source.git.commit"),
         "recipe": dict(sorted(run.data.params.items())),
     }
     datasets = run.inputs.dataset_inputs if run.inputs else []
@@ -104,12 +121,18 @@ def training_of(registry: Registry, version: Version) -> tuple[dict, dict | None
         return training, None
     dataset = datasets[0].dataset
     source = json.loads(dataset.source)
-    atlas = {"release": dataset.name, "content_digest": dataset.digest, "table": source["path"],
-             # MLflow leaves a version out that is 0.
-             "table_version": source.get("delta_table_version", 0), "commit": None}
+    atlas = {
+        "release": dataset.name,
+        "content_digest": dataset.digest,
+        "table": source["path"],
+        # MLflow leaves a version out that is 0.
+        "table_version": source.get("delta_table_version", 0),
+        "commit": None,
+    }
     try:
-        commit = next(c for c in history(source["path"].removesuffix("/atlas/samples"))
-                      if c.version == atlas["table_version"])
+        commit = next(
+            c for c in history(source["path"].removesuffix("/atlas/samples")) if c.version == atlas["table_version"]
+        )
         # The commit carries the whole taxonomy and split too; here it is asked who, from what and why.
         names = ("action", "who", "source", "why", "added", "removed", "code_version")
         atlas["commit"] = {name: getattr(commit, name) for name in names} | {"at": commit.at.isoformat()}
@@ -122,8 +145,16 @@ def verdicts_on(registry: Registry, version: Version) -> list[dict]:
     """The gate's verdicts on a version, newest first."""
     with registry.spoken():
         experiment = registry.client.get_experiment_by_name(EXPERIMENT)
-        runs = registry.client.search_runs([experiment.experiment_id], f"tags.candidate = '{version.number}'") \
-            if experiment else []
-    return [{"run_id": run.info.run_id, "when_ms": run.info.start_time,
-             **{name: run.data.tags.get(name, "") for name in ("verdict", "champion", "alias", "atlas_release")}}
-            for run in runs]
+        runs = (
+            registry.client.search_runs([experiment.experiment_id], f"tags.candidate = '{version.number}'")
+            if experiment
+            else []
+        )
+    return [
+        {
+            "run_id": run.info.run_id,
+            "when_ms": run.info.start_time,
+            **{name: run.data.tags.get(name, "") for name in ("verdict", "champion", "alias", "atlas_release")},
+        }
+        for run in runs
+    ]

@@ -71,10 +71,21 @@ def promote(
     if champion:
         theirs = bench.examine(Halsted.load(registry.folder(champion)), None, bridge, progress)
     verdict = judge(ours, theirs, bench.taxonomy, bench.operations, thresholds)
-    run_id = record(registry, verdict, entrant, champion, bench, ours, theirs, {
-        "atlas_release": source.name, "atlas_version": str(source.version),
-        "atlas_content_digest": source.content_digest, "migration": bridge.reason if bridge else "",
-    })
+    run_id = record(
+        registry,
+        verdict,
+        entrant,
+        champion,
+        bench,
+        ours,
+        theirs,
+        {
+            "atlas_release": source.name,
+            "atlas_version": str(source.version),
+            "atlas_content_digest": source.content_digest,
+            "migration": bridge.reason if bridge else "",
+        },
+    )
     alias = ""
     if verdict.passed:
         alias = CHAMPION if deploy else CHALLENGER
@@ -103,8 +114,16 @@ def unchanged(registry: Registry, before: dict[str, Version | None]) -> None:
             )
 
 
-def record(registry: Registry, verdict: Verdict, entrant: Version, champion: Version | None, bench: Bench,
-           ours: Examined, theirs: Examined | None, facts: dict[str, str]) -> str:
+def record(
+    registry: Registry,
+    verdict: Verdict,
+    entrant: Version,
+    champion: Version | None,
+    bench: Bench,
+    ours: Examined,
+    theirs: Examined | None,
+    facts: dict[str, str],
+) -> str:
     """The verdict as an MLflow run: tags, figures of both and their difference, and the table of checks."""
     experiment = registry.experiment(EXPERIMENT)
     said = "passed" if verdict.passed else "refused"
@@ -120,10 +139,18 @@ def record(registry: Registry, verdict: Verdict, entrant: Version, champion: Ver
         known = common(theirs.answers, ours.answers)
         found["difference"] = compare_models(*known, bench.taxonomy, bench.operations)
     with registry.spoken():
-        run = registry.client.create_run(experiment, run_name=f"version-{entrant.number}-{said}", tags=facts | {
-            "verdict": said, "candidate": str(entrant.number), "champion": str(champion.number) if champion else "",
-            "candidate_model_version": entrant.tags.get("model_version", ""), "code_version": code_version(),
-        })
+        run = registry.client.create_run(
+            experiment,
+            run_name=f"version-{entrant.number}-{said}",
+            tags=facts
+            | {
+                "verdict": said,
+                "candidate": str(entrant.number),
+                "champion": str(champion.number) if champion else "",
+                "candidate_model_version": entrant.tags.get("model_version", ""),
+                "code_version": code_version(),
+            },
+        )
         run_id = run.info.run_id
         registry.client.log_batch(run_id, metrics=[Metric(n, v, now_ms, 0) for n, v in metrics.items()])
         checks = [asdict(check) for check in verdict.checks]
@@ -145,10 +172,17 @@ def rollback(registry: Registry, reason: str = "") -> tuple[Version, Version]:
         registry.move({CHAMPION: previous.number, PREVIOUS: champion.number})
     experiment = registry.experiment(EXPERIMENT)
     with registry.spoken():
-        run = registry.client.create_run(experiment, run_name=f"rollback-to-{previous.number}", tags={
-            "verdict": "rollback", "candidate": str(previous.number), "champion": str(champion.number),
-            "reason": reason, "code_version": code_version(),
-        })
+        run = registry.client.create_run(
+            experiment,
+            run_name=f"rollback-to-{previous.number}",
+            tags={
+                "verdict": "rollback",
+                "candidate": str(previous.number),
+                "champion": str(champion.number),
+                "reason": reason,
+                "code_version": code_version(),
+            },
+        )
         registry.client.set_terminated(run.info.run_id, "FINISHED")
     return registry.find(str(previous.number)), champion
 

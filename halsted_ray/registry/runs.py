@@ -35,15 +35,22 @@ from halsted_ray.training.run import Start, TrainSummary, train
 EXPERIMENT = "halsted-training"
 SPLIT = "split.json"
 SIGNATURE = ModelSignature(
-    Schema([ColSpec("string", "uri"), ColSpec("double", "start_s"), ColSpec("double", "stop_s"),
-            ColSpec("string", "instruction")]),
+    Schema(
+        [
+            ColSpec("string", "uri"),
+            ColSpec("double", "start_s"),
+            ColSpec("double", "stop_s"),
+            ColSpec("string", "instruction"),
+        ]
+    ),
     Schema([ColSpec("string", name) for name in ("task", "answer", "tags", "error")]),
 )
 log = logging.getLogger(__name__)
 
 
-def train_tracked(registry: Registry, atlas: str, out: str, *arguments, on_epoch=None,
-                  **options) -> tuple[TrainSummary, Version]:
+def train_tracked(
+    registry: Registry, atlas: str, out: str, *arguments, on_epoch=None, **options
+) -> tuple[TrainSummary, Version]:
     """``training.run.train``, as an MLflow run that ends with a version of the model.
 
     The same call again goes on with the same MLflow run; of a finished run it adds what is missing in the registry
@@ -65,8 +72,9 @@ def train_tracked(registry: Registry, atlas: str, out: str, *arguments, on_epoch
     try:
         return summary, tracked.finish(summary)
     except RegistryError as error:
-        raise RegistryError(f"the model is trained and lies in {summary.model}, but is not registered: {error}") \
-            from error
+        raise RegistryError(
+            f"the model is trained and lies in {summary.model}, but is not registered: {error}"
+        ) from error
 
 
 class TrackedRun:
@@ -91,8 +99,9 @@ class TrackedRun:
                 if left[0].info.status != "FINISHED":
                     self.client.update_run(self.run_id, RunStatus.to_string(RunStatus.RUNNING))
                 return
-            run = self.client.create_run(experiment, run_name=f"{start.atlas.name}-{start.run_id[:6]}",
-                                         tags=tags_of(start))
+            run = self.client.create_run(
+                experiment, run_name=f"{start.atlas.name}-{start.run_id[:6]}", tags=tags_of(start)
+            )
             self.run_id = run.info.run_id
             self.client.log_batch(self.run_id, params=[Param(*pair) for pair in params_of(start).items()])
             self.client.log_inputs(self.run_id, [dataset_of(start)])
@@ -120,10 +129,13 @@ class TrackedRun:
         self._log(summary.curve)
         with self.registry.spoken():
             self.client.log_dict(self.run_id, asdict(summary), "summary.json")
-            self.client.log_batch(self.run_id, metrics=[
-                Metric("best_epoch", summary.best_epoch, int(time.time() * 1000), 0),
-                Metric("parameters", summary.parameters, int(time.time() * 1000), 0),
-            ])
+            self.client.log_batch(
+                self.run_id,
+                metrics=[
+                    Metric("best_epoch", summary.best_epoch, int(time.time() * 1000), 0),
+                    Metric("parameters", summary.parameters, int(time.time() * 1000), 0),
+                ],
+            )
         version = register(self.registry, summary.model, self.run_id)
         with self.registry.spoken():
             self.client.set_terminated(self.run_id, "FINISHED")
@@ -152,10 +164,14 @@ def register(registry: Registry, folder: str, run_id: str | None = None) -> Vers
         if version.tags.get("model_digest") == model.digest:
             return version
     tags = {
-        "model_version": config.version, "model_digest": model.digest, "atlas_release": config.atlas_release,
+        "model_version": config.version,
+        "model_digest": model.digest,
+        "atlas_release": config.atlas_release,
         "atlas_version": "" if config.atlas_version is None else str(config.atlas_version),
-        "taxonomy_digest": model.taxonomy.digest, "encoder_fingerprint": config.encoder_fingerprint,
-        "encoder": config.encoder_ref, "code_version": code_version(),
+        "taxonomy_digest": model.taxonomy.digest,
+        "encoder_fingerprint": config.encoder_fingerprint,
+        "encoder": config.encoder_ref,
+        "code_version": code_version(),
     }
     experiment = registry.experiment(EXPERIMENT)
     with registry.spoken():
@@ -165,8 +181,14 @@ def register(registry: Registry, folder: str, run_id: str | None = None) -> Vers
             registry.client.set_terminated(run_id, "FINISHED")
         else:  # the code that trained it, not the code that registers it
             tags["code_version"] = registry.client.get_run(run_id).data.tags["code_version"]
-    example = pd.DataFrame({"uri": ["s3://archive/video.mp4"], "start_s": [60.0], "stop_s": [62.5],
-                            "instruction": [model.taxonomy.tasks[0].instruction]})
+    example = pd.DataFrame(
+        {
+            "uri": ["s3://archive/video.mp4"],
+            "start_s": [60.0],
+            "stop_s": [62.5],
+            "instruction": [model.taxonomy.tasks[0].instruction],
+        }
+    )
     return registry.add(run_id, folder, tags, SIGNATURE, example)
 
 
@@ -185,9 +207,13 @@ def learned_videos(registry: Registry, version: Version) -> set[str] | None:
 def tags_of(start: Start) -> dict[str, str]:
     commit = git_commit()
     return {
-        "model_version": start.run_id, "atlas_release": start.atlas.name, "atlas_version": str(start.atlas.version),
-        "taxonomy_digest": start.taxonomy.digest, "encoder_fingerprint": start.encoder_fingerprint,
-        "code_version": code_version(), "model": start.model,
+        "model_version": start.run_id,
+        "atlas_release": start.atlas.name,
+        "atlas_version": str(start.atlas.version),
+        "taxonomy_digest": start.taxonomy.digest,
+        "encoder_fingerprint": start.encoder_fingerprint,
+        "code_version": code_version(),
+        "model": start.model,
     } | ({"mlflow.source.git.commit": commit} if commit else {})
 
 
@@ -195,17 +221,27 @@ def params_of(start: Start) -> dict[str, str]:
     """The recipe and what else decides the weights; MLflow keeps a parameter's text up to 6000 characters."""
     counts = {part: list(start.split.values()).count(part) for part in ("train", "validation", "test")}
     chosen = asdict(start.recipe) | asdict(start.spec) | {"encoder": start.encoder, "workers": start.workers}
-    return {name: json.dumps(value) if isinstance(value, tuple | list) else str(value)
-            for name, value in chosen.items()} | {f"videos.{part}": str(count) for part, count in counts.items()}
+    return {
+        name: json.dumps(value) if isinstance(value, tuple | list) else str(value) for name, value in chosen.items()
+    } | {f"videos.{part}": str(count) for part, count in counts.items()}
 
 
 def dataset_of(start: Start) -> DatasetInput:
     """The atlas release as the run's input: which Delta version of the samples, and the digest of its content."""
     atlas = start.atlas
-    clips = pd.DataFrame([
-        {"video_id": clip.video_id, "start_s": clip.start_s, "stop_s": clip.stop_s, "task": clip.task,
-         "source": clip.source, "part": start.split.get(clip.video_id, "")} for clip in atlas.clips
-    ])
+    clips = pd.DataFrame(
+        [
+            {
+                "video_id": clip.video_id,
+                "start_s": clip.start_s,
+                "stop_s": clip.stop_s,
+                "task": clip.task,
+                "source": clip.source,
+                "part": start.split.get(clip.video_id, ""),
+            }
+            for clip in atlas.clips
+        ]
+    )
     source = DeltaDatasetSource(path=table_uri(atlas.root, "atlas", "samples"), delta_table_version=atlas.version)
     dataset = from_pandas(clips, source=source, name=atlas.name, digest=atlas.content_digest)
     return DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])
@@ -223,8 +259,14 @@ def environment() -> dict:
     """Where a run runs: Python, machine, packages. No host name and no user: MLflow may be open to many."""
     gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     packages = {found.metadata["Name"]: found.version for found in importlib.metadata.distributions()}
-    return {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count(), "gpus": gpus,
-            "torch_threads": torch.get_num_threads(), "packages": dict(sorted(packages.items()))}
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "gpus": gpus,
+        "torch_threads": torch.get_num_threads(),
+        "packages": dict(sorted(packages.items())),
+    }
 
 
 def code_version() -> str:
@@ -240,8 +282,8 @@ def git_commit() -> str:
 def git(*arguments: str) -> str:
     """What git says of this checkout, '' where it can't be asked."""
     try:
-        return subprocess.run(["git", *arguments], cwd=Path(__file__).parents[2], capture_output=True, text=True,
-                              timeout=20, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=20, check=True
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-

@@ -1,8 +1,8 @@
 """Versions and aliases in MLflow's registry: an SQLite file by default, a server by its URI.
 
-    registered model  halsted
-    version           one trained model: a pyfunc whose artifact is the model's folder; tags say what it stands on
-    alias             champion (in use), challenger (passed, waits), previous_champion (the way back)
+registered model  halsted
+version           one trained model: a pyfunc whose artifact is the model's folder; tags say what it stands on
+alias             champion (in use), challenger (passed, waits), previous_champion (the way back)
 """
 
 from __future__ import annotations
@@ -79,13 +79,17 @@ class Registry:
             self.file = Path(self.uri.removeprefix("sqlite:///")).resolve()
             self.uri = f"sqlite:///{self.file}"
             if not make and not self.file.is_file():
-                raise RegistryError(f"there is no registry at {self.uri}; `halsted train` makes one, and --registry or "
-                                    "MLFLOW_TRACKING_URI names another")
+                raise RegistryError(
+                    f"there is no registry at {self.uri}; `halsted train` makes one, and --registry or "
+                    "MLFLOW_TRACKING_URI names another"
+                )
             try:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise RegistryError(f"the registry can't be kept at {self.file}: {error}; name another place "
-                                    "(--registry or MLFLOW_TRACKING_URI)") from error
+                raise RegistryError(
+                    f"the registry can't be kept at {self.file}: {error}; name another place "
+                    "(--registry or MLFLOW_TRACKING_URI)"
+                ) from error
         with self.spoken():
             self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
@@ -130,7 +134,8 @@ class Registry:
             aliases = dict(self.client.get_registered_model(MODEL).aliases) if found else {}
             return [
                 replace(self._described(version), aliases=tuple(sorted(a for a in aliases if str(aliases[a]) == n)))
-                for version in found for n in [str(version.version)]
+                for version in found
+                for n in [str(version.version)]
             ]
 
     def made_by(self, model_version: str) -> Version | None:
@@ -150,8 +155,10 @@ class Registry:
     def _what_to_do(self, ref: Reference) -> str:
         versions = self.versions()
         if not versions:
-            return ("it has no version at all: `halsted train --registry URI` ends with one, and --registry or "
-                    "MLFLOW_TRACKING_URI names another registry")
+            return (
+                "it has no version at all: `halsted train --registry URI` ends with one, and --registry or "
+                "MLFLOW_TRACKING_URI names another registry"
+            )
         there = ", ".join(f"{v.number}{''.join(f' @{alias}' for alias in v.aliases)}" for v in versions[:8])
         newest = versions[0].number
         way = f"{WAYS[ref.alias].format(newest)}, or " if ref.alias in WAYS else ""
@@ -176,8 +183,15 @@ class Registry:
 
     def _described(self, version) -> Version:
         location = self.client.get_model_version_download_uri(version.name, version.version)
-        return Version(version.name, int(version.version), tuple(sorted(version.aliases)), version.run_id or "",
-                       version.creation_timestamp, dict(version.tags), location)
+        return Version(
+            version.name,
+            int(version.version),
+            tuple(sorted(version.aliases)),
+            version.run_id or "",
+            version.creation_timestamp,
+            dict(version.tags),
+            location,
+        )
 
     def folder(self, version: Version) -> str:
         """Where the version's model folder can be read. A server that keeps the files to itself is asked for a copy,
@@ -191,7 +205,8 @@ class Registry:
                 kept.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryDirectory(dir=kept) as part:
                     fetched = mlflow.artifacts.download_artifacts(
-                        f"{version.location}/{MODEL_PATH}", dst_path=part, tracking_uri=self.uri)
+                        f"{version.location}/{MODEL_PATH}", dst_path=part, tracking_uri=self.uri
+                    )
                     Path(fetched).rename(folder)
         return str(folder)
 
@@ -201,9 +216,13 @@ class Registry:
             fs, path = filesystem(folder)
             fs.get(f"{path.rstrip('/')}/", f"{place}/model/", recursive=True)
             mlflow.pyfunc.save_model(
-                f"{place}/pyfunc", python_model=str(Path(__file__).with_name("pyfunc.py")),
-                artifacts={"model": f"{place}/model"}, signature=signature, input_example=example,
-                model_config={"encoder": None}, pip_requirements=[f"halsted-ray=={tags['code_version'].split('+')[0]}"],
+                f"{place}/pyfunc",
+                python_model=str(Path(__file__).with_name("pyfunc.py")),
+                artifacts={"model": f"{place}/model"},
+                signature=signature,
+                input_example=example,
+                model_config={"encoder": None},
+                pip_requirements=[f"halsted-ray=={tags['code_version'].split('+')[0]}"],
             )
             run = self.client.get_run(run_id)
             logged = self.client.create_logged_model(run.info.experiment_id, MODEL, run_id, tags)
@@ -215,7 +234,8 @@ class Registry:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
             made = self.client.create_model_version(
-                MODEL, logged.artifact_location, run_id, tags, model_id=logged.model_id)
+                MODEL, logged.artifact_location, run_id, tags, model_id=logged.model_id
+            )
             return self._described(made)
 
     def move(self, aliases: dict[str, int | None]) -> None:

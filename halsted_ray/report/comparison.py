@@ -20,14 +20,31 @@ def comparison_section(figures: dict) -> str:
         gain = own["difference"] if several else videos
         sources = comparison["sources"].get(task, {})
         cells = [
-            share(own["first"]), f"<b>{share(own['second'])}</b>", f"{100 * gain['value']:+.1f}",
+            share(own["first"]),
+            f"<b>{share(own['second'])}</b>",
+            f"{100 * gain['value']:+.1f}",
             "–" if gain["low"] is None else f"{100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}",
             *(number(value, 3) for value in (own["t_p"], own["wilcoxon_p"], videos["p_worse"])),
-            share(sources.get("manual", ())), share(sources.get("ai", ())), number(sources.get("wilcoxon_p"), 3),
+            share(sources.get("manual", ())),
+            share(sources.get("ai", ())),
+            number(sources.get("wilcoxon_p"), 3),
         ]
         rows.append(f"<tr><td>{escape(task)}</td>" + "".join(f'<td class="n">{cell}</td>' for cell in cells) + "</tr>")
-    header = "".join(f'<th class="n">{name}</th>' for name in (
-        "v1", "v2", "gain", "95%", "p (t)", "Wilcoxon", "p worse", "v2: persons'", "v2: v1's labels", "Wilcoxon"))
+    header = "".join(
+        f'<th class="n">{name}</th>'
+        for name in (
+            "v1",
+            "v2",
+            "gain",
+            "95%",
+            "p (t)",
+            "Wilcoxon",
+            "p worse",
+            "v2: persons'",
+            "v2: v1's labels",
+            "Wilcoxon",
+        )
+    )
     kept = comparison["keep"]
     return (
         f"<section><h2>v2 beside v1: keep {kept}</h2><p>Both answered the same windows of the same held-out videos; "
@@ -46,15 +63,18 @@ def label_card(reports: list[dict]) -> str:
         f'<tr><td>{escape(name)}</td><td class="n">'
         + " ".join("–" if value is None else f"{value:.2f}" for value in own["thresholds"])
         + f'</td><td class="n">{percent(own["precision"])}</td>'
-        + "".join(f'<td class="n">{own[count]:,}</td>' for count in ("said", "kept", "dropped", "clips")) + "</tr>"
+        + "".join(f'<td class="n">{own[count]:,}</td>' for count in ("said", "kept", "dropped", "clips"))
+        + "</tr>"
         for name, own in by_action(reports).items()
     )
     if not reports:
         return ""
     passed = sum(report["gate"]["passed"] for report in reports)
     gates = " ".join(percent(report["gate"]["mean"]) for report in reports)
-    header = "".join(f'<th class="n">{name}</th>' for name in (
-        "threshold (one a model)", "precision there", "windows said", "kept", "dropped", "clips"))
+    header = "".join(
+        f'<th class="n">{name}</th>'
+        for name in ("threshold (one a model)", "precision there", "windows said", "kept", "dropped", "clips")
+    )
     return (
         f"<h3>What was added, and dropped by which threshold</h3><p>{passed} of {len(reports)} models passed the gate "
         f"of {percent(reports[0]['gate']['least'])} average accuracy ({gates}). A threshold is the smallest confidence "

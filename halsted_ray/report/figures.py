@@ -47,11 +47,12 @@ def figures(material: Material) -> dict:
         "per_video": per_video,
         "failures": [
             {"video_id": video_id, **{key: entry[key] for key in ("status", "reason", "duration_s", "gap_s")}}
-            for video_id, entry in per_video.items() if entry["status"] != "mapped"
+            for video_id, entry in per_video.items()
+            if entry["status"] != "mapped"
         ],
-        "accuracy": None if material.truth is None else compare(
-            material.rows, material.truth, material.taxonomy, material.spec, durations_s
-        ),
+        "accuracy": None
+        if material.truth is None
+        else compare(material.rows, material.truth, material.taxonomy, material.spec, durations_s),
         "profile": asdict(material.profile) if material.profile else None,
     }
 
@@ -70,8 +71,12 @@ def of_video(video: dict, rows: list[dict]) -> dict:
         if row["tag"] == PROCEDURE_TAG:
             procedures[row["category"]] += row["stop_s"] - row["start_s"]
     return {
-        "status": video["status"], "reason": video["reason"], "duration_s": duration_s, "gap_s": gap_s,
-        "procedure": procedures.most_common(1)[0][0] if procedures else None, "steps_s": dict(steps_s),
+        "status": video["status"],
+        "reason": video["reason"],
+        "duration_s": duration_s,
+        "gap_s": gap_s,
+        "procedure": procedures.most_common(1)[0][0] if procedures else None,
+        "steps_s": dict(steps_s),
     }
 
 

@@ -43,10 +43,15 @@ def timeline(video: dict, rows: list[dict], truth: list[Clip] | None, taxonomy: 
     lanes = []
     for tag in taxonomy.tags:
         mapped = [row for row in rows if row["tag"] == tag.name and row["source"] != "gap"]
-        spans = tuple(Span(row["start_s"], row["stop_s"], row["category"], row["confidence"])
-                      for row in sorted(mapped, key=lambda row: row["start_s"]))
-        true_spans = tuple(Span(clip.start_s, clip.stop_s, clip.tags[tag.name], None)
-                           for clip in sorted(truth or (), key=lambda clip: clip.start_s) if tag.name in clip.tags)
+        spans = tuple(
+            Span(row["start_s"], row["stop_s"], row["category"], row["confidence"])
+            for row in sorted(mapped, key=lambda row: row["start_s"])
+        )
+        true_spans = tuple(
+            Span(clip.start_s, clip.stop_s, clip.tags[tag.name], None)
+            for clip in sorted(truth or (), key=lambda clip: clip.start_s)
+            if tag.name in clip.tags
+        )
         if spans or true_spans:
             lanes.append(Lane(tag.name, False, spans))
             if truth is not None:

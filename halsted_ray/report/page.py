@@ -55,7 +55,10 @@ def filled(heading: str, lineage: str, sections: list[str], plots: dict[str, dic
     from plotly.offline import get_plotlyjs  # 0.4 s to import, and only a page needs it
 
     return Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8")).substitute(
-        heading=escape(heading), lineage=lineage, sections="\n".join(sections), version=__version__,
+        heading=escape(heading),
+        lineage=lineage,
+        sections="\n".join(sections),
+        version=__version__,
         plotly=get_plotlyjs(),
         # "</" would end the script element from within a string.
         plots=json.dumps(plots, separators=(",", ":")).replace("</", "<\\/"),
@@ -71,17 +74,23 @@ def tiles(videos: dict) -> str:
         (str(videos["pending"]), "pending", ""),
         (clock(videos["gap_s"]), "time in gaps", "warn" if videos["gap_s"] else ""),
     ]
-    return '<section class="tiles">' + "".join(
-        f'<div class="tile {kind}"><b>{value}</b><span>{name}</span></div>' for value, name, kind in entries
-    ) + "</section>"
+    return (
+        '<section class="tiles">'
+        + "".join(f'<div class="tile {kind}"><b>{value}</b><span>{name}</span></div>' for value, name, kind in entries)
+        + "</section>"
+    )
 
 
 def lineage(models: list[dict]) -> str:
-    return "".join(
-        f"<span>model <code>{escape(model['model_version'])}</code></span>"
-        f"<span>atlas <code>{escape(model['atlas_release'])}</code></span>"
-        f"<span>taxonomy <code>{escape(model['taxonomy_digest'])}</code></span>" for model in models[:3]
-    ) or "<span>no rows yet</span>"
+    return (
+        "".join(
+            f"<span>model <code>{escape(model['model_version'])}</code></span>"
+            f"<span>atlas <code>{escape(model['atlas_release'])}</code></span>"
+            f"<span>taxonomy <code>{escape(model['taxonomy_digest'])}</code></span>"
+            for model in models[:3]
+        )
+        or "<span>no rows yet</span>"
+    )
 
 
 def accuracy_section(accuracy: dict | None) -> str:
@@ -89,11 +98,20 @@ def accuracy_section(accuracy: dict | None) -> str:
         return ""
     rows = "".join(
         f"<tr><td>{escape(tag)}</td><td>{meter(of_tag['accuracy'], of_tag['chance'])}</td>"
-        + "".join(f'<td class="n">{value}</td>' for value in (
-            f"<b>{percent(of_tag['accuracy'])}</b>", percent(of_tag["chance"]), percent(of_tag["majority"]),
-            f"{number(of_tag['relative_improvement'], 1)}×", number(of_tag["f1_10"]),
-            number(of_tag["calibration_error"]), of_tag["windows"], of_tag["unpredicted"],
-        )) + "</tr>"
+        + "".join(
+            f'<td class="n">{value}</td>'
+            for value in (
+                f"<b>{percent(of_tag['accuracy'])}</b>",
+                percent(of_tag["chance"]),
+                percent(of_tag["majority"]),
+                f"{number(of_tag['relative_improvement'], 1)}×",
+                number(of_tag["f1_10"]),
+                number(of_tag["calibration_error"]),
+                of_tag["windows"],
+                of_tag["unpredicted"],
+            )
+        )
+        + "</tr>"
         for tag, of_tag in accuracy["tags"].items()
     )
     names = ("accuracy", "chance", "commonest", "over chance", "F1@10", "calibration error", "windows", "no answer")
@@ -120,8 +138,9 @@ def timeline_section(material: Material, figures: dict, plots: dict[str, dict]) 
         video_id, entry = video["video_id"], figures["per_video"][video["video_id"]]
         truth = material.truth_of(video_id)
         plot_id = f"timeline-{video_id}"
-        plots[plot_id] = timeline_plot(timeline(video, material.rows_of(video_id), truth, material.taxonomy),
-                                       material.taxonomy)
+        plots[plot_id] = timeline_plot(
+            timeline(video, material.rows_of(video_id), truth, material.taxonomy), material.taxonomy
+        )
         height = plots[plot_id]["layout"]["height"]
         cards.append(
             f'<div class="card"><div class="head"><span class="id">{escape(video_id)}</span>{pill(entry["status"])}'
@@ -129,8 +148,12 @@ def timeline_section(material: Material, figures: dict, plots: dict[str, dict]) 
             f"<span>{escape(entry['reason'] or '')}</span></div>"
             f'<div class="plot" id="{plot_id}" style="height:{height}px"></div></div>'
         )
-    more = (f" The first {MOST_TIMELINES} of {len(drawn)}, those with gaps before the others; "
-            "<code>halsted show</code> draws any one." if len(drawn) > MOST_TIMELINES else "")
+    more = (
+        f" The first {MOST_TIMELINES} of {len(drawn)}, those with gaps before the others; "
+        "<code>halsted show</code> draws any one."
+        if len(drawn) > MOST_TIMELINES
+        else ""
+    )
     return (
         "<section><h2>Timelines</h2><p>One lane a tag; the fainter a span, the lower its confidence. Grey bands could "
         f"not be mapped. Drag to zoom, double-click to go back.{more}</p>{''.join(cards)}</section>"
@@ -142,8 +165,10 @@ def steps_section(figures: dict, taxonomy: Taxonomy) -> str:
         return ""
     colours = {NOTHING: "#e3e7eb", UNMAPPED: "#aeb6be"}
     colours = {name: colour(STEP_TAG, name, taxonomy) for name in figures["steps_s"] if name not in colours} | colours
-    key = "".join(f'<span><i style="background:{colours[name]}"></i>{escape(name)} {clock(seconds)}</span>'
-                  for name, seconds in figures["steps_s"].items())
+    key = "".join(
+        f'<span><i style="background:{colours[name]}"></i>{escape(name)} {clock(seconds)}</span>'
+        for name, seconds in figures["steps_s"].items()
+    )
     rows = []
     longest = sorted(figures["per_video"].items(), key=lambda item: -item[1]["duration_s"])
     for video_id, entry in longest[:MOST_TIMELINES]:
@@ -153,13 +178,18 @@ def steps_section(figures: dict, taxonomy: Taxonomy) -> str:
         parts = "".join(
             f'<i style="width:{100 * entry["steps_s"][name] / total_s:.3f}%;background:{shade}" '
             f'title="{escape(name)} {clock(entry["steps_s"][name])}"></i>'
-            for name, shade in colours.items() if name in entry["steps_s"]
+            for name, shade in colours.items()
+            if name in entry["steps_s"]
         )
         times = ", ".join(f"{escape(name)} {clock(seconds)}" for name, seconds in entry["steps_s"].items())
-        rows.append(f'<tr><td class="id">{escape(video_id)}</td><td style="width:45%">'
-                    f'<div class="split">{parts}</div></td><td class="times">{times}</td></tr>')
-    return (f'<section><h2>Time per step</h2><div class="card scroll"><div class="key">{key}</div>'
-            f"<table>{''.join(rows)}</table></div></section>")
+        rows.append(
+            f'<tr><td class="id">{escape(video_id)}</td><td style="width:45%">'
+            f'<div class="split">{parts}</div></td><td class="times">{times}</td></tr>'
+        )
+    return (
+        f'<section><h2>Time per step</h2><div class="card scroll"><div class="key">{key}</div>'
+        f"<table>{''.join(rows)}</table></div></section>"
+    )
 
 
 def confusion_section(accuracy: dict | None, plots: dict[str, dict]) -> str:
@@ -169,11 +199,15 @@ def confusion_section(accuracy: dict | None, plots: dict[str, dict]) -> str:
     for tag, of_tag in accuracy["tags"].items():
         plot_id = f"confusion-{tag}"
         plots[plot_id] = confusion_plot(of_tag["confusion"])
-        cards.append(f'<div class="card"><h3>{escape(tag)}</h3><div class="plot" id="{plot_id}" '
-                     f'style="height:{plots[plot_id]["layout"]["height"]:.0f}px"></div></div>')
-    return ("<section><h2>What is taken for what</h2><p>Windows; rows are the truth, columns the map, the shade is the "
-            "share of its row. Categories that occur on neither side are left out.</p>"
-            f'<div class="pair">{"".join(cards)}</div></section>')
+        cards.append(
+            f'<div class="card"><h3>{escape(tag)}</h3><div class="plot" id="{plot_id}" '
+            f'style="height:{plots[plot_id]["layout"]["height"]:.0f}px"></div></div>'
+        )
+    return (
+        "<section><h2>What is taken for what</h2><p>Windows; rows are the truth, columns the map, the shade is the "
+        "share of its row. Categories that occur on neither side are left out.</p>"
+        f'<div class="pair">{"".join(cards)}</div></section>'
+    )
 
 
 def failure_section(failures: list[dict]) -> str:
@@ -185,19 +219,23 @@ def failure_section(failures: list[dict]) -> str:
         f"<td>{escape(entry['reason'] or '')}</td></tr>"
         for entry in failures
     )
-    return ('<section><h2>Not mapped</h2><div class="card scroll"><table><tr><th>video</th><th>status</th>'
-            f'<th class="n">in gaps</th><th>reason</th></tr>{rows}</table></div></section>')
+    return (
+        '<section><h2>Not mapped</h2><div class="card scroll"><table><tr><th>video</th><th>status</th>'
+        f'<th class="n">in gaps</th><th>reason</th></tr>{rows}</table></div></section>'
+    )
 
 
 def profile_section(profile: dict | None, plots: dict[str, dict]) -> str:
     if profile is None:
         return ""
     plots["profile"] = profile_plot(profile["stages"])
-    return ("<section><h2>Where the time went</h2>"
-            f"<p>The newest run: {profile['segments']} segments, {clock(profile['video_s'])} of video in "
-            f"{clock(profile['wall_s'])}. Seconds by stage, added up over all actors.</p>"
-            f'<div class="card"><div class="plot" id="profile" style="height:{plots["profile"]["layout"]["height"]}px">'
-            "</div></div></section>")
+    return (
+        "<section><h2>Where the time went</h2>"
+        f"<p>The newest run: {profile['segments']} segments, {clock(profile['video_s'])} of video in "
+        f"{clock(profile['wall_s'])}. Seconds by stage, added up over all actors.</p>"
+        f'<div class="card"><div class="plot" id="profile" style="height:{plots["profile"]["layout"]["height"]}px">'
+        "</div></div></section>"
+    )
 
 
 def pill(status: str) -> str:
@@ -205,8 +243,10 @@ def pill(status: str) -> str:
 
 
 def meter(value: float | None, mark: float | None) -> str:
-    return (f'<div class="meter"><i style="width:{100 * (value or 0):.1f}%"></i>'
-            f'<u style="left:{100 * (mark or 0):.1f}%"></u></div>')
+    return (
+        f'<div class="meter"><i style="width:{100 * (value or 0):.1f}%"></i>'
+        f'<u style="left:{100 * (mark or 0):.1f}%"></u></div>'
+    )
 
 
 def percent(value: float | None) -> str:

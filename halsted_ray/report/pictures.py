@@ -29,7 +29,8 @@ def strips(spans: Sequence[Mapping], videos: Mapping[str, Video]) -> list[str]:
             width_px = max(2, round(HEIGHT_PX * video.width / video.height / 2) * 2)
             try:
                 images = decoder.read_frames(
-                    video.uri, times_s, (HEIGHT_PX, width_px), "reference", deadline_s=DEADLINE_S).images_NHWC
+                    video.uri, times_s, (HEIGHT_PX, width_px), "reference", deadline_s=DEADLINE_S
+                ).images_NHWC
             except VideoError as error:
                 found.append(f"{error.code}: {error}")
                 continue

@@ -23,7 +23,7 @@ def draw(timeline: Timeline, width: int = 80) -> str:
     for lane in timeline.lanes:
         letters = letters_of(span.category for span in lane.spans)
         label = "  truth" if lane.is_truth else lane.tag
-        lines.append(f"{label[:LABEL_WIDTH - 1]:<{LABEL_WIDTH}}" + cells(lane, timeline, letters, columns))
+        lines.append(f"{label[: LABEL_WIDTH - 1]:<{LABEL_WIDTH}}" + cells(lane, timeline, letters, columns))
         if not lane.is_truth:
             keys += wrapped(lane.tag, key_of(lane, letters, timeline.duration_s), width)
     lines += ["", *keys]
@@ -36,8 +36,12 @@ def draw(timeline: Timeline, width: int = 80) -> str:
 def rows_table(timeline: Timeline, width: int = 80, limit: int | None = None) -> str:
     """The rows in time order, at most ``limit``; what is left out is counted."""
     rows = sorted(
-        [(span.start_s, span.stop_s, lane.tag, span.category, span.confidence)
-         for lane in timeline.lanes if not lane.is_truth for span in lane.spans]
+        [
+            (span.start_s, span.stop_s, lane.tag, span.category, span.confidence)
+            for lane in timeline.lanes
+            if not lane.is_truth
+            for span in lane.spans
+        ]
         + [(gap.start_s, gap.stop_s, "not mapped", gap.category, None) for gap in timeline.gaps]
     )
     shown = rows if limit is None else rows[:limit]
@@ -45,7 +49,7 @@ def rows_table(timeline: Timeline, width: int = 80, limit: int | None = None) ->
     lines = [f"{'start':>9}  {'stop':>9}  {'tag':<11}  {'category':<{room}}  {'confidence':>10}"]
     for start_s, stop_s, tag, category, confidence in shown:
         sure = "" if confidence is None else f"{confidence:.2f}"
-        name = category if len(category) <= room else category[:room - 1] + "…"
+        name = category if len(category) <= room else category[: room - 1] + "…"
         lines.append(f"{clock(start_s, 1):>9}  {clock(stop_s, 1):>9}  {tag:<11}  {name:<{room}}  {sure:>10}".rstrip())
     if len(shown) < len(rows):
         lines.append(f"… and {len(rows) - len(shown)} rows more; --rows 0 shows all")
@@ -60,7 +64,7 @@ def axis(duration_s: float, columns: int) -> str:
         at = LABEL_WIDTH + int(tick * tick_s / duration_s * columns) if duration_s else LABEL_WIDTH
         text = "|" + clock(tick * tick_s)
         if at + len(text) <= len(line):
-            line[at:at + len(text)] = text
+            line[at : at + len(text)] = text
     return "".join(line).rstrip()
 
 

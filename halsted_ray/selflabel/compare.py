@@ -15,8 +15,12 @@ AFTER = "v2"
 
 
 def compare(
-    before: Sequence[Answers], after: Sequence[Answers], taxonomy: Taxonomy,
-    operation_of_video: Mapping[str, Mapping[str, str]], task: str = "micro", labelled: Sequence[Answers] = (),
+    before: Sequence[Answers],
+    after: Sequence[Answers],
+    taxonomy: Taxonomy,
+    operation_of_video: Mapping[str, Mapping[str, str]],
+    task: str = "micro",
+    labelled: Sequence[Answers] = (),
 ) -> dict:
     """JSON values: ``folds`` and ``videos`` (``pairing``'s: difference with interval and p-values), ``sources`` (see
     ``by_source``), and ``keep``: ``v2`` only where its gain on ``task`` has an interval above zero, else ``v1``.
@@ -32,8 +36,13 @@ def compare(
     unknown = {"value": None, "low": None, "high": None}  # no held-out window shows the task
     gain = folds.get(task, {}).get("difference", unknown) if several else videos["tasks"].get(task, unknown)
     return {
-        "task": task, "over": "folds" if several else "videos", "gain": gain, "folds": folds, "videos": videos,
-        "sources": by_source([*after, *labelled], taxonomy), "keep": AFTER if (gain["low"] or 0) > 0 else BEFORE,
+        "task": task,
+        "over": "folds" if several else "videos",
+        "gain": gain,
+        "folds": folds,
+        "videos": videos,
+        "sources": by_source([*after, *labelled], taxonomy),
+        "keep": AFTER if (gain["low"] or 0) > 0 else BEFORE,
     }
 
 
@@ -47,8 +56,13 @@ def by_source(answers: Sequence[Answers], taxonomy: Taxonomy) -> dict:
     is_ai_K = counts.source_K == "ai"
     if is_ai_K.all() or not is_ai_K.any():
         return {}
-    both = [tag for tag, *asked in zip(counts.tags, *(counts.asked_KT[rows_K].sum(0) for rows_K in (is_ai_K, ~is_ai_K)),
-                                       strict=True) if all(asked)]
+    both = [
+        tag
+        for tag, *asked in zip(
+            counts.tags, *(counts.asked_KT[rows_K].sum(0) for rows_K in (is_ai_K, ~is_ai_K)), strict=True
+        )
+        if all(asked)
+    ]
     found = {}
     for name, tags in {**tasks_of(both, taxonomy), "mean": both}.items():
         manual, ai = (counts.accuracy(tags, rows_K)["folds"] for rows_K in (~is_ai_K, is_ai_K))
@@ -63,8 +77,10 @@ def by_action(reports: Sequence[Mapping]) -> dict[str, dict]:
     found: dict[str, dict] = {}
     for report in reports:
         for name, own in report.get("actions", {}).items():
-            entry = found.setdefault(name, {"thresholds": [], "right": 0, "sure": 0,
-                                            **dict.fromkeys(("said", "kept", "dropped", "clips"), 0)})
+            entry = found.setdefault(
+                name,
+                {"thresholds": [], "right": 0, "sure": 0, **dict.fromkeys(("said", "kept", "dropped", "clips"), 0)},
+            )
             entry["thresholds"].append(own["threshold"])
             entry["right"] += own["validation"]["right"]
             entry["sure"] += own["validation"]["kept"]

@@ -75,8 +75,16 @@ def with_labels(
         watch.say(f"fold {job.number + 1} of {len(before.jobs)}")
         known = known_of(before.atlas, job.split)
         found = label_archive(
-            job.model, known, known, archive, f"{absolute(out)}/labels/fold-{job.number + 1}", precision=precision,
-            gate=gate, task=task, embeddings=embeddings, watch=watch,
+            job.model,
+            known,
+            known,
+            archive,
+            f"{absolute(out)}/labels/fold-{job.number + 1}",
+            precision=precision,
+            gate=gate,
+            task=task,
+            embeddings=embeddings,
+            watch=watch,
         )
         labels.append(found.clips)
         reports.append(found.report)
@@ -86,12 +94,17 @@ def with_labels(
     v2 = [entry for result, _ in taught for entry in result.answers]
     operations = operation_of_video(before.atlas.clips)
     answers = v2 + v1 + [entry for entry in before.answers if entry.method != MODEL]
-    found = before.figures | figures(answers, before.taxonomy, operations) | {
-        "folds": [fold_figures(job, result) for job, (result, _) in zip(before.jobs, taught, strict=True)],
-        "map": map_of(taught[0][0].features, operations),
-    }
-    found["comparison"] = compare(v1, v2, before.taxonomy, operations, task,
-                                  [entry for _, own in taught for entry in own]) | {"labels": reports}
+    found = (
+        before.figures
+        | figures(answers, before.taxonomy, operations)
+        | {
+            "folds": [fold_figures(job, result) for job, (result, _) in zip(before.jobs, taught, strict=True)],
+            "map": map_of(taught[0][0].features, operations),
+        }
+    )
+    found["comparison"] = compare(
+        v1, v2, before.taxonomy, operations, task, [entry for _, own in taught for entry in own]
+    ) | {"labels": reports}
     leave(out, found, answers, before.taxonomy)
     return replace(before, figures=found, answers=answers), labels
 
@@ -107,7 +120,9 @@ def require_by_hand(source: Atlas) -> None:
 def known_of(source: Atlas, split: Mapping[str, str]) -> Atlas:
     """What is known in a fold: its videos and what persons said of them."""
     return replace(
-        source, split=dict(split), videos=tuple(video for video in source.videos if video.video_id in split),
+        source,
+        split=dict(split),
+        videos=tuple(video for video in source.videos if video.video_id in split),
         clips=tuple(clip for clip in source.clips if clip.video_id in split),
     )
 
@@ -120,14 +135,17 @@ def lesson_of(
     frozen = Encoder.load(config.encoder_ref)
     new = {clip.video_id for clip in found.clips} - set(known.split)
     grown = replace(
-        known, split=known.split | dict.fromkeys(sorted(new), "train"), clips=(*known.clips, *found.clips),
+        known,
+        split=known.split | dict.fromkeys(sorted(new), "train"),
+        clips=(*known.clips, *found.clips),
         videos=(*known.videos, *(video for video in found.videos if video.video_id in new)),
     )
     samples = samples_of(grown, grown.split, taxonomy, recipe, config.windows, frozen, embeddings)
     labelled = labelled_test(job, known, found, before, task, embeddings)
     if labelled is not None:
-        labelled = samples_of(labelled, labelled.split, taxonomy, recipe, config.windows, frozen, embeddings,
-                              parts=("test",))["test"]
+        labelled = samples_of(
+            labelled, labelled.split, taxonomy, recipe, config.windows, frozen, embeddings, parts=("test",)
+        )["test"]
     # Named by what it learns: other labels, another model.
     model = f"{job.model}-{digest([vars(clip) for clip in found.clips])[:8]}" if found.clips else job.model
     return Lesson(replace(job, model=model), samples["train"], samples["validation"], labelled)
@@ -139,8 +157,10 @@ def labelled_test(
     """The fold's test videos with the labels that v1 would give them, None where it trusts none of its answers."""
     model, taxonomy = Halsted.load(job.model), before.taxonomy
     asked, videos = taxonomy.task(task), known.videos_of("test")
-    windows = {video.video_id: [window for window in training_windows(video.duration_s, WINDOWS)
-                                if window.kind == "fine"] for video in videos}
+    windows = {
+        video.video_id: [window for window in training_windows(video.duration_s, WINDOWS) if window.kind == "fine"]
+        for video in videos
+    }
     vectors = vectors_of(known, windows, model, WINDOWS, model.config.encoder_ref, embeddings, None)
     clips = []
     for video_id, own in windows.items():

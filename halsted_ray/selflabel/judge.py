@@ -60,8 +60,9 @@ def accuracy_of_tasks(
     spec, taxonomy = model.config.windows, model.taxonomy
     labelled = labelled_windows(by_persons(source), PART, source.split, taxonomy, PAPER, spec)
     windows = {video_id: in_order(samples) for video_id, samples in labelled.items()}
-    samples = assemble(labelled, vectors_of(source, windows, model, spec, encoder, embeddings, progress),
-                       model.vocabulary)
+    samples = assemble(
+        labelled, vectors_of(source, windows, model, spec, encoder, embeddings, progress), model.vocabulary
+    )
     unused_S = np.full(len(samples), "")
     asked = asked_of(samples, samples, taxonomy, 0, unused_S, unused_S)
     figures = of_tasks(Counts.of(answers_of_model(model, samples, asked)), taxonomy)
@@ -88,8 +89,11 @@ def examine(
         )
     windows = {video_id: list(own) for video_id, own in truth.items() if own}
     vectors = vectors_of(source, windows, model, WINDOWS, encoder, embeddings, progress)
-    said = answers(model, task, np.stack([vectors[video_id][window.kind, window.start_s, window.stop_s]
-                                          for video_id, window, _ in asked]))
+    said = answers(
+        model,
+        task,
+        np.stack([vectors[video_id][window.kind, window.start_s, window.stop_s] for video_id, window, _ in asked]),
+    )
     called = np.flatnonzero(called_for(said, task, model.taxonomy))
     return Examined([said[n] for n in called], [asked[n][2] for n in called], len(windows), len(said) - len(called))
 
@@ -133,8 +137,15 @@ def by_persons(source: Atlas) -> Atlas:
     return replace(source, clips=tuple(clip for clip in source.clips if clip.source == "manual"))
 
 
-def vectors_of(source: Atlas, windows: dict[str, list[Window]], model: Halsted, spec: WindowSpec, encoder: str,
-               embeddings: str, progress: Progress) -> dict:
+def vectors_of(
+    source: Atlas,
+    windows: dict[str, list[Window]],
+    model: Halsted,
+    spec: WindowSpec,
+    encoder: str,
+    embeddings: str,
+    progress: Progress,
+) -> dict:
     store = EmbeddingStore(embeddings, model.config.encoder_fingerprint, sampling_name(spec, FIDELITY))
     videos = [video for video in source.videos if video.video_id in windows]
     return embed(videos, windows, encoder, store, spec, fidelity=FIDELITY, progress=progress)

@@ -55,8 +55,18 @@ class Found:
 
 
 def label_archive(
-    model: str, source: Atlas, head: Atlas, archive: str, out: str, *, precision: float, gate: float, task: str,
-    embeddings: str, encoder: str | None = None, watch: Watch = QUIET,
+    model: str,
+    source: Atlas,
+    head: Atlas,
+    archive: str,
+    out: str,
+    *,
+    precision: float,
+    gate: float,
+    task: str,
+    embeddings: str,
+    encoder: str | None = None,
+    watch: Watch = QUIET,
 ) -> Found:
     """Gate and thresholds on the validation videos of ``source``, then a map of 1-s windows of ``archive`` in
     ``<out>/map``, and its labels. Nothing is added to any atlas.
@@ -77,16 +87,29 @@ def label_archive(
     judged = examine(labeller, source, asked, encoder, embeddings)
     tag = asked.tags[0].name
     trusted = thresholds_of_tags(judged.said_N, judged.truth_N, [tag.name for tag in asked.tags], precision)
-    report["validation"] = {"videos": judged.videos, "windows": len(judged.said_N), "others": judged.others,
-                            "elsewhere": judged.elsewhere, "precision": precision, "certainty": CERTAINTY}
+    report["validation"] = {
+        "videos": judged.videos,
+        "windows": len(judged.said_N),
+        "others": judged.others,
+        "elsewhere": judged.elsewhere,
+        "precision": precision,
+        "certainty": CERTAINTY,
+    }
     if not any(math.isfinite(threshold.least) for threshold in trusted[tag].values()):
         return Found(report | report_of(trusted, [], None, asked), [], [], trusted, head)
 
     place = f"{absolute(out)}/map"
     tasks = [needed.name for needed in needed_tasks(taxonomy, [asked])]
     summary = map_archive(
-        archive, place, model, tasks, encoder=encoder, embeddings=embeddings, windows=WINDOWS,
-        without=not_to_label(head, asked.name), watch=watch,
+        archive,
+        place,
+        model,
+        tasks,
+        encoder=encoder,
+        embeddings=embeddings,
+        windows=WINDOWS,
+        without=not_to_label(head, asked.name),
+        watch=watch,
     )
     persons = spans_of_persons(head)
     found = [
@@ -101,25 +124,36 @@ def label_archive(
 def not_to_label(head: Atlas, task: str) -> set[str]:
     """Videos that judge models, now or perhaps in the next release, and those in which a person labelled ``task``."""
     by_hand = {clip.video_id for clip in head.clips if clip.source == "manual"}
-    return {video_id for video_id, part in head.split.items() if part != "train"} | {
-        clip.video_id for clip in head.clips if clip.source == "manual" and clip.task == task
-    } | {video_id for video_id in by_hand if video_id not in head.split}
+    return (
+        {video_id for video_id, part in head.split.items() if part != "train"}
+        | {clip.video_id for clip in head.clips if clip.source == "manual" and clip.task == task}
+        | {video_id for video_id in by_hand if video_id not in head.split}
+    )
 
 
 def labels_of(
-    video_id: str, said: Mapping[Span, Said], task: Task, taxonomy: Taxonomy, trusted: Trusted,
+    video_id: str,
+    said: Mapping[Span, Said],
+    task: Task,
+    taxonomy: Taxonomy,
+    trusted: Trusted,
     persons: Mapping[tuple[str, str], Sequence[Span]],
 ) -> Labelled:
     """What becomes of the answers about one video's windows: clips of ``task``, and of the tasks whose tags it asks
     for (paper, Table 2: every micro-activity is a dissection, so its clip is a sample of the macro task too).
     ``persons``: see ``spans_of_persons``."""
     tag = task.tags[0].name
-    asked = [window for window, called in zip(said.items(), called_for(said.values(), task, taxonomy), strict=True)
-             if called]
+    asked = [
+        window for window, called in zip(said.items(), called_for(said.values(), task, taxonomy), strict=True) if called
+    ]
     labels = [
-        Label(*span, {each.name: own[each.name][0] for each in task.tags if is_trusted(own, each.name, trusted)},
-              own[tag][1])
-        for span, own in asked if trusted and is_trusted(own, tag, trusted)
+        Label(
+            *span,
+            {each.name: own[each.name][0] for each in task.tags if is_trusted(own, each.name, trusted)},
+            own[tag][1],
+        )
+        for span, own in asked
+        if trusted and is_trusted(own, tag, trusted)
     ]
     parts = apart(merge(labels, tag), labels, tag)
     made = {task.name: [(part, part.tags) for part in parts]}
@@ -130,13 +164,16 @@ def labels_of(
         made[owner] = [(part, tags) for part in parts]
     clips = [
         Clip(video_id, part.start_s, part.stop_s, name, dict(tags), source="ai", confidence=part.confidence)
-        for name, own in made.items() for label, tags in own
+        for name, own in made.items()
+        for label, tags in own
         for part in without(label, persons.get((video_id, name), ()))
     ]
     return Labelled(
-        clips, Counter(own[tag][0] for _, own in asked),
+        clips,
+        Counter(own[tag][0] for _, own in asked),
         *(Counter(label.tags[tag] for label in some) for some in (labels, parts)),
-        Counter(name for label in labels for name in label.tags), len(said) - len(asked),
+        Counter(name for label in labels for name in label.tags),
+        len(said) - len(asked),
         sum(part.stop_s - part.start_s for part in parts),
     )
 
@@ -171,8 +208,9 @@ def report_of(trusted: Trusted, found: Sequence[Labelled], summary: Summary | No
     windows said, kept, dropped, and ``clips`` made of them; ``others``: each other tag's one ``threshold``, and how
     many of the kept windows have it; ``elsewhere``: windows that the model's own answers don't call the task for;
     ``videos``: state → number; ``added``: task → samples."""
-    said, kept, made, tags = (sum((getattr(labelled, name) for labelled in found), Counter())
-                              for name in ("said", "kept", "made", "tags"))
+    said, kept, made, tags = (
+        sum((getattr(labelled, name) for labelled in found), Counter()) for name in ("said", "kept", "made", "tags")
+    )
     of_actions, unseen = trusted[task.tags[0].name], Threshold(math.inf, 0, 0, 0)
     actions = {}
     for name in sorted({*of_actions, *said}, key=lambda name: (-said[name], name)):
@@ -181,7 +219,10 @@ def report_of(trusted: Trusted, found: Sequence[Labelled], summary: Summary | No
             "threshold": threshold.least if math.isfinite(threshold.least) else None,
             "precision": threshold.precision if threshold.kept else None,
             "validation": {"said": threshold.said, "kept": threshold.kept, "right": threshold.right},
-            "said": said[name], "kept": kept[name], "dropped": said[name] - kept[name], "clips": made[name],
+            "said": said[name],
+            "kept": kept[name],
+            "dropped": said[name] - kept[name],
+            "clips": made[name],
         }
     others = {}
     for tag in task.tags[1:]:
@@ -189,7 +230,8 @@ def report_of(trusted: Trusted, found: Sequence[Labelled], summary: Summary | No
         others[tag.name] = {"threshold": least if math.isfinite(least) else None, "kept": tags[tag.name]}
     clips = [clip for labelled in found for clip in labelled.clips]
     return {
-        "actions": actions, "others": others,
+        "actions": actions,
+        "others": others,
         "videos": dict(Counter(video["status"] for video in summary.videos)) if summary else {},
         "elsewhere": sum(labelled.elsewhere for labelled in found),
         "labelled_s": sum(labelled.label_s for labelled in found),

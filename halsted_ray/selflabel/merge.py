@@ -78,7 +78,7 @@ def union(spans: Iterable[Span]) -> list[Span]:
 def without(label: Label, spans: Sequence[Span]) -> list[Label]:
     """The parts of ``label`` that no span covers. ``spans`` are in order and don't overlap (``union``)."""
     parts, start_s = [], label.start_s
-    for span_start_s, span_stop_s in spans[max(0, bisect_left(spans, (label.start_s,)) - 1):]:
+    for span_start_s, span_stop_s in spans[max(0, bisect_left(spans, (label.start_s,)) - 1) :]:
         if span_start_s >= label.stop_s:
             break
         if span_start_s - start_s > ROUNDING_S:

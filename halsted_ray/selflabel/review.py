@@ -48,8 +48,10 @@ def review(atlas: str, out: str, *, maps: str | None = None, most: int = MOST, w
     head = read_atlas(atlas, HEAD)
     doubts = chosen(head, lanes_of(maps) if maps else {}, most)
     if not doubts:
-        raise AtlasError(f"the atlas {head.name!r} has no clip in doubt: none of its clips is a model's"
-                         + ("" if maps else ", and no maps are named to compare with (--maps)"))
+        raise AtlasError(
+            f"the atlas {head.name!r} has no clip in doubt: none of its clips is a model's"
+            + ("" if maps else ", and no maps are named to compare with (--maps)")
+        )
     of_video: dict[str, list[Doubt]] = {}
     for doubt in doubts:
         of_video.setdefault(doubt.clips[0].video_id, []).append(doubt)

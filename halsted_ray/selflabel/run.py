@@ -56,23 +56,39 @@ def self_label(
     if release:
         require_free(atlas, release, labeller.config.version)
     found = label_archive(
-        model, source, read_atlas(atlas, HEAD), archive, out, precision=precision, gate=gate, task=task,
-        encoder=encoder, embeddings=embeddings or f"{atlas.rstrip('/')}/embeddings", watch=watch,
+        model,
+        source,
+        read_atlas(atlas, HEAD),
+        archive,
+        out,
+        precision=precision,
+        gate=gate,
+        task=task,
+        encoder=encoder,
+        embeddings=embeddings or f"{atlas.rstrip('/')}/embeddings",
+        watch=watch,
     )
     report, clips = found.report, found.clips
     if clips:
         names = {clip.video_id for clip in clips} - {video.video_id for video in found.head.videos}
         report["atlas"]["before"] = found.head.version
         report["atlas"]["labelled"] = add_ai_samples(
-            atlas, clips, model_version=labeller.config.version, who=who, replace_earlier=True,
+            atlas,
+            clips,
+            model_version=labeller.config.version,
+            who=who,
+            replace_earlier=True,
             why=f"{task} at precision {precision:g} on {report['validation']['videos']} validation videos of "
-                f"{source.name}",
+            f"{source.name}",
             videos=[video for video in found.videos if video.video_id in names],
         )
     if release and clips:
         newest = history(atlas)[-1]
-        made = newest if newest.release == release else name_release(
-            atlas, release, who=who, why=f"labels of model {labeller.config.version}")
+        made = (
+            newest
+            if newest.release == release
+            else name_release(atlas, release, who=who, why=f"labels of model {labeller.config.version}")
+        )
         report["atlas"] |= {"released": release, "released_version": made.version}
     fs, path = filesystem(f"{absolute(out)}/report.json")
     write_whole(fs, path, json.dumps(report, indent=1, ensure_ascii=False).encode())
@@ -86,8 +102,9 @@ def require_free(atlas: str, release: str, model_version: str) -> None:
         if found.release == release and (before.action, before.source) == ("self-label", f"model {model_version}"):
             return
     if release in {found.release for found in log}:
-        raise OutputError(f"the atlas at {atlas!r} has a release {release!r} already; a release never changes: choose "
-                          "another name")
+        raise OutputError(
+            f"the atlas at {atlas!r} has a release {release!r} already; a release never changes: choose another name"
+        )
 
 
 def read_report(out: str) -> dict:

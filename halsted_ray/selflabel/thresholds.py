@@ -33,7 +33,10 @@ class Threshold:
 
 
 def thresholds(
-    said_N: Sequence[str], confidence_N: Sequence[float], right_N: Sequence[bool], precision: float,
+    said_N: Sequence[str],
+    confidence_N: Sequence[float],
+    right_N: Sequence[bool],
+    precision: float,
     certainty: float = CERTAINTY,
 ) -> dict[str, Threshold]:
     """Category → the smallest confidence at or above which its answers are right in ``precision`` of cases or more,
@@ -54,7 +57,8 @@ def thresholds(
         reached = np.flatnonzero(whole & (lower_bound(right, kept, certainty) >= precision))
         last = reached[-1] if len(reached) else None
         found[str(category)] = (
-            Threshold(math.inf, len(own), 0, 0) if last is None
+            Threshold(math.inf, len(own), 0, 0)
+            if last is None
             else Threshold(float(confidence[last]), len(own), int(kept[last]), int(right[last]))
         )
     return found
@@ -70,14 +74,20 @@ def lower_bound(right, kept, certainty: float = CERTAINTY):
 
 
 def common_threshold(
-    said_N: Sequence[str], confidence_N: Sequence[float], right_N: Sequence[bool], precision: float,
+    said_N: Sequence[str],
+    confidence_N: Sequence[float],
+    right_N: Sequence[bool],
+    precision: float,
     certainty: float = CERTAINTY,
 ) -> dict[str, Threshold]:
     """Category → its threshold, as ``thresholds``, but with the same ``least`` for all: where each category alone has
     too few windows to tell which of them are right for more than luck."""
     said_N, confidence_N, right_N = np.asarray(said_N), np.asarray(confidence_N, float), np.asarray(right_N, bool)
-    least = thresholds(["any"] * len(said_N), confidence_N, right_N, precision, certainty)["any"].least \
-        if len(said_N) else math.inf
+    least = (
+        thresholds(["any"] * len(said_N), confidence_N, right_N, precision, certainty)["any"].least
+        if len(said_N)
+        else math.inf
+    )
     found = {}
     for category in np.unique(said_N):
         own_N = said_N == category
@@ -87,7 +97,9 @@ def common_threshold(
 
 
 def thresholds_of_tags(
-    said_N: Sequence[Mapping[str, tuple[str, float]]], truth_N: Sequence[Mapping[str, str]], tags: Sequence[str],
+    said_N: Sequence[Mapping[str, tuple[str, float]]],
+    truth_N: Sequence[Mapping[str, str]],
+    tags: Sequence[str],
     precision: float,
 ) -> dict[str, dict[str, Threshold]]:
     """Tag → category → its threshold, from answers (tag → category and confidence) and truths.
@@ -104,8 +116,10 @@ def thresholds_of_tags(
     for tag in tags:
         known = [(said[tag], truth) for said, truth in rows if tag in said and (tag in truth or not truth)]
         found[tag] = (thresholds if tag == tags[0] else common_threshold)(
-            [category for (category, _), _ in known], [confidence for (_, confidence), _ in known],
-            [truth.get(tag) == category for (category, _), truth in known], precision,
+            [category for (category, _), _ in known],
+            [confidence for (_, confidence), _ in known],
+            [truth.get(tag) == category for (category, _), truth in known],
+            precision,
         )
         if tag == tags[0]:
             rows = [(said, truth) for said, truth in rows if is_trusted(said, tag, found)]

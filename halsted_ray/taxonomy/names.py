@@ -135,7 +135,8 @@ class Taxonomy:
             entry = {"tags": dict(self.tag_aliases.get(task.name, {}))}
             entry["categories"] = {
                 tag.name: dict(self.category_aliases[tag.name])
-                for tag in task.tags if tag.name in self.category_aliases
+                for tag in task.tags
+                if tag.name in self.category_aliases
             }
             aliases[task.name] = entry
         return {
@@ -143,7 +144,10 @@ class Taxonomy:
             "source": self.source,
             "tasks": [
                 {
-                    "name": task.name, "title": task.title, "instruction": task.instruction, "window": task.window,
+                    "name": task.name,
+                    "title": task.title,
+                    "instruction": task.instruction,
+                    "window": task.window,
                     "when": dict(task.when),
                     "tags": [{"name": tag.name, "categories": list(tag.categories)} for tag in task.tags],
                 }

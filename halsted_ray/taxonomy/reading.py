@@ -110,7 +110,8 @@ class _Reader:
         for index, name in enumerate(names):
             if fold(name) in first:
                 raise self.fail(
-                    (*key, index), f"{name!r} a second time (first at position {first[fold(name)]})",
+                    (*key, index),
+                    f"{name!r} a second time (first at position {first[fold(name)]})",
                     f"{what} that differ in more than case, spaces and the kind of dash",
                 )
             first[fold(name)] = index
@@ -138,7 +139,11 @@ class _Reader:
         )
         tag_aliases, category_aliases = self.aliases(data.get("aliases") or {}, tasks)
         return Taxonomy(
-            self.text(data["name"], ("name",)), tasks, narrowings, tag_aliases, category_aliases,
+            self.text(data["name"], ("name",)),
+            tasks,
+            narrowings,
+            tag_aliases,
+            category_aliases,
             data.get("source") or "",
         )
 

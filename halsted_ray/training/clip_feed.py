@@ -53,7 +53,8 @@ class ClipFeed:
         context = multiprocessing.get_context("spawn")
         self.processes = [
             context.Process(
-                target=_render, daemon=True,
+                target=_render,
+                daemon=True,
                 args=(spec, taxonomy, self.pixels, self.labels, self.serials, range(first + w, 1 << 60, workers), nice),
             )
             for w in range(workers)
@@ -112,8 +113,7 @@ def clip_of(spec: FeedSpec, taxonomy: Taxonomy, number: int) -> tuple[np.ndarray
     if spec.spoil:
         frames = _spoiled(frames, rng)
     labels = [
-        tag.categories.index(tags[tag.name]) if tag.name in tags else -1
-        for task in taxonomy.tasks for tag in task.tags
+        tag.categories.index(tags[tag.name]) if tag.name in tags else -1 for task in taxonomy.tasks for tag in task.tags
     ]
     return frames, labels
 

@@ -124,7 +124,10 @@ def run_job(job: Job, spec: WindowSpec, fidelity: str, steps: bool) -> dict[Key,
     times_WT = np.stack([frame_times_s(window, job.video.duration_s, spec) for window in job.windows])
     times_s, rows = np.unique(times_WT, return_inverse=True)
     frames = WORKER["decoder"].read_frames(
-        job.video.uri, times_s, encoder.image_size, fidelity,
+        job.video.uri,
+        times_s,
+        encoder.image_size,
+        fidelity,
         deadline_s=60 + DEADLINE_PER_VIDEO_SECOND * (times_s[-1] - times_s[0]),
     )
     vectors = {}

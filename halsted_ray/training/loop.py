@@ -85,22 +85,32 @@ def fit(
     resource, each = ("GPU", 1) if use_gpu else ("CPU", cores)
     have = ray.cluster_resources().get(resource, 0)
     if workers * each > have:
-        raise ResourceError(f"training on {workers} workers needs {workers * each} {resource}s, the cluster has "
-                            f"{have:g}; ask for at most {int(have // each)} workers")
+        raise ResourceError(
+            f"training on {workers} workers needs {workers * each} {resource}s, the cluster has "
+            f"{have:g}; ask for at most {int(have // each)} workers"
+        )
     drop_torn_list(f"{storage}/{name}/{RAYS_LIST}")
     with watched_board(on_epoch) as board:
         result = ray.train.torch.TorchTrainer(
             work,
             train_loop_config={
-                "train": train, "validation": validation, "decoder": dict(decoder), "taxonomy": taxonomy.to_dict(),
-                "recipe": recipe, "board": board, "cores": cores,
+                "train": train,
+                "validation": validation,
+                "decoder": dict(decoder),
+                "taxonomy": taxonomy.to_dict(),
+                "recipe": recipe,
+                "board": board,
+                "cores": cores,
             },
             scaling_config=ray.train.ScalingConfig(
-                num_workers=workers, use_gpu=use_gpu,
+                num_workers=workers,
+                use_gpu=use_gpu,
                 resources_per_worker={"CPU": cores} | ({"GPU": 1} if use_gpu else {}),
             ),
             run_config=ray.train.RunConfig(
-                name=name, storage_path=storage, failure_config=ray.train.FailureConfig(max_failures=RESTARTS),
+                name=name,
+                storage_path=storage,
+                failure_config=ray.train.FailureConfig(max_failures=RESTARTS),
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             ),
         ).fit()
@@ -153,7 +163,11 @@ def work(config: dict) -> str | None:
 
 
 def fit_alone(
-    train: Samples, validation: Samples, decoder: Mapping[str, int | float], taxonomy: Taxonomy, recipe: Recipe,
+    train: Samples,
+    validation: Samples,
+    decoder: Mapping[str, int | float],
+    taxonomy: Taxonomy,
+    recipe: Recipe,
     on_epoch: Callable[[dict], None] | None = None,
 ) -> Fitted:
     """The same training in this very process, on its CPU, without checkpoints: what a fold of an evaluation needs.
@@ -210,11 +224,19 @@ def advance(replica, decoder, optimizer, feed: Feed, judge: Judge, progress: Pro
         progress.best, progress.best_epoch = candidate, epoch
         best |= {name: value.detach().cpu().clone() for name, value in decoder.state_dict().items()}
     progress.epoch = epoch + 1
-    progress.curve.append({
-        "epoch": epoch, "loss": loss, "learning_rate": optimizer.param_groups[0]["lr"], "seconds": seconds,
-        "samples_per_s": len(feed.task_S) / seconds, "saved": saved, "worst": candidate,
-        "accuracy_of_task": accuracy_of_task, "accuracy_of_tag": accuracy_of_tag,
-    })
+    progress.curve.append(
+        {
+            "epoch": epoch,
+            "loss": loss,
+            "learning_rate": optimizer.param_groups[0]["lr"],
+            "seconds": seconds,
+            "samples_per_s": len(feed.task_S) / seconds,
+            "saved": saved,
+            "worst": candidate,
+            "accuracy_of_task": accuracy_of_task,
+            "accuracy_of_tag": accuracy_of_tag,
+        }
+    )
     return None
 
 
@@ -301,8 +323,9 @@ class Judge:
     count: it would stand still and, as the worst task, decide what is saved.
     """
 
-    def __init__(self, samples: Samples, train: Samples, vocabulary: Vocabulary, rank: int, workers: int,
-                 device: torch.device):
+    def __init__(
+        self, samples: Samples, train: Samples, vocabulary: Vocabulary, rank: int, workers: int, device: torch.device
+    ):
         self.taxonomy, self.workers = vocabulary.taxonomy, workers
         self.grammar = Grammar(vocabulary, {}, device)
         rows = torch.from_numpy(samples.judged_S).nonzero()[:, 0][rank::workers]
@@ -355,7 +378,8 @@ def report(rank: int, decoder, optimizer, best: dict, progress: Progress) -> Non
         return
     moments = {
         f"{index}.{name}": value.contiguous()
-        for index, state in optimizer.state_dict()["state"].items() for name, value in state.items()
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
     }
     with tempfile.TemporaryDirectory() as folder:
         safetensors.torch.save_file(dict(decoder.state_dict()), Path(folder, "decoder.safetensors"))

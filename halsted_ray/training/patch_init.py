@@ -21,12 +21,17 @@ def cosine_patches(filters: int, tubelet: int, patch: int) -> torch.Tensor:
     colours = COLOURS / COLOURS.norm(dim=1, keepdim=True)
     order = sorted(
         (math.hypot(u, v) + TIME_COST * t + COLOUR_COST * (c > 0), c, t, u, v)
-        for c in range(3) for t in range(tubelet) for u in range(patch) for v in range(patch)
+        for c in range(3)
+        for t in range(tubelet)
+        for u in range(patch)
+        for v in range(patch)
     )
-    return torch.stack([
-        torch.einsum("c,t,h,w->cthw", colours[c], time_basis[t], space_basis[u], space_basis[v])
-        for _, c, t, u, v in order[:filters]
-    ])
+    return torch.stack(
+        [
+            torch.einsum("c,t,h,w->cthw", colours[c], time_basis[t], space_basis[u], space_basis[v])
+            for _, c, t, u, v in order[:filters]
+        ]
+    )
 
 
 def start_patches(projection: torch.nn.Conv3d, pixels_NCTHW: torch.Tensor) -> None:

@@ -81,11 +81,21 @@ class PretrainRecipe:
 
     def config(self) -> VideoMAEConfig:
         return VideoMAEConfig(
-            image_size=self.image_size, patch_size=16, num_frames=16, tubelet_size=self.tubelet,
-            hidden_size=self.width, num_hidden_layers=self.layers, num_attention_heads=self.heads,
-            intermediate_size=4 * self.width, use_mean_pooling=False, norm_pix_loss=True,
-            decoder_hidden_size=96, decoder_num_hidden_layers=2, decoder_num_attention_heads=3,
-            decoder_intermediate_size=384, attn_implementation="eager",
+            image_size=self.image_size,
+            patch_size=16,
+            num_frames=16,
+            tubelet_size=self.tubelet,
+            hidden_size=self.width,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            intermediate_size=4 * self.width,
+            use_mean_pooling=False,
+            norm_pix_loss=True,
+            decoder_hidden_size=96,
+            decoder_num_hidden_layers=2,
+            decoder_num_attention_heads=3,
+            decoder_intermediate_size=384,
+            attn_implementation="eager",
         )  # eager: half the time of sdpa's flash kernels on CPU at 200 to 400 tokens
 
     def feed(self, draw: DrawClip, held_out: bool) -> FeedSpec:
@@ -160,10 +170,18 @@ class Run:
         for n, optimiser in enumerate(self.optimisers):
             for index, state in optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser.{n}.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        _replace(self.folder / "checkpoint.safetensors",
-                 lambda path: save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, path))
-        state = {"recipe": asdict(self.recipe), "elapsed_s": self.elapsed_s, "steps": self.steps, "views": self.views,
-                 "rendered": self.rendered, "curve": self.curve}
+        _replace(
+            self.folder / "checkpoint.safetensors",
+            lambda path: save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, path),
+        )
+        state = {
+            "recipe": asdict(self.recipe),
+            "elapsed_s": self.elapsed_s,
+            "steps": self.steps,
+            "views": self.views,
+            "rendered": self.rendered,
+            "curve": self.curve,
+        }
         _replace(self.folder / "run.json", lambda path: Path(path).write_text(json.dumps(state, indent=1)))
 
     def _resume(self) -> bool:
@@ -207,9 +225,15 @@ def pretrain(recipe: PretrainRecipe, folder: str | Path, draw: DrawClip) -> dict
             pixels = _normalised(feed.batch(64, np.random.default_rng(recipe.seed))[0]).permute(0, 2, 1, 3, 4)
             start_patches(run.tagger.encoder.embeddings.patch_embeddings.projection, pixels)
             run.average = {name: value.clone() for name, value in run.tagger.state_dict().items()}
-        log.info("pretraining %s: %.1f M parameters, %d tokens a clip, %d tags, from %.1f of %.1f min",
-                 folder.name, sum(p.numel() for p in run.tagger.encoder.parameters()) / 1e6,
-                 run.tagger.encoder.embeddings.num_patches, len(run.tags), run.elapsed_s / 60, recipe.minutes)
+        log.info(
+            "pretraining %s: %.1f M parameters, %d tokens a clip, %d tags, from %.1f of %.1f min",
+            folder.name,
+            sum(p.numel() for p in run.tagger.encoder.parameters()) / 1e6,
+            run.tagger.encoder.embeddings.num_patches,
+            len(run.tags),
+            run.elapsed_s / 60,
+            recipe.minutes,
+        )
         _loop(run, feed, validation)
     finally:
         feed.close()
@@ -231,8 +255,11 @@ def _loop(run: Run, feed: ClipFeed, validation: tuple[torch.Tensor, torch.Tensor
         pixels, labels = feed.batch(recipe.batch, rng)
         whole = run.elapsed_s > (1 - recipe.whole_share) * total_s
         with torch.autocast("cpu", torch.bfloat16):
-            loss = _masked_loss(run, pixels) if masked else _tag_loss(
-                run.tagger(pixels, 1.0 if whole else recipe.keep, shake=True), labels, weights)
+            loss = (
+                _masked_loss(run, pixels)
+                if masked
+                else _tag_loss(run.tagger(pixels, 1.0 if whole else recipe.keep, shake=True), labels, weights)
+            )
         loss.backward()
         nn.utils.clip_grad_norm_(run.masked_model.parameters(), 1.0)
         for optimiser in run.optimisers:
@@ -245,9 +272,14 @@ def _loop(run: Run, feed: ClipFeed, validation: tuple[torch.Tensor, torch.Tensor
         run.elapsed_s, last = run.elapsed_s + now - last, now
         if run.elapsed_s - logged_s < recipe.log_every_s and run.elapsed_s < total_s:
             continue
-        row = {"minutes": round(run.elapsed_s / 60, 2), "stage": "masked" if masked else "tags",
-               "views": run.views, "rendered": run.rendered, "loss": round(float(np.mean(losses)), 4),
-               "ms_per_clip": round((run.elapsed_s - logged_s) * 1e3 / max(1, run.views - views), 1)}
+        row = {
+            "minutes": round(run.elapsed_s / 60, 2),
+            "stage": "masked" if masked else "tags",
+            "views": run.views,
+            "rendered": run.rendered,
+            "loss": round(float(np.mean(losses)), 4),
+            "ms_per_clip": round((run.elapsed_s - logged_s) * 1e3 / max(1, run.views - views), 1),
+        }
         if not masked and (run.elapsed_s - validated_s >= recipe.validate_every_s or run.elapsed_s >= total_s):
             row["accuracy"] = accuracies(run, *validation)
             validated_s = run.elapsed_s
@@ -284,8 +316,12 @@ def export(run: Run, folder: Path) -> None:
     encoder.load_state_dict(_under(run.average, "encoder."))
     encoder.half().save_pretrained(folder)
     preprocessing = {
-        "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": list(IMAGENET_MEAN),
-        "image_std": list(IMAGENET_STD), "size": run.recipe.image_size,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(IMAGENET_MEAN),
+        "image_std": list(IMAGENET_STD),
+        "size": run.recipe.image_size,
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing, indent=2) + "\n")
 
@@ -296,8 +332,10 @@ def _validation(recipe, taxonomy: Taxonomy, draw: DrawClip, folder: Path) -> tup
     if not path.is_file():
         spec = recipe.feed(draw, held_out=True)
         clips = [clip_of(spec, taxonomy, number) for number in range(recipe.validation_clips)]
-        tensors = {"pixels": torch.from_numpy(np.stack([c[0] for c in clips])),
-                   "labels": torch.tensor([c[1] for c in clips])}
+        tensors = {
+            "pixels": torch.from_numpy(np.stack([c[0] for c in clips])),
+            "labels": torch.tensor([c[1] for c in clips]),
+        }
         _replace(path, lambda target: save_file(tensors, target))
     tensors = load_file(path)
     return tensors["pixels"], tensors["labels"]

@@ -104,8 +104,17 @@ class Recipe:
 
 PAPER = Recipe()
 DEMO = Recipe(
-    epochs=20, learning_rate=3e-3, weight_decay=1.0, layers=1, feedforward=64, noise=0.3, hide_tags=0.9,
-    least_share=0.8, shifts_s=(0.0, 1.25), validate_every=4, checkpoint_every=10,
+    epochs=20,
+    learning_rate=3e-3,
+    weight_decay=1.0,
+    layers=1,
+    feedforward=64,
+    noise=0.3,
+    hide_tags=0.9,
+    least_share=0.8,
+    shifts_s=(0.0, 1.25),
+    validate_every=4,
+    checkpoint_every=10,
 )
 """For the tiny encoder and half an hour of annotated video, where the paper's decoder learns the clips by heart.
 

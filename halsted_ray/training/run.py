@@ -106,20 +106,44 @@ def train(
     frozen = Encoder.load(encoder)
     split = source.split or split_by_video([video.video_id for video in source.videos], source.clips)
     run_id = digest(
-        {**asdict(recipe), "shifts_s": list(recipe.shifts_s)}, source.content_digest, frozen.fingerprint,
-        asdict(spec), split,
+        {**asdict(recipe), "shifts_s": list(recipe.shifts_s)},
+        source.content_digest,
+        frozen.fingerprint,
+        asdict(spec),
+        split,
     )
-    on_start(Start(run_id, source, split, taxonomy, recipe, spec, encoder, frozen.fingerprint, workers,
-                   f"{absolute(out)}/model"))
+    on_start(
+        Start(
+            run_id,
+            source,
+            split,
+            taxonomy,
+            recipe,
+            spec,
+            encoder,
+            frozen.fingerprint,
+            workers,
+            f"{absolute(out)}/model",
+        )
+    )
     if done := finished_run(out, run_id):
         return done
 
     started_s = time.monotonic()
-    samples = samples_of(source, split, taxonomy, recipe, spec, frozen,
-                         embeddings or f"{atlas.rstrip('/')}/embeddings", on_embed)
+    samples = samples_of(
+        source, split, taxonomy, recipe, spec, frozen, embeddings or f"{atlas.rstrip('/')}/embeddings", on_embed
+    )
     model = Halsted.create(
-        taxonomy, frozen.dim, encoder_ref=encoder, encoder_fingerprint=frozen.fingerprint, steps=frozen.steps,
-        version=run_id, atlas_release=source.name, atlas_version=source.version, windows=spec, **choices_of(recipe),
+        taxonomy,
+        frozen.dim,
+        encoder_ref=encoder,
+        encoder_fingerprint=frozen.fingerprint,
+        steps=frozen.steps,
+        version=run_id,
+        atlas_release=source.name,
+        atlas_version=source.version,
+        windows=spec,
+        **choices_of(recipe),
     )
     embed_s = time.monotonic() - started_s
 
@@ -133,8 +157,15 @@ def train(
         raise OutputError(f"the run can't be written to {out!r}: {error}; name a place you may write") from error
     with connected() as (_, _, cores):
         fitted = loop.fit(
-            **paths, decoder=model.config.decoder_sizes, taxonomy=taxonomy, recipe=recipe, name=run_id,
-            storage=f"{root}/checkpoints", workers=workers, cores=cores_of_worker(cores, workers), use_gpu=use_gpu,
+            **paths,
+            decoder=model.config.decoder_sizes,
+            taxonomy=taxonomy,
+            recipe=recipe,
+            name=run_id,
+            storage=f"{root}/checkpoints",
+            workers=workers,
+            cores=cores_of_worker(cores, workers),
+            use_gpu=use_gpu,
             on_epoch=on_epoch,
         )
     model.decoder.load_state_dict(fitted.tensors)
@@ -142,12 +173,21 @@ def train(
     model.save(f"{root}/model")
     best = fitted.progress.curve[fitted.progress.best_epoch]
     summary = TrainSummary(
-        model=f"{out.rstrip('/')}/model", model_version=run_id, atlas_release=source.name,
-        atlas_version=source.version, videos={part: len(own.video_ids) for part, own in samples.items()},
-        samples={part: len(own) for part, own in samples.items()}, parameters=model.parameters, epochs=recipe.epochs,
-        best_epoch=fitted.progress.best_epoch, accuracy_of_task=best["accuracy_of_task"],
-        accuracy_of_tag=best["accuracy_of_tag"], temperatures=dict(model.config.temperatures),
-        embed_s=embed_s, train_s=time.monotonic() - started_s, curve=fitted.progress.curve,
+        model=f"{out.rstrip('/')}/model",
+        model_version=run_id,
+        atlas_release=source.name,
+        atlas_version=source.version,
+        videos={part: len(own.video_ids) for part, own in samples.items()},
+        samples={part: len(own) for part, own in samples.items()},
+        parameters=model.parameters,
+        epochs=recipe.epochs,
+        best_epoch=fitted.progress.best_epoch,
+        accuracy_of_task=best["accuracy_of_task"],
+        accuracy_of_tag=best["accuracy_of_tag"],
+        temperatures=dict(model.config.temperatures),
+        embed_s=embed_s,
+        train_s=time.monotonic() - started_s,
+        curve=fitted.progress.curve,
     )
     with fsspec.open(f"{root}/training.json", "w") as file:
         json.dump({"run_id": run_id, "recipe": asdict(recipe), "summary": asdict(summary)}, file, indent=1)
@@ -155,8 +195,14 @@ def train(
 
 
 def samples_of(
-    source: Atlas, split: dict[str, str], taxonomy: Taxonomy, recipe: Recipe, spec: WindowSpec, frozen: Encoder,
-    embeddings: str, progress: Callable[[float, float], None] | None = None,
+    source: Atlas,
+    split: dict[str, str],
+    taxonomy: Taxonomy,
+    recipe: Recipe,
+    spec: WindowSpec,
+    frozen: Encoder,
+    embeddings: str,
+    progress: Callable[[float, float], None] | None = None,
     parts: Sequence[str] = ("train", "validation"),
 ) -> dict[str, Samples]:
     """Part of the split → its samples; what has no vector at ``embeddings`` yet is decoded and encoded."""

@@ -57,7 +57,10 @@ def training_windows(duration_s: float, spec: WindowSpec, shifts_s: Sequence[flo
 
 
 def label(
-    windows: Sequence[Window], clips: Iterable[Clip], tasks: Iterable[Task], least_share: float = HALF,
+    windows: Sequence[Window],
+    clips: Iterable[Clip],
+    tasks: Iterable[Task],
+    least_share: float = HALF,
     ai_weight: float = 1.0,
 ) -> list[Labelled]:
     """Samples of one video's windows, in the order of windows, tasks and falling weight.
@@ -177,9 +180,13 @@ def assemble(
         video_W=np.array([number for number, _ in rows], np.int32),
         start_s_W=np.array([window.start_s for _, window in rows]),
         stop_s_W=np.array([window.stop_s for _, window in rows]),
-        window_S=np.array(window_S, np.int64), task_S=np.array(task_S, np.int64),
-        tokens_SL=np.array(tokens_SL, np.int32), truth_SG=np.array(truth_SG, np.int32),
-        weight_S=np.array(weight_S, np.float32), judged_S=np.array(judged_S, bool), video_ids=tuple(videos),
+        window_S=np.array(window_S, np.int64),
+        task_S=np.array(task_S, np.int64),
+        tokens_SL=np.array(tokens_SL, np.int32),
+        truth_SG=np.array(truth_SG, np.int32),
+        weight_S=np.array(weight_S, np.float32),
+        judged_S=np.array(judged_S, bool),
+        video_ids=tuple(videos),
     )
 
 
@@ -203,9 +210,7 @@ def encoded(sample: Labelled, task: Task, vocabulary: Vocabulary) -> tuple[list[
     tags = dict(sample.tags)
     tokens = vocabulary.encode(task.name, tags)
     width = max(len(other.tags) for other in vocabulary.taxonomy.tasks)
-    truth = [
-        vocabulary.category_index(task, tag.name, tags[tag.name]) if tag.name in tags else -1 for tag in task.tags
-    ]
+    truth = [vocabulary.category_index(task, tag.name, tags[tag.name]) if tag.name in tags else -1 for tag in task.tags]
     return tokens + [PAD] * (vocabulary.length - len(tokens)), truth + [-1] * (width - len(truth))
 
 

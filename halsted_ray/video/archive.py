@@ -11,14 +11,36 @@ from halsted_ray.errors import ArchiveError
 from halsted_ray.video.storage import filesystem, local_path
 
 EXTENSIONS = (
-    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".mkv", ".webm", ".ts", ".mts", ".m2ts", ".m2t", ".avi", ".divx",
-    ".mpg", ".mpeg", ".mpe", ".vob", ".m2p", ".asf", ".wmv", ".mxf", ".flv", ".f4v",
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".qt",
+    ".3gp",
+    ".mkv",
+    ".webm",
+    ".ts",
+    ".mts",
+    ".m2ts",
+    ".m2t",
+    ".avi",
+    ".divx",
+    ".mpg",
+    ".mpeg",
+    ".mpe",
+    ".vob",
+    ".m2p",
+    ".asf",
+    ".wmv",
+    ".mxf",
+    ".flv",
+    ".f4v",
 )
 """Names by which recorders and editors store what ``container.DEMUXERS`` opens; upper or lower case."""
 
 
-def list_videos(archive: str | os.PathLike, outside: str = "",
-                say: Callable[[str], None] = lambda message: None) -> list[str]:
+def list_videos(
+    archive: str | os.PathLike, outside: str = "", say: Callable[[str], None] = lambda message: None
+) -> list[str]:
     """URIs of all videos at ``archive``, sorted: absolute paths when it is local, ``s3://…`` and the like when not.
 
     A single video's location gives itself. Left out: names that begin with a dot, what lies in a folder whose name

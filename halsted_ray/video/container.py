@@ -23,8 +23,14 @@ from halsted_ray.video.ranges import RangeFile
 from halsted_ray.video.refusal import refusal
 
 DEMUXERS = {
-    "mov,mp4,m4a,3gp,3g2,mj2": "MP4/MOV", "matroska,webm": "Matroska/WebM", "mpegts": "MPEG-TS", "avi": "AVI",
-    "mpeg": "MPEG-PS", "asf": "ASF/WMV", "mxf": "MXF", "flv": "FLV",
+    "mov,mp4,m4a,3gp,3g2,mj2": "MP4/MOV",
+    "matroska,webm": "Matroska/WebM",
+    "mpegts": "MPEG-TS",
+    "avi": "AVI",
+    "mpeg": "MPEG-PS",
+    "asf": "ASF/WMV",
+    "mxf": "MXF",
+    "flv": "FLV",
 }
 """Demuxers that read one file and nothing else, and the names people know them by."""
 
@@ -146,7 +152,7 @@ class VideoFile:
         except av.error.FFmpegError as error:
             self.raise_storage_failure()
             # The message of a libav error holds the path, which may be a patient's name: keep the reason only.
-            raise refusal(source, error.strerror, ', '.join(DEMUXERS.values())) from None
+            raise refusal(source, error.strerror, ", ".join(DEMUXERS.values())) from None
         self.stream = self._pick_stream()
         self.stream.codec_context.thread_count = 1
         self.stream.codec_context.options = {"max_pixels": str(MAX_PICTURE_PX)}
@@ -157,8 +163,11 @@ class VideoFile:
         if not pictures:
             covers = " (a cover picture is not one)" if "video" in kinds else ""
             got = ", ".join(sorted(kinds)) or "no stream at all"
-            todo = ("this recording has sound and no picture; remove it" if "audio" in kinds else
-                    "the file's start is damaged or the copy stopped early; copy it again from its source")
+            todo = (
+                "this recording has sound and no picture; remove it"
+                if "audio" in kinds
+                else "the file's start is damaged or the copy stopped early; copy it again from its source"
+            )
             raise UnreadableVideo(f"expected a video stream{covers}, got {got}; {todo}")
         stream = pictures[0]
         if stream.codec_context is None:

@@ -48,8 +48,11 @@ class DisplayWalk(Walk):
             if self._ahead is None:
                 self.check_end(time_s, None)
             # Only the first frame can lie after a wanted time that is not negative: damage took what was before it.
-            raise corrupt(time_s, self._ahead[1], f"asked for the frame at {time_s:.3f} s, got none before "
-                                                  f"{self._ahead[1]:.3f} s that decodes")
+            raise corrupt(
+                time_s,
+                self._ahead[1],
+                f"asked for the frame at {time_s:.3f} s, got none before {self._ahead[1]:.3f} s that decodes",
+            )
         frame, shown_s = self._shown
         if self._ended and self._ahead is None:
             self.check_end(time_s, shown_s)

@@ -71,4 +71,3 @@ def declared_duration_s(video: VideoFile) -> float | None:
         end_s = (video.container.start_time or 0) / 1e6 + video.container.duration / 1e6
         return end_s - float(video.origin * stream.time_base)
     return None
-

@@ -14,10 +14,32 @@ RETURN_ALLOW, RETURN_ERRNO = 0x7FFF0000, 0x00050000
 LOAD, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 
 SYSTEM_CALLS = {
-    "x86_64": (0xC000003E, {"socket": 41, "connect": 42, "socketpair": 53, "execve": 59, "ptrace": 101,
-                            "process_vm_writev": 311, "execveat": 322, "io_uring_setup": 425}),
-    "aarch64": (0xC00000B7, {"ptrace": 117, "socket": 198, "socketpair": 199, "connect": 203, "execve": 221,
-                             "process_vm_writev": 271, "execveat": 281, "io_uring_setup": 425}),
+    "x86_64": (
+        0xC000003E,
+        {
+            "socket": 41,
+            "connect": 42,
+            "socketpair": 53,
+            "execve": 59,
+            "ptrace": 101,
+            "process_vm_writev": 311,
+            "execveat": 322,
+            "io_uring_setup": 425,
+        },
+    ),
+    "aarch64": (
+        0xC00000B7,
+        {
+            "ptrace": 117,
+            "socket": 198,
+            "socketpair": 199,
+            "connect": 203,
+            "execve": 221,
+            "process_vm_writev": 271,
+            "execveat": 281,
+            "io_uring_setup": 425,
+        },
+    ),
 }
 """Machine → (the kernel's name for it in audits, numbers of the calls that are refused). io_uring opens sockets past
 any filter; the other two would reach into processes that have no filter."""
@@ -52,8 +74,14 @@ def deny_network_and_programs() -> str | None:
         return f"no filter is written for {platform.machine()}"
     architecture, refused = SYSTEM_CALLS[platform.machine()]
     # seccomp_data: the call's number at byte 0, the architecture at byte 4.
-    program = [(LOAD, 0, 0, 4), (JUMP_IF_EQUAL, 1, 0, architecture), (RETURN, 0, 0, RETURN_ERRNO | errno.EPERM),
-               (LOAD, 0, 0, 0), (JUMP_IF_AT_LEAST, 0, 1, X32_BIT), (RETURN, 0, 0, RETURN_ERRNO | errno.EPERM)]
+    program = [
+        (LOAD, 0, 0, 4),
+        (JUMP_IF_EQUAL, 1, 0, architecture),
+        (RETURN, 0, 0, RETURN_ERRNO | errno.EPERM),
+        (LOAD, 0, 0, 0),
+        (JUMP_IF_AT_LEAST, 0, 1, X32_BIT),
+        (RETURN, 0, 0, RETURN_ERRNO | errno.EPERM),
+    ]
     for number in refused.values():
         program += [(JUMP_IF_EQUAL, 0, 1, number), (RETURN, 0, 0, RETURN_ERRNO | errno.EPERM)]
     program.append((RETURN, 0, 0, RETURN_ALLOW))

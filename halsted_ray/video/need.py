@@ -61,4 +61,7 @@ class PacketsByNeed:
 def has_presentation_times(video: VideoFile) -> bool:
     """Whether each packet's pts is its picture's: not in AVI and MPEG-PS, except where the order is the same."""
     return video.stream.codec_context.codec.intra_only or video.container.format.name in (
-        "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts")
+        "mov,mp4,m4a,3gp,3g2,mj2",
+        "matroska,webm",
+        "mpegts",
+    )

@@ -8,18 +8,34 @@ from halsted_ray.errors import StorageUnavailable, UnreadableVideo, VideoError
 from halsted_ray.video.ranges import RangeFile
 
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-SCRIPTS = (b"ffconcat", b"#EXTM3U", b"#EXT-X", b"<?xml", b"<MPD", b"<smil", b"[playlist]", b"v=0\n", b"v=0\r\n",
-           b"RTSPtext")
+SCRIPTS = (
+    b"ffconcat",
+    b"#EXTM3U",
+    b"#EXT-X",
+    b"<?xml",
+    b"<MPD",
+    b"<smil",
+    b"[playlist]",
+    b"v=0\n",
+    b"v=0\r\n",
+    b"RTSPtext",
+)
 """ffconcat, HLS, DASH, SMIL, PLS, SDP, QuickTime's."""
 
 KINDS = (
     (128, b"DICM", "a DICOM file; export the video from it with the tools of the picture archive"),
-    (0, b"\x89PNG", "a PNG picture; remove it"), (0, b"\xff\xd8\xff", "a JPEG picture; remove it"),
-    (0, b"GIF8", "a GIF picture; remove it"), (0, b"%PDF", "a PDF document; remove it"),
-    (0, b"PK\x03\x04", "a ZIP archive; unpack it"), (0, b"7z\xbc\xaf", "a 7z archive; unpack it"),
-    (0, b"Rar!", "a RAR archive; unpack it"), (0, b"\x1f\x8b", "a gzip archive; unpack it"),
-    (8, b"WAVE", "a sound file; remove it"), (0, b"ID3", "a sound file; remove it"),
-    (0, b"fLaC", "a sound file; remove it"), (0, b"OggS", "an Ogg file; convert it to MP4"),
+    (0, b"\x89PNG", "a PNG picture; remove it"),
+    (0, b"\xff\xd8\xff", "a JPEG picture; remove it"),
+    (0, b"GIF8", "a GIF picture; remove it"),
+    (0, b"%PDF", "a PDF document; remove it"),
+    (0, b"PK\x03\x04", "a ZIP archive; unpack it"),
+    (0, b"7z\xbc\xaf", "a 7z archive; unpack it"),
+    (0, b"Rar!", "a RAR archive; unpack it"),
+    (0, b"\x1f\x8b", "a gzip archive; unpack it"),
+    (8, b"WAVE", "a sound file; remove it"),
+    (0, b"ID3", "a sound file; remove it"),
+    (0, b"fLaC", "a sound file; remove it"),
+    (0, b"OggS", "an Ogg file; convert it to MP4"),
 )
 """(offset, bytes there, what such a file is and what to do)."""
 
@@ -45,8 +61,10 @@ def _why(head: bytes, size_bytes: int, reason: str, known: str) -> str:
     if size_bytes == 0:
         return "expected a video, got an empty file (0 bytes); copy it again from its source"
     if head.lstrip(b"\xef\xbb\xbf \r\n").startswith(SCRIPTS):
-        return (f"expected the video itself ({known}), got a script or playlist of other files; it is not followed: "
-                "put those files into the archive")
+        return (
+            f"expected the video itself ({known}), got a script or playlist of other files; it is not followed: "
+            "put those files into the archive"
+        )
     if head[4:8] in MP4_BOXES:
         return (
             f"expected an MP4 with its index (moov), got {size_bytes} bytes without a usable one ({reason}): the "
@@ -59,8 +77,10 @@ def _why(head: bytes, size_bytes: int, reason: str, known: str) -> str:
             return f"expected a video ({known}), got {kind}"
     if _is_text(head):
         return f"expected a video ({known}), got {size_bytes} bytes of text; remove it"
-    return (f"expected a video ({known}), got {size_bytes} bytes of something else ({reason}); copy it again from its "
-            "source, convert it or remove it")
+    return (
+        f"expected a video ({known}), got {size_bytes} bytes of something else ({reason}); copy it again from its "
+        "source, convert it or remove it"
+    )
 
 
 def _is_text(head: bytes) -> bool:

@@ -33,8 +33,16 @@ START_S = 60.0
 KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 """All that the process sees of the parent's environment: no credentials."""
 
-RAISED = {kind.__name__: kind for kind in (
-    errors.UnreadableVideo, errors.CorruptSegment, errors.StorageUnavailable, errors.VideoError, ValueError)}
+RAISED = {
+    kind.__name__: kind
+    for kind in (
+        errors.UnreadableVideo,
+        errors.CorruptSegment,
+        errors.StorageUnavailable,
+        errors.VideoError,
+        ValueError,
+    )
+}
 
 
 class DecodeProcess:

@@ -109,8 +109,10 @@ class Walk:
 
 def corrupt(start_s: float, stop_s: float | None, what: str) -> CorruptSegment:
     """The error of a damaged stretch; ``start_s`` and ``stop_s`` (None: to the end) say where it lies."""
-    error = CorruptSegment(f"{what}; this span is left as a gap, copy the file again if its source is whole, "
-                            "and give the same command again")
+    error = CorruptSegment(
+        f"{what}; this span is left as a gap, copy the file again if its source is whole, "
+        "and give the same command again"
+    )
     error.start_s, error.stop_s = start_s, stop_s
     return error
 

@@ -61,9 +61,15 @@ def answer(request: dict, body: bytearray, requests: int, replies: int) -> None:
     except av.error.FFmpegError as error:
         if error.errno == errno.ENOMEM:
             raise MemoryError from None
-        wire.send(replies, {"error": UnreadableVideo.__name__, "span": [None, None], "message":
-                            f"expected data that libavcodec reads, got {type(error).__name__}: {error.strerror}; the "
-                            "file is damaged, copy or export it again"})
+        wire.send(
+            replies,
+            {
+                "error": UnreadableVideo.__name__,
+                "span": [None, None],
+                "message": f"expected data that libavcodec reads, got {type(error).__name__}: {error.strerror}; the "
+                "file is damaged, copy or export it again",
+            },
+        )
     except ValueError as error:
         wire.send(replies, {"error": "ValueError", "message": str(error), "span": [None, None]})
 

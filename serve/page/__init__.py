@@ -1,8 +1,8 @@
 """The page for surgeons: three files, and who signs in to it. What it shows and does goes through the API, version 1.
 
-    index.html  page.css  page.js     no build step, nothing loaded from outside
-    /session                          begins with a key, says who is signed in, ends
-    /session/sign-on                  begins with the site's identity provider, where it has one
+index.html  page.css  page.js     no build step, nothing loaded from outside
+/session                          begins with a key, says who is signed in, ends
+/session/sign-on                  begins with the site's identity provider, where it has one
 """
 
 from __future__ import annotations
@@ -19,10 +19,15 @@ from serve.guard import address_of, base_of, caller_by_cookie, cookie, service_o
 from serve.people import Caller, authenticate
 from serve.service import Service
 
-FILES = {"": ("index.html", "text/html"), "page.css": ("page.css", "text/css"),
-         "page.js": ("page.js", "text/javascript")}
-POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self'; "
-          "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+FILES = {
+    "": ("index.html", "text/html"),
+    "page.css": ("page.css", "text/css"),
+    "page.js": ("page.js", "text/javascript"),
+}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 SIGN_ON, SIGN_ON_S = "halsted_sign_on", 600
 """The cookie that waits for somebody to come back from the provider, and for how long."""
 
@@ -49,8 +54,9 @@ def add_files(app) -> None:
     """``/`` and what it loads."""
     for name, (file, media) in FILES.items():
         content = resources.files(__package__).joinpath(file).read_bytes()
-        answer = Response(content, media_type=media, headers={"content-security-policy": POLICY,
-                                                              "cache-control": "no-cache"})
+        answer = Response(
+            content, media_type=media, headers={"content-security-policy": POLICY, "cache-control": "no-cache"}
+        )
         app.add_api_route(f"/{name}", lambda answer=answer: answer, include_in_schema=False)
 
 
@@ -90,15 +96,20 @@ def sign_on(request: Request, service: Here) -> RedirectResponse:
     address, waiting = service.sign_on.begin(_back(request))
     answer = RedirectResponse(address, 303)
     # Lax: the way back begins at the provider's site.
-    answer.set_cookie(SIGN_ON, waiting, SIGN_ON_S, path="/session", httponly=True, samesite="lax",
-                      secure=_is_secure(request))
+    answer.set_cookie(
+        SIGN_ON, waiting, SIGN_ON_S, path="/session", httponly=True, samesite="lax", secure=_is_secure(request)
+    )
     return answer
 
 
 @router.get("/session/signed-on", include_in_schema=False)
-def signed_on(request: Request, service: Here, state: Annotated[str, Query(max_length=200)],
-              code: Annotated[str | None, Query(max_length=4000)] = None,
-              waiting: Annotated[str | None, Cookie(alias=SIGN_ON)] = None) -> RedirectResponse:
+def signed_on(
+    request: Request,
+    service: Here,
+    state: Annotated[str, Query(max_length=200)],
+    code: Annotated[str | None, Query(max_length=4000)] = None,
+    waiting: Annotated[str | None, Cookie(alias=SIGN_ON)] = None,
+) -> RedirectResponse:
     """Back from the provider: its code becomes a token, the token a session. Whatever does not hold is signed out."""
     answer = RedirectResponse(base_of(request), 303)
     caller = None
@@ -116,16 +127,28 @@ def signed_on(request: Request, service: Here, state: Annotated[str, Query(max_l
 def _begin(request: Request, response: Response, service: Service, caller: Caller) -> str:
     with service.database.writing() as session:
         token = sessions.begin(session, caller)
-    response.set_cookie(sessions.COOKIE, token, int(sessions.SESSION_S), path="/", httponly=True, samesite="strict",
-                        secure=_is_secure(request))
+    response.set_cookie(
+        sessions.COOKIE,
+        token,
+        int(sessions.SESSION_S),
+        path="/",
+        httponly=True,
+        samesite="strict",
+        secure=_is_secure(request),
+    )
     return token
 
 
 def _shown(service: Service, caller: Caller | None, token: str | None) -> SignedIn:
     if caller is None:
         return SignedIn(sign_on=_signs_on(service))
-    return SignedIn(user=caller.name, tenant=caller.tenant_id, role=caller.role, csrf=sessions.csrf_token(token),
-                    sign_on=_signs_on(service))
+    return SignedIn(
+        user=caller.name,
+        tenant=caller.tenant_id,
+        role=caller.role,
+        csrf=sessions.csrf_token(token),
+        sign_on=_signs_on(service),
+    )
 
 
 def _signs_on(service: Service) -> bool:

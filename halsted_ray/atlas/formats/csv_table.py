@@ -56,8 +56,9 @@ def read(source: str, settings: Settings) -> list[Recording]:
     clips_of: dict[str, list[Clip]] = {}
     for (video, *values), tags in samples.items():
         start_s, stop_s, task, source_, annotator, confidence, specialty, procedure, caption = values
-        clips_of.setdefault(video, []).append(Clip(
-            "", start_s, stop_s, task, tags, source_, annotator, confidence, specialty, procedure, caption))
+        clips_of.setdefault(video, []).append(
+            Clip("", start_s, stop_s, task, tags, source_, annotator, confidence, specialty, procedure, caption)
+        )
     return [recording(settings, source, name, video, first[name, video], clips_of[video]) for name, video in first]
 
 
@@ -87,8 +88,18 @@ def sample_key(row: dict, video: str, file: str, line: int, settings: Settings) 
         got = row["task"], row["tag"], row["category"]
         raise wrong(file, line, got, f"a task, one of its tags and a category of that: {error}") from error
     annotator = row["annotator"] or settings.annotator
-    key = (video, start_s, stop_s, row["task"], row["source"], annotator, confidence,
-           row["specialty"], row["procedure"], row["caption"])
+    key = (
+        video,
+        start_s,
+        stop_s,
+        row["task"],
+        row["source"],
+        annotator,
+        confidence,
+        row["specialty"],
+        row["procedure"],
+        row["caption"],
+    )
     return key, tag, category
 
 

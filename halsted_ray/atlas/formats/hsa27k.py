@@ -57,8 +57,11 @@ def read(source: str, settings: Settings) -> list[Recording]:
 
 def read_mapping(settings: Settings) -> dict:
     name = settings.mapping or "hsa27k.yaml"
-    text = read_text(settings.mapping) if settings.mapping else (
-        resources.files("halsted_ray.atlas.formats").joinpath("hsa27k.yaml").read_text("utf-8"))
+    text = (
+        read_text(settings.mapping)
+        if settings.mapping
+        else (resources.files("halsted_ray.atlas.formats").joinpath("hsa27k.yaml").read_text("utf-8"))
+    )
     try:
         mapping = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -101,7 +104,12 @@ def clips_of_row(row: dict, file: str, line: int, mapping: dict, settings: Setti
                     raise wrong(file, line, value, f"a category of {tag.name!r}: {error}") from error
         if tags:
             yield Clip(
-                "", start_s, stop_s, task.name, tags, sources[said],
+                "",
+                start_s,
+                stop_s,
+                task.name,
+                tags,
+                sources[said],
                 str(row.get(mapping.get("annotator"), None) or settings.annotator),
                 1.0 if confidence in (None, "") else as_number(confidence, file, line, "the confidence"),
             )

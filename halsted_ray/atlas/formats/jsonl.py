@@ -37,8 +37,9 @@ def read(source: str, settings: Settings) -> list[Recording]:
         if not tags:
             raise wrong(source, line, row["tags"], "at least one tag")
         video, start_s, stop_s, task, source_, annotator, confidence, specialty, procedure, caption = key
-        clips_of.setdefault((name, video), []).append(Clip(
-            "", start_s, stop_s, task, tags, source_, annotator, confidence, specialty, procedure, caption))
+        clips_of.setdefault((name, video), []).append(
+            Clip("", start_s, stop_s, task, tags, source_, annotator, confidence, specialty, procedure, caption)
+        )
         first.setdefault((name, video), line)
     return [recording(settings, source, *key, first[key], clips) for key, clips in clips_of.items()]
 

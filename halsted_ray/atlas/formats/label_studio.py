@@ -76,9 +76,7 @@ def tasks_of(source: str) -> Iterator[tuple[int, int, object]]:
         position, number = stop, number + 1
 
 
-def take(
-    samples: dict, region: dict, group: dict, origin: str, file: str, where: str, settings: Settings
-) -> None:
+def take(samples: dict, region: dict, group: dict, origin: str, file: str, where: str, settings: Settings) -> None:
     """Adds one region's tags to the samples of its spans."""
     value = region.get("value") or {}
     ranges, labels = value.get("ranges"), value.get("timelinelabels")
@@ -158,8 +156,12 @@ def write(atlas: Atlas, folder: str, with_files: bool = False) -> list[str]:
 
 def task_of(video: Video, clips: list[Clip], with_files: bool) -> dict:
     fps = video.fps or FALLBACK_FPS
-    data = {"video": video.uri if with_files else video.video_id, "video_id": video.video_id, "fps": fps,
-            "duration_s": video.duration_s}
+    data = {
+        "video": video.uri if with_files else video.video_id,
+        "video_id": video.video_id,
+        "fps": fps,
+        "duration_s": video.duration_s,
+    }
     for name in ("specialty", "procedure"):
         data[name] = next((getattr(clip, name) for clip in clips if getattr(clip, name)), "")
     groups: dict[tuple[str, str], list[dict]] = {}
@@ -167,10 +169,12 @@ def task_of(video: Video, clips: list[Clip], with_files: bool) -> dict:
         groups.setdefault((clip.source, clip.annotator), []).extend(regions(clip, fps))
     return {
         "data": data,
-        "annotations": [{"annotator": who, "result": result}
-                        for (origin, who), result in groups.items() if origin == "manual"],
-        "predictions": [{"model_version": who, "result": result}
-                        for (origin, who), result in groups.items() if origin == "ai"],
+        "annotations": [
+            {"annotator": who, "result": result} for (origin, who), result in groups.items() if origin == "manual"
+        ],
+        "predictions": [
+            {"model_version": who, "result": result} for (origin, who), result in groups.items() if origin == "ai"
+        ],
     }
 
 
@@ -179,8 +183,12 @@ def regions(clip: Clip, fps: float) -> Iterator[dict]:
     span = {"start": first + 1, "end": max(first + 1, round(clip.stop_s * fps))}
     for tag, category in clip.tags.items():
         yield {
-            "id": f"{clip.clip_id[:8]}-{tag}", "type": "timelinelabels", "from_name": tag, "to_name": "video",
-            "score": clip.confidence, "value": {"ranges": [span], "timelinelabels": [category]},
+            "id": f"{clip.clip_id[:8]}-{tag}",
+            "type": "timelinelabels",
+            "from_name": tag,
+            "to_name": "video",
+            "score": clip.confidence,
+            "value": {"ranges": [span], "timelinelabels": [category]},
             **({"meta": {"text": [clip.caption]}} if clip.caption else {}),
         }
 

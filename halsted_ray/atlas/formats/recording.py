@@ -76,8 +76,12 @@ def files_at(folder: str, pattern: str) -> list[str]:
     except OSError as error:
         raise AtlasError(f"{folder}: can't be listed ({type(error).__name__}); check the place and its keys") from error
     names = [path[len(root) + 1 :] for path in paths if path.startswith(root + "/")]
-    found = [name for name in names if name.count("/") == depth and all(
-        fnmatch(*pair) for pair in zip(name.split("/"), pattern.split("/"), strict=True))]
+    found = [
+        name
+        for name in names
+        if name.count("/") == depth
+        and all(fnmatch(*pair) for pair in zip(name.split("/"), pattern.split("/"), strict=True))
+    ]
     return sorted(f"{root}/{name}" if is_local else str(fs.unstrip_protocol(f"{root}/{name}")) for name in found)
 
 

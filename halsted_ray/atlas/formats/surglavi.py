@@ -22,8 +22,17 @@ from halsted_ray.video.storage import filesystem, local_path
 LONGEST_S = 500.0
 COLUMNS = {
     "videos": ("video_id", "name", "procedure_type", "specialty"),
-    "captions": ("caption_id", "video_id", "level_id", "start_time", "end_time", "duration", "is_surgical_content",
-                 "is_descriptive", "caption"),
+    "captions": (
+        "caption_id",
+        "video_id",
+        "level_id",
+        "start_time",
+        "end_time",
+        "duration",
+        "is_surgical_content",
+        "is_descriptive",
+        "caption",
+    ),
     "levels": ("level_id", "name"),
 }
 QUERY = """
@@ -79,6 +88,13 @@ def clip_of(row: sqlite3.Row, source: str, settings: Settings) -> Clip:
     except TaxonomyError as error:
         raise wrong(source, at, row["level"], f"a level_id of the table levels ({error})") from error
     return Clip(
-        "", start_s, stop_s, "caption", {"level": level}, annotator=settings.annotator,
-        specialty=row["specialty"] or "", procedure=row["procedure_type"] or "", caption=row["caption"] or "",
+        "",
+        start_s,
+        stop_s,
+        "caption",
+        {"level": level},
+        annotator=settings.annotator,
+        specialty=row["specialty"] or "",
+        procedure=row["procedure_type"] or "",
+        caption=row["caption"] or "",
     )

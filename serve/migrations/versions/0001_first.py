@@ -159,13 +159,19 @@ def upgrade() -> None:
     op.bulk_insert(own, [{"name": "addresses", "value": secrets.token_hex(32)}])
     if op.get_bind().dialect.name == "sqlite":
         for change in ("UPDATE", "DELETE"):
-            op.execute(f"CREATE TRIGGER audit_no_{change.lower()} BEFORE {change} ON audit "
-                       f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END")
+            op.execute(
+                f"CREATE TRIGGER audit_no_{change.lower()} BEFORE {change} ON audit "
+                f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
+            )
     else:
-        op.execute(f"CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
-                   f"$$ BEGIN RAISE EXCEPTION '{REFUSAL}'; END $$")
-        op.execute("CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
-                   "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()")
+        op.execute(
+            f"CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN RAISE EXCEPTION '{REFUSAL}'; END $$"
+        )
+        op.execute(
+            "CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+            "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+        )
 
 
 def downgrade() -> None:
