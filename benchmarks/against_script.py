@@ -9,8 +9,8 @@ from model import trained
 from script import Script
 
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.mapping.publish import read_segments
-from halsted_ray.records import Tag
+from halsted_ray.maps.reading import read_segments
+from halsted_ray.records import Prediction
 
 MINUTES = 10
 SUTURING = ("macro", "proficiency", "context")
@@ -88,14 +88,14 @@ def measure(setting: Setting) -> list[dict]:
     ]
 
 
-def same(rows: list[tuple], tags: list[Tag]) -> float:
+def same(rows: list[tuple], tags: list[Prediction]) -> float:
     """Share of the map's decisions that the script made too, window by window."""
     of_script = {row[:4]: row[4] for row in rows}
     return sum(of_script.get((tag.start_s, tag.stop_s, tag.task, tag.tag)) == tag.category for tag in tags) / len(tags)
 
 
-def published(out: Path) -> list[Tag]:
-    return [Tag(**tag) for tags in read_segments(str(out), ["tags"])["tags"].to_pylist() for tag in tags]
+def published(out: Path) -> list[Prediction]:
+    return [Prediction(**tag) for tags in read_segments(str(out), ["tags"])["tags"].to_pylist() for tag in tags]
 
 
 def new_vectors(out: Path) -> int:

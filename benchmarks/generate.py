@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from measuring import Setting, ratio
 
-from halsted_ray.model.generate import generate, generate_token_by_token
+from halsted_ray.model.generation import generate, generate_token_by_token
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.vocabulary import PAD
 

@@ -13,12 +13,13 @@ import av
 import numpy as np
 from measuring import Setting, ratio, timed
 
-from halsted_ray.mapping.cluster import connected, size_pools
-from halsted_ray.mapping.decoding import DecodeSegments, segments_table
+from halsted_ray.compute.cluster import connected
+from halsted_ray.compute.pools import size_pools
+from halsted_ray.mapping.decode_stage import DecodeStage, segments_table
 from halsted_ray.mapping.inventory import take_inventory
 from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.video.archive import list_videos
-from halsted_ray.video.plan import segments as segments_of
+from halsted_ray.video.windows import segments as segments_of
 
 SIZE = (112, 112)
 MINUTES, RAW_MINUTES = 60, 10
@@ -84,7 +85,7 @@ def inside_ray(archive: Path, out: Path) -> tuple[float, int]:
         ray.data.DataContext.get_current().enable_progress_bars = False
         pools = size_pools(cpus, gpus, cores, len(found))
         rows = ray.data.from_arrow([segments_table([segment]) for segment in found]).map_batches(
-            DecodeSegments,
+            DecodeStage,
             fn_constructor_kwargs=arguments,
             batch_size=1,
             batch_format="pyarrow",
@@ -123,6 +124,6 @@ def alone(video: Path, cores: int) -> float:
 
 
 def decode_segments(found: list[Segment], folder: str) -> None:
-    stage = DecodeSegments(**decoding_arguments(Path(folder), WindowSpec()))
+    stage = DecodeStage(**decoding_arguments(Path(folder), WindowSpec()))
     for segment in found:
         stage(segments_table([segment]))

@@ -77,7 +77,7 @@ def timed(run: Callable) -> tuple[float, object]:
 KINDS = {
     "DecodeSegments)": "decoding actor",
     "TagSegments)": "tagging actor",
-    "halsted_ray.video.worker": "decoding process",
+    "halsted_ray.video.decode_worker": "decoding process",
     "raylet/raylet": "raylet",
     "gcs_server": "GCS server",
 }

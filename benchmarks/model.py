@@ -8,7 +8,7 @@ from footage import CACHE
 
 from halsted_ray.atlas.phantom_archive import write_archive
 from halsted_ray.training.recipe import DEMO
-from halsted_ray.training.run import train
+from halsted_ray.training.train import train
 
 VIDEOS, MINUTES = 8, 2.0
 

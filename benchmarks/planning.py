@@ -17,11 +17,11 @@ from footage import join, loop
 from measuring import Setting, ratio, timed
 
 from halsted_ray.mapping.inventory import take_inventory
-from halsted_ray.mapping.publish import publish_videos
+from halsted_ray.maps.publishing import publish_videos
 from halsted_ray.records import WindowSpec
 from halsted_ray.video.archive import list_videos
-from halsted_ray.video.plan import segments
 from halsted_ray.video.probe import probe
+from halsted_ray.video.windows import segments
 
 VIDEOS, HOURS = 1000, 3
 HEAD_BYTES = 2**20

@@ -9,10 +9,10 @@ from pathlib import Path
 from measuring import Setting, ratio, timed
 from model import trained
 
-from halsted_ray.mapping import planner
-from halsted_ray.mapping.inventory import survey
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.mapping.rates import Rates, measured
+from halsted_ray.planning import planner
+from halsted_ray.planning.rates import Rates, measured
+from halsted_ray.planning.survey import survey
 
 MINUTES = 10
 WITHIN = 1.5
@@ -32,7 +32,7 @@ def measure(setting: Setting) -> list[dict]:
             found.files,
             found.video_s()[0],
             Rates.load(str(place / "rates.json")),
-            planner.Setting(gpus=0, cores=os.cpu_count(), preset="tiny", looked_at=1.0),
+            planner.PlanSetting(gpus=0, cores=os.cpu_count(), preset="tiny", looked_at=1.0),
         )
         took_s, summary = timed(lambda: map_archive(str(archive), str(place / "maps"), model))
     off = max(took_s / planned.wall_s, planned.wall_s / took_s)

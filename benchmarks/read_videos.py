@@ -8,7 +8,8 @@ import numpy as np
 from measuring import Setting, ratio, timed
 from model import trained
 
-from halsted_ray.mapping.cluster import connected, size_pools
+from halsted_ray.compute.cluster import connected
+from halsted_ray.compute.pools import size_pools
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import WindowSpec

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import VideoMAEModel
 
-from halsted_ray.model.generate import generate_token_by_token
+from halsted_ray.model.generation import generate_token_by_token
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.vocabulary import parse
 

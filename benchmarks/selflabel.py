@@ -4,7 +4,7 @@
 
 Each of eight folds tests on twelve videos that no other fold tests on. Of the others twelve are labelled by hand to
 learn from, twelve to choose thresholds on, and sixty by nobody. v1 learns the hand-made labels and labels the sixty, v2
-learns both, and both answer about the test videos, which no model of the fold has seen (``selflabel/folds.py``, what
+learns both, and both answer about the test videos, which no model of the fold has seen (``selflabel/ablation.py``, what
 `halsted evaluate --self-label` runs). Since phantoms' truth is known, so is how many of the labels are right.
 
 Two runs, and both keep v1:
@@ -42,12 +42,12 @@ from run import hardware
 
 from halsted_ray.atlas import Atlas
 from halsted_ray.atlas.phantom_archive import write_archive
-from halsted_ray.cli.comparison import comparison_text
 from halsted_ray.cli.evaluate import methods_table
-from halsted_ray.cli.tables import percent
+from halsted_ray.cli.self_label_table import comparison_text
+from halsted_ray.cli.text_tables import percent
 from halsted_ray.mapping.progress import Watch
 from halsted_ray.records import Clip
-from halsted_ray.selflabel.folds import with_labels
+from halsted_ray.selflabel.ablation import evaluate_self_labelling
 from halsted_ray.training.recipe import RECIPES, changed
 
 PROCEDURES = ("Gastric Bypass", "Right Colectomy", "Hysterectomy", "Prostatectomy")
@@ -88,7 +88,7 @@ def main() -> None:
         procedures=PROCEDURES,
     )
     rendered_s = time.monotonic() - started_s
-    found, labels = with_labels(
+    found, labels = evaluate_self_labelling(
         whole.root,
         f"{whole.root}/videos",
         f"{out}/evaluation",

@@ -140,13 +140,13 @@ def main() -> None:
 
 
 def serve_with(options: argparse.Namespace) -> None:
-    from serve import __main__ as command
-    from serve import app
+    from halsted_ray.service import __main__ as command
+    from halsted_ray.service import deployments
 
-    changes = {"user_config": {**app.deployed("Tagger")["user_config"]}}
+    changes = {"user_config": {**deployments.deployed("Tagger")["user_config"]}}
     if options.batch:
         changes["user_config"]["max_batch_size"] = options.batch
-    tagger = app.Tagger.options(**{**app.deployed("Tagger"), **changes})
+    tagger = deployments.Tagger.options(**{**deployments.deployed("Tagger"), **changes})
     if options.encoder_delay:
         delay_s = options.encoder_delay
 
@@ -160,14 +160,14 @@ def serve_with(options: argparse.Namespace) -> None:
                 time.sleep(delay_s)
                 return np.zeros((len(clips_NTHWC), self.dim), np.float16)
 
-        class StandIn(app.Tagger.func_or_class):
+        class StandIn(deployments.Tagger.func_or_class):
             def __init__(self, *arguments, **named):
                 super().__init__(*arguments, **named)
                 self.clips.loaded = replace(self.clips.loaded, encoder=Elsewhere(self.clips.loaded.encoder))
 
         tagger = tagger.options(func_or_class=StandIn, name="Tagger")
-    app.app = app.Gateway.options(**app.deployed("Gateway")).bind(
-        tagger.bind(), app.Mapper.options(**app.deployed("Mapper")).bind()
+    deployments.app = deployments.Gateway.options(**deployments.deployed("Gateway")).bind(
+        tagger.bind(), deployments.Mapper.options(**deployments.deployed("Mapper")).bind()
     )
     sys.exit(
         command.main(["run", "--model", options.model, "--port", options.port, "--state", os.environ["HALSTED_STATE"]])

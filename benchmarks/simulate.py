@@ -24,12 +24,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from halsted_ray.mapping.inventory import Entry, take_inventory
-from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_videos
-from halsted_ray.mapping.staging import Result, Run, Staging
-from halsted_ray.mapping.status import status_of
-from halsted_ray.mapping.worklist import find_work
-from halsted_ray.records import Segment, Tag, Video, WindowSpec, digest
+from halsted_ray.mapping.inventory import take_inventory
+from halsted_ray.mapping.work_list import build_work_list
+from halsted_ray.maps.publishing import publish, publish_videos
+from halsted_ray.maps.reading import read_videos
+from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging
+from halsted_ray.maps.status import status_of
+from halsted_ray.maps.table_schemas import ArchiveFile, Provenance
+from halsted_ray.records import Prediction, Segment, Video, WindowSpec, digest
 from halsted_ray.video.archive import list_videos
 
 RESULTS = Path(__file__).parent / "results"
@@ -142,11 +144,11 @@ def tables(videos: int, segments: int) -> dict:
     entries, spent = synthetic(videos, segments), Spent()
     with tempfile.TemporaryDirectory() as out:
         staging = Staging(out, RECIPE)
-        staging.begin(Run("run", RECIPE, ORIGIN.tasks, SEGMENT_S, int(time.time() * 1000)))
+        staging.begin(MappingRun("run", RECIPE, ORIGIN.tasks, SEGMENT_S, int(time.time() * 1000)))
 
         def plan():
             publish_videos(out, entries)
-            return find_work(out, staging, entries, WindowSpec(), SEGMENT_S, RECIPE)
+            return build_work_list(out, staging, entries, WindowSpec(), SEGMENT_S, RECIPE)
 
         work = spent.on("plan", plan)
         assert work.waiting == videos * segments
@@ -178,7 +180,7 @@ def hours(videos: int, segments: int) -> dict:
     entries = synthetic(videos, segments)
     cpu_s = time.process_time()
     with tempfile.TemporaryDirectory() as out:
-        work = find_work(out, Staging(out, RECIPE), entries, WindowSpec(), SEGMENT_S, RECIPE)
+        work = build_work_list(out, Staging(out, RECIPE), entries, WindowSpec(), SEGMENT_S, RECIPE)
         assert sum(len(wave.waiting) for wave in work.waves(lambda: WAVE)) == work.segments == videos * segments
     return {
         "videos": videos,
@@ -188,9 +190,9 @@ def hours(videos: int, segments: int) -> dict:
     }
 
 
-def synthetic(videos: int, segments: int) -> list[Entry]:
+def synthetic(videos: int, segments: int) -> list[ArchiveFile]:
     return [
-        Entry(
+        ArchiveFile(
             Video(digest("video", n), f"/archive/{n:06d}.mp4", 10**9, segments * SEGMENT_S, 1920, 1080, 30.0, "h264"),
             str(n),
         )
@@ -198,13 +200,13 @@ def synthetic(videos: int, segments: int) -> list[Entry]:
     ]
 
 
-def result_of(segment: Segment) -> Result:
+def result_of(segment: Segment) -> SegmentResult:
     tags = [
-        Tag(start, start + 2.5, "micro", f"tag {n % 3}", f"category {n * 7 % 5}", 0.5 + n / 100)
+        Prediction(start, start + 2.5, "micro", f"tag {n % 3}", f"category {n * 7 % 5}", 0.5 + n / 100)
         for n in range(TAGS)
         for start in (segment.start_s + n // 3 * 2.5,)
     ]
-    return Result(segment, tags, [], "run", TAGS, 0, {"decode": 6.0, "encode": 1.0})
+    return SegmentResult(segment, tags, [], "run", TAGS, 0, {"decode": 6.0, "encode": 1.0})
 
 
 class Spent:
@@ -269,7 +271,7 @@ def _cpu_with_children() -> float:
 
 
 class SleepingDecoder:
-    """Instead of ``DecodeSegments``: the same rows, no frames."""
+    """Instead of ``DecodeStage``: the same rows, no frames."""
 
     def __init__(self, sleep_s: float):
         self.sleep_s = sleep_s
@@ -280,7 +282,7 @@ class SleepingDecoder:
 
 
 class SleepingTagger:
-    """Instead of ``TagSegments``."""
+    """Instead of ``TagStage``."""
 
     def __init__(self, device: str):
         pass
@@ -296,8 +298,8 @@ def slots(count: int, nodes: int = 4, sleep_s: float = 1.0) -> dict:
     import ray
     from ray.cluster_utils import Cluster
 
+    from halsted_ray.compute.pools import Pools
     from halsted_ray.mapping import pipeline
-    from halsted_ray.mapping.cluster import Pools
 
     pipeline.DecodeSegments, pipeline.TagSegments = SleepingDecoder, SleepingTagger
     pools = Pools(count, max(1, count // 8), 1.0, 1.0, 0.0)

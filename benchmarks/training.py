@@ -3,7 +3,7 @@
 The first runs on one core: two minutes of 1080p, every window of them, by the tiny encoder, which is the cheapest to
 run and so the least that storing vectors can save, with the recipe that is meant for it, and with the paper's, whose
 decoder is meant for an encoder of 5 TFLOP a clip; with that one also by VideoMAE's base, of 0.36. The second trains the
-paper's decoder on an epoch of batches cut by ``loop.Feed`` and, in turns, on as many steps over one batch that lies
+paper's decoder on an epoch of batches cut by ``loop.BatchLoader`` and, in turns, on as many steps over one batch that lies
 ready: what is left of the difference is the time that the model waited for its input. Neither validates nor keeps
 checkpoints.
 """
@@ -18,16 +18,16 @@ import torch
 from measuring import Setting, ratio, timed
 
 from halsted_ray import taxonomy as taxonomies
-from halsted_ray.embeddings import EmbeddingStore, sampling_name
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Clip, Video, WindowSpec
-from halsted_ray.training.embed import SPAN_S, Job, run_job, start_worker
-from halsted_ray.training.loop import Feed, fresh, optimizer_of, train_epoch
+from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.training.embed import SPAN_S, EmbedTask, run_task, start_worker
+from halsted_ray.training.loop import BatchLoader, make_optimizer, new_decoder, train_epoch
 from halsted_ray.training.recipe import PAPER, RECIPES, Recipe
-from halsted_ray.training.run import FIDELITY, choices_of
-from halsted_ray.training.samples import Labelled, Samples, assemble, label, training_windows
+from halsted_ray.training.samples import LabelledWindow, Samples, build_samples, label_windows, training_windows
+from halsted_ray.training.train import FIDELITY, decoder_options
 from halsted_ray.video.probe import probe
 
 ENCODER = "tiny"
@@ -57,12 +57,12 @@ def cached_against_encoded(setting: Setting, encoder: str) -> list[dict]:
     windows = tuple(dict.fromkeys(sample.window for sample in labelled))
     start_worker(encoder)  # one thread
     fingerprint, sampling = Encoder.load(encoder).fingerprint, sampling_name(SPEC, FIDELITY)
-    decode_s, vectors = timed(lambda: run_job(Job(video, 0.0, SPAN_S, windows), SPEC, FIDELITY, False))
+    decode_s, vectors = timed(lambda: run_task(EmbedTask(video, 0.0, SPAN_S, windows), SPEC, FIDELITY, False))
     with setting.place() as place:
-        store = EmbeddingStore(place, fingerprint, sampling)
+        store = VectorStore(place, fingerprint, sampling)
         store.put(video.video_id, 0.0, SPAN_S, vectors)
         read_s, stored = timed(lambda: store.get(video.video_id, 0.0, SPAN_S))
-    samples = assemble({video.video_id: labelled}, {video.video_id: stored}, Vocabulary(HALSTED))
+    samples = build_samples({video.video_id: labelled}, {video.video_id: stored}, Vocabulary(HALSTED))
     entries = []
     for name in ENCODERS[encoder]:
         epoch = Epochs(samples, RECIPES[name])
@@ -87,7 +87,7 @@ def fed_against_resident(setting: Setting) -> dict:
     rng, names = np.random.default_rng(0), [f"{number:016x}" for number in range(VIDEOS)]
     labelled, dim = labelled_windows(), Encoder.load(ENCODER).dim
     vectors = {(s.window.kind, s.window.start_s, s.window.stop_s): None for s in labelled}
-    samples = assemble(
+    samples = build_samples(
         dict.fromkeys(names, labelled),
         {name: {key: rng.normal(size=dim).astype(np.float16) for key in vectors} for name in names},
         Vocabulary(HALSTED),
@@ -113,11 +113,11 @@ class Epochs:
     """Call it for another epoch of the same training. ``is_resident``: as many steps over the epoch's first batch."""
 
     def __init__(self, samples: Samples, recipe: Recipe, is_resident: bool = False):
-        sizes = Halsted.create(HALSTED, samples.embeddings_WD.shape[1], **choices_of(recipe)).config.decoder_sizes
-        self.decoder = fresh(samples, Vocabulary(HALSTED), sizes, recipe)
+        sizes = Halsted.create(HALSTED, samples.embeddings_WD.shape[1], **decoder_options(recipe)).config.decoder_sizes
+        self.decoder = new_decoder(samples, Vocabulary(HALSTED), sizes, recipe)
         self.parameters = sum(parameter.numel() for parameter in self.decoder.parameters())
-        self.optimizer = optimizer_of(self.decoder, recipe)
-        self.feed = Feed(samples, recipe, 0, 1, CPU)
+        self.optimizer = make_optimizer(self.decoder, recipe)
+        self.feed = BatchLoader(samples, recipe, 0, 1, CPU)
         if is_resident:
             self.feed = Resident(self.feed)
         self.done = 0
@@ -130,7 +130,7 @@ class Epochs:
 class Resident:
     """A feed whose every batch is the first one of ``feed``, cut beforehand."""
 
-    def __init__(self, feed: Feed):
+    def __init__(self, feed: BatchLoader):
         self.recipe, self.workers, self.steps = feed.recipe, feed.workers, len(feed)
         self.batch = next(feed.batches(0))
 
@@ -141,7 +141,7 @@ class Resident:
         return (self.batch for _ in range(self.steps))
 
 
-def labelled_windows() -> list[Labelled]:
+def labelled_windows() -> list[LabelledWindow]:
     """Samples of every window of a span: three quarters suturing, the rest dissection; the fine tags are made up."""
     clips = []
     for number, start_s in enumerate(np.arange(0, SPAN_S, SPEC.fine_s)):
@@ -154,4 +154,4 @@ def labelled_windows() -> list[Labelled]:
             elif (task.name == "micro") != (step == "Dissection"):
                 continue
             clips.append(Clip("v" * 16, start_s, start_s + SPEC.fine_s, task.name, tags))
-    return label(training_windows(SPAN_S, SPEC), clips, HALSTED.tasks)
+    return label_windows(training_windows(SPAN_S, SPEC), clips, HALSTED.tasks)

@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from nodes import Nodes, wait_for  # noqa: E402
 
-from halsted_ray.mapping.publish import read_segments, read_timeline  # noqa: E402
+from halsted_ray.maps.reading import read_segments, read_timeline  # noqa: E402
 from jobs.submit import CLUSTER_LOST  # noqa: E402
 
 CPUS = 4

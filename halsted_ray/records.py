@@ -86,7 +86,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Tag:
+class Prediction:
     """One decision of the model about one window."""
 
     start_s: float
@@ -158,22 +158,3 @@ SAMPLE_SCHEMA = pa.schema(
         ("caption", pa.string()),
     ]
 )
-
-TIMELINE_SCHEMA = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("uri", pa.string()),
-        ("start_s", pa.float64()),
-        ("stop_s", pa.float64()),
-        ("task", pa.string()),
-        ("tag", pa.string()),
-        ("category", pa.string()),
-        ("confidence", pa.float64()),
-        ("source", pa.string()),
-        ("model", pa.string()),
-        ("model_version", pa.string()),
-        ("atlas_release", pa.string()),
-        ("taxonomy_digest", pa.string()),
-    ]
-)
-"""``source`` is ``ai``, or ``gap`` for a span that could not be mapped (``tag`` ``gap``, ``category`` the reason)."""

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from halsted_ray.cli import main
-from halsted_ray.cli.tables import percent, table
+from halsted_ray.cli.text_tables import percent, table
 
 VIDEOS, HELD_OUT = 32, 8
 """Videos to learn from: two of each procedure; and to be judged by: one of each specialty, of other seeds."""

@@ -11,7 +11,7 @@ import logging
 import sys
 
 from halsted_ray.errors import UsageError
-from halsted_ray.phantom.clips import random_clip
+from halsted_ray.phantom.training_clips import random_clip
 from halsted_ray.training.pretrain import PretrainRecipe, pretrain
 
 

@@ -1,11 +1,11 @@
 """Maps as a run leaves them, without the run: two videos mapped, one of them with a gap, and one that is no video."""
 
 from halsted_ray import taxonomy as taxonomies
-from halsted_ray.mapping.inventory import Entry
-from halsted_ray.mapping.publish import Provenance, publish, publish_videos
-from halsted_ray.mapping.staging import Result, Run, Staging
-from halsted_ray.mapping.timeline import Gap
-from halsted_ray.records import Clip, Segment, Tag, Video
+from halsted_ray.maps.publishing import publish, publish_videos
+from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging
+from halsted_ray.maps.table_schemas import ArchiveFile, Provenance
+from halsted_ray.maps.timeline import Gap
+from halsted_ray.records import Clip, Prediction, Segment, Video
 
 WHOLE, PARTIAL, FAILED = "aa" * 8, "ab" * 8, "f0" * 8
 TASKS = ("macro", "micro")
@@ -24,7 +24,7 @@ def video(video_id: str) -> Video:
 def write_maps(out: str) -> None:
     taxonomy = taxonomies.load()
     staging = Staging(out, "recipe")
-    staging.begin(Run("run", "recipe", TASKS, 60.0, "2026-01-01T00:00:00"))
+    staging.begin(MappingRun("run", "recipe", TASKS, 60.0, "2026-01-01T00:00:00"))
     planned = {
         video_id: [
             Segment(f"{video_id[:2]}{start_s}", video_id, video(video_id).uri, start_s, start_s + 60, 120.0)
@@ -37,13 +37,13 @@ def write_maps(out: str) -> None:
             tags, gaps = tags_of(segment), []
             if video_id == PARTIAL and segment.start_s == 60:
                 tags, gaps = [], [Gap(60, 120, "corrupt", "no frame decodes in [60.0, 120.0) s")]
-            staging.write(Result(segment, tags, gaps, "run"))
+            staging.write(SegmentResult(segment, tags, gaps, "run"))
     publish_videos(
         out,
         [
-            Entry(video(WHOLE), ""),
-            Entry(video(PARTIAL), ""),
-            Entry(
+            ArchiveFile(video(WHOLE), ""),
+            ArchiveFile(video(PARTIAL), ""),
+            ArchiveFile(
                 Video(FAILED, "/archive/notes.mp4", 12, 0.0, 0, 0, 0.0, ""), "", "unreadable", "no container was found"
             ),
         ],
@@ -52,15 +52,15 @@ def write_maps(out: str) -> None:
     publish(out, staging, planned, origin)
 
 
-def tags_of(segment: Segment) -> list[Tag]:
+def tags_of(segment: Segment) -> list[Prediction]:
     start_s = segment.start_s
     spans = [(start_s, start_s + 30), (start_s + 30, start_s + 60)]
     step = "Dissection" if start_s else "Suturing"
     tags = [
-        Tag(*span, "macro", name, category, 0.9)
+        Prediction(*span, "macro", name, category, 0.9)
         for span in spans
         for name, category in (("procedure", "Prostatectomy"), ("step", step))
     ]
     if step == "Dissection":
-        tags += [Tag(*span, "micro", "action", "Push/Peel", 0.7) for span in spans]
+        tags += [Prediction(*span, "micro", "action", "Push/Peel", 0.7) for span in spans]
     return tags

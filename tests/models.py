@@ -5,12 +5,12 @@ import torch
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.atlas import read_atlas, write_atlas
-from halsted_ray.embeddings import EmbeddingStore, sampling_name
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video, WindowSpec
+from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.training.recipe import PAPER
-from halsted_ray.training.run import labelled_windows
+from halsted_ray.training.train import labelled_windows
 
 ENCODER = "random:tiny:0"
 SPEC = WindowSpec(coarse_s=5.0, fine_s=2.5)
@@ -39,7 +39,7 @@ def write_archive(root: str) -> None:
         ]
     write_atlas(root, videos, clips, "hsa-v1", split=split, reason="first annotated videos")
     encoder = Encoder.load(ENCODER)
-    store = EmbeddingStore(f"{root}/embeddings", encoder.fingerprint, sampling_name(SPEC, "reference"))
+    store = VectorStore(f"{root}/embeddings", encoder.fingerprint, sampling_name(SPEC, "reference"))
     for video_id in split:
         store.put(video_id, 0.0, 120.0, {key: vector for key, (vector, _) in windows_of(root, video_id).items()})
 

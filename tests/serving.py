@@ -15,12 +15,12 @@ from halsted_ray.errors import UsageError, VideoError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import WindowSpec
-from serve import people
-from serve.api import create_api
-from serve.clips import ClipTagger
-from serve.service import Service
-from serve.settings import Settings
-from serve.store import PART_BYTES
+from halsted_ray.service import users
+from halsted_ray.service.api import create_api
+from halsted_ray.service.clip_tagging import ClipTagger
+from halsted_ray.service.components import ServiceComponents
+from halsted_ray.service.object_store import PART_BYTES
+from halsted_ray.service.settings import Settings
 
 SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
 
@@ -49,10 +49,10 @@ def save_model(folder: Path, seed: int) -> Path:
     return folder
 
 
-def open_service(state: Path, model: Path, with_clips: bool = False, **changes) -> Service:
+def open_service(state: Path, model: Path, with_clips: bool = False, **changes) -> ServiceComponents:
     settings = Settings(f"sqlite:///{state}/halsted.db", str(state / "store"), str(model))
     settings = replace(settings, **changes)
-    service = Service.open(settings)
+    service = ServiceComponents.open(settings)
     if with_clips:
         tagger = ClipTagger(service.source, decoders=1)
         service.serving = lambda: asyncio.to_thread(lambda: tagger.loaded.release.stamp)
@@ -75,13 +75,15 @@ def tag_here(tagger: ClipTagger, source, instruction, start_s, stop_s) -> dict:
         return {"refused": "usage", "message": str(error)}
 
 
-def new_key(service: Service, tenant_id: str = "north", user: str = "ada", role: str = "surgeon", **options) -> str:
+def new_key(
+    service: ServiceComponents, tenant_id: str = "north", user: str = "ada", role: str = "surgeon", **options
+) -> str:
     with service.database.writing() as session:
-        people.add_tenant(session, tenant_id)
-        return people.issue_key(session, people.add_user(session, tenant_id, user, role), **options)
+        users.add_tenant(session, tenant_id)
+        return users.issue_key(session, users.add_user(session, tenant_id, user, role), **options)
 
 
-def client_of(service: Service, key: str | None = None, **options) -> TestClient:
+def client_of(service: ServiceComponents, key: str | None = None, **options) -> TestClient:
     return TestClient(create_api(service), headers={"x-api-key": key} if key else {}, **options)
 
 

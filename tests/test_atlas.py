@@ -5,10 +5,10 @@ import pytest
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.atlas import read_atlas, write_atlas
-from halsted_ray.atlas.delta import WAITING, open_table, storage_options, table_uri
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.records import Clip, Video
+from halsted_ray.storage.delta import WAITING, open_table, storage_options, table_uri
 
 
 def video(name, root, duration_s=60.0):

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from halsted_ray.atlas import read_atlas, write_atlas
-from halsted_ray.atlas.formats import FORMATS, Settings
+from halsted_ray.atlas.formats import FORMATS, ImportSettings
 from halsted_ray.atlas.imports import export_atlas, import_annotations
 from halsted_ray.atlas.verify import verify
 from halsted_ray.errors import AtlasError, UsageError
@@ -97,7 +97,7 @@ def test_round_trip(tmp_path_factory, clips):
     atlas = written(str(place), clips)
     for format in ("csv", "jsonl", "label-studio"):
         file = export_atlas(atlas, str(place / "out"), format)[0]
-        back = sorted_clips(FORMATS[format].read(file, Settings(HALSTED)))
+        back = sorted_clips(FORMATS[format].read(file, ImportSettings(HALSTED)))
         if format == "label-studio":
             fps = {video.video_id: video.fps for video in atlas.videos}
             assert len(back) == len(atlas.clips)
@@ -125,7 +125,7 @@ def test_a_large_csv_is_rfc_4180(tmp_path):
     with open(file, newline="", encoding="utf-8") as text:
         (row,) = csv.DictReader(text)
     assert row["caption"] == odd.caption and row["category"] == "Bladder–Urethra"
-    assert sorted_clips(FORMATS["csv"].read(file, Settings(HALSTED)))[0].caption == odd.caption
+    assert sorted_clips(FORMATS["csv"].read(file, ImportSettings(HALSTED)))[0].caption == odd.caption
 
 
 def test_unknown_formats_are_answered_with_the_nearest(clips_csv, tmp_path):

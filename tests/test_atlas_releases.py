@@ -9,9 +9,9 @@ import pytest
 
 from halsted_ray.atlas import add_ai_samples, add_samples, commits, read_atlas, release, write_atlas
 from halsted_ray.atlas.commits import Change, history
-from halsted_ray.atlas.delta import open_table, table_uri
 from halsted_ray.errors import AtlasError, HalstedError, OutputError, UsageError
 from halsted_ray.records import Clip, Video
+from halsted_ray.storage.delta import open_table, table_uri
 from halsted_ray.taxonomy import from_dict, load
 
 PROCEDURES = ("Prostatectomy", "Hysterectomy", "Myomectomy", "Endometriosis", "Segmentectomy")

@@ -10,9 +10,9 @@ import small_video
 from halsted_ray.atlas import read_atlas, write_atlas
 from halsted_ray.atlas.verify import verify
 from halsted_ray.records import Clip, Video
+from halsted_ray.storage.locations import filesystem
 from halsted_ray.video.identity import video_id
 from halsted_ray.video.probe import probe
-from halsted_ray.video.storage import filesystem
 
 
 def described(path):

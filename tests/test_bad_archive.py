@@ -19,7 +19,7 @@ import pytest
 from numbered_video import Recipe, write
 
 import halsted_ray
-from halsted_ray.mapping.publish import read_segments, read_timeline
+from halsted_ray.maps.reading import read_segments, read_timeline
 from halsted_ray.video.identity import block_spans
 
 pytestmark = pytest.mark.slow

@@ -16,9 +16,9 @@ from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.phantom.script import dissection, suturing
 from halsted_ray.records import Video, WindowSpec
-from halsted_ray.video.plan import frame_times_s, segments
 from halsted_ray.video.probe import probe
 from halsted_ray.video.readers import read_frames
+from halsted_ray.video.windows import frame_times_s, segments
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 RESULTS = BENCHMARKS / "results" / "latest.json"

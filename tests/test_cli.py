@@ -16,7 +16,7 @@ import pytest
 from halsted_ray.atlas import write_atlas
 from halsted_ray.cli import main
 from halsted_ray.cli.parser import build_parser
-from halsted_ray.cli.tables import FAILURES_AT_MOST, failures
+from halsted_ray.cli.text_tables import FAILURES_AT_MOST, failures
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]

@@ -15,8 +15,8 @@ import drill as drills  # noqa: E402
 from nodes import Nodes  # noqa: E402
 
 from halsted_ray.atlas.phantom_archive import write_archive  # noqa: E402
-from halsted_ray.mapping.publish import read_timeline  # noqa: E402
-from halsted_ray.mapping.status import status_of  # noqa: E402
+from halsted_ray.maps.reading import read_timeline  # noqa: E402
+from halsted_ray.maps.status import status_of  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ import ray
 from ray.cluster_utils import Cluster
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.progress import Watch
-from halsted_ray.mapping.workers import Workers
+from halsted_ray.compute.resources import Workers
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
 cluster.add_node(num_cpus=3)

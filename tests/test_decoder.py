@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from halsted_ray import taxonomy
 from halsted_ray.errors import TaxonomyError
 from halsted_ray.model.calibration import fit_temperature
-from halsted_ray.model.generate import generate, generate_token_by_token
+from halsted_ray.model.generation import generate, generate_token_by_token
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.vocabulary import BOS, EOS, PAD, Vocabulary, parse
 

@@ -10,14 +10,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import ModelError, UsageError
 from halsted_ray.model.encoder import Encoder
-from halsted_ray.model.generate import generate_token_by_token
+from halsted_ray.model.generation import generate_token_by_token
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.llama import read_config
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Window
 from halsted_ray.training import loop
 from halsted_ray.training.recipe import Recipe
-from halsted_ray.training.samples import Labelled, assemble
+from halsted_ray.training.samples import LabelledWindow, build_samples
 
 SMALL = taxonomies.from_dict(
     {
@@ -84,10 +84,10 @@ def samples(count, seed, steps=1):
         vectors["v"]["fine", window.start_s, window.stop_s] = (vector + noise).astype(np.float16)
         tags = [(tag.name, tag.categories[k]) for tag, k in zip(SMALL.tags, (step, action, arm), strict=True)]
         labelled["v"] += [
-            Labelled(window, "macro", (tags[0],), 1.0, True),
-            Labelled(window, "micro", tuple(tags[1:]), 1.0, True),
+            LabelledWindow(window, "macro", (tags[0],), 1.0, True),
+            LabelledWindow(window, "micro", tuple(tags[1:]), 1.0, True),
         ]
-    return assemble(labelled, vectors, Vocabulary(SMALL))
+    return build_samples(labelled, vectors, Vocabulary(SMALL))
 
 
 FORMS = ("soft_prompt", "temporal_tokens", "llama", "deeper")
@@ -127,7 +127,7 @@ def made(form, llama_folder):
 def test_every_form_learns_and_comes_back_from_its_folder(form, llama_folder, tmp_path):
     recipe, model, steps = made(form, llama_folder)
     train, validation = samples(200, 1, steps), samples(40, 2, steps)
-    fitted = loop.fit_alone(train, validation, model.config.decoder_sizes, SMALL, recipe)
+    fitted = loop.fit_in_process(train, validation, model.config.decoder_sizes, SMALL, recipe)
     accuracy = fitted.progress.curve[-1]["accuracy_of_task"]
     assert min(accuracy.values()) > 0.9, accuracy
     model.decoder.load_state_dict(fitted.tensors)

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from halsted_ray.atlas.delta import is_table, native_files, open_table, storage_options, table_uri
 from halsted_ray.errors import UsageError
+from halsted_ray.storage.delta import is_table, native_files, open_table, storage_options, table_uri
 
 NAMES = [
     "a b",

@@ -35,7 +35,7 @@ SOLE_IMPORTERS = {
     "ray.data": {"mapping/pipeline.py"},
     "ray.train": {"training/loop.py"},
     "ray.serve": set(),
-    "mlflow": {"registry/store.py", "registry/pyfunc.py", "registry/runs.py", "registry/promote.py"},
+    "mlflow": {"registry/model_registry.py", "registry/pyfunc.py", "registry/tracking.py", "registry/promotion.py"},
 }
 WITHOUT_RAY = {
     "errors",

@@ -8,9 +8,9 @@ import os
 import numpy as np
 import pytest
 
-from halsted_ray.embeddings import EmbeddingStore, sampling_name
 from halsted_ray.errors import ModelError, OutputError
 from halsted_ray.records import WindowSpec
+from halsted_ray.storage.vectors import VectorStore, sampling_name
 
 SAMPLING = sampling_name(WindowSpec(), "reference")
 
@@ -24,7 +24,7 @@ def same(left: dict, right: dict) -> bool:
 
 
 def test_vectors_come_back_bit_for_bit(tmp_path):
-    store = EmbeddingStore(str(tmp_path), "encoder", SAMPLING)
+    store = VectorStore(str(tmp_path), "encoder", SAMPLING)
     vectors = {("fine", 0.0, 2.5): vector(0), ("fine", 2.5, 4.125): vector(1), ("coarse", 0.0, 4.125): vector(2)}
     store.put("video", 0.0, 60.0, vectors)
     found = store.get("video", 0.0, 60.0)
@@ -33,7 +33,7 @@ def test_vectors_come_back_bit_for_bit(tmp_path):
 
 
 def test_a_span_gives_the_windows_that_begin_in_it(tmp_path):
-    store = EmbeddingStore(str(tmp_path), "encoder", SAMPLING)
+    store = VectorStore(str(tmp_path), "encoder", SAMPLING)
     first = {("coarse", 0.0, 30.0): vector(0), ("coarse", 30.0, 60.0): vector(1)}
     second = {("coarse", 60.0, 90.0): vector(2)}
     store.put("video", 0.0, 60.0, first)
@@ -44,14 +44,14 @@ def test_a_span_gives_the_windows_that_begin_in_it(tmp_path):
 
 
 def test_later_windows_of_a_span_are_added(tmp_path):
-    store = EmbeddingStore(str(tmp_path), "encoder", SAMPLING)
+    store = VectorStore(str(tmp_path), "encoder", SAMPLING)
     store.put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
     store.put("video", 0.0, 30.0, {("fine", 0.0, 2.5): vector(1)})
     assert len(store.get("video", 0.0, 30.0)) == 2
 
 
 def test_the_same_windows_again_change_nothing(tmp_path):
-    store = EmbeddingStore(str(tmp_path), "encoder", SAMPLING)
+    store = VectorStore(str(tmp_path), "encoder", SAMPLING)
     for _ in range(2):
         store.put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
     assert len(list(tmp_path.rglob("*.parquet"))) == 1
@@ -59,15 +59,15 @@ def test_the_same_windows_again_change_nothing(tmp_path):
 
 
 def test_encoders_and_samplings_do_not_mix(tmp_path):
-    EmbeddingStore(str(tmp_path), "one", SAMPLING).put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
-    assert EmbeddingStore(str(tmp_path), "two", SAMPLING).get("video", 0.0, 30.0) == {}
+    VectorStore(str(tmp_path), "one", SAMPLING).put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
+    assert VectorStore(str(tmp_path), "two", SAMPLING).get("video", 0.0, 30.0) == {}
     other = sampling_name(WindowSpec(coarse_s=20), "reference")
-    assert EmbeddingStore(str(tmp_path), "one", other).get("video", 0.0, 30.0) == {}
+    assert VectorStore(str(tmp_path), "one", other).get("video", 0.0, 30.0) == {}
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    store = EmbeddingStore(str(tmp_path / "file"), "encoder", SAMPLING)
+    store = VectorStore(str(tmp_path / "file"), "encoder", SAMPLING)
     with pytest.raises(OutputError, match="can't write .*file.*name a place that can be written"):
         store.put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
 
@@ -76,7 +76,7 @@ def test_a_full_disk_is_said_to_be_full(tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    store = EmbeddingStore(str(tmp_path), "encoder", SAMPLING)
+    store = VectorStore(str(tmp_path), "encoder", SAMPLING)
     store.put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OutputError, match="No space left on device; make room and give the same command again"):
@@ -87,11 +87,11 @@ def test_a_full_disk_is_said_to_be_full(tmp_path, monkeypatch):
 
 def test_vectors_of_another_encoder_are_refused(tmp_path):
     """A store that was renamed or copied to another encoder's place would teach and map nonsense without a word."""
-    EmbeddingStore(str(tmp_path), "encoder", SAMPLING).put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
+    VectorStore(str(tmp_path), "encoder", SAMPLING).put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
     os.rename(tmp_path / "encoder", tmp_path / "other")
     with pytest.raises(ModelError, match="video video: the vectors in .* are of encoder encoder, expected other"):
-        EmbeddingStore(str(tmp_path), "other", SAMPLING).get("video", 0.0, 30.0)
+        VectorStore(str(tmp_path), "other", SAMPLING).get("video", 0.0, 30.0)
     os.rename(tmp_path / "other" / SAMPLING, tmp_path / "other" / "exact")
     os.rename(tmp_path / "other", tmp_path / "encoder")
     with pytest.raises(ModelError, match=f"of sampling {SAMPLING}, expected exact"):
-        EmbeddingStore(str(tmp_path), "encoder", "exact").get("video", 0.0, 30.0)
+        VectorStore(str(tmp_path), "encoder", "exact").get("video", 0.0, 30.0)

@@ -12,22 +12,22 @@ import torch
 
 from halsted_ray.atlas import read_atlas, write_atlas
 from halsted_ray.cli.evaluate import methods_table
-from halsted_ray.cli.tables import accuracy_table
-from halsted_ray.embeddings import EmbeddingStore, sampling_name
+from halsted_ray.cli.text_tables import accuracy_table
+from halsted_ray.compute.cluster import connected
 from halsted_ray.errors import AtlasError, OutputError, TrainingError, UsageError
-from halsted_ray.evaluation.answers import BEFORE, Answers, Asked
-from halsted_ray.evaluation.compare import compare
-from halsted_ray.evaluation.figures import figures
-from halsted_ray.evaluation.pairing import compare_folds, compare_models
-from halsted_ray.evaluation.run import evaluate
+from halsted_ray.evaluation.map_accuracy import score_timeline
+from halsted_ray.evaluation.model_comparison import compare_folds, compare_models
+from halsted_ray.evaluation.predictions import REFERENCE, TagPredictions, TagTargets
+from halsted_ray.evaluation.run_evaluation import evaluate
 from halsted_ray.evaluation.sais import SaisRecipe, fit_sais
-from halsted_ray.mapping.cluster import connected
-from halsted_ray.mapping.timeline import merge
+from halsted_ray.evaluation.scoring import score_predictions
 from halsted_ray.mapping.workflow import Workflow
+from halsted_ray.maps.timeline import merge
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Segment, Video, WindowSpec
-from halsted_ray.report.evaluation import evaluation_page, write_evaluation
+from halsted_ray.report.evaluation_page import evaluation_page, write_evaluation
+from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import load
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import training_windows
@@ -88,7 +88,7 @@ def archive_at(root, videos=8, split=None, seed=0):
             key = window.kind, window.start_s, window.stop_s
             vectors[key], steps[key] = noisy.mean(0).astype(np.float16), noisy.ravel().astype(np.float16)
         for found, ending in ((vectors, ""), (steps, "-steps")):
-            store = EmbeddingStore(f"{root}/embeddings", ENCODER.fingerprint, sampling_name(SPEC, "reference") + ending)
+            store = VectorStore(f"{root}/embeddings", ENCODER.fingerprint, sampling_name(SPEC, "reference") + ending)
             store.put(name, 0.0, 120.0, found)
     write_atlas(str(root), rows, clips, f"release-{seed}", split=split)
     return str(root)
@@ -222,7 +222,7 @@ def test_where_a_map_and_an_evaluation_differ(tmp_path, fold_model):
     workflow asked: nothing else makes the two differ."""
     archive = archive_at(tmp_path / "archive", 4, seed=2)
     atlas, workflow = read_atlas(archive), Workflow(Halsted.load(fold_model), ENCODER, SPEC)
-    store = EmbeddingStore(f"{archive}/embeddings", ENCODER.fingerprint, sampling_name(SPEC, "reference"))
+    store = VectorStore(f"{archive}/embeddings", ENCODER.fingerprint, sampling_name(SPEC, "reference"))
     misleading = store.get(atlas.videos[0].video_id, 0.0, DURATION_S)
     misleading["fine", 0.0, 2.5] = misleading["fine", 30.0, 32.5]  # dissection that looks like suturing
     store.put(atlas.videos[0].video_id, 0.0, 120.0, misleading)
@@ -233,7 +233,7 @@ def test_where_a_map_and_an_evaluation_differ(tmp_path, fold_model):
         tags = workflow(segment, vectors=store.get(video.video_id, 0.0, DURATION_S)).tags
         said |= {(video.video_id, tag.start_s, tag.stop_s, tag.tag): tag.category for tag in tags}
         rows += [{"video_id": video.video_id, **asdict(interval)} for interval in merge(tags)]
-    mapped = compare(rows, atlas.clips, HALSTED, SPEC)
+    mapped = score_timeline(rows, atlas.clips, HALSTED, SPEC)
     right, asked = Counter(), Counter()
     for answer in pq.read_table(tmp_path / "out" / "answers.parquet").to_pylist():
         tag, length_s = answer["tag"], answer["stop_s"] - answer["start_s"]
@@ -269,11 +269,11 @@ def test_another_archive_judges_two_models_on_the_same_windows(archive, crossed,
     )
     assert {video[:8] for video in found.figures["videos"]} == {f"{3:08x}"} and len(found.figures["videos"]) == 4
     assert found.figures["strategy"] == "all videos of release-3" and found.figures["folds"][0]["train"] == 3
-    one, two = found.of(), found.of(BEFORE)
+    one, two = found.of(), found.of(REFERENCE)
     assert [entry.asked for entry in one] == [entry.asked for entry in two] and len(one) > 5
     assert any((a.scores_NK != b.scores_NK).any() for a, b in zip(one, two, strict=True))
     means = {name: method["mean"]["value"] for name, method in found.figures["methods"].items()}
-    assert means[BEFORE] > 0.8 > means["majority"]
+    assert means[REFERENCE] > 0.8 > means["majority"]
     with pytest.raises(UsageError, match="learned from release 'release-0'"):
         run(judging, tmp_path / "out", model=model, test_on=archive, embeddings=str(tmp_path / "embeddings"))
     with pytest.raises(AtlasError, match="can't teach and judge"):
@@ -309,7 +309,7 @@ def test_the_model_that_another_is_held_against_must_not_have_learned_the_answer
 
 
 def test_a_place_that_can_not_be_written_is_said_before_anything_is_learned(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr("halsted_ray.evaluation.run.pooled", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("halsted_ray.evaluation.run_evaluation.pooled", lambda *_: pytest.fail("it began"))
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file/out.*name a folder that can be written"):
         run(archive, tmp_path / "file" / "out")
@@ -347,7 +347,7 @@ def answers_of(rights, tag="step", folds=None, truth=None):
         start_s = np.concatenate([2.5 * np.arange(len(rights[v])) for v in own])
         count = len(video)
         chosen = np.where(right > 0, 0, 1)
-        asked = Asked(
+        asked = TagTargets(
             fold,
             HALSTED.task_of_tag(tag).name,
             tag,
@@ -360,13 +360,13 @@ def answers_of(rights, tag="step", folds=None, truth=None):
             np.zeros(count, int),
             np.ones(count, bool),
         )
-        found.append(Answers("halsted", asked, chosen, np.full(count, 0.9), right, np.eye(2)[chosen]))
+        found.append(TagPredictions("halsted", asked, chosen, np.full(count, 0.9), right, np.eye(2)[chosen]))
     return found
 
 
 def test_golden_figures_of_hand_made_answers():
     made = answers_of({"a": [1, 1, 1, 1], "b": [1, 0, 0, 1]}, folds=[0, 1])
-    found = figures(made, HALSTED, {"a": {"specialty": "Urology"}, "b": {"specialty": "Cardiac"}})
+    found = score_predictions(made, HALSTED, {"a": {"specialty": "Urology"}, "b": {"specialty": "Cardiac"}})
     step = found["methods"]["halsted"]["tags"]["step"]
     assert step["accuracy"]["folds"] == [1, 0.5] and step["accuracy"]["value"] == 0.75
     assert step["accuracy"]["over_videos"] == 0.75 and step["relative_improvement"] == 1.5

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation import intervals as i
-from halsted_ray.evaluation.folds import draw_folds, strategy_for, thinned
+from halsted_ray.evaluation.folds import draw_folds, limit_training_videos, strategy_for
 
 ACCURACIES = (0.66, 0.70, 0.68, 0.72, 0.64)
 
@@ -123,10 +123,10 @@ def test_folds_that_can_not_be_drawn():
 
 def test_fewer_training_videos_still_cover_the_procedures():
     split = {f"{p}{k}": part for p in "abc" for k, part in enumerate(("train", "train", "validation", "test"))}
-    found = thinned(split, 3, {video: video[0] for video in split}, seed=0)
+    found = limit_training_videos(split, 3, {video: video[0] for video in split}, seed=0)
     learning = {video for video, part in found.items() if part == "train"}
     assert sorted(video[0] for video in learning) == ["a", "b", "c"]
     assert {v: p for v, p in found.items() if p != "train"} == {v: p for v, p in split.items() if p != "train"}
-    assert thinned(split, 6, {}, seed=0) == split
+    assert limit_training_videos(split, 6, {}, seed=0) == split
     with pytest.raises(UsageError, match="1 to 6"):
-        thinned(split, 7, {}, seed=0)
+        limit_training_videos(split, 7, {}, seed=0)

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from halsted_ray.errors import OutputError, UsageError
-from halsted_ray.mapping import exports
-from halsted_ray.records import TIMELINE_SCHEMA
+from halsted_ray.maps import exports
+from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
 
 CATEGORIES = st.one_of(
     st.sampled_from(["Bipolar Forceps–Vessel Sealer", 'a, "b", c', "Push/Peel", "<b>&amp;</b>", "x --> y", "Ä (0.50)"]),

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from ray_actors import actors_of
 
-from halsted_ray.mapping.publish import read_segments, read_timeline
-from halsted_ray.mapping.status import status_of
+from halsted_ray.maps.reading import read_segments, read_timeline
+from halsted_ray.maps.status import status_of
 
 pytestmark = pytest.mark.slow
 

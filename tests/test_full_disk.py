@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_disk import fill, small_disk
 
-from halsted_ray.mapping.publish import read_timeline
+from halsted_ray.maps.reading import read_timeline
 
 pytestmark = pytest.mark.slow
 

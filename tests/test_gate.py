@@ -7,9 +7,9 @@ import pytest
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import TaxonomyError
-from halsted_ray.evaluation.answers import Answers, Asked
-from halsted_ray.registry.examine import Examined
-from halsted_ray.registry.gate import judge, read_thresholds
+from halsted_ray.evaluation.predictions import TagPredictions, TagTargets
+from halsted_ray.registry.gate import apply_gate, read_thresholds
+from halsted_ray.registry.held_out import HeldOutResult
 
 SHIPPED = read_thresholds()
 HALSTED = taxonomies.load()
@@ -34,7 +34,7 @@ def examined(step=80, action=70, right_of_video=None, confidence=None, windows_p
         right_N = np.concatenate([np.arange(WINDOWS) < own[t] for own in rights.values()]).astype(float)
         count = len(video_N)
         start_s_N = 2.5 * np.tile(np.arange(WINDOWS), len(rights))
-        asked = Asked(
+        asked = TagTargets(
             0,
             HALSTED.task_of_tag(tag).name,
             tag,
@@ -49,12 +49,12 @@ def examined(step=80, action=70, right_of_video=None, confidence=None, windows_p
         )
         sure_N = np.full(count, right_N.mean() if confidence is None else confidence)
         chosen_N = 1 - right_N.astype(int)
-        answers.append(Answers("halsted", asked, chosen_N, sure_N, right_N, np.eye(2)[chosen_N]))
-    return Examined(answers, windows_per_s, learned)
+        answers.append(TagPredictions("halsted", asked, chosen_N, sure_N, right_N, np.eye(2)[chosen_N]))
+    return HeldOutResult(answers, windows_per_s, learned)
 
 
 def verdict(candidate, champion, thresholds=SHIPPED):
-    return judge(candidate, champion, HALSTED, OPERATIONS, thresholds)
+    return apply_gate(candidate, champion, HALSTED, OPERATIONS, thresholds)
 
 
 def failed(candidate, champion, thresholds=SHIPPED):
@@ -96,7 +96,7 @@ def test_no_specialty_below_its_floor():
     assert failed(low, low) == ["specialty_accuracy/Cardiac"]
     own = SHIPPED | {"specialty_accuracy": replace(SHIPPED["specialty_accuracy"], of_specialty={"Cardiac": 0.2})}
     assert failed(low, low, own) == []
-    unnamed = judge(low, low, HALSTED, {"a": {"specialty": "Urology"}, "b": {"specialty": "Urology"}}, SHIPPED)
+    unnamed = apply_gate(low, low, HALSTED, {"a": {"specialty": "Urology"}, "b": {"specialty": "Urology"}}, SHIPPED)
     assert [check.name for check in unnamed.checks if not check.passed] == ["specialty_accuracy/unnamed"]
 
 

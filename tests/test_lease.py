@@ -15,12 +15,12 @@ import pytest
 
 import halsted_ray
 from halsted_ray.errors import OutputError
-from halsted_ray.mapping import lease as leases
-from halsted_ray.mapping.lease import Lease
+from halsted_ray.storage import lease as leases
+from halsted_ray.storage.lease import Lease
 
 HOLDER = """
 import sys, time
-from halsted_ray.mapping.lease import Lease
+from halsted_ray.storage.lease import Lease
 with Lease(sys.argv[1], "first"):
     print("held", flush=True)
     time.sleep(120)

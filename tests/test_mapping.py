@@ -19,24 +19,25 @@ import torch
 from ray_actors import actors_of, mark_children
 
 import halsted_ray
+from halsted_ray.compute.resources import ResourceRequest
 from halsted_ray.errors import ArchiveError, ModelError, OutputError, TaxonomyError, UsageError
 from halsted_ray.mapping import pipeline
-from halsted_ray.mapping.inventory import survey
-from halsted_ray.mapping.lease import Lease
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.mapping.planner import Setting, plan
-from halsted_ray.mapping.profiles import read_profile
 from halsted_ray.mapping.progress import Watch
-from halsted_ray.mapping.publish import read_segments, read_timeline
-from halsted_ray.mapping.rates import Rates
-from halsted_ray.mapping.staging import stagings
-from halsted_ray.mapping.status import status_of
-from halsted_ray.mapping.workers import Workers
+from halsted_ray.maps.reading import read_segments, read_timeline
+from halsted_ray.maps.run_profile import read_profile
+from halsted_ray.maps.staging import stagings
+from halsted_ray.maps.status import status_of
+from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.records import TIMELINE_SCHEMA, WindowSpec
+from halsted_ray.planning.planner import PlanSetting, plan
+from halsted_ray.planning.rates import Rates
+from halsted_ray.planning.survey import survey
+from halsted_ray.profiling import STAGES
+from halsted_ray.records import WindowSpec
 from halsted_ray.report import report
-from halsted_ray.stages import STAGES
+from halsted_ray.storage.lease import Lease
 
 SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
 
@@ -104,7 +105,7 @@ def cluster(s3_server):
 def mapped(cluster, archive, models, tmp_path_factory):
     """(OUT, its summary): the archive mapped without any disturbance, two decoders, segments of 20 s."""
     out = str(tmp_path_factory.mktemp("maps"))
-    return out, map_archive(str(archive), out, models[0], segment_s=20, workers=Workers(decoders=2, taggers=1))
+    return out, map_archive(str(archive), out, models[0], segment_s=20, workers=ResourceRequest(decoders=2, taggers=1))
 
 
 def test_every_video_gets_a_timeline(mapped, archive):
@@ -195,17 +196,17 @@ def test_a_new_model_reads_vectors_and_decodes_nothing(mapped, archive, models, 
 
 
 def test_rows_do_not_depend_on_worker_count(mapped, archive, models, tmp_path):
-    map_archive(str(archive), str(tmp_path), models[0], segment_s=20, workers=Workers(decoders=1, taggers=2))
+    map_archive(str(archive), str(tmp_path), models[0], segment_s=20, workers=ResourceRequest(decoders=1, taggers=2))
     assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0]))
 
 
 def test_rows_do_not_depend_on_segment_length(mapped, archive, models, tmp_path):
-    map_archive(str(archive), str(tmp_path), models[0], segment_s=60, workers=Workers(decoders=2, taggers=1))
+    map_archive(str(archive), str(tmp_path), models[0], segment_s=60, workers=ResourceRequest(decoders=2, taggers=1))
     assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0]))
 
 
 def test_rows_do_not_depend_on_batch_size(mapped, archive, models, tmp_path):
-    workers = Workers(decoders=2, taggers=1, batch_segments=3)
+    workers = ResourceRequest(decoders=2, taggers=1, batch_segments=3)
     map_archive(str(archive), str(tmp_path), models[0], segment_s=10, workers=workers)
     assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0]))
 
@@ -214,7 +215,9 @@ def test_rows_do_not_depend_on_waves(mapped, archive, models, tmp_path, monkeypa
     monkeypatch.setattr(pipeline, "WAVE", 1)
     monkeypatch.setattr(pipeline, "WAVE_A_CORE", 0)
     monkeypatch.setattr(pipeline, "ACTORS_END_S", 1.0)
-    summary = map_archive(str(archive), str(tmp_path), models[0], segment_s=20, workers=Workers(decoders=1, taggers=1))
+    summary = map_archive(
+        str(archive), str(tmp_path), models[0], segment_s=20, workers=ResourceRequest(decoders=1, taggers=1)
+    )
     assert summary.timeline_version == 1, "a commit a wave"
     assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0])) and not list(stagings(str(tmp_path)))
 
@@ -224,7 +227,9 @@ def test_many_stored_vectors_go_through_the_cluster(mapped, archive, models, tmp
     for out, here_at_most in zip(outs, (1000, 0), strict=True):
         shutil.copytree(mapped[0], out)
         monkeypatch.setattr(pipeline, "HERE_AT_MOST", here_at_most)
-        summary = map_archive(str(archive), out, models[1], segment_s=20, task="macro", workers=Workers(taggers=1))
+        summary = map_archive(
+            str(archive), out, models[1], segment_s=20, task="macro", workers=ResourceRequest(taggers=1)
+        )
         assert (summary.segments_decoded, summary.segments_from_vectors) == (0, 5)
     assert read_timeline(outs[1]).equals(read_timeline(outs[0]))
 
@@ -233,7 +238,7 @@ def test_a_plan_with_the_rates_of_a_run_predicts_it_within_a_factor_of_four(mapp
     """Most of so short a run is its start; ``benchmarks/predict.py`` gives the ratio for one of minutes."""
     out, summary = mapped
     found = survey(str(archive), 100)
-    setting = Setting(gpus=0, cores=os.cpu_count(), preset="tiny", segment_s=20)
+    setting = PlanSetting(gpus=0, cores=os.cpu_count(), preset="tiny", segment_s=20)
     planned = plan(found.mapped, found.files, found.video_s()[0], Rates.load(out), setting)
     assert planned.segments == summary.segments and planned.video_s == summary.video_s
     assert 0.25 <= summary.wall_s / planned.wall_s <= 4
@@ -251,7 +256,7 @@ def test_bad_files_beside_good_ones(mapped, archive, models, tmp_path):
     damaged[middle - 20_000 : middle + 20_000] = os.urandom(40_000)
     (folder / "damaged.ts").write_bytes(damaged)
     out = str(tmp_path / "out")
-    summary = map_archive(str(folder), out, models[0], segment_s=20, workers=Workers(decoders=2, taggers=1))
+    summary = map_archive(str(folder), out, models[0], segment_s=20, workers=ResourceRequest(decoders=2, taggers=1))
     assert summary.exit_code == 3
     videos = {Path(video["uri"]).name: video for video in status_of(out)}
     assert len(videos) == 5, "the copy is mapped once"
@@ -323,7 +328,7 @@ DRIVER = """
 import sys
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.progress import Watch
-from halsted_ray.mapping.workers import Workers
+from halsted_ray.compute.resources import Workers
 summary = map_archive(sys.argv[1], sys.argv[2], sys.argv[3], segment_s=10, workers=Workers(decoders=2, taggers=1))
 print(summary.segments_before, summary.segments_decoded)
 """
@@ -357,7 +362,9 @@ def test_resume_after_the_driver_is_killed(mapped, archive, models, tmp_path):
     assert "pending" in {video["status"] for video in videos}
     first_run = next(stagings(str(out))).run().run_id
 
-    summary = map_archive(str(archive), str(out), models[0], segment_s=10, workers=Workers(decoders=2, taggers=1))
+    summary = map_archive(
+        str(archive), str(out), models[0], segment_s=10, workers=ResourceRequest(decoders=2, taggers=1)
+    )
     assert (summary.segments_before, summary.segments_decoded) == (len(before), 9 - len(before))
     by_run = read_segments(str(out), ["segment_id", "run_id"]).to_pylist()
     assert {row["segment_id"] for row in by_run if row["run_id"] == first_run} == {n.split(".")[0] for n in before}
@@ -371,7 +378,7 @@ def test_actors_that_are_killed_cost_nothing_but_time(cluster, models, tmp_path)
     write_video(archive / "long.mp4", 200.0)
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(
-            map_archive, str(archive), str(out), models[0], segment_s=10, workers=Workers(decoders=2, taggers=1)
+            map_archive, str(archive), str(out), models[0], segment_s=10, workers=ResourceRequest(decoders=2, taggers=1)
         )
         for stage, least_staged in (("DecodeSegments", 0), ("TagSegments", 1), ("DecodeSegments", 2)):
             while not run.done():
@@ -385,7 +392,7 @@ def test_actors_that_are_killed_cost_nothing_but_time(cluster, models, tmp_path)
     assert len(killed) >= 2, "the run was over too soon"
     assert summary.exit_code == 0 and summary.segments_decoded == 20
     undisturbed = str(tmp_path / "undisturbed")
-    map_archive(str(archive), undisturbed, models[0], segment_s=20, workers=Workers(decoders=2, taggers=1))
+    map_archive(str(archive), undisturbed, models[0], segment_s=20, workers=ResourceRequest(decoders=2, taggers=1))
     assert read_timeline(str(out)).equals(read_timeline(undisturbed))
 
 
@@ -410,7 +417,7 @@ def test_a_store_that_goes_away_is_waited_for(mapped, archive, models, s3_server
         out,
         models[0],
         segment_s=10,
-        workers=Workers(decoders=2, taggers=1),
+        workers=ResourceRequest(decoders=2, taggers=1),
         watch=StopAtFirstResult(),
     )
     assert stopped.is_set() and summary.exit_code == 0
@@ -425,7 +432,7 @@ def test_from_s3_to_s3(mapped, archive, models, s3_server):
     fs.put(str(archive) + "/", f"{s3_server.bucket}/in/", recursive=True)
     out = f"{s3_server.bucket}/maps"
     summary = map_archive(
-        f"{s3_server.bucket}/in", out, models[0], segment_s=20, workers=Workers(decoders=2, taggers=1)
+        f"{s3_server.bucket}/in", out, models[0], segment_s=20, workers=ResourceRequest(decoders=2, taggers=1)
     )
     assert summary.exit_code == 0 and summary.segments_decoded == 5
     rows, local = read_timeline(out).to_pylist(), read_timeline(mapped[0]).to_pylist()

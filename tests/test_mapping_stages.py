@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from halsted_ray.embeddings import sampling_name
+from halsted_ray.compute.cluster import connected
+from halsted_ray.compute.pools import size_pools
 from halsted_ray.errors import CorruptSegment, DecoderKilled, ResourceError, StorageUnavailable, UnreadableVideo
-from halsted_ray.mapping.cluster import connected, size_pools
-from halsted_ray.mapping.decoding import DecodeSegments, segments_table
+from halsted_ray.mapping.decode_stage import DecodeStage, segments_table
 from halsted_ray.mapping.progress import Progress
-from halsted_ray.mapping.staging import Result, Run, Staging, stagings
-from halsted_ray.mapping.tagging import TagSegments
-from halsted_ray.mapping.timeline import Gap
+from halsted_ray.mapping.tag_stage import TagStage
+from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging, stagings
+from halsted_ray.maps.timeline import Gap
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.records import Segment, Tag, WindowSpec
+from halsted_ray.records import Prediction, Segment, WindowSpec
+from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.video.frames import Frames
 
 SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
@@ -45,8 +46,8 @@ class FakeDecoder:
         return Frames(np.ones((len(times_s), *size, 3), np.uint8), times_s)
 
 
-def decoding(tmp_path, decoder) -> DecodeSegments:
-    return DecodeSegments(
+def decoding(tmp_path, decoder) -> DecodeStage:
+    return DecodeStage(
         (str(tmp_path), "recipe"), SPEC, (112, 112), "reference", "pyav", 512, 10.0, retry_pause_s=0.0, process=decoder
     )
 
@@ -128,9 +129,9 @@ def model(tmp_path_factory):
     return {"model": folder, "encoder": encoder.ref, "model_digest": model.digest, "tasks": ["macro"]}, store
 
 
-def tagging(tmp_path, model, **changes) -> TagSegments:
+def tagging(tmp_path, model, **changes) -> TagStage:
     arguments, store = model
-    return TagSegments(
+    return TagStage(
         **{
             "staging": (str(tmp_path), "recipe"),
             "store": (str(tmp_path / "embeddings"), *store),
@@ -177,10 +178,10 @@ def test_a_place_that_can_no_longer_be_written_ends_the_run(tmp_path, model):
 
 def test_staged_results_come_back_as_they_were(tmp_path):
     staging = Staging(str(tmp_path), "recipe")
-    staging.begin(Run("run", "recipe", ("macro",), 60.0, 1))
-    result = Result(
+    staging.begin(MappingRun("run", "recipe", ("macro",), 60.0, 1))
+    result = SegmentResult(
         SEGMENT,
-        [Tag(0.0, 2.5, "context", "anatomy", "Bladder–Urethra", 0.1234)],
+        [Prediction(0.0, 2.5, "context", "anatomy", "Bladder–Urethra", 0.1234)],
         [Gap(10.0, 20.0, "corrupt", "why")],
         "run",
         3,

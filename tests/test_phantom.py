@@ -8,9 +8,9 @@ import pytest
 
 from halsted_ray import taxonomy
 from halsted_ray.phantom import catalogue, motion
-from halsted_ray.phantom.clips import random_clip
 from halsted_ray.phantom.render import Renderer
 from halsted_ray.phantom.script import make_script
+from halsted_ray.phantom.training_clips import random_clip
 
 
 def event_of(name: str, seed: int = 0, **wanted: str):

@@ -7,8 +7,8 @@ from halsted_ray.atlas import read_atlas
 from halsted_ray.atlas.phantom_archive import PhantomVideo, procedures_by_specialty, write_archive
 from halsted_ray.errors import OutputError
 from halsted_ray.phantom.catalogue import SPECIALTY_OF
+from halsted_ray.storage.locations import filesystem
 from halsted_ray.video.identity import video_id
-from halsted_ray.video.storage import filesystem
 
 SMALL = {"videos": 2, "minutes": 0.1, "seed": 5, "width": 160, "height": 90, "fps": 10}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from halsted_ray.phantom import catalogue
-from halsted_ray.phantom.clips import random_clip
+from halsted_ray.phantom.training_clips import random_clip
 
 
 def ridge_accuracy(features, labels, penalty):

@@ -9,9 +9,10 @@ import pytest
 
 from halsted_ray.cli import main
 from halsted_ray.errors import ResourceError, UsageError
-from halsted_ray.mapping.inventory import Entry, Survey, survey
-from halsted_ray.mapping.planner import Setting, plan, typical_hour
-from halsted_ray.mapping.rates import ESTIMATED, MEASURED, Rates
+from halsted_ray.maps.table_schemas import ArchiveFile
+from halsted_ray.planning.planner import PlanSetting, plan, typical_hour
+from halsted_ray.planning.rates import ESTIMATED, MEASURED, Rates
+from halsted_ray.planning.survey import Survey, survey
 from halsted_ray.records import Video
 
 RATES = Rates.load()
@@ -19,7 +20,7 @@ HOUR = typical_hour()
 
 
 def planned(hours: float = 100, **setting):
-    return plan([HOUR], round(hours), hours * 3600, RATES, Setting(**setting))
+    return plan([HOUR], round(hours), hours * 3600, RATES, PlanSetting(**setting))
 
 
 def test_the_cores_it_names_keep_a_gpu_busy_and_fewer_do_not():
@@ -83,7 +84,7 @@ def test_wrong_settings_are_named():
     with pytest.raises(ResourceError):
         planned(gpus=8, cores=4)
     with pytest.raises(UsageError, match="nothing to plan"):
-        plan([], 3, 0.0, RATES, Setting())
+        plan([], 3, 0.0, RATES, PlanSetting())
 
 
 def test_rates_of_a_file_go_before_those_that_ship(tmp_path):
@@ -111,8 +112,8 @@ def test_rates_of_an_earlier_run(tmp_path):
         Rates.load(str(tmp_path))
 
 
-def entry(length_s: float, code: str = "") -> Entry:
-    return Entry(Video("v", "/archive/v.mp4", 1, length_s, 640, 360, 25.0, "h264"), "", code)
+def entry(length_s: float, code: str = "") -> ArchiveFile:
+    return ArchiveFile(Video("v", "/archive/v.mp4", 1, length_s, 640, 360, 25.0, "h264"), "", code)
 
 
 def test_a_part_of_an_archive_is_told_with_an_interval():

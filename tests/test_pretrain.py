@@ -10,9 +10,9 @@ from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.taxonomy import load
 from halsted_ray.training import pretrain as pretraining
-from halsted_ray.training.clip_feed import clip_of, tag_names
+from halsted_ray.training.clip_loader import clip_of, tag_names
 from halsted_ray.training.patch_init import cosine_patches, start_patches
-from halsted_ray.training.pretrain import PretrainRecipe, Run, export, learning_rate, pretrain
+from halsted_ray.training.pretrain import PretrainRecipe, PretrainRun, export, learning_rate, pretrain
 
 SMALL = PretrainRecipe(
     minutes=0.06,
@@ -48,7 +48,7 @@ def test_a_run_lands_in_its_time_and_its_folder_is_an_encoder(tmp_path):
 
 
 def test_the_saved_encoder_gives_the_vectors_that_were_trained(tmp_path):
-    run = Run(SMALL, tmp_path, draw_brightness)
+    run = PretrainRun(SMALL, tmp_path, draw_brightness)
     for parameter in run.tagger.encoder.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
     run.average = run.tagger.state_dict()
@@ -64,7 +64,7 @@ def test_the_saved_encoder_gives_the_vectors_that_were_trained(tmp_path):
 
 
 def test_resume_restores_every_tensor_and_counter(tmp_path):
-    run = Run(SMALL, tmp_path, draw_brightness)
+    run = PretrainRun(SMALL, tmp_path, draw_brightness)
     clips = torch.randint(0, 255, (4, 16, 32, 32, 3), dtype=torch.uint8)
     logits = run.tagger(clips)
     sum(part.square().sum() for part in logits).backward()
@@ -72,7 +72,7 @@ def test_resume_restores_every_tensor_and_counter(tmp_path):
         optimiser.step()
     run.elapsed_s, run.steps, run.rendered = 1.5, 1, 12
     run.save()
-    again = Run(SMALL, tmp_path, draw_brightness)
+    again = PretrainRun(SMALL, tmp_path, draw_brightness)
     assert again.resumed and (again.elapsed_s, again.steps, again.rendered) == (1.5, 1, 12)
     for name, value in run.masked_model.state_dict().items():
         assert torch.equal(value, again.masked_model.state_dict()[name]), name
@@ -84,9 +84,9 @@ def test_resume_restores_every_tensor_and_counter(tmp_path):
 
 
 def test_a_folder_of_another_shape_is_refused(tmp_path):
-    Run(SMALL, tmp_path, draw_brightness).save()
+    PretrainRun(SMALL, tmp_path, draw_brightness).save()
     with pytest.raises(OutputError, match="layers"):
-        Run(PretrainRecipe(**{**vars(SMALL), "layers": 2}), tmp_path, draw_brightness)
+        PretrainRun(PretrainRecipe(**{**vars(SMALL), "layers": 2}), tmp_path, draw_brightness)
 
 
 def test_training_and_validation_never_share_a_clip():

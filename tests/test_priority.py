@@ -15,15 +15,15 @@ import torch
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
 import halsted_ray
+from halsted_ray.compute.pools import size_pools
+from halsted_ray.compute.priority import Room, announced, must_pause, room, room_of
+from halsted_ray.compute.resources import ResourceRequest
 from halsted_ray.errors import ResourceError, UsageError
-from halsted_ray.mapping.cluster import size_pools
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.mapping.priority import Room, announced, must_pause, room, room_of
-from halsted_ray.mapping.workers import Workers
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import WindowSpec
-from serve.mapper import Mapper
+from halsted_ray.service.job_worker import JobWorker
 
 
 @pytest.mark.parametrize("cpus", [6, 16, 64])
@@ -52,7 +52,7 @@ def test_a_high_run_alone_takes_no_more_actors_than_there_are_cores():
 
 def test_an_unknown_priority_is_named(tmp_path):
     with pytest.raises(UsageError, match="'urgent'.*low, normal, high"):
-        map_archive(str(tmp_path), str(tmp_path / "out"), "nowhere", workers=Workers(priority="urgent"))
+        map_archive(str(tmp_path), str(tmp_path / "out"), "nowhere", workers=ResourceRequest(priority="urgent"))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_an_unknown_priority_is_named(tmp_path):
 )
 def test_workers_that_can_not_be_had_are_named(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
-        Workers(**wrong)
+        ResourceRequest(**wrong)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def cluster():
 def test_a_job_that_waits_says_so_and_can_be_cancelled(cluster, tmp_path):
     torch.set_num_threads(1)
     service = open_service(tmp_path, save_model(tmp_path / "model", 0))
-    mapper = Mapper(service.jobs, service.videos, service.uploads, service.source)
+    mapper = JobWorker(service.jobs, service.videos, service.uploads, service.source)
     with client_of(service, new_key(service)) as client, ThreadPoolExecutor(1) as pool:
         video_id = upload(client, write_video(tmp_path / "short.mp4", 12.0))["video_id"]
         job = client.post(f"/v1/videos/{video_id}/maps", json={"task": "macro"}).json()
@@ -139,7 +139,7 @@ def test_a_run_that_ended_makes_nobody_wait(cluster):
 ARCHIVE_RUN = """
 import sys
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.mapping.workers import Workers
+from halsted_ray.compute.resources import Workers
 map_archive(*sys.argv[1:], segment_s=10, workers=Workers(priority="low"))
 """
 
@@ -173,7 +173,7 @@ def test_an_upload_beside_an_archive_takes_at_most_three_times_its_time_alone(cl
             str(tmp_path / out),
             str(tmp_path / "model"),
             segment_s=10,
-            workers=Workers(priority="high"),
+            workers=ResourceRequest(priority="high"),
         )
         assert summary.exit_code == 0 and summary.segments_decoded == 6
         return time.monotonic() - started_s

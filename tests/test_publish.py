@@ -12,17 +12,18 @@ import pytest
 from pyarrow.fs import LocalFileSystem, S3FileSystem
 from small_disk import fill, small_disk
 
-from halsted_ray.atlas.delta import native_files, open_table, table_uri
 from halsted_ray.errors import OutputError
-from halsted_ray.mapping import publish as publishing
-from halsted_ray.mapping.inventory import Entry
 from halsted_ray.mapping.progress import Progress, ProgressLine
-from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_segments, read_timeline
-from halsted_ray.mapping.staging import Result, Run, Staging
-from halsted_ray.mapping.status import status_of
-from halsted_ray.mapping.timeline import Gap
-from halsted_ray.mapping.worklist import finished_segments
-from halsted_ray.records import Segment, Tag, Video
+from halsted_ray.mapping.work_list import finished_segments
+from halsted_ray.maps import publishing
+from halsted_ray.maps.publishing import publish, publish_videos
+from halsted_ray.maps.reading import read_segments, read_timeline
+from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging
+from halsted_ray.maps.status import status_of
+from halsted_ray.maps.table_schemas import ArchiveFile, Provenance
+from halsted_ray.maps.timeline import Gap
+from halsted_ray.records import Prediction, Segment, Video
+from halsted_ray.storage.delta import native_files, open_table, table_uri
 
 ONE, TWO = "1" * 16, "2" * 16
 
@@ -34,12 +35,15 @@ class Maps:
         self.out = out
         publish_videos(
             out,
-            [Entry(Video(v, f"/archive/{v[0]}.mp4", 1, 120.0, 640, 360, 25.0, "h264"), "stamp") for v in (ONE, TWO)],
+            [
+                ArchiveFile(Video(v, f"/archive/{v[0]}.mp4", 1, 120.0, 640, 360, 25.0, "h264"), "stamp")
+                for v in (ONE, TWO)
+            ],
         )
 
     def begin(self, recipe: str, tasks=("macro",)) -> Staging:
         staging = Staging(self.out, recipe)
-        staging.begin(Run(f"run-{recipe}", recipe, tasks, 60.0, int(time.time() * 1000) + 1))
+        staging.begin(MappingRun(f"run-{recipe}", recipe, tasks, 60.0, int(time.time() * 1000) + 1))
         return staging
 
     def plan(self, recipe: str, *video_ids: str) -> dict[str, list[Segment]]:
@@ -52,8 +56,8 @@ class Maps:
         }
 
     def stage(self, staging: Staging, segment: Segment, category="Suturing", task="macro", gaps=()) -> None:
-        tags = [] if gaps else [Tag(segment.start_s, segment.stop_s, task, "step", category, 0.9)]
-        staging.write(Result(segment, tags, list(gaps), "run"))
+        tags = [] if gaps else [Prediction(segment.start_s, segment.stop_s, task, "step", category, 0.9)]
+        staging.write(SegmentResult(segment, tags, list(gaps), "run"))
 
     def publish(self, staging: Staging, plan: dict, recipe: str, tasks=("macro",), version="1") -> int | None:
         return publish(self.out, staging, plan, Provenance("run", recipe, tasks, "m", version, "", "t", "0"))

@@ -21,20 +21,21 @@ import yaml
 from halsted_ray.atlas import read_atlas, write_atlas
 from halsted_ray.cli import main
 from halsted_ray.errors import RegistryError, TaxonomyError, UsageError
-from halsted_ray.mapping.publish import Provenance, publish
-from halsted_ray.mapping.staging import Result, Run, Staging
+from halsted_ray.maps.publishing import publish
+from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging
+from halsted_ray.maps.table_schemas import Provenance
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Segment
 from halsted_ray.registry import lineage as lineages
-from halsted_ray.registry import promote as promotion
+from halsted_ray.registry import promotion
 from halsted_ray.registry.gate import read_thresholds
-from halsted_ray.registry.promote import EXPERIMENT, promote, rollback
+from halsted_ray.registry.model_registry import CHALLENGER, CHAMPION, LOCK, PREVIOUS, Registry
+from halsted_ray.registry.promotion import EXPERIMENT, promote, rollback
 from halsted_ray.registry.resolve import resolve
-from halsted_ray.registry.runs import TrackedRun, learned_videos, register
-from halsted_ray.registry.store import CHALLENGER, CHAMPION, LOCK, PREVIOUS, Registry
+from halsted_ray.registry.tracking import TrackedRun, learned_videos, register
 from halsted_ray.training.recipe import Recipe
-from halsted_ray.training.run import Start, TrainSummary
+from halsted_ray.training.train import TrainingPlan, TrainSummary
 from halsted_ray.video.readers import read_frames
 
 ROOT = Path(__file__).parent.parent
@@ -93,7 +94,7 @@ def gate(tmp_path_factory):
 
 def start_of(archive, version):
     atlas, model = read_atlas(archive), Halsted.load(f"{archive}/models/{version}")
-    return Start(
+    return TrainingPlan(
         version,
         atlas,
         atlas.split,
@@ -509,11 +510,11 @@ def test_lineage_from_a_row_to_the_commit_of_its_atlas(registry, archive, tmp_pa
     }
     # the registered model maps one of the two videos again
     staging = Staging(out, "other")
-    staging.begin(Run("second", "other", ("macro",), 60.0, 0))
+    staging.begin(MappingRun("second", "other", ("macro",), 60.0, 0))
     segments = [Segment(f"s{n}", maps.WHOLE, maps.video(maps.WHOLE).uri, n, n + 60, 120.0) for n in (0, 60)]
     for segment in segments:
         tags = [tag for tag in maps.tags_of(segment) if tag.task == "macro"]
-        staging.write(Result(segment, tags, [], "second"))
+        staging.write(SegmentResult(segment, tags, [], "second"))
     origin = Provenance("second", "other", ("macro",), "halsted", "good", "hsa-v1", models.HALSTED.digest, "0.1.0")
     publish(out, staging, {maps.WHOLE: segments}, origin)
 

@@ -16,8 +16,8 @@ from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import RegistryError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.registry.runs import register
-from halsted_ray.registry.store import CHAMPION, Registry
+from halsted_ray.registry.model_registry import CHAMPION, Registry
+from halsted_ray.registry.tracking import register
 
 ROOT = Path(__file__).parent.parent
 

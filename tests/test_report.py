@@ -7,15 +7,16 @@ import pytest
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import UsageError
-from halsted_ray.mapping.profiles import RunProfile
-from halsted_ray.records import TIMELINE_SCHEMA, Clip, WindowSpec
-from halsted_ray.report.figures import covered_s, figures
+from halsted_ray.maps.run_profile import RunProfile
+from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
+from halsted_ray.profiling import StageProfile
+from halsted_ray.records import Clip, WindowSpec
 from halsted_ray.report.lanes import colour, timeline
-from halsted_ray.report.material import Material
-from halsted_ray.report.page import page
-from halsted_ray.report.plots import profile_plot
+from halsted_ray.report.map_page import page
+from halsted_ray.report.map_plots import profile_plot
+from halsted_ray.report.report_data import ReportData
+from halsted_ray.report.summary import covered_s, summarise
 from halsted_ray.report.terminal import clock, draw, letters_of, rows_table
-from halsted_ray.stages import Profile
 
 WHOLE, PARTIAL, FAILED = "aa" * 8, "ab" * 8, "f0" * 8
 
@@ -62,11 +63,11 @@ def material():
         Clip(WHOLE, 30, 50, "micro", {"action": "Push/Peel"}),
         Clip(PARTIAL, 0, 120, "macro", {"step": "Suturing"}),
     ]
-    return Material(videos, rows, truth, taxonomies.load(), WindowSpec())
+    return ReportData(videos, rows, truth, taxonomies.load(), WindowSpec())
 
 
 def test_times_add_up_to_the_videos(material):
-    found = figures(material)
+    found = summarise(material)
     assert found["videos"] == {
         "total": 3,
         "mapped": 1,
@@ -83,18 +84,18 @@ def test_times_add_up_to_the_videos(material):
 
 
 def test_gaps_count_as_wrong(material):
-    step = figures(material)["accuracy"]["tags"]["step"]
+    step = summarise(material)["accuracy"]["tags"]["step"]
     assert (step["windows"], step["right"], step["in_gap"]) == (72, 48, 24)
 
 
 def test_without_truth_there_is_no_accuracy(material):
-    without = Material(material.videos, material.rows, None, material.taxonomy, material.spec)
-    assert figures(without)["accuracy"] is None
-    assert "Agreement" not in page(without, figures(without))
+    without = ReportData(material.videos, material.rows, None, material.taxonomy, material.spec)
+    assert summarise(without)["accuracy"] is None
+    assert "Agreement" not in page(without, summarise(without))
 
 
 def test_the_page_needs_nothing_from_outside(material):
-    html = page(material, figures(material))
+    html = page(material, summarise(material))
     own = html.replace(re.search(r"<script>.*?</script>", html, re.DOTALL).group(0), "")  # Plotly itself comes first
     assert len(html) - len(own) > 3_000_000
     assert not re.search(r"(src|href)\s*=|https?://|@import|url\(", own)
@@ -104,10 +105,10 @@ def test_the_page_needs_nothing_from_outside(material):
 
 
 def test_where_the_time_went_is_a_picture(material):
-    assert figures(material)["profile"] is None and "Where the time went" not in page(material, figures(material))
-    run = RunProfile("run", 3, 180.0, 20.0, Profile({"decode": 12.0, "wait": 3.0}, {"decode": 11.0}).asdict())
+    assert summarise(material)["profile"] is None and "Where the time went" not in page(material, summarise(material))
+    run = RunProfile("run", 3, 180.0, 20.0, StageProfile({"decode": 12.0, "wait": 3.0}, {"decode": 11.0}).asdict())
     timed = replace(material, profile=run)
-    found = figures(timed)
+    found = summarise(timed)
     assert found["profile"]["stages"]["wall_s"]["decode"] == 12.0
     html = page(timed, found)
     assert 'id="profile"' in html and "3 segments, 3:00 of video in 0:20" in html
@@ -116,7 +117,7 @@ def test_where_the_time_went_is_a_picture(material):
 
 
 def test_the_page_shows_ids_reasons_and_gaps_but_no_file_name(material):
-    html = page(material, figures(material))
+    html = page(material, summarise(material))
     assert all(video_id in html for video_id in (WHOLE, PARTIAL, FAILED))
     assert "no container &lt;/script&gt;" in html and "not mapped" in html
     assert "Jane Doe" not in html

@@ -8,10 +8,17 @@ from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import AtlasError
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Clip, Window, WindowSpec
-from halsted_ray.training.loop import Feed
+from halsted_ray.training.loop import BatchLoader
 from halsted_ray.training.recipe import Recipe
-from halsted_ray.training.samples import Labelled, Samples, assemble, label, tasks_to_learn, training_windows
-from halsted_ray.video.plan import windows as plan_windows
+from halsted_ray.training.samples import (
+    LabelledWindow,
+    Samples,
+    build_samples,
+    label_windows,
+    tasks_to_learn,
+    training_windows,
+)
+from halsted_ray.video.windows import windows as plan_windows
 
 HALSTED = taxonomies.load()
 VIDEO = "a" * 16
@@ -43,7 +50,7 @@ def test_shifted_windows_are_whole_and_distinct():
 
 
 def test_a_mixed_window_gives_a_weighted_sample_of_each_step():
-    samples = label(
+    samples = label_windows(
         [Window("coarse", 0.0, 30.0)], [macro(0.0, 21.0, "Suturing"), macro(21.0, 60.0, "Dissection")], HALSTED.tasks
     )
     assert [(dict(s.tags)["step"], pytest.approx(s.weight), s.judged) for s in samples] == [
@@ -55,7 +62,7 @@ def test_a_mixed_window_gives_a_weighted_sample_of_each_step():
 def test_macro_is_asked_of_fine_windows_too_and_fine_tasks_of_fine_ones_only():
     clips = [macro(0.0, 30.0, "Dissection"), micro(0.0, 30.0, "Tug")]
     coarse, fine = plan_windows(30.0, WindowSpec())
-    samples = label(coarse + fine, clips, HALSTED.tasks)
+    samples = label_windows(coarse + fine, clips, HALSTED.tasks)
     kinds = [(s.task, s.window.kind) for s in samples]
     assert kinds.count(("macro", "coarse")) == 1 and kinds.count(("macro", "fine")) == 12
     assert kinds.count(("micro", "fine")) == 12 and ("micro", "coarse") not in kinds
@@ -64,7 +71,7 @@ def test_macro_is_asked_of_fine_windows_too_and_fine_tasks_of_fine_ones_only():
 def test_a_fine_window_takes_the_clip_that_covers_half_of_it():
     clips = [micro(0.0, 3.75, "Tug"), micro(3.75, 4.6, "Hook"), micro(4.6, 10.0, "Clip")]
     _, fine = plan_windows(10.0, WindowSpec())
-    samples = label(fine, clips, HALSTED.tasks)
+    samples = label_windows(fine, clips, HALSTED.tasks)
     assert [(s.window.start_s, dict(s.tags)["action"], s.judged) for s in samples] == [
         (0.0, "Tug", True),
         (2.5, "Tug", True),
@@ -73,36 +80,38 @@ def test_a_fine_window_takes_the_clip_that_covers_half_of_it():
     ]
     assert samples[1].weight == pytest.approx(0.5)
     # 0.85 of 2.5 s is not half, and nothing else is there
-    assert label([Window("fine", 2.5, 5.0)], clips[1:2], HALSTED.tasks) == []
+    assert label_windows([Window("fine", 2.5, 5.0)], clips[1:2], HALSTED.tasks) == []
 
 
 def test_a_stricter_share_leaves_windows_of_two_clips_out():
     clips = [micro(0.0, 3.75, "Tug"), micro(3.75, 10.0, "Clip"), macro(0.0, 10.0, "Dissection")]
     _, fine = plan_windows(10.0, WindowSpec())
-    strict = label(fine, clips, HALSTED.tasks, least_share=0.8)
+    strict = label_windows(fine, clips, HALSTED.tasks, least_share=0.8)
     assert [s.window.start_s for s in strict if s.task == "micro"] == [0.0, 5.0, 7.5]
     assert [s.window.start_s for s in strict if s.task == "macro"] == [0.0, 2.5, 5.0, 7.5]
 
 
 def test_clips_that_say_the_same_count_together():
     clips = [micro(0.0, 1.0, "Tug"), micro(1.0, 2.5, "Tug")]
-    (sample,) = label([Window("fine", 0.0, 2.5)], clips, HALSTED.tasks)
+    (sample,) = label_windows([Window("fine", 0.0, 2.5)], clips, HALSTED.tasks)
     assert sample.weight == 1.0
 
 
 def test_what_a_model_labelled_weighs_less_and_is_judged_the_same():
     clips = [macro(0.0, 15.0, "Suturing"), replace(macro(15.0, 30.0, "Dissection"), source="ai")]
-    samples = label([Window("coarse", 0.0, 30.0)], clips, HALSTED.tasks, ai_weight=0.2)
+    samples = label_windows([Window("coarse", 0.0, 30.0)], clips, HALSTED.tasks, ai_weight=0.2)
     assert [(dict(s.tags)["step"], pytest.approx(s.weight)) for s in samples] == [
         ("Dissection", 0.1),
         ("Suturing", 0.5),
     ]
-    (sample,) = label([Window("fine", 0.0, 2.5)], [replace(clips[1], start_s=0.0)], HALSTED.tasks, ai_weight=0.2)
+    (sample,) = label_windows(
+        [Window("fine", 0.0, 2.5)], [replace(clips[1], start_s=0.0)], HALSTED.tasks, ai_weight=0.2
+    )
     assert sample.judged and sample.weight == pytest.approx(0.2)
 
 
 def test_a_short_last_window_is_judged_by_its_own_length():
-    (sample,) = label([Window("fine", 10.0, 11.0)], [micro(10.2, 11.0, "Tug")], HALSTED.tasks)
+    (sample,) = label_windows([Window("fine", 10.0, 11.0)], [micro(10.2, 11.0, "Tug")], HALSTED.tasks)
     assert sample.weight == pytest.approx(0.8)
 
 
@@ -112,13 +121,13 @@ def test_arrays_point_to_vectors_and_truth(tmp_path):
     tags = (("action", "Tug"), ("instrument", "Shears"))
     labelled = {
         VIDEO: [
-            Labelled(window, "micro", tags, 1.0, True),
-            Labelled(window, "macro", (("step", "Dissection"),), 0.6, True),
-            Labelled(other, "macro", (("step", "Suturing"),), 0.4, False),
+            LabelledWindow(window, "micro", tags, 1.0, True),
+            LabelledWindow(window, "macro", (("step", "Dissection"),), 0.6, True),
+            LabelledWindow(other, "macro", (("step", "Suturing"),), 0.4, False),
         ]
     }
     vectors = {VIDEO: {("fine", 0.0, 2.5): np.full(4, 1, np.float16), ("coarse", 0.0, 30.0): np.full(4, 2, np.float16)}}
-    samples = assemble(labelled, vectors, vocabulary)
+    samples = build_samples(labelled, vectors, vocabulary)
     assert samples.embeddings_WD[:, 0].tolist() == [1, 2] and samples.window_S.tolist() == [0, 0, 1]
     actions, instruments = HALSTED.tag("action").categories, HALSTED.tag("instrument").categories
     tug = [actions.index("Tug"), -1, instruments.index("Shears")]
@@ -132,12 +141,12 @@ def test_arrays_point_to_vectors_and_truth(tmp_path):
         assert np.array_equal(getattr(again, name), value), name
     vectors[VIDEO]["coarse", 0.0, 30.0][2] = np.nan
     with pytest.raises(AtlasError, match=rf"video {VIDEO}: the embedding of its coarse window .* not finite"):
-        assemble(labelled, vectors, vocabulary)
+        build_samples(labelled, vectors, vocabulary)
     del vectors[VIDEO]["coarse", 0.0, 30.0]
     with pytest.raises(AtlasError, match=rf"video {VIDEO}: no embedding of its coarse window \[0.0, 30.0\)"):
-        assemble(labelled, vectors, vocabulary)
+        build_samples(labelled, vectors, vocabulary)
     with pytest.raises(AtlasError, match="no sample"):
-        assemble({VIDEO: []}, vectors, vocabulary)
+        build_samples({VIDEO: []}, vectors, vocabulary)
 
 
 def test_tasks_by_name_keep_the_taxonomys_order():
@@ -150,7 +159,9 @@ def test_tasks_by_name_keep_the_taxonomys_order():
 def test_the_order_of_clips_does_not_matter():
     clips = [macro(0.0, 14.0, "Suturing"), macro(14.0, 60.0, "Dissection"), micro(14.0, 60.0, "Tug")]
     coarse, fine = plan_windows(60.0, WindowSpec())
-    assert label(coarse + fine, clips, HALSTED.tasks) == label(coarse + fine, clips[::-1], HALSTED.tasks)
+    assert label_windows(coarse + fine, clips, HALSTED.tasks) == label_windows(
+        coarse + fine, clips[::-1], HALSTED.tasks
+    )
 
 
 def test_hidden_tags_and_noise_do_not_depend_on_the_number_of_workers():
@@ -159,11 +170,13 @@ def test_hidden_tags_and_noise_do_not_depend_on_the_number_of_workers():
     rng = np.random.default_rng(0)
     windows = [Window("fine", 2.5 * n, 2.5 * n + 2.5) for n in range(21)]
     vectors = {VIDEO: {("fine", w.start_s, w.stop_s): rng.normal(size=8).astype(np.float16) for w in windows}}
-    samples = assemble({VIDEO: [Labelled(w, "micro", tags, 1.0, True) for w in windows]}, vectors, vocabulary)
+    samples = build_samples(
+        {VIDEO: [LabelledWindow(w, "micro", tags, 1.0, True) for w in windows]}, vectors, vocabulary
+    )
     recipe = Recipe(batch_size=10, noise=0.5, hide_tags=0.5)
     cpu = torch.device("cpu")
-    whole = list(Feed(samples, recipe, 0, 1, cpu).batches(3))
-    shared = [list(Feed(samples, recipe, rank, 3, cpu).batches(3)) for rank in range(3)]
+    whole = list(BatchLoader(samples, recipe, 0, 1, cpu).batches(3))
+    shared = [list(BatchLoader(samples, recipe, rank, 3, cpu).batches(3)) for rank in range(3)]
     assert [len(batch[0]) for batch in whole] == [10, 10, 1]
     for number, (embeddings, _, shown, asked, weights) in enumerate(whole):
         parts = [shared[rank][number] for rank in range(3) if rank < len(weights)]
@@ -192,11 +205,11 @@ def test_balanced_sampling_shows_each_task_as_often():
         video_ids=("v",),
     )
     recipe = Recipe(epochs=2, warmup_epochs=1, batch_size=64, sampling="balanced")
-    alone = Feed(samples, recipe, 0, 1, torch.device("cpu"))
+    alone = BatchLoader(samples, recipe, 0, 1, torch.device("cpu"))
     tasks = torch.cat([tasks for _, tasks, _, _, _ in alone.batches(0)])
     assert len(tasks) == count and 0.4 < (tasks == 2).float().mean() < 0.6
-    shared = [Feed(samples, recipe, rank, 3, torch.device("cpu")).batches(0) for rank in range(3)]
+    shared = [BatchLoader(samples, recipe, rank, 3, torch.device("cpu")).batches(0) for rank in range(3)]
     for whole, *parts in zip(alone.batches(0), *shared, strict=True):
         assert sorted(whole[1].tolist()) == sorted(torch.cat([part[1] for part in parts]).tolist())
-    as_is = Feed(samples, replace(recipe, sampling="as_is"), 0, 1, torch.device("cpu"))
+    as_is = BatchLoader(samples, replace(recipe, sampling="as_is"), 0, 1, torch.device("cpu"))
     assert sorted(torch.cat([tasks for _, tasks, _, _, _ in as_is.batches(0)]).tolist()) == samples.task_S.tolist()

@@ -9,18 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from halsted_ray.cli.comparison import comparison_text
-from halsted_ray.evaluation.answers import Answers, Asked
-from halsted_ray.report.comparison import comparison_section
-from halsted_ray.selflabel.compare import by_action, by_source, compare
+from halsted_ray.cli.self_label_table import comparison_text
+from halsted_ray.evaluation.predictions import TagPredictions, TagTargets
+from halsted_ray.report.self_label_section import comparison_section
+from halsted_ray.selflabel.gain import by_action, by_source, measure_gain
 from halsted_ray.selflabel.merge import Label, apart, merge, union, without
-from halsted_ray.selflabel.thresholds import (
-    Threshold,
-    common_threshold,
-    lower_bound,
-    thresholds,
-    thresholds_of_tags,
-)
+from halsted_ray.selflabel.thresholds import Threshold, common_threshold, lower_bound, thresholds, thresholds_of_tags
 from halsted_ray.taxonomy import load
 
 WINDOWS = st.lists(st.tuples(st.sampled_from("RCT"), st.integers(0, 4)), max_size=40)
@@ -183,7 +177,7 @@ def answers(right_of_video, folds, source="manual"):
         right_N = np.concatenate([right_of_video[video] for video in own]).astype(float)
         count = len(video_N)
         source_N = np.where(np.arange(count) % 2, source, "manual")
-        asked = Asked(
+        asked = TagTargets(
             fold,
             "micro",
             "action",
@@ -197,7 +191,7 @@ def answers(right_of_video, folds, source="manual"):
             np.ones(count, bool),
         )
         chosen_N = np.where(right_N > 0, 0, 1)
-        found.append(Answers("halsted", asked, chosen_N, np.full(count, 0.9), right_N, np.eye(2)[chosen_N]))
+        found.append(TagPredictions("halsted", asked, chosen_N, np.full(count, 0.9), right_N, np.eye(2)[chosen_N]))
     return found
 
 
@@ -207,18 +201,18 @@ BEFORE = {video: np.arange(20) < 10 + n for n, video in enumerate(FOLDS)}
 
 def test_the_later_model_is_kept_only_where_its_gain_excludes_zero():
     better = {video: np.arange(20) < 13 + n + n % 2 for n, video in enumerate(FOLDS)}
-    found = compare(answers(BEFORE, FOLDS), answers(better, FOLDS), load(), {})
+    found = measure_gain(answers(BEFORE, FOLDS), answers(better, FOLDS), load(), {})
     assert found["keep"] == "v2" and found["over"] == "folds" and found["gain"]["low"] > 0
     assert found["folds"]["micro"]["wilcoxon_p"] == pytest.approx(0.0625) and found["sources"] == {}
     mixed = {video: np.arange(20) < 10 + n + (4 if n % 2 else -2) for n, video in enumerate(FOLDS)}
-    assert compare(answers(BEFORE, FOLDS), answers(mixed, FOLDS), load(), {})["keep"] == "v1"
-    assert compare(answers(BEFORE, FOLDS), answers(BEFORE, FOLDS), load(), {})["keep"] == "v1"
+    assert measure_gain(answers(BEFORE, FOLDS), answers(mixed, FOLDS), load(), {})["keep"] == "v1"
+    assert measure_gain(answers(BEFORE, FOLDS), answers(BEFORE, FOLDS), load(), {})["keep"] == "v1"
 
 
 def test_one_fold_is_judged_over_its_videos():
     alone = dict.fromkeys(FOLDS, 0)
     better = {video: np.arange(20) < 14 + n for n, video in enumerate(FOLDS)}
-    found = compare(answers(BEFORE, alone), answers(better, alone), load(), {})
+    found = measure_gain(answers(BEFORE, alone), answers(better, alone), load(), {})
     assert (found["over"], found["keep"]) == ("videos", "v2") and found["folds"]["micro"]["wilcoxon_p"] is None
 
 
@@ -236,7 +230,7 @@ def test_a_models_labels_are_judged_on_the_tags_that_persons_gave_too():
         replace(entry, asked=replace(entry.asked, source_N=np.full(20, "ai")))
         for entry in answers({video: np.arange(20) < 15 for video in FOLDS}, FOLDS)
     ]
-    found = compare(manual, manual, load(), {}, labelled=labels)["sources"]["micro"]
+    found = measure_gain(manual, manual, load(), {}, labelled=labels)["sources"]["micro"]
     assert (found["manual"], found["ai"]) == ([0.5] * 5, [0.75] * 5)
     assert by_source([*manual, *others, *labels], load())["micro"]["manual"] == [0.5] * 5
 
@@ -267,7 +261,7 @@ def test_labels_of_several_folds_are_told_by_action():
     assert by_action(reports) == {
         "Tug": {"thresholds": [0.6, None], "said": 150, "kept": 40, "dropped": 110, "clips": 20, "precision": 0.9}
     }
-    compared = compare(answers(BEFORE, FOLDS), answers(BEFORE, FOLDS), load(), {}) | {"labels": reports}
+    compared = measure_gain(answers(BEFORE, FOLDS), answers(BEFORE, FOLDS), load(), {}) | {"labels": reports}
     told = comparison_text(compared)
     assert "keep v1: the gain of v2 on micro does not have" in told and max(map(len, told.splitlines())) <= 80
     assert "0.60 (1 of 2)" in told and "gate: 2 of 3 models passed; 20 samples added" in told

@@ -15,23 +15,23 @@ from halsted_ray.atlas import read_atlas, write_atlas
 from halsted_ray.atlas.commits import history
 from halsted_ray.atlas.verify import verify
 from halsted_ray.cli import main
-from halsted_ray.embeddings import EmbeddingStore, sampling_name
 from halsted_ray.errors import AtlasError, OutputError, UsageError
 from halsted_ray.evaluation.folds import draw_folds
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.mapping.status import status_of
 from halsted_ray.mapping.workflow import Workflow
+from halsted_ray.maps.status import status_of
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Segment, Video, WindowSpec
-from halsted_ray.selflabel.judge import WINDOWS
-from halsted_ray.selflabel.label import windows_at
+from halsted_ray.selflabel.labelling import windows_at
 from halsted_ray.selflabel.review import disagreement
-from halsted_ray.selflabel.run import self_label
+from halsted_ray.selflabel.self_label import self_label
+from halsted_ray.selflabel.validation import WINDOWS
+from halsted_ray.storage.locations import filesystem
+from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.training.samples import training_windows
 from halsted_ray.video.identity import video_id
-from halsted_ray.video.plan import frame_times_s
-from halsted_ray.video.storage import filesystem
+from halsted_ray.video.windows import frame_times_s
 
 LENGTH_S = 20
 PRECISION = 0.6
@@ -80,7 +80,7 @@ def archive(one_thread, tmp_path_factory):
     write_atlas(root, videos, clips, "hsa-v1", split={ids[name]: part for name, part in PARTS.items()})
     encoder = Encoder.load(ENCODER)
     own, seconds = (
-        EmbeddingStore(f"{root}/embeddings", encoder.fingerprint, sampling_name(spec, "reference"))
+        VectorStore(f"{root}/embeddings", encoder.fingerprint, sampling_name(spec, "reference"))
         for spec in (SPEC, WINDOWS)
     )
     for name in PARTS:
@@ -282,7 +282,7 @@ def test_the_command_tells_what_was_kept_and_dropped(archive, labelled, tmp_path
 def on_folds(archive, tmp_path_factory):
     """The first release with the vectors of every video's windows, and a recipe that learns them."""
     root, ids = archive
-    store = EmbeddingStore(
+    store = VectorStore(
         f"{root}/embeddings", Encoder.load(ENCODER).fingerprint, sampling_name(WindowSpec(), "reference")
     )
     for name, own_id in ids.items():

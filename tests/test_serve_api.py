@@ -16,11 +16,11 @@ from maps import write_maps
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
 from halsted_ray.errors import UsageError
-from halsted_ray.mapping.exports import read_captions, read_csv
-from serve.__main__ import main as command
-from serve.__main__ import require_free
-from serve.database import Job, now_s
-from serve.store import PART_BYTES
+from halsted_ray.maps.exports import read_captions, read_csv
+from halsted_ray.service.__main__ import main as command
+from halsted_ray.service.__main__ import require_free
+from halsted_ray.service.database import Job, now_s
+from halsted_ray.service.object_store import PART_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_a_signed_address_takes_a_part_until_it_expires(client, service, video, 
             url.replace(upload_id, "0" * 32),
         ):
             assert anybody.put(wrong, content=b"x").status_code == 403
-        monkeypatch.setattr("serve.uploads.now_s", lambda: time.time() + 7200)
+        monkeypatch.setattr("halsted_ray.service.uploads.now_s", lambda: time.time() + 7200)
         assert anybody.put(url, content=b"x").status_code == 403
     assert "address has expired" in anybody.put(url, content=b"x").json()["detail"]
 
@@ -362,7 +362,7 @@ def test_limits_headers_and_a_log_without_names(client, service, model, tmp_path
     headers = client.get("/v1/videos").headers
     assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
     assert "default-src 'none'" in headers["content-security-policy"] and headers["cache-control"] == "no-store"
-    caplog.set_level("INFO", "serve.requests")
+    caplog.set_level("INFO", "halsted_ray.service.requests")
     key = client.headers["x-api-key"]
     client.get("/v1/videos/Jane%20Doe.mp4?patient=Jane%20Doe")
     line = json.loads(caplog.records[-1].getMessage())

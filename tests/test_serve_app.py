@@ -22,12 +22,12 @@ import pytest
 import yaml
 from serving import save_model, upload, write_video
 
-from halsted_ray.mapping.exports import canonical_rows
+from halsted_ray.compute.resources import ResourceRequest
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.mapping.publish import read_segments, read_timeline
-from halsted_ray.mapping.workers import Workers
+from halsted_ray.maps.exports import canonical_rows
+from halsted_ray.maps.reading import read_segments, read_timeline
+from halsted_ray.service.object_store import PART_BYTES
 from halsted_ray.taxonomy import load
-from serve.store import PART_BYTES
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
@@ -160,13 +160,13 @@ def video(tmp_path_factory) -> Path:
 def test_the_file_that_is_deployed_names_what_the_application_has():
     from ray.serve.schema import ServeDeploySchema
 
-    from serve import app
+    from halsted_ray.service import deployments
 
     found = ServeDeploySchema.model_validate(yaml.safe_load((ROOT / "serve" / "config.yaml").read_text()))
     (application,) = found.applications
     assert application.import_path == "serve.app:app" and found.http_options.host == "127.0.0.1"
     for deployment in application.deployments:
-        assert getattr(app, deployment.name).name == deployment.name
+        assert getattr(deployments, deployment.name).name == deployment.name
 
 
 def wait_for(client: httpx2.Client, job_id: str) -> dict:
@@ -186,7 +186,7 @@ def test_a_job_gives_the_rows_of_the_batch_job_and_a_clip_its_windows(server, tm
         rows = client.get(f"/v1/videos/{video_id}/timeline").json()["rows"]
 
         map_archive(
-            str(video), str(tmp_path / "maps"), str(server.models / "0"), workers=Workers(decoders=1, taggers=1)
+            str(video), str(tmp_path / "maps"), str(server.models / "0"), workers=ResourceRequest(decoders=1, taggers=1)
         )
         batch = canonical_rows(read_timeline(str(tmp_path / "maps")))
         assert rows == batch and len(rows) > 10

@@ -8,7 +8,7 @@ import schemathesis
 from hypothesis import strategies as st
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
-from serve.api import create_api
+from halsted_ray.service.api import create_api
 
 SETTINGS = hypothesis.settings(
     max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(hypothesis.HealthCheck)

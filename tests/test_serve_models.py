@@ -8,8 +8,8 @@ import pytest
 from serving import save_model, write_video
 
 from halsted_ray.errors import ModelError, RegistryError, UsageError
-from serve.clips import ClipTagger, UnknownWords, task_of
-from serve.models import from_folder, source_of
+from halsted_ray.service.clip_tagging import ClipTagger, UnknownWords, task_of
+from halsted_ray.service.served_model import from_folder, source_of
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,8 @@ def test_swap_and_rollback_and_a_broken_model(models, video, tmp_path):
 
 
 def test_a_version_of_the_registry_as_its_alias_moves(models, video, tmp_path, monkeypatch):
-    from halsted_ray.registry.runs import register
-    from halsted_ray.registry.store import Registry
+    from halsted_ray.registry.model_registry import Registry
+    from halsted_ray.registry.tracking import register
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     source = source_of("registry:halsted@champion")

@@ -15,14 +15,14 @@ from browser import Browser
 from maps import write_maps
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
-from serve import sessions
-from serve.api import create_api
-from serve.routes import CONTENT_BYTES
-from serve.service import Service
+from halsted_ray.service import sessions
+from halsted_ray.service.api import create_api
+from halsted_ray.service.components import ServiceComponents
+from halsted_ray.service.routes import CONTENT_BYTES
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory) -> Service:
+def service(tmp_path_factory) -> ServiceComponents:
     folder = tmp_path_factory.mktemp("site")
     return open_service(folder, save_model(folder / "model", 0))
 
@@ -85,7 +85,7 @@ def test_a_session_ends_with_its_key_and_after_a_day(service, browser_like, monk
     key = new_key(service, user="root", role="admin")
     headers = sign_in(browser_like, key)
     with monkeypatch.context() as patch:
-        patch.setattr("serve.sessions.now_s", lambda: time.time() + sessions.SESSION_S + 1)
+        patch.setattr("halsted_ray.service.sessions.now_s", lambda: time.time() + sessions.SESSION_S + 1)
         assert browser_like.get("/v1/videos").status_code == 401
     assert browser_like.delete(f"/v1/keys/{key.split('_')[1]}", headers=headers).status_code == 204
     assert browser_like.get("/v1/videos").status_code == 401
@@ -126,7 +126,7 @@ def test_a_video_s_bytes_come_in_ranges_of_bounded_size(service, tmp_path, video
 
 @dataclass
 class Site:
-    service: Service
+    service: ServiceComponents
     address: str
     tenant: str
     key: str

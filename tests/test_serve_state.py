@@ -12,10 +12,10 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from halsted_ray.errors import UsageError
-from serve import audit, people
-from serve.database import Base, Database, Figures, Job, Video, now_s
-from serve.jobs import Jobs
-from serve.metrics import Metrics
+from halsted_ray.service import audit, users
+from halsted_ray.service.database import Base, Database, Figures, Job, StoredVideo, now_s
+from halsted_ray.service.jobs import Jobs
+from halsted_ray.service.prometheus import Metrics
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -37,16 +37,16 @@ def database(request, tmp_path) -> Database:
 
 def add_caller(database: Database, tenant_id: str = "north", name: str = "ada", role: str = "surgeon"):
     with database.writing() as session:
-        people.add_tenant(session, tenant_id)
-        user = people.add_user(session, tenant_id, name, role)
-        key = people.issue_key(session, user)
-        return people.authenticate(session, key), key
+        users.add_tenant(session, tenant_id)
+        user = users.add_user(session, tenant_id, name, role)
+        key = users.issue_key(session, user)
+        return users.authenticate(session, key), key
 
 
 def add_video(database: Database, tenant_id: str, video_id: str) -> None:
     with database.writing() as session:
         session.add(
-            Video(
+            StoredVideo(
                 tenant_id=tenant_id,
                 video_id=video_id,
                 place=f"videos/{video_id}/video.mp4",
@@ -76,19 +76,19 @@ def test_a_key_is_kept_as_a_digest_and_can_be_revoked(database):
     admin, _ = add_caller(database, name="root", role="admin")
     stranger, _ = add_caller(database, "south", "eve", "admin")
     with database.writing() as session:
-        assert not people.revoke_key(session, stranger, caller.key_id), "another tenant's"
-        assert people.authenticate(session, key) == caller
+        assert not users.revoke_key(session, stranger, caller.key_id), "another tenant's"
+        assert users.authenticate(session, key) == caller
         for wrong in (key[:-1], key + "x", "hk_" + caller.key_id, "", "hk__", secret):
-            assert people.authenticate(session, wrong) is None
-        assert people.revoke_key(session, admin, caller.key_id)
-        assert people.authenticate(session, key) is None
-        expired = people.issue_key(session, people.add_user(session, "north", "ada", "surgeon"), days=-1)
-        assert people.authenticate(session, expired) is None
+            assert users.authenticate(session, wrong) is None
+        assert users.revoke_key(session, admin, caller.key_id)
+        assert users.authenticate(session, key) is None
+        expired = users.issue_key(session, users.add_user(session, "north", "ada", "surgeon"), days=-1)
+        assert users.authenticate(session, expired) is None
         with pytest.raises(UsageError, match="role"):
-            people.add_user(session, "north", "ada", "admin")
+            users.add_user(session, "north", "ada", "admin")
         for name in ("../up", "UPPER", "", "a/b", "-x"):
             with pytest.raises(UsageError, match="tenant"):
-                people.add_tenant(session, name)
+                users.add_tenant(session, name)
 
 
 def test_the_audit_log_only_grows_and_shows_what_was_changed_past_the_triggers(database):
@@ -240,7 +240,9 @@ def test_figures_are_those_of_all_replicas_and_never_fall(database, monkeypatch)
         assert found['halsted_request_seconds_bucket{le="0.05",route="/v1/videos"}'] == 1
         assert found['halsted_request_seconds_count{route="/v1/videos"}'] == 2
         assert found['halsted_jobs{state="done"}'] == 3
-    monkeypatch.setattr("serve.metrics.now_s", lambda: now_s() + 4000)  # both ended long ago, and others came
+    monkeypatch.setattr(
+        "halsted_ray.service.prometheus.now_s", lambda: now_s() + 4000
+    )  # both ended long ago, and others came
     third = Metrics(database)
     third.requests.labels("GET", "/v1/videos", 200).inc()
     for _ in range(2):

@@ -4,16 +4,16 @@ import time
 
 import pytest
 
-from halsted_ray.stages import HERE, Profile, Shift
+from halsted_ray.profiling import PROCESS_PROFILE, ActorTimer, StageProfile
 
 
 def test_a_shift_counts_every_second_once():
-    shift, total = Shift(), Profile()
+    shift, total = ActorTimer(), StageProfile()
     started_s = time.perf_counter()
     for _ in range(3):
         time.sleep(0.02)
         with shift:
-            with HERE.stage("encode"):
+            with PROCESS_PROFILE.stage("encode"):
                 sum(range(300_000))
             time.sleep(0.01)
         total.merge(shift.spent)
@@ -25,7 +25,7 @@ def test_a_shift_counts_every_second_once():
 
 
 def test_a_profile_travels_as_json():
-    profile = Profile({"decode": 1.5}, {"decode": 1.25})
-    assert Profile(**profile.asdict()).asdict() == profile.asdict()
+    profile = StageProfile({"decode": 1.5}, {"decode": 1.25})
+    assert StageProfile(**profile.asdict()).asdict() == profile.asdict()
     profile.merge(profile.copy())
     assert profile.asdict()["wall_s"]["decode"] == 3.0

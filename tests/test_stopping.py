@@ -15,7 +15,7 @@ import numbered_video
 import pytest
 
 import halsted_ray
-from halsted_ray.mapping.status import status_of
+from halsted_ray.maps.status import status_of
 
 pytestmark = pytest.mark.slow
 

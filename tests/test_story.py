@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from halsted_ray.cli import main
-from halsted_ray.mapping.cluster import connected
-from halsted_ray.mapping.publish import read_timeline
+from halsted_ray.compute.cluster import connected
+from halsted_ray.maps.reading import read_timeline
 from halsted_ray.registry.gate import BOUNDS
 
 PICTURE = ("--minutes", 2, "--size", "320x180", "--fps", 12)

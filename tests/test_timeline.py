@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halsted_ray.mapping.timeline import Gap, Interval, merge
-from halsted_ray.records import Tag
+from halsted_ray.maps.timeline import Gap, Interval, merge
+from halsted_ray.records import Prediction
 
 
 def tag(start_s, stop_s, category, confidence=0.5, name="action", task="micro"):
-    return Tag(start_s, stop_s, task, name, category, confidence)
+    return Prediction(start_s, stop_s, task, name, category, confidence)
 
 
 def test_neighbours_of_one_category_merge():

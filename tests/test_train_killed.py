@@ -15,12 +15,12 @@ import torch
 
 import halsted_ray
 from halsted_ray.atlas import write_atlas
-from halsted_ray.embeddings import EmbeddingStore, sampling_name
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video, WindowSpec
-from halsted_ray.registry.store import Registry
-from halsted_ray.training.loop import RAYS_LIST, fit_alone
+from halsted_ray.registry.model_registry import Registry
+from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.training.loop import RAYS_LIST, fit_in_process
 from halsted_ray.training.recipe import DEMO
 from halsted_ray.training.samples import Samples, training_windows
 
@@ -62,7 +62,7 @@ def write_archive(root: Path) -> None:
             vector = np.sum(directions, 0) + rng.normal(size=encoder.dim)
             vectors[window.kind, window.start_s, window.stop_s] = vector.astype(np.float16)
         clips += own
-        store = EmbeddingStore(f"{root}/embeddings", encoder.fingerprint, sampling_name(spec, "reference"))
+        store = VectorStore(f"{root}/embeddings", encoder.fingerprint, sampling_name(spec, "reference"))
         store.put(name, 0.0, 120.0, vectors)
     write_atlas(str(root), videos, clips, "small", split=split)
 
@@ -145,6 +145,6 @@ def trained_here(out: Path):
     threads = torch.get_num_threads()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     try:
-        return fit_alone(train, validation, model.config.decoder_sizes, model.taxonomy, RECIPE)
+        return fit_in_process(train, validation, model.config.decoder_sizes, model.taxonomy, RECIPE)
     finally:
         torch.set_num_threads(threads)

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from halsted_ray import taxonomy as taxonomies
+from halsted_ray.compute.cluster import connected
 from halsted_ray.errors import ResourceError, TrainingError
-from halsted_ray.mapping.cluster import connected
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Window
 from halsted_ray.training import loop
-from halsted_ray.training.progress import EpochLine
+from halsted_ray.training.epoch_display import EpochLine
 from halsted_ray.training.recipe import Recipe
-from halsted_ray.training.samples import Labelled, Samples, assemble
+from halsted_ray.training.samples import LabelledWindow, Samples, build_samples
 
 SMALL = taxonomies.from_dict(
     {
@@ -107,10 +107,10 @@ def samples(count, seed):
         vectors["v"]["fine", window.start_s, window.stop_s] = vector.astype(np.float16)
         tags = [(tag.name, tag.categories[k]) for tag, k in zip(SMALL.tags, (step, action, arm), strict=True)]
         labelled["v"] += [
-            Labelled(window, "macro", (tags[0],), 0.8, True),
-            Labelled(window, "micro", tuple(tags[1:]), 1.0, True),
+            LabelledWindow(window, "macro", (tags[0],), 0.8, True),
+            LabelledWindow(window, "micro", tuple(tags[1:]), 1.0, True),
         ]
-    return assemble(labelled, vectors, Vocabulary(SMALL))
+    return build_samples(labelled, vectors, Vocabulary(SMALL))
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +235,7 @@ def test_a_fold_trains_as_a_run_of_one_worker_does(undisturbed, data):
     sizes = {"dim": DIM, "width": DIM, "layers": 1, "heads": 2, "feedforward": 48, "dropout": 0.0}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    alone = loop.fit_alone(*map(Samples.load, data.values()), sizes, SMALL, RECIPE)
+    alone = loop.fit_in_process(*map(Samples.load, data.values()), sizes, SMALL, RECIPE)
     torch.set_num_threads(threads)
     assert losses(alone) == losses(undisturbed[0]) and alone.progress.best_epoch == undisturbed[0].progress.best_epoch
     for name, value in undisturbed[0].tensors.items():
@@ -244,7 +244,7 @@ def test_a_fold_trains_as_a_run_of_one_worker_does(undisturbed, data):
 
 def test_bf16_learns_alike(undisturbed, data):
     sizes = {"dim": DIM, "width": DIM, "layers": 1, "heads": 2, "feedforward": 48, "dropout": 0.0}
-    alone = loop.fit_alone(*map(Samples.load, data.values()), sizes, SMALL, replace(RECIPE, precision="bf16"))
+    alone = loop.fit_in_process(*map(Samples.load, data.values()), sizes, SMALL, replace(RECIPE, precision="bf16"))
     assert losses(alone)[:20] == pytest.approx(losses(undisturbed[0])[:20], rel=0.05)
     assert losses(alone) != losses(undisturbed[0]) and alone.progress.best > 0.9
     assert all(value.dtype != torch.bfloat16 for value in alone.tensors.values())

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from halsted_ray.atlas import read_atlas, write_atlas
-from halsted_ray.embeddings import EmbeddingStore, sampling_name
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Segment, Video, Window, WindowSpec
-from halsted_ray.registry.runs import train_tracked
-from halsted_ray.registry.store import Registry
+from halsted_ray.registry.model_registry import Registry
+from halsted_ray.registry.tracking import train_tracked
+from halsted_ray.storage.locations import filesystem
+from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.training import embed as embedding
 from halsted_ray.training.recipe import Recipe
-from halsted_ray.training.run import train
+from halsted_ray.training.train import train
 from halsted_ray.video.identity import video_id
-from halsted_ray.video.plan import frame_rows, frame_times_s, windows_of
 from halsted_ray.video.readers import read_frames
-from halsted_ray.video.storage import filesystem
+from halsted_ray.video.windows import frame_rows, frame_times_s, windows_of
 
 ENCODER = "random:tiny:0"
 SPEC = WindowSpec(coarse_s=5.0, fine_s=2.5)
@@ -113,7 +113,7 @@ def test_the_same_command_again_answers_at_once_and_another_one_is_refused(train
 
 def test_vectors_are_those_that_mapping_would_make(trained, archive):
     encoder = Encoder.load(ENCODER)
-    store = EmbeddingStore(f"{archive}/embeddings", encoder.fingerprint, sampling_name(SPEC, "reference"))
+    store = VectorStore(f"{archive}/embeddings", encoder.fingerprint, sampling_name(SPEC, "reference"))
     video = read_atlas(archive).videos[0]
     segment = Segment("s", video.video_id, video.uri, 0.0, 60.0, video.duration_s)
     images = read_frames(video.uri, frame_times_s(segment, SPEC), encoder.image_size).images_NHWC
@@ -129,7 +129,7 @@ def test_vectors_are_those_that_mapping_would_make(trained, archive):
 def test_stored_vectors_are_not_made_again(trained, archive, monkeypatch):
     atlas = read_atlas(archive)
     encoder = Encoder.load(ENCODER)
-    store = EmbeddingStore(f"{archive}/embeddings", encoder.fingerprint, sampling_name(SPEC, "reference"))
+    store = VectorStore(f"{archive}/embeddings", encoder.fingerprint, sampling_name(SPEC, "reference"))
     monkeypatch.setattr(multiprocessing, "get_context", lambda *_: pytest.fail("started processes for nothing"))
     windows = {video.video_id: [Window("fine", 2.5, 5.0)] for video in atlas.videos}
     vectors = embedding.embed(atlas.videos, windows, ENCODER, store, SPEC)
@@ -139,7 +139,7 @@ def test_stored_vectors_are_not_made_again(trained, archive, monkeypatch):
 def test_a_video_that_is_gone_is_named(archive, tmp_path):
     atlas = read_atlas(archive)
     broken = [Video(**{**vars(atlas.videos[0]), "uri": str(tmp_path / "gone.mp4")})]
-    store = EmbeddingStore(str(tmp_path / "store"), "f" * 16, "x")
+    store = VectorStore(str(tmp_path / "store"), "f" * 16, "x")
     windows = {broken[0].video_id: [Window("fine", 0.0, 2.5)]}
     with pytest.raises(AtlasError, match=f"video {broken[0].video_id}.*unreadable.*restore the file"):
         embedding.embed(broken, windows, ENCODER, store, SPEC, workers=1)

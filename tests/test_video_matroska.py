@@ -4,10 +4,10 @@ import av
 import numpy as np
 import pytest
 
+from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video.matroska import Clusters
 from halsted_ray.video.probe import probe, probe_source
 from halsted_ray.video.pyav_reader import decode_rows
-from halsted_ray.video.ranges import RangeFile
 from halsted_ray.video.readers import read_frames
 
 SIZE, SECONDS, RATE = (90, 160), 150, 10

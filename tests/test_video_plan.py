@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from halsted_ray.errors import UsageError
 from halsted_ray.records import Video, WindowSpec
-from halsted_ray.video.plan import frame_rows, frame_times_s, segments, windows, windows_of
+from halsted_ray.video.windows import frame_rows, frame_times_s, segments, windows, windows_of
 
 specs = st.builds(
     lambda fine_32nds, fine_per_coarse: WindowSpec(fine_32nds / 32 * fine_per_coarse, fine_32nds / 32),

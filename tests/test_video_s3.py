@@ -9,12 +9,12 @@ import pytest
 from numbered_video import Recipe, write
 
 from halsted_ray.errors import StorageUnavailable, UnreadableVideo
+from halsted_ray.storage.ranges import open_source
 from halsted_ray.video.archive import list_videos
+from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.identity import video_id
 from halsted_ray.video.probe import probe
 from halsted_ray.video.readers import read_frames
-from halsted_ray.video.sandbox import DecodeProcess
-from halsted_ray.video.storage import open_source
 
 SIZE = (90, 160)
 NAMES = {

@@ -14,11 +14,11 @@ import pytest
 from numbered_video import Recipe, write
 
 from halsted_ray.errors import CorruptSegment, DecoderKilled, StorageUnavailable, UnreadableVideo
-from halsted_ray.mapping.decoding import DecodeSegments
+from halsted_ray.mapping.decode_stage import DecodeStage
 from halsted_ray.records import Segment, WindowSpec
+from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.probe import probe
 from halsted_ray.video.readers import read_frames
-from halsted_ray.video.sandbox import DecodeProcess
 
 SIZE = (90, 160)
 TIMES_S = np.arange(0, 5, 0.15625)
@@ -152,7 +152,7 @@ def heavy(tmp_path_factory):
 def test_a_file_that_kills_its_decoder_twice_is_a_gap_with_the_reason(
     heavy, clip, tmp_path, memory_mb, deadline_s, code, reason
 ):
-    stage = DecodeSegments(
+    stage = DecodeStage(
         (str(tmp_path), "recipe"),
         WindowSpec(coarse_s=10, fine_s=2.5),
         (112, 112),

@@ -10,12 +10,12 @@ import torch
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import ModelError, TaxonomyError
-from halsted_ray.mapping.timeline import merge
 from halsted_ray.mapping.workflow import POSSIBLE, Workflow, wanted_tasks
+from halsted_ray.maps.timeline import merge
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Segment, Video, WindowSpec
-from halsted_ray.video.plan import frame_times_s, segments
+from halsted_ray.video.windows import frame_times_s, segments
 
 SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
 SEGMENT = Segment("s", "v", "uri", 0.0, 20.0, 20.0)

@@ -8,18 +8,20 @@ import pytest
 from deltalake import DeltaTable
 
 from halsted_ray.errors import UsageError
-from halsted_ray.mapping import publish as publishing
-from halsted_ray.mapping import worklist
-from halsted_ray.mapping.inventory import Entry, written_anew
-from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_segments, read_timeline
-from halsted_ray.mapping.staging import Result, Run, Staging
-from halsted_ray.mapping.status import status_of
-from halsted_ray.mapping.timeline import Gap
-from halsted_ray.mapping.worklist import find_work
-from halsted_ray.records import Tag, Video, WindowSpec, digest
+from halsted_ray.mapping import work_list
+from halsted_ray.mapping.inventory import written_anew
+from halsted_ray.mapping.work_list import build_work_list
+from halsted_ray.maps import publishing
+from halsted_ray.maps.publishing import publish, publish_videos
+from halsted_ray.maps.reading import read_segments, read_timeline
+from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging
+from halsted_ray.maps.status import status_of
+from halsted_ray.maps.table_schemas import ArchiveFile, Provenance
+from halsted_ray.maps.timeline import Gap
+from halsted_ray.records import Prediction, Video, WindowSpec, digest
 
 ENTRIES = [
-    Entry(Video(digest(n), f"/archive/{n}.mp4", 1, 150.0 + 30 * n, 640, 360, 25.0, "h264"), "s") for n in range(6)
+    ArchiveFile(Video(digest(n), f"/archive/{n}.mp4", 1, 150.0 + 30 * n, 640, 360, 25.0, "h264"), "s") for n in range(6)
 ]
 ORIGIN = Provenance("run", "recipe", ("macro",), "m", "1", "", "t", "0")
 ALL = {entry.video.video_id for entry in ENTRIES}
@@ -31,17 +33,17 @@ class Archive:
     def __init__(self, out: str):
         self.out, self.staging = out, Staging(out, "recipe")
         publish_videos(out, ENTRIES)
-        self.staging.begin(Run("run", "recipe", ("macro",), 60.0, 1))
+        self.staging.begin(MappingRun("run", "recipe", ("macro",), 60.0, 1))
 
-    def work(self, again=()) -> worklist.Worklist:
-        return find_work(self.out, self.staging, ENTRIES, WindowSpec(), 60.0, "recipe", again)
+    def work(self, again=()) -> work_list.WorkList:
+        return build_work_list(self.out, self.staging, ENTRIES, WindowSpec(), 60.0, "recipe", again)
 
     def stage(self, segments) -> None:
         for segment in segments:
             bad = segment.start_s == 120
-            tags = [] if bad else [Tag(segment.start_s, segment.stop_s, "macro", "step", "Suturing", 0.9)]
+            tags = [] if bad else [Prediction(segment.start_s, segment.stop_s, "macro", "step", "Suturing", 0.9)]
             gaps = [Gap(segment.start_s, segment.stop_s, "corrupt", "why")] if bad else []
-            self.staging.write(Result(segment, tags, gaps, "run", 3, 4, {"decode": 1.0}))
+            self.staging.write(SegmentResult(segment, tags, gaps, "run", 3, 4, {"decode": 1.0}))
 
     def map(self, size: int) -> None:
         for wave in self.work().waves(lambda: size):
@@ -76,7 +78,7 @@ def test_rows_do_not_depend_on_waves_and_commits(tmp_path, monkeypatch):
     whole, pieces = Archive(str(tmp_path / "whole")), Archive(str(tmp_path / "pieces"))
     whole.map(1000)
     monkeypatch.setattr(publishing, "SEGMENTS_A_COMMIT", 4)
-    monkeypatch.setattr(worklist, "LOOKED_UP_AT_ONCE", 5)
+    monkeypatch.setattr(work_list, "LOOKED_UP_AT_ONCE", 5)
     pieces.map(9)
     assert DeltaTable(f"{whole.out}/timeline").version() == 0 < DeltaTable(f"{pieces.out}/timeline").version()
     assert read_timeline(pieces.out).equals(read_timeline(whole.out))
@@ -112,12 +114,16 @@ def test_replaced_rows_do_not_stay(archive):
     archive.map(1000)
     before = read_timeline(archive.out)
     second = Staging(archive.out, "better")
-    work = find_work(archive.out, second, ENTRIES, WindowSpec(), 60.0, "better")
+    work = build_work_list(archive.out, second, ENTRIES, WindowSpec(), 60.0, "better")
     assert work.waiting == work.segments
     origin = Provenance("run2", "better", ("macro",), "m", "2", "", "t", "0")
     for wave in work.waves(lambda: 6):
         for segment in wave.waiting:
-            second.write(Result(segment, [Tag(segment.start_s, segment.stop_s, "macro", "step", "x", 0.5)], [], "run2"))
+            second.write(
+                SegmentResult(
+                    segment, [Prediction(segment.start_s, segment.stop_s, "macro", "step", "x", 0.5)], [], "run2"
+                )
+            )
         publish(archive.out, second, wave.planned, origin, run_goes_on=True)
     after = read_timeline(archive.out)
     assert set(after["model_version"].to_pylist()) == {"2"} and set(before["model_version"].to_pylist()) == {"1"}
@@ -126,7 +132,7 @@ def test_replaced_rows_do_not_stay(archive):
 
 
 def test_status_while_a_run_publishes_wave_by_wave(archive):
-    archive.staging.begin(Run("run", "recipe", ("macro",), 60.0, 1))
+    archive.staging.begin(MappingRun("run", "recipe", ("macro",), 60.0, 1))
     first, second, *_ = archive.work().waves(lambda: 1)
     archive.stage(first.waiting)
     publish(archive.out, archive.staging, first.planned, ORIGIN, run_goes_on=True)
@@ -141,7 +147,7 @@ def test_status_while_a_run_publishes_wave_by_wave(archive):
 
 def test_a_wrong_segment_length_is_refused(tmp_path):
     with pytest.raises(UsageError, match="segment_s"):
-        find_work(str(tmp_path), Staging(str(tmp_path), "r"), ENTRIES, WindowSpec(), 45.0, "r")
+        build_work_list(str(tmp_path), Staging(str(tmp_path), "r"), ENTRIES, WindowSpec(), 45.0, "r")
 
 
 def test_only_a_file_that_is_new_or_written_anew_is_tried_again():

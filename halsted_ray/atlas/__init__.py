@@ -17,8 +17,8 @@ why; it pins the version of ``videos``, the taxonomy and the split by video, and
     phantom_archive.py   a synthetic archive with its atlas
 """
 
+from halsted_ray.atlas.atlas_table import add_ai_samples, add_samples, read_atlas, write_atlas
 from halsted_ray.atlas.contents import SPLITS, Atlas
 from halsted_ray.atlas.releases import release
-from halsted_ray.atlas.tables import add_ai_samples, add_samples, read_atlas, write_atlas
 
 __all__ = ["SPLITS", "Atlas", "add_ai_samples", "add_samples", "read_atlas", "release", "write_atlas"]

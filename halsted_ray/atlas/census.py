@@ -76,7 +76,7 @@ def row_of(specialty: str, procedure: str, videos: int, counts: Mapping[tuple[st
 
 
 @dataclass(frozen=True)
-class Difference:
+class ReleaseDifference:
     """From atlas A to atlas B. ``by``: procedure, task, tag or source → its value → (samples removed, added).
 
     A sample whose tags, times or source changed counts as one removed and one added; a new confidence is no change.
@@ -90,7 +90,7 @@ class Difference:
     by: Mapping[str, Mapping[str, tuple[int, int]]]
 
 
-def difference(a: Atlas, b: Atlas) -> Difference:
+def difference(a: Atlas, b: Atlas) -> ReleaseDifference:
     before, after = ({identity(clip): clip for clip in atlas.clips} for atlas in (a, b))
     removed = [clip for key, clip in before.items() if key not in after]
     added = [clip for key, clip in after.items() if key not in before]
@@ -99,7 +99,7 @@ def difference(a: Atlas, b: Atlas) -> Difference:
         gone, new = (Counter(value for clip in clips for value in values_of(clip, name)) for clips in (removed, added))
         by[name] = {value: (gone[value], new[value]) for value in sorted({*gone, *new})}
     ids_a, ids_b = ({video.video_id for video in atlas.videos} for atlas in (a, b))
-    return Difference(
+    return ReleaseDifference(
         len(added),
         len(removed),
         len(after) - len(added),

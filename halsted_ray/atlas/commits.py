@@ -19,9 +19,9 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from halsted_ray import __version__
 from halsted_ray.atlas.contents import Atlas, check_contents, sample_rows, video_rows
-from halsted_ray.atlas.delta import is_table, open_table, sole_writer, storage_options, table_uri, told
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA, Clip, Video
+from halsted_ray.storage.delta import is_table, open_table, sole_writer, storage_options, table_uri, told
 from halsted_ray.taxonomy import Taxonomy
 
 KEPT_FOR_GOOD = {

@@ -9,17 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from halsted_ray import taxonomy as taxonomies
+from halsted_ray.atlas.atlas_table import add_samples, head_of, joined_split
 from halsted_ray.atlas.commits import Change, user
 from halsted_ray.atlas.contents import Atlas
-from halsted_ray.atlas.formats import FORMATS, Recording, Settings
-from halsted_ray.atlas.tables import add_samples, head_of, joined_split
+from halsted_ray.atlas.formats import FORMATS, ImportSettings, Recording
 from halsted_ray.errors import AtlasError, DecoderKilled, StorageUnavailable, UsageError, VideoError
 from halsted_ray.records import Clip, Video
+from halsted_ray.storage.locations import filesystem
+from halsted_ray.storage.retry import with_retries
 from halsted_ray.taxonomy.names import nearest
 from halsted_ray.video.archive import list_videos
+from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.identity import video_id
-from halsted_ray.video.sandbox import DecodeProcess
-from halsted_ray.video.storage import filesystem, patiently
 
 THREADS = 16
 OVERHANG_S = 1.0
@@ -61,7 +62,7 @@ def import_annotations(
     if format not in FORMATS:
         raise UsageError(f"unknown format {format!r}; {nearest(format, FORMATS)}")
     terms = taxonomies.load(taxonomy or FORMATS[format].taxonomy)
-    recordings = FORMATS[format].read(source, Settings(terms, videos, annotator, mapping))
+    recordings = FORMATS[format].read(source, ImportSettings(terms, videos, annotator, mapping))
     base = head_of(location)
     known = {video.video_id: video for video in (base.videos if base else ())}
     answers = identify(recordings, known, videos, progress)
@@ -184,8 +185,8 @@ def read_video(uri: str, free: queue.SimpleQueue) -> Video | VideoError:
     try:
         fs, path = filesystem(uri)
         try:
-            size_bytes = patiently(lambda: fs.size(path), "its size", 60.0)
-            name = patiently(lambda: video_id(fs, path), "its first, last and middle bytes", 60.0)
+            size_bytes = with_retries(lambda: fs.size(path), "its size", 60.0)
+            name = with_retries(lambda: video_id(fs, path), "its first, last and middle bytes", 60.0)
         except PermissionError:
             return StorageUnavailable("no permission to read it; change its rights")
         process = free.get()

@@ -15,17 +15,17 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from halsted_ray.atlas.delta import is_table, table_uri
+from halsted_ray.atlas.atlas_table import Atlas, read_atlas, write_atlas
 from halsted_ray.atlas.split import split_by_video
-from halsted_ray.atlas.tables import Atlas, read_atlas, write_atlas
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.phantom import catalogue
 from halsted_ray.phantom.script import Script, make_script
 from halsted_ray.phantom.write import write_video
 from halsted_ray.records import Clip, Video, digest
+from halsted_ray.storage.delta import is_table, table_uri
+from halsted_ray.storage.locations import filesystem, local_path
 from halsted_ray.video.identity import video_id
 from halsted_ray.video.probe import probe
-from halsted_ray.video.storage import filesystem, local_path
 
 PHANTOM_VERSION = 1
 """Raised when the phantom draws differently, so that old files are not taken for new ones."""

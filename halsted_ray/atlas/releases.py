@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from halsted_ray.atlas.atlas_table import HEAD, joined_split, read_atlas
 from halsted_ray.atlas.commits import Change, commit, history, user
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.split import split_by_video
-from halsted_ray.atlas.tables import HEAD, joined_split, read_atlas
 from halsted_ray.errors import AtlasError, OutputError
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")

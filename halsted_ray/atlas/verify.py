@@ -11,9 +11,10 @@ import numpy as np
 from halsted_ray.atlas.contents import ROUNDING_S, SOURCES, SPLITS, Atlas, tags_problem, time_problem
 from halsted_ray.errors import StorageUnavailable, UsageError, VideoError
 from halsted_ray.records import Clip, Video
+from halsted_ray.storage.locations import filesystem
+from halsted_ray.storage.retry import with_retries
+from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.identity import video_id
-from halsted_ray.video.sandbox import DecodeProcess
-from halsted_ray.video.storage import filesystem, patiently
 
 THREADS = 16
 LOOKS = 8
@@ -112,7 +113,7 @@ def read_ids(videos: tuple[Video, ...]) -> tuple[dict[str, str], list[Finding]]:
     def read(video: Video) -> str | VideoError:
         try:
             fs, path = filesystem(video.uri)
-            return patiently(lambda: video_id(fs, path), "its first, last and middle bytes", 20.0)
+            return with_retries(lambda: video_id(fs, path), "its first, last and middle bytes", 20.0)
         except PermissionError:
             return StorageUnavailable("no permission to read it; change its rights")
         except VideoError as error:

@@ -24,7 +24,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from halsted_ray.cli.codes import DONE, INTERRUPTED, TERMINATED, WRONG_USE
+from halsted_ray.cli.options import DONE, INTERRUPTED, TERMINATED, WRONG_USE
 from halsted_ray.cli.parser import build_parser
 from halsted_ray.errors import StorageUnavailable, UsageError
 

@@ -9,9 +9,8 @@ import json
 import sys
 from dataclasses import asdict
 
-from halsted_ray.cli.codes import DONE, NOT_ALL
-from halsted_ray.cli.options import count, part
-from halsted_ray.cli.tables import show_progress
+from halsted_ray.cli.options import DONE, NOT_ALL, count, part
+from halsted_ray.cli.text_tables import show_progress
 
 EXIT_CODES = "exit code: 0 done, 3 some videos or samples were left out, or verify found something, 2 wrong use"
 AT = "a release, a version's number, or head"
@@ -116,7 +115,7 @@ def import_(options: argparse.Namespace) -> int:
 
 def list_(options: argparse.Namespace) -> int:
     from halsted_ray.atlas.commits import history
-    from halsted_ray.cli.tables import table
+    from halsted_ray.cli.text_tables import table
 
     log = history(options.atlas)
     if options.json:
@@ -152,7 +151,7 @@ def list_(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     from halsted_ray.atlas import read_atlas
     from halsted_ray.atlas.census import census
-    from halsted_ray.cli.tables import percent, table
+    from halsted_ray.cli.text_tables import percent, table
 
     found = read_atlas(options.atlas, options.release)
     counted = census(found)
@@ -196,7 +195,7 @@ def show(options: argparse.Namespace) -> int:
 def diff(options: argparse.Namespace) -> int:
     from halsted_ray.atlas import read_atlas
     from halsted_ray.atlas.census import difference
-    from halsted_ray.cli.tables import table
+    from halsted_ray.cli.text_tables import table
 
     a, b = (read_atlas(options.atlas, at) for at in (options.a, options.b))
     found = difference(a, b)

@@ -13,11 +13,11 @@ from dataclasses import asdict
 from functools import partial
 
 from halsted_ray.cli.atlas import atlas  # noqa: F401  a command as those below
-from halsted_ray.cli.codes import DONE, NOT_ALL
 from halsted_ray.cli.evaluate import evaluate  # noqa: F401  likewise
+from halsted_ray.cli.options import DONE, NOT_ALL
 from halsted_ray.cli.registry import lineage, registry  # noqa: F401  likewise
 from halsted_ray.cli.selflabel import review, self_label  # noqa: F401  likewise
-from halsted_ray.cli.tables import WIDTH, accuracy_table, failures, show_progress, status_table, table
+from halsted_ray.cli.text_tables import WIDTH, accuracy_table, failures, show_progress, status_table, table
 from halsted_ray.errors import UsageError
 
 
@@ -46,7 +46,7 @@ def phantom(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    from halsted_ray.training.progress import EpochLine
+    from halsted_ray.training.epoch_display import EpochLine
     from halsted_ray.training.recipe import RECIPES, changed
 
     if options.recipe not in RECIPES:
@@ -86,24 +86,24 @@ def trainer(uri: str | None):
     """(a function that trains and gives its summary and its version in the registry, the registry's place); with
     'none' the version is None."""
     if uri == "none":
-        from halsted_ray.training.run import train
+        from halsted_ray.training.train import train
 
         return lambda *arguments, **options: (train(*arguments, **options), None), ""
-    from halsted_ray.registry.runs import train_tracked
-    from halsted_ray.registry.store import Registry, shown
+    from halsted_ray.registry.model_registry import Registry, shown
+    from halsted_ray.registry.tracking import train_tracked
 
     opened = Registry(uri)
     return partial(train_tracked, opened), shown(opened.uri)
 
 
 def map(options: argparse.Namespace) -> int:
+    from halsted_ray.compute.resources import ResourceRequest
     from halsted_ray.mapping.pipeline import map_archive
     from halsted_ray.mapping.progress import ProgressLine
-    from halsted_ray.mapping.workers import Workers
     from halsted_ray.registry.resolve import resolve
 
     model = resolve(options.model, options.registry)
-    workers = Workers(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))
+    workers = ResourceRequest(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))
     with ProgressLine() as line:
         summary = map_archive(
             options.archive,
@@ -132,9 +132,9 @@ def map(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     from halsted_ray.cli.plan_table import plan_table
-    from halsted_ray.mapping.inventory import survey
-    from halsted_ray.mapping.planner import Setting, plan, typical_hour
-    from halsted_ray.mapping.rates import Rates, measured
+    from halsted_ray.planning.planner import PlanSetting, plan, typical_hour
+    from halsted_ray.planning.rates import Rates, measured
+    from halsted_ray.planning.survey import survey
 
     if (options.archive is None) == (options.hours is None):
         raise UsageError("expected an archive or --hours, one of both")
@@ -144,7 +144,7 @@ def plan(options: argparse.Namespace) -> int:
                 json.dump(measured(options.preset), file, indent=1)
         except OSError as error:
             raise UsageError(f"can't write {options.measure!r}: {error.strerror}; name another file") from None
-    setting = Setting(
+    setting = PlanSetting(
         options.gpus,
         options.gpu,
         options.cores_per_gpu * options.gpus
@@ -182,7 +182,7 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def status(options: argparse.Namespace) -> int:
-    from halsted_ray.mapping.status import status_of
+    from halsted_ray.maps.status import status_of
 
     videos = status_of(options.out)
     if options.json:
@@ -208,10 +208,10 @@ def print_counts(videos: list[dict], out: str) -> None:
 
 def show(options: argparse.Namespace) -> int:
     from halsted_ray.report.lanes import timeline
-    from halsted_ray.report.material import read_material
+    from halsted_ray.report.report_data import read_report_data
     from halsted_ray.report.terminal import clock, draw, rows_table
 
-    material = read_material(options.out, options.truth, options.taxonomy)
+    material = read_report_data(options.out, options.truth, options.taxonomy)
     video = material.find(options.video)
     video_id = video["video_id"]
     drawn = timeline(video, material.rows_of(video_id), material.truth_of(video_id), material.taxonomy)
@@ -222,9 +222,9 @@ def show(options: argparse.Namespace) -> int:
 
 
 def export(options: argparse.Namespace) -> int:
-    from halsted_ray.mapping.exports import export
-    from halsted_ray.mapping.publish import read_timeline
-    from halsted_ray.mapping.status import status_of
+    from halsted_ray.maps.exports import export
+    from halsted_ray.maps.reading import read_timeline
+    from halsted_ray.maps.status import status_of
 
     videos, rows = status_of(options.out), read_timeline(options.out)
     whole = [video["video_id"] for video in videos if video["status"] in ("mapped", "partial")]
@@ -241,8 +241,8 @@ def export(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    from halsted_ray.report.figures import report
-    from halsted_ray.report.page import write_html
+    from halsted_ray.report.map_page import write_html
+    from halsted_ray.report.summary import report
 
     if options.json:
         print(json.dumps(report(options.out, options.truth, options.taxonomy), indent=1))

@@ -6,12 +6,11 @@ import argparse
 import json
 import textwrap
 
-from halsted_ray.cli.codes import DONE
-from halsted_ray.cli.comparison import comparison_text
-from halsted_ray.cli.options import count, positive_int
+from halsted_ray.cli.options import DONE, count, positive_int
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP
+from halsted_ray.cli.self_label_table import comparison_text
 from halsted_ray.cli.selflabel import add_thresholds
-from halsted_ray.cli.tables import WIDTH, percent, show_progress, table
+from halsted_ray.cli.text_tables import WIDTH, percent, show_progress, table
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -100,8 +99,8 @@ def evaluate(options: argparse.Namespace) -> int:
     if options.labels and not options.against:
         raise UsageError("--labels belongs to two models: --model V2 --against V1")
     from halsted_ray.evaluation.rarp50 import evaluate_rarp50
-    from halsted_ray.evaluation.run import evaluate
-    from halsted_ray.report.evaluation import write_evaluation
+    from halsted_ray.evaluation.run_evaluation import evaluate
+    from halsted_ray.report.evaluation_page import write_evaluation
 
     if options.benchmark:
         name, folder = options.benchmark
@@ -132,7 +131,7 @@ def self_labelled(options: argparse.Namespace, out: str, recipe, choices: dict):
     """The recipe without and with a round of self-labelling, on the same folds."""
     from halsted_ray.errors import UsageError
     from halsted_ray.mapping.progress import ProgressLine
-    from halsted_ray.selflabel.folds import with_labels
+    from halsted_ray.selflabel.ablation import evaluate_self_labelling
 
     if options.model or options.against:
         raise UsageError(
@@ -140,7 +139,7 @@ def self_labelled(options: argparse.Namespace, out: str, recipe, choices: dict):
             "--model V2 --against V1"
         )
     with ProgressLine() as line:
-        found, _ = with_labels(
+        found, _ = evaluate_self_labelling(
             options.atlas,
             options.archive,
             out,
@@ -155,17 +154,17 @@ def self_labelled(options: argparse.Namespace, out: str, recipe, choices: dict):
 
 def compared(found, out: str, labels: str | None):
     """``found`` with the comparison of its two models, and the report of the labelling between them."""
-    from halsted_ray.evaluation.answers import BEFORE
-    from halsted_ray.evaluation.run import leave
-    from halsted_ray.evaluation.subjects import operation_of_video
-    from halsted_ray.selflabel.compare import compare
-    from halsted_ray.selflabel.run import read_report
+    from halsted_ray.evaluation.folds import operation_of_video
+    from halsted_ray.evaluation.predictions import REFERENCE
+    from halsted_ray.evaluation.run_evaluation import save_evaluation
+    from halsted_ray.selflabel.gain import measure_gain
+    from halsted_ray.selflabel.self_label import read_report
 
     found.figures["comparison"] = {
-        **compare(found.of(BEFORE), found.of(), found.taxonomy, operation_of_video(found.atlas.clips)),
+        **measure_gain(found.of(REFERENCE), found.of(), found.taxonomy, operation_of_video(found.atlas.clips)),
         "labels": [read_report(labels)] if labels else [],
     }
-    leave(out, found.figures, found.answers, found.taxonomy)
+    save_evaluation(out, found.figures, found.answers, found.taxonomy)
     return found
 
 

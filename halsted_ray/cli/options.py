@@ -47,3 +47,7 @@ def size(text: str) -> tuple[int, int]:
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"{text!r}; expected width x height, such as 640x360")
     return int(width), int(height)
+
+
+DONE, WRONG_USE, NOT_ALL, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
+"""``NOT_ALL``: done, but some videos failed or have gaps, findings are shown, or the gate refused."""

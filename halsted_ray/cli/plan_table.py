@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import textwrap
 
-from halsted_ray.cli.tables import WIDTH, table
-from halsted_ray.mapping.inventory import Survey
-from halsted_ray.mapping.planner import Plan, Setting
-from halsted_ray.mapping.rates import ESTIMATED
+from halsted_ray.cli.text_tables import WIDTH, table
+from halsted_ray.planning.planner import Plan, PlanSetting
+from halsted_ray.planning.rates import ESTIMATED
+from halsted_ray.planning.survey import Survey
 
 
-def plan_table(found: Plan, setting: Setting, survey: Survey | None) -> str:
+def plan_table(found: Plan, setting: PlanSetting, survey: Survey | None) -> str:
     rows = [("wall time", duration(found.wall_s))]
     if setting.price_per_gpu_hour or setting.price_per_core_hour:
         per_hour = found.cost / (found.video_s / 3600)

@@ -7,8 +7,8 @@ import json
 import time
 from dataclasses import asdict
 
-from halsted_ray.cli.codes import DONE, NOT_ALL
-from halsted_ray.cli.tables import table
+from halsted_ray.cli.options import DONE, NOT_ALL
+from halsted_ray.cli.text_tables import table
 
 REGISTRY_HELP = "MLflow's URI (default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)"
 MODEL_HELP = "a model's folder or URL, or registry:halsted@champion, registry:halsted/7"
@@ -48,7 +48,7 @@ def registry(options: argparse.Namespace) -> int:
 
 
 def list_versions(options: argparse.Namespace) -> int:
-    from halsted_ray.registry.store import Registry, shown
+    from halsted_ray.registry.model_registry import Registry, shown
 
     opened = Registry(options.registry, make=False)
     versions = opened.versions()
@@ -79,7 +79,7 @@ def day(ms: int) -> str:
 
 
 def show_version(options: argparse.Namespace) -> int:
-    from halsted_ray.registry.store import Registry
+    from halsted_ray.registry.model_registry import Registry
 
     opened = Registry(options.registry, make=False)
     version = opened.find(options.version)
@@ -100,8 +100,8 @@ def show_version(options: argparse.Namespace) -> int:
 
 
 def promote_version(options: argparse.Namespace) -> int:
-    from halsted_ray.registry import promote as promotion
-    from halsted_ray.registry.store import Registry, names_version
+    from halsted_ray.registry import promotion
+    from halsted_ray.registry.model_registry import Registry, names_version
 
     opened = Registry(options.registry, make=not names_version(options.candidate))
     came_to = promotion.promote(
@@ -141,8 +141,8 @@ def promote_version(options: argparse.Namespace) -> int:
 
 
 def roll_back(options: argparse.Namespace) -> int:
-    from halsted_ray.registry.promote import rollback
-    from halsted_ray.registry.store import Registry
+    from halsted_ray.registry.model_registry import Registry
+    from halsted_ray.registry.promotion import rollback
 
     now, before = rollback(Registry(options.registry, make=False), options.reason)
     print(f"version {now.number} is champion again; version {before.number} is previous_champion")
@@ -159,7 +159,7 @@ def add_lineage(commands: argparse._SubParsersAction) -> None:
 
 def lineage(options: argparse.Namespace) -> int:
     from halsted_ray.registry.lineage import lineage
-    from halsted_ray.registry.store import Registry
+    from halsted_ray.registry.model_registry import Registry
 
     known = lineage(Registry(options.registry, make=False), options.out, options.row)
     if options.json:

@@ -6,10 +6,9 @@ import argparse
 import json
 import shlex
 
-from halsted_ray.cli.codes import DONE, NOT_ALL
-from halsted_ray.cli.options import inner_share, positive_int, share
+from halsted_ray.cli.options import DONE, NOT_ALL, inner_share, positive_int, share
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP
-from halsted_ray.cli.tables import percent, table
+from halsted_ray.cli.text_tables import percent, table
 
 
 def add_selflabel(commands: argparse._SubParsersAction) -> None:
@@ -64,7 +63,7 @@ def add_thresholds(parser: argparse.ArgumentParser) -> None:
 def self_label(options: argparse.Namespace) -> int:
     from halsted_ray.mapping.progress import ProgressLine
     from halsted_ray.registry.resolve import resolve
-    from halsted_ray.selflabel.run import self_label
+    from halsted_ray.selflabel.self_label import self_label
 
     with ProgressLine() as line:
         report = self_label(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from halsted_ray.evaluation.answers import NONE, Answers, Asked
+from halsted_ray.evaluation.predictions import NO_CATEGORY, TagPredictions, TagTargets
 from halsted_ray.evaluation.sais import SaisRecipe, fit_sais
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training.samples import Samples
@@ -22,20 +22,20 @@ PENALTIES = (1.0, 0.1, 0.01, 0.001)
 ITERATIONS = 100
 
 
-def chance(asked: Asked, categories: int) -> Answers:
+def chance(asked: TagTargets, categories: int) -> TagPredictions:
     """A uniform guess: right with probability 1/K (the paper's chance)."""
     count = len(asked.row_N)
     each_N, scores_NK = np.full(count, 1 / categories), np.full((count, categories), 1 / categories)
-    return Answers("chance", asked, np.full(count, NONE), each_N, each_N, scores_NK)
+    return TagPredictions("chance", asked, np.full(count, NO_CATEGORY), each_N, each_N, scores_NK)
 
 
-def majority(asked: Asked, labels_N: np.ndarray, categories: int) -> Answers:
+def majority(asked: TagTargets, labels_N: np.ndarray, categories: int) -> TagPredictions:
     """Always the commonest category of the training part."""
     share_K = np.bincount(labels_N, minlength=categories) / max(1, len(labels_N))
-    return Answers.of_scores("majority", asked, np.repeat(share_K[None], len(asked.row_N), 0))
+    return TagPredictions.of_scores("majority", asked, np.repeat(share_K[None], len(asked.row_N), 0))
 
 
-def linear(asked: Asked, features_ND: np.ndarray, learn, check, categories: int) -> Answers:
+def linear(asked: TagTargets, features_ND: np.ndarray, learn, check, categories: int) -> TagPredictions:
     """Multinomial logistic regression on the encoder's vectors, features standardised, the penalty chosen by the
     accuracy on ``check``. ``learn``, ``check``: (vectors [n, D], labels [n])."""
     mean_D, std_D = learn[0].mean(0), learn[0].std(0) + 1e-6
@@ -53,7 +53,7 @@ def linear(asked: Asked, features_ND: np.ndarray, learn, check, categories: int)
         if right > best_right:
             best, best_right = weights, right
     scores_NK = logits(scaled(features_ND), best).softmax(1).numpy()
-    return Answers.of_scores("linear", asked, scores_NK)
+    return TagPredictions.of_scores("linear", asked, scores_NK)
 
 
 def logits(features_ND: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -80,9 +80,9 @@ def labelled_rows(samples: Samples, task: int, g: int) -> tuple[np.ndarray, np.n
     return rows, samples.truth_SG[rows, g].astype(np.int64)
 
 
-def baseline_answers(
+def baseline_predictions(
     names: Sequence[str],
-    asked: Sequence[Asked],
+    asked: Sequence[TagTargets],
     train: Samples,
     validation: Samples,
     test: Samples,
@@ -90,7 +90,7 @@ def baseline_answers(
     *,
     steps: dict[str, np.ndarray] | None = None,
     sais: SaisRecipe | None = None,
-) -> list[Answers]:
+) -> list[TagPredictions]:
     """Answers of the baselines ``names`` to all that is ``asked`` of ``test``.
 
     ``steps``: part of the split → the windows' vectors by time step [W, steps, D], row-aligned with that part's
@@ -125,5 +125,5 @@ def baseline_answers(
             ]
             model = fit_sais(*pairs, categories, sais or SaisRecipe())
             vectors = steps["test"][test.window_S[of_tag.row_N]].astype(np.float32)
-            found.append(Answers.of_scores("sais", of_tag, model.probabilities(vectors)))
+            found.append(TagPredictions.of_scores("sais", of_tag, model.probabilities(vectors)))
     return found

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import fsspec
+import numpy as np
+
+from halsted_ray.atlas import Atlas
+from halsted_ray.atlas.split import split_by_video
 from halsted_ray.errors import AtlasError, UsageError
+from halsted_ray.evaluation.baselines import baseline_predictions
+from halsted_ray.evaluation.dataset import EvaluationData
+from halsted_ray.evaluation.predictions import REFERENCE, TagPredictions, predict, tag_targets
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import Clip
+from halsted_ray.storage.locations import filesystem
+from halsted_ray.taxonomy import Taxonomy, from_dict
+from halsted_ray.training.loop import fit_in_process
+from halsted_ray.training.samples import Samples
+from halsted_ray.training.train import calibrate, decoder_options
 
 STRATEGIES = ("per_procedure", "global")
 
@@ -38,12 +55,12 @@ def draw_folds(
         )
     drawn: list[dict[str, str]] = [dict.fromkeys(sorted(procedure_of_video), "train") for _ in range(folds)]
     for name in sorted(tested):
-        for split, (validation, test) in zip(drawn, pairs(tested[name], folds, f"{seed}/{name}"), strict=True):
+        for split, (validation, test) in zip(drawn, draw_pairs(tested[name], folds, f"{seed}/{name}"), strict=True):
             split[validation], split[test] = "validation", "test"
     return drawn
 
 
-def pairs(members: list[str], count: int, seed: str) -> list[tuple[str, str]]:
+def draw_pairs(members: list[str], count: int, seed: str) -> list[tuple[str, str]]:
     """``count`` pairs (validation, test) of different members."""
     rng = random.Random(seed)
     order = rng.sample(members, len(members))
@@ -64,7 +81,7 @@ def strategy_for(procedure_of_video: Mapping[str, str]) -> str:
     return "per_procedure" if 0 < held_out <= len(procedure_of_video) / 2 else "global"
 
 
-def thinned(
+def limit_training_videos(
     split: Mapping[str, str], learn_from: int, procedure_of_video: Mapping[str, str], seed: int
 ) -> dict[str, str]:
     """``split`` with ``learn_from`` of its training videos, the others in no part: one of each procedure before a
@@ -79,3 +96,182 @@ def thinned(
         turn[video_id] = seen[procedure] = seen.get(procedure, -1) + 1
     kept = set(sorted(learning, key=turn.get)[:learn_from])
     return {video_id: part for video_id, part in split.items() if part != "train" or video_id in kept}
+
+
+MAPPED_TASK = "proficiency"
+"""Whose windows the map of features shows (paper, Fig. 3)."""
+MOST_MAPPED = 1500
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """``split``: video_id → part. ``model``: where the fold's model lies, or will lie once it is trained.
+    ``against``: where another model lies that answers the same windows, as the method ``BEFORE``."""
+
+    number: int
+    split: Mapping[str, str]
+    model: str
+    is_given: bool
+    against: str | None = None
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """``curve``: a record per epoch (see ``loop.TrainProgress``), empty for a model that was given. ``features``: the
+    vectors that the map shows, of the held-out windows of one task; None for later folds."""
+
+    answers: list[TagPredictions]
+    curve: list[dict]
+    features: dict | None
+
+
+def run_fold(job: FoldTask, pool: EvaluationData) -> FoldResult:
+    """Raises TrainingError when the loss is not finite, ModelError for a model that can't be read."""
+    taxonomy = from_dict(dict(pool.taxonomy))
+    train, train_steps = part_of(pool, job, "train", "learning")
+    validation, validation_steps = part_of(pool, job, "validation", "judging")
+    test, test_steps = part_of(pool, job, "test", "judging")
+    if job.is_given:
+        model, curve = Halsted.load(job.model), []
+    else:
+        model, curve = train_fold_model(job, pool, taxonomy, train, validation)
+    rows = rows_of(pool.judging, job, "test")
+    asked = tag_targets(test, train, taxonomy, job.number, pool.kind_S[rows], pool.source_S[rows])
+    answers = predict(model, test, asked)
+    if job.against:
+        answers += predict(Halsted.load(job.against), test, asked, REFERENCE)
+    steps = {"train": train_steps, "validation": validation_steps, "test": test_steps}
+    names = pool.baselines if len(train) else tuple(name for name in pool.baselines if name == "chance")
+    answers += baseline_predictions(names, asked, train, validation, test, taxonomy, steps=steps, sais=pool.sais)
+    held_out = pool.judging.take(np.concatenate([rows_of(pool.judging, job, part) for part in ("validation", "test")]))
+    return FoldResult(answers, curve, None if job.number else features_of(model, held_out, taxonomy))
+
+
+def rows_of(samples: Samples, job: FoldTask, part: str) -> np.ndarray:
+    """Positions of the samples of the videos of one part."""
+    is_part = np.array([job.split.get(video_id) == part for video_id in samples.video_ids], bool)
+    return np.flatnonzero(is_part[samples.video_W[samples.window_S]])
+
+
+def part_of(pool: EvaluationData, job: FoldTask, part: str, side: str) -> tuple[Samples, np.ndarray | None]:
+    samples: Samples = getattr(pool, side)
+    rows = rows_of(samples, job, part)
+    steps = pool.steps[side][np.unique(samples.window_S[rows])] if pool.steps else None
+    return samples.take(rows), steps
+
+
+def train_fold_model(
+    job: FoldTask, pool: EvaluationData, taxonomy: Taxonomy, train: Samples, validation: Samples
+) -> tuple[Halsted, list[dict]]:
+    """The fold's model and its curve: read where a run before this one left them, else trained and left there."""
+    fs, path = filesystem(f"{job.model}/curve.json")
+    if fs.exists(path):
+        return Halsted.load(job.model), json.loads(fs.cat_file(path))
+    recipe, config = pool.recipe, pool.config
+    model = Halsted.create(
+        taxonomy,
+        config.encoder_dim,
+        encoder_ref=config.encoder_ref,
+        encoder_fingerprint=config.encoder_fingerprint,
+        steps=config.steps,
+        version=f"{config.version}-{job.number}",
+        atlas_release=config.atlas_release,
+        atlas_version=config.atlas_version,
+        windows=config.windows,
+        **decoder_options(recipe),
+    )
+    fitted = fit_in_process(train, validation, model.config.decoder_sizes, taxonomy, recipe)
+    model.decoder.load_state_dict(fitted.tensors)
+    calibrate(model, validation)
+    model.save(job.model)
+    with fsspec.open(f"{job.model}/curve.json", "w") as file:  # last: it says that the rest is whole
+        json.dump(fitted.progress.curve, file)
+    return model, fitted.progress.curve
+
+
+def features_of(model: Halsted, samples: Samples, taxonomy: Taxonomy) -> dict | None:
+    """``encoder`` and ``decoder`` vectors [N, …] of the judged windows of one task, with video and said tags."""
+    names = [task.name for task in taxonomy.tasks]
+    shown = names.index(MAPPED_TASK) if MAPPED_TASK in names else len(names) - 1
+    rows = np.flatnonzero(samples.judged_S & (samples.task_S == shown))
+    if len(rows) > MOST_MAPPED:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_MAPPED, replace=False))
+    if len(rows) < 4:
+        return None
+    task = taxonomy.tasks[shown]
+    embeddings_ND = samples.embeddings_WD[samples.window_S[rows]]
+    said = [{tag: category for tag, (category, _) in row.items()} for row in model.tag(embeddings_ND, task.name)]
+    truth = [
+        {tag.name: tag.categories[c] for tag, c in zip(task.tags, row, strict=False) if c >= 0}
+        for row in samples.truth_SG[rows]
+    ]
+    return {
+        "task": task.name,
+        "video_N": np.array(samples.video_ids)[samples.video_W[samples.window_S[rows]]],
+        "truth": truth,
+        "encoder": embeddings_ND.astype(np.float32),
+        "decoder": model.features(embeddings_ND, task.name, said),
+    }
+
+
+def with_test_atlas(source: Atlas, other: Atlas) -> Atlas:
+    """``source`` without its test part, with all annotated videos of ``other`` as its test part. A split that it does
+    not fix is drawn as ``train`` draws it. Raises AtlasError."""
+    if source.taxonomy_digest != other.taxonomy_digest:
+        raise AtlasError(
+            f"the atlas {other.name!r} is annotated in taxonomy {other.taxonomy!r} {other.taxonomy_digest}, "
+            f"{source.name!r} in {source.taxonomy!r} {source.taxonomy_digest}; name one of the same taxonomy to test on"
+        )
+    judging = {clip.video_id for clip in other.clips}
+    split = source.split or split_by_video([video.video_id for video in source.videos], source.clips)
+    learned = {video_id: part for video_id, part in split.items() if part != "test"}
+    if both := sorted(judging & set(learned)):
+        raise AtlasError(
+            f"video {both[0]} and {len(both) - 1} more of {other.name!r} are in {source.name!r} too, to learn from; a "
+            "video can't teach and judge: name another archive to test on"
+        )
+    kept = [video for video in source.videos if video.video_id in learned]
+    return replace(
+        source,
+        split=learned | dict.fromkeys(sorted(judging), "test"),
+        videos=(*kept, *(video for video in other.videos if video.video_id in judging)),
+        clips=(*(clip for clip in source.clips if clip.video_id in learned), *other.clips),
+    )
+
+
+def fold_splits(
+    source: Atlas,
+    operations: Mapping[str, Mapping[str, str]],
+    is_given: bool,
+    part: str,
+    folds: int,
+    strategy: str | None,
+    seed: int,
+) -> tuple[list[dict[str, str]], str]:
+    """(video_id → train, validation or test per fold, how they were drawn). What judges is called ``test``."""
+    annotated = sorted({clip.video_id for clip in source.clips})
+    if not is_given:
+        procedures = {video_id: operations.get(video_id, {}).get("procedure", "") for video_id in annotated}
+        chosen = strategy or strategy_for(procedures)
+        return draw_folds(procedures, folds, chosen, seed), chosen
+    if part == "all":
+        return [dict.fromkeys(annotated, "test")], "all videos"
+    names = {"train": "train", "validation": "validation"} | {part: "test"}
+    split = {v: names[source.split[v]] for v in annotated if source.split.get(v) in names}
+    if "test" not in split.values():
+        raise AtlasError(
+            f"release {source.name!r} has no annotated video in its {part!r} part (parts: "
+            f"{sorted(set(source.split.values())) or 'none'}); give it one, name another with --part, or leave the "
+            "model out to cross-validate"
+        )
+    return [split], f"{part} part of {source.name}"
+
+
+def operation_of_video(clips: Sequence[Clip]) -> dict[str, dict[str, str]]:
+    """video_id → specialty and procedure, from the first clip that names them, as a tag or of its operation."""
+    found: dict[str, dict[str, str]] = {}
+    for clip in clips:
+        for tag in ("specialty", "procedure"):
+            if name := clip.tags.get(tag) or getattr(clip, tag):
+                found.setdefault(clip.video_id, {}).setdefault(tag, name)
+    return found

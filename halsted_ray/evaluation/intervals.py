@@ -18,7 +18,7 @@ DRAWS = 2000
 
 
 @dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """``value`` with the borders of its confidence interval; NaN borders where one value says nothing of spread."""
 
     value: float
@@ -26,7 +26,7 @@ class Interval:
     high: float
 
 
-def over_folds(values: Sequence[float], kind: str = "normal", level: float = LEVEL) -> Interval:
+def over_folds(values: Sequence[float], kind: str = "normal", level: float = LEVEL) -> ConfidenceInterval:
     """Mean of one value a fold ± z (``normal``) or t with n − 1 degrees of freedom (``t``) times the standard error.
 
     Several of the paper's intervals are symmetric about the mean, which fits ``normal``; with five folds ``t`` is
@@ -36,15 +36,17 @@ def over_folds(values: Sequence[float], kind: str = "normal", level: float = LEV
         raise ValueError(f"kind={kind!r}; expected 'normal' or 't'")
     known = np.array([value for value in values if not math.isnan(value)])
     if len(known) < 2:
-        return Interval(float(known[0]) if len(known) else math.nan, math.nan, math.nan)
+        return ConfidenceInterval(float(known[0]) if len(known) else math.nan, math.nan, math.nan)
     error = known.std(ddof=1) / math.sqrt(len(known))
     reach = stats.norm.ppf(0.5 + level / 2) if kind == "normal" else stats.t.ppf(0.5 + level / 2, len(known) - 1)
-    return Interval(float(known.mean()), float(known.mean() - reach * error), float(known.mean() + reach * error))
+    return ConfidenceInterval(
+        float(known.mean()), float(known.mean() - reach * error), float(known.mean() + reach * error)
+    )
 
 
 def bootstrap(
     right_VT: np.ndarray, asked_VT: np.ndarray, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
-) -> Interval:
+) -> ConfidenceInterval:
     """Accuracy over videos drawn with replacement: V videos × T tags, counts of right and of asked.
 
     The figure is the mean over tags of right / asked over all videos drawn (one tag: its accuracy). Percentiles of
@@ -53,13 +55,13 @@ def bootstrap(
     right_VT, asked_VT = right_VT[asked_VT.any(1)], asked_VT[asked_VT.any(1)]
     figure = ratio_of_sums(right_VT.sum(0)[None], asked_VT.sum(0)[None])[0]
     if len(asked_VT) < 2:
-        return Interval(float(figure), math.nan, math.nan)
+        return ConfidenceInterval(float(figure), math.nan, math.nan)
     drawn_B = resampled(right_VT, asked_VT, draws, seed)
-    return Interval(float(figure), *percentiles(drawn_B, level))
+    return ConfidenceInterval(float(figure), *percentiles(drawn_B, level))
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """``second − first`` of two models on the same videos; ``p_worse``: share of draws in which it is below 0."""
 
     value: float
@@ -76,7 +78,7 @@ def paired_bootstrap(
     level: float = LEVEL,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Difference:
+) -> PairedDifference:
     """Difference of two models' accuracies (see ``bootstrap``), each draw with the same videos for both."""
     is_asked_V = asked_VT.any(1)
     first_VT, second_VT, asked_VT = first_VT[is_asked_V], second_VT[is_asked_V], asked_VT[is_asked_V]
@@ -84,9 +86,9 @@ def paired_bootstrap(
         np.subtract(*(ratio_of_sums(right.sum(0)[None], asked_VT.sum(0)[None])[0] for right in (second_VT, first_VT)))
     )
     if len(asked_VT) < 2:
-        return Difference(value, math.nan, math.nan, math.nan)
+        return PairedDifference(value, math.nan, math.nan, math.nan)
     drawn_B = resampled(second_VT, asked_VT, draws, seed) - resampled(first_VT, asked_VT, draws, seed)
-    return Difference(value, *percentiles(drawn_B, level), float(np.nanmean(drawn_B < 0)))
+    return PairedDifference(value, *percentiles(drawn_B, level), float(np.nanmean(drawn_B < 0)))
 
 
 def paired_test(first: Sequence[float], second: Sequence[float], test: str = "wilcoxon") -> float:

@@ -9,8 +9,8 @@ import numpy as np
 import yaml
 
 from halsted_ray.errors import TaxonomyError, UsageError
+from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Tag, Taxonomy
-from halsted_ray.video.storage import filesystem
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.atlas.imports import import_annotations
 from halsted_ray.errors import AtlasError
 from halsted_ray.evaluation import metrics
-from halsted_ray.evaluation.answers import Answers
-from halsted_ray.evaluation.run import Evaluation, evaluate, leave
+from halsted_ray.evaluation.predictions import TagPredictions
+from halsted_ray.evaluation.run_evaluation import Evaluation, evaluate, save_evaluation
 from halsted_ray.training.recipe import Recipe
 
 PAPER = {"2 layers": 0.666, "10 layers": 0.686}
@@ -48,7 +48,7 @@ def evaluate_rarp50(folder: str, out: str, recipe: Recipe, *, seed: int = 0, **o
         "paper": PAPER,
         "methods": {name: segment_accuracy(found.of(name), chance) for name in found.figures["methods"]},
     }
-    leave(out, found.figures, found.answers, found.taxonomy)
+    save_evaluation(out, found.figures, found.answers, found.taxonomy)
     return found
 
 
@@ -73,7 +73,7 @@ def operation(uri: str) -> str:
     return "_".join(posixpath.basename(posixpath.dirname(uri)).split("_")[:2])
 
 
-def segment_accuracy(answers: Sequence[Answers], chance: float) -> Mapping[str, float]:
+def segment_accuracy(answers: Sequence[TagPredictions], chance: float) -> Mapping[str, float]:
     right_N, truth_N, video_N = (
         np.concatenate([own(entry) for entry in answers])
         for own in (lambda entry: entry.right_N, lambda entry: entry.asked.truth_N, lambda entry: entry.asked.video_N)

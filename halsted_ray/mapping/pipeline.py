@@ -24,25 +24,30 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from halsted_ray import __version__
-from halsted_ray.embeddings import EmbeddingStore, absolute, sampling_name
+from halsted_ray.compute.cluster import connected, is_attached
+from halsted_ray.compute.pools import Pools, size_pools
+from halsted_ray.compute.priority import Room, announced
+from halsted_ray.compute.priority import room as room_on_cluster
+from halsted_ray.compute.resources import DEFAULT_REQUEST, ResourceRequest
 from halsted_ray.errors import ArchiveError, OutputError, UsageError
-from halsted_ray.mapping import status
-from halsted_ray.mapping.cluster import Pools, connected, is_attached, size_pools
-from halsted_ray.mapping.decoding import DecodeSegments, segments_table
+from halsted_ray.mapping.decode_stage import DecodeStage, YieldingDecodeStage, segments_table
 from halsted_ray.mapping.inventory import copies_of, take_inventory, written_anew
-from halsted_ray.mapping.lease import Lease
-from halsted_ray.mapping.priority import Room, YieldingDecodeSegments, announced
-from halsted_ray.mapping.priority import room as room_on_cluster
-from halsted_ray.mapping.profiles import RunProfile, StageCounters, write_profile
+from halsted_ray.mapping.mapping_recipe import read_recipe
 from halsted_ray.mapping.progress import QUIET, Progress, Watch
-from halsted_ray.mapping.publish import Provenance, publish, publish_videos, read_videos
-from halsted_ray.mapping.recipe import read_recipe
-from halsted_ray.mapping.staging import Run, Staging
-from halsted_ray.mapping.tagging import TagSegments
-from halsted_ray.mapping.workers import AS_FITS, Workers
-from halsted_ray.mapping.worklist import find_work
+from halsted_ray.mapping.stage_counters import StageCounters
+from halsted_ray.mapping.tag_stage import TagStage
+from halsted_ray.mapping.work_list import build_work_list
+from halsted_ray.maps import status
+from halsted_ray.maps.publishing import publish, publish_videos
+from halsted_ray.maps.reading import read_videos
+from halsted_ray.maps.run_profile import RunProfile, write_profile
+from halsted_ray.maps.staging import MappingRun, Staging
+from halsted_ray.maps.table_schemas import Provenance
+from halsted_ray.profiling import StageProfile
 from halsted_ray.records import Segment, WindowSpec
-from halsted_ray.stages import Profile
+from halsted_ray.storage.lease import Lease
+from halsted_ray.storage.locations import absolute_location
+from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.video.archive import list_videos
 from halsted_ray.video.readers import FIDELITIES
 
@@ -75,7 +80,7 @@ class Summary:
     wall_s: float
     timeline_version: int | None
     stages: dict[str, dict[str, float]]
-    """``wall_s`` and ``cpu_s``: stage → seconds over all actors (``stages.STAGES``)."""
+    """``wall_s`` and ``cpu_s``: stage → seconds over all actors (``profiling.STAGES``)."""
 
     @property
     def exit_code(self) -> int:
@@ -97,7 +102,7 @@ def map_archive(
     retry_failed: bool = False,
     windows: WindowSpec | None = None,
     without: Collection[str] = (),
-    workers: Workers = AS_FITS,
+    workers: ResourceRequest = DEFAULT_REQUEST,
     watch: Watch = QUIET,
 ) -> Summary:
     """Maps the videos at ``archive`` to ``out`` with the model at ``model``: what is new or unfinished.
@@ -113,7 +118,7 @@ def map_archive(
     archive, output, resources), OutputError too where another run is mapping to ``out``.
     """
     started_s = time.monotonic()
-    out, archive, model = absolute(out), absolute(archive), absolute(model)
+    out, archive, model = absolute_location(out), absolute_location(archive), absolute_location(model)
     if fidelity not in FIDELITIES:
         raise UsageError(f"unknown fidelity {fidelity!r}; expected one of {', '.join(FIDELITIES)}")
     if f"{archive.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):
@@ -124,7 +129,7 @@ def map_archive(
     recipe, encoder, config, image_size = read_recipe(model, encoder, task, instruction, fidelity, windows)
     # Before anything is written: there may be no video, or no table can lie there.
     uris, known = list_videos(archive, outside=out, say=watch.say), read_videos(out)
-    run = Run(uuid.uuid4().hex[:12], recipe.digest, recipe.tasks, segment_s, int(time.time() * 1000))
+    run = MappingRun(uuid.uuid4().hex[:12], recipe.digest, recipe.tasks, segment_s, int(time.time() * 1000))
     origin = Provenance(
         run.run_id,
         recipe.digest,
@@ -148,7 +153,7 @@ def map_archive(
                     "leaves annotated and judging videos alone); name another archive"
                 )
             again = {entry.video.video_id for entry in entries} if retry_failed else written_anew(entries, known)
-            work = find_work(out, staging, entries, recipe.spec, segment_s, recipe.digest, again)
+            work = build_work_list(out, staging, entries, recipe.spec, segment_s, recipe.digest, again)
         except UsageError:
             staging.drop([])
             raise
@@ -217,7 +222,7 @@ def map_archive(
 
 def _map_wave(waiting: list[Segment], tagging: dict, decoding: dict, cluster: _Cluster, outcomes: _Outcomes) -> int:
     """Finishes the segments ``waiting``, from stored vectors where there are enough; gives how many were decoded."""
-    stored = with_vectors(waiting, EmbeddingStore(*tagging["store"]))
+    stored = with_vectors(waiting, VectorStore(*tagging["store"]))
     fresh = [segment for segment in waiting if segment not in stored]
     if stored and len(stored) <= HERE_AT_MOST:
         fresh += outcomes.follow(stored, _tag_here(list(stored), tagging))
@@ -230,7 +235,7 @@ def _map_wave(waiting: list[Segment], tagging: dict, decoding: dict, cluster: _C
     return len(fresh)
 
 
-def with_vectors(segments: Iterable[Segment], store: EmbeddingStore) -> dict[Segment, None]:
+def with_vectors(segments: Iterable[Segment], store: VectorStore) -> dict[Segment, None]:
     """Those of ``segments`` of which some windows have vectors: perhaps all that is needed, so worth a try."""
     segments = list(segments)
     video_ids = list(dict.fromkeys(segment.video_id for segment in segments))
@@ -249,7 +254,7 @@ def _tag_here(segments: list[Segment], tagging: dict) -> Generator[dict]:
 
     threads = torch.get_num_threads()
     try:
-        tagger = TagSegments(**tagging)
+        tagger = TagStage(**tagging)
         for segment in segments:
             yield from tagger(segments_table([segment])).to_pylist()
     finally:
@@ -275,7 +280,7 @@ def _stream(
     rows = ray.data.from_arrow([segments_table([segment]) for segment in segments])
     if decoding is not None:
         rows = rows.map_batches(
-            YieldingDecodeSegments if yielding else DecodeSegments,
+            YieldingDecodeStage if yielding else DecodeStage,
             fn_constructor_kwargs=decoding,
             batch_size=1,
             batch_format="pyarrow",
@@ -284,7 +289,7 @@ def _stream(
             compute=ray.data.ActorPoolStrategy(size=pools.decoders, max_tasks_in_flight_per_actor=2),
         )
     rows = rows.map_batches(
-        TagSegments,
+        TagStage,
         fn_constructor_kwargs={**tagging, "device": "cuda" if gpu else "cpu"},
         batch_size=batch_segments,
         batch_format="pyarrow",
@@ -301,7 +306,7 @@ class _Cluster:
     """Where a run's actors live: connected to when it is first needed, until ``stack`` is left, and looked at again
     before each wave, since machines come and go."""
 
-    def __init__(self, stack: ExitStack, workers: Workers, watch: Watch):
+    def __init__(self, stack: ExitStack, workers: ResourceRequest, watch: Watch):
         self.stack, self.workers, self.watch = stack, workers, watch
         self.room: Room | None = None
         self.shared = False
@@ -363,7 +368,7 @@ class _Outcomes:
         self.total_s, self.begun_s, self.done_s = total_s, begun_s, begun_s
         self.watch = watch
         self.failed = 0
-        self.spent = Profile()
+        self.spent = StageProfile()
         self.counters: StageCounters | None = None
         self.started_s = time.monotonic()
 
@@ -377,7 +382,7 @@ class _Outcomes:
             if outcome["state"] == "fatal":
                 outcomes.close()  # else Ray ends it later, and logs it after our message
                 raise OutputError(outcome["message"])
-            spent = Profile(**json.loads(outcome["profile"]))
+            spent = StageProfile(**json.loads(outcome["profile"]))
             self.spent.merge(spent)
             if outcome["state"] == "frames":
                 needing_frames.append(segment)

@@ -20,14 +20,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from halsted_ray.embeddings import Key
 from halsted_ray.errors import ModelError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.records import Segment, Tag, Window, WindowSpec
-from halsted_ray.stages import HERE
+from halsted_ray.profiling import PROCESS_PROFILE
+from halsted_ray.records import Prediction, Segment, Window, WindowSpec
+from halsted_ray.storage.vectors import WindowKey
 from halsted_ray.taxonomy import Task, Taxonomy
-from halsted_ray.video.plan import frame_rows, windows_of
+from halsted_ray.video.windows import frame_rows, windows_of
 
 POSSIBLE = 0.004
 """Below it a coarse window does not show what a fine task asks for, and none of its fine windows is encoded. Of 14
@@ -35,11 +35,11 @@ windows that hold both steps, 0.05 opened 7 and this opens 13: sure of the large
 
 
 @dataclass(frozen=True)
-class SegmentTags:
+class SegmentPredictions:
     """What a segment came to. With ``needs_frames`` the vectors at hand were not enough and nothing else is set."""
 
-    tags: list[Tag] = field(default_factory=list)
-    new_vectors: dict[Key, np.ndarray] = field(default_factory=dict)
+    tags: list[Prediction] = field(default_factory=list)
+    new_vectors: dict[WindowKey, np.ndarray] = field(default_factory=dict)
     used_vectors: int = 0
     needs_frames: bool = False
 
@@ -78,9 +78,9 @@ class Workflow:
         self,
         segment: Segment,
         images_NHWC: np.ndarray | None = None,
-        vectors: dict[Key, np.ndarray] | None = None,
+        vectors: dict[WindowKey, np.ndarray] | None = None,
         gaps: Iterable[tuple[float, float]] = (),
-    ) -> SegmentTags:
+    ) -> SegmentPredictions:
         """Tags of the segment's windows.
 
         ``images_NHWC``: uint8, the frames at ``plan.frame_times_s(segment, spec)``, or None to do with ``vectors``
@@ -88,18 +88,18 @@ class Workflow:
         are left out, with their fine windows.
         """
         gaps = list(gaps)
-        desk = _Desk(self, segment, images_NHWC, vectors or {})
+        desk = _SegmentInference(self, segment, images_NHWC, vectors or {})
         coarse, fine_of = windows_of(segment, self.spec)
         kept = [n for n, w in enumerate(coarse) if not any(a < w.stop_s and w.start_s < b for a, b in gaps)]
         try:
             tags = self._map([coarse[n] for n in kept], [fine_of[n] for n in kept], desk)
         except _FramesNeeded:
-            return SegmentTags(needs_frames=True)
+            return SegmentPredictions(needs_frames=True)
         wanted = {task.name for task in self.wanted}
         tags = sorted((tag for tag in tags if tag.task in wanted), key=lambda t: (t.start_s, t.task, t.tag))
-        return SegmentTags(tags, desk.new, desk.used)
+        return SegmentPredictions(tags, desk.new, desk.used)
 
-    def _map(self, coarse: list[Window], fine_of: list[list[Window]], desk: _Desk) -> list[Tag]:
+    def _map(self, coarse: list[Window], fine_of: list[list[Window]], desk: _SegmentInference) -> list[Prediction]:
         shown = {task.name: desk.ask(task, coarse) for task in self.asked if task.window == "coarse"}
         open_of: dict[str, set[Window]] = {}  # fine task → windows to ask it
         looked_at: list[tuple[int, Task]] = []  # (coarse window, fine task that its fine windows decide on)
@@ -151,15 +151,15 @@ class Workflow:
         return tags + self._ask_fine(open_of, desk)
 
     def _own_answers(
-        self, name: str, refining: dict[int, dict[str, str]], fine_of: list[list[Window]], desk: _Desk
-    ) -> dict[Window, Answer]:
+        self, name: str, refining: dict[int, dict[str, str]], fine_of: list[list[Window]], desk: _SegmentInference
+    ) -> dict[Window, WindowPrediction]:
         """The answers of fine windows to a coarse task, where they are looked at."""
         windows = [window for n in sorted(refining) if name in refining[n].values() for window in fine_of[n]]
         return dict(zip(windows, desk.ask(self.model.taxonomy.task(name), windows), strict=True))
 
-    def _ask_fine(self, open_of: dict[str, set[Window]], desk: _Desk) -> list[Tag]:
+    def _ask_fine(self, open_of: dict[str, set[Window]], desk: _SegmentInference) -> list[Prediction]:
         """Tags of the fine tasks; a task that asks for another fine task's tag comes after it."""
-        answers: dict[str, dict[Window, Answer]] = {}
+        answers: dict[str, dict[Window, WindowPrediction]] = {}
         waiting = [task for task in self.asked if task.window == "fine"]
         while waiting:
             task = next((t for t in waiting if all(o in answers for o, _, _ in self._conditions(t, "fine"))), None)
@@ -192,7 +192,7 @@ class Workflow:
 
 
 @dataclass(frozen=True)
-class Answer:
+class WindowPrediction:
     """One task's answer about one window, with the probability of every category."""
 
     chosen: dict[str, tuple[str, float]]
@@ -202,9 +202,9 @@ class Answer:
     def chance(self, tag: str, category: str) -> float:
         return float(self.probabilities[tag][self.categories[tag].index(category)])
 
-    def tags(self, window: Window, task: str) -> list[Tag]:
+    def tags(self, window: Window, task: str) -> list[Prediction]:
         return [
-            Tag(window.start_s, window.stop_s, task, tag, category, confidence)
+            Prediction(window.start_s, window.stop_s, task, tag, category, confidence)
             for tag, (category, confidence) in self.chosen.items()
         ]
 
@@ -213,15 +213,15 @@ class _FramesNeeded(Exception):
     """A vector is missing and there are no frames to make it from."""
 
 
-class _Desk:
+class _SegmentInference:
     """What is at hand for one segment: frames, vectors known and made, and the model to ask."""
 
     def __init__(
-        self, workflow: Workflow, segment: Segment, images_NHWC: np.ndarray | None, vectors: dict[Key, np.ndarray]
+        self, workflow: Workflow, segment: Segment, images_NHWC: np.ndarray | None, vectors: dict[WindowKey, np.ndarray]
     ):
         self.workflow, self.segment, self.images_NHWC = workflow, segment, images_NHWC
         self.known = vectors
-        self.new: dict[Key, np.ndarray] = {}
+        self.new: dict[WindowKey, np.ndarray] = {}
         self.used = 0
         self.vectors: dict[Window, np.ndarray] = {}
 
@@ -241,22 +241,22 @@ class _Desk:
             return
         if self.images_NHWC is None:
             raise _FramesNeeded
-        with HERE.stage("encode"):
+        with PROCESS_PROFILE.stage("encode"):
             rows = np.stack([frame_rows(window, self.segment, self.workflow.spec) for window, _ in missing])
             vectors_ND = self.workflow.encoder.encode(self.images_NHWC[rows])
         for (window, key), vector in zip(missing, vectors_ND, strict=True):
             self.vectors[window] = self.new[key] = vector
 
-    def ask(self, task: Task, windows: Sequence[Window]) -> list[Answer]:
+    def ask(self, task: Task, windows: Sequence[Window]) -> list[WindowPrediction]:
         if not windows:
             return []
         self.encode(windows)
-        with HERE.stage("generate"):
+        with PROCESS_PROFILE.stage("generate"):
             rows, distributions = self.workflow.model.tag(
                 np.stack([self.vectors[window] for window in windows]), task.name, return_probabilities=True
             )
         categories = {tag.name: tag.categories for tag in task.tags}
-        return [Answer(row, shares, categories) for row, shares in zip(rows, distributions, strict=True)]
+        return [WindowPrediction(row, shares, categories) for row, shares in zip(rows, distributions, strict=True)]
 
 
 def needed_tasks(taxonomy: Taxonomy, wanted: Sequence[Task]) -> list[Task]:

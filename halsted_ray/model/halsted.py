@@ -21,7 +21,7 @@ from halsted_ray.model.calibration import fit_temperature
 from halsted_ray.model.checkpoint import locate
 from halsted_ray.model.decoder import Decoder
 from halsted_ray.model.encoder import Encoder
-from halsted_ray.model.generate import DECIMALS, Generated, Grammar, generate, rounded
+from halsted_ray.model.generation import DECIMALS, Generated, Grammar, generate, rounded
 from halsted_ray.model.vocabulary import PAD, Parsed, Vocabulary, parse
 from halsted_ray.records import WindowSpec, digest
 from halsted_ray.taxonomy import Taxonomy, from_dict, load

@@ -14,12 +14,12 @@ import numpy as np
 import yaml
 
 from halsted_ray.errors import TaxonomyError, UsageError
-from halsted_ray.evaluation.answers import Answers
-from halsted_ray.evaluation.figures import Counts, calibration, of_tasks
-from halsted_ray.evaluation.pairing import compare_models
-from halsted_ray.registry.examine import Examined
+from halsted_ray.evaluation.model_comparison import compare_models
+from halsted_ray.evaluation.predictions import TagPredictions
+from halsted_ray.evaluation.scoring import Counts, calibration, score_tasks
+from halsted_ray.registry.held_out import HeldOutResult
+from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy
-from halsted_ray.video.storage import filesystem
 
 BOUNDS = {
     "worst_task_fall": "at_most",
@@ -32,7 +32,7 @@ BOUNDS = {
 
 
 @dataclass(frozen=True)
-class Threshold:
+class GateThreshold:
     """One bound, on the side that ``BOUNDS`` says, and why it is there."""
 
     bound: float
@@ -61,7 +61,7 @@ class Verdict:
         return all(check.passed for check in self.checks)
 
 
-def read_thresholds(location: str | None = None) -> dict[str, Threshold]:
+def read_thresholds(location: str | None = None) -> dict[str, GateThreshold]:
     """The thresholds in the YAML file at ``location`` (default: the one that ships). Raises UsageError."""
     try:
         if location is None:
@@ -83,18 +83,18 @@ def read_thresholds(location: str | None = None) -> dict[str, Threshold]:
                     f"the gate's file {location or 'gate.yaml'!r}: {name} needs a number {side!r} and a "
                     f"'reason', got {entry!r}"
                 )
-            found[name] = Threshold(float(entry[side]), entry["reason"].strip(), entry.get("specialties") or {})
+            found[name] = GateThreshold(float(entry[side]), entry["reason"].strip(), entry.get("specialties") or {})
         return found
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"the gate's file {location!r} can't be read as YAML: {error}") from error
 
 
-def judge(
-    candidate: Examined,
-    champion: Examined | None,
+def apply_gate(
+    candidate: HeldOutResult,
+    champion: HeldOutResult | None,
     taxonomy: Taxonomy,
     operations: Mapping[str, Mapping[str, str]],
-    thresholds: Mapping[str, Threshold],
+    thresholds: Mapping[str, GateThreshold],
 ) -> Verdict:
     """The verdict on a candidate. ``operations``: video_id → specialty and procedure.
 
@@ -157,7 +157,9 @@ def judge(
     return Verdict(tuple(checks))
 
 
-def common(first: Sequence[Answers], second: Sequence[Answers]) -> tuple[list[Answers], list[Answers]]:
+def common(
+    first: Sequence[TagPredictions], second: Sequence[TagPredictions]
+) -> tuple[list[TagPredictions], list[TagPredictions]]:
     """Of both sides the answers about tags that both know: a model of an older taxonomy may lack one.
 
     Raises TaxonomyError where they have none in common.
@@ -171,7 +173,7 @@ def common(first: Sequence[Answers], second: Sequence[Answers]) -> tuple[list[An
     return tuple([entry for entry in side if entry.asked.tag in asked] for side in (first, second))
 
 
-def worst_task(answers: Sequence[Answers], taxonomy: Taxonomy) -> tuple[str, float]:
-    tasks = of_tasks(Counts.of(answers), taxonomy)["tasks"]
+def worst_task(answers: Sequence[TagPredictions], taxonomy: Taxonomy) -> tuple[str, float]:
+    tasks = score_tasks(Counts.of(answers), taxonomy)["tasks"]
     worst = min(tasks, key=lambda task: tasks[task]["over_videos"])
     return worst, tasks[worst]["over_videos"]

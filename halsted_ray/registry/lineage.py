@@ -8,11 +8,11 @@ import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from halsted_ray.atlas.commits import history
-from halsted_ray.atlas.delta import native_files, open_table, table_uri
 from halsted_ray.errors import AtlasError, UsageError
-from halsted_ray.mapping.publish import read_timeline
-from halsted_ray.registry.promote import EXPERIMENT
-from halsted_ray.registry.store import Registry, Version
+from halsted_ray.maps.reading import read_timeline
+from halsted_ray.registry.model_registry import Registry, Version
+from halsted_ray.registry.promotion import EXPERIMENT
+from halsted_ray.storage.delta import native_files, open_table, table_uri
 
 FORMS = "its number in the order of `halsted export --format csv`, from 0, or VIDEO:SECONDS[:TAG] (3f2a:75.5:action)"
 

@@ -8,12 +8,12 @@
 import mlflow
 import pandas as pd
 
-from halsted_ray.registry.answers import Answers
+from halsted_ray.registry.clip_predictor import ClipPredictor
 
 
 class HalstedPyfunc(mlflow.pyfunc.PythonModel):
     def load_context(self, context):
-        self.answers = Answers(context.artifacts["model"], context.model_config.get("encoder"))
+        self.answers = ClipPredictor(context.artifacts["model"], context.model_config.get("encoder"))
 
     def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
         return self.answers(model_input)

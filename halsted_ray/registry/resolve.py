@@ -7,11 +7,13 @@ from halsted_ray.registry.references import parse
 
 def resolve(ref: str, uri: str | None = None) -> str:
     """The folder or URL of the model that ``ref`` names: a version of the registry at ``uri`` (None: as
-    ``store.Registry`` says), or ``ref`` itself. Raises RegistryError."""
+    ``model_registry.Registry`` says), or ``ref`` itself. Raises RegistryError."""
     reference = parse(ref)
     if reference is None:
         return ref
-    from halsted_ray.registry.store import Registry  # here: MLflow takes seconds, and a plain folder needs none of it
+    from halsted_ray.registry.model_registry import (
+        Registry,  # here: MLflow takes seconds, and a plain folder needs none of it
+    )
 
     registry = Registry(uri, make=False)
     return registry.folder(registry.find(reference))

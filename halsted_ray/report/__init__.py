@@ -11,7 +11,7 @@
 Videos appear by their ids only: a file's name can be a patient's name.
 """
 
-from halsted_ray.report.figures import report
-from halsted_ray.report.page import write_html
+from halsted_ray.report.map_page import write_html
+from halsted_ray.report.summary import report
 
 __all__ = ["report", "write_html"]

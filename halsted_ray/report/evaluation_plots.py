@@ -6,15 +6,15 @@ import math
 
 import numpy as np
 
-from halsted_ray.evaluation.answers import BEFORE, MODEL
+from halsted_ray.evaluation.predictions import MODEL, REFERENCE
 from halsted_ray.report.lanes import PALETTE
-from halsted_ray.report.plots import FONT
+from halsted_ray.report.map_plots import FONT
 from halsted_ray.taxonomy import Taxonomy
 
 GRID = "#e9edf0"
 METHOD_COLOURS = {
     MODEL: "#33658a",
-    BEFORE: "#86bbd8",
+    REFERENCE: "#86bbd8",
     "chance": "#c9ced4",
     "majority": "#aeb6be",
     "linear": "#d9a441",
@@ -22,7 +22,7 @@ METHOD_COLOURS = {
 }
 SYMBOLS = {
     MODEL: "circle",
-    BEFORE: "circle-open",
+    REFERENCE: "circle-open",
     "chance": "line-ns",
     "majority": "line-ns",
     "linear": "diamond",

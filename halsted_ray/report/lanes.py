@@ -13,7 +13,7 @@ PALETTE = ("#33658a", "#c8553d", "#588b8b", "#d9a441", "#6d597a", "#7a9e5f", "#b
 
 
 @dataclass(frozen=True)
-class Span:
+class LaneSpan:
     start_s: float
     stop_s: float
     category: str
@@ -25,7 +25,7 @@ class Span:
 class Lane:
     tag: str
     is_truth: bool
-    spans: tuple[Span, ...]
+    spans: tuple[LaneSpan, ...]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Timeline:
     video_id: str
     duration_s: float
     lanes: tuple[Lane, ...]
-    gaps: tuple[Span, ...]
+    gaps: tuple[LaneSpan, ...]
 
 
 def timeline(video: dict, rows: list[dict], truth: list[Clip] | None, taxonomy: Taxonomy) -> Timeline:
@@ -44,11 +44,11 @@ def timeline(video: dict, rows: list[dict], truth: list[Clip] | None, taxonomy: 
     for tag in taxonomy.tags:
         mapped = [row for row in rows if row["tag"] == tag.name and row["source"] != "gap"]
         spans = tuple(
-            Span(row["start_s"], row["stop_s"], row["category"], row["confidence"])
+            LaneSpan(row["start_s"], row["stop_s"], row["category"], row["confidence"])
             for row in sorted(mapped, key=lambda row: row["start_s"])
         )
         true_spans = tuple(
-            Span(clip.start_s, clip.stop_s, clip.tags[tag.name], None)
+            LaneSpan(clip.start_s, clip.stop_s, clip.tags[tag.name], None)
             for clip in sorted(truth or (), key=lambda clip: clip.start_s)
             if tag.name in clip.tags
         )
@@ -56,7 +56,7 @@ def timeline(video: dict, rows: list[dict], truth: list[Clip] | None, taxonomy: 
             lanes.append(Lane(tag.name, False, spans))
             if truth is not None:
                 lanes.append(Lane(tag.name, True, true_spans))
-    gaps = {Span(row["start_s"], row["stop_s"], row["category"], None) for row in rows if row["source"] == "gap"}
+    gaps = {LaneSpan(row["start_s"], row["stop_s"], row["category"], None) for row in rows if row["source"] == "gap"}
     stops_s = [span.stop_s for lane in lanes for span in lane.spans] + [gap.stop_s for gap in gaps]
     duration_s = video["duration_s"] or max(stops_s, default=0.0)
     return Timeline(video["video_id"], duration_s, tuple(lanes), tuple(sorted(gaps, key=lambda gap: gap.start_s)))

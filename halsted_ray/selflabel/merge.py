@@ -11,7 +11,7 @@ GAP_S = 1.0
 """Paper, Methods: "if they reflected the same action within a 1-second time-window"."""
 ROUNDING_S = 1e-6
 
-Span = tuple[float, float]
+TimeSpan = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def apart(merged: Sequence[Label], labels: Iterable[Label], tag: str) -> list[La
     A lane of the atlas has one answer at a time. Windows on one grid, no shorter than the gap that ``merge`` closes,
     leave nothing else to decide: a window in a gap has an answer of its own, or one category alone claims it.
     """
-    spans_of: dict[str, list[Span]] = {label.tags[tag]: [] for label in merged}  # category → where another was said
+    spans_of: dict[str, list[TimeSpan]] = {label.tags[tag]: [] for label in merged}  # category → where another was said
     for label in sorted(labels, key=lambda label: label.start_s):
         for category, spans in spans_of.items():
             if category != label.tags[tag]:
@@ -64,9 +64,9 @@ def apart(merged: Sequence[Label], labels: Iterable[Label], tag: str) -> list[La
     return [part for label in merged for part in without(label, spans_of[label.tags[tag]])]
 
 
-def union(spans: Iterable[Span]) -> list[Span]:
+def union(spans: Iterable[TimeSpan]) -> list[TimeSpan]:
     """The same time as ``spans``, in order and with no overlap."""
-    joined: list[Span] = []
+    joined: list[TimeSpan] = []
     for start_s, stop_s in sorted(spans):
         if joined and start_s <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(joined[-1][1], stop_s))
@@ -75,7 +75,7 @@ def union(spans: Iterable[Span]) -> list[Span]:
     return joined
 
 
-def without(label: Label, spans: Sequence[Span]) -> list[Label]:
+def without(label: Label, spans: Sequence[TimeSpan]) -> list[Label]:
     """The parts of ``label`` that no span covers. ``spans`` are in order and don't overlap (``union``)."""
     parts, start_s = [], label.start_s
     for span_start_s, span_stop_s in spans[max(0, bisect_left(spans, (label.start_s,)) - 1) :]:

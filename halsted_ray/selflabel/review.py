@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 
 from halsted_ray.atlas import Atlas, read_atlas
+from halsted_ray.atlas.atlas_table import HEAD
 from halsted_ray.atlas.formats.label_studio import interface, task_of
-from halsted_ray.atlas.tables import HEAD
-from halsted_ray.embeddings import absolute, write_whole
 from halsted_ray.errors import AtlasError
-from halsted_ray.mapping.publish import read_timeline
+from halsted_ray.maps.reading import read_timeline
 from halsted_ray.records import Clip
-from halsted_ray.video.storage import filesystem
+from halsted_ray.storage.files import write_atomically
+from halsted_ray.storage.locations import absolute_location, filesystem
 
 MOST = 50
 
@@ -63,9 +63,9 @@ def review(atlas: str, out: str, *, maps: str | None = None, most: int = MOST, w
             f"[{doubt.clips[0].start_s:g}, {doubt.clips[0].stop_s:g}) s: {doubt.why}" for doubt in own
         ]
         tasks.append(task)
-    fs, path = filesystem(absolute(out))
-    write_whole(fs, path, json.dumps(tasks, ensure_ascii=False, indent=1).encode())
-    write_whole(fs, f"{os.path.splitext(path)[0]}.xml", interface(head.load_taxonomy()).encode())
+    fs, path = filesystem(absolute_location(out))
+    write_atomically(fs, path, json.dumps(tasks, ensure_ascii=False, indent=1).encode())
+    write_atomically(fs, f"{os.path.splitext(path)[0]}.xml", interface(head.load_taxonomy()).encode())
     return doubts
 
 

@@ -12,6 +12,6 @@
 """
 
 from halsted_ray.taxonomy.names import Tag, Task, Taxonomy
-from halsted_ray.taxonomy.reading import from_dict, load
+from halsted_ray.taxonomy.parsing import from_dict, load
 
 __all__ = ["Tag", "Task", "Taxonomy", "from_dict", "load"]

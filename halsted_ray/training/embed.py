@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from halsted_ray.embeddings import EmbeddingStore, Key
 from halsted_ray.errors import AtlasError, VideoError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.records import Video, Window, WindowSpec
-from halsted_ray.video.sandbox import DecodeProcess
+from halsted_ray.storage.vectors import VectorStore, WindowKey
+from halsted_ray.video.decode_process import DecodeProcess
 
 SPAN_S = 120.0
 """Decoded at once: 120 s on the fine grid (6.4 frames a second) are 29 MB at 112×112, 116 MB at 224×224."""
@@ -28,7 +28,7 @@ DEADLINE_PER_VIDEO_SECOND = 4.0
 
 
 @dataclass(frozen=True)
-class Job:
+class EmbedTask:
     """The windows of one video that begin in ``[start_s, stop_s)`` and have no vector."""
 
     video: Video
@@ -41,21 +41,21 @@ def embed(
     videos: Sequence[Video],
     windows: Mapping[str, Sequence[Window]],
     encoder_ref: str,
-    store: EmbeddingStore,
+    store: VectorStore,
     spec: WindowSpec,
     *,
     fidelity: str = "reference",
     steps: bool = False,
     workers: int | None = None,
     progress: Callable[[float, float], None] | None = None,
-) -> dict[str, dict[Key, np.ndarray]]:
+) -> dict[str, dict[WindowKey, np.ndarray]]:
     """video_id → (kind, start_s, stop_s) → float16 [D], of all ``windows`` (video_id → windows).
 
     With ``steps`` a window's vector is its ``Encoder.encode_steps``, flattened; that wants a store (``sampling``) of
     its own. ``progress`` is called with (video-seconds done, all) as spans that had to be decoded are finished. Raises
     AtlasError that names the video where one can't be decoded: a model must not silently learn from less.
     """
-    vectors: dict[str, dict[Key, np.ndarray]] = {}
+    vectors: dict[str, dict[WindowKey, np.ndarray]] = {}
     jobs = []
     for video in videos:
         have = vectors[video.video_id] = {}
@@ -64,7 +64,7 @@ def embed(
             have |= store.get(video.video_id, start_s, stop_s)
             missing = tuple(w for w in asked if (w.kind, w.start_s, w.stop_s) not in have)
             if missing:
-                jobs.append(Job(video, start_s, stop_s, missing))
+                jobs.append(EmbedTask(video, start_s, stop_s, missing))
     if not jobs:
         return vectors
     seconds = {job: min(job.stop_s, job.video.duration_s) - job.start_s for job in jobs}
@@ -72,7 +72,7 @@ def embed(
     context = multiprocessing.get_context("spawn")  # a forked child would inherit locks of torch, Ray and gRPC
     workers = min(len(jobs), workers or os.cpu_count() or 1)
     with ProcessPoolExecutor(workers, context, initializer=start_worker, initargs=(encoder_ref,)) as pool:
-        tasks = {pool.submit(run_job, job, spec, fidelity, steps): job for job in jobs}
+        tasks = {pool.submit(run_task, job, spec, fidelity, steps): job for job in jobs}
         try:
             for task in as_completed(tasks):
                 job = tasks[task]
@@ -118,7 +118,7 @@ def start_worker(encoder_ref: str) -> None:
     WORKER["decoder"] = DecodeProcess()
 
 
-def run_job(job: Job, spec: WindowSpec, fidelity: str, steps: bool) -> dict[Key, np.ndarray]:
+def run_task(job: EmbedTask, spec: WindowSpec, fidelity: str, steps: bool) -> dict[WindowKey, np.ndarray]:
     encoder: Encoder = WORKER["encoder"]
     encode = encoder.encode_steps if steps else encoder.encode
     times_WT = np.stack([frame_times_s(window, job.video.duration_s, spec) for window in job.windows])

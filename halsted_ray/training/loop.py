@@ -24,14 +24,14 @@ import torch.distributed
 
 from halsted_ray.errors import ResourceError, TrainingError
 from halsted_ray.model.decoder import Decoder
-from halsted_ray.model.generate import Grammar, generate
+from halsted_ray.model.generation import Grammar, generate
 from halsted_ray.model.halsted import decoder_of
 from halsted_ray.model.vocabulary import PAD, Vocabulary
+from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy, from_dict
-from halsted_ray.training.progress import watched_board
+from halsted_ray.training.epoch_display import watched_board
 from halsted_ray.training.recipe import Recipe, learning_rate_at, should_save, worst
 from halsted_ray.training.samples import Samples
-from halsted_ray.video.storage import filesystem
 
 ROWS_PER_PASS = 64
 RAYS_LIST = "checkpoint_manager_snapshot.json"
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Progress:
+class TrainProgress:
     """How far a run is; what a checkpoint keeps beside the weights.
 
     ``curve``: one record per epoch: epoch, loss, learning_rate, seconds, samples_per_s, saved, worst, and
@@ -55,11 +55,11 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """What training leaves: the decoder's tensors at the saved epoch, and the curve."""
 
     tensors: dict[str, torch.Tensor]
-    progress: Progress
+    progress: TrainProgress
 
 
 def fit(
@@ -75,7 +75,7 @@ def fit(
     cores: int = 1,
     use_gpu: bool = False,
     on_epoch: Callable[[dict], None] | None = None,
-) -> Fitted:
+) -> FitResult:
     """Trains a decoder on the samples at the locations ``train`` and ``validation`` (``Samples.save``).
 
     ``decoder``: dim, width, layers, heads, feedforward, dropout. ``cores``: CPUs of each worker. The same ``name``
@@ -92,7 +92,7 @@ def fit(
     drop_torn_list(f"{storage}/{name}/{RAYS_LIST}")
     with watched_board(on_epoch) as board:
         result = ray.train.torch.TorchTrainer(
-            work,
+            train_worker,
             train_loop_config={
                 "train": train,
                 "validation": validation,
@@ -117,7 +117,7 @@ def fit(
     if result.return_value is not None:
         raise TrainingError(result.return_value)
     with result.checkpoint.as_directory() as folder:
-        return Fitted(safetensors.torch.load_file(Path(folder, "best.safetensors")), read_progress(folder))
+        return FitResult(safetensors.torch.load_file(Path(folder, "best.safetensors")), read_progress(folder))
 
 
 def drop_torn_list(location: str) -> None:
@@ -132,7 +132,7 @@ def drop_torn_list(location: str) -> None:
             fs.rm_file(path)
 
 
-def work(config: dict) -> str | None:
+def train_worker(config: dict) -> str | None:
     """One worker's share of a run. Answers with what is wrong when training on can't help: Ray would retry an error."""
     recipe: Recipe = config["recipe"]
     torch.set_num_threads(config["cores"])
@@ -141,53 +141,53 @@ def work(config: dict) -> str | None:
     device = ray.train.torch.get_device()
     train, validation = Samples.load(config["train"]), Samples.load(config["validation"])
     vocabulary = Vocabulary(from_dict(config["taxonomy"]))
-    decoder = fresh(train, vocabulary, config["decoder"], recipe)
+    decoder = new_decoder(train, vocabulary, config["decoder"], recipe)
     replica = ray.train.torch.prepare_model(decoder, parallel_strategy_kwargs={"broadcast_buffers": False})
-    optimizer = optimizer_of(replica, recipe)
-    progress, best = Progress(), {}
+    optimizer = make_optimizer(replica, recipe)
+    progress, best = TrainProgress(), {}
     checkpoint = ray.train.get_checkpoint()
     if checkpoint:
         with checkpoint.as_directory() as folder:
-            progress, best = restore(Path(folder), decoder, optimizer, device)
-    feed = Feed(train, recipe, rank, workers, device)
-    judge = Judge(validation, train, vocabulary, rank, workers, device)
+            progress, best = restore_checkpoint(Path(folder), decoder, optimizer, device)
+    feed = BatchLoader(train, recipe, rank, workers, device)
+    judge = Validator(validation, train, vocabulary, rank, workers, device)
 
     while progress.epoch < recipe.epochs:
-        if broken := advance(replica, decoder, optimizer, feed, judge, progress, best):
+        if broken := run_epoch(replica, decoder, optimizer, feed, judge, progress, best):
             return broken + "; the checkpoints before this epoch are whole"
         if rank == 0:
             config["board"].pin.remote(progress.curve[-1])
         # A report is a barrier that waits for the controller's next look (2 s), so not every epoch.
         if progress.epoch == recipe.epochs or (best and progress.epoch % recipe.checkpoint_every == 0):
-            report(rank, decoder, optimizer, best, progress)
+            report_checkpoint(rank, decoder, optimizer, best, progress)
 
 
-def fit_alone(
+def fit_in_process(
     train: Samples,
     validation: Samples,
     decoder: Mapping[str, int | float],
     taxonomy: Taxonomy,
     recipe: Recipe,
     on_epoch: Callable[[dict], None] | None = None,
-) -> Fitted:
+) -> FitResult:
     """The same training in this very process, on its CPU, without checkpoints: what a fold of an evaluation needs.
 
     Ends with the tensors that ``fit`` ends with on one worker. Raises TrainingError when the loss is not finite.
     """
     vocabulary, device = Vocabulary(taxonomy), torch.device("cpu")
-    module = fresh(train, vocabulary, decoder, recipe)
-    optimizer = optimizer_of(module, recipe)
-    feed, judge = Feed(train, recipe, 0, 1, device), Judge(validation, train, vocabulary, 0, 1, device)
-    progress, best = Progress(), {}
+    module = new_decoder(train, vocabulary, decoder, recipe)
+    optimizer = make_optimizer(module, recipe)
+    feed, judge = BatchLoader(train, recipe, 0, 1, device), Validator(validation, train, vocabulary, 0, 1, device)
+    progress, best = TrainProgress(), {}
     while progress.epoch < recipe.epochs:
-        if broken := advance(module, module, optimizer, feed, judge, progress, best):
+        if broken := run_epoch(module, module, optimizer, feed, judge, progress, best):
             raise TrainingError(broken)
         if on_epoch:
             on_epoch(progress.curve[-1])
-    return Fitted(best, progress)
+    return FitResult(best, progress)
 
 
-def fresh(train: Samples, vocabulary: Vocabulary, sizes: Mapping[str, int | float], recipe: Recipe) -> Decoder:
+def new_decoder(train: Samples, vocabulary: Vocabulary, sizes: Mapping[str, int | float], recipe: Recipe) -> Decoder:
     """An untrained decoder, the same on every worker, that knows the scale of the training vectors."""
     torch.manual_seed(recipe.seed)
     decoder = decoder_of(vocabulary, sizes)
@@ -197,11 +197,13 @@ def fresh(train: Samples, vocabulary: Vocabulary, sizes: Mapping[str, int | floa
     return decoder
 
 
-def optimizer_of(replica, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(replica, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(replica.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
 
 
-def advance(replica, decoder, optimizer, feed: Feed, judge: Judge, progress: Progress, best: dict) -> str | None:
+def run_epoch(
+    replica, decoder, optimizer, feed: BatchLoader, judge: Validator, progress: TrainProgress, best: dict
+) -> str | None:
     """One epoch more: trained, judged where due, kept in ``best`` by the paper's rule, recorded in ``progress``.
 
     Answers with what is wrong when the loss is not finite.
@@ -240,7 +242,7 @@ def advance(replica, decoder, optimizer, feed: Feed, judge: Judge, progress: Pro
     return None
 
 
-class Feed:
+class BatchLoader:
     """This worker's part of each batch. The whole batch is drawn alike on all workers, then split among them."""
 
     def __init__(self, samples: Samples, recipe: Recipe, rank: int, workers: int, device: torch.device):
@@ -293,7 +295,7 @@ class Feed:
         return order_S[first_K[turn_S] + place_S]
 
 
-def train_epoch(replica, decoder, optimizer, feed: Feed, epoch: int) -> tuple[float, int | None]:
+def train_epoch(replica, decoder, optimizer, feed: BatchLoader, epoch: int) -> tuple[float, int | None]:
     """One pass over the samples: the mean loss over all workers, and the first batch whose loss is not finite.
 
     All workers must learn of such a batch at the same point, or the others would wait for this one: at the end.
@@ -311,12 +313,12 @@ def train_epoch(replica, decoder, optimizer, feed: Feed, epoch: int) -> tuple[fl
         optimizer.step()
         losses.append(loss.detach())
     losses_B = torch.stack(losses).double().cpu()
-    is_broken_B = summed((~torch.isfinite(losses_B)).double(), feed.workers) > 0
+    is_broken_B = sum_over_workers((~torch.isfinite(losses_B)).double(), feed.workers) > 0
     broken = int(is_broken_B.nonzero()[0]) if is_broken_B.any() else None
-    return summed(losses_B.mean(), feed.workers).item(), broken
+    return sum_over_workers(losses_B.mean(), feed.workers).item(), broken
 
 
-class Judge:
+class Validator:
     """Exact-match accuracy on the validation samples, which the workers share.
 
     A truth that no training sample has (the only video of a procedure is held out) can't be learned and does not
@@ -349,20 +351,20 @@ class Judge:
             asked_NG = self.truth_NG >= 0
             for row, values in enumerate((asked_NG & (chosen_NG == self.truth_NG), asked_NG)):
                 counts[row].index_add_(0, self.tasks_N.cpu(), values.cpu().double())
-        counts = summed(counts, self.workers)
+        counts = sum_over_workers(counts, self.workers)
         share = counts[0] / counts[1]
         of_task, of_tag = {}, {}
         for k, task in enumerate(self.taxonomy.tasks):
-            of_task[task.name] = known(share[k].nanmean().item())
-            of_tag |= {tag.name: known(share[k, g].item()) for g, tag in enumerate(task.tags)}
+            of_task[task.name] = none_if_nan(share[k].nanmean().item())
+            of_tag |= {tag.name: none_if_nan(share[k, g].item()) for g, tag in enumerate(task.tags)}
         return of_task, of_tag
 
 
-def known(share: float) -> float | None:
+def none_if_nan(share: float) -> float | None:
     return None if math.isnan(share) else share
 
 
-def summed(value: torch.Tensor, workers: int) -> torch.Tensor:
+def sum_over_workers(value: torch.Tensor, workers: int) -> torch.Tensor:
     """``value`` (float64, on the CPU) added up over all workers."""
     if workers > 1:
         device = ray.train.torch.get_device()
@@ -371,7 +373,7 @@ def summed(value: torch.Tensor, workers: int) -> torch.Tensor:
     return value.cpu()
 
 
-def report(rank: int, decoder, optimizer, best: dict, progress: Progress) -> None:
+def report_checkpoint(rank: int, decoder, optimizer, best: dict, progress: TrainProgress) -> None:
     """A checkpoint: decoder, optimizer, the best decoder so far, and how far we are; safetensors and JSON."""
     if rank != 0:
         ray.train.report({})
@@ -389,7 +391,7 @@ def report(rank: int, decoder, optimizer, best: dict, progress: Progress) -> Non
         ray.train.report({"epoch": progress.epoch}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
-def restore(folder: Path, decoder, optimizer, device) -> tuple[Progress, dict]:
+def restore_checkpoint(folder: Path, decoder, optimizer, device) -> tuple[TrainProgress, dict]:
     decoder.load_state_dict(safetensors.torch.load_file(folder / "decoder.safetensors"))
     state: dict[int, dict] = {}
     for key, value in safetensors.torch.load_file(folder / "optimizer.safetensors").items():
@@ -399,5 +401,5 @@ def restore(folder: Path, decoder, optimizer, device) -> tuple[Progress, dict]:
     return read_progress(folder), safetensors.torch.load_file(folder / "best.safetensors")
 
 
-def read_progress(folder: str | Path) -> Progress:
-    return Progress(**json.loads(Path(folder, "progress.json").read_text()))
+def read_progress(folder: str | Path) -> TrainProgress:
+    return TrainProgress(**json.loads(Path(folder, "progress.json").read_text()))

@@ -25,7 +25,7 @@ from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEModel
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.model.checkpoint import IMAGENET_MEAN, IMAGENET_STD
 from halsted_ray.taxonomy import Taxonomy, load
-from halsted_ray.training.clip_feed import ClipFeed, DrawClip, FeedSpec, clip_of, tag_names, tag_sizes
+from halsted_ray.training.clip_loader import ClipLoader, ClipLoaderSpec, DrawClip, clip_of, tag_names, tag_sizes
 from halsted_ray.training.patch_init import start_patches
 
 log = logging.getLogger(__name__)
@@ -98,11 +98,13 @@ class PretrainRecipe:
             attn_implementation="eager",
         )  # eager: half the time of sdpa's flash kernels on CPU at 200 to 400 tokens
 
-    def feed(self, draw: DrawClip, held_out: bool) -> FeedSpec:
-        return FeedSpec(draw, 2 * self.seed + held_out, self.image_size, 16, self.coarse_share, spoil=not held_out)
+    def feed(self, draw: DrawClip, held_out: bool) -> ClipLoaderSpec:
+        return ClipLoaderSpec(
+            draw, 2 * self.seed + held_out, self.image_size, 16, self.coarse_share, spoil=not held_out
+        )
 
 
-class Tagger(nn.Module):
+class TagHeads(nn.Module):
     """The encoder's mean vector, standardised, through one linear layer for all tags: what a decoder could read."""
 
     def __init__(self, encoder: VideoMAEModel, sizes: list[int]):
@@ -146,7 +148,7 @@ class Tagger(nn.Module):
         return projected.float() + self.encoder.embeddings.position_embeddings[0][chosen]
 
 
-class Run:
+class PretrainRun:
     """The state of a run, all of it in ``folder``: what is there is continued."""
 
     def __init__(self, recipe: PretrainRecipe, folder: Path, draw: DrawClip):
@@ -155,7 +157,7 @@ class Run:
         self.tags, self.sizes = tag_names(self.taxonomy), tag_sizes(self.taxonomy)
         torch.manual_seed(recipe.seed)
         self.masked_model = VideoMAEForPreTraining(recipe.config())
-        self.tagger = Tagger(self.masked_model.videomae, self.sizes)
+        self.tagger = TagHeads(self.masked_model.videomae, self.sizes)
         self.average = {name: value.clone() for name, value in self.tagger.state_dict().items()}
         self.optimisers = _optimisers(recipe, self.tagger, self.masked_model)
         self.elapsed_s, self.steps, self.views, self.rendered = 0.0, 0, 0, 0
@@ -210,14 +212,14 @@ class Run:
 def pretrain(recipe: PretrainRecipe, folder: str | Path, draw: DrawClip) -> dict:
     """Runs, or continues, a pretraining in ``folder``; returns its summary. The weights are in ``folder/encoder``.
 
-    ``draw``: renders one clip; ``halsted_ray.phantom.clips.random_clip``. Raises OutputError when ``folder`` holds a
+    ``draw``: renders one clip; ``halsted_ray.phantom.training_clips.random_clip``. Raises OutputError when ``folder`` holds a
     run of another shape.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.threads)
-    run = Run(recipe, folder, draw)
-    feed = ClipFeed(recipe.feed(draw, False), run.taxonomy, recipe.slots, recipe.workers, run.rendered, nice=1)
+    run = PretrainRun(recipe, folder, draw)
+    feed = ClipLoader(recipe.feed(draw, False), run.taxonomy, recipe.slots, recipe.workers, run.rendered, nice=1)
     try:
         validation = _validation(recipe, run.taxonomy, draw, folder)
         feed.wait(min(recipe.slots, 20 * recipe.batch))
@@ -241,7 +243,7 @@ def pretrain(recipe: PretrainRecipe, folder: str | Path, draw: DrawClip) -> dict
     return {**run.curve[-1], "clips_rendered": run.rendered, "encoder": str(folder / "encoder")}
 
 
-def _loop(run: Run, feed: ClipFeed, validation: tuple[torch.Tensor, torch.Tensor]) -> None:
+def _loop(run: PretrainRun, feed: ClipLoader, validation: tuple[torch.Tensor, torch.Tensor]) -> None:
     recipe, rng = run.recipe, np.random.default_rng([run.recipe.seed, run.steps, 7])
     weights = [dict(recipe.tag_weights).get(tag, 1.0) for tag in run.tags]
     total_s, last = 60 * recipe.minutes, time.monotonic()
@@ -297,9 +299,9 @@ def learning_rate(elapsed_s: float, recipe: PretrainRecipe) -> float:
     return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, elapsed_s / (60 * recipe.minutes))))
 
 
-def accuracies(run: Run, pixels: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+def accuracies(run: PretrainRun, pixels: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     """Share of right answers per tag over the clips that have it, with the averaged weights."""
-    average = Tagger(VideoMAEModel(run.recipe.config()), run.sizes)
+    average = TagHeads(VideoMAEModel(run.recipe.config()), run.sizes)
     average.load_state_dict(run.average)
     average.eval()
     right = torch.zeros(len(run.tags))
@@ -310,7 +312,7 @@ def accuracies(run: Run, pixels: torch.Tensor, labels: torch.Tensor) -> dict[str
     return {tag: round(float(right[n] / max(1, int((labels[:, n] >= 0).sum()))), 4) for n, tag in enumerate(run.tags)}
 
 
-def export(run: Run, folder: Path) -> None:
+def export(run: PretrainRun, folder: Path) -> None:
     """The averaged encoder as a Hugging Face folder, float16, readable by ``Encoder.load``."""
     encoder = VideoMAEModel(replace(run.recipe, masked_minutes=0).config())
     encoder.load_state_dict(_under(run.average, "encoder."))
@@ -341,7 +343,7 @@ def _validation(recipe, taxonomy: Taxonomy, draw: DrawClip, folder: Path) -> tup
     return tensors["pixels"], tensors["labels"]
 
 
-def _masked_loss(run: Run, pixels: torch.Tensor) -> torch.Tensor:
+def _masked_loss(run: PretrainRun, pixels: torch.Tensor) -> torch.Tensor:
     """VideoMAE's: the same places hidden in every tubelet, their normalised pixels predicted."""
     patches = run.tagger.encoder.embeddings.num_patches
     tubelets = 16 // run.recipe.tubelet
@@ -371,7 +373,7 @@ def _masked(count: int, patches: int, keep: float) -> torch.Tensor:
     return torch.rand(count, patches).argsort(1) >= max(1, round(keep * patches))
 
 
-def _optimisers(recipe: PretrainRecipe, tagger: Tagger, masked_model: nn.Module) -> list[torch.optim.Optimizer]:
+def _optimisers(recipe: PretrainRecipe, tagger: TagHeads, masked_model: nn.Module) -> list[torch.optim.Optimizer]:
     matrices = [p for name, p in tagger.named_parameters() if ".layer." in name and p.dim() == 2]
     muon = {id(p) for p in matrices} if recipe.muon_lr else set()
     rest = {id(p): p for p in (*tagger.parameters(), *masked_model.parameters()) if id(p) not in muon}

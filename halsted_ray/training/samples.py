@@ -22,11 +22,11 @@ from halsted_ray.taxonomy import Task, Taxonomy
 
 LEAST_SHARE = 0.02
 """A clip that covers less of a window teaches nothing worth a row."""
-HALF = 0.5
+HALF_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledWindow:
     """A window asked one task, with the answer of one clip (or of several that say the same).
 
     ``weight``: share of the window that the answer covers, less where a model said so. ``judged``: whether it is the
@@ -56,13 +56,13 @@ def training_windows(duration_s: float, spec: WindowSpec, shifts_s: Sequence[flo
     return list(found)
 
 
-def label(
+def label_windows(
     windows: Sequence[Window],
     clips: Iterable[Clip],
     tasks: Iterable[Task],
-    least_share: float = HALF,
+    least_share: float = HALF_SHARE,
     ai_weight: float = 1.0,
-) -> list[Labelled]:
+) -> list[LabelledWindow]:
     """Samples of one video's windows, in the order of windows, tasks and falling weight.
 
     A coarse task (macro) is asked of coarse and of fine windows, and a window that holds two steps gives a sample
@@ -71,7 +71,7 @@ def label(
     at least ``least_share``. A share that a model's clip covers weighs ``ai_weight`` of one that a person's covers.
     """
     clips = list(clips)
-    samples: list[Labelled] = []
+    samples: list[LabelledWindow] = []
     for task in tasks:
         own = [clip for clip in clips if clip.task == task.name]
         if not own:
@@ -94,7 +94,9 @@ def label(
                 share = min(1.0, float(share))
                 if share >= least - 1e-9:
                     weight = min(1.0, float(trusted[tags]))
-                    samples.append(Labelled(window, task.name, tags, weight, rank == 0 and share >= HALF - 1e-9))
+                    samples.append(
+                        LabelledWindow(window, task.name, tags, weight, rank == 0 and share >= HALF_SHARE - 1e-9)
+                    )
     return samples
 
 
@@ -143,8 +145,8 @@ class Samples:
         return cls(**safetensors.numpy.load(data), video_ids=video_ids)
 
 
-def assemble(
-    labelled: Mapping[str, Sequence[Labelled]],
+def build_samples(
+    labelled: Mapping[str, Sequence[LabelledWindow]],
     vectors: Mapping[str, Mapping[tuple[str, float, float], np.ndarray]],
     vocabulary: Vocabulary,
 ) -> Samples:
@@ -205,7 +207,7 @@ def vector_of(vectors: Mapping, video_id: str, window: Window) -> np.ndarray:
     return found
 
 
-def encoded(sample: Labelled, task: Task, vocabulary: Vocabulary) -> tuple[list[int], list[int]]:
+def encoded(sample: LabelledWindow, task: Task, vocabulary: Vocabulary) -> tuple[list[int], list[int]]:
     """(token ids padded to the longest answer, category index of each tag) of a sample's answer."""
     tags = dict(sample.tags)
     tokens = vocabulary.encode(task.name, tags)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from halsted_ray.errors import ArchiveError
-from halsted_ray.video.storage import filesystem, local_path
+from halsted_ray.storage.locations import filesystem, local_path
 
 EXTENSIONS = (
     ".mp4",

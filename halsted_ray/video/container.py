@@ -17,9 +17,9 @@ import av
 import av.error
 
 from halsted_ray.errors import UnreadableVideo
-from halsted_ray.stages import HERE
+from halsted_ray.profiling import PROCESS_PROFILE
+from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video.matroska import Clusters
-from halsted_ray.video.ranges import RangeFile
 from halsted_ray.video.refusal import refusal
 
 DEMUXERS = {
@@ -56,7 +56,7 @@ class VideoFile:
         self.source = source
         self.container = None
         self.clusters: Clusters | None = None
-        with HERE.stage("read"):
+        with PROCESS_PROFILE.stage("read"):
             self._open()
         try:
             self._check_picture()
@@ -115,7 +115,7 @@ class VideoFile:
         try:
             packets = self.container.demux(self.stream)
             while True:
-                with HERE.stage("read"):
+                with PROCESS_PROFILE.stage("read"):
                     packet = next(packets, None)
                 if packet is None:
                     break
@@ -128,7 +128,7 @@ class VideoFile:
     def decode(self, packet: av.Packet | None) -> list | None:
         """Frames of a packet in display order; None when the packet does not decode."""
         try:
-            with HERE.stage("decode"):
+            with PROCESS_PROFILE.stage("decode"):
                 return self.stream.codec_context.decode(packet)
         except av.error.EOFError:
             return []

@@ -12,7 +12,7 @@ import numpy as np
 
 from halsted_ray.errors import UnreadableVideo
 from halsted_ray.video.container import VideoFile
-from halsted_ray.video.picture import display_size
+from halsted_ray.video.frames import display_size
 
 BATCH = 32
 """Frames asked for at once: decord reads ahead without a bound in larger batches."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 
-from halsted_ray.video.ranges import BLOCK_BYTES, RangeFile
+from halsted_ray.storage.ranges import BLOCK_BYTES, RangeFile
 
 CLUSTER, TIMESTAMP, CRC, VOID = b"\x1f\x43\xb6\x75", 0xE7, 0xBF, 0xEC
 TIMESTAMP_SCALE = b"\x2a\xd7\xb1"

@@ -6,11 +6,10 @@ import os
 from dataclasses import asdict, dataclass
 
 from halsted_ray.errors import UnreadableVideo
+from halsted_ray.storage.ranges import RangeFile, open_source
 from halsted_ray.video.container import DEMUXERS, VideoFile, pts_of
+from halsted_ray.video.frames import display_size
 from halsted_ray.video.index import KeyframeIndex, declared_duration_s
-from halsted_ray.video.picture import display_size
-from halsted_ray.video.ranges import RangeFile
-from halsted_ray.video.storage import open_source
 
 SHORTER_BY_S = 2.0
 """Where the frames end this much before the declared end, the file was cut: the declared length stands, so that

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from halsted_ray.stages import HERE
+from halsted_ray.profiling import PROCESS_PROFILE
+from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video.container import VideoFile
-from halsted_ray.video.display_walk import DisplayWalk
-from halsted_ray.video.keyframe_walk import KeyframeWalk
-from halsted_ray.video.picture import PictureScaler, display_size
-from halsted_ray.video.ranges import RangeFile
+from halsted_ray.video.frames import PictureScaler, display_size
+from halsted_ray.video.walk import DisplayWalk, KeyframeWalk
 
 
 def decode_rows(
@@ -36,7 +35,7 @@ def decode_rows(
         for time_s in times_s:
             frame, shown_s = walk.to(float(time_s))
             if frame is not converted:
-                with HERE.stage("convert"):
+                with PROCESS_PROFILE.stage("convert"):
                     image_HWC = scaler.to_rgb(frame)
                 converted = frame
             yield image_HWC, shown_s

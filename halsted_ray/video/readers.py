@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from halsted_ray.storage.ranges import RangeFile, open_source
 from halsted_ray.video.frames import FIDELITIES, Frames, collect
 from halsted_ray.video.pyav_reader import decode_rows as _pyav
-from halsted_ray.video.ranges import RangeFile
-from halsted_ray.video.storage import open_source
 
 __all__ = ["FIDELITIES", "READERS", "Frames", "check_request", "read_frames"]
 

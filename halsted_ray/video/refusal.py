@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from halsted_ray.errors import StorageUnavailable, UnreadableVideo, VideoError
-from halsted_ray.video.ranges import RangeFile
+from halsted_ray.storage.ranges import RangeFile
 
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 SCRIPTS = (

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from halsted_ray.atlas.formats import cholec80, csv_table, hsa27k, jsonl, label_studio, sar_rarp50, surglavi
-from halsted_ray.atlas.formats.recording import Recording, Settings
+from halsted_ray.atlas.formats.recording import ImportSettings, Recording
 
-__all__ = ["FORMATS", "Format", "Recording", "Settings"]
+__all__ = ["FORMATS", "Format", "Recording", "ImportSettings"]
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterator
 
 from halsted_ray.atlas.formats.recording import (
+    ImportSettings,
     Recording,
-    Settings,
     absolute_place,
     as_index,
     files_at,
@@ -34,7 +34,7 @@ LAST_TRAINING_VIDEO = 40
 OPERATION = {"specialty": "General", "procedure": "Laparoscopic Cholecystectomy"}
 
 
-def read(source: str, settings: Settings) -> list[Recording]:
+def read(source: str, settings: ImportSettings) -> list[Recording]:
     source = absolute_place(source)
     files = files_at(source, "phase_annotations/video*-phase.txt")
     if not files:
@@ -62,7 +62,7 @@ def read(source: str, settings: Settings) -> list[Recording]:
     return recordings
 
 
-def phases(file: str, settings: Settings) -> Iterator[tuple[int, str]]:
+def phases(file: str, settings: ImportSettings) -> Iterator[tuple[int, str]]:
     known = settings.taxonomy.tag("phase").categories
     for expected, (line, fields) in enumerate(table_rows(file, ("Frame", "Phase"))):
         frame = as_index(fields[0], file, line, "the frame")
@@ -73,7 +73,7 @@ def phases(file: str, settings: Settings) -> Iterator[tuple[int, str]]:
         yield frame, fields[1]
 
 
-def tool_rows(file: str, settings: Settings) -> Iterator[tuple[int, tuple]]:
+def tool_rows(file: str, settings: ImportSettings) -> Iterator[tuple[int, tuple]]:
     for number, (line, fields) in enumerate(table_rows(file, ("Frame", *TOOLS))):
         frame = as_index(fields[0], file, line, "the frame")
         if frame != number * TOOL_STEP_FRAMES:

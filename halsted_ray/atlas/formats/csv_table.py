@@ -13,8 +13,8 @@ import posixpath
 
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats.recording import (
+    ImportSettings,
     Recording,
-    Settings,
     absolute_place,
     as_number,
     read_text,
@@ -29,7 +29,7 @@ DEFAULTS = {"source": "manual", "annotator": "", "confidence": "1.0", "specialty
 COLUMNS = ("video_id", *NEEDED, *DEFAULTS)
 
 
-def read(source: str, settings: Settings) -> list[Recording]:
+def read(source: str, settings: ImportSettings) -> list[Recording]:
     reader = csv.DictReader(io.StringIO(read_text(source), newline=""), strict=True)
     samples: dict[tuple, dict[str, str]] = {}
     first: dict[tuple[str, str], int] = {}
@@ -62,7 +62,7 @@ def read(source: str, settings: Settings) -> list[Recording]:
     return [recording(settings, source, name, video, first[name, video], clips_of[video]) for name, video in first]
 
 
-def recording(settings: Settings, source: str, key: str, video: str, line: int, clips: list[Clip]) -> Recording:
+def recording(settings: ImportSettings, source: str, key: str, video: str, line: int, clips: list[Clip]) -> Recording:
     origin = f"{source}:{line}"
     if key == "video_id":
         return Recording(tuple(clips), origin, video_id=video)
@@ -70,7 +70,7 @@ def recording(settings: Settings, source: str, key: str, video: str, line: int, 
     return Recording(tuple(clips), origin, posixpath.join(absolute_place(folder), video))
 
 
-def sample_key(row: dict, video: str, file: str, line: int, settings: Settings) -> tuple[tuple, str, str]:
+def sample_key(row: dict, video: str, file: str, line: int, settings: ImportSettings) -> tuple[tuple, str, str]:
     """(what the lines of one sample share, tag, category), each checked."""
     if not video:
         raise wrong(file, line, video, "the name of a video")

@@ -16,8 +16,8 @@ from importlib import resources
 import yaml
 
 from halsted_ray.atlas.formats.recording import (
+    ImportSettings,
     Recording,
-    Settings,
     absolute_place,
     as_number,
     files_at,
@@ -27,12 +27,12 @@ from halsted_ray.atlas.formats.recording import (
 )
 from halsted_ray.errors import AtlasError, TaxonomyError
 from halsted_ray.records import Clip
-from halsted_ray.video.storage import filesystem
+from halsted_ray.storage.locations import filesystem
 
 KEYS = ("verified", "table", "video", "start_s", "stop_s", "tags", "source", "sources", "annotator", "confidence")
 
 
-def read(source: str, settings: Settings) -> list[Recording]:
+def read(source: str, settings: ImportSettings) -> list[Recording]:
     mapping = read_mapping(settings)
     folder = absolute_place(source)
     tables = files_at(folder, mapping["table"])
@@ -55,7 +55,7 @@ def read(source: str, settings: Settings) -> list[Recording]:
     return [Recording(tuple(clips), first[uri], uri) for uri, clips in clips_of.items()]
 
 
-def read_mapping(settings: Settings) -> dict:
+def read_mapping(settings: ImportSettings) -> dict:
     name = settings.mapping or "hsa27k.yaml"
     text = (
         read_text(settings.mapping)
@@ -79,7 +79,7 @@ def read_mapping(settings: Settings) -> dict:
     return mapping
 
 
-def clips_of_row(row: dict, file: str, line: int, mapping: dict, settings: Settings) -> Iterator[Clip]:
+def clips_of_row(row: dict, file: str, line: int, mapping: dict, settings: ImportSettings) -> Iterator[Clip]:
     start_s, stop_s = 0.0, math.inf
     if "start_s" in mapping:
         for name in (mapping["start_s"], mapping["stop_s"]):

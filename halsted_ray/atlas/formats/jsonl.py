@@ -7,14 +7,14 @@ from dataclasses import fields
 
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats.csv_table import DEFAULTS, recording, sample_key
-from halsted_ray.atlas.formats.recording import Recording, Settings, numbered_lines, save, wrong
+from halsted_ray.atlas.formats.recording import ImportSettings, Recording, numbered_lines, save, wrong
 from halsted_ray.records import Clip
 
 NEEDED = ("start_s", "stop_s", "task", "tags")
 KNOWN = {"video", "uri", "clip_id", *(field.name for field in fields(Clip))}
 
 
-def read(source: str, settings: Settings) -> list[Recording]:
+def read(source: str, settings: ImportSettings) -> list[Recording]:
     clips_of: dict[tuple[str, str], list[Clip]] = {}
     first: dict[tuple[str, str], int] = {}
     for line, text in numbered_lines(source):

@@ -19,7 +19,15 @@ from collections.abc import Iterator
 from html import escape
 
 from halsted_ray.atlas.contents import Atlas
-from halsted_ray.atlas.formats.recording import Recording, Settings, absolute_place, as_number, read_text, save, wrong
+from halsted_ray.atlas.formats.recording import (
+    ImportSettings,
+    Recording,
+    absolute_place,
+    as_number,
+    read_text,
+    save,
+    wrong,
+)
 from halsted_ray.errors import AtlasError, TaxonomyError
 from halsted_ray.records import Clip, Video
 from halsted_ray.taxonomy import Taxonomy
@@ -28,7 +36,7 @@ FALLBACK_FPS = 25.0
 """For a video whose rate nobody knows; written into the file, so that it is read back with the same."""
 
 
-def read(source: str, settings: Settings) -> list[Recording]:
+def read(source: str, settings: ImportSettings) -> list[Recording]:
     recordings = []
     for line, number, task in tasks_of(source):
         at = f"line {line}, task {number}"
@@ -76,7 +84,9 @@ def tasks_of(source: str) -> Iterator[tuple[int, int, object]]:
         position, number = stop, number + 1
 
 
-def take(samples: dict, region: dict, group: dict, origin: str, file: str, where: str, settings: Settings) -> None:
+def take(
+    samples: dict, region: dict, group: dict, origin: str, file: str, where: str, settings: ImportSettings
+) -> None:
     """Adds one region's tags to the samples of its spans."""
     value = region.get("value") or {}
     ranges, labels = value.get("ranges"), value.get("timelinelabels")
@@ -123,7 +133,7 @@ def meaning(control: str, label: str, file: str, where: str, taxonomy: Taxonomy)
 
 
 def recording(
-    data: dict, clips: tuple[Clip, ...], source: str, at: str, rate: float | None, settings: Settings
+    data: dict, clips: tuple[Clip, ...], source: str, at: str, rate: float | None, settings: ImportSettings
 ) -> Recording:
     origin = f"{source}, {at}"
     if data.get("video_id"):

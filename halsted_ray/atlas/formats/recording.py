@@ -9,8 +9,8 @@ from fnmatch import fnmatch
 
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.records import Clip
+from halsted_ray.storage.locations import filesystem, local_path
 from halsted_ray.taxonomy import Taxonomy
-from halsted_ray.video.storage import filesystem, local_path
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ImportSettings:
     """``videos``: where the videos lie, '' for where the format puts them; ``mapping``: a file that names columns."""
 
     taxonomy: Taxonomy

@@ -13,8 +13,8 @@ import posixpath
 from collections.abc import Iterator
 
 from halsted_ray.atlas.formats.recording import (
+    ImportSettings,
     Recording,
-    Settings,
     absolute_place,
     as_index,
     files_at,
@@ -31,7 +31,7 @@ STEP_FRAMES = 6
 OPERATION = {"specialty": "Urology", "procedure": "Prostatectomy"}
 
 
-def read(source: str, settings: Settings) -> list[Recording]:
+def read(source: str, settings: ImportSettings) -> list[Recording]:
     source = absolute_place(source)
     folders = {}
     for name, reader in (("action_discrete.txt", discrete), ("action_continues.txt", continuous)):
@@ -54,7 +54,7 @@ def read(source: str, settings: Settings) -> list[Recording]:
     return recordings
 
 
-def video_file(folder: str, settings: Settings) -> str:
+def video_file(folder: str, settings: ImportSettings) -> str:
     if settings.videos:
         folder = posixpath.join(absolute_place(settings.videos), *folder.rsplit("/", 2)[1:])
     found = f"{folder}/video_left.avi"

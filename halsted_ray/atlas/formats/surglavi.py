@@ -14,10 +14,10 @@ import sqlite3
 import tempfile
 from contextlib import closing
 
-from halsted_ray.atlas.formats.recording import Recording, Settings, absolute_place, as_number, is_file, wrong
+from halsted_ray.atlas.formats.recording import ImportSettings, Recording, absolute_place, as_number, is_file, wrong
 from halsted_ray.errors import AtlasError, TaxonomyError
 from halsted_ray.records import Clip
-from halsted_ray.video.storage import filesystem, local_path
+from halsted_ray.storage.locations import filesystem, local_path
 
 LONGEST_S = 500.0
 COLUMNS = {
@@ -44,7 +44,7 @@ order by v.name, c.start_time, c.caption_id
 """
 
 
-def read(source: str, settings: Settings) -> list[Recording]:
+def read(source: str, settings: ImportSettings) -> list[Recording]:
     if not is_file(source):
         raise AtlasError(f"{source}: no such file; expected SurgLaVi's database, surglavi_beta.db")
     place = absolute_place(source)
@@ -78,7 +78,7 @@ def check_columns(base: sqlite3.Connection, source: str) -> None:
             raise wrong(source, f"table {table}", sorted(found), f"the columns {', '.join(missing)} too")
 
 
-def clip_of(row: sqlite3.Row, source: str, settings: Settings) -> Clip:
+def clip_of(row: sqlite3.Row, source: str, settings: ImportSettings) -> Clip:
     at = f"table captions, caption_id {row['caption_id']}"
     start_s, stop_s = (as_number(row[name], source, at, name) for name in ("start_time", "end_time"))
     if not 0 <= start_s < stop_s:

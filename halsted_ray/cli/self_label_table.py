@@ -1,0 +1,105 @@
+"""Two models on the same held-out videos, before and after a round of self-labelling, in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from halsted_ray.cli.text_tables import percent, table
+
+
+def comparison_text(comparison: dict) -> str:
+    """``selflabel.gain``'s figures: gain of each task, which to keep, right by source, and the labels between."""
+    lines = [gain_table(comparison), verdict(comparison)]
+    if sources := comparison["sources"].get(comparison["task"]):
+        lines.append(
+            f"v2 on held-out {comparison['task']}: {mean(sources['manual'])} beside persons' answers, "
+            f"{mean(sources['ai'])} beside v1's labels"
+        )
+    if comparison["labels"]:
+        lines += ["", labels_table(comparison["labels"])]
+    return "\n".join(lines)
+
+
+def gain_table(comparison: dict) -> str:
+    over = comparison["over"]
+    rows = []
+    for task, own in comparison["folds"].items():
+        videos = comparison["videos"]["mean"] if task == "mean" else comparison["videos"]["tasks"][task]
+        gain, ps = (
+            (own["difference"], (own["t_p"], own["wilcoxon_p"])) if over == "folds" else (videos, (videos["p_worse"],))
+        )
+        rows.append(
+            (
+                task,
+                mean(own["first"]),
+                mean(own["second"]),
+                f"{100 * gain['value']:+.1f}",
+                interval(gain),
+                *map(number, ps),
+            )
+        )
+    header = (
+        "task",
+        "v1",
+        "v2",
+        "gain",
+        f"95% over {over}",
+        *(("p (t)", "Wilcoxon") if over == "folds" else ("p worse",)),
+    )
+    return table(header, rows, right=range(1, len(header)))
+
+
+def verdict(comparison: dict) -> str:
+    """Which of the two to keep, and why."""
+    above = "has" if comparison["keep"] == "v2" else "does not have"
+    return f"keep {comparison['keep']}: the gain of v2 on {comparison['task']} {above} an interval above zero"
+
+
+def labels_table(reports: Sequence[dict]) -> str:
+    """By action what was said, and kept and dropped by which threshold, over all folds."""
+    from halsted_ray.selflabel.gain import by_action
+
+    passed = [report for report in reports if report["gate"]["passed"]]
+    rows = [
+        (
+            name,
+            span(own["thresholds"]),
+            percent(own["precision"]),
+            own["said"],
+            own["kept"],
+            own["dropped"],
+            own["clips"],
+        )
+        for name, own in by_action(reports).items()
+    ]
+    header = ("action", "threshold", "precision", "windows", "kept", "dropped", "clips")
+    added = sum(sum(report.get("added", {}).values()) for report in reports)
+    return (table(header, rows, right=range(1, len(header))) + "\n" if rows else "") + (
+        f"gate: {len(passed)} of {len(reports)} models passed; {added:,} samples added, "
+        f"{sum(report.get('labelled_s', 0) for report in reports) / 60:.1f} minutes"
+    )
+
+
+def span(thresholds: Sequence[float | None]) -> str:
+    """The least to the largest; – where no confidence is enough."""
+    known = [value for value in thresholds if value is not None]
+    if not known:
+        return "–"
+    low, high = min(known), max(known)
+    return (f"{low:.2f}" if high - low < 0.005 else f"{low:.2f}–{high:.2f}") + (
+        f" ({len(known)} of {len(thresholds)})" if len(known) < len(thresholds) else ""
+    )
+
+
+def mean(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return percent(fmean(known)) if known else "–"
+
+
+def interval(gain: dict) -> str:
+    return "–" if gain["low"] is None else f"{100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}"
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,88 @@
+"""Tables for a terminal of 80 columns, and the line that rewrites itself."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Sequence
+
+WIDTH = 80
+FAILURES_AT_MOST = 50
+
+
+def show_progress(text: str, is_last: bool) -> None:
+    """One line that rewrites itself in a terminal; without one, only its last state."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="\n" if is_last else "", file=sys.stderr, flush=True)
+    elif is_last:
+        print(text, file=sys.stderr)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Columns as wide as they need, the columns of ``right`` to the right; a last column that is too long wraps."""
+    widths = [max(len(str(row[k])) for row in [header, *rows]) for k in range(len(header))]
+    indent = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    room = max(16, WIDTH - indent)
+    lines = []
+    for row in [header, *rows]:
+        cells = [
+            f"{cell:>{width}}" if k in right else f"{cell:<{width}}"
+            for k, (cell, width) in enumerate(zip(row[:-1], widths, strict=False))
+        ]
+        last = str(row[-1]).rjust(widths[-1]) if len(header) - 1 in right else str(row[-1])
+        wrapped = textwrap.wrap(last, room, drop_whitespace=False) or [""]
+        lines.append("  ".join([*cells, wrapped[0]]).rstrip())
+        lines += [" " * indent + line.strip() for line in wrapped[1:]]
+    return "\n".join(lines)
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}%"
+
+
+def accuracy_table(accuracy: dict) -> str:
+    """``evaluation.map_accuracy``'s figures, a tag a line."""
+    rows = [
+        (
+            tag,
+            *(percent(of_tag[name]) for name in ("accuracy", "chance", "majority")),
+            "–" if of_tag["f1_10"] is None else f"{of_tag['f1_10']:.2f}",
+            of_tag["windows"],
+            of_tag["unpredicted"],
+        )
+        for tag, of_tag in accuracy["tags"].items()
+    ]
+    header = ("tag", "accuracy", "chance", "commonest", "F1@10", "windows", "no answer")
+    return table(header, rows, right=range(1, len(header))) + "\n\n" + textwrap.fill(accuracy["how"], WIDTH)
+
+
+def failures(videos: Sequence[dict]) -> str:
+    """A line for each video that is not mapped whole, its reason cut at the end; '' where all are."""
+    rest = [video for video in videos if video["status"] != "mapped"]
+    lines = [
+        textwrap.shorten(
+            f"{video['video_id']} {video['status']}: {video['reason'] or 'no reason'}", WIDTH, placeholder=" …"
+        )
+        for video in rest[:FAILURES_AT_MOST]
+    ]
+    if len(rest) > len(lines):
+        lines.append(f"and {len(rest) - len(lines):,} more")
+    return "\n".join(lines)
+
+
+def status_table(videos: Sequence[dict]) -> str:
+    """A line a video; ``clock`` times, segments done of all, and why it is not whole."""
+    from halsted_ray.report.terminal import clock
+
+    rows = [
+        (
+            video["video_id"],
+            video["status"],
+            clock(video["duration_s"]) if video["duration_s"] else "–",
+            f"{video['segments_done']}/{video['segments']}",
+            str(video["segments_failed"] or "–"),
+            video["reason"] or "",
+        )
+        for video in videos
+    ]
+    return table(("video", "status", "length", "segments", "failed", "reason"), rows, right=(2, 3, 4))

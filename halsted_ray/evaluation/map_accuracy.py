@@ -1,0 +1,263 @@
+"""A timeline against the annotated clips of the same videos.
+
+Two views of each tag. By window: time is cut into the fine windows of the map, and each is right or wrong. By span:
+neighbouring windows of one category are one span, and spans are matched by overlap (temporal F1) and order (edit).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from halsted_ray.errors import TaxonomyError
+from halsted_ray.evaluation import metrics
+from halsted_ray.evaluation.metrics import Matches, Span
+from halsted_ray.records import Clip, WindowSpec
+from halsted_ray.taxonomy import Tag, Taxonomy
+
+OVERLAPS = {"f1_10": 0.10, "f1_25": 0.25, "f1_50": 0.50}
+TOUCHING_S = 1e-6
+"""Spans of one category that are no further apart are one span."""
+NONE = -1
+HOW = (
+    "Time is cut into windows of {:g} s; what the map says of most of a window is held against what the truth says of "
+    "most of it, and a window of which the map says nothing counts as wrong. `halsted evaluate` asks every window the "
+    "task that its truth answers, coarse windows too: its figures are the model's without the workflow."
+)
+
+
+@dataclass
+class WindowCounts:
+    """Windows of one tag whose truth is a category. Adds up over videos."""
+
+    confusion_TP: np.ndarray
+    """[K, K + 1] counts, truth by prediction; the last column is "no prediction"."""
+    in_gap: int = 0
+    """Of those without a prediction: windows that lie in a gap of the map."""
+    only_predicted: int = 0
+    """Windows with a prediction where the truth says nothing; not among those that are right or wrong."""
+    confidences: list[float] = field(default_factory=list)
+    rights: list[bool] = field(default_factory=list)
+
+    def figures(self) -> dict:
+        asked, right = int(self.confusion_TP.sum()), int(np.trace(self.confusion_TP))
+        categories = len(self.confusion_TP)
+        majority = self.confusion_TP.sum(1).max() / asked if asked else math.nan
+        accuracy = right / asked if asked else math.nan
+        chance = metrics.uniform_chance(categories)
+        return {
+            "windows": asked,
+            "right": right,
+            "accuracy": accuracy,
+            "chance": chance,
+            "majority": float(majority),
+            "relative_improvement": metrics.relative_improvement(accuracy, chance),
+            "unpredicted": int(self.confusion_TP[:, -1].sum()),
+            "in_gap": self.in_gap,
+            "only_predicted": self.only_predicted,
+            "calibration_error": metrics.calibration_error(np.array(self.confidences), np.array(self.rights)),
+        }
+
+
+def score_timeline(
+    rows: pa.Table | Iterable[Mapping],
+    clips: Iterable[Clip],
+    taxonomy: Taxonomy,
+    spec: WindowSpec | None = None,
+    durations_s: Mapping[str, float] | None = None,
+) -> dict:
+    """Figures of a timeline (rows of ``maps.table_schemas.TIMELINE_SCHEMA``) against ``clips``, as JSON values (NaN becomes None).
+
+    Compared are the videos that both sides name; the others are counted. ``durations_s`` cuts the last window at the
+    video's end; without it a video ends with its last clip or row. Raises TaxonomyError for a tag or category that
+    ``taxonomy`` lacks.
+
+    The truth of a window is what covers most of it, "nothing" being a candidate too; so is its prediction. A window
+    whose truth is a category and whose prediction is another, or none, or lies in a gap, counts as wrong. Chance is
+    1/K over the tag's K categories; ``majority`` is the share of the commonest category of the truth.
+
+    ``tags``: tag → window figures, span figures (``f1_10`` pooled over videos, ``f1_10_per_video``, …, ``edit``) and
+    ``confusion``. ``videos``: video_id → tag → accuracy, windows and F1@10.
+    """
+    spec = spec or WindowSpec()
+    rows = rows.to_pylist() if isinstance(rows, pa.Table) else list(rows)
+    clips = list(clips)
+    mapped, annotated = {row["video_id"] for row in rows}, {clip.video_id for clip in clips}
+    both = sorted(mapped & annotated)
+    ends_s = {video_id: 0.0 for video_id in both}
+    stops = [(row["video_id"], row["stop_s"]) for row in rows] + [(clip.video_id, clip.stop_s) for clip in clips]
+    for video_id, stop_s in stops:
+        if video_id in ends_s:
+            ends_s[video_id] = max(ends_s[video_id], stop_s)
+    ends_s |= {video_id: durations_s[video_id] for video_id in both if durations_s and video_id in durations_s}
+    predicted, truth = lanes_of_rows(rows), lanes_of_clips(clips)
+    require_known(predicted, taxonomy, "map")
+    require_known(truth, taxonomy, "truth")
+
+    tags, videos = {}, {video_id: {} for video_id in both}
+    for tag in taxonomy.tags:
+        total = WindowCounts(np.zeros((len(tag.categories), len(tag.categories) + 1), np.int64))
+        lanes: list[tuple[list[Span], list[Span]]] = []
+        for video_id in both:
+            predicted_lane, true_lane = predicted.get((video_id, tag.name), []), truth.get((video_id, tag.name), [])
+            if not predicted_lane and not true_lane:
+                continue
+            gaps = predicted.get((video_id, "gap"), [])
+            counts = count_windows(predicted_lane, true_lane, gaps, tag, spec.fine_s, ends_s[video_id])
+            total = add(total, counts)
+            pair = joined(predicted_lane), joined(true_lane)
+            lanes.append(pair)
+            own = counts.figures()
+            videos[video_id][tag.name] = {name: own[name] for name in ("accuracy", "windows")} | {
+                "f1_10": metrics.match_spans(*pair, 0.10).f1
+            }
+        if lanes:
+            tags[tag.name] = (
+                {"task": taxonomy.task_of_tag(tag.name).name}
+                | total.figures()
+                | span_figures(lanes)
+                | {"confusion": {"categories": list(tag.categories), "counts": total.confusion_TP.tolist()}}
+            )
+    return without_nan(
+        {
+            "how": HOW.format(spec.fine_s),
+            "window_s": spec.fine_s,
+            "compared": len(both),
+            "without_truth": len(mapped - annotated),
+            "not_mapped": len(annotated - mapped),
+            "tags": tags,
+            "videos": videos,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class LabelledSpan(Span):
+    """A span of the timeline with the confidence of its row; the truth's is 1."""
+
+    confidence: float = 1.0
+
+
+def lanes_of_rows(rows: list[Mapping]) -> dict[tuple[str, str], list[LabelledSpan]]:
+    """(video_id, tag) → predicted spans in time order; gaps are the lane of the tag ``gap``."""
+    lanes: dict[tuple[str, str], list[LabelledSpan]] = {}
+    for row in rows:
+        lane = "gap" if row["source"] == "gap" else row["tag"]
+        span = LabelledSpan(row["category"], row["start_s"], row["stop_s"], row["confidence"])
+        lanes.setdefault((row["video_id"], lane), []).append(span)
+    return {key: sorted(lane, key=lambda span: span.start) for key, lane in lanes.items()}
+
+
+def lanes_of_clips(clips: list[Clip]) -> dict[tuple[str, str], list[LabelledSpan]]:
+    lanes: dict[tuple[str, str], list[LabelledSpan]] = {}
+    for clip in clips:
+        for tag, category in clip.tags.items():
+            lanes.setdefault((clip.video_id, tag), []).append(LabelledSpan(category, clip.start_s, clip.stop_s))
+    return {key: sorted(lane, key=lambda span: span.start) for key, lane in lanes.items()}
+
+
+def joined(lane: list[LabelledSpan]) -> list[Span]:
+    """Maximal spans of one category: those that touch become one, as MS-TCN collapses frames to runs."""
+    spans: list[Span] = []
+    for span in lane:
+        if spans and spans[-1].label == span.label and span.start - spans[-1].stop <= TOUCHING_S:
+            spans[-1] = Span(span.label, spans[-1].start, max(span.stop, spans[-1].stop))
+        else:
+            spans.append(Span(span.label, span.start, span.stop))
+    return spans
+
+
+def require_known(lanes: dict[tuple[str, str], list[LabelledSpan]], taxonomy: Taxonomy, side: str) -> None:
+    for (video_id, tag), lane in lanes.items():
+        if tag == "gap":
+            continue
+        unknown = sorted({str(span.label) for span in lane} - set(taxonomy.tag(tag).categories))
+        if unknown:
+            raise TaxonomyError(
+                f"the {side} of video {video_id} has tag {tag!r} with {unknown}, expected categories of taxonomy "
+                f"{taxonomy.name!r} ({taxonomy.digest}); compare with the taxonomy that the model was trained on"
+            )
+
+
+def covering(
+    lane: list[LabelledSpan], names: tuple[str, ...], length_s: float, end_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Per window: index in ``names`` of what covers most of it, NONE where nothing does; and that one's confidence.
+
+    A category that covers exactly half of a window wins over nothing; of equal categories the first wins.
+    """
+    windows = max(0, math.ceil(end_s / length_s - 1e-9))
+    edges_s = np.minimum(np.arange(windows + 1) * length_s, end_s)
+    covered_WK = np.zeros((windows, len(names)))
+    confident_WK = np.zeros((windows, len(names)))
+    index = {name: k for k, name in enumerate(names)}
+    for span in lane:
+        first, last = int(span.start // length_s), min(windows, math.ceil(span.stop / length_s))
+        shares_s = np.minimum(span.stop, edges_s[first + 1 : last + 1]) - np.maximum(span.start, edges_s[first:last])
+        shares_s = np.maximum(shares_s, 0)
+        covered_WK[first:last, index[span.label]] += shares_s
+        confident_WK[first:last, index[span.label]] += shares_s * span.confidence
+    best_W = covered_WK.argmax(1) if len(names) and windows else np.zeros(windows, int)
+    most_W = covered_WK[np.arange(windows), best_W]
+    nothing_W = np.diff(edges_s) - covered_WK.sum(1)
+    confidence_W = confident_WK[np.arange(windows), best_W] / np.maximum(most_W, 1e-12)
+    return np.where(most_W >= np.maximum(nothing_W - 1e-9, 1e-9), best_W, NONE), confidence_W
+
+
+def count_windows(
+    predicted: list[LabelledSpan],
+    truth: list[LabelledSpan],
+    gaps: list[LabelledSpan],
+    tag: Tag,
+    length_s: float,
+    end_s: float,
+) -> WindowCounts:
+    true_W, _ = covering(truth, tag.categories, length_s, end_s)
+    predicted_W, confidence_W = covering(predicted, tag.categories, length_s, end_s)
+    reasons = tuple(sorted({gap.label for gap in gaps}))
+    gap_W = covering(gaps, reasons, length_s, end_s)[0] != NONE if gaps else np.zeros(len(true_W), bool)
+    asked_W, answered_W = true_W != NONE, predicted_W != NONE
+    confusion = np.zeros((len(tag.categories), len(tag.categories) + 1), np.int64)
+    # NONE is -1: the last column
+    np.add.at(confusion, (true_W[asked_W], predicted_W[asked_W]), 1)
+    judged_W = asked_W & answered_W
+    return WindowCounts(
+        confusion,
+        in_gap=int((asked_W & ~answered_W & gap_W).sum()),
+        only_predicted=int((~asked_W & answered_W).sum()),
+        confidences=confidence_W[judged_W].tolist(),
+        rights=(true_W == predicted_W)[judged_W].tolist(),
+    )
+
+
+def add(first: WindowCounts, second: WindowCounts) -> WindowCounts:
+    return WindowCounts(
+        first.confusion_TP + second.confusion_TP,
+        first.in_gap + second.in_gap,
+        first.only_predicted + second.only_predicted,
+        first.confidences + second.confidences,
+        first.rights + second.rights,
+    )
+
+
+def span_figures(lanes: list[tuple[list[Span], list[Span]]]) -> dict:
+    figures: dict = {}
+    for name, overlap in OVERLAPS.items():
+        figures[name] = metrics.segmental_f1(lanes, overlap, "pooled")
+        figures[f"{name}_per_video"] = metrics.segmental_f1(lanes, overlap, "per_video")
+    matches = sum((metrics.match_spans(*pair, 0.10) for pair in lanes), Matches(0, 0, 0))
+    edits = [metrics.edit_score([s.label for s in predicted], [s.label for s in true]) for predicted, true in lanes]
+    return figures | {"matches_10": asdict(matches), "edit": float(np.mean(edits))}
+
+
+def without_nan(value):
+    """JSON has no NaN: what is undefined becomes null."""
+    if isinstance(value, dict):
+        return {key: without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,211 @@
+"""Finished segments become three Delta tables, in one commit a table for ten thousand segments.
+
+    <out>/videos     every file of the archive: what it is, or why it can't be mapped
+    <out>/segments   what every segment came to, with the decisions about its windows
+    <out>/timeline   records.TIMELINE_SCHEMA: the current maps; earlier ones stay readable as Delta versions
+
+A run replaces the rows of the videos that it finished, for the tasks that it asked, and touches no others. A file's
+name, which can be a patient's, stands in ``uri`` of videos and timeline and nowhere else.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from itertools import accumulate
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, write_deltalake
+from deltalake.exceptions import DeltaError
+
+from halsted_ray.errors import OutputError
+from halsted_ray.maps.reading import one_line, read_segments, read_table, read_videos
+from halsted_ray.maps.staging import SegmentResult, Staging
+from halsted_ray.maps.table_schemas import (
+    GAP_TYPE,
+    PREDICTION_TYPE,
+    SEGMENTS_SCHEMA,
+    TIMELINE_SCHEMA,
+    VIDEOS_SCHEMA,
+    ArchiveFile,
+    Provenance,
+)
+from halsted_ray.maps.timeline import Gap, Interval, merge
+from halsted_ray.records import Prediction, Segment
+from halsted_ray.storage.delta import open_table, storage_options, table_uri
+
+EVERYTHING = "true"
+SEGMENTS_A_COMMIT = 10_000
+"""Segments whose results are in memory at once: about 300 MB at 80 tags each."""
+
+
+def publish(
+    out: str, staging: Staging, planned: Mapping[str, Sequence[Segment]], origin: Provenance, run_goes_on: bool = False
+) -> int | None:
+    """Publishes every video that has staged results; all of its ``planned`` segments must be finished.
+
+    One commit a table for SEGMENTS_A_COMMIT segments, in the order of video_id: what is published at once lies in
+    files of its own range of ids, and replacing it later reads no others. Returns the timeline's new Delta version,
+    None where there was nothing to publish. May be repeated: the same staging gives the same rows. ``run_goes_on``:
+    more will be staged. Raises OutputError.
+    """
+    version, chunk, held = None, [], 0
+    video_ids = sorted(set(staging.states()) & set(planned))
+    for video_id in video_ids:
+        chunk.append(video_id)
+        held += len(planned[video_id])
+        if held >= SEGMENTS_A_COMMIT or video_id == video_ids[-1]:
+            version = _publish_chunk(out, staging, {name: planned[name] for name in chunk}, origin)
+            staging.drop(chunk, run_goes_on=True)
+            chunk, held = [], 0
+    if not run_goes_on:
+        staging.drop([])
+    return version
+
+
+def _publish_chunk(out: str, staging: Staging, planned: Mapping[str, Sequence[Segment]], origin: Provenance) -> int:
+    names = sorted(planned)
+    within = [("video_id", ">=", names[0]), ("video_id", "<=", names[-1]), ("video_id", "in", names)]
+    here = (
+        f"video_id >= {names[0]!r} AND video_id <= {names[-1]!r} "
+        f"AND video_id IN ({', '.join(repr(video_id) for video_id in names)})"
+    )
+    earlier = read_segments(out, filters=[*within, ("recipe", "=", origin.recipe)])
+    kept = {row["segment_id"]: _result(row) for row in earlier.to_pylist()} if earlier is not None else {}
+    segments, timelines = [], []  # a table a video: as dataclasses, all of them would take three times the memory
+    for video_id in names:
+        at_hand = {result.segment.segment_id: result for result in staging.read(video_id)}
+        own = [at_hand.get(segment.segment_id) or kept[segment.segment_id] for segment in planned[video_id]]
+        intervals = merge((tag for r in own for tag in r.tags), [gap for r in own for gap in r.gaps], origin.tasks)
+        segments.append(segments_table(own, origin))
+        timelines.append(timeline_table(intervals, planned[video_id][0], origin))
+
+    there = read_segments(out, ["tasks"], within)
+    overlapping = {
+        tasks
+        for tasks in (pc.unique(there["tasks"]).to_pylist() if there is not None else ())
+        if set(tasks.split(",")) & set(origin.tasks)
+    }
+    tasks = ", ".join(repr(tasks) for tasks in sorted({*overlapping, ",".join(origin.tasks)}))
+    same = f"{here} AND tasks IN ({tasks})" if overlapping else None
+    _commit(table_uri(out, "segments"), pa.concat_tables(segments), same, origin)
+    asked = ", ".join(repr(task) for task in origin.tasks)
+    there = read_table(out, "timeline", ["task"], [*within, ("task", "in", origin.tasks)])
+    same = f"{here} AND task IN ({asked})" if there is not None and there.num_rows else None
+    return _commit(table_uri(out, "timeline"), pa.concat_tables(timelines), same, origin)
+
+
+def timeline_table(intervals: Sequence[Interval], segment: Segment, origin: Provenance) -> pa.Table:
+    """Rows of ``maps.table_schemas.TIMELINE_SCHEMA`` of the video that ``segment`` is of."""
+    columns = {name: [getattr(interval, name) for interval in intervals] for name in Interval.__dataclass_fields__}
+    shared = {
+        "video_id": segment.video_id,
+        "uri": segment.uri,
+        **{name: getattr(origin, name) for name in ("model", "model_version", "atlas_release", "taxonomy_digest")},
+    }
+    columns |= {name: pa.repeat(value, len(intervals)) for name, value in shared.items()}
+    return pa.table(columns, schema=TIMELINE_SCHEMA)
+
+
+def publish_videos(out: str, entries: Sequence[ArchiveFile]) -> None:
+    """Brings the table of videos up to date with what the archive holds now; commits only when that is new."""
+    known = read_videos(out)
+    listed = {entry.video.uri: entry for entry in entries}
+    # A file that was moved or renamed is listed under its new name: under the old one it counts as a copy.
+    mapped = {entry.video.video_id: uri for uri, entry in listed.items() if not entry.copy_of}
+    gone = {
+        uri: replace(entry, copy_of=mapped.get(entry.video.video_id, entry.copy_of))
+        for uri, entry in known.items()
+        if uri not in listed
+    }
+    wanted = {**gone, **listed}
+    if wanted == known and known:
+        return
+    rows = [
+        {
+            **asdict(entry.video),
+            "stamp": entry.stamp,
+            "code": entry.code,
+            "reason": entry.reason,
+            "copy_of": entry.copy_of,
+        }
+        for _, entry in sorted(wanted.items())
+    ]
+    _commit(table_uri(out, "videos"), pa.Table.from_pylist(rows, schema=VIDEOS_SCHEMA), EVERYTHING, None)
+
+
+def segments_table(results: Sequence[SegmentResult], origin: Provenance) -> pa.Table:
+    """Rows of SEGMENTS_SCHEMA, column by column: a dict a tag would take twenty times as long."""
+    columns = {
+        name: [getattr(result.segment, name) for result in results]
+        for name in Segment.__dataclass_fields__
+        if name != "uri"
+    }
+    columns |= {
+        name: [getattr(result, name) for result in results]
+        for name in ("state", "run_id", "new_vectors", "used_vectors")
+    }
+    columns |= {
+        f"{stage}_s": [result.seconds.get(stage, 0.0) for result in results] for stage in ("decode", "encode", "tag")
+    }
+    columns |= {
+        name: pa.repeat(value, len(results))
+        for name, value in (
+            ("tasks", ",".join(origin.tasks)),
+            ("recipe", origin.recipe),
+            ("model_version", origin.model_version),
+        )
+    }
+    columns["tags"] = _lists([result.tags for result in results], PREDICTION_TYPE)
+    columns["gaps"] = _lists([result.gaps for result in results], GAP_TYPE)
+    return pa.table(columns, schema=SEGMENTS_SCHEMA)
+
+
+def _lists(rows: list[list], kind: pa.StructType) -> pa.ListArray:
+    """A list column of structs, from lists of dataclasses with the same fields."""
+    offsets = pa.array([0, *accumulate(len(row) for row in rows)], pa.int32())
+    fields = [pa.array([getattr(item, field.name) for row in rows for item in row], field.type) for field in kind]
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(fields, fields=list(kind)))
+
+
+def _result(row: dict) -> SegmentResult:
+    segment = Segment(**{name: row[name] for name in Segment.__dataclass_fields__ if name != "uri"}, uri="")
+    return SegmentResult(
+        segment,
+        [Prediction(**tag) for tag in row["tags"]],
+        [Gap(**gap) for gap in row["gaps"]],
+        row["run_id"],
+        row["new_vectors"],
+        row["used_vectors"],
+        {stage: row[f"{stage}_s"] for stage in ("decode", "encode", "tag")},
+    )
+
+
+def _commit(uri: str, data: pa.Table, replaced: str | None, origin: Provenance | None) -> int:
+    """One commit that adds ``data`` and removes the rows that the predicate ``replaced`` selects. None removes
+    nothing, and none of the table's files is looked at."""
+    metadata = (
+        {}
+        if origin is None
+        else {name: ",".join(value) if isinstance(value, tuple) else value for name, value in asdict(origin).items()}
+    )
+    try:
+        write_deltalake(
+            uri,
+            data,
+            mode="overwrite" if replaced else "append",
+            predicate=replaced,
+            commit_properties=CommitProperties(custom_metadata=metadata),
+            storage_options=storage_options(uri) or None,
+        )
+        return open_table(uri).version()
+    except (DeltaError, OSError) as error:
+        said = one_line(error)
+        is_full = any(f"os error {code}" in said for code in (errno.ENOSPC, errno.EDQUOT))
+        raise OutputError(
+            f"can't commit to the table {uri!r}: {said}; what was published before stays; "
+            + ("make room" if is_full else "make the place writable")
+            + " and give the same command again"
+        ) from error

@@ -1,0 +1,149 @@
+"""Finished segments of a run that is not published yet: one file each, whole or absent, so that a killed run goes
+on where it was.
+
+    <out>/staging/<recipe>/run.json
+    <out>/staging/<recipe>/<video_id>/<segment_id>.<state>.json
+
+The state stands in the name: how far a run is can be counted by listing alone. The same segment and recipe give the
+same result, so a file that is written twice does not matter. JSON, since a file holds some 80 short rows: it is read
+ten times as fast as Parquet of that size. A video's file name is not among it: it can be a patient's.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+
+from halsted_ray.maps.timeline import Gap
+from halsted_ray.records import Prediction, Segment
+from halsted_ray.storage.files import list_folder, read_file, write_atomically
+from halsted_ray.storage.locations import filesystem
+
+STATES = ("done", "part", "fail")
+"""All of it mapped; some windows are gaps; nothing but gaps."""
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """What one segment came to."""
+
+    segment: Segment
+    tags: list[Prediction]
+    gaps: list[Gap]
+    run_id: str
+    new_vectors: int = 0
+    used_vectors: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Stage → wall time: decode, encode, tag."""
+
+    @property
+    def state(self) -> str:
+        if not self.gaps:
+            return "done"
+        return "part" if self.tags else "fail"
+
+
+@dataclass(frozen=True)
+class MappingRun:
+    """What ``run.json`` says of the run that is under way."""
+
+    run_id: str
+    recipe: str
+    tasks: tuple[str, ...]
+    segment_s: float
+    started_ms: int
+
+
+class Staging:
+    """The staged results of one recipe under ``out``."""
+
+    def __init__(self, out: str, recipe: str):
+        self.fs, root = filesystem(out)
+        self.root = f"{root.rstrip('/')}/staging/{recipe}"
+
+    def begin(self, run: MappingRun) -> None:
+        write_atomically(self.fs, f"{self.root}/run.json", json.dumps(asdict(run)).encode())
+
+    def run(self) -> MappingRun | None:
+        try:
+            described = json.loads(read_file(self.fs, f"{self.root}/run.json"))
+        except FileNotFoundError:
+            return None
+        return MappingRun(**{**described, "tasks": tuple(described["tasks"])})
+
+    def write(self, result: SegmentResult) -> None:
+        segment = result.segment
+        # Not `asdict` of the whole: it would copy some 80 tags value by value, to be replaced.
+        text = json.dumps(
+            {
+                **vars(result),
+                "segment": {**asdict(segment), "uri": ""},
+                "gaps": [asdict(gap) for gap in result.gaps],
+                "tags": [[t.start_s, t.stop_s, t.task, t.tag, t.category, t.confidence] for t in result.tags],
+            },
+            ensure_ascii=False,
+        )
+        path = f"{self.root}/{segment.video_id}/{segment.segment_id}.{result.state}.json"
+        write_atomically(self.fs, path, text.encode())
+
+    def state_of(self, segment: Segment) -> str | None:
+        """The state of one segment, None while it is not finished."""
+        return self._states(f"{self.root}/{segment.video_id}").get(segment.video_id, {}).get(segment.segment_id)
+
+    def states(self) -> dict[str, dict[str, str]]:
+        """video_id → segment_id → state of all that is finished, from listing."""
+        return self._states(self.root)
+
+    def read(self, video_id: str) -> list[SegmentResult]:
+        """Results of one video, in order of time, their segments without ``uri``."""
+        states = self._states(f"{self.root}/{video_id}").get(video_id, {})
+        names = [f"{self.root}/{video_id}/{segment_id}.{state}.json" for segment_id, state in states.items()]
+        if "file" in self.fs.protocol:
+            results = [_parsed(read_file(self.fs, name)) for name in names]
+        else:
+            with ThreadPoolExecutor(16) as pool:
+                results = [_parsed(data) for data in pool.map(lambda name: read_file(self.fs, name), names)]
+        return sorted(results, key=lambda result: result.segment.start_s)
+
+    def drop(self, video_ids: list[str], run_goes_on: bool = False) -> None:
+        """Removes the results of videos that are published, and, unless ``run_goes_on``, all of the staging when
+        nothing else is in it."""
+        for video_id in video_ids:
+            self._remove(f"{self.root}/{video_id}")
+        if not run_goes_on and not self.states():
+            self._remove(self.root)
+
+    def _remove(self, folder: str) -> None:
+        if "file" in self.fs.protocol:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        # One request a file: many S3-compatible stores refuse the bulk request without an MD5 that clients dropped.
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(self.fs.rm_file, list_folder(self.fs, folder, deep=True)))
+
+    def _states(self, folder: str) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        for path in list_folder(self.fs, folder, deep=True):
+            *_, video_id, name = path.split("/")
+            parts = name.split(".")
+            if len(parts) == 3 and parts[1] in STATES and parts[2] == "json":
+                found.setdefault(video_id, {})[parts[0]] = parts[1]
+        return found
+
+
+def stagings(out: str) -> Iterator[Staging]:
+    """Every staging under ``out``: runs under way, and runs that were stopped."""
+    fs, root = filesystem(out)
+    for folder in sorted(list_folder(fs, f"{root.rstrip('/')}/staging")):
+        yield Staging(out, folder.rstrip("/").rsplit("/", 1)[1])
+
+
+def _parsed(data: bytes) -> SegmentResult:
+    record = json.loads(data)
+    record["segment"] = Segment(**record["segment"])
+    record["tags"] = [Prediction(*row) for row in record["tags"]]
+    record["gaps"] = [Gap(**gap) for gap in record["gaps"]]
+    return SegmentResult(**record)

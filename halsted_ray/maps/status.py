@@ -1,0 +1,140 @@
+"""How far every video is, from what is published and what is staged; during a run as well as after it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from halsted_ray.errors import UsageError
+from halsted_ray.maps.reading import last_published, read_videos, segment_batches
+from halsted_ray.maps.staging import MappingRun, stagings
+from halsted_ray.maps.table_schemas import ArchiveFile
+
+STATUSES = ("mapped", "partial", "failed", "pending")
+
+
+def status_of(out: str) -> list[dict]:
+    """One dict a video, in the order of their files, JSON values only:
+
+    ``video_id, uri, status`` (mapped | partial | failed | pending), ``duration_s`` (None where it can't be read),
+    ``segments, segments_done`` (without a failure), ``segments_failed`` (all or part of them is a gap), ``code,
+    reason`` ('' where nothing failed), ``copies`` (further files with the same content, mapped once).
+
+    While a run is under way it describes that run. Raises UsageError where nothing was mapped to ``out``.
+    """
+    entries = read_videos(out)
+    if not entries:
+        raise UsageError(f"{out!r} holds no maps: expected the tables of `halsted map`; map an archive to it first")
+    run, staged = _under_way(out)
+    published = _published(out, staged)
+    copies: dict[str, int] = {}
+    for entry in entries.values():
+        if entry.copy_of:
+            copies[entry.video.video_id] = copies.get(entry.video.video_id, 0) + 1
+    return [
+        {
+            **_status(
+                entry, run, staged.get(entry.video.video_id, {}), published.get(entry.video.video_id, _Published())
+            ),
+            "copies": copies.get(entry.video.video_id, 0),
+        }
+        for _, entry in sorted(entries.items())
+        if not entry.copy_of
+    ]
+
+
+@dataclass
+class _Published:
+    """What the segments table holds of one video."""
+
+    count: Counter = field(default_factory=Counter)
+    """(recipe, state) → segments."""
+    replaced: Counter = field(default_factory=Counter)
+    """The same of segments that are staged anew."""
+    first_gap: tuple[str, str] = ("", "")
+    """(code, reason)"""
+
+
+def _status(entry: ArchiveFile, run: MappingRun | None, staged: Mapping[str, str], published: _Published) -> dict:
+    video = entry.video
+    shown = {
+        "video_id": video.video_id,
+        "uri": video.uri,
+        "status": "failed",
+        "duration_s": None,
+        "segments": 0,
+        "segments_done": 0,
+        "segments_failed": 0,
+        "code": entry.code,
+        "reason": entry.reason,
+    }
+    if entry.code:
+        return shown
+    states = Counter()
+    for (_, state), number in published.count.items():
+        states[state] += number
+    count = states.total()
+    if run is not None and (staged or run.recipe not in {recipe for recipe, _ in published.count}):
+        states = Counter(staged.values())
+        for (recipe, state), number in (published.count - published.replaced).items():
+            if recipe == run.recipe:
+                states[state] += number
+        count = math.ceil(video.duration_s / run.segment_s)
+    found, failed = states.total(), states.total() - states["done"]
+    if found < count or not count:
+        status = "pending"
+    elif not failed:
+        status = "mapped"
+    else:
+        status = "failed" if states["fail"] == found else "partial"
+    return {
+        **shown,
+        "status": status,
+        "duration_s": video.duration_s,
+        "segments": count,
+        "segments_done": found - failed,
+        "segments_failed": failed,
+        "code": published.first_gap[0] if failed else "",
+        "reason": published.first_gap[1] if failed else "",
+    }
+
+
+def _under_way(out: str) -> tuple[MappingRun | None, dict[str, dict[str, str]]]:
+    """The newest run that began after the last one published or is publishing piece by piece itself, and its
+    video_id → segment_id → state."""
+    published_ms, publisher = last_published(out)
+    runs = [
+        (run, staging)
+        for staging in stagings(out)
+        if (run := staging.run()) is not None and (run.started_ms > published_ms or run.run_id == publisher)
+    ]
+    if not runs:
+        return None, {}
+    run, staging = max(runs, key=lambda pair: pair[0].started_ms)
+    return run, staging.states()
+
+
+def _published(out: str, staged: Mapping[str, Mapping[str, str]]) -> dict[str, _Published]:
+    """video_id → what is published of it, of the newest commit's tasks."""
+    found: dict[str, _Published] = {}
+    for batch in segment_batches(out, ["video_id", "recipe", "state"]):
+        counted = pa.table(batch).group_by(["video_id", "recipe", "state"]).aggregate([([], "count_all")])
+        for row in counted.to_pylist():
+            of_video = found.setdefault(row["video_id"], _Published())
+            of_video.count[row["recipe"], row["state"]] += row["count_all"]
+    if staged:
+        for batch in segment_batches(out, ["segment_id", "video_id", "recipe", "state"]):
+            for row in batch.filter(pc.is_in(batch["video_id"], pa.array(list(staged)))).to_pylist():
+                if row["segment_id"] in staged[row["video_id"]]:
+                    found[row["video_id"]].replaced[row["recipe"], row["state"]] += 1
+    for batch in segment_batches(out, ["video_id", "state", "gaps"]):
+        for row in batch.filter(pc.not_equal(batch["state"], "done")).to_pylist():
+            of_video = found[row["video_id"]]
+            if not of_video.first_gap[0]:
+                of_video.first_gap = row["gaps"][0]["code"], row["gaps"][0]["reason"]
+    return found

@@ -1,0 +1,110 @@
+"""What a report is made of: the maps at OUT and, where given, the annotated archive that they are held against."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from urllib.parse import unquote
+
+from halsted_ray import taxonomy as taxonomies
+from halsted_ray.atlas import read_atlas
+from halsted_ray.errors import AtlasError, UsageError
+from halsted_ray.maps.reading import read_timeline
+from halsted_ray.maps.run_profile import RunProfile, read_profile
+from halsted_ray.maps.status import status_of
+from halsted_ray.records import Clip, WindowSpec
+from halsted_ray.taxonomy import Taxonomy
+from halsted_ray.taxonomy.parsing import SHIPPED
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """``videos``: one dict a video with ``video_id, status, reason, duration_s`` (None where it could not be read).
+
+    ``rows``: dicts of ``maps.table_schemas.TIMELINE_SCHEMA``. ``truth``: clips of the same videos, None where none was given.
+    """
+
+    videos: list[dict]
+    rows: list[dict]
+    truth: list[Clip] | None
+    taxonomy: Taxonomy
+    spec: WindowSpec
+    profile: RunProfile | None = None
+    """Where the newest run's time went, None where it was not kept."""
+
+    @cached_property
+    def _rows_by_video(self) -> dict[str, list[dict]]:
+        by_video: dict[str, list[dict]] = defaultdict(list)
+        for row in self.rows:
+            by_video[row["video_id"]].append(row)
+        return by_video
+
+    @cached_property
+    def _truth_by_video(self) -> dict[str, list[Clip]]:
+        by_video: dict[str, list[Clip]] = defaultdict(list)
+        for clip in self.truth or ():
+            by_video[clip.video_id].append(clip)
+        return by_video
+
+    def rows_of(self, video_id: str) -> list[dict]:
+        return self._rows_by_video.get(video_id, [])
+
+    def truth_of(self, video_id: str) -> list[Clip] | None:
+        """None where the video has no annotation, so that no empty truth lane is drawn for it."""
+        return self._truth_by_video.get(video_id)
+
+    def find(self, name: str) -> dict:
+        """The video of that id, that beginning of an id, or that file name. UsageError when none or several fit."""
+        fits = [video for video in self.videos if video["video_id"] == name]
+        fits = fits or [video for video in self.videos if name and video["video_id"].startswith(name)]
+        fits = fits or [video for video in self.videos if unquote(video["uri"]).rsplit("/", 1)[-1] == name]
+        if len(fits) == 1:
+            return fits[0]
+        ids = [video["video_id"] for video in fits or self.videos]
+        listed = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+        what = "several videos fit" if fits else "no video has the id or file name"
+        raise UsageError(f"{what} {name!r}; expected one of {listed or 'none: nothing is mapped here yet'}")
+
+
+def read_report_data(out: str, truth: str | None = None, taxonomy: str | None = None) -> ReportData:
+    """The maps at ``out``, and the clips of the annotated archive ``truth``.
+
+    ``taxonomy``: name or file of the maps' taxonomy, needed only where it is not one that ships. Raises UsageError
+    where there are no maps or they are in another taxonomy, AtlasError for a truth that can't be read, is in another
+    one, or annotates none of the videos.
+    """
+    rows, videos = read_timeline(out).to_pylist(), status_of(out)
+    of_maps = taxonomy_of(rows, taxonomy)
+    clips = None
+    if truth is not None:
+        atlas = read_atlas(truth)
+        if atlas.taxonomy_digest != of_maps.digest:
+            raise AtlasError(
+                f"the truth at {truth!r} is annotated in taxonomy {atlas.taxonomy!r} {atlas.taxonomy_digest}, the maps "
+                f"at {out!r} are in {of_maps.name!r} {of_maps.digest}; compare with an atlas of the maps' taxonomy"
+            )
+        annotated = {clip.video_id for clip in atlas.clips}
+        if videos and not annotated & {video["video_id"] for video in videos}:
+            raise AtlasError(
+                f"the truth at {truth!r} annotates other videos: of the {len(videos)} at {out!r}, 0 are among its "
+                f"{len(annotated)}; compare with the atlas of the archive that was mapped"
+            )
+        clips = list(atlas.clips)
+    return ReportData(videos, rows, clips, of_maps, WindowSpec(), read_profile(out))
+
+
+def taxonomy_of(rows: list[dict], given: str | None = None) -> Taxonomy:
+    """The taxonomy that all ``rows`` are in, by their digest: ``given``, or one of those that ship."""
+    known = [taxonomies.load(name) for name in ([given] if given else SHIPPED)]
+    digests = sorted({row["taxonomy_digest"] for row in rows})
+    if not digests:
+        return known[0]
+    for taxonomy in known:
+        if digests == [taxonomy.digest]:
+            return taxonomy
+    expected = ", ".join(f"{taxonomy.name!r} {taxonomy.digest}" for taxonomy in known)
+    raise UsageError(
+        f"the maps are in taxonomy {' and '.join(digests)}, expected {expected}; give the file of theirs with "
+        "--taxonomy, or map the whole archive again with one model"
+    )

@@ -1,0 +1,127 @@
+"""What goes over the wire: the API's bodies and answers, and how a row of the database is shown."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from halsted_ray.service.database import Job, Part, StoredVideo, Upload
+from halsted_ray.service.jobs import ENDS
+from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES
+
+
+class NewUpload(BaseModel):
+    size_bytes: int | None = Field(None, ge=1, le=MAX_PARTS * PART_BYTES, description="Of the file, where known.")
+
+
+class PartShown(BaseModel):
+    number: int
+    size_bytes: int
+    sha256: str
+    etag: str
+
+
+class UploadShown(BaseModel):
+    upload_id: str
+    state: Literal["open", "complete", "rejected", "aborted"]
+    part_bytes: int = PART_BYTES
+    size_bytes: int | None
+    video_id: str | None
+    reason: str | None
+    parts: list[PartShown] = []
+
+
+class NamedPart(BaseModel):
+    number: int = Field(ge=1, le=MAX_PARTS)
+    etag: str = Field(max_length=128)
+
+
+class Completion(BaseModel):
+    parts: list[NamedPart] | None = Field(None, max_length=MAX_PARTS, description="What was sent, to be compared.")
+
+
+class Address(BaseModel):
+    url: str
+    method: str = "PUT"
+
+
+class NewMap(BaseModel):
+    task: str | None = Field(None, max_length=200, description="A task's name; all of them where nothing is given.")
+    instruction: str | None = Field(None, max_length=500, description="Or an instruction in words.")
+
+
+class JobShown(BaseModel):
+    job_id: str
+    video_id: str
+    tasks: list[str]
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    outcome: str | None = Field(description="mapped, or partial where the timeline has gaps")
+    reason: str | None
+    model_version: str | None
+    done_s: float
+    total_s: float
+    eta_s: float | None
+    failed_segments: int
+    attempts: int
+
+
+class VideoShown(BaseModel):
+    video_id: str
+    size_bytes: int
+    duration_s: float
+    width: int
+    height: int
+    fps: float
+    codec: str
+    created_s: float = Field(description="When it came in: seconds since 1970, UTC.")
+    job: JobShown | None = Field(None, description="The newest of its jobs.")
+
+
+class NewKey(BaseModel):
+    user: str = Field(min_length=1, max_length=64)
+    role: Literal["surgeon", "reviewer", "annotator", "admin", "auditor"]
+    days: float | None = Field(None, gt=0, le=3650)
+
+
+class ClipRequest(BaseModel):
+    """A clip that lies in the caller's storage: a video by its id, or an object by its uri."""
+
+    instruction: str = Field(max_length=500)
+    video_id: str | None = Field(None, pattern=r"^[0-9a-f]{1,64}$")
+    uri: str | None = Field(None, max_length=2000)
+    start_s: float | None = Field(None, ge=0, le=1e6)
+    stop_s: float | None = Field(None, gt=0, le=1e6)
+
+
+def show_upload(upload: Upload, parts: dict[int, Part]) -> UploadShown:
+    shown = [show_part(part) for part in parts.values()]
+    return UploadShown(
+        upload_id=upload.upload_id,
+        state=upload.state,
+        size_bytes=upload.size_bytes,
+        video_id=upload.video_id,
+        reason=upload.reason,
+        parts=shown,
+    )
+
+
+def show_part(part: Part) -> PartShown:
+    return PartShown(**{name: getattr(part, name) for name in PartShown.model_fields})
+
+
+def show_video(video: StoredVideo, job: Job | None = None) -> VideoShown:
+    return VideoShown(
+        job=show_job(job) if job else None,
+        **{name: getattr(video, name) for name in VideoShown.model_fields if name != "job"},
+    )
+
+
+def show_job(job: Job) -> JobShown:
+    left_s = job.total_s - job.done_s
+    eta_s = None
+    if job.state in ENDS:
+        eta_s = 0.0
+    elif job.state == "running" and job.rate > 0:
+        eta_s = round(left_s / job.rate, 1)
+    return JobShown(eta_s=eta_s, **{name: getattr(job, name) for name in JobShown.model_fields if name != "eta_s"})

@@ -1,0 +1,303 @@
+"""A video on its way in: begun, sent in parts (in any order, again after a break), completed, looked at.
+
+What arrives whole is probed by content in a process without network; only then it is a video. Nothing here reads a
+file as a whole, so the size of a video does not matter to any process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from halsted_ray.errors import DecoderKilled, UsageError, VideoError
+from halsted_ray.service import audit
+from halsted_ray.service.database import Database, Part, Secret, StoredVideo, Upload, now_s
+from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES, FolderStore, S3Store
+from halsted_ray.service.users import Caller
+from halsted_ray.storage.locations import filesystem
+from halsted_ray.video.decode_process import DecodeProcess
+from halsted_ray.video.identity import video_id as identify
+from halsted_ray.video.probe import Probe
+
+COMPLETING_S = 600.0
+"""After this, a completion that was not finished (its replica died) may be tried again."""
+
+
+class NotThere(UsageError):
+    """No such upload, video or job of this tenant."""
+
+
+class WrongState(UsageError):
+    """It is there, but past what is asked of it."""
+
+
+class Rejected(UsageError):
+    """What was sent is not what was announced, or no video."""
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """Over one database and one store."""
+
+    database: Database
+    store: FolderStore | S3Store
+    presign: bool = False
+    link_s: float = 3600.0
+
+    def begin(self, caller: Caller, size_bytes: int | None = None, label: str | None = None) -> Upload:
+        upload_id = secrets.token_hex(16)
+        if size_bytes is not None and not 0 < size_bytes <= MAX_PARTS * PART_BYTES:
+            raise Rejected(f"size_bytes: expected 1 to {MAX_PARTS * PART_BYTES}, got {size_bytes}")
+        place = f"videos/{upload_id}/video.mp4"  # a name that archives list; what it holds is told by content
+        upload = Upload(
+            upload_id=upload_id,
+            tenant_id=caller.tenant_id,
+            user_id=caller.user_id,
+            state="open",
+            place=place,
+            store_ref=self.store.begin(caller.tenant_id, place),
+            size_bytes=size_bytes,
+            label=label,
+            created_s=now_s(),
+        )
+        with self.database.writing() as session:
+            session.add(upload)
+            audit.record(session, caller.tenant_id, caller.actor, "upload.begin", upload_id)
+        return upload
+
+    def get(self, tenant_id: str, upload_id: str) -> tuple[Upload, dict[int, Part]]:
+        """The upload and its parts so far. Raises NotThere."""
+        with self.database.reading() as session:
+            upload = _own(session, tenant_id, upload_id)
+            parts = {
+                part.number: part
+                for part in session.scalars(select(Part).where(Part.upload_id == upload_id).order_by(Part.number))
+            }
+        if self.store.presigns and upload.state == "open":
+            direct = self.store.listed(tenant_id, upload.place, upload.store_ref)
+            parts |= {
+                number: Part(upload_id=upload_id, number=number, size_bytes=size_bytes, sha256="", etag=etag)
+                for number, (size_bytes, etag) in direct.items()
+                if number not in parts
+            }
+        return upload, dict(sorted(parts.items()))
+
+    def put(self, tenant_id: str, upload_id: str, number: int, data: bytes, sha256: bytes | None = None) -> Part:
+        """Keeps one part. The same number again replaces it. Raises Rejected for a wrong digest."""
+        with self.database.reading() as session:
+            upload = _own(session, tenant_id, upload_id, "open")
+        if not 1 <= number <= MAX_PARTS or not 0 < len(data) <= PART_BYTES:
+            raise Rejected(
+                f"part {number} of {len(data)} bytes: expected a number of 1 to {MAX_PARTS} and at most "
+                f"{PART_BYTES} bytes"
+            )
+        digest = hashlib.sha256(data)
+        if sha256 is not None and not hmac.compare_digest(digest.digest(), sha256):
+            raise Rejected(f"part {number} has the SHA-256 {digest.hexdigest()}, not the one announced; send it again")
+        etag = self.store.put(tenant_id, upload.place, upload.store_ref, number, data)
+        with self.database.writing() as session:
+            _own(session, tenant_id, upload_id, "open")
+            return session.merge(
+                Part(upload_id=upload_id, number=number, size_bytes=len(data), sha256=digest.hexdigest(), etag=etag)
+            )
+
+    def address(self, tenant_id: str, upload_id: str, number: int, base: str) -> str:
+        """Where part ``number`` can be put without a key, for ``link_s``: at the object store, or here."""
+        with self.database.reading() as session:
+            upload = _own(session, tenant_id, upload_id, "open")
+        if not 1 <= number <= MAX_PARTS:
+            raise Rejected(f"part {number}: expected a number of 1 to {MAX_PARTS}")
+        if self.presign and self.store.presigns:
+            return self.store.presign(tenant_id, upload.place, upload.store_ref, number, self.link_s)
+        expires_s = int(now_s() + self.link_s)
+        signature = self._signature(upload_id, number, expires_s)
+        query = urlencode({"expires": expires_s, "signature": signature})
+        return f"{base.rstrip('/')}/v1/uploads/{upload_id}/parts/{number}/signed?{query}"
+
+    def check_address(self, upload_id: str, number: int, expires_s: int, signature: str) -> str | None:
+        """The tenant whose upload a signed address is for; None where it expired or was never signed."""
+        if expires_s < now_s() or not hmac.compare_digest(
+            self._signature(upload_id, number, expires_s).encode(), signature.encode()
+        ):
+            return None
+        with self.database.reading() as session:
+            upload = session.get(Upload, upload_id)
+        return upload.tenant_id if upload else None
+
+    def complete(self, caller: Caller, upload_id: str, etags: Mapping[int, str] | None = None) -> StoredVideo:
+        """The video that the parts make. The same file twice is one video; completing twice gives the same answer.
+
+        Raises Rejected: parts are missing, another size than announced, no video. The upload is over then, unless
+        only parts are missing.
+        """
+        upload, parts = self.get(caller.tenant_id, upload_id)
+        if upload.state == "complete":
+            with self.database.reading() as session:
+                return own_video(session, caller.tenant_id, upload.video_id)
+        if upload.state != "open":
+            raise WrongState(
+                f"upload {upload_id!r} is {upload.state}{f' ({upload.reason})' if upload.reason else ''}; "
+                "begin another one"
+            )
+        self._check_parts(upload, parts, etags)
+        self._take(upload)
+        size_bytes = sum(part.size_bytes for part in parts.values())
+        try:
+            self.store.finish(
+                caller.tenant_id,
+                upload.place,
+                upload.store_ref,
+                {number: part.etag for number, part in parts.items()},
+                size_bytes,
+            )
+            location = self.store.location(caller.tenant_id, upload.place)
+            found = _probe(location)
+        except VideoError as error:
+            if error.permanent:
+                self._end(caller, upload, "rejected", f"{error.code}: {error}")
+                raise Rejected(f"this can't be mapped: {error}") from None
+            self._release(upload)
+            raise
+        except BaseException:
+            self._release(upload)
+            raise
+        name = identify(*filesystem(location))
+        return self._keep(caller, upload, name, size_bytes, found)
+
+    def abort(self, caller: Caller, upload_id: str) -> None:
+        with self.database.reading() as session:
+            upload = _own(session, caller.tenant_id, upload_id, "open")
+        self._end(caller, upload, "aborted", None)
+
+    def expire(self, older_than_s: float) -> int:
+        """Ends uploads that nobody went on with; gives how many."""
+        with self.database.reading() as session:
+            stale = session.scalars(
+                select(Upload).where(Upload.state == "open", Upload.created_s < now_s() - older_than_s)
+            ).all()
+        for upload in stale:
+            self._end(Caller(upload.tenant_id, upload.user_id, "service", "admin", "-"), upload, "aborted", "expired")
+        return len(stale)
+
+    def _keep(self, caller: Caller, upload: Upload, name: str, size_bytes: int, found: Probe) -> StoredVideo:
+        superfluous = None
+        with self.database.writing() as session:
+            video = session.get(StoredVideo, (caller.tenant_id, name))
+            if video is not None and video.deleted_s is None:
+                superfluous = upload.place
+            else:
+                if video is not None:  # deleted, and its bytes are about to go; these are new ones
+                    superfluous = video.place
+                video = session.merge(
+                    StoredVideo(
+                        tenant_id=caller.tenant_id,
+                        video_id=name,
+                        place=upload.place,
+                        size_bytes=size_bytes,
+                        duration_s=found.duration_s,
+                        width=found.width,
+                        height=found.height,
+                        fps=found.fps,
+                        codec=found.codec,
+                        created_s=now_s(),
+                        deleted_s=None,
+                    )
+                )
+            session.execute(
+                update(Upload)
+                .where(Upload.upload_id == upload.upload_id)
+                .values(state="complete", video_id=name, completing_s=None)
+            )
+            audit.record(
+                session,
+                caller.tenant_id,
+                caller.actor,
+                "upload.complete",
+                name,
+                upload=upload.upload_id,
+                size_bytes=size_bytes,
+            )
+        if superfluous:
+            self.store.remove(caller.tenant_id, superfluous.rsplit("/", 1)[0])
+        return video
+
+    def _check_parts(self, upload: Upload, parts: Mapping[int, Part], etags: Mapping[int, str] | None) -> None:
+        missing = sorted(set(range(1, max([*parts, *(etags or {0: ""})], default=0) + 1)) - set(parts))
+        if not parts or missing:
+            raise Rejected(f"parts are missing: {missing[:20] or 'all'}; send them and complete again")
+        wrong = [number for number, etag in (etags or {}).items() if parts[number].etag.strip('"') != etag.strip('"')]
+        if wrong or (etags is not None and set(etags) != set(parts)):
+            raise Rejected(f"other parts were sent than are named: {wrong[:20] or sorted(set(parts) - set(etags))}")
+        last = max(parts)
+        short = [number for number, part in parts.items() if number != last and part.size_bytes != PART_BYTES]
+        if short:
+            raise Rejected(f"parts {short[:20]} have other than {PART_BYTES} bytes; only the last may be shorter")
+        size_bytes = sum(part.size_bytes for part in parts.values())
+        if upload.size_bytes is not None and size_bytes != upload.size_bytes:
+            raise Rejected(f"{upload.size_bytes} bytes were announced, {size_bytes} came; send the missing parts")
+
+    def _take(self, upload: Upload) -> None:
+        with self.database.writing() as session:
+            free = (Upload.completing_s.is_(None)) | (Upload.completing_s < now_s() - COMPLETING_S)
+            taken = session.execute(
+                update(Upload)
+                .where(Upload.upload_id == upload.upload_id, Upload.state == "open", free)
+                .values(completing_s=now_s())
+            )
+        if not taken.rowcount:
+            raise WrongState("this upload is being completed already; ask for its state")
+
+    def _release(self, upload: Upload) -> None:
+        with self.database.writing() as session:
+            session.execute(update(Upload).where(Upload.upload_id == upload.upload_id).values(completing_s=None))
+
+    def _end(self, caller: Caller, upload: Upload, state: str, reason: str | None) -> None:
+        with self.database.writing() as session:
+            session.execute(
+                update(Upload)
+                .where(Upload.upload_id == upload.upload_id)
+                .values(state=state, reason=reason, completing_s=None)
+            )
+            audit.record(session, caller.tenant_id, caller.actor, f"upload.{state}", upload.upload_id)
+        self.store.abort(caller.tenant_id, upload.place, upload.store_ref)
+
+    def _signature(self, upload_id: str, number: int, expires_s: int) -> str:
+        message = f"{upload_id}/{number}/{expires_s}".encode()
+        return hmac.new(_signing_key(self.database), message, hashlib.sha256).hexdigest()
+
+
+def own_video(session: Session, tenant_id: str, video_id: str) -> StoredVideo:
+    """Raises NotThere for one that is another tenant's, was deleted, or never was."""
+    video = session.get(StoredVideo, (tenant_id, video_id))
+    if video is None or video.deleted_s is not None:
+        raise NotThere(f"no video {video_id!r}")
+    return video
+
+
+def _own(session: Session, tenant_id: str, upload_id: str, state: str | None = None) -> Upload:
+    upload = session.get(Upload, upload_id)
+    if upload is None or upload.tenant_id != tenant_id:
+        raise NotThere(f"no upload {upload_id!r}")
+    if state is not None and upload.state != state:
+        raise WrongState(f"upload {upload_id!r} is {upload.state}, expected {state}; begin another one")
+    return upload
+
+
+def _probe(location: str) -> Probe:
+    with DecodeProcess() as process:
+        try:
+            return process.probe(location)
+        except DecoderKilled:  # once can be the machine's fault
+            return process.probe(location)
+
+
+def _signing_key(database: Database) -> bytes:
+    with database.reading() as session:
+        return bytes.fromhex(session.get_one(Secret, "addresses").value)

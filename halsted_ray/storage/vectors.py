@@ -1,0 +1,88 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from halsted_ray.errors import ModelError
+from halsted_ray.records import WindowSpec, digest
+from halsted_ray.storage.files import list_folder, read_file, write_atomically
+from halsted_ray.storage.locations import filesystem
+
+WindowKey = tuple[str, float, float]
+"""(kind, start_s, stop_s) of a window."""
+
+
+def sampling_name(spec: WindowSpec, fidelity: str) -> str:
+    """What decides a window's frames beside its times."""
+    return f"{fidelity}-{spec.coarse_s:g}-{spec.fine_s:g}-{spec.frames}"
+
+
+class VectorStore:
+    """Vectors of one encoder (``fingerprint``) over frames picked in one way (``sampling``), at an fsspec location."""
+
+    def __init__(self, location: str, fingerprint: str, sampling: str):
+        self.location = location
+        self.stamp = {b"encoder": fingerprint.encode(), b"sampling": sampling.encode()}
+        self.fs, root = filesystem(location)
+        self.root = f"{root.rstrip('/')}/{fingerprint}/{sampling}"
+
+    def get(self, video_id: str, start_s: float, stop_s: float) -> dict[WindowKey, np.ndarray]:
+        """(kind, start_s, stop_s) → float16 [D] of the windows that begin in ``[start_s, stop_s)``."""
+        vectors: dict[WindowKey, np.ndarray] = {}
+        for path, first_ms, last_ms in self._files(video_id):
+            if first_ms < stop_s * 1000 and start_s * 1000 < last_ms:
+                data = read_file(self.fs, path)
+                vectors |= {
+                    key: vector for key, vector in self._read(data, video_id).items() if start_s <= key[1] < stop_s
+                }
+        return vectors
+
+    def put(self, video_id: str, start_s: float, stop_s: float, vectors: dict[WindowKey, np.ndarray]) -> None:
+        """Stores the vectors of windows that begin in ``[start_s, stop_s)``; whole or not at all."""
+        if not vectors:
+            return
+        keys = sorted(vectors)
+        rows_ND = np.stack([vectors[key] for key in keys]).astype(np.float16)
+        values = pa.FixedSizeListArray.from_arrays(pa.array(rows_ND.ravel()), rows_ND.shape[1])
+        table = pa.table(
+            {
+                "kind": [key[0] for key in keys],
+                "start_s": [key[1] for key in keys],
+                "stop_s": [key[2] for key in keys],
+                "vector": values,
+            }
+        ).replace_schema_metadata(self.stamp)
+        data = io.BytesIO()
+        pq.write_table(table, data)
+        # The windows name the file: a segment that is worked on twice overwrites it with the same bytes.
+        name = f"{int(start_s * 1000):09d}-{int(np.ceil(stop_s * 1000)):09d}-{digest(*keys)[:8]}.parquet"
+        write_atomically(self.fs, f"{self.root}/{video_id}/{name}", data.getvalue())
+
+    def holds(self, video_id: str) -> list[tuple[float, float]]:
+        """The spans of a video that have vectors of some of their windows: one listing, nothing is read."""
+        return [(first_ms / 1000, last_ms / 1000) for _, first_ms, last_ms in self._files(video_id)]
+
+    def _read(self, data: bytes, video_id: str) -> dict[WindowKey, np.ndarray]:
+        table = pq.read_table(pa.BufferReader(data))
+        stated = table.schema.metadata or {}
+        for what, wanted in self.stamp.items():
+            if stated.get(what, wanted) != wanted:  # a folder that was copied or renamed by hand
+                raise ModelError(
+                    f"video {video_id}: the vectors in {self.root!r} are of {what.decode()} {stated[what].decode()}, "
+                    f"expected {wanted.decode()}; name another place for embeddings, or delete this folder"
+                )
+        column = table["vector"].combine_chunks()
+        rows_ND = column.values.to_numpy(zero_copy_only=False).reshape(len(column), -1)
+        keys = zip(*(table[name].to_pylist() for name in ("kind", "start_s", "stop_s")), strict=True)
+        return {key: row.copy() for key, row in zip(keys, rows_ND, strict=True)}
+
+    def _files(self, video_id: str) -> list[tuple[str, int, int]]:
+        paths = list_folder(self.fs, f"{self.root}/{video_id}")
+        names = ((path, os.path.basename(path).split("-")) for path in sorted(paths) if path.endswith(".parquet"))
+        return [(path, int(parts[0]), int(parts[1])) for path, parts in names]
