@@ -143,10 +143,10 @@ def serve_with(options: argparse.Namespace) -> None:
     from halsted_ray.service import __main__ as command
     from halsted_ray.service import deployments
 
-    changes = {"user_config": {**deployments.deployed("Tagger")["user_config"]}}
+    changes = {"user_config": {**deployments.DEPLOYMENTS["Tagger"]["user_config"]}}
     if options.batch:
         changes["user_config"]["max_batch_size"] = options.batch
-    tagger = deployments.Tagger.options(**{**deployments.deployed("Tagger"), **changes})
+    tagger = deployments.Tagger.options(**{**deployments.DEPLOYMENTS["Tagger"], **changes})
     if options.encoder_delay:
         delay_s = options.encoder_delay
 
@@ -166,8 +166,8 @@ def serve_with(options: argparse.Namespace) -> None:
                 self.clips.loaded = replace(self.clips.loaded, encoder=Elsewhere(self.clips.loaded.encoder))
 
         tagger = tagger.options(func_or_class=StandIn, name="Tagger")
-    deployments.app = deployments.Gateway.options(**deployments.deployed("Gateway")).bind(
-        tagger.bind(), deployments.Mapper.options(**deployments.deployed("Mapper")).bind()
+    deployments.app = deployments.Gateway.options(**deployments.DEPLOYMENTS["Gateway"]).bind(
+        tagger.bind(), deployments.Mapper.options(**deployments.DEPLOYMENTS["Mapper"]).bind()
     )
     sys.exit(
         command.main(["run", "--model", options.model, "--port", options.port, "--state", os.environ["HALSTED_STATE"]])

@@ -1,12 +1,12 @@
-"""The Serve application: ``serve run serve.app:app`` or ``serve deploy serve/config.yaml``. Only this and
-__main__.py import ray.serve.
+"""The deployments of the HTTP service on Ray Serve, bound together as ``app``.
 
     Gateway     the HTTP API; no model and no torch in it
     Tagger      the model in memory; clips of many callers share its passes
     Mapper      one mapping job a replica; its Ray Data actors do the work
 
-How many of each and with which resources stands in ``config.yaml``, which both ways of starting read. Either way Ray
-needs 8 logical CPUs, whatever the machine has: replicas that mostly wait hold one, every job's actors 2.5.
+``DEPLOYMENTS`` holds the number of replicas and the resources of each deployment. ``serve/config.yaml`` repeats them
+for a site that changes them (``serve deploy``). Ray needs 8 logical CPUs, whatever the machine has: the replicas,
+which mostly wait, hold one CPU together, and the actors of each mapping job hold 2.5.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ import os
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
+from typing import Any
 
 import ray
-import yaml
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
@@ -31,11 +30,27 @@ from halsted_ray.service.components import Busy, ServiceComponents
 from halsted_ray.service.settings import Settings
 
 
-def deployed(name: str) -> dict:
-    """What ``config.yaml`` says of a deployment, as ``options`` takes it."""
-    config = yaml.safe_load(resources.files(__package__).joinpath("config.yaml").read_text(encoding="utf-8"))
-    entries = {entry["name"]: entry for entry in config["applications"][0]["deployments"]}
-    return {key: value for key, value in entries[name].items() if key != "name"}
+DEPLOYMENTS: dict[str, dict[str, Any]] = {
+    "Gateway": {
+        "num_replicas": 1,
+        "max_ongoing_requests": 200,
+        "max_queued_requests": 400,
+        "ray_actor_options": {"num_cpus": 0.2},
+        "logging_config": {"enable_access_log": False},
+    },
+    # A batch is what came in while the tagger worked on the batch before.
+    "Tagger": {
+        "num_replicas": 1,
+        "max_ongoing_requests": 64,
+        "max_queued_requests": 64,
+        "user_config": {"max_batch_size": 64, "batch_wait_timeout_s": 0.01},
+        "ray_actor_options": {"num_cpus": 0.5},
+        "logging_config": {"enable_access_log": False},
+    },
+    "Mapper": {"num_replicas": 2, "ray_actor_options": {"num_cpus": 0.1}},
+}
+"""Deployment → what ``Deployment.options`` takes. ``test_config_file_repeats_the_deployments`` holds
+``serve/config.yaml`` to it."""
 
 
 def log_to_stderr() -> None:
@@ -180,6 +195,6 @@ class Mapper:
         self.worker.leave()
 
 
-app = Gateway.options(**deployed("Gateway")).bind(
-    Tagger.options(**deployed("Tagger")).bind(), Mapper.options(**deployed("Mapper")).bind()
+app = Gateway.options(**DEPLOYMENTS["Gateway"]).bind(
+    Tagger.options(**DEPLOYMENTS["Tagger"]).bind(), Mapper.options(**DEPLOYMENTS["Mapper"]).bind()
 )

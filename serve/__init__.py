@@ -1,0 +1,1 @@
+"""The service's entry points; the service itself is ``halsted_ray.service``."""
