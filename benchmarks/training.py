@@ -3,8 +3,8 @@
 The first runs on one core: two minutes of 1080p, every window of them, by the tiny encoder, which is the cheapest to
 run and so the least that storing vectors can save, with the recipe that is meant for it, and with the paper's, whose
 decoder is meant for an encoder of 5 TFLOP a clip; with that one also by VideoMAE's base, of 0.36. The second trains the
-paper's decoder on an epoch of batches cut by ``loop.BatchLoader`` and, in turns, on as many steps over one batch that lies
-ready: what is left of the difference is the time that the model waited for its input. Neither validates nor keeps
+paper's decoder on an epoch of batches cut by ``loop.BatchLoader`` and, in turns, on as many steps over one batch that
+lies ready: what is left of the difference is the time that the model waited for its input. Neither validates nor keeps
 checkpoints.
 """
 

@@ -15,7 +15,7 @@ from small_disk import fill, small_disk
 from halsted_ray.errors import OutputError
 from halsted_ray.mapping.progress import Progress, ProgressLine
 from halsted_ray.mapping.work_list import finished_segments
-from halsted_ray.maps import publishing
+from halsted_ray.maps import publishing, reading
 from halsted_ray.maps.publishing import publish, publish_videos
 from halsted_ray.maps.reading import read_segments, read_timeline
 from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging
@@ -175,7 +175,7 @@ def test_publishing_waits_for_a_store_that_is_away(s3_server):
 
 
 def test_a_file_that_is_renamed_is_listed_once(maps):
-    first, second = publishing.read_videos(maps.out).values()
+    first, second = reading.read_videos(maps.out).values()
     moved = replace(first, video=replace(first.video, uri="/archive/renamed.mp4"))
     publish_videos(maps.out, [moved, second])
     assert [video["uri"] for video in status_of(maps.out)] == ["/archive/2.mp4", "/archive/renamed.mp4"]
@@ -231,11 +231,11 @@ def test_a_run_that_was_given_up_does_not_hide_a_later_one(maps):
 def test_a_video_that_is_listed_again_unchanged_makes_no_commit(maps):
     from deltalake import DeltaTable
 
-    entries = list(publishing.read_videos(maps.out).values())
+    entries = list(reading.read_videos(maps.out).values())
     publish_videos(maps.out, entries)
     assert DeltaTable(f"{maps.out}/videos").version() == 0
     publish_videos(maps.out, entries[:1])
-    assert len(publishing.read_videos(maps.out)) == 2, "a file that is gone keeps its row"
+    assert len(reading.read_videos(maps.out)) == 2, "a file that is gone keeps its row"
 
 
 def test_without_a_terminal_progress_is_logged_once_a_minute(caplog):

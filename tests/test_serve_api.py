@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+from halsted_ray.service.__main__ import main as command
+from halsted_ray.service.__main__ import require_free
 from maps import write_maps
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
 from halsted_ray.errors import UsageError
 from halsted_ray.maps.exports import read_captions, read_csv
-from halsted_ray.service.__main__ import main as command
-from halsted_ray.service.__main__ import require_free
 from halsted_ray.service.database import Job, now_s
 from halsted_ray.service.object_store import PART_BYTES
 

@@ -1,4 +1,4 @@
-"""How many actors of each kind a Ray cluster carries, and a local cluster where there is none."""
+"""Connects to the Ray cluster at hand, or starts a local one where there is none."""
 
 from __future__ import annotations
 

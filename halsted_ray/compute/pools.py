@@ -1,4 +1,4 @@
-"""TODO."""
+"""How many actors of each kind a Ray cluster carries."""
 
 from __future__ import annotations
 

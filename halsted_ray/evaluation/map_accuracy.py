@@ -70,7 +70,8 @@ def score_timeline(
     spec: WindowSpec | None = None,
     durations_s: Mapping[str, float] | None = None,
 ) -> dict:
-    """Figures of a timeline (rows of ``maps.table_schemas.TIMELINE_SCHEMA``) against ``clips``, as JSON values (NaN becomes None).
+    """Figures of a timeline (rows of ``maps.table_schemas.TIMELINE_SCHEMA``) against ``clips``, as JSON values (NaN
+    becomes None).
 
     Compared are the videos that both sides name; the others are counted. ``durations_s`` cuts the last window at the
     video's end; without it a video ends with its last clip or row. Raises TaxonomyError for a tag or category that

@@ -89,8 +89,8 @@ def evaluate(
     trained side by side on Ray, on folds drawn by ``strategy`` (``per_procedure``, ``global``; None:
     ``folds.strategy_for``), or one on each of ``splits`` (video_id → part) where they are given. ``test_on``: the
     annotated archive whose videos judge, all of them, instead of the release's own test part. ``learn_from``: so many
-    of each split's training videos, and none of the others (``folds.limit_training_videos``). With ``whole_clips`` each clip is one
-    window, as in the paper, whatever its length. Baselines are taught on the same training videos.
+    of each split's training videos, and none of the others (``folds.limit_training_videos``). With ``whole_clips``
+    each clip is one window, as in the paper, whatever its length. Baselines are taught on the same training videos.
     Leaves ``evaluation.json`` and ``answers.parquet`` in ``out``, and the folds' models under ``out/folds``; the same
     call again trains only what is missing.
 

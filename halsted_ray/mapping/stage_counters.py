@@ -1,4 +1,4 @@
-"""TODO."""
+"""Counters of a run for Prometheus, through Ray's metrics agent."""
 
 from __future__ import annotations
 

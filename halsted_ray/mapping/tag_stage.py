@@ -32,7 +32,8 @@ OUTCOME_SCHEMA = pa.schema(
     ]
 )
 """``state``: as in ``staging.STATES``; ``frames`` where the stored vectors were not enough; ``fatal`` where nothing
-can be stored any more, so that the run must end. ``profile``: JSON of ``profiling.StageProfile.asdict``, of all stages."""
+can be stored any more, so that the run must end. ``profile``: JSON of ``profiling.StageProfile.asdict``, of all
+stages."""
 
 
 class TagStage:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Reads the three Delta tables of a mapped archive."""
 
 from __future__ import annotations
 

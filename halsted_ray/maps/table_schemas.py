@@ -1,4 +1,4 @@
-"""TODO."""
+"""The columns of the three Delta tables of a mapped archive, and the records that become their rows."""
 
 from __future__ import annotations
 

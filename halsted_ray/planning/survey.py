@@ -1,4 +1,4 @@
-"""TODO."""
+"""What an archive seems to hold, from a sample of its files."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ from halsted_ray.taxonomy.parsing import SHIPPED
 class ReportData:
     """``videos``: one dict a video with ``video_id, status, reason, duration_s`` (None where it could not be read).
 
-    ``rows``: dicts of ``maps.table_schemas.TIMELINE_SCHEMA``. ``truth``: clips of the same videos, None where none was given.
+    ``rows``: dicts of ``maps.table_schemas.TIMELINE_SCHEMA``. ``truth``: clips of the same videos, None where none
+    was given.
     """
 
     videos: list[dict]

@@ -71,7 +71,8 @@ def by_source(answers: Sequence[TagPredictions], taxonomy: Taxonomy) -> dict:
 
 
 def by_action(reports: Sequence[Mapping]) -> dict[str, dict]:
-    """Category → what became of the model's answers over all ``reports`` (of ``labelling.label_archive``), the commonest
+    """Category → what became of the model's answers over all ``reports`` (of ``labelling.label_archive``), the
+    commonest
     first: ``thresholds`` (one a report, None where no confidence is enough), ``precision`` of what they keep on
     validation (None where nothing), the archive's windows ``said``, ``kept``, ``dropped``, and ``clips`` made."""
     found: dict[str, dict] = {}

@@ -29,7 +29,6 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 from halsted_ray.service.components import Busy, ServiceComponents
 from halsted_ray.service.settings import Settings
 
-
 DEPLOYMENTS: dict[str, dict[str, Any]] = {
     "Gateway": {
         "num_replicas": 1,

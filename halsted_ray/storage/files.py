@@ -1,4 +1,4 @@
-"""TODO."""
+"""Whole files at any location: written so that no reader ever sees a part, read with patience."""
 
 from __future__ import annotations
 

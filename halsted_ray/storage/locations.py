@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a location is: a path on this machine, or an fsspec file system and a path on it."""
 
 from __future__ import annotations
 

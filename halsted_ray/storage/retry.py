@@ -1,4 +1,4 @@
-"""TODO."""
+"""One way to wait for a store that is away, and to tell an outage from a refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""TODO."""
+"""The store of vectors: one per window, written once, read by training and by every later mapping.
+
+    <location>/<encoder fingerprint>/<sampling>/<video_id>/<start_ms>-<stop_ms>-<digest8>.parquet
+
+A file holds the windows that begin in one span of one video. Its path says what the vectors depend on: the encoder, the
+sampling of frames, the video. Each row says which window it is (kind, start_s, stop_s). So a file is never changed: new
+windows of a span come as another file. The file's own metadata repeats encoder and sampling, in case a folder was
+renamed by hand. An hour of 2.5-s windows at D = 1408 takes 4 MB.
+"""
 
 from __future__ import annotations
 

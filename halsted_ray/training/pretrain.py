@@ -212,8 +212,8 @@ class PretrainRun:
 def pretrain(recipe: PretrainRecipe, folder: str | Path, draw: DrawClip) -> dict:
     """Runs, or continues, a pretraining in ``folder``; returns its summary. The weights are in ``folder/encoder``.
 
-    ``draw``: renders one clip; ``halsted_ray.phantom.training_clips.random_clip``. Raises OutputError when ``folder`` holds a
-    run of another shape.
+    ``draw``: renders one clip; ``halsted_ray.phantom.training_clips.random_clip``. Raises OutputError when ``folder``
+    holds a run of another shape.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
