@@ -167,7 +167,7 @@ def _gpu() -> Finding:
         "GPU",
         NOTE,
         f"none; torch {torch.__version__}",
-        "the tiny encoder runs well on CPUs, VideoMAE giant needs a GPU",
+        "the tiny encoder runs well on CPUs; the giant needs one",
     )
 
 
@@ -222,9 +222,7 @@ def _disk(folder: str) -> Finding:
     free_gb = shutil.disk_usage(folder).free / 1e9
     found = f"{free_gb:,.0f} GB free at {folder}"
     if free_gb < LEAST_FREE_GB:
-        return Finding(
-            "Disk", NOTE, found, f"Ray spills to disk when memory is short; make room for {LEAST_FREE_GB} GB"
-        )
+        return Finding("Disk", NOTE, found, f"Ray spills to disk when memory is short: free {LEAST_FREE_GB} GB")
     return Finding("Disk", OK, found)
 
 

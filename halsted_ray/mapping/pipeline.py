@@ -43,6 +43,7 @@ from halsted_ray.maps.reading import read_videos
 from halsted_ray.maps.run_profile import RunProfile, write_profile
 from halsted_ray.maps.staging import MappingRun, Staging
 from halsted_ray.maps.table_schemas import Provenance
+from halsted_ray.model.halsted import SHIPPED
 from halsted_ray.profiling import StageProfile
 from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.storage.lease import Lease
@@ -91,7 +92,7 @@ class Summary:
 def map_archive(
     archive: str,
     out: str,
-    model: str,
+    model: str = "phantom",
     task: str | Sequence[str] | None = None,
     instruction: str | None = None,
     *,
@@ -118,7 +119,11 @@ def map_archive(
     archive, output, resources), OutputError too where another run is mapping to ``out``.
     """
     started_s = time.monotonic()
-    out, archive, model = absolute_location(out), absolute_location(archive), absolute_location(model)
+    out, archive = absolute_location(out), absolute_location(archive)
+    if model in SHIPPED:
+        watch.say(f"model {model!r}: small, trained on synthetic video; it knows nothing of real surgery")
+    else:
+        model = absolute_location(model)
     if fidelity not in FIDELITIES:
         raise UsageError(f"unknown fidelity {fidelity!r}; expected one of {', '.join(FIDELITIES)}")
     if f"{archive.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib import resources
 
 import numpy as np
 import safetensors.torch
@@ -26,6 +27,8 @@ from halsted_ray.model.vocabulary import PAD, Parsed, Vocabulary, parse
 from halsted_ray.records import WindowSpec, digest
 from halsted_ray.taxonomy import Taxonomy, from_dict, load
 
+SHIPPED = ("phantom",)
+"""Models in this package: small ones that know synthetic video only."""
 FORMAT = "halsted-model/1"
 FILES = ("model.json", "decoder.safetensors")
 
@@ -126,8 +129,9 @@ class Halsted:
 
     @classmethod
     def load(cls, ref: str, device: str = "cpu") -> Halsted:
-        """The model in the folder or at the fsspec URI ``ref``. Raises ModelError with what was found there."""
-        fs, path = locate(ref, "model")
+        """The model in the folder or at the fsspec URI ``ref``, or one of ``SHIPPED``. Raises ModelError with what was
+        found there."""
+        fs, path = locate(model_location(ref), "model")
         description, weights = _read_folder(fs, path.rstrip("/"), ref)
         try:
             if description["format"] != FORMAT:
@@ -342,6 +346,11 @@ class Halsted:
 
     def _weights(self) -> bytes:
         return safetensors.torch.save({k: v.cpu().contiguous() for k, v in self.decoder.state_dict().items()})
+
+
+def model_location(ref: str) -> str:
+    """Where the model ``ref`` lies: the folder of a model that ships, else ``ref`` itself."""
+    return str(resources.files("halsted_ray.model") / "weights" / ref) if ref in SHIPPED else ref
 
 
 def decoder_of(vocabulary: Vocabulary, sizes: Mapping) -> Decoder:

@@ -45,7 +45,7 @@ VECTORS_SCHEMA = pa.schema(
         ("vector", pa.list_(pa.float16())),
     ]
 )
-"""``encoder``: its fingerprint; ``sampling``: how frames were picked; ``kind``: coarse, fine or clip; ``vector``: [D]."""
+"""``encoder``: its fingerprint. ``sampling``: how frames were picked. ``kind``: coarse, fine, clip. ``vector``: [D]."""
 
 
 @dataclass(frozen=True)
