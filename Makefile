@@ -47,6 +47,8 @@ check: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(if $(COVERAGE),--cov --cov-report=term)
 
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: export DISABLE_MKDOCS_2_WARNING := true
 docs: $(READY)
 	$(BIN)/mkdocs build --strict --quiet --site-dir build/docs
 	@echo 'open build/docs/index.html'
