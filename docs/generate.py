@@ -54,10 +54,9 @@ def fields(schema: pa.Schema) -> Iterator[str]:
 
 def tables_page() -> Iterator[str]:
     """Columns of every table that this system writes."""
-    from halsted_ray.report.mapped_archive import VECTORS_SCHEMA
-
     from halsted_ray.maps import table_schemas
     from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA
+    from halsted_ray.report.mapped_archive import VECTORS_SCHEMA
 
     yield "# Tables\n"
     yield "Maps and atlases are [Delta tables](https://delta.io). Vectors are Parquet files.\n"

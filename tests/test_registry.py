@@ -6,11 +6,14 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
 import maps
+import mlflow
 import models
 import numpy as np
 import pandas as pd
@@ -30,7 +33,7 @@ from halsted_ray.records import Segment
 from halsted_ray.registry import lineage as lineages
 from halsted_ray.registry import promotion
 from halsted_ray.registry.gate import read_thresholds
-from halsted_ray.registry.model_registry import CHALLENGER, CHAMPION, LOCK, PREVIOUS, Registry
+from halsted_ray.registry.model_registry import CHALLENGER, CHAMPION, LOCK, PREVIOUS, Registry, Version
 from halsted_ray.registry.promotion import EXPERIMENT, promote, rollback
 from halsted_ray.registry.resolve import resolve
 from halsted_ray.registry.tracking import TrackedRun, learned_videos, register
@@ -267,6 +270,27 @@ def test_what_to_do_where_a_version_is_not_there(registry, archive, capsys):
             registry.find(alias)
 
 
+def test_two_processes_that_fetch_one_version_at_once_both_have_it(registry, tmp_path, monkeypatch):
+    """Of a server that keeps the files to itself. Both have found no copy when they begin, and both fetch one."""
+    version = Version("halsted", 7, (), "run", 0, {"model_digest": "abc"}, "mlflow-artifacts:/1/models/m/artifacts")
+    both_fetch = threading.Barrier(2)
+
+    def download(uri: str, dst_path: str, tracking_uri: str) -> str:
+        fetched = Path(dst_path, "model")
+        fetched.mkdir()
+        (fetched / "model.json").write_text("{}")
+        both_fetch.wait(timeout=30)
+        return str(fetched)
+
+    monkeypatch.setenv("HALSTED_MODELS", str(tmp_path / "kept"))
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(pool.map(lambda _: registry.folder(version), range(2)))
+    assert folders == [str(tmp_path / "kept" / "halsted-7-abc")] * 2
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["halsted-7-abc"], "nothing half fetched stays"
+    assert registry.folder(version) == folders[0] and Path(folders[0], "model.json").is_file()
+
+
 def test_a_folder_is_resolved_without_mlflow():
     code = (
         "import sys; from halsted_ray.registry.resolve import resolve; assert resolve('/a') == '/a'; "
@@ -398,10 +422,18 @@ def test_a_model_of_another_taxonomy_needs_a_migration(registry, archive, gate, 
         came_to = promote(registry, "1", archive, gate=gate, migration=str(bridge))
         figures.append(registry.client.get_run(came_to.run_id).data.metrics["champion_accuracy/action"])
     assert figures[0] < figures[1] and came_to.alias == CHALLENGER
+    fitting = bridge.read_text()
     stated["from"] = "0" * 16
     bridge.write_text(yaml.safe_dump(stated))
     with pytest.raises(TaxonomyError, match="the migration leads from 0000"):
         promote(registry, "1", archive, gate=gate, migration=str(bridge))
+    bridge.write_text(fitting)
+    versions = len(registry.versions())
+    for aliases, said in (({CHAMPION: None}, "there is no champion"), ({CHAMPION: 1}, "version 1 has the taxonomy of")):
+        registry.move(aliases)
+        with pytest.raises(RegistryError, match=f"a champion of another taxonomy, and {said}.*leave --migration out"):
+            promote(registry, f"{archive}/models/bad", archive, gate=gate, migration=str(bridge))
+    assert len(registry.versions()) == versions, "refused before a version is made"
 
 
 def test_a_model_that_learned_from_a_test_video_does_not_pass(registry, archive, gate, tmp_path):

@@ -9,7 +9,7 @@ import json
 import sys
 from dataclasses import asdict
 
-from halsted_ray.cli.options import DONE, NOT_ALL, count, part
+from halsted_ray.cli.options import DONE, NOT_ALL, count, only_with, part
 from halsted_ray.cli.text_tables import show_progress
 
 EXIT_CODES = "exit code: 0 done, 3 some videos or samples were left out, or verify found something, 2 wrong use"
@@ -45,6 +45,12 @@ def add_atlas(commands: argparse._SubParsersAction) -> None:
         "--replace", action="store_true", help="first drop what persons said of the same videos and tasks"
     )
     importing.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the history")
+    only_with(
+        importing,
+        "--mapping",
+        when=lambda given: given.format == "hsa-27k",
+        needs="--format hsa-27k, the one format whose columns it names",
+    )
     listing = action("list", "the history: every commit, who made it, from what and why")
     listing.add_argument("--json", action="store_true")
     showing = action("show", "videos, samples by task and share of manual, by procedure (the paper's Table 2)")

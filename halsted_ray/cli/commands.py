@@ -97,6 +97,7 @@ def trainer(uri: str | None):
 
 
 def map(options: argparse.Namespace) -> int:
+    from halsted_ray.compute.cluster import is_attached
     from halsted_ray.compute.resources import ResourceRequest
     from halsted_ray.mapping.pipeline import map_archive
     from halsted_ray.mapping.progress import ProgressLine
@@ -104,6 +105,17 @@ def map(options: argparse.Namespace) -> int:
 
     model = resolve(options.model, options.registry)
     workers = ResourceRequest(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))
+    if not is_attached():
+        for option, matters in (
+            ("--wait-for-cpus", options.wait_for_cpus > 0),
+            ("--wait-for-gpus", options.wait_for_gpus > 0),
+            ("--priority", options.priority != "normal"),
+        ):
+            if matters:
+                raise UsageError(
+                    f"{option} needs a cluster, and this run is alone on its machine; name one in RAY_ADDRESS, or "
+                    "leave the option out"
+                )
     with ProgressLine() as line:
         summary = map_archive(
             options.archive,
@@ -133,7 +145,7 @@ def map(options: argparse.Namespace) -> int:
 def plan(options: argparse.Namespace) -> int:
     from halsted_ray.cli.plan_table import plan_table
     from halsted_ray.planning.planner import PlanSetting, plan, typical_hour
-    from halsted_ray.planning.rates import Rates, measured
+    from halsted_ray.planning.rates import ESTIMATED, Rates, measured
     from halsted_ray.planning.survey import survey
 
     if (options.archive is None) == (options.hours is None):
@@ -151,7 +163,7 @@ def plan(options: argparse.Namespace) -> int:
         if options.cores_per_gpu and options.gpus
         else options.cores or (None if options.gpus else os.cpu_count()),
         options.preset,
-        options.share_of_peak,
+        options.share_of_peak or PlanSetting.share_of_peak,
         options.looked_at,
         price_per_gpu_hour=options.price_per_gpu_hour,
         price_per_core_hour=options.price_per_core_hour,
@@ -164,6 +176,11 @@ def plan(options: argparse.Namespace) -> int:
         found = survey(options.archive, options.sample)
         videos, count, video_s = found.mapped, found.files, found.video_s()[0]
     planned = plan(videos, count, video_s, rates, setting)
+    if options.share_of_peak and planned.encode_rate.source != ESTIMATED:
+        raise UsageError(
+            f"--share-of-peak needs a GPU whose rate is estimated, and that of {options.preset} on {options.gpu} was "
+            "measured; leave it out"
+        )
     if options.json:
         interval = found and dict(zip(("video_s", "least_s", "most_s"), found.video_s(), strict=True))
         print(

@@ -7,8 +7,19 @@ import argparse
 from halsted_ray import __version__
 from halsted_ray.cli.atlas import add_atlas
 from halsted_ray.cli.evaluate import add_evaluate
-from halsted_ray.cli.options import Parser, count, part, positive, positive_int, positive_share, price, share, size
-from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, add_lineage, add_registry
+from halsted_ray.cli.options import (
+    Parser,
+    count,
+    only_with,
+    part,
+    positive,
+    positive_int,
+    positive_share,
+    price,
+    share,
+    size,
+)
+from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, add_lineage, add_registry, registry_needs_version
 from halsted_ray.cli.selflabel import add_selflabel
 
 EXIT_CODES = "exit code: 0 all mapped, 3 some videos failed or have gaps, 2 wrong use"
@@ -53,6 +64,9 @@ def add_phantom(commands: argparse._SubParsersAction) -> None:
     )
     phantom.add_argument("--size", type=size, default=(640, 360), metavar="WxH", help="default 640x360")
     phantom.add_argument("--fps", type=positive, default=25.0, help="frames a second (default 25)")
+    only_with(
+        phantom, "--test", when=lambda given: given.videos > 1, needs="--videos 2 or more: one video can't be divided"
+    )
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
@@ -98,6 +112,7 @@ def add_map(commands: argparse._SubParsersAction) -> None:
     what = mapping.add_mutually_exclusive_group()
     what.add_argument("--task", metavar="TASK", help="macro, micro, proficiency, context, or all (default)")
     what.add_argument("--instruction", metavar="TEXT", help='the same in words: "map suturing activity"')
+    registry_needs_version(mapping)
 
 
 def add_plan(commands: argparse._SubParsersAction) -> None:
@@ -119,7 +134,6 @@ def add_plan(commands: argparse._SubParsersAction) -> None:
     plan.add_argument(
         "--share-of-peak",
         type=positive_share,
-        default=0.4,
         metavar="S",
         help="of a GPU's peak, where its rate is estimated (default 0.4)",
     )
@@ -135,6 +149,19 @@ def add_plan(commands: argparse._SubParsersAction) -> None:
     source.add_argument("--rates", metavar="PLACE", help="a JSON file of rates, or the OUT of an earlier run")
     source.add_argument("--measure", metavar="FILE", help="measure this machine first (a minute), and keep it in FILE")
     plan.add_argument("--json", action="store_true", help="everything, as JSON")
+    only_with(
+        plan,
+        *("--gpu", "--cores-per-gpu", "--share-of-peak", "--price-per-gpu-hour"),
+        when=lambda given: given.gpus,
+        needs="--gpus 1 or more",
+    )
+    only_with(
+        plan,
+        "--cores",
+        when=lambda given: not (given.cores_per_gpu and given.gpus),
+        needs="a plan without --cores-per-gpu, which says how many cores there are too",
+    )
+    only_with(plan, "--sample", when=lambda given: given.archive, needs="an ARCHIVE, whose files it picks from")
 
 
 def add_status(commands: argparse._SubParsersAction) -> None:
@@ -169,6 +196,7 @@ def add_report(commands: argparse._SubParsersAction) -> None:
     report.add_argument("--taxonomy", metavar="FILE", help="the maps' taxonomy, if not one that ships")
     report.add_argument("--to", metavar="FILE", help="where the page goes (default: OUT/report.html)")
     report.add_argument("--json", action="store_true", help="print the figures and write no page")
+    only_with(report, "--to", when=lambda given: not given.json, needs="a page, and --json writes none")
 
 
 def command(commands: argparse._SubParsersAction, name: str, purpose: str, epilog: str | None = None):

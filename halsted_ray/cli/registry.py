@@ -7,11 +7,26 @@ import json
 import time
 from dataclasses import asdict
 
-from halsted_ray.cli.options import DONE, NOT_ALL
+from halsted_ray.cli.options import DONE, NOT_ALL, only_with
 from halsted_ray.cli.text_tables import table
 
 REGISTRY_HELP = "MLflow's URI (default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)"
 MODEL_HELP = "a model's folder or URL, or registry:halsted@champion, registry:halsted/7"
+
+
+def in_registry(ref: str | None) -> bool:
+    """Whether a model's reference names a version of the registry, and no folder; its form is not checked here."""
+    return bool(ref) and ref.startswith(("registry:", "models:/"))
+
+
+def registry_needs_version(parser: argparse.ArgumentParser) -> None:
+    """Refuses --registry beside a --model that is a folder or URL."""
+    only_with(
+        parser,
+        "--registry",
+        when=lambda given: in_registry(given.model),
+        needs="a model of the registry, such as --model registry:halsted@champion",
+    )
 
 
 def add_registry(commands: argparse._SubParsersAction) -> None:

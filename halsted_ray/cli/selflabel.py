@@ -7,7 +7,7 @@ import json
 import shlex
 
 from halsted_ray.cli.options import DONE, NOT_ALL, inner_share, positive_int, share
-from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP
+from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, registry_needs_version
 from halsted_ray.cli.text_tables import percent, table
 
 
@@ -29,6 +29,7 @@ def add_selflabel(commands: argparse._SubParsersAction) -> None:
     label.add_argument("--encoder", metavar="REF", help="where its encoder lies (default: as the model says)")
     label.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: <atlas>/embeddings)")
     label.add_argument("--json", action="store_true", help="print the report as JSON")
+    registry_needs_version(label)
 
     review = commands.add_parser(
         "review",

@@ -22,7 +22,7 @@ import threading
 import time
 from pathlib import Path
 
-from halsted_ray.cli.options import Parser, port, positive
+from halsted_ray.cli.options import Parser, only_with, port, positive
 from halsted_ray.errors import HalstedError, UsageError
 from halsted_ray.service import audit, users
 from halsted_ray.service.backup import backup, restore
@@ -193,11 +193,24 @@ def _parser() -> argparse.ArgumentParser:
         issuing.add_argument(name)
     issuing.add_argument("role", choices=users.MAY)
     issuing.add_argument("--days", type=positive, help="until it expires (default: never)")
-    command("audit", check_audit, "verify the audit log")
+    auditing = command("audit", check_audit, "verify the audit log")
+    for database_only in (issuing, auditing):
+        only_with(
+            database_only,
+            "--state",
+            when=lambda _: not os.environ.get("HALSTED_DATABASE"),
+            needs="HALSTED_DATABASE unset: the database is the one that this variable names",
+        )
     for name, copy, what in (("backup", backup, "copy the site"), ("restore", restore, "put a copy in place")):
         copying = command(name, copy_site, what)
         copying.set_defaults(copy=copy)
         copying.add_argument("folder", type=Path)
+        only_with(
+            copying,
+            "--state",
+            when=lambda _: not (os.environ.get("HALSTED_DATABASE") and os.environ.get("HALSTED_STORE")),
+            needs="HALSTED_DATABASE or HALSTED_STORE unset: the site is what these variables name",
+        )
     return parser
 
 

@@ -60,6 +60,12 @@ def promote(
     source = read_atlas(atlas, release)
     before = {alias: registry.aliased(alias) for alias in (CHAMPION, CHALLENGER)}
     champion = before[CHAMPION]
+    if bridge and (champion is None or champion.tags.get("taxonomy_digest") == source.taxonomy_digest):
+        raise RegistryError(
+            "a migration needs a champion of another taxonomy, and "
+            + (f"version {champion.number} has the taxonomy of {source.name!r}" if champion else "there is no champion")
+            + "; leave --migration out"
+        )
     entrant = registry.find(candidate) if names_version(candidate) else register(registry, candidate)
     if champion and champion.number == entrant.number:
         raise RegistryError(f"version {entrant.number} is the champion already; name another one")
