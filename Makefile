@@ -17,8 +17,9 @@ export HF_HUB_OFFLINE := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo serve check test docs bench simulate format constraints clean
+.PHONY: help install demo serve check test docs bench simulate format constraints clean
 help:
+	@echo 'make install      an environment under .venv with the versions of constraints.txt'
 	@echo 'make demo         the whole flow on a synthetic archive; everything lands under demo/'
 	@echo 'make serve        the HTTP service with the model of the demo, on this machine; PORT=8000, STATE=demo/serve'
 	@echo 'make check        format, lint, types and the quick tests: before every commit, under 2 minutes'
@@ -29,6 +30,8 @@ help:
 	@echo 'make format       ruff formats the whole tree and mends what it can'
 	@echo 'make constraints  writes constraints.txt anew from .venv'
 	@echo 'make clean        removes .venv, demo/ and caches'
+
+install: $(READY)
 
 demo: $(READY)
 	@$(BIN)/python jobs/demo.py demo

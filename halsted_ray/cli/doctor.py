@@ -6,21 +6,20 @@ import argparse
 import json
 import textwrap
 from dataclasses import asdict
-from typing import Any
 
-from halsted_ray.cli.options import DONE, NOT_ALL
+from halsted_ray.cli.options import DONE, NOT_ALL, Commands, add_command
 from halsted_ray.cli.text_tables import WIDTH
 
 SHELLS = ("bash", "zsh", "tcsh")
 MARKS = {"ok": "ok  ", "note": "note", "problem": "STOP"}
 
 
-def add_doctor(commands: argparse._SubParsersAction[Any], add: Any) -> None:
-    doctor = add(
+def add_doctor(commands: Commands) -> None:
+    doctor = add_command(
         commands,
         "doctor",
         "what this machine has, what stands in the way of a run, and what to do",
-        doctor_command,
+        examine_machine,
         example="halsted doctor s3://hospital/archive",
         more="exit code: 0 nothing stands in the way, 3 something does",
     )
@@ -28,7 +27,7 @@ def add_doctor(commands: argparse._SubParsersAction[Any], add: Any) -> None:
     doctor.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
-def doctor_command(options: argparse.Namespace) -> int:
+def examine_machine(options: argparse.Namespace) -> int:
     """Prints one paragraph per finding."""
     from halsted_ray.compute.doctor import PROBLEM, examine
 
@@ -47,18 +46,18 @@ def _paragraph(head: str, text: str) -> str:
     return textwrap.fill(head + text, WIDTH, subsequent_indent=" " * 8, break_long_words=False, break_on_hyphens=False)
 
 
-def add_completion(commands: argparse._SubParsersAction[Any], add: Any) -> None:
-    completion = add(
+def add_completion(commands: Commands) -> None:
+    completion = add_command(
         commands,
         "completion",
         "print what makes a shell complete this command's words",
-        completion_command,
+        print_completion,
         example='eval "$(halsted completion bash)"',
     )
     completion.add_argument("shell", choices=SHELLS)
 
 
-def completion_command(options: argparse.Namespace) -> int:
+def print_completion(options: argparse.Namespace) -> int:
     """Prints the script of one shell."""
     import shtab
 

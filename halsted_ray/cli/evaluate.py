@@ -6,16 +6,22 @@ import argparse
 import json
 import textwrap
 
-from halsted_ray.cli.options import DONE, count, only_with, positive_int
+from halsted_ray.cli.options import DONE, Commands, add_command, count, only_with, positive_int
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, in_registry
 from halsted_ray.cli.self_label_table import comparison_text
 from halsted_ray.cli.selflabel import add_thresholds
 from halsted_ray.cli.text_tables import WIDTH, percent, show_progress, table
 
 
-def add_evaluate(commands: argparse._SubParsersAction) -> None:
-    purpose = "judge a model, or a recipe by cross-validation, beside baselines"
-    evaluate = commands.add_parser("evaluate", help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+def add_evaluate(commands: Commands) -> None:
+    """``halsted evaluate``."""
+    evaluate = add_command(
+        commands,
+        "evaluate",
+        "judge a model, or a recipe by cross-validation, beside baselines",
+        evaluate_model,
+        example="halsted evaluate --atlas demo/archive/training --out demo/evaluation --recipe demo --folds 5",
+    )
     what = evaluate.add_mutually_exclusive_group(required=True)
     what.add_argument("--atlas", metavar="DIR", help="the archive that holds atlas/")
     what.add_argument(
@@ -145,7 +151,7 @@ def learning(given: argparse.Namespace) -> set[str]:
     return set(given.baselines.split(",")) - {"none", "chance"}
 
 
-def evaluate(options: argparse.Namespace) -> int:
+def evaluate_model(options: argparse.Namespace) -> int:
     from halsted_ray.errors import UsageError
     from halsted_ray.registry.resolve import resolve
     from halsted_ray.training.recipe import READ_WITHOUT_TRAINING, RECIPES, changed

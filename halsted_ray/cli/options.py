@@ -6,6 +6,8 @@ import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from textwrap import fill
+from typing import Any, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,25 @@ class Parser(argparse.ArgumentParser):
             for action, default in defaults:
                 action.default = default
         return {name for action in self._actions if action.dest in found for name in action.option_strings}
+
+
+Do = Callable[[argparse.Namespace], int]
+"""What a command does: options in, exit code out."""
+Commands: TypeAlias = "argparse._SubParsersAction[Any]"
+
+
+def add_command(commands: Commands, name: str, purpose: str, do: Do, *, example: str, more: str = "") -> Parser:
+    """A command of ``commands`` with its own help: ``purpose``, its options, ``example``, and ``more``."""
+    parser = commands.add_parser(
+        name,
+        help=purpose,
+        description=f"{purpose[0].upper()}{purpose[1:]}.",
+        epilog="\n\n".join(filter(None, (f"example:\n  {example}", fill(more, 78)))),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    assert isinstance(parser, Parser)
+    parser.set_defaults(do=do)
+    return parser
 
 
 def only_with(
