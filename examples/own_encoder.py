@@ -3,16 +3,15 @@
     python examples/own_encoder.py [FOLDER] [CHECKPOINT]
 
 CHECKPOINT is a folder with config.json and model.safetensors (``VideoMAEModel``), or a file of VideoMAE V2 weights.
-Without it, a small untrained VideoMAE is written there first, so the model learns little: the steps are what counts.
+Without it, a small untrained VideoMAE is written there first. A model learns little from that; the steps are the same.
 """
 
 import sys
 from pathlib import Path
 
-from transformers import VideoMAEConfig, VideoMAEModel
-
 from halsted_ray import load_model, train
 from halsted_ray.atlas.phantom_archive import write_archive
+from halsted_ray.model.encoder import Encoder
 from halsted_ray.training.recipe import RECIPES, changed
 
 
@@ -21,19 +20,9 @@ def main(folder: Path, checkpoint: Path) -> int:
     if not archive.exists():
         write_archive(str(archive), videos=4, minutes=0.5, seed=7, width=192, height=108, fps=8, validation=0.25)
     if not checkpoint.exists():
-        size = VideoMAEConfig(
-            image_size=112,
-            patch_size=16,
-            num_frames=16,
-            tubelet_size=2,
-            hidden_size=96,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=192,
-        )
-        VideoMAEModel(size).save_pretrained(checkpoint)
+        Encoder.create("tiny", seed=0).save(str(checkpoint))
 
-    recipe = changed(RECIPES["demo"], ["epochs=2", "heads=4"])
+    recipe = changed(RECIPES["demo"], ["epochs=2"])
     summary = train(str(archive), str(folder / "run"), recipe, encoder=str(checkpoint))
     model = load_model(summary.model)
     print("encoder of width", model.config.encoder_dim, "; validation accuracy", summary.accuracy_of_task)
