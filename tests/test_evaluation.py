@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from halsted_ray.atlas import read_atlas, write_atlas
+from halsted_ray.cli import main
 from halsted_ray.cli.evaluate import methods_table
 from halsted_ray.cli.text_tables import accuracy_table
 from halsted_ray.compute.cluster import connected
@@ -49,6 +50,8 @@ RECIPE = Recipe(
 )
 SAIS = SaisRecipe(layers=1, epochs=2, prototype_dim=16)
 DURATION_S = 60.0
+READ_ONLY = "/proc/self"
+"""A folder that is there, and where nobody, root neither, can write."""
 
 
 def archive_at(root, videos=8, split=None, seed=0):
@@ -311,8 +314,21 @@ def test_the_model_that_another_is_held_against_must_not_have_learned_the_answer
 def test_a_place_that_can_not_be_written_is_said_before_anything_is_learned(archive, tmp_path, monkeypatch):
     monkeypatch.setattr("halsted_ray.evaluation.run_evaluation.pooled", lambda *_: pytest.fail("it began"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="file/out.*name a folder that can be written"):
-        run(archive, tmp_path / "file" / "out")
+    for place in (tmp_path / "file" / "out", READ_ONLY):
+        with pytest.raises(OutputError, match=f"{place}.*name a folder that can be written"):
+            run(archive, place)
+
+
+def test_the_labels_between_two_models_are_read_before_anything_is_learned(
+    archive, fold_model, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("halsted_ray.evaluation.run_evaluation.pooled", lambda *_: pytest.fail("it began"))
+    elsewhere, model = Halsted.load(fold_model), str(tmp_path / "model")
+    elsewhere.configure(atlas_release="another release")
+    elsewhere.save(model)
+    words = ["--model", model, "--against", model, "--part", "all", "--labels", str(tmp_path), "--out", str(tmp_path)]
+    assert main(["evaluate", "--atlas", archive, *words]) == 2
+    assert "holds no report.json" in capsys.readouterr().err
 
 
 def test_the_page_holds_all_it_shows(crossed, tmp_path):

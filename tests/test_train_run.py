@@ -151,6 +151,12 @@ def test_a_release_that_is_not_there(archive, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_place_that_can_not_be_written_is_said_before_anything_is_decoded(archive, monkeypatch):
+    monkeypatch.setattr("halsted_ray.training.train.load_samples", lambda *_: pytest.fail("it began"))
+    with pytest.raises(OutputError, match="/proc/self.*name a folder that can be written"):
+        train(archive, "/proc/self", RECIPE, encoder=ENCODER, spec=SPEC)  # nobody, root neither, can write there
+
+
 def test_an_atlas_without_a_validation_video(archive, tmp_path):
     atlas = read_atlas(archive)
     videos = [Video(**{**vars(video), "uri": f"{tmp_path}/{n}.mp4"}) for n, video in enumerate(atlas.videos)]

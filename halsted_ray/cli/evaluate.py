@@ -178,6 +178,7 @@ def evaluate_model(options: argparse.Namespace) -> int:
     from halsted_ray.evaluation.rarp50 import evaluate_rarp50
     from halsted_ray.evaluation.run_evaluation import evaluate
     from halsted_ray.report.evaluation_page import write_evaluation
+    from halsted_ray.selflabel.self_label import read_report
 
     if options.benchmark:
         name, folder = options.benchmark
@@ -188,9 +189,10 @@ def evaluate_model(options: argparse.Namespace) -> int:
         found = self_labelled(options, out, recipe, drawn | shared)
     else:
         against = options.against and resolve(options.against, options.registry)
+        labels = [read_report(options.labels)] if options.labels else []
         found = evaluate(options.atlas, out, recipe, model=model, against=against, part=options.part, **drawn, **shared)
         if against:
-            found = compared(found, out, options.labels)
+            found = compared(found, out, labels)
     write_evaluation(found, f"{out}/report.html", clips=options.clips)
     if options.json:
         print(json.dumps(found.figures, indent=1))
@@ -223,17 +225,16 @@ def self_labelled(options: argparse.Namespace, out: str, recipe, choices: dict):
     return found
 
 
-def compared(found, out: str, labels: str | None):
-    """``found`` with the comparison of its two models, and the report of the labelling between them."""
+def compared(found, out: str, labels: list[dict]):
+    """``found`` with the comparison of its two models, and the reports of the labelling between them."""
     from halsted_ray.evaluation.folds import operation_of_video
     from halsted_ray.evaluation.predictions import REFERENCE
     from halsted_ray.evaluation.run_evaluation import save_evaluation
     from halsted_ray.selflabel.gain import measure_gain
-    from halsted_ray.selflabel.self_label import read_report
 
     found.figures["comparison"] = {
         **measure_gain(found.of(REFERENCE), found.of(), found.taxonomy, operation_of_video(found.atlas.clips)),
-        "labels": [read_report(labels)] if labels else [],
+        "labels": labels,
     }
     save_evaluation(out, found.figures, found.answers, found.taxonomy)
     return found

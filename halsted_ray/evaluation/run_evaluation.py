@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.compute.parallel import run_parallel
-from halsted_ray.errors import AtlasError, OutputError, UsageError
+from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation.baselines import BASELINES
 from halsted_ray.evaluation.dataset import EvaluationData, prepare_data
 from halsted_ray.evaluation.folds import (
@@ -32,7 +32,7 @@ from halsted_ray.evaluation.umap import umap
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.records import WindowSpec, digest
-from halsted_ray.storage.files import write_atomically
+from halsted_ray.storage.files import require_writable, write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training.recipe import PAPER, Recipe
@@ -148,7 +148,7 @@ def evaluate(
         )
         for number, own in enumerate(splits)
     ]
-    ensure_writable(out)  # before hours of work
+    require_writable(out)  # before hours of work
     pool = prepare_data(
         source,
         taxonomy,
@@ -277,18 +277,8 @@ def map_of(features: dict | None, operations: Mapping[str, Mapping[str, str]]) -
 
 
 def save_evaluation(out: str, figures: dict, answers: Sequence[TagPredictions], taxonomy: Taxonomy) -> None:
-    fs, root = ensure_writable(out)
+    fs, root = filesystem(absolute_location(out))
     rows = io.BytesIO()
     pq.write_table(predictions_table(answers, taxonomy), rows)
     write_atomically(fs, f"{root}/answers.parquet", rows.getvalue())
     write_atomically(fs, f"{root}/evaluation.json", json.dumps(figures, indent=1, ensure_ascii=False).encode())
-
-
-def ensure_writable(out: str):
-    """(file system, path) of the folder ``out``, which is there from now on. Raises OutputError."""
-    fs, root = filesystem(absolute_location(out))
-    try:
-        fs.makedirs(root, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"can't write to {out!r}: {error}; name a folder that can be written") from error
-    return fs, root

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from halsted_ray.atlas import Atlas
+from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.compute.parallel import run_parallel
 from halsted_ray.errors import AtlasError
 from halsted_ray.evaluation.dataset import EvaluationData
@@ -33,6 +33,7 @@ from halsted_ray.taxonomy import from_dict
 from halsted_ray.training.recipe import PAPER, Recipe
 from halsted_ray.training.samples import Samples, training_windows
 from halsted_ray.training.train import load_samples
+from halsted_ray.video.archive import list_videos
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,12 @@ def evaluate_self_labelling(
     answers, keeps v1. The same call again does only what is missing. Raises as ``evaluate`` and ``self_label``.
     """
     embeddings = embeddings or f"{atlas.rstrip('/')}/embeddings"
+    # Before the folds' models are trained, which takes hours.
+    require_by_hand(read_atlas(atlas, options.get("release")))
+    if options.get("test_on"):
+        require_by_hand(read_atlas(options["test_on"]))
+    list_videos(absolute_location(archive))
     before = evaluate(atlas, out, recipe, embeddings=embeddings, **options)
-    require_by_hand(before.atlas)
     lessons, labels, reports = [], [], []
     for job in before.jobs:
         watch.say(f"fold {job.number + 1} of {len(before.jobs)}")

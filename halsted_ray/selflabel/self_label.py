@@ -13,7 +13,7 @@ from halsted_ray.evaluation.run_evaluation import require_fit
 from halsted_ray.mapping.progress import QUIET, Watch
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.selflabel.labelling import label_archive
-from halsted_ray.storage.files import read_file, write_atomically
+from halsted_ray.storage.files import read_file, require_writable, write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
 
 GATE = 0.80
@@ -55,6 +55,8 @@ def self_label(
     require_fit(labeller, source, source.load_taxonomy())
     if release:
         require_free(atlas, release, labeller.config.version)
+    for place in (atlas, out):  # both are written after hours of work
+        require_writable(place)
     found = label_archive(
         model,
         source,

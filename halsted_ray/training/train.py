@@ -20,6 +20,7 @@ from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.llama import read_config
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Window, WindowSpec, digest
+from halsted_ray.storage.files import require_writable
 from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import Taxonomy
@@ -137,6 +138,7 @@ def train(
     if done := finished_run(out, run_id):
         return done
 
+    require_writable(out)  # before hours of decoding and encoding
     started_s = time.monotonic()
     samples = load_samples(
         source, split, taxonomy, recipe, spec, frozen, embeddings or f"{atlas.rstrip('/')}/embeddings", on_embed
