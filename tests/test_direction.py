@@ -15,6 +15,7 @@ PACKAGE = ROOT / "halsted_ray"
 ROOMS = (
     "errors",
     "records",
+    "processes",
     "stages",
     "taxonomy",
     "video",
@@ -40,6 +41,7 @@ SOLE_IMPORTERS = {
 WITHOUT_RAY = {
     "errors",
     "records",
+    "processes",
     "stages",
     "taxonomy",
     "video",
