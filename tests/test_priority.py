@@ -5,21 +5,38 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numbered_video
 import pytest
+import ray
 import torch
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
 import halsted_ray
-from halsted_ray.compute.pools import size_pools
-from halsted_ray.compute.priority import Room, announced, must_pause, room, room_of
+from halsted_ray.compute.pools import Pools, size_pools
+from halsted_ray.compute.priority import (
+    LEAST_CPUS,
+    LowRun,
+    Room,
+    Share,
+    announced,
+    held_by,
+    low_runs,
+    must_pause,
+    room,
+    room_of,
+)
 from halsted_ray.compute.resources import ResourceRequest
 from halsted_ray.errors import ResourceError, UsageError
+from halsted_ray.mapping import pipeline
 from halsted_ray.mapping.pipeline import map_archive
+from halsted_ray.mapping.progress import Watch
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import WindowSpec
@@ -41,6 +58,37 @@ def test_a_low_run_leaves_enough_for_a_high_one(cpus, gpus):
     assert found.taggers * found.tagger_gpus <= free["GPU"] and (not gpus or found.tagger_gpus)
     assert found.decoders >= min(cpus // 2 - 2, 60), "most of the cores, that others leave idle"
     assert room_of("normal", total, total) == Room(cpus, gpus, cpus - 2)
+
+
+@pytest.mark.parametrize("cpus", [6, 16, 64])
+@pytest.mark.parametrize("gpus", [0, 4])
+@pytest.mark.parametrize("segments", [2, 1000])
+def test_any_number_of_low_runs_leave_enough_for_a_high_one(cpus, gpus, segments):
+    total = {"CPU": cpus, "GPU": gpus}
+    low = [Share()]
+    while True:
+        held = Share(sum(share.cpus for share in low), sum(share.gpus for share in low))
+        free = {"CPU": cpus - held.cpus, "GPU": gpus - held.gpus * 0.75}
+        found = room_of("low", free, total, held)
+        if found.cpus < LEAST_CPUS:
+            break
+        pools = size_pools(found.cpus, found.gpus, found.cores, segments, gpu_share=found.gpu_share)
+        low.append(held_by(pools))
+    assert len(low) >= (2 if segments == 1000 or cpus < 16 else 4), "a small run leaves room for others"
+    assert held.gpus <= gpus, "no two of them share a GPU"
+    high = room_of("high", free, total, held)
+    found = size_pools(high.cpus, high.gpus, high.cores, 60, gpu_share=high.gpu_share)
+    assert found.taggers * found.tagger_gpus <= free["GPU"]
+    assert found.decoders >= min(cpus // 2 - 2, 60), "most of the cores, that others leave idle"
+
+
+def test_what_low_runs_leave_of_their_gpus_is_no_whole_gpu_to_anybody():
+    total, low = {"CPU": 64.0, "GPU": 8.0}, Share(20.0, 4)
+    assert room_of("normal", {"CPU": 44.0, "GPU": 5.0}, total, low).gpus == 4
+    assert room_of("normal", {"CPU": 44.0, "GPU": 1.0}, total, low).gpus == 0
+    assert room_of("low", {"CPU": 44.0, "GPU": 5.0}, total, low).gpus == 4
+    assert room_of("low", {"CPU": 44.0, "GPU": 1.0}, total, low).gpus == 0
+    assert room_of("high", {"CPU": 44.0, "GPU": 1.0}, total, low).gpus == 4
 
 
 def test_a_high_run_alone_takes_no_more_actors_than_there_are_cores():
@@ -134,6 +182,78 @@ def test_a_run_that_ended_makes_nobody_wait(cluster):
     while must_pause() and time.monotonic() < until_s:
         time.sleep(0.1)
     assert not must_pause()
+
+
+def small_pools(room: Room) -> Pools:
+    """Of a run of two segments."""
+    return size_pools(room.cpus, room.gpus, room.cores, 2, gpu_share=room.gpu_share)
+
+
+@pytest.fixture
+def eight_cpus(cluster):
+    """The cluster with at least one worker of eight CPUs."""
+    if ray.cluster_resources().get("CPU", 0) < 8:
+        cluster.add_node(num_cpus=8, object_store_memory=400 * 2**20)
+        wait_until(lambda: ray.cluster_resources().get("CPU", 0) >= 8)
+    return ray.cluster_resources()["CPU"]
+
+
+def test_low_runs_that_start_in_one_moment_leave_the_room_together(eight_cpus):
+    start, ends = threading.Barrier(3), [threading.Event() for _ in range(3)]
+    held_of: dict[int, Share] = {}
+    said = []
+
+    def run(number: int) -> None:
+        with LowRun() as low:
+            start.wait()
+            held_of[number] = held_by(low.claim(small_pools, said.append)[1])
+            ends[number].wait()
+
+    with ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(run, number) for number in range(3)]
+        try:
+            wait_until(lambda: len(held_of) == 2 and said)
+            assert low_runs() == Share(sum(share.cpus for share in held_of.values()), 0)
+            assert low_runs().cpus <= eight_cpus - max(LEAST_CPUS, eight_cpus / 4)
+            assert "; other runs of priority low hold " in said[-1]
+            first = max(held_of, key=lambda number: held_of[number].cpus)
+            ends[first].set()
+            wait_until(lambda: len(held_of) == 3)
+        finally:
+            for end in ends:
+                end.set()
+        for task in running:
+            task.result(30)
+    wait_until(lambda: low_runs() == Share())
+
+
+def test_a_wave_of_a_low_run_takes_what_other_low_runs_leave(eight_cpus, monkeypatch):
+    monkeypatch.setattr(pipeline, "ACTORS_END_S", 0.0)
+    told = Watch()
+
+    class Waits(Exception):
+        pass
+
+    def wait(message: str) -> None:
+        raise Waits(message)
+
+    told.wait = wait
+    with ExitStack() as stack:
+        mine = pipeline._Cluster(stack, ResourceRequest(priority="low"), told)
+        for _ in range(2):  # its second wave takes the place of the first
+            pools = mine.pools(1000)
+            wait_until(lambda pools=pools: low_runs() == held_by(pools))
+        other = pipeline._Cluster(stack, ResourceRequest(priority="low"), told)
+        with pytest.raises(Waits, match=f"other runs of priority low hold {held_by(pools).cpus:g}"):
+            other.pools(1000)
+    wait_until(lambda: low_runs() == Share())
+
+
+def wait_until(condition: Callable[[], object], within_s: float = 60.0) -> None:
+    until_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < until_s, f"not within {within_s:.0f} s"
+        time.sleep(0.05)
 
 
 ARCHIVE_RUN = """

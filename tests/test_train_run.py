@@ -6,9 +6,10 @@ import multiprocessing
 import av
 import numpy as np
 import pytest
+import slow_jobs
 
 from halsted_ray.atlas import read_atlas, write_atlas
-from halsted_ray.errors import AtlasError, OutputError
+from halsted_ray.errors import AtlasError, OutputError, StorageUnavailable, VideoError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Segment, Video, Window, WindowSpec
@@ -143,6 +144,32 @@ def test_a_video_that_is_gone_is_named(archive, tmp_path):
     windows = {broken[0].video_id: [Window("fine", 0.0, 2.5)]}
     with pytest.raises(AtlasError, match=f"video {broken[0].video_id}.*unreadable.*restore the file"):
         embedding.embed(broken, windows, ENCODER, store, SPEC, workers=1)
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [OutputError("can't write: No space left on device"), KeyboardInterrupt("Ctrl-C"), StorageUnavailable("away")],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_ends_embedding_ends_the_decoding_that_is_queued(tmp_path, monkeypatch, stop):
+    """A full disk, a signal (while the progress is shown), a video that can't be read."""
+    monkeypatch.setenv(slow_jobs.FOLDER, str(tmp_path / "begun"))
+    (tmp_path / "begun").mkdir()
+    monkeypatch.setattr(embedding, "run_job", slow_jobs.run_job)
+    monkeypatch.setattr(embedding, "start_worker", slow_jobs.start_worker)
+
+    def fail(*_):
+        raise stop
+
+    store = VectorStore(str(tmp_path / "store"), "f" * 16, "x")
+    if isinstance(stop, OutputError):
+        monkeypatch.setattr(store, "put", fail)
+    video = Video("v" * 16, "gone.mp4", 1, 12 * embedding.SPAN_S, 112, 112, 10.0, "h264")
+    windows = {video.video_id: [Window("fine", n * embedding.SPAN_S, n * embedding.SPAN_S + 2.5) for n in range(12)]}
+    with pytest.raises(AtlasError if isinstance(stop, VideoError) else type(stop), match=str(stop)):
+        embedding.embed([video], windows, ENCODER, store, SPEC, workers=2, progress=fail)
+    assert len(slow_jobs.begun()) <= 3, "the first span, and the one that each process had at hand"
+    assert not multiprocessing.active_children()
 
 
 def test_a_release_that_is_not_there(archive, tmp_path):

@@ -26,13 +26,16 @@ def take_inventory(
     uris: Sequence[str],
     known: Mapping[str, ArchiveFile] | None = None,
     say: Callable[[str], None] = lambda message: None,
+    retry_failed: bool = False,
 ) -> list[ArchiveFile]:
     """Entries of the files ``uris`` (``video.archive.list_videos``), in their order.
 
-    ``known``: uri → entry of an earlier run, trusted where size and stamp are the same. ``say`` is told now and then
-    how many were looked at: 50,000 on one machine take half an hour.
+    ``known``: uri → entry of an earlier run, trusted where size and stamp are the same; with ``retry_failed`` only
+    where that run could probe the file. ``say`` is told now and then how many were looked at: 50,000 on one machine
+    take half an hour.
     """
-    return _mark_copies(probe_files(uris, known or {}, say))
+    trusted = {uri: entry for uri, entry in (known or {}).items() if not (retry_failed and entry.code)}
+    return _mark_copies(probe_files(uris, trusted, say))
 
 
 def written_anew(entries: Sequence[ArchiveFile], known: Mapping[str, ArchiveFile]) -> set[str]:

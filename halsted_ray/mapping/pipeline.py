@@ -21,12 +21,12 @@ import warnings
 from collections.abc import Collection, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from halsted_ray import __version__
 from halsted_ray.compute.cluster import connected, is_attached
 from halsted_ray.compute.pools import Pools, size_pools
-from halsted_ray.compute.priority import Room, announced
+from halsted_ray.compute.priority import LowRun, Room, announced
 from halsted_ray.compute.priority import room as room_on_cluster
 from halsted_ray.compute.resources import DEFAULT_REQUEST, ResourceRequest
 from halsted_ray.errors import ArchiveError, OutputError, UsageError
@@ -110,10 +110,10 @@ def map_archive(
 
     ``task``: names, or None or 'all'; or an ``instruction`` in words. ``encoder``: where the model's encoder lies
     (default: as the model says). ``embeddings``: where vectors are kept (default ``<out>/embeddings``).
-    ``segment_s`` and ``workers`` decide about speed. ``retry_failed`` tries segments again that failed for good,
-    as is done by itself where a file is new or was written anew. ``windows``: every window of these lengths is asked
-    the tasks and nothing else (self-labelling), instead of the model's windows by the workflow. ``without``: ids of
-    videos to leave alone. ``watch`` is told how it goes.
+    ``segment_s`` and ``workers`` decide about speed. ``retry_failed`` tries again what failed for good: files that
+    could not be probed, and segments. Where a file is new or was written anew, that is done without being asked for.
+    ``windows``: every window of these lengths is asked the tasks and nothing else (self-labelling), instead of the
+    model's windows by the workflow. ``without``: ids of videos to leave alone. ``watch`` is told how it goes.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), OutputError too where another run is mapping to ``out``.
@@ -149,15 +149,24 @@ def map_archive(
     with ExitStack() as stack:
         lease = stack.enter_context(Lease(out, run.run_id, watch.say))
         staging = Staging(out, recipe.digest)
+        stopped = staging.run()
+        run = replace(run, again=stopped.again if stopped else ())
         staging.begin(run)  # before hours of work: it says whether the place can be written
         try:
-            entries = [entry for entry in take_inventory(uris, known, watch.say) if entry.video.video_id not in without]
+            inventory = take_inventory(uris, known, watch.say, retry_failed)
+            entries = [entry for entry in inventory if entry.video.video_id not in without]
             if not entries:
                 raise ArchiveError(
                     f"every video at {archive!r} is to be left alone: expected others (self-labelling "
                     "leaves annotated and judging videos alone); name another archive"
                 )
-            again = {entry.video.video_id for entry in entries} if retry_failed else written_anew(entries, known)
+            known_ids = {entry.video.video_id for entry in known.values()}
+            again = set(run.again) | (written_anew(entries, known) & known_ids)
+            if again != set(run.again):
+                staging.begin(replace(run, again=tuple(sorted(again))))
+            if retry_failed:
+                again = {entry.video.video_id for entry in entries}
+            staging.drop_failed(again)
             work = build_work_list(out, staging, entries, recipe.spec, segment_s, recipe.digest, again)
         except UsageError:
             staging.drop([])
@@ -315,6 +324,7 @@ class _Cluster:
         self.stack, self.workers, self.watch = stack, workers, watch
         self.room: Room | None = None
         self.shared = False
+        self.low: LowRun | None = None
 
     @property
     def yielding(self) -> bool:
@@ -325,21 +335,30 @@ class _Cluster:
         return max(WAVE, WAVE_A_CORE * self.room.cores) if self.room else WAVE
 
     def pools(self, segments: int) -> Pools:
+        workers = self.workers
+
+        def sized(room: Room) -> Pools:
+            return size_pools(
+                room.cpus, room.gpus, room.cores, segments, workers.decoders, workers.taggers, room.gpu_share
+            )
+
         if self.room is None:
             self.shared = is_attached()
-            cpus, gpus, cores = self.stack.enter_context(connected(self.workers.wait_for, self.watch.say))
+            cpus, gpus, cores = self.stack.enter_context(connected(workers.wait_for, self.watch.say))
             self.stack.enter_context(_quiet_ray_data())
             self.room = Room(cpus, int(gpus), cores)
             if self.shared:
-                self.stack.enter_context(announced(self.workers.priority))
+                self.stack.enter_context(announced(workers.priority))
+            if self.shared and workers.priority == "low":
+                self.low = self.stack.enter_context(LowRun())
         elif self.shared:
             time.sleep(ACTORS_END_S)  # else what the wave before held would not count as free
-        if self.shared:
-            self.room = room_on_cluster(self.workers.priority, self.watch.wait)
-        room, workers = self.room, self.workers
-        pools = size_pools(
-            room.cpus, room.gpus, room.cores, segments, workers.decoders, workers.taggers, room.gpu_share
-        )
+        if self.low is not None:
+            self.room, pools = self.low.claim(sized, self.watch.wait)
+        else:
+            if self.shared:
+                self.room = room_on_cluster(workers.priority, self.watch.wait)
+            pools = sized(self.room)
         self.watch.say(f"pools: {pools}")
         return pools
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
+from halsted_ray.errors import StorageUnavailable
 from halsted_ray.maps.timeline import Gap
 from halsted_ray.records import Prediction, Segment
 from halsted_ray.storage.files import list_folder, read_file, write_atomically
@@ -55,6 +56,9 @@ class MappingRun:
     tasks: tuple[str, ...]
     segment_s: float
     started_ms: int
+    again: tuple[str, ...] = ()
+    """Ids of videos whose failed segments are tried again, since a file of them was written anew: the table of videos
+    tells that to one run only, which may be killed before it has tried."""
 
 
 class Staging:
@@ -72,7 +76,8 @@ class Staging:
             described = json.loads(read_file(self.fs, f"{self.root}/run.json"))
         except FileNotFoundError:
             return None
-        return MappingRun(**{**described, "tasks": tuple(described["tasks"])})
+        lists = {name: tuple(described.get(name, ())) for name in ("tasks", "again")}
+        return MappingRun(**{**described, **lists})
 
     def write(self, result: SegmentResult) -> None:
         segment = result.segment
@@ -115,6 +120,24 @@ class Staging:
             self._remove(f"{self.root}/{video_id}")
         if not run_goes_on and not self.states():
             self._remove(self.root)
+
+    def drop_failed(self, again: Collection[str] = ()) -> None:
+        """Removes the failures that a run which was killed left here and that are to be tried again: all of the videos
+        with an id in ``again``, and those of other videos that came of a store that was away."""
+        failures = [
+            (video_id, f"{self.root}/{video_id}/{segment_id}.{state}.json")
+            for video_id, states in self.states().items()
+            for segment_id, state in states.items()
+            if state != "done"
+        ]
+
+        def drop(video_id: str, path: str) -> None:
+            gaps = [] if video_id in again else _parsed(read_file(self.fs, path)).gaps
+            if video_id in again or any(gap.code == StorageUnavailable.code for gap in gaps):
+                self.fs.rm_file(path)
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda failure: drop(*failure), failures))
 
     def _remove(self, folder: str) -> None:
         if "file" in self.fs.protocol:
