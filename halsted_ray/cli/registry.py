@@ -153,7 +153,12 @@ def add_lineage(commands: argparse._SubParsersAction) -> None:
     purpose = "from a row of a map back to the model, its training run and its atlas"
     lineage = action(commands, "lineage", purpose)
     lineage.add_argument("out", metavar="OUT")
-    lineage.add_argument("--row", required=True, metavar="ROW", help="a row's number, or VIDEO:SECONDS[:TAG]")
+    lineage.add_argument(
+        "--row",
+        required=True,
+        metavar="ROW",
+        help="the row's number in the exported timeline.csv, from 0, or VIDEO:SECONDS[:TAG]",
+    )
     lineage.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
