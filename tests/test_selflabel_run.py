@@ -185,11 +185,25 @@ def test_the_same_call_again_changes_nothing(archive, labelled):
     assert {**again, "atlas": None} == {**report, "atlas": None}
 
 
+def test_a_model_that_learned_from_a_validation_video_labels_nothing(archive, tmp_path, capsys):
+    root, ids = archive
+    model = Halsted.load(f"{root}/unsure")
+    model.configure(learned_from={"train": [ids["judge"]], "validation": []})
+    model.save(str(tmp_path / "model"))
+    with pytest.raises(UsageError, match=f"learned from 1 of the 1 videos that would judge it, such as {ids['judge']}"):
+        self_label(root, f"{root}/videos", str(tmp_path / "model"), str(tmp_path / "out"))
+    model.configure(learned_from=None, atlas_release="of another hospital")
+    model.save(str(tmp_path / "model"))
+    words = ["--atlas", root, "--archive", f"{root}/videos", "--model", str(tmp_path / "model")]
+    assert main(["self-label", *words, "--out", str(tmp_path / "out")]) == 3
+    assert "caution: it is not known which videos model 'model-0' learned from" in capsys.readouterr().out
+
+
 def test_a_model_below_the_gate_labels_nothing(archive, tmp_path):
     root, _ = archive
     versions = len(history(root))
     report = self_label(root, f"{root}/videos", f"{root}/unsure", str(tmp_path), release="hsa-v3")
-    assert not report["gate"]["passed"] and "actions" not in report
+    assert not report["gate"]["passed"] and "actions" not in report and report["caveats"] == []
     assert len(history(root)) == versions and not (tmp_path / "map").exists()
 
 

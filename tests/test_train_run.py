@@ -85,6 +85,8 @@ def test_a_run_leaves_a_model_that_says_what_it_stands_on(trained, archive):
     assert (model.config.atlas_release, model.config.version) == ("small", summary.model_version)
     assert model.config.windows == SPEC and set(model.config.temperatures) >= {"step", "action"}
     assert summary.videos == {"train": 1, "validation": 1} and summary.atlas_version == 0
+    parts = read_atlas(archive).split
+    assert model.config.learned_from == {part: [v for v in parts if parts[v] == part] for part in summary.videos}
     # 3 coarse and 5 fine windows; two of the coarse ones and one of the fine ones hold both steps or end short
     assert summary.samples["train"] == summary.samples["validation"] > 10
     assert len(summary.curve) == RECIPE.epochs and summary.accuracy_of_task["context"] is None

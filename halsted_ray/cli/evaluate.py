@@ -198,6 +198,8 @@ def evaluate_model(options: argparse.Namespace) -> int:
         print(json.dumps(found.figures, indent=1))
         return DONE
     print(methods_table(found.figures) + "\n")
+    for caveat in found.figures["caveats"]:
+        print(textwrap.fill(f"caution: {caveat}", WIDTH) + "\n")
     if options.benchmark:
         print(benchmark_table(found.figures["benchmark"]) + "\n")
     if comparison := found.figures.get("comparison"):

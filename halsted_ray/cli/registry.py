@@ -182,7 +182,12 @@ def add_lineage(commands: Commands) -> None:
     purpose = "from a row of a map back to the model, its training run and its atlas"
     lineage = action(commands, "lineage", purpose, show_lineage, "halsted lineage demo/maps --row 3f2a:75.5:action")
     lineage.add_argument("out", metavar="OUT")
-    lineage.add_argument("--row", required=True, metavar="ROW", help="a row's number, or VIDEO:SECONDS[:TAG]")
+    lineage.add_argument(
+        "--row",
+        required=True,
+        metavar="ROW",
+        help="the row's number in the exported timeline.csv, from 0, or VIDEO:SECONDS[:TAG]",
+    )
     lineage.add_argument("--json", action="store_true", help="everything, as JSON")
 
 

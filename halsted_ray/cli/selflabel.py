@@ -101,6 +101,7 @@ def report_text(report: dict) -> str:
             right=(1,),
         ),
         f"{'at least' if gate['passed'] else 'below'} the gate of {percent(gate['least'])}",
+        *(f"caution: {caveat}" for caveat in report["caveats"]),
     ]
     if not gate["passed"]:
         return "\n".join([*lines, "nothing was labelled: annotate more, train again"])

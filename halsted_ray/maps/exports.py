@@ -17,11 +17,11 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from operator import itemgetter
 
 import pyarrow as pa
 
 from halsted_ray.errors import UsageError
+from halsted_ray.records import TIMELINE_ORDER
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import filesystem
 
@@ -61,10 +61,10 @@ def export(timeline: pa.Table, to: str, format: str, video_ids: Iterable[str] = 
 
 
 def canonical_rows(timeline: pa.Table) -> list[Row]:
-    """Rows with the keys of COLUMNS, ordered by video, time, task and tag."""
+    """Rows with the keys of COLUMNS, in the order of ``records.TIMELINE_ORDER``."""
+    timeline = timeline.sort_by([(name, "ascending") for name in TIMELINE_ORDER])
     renamed = timeline.rename_columns(["end_s" if name == "stop_s" else name for name in timeline.column_names])
-    rows = renamed.select(list(COLUMNS)).to_pylist()
-    return sorted(rows, key=itemgetter("video_id", "start_s", "end_s", "task", "tag", "category"))
+    return renamed.select(list(COLUMNS)).to_pylist()
 
 
 def write_csv(rows: Iterable[Row]) -> str:

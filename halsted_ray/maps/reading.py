@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA, ArchiveFile
-from halsted_ray.records import VIDEO_SCHEMA, Video
+from halsted_ray.records import TIMELINE_ORDER, VIDEO_SCHEMA, Video
 from halsted_ray.storage.delta import is_table, native_files, open_table, table_uri
 
 
@@ -31,7 +31,7 @@ def read_segments(out: str, columns: list[str] | None = None, filters: list | No
 
 
 def read_timeline(out: str, version: int | None = None) -> pa.Table:
-    """The maps at ``out`` in order of video, time, task and tag; empty where every video failed.
+    """The maps at ``out``, rows in the order of ``records.TIMELINE_ORDER``; empty where every video failed.
 
     Raises UsageError where nothing was mapped to ``out``.
     """
@@ -40,7 +40,7 @@ def read_timeline(out: str, version: int | None = None) -> pa.Table:
         if not is_table(table_uri(out, "videos")):
             raise UsageError(f"{out!r} holds no maps: expected the tables of `halsted map`; map an archive to it first")
         table = TIMELINE_SCHEMA.empty_table()
-    return table.sort_by([(name, "ascending") for name in ("video_id", "start_s", "task", "tag")])
+    return table.sort_by([(name, "ascending") for name in TIMELINE_ORDER])
 
 
 def last_published(out: str) -> tuple[int, str]:

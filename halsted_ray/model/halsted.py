@@ -58,6 +58,9 @@ class ModelConfig:
     """LlamaConfig's arguments where a Llama is the decoder; then width, layers, heads and feedforward are its own."""
     temperatures: Mapping[str, float] = field(default_factory=dict)
     """Per tag, fitted on validation windows; 1 where a tag is not named."""
+    learned_from: Mapping[str, Sequence[str]] | None = None
+    """``train`` → ids of the videos that taught the weights, ``validation`` → of those that chose the epoch and the
+    temperatures. None where nobody wrote it down. It decides no tag, so it is no part of ``Halsted.digest``."""
 
     @property
     def decoder_sizes(self) -> dict:
@@ -99,7 +102,7 @@ class Halsted:
         """An untrained model. ``width`` defaults to the width of one vector, ``feedforward`` to 3.5 times the width.
 
         ``described``: any of ``name``, ``version``, ``atlas_release``, ``atlas_version``, ``windows``, ``dropout``,
-        ``soft_prompt``.
+        ``soft_prompt``, ``learned_from``.
         """
         if llama:
             width, layers, heads, feedforward = (
@@ -202,6 +205,7 @@ class Halsted:
     def digest(self) -> str:
         """16 hex digits over everything that decides the tags; reads the weights once."""
         config = {**asdict(self.config), "temperatures": dict(self.config.temperatures)}
+        del config["learned_from"]
         return digest(config, self.taxonomy.digest, _weights_digest(self._weights()))
 
     def load_encoder(self, **options) -> Encoder:

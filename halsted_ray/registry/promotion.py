@@ -72,10 +72,11 @@ def promote(
 
     model = Halsted.load(registry.folder(entrant))
     bench = HeldOutBenchmark.of(source, model.config.windows, embeddings)
-    ours = bench.examine(model, learned_videos(registry, entrant), None, progress)
+    ours = bench.examine(model, learned_videos(registry, entrant, model.config), None, progress)
     theirs = None
     if champion:
-        theirs = bench.examine(Halsted.load(registry.folder(champion)), None, bridge, progress)
+        in_use = Halsted.load(registry.folder(champion))
+        theirs = bench.examine(in_use, learned_videos(registry, champion, in_use.config), bridge, progress)
     verdict = apply_gate(ours, theirs, bench.taxonomy, bench.operations, thresholds)
     run_id = record(
         registry,

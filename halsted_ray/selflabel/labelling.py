@@ -174,7 +174,7 @@ def labels_of(
     ]
     return VideoLabels(
         clips,
-        Counter(own[tag][0] for _, own in asked),
+        Counter(own[tag][0] for _, own in asked if tag in own),
         *(Counter(label.tags[tag] for label in some) for some in (labels, parts)),
         Counter(name for label in labels for name in label.tags),
         len(said) - len(asked),

@@ -96,6 +96,7 @@ def train(
     use_gpu: bool = False,
     on_start: Callable[[TrainingPlan], None] = lambda start: None,
     on_epoch: Callable[[dict], None] | None = None,
+    on_restored: Callable[[dict], None] | None = None,
     on_embed: Callable[[float, float], None] | None = None,
 ) -> TrainSummary:
     """Trains a Halsted on the atlas of the archive at ``atlas``; leaves the model in ``<out>/model``.
@@ -104,7 +105,8 @@ def train(
     it is finished; another recipe or atlas needs another ``out``. Vectors are kept in ``embeddings`` (default:
     ``<atlas>/embeddings``), and those that are there are used. ``release`` or ``version`` say which atlas (default:
     the latest release). A split that the atlas does not fix is drawn by video.
-    ``on_start`` is called first, for a finished run too, and may refuse by raising.
+    ``on_start`` is called first, for a finished run too, and may refuse by raising. ``on_epoch`` gets the record of
+    each epoch that is trained, ``on_restored`` of each epoch that a checkpoint brought back (``loop.fit``).
 
     Raises AtlasError, ModelError, OutputError (``out`` holds another run, or can't be written), ResourceError.
     """
@@ -153,6 +155,7 @@ def train(
         atlas_release=source.name,
         atlas_version=source.version,
         windows=spec,
+        learned_from={part: own.video_ids for part, own in samples.items()},
         **decoder_options(recipe),
     )
     embed_s = time.monotonic() - started_s
@@ -177,6 +180,7 @@ def train(
             cores=cores_of_worker(cores, workers),
             use_gpu=use_gpu,
             on_epoch=on_epoch,
+            on_restored=on_restored,
         )
     model.decoder.load_state_dict(fitted.tensors)
     calibrate(model, samples["validation"])
