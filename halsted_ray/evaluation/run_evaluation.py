@@ -91,28 +91,19 @@ def evaluate(
 ) -> Evaluation:
     """Judges a model on one part of the atlas's frozen split, or ``recipe`` by cross-validation where none is given.
 
-        ``model``: a folder or URL; it is judged on ``part`` of the release's split (``all``: on every video, for an archive
-    <<<<<<< HEAD
-        that it never learned from), and ``against`` it another one, on the same windows. Without it ``folds`` models are
-        trained side by side on Ray, on folds drawn by ``strategy`` (``per_procedure``, ``global``; None:
-        ``folds.strategy_for``), or one on each of ``splits`` (video_id → part) where they are given. ``test_on``: the
-        annotated archive whose videos judge, all of them, instead of the release's own test part. ``learn_from``: so many
-        of each split's training videos, and none of the others (``folds.limit_training_videos``). With ``whole_clips``
-        each clip is one window, as in the paper, whatever its length. Baselines are taught on the same training videos.
-    =======
-        that it never learned from), and ``against`` it another one, on the same windows. A model that learned from one of
-        these videos is refused; where it can't be known what a model learned from, ``figures["caveats"]`` says so.
-        Without ``model``, ``folds`` models are trained side by side on Ray, on folds drawn by ``strategy``
-        (``per_procedure``, ``global``; None: ``folds.strategy_for``), or one on each of ``splits`` (video_id → part) where
-        they are given. ``test_on``: the annotated archive whose videos judge, all of them, instead of the release's own
-        test part. ``learn_from``: so many of each split's training videos, and none of the others (``folds.limit_training_videos``). With
-        ``whole_clips`` each clip is one window, as in the paper, whatever its length. Baselines are taught on the same
-        training videos.
-    >>>>>>> port-f3
-        Leaves ``evaluation.json`` and ``answers.parquet`` in ``out``, and the folds' models under ``out/folds``; the same
-        call again trains only what is missing.
+    ``model``: a folder or URL; it is judged on ``part`` of the release's split (``all``: on every video, for an archive
+    that it never learned from), and ``against`` it another one, on the same windows. A model that learned from one of
+    these videos is refused; where it can't be known what a model learned from, ``figures["caveats"]`` says so.
+    Without ``model``, ``folds`` models are trained side by side on Ray, on folds drawn by ``strategy``
+    (``per_procedure``, ``global``; None: ``folds.strategy_for``), or one on each of ``splits`` (video_id → part) where
+    they are given. ``test_on``: the annotated archive whose videos judge, all of them, instead of the release's own
+    test part. ``learn_from``: so many of each split's training videos, and none of the others
+    (``folds.limit_training_videos``). With ``whole_clips`` each clip is one window, as in the paper, whatever its
+    length. Baselines are taught on the same training videos.
+    Leaves ``evaluation.json`` and ``answers.parquet`` in ``out``, and the folds' models under ``out/folds``; the same
+    call again trains only what is missing.
 
-        Raises AtlasError, ModelError, OutputError, ResourceError, UsageError.
+    Raises AtlasError, ModelError, OutputError, ResourceError, UsageError.
     """
     started_s = time.monotonic()
     unknown = sorted(set(baselines) - set(BASELINES))

@@ -14,12 +14,8 @@ from halsted_ray.evaluation.run_evaluation import require_fit
 from halsted_ray.mapping.progress import QUIET, Watch
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.selflabel.labelling import label_archive
-<<<<<<< HEAD
-from halsted_ray.storage.files import read_file, require_writable, write_atomically
-=======
 from halsted_ray.selflabel.validation import PART, manual_clips_only
-from halsted_ray.storage.files import read_file, write_atomically
->>>>>>> port-f3
+from halsted_ray.storage.files import read_file, require_writable, write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
 
 GATE = 0.80
