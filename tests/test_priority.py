@@ -52,7 +52,7 @@ def test_a_high_run_alone_takes_no_more_actors_than_there_are_cores():
 
 def test_an_unknown_priority_is_named(tmp_path):
     with pytest.raises(UsageError, match="'urgent'.*low, normal, high"):
-        map_archive(str(tmp_path), str(tmp_path / "out"), "nowhere", workers=ResourceRequest(priority="urgent"))
+        map_archive(str(tmp_path), str(tmp_path / "out"), "nowhere", resources=ResourceRequest(priority="urgent"))
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_a_run_that_ended_makes_nobody_wait(cluster):
 ARCHIVE_RUN = """
 import sys
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.compute.resources import Workers
-map_archive(*sys.argv[1:], segment_s=10, workers=Workers(priority="low"))
+from halsted_ray.compute.resources import ResourceRequest
+map_archive(*sys.argv[1:], segment_s=10, resources=ResourceRequest(priority="low"))
 """
 
 
@@ -173,7 +173,7 @@ def test_an_upload_beside_an_archive_takes_at_most_three_times_its_time_alone(cl
             str(tmp_path / out),
             str(tmp_path / "model"),
             segment_s=10,
-            workers=ResourceRequest(priority="high"),
+            resources=ResourceRequest(priority="high"),
         )
         assert summary.exit_code == 0 and summary.segments_decoded == 6
         return time.monotonic() - started_s

@@ -33,7 +33,7 @@ from halsted_ray.errors import ArchiveError, OutputError, UsageError
 from halsted_ray.mapping.decode_stage import DecodeStage, YieldingDecodeStage, segments_table
 from halsted_ray.mapping.inventory import copies_of, take_inventory, written_anew
 from halsted_ray.mapping.mapping_recipe import read_recipe
-from halsted_ray.mapping.progress import QUIET, Progress, Watch
+from halsted_ray.mapping.progress import QUIET, Progress, RunObserver
 from halsted_ray.mapping.stage_counters import StageCounters
 from halsted_ray.mapping.tag_stage import TagStage
 from halsted_ray.mapping.work_list import build_work_list
@@ -102,17 +102,17 @@ def map_archive(
     retry_failed: bool = False,
     windows: WindowSpec | None = None,
     without: Collection[str] = (),
-    workers: ResourceRequest = DEFAULT_REQUEST,
-    watch: Watch = QUIET,
+    resources: ResourceRequest = DEFAULT_REQUEST,
+    observer: RunObserver = QUIET,
 ) -> Summary:
     """Maps the videos at ``archive`` to ``out`` with the model at ``model``: what is new or unfinished.
 
     ``task``: names, or None or 'all'; or an ``instruction`` in words. ``encoder``: where the model's encoder lies
     (default: as the model says). ``embeddings``: where vectors are kept (default ``<out>/embeddings``).
-    ``segment_s`` and ``workers`` decide about speed. ``retry_failed`` tries segments again that failed for good,
+    ``segment_s`` and ``resources`` decide about speed. ``retry_failed`` tries segments again that failed for good,
     as is done by itself where a file is new or was written anew. ``windows``: every window of these lengths is asked
     the tasks and nothing else (self-labelling), instead of the model's windows by the workflow. ``without``: ids of
-    videos to leave alone. ``watch`` is told how it goes.
+    videos to leave alone. ``observer`` is told how it goes.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), OutputError too where another run is mapping to ``out``.
@@ -128,7 +128,7 @@ def map_archive(
         )
     recipe, encoder, config, image_size = read_recipe(model, encoder, task, instruction, fidelity, windows)
     # Before anything is written: there may be no video, or no table can lie there.
-    uris, known = list_videos(archive, outside=out, say=watch.say), read_videos(out)
+    uris, known = list_videos(archive, outside=out, say=observer.on_message), read_videos(out)
     run = MappingRun(uuid.uuid4().hex[:12], recipe.digest, recipe.tasks, segment_s, int(time.time() * 1000))
     origin = Provenance(
         run.run_id,
@@ -142,11 +142,15 @@ def map_archive(
     )
 
     with ExitStack() as stack:
-        lease = stack.enter_context(Lease(out, run.run_id, watch.say))
+        lease = stack.enter_context(Lease(out, run.run_id, observer.on_message))
         staging = Staging(out, recipe.digest)
         staging.begin(run)  # before hours of work: it says whether the place can be written
         try:
-            entries = [entry for entry in take_inventory(uris, known, watch.say) if entry.video.video_id not in without]
+            entries = [
+                entry
+                for entry in take_inventory(uris, known, observer.on_message)
+                if entry.video.video_id not in without
+            ]
             if not entries:
                 raise ArchiveError(
                     f"every video at {archive!r} is to be left alone: expected others (self-labelling "
@@ -158,7 +162,7 @@ def map_archive(
             staging.drop([])
             raise
         publish_videos(out, entries)
-        watch.say(
+        observer.on_message(
             f"{len(entries)} files, {work.videos} videos to map, {work.total_s / 3600:.2f} video-hours, "
             f"{work.waiting} of {work.segments} segments to do"
         )
@@ -180,16 +184,16 @@ def map_archive(
             "spec": recipe.spec,
             "image_size": image_size,
             "fidelity": fidelity,
-            "reader": workers.reader,
-            "memory_mb": workers.decoder_memory_mb,
+            "reader": resources.reader,
+            "memory_mb": resources.decoder_memory_mb,
             "deadline_s": 60 + DEADLINE_PER_VIDEO_S * segment_s,
             "copies": copies_of(entries),
         }
-        outcomes = _Outcomes(work.total_s, work.total_s - work.waiting_s, watch)
+        outcomes = _Outcomes(work.total_s, work.total_s - work.waiting_s, observer)
         decoded, versions = 0, []
         publisher = stack.enter_context(ThreadPoolExecutor(1, "publish"))
         publishing: Future | None = None
-        cluster = _Cluster(stack, workers, watch)
+        cluster = _Cluster(stack, resources, observer)
         for wave in work.waves(lambda: cluster.wave):
             decoded += _map_wave(wave.waiting, tagging, decoding, cluster, outcomes)
             if publishing:
@@ -228,7 +232,7 @@ def _map_wave(waiting: list[Segment], tagging: dict, decoding: dict, cluster: _C
         fresh += outcomes.follow(stored, _tag_here(list(stored), tagging))
         stored = {}
     if stored or fresh:
-        pools, batch_segments = cluster.pools(len(stored) + len(fresh)), cluster.workers.batch_segments
+        pools, batch_segments = cluster.pools(len(stored) + len(fresh)), cluster.resources.batch_segments
         outcomes.counters = outcomes.counters or StageCounters()
         fresh += outcomes.follow(stored, _stream(list(stored), None, tagging, pools, batch_segments))
         outcomes.follow(fresh, _stream(fresh, decoding, tagging, pools, batch_segments, cluster.yielding))
@@ -306,14 +310,14 @@ class _Cluster:
     """Where a run's actors live: connected to when it is first needed, until ``stack`` is left, and looked at again
     before each wave, since machines come and go."""
 
-    def __init__(self, stack: ExitStack, workers: ResourceRequest, watch: Watch):
-        self.stack, self.workers, self.watch = stack, workers, watch
+    def __init__(self, stack: ExitStack, resources: ResourceRequest, observer: RunObserver):
+        self.stack, self.resources, self.observer = stack, resources, observer
         self.room: Room | None = None
         self.shared = False
 
     @property
     def yielding(self) -> bool:
-        return self.shared and self.workers.priority != "high"
+        return self.shared and self.resources.priority != "high"
 
     @property
     def wave(self) -> int:
@@ -322,20 +326,20 @@ class _Cluster:
     def pools(self, segments: int) -> Pools:
         if self.room is None:
             self.shared = is_attached()
-            cpus, gpus, cores = self.stack.enter_context(connected(self.workers.wait_for, self.watch.say))
+            cpus, gpus, cores = self.stack.enter_context(connected(self.resources.wait_for, self.observer.on_message))
             self.stack.enter_context(_quiet_ray_data())
             self.room = Room(cpus, int(gpus), cores)
             if self.shared:
-                self.stack.enter_context(announced(self.workers.priority))
+                self.stack.enter_context(announced(self.resources.priority))
         elif self.shared:
             time.sleep(ACTORS_END_S)  # else what the wave before held would not count as free
         if self.shared:
-            self.room = room_on_cluster(self.workers.priority, self.watch.wait)
-        room, workers = self.room, self.workers
+            self.room = room_on_cluster(self.resources.priority, self.observer.on_wait)
+        room, resources = self.room, self.resources
         pools = size_pools(
-            room.cpus, room.gpus, room.cores, segments, workers.decoders, workers.taggers, room.gpu_share
+            room.cpus, room.gpus, room.cores, segments, resources.decoders, resources.taggers, room.gpu_share
         )
-        self.watch.say(f"pools: {pools}")
+        self.observer.on_message(f"pools: {pools}")
         return pools
 
 
@@ -364,9 +368,9 @@ class _quiet_ray_data:
 class _Outcomes:
     """Adds up outcomes as they come, and tells who watches."""
 
-    def __init__(self, total_s: float, begun_s: float, watch: Watch):
+    def __init__(self, total_s: float, begun_s: float, observer: RunObserver):
         self.total_s, self.begun_s, self.done_s = total_s, begun_s, begun_s
-        self.watch = watch
+        self.observer = observer
         self.failed = 0
         self.spent = StageProfile()
         self.counters: StageCounters | None = None
@@ -391,7 +395,7 @@ class _Outcomes:
             self.done_s += _length_s([segment])
             if self.counters:
                 self.counters.count(_length_s([segment]), outcome["state"], spent)
-            self.watch.progress(
+            self.observer.on_progress(
                 Progress(self.done_s, self.total_s, self.begun_s, self.failed, time.monotonic() - self.started_s)
             )
         assert not by_id, f"{len(by_id)} segments came back without an outcome: {sorted(by_id)[:5]}"
