@@ -21,7 +21,7 @@ from ray_actors import actors_of, mark_children
 import halsted_ray
 from halsted_ray.compute.resources import ResourceRequest
 from halsted_ray.errors import ArchiveError, ModelError, OutputError, TaxonomyError, UsageError
-from halsted_ray.mapping import pipeline
+from halsted_ray.mapping import pipeline, run_cluster
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.progress import RunObserver
 from halsted_ray.maps.reading import read_segments, read_timeline
@@ -175,7 +175,7 @@ def refuse(*_args, **_kwargs):
 
 def test_a_second_run_does_nothing_and_starts_no_ray(mapped, archive, models, monkeypatch):
     out, _ = mapped
-    monkeypatch.setattr(pipeline, "connected", refuse)
+    monkeypatch.setattr(run_cluster, "connected", refuse)
     before = read_timeline(out)
     summary = map_archive(str(archive), out, models[0], segment_s=20)
     assert summary.segments_before == 5 and summary.segments_decoded == 0 and summary.timeline_version is None
@@ -185,7 +185,7 @@ def test_a_second_run_does_nothing_and_starts_no_ray(mapped, archive, models, mo
 def test_a_new_model_reads_vectors_and_decodes_nothing(mapped, archive, models, tmp_path, monkeypatch):
     out, _ = mapped
     shutil.copytree(out, tmp_path / "out")
-    monkeypatch.setattr(pipeline, "connected", refuse)
+    monkeypatch.setattr(run_cluster, "connected", refuse)
     summary = map_archive(str(archive), str(tmp_path / "out"), models[1], segment_s=20, task="macro")
     assert (summary.segments_decoded, summary.segments_from_vectors) == (0, 5)
     rows = read_timeline(str(tmp_path / "out")).to_pylist()
@@ -214,9 +214,9 @@ def test_rows_do_not_depend_on_batch_size(mapped, archive, models, tmp_path):
 
 
 def test_rows_do_not_depend_on_waves(mapped, archive, models, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "WAVE", 1)
-    monkeypatch.setattr(pipeline, "WAVE_A_CORE", 0)
-    monkeypatch.setattr(pipeline, "ACTORS_END_S", 1.0)
+    monkeypatch.setattr(run_cluster, "WAVE", 1)
+    monkeypatch.setattr(run_cluster, "WAVE_PER_CORE", 0)
+    monkeypatch.setattr(run_cluster, "ACTORS_END_S", 1.0)
     summary = map_archive(
         str(archive), str(tmp_path), models[0], segment_s=20, resources=ResourceRequest(decoders=1, taggers=1)
     )
@@ -225,10 +225,10 @@ def test_rows_do_not_depend_on_waves(mapped, archive, models, tmp_path, monkeypa
 
 
 def test_many_stored_vectors_go_through_the_cluster(mapped, archive, models, tmp_path, monkeypatch):
-    outs = [str(tmp_path / name) for name in ("here", "cluster")]
-    for out, here_at_most in zip(outs, (1000, 0), strict=True):
+    outs = [str(tmp_path / name) for name in ("locally", "cluster")]
+    for out, locally_at_most in zip(outs, (1000, 0), strict=True):
         shutil.copytree(mapped[0], out)
-        monkeypatch.setattr(pipeline, "HERE_AT_MOST", here_at_most)
+        monkeypatch.setattr(pipeline, "TAGGED_LOCALLY_AT_MOST", locally_at_most)
         summary = map_archive(
             str(archive), out, models[1], segment_s=20, task="macro", resources=ResourceRequest(taggers=1)
         )
@@ -287,7 +287,7 @@ def test_bad_files_beside_good_ones(mapped, archive, models, tmp_path):
 
 
 def test_an_archive_of_bad_files_alone(models, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "connected", refuse)
+    monkeypatch.setattr(run_cluster, "connected", refuse)
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive" / "text.mp4").write_text("text")
     out = str(tmp_path / "out")

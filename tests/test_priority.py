@@ -16,7 +16,7 @@ from serving import client_of, new_key, open_service, save_model, upload, write_
 
 import halsted_ray
 from halsted_ray.compute.pools import size_pools
-from halsted_ray.compute.priority import Room, announced, must_pause, room, room_of
+from halsted_ray.compute.priority import Capacity, announced, capacity_for, must_pause, wait_for_capacity
 from halsted_ray.compute.resources import ResourceRequest
 from halsted_ray.errors import ResourceError, UsageError
 from halsted_ray.mapping.pipeline import map_archive
@@ -30,24 +30,24 @@ from halsted_ray.service.job_worker import JobWorker
 @pytest.mark.parametrize("gpus", [0, 4])
 def test_a_low_run_leaves_enough_for_a_high_one(cpus, gpus):
     total = {"CPU": cpus, "GPU": gpus}
-    low = room_of("low", total, total)
+    low = capacity_for("low", total, total)
     pools = size_pools(low.cpus, low.gpus, low.cores, 1000, gpu_share=low.gpu_share)
     free = {
-        "CPU": cpus - pools.decoders * pools.decoder_cpus - pools.taggers * pools.tagger_cpus,
-        "GPU": gpus - pools.taggers * pools.tagger_gpus,
+        "CPU": cpus - pools.decoders.actors * pools.decoders.cpus - pools.taggers.actors * pools.taggers.cpus,
+        "GPU": gpus - pools.taggers.actors * pools.taggers.gpus,
     }
-    high = room_of("high", free, total)
+    high = capacity_for("high", free, total)
     found = size_pools(high.cpus, high.gpus, high.cores, 60, gpu_share=high.gpu_share)
-    assert found.taggers * found.tagger_gpus <= free["GPU"] and (not gpus or found.tagger_gpus)
-    assert found.decoders >= min(cpus // 2 - 2, 60), "most of the cores, that others leave idle"
-    assert room_of("normal", total, total) == Room(cpus, gpus, cpus - 2)
+    assert found.taggers.actors * found.taggers.gpus <= free["GPU"] and (not gpus or found.taggers.gpus)
+    assert found.decoders.actors >= min(cpus // 2 - 2, 60), "most of the cores, that others leave idle"
+    assert capacity_for("normal", total, total) == Capacity(cpus, gpus, cpus - 2)
 
 
 def test_a_high_run_alone_takes_no_more_actors_than_there_are_cores():
     total = {"CPU": 16.0, "GPU": 2.0}
-    high = room_of("high", total, total)
+    high = capacity_for("high", total, total)
     found = size_pools(high.cpus, high.gpus, high.cores, 1000, gpu_share=high.gpu_share)
-    assert found.decoders + found.taggers == 14 and found.taggers == 2
+    assert found.decoders.actors + found.taggers.actors == 14 and found.taggers.actors == 2
 
 
 def test_an_unknown_priority_is_named(tmp_path):
@@ -112,16 +112,16 @@ def test_workers_on_their_way_are_waited_for(cluster, monkeypatch):
         pytest.raises(ResourceError, match="0 of the 0 logical CPUs.*not within 1 s.*let its workers start"),
     ):
         patch.setattr("ray.autoscaler.sdk.request_resources", lambda bundles: asked.append(len(bundles)))
-        room("normal", said.append, wait_s=1.0)
+        wait_for_capacity("normal", said.append, wait_s=1.0)
     assert said and said[0].startswith("0 of the 0 logical CPUs")
     assert asked == [4, 0], "who gives up no longer asks a cluster to grow"
     with ThreadPoolExecutor(1) as pool:
         told = len(said)
-        waiting = pool.submit(room, "normal", said.append, 120.0)
+        waiting = pool.submit(wait_for_capacity, "normal", said.append, 120.0)
         while len(said) == told:
             time.sleep(0.05)
         cluster.add_node(num_cpus=8, object_store_memory=400 * 2**20)
-        assert waiting.result() == Room(8.0, 0, 6)
+        assert waiting.result() == Capacity(8.0, 0, 6)
 
 
 def test_a_run_that_ended_makes_nobody_wait(cluster):
