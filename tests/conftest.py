@@ -245,8 +245,9 @@ QUICK_TO_NOTICE = {
 DRIVER = """
 import sys
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.compute.resources import Workers
-summary = map_archive(sys.argv[1], sys.argv[2], sys.argv[3], segment_s=5, workers=Workers(decoders=2, taggers=1))
+from halsted_ray.compute.resources import ResourceRequest
+resources = ResourceRequest(decoders=2, taggers=1)
+summary = map_archive(sys.argv[1], sys.argv[2], sys.argv[3], segment_s=5, resources=resources)
 print(summary.segments_before, summary.segments_decoded)
 """
 

@@ -186,7 +186,10 @@ def test_a_job_gives_the_rows_of_the_batch_job_and_a_clip_its_windows(server, tm
         rows = client.get(f"/v1/videos/{video_id}/timeline").json()["rows"]
 
         map_archive(
-            str(video), str(tmp_path / "maps"), str(server.models / "0"), workers=ResourceRequest(decoders=1, taggers=1)
+            str(video),
+            str(tmp_path / "maps"),
+            str(server.models / "0"),
+            resources=ResourceRequest(decoders=1, taggers=1),
         )
         batch = canonical_rows(read_timeline(str(tmp_path / "maps")))
         assert rows == batch and len(rows) > 10

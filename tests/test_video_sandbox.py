@@ -15,7 +15,7 @@ import pytest
 from numbered_video import Recipe, write
 
 from halsted_ray.errors import CorruptSegment, DecoderKilled, StorageUnavailable, UnreadableVideo
-from halsted_ray.mapping.decode_stage import DecodeStage
+from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video import decode_worker, wire
@@ -269,15 +269,9 @@ def heavy(tmp_path_factory):
 def test_a_file_that_kills_its_decoder_twice_is_a_gap_with_the_reason(
     heavy, clip, tmp_path, memory_mb, deadline_s, code, reason
 ):
-    stage = DecodeStage(
-        (str(tmp_path), "recipe"),
-        WindowSpec(coarse_s=10, fine_s=2.5),
-        (112, 112),
-        "reference",
-        "pyav",
-        memory_mb,
-        deadline_s,
-    )
+    spec = WindowSpec(coarse_s=10, fine_s=2.5)
+    options = DecodeOptions(str(tmp_path), "recipe", spec, (112, 112), memory_mb=memory_mb, deadline_s=deadline_s)
+    stage = DecodeStage(options)
     images_NHWC, (gap,) = stage.decode(Segment("segment", "video", str(heavy), 0.0, 60.0, 60.0))
     assert images_NHWC is None and (gap.start_s, gap.stop_s, gap.code) == (0.0, 60.0, code)
     assert reason in gap.reason and "Mustermann" not in gap.reason

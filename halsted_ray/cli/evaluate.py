@@ -221,7 +221,7 @@ def self_labelled(options: argparse.Namespace, out: str, recipe, choices: dict):
             recipe,
             precision=options.precision,
             gate=options.gate,
-            watch=line,
+            observer=line,
             **choices,
         )
     return found

@@ -74,7 +74,7 @@ def map_videos(options: argparse.Namespace) -> int:
     from halsted_ray.registry.resolve import resolve
 
     model = resolve(options.model, options.registry)
-    workers = ResourceRequest(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))
+    resources = ResourceRequest(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))
     if not is_attached():
         for option, matters in (
             ("--wait-for-cpus", options.wait_for_cpus > 0),
@@ -97,8 +97,8 @@ def map_videos(options: argparse.Namespace) -> int:
             embeddings=options.embeddings,
             fidelity=options.fidelity,
             retry_failed=options.retry_failed,
-            workers=workers,
-            watch=line,
+            resources=resources,
+            observer=line,
         )
     if listed := failures(summary.videos):
         print(f"{listed}\n")

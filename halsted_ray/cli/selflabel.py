@@ -85,7 +85,7 @@ def label_videos(options: argparse.Namespace) -> int:
             release=options.release,
             encoder=options.encoder,
             embeddings=options.embeddings,
-            watch=line,
+            observer=line,
         )
     print(json.dumps(report, indent=1) if options.json else report_text(report))
     return DONE if report["gate"]["passed"] and not set(report["videos"]) - {"mapped"} else NOT_ALL

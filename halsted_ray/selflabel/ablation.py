@@ -20,7 +20,7 @@ from halsted_ray.evaluation.folds import FoldResult, FoldTask, operation_of_vide
 from halsted_ray.evaluation.predictions import MODEL, REFERENCE, TagPredictions, predict, tag_targets
 from halsted_ray.evaluation.run_evaluation import Evaluation, evaluate, fold_figures, map_of, save_evaluation
 from halsted_ray.evaluation.scoring import score_predictions
-from halsted_ray.mapping.progress import QUIET, Watch
+from halsted_ray.mapping.progress import QUIET, RunObserver
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, digest
@@ -57,7 +57,7 @@ def evaluate_self_labelling(
     gate: float = GATE,
     task: str = "micro",
     embeddings: str | None = None,
-    watch: Watch = QUIET,
+    observer: RunObserver = QUIET,
     **options,
 ) -> tuple[Evaluation, list[list[Clip]]]:
     """Cross-validates ``recipe`` without and with the labels that each fold's own model gives the videos of
@@ -76,7 +76,7 @@ def evaluate_self_labelling(
     before = evaluate(atlas, out, recipe, embeddings=embeddings, **options)
     lessons, labels, reports = [], [], []
     for job in before.jobs:
-        watch.say(f"fold {job.number + 1} of {len(before.jobs)}")
+        observer.on_message(f"fold {job.number + 1} of {len(before.jobs)}")
         known = known_of(before.atlas, job.split)
         found = label_archive(
             job.model,
@@ -88,7 +88,7 @@ def evaluate_self_labelling(
             gate=gate,
             task=task,
             embeddings=embeddings,
-            watch=watch,
+            observer=observer,
         )
         labels.append(found.clips)
         reports.append(found.report)

@@ -11,7 +11,7 @@ from halsted_ray.atlas.commits import history
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.evaluation.folds import caveats_of, learned_by, require_unlearned
 from halsted_ray.evaluation.run_evaluation import require_fit
-from halsted_ray.mapping.progress import QUIET, Watch
+from halsted_ray.mapping.progress import QUIET, RunObserver
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.selflabel.labelling import label_archive
 from halsted_ray.selflabel.validation import PART, manual_clips_only
@@ -37,7 +37,7 @@ def self_label(
     encoder: str | None = None,
     embeddings: str | None = None,
     who: str | None = None,
-    watch: Watch = QUIET,
+    observer: RunObserver = QUIET,
 ) -> dict:
     """Labels the videos of ``archive`` that nobody annotated, and adds what is sure enough to the atlas as ``ai``.
 
@@ -74,7 +74,7 @@ def self_label(
         task=task,
         encoder=encoder,
         embeddings=embeddings or f"{atlas.rstrip('/')}/embeddings",
-        watch=watch,
+        observer=observer,
     )
     report, clips = found.report, found.clips
     report["caveats"] = caveats_of(labeller.config, learned, judging) if learned is None else []

@@ -15,7 +15,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from halsted_ray.errors import HalstedError, ResourceError
-from halsted_ray.mapping.progress import Progress, Watch
+from halsted_ray.mapping.progress import Progress, RunObserver
 from halsted_ray.service.database import Job, StoredVideo
 from halsted_ray.service.jobs import Jobs
 from halsted_ray.service.served_model import ModelSource
@@ -117,8 +117,8 @@ class JobWorker:
             model,
             job.tasks,
             encoder=self.encoder,
-            workers=ResourceRequest(decoders=self.decoders, taggers=self.taggers, priority="high"),
-            watch=_Notes(self.jobs, job.job_id, self.name, heart),
+            resources=ResourceRequest(decoders=self.decoders, taggers=self.taggers, priority="high"),
+            observer=_Notes(self.jobs, job.job_id, self.name, heart),
         )
         if summary.segments_before == summary.segments:  # nothing was left to do, so nothing told of progress
             self.jobs.note(job.job_id, self.name, done_s=video.duration_s, total_s=video.duration_s)
@@ -128,14 +128,14 @@ class JobWorker:
         return "done", mapped["status"], mapped["reason"] or None
 
 
-class _Notes(Watch):
+class _Notes(RunObserver):
     """Writes down how far a job is, for who asked for it, and ends a run whose job is no longer this worker's."""
 
     def __init__(self, jobs: Jobs, job_id: str, worker: str, heart: _Heart):
         self.jobs, self.job_id, self.worker, self.heart = jobs, job_id, worker, heart
         self.noted_s, self.waiting = 0.0, ""
 
-    def progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         self.heart.check()
         if time.monotonic() - self.noted_s >= NOTE_EVERY_S or progress.done_s == progress.total_s:
             self.noted_s = time.monotonic()
@@ -149,10 +149,10 @@ class _Notes(Watch):
                 reason=None,
             )
 
-    def say(self, message: str) -> None:
+    def on_message(self, message: str) -> None:
         self.heart.check()
 
-    def wait(self, message: str) -> None:
+    def on_wait(self, message: str) -> None:
         self.heart.check()
         if message != self.waiting:
             self.waiting = message

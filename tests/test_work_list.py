@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 
 from halsted_ray.errors import UsageError
 from halsted_ray.mapping import pipeline, work_list
-from halsted_ray.mapping.inventory import take_inventory, written_anew
+from halsted_ray.mapping.inventory import new_or_changed, take_inventory
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.work_list import build_work_list
 from halsted_ray.maps import publishing
@@ -38,8 +38,8 @@ class Archive:
         publish_videos(out, ENTRIES)
         self.staging.begin(MappingRun("run", "recipe", ("macro",), 60.0, 1))
 
-    def work(self, again=()) -> work_list.WorkList:
-        return build_work_list(self.out, self.staging, ENTRIES, WindowSpec(), 60.0, "recipe", again)
+    def work(self, retried=()) -> work_list.WorkList:
+        return build_work_list(self.out, self.staging, ENTRIES, WindowSpec(), 60.0, "recipe", retried)
 
     def stage(self, segments) -> None:
         for segment in segments:
@@ -88,7 +88,7 @@ def test_rows_do_not_depend_on_waves_and_commits(tmp_path, monkeypatch):
     rows = [read_segments(place.out).sort_by("segment_id").to_pylist() for place in (whole, pieces)]
     assert rows[0] == rows[1] and len(rows[0]) == whole.work().segments
     assert status_of(pieces.out) == status_of(whole.out)
-    assert not pieces.work().works and not pieces.work().waiting
+    assert not pieces.work().pending and not pieces.work().waiting
 
 
 def test_what_is_staged_or_published_is_not_done_again(archive):
@@ -108,9 +108,9 @@ def test_a_video_whose_last_segment_was_staged_is_published_by_the_next_run(arch
     (wave,) = archive.work().waves(lambda: 1000)
     archive.stage(wave.waiting)
     work = archive.work()
-    assert work.waiting == 0 and len(work.works) == len(ENTRIES)
+    assert work.waiting == 0 and len(work.pending) == len(ENTRIES)
     archive.map(1000)
-    assert read_segments(archive.out).num_rows == work.segments and not archive.work().works
+    assert read_segments(archive.out).num_rows == work.segments and not archive.work().pending
 
 
 def test_replaced_rows_do_not_stay(archive):
@@ -153,11 +153,11 @@ def test_a_wrong_segment_length_is_refused(tmp_path):
         build_work_list(str(tmp_path), Staging(str(tmp_path), "r"), ENTRIES, WindowSpec(), 45.0, "r")
 
 
-def test_only_a_file_that_is_new_or_written_anew_is_tried_again():
+def test_only_a_file_that_is_new_or_changed_is_tried_again():
     known = {entry.video.uri: entry for entry in ENTRIES[1:]}
     first, second, third, *_ = ENTRIES
-    assert written_anew([replace(second, stamp="t"), third], known) == {second.video.video_id}
-    assert written_anew([first, second, third], known) == {first.video.video_id}
+    assert new_or_changed([replace(second, stamp="t"), third], known) == {second.video.video_id}
+    assert new_or_changed([first, second, third], known) == {first.video.video_id}
 
 
 def test_a_file_whose_probe_failed_is_probed_again_when_asked_for(tmp_path):
@@ -206,12 +206,12 @@ def run_of(tmp_path, small_model, monkeypatch):
                     state == "done"
                 )
                 gaps = [Gap(segment.start_s, segment.stop_s, state, "why")] * (state != "done")
-                Staging(*tagging["staging"]).write(SegmentResult(segment, tags, gaps, "run"))
+                Staging(tagging.out, tagging.recipe).write(SegmentResult(segment, tags, gaps, "run"))
             if killed:
                 raise Killed
             return len(waiting)
 
-        monkeypatch.setattr(pipeline, "_map_wave", map_wave)
+        monkeypatch.setattr(pipeline, "finish_segments", map_wave)
         try:
             map_archive(str(tmp_path / "archive.mp4"), str(tmp_path / "out"), small_model, segment_s=5, **options)
         except Killed:
@@ -247,7 +247,7 @@ def test_a_file_that_could_not_be_probed_is_mapped_when_asked_for(run_of, tmp_pa
     assert run_of("done", retry_failed=True) == (0, "mapped")
 
 
-def test_a_file_written_anew_is_tried_again_though_the_first_run_over_it_was_killed(run_of, tmp_path):
+def test_a_file_new_or_changed_is_tried_again_though_the_first_run_over_it_was_killed(run_of, tmp_path):
     assert run_of("corrupt") == (3, "failed")
     os.utime(tmp_path / "archive.mp4", (1, 1))
     assert run_of(None, killed=True)[0] == 3
