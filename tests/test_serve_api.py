@@ -6,10 +6,15 @@ import base64
 import hashlib
 import json
 import math
+import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -652,9 +657,58 @@ def test_a_port_that_a_killed_service_still_holds_is_waited_for():
         old.listen()
         host, port = old.getsockname()
         threading.Timer(0.5, old.close).start()
-        require_free(host, port)
+        require_free(host, port).close()
         with pytest.raises(OSError, match="Bad file descriptor"):
             old.getsockname()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def test_of_two_services_that_start_at_once_on_one_port_one_is_refused(monkeypatch):
+    """Neither has bound the port when the other one looks at it: before that, Ray starts."""
+    monkeypatch.setattr("serve.__main__.PORT_WAIT_S", 0.3)
+    port, together = free_port(), threading.Barrier(2)
+
+    def start(host: str) -> socket.socket | str:
+        together.wait()
+        try:
+            return require_free(host, port)
+        except UsageError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        ways = list(pool.map(start, ("127.0.0.1", "0.0.0.0")))
+    (refusal,) = [way for way in ways if isinstance(way, str)]
+    assert re.match(rf"can't serve at [\d.]+:{port}: .*in use; end what serves there, or name another --port", refusal)
+    (claim,) = [way for way in ways if not isinstance(way, str)]
+    require_free("127.0.0.1", free_port()).close()
+    claim.close()
+    require_free("127.0.0.1", port).close()
+
+
+def test_a_service_that_was_killed_leaves_no_claim_on_its_port(monkeypatch):
+    monkeypatch.setattr("serve.__main__.PORT_WAIT_S", 0.3)
+    port = free_port()
+    claiming = (
+        "import subprocess, sys, time; from serve.__main__ import require_free; "
+        f"claim = require_free('127.0.0.1', {port}); child = subprocess.Popen(['sleep', '60']); "
+        "print(child.pid, flush=True); time.sleep(60)"
+    )
+    words = [sys.executable, "-c", claiming]
+    with subprocess.Popen(words, cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE, text=True) as service:
+        child = int(service.stdout.readline())
+        try:
+            with pytest.raises(UsageError, match=f"can't serve at 127.0.0.1:{port}"):
+                require_free("127.0.0.1", port)
+            service.kill()
+            service.wait()
+            require_free("127.0.0.1", port).close()  # although what it started lives on
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_an_address_that_is_not_this_machine_s_is_not_waited_for():

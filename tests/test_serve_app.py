@@ -23,9 +23,11 @@ import yaml
 from serving import save_model, upload, write_video
 
 from halsted_ray.compute.resources import ResourceRequest
+from halsted_ray.errors import UsageError
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.maps.exports import canonical_rows
 from halsted_ray.maps.reading import read_segments, read_timeline
+from halsted_ray.service.__main__ import require_free
 from halsted_ray.service.object_store import PART_BYTES
 from halsted_ray.taxonomy import load
 
@@ -173,6 +175,14 @@ def wait_for(client: httpx2.Client, job_id: str) -> dict:
     """The job's last event."""
     with client.stream("GET", f"/v1/jobs/{job_id}/events") as events:
         return [json.loads(line.removeprefix("data: ")) for line in events.iter_lines() if line.startswith("data:")][-1]
+
+
+def test_a_service_keeps_the_claim_on_its_port_while_it_lives(server, monkeypatch):
+    """Also in a moment in which nothing of it is bound, as while Serve replaces a proxy."""
+    monkeypatch.setattr("serve.__main__.PORT_WAIT_S", 0.3)
+    monkeypatch.setattr("serve.__main__._bind_error", lambda *_: None)
+    with pytest.raises(UsageError, match=f"can't serve at 127.0.0.1:{server.port}"):
+        require_free("127.0.0.1", server.port)
 
 
 def test_a_job_gives_the_rows_of_the_batch_job_and_a_clip_its_windows(server, tmp_path):

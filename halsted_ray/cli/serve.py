@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
-    require_free(options.host, options.port)
+    claim = require_free(options.host, options.port)
     release = source_of(settings.model)()  # before anything is started: it says what to do where there is none
     database = Database(settings.database)
     database.migrate()
@@ -102,19 +102,43 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     stop.wait()
     serve.shutdown()
     ray.shutdown()
+    claim.close()
     return 0
 
 
-def require_free(host: str, port: int) -> None:
-    """Raises UsageError: Serve's proxies share a port, so a second service would get every other request. A service
-    that was killed holds its port until its last thread has ended: for that it waits."""
+def require_free(host: str, port: int) -> socket.socket:
+    """The claim on ``port``, which the caller keeps for as long as the service lives. Raises UsageError where the port
+    is served, or another service has claimed it and starts.
+
+    Serve's proxies share a port, so a second service would get every other request; and half a minute lies between this
+    look at the port and the moment in which Serve binds it. A service that was killed holds its port until its last
+    thread has ended: for that it waits.
+    """
     until_s = time.monotonic() + PORT_WAIT_S
-    while error := _bind_error(host, port):
+    claim = socket.socket(socket.AF_UNIX)
+    while error := _claim_error(claim, port) or _bind_error(host, port):
         if error.errno != errno.EADDRINUSE or time.monotonic() > until_s:
+            claim.close()
             raise UsageError(
                 f"can't serve at {host}:{port}: {error}; end what serves there, or name another --port or --host"
             )
         time.sleep(0.1)
+    return claim
+
+
+def _claim_error(claim: socket.socket, port: int) -> OSError | None:
+    """Binds ``claim`` to a name that stands for ``port``, unless it is bound already.
+
+    The name is an abstract one, in no folder: like a port, it belongs to whoever comes first, of any user, within one
+    network namespace, and the kernel frees it at once when its process ends, however that ends. The processes that Ray
+    starts don't inherit it.
+    """
+    try:
+        if not claim.getsockname():
+            claim.bind(f"\0halsted-service-{port}")
+    except OSError as error:
+        return error
+    return None
 
 
 def _bind_error(host: str, port: int) -> OSError | None:
