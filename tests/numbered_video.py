@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from halsted_ray.phantom.number import paint_frame_number, read_frame_number
+from halsted_ray.phantom.frame_number import paint_frame_number, read_frame_number
 
 WIDTH, HEIGHT = 320, 180
 

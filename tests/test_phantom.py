@@ -156,8 +156,8 @@ def test_strokes_of_all_directions_pass_the_same_places():
     places = {}
     for direction in catalogue.DIRECTIONS:
         _, event = event_of("Driving", 3, direction=direction, proficiency="High")
-        own = motion.beat(event)
-        times = (np.arange(4000) / 4000 * 8 - own.phase) * own.period_s
+        traits = motion.traits_of(event)
+        times = (np.arange(4000) / 4000 * 8 - traits.phase) * traits.period_s
         places[direction] = np.sort([motion.stroke(event, t) for t in times])
     assert abs(places["In"] - places["Out"]).max() < 0.01
     assert abs(places["In"] - places["Both"]).max() < 0.01
