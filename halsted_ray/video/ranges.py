@@ -21,7 +21,8 @@ class RangeFile(io.RawIOBase):
     """``fetch(start, stop) -> bytes`` as a seekable binary file of ``size_bytes``.
 
     ``failure`` keeps the first error of ``fetch``: libav may read a failed read as the end of the file, so whoever
-    decodes from here asks for it before drawing a conclusion from an end or an error.
+    decodes from here asks for it before drawing a conclusion from an end or an error. From then on the file is at its
+    end wherever it is read: libav would ask for other bytes, and each fetch would wait for the store once more.
     """
 
     def __init__(self, fetch: Callable[[int, int], bytes], size_bytes: int):
@@ -52,10 +53,10 @@ class RangeFile(io.RawIOBase):
 
     def read(self, count: int = -1) -> bytes:
         """Up to ``count`` bytes: what the current block still holds, so a read may be short but is never empty
-        before the end."""
+        before the end, unless ``failure`` is set. Raises what ``fetch`` raises."""
         if count < 0:
             count = self.size_bytes - self._at
-        if count <= 0 or self._at >= self.size_bytes:
+        if count <= 0 or self._at >= self.size_bytes or self.failure is not None:
             return b""
         number, offset = divmod(self._at, BLOCK_BYTES)
         piece = self._block(number)[offset : offset + count]
@@ -77,10 +78,8 @@ class RangeFile(io.RawIOBase):
         stop = min(start + self._run_blocks * BLOCK_BYTES, self.size_bytes)
         try:
             data = self._fetch(start, stop)
-            if len(data) != stop - start:
-                raise OSError(f"short read: asked for bytes [{start}, {stop}), got {len(data)}")
         except Exception as error:
-            self.failure = self.failure or error
+            self.failure = error
             raise
         self.fetched_bytes += len(data)
         self.requests += 1

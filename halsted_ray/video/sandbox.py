@@ -84,7 +84,8 @@ class DecodeProcess:
         deadline_s: float,
     ) -> Frames:
         """As ``readers.read_frames``; raises DecoderKilled too, after ``deadline_s`` of decoding (waiting for a
-        store does not count) or when the process dies."""
+        store does not count) or when the process dies. Where the store fails in the middle of the video, the process
+        is ended and the store's error is raised at once."""
         times_s = check_request(times_s, size, fidelity, reader)
         request = {"do": "frames", "size": list(size) if size else None, "fidelity": fidelity, "reader": reader}
         cpu_s = time.process_time()
@@ -121,12 +122,13 @@ class DecodeProcess:
             whole = False
             try:
                 wire.send(self._process.stdin.fileno(), request, times_s.tobytes())
-                failure = None
                 while True:
                     head, body = wire.receive(self._process.stdout.fileno(), until_s)
                     if "need" in head:
                         asked_s = time.monotonic()
-                        failure = failure or self._serve(fetch, *head["need"])
+                        # What this raises is the answer. The process waits for its bytes, so it is ended below.
+                        data = fetch(*head["need"])
+                        wire.send(self._process.stdin.fileno(), {}, data)
                         until_s += time.monotonic() - asked_s
                     elif "part" in head:
                         images_NHWC = np.frombuffer(body, np.uint8).reshape(head["part"])
@@ -149,8 +151,6 @@ class DecodeProcess:
             finally:
                 if not whole:
                     self.close()
-        if failure is not None:
-            raise failure
         if "error" in head:
             error = RAISED[head["error"]](head["message"])
             error.start_s, error.stop_s = head["span"]
@@ -159,16 +159,6 @@ class DecodeProcess:
             yield head["probe"]
         else:
             HERE.merge(Profile(**head["done"]))
-
-    def _serve(self, fetch, start: int, stop: int) -> Exception | None:
-        """Sends the process bytes that it asks for, or word that they can't be had; gives the error then."""
-        try:
-            data = fetch(start, stop)
-        except errors.VideoError as error:
-            wire.send(self._process.stdin.fileno(), {"fetched": False})
-            return error
-        wire.send(self._process.stdin.fileno(), {"fetched": True}, data)
-        return None
 
     def _start(self) -> None:
         if self.pid is not None:

@@ -20,6 +20,10 @@ PATIENCE_S = 60.0
 """How long a read is tried again before the video is put off: a store that restarts is back within it."""
 
 
+class ShortRead(OSError):
+    """The store gave fewer bytes than were asked for, though the file has them."""
+
+
 def local_path(location: str | os.PathLike) -> str | None:
     """The path when ``location`` is on this machine, else None. A path is taken as it is: a name may hold ``::``,
     ``#`` or ``%``, which fsspec would read as its own syntax."""
@@ -56,8 +60,14 @@ def fetcher(location: str, patience_s: float = PATIENCE_S) -> tuple[Callable[[in
     if size_bytes is None:
         raise UnreadableVideo("expected a file of known size to read by ranges, got a stream; copy it to a store first")
 
+    def fetch_once(start: int, stop: int) -> bytes:
+        data = fs.cat_file(path, start=start, end=stop)
+        if len(data) != stop - start:  # the file is being written, or the store is in trouble
+            raise ShortRead
+        return data
+
     def fetch(start: int, stop: int) -> bytes:
-        return patiently(lambda: fs.cat_file(path, start=start, end=stop), f"bytes [{start}, {stop})", patience_s)
+        return patiently(lambda: fetch_once(start, stop), f"bytes [{start}, {stop})", patience_s)
 
     return fetch, size_bytes
 
