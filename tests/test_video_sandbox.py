@@ -301,6 +301,32 @@ def test_the_process_sees_no_credentials(process, clip, monkeypatch):
         assert "not-for-decoders" not in file.read()
 
 
+def test_the_process_finds_the_modules_that_its_parent_finds(process, clip, tmp_path, monkeypatch):
+    (tmp_path / "decord.py").write_text("raise ImportError('libcudart.so.11 is not there')")
+    monkeypatch.syspath_prepend(tmp_path)
+    process.close()
+    with pytest.raises(ImportError, match="libcudart.so.11 is not there"):
+        process.read_frames(clip, TIMES_S, SIZE, reader="decord", deadline_s=30)
+    assert process.probe(clip).width == 320, "it lives on"
+    process.close()
+
+
+def test_a_module_that_is_missing_is_named_and_not_taken_for_want_of_memory(clip, tmp_path, monkeypatch):
+    (tmp_path / "av.py").write_text("raise ImportError('libavcodec.so.62 is not there')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with DecodeProcess() as process, pytest.raises(RuntimeError, match="ImportError: libavcodec.so.62") as caught:
+        process.probe(clip)
+    assert "memory" not in str(caught.value)
+
+
+def test_the_process_does_not_import_from_where_the_run_was_started(clip, tmp_path, monkeypatch):
+    (tmp_path / "av.py").write_text("raise ImportError('a file of the archive')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    with DecodeProcess() as process:
+        assert process.probe(clip).width == 320
+
+
 def test_memory_does_not_grow_with_the_number_of_frames(clip):
     def peak_mb(count):
         with DecodeProcess() as process:

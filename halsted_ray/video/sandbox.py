@@ -41,6 +41,7 @@ RAISED = {
         errors.StorageUnavailable,
         errors.VideoError,
         ValueError,
+        ImportError,
     )
 }
 
@@ -164,19 +165,18 @@ class DecodeProcess:
         if self.pid is not None:
             return
         self.close()
-        package_root = str(Path(errors.__file__).parents[1])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "halsted_ray.video.worker", str(self.memory_mb)],
+            # -P: the folder where the run was started is no place to import from, it may hold anything.
+            [sys.executable, "-P", "-m", "halsted_ray.video.worker", str(self.memory_mb)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
-            | {"PYTHONPATH": package_root, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env=_environment(),
         )
         self.starts += 1
         try:
             hello, _ = wire.receive(self._process.stdout.fileno(), time.monotonic() + START_S)
         except (wire.PipeClosed, wire.DeadlineOver):
-            reason = self._death()
+            reason = _import_failure() or self._death()
             self.close()
             raise RuntimeError(f"the decoding process did not start: {reason}; see its message on stderr") from None
         if hello["network_open_because"] and self.starts == 1:
@@ -191,3 +191,27 @@ class DecodeProcess:
             name = signal.Signals(-code).name
             return f"killed by {name}" + (" (its CPU limit)" if name == "SIGXCPU" else "")
         return f"it ended with code {code}, most often out of its {self.memory_mb} MB of memory"
+
+
+def _environment() -> dict[str, str]:
+    """What the process gets: it finds the modules that this process finds, wherever they lie (a Ray runtime
+    environment, ``pip --target``), and in the same order."""
+    places = [os.path.abspath(place) for place in sys.path if isinstance(place, str)]
+    package_root = str(Path(errors.__file__).parents[1])
+    if package_root not in places:  # an editable install is found past sys.path
+        places.insert(0, package_root)
+    return {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ} | {
+        "PYTHONPATH": os.pathsep.join(places),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+def _import_failure() -> str | None:
+    """Why a new process can't import what decoding needs, None where it can. Takes a start of Python (0.3 s)."""
+    words = [sys.executable, "-P", "-c", "import halsted_ray.video.worker"]
+    tried = subprocess.run(words, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if tried.returncode == 0:
+        return None
+    said = tried.stderr.strip().splitlines()
+    return f"it can't import what it needs: {said[-1] if said else f'ended with code {tried.returncode}'}"

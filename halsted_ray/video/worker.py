@@ -94,8 +94,9 @@ def answer(request: dict, body: bytearray, requests: int, replies: int) -> None:
                 "file is damaged, copy or export it again",
             },
         )
-    except ValueError as error:
-        wire.send(replies, {"error": "ValueError", "message": str(error), "span": [None, None]})
+    except (ValueError, ImportError) as error:
+        kind = "ImportError" if isinstance(error, ImportError) else "ValueError"
+        wire.send(replies, {"error": kind, "message": str(error), "span": [None, None]})
 
 
 def send_frames(rows, replies: int) -> None:
