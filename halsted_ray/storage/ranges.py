@@ -31,11 +31,16 @@ KEPT_BLOCKS = 64
 stay among the kept blocks."""
 
 
+class ShortRead(OSError):
+    """The store gave fewer bytes than were asked for, though the file has them."""
+
+
 class RangeFile(io.RawIOBase):
     """``fetch(start, stop) -> bytes`` as a seekable binary file of ``size_bytes``.
 
-    ``failure`` keeps the first error of ``fetch``: libav may read a failed read as the end of the file, so whoever
-    decodes from here asks for it before drawing a conclusion from an end or an error.
+    ``failure`` keeps the first error of ``fetch``. libav may take a failed read for the end of the file, so the code
+    that decodes checks ``failure`` before it draws a conclusion from an end or an error. After a failure the file is at
+    its end wherever it is read: libav would ask for other bytes, and each fetch would wait for the store once more.
     """
 
     def __init__(self, fetch: Fetch, size_bytes: int):
@@ -70,11 +75,14 @@ class RangeFile(io.RawIOBase):
         return self._at
 
     def read(self, count: int = -1) -> bytes:
-        """Up to ``count`` bytes: what the current block still holds, so a read may be short but is never empty
-        before the end."""
+        """Up to ``count`` bytes, as many as the current block still holds.
+
+        So a read may be short, but it is never empty before the end, unless ``failure`` is set. Raises what ``fetch``
+        raises.
+        """
         if count < 0:
             count = self.size_bytes - self._at
-        if count <= 0 or self._at >= self.size_bytes:
+        if count <= 0 or self._at >= self.size_bytes or self.failure is not None:
             return b""
         number, offset = divmod(self._at, BLOCK_BYTES)
         piece = self._block(number)[offset : offset + count]
@@ -98,10 +106,8 @@ class RangeFile(io.RawIOBase):
         stop = min(start + self._run_blocks * BLOCK_BYTES, self.size_bytes)
         try:
             data = self._fetch(start, stop)
-            if len(data) != stop - start:
-                raise OSError(f"short read: asked for bytes [{start}, {stop}), got {len(data)}")
         except Exception as error:
-            self.failure = self.failure or error
+            self.failure = error
             raise
         self.fetched_bytes += len(data)
         self.requests += 1
@@ -128,8 +134,14 @@ def range_fetcher(location: str, patience_s: float = PATIENCE_S) -> tuple[Fetch,
     if size_bytes is None:
         raise UnreadableVideo("expected a file of known size to read by ranges, got a stream; copy it to a store first")
 
+    def fetch_once(start: int, stop: int) -> bytes:
+        data: bytes = fs.cat_file(path, start=start, end=stop)
+        if len(data) != stop - start:  # the file is being written, or the store is in trouble
+            raise ShortRead
+        return data
+
     def fetch(start: int, stop: int) -> bytes:
-        return with_retries(lambda: fs.cat_file(path, start=start, end=stop), f"bytes [{start}, {stop})", patience_s)
+        return with_retries(lambda: fetch_once(start, stop), f"bytes [{start}, {stop})", patience_s)
 
     return fetch, size_bytes
 

@@ -68,9 +68,9 @@ class VideoFile:
         self.source = source
         self._container: InputContainer | None = None
         self.clusters: Clusters | None = None
-        with PROCESS_PROFILE.stage("read"):
-            self._open()
         try:
+            with PROCESS_PROFILE.stage("read"):
+                self._open()
             self._check_picture()
             assert self.stream.time_base is not None, "libavformat gives every stream a time base"
             self.time_base = self.stream.time_base
@@ -78,6 +78,7 @@ class VideoFile:
             self.first_frame = self._decode_first_frame()
         except BaseException:
             self.close()
+            self.raise_storage_failure()  # where only a part of the bytes came, the file merely looks damaged
             raise
         origin = pts_of(self.first_frame)
         assert origin is not None, "the first frame is a frame with a time"
@@ -88,7 +89,9 @@ class VideoFile:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        """Closes the file. Raises the error of the store where it failed, since then no other conclusion holds."""
         self.close()
+        self.raise_storage_failure()
 
     @property
     def container(self) -> InputContainer:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import av.error
 
 from halsted_ray.errors import UnreadableVideo
-from halsted_ray.records import JsonObject
 from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
 from halsted_ray.video.container import DEMUXERS, VideoFile
 from halsted_ray.video.frames import display_size
 from halsted_ray.video.keyframe_index import KeyframeIndex, declared_duration_s
+
+if TYPE_CHECKING:  # at run time it would import pyarrow into the decoding process
+    from halsted_ray.records import JsonObject
 
 SHORTER_BY_S = 2.0
 """Where the frames end this much before the declared end, the file was cut. Then the declared length stands, so that
