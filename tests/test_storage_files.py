@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
+
 import fsspec
 import pytest
 
+from halsted_ray import storage
 from halsted_ray.errors import OutputError, StorageUnavailable, UsageError
 from halsted_ray.storage import files
 from halsted_ray.storage.files import (
@@ -125,3 +128,8 @@ def test_a_path_is_taken_literally(tmp_path):
     for name in ("a::b", "a#b", "100%", "{a}", "a b"):
         write_bytes(str(tmp_path / name), name.encode())
         assert (tmp_path / name).read_bytes() == read_bytes(f"file://{tmp_path}/{name}") == name.encode()
+
+
+def test_the_example_in_the_docstring_is_true():
+    found = doctest.testmod(storage)
+    assert found.attempted and not found.failed
