@@ -358,3 +358,9 @@ def test_the_filter_is_on_in_the_process_that_decodes(process, clip):
     with open(f"/proc/{process.pid}/status") as file:
         status = dict(line.split(":", 1) for line in file)
     assert status["Seccomp"].strip() == "2" and status["NoNewPrivs"].strip() == "1"
+
+
+def test_the_process_imports_little_so_that_it_starts_quickly():
+    code = "import sys, halsted_ray.video.decode_worker; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert not {"pyarrow", "fsspec", "ray", "torch", "decord"} & set(done.stdout.split())
