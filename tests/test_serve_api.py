@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 import socket
 import threading
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fastapi import HTTPException
 from maps import write_maps
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
@@ -20,6 +22,7 @@ from halsted_ray.mapping.exports import read_captions, read_csv
 from serve.__main__ import main as command
 from serve.__main__ import require_free
 from serve.database import Job, now_s
+from serve.guard import Buckets
 from serve.store import PART_BYTES
 
 
@@ -375,6 +378,28 @@ def test_limits_headers_and_a_log_without_names(client, service, model, tmp_path
     small.replicas = 3
     with client_of(small, new_key(small, user="bob")) as eager:
         assert [eager.get("/v1/videos").status_code for _ in range(2)] == [200, 429], "the share of one of three"
+
+
+@pytest.mark.parametrize("a_minute, replicas", [(60, 1), (120, 4)])
+def test_a_client_that_asks_twice_as_often_as_it_may_gets_the_rate_that_it_may_have(a_minute, replicas, monkeypatch):
+    clock_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock_s)
+    buckets = Buckets(a_minute, replicas)
+    rate = a_minute / replicas / 60
+    let_through, waits_s = [], []
+    for _ in range(int(600 * 2 * rate)):  # ten minutes at twice the rate
+        clock_s += 1 / (2 * rate)
+        try:
+            buckets.take("a steady client")
+            let_through.append(clock_s)
+        except HTTPException as refusal:
+            waits_s.append(int(refusal.headers["Retry-After"]))
+    burst = 2 * 60  # the full bucket lasts two minutes: it fills half as fast as it is emptied
+    after_s = [at_s for at_s in let_through if at_s > 1000 + burst]
+    assert len(after_s) == pytest.approx((600 - burst) * rate, abs=2)
+    assert max(waits_s) <= math.ceil(1 / rate)
+    clock_s += waits_s[-1]
+    buckets.take("a steady client")  # it comes back when it was told to
 
 
 def test_a_video_in_an_object_store_comes_in_by_its_own_addresses(s3_server, model, large, tmp_path):
