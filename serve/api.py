@@ -22,7 +22,7 @@ from serve.clips import UnknownWords
 from serve.database import Job
 from serve.guard import Buckets, Door, base_of
 from serve.service import Busy, Service
-from serve.store import StoreFull
+from serve.store import StoreFull, UploadEnded
 from serve.uploads import NotThere, WrongState
 
 DESCRIPTION = """Temporal maps of surgical video. **Research software, not a medical device**: not for diagnosis, not
@@ -34,6 +34,7 @@ STATUS = (
     (NotThere, 404),
     (WrongState, 409),
     (StoreFull, 507),
+    (UploadEnded, 409),
     (OutputError, 503),
     (ModelError, 503),
     (RegistryError, 503),
