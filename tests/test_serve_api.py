@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 import socket
 import threading
@@ -12,15 +13,19 @@ import time
 from pathlib import Path
 
 import pytest
-from halsted_ray.service.__main__ import main as command
-from halsted_ray.service.__main__ import require_free
+from fastapi import HTTPException
 from maps import write_maps
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
-from halsted_ray.errors import UsageError
+from halsted_ray.cli.serve import main as command
+from halsted_ray.cli.serve import require_free
+from halsted_ray.errors import ModelError, OutputError, StorageUnavailable, UsageError
 from halsted_ray.maps.exports import read_captions, read_csv
+from halsted_ray.service import uploads
 from halsted_ray.service.database import Job, now_s
+from halsted_ray.service.middleware import RateLimiter
 from halsted_ray.service.object_store import PART_BYTES
+from halsted_ray.storage.locations import filesystem
 
 
 @pytest.fixture(scope="module")
@@ -377,6 +382,28 @@ def test_limits_headers_and_a_log_without_names(client, service, model, tmp_path
         assert [eager.get("/v1/videos").status_code for _ in range(2)] == [200, 429], "the share of one of three"
 
 
+@pytest.mark.parametrize("a_minute, replicas", [(60, 1), (120, 4)])
+def test_a_client_that_asks_twice_as_often_as_it_may_gets_the_rate_that_it_may_have(a_minute, replicas, monkeypatch):
+    clock_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock_s)
+    buckets = RateLimiter(a_minute, replicas)
+    rate = a_minute / replicas / 60
+    let_through, waits_s = [], []
+    for _ in range(int(600 * 2 * rate)):  # ten minutes at twice the rate
+        clock_s += 1 / (2 * rate)
+        try:
+            buckets.take("a steady client")
+            let_through.append(clock_s)
+        except HTTPException as refusal:
+            waits_s.append(int(refusal.headers["Retry-After"]))
+    burst = 2 * 60  # the full bucket lasts two minutes: it fills half as fast as it is emptied
+    after_s = [at_s for at_s in let_through if at_s > 1000 + burst]
+    assert len(after_s) == pytest.approx((600 - burst) * rate, abs=2)
+    assert max(waits_s) <= math.ceil(1 / rate)
+    clock_s += waits_s[-1]
+    buckets.take("a steady client")  # it comes back when it was told to
+
+
 def test_a_video_in_an_object_store_comes_in_by_its_own_addresses(s3_server, model, large, tmp_path):
     """A real S3 server: parts through the API and parts that the client puts straight to the store."""
     import httpx2
@@ -402,6 +429,159 @@ def test_a_video_in_an_object_store_comes_in_by_its_own_addresses(s3_server, mod
         assert client.delete(f"/v1/videos/{video['video_id']}").status_code == 204
         assert not service.store.fs.find("archive/site")
         assert client.get("/readyz").status_code == 200
+
+
+@pytest.fixture(params=["a folder", "S3"])
+def site(request, tmp_path, model):
+    """(service, its client) over each kind of store."""
+    store = (
+        {}
+        if request.param == "a folder"
+        else {"store": f"{request.getfixturevalue('s3_server').bucket}/{tmp_path.name}"}
+    )
+    service = open_service(tmp_path, model, presign=True, **store)
+    with client_of(service, new_key(service)) as client:
+        yield service, client
+
+
+def send_by_addresses(client, data: bytes) -> str:
+    """Puts the parts of a new upload to their addresses, at S3 straight to the object store; gives its path."""
+    import httpx2
+
+    where = f"/v1/uploads/{client.post('/v1/uploads', json={'size_bytes': len(data)}).json()['upload_id']}"
+    for number, start in enumerate(range(0, len(data), PART_BYTES), 1):
+        url = client.post(f"{where}/parts/{number}/address").json()["url"]
+        put = client.put if "testserver" in url else httpx2.put
+        assert put(url, content=data[start : start + PART_BYTES]).status_code == 200
+    return where
+
+
+def failing(error: Exception, then=None, times: int = 1):
+    """Raises ``error`` the first ``times``, then does ``then``."""
+    left = [error] * times
+
+    def do(*arguments, **named):
+        if left:
+            raise left.pop()
+        return then(*arguments, **named)
+
+    return do
+
+
+@pytest.mark.parametrize("step, error", [("_probe", StorageUnavailable("away")), ("identify", OSError("away"))])
+def test_completing_goes_on_at_once_after_a_passing_failure(site, large, monkeypatch, step, error):
+    service, client = site
+    where = send_by_addresses(client, large.read_bytes())
+    monkeypatch.setattr(uploads, step, failing(error, getattr(uploads, step)))
+    failed = client.post(f"{where}/complete")
+    assert failed.status_code == 503 and failed.headers["retry-after"]
+    shown = client.get(where).json()
+    assert shown["state"] == "open" and [part["number"] for part in shown["parts"]] == [1, 2]
+    late = client.put(f"{where}/parts/2", content=b"other bytes")
+    assert late.status_code == 409 and "complete it" in late.json()["detail"], "the parts are joined already"
+    done = client.post(f"{where}/complete", json={"parts": shown["parts"]})
+    assert done.status_code == 200, done.text
+    assert (done.json()["size_bytes"], done.json()["duration_s"]) == (large.stat().st_size, 12.0)
+    assert client.post(f"{where}/complete").json() == done.json()
+    assert service.videos.read(service.videos.get("north", done.json()["video_id"]), 0, 2**30) == large.read_bytes()
+
+
+def test_an_object_store_that_does_not_say_which_parts_it_has_is_not_taken_to_have_none(
+    s3_server, tmp_path, model, large, monkeypatch
+):
+    service = open_service(tmp_path, model, store=f"{s3_server.bucket}/silent", presign=True)
+    with client_of(service, new_key(service)) as client:
+        where = send_by_addresses(client, large.read_bytes())
+        call = service.store.fs.call_s3
+        monkeypatch.setattr(service.store.fs, "call_s3", failing(OSError("away"), call, times=2))
+        assert client.get(where).status_code == 503
+        refused = client.post(f"{where}/complete")
+        assert refused.status_code == 503 and "missing" not in refused.text
+        assert client.post(f"{where}/complete").status_code == 200
+
+
+def test_a_part_that_is_sent_again_to_the_object_store_counts(s3_server, tmp_path, model, large):
+    import httpx2
+
+    data = large.read_bytes()
+    service = open_service(tmp_path, model, store=f"{s3_server.bucket}/again", presign=True)
+    with client_of(service, new_key(service)) as client:
+        where = send_by_addresses(client, data)
+        assert client.put(f"{where}/parts/2", content=b"x" * (len(data) - PART_BYTES)).status_code == 200
+        url = client.post(f"{where}/parts/2/address").json()["url"]
+        assert httpx2.put(url, content=data[PART_BYTES:]).status_code == 200
+        assert client.post(f"{where}/complete").json()["size_bytes"] == len(data)
+
+
+def test_an_upload_whose_parts_the_object_store_has_dropped_is_over(s3_server, tmp_path, model, video):
+    service = open_service(tmp_path, model, store=f"{s3_server.bucket}/dropped", presign=True)
+    with client_of(service, new_key(service)) as client:
+        where = f"/v1/uploads/{client.post('/v1/uploads', json={}).json()['upload_id']}"
+        assert client.put(f"{where}/parts/1", content=video.read_bytes()).status_code == 200
+        upload = service.uploads.get("north", where.rsplit("/", 1)[1])[0]
+        service.store.abort("north", upload.place, upload.store_ref)  # as a rule of the bucket does after some days
+        refused = client.post(f"{where}/complete")
+        assert refused.status_code == 409 and "begin another one" in refused.json()["detail"]
+        assert client.get(where).json()["state"] == "aborted"
+
+
+def test_an_upload_that_the_store_does_not_remove_can_be_ended_again(site, video, monkeypatch):
+    service, client = site
+    where, other, wrong = (send_by_addresses(client, data) for data in (video.read_bytes(), b"other", b"no video"))
+    kind, remove = type(service.store), type(service.store).remove
+    monkeypatch.setattr(kind, "remove", failing(OutputError("the store is away"), remove, times=3))
+    assert client.delete(where).status_code == 503 and client.get(where).json()["state"] == "open"
+    assert client.post(f"{wrong}/complete").status_code == 503 and client.get(wrong).json()["state"] == "open"
+    assert service.uploads.expire(-1) == 2, "the third failure leaves one, and the others are ended all the same"
+    assert service.uploads.expire(-1) == 1
+    assert {client.get(path).json()["state"] for path in (where, other, wrong)} == {"aborted"}
+    assert not [path for path in filesystem(service.store.root)[0].find(service.store.root) if "video" in path]
+
+
+def test_an_upload_that_two_requests_complete_keeps_its_bytes(site, video, monkeypatch):
+    """The second one takes over where the first one has been at it for longer than COMPLETING_S."""
+    service, client = site
+    where, probe = send_by_addresses(client, video.read_bytes()), uploads._probe
+    answers = []
+
+    def slowly(location: str):
+        monkeypatch.setattr(uploads, "_probe", probe)
+        monkeypatch.setattr(uploads, "COMPLETING_S", -1.0)
+        answers.append(client.post(f"{where}/complete").json())
+        return probe(location)
+
+    monkeypatch.setattr(uploads, "_probe", slowly)
+    answers.append(client.post(f"{where}/complete").json())
+    assert answers[0] == answers[1]
+    found = service.videos.get("north", answers[0]["video_id"])
+    assert service.videos.read(found, 0, 2**30) == video.read_bytes()
+
+
+def test_bytes_that_the_store_did_not_remove_go_with_their_video(site, video, monkeypatch):
+    service, client = site
+    first, again = (send_by_addresses(client, video.read_bytes()) for _ in range(2))
+    found = client.post(f"{first}/complete").json()
+    kind, remove = type(service.store), type(service.store).remove
+    monkeypatch.setattr(kind, "remove", failing(OutputError("the store is away"), remove, times=2))
+    assert client.post(f"{again}/complete").json() == found
+    assert client.delete(f"/v1/videos/{found['video_id']}").status_code == 204, "gone, though its bytes are not yet"
+    assert service.videos.purge() == 1
+    assert not [path for path in filesystem(service.store.root)[0].find(service.store.root) if "video" in path]
+
+
+def test_what_the_sdk_announced_stays_where_no_model_is_to_be_had(service, client, video, monkeypatch):
+    who, name = {"username": "ada"}, {"video_id": "of-the-sdk"}
+    upload_id = client.post("/create/invoke", json={**who, **name}).json()["body"]["UploadId"]
+    url = client.post("/upload/invoke", json={**who, **name, "upload_id": upload_id, "part_number": 1}).json()
+    etag = client.put(url["body"]["url"], content=video.read_bytes()).headers["etag"]
+    sent = {"upload_id": upload_id, "parts": [{"PartNumber": 1, "ETag": etag}]}
+    assert client.post("/complete/invoke", json={**who, **name, **sent}).status_code == 200
+    announced = {**who, "extra_inputs": {**name, "endpoint": "ffmpeg"}}
+    assert client.post("/data/upload-json", json=announced).status_code == 200
+    monkeypatch.setattr(service, "source", failing(ModelError("the registry is away"), service.source))
+    assert client.post("/process/invoke", json={**who, "endpoint": "ffmpeg"}).status_code == 422
+    begun = client.post("/process/invoke", json={**who, "endpoint": "ffmpeg"})
+    assert begun.status_code == 200 and begun.json()["body"]["OutputLocation"], begun.text
 
 
 def test_a_backup_of_a_running_site_is_a_site(service, client, uploaded, tmp_path, capsys):
@@ -440,7 +620,7 @@ def test_a_setting_that_is_no_number_is_named(tmp_path, capsys, monkeypatch):
 
 
 def test_a_port_that_can_not_be_had_is_said_before_anything_starts(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("serve.__main__.PORT_WAIT_S", 0.3)
+    monkeypatch.setattr("halsted_ray.cli.serve.PORT_WAIT_S", 0.3)
     words = ["run", "--state", str(tmp_path / "x"), "--model", str(tmp_path / "none"), "--port"]
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

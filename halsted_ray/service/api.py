@@ -22,7 +22,7 @@ from halsted_ray.service.clip_tagging import UnknownWords
 from halsted_ray.service.components import Busy, ServiceComponents
 from halsted_ray.service.database import Job
 from halsted_ray.service.middleware import RateLimiter, RequestMiddleware, base_of
-from halsted_ray.service.object_store import StoreFull
+from halsted_ray.service.object_store import StoreFull, UploadEnded
 from halsted_ray.service.uploads import NotThere, WrongState
 
 DESCRIPTION = """Temporal maps of surgical video. **Research software, not a medical device**: not for diagnosis, not
@@ -34,6 +34,7 @@ STATUS = (
     (NotThere, 404),
     (WrongState, 409),
     (StoreFull, 507),
+    (UploadEnded, 409),
     (OutputError, 503),
     (ModelError, 503),
     (RegistryError, 503),

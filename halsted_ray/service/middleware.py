@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import math
 import re
 import threading
 import time
@@ -119,16 +120,20 @@ class RateLimiter:
         self._lock = threading.Lock()
 
     def take(self, name: str) -> None:
-        """Raises 429 with Retry-After where the bucket is empty."""
+        """Takes one request from the bucket ``name``. Raises HTTPException 429 where the bucket is empty; its
+        Retry-After is the number of seconds until the bucket holds one request again."""
         with self._lock:
             now = time.monotonic()
             left, then = self._left.pop(name, (self.share, now))
             left = min(self.share, left + (now - then) * self.share / 60)
-            self._left[name] = (max(0.0, left - 1), now)
+            # A refused request takes nothing, or a client that asks too often would never again be let through.
+            is_let_through = left >= 1
+            self._left[name] = (left - 1 if is_let_through else left, now)
             if len(self._left) > KEPT_BUCKETS:
                 self._left.popitem(last=False)
-        if left < 1:
-            raise HTTPException(429, f"more than {self.a_minute} requests a minute", {"Retry-After": "1"})
+        if not is_let_through:
+            wait_s = math.ceil((1 - left) * 60 / self.share)
+            raise HTTPException(429, f"more than {self.a_minute} requests a minute", {"Retry-After": str(wait_s)})
 
 
 class RequestMiddleware:

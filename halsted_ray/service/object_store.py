@@ -6,6 +6,7 @@ at least and the API at most. A folder keeps them in one file at their offsets, 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -16,12 +17,21 @@ from pathlib import Path, PurePosixPath
 from halsted_ray.errors import OutputError, UsageError
 
 PART_BYTES = 5 * 1024 * 1024
+REMOVALS = 10
+"""How often a folder is removed from which another replica takes files at the same time."""
 MAX_PARTS = 10_000
 """S3's limit, so a video has at most 48.8 GiB."""
 
 
 class StoreFull(OutputError):
     """No room left."""
+
+
+class UploadEnded(OutputError):
+    """The store takes no more parts of this upload: they were joined, or the store has dropped them."""
+
+    def __init__(self) -> None:
+        super().__init__("this upload takes no more parts; complete it, or begin another one if that is refused")
 
 
 def open_store(root: str) -> FolderStore | S3Store:
@@ -68,14 +78,20 @@ class FolderStore(_Store):
         return ""
 
     def put(self, tenant_id: str, place: str, _ref: str, number: int, data: bytes) -> str:
-        """Writes part ``number`` (from 1) and gives its ETag. Raises StoreFull, OutputError."""
-        _writing(lambda: self._write(self._unfinished(tenant_id, place), data, (number - 1) * PART_BYTES))
+        """Writes part ``number`` (from 1) and gives its ETag. Raises StoreFull, UploadEnded, OutputError."""
+        whole, unfinished = Path(self.location(tenant_id, place)), self._unfinished(tenant_id, place)
+        if not whole.exists():
+            _writing(lambda: self._write(unfinished, data, (number - 1) * PART_BYTES))
+        if whole.exists():  # also where the parts were joined while this part was written
+            unfinished.unlink(missing_ok=True)
+            raise UploadEnded
         return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
     def finish(self, tenant_id: str, place: str, _ref: str, etags: Mapping[int, str], size_bytes: int) -> None:
-        """Makes the parts one file at ``place``. May be repeated."""
+        """Makes the parts one file at ``place``. May be repeated: a file that is there is kept as it is. Raises
+        StoreFull, OutputError."""
         whole, unfinished = Path(self.location(tenant_id, place)), self._unfinished(tenant_id, place)
-        if whole.exists() and not unfinished.exists():
+        if whole.exists():
             return
 
         def close() -> None:
@@ -90,12 +106,18 @@ class FolderStore(_Store):
         self.remove(tenant_id, str(PurePosixPath(place).parent))
 
     def remove(self, tenant_id: str, place: str) -> None:
-        """Removes a file or a whole folder; nothing there is fine."""
+        """Removes a file or a whole folder; nothing there is fine. Raises OutputError."""
         path = Path(self.location(tenant_id, place))
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+
+        def clear() -> None:
+            for _ in range(REMOVALS):
+                if not os.path.lexists(path):
+                    return
+                with contextlib.suppress(FileNotFoundError):  # another replica removes the same folder
+                    (shutil.rmtree if path.is_dir() else os.unlink)(path)
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+        _writing(clear)
 
     def check(self) -> None:
         """Raises OutputError where nothing can be written."""
@@ -154,36 +176,48 @@ class S3Store(_Store):
         )
 
     def listed(self, tenant_id: str, place: str, ref: str) -> dict[int, tuple[int, str]]:
-        """number → (size in bytes, ETag) of the parts that the object store has."""
+        """number → (size in bytes, ETag) of the parts that wait in the object store to be joined: none once they
+        were joined. Raises OutputError where the store does not say."""
         found, marker = {}, 0
         while True:
             try:
                 page = self._call("list_parts", tenant_id, place, UploadId=ref, PartNumberMarker=marker)
-            except OutputError:
-                return {}  # it was completed there, but whoever did so died before saying so
+            except UploadEnded:
+                return {}
             found |= {part["PartNumber"]: (part["Size"], part["ETag"]) for part in page.get("Parts", [])}
             if not page.get("IsTruncated"):
                 return found
             marker = page["NextPartNumberMarker"]
 
     def finish(self, tenant_id: str, place: str, ref: str, etags: Mapping[int, str], size_bytes: int) -> None:
-        bucket, key = self._key(tenant_id, place)
-        if self.fs.exists(f"{bucket}/{key}"):
+        """Makes the parts one object at ``place``. May be repeated: an object that is there is kept as it is. Raises
+        UploadEnded where neither the object nor its parts are there, StoreFull, OutputError."""
+        if self._is_there(tenant_id, place):
             return
         parts = [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
-        self._call("complete_multipart_upload", tenant_id, place, UploadId=ref, MultipartUpload={"Parts": parts})
+        try:
+            self._call("complete_multipart_upload", tenant_id, place, UploadId=ref, MultipartUpload={"Parts": parts})
+        except OutputError:
+            # The store can have joined them although its answer was lost, or another replica joined them.
+            if not self._is_there(tenant_id, place):
+                raise
 
     def abort(self, tenant_id: str, place: str, ref: str) -> None:
-        try:
+        """Drops the parts, and the object where they were joined already. May be repeated. Raises OutputError."""
+        with contextlib.suppress(UploadEnded):
             self._call("abort_multipart_upload", tenant_id, place, UploadId=ref)
-        except OutputError:
-            self.remove(tenant_id, place)  # it was completed in the meantime
+        self.remove(tenant_id, place)
 
     def remove(self, tenant_id: str, place: str) -> None:
+        """Removes an object, or all below a folder; nothing there is fine. Raises OutputError."""
         bucket, key = self._key(tenant_id, place)
-        # One request a file: many S3-compatible stores refuse the bulk request without an MD5 that clients dropped.
-        for path in self.fs.find(f"{bucket}/{key}"):
-            self.fs.rm_file(path)
+        try:
+            # One request a file: many S3-compatible stores refuse the bulk request without an MD5 that clients dropped.
+            for path in self.fs.find(f"{bucket}/{key}"):
+                with contextlib.suppress(FileNotFoundError):  # another replica removes the same files
+                    self.fs.rm_file(path)
+        except Exception as error:
+            raise OutputError(f"the object store did not remove a file: {type(error).__name__}") from None
 
     def check(self) -> None:
         try:
@@ -194,6 +228,14 @@ class S3Store(_Store):
     def _inside(self, tenant_id: str, path: str, refusal: UsageError) -> str:
         return self.location(tenant_id, path)
 
+    def _is_there(self, tenant_id: str, place: str) -> bool:
+        """Whether an object lies at ``place``. Raises OutputError where the store does not say."""
+        bucket, key = self._key(tenant_id, place)
+        try:
+            return self.fs.exists(f"{bucket}/{key}")
+        except Exception as error:
+            raise OutputError(f"the object store does not answer: {type(error).__name__}") from None
+
     def _key(self, tenant_id: str, place: str) -> tuple[str, str]:
         bucket, _, key = self.location(tenant_id, place).removeprefix("s3://").partition("/")
         return bucket, key
@@ -203,6 +245,9 @@ class S3Store(_Store):
         try:
             return self.fs.call_s3(method, Bucket=bucket, Key=key, **parameters)
         except Exception as error:
+            answer = getattr(error.__cause__, "response", {})  # botocore's error, below the one that s3fs makes of it
+            if answer.get("Error", {}).get("Code") == "NoSuchUpload":
+                raise UploadEnded from None
             full = "XMinioStorageFull" in str(error) or "InsufficientStorage" in str(error)
             raise (StoreFull if full else OutputError)(
                 f"the object store refused {method}: {type(error).__name__}"

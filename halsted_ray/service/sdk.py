@@ -180,6 +180,8 @@ def invoke(request: Request, caller: Sdk, service: Here, asked: Invoke) -> dict:
     if asked.endpoint == "processing":
         job, number = _clip(service, caller, asked.extra_inputs.clip_id)
         return _locations(job.job_id, f"{number:04d}")
+    # Asked first: where no model is to be had now, the announcement must stay for the next try.
+    tasks = [task.name for task in service.source().taxonomy.tasks]
     with service.database.writing() as session:
         waiting = session.scalars(
             select(SdkInput)
@@ -199,7 +201,6 @@ def invoke(request: Request, caller: Sdk, service: Here, asked: Invoke) -> dict:
         here = [one for one in waiting if one.payload["address"] == _address(request)]
         first = (here or waiting)[0]
         session.delete(first)
-    tasks = [task.name for task in service.source().taxonomy.tasks]
     return _locations(service.jobs.submit(caller, first.payload["video_id"], tasks).job_id, "clips")
 
 

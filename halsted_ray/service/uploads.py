@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from halsted_ray.errors import DecoderKilled, UsageError, VideoError
+from halsted_ray.errors import DecoderKilled, OutputError, StorageUnavailable, UsageError, VideoError
 from halsted_ray.service import audit
 from halsted_ray.service.database import Database, Part, Secret, StoredVideo, Upload, now_s
-from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES, FolderStore, S3Store
+from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES, FolderStore, S3Store, UploadEnded
 from halsted_ray.service.users import Caller
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.identity import video_id as identify
 from halsted_ray.video.probe import Probe
 
+log = logging.getLogger(__name__)
 COMPLETING_S = 600.0
 """After this, a completion that was not finished (its replica died) may be tried again."""
 
@@ -73,7 +77,7 @@ class Uploads:
         return upload
 
     def get(self, tenant_id: str, upload_id: str) -> tuple[Upload, dict[int, Part]]:
-        """The upload and its parts so far. Raises NotThere."""
+        """The upload and its parts so far. Raises NotThere, OutputError where the store does not say which."""
         with self.database.reading() as session:
             upload = _own(session, tenant_id, upload_id)
             parts = {
@@ -85,7 +89,7 @@ class Uploads:
             parts |= {
                 number: Part(upload_id=upload_id, number=number, size_bytes=size_bytes, sha256="", etag=etag)
                 for number, (size_bytes, etag) in direct.items()
-                if number not in parts
+                if number not in parts or parts[number].etag.strip('"') != etag.strip('"')
             }
         return upload, dict(sorted(parts.items()))
 
@@ -134,8 +138,12 @@ class Uploads:
     def complete(self, caller: Caller, upload_id: str, etags: Mapping[int, str] | None = None) -> StoredVideo:
         """The video that the parts make. The same file twice is one video; completing twice gives the same answer.
 
+        Every step may be repeated, so that after a passing failure (of the store, the database, the decoding
+        process) the same request can be sent again at once.
+
         Raises Rejected: parts are missing, another size than announced, no video. The upload is over then, unless
-        only parts are missing.
+        only parts are missing. Raises WrongState where it was over before, or is being completed by another request;
+        StorageUnavailable and OutputError where the store does not do its part now.
         """
         upload, parts = self.get(caller.tenant_id, upload_id)
         if upload.state == "complete":
@@ -147,48 +155,66 @@ class Uploads:
                 "begin another one"
             )
         self._check_parts(upload, parts, etags)
-        self._take(upload)
-        size_bytes = sum(part.size_bytes for part in parts.values())
-        try:
-            self.store.finish(
-                caller.tenant_id,
-                upload.place,
-                upload.store_ref,
-                {number: part.etag for number, part in parts.items()},
-                size_bytes,
-            )
-            location = self.store.location(caller.tenant_id, upload.place)
-            found = _probe(location)
-        except VideoError as error:
-            if error.permanent:
-                self._end(caller, upload, "rejected", f"{error.code}: {error}")
-                raise Rejected(f"this can't be mapped: {error}") from None
-            self._release(upload)
-            raise
-        except BaseException:
-            self._release(upload)
-            raise
-        name = identify(*filesystem(location))
-        return self._keep(caller, upload, name, size_bytes, found)
+        self._take(upload, [part for part in parts.values() if not part.sha256])
+        with self._released_on_error(upload):
+            return self._look_at(caller, upload, parts)
 
     def abort(self, caller: Caller, upload_id: str) -> None:
+        """Ends the upload and removes its bytes. Raises NotThere, WrongState, and OutputError where the store does
+        not remove them: the upload is still open then, and can be aborted again."""
         with self.database.reading() as session:
             upload = _own(session, caller.tenant_id, upload_id, "open")
-        self._end(caller, upload, "aborted", None)
+        self._take(upload)
+        with self._released_on_error(upload):
+            self._end(caller, upload, "aborted", None)
 
     def expire(self, older_than_s: float) -> int:
-        """Ends uploads that nobody went on with; gives how many."""
+        """Ends uploads that nobody went on with; gives how many. One that can't be ended now is left for the next
+        time."""
         with self.database.reading() as session:
             stale = session.scalars(
                 select(Upload).where(Upload.state == "open", Upload.created_s < now_s() - older_than_s)
             ).all()
+        ended = 0
         for upload in stale:
-            self._end(Caller(upload.tenant_id, upload.user_id, "service", "admin", "-"), upload, "aborted", "expired")
-        return len(stale)
+            service = Caller(upload.tenant_id, upload.user_id, "service", "admin", "-")
+            try:
+                self._take(upload)
+                with self._released_on_error(upload):
+                    self._end(service, upload, "aborted", "expired")
+            except (WrongState, OutputError) as error:
+                log.warning("upload %s expired and could not be ended: %s", upload.upload_id, error)
+            else:
+                ended += 1
+        return ended
+
+    def _look_at(self, caller: Caller, upload: Upload, parts: Mapping[int, Part]) -> StoredVideo:
+        """Joins the parts and makes a video of them. Raises as ``complete`` does."""
+        size_bytes = sum(part.size_bytes for part in parts.values())
+        etags = {number: part.etag for number, part in parts.items()}
+        try:
+            self.store.finish(caller.tenant_id, upload.place, upload.store_ref, etags, size_bytes)
+            location = self.store.location(caller.tenant_id, upload.place)
+            found = _probe(location)
+            name = _identify(location)
+        except UploadEnded:
+            self._end(caller, upload, "aborted", "the store has dropped its parts")
+            raise WrongState("the store has dropped the parts of this upload; begin another one") from None
+        except VideoError as error:
+            if not error.permanent:
+                raise
+            self._end(caller, upload, "rejected", f"{error.code}: {error}")
+            raise Rejected(f"this can't be mapped: {error}") from None
+        return self._keep(caller, upload, name, size_bytes, found)
 
     def _keep(self, caller: Caller, upload: Upload, name: str, size_bytes: int, found: Probe) -> StoredVideo:
         superfluous = None
         with self.database.writing() as session:
+            state = session.get_one(Upload, upload.upload_id, with_for_update=True).state
+            if state == "complete":  # by another request, which took longer than COMPLETING_S
+                return own_video(session, caller.tenant_id, name)
+            if state != "open":
+                raise WrongState(f"upload {upload.upload_id!r} is {state}; begin another one")
             video = session.get(StoredVideo, (caller.tenant_id, name))
             if video is not None and video.deleted_s is None:
                 superfluous = upload.place
@@ -225,7 +251,10 @@ class Uploads:
                 size_bytes=size_bytes,
             )
         if superfluous:
-            self.store.remove(caller.tenant_id, superfluous.rsplit("/", 1)[0])
+            try:
+                self.store.remove(caller.tenant_id, superfluous.rsplit("/", 1)[0])
+            except OutputError as error:  # the video is complete; these bytes go with it when it is deleted
+                log.warning("upload %s is complete, but bytes stay that nobody needs: %s", upload.upload_id, error)
         return video
 
     def _check_parts(self, upload: Upload, parts: Mapping[int, Part], etags: Mapping[int, str] | None) -> None:
@@ -243,7 +272,9 @@ class Uploads:
         if upload.size_bytes is not None and size_bytes != upload.size_bytes:
             raise Rejected(f"{upload.size_bytes} bytes were announced, {size_bytes} came; send the missing parts")
 
-    def _take(self, upload: Upload) -> None:
+    def _take(self, upload: Upload, direct: Sequence[Part] = ()) -> None:
+        """From here on this request alone ends the upload. ``direct``: the parts that clients put straight to the
+        object store, which forgets them when it joins them; they are kept here, for every later try."""
         with self.database.writing() as session:
             free = (Upload.completing_s.is_(None)) | (Upload.completing_s < now_s() - COMPLETING_S)
             taken = session.execute(
@@ -251,14 +282,32 @@ class Uploads:
                 .where(Upload.upload_id == upload.upload_id, Upload.state == "open", free)
                 .values(completing_s=now_s())
             )
-        if not taken.rowcount:
-            raise WrongState("this upload is being completed already; ask for its state")
+            if not taken.rowcount:
+                raise WrongState("this upload is being completed already, or is over; ask for its state")
+            if direct:
+                numbers = [part.number for part in direct]
+                session.execute(delete(Part).where(Part.upload_id == upload.upload_id, Part.number.in_(numbers)))
+                columns = ("upload_id", "number", "size_bytes", "sha256", "etag")
+                session.execute(insert(Part), [{name: getattr(part, name) for name in columns} for part in direct])
 
-    def _release(self, upload: Upload) -> None:
-        with self.database.writing() as session:
-            session.execute(update(Upload).where(Upload.upload_id == upload.upload_id).values(completing_s=None))
+    @contextmanager
+    def _released_on_error(self, upload: Upload) -> Iterator[None]:
+        """Undoes ``_take`` where the work under it fails, so that the next try need not wait for COMPLETING_S."""
+        try:
+            yield
+        except BaseException:
+            try:
+                with self.database.writing() as session:
+                    session.execute(
+                        update(Upload).where(Upload.upload_id == upload.upload_id).values(completing_s=None)
+                    )
+            except DBAPIError as error:
+                log.warning("upload %s waits %g s for another try: %s", upload.upload_id, COMPLETING_S, error.orig)
+            raise
 
     def _end(self, caller: Caller, upload: Upload, state: str, reason: str | None) -> None:
+        """Removes the bytes first: where the store fails, the upload is still open and can be ended again."""
+        self.store.abort(caller.tenant_id, upload.place, upload.store_ref)
         with self.database.writing() as session:
             session.execute(
                 update(Upload)
@@ -266,7 +315,6 @@ class Uploads:
                 .values(state=state, reason=reason, completing_s=None)
             )
             audit.record(session, caller.tenant_id, caller.actor, f"upload.{state}", upload.upload_id)
-        self.store.abort(caller.tenant_id, upload.place, upload.store_ref)
 
     def _signature(self, upload_id: str, number: int, expires_s: int) -> str:
         message = f"{upload_id}/{number}/{expires_s}".encode()
@@ -296,6 +344,16 @@ def _probe(location: str) -> Probe:
             return process.probe(location)
         except DecoderKilled:  # once can be the machine's fault
             return process.probe(location)
+
+
+def _identify(location: str) -> str:
+    """The video's id. Raises StorageUnavailable."""
+    try:
+        return identify(*filesystem(location))
+    except Exception as error:  # each store has errors of its own, and none of them is the video's fault
+        raise StorageUnavailable(
+            f"could not read the bytes that name it: {type(error).__name__}; complete the upload again"
+        ) from None
 
 
 def _signing_key(database: Database) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,13 +12,14 @@ from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.maps import exports
 from halsted_ray.maps.reading import read_timeline
 from halsted_ray.service import audit
-from halsted_ray.service.database import Database, Job, StoredVideo, now_s
+from halsted_ray.service.database import Database, Job, StoredVideo, Upload, now_s
 from halsted_ray.service.jobs import cancel, deleted_videos
 from halsted_ray.service.object_store import FolderStore, S3Store
 from halsted_ray.service.uploads import NotThere, own_video
 from halsted_ray.service.users import Caller
 from halsted_ray.storage.locations import filesystem
 
+log = logging.getLogger(__name__)
 FORMATS = {
     "json": "application/json",
     "jsonl": "application/x-ndjson",
@@ -92,18 +94,36 @@ class Videos:
         self.purge()
 
     def purge(self) -> int:
-        """Removes the bytes, maps, vectors and pictures of deleted videos that nobody works on; gives how many."""
+        """Removes the bytes, maps, vectors and pictures of deleted videos that nobody works on; gives how many. A
+        video that the store does not remove now is left for the next time."""
         with self.database.reading() as session:
+            # Every upload of a deleted video, since the store may have failed to remove the bytes of a second one.
+            # Asked for before the videos, so that an upload that brings a video back in this moment is not among them.
+            uploads = session.execute(
+                select(Upload.tenant_id, Upload.video_id, Upload.place)
+                .join(
+                    StoredVideo, (StoredVideo.tenant_id == Upload.tenant_id) & (StoredVideo.video_id == Upload.video_id)
+                )
+                .where(StoredVideo.deleted_s.is_not(None), Upload.state == "complete")
+            ).all()
             gone = deleted_videos(session)
+        purged = 0
         for video in gone:
-            self.store.remove(video.tenant_id, video.place.rsplit("/", 1)[0])
-            self.store.remove(video.tenant_id, f"maps/{video.video_id}")
+            sent = {place for *whose, place in uploads if whose == [video.tenant_id, video.video_id]}
+            try:
+                for place in sorted(sent | {video.place}):
+                    self.store.remove(video.tenant_id, place.rsplit("/", 1)[0])
+                self.store.remove(video.tenant_id, f"maps/{video.video_id}")
+            except OutputError as error:
+                log.warning("deleted video %s could not be removed: %s", video.video_id, error)
+                continue
+            purged += 1
             with self.database.writing() as session:
                 still = session.get(StoredVideo, (video.tenant_id, video.video_id))
                 if still is not None and still.deleted_s is not None:
                     session.delete(still)
                     audit.record(session, video.tenant_id, "service", "video.purge", video.video_id)
-        return len(gone)
+        return purged
 
 
 def render(rows: Iterable[exports.Row], format: str, kind: str = "captions") -> str:
