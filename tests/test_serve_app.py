@@ -19,7 +19,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-import yaml
 from serving import save_model, upload, write_video
 
 from halsted_ray.compute.resources import ResourceRequest
@@ -155,18 +154,6 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> Path:
     return write_video(tmp_path_factory.mktemp("videos") / "case.mp4", 64.0)
-
-
-def test_the_file_that_is_deployed_names_what_the_application_has():
-    from ray.serve.schema import ServeDeploySchema
-
-    from halsted_ray.service import deployments
-
-    found = ServeDeploySchema.model_validate(yaml.safe_load((ROOT / "serve" / "config.yaml").read_text()))
-    (application,) = found.applications
-    assert application.import_path == "serve.app:app" and found.http_options.host == "127.0.0.1"
-    for deployment in application.deployments:
-        assert getattr(deployments, deployment.name).name == deployment.name
 
 
 def wait_for(client: httpx2.Client, job_id: str) -> dict:

@@ -28,8 +28,8 @@ from halsted_ray.service.rate_limit import RateLimiter
 from halsted_ray.service.routes import include_routes
 from halsted_ray.service.uploads import NotFound, StateConflict
 
-DESCRIPTION = """Temporal maps of surgical video. **Research software, not a medical device**: not for diagnosis, not
-for judging a person; the model errs, and every answer says how sure it is and which version it came from."""
+DESCRIPTION = """Temporal maps of surgical video. **Research software, not a medical device**: not for diagnosis and not
+for judging a person. The model makes mistakes; every answer says how sure the model is and which version answered."""
 
 log = logging.getLogger(__name__)
 BODIES_AT_ONCE = 8
