@@ -1,4 +1,4 @@
-# `make demo` and `make test` need Python 3.11 to 3.13, make and git, and set up everything else in .venv.
+# Every target needs Python 3.11 to 3.13, make and git, and sets up everything else in .venv.
 
 SHELL := /bin/sh
 VENV := .venv
@@ -17,16 +17,21 @@ export HF_HUB_OFFLINE := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo serve test bench simulate lint constraints clean
+.PHONY: help install demo serve check test docs bench simulate format constraints clean
 help:
+	@echo 'make install      an environment under .venv with the versions of constraints.txt'
 	@echo 'make demo         the whole flow on a synthetic archive; everything lands under demo/'
 	@echo 'make serve        the HTTP service with the model of the demo, on this machine; PORT=8000, STATE=demo/serve'
-	@echo 'make test         the tests'
+	@echo 'make check        format, lint, types and the quick tests: before every commit, under 2 minutes'
+	@echo 'make test         all tests; COVERAGE=1 also says which lines they ran'
+	@echo 'make docs         the documentation as a site under build/docs'
 	@echo 'make bench        every ratio of speed, hours; ONLY=decode,planning for some of them'
 	@echo 'make simulate     the engine with up to 100,000 videos of segments that do nothing'
-	@echo 'make lint         ruff over the whole tree'
+	@echo 'make format       ruff formats the whole tree and mends what it can'
 	@echo 'make constraints  writes constraints.txt anew from .venv'
 	@echo 'make clean        removes .venv, demo/ and caches'
+
+install: $(READY)
 
 demo: $(READY)
 	@$(BIN)/python jobs/demo.py demo
@@ -36,8 +41,20 @@ STATE ?= demo/serve
 serve: $(READY)
 	@$(BIN)/python -m serve run --model demo/model/model --state $(STATE) --port $(PORT)
 
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m quick -n $(JOBS) --dist loadfile
+
 test: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(if $(COVERAGE),--cov --cov-report=term)
+
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: export DISABLE_MKDOCS_2_WARNING := true
+docs: $(READY)
+	$(BIN)/mkdocs build --strict --quiet --site-dir build/docs
+	@echo 'open build/docs/index.html'
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
@@ -45,8 +62,9 @@ bench: $(READY)
 simulate: $(READY)
 	$(BIN)/python benchmarks/simulate.py
 
-lint: $(READY)
-	$(BIN)/ruff check .
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 # torch comes first and by itself: so pip takes a CPU build where one is at hand, instead of what resolving
 # it together with everything else would bring.
@@ -54,7 +72,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -n '$(PYTHON)' || { echo 'no Python 3.11 to 3.13 found: install one, or name it with make PYTHON=...' >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,check,docs]'
 	@touch $@
 
 constraints: $(READY)
@@ -62,5 +80,5 @@ constraints: $(READY)
 	| sed -e '/ @ /d' -e 's/^torch==\([0-9.]*\).*/torch==\1/'; } > constraints.new && mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

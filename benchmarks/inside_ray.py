@@ -15,8 +15,9 @@ from measuring import Setting, ratio, timed
 
 from halsted_ray.compute.cluster import connected
 from halsted_ray.compute.pools import size_pools
-from halsted_ray.mapping.decode_stage import DecodeStage, segments_table
+from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.mapping.inventory import take_inventory
+from halsted_ray.mapping.stage_schemas import segments_table
 from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.video.archive import list_videos
 from halsted_ray.video.windows import segments as segments_of
@@ -80,18 +81,18 @@ def inside_ray(archive: Path, out: Path) -> tuple[float, int]:
     (entry,) = take_inventory(list_videos(archive))
     spec = WindowSpec()
     found = segments_of(entry.video, spec, 60.0, "benchmark")
-    arguments = decoding_arguments(out, spec)
+    options = decode_options(str(out), spec)
     with connected() as (cpus, gpus, cores):
         ray.data.DataContext.get_current().enable_progress_bars = False
         pools = size_pools(cpus, gpus, cores, len(found))
         rows = ray.data.from_arrow([segments_table([segment]) for segment in found]).map_batches(
             DecodeStage,
-            fn_constructor_kwargs=arguments,
+            fn_constructor_args=(options,),
             batch_size=1,
             batch_format="pyarrow",
             zero_copy_batch=True,
-            num_cpus=pools.decoder_cpus,
-            compute=ray.data.ActorPoolStrategy(size=pools.decoders, max_tasks_in_flight_per_actor=2),
+            num_cpus=pools.decoders.cpus,
+            compute=ray.data.ActorPoolStrategy(size=pools.decoders.actors, max_tasks_in_flight_per_actor=2),
         )
         frames = sum(
             len(row.as_buffer()) // (SIZE[0] * SIZE[1] * 3)
@@ -101,16 +102,9 @@ def inside_ray(archive: Path, out: Path) -> tuple[float, int]:
     return entry.video.duration_s, frames
 
 
-def decoding_arguments(out: Path, spec: WindowSpec) -> dict:
-    return {
-        "staging": (str(out), "benchmark"),
-        "spec": spec,
-        "image_size": SIZE,
-        "fidelity": "reference",
-        "reader": "pyav",
-        "memory_mb": 1024,
-        "deadline_s": 600.0,
-    }
+def decode_options(out: str, spec: WindowSpec) -> DecodeOptions:
+    """How the pipeline decodes by default."""
+    return DecodeOptions(out, "benchmark", spec, SIZE)
 
 
 def alone(video: Path, cores: int) -> float:
@@ -124,6 +118,6 @@ def alone(video: Path, cores: int) -> float:
 
 
 def decode_segments(found: list[Segment], folder: str) -> None:
-    stage = DecodeStage(**decoding_arguments(Path(folder), WindowSpec()))
+    stage = DecodeStage(decode_options(folder, WindowSpec()))
     for segment in found:
         stage(segments_table([segment]))

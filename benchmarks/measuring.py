@@ -75,8 +75,8 @@ def timed(run: Callable) -> tuple[float, object]:
 
 
 KINDS = {
-    "DecodeSegments)": "decoding actor",
-    "TagSegments)": "tagging actor",
+    "DecodeStage)": "decoding actor",
+    "TagStage)": "tagging actor",
     "halsted_ray.video.decode_worker": "decoding process",
     "raylet/raylet": "raylet",
     "gcs_server": "GCS server",

@@ -45,7 +45,7 @@ from halsted_ray.atlas.phantom_archive import write_archive
 from halsted_ray.cli.evaluate import methods_table
 from halsted_ray.cli.self_label_table import comparison_text
 from halsted_ray.cli.text_tables import percent
-from halsted_ray.mapping.progress import Watch
+from halsted_ray.mapping.progress import RunObserver
 from halsted_ray.records import Clip
 from halsted_ray.selflabel.ablation import evaluate_self_labelling
 from halsted_ray.training.recipe import RECIPES, changed
@@ -54,8 +54,8 @@ PROCEDURES = ("Gastric Bypass", "Right Colectomy", "Hysterectomy", "Prostatectom
 """Few, so that a few videos labelled by hand hold each: a procedure that nobody labelled can't be learned."""
 
 
-class Printed(Watch):
-    def say(self, message: str) -> None:
+class Printed(RunObserver):
+    def on_message(self, message: str) -> None:
         print(message, flush=True)
 
 
@@ -97,7 +97,7 @@ def main() -> None:
         precision=options.precision,
         gate=options.gate,
         baselines=("chance", "majority", "linear"),
-        watch=Printed(),
+        observer=Printed(),
     )
     comparison = found.figures["comparison"]
     right = right_share(labels, whole.clips)

@@ -22,9 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 from halsted_ray.mapping.inventory import take_inventory
+from halsted_ray.mapping.run_cluster import WAVE
+from halsted_ray.mapping.stage_schemas import OUTCOME_SCHEMA
 from halsted_ray.mapping.work_list import build_work_list
 from halsted_ray.maps.publishing import publish, publish_videos
 from halsted_ray.maps.reading import read_videos
@@ -35,8 +40,6 @@ from halsted_ray.records import Prediction, Segment, Video, WindowSpec, digest
 from halsted_ray.video.archive import list_videos
 
 RESULTS = Path(__file__).parent / "results"
-WAVE = 10_000
-"""As ``mapping.pipeline``'s, which is not imported: torch would be most of the memory."""
 CORE_S_A_SEGMENT = 7.0
 """Of a segment of 60 s of 1080p: decoding 5 to 6, a small encoder the rest."""
 BAR_PERCENT = 5.0
@@ -163,7 +166,7 @@ def tables(videos: int, segments: int) -> dict:
             spent.on("publish", lambda wave=wave: publish(out, staging, wave.planned, ORIGIN, run_goes_on=True))
         staging.drop([])
         again = spent.on("resume all done", lambda: (read_videos(out), plan())[1])
-        assert not again.waiting and not again.works
+        assert not again.waiting and not again.pending
         shown = spent.on("status", lambda: status_of(out))
         assert {video["status"] for video in shown} == {"mapped"}
     return {
@@ -270,11 +273,19 @@ def _cpu_with_children() -> float:
 # Slots ----------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class SleepOptions:
+    """Instead of ``DecodeOptions`` and ``TagOptions``."""
+
+    sleep_s: float = 0.0
+    device: str = "cpu"
+
+
 class SleepingDecoder:
     """Instead of ``DecodeStage``: the same rows, no frames."""
 
-    def __init__(self, sleep_s: float):
-        self.sleep_s = sleep_s
+    def __init__(self, options: SleepOptions):
+        self.sleep_s = options.sleep_s
 
     def __call__(self, segments):
         time.sleep(self.sleep_s)
@@ -282,28 +293,29 @@ class SleepingDecoder:
 
 
 class SleepingTagger:
-    """Instead of ``TagStage``."""
+    """Instead of ``TagStage``: every segment is done."""
 
-    def __init__(self, device: str):
+    def __init__(self, options: SleepOptions):
         pass
 
     def __call__(self, segments):
-        rows = segments.select(["segment_id", "video_id", "start_s", "stop_s"])
-        return rows.append_column("state", [["done"] * len(rows)]).append_column("message", [[""] * len(rows)])
+        names = ["segment_id", "video_id", "start_s", "stop_s"]
+        rows = [{**row, "state": "done", "message": "", "profile": []} for row in segments.select(names).to_pylist()]
+        return pa.Table.from_pylist(rows, schema=OUTCOME_SCHEMA)
 
 
 def slots(count: int, nodes: int = 4, sleep_s: float = 1.0) -> dict:
-    """Segments a second through ``pipeline._stream`` on a cluster of ``nodes``, with ``count`` decoding actors: when
-    each sleeps a second, and when none does."""
+    """Segments per second through ``pipeline.stream_outcomes`` on a cluster of ``nodes``, with ``count`` decoding
+    actors: when each of them sleeps for a second per segment, and when none does."""
     import ray
     from ray.cluster_utils import Cluster
 
-    from halsted_ray.compute.pools import Pools
+    from halsted_ray.compute.pools import ActorPool, Pools
     from halsted_ray.mapping import pipeline
 
-    pipeline.DecodeSegments, pipeline.TagSegments = SleepingDecoder, SleepingTagger
-    pools = Pools(count, max(1, count // 8), 1.0, 1.0, 0.0)
-    cpus = -(-(count + pools.taggers) // nodes) + 1
+    pipeline.DecodeStage, pipeline.TagStage = SleepingDecoder, SleepingTagger
+    pools = Pools(ActorPool(count, 1.0), ActorPool(max(1, count // 8), 1.0))
+    cpus = -(-(count + pools.taggers.actors) // nodes) + 1
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus + 2, "object_store_memory": 10**8})
     try:
         for _ in range(nodes - 1):
@@ -313,7 +325,7 @@ def slots(count: int, nodes: int = 4, sleep_s: float = 1.0) -> dict:
         def rate(segments: int, sleep_s: float) -> tuple[float, float]:
             """(segments a second, core-ms a segment) between the first tenth and the last, so without the start."""
             todo = [Segment(str(n), "video", "/archive/video.mp4", 0.0, 60.0, 60.0) for n in range(segments)]
-            outcomes = pipeline._stream(todo, {"sleep_s": sleep_s}, {}, pools, 1)
+            outcomes = pipeline.stream_outcomes(todo, SleepOptions(sleep_s), SleepOptions(), pools, 1)
             for done, _ in enumerate(outcomes, 1):
                 if done == segments // 10:
                     started_s, before = time.perf_counter(), _cpu_of_descendants()
@@ -327,9 +339,8 @@ def slots(count: int, nodes: int = 4, sleep_s: float = 1.0) -> dict:
                 pass
             return counted / took_s, 1000 * core_s / counted
 
-        with pipeline._quiet_ray_data():
-            sleeping, _ = rate(count * 12, sleep_s)
-            free, core_ms = rate(1000, 0.0)
+        sleeping, _ = rate(count * 12, sleep_s)
+        free, core_ms = rate(1000, 0.0)
     finally:
         ray.shutdown()
         cluster.shutdown()

@@ -1,3 +1,52 @@
-"""Halsted on Ray: temporal maps of surgical video archives. Research software, not a medical device."""
+"""Halsted on Ray: temporal maps of surgical video archives. Research software, not a medical device.
+
+    from halsted_ray import map_archive, open_maps
+
+    map_archive("archive", "maps")              # what happened when, in every video
+    maps = open_maps("maps")
+    maps.timeline.to_pandas()                   # one row per interval
+    maps.plot(maps.video_ids[0]).show()         # one video's timeline
+
+The other names of this face: ``train`` a model on annotated clips, ``evaluate`` it beside baselines, ``self_label`` an
+archive with it, ``report`` the figures of a map, ``open_atlas`` for the annotated clips, ``load_model`` for the model.
+Everything else lives in the rooms of the package, such as ``halsted_ray.video``; ``docs/`` says which holds what.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from halsted_ray.atlas import read_atlas as open_atlas
+    from halsted_ray.evaluation.run_evaluation import evaluate
+    from halsted_ray.mapping.pipeline import map_archive
+    from halsted_ray.registry.loading import load_model
+    from halsted_ray.report.mapped_archive import open_maps
+    from halsted_ray.report.summary import report
+    from halsted_ray.selflabel.self_label import self_label
+    from halsted_ray.training.train import train
 
 __version__ = "0.1.0"
+__all__ = ["evaluate", "load_model", "map_archive", "open_atlas", "open_maps", "report", "self_label", "train"]
+
+_PLACES = {
+    "evaluate": ("evaluation.run_evaluation", "evaluate"),
+    "load_model": ("registry.loading", "load_model"),
+    "map_archive": ("mapping.pipeline", "map_archive"),
+    "open_atlas": ("atlas", "read_atlas"),
+    "open_maps": ("report.mapped_archive", "open_maps"),
+    "report": ("report.summary", "report"),
+    "self_label": ("selflabel.self_label", "self_label"),
+    "train": ("training.train", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: torch and Ray take seconds, and the decoding process wants neither.
+    if name not in _PLACES:
+        raise AttributeError(f"module 'halsted_ray' has no attribute {name!r}; expected one of {', '.join(__all__)}")
+    module, attribute = _PLACES[name]
+    return getattr(import_module(f"halsted_ray.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

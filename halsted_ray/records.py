@@ -158,3 +158,7 @@ SAMPLE_SCHEMA = pa.schema(
         ("caption", pa.string()),
     ]
 )
+
+
+TIMELINE_ORDER = ("video_id", "start_s", "stop_s", "task", "tag", "category")
+"""The order of a timeline's rows wherever they are read, exported, listed or numbered."""

@@ -14,7 +14,7 @@ from halsted_ray.atlas import read_atlas, write_atlas
 from halsted_ray.atlas.formats import FORMATS, ImportSettings
 from halsted_ray.atlas.imports import export_atlas, import_annotations
 from halsted_ray.atlas.verify import verify
-from halsted_ray.errors import AtlasError, UsageError
+from halsted_ray.errors import AtlasError, OutputError, UsageError
 from halsted_ray.records import Clip, Video
 from halsted_ray.taxonomy import load
 
@@ -134,6 +134,12 @@ def test_unknown_formats_are_answered_with_the_nearest(clips_csv, tmp_path):
     import_annotations(str(tmp_path / "atlas"), clips_csv, "csv")
     with pytest.raises(UsageError, match="one of label-studio, csv, jsonl"):
         export_atlas(read_atlas(str(tmp_path / "atlas")), str(tmp_path), "eaf")
+
+
+def test_an_atlas_that_can_not_be_written_is_said_before_any_video_is_looked_at(clips_csv, monkeypatch):
+    monkeypatch.setattr("halsted_ray.atlas.imports.identify", lambda *_: pytest.fail("it began"))
+    with pytest.raises(OutputError, match="/proc/self.*name a folder that can be written"):
+        import_annotations("/proc/self", clips_csv, "csv")  # nobody, root neither, can write there
 
 
 def test_importing_again_commits_nothing(clips_csv, tmp_path):

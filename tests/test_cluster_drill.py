@@ -36,21 +36,21 @@ import sys, threading
 import ray
 from ray.cluster_utils import Cluster
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.mapping.progress import Watch
-from halsted_ray.compute.resources import Workers
+from halsted_ray.mapping.progress import RunObserver
+from halsted_ray.compute.resources import ResourceRequest
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
 cluster.add_node(num_cpus=3)
 ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
 listed = threading.Event()
 
-class Listed(Watch):
-    def say(self, line):
+class Listed(RunObserver):
+    def on_message(self, line):
         print(line, "on", ray.cluster_resources().get("CPU"), "CPUs", flush=True)
         listed.set()
 
 job = threading.Thread(target=map_archive, args=sys.argv[1:],
-                       kwargs={"workers": Workers(wait_for=(6, 0)), "watch": Listed()})
+                       kwargs={"resources": ResourceRequest(wait_for=(6, 0)), "observer": Listed()})
 job.start()
 listed.wait()
 cluster.add_node(num_cpus=3)

@@ -203,7 +203,7 @@ def test_the_image_installs_as_the_makefile_does():
     assert len(installs) == 2, "torch, then everything else"
     assert torch[-1] in installs[0].split() and torch[-1] == f"torch=={CONSTRAINTS['torch']}"
     assert {"-c", "constraints.txt", "-e", "."} <= set(installs[1].split())
-    assert {"-c", "constraints.txt", "-e", "'.[test]'"} <= set(package)
+    assert {"-c", "constraints.txt", "-e", "'.[test,check,docs]'"} <= set(package)
 
 
 def test_the_image_runs_as_nobody_special_and_reports_to_nobody():

@@ -10,6 +10,7 @@ import pytest
 
 from halsted_ray.errors import ModelError, OutputError
 from halsted_ray.records import WindowSpec
+from halsted_ray.storage.files import require_writable
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 
 SAMPLING = sampling_name(WindowSpec(), "reference")
@@ -70,6 +71,16 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     store = VectorStore(str(tmp_path / "file"), "encoder", SAMPLING)
     with pytest.raises(OutputError, match="can't write .*file.*name a place that can be written"):
         store.put("video", 0.0, 30.0, {("coarse", 0.0, 30.0): vector(0)})
+
+
+def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "kept").write_text("")
+    for _ in range(2):
+        require_writable(str(tmp_path / "there"))
+        require_writable(str(tmp_path / "new" / "folder"))
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["kept"]
+    assert not list((tmp_path / "new" / "folder").iterdir())
 
 
 def test_a_full_disk_is_said_to_be_full(tmp_path, monkeypatch):

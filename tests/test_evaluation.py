@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from halsted_ray.atlas import read_atlas, write_atlas
+from halsted_ray.cli import main
 from halsted_ray.cli.evaluate import methods_table
 from halsted_ray.cli.text_tables import accuracy_table
 from halsted_ray.compute.cluster import connected
@@ -27,6 +28,7 @@ from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Segment, Video, WindowSpec
 from halsted_ray.report.evaluation_page import evaluation_page, write_evaluation
+from halsted_ray.report.evaluation_plots import map_plot
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import load
 from halsted_ray.training.recipe import Recipe
@@ -49,6 +51,8 @@ RECIPE = Recipe(
 )
 SAIS = SaisRecipe(layers=1, epochs=2, prototype_dim=16)
 DURATION_S = 60.0
+READ_ONLY = "/proc/self"
+"""A folder that is there, and where nobody, root neither, can write."""
 
 
 def archive_at(root, videos=8, split=None, seed=0):
@@ -168,7 +172,7 @@ def test_groups_split_the_same_answers(crossed):
     ):
         assert set(found["groups"][group]) == names
         assert sum(entry["mean"]["samples"] for entry in found["groups"][group].values()) == whole["samples"]
-    assert set(found["videos"]) == {video for fold in found["folds"] for video in fold["test"]}
+    assert set(found["videos"]) == {video for fold in found["folds"] for video in fold["test"]} and not found["caveats"]
     one = next(iter(found["videos"].values()))
     assert one["specialty"] in PROCEDURES.values() and set(one["tasks"]) == {"macro", "micro", "proficiency"}
 
@@ -187,6 +191,10 @@ def test_the_same_call_again_trains_nothing(crossed, archive):
     evaluation, out = crossed
     models = {path: path.stat().st_mtime_ns for path in out.glob("folds/*/decoder.safetensors")}
     assert len(models) == 2
+    learned = [Halsted.load(str(path.parent)).config.learned_from for path in models]
+    for fold in evaluation.figures["folds"]:
+        (own,) = [parts for parts in learned if parts["validation"] == fold["validation"]]
+        assert len(own["train"]) == fold["train"] and not set(own["train"]) & {*fold["test"], *fold["validation"]}
     again = run(archive, out, baselines=())
     assert {path: path.stat().st_mtime_ns for path in models} == models
     assert again.figures["methods"]["halsted"] == evaluation.figures["methods"]["halsted"]
@@ -274,7 +282,8 @@ def test_another_archive_judges_two_models_on_the_same_windows(archive, crossed,
     assert any((a.scores_NK != b.scores_NK).any() for a, b in zip(one, two, strict=True))
     means = {name: method["mean"]["value"] for name, method in found.figures["methods"].items()}
     assert means[REFERENCE] > 0.8 > means["majority"]
-    with pytest.raises(UsageError, match="learned from release 'release-0'"):
+    assert found.figures["caveats"] == []
+    with pytest.raises(UsageError, match="learned from 6 of the 8 videos that would judge it"):
         run(judging, tmp_path / "out", model=model, test_on=archive, embeddings=str(tmp_path / "embeddings"))
     with pytest.raises(AtlasError, match="can't teach and judge"):
         run(archive, tmp_path / "out", test_on=archive)
@@ -291,7 +300,7 @@ def test_another_archive_judges_two_models_on_the_same_windows(archive, crossed,
         ({"strategy": "each"}, UsageError, "per_procedure, global"),
         ({"part": "train"}, UsageError, "expected one of test, validation, all"),
         ({"model": "{model}"}, AtlasError, "no annotated video in its 'test' part .parts: none."),
-        ({"model": "{model}", "part": "all"}, UsageError, "learned from release 'release-0'"),
+        ({"model": "{model}", "part": "all"}, UsageError, "learned from 6 of the 8 videos that would judge it"),
     ],
 )
 def test_what_can_not_be_judged(archive, fold_model, tmp_path, options, error, said):
@@ -301,18 +310,85 @@ def test_what_can_not_be_judged(archive, fold_model, tmp_path, options, error, s
 
 
 def test_the_model_that_another_is_held_against_must_not_have_learned_the_answers_either(archive, fold_model, tmp_path):
-    elsewhere = Halsted.load(fold_model)
-    elsewhere.configure(atlas_release="another release")
-    elsewhere.save(str(tmp_path / "model"))
-    with pytest.raises(UsageError, match="learned from release 'release-0'"):
-        run(archive, tmp_path / "out", model=str(tmp_path / "model"), against=fold_model, part="all")
+    elsewhere = changed(fold_model, tmp_path / "model", learned_from={"train": ["f" * 16], "validation": []})
+    with pytest.raises(UsageError, match="learned from 6 of the 8 videos that would judge it"):
+        run(archive, tmp_path / "out", model=elsewhere, against=fold_model, part="all")
+
+
+def changed(model, folder, **described):
+    """A copy of a model that says something else of itself."""
+    copy = Halsted.load(model)
+    copy.configure(**described)
+    copy.save(str(folder))
+    return str(folder)
+
+
+RESPLIT = [f"{4:08x}{n:08x}" for n in range(6)]
+"""Videos of an archive whose split of release v1 is another one in v2."""
+
+
+@pytest.fixture(scope="module")
+def resplit(tmp_path_factory):
+    """Video 0 teaches in version 0 (release-4) and judges in version 1 (v2), where video 5 teaches."""
+    parts = ("train", "train", "validation", "test", "test", "test")
+    archive = archive_at(tmp_path_factory.mktemp("resplit"), 6, dict(zip(RESPLIT, parts, strict=True)), seed=4)
+    first = read_atlas(archive)
+    moved = first.split | {RESPLIT[0]: "test", RESPLIT[5]: "train"}
+    write_atlas(archive, list(first.videos), list(first.clips), "v2", split=moved)
+    return archive
+
+
+def test_videos_are_compared_and_not_names_of_releases(resplit, fold_model, tmp_path):
+    def judged(model, **options):
+        return run(resplit, tmp_path / "out", model=model, baselines=(), **options)
+
+    own = {"train": RESPLIT[:2], "validation": RESPLIT[2:3]}
+    model = changed(fold_model, tmp_path / "model", learned_from=own, atlas_release="release-4", version="m")
+    with pytest.raises(
+        UsageError, match=f"model 'm' learned from 1 of the 3 videos that would judge it, such as {RESPLIT[0]}"
+    ):
+        judged(model)
+    assert judged(model, release="release-4").figures["caveats"] == []
+    # The newer model's release has another name than the one that judges, which holds its training video.
+    newer = {"train": [RESPLIT[1], RESPLIT[5]], "validation": RESPLIT[2:3]}
+    model = changed(fold_model, tmp_path / "newer", learned_from=newer, atlas_release="v2", version="n")
+    with pytest.raises(UsageError, match=f"model 'n' learned from 1 of the 3 .* such as {RESPLIT[5]}"):
+        judged(model, release="release-4")
+    chosen = judged(model, part="validation").figures["caveats"]
+    assert [caveat[:58] for caveat in chosen] == ["model 'n' was chosen on 1 of the 1 videos that judge it (i"]
+
+
+def test_a_model_that_does_not_say_what_it_learned_from_is_looked_up_in_the_atlas(resplit, fold_model, tmp_path):
+    older = {"learned_from": None, "atlas_release": "release-4", "version": "o"}
+    known = changed(fold_model, tmp_path / "known", atlas_version=0, **older)
+    with pytest.raises(UsageError, match=f"model 'o' learned from 1 of the 3 .* such as {RESPLIT[0]}"):
+        run(resplit, tmp_path / "out", model=known, baselines=())
+    # Version 1 has another name: so the model's version 1 is of another atlas.
+    unknown = changed(fold_model, tmp_path / "unknown", atlas_version=1, **older)
+    found = run(resplit, tmp_path / "out", model=unknown, baselines=()).figures
+    (caveat,) = found["caveats"]
+    assert caveat.startswith("it is not known which videos model 'o' learned from")
+    assert "not known which videos model" in evaluation_page(found, HALSTED, [])
 
 
 def test_a_place_that_can_not_be_written_is_said_before_anything_is_learned(archive, tmp_path, monkeypatch):
     monkeypatch.setattr("halsted_ray.evaluation.run_evaluation.pooled", lambda *_: pytest.fail("it began"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="file/out.*name a folder that can be written"):
-        run(archive, tmp_path / "file" / "out")
+    for place in (tmp_path / "file" / "out", READ_ONLY):
+        with pytest.raises(OutputError, match=f"{place}.*name a folder that can be written"):
+            run(archive, place)
+
+
+def test_the_labels_between_two_models_are_read_before_anything_is_learned(
+    archive, fold_model, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("halsted_ray.evaluation.run_evaluation.pooled", lambda *_: pytest.fail("it began"))
+    elsewhere, model = Halsted.load(fold_model), str(tmp_path / "model")
+    elsewhere.configure(atlas_release="another release")
+    elsewhere.save(model)
+    words = ["--model", model, "--against", model, "--part", "all", "--labels", str(tmp_path), "--out", str(tmp_path)]
+    assert main(["evaluate", "--atlas", archive, *words]) == 2
+    assert "holds no report.json" in capsys.readouterr().err
 
 
 def test_the_page_holds_all_it_shows(crossed, tmp_path):
@@ -335,6 +411,19 @@ def test_the_page_holds_all_it_shows(crossed, tmp_path):
     write_evaluation(evaluation, str(tmp_path / "report.html"), clips=2)
     written = (tmp_path / "report.html").read_text()
     assert written.count("no picture: ") == 2 and str(tmp_path) not in written, "the videos are not there"
+
+
+def test_the_map_of_features_shows_a_low_proficiency_large_as_the_paper_does(crossed):
+    features = crossed[0].figures["map"] | {
+        "task": "proficiency",
+        "procedures": ["Prostatectomy"] * 3,
+        "truth": [{"proficiency": "Low"}, {"proficiency": "High"}, {"phase": "Driving"}],
+        "decoder": [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]],
+    }
+    (trace,) = map_plot(features, "decoder", HALSTED)["data"]
+    low, high, unknown = trace["marker"]["size"]
+    assert low > high == unknown
+    assert "a larger dot a low proficiency" in evaluation_page(crossed[0].figures, HALSTED, [])
 
 
 def answers_of(rights, tag="step", folds=None, truth=None):

@@ -5,9 +5,11 @@ import json
 import pytest
 
 from halsted_ray.cli import main
-from halsted_ray.evaluation.rarp50 import operation
+from halsted_ray.errors import OutputError
+from halsted_ray.evaluation.rarp50 import evaluate_rarp50, operation
 from halsted_ray.phantom.script import make_script
 from halsted_ray.phantom.write import write_video
+from halsted_ray.training.recipe import DEMO
 
 VIDEOS = (
     "train1/video_01",
@@ -76,6 +78,12 @@ def test_fragments_of_one_operation_stay_together():
     assert operation("/data/train1/video_02_1/video_left.avi") == "video_02"
     assert operation("s3://x/train1/video_02_2/video_left.avi") == "video_02"
     assert operation("/data/test/video_41/video_left.avi") == "video_41"
+
+
+def test_a_place_that_can_not_be_written_is_said_before_any_video_is_looked_at(folder, monkeypatch):
+    monkeypatch.setattr("halsted_ray.evaluation.rarp50.import_annotations", lambda *_, **__: pytest.fail("it began"))
+    with pytest.raises(OutputError, match="/proc/self.*name a folder that can be written"):
+        evaluate_rarp50(str(folder), "/proc/self", DEMO)  # nobody, root neither, can write there
 
 
 @pytest.mark.parametrize(

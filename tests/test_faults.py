@@ -27,7 +27,7 @@ put off then, and where nothing else is left the driver is killed once more. The
 PATIENCE_S = 240.0
 
 
-class Watch:
+class StagingWatcher:
     """Looks at the staged results all the time: segment → its (inode, time of change), once for every time it was
     finished."""
 
@@ -65,10 +65,10 @@ def test_ten_kills_change_nothing(nodes, driver_of, undisturbed, tmp_path):
     kinds = KILLS.copy()
     chance.shuffle(kinds)
     print(f"seed {SEED}: {kinds}")
-    watch, killed = Watch(out), set()
+    watcher, killed = StagingWatcher(out), set()
 
     def alive(kind: str) -> list[int]:
-        stage = {"decoder": "DecodeSegments", "tagger": "TagSegments"}[kind]
+        stage = {"decoder": "DecodeStage", "tagger": "TagStage"}[kind]
         return sorted(set(actors_of(stage)) - killed)
 
     def start() -> subprocess.Popen:
@@ -85,8 +85,8 @@ def test_ten_kills_change_nothing(nodes, driver_of, undisturbed, tmp_path):
     try:
         wait_for("a decoder", lambda: alive("decoder"), driver)
         while kinds:
-            enough = len(watch.seen) + chance.randint(0, 2)
-            wait_for("the next result", lambda enough=enough: len(watch.seen) >= enough, driver)
+            enough = len(watcher.seen) + chance.randint(0, 2)
+            wait_for("the next result", lambda enough=enough: len(watcher.seen) >= enough, driver)
             time.sleep(chance.uniform(0, 0.4))
             kind = next((kind for kind in kinds if kind != "decoder" or alive(kind)), "driver")
             if kind in kinds:
@@ -101,7 +101,7 @@ def test_ten_kills_change_nothing(nodes, driver_of, undisturbed, tmp_path):
                 victim = chance.choice(wait_for(f"a {kind}", lambda kind=kind: alive(kind), driver))
                 killed.add(victim)
                 os.kill(victim, signal.SIGKILL)
-            print(f"{kind} killed at {len(watch.seen)} of {SEGMENTS} segments")
+            print(f"{kind} killed at {len(watcher.seen)} of {SEGMENTS} segments")
         wait_for("publishing", (out / "segments" / "_delta_log").exists, driver)
         driver = kill_driver()
         print("driver killed while it published")
@@ -111,9 +111,9 @@ def test_ten_kills_change_nothing(nodes, driver_of, undisturbed, tmp_path):
     finally:
         driver.kill()
         driver.communicate()
-        watch.stop()
-    assert len(watch.seen) == SEGMENTS
-    assert [name for name, versions in watch.seen.items() if len(versions) > 1] == [], "finished twice"
+        watcher.stop()
+    assert len(watcher.seen) == SEGMENTS
+    assert [name for name, versions in watcher.seen.items() if len(versions) > 1] == [], "finished twice"
     assert read_timeline(str(out)).equals(read_timeline(str(undisturbed)))
     assert decisions(out) == decisions(undisturbed)
     assert vectors(out) == vectors(undisturbed)

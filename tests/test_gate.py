@@ -110,6 +110,14 @@ def test_test_videos_must_be_new_to_the_candidate(learned, passes):
     assert failed(examined(learned=learned), examined()) == ([] if passes else ["learned_test_videos"])
 
 
+@pytest.mark.parametrize("learned, passes", [((), True), (("a",), False), (None, True)])
+def test_a_champion_that_knows_test_videos_by_heart_is_nobody_to_be_compared_with(learned, passes):
+    champion = examined(learned=learned)
+    assert failed(examined(), champion) == ([] if passes else ["learned_test_videos/champion"])
+    said = {check.name: check.said for check in verdict(examined(), champion).checks}["learned_test_videos/champion"]
+    assert {(): "none of them", ("a",): "learned from a and looks too good", None: "is not known"}[learned] in said
+
+
 def test_only_what_both_were_asked_is_compared():
     """A champion of an older taxonomy lacks a tag: that must not count against it, nor for the candidate."""
     champion = examined(right_of_video=dict.fromkeys("abcd", (80, None)))

@@ -49,6 +49,21 @@ def test_round_trip(folder):
         assert (path / name).read_bytes() == (path.parent / "second" / name).read_bytes()
 
 
+def test_a_model_says_which_videos_it_learned_from(folder):
+    path, model = folder
+    learned = {"train": ["a" * 16], "validation": ["b" * 16]}
+    before = model.digest
+    model.configure(learned_from=learned)
+    assert model.digest == before, "it decides no tag"
+    model.save(str(path))
+    assert Halsted.load(str(path)).config.learned_from == learned
+    stated = json.loads((path / "model.json").read_text())
+    del stated["config"]["learned_from"]  # as models were saved before they said so
+    (path / "model.json").write_text(json.dumps(stated))
+    older = Halsted.load(str(path))
+    assert older.config.learned_from is None and older.digest == before
+
+
 def test_another_taxonomy_travels_inside(tmp_path):
     model = Halsted.create(taxonomy.load("sar_rarp50"), 24, width=32, heads=4)
     model.save(str(tmp_path))

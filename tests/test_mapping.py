@@ -21,9 +21,9 @@ from ray_actors import actors_of, mark_children
 import halsted_ray
 from halsted_ray.compute.resources import ResourceRequest
 from halsted_ray.errors import ArchiveError, ModelError, OutputError, TaxonomyError, UsageError
-from halsted_ray.mapping import pipeline
+from halsted_ray.mapping import pipeline, run_cluster
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.mapping.progress import Watch
+from halsted_ray.mapping.progress import RunObserver
 from halsted_ray.maps.reading import read_segments, read_timeline
 from halsted_ray.maps.run_profile import read_profile
 from halsted_ray.maps.staging import stagings
@@ -35,7 +35,7 @@ from halsted_ray.planning.planner import PlanSetting, plan
 from halsted_ray.planning.rates import Rates
 from halsted_ray.planning.survey import survey
 from halsted_ray.profiling import STAGES
-from halsted_ray.records import WindowSpec
+from halsted_ray.records import TIMELINE_ORDER, WindowSpec
 from halsted_ray.report import report
 from halsted_ray.storage.lease import Lease
 
@@ -105,7 +105,9 @@ def cluster(s3_server):
 def mapped(cluster, archive, models, tmp_path_factory):
     """(OUT, its summary): the archive mapped without any disturbance, two decoders, segments of 20 s."""
     out = str(tmp_path_factory.mktemp("maps"))
-    return out, map_archive(str(archive), out, models[0], segment_s=20, workers=ResourceRequest(decoders=2, taggers=1))
+    return out, map_archive(
+        str(archive), out, models[0], segment_s=20, resources=ResourceRequest(decoders=2, taggers=1)
+    )
 
 
 def test_every_video_gets_a_timeline(mapped, archive):
@@ -121,8 +123,10 @@ def test_every_video_gets_a_timeline(mapped, archive):
         assert all(left["stop_s"] == right["start_s"] for left, right in zip(lane, lane[1:], strict=False))
         assert {row["uri"] for row in rows} == {video["uri"]} and Path(video["uri"]).is_file()
         assert {(row["model_version"], row["atlas_release"], row["source"]) for row in rows} == {("v0", "test-1", "ai")}
-    keys = [(row["video_id"], row["start_s"], row["task"], row["tag"]) for row in table.to_pylist()]
-    assert keys == sorted(keys) and len(set(keys)) == len(keys)
+    keys = [tuple(row[name] for name in TIMELINE_ORDER) for row in table.to_pylist()]
+    assert keys == sorted(keys)
+    lanes = {(row["video_id"], row["start_s"], row["task"], row["tag"]) for row in table.to_pylist()}
+    assert len(lanes) == len(keys), "one answer at a time"
     assert not list(stagings(out))
 
 
@@ -173,7 +177,7 @@ def refuse(*_args, **_kwargs):
 
 def test_a_second_run_does_nothing_and_starts_no_ray(mapped, archive, models, monkeypatch):
     out, _ = mapped
-    monkeypatch.setattr(pipeline, "connected", refuse)
+    monkeypatch.setattr(run_cluster, "connected", refuse)
     before = read_timeline(out)
     summary = map_archive(str(archive), out, models[0], segment_s=20)
     assert summary.segments_before == 5 and summary.segments_decoded == 0 and summary.timeline_version is None
@@ -183,7 +187,7 @@ def test_a_second_run_does_nothing_and_starts_no_ray(mapped, archive, models, mo
 def test_a_new_model_reads_vectors_and_decodes_nothing(mapped, archive, models, tmp_path, monkeypatch):
     out, _ = mapped
     shutil.copytree(out, tmp_path / "out")
-    monkeypatch.setattr(pipeline, "connected", refuse)
+    monkeypatch.setattr(run_cluster, "connected", refuse)
     summary = map_archive(str(archive), str(tmp_path / "out"), models[1], segment_s=20, task="macro")
     assert (summary.segments_decoded, summary.segments_from_vectors) == (0, 5)
     rows = read_timeline(str(tmp_path / "out")).to_pylist()
@@ -196,39 +200,39 @@ def test_a_new_model_reads_vectors_and_decodes_nothing(mapped, archive, models, 
 
 
 def test_rows_do_not_depend_on_worker_count(mapped, archive, models, tmp_path):
-    map_archive(str(archive), str(tmp_path), models[0], segment_s=20, workers=ResourceRequest(decoders=1, taggers=2))
+    map_archive(str(archive), str(tmp_path), models[0], segment_s=20, resources=ResourceRequest(decoders=1, taggers=2))
     assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0]))
 
 
 def test_rows_do_not_depend_on_segment_length(mapped, archive, models, tmp_path):
-    map_archive(str(archive), str(tmp_path), models[0], segment_s=60, workers=ResourceRequest(decoders=2, taggers=1))
+    map_archive(str(archive), str(tmp_path), models[0], segment_s=60, resources=ResourceRequest(decoders=2, taggers=1))
     assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0]))
 
 
 def test_rows_do_not_depend_on_batch_size(mapped, archive, models, tmp_path):
-    workers = ResourceRequest(decoders=2, taggers=1, batch_segments=3)
-    map_archive(str(archive), str(tmp_path), models[0], segment_s=10, workers=workers)
+    resources = ResourceRequest(decoders=2, taggers=1, batch_segments=3)
+    map_archive(str(archive), str(tmp_path), models[0], segment_s=10, resources=resources)
     assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0]))
 
 
 def test_rows_do_not_depend_on_waves(mapped, archive, models, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "WAVE", 1)
-    monkeypatch.setattr(pipeline, "WAVE_A_CORE", 0)
-    monkeypatch.setattr(pipeline, "ACTORS_END_S", 1.0)
+    monkeypatch.setattr(run_cluster, "WAVE", 1)
+    monkeypatch.setattr(run_cluster, "WAVE_PER_CORE", 0)
+    monkeypatch.setattr(run_cluster, "ACTORS_END_S", 1.0)
     summary = map_archive(
-        str(archive), str(tmp_path), models[0], segment_s=20, workers=ResourceRequest(decoders=1, taggers=1)
+        str(archive), str(tmp_path), models[0], segment_s=20, resources=ResourceRequest(decoders=1, taggers=1)
     )
     assert summary.timeline_version == 1, "a commit a wave"
     assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0])) and not list(stagings(str(tmp_path)))
 
 
 def test_many_stored_vectors_go_through_the_cluster(mapped, archive, models, tmp_path, monkeypatch):
-    outs = [str(tmp_path / name) for name in ("here", "cluster")]
-    for out, here_at_most in zip(outs, (1000, 0), strict=True):
+    outs = [str(tmp_path / name) for name in ("locally", "cluster")]
+    for out, locally_at_most in zip(outs, (1000, 0), strict=True):
         shutil.copytree(mapped[0], out)
-        monkeypatch.setattr(pipeline, "HERE_AT_MOST", here_at_most)
+        monkeypatch.setattr(pipeline, "TAGGED_LOCALLY_AT_MOST", locally_at_most)
         summary = map_archive(
-            str(archive), out, models[1], segment_s=20, task="macro", workers=ResourceRequest(taggers=1)
+            str(archive), out, models[1], segment_s=20, task="macro", resources=ResourceRequest(taggers=1)
         )
         assert (summary.segments_decoded, summary.segments_from_vectors) == (0, 5)
     assert read_timeline(outs[1]).equals(read_timeline(outs[0]))
@@ -256,7 +260,7 @@ def test_bad_files_beside_good_ones(mapped, archive, models, tmp_path):
     damaged[middle - 20_000 : middle + 20_000] = os.urandom(40_000)
     (folder / "damaged.ts").write_bytes(damaged)
     out = str(tmp_path / "out")
-    summary = map_archive(str(folder), out, models[0], segment_s=20, workers=ResourceRequest(decoders=2, taggers=1))
+    summary = map_archive(str(folder), out, models[0], segment_s=20, resources=ResourceRequest(decoders=2, taggers=1))
     assert summary.exit_code == 3
     videos = {Path(video["uri"]).name: video for video in status_of(out)}
     assert len(videos) == 5, "the copy is mapped once"
@@ -285,7 +289,7 @@ def test_bad_files_beside_good_ones(mapped, archive, models, tmp_path):
 
 
 def test_an_archive_of_bad_files_alone(models, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "connected", refuse)
+    monkeypatch.setattr(run_cluster, "connected", refuse)
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive" / "text.mp4").write_text("text")
     out = str(tmp_path / "out")
@@ -327,9 +331,9 @@ def test_wrong_use_is_named(archive, models, tmp_path):
 DRIVER = """
 import sys
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.mapping.progress import Watch
-from halsted_ray.compute.resources import Workers
-summary = map_archive(sys.argv[1], sys.argv[2], sys.argv[3], segment_s=10, workers=Workers(decoders=2, taggers=1))
+from halsted_ray.compute.resources import ResourceRequest
+resources = ResourceRequest(decoders=2, taggers=1)
+summary = map_archive(sys.argv[1], sys.argv[2], sys.argv[3], segment_s=10, resources=resources)
 print(summary.segments_before, summary.segments_decoded)
 """
 
@@ -363,7 +367,7 @@ def test_resume_after_the_driver_is_killed(mapped, archive, models, tmp_path):
     first_run = next(stagings(str(out))).run().run_id
 
     summary = map_archive(
-        str(archive), str(out), models[0], segment_s=10, workers=ResourceRequest(decoders=2, taggers=1)
+        str(archive), str(out), models[0], segment_s=10, resources=ResourceRequest(decoders=2, taggers=1)
     )
     assert (summary.segments_before, summary.segments_decoded) == (len(before), 9 - len(before))
     by_run = read_segments(str(out), ["segment_id", "run_id"]).to_pylist()
@@ -378,9 +382,14 @@ def test_actors_that_are_killed_cost_nothing_but_time(cluster, models, tmp_path)
     write_video(archive / "long.mp4", 200.0)
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(
-            map_archive, str(archive), str(out), models[0], segment_s=10, workers=ResourceRequest(decoders=2, taggers=1)
+            map_archive,
+            str(archive),
+            str(out),
+            models[0],
+            segment_s=10,
+            resources=ResourceRequest(decoders=2, taggers=1),
         )
-        for stage, least_staged in (("DecodeSegments", 0), ("TagSegments", 1), ("DecodeSegments", 2)):
+        for stage, least_staged in (("DecodeStage", 0), ("TagStage", 1), ("DecodeStage", 2)):
             while not run.done():
                 found = [pid for pid in actors_of(stage) if pid not in killed]
                 if found and len(staged(out)) >= least_staged:
@@ -392,7 +401,7 @@ def test_actors_that_are_killed_cost_nothing_but_time(cluster, models, tmp_path)
     assert len(killed) >= 2, "the run was over too soon"
     assert summary.exit_code == 0 and summary.segments_decoded == 20
     undisturbed = str(tmp_path / "undisturbed")
-    map_archive(str(archive), undisturbed, models[0], segment_s=20, workers=ResourceRequest(decoders=2, taggers=1))
+    map_archive(str(archive), undisturbed, models[0], segment_s=20, resources=ResourceRequest(decoders=2, taggers=1))
     assert read_timeline(str(out)).equals(read_timeline(undisturbed))
 
 
@@ -405,8 +414,8 @@ def test_a_store_that_goes_away_is_waited_for(mapped, archive, models, s3_server
     out = f"{s3_server.bucket}/outage-maps"
     stopped = threading.Event()
 
-    class StopAtFirstResult(Watch):
-        def progress(self, _progress):
+    class StopAtFirstResult(RunObserver):
+        def on_progress(self, _progress):
             if not stopped.is_set():
                 stopped.set()
                 s3_server.stop()
@@ -417,8 +426,8 @@ def test_a_store_that_goes_away_is_waited_for(mapped, archive, models, s3_server
         out,
         models[0],
         segment_s=10,
-        workers=ResourceRequest(decoders=2, taggers=1),
-        watch=StopAtFirstResult(),
+        resources=ResourceRequest(decoders=2, taggers=1),
+        observer=StopAtFirstResult(),
     )
     assert stopped.is_set() and summary.exit_code == 0
     rows, undisturbed = read_timeline(out).to_pylist(), read_timeline(mapped[0]).to_pylist()
@@ -432,7 +441,7 @@ def test_from_s3_to_s3(mapped, archive, models, s3_server):
     fs.put(str(archive) + "/", f"{s3_server.bucket}/in/", recursive=True)
     out = f"{s3_server.bucket}/maps"
     summary = map_archive(
-        f"{s3_server.bucket}/in", out, models[0], segment_s=20, workers=ResourceRequest(decoders=2, taggers=1)
+        f"{s3_server.bucket}/in", out, models[0], segment_s=20, resources=ResourceRequest(decoders=2, taggers=1)
     )
     assert summary.exit_code == 0 and summary.segments_decoded == 5
     rows, local = read_timeline(out).to_pylist(), read_timeline(mapped[0]).to_pylist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +11,18 @@ import torch
 from halsted_ray.compute.cluster import connected
 from halsted_ray.compute.pools import size_pools
 from halsted_ray.errors import CorruptSegment, DecoderKilled, ResourceError, StorageUnavailable, UnreadableVideo
-from halsted_ray.mapping.decode_stage import DecodeStage, segments_table
+from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
+from halsted_ray.mapping.embed_stage import EmbedOptions, EmbedStage
+from halsted_ray.mapping.outcomes import read_outcomes
 from halsted_ray.mapping.progress import Progress
-from halsted_ray.mapping.tag_stage import TagStage
+from halsted_ray.mapping.stage_schemas import segments_table
+from halsted_ray.mapping.tag_stage import TagOptions, TagStage
 from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging, stagings
 from halsted_ray.maps.timeline import Gap
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
+from halsted_ray.planning.rates import Rates
+from halsted_ray.profiling import STAGES
 from halsted_ray.records import Prediction, Segment, WindowSpec
 from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.video.frames import Frames
@@ -46,17 +50,16 @@ class FakeDecoder:
         return Frames(np.ones((len(times_s), *size, 3), np.uint8), times_s)
 
 
-def decoding(tmp_path, decoder) -> DecodeStage:
-    return DecodeStage(
-        (str(tmp_path), "recipe"), SPEC, (112, 112), "reference", "pyav", 512, 10.0, retry_pause_s=0.0, process=decoder
-    )
+def decoding(tmp_path, decoder, recipe="recipe", **changes) -> DecodeStage:
+    options = DecodeOptions(str(tmp_path), recipe, SPEC, (112, 112), deadline_s=10.0, retry_pause_s=0.0, **changes)
+    return DecodeStage(options, process=decoder)
 
 
 def test_frames_travel_to_tagging_whole(tmp_path):
     table = decoding(tmp_path, FakeDecoder())(segments_table([SEGMENT]))
     frames = np.frombuffer(table["frames"][0].as_buffer(), np.uint8)
     assert len(frames) == 192 * 112 * 112 * 3 and frames.all()
-    assert json.loads(table["gaps"][0].as_py()) == []
+    assert table["gaps"][0].as_py() == []
 
 
 @pytest.mark.parametrize("copy, code", [(UnreadableVideo("gone"), "corrupt"), (StorageUnavailable("away"), "storage")])
@@ -66,12 +69,10 @@ def test_a_copy_stands_in_where_the_video_is_damaged(tmp_path, copy, code):
             self.damaged = {SEGMENT.uri: [(12, 13)], "/a": [(22, 23)], "/b": []}[uri]
             return super().read_frames(uri, times_s, *rest, **named)
 
-    stage = decoding(tmp_path, Files())
     for copies, gaps in (([], [(10, 20)]), (["/a"], []), (["/a", "/b"], [])):
-        stage.copies = {"video": copies, "another": ["/b"]}
+        stage = decoding(tmp_path, Files(), copies={"video": copies, "another": ["/b"]})
         assert [(gap.start_s, gap.stop_s) for gap in stage.decode(SEGMENT)[1]] == gaps
-    stage = decoding(tmp_path, FakeDecoder([CorruptSegment("bad"), *[copy] * 3]))
-    stage.copies = {"video": ["/a"]}
+    stage = decoding(tmp_path, FakeDecoder([CorruptSegment("bad"), *[copy] * 3]), copies={"video": ["/a"]})
     short = replace(SEGMENT, stop_s=10.0)
     assert [gap.code for gap in stage.decode(short)[1]] == [code], "one that can't be fetched now may be whole"
 
@@ -125,21 +126,22 @@ def model(tmp_path_factory):
     )
     folder = str(tmp_path_factory.mktemp("model"))
     model.save(folder)
-    store = encoder.fingerprint, sampling_name(SPEC, "reference")
-    return {"model": folder, "encoder": encoder.ref, "model_digest": model.digest, "tasks": ["macro"]}, store
+    return TagOptions(
+        out="",
+        recipe="recipe",
+        run_id="run",
+        vectors="",
+        encoder_fingerprint=encoder.fingerprint,
+        sampling=sampling_name(SPEC, "reference"),
+        model=folder,
+        encoder=encoder.ref,
+        model_digest=model.digest,
+        tasks=("macro",),
+    )
 
 
 def tagging(tmp_path, model, **changes) -> TagStage:
-    arguments, store = model
-    return TagStage(
-        **{
-            "staging": (str(tmp_path), "recipe"),
-            "store": (str(tmp_path / "embeddings"), *store),
-            "run_id": "run",
-            **arguments,
-            **changes,
-        }
-    )
+    return TagStage(replace(model, **{"out": str(tmp_path), "vectors": str(tmp_path / "embeddings"), **changes}))
 
 
 def test_a_finished_segment_is_staged_and_not_done_again(tmp_path, model):
@@ -162,15 +164,54 @@ def test_stored_vectors_need_no_frames(tmp_path, model):
     bare = segments_table([SEGMENT])
     assert tagging(tmp_path, model)(bare)["state"].to_pylist() == ["frames"]
     tagging(tmp_path, model)(rows)
-    second = tagging(tmp_path, model, staging=(str(tmp_path), "another recipe"))
+    second = tagging(tmp_path, model, recipe="another recipe")
     assert second(bare)["state"].to_pylist() == ["done"]
     first, again = (Staging(str(tmp_path), recipe).read("video")[0] for recipe in ("recipe", "another recipe"))
     assert again.tags == first.tags and again.used_vectors == 3 and again.new_vectors == 0
 
 
+def test_embedding_gives_the_vectors_that_tagging_stores(tmp_path, model):
+    rows = decoding(tmp_path, FakeDecoder(damaged=[(12.0, 13.0)]))(segments_table([SEGMENT]))
+    stage = EmbedStage(EmbedOptions(model.encoder, SPEC))
+    table = stage(rows)
+    spans = [(row["kind"], row["start_s"], row["stop_s"]) for row in table.to_pylist()]
+    assert spans[:2] == [("coarse", 0.0, 10.0), ("coarse", 20.0, 30.0)], "none that touches the gap"
+    assert len(spans) == 2 + 8 and set(table["video_id"].to_pylist()) == {"video"}
+    tagger = tagging(tmp_path, model)
+    tagger(rows)
+    stored = tagger.store.get("video", 0.0, 30.0)
+    assert set(stored) == set(spans[:2])
+    for key, vector in stored.items():
+        assert table["vector"][spans.index(key)].as_py() == vector.tolist()
+    nothing = decoding(tmp_path, FakeDecoder(damaged=[(0.0, 30.0)]), recipe="another")(segments_table([SEGMENT]))
+    assert len(stage(nothing)) == 0
+
+
+def test_a_stage_states_what_it_takes_and_gives(tmp_path, model):
+    decoder = decoding(tmp_path, FakeDecoder())
+    embedder, tagger = EmbedStage(EmbedOptions(model.encoder, SPEC)), tagging(tmp_path, model)
+    segments = segments_table([SEGMENT])
+    decoded = decoder(segments)
+    assert segments.schema.equals(DecodeStage.input_schema) and decoded.schema.equals(DecodeStage.output_schema)
+    for stage in (embedder, tagger):
+        assert decoded.schema.equals(stage.input_schema) and stage(decoded).schema.equals(stage.output_schema)
+    rates = Rates.load()
+    assert DecodeStage.resources.memory_mb == rates.memory_mb["decoder"], "as plans are made with"
+    assert TagStage.resources.memory_mb == EmbedStage.resources.memory_mb == rates.memory_mb["tagger"]
+
+
+def test_gaps_and_profile_travel_as_typed_columns(tmp_path, model):
+    rows = decoding(tmp_path, FakeDecoder(damaged=[(12.0, 13.0)]))(segments_table([SEGMENT]))
+    (gap,) = rows["gaps"][0].as_py()
+    assert (gap["start_s"], gap["stop_s"], gap["code"]) == (10.0, 20.0, "corrupt")
+    assert {row["stage"] for row in rows["profile"][0].as_py()} <= set(STAGES)
+    (outcome,) = read_outcomes(tagging(tmp_path, model)(rows))
+    assert outcome.state == "part" and outcome.profile.wall_s["encode"] > 0 < outcome.profile.wall_s["wait"]
+
+
 def test_a_place_that_can_no_longer_be_written_ends_the_run(tmp_path, model):
     (tmp_path / "file").write_text("")
-    tagger = tagging(tmp_path, model, store=(str(tmp_path / "file"), *model[1]))
+    tagger = tagging(tmp_path, model, vectors=str(tmp_path / "file"))
     rows = decoding(tmp_path, FakeDecoder())(segments_table([SEGMENT]))
     (outcome,) = tagger(rows).to_pylist()
     assert outcome["state"] == "fatal" and "can't write" in outcome["message"]
@@ -208,9 +249,12 @@ def test_staged_results_come_back_as_they_were(tmp_path):
 )
 def test_pools_leave_two_cpus_free(cpus, gpus, cores, segments, expected):
     pools = size_pools(cpus, gpus, cores, segments)
-    assert (pools.decoders, pools.taggers, pools.decoder_cpus) == expected
-    assert pools.decoders * pools.decoder_cpus + pools.taggers * pools.tagger_cpus <= cpus - 2
-    assert pools.tagger_gpus == (1.0 if gpus else 0.0)
+    decoders, taggers = pools.decoders, pools.taggers
+    assert (decoders.actors, taggers.actors, decoders.cpus) == expected
+    assert decoders.actors * decoders.cpus + taggers.actors * taggers.cpus <= cpus - 2
+    assert taggers.gpus == (1.0 if gpus else 0.0)
+    for pool, stage in ((decoders, DecodeStage), (taggers, TagStage)):
+        assert pool.cpus <= stage.resources.cpus and pool.gpus <= stage.resources.gpus, "no more than an actor can use"
 
 
 @pytest.mark.parametrize("cpus, decoders", [(2, None), (1, None), (4, 30)])

@@ -2,8 +2,9 @@ import os
 from pathlib import Path
 
 import pytest
+import slow_jobs
 
-from halsted_ray.atlas import read_atlas
+from halsted_ray.atlas import phantom_archive, read_atlas
 from halsted_ray.atlas.phantom_archive import PhantomVideo, procedures_by_specialty, write_archive
 from halsted_ray.errors import OutputError
 from halsted_ray.phantom.catalogue import SPECIALTY_OF
@@ -74,6 +75,20 @@ def test_another_archive_is_not_mixed_in(archive, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="can't write phantoms"):
         write_archive(str(tmp_path / "file"), **SMALL)
+
+
+def test_a_signal_ends_the_rendering_that_is_queued_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv(slow_jobs.FOLDER, str(tmp_path / "begun"))
+    (tmp_path / "begun").mkdir()
+    monkeypatch.setattr(phantom_archive, "render", slow_jobs.render)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_archive(str(tmp_path / "archive"), **{**SMALL, "videos": 8}, workers=2, progress=interrupt)
+    assert len(slow_jobs.begun()) <= 3, "the first video, and the one that each process had at hand"
+    assert not list((tmp_path / "archive" / "videos").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -147,3 +147,15 @@ def test_the_command(capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["cores"] == 8 and told["cores_per_gpu"] is None and told["video_s"] == 36_000
     assert main(["plan"]) == 2 and "--hours" in capsys.readouterr().err
+
+
+def test_a_share_of_peak_is_refused_where_the_rate_was_measured(tmp_path, capsys):
+    rates = tmp_path / "rates.json"
+    rate = {"preset": "giant", "device": "H200", "clips_per_s": 80.0, "hardware": "a machine with an H200"}
+    rates.write_text(json.dumps({"encode": [rate]}))
+    assert main(["plan", "--hours", "9", "--share-of-peak", "0.3"]) == 0
+    assert main(["plan", "--hours", "9", "--rates", str(rates)]) == 0
+    capsys.readouterr()
+    assert main(["plan", "--hours", "9", "--rates", str(rates), "--share-of-peak", "0.3"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and "--share-of-peak needs a GPU whose rate is estimated" in said.err

@@ -5,21 +5,38 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numbered_video
 import pytest
+import ray
 import torch
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
 import halsted_ray
-from halsted_ray.compute.pools import size_pools
-from halsted_ray.compute.priority import Room, announced, must_pause, room, room_of
+from halsted_ray.compute.pools import Pools, size_pools
+from halsted_ray.compute.priority import (
+    LEAST_CPUS,
+    Capacity,
+    HeldShare,
+    LowPriorityRun,
+    announced,
+    capacity_for,
+    held_by,
+    held_by_low_runs,
+    must_pause,
+    wait_for_capacity,
+)
 from halsted_ray.compute.resources import ResourceRequest
 from halsted_ray.errors import ResourceError, UsageError
+from halsted_ray.mapping import run_cluster
 from halsted_ray.mapping.pipeline import map_archive
+from halsted_ray.mapping.progress import RunObserver
+from halsted_ray.mapping.run_cluster import RunCluster
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import WindowSpec
@@ -30,29 +47,60 @@ from halsted_ray.service.job_worker import JobWorker
 @pytest.mark.parametrize("gpus", [0, 4])
 def test_a_low_run_leaves_enough_for_a_high_one(cpus, gpus):
     total = {"CPU": cpus, "GPU": gpus}
-    low = room_of("low", total, total)
+    low = capacity_for("low", total, total)
     pools = size_pools(low.cpus, low.gpus, low.cores, 1000, gpu_share=low.gpu_share)
     free = {
-        "CPU": cpus - pools.decoders * pools.decoder_cpus - pools.taggers * pools.tagger_cpus,
-        "GPU": gpus - pools.taggers * pools.tagger_gpus,
+        "CPU": cpus - pools.decoders.actors * pools.decoders.cpus - pools.taggers.actors * pools.taggers.cpus,
+        "GPU": gpus - pools.taggers.actors * pools.taggers.gpus,
     }
-    high = room_of("high", free, total)
+    high = capacity_for("high", free, total)
     found = size_pools(high.cpus, high.gpus, high.cores, 60, gpu_share=high.gpu_share)
-    assert found.taggers * found.tagger_gpus <= free["GPU"] and (not gpus or found.tagger_gpus)
-    assert found.decoders >= min(cpus // 2 - 2, 60), "most of the cores, that others leave idle"
-    assert room_of("normal", total, total) == Room(cpus, gpus, cpus - 2)
+    assert found.taggers.actors * found.taggers.gpus <= free["GPU"] and (not gpus or found.taggers.gpus)
+    assert found.decoders.actors >= min(cpus // 2 - 2, 60), "most of the cores, that others leave idle"
+    assert capacity_for("normal", total, total) == Capacity(cpus, gpus, cpus - 2)
+
+
+@pytest.mark.parametrize("cpus", [6, 16, 64])
+@pytest.mark.parametrize("gpus", [0, 4])
+@pytest.mark.parametrize("segments", [2, 1000])
+def test_any_number_of_low_runs_leave_enough_for_a_high_one(cpus, gpus, segments):
+    total = {"CPU": cpus, "GPU": gpus}
+    low = [HeldShare()]
+    while True:
+        held = HeldShare(sum(share.cpus for share in low), sum(share.gpus for share in low))
+        free = {"CPU": cpus - held.cpus, "GPU": gpus - held.gpus * 0.75}
+        found = capacity_for("low", free, total, held)
+        if found.cpus < LEAST_CPUS:
+            break
+        pools = size_pools(found.cpus, found.gpus, found.cores, segments, gpu_share=found.gpu_share)
+        low.append(held_by(pools))
+    assert len(low) >= (2 if segments == 1000 or cpus < 16 else 4), "a small run leaves room for others"
+    assert held.gpus <= gpus, "no two of them share a GPU"
+    high = capacity_for("high", free, total, held)
+    found = size_pools(high.cpus, high.gpus, high.cores, 60, gpu_share=high.gpu_share)
+    assert found.taggers.actors * found.taggers.gpus <= free["GPU"]
+    assert found.decoders.actors >= min(cpus // 2 - 2, 60), "most of the cores, that others leave idle"
+
+
+def test_what_low_runs_leave_of_their_gpus_is_no_whole_gpu_to_anybody():
+    total, low = {"CPU": 64.0, "GPU": 8.0}, HeldShare(20.0, 4)
+    assert capacity_for("normal", {"CPU": 44.0, "GPU": 5.0}, total, low).gpus == 4
+    assert capacity_for("normal", {"CPU": 44.0, "GPU": 1.0}, total, low).gpus == 0
+    assert capacity_for("low", {"CPU": 44.0, "GPU": 5.0}, total, low).gpus == 4
+    assert capacity_for("low", {"CPU": 44.0, "GPU": 1.0}, total, low).gpus == 0
+    assert capacity_for("high", {"CPU": 44.0, "GPU": 1.0}, total, low).gpus == 4
 
 
 def test_a_high_run_alone_takes_no_more_actors_than_there_are_cores():
     total = {"CPU": 16.0, "GPU": 2.0}
-    high = room_of("high", total, total)
+    high = capacity_for("high", total, total)
     found = size_pools(high.cpus, high.gpus, high.cores, 1000, gpu_share=high.gpu_share)
-    assert found.decoders + found.taggers == 14 and found.taggers == 2
+    assert found.decoders.actors + found.taggers.actors == 14 and found.taggers.actors == 2
 
 
 def test_an_unknown_priority_is_named(tmp_path):
     with pytest.raises(UsageError, match="'urgent'.*low, normal, high"):
-        map_archive(str(tmp_path), str(tmp_path / "out"), "nowhere", workers=ResourceRequest(priority="urgent"))
+        map_archive(str(tmp_path), str(tmp_path / "out"), "nowhere", resources=ResourceRequest(priority="urgent"))
 
 
 @pytest.mark.parametrize(
@@ -112,16 +160,16 @@ def test_workers_on_their_way_are_waited_for(cluster, monkeypatch):
         pytest.raises(ResourceError, match="0 of the 0 logical CPUs.*not within 1 s.*let its workers start"),
     ):
         patch.setattr("ray.autoscaler.sdk.request_resources", lambda bundles: asked.append(len(bundles)))
-        room("normal", said.append, wait_s=1.0)
+        wait_for_capacity("normal", said.append, wait_s=1.0)
     assert said and said[0].startswith("0 of the 0 logical CPUs")
     assert asked == [4, 0], "who gives up no longer asks a cluster to grow"
     with ThreadPoolExecutor(1) as pool:
         told = len(said)
-        waiting = pool.submit(room, "normal", said.append, 120.0)
+        waiting = pool.submit(wait_for_capacity, "normal", said.append, 120.0)
         while len(said) == told:
             time.sleep(0.05)
         cluster.add_node(num_cpus=8, object_store_memory=400 * 2**20)
-        assert waiting.result() == Room(8.0, 0, 6)
+        assert waiting.result() == Capacity(8.0, 0, 6)
 
 
 def test_a_run_that_ended_makes_nobody_wait(cluster):
@@ -136,11 +184,81 @@ def test_a_run_that_ended_makes_nobody_wait(cluster):
     assert not must_pause()
 
 
+def small_pools(room: Capacity) -> Pools:
+    """Of a run of two segments."""
+    return size_pools(room.cpus, room.gpus, room.cores, 2, gpu_share=room.gpu_share)
+
+
+@pytest.fixture
+def eight_cpus(cluster):
+    """The cluster with at least one worker of eight CPUs."""
+    if ray.cluster_resources().get("CPU", 0) < 8:
+        cluster.add_node(num_cpus=8, object_store_memory=400 * 2**20)
+        wait_until(lambda: ray.cluster_resources().get("CPU", 0) >= 8)
+    return ray.cluster_resources()["CPU"]
+
+
+def test_low_runs_that_start_in_one_moment_leave_the_room_together(eight_cpus):
+    start, ends = threading.Barrier(3), [threading.Event() for _ in range(3)]
+    held_of: dict[int, HeldShare] = {}
+    said = []
+
+    def run(number: int) -> None:
+        with LowPriorityRun() as low:
+            start.wait()
+            held_of[number] = held_by(low.claim(small_pools, said.append)[1])
+            ends[number].wait()
+
+    with ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(run, number) for number in range(3)]
+        try:
+            wait_until(lambda: len(held_of) == 2 and said)
+            assert held_by_low_runs() == HeldShare(sum(share.cpus for share in held_of.values()), 0)
+            assert held_by_low_runs().cpus <= eight_cpus - max(LEAST_CPUS, eight_cpus / 4)
+            assert "; other runs of priority low hold " in said[-1]
+            first = max(held_of, key=lambda number: held_of[number].cpus)
+            ends[first].set()
+            wait_until(lambda: len(held_of) == 3)
+        finally:
+            for end in ends:
+                end.set()
+        for task in running:
+            task.result(30)
+    wait_until(lambda: held_by_low_runs() == HeldShare())
+
+
+def test_a_wave_of_a_low_run_takes_what_other_low_runs_leave(eight_cpus, monkeypatch):
+    monkeypatch.setattr(run_cluster, "ACTORS_END_S", 0.0)
+
+    class Waits(Exception):
+        pass
+
+    class Impatient(RunObserver):
+        def on_wait(self, message: str) -> None:
+            raise Waits(message)
+
+    low = ResourceRequest(priority="low")
+    with RunCluster(low, Impatient()) as mine, RunCluster(low, Impatient()) as other:
+        for _ in range(2):  # its second wave takes the place of the first
+            pools = mine.size_pools(1000)
+            wait_until(lambda pools=pools: held_by_low_runs() == held_by(pools))
+        with pytest.raises(Waits, match=f"other runs of priority low hold {held_by(pools).cpus:g}"):
+            other.size_pools(1000)
+    wait_until(lambda: held_by_low_runs() == HeldShare())
+
+
+def wait_until(condition: Callable[[], object], within_s: float = 60.0) -> None:
+    until_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < until_s, f"not within {within_s:.0f} s"
+        time.sleep(0.05)
+
+
 ARCHIVE_RUN = """
 import sys
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.compute.resources import Workers
-map_archive(*sys.argv[1:], segment_s=10, workers=Workers(priority="low"))
+from halsted_ray.compute.resources import ResourceRequest
+map_archive(*sys.argv[1:], segment_s=10, resources=ResourceRequest(priority="low"))
 """
 
 
@@ -173,7 +291,7 @@ def test_an_upload_beside_an_archive_takes_at_most_three_times_its_time_alone(cl
             str(tmp_path / out),
             str(tmp_path / "model"),
             segment_s=10,
-            workers=ResourceRequest(priority="high"),
+            resources=ResourceRequest(priority="high"),
         )
         assert summary.exit_code == 0 and summary.segments_decoded == 6
         return time.monotonic() - started_s

@@ -6,11 +6,14 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
 import maps
+import mlflow
 import models
 import numpy as np
 import pandas as pd
@@ -21,6 +24,7 @@ import yaml
 from halsted_ray.atlas import read_atlas, write_atlas
 from halsted_ray.cli import main
 from halsted_ray.errors import RegistryError, TaxonomyError, UsageError
+from halsted_ray.maps.exports import read_csv
 from halsted_ray.maps.publishing import publish
 from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging
 from halsted_ray.maps.table_schemas import Provenance
@@ -30,7 +34,7 @@ from halsted_ray.records import Segment
 from halsted_ray.registry import lineage as lineages
 from halsted_ray.registry import promotion
 from halsted_ray.registry.gate import read_thresholds
-from halsted_ray.registry.model_registry import CHALLENGER, CHAMPION, LOCK, PREVIOUS, Registry
+from halsted_ray.registry.model_registry import CHALLENGER, CHAMPION, LOCK, PREVIOUS, Registry, Version
 from halsted_ray.registry.promotion import EXPERIMENT, promote, rollback
 from halsted_ray.registry.resolve import resolve
 from halsted_ray.registry.tracking import TrackedRun, learned_videos, register
@@ -212,7 +216,9 @@ def test_a_version_says_what_it_stands_on(registry, archive):
     assert "accuracy/context" not in run.data.metrics
     files = {file.path for file in registry.client.list_artifacts(version.run_id)}
     assert files >= {"environment.json", "summary.json", "split.json"}
-    assert learned_videos(registry, version) == {"0" * 16, "1" * 16}
+    assert learned_videos(registry, version, model.config) == {"0" * 16, "1" * 16}
+    model.configure(learned_from={"train": ["2" * 16], "validation": ["3" * 16]})
+    assert learned_videos(registry, version, model.config) == {"2" * 16, "3" * 16}, "the model knows best"
 
 
 def test_references(registry, archive, monkeypatch):
@@ -267,6 +273,27 @@ def test_what_to_do_where_a_version_is_not_there(registry, archive, capsys):
             registry.find(alias)
 
 
+def test_two_processes_that_fetch_one_version_at_once_both_have_it(registry, tmp_path, monkeypatch):
+    """Of a server that keeps the files to itself. Both have found no copy when they begin, and both fetch one."""
+    version = Version("halsted", 7, (), "run", 0, {"model_digest": "abc"}, "mlflow-artifacts:/1/models/m/artifacts")
+    both_fetch = threading.Barrier(2)
+
+    def download(uri: str, dst_path: str, tracking_uri: str) -> str:
+        fetched = Path(dst_path, "model")
+        fetched.mkdir()
+        (fetched / "model.json").write_text("{}")
+        both_fetch.wait(timeout=30)
+        return str(fetched)
+
+    monkeypatch.setenv("HALSTED_MODELS", str(tmp_path / "kept"))
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(pool.map(lambda _: registry.folder(version), range(2)))
+    assert folders == [str(tmp_path / "kept" / "halsted-7-abc")] * 2
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["halsted-7-abc"], "nothing half fetched stays"
+    assert registry.folder(version) == folders[0] and Path(folders[0], "model.json").is_file()
+
+
 def test_a_folder_is_resolved_without_mlflow():
     code = (
         "import sys; from halsted_ray.registry.resolve import resolve; assert resolve('/a') == '/a'; "
@@ -304,9 +331,27 @@ def test_a_registry_that_is_lost_on_the_way_costs_nothing(registry, archive, mon
     with pytest.raises(RegistryError):
         tracked.finish(summary_of(archive, "good"))
     tracked.client = there
+    tracked.epoch(CURVE[1] | {"epoch": 2, "loss": 0.5})
+    history = registry.client.get_metric_history(tracked.run_id, "loss")
+    assert [(point.step, point.value) for point in history] == [(0, 2.0), (1, 1.0), (2, 0.5)], (
+        "in order, before the end"
+    )
     version = tracked.finish(summary_of(archive, "good"))
-    history = registry.client.get_metric_history(version.run_id, "loss")
-    assert [(point.step, point.value) for point in history] == [(0, 2.0), (1, 1.0)]
+    assert registry.client.get_metric_history(version.run_id, "loss") == history
+
+
+def test_a_run_that_was_killed_before_it_said_what_it_stands_on_says_so_when_it_goes_on(registry, archive, monkeypatch):
+    first = TrackedRun(registry)
+    with monkeypatch.context() as dying:
+        dying.setattr(first.client, "log_batch", lambda *_, **__: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            first.start(start_of(archive, "good"))
+    version = trained(registry, archive, "good")
+    assert version.run_id == first.run_id
+    run = registry.client.get_run(version.run_id)
+    assert run.data.params["epochs"] == "40" and run.inputs.dataset_inputs[0].dataset.name == "hsa-v1"
+    files = {file.path for file in registry.client.list_artifacts(version.run_id)}
+    assert files >= {"environment.json", "split.json"}
 
 
 def test_the_same_run_again_is_one_run_and_one_version(registry, archive):
@@ -398,10 +443,18 @@ def test_a_model_of_another_taxonomy_needs_a_migration(registry, archive, gate, 
         came_to = promote(registry, "1", archive, gate=gate, migration=str(bridge))
         figures.append(registry.client.get_run(came_to.run_id).data.metrics["champion_accuracy/action"])
     assert figures[0] < figures[1] and came_to.alias == CHALLENGER
+    fitting = bridge.read_text()
     stated["from"] = "0" * 16
     bridge.write_text(yaml.safe_dump(stated))
     with pytest.raises(TaxonomyError, match="the migration leads from 0000"):
         promote(registry, "1", archive, gate=gate, migration=str(bridge))
+    bridge.write_text(fitting)
+    versions = len(registry.versions())
+    for aliases, said in (({CHAMPION: None}, "there is no champion"), ({CHAMPION: 1}, "version 1 has the taxonomy of")):
+        registry.move(aliases)
+        with pytest.raises(RegistryError, match=f"a champion of another taxonomy, and {said}.*leave --migration out"):
+            promote(registry, f"{archive}/models/bad", archive, gate=gate, migration=str(bridge))
+    assert len(registry.versions()) == versions, "refused before a version is made"
 
 
 def test_a_model_that_learned_from_a_test_video_does_not_pass(registry, archive, gate, tmp_path):
@@ -420,6 +473,16 @@ def test_a_model_that_learned_from_a_test_video_does_not_pass(registry, archive,
     assert check.name == "learned_test_videos" and check.said == "0" * 16
     unknown = promote(registry, f"{archive}/models/better", archive, gate=gate)
     assert [check.name for check in unknown.verdict.checks if not check.passed] == ["learned_test_videos"]
+    said = Halsted.load(f"{archive}/models/better")
+    said.configure(version="said", learned_from={"train": ["0" * 16], "validation": ["1" * 16]})
+    said.save(str(tmp_path / "said"))
+    assert promote(registry, str(tmp_path / "said"), archive, gate=gate, deploy=True).verdict.passed
+    # The champion in its turn has learned from a video that judges elsewhere.
+    said.configure(version="new", learned_from={"train": ["4" * 16], "validation": ["1" * 16]})
+    said.save(str(tmp_path / "new"))
+    came_to = promote(registry, str(tmp_path / "new"), str(tmp_path), gate=gate, embeddings=store)
+    (check,) = [check for check in came_to.verdict.checks if not check.passed]
+    assert check.name == "learned_test_videos/champion" and f"learned from {'0' * 16}" in check.said
 
 
 PROMOTER = """
@@ -530,11 +593,24 @@ def test_lineage_from_a_row_to_the_commit_of_its_atlas(registry, archive, tmp_pa
     for row, said in (
         ("999", "there is no row 999"),
         (f"{maps.WHOLE}:70", "several rows fit"),
-        ("aa", "expected its"),
+        ("aa", "expected the number"),
         ("zz:1", "no row is there"),
     ):
         with pytest.raises(UsageError, match=said):
             lineages.lineage(registry, out, row)
+
+
+def test_a_row_is_numbered_as_in_the_exported_table(registry, tmp_path, capsys):
+    out = str(tmp_path / "maps")
+    maps.write_maps(out)
+    assert main(["export", out, "--to", str(tmp_path / "to"), "--format", "csv"]) == 0
+    capsys.readouterr()
+    rows = read_csv((tmp_path / "to" / "timeline.csv").read_text())
+    assert len({row["end_s"] for row in rows if row["start_s"] == 0}) > 1, "an order by start alone would differ"
+    for number, row in enumerate(rows):
+        assert main(["lineage", out, "--row", str(number), "--registry", registry.uri, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)["row"]
+        assert [found["stop_s" if name == "end_s" else name] for name in row] == list(row.values()), number
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,16 @@ from halsted_ray.cli.self_label_table import comparison_text
 from halsted_ray.evaluation.predictions import TagPredictions, TagTargets
 from halsted_ray.report.self_label_section import comparison_section
 from halsted_ray.selflabel.gain import by_action, by_source, measure_gain
+from halsted_ray.selflabel.labelling import labels_of
 from halsted_ray.selflabel.merge import Label, apart, merge, union, without
-from halsted_ray.selflabel.thresholds import Threshold, common_threshold, lower_bound, thresholds, thresholds_of_tags
+from halsted_ray.selflabel.thresholds import (
+    Threshold,
+    common_threshold,
+    is_trusted,
+    lower_bound,
+    thresholds,
+    thresholds_of_tags,
+)
 from halsted_ray.taxonomy import load
 
 WINDOWS = st.lists(st.tuples(st.sampled_from("RCT"), st.integers(0, 4)), max_size=40)
@@ -152,6 +160,32 @@ def test_other_tags_are_judged_together_where_the_first_is_trusted():
     assert found["action"]["Cut"].least == 0.9 and math.isinf(found["action"]["Grasp"].least)
     assert set(found["instrument"]) == {f"i{n}" for n in range(40)}
     assert {threshold.least for threshold in found["instrument"].values()} == {0.6}
+
+
+def test_an_answer_that_lacks_a_tag_counts_nowhere_for_it():
+    said = [{"action": ("Cut", 0.9), "instrument": ("Scissors", 0.6)} for _ in range(40)]
+    truth = [{"action": "Cut", "instrument": "Scissors"} for _ in said]
+    without_action = [{"instrument": ("Forceps", 0.9)}, {}] * 10
+    without_instrument = [{"action": ("Cut", 0.95)}] * 10
+    more = [*said, *without_action, *without_instrument]
+    found = thresholds_of_tags(more, [*truth, *truth[:30]], ["action", "instrument"], 0.8)
+    assert found["action"] == {"Cut": Threshold(0.9, 50, 50, 50)}
+    assert found["instrument"] == thresholds_of_tags(said, truth, ["action", "instrument"], 0.8)["instrument"]
+    assert not is_trusted({}, "action", found) and is_trusted(said[0], "instrument", found)
+
+
+def test_windows_whose_answer_lacks_a_tag_are_no_labels():
+    task, taxonomy = load().task("micro"), load()
+    trusted = {tag.name: {} for tag in task.tags} | {"action": {"Tug": Threshold(0.5, 10, 10, 10)}}
+    seen = {
+        (0.0, 1.0): {"step": ("Dissection", 0.9), "action": ("Tug", 0.8)},
+        (1.0, 2.0): {"step": ("Dissection", 0.9)},
+        (2.0, 3.0): {"action": ("Tug", 0.9)},
+        (3.0, 4.0): {},
+    }
+    found = labels_of("a" * 16, seen, task, taxonomy, trusted, {})
+    assert [(clip.start_s, clip.stop_s) for clip in found.clips if clip.task == "micro"] == [(0.0, 1.0)]
+    assert found.said == {"Tug": 1} and found.elsewhere == 2
 
 
 @pytest.mark.parametrize("right, kept", [(15, 15), (9, 10), (0, 5), (90, 100), (1, 1)])

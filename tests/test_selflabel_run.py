@@ -15,7 +15,7 @@ from halsted_ray.atlas import read_atlas, write_atlas
 from halsted_ray.atlas.commits import history
 from halsted_ray.atlas.verify import verify
 from halsted_ray.cli import main
-from halsted_ray.errors import AtlasError, OutputError, UsageError
+from halsted_ray.errors import ArchiveError, AtlasError, OutputError, UsageError
 from halsted_ray.evaluation.folds import draw_folds
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.workflow import Workflow
@@ -23,6 +23,7 @@ from halsted_ray.maps.status import status_of
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Segment, Video, WindowSpec
+from halsted_ray.selflabel.ablation import evaluate_self_labelling
 from halsted_ray.selflabel.labelling import windows_at
 from halsted_ray.selflabel.review import disagreement
 from halsted_ray.selflabel.self_label import self_label
@@ -33,6 +34,8 @@ from halsted_ray.training.samples import training_windows
 from halsted_ray.video.identity import video_id
 from halsted_ray.video.windows import frame_times_s
 
+READ_ONLY = "/proc/self"
+"""A folder that is there, and where nobody, root neither, can write."""
 LENGTH_S = 20
 PRECISION = 0.6
 """Three windows of three that are right are as good as certain of no more than 0.65."""
@@ -182,15 +185,29 @@ def test_the_same_call_again_changes_nothing(archive, labelled):
     assert {**again, "atlas": None} == {**report, "atlas": None}
 
 
+def test_a_model_that_learned_from_a_validation_video_labels_nothing(archive, tmp_path, capsys):
+    root, ids = archive
+    model = Halsted.load(f"{root}/unsure")
+    model.configure(learned_from={"train": [ids["judge"]], "validation": []})
+    model.save(str(tmp_path / "model"))
+    with pytest.raises(UsageError, match=f"learned from 1 of the 1 videos that would judge it, such as {ids['judge']}"):
+        self_label(root, f"{root}/videos", str(tmp_path / "model"), str(tmp_path / "out"))
+    model.configure(learned_from=None, atlas_release="of another hospital")
+    model.save(str(tmp_path / "model"))
+    words = ["--atlas", root, "--archive", f"{root}/videos", "--model", str(tmp_path / "model")]
+    assert main(["self-label", *words, "--out", str(tmp_path / "out")]) == 3
+    assert "caution: it is not known which videos model 'model-0' learned from" in capsys.readouterr().out
+
+
 def test_a_model_below_the_gate_labels_nothing(archive, tmp_path):
     root, _ = archive
     versions = len(history(root))
     report = self_label(root, f"{root}/videos", f"{root}/unsure", str(tmp_path), release="hsa-v3")
-    assert not report["gate"]["passed"] and "actions" not in report
+    assert not report["gate"]["passed"] and "actions" not in report and report["caveats"] == []
     assert len(history(root)) == versions and not (tmp_path / "map").exists()
 
 
-def test_what_is_refused_is_refused_before_any_work(archive, labelled, tmp_path):
+def test_what_is_refused_is_refused_before_any_work(archive, labelled, tmp_path, monkeypatch):
     root, ids = archive
     arguments = (root, f"{root}/videos", f"{root}/sure", str(tmp_path))
     with pytest.raises(OutputError, match="hsa-v1"):
@@ -200,6 +217,19 @@ def test_what_is_refused_is_refused_before_any_work(archive, labelled, tmp_path)
     with pytest.raises(AtlasError):
         self_label(str(tmp_path), *arguments[1:])
     assert not (tmp_path / "map").exists()
+    monkeypatch.setattr("halsted_ray.selflabel.self_label.label_archive", lambda *_, **__: pytest.fail("it began"))
+    with pytest.raises(OutputError, match=f"{READ_ONLY}.*name a folder that can be written"):
+        self_label(*arguments[:3], READ_ONLY)
+
+
+def test_a_round_on_folds_is_refused_before_any_model_is_trained(archive, labelled, tmp_path, monkeypatch):
+    root, _ = archive
+    monkeypatch.setattr("halsted_ray.selflabel.ablation.evaluate", lambda *_, **__: pytest.fail("it began"))
+    with pytest.raises(ArchiveError, match="got nothing of this name"):
+        evaluate_self_labelling(root, str(tmp_path / "typo"), str(tmp_path), release="hsa-v1")
+    for choice in ({"release": "hsa-v2"}, {"release": "hsa-v1", "test_on": root}):
+        with pytest.raises(AtlasError, match="name the release before them"):
+            evaluate_self_labelling(root, f"{root}/videos", str(tmp_path), **choice)
 
 
 def test_an_archive_of_judging_videos_gives_nothing_to_label(archive, tmp_path):
@@ -371,7 +401,8 @@ def test_two_models_are_compared_on_the_same_windows(archive, labelled, tmp_path
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert found["against"]["version"] == "model-0" and found["comparison"]["gain"]["value"] > 0
     assert main([*words, "--against", f"{root}/sure", "--labels", root]) == 2
-    assert main([*words[:5], "--folds", "1", "--out", str(tmp_path), "--against", f"{root}/sure"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main([*words[:5], "--folds", "1", "--out", str(tmp_path), "--against", f"{root}/sure"])
 
 
 def test_disagreement_is_the_share_that_the_map_calls_otherwise():

@@ -6,10 +6,15 @@ import base64
 import hashlib
 import json
 import math
+import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,7 +27,7 @@ from halsted_ray.errors import ModelError, OutputError, StorageUnavailable, Usag
 from halsted_ray.maps.exports import read_captions, read_csv
 from halsted_ray.service import uploads
 from halsted_ray.service.database import Job, now_s
-from halsted_ray.service.local_server import require_free_port
+from halsted_ray.service.local_server import claim_port
 from halsted_ray.service.object_store import PART_BYTES
 from halsted_ray.service.rate_limit import RateLimiter
 from halsted_ray.storage.locations import filesystem
@@ -614,6 +619,20 @@ def test_a_site_that_is_not_there_is_said_and_none_is_made(tmp_path, capsys):
     assert modes["new"] == 0o700 and modes["halsted.db"] == 0o600, "it holds names, and what signs addresses"
 
 
+def test_a_state_folder_beside_a_database_of_the_environment_is_refused(tmp_path, capsys, monkeypatch):
+    state = ["--state", str(tmp_path / "other")]
+    monkeypatch.setenv("HALSTED_DATABASE", f"sqlite:///{tmp_path}/halsted.db")
+    monkeypatch.setenv("HALSTED_STORE", str(tmp_path / "store"))
+    for words in (["audit"], ["key", "north", "ada", "surgeon"], ["backup", "copy"], ["restore", "copy"]):
+        with pytest.raises(SystemExit, match="2"):
+            command([words[0], *state, *words[1:]])
+        complaint = capsys.readouterr().err
+        assert complaint.startswith(f"usage: python -m serve {words[0]}") and "argument --state: it needs" in complaint
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.delenv("HALSTED_DATABASE")
+    assert command(["key", *state, "north", "ada", "surgeon"]) == 0 and (tmp_path / "other" / "halsted.db").exists()
+
+
 def test_a_setting_that_is_no_number_is_named(tmp_path, capsys, monkeypatch):
     for value in ("abc", "-1", "nan"):
         monkeypatch.setenv("HALSTED_LEASE_S", value)
@@ -640,15 +659,64 @@ def test_a_port_that_a_killed_service_still_holds_is_waited_for():
         old.listen()
         host, port = old.getsockname()
         threading.Timer(0.5, old.close).start()
-        require_free_port(host, port)
+        claim_port(host, port).close()
         with pytest.raises(OSError, match="Bad file descriptor"):
             old.getsockname()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def test_of_two_services_that_start_at_once_on_one_port_one_is_refused(monkeypatch):
+    """Neither has bound the port when the other one looks at it: before that, Ray starts."""
+    monkeypatch.setattr("halsted_ray.service.local_server.PORT_WAIT_S", 0.3)
+    port, together = free_port(), threading.Barrier(2)
+
+    def start(host: str) -> socket.socket | str:
+        together.wait()
+        try:
+            return claim_port(host, port)
+        except UsageError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        ways = list(pool.map(start, ("127.0.0.1", "0.0.0.0")))
+    (refusal,) = [way for way in ways if isinstance(way, str)]
+    assert re.match(rf"can't serve at [\d.]+:{port}: .*in use; end the service there, or name another --port", refusal)
+    (claim,) = [way for way in ways if not isinstance(way, str)]
+    claim_port("127.0.0.1", free_port()).close()
+    claim.close()
+    claim_port("127.0.0.1", port).close()
+
+
+def test_a_service_that_was_killed_leaves_no_claim_on_its_port(monkeypatch):
+    monkeypatch.setattr("halsted_ray.service.local_server.PORT_WAIT_S", 0.3)
+    port = free_port()
+    claiming = (
+        "import subprocess, sys, time; from halsted_ray.service.local_server import claim_port; "
+        f"claim = claim_port('127.0.0.1', {port}); child = subprocess.Popen(['sleep', '60']); "
+        "print(child.pid, flush=True); time.sleep(60)"
+    )
+    words = [sys.executable, "-c", claiming]
+    with subprocess.Popen(words, cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE, text=True) as service:
+        child = int(service.stdout.readline())
+        try:
+            with pytest.raises(UsageError, match=f"can't serve at 127.0.0.1:{port}"):
+                claim_port("127.0.0.1", port)
+            service.kill()
+            service.wait()
+            claim_port("127.0.0.1", port).close()  # although what it started lives on
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_an_address_that_is_not_this_machine_s_is_not_waited_for():
     began_s = time.monotonic()
     with pytest.raises(UsageError, match="can't serve at 192.0.2.1:"):
-        require_free_port("192.0.2.1", 8000)
+        claim_port("192.0.2.1", 8000)
     assert time.monotonic() - began_s < 5
 
 

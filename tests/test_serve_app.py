@@ -22,9 +22,11 @@ import pytest
 from serving import save_model, upload, write_video
 
 from halsted_ray.compute.resources import ResourceRequest
+from halsted_ray.errors import UsageError
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.maps.exports import canonical_rows
 from halsted_ray.maps.reading import read_segments, read_timeline
+from halsted_ray.service.local_server import claim_port
 from halsted_ray.service.object_store import PART_BYTES
 from halsted_ray.taxonomy import load
 
@@ -162,6 +164,14 @@ def wait_for(client: httpx2.Client, job_id: str) -> dict:
         return [json.loads(line.removeprefix("data: ")) for line in events.iter_lines() if line.startswith("data:")][-1]
 
 
+def test_a_service_keeps_the_claim_on_its_port_while_it_lives(server, monkeypatch):
+    """Also in a moment in which nothing of it is bound, as while Serve replaces a proxy."""
+    monkeypatch.setattr("halsted_ray.service.local_server.PORT_WAIT_S", 0.3)
+    monkeypatch.setattr("halsted_ray.service.local_server._bind_error", lambda *_: None)
+    with pytest.raises(UsageError, match=f"can't serve at 127.0.0.1:{server.port}"):
+        claim_port("127.0.0.1", server.port)
+
+
 def test_a_job_gives_the_rows_of_the_batch_job_and_a_clip_its_windows(server, tmp_path):
     video = write_video(tmp_path / "case.mp4", 24.0)
     with server.client() as client:
@@ -173,7 +183,10 @@ def test_a_job_gives_the_rows_of_the_batch_job_and_a_clip_its_windows(server, tm
         rows = client.get(f"/v1/videos/{video_id}/timeline").json()["rows"]
 
         map_archive(
-            str(video), str(tmp_path / "maps"), str(server.models / "0"), workers=ResourceRequest(decoders=1, taggers=1)
+            str(video),
+            str(tmp_path / "maps"),
+            str(server.models / "0"),
+            resources=ResourceRequest(decoders=1, taggers=1),
         )
         batch = canonical_rows(read_timeline(str(tmp_path / "maps")))
         assert rows == batch and len(rows) > 10

@@ -6,9 +6,10 @@ import multiprocessing
 import av
 import numpy as np
 import pytest
+import slow_jobs
 
 from halsted_ray.atlas import read_atlas, write_atlas
-from halsted_ray.errors import AtlasError, OutputError
+from halsted_ray.errors import AtlasError, OutputError, StorageUnavailable, VideoError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Segment, Video, Window, WindowSpec
@@ -84,6 +85,8 @@ def test_a_run_leaves_a_model_that_says_what_it_stands_on(trained, archive):
     assert (model.config.atlas_release, model.config.version) == ("small", summary.model_version)
     assert model.config.windows == SPEC and set(model.config.temperatures) >= {"step", "action"}
     assert summary.videos == {"train": 1, "validation": 1} and summary.atlas_version == 0
+    parts = read_atlas(archive).split
+    assert model.config.learned_from == {part: [v for v in parts if parts[v] == part] for part in summary.videos}
     # 3 coarse and 5 fine windows; two of the coarse ones and one of the fine ones hold both steps or end short
     assert summary.samples["train"] == summary.samples["validation"] > 10
     assert len(summary.curve) == RECIPE.epochs and summary.accuracy_of_task["context"] is None
@@ -145,10 +148,42 @@ def test_a_video_that_is_gone_is_named(archive, tmp_path):
         embedding.embed(broken, windows, ENCODER, store, SPEC, workers=1)
 
 
+@pytest.mark.parametrize(
+    "stop",
+    [OutputError("can't write: No space left on device"), KeyboardInterrupt("Ctrl-C"), StorageUnavailable("away")],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_ends_embedding_ends_the_decoding_that_is_queued(tmp_path, monkeypatch, stop):
+    """A full disk, a signal (while the progress is shown), a video that can't be read."""
+    monkeypatch.setenv(slow_jobs.FOLDER, str(tmp_path / "begun"))
+    (tmp_path / "begun").mkdir()
+    monkeypatch.setattr(embedding, "run_job", slow_jobs.run_job)
+    monkeypatch.setattr(embedding, "start_worker", slow_jobs.start_worker)
+
+    def fail(*_):
+        raise stop
+
+    store = VectorStore(str(tmp_path / "store"), "f" * 16, "x")
+    if isinstance(stop, OutputError):
+        monkeypatch.setattr(store, "put", fail)
+    video = Video("v" * 16, "gone.mp4", 1, 12 * embedding.SPAN_S, 112, 112, 10.0, "h264")
+    windows = {video.video_id: [Window("fine", n * embedding.SPAN_S, n * embedding.SPAN_S + 2.5) for n in range(12)]}
+    with pytest.raises(AtlasError if isinstance(stop, VideoError) else type(stop), match=str(stop)):
+        embedding.embed([video], windows, ENCODER, store, SPEC, workers=2, progress=fail)
+    assert len(slow_jobs.begun()) <= 3, "the first span, and the one that each process had at hand"
+    assert not multiprocessing.active_children()
+
+
 def test_a_release_that_is_not_there(archive, tmp_path):
     with pytest.raises(AtlasError, match="no release 'smal'; did you mean 'small'"):
         train(archive, str(tmp_path / "run"), RECIPE, encoder=ENCODER, spec=SPEC, release="smal")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_place_that_can_not_be_written_is_said_before_anything_is_decoded(archive, monkeypatch):
+    monkeypatch.setattr("halsted_ray.training.train.load_samples", lambda *_: pytest.fail("it began"))
+    with pytest.raises(OutputError, match="/proc/self.*name a folder that can be written"):
+        train(archive, "/proc/self", RECIPE, encoder=ENCODER, spec=SPEC)  # nobody, root neither, can write there
 
 
 def test_an_atlas_without_a_validation_video(archive, tmp_path):

@@ -1,5 +1,6 @@
 """Decoding in a process that can be killed."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,11 +15,14 @@ import pytest
 from numbered_video import Recipe, write
 
 from halsted_ray.errors import CorruptSegment, DecoderKilled, StorageUnavailable, UnreadableVideo
-from halsted_ray.mapping.decode_stage import DecodeStage
+from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.records import Segment, WindowSpec
+from halsted_ray.storage.ranges import RangeFile
+from halsted_ray.video import decode_worker, wire
 from halsted_ray.video.decode_process import DecodeProcess
+from halsted_ray.video.frames import collect
 from halsted_ray.video.probe import probe
-from halsted_ray.video.readers import read_frames
+from halsted_ray.video.readers import READERS, read_frames
 
 SIZE = (90, 160)
 TIMES_S = np.arange(0, 5, 0.15625)
@@ -31,7 +35,7 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def process():
-    with DecodeProcess(storage_patience_s=1.0) as process:
+    with DecodeProcess(storage_patience_s=0.2) as process:
         yield process
 
 
@@ -99,6 +103,119 @@ def test_a_store_that_stays_away_is_not_the_videos_fault(process, clip):
     assert len(process.read_frames(clip, TIMES_S, SIZE, deadline_s=30)) == len(TIMES_S)
 
 
+@pytest.fixture(scope="module")
+def failing_store():
+    """A store in memory that answers its first ``good`` requests for bytes and then acts as told: it refuses the
+    connection ('away'), or gives fewer bytes than asked for ('short')."""
+    import fsspec
+
+    memory = type(fsspec.filesystem("memory"))
+
+    class Failing(memory):
+        protocol = "failing"
+        good, then, asked = 0, "away", 0
+
+        @classmethod
+        def _strip_protocol(cls, path):
+            return memory._strip_protocol(path.removeprefix("failing://"))
+
+        def cat_file(self, path, start=None, end=None, **kwargs):
+            Failing.asked += 1
+            if Failing.asked > Failing.good and Failing.then == "away":
+                raise ConnectionError("refused")
+            data = super().cat_file(path, start=start, end=end, **kwargs)
+            return data[:-1] if Failing.asked > Failing.good else data
+
+    fsspec.register_implementation("failing", Failing, clobber=True)
+    return Failing
+
+
+def write_noise(path, codec: str) -> None:
+    """Two seconds of pictures that hardly compress: several MB, so that reading the file takes many requests."""
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 320, 240, "yuv420p", 30_000_000
+        stream.codec_context.gop_size = 10
+        stream.options = {"preset": "ultrafast", "crf": "1"} if codec == "libx264" else {}
+        for _ in range(50):
+            frame = av.VideoFrame.from_ndarray(rng.integers(0, 255, (240, 320, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(".mp4", "libx264"), (".mkv", "libx264"), (".ts", "libx264"), (".avi", "mpeg4"), (".mpg", "mpeg2video")],
+    ids=lambda kind: kind[0],
+)
+def noise(request, tmp_path_factory):
+    """The bytes of a video that is read in many requests, in each kind of container."""
+    suffix, codec = request.param
+    path = tmp_path_factory.mktemp("noise") / f"noise{suffix}"
+    write_noise(path, codec)
+    return path.read_bytes()
+
+
+NOISE_TIMES_S = np.arange(0, 1.9, 0.15625)
+
+
+def test_whichever_read_of_a_store_fails_it_is_an_outage_and_nothing_is_asked_for_any_more(noise):
+    """libav asks for other bytes after a failed read, or takes it for the end of the file."""
+
+    def read(good: int) -> int:
+        """Reads where the first ``good`` requests are answered; the number of requests."""
+        asked = 0
+
+        def fetch(start: int, stop: int) -> bytes:
+            nonlocal asked
+            asked += 1
+            if asked > good:
+                raise StorageUnavailable("away")
+            return noise[start:stop]
+
+        try:
+            collect(READERS["pyav"](RangeFile(fetch, len(noise)), NOISE_TIMES_S, SIZE, "reference"), 13, SIZE)
+        except StorageUnavailable:
+            assert asked == good + 1
+        else:
+            assert asked <= good
+        return asked
+
+    requests = read(1 << 30)
+    assert requests >= 4, "else nothing fails after the first request"
+    for good in range(requests):
+        assert read(good) == good + 1
+
+
+def test_a_store_that_fails_in_the_middle_of_a_video_is_an_outage_at_once(process, clip, failing_store, noise):
+    import fsspec
+
+    fsspec.filesystem("memory").pipe("/sandbox/noise", noise)
+    for failing_store.then, reason in (("away", "could not fetch bytes.*ConnectionError"), ("short", "ShortRead")):
+        failing_store.asked, failing_store.good = 0, 1
+        with pytest.raises(StorageUnavailable, match=reason) as caught:
+            process.read_frames("failing://sandbox/noise", NOISE_TIMES_S, SIZE, deadline_s=5)
+        assert not caught.value.permanent
+    assert len(process.read_frames(clip, TIMES_S, SIZE, deadline_s=30)) == len(TIMES_S)
+
+
+@pytest.mark.parametrize("code, error", [(errno.EIO, "StorageUnavailable"), (errno.EINVAL, "UnreadableVideo")])
+def test_a_drive_that_fails_in_the_middle_of_a_video_is_an_outage(monkeypatch, code, error):
+    def reader(*_arguments):
+        yield np.zeros((*SIZE, 3), np.uint8), 0.0
+        av.error.err_check(-code)
+
+    monkeypatch.setitem(READERS, "pyav", reader)
+    monkeypatch.setattr(decode_worker, "limit_cpu", lambda cpu_s: None)
+    answers, replies = os.pipe()
+    request = {"do": "frames", "path": "clip.mp4", "size": SIZE, "fidelity": "exact", "reader": "pyav", "cpu_s": 1}
+    decode_worker.answer(request, bytearray(TIMES_S[:1].tobytes()), -1, replies)
+    assert wire.receive(answers, time.monotonic() + 5)[0]["error"] == error
+    os.close(answers)
+    os.close(replies)
+
+
 def test_a_hang_is_ended_at_the_deadline(process, clip, tmp_path):
     """A pipe nobody writes to: opening it blocks inside libavformat, where no Python timeout reaches."""
     os.mkfifo(tmp_path / "Mustermann.mp4")
@@ -133,7 +250,7 @@ def heavy(tmp_path_factory):
         for plane in frame.planes:
             plane.update(bytes(plane.buffer_size))
         data = [bytes(packet) for packet in (*stream.encode(frame), *stream.encode())][0]
-        for number in range(20):
+        for number in range(60):
             packet = av.Packet(data)
             packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 1), True
             packet.pts = packet.dts = number
@@ -152,17 +269,11 @@ def heavy(tmp_path_factory):
 def test_a_file_that_kills_its_decoder_twice_is_a_gap_with_the_reason(
     heavy, clip, tmp_path, memory_mb, deadline_s, code, reason
 ):
-    stage = DecodeStage(
-        (str(tmp_path), "recipe"),
-        WindowSpec(coarse_s=10, fine_s=2.5),
-        (112, 112),
-        "reference",
-        "pyav",
-        memory_mb,
-        deadline_s,
-    )
-    images_NHWC, (gap,) = stage.decode(Segment("segment", "video", str(heavy), 0.0, 20.0, 20.0))
-    assert images_NHWC is None and (gap.start_s, gap.stop_s, gap.code) == (0.0, 20.0, code)
+    spec = WindowSpec(coarse_s=10, fine_s=2.5)
+    options = DecodeOptions(str(tmp_path), "recipe", spec, (112, 112), memory_mb=memory_mb, deadline_s=deadline_s)
+    stage = DecodeStage(options)
+    images_NHWC, (gap,) = stage.decode(Segment("segment", "video", str(heavy), 0.0, 60.0, 60.0))
+    assert images_NHWC is None and (gap.start_s, gap.stop_s, gap.code) == (0.0, 60.0, code)
     assert reason in gap.reason and "Mustermann" not in gap.reason
     assert stage.process.starts == 2
     images_NHWC, gaps = stage.decode(Segment("segment", "video", str(clip), 0.0, 5.0, 5.0))
@@ -182,6 +293,32 @@ def test_the_process_sees_no_credentials(process, clip, monkeypatch):
     process.probe(clip)
     with open(f"/proc/{process.pid}/environ") as file:
         assert "not-for-decoders" not in file.read()
+
+
+def test_the_process_finds_the_modules_that_its_parent_finds(process, clip, tmp_path, monkeypatch):
+    (tmp_path / "decord.py").write_text("raise ImportError('libcudart.so.11 is not there')")
+    monkeypatch.syspath_prepend(tmp_path)
+    process.close()
+    with pytest.raises(ImportError, match="libcudart.so.11 is not there"):
+        process.read_frames(clip, TIMES_S, SIZE, reader="decord", deadline_s=30)
+    assert process.probe(clip).width == 320, "it lives on"
+    process.close()
+
+
+def test_a_module_that_is_missing_is_named_and_not_taken_for_want_of_memory(clip, tmp_path, monkeypatch):
+    (tmp_path / "av.py").write_text("raise ImportError('libavcodec.so.62 is not there')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with DecodeProcess() as process, pytest.raises(RuntimeError, match="ImportError: libavcodec.so.62") as caught:
+        process.probe(clip)
+    assert "memory" not in str(caught.value)
+
+
+def test_the_process_does_not_import_from_where_the_run_was_started(clip, tmp_path, monkeypatch):
+    (tmp_path / "av.py").write_text("raise ImportError('a file of the archive')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    with DecodeProcess() as process:
+        assert process.probe(clip).width == 320
 
 
 def test_memory_does_not_grow_with_the_number_of_frames(clip):

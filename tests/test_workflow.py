@@ -10,7 +10,7 @@ import torch
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import ModelError, TaxonomyError
-from halsted_ray.mapping.workflow import POSSIBLE, Workflow, wanted_tasks
+from halsted_ray.mapping.workflow import LEAST_PROBABILITY, Workflow, wanted_tasks
 from halsted_ray.maps.timeline import merge
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
@@ -19,7 +19,7 @@ from halsted_ray.video.windows import frame_times_s, segments
 
 SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
 SEGMENT = Segment("s", "v", "uri", 0.0, 20.0, 20.0)
-SURE = 1 - POSSIBLE / 2
+SURE = 1 - LEAST_PROBABILITY / 2
 
 
 class Scripted:
@@ -100,13 +100,13 @@ def test_a_window_that_holds_both_steps_is_decided_by_its_fine_windows():
 
 
 def test_a_sure_coarse_window_is_overruled_by_its_fine_windows():
-    desk = Scripted(lambda kind, second: 1 - 1.5 * POSSIBLE if kind == "coarse" else float(second < 5))
+    desk = Scripted(lambda kind, second: 1 - 1.5 * LEAST_PROBABILITY if kind == "coarse" else float(second < 5))
     result = Workflow(desk, desk)(SEGMENT, seconds_as_frames(SEGMENT))
     assert spans(result, "proficiency", "phase") == [(0, 2.5), (2.5, 5)]
     assert len(spans(result, "micro", "action")) == 6
 
 
-@pytest.mark.parametrize("chance, opened", [(0.9 * POSSIBLE, False), (1.1 * POSSIBLE, True)])
+@pytest.mark.parametrize("chance, opened", [(0.9 * LEAST_PROBABILITY, False), (1.1 * LEAST_PROBABILITY, True)])
 def test_a_task_is_opened_by_probability_not_by_the_answer(chance, opened):
     desk = Scripted(lambda kind, second: chance if kind == "coarse" else 1.0)
     result = Workflow(desk, desk, tasks=["proficiency"])(SEGMENT, seconds_as_frames(SEGMENT))

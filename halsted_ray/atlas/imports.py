@@ -15,6 +15,7 @@ from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats import FORMATS, ImportSettings, Recording
 from halsted_ray.errors import AtlasError, DecoderKilled, StorageUnavailable, UsageError, VideoError
 from halsted_ray.records import Clip, Video
+from halsted_ray.storage.files import require_writable
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.retry import with_retries
 from halsted_ray.taxonomy.names import nearest
@@ -64,6 +65,7 @@ def import_annotations(
     terms = taxonomies.load(taxonomy or FORMATS[format].taxonomy)
     recordings = FORMATS[format].read(source, ImportSettings(terms, videos, annotator, mapping))
     base = head_of(location)
+    require_writable(location)  # before every video is looked at
     known = {video.video_id: video for video in (base.videos if base else ())}
     answers = identify(recordings, known, videos, progress)
 

@@ -7,11 +7,11 @@ and the same arguments give the same files.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.phantom import catalogue
 from halsted_ray.phantom.script import Script, make_script
 from halsted_ray.phantom.write import write_video
+from halsted_ray.processes import process_pool
 from halsted_ray.records import Clip, Video, digest
 from halsted_ray.storage.delta import is_table, table_uri
 from halsted_ray.storage.locations import filesystem, local_path
@@ -89,9 +90,8 @@ def write_archive(
     refuse_other_archive(location, {f"{video.name}.mp4" for video in wanted}, release)
 
     found: dict[str, Video] = {}
-    context = multiprocessing.get_context("spawn")  # a forked child would inherit locks of torch, Ray and gRPC
-    with ProcessPoolExecutor(min(videos, workers or os.cpu_count() or 1), mp_context=context) as pool:
-        tasks = {pool.submit(render, location, video): video for video in wanted}
+    with rendering_folder(location) as folder, process_pool(min(videos, workers or os.cpu_count() or 1)) as pool:
+        tasks = {pool.submit(render, location, video, folder): video for video in wanted}
         for task in as_completed(tasks):
             found[tasks[task].name] = task.result()
             if progress:
@@ -144,25 +144,45 @@ def refuse_other_archive(location: str, names: set[str], release: str) -> None:
         )
 
 
-def render(location: str, video: PhantomVideo) -> Video:
-    """One file, unless it is there already; what it is, by its own bytes. Runs in a process of its own."""
+@contextmanager
+def rendering_folder(location: str) -> Iterator[str]:
+    """A folder on this machine for files that are being rendered, removed at the end with all that stopped processes
+    left in it. It lies beside the videos where they are on this machine, so that a file appears whole, by a rename.
+    Raises OutputError."""
+    path = local_path(location)
+    try:
+        if path is not None:
+            os.makedirs(os.path.join(path, "videos"), exist_ok=True)
+        beside = os.path.join(path, "videos") if path is not None else None
+        folder = tempfile.TemporaryDirectory(prefix=".", dir=beside, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise cannot_write(location, error) from error
+    with folder as name:
+        yield name
+
+
+def cannot_write(location: str, error: OSError) -> OutputError:
+    return OutputError(f"can't write phantoms to {location!r} ({error}); name a place you may write")
+
+
+def render(location: str, video: PhantomVideo, folder: str) -> Video:
+    """One file, unless it is there already; what it is, by its own bytes. ``folder``: where it is made. Runs in a
+    process of its own. Raises OutputError."""
     fs, root = filesystem(location)
     uri = f"{location.rstrip('/')}/videos/{video.name}.mp4"
     target = f"{root.rstrip('/')}/videos/{video.name}.mp4"
     if not fs.exists(target):
-        # On this machine beside the target, so that the file appears whole, by a rename.
-        beside = os.path.dirname(target) if local_path(location) is not None else None
+        made = os.path.join(folder, f"{video.name}.mp4")
         try:
-            fs.makedirs(os.path.dirname(target), exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".", dir=beside) as folder:
-                made = os.path.join(folder, "video.mp4")
-                write_video(made, video.script(), width=video.width, height=video.height, fps=video.fps)
-                if beside:
-                    os.replace(made, target)
-                else:
-                    fs.put_file(made, target)
+            write_video(made, video.script(), width=video.width, height=video.height, fps=video.fps)
+            if local_path(location) is not None:
+                os.replace(made, target)
+            else:
+                fs.makedirs(os.path.dirname(target), exist_ok=True)
+                fs.put_file(made, target)
+                os.remove(made)
         except OSError as error:
-            raise OutputError(f"can't write phantoms to {location!r} ({error}); name a place you may write") from error
+            raise cannot_write(location, error) from error
     facts = probe(uri)
     return Video(
         video_id(fs, target), uri, facts.size_bytes, facts.duration_s, facts.width, facts.height, facts.fps, facts.codec

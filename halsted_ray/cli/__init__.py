@@ -1,14 +1,18 @@
 """The command ``halsted``: parse, one library call, what came out, exit code.
 
-    parser.py      commands and their options; imports nothing heavy, so that --help answers at once
-    options.py     what options share: the parser itself, and the kinds of numbers
-    commands.py    one function a command
-    atlas.py       `halsted atlas` and its actions
-    registry.py    `halsted registry` and `halsted lineage`: options and functions
-    evaluate.py    options and function of `halsted evaluate`, with comparison.py (two models in a terminal)
-    selflabel.py   the same of `halsted self-label` and `halsted review`
-    tables.py      the tables that commands print, and the line of progress
-    codes.py       the exit codes
+    parser.py            all commands, put together; imports nothing heavy, so that --help answers at once
+    options.py           what commands share: the parser, kinds of numbers, options that need others, exit codes
+    map.py               `halsted map`, `plan`, `status`
+    view.py              `halsted show`, `export`, `report`
+    train.py             `halsted phantom`, `train`
+    atlas.py             `halsted atlas` and its actions
+    evaluate.py          `halsted evaluate`
+    selflabel.py         `halsted self-label`, `review`
+    registry.py          `halsted registry` and its actions, `lineage`
+    serve.py             `halsted serve` and its actions
+    doctor.py            `halsted doctor`, `completion`
+    text_tables.py       tables for a terminal of 80 columns, and the line of progress
+    plan_table.py        a plan, and self_label_table.py a comparison of two models, for a terminal
 
 Exit codes: 0 done, 1 a bug (with its traceback), 2 wrong use (one message that says what to do), 3 some videos
 failed or are mapped with gaps (it is said which and why), 130 interrupted (Ctrl-C), 143 stopped by SIGTERM.
@@ -44,11 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
         log.handlers[0].setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         log.setLevel(logging.INFO)
     options = build_parser().parse_args(arguments)
-    from halsted_ray.cli import commands
-
     try:
         with _sigterm_raises():
-            return getattr(commands, options.command.replace("-", "_"))(options)
+            return options.do(options)
     except (UsageError, StorageUnavailable) as error:  # a store that stays away: no bug, so no traceback
         print(f"halsted {options.command}: {error}", file=sys.stderr)
         return WRONG_USE

@@ -9,26 +9,30 @@ import json
 import sys
 from dataclasses import asdict
 
-from halsted_ray.cli.options import DONE, NOT_ALL, count, part
+from halsted_ray.cli.options import DONE, NOT_ALL, Commands, Do, Parser, add_command, count, only_with, part
 from halsted_ray.cli.text_tables import show_progress
 
 EXIT_CODES = "exit code: 0 done, 3 some videos or samples were left out, or verify found something, 2 wrong use"
 AT = "a release, a version's number, or head"
 
 
-def add_atlas(commands: argparse._SubParsersAction) -> None:
+def add_atlas(commands: Commands) -> None:
+    """``halsted atlas ACTION``."""
     purpose = "the atlas: import, list, show, diff, release, verify, export"
     parser = commands.add_parser("atlas", help=purpose, description=f"{purpose}.".capitalize(), epilog=EXIT_CODES)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
-    def action(name: str, purpose: str) -> argparse.ArgumentParser:
-        added = actions.add_parser(
-            name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.", epilog=EXIT_CODES
-        )
+    def action(name: str, purpose: str, do: Do, example: str) -> Parser:
+        added = add_command(actions, name, purpose, do, example=f"halsted atlas {example}", more=EXIT_CODES)
         added.add_argument("atlas", metavar="ATLAS", help="the folder or URL that holds atlas/")
         return added
 
-    importing = action("import", "add the annotations of a data set; its videos stay where they are")
+    importing = action(
+        "import",
+        "add the annotations of a data set; its videos stay where they are",
+        import_clips,
+        "import hospital /data/cholec80 --format cholec80",
+    )
     importing.add_argument("source", metavar="FROM", help="its folder or file")
     importing.add_argument(
         "--format",
@@ -45,46 +49,61 @@ def add_atlas(commands: argparse._SubParsersAction) -> None:
         "--replace", action="store_true", help="first drop what persons said of the same videos and tasks"
     )
     importing.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the history")
-    listing = action("list", "the history: every commit, who made it, from what and why")
+    only_with(
+        importing,
+        "--mapping",
+        when=lambda given: given.format == "hsa-27k",
+        needs="--format hsa-27k, the one format whose columns it names",
+    )
+    listing = action("list", "the history: every commit, who made it, from what and why", list_commits, "list hospital")
     listing.add_argument("--json", action="store_true")
-    showing = action("show", "videos, samples by task and share of manual, by procedure (the paper's Table 2)")
+    showing = action(
+        "show",
+        "videos, samples by task and share of manual, by procedure (the paper's Table 2)",
+        show_release,
+        "show hospital --release hospital-v1",
+    )
     showing.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
     showing.add_argument("--json", action="store_true")
-    differing = action("diff", "what B added and removed, by procedure, task, tag and source")
+    differing = action(
+        "diff",
+        "what B added and removed, by procedure, task, tag and source",
+        show_difference,
+        "diff hospital hospital-v1 head",
+    )
     differing.add_argument("a", metavar="A", help=AT)
     differing.add_argument("b", metavar="B", help=AT)
     differing.add_argument("--json", action="store_true")
-    releasing = action("release", "name the newest version and freeze its split by video")
+    releasing = action(
+        "release",
+        "name the newest version and freeze its split by video",
+        make_release,
+        "release hospital hospital-v1 --validation 0.2 --test 0.2",
+    )
     releasing.add_argument("name", metavar="NAME", help="such as hsa-v1")
     releasing.add_argument("--validation", type=part, default=0.2, metavar="SHARE", help="of the videos (default 0.2)")
     releasing.add_argument("--test", type=part, default=0.0, metavar="SHARE", help="of the videos (default 0)")
     releasing.add_argument("--split", metavar="CSV", help="parts of videos: columns video_id and part")
     releasing.add_argument("--seed", type=count, default=0, help="of the draw (default 0)")
     releasing.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the history")
-    verifying = action("verify", "what is wrong: leaks between parts, times, categories, overlaps, files")
+    verifying = action(
+        "verify",
+        "what is wrong: leaks between parts, times, categories, overlaps, files",
+        verify_atlas,
+        "verify hospital",
+    )
     verifying.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
     verifying.add_argument("--tables-only", action="store_true", help="do not open the videos")
-    exporting = action("export", "write a release as files")
+    exporting = action(
+        "export", "write a release as files", export_release, "export hospital --format label-studio --to review"
+    )
     exporting.add_argument("--format", required=True, help="csv, jsonl or label-studio")
     exporting.add_argument("--to", required=True, metavar="DIR")
     exporting.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
     exporting.add_argument("--files", action="store_true", help="name the file of each video (it may be private)")
 
 
-def atlas(options: argparse.Namespace) -> int:
-    actions = {
-        "import": import_,
-        "list": list_,
-        "show": show,
-        "diff": diff,
-        "release": release,
-        "verify": verify,
-        "export": export,
-    }
-    return actions[options.action](options)
-
-
-def import_(options: argparse.Namespace) -> int:
+def import_clips(options: argparse.Namespace) -> int:
     from halsted_ray.atlas.imports import import_annotations
 
     done = import_annotations(
@@ -113,7 +132,7 @@ def import_(options: argparse.Namespace) -> int:
     return NOT_ALL if done.left_out else DONE
 
 
-def list_(options: argparse.Namespace) -> int:
+def list_commits(options: argparse.Namespace) -> int:
     from halsted_ray.atlas.commits import history
     from halsted_ray.cli.text_tables import table
 
@@ -148,7 +167,7 @@ def list_(options: argparse.Namespace) -> int:
     return DONE
 
 
-def show(options: argparse.Namespace) -> int:
+def show_release(options: argparse.Namespace) -> int:
     from halsted_ray.atlas import read_atlas
     from halsted_ray.atlas.census import census
     from halsted_ray.cli.text_tables import percent, table
@@ -192,7 +211,7 @@ def show(options: argparse.Namespace) -> int:
     return DONE
 
 
-def diff(options: argparse.Namespace) -> int:
+def show_difference(options: argparse.Namespace) -> int:
     from halsted_ray.atlas import read_atlas
     from halsted_ray.atlas.census import difference
     from halsted_ray.cli.text_tables import table
@@ -218,7 +237,7 @@ def diff(options: argparse.Namespace) -> int:
     return DONE
 
 
-def release(options: argparse.Namespace) -> int:
+def make_release(options: argparse.Namespace) -> int:
     from halsted_ray.atlas import release
 
     split = read_split(options.split) if options.split else None
@@ -251,7 +270,7 @@ def read_split(file: str) -> dict[str, str]:
     return {row["video_id"]: row["part"] for row in reader}
 
 
-def verify(options: argparse.Namespace) -> int:
+def verify_atlas(options: argparse.Namespace) -> int:
     from halsted_ray.atlas import read_atlas
     from halsted_ray.atlas.verify import verify
 
@@ -264,7 +283,7 @@ def verify(options: argparse.Namespace) -> int:
     return NOT_ALL if findings else DONE
 
 
-def export(options: argparse.Namespace) -> int:
+def export_release(options: argparse.Namespace) -> int:
     from halsted_ray.atlas import read_atlas
     from halsted_ray.atlas.imports import export_atlas
 

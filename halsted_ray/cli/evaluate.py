@@ -6,16 +6,22 @@ import argparse
 import json
 import textwrap
 
-from halsted_ray.cli.options import DONE, count, positive_int
-from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP
+from halsted_ray.cli.options import DONE, Commands, add_command, count, only_with, positive_int
+from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, in_registry
 from halsted_ray.cli.self_label_table import comparison_text
 from halsted_ray.cli.selflabel import add_thresholds
 from halsted_ray.cli.text_tables import WIDTH, percent, show_progress, table
 
 
-def add_evaluate(commands: argparse._SubParsersAction) -> None:
-    purpose = "judge a model, or a recipe by cross-validation, beside baselines"
-    evaluate = commands.add_parser("evaluate", help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+def add_evaluate(commands: Commands) -> None:
+    """``halsted evaluate``."""
+    evaluate = add_command(
+        commands,
+        "evaluate",
+        "judge a model, or a recipe by cross-validation, beside baselines",
+        evaluate_model,
+        example="halsted evaluate --atlas demo/archive/training --out demo/evaluation --recipe demo --folds 5",
+    )
     what = evaluate.add_mutually_exclusive_group(required=True)
     what.add_argument("--atlas", metavar="DIR", help="the archive that holds atlas/")
     what.add_argument(
@@ -75,16 +81,89 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="worst mistakes shown as frames in the report (default 12; 0: no picture in it)",
     )
     evaluate.add_argument("--json", action="store_true", help="print the figures as JSON")
+    add_conditions(evaluate)
 
 
-def evaluate(options: argparse.Namespace) -> int:
+def add_conditions(evaluate: argparse.ArgumentParser) -> None:
+    """What is judged decides which options have an effect: a benchmark, a model that is there, folds of a recipe, or
+    folds of a recipe without and with self-labelling."""
+    only_with(
+        evaluate,
+        *("--release", "--model", "--against", "--test-on", "--learn-from", "--self-label"),
+        when=lambda given: given.atlas,
+        needs="--atlas, since a benchmark brings its own videos and split",
+    )
+    only_with(
+        evaluate,
+        *("--model", "--against"),
+        when=lambda given: not given.archive,
+        needs="an evaluation without --self-label, which trains the models of its folds; two models that are there are "
+        "compared by --model V2 --against V1",
+    )
+    only_with(evaluate, "--against", when=lambda given: given.model, needs="--model, to name the model after it")
+    only_with(evaluate, "--labels", when=lambda given: given.against, needs="two models: --model V2 --against V1")
+    only_with(
+        evaluate, "--part", when=lambda given: given.model, needs="--model, since folds are drawn from the whole atlas"
+    )
+    only_with(
+        evaluate, "--part", when=lambda given: not given.test_on, needs="an evaluation without --test-on, which judges"
+    )
+    only_with(
+        evaluate,
+        "--registry",
+        when=lambda given: in_registry(given.model) or in_registry(given.against),
+        needs="a model of the registry, such as --model registry:halsted@champion",
+    )
+    only_with(
+        evaluate,
+        *("--folds", "--strategy"),
+        when=lambda given: given.atlas and not given.model and not given.test_on,
+        needs="folds to draw, and --model, --test-on and --benchmark say what judges instead",
+    )
+    only_with(
+        evaluate,
+        "--seed",
+        when=lambda given: given.benchmark or given.learn_from or not (given.model or given.test_on),
+        needs="something to draw: folds, --learn-from, or the validation videos of --benchmark",
+    )
+    only_with(
+        evaluate,
+        *("--precision", "--gate"),
+        when=lambda given: given.archive,
+        needs="--self-label, whose labels they choose",
+    )
+    only_with(
+        evaluate,
+        "--baselines",
+        when=lambda given: given.part != "all" or not learning(given),
+        needs="videos to learn from, and --part all leaves none; chance needs none",
+    )
+    only_with(
+        evaluate,
+        "--learn-from",
+        when=lambda given: not given.model or learning(given),
+        needs="something that learns: no --model, or baselines such as linear",
+    )
+
+
+def learning(given: argparse.Namespace) -> set[str]:
+    """The baselines that learn from training videos."""
+    return set(given.baselines.split(",")) - {"none", "chance"}
+
+
+def evaluate_model(options: argparse.Namespace) -> int:
     from halsted_ray.errors import UsageError
     from halsted_ray.registry.resolve import resolve
-    from halsted_ray.training.recipe import RECIPES, changed
+    from halsted_ray.training.recipe import READ_WITHOUT_TRAINING, RECIPES, changed
 
     if options.recipe not in RECIPES:
         raise UsageError(f"unknown recipe {options.recipe!r}; expected one of {', '.join(RECIPES)}")
     recipe, out = changed(RECIPES[options.recipe], options.set), options.out.rstrip("/")
+    unread = [choice for choice in options.set if choice.partition("=")[0] not in READ_WITHOUT_TRAINING]
+    if options.model and unread:
+        raise UsageError(
+            f"--set {unread[0]} needs a model to train, and --model names one that is there; leave one of them out"
+        )
     model = options.model and resolve(options.model, options.registry)
     drawn = {name: getattr(options, name) for name in ("release", "test_on", "learn_from", "folds", "strategy", "seed")}
     shared = {
@@ -96,11 +175,10 @@ def evaluate(options: argparse.Namespace) -> int:
         ),
         "on_fold": lambda done, of: show_progress(f"{done} of {of} folds judged", done == of),
     }
-    if options.labels and not options.against:
-        raise UsageError("--labels belongs to two models: --model V2 --against V1")
     from halsted_ray.evaluation.rarp50 import evaluate_rarp50
     from halsted_ray.evaluation.run_evaluation import evaluate
     from halsted_ray.report.evaluation_page import write_evaluation
+    from halsted_ray.selflabel.self_label import read_report
 
     if options.benchmark:
         name, folder = options.benchmark
@@ -111,14 +189,17 @@ def evaluate(options: argparse.Namespace) -> int:
         found = self_labelled(options, out, recipe, drawn | shared)
     else:
         against = options.against and resolve(options.against, options.registry)
+        labels = [read_report(options.labels)] if options.labels else []
         found = evaluate(options.atlas, out, recipe, model=model, against=against, part=options.part, **drawn, **shared)
         if against:
-            found = compared(found, out, options.labels)
+            found = compared(found, out, labels)
     write_evaluation(found, f"{out}/report.html", clips=options.clips)
     if options.json:
         print(json.dumps(found.figures, indent=1))
         return DONE
     print(methods_table(found.figures) + "\n")
+    for caveat in found.figures["caveats"]:
+        print(textwrap.fill(f"caution: {caveat}", WIDTH) + "\n")
     if options.benchmark:
         print(benchmark_table(found.figures["benchmark"]) + "\n")
     if comparison := found.figures.get("comparison"):
@@ -129,15 +210,9 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def self_labelled(options: argparse.Namespace, out: str, recipe, choices: dict):
     """The recipe without and with a round of self-labelling, on the same folds."""
-    from halsted_ray.errors import UsageError
     from halsted_ray.mapping.progress import ProgressLine
     from halsted_ray.selflabel.ablation import evaluate_self_labelling
 
-    if options.model or options.against:
-        raise UsageError(
-            "--self-label trains the models of its folds; leave it out to compare two that are there: "
-            "--model V2 --against V1"
-        )
     with ProgressLine() as line:
         found, _ = evaluate_self_labelling(
             options.atlas,
@@ -146,23 +221,22 @@ def self_labelled(options: argparse.Namespace, out: str, recipe, choices: dict):
             recipe,
             precision=options.precision,
             gate=options.gate,
-            watch=line,
+            observer=line,
             **choices,
         )
     return found
 
 
-def compared(found, out: str, labels: str | None):
-    """``found`` with the comparison of its two models, and the report of the labelling between them."""
+def compared(found, out: str, labels: list[dict]):
+    """``found`` with the comparison of its two models, and the reports of the labelling between them."""
     from halsted_ray.evaluation.folds import operation_of_video
     from halsted_ray.evaluation.predictions import REFERENCE
     from halsted_ray.evaluation.run_evaluation import save_evaluation
     from halsted_ray.selflabel.gain import measure_gain
-    from halsted_ray.selflabel.self_label import read_report
 
     found.figures["comparison"] = {
         **measure_gain(found.of(REFERENCE), found.of(), found.taxonomy, operation_of_video(found.atlas.clips)),
-        "labels": [read_report(labels)] if labels else [],
+        "labels": labels,
     }
     save_evaluation(out, found.figures, found.answers, found.taxonomy)
     return found

@@ -5,16 +5,81 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from textwrap import fill
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True)
+class Condition:
+    """``option`` has an effect only where ``when`` holds for the parsed options; ``needs`` says so to a person."""
+
+    option: str
+    when: Callable[[argparse.Namespace], object]
+    needs: str
 
 
 class Parser(argparse.ArgumentParser):
-    """Wrong options are told with the usage of the command they were given to, not with that of ``halsted``."""
+    """Wrong options are told with the usage of the command they were given to, not with that of ``halsted``. So are
+    options that have no effect beside the others (see ``only_with``)."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.conditions: list[Condition] = []
 
     def parse_known_args(self, args=None, namespace=None):
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        broken = [condition for condition in self.conditions if not condition.when(options)]
+        given = self._given(args) if broken else set()
+        for condition in broken:
+            if condition.option in given:
+                self.error(f"argument {condition.option}: it needs {condition.needs}")
         return options, unknown
+
+    def _given(self, args: list[str] | None) -> set[str]:
+        """The options that stand on the command line: parsed once more, so that a default that was typed is known
+        from one that was not."""
+        defaults = [(action, action.default) for action in self._actions]
+        try:
+            for action in self._actions:
+                action.default = argparse.SUPPRESS
+            found, _ = super().parse_known_args(args)
+        finally:
+            for action, default in defaults:
+                action.default = default
+        return {name for action in self._actions if action.dest in found for name in action.option_strings}
+
+
+Do = Callable[[argparse.Namespace], int]
+"""What a command does: options in, exit code out."""
+Commands: TypeAlias = "argparse._SubParsersAction[Any]"
+
+
+def add_command(commands: Commands, name: str, purpose: str, do: Do, *, example: str, more: str = "") -> Parser:
+    """A command of ``commands`` with its own help: ``purpose``, its options, ``example``, and ``more``."""
+    parser = commands.add_parser(
+        name,
+        help=purpose,
+        description=f"{purpose[0].upper()}{purpose[1:]}.",
+        epilog="\n\n".join(filter(None, (f"example:\n  {example}", fill(more, 78)))),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    assert isinstance(parser, Parser)
+    parser.set_defaults(do=do)
+    return parser
+
+
+def only_with(
+    parser: argparse.ArgumentParser, *options: str, when: Callable[[argparse.Namespace], object], needs: str
+) -> None:
+    """From now on each of ``options`` is refused (exit code 2) where it is given and ``when`` does not hold for the
+    parsed options: it would be ignored without a word. ``needs`` ends the sentence "it needs …"."""
+    assert isinstance(parser, Parser)
+    known = {name for action in parser._actions for name in action.option_strings}
+    assert known >= set(options), f"{parser.prog} has no {sorted(set(options) - known)}"
+    parser.conditions += [Condition(option, when, needs) for option in options]
 
 
 def _number(kind: type, what: str, fits: Callable[[float], bool]) -> Callable[[str], float]:

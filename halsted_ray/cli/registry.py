@@ -7,23 +7,50 @@ import json
 import time
 from dataclasses import asdict
 
-from halsted_ray.cli.options import DONE, NOT_ALL
+from halsted_ray.cli.options import DONE, NOT_ALL, Commands, Do, Parser, add_command, only_with
 from halsted_ray.cli.text_tables import table
 
 REGISTRY_HELP = "MLflow's URI (default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)"
 MODEL_HELP = "a model's folder or URL, or registry:halsted@champion, registry:halsted/7"
 
 
-def add_registry(commands: argparse._SubParsersAction) -> None:
+def in_registry(ref: str | None) -> bool:
+    """Whether a model's reference names a version of the registry, and no folder; its form is not checked here."""
+    return bool(ref) and ref.startswith(("registry:", "models:/"))
+
+
+def registry_needs_version(parser: argparse.ArgumentParser) -> None:
+    """Refuses --registry beside a --model that is a folder or URL."""
+    only_with(
+        parser,
+        "--registry",
+        when=lambda given: in_registry(given.model),
+        needs="a model of the registry, such as --model registry:halsted@champion",
+    )
+
+
+def add_registry(commands: Commands) -> None:
     purpose = "which models there are, which one is in use, and who may replace it"
     registry = commands.add_parser("registry", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
     actions = registry.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = action(actions, "list", "all versions, newest first")
+    listing = action(actions, "list", "all versions, newest first", list_versions, "halsted registry list")
     listing.add_argument("--json", action="store_true", help="everything, as JSON")
-    show = action(actions, "show", "one version: what it stands on and where its files are")
+    show = action(
+        actions,
+        "show",
+        "one version: what it stands on and where its files are",
+        show_version,
+        "halsted registry show champion",
+    )
     show.add_argument("version", metavar="VERSION", help="a number, an alias, or registry:halsted@ALIAS")
     show.add_argument("--json", action="store_true", help="as JSON")
-    promote = action(actions, "promote", "let a version pass the gate, on an atlas's frozen test videos")
+    promote = action(
+        actions,
+        "promote",
+        "let a version pass the gate, on an atlas's frozen test videos",
+        promote_version,
+        "halsted registry promote 7 --atlas hospital --release hospital-v1 --deploy",
+    )
     promote.add_argument("candidate", metavar="CANDIDATE", help="a number, registry:halsted@challenger, or a folder")
     promote.add_argument("--atlas", required=True, metavar="DIR", help="the archive whose atlas has a test part")
     promote.add_argument("--release", metavar="NAME", help="of the atlas (default: the latest)")
@@ -32,19 +59,21 @@ def add_registry(commands: argparse._SubParsersAction) -> None:
     promote.add_argument("--migration", metavar="FILE", help="how the champion's taxonomy reads in the atlas's")
     promote.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: <atlas>/embeddings)")
     promote.add_argument("--json", action="store_true", help="the verdict as JSON")
-    rollback = action(actions, "rollback", "the previous champion is champion again")
+    rollback = action(
+        actions,
+        "rollback",
+        "the previous champion is champion again",
+        roll_back,
+        "halsted registry rollback --reason 'worse on the robot'",
+    )
     rollback.add_argument("--reason", default="", metavar="TEXT", help="why; kept with the rollback")
 
 
-def action(actions: argparse._SubParsersAction, name: str, purpose: str) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+def action(commands: Commands, name: str, purpose: str, do: Do, example: str) -> Parser:
+    """A command that asks the registry."""
+    parser = add_command(commands, name, purpose, do, example=example)
     parser.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
     return parser
-
-
-def registry(options: argparse.Namespace) -> int:
-    actions = {"list": list_versions, "show": show_version, "promote": promote_version, "rollback": roll_back}
-    return actions[options.action](options)
 
 
 def list_versions(options: argparse.Namespace) -> int:
@@ -149,15 +178,20 @@ def roll_back(options: argparse.Namespace) -> int:
     return DONE
 
 
-def add_lineage(commands: argparse._SubParsersAction) -> None:
+def add_lineage(commands: Commands) -> None:
     purpose = "from a row of a map back to the model, its training run and its atlas"
-    lineage = action(commands, "lineage", purpose)
+    lineage = action(commands, "lineage", purpose, show_lineage, "halsted lineage demo/maps --row 3f2a:75.5:action")
     lineage.add_argument("out", metavar="OUT")
-    lineage.add_argument("--row", required=True, metavar="ROW", help="a row's number, or VIDEO:SECONDS[:TAG]")
+    lineage.add_argument(
+        "--row",
+        required=True,
+        metavar="ROW",
+        help="the row's number in the exported timeline.csv, from 0, or VIDEO:SECONDS[:TAG]",
+    )
     lineage.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
-def lineage(options: argparse.Namespace) -> int:
+def show_lineage(options: argparse.Namespace) -> int:
     from halsted_ray.registry.lineage import lineage
     from halsted_ray.registry.model_registry import Registry
 

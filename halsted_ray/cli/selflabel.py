@@ -6,18 +6,21 @@ import argparse
 import json
 import shlex
 
-from halsted_ray.cli.options import DONE, NOT_ALL, inner_share, positive_int, share
-from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP
+from halsted_ray.cli.options import DONE, NOT_ALL, Commands, add_command, inner_share, positive_int, share
+from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, registry_needs_version
 from halsted_ray.cli.text_tables import percent, table
 
 
-def add_selflabel(commands: argparse._SubParsersAction) -> None:
-    label = commands.add_parser(
+def add_self_label(commands: Commands) -> None:
+    """``halsted self-label``."""
+    label = add_command(
+        commands,
         "self-label",
-        help="let a model label videos that nobody annotated, and add what it is sure of to the atlas",
-        description="A model labels the videos of an archive that nobody annotated, and the atlas grows by what it is "
-        "sure of.",
-        epilog="exit code: 0 done, 3 some videos failed, or the model did not pass the gate, 2 wrong use",
+        "let a model label videos that nobody annotated, and add what it is sure of to the atlas",
+        label_videos,
+        example="halsted self-label --atlas hospital --archive s3://hospital/archive \\\n"
+        "    --model registry:halsted@champion --out labels --release hospital-v2",
+        more="exit code: 0 done, 3 some videos failed, or the model did not pass the gate, 2 wrong use",
     )
     label.add_argument("--atlas", required=True, metavar="DIR", help="the archive that holds atlas/")
     label.add_argument("--archive", required=True, metavar="DIR", help="the videos to label; annotated ones are left")
@@ -29,12 +32,18 @@ def add_selflabel(commands: argparse._SubParsersAction) -> None:
     label.add_argument("--encoder", metavar="REF", help="where its encoder lies (default: as the model says)")
     label.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: <atlas>/embeddings)")
     label.add_argument("--json", action="store_true", help="print the report as JSON")
+    registry_needs_version(label)
 
-    review = commands.add_parser(
+
+def add_review(commands: Commands) -> None:
+    """``halsted review``."""
+    review = add_command(
+        commands,
         "review",
-        help="the labels that most need a person's eye, as a Label Studio project",
-        description="Writes the most uncertain and the most disagreeing clips of the atlas as a Label Studio project. "
-        "What comes back: halsted atlas import DIR FILE --format label-studio.",
+        "the labels that most need a person's eye, as a Label Studio project",
+        write_review,
+        example="halsted review --atlas hospital --maps maps --out review.json",
+        more="The annotations come back with `halsted atlas import DIR FILE --format label-studio`.",
     )
     review.add_argument("--atlas", required=True, metavar="DIR", help="the archive that holds atlas/")
     review.add_argument("--out", required=True, metavar="FILE", help="tasks (JSON), the interface beside it (.xml)")
@@ -60,7 +69,7 @@ def add_thresholds(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def self_label(options: argparse.Namespace) -> int:
+def label_videos(options: argparse.Namespace) -> int:
     from halsted_ray.mapping.progress import ProgressLine
     from halsted_ray.registry.resolve import resolve
     from halsted_ray.selflabel.self_label import self_label
@@ -76,7 +85,7 @@ def self_label(options: argparse.Namespace) -> int:
             release=options.release,
             encoder=options.encoder,
             embeddings=options.embeddings,
-            watch=line,
+            observer=line,
         )
     print(json.dumps(report, indent=1) if options.json else report_text(report))
     return DONE if report["gate"]["passed"] and not set(report["videos"]) - {"mapped"} else NOT_ALL
@@ -92,6 +101,7 @@ def report_text(report: dict) -> str:
             right=(1,),
         ),
         f"{'at least' if gate['passed'] else 'below'} the gate of {percent(gate['least'])}",
+        *(f"caution: {caveat}" for caveat in report["caveats"]),
     ]
     if not gate["passed"]:
         return "\n".join([*lines, "nothing was labelled: annotate more, train again"])
@@ -140,7 +150,7 @@ def from_on(threshold: float | None) -> str:
     return "none is sure enough" if threshold is None else f"from {threshold:.2f} on"
 
 
-def review(options: argparse.Namespace) -> int:
+def write_review(options: argparse.Namespace) -> int:
     from halsted_ray.selflabel.review import review
 
     doubts = review(options.atlas, options.out, maps=options.maps, most=options.clips, with_files=options.files)

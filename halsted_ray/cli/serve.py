@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from halsted_ray.cli.options import Parser, port, positive
+from halsted_ray.cli.options import Parser, only_with, port, positive
 from halsted_ray.errors import HalstedError
 from halsted_ray.service import local_server, users
 from halsted_ray.service.audit import AuditVerification
@@ -97,7 +97,14 @@ def _parser() -> argparse.ArgumentParser:
     issuing.add_argument("user", help="the name of the user")
     issuing.add_argument("role", choices=users.PERMISSIONS)
     issuing.add_argument("--days", type=positive, help="after so many days the key expires (default: never)")
-    command("audit", check_audit, "verify the audit log")
+    auditing = command("audit", check_audit, "verify the audit log")
+    for database_only in (issuing, auditing):
+        only_with(
+            database_only,
+            "--state",
+            when=lambda _: not os.environ.get("HALSTED_DATABASE"),
+            needs="HALSTED_DATABASE unset: the database is the one that this variable names",
+        )
     for name, copy, help in (
         ("backup", backup, "copy the site to a new folder"),
         ("restore", restore, "put a copy in the place of a new site"),
@@ -105,6 +112,12 @@ def _parser() -> argparse.ArgumentParser:
         copying = command(name, copy_site, help)
         copying.set_defaults(copy=copy)
         copying.add_argument("folder", type=Path, help="the folder of the copy")
+        only_with(
+            copying,
+            "--state",
+            when=lambda _: not (os.environ.get("HALSTED_DATABASE") and os.environ.get("HALSTED_STORE")),
+            needs="HALSTED_DATABASE or HALSTED_STORE unset: the site is what these variables name",
+        )
     return parser
 
 

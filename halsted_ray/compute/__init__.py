@@ -1,8 +1,8 @@
-"""Where work runs: a Ray cluster or this machine alone.
+"""Where work runs: on a Ray cluster, or on this machine alone.
 
+resources.py   what a run asks of a cluster, and what one actor of a stage uses
 cluster.py     connects to the cluster at hand, or starts a local one
-pools.py       how many actors of each kind fit
-priority.py    what a run may take of a shared cluster, and when it waits
-resources.py   what a run asks for
+priority.py    what a run of each priority may take of a shared cluster, and when it waits
+pools.py       how many actors of each stage fit
 parallel.py    independent tasks side by side
 """

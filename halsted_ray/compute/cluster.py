@@ -23,13 +23,14 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def connected(
-    wait_for: tuple[int, int] = (0, 0), say: Callable[[str], None] = lambda message: None
+    wait_for: tuple[int, int] = (0, 0), on_message: Callable[[str], None] = lambda message: None
 ) -> Iterator[tuple[float, float, int]]:
-    """(free logical CPUs, free GPUs, cores that compute) of the cluster at hand: the one this process is connected
-    to, the one of RAY_ADDRESS, or a local one that ends with the block.
+    """(free logical CPUs, free GPUs, cores that compute) of the cluster at hand.
 
-    A cluster that grows by need is asked for ``wait_for`` (CPUs, GPUs) first, and let go of at the end of the block:
-    pools are sized at the start of a wave, so workers that come later wait for the next one.
+    This is the cluster that the process is connected to, else the one of RAY_ADDRESS, else a local one that ends with
+    the block. A cluster that grows on demand is first asked for ``wait_for`` (CPUs, GPUs), and is let go of at the end
+    of the block: pools are sized at the start of a wave, so workers that come later would only help the next wave.
+    ``on_message`` is called where the cluster did not grow in time. Raises ResourceError where no cluster answers.
     """
     import ray
 
@@ -37,44 +38,45 @@ def connected(
     if not ray.is_initialized():
         started = not is_attached()
         _start(local=started)
-    asked = any(wait_for) and not started
+    has_requested = any(wait_for) and not started
     try:
-        if asked:
-            _await_workers(*wait_for, say)
+        if has_requested:
+            _wait_for_workers(*wait_for, on_message)
         free = ray.available_resources()
         cpus, gpus = free.get("CPU", 0.0), free.get("GPU", 0.0)
         yield cpus, gpus, _cores() if started else max(1, int(cpus - SPARE_CPUS))
     finally:
-        if asked:
-            _ask(0, 0)
+        if has_requested:
+            _request(0, 0)
         if started:
             ray.shutdown()
 
 
 def is_attached() -> bool:
-    """Whether ``connected`` gives a cluster that others may be using too."""
+    """Whether ``connected`` gives a cluster that other runs may use at the same time."""
     import ray
 
     return ray.is_initialized() or bool(os.environ.get("RAY_ADDRESS"))
 
 
-def _await_workers(cpus: int, gpus: int, say: Callable[[str], None]) -> None:
+def _wait_for_workers(cpus: int, gpus: int, on_message: Callable[[str], None]) -> None:
     import ray
 
     until_s = time.monotonic() + WORKERS_WITHIN_S
-    _ask(cpus, gpus)
-    while (there := ray.cluster_resources()).get("CPU", 0) < cpus or there.get("GPU", 0) < gpus:
+    _request(cpus, gpus)
+    while (total := ray.cluster_resources()).get("CPU", 0) < cpus or total.get("GPU", 0) < gpus:
         if time.monotonic() > until_s:
-            say(
-                f"the cluster has {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs after "
-                f"{WORKERS_WITHIN_S:.0f} s, not the {cpus} and {gpus} that were asked for; going on with these"
+            on_message(
+                f"the cluster has {total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs after "
+                f"{WORKERS_WITHIN_S:.0f} s, not the {cpus} CPUs and {gpus} GPUs that were asked for; "
+                "the run goes on with what is there"
             )
             return
         time.sleep(1)
 
 
-def _ask(cpus: int, gpus: int) -> None:
-    """The autoscaler keeps this many until it is asked again; without one, nothing happens."""
+def _request(cpus: int, gpus: int) -> None:
+    """Makes an autoscaler, where there is one, keep this many until the next request."""
     from ray.autoscaler.sdk import request_resources
 
     request_resources(bundles=[{"CPU": 1}] * cpus + [{"GPU": 1}] * gpus)
@@ -86,10 +88,10 @@ def _start(local: bool) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's core prints to the driver's terminal at every level but this, and once to say that the level was set.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # Ray makes its workers yield to every other process: beside eight busy ones on two cores a run of 22 s was not done
-    # after 540 s; like this it took 103. Whoever wants that starts the command with `nice`.
+    # By default Ray's workers yield to every other process: beside eight busy processes on two cores, a run of 22 s was
+    # not done after 540 s; with niceness 0 it took 103 s. Who wants a run that yields starts the command with `nice`.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if local:
         options |= {"address": "local", "num_cpus": max(4, _cores() + SPARE_CPUS), "include_dashboard": False}
     else:
@@ -102,7 +104,7 @@ def _start(local: bool) -> None:
         except ConnectionError as error:
             raise _no_cluster(error) from error
         except Exception as error:
-            # Ray waits 30 s for its own processes, which a machine that is busy otherwise does not always keep.
+            # Ray waits 30 s for its own processes, and on a busy machine they do not always start in that time.
             ray.shutdown()
             if "timed out during startup" not in str(error) or not tries_left:
                 raise
@@ -110,10 +112,10 @@ def _start(local: bool) -> None:
 
 
 def _require_answer(address: str) -> None:
-    """Ray itself tries for minutes, without a word, to reach a cluster that is not there."""
+    """Raises ResourceError where nothing listens at ``address``. Ray itself would try for minutes without a word."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit():
-        return  # a name of its own, such as 'auto' or 'ray://…'
+        return  # not host:port but a name such as 'auto' or 'ray://…'
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
@@ -130,34 +132,34 @@ def _no_cluster(error: Exception) -> ResourceError:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Ray takes the signal for itself, at last in C++, where it prints a stack trace and ends the process at once:
-    given back here to who had it."""
-    kept = signal.getsignal(signal.SIGTERM)
-    is_ours = kept is not None and threading.current_thread() is threading.main_thread()
+    """Gives the handling of SIGTERM back to its owner after the block, in which Ray starts. Ray takes the signal for
+    itself, in the end in C++, where it prints a stack trace and ends the process at once."""
+    handler = signal.getsignal(signal.SIGTERM)
+    is_ours = handler is not None and threading.current_thread() is threading.main_thread()
     try:
         yield
-    except SystemExit:  # of the handler that Ray has while it starts
+    except SystemExit:  # raised by the handler that Ray sets while it starts
         if is_ours:
-            signal.signal(signal.SIGTERM, kept)
+            signal.signal(signal.SIGTERM, handler)
             signal.raise_signal(signal.SIGTERM)
         raise
     finally:
         if is_ours:
-            signal.signal(signal.SIGTERM, kept)
+            signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager
 def _muted_stderr() -> Iterator[None]:
-    """Without what libraries write to stderr past Python."""
+    """Drops what libraries write to the file descriptor of stderr, past Python, during the block."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
 def _cores() -> int:

@@ -1,38 +1,47 @@
-"""A surgeon's single upload is not behind a month of archive: what a run may take of a cluster, and when it waits.
+"""What a run of each priority may take of a shared cluster, and when it waits: the upload of one surgeon must not wait
+behind a month of archive.
 
-    low      leaves a quarter of the logical CPUs and of every GPU to others, for an archive
+    low      leaves a quarter of the logical CPUs and of every GPU to others; for an archive. All runs of priority low
+             together leave that much
     normal   takes what is free
     high     starts in what is left, on actors that hold little of it; all other runs on the cluster pause between
-             segments while it is at work, so the cores themselves are its own
+             segments while it is at work, so that it has the cores for itself
 
-Ray takes nothing back from a run, so the room is left beforehand. A run of priority high announces itself by an actor
-with a name: it ends with the driver, however that ends, and nobody waits for a run that is gone.
+Ray takes nothing back from a run that has started, so a share is left free beforehand. A run of priority high announces
+itself by an actor with a name. Ray ends this actor with its driver, however the driver ends, so that nobody waits for a
+run that is gone. A run of priority low announces in the same way what its actors hold, so that the next run of priority
+low knows what the others leave.
 """
 
 from __future__ import annotations
 
+import random
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from halsted_ray.compute.pools import LEAST_SHARE, SPARE_CPUS
+from halsted_ray.compute.pools import LEAST_SHARE, SPARE_CPUS, Pools
 from halsted_ray.errors import ResourceError
 
 PRIORITIES = ("low", "normal", "high")
 NAMESPACE = "halsted-runs"
+"""Of the actors by which runs of priority high announce themselves."""
+LOW_NAMESPACE = "halsted-low-runs"
+"""Of the actors by which runs of priority low announce what they hold. The name of each actor says it."""
 RESERVED_SHARE = 0.25
 LEAST_CPUS = SPARE_CPUS + 2 * LEAST_SHARE
-"""One decoding and one tagging actor beside Ray Data itself."""
+"""Enough for one decoding and one tagging actor beside Ray Data itself."""
 LOOK_EVERY_S = 0.5
 WAIT_AT_MOST_S = 900.0
 """A new machine takes 2 to 5 minutes until it is part of the cluster, and its image may have to come first."""
 
 
 @dataclass(frozen=True)
-class Room:
-    """What a run may take of a cluster now: what ``pools.size_pools`` asks for."""
+class Capacity:
+    """What a run may take of a cluster now: the arguments of ``pools.size_pools``."""
 
     cpus: float
     gpus: int
@@ -40,80 +49,200 @@ class Room:
     gpu_share: float = 1.0
 
 
-def room_of(priority: str, free: dict[str, float], total: dict[str, float]) -> Room:
-    """The room of a run on a cluster with these resources ('CPU', 'GPU')."""
+@dataclass(frozen=True)
+class HeldShare:
+    """What actors of priority low hold: logical CPUs, and GPUs, of each of which they leave ``RESERVED_SHARE``."""
+
+    cpus: float = 0.0
+    gpus: int = 0
+
+
+NOTHING_HELD = HeldShare()
+
+
+def capacity_for(
+    priority: str, free: Mapping[str, float], total: Mapping[str, float], low: HeldShare = NOTHING_HELD
+) -> Capacity:
+    """What a run of ``priority`` may take of a cluster with the resources ``free`` of ``total`` ('CPU', 'GPU').
+
+    ``low``: what the other runs of priority low hold of the cluster.
+    """
     cpus, gpus = free.get("CPU", 0.0), free.get("GPU", 0.0)
+    # What runs of priority low leave of their GPUs adds up to whole GPUs that do not exist.
+    whole_gpus = max(0, int(gpus - RESERVED_SHARE * low.gpus))
     if priority == "low":
-        reserve = max(LEAST_CPUS, RESERVED_SHARE * total.get("CPU", 0.0))
-        cpus = min(cpus, total.get("CPU", 0.0) - reserve)
-        return Room(cpus, int(gpus), _whole(cpus), 1 - RESERVED_SHARE)
+        left = _left_to_low(total, low)
+        cpus = min(cpus, left.cpus)
+        return Capacity(cpus, min(whole_gpus, left.gpus), _cores_of(cpus), 1 - RESERVED_SHARE)
     if priority == "high":
-        # As many actors as fit in what is left by asking for little: the cores are theirs while the others pause.
+        # As many actors as fit in what is left when each asks for little: the cores are theirs while the others pause.
         actors = int((cpus - SPARE_CPUS) / LEAST_SHARE)
-        shared = min(int(total.get("GPU", 0.0)), int(gpus / RESERVED_SHARE))
-        return Room(cpus, shared, max(1, min(_whole(total.get("CPU", 0.0)), actors - 1)), RESERVED_SHARE)
-    return Room(cpus, int(gpus), _whole(cpus))
+        shared_gpus = min(int(total.get("GPU", 0.0)), int(gpus / RESERVED_SHARE))
+        cores = max(1, min(_cores_of(total.get("CPU", 0.0)), actors - 1))
+        return Capacity(cpus, shared_gpus, cores, RESERVED_SHARE)
+    return Capacity(cpus, whole_gpus, _cores_of(cpus))
 
 
-def room(priority: str, on_wait: Callable[[str], None] = lambda message: None, wait_s: float = WAIT_AT_MOST_S) -> Room:
-    """The room on the cluster that this process is connected to; waits for machines on their way, and for other runs
-    to end, until there is any. ``on_wait`` is told at each look why. Raises ResourceError after ``wait_s``."""
+def wait_for_capacity(
+    priority: str,
+    on_wait: Callable[[str], None] = lambda message: None,
+    wait_s: float = WAIT_AT_MOST_S,
+    own: str | None = None,
+) -> Capacity:
+    """What a run may take of the cluster that this process is connected to.
+
+    Waits for machines on their way, and for other runs to end, until one actor of each stage fits. ``own``: the name
+    under which this run announced what it holds, which counts as free. ``on_wait`` is called twice per second with the
+    reason. Raises ResourceError after ``wait_s``.
+    """
     import ray
     from ray.autoscaler.sdk import request_resources
 
-    started_s, asked = time.monotonic(), False
+    started_s, has_requested = time.monotonic(), False
     try:
         while True:
-            total = ray.cluster_resources()
-            found = room_of(priority, ray.available_resources(), total)
-            if found.cpus >= LEAST_CPUS:
-                return found
+            total, low = ray.cluster_resources(), held_by_low_runs(without=own)
+            capacity = capacity_for(priority, ray.available_resources(), total, low)
+            if capacity.cpus >= LEAST_CPUS:
+                return capacity
             waited_s = time.monotonic() - started_s
-            there = (
-                f"{max(0.0, found.cpus):g} of the {total.get('CPU', 0.0):g} logical CPUs of the cluster are free "
+            reason = (
+                f"{max(0.0, capacity.cpus):g} of the {total.get('CPU', 0.0):g} logical CPUs of the cluster are free "
                 f"for a run of priority {priority}, which needs {LEAST_CPUS:g}"
+                + (f"; other runs of priority low hold {low.cpus:g}" if low.cpus else "")
             )
             if waited_s >= wait_s:
                 raise ResourceError(
-                    f"{there}, and were not within {wait_s:.0f} s; start Ray with --num-cpus=4 or more, "
+                    f"{reason}, and were not within {wait_s:.0f} s; start Ray with --num-cpus=4 or more, "
                     "let its workers start, end what else runs there"
                     + (", or map with another priority" if priority == "low" else "")
                 )
-            if total.get("CPU", 0.0) < LEAST_CPUS and not asked:
-                asked = True
-                request_resources(bundles=[{"CPU": 1}] * 4)  # a cluster that grows does so for those who ask
-            on_wait(f"{there}; gives up in {(wait_s - waited_s) / 60:.0f} min")
+            if total.get("CPU", 0.0) < LEAST_CPUS and not has_requested:
+                has_requested = True
+                request_resources(bundles=[{"CPU": 1}] * 4)  # a cluster that grows on demand does so for a request
+            on_wait(f"{reason}; gives up in {(wait_s - waited_s) / 60:.0f} min")
             time.sleep(min(LOOK_EVERY_S, wait_s - waited_s))
     finally:
-        if asked:
-            request_resources(bundles=[])  # from here on the actors speak for themselves, or nobody waits any more
+        if has_requested:
+            request_resources(bundles=[])  # from now on the actors themselves are the demand, or nobody waits any more
 
 
 @contextmanager
 def announced(priority: str) -> Iterator[None]:
-    """Other runs pause while the block of a run of priority high lasts, or as long as its process lives."""
+    """Makes other runs pause while the block of a run of priority high lasts, at most as long as its process lives.
+    Does nothing for another priority."""
     import ray
 
     if priority != "high":
         yield
         return
 
-    class HalstedRun:
-        pass
-
-    actor = ray.remote(HalstedRun).options(name=uuid.uuid4().hex, namespace=NAMESPACE, num_cpus=0).remote()
+    actor = _named_actor(uuid.uuid4().hex, NAMESPACE)
     try:
         yield
     finally:
         ray.kill(actor)
 
 
+class LowPriorityRun:
+    """What one run of priority low tells the others on the cluster: how much its actors hold. A context manager: at
+    its end, or at the end of its process, the run holds nothing any more."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self._actor: Any = None
+
+    def __enter__(self) -> LowPriorityRun:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._take_back()
+
+    def claim(
+        self, size: Callable[[Capacity], Pools], on_wait: Callable[[str], None] = lambda message: None
+    ) -> tuple[Capacity, Pools]:
+        """(what this run may take now, the pools that ``size`` makes of it), announced to the other runs.
+
+        What the run announced before counts as free. Waits and raises as ``wait_for_capacity`` does, and raises what
+        ``size`` raises. Runs that ask at the same moment don't see each other before they have announced their shares.
+        So each run looks again afterwards. Where all shares together leave too little, it takes its share back and
+        tries again: of two runs, at least the run that looks last sees the other.
+        """
+        import ray
+
+        while True:
+            capacity = wait_for_capacity("low", on_wait, own=self.name)
+            pools = size(capacity)
+            self._announce(pools)
+            held = held_by(pools)
+            left = _left_to_low(ray.cluster_resources(), held_by_low_runs(without=self.name))
+            if held.cpus <= left.cpus and held.gpus <= left.gpus:
+                return capacity, pools
+            self._take_back()
+            time.sleep(random.uniform(0, 2 * LOOK_EVERY_S))
+
+    def _announce(self, pools: Pools) -> None:
+        held, before = held_by(pools), self._actor
+        self.name = f"{held.cpus:.2f} {held.gpus} {uuid.uuid4().hex}"
+        self._actor = _named_actor(self.name, LOW_NAMESPACE)
+        self._end(before)
+
+    def _take_back(self) -> None:
+        before, self._actor, self.name = self._actor, None, None
+        self._end(before)
+
+    def _end(self, actor: Any) -> None:
+        import ray
+
+        if actor is not None:
+            ray.kill(actor)
+
+
+def _left_to_low(total: Mapping[str, float], low: HeldShare) -> HeldShare:
+    """The most that one more run of priority low may hold on a cluster with these resources, beside ``low``."""
+    reserve = max(LEAST_CPUS, RESERVED_SHARE * total.get("CPU", 0.0))
+    return HeldShare(total.get("CPU", 0.0) - reserve - low.cpus, max(0, int(total.get("GPU", 0.0)) - low.gpus))
+
+
+def held_by(pools: Pools) -> HeldShare:
+    """What these pools hold of a cluster."""
+    cpus = sum(pool.actors * pool.cpus for pool in (pools.decoders, pools.taggers))
+    return HeldShare(cpus, pools.taggers.actors if pools.taggers.gpus else 0)
+
+
+def held_by_low_runs(without: str | None = None) -> HeldShare:
+    """What the runs of priority low on this cluster hold together, without the run that announced it under the name
+    ``without``. One question to Ray's head, about 1 ms."""
+    import ray
+
+    names = [actor["name"] for actor in ray.util.list_named_actors(True) if actor["namespace"] == LOW_NAMESPACE]
+    shares = [name.split()[:2] for name in names if name != without]
+    return HeldShare(sum(float(cpus) for cpus, _ in shares), sum(int(gpus) for _, gpus in shares))
+
+
 def must_pause() -> bool:
-    """Whether a run of priority high is at work on this cluster: one question to Ray's head, about 1 ms."""
+    """Whether a run of priority high is at work on this cluster. One question to Ray's head, about 1 ms."""
     import ray
 
     return any(actor["namespace"] == NAMESPACE for actor in ray.util.list_named_actors(all_namespaces=True))
 
 
-def _whole(cpus: float) -> int:
+def pause_for_high_priority() -> None:
+    """Returns when no run of priority high is at work on this cluster."""
+    while must_pause():
+        time.sleep(LOOK_EVERY_S)
+
+
+def _named_actor(name: str, namespace: str) -> Any:
+    """An actor that other drivers see by its name, from the moment this returns until it is killed or this process
+    ends. It needs a process of its own (about 60 MB) and no CPU."""
+    import ray
+
+    class HalstedRun:
+        pass
+
+    return ray.remote(HalstedRun).options(name=name, namespace=namespace, num_cpus=0).remote()
+
+
+def _cores_of(cpus: float) -> int:
     return max(1, int(cpus - SPARE_CPUS))

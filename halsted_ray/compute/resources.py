@@ -1,4 +1,4 @@
-"""What a run asks of a cluster."""
+"""What a run asks of a cluster, and what one actor of a stage uses."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from halsted_ray.video.readers import READERS
 
 @dataclass(frozen=True)
 class ResourceRequest:
-    """Decides how fast a run is, and nothing about the rows of a video that ``decoder_memory_mb`` can decode. Raises
-    UsageError."""
+    """Decides how fast a run is. It does not change the rows of a video, as long as ``decoder_memory_mb`` is enough to
+    decode that video. Raises UsageError for a value that no run can use.
+    """
 
     decoders: int | None = None
+    """Decoding actors; None for as many as the cluster carries."""
     taggers: int | None = None
-    """Actors of each stage; None: as many as the cluster carries."""
+    """Tagging actors; None for as many as the cluster carries."""
     batch_segments: int = 1
     """Segments that a tagging actor takes at once."""
     decoder_memory_mb: int = 1024
-    """Of a decoding process; a video that needs more fails, and no other with it."""
+    """Limit of one decoding process. A video that needs more fails, and no other video fails with it."""
     reader: str = "pyav"
+    """Library that decodes: a key of ``video.readers.READERS``."""
     priority: str = "normal"
-    """Among the runs on one cluster: see ``priority.py``."""
+    """Among the runs on one cluster: one of ``compute.priority.PRIORITIES``."""
     wait_for: tuple[int, int] = (0, 0)
-    """CPUs and GPUs that a cluster which grows by need is asked for first."""
+    """CPUs and GPUs that a cluster which grows on demand is asked for before the first wave."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, known in (("reader", tuple(READERS)), ("priority", PRIORITIES)):
             if (got := getattr(self, name)) not in known:
                 raise UsageError(f"unknown {name} {got!r}; expected one of {', '.join(known)}")
@@ -35,7 +38,23 @@ class ResourceRequest:
             if (got := getattr(self, name)) is not None and got < 1:
                 raise UsageError(f"{name}: expected at least 1, got {got}")
         if min(self.wait_for) < 0:
-            raise UsageError(f"wait_for: expected CPUs and GPUs, none below 0, got {self.wait_for}")
+            raise UsageError(
+                f"wait_for: expected a number of CPUs and a number of GPUs, each at least 0, got {self.wait_for}"
+            )
 
 
 DEFAULT_REQUEST = ResourceRequest()
+
+
+@dataclass(frozen=True)
+class ActorResources:
+    """What one actor of a stage can use at most, stated by the stage.
+
+    The actor pools never give an actor more CPUs or GPUs than this. Ray is not told of the memory: to Ray it is a
+    number in its books, and a cluster whose book says too little waits without a word.
+    """
+
+    cpus: float
+    gpus: float
+    memory_mb: int
+    """Measured peak of the actor and of the process that decodes for it, at the tiny encoder's picture size."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import fsspec
 import numpy as np
 
-from halsted_ray.atlas import Atlas
+from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation.baselines import baseline_predictions
 from halsted_ray.evaluation.dataset import EvaluationData
 from halsted_ray.evaluation.predictions import REFERENCE, TagPredictions, predict, tag_targets
-from halsted_ray.model.halsted import Halsted
+from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.records import Clip
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy, from_dict
@@ -153,6 +153,11 @@ def rows_of(samples: Samples, job: FoldTask, part: str) -> np.ndarray:
     return np.flatnonzero(is_part[samples.video_W[samples.window_S]])
 
 
+def videos_of(samples: Samples) -> list[str]:
+    """The ids of the videos that ``samples`` come from, in order."""
+    return [samples.video_ids[v] for v in np.unique(samples.video_W)]
+
+
 def part_of(pool: EvaluationData, job: FoldTask, part: str, side: str) -> tuple[Samples, np.ndarray | None]:
     samples: Samples = getattr(pool, side)
     rows = rows_of(samples, job, part)
@@ -178,6 +183,7 @@ def train_fold_model(
         atlas_release=config.atlas_release,
         atlas_version=config.atlas_version,
         windows=config.windows,
+        learned_from={"train": videos_of(train), "validation": videos_of(validation)},
         **decoder_options(recipe),
     )
     fitted = fit_in_process(train, validation, model.config.decoder_sizes, taxonomy, recipe)
@@ -212,6 +218,63 @@ def features_of(model: Halsted, samples: Samples, taxonomy: Taxonomy) -> dict | 
         "encoder": embeddings_ND.astype(np.float32),
         "decoder": model.features(embeddings_ND, task.name, said),
     }
+
+
+Learned = Mapping[str, Collection[str]]
+"""``train`` → ids of the videos that taught a model, ``validation`` → ids of the videos that it was chosen on."""
+
+
+def learned_by(config: ModelConfig, locations: Iterable[str]) -> Learned | None:
+    """What a model learned from and was chosen on; None where that can't be known.
+
+    The model says it itself (``ModelConfig.learned_from``). A model that was saved before models did is looked up: one
+    of the atlases at ``locations`` may hold the release that it names at the version that it names.
+    """
+    if config.learned_from is not None:
+        return config.learned_from
+    for location in locations if config.atlas_release and config.atlas_version is not None else ():
+        try:
+            taught = read_atlas(location, version=config.atlas_version)
+        except AtlasError:  # another atlas, which has no such version
+            continue
+        if taught.name == config.atlas_release:
+            split = taught.split or split_by_video([video.video_id for video in taught.videos], taught.clips)
+            return {part: {v for v in split if split[v] == part} for part in ("train", "validation")}
+    return None
+
+
+def require_unlearned(
+    config: ModelConfig,
+    learned: Learned | None,
+    judging: Collection[str],
+    advice: str,
+    parts: Sequence[str] = ("train", "validation"),
+) -> None:
+    """Raises UsageError where one of the videos ``judging`` is in one of the ``parts`` of what a model ``learned``."""
+    own = {video_id for part in parts for video_id in (learned or {}).get(part, ())}
+    if both := sorted(own & set(judging)):
+        raise UsageError(
+            f"model {config.version!r} learned from {len(both)} of the {len(judging)} videos that would judge it, such "
+            f"as {both[0]}; that it is right about them says nothing: {advice}"
+        )
+
+
+def caveats_of(config: ModelConfig, learned: Learned | None, judging: Collection[str]) -> list[str]:
+    """Sentences about why the figures of a model on the videos ``judging`` may be too good; none where they are not."""
+    if learned is None:
+        return [
+            f"it is not known which videos model {config.version!r} learned from; if it learned from some of the "
+            f"{len(judging)} videos that judge it, these figures are too good"
+        ]
+    chosen = set(learned.get("validation", ())) & set(judging)
+    return (
+        [
+            f"model {config.version!r} was chosen on {len(chosen)} of the {len(judging)} videos that judge it (its "
+            "epoch and its calibration), so these figures are a little too good"
+        ]
+        if chosen
+        else []
+    )
 
 
 def with_test_atlas(source: Atlas, other: Atlas) -> Atlas:

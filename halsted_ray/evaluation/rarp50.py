@@ -14,6 +14,7 @@ from halsted_ray.errors import AtlasError
 from halsted_ray.evaluation import metrics
 from halsted_ray.evaluation.predictions import TagPredictions
 from halsted_ray.evaluation.run_evaluation import Evaluation, evaluate, save_evaluation
+from halsted_ray.storage.files import require_writable
 from halsted_ray.training.recipe import Recipe
 
 PAPER = {"2 layers": 0.666, "10 layers": 0.686}
@@ -30,6 +31,7 @@ def evaluate_rarp50(folder: str, out: str, recipe: Recipe, *, seed: int = 0, **o
     actions), ``macro_videos`` (mean over videos of the mean over their actions) and ``relative_improvement`` (micro
     over chance). Raises AtlasError for a folder of another layout, or without training or test videos.
     """
+    require_writable(out)  # before every video of the data set is looked at
     import_annotations(out, folder, "sar-rarp50", why="the SAR-RARP50 benchmark", replace_earlier=True)
     source = read_atlas(out, "head")
     found = evaluate(

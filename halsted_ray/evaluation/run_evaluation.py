@@ -13,15 +13,18 @@ import pyarrow.parquet as pq
 
 from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.compute.parallel import run_parallel
-from halsted_ray.errors import AtlasError, OutputError, UsageError
+from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation.baselines import BASELINES
 from halsted_ray.evaluation.dataset import EvaluationData, prepare_data
 from halsted_ray.evaluation.folds import (
     FoldResult,
     FoldTask,
+    caveats_of,
     fold_splits,
+    learned_by,
     limit_training_videos,
     operation_of_video,
+    require_unlearned,
     run_fold,
     with_test_atlas,
 )
@@ -32,13 +35,17 @@ from halsted_ray.evaluation.umap import umap
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.records import WindowSpec, digest
-from halsted_ray.storage.files import write_atomically
+from halsted_ray.storage.files import require_writable, write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training.recipe import PAPER, Recipe
 from halsted_ray.training.train import encoder_for
 
 PARTS = ("test", "validation", "all")
+OTHER_VIDEOS = (
+    "leave --part all out, name a release whose test videos it never saw (--release), or an archive of other videos "
+    "(--test-on)"
+)
 
 
 @dataclass(frozen=True)
@@ -85,12 +92,14 @@ def evaluate(
     """Judges a model on one part of the atlas's frozen split, or ``recipe`` by cross-validation where none is given.
 
     ``model``: a folder or URL; it is judged on ``part`` of the release's split (``all``: on every video, for an archive
-    that it never learned from), and ``against`` it another one, on the same windows. Without it ``folds`` models are
-    trained side by side on Ray, on folds drawn by ``strategy`` (``per_procedure``, ``global``; None:
-    ``folds.strategy_for``), or one on each of ``splits`` (video_id → part) where they are given. ``test_on``: the
-    annotated archive whose videos judge, all of them, instead of the release's own test part. ``learn_from``: so many
-    of each split's training videos, and none of the others (``folds.limit_training_videos``). With ``whole_clips``
-    each clip is one window, as in the paper, whatever its length. Baselines are taught on the same training videos.
+    that it never learned from), and ``against`` it another one, on the same windows. A model that learned from one of
+    these videos is refused; where it can't be known what a model learned from, ``figures["caveats"]`` says so.
+    Without ``model``, ``folds`` models are trained side by side on Ray, on folds drawn by ``strategy``
+    (``per_procedure``, ``global``; None: ``folds.strategy_for``), or one on each of ``splits`` (video_id → part) where
+    they are given. ``test_on``: the annotated archive whose videos judge, all of them, instead of the release's own
+    test part. ``learn_from``: so many of each split's training videos, and none of the others
+    (``folds.limit_training_videos``). With ``whole_clips`` each clip is one window, as in the paper, whatever its
+    length. Baselines are taught on the same training videos.
     Leaves ``evaluation.json`` and ``answers.parquet`` in ``out``, and the folds' models under ``out/folds``; the same
     call again trains only what is missing.
 
@@ -108,13 +117,12 @@ def evaluate(
     if judging is not None:
         source = with_test_atlas(source, judging)
     given, other = (None if ref is None else Halsted.load(ref) for ref in (model, against))
-    unlearned = judging.name if judging is not None else source.name if part == "all" else None
     if given is not None:
-        require_fit(given, source, taxonomy, unlearned)
+        require_fit(given, source, taxonomy)
         spec = given.config.windows
     if other is not None:
         require_alike(given, other)
-        require_fit(other, source, taxonomy, unlearned)
+        require_fit(other, source, taxonomy)
     spec = spec or WindowSpec()
     frozen = Encoder.load(
         encoder_for(recipe, encoder or "tiny") if given is None else encoder or given.config.encoder_ref
@@ -135,6 +143,15 @@ def evaluate(
         splits, drawn_by = [source.split], f"all videos of {judging.name}"
     else:
         splits, drawn_by = fold_splits(source, operations, given is not None, part, folds, strategy, seed)
+    judged = {video_id for own in splits for video_id, role in own.items() if role == "test"}
+    caveats = []
+    for judged_model in (given, other):
+        if judged_model is not None:
+            learned = learned_by(judged_model.config, [place for place in (atlas, test_on) if place])
+            # Every model is chosen on the validation videos of its split: there this is a caveat, elsewhere a leak.
+            parts = ("train",) if part == "validation" and judging is None else ("train", "validation")
+            require_unlearned(judged_model.config, learned, judged, OTHER_VIDEOS, parts)
+            caveats += caveats_of(judged_model.config, learned, judged)
     if learn_from is not None:
         procedures = {video_id: operation.get("procedure", "") for video_id, operation in operations.items()}
         splits = [limit_training_videos(own, learn_from, procedures, seed) for own in splits]
@@ -148,7 +165,7 @@ def evaluate(
         )
         for number, own in enumerate(splits)
     ]
-    ensure_writable(out)  # before hours of work
+    require_writable(out)  # before hours of work
     pool = prepare_data(
         source,
         taxonomy,
@@ -187,6 +204,7 @@ def evaluate(
         },
         "model": described(given),
         "against": described(other),
+        "caveats": caveats,
         "encoder": {"ref": frozen.ref, "fingerprint": frozen.fingerprint},
         "recipe": asdict(recipe),
         "folds": [fold_figures(job, result) for job, result in zip(jobs, results, strict=True)],
@@ -226,19 +244,13 @@ def require_alike(model: Halsted | None, other: Halsted) -> None:
             )
 
 
-def require_fit(model: Halsted, source: Atlas, taxonomy: Taxonomy, unlearned: str | None = None) -> None:
-    """Raises AtlasError, UsageError where ``model`` can't honestly be judged on ``source``. ``unlearned``: the release
-    whose videos all judge, so that it must not have taught."""
+def require_fit(model: Halsted, source: Atlas, taxonomy: Taxonomy) -> None:
+    """Raises AtlasError where ``model`` answers in another taxonomy than ``source`` is annotated in."""
     if model.taxonomy.digest != taxonomy.digest:
         raise AtlasError(
             f"the atlas {source.name!r} is annotated in taxonomy {taxonomy.name!r} {taxonomy.digest}, model "
             f"{model.config.version!r} answers in {model.taxonomy.name!r} {model.taxonomy.digest}; name an atlas of "
             "the model's taxonomy"
-        )
-    if unlearned is not None and model.config.atlas_release == unlearned:
-        raise UsageError(
-            f"model {model.config.version!r} learned from release {unlearned!r}; its training videos can't judge it: "
-            "leave --part all out, or name another atlas to be judged on"
         )
 
 
@@ -277,18 +289,8 @@ def map_of(features: dict | None, operations: Mapping[str, Mapping[str, str]]) -
 
 
 def save_evaluation(out: str, figures: dict, answers: Sequence[TagPredictions], taxonomy: Taxonomy) -> None:
-    fs, root = ensure_writable(out)
+    fs, root = filesystem(absolute_location(out))
     rows = io.BytesIO()
     pq.write_table(predictions_table(answers, taxonomy), rows)
     write_atomically(fs, f"{root}/answers.parquet", rows.getvalue())
     write_atomically(fs, f"{root}/evaluation.json", json.dumps(figures, indent=1, ensure_ascii=False).encode())
-
-
-def ensure_writable(out: str):
-    """(file system, path) of the folder ``out``, which is there from now on. Raises OutputError."""
-    fs, root = filesystem(absolute_location(out))
-    try:
-        fs.makedirs(root, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"can't write to {out!r}: {error}; name a folder that can be written") from error
-    return fs, root

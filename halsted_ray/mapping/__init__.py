@@ -1,21 +1,18 @@
-"""From an archive to its maps.
+"""How an archive becomes maps. What maps are is ``halsted_ray.maps``.
 
-recipe.py      a model and what it is asked               -> what decides the rows; its digest is their name
-workflow.py    the windows of one segment and its frames  -> tags, one decision a window
-lease.py       a place to write to                        -> one run at a time on it
-staging.py     what a segment came to                     -> a file of its own, the unit of resuming
-decoding.py    a segment                                  -> its frames; what decoding actors call
-tagging.py     a segment and its frames                   -> vectors and tags, stored; what tagging actors call
-worklist.py    videos and what is finished of them        -> waves of segments to do
-workers.py     what a run asks of a cluster
-cluster.py     a Ray cluster                              -> how many actors of each kind it carries
-priority.py    several runs on one cluster                -> the room of each, and who waits
-pipeline.py    an archive                                 -> all of its segments, finished (the only ray.data)
-timeline.py    tags of a video's windows                  -> merged rows
-profiles.py    seconds by stage of all segments           -> a file beside the maps, Prometheus
-publish.py     finished segments                          -> Delta tables: videos, segments, timeline
-rates.py       machines                                   -> how fast each stage is on them
-planner.py     rates and an archive                       -> cores, time, memory, storage, cost beforehand
-status.py      a place that holds maps                    -> how far every video is
-exports.py     rows                                       -> CSV, JSON Lines, WebVTT, SubRip
+pipeline.py        the main job, ``map_archive``; the only file that imports ray.data
+mapping_recipe.py  what decides the rows, read from the model; its digest is their name
+run_plan.py        what a run is and has to do, settled before the first segment is decoded
+inventory.py       the files of an archive, identified and probed
+work_list.py       the segments that are left to do, one wave at a time
+run_cluster.py     the cluster of a run, and the actors that fit on it
+stage_schemas.py   the tables that travel between the stages
+decode_stage.py    segments → frames; what decoding actors call
+embed_stage.py     windows and frames → vectors
+workflow.py        frames or vectors of a segment → tags of its windows
+tag_stage.py       segments and frames → vectors and tags, stored; what tagging actors call
+outcomes.py        what became of each segment, added up
+wave_publisher.py  publishes a wave beside the mapping of the next wave
+progress.py        how far a run is, and who observes it
+stage_counters.py  counters for Prometheus
 """

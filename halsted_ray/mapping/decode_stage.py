@@ -1,109 +1,116 @@
-"""A segment becomes frames, or a reason why not: the CPU stage of the pipeline. No torch in here: a decoding actor
-stays small and starts quickly."""
+"""A segment becomes its frames, or the reasons why not: the CPU stage of the pipeline.
+
+Nothing here imports torch, so that a decoding actor stays small and starts quickly.
+"""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
-from halsted_ray.compute.priority import LOOK_EVERY_S, must_pause
+from halsted_ray.compute.priority import pause_for_high_priority
+from halsted_ray.compute.resources import ActorResources
 from halsted_ray.errors import CorruptSegment, DecoderKilled, StorageUnavailable, VideoError
+from halsted_ray.mapping.stage_schemas import DECODED_SCHEMA, SEGMENT_SCHEMA, decoded_table
 from halsted_ray.maps.staging import Staging
 from halsted_ray.maps.timeline import Gap
 from halsted_ray.profiling import ActorTimer, StageProfile
-from halsted_ray.records import Segment, WindowSpec
+from halsted_ray.records import Segment, Window, WindowSpec
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.windows import frame_times_s, windows_of
 
-SEGMENT_SCHEMA = pa.schema(
-    [
-        ("segment_id", pa.string()),
-        ("video_id", pa.string()),
-        ("uri", pa.string()),
-        ("start_s", pa.float64()),
-        ("stop_s", pa.float64()),
-        ("duration_s", pa.float64()),
-    ]
-)
-DECODED_SCHEMA = pa.schema(
-    [
-        *SEGMENT_SCHEMA,
-        ("frames", pa.large_binary()),
-        ("gaps", pa.string()),
-        ("profile", pa.string()),
-    ]
-)
-"""``frames`` is uint8 [T, H, W, 3] at ``windows.frame_times_s``, null where nothing decoded; ``gaps`` and ``profile``
-(``profiling.StageProfile.asdict``) are JSON."""
-
 STORAGE_TRIES = 3
-"""Each already waits a minute inside."""
+"""Each try already waits for a minute inside."""
+TRIES_OF_A_KILLED_DECODER = 2
+"""A decoder that dies once can be the fault of the machine; a second time it is the fault of the video."""
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """What the decoding actors of a run need to know."""
+
+    out: str
+    """Where the maps lie, so that a segment that is already staged there is not decoded."""
+    recipe: str
+    """Digest of the ``MappingRecipe``."""
+    spec: WindowSpec
+    image_size: tuple[int, int]
+    """(height, width) that the encoder wants."""
+    fidelity: str = "reference"
+    reader: str = "pyav"
+    memory_mb: int = 1024
+    """Limit of the decoding process."""
+    deadline_s: float = 600.0
+    """Decoding of one segment that takes longer is killed. Waiting for a store does not count."""
+    copies: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """video_id → further files with this id. It is computed from samples of the content, so that one of the files can
+    be damaged where another is whole."""
+    yields: bool = False
+    """Whether the actor pauses between segments while a run of priority high is at work on the cluster."""
+    retry_pause_s: float = 5.0
+    """Seconds before the second try to reach a store, doubled with each further try."""
 
 
 class DecodeStage:
-    """Table of segments in, the same rows with their frames out. Callable of Ray Data; nothing in it knows Ray.
+    """Table of segments in, the same rows with their frames out. A callable for Ray Data that knows nothing of Ray.
 
-    ``copies``: video_id → further files of that id. It is computed from samples of the content, so one of them can be
-    damaged where another is whole.
+    ``process`` makes the decoding process; tests replace it.
     """
 
-    def __init__(
-        self,
-        staging: tuple[str, str],
-        spec: WindowSpec,
-        image_size: tuple[int, int],
-        fidelity: str,
-        reader: str,
-        memory_mb: int,
-        deadline_s: float,
-        retry_pause_s: float = 5.0,
-        copies: Mapping[str, Sequence[str]] | None = None,
-        process: Callable[..., DecodeProcess] = DecodeProcess,
-    ):
-        self.staging, self.spec, self.image_size = Staging(*staging), spec, tuple(image_size)
-        self.fidelity, self.reader = fidelity, reader
-        self.deadline_s, self.retry_pause_s = deadline_s, retry_pause_s
-        self.copies = copies or {}
-        self.process = process(memory_mb=memory_mb)
-        self.shift = ActorTimer()
+    input_schema = SEGMENT_SCHEMA
+    output_schema = DECODED_SCHEMA
+    resources = ActorResources(cpus=1.0, gpus=0.0, memory_mb=210)
 
-    def __call__(self, segments: pa.Table) -> pa.Table:
-        rows = []
-        for row in segments.to_pylist():
-            segment = Segment(**row)
-            if self.staging.state_of(segment):  # asked again after the actor behind it died: it is done
-                rows.append({**row, "frames": None, "gaps": "[]", "profile": json.dumps(StageProfile().asdict())})
-                continue
-            with self.shift:
-                images_NHWC, gaps = self.decode(segment)
-            rows.append(
-                {
-                    **row,
-                    "frames": images_NHWC,
-                    "gaps": json.dumps([asdict(gap) for gap in gaps]),
-                    "profile": json.dumps(self.shift.spent.asdict()),
-                }
-            )
-        return _table(rows)
+    def __init__(self, options: DecodeOptions, process: Callable[..., DecodeProcess] = DecodeProcess):
+        self.options = options
+        self.staging = Staging(options.out, options.recipe)
+        self.process = process(memory_mb=options.memory_mb)
+        self.timer = ActorTimer()
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Rows of SEGMENT_SCHEMA in, rows of DECODED_SCHEMA out, in the same order.
+
+        A segment that is staged already comes back without frames and without gaps: its decoding was asked for a
+        second time because the actor behind this one died.
+        """
+        if self.options.yields:
+            pause_for_high_priority()
+        segments = [Segment(**row) for row in table.to_pylist()]
+        frames: list[np.ndarray | None] = []
+        gaps: list[list[Gap]] = []
+        profiles: list[StageProfile] = []
+        for segment in segments:
+            if self.staging.state_of(segment):
+                images_NHWC, of_segment, profile = None, list[Gap](), StageProfile()
+            else:
+                with self.timer:
+                    images_NHWC, of_segment = self.decode(segment)
+                profile = self.timer.spent
+            frames.append(images_NHWC)
+            gaps.append(of_segment)
+            profiles.append(profile)
+        return decoded_table(segments, frames, gaps, profiles)
 
     def decode(self, segment: Segment) -> tuple[np.ndarray | None, list[Gap]]:
-        """(uint8 [T, H, W, 3] or None, spans that could not be decoded). A damaged segment is decoded again coarse
-        window by coarse window, so that only the damaged ones are lost."""
-        times_s = frame_times_s(segment, self.spec)
+        """(frames, gaps) of one segment: uint8 [T, H, W, 3] or None, and the spans that could not be decoded.
+
+        A damaged segment is decoded a second time coarse window by coarse window, so that only the damaged windows are
+        lost.
+        """
+        times_s = frame_times_s(segment, self.options.spec)
         try:
             return self._read(segment, times_s), []
         except CorruptSegment as error:
-            coarse, _ = windows_of(segment, self.spec)
+            coarse, _ = windows_of(segment, self.options.spec)
             if len(coarse) == 1:
                 return None, [_gap(segment, error)]
         except VideoError as error:
             return None, [_gap(segment, error)]
-        images_NHWC = np.zeros((len(times_s), *self.image_size, 3), np.uint8)
+        images_NHWC = np.zeros((len(times_s), *self.options.image_size, 3), np.uint8)
         gaps = []
         for window in coarse:
             rows = (times_s >= window.start_s) & (times_s < window.stop_s)
@@ -114,59 +121,34 @@ class DecodeStage:
         return (None if len(gaps) == len(coarse) else images_NHWC), gaps
 
     def _read(self, segment: Segment, times_s: np.ndarray) -> np.ndarray:
-        """From the first of the video's files that gives these frames."""
+        """Frames from the first of the video's files that gives them."""
         errors = []
-        for uri in (segment.uri, *self.copies.get(segment.video_id, ())):
+        for uri in (segment.uri, *self.options.copies.get(segment.video_id, ())):
             try:
                 return self._read_from(uri, times_s)
             except VideoError as error:
                 errors.append(error)
-        # A copy that can't be fetched now may be whole: then this is worth another try.
+        # A copy that can't be fetched now may be whole: then the segment is worth another try by a later run.
         raise next((error for error in errors if not error.permanent), errors[0])
 
     def _read_from(self, uri: str, times_s: np.ndarray) -> np.ndarray:
+        options = self.options
         kills = outages = 0
         while True:
             try:
                 return self.process.read_frames(
-                    uri, times_s, self.image_size, self.fidelity, self.reader, deadline_s=self.deadline_s
+                    uri, times_s, options.image_size, options.fidelity, options.reader, deadline_s=options.deadline_s
                 ).images_NHWC
-            except DecoderKilled:  # once can be the machine's fault; twice is the video's
+            except DecoderKilled:
                 kills += 1
-                if kills == 2:
+                if kills == TRIES_OF_A_KILLED_DECODER:
                     raise
             except StorageUnavailable:
                 outages += 1
                 if outages == STORAGE_TRIES:
                     raise
-                time.sleep(self.retry_pause_s * 2**outages)
+                time.sleep(options.retry_pause_s * 2**outages)
 
 
-def _gap(span, error: VideoError) -> Gap:
+def _gap(span: Segment | Window, error: VideoError) -> Gap:
     return Gap(span.start_s, span.stop_s, error.code, str(error))
-
-
-def _table(rows: list[dict]) -> pa.Table:
-    columns = {name: [row[name] for row in rows] for name in DECODED_SCHEMA.names if name != "frames"}
-    frames = [row["frames"] for row in rows]
-    if len(rows) == 1 and frames[0] is not None:  # the frames are handed over without a copy
-        offsets = pa.py_buffer(np.array([0, frames[0].nbytes], np.int64))
-        columns["frames"] = pa.LargeBinaryArray.from_buffers(
-            pa.large_binary(), 1, [None, offsets, pa.py_buffer(np.ascontiguousarray(frames[0]))]
-        )
-    else:
-        columns["frames"] = pa.array([None if f is None else f.tobytes() for f in frames], pa.large_binary())
-    return pa.table(columns, schema=DECODED_SCHEMA)
-
-
-def segments_table(segments: list[Segment]) -> pa.Table:
-    return pa.Table.from_pylist([asdict(segment) for segment in segments], schema=SEGMENT_SCHEMA)
-
-
-class YieldingDecodeStage(DecodeStage):
-    """Decodes like its parent, but not while a run of priority high is at work."""
-
-    def __call__(self, segments):
-        while must_pause():
-            time.sleep(LOOK_EVERY_S)
-        return super().__call__(segments)

@@ -1,4 +1,5 @@
-"""What an archive holds: every file named like a video, identified by content and probed, or the reason why not."""
+"""What an archive holds: every file that is named like a video, identified by its content and probed, or the reason why
+it can't be mapped."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeAlias
 
 from halsted_ray.errors import DecoderKilled, StorageUnavailable, UnreadableVideo, VideoError
 from halsted_ray.mapping.progress import LOG_EVERY_S
@@ -17,27 +19,38 @@ from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.retry import PATIENCE_S, with_retries
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.identity import video_id
+from halsted_ray.video.probe import Probe
 
 THREADS = 16
-"""They wait for storage; probing has a process a core."""
+"""The threads wait for storage. Probing is done by one process per core."""
+
+IdleProcesses: TypeAlias = "queue.SimpleQueue[DecodeProcess]"
+"""The decoding processes that nobody uses at the moment."""
 
 
 def take_inventory(
     uris: Sequence[str],
     known: Mapping[str, ArchiveFile] | None = None,
-    say: Callable[[str], None] = lambda message: None,
+    on_message: Callable[[str], None] = lambda message: None,
+    retry_failed: bool = False,
 ) -> list[ArchiveFile]:
     """Entries of the files ``uris`` (``video.archive.list_videos``), in their order.
 
-    ``known``: uri → entry of an earlier run, trusted where size and stamp are the same. ``say`` is told now and then
-    how many were looked at: 50,000 on one machine take half an hour.
+    ``known``: uri → entry of an earlier run. A file whose size and stamp are the same is not read again, but for a
+    file that could not be probed then where ``retry_failed`` asks for it.
+    ``on_message`` is called once per minute with the number of files so far: 50,000 files take half an hour on one
+    machine.
     """
-    return _mark_copies(probe_files(uris, known or {}, say))
+    trusted = {uri: entry for uri, entry in (known or {}).items() if not (retry_failed and entry.code)}
+    return _mark_copies(probe_files(uris, trusted, on_message))
 
 
-def written_anew(entries: Sequence[ArchiveFile], known: Mapping[str, ArchiveFile]) -> set[str]:
-    """Ids of the videos with a file that is not in ``known`` or has another stamp there, though perhaps the same id:
-    that is computed from samples of the content, so a repaired file keeps it, and a whole copy has it too."""
+def new_or_changed(entries: Sequence[ArchiveFile], known: Mapping[str, ArchiveFile]) -> set[str]:
+    """Ids of the videos with a file that is not in ``known``, or that has another stamp there.
+
+    Such a video may have the same id as before: the id is computed from samples of the content, so a repaired file
+    keeps it, and an undamaged copy has it too.
+    """
     return {
         entry.video.video_id
         for entry in entries
@@ -46,7 +59,7 @@ def written_anew(entries: Sequence[ArchiveFile], known: Mapping[str, ArchiveFile
 
 
 def copies_of(entries: Sequence[ArchiveFile]) -> dict[str, list[str]]:
-    """video_id → uris of the files beside the one that is mapped, where they have the same id and can be opened."""
+    """video_id → uris of the other files with this id that can be opened, beside the file that is mapped."""
     copies: dict[str, list[str]] = {}
     for entry in entries:
         if entry.copy_of and not entry.code:
@@ -54,19 +67,22 @@ def copies_of(entries: Sequence[ArchiveFile]) -> dict[str, list[str]]:
     return copies
 
 
-def probe_files(uris: Sequence[str], known: Mapping[str, ArchiveFile], say: Callable[[str], None]) -> list[ArchiveFile]:
-    entries, said_s = [], time.monotonic()
-    probes: queue.SimpleQueue[DecodeProcess] = queue.SimpleQueue()
+def probe_files(
+    uris: Sequence[str], known: Mapping[str, ArchiveFile], on_message: Callable[[str], None]
+) -> list[ArchiveFile]:
+    """As ``take_inventory``, but copies are not looked for."""
+    entries, logged_s = [], time.monotonic()
+    idle: IdleProcesses = queue.SimpleQueue()
     processes = [DecodeProcess() for _ in range(max(1, min(os.cpu_count() or 1, len(uris), THREADS)))]
     for process in processes:
-        probes.put(process)
+        idle.put(process)
     pool = ThreadPoolExecutor(THREADS)
     try:
-        for entry in pool.map(lambda uri: _probe_file(uri, known.get(uri), probes), uris):
+        for entry in pool.map(lambda uri: _probe_file(uri, known.get(uri), idle), uris):
             entries.append(entry)
-            if time.monotonic() - said_s > LOG_EVERY_S:
-                said_s = time.monotonic()
-                say(f"{len(entries):,} of {len(uris):,} files looked at")
+            if time.monotonic() - logged_s > LOG_EVERY_S:
+                logged_s = time.monotonic()
+                on_message(f"{len(entries):,} of {len(uris):,} files looked at")
         return entries
     finally:
         pool.shutdown(cancel_futures=True)  # else a run that is stopped would look at all the others first
@@ -76,7 +92,7 @@ def probe_files(uris: Sequence[str], known: Mapping[str, ArchiveFile], say: Call
 
 def _mark_copies(entries: Sequence[ArchiveFile]) -> list[ArchiveFile]:
     first: dict[str, str] = {}
-    for entry in sorted(entries, key=lambda entry: bool(entry.code)):  # a copy that can be read is the one to map
+    for entry in sorted(entries, key=lambda entry: bool(entry.code)):  # of several copies, map one that can be read
         first.setdefault(entry.video.video_id, entry.video.uri)
     originals = [first[entry.video.video_id] for entry in entries]
     return [
@@ -85,22 +101,21 @@ def _mark_copies(entries: Sequence[ArchiveFile]) -> list[ArchiveFile]:
     ]
 
 
-def _probe_file(uri: str, known: ArchiveFile | None, probes: queue.SimpleQueue) -> ArchiveFile:
+def _probe_file(uri: str, known: ArchiveFile | None, idle: IdleProcesses) -> ArchiveFile:
     size_bytes, stamp = 0, ""
     name = digest("location", uri)  # stands for the content's id until the content could be read
     try:
         fs, path = filesystem(uri)
-        found = with_retries(lambda: fs.info(path), "its size", PATIENCE_S)
-        if found["type"] != "file":
+        info = with_retries(lambda: fs.info(path), "its size", PATIENCE_S)
+        if info["type"] != "file":
             raise UnreadableVideo("expected a file, got a pipe, a device or the like; remove it from the archive")
-        size_bytes = found["size"]
-        stamp = str(found.get("ETag") or found.get("etag") or found.get("mtime") or found.get("LastModified") or "")
-        permanent = known is not None and known.code != StorageUnavailable.code
-        if permanent and stamp and known.stamp == stamp and known.video.size_bytes == size_bytes:
+        size_bytes = info["size"]
+        stamp = str(info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or "")
+        if known is not None and _is_current(known, stamp, size_bytes):
             return replace(known, copy_of="")
         if size_bytes:  # empty files are not copies of one recording
             name = with_retries(lambda: video_id(fs, path), "its first, last and middle bytes", PATIENCE_S)
-        found = _probe(uri, probes)
+        found = _probe(uri, idle)
     except VideoError as error:
         video = Video(name, uri, size_bytes, 0.0, 0, 0, 0.0, "")
         return ArchiveFile(video, stamp, error.code, str(error))
@@ -108,12 +123,18 @@ def _probe_file(uri: str, known: ArchiveFile | None, probes: queue.SimpleQueue) 
     return ArchiveFile(video, stamp)
 
 
-def _probe(uri: str, probes: queue.SimpleQueue):
-    process = probes.get()
+def _is_current(known: ArchiveFile, stamp: str, size_bytes: int) -> bool:
+    """Whether an entry of an earlier run still holds: the file is the same, and its failure was not the storage's."""
+    is_same = bool(stamp) and known.stamp == stamp and known.video.size_bytes == size_bytes
+    return is_same and known.code != StorageUnavailable.code
+
+
+def _probe(uri: str, idle: IdleProcesses) -> Probe:
+    process = idle.get()
     try:
         try:
             return process.probe(uri)
-        except DecoderKilled:  # the machine may have been short of memory or time: twice is the file's own fault
+        except DecoderKilled:  # the machine may have been short of memory or time: a second time it is the file's fault
             return process.probe(uri)
     finally:
-        probes.put(process)
+        idle.put(process)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from halsted_ray.mapping.workflow import POSSIBLE, wanted_tasks
+from halsted_ray.mapping.workflow import LEAST_PROBABILITY, wanted_tasks
 from halsted_ray.model.encoder import STEPS, Encoder
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.records import WindowSpec, digest
@@ -15,7 +15,8 @@ from halsted_ray.storage.locations import absolute_location
 
 @dataclass(frozen=True)
 class MappingRecipe:
-    """Everything that decides what the rows of a segment are; its digest names what counts as finished."""
+    """Everything that decides what the rows of a segment are. Its digest names what counts as finished, so the names
+    of these fields must not change: they are digested too."""
 
     model_digest: str
     encoder_fingerprint: str
@@ -24,12 +25,26 @@ class MappingRecipe:
     tasks: tuple[str, ...]
     fidelity: str
     alone: bool = False
-    """Every window is asked, instead of the multi-stage workflow."""
+    """Whether every window is asked the tasks alone, instead of the multi-stage workflow."""
 
     @property
     def digest(self) -> str:
+        """16 hex digits: the name of the recipe in tables and in the staging folder."""
         stated = asdict(self)
-        return digest(stated, "alone") if stated.pop("alone") else digest(stated, POSSIBLE)
+        return digest(stated, "alone") if stated.pop("alone") else digest(stated, LEAST_PROBABILITY)
+
+
+@dataclass(frozen=True)
+class RecipeSource:
+    """A recipe, and what else a run must know of the model that it was read from."""
+
+    recipe: MappingRecipe
+    model: str
+    encoder: str
+    """Where the model and its encoder lie."""
+    config: ModelConfig
+    image_size: tuple[int, int]
+    """(height, width) of the frames that the encoder wants."""
 
 
 def read_recipe(
@@ -39,24 +54,28 @@ def read_recipe(
     instruction: str | None,
     fidelity: str,
     windows: WindowSpec | None = None,
-) -> tuple[MappingRecipe, str, ModelConfig, tuple[int, int]]:
-    """(recipe, the encoder's reference, the model's description, size of the frames it wants). Reads all weights
-    once and keeps none; raises ModelError, TaxonomyError."""
+) -> RecipeSource:
+    """Reads the recipe from the model at ``model``.
+
+    ``encoder``: where the model's encoder lies (None: where the model says). ``task`` and ``instruction``: what is
+    asked, as ``workflow.wanted_tasks`` takes them. ``windows``: every window of these lengths is asked, instead of the
+    multi-stage workflow. Reads all weights once and keeps none. Raises ModelError, TaxonomyError.
+    """
     loaded = Halsted.load(model)
     tasks = tuple(wanted_tasks(loaded.taxonomy, task, instruction))
     encoder = encoder or loaded.config.encoder_ref
     place = encoder.removesuffix(STEPS)
     if os.path.exists(place):
         encoder = absolute_location(place) + encoder[len(place) :]
-    frozen = Encoder.load(encoder)
-    loaded.check_encoder(frozen)
+    loaded_encoder = Encoder.load(encoder)
+    loaded.check_encoder(loaded_encoder)
     recipe = MappingRecipe(
         loaded.digest,
-        frozen.fingerprint,
+        loaded_encoder.fingerprint,
         loaded.taxonomy.digest,
         windows or loaded.config.windows,
         tasks,
         fidelity,
         alone=windows is not None,
     )
-    return recipe, encoder, loaded.config, frozen.image_size
+    return RecipeSource(recipe, model, encoder, loaded.config, loaded_encoder.image_size)

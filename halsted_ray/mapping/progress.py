@@ -1,4 +1,4 @@
-"""How far a run is, counted in seconds of video, since segments and files differ in length, and who follows it."""
+"""How far a run is, counted in seconds of video because segments and files differ in length, and who observes it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import logging
 import sys
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 LOG_EVERY_S = 60.0
-"""Also between two lines that say that a run waits."""
+"""Seconds between two log lines about progress, and between two log lines that say that a run waits."""
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """``done_s`` of ``total_s`` video-seconds are finished, ``begun_s`` of them before this run."""
+    """``done_s`` of ``total_s`` video-seconds are finished; ``begun_s`` of them were finished before this run."""
 
     done_s: float
     total_s: float
@@ -24,85 +28,92 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Video-seconds per second of this run."""
+        """Video-seconds that this run finishes per second."""
         return (self.done_s - self.begun_s) / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds to go at this rate, None while there is no rate."""
+        """Seconds until the end at this rate, None while there is no rate."""
         return (self.total_s - self.done_s) / self.rate if self.rate > 0 else None
 
     def __str__(self) -> str:
         eta = "–" if self.eta_s is None else clock(self.eta_s)
         failed = f", {self.failed_segments} segments failed" if self.failed_segments else ""
-        digits = 2 if self.total_s < 100 * 3600 else 0  # 80 columns hold it all
+        digits = 2 if self.total_s < 100 * 3600 else 0  # so that the line fits in 80 columns
         return (
             f"{self.done_s / 3600:,.{digits}f} of {self.total_s / 3600:,.{digits}f} video-hours, "
             f"{self.rate:,.1f} an hour, {eta} to go{failed}"
         )
 
 
-class Watch:
-    """Follows a run; this one keeps quiet. An exception out of any of these ends the run."""
+class RunObserver:
+    """Follows a run. This base class ignores everything; a subclass overrides the methods that it needs.
 
-    def progress(self, progress: Progress) -> None:
-        """After every segment."""
+    An exception that leaves one of these methods ends the run.
+    """
 
-    def say(self, message: str) -> None:
-        """What the run found and chose."""
+    def on_progress(self, progress: Progress) -> None:
+        """Called after every segment."""
 
-    def wait(self, message: str) -> None:
-        """Twice a second while the cluster has no room for the run."""
+    def on_message(self, message: str) -> None:
+        """Called with a sentence about what the run found or chose."""
+
+    def on_wait(self, message: str) -> None:
+        """Called twice per second with the reason while the cluster has no room for the run."""
 
 
-QUIET = Watch()
+QUIET = RunObserver()
 
 
-class ProgressLine(Watch):
-    """Shows a run's progress: one line that is rewritten on a terminal, a log line a minute elsewhere."""
+class ProgressLine(RunObserver):
+    """Shows the progress of a run: a line that is rewritten on a terminal, and a log line per minute elsewhere.
 
-    def __init__(self, stream=None):
+    ``with ProgressLine() as line: map_archive(..., observer=line)``
+    """
+
+    def __init__(self, stream: TextIO | None = None):
         self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
-        self.next_s = time.monotonic() + LOG_EVERY_S
+        self.next_log_s = time.monotonic() + LOG_EVERY_S
         self.next_wait_s = 0.0
-        self.console = None
-        if self.live:
-            from rich.console import Console
+        self.live: Live | None = None
+        if self.stream.isatty():
+            from rich.console import Console  # here, since a run without a terminal needs neither
             from rich.live import Live
 
-            self.console = Live("", console=Console(file=self.stream), refresh_per_second=4, transient=True)
+            self.live = Live("", console=Console(file=self.stream), refresh_per_second=4, transient=True)
 
     def __enter__(self) -> ProgressLine:
-        if self.console:
-            self.console.start()
+        if self.live:
+            self.live.start()
         return self
 
-    def __exit__(self, *_exc) -> None:
-        if self.console:
-            self.console.stop()
+    def __exit__(self, *_exc: object) -> None:
+        if self.live:
+            self.live.stop()
 
-    def progress(self, progress: Progress) -> None:
-        if self.console:
-            self.console.update(str(progress))
-        elif time.monotonic() >= self.next_s:
-            self.next_s = time.monotonic() + LOG_EVERY_S
+    def on_progress(self, progress: Progress) -> None:
+        """Rewrites the line, or logs it where a minute has passed since the last one."""
+        if self.live:
+            self.live.update(str(progress))
+        elif time.monotonic() >= self.next_log_s:
+            self.next_log_s = time.monotonic() + LOG_EVERY_S
             logger.info("%s", progress)
 
-    def say(self, message: str) -> None:
-        """A line that stays."""
-        if self.console:
-            self.console.console.print(message, highlight=False, markup=False)
+    def on_message(self, message: str) -> None:
+        """Prints a line that stays."""
+        if self.live:
+            self.live.console.print(message, highlight=False, markup=False)
         else:
             logger.info("%s", message)
 
-    def wait(self, message: str) -> None:
+    def on_wait(self, message: str) -> None:
+        """Prints the reason for waiting, once per minute."""
         if time.monotonic() >= self.next_wait_s:
             self.next_wait_s = time.monotonic() + LOG_EVERY_S
-            self.say(f"waiting: {message}")
+            self.on_message(f"waiting: {message}")
 
 
 def clock(seconds: float) -> str:
-    """``1:02:03``"""
+    """A duration as ``1:02:03``."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

@@ -1,8 +1,8 @@
-"""What a run has to do, for an archive of any size: noted a video, cut into segments a wave at a time.
+"""What a run has to do, for an archive of any size: noted per video, and cut into segments one wave at a time.
 
-A segment in memory costs 0.4 KB, so the 6 million of 100,000 video-hours would cost 2.4 GB; the numbers of the segments
-that wait cost next to nothing, and cutting is cheap. Everything goes in the order of ``video_id``, so that what is
-published lies in the tables in ranges of it, and a range is found without reading the others.
+A segment in memory costs 0.4 KB, so the 6 million segments of 100,000 video-hours would cost 2.4 GB. The numbers of the
+segments that wait cost next to nothing, and cutting is cheap. Everything goes in the order of ``video_id``: so what is
+published together lies in one range of ids in the tables, and a range is found without reading the others.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ LOOKED_UP_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
-class VideoWork:
-    """A video that has segments to do, or finished ones to publish. ``waiting``: numbers of those to do."""
+class PendingVideo:
+    """A video that has segments to do, or finished segments to publish."""
 
     video: Video
     waiting: Sequence[int]
+    """Numbers of the segments to do."""
 
 
 @dataclass(frozen=True)
@@ -36,36 +37,43 @@ class Wave:
     planned: dict[str, list[Segment]]
     """video_id → all of its segments."""
     waiting: list[Segment]
+    """The segments of these videos that are to do."""
 
 
 @dataclass
 class WorkList:
-    """The videos to work on, in the order of their ids; the counts are of all videos that can be mapped."""
+    """The videos with something to do, in the order of their ids. The counts are of all videos that can be mapped."""
 
     spec: WindowSpec
     segment_s: float
     recipe: str
-    works: list[VideoWork] = field(default_factory=list)
+    """Digest of the ``MappingRecipe``."""
+    pending: list[PendingVideo] = field(default_factory=list)
     videos: int = 0
     segments: int = 0
     waiting: int = 0
+    """Segments to do."""
     total_s: float = 0.0
+    """Video-seconds of all segments."""
     waiting_s: float = 0.0
+    """Video-seconds of the segments to do."""
 
     def cut(self, video: Video) -> list[Segment]:
+        """All segments of a video. Raises UsageError where ``segment_s`` does not fit ``spec``."""
         return segments_of(video, self.spec, self.segment_s, self.recipe)
 
-    def waves(self, least: Callable[[], int]) -> Iterator[Wave]:
-        """Waves of at least ``least()`` segments to do (the last one: what is left); asked before each."""
+    def waves(self, least_segments: Callable[[], int]) -> Iterator[Wave]:
+        """Waves of at least ``least_segments()`` segments to do; the last wave holds what is left. The function is
+        called before each wave, since the cluster may have grown."""
         planned: dict[str, list[Segment]] = {}
         waiting: list[Segment] = []
-        wanted = least()
-        for work in self.works:
-            own = planned[work.video.video_id] = self.cut(work.video)
-            waiting += [own[number] for number in work.waiting]
-            if len(waiting) >= wanted:
+        least = least_segments()
+        for pending in self.pending:
+            of_video = planned[pending.video.video_id] = self.cut(pending.video)
+            waiting += [of_video[number] for number in pending.waiting]
+            if len(waiting) >= least:
                 yield Wave(planned, waiting)
-                planned, waiting, wanted = {}, [], least()
+                planned, waiting, least = {}, [], least_segments()
         if planned:
             yield Wave(planned, waiting)
 
@@ -77,56 +85,64 @@ def build_work_list(
     spec: WindowSpec,
     segment_s: float,
     recipe: str,
-    again: Collection[str] = (),
+    retried: Collection[str] = (),
 ) -> WorkList:
-    """What is left to do of ``entries`` beside what is published at ``out`` and staged. ``again``: ids of videos whose
-    segments are tried again where they failed for good. Raises UsageError for a ``segment_s`` that does not fit
-    ``spec``."""
-    work = WorkList(spec, segment_s, recipe)
+    """What is left to do of ``entries`` beside what is published at ``out`` and what is staged.
+
+    ``retried``: ids of videos whose segments are tried again where they failed for good. Raises UsageError for a
+    ``segment_s`` that does not fit ``spec``.
+    """
+    work_list = WorkList(spec, segment_s, recipe)
     staged = staging.states()
     videos = sorted((entry.video for entry in entries if entry.is_mapped), key=lambda video: video.video_id)
     for chunk in _chunks(videos, segment_s):
-        finished = finished_segments(out, recipe, again, (chunk[0].video_id, chunk[-1].video_id))
+        finished = finished_segments(out, recipe, retried, (chunk[0].video_id, chunk[-1].video_id))
         for video in chunk:
-            own = work.cut(video)
-            done = staged.get(video.video_id, {})
+            of_video = work_list.cut(video)
+            staged_of_video = staged.get(video.video_id, {})
             waiting = [
                 number
-                for number, segment in enumerate(own)
-                if segment.segment_id not in finished and segment.segment_id not in done
+                for number, segment in enumerate(of_video)
+                if segment.segment_id not in finished and segment.segment_id not in staged_of_video
             ]
-            work.videos += 1
-            work.segments += len(own)
-            work.waiting += len(waiting)
-            work.total_s += sum(segment.stop_s - segment.start_s for segment in own)
-            work.waiting_s += sum(own[number].stop_s - own[number].start_s for number in waiting)
-            if waiting or done:
-                work.works.append(VideoWork(video, waiting if len(waiting) < len(own) else range(len(own))))
-    return work
+            work_list.videos += 1
+            work_list.segments += len(of_video)
+            work_list.waiting += len(waiting)
+            work_list.total_s += sum(segment.stop_s - segment.start_s for segment in of_video)
+            work_list.waiting_s += sum(of_video[number].stop_s - of_video[number].start_s for number in waiting)
+            if waiting or staged_of_video:
+                # A range takes no memory per segment.
+                numbers = waiting if len(waiting) < len(of_video) else range(len(of_video))
+                work_list.pending.append(PendingVideo(video, numbers))
+    return work_list
 
 
 def finished_segments(
-    out: str, recipe: str, again: Collection[str] = (), within: tuple[str, str] | None = None
+    out: str, recipe: str, retried: Collection[str] = (), within: tuple[str, str] | None = None
 ) -> set[str]:
-    """Ids of published segments that need no more work: mapped, or failed for good (everything but storage) and not
-    of a video of ``again``. ``within``: the first and the last video_id that are asked for."""
+    """Ids of the published segments of ``recipe`` that need no more work.
+
+    These were mapped, or failed for good: for any reason but storage, and not in a video of ``retried``. ``within`` is
+    the first and the last video_id to look at.
+    """
     filters = [("recipe", "=", recipe)]
     if within:
         filters += [("video_id", ">=", within[0]), ("video_id", "<=", within[1])]
     whole = read_segments(out, ["segment_id"], [*filters, ("state", "=", "done")])
-    if whole is None:
+    failed = read_segments(out, ["segment_id", "video_id", "gaps"], [*filters, ("state", "!=", "done")])
+    if whole is None or failed is None:
         return set()
     finished = set(whole["segment_id"].to_pylist())
-    columns = ["segment_id", "video_id", "gaps"]
-    for row in read_segments(out, columns, [*filters, ("state", "!=", "done")]).to_pylist():
-        if row["video_id"] not in again and StorageUnavailable.code not in {gap["code"] for gap in row["gaps"]}:
+    for row in failed.to_pylist():
+        if row["video_id"] not in retried and StorageUnavailable.code not in {gap["code"] for gap in row["gaps"]}:
             finished.add(row["segment_id"])
     return finished
 
 
 def _chunks(videos: Sequence[Video], segment_s: float) -> Iterator[list[Video]]:
     """``videos`` in runs of about LOOKED_UP_AT_ONCE segments."""
-    chunk, length_s = [], 0.0
+    chunk: list[Video] = []
+    length_s = 0.0
     for video in videos:
         chunk.append(video)
         length_s += video.duration_s

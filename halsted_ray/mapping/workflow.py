@@ -1,56 +1,63 @@
-"""The multi-stage workflow (paper, Methods): coarse windows first, fine ones where a coarse window asks for them.
+"""The multi-stage workflow (paper, Methods): coarse windows first, fine windows where a coarse one asks for them.
 
-    coarse windows → vectors → coarse tasks ──► is a fine task possible here?  (probability >= POSSIBLE)
+    coarse windows → vectors → coarse tasks ──► can a fine task apply here?  (probability >= LEAST_PROBABILITY)
                                                   │ yes: its fine windows → vectors
-        every fine window answers the coarse task itself, and gets the fine task that its own answer asks for
-        (its answer also replaces the coarse window's for that tag: a step's edge is found to a fine window)
+        every fine window is asked the coarse task itself, and then the fine task that its own answer asks for
+        (its answer also replaces that of the coarse window for this tag: the edge of a step is found to a fine window)
 
-The coarse window decides where to look, the fine one what it shows: a coarse window that holds the end of one step and
-the start of the next is sure of the larger part (measured: of 8 such windows 7 gave it 1.0), so its word is not enough.
+The coarse window decides where to look; the fine window decides what is there. A coarse window that holds the end of
+one step and the start of the next is sure of the step that fills the larger part (measured: 7 of 8 such windows gave it
+a probability of 1.0), so its answer is not enough.
 
-Which task asks for what stands in the taxonomy (``Task.when``). One segment in, its tags out; no Ray in here: the
-archive's actors and the server call the same object. A window's tags depend on nothing but its own frames, its
-coarse window's frames and the model.
+Which task asks for which answers stands in the taxonomy (``Task.when``). One segment in, its tags out; no Ray in here.
+The tags of a window depend on nothing but its own frames, the frames of its coarse window, and the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from halsted_ray.errors import ModelError
+from halsted_ray.mapping.embed_stage import encode_windows
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.records import Prediction, Segment, Window, WindowSpec
 from halsted_ray.storage.vectors import WindowKey
 from halsted_ray.taxonomy import Task, Taxonomy
-from halsted_ray.video.windows import frame_rows, windows_of
+from halsted_ray.video.windows import windows_of
 
-POSSIBLE = 0.004
-"""Below it a coarse window does not show what a fine task asks for, and none of its fine windows is encoded. Of 14
-windows that hold both steps, 0.05 opened 7 and this opens 13: sure of the larger part is what they are taught to be."""
+LEAST_PROBABILITY = 0.004
+"""Where a coarse window gives less than this to the answer that a fine task asks for, none of its fine windows is
+encoded for that task. Measured on 14 windows that hold two steps: 0.05 looked into 7 of them, 0.004 into 13, because a
+model is taught to be sure of the step that fills the larger part of a window."""
 
 
 @dataclass(frozen=True)
 class SegmentPredictions:
-    """What a segment came to. With ``needs_frames`` the vectors at hand were not enough and nothing else is set."""
+    """What the workflow says about a segment.
+
+    With ``needs_frames`` the stored vectors were not enough, and no other field is set.
+    """
 
     tags: list[Prediction] = field(default_factory=list)
     new_vectors: dict[WindowKey, np.ndarray] = field(default_factory=dict)
+    """Vectors that were made from frames, float16 [D] each."""
     used_vectors: int = 0
+    """Number of stored vectors that were used."""
     needs_frames: bool = False
 
 
 class Workflow:
     """Callable on one segment. Keeps no state between calls.
 
-    ``tasks``: names of the tasks whose tags are wanted (None: all). What they depend on is asked as well and left
-    out of the answer; with ``alone`` it is not, and every fine window is asked every task whatever it shows
-    (self-labelling). Without ``alone``, ``spec`` must be the model's. Raises TaxonomyError for an unknown task,
-    ModelError for an encoder or a window length that the model was not trained on.
+    ``tasks`` are the names of the tasks whose tags are wanted (None: all). The tasks that they depend on are asked too
+    and left out of the result. ``spec`` must be the model's, unless ``ask_every_window``: then every window of
+    ``spec.fine_s`` is asked every wanted task and nothing else (self-labelling). Raises TaxonomyError for an unknown
+    task, and ModelError for an encoder or a number of frames that the model was not trained on.
     """
 
     def __init__(
@@ -59,18 +66,21 @@ class Workflow:
         encoder: Encoder,
         spec: WindowSpec | None = None,
         tasks: Sequence[str] | None = None,
-        alone: bool = False,
+        ask_every_window: bool = False,
     ):
         model.check_encoder(encoder)
         self.model, self.encoder = model, encoder
         self.spec = spec or model.config.windows
         if self.spec.frames != encoder.frames:
-            raise ModelError(f"windows of {self.spec.frames} frames don't fit an encoder of {encoder.frames}")
+            raise ModelError(
+                f"windows of {self.spec.frames} frames don't fit an encoder of {encoder.frames} frames; "
+                "use the encoder that the model was trained with"
+            )
         taxonomy = model.taxonomy
         self.wanted = [taxonomy.task(name) for name in tasks or [task.name for task in taxonomy.tasks]]
         self.asked = (
             [replace(task, when=(), window="fine") for task in self.wanted]
-            if alone
+            if ask_every_window
             else needed_tasks(taxonomy, self.wanted)
         )
 
@@ -78,29 +88,30 @@ class Workflow:
         self,
         segment: Segment,
         images_NHWC: np.ndarray | None = None,
-        vectors: dict[WindowKey, np.ndarray] | None = None,
+        vectors: Mapping[WindowKey, np.ndarray] | None = None,
         gaps: Iterable[tuple[float, float]] = (),
     ) -> SegmentPredictions:
-        """Tags of the segment's windows.
+        """Tags of the segment's windows, in order of time, task and tag.
 
-        ``images_NHWC``: uint8, the frames at ``plan.frame_times_s(segment, spec)``, or None to do with ``vectors``
-        (of earlier runs) alone. Coarse windows that touch one of ``gaps`` ([start_s, stop_s) that did not decode)
-        are left out, with their fine windows.
+        ``images_NHWC``: uint8, the frames at ``video.windows.frame_times_s(segment, spec)``; None to use only
+        ``vectors``, which earlier runs stored. ``gaps``: [start_s, stop_s) that did not decode. A coarse window that
+        touches a gap is left out, together with its fine windows.
         """
         gaps = list(gaps)
-        desk = _SegmentInference(self, segment, images_NHWC, vectors or {})
+        inference = _SegmentInference(self, segment, images_NHWC, vectors or {})
         coarse, fine_of = windows_of(segment, self.spec)
-        kept = [n for n, w in enumerate(coarse) if not any(a < w.stop_s and w.start_s < b for a, b in gaps)]
+        whole = [n for n, w in enumerate(coarse) if not any(a < w.stop_s and w.start_s < b for a, b in gaps)]
         try:
-            tags = self._map([coarse[n] for n in kept], [fine_of[n] for n in kept], desk)
+            tags = self._map([coarse[n] for n in whole], [fine_of[n] for n in whole], inference)
         except _FramesNeeded:
             return SegmentPredictions(needs_frames=True)
         wanted = {task.name for task in self.wanted}
         tags = sorted((tag for tag in tags if tag.task in wanted), key=lambda t: (t.start_s, t.task, t.tag))
-        return SegmentPredictions(tags, desk.new, desk.used)
+        return SegmentPredictions(tags, inference.new, inference.used)
 
-    def _map(self, coarse: list[Window], fine_of: list[list[Window]], desk: _SegmentInference) -> list[Prediction]:
-        shown = {task.name: desk.ask(task, coarse) for task in self.asked if task.window == "coarse"}
+    def _map(self, coarse: list[Window], fine_of: list[list[Window]], inference: _SegmentInference) -> list[Prediction]:
+        """Tags of the windows ``coarse``, and of their fine windows ``fine_of[n]`` where a task looks at them."""
+        coarse_answers = {task.name: inference.ask(task, coarse) for task in self.asked if task.window == "coarse"}
         open_of: dict[str, set[Window]] = {}  # fine task → windows to ask it
         looked_at: list[tuple[int, Task]] = []  # (coarse window, fine task that its fine windows decide on)
         for task in self.asked:
@@ -109,56 +120,59 @@ class Workflow:
                 continue
             opened = open_of.setdefault(task.name, set())
             for n, fine in enumerate(fine_of):
-                chances = [shown[owner][n].chance(tag, category) for owner, tag, category in conditions]
                 if not conditions:
                     opened.update(fine)
-                elif all(chance >= POSSIBLE for chance in chances):
+                elif all(
+                    coarse_answers[owner][n].probability(tag, category) >= LEAST_PROBABILITY
+                    for owner, tag, category in conditions
+                ):
                     looked_at.append((n, task))
-        refining = {n: {} for n, _ in looked_at}  # coarse window → tag that its fine windows answer → that tag's task
+        # coarse window → tag that its fine windows answer → the task that owns this tag
+        refined: dict[int, dict[str, str]] = {n: {} for n, _ in looked_at}
         for n, task in looked_at:
-            refining[n] |= {tag: owner for owner, tag, _ in self._conditions(task, "coarse")}
-        desk.encode(
+            refined[n] |= {tag: owner for owner, tag, _ in self._conditions(task, "coarse")}
+        inference.encode(
             sorted(
-                {w for windows in open_of.values() for w in windows} | {w for n in refining for w in fine_of[n]},
+                {w for windows in open_of.values() for w in windows} | {w for n in refined for w in fine_of[n]},
                 key=_start_s,
             )
         )
 
         tags = [
             tag
-            for name, answers in shown.items()
+            for name, answers in coarse_answers.items()
             for n, (window, answer) in enumerate(zip(coarse, answers, strict=True))
             for tag in answer.tags(window, name)
-            if tag.tag not in refining.get(n, {})
+            if tag.tag not in refined.get(n, {})
         ]
-        own = {name: self._own_answers(name, refining, fine_of, desk) for name in shown}
+        fine_answers = {name: self._refine(name, refined, fine_of, inference) for name in coarse_answers}
         tags += [
             tag
-            for name, answers in own.items()
-            for window, answer in answers.items()
+            for name, of_window in fine_answers.items()
+            for window, answer in of_window.items()
             for tag in answer.tags(window, name)
-            if tag.tag in refining[self._index_of(window, coarse)]
+            if tag.tag in refined[_index_of(window, coarse)]
         ]
         for n, task in looked_at:
             open_of[task.name].update(
                 window
                 for window in fine_of[n]
                 if all(
-                    own[owner][window].chosen[tag][0] == category
+                    fine_answers[owner][window].chosen[tag][0] == category
                     for owner, tag, category in self._conditions(task, "coarse")
                 )
             )
-        return tags + self._ask_fine(open_of, desk)
+        return tags + self._ask_fine(open_of, inference)
 
-    def _own_answers(
-        self, name: str, refining: dict[int, dict[str, str]], fine_of: list[list[Window]], desk: _SegmentInference
+    def _refine(
+        self, name: str, refined: dict[int, dict[str, str]], fine_of: list[list[Window]], inference: _SegmentInference
     ) -> dict[Window, WindowPrediction]:
-        """The answers of fine windows to a coarse task, where they are looked at."""
-        windows = [window for n in sorted(refining) if name in refining[n].values() for window in fine_of[n]]
-        return dict(zip(windows, desk.ask(self.model.taxonomy.task(name), windows), strict=True))
+        """The answers of fine windows to the coarse task ``name``, for the coarse windows that are looked at."""
+        windows = [window for n in sorted(refined) if name in refined[n].values() for window in fine_of[n]]
+        return dict(zip(windows, inference.ask(self.model.taxonomy.task(name), windows), strict=True))
 
-    def _ask_fine(self, open_of: dict[str, set[Window]], desk: _SegmentInference) -> list[Prediction]:
-        """Tags of the fine tasks; a task that asks for another fine task's tag comes after it."""
+    def _ask_fine(self, open_of: dict[str, set[Window]], inference: _SegmentInference) -> list[Prediction]:
+        """Tags of the fine tasks. A task that depends on the tag of another fine task is asked after it."""
         answers: dict[str, dict[Window, WindowPrediction]] = {}
         waiting = [task for task in self.asked if task.window == "fine"]
         while waiting:
@@ -173,36 +187,39 @@ class Workflow:
             windows = set(open_of[task.name]) if task.name in open_of else set(answers[conditions[0][0]])
             for owner, tag, category in conditions:
                 windows &= {w for w, answer in answers[owner].items() if answer.chosen[tag][0] == category}
-            order = sorted(windows, key=_start_s)
-            answers[task.name] = dict(zip(order, desk.ask(task, order), strict=True))
+            in_order = sorted(windows, key=_start_s)
+            answers[task.name] = dict(zip(in_order, inference.ask(task, in_order), strict=True))
         return [
             tag
-            for name, of_windows in answers.items()
-            for window, answer in of_windows.items()
+            for name, of_window in answers.items()
+            for window, answer in of_window.items()
             for tag in answer.tags(window, name)
         ]
 
     def _conditions(self, task: Task, window: str) -> list[tuple[str, str, str]]:
-        """(task that answers the tag, tag, category) of what ``task`` asks for, of tasks with this kind of window."""
+        """(task that owns the tag, tag, category): the answers of tasks with this kind of window that ``task`` waits
+        for."""
         owners = [(self.model.taxonomy.task_of_tag(tag), tag, category) for tag, category in task.when]
         return [(owner.name, tag, category) for owner, tag, category in owners if owner.window == window]
-
-    def _index_of(self, fine: Window, coarse: list[Window]) -> int:
-        return next(n for n, window in enumerate(coarse) if window.start_s <= fine.start_s < window.stop_s)
 
 
 @dataclass(frozen=True)
 class WindowPrediction:
-    """One task's answer about one window, with the probability of every category."""
+    """The answer of one window to one task."""
 
     chosen: dict[str, tuple[str, float]]
+    """tag → (category, confidence)"""
     probabilities: dict[str, np.ndarray]
+    """tag → float [C], the probability of each of its categories"""
     categories: dict[str, tuple[str, ...]]
+    """tag → its C categories"""
 
-    def chance(self, tag: str, category: str) -> float:
+    def probability(self, tag: str, category: str) -> float:
+        """Probability of ``category`` for ``tag``."""
         return float(self.probabilities[tag][self.categories[tag].index(category)])
 
     def tags(self, window: Window, task: str) -> list[Prediction]:
+        """One prediction per tag of ``task``."""
         return [
             Prediction(window.start_s, window.stop_s, task, tag, category, confidence)
             for tag, (category, confidence) in self.chosen.items()
@@ -214,26 +231,30 @@ class _FramesNeeded(Exception):
 
 
 class _SegmentInference:
-    """What is at hand for one segment: frames, vectors known and made, and the model to ask."""
+    """One segment while it is mapped: its frames, its stored and new vectors, and the model to ask."""
 
     def __init__(
-        self, workflow: Workflow, segment: Segment, images_NHWC: np.ndarray | None, vectors: dict[WindowKey, np.ndarray]
+        self,
+        workflow: Workflow,
+        segment: Segment,
+        images_NHWC: np.ndarray | None,
+        stored: Mapping[WindowKey, np.ndarray],
     ):
         self.workflow, self.segment, self.images_NHWC = workflow, segment, images_NHWC
-        self.known = vectors
+        self.stored = stored
         self.new: dict[WindowKey, np.ndarray] = {}
         self.used = 0
         self.vectors: dict[Window, np.ndarray] = {}
 
     def encode(self, windows: Iterable[Window]) -> None:
-        """Vectors of ``windows``, from the store or from frames; all that are missing in one batch."""
+        """Gets the vectors of ``windows``, from the store or from frames; all that are missing in one batch."""
         missing = []
         for window in dict.fromkeys(windows):
             if window in self.vectors:
                 continue
             key = (window.kind, window.start_s, window.stop_s)
-            if key in self.known:
-                self.vectors[window] = self.known[key]
+            if key in self.stored:
+                self.vectors[window] = self.stored[key]
                 self.used += 1
             else:
                 missing.append((window, key))
@@ -241,13 +262,15 @@ class _SegmentInference:
             return
         if self.images_NHWC is None:
             raise _FramesNeeded
-        with PROCESS_PROFILE.stage("encode"):
-            rows = np.stack([frame_rows(window, self.segment, self.workflow.spec) for window, _ in missing])
-            vectors_ND = self.workflow.encoder.encode(self.images_NHWC[rows])
+        workflow = self.workflow
+        vectors_ND = encode_windows(
+            workflow.encoder, self.segment, self.images_NHWC, [window for window, _ in missing], workflow.spec
+        )
         for (window, key), vector in zip(missing, vectors_ND, strict=True):
             self.vectors[window] = self.new[key] = vector
 
     def ask(self, task: Task, windows: Sequence[Window]) -> list[WindowPrediction]:
+        """The answer of each window to ``task``, in one batch."""
         if not windows:
             return []
         self.encode(windows)
@@ -256,11 +279,14 @@ class _SegmentInference:
                 np.stack([self.vectors[window] for window in windows]), task.name, return_probabilities=True
             )
         categories = {tag.name: tag.categories for tag in task.tags}
-        return [WindowPrediction(row, shares, categories) for row, shares in zip(rows, distributions, strict=True)]
+        return [
+            WindowPrediction(row, probabilities, categories)
+            for row, probabilities in zip(rows, distributions, strict=True)
+        ]
 
 
 def needed_tasks(taxonomy: Taxonomy, wanted: Sequence[Task]) -> list[Task]:
-    """``wanted`` and the tasks whose tags they ask for, in the taxonomy's order."""
+    """``wanted`` and the tasks whose tags they depend on, in the taxonomy's order."""
     names = {task.name for task in wanted}
     queue = list(wanted)
     while queue:
@@ -273,13 +299,21 @@ def needed_tasks(taxonomy: Taxonomy, wanted: Sequence[Task]) -> list[Task]:
 
 
 def wanted_tasks(taxonomy: Taxonomy, tasks: str | Sequence[str] | None, instruction: str | None) -> list[str]:
-    """Names of the tasks that a person asked for, by name ('all' or None: every one) or by instruction."""
+    """Names of the tasks that a person asked for, by name ('all' or None: every task) or by an instruction in words.
+
+    Raises TaxonomyError for an unknown name or instruction.
+    """
     if instruction is not None:
         return [taxonomy.task_of_instruction(instruction).name]
     if tasks is None or tasks == "all" or list(tasks) == ["all"]:
         return [task.name for task in taxonomy.tasks]
     asked = {taxonomy.task(name).name for name in ([tasks] if isinstance(tasks, str) else tasks)}
     return [task.name for task in taxonomy.tasks if task.name in asked]
+
+
+def _index_of(fine: Window, coarse: list[Window]) -> int:
+    """Number of the coarse window that holds the window ``fine``."""
+    return next(n for n, window in enumerate(coarse) if window.start_s <= fine.start_s < window.stop_s)
 
 
 def _start_s(window: Window) -> float:

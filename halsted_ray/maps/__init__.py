@@ -1,11 +1,11 @@
-"""What a mapped archive is: its tables, how they are published and read. How a map is made is ``halsted_ray.mapping``.
+"""What a mapped archive is: its tables, how they are published and read. How maps are made is ``halsted_ray.mapping``.
 
 table_schemas.py  the columns of the tables videos, segments and timeline
 timeline.py       predictions about windows → intervals and gaps
 staging.py        finished segments of a run that is not published yet
 publishing.py     staged segments → the tables
-reading.py        the tables, read
-status.py         how far every video is
+reading.py        reads the tables
+status.py         how far each video is
 exports.py        a timeline as CSV, JSON Lines, WebVTT, SubRip
 run_profile.py    where the time of the newest run went
 """

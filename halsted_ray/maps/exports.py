@@ -1,11 +1,11 @@
 """A timeline as files that other programs read: CSV, JSON Lines, WebVTT, SubRip.
 
-Rows in, text out, and back: what is written here is read again within 1 ms, overlapping lanes and
-categories of any spelling included. Times are seconds from the stream's start, half-open; the canonical
-columns name the end ``end_s`` as most tools do.
+Rows in, text out, and back: what is written here is read back with times within 1 ms, also where lanes overlap and
+whatever the spelling of a category. Times are seconds from the start of the stream, half-open; the canonical columns
+name the end ``end_s``, as most tools do.
 
-    csv     the canonical columns, full precision; also one table over all videos
-    jsonl   the same, one object a line
+    csv     the canonical columns at full precision; also one table over all videos
+    jsonl   the same, one object per line
     vtt     captions for people, ``.metadata.vtt`` with JSON cues for programs, ``.chapters.vtt`` for players
     srt     captions for people
 """
@@ -17,27 +17,30 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from operator import itemgetter
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 from halsted_ray.errors import UsageError
+from halsted_ray.records import TIMELINE_ORDER
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import filesystem
 
 COLUMNS = ("video_id", "start_s", "end_s", "task", "tag", "category", "confidence", "source", "model_version")
 CHAPTER_TAG = "step"
-"""The lane that players show as chapters: minutes long, and without overlaps."""
+"""The lane that players show as chapters: its intervals are minutes long and don't overlap."""
 
-Row = dict[str, object]
+Row: TypeAlias = dict[str, Any]
+"""An interval of a timeline: values by the names of COLUMNS, times and confidence as floats, the rest as strings."""
 
 
 def export(timeline: pa.Table, to: str, format: str, video_ids: Iterable[str] = ()) -> list[str]:
-    """Writes ``timeline`` (records.TIMELINE_SCHEMA) under the folder or URL ``to``; returns what was written.
+    """Writes ``timeline`` (table_schemas.TIMELINE_SCHEMA) under the folder or URL ``to``; returns the locations of the
+    files.
 
-    One file a video, named by its ``video_id``; a video of ``video_ids`` without rows gets an empty one.
-    csv and jsonl also write ``timeline.<format>`` over all of them. Raises UsageError for an unknown format,
-    OutputError when ``to`` can't be written.
+    Each video has its own files, named by its ``video_id``; a video of ``video_ids`` without rows gets files without
+    rows. csv and jsonl also write ``timeline.<format>`` over all videos. Raises UsageError for an unknown format,
+    OutputError where ``to`` can't be written.
     """
     if format not in WRITERS:
         raise UsageError(f"unknown export format {format!r}; expected one of {', '.join(WRITERS)}")
@@ -55,20 +58,21 @@ def export(timeline: pa.Table, to: str, format: str, video_ids: Iterable[str] = 
     written = []
     for name, text in files.items():
         location = f"{to.rstrip('/')}/{name}"
-        write_atomically(*filesystem(location), text.encode())
+        fs, path = filesystem(location)
+        write_atomically(fs, path, text.encode())
         written.append(location)
     return written
 
 
 def canonical_rows(timeline: pa.Table) -> list[Row]:
-    """Rows with the keys of COLUMNS, ordered by video, time, task and tag."""
+    """Rows with the keys of COLUMNS, in the order of ``records.TIMELINE_ORDER``."""
+    timeline = timeline.sort_by([(name, "ascending") for name in TIMELINE_ORDER])
     renamed = timeline.rename_columns(["end_s" if name == "stop_s" else name for name in timeline.column_names])
-    rows = renamed.select(list(COLUMNS)).to_pylist()
-    return sorted(rows, key=itemgetter("video_id", "start_s", "end_s", "task", "tag", "category"))
+    return renamed.select(list(COLUMNS)).to_pylist()
 
 
 def write_csv(rows: Iterable[Row]) -> str:
-    """RFC 4180 with a header; numbers at full precision."""
+    """CSV by RFC 4180 with a header; numbers at full precision."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
     writer.writeheader()
@@ -79,19 +83,20 @@ def write_csv(rows: Iterable[Row]) -> str:
 
 
 def read_csv(text: str) -> list[Row]:
-    """What ``write_csv`` wrote, numbers as floats. Raises UsageError when a column is missing."""
+    """The rows that ``write_csv`` wrote. Raises UsageError where a column is missing."""
     reader = csv.DictReader(io.StringIO(text, newline=""))
     _check_columns(reader.fieldnames or (), "CSV")
     return [{**row, **{name: float(row[name]) for name in ("start_s", "end_s", "confidence")}} for row in reader]
 
 
 def write_jsonl(rows: Iterable[Row]) -> str:
+    """JSON Lines: one object per row, with the keys of COLUMNS."""
     return "".join(json.dumps({name: row[name] for name in COLUMNS}, ensure_ascii=False) + "\n" for row in rows)
 
 
 def read_jsonl(text: str) -> list[Row]:
-    """What ``write_jsonl`` wrote. Raises UsageError when a key is missing."""
-    # Not splitlines(): JSON leaves U+2028 and its like unescaped inside strings, and splitlines cuts there.
+    """The rows that ``write_jsonl`` wrote. Raises UsageError where a key is missing."""
+    # Not splitlines(): it also cuts at U+2028 and the like, which JSON leaves unescaped inside strings.
     rows = [json.loads(line) for line in text.split("\n") if line.strip()]
     for row in rows:
         _check_columns(row, "JSON Lines")
@@ -99,8 +104,8 @@ def read_jsonl(text: str) -> list[Row]:
 
 
 def write_metadata_vtt(rows: Iterable[Row]) -> str:
-    """One cue a row whose text is the row's JSON; for ``<track kind="metadata">``."""
-    # ">" is escaped, since "-->" may not stand in a cue.
+    """WebVTT with one cue per row, whose text is the row as JSON; for ``<track kind="metadata">``."""
+    # ">" is escaped, because "-->" may not stand in a cue.
     payloads = ((row, json.dumps({name: row[name] for name in COLUMNS}).replace(">", r"\u003e")) for row in rows)
     return _write_vtt((row["start_s"], row["end_s"], payload) for row, payload in payloads)
 
@@ -111,21 +116,23 @@ def read_metadata_vtt(text: str) -> list[Row]:
 
 
 def write_caption_vtt(rows: Iterable[Row]) -> str:
+    """WebVTT with one caption per row: ``task · tag: category (0.97)``."""
     return _write_vtt((row["start_s"], row["end_s"], _escape(_caption(row))) for row in rows)
 
 
 def write_chapter_vtt(rows: Iterable[Row]) -> str:
-    """The steps, and the gaps between them, as a chapters track."""
+    """WebVTT with the steps and the gaps between them as chapters."""
     titles = (
         (row["start_s"], row["end_s"], row["category"] if row["tag"] == CHAPTER_TAG else "Not mapped")
         for row in rows
         if row["tag"] in (CHAPTER_TAG, "gap")
     )
-    # A span that failed is a gap of every task, and one chapter.
+    # A span that failed has a gap row per task and must become a single chapter.
     return _write_vtt((start_s, end_s, _escape(title)) for start_s, end_s, title in dict.fromkeys(titles))
 
 
 def write_srt(rows: Iterable[Row]) -> str:
+    """SubRip with one caption per row: ``task · tag: category (0.97)``."""
     return "\n".join(
         f"{number}\n{_cue_times(row['start_s'], row['end_s'], ',')}\n{_caption(row)}\n"
         for number, row in enumerate(rows, start=1)
@@ -133,7 +140,10 @@ def write_srt(rows: Iterable[Row]) -> str:
 
 
 def read_captions(text: str) -> list[Row]:
-    """Rows of an SRT or caption VTT file: times, task, tag, category, and confidence to a hundredth."""
+    """Rows of an SRT file or a WebVTT file of captions: times, task, tag, category, and confidence to a hundredth.
+
+    Raises UsageError for a cue of another form.
+    """
     unescape = _unescape if text.startswith("WEBVTT") else str
     rows = []
     for start_s, end_s, payload in _read_cues(text):
@@ -167,10 +177,11 @@ def _write_vtt(cues: Iterable[tuple[float, float, str]]) -> str:
 def _read_cues(text: str) -> Iterator[tuple[float, float, str]]:
     for block in re.split(r"\n{2,}", text.replace("\r\n", "\n").strip("\n")):
         lines = block.split("\n")
-        at = next((index for index, line in enumerate(lines) if _CUE_TIMES.match(line)), None)
-        if at is not None:
-            parts = [int(part or 0) for part in _CUE_TIMES.match(lines[at]).groups()]
-            yield _seconds(parts[:4]), _seconds(parts[4:]), "\n".join(lines[at + 1 :])
+        for number, line in enumerate(lines):
+            if times := _CUE_TIMES.match(line):
+                parts = [int(part or 0) for part in times.groups()]
+                yield _seconds(parts[:4]), _seconds(parts[4:]), "\n".join(lines[number + 1 :])
+                break
 
 
 def _seconds(parts: list[int]) -> float:
@@ -180,7 +191,7 @@ def _seconds(parts: list[int]) -> float:
 
 def _cue_times(start_s: float, end_s: float, point: str) -> str:
     start_ms, end_ms = round(start_s * 1000), round(end_s * 1000)
-    if end_ms <= start_ms:  # players drop a cue that does not end after it starts
+    if end_ms <= start_ms:  # players drop a cue that does not end after its start
         start_ms = int(start_s * 1000)
         end_ms = start_ms + 1
     return f"{_clock(start_ms, point)} --> {_clock(end_ms, point)}"

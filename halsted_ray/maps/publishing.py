@@ -1,11 +1,11 @@
-"""Finished segments become three Delta tables, in one commit a table for ten thousand segments.
+"""Finished segments become three Delta tables, in one commit per table for ten thousand segments.
 
     <out>/videos     every file of the archive: what it is, or why it can't be mapped
-    <out>/segments   what every segment came to, with the decisions about its windows
-    <out>/timeline   records.TIMELINE_SCHEMA: the current maps; earlier ones stay readable as Delta versions
+    <out>/segments   what became of every segment, with the predictions about its windows
+    <out>/timeline   table_schemas.TIMELINE_SCHEMA: the current maps; earlier maps stay readable as Delta versions
 
-A run replaces the rows of the videos that it finished, for the tasks that it asked, and touches no others. A file's
-name, which can be a patient's, stands in ``uri`` of videos and timeline and nowhere else.
+A run replaces the rows of the videos that it finished, for the tasks that it asked, and touches no other rows. The name
+of a file can be a patient's name; it stands in the column ``uri`` of videos and timeline and nowhere else.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import accumulate
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,83 +38,103 @@ from halsted_ray.records import Prediction, Segment
 from halsted_ray.storage.delta import open_table, storage_options, table_uri
 
 EVERYTHING = "true"
+"""The predicate of a commit that replaces all rows."""
 SEGMENTS_A_COMMIT = 10_000
-"""Segments whose results are in memory at once: about 300 MB at 80 tags each."""
+"""Segments whose results are in memory at once: about 300 MB where each has 80 predictions."""
 
 
 def publish(
-    out: str, staging: Staging, planned: Mapping[str, Sequence[Segment]], origin: Provenance, run_goes_on: bool = False
+    out: str,
+    staging: Staging,
+    planned: Mapping[str, Sequence[Segment]],
+    provenance: Provenance,
+    run_goes_on: bool = False,
 ) -> int | None:
-    """Publishes every video that has staged results; all of its ``planned`` segments must be finished.
+    """Publishes every video of ``planned`` (video_id → all of its segments) that has staged results; all segments of
+    such a video must be finished.
 
-    One commit a table for SEGMENTS_A_COMMIT segments, in the order of video_id: what is published at once lies in
-    files of its own range of ids, and replacing it later reads no others. Returns the timeline's new Delta version,
-    None where there was nothing to publish. May be repeated: the same staging gives the same rows. ``run_goes_on``:
-    more will be staged. Raises OutputError.
+    Makes one commit per table for SEGMENTS_A_COMMIT segments, in the order of video_id. What is published together lies
+    in files with a range of ids of their own, so that replacing it later reads no other files. Returns the new Delta
+    version of the timeline, None where there was nothing to publish. May be repeated: the same staging gives the same
+    rows. ``run_goes_on``: more will be staged. Raises OutputError.
     """
-    version, chunk, held = None, [], 0
+    version = None
+    chunk: list[str] = []
+    segments = 0
     video_ids = sorted(set(staging.states()) & set(planned))
     for video_id in video_ids:
         chunk.append(video_id)
-        held += len(planned[video_id])
-        if held >= SEGMENTS_A_COMMIT or video_id == video_ids[-1]:
-            version = _publish_chunk(out, staging, {name: planned[name] for name in chunk}, origin)
+        segments += len(planned[video_id])
+        if segments >= SEGMENTS_A_COMMIT or video_id == video_ids[-1]:
+            version = _publish_chunk(out, staging, {name: planned[name] for name in chunk}, provenance)
             staging.drop(chunk, run_goes_on=True)
-            chunk, held = [], 0
+            chunk, segments = [], 0
     if not run_goes_on:
         staging.drop([])
     return version
 
 
-def _publish_chunk(out: str, staging: Staging, planned: Mapping[str, Sequence[Segment]], origin: Provenance) -> int:
+def _publish_chunk(out: str, staging: Staging, planned: Mapping[str, Sequence[Segment]], provenance: Provenance) -> int:
+    """Publishes the videos of ``planned``, one commit per table; returns the version of the timeline."""
     names = sorted(planned)
-    within = [("video_id", ">=", names[0]), ("video_id", "<=", names[-1]), ("video_id", "in", names)]
-    here = (
+    of_videos = [("video_id", ">=", names[0]), ("video_id", "<=", names[-1]), ("video_id", "in", names)]
+    of_videos_sql = (
         f"video_id >= {names[0]!r} AND video_id <= {names[-1]!r} "
         f"AND video_id IN ({', '.join(repr(video_id) for video_id in names)})"
     )
-    earlier = read_segments(out, filters=[*within, ("recipe", "=", origin.recipe)])
+    earlier = read_segments(out, filters=[*of_videos, ("recipe", "=", provenance.recipe)])
     kept = {row["segment_id"]: _result(row) for row in earlier.to_pylist()} if earlier is not None else {}
-    segments, timelines = [], []  # a table a video: as dataclasses, all of them would take three times the memory
+    segments, timelines = [], []  # a table per video: as dataclasses, all of them would take three times the memory
     for video_id in names:
-        at_hand = {result.segment.segment_id: result for result in staging.read(video_id)}
-        own = [at_hand.get(segment.segment_id) or kept[segment.segment_id] for segment in planned[video_id]]
-        intervals = merge((tag for r in own for tag in r.tags), [gap for r in own for gap in r.gaps], origin.tasks)
-        segments.append(segments_table(own, origin))
-        timelines.append(timeline_table(intervals, planned[video_id][0], origin))
+        staged = {result.segment.segment_id: result for result in staging.read(video_id)}
+        results = [staged.get(segment.segment_id) or kept[segment.segment_id] for segment in planned[video_id]]
+        intervals = merge(
+            (tag for result in results for tag in result.tags),
+            [gap for result in results for gap in result.gaps],
+            provenance.tasks,
+        )
+        segments.append(segments_table(results, provenance))
+        timelines.append(timeline_table(intervals, planned[video_id][0], provenance))
 
-    there = read_segments(out, ["tasks"], within)
+    # Rows of segments that were asked at least one of the same tasks are replaced; where there are none, None makes
+    # the commit an append, which looks at none of the table's files.
+    published = read_segments(out, ["tasks"], of_videos)
     overlapping = {
         tasks
-        for tasks in (pc.unique(there["tasks"]).to_pylist() if there is not None else ())
-        if set(tasks.split(",")) & set(origin.tasks)
+        for tasks in (pc.unique(published["tasks"]).to_pylist() if published is not None else ())
+        if set(tasks.split(",")) & set(provenance.tasks)
     }
-    tasks = ", ".join(repr(tasks) for tasks in sorted({*overlapping, ",".join(origin.tasks)}))
-    same = f"{here} AND tasks IN ({tasks})" if overlapping else None
-    _commit(table_uri(out, "segments"), pa.concat_tables(segments), same, origin)
-    asked = ", ".join(repr(task) for task in origin.tasks)
-    there = read_table(out, "timeline", ["task"], [*within, ("task", "in", origin.tasks)])
-    same = f"{here} AND task IN ({asked})" if there is not None and there.num_rows else None
-    return _commit(table_uri(out, "timeline"), pa.concat_tables(timelines), same, origin)
+    tasks_sql = ", ".join(repr(tasks) for tasks in sorted({*overlapping, ",".join(provenance.tasks)}))
+    replaced = f"{of_videos_sql} AND tasks IN ({tasks_sql})" if overlapping else None
+    _commit(table_uri(out, "segments"), pa.concat_tables(segments), replaced, provenance)
+
+    published = read_table(out, "timeline", ["task"], [*of_videos, ("task", "in", provenance.tasks)])
+    tasks_sql = ", ".join(repr(task) for task in provenance.tasks)
+    has_rows = published is not None and published.num_rows
+    replaced = f"{of_videos_sql} AND task IN ({tasks_sql})" if has_rows else None
+    return _commit(table_uri(out, "timeline"), pa.concat_tables(timelines), replaced, provenance)
 
 
-def timeline_table(intervals: Sequence[Interval], segment: Segment, origin: Provenance) -> pa.Table:
-    """Rows of ``maps.table_schemas.TIMELINE_SCHEMA`` of the video that ``segment`` is of."""
+def timeline_table(intervals: Sequence[Interval], segment: Segment, provenance: Provenance) -> pa.Table:
+    """``intervals`` as rows of TIMELINE_SCHEMA. ``segment`` is any segment of their video."""
     columns = {name: [getattr(interval, name) for interval in intervals] for name in Interval.__dataclass_fields__}
     shared = {
         "video_id": segment.video_id,
         "uri": segment.uri,
-        **{name: getattr(origin, name) for name in ("model", "model_version", "atlas_release", "taxonomy_digest")},
+        **{name: getattr(provenance, name) for name in ("model", "model_version", "atlas_release", "taxonomy_digest")},
     }
     columns |= {name: pa.repeat(value, len(intervals)) for name, value in shared.items()}
     return pa.table(columns, schema=TIMELINE_SCHEMA)
 
 
 def publish_videos(out: str, entries: Sequence[ArchiveFile]) -> None:
-    """Brings the table of videos up to date with what the archive holds now; commits only when that is new."""
+    """Brings the table of videos up to date with what the archive holds now. Commits only where something is new.
+
+    A file that is no longer listed keeps its row. Raises OutputError.
+    """
     known = read_videos(out)
     listed = {entry.video.uri: entry for entry in entries}
-    # A file that was moved or renamed is listed under its new name: under the old one it counts as a copy.
+    # A file that was moved or renamed is listed under its new name; the row with its old name becomes a copy.
     mapped = {entry.video.video_id: uri for uri, entry in listed.items() if not entry.copy_of}
     gone = {
         uri: replace(entry, copy_of=mapped.get(entry.video.video_id, entry.copy_of))
@@ -136,8 +157,9 @@ def publish_videos(out: str, entries: Sequence[ArchiveFile]) -> None:
     _commit(table_uri(out, "videos"), pa.Table.from_pylist(rows, schema=VIDEOS_SCHEMA), EVERYTHING, None)
 
 
-def segments_table(results: Sequence[SegmentResult], origin: Provenance) -> pa.Table:
-    """Rows of SEGMENTS_SCHEMA, column by column: a dict a tag would take twenty times as long."""
+def segments_table(results: Sequence[SegmentResult], provenance: Provenance) -> pa.Table:
+    """``results`` as rows of SEGMENTS_SCHEMA. Built column by column: a dict per prediction would take twenty times as
+    long."""
     columns = {
         name: [getattr(result.segment, name) for result in results]
         for name in Segment.__dataclass_fields__
@@ -153,9 +175,9 @@ def segments_table(results: Sequence[SegmentResult], origin: Provenance) -> pa.T
     columns |= {
         name: pa.repeat(value, len(results))
         for name, value in (
-            ("tasks", ",".join(origin.tasks)),
-            ("recipe", origin.recipe),
-            ("model_version", origin.model_version),
+            ("tasks", ",".join(provenance.tasks)),
+            ("recipe", provenance.recipe),
+            ("model_version", provenance.model_version),
         )
     }
     columns["tags"] = _lists([result.tags for result in results], PREDICTION_TYPE)
@@ -163,14 +185,15 @@ def segments_table(results: Sequence[SegmentResult], origin: Provenance) -> pa.T
     return pa.table(columns, schema=SEGMENTS_SCHEMA)
 
 
-def _lists(rows: list[list], kind: pa.StructType) -> pa.ListArray:
+def _lists(rows: Sequence[Sequence[Prediction | Gap]], kind: pa.StructType) -> pa.ListArray:
     """A list column of structs, from lists of dataclasses with the same fields."""
     offsets = pa.array([0, *accumulate(len(row) for row in rows)], pa.int32())
     fields = [pa.array([getattr(item, field.name) for row in rows for item in row], field.type) for field in kind]
     return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(fields, fields=list(kind)))
 
 
-def _result(row: dict) -> SegmentResult:
+def _result(row: dict[str, Any]) -> SegmentResult:
+    """A row of the segments table as the result that it was made from, less the ``uri``."""
     segment = Segment(**{name: row[name] for name in Segment.__dataclass_fields__ if name != "uri"}, uri="")
     return SegmentResult(
         segment,
@@ -183,13 +206,15 @@ def _result(row: dict) -> SegmentResult:
     )
 
 
-def _commit(uri: str, data: pa.Table, replaced: str | None, origin: Provenance | None) -> int:
-    """One commit that adds ``data`` and removes the rows that the predicate ``replaced`` selects. None removes
-    nothing, and none of the table's files is looked at."""
+def _commit(uri: str, data: pa.Table, replaced: str | None, provenance: Provenance | None) -> int:
+    """One commit that adds ``data`` and removes the rows that the predicate ``replaced`` selects; None removes nothing.
+    Returns the new version. Raises OutputError."""
     metadata = (
         {}
-        if origin is None
-        else {name: ",".join(value) if isinstance(value, tuple) else value for name, value in asdict(origin).items()}
+        if provenance is None
+        else {
+            name: ",".join(value) if isinstance(value, tuple) else value for name, value in asdict(provenance).items()
+        }
     )
     try:
         write_deltalake(
@@ -202,10 +227,10 @@ def _commit(uri: str, data: pa.Table, replaced: str | None, origin: Provenance |
         )
         return open_table(uri).version()
     except (DeltaError, OSError) as error:
-        said = one_line(error)
-        is_full = any(f"os error {code}" in said for code in (errno.ENOSPC, errno.EDQUOT))
+        message = one_line(error)
+        is_full = any(f"os error {code}" in message for code in (errno.ENOSPC, errno.EDQUOT))
         raise OutputError(
-            f"can't commit to the table {uri!r}: {said}; what was published before stays; "
+            f"can't commit to the table {uri!r}: {message}; what was published before stays; "
             + ("make room" if is_full else "make the place writable")
             + " and give the same command again"
         ) from error

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA, ArchiveFile
-from halsted_ray.records import VIDEO_SCHEMA, Video
+from halsted_ray.records import TIMELINE_ORDER, VIDEO_SCHEMA, Video
 from halsted_ray.storage.delta import is_table, native_files, open_table, table_uri
+
+Filters: TypeAlias = Sequence[tuple[str, str, Any]]
+"""Conditions (column, operator, value) that a row must all meet, as deltalake takes them."""
 
 
 def read_videos(out: str) -> dict[str, ArchiveFile]:
@@ -25,40 +29,49 @@ def read_videos(out: str) -> dict[str, ArchiveFile]:
     return entries
 
 
-def read_segments(out: str, columns: list[str] | None = None, filters: list | None = None) -> pa.Table | None:
-    """Rows of the segments table, None where nothing was published."""
+def read_segments(out: str, columns: list[str] | None = None, filters: Filters | None = None) -> pa.Table | None:
+    """Rows of the segments table that meet ``filters``, None where nothing was published."""
     return read_table(out, "segments", columns, filters)
 
 
 def read_timeline(out: str, version: int | None = None) -> pa.Table:
-    """The maps at ``out`` in order of video, time, task and tag; empty where every video failed.
+    """The maps at ``out``, rows in the order of ``records.TIMELINE_ORDER``; empty where every video failed.
 
-    Raises UsageError where nothing was mapped to ``out``.
+    ``version``: an earlier Delta version of the table. Raises UsageError where nothing was mapped to ``out``.
     """
     table = read_table(out, "timeline", version=version)
     if table is None:
         if not is_table(table_uri(out, "videos")):
             raise UsageError(f"{out!r} holds no maps: expected the tables of `halsted map`; map an archive to it first")
         table = TIMELINE_SCHEMA.empty_table()
-    return table.sort_by([(name, "ascending") for name in ("video_id", "start_s", "task", "tag")])
+    return table.sort_by([(name, "ascending") for name in TIMELINE_ORDER])
 
 
 def last_published(out: str) -> tuple[int, str]:
-    """(when the timeline was last committed to, in ms since 1970, by which run); (0, '') where it never was."""
+    """(time of the newest commit to the timeline in ms since 1970, run that made it); (0, '') where there is none."""
     uri = table_uri(out, "timeline")
-    last = open_table(uri).history(1)[0] if is_table(uri) else {"timestamp": 0}
-    return last["timestamp"], last.get("run_id", "")
+    if not is_table(uri):
+        return 0, ""
+    commit = open_table(uri).history(1)[0]
+    return commit["timestamp"], commit.get("run_id", "")
 
 
 def segment_batches(out: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """The segments table piece by piece: whole, it may not fit in memory."""
+    """The segments table in pieces, because the whole may not fit in memory."""
     uri = table_uri(out, "segments")
     if is_table(uri):
         table = open_table(uri)
         yield from table.to_pyarrow_dataset(filesystem=native_files(table)).to_batches(columns=columns)
 
 
-def read_table(out: str, name: str, columns=None, filters=None, version: int | None = None) -> pa.Table | None:
+def read_table(
+    out: str,
+    name: str,
+    columns: list[str] | None = None,
+    filters: Filters | None = None,
+    version: int | None = None,
+) -> pa.Table | None:
+    """Rows of the table ``name`` that meet ``filters``, None where there is no such table. Raises OutputError."""
     uri = table_uri(out, name)
     try:
         if not is_table(uri):
@@ -73,5 +86,5 @@ def read_table(out: str, name: str, columns=None, filters=None, version: int | N
 
 
 def one_line(error: Exception) -> str:
-    """deltalake's messages come in colours and several lines."""
+    """The message of ``error`` without the colours and line breaks that deltalake puts into it."""
     return " ".join(re.sub(r"\x1b\[\d+m|↳", " ", str(error)).split())

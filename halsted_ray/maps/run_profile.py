@@ -1,4 +1,4 @@
-"""Where a run's time went: kept beside the maps for the report, and counted for Prometheus while the run goes on."""
+"""Where the time of the newest run went, kept beside the maps for the report."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from halsted_ray.storage.locations import filesystem
 
 @dataclass(frozen=True)
 class RunProfile:
-    """One run. ``stages``: ``profiling.StageProfile.asdict``, summed over all actors, so that wall seconds add up to
-    ``wall_s`` times the actors less their start."""
+    """What one run took."""
 
     run_id: str
     segments: int
     video_s: float
     wall_s: float
     stages: dict[str, dict[str, float]]
+    """``profiling.StageProfile.asdict``, summed over all actors. So its wall seconds add up to ``wall_s`` times the
+    number of actors, less the time in which the actors start."""
 
 
 def write_profile(out: str, profile: RunProfile) -> None:
-    """Keeps the profile of the newest run that did something. Raises OutputError."""
+    """Keeps the profile of a run, in place of the profile of an earlier run. Raises OutputError."""
     fs, root = filesystem(out)
     write_atomically(fs, f"{root.rstrip('/')}/profile.json", json.dumps(asdict(profile), indent=1).encode())
 
 
 def read_profile(out: str) -> RunProfile | None:
-    """None where no run left one."""
+    """The profile of the newest run that finished a segment, None where there is none."""
     fs, root = filesystem(out)
     try:
         return RunProfile(**json.loads(read_file(fs, f"{root.rstrip('/')}/profile.json")))

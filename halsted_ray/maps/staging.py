@@ -1,46 +1,51 @@
-"""Finished segments of a run that is not published yet: one file each, whole or absent, so that a killed run goes
-on where it was.
+"""Finished segments of a run that is not published yet. Each is a file, whole or absent, so that after a kill the next
+run goes on where this one was.
 
     <out>/staging/<recipe>/run.json
     <out>/staging/<recipe>/<video_id>/<segment_id>.<state>.json
 
-The state stands in the name: how far a run is can be counted by listing alone. The same segment and recipe give the
-same result, so a file that is written twice does not matter. JSON, since a file holds some 80 short rows: it is read
-ten times as fast as Parquet of that size. A video's file name is not among it: it can be a patient's.
+The state stands in the name of the file, so that a listing alone says how far a run is. The same segment and recipe
+give the same result, so it does not matter when a file is written twice. The files are JSON, because a file holds some
+80 short rows: it is read ten times as fast as Parquet of that size. The name of the video's file is not in it, because
+it can be a patient's name.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
+from halsted_ray.errors import StorageUnavailable
 from halsted_ray.maps.timeline import Gap
 from halsted_ray.records import Prediction, Segment
 from halsted_ray.storage.files import list_folder, read_file, write_atomically
 from halsted_ray.storage.locations import filesystem
 
 STATES = ("done", "part", "fail")
-"""All of it mapped; some windows are gaps; nothing but gaps."""
+"""All of the segment is mapped; some of its windows are gaps; all of it is a gap."""
 
 
 @dataclass(frozen=True)
 class SegmentResult:
-    """What one segment came to."""
+    """What became of one segment."""
 
     segment: Segment
     tags: list[Prediction]
     gaps: list[Gap]
     run_id: str
     new_vectors: int = 0
+    """Number of vectors that were made from frames."""
     used_vectors: int = 0
+    """Number of stored vectors that were used."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Stage → wall time: decode, encode, tag."""
+    """Wall seconds of the stages ``decode``, ``encode`` and ``tag``."""
 
     @property
     def state(self) -> str:
+        """One of ``STATES``."""
         if not self.gaps:
             return "done"
         return "part" if self.tags else "fail"
@@ -48,13 +53,16 @@ class SegmentResult:
 
 @dataclass(frozen=True)
 class MappingRun:
-    """What ``run.json`` says of the run that is under way."""
+    """What ``run.json`` says about the run that is under way."""
 
     run_id: str
     recipe: str
     tasks: tuple[str, ...]
     segment_s: float
     started_ms: int
+    again: tuple[str, ...] = ()
+    """Ids of videos whose failed segments are tried again, since a file of them was written anew: the table of videos
+    tells that to one run only, which may be killed before it has tried."""
 
 
 class Staging:
@@ -65,18 +73,22 @@ class Staging:
         self.root = f"{root.rstrip('/')}/staging/{recipe}"
 
     def begin(self, run: MappingRun) -> None:
+        """Notes the run that stages its results here from now on. Raises OutputError."""
         write_atomically(self.fs, f"{self.root}/run.json", json.dumps(asdict(run)).encode())
 
     def run(self) -> MappingRun | None:
+        """The run that began here last, None where there is none."""
         try:
             described = json.loads(read_file(self.fs, f"{self.root}/run.json"))
         except FileNotFoundError:
             return None
-        return MappingRun(**{**described, "tasks": tuple(described["tasks"])})
+        lists = {name: tuple(described.get(name, ())) for name in ("tasks", "again")}
+        return MappingRun(**{**described, **lists})
 
     def write(self, result: SegmentResult) -> None:
+        """Stages one finished segment. Raises OutputError."""
         segment = result.segment
-        # Not `asdict` of the whole: it would copy some 80 tags value by value, to be replaced.
+        # `asdict` of the whole result would copy some 80 tags value by value, only for them to be replaced.
         text = json.dumps(
             {
                 **vars(result),
@@ -94,11 +106,11 @@ class Staging:
         return self._states(f"{self.root}/{segment.video_id}").get(segment.video_id, {}).get(segment.segment_id)
 
     def states(self) -> dict[str, dict[str, str]]:
-        """video_id → segment_id → state of all that is finished, from listing."""
+        """video_id → segment_id → state of all staged segments, from one listing."""
         return self._states(self.root)
 
     def read(self, video_id: str) -> list[SegmentResult]:
-        """Results of one video, in order of time, their segments without ``uri``."""
+        """Staged results of one video, in order of time. Their segments have no ``uri``."""
         states = self._states(f"{self.root}/{video_id}").get(video_id, {})
         names = [f"{self.root}/{video_id}/{segment_id}.{state}.json" for segment_id, state in states.items()]
         if "file" in self.fs.protocol:
@@ -109,18 +121,39 @@ class Staging:
         return sorted(results, key=lambda result: result.segment.start_s)
 
     def drop(self, video_ids: list[str], run_goes_on: bool = False) -> None:
-        """Removes the results of videos that are published, and, unless ``run_goes_on``, all of the staging when
-        nothing else is in it."""
+        """Removes the results of the videos ``video_ids``, which are published.
+
+        Unless ``run_goes_on``, also removes the rest of the staging where no result is left in it.
+        """
         for video_id in video_ids:
             self._remove(f"{self.root}/{video_id}")
         if not run_goes_on and not self.states():
             self._remove(self.root)
 
+    def drop_failed(self, again: Collection[str] = ()) -> None:
+        """Removes the failures that a run which was killed left here and that are to be tried again: all of the videos
+        with an id in ``again``, and those of other videos that came of a store that was away."""
+        failures = [
+            (video_id, f"{self.root}/{video_id}/{segment_id}.{state}.json")
+            for video_id, states in self.states().items()
+            for segment_id, state in states.items()
+            if state != "done"
+        ]
+
+        def drop(video_id: str, path: str) -> None:
+            gaps = [] if video_id in again else _parsed(read_file(self.fs, path)).gaps
+            if video_id in again or any(gap.code == StorageUnavailable.code for gap in gaps):
+                self.fs.rm_file(path)
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda failure: drop(*failure), failures))
+
     def _remove(self, folder: str) -> None:
         if "file" in self.fs.protocol:
             shutil.rmtree(folder, ignore_errors=True)
             return
-        # One request a file: many S3-compatible stores refuse the bulk request without an MD5 that clients dropped.
+        # One request per file: many S3-compatible stores refuse the bulk request without an MD5, and clients no longer
+        # send one.
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(self.fs.rm_file, list_folder(self.fs, folder, deep=True)))
 
@@ -135,7 +168,7 @@ class Staging:
 
 
 def stagings(out: str) -> Iterator[Staging]:
-    """Every staging under ``out``: runs under way, and runs that were stopped."""
+    """Every staging under ``out``: of a run under way, and of runs that were stopped."""
     fs, root = filesystem(out)
     for folder in sorted(list_folder(fs, f"{root.rstrip('/')}/staging")):
         yield Staging(out, folder.rstrip("/").rsplit("/", 1)[1])

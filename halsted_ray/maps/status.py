@@ -1,4 +1,4 @@
-"""How far every video is, from what is published and what is staged; during a run as well as after it."""
+"""How far each video is, from what is published and what is staged; during a run as well as after it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,9 +18,12 @@ from halsted_ray.maps.table_schemas import ArchiveFile
 
 STATUSES = ("mapped", "partial", "failed", "pending")
 
+VideoStatus: TypeAlias = dict[str, Any]
+"""JSON values of one video, with the keys that ``status_of`` names."""
 
-def status_of(out: str) -> list[dict]:
-    """One dict a video, in the order of their files, JSON values only:
+
+def status_of(out: str) -> list[VideoStatus]:
+    """One dict per video, in the order of their files, JSON values only:
 
     ``video_id, uri, status`` (mapped | partial | failed | pending), ``duration_s`` (None where it can't be read),
     ``segments, segments_done`` (without a failure), ``segments_failed`` (all or part of them is a gap), ``code,
@@ -32,16 +36,13 @@ def status_of(out: str) -> list[dict]:
         raise UsageError(f"{out!r} holds no maps: expected the tables of `halsted map`; map an archive to it first")
     run, staged = _under_way(out)
     published = _published(out, staged)
-    copies: dict[str, int] = {}
-    for entry in entries.values():
-        if entry.copy_of:
-            copies[entry.video.video_id] = copies.get(entry.video.video_id, 0) + 1
+    copies = Counter(entry.video.video_id for entry in entries.values() if entry.copy_of)
     return [
         {
             **_status(
                 entry, run, staged.get(entry.video.video_id, {}), published.get(entry.video.video_id, _Published())
             ),
-            "copies": copies.get(entry.video.video_id, 0),
+            "copies": copies[entry.video.video_id],
         }
         for _, entry in sorted(entries.items())
         if not entry.copy_of
@@ -52,17 +53,19 @@ def status_of(out: str) -> list[dict]:
 class _Published:
     """What the segments table holds of one video."""
 
-    count: Counter = field(default_factory=Counter)
-    """(recipe, state) → segments."""
-    replaced: Counter = field(default_factory=Counter)
-    """The same of segments that are staged anew."""
+    count: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(recipe, state) → number of segments"""
+    restaged: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """The same, of the segments that are staged for a second time and not published yet."""
     first_gap: tuple[str, str] = ("", "")
     """(code, reason)"""
 
 
-def _status(entry: ArchiveFile, run: MappingRun | None, staged: Mapping[str, str], published: _Published) -> dict:
+def _status(
+    entry: ArchiveFile, run: MappingRun | None, staged: Mapping[str, str], published: _Published
+) -> VideoStatus:
     video = entry.video
-    shown = {
+    status: VideoStatus = {
         "video_id": video.video_id,
         "uri": video.uri,
         "status": "failed",
@@ -74,30 +77,30 @@ def _status(entry: ArchiveFile, run: MappingRun | None, staged: Mapping[str, str
         "reason": entry.reason,
     }
     if entry.code:
-        return shown
-    states = Counter()
+        return status
+    states: Counter[str] = Counter()
     for (_, state), number in published.count.items():
         states[state] += number
-    count = states.total()
+    planned = states.total()
     if run is not None and (staged or run.recipe not in {recipe for recipe, _ in published.count}):
         states = Counter(staged.values())
-        for (recipe, state), number in (published.count - published.replaced).items():
+        for (recipe, state), number in (published.count - published.restaged).items():
             if recipe == run.recipe:
                 states[state] += number
-        count = math.ceil(video.duration_s / run.segment_s)
-    found, failed = states.total(), states.total() - states["done"]
-    if found < count or not count:
-        status = "pending"
+        planned = math.ceil(video.duration_s / run.segment_s)
+    finished, failed = states.total(), states.total() - states["done"]
+    if finished < planned or not planned:
+        word = "pending"
     elif not failed:
-        status = "mapped"
+        word = "mapped"
     else:
-        status = "failed" if states["fail"] == found else "partial"
+        word = "failed" if states["fail"] == finished else "partial"
     return {
-        **shown,
-        "status": status,
+        **status,
+        "status": word,
         "duration_s": video.duration_s,
-        "segments": count,
-        "segments_done": found - failed,
+        "segments": planned,
+        "segments_done": finished - failed,
         "segments_failed": failed,
         "code": published.first_gap[0] if failed else "",
         "reason": published.first_gap[1] if failed else "",
@@ -105,8 +108,8 @@ def _status(entry: ArchiveFile, run: MappingRun | None, staged: Mapping[str, str
 
 
 def _under_way(out: str) -> tuple[MappingRun | None, dict[str, dict[str, str]]]:
-    """The newest run that began after the last one published or is publishing piece by piece itself, and its
-    video_id → segment_id → state."""
+    """(run, video_id → segment_id → state of what it staged) of the newest run that is not published whole: it began
+    after the last commit, or made this commit itself because it publishes wave by wave."""
     published_ms, publisher = last_published(out)
     runs = [
         (run, staging)
@@ -120,7 +123,7 @@ def _under_way(out: str) -> tuple[MappingRun | None, dict[str, dict[str, str]]]:
 
 
 def _published(out: str, staged: Mapping[str, Mapping[str, str]]) -> dict[str, _Published]:
-    """video_id → what is published of it, of the newest commit's tasks."""
+    """video_id → what is published of it, for the tasks of the newest commit."""
     found: dict[str, _Published] = {}
     for batch in segment_batches(out, ["video_id", "recipe", "state"]):
         counted = pa.table(batch).group_by(["video_id", "recipe", "state"]).aggregate([([], "count_all")])
@@ -131,7 +134,7 @@ def _published(out: str, staged: Mapping[str, Mapping[str, str]]) -> dict[str, _
         for batch in segment_batches(out, ["segment_id", "video_id", "recipe", "state"]):
             for row in batch.filter(pc.is_in(batch["video_id"], pa.array(list(staged)))).to_pylist():
                 if row["segment_id"] in staged[row["video_id"]]:
-                    found[row["video_id"]].replaced[row["recipe"], row["state"]] += 1
+                    found[row["video_id"]].restaged[row["recipe"], row["state"]] += 1
     for batch in segment_batches(out, ["video_id", "state", "gaps"]):
         for row in batch.filter(pc.not_equal(batch["state"], "done")).to_pylist():
             of_video = found[row["video_id"]]

@@ -11,21 +11,21 @@ from halsted_ray.records import VIDEO_SCHEMA, Video
 
 @dataclass(frozen=True)
 class ArchiveFile:
-    """One file. ``code`` is empty where the video can be mapped, else it and ``reason`` say why not.
-
-    ``stamp`` is the storage's own mark of the content (ETag, or time of change): while it and the size stay, the
-    file is not read again. ``copy_of`` is the uri of the file with the same id that is mapped instead; this one
-    stands in where that one is damaged.
-    """
+    """One file of an archive that is named like a video."""
 
     video: Video
     stamp: str
+    """The storage's own mark of the content (ETag, or time of change). While it and the size stay the same, the file is
+    not read again."""
     code: str = ""
     reason: str = ""
+    """Why the file can't be mapped; both are empty where it can be."""
     copy_of: str = ""
+    """The uri of the file with the same id that is mapped instead. This file stands in where that one is damaged."""
 
     @property
     def is_mapped(self) -> bool:
+        """Whether the file can be mapped and is not left out as a copy."""
         return not self.code and not self.copy_of
 
 
@@ -38,7 +38,7 @@ VIDEOS_SCHEMA = pa.schema(
         ("copy_of", pa.string()),
     ]
 )
-
+"""Every file that was ever listed; the fields of ``ArchiveFile``."""
 
 PREDICTION_TYPE = pa.struct(
     [
@@ -50,7 +50,7 @@ PREDICTION_TYPE = pa.struct(
         ("confidence", pa.float64()),
     ]
 )
-
+"""The fields of ``records.Prediction``."""
 
 GAP_TYPE = pa.struct(
     [
@@ -60,7 +60,7 @@ GAP_TYPE = pa.struct(
         ("reason", pa.string()),
     ]
 )
-
+"""The fields of ``maps.timeline.Gap``."""
 
 SEGMENTS_SCHEMA = pa.schema(
     [
@@ -83,11 +83,13 @@ SEGMENTS_SCHEMA = pa.schema(
         ("gaps", pa.list_(GAP_TYPE)),
     ]
 )
+"""What became of every segment. ``state`` is one of ``maps.staging.STATES``; ``tasks`` are the names of the tasks that
+were asked, joined by commas; ``decode_s``, ``encode_s`` and ``tag_s`` are wall seconds."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a run's rows come from: stands in every row, and in the commit's metadata."""
+    """Where the rows of a run come from. It stands in every row, and in the metadata of every commit."""
 
     run_id: str
     recipe: str

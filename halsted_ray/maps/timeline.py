@@ -1,4 +1,5 @@
-"""Decisions about windows become a timeline: neighbours of one category merge, failed spans are rows of their own."""
+"""Predictions about windows become a timeline: neighbours with the same category merge, and a failed span is a row of
+its own."""
 
 from __future__ import annotations
 
@@ -8,11 +9,15 @@ from dataclasses import dataclass
 from halsted_ray.records import Prediction
 
 DECIMALS = 4
+"""Of a merged confidence."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """``[start_s, stop_s)`` of one video in which a tag keeps its category; ``source`` is ``ai`` or ``gap``."""
+    """``[start_s, stop_s)`` of one video in which a tag keeps its category, or which could not be mapped.
+
+    ``source`` is ``ai`` or ``gap``.
+    """
 
     start_s: float
     stop_s: float
@@ -25,7 +30,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class Gap:
-    """``[start_s, stop_s)`` that could not be mapped: ``code`` for tables and counts, ``reason`` for people."""
+    """``[start_s, stop_s)`` of one video that could not be mapped: ``code`` is for tables and counts, ``reason`` for
+    people."""
 
     start_s: float
     stop_s: float
@@ -36,9 +42,9 @@ class Gap:
 def merge(tags: Iterable[Prediction], gaps: Iterable[Gap] = (), tasks: Sequence[str] = ()) -> list[Interval]:
     """The timeline of one video, in order of time, task and tag.
 
-    Windows merge when they touch and agree on task, tag and category, across segments too, so that a map does not
-    show how the video was cut. A merged confidence is the mean of its windows', weighted by their length. A gap
-    gives one row for each of ``tasks`` (tag ``gap``, category its code, confidence 0).
+    Windows merge when they touch and agree on task, tag and category. They merge across segments too, so that a map
+    does not show how the video was cut. The confidence of merged windows is the mean of theirs, weighted by their
+    length. A gap gives one row for each of ``tasks`` (tag ``gap``, category its code, confidence 0).
     """
     by_lane: dict[tuple[str, str], list[Prediction]] = {}
     for tag in tags:
@@ -49,6 +55,7 @@ def merge(tags: Iterable[Prediction], gaps: Iterable[Gap] = (), tasks: Sequence[
 
 
 def _merged(lane: list[Prediction]) -> Iterable[Interval]:
+    """``lane``: the predictions of one tag, in order of time."""
     first = 0
     for n in range(1, len(lane) + 1):
         if n < len(lane) and lane[n].start_s == lane[n - 1].stop_s and lane[n].category == lane[first].category:
@@ -69,12 +76,10 @@ def _merged(lane: list[Prediction]) -> Iterable[Interval]:
 
 
 def _gap_rows(gaps: list[Gap], task: str) -> Iterable[Interval]:
-    start_s = stop_s = code = None
-    for gap in [*gaps, None]:
-        if gap is not None and gap.start_s == stop_s and gap.code == code:
-            stop_s = gap.stop_s
+    """``gaps`` in order of time, those that touch and have the same code as one row."""
+    first = 0
+    for n in range(1, len(gaps) + 1):
+        if n < len(gaps) and gaps[n].start_s == gaps[n - 1].stop_s and gaps[n].code == gaps[first].code:
             continue
-        if code is not None:
-            yield Interval(start_s, stop_s, task, "gap", code, 0.0, "gap")
-        if gap is not None:
-            start_s, stop_s, code = gap.start_s, gap.stop_s, gap.code
+        yield Interval(gaps[first].start_s, gaps[n - 1].stop_s, task, "gap", gaps[first].code, 0.0, "gap")
+        first = n

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib import resources
 
 import numpy as np
 import safetensors.torch
@@ -26,6 +27,8 @@ from halsted_ray.model.vocabulary import PAD, Parsed, Vocabulary, parse
 from halsted_ray.records import WindowSpec, digest
 from halsted_ray.taxonomy import Taxonomy, from_dict, load
 
+SHIPPED = ("phantom",)
+"""Models in this package: small ones that know synthetic video only."""
 FORMAT = "halsted-model/1"
 FILES = ("model.json", "decoder.safetensors")
 
@@ -55,6 +58,9 @@ class ModelConfig:
     """LlamaConfig's arguments where a Llama is the decoder; then width, layers, heads and feedforward are its own."""
     temperatures: Mapping[str, float] = field(default_factory=dict)
     """Per tag, fitted on validation windows; 1 where a tag is not named."""
+    learned_from: Mapping[str, Sequence[str]] | None = None
+    """``train`` → ids of the videos that taught the weights, ``validation`` → of those that chose the epoch and the
+    temperatures. None where nobody wrote it down. It decides no tag, so it is no part of ``Halsted.digest``."""
 
     @property
     def decoder_sizes(self) -> dict:
@@ -96,7 +102,7 @@ class Halsted:
         """An untrained model. ``width`` defaults to the width of one vector, ``feedforward`` to 3.5 times the width.
 
         ``described``: any of ``name``, ``version``, ``atlas_release``, ``atlas_version``, ``windows``, ``dropout``,
-        ``soft_prompt``.
+        ``soft_prompt``, ``learned_from``.
         """
         if llama:
             width, layers, heads, feedforward = (
@@ -126,8 +132,9 @@ class Halsted:
 
     @classmethod
     def load(cls, ref: str, device: str = "cpu") -> Halsted:
-        """The model in the folder or at the fsspec URI ``ref``. Raises ModelError with what was found there."""
-        fs, path = locate(ref, "model")
+        """The model in the folder or at the fsspec URI ``ref``, or one of ``SHIPPED``. Raises ModelError with what was
+        found there."""
+        fs, path = locate(model_location(ref), "model")
         description, weights = _read_folder(fs, path.rstrip("/"), ref)
         try:
             if description["format"] != FORMAT:
@@ -198,6 +205,7 @@ class Halsted:
     def digest(self) -> str:
         """16 hex digits over everything that decides the tags; reads the weights once."""
         config = {**asdict(self.config), "temperatures": dict(self.config.temperatures)}
+        del config["learned_from"]
         return digest(config, self.taxonomy.digest, _weights_digest(self._weights()))
 
     def load_encoder(self, **options) -> Encoder:
@@ -342,6 +350,11 @@ class Halsted:
 
     def _weights(self) -> bytes:
         return safetensors.torch.save({k: v.cpu().contiguous() for k, v in self.decoder.state_dict().items()})
+
+
+def model_location(ref: str) -> str:
+    """Where the model ``ref`` lies: the folder of a model that ships, else ``ref`` itself."""
+    return str(resources.files("halsted_ray.model") / "weights" / ref) if ref in SHIPPED else ref
 
 
 def decoder_of(vocabulary: Vocabulary, sizes: Mapping) -> Decoder:

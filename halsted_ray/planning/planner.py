@@ -1,7 +1,7 @@
 """What mapping an archive will take, before anything is bought or started: cores, memory, time, storage, money.
 
-Three things are waited for, and the slowest says how long it takes: decoding (cores), encoding and tagging (GPUs, or
-cores where there is none), and the one start. The engine itself is counted with the cores.
+The slowest stage decides how long the run takes: either decoding (on cores), or encoding and tagging (on GPUs, or on
+cores where there is no GPU). The start is added once. The engine's own time is counted as work of the cores.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from halsted_ray.compute.pools import SPARE_CPUS, size_pools
 from halsted_ray.errors import UsageError
@@ -16,26 +17,30 @@ from halsted_ray.planning.rates import DecodeRate, EncodeRate, Rates
 from halsted_ray.records import Video, WindowSpec
 
 SLACK = 1.1
-"""Decoding cores beyond those that just keep up: footage differs in how hard it is to decode."""
+"""Factor on the decoding cores that would just keep up, because footage differs in how hard it is to decode."""
 IN_FLIGHT = 2
-"""Segments whose frames wait in memory, an actor."""
+"""Segments per actor whose frames wait in memory."""
 SEGMENT_ROWS_BYTES, TIMELINE_BYTES_PER_VIDEO_S = 1500, 8
-"""Of the Delta tables, compressed: a segment's decisions, and the merged rows."""
+"""Of the Delta tables, compressed: the predictions of one segment, and the merged rows of one second of video."""
 VECTOR_OVERHEAD_BYTES = 40
-"""Of a window's row beside the vector, with its share of the Parquet file's frame."""
+"""Of the row of one window beside its vector, with its share of the Parquet file's header and footer."""
 
 
 @dataclass(frozen=True)
 class PlanSetting:
-    """What is planned with. ``cores``: of the whole cluster, None for as many as keep the GPUs busy. ``looked_at``:
-    share of the time in which fine windows are encoded too."""
+    """What a plan is made for."""
 
     gpus: int = 1
     gpu: str = "H200"
+    """Name of the GPU, as in rates.json."""
     cores: int | None = None
+    """Cores of the whole cluster; None for as many as keep the GPUs busy."""
     preset: str = "giant"
+    """Size of the encoder, as in rates.json."""
     share_of_peak: float = 0.4
+    """Share of its peak FLOP/s that a GPU reaches, where its rate was not measured."""
     looked_at: float = 0.5
+    """Share of the video time in which fine windows are encoded too."""
     segment_s: float = 60.0
     price_per_gpu_hour: float = 0.0
     price_per_core_hour: float = 0.0
@@ -43,8 +48,7 @@ class PlanSetting:
 
 @dataclass(frozen=True)
 class Plan:
-    """What it takes; every time in seconds, of the whole run. ``stages_s``: wall time of each if the others were
-    free; the largest of them is the ``bottleneck``."""
+    """What a run takes. Times are in seconds, of the whole run."""
 
     videos: int
     video_s: float
@@ -53,13 +57,15 @@ class Plan:
     gpus: int
     cores: int
     cores_per_gpu: float | None
-    """Cores with which a GPU never waits for frames; None without GPUs."""
+    """Cores per GPU with which a GPU never waits for frames; None without GPUs."""
     decoders: int
     taggers: int
     decode_core_s: float
     encode_device_s: float
     stages_s: dict[str, float]
+    """Wall seconds of each stage if the other stages took no time."""
     bottleneck: str
+    """The largest of ``stages_s``."""
     wall_s: float
     memory_mb: float
     read_bytes: float
@@ -71,13 +77,16 @@ class Plan:
     decode_rate: DecodeRate
     encode_rate: EncodeRate
 
-    def asdict(self) -> dict:
+    def asdict(self) -> dict[str, Any]:
+        """JSON values."""
         return asdict(self)
 
 
 def plan(videos: Sequence[Video], count: int, video_s: float, rates: Rates, setting: PlanSetting) -> Plan:
-    """The plan for ``count`` videos of ``video_s`` together, of which ``videos`` are typical. Raises UsageError,
-    ResourceError where the cores don't carry the actors."""
+    """The plan for ``count`` videos that last ``video_s`` together; ``videos`` are typical of them.
+
+    Raises UsageError for a setting or a rate that can't be used, ResourceError where the cores don't carry the actors.
+    """
     _check(setting)
     known_s = sum(video.duration_s for video in videos)
     if not known_s or not video_s:
@@ -94,7 +103,7 @@ def plan(videos: Sequence[Video], count: int, video_s: float, rates: Rates, sett
     on = setting.gpu if setting.gpus else "cpu"
     encode_rate = rates.encoding(setting.preset, on, setting.share_of_peak)
     encode_s = clips / encode_rate.clips_per_s
-    # Of a decoder as wide as the encoder's vectors; measured at the tiny encoder's.
+    # The decoder is as wide as the encoder's vectors; its rate was measured at the width of the tiny encoder.
     tag_core_s = clips / rates.tag_windows_per_core_s * (size["dim"] / rates.presets["tiny"]["dim"]) ** 2
     engine_core_s = segments * rates.engine_core_ms_per_segment / 1000
 
@@ -103,23 +112,27 @@ def plan(videos: Sequence[Video], count: int, video_s: float, rates: Rates, sett
         cores_per_gpu = keeps_up + 1 + SPARE_CPUS / setting.gpus  # the GPU's own process takes a core
         cores = setting.cores or math.ceil(cores_per_gpu * setting.gpus)
         free = cores
-        tagging_s = encode_s  # tags cost a GPU 1 to 2% of giant's vectors
+        tagging_s = encode_s  # on a GPU, tags take 1 to 2% of the time of giant's vectors
     else:
         cores_per_gpu, cores = None, setting.cores or 1
-        free, tagging_s = cores + SPARE_CPUS, encode_s + tag_core_s  # a local Ray is told of two more than there are
+        free, tagging_s = (
+            cores + SPARE_CPUS,
+            encode_s + tag_core_s,
+        )  # a local Ray is told of two CPUs more than there are
     pools = size_pools(free, setting.gpus, max(1, free - SPARE_CPUS), segments)
-    stages_s = {"decode": (decode_core_s + engine_core_s) / pools.decoders, "encode and tag": tagging_s / pools.taggers}
+    decoders, taggers = pools.decoders.actors, pools.taggers.actors
+    stages_s = {"decode": (decode_core_s + engine_core_s) / decoders, "encode and tag": tagging_s / taggers}
     if not setting.gpus:
         # More actors than cores take turns.
         stages_s["all cores"] = (decode_core_s + engine_core_s + tagging_s) / cores
-    bottleneck = max(stages_s, key=stages_s.get)
+    bottleneck = max(stages_s, key=lambda stage: stages_s[stage])
     wall_s = rates.start_s + stages_s[bottleneck]
     frames_mb = setting.segment_s / spec.fine_s * spec.frames * size["image_size"] ** 2 * 3 / 1e6
     weights_mb = size["parameters_m"] * (2 if setting.gpus else 4)
     memory_mb = (
         rates.memory_mb["driver"]
-        + pools.decoders * (rates.memory_mb["decoder"] + IN_FLIGHT * frames_mb)
-        + pools.taggers * (rates.memory_mb["tagger"] + weights_mb + IN_FLIGHT * frames_mb)
+        + decoders * (rates.memory_mb["decoder"] + IN_FLIGHT * frames_mb)
+        + taggers * (rates.memory_mb["tagger"] + weights_mb + IN_FLIGHT * frames_mb)
     )
     gpu_hours, core_hours = setting.gpus * wall_s / 3600, cores * wall_s / 3600
     return Plan(
@@ -130,8 +143,8 @@ def plan(videos: Sequence[Video], count: int, video_s: float, rates: Rates, sett
         gpus=setting.gpus,
         cores=cores,
         cores_per_gpu=cores_per_gpu,
-        decoders=pools.decoders,
-        taggers=pools.taggers,
+        decoders=decoders,
+        taggers=taggers,
         decode_core_s=decode_core_s,
         encode_device_s=encode_s,
         stages_s=stages_s,
@@ -152,7 +165,7 @@ def plan(videos: Sequence[Video], count: int, video_s: float, rates: Rates, sett
 def typical_hour(
     codec: str = "h264", width: int = 1920, height: int = 1080, fps: float = 30.0, mbit_s: float = 8.0
 ) -> Video:
-    """An hour as theatre recorders write it, to plan with where there is no archive yet."""
+    """An hour of video as the recorders in operating theatres write it, to plan with where there is no archive yet."""
     return Video("typical", "", round(mbit_s * 1e6 / 8 * 3600), 3600.0, width, height, fps, codec)
 
 

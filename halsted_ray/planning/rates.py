@@ -1,8 +1,8 @@
 """How fast each stage is, and where that is known from: the numbers that ``planner`` calculates with.
 
-rates.json            what ships: measured, each with the hardware's name; GPUs by estimate
-Rates.of_maps(OUT)    what an earlier run took, from its own table of segments
-measured()            on this machine, in under a minute
+rates.json         ships with the package: measured, each with the name of its hardware; GPUs are estimated
+Rates.load(OUT)    what an earlier run took, from its table of segments
+measured()         on this machine, in under a minute
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from halsted_ray.errors import UsageError
 from halsted_ray.storage.locations import local_path
@@ -24,7 +26,8 @@ MEASURED, ESTIMATED = "measured", "estimated from FLOPs"
 
 @dataclass(frozen=True)
 class DecodeRate:
-    """Frames of video gone over per core-second at fidelity ``reference``, kept ones scaled."""
+    """Frames of video that a core decodes per second at fidelity ``reference``, including the scaling of those that are
+    kept. ``hardware`` and ``source`` say where the number comes from."""
 
     codec: str
     width: int
@@ -36,7 +39,8 @@ class DecodeRate:
 
 @dataclass(frozen=True)
 class EncodeRate:
-    """Clips a second of one GPU, or of one core (``device`` 'cpu')."""
+    """Clips that one GPU, or one core (``device`` 'cpu'), encodes per second. ``hardware`` and ``source`` say where the
+    number comes from."""
 
     preset: str
     device: str
@@ -47,6 +51,8 @@ class EncodeRate:
 
 @dataclass(frozen=True)
 class Rates:
+    """All the rates that a plan is calculated with."""
+
     decode: tuple[DecodeRate, ...]
     encode: tuple[EncodeRate, ...]
     tag_windows_per_core_s: float
@@ -54,16 +60,19 @@ class Rates:
     start_s: float
     """From the command to the first decoded frame: Ray, actors, the model."""
     memory_mb: dict[str, float]
-    """``decoder`` (with its process), ``tagger`` (beside the encoder's weights), ``driver``."""
+    """Of a ``decoder`` with its process, a ``tagger`` without the encoder's weights, and the ``driver``."""
     presets: dict[str, dict[str, float]]
-    """``tflop`` a clip, ``dim``, ``image_size``, ``parameters_m``."""
+    """Size of an encoder → ``tflop`` per clip, ``dim``, ``image_size``, ``parameters_m``."""
     gpu_peak_tflops: dict[str, float]
-    """Dense bf16, by the vendors' data sheets."""
+    """Name of a GPU → its peak for dense bf16, by the vendor's data sheet."""
 
     @classmethod
     def load(cls, place: str | None = None) -> Rates:
-        """What ships, with the entries of the file ``place`` (same keys, a part of them will do) put over it, or with
-        what the run whose maps lie at the folder or URL ``place`` took. Raises UsageError."""
+        """The rates that ship with the package, overridden by those of ``place``.
+
+        ``place`` is a JSON file with any of the keys of rates.json, or the folder or URL of a run's maps: then what
+        that run took. Raises UsageError where it is neither.
+        """
         shipped = json.loads(resources.files("halsted_ray.planning").joinpath("rates.json").read_text())
         if place and (local_path(place) is None or os.path.isdir(place)):
             return cls._of(shipped)._with_maps(place)
@@ -85,7 +94,7 @@ class Rates:
             raise UsageError(f"rates {place!r}: {error}; expected the layout of `halsted plan --measure`") from None
 
     @classmethod
-    def _of(cls, record: dict) -> Rates:
+    def _of(cls, record: dict[str, Any]) -> Rates:
         return cls(
             **{
                 **record,
@@ -95,7 +104,8 @@ class Rates:
         )
 
     def _with_maps(self, out: str) -> Rates:
-        """These rates with those of the run that filled ``out``: seconds of its actors, so of its own pictures."""
+        """These rates, overridden by what the run that filled ``out`` took: seconds of its actors, at the picture size
+        and codec of its own videos."""
         import pyarrow.compute as pc
 
         from halsted_ray.maps.reading import read_segments, read_videos
@@ -113,7 +123,7 @@ class Rates:
         hardware = f"the machines of the run to {Path(out).name}"
         frames = (total["stop_s"] - total["start_s"]) * largest.fps
         decode = DecodeRate(largest.codec, largest.width, largest.height, frames / total["decode_s"], hardware)
-        # What encoded stands in no row; a core where nobody says otherwise.
+        # No row says on what device and with what preset the run encoded; a core is assumed.
         clips = total["new_vectors"] / total["encode_s"] if total["encode_s"] else 0.0
         encode = tuple(EncodeRate(preset, "cpu", clips, hardware) for preset in self.presets if clips)
         windows = total["new_vectors"] + total["used_vectors"]
@@ -123,8 +133,11 @@ class Rates:
         )
 
     def decode_core_s(self, codec: str, width: int, height: int, frames: float) -> tuple[float, DecodeRate]:
-        """(core-seconds to decode ``frames``, the rate it comes from). A picture that was not measured costs by its
-        pixels as the nearest one that was; a codec that was not, as the slowest."""
+        """(core-seconds to decode ``frames``, the rate they come from).
+
+        A picture size that was not measured costs as much per pixel as the nearest size that was; a codec that was not
+        measured costs as much as the slowest one.
+        """
         pixels = max(1, width * height)
         known = [rate for rate in self.decode if rate.codec == codec] or [
             min(self.decode, key=lambda rate: rate.frames_per_core_s * rate.width * rate.height)
@@ -135,8 +148,8 @@ class Rates:
         return frames / nearest.frames_per_core_s * pixels / (nearest.width * nearest.height), nearest
 
     def encoding(self, preset: str, device: str, share_of_peak: float) -> EncodeRate:
-        """The rate of ``preset`` on ``device`` ('cpu' or a GPU's name): measured where it was, else from its FLOPs.
-        Raises UsageError for an unknown preset or device."""
+        """The rate of ``preset`` on ``device`` ('cpu' or the name of a GPU), estimated from FLOPs where it was not
+        measured. Raises UsageError for an unknown preset or device."""
         if preset not in self.presets:
             raise UsageError(f"unknown encoder preset {preset!r}; expected one of {', '.join(self.presets)}")
         for rate in self.encode:
@@ -164,14 +177,16 @@ class Rates:
         )
 
 
-def measured(preset: str = "tiny", decode_s: int = 2) -> dict:
-    """The rates of this machine, one core each (and its GPU, where there is one), as ``Rates.load`` reads them: under
-    a minute. Decoding is measured on H.264 at 1080p that is made for it."""
+def measured(preset: str = "tiny", decode_s: int = 2) -> dict[str, Any]:
+    """The rates of one core of this machine, and of its GPU where there is one, as JSON values for ``Rates.load``.
+
+    Takes less than a minute. Decoding is measured on ``decode_s`` seconds of H.264 at 1080p, made for this purpose.
+    """
     import torch
 
     hardware = machine()
     torch.set_num_threads(1)
-    found = {
+    found: dict[str, Any] = {
         "decode": [asdict(_measured_decoding(decode_s, hardware))],
         "encode": [asdict(_measured_encoding(preset, "cpu", hardware))] if preset in ("tiny", "base") else [],
     }
@@ -235,20 +250,21 @@ def _measured_tagging() -> float:
     return 32 / min(_core_s(lambda: model.tag(vectors_ND, task)) for _ in range(2))
 
 
-def _core_s(work) -> float:
+def _core_s(function: Callable[[], object]) -> float:
+    """CPU seconds of this process."""
     started_s = time.process_time()
-    work()
+    function()
     return time.process_time() - started_s
 
 
-def _wall_s(work) -> float:
+def _wall_s(function: Callable[[], object]) -> float:
     started_s = time.perf_counter()
-    work()
+    function()
     return time.perf_counter() - started_s
 
 
 def machine() -> str:
-    """The processor's name, as far as the system tells."""
+    """Name of the processor, as far as the system tells, and the number of its cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

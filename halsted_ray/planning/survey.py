@@ -14,7 +14,10 @@ from halsted_ray.video.archive import list_videos
 
 @dataclass(frozen=True)
 class Survey:
-    """What an archive seems to hold, from the files that were probed: all of them, or some picked at random."""
+    """What an archive seems to hold, from the files that were probed: all of them, or some picked at random.
+
+    ``files`` is how many there are, ``probed`` are the entries of those that were probed.
+    """
 
     files: int
     probed: tuple[ArchiveFile, ...]
@@ -26,10 +29,11 @@ class Survey:
 
     @property
     def is_whole(self) -> bool:
+        """Whether all files were probed."""
         return len(self.probed) == self.files
 
     def video_s(self) -> tuple[float, float, float]:
-        """(seconds of video, and the interval that holds them 19 times of 20)."""
+        """(seconds of video in the archive, lower end, upper end): the interval holds the truth 19 times of 20."""
         lengths_s = [0.0 if entry.code else entry.video.duration_s for entry in self.probed]
         count = len(lengths_s)
         mean_s = sum(lengths_s) / count
@@ -41,8 +45,10 @@ class Survey:
 
 
 def survey(archive: str, sample: int) -> Survey:
-    """Lists ``archive`` and probes at most ``sample`` of its files, the same ones each time. Copies are not looked
-    for. Raises ArchiveError where there is no video."""
+    """Lists ``archive`` and probes at most ``sample`` of its files, the same files each time.
+
+    Copies are not looked for. Raises ArchiveError where there is no video.
+    """
     uris = list_videos(archive)
     picked = uris if len(uris) <= sample else sorted(random.Random(0).sample(uris, sample))
     return Survey(len(uris), tuple(probe_files(picked, {}, lambda message: None)))

@@ -150,10 +150,18 @@ def apply_gate(
     check(
         "learned_test_videos",
         math.nan if learned is None else len(learned),
-        "which videos it learned from is not known: train it with the registry"
+        "which videos it learned from is not known: train it again"
         if learned is None
         else ", ".join(learned) or "none of them",
     )
+    if champion is not None:
+        known = champion.learned_test_videos
+        said = "none of them"
+        if known is None:
+            said = "which videos the champion learned from is not known; if some of them judge here, it looks too good"
+        elif known:
+            said = f"the champion learned from {', '.join(known)} and looks too good; name another release (--release)"
+        check("learned_test_videos/champion", None if known is None else len(known), said)
     return Verdict(tuple(checks))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from operator import itemgetter
 
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
@@ -10,11 +11,15 @@ from deltalake.exceptions import DeltaError
 from halsted_ray.atlas.commits import history
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.maps.reading import read_timeline
+from halsted_ray.records import TIMELINE_ORDER
 from halsted_ray.registry.model_registry import Registry, Version
 from halsted_ray.registry.promotion import EXPERIMENT
 from halsted_ray.storage.delta import native_files, open_table, table_uri
 
-FORMS = "its number in the order of `halsted export --format csv`, from 0, or VIDEO:SECONDS[:TAG] (3f2a:75.5:action)"
+FORMS = (
+    "the number, counted from 0, of its row in the timeline.csv that `halsted export --format csv` writes, or "
+    "VIDEO:SECONDS[:TAG] (3f2a:75.5:action)"
+)
 
 
 def lineage(registry: Registry, out: str, row: str) -> dict:
@@ -47,7 +52,8 @@ def lineage(registry: Registry, out: str, row: str) -> dict:
 
 
 def find_row(timeline: pa.Table, wanted: str) -> dict:
-    """The row that ``wanted`` names (``FORMS``). Raises UsageError with those that would fit."""
+    """The row of ``timeline`` (in the order of ``read_timeline``) that ``wanted`` names (``FORMS``). Raises UsageError
+    with the rows that would fit."""
     rows = timeline.to_pylist()
     if wanted.isdigit():
         if int(wanted) >= len(rows):
@@ -101,7 +107,7 @@ def rows_at(uri: str, version: int, row: dict) -> list[dict]:
     filters = [("video_id", "=", row["video_id"]), ("task", "=", row["task"])]
     table = open_table(uri, version)
     rows = table.to_pyarrow_table(filters=filters, filesystem=native_files(table)).to_pylist()
-    return sorted(rows, key=lambda r: (r["start_s"], r["tag"]))
+    return sorted(rows, key=itemgetter(*TIMELINE_ORDER))
 
 
 def training_of(registry: Registry, version: Version) -> tuple[dict, dict | None]:

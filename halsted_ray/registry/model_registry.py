@@ -207,7 +207,11 @@ class Registry:
                     fetched = mlflow.artifacts.download_artifacts(
                         f"{version.location}/{MODEL_PATH}", dst_path=part, tracking_uri=self.uri
                     )
-                    Path(fetched).rename(folder)
+                    try:
+                        Path(fetched).rename(folder)
+                    except OSError:
+                        if not folder.is_dir():  # else another process has fetched the same version in the meantime
+                            raise
         return str(folder)
 
     def add(self, run_id: str, folder: str, tags: dict[str, str], signature, example) -> Version:

@@ -60,16 +60,23 @@ def promote(
     source = read_atlas(atlas, release)
     before = {alias: registry.aliased(alias) for alias in (CHAMPION, CHALLENGER)}
     champion = before[CHAMPION]
+    if bridge and (champion is None or champion.tags.get("taxonomy_digest") == source.taxonomy_digest):
+        raise RegistryError(
+            "a migration needs a champion of another taxonomy, and "
+            + (f"version {champion.number} has the taxonomy of {source.name!r}" if champion else "there is no champion")
+            + "; leave --migration out"
+        )
     entrant = registry.find(candidate) if names_version(candidate) else register(registry, candidate)
     if champion and champion.number == entrant.number:
         raise RegistryError(f"version {entrant.number} is the champion already; name another one")
 
     model = Halsted.load(registry.folder(entrant))
     bench = HeldOutBenchmark.of(source, model.config.windows, embeddings)
-    ours = bench.examine(model, learned_videos(registry, entrant), None, progress)
+    ours = bench.examine(model, learned_videos(registry, entrant, model.config), None, progress)
     theirs = None
     if champion:
-        theirs = bench.examine(Halsted.load(registry.folder(champion)), None, bridge, progress)
+        in_use = Halsted.load(registry.folder(champion))
+        theirs = bench.examine(in_use, learned_videos(registry, champion, in_use.config), bridge, progress)
     verdict = apply_gate(ours, theirs, bench.taxonomy, bench.operations, thresholds)
     run_id = record(
         registry,

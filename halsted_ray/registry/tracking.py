@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import tempfile
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +28,7 @@ from mlflow.types import ColSpec, Schema
 
 from halsted_ray import __version__
 from halsted_ray.errors import RegistryError
-from halsted_ray.model.halsted import Halsted
+from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.registry.model_registry import Registry, Version
 from halsted_ray.storage.delta import table_uri
 from halsted_ray.training.train import TrainingPlan, TrainSummary, train
@@ -65,7 +66,9 @@ def train_tracked(
             on_epoch(record)
 
     try:
-        summary = train(atlas, out, *arguments, on_start=tracked.start, on_epoch=epoch, **options)
+        summary = train(
+            atlas, out, *arguments, on_start=tracked.start, on_epoch=epoch, on_restored=tracked.epoch, **options
+        )
     except BaseException as error:
         tracked.fail(error)
         raise
@@ -85,6 +88,10 @@ class TrackedRun:
         self.run_id: str | None = None
         self.logged: set[int] = set()
         """Epochs whose figures are in the registry."""
+        self.waiting: list[dict] = []
+        """Records that the registry did not take, in the order of their epochs."""
+        self.logging = threading.Lock()
+        """``epoch`` is called from the thread that watches the training, ``finish`` from the main thread."""
 
     def start(self, start: TrainingPlan) -> None:
         """Opens the run, or the one that an earlier call of the same recipe, atlas and encoder has left."""
@@ -98,26 +105,41 @@ class TrackedRun:
                 self.logged = {metric.step for metric in history}
                 if left[0].info.status != "FINISHED":
                     self.client.update_run(self.run_id, RunStatus.to_string(RunStatus.RUNNING))
-                return
-            run = self.client.create_run(
-                experiment, run_name=f"{start.atlas.name}-{start.run_id[:6]}", tags=tags_of(start)
-            )
-            self.run_id = run.info.run_id
-            self.client.log_batch(self.run_id, params=[Param(*pair) for pair in params_of(start).items()])
+            else:
+                run = self.client.create_run(
+                    experiment, run_name=f"{start.atlas.name}-{start.run_id[:6]}", tags=tags_of(start)
+                )
+                self.run_id = run.info.run_id
+            self._describe(start)
+
+    def _describe(self, start: TrainingPlan) -> None:
+        """Logs what the run stands on, as far as the run lacks it: the call that opened the run may have been killed
+        before it had logged all of this."""
+        run = self.client.get_run(self.run_id)
+        missing = [Param(*pair) for pair in params_of(start).items() if pair[0] not in run.data.params]
+        self.client.log_batch(self.run_id, params=missing)
+        if not (run.inputs and run.inputs.dataset_inputs):
             self.client.log_inputs(self.run_id, [dataset_of(start)])
-            self.client.log_dict(self.run_id, environment(), "environment.json")
-            self.client.log_dict(self.run_id, start.split, SPLIT)
+        files = {file.path for file in self.client.list_artifacts(self.run_id)}
+        for name, content in (("environment.json", environment), (SPLIT, lambda: start.split)):
+            if name not in files:
+                self.client.log_dict(self.run_id, content(), name)
 
     def epoch(self, record: dict) -> None:
-        """Logs an epoch; a registry that is gone does not stop a training run."""
+        """Logs an epoch, trained now or brought back by a checkpoint, after those that the registry did not take.
+
+        A registry that is gone does not stop a training run.
+        """
+        self.waiting.append(record)
         try:
-            self._log([record])
+            self._log(self.waiting)
+            self.waiting.clear()
         except RegistryError as error:
             log.warning("epoch %d is not in the registry yet: %s", record["epoch"], error)
 
     def _log(self, curve: list[dict]) -> None:
         now_ms = int(time.time() * 1000)
-        with self.registry.spoken():
+        with self.logging, self.registry.spoken():
             for record in curve:
                 if record["epoch"] not in self.logged:
                     metrics = [Metric(name, value, now_ms, record["epoch"]) for name, value in figures(record).items()]
@@ -192,8 +214,11 @@ def register(registry: Registry, folder: str, run_id: str | None = None) -> Vers
     return registry.add(run_id, folder, tags, SIGNATURE, example)
 
 
-def learned_videos(registry: Registry, version: Version) -> set[str] | None:
-    """The videos that a version was trained or chosen on, None where its run does not say."""
+def learned_videos(registry: Registry, version: Version, config: ModelConfig) -> set[str] | None:
+    """The videos that a version was trained or chosen on, as its model says (``config``) or else its training run;
+    None where neither says so."""
+    if config.learned_from is not None:
+        return {video_id for own in config.learned_from.values() for video_id in own}
     if not version.run_id:
         return None
     with registry.spoken():

@@ -42,6 +42,7 @@ def evaluation_page(figures: dict, taxonomy: Taxonomy, mistakes: list[tuple[dict
     plots: dict[str, dict] = {}
     sections = [
         tile_section(figures),
+        caveat_section(figures),
         comparison_section(figures),
         tag_section(figures),
         method_section(figures, plots),
@@ -85,6 +86,12 @@ def tile_section(figures: dict) -> str:
         + "".join(f'<div class="tile"><b>{value}</b><span>{escape(name)}</span></div>' for value, name in entries)
         + "</section>"
     )
+
+
+def caveat_section(figures: dict) -> str:
+    """Why the figures may be too good; '' where nothing says so."""
+    caveats = "".join(f"<p><b>Caution:</b> {escape(caveat)}.</p>" for caveat in figures["caveats"])
+    return f"<section>{caveats}</section>" if caveats else ""
 
 
 def tag_section(figures: dict) -> str:
@@ -231,7 +238,7 @@ def map_section(figures: dict, taxonomy: Taxonomy, plots: dict[str, dict]) -> st
         cards.append(card(f"map-{side}", title, plot))
     return (
         f"<section><h2>Maps of features</h2><p>UMAP of held-out {escape(figures['map']['task'])} windows of the "
-        "first fold, by one model; colour is the procedure, a larger dot a high proficiency.</p>"
+        "first fold, by one model; colour is the procedure, a larger dot a low proficiency, as in the paper.</p>"
         f'<div class="pair">{"".join(cards)}</div></section>'
     )
 

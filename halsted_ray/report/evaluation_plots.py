@@ -136,10 +136,11 @@ def reliability_plot(bins: list[dict]) -> dict:
 
 
 def map_plot(features: dict, side: str, taxonomy: Taxonomy) -> dict:
-    """Points of one side (``encoder``, ``decoder``), a colour a procedure, large where the proficiency is high."""
+    """Points of one side (``encoder``, ``decoder``): a colour per procedure, large where the proficiency is low, as in
+    the paper's Fig. 3."""
     places = np.array(features[side])
     procedures = np.array(features["procedures"])
-    high = np.array([row.get("proficiency") == "High" for row in features["truth"]])
+    low = np.array([row.get("proficiency") == "Low" for row in features["truth"]])
     known = [name for tag in taxonomy.tags if tag.name == "procedure" for name in tag.categories]
     traces = []
     for name in sorted(set(procedures.tolist())):
@@ -154,7 +155,7 @@ def map_plot(features: dict, side: str, taxonomy: Taxonomy) -> dict:
                 "y": places[rows, 1].tolist(),
                 "marker": {
                     "color": PALETTE[place % len(PALETTE)],
-                    "size": np.where(high[rows], 10, 5).tolist(),
+                    "size": np.where(low[rows], 10, 5).tolist(),
                     "opacity": 0.75,
                     "line": {"width": 0.5, "color": "#fff"},
                     "symbol": "circle" if place < len(PALETTE) else "diamond",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import unquote
@@ -56,16 +57,22 @@ class ReportData:
         return self._truth_by_video.get(video_id)
 
     def find(self, name: str) -> dict:
-        """The video of that id, that beginning of an id, or that file name. UsageError when none or several fit."""
-        fits = [video for video in self.videos if video["video_id"] == name]
-        fits = fits or [video for video in self.videos if name and video["video_id"].startswith(name)]
-        fits = fits or [video for video in self.videos if unquote(video["uri"]).rsplit("/", 1)[-1] == name]
-        if len(fits) == 1:
-            return fits[0]
-        ids = [video["video_id"] for video in fits or self.videos]
-        listed = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
-        what = "several videos fit" if fits else "no video has the id or file name"
-        raise UsageError(f"{what} {name!r}; expected one of {listed or 'none: nothing is mapped here yet'}")
+        """The video of that id, that beginning of an id, or that file name. Raises UsageError."""
+        return find_video(self.videos, name)
+
+
+def find_video(videos: Sequence[dict], name: str) -> dict:
+    """The one of ``videos`` with that id, that beginning of an id, or that file name. Raises UsageError when none or
+    several fit."""
+    fits = [video for video in videos if video["video_id"] == name]
+    fits = fits or [video for video in videos if name and video["video_id"].startswith(name)]
+    fits = fits or [video for video in videos if unquote(video["uri"]).rsplit("/", 1)[-1] == name]
+    if len(fits) == 1:
+        return fits[0]
+    ids = [video["video_id"] for video in fits or videos]
+    listed = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+    what = "several videos fit" if fits else "no video has the id or file name"
+    raise UsageError(f"{what} {name!r}; expected one of {listed or 'none: nothing is mapped here yet'}")
 
 
 def read_report_data(out: str, truth: str | None = None, taxonomy: str | None = None) -> ReportData:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from halsted_ray.atlas import Atlas
+from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.compute.parallel import run_parallel
 from halsted_ray.errors import AtlasError
 from halsted_ray.evaluation.dataset import EvaluationData
@@ -20,7 +20,7 @@ from halsted_ray.evaluation.folds import FoldResult, FoldTask, operation_of_vide
 from halsted_ray.evaluation.predictions import MODEL, REFERENCE, TagPredictions, predict, tag_targets
 from halsted_ray.evaluation.run_evaluation import Evaluation, evaluate, fold_figures, map_of, save_evaluation
 from halsted_ray.evaluation.scoring import score_predictions
-from halsted_ray.mapping.progress import QUIET, Watch
+from halsted_ray.mapping.progress import QUIET, RunObserver
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, digest
@@ -33,6 +33,7 @@ from halsted_ray.taxonomy import from_dict
 from halsted_ray.training.recipe import PAPER, Recipe
 from halsted_ray.training.samples import Samples, training_windows
 from halsted_ray.training.train import load_samples
+from halsted_ray.video.archive import list_videos
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def evaluate_self_labelling(
     gate: float = GATE,
     task: str = "micro",
     embeddings: str | None = None,
-    watch: Watch = QUIET,
+    observer: RunObserver = QUIET,
     **options,
 ) -> tuple[Evaluation, list[list[Clip]]]:
     """Cross-validates ``recipe`` without and with the labels that each fold's own model gives the videos of
@@ -67,11 +68,15 @@ def evaluate_self_labelling(
     answers, keeps v1. The same call again does only what is missing. Raises as ``evaluate`` and ``self_label``.
     """
     embeddings = embeddings or f"{atlas.rstrip('/')}/embeddings"
+    # Before the folds' models are trained, which takes hours.
+    require_by_hand(read_atlas(atlas, options.get("release")))
+    if options.get("test_on"):
+        require_by_hand(read_atlas(options["test_on"]))
+    list_videos(absolute_location(archive))
     before = evaluate(atlas, out, recipe, embeddings=embeddings, **options)
-    require_by_hand(before.atlas)
     lessons, labels, reports = [], [], []
     for job in before.jobs:
-        watch.say(f"fold {job.number + 1} of {len(before.jobs)}")
+        observer.on_message(f"fold {job.number + 1} of {len(before.jobs)}")
         known = known_of(before.atlas, job.split)
         found = label_archive(
             job.model,
@@ -83,7 +88,7 @@ def evaluate_self_labelling(
             gate=gate,
             task=task,
             embeddings=embeddings,
-            watch=watch,
+            observer=observer,
         )
         labels.append(found.clips)
         reports.append(found.report)

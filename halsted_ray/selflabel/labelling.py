@@ -10,7 +10,7 @@ from statistics import fmean
 
 from halsted_ray.atlas import Atlas
 from halsted_ray.mapping.pipeline import Summary, map_archive
-from halsted_ray.mapping.progress import QUIET, Watch
+from halsted_ray.mapping.progress import QUIET, RunObserver
 from halsted_ray.mapping.workflow import needed_tasks
 from halsted_ray.maps.reading import read_segments, read_videos
 from halsted_ray.model.encoder import Encoder
@@ -66,7 +66,7 @@ def label_archive(
     task: str,
     embeddings: str,
     encoder: str | None = None,
-    watch: Watch = QUIET,
+    observer: RunObserver = QUIET,
 ) -> LabellingResult:
     """Gate and thresholds on the validation videos of ``source``, then a map of 1-s windows of ``archive`` in
     ``<out>/map``, and its labels. Nothing is added to any atlas.
@@ -109,7 +109,7 @@ def label_archive(
         embeddings=embeddings,
         windows=WINDOWS,
         without=not_to_label(head, asked.name),
-        watch=watch,
+        observer=observer,
     )
     persons = spans_of_persons(head)
     found = [
@@ -174,7 +174,7 @@ def labels_of(
     ]
     return VideoLabels(
         clips,
-        Counter(own[tag][0] for _, own in asked),
+        Counter(own[tag][0] for _, own in asked if tag in own),
         *(Counter(label.tags[tag] for label in some) for some in (labels, parts)),
         Counter(name for label in labels for name in label.tags),
         len(said) - len(asked),

@@ -9,11 +9,13 @@ from halsted_ray.atlas import release as name_release
 from halsted_ray.atlas.atlas_table import HEAD
 from halsted_ray.atlas.commits import history
 from halsted_ray.errors import OutputError, UsageError
+from halsted_ray.evaluation.folds import caveats_of, learned_by, require_unlearned
 from halsted_ray.evaluation.run_evaluation import require_fit
-from halsted_ray.mapping.progress import QUIET, Watch
+from halsted_ray.mapping.progress import QUIET, RunObserver
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.selflabel.labelling import label_archive
-from halsted_ray.storage.files import read_file, write_atomically
+from halsted_ray.selflabel.validation import PART, manual_clips_only
+from halsted_ray.storage.files import read_file, require_writable, write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
 
 GATE = 0.80
@@ -35,14 +37,15 @@ def self_label(
     encoder: str | None = None,
     embeddings: str | None = None,
     who: str | None = None,
-    watch: Watch = QUIET,
+    observer: RunObserver = QUIET,
 ) -> dict:
     """Labels the videos of ``archive`` that nobody annotated, and adds what is sure enough to the atlas as ``ai``.
 
     Gate, thresholds (both on the latest release's validation videos), a map of 1-s windows with ``task`` alone, merge,
     one commit, and with ``release`` a second one that names it. Validation and test videos are never labelled, nor
     are videos in which a person labelled this task; a person's clip of another task keeps its time. What an earlier
-    model said of the same videos is replaced.
+    model said of the same videos is replaced. A model that learned from a validation video is refused; where it can't
+    be known what a model learned from, ``report["caveats"]`` says so.
 
     ``out`` keeps the map, by which a killed run goes on, and ``report.json``, which is returned: JSON values, see
     ``report_of``. The same call again adds what is new in the archive, and changes nothing where nothing is. Vectors
@@ -53,8 +56,13 @@ def self_label(
     source = read_atlas(atlas)
     labeller = Halsted.load(model)
     require_fit(labeller, source, source.load_taxonomy())
+    learned = learned_by(labeller.config, [atlas])
+    judging = {clip.video_id for clip in manual_clips_only(source).clips if source.split.get(clip.video_id) == PART}
+    require_unlearned(labeller.config, learned, judging, "train a model on this release first", ("train",))
     if release:
         require_free(atlas, release, labeller.config.version)
+    for place in (atlas, out):  # both are written after hours of work
+        require_writable(place)
     found = label_archive(
         model,
         source,
@@ -66,9 +74,10 @@ def self_label(
         task=task,
         encoder=encoder,
         embeddings=embeddings or f"{atlas.rstrip('/')}/embeddings",
-        watch=watch,
+        observer=observer,
     )
     report, clips = found.report, found.clips
+    report["caveats"] = caveats_of(labeller.config, learned, judging) if learned is None else []
     if clips:
         names = {clip.video_id for clip in clips} - {video.video_id for video in found.head.videos}
         report["atlas"]["before"] = found.head.version

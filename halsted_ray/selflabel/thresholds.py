@@ -109,7 +109,7 @@ def thresholds_of_tags(
     left out of a label where it is not trusted itself. The paper is silent about the others; on phantoms half of the
     instruments that came with a trusted action were wrong, and of those with a threshold for each of 27 categories
     still 39% (benchmarks/selflabel.py). A truth that lacks a tag says nothing of it, and one that is empty makes every
-    answer wrong.
+    answer wrong. An answer that lacks a tag counts nowhere for it; without the first tag it is no label.
     """
     found: dict[str, dict[str, Threshold]] = {}
     rows = list(zip(said_N, truth_N, strict=True))
@@ -127,5 +127,9 @@ def thresholds_of_tags(
 
 
 def is_trusted(said: Mapping[str, tuple[str, float]], tag: str, found: Mapping[str, Mapping[str, Threshold]]) -> bool:
+    """Whether the answer ``said`` names a category of ``tag`` with at least the confidence of its threshold; an answer
+    that lacks the tag does not."""
+    if tag not in said:
+        return False
     category, confidence = said[tag]
     return category in found[tag] and confidence >= found[tag][category].least

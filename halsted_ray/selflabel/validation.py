@@ -111,9 +111,10 @@ def predict_windows(model: Halsted, task: Task, vectors_ND: np.ndarray) -> list[
 
 def task_applies(said: Iterable[Said], task: Task, taxonomy: Taxonomy) -> list[bool]:
     """Whether the model's own answers about each window call for the question (``Task.when``), as in the workflow:
-    asked of suturing, it would name a dissection's action all the same."""
+    asked of suturing, it would name a dissection's action all the same. Answers that lack the tag of a condition don't
+    call for it."""
     conditions = [condition for needed in needed_tasks(taxonomy, [task]) for condition in needed.when]
-    return [all(own[tag][0] == category for tag, category in conditions) for own in said]
+    return [all(tag in own and own[tag][0] == category for tag, category in conditions) for own in said]
 
 
 def truth_of(windows: Sequence[Window], clips: Sequence[Clip], task: Task, taxonomy: Taxonomy) -> dict:

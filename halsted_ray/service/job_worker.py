@@ -15,7 +15,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from halsted_ray.errors import HalstedError, ResourceError
-from halsted_ray.mapping.progress import Progress, Watch
+from halsted_ray.mapping.progress import Progress, RunObserver
 from halsted_ray.service.database import Job, StoredVideo
 from halsted_ray.service.jobs import Jobs
 from halsted_ray.service.served_model import ModelSource
@@ -122,8 +122,8 @@ class JobWorker:
             model,
             job.tasks,
             encoder=self.encoder,
-            workers=ResourceRequest(decoders=self.decoders, taggers=self.taggers, priority="high"),
-            watch=_ProgressRecorder(self.jobs, job.job_id, self.name, heartbeat),
+            resources=ResourceRequest(decoders=self.decoders, taggers=self.taggers, priority="high"),
+            observer=_ProgressRecorder(self.jobs, job.job_id, self.name, heartbeat),
         )
         if summary.segments_before == summary.segments:  # nothing was left to do, so no progress was reported
             self.jobs.update(job.job_id, self.name, done_s=video.duration_s, total_s=video.duration_s)
@@ -133,14 +133,14 @@ class JobWorker:
         return "done", mapped["status"], mapped["reason"] or None
 
 
-class _ProgressRecorder(Watch):
+class _ProgressRecorder(RunObserver):
     """Writes a job's progress to the database, and ends a run whose job no longer belongs to this worker."""
 
     def __init__(self, jobs: Jobs, job_id: str, worker: str, heartbeat: _Heartbeat) -> None:
         self.jobs, self.job_id, self.worker, self.heartbeat = jobs, job_id, worker, heartbeat
         self.saved_s, self.waiting = 0.0, ""
 
-    def progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         self.heartbeat.check()
         if time.monotonic() - self.saved_s >= SAVE_EVERY_S or progress.done_s == progress.total_s:
             self.saved_s = time.monotonic()
@@ -154,10 +154,10 @@ class _ProgressRecorder(Watch):
                 reason=None,
             )
 
-    def say(self, message: str) -> None:
+    def on_message(self, message: str) -> None:
         self.heartbeat.check()
 
-    def wait(self, message: str) -> None:
+    def on_wait(self, message: str) -> None:
         self.heartbeat.check()
         if message != self.waiting:
             self.waiting = message

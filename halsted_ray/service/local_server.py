@@ -38,7 +38,7 @@ def serve_until_stopped(settings: Settings, host: str, port: int, key_file: Path
     The key is the key in ``key_file`` while it is valid, else a new key, which is written there. Raises UsageError
     where there is no model or the port is taken, before anything is started.
     """
-    require_free_port(host, port)
+    claim = claim_port(host, port)
     served = model_source(settings.model)()
     database = Database(settings.database)
     database.migrate()
@@ -78,21 +78,42 @@ def serve_until_stopped(settings: Settings, host: str, port: int, key_file: Path
     stop.wait()
     deployments.shut_down()
     ray.shutdown()
+    claim.close()
 
 
-def require_free_port(host: str, port: int) -> None:
-    """Raises UsageError where the port can't be had.
+def claim_port(host: str, port: int) -> socket.socket:
+    """The claim on ``port``, which the caller keeps for as long as the service lives. Raises UsageError where the port
+    is served, or where another service has claimed it and is about to start.
 
-    Serve's proxies share a port, so a second service on it would get every second request of the first. A service
-    that was killed holds its port until its last thread has ended; this waits for that.
+    Serve's proxies share a port, so a second service on it would get every second request of the first. Half a minute
+    passes between this look at the port and the moment when Serve binds it. A service that was killed holds its port
+    until its last thread has ended; this waits for that.
     """
     until_s = time.monotonic() + PORT_WAIT_S
-    while error := _bind_error(host, port):
+    claim = socket.socket(socket.AF_UNIX)
+    while error := _claim_error(claim, port) or _bind_error(host, port):
         if error.errno != errno.EADDRINUSE or time.monotonic() > until_s:
+            claim.close()
             raise UsageError(
                 f"can't serve at {host}:{port}: {error}; end the service there, or name another --port or --host"
             )
         time.sleep(0.1)
+    return claim
+
+
+def _claim_error(claim: socket.socket, port: int) -> OSError | None:
+    """Binds ``claim`` to a name that stands for ``port``, unless it is bound already.
+
+    The name is an abstract name, which lies in no folder. Like a port it belongs to the first process that takes it,
+    of any user, within one network namespace. The kernel frees it at once when the process ends, however the process
+    ends. The processes that Ray starts do not inherit it.
+    """
+    try:
+        if not claim.getsockname():
+            claim.bind(f"\0halsted-service-{port}")
+    except OSError as error:
+        return error
+    return None
 
 
 def _bind_error(host: str, port: int) -> OSError | None:

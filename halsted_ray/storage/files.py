@@ -6,8 +6,10 @@ import errno
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 
 from halsted_ray.errors import OutputError, StorageUnavailable, UnreadableVideo
+from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.storage.retry import PATIENCE_S, with_retries
 
 
@@ -38,6 +40,21 @@ def write_atomically(fs, path: str, data: bytes) -> None:
         ) from error
     except (StorageUnavailable, UnreadableVideo) as error:
         raise OutputError(f"can't write {path!r}: {error}") from error
+
+
+def require_writable(location: str) -> None:
+    """Makes the folder ``location`` and writes a file into it, which is removed again: so that hours of work are not
+    done before it shows that nothing can be kept. Raises OutputError."""
+    fs, root = filesystem(absolute_location(location))
+    trial = f"{root.rstrip('/')}/.writable"
+    try:
+        fs.makedirs(root, exist_ok=True)
+        write_atomically(fs, trial, b"")
+        with suppress(OSError):  # another run has removed it already, or this store lets nothing be removed
+            fs.rm_file(trial)
+    except (OSError, OutputError) as error:
+        reason = error.__cause__ if isinstance(error, OutputError) else error
+        raise OutputError(f"can't write to {location!r}: {reason}; name a folder that can be written") from error
 
 
 def read_file(fs, path: str) -> bytes:

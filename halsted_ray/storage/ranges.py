@@ -26,7 +26,8 @@ class RangeFile(io.RawIOBase):
     """``fetch(start, stop) -> bytes`` as a seekable binary file of ``size_bytes``.
 
     ``failure`` keeps the first error of ``fetch``: libav may read a failed read as the end of the file, so whoever
-    decodes from here asks for it before drawing a conclusion from an end or an error.
+    decodes from here asks for it before drawing a conclusion from an end or an error. From then on the file is at its
+    end wherever it is read: libav would ask for other bytes, and each fetch would wait for the store once more.
     """
 
     def __init__(self, fetch: Callable[[int, int], bytes], size_bytes: int):
@@ -57,10 +58,10 @@ class RangeFile(io.RawIOBase):
 
     def read(self, count: int = -1) -> bytes:
         """Up to ``count`` bytes: what the current block still holds, so a read may be short but is never empty
-        before the end."""
+        before the end, unless ``failure`` is set. Raises what ``fetch`` raises."""
         if count < 0:
             count = self.size_bytes - self._at
-        if count <= 0 or self._at >= self.size_bytes:
+        if count <= 0 or self._at >= self.size_bytes or self.failure is not None:
             return b""
         number, offset = divmod(self._at, BLOCK_BYTES)
         piece = self._block(number)[offset : offset + count]
@@ -82,10 +83,8 @@ class RangeFile(io.RawIOBase):
         stop = min(start + self._run_blocks * BLOCK_BYTES, self.size_bytes)
         try:
             data = self._fetch(start, stop)
-            if len(data) != stop - start:
-                raise OSError(f"short read: asked for bytes [{start}, {stop}), got {len(data)}")
         except Exception as error:
-            self.failure = self.failure or error
+            self.failure = error
             raise
         self.fetched_bytes += len(data)
         self.requests += 1
@@ -95,6 +94,10 @@ class RangeFile(io.RawIOBase):
         while len(self._blocks) > KEPT_BLOCKS:
             self._blocks.popitem(last=False)
         return self._blocks[number]
+
+
+class ShortRead(OSError):
+    """The store gave fewer bytes than were asked for, though the file has them."""
 
 
 def range_fetcher(location: str, patience_s: float = PATIENCE_S) -> tuple[Callable[[int, int], bytes], int]:
@@ -107,8 +110,14 @@ def range_fetcher(location: str, patience_s: float = PATIENCE_S) -> tuple[Callab
     if size_bytes is None:
         raise UnreadableVideo("expected a file of known size to read by ranges, got a stream; copy it to a store first")
 
+    def fetch_once(start: int, stop: int) -> bytes:
+        data = fs.cat_file(path, start=start, end=stop)
+        if len(data) != stop - start:  # the file is being written, or the store is in trouble
+            raise ShortRead
+        return data
+
     def fetch(start: int, stop: int) -> bytes:
-        return with_retries(lambda: fs.cat_file(path, start=start, end=stop), f"bytes [{start}, {stop})", patience_s)
+        return with_retries(lambda: fetch_once(start, stop), f"bytes [{start}, {stop})", patience_s)
 
     return fetch, size_bytes
 

@@ -7,10 +7,9 @@ of a window are those that mapping takes, so both fill and read one store.
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 
 from halsted_ray.errors import AtlasError, VideoError
 from halsted_ray.model.encoder import Encoder
+from halsted_ray.processes import process_pool
 from halsted_ray.records import Video, Window, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, WindowKey
 from halsted_ray.video.decode_process import DecodeProcess
@@ -53,7 +53,8 @@ def embed(
 
     With ``steps`` a window's vector is its ``Encoder.encode_steps``, flattened; that wants a store (``sampling``) of
     its own. ``progress`` is called with (video-seconds done, all) as spans that had to be decoded are finished. Raises
-    AtlasError that names the video where one can't be decoded: a model must not silently learn from less.
+    AtlasError that names the video where one can't be decoded: a model must not silently learn from less. Raises
+    OutputError where a vector can't be stored. Whatever ends this ends the decoding at once; what is stored stays.
     """
     vectors: dict[str, dict[WindowKey, np.ndarray]] = {}
     jobs = []
@@ -69,9 +70,8 @@ def embed(
         return vectors
     seconds = {job: min(job.stop_s, job.video.duration_s) - job.start_s for job in jobs}
     done_s = 0.0
-    context = multiprocessing.get_context("spawn")  # a forked child would inherit locks of torch, Ray and gRPC
     workers = min(len(jobs), workers or os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, context, initializer=start_worker, initargs=(encoder_ref,)) as pool:
+    with process_pool(workers, start_worker, (encoder_ref,)) as pool:
         tasks = {pool.submit(run_task, job, spec, fidelity, steps): job for job in jobs}
         try:
             for task in as_completed(tasks):
@@ -83,7 +83,6 @@ def embed(
                 if progress:
                     progress(done_s, sum(seconds.values()))
         except VideoError as error:
-            pool.shutdown(cancel_futures=True)
             raise AtlasError(
                 f"video {job.video.video_id}, [{job.start_s}, {job.stop_s}) s: {error.code}: {error}; "
                 "a video of an atlas must be readable: restore the file, or take its clips out of the atlas"

@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
 import ray
+from ray.actor import ActorHandle
 
 BAR = 20
 QUIET_S = 60.0
@@ -57,14 +58,20 @@ class EpochLine:
 class Board:
     """Where rank 0 pins up each epoch's record and the driver reads it: workers' prints come too late, and doubled."""
 
-    def __init__(self):
-        self.records: list[dict] = []
+    def __init__(self) -> None:
+        self.records: list[tuple[dict, bool]] = []
         self.closed = False
 
     def pin(self, record: dict) -> None:
-        self.records.append(record)
+        """Adds the record of an epoch that has just been trained."""
+        self.records.append((record, False))
 
-    def take(self) -> tuple[list[dict], bool]:
+    def restore(self, curve: list[dict]) -> None:
+        """Adds the records that a checkpoint brought back: the driver may have died before it saw some of them."""
+        self.records += [(record, True) for record in curve]
+
+    def take(self) -> tuple[list[tuple[dict, bool]], bool]:
+        """The records since the last call, each with whether a checkpoint brought it back, and whether no more come."""
         records, self.records = self.records, []
         return records, self.closed
 
@@ -73,8 +80,13 @@ class Board:
 
 
 @contextmanager
-def watched_board(on_epoch: Callable[[dict], None] | None):
-    """A board whose records reach ``on_epoch``, in a thread of the driver, until the block is left."""
+def watched_board(
+    on_epoch: Callable[[dict], None] | None, on_restored: Callable[[dict], None] | None = None
+) -> Iterator[ActorHandle]:
+    """A board whose records reach the callbacks, in a thread of the driver, until the block is left.
+
+    ``on_epoch`` gets each epoch that is trained, ``on_restored`` each epoch that a checkpoint brought back.
+    """
     board = Board.remote()
 
     def watch() -> None:
@@ -82,8 +94,9 @@ def watched_board(on_epoch: Callable[[dict], None] | None):
         while not closed:
             time.sleep(0.3)
             records, closed = ray.get(board.take.remote())
-            for record in records if on_epoch else ():
-                on_epoch(record)
+            for record, is_restored in records:
+                if tell := on_restored if is_restored else on_epoch:
+                    tell(record)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

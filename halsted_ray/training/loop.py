@@ -75,12 +75,15 @@ def fit(
     cores: int = 1,
     use_gpu: bool = False,
     on_epoch: Callable[[dict], None] | None = None,
+    on_restored: Callable[[dict], None] | None = None,
 ) -> FitResult:
     """Trains a decoder on the samples at the locations ``train`` and ``validation`` (``Samples.save``).
 
     ``decoder``: dim, width, layers, heads, feedforward, dropout. ``cores``: CPUs of each worker. The same ``name``
-    and ``storage`` go on where a killed run stopped. Needs a running Ray. Raises ResourceError when the cluster is
-    too small (it would wait for ever), TrainingError when the loss is not finite.
+    and ``storage`` go on where a killed run stopped. ``on_epoch`` gets the record of each epoch that is trained;
+    ``on_restored`` gets, whenever a checkpoint is read, the records in it, of which a killed run may not have told
+    anybody. Needs a running Ray. Raises ResourceError when the cluster is too small (it would wait for ever),
+    TrainingError when the loss is not finite.
     """
     resource, each = ("GPU", 1) if use_gpu else ("CPU", cores)
     have = ray.cluster_resources().get(resource, 0)
@@ -90,7 +93,7 @@ def fit(
             f"{have:g}; ask for at most {int(have // each)} workers"
         )
     drop_torn_list(f"{storage}/{name}/{RAYS_LIST}")
-    with watched_board(on_epoch) as board:
+    with watched_board(on_epoch, on_restored) as board:
         result = ray.train.torch.TorchTrainer(
             train_worker,
             train_loop_config={
@@ -149,6 +152,8 @@ def train_worker(config: dict) -> str | None:
     if checkpoint:
         with checkpoint.as_directory() as folder:
             progress, best = restore_checkpoint(Path(folder), decoder, optimizer, device)
+        if rank == 0:
+            config["board"].restore.remote(progress.curve)
     feed = BatchLoader(train, recipe, rank, workers, device)
     judge = Validator(validation, train, vocabulary, rank, workers, device)
 

@@ -132,6 +132,8 @@ not bound to one clip is wrong in part whatever one does: a tenth of these windo
 These are 191 windows for action and 88 for direction: a step of 0.03 or 0.04 is chance. Half a minute of one core.
 """
 RECIPES = {"paper": PAPER, "demo": DEMO}
+READ_WITHOUT_TRAINING = ("least_share", "shifts_s", "tasks", "ai_weight")
+"""What decides which windows are asked and what they teach the baselines; a run that trains reads all the rest."""
 
 
 def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:

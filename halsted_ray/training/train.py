@@ -20,6 +20,7 @@ from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.llama import read_config
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Window, WindowSpec, digest
+from halsted_ray.storage.files import require_writable
 from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import Taxonomy
@@ -95,6 +96,7 @@ def train(
     use_gpu: bool = False,
     on_start: Callable[[TrainingPlan], None] = lambda start: None,
     on_epoch: Callable[[dict], None] | None = None,
+    on_restored: Callable[[dict], None] | None = None,
     on_embed: Callable[[float, float], None] | None = None,
 ) -> TrainSummary:
     """Trains a Halsted on the atlas of the archive at ``atlas``; leaves the model in ``<out>/model``.
@@ -103,7 +105,8 @@ def train(
     it is finished; another recipe or atlas needs another ``out``. Vectors are kept in ``embeddings`` (default:
     ``<atlas>/embeddings``), and those that are there are used. ``release`` or ``version`` say which atlas (default:
     the latest release). A split that the atlas does not fix is drawn by video.
-    ``on_start`` is called first, for a finished run too, and may refuse by raising.
+    ``on_start`` is called first, for a finished run too, and may refuse by raising. ``on_epoch`` gets the record of
+    each epoch that is trained, ``on_restored`` of each epoch that a checkpoint brought back (``loop.fit``).
 
     Raises AtlasError, ModelError, OutputError (``out`` holds another run, or can't be written), ResourceError.
     """
@@ -137,6 +140,7 @@ def train(
     if done := finished_run(out, run_id):
         return done
 
+    require_writable(out)  # before hours of decoding and encoding
     started_s = time.monotonic()
     samples = load_samples(
         source, split, taxonomy, recipe, spec, frozen, embeddings or f"{atlas.rstrip('/')}/embeddings", on_embed
@@ -151,6 +155,7 @@ def train(
         atlas_release=source.name,
         atlas_version=source.version,
         windows=spec,
+        learned_from={part: own.video_ids for part, own in samples.items()},
         **decoder_options(recipe),
     )
     embed_s = time.monotonic() - started_s
@@ -175,6 +180,7 @@ def train(
             cores=cores_of_worker(cores, workers),
             use_gpu=use_gpu,
             on_epoch=on_epoch,
+            on_restored=on_restored,
         )
     model.decoder.load_state_dict(fitted.tensors)
     calibrate(model, samples["validation"])

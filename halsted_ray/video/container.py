@@ -56,15 +56,16 @@ class VideoFile:
         self.source = source
         self.container = None
         self.clusters: Clusters | None = None
-        with PROCESS_PROFILE.stage("read"):
-            self._open()
         try:
+            with PROCESS_PROFILE.stage("read"):
+                self._open()
             self._check_picture()
             self.time_base = self.stream.time_base
             self.first_key_pts: int | None = None
             self.first_frame = self._decode_first_frame()
         except BaseException:
             self.close()
+            self.raise_storage_failure()  # what looks like a damaged file was drawn from a part of its bytes
             raise
         self.origin = pts_of(self.first_frame)
         self.rotation_deg = self.first_frame.rotation % 360
@@ -73,7 +74,9 @@ class VideoFile:
         return self
 
     def __exit__(self, *_exc) -> None:
+        """Raises the failure of the store, whatever else was concluded from the bytes that did come."""
         self.close()
+        self.raise_storage_failure()
 
     def close(self) -> None:
         if self.container is not None:
@@ -137,6 +140,7 @@ class VideoFile:
             return None
 
     def raise_storage_failure(self) -> None:
+        """Raises the error with which the store failed, if it did."""
         if isinstance(self.source, RangeFile) and self.source.failure is not None:
             raise self.source.failure
 

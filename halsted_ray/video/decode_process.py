@@ -43,6 +43,7 @@ RAISED = {
         errors.StorageUnavailable,
         errors.VideoError,
         ValueError,
+        ImportError,
     )
 }
 
@@ -86,7 +87,8 @@ class DecodeProcess:
         deadline_s: float,
     ) -> Frames:
         """As ``readers.read_frames``; raises DecoderKilled too, after ``deadline_s`` of decoding (waiting for a
-        store does not count) or when the process dies."""
+        store does not count) or when the process dies. Where the store fails in the middle of the video, the process
+        is ended and the store's error is raised at once."""
         times_s = check_request(times_s, size, fidelity, reader)
         request = {"do": "frames", "size": list(size) if size else None, "fidelity": fidelity, "reader": reader}
         cpu_s = time.process_time()
@@ -123,12 +125,13 @@ class DecodeProcess:
             whole = False
             try:
                 wire.send(self._process.stdin.fileno(), request, times_s.tobytes())
-                failure = None
                 while True:
                     head, body = wire.receive(self._process.stdout.fileno(), until_s)
                     if "need" in head:
                         asked_s = time.monotonic()
-                        failure = failure or self._serve(fetch, *head["need"])
+                        # What this raises is the answer. The process waits for its bytes, so it is ended below.
+                        data = fetch(*head["need"])
+                        wire.send(self._process.stdin.fileno(), {}, data)
                         until_s += time.monotonic() - asked_s
                     elif "part" in head:
                         images_NHWC = np.frombuffer(body, np.uint8).reshape(head["part"])
@@ -151,8 +154,6 @@ class DecodeProcess:
             finally:
                 if not whole:
                     self.close()
-        if failure is not None:
-            raise failure
         if "error" in head:
             error = RAISED[head["error"]](head["message"])
             error.start_s, error.stop_s = head["span"]
@@ -162,33 +163,22 @@ class DecodeProcess:
         else:
             PROCESS_PROFILE.merge(StageProfile(**head["done"]))
 
-    def _serve(self, fetch, start: int, stop: int) -> Exception | None:
-        """Sends the process bytes that it asks for, or word that they can't be had; gives the error then."""
-        try:
-            data = fetch(start, stop)
-        except errors.VideoError as error:
-            wire.send(self._process.stdin.fileno(), {"fetched": False})
-            return error
-        wire.send(self._process.stdin.fileno(), {"fetched": True}, data)
-        return None
-
     def _start(self) -> None:
         if self.pid is not None:
             return
         self.close()
-        package_root = str(Path(errors.__file__).parents[1])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "halsted_ray.video.decode_worker", str(self.memory_mb)],
+            # -P: the folder where the run was started is no place to import from, it may hold anything.
+            [sys.executable, "-P", "-m", "halsted_ray.video.decode_worker", str(self.memory_mb)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
-            | {"PYTHONPATH": package_root, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env=_environment(),
         )
         self.starts += 1
         try:
             hello, _ = wire.receive(self._process.stdout.fileno(), time.monotonic() + START_S)
         except (wire.PipeClosed, wire.DeadlineOver):
-            reason = self._death()
+            reason = _import_failure() or self._death()
             self.close()
             raise RuntimeError(f"the decoding process did not start: {reason}; see its message on stderr") from None
         if hello["network_open_because"] and self.starts == 1:
@@ -203,3 +193,27 @@ class DecodeProcess:
             name = signal.Signals(-code).name
             return f"killed by {name}" + (" (its CPU limit)" if name == "SIGXCPU" else "")
         return f"it ended with code {code}, most often out of its {self.memory_mb} MB of memory"
+
+
+def _environment() -> dict[str, str]:
+    """What the process gets: it finds the modules that this process finds, wherever they lie (a Ray runtime
+    environment, ``pip --target``), and in the same order."""
+    places = [os.path.abspath(place) for place in sys.path if isinstance(place, str)]
+    package_root = str(Path(errors.__file__).parents[1])
+    if package_root not in places:  # an editable install is found past sys.path
+        places.insert(0, package_root)
+    return {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ} | {
+        "PYTHONPATH": os.pathsep.join(places),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+def _import_failure() -> str | None:
+    """Why a new process can't import what decoding needs, None where it can. Takes a start of Python (0.3 s)."""
+    words = [sys.executable, "-P", "-c", "import halsted_ray.video.decode_worker"]
+    tried = subprocess.run(words, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if tried.returncode == 0:
+        return None
+    said = tried.stderr.strip().splitlines()
+    return f"it can't import what it needs: {said[-1] if said else f'ended with code {tried.returncode}'}"

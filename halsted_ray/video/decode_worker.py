@@ -26,6 +26,23 @@ from halsted_ray.video.readers import READERS
 PART_BYTES = 8 * 1024 * 1024
 """Frames are sent on in parts of this size, so the process does not grow with the segment."""
 
+OUTAGES = (
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.EREMOTEIO,
+    errno.EACCES,
+    errno.EPERM,
+)
+"""What the system says of a drive that is away, or of a right to read that is missing: no fault of the video."""
+
 
 def main(memory_mb: int) -> int:
     requests, replies = os.dup(0), os.dup(1)
@@ -61,6 +78,13 @@ def answer(request: dict, body: bytearray, requests: int, replies: int) -> None:
     except av.error.FFmpegError as error:
         if error.errno == errno.ENOMEM:
             raise MemoryError from None
+        if error.errno in OUTAGES:
+            message = (
+                f"expected a file that can be read, got {type(error).__name__}: {error.strerror}; check the drive and "
+                "the network, then run again"
+            )
+            wire.send(replies, {"error": StorageUnavailable.__name__, "message": message, "span": [None, None]})
+            return
         wire.send(
             replies,
             {
@@ -70,8 +94,9 @@ def answer(request: dict, body: bytearray, requests: int, replies: int) -> None:
                 "file is damaged, copy or export it again",
             },
         )
-    except ValueError as error:
-        wire.send(replies, {"error": "ValueError", "message": str(error), "span": [None, None]})
+    except (ValueError, ImportError) as error:
+        kind = "ImportError" if isinstance(error, ImportError) else "ValueError"
+        wire.send(replies, {"error": kind, "message": str(error), "span": [None, None]})
 
 
 def send_frames(rows, replies: int) -> None:
@@ -99,9 +124,7 @@ class _Asker:
 
     def __call__(self, start: int, stop: int) -> bytes:
         wire.send(self._replies, {"need": [start, stop]})
-        head, body = wire.receive(self._requests)
-        if not head["fetched"]:
-            raise StorageUnavailable("the parent could not fetch it")  # the parent raises its own error
+        _, body = wire.receive(self._requests)  # PipeClosed where the parent can't fetch the bytes: it raises its error
         return bytes(body)
 
 

@@ -241,11 +241,11 @@ def test_a_video_that_is_listed_again_unchanged_makes_no_commit(maps):
 def test_without_a_terminal_progress_is_logged_once_a_minute(caplog):
     with caplog.at_level(logging.INFO, "halsted_ray"), ProgressLine(io.StringIO()) as line:
         for done_s in (60, 120, 180):
-            line.progress(Progress(done_s, 3600, 0, 0, 10.0))
+            line.on_progress(Progress(done_s, 3600, 0, 0, 10.0))
         assert not caplog.records
-        line.next_s = 0
-        line.progress(Progress(240, 3600, 0, 1, 10.0))
-        line.progress(Progress(300, 3600, 0, 1, 10.0))
+        line.next_log_s = 0
+        line.on_progress(Progress(240, 3600, 0, 1, 10.0))
+        line.on_progress(Progress(300, 3600, 0, 1, 10.0))
     (record,) = caplog.records
     assert "0.07 of 1.00 video-hours" in record.message and "1 segments failed" in record.message
 
@@ -253,9 +253,9 @@ def test_without_a_terminal_progress_is_logged_once_a_minute(caplog):
 def test_that_a_run_waits_is_said_once_a_minute(caplog):
     with caplog.at_level(logging.INFO, "halsted_ray"), ProgressLine(io.StringIO()) as line:
         for free in range(5):
-            line.wait(f"{free} CPUs")
+            line.on_wait(f"{free} CPUs")
         line.next_wait_s = 0
-        line.wait("5 CPUs")
+        line.on_wait("5 CPUs")
     assert [record.message for record in caplog.records] == ["waiting: 0 CPUs", "waiting: 5 CPUs"]
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
+import numbered_video
 import pytest
 from deltalake import DeltaTable
 
 from halsted_ray.errors import UsageError
-from halsted_ray.mapping import work_list
-from halsted_ray.mapping.inventory import written_anew
+from halsted_ray.mapping import pipeline, work_list
+from halsted_ray.mapping.inventory import new_or_changed, take_inventory
+from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.work_list import build_work_list
 from halsted_ray.maps import publishing
 from halsted_ray.maps.publishing import publish, publish_videos
-from halsted_ray.maps.reading import read_segments, read_timeline
+from halsted_ray.maps.reading import read_segments, read_timeline, read_videos
 from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging
 from halsted_ray.maps.status import status_of
 from halsted_ray.maps.table_schemas import ArchiveFile, Provenance
@@ -35,8 +38,8 @@ class Archive:
         publish_videos(out, ENTRIES)
         self.staging.begin(MappingRun("run", "recipe", ("macro",), 60.0, 1))
 
-    def work(self, again=()) -> work_list.WorkList:
-        return build_work_list(self.out, self.staging, ENTRIES, WindowSpec(), 60.0, "recipe", again)
+    def work(self, retried=()) -> work_list.WorkList:
+        return build_work_list(self.out, self.staging, ENTRIES, WindowSpec(), 60.0, "recipe", retried)
 
     def stage(self, segments) -> None:
         for segment in segments:
@@ -85,7 +88,7 @@ def test_rows_do_not_depend_on_waves_and_commits(tmp_path, monkeypatch):
     rows = [read_segments(place.out).sort_by("segment_id").to_pylist() for place in (whole, pieces)]
     assert rows[0] == rows[1] and len(rows[0]) == whole.work().segments
     assert status_of(pieces.out) == status_of(whole.out)
-    assert not pieces.work().works and not pieces.work().waiting
+    assert not pieces.work().pending and not pieces.work().waiting
 
 
 def test_what_is_staged_or_published_is_not_done_again(archive):
@@ -105,9 +108,9 @@ def test_a_video_whose_last_segment_was_staged_is_published_by_the_next_run(arch
     (wave,) = archive.work().waves(lambda: 1000)
     archive.stage(wave.waiting)
     work = archive.work()
-    assert work.waiting == 0 and len(work.works) == len(ENTRIES)
+    assert work.waiting == 0 and len(work.pending) == len(ENTRIES)
     archive.map(1000)
-    assert read_segments(archive.out).num_rows == work.segments and not archive.work().works
+    assert read_segments(archive.out).num_rows == work.segments and not archive.work().pending
 
 
 def test_replaced_rows_do_not_stay(archive):
@@ -150,8 +153,103 @@ def test_a_wrong_segment_length_is_refused(tmp_path):
         build_work_list(str(tmp_path), Staging(str(tmp_path), "r"), ENTRIES, WindowSpec(), 45.0, "r")
 
 
-def test_only_a_file_that_is_new_or_written_anew_is_tried_again():
+def test_only_a_file_that_is_new_or_changed_is_tried_again():
     known = {entry.video.uri: entry for entry in ENTRIES[1:]}
     first, second, third, *_ = ENTRIES
-    assert written_anew([replace(second, stamp="t"), third], known) == {second.video.video_id}
-    assert written_anew([first, second, third], known) == {first.video.video_id}
+    assert new_or_changed([replace(second, stamp="t"), third], known) == {second.video.video_id}
+    assert new_or_changed([first, second, third], known) == {first.video.video_id}
+
+
+def test_a_file_whose_probe_failed_is_probed_again_when_asked_for(tmp_path):
+    uri = str(numbered_video.write(tmp_path / "0.mp4", numbered_video.Recipe(frames=20, rate=10, size=(48, 64))).path)
+    (whole,) = take_inventory([uri])
+    known = {uri: replace(whole, code="decoder-died", reason="short of memory")}
+    assert take_inventory([uri], known) == [known[uri]], "a permanent failure is believed"
+    assert take_inventory([uri], known, retry_failed=True) == [whole]
+
+
+def test_what_a_killed_run_staged_as_failed_is_tried_again_when_asked_for(archive):
+    first, second, *_ = archive.work().waves(lambda: 1)
+    archive.stage(first.waiting)
+    archive.stage(second.waiting)
+    (away, *_) = second.waiting
+    archive.staging.write(SegmentResult(away, [], [Gap(away.start_s, away.stop_s, "storage", "why")], "run"))
+    archive.staging.drop_failed()
+    assert {s.segment_id for w in archive.work().waves(lambda: 9) for s in w.waiting}.isdisjoint(
+        segment.segment_id for segment in [*first.waiting, *second.waiting] if segment is not away
+    )
+    before = archive.work().waiting
+    archive.staging.drop_failed(first.planned)
+    assert archive.work().waiting == before + 1, "the gap of the first video"
+    archive.staging.drop_failed(ALL)
+    assert archive.work().waiting == before + 2
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture
+def run_of(tmp_path, small_model, monkeypatch):
+    """A run over one video of three segments, without decoding: ``run_of(state, **options)`` stages all that waits as
+    ``state``, and gives how many segments that were and the status of the video; with ``killed`` it ends like a run
+    that was killed then. ``state`` None: before anything is staged."""
+    numbered_video.write(tmp_path / "archive.mp4", numbered_video.Recipe(frames=150, rate=10, size=(48, 64)))
+
+    def run(state: str | None, killed: bool = False, **options):
+        seen = []
+
+        def map_wave(waiting, tagging, *_):
+            seen.extend(waiting)
+            for segment in waiting if state else ():
+                tags = [Prediction(segment.start_s, segment.stop_s, "macro", "step", "Suturing", 0.9)] * (
+                    state == "done"
+                )
+                gaps = [Gap(segment.start_s, segment.stop_s, state, "why")] * (state != "done")
+                Staging(tagging.out, tagging.recipe).write(SegmentResult(segment, tags, gaps, "run"))
+            if killed:
+                raise Killed
+            return len(waiting)
+
+        monkeypatch.setattr(pipeline, "finish_segments", map_wave)
+        try:
+            map_archive(str(tmp_path / "archive.mp4"), str(tmp_path / "out"), small_model, segment_s=5, **options)
+        except Killed:
+            pass
+        (video,) = status_of(str(tmp_path / "out"))
+        return len(seen), video["status"]
+
+    return run
+
+
+def test_retry_failed_tries_what_a_killed_run_staged(run_of):
+    assert run_of("corrupt", killed=True)[0] == 3
+    assert run_of("done") == (0, "failed")
+    assert run_of("done", retry_failed=True) == (3, "mapped")
+    assert run_of("corrupt", retry_failed=True) == (0, "mapped"), "what is mapped whole is never done again"
+
+
+def test_retry_failed_tries_what_a_killed_run_staged_and_nobody_published(run_of):
+    assert run_of("corrupt", killed=True)[0] == 3
+    assert run_of("done", retry_failed=True) == (3, "mapped")
+
+
+def test_an_outage_that_a_killed_run_staged_is_tried_again(run_of):
+    assert run_of("storage", killed=True)[0] == 3
+    assert run_of("done") == (3, "mapped")
+
+
+def test_a_file_that_could_not_be_probed_is_mapped_when_asked_for(run_of, tmp_path):
+    assert run_of("done") == (3, "mapped")
+    (entry,) = read_videos(str(tmp_path / "out")).values()
+    publish_videos(str(tmp_path / "out"), [replace(entry, code="decoder-died", reason="why")])
+    assert run_of("done") == (0, "failed")
+    assert run_of("done", retry_failed=True) == (0, "mapped")
+
+
+def test_a_file_new_or_changed_is_tried_again_though_the_first_run_over_it_was_killed(run_of, tmp_path):
+    assert run_of("corrupt") == (3, "failed")
+    os.utime(tmp_path / "archive.mp4", (1, 1))
+    assert run_of(None, killed=True)[0] == 3
+    assert run_of("done") == (3, "mapped")
+    assert run_of("done") == (0, "mapped")

@@ -1,0 +1,253 @@
+"""``halsted map``, ``halsted plan`` and ``halsted status``: their options, and what they print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+from collections import Counter
+from dataclasses import asdict
+
+from halsted_ray.cli.options import (
+    DONE,
+    NOT_ALL,
+    Commands,
+    add_command,
+    count,
+    only_with,
+    positive,
+    positive_int,
+    positive_share,
+    price,
+    share,
+)
+from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, registry_needs_version
+from halsted_ray.cli.text_tables import failures, status_table, table
+from halsted_ray.errors import UsageError
+
+EXIT_CODES = "exit code: 0 all mapped, 3 some videos failed or have gaps, 2 wrong use"
+
+
+def add_map(commands: Commands) -> None:
+    mapping = add_command(
+        commands,
+        "map",
+        "map an archive; again: only what is new or unfinished",
+        map_videos,
+        example="halsted map archive --out maps",
+        more=EXIT_CODES,
+    )
+    mapping.add_argument("archive", metavar="ARCHIVE", help="folder or URL with videos, searched to the bottom")
+    mapping.add_argument("--out", required=True, metavar="OUT", help="where the maps go")
+    mapping.add_argument(
+        "--model",
+        default="phantom",
+        metavar="REF",
+        help=f"{MODEL_HELP}, or phantom (default), which knows synthetic video",
+    )
+    mapping.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
+    mapping.add_argument("--encoder", metavar="REF", help="where its encoder lies (default: as the model says)")
+    mapping.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: OUT/embeddings)")
+    mapping.add_argument("--fidelity", default="reference", help="exact, reference (default) or keyframes")
+    mapping.add_argument(
+        "--wait-for-cpus",
+        type=count,
+        default=0,
+        metavar="N",
+        help="ask the cluster for so many and wait until they are there",
+    )
+    mapping.add_argument("--wait-for-gpus", type=count, default=0, metavar="N")
+    mapping.add_argument("--retry-failed", action="store_true", help="try again what failed for good")
+    mapping.add_argument("--priority", default="normal", help="among runs on one cluster: low (archives), normal, high")
+    what = mapping.add_mutually_exclusive_group()
+    what.add_argument("--task", metavar="TASK", help="macro, micro, proficiency, context, or all (default)")
+    what.add_argument("--instruction", metavar="TEXT", help='the same in words: "map suturing activity"')
+    registry_needs_version(mapping)
+
+
+def map_videos(options: argparse.Namespace) -> int:
+    from halsted_ray.compute.cluster import is_attached
+    from halsted_ray.compute.resources import ResourceRequest
+    from halsted_ray.mapping.pipeline import map_archive
+    from halsted_ray.mapping.progress import ProgressLine
+    from halsted_ray.registry.resolve import resolve
+
+    model = resolve(options.model, options.registry)
+    resources = ResourceRequest(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))
+    if not is_attached():
+        for option, matters in (
+            ("--wait-for-cpus", options.wait_for_cpus > 0),
+            ("--wait-for-gpus", options.wait_for_gpus > 0),
+            ("--priority", options.priority != "normal"),
+        ):
+            if matters:
+                raise UsageError(
+                    f"{option} needs a cluster, and this run is alone on its machine; name one in RAY_ADDRESS, or "
+                    "leave the option out"
+                )
+    with ProgressLine() as line:
+        summary = map_archive(
+            options.archive,
+            options.out,
+            model,
+            options.task,
+            options.instruction,
+            encoder=options.encoder,
+            embeddings=options.embeddings,
+            fidelity=options.fidelity,
+            retry_failed=options.retry_failed,
+            resources=resources,
+            observer=line,
+        )
+    if listed := failures(summary.videos):
+        print(f"{listed}\n")
+    print_counts(summary.videos, options.out)
+    rate = summary.video_s / summary.wall_s
+    print(
+        f"{summary.segments_before} segments done before, {summary.segments_decoded} decoded, "
+        f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed\n"
+        f"{summary.video_s / 3600:.2f} video-hours in {summary.wall_s:.0f} s, {rate:.1f} video-hours an hour"
+    )
+    return summary.exit_code
+
+
+def add_plan(commands: Commands) -> None:
+    plan = add_command(
+        commands,
+        "plan",
+        "what mapping an archive will take: cores, time, memory, storage, cost",
+        plan_run,
+        example="halsted plan s3://hospital/archive --gpus 4 --price-per-gpu-hour 3.50",
+        more="Nothing is mapped and nothing is written. Rates of GPUs that were not measured are estimates and say so.",
+    )
+    plan.add_argument("archive", metavar="ARCHIVE", nargs="?", help="folder or URL with videos (or --hours)")
+    plan.add_argument("--hours", type=positive, metavar="H", help="plan for H hours of 1080p30 H.264 instead")
+    plan.add_argument("--gpus", type=count, default=1, metavar="N", help="how many; 0 for none (default 1)")
+    plan.add_argument("--gpu", default="H200", metavar="NAME", help="which: H200 (default), H100, A100, L40S, …")
+    plan.add_argument(
+        "--cores", type=positive_int, metavar="N", help="of the whole cluster, without GPUs (default: this one's)"
+    )
+    plan.add_argument("--cores-per-gpu", type=positive_int, metavar="N", help="default: as many as keep a GPU busy")
+    plan.add_argument("--preset", default="giant", help="the encoder's size: giant (default), large, base, tiny")
+    plan.add_argument(
+        "--share-of-peak",
+        type=positive_share,
+        metavar="S",
+        help="of a GPU's peak, where its rate is estimated (default 0.4)",
+    )
+    plan.add_argument(
+        "--looked-at", type=share, default=0.5, metavar="S", help="share of the time with fine windows (default 0.5)"
+    )
+    plan.add_argument("--price-per-gpu-hour", type=price, default=0.0, metavar="P")
+    plan.add_argument("--price-per-core-hour", type=price, default=0.0, metavar="P")
+    plan.add_argument(
+        "--sample", type=positive_int, default=100, metavar="N", help="files probed at most (default 100)"
+    )
+    source = plan.add_mutually_exclusive_group()
+    source.add_argument("--rates", metavar="PLACE", help="a JSON file of rates, or the OUT of an earlier run")
+    source.add_argument("--measure", metavar="FILE", help="measure this machine first (a minute), and keep it in FILE")
+    plan.add_argument("--json", action="store_true", help="everything, as JSON")
+    only_with(
+        plan,
+        *("--gpu", "--cores-per-gpu", "--share-of-peak", "--price-per-gpu-hour"),
+        when=lambda given: given.gpus,
+        needs="--gpus 1 or more",
+    )
+    only_with(
+        plan,
+        "--cores",
+        when=lambda given: not (given.cores_per_gpu and given.gpus),
+        needs="a plan without --cores-per-gpu, which says how many cores there are too",
+    )
+    only_with(plan, "--sample", when=lambda given: given.archive, needs="an ARCHIVE, whose files it picks from")
+
+
+def plan_run(options: argparse.Namespace) -> int:
+    from halsted_ray.cli.plan_table import plan_table
+    from halsted_ray.planning.planner import PlanSetting, plan, typical_hour
+    from halsted_ray.planning.rates import ESTIMATED, Rates, measured
+    from halsted_ray.planning.survey import survey
+
+    if (options.archive is None) == (options.hours is None):
+        raise UsageError("expected an archive or --hours, one of both")
+    if options.measure:
+        try:
+            with open(options.measure, "w") as file:
+                json.dump(measured(options.preset), file, indent=1)
+        except OSError as error:
+            raise UsageError(f"can't write {options.measure!r}: {error.strerror}; name another file") from None
+    setting = PlanSetting(
+        options.gpus,
+        options.gpu,
+        options.cores_per_gpu * options.gpus
+        if options.cores_per_gpu and options.gpus
+        else options.cores or (None if options.gpus else os.cpu_count()),
+        options.preset,
+        options.share_of_peak or PlanSetting.share_of_peak,
+        options.looked_at,
+        price_per_gpu_hour=options.price_per_gpu_hour,
+        price_per_core_hour=options.price_per_core_hour,
+    )
+    rates = Rates.load(options.rates or options.measure)
+    found = None
+    if options.archive is None:
+        videos, count, video_s = [typical_hour()], round(options.hours), 3600 * options.hours
+    else:
+        found = survey(options.archive, options.sample)
+        videos, count, video_s = found.mapped, found.files, found.video_s()[0]
+    planned = plan(videos, count, video_s, rates, setting)
+    if options.share_of_peak and planned.encode_rate.source != ESTIMATED:
+        raise UsageError(
+            f"--share-of-peak needs a GPU whose rate is estimated, and that of {options.preset} on {options.gpu} was "
+            "measured; leave it out"
+        )
+    if options.json:
+        interval = found and dict(zip(("video_s", "least_s", "most_s"), found.video_s(), strict=True))
+        print(
+            json.dumps(
+                {
+                    **planned.asdict(),
+                    "setting": asdict(setting),
+                    "survey": found and {"files": found.files, "probed": len(found.probed), **interval},
+                },
+                indent=1,
+            )
+        )
+    else:
+        print(plan_table(planned, setting, found))
+    return DONE
+
+
+def add_status(commands: Commands) -> None:
+    status = add_command(
+        commands, "status", "what became of each video", show_status, example="halsted status maps", more=EXIT_CODES
+    )
+    status.add_argument("out", metavar="OUT")
+    status.add_argument("--json", action="store_true", help="everything, as JSON")
+    status.add_argument("--files", action="store_true", help="name the file of each video (it may be private)")
+
+
+def show_status(options: argparse.Namespace) -> int:
+    from halsted_ray.maps.status import status_of
+
+    videos = status_of(options.out)
+    if options.json:
+        print(json.dumps(videos, indent=1))
+    else:
+        print(f"{status_table(videos)}\n")
+        print_counts(videos, options.out)
+        if options.files:
+            print("\n" + table(("video", "file"), [(video["video_id"], video["uri"]) for video in videos]))
+    return NOT_ALL if any(video["status"] in ("partial", "failed") for video in videos) else DONE
+
+
+def print_counts(videos: list[dict], out: str) -> None:
+    counts = Counter(video["status"] for video in videos)
+    hours = sum(video["duration_s"] or 0 for video in videos) / 3600
+    print(
+        f"{len(videos):,} videos, {hours:,.2f} video-hours: "
+        + ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
+    )
+    if counts["failed"] or counts["partial"]:
+        print(f"why in full, and which file: halsted status {shlex.quote(out)} --files")

@@ -1,0 +1,152 @@
+"""``halsted phantom`` and ``halsted train``: their options, and what they print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from functools import partial
+
+from halsted_ray.cli.options import (
+    DONE,
+    Commands,
+    add_command,
+    count,
+    only_with,
+    part,
+    positive,
+    positive_int,
+    size,
+)
+from halsted_ray.cli.registry import REGISTRY_HELP
+from halsted_ray.cli.text_tables import show_progress, table
+from halsted_ray.errors import UsageError
+
+
+def add_phantom(commands: Commands) -> None:
+    phantom = add_command(
+        commands,
+        "phantom",
+        "write a synthetic archive with exact annotations",
+        write_phantoms,
+        example="halsted phantom first/archive --videos 2 --minutes 1",
+    )
+    phantom.add_argument("archive", metavar="DIR", help="where: DIR/videos and DIR/atlas")
+    phantom.add_argument("--videos", type=positive_int, default=8, help="how many (default 8)")
+    phantom.add_argument("--minutes", type=positive, default=3.0, help="length of each (default 3)")
+    phantom.add_argument("--seed", type=count, default=0, help="other seed, other videos (default 0)")
+    phantom.add_argument(
+        "--test",
+        type=part,
+        default=0.0,
+        metavar="SHARE",
+        help="of the videos, to judge models by, as the gate does (default 0)",
+    )
+    phantom.add_argument("--size", type=size, default=(640, 360), metavar="WxH", help="default 640x360")
+    phantom.add_argument("--fps", type=positive, default=25.0, help="frames a second (default 25)")
+    only_with(
+        phantom, "--test", when=lambda given: given.videos > 1, needs="--videos 2 or more: one video can't be divided"
+    )
+
+
+def write_phantoms(options: argparse.Namespace) -> int:
+    from halsted_ray.atlas.phantom_archive import write_archive
+
+    width, height = options.size
+    started_s = time.monotonic()
+    written = write_archive(
+        options.archive,
+        options.videos,
+        options.minutes,
+        options.seed,
+        width=width,
+        height=height,
+        fps=options.fps,
+        test=options.test,
+        progress=lambda done, of: show_progress(f"{done} of {of} videos written", done == of),
+    )
+    video_s = sum(video.duration_s for video in written.videos)
+    print(
+        f"{len(written.videos)} videos, {video_s / 60:.1f} minutes, {len(written.clips)} annotated clips, "
+        f"release {written.release} in {options.archive} ({time.monotonic() - started_s:.0f} s)"
+    )
+    return DONE
+
+
+def add_train(commands: Commands) -> None:
+    train = add_command(
+        commands,
+        "train",
+        "train a model on an annotated archive, on cached embeddings",
+        train_model,
+        example="halsted train --atlas demo/archive/training --out demo/model --recipe demo",
+    )
+    train.add_argument("--atlas", required=True, metavar="DIR", help="the archive that holds atlas/")
+    train.add_argument("--release", metavar="NAME", help="which release of it (default: the latest; head: the newest)")
+    train.add_argument("--out", required=True, metavar="RUN", help="the run's folder; the model is RUN/model")
+    train.add_argument("--recipe", default="paper", help="paper (default), or demo: small, for the tiny encoder")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another choice of the recipe, such as layers=10 or sampling=balanced; may be repeated",
+    )
+    train.add_argument("--encoder", default="tiny", metavar="REF", help="tiny (default), a folder, a checkpoint, a URL")
+    train.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: <atlas>/embeddings)")
+    train.add_argument("--workers", type=positive_int, default=1, help="training workers (default 1)")
+    train.add_argument("--gpu", action="store_true", help="one GPU a worker")
+    train.add_argument("--registry", metavar="URI", help=f"{REGISTRY_HELP}; none: the run is not logged")
+    train.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def train_model(options: argparse.Namespace) -> int:
+    from halsted_ray.training.epoch_display import EpochLine
+    from halsted_ray.training.recipe import RECIPES, changed
+
+    if options.recipe not in RECIPES:
+        raise UsageError(f"unknown recipe {options.recipe!r}; expected one of {', '.join(RECIPES)}")
+    recipe = changed(RECIPES[options.recipe], options.set)
+    train, place = trainer(options.registry)
+    summary, version = train(
+        options.atlas,
+        options.out,
+        recipe,
+        encoder=options.encoder,
+        release=options.release,
+        embeddings=options.embeddings,
+        workers=options.workers,
+        use_gpu=options.gpu,
+        on_epoch=EpochLine(recipe.epochs),
+        on_embed=lambda done_s, all_s: show_progress(
+            f"embedded {done_s / 60:.1f} of {all_s / 60:.1f} video-minutes", done_s >= all_s
+        ),
+    )
+    if options.json:
+        print(json.dumps(asdict(summary) | {"registered": version and version.number}, indent=1))
+        return DONE
+    rows = [(task, "–" if value is None else f"{value:.3f}") for task, value in summary.accuracy_of_task.items()]
+    print(table(("task", "validation accuracy"), rows, right=(1,)))
+    print(
+        f"model {summary.model} version {summary.model_version}, {summary.parameters:,} parameters, "
+        f"epoch {summary.best_epoch + 1} of {summary.epochs}\natlas {summary.atlas_release} "
+        f"(version {summary.atlas_version}); embedding {summary.embed_s:.0f} s, training {summary.train_s:.0f} s"
+    )
+    if version:
+        print(f"version {version.number} of the registry {place}")
+    return DONE
+
+
+def trainer(uri: str | None):
+    """(a function that trains and gives its summary and its version in the registry, the registry's place); with
+    'none' the version is None."""
+    if uri == "none":
+        from halsted_ray.training.train import train
+
+        return lambda *arguments, **options: (train(*arguments, **options), None), ""
+    from halsted_ray.registry.model_registry import Registry, shown
+    from halsted_ray.registry.tracking import train_tracked
+
+    opened = Registry(uri)
+    return partial(train_tracked, opened), shown(opened.uri)

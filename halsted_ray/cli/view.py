@@ -1,0 +1,111 @@
+"""``halsted show``, ``halsted export`` and ``halsted report``: their options, and what they print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from halsted_ray.cli.options import (
+    DONE,
+    Commands,
+    add_command,
+    count,
+    only_with,
+)
+from halsted_ray.cli.text_tables import WIDTH, accuracy_table
+
+
+def add_show(commands: Commands) -> None:
+    show = add_command(
+        commands,
+        "show",
+        "draw a video's timeline in the terminal",
+        show_timeline,
+        example="halsted show demo/maps 3f2a --truth demo/archive/heldout",
+    )
+    show.add_argument("out", metavar="OUT")
+    show.add_argument("video", metavar="VIDEO", help="a video_id or its beginning, or a file's name")
+    show.add_argument("--truth", metavar="DIR", help="an annotated archive to draw beside it")
+    show.add_argument("--taxonomy", metavar="FILE", help="the maps' taxonomy, if not one that ships")
+    show.add_argument(
+        "--rows", type=count, default=40, metavar="N", help="how many rows to list, 0 for all (default 40)"
+    )
+
+
+def show_timeline(options: argparse.Namespace) -> int:
+    from halsted_ray.report.lanes import timeline
+    from halsted_ray.report.report_data import read_report_data
+    from halsted_ray.report.terminal import clock, draw, rows_table
+
+    material = read_report_data(options.out, options.truth, options.taxonomy)
+    video = material.find(options.video)
+    video_id = video["video_id"]
+    drawn = timeline(video, material.rows_of(video_id), material.truth_of(video_id), material.taxonomy)
+    print(f"{video_id}  {video['status']}  {clock(drawn.duration_s)}  {video['reason'] or ''}".rstrip())
+    if drawn.lanes or drawn.gaps:
+        print(f"\n{draw(drawn, WIDTH)}\n\n{rows_table(drawn, WIDTH, options.rows or None)}")
+    return DONE
+
+
+def add_export(commands: Commands) -> None:
+    export = add_command(
+        commands,
+        "export",
+        "write timelines as files, one a video",
+        export_timelines,
+        example="halsted export demo/maps --format vtt --to demo/subtitles",
+    )
+    export.add_argument("out", metavar="OUT")
+    export.add_argument("--format", required=True, help="csv, jsonl, vtt or srt")
+    export.add_argument("--to", required=True, metavar="DIR")
+
+
+def export_timelines(options: argparse.Namespace) -> int:
+    from halsted_ray.maps.exports import export
+    from halsted_ray.maps.reading import read_timeline
+    from halsted_ray.maps.status import status_of
+
+    videos, rows = status_of(options.out), read_timeline(options.out)
+    whole = [video["video_id"] for video in videos if video["status"] in ("mapped", "partial")]
+    written = export(rows, options.to, options.format, whole)
+    others = [video["video_id"] for video in videos if video["video_id"] not in whole]
+    shown = set(rows["video_id"].to_pylist())
+    earlier, left_out = [own for own in others if own in shown], [own for own in others if own not in shown]
+    print(f"{len(written)} files in {options.to}")
+    if earlier:
+        print(f"with an earlier run's answers, since the last is not finished: {', '.join(earlier)}", file=sys.stderr)
+    if left_out:
+        print(f"without a file, since nothing of them is mapped: {', '.join(left_out)}", file=sys.stderr)
+    return DONE
+
+
+def add_report(commands: Commands) -> None:
+    report = add_command(
+        commands,
+        "report",
+        "one self-contained HTML file, or the figures",
+        write_report,
+        example="halsted report demo/maps --truth demo/archive/heldout --to demo/report.html",
+    )
+    report.add_argument("out", metavar="OUT")
+    report.add_argument("--truth", metavar="DIR", help="an annotated archive to compare with")
+    report.add_argument("--taxonomy", metavar="FILE", help="the maps' taxonomy, if not one that ships")
+    report.add_argument("--to", metavar="FILE", help="where the page goes (default: OUT/report.html)")
+    report.add_argument("--json", action="store_true", help="print the figures and write no page")
+    only_with(report, "--to", when=lambda given: not given.json, needs="a page, and --json writes none")
+
+
+def write_report(options: argparse.Namespace) -> int:
+    from halsted_ray.report.map_page import write_html
+    from halsted_ray.report.summary import report
+
+    if options.json:
+        print(json.dumps(report(options.out, options.truth, options.taxonomy), indent=1))
+        return DONE
+    to = options.to or f"{options.out.rstrip('/')}/report.html"
+    figures = write_html(options.out, to, options.truth, options.taxonomy)
+    if figures["accuracy"]:
+        print(accuracy_table(figures["accuracy"]) + "\n")
+    print(to)
+    return DONE

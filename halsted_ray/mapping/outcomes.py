@@ -1,0 +1,84 @@
+"""What became of each segment: rows of the last stage, added up as they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from halsted_ray.errors import OutputError
+from halsted_ray.mapping.progress import Progress, RunObserver
+from halsted_ray.mapping.stage_counters import StageCounters
+from halsted_ray.mapping.stage_schemas import FATAL, NEEDS_FRAMES
+from halsted_ray.profiling import StageProfile
+from halsted_ray.records import Segment
+
+
+@dataclass(frozen=True)
+class SegmentOutcome:
+    """A row of ``stage_schemas.OUTCOME_SCHEMA``."""
+
+    segment_id: str
+    video_id: str
+    start_s: float
+    stop_s: float
+    state: str
+    message: str
+    profile: StageProfile
+
+
+def read_outcomes(table: pa.Table) -> Iterator[SegmentOutcome]:
+    """The rows of a table of OUTCOME_SCHEMA."""
+    for row in table.to_pylist():
+        yield SegmentOutcome(**{**row, "profile": StageProfile.from_rows(row["profile"])})
+
+
+class OutcomeTally:
+    """Adds up the outcomes of a run and reports progress to the observer.
+
+    ``total_s``: video-seconds of all segments; ``begun_s``: of those that earlier runs finished.
+    """
+
+    def __init__(self, total_s: float, begun_s: float, observer: RunObserver):
+        self.total_s, self.begun_s, self.done_s = total_s, begun_s, begun_s
+        self.observer = observer
+        self.failed = 0
+        self.profile = StageProfile()
+        self.counters: StageCounters | None = None
+        self.started_s = time.monotonic()
+
+    def count_for_prometheus(self) -> None:
+        """From now on outcomes are counted for Prometheus too. This process must be connected to a cluster."""
+        self.counters = self.counters or StageCounters()
+
+    def follow(self, segments: Iterable[Segment], outcomes: Generator[SegmentOutcome, None, None]) -> list[Segment]:
+        """Adds up ``outcomes``, those of ``segments``, to their end; returns the segments that need frames.
+
+        Raises OutputError where an actor can't store its results any more.
+        """
+        by_id = {segment.segment_id: segment for segment in segments}
+        needing_frames = []
+        with closing(outcomes):  # else Ray ends the stages some time later, and logs that after our last message
+            for outcome in outcomes:
+                segment = by_id.pop(outcome.segment_id)
+                if outcome.state == FATAL:
+                    raise OutputError(outcome.message)
+                self.profile.merge(outcome.profile)
+                if outcome.state == NEEDS_FRAMES:
+                    needing_frames.append(segment)
+                else:
+                    self._add(outcome)
+        assert not by_id, f"{len(by_id)} segments came back without an outcome: {sorted(by_id)[:5]}"
+        return needing_frames
+
+    def _add(self, outcome: SegmentOutcome) -> None:
+        video_s = outcome.stop_s - outcome.start_s
+        self.failed += outcome.state != "done"
+        self.done_s += video_s
+        if self.counters:
+            self.counters.count(video_s, outcome.state, outcome.profile)
+        elapsed_s = time.monotonic() - self.started_s
+        self.observer.on_progress(Progress(self.done_s, self.total_s, self.begun_s, self.failed, elapsed_s))

@@ -1,0 +1,166 @@
+"""What a run is and what it has to do, settled before the first segment is decoded."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from halsted_ray import __version__
+from halsted_ray.compute.resources import ResourceRequest
+from halsted_ray.errors import ArchiveError, UsageError
+from halsted_ray.mapping.decode_stage import DecodeOptions
+from halsted_ray.mapping.inventory import copies_of, new_or_changed, take_inventory
+from halsted_ray.mapping.mapping_recipe import MappingRecipe, RecipeSource
+from halsted_ray.mapping.progress import RunObserver
+from halsted_ray.mapping.tag_stage import TagOptions
+from halsted_ray.mapping.work_list import WorkList, build_work_list
+from halsted_ray.maps.publishing import publish_videos
+from halsted_ray.maps.staging import MappingRun, Staging
+from halsted_ray.maps.table_schemas import ArchiveFile, Provenance
+from halsted_ray.records import WindowSpec
+from halsted_ray.storage.locations import absolute_location
+from halsted_ray.storage.vectors import sampling_name
+from halsted_ray.video.readers import FIDELITIES
+
+DEADLINE_START_S = 60.0
+DEADLINE_PER_VIDEO_S = 5.0
+"""A decoder that takes five times as long as the video lasts hangs: 4K HEVC takes 2 times as long on a slow core."""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One run: its places, its model, and its name in tables."""
+
+    out: str
+    vectors: str
+    """Location of the vector store."""
+    source: RecipeSource
+    run: MappingRun
+    windows: WindowSpec | None
+    """Every window of these lengths is asked the tasks, instead of the model's windows by the workflow."""
+
+    @classmethod
+    def of(
+        cls, out: str, vectors: str | None, source: RecipeSource, segment_s: float, windows: WindowSpec | None
+    ) -> RunPlan:
+        """A new run, which starts now. Vectors lie in ``<out>/embeddings`` where no place is named."""
+        recipe = source.recipe
+        run = MappingRun(uuid.uuid4().hex[:12], recipe.digest, recipe.tasks, segment_s, int(time.time() * 1000))
+        return cls(out, vectors or f"{out}/embeddings", source, run, windows)
+
+    @property
+    def recipe(self) -> MappingRecipe:
+        """What decides the rows of a segment."""
+        return self.source.recipe
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the rows of this run come from, for every row and every commit."""
+        config = self.source.config
+        return Provenance(
+            self.run.run_id,
+            self.run.recipe,
+            self.recipe.tasks,
+            config.name,
+            config.version,
+            config.atlas_release,
+            self.recipe.taxonomy_digest,
+            __version__,
+        )
+
+    def open_staging(self) -> Staging:
+        """The place where the finished segments of this recipe wait to be published."""
+        return Staging(self.out, self.run.recipe)
+
+    def decode_options(self, resources: ResourceRequest, entries: Sequence[ArchiveFile]) -> DecodeOptions:
+        """What the decoding actors need to know."""
+        return DecodeOptions(
+            out=self.out,
+            recipe=self.run.recipe,
+            spec=self.recipe.spec,
+            image_size=self.source.image_size,
+            fidelity=self.recipe.fidelity,
+            reader=resources.reader,
+            memory_mb=resources.decoder_memory_mb,
+            deadline_s=DEADLINE_START_S + DEADLINE_PER_VIDEO_S * self.run.segment_s,
+            copies=copies_of(entries),
+        )
+
+    def tag_options(self) -> TagOptions:
+        """What the tagging actors need to know."""
+        return TagOptions(
+            out=self.out,
+            recipe=self.run.recipe,
+            run_id=self.run.run_id,
+            vectors=self.vectors,
+            encoder_fingerprint=self.recipe.encoder_fingerprint,
+            sampling=sampling_name(self.recipe.spec, self.recipe.fidelity),
+            model=self.source.model,
+            encoder=self.source.encoder,
+            model_digest=self.recipe.model_digest,
+            tasks=self.recipe.tasks,
+            windows=self.windows,
+        )
+
+
+def check_request(archive: str, out: str, fidelity: str) -> tuple[str, str]:
+    """(archive, out) as absolute locations. Raises UsageError for a fidelity that nobody knows, and for places where
+    the maps would lie in the archive's own folder or above it."""
+    archive, out = absolute_location(archive), absolute_location(out)
+    if fidelity not in FIDELITIES:
+        raise UsageError(f"unknown fidelity {fidelity!r}; expected one of {', '.join(FIDELITIES)}")
+    if f"{archive.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):
+        raise UsageError(
+            f"the archive {archive!r} lies at or below {out!r}, where maps are to be written; expected a "
+            "place of their own (--out), beside the archive or in a folder of it"
+        )
+    return archive, out
+
+
+def plan_work(
+    plan: RunPlan,
+    uris: Sequence[str],
+    known: Mapping[str, ArchiveFile],
+    retry_failed: bool,
+    without: Collection[str],
+    observer: RunObserver,
+) -> tuple[list[ArchiveFile], WorkList]:
+    """(files of the archive, what is left to do of them); from now on both are seen at ``plan.out``.
+
+    ``uris``: files of the archive. ``known``: the files that earlier runs published. ``without``: ids of videos to
+    leave alone. Takes the inventory of the archive, which reads every new file. Raises ArchiveError where no video is
+    left, UsageError for a segment length that does not fit the model; then nothing stays staged.
+    """
+    staging, recipe = plan.open_staging(), plan.recipe
+    stopped = staging.run()
+    run = replace(plan.run, again=stopped.again if stopped else ())
+    staging.begin(run)  # before hours of work, since this says whether the place can be written
+    try:
+        inventory = take_inventory(uris, known, observer.on_message, retry_failed)
+        entries = [entry for entry in inventory if entry.video.video_id not in without]
+        if not entries:
+            raise ArchiveError(
+                "every video of the archive is to be left alone: expected at least one other video (self-labelling "
+                "leaves alone the videos that are annotated or that judge models); name another archive"
+            )
+        known_ids = {entry.video.video_id for entry in known.values()}
+        retried = set(run.again) | (new_or_changed(entries, known) & known_ids)
+        if retried != set(run.again):  # kept, so that a run which is killed leaves it to the next one
+            staging.begin(replace(run, again=tuple(sorted(retried))))
+        if retry_failed:
+            retried = {entry.video.video_id for entry in entries}
+        staging.drop_failed(retried)
+        work_list = build_work_list(
+            plan.out, staging, entries, recipe.spec, plan.run.segment_s, plan.run.recipe, retried
+        )
+    except UsageError:
+        staging.drop([])
+        raise
+    publish_videos(plan.out, entries)
+    observer.on_message(
+        f"{len(entries)} files, {work_list.videos} videos to map, {work_list.total_s / 3600:.2f} video-hours, "
+        f"{work_list.waiting} of {work_list.segments} segments to do"
+    )
+    return entries, work_list

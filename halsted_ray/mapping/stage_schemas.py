@@ -1,0 +1,132 @@
+"""The tables that travel between the stages: what a stage takes and what it gives, as Arrow schemas.
+
+    SEGMENT_SCHEMA ──► DecodeStage ──► DECODED_SCHEMA ──► TagStage ──► OUTCOME_SCHEMA
+                                                     └──► EmbedStage ─► VECTOR_SCHEMA
+
+A row is one segment, except in VECTOR_SCHEMA, where it is one window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from halsted_ray.maps.table_schemas import GAP_TYPE
+from halsted_ray.maps.timeline import Gap
+from halsted_ray.profiling import StageProfile
+from halsted_ray.records import Segment
+
+SEGMENT_SCHEMA = pa.schema(
+    [
+        ("segment_id", pa.string()),
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("start_s", pa.float64()),
+        ("stop_s", pa.float64()),
+        ("duration_s", pa.float64()),
+    ]
+)
+"""The fields of ``records.Segment``."""
+
+PROFILE_TYPE = pa.list_(pa.struct([("stage", pa.string()), ("wall_s", pa.float64()), ("cpu_s", pa.float64())]))
+"""Rows of ``profiling.StageProfile.rows``: one per stage that took time."""
+
+DECODED_SCHEMA = pa.schema(
+    [
+        *SEGMENT_SCHEMA,
+        ("frames", pa.large_binary()),
+        ("gaps", pa.list_(GAP_TYPE)),
+        ("profile", PROFILE_TYPE),
+    ]
+)
+"""``frames`` is uint8 [T, H, W, 3] at the times of ``video.windows.frame_times_s``, null where nothing decoded.
+``gaps`` are the spans that did not decode, with the reasons. ``profile`` is what decoding took."""
+
+VECTOR_SCHEMA = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("kind", pa.string()),
+        ("start_s", pa.float64()),
+        ("stop_s", pa.float64()),
+        ("vector", pa.list_(pa.float16())),
+    ]
+)
+"""``kind``, ``start_s`` and ``stop_s`` are those of ``records.Window``; ``vector`` is float16 [D]."""
+
+OUTCOME_SCHEMA = pa.schema(
+    [
+        ("segment_id", pa.string()),
+        ("video_id", pa.string()),
+        ("start_s", pa.float64()),
+        ("stop_s", pa.float64()),
+        ("state", pa.string()),
+        ("message", pa.string()),
+        ("profile", PROFILE_TYPE),
+    ]
+)
+"""``state`` is one of ``maps.staging.STATES``, or one of ``NEEDS_FRAMES`` and ``FATAL``. ``profile`` is what all stages
+of the segment took."""
+
+NEEDS_FRAMES = "frames"
+"""State of a segment that was not decoded and whose stored vectors are not enough."""
+FATAL = "fatal"
+"""State of a segment whose result can't be stored: the run must end."""
+
+
+def segments_table(segments: Iterable[Segment]) -> pa.Table:
+    """Rows of SEGMENT_SCHEMA."""
+    return pa.Table.from_pylist([asdict(segment) for segment in segments], schema=SEGMENT_SCHEMA)
+
+
+def decoded_table(
+    segments: Sequence[Segment],
+    frames: Sequence[np.ndarray | None],
+    gaps: Sequence[Sequence[Gap]],
+    profiles: Sequence[StageProfile],
+) -> pa.Table:
+    """Rows of DECODED_SCHEMA. ``frames`` are uint8 [T, H, W, 3]; those of a single segment are not copied."""
+    columns: dict[str, Any] = {name: [getattr(segment, name) for segment in segments] for name in SEGMENT_SCHEMA.names}
+    columns["frames"] = _frames_column(frames)
+    columns["gaps"] = [[asdict(gap) for gap in of_segment] for of_segment in gaps]
+    columns["profile"] = [profile.rows() for profile in profiles]
+    return pa.table(columns, schema=DECODED_SCHEMA)
+
+
+def segment_of(row: pa.Table) -> Segment:
+    """The segment of a table of one row."""
+    return Segment(**row.select(SEGMENT_SCHEMA.names).to_pylist()[0])
+
+
+def frames_of(row: pa.Table, image_size: tuple[int, int]) -> np.ndarray | None:
+    """The frames in a table of one row, uint8 [T, H, W, 3], or None where there are none.
+
+    The array lies where Arrow has its bytes: nothing is copied. ``image_size`` is (height, width).
+    """
+    if "frames" not in row.column_names:
+        return None
+    column = row["frames"].combine_chunks()
+    if column.null_count:
+        return None
+    return np.frombuffer(column[0].as_buffer(), np.uint8).reshape(-1, *image_size, 3)
+
+
+def gaps_of(row: pa.Table) -> list[Gap]:
+    """The gaps in a table of one row."""
+    return [Gap(**gap) for gap in row["gaps"][0].as_py()] if "gaps" in row.column_names else []
+
+
+def profile_of(row: pa.Table) -> StageProfile:
+    """The stage profile in a table of one row; an empty one where the table has none."""
+    return StageProfile.from_rows(row["profile"][0].as_py() if "profile" in row.column_names else [])
+
+
+def _frames_column(frames: Sequence[np.ndarray | None]) -> pa.LargeBinaryArray:
+    if len(frames) == 1 and frames[0] is not None:
+        offsets = pa.py_buffer(np.array([0, frames[0].nbytes], np.int64))
+        data = pa.py_buffer(np.ascontiguousarray(frames[0]))
+        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, data])
+    return pa.array([None if images is None else images.tobytes() for images in frames], pa.large_binary())

@@ -1,0 +1,35 @@
+"""Tasks of a process pool that take long and leave word that they began: for tests of who stops them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+FOLDER = "HALSTED_TEST_SLOW_JOBS"
+LONG_S = 4.0
+
+
+def begun() -> list[str]:
+    return sorted(path.name for path in Path(os.environ[FOLDER]).iterdir())
+
+
+def run_job(job, *_rest):
+    """In the place of ``training.embed.run_task``: the first span is done at once, the others take long."""
+    return _work(f"{job.start_s:g}", job.start_s == 0) or {}
+
+
+def start_worker(*_arguments) -> None:
+    """In the place of ``training.embed.start_worker``."""
+
+
+def render(location: str, video, folder: str):
+    """In the place of ``atlas.phantom_archive.render``."""
+    (Path(folder) / f"{video.name}.part").write_bytes(b"begun")
+    return _work(video.name, not begun())
+
+
+def _work(name: str, is_first: bool) -> None:
+    (Path(os.environ[FOLDER]) / name).touch()
+    if not is_first:
+        time.sleep(LONG_S)

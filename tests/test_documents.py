@@ -1,0 +1,113 @@
+"""What documents say is so: numbers as measured, links that lead somewhere, examples that run, README short."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "cluster/README.md")),
+]
+NAMED = re.compile(r"`((?:halsted_ray|tests|benchmarks|jobs|serve|cluster|mlflow)/[\w./-]*\w)`")
+GENERATED = {"command.md", "http.md", "tables.md"}
+"""Pages of the reference that exist in the site alone."""
+spec = importlib.util.spec_from_file_location("figures", ROOT / "benchmarks" / "figures.py")
+figures = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(figures)
+
+
+def test_readme_has_at_most_700_words():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 700
+
+
+def test_figures_are_those_of_the_result_files():
+    assert json.loads(figures.FIGURES.read_text(encoding="utf-8")) == figures.collect()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_marked_numbers_are_those_of_the_figures(page):
+    text = page.read_text(encoding="utf-8")
+    assert figures.quoted(text, figures.collect()) == text, "run python benchmarks/figures.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if Path(target).name not in GENERATED:
+            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+def test_files_that_pages_name_exist():
+    missing = []
+    for page in PAGES:
+        if page.name == "CHANGELOG.md":
+            continue
+        for named in re.findall(
+            r"`((?:halsted_ray|tests|benchmarks|jobs|serve|cluster|mlflow)/[\w./-]*\w)`", page.read_text("utf-8")
+        ):
+            if not (ROOT / named).exists():
+                missing.append(f"{page.relative_to(ROOT)}: {named}")
+    assert not missing, "\n".join(missing)
+
+
+def test_every_page_is_in_the_navigation():
+    listed = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").rglob("*.md"):
+        name = str(page.relative_to(ROOT / "docs"))
+        assert name in listed or page.parent.name == "decisions", f"{name} is not in mkdocs.yml"
+    index = (ROOT / "docs/decisions/index.md").read_text(encoding="utf-8")
+    decisions = {page.name for page in (ROOT / "docs/decisions").glob("*.md")} - {"index.md"}
+    assert not [name for name in decisions if f"({name})" not in index]
+
+
+def blocks(page: Path) -> list[str]:
+    """The page's Python blocks."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+WITH_EXAMPLES = [page for page in PAGES if blocks(page)]
+
+
+@pytest.fixture(scope="module")
+def first_map(tmp_path_factory):
+    """A folder as the quickstart leaves it: ``first/archive`` and ``first/maps``."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    for line in (
+        "phantom first/archive --videos 1 --minutes 0.5 --size 192x108 --fps 8",
+        "map first/archive --out first/maps",
+    ):
+        subprocess.run(
+            [sys.executable, "-m", "halsted_ray.cli", *line.split()],
+            cwd=folder,
+            check=True,
+            timeout=300,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_examples_run(page, first_map):
+    """All blocks of a page in one process: a later block may use the names of an earlier one."""
+    code = "\n".join(blocks(page))
+    ast.parse(code)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=first_map,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
