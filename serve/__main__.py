@@ -1,4 +1,4 @@
-"""``python -m serve``: the same commands as ``halsted serve``."""
+"""``python -m serve``: the commands of ``halsted_ray.cli.serve``."""
 
 import sys
 

@@ -39,7 +39,7 @@ ROOMS = (
 SOLE_IMPORTERS = {
     "ray.data": {"mapping/pipeline.py"},
     "ray.train": {"training/loop.py"},
-    "ray.serve": {"service/deployments.py", "cli/serve.py"},
+    "ray.serve": {"service/deployments.py"},
     "mlflow": {"registry/model_registry.py", "registry/pyfunc.py", "registry/tracking.py", "registry/promotion.py"},
 }
 WITHOUT_RAY = {

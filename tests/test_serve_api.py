@@ -23,13 +23,13 @@ from maps import write_maps
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
 from halsted_ray.cli.serve import main as command
-from halsted_ray.cli.serve import require_free
 from halsted_ray.errors import ModelError, OutputError, StorageUnavailable, UsageError
 from halsted_ray.maps.exports import read_captions, read_csv
 from halsted_ray.service import uploads
 from halsted_ray.service.database import Job, now_s
-from halsted_ray.service.middleware import RateLimiter
+from halsted_ray.service.local_server import claim_port
 from halsted_ray.service.object_store import PART_BYTES
+from halsted_ray.service.rate_limit import RateLimiter
 from halsted_ray.storage.locations import filesystem
 
 
@@ -79,7 +79,7 @@ def test_it_is_alive_ready_and_described(service, monkeypatch):
         assert "/v1/clips:map" in anybody.get("/openapi.json").json()["paths"]
         assert "halsted_requests_total" in anybody.get("/metrics").text
         with monkeypatch.context() as patch:
-            patch.setattr(service, "serving", None)
+            patch.setattr(service, "serving_model", None)
             assert anybody.get("/readyz").status_code == 503
         page = anybody.get("/docs").text
         assert "/v1/clips:map" in page and "not a medical device" in page
@@ -240,9 +240,9 @@ def test_a_uri_reaches_only_the_caller_s_own_storage(client, service, video, uri
 
 def add_maps(service, tenant_id: str, video_id: str) -> list[dict]:
     """Real maps of another video under this one's place: the pipeline's own tables, without a run."""
-    out = service.videos.maps(tenant_id, video_id)
+    out = service.videos.maps_location(tenant_id, video_id)
     write_maps(out)
-    return service.videos.rows(tenant_id, video_id)
+    return service.videos.timeline_rows(tenant_id, video_id)
 
 
 def test_a_timeline_in_every_format(client, service, uploaded):
@@ -378,7 +378,7 @@ def test_limits_headers_and_a_log_without_names(client, service, model, tmp_path
     line = json.loads(caplog.records[-1].getMessage())
     assert line["route"] == "/v1/videos/{video_id}" and line["status"] == 422 and line["tenant"] == "north"
     assert "Jane" not in caplog.text and key not in caplog.text and key.split("_", 2)[2] not in caplog.text
-    small = open_service(tmp_path, model, requests_a_minute=3)
+    small = open_service(tmp_path, model, requests_per_minute=3)
     with client_of(small, new_key(small)) as eager:
         codes = [eager.get("/v1/videos").status_code for _ in range(5)]
     assert codes == [200, 200, 200, 429, 429]
@@ -524,7 +524,9 @@ def test_an_upload_whose_parts_the_object_store_has_dropped_is_over(s3_server, t
         where = f"/v1/uploads/{client.post('/v1/uploads', json={}).json()['upload_id']}"
         assert client.put(f"{where}/parts/1", content=video.read_bytes()).status_code == 200
         upload = service.uploads.get("north", where.rsplit("/", 1)[1])[0]
-        service.store.abort("north", upload.place, upload.store_ref)  # as a rule of the bucket does after some days
+        service.store.abort_upload(
+            "north", upload.place, upload.store_ref
+        )  # as a rule of the bucket does after some days
         refused = client.post(f"{where}/complete")
         assert refused.status_code == 409 and "begin another one" in refused.json()["detail"]
         assert client.get(where).json()["state"] == "aborted"
@@ -583,7 +585,7 @@ def test_what_the_sdk_announced_stays_where_no_model_is_to_be_had(service, clien
     assert client.post("/complete/invoke", json={**who, **name, **sent}).status_code == 200
     announced = {**who, "extra_inputs": {**name, "endpoint": "ffmpeg"}}
     assert client.post("/data/upload-json", json=announced).status_code == 200
-    monkeypatch.setattr(service, "source", failing(ModelError("the registry is away"), service.source))
+    monkeypatch.setattr(service, "model_source", failing(ModelError("the registry is away"), service.model_source))
     assert client.post("/process/invoke", json={**who, "endpoint": "ffmpeg"}).status_code == 422
     begun = client.post("/process/invoke", json={**who, "endpoint": "ffmpeg"})
     assert begun.status_code == 200 and begun.json()["body"]["OutputLocation"], begun.text
@@ -639,7 +641,7 @@ def test_a_setting_that_is_no_number_is_named(tmp_path, capsys, monkeypatch):
 
 
 def test_a_port_that_can_not_be_had_is_said_before_anything_starts(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("serve.__main__.PORT_WAIT_S", 0.3)
+    monkeypatch.setattr("halsted_ray.service.local_server.PORT_WAIT_S", 0.3)
     words = ["run", "--state", str(tmp_path / "x"), "--model", str(tmp_path / "none"), "--port"]
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -657,7 +659,7 @@ def test_a_port_that_a_killed_service_still_holds_is_waited_for():
         old.listen()
         host, port = old.getsockname()
         threading.Timer(0.5, old.close).start()
-        require_free(host, port).close()
+        claim_port(host, port).close()
         with pytest.raises(OSError, match="Bad file descriptor"):
             old.getsockname()
 
@@ -670,32 +672,32 @@ def free_port() -> int:
 
 def test_of_two_services_that_start_at_once_on_one_port_one_is_refused(monkeypatch):
     """Neither has bound the port when the other one looks at it: before that, Ray starts."""
-    monkeypatch.setattr("serve.__main__.PORT_WAIT_S", 0.3)
+    monkeypatch.setattr("halsted_ray.service.local_server.PORT_WAIT_S", 0.3)
     port, together = free_port(), threading.Barrier(2)
 
     def start(host: str) -> socket.socket | str:
         together.wait()
         try:
-            return require_free(host, port)
+            return claim_port(host, port)
         except UsageError as error:
             return str(error)
 
     with ThreadPoolExecutor(2) as pool:
         ways = list(pool.map(start, ("127.0.0.1", "0.0.0.0")))
     (refusal,) = [way for way in ways if isinstance(way, str)]
-    assert re.match(rf"can't serve at [\d.]+:{port}: .*in use; end what serves there, or name another --port", refusal)
+    assert re.match(rf"can't serve at [\d.]+:{port}: .*in use; end the service there, or name another --port", refusal)
     (claim,) = [way for way in ways if not isinstance(way, str)]
-    require_free("127.0.0.1", free_port()).close()
+    claim_port("127.0.0.1", free_port()).close()
     claim.close()
-    require_free("127.0.0.1", port).close()
+    claim_port("127.0.0.1", port).close()
 
 
 def test_a_service_that_was_killed_leaves_no_claim_on_its_port(monkeypatch):
-    monkeypatch.setattr("serve.__main__.PORT_WAIT_S", 0.3)
+    monkeypatch.setattr("halsted_ray.service.local_server.PORT_WAIT_S", 0.3)
     port = free_port()
     claiming = (
-        "import subprocess, sys, time; from serve.__main__ import require_free; "
-        f"claim = require_free('127.0.0.1', {port}); child = subprocess.Popen(['sleep', '60']); "
+        "import subprocess, sys, time; from halsted_ray.service.local_server import claim_port; "
+        f"claim = claim_port('127.0.0.1', {port}); child = subprocess.Popen(['sleep', '60']); "
         "print(child.pid, flush=True); time.sleep(60)"
     )
     words = [sys.executable, "-c", claiming]
@@ -703,10 +705,10 @@ def test_a_service_that_was_killed_leaves_no_claim_on_its_port(monkeypatch):
         child = int(service.stdout.readline())
         try:
             with pytest.raises(UsageError, match=f"can't serve at 127.0.0.1:{port}"):
-                require_free("127.0.0.1", port)
+                claim_port("127.0.0.1", port)
             service.kill()
             service.wait()
-            require_free("127.0.0.1", port).close()  # although what it started lives on
+            claim_port("127.0.0.1", port).close()  # although what it started lives on
         finally:
             os.kill(child, signal.SIGKILL)
 
@@ -714,7 +716,7 @@ def test_a_service_that_was_killed_leaves_no_claim_on_its_port(monkeypatch):
 def test_an_address_that_is_not_this_machine_s_is_not_waited_for():
     began_s = time.monotonic()
     with pytest.raises(UsageError, match="can't serve at 192.0.2.1:"):
-        require_free("192.0.2.1", 8000)
+        claim_port("192.0.2.1", 8000)
     assert time.monotonic() - began_s < 5
 
 

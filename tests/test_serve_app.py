@@ -19,8 +19,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-import yaml
-from halsted_ray.service.__main__ import require_free
 from serving import save_model, upload, write_video
 
 from halsted_ray.compute.resources import ResourceRequest
@@ -28,6 +26,7 @@ from halsted_ray.errors import UsageError
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.maps.exports import canonical_rows
 from halsted_ray.maps.reading import read_segments, read_timeline
+from halsted_ray.service.local_server import claim_port
 from halsted_ray.service.object_store import PART_BYTES
 from halsted_ray.taxonomy import load
 
@@ -159,18 +158,6 @@ def video(tmp_path_factory) -> Path:
     return write_video(tmp_path_factory.mktemp("videos") / "case.mp4", 64.0)
 
 
-def test_the_file_that_is_deployed_names_what_the_application_has():
-    from ray.serve.schema import ServeDeploySchema
-
-    from halsted_ray.service import deployments
-
-    found = ServeDeploySchema.model_validate(yaml.safe_load((ROOT / "serve" / "config.yaml").read_text()))
-    (application,) = found.applications
-    assert application.import_path == "serve.app:app" and found.http_options.host == "127.0.0.1"
-    for deployment in application.deployments:
-        assert getattr(deployments, deployment.name).name == deployment.name
-
-
 def wait_for(client: httpx2.Client, job_id: str) -> dict:
     """The job's last event."""
     with client.stream("GET", f"/v1/jobs/{job_id}/events") as events:
@@ -179,10 +166,10 @@ def wait_for(client: httpx2.Client, job_id: str) -> dict:
 
 def test_a_service_keeps_the_claim_on_its_port_while_it_lives(server, monkeypatch):
     """Also in a moment in which nothing of it is bound, as while Serve replaces a proxy."""
-    monkeypatch.setattr("serve.__main__.PORT_WAIT_S", 0.3)
-    monkeypatch.setattr("serve.__main__._bind_error", lambda *_: None)
+    monkeypatch.setattr("halsted_ray.service.local_server.PORT_WAIT_S", 0.3)
+    monkeypatch.setattr("halsted_ray.service.local_server._bind_error", lambda *_: None)
     with pytest.raises(UsageError, match=f"can't serve at 127.0.0.1:{server.port}"):
-        require_free("127.0.0.1", server.port)
+        claim_port("127.0.0.1", server.port)
 
 
 def test_a_job_gives_the_rows_of_the_batch_job_and_a_clip_its_windows(server, tmp_path):

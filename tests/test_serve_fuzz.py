@@ -18,7 +18,7 @@ SETTINGS = hypothesis.settings(
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    service = open_service(folder, save_model(folder / "model", 0), with_clips=True, requests_a_minute=10**9)
+    service = open_service(folder, save_model(folder / "model", 0), with_clips=True, requests_per_minute=10**9)
     return service, new_key(service, role="admin")
 
 

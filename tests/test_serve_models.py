@@ -9,7 +9,7 @@ from serving import save_model, write_video
 
 from halsted_ray.errors import ModelError, RegistryError, UsageError
 from halsted_ray.service.clip_tagging import ClipTagger, UnknownWords, task_of
-from halsted_ray.service.served_model import from_folder, source_of
+from halsted_ray.service.served_model import from_folder, model_source
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_a_pointer_that_leads_nowhere_is_said(tmp_path, pointer):
 def test_swap_and_rollback_and_a_broken_model(models, video, tmp_path):
     shutil.copytree(models, tmp_path / "models")
     folder = tmp_path / "models"
-    tagger = ClipTagger(source_of(str(folder)), decoders=1)
+    tagger = ClipTagger(model_source(str(folder)), decoders=1)
     before = tagger.read(str(video), "map procedure type", 0, 5)
     first = tagger.answer([before])[0]
     assert not tagger.refresh()
@@ -63,7 +63,7 @@ def test_swap_and_rollback_and_a_broken_model(models, video, tmp_path):
     save_model(folder / "2", 2)
     (folder / "2" / "decoder.safetensors").write_bytes(b"half of a copy")
     (folder / "champion").write_text("2")
-    assert not tagger.refresh() and tagger.loaded.release.version == "v1"
+    assert not tagger.refresh() and tagger.loaded.served.version == "v1"
     (folder / "champion").write_text("0")
     assert (
         tagger.refresh()
@@ -78,7 +78,7 @@ def test_a_version_of_the_registry_as_its_alias_moves(models, video, tmp_path, m
     from halsted_ray.registry.tracking import register
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    source = source_of("registry:halsted@champion")
+    source = model_source("registry:halsted@champion")
     with pytest.raises(RegistryError, match="there is no registry at"):
         source()
     registry = Registry()
@@ -87,7 +87,7 @@ def test_a_version_of_the_registry_as_its_alias_moves(models, video, tmp_path, m
     one, two = (register(registry, str(models / name)) for name in ("0", "1"))
     registry.move({"champion": one.number})
     tagger = ClipTagger(source, decoders=1)
-    assert tagger.loaded.release.lineage["registry_version"] == one.number
+    assert tagger.loaded.served.lineage["registry_version"] == one.number
     for version, name in ((two, "v1"), (one, "v0")):
         registry.move({"champion": version.number})
         assert tagger.refresh()
@@ -99,7 +99,7 @@ def test_a_version_of_the_registry_as_its_alias_moves(models, video, tmp_path, m
 
 
 def test_what_can_t_be_asked(models, video):
-    tagger = ClipTagger(source_of(str(models)), decoders=1, longest_s=5)
+    tagger = ClipTagger(model_source(str(models)), decoders=1, longest_s=5)
     for span, message in (
         ((0, 6), "at most 5 s"),
         ((20, 30), "12.000 s"),
@@ -109,6 +109,6 @@ def test_what_can_t_be_asked(models, video):
         with pytest.raises(UsageError, match=message):
             tagger.read(str(video), "map procedure type", *span)
     with pytest.raises(UnknownWords) as caught:
-        task_of(tagger.loaded.release.taxonomy, "dance the needle")
+        task_of(tagger.loaded.served.taxonomy, "dance the needle")
     assert caught.value.words["dance"] and caught.value.nearest[0] == "map needle driving activity"
     tagger.close()

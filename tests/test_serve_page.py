@@ -18,7 +18,7 @@ from serving import client_of, new_key, open_service, save_model, upload, write_
 from halsted_ray.service import sessions
 from halsted_ray.service.api import create_api
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.routes import CONTENT_BYTES
+from halsted_ray.service.routes.videos import CONTENT_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_a_surgeon_s_way_through_the_page(site, browser, tmp_path, video):
     browser.wait("!document.querySelector('#sign-in').hidden")
     browser.run("document.querySelector('#key').value = 'hk_0_0'")
     browser.click("#sign-in button")
-    browser.wait("document.querySelector('#message').textContent.includes('does not hold')")
+    browser.wait("document.querySelector('#message').textContent.includes('is not valid')")
     browser.run(f"document.querySelector('#key').value = {site.key!r}")
     browser.click("#sign-in button")
     browser.wait("document.querySelector('#none').checkVisibility()")
@@ -178,11 +178,11 @@ def test_a_surgeon_s_way_through_the_page(site, browser, tmp_path, video):
     browser.wait("document.querySelector('#list li')?.textContent.includes('waiting')")
     assert "Jane" not in browser.run("document.body.innerText + JSON.stringify(localStorage)")
     job = jobs.claim("worker")
-    jobs.note(job.job_id, "worker", done_s=30.0, rate=10.0)
+    jobs.update(job.job_id, "worker", done_s=30.0, rate=10.0)
     browser.wait("document.querySelector('#list li').textContent.includes('mapping 25%, 9 s left')")
     browser.click("#list a")
     browser.wait("document.querySelector('#state').textContent.includes('mapping')")
-    write_maps(site.service.videos.maps(site.tenant, job.video_id))
+    write_maps(site.service.videos.maps_location(site.tenant, job.video_id))
     jobs.finish(job.job_id, "worker", "done", "mapped")
 
     browser.wait("document.querySelectorAll('#lanes rect').length > 4")
@@ -209,7 +209,7 @@ def test_a_surgeon_s_way_through_the_page(site, browser, tmp_path, video):
     browser.click("#delete")
     browser.click("#confirm button", "Delete")
     browser.wait("document.querySelector('#none').checkVisibility()")
-    assert site.service.videos.list(site.tenant) == []
+    assert site.service.videos.list_videos(site.tenant) == []
     browser.click("#sign-out")
     browser.wait("!document.querySelector('#sign-in').hidden")
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from halsted_ray.errors import UsageError
 from halsted_ray.service import audit, users
-from halsted_ray.service.database import Base, Database, Figures, Job, StoredVideo, now_s
+from halsted_ray.service.database import Base, Database, Job, ReplicaMetrics, StoredVideo, now_s
 from halsted_ray.service.jobs import Jobs
 from halsted_ray.service.prometheus import Metrics
 
@@ -157,7 +157,7 @@ def test_a_lost_worker_s_job_is_taken_up_and_its_word_no_longer_counts(database)
     jobs = Jobs(database, lease_s=0.2)
     job_id = jobs.submit(north, "a" * 16, ["macro"]).job_id
     jobs.claim("first")
-    jobs.note(job_id, "first", model="models/7", done_s=30.0)
+    jobs.update(job_id, "first", model="models/7", done_s=30.0)
     assert jobs.heartbeat(job_id, "first") and jobs.claim("second") is None
     time.sleep(0.3)
     again = jobs.claim("second")
@@ -175,14 +175,14 @@ def test_a_job_without_room_is_queued_again_and_says_why_unless_it_was_cancelled
     jobs = Jobs(database)
     job_id = jobs.submit(north, "a" * 16, ["macro"]).job_id
     jobs.claim("worker")
-    jobs.put_back(job_id, "somebody else", "not its job")
+    jobs.requeue(job_id, "somebody else", "not its job")
     assert jobs.get("north", job_id).state == "running"
-    jobs.put_back(job_id, "worker", "waiting: no room")
+    jobs.requeue(job_id, "worker", "waiting: no room")
     job = jobs.get("north", job_id)
     assert (job.state, job.attempts, job.reason) == ("queued", 0, "waiting: no room")
     assert jobs.claim("worker").job_id == job_id
     jobs.cancel(north, job_id)
-    jobs.put_back(job_id, "worker", "waiting: no room")
+    jobs.requeue(job_id, "worker", "waiting: no room")
     assert jobs.get("north", job_id).state == "cancelled" and jobs.claim("worker") is None
 
 
@@ -193,8 +193,8 @@ def test_a_worker_that_is_taken_away_costs_its_job_no_attempt(database):
     job_id = jobs.submit(north, "a" * 16, ["macro"]).job_id
     for _ in range(7):
         assert jobs.claim("restarted").attempts == 1
-        jobs.forgive(job_id, "somebody else")
-        jobs.forgive(job_id, "restarted")
+        jobs.refund_attempt(job_id, "somebody else")
+        jobs.refund_attempt(job_id, "restarted")
 
 
 def test_a_job_that_takes_its_workers_with_it_ends(database):
@@ -226,14 +226,14 @@ def test_cancel_ends_what_waits_and_stops_what_runs(database):
 
 def test_figures_are_those_of_all_replicas_and_never_fall(database, monkeypatch):
     def shown(metrics: Metrics) -> dict[str, float]:
-        lines = metrics.text({"done": 3}, 60.0).decode().splitlines()
+        lines = metrics.render({"done": 3}, 60.0).decode().splitlines()
         return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
 
     first, second = Metrics(database), Metrics(database)
     for metrics, count in ((first, 2), (second, 3)):
         metrics.requests.labels("GET", "/v1/videos", 200).inc(count)
         metrics.request_s.labels("/v1/videos").observe(0.02 * count)
-        metrics.note()
+        metrics.save()
     for metrics in (first, second):
         found = shown(metrics)
         assert found['halsted_requests_total{method="GET",route="/v1/videos",status="200"}'] == 5
@@ -247,6 +247,6 @@ def test_figures_are_those_of_all_replicas_and_never_fall(database, monkeypatch)
     third.requests.labels("GET", "/v1/videos", 200).inc()
     for _ in range(2):
         assert shown(third)['halsted_requests_total{method="GET",route="/v1/videos",status="200"}'] == 6
-        third.note()
+        third.save()
     with database.reading() as session:
-        assert session.scalar(select(func.count()).select_from(Figures)) == 2, "the ended ones are one row now"
+        assert session.scalar(select(func.count()).select_from(ReplicaMetrics)) == 2, "the ended ones are one row now"
