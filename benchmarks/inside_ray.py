@@ -48,7 +48,7 @@ def measure(setting: Setting) -> list[dict]:
 
 
 def raw_pyav(video: Path, processes: int) -> float:
-    """Decodes ``video`` with PyAV and returns its length in seconds. Each process takes an equal part, on one thread."""
+    """Decodes ``video`` with PyAV and returns its length in seconds. Each process takes an equal part on one thread."""
     with av.open(str(video)) as container:
         length_s = container.duration / 1e6
     edges_s = np.linspace(0, length_s, processes + 1)

@@ -69,15 +69,17 @@ class Drill:
         self.on_message(f"a worker lost after {done} of {segments(out)} segments: the same rows")
 
     def lose_head(self, nodes: Nodes) -> set[str]:
-        """SIGKILL to all processes of the head in the middle of a job. Returns the ids of the segments that are finished
-        by then."""
+        """SIGKILL to all processes of the head in the middle of a job.
+
+        Returns the ids of the segments that are finished by then.
+        """
         out = self.place / "head-lost"
         head, *workers = nodes.processes
         with self.mapping(nodes, out) as job:
             wait_for(lambda: len(staged(out)) >= 2, WITHIN_S)
             nodes.kill(head)
             assert job.wait(WITHIN_S) == CLUSTER_LOST
-        for worker in workers:  # alone, each would notice within a minute, and be started again
+        for worker in workers:  # by itself, each would notice within a minute, and be started again
             nodes.kill(worker)
         finished = staged(out)
         self.on_message(f"the head lost after {len(finished)} segments")
