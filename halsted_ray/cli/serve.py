@@ -1,13 +1,4 @@
-"""``python -m serve``: the service on this machine, and what its operator does at the terminal.
-
-    run                   the service on embedded defaults (`make serve`); prints its address and a key
-    key TENANT USER ROLE  a new key; adds the tenant and the user where they are new
-    audit                 checks that the audit log is as it was written
-    backup FOLDER         copies a site, also while it runs (SQLite and a folder)
-    restore FOLDER        puts the copy in the place of a new site
-
-Exit codes: 0 done, 2 wrong use, 3 the audit log is broken.
-"""
+"""``halsted serve`` and ``python -m serve``: the HTTP service on this machine, and what its operator does."""
 
 from __future__ import annotations
 
@@ -16,88 +7,129 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from halsted_ray.cli.options import Parser, only_with, port, positive
+from halsted_ray.cli.options import DONE, NOT_ALL, WRONG_USE, Commands, Parser, add_command, only_with, port, positive
 from halsted_ray.errors import HalstedError
-from halsted_ray.service import local_server, users
-from halsted_ray.service.audit import AuditVerification
-from halsted_ray.service.backup import backup, restore, verify_site
-from halsted_ray.service.database import Database, database_exists
-from halsted_ray.service.settings import Settings
+from halsted_ray.model.shipped import SHIPPED
+
+if TYPE_CHECKING:
+    from halsted_ray.service.audit import AuditVerification
+    from halsted_ray.service.settings import Settings
+
+ROLES = ("surgeon", "reviewer", "annotator", "admin", "auditor")
+"""Of a key; ``users.PERMISSIONS`` says what each role may do. Repeated here, so that --help needs no database."""
+EXIT_CODES = "exit code: 0 done, 2 wrong use, 3 the audit log is not what was written"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command and returns the exit code."""
-    options = _parser().parse_args(arguments)
-    given = {
-        f"HALSTED_{name.upper()}": value if ":" in value else str(Path(value).absolute())
-        for name in ("state", "model")
-        if (value := getattr(options, name, None))
-    }
+    """Runs one command of ``python -m serve`` and returns the exit code."""
+    parser = Parser(prog="python -m serve", description="The same commands as `halsted serve`.", epilog=EXIT_CODES)
+    add_actions(parser.add_subparsers(dest="action", required=True, metavar="ACTION"), "python -m serve")
+    options = parser.parse_args(arguments)
     try:
-        code: int = options.do(options, Settings.read({**os.environ, **given}))
+        code: int = options.do(options)
         return code
     except HalstedError as error:
         print(f"serve: {error}", file=sys.stderr)
-        return 2
+        return WRONG_USE
 
 
-def run(options: argparse.Namespace, settings: Settings) -> int:
+def add_serve(commands: Commands) -> None:
+    """``halsted serve ACTION``."""
+    purpose = "the HTTP service and the page for surgeons: run, key, audit, backup, restore"
+    serve = commands.add_parser(
+        "serve", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.", epilog=EXIT_CODES
+    )
+    add_actions(serve.add_subparsers(dest="action", required=True, metavar="ACTION"), "halsted serve")
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The site's settings: the environment, and what the options say instead."""
+    from halsted_ray.service.settings import Settings
+
+    given = {
+        f"HALSTED_{name.upper()}": value if ":" in value or value in SHIPPED else str(Path(value).absolute())
+        for name in ("state", "model")
+        if (value := getattr(options, name, None))
+    }
+    return Settings.read({**os.environ, **given})
+
+
+def run(options: argparse.Namespace) -> int:
     """``run``: the service until it is stopped."""
-    local_server.serve_until_stopped(settings, options.host, options.port, Path(options.state) / "key")
-    return 0
+    from halsted_ray.service import local_server
+
+    local_server.serve_until_stopped(settings_of(options), options.host, options.port, Path(options.state) / "key")
+    return DONE
 
 
-def new_key(options: argparse.Namespace, settings: Settings) -> int:
+def new_key(options: argparse.Namespace) -> int:
     """``key``: prints a new key."""
+    from halsted_ray.service import users
+    from halsted_ray.service.database import Database, database_exists
+
+    settings = settings_of(options)
     if not database_exists(settings.database):
         print(f"a new site at {settings.database}", file=sys.stderr)
     database = Database(settings.database)
     database.migrate()
     print(users.issue_operator_key(database, options.tenant, options.user, options.role, options.days))
     database.close()
-    return 0
+    return DONE
 
 
-def check_audit(_options: argparse.Namespace, settings: Settings) -> int:
+def check_audit(options: argparse.Namespace) -> int:
     """``audit``: prints whether the audit log is as it was written."""
-    return _print_verdict(verify_site(settings))
+    from halsted_ray.service.backup import verify_site
+
+    return _print_verdict(verify_site(settings_of(options)))
 
 
-def copy_site(options: argparse.Namespace, settings: Settings) -> int:
-    """``backup`` and ``restore``: copies the site and prints what the audit log of the copy says."""
-    return _print_verdict(options.copy(settings, options.folder))
+def back_up(options: argparse.Namespace) -> int:
+    """``backup``: copies the site and prints what the audit log of the copy says."""
+    from halsted_ray.service.backup import backup
+
+    return _print_verdict(backup(settings_of(options), options.folder))
+
+
+def put_back(options: argparse.Namespace) -> int:
+    """``restore``: puts a copy in the place of a new site and prints what its audit log says."""
+    from halsted_ray.service.backup import restore
+
+    return _print_verdict(restore(settings_of(options), options.folder))
 
 
 def _print_verdict(verdict: AuditVerification) -> int:
     print(f"audit log: {verdict.entries} entries, digest {verdict.digest}: {verdict.reason or 'all as written'}")
-    return 0 if verdict.whole else 3
+    return DONE if verdict.whole else NOT_ALL
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True)
+def add_actions(actions: Commands, program: str) -> None:
+    """``run``, ``key``, ``audit``, ``backup`` and ``restore``."""
 
-    def command(name: str, do: Callable[[argparse.Namespace, Settings], int], help: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = commands.add_parser(name, help=help)
-        added.set_defaults(do=do)
+    def action(name: str, purpose: str, do: Callable[[argparse.Namespace], int], example: str) -> Parser:
+        added = add_command(actions, name, purpose, do, example=f"{program} {example}", more=EXIT_CODES)
         added.add_argument(
             "--state",
             default=os.environ.get("HALSTED_STATE") or "serve-state",
+            metavar="DIR",
             help="the folder of the database and the store (default %(default)s)",
         )
         return added
 
-    running = command("run", run, "run the service on this machine")
-    running.add_argument("--model", help="a folder, a URL or registry:halsted@champion (default demo/model/model)")
+    running = action("run", "run the service on this machine, until Ctrl-C", run, "run --state demo/serve")
+    running.add_argument(
+        "--model", metavar="REF", help="a folder, a URL or registry:halsted@champion (default: phantom, which ships)"
+    )
     running.add_argument("--host", default="127.0.0.1", help="(default %(default)s: only this machine can connect)")
     running.add_argument("--port", type=port, default=8000, help="(default %(default)s)")
-    issuing = command("key", new_key, "issue a key")
+    issuing = action("key", "issue a key; a new tenant or user is added", new_key, "key clinic ada surgeon")
     issuing.add_argument("tenant", help="the hospital or department, such as north")
     issuing.add_argument("user", help="the name of the user")
-    issuing.add_argument("role", choices=users.PERMISSIONS)
+    issuing.add_argument("role", choices=ROLES)
     issuing.add_argument("--days", type=positive, help="after so many days the key expires (default: never)")
-    auditing = command("audit", check_audit, "verify the audit log")
+    auditing = action("audit", "check that the audit log is as it was written", check_audit, "audit --state demo/serve")
     for database_only in (issuing, auditing):
         only_with(
             database_only,
@@ -105,12 +137,10 @@ def _parser() -> argparse.ArgumentParser:
             when=lambda _: not os.environ.get("HALSTED_DATABASE"),
             needs="HALSTED_DATABASE unset: the database is the one that this variable names",
         )
-    for name, copy, help in (
-        ("backup", backup, "copy the site to a new folder"),
-        ("restore", restore, "put a copy in the place of a new site"),
+    for copying in (
+        action("backup", "copy the site to a new folder, also while it runs", back_up, "backup demo/backup"),
+        action("restore", "put a copy in the place of a new site", put_back, "restore demo/backup --state new-site"),
     ):
-        copying = command(name, copy_site, help)
-        copying.set_defaults(copy=copy)
         copying.add_argument("folder", type=Path, help="the folder of the copy")
         only_with(
             copying,
@@ -118,8 +148,3 @@ def _parser() -> argparse.ArgumentParser:
             when=lambda _: not (os.environ.get("HALSTED_DATABASE") and os.environ.get("HALSTED_STORE")),
             needs="HALSTED_DATABASE or HALSTED_STORE unset: the site is what these variables name",
         )
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib import resources
 
 import numpy as np
 import safetensors.torch
@@ -23,12 +22,11 @@ from halsted_ray.model.checkpoint import locate
 from halsted_ray.model.decoder import Decoder
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.generation import DECIMALS, Generated, Grammar, generate, rounded
+from halsted_ray.model.shipped import model_location
 from halsted_ray.model.vocabulary import PAD, Parsed, Vocabulary, parse
 from halsted_ray.records import WindowSpec, digest
 from halsted_ray.taxonomy import Taxonomy, from_dict, load
 
-SHIPPED = ("phantom",)
-"""Models in this package: small ones that know synthetic video only."""
 FORMAT = "halsted-model/1"
 FILES = ("model.json", "decoder.safetensors")
 
@@ -132,8 +130,8 @@ class Halsted:
 
     @classmethod
     def load(cls, ref: str, device: str = "cpu") -> Halsted:
-        """The model in the folder or at the fsspec URI ``ref``, or one of ``SHIPPED``. Raises ModelError with what was
-        found there."""
+        """The model in the folder or at the fsspec URI ``ref``, or a model of ``shipped.SHIPPED``. Raises ModelError
+        with what was found there."""
         fs, path = locate(model_location(ref), "model")
         description, weights = _read_folder(fs, path.rstrip("/"), ref)
         try:
@@ -350,11 +348,6 @@ class Halsted:
 
     def _weights(self) -> bytes:
         return safetensors.torch.save({k: v.cpu().contiguous() for k, v in self.decoder.state_dict().items()})
-
-
-def model_location(ref: str) -> str:
-    """Where the model ``ref`` lies: the folder of a model that ships, else ``ref`` itself."""
-    return str(resources.files("halsted_ray.model") / "weights" / ref) if ref in SHIPPED else ref
 
 
 def decoder_of(vocabulary: Vocabulary, sizes: Mapping) -> Decoder:
