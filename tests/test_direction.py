@@ -37,7 +37,7 @@ ROOMS = (
 )
 """Each may import those before it."""
 SOLE_IMPORTERS = {
-    "ray.data": {"mapping/pipeline.py"},
+    "ray.data": {"mapping/pipeline.py", "report/mapped_archive.py"},
     "ray.train": {"training/loop.py"},
     "ray.serve": {"service/deployments.py"},
     "mlflow": {"registry/model_registry.py", "registry/pyfunc.py", "registry/tracking.py", "registry/promotion.py"},
@@ -57,6 +57,8 @@ WITHOUT_RAY = {
     "evaluation",
     "report",
 }
+HANDS_OVER_TO_RAY = {"report/mapped_archive.py"}
+"""Where a table becomes a Ray Dataset for whoever asks for that: imported inside the one function."""
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -114,7 +116,7 @@ def test_what_needs_no_ray_imports_none():
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in FILES
-        if room(path) in WITHOUT_RAY
+        if room(path) in WITHOUT_RAY and path.relative_to(PACKAGE).as_posix() not in HANDS_OVER_TO_RAY
         for name, line in imported_names(path)
         if is_of(name, "ray")
     ]
