@@ -9,8 +9,8 @@ from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.training.atlas_samples import labelled_windows
 from halsted_ray.training.recipe import PAPER
-from halsted_ray.training.train import labelled_windows
 
 ENCODER = "random:tiny:0"
 SPEC = WindowSpec(coarse_s=5.0, fine_s=2.5)

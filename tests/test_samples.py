@@ -8,7 +8,7 @@ from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import AtlasError
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Clip, Window, WindowSpec
-from halsted_ray.training.loop import BatchLoader
+from halsted_ray.training.batch_loader import BatchLoader
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import (
     LabelledWindow,

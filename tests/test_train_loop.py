@@ -177,7 +177,7 @@ def test_worker_count_invariance(undisturbed, data, tmp_path):
 
 
 def test_same_seed_same_result_even_after_a_killed_worker(undisturbed, data, tmp_path):
-    seen, killed = [], []
+    seen, restored, killed = [], [], []
 
     def kill_once(record):
         seen.append(record["epoch"])
@@ -186,9 +186,10 @@ def test_same_seed_same_result_even_after_a_killed_worker(undisturbed, data, tmp
             killed.append(worker)
             os.kill(worker, signal.SIGKILL)
 
-    disturbed = fit(data, tmp_path, on_epoch=kill_once)
+    disturbed = fit(data, tmp_path, on_epoch=kill_once, on_restored=restored.append)
     assert killed and 0 not in seen[1:], "it went on from a checkpoint, not from the start"
     assert len(seen) > 40, "the kill came too late to matter"
+    assert restored and restored == disturbed.progress.curve[: len(restored)], "what the checkpoint holds is told"
     assert losses(disturbed) == losses(undisturbed[0])
     for name, value in undisturbed[0].tensors.items():
         assert torch.equal(value, disturbed.tensors[name]), name

@@ -15,6 +15,7 @@ from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Clip, Window, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import Task, Taxonomy
+from halsted_ray.training.atlas_samples import FIDELITY, unique_windows
 from halsted_ray.training.embed import embed
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import (
@@ -26,7 +27,6 @@ from halsted_ray.training.samples import (
     tasks_to_learn,
     training_windows,
 )
-from halsted_ray.training.train import FIDELITY, unique_windows
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from halsted_ray.errors import RegistryError
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.registry.model_registry import Registry, Version
 from halsted_ray.storage.delta import table_uri
+from halsted_ray.training.epoch_record import EpochRecord
 from halsted_ray.training.train import TrainingPlan, TrainSummary, train
 
 EXPERIMENT = "halsted-training"
@@ -59,7 +60,7 @@ def train_tracked(
     """
     tracked = TrackedRun(registry)
 
-    def epoch(record: dict) -> None:
+    def epoch(record: EpochRecord) -> None:
         tracked.epoch(record)
         if on_epoch:
             on_epoch(record)
@@ -108,14 +109,14 @@ class TrackedRun:
             self.client.log_dict(self.run_id, environment(), "environment.json")
             self.client.log_dict(self.run_id, start.split, SPLIT)
 
-    def epoch(self, record: dict) -> None:
+    def epoch(self, record: EpochRecord) -> None:
         """Logs an epoch; a registry that is gone does not stop a training run."""
         try:
             self._log([record])
         except RegistryError as error:
             log.warning("epoch %d is not in the registry yet: %s", record["epoch"], error)
 
-    def _log(self, curve: list[dict]) -> None:
+    def _log(self, curve: list[EpochRecord]) -> None:
         now_ms = int(time.time() * 1000)
         with self.registry.spoken():
             for record in curve:
@@ -247,8 +248,8 @@ def dataset_of(start: TrainingPlan) -> DatasetInput:
     return DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])
 
 
-def figures(record: dict) -> dict[str, float]:
-    """An epoch's record (``training.loop.TrainProgress``) as metrics; what could not be measured is left out."""
+def figures(record: EpochRecord) -> dict[str, float]:
+    """An epoch's record (``training.epoch_record``) as metrics; what could not be measured is left out."""
     found = {name: record[name] for name in ("loss", "learning_rate", "seconds", "samples_per_s", "worst")}
     found |= {f"accuracy/{task}": value for task, value in record["accuracy_of_task"].items()}
     found |= {f"accuracy_of_tag/{tag}": value for tag, value in record["accuracy_of_tag"].items()}

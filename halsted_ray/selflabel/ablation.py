@@ -30,9 +30,9 @@ from halsted_ray.selflabel.self_label import GATE, PRECISION
 from halsted_ray.selflabel.validation import WINDOWS, predict_windows, vectors_of
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.taxonomy import from_dict
+from halsted_ray.training.atlas_samples import load_samples
 from halsted_ray.training.recipe import PAPER, Recipe
 from halsted_ray.training.samples import Samples, training_windows
-from halsted_ray.training.train import load_samples
 
 
 @dataclass(frozen=True)

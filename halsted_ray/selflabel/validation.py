@@ -17,10 +17,10 @@ from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Window, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import Task, Taxonomy
+from halsted_ray.training.atlas_samples import FIDELITY, labelled_windows, unique_windows
 from halsted_ray.training.embed import embed
 from halsted_ray.training.recipe import PAPER
 from halsted_ray.training.samples import build_samples, label_windows, training_windows
-from halsted_ray.training.train import FIDELITY, labelled_windows, unique_windows
 
 PART = "validation"
 WINDOWS = WindowSpec(coarse_s=1.0, fine_s=1.0)
