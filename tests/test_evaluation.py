@@ -15,11 +15,12 @@ from halsted_ray.cli.evaluate import methods_table
 from halsted_ray.cli.text_tables import accuracy_table
 from halsted_ray.compute.cluster import connected
 from halsted_ray.errors import AtlasError, OutputError, TrainingError, UsageError
+from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
 from halsted_ray.evaluation.map_accuracy import score_timeline
 from halsted_ray.evaluation.model_comparison import compare_folds, compare_models
 from halsted_ray.evaluation.predictions import REFERENCE, TagPredictions, TagTargets
 from halsted_ray.evaluation.run_evaluation import evaluate
-from halsted_ray.evaluation.sais import SaisRecipe, fit_sais
+from halsted_ray.evaluation.sais import LabelledVectors, SaisRecipe, fit_sais
 from halsted_ray.evaluation.scoring import score_predictions
 from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.maps.timeline import merge
@@ -116,9 +117,17 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def run(archive, out, **options):
+def run(archive, out, *, model=None, against=None, embeddings=None, **plan):
     return evaluate(
-        archive, str(out), RECIPE, **{"encoder": ENCODER.ref, "spec": SPEC, "folds": 2, "sais": SAIS, **options}
+        archive,
+        str(out),
+        RECIPE,
+        model=model,
+        against=against,
+        plan=EvaluationPlan(**{"folds": 2, "sais": SAIS, **plan}),
+        encoder=ENCODER.ref,
+        spec=SPEC,
+        embeddings=embeddings,
     )
 
 
@@ -195,7 +204,8 @@ def test_the_same_call_again_trains_nothing(crossed, archive):
 def test_a_fold_that_fails_is_the_error_of_all(crossed, archive, tmp_path):
     wild = replace(RECIPE, learning_rate=1e30, warmup_epochs=0)
     with pytest.raises(TrainingError, match=r"not finite in epoch 0.*learning rate 1e\+30"):
-        evaluate(archive, str(tmp_path), wild, encoder=ENCODER.ref, spec=SPEC, folds=2, baselines=())
+        plan = EvaluationPlan(folds=2, baselines=())
+        evaluate(archive, str(tmp_path), wild, plan=plan, encoder=ENCODER.ref, spec=SPEC)
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +280,7 @@ def test_another_archive_judges_two_models_on_the_same_windows(archive, crossed,
     assert {video[:8] for video in found.figures["videos"]} == {f"{3:08x}"} and len(found.figures["videos"]) == 4
     assert found.figures["strategy"] == "all videos of release-3" and found.figures["folds"][0]["train"] == 3
     one, two = found.of(), found.of(REFERENCE)
-    assert [entry.asked for entry in one] == [entry.asked for entry in two] and len(one) > 5
+    assert [entry.targets for entry in one] == [entry.targets for entry in two] and len(one) > 5
     assert any((a.scores_NK != b.scores_NK).any() for a, b in zip(one, two, strict=True))
     means = {name: method["mean"]["value"] for name, method in found.figures["methods"].items()}
     assert means[REFERENCE] > 0.8 > means["majority"]
@@ -309,7 +319,7 @@ def test_the_model_that_another_is_held_against_must_not_have_learned_the_answer
 
 
 def test_a_place_that_can_not_be_written_is_said_before_anything_is_learned(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr("halsted_ray.evaluation.run_evaluation.pooled", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("halsted_ray.evaluation.run_evaluation.prepare_data", lambda *_: pytest.fail("it began"))
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file/out.*name a folder that can be written"):
         run(archive, tmp_path / "file" / "out")
@@ -415,9 +425,10 @@ def test_sais_learns_what_changes_over_time():
     rising = np.linspace(-2, 2, 8)[None, :, None] * np.where(labels, 1, -1)[:, None, None]
     steps = (rising * np.ones(8) + 0.3 * rng.normal(size=(160, 8, 8))).astype(np.float32)
     recipe = SaisRecipe(layers=1, heads=2, prototype_dim=8, epochs=10)
-    model = fit_sais((steps[:100], labels[:100]), (steps[100:130], labels[100:130]), 2, recipe)
+    train, validation = (LabelledVectors(steps[part], labels[part]) for part in (slice(100), slice(100, 130)))
+    model = fit_sais(train, validation, 2, recipe)
     found = model.probabilities(steps[130:])
     assert (found.argmax(1) == labels[130:]).mean() > 0.9
     assert found.max() <= np.e / (np.e + np.exp(-1)) + 1e-6, "no temperature: two categories never pass .881"
-    again = fit_sais((steps[:100], labels[:100]), (steps[100:130], labels[100:130]), 2, recipe)
+    again = fit_sais(train, validation, 2, recipe)
     assert np.array_equal(again.probabilities(steps[130:]), found)

@@ -13,8 +13,14 @@ from halsted_ray.cli.self_label_table import comparison_text
 from halsted_ray.evaluation.predictions import TagPredictions, TagTargets
 from halsted_ray.report.self_label_section import comparison_section
 from halsted_ray.selflabel.gain import by_action, by_source, measure_gain
-from halsted_ray.selflabel.merge import Label, apart, merge, union, without
-from halsted_ray.selflabel.thresholds import Threshold, common_threshold, lower_bound, thresholds, thresholds_of_tags
+from halsted_ray.selflabel.merge import Label, cut_overlaps, join_spans, merge, subtract_spans
+from halsted_ray.selflabel.thresholds import (
+    Threshold,
+    lower_bound,
+    shared_threshold,
+    threshold_per_category,
+    thresholds_of_tags,
+)
 from halsted_ray.taxonomy import load
 
 WINDOWS = st.lists(st.tuples(st.sampled_from("RCT"), st.integers(0, 4)), max_size=40)
@@ -46,7 +52,7 @@ GOLDEN = [
 def test_golden_merge():
     merged = merge(GOLDEN, "action")
     assert shown(merged) == [(0, 4, "R", 0.8), (2, 3, "C", 0.6), (6, 7, "R", 0.95)]
-    assert shown(apart(merged, GOLDEN, "action")) == [
+    assert shown(cut_overlaps(merged, GOLDEN, "action")) == [
         (0, 2, "R", 0.8),
         (3, 4, "R", 0.8),
         (2, 3, "C", 0.6),
@@ -85,7 +91,7 @@ def test_merge_covers_its_labels_and_leaves_no_gap_to_close(windows):
 @given(WINDOWS)
 def test_a_lane_has_one_answer_at_a_time_and_each_window_its_own(windows):
     labels = kept_of(windows)
-    parts = sorted(apart(merge(labels, "action"), labels, "action"), key=lambda part: part.start_s)
+    parts = sorted(cut_overlaps(merge(labels, "action"), labels, "action"), key=lambda part: part.start_s)
     assert all(a.stop_s <= b.start_s for a, b in zip(parts, parts[1:], strict=False))
     for one in labels:
         assert [part.tags for part in parts if part.start_s <= one.start_s < part.stop_s] == [one.tags]
@@ -95,7 +101,7 @@ def test_a_lane_has_one_answer_at_a_time_and_each_window_its_own(windows):
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 8)), max_size=8), st.integers(0, 20), st.integers(1, 15))
 def test_without_keeps_exactly_what_no_span_covers(spans, start_s, length_s):
     spans = [(a, a + b) for a, b in spans]
-    parts = without(label(start_s, start_s + length_s, "R", 0.5), union(spans))
+    parts = subtract_spans(label(start_s, start_s + length_s, "R", 0.5), join_spans(spans))
     seconds = {s for part in parts for s in range(int(part.start_s), int(part.stop_s))}
     assert seconds == {s for s in range(start_s, start_s + length_s) if not any(a <= s < b for a, b in spans)}
 
@@ -103,7 +109,7 @@ def test_without_keeps_exactly_what_no_span_covers(spans, start_s, length_s):
 @settings(deadline=None)
 @given(ANSWERS, st.sampled_from((0.3, 0.5, 0.75, 0.9)))
 def test_a_threshold_is_the_smallest_whose_lower_bound_reaches_the_precision(answers, precision):
-    found = thresholds(*zip(*answers, strict=True), precision)
+    found = threshold_per_category(*zip(*answers, strict=True), precision)
     for action in {answer[0] for answer in answers}:
 
         def right(tau, action=action):
@@ -115,20 +121,22 @@ def test_a_threshold_is_the_smallest_whose_lower_bound_reaches_the_precision(ans
             if said == action and lower_bound(sum(right(tau)), len(right(tau))) >= precision
         ]
         threshold = found[action]
-        assert threshold.least == min(reach, default=math.inf)
-        assert threshold.said == len(right(0))
+        assert threshold.min_confidence == min(reach, default=math.inf)
+        assert threshold.predicted == len(right(0))
         if reach:
             assert (threshold.kept, threshold.right) == (len(right(min(reach))), sum(right(min(reach))))
             assert threshold.precision >= precision
 
 
 def test_a_precision_that_can_not_be_reached_trusts_nothing():
-    found = thresholds(["R", "R", *"C" * 15], [0.9, 0.8, *[0.7] * 15], [False, *[True] * 16], 0.9)
-    assert math.isinf(found["R"].least) and math.isnan(found["R"].precision)
-    assert found["C"].least == 0.7
-    assert math.isinf(thresholds(["C"] * 14, [0.7] * 14, [True] * 14, 0.9)["C"].least), "too few to be certain"
+    found = threshold_per_category(["R", "R", *"C" * 15], [0.9, 0.8, *[0.7] * 15], [False, *[True] * 16], 0.9)
+    assert math.isinf(found["R"].min_confidence) and math.isnan(found["R"].precision)
+    assert found["C"].min_confidence == 0.7
+    assert math.isinf(threshold_per_category(["C"] * 14, [0.7] * 14, [True] * 14, 0.9)["C"].min_confidence), (
+        "too few to be certain"
+    )
     with pytest.raises(ValueError, match="precision=90"):
-        thresholds(["R"], [0.9], [True], 90)
+        threshold_per_category(["R"], [0.9], [True], 90)
 
 
 def test_categories_that_share_a_threshold_are_trusted_or_not_together():
@@ -136,10 +144,13 @@ def test_categories_that_share_a_threshold_are_trusted_or_not_together():
     said = [f"instrument {n // 3}" for n in range(60)]
     confidence = [0.9 if n % 3 else 0.5 for n in range(60)]
     right = [bool(n % 3) for n in range(60)]
-    assert all(math.isinf(threshold.least) for threshold in thresholds(said, confidence, right, 0.9).values())
-    found = common_threshold(said, confidence, right, 0.9)
+    assert all(
+        math.isinf(threshold.min_confidence)
+        for threshold in threshold_per_category(said, confidence, right, 0.9).values()
+    )
+    found = shared_threshold(said, confidence, right, 0.9)
     assert found == {f"instrument {n}": Threshold(0.9, 3, 2, 2) for n in range(20)}
-    assert common_threshold([], [], [], 0.9) == {}
+    assert shared_threshold([], [], [], 0.9) == {}
 
 
 def test_other_tags_are_judged_together_where_the_first_is_trusted():
@@ -149,9 +160,9 @@ def test_other_tags_are_judged_together_where_the_first_is_trusted():
         {"action": "Cut" if n < 40 else "Idle", "instrument": "else" if n % 20 == 0 else f"i{n}"} for n in range(60)
     ]
     found = thresholds_of_tags(said, truth, ["action", "instrument"], 0.8)
-    assert found["action"]["Cut"].least == 0.9 and math.isinf(found["action"]["Grasp"].least)
+    assert found["action"]["Cut"].min_confidence == 0.9 and math.isinf(found["action"]["Grasp"].min_confidence)
     assert set(found["instrument"]) == {f"i{n}" for n in range(40)}
-    assert {threshold.least for threshold in found["instrument"].values()} == {0.6}
+    assert {threshold.min_confidence for threshold in found["instrument"].values()} == {0.6}
 
 
 @pytest.mark.parametrize("right, kept", [(15, 15), (9, 10), (0, 5), (90, 100), (1, 1)])
@@ -225,9 +236,9 @@ def test_accuracy_by_who_labelled_the_window():
 def test_a_models_labels_are_judged_on_the_tags_that_persons_gave_too():
     """A label names the step alone; the specialty that persons name beside it must not count for one side only."""
     manual = answers({video: np.arange(20) < 10 for video in FOLDS}, FOLDS)
-    others = [replace(entry, asked=replace(entry.asked, tag="arm"), right_N=np.ones(20)) for entry in manual]
+    others = [replace(entry, targets=replace(entry.targets, tag="arm"), right_N=np.ones(20)) for entry in manual]
     labels = [
-        replace(entry, asked=replace(entry.asked, source_N=np.full(20, "ai")))
+        replace(entry, targets=replace(entry.targets, source_N=np.full(20, "ai")))
         for entry in answers({video: np.arange(20) < 15 for video in FOLDS}, FOLDS)
     ]
     found = measure_gain(manual, manual, load(), {}, labelled=labels)["sources"]["micro"]

@@ -23,7 +23,7 @@ from halsted_ray.maps.status import status_of
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Segment, Video, WindowSpec
-from halsted_ray.selflabel.labelling import windows_at
+from halsted_ray.selflabel.labelling import predictions_of
 from halsted_ray.selflabel.review import disagreement
 from halsted_ray.selflabel.self_label import self_label
 from halsted_ray.selflabel.validation import WINDOWS
@@ -225,7 +225,9 @@ def test_every_window_is_asked_whatever_it_shows(archive, tmp_path):
         embeddings=f"{root}/embeddings",
     )
     assert [video["video_id"] for video in summary.videos] == [ids["new"]]
-    assert list(windows_at(str(tmp_path), ids["new"], summary.recipe)) == [(float(n), n + 1.0) for n in range(LENGTH_S)]
+    assert list(predictions_of(str(tmp_path), ids["new"], summary.recipe)) == [
+        (float(n), n + 1.0) for n in range(LENGTH_S)
+    ]
 
 
 def test_frames_become_the_same_windows_as_vectors():
