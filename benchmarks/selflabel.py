@@ -63,10 +63,12 @@ class PrintingWatch(Watch):
     """Prints what the run says."""
 
     def say(self, message: str) -> None:
+        """Prints ``message`` at once."""
         print(message, flush=True)
 
 
 def main() -> None:
+    """Renders the phantoms, evaluates, prints the tables and writes the results file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument("--results", metavar="FILE", help="keep the figures there, with hardware, seed and command")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import statistics
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Clip, Video, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.training.atlas_samples import FIDELITY
-from halsted_ray.training.batch_loader import BatchLoader
+from halsted_ray.training.batch_loader import Batch, BatchLoader
 from halsted_ray.training.embed import SPAN_S, EmbedTask, run_task, start_worker
 from halsted_ray.training.epoch import new_decoder, new_optimizer, train_epoch
 from halsted_ray.training.recipe import PAPER, RECIPES, Recipe
@@ -43,15 +44,18 @@ CPU = torch.device("cpu")
 
 
 def measure(setting: Setting) -> list[dict]:
+    """Both ratios, as entries of the results file."""
     return [*stored_against_decoded(setting), loader_against_resident_batch(setting)]
 
 
 def stored_against_decoded(setting: Setting) -> list[dict]:
+    """The first ratio, for each encoder and recipe of ``ENCODERS``."""
     encoders = [ENCODER] if setting.quick else list(ENCODERS)
     return [entry for encoder in encoders for entry in epoch_against_encoding(setting, encoder)]
 
 
 def epoch_against_encoding(setting: Setting, encoder: str) -> list[dict]:
+    """An epoch that decodes and encodes, in units of an epoch on stored vectors, for each recipe of one encoder."""
     path = setting.video(5)
     found = probe(path)
     video = Video("v" * 16, str(path), found.size_bytes, SPAN_S, found.width, found.height, found.fps, found.codec)
@@ -85,6 +89,7 @@ def epoch_against_encoding(setting: Setting, encoder: str) -> list[dict]:
 
 
 def loader_against_resident_batch(setting: Setting) -> dict:
+    """An epoch with the batch loader, in units of as many train steps over one ready batch."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     rng, names = np.random.default_rng(0), [f"{number:016x}" for number in range(VIDEOS)]
     labelled, dim = labelled_windows(), Encoder.load(ENCODER).dim
@@ -114,7 +119,7 @@ def loader_against_resident_batch(setting: Setting) -> dict:
 class Epochs:
     """Call it for another epoch of the same training. ``is_resident``: every step is over the epoch's first batch."""
 
-    def __init__(self, samples: Samples, recipe: Recipe, is_resident: bool = False):
+    def __init__(self, samples: Samples, recipe: Recipe, is_resident: bool = False) -> None:
         sizes = Halsted.create(HALSTED, samples.embeddings_WD.shape[1], **decoder_options(recipe)).config.decoder_sizes
         self.decoder = new_decoder(samples, Vocabulary(HALSTED), sizes, recipe)
         self.parameters = sum(parameter.numel() for parameter in self.decoder.parameters())
@@ -125,6 +130,7 @@ class Epochs:
         self.done = 0
 
     def __call__(self) -> None:
+        """Trains one epoch."""
         train_epoch(self.decoder, self.decoder, self.optimizer, self.loader, self.done)
         self.done += 1
 
@@ -132,14 +138,16 @@ class Epochs:
 class ResidentBatch:
     """A batch loader whose every batch is the first batch of ``loader``, cut beforehand."""
 
-    def __init__(self, loader: BatchLoader):
+    def __init__(self, loader: BatchLoader) -> None:
         self.recipe, self.workers, self.steps = loader.recipe, loader.workers, len(loader)
         self.batch = next(loader.batches(0))
 
     def __len__(self) -> int:
+        """Batches per epoch."""
         return self.steps
 
-    def batches(self, epoch: int):
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The same batch, as often as an epoch has batches."""
         return (self.batch for _ in range(self.steps))
 
 
