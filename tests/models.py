@@ -1,4 +1,4 @@
-"""An atlas whose windows have vectors that say their answer, and models that know it or don't. No video is decoded."""
+"""An atlas whose stored vectors tell each window's tags, and models that learned them or did not. No decoding."""
 
 import numpy as np
 import torch
@@ -9,8 +9,8 @@ from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.training.atlas_samples import labelled_windows
 from halsted_ray.training.recipe import PAPER
-from halsted_ray.training.train import labelled_windows
 
 ENCODER = "random:tiny:0"
 SPEC = WindowSpec(coarse_s=5.0, fine_s=2.5)
@@ -21,7 +21,7 @@ ACTIONS = ("Tug", "Hook", "Retraction")
 
 
 def write_archive(root: str) -> None:
-    """Five videos of 20 s (no files), one part of the split each but the test's three; vectors are stored."""
+    """Five videos of 20 s (no files) with stored vectors: one trains, one validates, three test."""
     videos, clips, split = [], [], {}
     for number, part in enumerate(PARTS):
         video_id = f"{number:x}" * 16
@@ -56,7 +56,7 @@ def windows_of(root: str, video_id: str) -> dict:
 
 
 def vector_of(video_id: str, key: tuple, tasks: dict) -> np.ndarray:
-    """A direction for each (tag, category) of the answers, with some noise."""
+    """The sum of one direction per (tag, category), with some noise."""
     rng = np.random.default_rng(int(video_id[0], 16) * 1000 + int(key[1] * 10) + (key[0] == "fine"))
     parts = [category for tags in tasks.values() for category in tags.items()]
     directions = [np.random.default_rng(sum(map(ord, tag + name))).normal(size=192) for tag, name in parts]
@@ -64,7 +64,7 @@ def vector_of(video_id: str, key: tuple, tasks: dict) -> np.ndarray:
 
 
 def make_model(root: str, folder: str, version: str, steps: int, width: int = 32, more: tuple = ()) -> Halsted:
-    """A model that had ``steps`` steps on all of the atlas's windows: 0 knows nothing, 60 nearly everything.
+    """A model after ``steps`` train steps on all windows of the atlas: 0 knows nothing, 60 nearly everything.
     ``more``: further (vector, task, tags) to learn."""
     encoder, atlas = Encoder.load(ENCODER), read_atlas(root)
     model = Halsted.create(

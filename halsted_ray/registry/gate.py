@@ -16,7 +16,7 @@ import yaml
 from halsted_ray.errors import TaxonomyError, UsageError
 from halsted_ray.evaluation.model_comparison import compare_models
 from halsted_ray.evaluation.predictions import TagPredictions
-from halsted_ray.evaluation.scoring import Counts, calibration, score_tasks
+from halsted_ray.evaluation.scoring import AccuracyCounts, calibration, score_tasks
 from halsted_ray.registry.held_out import HeldOutResult
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy
@@ -135,7 +135,7 @@ def apply_gate(
             candidate.windows_per_s / champion.windows_per_s,
             f"{candidate.windows_per_s:,.0f} windows/s, the champion {champion.windows_per_s:,.0f}",
         )
-    floors, counts = thresholds["specialty_accuracy"].of_specialty, Counts.of(candidate.answers)
+    floors, counts = thresholds["specialty_accuracy"].of_specialty, AccuracyCounts.of(candidate.answers)
     specialty_K = np.array([operations.get(str(video), {}).get("specialty", "") for video in counts.video_K])
     for specialty in map(str, np.unique(specialty_K)):
         found = counts.accuracy(counts.tags, specialty_K == specialty)
@@ -145,7 +145,7 @@ def apply_gate(
             f"{found['videos']} videos",
             floors.get(specialty),
         )
-    check("calibration_error", calibration(candidate.answers), f"over {int(counts.asked_KT.sum()):,} answers")
+    check("calibration_error", calibration(candidate.answers), f"over {int(counts.total_KT.sum()):,} answers")
     learned = candidate.learned_test_videos
     check(
         "learned_test_videos",
@@ -172,16 +172,16 @@ def common(
 
     Raises TaxonomyError where they have none in common.
     """
-    asked = {entry.asked.tag for entry in first} & {entry.asked.tag for entry in second}
+    asked = {entry.targets.tag for entry in first} & {entry.targets.tag for entry in second}
     if not asked:
         raise TaxonomyError(
             "candidate and champion know no tag in common, so nothing can be compared; promote the "
             "candidate in a registry of its own (--registry)"
         )
-    return tuple([entry for entry in side if entry.asked.tag in asked] for side in (first, second))
+    return tuple([entry for entry in side if entry.targets.tag in asked] for side in (first, second))
 
 
 def worst_task(answers: Sequence[TagPredictions], taxonomy: Taxonomy) -> tuple[str, float]:
-    tasks = score_tasks(Counts.of(answers), taxonomy)["tasks"]
+    tasks = score_tasks(AccuracyCounts.of(answers), taxonomy)["tasks"]
     worst = min(tasks, key=lambda task: tasks[task]["over_videos"])
     return worst, tasks[worst]["over_videos"]

@@ -17,10 +17,10 @@ from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import Taxonomy
+from halsted_ray.training.atlas_samples import FIDELITY, labelled_windows, unique_windows
 from halsted_ray.training.embed import embed
 from halsted_ray.training.recipe import PAPER
 from halsted_ray.training.samples import LabelledWindow, build_samples
-from halsted_ray.training.train import FIDELITY, labelled_windows, unique_windows
 
 PART = "test"
 ROUNDS = 5

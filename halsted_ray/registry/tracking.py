@@ -31,6 +31,7 @@ from halsted_ray.errors import RegistryError
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.registry.model_registry import Registry, Version
 from halsted_ray.storage.delta import table_uri
+from halsted_ray.training.epoch_record import EpochRecord
 from halsted_ray.training.train import TrainingPlan, TrainSummary, train
 
 EXPERIMENT = "halsted-training"
@@ -60,7 +61,7 @@ def train_tracked(
     """
     tracked = TrackedRun(registry)
 
-    def epoch(record: dict) -> None:
+    def epoch(record: EpochRecord) -> None:
         tracked.epoch(record)
         if on_epoch:
             on_epoch(record)
@@ -125,7 +126,7 @@ class TrackedRun:
             if name not in files:
                 self.client.log_dict(self.run_id, content(), name)
 
-    def epoch(self, record: dict) -> None:
+    def epoch(self, record: EpochRecord) -> None:
         """Logs an epoch, trained now or brought back by a checkpoint, after those that the registry did not take.
 
         A registry that is gone does not stop a training run.
@@ -137,7 +138,7 @@ class TrackedRun:
         except RegistryError as error:
             log.warning("epoch %d is not in the registry yet: %s", record["epoch"], error)
 
-    def _log(self, curve: list[dict]) -> None:
+    def _log(self, curve: list[EpochRecord]) -> None:
         now_ms = int(time.time() * 1000)
         with self.logging, self.registry.spoken():
             for record in curve:
@@ -272,8 +273,8 @@ def dataset_of(start: TrainingPlan) -> DatasetInput:
     return DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])
 
 
-def figures(record: dict) -> dict[str, float]:
-    """An epoch's record (``training.loop.TrainProgress``) as metrics; what could not be measured is left out."""
+def figures(record: EpochRecord) -> dict[str, float]:
+    """An epoch's record (``training.epoch_record``) as metrics; what could not be measured is left out."""
     found = {name: record[name] for name in ("loss", "learning_rate", "seconds", "samples_per_s", "worst")}
     found |= {f"accuracy/{task}": value for task, value in record["accuracy_of_task"].items()}
     found |= {f"accuracy_of_tag/{tag}": value for tag, value in record["accuracy_of_tag"].items()}
