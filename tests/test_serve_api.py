@@ -22,7 +22,7 @@ from fastapi import HTTPException
 from maps import write_maps
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
-from halsted_ray.cli.serve import main as command
+from halsted_ray.cli import main
 from halsted_ray.errors import ModelError, OutputError, StorageUnavailable, UsageError
 from halsted_ray.maps.exports import read_captions, read_csv
 from halsted_ray.service import uploads
@@ -66,6 +66,11 @@ def large(tmp_path_factory, video) -> Path:
     free = PART_BYTES + 17 - 8
     path.write_bytes(video.read_bytes() + free.to_bytes(4, "big") + b"free" + bytes(free - 8))
     return path
+
+
+def command(words: list[str]) -> int:
+    """The exit code of ``halsted serve``."""
+    return main(["serve", *words])
 
 
 def other_tenant(service, role: str = "admin"):
@@ -627,7 +632,7 @@ def test_a_state_folder_beside_a_database_of_the_environment_is_refused(tmp_path
         with pytest.raises(SystemExit, match="2"):
             command([words[0], *state, *words[1:]])
         complaint = capsys.readouterr().err
-        assert complaint.startswith(f"usage: python -m serve {words[0]}") and "argument --state: it needs" in complaint
+        assert complaint.startswith(f"usage: halsted serve {words[0]}") and "argument --state: it needs" in complaint
     assert list(tmp_path.iterdir()) == []
     monkeypatch.delenv("HALSTED_DATABASE")
     assert command(["key", *state, "north", "ada", "surgeon"]) == 0 and (tmp_path / "other" / "halsted.db").exists()
