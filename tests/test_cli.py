@@ -382,10 +382,3 @@ def test_wrong_use_is_one_message_and_code_2(capsys, places, model, tmp_path, ar
     assert complaint.startswith(f"halsted {arguments[0]}: ") and said in complaint
     assert complaint.count("\n") == 1 and "Traceback" not in complaint
     assert not list(tmp_path.glob("new*")), "nothing is left where nothing was mapped"
-
-
-def test_the_roles_of_a_key_are_those_that_the_service_knows():
-    from halsted_ray.cli.serve import ROLES
-    from halsted_ray.service.users import PERMISSIONS
-
-    assert set(ROLES) == set(PERMISSIONS)
