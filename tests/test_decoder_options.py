@@ -189,7 +189,7 @@ def test_an_encoder_that_gives_its_steps():
 def test_a_llama_brings_its_weights(llama_folder):
     _, model, _ = made("llama", llama_folder)
     original = LlamaForCausalLM.from_pretrained(llama_folder).model.state_dict()
-    model.decoder.take_weights(llama_folder)
+    model.decoder.load_trunk(llama_folder)
     trunk = model.decoder.trunk.state_dict()
     assert set(original) - set(trunk) == {"embed_tokens.weight"}
     assert all(torch.equal(value, original[name]) for name, value in trunk.items())
@@ -206,6 +206,6 @@ def test_a_folder_that_is_no_llama_is_named(llama_folder, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(stated | {"hidden_size": 64}))
     larger = Halsted.create(SMALL, DIM, llama=read_config(str(tmp_path)))
     with pytest.raises(ModelError, match="do not fit its config.json: layers.0"):
-        larger.decoder.take_weights(llama_folder)
+        larger.decoder.load_trunk(llama_folder)
     with pytest.raises(UsageError, match="decoder='lama'; expected halsted, or llama:FOLDER"):
         Recipe(decoder="lama")

@@ -25,7 +25,7 @@ import torch.distributed
 from halsted_ray.errors import ResourceError, TrainingError
 from halsted_ray.model.decoder import Decoder
 from halsted_ray.model.generation import Grammar, generate
-from halsted_ray.model.halsted import decoder_of
+from halsted_ray.model.halsted import build_decoder
 from halsted_ray.model.vocabulary import PAD, Vocabulary
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy, from_dict
@@ -190,9 +190,9 @@ def fit_in_process(
 def new_decoder(train: Samples, vocabulary: Vocabulary, sizes: Mapping[str, int | float], recipe: Recipe) -> Decoder:
     """An untrained decoder, the same on every worker, that knows the scale of the training vectors."""
     torch.manual_seed(recipe.seed)
-    decoder = decoder_of(vocabulary, sizes)
+    decoder = build_decoder(vocabulary, sizes)
     if recipe.llama:
-        decoder.take_weights(recipe.llama)
+        decoder.load_trunk(recipe.llama)
     decoder.fit_features(torch.from_numpy(train.embeddings_WD))
     return decoder
 
