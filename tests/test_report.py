@@ -1,4 +1,4 @@
-"""The report: its figures add up, the page needs nothing from outside, what failed is seen."""
+"""The report: its figures add up, the page loads nothing from outside, and failures are visible."""
 
 import re
 from dataclasses import replace
@@ -104,7 +104,7 @@ def test_the_page_needs_nothing_from_outside(material):
     assert "Research software, not a medical device" in own
 
 
-def test_where_the_time_went_is_a_picture(material):
+def test_the_profile_is_drawn(material):
     assert summarise(material)["profile"] is None and "Where the time went" not in page(material, summarise(material))
     run = RunProfile("run", 3, 180.0, 20.0, StageProfile({"decode": 12.0, "wait": 3.0}, {"decode": 11.0}).asdict())
     timed = replace(material, profile=run)
@@ -127,13 +127,13 @@ def test_a_gap_is_counted_once_for_all_tasks():
     assert covered_s([(0, 60), (0, 60), (30, 90), (100, 110)]) == 100
 
 
-def test_colours_are_of_the_category_and_differ_within_a_tag():
+def test_a_category_has_one_colour_and_colours_differ_within_a_tag():
     taxonomy = taxonomies.load()
     for tag in taxonomy.tags:
         assert len({colour(tag.name, category, taxonomy) for category in tag.categories}) == len(tag.categories)
 
 
-def test_the_drawing_is_to_scale_and_80_wide(material):
+def test_the_drawing_is_to_scale_and_80_columns_wide(material):
     drawn = timeline(material.videos[0], material.rows_of(WHOLE), None, material.taxonomy)
     text = draw(drawn)
     assert max(len(line) for line in text.splitlines()) <= 80
@@ -152,13 +152,13 @@ def test_gaps_are_drawn_and_named(material):
     assert "not mapped" in rows_table(drawn)
 
 
-def test_rows_are_counted_where_they_are_cut(material):
+def test_rows_that_are_left_out_are_counted(material):
     drawn = timeline(material.videos[0], material.rows_of(WHOLE), None, material.taxonomy)
     assert rows_table(drawn, limit=2).splitlines()[-1] == "… and 3 rows more; --rows 0 shows all"
     assert len(rows_table(drawn).splitlines()) == 6
 
 
-def test_letters_are_one_a_category():
+def test_each_category_has_its_own_letter():
     names = taxonomies.load().tag("instrument").categories
     letters = letters_of(names)
     assert len(set(letters.values())) == len(names)
