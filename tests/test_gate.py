@@ -65,7 +65,7 @@ def test_the_same_model_again_passes_and_so_does_a_first_model():
     assert failed(examined(), examined()) == [] and failed(examined(), None) == []
     said = {check.name: check.said for check in verdict(examined(), None).checks}
     assert said["worst_task_fall"] == "there is no champion to compare with"
-    assert said["calibration_error"] == "over 800 answers"
+    assert said["calibration_error"] == "over 800 predictions"
     assert all(check.reason for check in verdict(examined(), examined()).checks)
 
 
@@ -116,6 +116,6 @@ def test_only_tags_that_both_models_know_are_compared():
     assert failed(examined(), champion) == []
     assert failed(examined(step=75), champion) == ["worst_task_fall", "mean_p_worse"]
     alone = examined()
-    alone.answers[:] = alone.answers[1:]
+    alone.predictions[:] = alone.predictions[1:]
     with pytest.raises(TaxonomyError, match="no tag in common"):
         verdict(alone, champion)

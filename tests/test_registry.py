@@ -32,7 +32,7 @@ from halsted_ray.registry import promotion
 from halsted_ray.registry.gate import read_thresholds
 from halsted_ray.registry.model_registry import CHALLENGER, CHAMPION, LOCK, PREVIOUS, Registry
 from halsted_ray.registry.promotion import EXPERIMENT, promote, rollback
-from halsted_ray.registry.resolve import resolve
+from halsted_ray.registry.references import resolve
 from halsted_ray.registry.tracking import TrackedRun, learned_videos, register
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.train import TrainingPlan, TrainSummary
@@ -269,7 +269,7 @@ def test_what_to_do_where_a_version_is_not_there(registry, archive, capsys):
 
 def test_a_folder_is_resolved_without_mlflow():
     code = (
-        "import sys; from halsted_ray.registry.resolve import resolve; assert resolve('/a') == '/a'; "
+        "import sys; from halsted_ray.registry.references import resolve; assert resolve('/a') == '/a'; "
         "assert not {'mlflow', 'torch', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
@@ -426,7 +426,7 @@ PROMOTER = """
     import sys, time
     from pathlib import Path
     from halsted_ray.cli import main
-    from halsted_ray.registry import promote as promotion
+    from halsted_ray.registry import promotion
 
     sys.path.insert(0, sys.argv[1])
     from test_registry import meeting

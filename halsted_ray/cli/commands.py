@@ -89,18 +89,18 @@ def trainer(uri: str | None):
         from halsted_ray.training.train import train
 
         return lambda *arguments, **options: (train(*arguments, **options), None), ""
-    from halsted_ray.registry.model_registry import Registry, shown
+    from halsted_ray.registry.model_registry import Registry, without_password
     from halsted_ray.registry.tracking import train_tracked
 
     opened = Registry(uri)
-    return partial(train_tracked, opened), shown(opened.uri)
+    return partial(train_tracked, opened), without_password(opened.uri)
 
 
 def map(options: argparse.Namespace) -> int:
     from halsted_ray.compute.resources import ResourceRequest
     from halsted_ray.mapping.pipeline import map_archive
     from halsted_ray.mapping.progress import ProgressLine
-    from halsted_ray.registry.resolve import resolve
+    from halsted_ray.registry.references import resolve
 
     model = resolve(options.model, options.registry)
     workers = ResourceRequest(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))

@@ -79,7 +79,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 def evaluate(options: argparse.Namespace) -> int:
     from halsted_ray.errors import UsageError
-    from halsted_ray.registry.resolve import resolve
+    from halsted_ray.registry.references import resolve
     from halsted_ray.training.recipe import RECIPES, changed
 
     if options.recipe not in RECIPES:
