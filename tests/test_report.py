@@ -105,9 +105,7 @@ def test_the_page_needs_nothing_from_outside(data):
 
 
 def test_the_profile_is_drawn(data):
-    assert summarise(data)["profile"] is None and "Where the time went" not in map_page(
-        data, summarise(data)
-    )
+    assert summarise(data)["profile"] is None and "Where the time went" not in map_page(data, summarise(data))
     run = RunProfile("run", 3, 180.0, 20.0, StageProfile({"decode": 12.0, "wait": 3.0}, {"decode": 11.0}).asdict())
     timed = replace(data, profile=run)
     found = summarise(timed)

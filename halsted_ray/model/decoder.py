@@ -13,13 +13,14 @@ the feed-forward width: 3.5 W gives its count, and the usual 4 W gives 47.2 M.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from halsted_ray.model.vocabulary import INSTRUCTION_LENGTH, PAD
+from halsted_ray.model.vocabulary import INSTRUCTION_LENGTH, PAD, Vocabulary
 
 SHRINKAGE = 0.1
 """Measured with 400 labelled windows of 19 actions. Accuracy of a linear classifier on held-out videos: .73 without
@@ -216,3 +217,15 @@ class Block(nn.Module):
         stream_NLW = stream_NLW + self.dropout(self.attention_out(attended))
         stream_NLW = stream_NLW + self.dropout(self.feedforward(self.feedforward_norm(stream_NLW)))
         return stream_NLW, (key, value)
+
+
+def build_decoder(vocabulary: Vocabulary, sizes: Mapping[str, Any]) -> Decoder:
+    """Makes an untrained decoder from ``ModelConfig.decoder_sizes``: this project's own, or a Llama."""
+    of_vocabulary = len(vocabulary), vocabulary.instructions, vocabulary.length
+    sizes = dict(sizes)
+    llama = sizes.pop("llama", None)
+    if llama is None:
+        return Decoder(*of_vocabulary, **sizes)
+    from halsted_ray.model.llama import LlamaDecoder  # imported here: it takes a second, and few need it
+
+    return LlamaDecoder(*of_vocabulary, sizes["dim"], dict(llama), sizes["steps"], sizes["soft_prompt"])

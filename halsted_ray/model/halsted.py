@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from halsted_ray.errors import ModelError, TaxonomyError
 from halsted_ray.model.calibration import fit_temperature
 from halsted_ray.model.checkpoint import JsonObject, locate
-from halsted_ray.model.decoder import Decoder
+from halsted_ray.model.decoder import build_decoder
 from halsted_ray.model.encoder import Encoder, EncoderOptions
 from halsted_ray.model.generation import DECIMALS, Generated, Grammar, generate, rounded
 from halsted_ray.model.vocabulary import PAD, Parsed, Vocabulary, parse
@@ -78,7 +78,7 @@ class ModelConfig:
 
     @property
     def decoder_sizes(self) -> JsonObject:
-        """The argument ``sizes`` of ``build_decoder``, as JSON values."""
+        """The argument ``sizes`` of ``decoder.build_decoder``, as JSON values."""
         names = ("width", "layers", "heads", "feedforward", "dropout", "steps", "soft_prompt", "llama")
         return {"dim": self.encoder_dim, **{name: getattr(self, name) for name in names}}
 
@@ -409,18 +409,6 @@ class Halsted:
     def _weights(self) -> bytes:
         weights: bytes = safetensors.torch.save({k: v.cpu().contiguous() for k, v in self.decoder.state_dict().items()})
         return weights
-
-
-def build_decoder(vocabulary: Vocabulary, sizes: Mapping[str, Any]) -> Decoder:
-    """Makes an untrained decoder from ``ModelConfig.decoder_sizes``: this project's own, or a Llama."""
-    of_vocabulary = len(vocabulary), vocabulary.instructions, vocabulary.length
-    sizes = dict(sizes)
-    llama = sizes.pop("llama", None)
-    if llama is None:
-        return Decoder(*of_vocabulary, **sizes)
-    from halsted_ray.model.llama import LlamaDecoder  # imported here: it takes a second, and few need it
-
-    return LlamaDecoder(*of_vocabulary, sizes["dim"], dict(llama), sizes["steps"], sizes["soft_prompt"])
 
 
 def _weights_digest(weights: bytes) -> str:

@@ -15,6 +15,7 @@ from halsted_ray.report.html_page import (
     plot_card,
     plot_element,
     render_page,
+    text_with_code,
     tile_section,
 )
 from halsted_ray.report.map_plots import PlotlyFigure, confusion_plot
@@ -142,10 +143,10 @@ def tag_section(figures: Figures) -> str:
     )
     return (
         f"<section><h2>Accuracy by tag</h2><p>{how}; whole videos are held out. Accuracy is the share of windows whose "
-        f"tag is exactly right. {escape(figures['how'])} AUROC and mAP (mean average precision) measure how the model "
-        "ranks the categories when the earlier tags are given. F1@10 and the edit score compare spans of windows over "
-        "time. ECE is the expected calibration error. The two 95% intervals are t over folds, and a bootstrap over "
-        "videos. The dark mark in a bar is chance."
+        f"tag is exactly right. {text_with_code(figures['how'])} AUROC and mAP (mean average precision) measure how "
+        "the model ranks the categories when the earlier tags are given. F1@10 and the edit score compare spans of "
+        "windows over time. ECE is the expected calibration error. The two 95% intervals are t over folds, and a "
+        "bootstrap over videos. The dark mark in a bar is chance."
         + (
             f" The model can't be right on windows whose category no training video shows: {escape(left)}."
             if left

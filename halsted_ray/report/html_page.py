@@ -6,6 +6,7 @@ A page is one file that loads nothing: no network, no fonts, no second file.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
@@ -65,6 +66,11 @@ def meter(value: float | None, mark: float | None) -> str:
         f'<div class="meter"><i style="width:{100 * (value or 0):.1f}%"></i>'
         f'<u style="left:{100 * (mark or 0):.1f}%"></u></div>'
     )
+
+
+def text_with_code(text: str) -> str:
+    """Returns plain text as HTML; what stands in `backquotes` becomes code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def percent(value: float | None) -> str:

@@ -12,6 +12,7 @@ from halsted_ray.report.html_page import (
     plot_card,
     plot_element,
     render_page,
+    text_with_code,
     tile_section,
 )
 from halsted_ray.report.lanes import colour, timeline
@@ -128,10 +129,10 @@ def accuracy_section(accuracy: JsonObject | None) -> str:
     return (
         "<section><h2>Agreement with the truth</h2>"
         f"<p>Accuracy is the share of windows of {accuracy['window_s']:g} s whose tag is exactly right, over "
-        f"{accuracy['compared']} videos{f' (not compared: {left_out})' if left_out else ''}. {escape(accuracy['how'])} "
-        "The dark mark in a bar is chance: 1 divided by the number of the tag's categories. Majority is the accuracy "
-        "of always predicting the most frequent category. F1@10 compares whole spans, which match if they overlap by "
-        "10%."
+        f"{accuracy['compared']} videos{f' (not compared: {left_out})' if left_out else ''}. "
+        f"{text_with_code(accuracy['how'])} The dark mark in a bar is chance: 1 divided by the number of the tag's "
+        "categories. Majority is the accuracy of always predicting the most frequent category. F1@10 compares whole "
+        "spans, which match if they overlap by 10%."
         f'</p><div class="card scroll"><table><tr><th>tag</th><th></th>{columns}</tr>{rows}</table></div></section>'
     )
 

@@ -137,7 +137,7 @@ def confusion_plot(confusion: Mapping[str, Any]) -> PlotlyFigure:
     categories, counts = confusion["categories"], confusion["counts"]
     seen = [k for k in range(len(categories)) if any(counts[k]) or any(row[k] for row in counts)]
     columns = [*seen, len(categories)] if any(row[-1] for row in counts) else seen
-    labels = [*categories, "(none)"]
+    labels = [*categories, "(no prediction)"]
     shares, texts, hovers = [], [], []
     for k in seen:
         total = sum(counts[k])

@@ -23,9 +23,8 @@ import torch
 import torch.distributed
 
 from halsted_ray.errors import ResourceError, TrainingError
-from halsted_ray.model.decoder import Decoder
+from halsted_ray.model.decoder import Decoder, build_decoder
 from halsted_ray.model.generation import Grammar, generate
-from halsted_ray.model.halsted import build_decoder
 from halsted_ray.model.vocabulary import PAD, Vocabulary
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy, from_dict
