@@ -36,7 +36,7 @@ from halsted_ray.registry import promotion
 from halsted_ray.registry.gate import read_thresholds
 from halsted_ray.registry.model_registry import CHALLENGER, CHAMPION, LOCK, PREVIOUS, Registry, Version
 from halsted_ray.registry.promotion import EXPERIMENT, promote, rollback
-from halsted_ray.registry.resolve import resolve
+from halsted_ray.registry.references import resolve
 from halsted_ray.registry.tracking import TrackedRun, learned_videos, register
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.train import TrainingPlan, TrainSummary
@@ -296,7 +296,7 @@ def test_two_processes_that_fetch_one_version_at_once_both_have_it(registry, tmp
 
 def test_a_folder_is_resolved_without_mlflow():
     code = (
-        "import sys; from halsted_ray.registry.resolve import resolve; assert resolve('/a') == '/a'; "
+        "import sys; from halsted_ray.registry.references import resolve; assert resolve('/a') == '/a'; "
         "assert not {'mlflow', 'torch', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
@@ -489,7 +489,7 @@ PROMOTER = """
     import sys, time
     from pathlib import Path
     from halsted_ray.cli import main
-    from halsted_ray.registry import promote as promotion
+    from halsted_ray.registry import promotion
 
     sys.path.insert(0, sys.argv[1])
     from test_registry import meeting

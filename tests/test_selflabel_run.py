@@ -370,7 +370,7 @@ def test_a_round_is_judged_on_folds_whose_test_videos_it_never_saw(archive, on_f
     learned = {name: of["tasks"]["micro"]["samples"] for name, of in found["methods"].items()}
     assert len(set(learned.values())) == 1, "every method answers the same windows"
     assert found["comparison"]["sources"]["micro"]["ai"][0] is not None
-    assert "v2 beside v1" in Path(f"{out}/report.html").read_text()
+    assert "v2 compared with v1" in Path(f"{out}/report.html").read_text()
     models = sorted(path.name for path in Path(f"{out}/folds").iterdir())
     assert len(models) == 2 and models[1].startswith(models[0]), "v1, and v2 named after its labels"
     made = {path: path.stat().st_mtime_ns for path in Path(f"{out}/folds").rglob("*.safetensors")}

@@ -153,7 +153,7 @@ def learning(given: argparse.Namespace) -> set[str]:
 
 def evaluate_model(options: argparse.Namespace) -> int:
     from halsted_ray.errors import UsageError
-    from halsted_ray.registry.resolve import resolve
+    from halsted_ray.registry.references import resolve
     from halsted_ray.training.recipe import READ_WITHOUT_TRAINING, RECIPES, changed
 
     if options.recipe not in RECIPES:

@@ -1,87 +1,82 @@
-"""The report as one HTML file that needs nothing else: no network, no fonts, no second file."""
+"""The page of a mapping run: what is mapped, timelines, time per step, agreement with the truth, where time went."""
 
 from __future__ import annotations
 
-import json
 from html import escape
-from importlib.resources import files
-from string import Template
 
-from halsted_ray import __version__
+from halsted_ray.report.html_page import (
+    meter,
+    number,
+    percent,
+    pill,
+    plot_card,
+    plot_element,
+    render_page,
+    text_with_code,
+    tile_section,
+)
 from halsted_ray.report.lanes import colour, timeline
-from halsted_ray.report.map_plots import confusion_plot, profile_plot, timeline_plot
-from halsted_ray.report.report_data import ReportData, read_report_data
-from halsted_ray.report.summary import NOTHING, STEP_TAG, UNMAPPED
-from halsted_ray.report.summary import summarise as figures_of
+from halsted_ray.report.map_plots import PlotlyFigure, confusion_plot, profile_plot, timeline_plot
+from halsted_ray.report.report_data import JsonObject, ReportData, read_report_data
+from halsted_ray.report.summary import NO_STEP, NOT_MAPPED, STEP_TAG, summarise
 from halsted_ray.report.terminal import clock
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy
 
 MOST_TIMELINES = 100
-"""An hour's timeline is about half a megabyte of page; those that need a look come first."""
+"""The timeline of an hour adds half a megabyte to the page. Videos that need a look come first."""
 ORDER = {"partial": 0, "failed": 1, "pending": 2, "mapped": 3}
+"""The order of videos by status."""
 
 
-def write_html(out: str, to: str, truth: str | None = None, taxonomy: str | None = None) -> dict:
-    """Writes the report of the maps at ``out`` to the file or URL ``to``; returns its figures.
+def write_html(out: str, to: str, truth: str | None = None, taxonomy: str | None = None) -> JsonObject:
+    """Writes the report of the maps at ``out`` to the file or URL ``to``; returns its figures (``summary.summarise``).
 
-    Arguments and errors are those of ``report_data.read_report_data``, and OutputError where ``to`` can't be written.
+    ``truth`` and ``taxonomy``: as in ``report_data.read_report_data``. Raises its errors, and OutputError where ``to``
+    can't be written.
     """
-    material = read_report_data(out, truth, taxonomy)
-    figures = figures_of(material)
-    write_atomically(*filesystem(to), page(material, figures).encode())
+    data = read_report_data(out, truth, taxonomy)
+    figures = summarise(data)
+    fs, path = filesystem(to)
+    write_atomically(fs, path, map_page(data, figures).encode())
     return figures
 
 
-def page(material: ReportData, figures: dict) -> str:
-    """The HTML text of the maps' report."""
-    plots: dict[str, dict] = {}
+def map_page(data: ReportData, figures: JsonObject) -> str:
+    """Returns the HTML text of the report. ``figures``: those of ``data``."""
+    plots: dict[str, PlotlyFigure] = {}
     sections = [
-        tiles(figures["videos"]),
+        overview_section(figures["videos"]),
         accuracy_section(figures["accuracy"]),
-        timeline_section(material, figures, plots),
-        steps_section(figures, material.taxonomy),
+        timeline_section(data, figures, plots),
+        steps_section(figures, data.taxonomy),
         confusion_section(figures["accuracy"], plots),
         failure_section(figures["failures"]),
         profile_section(figures["profile"], plots),
     ]
     count = figures["videos"]["total"]
-    return filled(f"Temporal maps of {count} video{'s' * (count != 1)}", lineage(figures["models"]), sections, plots)
-
-
-def filled(heading: str, lineage: str, sections: list[str], plots: dict[str, dict]) -> str:
-    """The page around its sections, about 5 MB, mostly Plotly's JavaScript. ``plots``: element id → figure."""
-    from plotly.offline import get_plotlyjs  # 0.4 s to import, and only a page needs it
-
-    return Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8")).substitute(
-        heading=escape(heading),
-        lineage=lineage,
-        sections="\n".join(sections),
-        version=__version__,
-        plotly=get_plotlyjs(),
-        # "</" would end the script element from within a string.
-        plots=json.dumps(plots, separators=(",", ":")).replace("</", "<\\/"),
+    return render_page(
+        f"Temporal maps of {count} video{'s' * (count != 1)}", lineage(figures["models"]), sections, plots
     )
 
 
-def tiles(videos: dict) -> str:
-    entries = [
-        (f"{videos['video_s'] / 3600:.2f}", "video-hours", ""),
-        (str(videos["mapped"]), "videos mapped whole", ""),
-        (str(videos["partial"]), "mapped with gaps", "warn" if videos["partial"] else ""),
-        (str(videos["failed"]), "failed", "bad" if videos["failed"] else ""),
-        (str(videos["pending"]), "pending", ""),
-        (clock(videos["gap_s"]), "time in gaps", "warn" if videos["gap_s"] else ""),
-    ]
-    return (
-        '<section class="tiles">'
-        + "".join(f'<div class="tile {kind}"><b>{value}</b><span>{name}</span></div>' for value, name, kind in entries)
-        + "</section>"
+def overview_section(videos: JsonObject) -> str:
+    """Returns the tiles with the numbers of videos by status."""
+    return tile_section(
+        (
+            (f"{videos['video_s'] / 3600:.2f}", "hours of video", ""),
+            (str(videos["mapped"]), "videos mapped without gaps", ""),
+            (str(videos["partial"]), "videos mapped with gaps", "warn" if videos["partial"] else ""),
+            (str(videos["failed"]), "videos failed", "bad" if videos["failed"] else ""),
+            (str(videos["pending"]), "videos pending", ""),
+            (clock(videos["gap_s"]), "time in gaps", "warn" if videos["gap_s"] else ""),
+        )
     )
 
 
-def lineage(models: list[dict]) -> str:
+def lineage(models: list[JsonObject]) -> str:
+    """Returns the line under the heading: which models the rows came from."""
     return (
         "".join(
             f"<span>model <code>{escape(model['model_version'])}</code></span>"
@@ -93,7 +88,8 @@ def lineage(models: list[dict]) -> str:
     )
 
 
-def accuracy_section(accuracy: dict | None) -> str:
+def accuracy_section(accuracy: JsonObject | None) -> str:
+    """Returns the table of agreement with the truth by tag; '' where there is no truth."""
     if accuracy is None:
         return ""
     rows = "".join(
@@ -114,7 +110,16 @@ def accuracy_section(accuracy: dict | None) -> str:
         + "</tr>"
         for tag, of_tag in accuracy["tags"].items()
     )
-    names = ("accuracy", "chance", "commonest", "over chance", "F1@10", "calibration error", "windows", "no answer")
+    names = (
+        "accuracy",
+        "chance",
+        "majority",
+        "times chance",
+        "F1@10",
+        "calibration error",
+        "windows",
+        "without prediction",
+    )
     columns = "".join(f'<th class="n">{name}</th>' for name in names)
     left_out = ", ".join(
         f"{accuracy[key]} {what}"
@@ -123,47 +128,47 @@ def accuracy_section(accuracy: dict | None) -> str:
     )
     return (
         "<section><h2>Agreement with the truth</h2>"
-        f"<p>Exact match in windows of {accuracy['window_s']:g} s over {accuracy['compared']} videos"
-        f"{f' (not compared: {left_out})' if left_out else ''}. {escape(accuracy['how'])} "
-        "The dark mark is chance, 1 of the tag's categories. F1@10 matches whole spans at 10% overlap.</p>"
-        f'<div class="card scroll"><table><tr><th>tag</th><th></th>{columns}</tr>{rows}</table></div></section>'
+        f"<p>Accuracy is the share of windows of {accuracy['window_s']:g} s whose tag is exactly right, over "
+        f"{accuracy['compared']} videos{f' (not compared: {left_out})' if left_out else ''}. "
+        f"{text_with_code(accuracy['how'])} The dark mark in a bar is chance: 1 divided by the number of the tag's "
+        "categories. Majority is the accuracy of always predicting the most frequent category. F1@10 compares whole "
+        "spans, which match if they overlap by 10%."
+        f'</p><div class="card scroll"><table><tr><th>tag</th><th></th>{columns}</tr>{rows}</table></div></section>'
     )
 
 
-def timeline_section(material: ReportData, figures: dict, plots: dict[str, dict]) -> str:
-    videos = sorted(material.videos, key=lambda video: (ORDER[video["status"]], video["video_id"]))
-    drawn = [video for video in videos if material.rows_of(video["video_id"])]
+def timeline_section(data: ReportData, figures: JsonObject, plots: dict[str, PlotlyFigure]) -> str:
+    """Returns a card with the timeline of each video, videos with gaps first; adds their figures to ``plots``."""
+    videos = sorted(data.videos, key=lambda video: (ORDER[video["status"]], video["video_id"]))
+    drawn = [video for video in videos if data.rows_of(video["video_id"])]
     cards = []
     for video in drawn[:MOST_TIMELINES]:
         video_id, entry = video["video_id"], figures["per_video"][video["video_id"]]
-        truth = material.truth_of(video_id)
+        lanes = timeline(video, data.rows_of(video_id), data.truth_of(video_id), data.taxonomy)
         plot_id = f"timeline-{video_id}"
-        plots[plot_id] = timeline_plot(
-            timeline(video, material.rows_of(video_id), truth, material.taxonomy), material.taxonomy
-        )
-        height = plots[plot_id]["layout"]["height"]
+        plots[plot_id] = timeline_plot(lanes, data.taxonomy)
         cards.append(
             f'<div class="card"><div class="head"><span class="id">{escape(video_id)}</span>{pill(entry["status"])}'
             f"<span>{clock(entry['duration_s'])}</span><span>{escape(entry['procedure'] or '')}</span>"
-            f"<span>{escape(entry['reason'] or '')}</span></div>"
-            f'<div class="plot" id="{plot_id}" style="height:{height}px"></div></div>'
+            f"<span>{escape(entry['reason'] or '')}</span></div>{plot_element(plot_id, plots[plot_id])}</div>"
         )
     more = (
-        f" The first {MOST_TIMELINES} of {len(drawn)}, those with gaps before the others; "
-        "<code>halsted show</code> draws any one."
+        f" These are {MOST_TIMELINES} of {len(drawn)} videos, those with gaps first; <code>halsted show</code> draws "
+        "any video."
         if len(drawn) > MOST_TIMELINES
         else ""
     )
     return (
-        "<section><h2>Timelines</h2><p>One lane a tag; the fainter a span, the lower its confidence. Grey bands could "
-        f"not be mapped. Drag to zoom, double-click to go back.{more}</p>{''.join(cards)}</section>"
+        "<section><h2>Timelines</h2><p>Each lane is a tag. The fainter a span, the lower its confidence. Grey bands "
+        f"could not be mapped. Drag to zoom, double-click to go back.{more}</p>{''.join(cards)}</section>"
     )
 
 
-def steps_section(figures: dict, taxonomy: Taxonomy) -> str:
+def steps_section(figures: JsonObject, taxonomy: Taxonomy) -> str:
+    """Returns the time per step, in all and by video; '' where no step is mapped."""
     if not figures["steps_s"]:
         return ""
-    colours = {NOTHING: "#e3e7eb", UNMAPPED: "#aeb6be"}
+    colours = {NO_STEP: "#e3e7eb", NOT_MAPPED: "#aeb6be"}
     colours = {name: colour(STEP_TAG, name, taxonomy) for name in figures["steps_s"] if name not in colours} | colours
     key = "".join(
         f'<span><i style="background:{colours[name]}"></i>{escape(name)} {clock(seconds)}</span>'
@@ -192,27 +197,29 @@ def steps_section(figures: dict, taxonomy: Taxonomy) -> str:
     )
 
 
-def confusion_section(accuracy: dict | None, plots: dict[str, dict]) -> str:
+def confusion_section(accuracy: JsonObject | None, plots: dict[str, PlotlyFigure]) -> str:
+    """Returns a confusion matrix per tag; '' where there is no truth. Adds the figures to ``plots``."""
     if accuracy is None or not accuracy["tags"]:
         return ""
     cards = []
     for tag, of_tag in accuracy["tags"].items():
         plot_id = f"confusion-{tag}"
         plots[plot_id] = confusion_plot(of_tag["confusion"])
-        cards.append(
-            f'<div class="card"><h3>{escape(tag)}</h3><div class="plot" id="{plot_id}" '
-            f'style="height:{plots[plot_id]["layout"]["height"]:.0f}px"></div></div>'
-        )
+        cards.append(plot_card(plot_id, tag, plots[plot_id]))
     return (
-        "<section><h2>What is taken for what</h2><p>Windows; rows are the truth, columns the map, the shade is the "
-        "share of its row. Categories that occur on neither side are left out.</p>"
-        f'<div class="pair">{"".join(cards)}</div></section>'
+        "<section><h2>Which categories are confused</h2><p>The numbers are windows. A row is a true category, a column "
+        "is what the map says. The darker a cell, the larger its share of the row. Categories that occur neither in "
+        "the "
+        f'truth nor in the map are left out.</p><div class="pair">{"".join(cards)}</div></section>'
     )
 
 
-def failure_section(failures: list[dict]) -> str:
+def failure_section(failures: list[JsonObject]) -> str:
+    """Returns the table of videos that are not mapped or have gaps, with the reasons."""
     if not failures:
-        return "<section><h2>Not mapped</h2><p>Nothing: every video of the archive is mapped whole.</p></section>"
+        return (
+            "<section><h2>Not mapped</h2><p>Nothing: every video of the archive is mapped without gaps.</p></section>"
+        )
     rows = "".join(
         f'<tr><td class="id">{escape(entry["video_id"])}</td><td>{pill(entry["status"])}</td>'
         f'<td class="n">{clock(entry["gap_s"]) if entry["gap_s"] else "–"}</td>'
@@ -221,37 +228,18 @@ def failure_section(failures: list[dict]) -> str:
     )
     return (
         '<section><h2>Not mapped</h2><div class="card scroll"><table><tr><th>video</th><th>status</th>'
-        f'<th class="n">in gaps</th><th>reason</th></tr>{rows}</table></div></section>'
+        f'<th class="n">time in gaps</th><th>reason</th></tr>{rows}</table></div></section>'
     )
 
 
-def profile_section(profile: dict | None, plots: dict[str, dict]) -> str:
+def profile_section(profile: JsonObject | None, plots: dict[str, PlotlyFigure]) -> str:
+    """Returns the chart of time per stage of the newest run; '' where no profile was kept. Adds it to ``plots``."""
     if profile is None:
         return ""
     plots["profile"] = profile_plot(profile["stages"])
     return (
         "<section><h2>Where the time went</h2>"
-        f"<p>The newest run: {profile['segments']} segments, {clock(profile['video_s'])} of video in "
-        f"{clock(profile['wall_s'])}. Seconds by stage, added up over all actors.</p>"
-        f'<div class="card"><div class="plot" id="profile" style="height:{plots["profile"]["layout"]["height"]}px">'
-        "</div></div></section>"
+        f"<p>The newest run mapped {profile['segments']} segments ({clock(profile['video_s'])} of video) in "
+        f"{clock(profile['wall_s'])}. The bars show seconds per stage, summed over all actors.</p>"
+        f'<div class="card">{plot_element("profile", plots["profile"])}</div></section>'
     )
-
-
-def pill(status: str) -> str:
-    return f'<span class="pill {status}">{status}</span>'
-
-
-def meter(value: float | None, mark: float | None) -> str:
-    return (
-        f'<div class="meter"><i style="width:{100 * (value or 0):.1f}%"></i>'
-        f'<u style="left:{100 * (mark or 0):.1f}%"></u></div>'
-    )
-
-
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}%"
-
-
-def number(value: float | None, decimals: int = 2) -> str:
-    return "–" if value is None else f"{value:.{decimals}f}"

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from halsted_ray.model.decoder import Decoder
-from halsted_ray.model.halsted import decoder_of
+from halsted_ray.model.decoder import Decoder, build_decoder
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.training.all_reduce import sum_over_workers
 from halsted_ray.training.batch_loader import Batch, BatchLoader
@@ -86,9 +85,9 @@ def new_decoder(train: Samples, vocabulary: Vocabulary, sizes: Mapping[str, Any]
     ``sizes``: as ``ModelConfig.decoder_sizes``. Every worker gets the same decoder.
     """
     torch.manual_seed(recipe.seed)
-    decoder = decoder_of(vocabulary, sizes)
+    decoder = build_decoder(vocabulary, sizes)
     if recipe.llama:
-        decoder.take_weights(recipe.llama)
+        decoder.load_trunk(recipe.llama)
     decoder.fit_features(torch.from_numpy(train.embeddings_WD))
     return decoder
 
