@@ -278,7 +278,7 @@ def test_frames_become_the_same_windows_as_vectors():
     segment = Segment("s", "v", "", 0.0, 60.0, 2.5)
     count = len(frame_times_s(segment, WINDOWS))
     images_NHWC = np.random.default_rng(0).integers(0, 256, (count, *encoder.image_size, 3), np.uint8)
-    found = Workflow(model, encoder, WINDOWS, ["micro"], alone=True)(segment, images_NHWC)
+    found = Workflow(model, encoder, WINDOWS, ["micro"], ask_every_window=True)(segment, images_NHWC)
     assert {(tag.start_s, tag.stop_s, tag.task) for tag in found.tags} == {
         (0.0, 1.0, "micro"),
         (1.0, 2.0, "micro"),
