@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import mlflow
@@ -67,8 +68,8 @@ class Version:
 class Registry:
     """MLflow at ``uri``; None is ``$MLFLOW_TRACKING_URI``, or ``mlflow.db`` in the working directory.
 
-    An embedded one that is not there is made, unless ``make`` says that this is only a look. Every method raises
-    RegistryError where the registry can't be reached or refuses.
+    An embedded one that is not there is made at its first use, unless ``make`` says that this is only a look. Every
+    method raises RegistryError where the registry can't be reached or refuses.
     """
 
     def __init__(self, uri: str | None = None, make: bool = True):
@@ -83,6 +84,12 @@ class Registry:
                     f"there is no registry at {self.uri}; `halsted train` makes one, and --registry or "
                     "MLFLOW_TRACKING_URI names another"
                 )
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's own client. The first use makes an embedded registry that is not there, so that a command which is
+        refused before that leaves none behind."""
+        if self.file:
             try:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -91,7 +98,7 @@ class Registry:
                     "(--registry or MLFLOW_TRACKING_URI)"
                 ) from error
         with self.spoken():
-            self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     @contextmanager
     def spoken(self) -> Iterator[None]:

@@ -15,10 +15,12 @@ import subprocess
 import tempfile
 import time
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 import torch
+from mlflow import MlflowClient
 from mlflow.data import from_pandas
 from mlflow.data.delta_dataset_source import DeltaDatasetSource
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunStatus
@@ -81,10 +83,15 @@ class TrackedRun:
     """One training run in MLflow, from ``start`` to ``finish`` or ``fail``."""
 
     def __init__(self, registry: Registry):
-        self.registry, self.client = registry, registry.client
+        self.registry = registry
         self.run_id: str | None = None
         self.logged: set[int] = set()
         """Epochs whose figures are in the registry."""
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """The registry's, which is made at its first use."""
+        return self.registry.client
 
     def start(self, start: TrainingPlan) -> None:
         """Opens the run, or the one that an earlier call of the same recipe, atlas and encoder has left."""
