@@ -255,6 +255,15 @@ def test_who_only_looks_makes_no_registry(tmp_path, monkeypatch, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_command_that_is_refused_makes_no_registry(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for words in (["train", "--atlas", "typo", "--out", "run"], ["registry", "promote", "folder", "--atlas", "typo"]):
+        assert main(words) == 2 and "no atlas at 'typo'" in capsys.readouterr().err
+    assert main(["train", "--atlas", "typo", "--out", "run", "--registry", "sqlite:///folder/mlflow.db"]) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_to_do_where_a_version_is_not_there(registry, archive, capsys):
     assert main(["registry", "list", "--registry", registry.uri]) == 0
     assert capsys.readouterr().out == (

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import mlflow
@@ -74,8 +75,8 @@ class Registry:
     def __init__(self, uri: str | None = None, make: bool = True):
         """Opens the registry at ``uri`` (default: ``$MLFLOW_TRACKING_URI``, or ``mlflow.db`` in the working directory).
 
-        ``make``: whether to make an SQLite file that does not exist. Raises RegistryError where it does not exist and
-        is not made, or where its folder can't be written.
+        ``make``: whether an SQLite file that does not exist may be made, at its first use. Raises RegistryError where
+        it does not exist and may not be made.
         """
         self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or EMBEDDED
         self.file: Path | None = None
@@ -88,6 +89,12 @@ class Registry:
                     f"there is no registry at {self.uri}; `halsted train` makes a registry, or name another one with "
                     "--registry or MLFLOW_TRACKING_URI"
                 )
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's own client. Its first use makes an SQLite file that does not exist; so a command that is refused
+        before leaves no file behind. Raises RegistryError where the folder of the file can't be written."""
+        if self.file:
             try:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -96,7 +103,7 @@ class Registry:
                     "(--registry or MLFLOW_TRACKING_URI)"
                 ) from error
         with self.clear_errors():
-            self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     @contextmanager
     def clear_errors(self) -> Iterator[None]:

@@ -17,11 +17,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from mlflow import MlflowClient
 from mlflow.data import from_pandas
 from mlflow.data.delta_dataset_source import DeltaDatasetSource
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunStatus
@@ -96,7 +98,7 @@ class TrackedRun:
 
     def __init__(self, registry: Registry):
         """Makes no run yet; ``start`` does."""
-        self.registry, self.client = registry, registry.client
+        self.registry = registry
         self.run_id: str | None = None
         self.logged: set[int] = set()
         """Epochs whose figures are in the registry."""
@@ -104,6 +106,11 @@ class TrackedRun:
         """Records that the registry did not take, in the order of their epochs."""
         self.logging = threading.Lock()
         """``epoch`` is called from the thread that watches the training, ``finish`` from the main thread."""
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """The registry's, which is made at its first use."""
+        return self.registry.client
 
     def start(self, start: TrainingPlan) -> None:
         """Opens the run that an earlier call with the same recipe, atlas and encoder has left, or a new run."""
