@@ -31,13 +31,13 @@ ROOMS = (
     "evaluation",
     "selflabel",
     "registry",
-    "report",
+    "reporting",
     "service",
     "cli",
 )
 """Each may import those before it."""
 SOLE_IMPORTERS = {
-    "ray.data": {"mapping/pipeline.py", "report/mapped_archive.py"},
+    "ray.data": {"mapping/pipeline.py", "reporting/mapped_archive.py"},
     "ray.train": {"training/loop.py"},
     "ray.serve": {"service/deployments.py"},
     "mlflow": {"registry/model_registry.py", "registry/pyfunc.py", "registry/tracking.py", "registry/promotion.py"},
@@ -55,9 +55,9 @@ WITHOUT_RAY = {
     "atlas",
     "maps",
     "evaluation",
-    "report",
+    "reporting",
 }
-HANDS_OVER_TO_RAY = {"report/mapped_archive.py"}
+HANDS_OVER_TO_RAY = {"reporting/mapped_archive.py"}
 """Where a table becomes a Ray Dataset for whoever asks for that: imported inside the one function."""
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -150,7 +150,7 @@ def test_every_data_file_is_packaged():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = settings["tool"]["setuptools"]["package-data"]["halsted_ray"]
     data = {path.removeprefix("halsted_ray/") for path in tracked("halsted_ray/*") if not path.endswith((".py", ".md"))}
-    assert {"taxonomy/halsted.yaml", "report/page.html"} <= data
+    assert {"taxonomy/halsted.yaml", "reporting/page.html"} <= data
     assert not {path for path in data if not any(fnmatch(path, pattern) for pattern in patterns)}
 
 

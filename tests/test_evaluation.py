@@ -28,8 +28,8 @@ from halsted_ray.maps.timeline import merge
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Segment, Video, WindowSpec
-from halsted_ray.report.evaluation_page import evaluation_page, write_evaluation
-from halsted_ray.report.evaluation_plots import map_plot
+from halsted_ray.reporting.evaluation_page import evaluation_page, write_evaluation
+from halsted_ray.reporting.evaluation_plots import map_plot
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import load
 from halsted_ray.training.recipe import Recipe

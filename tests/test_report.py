@@ -11,12 +11,12 @@ from halsted_ray.maps.run_profile import RunProfile
 from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
 from halsted_ray.profiling import StageProfile
 from halsted_ray.records import Clip, WindowSpec
-from halsted_ray.report.lanes import colour, timeline
-from halsted_ray.report.map_page import map_page
-from halsted_ray.report.map_plots import profile_plot
-from halsted_ray.report.report_data import ReportData
-from halsted_ray.report.summary import covered_s, summarise
-from halsted_ray.report.terminal import clock, draw, letters_of, rows_table
+from halsted_ray.reporting.lanes import colour, timeline
+from halsted_ray.reporting.map_page import map_page
+from halsted_ray.reporting.map_plots import profile_plot
+from halsted_ray.reporting.report_data import ReportData
+from halsted_ray.reporting.summary import covered_s, summarise
+from halsted_ray.reporting.terminal import clock, draw, letters_of, rows_table
 
 WHOLE, PARTIAL, FAILED = "aa" * 8, "ab" * 8, "f0" * 8
 

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from halsted_ray.cli.self_label_table import comparison_text
 from halsted_ray.evaluation.predictions import TagPredictions, TagTargets
-from halsted_ray.report.self_label_section import comparison_section
+from halsted_ray.reporting.self_label_section import comparison_section
 from halsted_ray.selflabel.gain import by_action, by_source, measure_gain
 from halsted_ray.selflabel.labelling import labels_of
 from halsted_ray.selflabel.merge import Label, cut_overlaps, join_spans, merge, subtract_spans

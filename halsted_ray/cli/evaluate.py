@@ -187,7 +187,7 @@ def evaluate_model(options: argparse.Namespace) -> int:
     }
     from halsted_ray.evaluation.rarp50 import evaluate_rarp50
     from halsted_ray.evaluation.run_evaluation import evaluate
-    from halsted_ray.report.evaluation_page import write_evaluation
+    from halsted_ray.reporting.evaluation_page import write_evaluation
     from halsted_ray.selflabel.self_label import read_report
 
     if options.benchmark:

@@ -13,7 +13,7 @@ from importlib.resources import files
 from string import Template
 
 from halsted_ray import __version__
-from halsted_ray.report.map_plots import PlotlyFigure
+from halsted_ray.reporting.map_plots import PlotlyFigure
 
 
 def render_page(heading: str, subheading: str, sections: Iterable[str], plots: dict[str, PlotlyFigure]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from halsted_ray.profiling import STAGES
-from halsted_ray.report.lanes import Timeline, colour
-from halsted_ray.report.terminal import clock
+from halsted_ray.reporting.lanes import Timeline, colour
+from halsted_ray.reporting.terminal import clock
 from halsted_ray.taxonomy import Taxonomy
 
 FONT = {"family": 'system-ui, -apple-system, "Segoe UI", "Liberation Sans", sans-serif', "size": 12, "color": "#1d2733"}

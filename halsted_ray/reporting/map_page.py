@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from halsted_ray.report.html_page import (
+from halsted_ray.reporting.html_page import (
     meter,
     number,
     percent,
@@ -15,11 +15,11 @@ from halsted_ray.report.html_page import (
     text_with_code,
     tile_section,
 )
-from halsted_ray.report.lanes import colour, timeline
-from halsted_ray.report.map_plots import PlotlyFigure, confusion_plot, profile_plot, timeline_plot
-from halsted_ray.report.report_data import JsonObject, ReportData, read_report_data
-from halsted_ray.report.summary import NO_STEP, NOT_MAPPED, STEP_TAG, summarise
-from halsted_ray.report.terminal import clock
+from halsted_ray.reporting.lanes import colour, timeline
+from halsted_ray.reporting.map_plots import PlotlyFigure, confusion_plot, profile_plot, timeline_plot
+from halsted_ray.reporting.report_data import JsonObject, ReportData, read_report_data
+from halsted_ray.reporting.summary import NO_STEP, NOT_MAPPED, STEP_TAG, summarise
+from halsted_ray.reporting.terminal import clock
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy

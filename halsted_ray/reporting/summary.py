@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import asdict
 
 from halsted_ray.evaluation.map_accuracy import score_timeline
-from halsted_ray.report.report_data import JsonObject, ReportData, read_report_data
+from halsted_ray.reporting.report_data import JsonObject, ReportData, read_report_data
 
 STEP_TAG, PROCEDURE_TAG = "step", "procedure"
 NO_STEP = "no step"

@@ -6,9 +6,9 @@ from html import escape
 
 from halsted_ray.evaluation.predictions import MODEL, REFERENCE
 from halsted_ray.evaluation.run_evaluation import Evaluation
-from halsted_ray.report.evaluation_plots import Figures, curve_plot, map_plot, methods_plot, reliability_plot
-from halsted_ray.report.film_strips import film_strips
-from halsted_ray.report.html_page import (
+from halsted_ray.reporting.evaluation_plots import Figures, curve_plot, map_plot, methods_plot, reliability_plot
+from halsted_ray.reporting.film_strips import film_strips
+from halsted_ray.reporting.html_page import (
     meter,
     number,
     percent,
@@ -18,9 +18,9 @@ from halsted_ray.report.html_page import (
     text_with_code,
     tile_section,
 )
-from halsted_ray.report.map_plots import PlotlyFigure, confusion_plot
-from halsted_ray.report.self_label_section import comparison_section
-from halsted_ray.report.terminal import clock
+from halsted_ray.reporting.map_plots import PlotlyFigure, confusion_plot
+from halsted_ray.reporting.self_label_section import comparison_section
+from halsted_ray.reporting.terminal import clock
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy

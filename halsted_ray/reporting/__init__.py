@@ -13,7 +13,7 @@ A page is one HTML file that loads nothing from outside. Videos appear by their 
 patient's name.
 """
 
-from halsted_ray.report.map_page import write_html
-from halsted_ray.report.summary import report
+from halsted_ray.reporting.map_page import write_html
+from halsted_ray.reporting.summary import report
 
 __all__ = ["report", "write_html"]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from halsted_ray.evaluation.predictions import MODEL, REFERENCE
-from halsted_ray.report.lanes import PALETTE
-from halsted_ray.report.map_plots import FONT, PlotlyFigure
+from halsted_ray.reporting.lanes import PALETTE
+from halsted_ray.reporting.map_plots import FONT, PlotlyFigure
 from halsted_ray.taxonomy import Taxonomy
 
 Figures = dict[str, Any]

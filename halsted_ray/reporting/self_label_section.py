@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from halsted_ray.report.evaluation_plots import Figures
-from halsted_ray.report.html_page import number, percent
+from halsted_ray.reporting.evaluation_plots import Figures
+from halsted_ray.reporting.html_page import number, percent
 from halsted_ray.selflabel.gain import by_action
 
 

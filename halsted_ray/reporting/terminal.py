@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from halsted_ray.report.lanes import Lane, Timeline
+from halsted_ray.reporting.lanes import Lane, Timeline
 
 LABEL_WIDTH = 12
 NOTHING, NOT_MAPPED = "·", "░"
