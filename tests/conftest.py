@@ -40,6 +40,8 @@ HEAVY = {
     "test_phantom_probes",
     "test_phantom_write",
     "test_priority",
+    "test_lineage",
+    "test_promotion",
     "test_registry",
     "test_registry_server",
     "test_selflabel_run",
@@ -51,6 +53,7 @@ HEAVY = {
     "test_train_killed",
     "test_train_loop",
     "test_train_run",
+    "test_examples",
     "test_video_matroska",
     "test_video_s3",
 }

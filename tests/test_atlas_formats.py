@@ -137,7 +137,7 @@ def test_an_unknown_format_is_answered_with_the_nearest_name(clips_csv, tmp_path
 
 
 def test_an_atlas_that_can_not_be_written_is_said_before_any_video_is_looked_at(clips_csv, monkeypatch):
-    monkeypatch.setattr("halsted_ray.atlas.imports.identify", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("halsted_ray.atlas.imports.identify_videos", lambda *_: pytest.fail("it began"))
     with pytest.raises(OutputError, match="/proc/self.*name a folder that can be written"):
         import_annotations("/proc/self", clips_csv, "csv")  # nobody, root neither, can write there
 

@@ -192,7 +192,7 @@ def test_windows_whose_answer_lacks_a_tag_are_no_labels():
     }
     found = labels_of("a" * 16, seen, task, taxonomy, trusted, {})
     assert [(clip.start_s, clip.stop_s) for clip in found.clips if clip.task == "micro"] == [(0.0, 1.0)]
-    assert found.said == {"Tug": 1} and found.elsewhere == 2
+    assert found.predicted == {"Tug": 1} and found.not_asked == 2
 
 
 @pytest.mark.parametrize("right, kept", [(15, 15), (9, 10), (0, 5), (90, 100), (1, 1)])
