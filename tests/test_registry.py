@@ -258,7 +258,7 @@ def test_who_only_looks_makes_no_registry(tmp_path, monkeypatch, capsys):
 def test_what_to_do_where_a_version_is_not_there(registry, archive, capsys):
     assert main(["registry", "list", "--registry", registry.uri]) == 0
     assert capsys.readouterr().out == (
-        f"registry {registry.uri}: no version yet; `halsted train --registry URI` ends with one\n"
+        f"registry {registry.uri}: no version yet; `halsted train --registry URI` adds one\n"
     )
     for ref in ("registry:halsted@champion", "registry:halsted/7"):
         with pytest.raises(RegistryError, match="no version at all: `halsted train"):
@@ -402,7 +402,7 @@ def test_promote_in_the_terminal(registry, archive, gate, capsys):
     for name in ("good", "bad"):
         trained(registry, archive, name)
     assert main(["registry", "promote", "1", "--atlas", archive, "--deploy", "--gate", gate, "--registry", uri]) == 0
-    assert "version 1 against no champion: passed, champion now" in capsys.readouterr().out
+    assert "version 1 against no champion: passed, it is champion now" in capsys.readouterr().out
     assert main(["registry", "promote", "2", "--atlas", archive, "--gate", gate, "--registry", uri]) == 3
     shown = capsys.readouterr().out
     assert "version 2 against champion 1: refused, nothing was changed" in shown and "worst task" in shown
