@@ -140,7 +140,7 @@ def clip_bytes() -> bytes:
 
 
 def main() -> None:
-    """Runs the service as ``python -m serve run`` does. With a delay the passes of the encoder only sleep."""
+    """Runs the service as ``halsted serve run`` does. With a delay the passes of the encoder only sleep."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--port", required=True)
@@ -151,7 +151,7 @@ def main() -> None:
 
 def serve_with(options: argparse.Namespace) -> None:
     """Changes the deployments as ``options`` say and runs the service until it is stopped."""
-    from halsted_ray.cli import serve as command
+    from halsted_ray.cli import main as command
     from halsted_ray.service import deployments
 
     changes = {"user_config": {**deployments.DEPLOYMENTS["Tagger"]["user_config"]}}
@@ -181,7 +181,9 @@ def serve_with(options: argparse.Namespace) -> None:
         tagger.bind(), deployments.Mapper.options(**deployments.DEPLOYMENTS["Mapper"]).bind()
     )
     sys.exit(
-        command.main(["run", "--model", options.model, "--port", options.port, "--state", os.environ["HALSTED_STATE"]])
+        command(
+            ["serve", "run", "--model", options.model, "--port", options.port, "--state", os.environ["HALSTED_STATE"]]
+        )
     )
 
 

@@ -95,7 +95,7 @@ def demo(place: Path) -> int:
 
 def figures_table(maps: Path, heldout: Path) -> str:
     """Table of the figures that the demo promises: measured, by chance, and promised."""
-    from halsted_ray.report import report
+    from halsted_ray.reporting import report
 
     tags = report(str(maps), str(heldout))["accuracy"]["tags"]
     rows = []

@@ -12,7 +12,8 @@ import sys
 
 from halsted_ray.errors import UsageError
 from halsted_ray.phantom.training_clips import random_clip
-from halsted_ray.training.pretrain import PretrainRecipe, pretrain
+from halsted_ray.training.pretrain import pretrain
+from halsted_ray.training.pretrain_recipe import PretrainRecipe
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import tempfile
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,32 @@ def save_model(folder: Path, seed: int) -> Path:
     )
     model.save(str(folder))
     return folder
+
+
+@cache
+def shared_folder() -> Path:
+    """A folder for what the tests of one process share; it is removed when the process ends."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+@cache
+def shared_model() -> Path:
+    """An untrained model, saved once per process."""
+    return save_model(shared_folder() / "model", 0)
+
+
+@cache
+def shared_video() -> Path:
+    """A video of 12 s, written once per process. Its name is a patient's name."""
+    return write_video(shared_folder() / "Jane Doe.mp4", 12.0)
+
+
+@cache
+def shared_service() -> ServiceComponents:
+    """A site whose model tags clips, opened once per process."""
+    return open_service(shared_folder() / "site", shared_model(), with_clips=True)
 
 
 def open_service(state: Path, model: Path, with_clips: bool = False, **changes: Any) -> ServiceComponents:

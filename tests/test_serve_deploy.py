@@ -46,7 +46,7 @@ def replicas(pid: int, name: str) -> int:
 
 
 @pytest.mark.slow
-def test_the_deployed_file_alone_says_what_runs(tmp_path):
+def test_serve_deploy_runs_what_the_file_says(tmp_path):
     config = yaml.safe_load(CONFIG.read_text())
     port = config["http_options"]["port"] = free_port()
     (application,) = config["applications"]

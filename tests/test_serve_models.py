@@ -1,4 +1,4 @@
-"""Which model is served: found, pointed at, swapped, rolled back; one that can't be loaded changes nothing."""
+"""Which model is served: a folder, a pointer, the registry; swapped and rolled back; clips that are refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def video(tmp_path_factory):
     return write_video(tmp_path_factory.mktemp("video") / "v.mp4", 12.0)
 
 
-def test_a_folder_or_what_its_pointer_names(models):
+def test_the_served_model_is_the_folder_or_the_model_that_its_pointer_names(models):
     alone, pointed = from_folder(str(models / "1")), from_folder(str(models))
     assert (alone.version, pointed.version) == ("v1", "v0") and alone.digest != pointed.digest
     assert pointed.card == "# Knows nothing" and "map procedure type" in pointed.described()["instructions"]
@@ -35,7 +35,7 @@ def test_a_folder_or_what_its_pointer_names(models):
 
 
 @pytest.mark.parametrize("pointer", ["../1", "", ".", "nowhere"])
-def test_a_pointer_that_leads_nowhere_is_said(tmp_path, pointer):
+def test_a_pointer_to_no_model_is_reported(tmp_path, pointer):
     (tmp_path / "champion").write_text(pointer)
     with pytest.raises(ModelError, match="champion"):
         from_folder(str(tmp_path))
@@ -43,7 +43,7 @@ def test_a_pointer_that_leads_nowhere_is_said(tmp_path, pointer):
         from_folder(str(tmp_path / "none"))
 
 
-def test_swap_and_rollback_and_a_broken_model(models, video, tmp_path):
+def test_models_are_swapped_and_rolled_back_and_a_broken_model_changes_nothing(models, video, tmp_path):
     shutil.copytree(models, tmp_path / "models")
     folder = tmp_path / "models"
     tagger = ClipTagger(model_source(str(folder)), decoders=1)
@@ -73,7 +73,7 @@ def test_swap_and_rollback_and_a_broken_model(models, video, tmp_path):
     tagger.close()
 
 
-def test_a_version_of_the_registry_as_its_alias_moves(models, video, tmp_path, monkeypatch):
+def test_the_served_model_follows_an_alias_of_the_registry(models, video, tmp_path, monkeypatch):
     from halsted_ray.registry.model_registry import Registry
     from halsted_ray.registry.tracking import register
 
@@ -98,7 +98,7 @@ def test_a_version_of_the_registry_as_its_alias_moves(models, video, tmp_path, m
     tagger.close()
 
 
-def test_what_can_t_be_asked(models, video):
+def test_impossible_spans_and_unknown_instructions_are_refused(models, video):
     tagger = ClipTagger(model_source(str(models)), decoders=1, longest_s=5)
     for span, message in (
         ((0, 6), "at most 5 s"),

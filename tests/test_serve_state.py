@@ -1,4 +1,4 @@
-"""The service's state in a real database, SQLite and PostgreSQL: schema, keys, audit chain, queue of jobs."""
+"""The state of a site in a real database, SQLite and PostgreSQL: schema, keys, audit log, queue of jobs, metrics."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_key_is_kept_as_a_digest_and_can_be_revoked(database):
 
 def test_the_audit_log_only_grows_and_shows_what_was_changed_past_the_triggers(database):
     add_caller(database)
-    with ThreadPoolExecutor(4) as pool:  # writers at once still make one chain
+    with ThreadPoolExecutor(4) as pool:  # several writers at once still make one chain
         list(pool.map(lambda n: _record(database, n), range(20)))
     with database.writing() as session:
         verdict = audit.verify(session)
@@ -151,7 +151,7 @@ def test_the_queue_is_fair_between_tenants_and_gives_a_video_to_one_worker(datab
     assert jobs.claim("worker").tenant_id == "south"
 
 
-def test_a_lost_worker_s_job_is_taken_up_and_its_word_no_longer_counts(database):
+def test_the_job_of_a_lost_worker_passes_to_another_worker_for_good(database):
     north, _ = add_caller(database)
     add_video(database, "north", "a" * 16)
     jobs = Jobs(database, lease_s=0.2)
@@ -169,7 +169,7 @@ def test_a_lost_worker_s_job_is_taken_up_and_its_word_no_longer_counts(database)
     assert (jobs.get("north", job_id).state, jobs.counts()) == ("done", {"done": 1})
 
 
-def test_a_job_without_room_is_queued_again_and_says_why_unless_it_was_cancelled(database):
+def test_a_job_that_finds_no_room_is_queued_again_with_the_reason_unless_it_was_cancelled(database):
     north, _ = add_caller(database)
     add_video(database, "north", "a" * 16)
     jobs = Jobs(database)
@@ -197,7 +197,7 @@ def test_a_worker_that_is_taken_away_costs_its_job_no_attempt(database):
         jobs.refund_attempt(job_id, "restarted")
 
 
-def test_a_job_that_takes_its_workers_with_it_ends(database):
+def test_a_job_whose_worker_is_lost_five_times_fails(database):
     north, _ = add_caller(database)
     add_video(database, "north", "a" * 16)
     jobs = Jobs(database, lease_s=-1)
@@ -224,7 +224,7 @@ def test_cancel_ends_what_waits_and_stops_what_runs(database):
     assert jobs.get("north", running).state == "cancelled"
 
 
-def test_figures_are_those_of_all_replicas_and_never_fall(database, monkeypatch):
+def test_metrics_are_sums_over_all_replicas_and_never_fall(database, monkeypatch):
     def shown(metrics: Metrics) -> dict[str, float]:
         lines = metrics.render({"done": 3}, 60.0).decode().splitlines()
         return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}

@@ -295,11 +295,11 @@ def make_release(options: argparse.Namespace) -> int:
 
 def read_split(file: str) -> dict[str, str]:
     """video_id → part, from a CSV file with these two columns. Raises AtlasError where it can't be read."""
-    from halsted_ray.atlas.formats.recording import read_text, wrong
+    from halsted_ray.atlas.formats.recording import format_error, read_text
 
     reader = csv.DictReader(io.StringIO(read_text(file), newline=""))
     if not {"video_id", "part"} <= set(reader.fieldnames or ()):
-        raise wrong(file, 1, reader.fieldnames, "a header with video_id and part")
+        raise format_error(file, 1, reader.fieldnames, "a header with video_id and part")
     return {row["video_id"]: row["part"] for row in reader}
 
 

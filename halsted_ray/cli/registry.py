@@ -86,7 +86,7 @@ def action(commands: Commands, name: str, purpose: str, do: Do, example: str) ->
 
 def list_versions(options: argparse.Namespace) -> int:
     """Prints one line per version."""
-    from halsted_ray.registry.model_registry import Registry, shown
+    from halsted_ray.registry.model_registry import Registry, without_password
 
     opened = Registry(options.registry, make=False)
     versions = opened.versions()
@@ -104,7 +104,8 @@ def list_versions(options: argparse.Namespace) -> int:
         for version in versions
     ]
     print(
-        f"registry {shown(opened.uri)}" + ("" if rows else ": no version yet; `halsted train --registry URI` adds one")
+        f"registry {without_password(opened.uri)}"
+        + ("" if rows else ": no version yet; `halsted train --registry URI` adds one")
     )
     if rows:
         print(table(("version", "model", "atlas", "made", "alias"), rows, right=(0,)))

@@ -91,7 +91,7 @@ def add_thresholds(parser: argparse.ArgumentParser) -> None:
 def label_videos(options: argparse.Namespace) -> int:
     """Labels the videos and prints the report."""
     from halsted_ray.mapping.progress import ProgressLine
-    from halsted_ray.registry.resolve import resolve
+    from halsted_ray.registry.references import resolve
     from halsted_ray.selflabel.self_label import self_label
 
     with ProgressLine() as line:

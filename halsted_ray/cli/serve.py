@@ -1,13 +1,4 @@
-"""``python -m serve``: the service on this machine, and what its operator does at the terminal.
-
-    run                   the service on embedded defaults (`make serve`); prints its address and a key
-    key TENANT USER ROLE  a new key; adds the tenant and the user where they are new
-    audit                 checks that the audit log is as it was written
-    backup FOLDER         copies a site, also while it runs (SQLite and a folder)
-    restore FOLDER        puts the copy in the place of a new site
-
-Exit codes: 0 done, 2 wrong use, 3 the audit log is broken.
-"""
+"""``halsted serve``: runs the service on this machine, and what its operator does at the terminal."""
 
 from __future__ import annotations
 
@@ -16,88 +7,50 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from halsted_ray.cli.options import Parser, only_with, port, positive
-from halsted_ray.errors import HalstedError
-from halsted_ray.service import local_server, users
-from halsted_ray.service.audit import AuditVerification
-from halsted_ray.service.backup import backup, restore, verify_site
-from halsted_ray.service.database import Database, database_exists
-from halsted_ray.service.settings import Settings
+from halsted_ray.cli.options import DONE, NOT_ALL, Commands, Parser, add_command, only_with, port, positive
+from halsted_ray.model.shipped import SHIPPED
 
+if TYPE_CHECKING:
+    from halsted_ray.service.audit import AuditVerification
+    from halsted_ray.service.settings import Settings
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs one command and returns the exit code."""
-    options = _parser().parse_args(arguments)
-    given = {
-        f"HALSTED_{name.upper()}": value if ":" in value else str(Path(value).absolute())
-        for name in ("state", "model")
-        if (value := getattr(options, name, None))
-    }
-    try:
-        code: int = options.do(options, Settings.read({**os.environ, **given}))
-        return code
-    except HalstedError as error:
-        print(f"serve: {error}", file=sys.stderr)
-        return 2
+    SettingsDo = Callable[[argparse.Namespace, Settings], int]
 
 
-def run(options: argparse.Namespace, settings: Settings) -> int:
-    """``run``: the service until it is stopped."""
-    local_server.serve_until_stopped(settings, options.host, options.port, Path(options.state) / "key")
-    return 0
-
-
-def new_key(options: argparse.Namespace, settings: Settings) -> int:
-    """``key``: prints a new key."""
-    if not database_exists(settings.database):
-        print(f"a new site at {settings.database}", file=sys.stderr)
-    database = Database(settings.database)
-    database.migrate()
-    print(users.issue_operator_key(database, options.tenant, options.user, options.role, options.days))
-    database.close()
-    return 0
-
-
-def check_audit(_options: argparse.Namespace, settings: Settings) -> int:
-    """``audit``: prints whether the audit log is as it was written."""
-    return _print_verdict(verify_site(settings))
-
-
-def copy_site(options: argparse.Namespace, settings: Settings) -> int:
-    """``backup`` and ``restore``: copies the site and prints what the audit log of the copy says."""
-    return _print_verdict(options.copy(settings, options.folder))
-
-
-def _print_verdict(verdict: AuditVerification) -> int:
-    print(f"audit log: {verdict.entries} entries, digest {verdict.digest}: {verdict.reason or 'all as written'}")
-    return 0 if verdict.whole else 3
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True)
-
-    def command(name: str, do: Callable[[argparse.Namespace, Settings], int], help: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = commands.add_parser(name, help=help)
-        added.set_defaults(do=do)
-        added.add_argument(
-            "--state",
-            default=os.environ.get("HALSTED_STATE") or "serve-state",
-            help="the folder of the database and the store (default %(default)s)",
-        )
-        return added
-
-    running = command("run", run, "run the service on this machine")
-    running.add_argument("--model", help="a folder, a URL or registry:halsted@champion (default demo/model/model)")
+def add_serve(commands: Commands) -> None:
+    """``halsted serve`` and its actions."""
+    purpose = "run the service, issue keys, verify its audit log, copy a site"
+    serve = commands.add_parser("serve", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+    actions = serve.add_subparsers(dest="action", required=True, metavar="ACTION")
+    running = add_action(
+        actions, "run", "run the service on this machine", run, "halsted serve run --model demo/model/model"
+    )
+    running.add_argument(
+        "--model", metavar="REF", help="a folder, a URL or registry:halsted@champion (default: phantom, which ships)"
+    )
     running.add_argument("--host", default="127.0.0.1", help="(default %(default)s: only this machine can connect)")
     running.add_argument("--port", type=port, default=8000, help="(default %(default)s)")
-    issuing = command("key", new_key, "issue a key")
-    issuing.add_argument("tenant", help="the hospital or department, such as north")
-    issuing.add_argument("user", help="the name of the user")
-    issuing.add_argument("role", choices=users.PERMISSIONS)
+    issuing = add_action(
+        actions,
+        "key",
+        "issue a key; adds the tenant and the user where they are new",
+        new_key,
+        "halsted serve key north ada surgeon --days 90",
+    )
+    issuing.add_argument("tenant", metavar="TENANT", help="the hospital or department, such as north")
+    issuing.add_argument("user", metavar="USER", help="the name of the user")
+    issuing.add_argument("role", metavar="ROLE", help="surgeon, reviewer, annotator, admin or auditor")
     issuing.add_argument("--days", type=positive, help="after so many days the key expires (default: never)")
-    auditing = command("audit", check_audit, "verify the audit log")
+    auditing = add_action(
+        actions,
+        "audit",
+        "verify that the audit log is as it was written",
+        check_audit,
+        "halsted serve audit --state demo/serve",
+        more="exit code: 0 as it was written, 3 an entry was changed or is missing, 2 wrong use",
+    )
     for database_only in (issuing, auditing):
         only_with(
             database_only,
@@ -105,21 +58,87 @@ def _parser() -> argparse.ArgumentParser:
             when=lambda _: not os.environ.get("HALSTED_DATABASE"),
             needs="HALSTED_DATABASE unset: the database is the one that this variable names",
         )
-    for name, copy, help in (
-        ("backup", backup, "copy the site to a new folder"),
-        ("restore", restore, "put a copy in the place of a new site"),
+    for name, what, do in (
+        ("backup", "copy a site to a new folder, also while it runs (SQLite and a folder)", back_up),
+        ("restore", "put a copy in the place of a new site", put_back),
     ):
-        copying = command(name, copy_site, help)
-        copying.set_defaults(copy=copy)
-        copying.add_argument("folder", type=Path, help="the folder of the copy")
+        copying = add_action(actions, name, what, do, f"halsted serve {name} copies/monday --state demo/serve")
+        copying.add_argument("folder", type=Path, metavar="FOLDER", help="the folder of the copy")
         only_with(
             copying,
             "--state",
             when=lambda _: not (os.environ.get("HALSTED_DATABASE") and os.environ.get("HALSTED_STORE")),
             needs="HALSTED_DATABASE or HALSTED_STORE unset: the site is what these variables name",
         )
+
+
+def add_action(actions: Commands, name: str, purpose: str, do: SettingsDo, example: str, more: str = "") -> Parser:
+    """An action on one site, whose settings are the environment's but for ``--state`` and ``--model``."""
+
+    def with_settings(options: argparse.Namespace) -> int:
+        from halsted_ray.service.settings import Settings
+
+        given = {
+            f"HALSTED_{option.upper()}": value if ":" in value or value in SHIPPED else str(Path(value).absolute())
+            for option in ("state", "model")
+            if (value := getattr(options, option, None))
+        }
+        return do(options, Settings.read({**os.environ, **given}))
+
+    parser = add_command(actions, name, purpose, with_settings, example=example, more=more)
+    parser.add_argument(
+        "--state",
+        default=os.environ.get("HALSTED_STATE") or "serve-state",
+        metavar="DIR",
+        help="the folder of the database and the store (default %(default)s)",
+    )
     return parser
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def run(options: argparse.Namespace, settings: Settings) -> int:
+    """Runs the service until it is stopped."""
+    from halsted_ray.service.local_server import serve_until_stopped
+
+    serve_until_stopped(settings, options.host, options.port, Path(options.state) / "key")
+    return DONE
+
+
+def new_key(options: argparse.Namespace, settings: Settings) -> int:
+    """Prints a new key."""
+    from halsted_ray.service.database import Database, database_exists
+    from halsted_ray.service.users import issue_operator_key
+
+    if not database_exists(settings.database):
+        print(f"a new site at {settings.database}", file=sys.stderr)
+    database = Database(settings.database)
+    database.migrate()
+    print(issue_operator_key(database, options.tenant, options.user, options.role, options.days))
+    database.close()
+    return DONE
+
+
+def check_audit(_options: argparse.Namespace, settings: Settings) -> int:
+    """Prints whether the audit log is as it was written."""
+    from halsted_ray.service.backup import verify_site
+
+    return print_verdict(verify_site(settings))
+
+
+def back_up(options: argparse.Namespace, settings: Settings) -> int:
+    """Copies the site and prints what the audit log of the copy says."""
+    from halsted_ray.service.backup import backup
+
+    return print_verdict(backup(settings, options.folder))
+
+
+def put_back(options: argparse.Namespace, settings: Settings) -> int:
+    """Puts a copy in place and prints what its audit log says."""
+    from halsted_ray.service.backup import restore
+
+    return print_verdict(restore(settings, options.folder))
+
+
+def print_verdict(verdict: AuditVerification) -> int:
+    """Prints what the verification of an audit log found, and returns the exit code."""
+    print(f"audit log: {verdict.entries} entries, digest {verdict.digest}: {verdict.reason or 'all as written'}")
+    return DONE if verdict.whole else NOT_ALL

@@ -84,7 +84,7 @@ def failures(videos: Sequence[VideoStatus]) -> str:
 
 def status_table(videos: Sequence[VideoStatus]) -> str:
     """One line per video: its state, length, segments done of all, segments failed, and why it is not mapped whole."""
-    from halsted_ray.report.terminal import clock
+    from halsted_ray.reporting.terminal import clock
 
     rows = [
         (

@@ -35,7 +35,7 @@ The API
 
 Where it runs
     deployments.py     the deployments on Ray Serve
-    local_server.py    all of it on this machine, as ``python -m serve run`` starts it
+    local_server.py    all of it on this machine, as ``halsted serve run`` starts it
 
 Only deployments.py, local_server.py and job_worker.py use Ray, so the API runs in a test without Ray.
 """

@@ -20,7 +20,7 @@ from halsted_ray.service.users import Caller, authenticate
 
 SAFE_METHODS = ("GET", "HEAD")
 """The methods that change nothing."""
-api_key_header = APIKeyHeader(name="x-api-key", auto_error=False, description="A key of `python -m serve key`.")
+api_key_header = APIKeyHeader(name="x-api-key", auto_error=False, description="A key of `halsted serve key`.")
 bearer_token = HTTPBearer(auto_error=False, description="The same key as a bearer token.")
 session_cookie = APIKeyCookie(name=sessions.COOKIE, auto_error=False, description="The page's session.")
 

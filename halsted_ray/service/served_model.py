@@ -21,6 +21,7 @@ from typing import Any, TypedDict
 from fsspec import AbstractFileSystem
 
 from halsted_ray.errors import ModelError, UsageError
+from halsted_ray.model.shipped import model_location
 from halsted_ray.registry.references import Reference, parse
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy, from_dict
@@ -138,7 +139,9 @@ def from_registry(reference: Reference) -> ServedModel:
 
 
 def from_folder(location: str) -> ServedModel:
-    """The model in a folder or at a URL, or the model that the file ``champion`` there names. Raises ModelError."""
+    """The model in a folder or at a URL, or the model that the file ``champion`` there names, or a model that ships.
+    Raises ModelError."""
+    location = model_location(location)
     fs, root = filesystem(location)
     root = root.rstrip("/")
     pointed = _read(fs, f"{root}/{POINTER}")

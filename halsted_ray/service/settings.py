@@ -4,7 +4,7 @@ HALSTED_STATE      folder of everything that is kept: database and store, unless
 HALSTED_DATABASE   SQLAlchemy URL of the database (sqlite:///<state>/halsted.db)
 HALSTED_STORE      folder or s3://bucket/prefix that holds the bytes of all tenants (<state>/store)
 HALSTED_MODEL      the model to serve: a folder, a URL or registry:halsted@champion, see ``served_model.py``
-                   (demo/model/model; the registry is $MLFLOW_TRACKING_URI)
+                   (phantom, which ships and knows synthetic video; the registry is $MLFLOW_TRACKING_URI)
 HALSTED_ENCODER    where the model's encoder lies, if not where the model says
 HALSTED_PRESIGN    1: clients put the parts of uploads straight to the object store
 HALSTED_PUBLIC_URL the address that clients use, where the service stands behind a proxy (the address of the request)
@@ -70,7 +70,7 @@ class Settings:
         return cls(
             database=environment.get("HALSTED_DATABASE") or f"sqlite:///{state / 'halsted.db'}",
             store=store if "://" in store else str(Path(store).absolute()),
-            model=environment.get("HALSTED_MODEL") or str(Path("demo/model/model").absolute()),
+            model=environment.get("HALSTED_MODEL") or "phantom",
             encoder=environment.get("HALSTED_ENCODER") or None,
             presign=environment.get("HALSTED_PRESIGN") == "1",
             public_url=environment.get("HALSTED_PUBLIC_URL") or None,

@@ -1,21 +1,29 @@
-"""Plotly figures as plain data (``data`` and ``layout``); the page draws them with the JavaScript it carries."""
+"""The charts of a mapping run, as Plotly figures. The page draws them with the JavaScript that it contains."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from halsted_ray.profiling import STAGES
-from halsted_ray.report.lanes import Timeline, colour
-from halsted_ray.report.terminal import clock
+from halsted_ray.reporting.lanes import Timeline, colour
+from halsted_ray.reporting.terminal import clock
 from halsted_ray.taxonomy import Taxonomy
 
 FONT = {"family": 'system-ui, -apple-system, "Segoe UI", "Liberation Sans", sans-serif', "size": 12, "color": "#1d2733"}
+PlotlyFigure = dict[str, Any]
+"""A Plotly figure as JSON values: ``data`` and ``layout``."""
 LANE_PX, TRUTH_PX = 26, 14
-MANY = 60
-"""Spans in a lane above which they are a pixel or two wide, and an outline would hide them."""
-NICE_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
+MANY_SPANS = 60
+"""In a lane with more spans each is only a pixel or two wide, and an outline would hide it."""
+TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 
 
-def timeline_plot(timeline: Timeline, taxonomy: Taxonomy) -> dict:
-    """One lane a tag, the truth as a thinner one under it, gaps as grey bands over all; opacity is confidence."""
+def timeline_plot(timeline: Timeline, taxonomy: Taxonomy) -> PlotlyFigure:
+    """Draws a timeline: a lane per tag, the truth as a thinner lane below it, gaps as grey bands.
+
+    The opacity of a span is its confidence.
+    """
     places, names, at = [], [], 0.0
     for lane in timeline.lanes:
         height = TRUTH_PX if lane.is_truth else LANE_PX
@@ -43,8 +51,8 @@ def timeline_plot(timeline: Timeline, taxonomy: Taxonomy) -> dict:
                 "cliponaxis": True,
                 "marker": {
                     "color": [colour(lane.tag, span.category, taxonomy) for span in spans],
-                    "opacity": [0.55 if lane.is_truth else 0.4 + 0.6 * span.confidence for span in spans],
-                    "line": {"width": 0.5 if len(spans) <= MANY else 0, "color": "#fff"},
+                    "opacity": [0.55 if span.confidence is None else 0.4 + 0.6 * span.confidence for span in spans],
+                    "line": {"width": 0.5 if len(spans) <= MANY_SPANS else 0, "color": "#fff"},
                 },
                 "hovertext": [
                     f"<b>{span.category}</b><br>{lane.tag}{' (truth)' if lane.is_truth else ''}"
@@ -55,7 +63,7 @@ def timeline_plot(timeline: Timeline, taxonomy: Taxonomy) -> dict:
                 "hoverinfo": "text",
             }
         )
-    tick_s = next((tick for tick in NICE_S if timeline.duration_s / tick <= 12), NICE_S[-1])
+    tick_s = next((tick for tick in TICKS_S if timeline.duration_s / tick <= 12), TICKS_S[-1])
     ticks_s = [tick_s * k for k in range(int(timeline.duration_s / tick_s) + 1)]
     layout = {
         "height": at + 58,
@@ -120,12 +128,16 @@ def timeline_plot(timeline: Timeline, taxonomy: Taxonomy) -> dict:
     return {"data": bars, "layout": layout}
 
 
-def confusion_plot(confusion: dict) -> dict:
-    """Truth by prediction for the categories that occur; shade is the share of the truth's row, the text counts."""
+def confusion_plot(confusion: Mapping[str, Any]) -> PlotlyFigure:
+    """Draws a confusion matrix, truth by prediction, of the categories that occur.
+
+    The shade of a cell is its share of the row. ``confusion``: ``categories`` (K names) and ``counts`` [K, K + 1],
+    where the last column counts windows without a prediction.
+    """
     categories, counts = confusion["categories"], confusion["counts"]
     seen = [k for k in range(len(categories)) if any(counts[k]) or any(row[k] for row in counts)]
     columns = [*seen, len(categories)] if any(row[-1] for row in counts) else seen
-    labels = [*categories, "(none)"]
+    labels = [*categories, "(no prediction)"]
     shares, texts, hovers = [], [], []
     for k in seen:
         total = sum(counts[k])
@@ -133,7 +145,8 @@ def confusion_plot(confusion: dict) -> dict:
         texts.append([str(counts[k][column]) if counts[k][column] else "" for column in columns])
         hovers.append(
             [
-                f"truth <b>{labels[k]}</b><br>map <b>{labels[column]}</b><br>{counts[k][column]} of {total} windows"
+                f"truth <b>{labels[k]}</b><br>predicted <b>{labels[column]}</b><br>"
+                f"{counts[k][column]} of {total} windows"
                 for column in columns
             ]
         )
@@ -189,8 +202,11 @@ def confusion_plot(confusion: dict) -> dict:
     }
 
 
-def profile_plot(stages: dict[str, dict[str, float]]) -> dict:
-    """Seconds of wall clock and of CPU by stage, in the order of the flow from the top."""
+def profile_plot(stages: Mapping[str, Mapping[str, float]]) -> PlotlyFigure:
+    """Draws seconds of wall clock and of CPU by stage, in the order of the data flow.
+
+    ``stages``: ``wall_s`` and ``cpu_s``, each from stage to seconds.
+    """
     bars = [
         {
             "type": "bar",
@@ -224,4 +240,5 @@ def profile_plot(stages: dict[str, dict[str, float]]) -> dict:
 
 
 def shortened(name: str) -> str:
+    """Returns a name cut to 26 characters."""
     return name if len(name) <= 26 else name[:25] + "…"

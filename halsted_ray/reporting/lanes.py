@@ -1,28 +1,34 @@
-"""What a timeline draws: one lane a tag, spans in each, the truth's lane beside it; and the colour of a category."""
+"""What a timeline draws: a lane per tag with its spans, and the truth's lane below it; the colour of each category."""
 
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from halsted_ray.records import Clip
 from halsted_ray.taxonomy import Taxonomy
 
 PALETTE = ("#33658a", "#c8553d", "#588b8b", "#d9a441", "#6d597a", "#7a9e5f", "#b56576", "#4a7c9d", "#a47148", "#8d99ae")
-"""Muted and told apart by lightness too; tags with more categories than this get computed ones."""
+"""Muted colours that also differ in lightness. A tag with more categories gets computed colours."""
 
 
 @dataclass(frozen=True)
 class LaneSpan:
+    """``[start_s, stop_s)`` of one category."""
+
     start_s: float
     stop_s: float
     category: str
     confidence: float | None
-    """None in the truth."""
+    """None in a lane of the truth."""
 
 
 @dataclass(frozen=True)
 class Lane:
+    """The spans of one tag, from the map or from the truth."""
+
     tag: str
     is_truth: bool
     spans: tuple[LaneSpan, ...]
@@ -30,7 +36,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Timeline:
-    """One video. ``gaps`` are spans that could not be mapped; their category is the reason."""
+    """The lanes of one video. ``gaps``: spans that could not be mapped; their category is the reason."""
 
     video_id: str
     duration_s: float
@@ -38,8 +44,14 @@ class Timeline:
     gaps: tuple[LaneSpan, ...]
 
 
-def timeline(video: dict, rows: list[dict], truth: list[Clip] | None, taxonomy: Taxonomy) -> Timeline:
-    """Lanes in the taxonomy's order, those of tags that neither side has left out."""
+def timeline(
+    video: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], truth: Sequence[Clip] | None, taxonomy: Taxonomy
+) -> Timeline:
+    """Makes the lanes of one video, in the order of the taxonomy's tags; tags without any span are left out.
+
+    ``video``: video_id and duration_s. ``rows``: the video's rows of the timeline table. ``truth``: its annotated
+    clips, None for no lanes of the truth.
+    """
     lanes = []
     for tag in taxonomy.tags:
         mapped = [row for row in rows if row["tag"] == tag.name and row["source"] != "gap"]
@@ -63,11 +75,11 @@ def timeline(video: dict, rows: list[dict], truth: list[Clip] | None, taxonomy: 
 
 
 def colour(tag: str, category: str, taxonomy: Taxonomy) -> str:
-    """The same category has the same colour in every drawing; ``#rrggbb``."""
+    """Returns the colour of a category as ``#rrggbb``, the same in every drawing."""
     categories = taxonomy.tag(tag).categories
     index = categories.index(category)
     if len(categories) <= len(PALETTE):
         return PALETTE[index]
-    # The golden angle keeps neighbours in the list far apart in hue; lightness alternates beside it.
+    # The golden angle gives neighbours in the list very different hues; the lightness alternates too.
     rgb = colorsys.hls_to_rgb((0.58 + index * 0.381966) % 1.0, (0.42, 0.56, 0.66)[index % 3], 0.34)
     return "#" + "".join(f"{round(part * 255):02x}" for part in rgb)

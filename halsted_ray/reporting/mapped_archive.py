@@ -16,9 +16,9 @@ from halsted_ray.errors import UsageError
 from halsted_ray.maps.reading import read_table
 from halsted_ray.maps.status import status_of
 from halsted_ray.maps.table_schemas import SEGMENTS_SCHEMA, TIMELINE_SCHEMA, VIDEOS_SCHEMA
-from halsted_ray.report.lanes import timeline
-from halsted_ray.report.map_plots import timeline_plot
-from halsted_ray.report.report_data import find_video, taxonomy_of
+from halsted_ray.reporting.lanes import timeline
+from halsted_ray.reporting.map_plots import timeline_plot
+from halsted_ray.reporting.report_data import find_video, taxonomy_of
 from halsted_ray.storage.delta import is_table, native_files, open_table, table_uri
 from halsted_ray.storage.files import list_folder
 from halsted_ray.storage.locations import absolute_location, filesystem

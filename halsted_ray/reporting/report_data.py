@@ -1,4 +1,4 @@
-"""What a report is made of: the maps at OUT and, where given, the annotated archive that they are held against."""
+"""ReportData: what a report is made from: the maps at OUT and, where given, an annotated archive (the truth)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 from urllib.parse import unquote
 
 from halsted_ray import taxonomy as taxonomies
@@ -18,26 +19,30 @@ from halsted_ray.records import Clip, WindowSpec
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.taxonomy.parsing import SHIPPED
 
+JsonObject = dict[str, Any]
+"""A JSON object, or a table's row by column."""
+
 
 @dataclass(frozen=True)
 class ReportData:
-    """``videos``: one dict a video with ``video_id, status, reason, duration_s`` (None where it could not be read).
+    """Everything that a report needs.
 
-    ``rows``: dicts of ``maps.table_schemas.TIMELINE_SCHEMA``. ``truth``: clips of the same videos, None where none
-    was given.
+    ``videos``: per video the keys of ``maps.status.status_of`` (``duration_s`` is None for a video that can't be read).
+    ``rows``: of ``maps.table_schemas.TIMELINE_SCHEMA``. ``truth``: annotated clips, None where no truth was given.
+    ``spec``: the windows that map and truth are compared in.
     """
 
-    videos: list[dict]
-    rows: list[dict]
+    videos: list[JsonObject]
+    rows: list[JsonObject]
     truth: list[Clip] | None
     taxonomy: Taxonomy
     spec: WindowSpec
     profile: RunProfile | None = None
-    """Where the newest run's time went, None where it was not kept."""
+    """Where the time of the newest run went; None where the run kept no profile."""
 
     @cached_property
-    def _rows_by_video(self) -> dict[str, list[dict]]:
-        by_video: dict[str, list[dict]] = defaultdict(list)
+    def _rows_by_video(self) -> dict[str, list[JsonObject]]:
+        by_video: dict[str, list[JsonObject]] = defaultdict(list)
         for row in self.rows:
             by_video[row["video_id"]].append(row)
         return by_video
@@ -49,19 +54,20 @@ class ReportData:
             by_video[clip.video_id].append(clip)
         return by_video
 
-    def rows_of(self, video_id: str) -> list[dict]:
+    def rows_of(self, video_id: str) -> list[JsonObject]:
+        """Returns the rows of one video."""
         return self._rows_by_video.get(video_id, [])
 
     def truth_of(self, video_id: str) -> list[Clip] | None:
-        """None where the video has no annotation, so that no empty truth lane is drawn for it."""
+        """Returns the annotated clips of one video; None where it has none, so that no empty lane is drawn for it."""
         return self._truth_by_video.get(video_id)
 
-    def find(self, name: str) -> dict:
-        """The video of that id, that beginning of an id, or that file name. Raises UsageError."""
+    def find(self, name: str) -> JsonObject:
+        """Returns the video of that id, that beginning of an id, or that file name. Raises UsageError."""
         return find_video(self.videos, name)
 
 
-def find_video(videos: Sequence[dict], name: str) -> dict:
+def find_video(videos: Sequence[JsonObject], name: str) -> JsonObject:
     """The one of ``videos`` with that id, that beginning of an id, or that file name. Raises UsageError when none or
     several fit."""
     fits = [video for video in videos if video["video_id"] == name]
@@ -76,11 +82,11 @@ def find_video(videos: Sequence[dict], name: str) -> dict:
 
 
 def read_report_data(out: str, truth: str | None = None, taxonomy: str | None = None) -> ReportData:
-    """The maps at ``out``, and the clips of the annotated archive ``truth``.
+    """Reads the maps at ``out`` and the clips of the annotated archive ``truth``.
 
-    ``taxonomy``: name or file of the maps' taxonomy, needed only where it is not one that ships. Raises UsageError
-    where there are no maps or they are in another taxonomy, AtlasError for a truth that can't be read, is in another
-    one, or annotates none of the videos.
+    ``taxonomy``: name or file of the maps' taxonomy, needed only where it does not ship with this package. Raises
+    UsageError where there are no maps, or where they are in another taxonomy. Raises AtlasError where the truth can't
+    be read, is in another taxonomy, or annotates none of the videos.
     """
     rows, videos = read_timeline(out).to_pylist(), status_of(out)
     of_maps = taxonomy_of(rows, taxonomy)
@@ -102,8 +108,11 @@ def read_report_data(out: str, truth: str | None = None, taxonomy: str | None = 
     return ReportData(videos, rows, clips, of_maps, WindowSpec(), read_profile(out))
 
 
-def taxonomy_of(rows: list[dict], given: str | None = None) -> Taxonomy:
-    """The taxonomy that all ``rows`` are in, by their digest: ``given``, or one of those that ship."""
+def taxonomy_of(rows: list[JsonObject], given: str | None = None) -> Taxonomy:
+    """Returns the taxonomy of all ``rows``, found by its digest: ``given`` (a name or file), or a shipped taxonomy.
+
+    Raises UsageError where the rows have another taxonomy, or several.
+    """
     known = [taxonomies.load(name) for name in ([given] if given else SHIPPED)]
     digests = sorted({row["taxonomy_digest"] for row in rows})
     if not digests:
@@ -113,6 +122,6 @@ def taxonomy_of(rows: list[dict], given: str | None = None) -> Taxonomy:
             return taxonomy
     expected = ", ".join(f"{taxonomy.name!r} {taxonomy.digest}" for taxonomy in known)
     raise UsageError(
-        f"the maps are in taxonomy {' and '.join(digests)}, expected {expected}; give the file of theirs with "
+        f"the maps are in taxonomy {' and '.join(digests)}, expected {expected}; give the file of their taxonomy with "
         "--taxonomy, or map the whole archive again with one model"
     )

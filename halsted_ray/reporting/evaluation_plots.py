@@ -1,16 +1,19 @@
-"""Plotly figures of an evaluation, as plain data."""
+"""The charts of an evaluation, as Plotly figures (``map_plots.PlotlyFigure``)."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from halsted_ray.evaluation.predictions import MODEL, REFERENCE
-from halsted_ray.report.lanes import PALETTE
-from halsted_ray.report.map_plots import FONT
+from halsted_ray.reporting.lanes import PALETTE
+from halsted_ray.reporting.map_plots import FONT, PlotlyFigure
 from halsted_ray.taxonomy import Taxonomy
 
+Figures = dict[str, Any]
+"""Figures of an evaluation as JSON values: what ``evaluation.scoring`` returns, or a part of it."""
 GRID = "#e9edf0"
 METHOD_COLOURS = {
     MODEL: "#33658a",
@@ -30,7 +33,8 @@ SYMBOLS = {
 }
 
 
-def layout(height: int, **more) -> dict:
+def layout(height: int, **more: Any) -> dict[str, Any]:
+    """Returns the layout that all charts share. ``more``: further entries."""
     return {
         "height": height,
         "font": FONT,
@@ -42,7 +46,8 @@ def layout(height: int, **more) -> dict:
     }
 
 
-def axis(title: str = "", **more) -> dict:
+def axis(title: str = "", **more: Any) -> dict[str, Any]:
+    """Returns an axis. ``more``: further entries."""
     return {
         "title": {"text": title},
         "gridcolor": GRID,
@@ -53,11 +58,15 @@ def axis(title: str = "", **more) -> dict:
     }
 
 
-def methods_plot(methods: dict, names: dict[str, str]) -> dict:
-    """Accuracy by tag, a mark a method; the bar is the 95% t interval over folds, or the bootstrap's of one split."""
+def methods_plot(methods: Figures, names: dict[str, str]) -> PlotlyFigure:
+    """Draws the accuracy by tag, with a mark per method.
+
+    The line through a mark is the 95% interval: t over folds, or the bootstrap's where there is one split. ``names``:
+    of the methods, for the legend.
+    """
     tags = list(next(iter(methods.values()))["tags"])
     traces = []
-    for number, (name, of_method) in enumerate(methods.items()):
+    for place, (name, of_method) in enumerate(methods.items()):
         shown = [(k, of_method["tags"][tag]["accuracy"]) for k, tag in enumerate(tags) if tag in of_method["tags"]]
         borders = [entry["t"] if None not in entry["t"] else entry["bootstrap"] for _, entry in shown]
         errors = [
@@ -71,7 +80,7 @@ def methods_plot(methods: dict, names: dict[str, str]) -> dict:
                 "mode": "markers",
                 "name": names.get(name, name),
                 "x": [entry["value"] for _, entry in shown],
-                "y": [k + 0.13 * (number - (len(methods) - 1) / 2) for k, _ in shown],
+                "y": [k + 0.13 * (place - (len(methods) - 1) / 2) for k, _ in shown],
                 "marker": {
                     "color": METHOD_COLOURS[name],
                     "symbol": SYMBOLS[name],
@@ -95,14 +104,18 @@ def methods_plot(methods: dict, names: dict[str, str]) -> dict:
         "layout": layout(
             90 + 44 * len(tags),
             legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
-            xaxis=axis("exact match", range=[-0.02, 1.02], tickformat=".0%"),
+            xaxis=axis("accuracy", range=[-0.02, 1.02], tickformat=".0%"),
             margin={"l": 90, "r": 12, "t": 34, "b": 44},
             yaxis=axis(range=[len(tags) - 0.5, -0.5], tickvals=list(range(len(tags))), ticktext=tags, showgrid=False),
         ),
     }
 
 
-def reliability_plot(bins: list[dict]) -> dict:
+def reliability_plot(bins: list[Figures]) -> PlotlyFigure:
+    """Draws accuracy over confidence, with a larger dot for more predictions.
+
+    ``bins``: each with count, confidence and accuracy.
+    """
     most = max(entry["count"] for entry in bins)
     return {
         "data": [
@@ -125,19 +138,20 @@ def reliability_plot(bins: list[dict]) -> dict:
                 "line": {"color": "#33658a", "width": 1},
                 "marker": {"color": "#33658a", "size": [5 + 13 * math.sqrt(entry["count"] / most) for entry in bins]},
                 "hovertext": [
-                    f"{entry['count']} answers<br>confidence {entry['confidence']:.2f}<br>right {entry['accuracy']:.2f}"
+                    f"{entry['count']} predictions<br>confidence {entry['confidence']:.2f}<br>"
+                    f"accuracy {entry['accuracy']:.2f}"
                     for entry in bins
                 ],
                 "hoverinfo": "text",
             },
         ],
-        "layout": layout(250, xaxis=axis("confidence", range=[0, 1.02]), yaxis=axis("right", range=[-0.02, 1.04])),
+        "layout": layout(250, xaxis=axis("confidence", range=[0, 1.02]), yaxis=axis("accuracy", range=[-0.02, 1.04])),
     }
 
 
-def map_plot(features: dict, side: str, taxonomy: Taxonomy) -> dict:
-    """Points of one side (``encoder``, ``decoder``): a colour per procedure, large where the proficiency is low, as in
-    the paper's Fig. 3."""
+def map_plot(features: Figures, side: str, taxonomy: Taxonomy) -> PlotlyFigure:
+    """Draws the points of one side (``encoder`` or ``decoder``): a colour per procedure, and large for low
+    proficiency, as in the paper's Fig. 3."""
     places = np.array(features[side])
     procedures = np.array(features["procedures"])
     low = np.array([row.get("proficiency") == "Low" for row in features["truth"]])
@@ -188,8 +202,11 @@ def map_plot(features: dict, side: str, taxonomy: Taxonomy) -> dict:
     }
 
 
-def curve_plot(curves: list[list[dict]], kind: str) -> dict:
-    """Mean over folds with a band of one standard error: the ``loss``, or the validation ``accuracy`` by task."""
+def curve_plot(curves: list[list[Figures]], kind: str) -> PlotlyFigure:
+    """Draws the ``loss`` (``kind``), or the validation ``accuracy`` by task, over the epochs.
+
+    The line is the mean over folds, the band one standard error. ``curves``: per fold a record per epoch.
+    """
     if kind == "loss":
         lines = {"loss": [[(record["epoch"] + 1, record["loss"]) for record in curve] for curve in curves]}
     else:
@@ -206,7 +223,7 @@ def curve_plot(curves: list[list[dict]], kind: str) -> dict:
             for task in tasks
         }
     traces = []
-    for number, (name, folds) in enumerate(lines.items()):
+    for place, (name, folds) in enumerate(lines.items()):
         at: dict[int, list[float]] = {}
         for epoch, value in (point for fold in folds for point in fold):
             if value is not None:
@@ -216,7 +233,7 @@ def curve_plot(curves: list[list[dict]], kind: str) -> dict:
         epochs = sorted(at)
         means = [float(np.mean(at[epoch])) for epoch in epochs]
         errors = [float(np.std(at[e], ddof=1) / math.sqrt(len(at[e]))) if len(at[e]) > 1 else 0.0 for e in epochs]
-        colour = PALETTE[number % len(PALETTE)]
+        colour = PALETTE[place % len(PALETTE)]
         band = [m + e for m, e in zip(means, errors, strict=True)], [m - e for m, e in zip(means, errors, strict=True)]
         traces += [
             {

@@ -1,21 +1,22 @@
-"""A timeline as text: one lane a tag over a time axis, a key to its letters, and the rows."""
+"""Draws a timeline as text: a lane per tag below a time axis, a key to the letters, and a table of the rows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 
-from halsted_ray.report.lanes import Lane, Timeline
+from halsted_ray.reporting.lanes import Lane, Timeline
 
 LABEL_WIDTH = 12
-NOTHING, UNMAPPED = "·", "░"
+NOTHING, NOT_MAPPED = "·", "░"
 TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 
 
 def draw(timeline: Timeline, width: int = 80) -> str:
-    """Lanes at ``width`` columns. A column shows the category that covers most of it.
+    """Draws the lanes, ``width`` columns wide, and a key to the letters.
 
-    A column of an hour's video is a minute, so it shows what happened in it even when most of it was something else.
+    A column shows the category that covers most of the column's mapped time. In a video of an hour a column is about a
+    minute, so a category can show even where most of the minute has none.
     """
     columns = width - LABEL_WIDTH
     lines = [axis(timeline.duration_s, columns)]
@@ -29,12 +30,12 @@ def draw(timeline: Timeline, width: int = 80) -> str:
     lines += ["", *keys]
     if timeline.gaps:
         reasons = ", ".join(f"{clock(gap.start_s)}–{clock(gap.stop_s)} {gap.category}" for gap in timeline.gaps)
-        lines += wrapped(UNMAPPED, [f"not mapped: {reasons}"], width)
+        lines += wrapped(NOT_MAPPED, [f"not mapped: {reasons}"], width)
     return "\n".join(lines)
 
 
 def rows_table(timeline: Timeline, width: int = 80, limit: int | None = None) -> str:
-    """The rows in time order, at most ``limit``; what is left out is counted."""
+    """Returns the rows in order of time, at most ``limit`` of them; the last line counts the rows left out."""
     rows = sorted(
         [
             (span.start_s, span.stop_s, lane.tag, span.category, span.confidence)
@@ -52,12 +53,12 @@ def rows_table(timeline: Timeline, width: int = 80, limit: int | None = None) ->
         name = category if len(category) <= room else category[: room - 1] + "…"
         lines.append(f"{clock(start_s, 1):>9}  {clock(stop_s, 1):>9}  {tag:<11}  {name:<{room}}  {sure:>10}".rstrip())
     if len(shown) < len(rows):
-        lines.append(f"… and {len(rows) - len(shown)} rows more; --rows 0 shows all")
+        lines.append(f"… and {len(rows) - len(shown)} more rows; --rows 0 shows all rows")
     return "\n".join(lines)
 
 
 def axis(duration_s: float, columns: int) -> str:
-    """Ticks at round times, as many as fit."""
+    """Returns the time axis, with ticks at round times, as many as fit."""
     tick_s = next((tick for tick in TICKS_S if duration_s / tick * 10 <= columns), TICKS_S[-1])
     line = [" "] * (LABEL_WIDTH + columns)
     for tick in range(math.floor(duration_s / tick_s) + 1):
@@ -69,22 +70,23 @@ def axis(duration_s: float, columns: int) -> str:
 
 
 def cells(lane: Lane, timeline: Timeline, letters: dict[str, str], columns: int) -> str:
+    """Returns one lane as a line of letters, one per column."""
     column_s = timeline.duration_s / columns if timeline.duration_s else 1.0
     shares: list[dict[str, float]] = [{} for _ in range(columns)]
     marked = [(span, letters[span.category]) for span in lane.spans]
     if not lane.is_truth:
-        marked += [(gap, UNMAPPED) for gap in timeline.gaps]
+        marked += [(gap, NOT_MAPPED) for gap in timeline.gaps]
     for span, letter in marked:
         first = max(0, int(span.start_s / column_s))
         last = min(columns, math.ceil(span.stop_s / column_s))
         for at in range(first, last):
             part_s = min(span.stop_s, (at + 1) * column_s) - max(span.start_s, at * column_s)
             shares[at][letter] = shares[at].get(letter, 0.0) + part_s
-    return "".join(max(share, key=share.get, default=NOTHING) for share in shares)
+    return "".join(max(share, key=lambda letter: share[letter], default=NOTHING) for share in shares)
 
 
 def letters_of(categories: Iterable[str]) -> dict[str, str]:
-    """One letter a category, its own first one where that is free. Deterministic in the order of the names."""
+    """Returns a letter per category: the category's first letter that is free, in the order of the names."""
     letters: dict[str, str] = {}
     for category in sorted(set(categories)):
         own = [letter for letter in category if letter.isalnum()]
@@ -95,7 +97,7 @@ def letters_of(categories: Iterable[str]) -> dict[str, str]:
 
 
 def key_of(lane: Lane, letters: dict[str, str], duration_s: float) -> list[str]:
-    """``D Dissection 2:30``, the longest first."""
+    """Returns the key of a lane, such as ``D Dissection 2:30``, the longest category first."""
     total_s: dict[str, float] = {}
     for span in lane.spans:
         total_s[span.category] = total_s.get(span.category, 0.0) + span.stop_s - span.start_s
@@ -104,8 +106,9 @@ def key_of(lane: Lane, letters: dict[str, str], duration_s: float) -> list[str]:
 
 
 def wrapped(label: str, parts: list[str], width: int) -> list[str]:
-    """``parts`` joined by commas under a label, broken between parts and, where one is too long, between words."""
-    lines, line = [], f"{label:<{LABEL_WIDTH}}"
+    """Joins ``parts`` by commas after a label, and breaks lines between parts, or between words of a long part."""
+    lines: list[str] = []
+    line = f"{label:<{LABEL_WIDTH}}"
     words = [word for part in parts for word in unbroken(part + ("," if part is not parts[-1] else ""), width)]
     for word in words:
         if len(line) + len(word) + 1 > width and line.strip():
@@ -116,11 +119,12 @@ def wrapped(label: str, parts: list[str], width: int) -> list[str]:
 
 
 def unbroken(part: str, width: int) -> list[str]:
+    """Returns the pieces of a part that no line break may split: the part, or its words where it is too long."""
     return [part] if len(part) <= width - LABEL_WIDTH else part.split(" ")
 
 
 def clock(time_s: float, decimals: int = 0) -> str:
-    """``1:02:03`` or ``2:03``, with ``decimals`` of a second."""
+    """Returns a time as ``1:02:03`` or ``2:03``, with this many ``decimals`` of a second."""
     total = round(time_s * 10**decimals)
     seconds, fraction = divmod(total, 10**decimals)
     hours, minutes = seconds // 3600, seconds // 60 % 60

@@ -1,9 +1,10 @@
-"""A few frames of a window side by side, as one small JPEG that a page can hold."""
+"""Film strips: a few frames of a window side by side, as one small JPEG inside the page."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +17,11 @@ FRAMES, HEIGHT_PX, QUALITY = 6, 110, 72
 DEADLINE_S = 60.0
 
 
-def strips(spans: Sequence[Mapping], videos: Mapping[str, Video]) -> list[str]:
-    """Per span (video_id, start_s, stop_s) a ``data:`` URL of about 15 KB, or why there is none."""
+def film_strips(spans: Sequence[Mapping[str, Any]], videos: Mapping[str, Video]) -> list[str]:
+    """Returns per span (video_id, start_s, stop_s) a ``data:`` URL of about 15 KB, or the reason why there is none.
+
+    ``videos``: by video_id.
+    """
     if not spans:
         return []
     found = []
@@ -39,5 +43,6 @@ def strips(spans: Sequence[Mapping], videos: Mapping[str, Video]) -> list[str]:
 
 
 def jpeg_url(image_HWC: np.ndarray) -> str:
+    """Returns an RGB image (uint8 [H, W, 3]) as the ``data:`` URL of a JPEG."""
     _, data = cv2.imencode(".jpg", cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

@@ -24,7 +24,7 @@ def test_average_precision_agrees_with_scikit_learn(pairs):
 
 @pytest.fixture(scope="module")
 def triplets():
-    """Three videos of 100 classes, each with at least one positive in each: elsewhere the original counts 0."""
+    """Three videos of 100 classes; each class has a positive in each video, since the original counts 0 otherwise."""
     rng = np.random.default_rng(7)
     videos = []
     for frames in (30, 40, 25):
