@@ -386,6 +386,16 @@ def test_what_is_not_mapped_whole_is_a_line_each_and_the_rest_is_counted(count):
     assert failures(videos[:1]) == "" and (count == 3 or told[-1] == "and 150 more")
 
 
+def test_a_place_without_permission_is_one_message_and_code_2(capsys, monkeypatch):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied", "/locked/maps")
+
+    monkeypatch.setattr("halsted_ray.maps.status.status_of", refuse)
+    code, shown, complaint = run(capsys, "status", "/locked/maps")
+    assert (code, shown) == (2, "")
+    assert complaint == "halsted status: no permission for '/locked/maps'; ask for it, or name another place\n"
+
+
 @pytest.mark.parametrize(
     "arguments, said",
     [

@@ -58,6 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (UsageError, StorageUnavailable) as error:  # storage that does not answer is no bug, so no traceback
         print(f"halsted {options.command}: {error}", file=sys.stderr)
         return WRONG_USE
+    except PermissionError as error:  # whoever started the command can mend it, so no traceback
+        print(
+            f"halsted {options.command}: no permission for {error.filename!r}; ask for it, or name another place",
+            file=sys.stderr,
+        )
+        return WRONG_USE
     except KeyboardInterrupt as stopped:
         how = "stopped by SIGTERM" if isinstance(stopped, Terminated) else "interrupted"
         print(
