@@ -1,4 +1,4 @@
-"""Worker processes side by side that end when their work is given up, whatever the reason."""
+"""A pool of worker processes that ends at once when its work is given up, for whatever reason."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 
 @contextmanager
 def process_pool(
     workers: int, initializer: Callable[..., object] | None = None, initargs: tuple[object, ...] = ()
 ) -> Iterator[ProcessPoolExecutor]:
-    """``with process_pool(2) as pool:`` waits at its end for all that was submitted, as the executor itself does.
+    """A pool of ``workers`` processes; each of them first calls ``initializer(*initargs)``, where one is given.
 
-    An exception in the block (a failed task, a full disk, Ctrl-C, SIGTERM) ends the processes at once: the executor
-    alone would first do all that is queued, and where that is cancelled still what each process has begun and its next
-    task. What a process has left in a temporary folder then stays; the caller removes it.
+    ``with process_pool(2) as pool:`` waits at its end for all tasks that were submitted, as the executor itself does.
+
+    An exception in the block (a failed task, a full disk, Ctrl-C, SIGTERM) ends the processes at once. The executor
+    alone would first do all queued tasks. With its queue cancelled, each process would still finish the task that it
+    has begun, and the next task. Files that an ended process left in a temporary folder stay; the caller removes them.
     """
     context = multiprocessing.get_context("spawn")  # a forked child would inherit locks of torch, Ray and gRPC
-    with ProcessPoolExecutor(workers, context, initializer, initargs) as pool:
+    prepare = partial(initializer, *initargs) if initializer else None
+    with ProcessPoolExecutor(workers, context, prepare) as pool:
         try:
             yield pool
         except BaseException:

@@ -71,20 +71,20 @@ def test_from_import_to_export(data, atlas, tmp_path, capsys):
     code, out, _ = run(capsys, "diff", atlas, "2", "0", "--json")
     assert json.loads(out)["by"]["task"] == {"micro": [1, 0]}
 
-    assert run(capsys, "verify", atlas)[:2] == (0, "v1: 8 samples of 4 videos, sound\n")
+    assert run(capsys, "verify", atlas)[:2] == (0, "v1: 8 samples of 4 videos, no fault found\n")
     code, out, _ = run(capsys, "export", atlas, "--format", "csv", "--to", tmp_path / "out")
     assert code == 0 and out == f"{tmp_path}/out/samples.csv\n"
     assert len(Path(out.strip()).read_text().splitlines()) == 13
 
 
-def test_findings_are_lines_and_exit_code_3(atlas, data, tmp_path, capsys):
+def test_each_fault_is_a_line_and_exit_code_3(atlas, data, tmp_path, capsys):
     moved = data / "3.mp4"
     moved.rename(data / "3.moved")
     try:
         code, out, _ = run(capsys, "verify", atlas)
         assert code == 3
         first, last = out.splitlines()
-        assert first.startswith("file: video ") and last == "version 0: 8 samples of 4 videos, 1 findings"
+        assert first.startswith("file: video ") and last == "version 0: 8 samples of 4 videos, 1 faults found"
         assert run(capsys, "verify", atlas, "--tables-only")[0] == 0
         code, _, err = run(capsys, "import", tmp_path / "other", data / "clips.csv", "--format", "csv")
         assert code == 3 and "clips.csv:11: 2 samples left out" in err

@@ -65,12 +65,72 @@ def timed(command):
     return time.monotonic() - started_s
 
 
-def test_version_and_wrong_command(capsys):
-    for arguments, code in ((["--version"], 0), (["maps"], 2), ([], 2)):
-        with pytest.raises(SystemExit) as left:
-            main(arguments)
-        assert left.value.code == code
-    assert "invalid choice: 'maps'" in capsys.readouterr().err
+def all_parsers(parser):
+    """``parser`` and the parsers of its commands and their actions."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for other in action.choices.values():
+                yield from all_parsers(other)
+
+
+def exit_of(arguments):
+    """The code with which a command line ends before its command runs."""
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    return left.value.code
+
+
+def test_the_help_of_every_command_explains_each_word_shows_an_example_and_fits_a_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    parsers = list(all_parsers(build_parser()))
+    assert len(parsers) > 20
+    for parser in parsers:
+        shown = parser.format_help()
+        assert all(len(line) <= 80 for line in shown.splitlines()), parser.prog
+        unexplained = [
+            action.dest
+            for action in parser._actions
+            if not action.help and not isinstance(action, argparse._SubParsersAction)
+        ]
+        assert not unexplained, parser.prog
+        runs = "do" in parser._defaults
+        assert not runs or "example:\n  " in shown, parser.prog
+
+
+def test_version(capsys):
+    assert exit_of(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("halsted_ray ")
+
+
+@pytest.mark.parametrize("words, of", [([], ""), (["atlas"], " atlas"), (["registry"], " registry")])
+def test_a_command_without_its_next_word_prints_its_help(capsys, words, of):
+    assert exit_of(words) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"usage: halsted{of} [-h]") and ("    map " if not of else "    list ") in shown
+    assert "error" not in shown
+
+
+@pytest.mark.parametrize("words, of", [("help", ""), ("help map", " map"), ("atlas help import", " atlas import")])
+def test_help_as_a_word_is_understood(capsys, words, of):
+    assert exit_of(words.split()) == 0
+    assert capsys.readouterr().out.startswith(f"usage: halsted{of} [-h]")
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("maps archive", "there is no 'maps'; did you mean 'map'? `halsted --help` lists all"),
+        ("evalaute --out o", "there is no 'evalaute'; did you mean 'evaluate'?"),
+        ("frobnicate", "there is no 'frobnicate'; `halsted --help` lists all"),
+        ("atlas exprot a", "there is no 'exprot'; did you mean 'export'?"),
+        ("map a --out b --modle d", "unrecognized arguments: --modle d; did you mean '--model'?"),
+        ("completion fish", "'fish'; expected one of bash, zsh, tcsh"),
+    ],
+)
+def test_a_mistyped_word_is_answered_with_the_nearest(capsys, line, said):
+    assert exit_of(line.split()) == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -98,16 +158,9 @@ def test_a_number_that_makes_no_sense_is_wrong_use(capsys, line, said):
 
 
 def test_every_number_of_the_command_line_has_bounds():
-    def parsers(parser):
-        yield parser
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                for other in action.choices.values():
-                    yield from parsers(other)
-
     loose = [
         (parser.prog, action.dest)
-        for parser in parsers(build_parser())
+        for parser in all_parsers(build_parser())
         for action in parser._actions
         if action.type in (int, float)
     ]
@@ -331,6 +384,16 @@ def test_what_is_not_mapped_whole_is_a_line_each_and_the_rest_is_counted(count):
     assert len(told) == min(FAILURES_AT_MOST + 1, 2 * count // 3)
     assert all(len(line) <= 80 for line in told) and told[0].startswith(f"{1:016x} partial: asked for the frame")
     assert failures(videos[:1]) == "" and (count == 3 or told[-1] == "and 150 more")
+
+
+def test_a_place_without_permission_is_one_message_and_code_2(capsys, monkeypatch):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied", "/locked/maps")
+
+    monkeypatch.setattr("halsted_ray.maps.status.status_of", refuse)
+    code, shown, complaint = run(capsys, "status", "/locked/maps")
+    assert (code, shown) == (2, "")
+    assert complaint == "halsted status: no permission for '/locked/maps'; ask for it, or name another place\n"
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_the_command(capsys):
     assert main(["plan", "--hours", "1000", "--gpus", "4", "--price-per-gpu-hour", "3.5"]) == 0
     text = capsys.readouterr().out
     assert max(len(line) for line in text.splitlines()) <= 80
-    for word in ("wall time", "cost", "a GPU never waits with", "estimated from FLOPs", "bytes read", "slowest stage"):
+    for word in ("wall time", "cost", "keep each GPU busy", "estimated from FLOPs", "bytes read", "slowest stage"):
         assert word in text
     assert main(["plan", "--hours", "10", "--gpus", "0", "--preset", "tiny", "--cores", "8", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

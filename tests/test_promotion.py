@@ -61,7 +61,7 @@ def test_promote_in_the_terminal(registry, archive, gate, capsys):
     for name in ("good", "bad"):
         trained(registry, archive, name)
     assert main(["registry", "promote", "1", "--atlas", archive, "--deploy", "--gate", gate, "--registry", uri]) == 0
-    assert "version 1 against no champion: passed, champion now" in capsys.readouterr().out
+    assert "version 1 against no champion: passed, it is champion now" in capsys.readouterr().out
     assert main(["registry", "promote", "2", "--atlas", archive, "--gate", gate, "--registry", uri]) == 3
     shown = capsys.readouterr().out
     assert "version 2 against champion 1: refused, nothing was changed" in shown and "worst task" in shown

@@ -158,7 +158,7 @@ def test_a_command_that_is_refused_makes_no_registry(tmp_path, monkeypatch, caps
 def test_what_to_do_where_a_version_is_not_there(registry, archive, capsys):
     assert main(["registry", "list", "--registry", registry.uri]) == 0
     assert capsys.readouterr().out == (
-        f"registry {registry.uri}: no version yet; `halsted train --registry URI` ends with one\n"
+        f"registry {registry.uri}: no version yet; `halsted train --registry URI` adds one\n"
     )
     for ref in ("registry:halsted@champion", "registry:halsted/7"):
         with pytest.raises(RegistryError, match="no version at all: `halsted train"):

@@ -91,7 +91,7 @@ def test_a_signal_ends_a_run_with_one_line_and_nothing_left_at_work(command, nam
         run.wait()
     assert run.returncode == code, complaint
     last = complaint.splitlines()[-1]
-    assert last == f"halsted map: {how}; what is finished stays, the same command goes on from there", complaint
+    assert last == f"halsted map: {how}; finished work is kept, and the same command continues from there", complaint
     assert shown == "" and "Traceback" not in complaint and "***" not in complaint and "@" not in complaint
     assert before < staged(out) < VIDEOS, "stopped in the middle, and what was finished is there"
     assert not list(out.glob("lease/*")), "the place is free"

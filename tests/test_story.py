@@ -57,7 +57,7 @@ def test_two_versions(halsted, tmp_path):
             gate,
             "--deploy",
         )
-        assert "passed, champion now" in said
+        assert "passed, it is champion now" in said
         return said
 
     def map_and_ask(version):

@@ -1,7 +1,8 @@
-"""The command ``halsted``: parse, one library call, what came out, exit code.
+"""The command ``halsted``. Each command parses its options, makes one library call, prints the result, returns an exit
+code.
 
     parser.py            all commands, put together; imports nothing heavy, so that --help answers at once
-    options.py           what commands share: the parser, kinds of numbers, options that need others, exit codes
+    options.py           what all commands share: the parser, kinds of numbers, options that need others, exit codes
     map.py               `halsted map`, `plan`, `status`
     view.py              `halsted show`, `export`, `report`
     train.py             `halsted phantom`, `train`
@@ -12,10 +13,12 @@
     serve.py             `halsted serve` and its actions
     doctor.py            `halsted doctor`, `completion`
     text_tables.py       tables for a terminal of 80 columns, and the line of progress
-    plan_table.py        a plan, and self_label_table.py a comparison of two models, for a terminal
+    plan_table.py        prints a plan
+    self_label_table.py  prints the comparison of two models
 
-Exit codes: 0 done, 1 a bug (with its traceback), 2 wrong use (one message that says what to do), 3 some videos
-failed or are mapped with gaps (it is said which and why), 130 interrupted (Ctrl-C), 143 stopped by SIGTERM.
+Exit codes: 0 done; 1 a bug (with its traceback); 2 wrong use, or a storage or registry that does not answer (one
+message that says what to do); 3 some videos failed or are mapped with gaps (the output says which and why); 130
+interrupted (Ctrl-C); 143 stopped by SIGTERM.
 """
 
 from __future__ import annotations
@@ -34,12 +37,12 @@ from halsted_ray.errors import StorageUnavailable, UsageError
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM has come: everything is left as after Ctrl-C, so claims are given back and processes are ended."""
+    """SIGTERM has come. Everything is left as after Ctrl-C: claims are given back, and child processes are ended."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit code."""
-    # Nothing is reported to anybody and nothing is fetched from a hub, whoever starts the command.
+    """Runs one command, that of the process where ``arguments`` is None; returns the exit code."""
+    # No library may report usage to anybody, or fetch files from a model hub.
     for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("HF_HUB_OFFLINE", "1"), ("DO_NOT_TRACK", "1")):
         os.environ.setdefault(name, value)
     log = logging.getLogger("halsted_ray")
@@ -50,29 +53,36 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         with _sigterm_raises():
-            return options.do(options)
-    except (UsageError, StorageUnavailable) as error:  # a store that stays away: no bug, so no traceback
+            code: int = options.do(options)
+            return code
+    except (UsageError, StorageUnavailable) as error:  # storage that does not answer is no bug, so no traceback
         print(f"halsted {options.command}: {error}", file=sys.stderr)
+        return WRONG_USE
+    except PermissionError as error:  # whoever started the command can mend it, so no traceback
+        print(
+            f"halsted {options.command}: no permission for {error.filename!r}; ask for it, or name another place",
+            file=sys.stderr,
+        )
         return WRONG_USE
     except KeyboardInterrupt as stopped:
         how = "stopped by SIGTERM" if isinstance(stopped, Terminated) else "interrupted"
         print(
-            f"halsted {options.command}: {how}; what is finished stays, the same command goes on from there",
+            f"halsted {options.command}: {how}; finished work is kept, and the same command continues from there",
             file=sys.stderr,
         )
         return TERMINATED if isinstance(stopped, Terminated) else INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; without this the interpreter complains once more at exit.
+        # The reader (head, less) has read enough. Without this the interpreter would print an error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
 
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    def stop(*_) -> None:
+    def stop(*_: object) -> None:
         raise Terminated
 
-    if threading.current_thread() is not threading.main_thread():  # signals are not its business
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
         yield
         return
     before = signal.signal(signal.SIGTERM, stop)

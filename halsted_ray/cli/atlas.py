@@ -1,4 +1,4 @@
-"""``halsted atlas``: import, list, show, diff, release, verify, export."""
+"""``halsted atlas`` and its actions: import, list, show, diff, release, verify, export."""
 
 from __future__ import annotations
 
@@ -9,86 +9,111 @@ import json
 import sys
 from dataclasses import asdict
 
-from halsted_ray.cli.options import DONE, NOT_ALL, Commands, Do, Parser, add_command, count, only_with, part
+from halsted_ray.cli.options import (
+    DONE,
+    NOT_ALL,
+    Commands,
+    Do,
+    Parser,
+    add_command,
+    add_group,
+    count,
+    only_with,
+    share_below_1,
+)
 from halsted_ray.cli.text_tables import show_progress
 
-EXIT_CODES = "exit code: 0 done, 3 some videos or samples were left out, or verify found something, 2 wrong use"
-AT = "a release, a version's number, or head"
+EXIT_CODES = "exit code: 0 done, 3 some videos or samples were left out, or verify found a fault, 2 wrong use"
+AT = "a release, a version's number, or head (the newest version)"
 
 
 def add_atlas(commands: Commands) -> None:
     """``halsted atlas ACTION``."""
-    purpose = "the atlas: import, list, show, diff, release, verify, export"
-    parser = commands.add_parser("atlas", help=purpose, description=f"{purpose}.".capitalize(), epilog=EXIT_CODES)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    purpose = "import annotations, freeze them as releases, check, export"
+    actions = add_group(commands, "atlas", purpose, example="halsted atlas list hospital", more=EXIT_CODES)
 
     def action(name: str, purpose: str, do: Do, example: str) -> Parser:
         added = add_command(actions, name, purpose, do, example=f"halsted atlas {example}", more=EXIT_CODES)
-        added.add_argument("atlas", metavar="ATLAS", help="the folder or URL that holds atlas/")
+        added.add_argument("atlas", metavar="ATLAS", help="folder or URL that holds atlas/")
         return added
 
     importing = action(
         "import",
-        "add the annotations of a data set; its videos stay where they are",
+        "add the annotations of a data set; its videos stay in place",
         import_clips,
         "import hospital /data/cholec80 --format cholec80",
     )
-    importing.add_argument("source", metavar="FROM", help="its folder or file")
+    importing.add_argument("source", metavar="FROM", help="folder or file of the data set")
     importing.add_argument(
         "--format",
         required=True,
-        help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, csv or jsonl; csv is a line "
-        "a tag: video (its path below --videos) or video_id, start_s, stop_s, task, tag, "
-        "category",
+        metavar="NAME",
+        help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, csv or jsonl; csv has one line "
+        "per tag, with the columns video (a path below --videos) or video_id, start_s, stop_s, "
+        "task, tag, category",
     )
-    importing.add_argument("--videos", default="", metavar="DIR", help="where the videos lie, if not as published")
-    importing.add_argument("--taxonomy", default="", metavar="REF", help="a name or YAML file, if not the format's own")
-    importing.add_argument("--mapping", default="", metavar="FILE", help="which column is what (hsa-27k)")
-    importing.add_argument("--annotator", default="", metavar="NAME", help="who annotated, where the data do not say")
     importing.add_argument(
-        "--replace", action="store_true", help="first drop what persons said of the same videos and tasks"
+        "--videos", default="", metavar="DIR", help="folder of the videos, unless they lie as published"
+    )
+    importing.add_argument(
+        "--taxonomy", default="", metavar="REF", help="name or YAML file of a taxonomy (default: the format's own)"
+    )
+    importing.add_argument(
+        "--mapping", default="", metavar="FILE", help="YAML file that names the columns (only for hsa-27k)"
+    )
+    importing.add_argument(
+        "--annotator", default="", metavar="NAME", help="who annotated, where the data set does not say"
+    )
+    importing.add_argument(
+        "--replace", action="store_true", help="first remove the manual annotations of the same videos and tasks"
     )
     importing.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the history")
     only_with(
         importing,
         "--mapping",
         when=lambda given: given.format == "hsa-27k",
-        needs="--format hsa-27k, the one format whose columns it names",
+        needs="--format hsa-27k: no other format has columns to name",
     )
-    listing = action("list", "the history: every commit, who made it, from what and why", list_commits, "list hospital")
-    listing.add_argument("--json", action="store_true")
+    listing = action("list", "list every commit: who made it, from what and why", list_commits, "list hospital")
+    listing.add_argument("--json", action="store_true", help="print everything as JSON")
     showing = action(
         "show",
-        "videos, samples by task and share of manual, by procedure (the paper's Table 2)",
+        "count the videos and samples per procedure (as Table 2 of the paper does)",
         show_release,
         "show hospital --release hospital-v1",
     )
     showing.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
-    showing.add_argument("--json", action="store_true")
+    showing.add_argument("--json", action="store_true", help="print everything as JSON")
     differing = action(
         "diff",
-        "what B added and removed, by procedure, task, tag and source",
+        "count the samples that B adds to A and removes from it",
         show_difference,
         "diff hospital hospital-v1 head",
     )
     differing.add_argument("a", metavar="A", help=AT)
-    differing.add_argument("b", metavar="B", help=AT)
-    differing.add_argument("--json", action="store_true")
+    differing.add_argument("b", metavar="B", help="the same; B is compared with A")
+    differing.add_argument("--json", action="store_true", help="print everything as JSON")
     releasing = action(
         "release",
-        "name the newest version and freeze its split by video",
+        "name the newest version, and freeze which videos train, validate and test",
         make_release,
         "release hospital hospital-v1 --validation 0.2 --test 0.2",
     )
-    releasing.add_argument("name", metavar="NAME", help="such as hsa-v1")
-    releasing.add_argument("--validation", type=part, default=0.2, metavar="SHARE", help="of the videos (default 0.2)")
-    releasing.add_argument("--test", type=part, default=0.0, metavar="SHARE", help="of the videos (default 0)")
-    releasing.add_argument("--split", metavar="CSV", help="parts of videos: columns video_id and part")
-    releasing.add_argument("--seed", type=count, default=0, help="of the draw (default 0)")
+    releasing.add_argument("name", metavar="NAME", help="name of the release, such as hsa-v1")
+    releasing.add_argument(
+        "--validation", type=share_below_1, default=0.2, metavar="SHARE", help="of the videos (default 0.2)"
+    )
+    releasing.add_argument("--test", type=share_below_1, default=0.0, metavar="SHARE", help="of the videos (default 0)")
+    releasing.add_argument(
+        "--split", metavar="CSV", help="the split, as columns video_id and part; other videos are drawn"
+    )
+    releasing.add_argument(
+        "--seed", type=count, default=0, metavar="N", help="another seed draws another split (default 0)"
+    )
     releasing.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the history")
     verifying = action(
         "verify",
-        "what is wrong: leaks between parts, times, categories, overlaps, files",
+        "look for faults: leaks between parts, times, categories, overlaps, files",
         verify_atlas,
         "verify hospital",
     )
@@ -97,13 +122,16 @@ def add_atlas(commands: Commands) -> None:
     exporting = action(
         "export", "write a release as files", export_release, "export hospital --format label-studio --to review"
     )
-    exporting.add_argument("--format", required=True, help="csv, jsonl or label-studio")
-    exporting.add_argument("--to", required=True, metavar="DIR")
+    exporting.add_argument("--format", required=True, metavar="NAME", help="csv, jsonl or label-studio")
+    exporting.add_argument("--to", required=True, metavar="DIR", help="folder or URL where the files are written")
     exporting.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
-    exporting.add_argument("--files", action="store_true", help="name the file of each video (it may be private)")
+    exporting.add_argument(
+        "--files", action="store_true", help="also write each video's file name, which may be private"
+    )
 
 
 def import_clips(options: argparse.Namespace) -> int:
+    """Imports the annotations, and prints what was added and what was left out."""
     from halsted_ray.atlas.imports import import_annotations
 
     done = import_annotations(
@@ -116,7 +144,7 @@ def import_clips(options: argparse.Namespace) -> int:
         annotator=options.annotator,
         why=options.why,
         replace_earlier=options.replace,
-        progress=lambda read, of: show_progress(f"{read} of {of} videos looked at", read == of),
+        progress=lambda read, of: show_progress(f"{read} of {of} videos read", read == of),
     )
     print(
         f"{done.samples} samples of {done.videos} videos in taxonomy {done.taxonomy!r}; {options.atlas} is at "
@@ -124,7 +152,7 @@ def import_clips(options: argparse.Namespace) -> int:
     )
     if options.format == "hsa-27k" and not options.mapping:
         print(
-            "the mapping of HSA-27k's columns is unverified: compare some samples with the data set's own viewer",
+            "the mapping of HSA-27k's columns is unverified; compare some samples with the data set's own viewer",
             file=sys.stderr,
         )
     for line in done.left_out:
@@ -133,6 +161,7 @@ def import_clips(options: argparse.Namespace) -> int:
 
 
 def list_commits(options: argparse.Namespace) -> int:
+    """Prints one line per commit, oldest first."""
     from halsted_ray.atlas.commits import history
     from halsted_ray.cli.text_tables import table
 
@@ -163,11 +192,12 @@ def list_commits(options: argparse.Namespace) -> int:
         )
         for found in log
     ]
-    print(table(("version", "release", "at (UTC)", "who", "samples", "what"), rows, right=(0, 4)))
+    print(table(("version", "release", "time (UTC)", "who", "samples", "what"), rows, right=(0, 4)))
     return DONE
 
 
 def show_release(options: argparse.Namespace) -> int:
+    """Prints the census of a release: one line per procedure, and the number of videos per part."""
     from halsted_ray.atlas import read_atlas
     from halsted_ray.atlas.census import census
     from halsted_ray.cli.text_tables import percent, table
@@ -212,6 +242,7 @@ def show_release(options: argparse.Namespace) -> int:
 
 
 def show_difference(options: argparse.Namespace) -> int:
+    """Prints what B added and removed, by procedure, task, tag and source."""
     from halsted_ray.atlas import read_atlas
     from halsted_ray.atlas.census import difference
     from halsted_ray.cli.text_tables import table
@@ -227,7 +258,7 @@ def show_difference(options: argparse.Namespace) -> int:
         for value, (gone, new) in values.items()
     ]
     if rows:
-        print(table(("by", "", "removed", "added"), rows, right=(2, 3)) + "\n")
+        print(table(("by", "value", "removed", "added"), rows, right=(2, 3)) + "\n")
     print(
         f"{a.name} → {b.name}: {found.added} samples added, {found.removed} removed, {found.unchanged} unchanged; "
         f"{len(found.videos_added)} videos added, {len(found.videos_removed)} removed"
@@ -238,6 +269,7 @@ def show_difference(options: argparse.Namespace) -> int:
 
 
 def make_release(options: argparse.Namespace) -> int:
+    """Makes the release and prints its size and parts."""
     from halsted_ray.atlas import release
 
     split = read_split(options.split) if options.split else None
@@ -254,14 +286,15 @@ def make_release(options: argparse.Namespace) -> int:
     print(f"{made.release}: version {made.version}, {len(made.clips)} samples of {len(made.videos)} videos ({parts})")
     if not made.videos_of("test"):
         print(
-            "no video is kept for tests, so no model can be judged or promoted on this release, and a video that has "
-            "a part keeps it: name a share with --test for videos that come new",
+            "this release has no test videos, so no model can be judged or promoted on it; a video keeps its part in "
+            "later releases, so add new videos and release with --test 0.2",
             file=sys.stderr,
         )
     return DONE
 
 
 def read_split(file: str) -> dict[str, str]:
+    """video_id → part, from a CSV file with these two columns. Raises AtlasError where it can't be read."""
     from halsted_ray.atlas.formats.recording import format_error, read_text
 
     reader = csv.DictReader(io.StringIO(read_text(file), newline=""))
@@ -271,6 +304,7 @@ def read_split(file: str) -> dict[str, str]:
 
 
 def verify_atlas(options: argparse.Namespace) -> int:
+    """Prints one line per fault; exit code 3 where there is one."""
     from halsted_ray.atlas import read_atlas
     from halsted_ray.atlas.verify import verify
 
@@ -279,11 +313,12 @@ def verify_atlas(options: argparse.Namespace) -> int:
     for finding in findings:
         print(f"{finding.kind}: {finding.text}")
     what = f"{found.name}: {len(found.clips)} samples of {len(found.videos)} videos"
-    print(f"{what}, {len(findings)} findings" if findings else f"{what}, sound")
+    print(f"{what}, {len(findings)} faults found" if findings else f"{what}, no fault found")
     return NOT_ALL if findings else DONE
 
 
 def export_release(options: argparse.Namespace) -> int:
+    """Writes the files and prints their paths."""
     from halsted_ray.atlas import read_atlas
     from halsted_ray.atlas.imports import export_atlas
 

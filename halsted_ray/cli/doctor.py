@@ -1,4 +1,4 @@
-"""``halsted doctor`` and ``halsted completion``."""
+"""``halsted doctor`` and ``halsted completion``: their options, and what they print."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ MARKS = {"ok": "ok  ", "note": "note", "problem": "STOP"}
 
 
 def add_doctor(commands: Commands) -> None:
+    """``halsted doctor``."""
     doctor = add_command(
         commands,
         "doctor",
-        "what this machine has, what stands in the way of a run, and what to do",
+        "examine this machine, and say what would stop a run",
         examine_machine,
         example="halsted doctor s3://hospital/archive",
-        more="exit code: 0 nothing stands in the way, 3 something does",
+        more="exit code: 0 nothing would stop a run, 3 something would",
     )
-    doctor.add_argument("places", nargs="*", metavar="PLACE", help="archives or outputs to list, as a run would")
-    doctor.add_argument("--json", action="store_true", help="everything, as JSON")
+    doctor.add_argument(
+        "places", nargs="*", metavar="PLACE", help="folders or URLs that a run will use; each is listed"
+    )
+    doctor.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def examine_machine(options: argparse.Namespace) -> int:
@@ -47,14 +50,15 @@ def _paragraph(head: str, text: str) -> str:
 
 
 def add_completion(commands: Commands) -> None:
+    """``halsted completion``."""
     completion = add_command(
         commands,
         "completion",
-        "print what makes a shell complete this command's words",
+        "print a script with which a shell completes the words of halsted",
         print_completion,
         example='eval "$(halsted completion bash)"',
     )
-    completion.add_argument("shell", choices=SHELLS)
+    completion.add_argument("shell", choices=SHELLS, metavar="SHELL", help=" or ".join(SHELLS))
 
 
 def print_completion(options: argparse.Namespace) -> int:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from halsted_ray.cli.options import DONE, Commands, add_command, count, only_with, positive_int
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, in_registry
 from halsted_ray.cli.self_label_table import comparison_text
 from halsted_ray.cli.selflabel import add_thresholds
 from halsted_ray.cli.text_tables import WIDTH, percent, show_progress, table
+from halsted_ray.records import JsonObject
+
+if TYPE_CHECKING:
+    from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
+    from halsted_ray.evaluation.run_evaluation import Evaluation
+    from halsted_ray.training.recipe import Recipe
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -18,9 +26,10 @@ def add_evaluate(commands: Commands) -> None:
     evaluate = add_command(
         commands,
         "evaluate",
-        "judge a model, or a recipe by cross-validation, beside baselines",
+        "measure the accuracy of a model or, by folds, of a recipe",
         evaluate_model,
-        example="halsted evaluate --atlas demo/archive/training --out demo/evaluation --recipe demo --folds 5",
+        example="halsted evaluate --atlas demo/archive/training --out demo/evaluation \\\n    --recipe demo --folds 5",
+        more="Without --model, a model is trained for each fold. Baselines answer the same windows, for comparison.",
     )
     what = evaluate.add_mutually_exclusive_group(required=True)
     what.add_argument("--atlas", metavar="DIR", help="the archive that holds atlas/")
@@ -28,85 +37,109 @@ def add_evaluate(commands: Commands) -> None:
         "--benchmark",
         nargs=2,
         metavar=("NAME", "DIR"),
-        help="the paper's outside test: rarp50 and the folder of SAR-RARP50",
+        help="the paper's external test instead of an atlas: rarp50 and the folder of SAR-RARP50",
     )
-    evaluate.add_argument("--out", required=True, metavar="OUT", help="where report.html and the figures go")
-    evaluate.add_argument("--release", metavar="R", help="of the atlas (default: the latest; head: the newest)")
-    evaluate.add_argument("--model", metavar="REF", help=f"judge this and train none: {MODEL_HELP}")
-    evaluate.add_argument("--against", metavar="REF", help="the model before --model: both answer the same windows")
+    evaluate.add_argument("--out", required=True, metavar="OUT", help="where report.html and the figures are written")
+    evaluate.add_argument(
+        "--release", metavar="R", help="release of the atlas (default: the latest; head: newest state)"
+    )
+    evaluate.add_argument("--model", metavar="REF", help=f"evaluate this model and train none: {MODEL_HELP}")
+    evaluate.add_argument(
+        "--against", metavar="REF", help="compare --model with this earlier model on the same windows"
+    )
     evaluate.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
     evaluate.add_argument(
-        "--part", default="test", help="of the frozen split, for --model: test (default), validation, all"
+        "--part",
+        default="test",
+        metavar="NAME",
+        help="with --model: evaluate on the test (default) or validation videos, or all",
     )
-    evaluate.add_argument("--test-on", metavar="DIR", help="an annotated archive that judges, instead of a part")
+    evaluate.add_argument("--test-on", metavar="DIR", help="evaluate on this annotated archive")
     evaluate.add_argument(
         "--learn-from",
         type=positive_int,
         metavar="N",
-        help="only so many of the training videos: what are fewer annotated ones worth?",
+        help="train on only N of the training videos, to see what fewer annotations are worth",
     )
-    evaluate.add_argument("--folds", type=positive_int, default=5, help="models to train and judge (default 5)")
-    evaluate.add_argument("--strategy", help="per_procedure or global (default: the first that leaves enough)")
-    evaluate.add_argument("--recipe", default="paper", help="paper (default) or demo")
+    evaluate.add_argument("--folds", type=positive_int, default=5, metavar="N", help="number of folds (default 5)")
+    evaluate.add_argument(
+        "--strategy",
+        metavar="NAME",
+        help="how folds are drawn: per_procedure or global (default: the first that leaves enough videos)",
+    )
+    evaluate.add_argument("--recipe", default="paper", metavar="NAME", help="paper (default) or demo")
     evaluate.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="another choice of the recipe, such as layers=10; may be repeated",
+        help="change a value of the recipe, such as layers=10; may be repeated",
     )
     evaluate.add_argument(
         "--baselines",
         default="chance,majority,linear,sais",
         metavar="NAMES",
-        help="default: chance,majority,linear,sais; or none",
+        help="separated by commas (default: chance,majority,linear,sais), or none",
     )
-    evaluate.add_argument("--encoder", metavar="REF", help="default: the model's, or tiny")
-    evaluate.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: beside the videos)")
-    evaluate.add_argument("--seed", type=count, default=0, help="of the folds (default 0)")
+    evaluate.add_argument(
+        "--encoder", metavar="REF", help="folder or URL of the encoder (default: the model's, or tiny)"
+    )
+    evaluate.add_argument("--embeddings", metavar="DIR", help="where embeddings are kept (default: beside the videos)")
+    evaluate.add_argument(
+        "--seed", type=count, default=0, metavar="N", help="another seed draws other folds (default 0)"
+    )
     evaluate.add_argument(
         "--self-label",
         metavar="ARCHIVE",
         dest="archive",
-        help="videos that each fold's model labels for a second one: is a round worth it?",
+        help="measure the gain of self-labelling: each fold's model labels these videos for a second model",
     )
     add_thresholds(evaluate)
     evaluate.add_argument(
-        "--labels", metavar="DIR", help="OUT of the `halsted self-label` between the two: what it added, in the report"
+        "--labels",
+        metavar="DIR",
+        help="with --against: the OUT of the `halsted self-label` between the two models, for the report",
     )
     evaluate.add_argument(
         "--clips",
         type=count,
         default=12,
-        help="worst mistakes shown as frames in the report (default 12; 0: no picture in it)",
+        metavar="N",
+        help="show N of the worst mistakes as frames in the report (default 12; 0: no pictures)",
     )
     evaluate.add_argument("--json", action="store_true", help="print the figures as JSON")
     add_conditions(evaluate)
 
 
 def add_conditions(evaluate: argparse.ArgumentParser) -> None:
-    """What is judged decides which options have an effect: a benchmark, a model that is there, folds of a recipe, or
-    folds of a recipe without and with self-labelling."""
+    """Refuses options without effect. Which options have one depends on what is evaluated: a benchmark, a model that
+    exists, folds of a recipe, or folds of a recipe without and with self-labelling."""
     only_with(
         evaluate,
         *("--release", "--model", "--against", "--test-on", "--learn-from", "--self-label"),
         when=lambda given: given.atlas,
-        needs="--atlas, since a benchmark brings its own videos and split",
+        needs="--atlas, because a benchmark brings its own videos and split",
     )
     only_with(
         evaluate,
         *("--model", "--against"),
         when=lambda given: not given.archive,
-        needs="an evaluation without --self-label, which trains the models of its folds; two models that are there are "
-        "compared by --model V2 --against V1",
+        needs="an evaluation without --self-label, which trains its own models; to compare two models that exist, "
+        "give --model V2 --against V1",
     )
-    only_with(evaluate, "--against", when=lambda given: given.model, needs="--model, to name the model after it")
+    only_with(evaluate, "--against", when=lambda given: given.model, needs="--model, which names the later model")
     only_with(evaluate, "--labels", when=lambda given: given.against, needs="two models: --model V2 --against V1")
     only_with(
-        evaluate, "--part", when=lambda given: given.model, needs="--model, since folds are drawn from the whole atlas"
+        evaluate,
+        "--part",
+        when=lambda given: given.model,
+        needs="--model, because folds are drawn from the whole atlas",
     )
     only_with(
-        evaluate, "--part", when=lambda given: not given.test_on, needs="an evaluation without --test-on, which judges"
+        evaluate,
+        "--part",
+        when=lambda given: not given.test_on,
+        needs="an evaluation without --test-on, which names the videos",
     )
     only_with(
         evaluate,
@@ -118,7 +151,7 @@ def add_conditions(evaluate: argparse.ArgumentParser) -> None:
         evaluate,
         *("--folds", "--strategy"),
         when=lambda given: given.atlas and not given.model and not given.test_on,
-        needs="folds to draw, and --model, --test-on and --benchmark say what judges instead",
+        needs="folds to draw; with --model, --test-on or --benchmark there are none",
     )
     only_with(
         evaluate,
@@ -130,28 +163,29 @@ def add_conditions(evaluate: argparse.ArgumentParser) -> None:
         evaluate,
         *("--precision", "--gate"),
         when=lambda given: given.archive,
-        needs="--self-label, whose labels they choose",
+        needs="--self-label, whose labels it selects",
     )
     only_with(
         evaluate,
         "--baselines",
         when=lambda given: given.part != "all" or not learning(given),
-        needs="videos to learn from, and --part all leaves none; chance needs none",
+        needs="videos to learn from, and --part all leaves none; give --baselines chance",
     )
     only_with(
         evaluate,
         "--learn-from",
         when=lambda given: not given.model or learning(given),
-        needs="something that learns: no --model, or baselines such as linear",
+        needs="something that learns: leave --model out, or give --baselines linear",
     )
 
 
 def learning(given: argparse.Namespace) -> set[str]:
-    """The baselines that learn from training videos."""
+    """The chosen baselines that learn from training videos."""
     return set(given.baselines.split(",")) - {"none", "chance"}
 
 
 def evaluate_model(options: argparse.Namespace) -> int:
+    """Runs the evaluation, writes its page, and prints accuracies, cautions and where the page is."""
     from halsted_ray.errors import UsageError
     from halsted_ray.registry.references import resolve
     from halsted_ray.training.recipe import READ_WITHOUT_TRAINING, RECIPES, changed
@@ -162,7 +196,7 @@ def evaluate_model(options: argparse.Namespace) -> int:
     unread = [choice for choice in options.set if choice.partition("=")[0] not in READ_WITHOUT_TRAINING]
     if options.model and unread:
         raise UsageError(
-            f"--set {unread[0]} needs a model to train, and --model names one that is there; leave one of them out"
+            f"--set {unread[0]} needs a model to train, and --model names a model that exists; leave one of them out"
         )
     model = options.model and resolve(options.model, options.registry)
     from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
@@ -183,7 +217,7 @@ def evaluate_model(options: argparse.Namespace) -> int:
         "on_embed": lambda done_s, all_s: show_progress(
             f"embedded {done_s / 60:.1f} of {all_s / 60:.1f} video-minutes", done_s >= all_s
         ),
-        "on_fold": lambda done, of: show_progress(f"{done} of {of} folds judged", done == of),
+        "on_fold": lambda done, of: show_progress(f"{done} of {of} folds evaluated", done == of),
     }
     from halsted_ray.evaluation.rarp50 import evaluate_rarp50
     from halsted_ray.evaluation.run_evaluation import evaluate
@@ -218,8 +252,13 @@ def evaluate_model(options: argparse.Namespace) -> int:
     return DONE
 
 
-def self_labelled(options: argparse.Namespace, out: str, recipe, plan, shared: dict):
-    """The recipe without and with a round of self-labelling, on the same folds."""
+def self_labelled(
+    options: argparse.Namespace, out: str, recipe: Recipe, plan: EvaluationPlan, shared: dict[str, Any]
+) -> Evaluation:
+    """Evaluates the recipe without and with a round of self-labelling, on the same folds.
+
+    ``shared`` are further arguments of ``selflabel.ablation.evaluate_self_labelling``.
+    """
     from halsted_ray.mapping.progress import ProgressLine
     from halsted_ray.selflabel.ablation import evaluate_self_labelling
     from halsted_ray.selflabel.labelling import LabellingRules
@@ -238,8 +277,8 @@ def self_labelled(options: argparse.Namespace, out: str, recipe, plan, shared: d
     return found
 
 
-def compared(found, out: str, labels: list[dict]):
-    """``found`` with the comparison of its two models, and the reports of the labelling between them."""
+def compared(found: Evaluation, out: str, labels: list[JsonObject]) -> Evaluation:
+    """Adds the comparison of its two models to ``found``, and ``labels``, the reports of the labelling between them."""
     from halsted_ray.evaluation.folds import operation_of_video
     from halsted_ray.evaluation.predictions import REFERENCE
     from halsted_ray.evaluation.run_evaluation import save_evaluation
@@ -253,8 +292,8 @@ def compared(found, out: str, labels: list[dict]):
     return found
 
 
-def methods_table(figures: dict) -> str:
-    """Accuracy of each method by tag, the model's with its 95% interval: over folds, over videos where one is all."""
+def methods_table(figures: JsonObject) -> str:
+    """Accuracy of each method per tag; the model's with its 95% interval over folds, or over the videos of one fold."""
     methods = figures["methods"]
     own, *others = methods
     kind = "t" if len(figures["folds"]) > 1 else "bootstrap"
@@ -279,8 +318,8 @@ def methods_table(figures: dict) -> str:
     return table(header, rows, right=range(1, len(header))) + "\n\n" + textwrap.fill(figures["how"], WIDTH)
 
 
-def benchmark_table(benchmark: dict) -> str:
-    """Micro and macro accuracy of each method over segments, and how many times chance; the paper's beside them."""
+def benchmark_table(benchmark: JsonObject) -> str:
+    """Micro and macro accuracy of each method over segments, as a multiple of chance too, and the paper's figures."""
     rows = [
         (
             name,
@@ -299,6 +338,7 @@ def benchmark_table(benchmark: dict) -> str:
     return table(header, rows, right=range(1, len(header)))
 
 
-def interval(borders: list[float | None]) -> str:
-    """Cut at 0 and 1: a t interval over a few folds goes beyond."""
-    return "–" if None in borders else f"{100 * max(0, borders[0]):.1f}–{100 * min(1, borders[1]):.1f}"
+def interval(borders: Sequence[float | None]) -> str:
+    """An interval in percent; – where it is unknown. It is cut at 0 and 100: a t interval of few folds exceeds them."""
+    low, high = borders
+    return "–" if low is None or high is None else f"{100 * max(0, low):.1f}–{100 * min(1, high):.1f}"

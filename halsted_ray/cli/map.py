@@ -8,6 +8,7 @@ import os
 import shlex
 from collections import Counter
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from halsted_ray.cli.options import (
     DONE,
@@ -26,47 +27,70 @@ from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, registry_needs_v
 from halsted_ray.cli.text_tables import failures, status_table, table
 from halsted_ray.errors import UsageError
 
-EXIT_CODES = "exit code: 0 all mapped, 3 some videos failed or have gaps, 2 wrong use"
+if TYPE_CHECKING:
+    from halsted_ray.maps.status import VideoStatus
+
+EXIT_CODES = "exit code: 0 all videos are mapped, 3 some videos failed or have gaps, 2 wrong use"
 
 
 def add_map(commands: Commands) -> None:
+    """``halsted map``."""
     mapping = add_command(
         commands,
         "map",
-        "map an archive; again: only what is new or unfinished",
+        "map an archive; run it again to map new and unfinished videos",
         map_videos,
         example="halsted map archive --out maps",
         more=EXIT_CODES,
     )
-    mapping.add_argument("archive", metavar="ARCHIVE", help="folder or URL with videos, searched to the bottom")
-    mapping.add_argument("--out", required=True, metavar="OUT", help="where the maps go")
+    mapping.add_argument("archive", metavar="ARCHIVE", help="folder or URL with videos; subfolders are searched too")
+    mapping.add_argument("--out", required=True, metavar="OUT", help="folder or URL where the maps are written")
     mapping.add_argument(
         "--model",
         default="phantom",
         metavar="REF",
-        help=f"{MODEL_HELP}, or phantom (default), which knows synthetic video",
+        help=f"{MODEL_HELP}; or phantom (default), which ships and knows only synthetic video",
     )
     mapping.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
-    mapping.add_argument("--encoder", metavar="REF", help="where its encoder lies (default: as the model says)")
-    mapping.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: OUT/embeddings)")
-    mapping.add_argument("--fidelity", default="reference", help="exact, reference (default) or keyframes")
+    mapping.add_argument(
+        "--encoder", metavar="REF", help="folder or URL of the model's encoder (default: as the model says)"
+    )
+    mapping.add_argument("--embeddings", metavar="DIR", help="where embeddings are kept (default: OUT/embeddings)")
+    mapping.add_argument(
+        "--fidelity",
+        default="reference",
+        metavar="NAME",
+        help="how frames are decoded: exact, reference (default) or keyframes (fastest)",
+    )
     mapping.add_argument(
         "--wait-for-cpus",
         type=count,
         default=0,
         metavar="N",
-        help="ask the cluster for so many and wait until they are there",
+        help="ask the cluster for N CPUs and wait until it has them",
     )
-    mapping.add_argument("--wait-for-gpus", type=count, default=0, metavar="N")
-    mapping.add_argument("--retry-failed", action="store_true", help="try again what failed for good")
-    mapping.add_argument("--priority", default="normal", help="among runs on one cluster: low (archives), normal, high")
+    mapping.add_argument(
+        "--wait-for-gpus",
+        type=count,
+        default=0,
+        metavar="N",
+        help="ask the cluster for N GPUs and wait until it has them",
+    )
+    mapping.add_argument("--retry-failed", action="store_true", help="try videos again whose failure was permanent")
+    mapping.add_argument(
+        "--priority",
+        default="normal",
+        metavar="NAME",
+        help="among the runs on one cluster: low (for whole archives), normal (default) or high",
+    )
     what = mapping.add_mutually_exclusive_group()
     what.add_argument("--task", metavar="TASK", help="macro, micro, proficiency, context, or all (default)")
-    what.add_argument("--instruction", metavar="TEXT", help='the same in words: "map suturing activity"')
+    what.add_argument("--instruction", metavar="TEXT", help='the task in words, such as "map suturing activity"')
     registry_needs_version(mapping)
 
 
 def map_videos(options: argparse.Namespace) -> int:
+    """Maps the archive; prints the videos that are not mapped whole, the counts and the rate."""
     from halsted_ray.compute.cluster import is_attached
     from halsted_ray.compute.resources import ResourceRequest
     from halsted_ray.mapping.pipeline import map_archive
@@ -83,8 +107,8 @@ def map_videos(options: argparse.Namespace) -> int:
         ):
             if matters:
                 raise UsageError(
-                    f"{option} needs a cluster, and this run is alone on its machine; name one in RAY_ADDRESS, or "
-                    "leave the option out"
+                    f"{option} needs a cluster, and this run uses only its own machine; name a cluster in RAY_ADDRESS, "
+                    "or leave the option out"
                 )
     with ProgressLine() as line:
         summary = map_archive(
@@ -113,41 +137,57 @@ def map_videos(options: argparse.Namespace) -> int:
 
 
 def add_plan(commands: Commands) -> None:
+    """``halsted plan``."""
     plan = add_command(
         commands,
         "plan",
-        "what mapping an archive will take: cores, time, memory, storage, cost",
+        "estimate the time, cores, memory, storage and cost of mapping",
         plan_run,
         example="halsted plan s3://hospital/archive --gpus 4 --price-per-gpu-hour 3.50",
-        more="Nothing is mapped and nothing is written. Rates of GPUs that were not measured are estimates and say so.",
+        more="The command maps nothing. The plan says which rates were measured and which rates are estimates.",
     )
-    plan.add_argument("archive", metavar="ARCHIVE", nargs="?", help="folder or URL with videos (or --hours)")
-    plan.add_argument("--hours", type=positive, metavar="H", help="plan for H hours of 1080p30 H.264 instead")
-    plan.add_argument("--gpus", type=count, default=1, metavar="N", help="how many; 0 for none (default 1)")
-    plan.add_argument("--gpu", default="H200", metavar="NAME", help="which: H200 (default), H100, A100, L40S, …")
+    plan.add_argument("archive", metavar="ARCHIVE", nargs="?", help="folder or URL with videos (or give --hours)")
+    plan.add_argument("--hours", type=positive, metavar="H", help="plan for H hours of 1080p30 H.264 video instead")
+    plan.add_argument("--gpus", type=count, default=1, metavar="N", help="number of GPUs (default 1; 0: only CPUs)")
+    plan.add_argument("--gpu", default="H200", metavar="NAME", help="kind of GPU: H200 (default), H100, A100, L40S, …")
     plan.add_argument(
-        "--cores", type=positive_int, metavar="N", help="of the whole cluster, without GPUs (default: this one's)"
+        "--cores",
+        type=positive_int,
+        metavar="N",
+        help="CPU cores of the whole cluster (default without GPUs: this machine's)",
     )
-    plan.add_argument("--cores-per-gpu", type=positive_int, metavar="N", help="default: as many as keep a GPU busy")
+    plan.add_argument(
+        "--cores-per-gpu", type=positive_int, metavar="N", help="CPU cores per GPU (default: enough to keep a GPU busy)"
+    )
     plan.add_argument("--preset", default="giant", help="the encoder's size: giant (default), large, base, tiny")
     plan.add_argument(
         "--share-of-peak",
         type=positive_share,
         metavar="S",
-        help="of a GPU's peak, where its rate is estimated (default 0.4)",
+        help="where a GPU's rate is estimated: share of its peak that is reached (default 0.4)",
     )
     plan.add_argument(
-        "--looked-at", type=share, default=0.5, metavar="S", help="share of the time with fine windows (default 0.5)"
+        "--looked-at",
+        type=share,
+        default=0.5,
+        metavar="S",
+        help="share of the video that is also mapped in fine windows (default 0.5)",
     )
-    plan.add_argument("--price-per-gpu-hour", type=price, default=0.0, metavar="P")
-    plan.add_argument("--price-per-core-hour", type=price, default=0.0, metavar="P")
+    plan.add_argument("--price-per-gpu-hour", type=price, default=0.0, metavar="P", help="in any currency")
+    plan.add_argument("--price-per-core-hour", type=price, default=0.0, metavar="P", help="in the same currency")
     plan.add_argument(
-        "--sample", type=positive_int, default=100, metavar="N", help="files probed at most (default 100)"
+        "--sample",
+        type=positive_int,
+        default=100,
+        metavar="N",
+        help="probe at most N files, picked at random (default 100)",
     )
     source = plan.add_mutually_exclusive_group()
-    source.add_argument("--rates", metavar="PLACE", help="a JSON file of rates, or the OUT of an earlier run")
-    source.add_argument("--measure", metavar="FILE", help="measure this machine first (a minute), and keep it in FILE")
-    plan.add_argument("--json", action="store_true", help="everything, as JSON")
+    source.add_argument("--rates", metavar="PLACE", help="a JSON file of measured rates, or the OUT of an earlier run")
+    source.add_argument(
+        "--measure", metavar="FILE", help="first measure this machine (a minute), and write its rates to FILE"
+    )
+    plan.add_argument("--json", action="store_true", help="print everything as JSON")
     only_with(
         plan,
         *("--gpu", "--cores-per-gpu", "--share-of-peak", "--price-per-gpu-hour"),
@@ -158,19 +198,20 @@ def add_plan(commands: Commands) -> None:
         plan,
         "--cores",
         when=lambda given: not (given.cores_per_gpu and given.gpus),
-        needs="a plan without --cores-per-gpu, which says how many cores there are too",
+        needs="a plan without --cores-per-gpu, which already gives the number of cores",
     )
-    only_with(plan, "--sample", when=lambda given: given.archive, needs="an ARCHIVE, whose files it picks from")
+    only_with(plan, "--sample", when=lambda given: given.archive, needs="an ARCHIVE, from whose files it picks")
 
 
 def plan_run(options: argparse.Namespace) -> int:
+    """Prints the plan of one run; writes this machine's rates where --measure names a file."""
     from halsted_ray.cli.plan_table import plan_table
     from halsted_ray.planning.planner import PlanSetting, plan, typical_hour
     from halsted_ray.planning.rates import ESTIMATED, Rates, measured
     from halsted_ray.planning.survey import survey
 
     if (options.archive is None) == (options.hours is None):
-        raise UsageError("expected an archive or --hours, one of both")
+        raise UsageError("got both an ARCHIVE and --hours, or neither; expected one: halsted plan ARCHIVE")
     if options.measure:
         try:
             with open(options.measure, "w") as file:
@@ -199,17 +240,21 @@ def plan_run(options: argparse.Namespace) -> int:
     planned = plan(videos, count, video_s, rates, setting)
     if options.share_of_peak and planned.encode_rate.source != ESTIMATED:
         raise UsageError(
-            f"--share-of-peak needs a GPU whose rate is estimated, and that of {options.preset} on {options.gpu} was "
-            "measured; leave it out"
+            f"--share-of-peak needs a GPU whose rate is estimated, and the rate of {options.preset} on {options.gpu} "
+            "was measured; leave the option out"
         )
     if options.json:
-        interval = found and dict(zip(("video_s", "least_s", "most_s"), found.video_s(), strict=True))
         print(
             json.dumps(
                 {
                     **planned.asdict(),
                     "setting": asdict(setting),
-                    "survey": found and {"files": found.files, "probed": len(found.probed), **interval},
+                    "survey": found
+                    and {
+                        "files": found.files,
+                        "probed": len(found.probed),
+                        **dict(zip(("video_s", "least_s", "most_s"), found.video_s(), strict=True)),
+                    },
                 },
                 indent=1,
             )
@@ -220,15 +265,22 @@ def plan_run(options: argparse.Namespace) -> int:
 
 
 def add_status(commands: Commands) -> None:
+    """``halsted status``."""
     status = add_command(
-        commands, "status", "what became of each video", show_status, example="halsted status maps", more=EXIT_CODES
+        commands,
+        "status",
+        "show the state of each video, and why a video failed",
+        show_status,
+        example="halsted status maps",
+        more=EXIT_CODES,
     )
-    status.add_argument("out", metavar="OUT")
-    status.add_argument("--json", action="store_true", help="everything, as JSON")
-    status.add_argument("--files", action="store_true", help="name the file of each video (it may be private)")
+    status.add_argument("out", metavar="OUT", help="the OUT of `halsted map`, also while it runs")
+    status.add_argument("--json", action="store_true", help="print everything as JSON")
+    status.add_argument("--files", action="store_true", help="also print each video's file name, which may be private")
 
 
 def show_status(options: argparse.Namespace) -> int:
+    """Prints a line per video and the counts; exit code 3 where a video failed or has gaps."""
     from halsted_ray.maps.status import status_of
 
     videos = status_of(options.out)
@@ -242,7 +294,8 @@ def show_status(options: argparse.Namespace) -> int:
     return NOT_ALL if any(video["status"] in ("partial", "failed") for video in videos) else DONE
 
 
-def print_counts(videos: list[dict], out: str) -> None:
+def print_counts(videos: list[VideoStatus], out: str) -> None:
+    """Prints how many videos are in which state, and how to read the reasons in full."""
     counts = Counter(video["status"] for video in videos)
     hours = sum(video["duration_s"] or 0 for video in videos) / 3600
     print(
@@ -250,4 +303,4 @@ def print_counts(videos: list[dict], out: str) -> None:
         + ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
     )
     if counts["failed"] or counts["partial"]:
-        print(f"why in full, and which file: halsted status {shlex.quote(out)} --files")
+        print(f"for the full reasons and the file names: halsted status {shlex.quote(out)} --files")

@@ -1,13 +1,19 @@
-"""What all commands' options share: the parser, and the kinds of numbers that are taken."""
+"""What the options of all commands share: the parser, the kinds of numbers, options that need others, exit codes."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 from typing import Any, TypeAlias
+
+DONE, WRONG_USE, NOT_ALL, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
+"""Exit codes. ``NOT_ALL``: the command is done, but some videos failed or have gaps, a check found something, or the
+gate refused a model."""
 
 
 @dataclass(frozen=True)
@@ -20,72 +26,128 @@ class Condition:
 
 
 class Parser(argparse.ArgumentParser):
-    """Wrong options are told with the usage of the command they were given to, not with that of ``halsted``. So are
-    options that have no effect beside the others (see ``only_with``)."""
+    """A parser whose messages help: a mistyped command or option is answered with the nearest one, and the usage shown
+    is that of the command that was typed.
 
-    def __init__(self, *args, **kwargs):
+    A command that needs another word, such as ``halsted`` or ``halsted atlas`` alone, prints its help. ``help COMMAND``
+    is read as ``COMMAND --help``. An option that has no effect beside the others is refused (see ``only_with``).
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # Any: whatever argparse takes, handed through
         super().__init__(*args, **kwargs)
         self.conditions: list[Condition] = []
 
-    def parse_known_args(self, args=None, namespace=None):
-        options, unknown = super().parse_known_args(args, namespace)
+    def parse_known_args(  # type: ignore[override]  # argparse overloads it by the namespace's type; we never set one
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse does it. Exits with code 2 and a message on an unknown option or one without effect."""
+        words = list(sys.argv[1:] if args is None else args)
+        if self._has_commands and not words:
+            self.print_help(sys.stderr)
+            self.exit(WRONG_USE)
+        if self._has_commands and words[0] == "help":
+            words = [*words[1:], "--help"]
+        options, unknown = super().parse_known_args(words, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._nearest_option(unknown[0])}")
         broken = [condition for condition in self.conditions if not condition.when(options)]
-        given = self._given(args) if broken else set()
+        given = self._given(words) if broken else set()
         for condition in broken:
             if condition.option in given:
                 self.error(f"argument {condition.option}: it needs {condition.needs}")
         return options, unknown
 
-    def _given(self, args: list[str] | None) -> set[str]:
-        """The options that stand on the command line: parsed once more, so that a default that was typed is known
-        from one that was not."""
+    @property
+    def _has_commands(self) -> bool:
+        return self._subparsers is not None
+
+    def _nearest_option(self, word: str) -> str:
+        names = [name for action in self._actions for name in action.option_strings]
+        return _did_you_mean(word.partition("=")[0], names) if word.startswith("-") else ""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raises ArgumentError for a word that is not among the choices of ``action``, and names the nearest."""
+        if action.choices is None or value in action.choices:
+            return
+        choices = list(map(str, action.choices))
+        if isinstance(action, argparse._SubParsersAction):
+            nearest = _did_you_mean(value, choices) or ";"
+            raise argparse.ArgumentError(action, f"there is no {value!r}{nearest} `{self.prog} --help` lists all")
+        raise argparse.ArgumentError(action, f"{value!r}; expected one of {', '.join(choices)}")
+
+    def _given(self, words: Sequence[str]) -> set[str]:
+        """The options that stand on the command line.
+
+        The words are parsed a second time, without defaults: so an option that was typed with its default value is
+        told from an option that was left out.
+        """
         defaults = [(action, action.default) for action in self._actions]
         try:
             for action in self._actions:
                 action.default = argparse.SUPPRESS
-            found, _ = super().parse_known_args(args)
+            found, _ = super().parse_known_args(words)
         finally:
             for action, default in defaults:
                 action.default = default
         return {name for action in self._actions if action.dest in found for name in action.option_strings}
 
 
+def _did_you_mean(word: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(names), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 Do = Callable[[argparse.Namespace], int]
 """What a command does: options in, exit code out."""
 Commands: TypeAlias = "argparse._SubParsersAction[Any]"
+"""Where commands are added. Any: argparse's own type of it does not know the class of the parsers."""
 
 
 def add_command(commands: Commands, name: str, purpose: str, do: Do, *, example: str, more: str = "") -> Parser:
-    """A command of ``commands`` with its own help: ``purpose``, its options, ``example``, and ``more``."""
+    """Adds a command with its own help: ``purpose``, its options, ``example``, and ``more``."""
+    parser = _add_parser(commands, name, purpose, example, more)
+    parser.set_defaults(do=do)
+    return parser
+
+
+def add_group(commands: Commands, name: str, purpose: str, *, example: str, more: str = "") -> Commands:
+    """Adds a command that needs an action as its next word, such as ``halsted atlas``; returns where actions go."""
+    return _add_parser(commands, name, purpose, example, more).add_subparsers(
+        dest="action", required=True, metavar="ACTION", title="actions", prog=f"halsted {name}"
+    )
+
+
+def _add_parser(commands: Commands, name: str, purpose: str, example: str, more: str) -> Parser:
     parser = commands.add_parser(
         name,
         help=purpose,
         description=f"{purpose[0].upper()}{purpose[1:]}.",
-        epilog="\n\n".join(filter(None, (f"example:\n  {example}", fill(more, 78)))),
+        epilog="\n\n".join(filter(None, (f"example:\n  {example}", fill(more, 78, break_on_hyphens=False)))),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     assert isinstance(parser, Parser)
-    parser.set_defaults(do=do)
     return parser
 
 
 def only_with(
     parser: argparse.ArgumentParser, *options: str, when: Callable[[argparse.Namespace], object], needs: str
 ) -> None:
-    """From now on each of ``options`` is refused (exit code 2) where it is given and ``when`` does not hold for the
-    parsed options: it would be ignored without a word. ``needs`` ends the sentence "it needs …"."""
+    """Refuses each of ``options`` (exit code 2) where it is given and ``when`` does not hold for the parsed options.
+
+    Without this refusal the option would be ignored without a word. ``needs`` ends the sentence "it needs …".
+    """
     assert isinstance(parser, Parser)
     known = {name for action in parser._actions for name in action.option_strings}
     assert known >= set(options), f"{parser.prog} has no {sorted(set(options) - known)}"
     parser.conditions += [Condition(option, when, needs) for option in options]
 
 
-def _number(kind: type, what: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
-    def number(text: str):
+def _number(kind: type[int] | type[float], what: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
+    """A reader of finite numbers that ``fits`` takes; ``what`` says to a person which numbers these are."""
+
+    def number(text: str) -> float:
         try:
-            value = kind(text)
+            value: float = kind(text)
         except ValueError:
             value = math.nan
         if not (math.isfinite(value) and fits(value)):
@@ -102,8 +164,8 @@ price = _number(float, "a number, 0 or more", lambda value: value >= 0)
 share = _number(float, "a share of 0 to 1", lambda value: 0 <= value <= 1)
 port = _number(int, "a port, 1 to 65535", lambda value: 0 < value < 65536)
 positive_share = _number(float, "a share above 0, up to 1", lambda value: 0 < value <= 1)
-inner_share = _number(float, "a share above 0, below 1", lambda value: 0 < value < 1)
-part = _number(float, "a share of 0 to less than 1", lambda value: 0 <= value < 1)
+share_above_0_below_1 = _number(float, "a share above 0, below 1", lambda value: 0 < value < 1)
+share_below_1 = _number(float, "a share of 0 to less than 1", lambda value: 0 <= value < 1)
 
 
 def size(text: str) -> tuple[int, int]:
@@ -112,7 +174,3 @@ def size(text: str) -> tuple[int, int]:
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"{text!r}; expected width x height, such as 640x360")
     return int(width), int(height)
-
-
-DONE, WRONG_USE, NOT_ALL, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
-"""``NOT_ALL``: done, but some videos failed or have gaps, findings are shown, or the gate refused."""

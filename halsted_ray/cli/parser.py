@@ -1,4 +1,4 @@
-"""All commands, put together."""
+"""The parser of ``halsted``: all commands, put together."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ADD = (
     add_doctor,
     add_completion,
 )
-"""In the order of the help: look at an archive, improve a model, serve it, look at the machine."""
+"""In the order of the help: map an archive, improve a model, serve it, examine the machine."""
 
 
 def build_parser() -> Parser:
@@ -41,10 +41,11 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="halsted",
         description="Temporal maps of surgical video archives. Research software, not a medical device.",
-        epilog="ARCHIVE, OUT and DIR are folders or URLs (s3://…). `halsted COMMAND --help` says more.",
+        epilog="ARCHIVE, OUT and DIR are folders or URLs (s3://…). Start with `halsted phantom --help`; "
+        "`halsted COMMAND --help` explains a command and shows an example.",
     )
     parser.add_argument("--version", action="version", version=f"halsted_ray {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
     for add in ADD:
         add(commands)
     return parser

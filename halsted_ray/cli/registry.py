@@ -1,4 +1,4 @@
-"""`halsted registry` and `halsted lineage`."""
+"""``halsted registry`` and ``halsted lineage``: their options, and what they print."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import json
 import time
 from dataclasses import asdict
 
-from halsted_ray.cli.options import DONE, NOT_ALL, Commands, Do, Parser, add_command, only_with
+from halsted_ray.cli.options import DONE, NOT_ALL, Commands, Do, Parser, add_command, add_group, only_with
 from halsted_ray.cli.text_tables import table
 
-REGISTRY_HELP = "MLflow's URI (default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)"
-MODEL_HELP = "a model's folder or URL, or registry:halsted@champion, registry:halsted/7"
+REGISTRY_HELP = "MLflow URI of the registry (default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)"
+MODEL_HELP = "folder or URL of a model, or registry:halsted@champion, or registry:halsted/7"
 
 
 def in_registry(ref: str | None) -> bool:
-    """Whether a model's reference names a version of the registry, and no folder; its form is not checked here."""
-    return bool(ref) and ref.startswith(("registry:", "models:/"))
+    """Whether a model's reference names a version of the registry, and not a folder; its form is not checked here."""
+    return ref is not None and ref.startswith(("registry:", "models:/"))
 
 
 def registry_needs_version(parser: argparse.ArgumentParser) -> None:
-    """Refuses --registry beside a --model that is a folder or URL."""
+    """Refuses --registry beside a --model that is a folder or URL: it would have no effect."""
     only_with(
         parser,
         "--registry",
@@ -30,53 +30,62 @@ def registry_needs_version(parser: argparse.ArgumentParser) -> None:
 
 
 def add_registry(commands: Commands) -> None:
-    purpose = "which models there are, which one is in use, and who may replace it"
-    registry = commands.add_parser("registry", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
-    actions = registry.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = action(actions, "list", "all versions, newest first", list_versions, "halsted registry list")
-    listing.add_argument("--json", action="store_true", help="everything, as JSON")
+    """``halsted registry ACTION``."""
+    purpose = "list trained models, and replace the model in use"
+    actions = add_group(commands, "registry", purpose, example="halsted registry list")
+    listing = action(actions, "list", "list all versions, newest first", list_versions, "halsted registry list")
+    listing.add_argument("--json", action="store_true", help="print everything as JSON")
     show = action(
         actions,
         "show",
-        "one version: what it stands on and where its files are",
+        "show one version: its training run, its atlas and where its files are",
         show_version,
         "halsted registry show champion",
     )
     show.add_argument("version", metavar="VERSION", help="a number, an alias, or registry:halsted@ALIAS")
-    show.add_argument("--json", action="store_true", help="as JSON")
+    show.add_argument("--json", action="store_true", help="print everything as JSON")
     promote = action(
         actions,
         "promote",
-        "let a version pass the gate, on an atlas's frozen test videos",
+        "test a version on the atlas's test videos; if it passes the gate, promote it",
         promote_version,
         "halsted registry promote 7 --atlas hospital --release hospital-v1 --deploy",
     )
     promote.add_argument("candidate", metavar="CANDIDATE", help="a number, registry:halsted@challenger, or a folder")
-    promote.add_argument("--atlas", required=True, metavar="DIR", help="the archive whose atlas has a test part")
-    promote.add_argument("--release", metavar="NAME", help="of the atlas (default: the latest)")
-    promote.add_argument("--deploy", action="store_true", help="passed: champion at once, not only challenger")
-    promote.add_argument("--gate", metavar="FILE", help="thresholds with reasons (default: those that ship)")
-    promote.add_argument("--migration", metavar="FILE", help="how the champion's taxonomy reads in the atlas's")
-    promote.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: <atlas>/embeddings)")
-    promote.add_argument("--json", action="store_true", help="the verdict as JSON")
+    promote.add_argument(
+        "--atlas", required=True, metavar="DIR", help="the archive that holds atlas/; its release needs test videos"
+    )
+    promote.add_argument("--release", metavar="NAME", help="release of the atlas (default: the latest)")
+    promote.add_argument(
+        "--deploy", action="store_true", help="a version that passes becomes champion, not only challenger"
+    )
+    promote.add_argument(
+        "--gate", metavar="FILE", help="YAML file of the gate's thresholds (default: the file that ships)"
+    )
+    promote.add_argument(
+        "--migration", metavar="FILE", help="YAML file that maps the champion's taxonomy to the atlas's"
+    )
+    promote.add_argument("--embeddings", metavar="DIR", help="where embeddings are kept (default: ATLAS/embeddings)")
+    promote.add_argument("--json", action="store_true", help="print the verdict as JSON")
     rollback = action(
         actions,
         "rollback",
-        "the previous champion is champion again",
+        "make the previous champion the champion again",
         roll_back,
         "halsted registry rollback --reason 'worse on the robot'",
     )
-    rollback.add_argument("--reason", default="", metavar="TEXT", help="why; kept with the rollback")
+    rollback.add_argument("--reason", default="", metavar="TEXT", help="the reason, kept with the rollback")
 
 
 def action(commands: Commands, name: str, purpose: str, do: Do, example: str) -> Parser:
-    """A command that asks the registry."""
+    """A command that reads or changes the registry."""
     parser = add_command(commands, name, purpose, do, example=example)
     parser.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
     return parser
 
 
 def list_versions(options: argparse.Namespace) -> int:
+    """Prints one line per version."""
     from halsted_ray.registry.model_registry import Registry, without_password
 
     opened = Registry(options.registry, make=False)
@@ -96,7 +105,7 @@ def list_versions(options: argparse.Namespace) -> int:
     ]
     print(
         f"registry {without_password(opened.uri)}"
-        + ("" if rows else ": no version yet; `halsted train --registry URI` ends with one")
+        + ("" if rows else ": no version yet; `halsted train --registry URI` adds one")
     )
     if rows:
         print(table(("version", "model", "atlas", "made", "alias"), rows, right=(0,)))
@@ -104,10 +113,12 @@ def list_versions(options: argparse.Namespace) -> int:
 
 
 def day(ms: int) -> str:
+    """Milliseconds since 1970 as a date and time of this machine."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(ms / 1000))
 
 
 def show_version(options: argparse.Namespace) -> int:
+    """Prints all that the registry knows of one version, one line per fact."""
     from halsted_ray.registry.model_registry import Registry
 
     opened = Registry(options.registry, make=False)
@@ -129,11 +140,12 @@ def show_version(options: argparse.Namespace) -> int:
 
 
 def promote_version(options: argparse.Namespace) -> int:
+    """Runs the gate and prints each of its checks; exit code 3 where it refuses the version."""
     from halsted_ray.registry import promotion
     from halsted_ray.registry.model_registry import Registry, names_version
 
     opened = Registry(options.registry, make=not names_version(options.candidate))
-    came_to = promotion.promote(
+    outcome = promotion.promote(
         opened,
         options.candidate,
         options.atlas,
@@ -143,9 +155,9 @@ def promote_version(options: argparse.Namespace) -> int:
         embeddings=options.embeddings,
         release=options.release,
     )
-    passed = came_to.verdict.passed
+    passed = outcome.verdict.passed
     if options.json:
-        print(promotion.as_json(came_to))
+        print(promotion.as_json(outcome))
         return DONE if passed else NOT_ALL
     rows = [
         (
@@ -155,21 +167,22 @@ def promote_version(options: argparse.Namespace) -> int:
             "passed" if check.passed else "refused",
             check.said,
         )
-        for check in came_to.verdict.checks
+        for check in outcome.verdict.checks
     ]
-    print(table(("check", "measured", "bound", "", "what it says"), rows, right=(1, 2)))
-    champion = f"champion {came_to.champion.number}" if came_to.champion else "no champion"
+    print(table(("check", "measured", "bound", "verdict", "meaning"), rows, right=(1, 2)))
+    champion = f"champion {outcome.champion.number}" if outcome.champion else "no champion"
     print(
-        f"\nversion {came_to.candidate.number} against {champion}: "
-        + (f"passed, {came_to.alias} now" if passed else "refused, nothing was changed")
-        + f"; run {came_to.run_id}"
+        f"\nversion {outcome.candidate.number} against {champion}: "
+        + (f"passed, it is {outcome.alias} now" if passed else "refused, nothing was changed")
+        + f"; run {outcome.run_id}"
     )
     if not passed:
-        print("\n".join(f"{check.name}: {check.reason}" for check in came_to.verdict.checks if not check.passed))
+        print("\n".join(f"{check.name}: {check.reason}" for check in outcome.verdict.checks if not check.passed))
     return DONE if passed else NOT_ALL
 
 
 def roll_back(options: argparse.Namespace) -> int:
+    """Swaps the champion and the previous champion, and prints both."""
     from halsted_ray.registry.model_registry import Registry
     from halsted_ray.registry.promotion import rollback
 
@@ -179,19 +192,21 @@ def roll_back(options: argparse.Namespace) -> int:
 
 
 def add_lineage(commands: Commands) -> None:
-    purpose = "from a row of a map back to the model, its training run and its atlas"
+    """``halsted lineage``."""
+    purpose = "trace a row of a map back to its model, training run and atlas"
     lineage = action(commands, "lineage", purpose, show_lineage, "halsted lineage demo/maps --row 3f2a:75.5:action")
-    lineage.add_argument("out", metavar="OUT")
+    lineage.add_argument("out", metavar="OUT", help="the OUT of `halsted map`")
     lineage.add_argument(
         "--row",
         required=True,
         metavar="ROW",
-        help="the row's number in the exported timeline.csv, from 0, or VIDEO:SECONDS[:TAG]",
+        help="number of the row in the exported timeline.csv, from 0; or VIDEO:SECONDS[:TAG]",
     )
-    lineage.add_argument("--json", action="store_true", help="everything, as JSON")
+    lineage.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def show_lineage(options: argparse.Namespace) -> int:
+    """Prints the row, and what made it: the map's commit, the model, its verdicts, its training run and atlas."""
     from halsted_ray.registry.lineage import lineage
     from halsted_ray.registry.model_registry import Registry
 
@@ -209,7 +224,9 @@ def show_lineage(options: argparse.Namespace) -> int:
         f"{commit['run_id']}, code {commit['code_version']}"
     )
     if not version:
-        print(f"model     {row['model']} {row['model_version']}, atlas {row['atlas_release']}; not in the registry")
+        print(
+            f"model     {row['model']} {row['model_version']}, atlas {row['atlas_release']}; it is not in the registry"
+        )
         return DONE
     print(
         f"model     version {version['number']} {' '.join('@' + alias for alias in version['aliases'])}\n"
@@ -229,6 +246,6 @@ def show_lineage(options: argparse.Namespace) -> int:
             f"          {commit['action']} by {commit['who']}, {commit['at'][:16]}, from {commit['source']}: "
             f"{commit['why'] or 'no reason given'}"
             if commit
-            else "          its table can't be read from here"
+            else "          the table of the atlas can't be read from here"
         )
     return DONE

@@ -1,4 +1,4 @@
-"""Two models on the same held-out videos, before and after a round of self-labelling, in a terminal."""
+"""Prints the comparison of two models on the same held-out videos, before and after a round of self-labelling."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from halsted_ray.cli.text_tables import percent, table
+from halsted_ray.records import JsonObject
 
 
-def comparison_text(comparison: dict) -> str:
-    """``selflabel.gain``'s figures: gain of each task, which to keep, right by source, and the labels between."""
+def comparison_text(comparison: JsonObject) -> str:
+    """The figures of ``selflabel.gain``: the gain of each task, which model to keep, the accuracy by the source of the
+    annotations, and the labels that were added between the two models (v1 and v2)."""
     lines = [gain_table(comparison), verdict(comparison)]
     if sources := comparison["sources"].get(comparison["task"]):
         lines.append(
-            f"v2 on held-out {comparison['task']}: {mean(sources['manual'])} beside persons' answers, "
-            f"{mean(sources['ai'])} beside v1's labels"
+            f"v2 on held-out {comparison['task']}: agrees with {mean(sources['manual'])} of the annotators' labels,\n"
+            f"  and with {mean(sources['ai'])} of v1's labels"
         )
     if comparison["labels"]:
         lines += ["", labels_table(comparison["labels"])]
     return "\n".join(lines)
 
 
-def gain_table(comparison: dict) -> str:
+def gain_table(comparison: JsonObject) -> str:
+    """Accuracy of v1 and v2 per task, the gain in percent points with its 95% interval, and p values."""
     over = comparison["over"]
     rows = []
     for task, own in comparison["folds"].items():
@@ -50,14 +53,14 @@ def gain_table(comparison: dict) -> str:
     return table(header, rows, right=range(1, len(header)))
 
 
-def verdict(comparison: dict) -> str:
-    """Which of the two to keep, and why."""
-    above = "has" if comparison["keep"] == "v2" else "does not have"
-    return f"keep {comparison['keep']}: the gain of v2 on {comparison['task']} {above} an interval above zero"
+def verdict(comparison: JsonObject) -> str:
+    """Which of the two models to keep, and why."""
+    above = "is" if comparison["keep"] == "v2" else "is not"
+    return f"keep {comparison['keep']}: the 95% interval of v2's gain on {comparison['task']} {above} above zero"
 
 
-def labels_table(reports: Sequence[dict]) -> str:
-    """By action what was said, and kept and dropped by which threshold, over all folds."""
+def labels_table(reports: Sequence[JsonObject]) -> str:
+    """Per action, over all folds: the threshold, and how many windows it kept and dropped."""
     from halsted_ray.selflabel.gain import by_action
 
     passed = [report for report in reports if report["gate"]["passed"]]
@@ -82,7 +85,7 @@ def labels_table(reports: Sequence[dict]) -> str:
 
 
 def span(thresholds: Sequence[float | None]) -> str:
-    """The least to the largest; – where no confidence is enough."""
+    """The smallest and largest threshold of the folds; – where no confidence is enough in any fold."""
     known = [value for value in thresholds if value is not None]
     if not known:
         return "–"
@@ -93,13 +96,16 @@ def span(thresholds: Sequence[float | None]) -> str:
 
 
 def mean(values: Sequence[float | None]) -> str:
+    """The mean of the known values, in percent; – where none is known."""
     known = [value for value in values if value is not None]
     return percent(fmean(known)) if known else "–"
 
 
-def interval(gain: dict) -> str:
+def interval(gain: JsonObject) -> str:
+    """``low`` to ``high``, in percent points."""
     return "–" if gain["low"] is None else f"{100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}"
 
 
 def number(value: float | None) -> str:
+    """Three decimals; – for None."""
     return "–" if value is None else f"{value:.3f}"

@@ -6,9 +6,10 @@ import argparse
 import json
 import shlex
 
-from halsted_ray.cli.options import DONE, NOT_ALL, Commands, add_command, inner_share, positive_int, share
+from halsted_ray.cli.options import DONE, NOT_ALL, Commands, add_command, positive_int, share, share_above_0_below_1
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, registry_needs_version
 from halsted_ray.cli.text_tables import percent, table
+from halsted_ray.records import JsonObject
 
 
 def add_self_label(commands: Commands) -> None:
@@ -16,21 +17,27 @@ def add_self_label(commands: Commands) -> None:
     label = add_command(
         commands,
         "self-label",
-        "let a model label videos that nobody annotated, and add what it is sure of to the atlas",
+        "let a model label videos, and add its sure labels to the atlas",
         label_videos,
         example="halsted self-label --atlas hospital --archive s3://hospital/archive \\\n"
         "    --model registry:halsted@champion --out labels --release hospital-v2",
         more="exit code: 0 done, 3 some videos failed, or the model did not pass the gate, 2 wrong use",
     )
     label.add_argument("--atlas", required=True, metavar="DIR", help="the archive that holds atlas/")
-    label.add_argument("--archive", required=True, metavar="DIR", help="the videos to label; annotated ones are left")
+    label.add_argument(
+        "--archive", required=True, metavar="DIR", help="the videos to label; annotated videos are skipped"
+    )
     label.add_argument("--model", required=True, metavar="REF", help=MODEL_HELP)
-    label.add_argument("--out", required=True, metavar="DIR", help="the 1-s maps and report.json; again: goes on")
+    label.add_argument(
+        "--out", required=True, metavar="DIR", help="where the maps and report.json are written; a second run continues"
+    )
     add_thresholds(label)
-    label.add_argument("--release", metavar="NAME", help="name the grown atlas (default: it stays unnamed)")
+    label.add_argument("--release", metavar="NAME", help="release the atlas under this name (default: no release)")
     label.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
-    label.add_argument("--encoder", metavar="REF", help="where its encoder lies (default: as the model says)")
-    label.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: <atlas>/embeddings)")
+    label.add_argument(
+        "--encoder", metavar="REF", help="folder or URL of the model's encoder (default: as the model says)"
+    )
+    label.add_argument("--embeddings", metavar="DIR", help="where embeddings are kept (default: ATLAS/embeddings)")
     label.add_argument("--json", action="store_true", help="print the report as JSON")
     registry_needs_version(label)
 
@@ -40,36 +47,49 @@ def add_review(commands: Commands) -> None:
     review = add_command(
         commands,
         "review",
-        "the labels that most need a person's eye, as a Label Studio project",
+        "write the most doubtful labels for a person to check",
         write_review,
         example="halsted review --atlas hospital --maps maps --out review.json",
-        more="The annotations come back with `halsted atlas import DIR FILE --format label-studio`.",
+        more="The file is a Label Studio project. Import the checked labels with "
+        "`halsted atlas import DIR FILE --format label-studio`.",
     )
     review.add_argument("--atlas", required=True, metavar="DIR", help="the archive that holds atlas/")
-    review.add_argument("--out", required=True, metavar="FILE", help="tasks (JSON), the interface beside it (.xml)")
-    review.add_argument("--maps", metavar="OUT", help="maps of `halsted map` that clips may disagree with")
-    review.add_argument("--clips", type=positive_int, default=50, metavar="N", help="at most (default 50)")
-    review.add_argument("--files", action="store_true", help="name the file of each video (it may be private)")
+    review.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE",
+        help="the tasks (JSON); the labelling interface (.xml) is written beside it",
+    )
+    review.add_argument(
+        "--maps", metavar="OUT", help="the OUT of `halsted map`: also doubt labels that its maps contradict"
+    )
+    review.add_argument(
+        "--clips", type=positive_int, default=50, metavar="N", help="write at most N clips (default 50)"
+    )
+    review.add_argument("--files", action="store_true", help="also write each video's file name, which may be private")
 
 
 def add_thresholds(parser: argparse.ArgumentParser) -> None:
+    """``--precision`` and ``--gate``, which decide which labels are kept."""
     parser.add_argument(
         "--precision",
-        type=inner_share,
+        type=share_above_0_below_1,
         default=0.9,
         metavar="P",
-        help="share of an action's labels that is right with 90%% certainty, by the validation videos (default 0.9)",
+        help="how many of the kept labels must be right: at least this share, with 90%% certainty, "
+        "measured on the validation videos (default 0.9)",
     )
     parser.add_argument(
         "--gate",
         type=share,
         default=0.8,
         metavar="A",
-        help="average accuracy over all tasks below which nothing is labelled (default 0.8)",
+        help="label nothing where the average accuracy over all tasks is lower (default 0.8)",
     )
 
 
 def label_videos(options: argparse.Namespace) -> int:
+    """Labels the videos and prints the report."""
     from halsted_ray.mapping.progress import ProgressLine
     from halsted_ray.registry.references import resolve
     from halsted_ray.selflabel.self_label import self_label
@@ -91,8 +111,8 @@ def label_videos(options: argparse.Namespace) -> int:
     return DONE if report["gate"]["passed"] and not set(report["videos"]) - {"mapped"} else NOT_ALL
 
 
-def report_text(report: dict) -> str:
-    """What passed the gate, what was kept and dropped by which threshold, and what the atlas got."""
+def report_text(report: JsonObject) -> str:
+    """The report of a round: the gate, the labels that each threshold kept and dropped, and what the atlas gained."""
     gate = report["gate"]
     lines = [
         table(
@@ -104,7 +124,7 @@ def report_text(report: dict) -> str:
         *(f"caution: {caveat}" for caveat in report["caveats"]),
     ]
     if not gate["passed"]:
-        return "\n".join([*lines, "nothing was labelled: annotate more, train again"])
+        return "\n".join([*lines, "nothing was labelled: annotate more videos and train again"])
     rows = [
         (
             name,
@@ -123,16 +143,20 @@ def report_text(report: dict) -> str:
         "",
         table(header, rows, right=range(1, len(header))),
         "",
-        f"thresholds: {percent(validation['precision'])} right with {percent(validation['certainty'])} certainty, by "
-        f"{validation['windows']:,} windows of {validation['videos']} videos",
-        f"not asked: {report['elsewhere']:,} windows of another kind by the model's own word",
+        f"thresholds: {percent(validation['precision'])} of the labels right with {percent(validation['certainty'])} "
+        f"certainty,\n  measured on {validation['windows']:,} windows of {validation['videos']} validation videos",
+        f"skipped: {report['elsewhere']:,} windows that the model itself says show something else",
         f"{sum(report['videos'].values())} videos labelled: "
-        + (", ".join(f"{count} {state}" for state, count in report["videos"].items()) or "no action is sure enough"),
+        + (
+            ", ".join(f"{count} {state}" for state, count in report["videos"].items())
+            or "the model is sure enough of no action"
+        ),
     ]
     if report["added"]:
-        lines.append(f"of {sum(own['kept'] for own in report['actions'].values()):,} kept windows these have more:")
+        lines.append(f"of {sum(own['kept'] for own in report['actions'].values()):,} kept windows:")
         lines += [
-            f"  {own['kept']:,} a trusted {tag} ({from_on(own['threshold'])})" for tag, own in report["others"].items()
+            f"  {own['kept']:,} also get their {tag} ({least(own['threshold'])})"
+            for tag, own in report["others"].items()
         ]
         added = ", ".join(f"{count:,} {task}" for task, count in report["added"].items())
         done = "added" if atlas["labelled"] != atlas["before"] else "already in the atlas"
@@ -146,11 +170,13 @@ def report_text(report: dict) -> str:
     return "\n".join(lines)
 
 
-def from_on(threshold: float | None) -> str:
-    return "none is sure enough" if threshold is None else f"from {threshold:.2f} on"
+def least(threshold: float | None) -> str:
+    """The least confidence at which a label is kept, in words."""
+    return "the model is sure enough of none" if threshold is None else f"confidence {threshold:.2f} or more"
 
 
 def write_review(options: argparse.Namespace) -> int:
+    """Writes the clips to check, and lists the ten most doubtful."""
     from halsted_ray.selflabel.review import review
 
     doubts = review(options.atlas, options.out, maps=options.maps, most=options.clips, with_files=options.files)
@@ -167,6 +193,6 @@ def write_review(options: argparse.Namespace) -> int:
     print(table(("video", "from s", "to s", "doubt", "why"), rows, right=(1, 2, 3)))
     print(
         f"\n{len(doubts)} clips of {len({doubt.clips[0].video_id for doubt in doubts})} videos in {options.out}; "
-        f"reviewed: halsted atlas import {shlex.quote(options.atlas)} FILE --format label-studio"
+        f"after the review:\nhalsted atlas import {shlex.quote(options.atlas)} FILE --format label-studio"
     )
     return DONE

@@ -1,32 +1,43 @@
-"""Tables for a terminal of 80 columns, and the line that rewrites itself."""
+"""Tables for a terminal of 80 columns, and the line of progress."""
 
 from __future__ import annotations
 
 import sys
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from halsted_ray.records import JsonObject
+
+if TYPE_CHECKING:
+    from halsted_ray.maps.status import VideoStatus
 
 WIDTH = 80
+"""Columns of a terminal."""
 FAILURES_AT_MOST = 50
+"""Videos that ``failures`` lists; it counts the rest."""
 
 
 def show_progress(text: str, is_last: bool) -> None:
-    """One line that rewrites itself in a terminal; without one, only its last state."""
+    """Prints progress: in a terminal a line that is rewritten, elsewhere only the last state."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="\n" if is_last else "", file=sys.stderr, flush=True)
     elif is_last:
         print(text, file=sys.stderr)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Columns as wide as they need, the columns of ``right`` to the right; a last column that is too long wraps."""
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> str:
+    """A table of text. Each column is as wide as its widest cell; a last column too wide for the terminal wraps.
+
+    ``right`` are the indices of the columns that are aligned to the right.
+    """
     widths = [max(len(str(row[k])) for row in [header, *rows]) for k in range(len(header))]
     indent = sum(widths[:-1]) + 2 * (len(widths) - 1)
     room = max(16, WIDTH - indent)
     lines = []
     for row in [header, *rows]:
         cells = [
-            f"{cell:>{width}}" if k in right else f"{cell:<{width}}"
+            str(cell).rjust(width) if k in right else str(cell).ljust(width)
             for k, (cell, width) in enumerate(zip(row[:-1], widths, strict=False))
         ]
         last = str(row[-1]).rjust(widths[-1]) if len(header) - 1 in right else str(row[-1])
@@ -37,11 +48,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
 
 
 def percent(value: float | None) -> str:
+    """``0.1234`` → ``12.3%``; – for None."""
     return "–" if value is None else f"{100 * value:.1f}%"
 
 
-def accuracy_table(accuracy: dict) -> str:
-    """``evaluation.map_accuracy``'s figures, a tag a line."""
+def accuracy_table(accuracy: JsonObject) -> str:
+    """The figures of ``evaluation.map_accuracy`` as a table, one line per tag, and how they were measured."""
     rows = [
         (
             tag,
@@ -56,8 +68,8 @@ def accuracy_table(accuracy: dict) -> str:
     return table(header, rows, right=range(1, len(header))) + "\n\n" + textwrap.fill(accuracy["how"], WIDTH)
 
 
-def failures(videos: Sequence[dict]) -> str:
-    """A line for each video that is not mapped whole, its reason cut at the end; '' where all are."""
+def failures(videos: Sequence[VideoStatus]) -> str:
+    """One line per video that is not mapped whole, with its reason, cut to the terminal; '' where all are mapped."""
     rest = [video for video in videos if video["status"] != "mapped"]
     lines = [
         textwrap.shorten(
@@ -70,8 +82,8 @@ def failures(videos: Sequence[dict]) -> str:
     return "\n".join(lines)
 
 
-def status_table(videos: Sequence[dict]) -> str:
-    """A line a video; ``clock`` times, segments done of all, and why it is not whole."""
+def status_table(videos: Sequence[VideoStatus]) -> str:
+    """One line per video: its state, length, segments done of all, segments failed, and why it is not mapped whole."""
     from halsted_ray.reporting.terminal import clock
 
     rows = [

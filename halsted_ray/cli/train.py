@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from typing import TYPE_CHECKING
 
 from halsted_ray.cli.options import (
     DONE,
@@ -14,43 +16,51 @@ from halsted_ray.cli.options import (
     add_command,
     count,
     only_with,
-    part,
     positive,
     positive_int,
+    share_below_1,
     size,
 )
 from halsted_ray.cli.registry import REGISTRY_HELP
 from halsted_ray.cli.text_tables import show_progress, table
 from halsted_ray.errors import UsageError
 
+if TYPE_CHECKING:
+    from halsted_ray.registry.model_registry import Version
+    from halsted_ray.training.train import TrainSummary
+
 
 def add_phantom(commands: Commands) -> None:
+    """``halsted phantom``."""
     phantom = add_command(
         commands,
         "phantom",
-        "write a synthetic archive with exact annotations",
+        "write an archive of synthetic videos with exact annotations",
         write_phantoms,
         example="halsted phantom first/archive --videos 2 --minutes 1",
     )
-    phantom.add_argument("archive", metavar="DIR", help="where: DIR/videos and DIR/atlas")
-    phantom.add_argument("--videos", type=positive_int, default=8, help="how many (default 8)")
-    phantom.add_argument("--minutes", type=positive, default=3.0, help="length of each (default 3)")
-    phantom.add_argument("--seed", type=count, default=0, help="other seed, other videos (default 0)")
+    phantom.add_argument("archive", metavar="DIR", help="the videos go to DIR/videos, the annotations to DIR/atlas")
+    phantom.add_argument("--videos", type=positive_int, default=8, metavar="N", help="number of videos (default 8)")
+    phantom.add_argument("--minutes", type=positive, default=3.0, metavar="M", help="length of each video (default 3)")
+    phantom.add_argument(
+        "--seed", type=count, default=0, metavar="N", help="another seed draws other videos (default 0)"
+    )
     phantom.add_argument(
         "--test",
-        type=part,
+        type=share_below_1,
         default=0.0,
         metavar="SHARE",
-        help="of the videos, to judge models by, as the gate does (default 0)",
+        help="share of the videos that is kept for tests, as the gate needs it (default 0)",
     )
-    phantom.add_argument("--size", type=size, default=(640, 360), metavar="WxH", help="default 640x360")
-    phantom.add_argument("--fps", type=positive, default=25.0, help="frames a second (default 25)")
+    phantom.add_argument("--size", type=size, default=(640, 360), metavar="WxH", help="pixels (default 640x360)")
+    phantom.add_argument("--fps", type=positive, default=25.0, metavar="F", help="frames per second (default 25)")
     only_with(
         phantom, "--test", when=lambda given: given.videos > 1, needs="--videos 2 or more: one video can't be divided"
     )
 
 
 def write_phantoms(options: argparse.Namespace) -> int:
+    """Writes the archive and prints what it holds."""
     from halsted_ray.atlas.phantom_archive import write_archive
 
     width, height = options.size
@@ -75,40 +85,49 @@ def write_phantoms(options: argparse.Namespace) -> int:
 
 
 def add_train(commands: Commands) -> None:
+    """``halsted train``."""
     train = add_command(
         commands,
         "train",
-        "train a model on an annotated archive, on cached embeddings",
+        "train a model on an annotated archive",
         train_model,
         example="halsted train --atlas demo/archive/training --out demo/model --recipe demo",
+        more="Each video is encoded once; its embeddings are kept and read again by the next training.",
     )
     train.add_argument("--atlas", required=True, metavar="DIR", help="the archive that holds atlas/")
-    train.add_argument("--release", metavar="NAME", help="which release of it (default: the latest; head: the newest)")
-    train.add_argument("--out", required=True, metavar="RUN", help="the run's folder; the model is RUN/model")
-    train.add_argument("--recipe", default="paper", help="paper (default), or demo: small, for the tiny encoder")
+    train.add_argument(
+        "--release", metavar="NAME", help="release of the atlas (default: the latest; head: newest state)"
+    )
+    train.add_argument(
+        "--out", required=True, metavar="RUN", help="folder of the run; the model is written to RUN/model"
+    )
+    train.add_argument(
+        "--recipe", default="paper", metavar="NAME", help="paper (default), or demo: small, for the tiny encoder"
+    )
     train.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="another choice of the recipe, such as layers=10 or sampling=balanced; may be repeated",
+        help="change a value of the recipe, such as layers=10 or sampling=balanced; may be repeated",
     )
-    train.add_argument("--encoder", default="tiny", metavar="REF", help="tiny (default), a folder, a checkpoint, a URL")
-    train.add_argument("--embeddings", metavar="DIR", help="where vectors are kept (default: <atlas>/embeddings)")
-    train.add_argument("--workers", type=positive_int, default=1, help="training workers (default 1)")
-    train.add_argument("--gpu", action="store_true", help="one GPU a worker")
-    train.add_argument("--registry", metavar="URI", help=f"{REGISTRY_HELP}; none: the run is not logged")
+    train.add_argument("--encoder", default="tiny", metavar="REF", help="tiny (default), or a folder, file or URL")
+    train.add_argument("--embeddings", metavar="DIR", help="where embeddings are kept (default: ATLAS/embeddings)")
+    train.add_argument("--workers", type=positive_int, default=1, metavar="N", help="training processes (default 1)")
+    train.add_argument("--gpu", action="store_true", help="use one GPU per training process")
+    train.add_argument("--registry", metavar="URI", help=f"{REGISTRY_HELP}; none: log nothing")
     train.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def train_model(options: argparse.Namespace) -> int:
+    """Trains, logs the run and registers the model; prints the validation accuracy of each task."""
     from halsted_ray.training.epoch_display import EpochLine
     from halsted_ray.training.recipe import RECIPES, changed
 
     if options.recipe not in RECIPES:
         raise UsageError(f"unknown recipe {options.recipe!r}; expected one of {', '.join(RECIPES)}")
     recipe = changed(RECIPES[options.recipe], options.set)
-    train, place = trainer(options.registry)
+    train, registry = trainer(options.registry)
     summary, version = train(
         options.atlas,
         options.out,
@@ -134,13 +153,16 @@ def train_model(options: argparse.Namespace) -> int:
         f"(version {summary.atlas_version}); embedding {summary.embed_s:.0f} s, training {summary.train_s:.0f} s"
     )
     if version:
-        print(f"version {version.number} of the registry {place}")
+        print(f"version {version.number} of the registry {registry}")
     return DONE
 
 
-def trainer(uri: str | None):
-    """(a function that trains and gives its summary and its version in the registry, the registry's place); with
-    'none' the version is None."""
+def trainer(uri: str | None) -> tuple[Callable[..., tuple[TrainSummary, Version | None]], str]:
+    """(a function that trains and returns the summary and the version in the registry, the registry's address).
+
+    The function takes the arguments of ``training.train.train``. With the URI 'none' nothing is logged, so the version
+    is None and the address is ''.
+    """
     if uri == "none":
         from halsted_ray.training.train import train
 

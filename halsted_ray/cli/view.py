@@ -17,6 +17,7 @@ from halsted_ray.cli.text_tables import WIDTH, accuracy_table
 
 
 def add_show(commands: Commands) -> None:
+    """``halsted show``."""
     show = add_command(
         commands,
         "show",
@@ -24,16 +25,17 @@ def add_show(commands: Commands) -> None:
         show_timeline,
         example="halsted show demo/maps 3f2a --truth demo/archive/heldout",
     )
-    show.add_argument("out", metavar="OUT")
-    show.add_argument("video", metavar="VIDEO", help="a video_id or its beginning, or a file's name")
-    show.add_argument("--truth", metavar="DIR", help="an annotated archive to draw beside it")
-    show.add_argument("--taxonomy", metavar="FILE", help="the maps' taxonomy, if not one that ships")
+    show.add_argument("out", metavar="OUT", help="the OUT of `halsted map`")
+    show.add_argument("video", metavar="VIDEO", help="a video_id, the beginning of a video_id, or a file name")
+    show.add_argument("--truth", metavar="DIR", help="an annotated archive, drawn below the predictions")
+    show.add_argument("--taxonomy", metavar="FILE", help="the maps' taxonomy, unless it ships with this package")
     show.add_argument(
-        "--rows", type=count, default=40, metavar="N", help="how many rows to list, 0 for all (default 40)"
+        "--rows", type=count, default=40, metavar="N", help="list at most N rows; 0 lists all (default 40)"
     )
 
 
 def show_timeline(options: argparse.Namespace) -> int:
+    """Draws one video's timeline and lists its rows."""
     from halsted_ray.reporting.lanes import timeline
     from halsted_ray.reporting.report_data import read_report_data
     from halsted_ray.reporting.terminal import clock, draw, rows_table
@@ -49,19 +51,21 @@ def show_timeline(options: argparse.Namespace) -> int:
 
 
 def add_export(commands: Commands) -> None:
+    """``halsted export``."""
     export = add_command(
         commands,
         "export",
-        "write timelines as files, one a video",
+        "write the timelines as files, one file per video",
         export_timelines,
         example="halsted export demo/maps --format vtt --to demo/subtitles",
     )
-    export.add_argument("out", metavar="OUT")
-    export.add_argument("--format", required=True, help="csv, jsonl, vtt or srt")
-    export.add_argument("--to", required=True, metavar="DIR")
+    export.add_argument("out", metavar="OUT", help="the OUT of `halsted map`")
+    export.add_argument("--format", required=True, metavar="NAME", help="csv, jsonl, vtt or srt")
+    export.add_argument("--to", required=True, metavar="DIR", help="folder or URL where the files are written")
 
 
 def export_timelines(options: argparse.Namespace) -> int:
+    """Writes the files, and says which videos have none or have rows of an earlier run."""
     from halsted_ray.maps.exports import export
     from halsted_ray.maps.reading import read_timeline
     from halsted_ray.maps.status import status_of
@@ -74,29 +78,31 @@ def export_timelines(options: argparse.Namespace) -> int:
     earlier, left_out = [own for own in others if own in shown], [own for own in others if own not in shown]
     print(f"{len(written)} files in {options.to}")
     if earlier:
-        print(f"with an earlier run's answers, since the last is not finished: {', '.join(earlier)}", file=sys.stderr)
+        print(f"not finished by the last run, so exported from an earlier run: {', '.join(earlier)}", file=sys.stderr)
     if left_out:
-        print(f"without a file, since nothing of them is mapped: {', '.join(left_out)}", file=sys.stderr)
+        print(f"not exported, because nothing of them is mapped: {', '.join(left_out)}", file=sys.stderr)
     return DONE
 
 
 def add_report(commands: Commands) -> None:
+    """``halsted report``."""
     report = add_command(
         commands,
         "report",
-        "one self-contained HTML file, or the figures",
+        "write an HTML report of the maps, or print its figures",
         write_report,
         example="halsted report demo/maps --truth demo/archive/heldout --to demo/report.html",
     )
-    report.add_argument("out", metavar="OUT")
-    report.add_argument("--truth", metavar="DIR", help="an annotated archive to compare with")
-    report.add_argument("--taxonomy", metavar="FILE", help="the maps' taxonomy, if not one that ships")
-    report.add_argument("--to", metavar="FILE", help="where the page goes (default: OUT/report.html)")
-    report.add_argument("--json", action="store_true", help="print the figures and write no page")
+    report.add_argument("out", metavar="OUT", help="the OUT of `halsted map`")
+    report.add_argument("--truth", metavar="DIR", help="an annotated archive; the report compares the maps with it")
+    report.add_argument("--taxonomy", metavar="FILE", help="the maps' taxonomy, unless it ships with this package")
+    report.add_argument("--to", metavar="FILE", help="the file to write (default: OUT/report.html)")
+    report.add_argument("--json", action="store_true", help="print the figures as JSON and write no file")
     only_with(report, "--to", when=lambda given: not given.json, needs="a page, and --json writes none")
 
 
 def write_report(options: argparse.Namespace) -> int:
+    """Writes the page and prints the accuracy and where the page is; with --json prints all figures instead."""
     from halsted_ray.reporting.map_page import write_html
     from halsted_ray.reporting.summary import report
 
