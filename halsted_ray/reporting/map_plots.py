@@ -150,8 +150,8 @@ def confusion_plot(confusion: Mapping[str, Any]) -> PlotlyFigure:
                 for column in columns
             ]
         )
-    names = [shortened(labels[k]) for k in seen]
-    longest = max(len(name) for name in [*names, labels[-1]])
+    row_names, column_names = ([shortened(labels[k]) for k in side] for side in (seen, columns))
+    left_px, below_px = (6.4 * max(map(len, names), default=0) for names in (row_names, column_names))
     return {
         "data": [
             {
@@ -173,9 +173,9 @@ def confusion_plot(confusion: Mapping[str, Any]) -> PlotlyFigure:
             }
         ],
         "layout": {
-            "height": 20 + longest * 6.4 + (26 if len(seen) <= 12 else 20) * len(seen),
+            "height": 20 + below_px + (26 if len(seen) <= 12 else 20) * len(seen),
             "font": FONT,
-            "margin": {"l": 16 + longest * 6.4, "r": 8, "t": 8, "b": 12 + longest * 6.4},
+            "margin": {"l": 16 + left_px, "r": 8, "t": 8, "b": 12 + below_px},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "xaxis": {
@@ -183,7 +183,7 @@ def confusion_plot(confusion: Mapping[str, Any]) -> PlotlyFigure:
                 "fixedrange": True,
                 "ticks": "",
                 "tickvals": list(range(len(columns))),
-                "ticktext": [shortened(labels[k]) for k in columns],
+                "ticktext": column_names,
                 "showgrid": False,
                 "zeroline": False,
                 "tickfont": {"size": 11},
@@ -193,7 +193,7 @@ def confusion_plot(confusion: Mapping[str, Any]) -> PlotlyFigure:
                 "fixedrange": True,
                 "ticks": "",
                 "tickvals": list(range(len(seen))),
-                "ticktext": names,
+                "ticktext": row_names,
                 "showgrid": False,
                 "zeroline": False,
                 "tickfont": {"size": 11},
