@@ -13,11 +13,10 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import nn
-from transformers import VideoMAEConfig, VideoMAEModel
-from transformers.models.videomae.modeling_videomae import get_sinusoid_encoding_table
 
 from halsted_ray.errors import ModelError
 from halsted_ray.model.checkpoint import IMAGENET_MEAN, IMAGENET_STD, Checkpoint, locate, read_checkpoint
+from halsted_ray.model.videomae import VideoMAE, VideoMAESizes, sine_positions
 
 PRESETS: dict[str, dict] = {
     "tiny": {
@@ -85,7 +84,7 @@ class Encoder:
         tensors = dict(checkpoint.tensors)
         fc_norm = {name: tensors.pop(name) for name in ("fc_norm.weight", "fc_norm.bias") if name in tensors}
         config["use_mean_pooling"] = "layernorm.weight" not in tensors
-        self.config = VideoMAEConfig.from_dict(config)
+        self.config = VideoMAESizes.from_dict(config)
         self.mean, self.std = checkpoint.mean, checkpoint.std
         self.ref = ref
         size = self.config.image_size
@@ -101,7 +100,7 @@ class Encoder:
         self.fingerprint = _fingerprint(described, {**tensors, **fc_norm})
 
         with torch.device("meta"):  # no time spent on random weights that are replaced
-            model = VideoMAEModel(self.config)
+            model = VideoMAE(self.config)
         _fit(model, tensors, ref)
         _require_biases(model, ref)
         self.norm = None
@@ -110,9 +109,7 @@ class Encoder:
             self.norm.load_state_dict({name.split(".")[1]: value for name, value in fc_norm.items()})
             self.norm.to(self.device, torch.float32).eval().requires_grad_(False)
         self.model = model.to(self.device, self.dtype).eval().requires_grad_(False)
-        embeddings = self.model.embeddings
-        # Fixed sine table. On the device once: the library would copy it there on every call.
-        self.positions = get_sinusoid_encoding_table(embeddings.num_patches, self.width).to(self.device, self.dtype)
+        self.positions = sine_positions(self.config.patches, self.width).to(self.device, self.dtype)
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         self.scale, self.shift = (1 / (255 * std)).to(self.device), (-mean / std).to(self.device)
         self._forward = torch.compile(self._vectors) if compile else self._vectors
@@ -215,7 +212,7 @@ class Encoder:
     def _vectors(self, clips_NTHWC: torch.Tensor, steps: int = 0) -> torch.Tensor:
         """[N, dim], or [N, steps, dim]: tokens are in the order of time, and of space within a step."""
         tokens = self._patches(clips_NTHWC) + self.positions
-        tokens = self.model.encoder(tokens).last_hidden_state
+        tokens = self.model.encoder(tokens)
         if self.model.layernorm is not None:
             tokens = self.model.layernorm(tokens)
         tokens = tokens.float()
@@ -270,14 +267,15 @@ def random_checkpoint(preset: str, seed: int) -> Checkpoint:
     if preset not in PRESETS:
         raise ModelError(f"no encoder preset {preset!r}; known: {', '.join(PRESETS)}")
     config = {**PRESETS[preset], "num_frames": 16, "tubelet_size": 2, "use_mean_pooling": False}
-    model = VideoMAEModel(VideoMAEConfig.from_dict(config))
+    with torch.device("meta"):  # names and shapes alone
+        model = VideoMAE(VideoMAESizes.from_dict(config))
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for name, value in model.state_dict().items():
         if "layernorm" in name:
-            tensors[name] = torch.ones_like(value) if name.endswith("weight") else torch.zeros_like(value)
+            tensors[name] = torch.ones(value.shape) if name.endswith("weight") else torch.zeros(value.shape)
         else:  # biases too, so that a test sees whether they are used
-            tensors[name] = torch.empty_like(value).normal_(std=0.02, generator=generator)
+            tensors[name] = torch.empty(value.shape).normal_(std=0.02, generator=generator)
     plain = preset in PLAIN_PIXELS
     return Checkpoint(config, tensors, (0.0,) * 3 if plain else IMAGENET_MEAN, (1.0,) * 3 if plain else IMAGENET_STD)
 
@@ -308,7 +306,7 @@ def _fit(model: nn.Module, tensors: dict[str, torch.Tensor], ref: str) -> None:
     model.load_state_dict({name: value.detach() for name, value in tensors.items()}, assign=True)
 
 
-def _require_biases(model: VideoMAEModel, ref: str) -> None:
+def _require_biases(model: VideoMAE, ref: str) -> None:
     """A trained VideoMAE has biases on queries and values; some library versions lost them without a word."""
     if not model.config.qv_bias:
         return

@@ -17,7 +17,6 @@ from halsted_ray.compute.cluster import connected
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.model.encoder import STEPS, Encoder
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.model.llama import read_config
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Window, WindowSpec, digest
 from halsted_ray.storage.files import require_writable
@@ -264,7 +263,11 @@ def encoder_for(recipe: Recipe, ref: str) -> str:
 def decoder_options(recipe: Recipe) -> dict:
     """What a recipe says of an untrained model: arguments of ``Halsted.create``. Raises ModelError (its Llama)."""
     names = ("layers", "heads", "width", "feedforward", "soft_prompt", "seed")
-    llama = read_config(recipe.llama) if recipe.llama else None
+    llama = None
+    if recipe.llama:
+        from halsted_ray.model.llama import read_config  # here: it brings seconds of imports that few need
+
+        llama = read_config(recipe.llama)
     return {name: getattr(recipe, name) for name in names} | {"llama": llama, "dropout": 0.0}
 
 
