@@ -2,7 +2,10 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from importlib import resources
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -11,10 +14,13 @@ import safetensors.torch
 import torch
 from torch import nn
 from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
+from transformers.models.videomae.modeling_videomae import get_sinusoid_encoding_table
 
+import halsted_ray
 from halsted_ray.errors import ModelError
 from halsted_ray.model.checkpoint import IMAGENET_MEAN, IMAGENET_STD, read_checkpoint
 from halsted_ray.model.encoder import PLAIN_PIXELS, PRESETS, Encoder
+from halsted_ray.model.videomae import VideoMAE, VideoMAESizes, sine_positions
 
 SMALL = {
     "image_size": 32,
@@ -196,6 +202,41 @@ def test_equals_hugging_face(tmp_path, pooled):
     encoder = Encoder.load(write_folder(tmp_path / "hf", model))
     expected = hugging_face_vectors(model, clips(2, 32), IMAGENET_MEAN, IMAGENET_STD)
     np.testing.assert_allclose(encoder.encode(clips(2, 32)), expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_layers_equal_hugging_face_s_bit_for_bit(pooled):
+    sizes = {**SMALL, "num_attention_heads": 4, "use_mean_pooling": pooled}
+    theirs = randomise(VideoMAEModel(VideoMAEConfig(**sizes)))
+    ours = VideoMAE(VideoMAESizes.from_dict(sizes)).eval()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+    tokens_NTD = torch.randn(3, 32, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        for dtype in (torch.float32, torch.bfloat16):
+            expected = theirs.to(dtype).encoder(tokens_NTD.to(dtype)).last_hidden_state
+            assert torch.equal(ours.to(dtype).encoder(tokens_NTD.to(dtype)), expected)
+    assert VideoMAESizes.from_dict(sizes).patches == 32
+    for count, width in ((32, 64), (392, 192), (1568, 768)):
+        assert torch.equal(sine_positions(count, width), get_sinusoid_encoding_table(count, width))
+
+
+def test_sizes_that_no_model_has_are_refused():
+    with pytest.raises(ModelError, match="hidden_act is 'mish', expected one of: gelu,"):
+        VideoMAESizes.from_dict(SMALL | {"hidden_act": "mish"})
+    with pytest.raises(ModelError, match="hidden_size is 64, expected a multiple of the 5 heads"):
+        VideoMAESizes.from_dict(SMALL | {"num_attention_heads": 5})
+
+
+def test_no_process_that_maps_or_trains_waits_for_transformers():
+    """Its models take 2.6 s of processor time to import, in every process that maps, trains or serves."""
+    program = (
+        "import sys, halsted_ray.mapping.pipeline, halsted_ray.training.train, halsted_ray.training.embed; "
+        "assert 'transformers' not in sys.modules, 'transformers was imported'"
+    )
+    environment = {"PYTHONPATH": str(Path(halsted_ray.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_classifier_s_fc_norm_follows_the_mean(tmp_path):

@@ -306,7 +306,10 @@ def test_labels_of_several_folds_are_reported_by_action():
         "labels": reports
     }
     told = comparison_text(compared)
-    assert "keep v1: the 95% interval of v2's gain on micro is not above zero" in told and max(map(len, told.splitlines())) <= 80
+    assert (
+        "keep v1: the 95% interval of v2's gain on micro is not above zero" in told
+        and max(map(len, told.splitlines())) <= 80
+    )
     assert "0.60 (1 of 2)" in told and "gate: 2 of 3 models passed; 20 samples added" in told
     page = comparison_section({"comparison": compared})
     assert "keep v1" in page and "0.60 –" in page and comparison_section({}) == ""

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,10 +146,20 @@ def losses(fitted):
     return [record["loss"] for record in fitted.progress.curve]
 
 
+@contextmanager
+def quick_checkpoints():
+    """A checkpoint is a barrier that waits for Ray Train's next look at its workers: every 2 s by default, and every
+    0.2 s here. Not for a run that a test disturbs, since it could be over by then."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        yield
+
+
 @pytest.fixture(scope="module")
 def undisturbed(cluster, data, tmp_path_factory):
     seen = []
-    return fit(data, tmp_path_factory.mktemp("undisturbed"), on_epoch=seen.append), seen
+    with quick_checkpoints():
+        return fit(data, tmp_path_factory.mktemp("undisturbed"), on_epoch=seen.append), seen
 
 
 def test_training_learns_and_keeps_the_decoder_by_its_worst_task(undisturbed):
@@ -170,7 +181,8 @@ def test_training_learns_and_keeps_the_decoder_by_its_worst_task(undisturbed):
 
 def test_worker_count_invariance(undisturbed, data, tmp_path):
     # 620 samples in batches of 32: the last one, of 12, splits unevenly over 3
-    shared = fit(data, tmp_path, workers=3)
+    with quick_checkpoints():
+        shared = fit(data, tmp_path, workers=3)
     assert losses(shared)[:10] == pytest.approx(losses(undisturbed[0])[:10], rel=1e-4)
     # rounding grows with the steps; 800 of them later the curve is still the same to the eye
     assert losses(shared) == pytest.approx(losses(undisturbed[0]), rel=0.02)

@@ -15,8 +15,6 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import nn
-from transformers import VideoMAEConfig, VideoMAEModel
-from transformers.models.videomae.modeling_videomae import get_sinusoid_encoding_table
 
 from halsted_ray.errors import ModelError
 from halsted_ray.model.checkpoint import (
@@ -27,6 +25,7 @@ from halsted_ray.model.checkpoint import (
     locate,
     read_checkpoint,
 )
+from halsted_ray.model.videomae import VideoMAE, VideoMAESizes, sine_positions
 from halsted_ray.storage.files import write_atomically
 
 PRESETS: dict[str, dict[str, int]] = {
@@ -114,11 +113,11 @@ class Encoder:
         tensors = dict(checkpoint.tensors)
         fc_norm = {name: tensors.pop(name) for name in ("fc_norm.weight", "fc_norm.bias") if name in tensors}
         config["use_mean_pooling"] = "layernorm.weight" not in tensors
-        self.config = VideoMAEConfig.from_dict(config)
+        self.config = VideoMAESizes.from_dict(config)
         self.mean, self.std = checkpoint.mean, checkpoint.std
         self.ref = ref
         size = self.config.image_size
-        self.image_size: tuple[int, int] = (size, size) if isinstance(size, int) else tuple(size)
+        self.image_size: tuple[int, int] = (size, size) if isinstance(size, int) else (size[0], size[1])
         self.frames: int = self.config.num_frames
         self.width: int = self.config.hidden_size
         self.steps = self.frames // self.config.tubelet_size if steps else 1
@@ -130,7 +129,7 @@ class Encoder:
         self.fingerprint = _fingerprint(settings, tensors | fc_norm)
 
         with torch.device("meta"):  # spends no time on random weights that are replaced at once
-            model = VideoMAEModel(self.config)
+            model = VideoMAE(self.config)
         _load_tensors(model, tensors, ref)
         _require_biases(model, ref)
         self.norm = None
@@ -139,9 +138,8 @@ class Encoder:
             self.norm.load_state_dict({name.split(".")[1]: value for name, value in fc_norm.items()})
             self.norm.to(self.device, torch.float32).eval().requires_grad_(False)
         self.model = model.to(self.device, self.dtype).eval().requires_grad_(False)
-        embeddings = self.model.embeddings
-        # A fixed sine table. It is moved to the device once; the library would copy it there on every call.
-        self.positions = get_sinusoid_encoding_table(embeddings.num_patches, self.width).to(self.device, self.dtype)
+        # A fixed sine table, which is moved to the device once.
+        self.positions = sine_positions(self.config.patches, self.width).to(self.device, self.dtype)
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         self.scale, self.shift = (1 / (255 * std)).to(self.device), (-mean / std).to(self.device)
         self._forward: Callable[[torch.Tensor], torch.Tensor] = (
@@ -258,7 +256,7 @@ class Encoder:
     def _vectors(self, clips_NTHWC: torch.Tensor, steps: int = 0) -> torch.Tensor:
         """Returns [N, width], or [N, steps, width] for ``steps`` > 0. Tokens come in order of time, then of space."""
         tokens = self._patches(clips_NTHWC) + self.positions
-        tokens = self.model.encoder(tokens).last_hidden_state
+        tokens = self.model.encoder(tokens)
         if self.model.layernorm is not None:
             tokens = self.model.layernorm(tokens)
         tokens = tokens.float()
@@ -316,14 +314,15 @@ def random_checkpoint(preset: str, seed: int) -> Checkpoint:
     if preset not in PRESETS:
         raise ModelError(f"no encoder preset {preset!r}; known: {', '.join(PRESETS)}")
     config = {**PRESETS[preset], "num_frames": 16, "tubelet_size": 2, "use_mean_pooling": False}
-    model = VideoMAEModel(VideoMAEConfig.from_dict(config))
+    with torch.device("meta"):  # names and shapes alone
+        model = VideoMAE(VideoMAESizes.from_dict(config))
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for name, value in model.state_dict().items():
         if "layernorm" in name:
-            tensors[name] = torch.ones_like(value) if name.endswith("weight") else torch.zeros_like(value)
+            tensors[name] = torch.ones(value.shape) if name.endswith("weight") else torch.zeros(value.shape)
         else:  # random biases too, so that a test sees whether they are used
-            tensors[name] = torch.empty_like(value).normal_(std=0.02, generator=generator)
+            tensors[name] = torch.empty(value.shape).normal_(std=0.02, generator=generator)
     plain = preset in PLAIN_PIXELS
     return Checkpoint(config, tensors, (0.0,) * 3 if plain else IMAGENET_MEAN, (1.0,) * 3 if plain else IMAGENET_STD)
 
@@ -354,7 +353,7 @@ def _load_tensors(model: nn.Module, tensors: dict[str, torch.Tensor], ref: str) 
     model.load_state_dict({name: value.detach() for name, value in tensors.items()}, assign=True)
 
 
-def _require_biases(model: VideoMAEModel, ref: str) -> None:
+def _require_biases(model: VideoMAE, ref: str) -> None:
     """Raises ModelError where all query or value biases are zero.
 
     A trained VideoMAE has such biases, and some library versions lost them without a message.

@@ -17,7 +17,6 @@ from halsted_ray.compute.cluster import connected
 from halsted_ray.errors import OutputError
 from halsted_ray.model.encoder import STEPS, Encoder
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.model.llama import read_config
 from halsted_ray.records import WindowSpec, digest
 from halsted_ray.storage.files import read_file, require_writable, write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
@@ -222,7 +221,11 @@ def encoder_for(recipe: Recipe, ref: str) -> str:
 def decoder_options(recipe: Recipe) -> dict[str, Any]:
     """What a recipe says of an untrained model: arguments of ``Halsted.create``. Raises ModelError for its Llama."""
     names = ("layers", "heads", "width", "feedforward", "soft_prompt", "seed")
-    llama = read_config(recipe.llama) if recipe.llama else None
+    llama = None
+    if recipe.llama:
+        from halsted_ray.model.llama import read_config  # here: it brings seconds of imports that few need
+
+        llama = read_config(recipe.llama)
     return {name: getattr(recipe, name) for name in names} | {"llama": llama, "dropout": 0.0}
 
 
