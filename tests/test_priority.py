@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import numbered_video
 import pytest
@@ -39,7 +41,8 @@ from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.progress import Watch
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.records import WindowSpec
+from halsted_ray.profiling import StageProfile
+from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.service.job_worker import JobWorker
 
 
@@ -247,6 +250,62 @@ def test_a_wave_of_a_low_run_takes_what_other_low_runs_leave(eight_cpus, monkeyp
         with pytest.raises(Waits, match=f"other runs of priority low hold {held_by(pools).cpus:g}"):
             other.pools(1000)
     wait_until(lambda: low_runs() == Share())
+
+
+def test_who_watches_is_told_that_workers_are_waited_for(eight_cpus, monkeypatch):
+    monkeypatch.setattr("halsted_ray.compute.cluster.WORKERS_WITHIN_S", 1.5)
+    watch = Watch()
+    waits, said = [], []
+    watch.wait, watch.say = waits.append, said.append
+    with ExitStack() as stack:
+        pipeline._Cluster(stack, ResourceRequest(wait_for=(1000, 1)), watch).pools(2)
+    assert f"the cluster has {eight_cpus:g} CPUs and 0 GPUs of the 1000 and 1 that were asked for" in waits[0]
+    assert "after 2 s, not the 1000 and 1 that were asked for" in said[0]
+
+    def end(message: str) -> None:
+        raise ResourceError("given up")
+
+    watch.wait = end
+    with ExitStack() as stack, pytest.raises(ResourceError, match="given up"):
+        pipeline._Cluster(stack, ResourceRequest(wait_for=(1000, 1)), watch).pools(2)
+
+
+def test_who_watches_is_told_that_a_run_pauses_for_one_of_priority_high(eight_cpus, tmp_path, monkeypatch):
+    """The actors pause between segments, so no outcome comes that could tell."""
+    watch, told = Watch(), threading.Event()
+    waits = []
+    watch.wait = lambda message: (waits.append(message), told.set())
+    segment = Segment("segment", "video", "/archive/video.mp4", 0.0, 30.0, 30.0)
+    outcome = {"segment_id": "segment", "state": "done", "profile": json.dumps(StageProfile().asdict())}
+
+    def stream(segments, *_):
+        if segments:
+            assert told.wait(30), "not a word"
+            yield outcome
+
+    monkeypatch.setattr(pipeline, "_stream", stream)
+
+    def map_wave(yielding: bool) -> None:
+        cluster = SimpleNamespace(pools=lambda count: None, workers=ResourceRequest(), yielding=yielding, watch=watch)
+        tagging = {"store": (str(tmp_path), "encoder", "sampling")}
+        pipeline._map_wave([segment], tagging, {}, cluster, pipeline._Outcomes(30.0, 0.0, watch))
+
+    with announced("high"):
+        map_wave(yielding=True)
+    assert "a run of priority high is at work" in waits[0]
+    wait_until(lambda: not must_pause())
+    told_until_now = len(waits)
+    map_wave(yielding=True)
+    assert len(waits) == told_until_now, "it no longer pauses"
+
+    def end(message: str) -> None:
+        told.set()
+        raise ResourceError("given up")
+
+    told.clear()
+    watch.wait = end
+    with announced("high"), pytest.raises(ResourceError, match="given up"):
+        map_wave(yielding=True)
 
 
 def wait_until(condition: Callable[[], object], within_s: float = 60.0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shlex
 import sys
@@ -99,7 +100,7 @@ def trainer(uri: str | None):
 def map(options: argparse.Namespace) -> int:
     from halsted_ray.compute.resources import ResourceRequest
     from halsted_ray.mapping.pipeline import map_archive
-    from halsted_ray.mapping.progress import ProgressLine
+    from halsted_ray.mapping.progress import ProgressLine, amount
     from halsted_ray.registry.resolve import resolve
 
     model = resolve(options.model, options.registry)
@@ -121,12 +122,16 @@ def map(options: argparse.Namespace) -> int:
     if listed := failures(summary.videos):
         print(f"{listed}\n")
     print_counts(summary.videos, options.out)
-    rate = summary.video_s / summary.wall_s
     print(
         f"{summary.segments_before} segments done before, {summary.segments_decoded} decoded, "
-        f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed\n"
-        f"{summary.video_s / 3600:.2f} video-hours in {summary.wall_s:.0f} s, {rate:.1f} video-hours an hour"
+        f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed"
     )
+    if summary.video_s:  # else there was nothing to do, and no rate
+        rate = summary.video_s / summary.wall_s
+        print(
+            f"{amount(summary.video_s / 3600)} video-hours in {summary.wall_s:.0f} s, "
+            f"{amount(rate, 1)} video-hours an hour"
+        )
     return summary.exit_code
 
 
@@ -159,7 +164,8 @@ def plan(options: argparse.Namespace) -> int:
     rates = Rates.load(options.rates or options.measure)
     found = None
     if options.archive is None:
-        videos, count, video_s = [typical_hour()], round(options.hours), 3600 * options.hours
+        # In videos of an hour, the last of which may be shorter.
+        videos, count, video_s = [typical_hour()], math.ceil(options.hours), 3600 * options.hours
     else:
         found = survey(options.archive, options.sample)
         videos, count, video_s = found.mapped, found.files, found.video_s()[0]
@@ -196,10 +202,12 @@ def status(options: argparse.Namespace) -> int:
 
 
 def print_counts(videos: list[dict], out: str) -> None:
+    from halsted_ray.mapping.progress import amount
+
     counts = Counter(video["status"] for video in videos)
     hours = sum(video["duration_s"] or 0 for video in videos) / 3600
     print(
-        f"{len(videos):,} videos, {hours:,.2f} video-hours: "
+        f"{len(videos):,} videos, {amount(hours)} video-hours: "
         + ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
     )
     if counts["failed"] or counts["partial"]:

@@ -115,7 +115,9 @@ def add_plan(commands: argparse._SubParsersAction) -> None:
         "--cores", type=positive_int, metavar="N", help="of the whole cluster, without GPUs (default: this one's)"
     )
     plan.add_argument("--cores-per-gpu", type=positive_int, metavar="N", help="default: as many as keep a GPU busy")
-    plan.add_argument("--preset", default="giant", help="the encoder's size: giant (default), large, base, tiny")
+    plan.add_argument(
+        "--preset", default="giant", help="the encoder's size: giant (default), large, base, tiny (that ships)"
+    )
     plan.add_argument(
         "--share-of-peak",
         type=positive_share,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -23,13 +24,16 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def connected(
-    wait_for: tuple[int, int] = (0, 0), say: Callable[[str], None] = lambda message: None
+    wait_for: tuple[int, int] = (0, 0),
+    say: Callable[[str], None] = lambda message: None,
+    on_wait: Callable[[str], None] = lambda message: None,
 ) -> Iterator[tuple[float, float, int]]:
     """(free logical CPUs, free GPUs, cores that compute) of the cluster at hand: the one this process is connected
     to, the one of RAY_ADDRESS, or a local one that ends with the block.
 
     A cluster that grows by need is asked for ``wait_for`` (CPUs, GPUs) first, and let go of at the end of the block:
-    pools are sized at the start of a wave, so workers that come later wait for the next one.
+    pools are sized at the start of a wave, so workers that come later wait for the next one. ``on_wait`` is told once a
+    second which of them have not come yet, ``say`` that they are waited for no longer.
     """
     import ray
 
@@ -40,7 +44,7 @@ def connected(
     asked = any(wait_for) and not started
     try:
         if asked:
-            _await_workers(*wait_for, say)
+            _await_workers(*wait_for, say, on_wait)
         free = ray.available_resources()
         cpus, gpus = free.get("CPU", 0.0), free.get("GPU", 0.0)
         yield cpus, gpus, _cores() if started else max(1, int(cpus - SPARE_CPUS))
@@ -58,18 +62,24 @@ def is_attached() -> bool:
     return ray.is_initialized() or bool(os.environ.get("RAY_ADDRESS"))
 
 
-def _await_workers(cpus: int, gpus: int, say: Callable[[str], None]) -> None:
+def _await_workers(cpus: int, gpus: int, say: Callable[[str], None], on_wait: Callable[[str], None]) -> None:
     import ray
 
     until_s = time.monotonic() + WORKERS_WITHIN_S
     _ask(cpus, gpus)
     while (there := ray.cluster_resources()).get("CPU", 0) < cpus or there.get("GPU", 0) < gpus:
-        if time.monotonic() > until_s:
+        left_s = until_s - time.monotonic()
+        has = f"the cluster has {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs"
+        if left_s < 0:
             say(
-                f"the cluster has {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs after "
-                f"{WORKERS_WITHIN_S:.0f} s, not the {cpus} and {gpus} that were asked for; going on with these"
+                f"{has} after {WORKERS_WITHIN_S:.0f} s, not the {cpus} and {gpus} that were asked for; going on with "
+                "these"
             )
             return
+        on_wait(
+            f"{has} of the {cpus} and {gpus} that were asked for; goes on with what there is in "
+            f"{math.ceil(left_s / 60)} min"
+        )
         time.sleep(1)
 
 

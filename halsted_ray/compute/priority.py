@@ -13,11 +13,13 @@ announces what it holds in the same way, so that the next one knows what the oth
 
 from __future__ import annotations
 
+import math
 import random
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from halsted_ray.compute.pools import LEAST_SHARE, SPARE_CPUS, Pools
@@ -109,7 +111,7 @@ def room(
             if total.get("CPU", 0.0) < LEAST_CPUS and not asked:
                 asked = True
                 request_resources(bundles=[{"CPU": 1}] * 4)  # a cluster that grows does so for those who ask
-            on_wait(f"{there}; gives up in {(wait_s - waited_s) / 60:.0f} min")
+            on_wait(f"{there}; gives up in {math.ceil((wait_s - waited_s) / 60)} min")
             time.sleep(min(LOOK_EVERY_S, wait_s - waited_s))
     finally:
         if asked:
@@ -211,6 +213,39 @@ def must_pause() -> bool:
     import ray
 
     return any(actor["namespace"] == NAMESPACE for actor in ray.util.list_named_actors(all_namespaces=True))
+
+
+@contextmanager
+def pauses_told(on_wait: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """While the block lasts, ``on_wait`` is told at each look that this run pauses for one of priority high, if it
+    does: nothing comes back from the actors then. It is called in a thread of its own. The block gets a function that
+    raises what ``on_wait`` raised, for the thread that follows the run."""
+    over, raised = threading.Event(), []
+
+    def look() -> None:
+        while not over.wait(LOOK_EVERY_S):
+            paused = False
+            with suppress(Exception):  # a head that does not answer: whoever needs it for the work tells of it
+                paused = must_pause()
+            if not paused:
+                continue
+            try:
+                on_wait("a run of priority high is at work on this cluster; this run pauses until that run ends")
+            except BaseException as error:
+                raised.append(error)
+                return
+
+    def check() -> None:
+        if raised:
+            raise raised[0]
+
+    thread = threading.Thread(target=look, name="pauses", daemon=True)
+    thread.start()
+    try:
+        yield check
+    finally:
+        over.set()
+        thread.join(timeout=5)
 
 
 def _named_actor(name: str, namespace: str):

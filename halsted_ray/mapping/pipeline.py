@@ -20,20 +20,20 @@ import uuid
 import warnings
 from collections.abc import Collection, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
 from halsted_ray import __version__
 from halsted_ray.compute.cluster import connected, is_attached
 from halsted_ray.compute.pools import Pools, size_pools
-from halsted_ray.compute.priority import LowRun, Room, announced
+from halsted_ray.compute.priority import LowRun, Room, announced, pauses_told
 from halsted_ray.compute.priority import room as room_on_cluster
 from halsted_ray.compute.resources import DEFAULT_REQUEST, ResourceRequest
 from halsted_ray.errors import ArchiveError, OutputError, UsageError
 from halsted_ray.mapping.decode_stage import DecodeStage, YieldingDecodeStage, segments_table
 from halsted_ray.mapping.inventory import copies_of, take_inventory, written_anew
 from halsted_ray.mapping.mapping_recipe import read_recipe
-from halsted_ray.mapping.progress import QUIET, Progress, Watch
+from halsted_ray.mapping.progress import QUIET, Progress, Watch, amount
 from halsted_ray.mapping.stage_counters import StageCounters
 from halsted_ray.mapping.tag_stage import TagStage
 from halsted_ray.mapping.work_list import build_work_list
@@ -168,7 +168,7 @@ def map_archive(
             raise
         publish_videos(out, entries)
         watch.say(
-            f"{len(entries)} files, {work.videos} videos to map, {work.total_s / 3600:.2f} video-hours, "
+            f"{len(entries)} files, {work.videos} videos to map, {amount(work.total_s / 3600)} video-hours, "
             f"{work.waiting} of {work.segments} segments to do"
         )
 
@@ -240,8 +240,18 @@ def _map_wave(waiting: list[Segment], tagging: dict, decoding: dict, cluster: _C
         pools, batch_segments = cluster.pools(len(stored) + len(fresh)), cluster.workers.batch_segments
         outcomes.counters = outcomes.counters or StageCounters()
         fresh += outcomes.follow(stored, _stream(list(stored), None, tagging, pools, batch_segments))
-        outcomes.follow(fresh, _stream(fresh, decoding, tagging, pools, batch_segments, cluster.yielding))
+        decoded = _stream(fresh, decoding, tagging, pools, batch_segments, cluster.yielding)
+        outcomes.follow(fresh, _telling_of_pauses(decoded, cluster.watch) if cluster.yielding else decoded)
     return len(fresh)
+
+
+def _telling_of_pauses(outcomes: Generator[dict], watch: Watch) -> Generator[dict]:
+    """``outcomes``; ``watch`` is told while none come because the run pauses."""
+    with closing(outcomes), pauses_told(watch.wait) as check:
+        for outcome in outcomes:
+            check()
+            yield outcome
+    check()
 
 
 def with_vectors(segments: Iterable[Segment], store: VectorStore) -> dict[Segment, None]:
@@ -339,7 +349,7 @@ class _Cluster:
 
         if self.room is None:
             self.shared = is_attached()
-            cpus, gpus, cores = self.stack.enter_context(connected(workers.wait_for, self.watch.say))
+            cpus, gpus, cores = self.stack.enter_context(connected(workers.wait_for, self.watch.say, self.watch.wait))
             self.stack.enter_context(_quiet_ray_data())
             self.room = Room(cpus, int(gpus), cores)
             if self.shared:

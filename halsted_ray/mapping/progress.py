@@ -37,7 +37,7 @@ class Progress:
         failed = f", {self.failed_segments} segments failed" if self.failed_segments else ""
         digits = 2 if self.total_s < 100 * 3600 else 0  # 80 columns hold it all
         return (
-            f"{self.done_s / 3600:,.{digits}f} of {self.total_s / 3600:,.{digits}f} video-hours, "
+            f"{amount(self.done_s / 3600, digits)} of {amount(self.total_s / 3600, digits)} video-hours, "
             f"{self.rate:,.1f} an hour, {eta} to go{failed}"
         )
 
@@ -52,7 +52,9 @@ class Watch:
         """What the run found and chose."""
 
     def wait(self, message: str) -> None:
-        """Twice a second while the cluster has no room for the run."""
+        """Why nothing moves, once or twice a second while nothing does: the cluster has no room for the run, workers
+        that were asked for have not come, or a run of priority high holds this one up. In the last case it is called in
+        another thread, and an exception ends the run when the pause does."""
 
 
 QUIET = Watch()
@@ -100,6 +102,13 @@ class ProgressLine(Watch):
         if time.monotonic() >= self.next_wait_s:
             self.next_wait_s = time.monotonic() + LOG_EVERY_S
             self.say(f"waiting: {message}")
+
+
+def amount(value: float, digits: int = 2) -> str:
+    """``value`` with so many decimals; where these are all 0 and ``value`` is not, with its first two digits: what is
+    little must not be read as nothing."""
+    shown = f"{value:,.{digits}f}"
+    return shown if value == 0 or float(shown.replace(",", "")) else f"{value:.2g}"
 
 
 def clock(seconds: float) -> str:

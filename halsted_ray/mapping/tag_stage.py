@@ -114,7 +114,16 @@ class TagStage:
         spent = PROCESS_PROFILE - before
         seconds = {"decode": decode_s, "encode": spent.wall_s["encode"], "tag": spent.wall_s["generate"]}
         result = SegmentResult(
-            segment, found.tags, gaps, self.run_id, len(found.new_vectors), found.used_vectors, seconds
+            segment,
+            found.tags,
+            gaps,
+            self.run_id,
+            len(found.new_vectors),
+            found.used_vectors,
+            seconds,
+            encoder=self.workflow.encoder.fingerprint,
+            encoder_size=self.workflow.encoder.size_name,
+            device=self.workflow.encoder.device_name,
         )
         with PROCESS_PROFILE.stage("write"):
             self.store.put(segment.video_id, segment.start_s, segment.stop_s, found.new_vectors)

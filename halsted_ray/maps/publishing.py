@@ -145,7 +145,7 @@ def segments_table(results: Sequence[SegmentResult], origin: Provenance) -> pa.T
     }
     columns |= {
         name: [getattr(result, name) for result in results]
-        for name in ("state", "run_id", "new_vectors", "used_vectors")
+        for name in ("state", "run_id", "new_vectors", "used_vectors", "encoder", "encoder_size", "device")
     }
     columns |= {
         f"{stage}_s": [result.seconds.get(stage, 0.0) for result in results] for stage in ("decode", "encode", "tag")
@@ -180,12 +180,13 @@ def _result(row: dict) -> SegmentResult:
         row["new_vectors"],
         row["used_vectors"],
         {stage: row[f"{stage}_s"] for stage in ("decode", "encode", "tag")},
+        *(row[name] or "" for name in ("encoder", "encoder_size", "device")),
     )
 
 
 def _commit(uri: str, data: pa.Table, replaced: str | None, origin: Provenance | None) -> int:
     """One commit that adds ``data`` and removes the rows that the predicate ``replaced`` selects. None removes
-    nothing, and none of the table's files is looked at."""
+    nothing, and none of the table's files is looked at. A table of an earlier version gets the columns it lacks."""
     metadata = (
         {}
         if origin is None
@@ -197,6 +198,7 @@ def _commit(uri: str, data: pa.Table, replaced: str | None, origin: Provenance |
             data,
             mode="overwrite" if replaced else "append",
             predicate=replaced,
+            schema_mode="merge",
             commit_properties=CommitProperties(custom_metadata=metadata),
             storage_options=storage_options(uri) or None,
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from halsted_ray.errors import OutputError, UsageError
-from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA, ArchiveFile
+from halsted_ray.maps.table_schemas import SEGMENTS_SCHEMA, TIMELINE_SCHEMA, ArchiveFile
 from halsted_ray.records import VIDEO_SCHEMA, Video
 from halsted_ray.storage.delta import is_table, native_files, open_table, table_uri
 
@@ -26,8 +26,9 @@ def read_videos(out: str) -> dict[str, ArchiveFile]:
 
 
 def read_segments(out: str, columns: list[str] | None = None, filters: list | None = None) -> pa.Table | None:
-    """Rows of the segments table, None where nothing was published."""
-    return read_table(out, "segments", columns, filters)
+    """Rows of the segments table, None where nothing was published. A column of SEGMENTS_SCHEMA that the table does not
+    have yet is null."""
+    return read_table(out, "segments", columns, filters, schema=SEGMENTS_SCHEMA)
 
 
 def read_timeline(out: str, version: int | None = None) -> pa.Table:
@@ -58,13 +59,26 @@ def segment_batches(out: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
         yield from table.to_pyarrow_dataset(filesystem=native_files(table)).to_batches(columns=columns)
 
 
-def read_table(out: str, name: str, columns=None, filters=None, version: int | None = None) -> pa.Table | None:
+def read_table(
+    out: str, name: str, columns=None, filters=None, version: int | None = None, schema: pa.Schema | None = None
+) -> pa.Table | None:
+    """``schema``: what the table has today; the columns of it that are asked for (default: all) and that an older table
+    lacks are null."""
     uri = table_uri(out, name)
     try:
         if not is_table(uri):
             return None
         table = open_table(uri, version)
-        return table.to_pyarrow_table(columns=columns, filters=filters, filesystem=native_files(table))
+        there = {field.name for field in table.schema().fields}
+        lacking = [
+            field for field in schema or () if field.name not in there and field.name in (columns or schema.names)
+        ]
+        if columns is not None:
+            columns = [column for column in columns if column not in {field.name for field in lacking}]
+        found = table.to_pyarrow_table(columns=columns, filters=filters, filesystem=native_files(table))
+        for field in lacking:
+            found = found.append_column(field, pa.nulls(len(found), field.type))
+        return found
     except OSError as error:
         raise OutputError(
             f"can't read the table {uri!r}: {one_line(error)}; check the place, the network and the credentials, then "

@@ -39,6 +39,12 @@ class SegmentResult:
     used_vectors: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     """Stage → wall time: decode, encode, tag."""
+    encoder: str = ""
+    """The encoder's fingerprint. '' as the two below where an earlier version of this package did not note it."""
+    encoder_size: str = ""
+    """``Encoder.size_name``"""
+    device: str = ""
+    """What it was encoded and tagged on: ``Encoder.device_name``."""
 
     @property
     def state(self) -> str:

@@ -81,8 +81,13 @@ SEGMENTS_SCHEMA = pa.schema(
         ("tag_s", pa.float64()),
         ("tags", pa.list_(PREDICTION_TYPE)),
         ("gaps", pa.list_(GAP_TYPE)),
+        ("encoder", pa.string()),
+        ("encoder_size", pa.string()),
+        ("device", pa.string()),
     ]
 )
+"""``encoder`` is a fingerprint. It, ``encoder_size`` and ``device`` (see ``staging.SegmentResult``) are null in rows that were
+written before there were these columns."""
 
 
 @dataclass(frozen=True)

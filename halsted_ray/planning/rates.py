@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -36,7 +38,7 @@ class DecodeRate:
 
 @dataclass(frozen=True)
 class EncodeRate:
-    """Clips a second of one GPU, or of one core (``device`` 'cpu')."""
+    """Clips a second of one GPU, or of one core (``device`` 'cpu'). ``preset``: ``Encoder.size_name``."""
 
     preset: str
     device: str
@@ -95,31 +97,58 @@ class Rates:
         )
 
     def _with_maps(self, out: str) -> Rates:
-        """These rates with those of the run that filled ``out``: seconds of its actors, so of its own pictures."""
+        """These rates with those of the runs that filled ``out``: of its own pictures, and of its own encoders on its
+        own devices. What the maps don't tell (tables written before these columns were, encoders of other sizes, tags
+        made on a GPU) stays as it is."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         from halsted_ray.maps.reading import read_segments, read_videos
 
-        columns = ["start_s", "stop_s", "decode_s", "encode_s", "tag_s", "new_vectors", "used_vectors"]
-        table = read_segments(out, columns, [("decode_s", ">", 0)])
+        sums = ["length_s", "decode_s", "encode_s", "tag_s", "new_vectors", "used_vectors"]
+        by = ["video_id", "encoder_size", "device"]
+        table = read_segments(out, [*by, "start_s", "stop_s", *sums[1:]], [("decode_s", ">", 0)])
+        videos = {entry.video.video_id: entry.video for entry in read_videos(out).values() if entry.is_mapped}
+        if table is not None:
+            table = table.append_column("length_s", pc.subtract(table["stop_s"], table["start_s"]))
+            table = table.filter(pc.is_in(table["video_id"], pa.array(list(videos), pa.string())))
         if table is None or not table.num_rows:
             raise UsageError(
                 f"rates {out!r}: no run has decoded video for the maps there; give a JSON file of rates, "
                 "or the OUT of a run that did"
             )
-        total = {name: pc.sum(table[name]).as_py() for name in columns}
-        videos = [entry.video for entry in read_videos(out).values() if entry.is_mapped]
-        largest = max(videos, key=lambda video: video.duration_s)
         hardware = f"the machines of the run to {Path(out).name}"
-        frames = (total["stop_s"] - total["start_s"]) * largest.fps
-        decode = DecodeRate(largest.codec, largest.width, largest.height, frames / total["decode_s"], hardware)
-        # What encoded stands in no row; a core where nobody says otherwise.
-        clips = total["new_vectors"] / total["encode_s"] if total["encode_s"] else 0.0
-        encode = tuple(EncodeRate(preset, "cpu", clips, hardware) for preset in self.presets if clips)
-        windows = total["new_vectors"] + total["used_vectors"]
-        tag = windows / total["tag_s"] if total["tag_s"] else self.tag_windows_per_core_s
+        rows = table.group_by(by).aggregate([(name, "sum") for name in sums]).to_pylist()
+        decoded: dict[tuple[str, int, int], list[float]] = {}
+        encoded: dict[tuple[str, str], list[float]] = {}
+        windows = tag_core_s = 0.0
+        for row in rows:
+            video = videos[row["video_id"]]
+            _add(
+                decoded, (video.codec, video.width, video.height), row["length_s_sum"] * video.fps, row["decode_s_sum"]
+            )
+            size, device = row["encoder_size"], row["device"]
+            if not device or size not in self.presets:
+                continue
+            _add(encoded, (size, device), row["new_vectors_sum"], row["encode_s_sum"])
+            if device == "cpu":
+                windows += row["new_vectors_sum"] + row["used_vectors_sum"]
+                # ``tag_windows_per_core_s`` is that of a model on the tiny encoder's vectors.
+                tag_core_s += row["tag_s_sum"] * (self.presets["tiny"]["dim"] / self.presets[size]["dim"]) ** 2
         return Rates(
-            **{**vars(self), "decode": (decode,), "encode": (*encode, *self.encode), "tag_windows_per_core_s": tag}
+            **{
+                **vars(self),
+                "decode": tuple(DecodeRate(*what, count / s, hardware) for what, (count, s) in decoded.items()),
+                "encode": (
+                    *(
+                        EncodeRate(size, gpu_name(device, self.gpu_peak_tflops), count / s, f"{hardware}, {device}")
+                        for (size, device), (count, s) in encoded.items()
+                        if count and s
+                    ),
+                    *self.encode,
+                ),
+                "tag_windows_per_core_s": windows / tag_core_s if tag_core_s else self.tag_windows_per_core_s,
+            }
         )
 
     def decode_core_s(self, codec: str, width: int, height: int, frames: float) -> tuple[float, DecodeRate]:
@@ -164,6 +193,18 @@ class Rates:
         )
 
 
+def _add(sums: dict, key: tuple, count: float, seconds: float) -> None:
+    before = sums.setdefault(key, [0.0, 0.0])
+    sums[key] = [before[0] + count, before[1] + seconds]
+
+
+def gpu_name(device_name: str, known: Iterable[str]) -> str:
+    """The name in ``known`` of a device that its driver calls 'NVIDIA H100 80GB HBM3', 'NVIDIA A100-SXM4-80GB' or
+    'Tesla T4'; 'cpu' and what is not known stay as they are, without the maker's name."""
+    words = re.split(r"[\s-]", device_name)
+    return next((word for word in words if word in known), device_name.removeprefix("NVIDIA "))
+
+
 def measured(preset: str = "tiny", decode_s: int = 2) -> dict:
     """The rates of this machine, one core each (and its GPU, where there is one), as ``Rates.load`` reads them: under
     a minute. Decoding is measured on H.264 at 1080p that is made for it."""
@@ -171,12 +212,13 @@ def measured(preset: str = "tiny", decode_s: int = 2) -> dict:
 
     hardware = machine()
     torch.set_num_threads(1)
+    is_quick = preset in ("tiny", "random:tiny", "base")
     found = {
         "decode": [asdict(_measured_decoding(decode_s, hardware))],
-        "encode": [asdict(_measured_encoding(preset, "cpu", hardware))] if preset in ("tiny", "base") else [],
+        "encode": [asdict(_measured_encoding(preset, "cpu", hardware))] if is_quick else [],
     }
     if torch.cuda.is_available():
-        name = torch.cuda.get_device_name().removeprefix("NVIDIA ").split()[0].upper()
+        name = gpu_name(torch.cuda.get_device_name(), Rates.load().gpu_peak_tflops)
         found["encode"].append(asdict(_measured_encoding(preset, name, f"{hardware}, {torch.cuda.get_device_name()}")))
     found["tag_windows_per_core_s"] = _measured_tagging()
     return found
@@ -213,7 +255,13 @@ def _measured_encoding(preset: str, device: str, hardware: str) -> EncodeRate:
 
     from halsted_ray.model.encoder import Encoder
 
-    encoder = Encoder.create(preset, 0, device="cpu" if device == "cpu" else "cuda")
+    place = "cpu" if device == "cpu" else "cuda"
+    # 'tiny' is the encoder that ships; the preset of that name has twice the tokens.
+    encoder = (
+        Encoder.load(preset, device=place)
+        if preset == "tiny"
+        else Encoder.create(preset.removeprefix("random:"), 0, device=place)
+    )
     count = encoder.micro_batch * 4
     clips_NTHWC = np.zeros((count, encoder.frames, *encoder.image_size, 3), np.uint8)
     encoder.encode(clips_NTHWC)
