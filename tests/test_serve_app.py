@@ -20,6 +20,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import yaml
+from halsted_ray.service.__main__ import require_free
 from serving import save_model, upload, write_video
 
 from halsted_ray.compute.resources import ResourceRequest
@@ -27,7 +28,6 @@ from halsted_ray.errors import UsageError
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.maps.exports import canonical_rows
 from halsted_ray.maps.reading import read_segments, read_timeline
-from halsted_ray.service.__main__ import require_free
 from halsted_ray.service.object_store import PART_BYTES
 from halsted_ray.taxonomy import load
 

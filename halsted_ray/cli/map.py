@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shlex
 from collections import Counter
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from halsted_ray.cli.options import (
     DONE,
@@ -25,6 +27,9 @@ from halsted_ray.cli.options import (
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, registry_needs_version
 from halsted_ray.cli.text_tables import failures, status_table, table
 from halsted_ray.errors import UsageError
+
+if TYPE_CHECKING:
+    from halsted_ray.maps.status import VideoStatus
 
 EXIT_CODES = "exit code: 0 all mapped, 3 some videos failed or have gaps, 2 wrong use"
 
@@ -70,7 +75,7 @@ def map_videos(options: argparse.Namespace) -> int:
     from halsted_ray.compute.cluster import is_attached
     from halsted_ray.compute.resources import ResourceRequest
     from halsted_ray.mapping.pipeline import map_archive
-    from halsted_ray.mapping.progress import ProgressLine
+    from halsted_ray.mapping.progress import ProgressLine, amount
     from halsted_ray.registry.resolve import resolve
 
     model = resolve(options.model, options.registry)
@@ -103,12 +108,16 @@ def map_videos(options: argparse.Namespace) -> int:
     if listed := failures(summary.videos):
         print(f"{listed}\n")
     print_counts(summary.videos, options.out)
-    rate = summary.video_s / summary.wall_s
     print(
         f"{summary.segments_before} segments done before, {summary.segments_decoded} decoded, "
-        f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed\n"
-        f"{summary.video_s / 3600:.2f} video-hours in {summary.wall_s:.0f} s, {rate:.1f} video-hours an hour"
+        f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed"
     )
+    if summary.video_s:  # else there was nothing to do, and there is no rate
+        rate = summary.video_s / summary.wall_s
+        print(
+            f"{amount(summary.video_s / 3600)} video-hours in {summary.wall_s:.0f} s, "
+            f"{amount(rate, 1)} video-hours an hour"
+        )
     return summary.exit_code
 
 
@@ -129,7 +138,9 @@ def add_plan(commands: Commands) -> None:
         "--cores", type=positive_int, metavar="N", help="of the whole cluster, without GPUs (default: this one's)"
     )
     plan.add_argument("--cores-per-gpu", type=positive_int, metavar="N", help="default: as many as keep a GPU busy")
-    plan.add_argument("--preset", default="giant", help="the encoder's size: giant (default), large, base, tiny")
+    plan.add_argument(
+        "--preset", default="giant", help="the encoder's size: giant (default), large, base, tiny (the one that ships)"
+    )
     plan.add_argument(
         "--share-of-peak",
         type=positive_share,
@@ -192,7 +203,8 @@ def plan_run(options: argparse.Namespace) -> int:
     rates = Rates.load(options.rates or options.measure)
     found = None
     if options.archive is None:
-        videos, count, video_s = [typical_hour()], round(options.hours), 3600 * options.hours
+        # Counted in videos of an hour, of which the last may be shorter.
+        videos, count, video_s = [typical_hour()], math.ceil(options.hours), 3600 * options.hours
     else:
         found = survey(options.archive, options.sample)
         videos, count, video_s = found.mapped, found.files, found.video_s()[0]
@@ -203,13 +215,17 @@ def plan_run(options: argparse.Namespace) -> int:
             "measured; leave it out"
         )
     if options.json:
-        interval = found and dict(zip(("video_s", "least_s", "most_s"), found.video_s(), strict=True))
         print(
             json.dumps(
                 {
                     **planned.asdict(),
                     "setting": asdict(setting),
-                    "survey": found and {"files": found.files, "probed": len(found.probed), **interval},
+                    "survey": found
+                    and {
+                        "files": found.files,
+                        "probed": len(found.probed),
+                        **dict(zip(("video_s", "least_s", "most_s"), found.video_s(), strict=True)),
+                    },
                 },
                 indent=1,
             )
@@ -242,11 +258,13 @@ def show_status(options: argparse.Namespace) -> int:
     return NOT_ALL if any(video["status"] in ("partial", "failed") for video in videos) else DONE
 
 
-def print_counts(videos: list[dict], out: str) -> None:
+def print_counts(videos: list[VideoStatus], out: str) -> None:
+    from halsted_ray.mapping.progress import amount
+
     counts = Counter(video["status"] for video in videos)
     hours = sum(video["duration_s"] or 0 for video in videos) / 3600
     print(
-        f"{len(videos):,} videos, {hours:,.2f} video-hours: "
+        f"{len(videos):,} videos, {amount(hours)} video-hours: "
         + ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
     )
     if counts["failed"] or counts["partial"]:

@@ -8,6 +8,7 @@ from importlib.resources import files
 from string import Template
 
 from halsted_ray import __version__
+from halsted_ray.mapping.progress import amount
 from halsted_ray.report.lanes import colour, timeline
 from halsted_ray.report.map_plots import confusion_plot, profile_plot, timeline_plot
 from halsted_ray.report.report_data import ReportData, read_report_data
@@ -67,7 +68,7 @@ def filled(heading: str, lineage: str, sections: list[str], plots: dict[str, dic
 
 def tiles(videos: dict) -> str:
     entries = [
-        (f"{videos['video_s'] / 3600:.2f}", "video-hours", ""),
+        (amount(videos["video_s"] / 3600), "video-hours", ""),
         (str(videos["mapped"]), "videos mapped whole", ""),
         (str(videos["partial"]), "mapped with gaps", "warn" if videos["partial"] else ""),
         (str(videos["failed"]), "failed", "bad" if videos["failed"] else ""),

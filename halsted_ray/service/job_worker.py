@@ -157,7 +157,7 @@ class _Notes(RunObserver):
         if message != self.waiting:
             self.waiting = message
             logger.warning("job %s waits: %s", self.job_id, message)
-            self.jobs.note(self.job_id, self.worker, reason=_without_places(f"waiting: {message}"))
+            self.jobs.note(self.job_id, self.worker, reason=_without_places(f"waiting: {message}"), rate=0.0)
 
 
 class _Heart:

@@ -124,6 +124,7 @@ class Jobs:
                 job.state, job.worker, job.lease_until_s = "running", worker, now_s() + self.lease_s
                 job.attempts += 1
                 job.started_s = now_s()
+                job.rate = 0.0  # the rate of an earlier attempt says nothing about this attempt
         return job
 
     def heartbeat(self, job_id: str, worker: str) -> bool:

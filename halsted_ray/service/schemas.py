@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from halsted_ray.service.database import Job, Part, StoredVideo, Upload
-from halsted_ray.service.jobs import ENDS
 from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES
 
 
@@ -61,7 +60,10 @@ class JobShown(BaseModel):
     model_version: str | None
     done_s: float
     total_s: float
-    eta_s: float | None
+    eta_s: float | None = Field(
+        description="Seconds to go: 0 for a job that is done; null where nobody knows yet (the job waits or has just "
+        "begun), and where the job never ends as done (it failed or was cancelled)."
+    )
     failed_segments: int
     attempts: int
 
@@ -120,8 +122,8 @@ def show_video(video: StoredVideo, job: Job | None = None) -> VideoShown:
 def show_job(job: Job) -> JobShown:
     left_s = job.total_s - job.done_s
     eta_s = None
-    if job.state in ENDS:
+    if job.state == "done":
         eta_s = 0.0
-    elif job.state == "running" and job.rate > 0:
+    elif job.state == "running" and not job.cancel and job.rate > 0:
         eta_s = round(left_s / job.rate, 1)
     return JobShown(eta_s=eta_s, **{name: getattr(job, name) for name in JobShown.model_fields if name != "eta_s"})
