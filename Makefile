@@ -39,7 +39,7 @@ demo: $(READY)
 PORT ?= 8000
 STATE ?= demo/serve
 serve: $(READY)
-	@$(BIN)/python -m serve run --model demo/model/model --state $(STATE) --port $(PORT)
+	@$(BIN)/halsted serve run --model demo/model/model --state $(STATE) --port $(PORT)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""Whole mapping against the script that a user would write: the same video, side by side, the same tags."""
+"""Mapping against the script that a user would write: both map the same video, and their tags are compared."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from halsted_ray.records import Prediction
 
 MINUTES = 10
 SUTURING = ("macro", "proficiency", "context")
-"""Tasks that need a close look at the suturing only: 30% of the footage."""
+"""Tasks that look closely at the suturing only, which is 30% of the footage."""
 WHY_NOT_ALL = "fidelity 'reference' shows some windows a frame that is 1/30 s older"
 
 
 def measure(setting: Setting) -> list[dict]:
+    """The ratios of mapping to the script, by fidelity and in stages."""
     model = trained(setting.cache)
     with setting.place() as folder:
         place = Path(folder)
@@ -35,7 +36,7 @@ def measure(setting: Setting) -> list[dict]:
     length = f"{summary.video_s / 60:g} min of video"
     took = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in script.seconds.items())
     cpu_s = partial.stages["cpu_s"]
-    # What the script answers to the one task that is not asked here is not counted against it.
+    # The time in which the script answers the one task that is not asked here does not count.
     fewer_s = script_s - script.seconds.get("micro", 0.0)
     return [
         ratio(
@@ -95,8 +96,10 @@ def same(rows: list[tuple], tags: list[Prediction]) -> float:
 
 
 def published(out: Path) -> list[Prediction]:
+    """All predictions of the maps at ``out``."""
     return [Prediction(**tag) for tags in read_segments(str(out), ["tags"])["tags"].to_pylist() for tag in tags]
 
 
 def new_vectors(out: Path) -> int:
+    """Number of windows that were encoded for the maps at ``out``."""
     return sum(read_segments(str(out), ["new_vectors"])["new_vectors"].to_pylist())

@@ -1,6 +1,6 @@
-"""Decoding side by side, one thread each: ours at each fidelity, PyAV and decord decoding every frame; 1080p30 H.264.
+"""Decoding 1080p30 H.264 in one thread: this package at each fidelity, against PyAV and decord decoding every frame.
 
-Frames a second are frames of the video gone over per CPU-second, decoded or not, so that fidelities compare.
+Rates are frames of the video per CPU second, whether they were decoded or skipped, so that fidelities compare.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 from footage import loop
-from measuring import Setting, ratio
+from measuring import Entry, Setting, ratio
 
 from halsted_ray.records import WindowSpec
 from halsted_ray.video.frames import Frames
@@ -21,7 +21,8 @@ SIZE = (224, 224)
 SECONDS, REPEATS = 60, 3
 
 
-def measure(setting: Setting) -> list[dict]:
+def measure(setting: Setting) -> list[Entry]:
+    """The rates of ``reference`` and ``keyframes`` against the other ways, and whether frames of one time are equal."""
     video = loop(cache=setting.cache)
     seconds = 10 if setting.quick else SECONDS
     times_s = np.arange(0, seconds, WindowSpec().fine_s / WindowSpec().frames)
@@ -35,7 +36,7 @@ def measure(setting: Setting) -> list[dict]:
     }
     cpu_s: dict[str, list[float]] = {name: [] for name in runs}
     found: dict[str, Frames] = {}
-    for _ in range(REPEATS):  # in turns, so that a busy machine slows all of them
+    for _ in range(REPEATS):  # in turns, so that a busy machine slows all ways alike
         for name, run in runs.items():
             started_s = time.process_time()
             found[name] = run()
@@ -75,6 +76,7 @@ def measure(setting: Setting) -> list[dict]:
 
 
 def raw_pyav(video: Path, seconds: float) -> None:
+    """Decodes every frame by PyAV, and keeps none."""
     with av.open(str(video)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -84,6 +86,7 @@ def raw_pyav(video: Path, seconds: float) -> None:
 
 
 def raw_decord(video: Path, times_s: np.ndarray) -> None:
+    """Decodes and scales the frames at ``times_s`` by decord."""
     import decord
 
     reader = decord.VideoReader(str(video), width=SIZE[1], height=SIZE[0], num_threads=1)

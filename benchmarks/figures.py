@@ -54,7 +54,7 @@ def collect() -> dict[str, str]:
 
 def take_demo(folder: Path) -> None:
     """Keeps what the report of a demo says of the model."""
-    from halsted_ray.report.summary import report
+    from halsted_ray.reporting.summary import report
 
     accuracy = report(str(folder / "maps"), str(folder / "archive" / "heldout"))["accuracy"]
     names = ("accuracy", "chance", "majority", "f1_10", "windows")

@@ -1,4 +1,4 @@
-"""One hour of 1080p mapped whole: against its busiest stage, memory, and the same hour again from stored vectors."""
+"""One hour of 1080p mapped: its time against that of the busiest stage, memory, and its time from stored vectors."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ MINUTES = 60
 
 
 def measure(setting: Setting) -> list[dict]:
+    """Wall times of both runs, and the peak memory of a decoding actor."""
     model = trained(setting.cache)
     with setting.place() as folder:
         place = Path(folder)

@@ -1,5 +1,5 @@
-"""Decoding inside Ray, start-up included, against PyAV in plain processes: one hour of 1080p, the same cores, the same
-fidelity, and the same frames converted to model size."""
+"""Decoding inside Ray, with its start, against PyAV in plain processes: one hour of 1080p on the same cores, at the
+same fidelity, with the same frames scaled to model size."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ CORES = len(os.sched_getaffinity(0))
 
 
 def measure(setting: Setting) -> list[dict]:
+    """The rate inside Ray divided by that of plain PyAV."""
     raw = setting.video(RAW_MINUTES)
     raw_s, seconds = timed(lambda: raw_pyav(raw, CORES))
     with setting.place() as folder:
@@ -47,7 +48,7 @@ def measure(setting: Setting) -> list[dict]:
 
 
 def raw_pyav(video: Path, processes: int) -> float:
-    """Seconds of video decoded: every process takes an equal part of the file, with one thread."""
+    """Decodes ``video`` with PyAV and returns its length in seconds. Each process takes an equal part on one thread."""
     with av.open(str(video)) as container:
         length_s = container.duration / 1e6
     edges_s = np.linspace(0, length_s, processes + 1)
@@ -57,7 +58,7 @@ def raw_pyav(video: Path, processes: int) -> float:
 
 
 def decode_span(video: Path, start_s: float, stop_s: float) -> None:
-    """PyAV as its manual has it: seek, decode, keep the frame shown at each wanted time, scaled."""
+    """PyAV as its manual shows it: seek, decode, and scale the frame that is shown at each wanted time."""
     step_s = WindowSpec().fine_s / WindowSpec().frames
     with av.open(str(video)) as container:
         stream = container.streams.video[0]
@@ -75,7 +76,7 @@ def decode_span(video: Path, start_s: float, stop_s: float) -> None:
 
 
 def inside_ray(archive: Path, out: Path) -> tuple[float, int]:
-    """(seconds of video, frames) decoded by the pipeline's own callable, from listing the archive on."""
+    """(seconds of video, frames) that the pipeline's own stage decodes, from the listing of the archive on."""
     import ray.data
 
     (entry,) = take_inventory(list_videos(archive))
@@ -108,7 +109,7 @@ def decode_options(out: str, spec: WindowSpec) -> DecodeOptions:
 
 
 def alone(video: Path, cores: int) -> float:
-    """Times realtime of the decoding stage by itself: the pipeline's callable in plain processes, without Ray."""
+    """How many times as fast as real time the decoding stage is in plain processes, without Ray."""
     (entry,) = take_inventory(list_videos(video))
     found = segments_of(entry.video, WindowSpec(), 60.0, "benchmark")
     with tempfile.TemporaryDirectory() as folder, multiprocessing.get_context("spawn").Pool(cores) as pool:
@@ -118,6 +119,7 @@ def alone(video: Path, cores: int) -> float:
 
 
 def decode_segments(found: list[Segment], folder: str) -> None:
+    """Decodes segments one by one, as a decoding actor does."""
     stage = DecodeStage(decode_options(folder, WindowSpec()))
     for segment in found:
         stage(segments_table([segment]))

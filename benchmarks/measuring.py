@@ -1,4 +1,4 @@
-"""What all measurements share: how a result looks, what they measure on, and what a run's processes take."""
+"""The parts that all measurements share: the form of a result, the footage, and the memory and CPU of processes."""
 
 from __future__ import annotations
 
@@ -7,32 +7,41 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import footage
+
+Answer = TypeVar("Answer")
+Entry = dict[str, Any]
+"""One entry of ``results/latest.json``, as ``ratio`` makes it."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where things lie and how long the footage is. ``quick``: minutes instead of hours, to try the code; the numbers
-    of such a run are kept apart."""
+    """Where the footage lies, and how long it is.
+
+    ``quick`` takes minutes of footage instead of hours, to try the code; the figures of such a run are not recorded.
+    """
 
     cache: Path = footage.CACHE
     quick: bool = False
 
     def video(self, minutes: float, width: int = 1920, height: int = 1080) -> Path:
+        """The path of a video of so many minutes; 5 minutes for a quick run."""
         return footage.long(5 if self.quick else minutes, width, height, cache=self.cache)
 
-    def place(self) -> tempfile.TemporaryDirectory:
-        """An empty folder that goes away; beside the footage, which is linked and not copied."""
+    def place(self) -> tempfile.TemporaryDirectory[str]:
+        """An empty folder that is deleted at the end of its ``with`` block. It lies beside the footage, so that videos
+        are linked and not copied."""
         self.cache.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(dir=self.cache)
 
     def archive(self, place: Path, minutes: float, width: int = 1920, height: int = 1080) -> Path:
-        """A folder with one video in it."""
+        """Makes the folder ``place`` with one video of so many minutes in it."""
         place.mkdir(parents=True)
         os.link(self.video(minutes, width, height), place / "video.mp4")
         return place
@@ -48,11 +57,11 @@ def ratio(
     also: bool = True,
     rows: str = "",
     why: str = "",
-) -> dict:
+) -> Entry:
     """One entry of ``results/latest.json``.
 
-    ``bar``: the least (``at_most``: the most) that ``value`` may be, None where nothing is promised. ``also``: what
-    else must be true for it to hold. ``rows``: how much was measured. ``why``: what explains the number.
+    ``bar`` is the least that ``value`` may be (the most, with ``at_most``), None where nothing is promised. ``also`` is
+    a further condition for the bar to hold. ``rows`` says how much was measured, ``why`` explains the figure.
     """
     holds = None if bar is None else bool(also and (value <= bar if at_most else value >= bar))
     return {
@@ -67,8 +76,8 @@ def ratio(
     }
 
 
-def timed(run: Callable) -> tuple[float, object]:
-    """(seconds of wall clock, what ``run`` gave)."""
+def timed(run: Callable[[], Answer]) -> tuple[float, Answer]:
+    """(seconds of wall clock that ``run`` took, its answer)."""
     started_s = time.perf_counter()
     found = run()
     return time.perf_counter() - started_s, found
@@ -81,18 +90,20 @@ KINDS = {
     "raylet/raylet": "raylet",
     "gcs_server": "GCS server",
 }
+"""A part of a process's command line → the kind of process."""
 
 
 class Peaks:
-    """``mb``: kind of process → the most private memory (anonymous pages) that one of it held; five looks a second.
+    """``mb``: kind of process → the most private memory (anonymous pages, in MB) that one process of this kind held.
 
-    Shared pages of the object store are left out: they belong to the node and its size is set when Ray starts.
+    Shared pages of the object store are left out, because they belong to the node, and its size is set when Ray starts.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.mb: dict[str, float] = {}
 
     def look(self) -> None:
+        """Takes account of the memory that this process, and all processes that it started, hold now."""
         parents = parents_of_processes()
         for pid in parents:
             if is_below(pid, os.getpid(), parents):
@@ -101,8 +112,8 @@ class Peaks:
 
 
 @contextmanager
-def watched():
-    """``with watched() as peaks: …`` looks at this process and all below it."""
+def watched() -> Iterator[Peaks]:
+    """``with watched() as peaks: …`` looks at this process, and at all that it started, five times per second."""
     peaks, over = Peaks(), threading.Event()
 
     def watch() -> None:
@@ -119,6 +130,7 @@ def watched():
 
 
 def kind_of(pid: int) -> str:
+    """The kind of a process, told from its command line."""
     try:
         title = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
     except OSError:
@@ -127,14 +139,16 @@ def kind_of(pid: int) -> str:
 
 
 def private_mb(pid: int) -> float:
+    """The private memory (anonymous pages) of a process in MB, 0 where it is gone."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:  # it ended meanwhile
+    except OSError:  # the process ended in the meantime
         return 0.0
     return int(status.split("RssAnon:")[1].split()[0]) / 1024 if "RssAnon:" in status else 0.0
 
 
 def parents_of_processes() -> dict[int, int]:
+    """Process id → its parent's process id, of all processes on this machine."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -145,18 +159,20 @@ def parents_of_processes() -> dict[int, int]:
 
 
 def is_below(pid: int, top: int, parents: dict[int, int]) -> bool:
+    """Whether ``pid`` is the process ``top``, or was started by it or by a process below it."""
     while pid and pid != top:
         pid = parents.get(pid, 0)
     return pid == top
 
 
 def cpu_s_of(pid: int) -> float:
+    """The CPU seconds of a process's main thread so far."""
     with open(f"/proc/{pid}/schedstat") as file:
         return int(file.read().split()[0]) / 1e9
 
 
 def commit() -> str:
-    """The code that was measured: its commit, and whether files were changed since."""
+    """The commit of the code that was measured, and whether files were changed since."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()

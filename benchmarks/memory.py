@@ -12,10 +12,10 @@ from halsted_ray.mapping.pipeline import map_archive
 
 SHORT, LONG = 10, 180
 SIZE = (640, 360)
-RAYS = "Ray's own, by tasks and time"
+RAYS = "memory of Ray itself, which grows with tasks and time"
 WHY = {
     "decoding process": "libavformat holds the file's own index while it reads: some 90 bytes a frame",
-    "driver": "Ray Data holds some 50 kB a segment of a wave, so the wave bounds it and not the archive",
+    "driver": "Ray Data holds some 50 kB per segment of a wave, so that the wave bounds it and not the archive",
     "GCS server": RAYS,
     "raylet": RAYS,
     "other processes of Ray": RAYS,
@@ -23,6 +23,7 @@ WHY = {
 
 
 def measure(setting: Setting) -> list[dict]:
+    """Peak memory of each kind of process, long video against short."""
     model = trained(setting.cache)
     peaks = {}
     with setting.place() as folder:

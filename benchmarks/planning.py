@@ -1,4 +1,4 @@
-"""Planning: an archive of 1,000 one-hour videos on local disk, and a three-hour MP4 behind S3."""
+"""Planning of an archive of 1,000 one-hour videos on a local disk, and of a three-hour MP4 in an S3 bucket."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ from halsted_ray.video.windows import segments
 
 VIDEOS, HOURS = 1000, 3
 HEAD_BYTES = 2**20
-"""Of the pictures, what is kept of every video: planning decodes the first one and no more."""
+"""Of the pictures of each video, this much is kept: planning decodes the first picture and no more."""
 
 
 def measure(setting: Setting) -> list[dict]:
+    """Seconds to plan, and the share of a remote file that is read."""
     count = 100 if setting.quick else VIDEOS
     with setting.place() as folder:
         archive = Path(folder) / "archive"
@@ -93,7 +94,7 @@ def write_videos(archive: Path, video: Path, count: int) -> None:
 
 
 def place_of_moov(file) -> int:
-    """Where the index box begins, by the boxes before it (ISO 14496-12, 4.2)."""
+    """Where the index box begins, found by the boxes before it (ISO 14496-12, 4.2)."""
     at = 0
     while True:
         file.seek(at)
@@ -116,7 +117,8 @@ def over_s3(video: Path, folder: Path) -> tuple[float, float, int]:
 
 @contextmanager
 def s3_server(folder: Path):
-    """JuiceFS's gateway over a local folder (the package's extra 'test'); its end point and keys in the environment."""
+    """JuiceFS's gateway over a local folder (from the package's extra 'test'). Puts its address and keys into the
+    environment."""
     folder.mkdir()
     juicefs = shutil.which("juicefs") or shutil.which("juicefs", path=str(Path(sys.executable).parent))
     if juicefs is None:

@@ -1,4 +1,4 @@
-"""`halsted plan` against a real run on this machine: its rates as `halsted plan --measure` finds them, no GPU."""
+"""`halsted plan`, with the rates of `halsted plan --measure`, against a real run on this machine without a GPU."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from halsted_ray.planning.survey import survey
 
 MINUTES = 10
 WITHIN = 1.5
-"""What a plan is worth at a hospital: whether to buy one machine or two."""
+"""Close enough for a hospital to know whether to buy one machine or two."""
 
 
 def measure(setting: Setting) -> list[dict]:
+    """The further of planned by measured wall time and of measured by planned."""
     model = trained(setting.cache)
     with setting.place() as folder:
         place = Path(folder)

@@ -1,4 +1,4 @@
-"""Against ``ray.data.read_videos``, which gives every frame as a row, with the same encoder and decoder behind it."""
+"""Mapping against ``ray.data.read_videos``, which gives every frame as a row, with the same model behind it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ FPS = 30
 
 
 def measure(setting: Setting) -> list[dict]:
+    """Wall time of both, and what each spilled to disk."""
     model = trained(setting.cache)
     with setting.place() as folder:
         place = Path(folder)
@@ -45,7 +46,7 @@ def measure(setting: Setting) -> list[dict]:
 
 
 def spilling(run):
-    """(what ``run`` gave, MB that Ray's object store wrote to disk meanwhile)."""
+    """(result of ``run``, MB that Ray's object store wrote to disk meanwhile)."""
     import ray
     from ray._private.internal_api import memory_summary
 
@@ -56,7 +57,8 @@ def spilling(run):
 
 
 def read_videos(video: Path, model: str) -> int:
-    """Windows tagged, from rows of single frames: a batch is 30 s of them, one coarse window and its fine ones."""
+    """Tags a video from rows of single frames; returns the number of windows. A batch is 30 s: a coarse window and its
+    fine windows."""
     import ray.data
 
     with connected() as (cpus, gpus, cores):
@@ -75,7 +77,7 @@ def read_videos(video: Path, model: str) -> int:
 
 
 class TagFrames:
-    """A batch of frames in, the answers about its windows out."""
+    """A batch of frames in, the tags of its windows out."""
 
     def __init__(self, model: str):
         import torch
@@ -85,6 +87,7 @@ class TagFrames:
         self.encoder = self.model.load_encoder()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
+        """``frame``: uint8 [N, H, W, 3] in; ``answers``: a text per window out."""
         frames, spec = batch["frame"], WindowSpec()
         windows = [(0.0, spec.coarse_s)] + [(n * spec.fine_s, spec.fine_s) for n in range(spec.fine_per_coarse)]
         picks = np.array([start_s + np.arange(spec.frames) * length_s / spec.frames for start_s, length_s in windows])

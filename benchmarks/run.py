@@ -1,11 +1,12 @@
-"""Every measurement, side by side on this machine: a table, ``benchmarks/results/latest.json``, and README's table.
+"""Runs the measurements on this machine: prints a table, and writes ``results/latest.json`` and README's table.
 
-    make bench                          all of them, about half an hour on two quiet cores
-    make bench ONLY=decode,planning     some; the others' last results stay in the file
-    make bench QUICK=1                  a few minutes of footage instead of hours, to try the code: nothing is written
+    make bench                          all measurements, about half an hour on two quiet cores
+    make bench ONLY=decode,planning     some measurements; the last results of all others stay in the file
+    make bench QUICK=1                  minutes of footage instead of hours, to try the code; nothing is written
 
-Each measurement is a file beside this one with ``measure(setting)`` and runs in a process of its own, so that one that
-fails costs its own numbers only. Exit code: 0 all bars hold, 1 some don't, 3 a measurement failed, 2 wrong use.
+Each measurement is a file in this folder with a function ``measure(setting)``. It runs in a process of its own, so that
+a measurement that fails costs only its own figures. Exit code: 0 all bars hold, 1 some bars do not hold, 2 wrong use,
+3 a measurement failed.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import textwrap
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from measuring import commit
+from measuring import Entry, commit
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "latest.json"
@@ -43,17 +45,20 @@ MEASUREMENTS = (
     "serve_load",
 )
 LIMIT_S = 1800
+"""A measurement that takes longer is ended, and counts as failed."""
 QUIET_LOAD = 5.0
-"""Over five minutes; a measurement that keeps both cores busy through Ray makes 3 by itself."""
+"""The load average over five minutes up to which the machine counts as quiet; a measurement that keeps both cores busy
+through Ray makes 3 by itself."""
 PACKAGES = ("ray", "torch", "transformers", "av", "decord", "numpy", "pyarrow", "deltalake")
 BARS_HOLD, SOME_MISSED, WRONG_USE, SOME_FAILED = 0, 1, 2, 3
 
 
 def main(words: list[str] | None = None) -> int:
+    """Runs the measurements that the command line asks for; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--only", default="", help=f"some of {','.join(MEASUREMENTS)}")
-    parser.add_argument("--quick", action="store_true", help="short footage, nothing written")
-    parser.add_argument("--results", type=Path, help="where the results go (default: beside this file)")
+    parser.add_argument("--only", default="", help=f"measurements to run, of {','.join(MEASUREMENTS)}")
+    parser.add_argument("--quick", action="store_true", help="take short footage and write nothing")
+    parser.add_argument("--results", type=Path, help="the file to write the results to (default: results/latest.json)")
     options = parser.parse_args(words)
     names = [name.strip() for name in options.only.split(",") if name.strip()] or list(MEASUREMENTS)
     if unknown := [name for name in names if not (HERE / f"{name}.py").is_file()]:
@@ -84,15 +89,15 @@ def main(words: list[str] | None = None) -> int:
     return SOME_MISSED if any(entry["holds"] is False for entry in measured) else BARS_HOLD
 
 
-def kept(path: Path | None, names: list[str]) -> list[dict]:
-    """What earlier runs measured that this one does not."""
+def kept(path: Path | None, names: list[str]) -> list[Entry]:
+    """The entries of earlier runs, but for the measurements ``names``, which are measured anew."""
     if path is None or not path.exists():
         return []
     return [entry for entry in json.loads(path.read_text())["ratios"] if entry["measurement"] not in names]
 
 
-def in_own_process(name: str, quick: bool) -> tuple[list[dict], float]:
-    """(entries of one measurement, seconds). A failure is an entry with its reason."""
+def in_own_process(name: str, quick: bool) -> tuple[list[Entry], float]:
+    """(the entries of one measurement, the seconds that it took). A failure is an entry with its reason."""
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         answer, log = Path(folder) / "entries.json", Path(folder) / "log"
@@ -114,7 +119,7 @@ def in_own_process(name: str, quick: bool) -> tuple[list[dict], float]:
         took_s = time.monotonic() - started_s
         if answer.exists():
             return json.loads(answer.read_text()), took_s
-        last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["without a word"]
+        last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it printed nothing"]
     return [
         {
             "name": name,
@@ -131,13 +136,15 @@ def in_own_process(name: str, quick: bool) -> tuple[list[dict], float]:
 
 
 def measure_here(name: str, quick: bool, answer: str) -> None:
+    """Runs one measurement in this process, and writes its entries to the file ``answer``."""
     from measuring import Setting
 
     entries = importlib.import_module(name).measure(Setting(quick=quick))
     Path(answer).write_text(json.dumps(entries))
 
 
-def write(path: Path, entries: list[dict]) -> None:
+def write(path: Path, entries: list[Entry]) -> None:
+    """Writes the results to ``path``, and README's table where that is the file of the recorded results."""
     order = {name: number for number, name in enumerate(MEASUREMENTS)}
     entries = sorted(entries, key=lambda entry: order.get(entry["measurement"], len(order)))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,8 +159,8 @@ def write(path: Path, entries: list[dict]) -> None:
         README.write_text(before + BEGIN + quoted(found) + END + rest.partition(END)[2], encoding="utf-8")
 
 
-def quoted(found: dict) -> str:
-    """The results as README shows them."""
+def quoted(found: dict[str, Any]) -> str:
+    """The results (as in ``latest.json``) as README shows them."""
     hardware, versions = found["hardware"], found["versions"]
     lines = ["| | measured | bar | |", "|---|--:|--:|---|"]
     for entry in found["ratios"]:
@@ -168,7 +175,8 @@ def quoted(found: dict) -> str:
     )
 
 
-def hardware() -> dict:
+def hardware() -> dict[str, Any]:
+    """This machine's processor, cores, memory and load average."""
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
     memory_kb = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal")))
     return {
@@ -179,8 +187,8 @@ def hardware() -> dict:
     }
 
 
-def table(entries: list[dict]) -> str:
-    """80 columns; the reason under a bar that does not hold."""
+def table(entries: list[Entry]) -> str:
+    """The entries as a table of 80 columns, with the reason below each bar that does not hold."""
     lines = [f"{'':50}{'measured':>13}{'bar':>10}"]
     for entry in entries:
         row = f"{entry['name'][:50]:50}{shown(entry):>13}{shown_bar(entry):>10} {VERDICT[entry['holds']]}"
@@ -193,12 +201,14 @@ def table(entries: list[dict]) -> str:
 VERDICT = {True: "met", False: "MISSED", None: ""}
 
 
-def shown(entry: dict) -> str:
+def shown(entry: Entry) -> str:
+    """An entry's figure with its unit."""
     unit = "x" if entry["unit"] == "x" else f" {entry['unit']}"
     return "–" if entry["value"] is None else f"{entry['value']:.3g}{unit}"
 
 
-def shown_bar(entry: dict) -> str:
+def shown_bar(entry: Entry) -> str:
+    """An entry's bar."""
     return "–" if entry["bar"] is None else f"{'≤' if entry['at_most'] else '≥'} {entry['bar']:g}"
 
 

@@ -1,7 +1,7 @@
-"""The script that a user would write to map a video, without this package's pipeline: the measure of it.
+"""The script that a user would write to map a video without this package's pipeline, which is measured against it.
 
-decord reads the 16 frames of one window, ``VideoMAEModel`` turns them into a vector, the decoder answers token by
-token without a cache, and then comes the next window; one process, libraries at their defaults.
+For one window after another, decord reads the 16 frames, ``VideoMAEModel`` turns them into a vector, and the decoder
+answers token by token without a cache. One process, libraries at their defaults.
 
     python benchmarks/script.py VIDEO MODEL
 """
@@ -27,10 +27,11 @@ STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
 class Script:
-    """``rows``: (start_s, stop_s, task, tag, category). ``seconds``: where the time goes, by task for answers.
+    """Maps one video. ``rows`` are then (start_s, stop_s, task, tag, category); ``seconds`` says what reading, encoding
+    and each task took.
 
-    Windows are read as they come, so that coarse and fine ones decode the same time twice; with ``once`` the frames of
-    a coarse window and of the fine ones in it are asked of decord together.
+    Windows are read one by one, so that the time of a coarse window is decoded a second time for its fine windows. With
+    ``once``, decord is asked for the frames of a coarse window and of its fine windows together.
     """
 
     def __init__(self, video: str, model: str, once: bool = False):
@@ -46,6 +47,7 @@ class Script:
         self.seconds: dict[str, float] = {}
 
     def run(self) -> list[tuple]:
+        """Maps the video; returns ``rows``."""
         coarse_s, fine_s = self.model.config.windows.coarse_s, self.model.config.windows.fine_s
         for start_s in np.arange(0, self.duration_s, coarse_s):
             stop_s = min(start_s + coarse_s, self.duration_s)
@@ -58,6 +60,7 @@ class Script:
         return self.rows
 
     def map_fine(self, start_s: float, stop_s: float, vector: torch.Tensor) -> None:
+        """Asks a fine window for its step, and then the tasks that belong to this step."""
         step = self.ask("macro", vector)["step"]
         self.keep(start_s, stop_s, "macro", {"step": step})
         if step == "Dissection":
@@ -69,6 +72,7 @@ class Script:
                 self.keep(start_s, stop_s, "context", self.ask("context", vector))
 
     def vector(self, start_s: float, length_s: float) -> torch.Tensor:
+        """Float [1, D] of the window that begins at ``start_s``."""
         started_s = time.perf_counter()
         numbers = self.numbers(start_s, length_s, 16)
         frames = torch.from_numpy(
@@ -83,17 +87,19 @@ class Script:
         return vector
 
     def numbers(self, start_s: float, length_s: float, count: int) -> np.ndarray:
-        """Of the frames shown at ``count`` times spread over a window."""
+        """Numbers of the frames that are shown at ``count`` times spread over a window."""
         times_s = start_s + np.arange(count) * length_s / count
         return np.minimum((times_s * self.fps + 1e-6).astype(int), len(self.reader) - 1)
 
     def read_ahead(self, start_s: float, coarse_s: float, fine_s: float) -> None:
+        """Reads the frames of a coarse window and of all fine windows in it."""
         started_s = time.perf_counter()
         numbers = np.unique(self.numbers(start_s, coarse_s, round(16 * coarse_s / fine_s)))
         self.frame_of = dict(zip(numbers, self.reader.get_batch(numbers).asnumpy(), strict=True))
         self.spend("decode", started_s)
 
     def ask(self, task: str, vector: torch.Tensor) -> dict[str, str]:
+        """tag → category, as the decoder answers ``task``."""
         started_s = time.perf_counter()
         tasks = torch.tensor([self.model.vocabulary.task_ids[task]])
         (ids,) = generate_token_by_token(self.model.decoder, self.model.vocabulary, self.model.grammar, vector, tasks)
@@ -101,9 +107,11 @@ class Script:
         return parse(self.model.vocabulary.text(ids), self.model.taxonomy, task).tags
 
     def keep(self, start_s: float, stop_s: float, task: str, tags: dict[str, str]) -> None:
+        """Adds the tags of a window to ``rows``."""
         self.rows += [(float(start_s), float(stop_s), task, tag, category) for tag, category in tags.items()]
 
     def spend(self, on: str, started_s: float) -> None:
+        """Adds the time since ``started_s`` to ``seconds``."""
         self.seconds[on] = self.seconds.get(on, 0.0) + time.perf_counter() - started_s
 
 

@@ -1,13 +1,13 @@
-"""The service under load, from clients in a process of their own on loopback.
+"""The service under load: clients in a process of their own, on the same machine.
 
-    python benchmarks/run.py --only serve_load                 everything with a bar, six minutes
-    python benchmarks/serve_load.py                            clips:map from 1 to 64 clients, CPU by process
-    python benchmarks/serve_load.py --encoder-delay 0.3        the encoder stands elsewhere: 0.3 s a batch
-    python benchmarks/serve_load.py --upload-gb 2              one large upload, then 20 at once: memory
+    python benchmarks/run.py --only serve_load                 everything that has a bar to meet; takes six minutes
+    python benchmarks/serve_load.py                            clips:map from 1 to 64 clients, CPU time by process
+    python benchmarks/serve_load.py --encoder-delay 0.3        as if the encoder ran elsewhere: 0.3 s per batch
+    python benchmarks/serve_load.py --upload-gb 2              one large upload, then 20 uploads at once: memory
     python benchmarks/serve_load.py --sdk-gb 1                 one large video through the published SDK
-    … --model demo/model/model --batch 1 --to load.html        another model; one by one; latency by clients, drawn
+    … --model demo/model/model --batch 1 --to load.html        another model; no batches; a drawing of the latencies
 
-Every client sends its next request when it has the answer to the last. 503 with Retry-After is an answer, too.
+A client sends its next request when it has the answer to its last request. 503 with Retry-After counts as an answer.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from measuring import Setting, ratio
@@ -32,9 +33,11 @@ from serving import Server, clip_bytes, serving, untrained
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 DELAY_S = 0.3
 BUSY = "503 with Retry-After"
+"""Stands for the status of a refused request that says when to come back."""
 
 
-def measure(setting: Setting) -> list[dict]:
+def measure(setting: Setting) -> list[dict[str, Any]]:
+    """All entries of this benchmark (``measuring.ratio``)."""
     seconds, size_gb = (2.0, 0.1) if setting.quick else (8.0, 2.0)
     with setting.place() as place:
         folder = Path(place)
@@ -63,7 +66,7 @@ def measure(setting: Setting) -> list[dict]:
             0.9,
             also=fine,
             rows=answers,
-            why=f"{shown}; CPU an answer at 64: {cpu_text(last)}",
+            why=f"{shown}; CPU per answer at 64: {cpu_text(last)}",
         ),
         ratio(
             "clips:map: P95 at 64 clients against 2, encoder elsewhere (0.3 s a batch)",
@@ -73,7 +76,7 @@ def measure(setting: Setting) -> list[dict]:
             also=fine,
             rows=f"{few['codes']} and {many['codes']}",
             why=f"{few['p95_s']:.3f} and {many['p95_s']:.3f} s at "
-            f"{few['rate']:.1f} and {many['rate']:.1f} answers a second; CPU an answer at 64: {cpu_text(many)}",
+            f"{few['rate']:.1f} and {many['rate']:.1f} answers a second; CPU per answer at 64: {cpu_text(many)}",
         ),
         ratio(
             "clips:map: batching against one by one, encoder elsewhere (0.3 s a pass)",
@@ -94,15 +97,21 @@ def measure(setting: Setting) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--model", help="default: the tiny encoder under an untrained decoder")
+    """Parses the options, and measures or is the process of the clients."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
+    parser.add_argument("--model", help="default: the tiny encoder with an untrained decoder")
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each step (default 10)")
-    parser.add_argument("--encoder-delay", type=float, default=0.0, help="a stand-in that sleeps this long a batch")
-    parser.add_argument("--batch", type=int, help="clips a pass at most (default: as config.yaml says)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of each step (default 10)")
+    parser.add_argument(
+        "--encoder-delay",
+        type=float,
+        default=0.0,
+        help="in place of the encoder something that sleeps so many seconds per batch",
+    )
+    parser.add_argument("--batch", type=int, help="clips per pass at most (default: as in serve/config.yaml)")
     parser.add_argument("--upload-gb", type=float, default=0.0)
     parser.add_argument("--sdk-gb", type=float, default=0.0)
-    parser.add_argument("--to", type=Path, help="an HTML file with the drawing")
+    parser.add_argument("--to", type=Path, help="the HTML file to draw to")
     parser.add_argument("--client", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--address", help=argparse.SUPPRESS)
     parser.add_argument("--key", help=argparse.SUPPRESS)
@@ -114,6 +123,7 @@ def main() -> None:
 
 
 def show(options: argparse.Namespace) -> None:
+    """Measures what the options ask for and prints it."""
     print(f"{os.cpu_count()} cores of {processor()}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -129,7 +139,8 @@ def show(options: argparse.Namespace) -> None:
 
 
 def show_load(server: Server, options: argparse.Namespace) -> None:
-    print(f"{'clients':>8}{'requests/s':>12}{'P50 s':>9}{'P95 s':>9}{'batch':>7}  answers; CPU an answer")
+    """Prints a row per number of clients."""
+    print(f"{'clients':>8}{'requests/s':>12}{'P50 s':>9}{'P95 s':>9}{'batch':>7}  answers; CPU per answer")
     rows = []
     for clients in options.clients:
         rows.append(row := step(server, clients, options.seconds))
@@ -144,8 +155,8 @@ def show_load(server: Server, options: argparse.Namespace) -> None:
         draw(rows, options.to)
 
 
-def step(server: Server, clients: int, seconds: float) -> dict:
-    """What ``clients`` at once got in ``seconds``, and the CPU-milliseconds an answer by kind of process."""
+def step(server: Server, clients: int, seconds: float) -> dict[str, Any]:
+    """The answers that ``clients`` at once got in ``seconds``, and CPU-milliseconds per answer by kind of process."""
     words = [
         sys.executable,
         __file__,
@@ -173,15 +184,16 @@ def step(server: Server, clients: int, seconds: float) -> dict:
     }
 
 
-def cpu_text(row: dict) -> str:
+def cpu_text(row: dict[str, Any]) -> str:
+    """CPU time per answer by kind of process, in words."""
     spent = sorted(row["cpu_ms"].items(), key=lambda kind: -kind[1])
     return ", ".join(f"{kind} {ms:.1f} ms" for kind, ms in spent if ms >= 0.5)
 
 
-async def load(address: str, key: str, clients: int, seconds: float) -> dict:
-    """``clients`` at once for ``seconds``, after half of that to warm up; answers that came within them count."""
+async def load(address: str, key: str, clients: int, seconds: float) -> dict[str, Any]:
+    """Sends requests from ``clients`` at once for ``1.5 * seconds`` and counts the answers of the last ``seconds``."""
     clip = clip_bytes()
-    taken: list[tuple[float, float, int, int]] = []
+    taken: list[tuple[float, float, str, int]] = []
     over_s = time.monotonic() + 1.5 * seconds
 
     async def one() -> None:
@@ -194,13 +206,13 @@ async def load(address: str, key: str, clients: int, seconds: float) -> dict:
                 code = "200" if status == 200 else BUSY if status == 503 and wait_s else str(status)
                 taken.append((began_s, time.monotonic() - began_s, code, batch))
                 if code == BUSY:
-                    await asyncio.sleep(float(wait_s) * 0.2)
+                    await asyncio.sleep(float(wait_s or 0) * 0.2)
 
     await asyncio.gather(*(one() for _ in range(clients)))
     counted = [row for row in taken if over_s - seconds <= row[0] + row[1] < over_s]
     good = [row for row in counted if row[2] == "200"]
     took_s = [row[1] for row in good] or [float("nan")]
-    # Answers come in bursts, a batch each: the slope of their count does not depend on where the window cuts one.
+    # Answers come in bursts, one per batch: the slope of their count does not depend on where the window cuts a batch.
     done_s = sorted(row[0] + row[1] for row in good)
     rate = float(np.polyfit(done_s, np.arange(len(done_s)), 1)[0]) if len(done_s) > 2 else len(done_s) / seconds
     return {
@@ -215,7 +227,7 @@ async def load(address: str, key: str, clients: int, seconds: float) -> dict:
 class connected:  # noqa: N801 - read as a verb: async with connected(address) as connection
     """(reader, writer) of one connection to ``address``."""
 
-    def __init__(self, address: str):
+    def __init__(self, address: str) -> None:
         self.host, port = address.removeprefix("http://").split(":")
         self.port = int(port)
 
@@ -223,12 +235,17 @@ class connected:  # noqa: N801 - read as a verb: async with connected(address) a
         self.streams = await asyncio.open_connection(self.host, self.port)
         return self.streams
 
-    async def __aexit__(self, *_exc) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         self.streams[1].close()
 
 
-async def ask(connection, key: str, clip: bytes) -> tuple[int, dict[str, str], bytes]:
-    """One request, as bytes: a client library would cost as much CPU as the service's own code does."""
+async def ask(
+    connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], key: str, clip: bytes
+) -> tuple[int, dict[str, str], bytes]:
+    """Sends one request and returns (status, headers, body) of its answer.
+
+    The request is written as bytes: a client library would cost as much CPU as the service's own code does.
+    """
     reader, writer = connection
     writer.write(
         f"POST /v1/clips:map?instruction=map+procedure+type HTTP/1.1\r\nhost: load\r\nx-api-key: {key}\r\n"
@@ -243,7 +260,7 @@ async def ask(connection, key: str, clip: bytes) -> tuple[int, dict[str, str], b
 
 
 def all_at_once(server: Server, clips: int) -> float:
-    """Seconds until ``clips`` that came at once had their answers, after one to warm up."""
+    """Seconds until ``clips`` requests that came at once had their answers; one request before them warms up."""
 
     async def together(count: int) -> None:
         async def one() -> None:
@@ -260,7 +277,8 @@ def all_at_once(server: Server, clips: int) -> float:
     return time.monotonic() - began_s
 
 
-def draw(rows: list[dict], to: Path) -> None:
+def draw(rows: list[dict[str, Any]], to: Path) -> None:
+    """Draws latency and throughput by number of clients to an HTML file."""
     from plotly import graph_objects
     from plotly.subplots import make_subplots
 
@@ -274,6 +292,7 @@ def draw(rows: list[dict], to: Path) -> None:
 
 
 def processor() -> str:
+    """The name of this machine's processor."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 

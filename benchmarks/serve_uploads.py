@@ -1,4 +1,4 @@
-"""Memory of the service while large and many files come in: measured by ``serve_load.py``."""
+"""How much memory the service takes while a large file and many files come in; ``serve_load.py`` runs this."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from measuring import ratio
 from serving import Server, clip_bytes
@@ -16,8 +18,8 @@ from serving import Server, clip_bytes
 PART_BYTES = 5 * 1024 * 1024
 
 
-def measure_uploads(server: Server, folder: Path, size_gb: float) -> list[dict]:
-    """One large upload, then 20 of 50 MB at once; how much the process grew that grew most."""
+def measure_uploads(server: Server, folder: Path, size_gb: float) -> list[dict[str, Any]]:
+    """One large upload, then 20 uploads of 50 MB at once: by how much did the process grow that grew most?"""
     large = write_large(folder / "large.mp4", int(size_gb * 1e9), clip_bytes())
     with growing(server) as grown:
         took_s = send(server, large)
@@ -50,7 +52,7 @@ def measure_uploads(server: Server, folder: Path, size_gb: float) -> list[dict]:
 
 
 def measure_sdk(server: Server, folder: Path, size_gb: float) -> str:
-    """One large video through the published SDK, unchanged, in a process of its own."""
+    """One large video through the published SDK as it is, in a process of its own: time and memory in words."""
     subprocess.run(
         [
             sys.executable,
@@ -80,7 +82,8 @@ def measure_sdk(server: Server, folder: Path, size_gb: float) -> str:
         words = [sys.executable, "-c", program, wheel, server.key, server.address, video]
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()[-1]
 
-    for path in small:  # in turn, until both workers had one: what they load for it is not the large file's doing
+    # One after the other, until both workers have had a job: the libraries that they load then are not counted.
+    for path in small:
         process(path)
     with growing(server) as grown:
         began_s = time.monotonic()
@@ -93,17 +96,17 @@ def measure_sdk(server: Server, folder: Path, size_gb: float) -> str:
 
 
 def write_large(path: Path, size_bytes: int, clip: bytes) -> Path:
-    """Players skip a box named free; its bytes are a hole in the file."""
+    """A video of ``size_bytes``: ``clip``, and a box named free, which players skip. The box is a hole in the file."""
     with open(path, "wb") as file:
         rest = size_bytes - len(clip)
-        # A size of 1 says that the real one follows in 8 bytes.
+        # A size of 1 says that the size follows in 8 bytes.
         file.write(clip + (1).to_bytes(4, "big") + b"free" + rest.to_bytes(8, "big"))
         file.truncate(size_bytes)
     return path
 
 
 def send(server: Server, path: Path) -> float:
-    """Seconds that the upload took."""
+    """Uploads a file and returns how many seconds that took."""
     import httpx2
 
     began_s = time.monotonic()
@@ -117,19 +120,21 @@ def send(server: Server, path: Path) -> float:
 
 
 class Growth:
-    """``most_mb`` more private memory than before had the process ``who``, looked at twice a second."""
+    """The process that grew most: ``who``, its kind, has ``most_mb`` MB more private memory than before."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.most_mb, self.who = 0.0, "none"
 
-    def look(self, before: dict, now: dict) -> None:
+    def look(self, before: dict[tuple[int, str], float], now: dict[tuple[int, str], float]) -> None:
+        """Compares what the processes hold now with what they held before, by process in MB."""
         for (pid, kind), mb in now.items():
             if mb - before.get((pid, kind), mb) > self.most_mb:
                 self.most_mb, self.who = mb - before[pid, kind], kind
 
 
 @contextmanager
-def growing(server: Server):
+def growing(server: Server) -> Iterator[Growth]:
+    """Looks at the memory of all processes of the service twice a second until the end of the block."""
     before, grown, over = server.memory_mb(), Growth(), threading.Event()
 
     def watch() -> None:

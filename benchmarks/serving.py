@@ -1,4 +1,4 @@
-"""The service under test, in processes of its own: what they spend and hold is told by kind of process.
+"""The service to measure, in processes of its own: CPU time and memory are told apart by kind of process.
 
 with serving(folder, model) as server: …            server.address, server.key, server.cpu_s(), server.memory_mb()
 """
@@ -13,13 +13,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from measuring import is_below, parents_of_processes, private_mb
+
+if TYPE_CHECKING:
+    from halsted_ray.model.encoder import Encoder
 
 ROOT = Path(__file__).parent.parent
 KINDS = {
@@ -27,15 +32,20 @@ KINDS = {
     "Replica:halsted:Gateway": "gateway",
     "Replica:halsted:Mapper": "mapper",
     "ProxyActor": "proxy",
-    "video.worker": "decoding",
+    "video.decode_worker": "decoding",
     "serving.py": "driver",
     "": "the rest of Ray",
 }
+"""Part of a process's command line → kind of process; the first that fits."""
 
 
 @contextmanager
-def serving(folder: Path, model: str, encoder_delay: float = 0.0, batch: int | None = None):
-    """The service in processes of its own, ended with the block."""
+def serving(folder: Path, model: str, encoder_delay: float = 0.0, batch: int | None = None) -> Iterator[Server]:
+    """Runs the service with its state in ``folder`` until the end of the block.
+
+    ``encoder_delay``: in place of the encoder something that sleeps so many seconds per pass. ``batch``: clips per
+    pass at most.
+    """
     folder.mkdir(parents=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -72,7 +82,7 @@ def serving(folder: Path, model: str, encoder_delay: float = 0.0, batch: int | N
 class Server:
     """A running service and its processes."""
 
-    def __init__(self, address: str, key: str, process: subprocess.Popen):
+    def __init__(self, address: str, key: str, process: subprocess.Popen[bytes]) -> None:
         self.address, self.key, self.process = address, key, process
 
     def processes(self) -> dict[int, str]:
@@ -88,8 +98,8 @@ class Server:
         return found
 
     def cpu_s(self) -> dict[str, float]:
-        """CPU-seconds so far by kind of process, of all its threads."""
-        found: dict[str, float] = Counter()
+        """Kind of process → CPU-seconds that all threads of its processes have spent so far."""
+        found: defaultdict[str, float] = defaultdict(float)
         for pid, kind in self.processes().items():
             for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
                 try:
@@ -99,12 +109,12 @@ class Server:
         return dict(found)
 
     def memory_mb(self) -> dict[tuple[int, str], float]:
-        """Private memory by process."""
+        """(process id, kind of process) → private memory in MB."""
         return {(pid, kind): private_mb(pid) for pid, kind in self.processes().items()}
 
 
 def untrained(folder: Path, encoder: str) -> str:
-    """A model that answers as slowly as a trained one."""
+    """Saves an untrained model, which takes as long as a trained model, and returns its folder."""
     from halsted_ray.model.encoder import Encoder
     from halsted_ray.model.halsted import Halsted
 
@@ -114,7 +124,7 @@ def untrained(folder: Path, encoder: str) -> str:
 
 
 def clip_bytes() -> bytes:
-    """2.5 s of a small picture: what a client cuts out before it asks."""
+    """A video of 2.5 s with small pictures: what a client cuts out before it sends a request."""
     import av
 
     rng = np.random.default_rng(0)
@@ -130,17 +140,18 @@ def clip_bytes() -> bytes:
 
 
 def main() -> None:
-    """The service as ``python -m serve run`` starts it; with a delay, the encoder's passes only sleep."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    """Runs the service as ``halsted serve run`` does. With a delay the passes of the encoder only sleep."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--port", required=True)
     parser.add_argument("--encoder-delay", type=float, default=0.0, metavar="SECONDS")
-    parser.add_argument("--batch", type=int, help="clips a pass at most (default: as config.yaml says)")
+    parser.add_argument("--batch", type=int, help="clips per pass at most (default: as in serve/config.yaml)")
     serve_with(parser.parse_args())
 
 
 def serve_with(options: argparse.Namespace) -> None:
-    from halsted_ray.service import __main__ as command
+    """Changes the deployments as ``options`` say and runs the service until it is stopped."""
+    from halsted_ray.cli import main as command
     from halsted_ray.service import deployments
 
     changes = {"user_config": {**deployments.DEPLOYMENTS["Tagger"]["user_config"]}}
@@ -151,17 +162,17 @@ def serve_with(options: argparse.Namespace) -> None:
         delay_s = options.encoder_delay
 
         class Elsewhere:
-            """In place of an encoder on a GPU: this machine has nothing to do but to wait."""
+            """Stands for an encoder on another machine: this machine only waits."""
 
-            def __init__(self, encoder):
+            def __init__(self, encoder: Encoder) -> None:
                 self.fingerprint, self.image_size, self.dim = encoder.fingerprint, encoder.image_size, encoder.dim
 
-            def encode(self, clips_NTHWC):
+            def encode(self, clips_NTHWC: np.ndarray) -> np.ndarray:
                 time.sleep(delay_s)
                 return np.zeros((len(clips_NTHWC), self.dim), np.float16)
 
         class StandIn(deployments.Tagger.func_or_class):
-            def __init__(self, *arguments, **named):
+            def __init__(self, *arguments: Any, **named: Any) -> None:
                 super().__init__(*arguments, **named)
                 self.clips.loaded = replace(self.clips.loaded, encoder=Elsewhere(self.clips.loaded.encoder))
 
@@ -170,7 +181,9 @@ def serve_with(options: argparse.Namespace) -> None:
         tagger.bind(), deployments.Mapper.options(**deployments.DEPLOYMENTS["Mapper"]).bind()
     )
     sys.exit(
-        command.main(["run", "--model", options.model, "--port", options.port, "--state", os.environ["HALSTED_STATE"]])
+        command(
+            ["serve", "run", "--model", options.model, "--port", options.port, "--state", os.environ["HALSTED_STATE"]]
+        )
     )
 
 

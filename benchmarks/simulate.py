@@ -1,15 +1,15 @@
-"""Does the engine keep up with a hospital's archive? Its real code, with segments that do nothing and that sleep.
+"""Does the engine keep up with the archive of a hospital? Its real code runs, on segments that do nothing or sleep.
 
     python benchmarks/simulate.py                         1,000 to 100,000 videos: half an hour on 2 cores
     python benchmarks/simulate.py --videos 100 1000       other sizes
-    python benchmarks/simulate.py --parts tables          of: tables, files, slots; the others' last results stay
+    python benchmarks/simulate.py --parts tables          some of the parts below; the last results of the others stay
 
     tables   planning, staging, publishing, resuming (half done, all done) and status: real tables and files
     files    listing, identifying and probing 1,000 real small videos, then the same archive unchanged
     slots    the Ray Data pipeline on four logical nodes, with stages that sleep; its rate against the slots
 
-Writes ``benchmarks/results/simulate.json`` and a drawing beside it. Each size is a process of its own, for its peak
-of memory. ``measure`` gives the ratios as entries of ``benchmarks/results/latest.json``.
+Writes ``benchmarks/results/simulate.json`` and a drawing beside it. Each size is measured in a process of its own, so
+that its peak of memory is known. ``measure`` gives the ratios as entries of ``benchmarks/results/latest.json``.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from halsted_ray.video.archive import list_videos
 
 RESULTS = Path(__file__).parent / "results"
 CORE_S_A_SEGMENT = 7.0
-"""Of a segment of 60 s of 1080p: decoding 5 to 6, a small encoder the rest."""
+"""Core-seconds of a segment of 60 s of 1080p: decoding takes 5 to 6, a small encoder the rest."""
 BAR_PERCENT = 5.0
 TAGS = 40
-"""Decisions a segment: 2 coarse windows, and 24 fine ones in a third of the segments."""
+"""Predictions per segment: of 2 coarse windows, and of 24 fine windows in a third of the segments."""
 SEGMENT_S = 60.0
 RECIPE = digest("simulation")
 ORIGIN = Provenance("run", RECIPE, ("macro", "micro"), "model", "1", "atlas", "taxonomy", "0")
@@ -57,8 +57,11 @@ def measure(
     parts: tuple[str, ...] = ("tables", "files", "slots"),
     before: dict | None = None,
 ) -> tuple[list[dict], dict]:
-    """(entries ``{name, value, unit, bar, holds}``, what they come from). ``sizes``: (videos, segments of each),
-    rising. ``before``: what an earlier run found of the other ``parts``."""
+    """(entries ``{name, value, unit, bar, holds}``, the measurements that they come from).
+
+    ``sizes``: (videos, segments of each), rising. ``before``: measurements of an earlier run, kept for the parts that
+    are not in ``parts``.
+    """
     found = dict(before or {})
     if "tables" in parts:
         found["tables"] = [in_own_process("tables", videos, segments) for videos, segments in sizes]
@@ -71,6 +74,7 @@ def measure(
 
 
 def entries_of(found: dict) -> list[dict]:
+    """The entries that follow from the measurements ``found``."""
     entries, ms_a_segment = [], 0.0
     if tables := found.get("tables"):
         for size in tables:
@@ -128,10 +132,12 @@ def entries_of(found: dict) -> list[dict]:
 
 
 def entry(name: str, value: float, unit: str, bar: float | None = None, holds: bool | None = None) -> dict:
+    """An entry of ``benchmarks/results/latest.json``."""
     return {"name": name, "value": round(value, 2), "unit": unit, "bar": bar, "holds": holds}
 
 
 def in_own_process(part: str, *sizes: int) -> dict:
+    """The measurements of one part and size, made in a process of its own."""
     done = subprocess.run(
         [sys.executable, __file__, "--only", part, *map(str, sizes)], stdout=subprocess.PIPE, check=True, text=True
     )
@@ -153,25 +159,25 @@ def tables(videos: int, segments: int) -> dict:
             publish_videos(out, entries)
             return build_work_list(out, staging, entries, WindowSpec(), SEGMENT_S, RECIPE)
 
-        work = spent.on("plan", plan)
-        assert work.waiting == videos * segments
+        work_list = spent.on("plan", plan)
+        assert work_list.waiting == videos * segments
         begun, checked = 0, False
-        for wave in work.waves(lambda: WAVE):
+        for wave in work_list.waves(lambda: WAVE):
             spent.on("stage", lambda wave=wave: [staging.write(result_of(segment)) for segment in wave.waiting])
             begun += len(wave.waiting)
-            if not checked and 2 * begun >= work.waiting:
+            if not checked and 2 * begun >= work_list.waiting:
                 checked = True
                 half = spent.on("resume half done", plan)
-                assert half.waiting == work.waiting - begun
+                assert half.waiting == work_list.waiting - begun
             spent.on("publish", lambda wave=wave: publish(out, staging, wave.planned, ORIGIN, run_goes_on=True))
         staging.drop([])
-        again = spent.on("resume all done", lambda: (read_videos(out), plan())[1])
-        assert not again.waiting and not again.pending
+        left = spent.on("resume all done", lambda: (read_videos(out), plan())[1])
+        assert not left.waiting and not left.pending
         shown = spent.on("status", lambda: status_of(out))
         assert {video["status"] for video in shown} == {"mapped"}
     return {
         "videos": videos,
-        "segments": work.segments,
+        "segments": work_list.segments,
         "wall_s": spent.wall_s,
         "cpu_s": spent.cpu_s,
         "peak_mb": peak_mb(),
@@ -179,21 +185,23 @@ def tables(videos: int, segments: int) -> dict:
 
 
 def hours(videos: int, segments: int) -> dict:
-    """Planning alone, for videos of an hour each: what is to do, and all of it wave by wave."""
+    """Planning alone, for videos of an hour each: the work list, and all of its waves."""
     entries = synthetic(videos, segments)
     cpu_s = time.process_time()
     with tempfile.TemporaryDirectory() as out:
-        work = build_work_list(out, Staging(out, RECIPE), entries, WindowSpec(), SEGMENT_S, RECIPE)
-        assert sum(len(wave.waiting) for wave in work.waves(lambda: WAVE)) == work.segments == videos * segments
+        work_list = build_work_list(out, Staging(out, RECIPE), entries, WindowSpec(), SEGMENT_S, RECIPE)
+        in_waves = sum(len(wave.waiting) for wave in work_list.waves(lambda: WAVE))
+        assert in_waves == work_list.segments == videos * segments
     return {
         "videos": videos,
-        "segments": work.segments,
+        "segments": work_list.segments,
         "cpu_s": round(time.process_time() - cpu_s, 1),
         "peak_mb": peak_mb(),
     }
 
 
 def synthetic(videos: int, segments: int) -> list[ArchiveFile]:
+    """Entries of an archive that does not exist."""
     return [
         ArchiveFile(
             Video(digest("video", n), f"/archive/{n:06d}.mp4", 10**9, segments * SEGMENT_S, 1920, 1080, 30.0, "h264"),
@@ -204,6 +212,7 @@ def synthetic(videos: int, segments: int) -> list[ArchiveFile]:
 
 
 def result_of(segment: Segment) -> SegmentResult:
+    """A result as tagging would stage it, with TAGS predictions."""
     tags = [
         Prediction(start, start + 2.5, "micro", f"tag {n % 3}", f"category {n * 7 % 5}", 0.5 + n / 100)
         for n in range(TAGS)
@@ -213,20 +222,22 @@ def result_of(segment: Segment) -> SegmentResult:
 
 
 class Spent:
-    """Wall and CPU seconds of this process by phase; a phase that comes again adds up."""
+    """Wall and CPU seconds of this process by phase; a phase that is measured several times adds up."""
 
     def __init__(self):
         self.wall_s, self.cpu_s = {}, {}
 
-    def on(self, phase: str, work):
+    def on(self, phase: str, function):
+        """Calls ``function``, adds its time to ``phase``, and returns its result."""
         wall_s, cpu_s = time.perf_counter(), time.process_time()
-        done = work()
+        result = function()
         self.wall_s[phase] = round(self.wall_s.get(phase, 0) + time.perf_counter() - wall_s, 3)
         self.cpu_s[phase] = round(self.cpu_s.get(phase, 0) + time.process_time() - cpu_s, 3)
-        return done
+        return result
 
 
 def peak_mb() -> float:
+    """The most memory that this process has held."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -287,7 +298,8 @@ class SleepingDecoder:
     def __init__(self, options: SleepOptions):
         self.sleep_s = options.sleep_s
 
-    def __call__(self, segments):
+    def __call__(self, segments: pa.Table) -> pa.Table:
+        """Sleeps, and gives the segments back."""
         time.sleep(self.sleep_s)
         return segments
 
@@ -298,7 +310,8 @@ class SleepingTagger:
     def __init__(self, options: SleepOptions):
         pass
 
-    def __call__(self, segments):
+    def __call__(self, segments: pa.Table) -> pa.Table:
+        """Rows of OUTCOME_SCHEMA."""
         names = ["segment_id", "video_id", "start_s", "stop_s"]
         rows = [{**row, "state": "done", "message": "", "profile": []} for row in segments.select(names).to_pylist()]
         return pa.Table.from_pylist(rows, schema=OUTCOME_SCHEMA)
@@ -438,6 +451,7 @@ PARTS = {
 
 
 def main() -> None:
+    """Measures what the options ask for, writes the results, and prints them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--segments", type=int, default=5, help="of each video (default 5)")

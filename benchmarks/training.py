@@ -1,17 +1,18 @@
-"""Training on stored vectors, twice: an epoch against one that decodes and encodes, and its input against none.
+"""Training on stored vectors, twice: an epoch against an epoch that decodes, and a batch loader against a ready batch.
 
-The first runs on one core: two minutes of 1080p, every window of them, by the tiny encoder, which is the cheapest to
-run and so the least that storing vectors can save, with the recipe that is meant for it, and with the paper's, whose
-decoder is meant for an encoder of 5 TFLOP a clip; with that one also by VideoMAE's base, of 0.36. The second trains the
-paper's decoder on an epoch of batches cut by ``loop.BatchLoader`` and, in turns, on as many steps over one batch that
-lies ready: what is left of the difference is the time that the model waited for its input. Neither validates nor keeps
-checkpoints.
+The first runs on one core: all windows of two minutes of 1080p. The tiny encoder is the cheapest to run, so storing its
+vectors saves the least; it is measured with the recipe that is meant for it, and with the paper's, whose decoder is
+meant for an encoder of 5 TFLOP per clip. The paper's recipe is also measured with VideoMAE's base, of 0.36 TFLOP per
+clip. The second trains the paper's decoder on an epoch of batches cut by ``BatchLoader`` and, in turns, takes as many
+train steps over one batch that lies ready: the difference is the time that the decoder waited for its input. Neither
+validates nor keeps checkpoints.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -23,11 +24,13 @@ from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Clip, Video, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.training.atlas_samples import FIDELITY
+from halsted_ray.training.batch_loader import Batch, BatchLoader
 from halsted_ray.training.embed import SPAN_S, EmbedTask, run_task, start_worker
-from halsted_ray.training.loop import BatchLoader, make_optimizer, new_decoder, train_epoch
+from halsted_ray.training.epoch import new_decoder, new_optimizer, train_epoch
 from halsted_ray.training.recipe import PAPER, RECIPES, Recipe
 from halsted_ray.training.samples import LabelledWindow, Samples, build_samples, label_windows, training_windows
-from halsted_ray.training.train import FIDELITY, decoder_options
+from halsted_ray.training.train import decoder_options
 from halsted_ray.video.probe import probe
 
 ENCODER = "tiny"
@@ -36,20 +39,23 @@ ENCODERS = {ENCODER: ("demo", "paper"), "random:base:0": ("paper",)}
 HALSTED, SPEC = taxonomies.load(), WindowSpec()
 ROUNDS = 5
 VIDEOS = 10
-"""Of ``SPAN_S`` each, for the second: 11 steps of 128 samples an epoch."""
+"""Of ``SPAN_S`` each, for the second ratio: 11 steps of 128 samples per epoch."""
 CPU = torch.device("cpu")
 
 
 def measure(setting: Setting) -> list[dict]:
-    return [*cached_against_decoded(setting), fed_against_resident(setting)]
+    """Both ratios, as entries of the results file."""
+    return [*stored_against_decoded(setting), loader_against_resident_batch(setting)]
 
 
-def cached_against_decoded(setting: Setting) -> list[dict]:
+def stored_against_decoded(setting: Setting) -> list[dict]:
+    """The first ratio, for each encoder and recipe of ``ENCODERS``."""
     encoders = [ENCODER] if setting.quick else list(ENCODERS)
-    return [entry for encoder in encoders for entry in cached_against_encoded(setting, encoder)]
+    return [entry for encoder in encoders for entry in epoch_against_encoding(setting, encoder)]
 
 
-def cached_against_encoded(setting: Setting, encoder: str) -> list[dict]:
+def epoch_against_encoding(setting: Setting, encoder: str) -> list[dict]:
+    """An epoch that decodes and encodes, in units of an epoch on stored vectors, for each recipe of one encoder."""
     path = setting.video(5)
     found = probe(path)
     video = Video("v" * 16, str(path), found.size_bytes, SPAN_S, found.width, found.height, found.fps, found.codec)
@@ -76,13 +82,14 @@ def cached_against_encoded(setting: Setting, encoder: str) -> list[dict]:
                 f"{epoch.parameters / 1e6:.1f} M parameters",
                 why=f"{epoch_s * 1000:.0f} ms against {decode_s + epoch_s:.1f} s with decoding and encoding, on "
                 f"one core; "
-                f"reading the vectors takes {read_s * 1000:.0f} ms once a run",
+                f"reading the vectors takes {read_s * 1000:.0f} ms once per run",
             )
         )
     return entries
 
 
-def fed_against_resident(setting: Setting) -> dict:
+def loader_against_resident_batch(setting: Setting) -> dict:
+    """An epoch with the batch loader, in units of as many train steps over one ready batch."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     rng, names = np.random.default_rng(0), [f"{number:016x}" for number in range(VIDEOS)]
     labelled, dim = labelled_windows(), Encoder.load(ENCODER).dim
@@ -92,57 +99,60 @@ def fed_against_resident(setting: Setting) -> dict:
         {name: {key: rng.normal(size=dim).astype(np.float16) for key in vectors} for name in names},
         Vocabulary(HALSTED),
     )
-    fed, resident = Epochs(samples, PAPER), Epochs(samples, PAPER, is_resident=True)
-    seconds = {fed: [], resident: []}
-    for epoch in (fed, resident) * (1 + (3 if setting.quick else ROUNDS)):  # in turns; the first is warm-up
+    loaded, resident = Epochs(samples, PAPER), Epochs(samples, PAPER, is_resident=True)
+    seconds = {loaded: [], resident: []}
+    for epoch in (loaded, resident) * (1 + (3 if setting.quick else ROUNDS)):  # in turns; the first is warm-up
         seconds[epoch].append(timed(epoch)[0])
-    ours, theirs = (statistics.median(seconds[epoch][1:]) for epoch in (fed, resident))
-    steps = len(fed.feed)
+    ours, theirs = (statistics.median(seconds[epoch][1:]) for epoch in (loaded, resident))
+    steps = len(loaded.loader)
     return ratio(
         "training's wall time against ready batches",
         ours / theirs,
         1.1,
         at_most=True,
-        rows=f"{steps} steps of {PAPER.batch_size}, {fed.parameters / 1e6:.1f} M parameters",
-        why=f"{1000 * ours / steps:.1f} against {1000 * theirs / steps:.1f} ms a step, "
+        rows=f"{steps} steps of {PAPER.batch_size}, {loaded.parameters / 1e6:.1f} M parameters",
+        why=f"{1000 * ours / steps:.1f} against {1000 * theirs / steps:.1f} ms per train step, "
         f"{torch.get_num_threads()} threads",
     )
 
 
 class Epochs:
-    """Call it for another epoch of the same training. ``is_resident``: as many steps over the epoch's first batch."""
+    """Call it for another epoch of the same training. ``is_resident``: every step is over the epoch's first batch."""
 
-    def __init__(self, samples: Samples, recipe: Recipe, is_resident: bool = False):
+    def __init__(self, samples: Samples, recipe: Recipe, is_resident: bool = False) -> None:
         sizes = Halsted.create(HALSTED, samples.embeddings_WD.shape[1], **decoder_options(recipe)).config.decoder_sizes
         self.decoder = new_decoder(samples, Vocabulary(HALSTED), sizes, recipe)
         self.parameters = sum(parameter.numel() for parameter in self.decoder.parameters())
-        self.optimizer = make_optimizer(self.decoder, recipe)
-        self.feed = BatchLoader(samples, recipe, 0, 1, CPU)
+        self.optimizer = new_optimizer(self.decoder, recipe)
+        self.loader = BatchLoader(samples, recipe, 0, 1, CPU)
         if is_resident:
-            self.feed = Resident(self.feed)
+            self.loader = ResidentBatch(self.loader)
         self.done = 0
 
     def __call__(self) -> None:
-        train_epoch(self.decoder, self.decoder, self.optimizer, self.feed, self.done)
+        """Trains one epoch."""
+        train_epoch(self.decoder, self.decoder, self.optimizer, self.loader, self.done)
         self.done += 1
 
 
-class Resident:
-    """A feed whose every batch is the first one of ``feed``, cut beforehand."""
+class ResidentBatch:
+    """A batch loader whose every batch is the first batch of ``loader``, cut beforehand."""
 
-    def __init__(self, feed: BatchLoader):
-        self.recipe, self.workers, self.steps = feed.recipe, feed.workers, len(feed)
-        self.batch = next(feed.batches(0))
+    def __init__(self, loader: BatchLoader) -> None:
+        self.recipe, self.workers, self.steps = loader.recipe, loader.workers, len(loader)
+        self.batch = next(loader.batches(0))
 
     def __len__(self) -> int:
+        """Batches per epoch."""
         return self.steps
 
-    def batches(self, epoch: int):
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The same batch, as often as an epoch has batches."""
         return (self.batch for _ in range(self.steps))
 
 
 def labelled_windows() -> list[LabelledWindow]:
-    """Samples of every window of a span: three quarters suturing, the rest dissection; the fine tags are made up."""
+    """Samples of every window of a span: three quarters suturing, the rest dissection; the fine tags are arbitrary."""
     clips = []
     for number, start_s in enumerate(np.arange(0, SPAN_S, SPEC.fine_s)):
         step = "Suturing" if start_s < 0.75 * SPAN_S else "Dissection"

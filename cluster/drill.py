@@ -1,10 +1,11 @@
-"""What a cluster must survive, tried on real nodes of one machine:
+"""What a cluster must survive, tried on real Ray nodes of one machine:
 
     python cluster/drill.py [DIR]
 
-Maps a small synthetic archive on one machine, then on a head and two workers: a worker is killed; the head is killed
-and a new one goes on; a worker is drained; a new model maps again while the timeline is read. After each, the rows
-must be those of the one machine. The models are untrained: this is about rows that are the same, not right.
+Maps a small synthetic archive without a cluster, and then on a head and two workers: a worker is killed; the head is
+killed and a new head goes on; a worker is drained; a new model maps the archive while the timeline is read. After each
+of these, the rows must be the same as without a cluster. The models are untrained, because the rows must be the same,
+not right.
 """
 
 from __future__ import annotations
@@ -28,27 +29,32 @@ from halsted_ray.maps.reading import read_segments, read_timeline  # noqa: E402
 from jobs.submit import CLUSTER_LOST  # noqa: E402
 
 CPUS = 4
-"""Of each worker, by name: one is enough for the whole job, so that it goes on when the other is lost."""
+"""Logical CPUs of each worker: enough for the whole job, so that it goes on when the other worker is lost."""
 WITHIN_S = 300.0
+"""Seconds that each step may take."""
 
 
 class Drill:
-    """Maps ``archive`` with ``models`` (the present and the next version) below ``place``, and disturbs it."""
+    """Maps ``archive`` with ``models`` (the present and the next version) below ``place``, and disturbs the runs.
 
-    def __init__(self, place: Path, archive: Path, models: tuple[str, str], say: Callable[[str], None] = print):
-        self.place, self.archive, self.models, self.say = place, archive, models, say
+    Every method raises AssertionError where the cluster did not survive, TimeoutError where a step takes too long.
+    """
+
+    def __init__(self, place: Path, archive: Path, models: tuple[str, str], on_message: Callable[[str], None] = print):
+        self.place, self.archive, self.models, self.on_message = place, archive, models, on_message
         self.expected = None
+        """The timeline of the run without a cluster."""
 
     def one_machine(self) -> None:
-        """The rows that everything else is held against."""
+        """Maps without a cluster: every other run must give these rows."""
         out = self.place / "one-machine"
         words = [sys.executable, ROOT / "jobs" / "map_archive.py", *self.options(out)]
         subprocess.run(words, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
         self.expected = read_timeline(str(out))
-        self.say(f"one machine: {self.expected.num_rows} rows")
+        self.on_message(f"one machine: {self.expected.num_rows} rows")
 
     def lose_worker(self, nodes: Nodes) -> None:
-        """SIGKILL to a worker's raylet in the middle of a job; the job ends well on the other worker."""
+        """SIGKILL to the raylet of a worker in the middle of a job; the job must end well on the other worker."""
         out = self.place / "worker-lost"
         with self.mapping(nodes, out) as job:
             wait_for(lambda: len(staged(out)) >= 2, WITHIN_S)
@@ -60,24 +66,27 @@ class Drill:
         assert read_timeline(str(out)).equals(self.expected)
         wait_for(lambda: lost not in nodes.alive(), WITHIN_S)
         nodes.kill(lost)
-        self.say(f"a worker lost after {done} of {segments(out)} segments: the same rows")
+        self.on_message(f"a worker lost after {done} of {segments(out)} segments: the same rows")
 
     def lose_head(self, nodes: Nodes) -> set[str]:
-        """SIGKILL to all of the head in the middle of a job. Returns the segments that are finished then."""
+        """SIGKILL to all processes of the head in the middle of a job.
+
+        Returns the ids of the segments that are finished by then.
+        """
         out = self.place / "head-lost"
         head, *workers = nodes.processes
         with self.mapping(nodes, out) as job:
             wait_for(lambda: len(staged(out)) >= 2, WITHIN_S)
             nodes.kill(head)
             assert job.wait(WITHIN_S) == CLUSTER_LOST
-        for worker in workers:  # each would notice within a minute, end, and be started again by its machine
+        for worker in workers:  # by itself, each would notice within a minute, and be started again
             nodes.kill(worker)
         finished = staged(out)
-        self.say(f"the head lost after {len(finished)} segments")
+        self.on_message(f"the head lost after {len(finished)} segments")
         return finished
 
     def resume(self, nodes: Nodes, finished: set[str]) -> None:
-        """The same command on a new head. In its middle a worker is drained: it goes when it has nothing to do."""
+        """The same command on a new head. In its middle a worker is drained: it leaves when it has nothing to do."""
         out = self.place / "head-lost"
         leaving = list(nodes.processes)[-1]
         with self.mapping(nodes, out) as job:
@@ -87,18 +96,18 @@ class Drill:
         rows = read_segments(str(out), ["segment_id", "run_id"]).to_pylist()
         runs = {row["segment_id"]: row["run_id"] for row in rows}
         first = {runs[segment_id] for segment_id in finished}
-        again = [segment_id for segment_id, run_id in runs.items() if run_id in first and segment_id not in finished]
-        assert len(first) == 1 and not again, "a finished segment was done twice"
+        unexpected = [name for name, run_id in runs.items() if run_id in first and name not in finished]
+        assert len(first) == 1 and not unexpected, "a finished segment was done twice"
         assert read_timeline(str(out)).equals(self.expected)
         wait_for(lambda: leaving not in nodes.alive(), WITHIN_S)
         nodes.kill(leaving)
-        self.say(
+        self.on_message(
             f"a new head: {len(runs) - len(finished)} segments done, {len(finished)} kept, the same rows; "
             "a worker drained meanwhile"
         )
 
     def upgrade(self, nodes: Nodes) -> None:
-        """The next model maps from stored vectors; whoever reads sees one version, before and after."""
+        """The next model maps from stored vectors; a reader sees one version of the map at any time."""
         out = self.place / "head-lost"
         before = read_timeline(str(out))
         with reading(str(out)) as seen, self.mapping(nodes, out, self.models[1]) as job:
@@ -112,14 +121,17 @@ class Drill:
         assert read_timeline(str(out), version=0).equals(before), "the earlier map stays readable"
         assert not any(read_segments(str(out), ["new_vectors"])["new_vectors"].to_pylist()), "encoded again"
         counts = ", ".join(f"{count} of {next(iter(version))}" for version, count in seen.items())
-        self.say(f"a new model, from stored vectors: {sum(seen.values())} reads meanwhile ({counts}), none mixed")
+        self.on_message(
+            f"a new model, from stored vectors: {sum(seen.values())} reads meanwhile ({counts}), none mixed"
+        )
 
-    def options(self, out: Path, model: str | None = None) -> list:
+    def options(self, out: Path, model: str | None = None) -> list[object]:
+        """Options of ``halsted map`` for a run to ``out`` with ``model`` (default: the present version)."""
         return [self.archive, "--out", out, "--model", model or self.models[0]]
 
     @contextmanager
     def mapping(self, nodes: Nodes, out: Path, model: str | None = None) -> Iterator[subprocess.Popen]:
-        """A submitted job; its log is ``place``/jobs.log."""
+        """A submitted job, which is killed at the end of the block. Its log is ``place``/jobs.log."""
         words = [sys.executable, ROOT / "jobs" / "submit.py", "map_archive", *self.options(out, model)]
         with open(self.place / "jobs.log", "ab") as log:
             job = subprocess.Popen(words, env=nodes.environment, stdout=log, stderr=log)
@@ -131,9 +143,10 @@ class Drill:
 
 
 @contextmanager
-def reading(out: str) -> Iterator[Counter]:
-    """Reads the timeline again and again; counts which model versions stood in it together."""
-    seen, over = Counter(), threading.Event()
+def reading(out: str) -> Iterator[Counter[frozenset[str]]]:
+    """Reads the timeline all the time; counts which model versions stood in it together."""
+    seen: Counter[frozenset[str]] = Counter()
+    over = threading.Event()
 
     def read() -> None:
         while not over.is_set():
@@ -149,22 +162,24 @@ def reading(out: str) -> Iterator[Counter]:
 
 
 def staged(out: Path) -> set[str]:
-    """Ids of the segments that are finished and not published yet."""
+    """Ids of the segments under ``out`` that are finished and not published yet."""
     return {path.name.split(".")[0] for path in out.glob("staging/*/*/*.json")}
 
 
 def segments(out: Path) -> int:
+    """Number of published segments under ``out``."""
     return read_segments(str(out), ["segment_id"]).num_rows
 
 
 def start(nodes: Nodes) -> None:
+    """Starts a head and two workers."""
     nodes.start_head()
     for _ in range(2):
         nodes.add_worker(CPUS)
 
 
 def disturb(drill: Drill) -> None:
-    """Everything after ``one_machine``."""
+    """All steps of the drill after ``one_machine``."""
     with Nodes() as nodes:
         start(nodes)
         drill.lose_worker(nodes)
@@ -197,6 +212,7 @@ def untrained(place: Path) -> tuple[str, str]:
 
 
 def main(place: Path) -> None:
+    """The whole drill below the folder ``place``."""
     from halsted_ray.atlas.phantom_archive import write_archive
 
     started_s = time.monotonic()

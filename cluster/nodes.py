@@ -1,4 +1,4 @@
-"""Ray nodes on one machine, started with the commands of README.md: what the drill and the tests break."""
+"""Ray nodes on one machine, started with the commands of README.md, for the drill and the tests to break."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 HEAD = "127.0.0.2"
-STARTS = 3
+START_TRIES = 3
 STARTS_WITHIN_S = 120.0
 
 
 class Nodes:
-    """A head without CPUs and its workers, each with a loopback address of its own (127.0.0.2, 127.0.0.3, …: with
-    127.0.0.1, `ray start` takes the machine's outer address), behind a token; ends what it started, and nothing else.
+    """A head without CPUs and its workers, behind a token. Ends the processes that it started, and no others.
+
+    Each node has a loopback address of its own: 127.0.0.2, 127.0.0.3, and so on. With 127.0.0.1, `ray start` would take
+    the outer address of the machine.
 
     ``with Nodes() as nodes: nodes.start_head(); nodes.add_worker(cpus=4)``
     """
 
-    def __init__(self):
-        # Short, since the path of a Unix socket has at most 107 bytes and Ray needs 65 of them.
+    def __init__(self) -> None:
+        # A short path, since that of a Unix socket has at most 107 bytes and Ray needs 65 of them.
         self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
         self.token = self.folder / "token"
         self.token.touch(mode=0o600)
@@ -46,7 +48,7 @@ class Nodes:
             # A dead node is noticed after 5 s, where Ray by default takes some 15.
             "RAY_health_check_period_ms": "1000",
             "RAY_health_check_timeout_ms": "5000",
-            # Ray makes its workers yield to everything else; beside other tests they would hardly run.
+            # By default Ray's workers yield to all other processes; beside other tests they would hardly run.
             "RAY_worker_niceness": "0",
             "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
             "OMP_NUM_THREADS": "1",
@@ -60,16 +62,18 @@ class Nodes:
     def __enter__(self) -> Nodes:
         return self
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, *_exc: object) -> None:
         for node in list(self.processes):
             self.kill(node)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def address(self) -> str:
+        """The value of RAY_ADDRESS for this cluster."""
         return f"{HEAD}:{self.gcs_port}"
 
     def start_head(self, cpus: int = 0) -> str:
+        """Starts the head; returns its node id. Raises RuntimeError where it does not start."""
         return self._start(
             HEAD,
             "--head",
@@ -81,11 +85,12 @@ class Nodes:
         )
 
     def add_worker(self, cpus: int) -> str:
+        """Starts a worker with ``cpus`` logical CPUs; returns its node id. Raises RuntimeError likewise."""
         self.workers_started += 1
         return self._start(f"127.0.0.{2 + self.workers_started}", f"--address={self.address}", f"--num-cpus={cpus}")
 
     def alive(self) -> dict[str, str]:
-        """Node id → state of all nodes that the head knows and that are not dead; empty where no head answers."""
+        """Node id → state, of the nodes that the head knows and that are not dead; empty where no head answers."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.dashboard_port}/nodes?view=summary",
             headers={"Authorization": f"Bearer {self.token.read_text()}"},
@@ -98,7 +103,7 @@ class Nodes:
         return {raylet["nodeId"]: raylet["state"] for raylet in raylets if raylet["state"] != "DEAD"}
 
     def drain(self, node: str, deadline_s: int) -> None:
-        """Tells the cluster that ``node`` goes: nothing new starts there."""
+        """Tells the cluster that ``node`` will leave: nothing new is started on it."""
         self.ray(
             "drain-node",
             f"--address={self.address}",
@@ -109,7 +114,10 @@ class Nodes:
         )
 
     def kill(self, node: str, only: str = "") -> None:
-        """SIGKILL to every process of a node at once, as when its power goes; or to the one named ``only``."""
+        """SIGKILL to all processes of a node at once, as if its power went.
+
+        With ``only``, just to the processes whose program has it in its name.
+        """
         process = self.processes[node]
         family = descendants(process.pid) if process.poll() is None else []
         for pid in family:
@@ -121,7 +129,7 @@ class Nodes:
             del self.processes[node]
 
     def ray(self, *words: str) -> str:
-        """What a command of Ray prints. Raises CalledProcessError."""
+        """Runs a command of Ray; returns what it prints. Raises CalledProcessError."""
         return subprocess.run(
             [BIN / "ray", *words],
             env=self.environment,
@@ -132,9 +140,11 @@ class Nodes:
         ).stdout
 
     def _start(self, ip: str, *words: str) -> str:
-        """Starts a node at ``ip``; returns its id when the head counts it as alive. Ray gives its own processes 30 s,
-        which a machine that is busy otherwise does not always keep, so it is tried again."""
-        for _ in range(STARTS):
+        """Starts a node at ``ip``; returns its id when the head counts it as alive.
+
+        Tried several times, because Ray gives its own processes 30 s and they take longer on a busy machine.
+        """
+        for _ in range(START_TRIES):
             if node := self._try_start(ip, *words):
                 return node
         raise RuntimeError(f"a node did not start: {(self.folder / 'nodes.log').read_text()[-2000:]}")
@@ -167,7 +177,7 @@ class Nodes:
 
 
 def wait_for(condition: Callable[[], object], within_s: float, pause_s: float = 0.05) -> None:
-    """Returns when ``condition`` holds. Raises TimeoutError."""
+    """Returns when ``condition`` holds. Raises TimeoutError after ``within_s``."""
     until_s = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > until_s:
@@ -176,7 +186,7 @@ def wait_for(condition: Callable[[], object], within_s: float, pause_s: float = 
 
 
 def descendants(pid: int) -> list[int]:
-    """``pid`` and what it and its children started (Linux)."""
+    """Process ids of ``pid`` and of all processes below it (Linux)."""
     found = [pid]
     for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
@@ -186,6 +196,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

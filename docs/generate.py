@@ -56,7 +56,7 @@ def tables_page() -> Iterator[str]:
     """Columns of every table that this system writes."""
     from halsted_ray.maps import table_schemas
     from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA
-    from halsted_ray.report.mapped_archive import VECTORS_SCHEMA
+    from halsted_ray.reporting.mapped_archive import VECTORS_SCHEMA
 
     yield "# Tables\n"
     yield "Maps and atlases are [Delta tables](https://delta.io). Vectors are Parquet files.\n"

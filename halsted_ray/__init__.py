@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from halsted_ray.evaluation.run_evaluation import evaluate
     from halsted_ray.mapping.pipeline import map_archive
     from halsted_ray.registry.loading import load_model
-    from halsted_ray.report.mapped_archive import open_maps
-    from halsted_ray.report.summary import report
+    from halsted_ray.reporting.mapped_archive import open_maps
+    from halsted_ray.reporting.summary import report
     from halsted_ray.selflabel.self_label import self_label
     from halsted_ray.training.train import train
 
@@ -33,8 +33,8 @@ _PLACES = {
     "load_model": ("registry.loading", "load_model"),
     "map_archive": ("mapping.pipeline", "map_archive"),
     "open_atlas": ("atlas", "read_atlas"),
-    "open_maps": ("report.mapped_archive", "open_maps"),
-    "report": ("report.summary", "report"),
+    "open_maps": ("reporting.mapped_archive", "open_maps"),
+    "report": ("reporting.summary", "report"),
     "self_label": ("selflabel.self_label", "self_label"),
     "train": ("training.train", "train"),
 }

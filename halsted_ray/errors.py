@@ -1,23 +1,26 @@
-"""Every error this package raises on purpose.
+"""Every error that this package raises on purpose.
 
     HalstedError
-    ├── UsageError(ValueError)        what a person gave is wrong: exit code 2
+    ├── UsageError(ValueError)        something that a person gave is wrong: exit code 2
     │   ├── TaxonomyError             an unknown task, tag, category or instruction; an ill-formed taxonomy file
     │   ├── ModelError                a model or encoder that can't be found or does not fit
-    │   ├── ArchiveError              an archive without videos, or one that can't be listed
+    │   ├── ArchiveError              an archive without videos, or an archive that can't be listed
     │   ├── AtlasError                an atlas that can't be read or breaks its schema
-    │   ├── OutputError               a place that can't be written, or holds something else
-    │   ├── RegistryError             a model registry that can't be reached, or has no such version
+    │   ├── OutputError               a place that can't be written, or that holds something else
+    │   ├── RegistryError             a model registry that can't be reached, or that lacks the version asked for
     │   ├── ResourceError             the cluster is too small for the work asked of it
     │   └── TrainingError             a recipe whose loss is not finite
-    └── VideoError                    one video is bad; the others go on
+    └── VideoError                    one video is bad; the work on all other videos goes on
         ├── UnreadableVideo           no container, no video stream, no codec, nothing decodes (permanent)
         ├── CorruptSegment            one span does not decode (permanent)
         ├── DecoderKilled             the decoding process hung or died (permanent at the second time)
         └── StorageUnavailable        the bytes can't be fetched now (worth another try)
 
-A message says what, which one, what was got, what was expected, and what to do.
+A message says what failed, for which video (by its id, never by its file name), what was found, what was expected, and
+what to do.
 """
+
+from __future__ import annotations
 
 
 class HalstedError(Exception):
@@ -25,7 +28,7 @@ class HalstedError(Exception):
 
 
 class UsageError(HalstedError, ValueError):
-    """What a person gave can't be used; the message says what to give instead."""
+    """Something that a person gave can't be used; the message says what to give instead."""
 
 
 class TaxonomyError(UsageError):
@@ -33,7 +36,7 @@ class TaxonomyError(UsageError):
 
 
 class ModelError(UsageError):
-    """A model or encoder that can't be found, read, or combined with the rest."""
+    """A model or encoder that can't be found, can't be read, or can't be combined with the other parts."""
 
 
 class ArchiveError(UsageError):
@@ -49,11 +52,11 @@ class OutputError(UsageError):
 
 
 class RegistryError(UsageError):
-    """The model registry can't be reached, has no such version, or was changed by somebody else meanwhile."""
+    """The model registry can't be reached, lacks the version, or was changed by somebody else in the meantime."""
 
 
 class ResourceError(UsageError):
-    """The cluster is too small for what is asked; waiting would not help."""
+    """The cluster is too small for the work asked of it; waiting would not help."""
 
 
 class TrainingError(UsageError):
@@ -61,7 +64,10 @@ class TrainingError(UsageError):
 
 
 class VideoError(HalstedError):
-    """One video, or a span of it, can't be used. ``code`` is what tables and counts show."""
+    """One video, or a span of it, can't be used.
+
+    ``code`` is the reason as tables and counts show it. ``permanent`` is false where another try may succeed.
+    """
 
     code = "video-error"
     permanent = True
@@ -74,13 +80,22 @@ class UnreadableVideo(VideoError):
 
 
 class CorruptSegment(VideoError):
-    """One span of a video does not decode."""
+    """One span of a video does not decode.
+
+    ``start_s`` and ``stop_s`` say where the damage lies, in seconds from the first displayed frame; None where that
+    edge of the damage is not known (for ``stop_s``: it may reach to the end).
+    """
 
     code = "corrupt"
 
+    def __init__(self, message: str, start_s: float | None = None, stop_s: float | None = None):
+        super().__init__(message)
+        self.start_s = start_s
+        self.stop_s = stop_s
+
 
 class DecoderKilled(VideoError):
-    """The decoding process ran past its deadline or died; ``code`` says which."""
+    """The decoding process ran past its deadline (code ``decoder-hung``) or died (code ``decoder-died``)."""
 
     code = "decoder-died"
 
@@ -90,7 +105,7 @@ class DecoderKilled(VideoError):
 
 
 class StorageUnavailable(VideoError):
-    """The bytes can't be fetched now. Not the video's fault, so worth another try."""
+    """The bytes can't be fetched now. The video is not at fault, so another try may succeed."""
 
     code = "storage"
     permanent = False

@@ -1,7 +1,7 @@
-"""What travels between the parts, as frozen dataclasses with their Arrow schemas.
+"""The records that travel between the parts of the package: frozen dataclasses, and the Arrow schemas of two tables.
 
-Times are float seconds from the first displayed frame of the video stream ("the stream's start");
-ranges are half-open, ``[start_s, stop_s)``.
+Every time is in seconds (float), counted from the first displayed frame of the video. Every range is half-open:
+``[start_s, stop_s)``.
 """
 
 from __future__ import annotations
@@ -9,19 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
+JsonObject = dict[str, Any]
+"""A JSON object as ``json.loads`` gives it: text to JSON values."""
+
 FRAMES_PER_WINDOW = 16
-"""Frames the encoder sees per window (paper, Methods: clips of 16 frames)."""
+"""Frames that the encoder sees per window (paper, Methods: clips of 16 frames)."""
 
 
 @dataclass(frozen=True)
 class Video:
-    """One file of an archive.
+    """One video file of an archive.
 
-    ``video_id`` is computed from the bytes (``video.identity``), so a renamed or copied file keeps it, and it
-    is the only name that logs, metrics and errors may carry: a file's name can be a patient's name.
+    ``video_id`` is computed from the file's bytes (``video.identity``), so a renamed or copied file keeps it. It is the
+    only name of a video that logs, metrics and errors may carry, because a file's name can be a patient's name.
+    ``width`` and ``height`` are pixels as displayed; ``fps`` is frames per second, 0 where the file does not say.
     """
 
     video_id: str
@@ -36,35 +41,36 @@ class Video:
 
 @dataclass(frozen=True)
 class WindowSpec:
-    """How time is cut: coarse windows for the macro task, fine ones inside them, 16 frames in each.
+    """How a video's time is cut: coarse windows for the macro task, fine windows inside them, 16 frames per window.
 
-    All lengths are multiples of 1/32 s so that window edges are exact in binary floating point. The grid
-    starts at 0 of every video; ``coarse_s`` is a whole number of ``fine_s``.
+    Both lengths are multiples of 1/32 s, so that window edges are exact in binary floating point. The grid starts at
+    0 s of every video. ``coarse_s`` is a whole multiple of ``fine_s``. Raises ValueError for other lengths.
     """
 
     coarse_s: float = 30.0
     fine_s: float = 2.5
     frames: int = FRAMES_PER_WINDOW
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("coarse_s", "fine_s"):
             if getattr(self, name) <= 0 or (getattr(self, name) * 32) % 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected a positive multiple of 1/32 s")
         if (self.coarse_s / self.fine_s) % 1:
-            raise ValueError(f"coarse_s={self.coarse_s} is not a whole number of fine_s={self.fine_s}")
+            raise ValueError(f"coarse_s={self.coarse_s} is not a whole multiple of fine_s={self.fine_s}")
 
     @property
     def fine_per_coarse(self) -> int:
+        """How many fine windows fill one coarse window."""
         return int(self.coarse_s / self.fine_s)
 
 
 @dataclass(frozen=True)
 class Window:
-    """``[start_s, stop_s)`` of one video, cut at the video's end; ``kind`` is ``coarse``, ``fine``, or ``clip`` for an
-    annotated clip of any length that is one window.
+    """The span ``[start_s, stop_s)`` of one video that the model looks at as one clip, cut at the video's end.
 
-    Its 16 frames are those shown at ``start_s + k * length_s / 16``, k = 0…15, where ``length_s`` is the full
-    length of its kind; frames past the end repeat the last one.
+    ``kind`` is ``coarse`` or ``fine``, or ``clip`` for an annotated clip of any length. The window's 16 frames are the
+    frames displayed at ``start_s + k * length_s / 16``, k = 0…15, where ``length_s`` is the full length of its kind.
+    Times past the video's end repeat its last frame.
     """
 
     kind: str
@@ -74,7 +80,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Segment:
-    """The unit of work: ``[start_s, stop_s)`` of one video, on the coarse grid, 60 to 300 s (the last is shorter)."""
+    """The unit of work: the span ``[start_s, stop_s)`` of one video, on the grid of coarse windows.
+
+    A segment lasts 60 to 300 s; the last segment of a video is shorter.
+    """
 
     segment_id: str
     video_id: str
@@ -82,12 +91,17 @@ class Segment:
     start_s: float
     stop_s: float
     duration_s: float
-    """Length of the whole video, so that the last windows know where it ends."""
+    """Length of the whole video, so that the last windows are cut at its end."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One decision of the model about one window."""
+    """One answer of the model: ``tag`` of ``task`` has the value ``category`` in the window ``[start_s, stop_s)``.
+
+    A window that is asked about a task gets one prediction per tag of that task (``taxonomy.Task``). ``confidence`` is
+    the calibrated probability of ``category``, from 0 to 1. Predictions about neighbouring windows become the rows of
+    the timeline (``maps.timeline``).
+    """
 
     start_s: float
     stop_s: float
@@ -99,10 +113,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Clip:
-    """One sample of the atlas: a clip and the tags of one task (``tags``: tag name → category).
+    """One sample of the atlas: the span of a clip, and the tags of one task that hold in it.
 
-    ``source`` is ``manual`` or ``ai``; ``annotator`` then is a person, or the version of a model. ``specialty`` and
-    ``procedure`` are those of the operation, '' where nobody said. ``caption`` is free text (narrated data sets).
+    ``tags`` maps tag name → category. ``source`` is ``manual`` or ``ai``; ``annotator`` names the person or the version
+    of the model. ``confidence`` runs from 0 to 1 and is 1 for manual samples. ``specialty`` and ``procedure`` describe
+    the whole operation and are empty where the data set does not say. ``caption`` is free text (narrated data sets).
     """
 
     video_id: str
@@ -119,17 +134,20 @@ class Clip:
 
     @property
     def clip_id(self) -> str:
-        """The same for all samples (tasks) of one span."""
+        """The id of the span: all samples (one per task) of one span share it."""
         return digest(self.video_id, self.start_s, self.stop_s)
 
 
 def digest(*parts: object) -> str:
-    """16 hex digits that name ``parts`` (JSON values); ids are computed, so a rerun finds what is done."""
+    """16 hex digits computed from ``parts`` (JSON values).
+
+    Ids are computed and not issued, so that a rerun finds the work that is already done.
+    """
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-VIDEO_SCHEMA = pa.schema(
+VIDEO_SCHEMA: pa.Schema = pa.schema(
     [
         ("video_id", pa.string()),
         ("uri", pa.string()),
@@ -141,8 +159,9 @@ VIDEO_SCHEMA = pa.schema(
         ("codec", pa.string()),
     ]
 )
+"""One row per video, a column per field of ``Video``."""
 
-SAMPLE_SCHEMA = pa.schema(
+SAMPLE_SCHEMA: pa.Schema = pa.schema(
     [
         ("clip_id", pa.string()),
         ("video_id", pa.string()),
@@ -158,6 +177,7 @@ SAMPLE_SCHEMA = pa.schema(
         ("caption", pa.string()),
     ]
 )
+"""One row per sample of the atlas, a column per field of ``Clip``, and ``clip_id``."""
 
 
 TIMELINE_ORDER = ("video_id", "start_s", "stop_s", "task", "tag", "category")

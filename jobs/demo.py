@@ -1,7 +1,7 @@
-"""The main job on embedded defaults: a synthetic archive, a small Halsted, maps of held-out videos, a report; and
-what a round of self-labelling would be worth if fewer of the videos were annotated.
+"""The main job with built-in defaults: a synthetic archive, a small Halsted model, maps of held-out videos, a report;
+and what a round of self-labelling would be worth if fewer of the videos were annotated.
 
-Every step is the command that a person would type. What is there already is kept, so a second run only checks.
+Every step is the command that a person would type. Results of an earlier run are kept, so a second run only checks.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from halsted_ray.cli import main
 from halsted_ray.cli.text_tables import percent, table
 
 VIDEOS, HELD_OUT = 32, 8
-"""Videos to learn from: two of each procedure; and to be judged by: one of each specialty, of other seeds."""
+"""Videos to learn from, two per procedure; and videos to be judged by, one per specialty and drawn from other seeds."""
 MINUTES = 2.0
 PICTURE = ("--size", "384x216", "--fps", "15")
-"""Rendering is most of the demo's time, and this is still twice what the encoder sees."""
+"""Rendering takes most of the demo's time, and this size is still twice what the encoder sees."""
 ANNOTATED = 16
-"""Of the training videos, one of each procedure: v1 learns from these alone and labels the others itself, v2 from both.
-The model that maps the held-out videos learns from all."""
+"""Training videos, one per procedure, that count as annotated in the round of self-labelling: v1 learns from these
+alone and labels the other training videos, v2 learns from both. The model that maps the held-out videos learns from
+all."""
 BARS = (
+    # (tag, figure, least value that the demo promises)
     ("step", "accuracy", 0.95),
     ("action", "accuracy", 0.80),
     ("direction", "accuracy", 0.80),
@@ -31,9 +33,10 @@ BARS = (
 
 
 def demo(place: Path) -> int:
+    """Runs all steps below the folder ``place``; returns the exit code of the first step that fails, else 0."""
     training, heldout = place / "archive" / "training", place / "archive" / "heldout"
     model, maps, page, loop = place / "model", place / "maps", place / "report.html", place / "loop"
-    steps = [
+    steps: list[tuple[str, list[object]]] = [
         ("phantom", [training, "--videos", VIDEOS, "--minutes", MINUTES, "--seed", 1, *PICTURE]),
         ("phantom", [heldout, "--videos", HELD_OUT, "--minutes", MINUTES, "--seed", 2, *PICTURE]),
         (
@@ -91,8 +94,8 @@ def demo(place: Path) -> int:
 
 
 def figures_table(maps: Path, heldout: Path) -> str:
-    """The figures that the demo promises, beside chance and the bar."""
-    from halsted_ray.report import report
+    """Table of the figures that the demo promises: measured, by chance, and promised."""
+    from halsted_ray.reporting import report
 
     tags = report(str(maps), str(heldout))["accuracy"]["tags"]
     rows = []
@@ -112,5 +115,11 @@ def figures_table(maps: Path, heldout: Path) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("folder", nargs="?", default="demo", type=Path, help="where everything lands (default demo)")
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        default="demo",
+        type=Path,
+        help="folder for everything that the demo writes (default: demo)",
+    )
     sys.exit(demo(parser.parse_args().folder))

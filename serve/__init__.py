@@ -1,1 +1,2 @@
-"""The service's entry points; the service itself is ``halsted_ray.service``."""
+"""The entry points of the service: ``app.py`` for Ray Serve, ``__main__.py`` for a terminal, ``config.yaml`` for a
+cluster. The service itself is ``halsted_ray.service``."""

@@ -1,7 +1,7 @@
-"""``python -m serve``: the same commands as ``halsted serve``."""
+"""``python -m serve``: the same as ``halsted serve``."""
 
 import sys
 
-from halsted_ray.cli.serve import main
+from halsted_ray.cli import main
 
-sys.exit(main())
+sys.exit(main(["serve", *sys.argv[1:]]))

@@ -22,6 +22,8 @@ settings.load_profile("unhurried")
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside the tests, such as numbered_video
 
+pytest.register_assert_rewrite("registries")
+
 import postgres as postgresql  # noqa: E402  one of them
 
 HEAVY = {

@@ -1,4 +1,4 @@
-"""Maps as a run leaves them, without the run: two videos mapped, one of them with a gap, and one that is no video."""
+"""Test data: maps as a mapping run leaves them. Two videos are mapped, one of them with a gap; one file is no video."""
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.maps.publishing import publish, publish_videos
@@ -18,10 +18,12 @@ CLIPS = [
 
 
 def video(video_id: str) -> Video:
+    """Returns a video of 120 s. Its file name is a patient's name, which must appear nowhere."""
     return Video(video_id, f"/archive/Jane Doe {video_id[:2]}.mp4", 1000, 120.0, 640, 360, 25.0, "h264")
 
 
 def write_maps(out: str) -> None:
+    """Publishes the maps to ``out``: ``WHOLE`` without gaps, ``PARTIAL`` with a gap, ``FAILED`` not at all."""
     taxonomy = taxonomies.load()
     staging = Staging(out, "recipe")
     staging.begin(MappingRun("run", "recipe", TASKS, 60.0, "2026-01-01T00:00:00"))
@@ -53,6 +55,7 @@ def write_maps(out: str) -> None:
 
 
 def tags_of(segment: Segment) -> list[Prediction]:
+    """Returns the predictions of a segment: suturing in the first minute of a video, then dissection."""
     start_s = segment.start_s
     spans = [(start_s, start_s + 30), (start_s + 30, start_s + 60)]
     step = "Dissection" if start_s else "Suturing"

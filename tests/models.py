@@ -1,4 +1,6 @@
-"""An atlas whose windows have vectors that say their answer, and models that know it or don't. No video is decoded."""
+"""Test data: an atlas whose stored vectors tell their tags, and models that have learned them or not. Has no videos."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,8 +11,8 @@ from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.training.atlas_samples import labelled_windows
 from halsted_ray.training.recipe import PAPER
-from halsted_ray.training.train import labelled_windows
 
 ENCODER = "random:tiny:0"
 SPEC = WindowSpec(coarse_s=5.0, fine_s=2.5)
@@ -18,10 +20,17 @@ HALSTED = taxonomies.load()
 OPERATIONS = (("Urology", "Prostatectomy"), ("Gynecology", "Hysterectomy"))
 PARTS = ("train", "validation", "test", "test", "test")
 ACTIONS = ("Tug", "Hook", "Retraction")
+Key = tuple[str, float, float]
+"""A window: (kind, start_s, stop_s)."""
+Answers = dict[str, dict[str, str]]
+"""Task to tag to category."""
 
 
 def write_archive(root: str) -> None:
-    """Five videos of 20 s (no files), one part of the split each but the test's three; vectors are stored."""
+    """Writes an atlas of five videos of 20 s without files, and stores their vectors.
+
+    One video is for training, one for validation, three are for testing.
+    """
     videos, clips, split = [], [], {}
     for number, part in enumerate(PARTS):
         video_id = f"{number:x}" * 16
@@ -44,28 +53,37 @@ def write_archive(root: str) -> None:
         store.put(video_id, 0.0, 120.0, {key: vector for key, (vector, _) in windows_of(root, video_id).items()})
 
 
-def windows_of(root: str, video_id: str) -> dict:
-    """(kind, start_s, stop_s) → (float16 [192], {task: tags}) of a video's labelled windows."""
+def windows_of(root: str, video_id: str) -> dict[Key, tuple[np.ndarray, Answers]]:
+    """Returns the vector (float16 [192]) and the answers of each labelled window of a video."""
     atlas = read_atlas(root)
     labelled = labelled_windows(atlas, atlas.split[video_id], atlas.split, HALSTED, PAPER, SPEC)[video_id]
-    answers: dict = {}
+    answers: dict[Key, Answers] = {}
     for sample in labelled:
         window = sample.window
         answers.setdefault((window.kind, window.start_s, window.stop_s), {})[sample.task] = dict(sample.tags)
     return {key: (vector_of(video_id, key, tasks), tasks) for key, tasks in answers.items()}
 
 
-def vector_of(video_id: str, key: tuple, tasks: dict) -> np.ndarray:
-    """A direction for each (tag, category) of the answers, with some noise."""
+def vector_of(video_id: str, key: Key, tasks: Answers) -> np.ndarray:
+    """Returns the sum of one direction per (tag, category) of the answers, with some noise."""
     rng = np.random.default_rng(int(video_id[0], 16) * 1000 + int(key[1] * 10) + (key[0] == "fine"))
     parts = [category for tags in tasks.values() for category in tags.items()]
     directions = [np.random.default_rng(sum(map(ord, tag + name))).normal(size=192) for tag, name in parts]
     return (np.sum(directions, 0) + 0.1 * rng.normal(size=192)).astype(np.float16)
 
 
-def make_model(root: str, folder: str, version: str, steps: int, width: int = 32, more: tuple = ()) -> Halsted:
-    """A model that had ``steps`` steps on all of the atlas's windows: 0 knows nothing, 60 nearly everything.
-    ``more``: further (vector, task, tags) to learn."""
+def make_model(
+    root: str,
+    folder: str,
+    version: str,
+    steps: int,
+    width: int = 32,
+    more: Sequence[tuple[np.ndarray, str, dict[str, str]]] = (),
+) -> Halsted:
+    """Trains a model for ``steps`` steps on all windows of the atlas, saves it to ``folder`` and returns it.
+
+    After 0 steps it knows nothing, after 60 nearly everything. ``more``: further (vector, task, tags) to learn.
+    """
     encoder, atlas = Encoder.load(ENCODER), read_atlas(root)
     model = Halsted.create(
         HALSTED,

@@ -1,4 +1,4 @@
-"""Small real videos whose every frame carries its number, and what a reader should show of them at a time."""
+"""Small real videos in which every frame shows its number, and which number a reader should show at a time."""
 
 from __future__ import annotations
 
@@ -9,42 +9,45 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
 
-from halsted_ray.phantom.number import paint_frame_number, read_frame_number
+from halsted_ray.phantom.frame_number import paint_frame_number, read_frame_number
 
 WIDTH, HEIGHT = 320, 180
 
 
 @dataclass(frozen=True)
 class Numbered:
-    """A written file and its truth: frame ``first + n`` is shown from ``times_s[n]`` on, the first at 0 s."""
+    """A video file and its truth: frame ``first + n`` is displayed from ``times_s[n]`` on, the first frame at 0 s."""
 
     path: Path
     times_s: np.ndarray
     first: int = 0
     longest_run: int = 3
-    """Frames in a row, at most, that no other frame refers to."""
+    """The most frames in a row that no other frame refers to."""
 
     def number_at(self, time_s: float) -> int:
+        """The number of the frame displayed at ``time_s``."""
         return self.first + int(np.searchsorted(self.times_s, time_s + 1e-6, side="right")) - 1
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to write one: the codec's and the container's peculiarities."""
+    """How to write a numbered video: the settings of codec and container."""
 
     suffix: str = ".mp4"
     codec: str = "libx264"
     frames: int = 180
     rate: int | Fraction = 30
     steps: tuple[int, ...] = ()
-    """Ticks between frames when the rate varies."""
+    """Ticks from each frame to the next, where the frame rate varies."""
     time_base: Fraction | None = None
     start_tick: int = 0
     gop: int = 30
     pix_fmt: str = "yuv420p"
-    codec_options: dict = field(default_factory=dict)
-    mux_options: dict = field(default_factory=dict)
+    codec_options: dict[str, str] = field(default_factory=dict)
+    mux_options: dict[str, str] = field(default_factory=dict)
     aspect: Fraction | None = None
     rotation_deg: int = 0
     size: tuple[int, int] = (HEIGHT, WIDTH)
@@ -52,7 +55,7 @@ class Recipe:
 
 
 def picture(number: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
-    """A moving gradient with the number on it: smooth enough to encode fast, never the same twice."""
+    """A moving gradient with the number on it: it is smooth, so it encodes fast, and no two pictures are equal."""
     height, width = size
     ramp = (np.arange(width)[None, :] + 3 * number) % 256
     image_HWC = np.repeat(np.broadcast_to(ramp, (height, width))[..., None], 3, axis=2).astype(np.uint8)
@@ -62,13 +65,14 @@ def picture(number: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
 
 
 def _as_stored(number: int, recipe: Recipe) -> np.ndarray:
-    """The picture lies on its side in the file when the container says to turn it (counter-clockwise) for display."""
+    """The picture as the file stores it: turned, where the container says to turn it (counter-clockwise) back."""
     turns = recipe.rotation_deg // 90
     upright = recipe.size[::-1] if turns % 2 else recipe.size
     return np.ascontiguousarray(np.rot90(picture(number, upright), -turns))
 
 
 def write(path: Path, recipe: Recipe) -> Numbered:
+    """Writes a numbered video to ``path``."""
     time_base = recipe.time_base or 1 / Fraction(recipe.rate)
     steps = recipe.steps or (1,) * recipe.frames
     ticks = recipe.start_tick + np.concatenate([[0], np.cumsum(steps[: recipe.frames - 1])]).astype(np.int64)
@@ -97,7 +101,7 @@ def write(path: Path, recipe: Recipe) -> Numbered:
     return Numbered(path, seconds, longest_run=int(recipe.codec_options.get("bf", 3)))
 
 
-def _write_silence(container, stream, seconds: float) -> None:
+def _write_silence(container: OutputContainer, stream: AudioStream, seconds: float) -> None:
     for number in range(int(seconds * 48000 // 1024)):
         frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
         frame.sample_rate, frame.pts = 48000, number * 1024
@@ -106,7 +110,7 @@ def _write_silence(container, stream, seconds: float) -> None:
 
 
 def trim_by_edit_list(video: Numbered, frames: int) -> Numbered:
-    """The same file with its edit list set to begin ``frames`` frames later, as a cutter without re-encoding does."""
+    """A copy of an MP4 file whose edit list begins ``frames`` frames later, as cutting without encoding leaves it."""
     data = bytearray(video.path.read_bytes())
     at = data.index(b"elst") + 8
     (count,) = struct.unpack_from(">I", data, at)
@@ -125,4 +129,5 @@ def trim_by_edit_list(video: Numbered, frames: int) -> Numbered:
 
 
 def numbers_of(images_NHWC: np.ndarray) -> list[int]:
+    """The numbers painted on the pictures."""
     return [read_frame_number(image_HWC) for image_HWC in images_NHWC]

@@ -1,11 +1,14 @@
-"""An API in this process over a real database, store, decoding process and model; and what tests send to it."""
+"""The API in this process over a real database, store, decoding process and model; and what tests send to it."""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import tempfile
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numbered_video
 import torch
@@ -17,7 +20,7 @@ from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import WindowSpec
 from halsted_ray.service import users
 from halsted_ray.service.api import create_api
-from halsted_ray.service.clip_tagging import ClipTagger
+from halsted_ray.service.clip_tagging import ClipAnswer, ClipRefusal, ClipTagger
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.object_store import PART_BYTES
 from halsted_ray.service.settings import Settings
@@ -26,11 +29,13 @@ SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
 
 
 def write_video(path: Path, seconds: float) -> Path:
+    """A video of numbered frames, 10 per second."""
     recipe = numbered_video.Recipe(frames=int(seconds * 10), rate=10, gop=40, size=(90, 160))
     return numbered_video.write(path, recipe).path
 
 
 def save_model(folder: Path, seed: int) -> Path:
+    """An untrained model of the version ``v<seed>`` with the tiny encoder. Another seed gives other tags."""
     torch.set_num_threads(1)
     encoder = Encoder.create("tiny", 0)
     model = Halsted.create(
@@ -49,19 +54,48 @@ def save_model(folder: Path, seed: int) -> Path:
     return folder
 
 
-def open_service(state: Path, model: Path, with_clips: bool = False, **changes) -> ServiceComponents:
+@cache
+def shared_folder() -> Path:
+    """A folder for what the tests of one process share; it is removed when the process ends."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+@cache
+def shared_model() -> Path:
+    """An untrained model, saved once per process."""
+    return save_model(shared_folder() / "model", 0)
+
+
+@cache
+def shared_video() -> Path:
+    """A video of 12 s, written once per process. Its name is a patient's name."""
+    return write_video(shared_folder() / "Jane Doe.mp4", 12.0)
+
+
+@cache
+def shared_service() -> ServiceComponents:
+    """A site whose model tags clips, opened once per process."""
+    return open_service(shared_folder() / "site", shared_model(), with_clips=True)
+
+
+def open_service(state: Path, model: Path, with_clips: bool = False, **changes: Any) -> ServiceComponents:
+    """The components of a site in the folder ``state``. ``with_clips``: a model in this process tags clips.
+    ``changes``: of the settings."""
     settings = Settings(f"sqlite:///{state}/halsted.db", str(state / "store"), str(model))
-    settings = replace(settings, **changes)
-    service = ServiceComponents.open(settings)
+    service = ServiceComponents.open(replace(settings, **changes))
     if with_clips:
-        tagger = ClipTagger(service.source, decoders=1)
-        service.serving = lambda: asyncio.to_thread(lambda: tagger.loaded.release.stamp)
-        service.tag_clip = lambda *asked: asyncio.to_thread(tag_here, tagger, *asked)
+        tagger = ClipTagger(service.model_source, decoders=1)
+        service.serving_model = lambda: asyncio.to_thread(lambda: tagger.loaded.served.stamp)
+        service.tag_clip = lambda *clip: asyncio.to_thread(tag_here, tagger, *clip)
     return service
 
 
-def tag_here(tagger: ClipTagger, source, instruction, start_s, stop_s) -> dict:
-    """What the Serve deployment does, without Serve."""
+def tag_here(
+    tagger: ClipTagger, source: bytes | str, instruction: str, start_s: float | None, stop_s: float | None
+) -> ClipAnswer | ClipRefusal:
+    """What the deployment Tagger does, without Ray Serve."""
     try:
         if isinstance(source, str):
             return tagger.answer([tagger.read(source, instruction, start_s, stop_s)])[0]
@@ -75,20 +109,18 @@ def tag_here(tagger: ClipTagger, source, instruction, start_s, stop_s) -> dict:
         return {"refused": "usage", "message": str(error)}
 
 
-def new_key(
-    service: ServiceComponents, tenant_id: str = "north", user: str = "ada", role: str = "surgeon", **options
-) -> str:
-    with service.database.writing() as session:
-        users.add_tenant(session, tenant_id)
-        return users.issue_key(session, users.add_user(session, tenant_id, user, role), **options)
+def new_key(service: ServiceComponents, tenant_id: str = "north", user: str = "ada", role: str = "surgeon") -> str:
+    """A key of a user, who is added if new."""
+    return users.issue_operator_key(service.database, tenant_id, user, role)
 
 
-def client_of(service: ServiceComponents, key: str | None = None, **options) -> TestClient:
+def client_of(service: ServiceComponents, key: str | None = None, **options: Any) -> TestClient:
+    """A client of a new application over ``service``, which sends ``key`` with every request."""
     return TestClient(create_api(service), headers={"x-api-key": key} if key else {}, **options)
 
 
-def upload(client, path: Path, sizes: bool = True) -> dict:
-    """Sends a file as the documentation says; gives the video."""
+def upload(client: TestClient, path: Path, sizes: bool = True) -> dict[str, Any]:
+    """Sends a file as the documentation says and returns the video. ``sizes``: announce its size."""
     size_bytes = path.stat().st_size
     begun = client.post("/v1/uploads", json={"size_bytes": size_bytes} if sizes else {})
     assert begun.status_code == 201, begun.text

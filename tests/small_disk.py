@@ -1,4 +1,4 @@
-"""A real disk that is small: a tmpfs of its own, so that "no space left" comes from the kernel."""
+"""A small disk (a tmpfs of its own), so that the error "no space left" comes from the kernel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLOCK_BYTES = 4096
 
 @contextmanager
 def small_disk(place: Path, size_mb: int) -> Iterator[Path]:
-    """Mounts ``size_mb`` at ``place``; skips the test where that is not allowed."""
+    """Mounts an empty disk of ``size_mb`` at ``place``; skips the test where mounting is not allowed."""
     place.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(place)], capture_output=True, text=True
@@ -29,7 +29,7 @@ def small_disk(place: Path, size_mb: int) -> Iterator[Path]:
 
 
 def fill(place: Path, leave_bytes: int = 0) -> Path:
-    """Takes all of the disk but ``leave_bytes``; gives the file to delete."""
+    """Fills the disk but for ``leave_bytes``; returns the file that fills it, to be deleted."""
     ballast = place / ".ballast"
     handle = os.open(ballast, os.O_WRONLY | os.O_CREAT)
     written_bytes = 0

@@ -1,4 +1,4 @@
-"""Real videos of a few kilobytes, each with a look of its own."""
+"""Real videos of a few kilobytes, each with a pattern of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def write(
     codec: str = "mpeg4",
     options: dict[str, str] | None = None,
 ) -> str:
-    """A pattern that ``look`` decides and that drifts; the container is that of the suffix. Returns the path."""
+    """Writes a video of a drifting pattern, which ``look`` decides; the suffix decides the container. Returns the
+    path."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     height, width = size
     coarse = np.random.default_rng(look).integers(0, 256, (4, 6, 3), np.uint8)

@@ -42,7 +42,7 @@ def test_round_trip_in_a_moved_archive(tmp_path):
     assert atlas.videos_of("test") == ()
 
 
-def test_rows_know_procedure_and_clip(tmp_path):
+def test_rows_hold_procedure_and_clip_id(tmp_path):
     root = str(tmp_path)
     write_atlas(root, *small_atlas(root), "v1", annotator="phantom")
     rows = open_table(table_uri(root, "atlas", "samples")).to_pyarrow_table().to_pylist()
@@ -67,7 +67,7 @@ def test_versions_stay_readable_and_same_rows_commit_nothing(tmp_path):
         read_atlas(root, version=7)
 
 
-def test_no_atlas_says_where_it_looked(tmp_path):
+def test_a_missing_atlas_is_reported_with_the_place_that_was_searched(tmp_path):
     with pytest.raises(AtlasError, match="no atlas at .*atlas/samples.*halsted phantom"):
         read_atlas(str(tmp_path))
 
@@ -86,7 +86,7 @@ def test_no_atlas_says_where_it_looked(tmp_path):
         (dict(task="mikro"), "mikro"),
     ],
 )
-def test_a_bad_clip_is_named(tmp_path, change, message):
+def test_a_bad_clip_is_reported(tmp_path, change, message):
     videos, clips = small_atlas(str(tmp_path))
     with pytest.raises(ValueError, match=message):
         write_atlas(str(tmp_path), videos, [*clips, replace(clips[2], **change)], "v1")
@@ -123,7 +123,7 @@ def test_table_uris_and_options(monkeypatch):
     }
 
 
-def test_a_split_holds_out_what_others_still_show():
+def test_a_split_leaves_every_procedure_in_training():
     clips = [
         Clip(f"v{i}", 0.0, 1.0, "macro", {"procedure": p})
         for i, p in enumerate(["Prostatectomy"] * 3 + ["Hysterectomy"] * 2 + ["Myomectomy"])

@@ -1,4 +1,4 @@
-"""Counting as the paper's Table 2 counts, and what differs between two releases."""
+"""The census counts like the paper's Table 2, and tells what differs between two releases."""
 
 from collections import Counter
 from dataclasses import replace
@@ -33,8 +33,11 @@ WHOLE = (616, 329289, 323672, 3635, 1672, 658268, 25.7)
 
 
 def test_the_papers_table_2():
-    """Its counts in, its sums and shares out. A row's manual samples are its share of its total, taken from the
-    tasks in order; the shares are printed with one digit, so theirs agree to .05 and the whole's to that too."""
+    """The table's counts give its sums and shares.
+
+    The manual samples of a row are its printed share of its total, taken from the tasks in order. The paper prints
+    shares with one digit, so shares agree to .05.
+    """
     counts, videos = Counter(), {}
     for procedure, (specialty, seen, *samples, total, share) in TABLE_2.items():
         videos[specialty, procedure] = seen

@@ -1,4 +1,4 @@
-"""Cholec80's layout: what comes in, what is left out, and what is told of a wrong one."""
+"""Import of Cholec80: what is imported, what is left out, and how a wrong file is reported."""
 
 import shutil
 from dataclasses import replace
@@ -28,7 +28,7 @@ def cholec80(tmp_path):
     return root
 
 
-def test_cholec80(cholec80, tmp_path):
+def test_import_of_cholec80(cholec80, tmp_path):
     done = import_annotations(str(tmp_path / "atlas"), str(cholec80), "cholec80")
     atlas = read_atlas(str(tmp_path / "atlas"))
     assert (done.videos, done.samples, done.left_out) == (2, 10, ())
@@ -85,14 +85,14 @@ def test_a_video_that_is_not_there_is_reported_and_the_others_go_on(cholec80, tm
     (line,) = done.left_out
     assert "video41-phase.txt: 5 samples left out" in line and "moved or deleted" in line
     (cholec80 / "videos/video01.mp4").unlink()
-    with pytest.raises(AtlasError, match=r"nothing to import; .*\(2 such\)"):
+    with pytest.raises(AtlasError, match=r"nothing to import; the first of 2 problems: "):
         import_annotations(str(tmp_path / "other"), str(cholec80), "cholec80")
 
 
 def test_one_video_in_two_official_parts_is_refused(cholec80, tmp_path):
-    """By content: the file was renamed on its way into the other part."""
+    """Videos are compared by content, so a renamed copy is found."""
     shutil.copy(cholec80 / "videos/video01.mp4", cholec80 / "videos/video41.mp4")
-    with pytest.raises(AtlasError, match="is 'train' .*and 'test' is asked"):
+    with pytest.raises(AtlasError, match="is in the part 'train' .*and 'test' is asked for"):
         import_annotations(str(tmp_path / "atlas"), str(cholec80), "cholec80")
 
 

@@ -1,4 +1,4 @@
-"""All formats: what is no data set, what is imported again, and what is exported coming back."""
+"""What holds for all formats: a wrong folder, a second import, and export followed by import."""
 
 import csv
 import shutil
@@ -22,13 +22,13 @@ HALSTED = load()
 
 
 @pytest.mark.parametrize("format", ["sar-rarp50", "cholec80", "hsa-27k"])
-def test_a_folder_of_something_else(tmp_path, format):
+def test_a_folder_without_the_data_set_is_refused(tmp_path, format):
     with pytest.raises(AtlasError, match="name the folder"):
         import_annotations(str(tmp_path / "atlas"), str(tmp_path), format)
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "label-studio"])
-def test_files_name_videos_by_content_only(clips_csv, tmp_path, format):
+def test_exports_name_videos_by_id_unless_files_are_asked_for(clips_csv, tmp_path, format):
     root = str(tmp_path / "atlas")
     import_annotations(root, clips_csv, "csv")
     atlas = read_atlas(root)
@@ -39,7 +39,7 @@ def test_files_name_videos_by_content_only(clips_csv, tmp_path, format):
 
 
 def samples():
-    """Samples of two videos at 25 and 29.97 frames a second, at least a frame long and not two in one span."""
+    """Samples of two videos at 25 and 29.97 frames per second; each at least a frame long, one per span."""
     task = st.sampled_from(HALSTED.tasks)
 
     def tags(task):
@@ -119,7 +119,7 @@ def test_round_trip(tmp_path_factory, clips):
             assert [replace(clip, tags=dict(sorted(clip.tags.items()))) for clip in back] == list(atlas.clips)
 
 
-def test_a_large_csv_is_rfc_4180(tmp_path):
+def test_csv_is_rfc_4180(tmp_path):
     odd = Clip("a" * 16, 3700.5, 3701.25, "context", {"anatomy": "Bladder–Urethra"}, caption='says "here", and\nleaves')
     (file,) = export_atlas(written(str(tmp_path / "atlas"), [odd]), str(tmp_path), "csv")
     with open(file, newline="", encoding="utf-8") as text:
@@ -128,7 +128,7 @@ def test_a_large_csv_is_rfc_4180(tmp_path):
     assert sorted_clips(FORMATS["csv"].read(file, ImportSettings(HALSTED)))[0].caption == odd.caption
 
 
-def test_unknown_formats_are_answered_with_the_nearest(clips_csv, tmp_path):
+def test_an_unknown_format_is_answered_with_the_nearest_name(clips_csv, tmp_path):
     with pytest.raises(UsageError, match="did you mean 'cholec80'"):
         import_annotations(str(tmp_path), clips_csv, "cholec-80")
     import_annotations(str(tmp_path / "atlas"), clips_csv, "csv")

@@ -1,4 +1,4 @@
-"""HSA-27k and other tables by a mapping of columns."""
+"""Import of HSA-27k and other tables by a mapping of columns."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def hsa(tmp_path):
     return tmp_path / "hsa"
 
 
-def test_hsa_27k_by_the_mapping_that_ships(hsa, tmp_path):
+def test_hsa_27k_with_the_shipped_mapping(hsa, tmp_path):
     import_annotations(str(tmp_path / "atlas"), str(hsa), "hsa-27k")
     atlas = read_atlas(str(tmp_path / "atlas"))
     assert [(clip.task, clip.start_s, clip.source, clip.confidence, clip.tags) for clip in atlas.clips] == [
@@ -36,8 +36,8 @@ def test_hsa_27k_by_the_mapping_that_ships(hsa, tmp_path):
     assert "verified: false" in text and "UNVERIFIED" in text
 
 
-def test_clip_files_by_a_mapping_of_ones_own(tmp_path):
-    """Parquet, other names, and a clip that is a whole file."""
+def test_clip_files_with_an_own_mapping(tmp_path):
+    """The table is Parquet, its columns have other names, and each clip is a whole file."""
     import pyarrow as pa
     import pyarrow.parquet
 

@@ -1,4 +1,4 @@
-"""Label Studio: what comes out of a project, what goes into one."""
+"""Import from and export to Label Studio."""
 
 import json
 import re
@@ -65,7 +65,7 @@ def test_a_label_studio_export(clips_csv, tmp_path):
         (studio([region(1, 25, "Nap")]), "result 0: got 'Nap'; expected a category of taxonomy 'halsted'"),
         (studio([region(1, 25, "Nap", "action")]), "'halsted' has no category of 'action' 'Nap'"),
         (studio([region(1, 25, "Stapler")]), "expected a control named after its tag, since action, instrument all"),
-        (studio([region(1, 25, "Hook", "action"), region(1, 25, "Clip", "action")]), "result 1: .*one action a span"),
+        (studio([region(1, 25, "Hook", "action"), region(1, 25, "Clip", "action")]), "result 1: .*one action per span"),
         (studio([region(1, 25, "Hook")], fps="fast"), "task 1: got 'fast'; expected data.fps as a number"),
         (studio([region(1, 25, "Hook")], video=""), r"task 1: got .*expected data.video"),
         ([{"video": "a.mp4", "tricks": []}], "task 1: got .*expected an object with data and annotations"),
@@ -78,7 +78,7 @@ def test_a_wrong_label_studio_export(clips_csv, tmp_path, tasks, message):
         import_annotations(str(tmp_path / "atlas"), file, "label-studio", videos=str(tmp_path / "set"))
 
 
-def test_the_line_of_a_wrong_task_is_named(clips_csv, tmp_path):
+def test_the_line_of_a_wrong_task_is_reported(clips_csv, tmp_path):
     two = studio([region(1, 25, "Hook", "action")]) + studio([region(9, 2, "Hook", "action")])
     with pytest.raises(AtlasError, match=r"project.json, line \d+, task 2, annotations 0, result 0") as caught:
         import_annotations(
@@ -94,7 +94,7 @@ def test_the_line_of_a_wrong_task_is_named(clips_csv, tmp_path):
         import_annotations(str(tmp_path / "a"), write(tmp_path / "project.json", "[\n1,\nno]"), "label-studio")
 
 
-def test_the_interface_has_a_lane_a_tag(clips_csv, tmp_path):
+def test_the_interface_has_one_control_per_tag(clips_csv, tmp_path):
     import_annotations(str(tmp_path / "atlas"), clips_csv, "csv")
     *_, file = export_atlas(read_atlas(str(tmp_path / "atlas")), str(tmp_path / "out"), "label-studio")
     lanes = ElementTree.parse(file).getroot().findall("TimelineLabels")

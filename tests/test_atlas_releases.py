@@ -1,4 +1,4 @@
-"""How an atlas changes: one commit a change, releases that stay what they are, and writers that come at once."""
+"""How an atlas changes: one commit per change, releases that never change, and two writers at the same time."""
 
 import multiprocessing
 import os
@@ -66,7 +66,7 @@ def test_without_a_release_the_head_is_read_and_with_one_the_latest(root):
     assert history(root)[1].why == "the paper's first"
 
 
-def test_a_release_pins_taxonomy_and_split_whatever_comes_after(root):
+def test_a_release_freezes_taxonomy_and_split(root):
     first = release(root, "hsa-v1", validation=0.2, test=0.1)
     assert sorted(first.split.values()) == ["test"] + ["train"] * 7 + ["validation"] * 2
     assert first.taxonomy_digest == load().digest and first.load_taxonomy().to_dict() == load().to_dict()
@@ -90,18 +90,18 @@ def test_history_is_never_cleaned_up(root):
     assert settings["delta.deletedFileRetentionDuration"] == "interval 36500 days"
 
 
-def test_releases_that_do_not_exist_are_answered_with_the_nearest(root):
+def test_an_unknown_release_is_answered_with_the_nearest_name(root):
     with pytest.raises(AtlasError, match="no release 'hsa-v1'; it has none yet.*halsted atlas release"):
         read_atlas(root, "hsa-v1")
     release(root, "hsa-v1")
     with pytest.raises(AtlasError, match="no release 'hsa-v2'; did you mean 'hsa-v1'"):
         read_atlas(root, "hsa-v2")
-    with pytest.raises(AtlasError, match="expected one of them"):
+    with pytest.raises(AtlasError, match="expected only one of them"):
         read_atlas(root, "hsa-v1", 0)
 
 
 @pytest.mark.parametrize("name", ["", "1", "head", "v 1", "v/1", "-v"])
-def test_names_that_would_be_mistaken(root, name):
+def test_ambiguous_release_names_are_refused(root, name):
     with pytest.raises(AtlasError, match="release name"):
         release(root, name)
     assert len(history(root)) == 1
@@ -116,10 +116,10 @@ def test_a_release_never_changes(root):
     assert len(history(root)) == 2
 
 
-def test_a_part_never_changes(root):
+def test_a_video_never_changes_its_part(root):
     first = release(root, "hsa-v1")
     judged = next(name for name, part in first.split.items() if part == "validation")
-    with pytest.raises(AtlasError, match=f"{judged} is 'validation' .*'train' is asked"):
+    with pytest.raises(AtlasError, match=f"{judged} is in the part 'validation' .*'train' is asked for"):
         release(root, "hsa-v2", split={judged: "train"})
     with pytest.raises(AtlasError, match="a part never changes"):
         add_samples(root, steps(3), BY_ANNA, split={judged: "train"})
@@ -131,7 +131,7 @@ def test_a_split_names_known_parts(root):
     assert len(history(root)) == 1
 
 
-def test_a_given_split_is_kept_and_the_rest_drawn(root):
+def test_a_given_split_is_kept_and_the_other_videos_are_drawn(root):
     official = {f"{n:016x}": "test" for n in (2, 5)}
     made = release(root, "hsa-v1", split=official, test=0.2, validation=0.1)
     assert {name for name, part in made.split.items() if part == "test"} == set(official)
@@ -145,7 +145,7 @@ def test_too_few_videos_for_a_split(tmp_path):
     assert release(str(tmp_path), "v1", validation=0.0).split == {f"{0:016x}": "train"}
 
 
-def test_what_a_model_says_is_added_in_one_commit(root):
+def test_samples_of_a_model_are_added_in_one_commit(root):
     release(root, "hsa-v1")
     said = [replace(clip, confidence=0.93) for n in (20, 21) for clip in steps(n)]
     version = add_ai_samples(root, said, videos=[video(20), video(21)], model_version="7", why="round 1", who="nightly")
@@ -163,7 +163,7 @@ def test_what_a_model_says_is_added_in_one_commit(root):
         add_ai_samples(root, said, model_version="", why="")
 
 
-def test_a_model_never_takes_a_persons_place_and_a_person_takes_a_models(root):
+def test_a_model_never_replaces_a_persons_sample_and_a_person_replaces_a_models(root):
     by_hand = steps(3)[1]
     assert add_ai_samples(root, [replace(by_hand, tags={"action": "Spread"})], model_version="7", why="") == 0
     later = Clip(f"{3:016x}", 10.0, 12.0, "micro", {"action": "Spread"})
@@ -176,7 +176,7 @@ def test_a_model_never_takes_a_persons_place_and_a_person_takes_a_models(root):
     assert found[10.0].procedure == "Endometriosis"
 
 
-def test_an_earlier_models_answers_can_be_dropped(root):
+def test_samples_of_an_earlier_model_can_be_dropped(root):
     old = [Clip(f"{3:016x}", s, s + 1.0, "micro", {"action": "Spread"}) for s in (10.0, 20.0)]
     add_ai_samples(root, old, model_version="7", why="")
     add_ai_samples(root, [replace(old[0], stop_s=11.5)], model_version="8", why="", replace_earlier=True)
@@ -202,7 +202,7 @@ def test_an_atlas_reads_back_with_the_taxonomy_it_was_written_in(tmp_path):
     assert read_atlas(str(tmp_path)).load_taxonomy().tag("action").categories[-1] == "Cleaning the lens"
 
 
-def test_another_programs_maintenance_leaves_the_state(root):
+def test_a_commit_of_another_program_keeps_the_state(root):
     release(root, "hsa-v1")
     before = read_atlas(root)
     open_table(table_uri(root, "atlas", "samples")).alter.set_table_properties({"delta.appendOnly": "false"})
@@ -212,7 +212,7 @@ def test_another_programs_maintenance_leaves_the_state(root):
     assert len(read_atlas(root, "head").videos) == 11
 
 
-def test_a_table_of_another_program(tmp_path):
+def test_a_table_of_another_program_is_refused(tmp_path):
     from deltalake import write_deltalake
 
     write_deltalake(table_uri(str(tmp_path), "atlas", "samples"), open_rows())
@@ -226,7 +226,7 @@ def open_rows():
     return pa.table({"n": [1]})
 
 
-def test_files_that_were_removed(root):
+def test_removed_files_are_reported(root):
     for path in open_table(table_uri(root, "atlas", "samples")).file_uris():
         os.unlink(path)
     with pytest.raises(AtlasError, match="version 0 .*can't be read.*vacuum"):
@@ -237,18 +237,21 @@ ROUNDS = 3
 
 
 def race(root, kind, number, gate, outcomes):
-    """Runs in a process of its own. Every attempt has read the same version before any is written, and what lies
-    between the last look at the log and the write is drawn out."""
+    """One of two writers, in a process of its own.
+
+    Both have read the same version before either writes, and the time between the last look at the log and the write
+    is made longer.
+    """
 
     def together(*arguments, check=commits.check_contents):
         check(*arguments)
         gate.wait(timeout=60)
 
-    def slowly(*arguments, put=commits.put):
+    def slowly(*arguments, commit_rows=commits.commit_rows):
         time.sleep(0.3)
-        return put(*arguments)
+        return commit_rows(*arguments)
 
-    commits.check_contents, commits.put = together, slowly
+    commits.check_contents, commits.commit_rows = together, slowly
     for turn in range(ROUNDS):
         try:
             if kind == "release":
@@ -262,7 +265,7 @@ def race(root, kind, number, gate, outcomes):
 
 
 def two_at_once(root, kinds):
-    """turn → {writer: outcome}"""
+    """Returns turn -> {writer: outcome}."""
     context = multiprocessing.get_context("spawn")
     gate, outcomes = context.Barrier(2), context.Queue()
     writers = [context.Process(target=race, args=(root, kind, n, gate, outcomes)) for n, kind in enumerate(kinds)]
@@ -299,17 +302,17 @@ def test_of_two_writers_at_once_one_wins(root, kinds):
 
 @pytest.mark.parametrize("before_call", [1, 2])
 def test_of_two_who_make_an_atlas_at_once_one_wins(tmp_path, monkeypatch, before_call):
-    """The other one comes before this one's videos are written, or before its samples are."""
+    """The other writer commits before this writer's videos are written, or before its samples are written."""
     calls = []
 
-    def put(*arguments, put=commits.put):
+    def commit_rows(*arguments, original=commits.commit_rows):
         calls.append(arguments)
         if len(calls) == before_call:
-            monkeypatch.setattr(commits, "put", put)
+            monkeypatch.setattr(commits, "commit_rows", original)
             grow(str(tmp_path), [1, 2])
-        return put(*arguments)
+        return original(*arguments)
 
-    monkeypatch.setattr(commits, "put", put)
+    monkeypatch.setattr(commits, "commit_rows", commit_rows)
     with pytest.raises(OutputError, match="another writer"):
         grow(str(tmp_path), [3])
     atlas = read_atlas(str(tmp_path))

@@ -1,4 +1,4 @@
-"""SAR-RARP50's layout: what comes in, and what is told of a wrong one."""
+"""Import of SAR-RARP50: what is imported, and how a wrong file is reported."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def rarp50(tmp_path):
     return root
 
 
-def test_sar_rarp50(rarp50, tmp_path):
+def test_import_of_sar_rarp50(rarp50, tmp_path):
     done = import_annotations(str(tmp_path / "atlas"), str(rarp50), "sar-rarp50", why="external test")
     atlas = read_atlas(str(tmp_path / "atlas"))
     assert (done.videos, done.samples, done.left_out, atlas.taxonomy) == (3, 6, (), "sar_rarp50")
@@ -43,7 +43,7 @@ def test_sar_rarp50(rarp50, tmp_path):
     assert history(atlas.root)[0].source == f"sar-rarp50 {rarp50}"
 
 
-def test_sar_rarp50_at_ten_a_second(rarp50, tmp_path):
+def test_import_of_sar_rarp50_with_ten_labels_per_second(rarp50, tmp_path):
     for file in rarp50.rglob("action_continues.txt"):
         file.unlink()
     classes = [0] * 10 + [3] * 15 + [0] * 5

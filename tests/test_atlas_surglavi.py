@@ -1,4 +1,4 @@
-"""SurgLaVi-β's database: what comes in, from S3 too, and what is told of a wrong one."""
+"""Import of SurgLaVi-β's database, also from S3: what is imported, and how a wrong database is reported."""
 
 import sqlite3
 

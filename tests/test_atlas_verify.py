@@ -1,4 +1,4 @@
-"""An atlas in which everything that can be wrong is wrong once, and a sound one."""
+"""Verification finds each kind of fault once, and nothing in a sound atlas."""
 
 import shutil
 from dataclasses import replace
@@ -31,7 +31,7 @@ def described(path):
 
 @pytest.fixture(scope="module")
 def atlas(tmp_path_factory):
-    """Three annotated videos, of one procedure and of one length."""
+    """Three annotated videos of one procedure and one length."""
     root = tmp_path_factory.mktemp("sound")
     videos = [described(small_video.write(root / f"videos/{n}.mp4", 4.0, look=n)) for n in range(3)]
     clips = [
@@ -60,7 +60,7 @@ def test_a_sound_atlas(atlas):
     assert verify(atlas) == []
 
 
-def test_clips_beyond_the_end_or_of_no_length(atlas):
+def test_clips_past_the_end_or_without_length_are_found(atlas):
     name = atlas.videos[0].video_id
     late = Clip(name, 3.5, 4.5, "proficiency", {"phase": "Driving"})
     (finding,) = verify(with_clip(atlas, late), with_files=False)
@@ -79,13 +79,13 @@ def test_clips_beyond_the_end_or_of_no_length(atlas):
         {"task": "mikro"},
     ],
 )
-def test_categories_outside_the_taxonomy(atlas, change):
+def test_categories_outside_the_taxonomy_are_found(atlas, change):
     clip = replace(Clip(atlas.videos[0].video_id, 0.0, 1.0, "micro", {"action": "Cautery"}), **change)
     (finding,) = verify(with_clip(atlas, clip), with_files=False)
     assert finding.kind == "taxonomy" and "'halsted'" in finding.text and atlas.videos[0].video_id in finding.text
 
 
-def test_overlaps_are_of_one_lane(atlas):
+def test_overlaps_within_one_lane_are_found(atlas):
     name = atlas.videos[0].video_id
     (finding,) = verify(with_clip(atlas, Clip(name, 2.5, 3.5, "micro", {"action": "Spread"}, "ai")), with_files=False)
     assert finding.kind == "overlap" and "overlaps the manual clip [2, 3) s" in finding.text
@@ -97,7 +97,7 @@ def test_overlaps_are_of_one_lane(atlas):
     assert kinds(verify(with_clip(with_clip(atlas, beside), long), with_files=False)) == ["overlap", "overlap"]
 
 
-def test_captions_of_different_levels_nest(atlas):
+def test_captions_of_different_levels_may_overlap(atlas):
     import json
 
     from halsted_ray.taxonomy import load
@@ -114,7 +114,7 @@ def test_captions_of_different_levels_nest(atlas):
     assert "overlap" in kinds(verify(twice, with_files=False))
 
 
-def test_rows_that_hang_in_the_air(atlas):
+def test_rows_without_their_counterpart_are_found(atlas):
     assert kinds(verify(with_clip(atlas, Clip("f" * 16, 0.0, 1.0, "micro", {"action": "Hook"})), False)) == ["row"]
     strange = replace(atlas.clips[0], task="proficiency", tags={}, source="guess")
     assert kinds(verify(with_clip(atlas, strange), False)) == ["row"]
@@ -123,20 +123,20 @@ def test_rows_that_hang_in_the_air(atlas):
     assert kinds(verify(replace(atlas, videos=(*atlas.videos, atlas.videos[0])), False)) == ["row"]
 
 
-def test_a_renamed_copy_in_another_part(atlas, tmp_path):
-    """Rows written by hand can name one content twice; the bytes tell."""
+def test_a_renamed_copy_in_another_part_is_found(atlas, tmp_path):
+    """Rows written by hand can name the same content twice; the bytes show it."""
     trained = next(video for video in atlas.videos if atlas.split[video.video_id] == "train")
     judged = next(video for video in atlas.videos if atlas.split[video.video_id] == "validation")
     copy = shutil.copy(trained.uri, tmp_path / "Doe^Jane.mp4")
     videos = tuple(replace(video, uri=str(copy)) if video == judged else video for video in atlas.videos)
     findings = verify(replace(atlas, videos=videos))
     assert kinds(findings) == ["split", "file"]
-    assert "hold the same bytes" in findings[0].text and "judged on what it learned from" in findings[0].text
+    assert "hold the same bytes" in findings[0].text and "tested on its own training data" in findings[0].text
     assert trained.video_id in findings[0].text and judged.video_id in findings[0].text
     assert "other content" in findings[1].text and "Doe" not in "".join(finding.text for finding in findings)
 
 
-def test_a_reencoded_copy_in_another_part(atlas, tmp_path):
+def test_a_reencoded_copy_in_another_part_is_found(atlas, tmp_path):
     trained = next(video for video in atlas.videos if atlas.split[video.video_id] == "train")
     look = int(Path(trained.uri).stem)
     smaller = described(
@@ -152,13 +152,13 @@ def test_a_reencoded_copy_in_another_part(atlas, tmp_path):
     assert verify(same_part) == []
 
 
-def test_a_missing_file(atlas, tmp_path):
+def test_a_missing_file_is_found(atlas, tmp_path):
     videos = (replace(atlas.videos[0], uri=str(tmp_path / "Doe^Jane.mp4")), *atlas.videos[1:])
     (finding,) = verify(replace(atlas, videos=videos))
     assert finding.kind == "file" and "moved or deleted" in finding.text and "Doe" not in finding.text
 
 
-def test_the_gravest_comes_first(atlas):
+def test_the_gravest_finding_comes_first(atlas):
     name = atlas.videos[0].video_id
     wrong = replace(
         atlas,

@@ -133,5 +133,5 @@ def test_the_gpu_benchmark_runs_without_one(capsys):
     import gpu
 
     (row,) = gpu.main(["--device", "cpu", "--presets", "tiny", "--seconds", "0.01"])
-    assert {"eager", "math", "from the host"} <= row["clips_a_second"].keys() and row["share_of_peak"] is None
-    assert row["video_hours_a_gpu_hour"] > 0 and "tiny: eager" in capsys.readouterr().out
+    assert {"eager", "math", "from the host"} <= row["clips_per_second"].keys() and row["share_of_peak"] is None
+    assert row["video_hours_per_gpu_hour"] > 0 and "tiny: eager" in capsys.readouterr().out

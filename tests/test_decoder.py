@@ -1,4 +1,4 @@
-"""The prefix is attended in full, the answer causally; the loss counts the answer; generation obeys the grammar."""
+"""Attention is full over the prefix and causal over the answer; the answer has a loss; the grammar is obeyed."""
 
 import re
 
@@ -21,7 +21,7 @@ GOLDEN_LOSS = 45.621086
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Tests run beside each other; two threads each on two busy cores wait for one another at every operation."""
+    """Several tests run at the same time, and with two threads each they would wait for each other all the time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -29,7 +29,7 @@ def one_thread():
 
 
 def sharp(model, scale=20.0):
-    """An untrained model with an opinion: its head's weights are raised, so that answers differ."""
+    """Raises the weights of an untrained model's head, so that its answers differ from row to row."""
     with torch.no_grad():
         model.decoder.head.weight.mul_(scale)
     return model
@@ -115,7 +115,7 @@ def test_parser(text, task, tags, faults):
 
 
 def test_prefix_attention_is_full(model):
-    """Changing the last instruction word changes what the vector's own position sees, through the second layer."""
+    """Another last instruction word changes the input of the second layer at the vector's own position."""
     decoder = model.decoder
     mask, prefix = decoder.mask, decoder.prefix
     assert mask[:prefix, :prefix].all() and not mask[:prefix, prefix:].any()
@@ -130,7 +130,7 @@ def test_prefix_attention_is_full(model):
 
 
 def test_tags_are_causal(model):
-    """A later token leaves the logits of earlier positions as they are, and not those of later ones."""
+    """A token changes the logits of its own and later positions, and no earlier logits."""
     tasks, tokens = torch.tensor([0, 1]), torch.randint(3, len(model.vocabulary), (2, 9))
     changed = tokens.clone()
     changed[:, 5] = torch.where(tokens[:, 5] == 50, 51, 50)
@@ -140,13 +140,13 @@ def test_tags_are_causal(model):
     assert ((before[:, 5:] - after[:, 5:]).abs().amax(-1) > 1e-5).all()
 
 
-def test_the_vector_matters_everywhere(model):
+def test_the_vector_changes_the_logits_at_every_position(model):
     tasks, tokens = torch.tensor([0]), torch.tensor([[BOS, 20, 30]])
     first, second = (model.decoder(torch.from_numpy(vectors(1, seed=s)), tasks, tokens) for s in (0, 1))
     assert ((first - second).abs().amax(-1) > 1e-4).all()
 
 
-def test_loss_counts_the_answer_alone(model):
+def test_only_the_answer_has_a_loss(model):
     tasks, tokens = model.targets(
         ["macro", "proficiency"],
         [{"specialty": "Urology", "procedure": "Prostatectomy", "step": "Suturing"}, {"phase": "Driving"}],
@@ -184,15 +184,15 @@ def samples(count, seed=0):
 
 
 def test_golden_loss():
-    """Fixed seed, fixed data: a change of this number is a change of the model."""
+    """Seed and data are fixed, so this number only changes when the model changes."""
     model = Halsted.create(None, 64, seed=0)
     tasks, tags = samples(8)
     loss = model.loss(torch.from_numpy(vectors(8, 64)), *model.targets(tasks, tags))
     assert float(loss.detach()) == pytest.approx(GOLDEN_LOSS, rel=1e-5)
 
 
-def test_it_learns():
-    """Forty samples by heart in 150 steps: the loss falls to what order the tags alone would not allow."""
+def test_the_decoder_learns_forty_samples():
+    """After 150 steps the loss is lower than it could be without the vectors."""
     torch.manual_seed(0)
     model = Halsted.create(None, 24, width=64, heads=4, dropout=0.0)
     tasks, tags = samples(40)
@@ -258,7 +258,7 @@ def test_cached_generation_equals_token_by_token(seed, scale, rows):
             )
 
 
-def test_forced_tokens_take_one_pass_a_tag(model):
+def test_generation_takes_one_pass_per_tag(model):
     passes = []
     handle = model.decoder.head.register_forward_hook(lambda *_: passes.append(1))
     try:
@@ -286,7 +286,7 @@ def test_batch_size_invariance(width):
 
 
 def test_thread_count_invariance():
-    """To the last bit before rounding, since rounding would hide most of a difference."""
+    """Compares the logits to the last bit, before rounding, which would hide most differences."""
     model = sharp(Halsted.create(None, 192, seed=1))
     embeddings, tasks = torch.from_numpy(vectors(48, 192)), torch.tensor([i % 4 for i in range(48)])
     before = torch.get_num_threads()
@@ -329,7 +329,7 @@ def test_temperature_is_found():
     assert fit_temperature(honest[:10], labels[:10]) == 1.0
 
 
-def test_calibration_keeps_the_tags_and_mends_the_confidence():
+def test_calibration_corrects_the_confidence_and_keeps_the_tags():
     model = sharp(Halsted.create(None, 24, width=32, heads=4, seed=7), 60)  # sure of itself, and wrong
     tasks, tags = samples(400)
     before = model.tag(vectors(400), tasks)
@@ -344,7 +344,7 @@ def test_calibration_keeps_the_tags_and_mends_the_confidence():
     assert abs(confidence - right) < 0.1 < np.mean([row["step"][1] for row in before if "step" in row]) - right
 
 
-def test_the_grammar_names_every_next_token():
+def test_the_grammar_lists_every_token_that_may_follow():
     vocabulary = Vocabulary(taxonomy.load())
     ids = vocabulary.encode("macro", {"specialty": "Thoracic", "procedure": "Segmentectomy", "step": "Dissection"})
     for length in range(len(ids)):

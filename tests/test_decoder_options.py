@@ -1,4 +1,4 @@
-"""The decoder's other forms: a learned prompt, a vector for each two frames, a Llama behind an adaptor."""
+"""The decoder's other forms: a learned prompt, a vector per time step, a Llama behind an adaptor."""
 
 import json
 
@@ -72,7 +72,7 @@ def llama_folder(tmp_path_factory):
 
 
 def samples(count, seed, steps=1):
-    """Windows whose vectors, ``steps`` of them each, say their category."""
+    """Windows whose vectors (``steps`` per window) tell their category."""
     rng = np.random.default_rng(seed)
     directions = np.random.default_rng(0).normal(size=(7, DIM))
     labelled, vectors = {"v": []}, {"v": {}}
@@ -94,7 +94,7 @@ FORMS = ("soft_prompt", "temporal_tokens", "llama", "deeper")
 
 
 def made(form, llama_folder):
-    """(recipe, untrained model, whether its samples have steps) of one form."""
+    """Returns (recipe, untrained model, vectors per window) of one form."""
     recipe = Recipe(
         epochs=12,
         batch_size=32,
@@ -124,7 +124,7 @@ def made(form, llama_folder):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_learns_and_comes_back_from_its_folder(form, llama_folder, tmp_path):
+def test_every_form_learns_and_is_the_same_after_save_and_load(form, llama_folder, tmp_path):
     recipe, model, steps = made(form, llama_folder)
     train, validation = samples(200, 1, steps), samples(40, 2, steps)
     fitted = loop.fit_in_process(train, validation, model.config.decoder_sizes, SMALL, recipe)
@@ -152,7 +152,7 @@ def test_every_form_learns_and_comes_back_from_its_folder(form, llama_folder, tm
     assert loaded.tag(vectors[3:4], "micro")[0] == loaded.tag(vectors, "micro")[3]
 
 
-def test_a_soft_prompt_is_learned_and_the_words_are_not_looked_at(llama_folder):
+def test_a_soft_prompt_is_learned_and_ignores_the_words(llama_folder):
     _, model, _ = made("soft_prompt", llama_folder)
     decoder, vector = model.decoder, torch.ones(1, DIM)
     tasks, tokens = torch.tensor([1]), torch.tensor([[1]])
@@ -166,8 +166,8 @@ def test_a_soft_prompt_is_learned_and_the_words_are_not_looked_at(llama_folder):
     assert torch.equal(before[..., :word], after[..., :word])
 
 
-def test_steps_carry_their_time(llama_folder):
-    """The same vectors in another order are another window, though their mean is the same."""
+def test_the_order_of_time_steps_matters(llama_folder):
+    """The same vectors in another order give other logits, though their mean is the same."""
     _, model, _ = made("temporal_tokens", llama_folder)
     window = torch.randn(1, STEPS, DIM, generator=torch.Generator().manual_seed(0))
     tasks, tokens = torch.tensor([1]), torch.tensor([[1]])
@@ -176,7 +176,7 @@ def test_steps_carry_their_time(llama_folder):
     assert model.decoder.feature_whitening_DD.shape == (DIM, DIM), "one whitening for all steps"
 
 
-def test_an_encoder_that_gives_its_steps():
+def test_an_encoder_that_gives_a_vector_per_time_step():
     whole, stepped = Encoder.load("random:tiny:0"), Encoder.load("random:tiny:0#steps")
     assert (stepped.dim, stepped.steps, stepped.ref) == (8 * whole.dim, 8, "random:tiny:0#steps")
     assert stepped.fingerprint != whole.fingerprint, "their vectors must not share a store"
@@ -186,17 +186,17 @@ def test_an_encoder_that_gives_its_steps():
     assert np.allclose(vectors.reshape(2, 8, -1).astype(np.float32).mean(1), whole.encode(clips), atol=2e-2)
 
 
-def test_a_llama_brings_its_weights(llama_folder):
+def test_a_llama_keeps_its_trained_weights(llama_folder):
     _, model, _ = made("llama", llama_folder)
     original = LlamaForCausalLM.from_pretrained(llama_folder).model.state_dict()
-    model.decoder.take_weights(llama_folder)
+    model.decoder.load_trunk(llama_folder)
     trunk = model.decoder.trunk.state_dict()
     assert set(original) - set(trunk) == {"embed_tokens.weight"}
     assert all(torch.equal(value, original[name]) for name, value in trunk.items())
     assert (model.config.width, model.config.layers, model.config.heads) == (32, 2, 4)
 
 
-def test_a_folder_that_is_no_llama_is_named(llama_folder, tmp_path):
+def test_a_folder_that_is_no_llama_is_reported(llama_folder, tmp_path):
     with pytest.raises(ModelError, match="config.json can't be read"):
         read_config(str(tmp_path))
     stated = json.loads(open(f"{llama_folder}/config.json").read())
@@ -206,6 +206,6 @@ def test_a_folder_that_is_no_llama_is_named(llama_folder, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(stated | {"hidden_size": 64}))
     larger = Halsted.create(SMALL, DIM, llama=read_config(str(tmp_path)))
     with pytest.raises(ModelError, match="do not fit its config.json: layers.0"):
-        larger.decoder.take_weights(llama_folder)
+        larger.decoder.load_trunk(llama_folder)
     with pytest.raises(UsageError, match="decoder='lama'; expected halsted, or llama:FOLDER"):
         Recipe(decoder="lama")

@@ -1,4 +1,4 @@
-"""The demo's script on very little: every step runs, what is there is kept, the page is written."""
+"""The demo's script on a few short videos: every step runs, finished steps are kept, the page is written."""
 
 import importlib.util
 import re

@@ -31,15 +31,15 @@ ROOMS = (
     "evaluation",
     "selflabel",
     "registry",
-    "report",
+    "reporting",
     "service",
     "cli",
 )
 """Each may import those before it."""
 SOLE_IMPORTERS = {
-    "ray.data": {"mapping/pipeline.py"},
+    "ray.data": {"mapping/pipeline.py", "reporting/mapped_archive.py"},
     "ray.train": {"training/loop.py"},
-    "ray.serve": {"service/deployments.py", "cli/serve.py"},
+    "ray.serve": {"service/deployments.py"},
     "mlflow": {"registry/model_registry.py", "registry/pyfunc.py", "registry/tracking.py", "registry/promotion.py"},
 }
 WITHOUT_RAY = {
@@ -55,8 +55,10 @@ WITHOUT_RAY = {
     "atlas",
     "maps",
     "evaluation",
-    "report",
+    "reporting",
 }
+HANDS_OVER_TO_RAY = {"reporting/mapped_archive.py"}
+"""Where a table becomes a Ray Dataset for whoever asks for that: imported inside the one function."""
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -114,7 +116,7 @@ def test_what_needs_no_ray_imports_none():
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in FILES
-        if room(path) in WITHOUT_RAY
+        if room(path) in WITHOUT_RAY and path.relative_to(PACKAGE).as_posix() not in HANDS_OVER_TO_RAY
         for name, line in imported_names(path)
         if is_of(name, "ray")
     ]
@@ -148,7 +150,7 @@ def test_every_data_file_is_packaged():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = settings["tool"]["setuptools"]["package-data"]["halsted_ray"]
     data = {path.removeprefix("halsted_ray/") for path in tracked("halsted_ray/*") if not path.endswith((".py", ".md"))}
-    assert {"taxonomy/halsted.yaml", "report/page.html"} <= data
+    assert {"taxonomy/halsted.yaml", "reporting/page.html"} <= data
     assert not {path for path in data if not any(fnmatch(path, pattern) for pattern in patterns)}
 
 

@@ -1,4 +1,4 @@
-"""The encoder reads every form of VideoMAE weights, refuses what is not one, and a row depends on its clip alone."""
+"""The encoder reads every form of VideoMAE weights and refuses all others; a vector depends on its clip alone."""
 
 import json
 import pickle
@@ -34,7 +34,7 @@ SMALL = {
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Tests run beside each other; two threads each on two busy cores wait for one another at every operation."""
+    """Several tests run at the same time, and with two threads each they would wait for each other all the time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -51,7 +51,7 @@ def clips(count, size=112, seed=0):
 
 
 def randomise(model):
-    """Every weight non-zero, biases too: Hugging Face starts biases at zero, where a lost one would not show."""
+    """Makes every weight non-zero, biases too. Hugging Face starts biases at 0, so a lost bias would go unnoticed."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -78,7 +78,7 @@ def write_folder(folder, model, tensors=None, **preprocessing):
 
 
 def v2_checkpoint(width=64, layers=2, seed=0, fc_norm=True):
-    """A small state dict under VideoMAE V2's names, every tensor random."""
+    """Makes a small state dict with VideoMAE V2's names and random tensors."""
     generator = torch.Generator().manual_seed(seed)
     shapes = {
         "patch_embed.proj.weight": (width, 3, 2, 14, 14),
@@ -109,7 +109,7 @@ def v2_checkpoint(width=64, layers=2, seed=0, fc_norm=True):
 
 
 def v2_forward(tensors, clip_THWC, layers=2, heads=1):
-    """VideoMAE V2's forward pass written out from its own definition, one clip: the oracle of the key map."""
+    """VideoMAE V2's forward pass for one clip, written from its own definition: what the renamed tensors must give."""
     width = tensors["patch_embed.proj.bias"].shape[0]
     pixels = torch.from_numpy(clip_THWC).float().permute(3, 0, 1, 2)[None] / 255
     tokens = (
@@ -213,7 +213,7 @@ def old_names(tensors):
 
 
 def test_old_names_of_biases_are_read_here_and_by_the_library(tmp_path):
-    """transformers 5.10 and 5.14 left these biases at zero without a word."""
+    """transformers 5.10 and 5.14 left these biases at zero without a warning."""
     model = randomise(VideoMAEForPreTraining(VideoMAEConfig(**SMALL, use_mean_pooling=False)))
     old = old_names(model.state_dict())
     assert "videomae.encoder.layer.1.attention.attention.q_bias" in old
@@ -262,7 +262,7 @@ def test_v2_round_trip(tmp_path):
     assert (again.encode(clips(1, 224)) == encoder.encode(clips(1, 224))).all()
 
 
-def test_save_and_load_by_uri():
+def test_save_and_load_an_encoder_by_url():
     encoder = Encoder.create("tiny", seed=3)
     encoder.save("memory://encoders/own")
     again = Encoder.load("memory://encoders/own")
@@ -271,7 +271,7 @@ def test_save_and_load_by_uri():
     fsspec.filesystem("memory").rm("/encoders", recursive=True)
 
 
-def test_fingerprint_follows_weights_and_preprocessing(tmp_path):
+def test_fingerprint_changes_with_weights_and_preprocessing(tmp_path):
     model = randomise(VideoMAEModel(VideoMAEConfig(**SMALL)))
     base = Encoder.load(write_folder(tmp_path / "a", model)).fingerprint
     assert Encoder.load(write_folder(tmp_path / "same", model), micro_batch=2).fingerprint == base
@@ -322,7 +322,7 @@ def test_a_pickle_with_code_is_refused(tmp_path, capsys):
     assert "ran" not in capsys.readouterr().out
 
 
-def test_what_is_no_encoder_is_named(tmp_path):
+def test_a_place_without_an_encoder_is_reported(tmp_path):
     with pytest.raises(ModelError, match="no encoder at .*expected 'tiny', a folder with config.json"):
         Encoder.load(str(tmp_path / "none"))
     with pytest.raises(ModelError, match="weights of encoder 'giant' do not ship"):
@@ -342,14 +342,14 @@ def test_what_is_no_encoder_is_named(tmp_path):
         Encoder.load(str(tmp_path / "cut.safetensors"))
 
 
-def test_a_missing_tensor_is_named(tmp_path):
+def test_a_missing_tensor_is_reported(tmp_path):
     model = randomise(VideoMAEModel(VideoMAEConfig(**SMALL)))
     tensors = {k: v for k, v in model.state_dict().items() if k != "encoder.layer.1.output.dense.bias"}
     with pytest.raises(ModelError, match="encoder.layer.1.output.dense.bias is missing, expected"):
         Encoder.load(write_folder(tmp_path / "hf", model, tensors))
 
 
-def test_v2_tensors_that_are_unknown_are_named(tmp_path):
+def test_unknown_v2_tensors_are_reported(tmp_path):
     torch.save(v2_checkpoint() | {"blocks.0.gamma_1": torch.ones(64)}, tmp_path / "v2.pth")
     with pytest.raises(ModelError, match="that VideoMAE V2 does not have: blocks.0.gamma_1"):
         read_checkpoint(str(tmp_path / "v2.pth"))

@@ -1,4 +1,4 @@
-"""Evaluation over an archive whose vectors say the truth: no video is decoded, everything else is real."""
+"""Evaluation of an archive whose vectors tell the truth: no video is decoded, everything else is real."""
 
 import json
 import shutil
@@ -16,19 +16,20 @@ from halsted_ray.cli.evaluate import methods_table
 from halsted_ray.cli.text_tables import accuracy_table
 from halsted_ray.compute.cluster import connected
 from halsted_ray.errors import AtlasError, OutputError, TrainingError, UsageError
+from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
 from halsted_ray.evaluation.map_accuracy import score_timeline
 from halsted_ray.evaluation.model_comparison import compare_folds, compare_models
 from halsted_ray.evaluation.predictions import REFERENCE, TagPredictions, TagTargets
 from halsted_ray.evaluation.run_evaluation import evaluate
-from halsted_ray.evaluation.sais import SaisRecipe, fit_sais
+from halsted_ray.evaluation.sais import LabelledVectors, SaisRecipe, fit_sais
 from halsted_ray.evaluation.scoring import score_predictions
 from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.maps.timeline import merge
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Segment, Video, WindowSpec
-from halsted_ray.report.evaluation_page import evaluation_page, write_evaluation
-from halsted_ray.report.evaluation_plots import map_plot
+from halsted_ray.reporting.evaluation_page import evaluation_page, write_evaluation
+from halsted_ray.reporting.evaluation_plots import map_plot
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import load
 from halsted_ray.training.recipe import Recipe
@@ -56,7 +57,7 @@ READ_ONLY = "/proc/self"
 
 
 def archive_at(root, videos=8, split=None, seed=0):
-    """Videos of two procedures; dissection in [0, 30), suturing in [30, 60); labels of odd videos are by a model."""
+    """Videos of two procedures: dissection in [0, 30), suturing in [30, 60). A model labelled the odd videos."""
     rng, directions = np.random.default_rng(seed), np.random.default_rng(99)
     of_category = {(tag.name, c): directions.normal(size=ENCODER.dim) for tag in HALSTED.tags for c in tag.categories}
     rows, clips = [], []
@@ -105,7 +106,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def crossed(archive, tmp_path_factory):
-    """(evaluation of two folds with all baselines, where it lies); its Ray stays for what follows."""
+    """(evaluation of two folds with all baselines, its folder); Ray keeps running for the tests that follow."""
     out = tmp_path_factory.mktemp("crossed")
     with connected():
         yield run(archive, out), out
@@ -120,9 +121,17 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def run(archive, out, **options):
+def run(archive, out, *, model=None, against=None, embeddings=None, **plan):
     return evaluate(
-        archive, str(out), RECIPE, **{"encoder": ENCODER.ref, "spec": SPEC, "folds": 2, "sais": SAIS, **options}
+        archive,
+        str(out),
+        RECIPE,
+        model=model,
+        against=against,
+        plan=EvaluationPlan(**{"folds": 2, "sais": SAIS, **plan}),
+        encoder=ENCODER.ref,
+        spec=SPEC,
+        embeddings=embeddings,
     )
 
 
@@ -161,7 +170,7 @@ def test_what_can_be_learned_beats_what_can_be_guessed(crossed):
     assert "f1_10" not in methods["chance"]["tags"]["step"]
 
 
-def test_groups_split_the_same_answers(crossed):
+def test_groups_split_the_same_predictions(crossed):
     found = crossed[0].figures
     whole = found["methods"]["halsted"]["mean"]
     for group, names in (
@@ -173,11 +182,11 @@ def test_groups_split_the_same_answers(crossed):
         assert set(found["groups"][group]) == names
         assert sum(entry["mean"]["samples"] for entry in found["groups"][group].values()) == whole["samples"]
     assert set(found["videos"]) == {video for fold in found["folds"] for video in fold["test"]} and not found["caveats"]
-    one = next(iter(found["videos"].values()))
-    assert one["specialty"] in PROCEDURES.values() and set(one["tasks"]) == {"macro", "micro", "proficiency"}
+    video = next(iter(found["videos"].values()))
+    assert video["specialty"] in PROCEDURES.values() and set(video["tasks"]) == {"macro", "micro", "proficiency"}
 
 
-def test_figures_and_answers_are_left_on_disk(crossed):
+def test_figures_and_predictions_are_left_on_disk(crossed):
     evaluation, out = crossed
     assert json.loads((out / "evaluation.json").read_text()) == json.loads(json.dumps(evaluation.figures))
     rows = pq.read_table(out / "answers.parquet").to_pandas()
@@ -200,10 +209,11 @@ def test_the_same_call_again_trains_nothing(crossed, archive):
     assert again.figures["methods"]["halsted"] == evaluation.figures["methods"]["halsted"]
 
 
-def test_a_fold_that_fails_is_the_error_of_all(crossed, archive, tmp_path):
+def test_a_fold_that_fails_ends_the_evaluation_with_its_error(crossed, archive, tmp_path):
     wild = replace(RECIPE, learning_rate=1e30, warmup_epochs=0)
     with pytest.raises(TrainingError, match=r"not finite in epoch 0.*learning rate 1e\+30"):
-        evaluate(archive, str(tmp_path), wild, encoder=ENCODER.ref, spec=SPEC, folds=2, baselines=())
+        plan = EvaluationPlan(folds=2, baselines=())
+        evaluate(archive, str(tmp_path), wild, plan=plan, encoder=ENCODER.ref, spec=SPEC)
 
 
 @pytest.fixture(scope="module")
@@ -226,8 +236,8 @@ def test_a_given_model_is_judged_on_the_frozen_part(tmp_path, fold_model):
 
 
 def test_where_a_map_and_an_evaluation_differ(tmp_path, fold_model):
-    """A map's figures are the evaluation's answers, of the kind of window that each tag comes from and where the
-    workflow asked: nothing else makes the two differ."""
+    """A map's figures are those of the evaluation's predictions, for the kind of window that each tag comes from and
+    where the workflow asked: nothing else makes the two differ."""
     archive = archive_at(tmp_path / "archive", 4, seed=2)
     atlas, workflow = read_atlas(archive), Workflow(Halsted.load(fold_model), ENCODER, SPEC)
     store = VectorStore(f"{archive}/embeddings", ENCODER.fingerprint, sampling_name(SPEC, "reference"))
@@ -235,23 +245,23 @@ def test_where_a_map_and_an_evaluation_differ(tmp_path, fold_model):
     misleading["fine", 0.0, 2.5] = misleading["fine", 30.0, 32.5]  # dissection that looks like suturing
     store.put(atlas.videos[0].video_id, 0.0, 120.0, misleading)
     found = run(archive, tmp_path / "out", model=fold_model, part="all", baselines=())
-    rows, said = [], {}
+    rows, mapped_category = [], {}
     for video in atlas.videos:
         segment = Segment("s", video.video_id, video.uri, 0.0, DURATION_S, DURATION_S)
         tags = workflow(segment, vectors=store.get(video.video_id, 0.0, DURATION_S)).tags
-        said |= {(video.video_id, tag.start_s, tag.stop_s, tag.tag): tag.category for tag in tags}
+        mapped_category |= {(video.video_id, tag.start_s, tag.stop_s, tag.tag): tag.category for tag in tags}
         rows += [{"video_id": video.video_id, **asdict(interval)} for interval in merge(tags)]
     mapped = score_timeline(rows, atlas.clips, HALSTED, SPEC)
-    right, asked = Counter(), Counter()
+    right, total = Counter(), Counter()
     for answer in pq.read_table(tmp_path / "out" / "answers.parquet").to_pylist():
         tag, length_s = answer["tag"], answer["stop_s"] - answer["start_s"]
-        shown = said.get((answer["video_id"], answer["start_s"], answer["stop_s"], tag))
+        shown = mapped_category.get((answer["video_id"], answer["start_s"], answer["stop_s"], tag))
         if shown is not None:
             assert shown == answer["category"], answer
             right[tag] += round(length_s / SPEC.fine_s) * (shown == answer["truth"])
-        asked[tag] += length_s == SPEC.fine_s
-    assert set(asked) == {"specialty", "procedure", "step", "action", "arm", "phase", "proficiency"}
-    for tag, windows in asked.items():
+        total[tag] += length_s == SPEC.fine_s
+    assert set(total) == {"specialty", "procedure", "step", "action", "arm", "phase", "proficiency"}
+    for tag, windows in total.items():
         assert (mapped["tags"][tag]["windows"], mapped["tags"][tag]["right"]) == (windows, right[tag]), tag
     assert mapped["tags"]["action"]["unpredicted"] > 0, "a step that was not seen costs an action"
     assert "halsted report --truth" in found.figures["how"] and "halsted evaluate" in mapped["how"]
@@ -277,9 +287,9 @@ def test_another_archive_judges_two_models_on_the_same_windows(archive, crossed,
     )
     assert {video[:8] for video in found.figures["videos"]} == {f"{3:08x}"} and len(found.figures["videos"]) == 4
     assert found.figures["strategy"] == "all videos of release-3" and found.figures["folds"][0]["train"] == 3
-    one, two = found.of(), found.of(REFERENCE)
-    assert [entry.asked for entry in one] == [entry.asked for entry in two] and len(one) > 5
-    assert any((a.scores_NK != b.scores_NK).any() for a, b in zip(one, two, strict=True))
+    first, second = found.of(), found.of(REFERENCE)
+    assert [entry.targets for entry in first] == [entry.targets for entry in second] and len(first) > 5
+    assert any((a.scores_NK != b.scores_NK).any() for a, b in zip(first, second, strict=True))
     means = {name: method["mean"]["value"] for name, method in found.figures["methods"].items()}
     assert means[REFERENCE] > 0.8 > means["majority"]
     assert found.figures["caveats"] == []
@@ -292,20 +302,23 @@ def test_another_archive_judges_two_models_on_the_same_windows(archive, crossed,
 
 
 @pytest.mark.parametrize(
-    "options, error, said",
+    "options, error, message",
     [
         ({"release": "hsa-v9"}, AtlasError, "no release 'hsa-v9'"),
         ({"against": "{model}"}, UsageError, "name it with --model"),
         ({"baselines": ("random",)}, UsageError, "unknown baseline 'random'"),
         ({"strategy": "each"}, UsageError, "per_procedure, global"),
         ({"part": "train"}, UsageError, "expected one of test, validation, all"),
+        ({"folds": 0}, UsageError, "folds=0; expected at least 1"),
+        ({"learn_from": 0}, UsageError, "learn from 0 videos; expected at least 1"),
+        ({"splits": ()}, UsageError, "no split is given"),
         ({"model": "{model}"}, AtlasError, "no annotated video in its 'test' part .parts: none."),
         ({"model": "{model}", "part": "all"}, UsageError, "learned from 6 of the 8 videos that would judge it"),
     ],
 )
-def test_what_can_not_be_judged(archive, fold_model, tmp_path, options, error, said):
+def test_what_can_not_be_judged(archive, fold_model, tmp_path, options, error, message):
     options = {name: fold_model if value == "{model}" else value for name, value in options.items()}
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         run(archive, tmp_path, **options)
 
 
@@ -371,8 +384,8 @@ def test_a_model_that_does_not_say_what_it_learned_from_is_looked_up_in_the_atla
     assert "not known which videos model" in evaluation_page(found, HALSTED, [])
 
 
-def test_a_place_that_can_not_be_written_is_said_before_anything_is_learned(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr("halsted_ray.evaluation.run_evaluation.pooled", lambda *_: pytest.fail("it began"))
+def test_a_folder_that_can_not_be_written_is_reported_before_anything_is_learned(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr("halsted_ray.evaluation.run_evaluation.prepare_data", lambda *_: pytest.fail("it began"))
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "out", READ_ONLY):
         with pytest.raises(OutputError, match=f"{place}.*name a folder that can be written"):
@@ -426,8 +439,8 @@ def test_the_map_of_features_shows_a_low_proficiency_large_as_the_paper_does(cro
     assert "a larger dot a low proficiency" in evaluation_page(crossed[0].figures, HALSTED, [])
 
 
-def answers_of(rights, tag="step", folds=None, truth=None):
-    """Two-way answers of a made-up method: per video the rights of its windows."""
+def hand_made(rights, tag="step", folds=None, truth=None):
+    """Predictions of a tag with two categories. ``rights``: video → whether each of its windows is right."""
     found = []
     for fold in sorted(set(folds or [0])):
         own = [v for v in rights if not folds or folds[list(rights).index(v)] == fold]
@@ -436,7 +449,7 @@ def answers_of(rights, tag="step", folds=None, truth=None):
         start_s = np.concatenate([2.5 * np.arange(len(rights[v])) for v in own])
         count = len(video)
         chosen = np.where(right > 0, 0, 1)
-        asked = TagTargets(
+        targets = TagTargets(
             fold,
             HALSTED.task_of_tag(tag).name,
             tag,
@@ -449,24 +462,24 @@ def answers_of(rights, tag="step", folds=None, truth=None):
             np.zeros(count, int),
             np.ones(count, bool),
         )
-        found.append(TagPredictions("halsted", asked, chosen, np.full(count, 0.9), right, np.eye(2)[chosen]))
+        found.append(TagPredictions("halsted", targets, chosen, np.full(count, 0.9), right, np.eye(2)[chosen]))
     return found
 
 
-def test_golden_figures_of_hand_made_answers():
-    made = answers_of({"a": [1, 1, 1, 1], "b": [1, 0, 0, 1]}, folds=[0, 1])
+def test_golden_figures_of_hand_made_predictions():
+    made = hand_made({"a": [1, 1, 1, 1], "b": [1, 0, 0, 1]}, folds=[0, 1])
     found = score_predictions(made, HALSTED, {"a": {"specialty": "Urology"}, "b": {"specialty": "Cardiac"}})
     step = found["methods"]["halsted"]["tags"]["step"]
     assert step["accuracy"]["folds"] == [1, 0.5] and step["accuracy"]["value"] == 0.75
     assert step["accuracy"]["over_videos"] == 0.75 and step["relative_improvement"] == 1.5
-    # video b: said 0 1 1 0 against one run of 0: 1 hit of 3 spans; the order differs by two insertions of three
+    # video b: 0 1 1 0 against one run of 0, so 1 hit of 3 spans; the order differs by two insertions of three
     assert step["f1_10"]["folds"] == [1, 0.5] and step["edit"]["folds"] == [1, pytest.approx(1 / 3)]
     assert step["auroc"]["value"] is None
     assert step["calibration_error"]["folds"] == [pytest.approx(0.1), pytest.approx(0.4)]
     assert found["groups"]["specialty"]["Cardiac"]["mean"]["over_videos"] == 0.5
     assert found["confusion"]["step"]["counts"] == [[6, 2, 0], [0, 0, 0]]
     assert found["reliability"]["step"] == [{"count": 8, "confidence": pytest.approx(0.9), "accuracy": 0.75}]
-    assert [(one["video_id"], one["start_s"], one["said"]) for one in found["mistakes"]] == [
+    assert [(mistake["video_id"], mistake["start_s"], mistake["said"]) for mistake in found["mistakes"]] == [
         ("b", 2.5, "Dissection"),
         ("b", 5.0, "Dissection"),
     ]
@@ -478,35 +491,36 @@ def test_two_models_on_the_same_windows():
     first = {f"v{k}": rng.random(40) < 0.6 for k in range(8)}
     better = {name: rights | (rng.random(40) < 0.5) for name, rights in first.items()}
     operations = {name: {"specialty": "Urology"} for name in first}
-    found = compare_models(answers_of(first), answers_of(better), HALSTED, operations)
+    found = compare_models(hand_made(first), hand_made(better), HALSTED, operations)
     assert found["mean"]["value"] > 0.1 and found["mean"]["low"] > 0 and found["mean"]["p_worse"] == 0
     assert found["tasks"]["macro"] == found["specialties"]["Urology"] == found["mean"]
-    same = compare_models(answers_of(first), answers_of(first), HALSTED, operations)["mean"]
+    same = compare_models(hand_made(first), hand_made(first), HALSTED, operations)["mean"]
     assert same["value"] == same["low"] == same["high"] == 0
     fewer = {name: rights[:-1] for name, rights in first.items()}
     with pytest.raises(ValueError, match="other windows"):
-        compare_models(answers_of(first), answers_of(fewer), HALSTED, operations)
+        compare_models(hand_made(first), hand_made(fewer), HALSTED, operations)
 
 
 def test_two_models_over_folds():
     rights = {f"v{k}": np.arange(20) < 10 + k for k in range(5)}
     more = {name: np.arange(20) < 12 + k for k, name in enumerate(rights)}
-    found = compare_folds(answers_of(rights, folds=[0, 1, 2, 3, 4]), answers_of(more, folds=[0, 1, 2, 3, 4]), HALSTED)
+    found = compare_folds(hand_made(rights, folds=[0, 1, 2, 3, 4]), hand_made(more, folds=[0, 1, 2, 3, 4]), HALSTED)
     assert found["macro"]["wilcoxon_p"] == pytest.approx(0.0625)
     assert found["macro"]["difference"]["value"] == pytest.approx(0.1)
     assert found["macro"]["first"] == [0.5, 0.55, 0.6, 0.65, 0.7]
 
 
 def test_sais_learns_what_changes_over_time():
-    """The same steps in another order: their mean tells nothing."""
+    """Both categories have the same time steps in another order, so their mean tells nothing."""
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=160)
     rising = np.linspace(-2, 2, 8)[None, :, None] * np.where(labels, 1, -1)[:, None, None]
     steps = (rising * np.ones(8) + 0.3 * rng.normal(size=(160, 8, 8))).astype(np.float32)
     recipe = SaisRecipe(layers=1, heads=2, prototype_dim=8, epochs=10)
-    model = fit_sais((steps[:100], labels[:100]), (steps[100:130], labels[100:130]), 2, recipe)
+    train, validation = (LabelledVectors(steps[part], labels[part]) for part in (slice(100), slice(100, 130)))
+    model = fit_sais(train, validation, 2, recipe)
     found = model.probabilities(steps[130:])
     assert (found.argmax(1) == labels[130:]).mean() > 0.9
     assert found.max() <= np.e / (np.e + np.exp(-1)) + 1e-6, "no temperature: two categories never pass .881"
-    again = fit_sais((steps[:100], labels[:100]), (steps[100:130], labels[100:130]), 2, recipe)
+    again = fit_sais(train, validation, 2, recipe)
     assert np.array_equal(again.probabilities(steps[130:]), found)

@@ -38,7 +38,7 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 def test_a_name_of_the_face_stays_itself_after_its_room_was_imported():
-    """A room of the same name would take its place: ``halsted_ray.report`` was once the package of reports."""
+    """A room of the same name would take its place, as soon as somebody imports the room."""
     code = "import pkgutil, halsted_ray; print(sorted({m.name for m in pkgutil.iter_modules(halsted_ray.__path__)}))"
     rooms = eval(run(code))
     assert not set(rooms) & set(NAMES)

@@ -1,4 +1,4 @@
-"""The gate's verdict from figures made by hand: each check fails for its own reason and for no other."""
+"""The gate's verdict on hand-made predictions: each check fails for its own reason and for no other."""
 
 from dataclasses import replace
 
@@ -61,11 +61,11 @@ def failed(candidate, champion, thresholds=SHIPPED):
     return [check.name for check in verdict(candidate, champion, thresholds).checks if not check.passed]
 
 
-def test_the_same_again_passes_and_so_does_a_first_one():
+def test_the_same_model_again_passes_and_so_does_a_first_model():
     assert failed(examined(), examined()) == [] and failed(examined(), None) == []
     said = {check.name: check.said for check in verdict(examined(), None).checks}
     assert said["worst_task_fall"] == "there is no champion to compare with"
-    assert said["calibration_error"] == "over 800 answers"
+    assert said["calibration_error"] == "over 800 predictions"
     assert all(check.reason for check in verdict(examined(), examined()).checks)
 
 
@@ -76,7 +76,7 @@ def test_the_worst_task_must_not_fall_though_the_mean_rises():
     assert failed(examined(step=71, action=95), examined()) == []
 
 
-def test_a_mean_that_is_worse_on_every_video_is_worse():
+def test_a_mean_that_falls_on_every_video_is_refused():
     assert failed(examined(step=75, action=70), examined()) == ["mean_p_worse"]
     # worse on two videos, better on two: the draws do not agree
     mixed = {"a": (84, 70), "b": (76, 70), "c": (84, 70), "d": (75, 70)}
@@ -91,7 +91,7 @@ def test_one_video_has_no_spread_so_the_sign_decides():
     assert "on one video" in {check.name: check.said for check in verdict(one(), one()).checks}["mean_p_worse"]
 
 
-def test_no_specialty_below_its_floor():
+def test_no_specialty_may_fall_below_its_bound():
     low = examined(right_of_video={"a": (80, 70), "b": (80, 70), "c": (30, 30), "d": (30, 30)})
     assert failed(low, low) == ["specialty_accuracy/Cardiac"]
     own = SHIPPED | {"specialty_accuracy": replace(SHIPPED["specialty_accuracy"], of_specialty={"Cardiac": 0.2})}
@@ -100,7 +100,7 @@ def test_no_specialty_below_its_floor():
     assert [check.name for check in unnamed.checks if not check.passed] == ["specialty_accuracy/unnamed"]
 
 
-def test_calibration_and_speed_keep_their_floors():
+def test_calibration_and_speed_have_bounds():
     assert failed(examined(confidence=0.99), examined()) == ["calibration_error"]
     assert failed(examined(windows_per_s=49.0), examined()) == ["speed_of_champion"]
 
@@ -118,12 +118,12 @@ def test_a_champion_that_knows_test_videos_by_heart_is_nobody_to_be_compared_wit
     assert {(): "none of them", ("a",): "learned from a and looks too good", None: "is not known"}[learned] in said
 
 
-def test_only_what_both_were_asked_is_compared():
-    """A champion of an older taxonomy lacks a tag: that must not count against it, nor for the candidate."""
+def test_only_tags_that_both_models_know_are_compared():
+    """A champion of an older taxonomy lacks a tag. This counts neither against it nor for the candidate."""
     champion = examined(right_of_video=dict.fromkeys("abcd", (80, None)))
     assert failed(examined(), champion) == []
     assert failed(examined(step=75), champion) == ["worst_task_fall", "mean_p_worse"]
     alone = examined()
-    alone.answers[:] = alone.answers[1:]
+    alone.predictions[:] = alone.predictions[1:]
     with pytest.raises(TaxonomyError, match="no tag in common"):
         verdict(alone, champion)

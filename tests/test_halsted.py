@@ -1,4 +1,4 @@
-"""A model folder is self-contained and comes back as it was; whatever else is there is named."""
+"""A model folder is self-contained, saving and loading changes nothing, and a wrong folder is reported."""
 
 import json
 import re
@@ -64,21 +64,21 @@ def test_a_model_says_which_videos_it_learned_from(folder):
     assert older.config.learned_from is None and older.digest == before
 
 
-def test_another_taxonomy_travels_inside(tmp_path):
+def test_a_model_folder_contains_its_taxonomy(tmp_path):
     model = Halsted.create(taxonomy.load("sar_rarp50"), 24, width=32, heads=4)
     model.save(str(tmp_path))
     row = Halsted.load(str(tmp_path)).tag(vectors(1), "action")[0]
     assert list(row) == ["action"] and row["action"][0] in taxonomy.load("sar_rarp50").tag("action").categories
 
 
-def test_by_uri():
+def test_save_and_load_by_url():
     model = small()
     model.save("memory://models/one")
     assert Halsted.load("memory://models/one").digest == model.digest
     fsspec.filesystem("memory").rm("/models", recursive=True)
 
 
-def test_digest_follows_what_decides_the_tags(folder):
+def test_digest_changes_with_everything_that_decides_the_tags(folder):
     _, model = folder
     seen = {model.digest}
     for change in ({"temperatures": {"step": 1.6}}, {"version": "4"}):
@@ -89,7 +89,7 @@ def test_digest_follows_what_decides_the_tags(folder):
     assert len(seen | {model.digest}) == 4
 
 
-def test_what_is_no_model_is_named(tmp_path):
+def test_a_place_without_a_model_is_reported(tmp_path):
     with pytest.raises(ModelError, match="found nothing, expected a folder with model.json and decoder.safetensors"):
         Halsted.load(str(tmp_path / "none"))
     with pytest.raises(ModelError, match=r"found an empty folder, .*model.json, decoder.safetensors missing"):
@@ -103,7 +103,7 @@ def test_what_is_no_model_is_named(tmp_path):
         Halsted.load("nowhere://bucket/model")
 
 
-def test_a_damaged_model_is_named(folder):
+def test_a_damaged_model_is_reported(folder):
     path, _ = folder
     text = (path / "model.json").read_text()
     for old, new, message in [
@@ -144,7 +144,7 @@ def test_the_encoder_must_be_the_one_it_was_trained_on():
         model.check_encoder(Encoder.create("tiny", 1))
 
 
-def test_wrong_input_is_named():
+def test_wrong_input_is_reported():
     model = small()
     with pytest.raises(ModelError, match=r"vectors of shape \(2, 25\), expected \(N, 24\)"):
         model.tag(vectors(2, 25), "macro")

@@ -37,9 +37,9 @@ def place(request, tmp_path) -> str:
 @pytest.fixture
 def from_elsewhere(monkeypatch):
     """Claims of this process look like those of another machine, and silence is short."""
-    monkeypatch.setattr(leases, "BEAT_S", 0.2)
-    monkeypatch.setattr(leases, "SILENCE_S", 1.5)
-    monkeypatch.setattr(leases, "LOOK_S", 0.05)
+    monkeypatch.setattr(leases, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(leases, "DEAD_AFTER_S", 1.5)
+    monkeypatch.setattr(leases, "POLL_S", 0.05)
     monkeypatch.setattr(leases, "_machine", lambda: f"machine {time.monotonic_ns()}")
 
 
@@ -62,7 +62,7 @@ def test_the_second_is_told_who_has_it_and_a_killed_one_blocks_nobody(place):
         started_s = time.monotonic()
         with Lease(place, "second") as held:
             held.check()
-        assert time.monotonic() - started_s < leases.SILENCE_S / 3
+        assert time.monotonic() - started_s < leases.DEAD_AFTER_S / 3
     finally:
         holder.kill()
         holder.wait()
@@ -100,7 +100,7 @@ def test_a_claim_of_another_machine_is_watched_until_it_beats_or_is_silent(tmp_p
     with Lease(str(tmp_path), "z") as first:
         with pytest.raises(OutputError, match="another run is mapping"), Lease(str(tmp_path), "a", said.append):
             pass
-        assert len(said) == 1 and "whether it is alive" in said[0]
+        assert len(said) == 1 and "whether that run is alive" in said[0]
         first._over.set()  # its heart stops
         started_s = time.monotonic()
         with Lease(str(tmp_path), "b") as second:

@@ -36,7 +36,7 @@ from halsted_ray.planning.rates import MEASURED, Rates
 from halsted_ray.planning.survey import survey
 from halsted_ray.profiling import STAGES
 from halsted_ray.records import TIMELINE_ORDER, WindowSpec
-from halsted_ray.report import report
+from halsted_ray.reporting import report
 from halsted_ray.storage.lease import Lease
 
 SPEC = WindowSpec(coarse_s=10, fine_s=2.5)

@@ -245,6 +245,7 @@ def test_staged_results_come_back_as_they_were(tmp_path):
         (4, 0, 2, 1, (1, 1, 1.0)),
         (18, 1, 16, 100, (15, 1, 1.0)),
         (66, 4, 64, 1000, (60, 4, 1.0)),
+        (66, 4, 64, 2, (2, 2, 1.0)),
     ],
 )
 def test_pools_leave_two_cpus_free(cpus, gpus, cores, segments, expected):

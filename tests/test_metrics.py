@@ -52,7 +52,7 @@ def test_golden_pooling_over_videos():
 
 
 def random_videos():
-    """200 of (predicted, truth) of 80 frames and 8 labels, the prediction late and flickering."""
+    """200 pairs (predicted, truth) of 80 frames and 8 labels; the prediction comes late and flickers."""
     rng, videos = random.Random(20), []
     for _ in range(200):
         truth = []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
+
 import cv2
 import numpy as np
 import pytest
 
-from halsted_ray import taxonomy
+from halsted_ray import phantom, taxonomy
 from halsted_ray.phantom import catalogue, motion
 from halsted_ray.phantom.render import Renderer
 from halsted_ray.phantom.script import make_script
@@ -156,8 +158,8 @@ def test_strokes_of_all_directions_pass_the_same_places():
     places = {}
     for direction in catalogue.DIRECTIONS:
         _, event = event_of("Driving", 3, direction=direction, proficiency="High")
-        own = motion.beat(event)
-        times = (np.arange(4000) / 4000 * 8 - own.phase) * own.period_s
+        traits = motion.traits_of(event)
+        times = (np.arange(4000) / 4000 * 8 - traits.phase) * traits.period_s
         places[direction] = np.sort([motion.stroke(event, t) for t in times])
     assert abs(places["In"] - places["Out"]).max() < 0.01
     assert abs(places["In"] - places["Both"]).max() < 0.01
@@ -211,3 +213,8 @@ def test_random_clip_of_a_coarse_window_has_macro_tags_only():
     assert 0.0 in shares and max(shares) > 0.99 and any(0.1 < share < 0.9 for share in shares)
     with pytest.raises(ValueError, match="name='Hook' for 30.0 s"):
         random_clip(np.random.default_rng(0), 32, 30.0, name="Hook")
+
+
+def test_the_example_in_the_docstring_is_true():
+    found = doctest.testmod(phantom)
+    assert found.attempted and not found.failed

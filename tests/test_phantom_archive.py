@@ -39,7 +39,7 @@ def test_videos_and_truth_are_written(archive):
     assert set(procedures) == set(procedures_by_specialty()[:2])
 
 
-def test_again_renders_nothing_and_commits_nothing(archive):
+def test_a_second_run_renders_and_commits_nothing(archive):
     root, atlas, _ = archive
     before = {path: os.stat(path).st_mtime_ns for path in Path(root, "videos").iterdir()}
     assert write_archive(root, **SMALL) == atlas
@@ -94,7 +94,7 @@ def test_a_signal_ends_the_rendering_that_is_queued_and_leaves_nothing(tmp_path,
 @pytest.mark.parametrize(
     "change", [{"videos": 0}, {"minutes": 0}, {"width": 161}, {"fps": 0}, {"procedures": ("Nap",)}]
 )
-def test_bad_arguments_are_named(tmp_path, change):
+def test_bad_arguments_are_reported(tmp_path, change):
     with pytest.raises(ValueError, match=next(iter(change)) if "procedures" not in change else "Nap"):
         write_archive(str(tmp_path), **{**SMALL, **change})
 
@@ -105,7 +105,7 @@ def test_each_specialty_comes_before_a_second_procedure_of_any():
     assert len({SPECIALTY_OF[procedure] for procedure in order[:8]}) == 8
 
 
-def test_a_name_depends_on_all_that_decides_the_pixels():
+def test_a_name_depends_on_everything_that_decides_the_pixels():
     video = PhantomVideo(1, 60.0, "Prostatectomy", 640, 360, 25)
     assert video.name == PhantomVideo(1, 60.0, "Prostatectomy", 640, 360, 25).name
     assert video.name != PhantomVideo(1, 60.0, "Prostatectomy", 640, 360, 30).name

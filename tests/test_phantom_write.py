@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from halsted_ray.phantom.number import paint_frame_number, read_frame_number
+from halsted_ray.phantom.frame_number import paint_frame_number, read_frame_number
 from halsted_ray.phantom.render import Renderer
 from halsted_ray.phantom.script import make_script
 from halsted_ray.phantom.write import write_video

@@ -9,10 +9,12 @@ import torch
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.taxonomy import load
-from halsted_ray.training import pretrain as pretraining
 from halsted_ray.training.clip_loader import clip_of, tag_names
 from halsted_ray.training.patch_init import cosine_patches, start_patches
-from halsted_ray.training.pretrain import PretrainRecipe, PretrainRun, export, learning_rate, pretrain
+from halsted_ray.training.pretrain import learning_rate, pretrain
+from halsted_ray.training.pretrain_model import random_mask
+from halsted_ray.training.pretrain_recipe import PretrainRecipe
+from halsted_ray.training.pretrain_run import PretrainRun
 
 SMALL = PretrainRecipe(
     minutes=0.06,
@@ -52,7 +54,7 @@ def test_the_saved_encoder_gives_the_vectors_that_were_trained(tmp_path):
     for parameter in run.tagger.encoder.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
     run.average = run.tagger.state_dict()
-    export(run, tmp_path / "encoder")
+    run.export(tmp_path / "encoder")
     clips = np.random.default_rng(0).integers(0, 255, (3, 16, 32, 32, 3), dtype=np.uint8)
     with torch.inference_mode():
         tokens = run.tagger.tokens(torch.from_numpy(clips), keep=1.0, shake=False)
@@ -68,15 +70,15 @@ def test_resume_restores_every_tensor_and_counter(tmp_path):
     clips = torch.randint(0, 255, (4, 16, 32, 32, 3), dtype=torch.uint8)
     logits = run.tagger(clips)
     sum(part.square().sum() for part in logits).backward()
-    for optimiser in run.optimisers:
-        optimiser.step()
+    for optimizer in run.optimizers:
+        optimizer.step()
     run.elapsed_s, run.steps, run.rendered = 1.5, 1, 12
     run.save()
     again = PretrainRun(SMALL, tmp_path, draw_brightness)
     assert again.resumed and (again.elapsed_s, again.steps, again.rendered) == (1.5, 1, 12)
     for name, value in run.masked_model.state_dict().items():
         assert torch.equal(value, again.masked_model.state_dict()[name]), name
-    for before, after in zip(run.optimisers, again.optimisers, strict=True):
+    for before, after in zip(run.optimizers, again.optimizers, strict=True):
         assert before.state_dict()["state"].keys() == after.state_dict()["state"].keys()
         for index, state in before.state_dict()["state"].items():
             for key, value in state.items():
@@ -90,9 +92,9 @@ def test_a_folder_of_another_shape_is_refused(tmp_path):
 
 
 def test_training_and_validation_never_share_a_clip():
-    training, held_out = (clip_of(SMALL.feed(draw_brightness, h), load(), 0)[0] for h in (False, True))
+    training, held_out = (clip_of(SMALL.clips(draw_brightness, h), load(), 0)[0] for h in (False, True))
     assert not np.array_equal(training, held_out)
-    again = clip_of(SMALL.feed(draw_brightness, False), load(), 0)[0]
+    again = clip_of(SMALL.clips(draw_brightness, False), load(), 0)[0]
     assert np.array_equal(training, again)
 
 
@@ -119,5 +121,5 @@ def test_a_wrong_recipe_is_refused(wrong):
 
 
 def test_masked_rows_hide_the_same_number():
-    hidden = pretraining._masked(6, 50, 0.2).sum(1)
+    hidden = random_mask(6, 50, 0.2).sum(1)
     assert hidden.tolist() == [40] * 6

@@ -143,7 +143,7 @@ def cluster():
 def test_a_job_that_waits_says_so_and_can_be_cancelled(cluster, tmp_path):
     torch.set_num_threads(1)
     service = open_service(tmp_path, save_model(tmp_path / "model", 0))
-    mapper = JobWorker(service.jobs, service.videos, service.uploads, service.source)
+    mapper = JobWorker(service.jobs, service.videos, service.uploads, service.model_source)
     with client_of(service, new_key(service)) as client, ThreadPoolExecutor(1) as pool:
         video_id = upload(client, write_video(tmp_path / "short.mp4", 12.0))["video_id"]
         job = client.post(f"/v1/videos/{video_id}/maps", json={"task": "macro"}).json()

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from halsted_ray.training.recipe import PAPER, Recipe, changed, learning_rate_at, should_save, worst
+from halsted_ray.training.recipe import PAPER, Recipe, changed, learning_rate_at, lowest_accuracy, should_save
 
 
 @pytest.mark.parametrize(("epoch", "expected"), [(0, 1e-5), (1, 5.5e-5), (2, 1e-4), (21, 5e-5), (40, 0.0)])
@@ -27,8 +27,8 @@ def test_golden_save_rule():
 
 
 def test_the_worst_task_decides_and_unmeasured_ones_do_not():
-    assert worst({"macro": 0.9, "micro": 0.4, "context": None}) == 0.4
-    assert worst({"macro": None}) == -1
+    assert lowest_accuracy({"macro": 0.9, "micro": 0.4, "context": None}) == 0.4
+    assert lowest_accuracy({"macro": None}) == -1
 
 
 def test_the_paper_is_the_default():

@@ -1,4 +1,4 @@
-"""The registry on the server of `mlflow/compose.yaml`: its command, a real PostgreSQL, files on a real S3 server."""
+"""The registry on the server of `mlflow/compose.yaml`, with a real PostgreSQL and files on a real S3 server."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def composed(settings: dict[str, str]) -> tuple[list[str], dict[str, str]]:
-    """(command, environment) of the server in ``mlflow/compose.yaml`` under ``settings`` (those of settings.env)."""
+    """Returns (command, environment) of the server in ``mlflow/compose.yaml``. ``settings``: those of settings.env."""
     stated = yaml.safe_load((ROOT / "mlflow" / "compose.yaml").read_text())["services"]["server"]
     names = {
         line.partition("=")[0]
@@ -37,9 +37,11 @@ def composed(settings: dict[str, str]) -> tuple[list[str], dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_the_server_for_a_team(s3_server, postgres, tmp_path, monkeypatch):
-    """One test, since the server takes seconds to start: versions from a folder and from S3, aliases, lock, backup and
-    restore, outage."""
+def test_the_registry_on_a_shared_server(s3_server, postgres, tmp_path, monkeypatch):
+    """Versions from a folder and from S3, aliases, lock, backup and restore, outage.
+
+    All in one test, because the server takes seconds to start.
+    """
     import s3fs
 
     s3fs.S3FileSystem().mkdir("mlflow")

@@ -1,4 +1,4 @@
-"""The report: its figures add up, the page needs nothing from outside, what failed is seen."""
+"""The report: its figures add up, the page loads nothing from outside, and failures are visible."""
 
 import re
 from dataclasses import replace
@@ -11,12 +11,12 @@ from halsted_ray.maps.run_profile import RunProfile
 from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
 from halsted_ray.profiling import StageProfile
 from halsted_ray.records import Clip, WindowSpec
-from halsted_ray.report.lanes import colour, timeline
-from halsted_ray.report.map_page import page
-from halsted_ray.report.map_plots import profile_plot
-from halsted_ray.report.report_data import ReportData
-from halsted_ray.report.summary import covered_s, summarise
-from halsted_ray.report.terminal import clock, draw, letters_of, rows_table
+from halsted_ray.reporting.lanes import colour, timeline
+from halsted_ray.reporting.map_page import map_page
+from halsted_ray.reporting.map_plots import profile_plot
+from halsted_ray.reporting.report_data import ReportData
+from halsted_ray.reporting.summary import covered_s, summarise
+from halsted_ray.reporting.terminal import clock, draw, letters_of, rows_table
 
 WHOLE, PARTIAL, FAILED = "aa" * 8, "ab" * 8, "f0" * 8
 
@@ -41,7 +41,7 @@ def row(video_id, start_s, stop_s, task, tag, category, confidence=0.9, source="
 
 
 @pytest.fixture
-def material():
+def data():
     videos = [
         {"video_id": WHOLE, "status": "mapped", "reason": "", "duration_s": 60.0, "uri": "/archive/Jane Doe.mp4"},
         {"video_id": PARTIAL, "status": "partial", "reason": "1 of 2 segments: corrupt", "duration_s": 120, "uri": "b"},
@@ -66,8 +66,8 @@ def material():
     return ReportData(videos, rows, truth, taxonomies.load(), WindowSpec())
 
 
-def test_times_add_up_to_the_videos(material):
-    found = summarise(material)
+def test_times_add_up_to_the_videos(data):
+    found = summarise(data)
     assert found["videos"] == {
         "total": 3,
         "mapped": 1,
@@ -83,19 +83,19 @@ def test_times_add_up_to_the_videos(material):
         assert sum(entry["steps_s"].values()) == pytest.approx(entry["duration_s"])
 
 
-def test_gaps_count_as_wrong(material):
-    step = summarise(material)["accuracy"]["tags"]["step"]
+def test_gaps_count_as_wrong(data):
+    step = summarise(data)["accuracy"]["tags"]["step"]
     assert (step["windows"], step["right"], step["in_gap"]) == (72, 48, 24)
 
 
-def test_without_truth_there_is_no_accuracy(material):
-    without = ReportData(material.videos, material.rows, None, material.taxonomy, material.spec)
+def test_without_truth_there_is_no_accuracy(data):
+    without = ReportData(data.videos, data.rows, None, data.taxonomy, data.spec)
     assert summarise(without)["accuracy"] is None
-    assert "Agreement" not in page(without, summarise(without))
+    assert "Agreement" not in map_page(without, summarise(without))
 
 
-def test_the_page_needs_nothing_from_outside(material):
-    html = page(material, summarise(material))
+def test_the_page_needs_nothing_from_outside(data):
+    html = map_page(data, summarise(data))
     own = html.replace(re.search(r"<script>.*?</script>", html, re.DOTALL).group(0), "")  # Plotly itself comes first
     assert len(html) - len(own) > 3_000_000
     assert not re.search(r"(src|href)\s*=|https?://|@import|url\(", own)
@@ -104,20 +104,20 @@ def test_the_page_needs_nothing_from_outside(material):
     assert "Research software, not a medical device" in own
 
 
-def test_where_the_time_went_is_a_picture(material):
-    assert summarise(material)["profile"] is None and "Where the time went" not in page(material, summarise(material))
+def test_the_profile_is_drawn(data):
+    assert summarise(data)["profile"] is None and "Where the time went" not in map_page(data, summarise(data))
     run = RunProfile("run", 3, 180.0, 20.0, StageProfile({"decode": 12.0, "wait": 3.0}, {"decode": 11.0}).asdict())
-    timed = replace(material, profile=run)
+    timed = replace(data, profile=run)
     found = summarise(timed)
     assert found["profile"]["stages"]["wall_s"]["decode"] == 12.0
-    html = page(timed, found)
-    assert 'id="profile"' in html and "3 segments, 3:00 of video in 0:20" in html
+    html = map_page(timed, found)
+    assert 'id="profile"' in html and "3 segments (3:00 of video) in 0:20" in html
     wall, cpu = profile_plot(found["profile"]["stages"])["data"]
     assert dict(zip(wall["y"], wall["x"], strict=True))["wait"] == 3.0 and max(cpu["x"]) == 11.0
 
 
-def test_the_page_shows_ids_reasons_and_gaps_but_no_file_name(material):
-    html = page(material, summarise(material))
+def test_the_page_shows_ids_reasons_and_gaps_but_no_file_name(data):
+    html = map_page(data, summarise(data))
     assert all(video_id in html for video_id in (WHOLE, PARTIAL, FAILED))
     assert "no container &lt;/script&gt;" in html and "not mapped" in html
     assert "Jane Doe" not in html
@@ -127,14 +127,14 @@ def test_a_gap_is_counted_once_for_all_tasks():
     assert covered_s([(0, 60), (0, 60), (30, 90), (100, 110)]) == 100
 
 
-def test_colours_are_of_the_category_and_differ_within_a_tag():
+def test_a_category_has_one_colour_and_colours_differ_within_a_tag():
     taxonomy = taxonomies.load()
     for tag in taxonomy.tags:
         assert len({colour(tag.name, category, taxonomy) for category in tag.categories}) == len(tag.categories)
 
 
-def test_the_drawing_is_to_scale_and_80_wide(material):
-    drawn = timeline(material.videos[0], material.rows_of(WHOLE), None, material.taxonomy)
+def test_the_drawing_is_to_scale_and_80_columns_wide(data):
+    drawn = timeline(data.videos[0], data.rows_of(WHOLE), None, data.taxonomy)
     text = draw(drawn)
     assert max(len(line) for line in text.splitlines()) <= 80
     step = next(line for line in text.splitlines() if line.startswith("step"))[12:]
@@ -144,21 +144,21 @@ def test_the_drawing_is_to_scale_and_80_wide(material):
     assert "S Suturing 0:30, D Dissection 0:30" in text
 
 
-def test_gaps_are_drawn_and_named(material):
-    drawn = timeline(material.videos[1], material.rows_of(PARTIAL), material.truth_of(PARTIAL), material.taxonomy)
+def test_gaps_are_drawn_and_named(data):
+    drawn = timeline(data.videos[1], data.rows_of(PARTIAL), data.truth_of(PARTIAL), data.taxonomy)
     lines = draw(drawn).splitlines()
     assert next(line for line in lines if line.startswith("step "))[12:] == "S" * 34 + "░" * 34
     assert "not mapped: 1:00–2:00 corrupt" in lines[-1]
     assert "not mapped" in rows_table(drawn)
 
 
-def test_rows_are_counted_where_they_are_cut(material):
-    drawn = timeline(material.videos[0], material.rows_of(WHOLE), None, material.taxonomy)
-    assert rows_table(drawn, limit=2).splitlines()[-1] == "… and 3 rows more; --rows 0 shows all"
+def test_rows_that_are_left_out_are_counted(data):
+    drawn = timeline(data.videos[0], data.rows_of(WHOLE), None, data.taxonomy)
+    assert rows_table(drawn, limit=2).splitlines()[-1] == "… and 3 more rows; --rows 0 shows all rows"
     assert len(rows_table(drawn).splitlines()) == 6
 
 
-def test_letters_are_one_a_category():
+def test_each_category_has_its_own_letter():
     names = taxonomies.load().tag("instrument").categories
     letters = letters_of(names)
     assert len(set(letters.values())) == len(names)
@@ -169,11 +169,11 @@ def test_clock():
     assert clock(3725.25, 1) in ("1:02:05.2", "1:02:05.3")
 
 
-def test_a_video_is_found_by_id_beginning_or_file_name(material):
-    assert material.find(WHOLE)["video_id"] == WHOLE
-    assert material.find("f0")["video_id"] == FAILED
-    assert material.find("Jane Doe.mp4")["video_id"] == WHOLE
+def test_a_video_is_found_by_id_beginning_or_file_name(data):
+    assert data.find(WHOLE)["video_id"] == WHOLE
+    assert data.find("f0")["video_id"] == FAILED
+    assert data.find("Jane Doe.mp4")["video_id"] == WHOLE
     with pytest.raises(UsageError, match=f"several videos fit 'a'; expected one of {WHOLE}, {PARTIAL}"):
-        material.find("a")
+        data.find("a")
     with pytest.raises(UsageError, match="no video has the id or file name 'x'"):
-        material.find("x")
+        data.find("x")

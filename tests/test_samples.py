@@ -8,7 +8,7 @@ from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import AtlasError
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Clip, Window, WindowSpec
-from halsted_ray.training.loop import BatchLoader
+from halsted_ray.training.batch_loader import BatchLoader
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import (
     LabelledWindow,
@@ -59,7 +59,7 @@ def test_a_mixed_window_gives_a_weighted_sample_of_each_step():
     ]
 
 
-def test_macro_is_asked_of_fine_windows_too_and_fine_tasks_of_fine_ones_only():
+def test_macro_has_samples_of_fine_windows_too_and_fine_tasks_of_fine_windows_only():
     clips = [macro(0.0, 30.0, "Dissection"), micro(0.0, 30.0, "Tug")]
     coarse, fine = plan_windows(30.0, WindowSpec())
     samples = label_windows(coarse + fine, clips, HALSTED.tasks)
@@ -91,7 +91,7 @@ def test_a_stricter_share_leaves_windows_of_two_clips_out():
     assert [s.window.start_s for s in strict if s.task == "macro"] == [0.0, 2.5, 5.0, 7.5]
 
 
-def test_clips_that_say_the_same_count_together():
+def test_clips_with_the_same_tags_count_together():
     clips = [micro(0.0, 1.0, "Tug"), micro(1.0, 2.5, "Tug")]
     (sample,) = label_windows([Window("fine", 0.0, 2.5)], clips, HALSTED.tasks)
     assert sample.weight == 1.0
@@ -189,7 +189,7 @@ def test_hidden_tags_and_noise_do_not_depend_on_the_number_of_workers():
 
 
 def test_balanced_sampling_shows_each_task_as_often():
-    """400 samples of one task beside 8 of another: half of each in an epoch, the same for every number of workers."""
+    """Of 400 samples of one task and 8 of another an epoch shows half each, for every number of workers."""
     count = 408
     samples = Samples(
         embeddings_WD=np.zeros((count, 2), np.float16),

@@ -1,4 +1,4 @@
-"""A round of self-labelling over tiny videos whose stored vectors say what they show: no Ray, nothing is decoded."""
+"""A round of self-labelling on tiny videos whose stored vectors tell what they show: no Ray, nothing is decoded."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Segment, Video, WindowSpec
 from halsted_ray.selflabel.ablation import evaluate_self_labelling
-from halsted_ray.selflabel.labelling import windows_at
+from halsted_ray.selflabel.labelling import predictions_of
 from halsted_ray.selflabel.review import disagreement
 from halsted_ray.selflabel.self_label import self_label
 from halsted_ray.selflabel.validation import WINDOWS
@@ -38,7 +38,7 @@ READ_ONLY = "/proc/self"
 """A folder that is there, and where nobody, root neither, can write."""
 LENGTH_S = 20
 PRECISION = 0.6
-"""Three windows of three that are right are as good as certain of no more than 0.65."""
+"""Where three of three windows are right, the lower bound of the share is 0.65."""
 STEPS = ((0, 10, "Suturing"), (10, 20, "Dissection"))
 ACTIONS = ((10, 13, "Tug"), (13, 16, "Hook"), (16, 20, "Retraction"))
 OPERATION = {"specialty": "Urology", "procedure": "Prostatectomy"}
@@ -123,7 +123,7 @@ def of_ai(root, release="hsa-v2"):
     return [clip for clip in read_atlas(root, release).clips if clip.source == "ai"]
 
 
-def test_what_is_added_is_true_and_says_who_said_it(archive, labelled):
+def test_labels_are_true_and_name_their_model(archive, labelled):
     root, ids = archive
     added = [clip for clip in of_ai(root) if clip.task == "micro"]
     assert {clip.video_id for clip in added} == {ids["half"], ids["new"], ids["newer"]}
@@ -133,7 +133,7 @@ def test_what_is_added_is_true_and_says_who_said_it(archive, labelled):
     assert all(clip.annotator == "model-1" and 0.9 < clip.confidence <= 1 for clip in added)
 
 
-def test_it_is_one_commit_and_a_release_that_keeps_the_split(archive, labelled):
+def test_a_round_is_one_commit_and_a_release_that_keeps_the_split(archive, labelled):
     root, ids = archive
     first, label, named = history(root)[:3]
     assert (label.action, label.source, label.removed) == ("self-label", "model model-1", 0)
@@ -145,7 +145,7 @@ def test_it_is_one_commit_and_a_release_that_keeps_the_split(archive, labelled):
     assert [clip for clip in after.clips if clip.source == "manual"] == list(before.clips)
 
 
-def test_lanes_stay_sound_and_a_person_keeps_what_is_hers(archive, labelled):
+def test_the_atlas_stays_sound_and_persons_clips_keep_their_time(archive, labelled):
     root, ids = archive
     assert verify(read_atlas(root, "hsa-v2"), with_files=False) == []
     macro = [clip for clip in of_ai(root) if clip.task == "macro"]
@@ -214,6 +214,8 @@ def test_what_is_refused_is_refused_before_any_work(archive, labelled, tmp_path,
         self_label(*arguments, release="hsa-v1")
     with pytest.raises(UsageError, match="precision 90"):
         self_label(*arguments, precision=90)
+    with pytest.raises(UsageError, match="gate 80; expected 0 to 1"):
+        self_label(*arguments, gate=80)
     with pytest.raises(AtlasError):
         self_label(str(tmp_path), *arguments[1:])
     assert not (tmp_path / "map").exists()
@@ -242,7 +244,7 @@ def test_an_archive_of_judging_videos_gives_nothing_to_label(archive, tmp_path):
 
 
 def test_every_window_is_asked_whatever_it_shows(archive, tmp_path):
-    """The workflow leaves suturing out of the micro task; with windows of one's own every one is asked."""
+    """The workflow does not ask the micro task of suturing; with windows of other lengths it asks every window."""
     root, ids = archive
     others = set(ids.values()) - {ids["new"]}
     summary = map_archive(
@@ -255,11 +257,13 @@ def test_every_window_is_asked_whatever_it_shows(archive, tmp_path):
         embeddings=f"{root}/embeddings",
     )
     assert [video["video_id"] for video in summary.videos] == [ids["new"]]
-    assert list(windows_at(str(tmp_path), ids["new"], summary.recipe)) == [(float(n), n + 1.0) for n in range(LENGTH_S)]
+    assert list(predictions_of(str(tmp_path), ids["new"], summary.recipe)) == [
+        (float(n), n + 1.0) for n in range(LENGTH_S)
+    ]
 
 
 def test_frames_become_the_same_windows_as_vectors():
-    """What decoding gives for 1-s windows: 16 frames a second, each window its own."""
+    """Decoding for 1-s windows gives 16 frames per second, and each window has frames of its own."""
     encoder = Encoder.load(ENCODER)
     model = Halsted.create(
         HALSTED,
@@ -274,7 +278,7 @@ def test_frames_become_the_same_windows_as_vectors():
     segment = Segment("s", "v", "", 0.0, 60.0, 2.5)
     count = len(frame_times_s(segment, WINDOWS))
     images_NHWC = np.random.default_rng(0).integers(0, 256, (count, *encoder.image_size, 3), np.uint8)
-    found = Workflow(model, encoder, WINDOWS, ["micro"], alone=True)(segment, images_NHWC)
+    found = Workflow(model, encoder, WINDOWS, ["micro"], ask_every_window=True)(segment, images_NHWC)
     assert {(tag.start_s, tag.stop_s, tag.task) for tag in found.tags} == {
         (0.0, 1.0, "micro"),
         (1.0, 2.0, "micro"),
@@ -349,7 +353,7 @@ def on_folds(archive, tmp_path_factory):
     return words, out
 
 
-def test_a_round_is_judged_on_folds_that_its_labels_know_nothing_of(archive, on_folds, capsys):
+def test_a_round_is_judged_on_folds_whose_test_videos_it_never_saw(archive, on_folds, capsys):
     root, ids = archive
     words, out = on_folds
     versions = len(history(root))
@@ -366,7 +370,7 @@ def test_a_round_is_judged_on_folds_that_its_labels_know_nothing_of(archive, on_
     learned = {name: of["tasks"]["micro"]["samples"] for name, of in found["methods"].items()}
     assert len(set(learned.values())) == 1, "every method answers the same windows"
     assert found["comparison"]["sources"]["micro"]["ai"][0] is not None
-    assert "v2 beside v1" in Path(f"{out}/report.html").read_text()
+    assert "v2 compared with v1" in Path(f"{out}/report.html").read_text()
     models = sorted(path.name for path in Path(f"{out}/folds").iterdir())
     assert len(models) == 2 and models[1].startswith(models[0]), "v1, and v2 named after its labels"
     made = {path: path.stat().st_mtime_ns for path in Path(f"{out}/folds").rglob("*.safetensors")}
@@ -374,7 +378,7 @@ def test_a_round_is_judged_on_folds_that_its_labels_know_nothing_of(archive, on_
     assert made == {path: path.stat().st_mtime_ns for path in Path(f"{out}/folds").rglob("*.safetensors")}
 
 
-def test_a_release_with_a_models_labels_is_no_ground_for_folds(on_folds, labelled, tmp_path, capsys):
+def test_a_release_with_a_models_labels_is_refused_for_folds(on_folds, labelled, tmp_path, capsys):
     words = [{"hsa-v1": "hsa-v2", on_folds[1]: str(tmp_path)}.get(word, word) for word in on_folds[0]]
     assert main(words) == 2
     assert "name the release before them" in capsys.readouterr().err
@@ -405,7 +409,7 @@ def test_two_models_are_compared_on_the_same_windows(archive, labelled, tmp_path
         main([*words[:5], "--folds", "1", "--out", str(tmp_path), "--against", f"{root}/sure"])
 
 
-def test_disagreement_is_the_share_that_the_map_calls_otherwise():
+def test_disagreement_is_the_share_with_another_category_on_the_map():
     clip = Clip("v", 0.0, 4.0, "micro", {"action": "Tug", "arm": "Left"})
     lanes = {
         ("v", "micro", "action"): [(0.0, 2.0, "Tug", 0.9), (2.0, 8.0, "Hook", 0.5)],
@@ -415,8 +419,8 @@ def test_disagreement_is_the_share_that_the_map_calls_otherwise():
     assert disagreement(clip, {}) == (0.0, "")
 
 
-def test_a_reviewed_label_comes_back_as_a_persons(archive, labelled, tmp_path, capsys):
-    """Last of the file: it changes the newest version. The person calls an action otherwise, and ends it earlier."""
+def test_a_reviewed_label_is_imported_as_a_persons(archive, labelled, tmp_path, capsys):
+    """The last test, since it changes the newest version. The person names another action, and ends it earlier."""
     root, ids = archive
     file = tmp_path / "review.json"
     assert main(["review", "--atlas", root, "--out", str(file), "--maps", f"{labelled[1]}/map", "--clips", "4"]) == 0

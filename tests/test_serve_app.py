@@ -1,4 +1,4 @@
-"""The whole service as `make serve` starts it: Ray Serve, its mapping jobs, the model swapped under load, the SDK."""
+"""The whole service as `make serve` starts it: Ray Serve, mapping jobs, a model swapped under load, the SDK."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-import yaml
-from halsted_ray.service.__main__ import require_free
 from serving import save_model, upload, write_video
 
 from halsted_ray.compute.resources import ResourceRequest
@@ -28,6 +26,7 @@ from halsted_ray.errors import UsageError
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.maps.exports import canonical_rows
 from halsted_ray.maps.reading import read_segments, read_timeline
+from halsted_ray.service.local_server import claim_port
 from halsted_ray.service.object_store import PART_BYTES
 from halsted_ray.taxonomy import load
 
@@ -103,8 +102,8 @@ class Server:
             self.process.kill()
 
     def kill(self) -> None:
-        """Every process of the service at once, as when the machine's power goes: stopped first, since a replica that
-        sees the others die gives its job back."""
+        """Kills all processes of the service at once, as when the machine loses power. They are stopped first, since a
+        replica that sees the others die gives its job back."""
         while pids := self.processes():
             for number in (signal.SIGSTOP, signal.SIGKILL):
                 for pid in pids:
@@ -114,8 +113,8 @@ class Server:
         self.process.wait()
 
     def processes(self, title: str = "") -> list[int]:
-        """Ids of the processes of this service and no other, which have its state in their environment, with ``title``
-        in theirs."""
+        """Ids of the processes of this service alone, which have its state in their environment, and ``title`` in their
+        command line."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -159,30 +158,18 @@ def video(tmp_path_factory) -> Path:
     return write_video(tmp_path_factory.mktemp("videos") / "case.mp4", 64.0)
 
 
-def test_the_file_that_is_deployed_names_what_the_application_has():
-    from ray.serve.schema import ServeDeploySchema
-
-    from halsted_ray.service import deployments
-
-    found = ServeDeploySchema.model_validate(yaml.safe_load((ROOT / "serve" / "config.yaml").read_text()))
-    (application,) = found.applications
-    assert application.import_path == "serve.app:app" and found.http_options.host == "127.0.0.1"
-    for deployment in application.deployments:
-        assert getattr(deployments, deployment.name).name == deployment.name
-
-
 def wait_for(client: httpx2.Client, job_id: str) -> dict:
-    """The job's last event."""
+    """Follows a job to its end and returns its last event."""
     with client.stream("GET", f"/v1/jobs/{job_id}/events") as events:
         return [json.loads(line.removeprefix("data: ")) for line in events.iter_lines() if line.startswith("data:")][-1]
 
 
 def test_a_service_keeps_the_claim_on_its_port_while_it_lives(server, monkeypatch):
-    """Also in a moment in which nothing of it is bound, as while Serve replaces a proxy."""
-    monkeypatch.setattr("serve.__main__.PORT_WAIT_S", 0.3)
-    monkeypatch.setattr("serve.__main__._bind_error", lambda *_: None)
+    """Also in a moment when no process of the service has bound the port, such as when Serve replaces a proxy."""
+    monkeypatch.setattr("halsted_ray.service.local_server.PORT_WAIT_S", 0.3)
+    monkeypatch.setattr("halsted_ray.service.local_server._bind_error", lambda *_: None)
     with pytest.raises(UsageError, match=f"can't serve at 127.0.0.1:{server.port}"):
-        require_free("127.0.0.1", server.port)
+        claim_port("127.0.0.1", server.port)
 
 
 def test_a_job_gives_the_rows_of_the_batch_job_and_a_clip_its_windows(server, tmp_path):
@@ -240,8 +227,8 @@ def test_no_log_of_ray_holds_what_a_client_put_into_an_address(server):
 
 @contextmanager
 def asking(server: Server, video: Path, clients: int = 6) -> Iterator[list[tuple[int, str, int]]]:
-    """Clients that ask without a pause while the block runs; gives (status, version or time to wait, clips that
-    shared the pass) as they come."""
+    """Clients that send clips without a pause while the block runs. Gives the list that fills with (status, version or
+    Retry-After, number of clips in the batch)."""
     answers: list[tuple[int, str, int]] = []
     over = threading.Event()
     clip = video.read_bytes()
@@ -276,10 +263,10 @@ def test_the_model_is_swapped_and_rolled_back_under_load_without_a_failure(serve
                 time.sleep(0.2)
             assert {version for _, version, _ in answers[-3:]} == {f"v{pointer}"}
     assert {status for status, _, _ in answers} == {200}
-    assert max(batch for _, _, batch in answers) > 2, "what comes in while the model works is its next batch"
+    assert max(batch for _, _, batch in answers) > 2, "the clips that come in while the model works are its next batch"
 
 
-def test_killed_replicas_lose_no_job_and_fail_no_clip_but_for_a_while(server, video, tmp_path):
+def test_killed_replicas_lose_no_job_and_clips_fail_only_for_a_while(server, video, tmp_path):
     with server.client() as client:
         video_id = upload(client, write_video(tmp_path / "long.mp4", 61.0))["video_id"]
         job_id = client.post(f"/v1/videos/{video_id}/maps", json={"task": "macro"}).json()["job_id"]
@@ -297,7 +284,7 @@ def test_killed_replicas_lose_no_job_and_fail_no_clip_but_for_a_while(server, vi
                 time.sleep(0.2)
     assert (end["state"], end["outcome"]) == ("done", "mapped") and end["attempts"] == 2
     assert answers[-1][0] == 200 and {status for status, _, _ in answers} <= {200, 503}
-    assert all(wait for status, wait, _ in answers if status == 503), "says when to come back"
+    assert all(wait for status, wait, _ in answers if status == 503), "it says when to come back"
 
 
 def private_mb(pid: int) -> float:
@@ -308,7 +295,7 @@ def private_mb(pid: int) -> float:
 
 
 def test_twenty_uploads_at_once_come_in_whole_and_hold_no_more_than_a_part_each(server, tmp_path):
-    """Of each upload one part is on its way, in at most three copies: Ray gives bodies no backpressure."""
+    """One part of each upload is in memory, in at most three copies: Ray has no backpressure for bodies."""
     base = write_video(tmp_path / "base.mp4", 4.0).read_bytes()
     paths = [tmp_path / f"{n}.mp4" for n in range(20)]
     for n, path in enumerate(paths):  # five parts each, 500 MB in all; mostly holes
@@ -353,12 +340,12 @@ def test_a_service_that_is_killed_as_a_whole_goes_on_with_its_job(server, tmp_pa
     assert (end["state"], end["outcome"], end["attempts"], end["done_s"]) == ("done", "mapped", 2, 420.0)
     assert max(row["end_s"] for row in rows) == 420.0
     kept = {path: path.stat().st_mtime_ns for path in staged if path.exists()}
-    assert staged and kept and all(kept[path] == staged[path] for path in kept), "what was done is not done again"
+    assert staged and kept and all(kept[path] == staged[path] for path in kept), "nothing is mapped twice"
 
 
 @pytest.fixture(scope="module")
 def sdk(tmp_path_factory):
-    """The published package as it is: it asks for Python 3.12 but runs on 3.11."""
+    """The published package as it is. It asks for Python 3.12 but runs on 3.11."""
     folder = tmp_path_factory.mktemp("sdk")
     pip = [
         sys.executable,

@@ -1,4 +1,4 @@
-"""``serve deploy serve/config.yaml`` onto a head that was started by itself and wants a token."""
+"""serve/config.yaml: it says what the code says, and deploys onto a head that was started before and wants a token."""
 
 from __future__ import annotations
 
@@ -10,24 +10,44 @@ from pathlib import Path
 import httpx2
 import pytest
 import yaml
+from ray.serve.schema import ServeDeploySchema
 from serving import save_model, upload, write_video
+
+from halsted_ray.service import deployments
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "cluster"))
 
 from nodes import BIN, Nodes, descendants, free_port  # noqa: E402
 
-pytestmark = pytest.mark.slow
+CONFIG = ROOT / "serve" / "config.yaml"
+
+
+def test_the_config_file_names_the_deployments_of_the_application():
+    config = ServeDeploySchema.model_validate(yaml.safe_load(CONFIG.read_text()))
+    (application,) = config.applications
+    assert application.import_path == "serve.app:app" and application.name == deployments.APPLICATION
+    assert config.http_options.host == "127.0.0.1"
+    for deployment in application.deployments:
+        assert getattr(deployments, deployment.name).name == deployment.name
+
+
+def test_config_file_repeats_the_deployments():
+    """``serve deploy`` and ``serve run`` start the same replicas with the same resources."""
+    (application,) = yaml.safe_load(CONFIG.read_text())["applications"]
+    in_file = {deployment.pop("name"): deployment for deployment in application["deployments"]}
+    assert in_file == deployments.DEPLOYMENTS
 
 
 def replicas(pid: int, name: str) -> int:
-    """Of a deployment, among the processes below ``pid``."""
+    """The number of replicas of a deployment among the processes below ``pid``."""
     titles = [Path(f"/proc/{process}/cmdline").read_bytes().decode() for process in descendants(pid)]
     return sum(f"ServeReplica:halsted:{name}" in title for title in titles)
 
 
-def test_the_deployed_file_alone_says_what_runs(tmp_path):
-    config = yaml.safe_load((ROOT / "serve" / "config.yaml").read_text())
+@pytest.mark.slow
+def test_serve_deploy_runs_what_the_file_says(tmp_path):
+    config = yaml.safe_load(CONFIG.read_text())
     port = config["http_options"]["port"] = free_port()
     (application,) = config["applications"]
     state = tmp_path / "state"

@@ -1,4 +1,4 @@
-"""Requests that nobody meant, made from the API's own description: none may end in a 5xx."""
+"""Random requests, made from the API's own description: no answer may be a 5xx."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 import schemathesis
 from hypothesis import strategies as st
-from serving import client_of, new_key, open_service, save_model, upload, write_video
+from serving import client_of, new_key, open_service, shared_model, upload, write_video
 
 from halsted_ray.service.api import create_api
 
@@ -18,7 +18,7 @@ SETTINGS = hypothesis.settings(
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    service = open_service(folder, save_model(folder / "model", 0), with_clips=True, requests_a_minute=10**9)
+    service = open_service(folder, shared_model(), with_clips=True, requests_per_minute=10**9)
     return service, new_key(service, role="admin")
 
 
@@ -58,7 +58,7 @@ def test_no_request_ends_in_a_5xx(site, video):
     keep=st.integers(0, 2**31),
 )
 def test_no_damaged_upload_ends_the_service(client, video, changes, keep):
-    """Decoded in a process of its own: whatever it does to that one, the answer is a video or a reason."""
+    """A process of its own decodes the upload: whatever happens to that process, the answer is a video or a reason."""
     data = bytearray(video[: 1 + keep % len(video)] if keep % 3 == 0 else video)
     for at, patch in changes:
         at %= len(data)

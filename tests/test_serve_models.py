@@ -1,4 +1,4 @@
-"""Which model is served: found, pointed at, swapped, rolled back; one that can't be loaded changes nothing."""
+"""Which model is served: a folder, a pointer, the registry; swapped and rolled back; clips that are refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from serving import save_model, write_video
 
 from halsted_ray.errors import ModelError, RegistryError, UsageError
 from halsted_ray.service.clip_tagging import ClipTagger, UnknownWords, task_of
-from halsted_ray.service.served_model import from_folder, source_of
+from halsted_ray.service.served_model import from_folder, model_source
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def video(tmp_path_factory):
     return write_video(tmp_path_factory.mktemp("video") / "v.mp4", 12.0)
 
 
-def test_a_folder_or_what_its_pointer_names(models):
+def test_the_served_model_is_the_folder_or_the_model_that_its_pointer_names(models):
     alone, pointed = from_folder(str(models / "1")), from_folder(str(models))
     assert (alone.version, pointed.version) == ("v1", "v0") and alone.digest != pointed.digest
     assert pointed.card == "# Knows nothing" and "map procedure type" in pointed.described()["instructions"]
@@ -35,7 +35,7 @@ def test_a_folder_or_what_its_pointer_names(models):
 
 
 @pytest.mark.parametrize("pointer", ["../1", "", ".", "nowhere"])
-def test_a_pointer_that_leads_nowhere_is_said(tmp_path, pointer):
+def test_a_pointer_to_no_model_is_reported(tmp_path, pointer):
     (tmp_path / "champion").write_text(pointer)
     with pytest.raises(ModelError, match="champion"):
         from_folder(str(tmp_path))
@@ -43,10 +43,10 @@ def test_a_pointer_that_leads_nowhere_is_said(tmp_path, pointer):
         from_folder(str(tmp_path / "none"))
 
 
-def test_swap_and_rollback_and_a_broken_model(models, video, tmp_path):
+def test_models_are_swapped_and_rolled_back_and_a_broken_model_changes_nothing(models, video, tmp_path):
     shutil.copytree(models, tmp_path / "models")
     folder = tmp_path / "models"
-    tagger = ClipTagger(source_of(str(folder)), decoders=1)
+    tagger = ClipTagger(model_source(str(folder)), decoders=1)
     before = tagger.read(str(video), "map procedure type", 0, 5)
     first = tagger.answer([before])[0]
     assert not tagger.refresh()
@@ -63,7 +63,7 @@ def test_swap_and_rollback_and_a_broken_model(models, video, tmp_path):
     save_model(folder / "2", 2)
     (folder / "2" / "decoder.safetensors").write_bytes(b"half of a copy")
     (folder / "champion").write_text("2")
-    assert not tagger.refresh() and tagger.loaded.release.version == "v1"
+    assert not tagger.refresh() and tagger.loaded.served.version == "v1"
     (folder / "champion").write_text("0")
     assert (
         tagger.refresh()
@@ -73,12 +73,12 @@ def test_swap_and_rollback_and_a_broken_model(models, video, tmp_path):
     tagger.close()
 
 
-def test_a_version_of_the_registry_as_its_alias_moves(models, video, tmp_path, monkeypatch):
+def test_the_served_model_follows_an_alias_of_the_registry(models, video, tmp_path, monkeypatch):
     from halsted_ray.registry.model_registry import Registry
     from halsted_ray.registry.tracking import register
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    source = source_of("registry:halsted@champion")
+    source = model_source("registry:halsted@champion")
     with pytest.raises(RegistryError, match="there is no registry at"):
         source()
     registry = Registry()
@@ -87,7 +87,7 @@ def test_a_version_of_the_registry_as_its_alias_moves(models, video, tmp_path, m
     one, two = (register(registry, str(models / name)) for name in ("0", "1"))
     registry.move({"champion": one.number})
     tagger = ClipTagger(source, decoders=1)
-    assert tagger.loaded.release.lineage["registry_version"] == one.number
+    assert tagger.loaded.served.lineage["registry_version"] == one.number
     for version, name in ((two, "v1"), (one, "v0")):
         registry.move({"champion": version.number})
         assert tagger.refresh()
@@ -98,8 +98,8 @@ def test_a_version_of_the_registry_as_its_alias_moves(models, video, tmp_path, m
     tagger.close()
 
 
-def test_what_can_t_be_asked(models, video):
-    tagger = ClipTagger(source_of(str(models)), decoders=1, longest_s=5)
+def test_impossible_spans_and_unknown_instructions_are_refused(models, video):
+    tagger = ClipTagger(model_source(str(models)), decoders=1, longest_s=5)
     for span, message in (
         ((0, 6), "at most 5 s"),
         ((20, 30), "12.000 s"),
@@ -109,6 +109,6 @@ def test_what_can_t_be_asked(models, video):
         with pytest.raises(UsageError, match=message):
             tagger.read(str(video), "map procedure type", *span)
     with pytest.raises(UnknownWords) as caught:
-        task_of(tagger.loaded.release.taxonomy, "dance the needle")
+        task_of(tagger.loaded.served.taxonomy, "dance the needle")
     assert caught.value.words["dance"] and caught.value.nearest[0] == "map needle driving activity"
     tagger.close()

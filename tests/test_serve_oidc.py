@@ -1,4 +1,4 @@
-"""Tokens of an identity provider: a real one in this process, with its own RSA key, over HTTP on loopback."""
+"""Single sign-on: an identity provider in this process, with its own RSA key, over HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from urllib.parse import parse_qsl, urlsplit
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from serving import client_of, new_key, open_service, save_model
+from serving import client_of, new_key, open_service, shared_model
 
 OWN, FOREIGN = (rsa.generate_private_key(65537, 2048) for _ in range(2))
 
 CODES: dict[str, tuple[str, str]] = {}
-"""Code → (challenge, nonce) that its sign-on began with."""
+"""Code → (challenge, nonce) with which its sign-in began."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def issuer():
             )
 
         def do_POST(self):
-            """The token of a code, for whoever knows the verifier of what began the sign-on."""
+            """The token of a code, for whoever knows the verifier of the challenge with which the sign-in began."""
             form = dict(parse_qsl(self.rfile.read(int(self.headers["content-length"])).decode()))
             challenge, nonce = CODES.pop(form["code"], ("", ""))
             digest = urlsafe_b64encode(hashlib.sha256(form["code_verifier"].encode()).digest()).rstrip(b"=").decode()
@@ -66,7 +66,7 @@ def issuer():
 @pytest.fixture(scope="module")
 def client(issuer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    service = open_service(folder, save_model(folder / "model", 0), oidc_issuer=issuer, oidc_audience="halsted")
+    service = open_service(folder, shared_model(), oidc_issuer=issuer, oidc_audience="halsted")
     new_key(service, "north")
     with client_of(service) as found:
         yield found
@@ -94,14 +94,14 @@ def sign(payload: dict, key=OWN, algorithm: str = "RS256", kid: str = "one") -> 
     return jwt.encode(payload, key, algorithm, headers={"kid": kid})
 
 
-def test_a_token_is_its_user_with_the_role_it_says(client, issuer):
+def test_a_token_identifies_its_user_and_role(client, issuer):
     token = sign(claims(issuer))
     assert status(client, token) == 200 and status(client, token, "/v1/audit") == 403
     assert status(client, sign(claims(issuer, halsted_role="auditor")), "/v1/audit") == 200, "promoted meanwhile"
     assert status(client, token, "/v1/audit") == 403
 
 
-def test_a_token_that_does_not_hold_is_nobody_s(client, issuer):
+def test_an_invalid_token_is_refused(client, issuer):
     past_s = int(time.time()) - 3600
     wrong = {
         "another key": sign(claims(issuer), FOREIGN),
@@ -124,7 +124,7 @@ def test_a_token_that_does_not_hold_is_nobody_s(client, issuer):
     assert {name: status(client, token) for name, token in wrong.items()} == dict.fromkeys(wrong, 401)
 
 
-def test_somebody_signs_in_at_the_provider_and_is_back_with_a_session(client, issuer):
+def test_a_sign_in_at_the_provider_ends_with_a_session(client, issuer):
     assert client.get("/session").json() == {"user": None, "tenant": None, "role": None, "csrf": None, "sign_on": True}
     client.cookies.clear()
     away = client.get("/session/sign-on", follow_redirects=False)
@@ -155,8 +155,8 @@ def test_somebody_signs_in_at_the_provider_and_is_back_with_a_session(client, is
     assert back("e").endswith("/#refused"), "nothing began here"
 
 
-def test_a_provider_that_is_away_lets_nobody_in_and_breaks_nothing(tmp_path):
-    service = open_service(tmp_path, save_model(tmp_path / "model", 0), oidc_issuer="http://127.0.0.1:1")
+def test_while_the_provider_does_not_answer_only_keys_are_taken(tmp_path):
+    service = open_service(tmp_path, shared_model(), oidc_issuer="http://127.0.0.1:1")
     with client_of(service, new_key(service)) as client:
         assert client.get("/v1/videos").status_code == 200
     with client_of(service) as client:

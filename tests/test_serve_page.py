@@ -1,4 +1,4 @@
-"""The page for surgeons: its session and files over the API in this process, and all of it in a real browser."""
+"""The page for surgeons: its sessions and files over the API in this process, and the whole page in a real browser."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import pytest
 import uvicorn
 from browser import Browser
 from maps import write_maps
-from serving import client_of, new_key, open_service, save_model, upload, write_video
+from serving import client_of, new_key, open_service, shared_model, upload, write_video
 
 from halsted_ray.service import sessions
 from halsted_ray.service.api import create_api
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.routes import CONTENT_BYTES
+from halsted_ray.service.routes.videos import CONTENT_BYTES
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory) -> ServiceComponents:
     folder = tmp_path_factory.mktemp("site")
-    return open_service(folder, save_model(folder / "model", 0))
+    return open_service(folder, shared_model())
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_page_is_three_files_that_load_nothing_from_outside(browser_like):
         assert name in page.text and not re.search(r"https?://(?!www\.w3\.org/2000/svg)|//cdn|innerHTML", text)
 
 
-def test_a_session_is_a_cookie_that_changes_something_only_with_its_token(service, browser_like):
+def test_a_session_changes_something_only_with_its_csrf_token(service, browser_like):
     key = new_key(service)
     assert browser_like.get("/session").json()["user"] is None
     assert browser_like.post("/session", json={"key": key[:-1]}).status_code == 401
@@ -75,7 +75,7 @@ def test_a_session_is_a_cookie_that_changes_something_only_with_its_token(servic
     kept = browser_like.cookies[sessions.COOKIE]
     with service.database.reading() as session:
         rows = [str(vars(row)) for row in session.query(sessions.BrowserSession)]
-    assert rows and not any(kept in row for row in rows), "its digest only"
+    assert rows and not any(kept in row for row in rows), "only its digest is kept"
     assert browser_like.delete("/session", headers=token).status_code == 204
     browser_like.cookies.set(sessions.COOKIE, kept)
     assert browser_like.get("/v1/videos").status_code == 401, "signed out for good"
@@ -121,11 +121,13 @@ def test_a_video_s_bytes_come_in_ranges_of_bounded_size(service, tmp_path, video
         assert stranger.get(where, headers={"Range": "bytes=0-"}).status_code == 404
     with client_of(service, new_key(service, user="auditor", role="auditor")) as auditor:
         entries = auditor.get("/v1/audit", params={"limit": 1000}).json()["entries"]
-        assert sum(entry["action"] == "video.read" for entry in entries) == 1, "once a viewing"
+        assert sum(entry["action"] == "video.read" for entry in entries) == 1, "once per viewing"
 
 
 @dataclass
 class Site:
+    """The service on a port, with a tenant and a key of its own for one test."""
+
     service: ServiceComponents
     address: str
     tenant: str
@@ -155,13 +157,13 @@ def browser(tmp_path):
     found.close()
 
 
-def test_a_surgeon_s_way_through_the_page(site, browser, tmp_path, video):
-    """A real browser: what it refuses (its policy), what breaks (an exception) and what does not load is an error."""
+def test_a_surgeon_uses_the_whole_page(site, browser, tmp_path, video):
+    """In a real browser. Whatever the policy of the page refuses, every exception and every failed load is an error."""
     browser.go(site.address)
     browser.wait("!document.querySelector('#sign-in').hidden")
     browser.run("document.querySelector('#key').value = 'hk_0_0'")
     browser.click("#sign-in button")
-    browser.wait("document.querySelector('#message').textContent.includes('does not hold')")
+    browser.wait("document.querySelector('#message').textContent.includes('is not valid')")
     browser.run(f"document.querySelector('#key').value = {site.key!r}")
     browser.click("#sign-in button")
     browser.wait("document.querySelector('#none').checkVisibility()")
@@ -178,11 +180,11 @@ def test_a_surgeon_s_way_through_the_page(site, browser, tmp_path, video):
     browser.wait("document.querySelector('#list li')?.textContent.includes('waiting')")
     assert "Jane" not in browser.run("document.body.innerText + JSON.stringify(localStorage)")
     job = jobs.claim("worker")
-    jobs.note(job.job_id, "worker", done_s=30.0, rate=10.0)
+    jobs.update(job.job_id, "worker", done_s=30.0, rate=10.0)
     browser.wait("document.querySelector('#list li').textContent.includes('mapping 25%, 9 s left')")
     browser.click("#list a")
     browser.wait("document.querySelector('#state').textContent.includes('mapping')")
-    write_maps(site.service.videos.maps(site.tenant, job.video_id))
+    write_maps(site.service.videos.maps_location(site.tenant, job.video_id))
     jobs.finish(job.job_id, "worker", "done", "mapped")
 
     browser.wait("document.querySelectorAll('#lanes rect').length > 4")
@@ -209,13 +211,13 @@ def test_a_surgeon_s_way_through_the_page(site, browser, tmp_path, video):
     browser.click("#delete")
     browser.click("#confirm button", "Delete")
     browser.wait("document.querySelector('#none').checkVisibility()")
-    assert site.service.videos.list(site.tenant) == []
+    assert site.service.videos.list_videos(site.tenant) == []
     browser.click("#sign-out")
     browser.wait("!document.querySelector('#sign-in').hidden")
 
 
-def test_an_upload_goes_on_where_it_was_broken_off(site, browser, tmp_path, video):
-    """The network is away for a moment, then the page is loaded anew: no part that is there is sent again."""
+def test_an_interrupted_upload_sends_no_part_twice(site, browser, tmp_path, video):
+    """The network fails for a moment, then the page is loaded again: no part that has come is sent again."""
     came = site.service.metrics.uploaded.collect()[0].samples[0]
     path = tmp_path / "long.mp4"
     free = 10 * 5 * 2**20 - video.stat().st_size

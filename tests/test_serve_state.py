@@ -1,4 +1,4 @@
-"""The service's state in a real database, SQLite and PostgreSQL: schema, keys, audit chain, queue of jobs."""
+"""The state of a site in a real database, SQLite and PostgreSQL: schema, keys, audit log, queue of jobs, metrics."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sqlalchemy.exc import DBAPIError
 from halsted_ray.errors import UsageError
 from halsted_ray.mapping.progress import Progress
 from halsted_ray.service import audit, users
-from halsted_ray.service.database import Base, Database, Figures, Job, StoredVideo, now_s
-from halsted_ray.service.job_worker import _Notes
+from halsted_ray.service.database import Base, Database, Job, ReplicaMetrics, StoredVideo, now_s
+from halsted_ray.service.job_worker import _ProgressRecorder
 from halsted_ray.service.jobs import Jobs
 from halsted_ray.service.prometheus import Metrics
 from halsted_ray.service.schemas import show_job
@@ -97,7 +97,7 @@ def test_a_key_is_kept_as_a_digest_and_can_be_revoked(database):
 
 def test_the_audit_log_only_grows_and_shows_what_was_changed_past_the_triggers(database):
     add_caller(database)
-    with ThreadPoolExecutor(4) as pool:  # writers at once still make one chain
+    with ThreadPoolExecutor(4) as pool:  # several writers at once still make one chain
         list(pool.map(lambda n: _record(database, n), range(20)))
     with database.writing() as session:
         verdict = audit.verify(session)
@@ -155,13 +155,13 @@ def test_the_queue_is_fair_between_tenants_and_gives_a_video_to_one_worker(datab
     assert jobs.claim("worker").tenant_id == "south"
 
 
-def test_a_lost_worker_s_job_is_taken_up_and_its_word_no_longer_counts(database):
+def test_the_job_of_a_lost_worker_passes_to_another_worker_for_good(database):
     north, _ = add_caller(database)
     add_video(database, "north", "a" * 16)
     jobs = Jobs(database, lease_s=0.2)
     job_id = jobs.submit(north, "a" * 16, ["macro"]).job_id
     jobs.claim("first")
-    jobs.note(job_id, "first", model="models/7", done_s=30.0)
+    jobs.update(job_id, "first", model="models/7", done_s=30.0)
     assert jobs.heartbeat(job_id, "first") and jobs.claim("second") is None
     time.sleep(0.3)
     again = jobs.claim("second")
@@ -173,20 +173,20 @@ def test_a_lost_worker_s_job_is_taken_up_and_its_word_no_longer_counts(database)
     assert (jobs.get("north", job_id).state, jobs.counts()) == ("done", {"done": 1})
 
 
-def test_a_job_without_room_is_queued_again_and_says_why_unless_it_was_cancelled(database):
+def test_a_job_that_finds_no_room_is_queued_again_with_the_reason_unless_it_was_cancelled(database):
     north, _ = add_caller(database)
     add_video(database, "north", "a" * 16)
     jobs = Jobs(database)
     job_id = jobs.submit(north, "a" * 16, ["macro"]).job_id
     jobs.claim("worker")
-    jobs.put_back(job_id, "somebody else", "not its job")
+    jobs.requeue(job_id, "somebody else", "not its job")
     assert jobs.get("north", job_id).state == "running"
-    jobs.put_back(job_id, "worker", "waiting: no room")
+    jobs.requeue(job_id, "worker", "waiting: no room")
     job = jobs.get("north", job_id)
     assert (job.state, job.attempts, job.reason) == ("queued", 0, "waiting: no room")
     assert jobs.claim("worker").job_id == job_id
     jobs.cancel(north, job_id)
-    jobs.put_back(job_id, "worker", "waiting: no room")
+    jobs.requeue(job_id, "worker", "waiting: no room")
     assert jobs.get("north", job_id).state == "cancelled" and jobs.claim("worker") is None
 
 
@@ -197,11 +197,11 @@ def test_a_worker_that_is_taken_away_costs_its_job_no_attempt(database):
     job_id = jobs.submit(north, "a" * 16, ["macro"]).job_id
     for _ in range(7):
         assert jobs.claim("restarted").attempts == 1
-        jobs.forgive(job_id, "somebody else")
-        jobs.forgive(job_id, "restarted")
+        jobs.refund_attempt(job_id, "somebody else")
+        jobs.refund_attempt(job_id, "restarted")
 
 
-def test_a_job_that_takes_its_workers_with_it_ends(database):
+def test_a_job_whose_worker_is_lost_five_times_fails(database):
     north, _ = add_caller(database)
     add_video(database, "north", "a" * 16)
     jobs = Jobs(database, lease_s=-1)
@@ -241,13 +241,13 @@ def test_a_job_that_waits_for_room_and_a_new_attempt_have_no_time_to_go(database
         return show_job(jobs.get("north", job_id)).eta_s
 
     jobs.claim("worker")
-    notes = _Notes(jobs, job_id, "worker", SimpleNamespace(check=lambda: None))
-    notes.on_progress(Progress(done_s=30.0, total_s=60.0, begun_s=0.0, failed_segments=0, elapsed_s=15.0))
+    recorder = _ProgressRecorder(jobs, job_id, "worker", SimpleNamespace(check=lambda: None))
+    recorder.on_progress(Progress(done_s=30.0, total_s=60.0, begun_s=0.0, failed_segments=0, elapsed_s=15.0))
     assert eta_s() == 15.0
-    notes.on_wait("no machine has started yet")
+    recorder.on_wait("no machine has started yet")
     assert eta_s() is None
-    notes.noted_s = 0.0
-    notes.on_progress(Progress(done_s=30.0, total_s=60.0, begun_s=0.0, failed_segments=0, elapsed_s=15.0))
+    recorder.noted_s = 0.0
+    recorder.on_progress(Progress(done_s=30.0, total_s=60.0, begun_s=0.0, failed_segments=0, elapsed_s=15.0))
     jobs.put_back(job_id, "worker", "waiting: no room")
     assert jobs.claim("worker").job_id == job_id and eta_s() is None
 
@@ -267,16 +267,16 @@ def test_cancel_ends_what_waits_and_stops_what_runs(database):
     assert jobs.get("north", running).state == "cancelled"
 
 
-def test_figures_are_those_of_all_replicas_and_never_fall(database, monkeypatch):
+def test_metrics_are_sums_over_all_replicas_and_never_fall(database, monkeypatch):
     def shown(metrics: Metrics) -> dict[str, float]:
-        lines = metrics.text({"done": 3}, 60.0).decode().splitlines()
+        lines = metrics.render({"done": 3}, 60.0).decode().splitlines()
         return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
 
     first, second = Metrics(database), Metrics(database)
     for metrics, count in ((first, 2), (second, 3)):
         metrics.requests.labels("GET", "/v1/videos", 200).inc(count)
         metrics.request_s.labels("/v1/videos").observe(0.02 * count)
-        metrics.note()
+        metrics.save()
     for metrics in (first, second):
         found = shown(metrics)
         assert found['halsted_requests_total{method="GET",route="/v1/videos",status="200"}'] == 5
@@ -290,6 +290,6 @@ def test_figures_are_those_of_all_replicas_and_never_fall(database, monkeypatch)
     third.requests.labels("GET", "/v1/videos", 200).inc()
     for _ in range(2):
         assert shown(third)['halsted_requests_total{method="GET",route="/v1/videos",status="200"}'] == 6
-        third.note()
+        third.save()
     with database.reading() as session:
-        assert session.scalar(select(func.count()).select_from(Figures)) == 2, "the ended ones are one row now"
+        assert session.scalar(select(func.count()).select_from(ReplicaMetrics)) == 2, "the ended ones are one row now"

@@ -1,4 +1,4 @@
-"""Two versions of one model, from an atlas to a map and again, as a person would type it: nothing but commands."""
+"""Two versions of one model, from an atlas to a map and again, by the commands that a person would type."""
 
 import re
 
@@ -13,8 +13,8 @@ from halsted_ray.registry.gate import BOUNDS
 PICTURE = ("--minutes", 2, "--size", "320x180", "--fps", 12)
 CHOICES = ("epochs=16", "batch_size=64", "validate_every=16", "shifts_s=0.0", "least_share=0.5")
 RECIPE = ("--recipe", "demo", *(word for choice in CHOICES for word in ("--set", choice)))
-"""Seconds to learn from seven videos: such a model knows little, and less of fewer: their windows would be hardly more
-than a vector has numbers."""
+"""Learns from seven videos in seconds. Such a model knows little; fewer videos would give hardly more windows than a
+vector has numbers."""
 LENIENT = {
     name: {side: 1.0 if side == "at_most" else 0.0, "reason": "models of seven videos"} for name, side in BOUNDS.items()
 } | {"learned_test_videos": {"at_most": 0, "reason": "the other figures would be void"}}
@@ -22,7 +22,7 @@ LENIENT = {
 
 @pytest.fixture
 def halsted(tmp_path, monkeypatch, capsys):
-    """Runs a command with a registry of its own; what it printed."""
+    """Runs a command with a registry of its own; gives what the command printed."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
 
     def run(*words):

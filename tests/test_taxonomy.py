@@ -1,5 +1,6 @@
 """The taxonomy is the paper's Table 3 to the letter, and a bad file is refused by line."""
 
+import doctest
 import pickle
 
 import pytest
@@ -209,3 +210,8 @@ def test_missing_and_empty_files(tmp_path):
         taxonomy.load(str(tmp_path / "none.yaml"))
     with pytest.raises(TaxonomyError, match="got None; expected a mapping with name, tasks"):
         taxonomy.load(write(tmp_path, ""))
+
+
+def test_the_example_in_the_docstring_is_true():
+    found = doctest.testmod(taxonomy)
+    assert found.attempted and not found.failed

@@ -1,4 +1,4 @@
-"""One Ray for all of these tests; its start and each start of workers cost some seconds."""
+"""The training loop on Ray Train and in one process. All tests share one Ray, since each start costs some seconds."""
 
 import io
 import os
@@ -65,7 +65,7 @@ def cluster():
 
 @pytest.fixture(autouse=True)
 def in_time():
-    """Ray waits rather than fails: whatever hangs ends here."""
+    """Ray waits where others fail, so a test that hangs ends here."""
 
     def stop(*_):
         raise TimeoutError("a test of the training loop took more than 240 s")
@@ -96,7 +96,7 @@ def own_train_workers():
 
 
 def samples(count, seed):
-    """``count`` windows whose vectors say their category, with noise; every window is asked both tasks."""
+    """``count`` windows whose vectors tell their category, with noise; every window is a sample of both tasks."""
     rng = np.random.default_rng(seed)
     directions = np.random.default_rng(0).normal(size=(7, DIM))
     labelled, vectors = {"v": []}, {"v": {}}
@@ -151,7 +151,7 @@ def undisturbed(cluster, data, tmp_path_factory):
     return fit(data, tmp_path_factory.mktemp("undisturbed"), on_epoch=seen.append), seen
 
 
-def test_it_learns_and_saves_by_the_worst_task(undisturbed):
+def test_training_learns_and_keeps_the_decoder_by_its_worst_task(undisturbed):
     fitted, seen = undisturbed
     curve = fitted.progress.curve
     assert seen == curve and [record["epoch"] for record in curve] == list(range(40))

@@ -7,8 +7,7 @@ import pytest
 from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video.matroska import Clusters
 from halsted_ray.video.probe import probe, probe_source
-from halsted_ray.video.pyav_reader import decode_rows
-from halsted_ray.video.readers import read_frames
+from halsted_ray.video.readers import pyav_frames, read_frames
 
 SIZE, SECONDS, RATE = (90, 160), 150, 10
 
@@ -45,7 +44,7 @@ def test_the_same_frames_as_from_disk(recording, fidelity):
     for start_s in (0.0, 61.25, 143.0):
         times_s = start_s + np.arange(0, 6, 0.15625)
         local = read_frames(recording, times_s, SIZE, fidelity)
-        rows = list(decode_rows(over_ranges(recording), times_s, SIZE, fidelity))
+        rows = list(pyav_frames(over_ranges(recording), times_s, SIZE, fidelity))
         assert np.array_equal(local.pts_s, [shown_s for _, shown_s in rows])
         assert np.array_equal(local.images_NHWC, np.stack([image for image, _ in rows]))
 
@@ -58,7 +57,7 @@ def test_a_late_segment_costs_no_more_than_an_early_one(recording):
     fetched = []
     for start_s in (30.0, 75.0, 140.0):
         source = over_ranges(recording)
-        assert len(list(decode_rows(source, start_s + np.arange(0, 5, 0.15625), SIZE, "reference"))) == 32
+        assert len(list(pyav_frames(source, start_s + np.arange(0, 5, 0.15625), SIZE, "reference"))) == 32
         fetched.append(source.fetched_bytes)
     assert max(fetched) < source.size_bytes / 2.5, "all that lies before was read"
 

@@ -1,20 +1,26 @@
 """The atlas: two Delta tables that say which clip of which video shows what.
 
-``<archive>/atlas/videos`` and ``<archive>/atlas/samples`` (schemas in ``records``). Video uris are relative to the
-archive, so an archive can be moved or copied whole. Every change is one commit on ``samples`` with who, from what and
-why; it pins the version of ``videos``, the taxonomy and the split by video, and may bear the name of a release.
+What a row holds (schemas in ``halsted_ray.records``):
 
-    delta.py       a table's place and credentials; one writer at a time where the store can't promise it
-    contents.py    Atlas: one version in memory, what may stand in it, rows and back
-    commits.py     the history, and how a commit is made
-    tables.py      read an atlas at a release, write one, add samples (a person's or a model's)
-    split.py       which videos a model learns from and which only judge it
-    releases.py    name a version and freeze its split
-    census.py      what a release holds (the paper's Table 2), and what differs between two
-    verify.py      what is wrong with one
-    formats/       one file a format of annotations: importers and exporters
-    imports.py     annotations of any format become videos and samples
-    phantom_archive.py   a synthetic archive with its atlas
+    <archive>/atlas/videos    one row per video: video_id, uri (relative to the archive, so that an archive can be
+                              moved or copied whole), size, duration, picture size, frame rate, codec
+    <archive>/atlas/samples   one row per clip and task: video_id, [start_s, stop_s), the task, its tags (tag name to
+                              category), who said it (``source`` manual or ai, ``annotator`` a person or a model's
+                              version, ``confidence``), specialty and procedure of the operation, caption
+
+Every change is one commit on ``samples``. The commit says who made it, from what and why. It also holds the version of
+``videos`` that belongs to it, the taxonomy, the split by video and, if it is a release, the release's name.
+
+    contents.py         Atlas: one version in memory; which rows are valid; rows to tables and back
+    commits.py          the history, and how a commit is made
+    atlas_table.py      read an atlas at a release, write a whole one, add samples of a person or a model
+    split.py            which videos a model is trained on, and which only test it
+    releases.py         name a version and freeze its split
+    census.py           what a release holds (the paper's Table 2), and what differs between two releases
+    verify.py           what is wrong with an atlas
+    imports.py          annotations of any format become videos and samples; an atlas is exported
+    formats/            one file per annotation format
+    phantom_archive.py  renders a synthetic archive together with its atlas
 """
 
 from halsted_ray.atlas.atlas_table import add_ai_samples, add_samples, read_atlas, write_atlas

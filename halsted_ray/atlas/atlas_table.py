@@ -1,4 +1,4 @@
-"""Read an atlas, write a whole one, and let one grow."""
+"""Reads an atlas at a release or version, writes a whole atlas, and adds samples to one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from itertools import accumulate
 from deltalake.exceptions import DeltaError
 
 from halsted_ray import taxonomy as taxonomies
-from halsted_ray.atlas.commits import Change, Commit, commit, history, user
+from halsted_ray.atlas.commits import Change, Commit, commit, current_user, history
 from halsted_ray.atlas.contents import (
     ROUNDING_S,
     Atlas,
     check_contents,
     clips_of_table,
+    complete_clips,
     content_digest,
     videos_of_table,
-    with_operation,
 )
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA, Clip, Video
@@ -27,15 +27,16 @@ from halsted_ray.storage.delta import is_table, native_files, open_table, table_
 from halsted_ray.taxonomy.names import nearest
 
 HEAD = "head"
-"""Names the newest version, released or not. A number names a version; neither can be a release's name."""
+"""Means the newest version, whether it is a release or not. A digit string means a version. Neither can be the name of
+a release."""
 
 
 def read_atlas(location: str, release: str | None = None, version: int | None = None) -> Atlas:
-    """The atlas of the archive at ``location`` at a release: its samples, videos, split, and what they are pinned by.
+    """Reads the atlas of the archive at ``location`` at one release or version.
 
-    Without ``release`` and ``version``: the latest release or, where there is none, the newest version. ``release``
-    may also be ``head`` or a version's number. Raises AtlasError where there is no atlas, no such release (with the
-    nearest names) or version, or the tables can't be read.
+    By default this is the latest release, or the newest version where there is no release. ``release`` may also be
+    ``head`` or a version's number. Raises AtlasError where there is no atlas, no such release (with the nearest names)
+    or version, or where the tables can't be read.
     """
     log = history(location)
     found = find_commit(location, log, release, version)
@@ -65,11 +66,13 @@ def read_atlas(location: str, release: str | None = None, version: int | None = 
 
 
 def find_commit(location: str, log: Sequence[Commit], release: str | None = None, version: int | None = None) -> Commit:
-    """The commit of ``log`` that ``release`` or ``version`` names. Raises AtlasError."""
+    """Returns the commit of ``log`` that ``release`` or ``version`` names. Raises AtlasError where there is none."""
     if release is not None and version is not None:
-        raise AtlasError(f"release {release!r} and version {version}: expected one of them, since each names a version")
+        raise AtlasError(
+            f"got release {release!r} and version {version}; expected only one of them, since each names a version"
+        )
     if release is not None and release.isdigit():
-        release, version = None, int(release)
+        version = int(release)
     if version is not None:
         for found in log:
             if found.version == version:
@@ -88,8 +91,8 @@ def find_commit(location: str, log: Sequence[Commit], release: str | None = None
     return named[release]
 
 
-def head_of(location: str) -> Atlas | None:
-    """The newest version, None where there is no atlas yet."""
+def read_head(location: str) -> Atlas | None:
+    """Reads the newest version; None where there is no atlas yet."""
     return read_atlas(location, HEAD) if is_table(table_uri(location, "atlas", "samples")) else None
 
 
@@ -106,23 +109,25 @@ def write_atlas(
 ) -> int:
     """Commits ``videos`` and ``clips`` as the release ``release`` of the archive at ``location``; returns its version.
 
-    What the atlas held before is replaced and stays readable by release and version. Nothing is committed when the
-    release is there with these rows. ``taxonomy`` is where the tags come from (default: the paper's). Raises
-    AtlasError for rows that break the schema, OutputError where ``location`` can't be written, the release is there
-    with other rows, or somebody else committed at the same time.
+    They replace the content of the atlas. Earlier content stays readable by its release and version. Nothing is
+    committed where the release exists with the same rows. ``taxonomy``: the taxonomy of the tags (default: the
+    paper's). ``annotator``: for clips that name none.
+
+    Raises AtlasError for rows that break the schema. Raises OutputError where ``location`` can't be written, where the
+    release exists with other rows, or where another writer committed at the same time.
     """
-    taxonomy, split, clips = taxonomy or taxonomies.load(), dict(split or {}), with_operation(clips, annotator)
+    taxonomy, split, clips = taxonomy or taxonomies.load(), dict(split or {}), complete_clips(clips, annotator)
     check_contents(videos, clips, taxonomy, split)
-    base = head_of(location)
+    base = read_head(location)
     if base and release in {found.release for found in history(location)}:
         written = read_atlas(location, release)
         if written.content_digest == content_digest(location, videos, clips, split, taxonomy.digest):
             return written.version
         raise OutputError(
-            f"the atlas at {location!r} has a release {release!r} with other rows; a release never changes: choose "
+            f"the atlas at {location!r} has a release {release!r} with other rows, and a release never changes; choose "
             "another name"
         )
-    change = Change(user(), "videos and clips given as a whole", reason, "write")
+    change = Change(current_user(), "videos and clips given as a whole", reason, "write")
     return commit(location, base, videos, clips, taxonomy, split, change, release)
 
 
@@ -136,42 +141,44 @@ def add_samples(
     split: Mapping[str, str] | None = None,
     replace_source: str | None = None,
 ) -> int:
-    """Adds ``clips`` (and ``videos``, or their new places) to the atlas at ``location`` in one commit.
+    """Adds ``clips`` to the atlas at ``location`` in one commit; returns the version.
 
-    A sample of the same span and task as one that is there takes its place, but an AI's never that of a person; a
-    person's also that of an AI's which it overlaps in its lane (one task of one video), as after a review.
-    ``replace_source`` (``manual`` or ``ai``) first drops what that source said before of the same videos and tasks.
-    ``split`` gives parts of new videos (a data set's official ones). Where nothing changes nothing is committed.
-    Returns the version.
+    A new sample replaces an earlier sample of the same span and task, except that a model's sample never replaces a
+    person's. A person's sample also replaces every model's sample that it overlaps in its lane (one task of one video),
+    as after a review. ``replace_source`` (``manual`` or ``ai``) first drops everything that this source said before of
+    the same videos and tasks.
 
-    Raises AtlasError for rows that break the schema, for another taxonomy than the atlas has, and for a split that
-    moves a video which has its part already; OutputError as ``commit`` does.
+    ``videos``: new videos, or known videos at new places. ``split``: the parts of new videos, such as a data set's
+    official split. Nothing is committed where nothing changes.
+
+    Raises AtlasError for rows that break the schema, for another taxonomy than the atlas's, and for a split that moves
+    a video out of its part; OutputError as ``commit`` does.
     """
     clips = list(clips)
-    base = head_of(location)
+    base = read_head(location)
     taxonomy = taxonomy or (base.load_taxonomy() if base else taxonomies.load())
     if base and base.taxonomy_digest != taxonomy.digest:
         raise AtlasError(
             f"the atlas at {location!r} is in taxonomy {base.taxonomy!r} {base.taxonomy_digest}, these samples are in "
-            f"{taxonomy.name!r} {taxonomy.digest}; import them into an atlas of their own"
+            f"{taxonomy.name!r} {taxonomy.digest}; import the samples into an atlas of their own"
         )
     all_videos = {video.video_id: video for video in (*(base.videos if base else ()), *videos)}
-    samples = {span(clip): clip for clip in (base.clips if base else ())}
+    samples = {sample_key(clip): clip for clip in (base.clips if base else ())}
     if replace_source:
-        asked = {(clip.video_id, clip.task) for clip in clips}
+        lanes = {(clip.video_id, clip.task) for clip in clips}
         samples = {
             key: clip
             for key, clip in samples.items()
-            if not (clip.source == replace_source and (clip.video_id, clip.task) in asked)
+            if not (clip.source == replace_source and (clip.video_id, clip.task) in lanes)
         }
     for clip in clips:
-        there = samples.get(span(clip))
-        if there is None or clip.source == "manual" or there.source == "ai":
-            samples[span(clip)] = clip
-    spoken = spoken_for(clips)
-    samples = {key: clip for key, clip in samples.items() if clip.source == "manual" or not spoken(clip)}
-    parts = joined_split(base.split if base else {}, split or {})
-    rows = tuple(with_operation(samples.values()))
+        earlier = samples.get(sample_key(clip))
+        if earlier is None or clip.source == "manual" or earlier.source == "ai":
+            samples[sample_key(clip)] = clip
+    overlaps_manual = manual_overlap(clips)
+    samples = {key: clip for key, clip in samples.items() if clip.source == "manual" or not overlaps_manual(clip)}
+    parts = merged_split(base.split if base else {}, split or {})
+    rows = tuple(complete_clips(samples.values()))
     ordered = tuple(sorted(all_videos.values(), key=lambda video: video.video_id))
     if base and (rows, parts, ordered) == (base.clips, base.split, base.videos):
         return base.version
@@ -188,51 +195,58 @@ def add_ai_samples(
     who: str | None = None,
     replace_earlier: bool = False,
 ) -> int:
-    """Adds what a model said, in one commit: ``source`` becomes ``ai`` and ``annotator`` the model's version.
+    """Adds a model's samples in one commit; returns the version.
 
-    Confidence is each clip's own. ``videos``: those it labelled that the atlas lacks. ``replace_earlier`` drops what
-    earlier models said of the same videos and tasks. Raises as ``add_samples``.
+    ``source`` of each clip becomes ``ai`` and ``annotator`` becomes ``model_version``; each clip keeps its confidence.
+    ``videos``: labelled videos that the atlas lacks. ``replace_earlier`` drops what earlier models said of the same
+    videos and tasks. Raises the errors of ``add_samples``, and AtlasError without a model version.
     """
     if not model_version:
         raise AtlasError("AI samples without a model version; give the version that `halsted registry show` prints")
     labelled = [replace(clip, source="ai", annotator=model_version) for clip in clips]
-    change = Change(who or user(), f"model {model_version}", why, "self-label")
+    change = Change(who or current_user(), f"model {model_version}", why, "self-label")
     return add_samples(location, labelled, change, videos=videos, replace_source="ai" if replace_earlier else None)
 
 
-def spoken_for(clips: Iterable[Clip]) -> Callable[[Clip], bool]:
-    """Whether a clip overlaps one of a person's ``clips`` in its lane. Captions of several levels nest, so they count
-    for nothing."""
+def manual_overlap(clips: Iterable[Clip]) -> Callable[[Clip], bool]:
+    """Returns a function that says whether a clip overlaps one of a person's ``clips`` in its lane.
+
+    Captions are ignored, since captions of several levels overlap by design.
+    """
     spans: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for clip in clips:
         if clip.source == "manual" and not clip.caption:
             spans.setdefault((clip.video_id, clip.task), []).append((clip.start_s, clip.stop_s))
-    lanes = {}
+    lanes: dict[tuple[str, str], tuple[tuple[float, ...], list[float]]] = {}
+    """(video_id, task) -> (starts in rising order, the latest stop among the spans up to each start)."""
     for lane, own in spans.items():
         starts_s, stops_s = zip(*sorted(own), strict=True)
         lanes[lane] = starts_s, list(accumulate(stops_s, max))
 
-    def is_spoken_for(clip: Clip) -> bool:
+    def overlaps_manual(clip: Clip) -> bool:
         if clip.caption or (clip.video_id, clip.task) not in lanes:
             return False
         starts_s, latest_stops_s = lanes[clip.video_id, clip.task]
-        begun = bisect_left(starts_s, clip.stop_s - ROUNDING_S)
-        return begun > 0 and latest_stops_s[begun - 1] > clip.start_s + ROUNDING_S
+        started = bisect_left(starts_s, clip.stop_s - ROUNDING_S)
+        return started > 0 and latest_stops_s[started - 1] > clip.start_s + ROUNDING_S
 
-    return is_spoken_for
+    return overlaps_manual
 
 
-def span(clip: Clip) -> tuple:
-    """One answer stands for it: narrated captions of several levels may share a span."""
+def sample_key(clip: Clip) -> tuple[object, ...]:
+    """Returns what an atlas holds only one sample of: a span and a task.
+
+    For captions the level belongs to the key, since captions of several levels may share a span.
+    """
     return (clip.video_id, clip.start_s, clip.stop_s, clip.task, *(sorted(clip.tags.items()) if clip.caption else ()))
 
 
-def joined_split(known: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """``known`` with the parts of further videos. Raises AtlasError when a video would move."""
+def merged_split(known: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Adds the parts ``given`` to the split ``known``. Raises AtlasError where a video would move to another part."""
     for video_id, part in given.items():
         if known.get(video_id, part) != part:
             raise AtlasError(
-                f"video {video_id} is {known[video_id]!r} in this atlas, and {part!r} is asked; a part never changes, "
-                "since models were trained or judged on it: start another atlas for another split"
+                f"video {video_id} is in the part {known[video_id]!r} of this atlas, and {part!r} is asked for; a part "
+                "never changes, since models were trained or tested on it: start another atlas for another split"
             )
     return {**known, **given}

@@ -1,4 +1,4 @@
-"""What a release holds, counted as the paper's Table 2 counts it, and what differs between two releases."""
+"""Counts what a release holds, as the paper's Table 2 does, and what differs between two releases."""
 
 from __future__ import annotations
 
@@ -6,42 +6,48 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from halsted_ray.atlas.commits import identity
+from halsted_ray.atlas.commits import sample_identity
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.records import Clip
 
 
 @dataclass(frozen=True)
-class Row:
-    """One procedure, or all. A video counts for each procedure it has samples of, and once in the whole."""
+class CensusRow:
+    """The counts of one procedure, or of the whole atlas.
+
+    A video counts once for each procedure that it has samples of, and once for the whole.
+    """
 
     specialty: str
     procedure: str
     videos: int
     samples: Mapping[str, int]
-    """Task → samples; tasks without any are left out."""
+    """Task to number of samples. A task without samples is left out."""
     manual: int
+    """Samples of persons."""
 
     @property
     def total(self) -> int:
+        """The number of samples of all tasks."""
         return sum(self.samples.values())
 
     @property
     def manual_share(self) -> float | None:
-        """Of the samples; None where there is none."""
+        """The share of samples that persons made, in [0, 1]; None where there is no sample."""
         return self.manual / self.total if self.total else None
 
 
 @dataclass(frozen=True)
 class Census:
-    """The paper's Table 2 (Supplementary of arXiv 2603.22583): a row a procedure, by specialty, and their sum."""
+    """The paper's Table 2 (Supplementary of arXiv 2603.22583): one row per procedure, by specialty, and the whole."""
 
     tasks: tuple[str, ...]
-    rows: tuple[Row, ...]
-    whole: Row
+    rows: tuple[CensusRow, ...]
+    whole: CensusRow
 
 
 def census(atlas: Atlas) -> Census:
+    """Counts the videos and samples of ``atlas``."""
     counts = Counter((clip.specialty, clip.procedure, clip.task, clip.source) for clip in atlas.clips)
     seen: dict[tuple[str, str], set[str]] = {}
     for clip in atlas.clips:
@@ -57,29 +63,37 @@ def census_of_counts(
     videos_in_all: int,
     tasks: Iterable[str],
 ) -> Census:
-    """``counts``: (specialty, procedure, task, source) → samples; ``videos``: (specialty, procedure) → videos."""
+    """Makes a census from counts.
+
+    ``counts``: (specialty, procedure, task, source) to number of samples. ``videos``: (specialty, procedure) to number
+    of videos. ``videos_in_all``: the number of different videos. ``tasks``: names in the order of the columns.
+    """
     tasks = tuple(tasks)
     rows = []
     for specialty, procedure in sorted(videos):
-        own = {key[2:]: count for key, count in counts.items() if key[:2] == (specialty, procedure)}
-        rows.append(row_of(specialty, procedure, videos[specialty, procedure], own, tasks))
+        own = {(task, source): count for (*key, task, source), count in counts.items() if key == [specialty, procedure]}
+        rows.append(count_row(specialty, procedure, videos[specialty, procedure], own, tasks))
     total: Counter[tuple[str, str]] = Counter()
     for (_, _, task, source), count in counts.items():
         total[task, source] += count
-    return Census(tasks, tuple(rows), row_of("", "", videos_in_all, total, tasks))
+    return Census(tasks, tuple(rows), count_row("", "", videos_in_all, total, tasks))
 
 
-def row_of(specialty: str, procedure: str, videos: int, counts: Mapping[tuple[str, str], int], tasks: tuple) -> Row:
+def count_row(
+    specialty: str, procedure: str, videos: int, counts: Mapping[tuple[str, str], int], tasks: tuple[str, ...]
+) -> CensusRow:
+    """Makes one row. ``counts``: (task, source) to number of samples."""
     of_task = {task: sum(count for key, count in counts.items() if key[0] == task) for task in tasks}
     manual = sum(count for (_, source), count in counts.items() if source == "manual")
-    return Row(specialty, procedure, videos, {task: count for task, count in of_task.items() if count}, manual)
+    return CensusRow(specialty, procedure, videos, {task: count for task, count in of_task.items() if count}, manual)
 
 
 @dataclass(frozen=True)
 class ReleaseDifference:
-    """From atlas A to atlas B. ``by``: procedure, task, tag or source → its value → (samples removed, added).
+    """What changed from atlas A to atlas B.
 
-    A sample whose tags, times or source changed counts as one removed and one added; a new confidence is no change.
+    ``by``: "procedure", "task", "tag" or "source", then its value, to (samples removed, samples added). A sample whose
+    tags, times or source changed counts as one removed and one added sample. A new confidence is no change.
     """
 
     added: int
@@ -91,7 +105,8 @@ class ReleaseDifference:
 
 
 def difference(a: Atlas, b: Atlas) -> ReleaseDifference:
-    before, after = ({identity(clip): clip for clip in atlas.clips} for atlas in (a, b))
+    """Counts what ``b`` has added to ``a`` and removed from it."""
+    before, after = ({sample_identity(clip): clip for clip in atlas.clips} for atlas in (a, b))
     removed = [clip for key, clip in before.items() if key not in after]
     added = [clip for key, clip in after.items() if key not in before]
     by: dict[str, dict[str, tuple[int, int]]] = {}
@@ -110,6 +125,7 @@ def difference(a: Atlas, b: Atlas) -> ReleaseDifference:
 
 
 def values_of(clip: Clip, name: str) -> list[str]:
+    """Returns a clip's values of "procedure", "task", "source" or "tag" (as ``tag=category``)."""
     if name == "tag":
         return [f"{tag}={category}" for tag, category in clip.tags.items()]
     return [getattr(clip, name) or "(none)"]

@@ -1,8 +1,8 @@
-"""The history of an atlas: what each commit says of itself, and how a commit is made so that two never mix.
+"""The history of an atlas, and how a commit is made so that two writers never mix their changes.
 
-A commit on ``samples`` carries the whole state beside its rows: version of ``videos``, taxonomy, split by video, and,
-where it is one, the name of a release. It is written at exactly the version after the one that was read, or not at
-all, and it comes last, so a reader sees all of a change or nothing of it.
+A commit on ``samples`` carries the rest of the atlas's state as metadata: the version of ``videos``, the taxonomy, the
+split by video and, if it is a release, the release's name. The commit becomes exactly the version after the one that
+was read, or it fails. It is written last, so a reader sees all of a change or nothing of it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import getpass
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -18,34 +18,38 @@ from deltalake import CommitProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from halsted_ray import __version__
-from halsted_ray.atlas.contents import Atlas, check_contents, sample_rows, video_rows
+from halsted_ray.atlas.contents import Atlas, Row, check_contents, sample_rows, video_rows
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA, Clip, Video
 from halsted_ray.storage.delta import is_table, open_table, sole_writer, storage_options, table_uri, told
 from halsted_ray.taxonomy import Taxonomy
 
-KEPT_FOR_GOOD = {
+KEEP_FOREVER = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
     "delta.enableExpiredLogCleanup": "false",
 }
-"""A release must be readable for as long as a model made from it is; Delta's default forgets after 30 days."""
+"""A release must stay readable as long as a model that was trained on it is in use. Delta's default deletes the history
+after 30 days."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """Who makes a commit, from what, and why."""
+    """Who makes a commit (``who``), from which source, and why."""
 
     who: str
     source: str
     why: str = ""
     action: str = "import"
-    """What: ``import``, ``self-label``, ``write`` or ``release``."""
+    """``import``, ``self-label``, ``write`` or ``release``."""
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One line of the history, and the state it left."""
+    """One commit of the history, and the state of the atlas after it.
+
+    ``added`` and ``removed`` count samples. ``release`` is '' for a commit that is no release.
+    """
 
     version: int
     at: datetime
@@ -63,30 +67,31 @@ class Commit:
     split: dict[str, str]
 
 
-def user() -> str:
-    """The name that commits carry where nobody gives another."""
+def current_user() -> str:
+    """Returns the name of the user account, which commits carry unless another name is given."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no entry in its passwd
+    except (KeyError, OSError):  # in a container whose user is missing in /etc/passwd
         return "unknown"
 
 
 def history(location: str) -> list[Commit]:
-    """All commits of the atlas at ``location``, oldest first. Raises AtlasError where there is no atlas.
+    """Returns all commits of the atlas at ``location``, oldest first.
 
-    Costs one small read a commit. A commit of another program (``OPTIMIZE``) leaves the state of the one before.
+    Costs one small read per commit. A commit of another program (such as ``OPTIMIZE``) keeps the state of the commit
+    before it. Raises AtlasError where there is no atlas or it can't be read.
     """
     uri = table_uri(location, "atlas", "samples")
     try:
         if not is_table(uri):
             raise AtlasError(
-                f"no atlas at {location!r}: expected a Delta table at {uri!r}; name the archive's folder (the one that "
-                "holds atlas/), or write one with `halsted atlas import` or `halsted phantom`"
+                f"no atlas at {location!r}: expected a Delta table at {uri!r}; name the archive's folder (the folder "
+                "that holds atlas/), or write an atlas with `halsted atlas import` or `halsted phantom`"
             )
         entries = open_table(uri).history()
     except (DeltaError, OSError) as error:
         raise AtlasError(
-            f"the atlas at {location!r} can't be read: {told(error)}; check the place and its keys"
+            f"the atlas at {location!r} can't be read: {told(error)}; check the place and the credentials"
         ) from error
     commits: list[Commit] = []
     for entry in reversed(entries):
@@ -94,40 +99,42 @@ def history(location: str) -> list[Commit]:
         if "videos_version" in entry and "action" in entry:
             commits.append(
                 Commit(
-                    entry["version"],
-                    at,
-                    *(entry[name] for name in ("action", "who", "source", "why", "release")),
-                    int(entry["added"]),
-                    int(entry["removed"]),
-                    entry["code_version"],
-                    int(entry["videos_version"]),
-                    entry["taxonomy"],
-                    entry["taxonomy_digest"],
-                    json.loads(entry["split"]),
+                    version=entry["version"],
+                    at=at,
+                    action=entry["action"],
+                    who=entry["who"],
+                    source=entry["source"],
+                    why=entry["why"],
+                    release=entry["release"],
+                    added=int(entry["added"]),
+                    removed=int(entry["removed"]),
+                    code_version=entry["code_version"],
+                    videos_version=int(entry["videos_version"]),
+                    taxonomy_json=entry["taxonomy"],
+                    taxonomy_digest=entry["taxonomy_digest"],
+                    split=json.loads(entry["split"]),
                 )
             )
         elif commits:
-            last = commits[-1]
             commits.append(
-                Commit(
-                    entry["version"],
-                    at,
-                    entry.get("operation", "other").lower(),
-                    "",
-                    entry.get("engineInfo", ""),
-                    "",
-                    "",
-                    0,
-                    0,
-                    "",
-                    last.videos_version,
-                    last.taxonomy_json,
-                    last.taxonomy_digest,
-                    last.split,
+                replace(
+                    commits[-1],
+                    version=entry["version"],
+                    at=at,
+                    action=entry.get("operation", "other").lower(),
+                    who="",
+                    source=entry.get("engineInfo", ""),
+                    why="",
+                    release="",
+                    added=0,
+                    removed=0,
+                    code_version="",
                 )
             )
         else:
-            raise AtlasError(f"the table at {uri!r} was not written by this program; name an atlas, or import the data")
+            raise AtlasError(
+                f"the table at {uri!r} was not written by this program; name an atlas, or import the annotations"
+            )
     return commits
 
 
@@ -141,22 +148,23 @@ def commit(
     change: Change,
     release: str = "",
 ) -> int:
-    """Makes ``videos``, ``clips`` and ``split`` the newest version after ``base`` (None: the first); returns it.
+    """Commits ``videos``, ``clips`` and ``split`` as the version after ``base``; returns the number of the version.
 
-    Raises AtlasError for rows that break the schema, OutputError where ``location`` can't be written or somebody
-    changed the atlas since ``base`` was read: then nothing of this change is there.
+    ``base``: the newest version, None for the first commit of an atlas. Raises AtlasError for rows that break the
+    schema. Raises OutputError where ``location`` can't be written, or where another writer changed the atlas since
+    ``base`` was read; then nothing of this change is written.
     """
     check_contents(videos, clips, taxonomy, split)
     before, after = (tuple(base.clips) if base else ()), tuple(clips)
-    stayed = len({identity(clip) for clip in before} & {identity(clip) for clip in after})
+    unchanged = len({sample_identity(clip) for clip in before} & {sample_identity(clip) for clip in after})
     metadata = {
         "action": change.action,
         "who": change.who,
         "source": change.source,
         "why": change.why,
         "release": release,
-        "added": str(len(after) - stayed),
-        "removed": str(len(before) - stayed),
+        "added": str(len(after) - unchanged),
+        "removed": str(len(before) - unchanged),
         "code_version": __version__,
         "taxonomy": json.dumps(taxonomy.to_dict(), ensure_ascii=False),
         "taxonomy_digest": taxonomy.digest,
@@ -168,32 +176,36 @@ def commit(
             known = history(location)[-1] if is_table(samples_uri) else None
             if (known.version if known else None) != (base.version if base else None):
                 raise CommitFailedError(f"its newest version is {known.version if known else None}")
-            if base is not None and tuple(base.videos) == tuple(videos):
+            if base is not None and known is not None and tuple(base.videos) == tuple(videos):
                 videos_version = known.videos_version
             else:
                 newest = open_table(videos_uri).version() if is_table(videos_uri) else None
-                videos_version = put(videos_uri, newest, VIDEO_SCHEMA, video_rows(location, videos), metadata)
+                videos_version = commit_rows(videos_uri, newest, VIDEO_SCHEMA, video_rows(location, videos), metadata)
             metadata["videos_version"] = str(videos_version)
             rows = None if base is not None and before == after else sample_rows(clips)
-            return put(samples_uri, base.version if base else None, SAMPLE_SCHEMA, rows, metadata)
+            return commit_rows(samples_uri, base.version if base else None, SAMPLE_SCHEMA, rows, metadata)
     except CommitFailedError as error:
         raise OutputError(
             f"the atlas at {location!r} was changed by another writer meanwhile ({told(error)}); nothing of this "
-            "change was written: read it again and repeat"
+            "change was written: give the same command again"
         ) from error
     except (DeltaError, OSError) as error:
         raise OutputError(
-            f"the atlas can't be written to {location!r}: {told(error)}; name a place you may write"
+            f"the atlas can't be written to {location!r}: {told(error)}; name a place that you may write to"
         ) from error
 
 
-def identity(clip: Clip) -> tuple:
-    """What makes two samples the same to a history or a comparison; confidence and annotator do not."""
+def sample_identity(clip: Clip) -> tuple[object, ...]:
+    """Returns what two equal samples share. Their confidence and annotator may differ."""
     return (clip.video_id, clip.start_s, clip.stop_s, clip.task, clip.source, clip.caption, *sorted(clip.tags.items()))
 
 
-def put(uri: str, base: int | None, schema: pa.Schema, rows: list[dict] | None, metadata: dict[str, str]) -> int:
-    """Commits ``rows`` (None: the same ones again) as version ``base + 1``. Raises CommitFailedError when it exists."""
+def commit_rows(uri: str, base: int | None, schema: pa.Schema, rows: list[Row] | None, metadata: dict[str, str]) -> int:
+    """Commits ``rows`` as version ``base + 1`` of the table at ``uri``; returns the version.
+
+    ``base``: None makes the table. ``rows``: None keeps the rows of ``base``. Raises CommitFailedError where the
+    version exists already.
+    """
     properties = CommitProperties(custom_metadata=metadata, max_commit_retries=0)
     if base is None:
         try:
@@ -201,7 +213,7 @@ def put(uri: str, base: int | None, schema: pa.Schema, rows: list[dict] | None, 
                 uri,
                 pa.Table.from_pylist(rows, schema=schema),
                 mode="error",
-                configuration=KEPT_FOR_GOOD,
+                configuration=KEEP_FOREVER,
                 commit_properties=properties,
                 storage_options=storage_options(uri) or None,
             )

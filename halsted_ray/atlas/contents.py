@@ -1,4 +1,4 @@
-"""What one version of an atlas holds, what may stand in it, and how it becomes rows of a table and comes back."""
+"""Atlas: one version of an atlas in memory. Also which rows are valid, and how rows go into tables and come back."""
 
 from __future__ import annotations
 
@@ -17,48 +17,56 @@ from halsted_ray.records import SAMPLE_SCHEMA, Clip, Video, digest
 SPLITS = ("train", "validation", "test")
 SOURCES = ("manual", "ai")
 ROUNDING_S = 1e-6
+"""Times that differ by less are equal: annotations are rounded in different ways."""
+Row = dict[str, object]
+"""One row of a table, by column."""
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """One version of an atlas, in memory. ``videos`` carry uris that can be opened as they are.
+    """One version of an atlas, in memory.
 
-    ``split`` maps video_id to ``train``, ``validation`` or ``test``; videos it does not name have no part yet.
+    ``root``: the archive. ``videos``: with uris that can be opened as they are. ``split``: video_id to ``train``,
+    ``validation`` or ``test``; a video that it does not name has no part yet.
     """
 
     root: str
     release: str
-    """'' where this version has no name."""
+    """'' where this version is no release."""
     version: int
-    """Version of the samples table: the number that lineage quotes."""
+    """Version of the samples table. Lineage quotes this number."""
     taxonomy: str
     taxonomy_digest: str
     taxonomy_json: str
-    """The taxonomy itself, as it was when this version was written."""
+    """The taxonomy as JSON, as it was when this version was written."""
     split: dict[str, str]
     videos: tuple[Video, ...]
     clips: tuple[Clip, ...]
 
     @property
     def name(self) -> str:
-        """The release, or ``version 3`` where there is none."""
+        """The release's name, or such as ``version 3`` where this version is no release."""
         return self.release or f"version {self.version}"
 
     @cached_property
     def content_digest(self) -> str:
-        """The same for the same rows, split and taxonomy, wherever the atlas lies. Costs about 5 s a million rows."""
+        """Equal for equal rows, split and taxonomy, wherever the atlas lies. Costs about 5 s per million rows."""
         return content_digest(self.root, self.videos, self.clips, self.split, self.taxonomy_digest)
 
     def videos_of(self, split: str) -> tuple[Video, ...]:
+        """Returns the videos of one part of the split."""
         return tuple(video for video in self.videos if self.split.get(video.video_id) == split)
 
     def load_taxonomy(self) -> taxonomies.Taxonomy:
-        """The taxonomy that the atlas was written with. Raises AtlasError where this program reads it differently."""
+        """Returns the taxonomy that the atlas was written with.
+
+        Raises AtlasError where this program reads the taxonomy differently.
+        """
         taxonomy = taxonomies.from_dict(json.loads(self.taxonomy_json), f"taxonomy of the atlas {self.name!r}")
         if taxonomy.digest != self.taxonomy_digest:
             raise AtlasError(
-                f"the atlas {self.name!r} was written with taxonomy {self.taxonomy!r} {self.taxonomy_digest}, this "
-                f"program makes it {taxonomy.digest}; write the atlas anew, or use the program that wrote it"
+                f"the atlas {self.name!r} was written with taxonomy {self.taxonomy!r} {self.taxonomy_digest}, and this "
+                f"program reads it as {taxonomy.digest}; write the atlas again, or use the program that wrote it"
             )
         return taxonomy
 
@@ -66,54 +74,56 @@ class Atlas:
 def content_digest(
     root: str, videos: Iterable[Video], clips: Iterable[Clip], split: Mapping[str, str], taxonomy_digest: str
 ) -> str:
+    """Returns 16 hex digits over rows, split and taxonomy; the place of the archive does not matter."""
     return digest(video_rows(root, videos), sample_rows(clips), split, taxonomy_digest)
 
 
 def check_contents(
     videos: Sequence[Video], clips: Iterable[Clip], taxonomy: taxonomies.Taxonomy, split: Mapping[str, str]
 ) -> None:
-    """Raises AtlasError (or TaxonomyError for an unknown task) that names the first row which breaks the schema."""
+    """Raises AtlasError, or TaxonomyError for an unknown task, at the first row that breaks the schema."""
     duration_s = {video.video_id: video.duration_s for video in videos}
     if len(duration_s) != len(videos):
         twice = sorted({v.video_id for v in videos if sum(v.video_id == w.video_id for w in videos) > 1})
-        raise AtlasError(f"videos with the same content: {twice}; an atlas names each video once")
+        raise AtlasError(f"videos with the same content: {twice}; expected each video once in an atlas")
     if bad := {part for part in split.values() if part not in SPLITS}:
         raise AtlasError(f"unknown part of the split: {sorted(bad)}; expected one of {SPLITS}")
     if unknown := sorted(set(split) - set(duration_s)):
-        raise AtlasError(f"the split names videos that the atlas lacks: {unknown}")
+        raise AtlasError(f"the split names videos that the atlas lacks: {unknown}; add them, or take them out")
     known_tasks = {task.name for task in taxonomy.tasks}
-    fits: set[tuple] = set()
+    valid: set[tuple[object, ...]] = set()
     for clip in clips:
         if clip.video_id not in duration_s:
-            raise AtlasError(f"{where(clip)}: the atlas has no such video; add its row to videos")
+            raise AtlasError(f"{clip_text(clip)}: the atlas has no such video; add its row to videos")
         if problem := time_problem(clip, duration_s[clip.video_id]):
-            raise AtlasError(f"{where(clip)}: {problem}")
+            raise AtlasError(f"{clip_text(clip)}: {problem}")
         if clip.source not in SOURCES:
-            raise AtlasError(f"{where(clip)}: source {clip.source!r}; expected one of {SOURCES}")
+            raise AtlasError(f"{clip_text(clip)}: source {clip.source!r}; expected one of {SOURCES}")
         if not 0 <= clip.confidence <= 1:
-            raise AtlasError(f"{where(clip)}: confidence {clip.confidence}; expected 0 to 1")
+            raise AtlasError(f"{clip_text(clip)}: confidence {clip.confidence}; expected 0 to 1")
         key = (clip.task, *clip.tags.items())
-        if key not in fits:  # a million samples have some hundred different answers
+        if key not in valid:  # a million samples have a few hundred different answers
             if clip.task not in known_tasks:
                 taxonomy.task(clip.task)  # raises, with the nearest names
             if problem := tags_problem(clip, taxonomy):
-                raise AtlasError(f"{where(clip)}: {problem}")
-            fits.add(key)
+                raise AtlasError(f"{clip_text(clip)}: {problem}")
+            valid.add(key)
 
 
-def where(clip: Clip) -> str:
+def clip_text(clip: Clip) -> str:
+    """Returns the name of a clip for messages: its times, video and task."""
     return f"clip [{clip.start_s}, {clip.stop_s}) s of video {clip.video_id}, task {clip.task!r}"
 
 
 def time_problem(clip: Clip, duration_s: float) -> str:
-    """'' for a clip inside its video."""
+    """Returns what is wrong with a clip's times; '' for a clip inside its video."""
     if 0 <= clip.start_s < clip.stop_s <= duration_s + ROUNDING_S:
         return ""
     return f"expected 0 <= start < stop <= duration {duration_s} s"
 
 
 def tags_problem(clip: Clip, taxonomy: taxonomies.Taxonomy) -> str:
-    """'' for tags and categories of the clip's task."""
+    """Returns what is wrong with a clip's tags; '' where all tags and categories belong to the clip's task."""
     known = {tag.name: tag.categories for tag in taxonomy.task(clip.task).tags}
     for tag, category in clip.tags.items():
         if category not in known.get(tag, ()):
@@ -122,8 +132,12 @@ def tags_problem(clip: Clip, taxonomy: taxonomies.Taxonomy) -> str:
     return ""
 
 
-def with_operation(clips: Iterable[Clip], annotator: str = "") -> list[Clip]:
-    """Clips in the table's order, specialty and procedure filled in from the video's macro clips where they lack."""
+def complete_clips(clips: Iterable[Clip], annotator: str = "") -> list[Clip]:
+    """Returns the clips in the table's order, with missing annotator, specialty and procedure filled in.
+
+    Specialty and procedure come from the clip's tags, or else from other clips of its video. ``annotator``: for clips
+    that name none.
+    """
     clips = sorted(clips, key=lambda clip: (clip.video_id, clip.start_s, clip.stop_s, clip.task, clip.source))
     operation: dict[str, dict[str, str]] = {}
     for clip in clips:
@@ -132,31 +146,34 @@ def with_operation(clips: Iterable[Clip], annotator: str = "") -> list[Clip]:
     filled = []
     for clip in clips:
         of_video = operation.get(clip.video_id, {})
-        values = {
-            "annotator": clip.annotator or annotator,
-            "specialty": clip.tags.get("specialty") or clip.specialty or of_video.get("specialty", ""),
-            "procedure": clip.tags.get("procedure") or clip.procedure or of_video.get("procedure", ""),
-        }
-        same = all(getattr(clip, name) == value for name, value in values.items())
-        filled.append(clip if same else replace(clip, **values))
+        who = clip.annotator or annotator
+        specialty = clip.tags.get("specialty") or clip.specialty or of_video.get("specialty", "")
+        procedure = clip.tags.get("procedure") or clip.procedure or of_video.get("procedure", "")
+        if (who, specialty, procedure) != (clip.annotator, clip.specialty, clip.procedure):
+            clip = replace(clip, annotator=who, specialty=specialty, procedure=procedure)
+        filled.append(clip)
     return filled
 
 
-def video_rows(root: str, videos: Iterable[Video]) -> list[dict]:
-    rows = ({**vars(video), "uri": relative_uri(root, video.uri)} for video in videos)
-    return sorted(rows, key=lambda row: row["video_id"])
+def video_rows(root: str, videos: Iterable[Video]) -> list[Row]:
+    """Returns the rows of the videos table, ordered by video_id."""
+    ordered = sorted(videos, key=lambda video: video.video_id)
+    return [{**vars(video), "uri": relative_uri(root, video.uri)} for video in ordered]
 
 
-def sample_rows(clips: Iterable[Clip]) -> list[dict]:
+def sample_rows(clips: Iterable[Clip]) -> list[Row]:
+    """Returns the rows of the samples table, in the order of ``clips``."""
     return [{"clip_id": clip.clip_id, **vars(clip), "tags": sorted(clip.tags.items())} for clip in clips]
 
 
 def videos_of_table(root: str, table: pa.Table) -> tuple[Video, ...]:
+    """Returns the videos of a videos table, with uris that can be opened from anywhere."""
     return tuple(Video(**{**row, "uri": absolute_uri(root, row["uri"])}) for row in table.to_pylist())
 
 
 def clips_of_table(table: pa.Table) -> tuple[Clip, ...]:
-    # By column: a dict for each row first would double the time.
+    """Returns the clips of a samples table."""
+    # Reading by column takes half the time of making a dict per row first.
     names = [name for name in SAMPLE_SCHEMA.names if name != "clip_id"]
     columns = [table.column(name).to_pylist() for name in names]
     columns[names.index("tags")] = [dict(pairs) for pairs in columns[names.index("tags")]]
@@ -164,10 +181,11 @@ def clips_of_table(table: pa.Table) -> tuple[Clip, ...]:
 
 
 def relative_uri(location: str, uri: str) -> str:
-    """``uri`` as seen from the archive at ``location``; one that lies elsewhere stays absolute."""
+    """Returns ``uri`` relative to the archive at ``location``; the uri of a file elsewhere stays absolute."""
     prefix = location.rstrip("/") + "/"
     return uri[len(prefix) :] if uri.startswith(prefix) else uri
 
 
 def absolute_uri(location: str, uri: str) -> str:
+    """Returns a row's ``uri`` as it can be opened, given the archive at ``location``."""
     return uri if "://" in uri else posixpath.join(location, uri)

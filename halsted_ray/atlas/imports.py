@@ -1,4 +1,4 @@
-"""Annotations of any format become videos and samples of an atlas, in one commit."""
+"""Imports annotations of any format into an atlas in one commit, and exports an atlas."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from halsted_ray import taxonomy as taxonomies
-from halsted_ray.atlas.atlas_table import add_samples, head_of, joined_split
-from halsted_ray.atlas.commits import Change, user
+from halsted_ray.atlas.atlas_table import add_samples, merged_split, read_head
+from halsted_ray.atlas.commits import Change, current_user
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats import FORMATS, ImportSettings, Recording
 from halsted_ray.errors import AtlasError, DecoderKilled, StorageUnavailable, UsageError, VideoError
@@ -25,13 +25,18 @@ from halsted_ray.video.identity import video_id
 
 THREADS = 16
 OVERHANG_S = 1.0
-"""Annotations may end this much after their video (containers and tables count the last frames differently) and are
-cut there; what lies further out is of another video, or in another unit."""
+"""An annotation may end this much after its video, since containers and tables count the last frames differently; it is
+cut at the video's end. An annotation that ends later belongs to another video, or counts in another unit."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """``left_out``: a line for each video or clip that is not in the atlas, with the reason and where it stands."""
+    """What ``import_annotations`` did.
+
+    ``version``: the atlas's version with these samples. ``taxonomy``: its name. ``videos`` and ``samples``: how many
+    were imported. ``left_out``: one line per video or clip that was not imported, with the place of its annotation and
+    the reason.
+    """
 
     version: int
     taxonomy: str
@@ -54,47 +59,56 @@ def import_annotations(
     replace_earlier: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Imported:
-    """Adds the annotations at ``source`` (a file or folder of one of ``FORMATS``) to the atlas of ``location``.
+    """Adds the annotations at ``source`` to the atlas of the archive at ``location``.
 
-    Videos stay where they are; the atlas names them. ``replace_earlier`` first drops what persons said of the same
-    videos and tasks. ``progress`` is called with (videos read, all). Raises AtlasError for a file that breaks its
-    format (file, line, got, expected) and where nothing at all can be taken; what ``add_samples`` raises.
+    ``source``: a file or folder. ``format``: one of ``FORMATS``. ``videos``: where the videos are, '' for the place
+    that the format names; they stay where they are, and the atlas refers to them. ``taxonomy``: a name or file, '' for
+    the format's own. ``mapping``: a file that says what each column means (``hsa-27k``). ``annotator``: for annotations
+    that name none. ``who`` and ``why``: for the history. ``replace_earlier`` first drops what persons said of the same
+    videos and tasks. ``progress`` is called with (videos read, all videos).
+
+    Raises UsageError for an unknown format. Raises AtlasError for a file that breaks its format (with file, line, got,
+    expected), where nothing can be imported, and as ``add_samples`` does.
     """
     if format not in FORMATS:
         raise UsageError(f"unknown format {format!r}; {nearest(format, FORMATS)}")
     terms = taxonomies.load(taxonomy or FORMATS[format].taxonomy)
     recordings = FORMATS[format].read(source, ImportSettings(terms, videos, annotator, mapping))
-    base = head_of(location)
+    base = read_head(location)
     require_writable(location)  # before every video is looked at
     known = {video.video_id: video for video in (base.videos if base else ())}
-    answers = identify(recordings, known, videos, progress)
+    identified = identify_videos(recordings, known, videos, progress)
 
-    there: dict[tuple[str, str], list[Clip]] = {}
+    existing: dict[tuple[str, str], list[Clip]] = {}
     for clip in base.clips if base else ():
-        there.setdefault((clip.video_id, clip.task), []).append(clip)
+        existing.setdefault((clip.video_id, clip.task), []).append(clip)
     rows: dict[str, Video] = {}
     clips: list[Clip] = []
     left_out: list[str] = []
     split: dict[str, str] = {}
-    for recording, answer in zip(recordings, answers, strict=True):
-        if isinstance(answer, VideoError):
+    for recording, video in zip(recordings, identified, strict=True):
+        if isinstance(video, VideoError):
             left_out.append(
-                f"{recording.origin}: {len(recording.clips)} samples left out, their video is not where it "
-                f"is looked for (--videos), or can't be read: {answer}"
+                f"{recording.origin}: {len(recording.clips)} samples left out, because their video is not at the "
+                f"expected place (--videos) or can't be read: {video}"
             )
             continue
-        rows.setdefault(answer.video_id, answer)
-        taken, problems = clips_of(recording, answer, there)
+        rows.setdefault(video.video_id, video)
+        taken, problems = clips_in_seconds(recording, video, existing)
         clips += taken
         left_out += problems
         if recording.part:
-            split = joined_split(split, {answer.video_id: recording.part})
+            split = merged_split(split, {video.video_id: recording.part})
     if not clips:
         raise AtlasError(
             f"{source}: nothing to import; "
-            + (f"{left_out[0]} ({len(left_out)} such)" if left_out else "expected at least one sample, got none")
+            + (
+                f"the first of {len(left_out)} problems: {left_out[0]}"
+                if left_out
+                else "expected at least one sample, got none"
+            )
         )
-    change = Change(who or user(), f"{format} {source}", why)
+    change = Change(who or current_user(), f"{format} {source}", why)
     version = add_samples(
         location,
         clips,
@@ -107,23 +121,25 @@ def import_annotations(
     return Imported(version, terms.name, len(rows), len(clips), tuple(left_out))
 
 
-def clips_of(
-    recording: Recording, video: Video, there: dict[tuple[str, str], list[Clip]]
+def clips_in_seconds(
+    recording: Recording, video: Video, existing: dict[tuple[str, str], list[Clip]]
 ) -> tuple[list[Clip], list[str]]:
-    """(the recording's clips in seconds of ``video``, lines about those that lie outside of it).
+    """Returns the recording's clips in seconds of ``video``, and one line per clip that is outside the video.
 
-    A clip in whole frames that is the rounding of one that is ``there`` ((video_id, task) → clips) gets that one's
-    exact times, so that what was exported for review comes back as the same clip.
+    ``existing``: (video_id, task) to the clips that the atlas has. A clip in whole frames that is the rounding of an
+    existing clip gets the exact times of the existing clip, so that an exported clip comes back from a review as the
+    same clip. Raises AtlasError where the times are frames and the frame rate is unknown.
     """
     rate = recording.rate or video.fps
     if not rate:
         raise AtlasError(
-            f"{recording.origin}: times in frames, and video {video.video_id} declares no rate; expected data.fps"
+            f"{recording.origin}: the times are frames, and video {video.video_id} declares no frame rate; expected "
+            "data.fps"
         )
-    exact = {}
+    exact: dict[tuple[str, float, float], tuple[float, float]] = {}
     if rate != 1.0:
         for task in {clip.task for clip in recording.clips}:
-            for clip in there.get((video.video_id, task), ()):
+            for clip in existing.get((video.video_id, task), ()):
                 exact[(task, *in_frames(clip, rate))] = (clip.start_s, clip.stop_s)
     taken, problems = [], []
     for clip in recording.clips:
@@ -132,8 +148,8 @@ def clips_of(
             stop_s = video.duration_s
         if start_s >= video.duration_s or stop_s > video.duration_s + OVERHANG_S:
             problems.append(
-                f"{recording.origin}: {clip.task} sample [{start_s:g}, {stop_s:g}) s left out, video {video.video_id} "
-                f"ends at {video.duration_s:g} s; check that the video and the times belong together"
+                f"{recording.origin}: {clip.task} sample [{start_s:g}, {stop_s:g}) s left out, because video "
+                f"{video.video_id} ends at {video.duration_s:g} s; check that video and annotation belong together"
             )
             continue
         start_s, stop_s = exact.get((clip.task, clip.start_s, clip.stop_s), (start_s, min(stop_s, video.duration_s)))
@@ -142,22 +158,26 @@ def clips_of(
 
 
 def in_frames(clip: Clip, rate: float) -> tuple[int, int]:
-    """[first, stop) in whole frames, at least one: how ``formats.label_studio`` writes it."""
+    """Returns [first, stop) in whole frames, at least one frame, as ``formats.label_studio`` writes a clip."""
     first = round(clip.start_s * rate)
     return first, max(first + 1, round(clip.stop_s * rate))
 
 
-def identify(
+def identify_videos(
     recordings: Sequence[Recording],
     known: dict[str, Video],
     folder: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Video | VideoError]:
-    """The video of each recording, or why there is none; a few at a time, each probed in a process that may die."""
-    asked = {recording.video_id for recording in recordings if not recording.uri}
-    named = {name: known[name] for name in asked & set(known)}
+    """Returns the video of each recording, or the reason why there is none.
+
+    ``known``: the atlas's videos by video_id. ``folder``: searched for videos that a recording names by video_id and
+    that are not known. Videos are probed in parallel, in separate processes, since a broken file can crash a decoder.
+    """
+    wanted = {recording.video_id for recording in recordings if not recording.uri}
+    named = {name: known[name] for name in wanted & set(known)}
     uris = [recording.uri for recording in recordings if recording.uri]
-    if asked - set(named) and folder:
+    if wanted - set(named) and folder:
         uris += list_videos(folder)
     uris = list(dict.fromkeys(uris))
     processes = [DecodeProcess() for _ in range(max(1, min(os.cpu_count() or 1, len(uris), THREADS)))]
@@ -167,35 +187,39 @@ def identify(
     found: dict[str, Video | VideoError] = {}
     try:
         with ThreadPoolExecutor(THREADS) as pool:
-            for uri, answer in zip(uris, pool.map(lambda uri: read_video(uri, free), uris), strict=True):
-                found[uri] = answer
+            for uri, video in zip(uris, pool.map(lambda uri: identify_video(uri, free), uris), strict=True):
+                found[uri] = video
                 if progress:
                     progress(len(found), len(uris))
     finally:
         for process in processes:
             process.close()
-    for answer in found.values():
-        if isinstance(answer, Video):
-            named.setdefault(answer.video_id, answer)
+    for video in found.values():
+        if isinstance(video, Video):
+            named.setdefault(video.video_id, video)
     missing = StorageUnavailable(
-        "no video with this video_id; expected it in the atlas already, or in the folder that --videos names"
+        "there is no video with this video_id; expected it in the atlas, or in the folder that --videos names"
     )
     return [found[r.uri] if r.uri else named.get(r.video_id, missing) for r in recordings]
 
 
-def read_video(uri: str, free: queue.SimpleQueue) -> Video | VideoError:
+def identify_video(uri: str, free: queue.SimpleQueue[DecodeProcess]) -> Video | VideoError:
+    """Returns the video at ``uri`` with its video_id and properties, or the reason why it can't be read.
+
+    ``free``: decoding processes that nobody is using.
+    """
     try:
         fs, path = filesystem(uri)
         try:
             size_bytes = with_retries(lambda: fs.size(path), "its size", 60.0)
             name = with_retries(lambda: video_id(fs, path), "its first, last and middle bytes", 60.0)
         except PermissionError:
-            return StorageUnavailable("no permission to read it; change its rights")
+            return StorageUnavailable("no permission to read it; give this account the right to read it")
         process = free.get()
         try:
             try:
                 facts = process.probe(uri)
-            except DecoderKilled:  # the machine may have been short of memory: twice is the file's own fault
+            except DecoderKilled:  # perhaps the machine was short of memory; a second time it is the file's fault
                 facts = process.probe(uri)
         finally:
             free.put(process)
@@ -205,7 +229,11 @@ def read_video(uri: str, free: queue.SimpleQueue) -> Video | VideoError:
 
 
 def export_atlas(atlas: Atlas, to: str, format: str, with_files: bool = False) -> list[str]:
-    """Writes ``atlas`` into the folder ``to``; returns the files. Raises UsageError, OutputError."""
+    """Writes ``atlas`` into the folder ``to`` in one of ``FORMATS``; returns the written files.
+
+    ``with_files`` adds the videos' uris, which can contain a patient's name. Raises UsageError for a format that can't
+    be written, OutputError where ``to`` can't be written.
+    """
     writers = {name: kind.write for name, kind in FORMATS.items() if kind.write}
     if format not in writers:
         raise UsageError(f"unknown export format {format!r}; expected one of {', '.join(writers)}")

@@ -1,7 +1,7 @@
-"""A synthetic archive with its atlas: videos rendered side by side, truth written as annotated clips.
+"""Renders a synthetic archive in parallel and writes its truth as an atlas.
 
-Idempotent: a video's name is computed from all that decides its pixels, so a rerun renders only what is missing,
-and the same arguments give the same files.
+The same arguments give the same files. A video's name is computed from everything that decides its pixels, so a second
+run renders only the videos that are missing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from halsted_ray.atlas.atlas_table import Atlas, read_atlas, write_atlas
+from halsted_ray.atlas.atlas_table import read_atlas, write_atlas
+from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.phantom import catalogue
@@ -29,12 +30,12 @@ from halsted_ray.video.identity import video_id
 from halsted_ray.video.probe import probe
 
 PHANTOM_VERSION = 1
-"""Raised when the phantom draws differently, so that old files are not taken for new ones."""
+"""Goes up by one when the phantom's pixels change, so that old files are not mistaken for new files."""
 
 
 @dataclass(frozen=True)
 class PhantomVideo:
-    """All that decides one file."""
+    """Everything that decides the pixels of one file. ``seed``: of its script."""
 
     seed: int
     duration_s: float
@@ -46,9 +47,11 @@ class PhantomVideo:
 
     @property
     def name(self) -> str:
+        """The file's name without its extension: 16 hex digits."""
         return digest(*asdict(self).values())
 
     def script(self) -> Script:
+        """Returns what happens in the video, and when."""
         return make_script(self.seed, self.duration_s, self.procedure)
 
 
@@ -67,16 +70,20 @@ def write_archive(
     test: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Atlas:
-    """Writes ``videos`` phantoms to ``<location>/videos/<name>.mp4`` and their truth to ``<location>/atlas``.
+    """Writes phantoms to ``<location>/videos/<name>.mp4`` and their truth to ``<location>/atlas``; returns the atlas.
 
-    ``location`` is any fsspec location. Video i has procedure i of ``procedures`` (default: all, one of each
-    specialty before a second one of any), in a circle. ``validation`` and ``test`` are shares of videos held out.
-    ``progress`` is called with (done, all). Costs about ``minutes × fps / 150`` minutes of one core a video.
+    ``location``: any fsspec location. ``videos``: how many. ``minutes``: the length of each. The videos take turns
+    through ``procedures`` (default: all, one of each specialty before the second of any specialty). ``validation`` and
+    ``test``: shares of the videos that are held out. ``progress`` is called with (videos done, all videos). Costs about
+    ``minutes × fps / 150`` minutes of one core per video.
 
-    Raises OutputError when ``location`` holds another archive or can't be written, UsageError for bad arguments.
+    Raises OutputError where ``location`` holds another archive or can't be written, UsageError for bad arguments.
     """
     if videos < 1 or minutes <= 0 or seed < 0:
-        raise UsageError(f"videos={videos}, minutes={minutes}, seed={seed}: expected at least 1, above 0, at least 0")
+        raise UsageError(
+            f"videos={videos}, minutes={minutes}, seed={seed}: expected 1 video or more, minutes above 0, and a seed "
+            "of 0 or more"
+        )
     if width % 2 or height % 2 or min(width, height) < 2 or fps <= 0:
         raise UsageError(f"width={width}, height={height}, fps={fps}: expected even sides and a rate above 0")
     order = procedures or procedures_by_specialty()
@@ -116,7 +123,10 @@ def write_archive(
 
 
 def procedures_by_specialty() -> tuple[str, ...]:
-    """All procedures, one of each specialty before a second one of any: a few videos cover what they can."""
+    """Returns all procedures in an order that lets a few videos cover as many specialties as possible.
+
+    One procedure of each specialty comes before the second procedure of any specialty.
+    """
     rank: dict[str, int] = {}
     seen: dict[str, int] = {}
     for procedure, specialty in catalogue.SPECIALTY_OF.items():
@@ -125,23 +135,23 @@ def procedures_by_specialty() -> tuple[str, ...]:
 
 
 def refuse_other_archive(location: str, names: set[str], release: str) -> None:
-    """OutputError where ``location`` holds an atlas or videos that are not of this archive."""
+    """Raises OutputError where ``location`` holds an atlas or videos of another archive.
+
+    ``names``: the file names of this archive's videos. ``release``: the name of its release.
+    """
     if is_table(table_uri(location, "atlas", "samples")):
         written = read_atlas(location).release
         if written != release:
             raise OutputError(
-                f"{location!r} holds the atlas {written!r}, expected none or {release!r} "
-                "(a release is named by seed, number, length and size of its videos); name another folder"
+                f"{location!r} holds the atlas {written!r}, expected no atlas or {release!r} (seed, number, length and "
+                "picture size of the videos decide this name); name another folder"
             )
     fs, path = filesystem(location)
     folder = f"{path.rstrip('/')}/videos"
     others = {Path(entry).name for entry in fs.ls(folder, detail=False)} - names if fs.exists(folder) else set()
     others = {name for name in others if not name.startswith(".")}
     if others:
-        raise OutputError(
-            f"{location!r} already holds {len(others)} other file(s) in videos/, such as {sorted(others)[0]!r}; "
-            "name an empty folder"
-        )
+        raise OutputError(f"{location!r} already holds {len(others)} other file(s) in videos/; name an empty folder")
 
 
 @contextmanager
@@ -162,7 +172,8 @@ def rendering_folder(location: str) -> Iterator[str]:
 
 
 def cannot_write(location: str, error: OSError) -> OutputError:
-    return OutputError(f"can't write phantoms to {location!r} ({error}); name a place you may write")
+    """What to say where a phantom can't be written."""
+    return OutputError(f"can't write phantoms to {location!r} ({error}); name a place that you may write to")
 
 
 def render(location: str, video: PhantomVideo, folder: str) -> Video:
@@ -190,6 +201,6 @@ def render(location: str, video: PhantomVideo, folder: str) -> Video:
 
 
 def truth(video: PhantomVideo, row: Video) -> list[Clip]:
-    """The script's clips, cut at the end of the file: its last frame need not end where the script does."""
+    """Returns the clips of the video's script, cut at the end of the file, which can be shorter than the script."""
     clips = video.script().clips(row.video_id)
     return [replace(clip, stop_s=min(clip.stop_s, row.duration_s)) for clip in clips if clip.start_s < row.duration_s]

@@ -1,12 +1,12 @@
-"""A release: a name for one version, and with it a split by video that no later release changes."""
+"""A release names one version of an atlas and freezes its split by video, which no later release changes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-from halsted_ray.atlas.atlas_table import HEAD, joined_split, read_atlas
-from halsted_ray.atlas.commits import Change, commit, history, user
+from halsted_ray.atlas.atlas_table import HEAD, merged_split, read_atlas
+from halsted_ray.atlas.commits import Change, commit, current_user, history
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.errors import AtlasError, OutputError
@@ -25,30 +25,33 @@ def release(
     split: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Atlas:
-    """Names the newest version of the atlas at ``location``; the release is one commit, and returned as read back.
+    """Makes the newest version of the atlas at ``location`` a release, in one commit; returns the atlas at it.
 
-    Videos that have a part (of an earlier release, or of their data set) keep it; ``split`` gives parts of others;
-    what is left is drawn so that ``validation`` and ``test`` become those shares of the videos with a person's
-    labels. A video that only a model labelled is always ``train``: it must judge nobody.
+    A video that has a part (from an earlier release or from its data set) keeps it. ``split`` gives parts to other
+    videos. The remaining videos are drawn with ``seed``, so that ``validation`` and ``test`` become those shares of the
+    videos that a person labelled. A video that only a model labelled is always ``train``, because no model may be
+    tested on a model's labels.
 
-    Raises AtlasError for a bad name or a split that moves a video, UsageError for too few videos, OutputError when
-    the name is taken or another writer came first.
+    Raises AtlasError for a bad name and for a split that moves a video, UsageError for too few videos, OutputError
+    where the name is taken or another writer was first.
     """
     if not NAME.fullmatch(name) or name == HEAD:
-        raise AtlasError(f"release name {name!r}; expected a letter, then letters, digits, '.', '_', '-', as in hsa-v1")
+        raise AtlasError(
+            f"got the release name {name!r}; expected a letter, then letters, digits, '.', '_' or '-', such as hsa-v1"
+        )
     for found in history(location):
         if found.release == name:
             raise OutputError(
-                f"the atlas at {location!r} has a release {name!r}, version {found.version}, by {found.who!r} of "
-                f"{found.at:%Y-%m-%d}; a release never changes: choose another name"
+                f"the atlas at {location!r} has a release {name!r}, version {found.version}, which {found.who!r} made "
+                f"on {found.at:%Y-%m-%d}; a release never changes, so choose another name"
             )
     base = read_atlas(location, HEAD)
-    fixed = joined_split(base.split, split or {})
+    fixed = merged_split(base.split, split or {})
     by_hand = {clip.video_id for clip in base.clips if clip.source == "manual"}
     parts = {video.video_id: "train" for video in base.videos}
     if by_hand:
         parts |= split_by_video(by_hand, base.clips, validation=validation, test=test, seed=seed, fixed=fixed)
     parts |= fixed
-    change = Change(who or user(), f"version {base.version}", why, "release")
+    change = Change(who or current_user(), f"version {base.version}", why, "release")
     version = commit(location, base, base.videos, base.clips, base.load_taxonomy(), parts, change, name)
     return read_atlas(location, version=version)

@@ -1,4 +1,4 @@
-"""Which videos a model learns from, and which only judge it: always whole videos."""
+"""Splits videos into those that a model is trained on and those that only validate or test it. Videos stay whole."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def split_by_video(
     seed: int = 0,
     fixed: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """video_id → ``train``, ``validation`` or ``test``: the same answer for the same videos in any order.
+    """Returns video_id to ``train``, ``validation`` or ``test``. The order of the videos does not matter.
 
-    Held-out videos are taken from the procedures that have the most videos left, so that a procedure is held out
-    whole only when there is no other choice. At least one video is held out for each share above 0, and at least
-    one is left to train on. Videos of ``fixed`` keep their part and count for the shares, which then are reached as far
-    as the others go. Raises UsageError when there are too few videos.
+    Held-out videos come from the procedures that have the most videos left. So all videos of a procedure are held out
+    only where there is no other choice. Each share above 0 gets at least one video, and at least one video is left for
+    training. Videos in ``fixed`` keep their part and count towards the shares; where too many are fixed, the shares are
+    reached as far as possible. Raises UsageError where there are too few videos.
     """
     video_ids = sorted(set(video_ids))
     kept = {video_id: part for video_id, part in (fixed or {}).items() if video_id in set(video_ids)}
@@ -36,8 +36,8 @@ def split_by_video(
     room = len(free) - ("train" not in kept.values())
     if sum(counts.values()) > room and not kept:
         raise UsageError(
-            f"{len(video_ids)} videos can't be split into training and {wanted}; "
-            "annotate more videos, or give the split yourself"
+            f"{len(video_ids)} videos can't be split into training and {wanted}; annotate more videos, ask for smaller "
+            "shares, or give the split yourself"
         )
     procedure: dict[str, str] = {}
     for clip in clips:
@@ -49,7 +49,7 @@ def split_by_video(
     rng = random.Random(seed)
     for members in left.values():
         rng.shuffle(members)
-    split = {}
+    split: dict[str, str] = {}
     for name, count in counts.items():
         for _ in range(min(count, room - len(split))):
             most = max(len(members) for members in left.values())

@@ -1,8 +1,8 @@
-"""What is wrong with an atlas: its rows, whoever wrote them, and the videos that they speak of."""
+"""Finds what is wrong with an atlas: with its rows, whoever wrote them, and with the videos that they describe."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,17 +17,19 @@ from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.identity import video_id
 
 THREADS = 16
-LOOKS = 8
-LOOK_SIZE = (32, 32)
+PICTURES = 8
+"""Pictures per video that are compared to find a re-encoded copy."""
+PICTURE_SIZE = (32, 32)
 SAME_LENGTH_S = 1.0
-SAME_LOOK = 6.0
-"""Mean difference of two grey pictures, of 255, below which they show the same: copies of phantoms at a third of the
-size and a seventeenth of the bytes differ by up to 3.6, two phantoms of one procedure by 14 to 53."""
+SAME_PICTURE = 6.0
+"""Two grey pictures show the same where their mean difference is below this, on a scale of 255. Copies of phantoms at a
+third of the size and a seventeenth of the bytes differ by up to 3.6; two phantoms of one procedure differ by 14 to 53.
+"""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """``kind``: split, end, taxonomy, overlap, row or file; ``text`` is the whole line."""
+    """One thing that is wrong. ``kind``: split, end, taxonomy, overlap, row or file. ``text``: the whole message."""
 
     kind: str
     video_id: str
@@ -35,10 +37,11 @@ class Finding:
 
 
 def verify(atlas: Atlas, with_files: bool = True) -> list[Finding]:
-    """Everything wrong with ``atlas``, the gravest kind first; empty for a sound one.
+    """Returns everything that is wrong with ``atlas``, the gravest kind first; empty for a sound atlas.
 
-    ``with_files`` also reads the videos: 1 MB of each for its content's digest, and, of those in different parts that
-    are equally long, eight pictures each, which find a re-encoded copy (not one that was cut or mirrored).
+    ``with_files`` also reads the videos: 1 MB per video for the digest of its content, and 8 pictures per video for
+    videos in different parts that are equally long. The pictures find a re-encoded copy, but no copy that was cut or
+    mirrored.
     """
     findings = [*split_findings(atlas), *clip_findings(atlas), *overlap_findings(atlas)]
     if with_files:
@@ -50,32 +53,34 @@ def verify(atlas: Atlas, with_files: bool = True) -> list[Finding]:
 
 
 def split_findings(atlas: Atlas) -> Iterator[Finding]:
+    """Finds videos with two rows, and entries of the split without a video or with an unknown part."""
     known: dict[str, Video] = {}
     for video in atlas.videos:
         if video.video_id in known:
-            yield Finding("row", video.video_id, f"video {video.video_id}: has two rows; expected one a video")
+            yield Finding("row", video.video_id, f"video {video.video_id}: has two rows; expected one row per video")
         known[video.video_id] = video
     for name, part in atlas.split.items():
         if name not in known:
-            yield Finding("split", name, f"video {name}: is {part!r} in the split, but the atlas has no such video")
+            yield Finding("split", name, f"video {name}: is in the split as {part!r}, but the atlas has no such video")
         if part not in SPLITS:
-            yield Finding("split", name, f"video {name}: is {part!r} in the split, expected one of {SPLITS}")
+            yield Finding("split", name, f"video {name}: is in the split as {part!r}; expected one of {SPLITS}")
 
 
 def clip_findings(atlas: Atlas) -> Iterator[Finding]:
+    """Finds clips of unknown videos, with wrong times, an unknown source, or tags outside the taxonomy."""
     taxonomy = atlas.load_taxonomy()
     duration_s = {video.video_id: video.duration_s for video in atlas.videos}
     for clip in atlas.clips:
 
         def finding(kind: str, problem: str, clip: Clip = clip) -> Finding:
-            return Finding(kind, clip.video_id, f"{place(clip)}: {problem}")
+            return Finding(kind, clip.video_id, f"{clip_text(clip)}: {problem}")
 
         if clip.video_id not in duration_s:
             yield finding("row", "the atlas has no such video")
         elif problem := time_problem(clip, duration_s[clip.video_id]):
             yield finding("end", problem)
         if clip.source not in SOURCES:
-            yield finding("row", f"source {clip.source!r}, expected one of {SOURCES}")
+            yield finding("row", f"source {clip.source!r}; expected one of {SOURCES}")
         try:
             problem = tags_problem(clip, taxonomy)
         except UsageError as error:
@@ -85,8 +90,11 @@ def clip_findings(atlas: Atlas) -> Iterator[Finding]:
 
 
 def overlap_findings(atlas: Atlas) -> Iterator[Finding]:
-    """A lane is one task of one video; captions of different levels nest, so each level is a lane of its own."""
-    lanes: dict[tuple, list[Clip]] = {}
+    """Finds clips that overlap in one lane, which is one task of one video.
+
+    Captions of different levels overlap by design, so each level is a lane of its own.
+    """
+    lanes: dict[tuple[object, ...], list[Clip]] = {}
     for clip in atlas.clips:
         level = tuple(sorted(clip.tags.items())) if clip.caption else ()
         lanes.setdefault((clip.video_id, clip.task, level), []).append(clip)
@@ -98,72 +106,82 @@ def overlap_findings(atlas: Atlas) -> Iterator[Finding]:
                 yield Finding(
                     "overlap",
                     clip.video_id,
-                    f"{place(clip)}: overlaps the {last.source} clip [{last.start_s:g}, {last.stop_s:g}) s of its lane",
+                    f"{clip_text(clip)}: overlaps the {last.source} clip [{last.start_s:g}, {last.stop_s:g}) s of the "
+                    "same video and task",
                 )
             last = max(last, clip, key=lambda clip: clip.stop_s)
 
 
-def place(clip: Clip) -> str:
+def clip_text(clip: Clip) -> str:
+    """Returns the name of a clip for messages: its video, task, source and times."""
     return f"video {clip.video_id}, {clip.task}, {clip.source} clip [{clip.start_s:g}, {clip.stop_s:g}) s"
 
 
 def read_ids(videos: tuple[Video, ...]) -> tuple[dict[str, str], list[Finding]]:
-    """(id in the atlas → id of the file's content now, for files that can be read; findings of the others)."""
+    """Reads the files of all videos in parallel.
+
+    Returns video_id to the id of the file's present content, for files that can be read; and findings about files that
+    can't be read or hold other content.
+    """
 
     def read(video: Video) -> str | VideoError:
         try:
             fs, path = filesystem(video.uri)
             return with_retries(lambda: video_id(fs, path), "its first, last and middle bytes", 20.0)
         except PermissionError:
-            return StorageUnavailable("no permission to read it; change its rights")
+            return StorageUnavailable("no permission to read it; give this account the right to read it")
         except VideoError as error:
             return error
 
-    found, findings = {}, []
+    found: dict[str, str] = {}
+    findings: list[Finding] = []
     with ThreadPoolExecutor(THREADS) as pool:
-        for video, answer in zip(videos, pool.map(read, videos), strict=True):
-            if isinstance(answer, VideoError):
-                text = f"video {video.video_id}: its file can't be read: {answer}"
+        for video, content in zip(videos, pool.map(read, videos), strict=True):
+            if isinstance(content, VideoError):
+                text = f"video {video.video_id}: its file can't be read: {content}"
                 findings.append(Finding("file", video.video_id, text))
                 continue
-            found[video.video_id] = answer
-            if answer != video.video_id:
-                text = f"video {video.video_id}: its file now holds other content, {answer}; put the right one back"
+            found[video.video_id] = content
+            if content != video.video_id:
+                text = f"video {video.video_id}: its file now holds other content, {content}; put the right file back"
                 findings.append(Finding("file", video.video_id, text))
     return found, findings
 
 
 def copy_findings(atlas: Atlas, found_ids: dict[str, str]) -> Iterator[Finding]:
-    """Videos of different parts that are the same: by content, or by look where they are equally long."""
+    """Finds videos in different parts that are the same: same bytes, or equally long with the same pictures.
+
+    ``found_ids``: from ``read_ids``.
+    """
     readable = [video for video in atlas.videos if video.video_id in found_ids]
     with DecodeProcess() as process:
-        looks: dict[str, np.ndarray | None] = {}
+        pictures: dict[str, np.ndarray | None] = {}
 
-        def look(video: Video) -> np.ndarray | None:
-            if video.video_id not in looks:
-                looks[video.video_id] = look_of(video, process.read_frames)
-            return looks[video.video_id]
+        def pictures_of(video: Video) -> np.ndarray | None:
+            if video.video_id not in pictures:
+                pictures[video.video_id] = read_pictures(video, process)
+            return pictures[video.video_id]
 
-        for a, b in pairs_as_long(readable):
+        for a, b in equally_long_pairs(readable):
             parts = [atlas.split.get(video.video_id) for video in (a, b)]
             if None in parts or parts[0] == parts[1]:
                 continue
             if found_ids[a.video_id] == found_ids[b.video_id]:
                 how = "hold the same bytes"
-            elif same_look(look(a), look(b)):
+            elif same_pictures(pictures_of(a), pictures_of(b)):
                 how = "show the same pictures (a re-encoded copy)"
             else:
                 continue
             yield Finding(
                 "split",
                 a.video_id,
-                f"video {a.video_id} ({parts[0]}) and video {b.video_id} ({parts[1]}) {how}; a "
-                "video in two parts lets a model be judged on what it learned from: take one of them out",
+                f"video {a.video_id} ({parts[0]}) and video {b.video_id} ({parts[1]}) {how}; a video in two parts "
+                "lets a model be tested on its own training data, so take one of the two out",
             )
 
 
-def pairs_as_long(videos: list[Video]) -> Iterator[tuple[Video, Video]]:
-    """Pairs that are equally long within ``SAME_LENGTH_S``, without looking at all pairs of a large archive."""
+def equally_long_pairs(videos: list[Video]) -> Iterator[tuple[Video, Video]]:
+    """Yields the pairs that are equally long within ``SAME_LENGTH_S``, without comparing all pairs of an archive."""
     ordered = sorted(videos, key=lambda video: video.duration_s)
     for n, a in enumerate(ordered):
         for b in ordered[n + 1 :]:
@@ -172,17 +190,19 @@ def pairs_as_long(videos: list[Video]) -> Iterator[tuple[Video, Video]]:
             yield a, b
 
 
-def look_of(video: Video, read_frames: Callable) -> np.ndarray | None:
-    """Grey pictures [LOOKS, 32, 32] at fixed shares of the length; None where they can't be decoded."""
-    times_s = (np.arange(LOOKS) + 0.5) / LOOKS * video.duration_s
+def read_pictures(video: Video, process: DecodeProcess) -> np.ndarray | None:
+    """Returns grey pictures [PICTURES, 32, 32] at fixed shares of the length; None where they can't be decoded."""
+    times_s = (np.arange(PICTURES) + 0.5) / PICTURES * video.duration_s
     try:
-        images_NHWC = read_frames(video.uri, times_s, LOOK_SIZE, "exact", deadline_s=120.0).images_NHWC
+        images_NHWC = process.read_frames(video.uri, times_s, PICTURE_SIZE, "exact", deadline_s=120.0).images_NHWC
     except VideoError:
         return None
-    return images_NHWC.mean(axis=3)
+    grey_NHW: np.ndarray = images_NHWC.mean(axis=3)
+    return grey_NHW
 
 
-def same_look(a_NHW: np.ndarray | None, b_NHW: np.ndarray | None) -> bool:
+def same_pictures(a_NHW: np.ndarray | None, b_NHW: np.ndarray | None) -> bool:
+    """Returns whether two videos show the same; False where the pictures of either could not be read."""
     if a_NHW is None or b_NHW is None:
         return False
-    return bool(np.abs(a_NHW - b_NHW).mean() < SAME_LOOK)
+    return bool(np.abs(a_NHW - b_NHW).mean() < SAME_PICTURE)

@@ -262,11 +262,11 @@ def make_release(options: argparse.Namespace) -> int:
 
 
 def read_split(file: str) -> dict[str, str]:
-    from halsted_ray.atlas.formats.recording import read_text, wrong
+    from halsted_ray.atlas.formats.recording import format_error, read_text
 
     reader = csv.DictReader(io.StringIO(read_text(file), newline=""))
     if not {"video_id", "part"} <= set(reader.fieldnames or ()):
-        raise wrong(file, 1, reader.fieldnames, "a header with video_id and part")
+        raise format_error(file, 1, reader.fieldnames, "a header with video_id and part")
     return {row["video_id"]: row["part"] for row in reader}
 
 

@@ -153,7 +153,7 @@ def learning(given: argparse.Namespace) -> set[str]:
 
 def evaluate_model(options: argparse.Namespace) -> int:
     from halsted_ray.errors import UsageError
-    from halsted_ray.registry.resolve import resolve
+    from halsted_ray.registry.references import resolve
     from halsted_ray.training.recipe import READ_WITHOUT_TRAINING, RECIPES, changed
 
     if options.recipe not in RECIPES:
@@ -165,11 +165,21 @@ def evaluate_model(options: argparse.Namespace) -> int:
             f"--set {unread[0]} needs a model to train, and --model names one that is there; leave one of them out"
         )
     model = options.model and resolve(options.model, options.registry)
-    drawn = {name: getattr(options, name) for name in ("release", "test_on", "learn_from", "folds", "strategy", "seed")}
+    from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
+
+    plan = EvaluationPlan(
+        release=options.release,
+        part=options.part,
+        test_on=options.test_on,
+        folds=options.folds,
+        strategy=options.strategy,
+        learn_from=options.learn_from,
+        seed=options.seed,
+        baselines=() if options.baselines == "none" else tuple(options.baselines.split(",")),
+    )
     shared = {
         "encoder": options.encoder,
         "embeddings": options.embeddings,
-        "baselines": () if options.baselines == "none" else tuple(options.baselines.split(",")),
         "on_embed": lambda done_s, all_s: show_progress(
             f"embedded {done_s / 60:.1f} of {all_s / 60:.1f} video-minutes", done_s >= all_s
         ),
@@ -177,20 +187,20 @@ def evaluate_model(options: argparse.Namespace) -> int:
     }
     from halsted_ray.evaluation.rarp50 import evaluate_rarp50
     from halsted_ray.evaluation.run_evaluation import evaluate
-    from halsted_ray.report.evaluation_page import write_evaluation
+    from halsted_ray.reporting.evaluation_page import write_evaluation
     from halsted_ray.selflabel.self_label import read_report
 
     if options.benchmark:
         name, folder = options.benchmark
         if name != "rarp50":
             raise UsageError(f"unknown benchmark {name!r}; expected rarp50")
-        found = evaluate_rarp50(folder, out, recipe, seed=options.seed, **shared)
+        found = evaluate_rarp50(folder, out, recipe, seed=options.seed, baselines=plan.baselines, **shared)
     elif options.archive:
-        found = self_labelled(options, out, recipe, drawn | shared)
+        found = self_labelled(options, out, recipe, plan, shared)
     else:
         against = options.against and resolve(options.against, options.registry)
         labels = [read_report(options.labels)] if options.labels else []
-        found = evaluate(options.atlas, out, recipe, model=model, against=against, part=options.part, **drawn, **shared)
+        found = evaluate(options.atlas, out, recipe, model=model, against=against, plan=plan, **shared)
         if against:
             found = compared(found, out, labels)
     write_evaluation(found, f"{out}/report.html", clips=options.clips)
@@ -208,10 +218,11 @@ def evaluate_model(options: argparse.Namespace) -> int:
     return DONE
 
 
-def self_labelled(options: argparse.Namespace, out: str, recipe, choices: dict):
+def self_labelled(options: argparse.Namespace, out: str, recipe, plan, shared: dict):
     """The recipe without and with a round of self-labelling, on the same folds."""
     from halsted_ray.mapping.progress import ProgressLine
     from halsted_ray.selflabel.ablation import evaluate_self_labelling
+    from halsted_ray.selflabel.labelling import LabellingRules
 
     with ProgressLine() as line:
         found, _ = evaluate_self_labelling(
@@ -219,10 +230,10 @@ def self_labelled(options: argparse.Namespace, out: str, recipe, choices: dict):
             options.archive,
             out,
             recipe,
-            precision=options.precision,
-            gate=options.gate,
+            plan=plan,
+            rules=LabellingRules(options.precision, options.gate),
             observer=line,
-            **choices,
+            **shared,
         )
     return found
 
@@ -238,7 +249,7 @@ def compared(found, out: str, labels: list[dict]):
         **measure_gain(found.of(REFERENCE), found.of(), found.taxonomy, operation_of_video(found.atlas.clips)),
         "labels": labels,
     }
-    save_evaluation(out, found.figures, found.answers, found.taxonomy)
+    save_evaluation(out, found.figures, found.predictions, found.taxonomy)
     return found
 
 

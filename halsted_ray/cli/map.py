@@ -76,7 +76,7 @@ def map_videos(options: argparse.Namespace) -> int:
     from halsted_ray.compute.resources import ResourceRequest
     from halsted_ray.mapping.pipeline import map_archive
     from halsted_ray.mapping.progress import ProgressLine, amount
-    from halsted_ray.registry.resolve import resolve
+    from halsted_ray.registry.references import resolve
 
     model = resolve(options.model, options.registry)
     resources = ResourceRequest(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))

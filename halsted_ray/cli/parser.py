@@ -10,6 +10,7 @@ from halsted_ray.cli.map import add_map, add_plan, add_status
 from halsted_ray.cli.options import Parser
 from halsted_ray.cli.registry import add_lineage, add_registry
 from halsted_ray.cli.selflabel import add_review, add_self_label
+from halsted_ray.cli.serve import add_serve
 from halsted_ray.cli.train import add_phantom, add_train
 from halsted_ray.cli.view import add_export, add_report, add_show
 
@@ -28,6 +29,7 @@ ADD = (
     add_review,
     add_registry,
     add_lineage,
+    add_serve,
     add_doctor,
     add_completion,
 )

@@ -77,7 +77,7 @@ def action(commands: Commands, name: str, purpose: str, do: Do, example: str) ->
 
 
 def list_versions(options: argparse.Namespace) -> int:
-    from halsted_ray.registry.model_registry import Registry, shown
+    from halsted_ray.registry.model_registry import Registry, without_password
 
     opened = Registry(options.registry, make=False)
     versions = opened.versions()
@@ -95,7 +95,7 @@ def list_versions(options: argparse.Namespace) -> int:
         for version in versions
     ]
     print(
-        f"registry {shown(opened.uri)}"
+        f"registry {without_password(opened.uri)}"
         + ("" if rows else ": no version yet; `halsted train --registry URI` ends with one")
     )
     if rows:

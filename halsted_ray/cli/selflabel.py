@@ -71,7 +71,7 @@ def add_thresholds(parser: argparse.ArgumentParser) -> None:
 
 def label_videos(options: argparse.Namespace) -> int:
     from halsted_ray.mapping.progress import ProgressLine
-    from halsted_ray.registry.resolve import resolve
+    from halsted_ray.registry.references import resolve
     from halsted_ray.selflabel.self_label import self_label
 
     with ProgressLine() as line:

@@ -72,7 +72,7 @@ def failures(videos: Sequence[dict]) -> str:
 
 def status_table(videos: Sequence[dict]) -> str:
     """A line a video; ``clock`` times, segments done of all, and why it is not whole."""
-    from halsted_ray.report.terminal import clock
+    from halsted_ray.reporting.terminal import clock
 
     rows = [
         (

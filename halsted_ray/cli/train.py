@@ -145,8 +145,8 @@ def trainer(uri: str | None):
         from halsted_ray.training.train import train
 
         return lambda *arguments, **options: (train(*arguments, **options), None), ""
-    from halsted_ray.registry.model_registry import Registry, shown
+    from halsted_ray.registry.model_registry import Registry, without_password
     from halsted_ray.registry.tracking import train_tracked
 
     opened = Registry(uri)
-    return partial(train_tracked, opened), shown(opened.uri)
+    return partial(train_tracked, opened), without_password(opened.uri)

@@ -34,9 +34,9 @@ def add_show(commands: Commands) -> None:
 
 
 def show_timeline(options: argparse.Namespace) -> int:
-    from halsted_ray.report.lanes import timeline
-    from halsted_ray.report.report_data import read_report_data
-    from halsted_ray.report.terminal import clock, draw, rows_table
+    from halsted_ray.reporting.lanes import timeline
+    from halsted_ray.reporting.report_data import read_report_data
+    from halsted_ray.reporting.terminal import clock, draw, rows_table
 
     material = read_report_data(options.out, options.truth, options.taxonomy)
     video = material.find(options.video)
@@ -97,8 +97,8 @@ def add_report(commands: Commands) -> None:
 
 
 def write_report(options: argparse.Namespace) -> int:
-    from halsted_ray.report.map_page import write_html
-    from halsted_ray.report.summary import report
+    from halsted_ray.reporting.map_page import write_html
+    from halsted_ray.reporting.summary import report
 
     if options.json:
         print(json.dumps(report(options.out, options.truth, options.taxonomy), indent=1))

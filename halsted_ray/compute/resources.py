@@ -57,4 +57,5 @@ class ActorResources:
     cpus: float
     gpus: float
     memory_mb: int
-    """Measured peak of the actor and of the process that decodes for it, at the tiny encoder's picture size."""
+    """Measured peak of the actor and of the process that decodes for it, at the picture size of the tiny encoder and
+    without the weights of an encoder."""

@@ -1,19 +1,21 @@
-"""How right a model and a map are. No Ray, no MLflow.
+"""How right a model and a map are. No Ray Data, no MLflow.
 
-metrics.py     accuracy, spans, ranking, calibration, chance: one pure function a metric, with its source
-frames.py      frame-wise metrics of other benchmarks: mean average precision, phases
-intervals.py   how sure a figure is, over folds and over videos; tests between two models
-compare.py     a timeline against the annotated clips of the same videos
-folds.py       videos                                 -> which of them teach and which judge, fold by fold
-subjects.py    an atlas, perhaps a model              -> the same, by its frozen split, its folds or another archive
-pool.py        videos and their clips                 -> samples with vectors: what all folds share
-answers.py     model, test samples                    -> what it answered: all that figures are made of
-migration.py   the same of a model of another taxonomy
-baselines.py   the same of chance, majority, a linear probe and SAIS (sais.py)
-fold.py        one fold: train, answer
-figures.py     answers                                -> figures by tag, task, specialty, procedure, source, video
-pairing.py     answers of two models                  -> their difference, over videos or over folds
-umap.py        vectors                                -> a map of them
-run.py         the whole evaluation: `halsted evaluate`
-rarp50.py      the same on SAR-RARP50, by the paper's protocol
+run_evaluation.py    an atlas, a model or a recipe   -> figures: `halsted evaluate`
+evaluation_plan.py   which videos judge, and which baselines are judged beside the model
+folds.py             videos                          -> folds; one fold: train, predict
+dataset.py           videos and their clips          -> samples with vectors, which all folds share
+predictions.py       model, test samples             -> predictions, from which all figures are computed
+baselines.py         the same of chance, majority, a linear probe and SAIS
+sais.py              SAIS, a published method
+migration.py         predictions of one taxonomy     -> how they read in another
+rarp50.py            the whole evaluation on SAR-RARP50, by the paper's protocol
+
+scoring.py           predictions                     -> figures by tag, task, specialty, procedure, source, video
+model_comparison.py  predictions of two models       -> their difference, over videos or over folds
+map_accuracy.py      a timeline, annotated clips     -> figures of the map
+metrics.py           accuracy, spans, ranking, calibration, chance: one pure function per metric, with its source
+frame_metrics.py     metrics of other benchmarks by frame: mean average precision, phases
+intervals.py         confidence intervals over folds and over videos; tests between two models
+umap.py              vectors                         -> places on a plane
+json_values.py       figures as JSON values
 """

@@ -1,42 +1,49 @@
-"""Which videos judge which model: Monte-Carlo cross-validation that leaves whole videos out."""
+"""Folds: which videos train, validate and test a model (Monte-Carlo cross-validation over whole videos), and one fold's
+work: train its model where none is given, then predict on its test videos."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
-import fsspec
 import numpy as np
 
-from halsted_ray.atlas import Atlas, read_atlas
+from halsted_ray.atlas import Atlas
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation.baselines import baseline_predictions
 from halsted_ray.evaluation.dataset import EvaluationData
+from halsted_ray.evaluation.evaluation_plan import STRATEGIES
 from halsted_ray.evaluation.predictions import REFERENCE, TagPredictions, predict, tag_targets
-from halsted_ray.model.halsted import Halsted, ModelConfig
+from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip
+from halsted_ray.storage.files import read_file, write_atomically
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy, from_dict
+from halsted_ray.training.epoch_record import EpochRecord
 from halsted_ray.training.loop import fit_in_process
 from halsted_ray.training.samples import Samples
 from halsted_ray.training.train import calibrate, decoder_options
 
-STRATEGIES = ("per_procedure", "global")
+MAPPED_TASK = "proficiency"
+"""The task whose windows the map of features shows (paper, Fig. 3)."""
+MOST_MAPPED = 1500
+"""Windows on the map of features, at most."""
 
 
 def draw_folds(
     procedure_of_video: Mapping[str, str], folds: int = 5, strategy: str = "per_procedure", seed: int = 0
 ) -> list[dict[str, str]]:
-    """Per fold video_id → ``train``, ``validation`` or ``test``; the same answer for the same videos in any order.
+    """Per fold video_id → ``train``, ``validation`` or ``test``; the same for the same videos in any order.
 
     Source: paper, Methods ("two unique videos per fold, one for validation and one for testing"). ``per_procedure``
-    reads that of each procedure, the only reading that fits the paper's counts; ``global`` of the archive. A test
-    video comes a second time only after all of its group were tested, a pair of validation and test only after all
-    pairs. A procedure with one video is only learned from. Raises UsageError, AtlasError where nothing can be tested
-    or nothing is left to learn from.
+    takes two videos of each procedure, the only reading that fits the paper's counts; ``global`` two of the archive. A
+    video is tested again only after all videos of its group were tested; a pair of validation and test video comes
+    again only after all pairs. A procedure with one video is only learned from. Raises UsageError, and AtlasError
+    where nothing can be tested or nothing is left to learn from.
     """
     if strategy not in STRATEGIES:
         raise UsageError(f"unknown strategy {strategy!r}; expected one of {', '.join(STRATEGIES)}")
@@ -64,11 +71,11 @@ def draw_pairs(members: list[str], count: int, seed: str) -> list[tuple[str, str
     """``count`` pairs (validation, test) of different members."""
     rng = random.Random(seed)
     order = rng.sample(members, len(members))
-    apart = list(range(1, len(members)))
-    rng.shuffle(apart)
-    # Test videos in turn; each turn pairs them with validation videos that are further along by another step.
+    steps = list(range(1, len(members)))
+    rng.shuffle(steps)
+    # Test videos take turns. Each round of turns pairs them with the validation videos that are another step further.
     return [
-        (order[(k + apart[k // len(order) % len(apart)]) % len(order)], order[k % len(order)]) for k in range(count)
+        (order[(k + steps[k // len(order) % len(steps)]) % len(order)], order[k % len(order)]) for k in range(count)
     ]
 
 
@@ -84,211 +91,39 @@ def strategy_for(procedure_of_video: Mapping[str, str]) -> str:
 def limit_training_videos(
     split: Mapping[str, str], learn_from: int, procedure_of_video: Mapping[str, str], seed: int
 ) -> dict[str, str]:
-    """``split`` with ``learn_from`` of its training videos, the others in no part: one of each procedure before a
-    second one of any. What would a model be worth with fewer annotated videos? Raises UsageError."""
+    """``split`` with only ``learn_from`` of its training videos; the others are in no part.
+
+    A procedure gives its second video only after each procedure has given one. Raises UsageError where the split has
+    fewer training videos.
+    """
     learning = sorted(video_id for video_id, part in split.items() if part == "train")
     if not 1 <= learn_from <= len(learning):
         raise UsageError(f"learn from {learn_from} videos; expected 1 to {len(learning)}, which is all there are")
     random.Random(seed).shuffle(learning)
-    turn, seen = {}, {}
+    turn: dict[str, int] = {}
+    turns_of_procedure: dict[str, int] = {}
     for video_id in learning:
         procedure = procedure_of_video.get(video_id, "")
-        turn[video_id] = seen[procedure] = seen.get(procedure, -1) + 1
-    kept = set(sorted(learning, key=turn.get)[:learn_from])
+        turn[video_id] = turns_of_procedure[procedure] = turns_of_procedure.get(procedure, -1) + 1
+    kept = set(sorted(learning, key=lambda video_id: turn[video_id])[:learn_from])
     return {video_id: part for video_id, part in split.items() if part != "train" or video_id in kept}
 
 
-MAPPED_TASK = "proficiency"
-"""Whose windows the map of features shows (paper, Fig. 3)."""
-MOST_MAPPED = 1500
-
-
-@dataclass(frozen=True)
-class FoldTask:
-    """``split``: video_id → part. ``model``: where the fold's model lies, or will lie once it is trained.
-    ``against``: where another model lies that answers the same windows, as the method ``BEFORE``."""
-
-    number: int
-    split: Mapping[str, str]
-    model: str
-    is_given: bool
-    against: str | None = None
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """``curve``: a record per epoch (see ``loop.TrainProgress``), empty for a model that was given. ``features``: the
-    vectors that the map shows, of the held-out windows of one task; None for later folds."""
-
-    answers: list[TagPredictions]
-    curve: list[dict]
-    features: dict | None
-
-
-def run_fold(job: FoldTask, pool: EvaluationData) -> FoldResult:
-    """Raises TrainingError when the loss is not finite, ModelError for a model that can't be read."""
-    taxonomy = from_dict(dict(pool.taxonomy))
-    train, train_steps = part_of(pool, job, "train", "learning")
-    validation, validation_steps = part_of(pool, job, "validation", "judging")
-    test, test_steps = part_of(pool, job, "test", "judging")
-    if job.is_given:
-        model, curve = Halsted.load(job.model), []
-    else:
-        model, curve = train_fold_model(job, pool, taxonomy, train, validation)
-    rows = rows_of(pool.judging, job, "test")
-    asked = tag_targets(test, train, taxonomy, job.number, pool.kind_S[rows], pool.source_S[rows])
-    answers = predict(model, test, asked)
-    if job.against:
-        answers += predict(Halsted.load(job.against), test, asked, REFERENCE)
-    steps = {"train": train_steps, "validation": validation_steps, "test": test_steps}
-    names = pool.baselines if len(train) else tuple(name for name in pool.baselines if name == "chance")
-    answers += baseline_predictions(names, asked, train, validation, test, taxonomy, steps=steps, sais=pool.sais)
-    held_out = pool.judging.take(np.concatenate([rows_of(pool.judging, job, part) for part in ("validation", "test")]))
-    return FoldResult(answers, curve, None if job.number else features_of(model, held_out, taxonomy))
-
-
-def rows_of(samples: Samples, job: FoldTask, part: str) -> np.ndarray:
-    """Positions of the samples of the videos of one part."""
-    is_part = np.array([job.split.get(video_id) == part for video_id in samples.video_ids], bool)
-    return np.flatnonzero(is_part[samples.video_W[samples.window_S]])
-
-
-def videos_of(samples: Samples) -> list[str]:
-    """The ids of the videos that ``samples`` come from, in order."""
-    return [samples.video_ids[v] for v in np.unique(samples.video_W)]
-
-
-def part_of(pool: EvaluationData, job: FoldTask, part: str, side: str) -> tuple[Samples, np.ndarray | None]:
-    samples: Samples = getattr(pool, side)
-    rows = rows_of(samples, job, part)
-    steps = pool.steps[side][np.unique(samples.window_S[rows])] if pool.steps else None
-    return samples.take(rows), steps
-
-
-def train_fold_model(
-    job: FoldTask, pool: EvaluationData, taxonomy: Taxonomy, train: Samples, validation: Samples
-) -> tuple[Halsted, list[dict]]:
-    """The fold's model and its curve: read where a run before this one left them, else trained and left there."""
-    fs, path = filesystem(f"{job.model}/curve.json")
-    if fs.exists(path):
-        return Halsted.load(job.model), json.loads(fs.cat_file(path))
-    recipe, config = pool.recipe, pool.config
-    model = Halsted.create(
-        taxonomy,
-        config.encoder_dim,
-        encoder_ref=config.encoder_ref,
-        encoder_fingerprint=config.encoder_fingerprint,
-        steps=config.steps,
-        version=f"{config.version}-{job.number}",
-        atlas_release=config.atlas_release,
-        atlas_version=config.atlas_version,
-        windows=config.windows,
-        learned_from={"train": videos_of(train), "validation": videos_of(validation)},
-        **decoder_options(recipe),
-    )
-    fitted = fit_in_process(train, validation, model.config.decoder_sizes, taxonomy, recipe)
-    model.decoder.load_state_dict(fitted.tensors)
-    calibrate(model, validation)
-    model.save(job.model)
-    with fsspec.open(f"{job.model}/curve.json", "w") as file:  # last: it says that the rest is whole
-        json.dump(fitted.progress.curve, file)
-    return model, fitted.progress.curve
-
-
-def features_of(model: Halsted, samples: Samples, taxonomy: Taxonomy) -> dict | None:
-    """``encoder`` and ``decoder`` vectors [N, …] of the judged windows of one task, with video and said tags."""
-    names = [task.name for task in taxonomy.tasks]
-    shown = names.index(MAPPED_TASK) if MAPPED_TASK in names else len(names) - 1
-    rows = np.flatnonzero(samples.judged_S & (samples.task_S == shown))
-    if len(rows) > MOST_MAPPED:
-        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_MAPPED, replace=False))
-    if len(rows) < 4:
-        return None
-    task = taxonomy.tasks[shown]
-    embeddings_ND = samples.embeddings_WD[samples.window_S[rows]]
-    said = [{tag: category for tag, (category, _) in row.items()} for row in model.tag(embeddings_ND, task.name)]
-    truth = [
-        {tag.name: tag.categories[c] for tag, c in zip(task.tags, row, strict=False) if c >= 0}
-        for row in samples.truth_SG[rows]
-    ]
-    return {
-        "task": task.name,
-        "video_N": np.array(samples.video_ids)[samples.video_W[samples.window_S[rows]]],
-        "truth": truth,
-        "encoder": embeddings_ND.astype(np.float32),
-        "decoder": model.features(embeddings_ND, task.name, said),
-    }
-
-
-Learned = Mapping[str, Collection[str]]
-"""``train`` → ids of the videos that taught a model, ``validation`` → ids of the videos that it was chosen on."""
-
-
-def learned_by(config: ModelConfig, locations: Iterable[str]) -> Learned | None:
-    """What a model learned from and was chosen on; None where that can't be known.
-
-    The model says it itself (``ModelConfig.learned_from``). A model that was saved before models did is looked up: one
-    of the atlases at ``locations`` may hold the release that it names at the version that it names.
-    """
-    if config.learned_from is not None:
-        return config.learned_from
-    for location in locations if config.atlas_release and config.atlas_version is not None else ():
-        try:
-            taught = read_atlas(location, version=config.atlas_version)
-        except AtlasError:  # another atlas, which has no such version
-            continue
-        if taught.name == config.atlas_release:
-            split = taught.split or split_by_video([video.video_id for video in taught.videos], taught.clips)
-            return {part: {v for v in split if split[v] == part} for part in ("train", "validation")}
-    return None
-
-
-def require_unlearned(
-    config: ModelConfig,
-    learned: Learned | None,
-    judging: Collection[str],
-    advice: str,
-    parts: Sequence[str] = ("train", "validation"),
-) -> None:
-    """Raises UsageError where one of the videos ``judging`` is in one of the ``parts`` of what a model ``learned``."""
-    own = {video_id for part in parts for video_id in (learned or {}).get(part, ())}
-    if both := sorted(own & set(judging)):
-        raise UsageError(
-            f"model {config.version!r} learned from {len(both)} of the {len(judging)} videos that would judge it, such "
-            f"as {both[0]}; that it is right about them says nothing: {advice}"
-        )
-
-
-def caveats_of(config: ModelConfig, learned: Learned | None, judging: Collection[str]) -> list[str]:
-    """Sentences about why the figures of a model on the videos ``judging`` may be too good; none where they are not."""
-    if learned is None:
-        return [
-            f"it is not known which videos model {config.version!r} learned from; if it learned from some of the "
-            f"{len(judging)} videos that judge it, these figures are too good"
-        ]
-    chosen = set(learned.get("validation", ())) & set(judging)
-    return (
-        [
-            f"model {config.version!r} was chosen on {len(chosen)} of the {len(judging)} videos that judge it (its "
-            "epoch and its calibration), so these figures are a little too good"
-        ]
-        if chosen
-        else []
-    )
-
-
 def with_test_atlas(source: Atlas, other: Atlas) -> Atlas:
-    """``source`` without its test part, with all annotated videos of ``other`` as its test part. A split that it does
-    not fix is drawn as ``train`` draws it. Raises AtlasError."""
+    """``source`` without its test part, and with all annotated videos of ``other`` as its test part.
+
+    A split that ``source`` does not fix is drawn as ``train`` draws it. Raises AtlasError where the taxonomies differ,
+    or a video is in both.
+    """
     if source.taxonomy_digest != other.taxonomy_digest:
         raise AtlasError(
             f"the atlas {other.name!r} is annotated in taxonomy {other.taxonomy!r} {other.taxonomy_digest}, "
             f"{source.name!r} in {source.taxonomy!r} {source.taxonomy_digest}; name one of the same taxonomy to test on"
         )
-    judging = {clip.video_id for clip in other.clips}
+    testing = {clip.video_id for clip in other.clips}
     split = source.split or split_by_video([video.video_id for video in source.videos], source.clips)
     learned = {video_id: part for video_id, part in split.items() if part != "test"}
-    if both := sorted(judging & set(learned)):
+    if both := sorted(testing & set(learned)):
         raise AtlasError(
             f"video {both[0]} and {len(both) - 1} more of {other.name!r} are in {source.name!r} too, to learn from; a "
             "video can't teach and judge: name another archive to test on"
@@ -296,8 +131,8 @@ def with_test_atlas(source: Atlas, other: Atlas) -> Atlas:
     kept = [video for video in source.videos if video.video_id in learned]
     return replace(
         source,
-        split=learned | dict.fromkeys(sorted(judging), "test"),
-        videos=(*kept, *(video for video in other.videos if video.video_id in judging)),
+        split=learned | dict.fromkeys(sorted(testing), "test"),
+        videos=(*kept, *(video for video in other.videos if video.video_id in testing)),
         clips=(*(clip for clip in source.clips if clip.video_id in learned), *other.clips),
     )
 
@@ -311,7 +146,11 @@ def fold_splits(
     strategy: str | None,
     seed: int,
 ) -> tuple[list[dict[str, str]], str]:
-    """(video_id → train, validation or test per fold, how they were drawn). What judges is called ``test``."""
+    """(video_id → train, validation or test per fold, how the folds were drawn, in words).
+
+    ``is_given``: one model is given, and ``part`` of the release's split tests it; that part is called ``test``. Raises
+    AtlasError where the part has no annotated video.
+    """
     annotated = sorted({clip.video_id for clip in source.clips})
     if not is_given:
         procedures = {video_id: operations.get(video_id, {}).get("procedure", "") for video_id in annotated}
@@ -331,10 +170,151 @@ def fold_splits(
 
 
 def operation_of_video(clips: Sequence[Clip]) -> dict[str, dict[str, str]]:
-    """video_id → specialty and procedure, from the first clip that names them, as a tag or of its operation."""
+    """video_id → specialty and procedure, from the first clip that names them, as a tag or as its operation's."""
     found: dict[str, dict[str, str]] = {}
     for clip in clips:
         for tag in ("specialty", "procedure"):
             if name := clip.tags.get(tag) or getattr(clip, tag):
                 found.setdefault(clip.video_id, {}).setdefault(tag, name)
     return found
+
+
+@dataclass(frozen=True)
+class Fold:
+    """``split``: video_id → part. ``model``: where the fold's model lies, or will lie once it is trained; ``is_given``:
+    it lies there already. ``against``: where another model lies that predicts the same windows, as ``REFERENCE``."""
+
+    number: int
+    split: Mapping[str, str]
+    model: str
+    is_given: bool
+    against: str | None = None
+
+
+class MappedFeatures(TypedDict):
+    """What the map of features shows: vectors [N, …] of windows of one task, with video and true tags of each."""
+
+    task: str
+    video_N: np.ndarray
+    truth: list[dict[str, str]]
+    encoder: np.ndarray
+    decoder: np.ndarray
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """``curve``: a record per epoch, empty for a model that was given. ``features``: for the map of features, from the
+    held-out windows of the first fold; None for later folds."""
+
+    predictions: list[TagPredictions]
+    curve: list[EpochRecord]
+    features: MappedFeatures | None
+
+
+def run_fold(fold: Fold, data: EvaluationData) -> FoldResult:
+    """Trains the fold's model where none is given, and predicts the test windows by it and by the baselines.
+
+    Raises TrainingError where the loss is not finite, ModelError for a model that can't be read.
+    """
+    taxonomy = from_dict(dict(data.taxonomy))
+    train, validation, test = (fold_samples(data, fold, part) for part in ("train", "validation", "test"))
+    curve: list[EpochRecord] = []
+    if fold.is_given:
+        model = Halsted.load(fold.model)
+    else:
+        model, curve = train_fold_model(fold, data, taxonomy, train, validation)
+    rows = rows_of(data.testing, fold, "test")
+    targets = tag_targets(test, train, taxonomy, fold.number, data.kind_S[rows], data.source_S[rows])
+    predictions = predict(model, test, targets)
+    if fold.against:
+        predictions += predict(Halsted.load(fold.against), test, targets, REFERENCE)
+    names = data.baselines if len(train) else tuple(name for name in data.baselines if name == "chance")
+    steps = {part: fold_steps(data, fold, part) for part in ("train", "validation", "test")} if data.steps else None
+    predictions += baseline_predictions(names, targets, train, validation, test, taxonomy, steps=steps, sais=data.sais)
+    held_out_rows = np.concatenate([rows_of(data.testing, fold, part) for part in ("validation", "test")])
+    features = None if fold.number else mapped_features(model, data.testing.take(held_out_rows), taxonomy)
+    return FoldResult(predictions, curve, features)
+
+
+def rows_of(samples: Samples, fold: Fold, part: str) -> np.ndarray:
+    """Positions of the samples of the videos of one part."""
+    is_part_V = np.array([fold.split.get(video_id) == part for video_id in samples.video_ids], bool)
+    return np.flatnonzero(is_part_V[samples.video_W[samples.window_S]])
+
+
+def fold_samples(data: EvaluationData, fold: Fold, part: str) -> Samples:
+    """The samples of one part of the fold: as models learn from them for ``train``, as they are judged for others."""
+    samples = data.training if part == "train" else data.testing
+    return samples.take(rows_of(samples, fold, part))
+
+
+def fold_steps(data: EvaluationData, fold: Fold, part: str) -> np.ndarray:
+    """Vectors by time step [W, T, D], row-aligned with the embeddings of ``fold_samples``."""
+    side, samples = ("training", data.training) if part == "train" else ("testing", data.testing)
+    return data.steps[side][np.unique(samples.window_S[rows_of(samples, fold, part)])]
+
+
+def videos_of(samples: Samples) -> list[str]:
+    """The ids of the videos that ``samples`` come from, in order."""
+    return [samples.video_ids[v] for v in np.unique(samples.video_W)]
+
+
+def train_fold_model(
+    fold: Fold, data: EvaluationData, taxonomy: Taxonomy, train: Samples, validation: Samples
+) -> tuple[Halsted, list[EpochRecord]]:
+    """The fold's model and its curve: read where an earlier run left them, else trained and left at ``fold.model``.
+
+    Raises TrainingError where the loss is not finite.
+    """
+    fs, curve_path = filesystem(f"{fold.model}/curve.json")
+    if fs.exists(curve_path):
+        return Halsted.load(fold.model), json.loads(read_file(fs, curve_path))
+    recipe, config = data.recipe, data.config
+    model = Halsted.create(
+        taxonomy,
+        config.encoder_dim,
+        encoder_ref=config.encoder_ref,
+        encoder_fingerprint=config.encoder_fingerprint,
+        steps=config.steps,
+        version=f"{config.version}-{fold.number}",
+        atlas_release=config.atlas_release,
+        atlas_version=config.atlas_version,
+        windows=config.windows,
+        learned_from={"train": videos_of(train), "validation": videos_of(validation)},
+        **decoder_options(recipe),
+    )
+    fitted = fit_in_process(train, validation, model.config.decoder_sizes, taxonomy, recipe)
+    model.decoder.load_state_dict(fitted.tensors)
+    calibrate(model, validation)
+    model.save(fold.model)
+    curve = fitted.progress.curve
+    write_atomically(fs, curve_path, json.dumps(curve).encode())  # last: it says that the model is whole
+    return model, curve
+
+
+def mapped_features(model: Halsted, samples: Samples, taxonomy: Taxonomy) -> MappedFeatures | None:
+    """Encoder and decoder vectors of the judged windows of one task; None for fewer than 4 windows.
+
+    Of more than ``MOST_MAPPED`` windows a random part is taken.
+    """
+    names = [task.name for task in taxonomy.tasks]
+    shown = names.index(MAPPED_TASK) if MAPPED_TASK in names else len(names) - 1
+    rows = np.flatnonzero(samples.judged_S & (samples.task_S == shown))
+    if len(rows) > MOST_MAPPED:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_MAPPED, replace=False))
+    if len(rows) < 4:
+        return None
+    task = taxonomy.tasks[shown]
+    embeddings_ND = samples.embeddings_WD[samples.window_S[rows]]
+    predicted = [{tag: category for tag, (category, _) in row.items()} for row in model.tag(embeddings_ND, task.name)]
+    truth = [
+        {tag.name: tag.categories[c] for tag, c in zip(task.tags, row, strict=False) if c >= 0}
+        for row in samples.truth_SG[rows]
+    ]
+    return {
+        "task": task.name,
+        "video_N": np.array(samples.video_ids)[samples.video_W[samples.window_S[rows]]],
+        "truth": truth,
+        "encoder": embeddings_ND.astype(np.float32),
+        "decoder": model.features(embeddings_ND, task.name, predicted),
+    }

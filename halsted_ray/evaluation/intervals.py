@@ -1,7 +1,9 @@
 """How sure a figure is: intervals over folds and over videos, and tests between two models.
 
-The unit that is drawn is the fold or the video, never the window: windows of one video are alike, and an interval
-over them would be far too narrow.
+The unit that is drawn is the fold or the video, never the window: the windows of a video are alike, and an interval
+over windows would be far too narrow.
+
+Legend: V videos, T tags, B draws.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
+"""Of a confidence interval."""
 DRAWS = 2000
+"""Of the bootstrap."""
 
 
 @dataclass(frozen=True)
 class ConfidenceInterval:
-    """``value`` with the borders of its confidence interval; NaN borders where one value says nothing of spread."""
+    """``value`` with the borders of its confidence interval; the borders are NaN where too few values were measured."""
 
     value: float
     low: float
@@ -27,10 +31,10 @@ class ConfidenceInterval:
 
 
 def over_folds(values: Sequence[float], kind: str = "normal", level: float = LEVEL) -> ConfidenceInterval:
-    """Mean of one value a fold ± z (``normal``) or t with n − 1 degrees of freedom (``t``) times the standard error.
+    """Mean of one value per fold, ± z (``normal``) or t with n − 1 degrees of freedom (``t``) times the standard error.
 
     Several of the paper's intervals are symmetric about the mean, which fits ``normal``; with five folds ``t`` is
-    the honest one (2.78 against 1.96 standard errors). Values that are NaN (a fold without the tag) are left out.
+    honest (2.78 against 1.96 standard errors). Values that are NaN (a fold without the tag) are left out.
     """
     if kind not in ("normal", "t"):
         raise ValueError(f"kind={kind!r}; expected 'normal' or 't'")
@@ -45,24 +49,26 @@ def over_folds(values: Sequence[float], kind: str = "normal", level: float = LEV
 
 
 def bootstrap(
-    right_VT: np.ndarray, asked_VT: np.ndarray, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
+    right_VT: np.ndarray, total_VT: np.ndarray, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
 ) -> ConfidenceInterval:
-    """Accuracy over videos drawn with replacement: V videos × T tags, counts of right and of asked.
+    """Accuracy with an interval from videos drawn with replacement. ``right_VT``, ``total_VT``: counts of predictions
+    that are right, and of all.
 
-    The figure is the mean over tags of right / asked over all videos drawn (one tag: its accuracy). Percentiles of
-    ``draws`` draws; the same seed, the same interval. NaN borders with fewer than two videos that were asked.
+    The figure is the mean over tags of right / total over all drawn videos (for one tag its accuracy); the borders are
+    percentiles of ``draws`` draws. The same seed gives the same interval. The borders are NaN with fewer than two
+    videos that have a prediction.
     """
-    right_VT, asked_VT = right_VT[asked_VT.any(1)], asked_VT[asked_VT.any(1)]
-    figure = ratio_of_sums(right_VT.sum(0)[None], asked_VT.sum(0)[None])[0]
-    if len(asked_VT) < 2:
+    right_VT, total_VT = right_VT[total_VT.any(1)], total_VT[total_VT.any(1)]
+    figure = ratio_of_sums(right_VT.sum(0)[None], total_VT.sum(0)[None])[0]
+    if len(total_VT) < 2:
         return ConfidenceInterval(float(figure), math.nan, math.nan)
-    drawn_B = resampled(right_VT, asked_VT, draws, seed)
+    drawn_B = resampled(right_VT, total_VT, draws, seed)
     return ConfidenceInterval(float(figure), *percentiles(drawn_B, level))
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """``second − first`` of two models on the same videos; ``p_worse``: share of draws in which it is below 0."""
+    """``second − first`` of two models on the same videos. ``p_worse``: share of draws with a difference below 0."""
 
     value: float
     low: float
@@ -73,29 +79,29 @@ class PairedDifference:
 def paired_bootstrap(
     first_VT: np.ndarray,
     second_VT: np.ndarray,
-    asked_VT: np.ndarray,
+    total_VT: np.ndarray,
     *,
     level: float = LEVEL,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> PairedDifference:
-    """Difference of two models' accuracies (see ``bootstrap``), each draw with the same videos for both."""
-    is_asked_V = asked_VT.any(1)
-    first_VT, second_VT, asked_VT = first_VT[is_asked_V], second_VT[is_asked_V], asked_VT[is_asked_V]
+    """Difference of two models' accuracies (see ``bootstrap``); each draw takes the same videos for both models."""
+    has_any_V = total_VT.any(1)
+    first_VT, second_VT, total_VT = first_VT[has_any_V], second_VT[has_any_V], total_VT[has_any_V]
     value = float(
-        np.subtract(*(ratio_of_sums(right.sum(0)[None], asked_VT.sum(0)[None])[0] for right in (second_VT, first_VT)))
+        np.subtract(*(ratio_of_sums(right.sum(0)[None], total_VT.sum(0)[None])[0] for right in (second_VT, first_VT)))
     )
-    if len(asked_VT) < 2:
+    if len(total_VT) < 2:
         return PairedDifference(value, math.nan, math.nan, math.nan)
-    drawn_B = resampled(second_VT, asked_VT, draws, seed) - resampled(first_VT, asked_VT, draws, seed)
+    drawn_B = resampled(second_VT, total_VT, draws, seed) - resampled(first_VT, total_VT, draws, seed)
     return PairedDifference(value, *percentiles(drawn_B, level), float(np.nanmean(drawn_B < 0)))
 
 
 def paired_test(first: Sequence[float], second: Sequence[float], test: str = "wilcoxon") -> float:
-    """Two-sided p-value that paired values (folds, videos) do not differ; NaN where it can't be told.
+    """Two-sided p-value of the hypothesis that paired values (folds, videos) do not differ; NaN for less than 2 pairs.
 
-    ``wilcoxon``: signed rank (the paper's, for self-labelling), zeros dropped; with n pairs its p is at least
-    2^(1 − n), .0625 for five folds. ``t``: paired t-test. Pairs with a NaN are left out; 1 when no pair differs.
+    ``wilcoxon``: signed rank (the paper's test for self-labelling), zeros dropped; with n pairs its p is at least
+    2^(1 − n), .0625 for five folds. ``t``: paired t-test. Pairs with a NaN are left out; 1 where no pair differs.
     """
     if test not in ("wilcoxon", "t"):
         raise ValueError(f"test={test!r}; expected 'wilcoxon' or 't'")
@@ -113,22 +119,23 @@ def paired_test(first: Sequence[float], second: Sequence[float], test: str = "wi
     return 0.0 if alike else float(stats.ttest_1samp(differences, 0).pvalue)
 
 
-def resampled(right_VT: np.ndarray, asked_VT: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """[draws] figure of ``draws`` sets of videos."""
-    videos = len(asked_VT)
+def resampled(right_VT: np.ndarray, total_VT: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """[draws] the figure (``ratio_of_sums``) of each of ``draws`` sets of videos, drawn with replacement."""
+    videos = len(total_VT)
     times_BV = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), size=draws)
-    return ratio_of_sums(times_BV @ right_VT, times_BV @ asked_VT)
+    return ratio_of_sums(times_BV @ right_VT, times_BV @ total_VT)
 
 
-def ratio_of_sums(right_BT: np.ndarray, asked_BT: np.ndarray) -> np.ndarray:
-    """[B] mean over tags of right / asked; a tag that nobody asked does not count, NaN where none was."""
-    known_BT = asked_BT > 0
-    share_BT = np.where(known_BT, right_BT / np.maximum(asked_BT, 1), 0)
+def ratio_of_sums(right_BT: np.ndarray, total_BT: np.ndarray) -> np.ndarray:
+    """[B] mean over tags of right / total. A tag without a prediction does not count; NaN where no tag has one."""
+    known_BT = total_BT > 0
+    share_BT = np.where(known_BT, right_BT / np.maximum(total_BT, 1), 0)
     tags_B = known_BT.sum(1)
     return np.where(tags_B > 0, share_BT.sum(1) / np.maximum(tags_B, 1), np.nan)
 
 
 def percentiles(drawn_B: np.ndarray, level: float) -> tuple[float, float]:
+    """The borders that hold the middle ``level`` of the values; NaN where no value is known."""
     known = drawn_B[~np.isnan(drawn_B)]
     if not len(known):
         return math.nan, math.nan

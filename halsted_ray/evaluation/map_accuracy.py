@@ -1,56 +1,68 @@
-"""A timeline against the annotated clips of the same videos.
+"""How right a map is: its timeline against the annotated clips of the same videos.
 
-Two views of each tag. By window: time is cut into the fine windows of the map, and each is right or wrong. By span:
-neighbouring windows of one category are one span, and spans are matched by overlap (temporal F1) and order (edit).
+Each tag is judged in two ways. By window: time is cut into the fine windows of the map, and each window is right or
+wrong. By span: neighbouring windows of one category are one span, and spans are matched by overlap (temporal F1) and
+by order (edit score).
+
+Legend: W windows of one video, K categories of one tag. A lane is the spans of one tag of one video, in time order.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from halsted_ray.errors import TaxonomyError
 from halsted_ray.evaluation import metrics
+from halsted_ray.evaluation.json_values import Figures, without_nan
 from halsted_ray.evaluation.metrics import Matches, Span
 from halsted_ray.records import Clip, WindowSpec
 from halsted_ray.taxonomy import Tag, Taxonomy
 
 OVERLAPS = {"f1_10": 0.10, "f1_25": 0.25, "f1_50": 0.50}
+"""Name of the F1 → overlap (IoU) from which a span counts as found."""
 TOUCHING_S = 1e-6
 """Spans of one category that are no further apart are one span."""
 NONE = -1
-HOW = (
-    "Time is cut into windows of {:g} s; what the map says of most of a window is held against what the truth says of "
-    "most of it, and a window of which the map says nothing counts as wrong. `halsted evaluate` asks every window the "
-    "task that its truth answers, coarse windows too: its figures are the model's without the workflow."
+"""In the place of a category where a window has none."""
+Lanes = dict[tuple[str, str], list["LabelledSpan"]]
+"""(video_id, tag) → spans in time order."""
+EXPLANATION = (
+    "Time is cut into windows of {:g} s. The category that the map shows for most of a window is compared with the "
+    "category that the truth shows for most of it; a window for which the map shows nothing counts as wrong. `halsted "
+    "evaluate` asks the model about every window that has a truth, coarse windows too: its figures are the model's "
+    "without the workflow."
 )
 
 
 @dataclass
 class WindowCounts:
-    """Windows of one tag whose truth is a category. Adds up over videos."""
+    """Counts of the windows of one tag whose truth is a category. They add up over videos."""
 
     confusion_TP: np.ndarray
-    """[K, K + 1] counts, truth by prediction; the last column is "no prediction"."""
+    """[K, K + 1] counts, truth by prediction; the last column counts windows without a prediction."""
     in_gap: int = 0
-    """Of those without a prediction: windows that lie in a gap of the map."""
+    """Windows without a prediction that lie in a gap of the map."""
     only_predicted: int = 0
-    """Windows with a prediction where the truth says nothing; not among those that are right or wrong."""
+    """Windows with a prediction but without a truth; they count neither as right nor as wrong."""
     confidences: list[float] = field(default_factory=list)
+    """Of the windows with a truth and a prediction; ``rights``: whether each prediction is right."""
     rights: list[bool] = field(default_factory=list)
 
-    def figures(self) -> dict:
-        asked, right = int(self.confusion_TP.sum()), int(np.trace(self.confusion_TP))
+    def figures(self) -> Figures:
+        """The tag's figures by window, as JSON values (NaN where there is no window)."""
+        windows, right = int(self.confusion_TP.sum()), int(np.trace(self.confusion_TP))
         categories = len(self.confusion_TP)
-        majority = self.confusion_TP.sum(1).max() / asked if asked else math.nan
-        accuracy = right / asked if asked else math.nan
+        majority = self.confusion_TP.sum(1).max() / windows if windows else math.nan
+        accuracy = right / windows if windows else math.nan
         chance = metrics.uniform_chance(categories)
         return {
-            "windows": asked,
+            "windows": windows,
             "right": right,
             "accuracy": accuracy,
             "chance": chance,
@@ -64,25 +76,26 @@ class WindowCounts:
 
 
 def score_timeline(
-    rows: pa.Table | Iterable[Mapping],
+    rows: pa.Table | Iterable[Mapping[str, Any]],
     clips: Iterable[Clip],
     taxonomy: Taxonomy,
     spec: WindowSpec | None = None,
     durations_s: Mapping[str, float] | None = None,
-) -> dict:
+) -> Figures:
     """Figures of a timeline (rows of ``maps.table_schemas.TIMELINE_SCHEMA``) against ``clips``, as JSON values (NaN
     becomes None).
 
-    Compared are the videos that both sides name; the others are counted. ``durations_s`` cuts the last window at the
-    video's end; without it a video ends with its last clip or row. Raises TaxonomyError for a tag or category that
-    ``taxonomy`` lacks.
+    The videos that are both mapped and annotated are compared; the other videos are counted. ``durations_s`` (video_id
+    → length) cuts the last window at the video's end; without it a video ends with its last clip or row. Raises
+    TaxonomyError for a tag or category that ``taxonomy`` lacks.
 
-    The truth of a window is what covers most of it, "nothing" being a candidate too; so is its prediction. A window
-    whose truth is a category and whose prediction is another, or none, or lies in a gap, counts as wrong. Chance is
-    1/K over the tag's K categories; ``majority`` is the share of the commonest category of the truth.
+    The truth of a window is the category that covers most of it, where "no category" competes too; its prediction is
+    found in the same way. A window with a true category counts as wrong where the prediction is another category, or
+    none, or the window lies in a gap. Chance is 1/K over the tag's K categories; ``majority`` is the share of the
+    truth's commonest category.
 
-    ``tags``: tag → window figures, span figures (``f1_10`` pooled over videos, ``f1_10_per_video``, …, ``edit``) and
-    ``confusion``. ``videos``: video_id → tag → accuracy, windows and F1@10.
+    ``tags``: tag → figures by window, figures by span (``f1_10`` pooled over videos, ``f1_10_per_video``, …, ``edit``)
+    and ``confusion``. ``videos``: video_id → tag → accuracy, windows and F1@10.
     """
     spec = spec or WindowSpec()
     rows = rows.to_pylist() if isinstance(rows, pa.Table) else list(rows)
@@ -99,7 +112,8 @@ def score_timeline(
     require_known(predicted, taxonomy, "map")
     require_known(truth, taxonomy, "truth")
 
-    tags, videos = {}, {video_id: {} for video_id in both}
+    tags: dict[str, Figures] = {}
+    videos: dict[str, dict[str, Figures]] = {video_id: {} for video_id in both}
     for tag in taxonomy.tags:
         total = WindowCounts(np.zeros((len(tag.categories), len(tag.categories) + 1), np.int64))
         lanes: list[tuple[list[Span], list[Span]]] = []
@@ -110,11 +124,11 @@ def score_timeline(
             gaps = predicted.get((video_id, "gap"), [])
             counts = count_windows(predicted_lane, true_lane, gaps, tag, spec.fine_s, ends_s[video_id])
             total = add(total, counts)
-            pair = joined(predicted_lane), joined(true_lane)
-            lanes.append(pair)
-            own = counts.figures()
-            videos[video_id][tag.name] = {name: own[name] for name in ("accuracy", "windows")} | {
-                "f1_10": metrics.match_spans(*pair, 0.10).f1
+            predicted_spans, true_spans = joined(predicted_lane), joined(true_lane)
+            lanes.append((predicted_spans, true_spans))
+            of_video = counts.figures()
+            videos[video_id][tag.name] = {name: of_video[name] for name in ("accuracy", "windows")} | {
+                "f1_10": metrics.match_spans(predicted_spans, true_spans, 0.10).f1
             }
         if lanes:
             tags[tag.name] = (
@@ -123,9 +137,9 @@ def score_timeline(
                 | span_figures(lanes)
                 | {"confusion": {"categories": list(tag.categories), "counts": total.confusion_TP.tolist()}}
             )
-    return without_nan(
+    figures: Figures = without_nan(
         {
-            "how": HOW.format(spec.fine_s),
+            "how": EXPLANATION.format(spec.fine_s),
             "window_s": spec.fine_s,
             "compared": len(both),
             "without_truth": len(mapped - annotated),
@@ -134,18 +148,20 @@ def score_timeline(
             "videos": videos,
         }
     )
+    return figures
 
 
 @dataclass(frozen=True)
 class LabelledSpan(Span):
-    """A span of the timeline with the confidence of its row; the truth's is 1."""
+    """A span of one category, with the confidence of its row of the timeline; a span of the truth has confidence 1."""
 
+    label: str
     confidence: float = 1.0
 
 
-def lanes_of_rows(rows: list[Mapping]) -> dict[tuple[str, str], list[LabelledSpan]]:
-    """(video_id, tag) → predicted spans in time order; gaps are the lane of the tag ``gap``."""
-    lanes: dict[tuple[str, str], list[LabelledSpan]] = {}
+def lanes_of_rows(rows: Sequence[Mapping[str, Any]]) -> Lanes:
+    """The predicted lanes of a timeline; gaps are the lane of the tag ``gap``."""
+    lanes: Lanes = {}
     for row in rows:
         lane = "gap" if row["source"] == "gap" else row["tag"]
         span = LabelledSpan(row["category"], row["start_s"], row["stop_s"], row["confidence"])
@@ -153,8 +169,9 @@ def lanes_of_rows(rows: list[Mapping]) -> dict[tuple[str, str], list[LabelledSpa
     return {key: sorted(lane, key=lambda span: span.start) for key, lane in lanes.items()}
 
 
-def lanes_of_clips(clips: list[Clip]) -> dict[tuple[str, str], list[LabelledSpan]]:
-    lanes: dict[tuple[str, str], list[LabelledSpan]] = {}
+def lanes_of_clips(clips: Sequence[Clip]) -> Lanes:
+    """The true lanes of annotated clips."""
+    lanes: Lanes = {}
     for clip in clips:
         for tag, category in clip.tags.items():
             lanes.setdefault((clip.video_id, tag), []).append(LabelledSpan(category, clip.start_s, clip.stop_s))
@@ -162,7 +179,7 @@ def lanes_of_clips(clips: list[Clip]) -> dict[tuple[str, str], list[LabelledSpan
 
 
 def joined(lane: list[LabelledSpan]) -> list[Span]:
-    """Maximal spans of one category: those that touch become one, as MS-TCN collapses frames to runs."""
+    """Maximal spans of one category: spans that touch become one span, as MS-TCN collapses frames to runs."""
     spans: list[Span] = []
     for span in lane:
         if spans and spans[-1].label == span.label and span.start - spans[-1].stop <= TOUCHING_S:
@@ -172,11 +189,12 @@ def joined(lane: list[LabelledSpan]) -> list[Span]:
     return spans
 
 
-def require_known(lanes: dict[tuple[str, str], list[LabelledSpan]], taxonomy: Taxonomy, side: str) -> None:
+def require_known(lanes: Lanes, taxonomy: Taxonomy, side: str) -> None:
+    """Raises TaxonomyError for a tag or category that ``taxonomy`` lacks. ``side``: ``map`` or ``truth``."""
     for (video_id, tag), lane in lanes.items():
         if tag == "gap":
             continue
-        unknown = sorted({str(span.label) for span in lane} - set(taxonomy.tag(tag).categories))
+        unknown = sorted({span.label for span in lane} - set(taxonomy.tag(tag).categories))
         if unknown:
             raise TaxonomyError(
                 f"the {side} of video {video_id} has tag {tag!r} with {unknown}, expected categories of taxonomy "
@@ -187,9 +205,10 @@ def require_known(lanes: dict[tuple[str, str], list[LabelledSpan]], taxonomy: Ta
 def covering(
     lane: list[LabelledSpan], names: tuple[str, ...], length_s: float, end_s: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per window: index in ``names`` of what covers most of it, NONE where nothing does; and that one's confidence.
+    """Per window of ``length_s``: index in ``names`` of the category that covers most of it (NONE where no category
+    does), and the mean confidence of that category's spans there.
 
-    A category that covers exactly half of a window wins over nothing; of equal categories the first wins.
+    A category that covers exactly half of a window wins over no category; of equal categories the first wins.
     """
     windows = max(0, math.ceil(end_s / length_s - 1e-9))
     edges_s = np.minimum(np.arange(windows + 1) * length_s, end_s)
@@ -198,10 +217,10 @@ def covering(
     index = {name: k for k, name in enumerate(names)}
     for span in lane:
         first, last = int(span.start // length_s), min(windows, math.ceil(span.stop / length_s))
-        shares_s = np.minimum(span.stop, edges_s[first + 1 : last + 1]) - np.maximum(span.start, edges_s[first:last])
-        shares_s = np.maximum(shares_s, 0)
-        covered_WK[first:last, index[span.label]] += shares_s
-        confident_WK[first:last, index[span.label]] += shares_s * span.confidence
+        covered_s = np.minimum(span.stop, edges_s[first + 1 : last + 1]) - np.maximum(span.start, edges_s[first:last])
+        covered_s = np.maximum(covered_s, 0)
+        covered_WK[first:last, index[span.label]] += covered_s
+        confident_WK[first:last, index[span.label]] += covered_s * span.confidence
     best_W = covered_WK.argmax(1) if len(names) and windows else np.zeros(windows, int)
     most_W = covered_WK[np.arange(windows), best_W]
     nothing_W = np.diff(edges_s) - covered_WK.sum(1)
@@ -217,25 +236,27 @@ def count_windows(
     length_s: float,
     end_s: float,
 ) -> WindowCounts:
+    """The counts of one tag of one video, which ends at ``end_s``, over windows of ``length_s``."""
     true_W, _ = covering(truth, tag.categories, length_s, end_s)
     predicted_W, confidence_W = covering(predicted, tag.categories, length_s, end_s)
     reasons = tuple(sorted({gap.label for gap in gaps}))
     gap_W = covering(gaps, reasons, length_s, end_s)[0] != NONE if gaps else np.zeros(len(true_W), bool)
-    asked_W, answered_W = true_W != NONE, predicted_W != NONE
+    has_truth_W, has_prediction_W = true_W != NONE, predicted_W != NONE
     confusion = np.zeros((len(tag.categories), len(tag.categories) + 1), np.int64)
-    # NONE is -1: the last column
-    np.add.at(confusion, (true_W[asked_W], predicted_W[asked_W]), 1)
-    judged_W = asked_W & answered_W
+    # NONE is -1, which is the last column.
+    np.add.at(confusion, (true_W[has_truth_W], predicted_W[has_truth_W]), 1)
+    has_both_W = has_truth_W & has_prediction_W
     return WindowCounts(
         confusion,
-        in_gap=int((asked_W & ~answered_W & gap_W).sum()),
-        only_predicted=int((~asked_W & answered_W).sum()),
-        confidences=confidence_W[judged_W].tolist(),
-        rights=(true_W == predicted_W)[judged_W].tolist(),
+        in_gap=int((has_truth_W & ~has_prediction_W & gap_W).sum()),
+        only_predicted=int((~has_truth_W & has_prediction_W).sum()),
+        confidences=confidence_W[has_both_W].tolist(),
+        rights=(true_W == predicted_W)[has_both_W].tolist(),
     )
 
 
 def add(first: WindowCounts, second: WindowCounts) -> WindowCounts:
+    """The counts of both together."""
     return WindowCounts(
         first.confusion_TP + second.confusion_TP,
         first.in_gap + second.in_gap,
@@ -245,20 +266,12 @@ def add(first: WindowCounts, second: WindowCounts) -> WindowCounts:
     )
 
 
-def span_figures(lanes: list[tuple[list[Span], list[Span]]]) -> dict:
-    figures: dict = {}
+def span_figures(lanes: list[tuple[list[Span], list[Span]]]) -> Figures:
+    """Figures by span of one tag, from (predicted spans, true spans) per video."""
+    figures: Figures = {}
     for name, overlap in OVERLAPS.items():
         figures[name] = metrics.segmental_f1(lanes, overlap, "pooled")
         figures[f"{name}_per_video"] = metrics.segmental_f1(lanes, overlap, "per_video")
     matches = sum((metrics.match_spans(*pair, 0.10) for pair in lanes), Matches(0, 0, 0))
     edits = [metrics.edit_score([s.label for s in predicted], [s.label for s in true]) for predicted, true in lanes]
     return figures | {"matches_10": asdict(matches), "edit": float(np.mean(edits))}
-
-
-def without_nan(value):
-    """JSON has no NaN: what is undefined becomes null."""
-    if isinstance(value, dict):
-        return {key: without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,6 +1,6 @@
 """Metrics as pure functions of NumPy arrays and lists. Shares are fractions (0 to 1), not percent.
 
-Where an original raises or answers NaN for an empty input, what is answered here is said in the docstring.
+Where the original code of a metric raises or gives NaN for an empty input, the docstring says what is given here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Matches:
-    """Spans matched at one overlap threshold. Adds up over videos, so that F1 can be pooled."""
+    """Counts of spans matched at one overlap threshold. They add up over videos, so that F1 can be pooled."""
 
     true_positives: int
     false_positives: int
@@ -39,7 +39,7 @@ class Matches:
 
     @property
     def f1(self) -> float:
-        """2 TP / (2 TP + FP + FN). 1 when there was nothing to find and nothing was found."""
+        """2 TP / (2 TP + FP + FN); 1 where neither the truth nor the prediction has a span."""
         found_and_missed = 2 * self.true_positives + self.false_positives + self.false_negatives
         return 2 * self.true_positives / found_and_missed if found_and_missed else 1.0
 
@@ -47,24 +47,24 @@ class Matches:
 def component_accuracy(
     predicted: Sequence[Mapping[str, str]], truth: Sequence[Mapping[str, str]]
 ) -> dict[str, tuple[int, int]]:
-    """Exact match per tag: tag → (right, asked), over samples whose truth has the tag; a missing answer is wrong.
+    """Exact match per tag: tag → (right, total), over samples whose truth has the tag; a missing prediction is wrong.
 
-    The key ``""`` counts samples of which every tag is right. Source: paper, Methods, Evaluation ("the proportion
-    of ground-truth component tags that perfectly match the tags generated").
+    The key ``""`` counts samples whose tags are all right. Source: paper, Methods, Evaluation ("the proportion of
+    ground-truth component tags that perfectly match the tags generated").
     """
     if len(predicted) != len(truth):
         raise ValueError(f"{len(predicted)} predictions for {len(truth)} samples; expected as many")
     counts: dict[str, list[int]] = {}
-    for answer, expected in zip(predicted, truth, strict=True):
-        right = [answer.get(tag) == category for tag, category in expected.items()]
-        for tag, is_right in [*zip(expected, right, strict=True), ("", all(right))]:
+    for prediction, expected in zip(predicted, truth, strict=True):
+        rights = [prediction.get(tag) == category for tag, category in expected.items()]
+        for tag, is_right in [*zip(expected, rights, strict=True), ("", all(rights))]:
             count = counts.setdefault(tag, [0, 0])
             count[0] += is_right
             count[1] += 1
-    return {tag: (right, asked) for tag, (right, asked) in counts.items()}
+    return {tag: (right, total) for tag, (right, total) in counts.items()}
 
 
-def spans_of(labels: Sequence[Hashable], background: frozenset = frozenset()) -> list[Span]:
+def spans_of(labels: Sequence[Hashable], background: frozenset[Hashable] = frozenset()) -> list[Span]:
     """Maximal runs of one label in a sequence of frames; runs of ``background`` labels are dropped."""
     spans, start = [], 0
     for index in range(1, len(labels) + 1):
@@ -78,10 +78,10 @@ def spans_of(labels: Sequence[Hashable], background: frozenset = frozenset()) ->
 def match_spans(predicted: Sequence[Span], truth: Sequence[Span], overlap: float) -> Matches:
     """Matches at IoU >= ``overlap`` (0.1 for F1@10), both inputs in time order.
 
-    Source: MS-TCN (Farha and Gall 2019), ``f_score`` of its eval.py; SAR-RARP50's ``_f1k`` is the same. Each
-    predicted span takes the true span of its label with the largest IoU (the first of equals); if that one is
-    taken already, or the IoU is too small, the prediction is a false positive: no second choice is tried.
-    Empty sides are counted, where the original raises for an empty truth.
+    Source: MS-TCN (Farha and Gall 2019), ``f_score`` of its eval.py; SAR-RARP50's ``_f1k`` is the same. Each predicted
+    span takes the true span of its label with the largest IoU (the first of equals). Where another prediction has
+    taken that true span already, or the IoU is too small, the prediction is a false positive: no second choice is
+    tried. An empty side is counted here; the original raises for an empty truth.
     """
     if not 0 < overlap <= 1:
         raise ValueError(f"overlap={overlap}; expected a share in (0, 1], 0.1 for F1@10")
@@ -103,7 +103,7 @@ def match_spans(predicted: Sequence[Span], truth: Sequence[Span], overlap: float
 
 
 def segmental_f1(videos: Sequence[tuple[Sequence[Span], Sequence[Span]]], overlap: float, pooling: str) -> float:
-    """F1@k over (predicted, truth) per video; NaN without videos.
+    """F1@k over videos of (predicted spans, true spans); NaN without videos.
 
     ``pooling`` is ``pooled`` (MS-TCN: counts are added over videos) or ``per_video`` (SAR-RARP50: F1 is averaged).
     """
@@ -131,9 +131,9 @@ def edit_distance(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
 
 
 def edit_score(predicted: Sequence[Hashable], truth: Sequence[Hashable]) -> float:
-    """1 − Levenshtein / longer length, over labels of spans in time order.
+    """1 − Levenshtein distance / length of the longer side, over the labels of spans in time order.
 
-    Source: MS-TCN's ``edit_score``, as a fraction. Both empty: 1 (the original: NaN); one empty: 0.
+    Source: MS-TCN's ``edit_score``, as a fraction. 1 where both sides are empty (the original: NaN), 0 where one is.
     """
     longer = max(len(predicted), len(truth))
     return 1.0 - edit_distance(predicted, truth) / longer if longer else 1.0
@@ -156,7 +156,7 @@ def auroc(scores_N: np.ndarray, positive_N: np.ndarray) -> float:
 
 
 def auroc_one_vs_rest(scores_NK: np.ndarray, truth_N: np.ndarray) -> float:
-    """Mean over the classes present in ``truth_N`` of each one's AUROC; NaN (not 0.5) when fewer than two are."""
+    """Mean AUROC of the classes that occur in ``truth_N``; NaN (not 0.5) where fewer than two classes occur."""
     present = np.unique(truth_N)
     if len(present) < 2:
         return math.nan
@@ -177,7 +177,7 @@ def calibration_error(confidence_N: np.ndarray, right_N: np.ndarray, bins: int =
 
 
 def reliability(confidence_N: np.ndarray, right_N: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
-    """Per equal-width bin that holds a sample: its ``count``, mean ``confidence`` and ``accuracy``.
+    """``count``, mean ``confidence`` and ``accuracy`` of each equal-width bin that holds a sample.
 
     Source: the reliability diagram of Guo et al. 2017; bins as in ``calibration_error``.
     """
@@ -196,7 +196,7 @@ def uniform_chance(categories: int) -> float:
 
 
 def majority_share(labels: Sequence[Hashable]) -> float:
-    """Accuracy of always answering the commonest label; NaN without labels."""
+    """Accuracy of always predicting the commonest label; NaN without labels."""
     return max(Counter(labels).values()) / len(labels) if len(labels) else math.nan
 
 

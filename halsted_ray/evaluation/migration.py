@@ -1,4 +1,4 @@
-"""How the answers of one taxonomy read in another, so that models of both can be compared."""
+"""How the predictions of one taxonomy read in another, so that models of both taxonomies can be compared."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import yaml
 
-from halsted_ray.errors import TaxonomyError, UsageError
+from halsted_ray.errors import TaxonomyError, UsageError, VideoError
+from halsted_ray.storage.files import read_file
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Tag, Taxonomy
 
 
 @dataclass(frozen=True)
 class Migration:
-    """From the taxonomy with digest ``old`` to ``new``. ``categories``: tag → old category → new one; what is not
-    named keeps its name."""
+    """From the taxonomy with digest ``old`` to the taxonomy with digest ``new``.
+
+    ``categories``: tag → old category → new category; a category that is not named keeps its name.
+    """
 
     old: str
     new: str
@@ -25,12 +28,15 @@ class Migration:
 
     @classmethod
     def read(cls, location: str) -> Migration:
-        """From a YAML file with ``from``, ``to`` (taxonomy digests), ``reason`` and ``categories``."""
+        """From a YAML file with ``from``, ``to`` (taxonomy digests), ``reason`` and ``categories``.
+
+        Raises UsageError for a file that can't be read or lacks one of these.
+        """
         fs, path = filesystem(location)
         try:
-            stated = yaml.safe_load(fs.cat_file(path))
+            stated = yaml.safe_load(read_file(fs, path))
             return cls(stated["from"], stated["to"], stated["reason"], stated["categories"])
-        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        except (OSError, VideoError, yaml.YAMLError, KeyError, TypeError) as error:
             raise UsageError(
                 f"the migration {location!r} can't be read: {error!r}; expected YAML with 'from', 'to' "
                 "(taxonomy digests), 'reason' and 'categories' (tag: {old: new})"
@@ -49,8 +55,11 @@ def require_bridge(theirs: Taxonomy, ours: Taxonomy, migration: Migration | None
     )
 
 
-def reading(theirs: Tag, ours: Tag, migration: Migration | None) -> np.ndarray:
-    """float [O, K]: 1 where the model's category o reads as the atlas's category k; no 1 where it has no such."""
+def category_matrix(theirs: Tag, ours: Tag, migration: Migration | None) -> np.ndarray:
+    """float [O, K]: 1 where the model's category o is the atlas's category k; a row of zeros where the atlas has none.
+
+    ``theirs``: the tag in the model's taxonomy, O categories; ``ours``: in the atlas's, K categories.
+    """
     renamed = migration.categories.get(ours.name, {}) if migration else {}
     index = {category: k for k, category in enumerate(ours.categories)}
     found_OK = np.zeros((len(theirs.categories), len(ours.categories)))

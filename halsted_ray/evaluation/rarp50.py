@@ -1,10 +1,10 @@
-"""The paper's outside test: suturing actions of SAR-RARP50, one answer a segment whose borders are given."""
+"""The paper's outside test: suturing actions of SAR-RARP50, one prediction per segment with given borders."""
 
 from __future__ import annotations
 
 import posixpath
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,36 +12,53 @@ from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.atlas.imports import import_annotations
 from halsted_ray.errors import AtlasError
 from halsted_ray.evaluation import metrics
+from halsted_ray.evaluation.baselines import BASELINES
+from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
 from halsted_ray.evaluation.predictions import TagPredictions
 from halsted_ray.evaluation.run_evaluation import Evaluation, evaluate, save_evaluation
 from halsted_ray.storage.files import require_writable
+from halsted_ray.training.embed import EmbedProgress
 from halsted_ray.training.recipe import Recipe
 
 PAPER = {"2 layers": 0.666, "10 layers": 0.686}
 """Halsted's accuracy there (Results, External validation)."""
 VALIDATION = 0.1
-"""Share of the training operations that choose the epoch to keep; the paper does not say which did."""
+"""Share of the training operations that choose the epoch to keep; the paper does not say which videos did."""
 
 
-def evaluate_rarp50(folder: str, out: str, recipe: Recipe, *, seed: int = 0, **options) -> Evaluation:
-    """Teaches ``recipe`` on train1 and train2 of the data set at ``folder`` and judges it on test, segment by segment.
+def evaluate_rarp50(
+    folder: str,
+    out: str,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    baselines: tuple[str, ...] = BASELINES,
+    encoder: str | None = None,
+    embeddings: str | None = None,
+    on_embed: EmbedProgress | None = None,
+    on_fold: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Trains ``recipe`` on train1 and train2 of the data set at ``folder`` and judges it on test, by segment.
 
-    The annotations become an atlas under ``out``; the videos stay where they are. ``options``: those of ``evaluate``.
-    The figures get ``benchmark``: per method ``micro`` (share of segments that are right), ``macro`` (mean over
-    actions), ``macro_videos`` (mean over videos of the mean over their actions) and ``relative_improvement`` (micro
-    over chance). Raises AtlasError for a folder of another layout, or without training or test videos.
+    The annotations become an atlas under ``out``; the videos stay where they are. ``seed`` draws the validation
+    operations; the other options are those of ``evaluate``. The figures get ``benchmark``: per method ``micro`` (share
+    of segments that are right), ``macro`` (mean over actions), ``macro_videos`` (mean over videos of the mean over
+    their actions) and ``relative_improvement`` (micro over chance). Raises AtlasError for a folder of another layout,
+    or without training or test videos.
     """
     require_writable(out)  # before every video of the data set is looked at
     import_annotations(out, folder, "sar-rarp50", why="the SAR-RARP50 benchmark", replace_earlier=True)
     source = read_atlas(out, "head")
+    plan = EvaluationPlan(release="head", splits=(split_of(source, seed),), whole_clips=True, baselines=baselines)
     found = evaluate(
         out,
         out,
         recipe,
-        release="head",
-        splits=[split_of(source, seed)],
-        whole_clips=True,
-        **{**options, "embeddings": options.get("embeddings") or f"{out.rstrip('/')}/embeddings"},
+        plan=plan,
+        encoder=encoder,
+        embeddings=embeddings,
+        on_embed=on_embed,
+        on_fold=on_fold,
     )
     chance = metrics.uniform_chance(len(found.taxonomy.tag("action").categories))
     found.figures["benchmark"] = {
@@ -50,12 +67,15 @@ def evaluate_rarp50(folder: str, out: str, recipe: Recipe, *, seed: int = 0, **o
         "paper": PAPER,
         "methods": {name: segment_accuracy(found.of(name), chance) for name in found.figures["methods"]},
     }
-    save_evaluation(out, found.figures, found.answers, found.taxonomy)
+    save_evaluation(out, found.figures, found.predictions, found.taxonomy)
     return found
 
 
 def split_of(source: Atlas, seed: int) -> dict[str, str]:
-    """The data set's own test part; of its training part a tenth of the operations becomes validation."""
+    """video_id → part: the data set's own test part; a tenth of its training operations becomes validation.
+
+    Raises AtlasError where there are too few operations or no test video.
+    """
     operation_of = {video.video_id: operation(video.uri) for video in source.videos if video.video_id in source.split}
     learning = sorted({operation_of[v] for v, part in source.split.items() if part != "test" and v in operation_of})
     if len(learning) < 2 or "test" not in source.split.values():
@@ -71,18 +91,20 @@ def split_of(source: Atlas, seed: int) -> dict[str, str]:
 
 
 def operation(uri: str) -> str:
-    """``video_08`` of ``…/train1/video_08_2/video_left.avi``: two fragments of one operation stay together."""
+    """``video_08`` of ``…/train1/video_08_2/video_left.avi``, so that two fragments of an operation stay together."""
     return "_".join(posixpath.basename(posixpath.dirname(uri)).split("_")[:2])
 
 
-def segment_accuracy(answers: Sequence[TagPredictions], chance: float) -> Mapping[str, float]:
-    right_N, truth_N, video_N = (
-        np.concatenate([own(entry) for entry in answers])
-        for own in (lambda entry: entry.right_N, lambda entry: entry.asked.truth_N, lambda entry: entry.asked.video_N)
-    )
+def segment_accuracy(predictions: Sequence[TagPredictions], chance: float) -> dict[str, float]:
+    """``micro``, ``macro``, ``macro_videos``, ``relative_improvement`` (``evaluate_rarp50``) and ``segments``, their
+    number."""
+    right_N = np.concatenate([entry.right_N for entry in predictions])
+    truth_N = np.concatenate([entry.targets.truth_N for entry in predictions])
+    video_N = np.concatenate([entry.targets.video_N for entry in predictions])
 
-    def mean_of_actions(of: np.ndarray) -> float:
-        return float(np.mean([right_N[of & (truth_N == action)].mean() for action in np.unique(truth_N[of])]))
+    def mean_of_actions(is_kept_N: np.ndarray) -> float:
+        actions = np.unique(truth_N[is_kept_N])
+        return float(np.mean([right_N[is_kept_N & (truth_N == action)].mean() for action in actions]))
 
     micro = float(right_N.mean())
     return {

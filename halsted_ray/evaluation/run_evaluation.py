@@ -1,4 +1,4 @@
-"""A whole evaluation, from an atlas to figures: what `halsted evaluate` and the promotion of a model call."""
+"""A whole evaluation, from an atlas to figures: what `halsted evaluate` calls."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ import pyarrow.parquet as pq
 from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.compute.parallel import run_parallel
 from halsted_ray.errors import AtlasError, UsageError
-from halsted_ray.evaluation.baselines import BASELINES
 from halsted_ray.evaluation.dataset import EvaluationData, prepare_data
+from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
 from halsted_ray.evaluation.folds import (
+    Fold,
     FoldResult,
-    FoldTask,
-    caveats_of,
+    MappedFeatures,
     fold_splits,
-    learned_by,
     limit_training_videos,
     operation_of_video,
-    require_unlearned,
     run_fold,
     with_test_atlas,
 )
+from halsted_ray.evaluation.json_values import Figures
+from halsted_ray.evaluation.leak_guard import caveats_of, learned_by, require_unlearned
 from halsted_ray.evaluation.predictions import MODEL, TagPredictions, predictions_table
-from halsted_ray.evaluation.sais import SaisRecipe
-from halsted_ray.evaluation.scoring import score_predictions as figures_of
+from halsted_ray.evaluation.scoring import score_predictions
 from halsted_ray.evaluation.umap import umap
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted, ModelConfig
@@ -38,10 +37,10 @@ from halsted_ray.records import WindowSpec, digest
 from halsted_ray.storage.files import require_writable, write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.taxonomy import Taxonomy
+from halsted_ray.training.embed import EmbedProgress
 from halsted_ray.training.recipe import PAPER, Recipe
 from halsted_ray.training.train import encoder_for
 
-PARTS = ("test", "validation", "all")
 OTHER_VIDEOS = (
     "leave --part all out, name a release whose test videos it never saw (--release), or an archive of other videos "
     "(--test-on)"
@@ -50,19 +49,19 @@ OTHER_VIDEOS = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """``figures``: JSON values (``figures.figures`` plus what was evaluated). ``answers``: what they were made of, by
-    the models of ``jobs`` from the vectors in ``pool``."""
+    """``figures``: JSON values (``scoring.score_predictions``, and what was evaluated). ``predictions``: what the
+    figures were computed from: of the models of ``folds``, from the vectors in ``data``."""
 
-    figures: dict
-    answers: list[TagPredictions]
+    figures: Figures
+    predictions: list[TagPredictions]
     atlas: Atlas
     taxonomy: Taxonomy
-    jobs: list[FoldTask]
-    pool: EvaluationData
+    folds: list[Fold]
+    data: EvaluationData
 
     def of(self, method: str = MODEL) -> list[TagPredictions]:
-        """One method's answers: what ``pairing`` compares."""
-        return [entry for entry in self.answers if entry.method == method]
+        """The predictions of one method: what ``model_comparison`` compares."""
+        return [entry for entry in self.predictions if entry.method == method]
 
 
 def evaluate(
@@ -72,48 +71,34 @@ def evaluate(
     *,
     model: str | None = None,
     against: str | None = None,
-    release: str | None = None,
-    part: str = "test",
-    test_on: str | None = None,
-    folds: int = 5,
-    strategy: str | None = None,
-    splits: Sequence[Mapping[str, str]] | None = None,
-    learn_from: int | None = None,
-    whole_clips: bool = False,
-    baselines: Sequence[str] = BASELINES,
-    sais: SaisRecipe | None = None,
+    plan: EvaluationPlan | None = None,
     encoder: str | None = None,
-    embeddings: str | None = None,
     spec: WindowSpec | None = None,
-    seed: int = 0,
-    on_embed: Callable[[float, float], None] | None = None,
+    embeddings: str | None = None,
+    on_embed: EmbedProgress | None = None,
     on_fold: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Judges a model on one part of the atlas's frozen split, or ``recipe`` by cross-validation where none is given.
+    """Judges a model on the test videos of the archive at ``atlas``, or cross-validates ``recipe`` where none is given.
 
-    ``model``: a folder or URL; it is judged on ``part`` of the release's split (``all``: on every video, for an archive
-    that it never learned from), and ``against`` it another one, on the same windows. A model that learned from one of
-    these videos is refused; where it can't be known what a model learned from, ``figures["caveats"]`` says so.
-    Without ``model``, ``folds`` models are trained side by side on Ray, on folds drawn by ``strategy``
-    (``per_procedure``, ``global``; None: ``folds.strategy_for``), or one on each of ``splits`` (video_id → part) where
-    they are given. ``test_on``: the annotated archive whose videos judge, all of them, instead of the release's own
-    test part. ``learn_from``: so many of each split's training videos, and none of the others
-    (``folds.limit_training_videos``). With ``whole_clips`` each clip is one window, as in the paper, whatever its
-    length. Baselines are taught on the same training videos.
+        evaluate("atlas", "out", model="model")
+        evaluate("atlas", "out", model="model", plan=EvaluationPlan(part="all", baselines=("chance",)))
+        evaluate("atlas", "out", DEMO, plan=EvaluationPlan(folds=3))
+
+    ``model``: folder or URL of a model; ``against``: another model, which predicts the same windows. Without a model
+    the folds' models are trained by ``recipe``, side by side on Ray. ``plan``: which videos judge, and the baselines.
+    ``encoder`` and ``spec`` (how time is cut into windows) default to the model's, or to ``tiny`` and the paper's
+    windows. Vectors are kept in ``embeddings`` (default: ``<atlas>/embeddings``). ``on_embed`` gets the progress of
+    decoding and encoding, ``on_fold`` the numbers of folds that are done and of all folds.
+
     Leaves ``evaluation.json`` and ``answers.parquet`` in ``out``, and the folds' models under ``out/folds``; the same
-    call again trains only what is missing.
-
-    Raises AtlasError, ModelError, OutputError, ResourceError, UsageError.
+    call again trains only what is missing. Raises AtlasError, ModelError, OutputError, ResourceError, TrainingError,
+    UsageError.
     """
     started_s = time.monotonic()
-    unknown = sorted(set(baselines) - set(BASELINES))
-    if unknown:
-        raise UsageError(f"unknown baseline {unknown[0]!r}; expected any of {', '.join(BASELINES)}")
-    if part not in PARTS:
-        raise UsageError(f"unknown part {part!r}; expected one of {', '.join(PARTS)}")
-    source = read_atlas(atlas, release)
+    plan = plan or EvaluationPlan()
+    source = read_atlas(atlas, plan.release)
     taxonomy = source.load_taxonomy()
-    judging = None if test_on is None else read_atlas(test_on)
+    judging = None if plan.test_on is None else read_atlas(plan.test_on)
     if judging is not None:
         source = with_test_atlas(source, judging)
     given, other = (None if ref is None else Halsted.load(ref) for ref in (model, against))
@@ -129,54 +114,41 @@ def evaluate(
     )
     if given is not None:
         given.check_encoder(frozen)
-    operations = operation_of_video(source.clips)
     evaluation_id = digest(
         {**asdict(recipe), "shifts_s": list(recipe.shifts_s)},
         source.content_digest,
         frozen.fingerprint,
         asdict(spec),
-        whole_clips,
+        plan.whole_clips,
     )
-    if splits is not None:
-        splits, drawn_by = [dict(own) for own in splits], "given split"
-    elif judging is not None:
-        splits, drawn_by = [source.split], f"all videos of {judging.name}"
-    else:
-        splits, drawn_by = fold_splits(source, operations, given is not None, part, folds, strategy, seed)
-    judged = {video_id for own in splits for video_id, role in own.items() if role == "test"}
-    caveats = []
-    for judged_model in (given, other):
-        if judged_model is not None:
-            learned = learned_by(judged_model.config, [place for place in (atlas, test_on) if place])
+    operations = operation_of_video(source.clips)
+    splits, drawn_by = splits_of(plan, source, judging, operations, is_given=given is not None)
+    test_videos = {video_id for split in splits for video_id, part in split.items() if part == "test"}
+    caveats: list[str] = []
+    for judged in (given, other):
+        if judged is not None:
+            learned = learned_by(judged.config, [place for place in (atlas, plan.test_on) if place])
             # Every model is chosen on the validation videos of its split: there this is a caveat, elsewhere a leak.
-            parts = ("train",) if part == "validation" and judging is None else ("train", "validation")
-            require_unlearned(judged_model.config, learned, judged, OTHER_VIDEOS, parts)
-            caveats += caveats_of(judged_model.config, learned, judged)
-    if learn_from is not None:
-        procedures = {video_id: operation.get("procedure", "") for video_id, operation in operations.items()}
-        splits = [limit_training_videos(own, learn_from, procedures, seed) for own in splits]
-    jobs = [
-        FoldTask(
+            parts = ("train",) if plan.part == "validation" and judging is None else ("train", "validation")
+            require_unlearned(judged.config, learned, test_videos, OTHER_VIDEOS, parts)
+            caveats += caveats_of(judged.config, learned, test_videos)
+    folds = [
+        Fold(
             number,
-            own,
-            model or f"{absolute_location(out)}/folds/{digest(evaluation_id, own)}",
+            split,
+            model or f"{absolute_location(out)}/folds/{digest(evaluation_id, split)}",
             given is not None,
             against,
         )
-        for number, own in enumerate(splits)
+        for number, split in enumerate(splits)
     ]
     require_writable(out)  # before hours of work
-    pool = prepare_data(
+    data = prepare_data(
         source,
         taxonomy,
         recipe,
-        spec,
+        plan,
         frozen,
-        embeddings or f"{atlas.rstrip('/')}/embeddings",
-        {video for own in splits for video in own},
-        whole_clips,
-        tuple(baselines),
-        sais or SaisRecipe(),
         ModelConfig(
             frozen.ref,
             frozen.fingerprint,
@@ -187,12 +159,14 @@ def evaluate(
             windows=spec,
             steps=frozen.steps,
         ),
+        embeddings or f"{atlas.rstrip('/')}/embeddings",
+        {video_id for split in splits for video_id in split},
         on_embed,
     )
-    require_test(pool, jobs, source)
+    require_test(data, folds, source)
     embed_s = time.monotonic() - started_s
-    results = run_parallel(run_fold, jobs, pool, on_fold)
-    answers = [entry for result in results for entry in result.answers]
+    results = run_parallel(run_fold, folds, data, on_fold)
+    predictions = [entry for result in results for entry in result.predictions]
     figures = {
         "atlas": {
             "release": source.name,
@@ -207,20 +181,46 @@ def evaluate(
         "caveats": caveats,
         "encoder": {"ref": frozen.ref, "fingerprint": frozen.fingerprint},
         "recipe": asdict(recipe),
-        "folds": [fold_figures(job, result) for job, result in zip(jobs, results, strict=True)],
+        "folds": [fold_figures(fold, result) for fold, result in zip(folds, results, strict=True)],
         "strategy": drawn_by,
-        "part": None if given is None else "all" if judging is not None else part,
+        "part": None if given is None else "all" if judging is not None else plan.part,
         "evaluation_id": evaluation_id,
-        **figures_of(answers, taxonomy, operations),
-        "map": map_of(results[0].features, operations),
+        **score_predictions(predictions, taxonomy, operations),
+        "map": feature_map(results[0].features, operations),
         "seconds": {"embedding": embed_s, "folds": time.monotonic() - started_s - embed_s},
     }
-    save_evaluation(out, figures, answers, taxonomy)
-    return Evaluation(figures, answers, source, taxonomy, jobs, pool)
+    save_evaluation(out, figures, predictions, taxonomy)
+    return Evaluation(figures, predictions, source, taxonomy, folds, data)
 
 
-def described(model: Halsted | None) -> dict | None:
-    return model and {
+def splits_of(
+    plan: EvaluationPlan,
+    source: Atlas,
+    judging: Atlas | None,
+    operations: Mapping[str, Mapping[str, str]],
+    is_given: bool,
+) -> tuple[list[dict[str, str]], str]:
+    """(video_id → part per fold, how they were drawn in words), by ``plan``. ``judging``: the archive that tests.
+
+    Raises AtlasError, UsageError.
+    """
+    if plan.splits is not None:
+        splits, drawn_by = [dict(split) for split in plan.splits], "given split"
+    elif judging is not None:
+        splits, drawn_by = [source.split], f"all videos of {judging.name}"
+    else:
+        splits, drawn_by = fold_splits(source, operations, is_given, plan.part, plan.folds, plan.strategy, plan.seed)
+    if plan.learn_from is not None:
+        procedures = {video_id: operation.get("procedure", "") for video_id, operation in operations.items()}
+        splits = [limit_training_videos(split, plan.learn_from, procedures, plan.seed) for split in splits]
+    return splits, drawn_by
+
+
+def described(model: Halsted | None) -> Figures | None:
+    """What names a model, as JSON values; None for None."""
+    if model is None:
+        return None
+    return {
         "name": model.config.name,
         "version": model.config.version,
         "atlas_release": model.config.atlas_release,
@@ -229,7 +229,7 @@ def described(model: Halsted | None) -> dict | None:
 
 
 def require_alike(model: Halsted | None, other: Halsted) -> None:
-    """Raises UsageError unless both can answer about the same vectors."""
+    """Raises UsageError unless both models can predict from the same vectors."""
     if model is None:
         raise UsageError("a model to compare with, and none to compare; name it with --model")
     for what, own, theirs in (
@@ -240,7 +240,7 @@ def require_alike(model: Halsted | None, other: Halsted) -> None:
         if own != theirs:
             raise UsageError(
                 f"model {model.config.version!r} has {what} {own}, model {other.config.version!r} has "
-                f"{theirs}; expected the same, to compare their answers about the same windows"
+                f"{theirs}; expected the same, to compare their predictions for the same windows"
             )
 
 
@@ -254,29 +254,31 @@ def require_fit(model: Halsted, source: Atlas, taxonomy: Taxonomy) -> None:
         )
 
 
-def require_test(pool: EvaluationData, jobs: Sequence[FoldTask], source: Atlas) -> None:
-    samples = pool.judging
+def require_test(data: EvaluationData, folds: Sequence[Fold], source: Atlas) -> None:
+    """Raises AtlasError where a fold has no judged window of a test video."""
+    samples = data.testing
     judged = {samples.video_ids[v] for v in np.unique(samples.video_W[samples.window_S[samples.judged_S]])}
-    for job in jobs:
-        if not judged & {video_id for video_id, part in job.split.items() if part == "test"}:
+    for fold in folds:
+        if not judged & {video_id for video_id, part in fold.split.items() if part == "test"}:
             raise AtlasError(
-                f"fold {job.number + 1} of release {source.name!r}: no clip of its test videos covers half of a "
+                f"fold {fold.number + 1} of release {source.name!r}: no clip of its test videos covers half of a "
                 "window; annotate longer spans, or draw with another seed"
             )
 
 
-def fold_figures(job: FoldTask, result: FoldResult) -> dict:
-    parts = {name: sorted(v for v, part in job.split.items() if part == name) for name in ("validation", "test")}
+def fold_figures(fold: Fold, result: FoldResult) -> Figures:
+    """A fold as JSON values: its number from 1, held-out videos, number of training videos, and curve."""
+    parts = {name: sorted(v for v, part in fold.split.items() if part == name) for name in ("validation", "test")}
     return {
-        "fold": job.number + 1,
+        "fold": fold.number + 1,
         **parts,
-        "train": sum(part == "train" for part in job.split.values()),
+        "train": sum(part == "train" for part in fold.split.values()),
         "curve": result.curve,
     }
 
 
-def map_of(features: dict | None, operations: Mapping[str, Mapping[str, str]]) -> dict | None:
-    """The two maps of features as points: place, procedure, what the window truly shows."""
+def feature_map(features: MappedFeatures | None, operations: Mapping[str, Mapping[str, str]]) -> Figures | None:
+    """The maps of encoder and decoder features as JSON values: place, procedure and true tags of each window."""
     if features is None:
         return None
     return {
@@ -284,13 +286,15 @@ def map_of(features: dict | None, operations: Mapping[str, Mapping[str, str]]) -
         "video_ids": features["video_N"].tolist(),
         "procedures": [operations.get(str(video), {}).get("procedure", "") for video in features["video_N"]],
         "truth": features["truth"],
-        **{name: umap(features[name]).round(3).tolist() for name in ("encoder", "decoder")},
+        "encoder": umap(features["encoder"]).round(3).tolist(),
+        "decoder": umap(features["decoder"]).round(3).tolist(),
     }
 
 
-def save_evaluation(out: str, figures: dict, answers: Sequence[TagPredictions], taxonomy: Taxonomy) -> None:
+def save_evaluation(out: str, figures: Figures, predictions: Sequence[TagPredictions], taxonomy: Taxonomy) -> None:
+    """Writes ``evaluation.json`` and ``answers.parquet`` (``predictions_table``) into ``out``. Raises OutputError."""
     fs, root = filesystem(absolute_location(out))
     rows = io.BytesIO()
-    pq.write_table(predictions_table(answers, taxonomy), rows)
+    pq.write_table(predictions_table(predictions, taxonomy), rows)
     write_atomically(fs, f"{root}/answers.parquet", rows.getvalue())
     write_atomically(fs, f"{root}/evaluation.json", json.dumps(figures, indent=1, ensure_ascii=False).encode())

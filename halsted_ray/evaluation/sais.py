@@ -1,17 +1,21 @@
-"""SAIS as its paper describes it (Kiyasseh et al. 2023, Nature Biomedical Engineering 7:780), written anew from that.
+"""SAIS, written anew from its paper (Kiyasseh et al. 2023, Nature Biomedical Engineering 7:780).
 
-A clip's frame features and a learned class vector go through a small transformer; the class vector's output, projected,
-is compared by cosine with one learned prototype a category.
+A clip's frame features and a learned class vector go through a small transformer. The output of the class vector,
+projected, is compared by cosine with one learned prototype per category.
 
-What differs here: the features are the encoder's time steps of a window (one a tubelet, 8 of 2 frames in VideoMAE),
-standardised, and not DINO's of 16 frames, so that every method of an evaluation sees the same pixels by one encoder;
-RGB only, as in Halsted's comparison; one grid of frames, so no averaging over three; batches of 16 and not 2, for the
-CPU's sake; gradients clipped to a norm of 1, for the sake of that learning rate.
+What differs here from the paper:
+- The features are the encoder's time steps of a window (one per tubelet, 8 of 2 frames in VideoMAE), standardised, and
+  not DINO's features of 16 frames: so every method of an evaluation sees the same pixels through the same encoder.
+- RGB only, as in Halsted's comparison.
+- One grid of frames, so no averaging over three grids.
+- Batches of 16 clips and not 2, so that training on a CPU is fast enough.
+- Gradients are clipped to a norm of 1, since the paper's learning rate of 0.1 needs it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +25,8 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class SaisRecipe:
-    """The paper's, where it states them: 4 layers of 4 heads, 256-d prototypes, SGD at 0.1, early stopping on the
-    validation loss."""
+    """Every choice of a SAIS. The paper states: 4 layers of 4 heads, 256-d prototypes, SGD at 0.1, early stopping on
+    the validation loss."""
 
     layers: int = 4
     heads: int = 4
@@ -33,14 +37,21 @@ class SaisRecipe:
     patience: int = 4
     """Epochs without a lower validation loss after which training stops."""
     balanced: bool = True
-    """Each batch draws the categories evenly."""
+    """Draw the categories of each batch evenly."""
     seed: int = 0
+
+
+class LabelledVectors(NamedTuple):
+    """What a baseline learns one tag from: ``vectors`` float32 [n, D] or [n, T, D], ``labels`` int64 [n]."""
+
+    vectors: np.ndarray
+    labels: np.ndarray
 
 
 class Sais(nn.Module):
     """Time steps of a clip [N, T, D] in, log-probabilities of K categories out."""
 
-    def __init__(self, steps: int, dim: int, categories: int, recipe: SaisRecipe):
+    def __init__(self, steps: int, dim: int, categories: int, recipe: SaisRecipe) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
@@ -52,36 +63,37 @@ class Sais(nn.Module):
         self.prototypes = nn.Parameter(torch.randn(categories, recipe.prototype_dim))
 
     def forward(self, steps_NTD: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities [N, K] of clips."""
         steps_NTD = (steps_NTD - self.mean) / self.scale
         start = self.class_vector.expand(len(steps_NTD), 1, -1)
         stream = self.encoder(torch.cat([start, steps_NTD], 1) + self.positions)
         projected = self.projection(F.relu(stream[:, 0]))
-        # No temperature: with two categories the surest answer has a probability of .881.
+        # No temperature: with two categories the highest possible probability is .881.
         return (F.normalize(projected, dim=1) @ F.normalize(self.prototypes, dim=1).T).log_softmax(1)
 
     @torch.inference_mode()
     def probabilities(self, steps_NTD: np.ndarray) -> np.ndarray:
-        """[N, K] of clips as arrays."""
+        """Probabilities [N, K] of clips, as arrays."""
         self.eval()
         parts = torch.from_numpy(steps_NTD).float().split(512)
         return torch.cat([self(part).exp() for part in parts]).numpy()
 
 
-def fit_sais(learn, check, categories: int, recipe: SaisRecipe) -> Sais:
-    """A SAIS of one tag from ``learn``, stopped by its loss on ``check``: (steps [n, T, D], labels [n]) each.
+def fit_sais(train: LabelledVectors, validation: LabelledVectors, categories: int, recipe: SaisRecipe) -> Sais:
+    """A SAIS of one tag, trained on ``train`` and stopped by its loss on ``validation``.
 
     The same data and seed give the same model.
     """
-    steps, labels = torch.from_numpy(learn[0]).float(), torch.from_numpy(learn[1])
+    steps, labels = torch.from_numpy(train.vectors).float(), torch.from_numpy(train.labels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        model = Sais(*steps.shape[1:], categories, recipe)
+        model = Sais(steps.shape[1], steps.shape[2], categories, recipe)
         model.mean.copy_(steps.mean((0, 1)))
         model.scale.copy_(steps.std((0, 1)) + 1e-6)
         optimizer = torch.optim.SGD(model.parameters(), lr=recipe.learning_rate)
         weights = 1 / torch.bincount(labels, minlength=categories).clamp_min(1)[labels].double()
-        best, best_loss, waited = None, float("inf"), 0
-        for _ in range(recipe.epochs):
+        best, best_loss, waited = model.state_dict(), float("inf"), 0
+        for epoch in range(recipe.epochs):
             model.train()
             order = (
                 torch.multinomial(weights, len(labels), replacement=True)
@@ -94,16 +106,17 @@ def fit_sais(learn, check, categories: int, recipe: SaisRecipe) -> Sais:
                 loss.backward()
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
-            reached = loss_on(model, check) if len(check[1]) else 0.0
+            loss_now = mean_loss(model, validation) if len(validation.labels) else 0.0
             waited += 1
-            if best is None or not len(check[1]) or reached < best_loss:
-                best, best_loss, waited = {k: v.clone() for k, v in model.state_dict().items()}, reached, 0
+            if epoch == 0 or not len(validation.labels) or loss_now < best_loss:
+                best, best_loss, waited = {k: v.clone() for k, v in model.state_dict().items()}, loss_now, 0
             if waited >= recipe.patience:
                 break
     model.load_state_dict(best)
     return model
 
 
-def loss_on(model: Sais, check) -> float:
-    probabilities_NK = model.probabilities(check[0])
-    return float(-np.log(probabilities_NK[np.arange(len(check[1])), check[1]]).mean())
+def mean_loss(model: Sais, validation: LabelledVectors) -> float:
+    """Mean cross-entropy on ``validation``."""
+    probabilities_NK = model.probabilities(validation.vectors)
+    return float(-np.log(probabilities_NK[np.arange(len(validation.labels)), validation.labels]).mean())

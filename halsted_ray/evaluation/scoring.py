@@ -1,4 +1,7 @@
-"""Answers become figures: per tag, task, specialty, procedure, source of label and video, with their intervals."""
+"""Predictions become figures: by tag, task, specialty, procedure, source of label and video, with their intervals.
+
+Legend: N windows of one tag, K rows of ``AccuracyCounts``, T tags, V videos.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +14,26 @@ import numpy as np
 from halsted_ray.evaluation import metrics
 from halsted_ray.evaluation.frame_metrics import average_precision, phase_metrics
 from halsted_ray.evaluation.intervals import bootstrap, over_folds, ratio_of_sums
-from halsted_ray.evaluation.map_accuracy import OVERLAPS, TOUCHING_S, without_nan
+from halsted_ray.evaluation.json_values import Figures, without_nan
+from halsted_ray.evaluation.map_accuracy import OVERLAPS, TOUCHING_S
 from halsted_ray.evaluation.metrics import Span
 from halsted_ray.evaluation.predictions import MODEL, NO_CATEGORY, TagPredictions
 from halsted_ray.taxonomy import Taxonomy
 
 GROUPS = ("specialty", "procedure", "source", "window")
 MISTAKES = 24
-HOW = (
-    "Each window is asked the task that its truth answers; a coarse task is asked of coarse and of fine windows. A map "
-    "that is held against the truth (`halsted report --truth`) differs where the workflow asked a window nothing or "
-    "another task, which counts as wrong there, and takes each tag from one kind of window."
+"""Mistakes that the figures list, at most."""
+EXPLANATION = (
+    "The model is asked about every window that has a truth, for the task of that truth; a coarse task is asked of "
+    "coarse and of fine windows. The figures of a map against the truth (`halsted report --truth`) differ: a "
+    "window for which the workflow asked nothing, or another task, counts as wrong there, and each tag is taken from "
+    "one kind of window."
 )
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Right and asked of one method: K rows (a video in a fold, by source of label and kind of window) × T tags."""
+class AccuracyCounts:
+    """Right and all predictions of one method: a row is a video in a fold, by source of label and kind of window."""
 
     tags: tuple[str, ...]
     fold_K: np.ndarray
@@ -35,118 +41,119 @@ class Counts:
     source_K: np.ndarray
     window_K: np.ndarray
     right_KT: np.ndarray
-    asked_KT: np.ndarray
+    total_KT: np.ndarray
 
     @classmethod
-    def of(cls, answers: Sequence[TagPredictions]) -> Counts:
-        tags = tuple(dict.fromkeys(entry.asked.tag for entry in answers))
-        sums: dict[tuple, np.ndarray] = {}
-        for entry in answers:
-            asked, t = entry.asked, tags.index(entry.asked.tag)
-            for *names, right in zip(asked.video_N, asked.source_N, asked.kind_N, entry.right_N, strict=True):
-                row = sums.setdefault((asked.fold, *map(str, names)), np.zeros((2, len(tags))))
+    def of(cls, predictions: Sequence[TagPredictions]) -> AccuracyCounts:
+        """Counts the predictions of one method."""
+        tags = tuple(dict.fromkeys(entry.targets.tag for entry in predictions))
+        sums: dict[tuple[int, str, str, str], np.ndarray] = {}
+        for entry in predictions:
+            targets, t = entry.targets, tags.index(entry.targets.tag)
+            for video, source, kind, right in zip(
+                targets.video_N, targets.source_N, targets.kind_N, entry.right_N, strict=True
+            ):
+                key = (targets.fold, str(video), str(source), str(kind))
+                row = sums.setdefault(key, np.zeros((2, len(tags))))
                 row[:, t] += right, 1
         keys = sorted(sums)
         stacked = np.stack([sums[key] for key in keys]) if keys else np.zeros((0, 2, len(tags)))
-        rows = (np.array([key[k] for key in keys]) for k in range(4))
-        return cls(tags, *rows, stacked[:, 0], stacked[:, 1])
+        folds, videos, sources, windows = (np.array([key[column] for key in keys]) for column in range(4))
+        return cls(tags, folds, videos, sources, windows, stacked[:, 0], stacked[:, 1])
 
-    def of_videos(self, tags: Sequence[str], keep_K: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """(right, asked) [V, T] summed by video over folds, in the order of video ids."""
+    def by_video(self, tags: Sequence[str], keep_K: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(right, total) [V, T] summed by video over folds, in the order of video ids. ``keep_K``: rows that count."""
         columns = [self.tags.index(tag) for tag in tags if tag in self.tags]
         keep_K = np.ones(len(self.video_K), bool) if keep_K is None else keep_K
         videos, row_K = np.unique(self.video_K[keep_K], return_inverse=True)
         sums = np.zeros((2, len(videos), len(columns)))
-        for side, values_KT in enumerate((self.right_KT, self.asked_KT)):
+        for side, values_KT in enumerate((self.right_KT, self.total_KT)):
             np.add.at(sums[side], row_K, values_KT[keep_K][:, columns])
         return sums[0], sums[1]
 
-    def accuracy(self, tags: Sequence[str], keep_K: np.ndarray | None = None) -> dict:
-        """Mean over ``tags`` of exact match: mean over folds with its intervals, and the bootstrap over videos."""
-        right_VT, asked_VT = self.of_videos(tags, keep_K)
+    def accuracy(self, tags: Sequence[str], keep_K: np.ndarray | None = None) -> Figures:
+        """Exact match, mean over ``tags``: the mean over folds with its intervals, and the bootstrap over videos.
+
+        ``value``, ``folds``, ``normal`` and ``t`` as ``mean_over_folds``; ``over_videos`` with its interval
+        ``bootstrap``; numbers of ``videos`` and ``samples``.
+        """
+        right_VT, total_VT = self.by_video(tags, keep_K)
         keep_K = np.ones(len(self.video_K), bool) if keep_K is None else keep_K
         columns = [self.tags.index(tag) for tag in tags if tag in self.tags]
-        folds = [
-            float(
-                ratio_of_sums(
-                    *(
-                        values[keep_K & (self.fold_K == fold)][:, columns].sum(0)[None]
-                        for values in (self.right_KT, self.asked_KT)
-                    )
-                )[0]
-            )
-            for fold in np.unique(self.fold_K)
-        ]
-        drawn = bootstrap(right_VT, asked_VT)
-        return spread(folds) | {
-            "bootstrap": [drawn.low, drawn.high],
-            "over_videos": drawn.value,
-            "videos": int(asked_VT.any(1).sum()),
-            "samples": int(asked_VT.sum()),
+        folds = []
+        for fold in np.unique(self.fold_K):
+            rows_K = keep_K & (self.fold_K == fold)
+            right_T, total_T = (values_KT[rows_K][:, columns].sum(0) for values_KT in (self.right_KT, self.total_KT))
+            folds.append(float(ratio_of_sums(right_T[None], total_T[None])[0]))
+        interval = bootstrap(right_VT, total_VT)
+        return mean_over_folds(folds) | {
+            "bootstrap": [interval.low, interval.high],
+            "over_videos": interval.value,
+            "videos": int(total_VT.any(1).sum()),
+            "samples": int(total_VT.sum()),
         }
 
 
-def spread(folds: Sequence[float]) -> dict:
-    """Mean over folds with both intervals; one fold has a value and no interval."""
+def mean_over_folds(folds: Sequence[float]) -> Figures:
+    """``value`` (the mean), ``folds``, and the mean's intervals ``normal`` and ``t``, which one fold alone lacks."""
     normal, t = over_folds(folds), over_folds(folds, "t")
     return {"value": normal.value, "folds": list(folds), "normal": [normal.low, normal.high], "t": [t.low, t.high]}
 
 
 def score_predictions(
-    answers: Sequence[TagPredictions],
+    predictions: Sequence[TagPredictions],
     taxonomy: Taxonomy,
     operation_of_video: Mapping[str, Mapping[str, str]],
     method: str = MODEL,
-) -> dict:
+) -> Figures:
     """All figures as JSON values (NaN becomes None). ``operation_of_video``: video_id → specialty and procedure.
 
     ``methods``: method → ``tags`` (tag → accuracy with intervals, auroc, calibration_error, …), ``tasks`` (task → mean
     of its tags) and ``mean`` (of all tags). ``how``: in words. Of ``method`` alone: ``groups`` (``GROUPS`` → name →
     tasks and mean), ``videos`` (video_id → tasks, mean, calibration_error), ``confusion``, ``reliability``,
-    ``mistakes`` (the surest wrong answers). The task of a group is the mean of those of its tags that occur there.
+    ``mistakes`` (the wrong predictions with the highest confidence). A group's task is the mean of those of its tags
+    that occur in the group.
     """
     by_method: dict[str, list[TagPredictions]] = {}
-    for entry in answers:
+    for entry in predictions:
         by_method.setdefault(entry.method, []).append(entry)
     own = by_method.get(method, [])
-    counts = Counts.of(own)
-    found = {
-        "how": HOW,
-        "methods": {name: score_method(entries, taxonomy) for name, entries in by_method.items()},
-        "groups": {group: score_group(counts, taxonomy, group, operation_of_video) for group in GROUPS},
-        "videos": {
-            str(video): {
-                **score_tasks(counts, taxonomy, counts.video_K == video),
-                **operation_of_video.get(str(video), {}),
-                "calibration_error": calibration(own, str(video)),
-            }
-            for video in np.unique(counts.video_K)
-        },
-        "confusion": {tag: confusion(entries, taxonomy) for tag, entries in by_tag(own).items()},
-        "reliability": {
-            tag: metrics.reliability(
-                *(np.concatenate([getattr(entry, name) for entry in entries]) for name in ("confidence_N", "right_N"))
-            )
-            for tag, entries in by_tag(own).items()
-        },
-        "calibration_error": calibration(own),
-        "mistakes": mistakes(own, taxonomy),
-    }
-    return without_nan(found)
+    counts = AccuracyCounts.of(own)
+    figures: Figures = without_nan(
+        {
+            "how": EXPLANATION,
+            "methods": {name: score_method(entries, taxonomy) for name, entries in by_method.items()},
+            "groups": {group: score_group(counts, taxonomy, group, operation_of_video) for group in GROUPS},
+            "videos": {
+                str(video): {
+                    **score_tasks(counts, taxonomy, counts.video_K == video),
+                    **operation_of_video.get(str(video), {}),
+                    "calibration_error": calibration(own, str(video)),
+                }
+                for video in np.unique(counts.video_K)
+            },
+            "confusion": {tag: confusion(entries, taxonomy) for tag, entries in by_tag(own).items()},
+            "reliability": {tag: metrics.reliability(*confidences(entries)) for tag, entries in by_tag(own).items()},
+            "calibration_error": calibration(own),
+            "mistakes": mistakes(own, taxonomy),
+        }
+    )
+    return figures
 
 
-def score_method(answers: Sequence[TagPredictions], taxonomy: Taxonomy) -> dict:
-    counts = Counts.of(answers)
+def score_method(predictions: Sequence[TagPredictions], taxonomy: Taxonomy) -> Figures:
+    """``tags``, ``tasks`` and ``mean`` of one method (``score_predictions``)."""
+    counts = AccuracyCounts.of(predictions)
     tags = {
-        tag: {"task": entries[0].asked.task, "accuracy": counts.accuracy([tag]), **score_tag(entries, taxonomy)}
-        for tag, entries in by_tag(answers).items()
+        tag: {"task": entries[0].targets.task, "accuracy": counts.accuracy([tag]), **score_tag(entries, taxonomy)}
+        for tag, entries in by_tag(predictions).items()
     }
     for tag in tags.values():
         tag["relative_improvement"] = metrics.relative_improvement(tag["accuracy"]["value"], tag["chance"])
     return {"tags": tags, **score_tasks(counts, taxonomy)}
 
 
-def score_tasks(counts: Counts, taxonomy: Taxonomy, keep_K: np.ndarray | None = None) -> dict:
+def score_tasks(counts: AccuracyCounts, taxonomy: Taxonomy, keep_K: np.ndarray | None = None) -> Figures:
     """``tasks``: task → accuracy over its tags that occur; ``mean``: over all tags that occur."""
     tasks = {}
     for task in taxonomy.tasks:
@@ -156,7 +163,13 @@ def score_tasks(counts: Counts, taxonomy: Taxonomy, keep_K: np.ndarray | None = 
     return {"tasks": tasks, "mean": counts.accuracy(counts.tags, keep_K)}
 
 
-def score_group(counts: Counts, taxonomy: Taxonomy, group: str, operation_of_video: Mapping) -> dict:
+def score_group(
+    counts: AccuracyCounts,
+    taxonomy: Taxonomy,
+    group: str,
+    operation_of_video: Mapping[str, Mapping[str, str]],
+) -> Figures:
+    """Name of each member of a group of ``GROUPS`` (each specialty, say) → its tasks and mean."""
     if group in ("source", "window"):
         name_K = counts.source_K if group == "source" else counts.window_K
     else:
@@ -164,12 +177,16 @@ def score_group(counts: Counts, taxonomy: Taxonomy, group: str, operation_of_vid
     return {str(name): score_tasks(counts, taxonomy, name_K == name) for name in np.unique(name_K) if name}
 
 
-def score_tag(entries: Sequence[TagPredictions], taxonomy: Taxonomy) -> dict:
-    """Everything but the accuracy, a value a fold with its intervals; for chance no spans and no curve."""
-    tag = taxonomy.tag(entries[0].asked.tag)
-    truth = np.concatenate([entry.asked.truth_N for entry in entries])
-    each = {
-        "auroc": [metrics.auroc_one_vs_rest(entry.scores_NK, entry.asked.truth_N) for entry in entries],
+def score_tag(entries: Sequence[TagPredictions], taxonomy: Taxonomy) -> Figures:
+    """Everything of a tag but its accuracy. ``entries``: one per fold.
+
+    What is measured per fold comes with its intervals (``mean_over_folds``). A method that names no category (chance)
+    has no figures of spans and phases.
+    """
+    tag = taxonomy.tag(entries[0].targets.tag)
+    truth = np.concatenate([entry.targets.truth_N for entry in entries])
+    of_folds: dict[str, list[float]] = {
+        "auroc": [metrics.auroc_one_vs_rest(entry.scores_NK, entry.targets.truth_N) for entry in entries],
         "average_precision": [mean_ap(entry) for entry in entries],
         "calibration_error": [metrics.calibration_error(entry.confidence_N, entry.right_N) for entry in entries],
     }
@@ -177,53 +194,75 @@ def score_tag(entries: Sequence[TagPredictions], taxonomy: Taxonomy) -> dict:
         lanes = [lanes_of(entry) for entry in entries]
         for name, overlap in OVERLAPS.items():
             for pooling, suffix in (("pooled", ""), ("per_video", "_per_video")):
-                pairs = [[(predicted, true) for predicted, true, _ in fold] for fold in lanes]
-                each[name + suffix] = [metrics.segmental_f1(fold, overlap, pooling) for fold in pairs]
-        each["edit"] = [
-            float(np.mean([metrics.edit_score([s.label for s in p], [s.label for s in t]) for p, t, _ in fold]))
+                of_folds[name + suffix] = [
+                    metrics.segmental_f1([(lane.predicted, lane.true) for lane in fold], overlap, pooling)
+                    for fold in lanes
+                ]
+        of_folds["edit"] = [
+            float(
+                np.mean(
+                    [
+                        metrics.edit_score([span.label for span in lane.predicted], [span.label for span in lane.true])
+                        for lane in fold
+                    ]
+                )
+            )
             for fold in lanes
         ]
-        phases = [phase_metrics([labels for _, _, labels in fold], range(len(tag.categories))) for fold in lanes]
+        phases = [phase_metrics([lane.labels for lane in fold], range(len(tag.categories))) for fold in lanes]
         for name in ("precision", "recall", "jaccard"):
-            each[f"{name}_per_video"] = [fold[name] for fold in phases]
+            of_folds[f"{name}_per_video"] = [fold[name] for fold in phases]
     return {
-        **{name: spread(values) for name, values in each.items()},
+        **{name: mean_over_folds(values) for name, values in of_folds.items()},
         "chance": metrics.uniform_chance(len(tag.categories)),
         "commonest": metrics.majority_share(truth.tolist()),
         "stratified_chance": metrics.stratified_chance(truth.tolist()),
         "categories": len(tag.categories),
         "samples": len(truth),
-        "untaught": int(sum((~entry.asked.taught_N).sum() for entry in entries)),
+        "untaught": int(sum((~entry.targets.in_training_N).sum() for entry in entries)),
     }
 
 
 def mean_ap(entry: TagPredictions) -> float:
-    """Mean over the categories that occur; NaN for one alone, as AUROC: whatever is said, it is all of the truth."""
-    present = np.unique(entry.asked.truth_N)
+    """Mean average precision of the categories that occur. NaN where only one occurs, as for AUROC: with one category
+    every ranking is perfect."""
+    present = np.unique(entry.targets.truth_N)
     if len(present) < 2:
         return math.nan
-    return float(np.mean([average_precision(entry.scores_NK[:, k], entry.asked.truth_N == k) for k in present]))
+    return float(np.mean([average_precision(entry.scores_NK[:, k], entry.targets.truth_N == k) for k in present]))
 
 
-def lanes_of(entry: TagPredictions) -> list[tuple[list[Span], list[Span], tuple]]:
-    """Per video (predicted spans, true spans, (predicted, true) labels) over its finest windows, in time order.
+@dataclass(frozen=True)
+class TagLane:
+    """One tag of one video in time order: predicted and true spans, and (predicted, true) labels per window."""
+
+    predicted: list[Span]
+    true: list[Span]
+    labels: tuple[list[int], list[int]]
+
+
+def lanes_of(entry: TagPredictions) -> list[TagLane]:
+    """The lane of each video, over its finest windows.
 
     Windows that touch and share a label are one span; where no window has a truth, a span ends.
     """
-    asked = entry.asked
-    finest = "fine" if (asked.kind_N == "fine").any() else asked.kind_N[0]
+    targets = entry.targets
+    finest = "fine" if (targets.kind_N == "fine").any() else targets.kind_N[0]
     found = []
-    for video in np.unique(asked.video_N):
-        rows = np.flatnonzero((asked.video_N == video) & (asked.kind_N == finest))
-        rows = rows[np.argsort(asked.start_s_N[rows], kind="stable")]
+    for video in np.unique(targets.video_N):
+        rows = np.flatnonzero((targets.video_N == video) & (targets.kind_N == finest))
+        rows = rows[np.argsort(targets.start_s_N[rows], kind="stable")]
         if len(rows):
-            sides = entry.chosen_N[rows].tolist(), asked.truth_N[rows].tolist()
-            bounds = list(zip(asked.start_s_N[rows].tolist(), asked.stop_s_N[rows].tolist(), strict=True))
-            found.append((*(runs(side, bounds) for side in sides), sides))
+            predicted, true = entry.chosen_N[rows].tolist(), targets.truth_N[rows].tolist()
+            bounds = list(zip(targets.start_s_N[rows].tolist(), targets.stop_s_N[rows].tolist(), strict=True))
+            found.append(
+                TagLane(spans_of_windows(predicted, bounds), spans_of_windows(true, bounds), (predicted, true))
+            )
     return found
 
 
-def runs(labels: Sequence[int], bounds: Sequence[tuple[float, float]]) -> list[Span]:
+def spans_of_windows(labels: Sequence[int], bounds: Sequence[tuple[float, float]]) -> list[Span]:
+    """Maximal spans of one label. ``bounds``: (start_s, stop_s) of each window, in time order."""
     spans: list[Span] = []
     for label, (start_s, stop_s) in zip(labels, bounds, strict=True):
         if spans and spans[-1].label == label and start_s - spans[-1].stop <= TOUCHING_S:
@@ -233,54 +272,66 @@ def runs(labels: Sequence[int], bounds: Sequence[tuple[float, float]]) -> list[S
     return spans
 
 
-def by_tag(answers: Sequence[TagPredictions]) -> dict[str, list[TagPredictions]]:
+def by_tag(predictions: Sequence[TagPredictions]) -> dict[str, list[TagPredictions]]:
+    """Tag → its predictions, one entry per fold."""
     found: dict[str, list[TagPredictions]] = {}
-    for entry in answers:
-        found.setdefault(entry.asked.tag, []).append(entry)
+    for entry in predictions:
+        found.setdefault(entry.targets.tag, []).append(entry)
     return found
 
 
-def calibration(answers: Sequence[TagPredictions], video: str | None = None) -> float:
-    """Expected calibration error over all tags; of one video where one is named."""
-    sides = [[], []]
-    for entry in answers:
-        own = slice(None) if video is None else entry.asked.video_N == video
-        for side, values in zip(sides, (entry.confidence_N, entry.right_N), strict=True):
-            side.append(values[own])
-    return metrics.calibration_error(*(np.concatenate(side) for side in sides)) if answers else math.nan
+def confidences(entries: Sequence[TagPredictions], video: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(confidence, right) of all predictions of ``entries``; with ``video``, of that video alone."""
+    kept = [slice(None) if video is None else entry.targets.video_N == video for entry in entries]
+    return (
+        np.concatenate([entry.confidence_N[rows] for entry, rows in zip(entries, kept, strict=True)]),
+        np.concatenate([entry.right_N[rows] for entry, rows in zip(entries, kept, strict=True)]),
+    )
 
 
-def confusion(entries: Sequence[TagPredictions], taxonomy: Taxonomy) -> dict:
-    """``counts`` [K, K + 1]: truth by answer; the last column, no answer, is empty here."""
-    categories = taxonomy.tag(entries[0].asked.tag).categories
+def calibration(predictions: Sequence[TagPredictions], video: str | None = None) -> float:
+    """Expected calibration error over all tags; with ``video``, of that video alone. NaN without predictions."""
+    return metrics.calibration_error(*confidences(predictions, video)) if predictions else math.nan
+
+
+def confusion(entries: Sequence[TagPredictions], taxonomy: Taxonomy) -> Figures:
+    """``counts`` [K, K + 1] of one tag: truth by prediction; the last column, no prediction, is empty here."""
+    categories = taxonomy.tag(entries[0].targets.tag).categories
     counts = np.zeros((len(categories), len(categories) + 1), np.int64)
     for entry in entries:
-        np.add.at(counts, (entry.asked.truth_N, entry.chosen_N), 1)
+        np.add.at(counts, (entry.targets.truth_N, entry.chosen_N), 1)
     return {"categories": list(categories), "counts": counts.tolist()}
 
 
-def mistakes(answers: Sequence[TagPredictions], taxonomy: Taxonomy, most: int = MISTAKES) -> list[dict]:
-    """The surest wrong answers about categories that were taught, the tags taking turns; each span and tag once."""
-    lines: list[list[dict]] = []
-    for tag, entries in by_tag(answers).items():
-        names, worst = taxonomy.tag(tag).categories, {}
+def mistakes(predictions: Sequence[TagPredictions], taxonomy: Taxonomy, most: int = MISTAKES) -> list[Figures]:
+    """The wrong predictions with the highest confidence, ``most`` at most; the tags take turns.
+
+    Only categories that the training part has count. Each window comes once per tag.
+    """
+    of_tags: list[list[Figures]] = []
+    for tag, entries in by_tag(predictions).items():
+        names = taxonomy.tag(tag).categories
+        surest: dict[tuple[str, float], Figures] = {}
         for entry in entries:
-            asked = entry.asked
-            for n in np.flatnonzero((entry.right_N == 0) & asked.taught_N & (entry.chosen_N != NO_CATEGORY)):
-                found = {
-                    "video_id": str(asked.video_N[n]),
-                    "start_s": float(asked.start_s_N[n]),
-                    "stop_s": float(asked.stop_s_N[n]),
-                    "fold": asked.fold,
-                    "task": asked.task,
+            targets = entry.targets
+            is_wrong_N = (entry.right_N == 0) & targets.in_training_N & (entry.chosen_N != NO_CATEGORY)
+            for n in np.flatnonzero(is_wrong_N):
+                mistake = {
+                    "video_id": str(targets.video_N[n]),
+                    "start_s": float(targets.start_s_N[n]),
+                    "stop_s": float(targets.stop_s_N[n]),
+                    "fold": targets.fold,
+                    "task": targets.task,
                     "tag": tag,
-                    "truth": names[asked.truth_N[n]],
+                    "truth": names[targets.truth_N[n]],
                     "said": names[entry.chosen_N[n]],
                     "confidence": float(entry.confidence_N[n]),
                 }
-                key = found["video_id"], found["start_s"]
-                if key not in worst or worst[key]["confidence"] < found["confidence"]:
-                    worst[key] = found
-        lines.append(sorted(worst.values(), key=lambda one: (-one["confidence"], one["video_id"], one["start_s"])))
-    turns = [line[k] for k in range(most) for line in lines if k < len(line)]
+                key = str(targets.video_N[n]), float(targets.start_s_N[n])
+                if key not in surest or surest[key]["confidence"] < mistake["confidence"]:
+                    surest[key] = mistake
+        of_tags.append(
+            sorted(surest.values(), key=lambda entry: (-entry["confidence"], entry["video_id"], entry["start_s"]))
+        )
+    turns = [of_tag[k] for k in range(most) for of_tag in of_tags if k < len(of_tag)]
     return turns[:most]

@@ -1,9 +1,11 @@
 """UMAP (McInnes, Healy and Melville 2018): vectors onto a plane so that neighbours stay neighbours.
 
 Written here because the package of that name brings a compiler (numba, llvmlite): 210 MB installed, and 49 s of import
-and compilation before its first map (1.3 s after that), where this takes 2 s for the few hundred vectors of a report.
-On 1,000 of scikit-learn's digits the trustworthiness of both is .987 (of the two first principal components, .803).
-Exact neighbours, O(N²): up to ``MOST`` vectors, above that a random part.
+and compilation before its first map (1.3 s after that). This module takes 2 s for the few hundred vectors of a report.
+On 1,000 of scikit-learn's digits the trustworthiness of both is .987 (of the first two principal components, .803).
+Neighbours are exact, O(N²), so it takes ``MOST`` vectors at most; a caller with more draws a part of them.
+
+Legend: N vectors, E edges between neighbours, K nearest neighbours.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ MOST = 3000
 A, B = 1.577, 0.895
 """Of the curve 1 / (1 + a d^(2b)) that fits min_dist 0.1 (the paper's default)."""
 EPOCHS, NEGATIVES = 400, 5
+"""Rounds of moving the points, and random points per edge that push its head away."""
 
 
 def umap(vectors_ND: np.ndarray, neighbours: int = 15, seed: int = 0) -> np.ndarray:
-    """float64 [N, 2]; the same vectors and seed give the same map on one machine. Needs at least 4 vectors, of which
-    ``neighbours`` includes the vector itself."""
+    """float64 [N, 2]: a place on the plane per vector. The same vectors and seed give the same map on one machine.
+
+    ``neighbours`` counts the vector itself. Raises ValueError for fewer than 4 or more than ``MOST`` vectors.
+    """
     vectors_ND = np.asarray(vectors_ND, np.float64)
     count = len(vectors_ND)
     if not 4 <= count <= MOST:
@@ -28,7 +33,7 @@ def umap(vectors_ND: np.ndarray, neighbours: int = 15, seed: int = 0) -> np.ndar
     rng = np.random.default_rng(seed)
     graph = fuzzy_graph(vectors_ND, min(neighbours, count - 1))
     places_N2 = 10 * spectral(graph) + rng.normal(scale=1e-4, size=(count, 2))
-    return arranged(places_N2, graph, rng)
+    return optimised(places_N2, graph, rng)
 
 
 def fuzzy_graph(vectors_ND: np.ndarray, neighbours: int) -> sparse.coo_matrix:
@@ -40,7 +45,7 @@ def fuzzy_graph(vectors_ND: np.ndarray, neighbours: int) -> sparse.coo_matrix:
     nearest_NK = np.argpartition(distances_NN, neighbours - 2, axis=1)[:, : neighbours - 1]
     near_NK = np.take_along_axis(distances_NN, nearest_NK, 1)
     gaps_NK = near_NK - near_NK.min(1, keepdims=True)
-    # The width at which the strengths of a vector's neighbours sum to log2 of their number: bisect.
+    # Bisect for the width at which the strengths of a vector's neighbours sum to log2 of their number.
     low_N, high_N = np.zeros(count), np.full(count, gaps_NK.max() * neighbours + 1e-6)
     for _ in range(60):
         width_N = (low_N + high_N) / 2
@@ -64,10 +69,11 @@ def spectral(graph: sparse.coo_matrix) -> np.ndarray:
     return places_N2 / np.maximum(np.abs(places_N2).max(0), 1e-12)
 
 
-def arranged(places_N2: np.ndarray, graph: sparse.coo_matrix, rng: np.random.Generator) -> np.ndarray:
-    """Attraction along edges as often as they are strong, repulsion from random others (paper, algorithm 5).
+def optimised(places_N2: np.ndarray, graph: sparse.coo_matrix, rng: np.random.Generator) -> np.ndarray:
+    """The places after attraction along edges, as often as each is strong, and repulsion from random points (paper,
+    algorithm 5).
 
-    All edges of one epoch move at once, where the original goes one by one.
+    All edges of an epoch move at once; the original goes edge by edge.
     """
     every_E = graph.data.max() / graph.data
     edges = every_E <= EPOCHS
@@ -78,19 +84,19 @@ def arranged(places_N2: np.ndarray, graph: sparse.coo_matrix, rng: np.random.Gen
         now_E = due_E <= epoch
         due_E[now_E] += every_E[now_E]
         heads, tails = heads_E[now_E], tails_E[now_E]
-        apart_E2 = places_N2[heads] - places_N2[tails]
-        square_E = (apart_E2**2).sum(1)
+        difference_E2 = places_N2[heads] - places_N2[tails]
+        square_E = (difference_E2**2).sum(1)
         pull_E = -2 * A * B * np.maximum(square_E, 1e-12) ** (B - 1) / (1 + A * square_E**B)
-        pull_E2 = np.clip(np.where(square_E > 0, pull_E, 0)[:, None] * apart_E2, -4, 4)
+        pull_E2 = np.clip(np.where(square_E > 0, pull_E, 0)[:, None] * difference_E2, -4, 4)
         moved_N2 = np.zeros_like(places_N2)
         np.add.at(moved_N2, heads, pull_E2)
         np.add.at(moved_N2, tails, -pull_E2)
         pushed = np.repeat(heads, NEGATIVES)
-        apart_E2 = places_N2[pushed] - places_N2[rng.integers(count, size=len(pushed))]
-        square_E = (apart_E2**2).sum(1)
+        difference_E2 = places_N2[pushed] - places_N2[rng.integers(count, size=len(pushed))]
+        square_E = (difference_E2**2).sum(1)
         push_E = 2 * B / ((0.001 + square_E) * (1 + A * square_E**B))
-        push_E2 = np.clip(np.where(square_E > 0, push_E, 0)[:, None] * apart_E2, -4, 4)
+        push_E2 = np.clip(np.where(square_E > 0, push_E, 0)[:, None] * difference_E2, -4, 4)
         np.add.at(moved_N2, pushed, push_E2)
-        # One by one, a step is damped by those before it; all at once, many of them would add up and overshoot.
+        # Edge by edge, the moves before a move damp it; all at once, many moves would add up and overshoot.
         places_N2 = places_N2 + rate * np.clip(moved_N2, -4, 4)
     return places_N2

@@ -37,7 +37,7 @@ from halsted_ray.mapping.wave_publisher import WavePublisher
 from halsted_ray.maps.reading import read_videos
 from halsted_ray.maps.run_profile import RunProfile, write_profile
 from halsted_ray.maps.status import VideoStatus, status_of
-from halsted_ray.model.halsted import SHIPPED
+from halsted_ray.model.shipped import SHIPPED
 from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.storage.lease import Lease
 from halsted_ray.storage.locations import absolute_location

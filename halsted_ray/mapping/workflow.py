@@ -9,8 +9,8 @@ The coarse window decides where to look; the fine window decides what is there. 
 one step and the start of the next is sure of the step that fills the larger part (measured: 7 of 8 such windows gave it
 a probability of 1.0), so its answer is not enough.
 
-Which task asks for which answers stands in the taxonomy (``Task.when``). One segment in, its tags out; no Ray in here.
-The tags of a window depend on nothing but its own frames, the frames of its coarse window, and the model.
+Which task asks for which answers stands in the taxonomy (``Task.when``). One segment in, its tags out; nothing here
+knows Ray. The tags of a window depend on nothing but its own frames, the frames of its coarse window, and the model.
 """
 
 from __future__ import annotations

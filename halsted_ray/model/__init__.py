@@ -1,11 +1,14 @@
-"""From frames to tags: encoder, vocabulary, decoder, generation, and the model that holds them together.
+"""The model: an encoder turns the frames of a window into a vector, a decoder turns the vector into tags.
 
-    checkpoint.py   weights from a path or URI, under any of their names  -> tensors under one set of names
-    encoder.py      uint8 frames of a window                              -> one float16 vector
-    vocabulary.py   a taxonomy                                            -> tokens and their grammar
-    decoder.py      [vector | instruction] and the tags so far            -> the next token
-    generate.py     vectors and instructions                              -> well-formed tags with probabilities
-    halsted.py      the model as one thing: create, load, save, tag, loss
+No Ray and no MLflow in here, so that it runs on any machine with PyTorch. README.md shows how to use it.
 
-No Ray and no MLflow in here: it runs on a bare machine with PyTorch.
+    checkpoint.py    reads VideoMAE weights of any origin and gives their tensors one set of names
+    encoder.py       the frozen video encoder: 16 frames of a window -> one float16 vector
+    vocabulary.py    the tokens of a taxonomy, and the grammar that says which token may follow which
+    decoder.py       the network: (vector, instruction, tokens so far) -> logits of the next token
+    llama.py         a Llama in the decoder's place (the paper's ablation)
+    generation.py    how tokens are generated: only categories are chosen, the grammar forces all others
+    calibration.py   one temperature per tag, so that a confidence of 0.9 is right 9 times in 10
+    halsted.py       the whole model: create, load, save, tag, train
+    weights/tiny/    the small encoder that ships with this package
 """

@@ -1,12 +1,12 @@
-"""VideoMAE weights from a folder or file, local or by any fsspec URI, under one set of names.
+"""Reads VideoMAE weights from a folder or file (local, or any fsspec URL) and gives the tensors one set of names.
 
-Three forms are read, told apart by their tensor names:
+Three forms are known. Their tensor names tell them apart:
 
-- Hugging Face's ``VideoMAEModel`` and the models around it (a folder with ``config.json``);
-- VideoMAE V2 (``blocks.0.attn.qkv.weight``), as released in ``.pth`` or as safetensors;
-- what ``Encoder.save`` writes, which is the first form.
+- Hugging Face's ``VideoMAEModel`` and the models that contain it: a folder with ``config.json``;
+- VideoMAE V2 (``blocks.0.attn.qkv.weight``), as released: one ``.pth`` or safetensors file;
+- a folder that ``Encoder.save`` wrote, which has the first form.
 
-Nothing is ever unpickled beyond tensors, no code of a checkpoint runs, nothing is downloaded from a hub.
+Only tensors are unpickled. No code of a checkpoint runs, and nothing is downloaded from a model hub.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import safetensors.torch
@@ -25,30 +27,34 @@ import torch
 from safetensors import SafetensorError
 
 from halsted_ray.errors import ModelError
+from halsted_ray.storage.locations import filesystem
 
+JsonObject = dict[str, Any]
+"""A JSON object as it was read from a file."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 V2_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
-"""Attention heads by width, VideoMAE V2's own models: the one size that tensor shapes do not tell."""
+"""Width to number of attention heads in VideoMAE V2's own models. No tensor's shape shows the number of heads."""
 TENSOR_FILES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``config``: VideoMAEConfig's arguments. ``tensors``: VideoMAEModel's names, and ``fc_norm.*`` where it exists.
+    """Weights and all that is needed to use them.
 
-    A pixel enters the model as ``(value / 255 - mean) / std``.
+    ``config``: the arguments of VideoMAEConfig. ``tensors``: by their names in VideoMAEModel, and ``fc_norm.*`` where
+    the checkpoint has it. ``mean`` and ``std``: a pixel enters the model as ``(value / 255 - mean) / std``.
     """
 
-    config: dict
+    config: JsonObject
     tensors: dict[str, torch.Tensor]
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
 
 def read_checkpoint(ref: str) -> Checkpoint:
-    """The checkpoint at ``ref``: a folder with ``config.json`` and weights, or one file of V2 weights.
+    """Reads the checkpoint at ``ref``: a folder with ``config.json`` and weights, or one file of V2 weights.
 
-    Raises ModelError that names what was found and what was expected.
+    Raises ModelError with what was found and what was expected.
     """
     fs, path = locate(ref, "encoder")
     try:
@@ -75,21 +81,27 @@ def read_checkpoint(ref: str) -> Checkpoint:
     return Checkpoint(config, hugging_face_names(tensors, ref), mean, std)
 
 
-def locate(ref: str, what: str):
-    """The filesystem and path of a path or fsspec URI; ModelError when there is no such kind of place."""
+def locate(ref: str, what: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Returns the file system of ``ref`` and the path on it. ``what`` names the thing in the message.
+
+    Raises ModelError for a URL of an unknown kind.
+    """
     try:
-        return fsspec.core.url_to_fs(ref)
+        return filesystem(os.path.expanduser(ref))
     except (ValueError, ImportError) as error:
-        raise ModelError(f"{what} {ref!r}: {error}; expected a path, or a URI such as s3://bucket/folder") from error
+        raise ModelError(f"{what} {ref!r}: {error}; expected a path, or a URL such as s3://bucket/folder") from error
 
 
-def read_tensors(fs, path: str) -> dict[str, torch.Tensor]:
-    """The tensors of one file, on the CPU. ``.pth`` goes through torch's loader that admits tensors only."""
-    local = isinstance(fs, fsspec.implementations.local.LocalFileSystem)
+def read_tensors(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, torch.Tensor]:
+    """Reads the tensors of one file onto the CPU. Torch's loader reads ``.pth`` files and admits tensors only.
+
+    Raises ModelError for a file that can't be read, is cut off, or holds more than tensors.
+    """
+    local = "file" in fs.protocol
     try:
         if path.endswith(".safetensors"):
             return safetensors.torch.load_file(path) if local else safetensors.torch.load(fs.cat_file(path))
-        # A training run's own arguments are plain attributes; checkpoints of VideoMAE carry them beside the tensors.
+        # Released VideoMAE checkpoints also hold the arguments of their training run, which are plain attributes.
         with torch.serialization.safe_globals([argparse.Namespace]):
             source = path if local else io.BytesIO(fs.cat_file(path))
             content = torch.load(source, map_location="cpu", weights_only=True)
@@ -115,15 +127,21 @@ def read_tensors(fs, path: str) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _read_json(fs, path: str, ref: str) -> dict:
+def _read_json(fs: fsspec.AbstractFileSystem, path: str, ref: str) -> JsonObject:
     try:
-        return json.loads(fs.cat_file(path))
+        content: JsonObject = json.loads(fs.cat_file(path))
+        return content
     except (OSError, ValueError) as error:
         raise ModelError(f"encoder {ref!r}: {Path(path).name} can't be read as JSON: {error}") from error
 
 
-def read_folder_tensors(fs, path: str, names: list[str], ref: str) -> dict[str, torch.Tensor]:
-    """The tensors of a Hugging Face folder, whole or in shards; ``names``: what lies in it. Raises ModelError."""
+def read_folder_tensors(
+    fs: fsspec.AbstractFileSystem, path: str, names: list[str], ref: str
+) -> dict[str, torch.Tensor]:
+    """Reads the tensors of a Hugging Face folder, from one file or from shards.
+
+    ``names``: the files in the folder. ``ref``: names the folder in messages. Raises ModelError.
+    """
     if "model.safetensors" in names:
         return read_tensors(fs, f"{path}/model.safetensors")
     if "model.safetensors.index.json" in names:
@@ -131,18 +149,24 @@ def read_folder_tensors(fs, path: str, names: list[str], ref: str) -> dict[str, 
         tensors: dict[str, torch.Tensor] = {}
         for shard in sorted(shards):
             if shard not in names:
-                raise ModelError(f"encoder {ref!r}: the index names {shard!r}; found {', '.join(names)}")
+                raise ModelError(
+                    f"no weights in {ref!r}: its index names {shard!r}, which is missing; found {', '.join(names)}; "
+                    "copy the whole folder again"
+                )
             tensors |= read_tensors(fs, f"{path}/{shard}")
         return tensors
     if "pytorch_model.bin" in names:
         return read_tensors(fs, f"{path}/pytorch_model.bin")
     raise ModelError(
-        f"encoder {ref!r}: no weights; expected model.safetensors (or its index, or pytorch_model.bin), "
-        f"found {', '.join(names)}"
+        f"no weights in {ref!r}: found {', '.join(names)}; expected model.safetensors (or its index, or "
+        "pytorch_model.bin)"
     )
 
 
-def _preprocessing(fs, path: str, names: list[str], ref: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _preprocessing(
+    fs: fsspec.AbstractFileSystem, path: str, names: list[str], ref: str
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns the mean and standard deviation per channel that pixels in [0, 1] are normalised by."""
     if "preprocessor_config.json" not in names:
         return IMAGENET_MEAN, IMAGENET_STD
     stated = _read_json(fs, f"{path}/preprocessor_config.json", ref)
@@ -151,8 +175,8 @@ def _preprocessing(fs, path: str, names: list[str], ref: str) -> tuple[tuple[flo
     return tuple(stated.get("image_mean", IMAGENET_MEAN)), tuple(stated.get("image_std", IMAGENET_STD))
 
 
-def _prefix_before(tensors: dict, known: str, ref: str) -> str:
-    """What stands before ``known`` in the tensor names (``videomae.``, ``backbone.``, ``encoder.``, nothing)."""
+def _prefix_before(tensors: dict[str, torch.Tensor], known: str, ref: str) -> str:
+    """Returns the text before ``known`` in the tensor names: ``videomae.``, ``backbone.``, ``encoder.`` or ''."""
     for name in tensors:
         if name.endswith(known):
             return name[: -len(known)]
@@ -163,9 +187,10 @@ def _prefix_before(tensors: dict, known: str, ref: str) -> str:
 
 
 def hugging_face_names(tensors: dict[str, torch.Tensor], ref: str) -> dict[str, torch.Tensor]:
-    """VideoMAEModel's tensors out of those of any Hugging Face VideoMAE model, heads dropped, ``fc_norm`` kept.
+    """Takes VideoMAEModel's tensors out of any Hugging Face model that contains one; keeps ``fc_norm``, drops heads.
 
-    Hugging Face stored the biases as ``attention.attention.q_bias`` first and ``...query.bias`` later.
+    Older releases of Hugging Face's library name the biases ``attention.attention.q_bias``, newer releases
+    ``attention.attention.query.bias``; both become the newer name. Raises ModelError where no tensor is VideoMAE's.
     """
     prefix = _prefix_before(tensors, "embeddings.patch_embeddings.projection.weight", ref)
     found = {}
@@ -177,16 +202,17 @@ def hugging_face_names(tensors: dict[str, torch.Tensor], ref: str) -> dict[str, 
             name = re.sub(
                 r"attention\.([qv])_bias$", lambda m: f"attention.{'query' if m[1] == 'q' else 'value'}.bias", name
             )
-            if name != "embeddings.position_embeddings":  # a fixed table, computed anew
+            if name != "embeddings.position_embeddings":  # a fixed table, which the encoder computes again
                 found[name] = value
     return found
 
 
 def v2_names(tensors: dict[str, torch.Tensor], ref: str) -> dict[str, torch.Tensor]:
-    """VideoMAEModel's tensors (and ``fc_norm.*``) out of VideoMAE V2's; the classifier head is dropped.
+    """Gives VideoMAE V2's tensors their names in VideoMAEModel; keeps ``fc_norm.*``, drops the classifier head.
 
-    The key projection has no bias in V2, as in VideoMAEModel. ``norm.*`` exists only where the tokens are
-    normalised before pooling (pretraining), ``fc_norm.*`` where the pooled vector is.
+    The key projection has no bias in V2, as in VideoMAEModel. ``norm.*`` exists only where the tokens are normalised
+    before pooling (pretraining). ``fc_norm.*`` exists only where the pooled vector is normalised. Raises ModelError
+    for a tensor that VideoMAE V2 does not have.
     """
     prefix = _prefix_before(tensors, "patch_embed.proj.weight", ref)
     parts = {
@@ -245,5 +271,5 @@ def _from_v2(raw: dict[str, torch.Tensor], ref: str) -> Checkpoint:
         "layer_norm_eps": 1e-6,  # VideoMAE V2's; VideoMAEConfig's default is 1e-12
         "qv_bias": "encoder.layer.0.attention.attention.query.bias" in tensors,
     }
-    # VideoMAE V2's own feature extraction scales pixels to [0, 1] and does no more.
+    # VideoMAE V2's own feature extraction only scales pixels to [0, 1].
     return Checkpoint(config, tensors, (0.0,) * 3, (1.0,) * 3)

@@ -1,30 +1,43 @@
-"""The prefix-LM decoder: [vector | instruction] attended in full, the answer causally (paper, Methods).
+"""The prefix language model that reads a window's vector and writes its tags (paper, Methods).
 
-Shapes: N rows, D encoder width, W decoder width, T vectors a window (1: its mean), P = T + 8 prefix positions,
-S answer tokens, V vocabulary.
-With D = W = 1408, 2 layers and 8 heads: 44.1 M parameters (the paper: 44 M). Its feed-forward width is not stated;
-3.5 W gives that count, where the usual 4 W gives 47.2 M.
+The input is [vector | instruction | answer]. Every position attends to the whole prefix [vector | instruction];
+answer tokens attend to earlier answer tokens only.
+
+Shapes: N rows, D width of the encoder's vector, W width of the decoder, T vectors per window (1: their mean),
+P = T + 8 prefix positions, S answer tokens, V tokens in the vocabulary, L = P + S positions in all.
+
+With D = W = 1408, 2 layers and 8 heads the decoder has 44.1 M parameters (the paper: 44 M). The paper does not state
+the feed-forward width: 3.5 W gives its count, and the usual 4 W gives 47.2 M.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from halsted_ray.model.vocabulary import INSTRUCTION_LENGTH, PAD
+from halsted_ray.model.vocabulary import INSTRUCTION_LENGTH, PAD, Vocabulary
 
 SHRINKAGE = 0.1
-"""Measured on 400 labelled windows of 19 actions: right answers of a linear classifier on held-out videos .73 without
-whitening, .87 at 0.001, .92 at 0.01, .94 at 0.1."""
-Cache = list[tuple[torch.Tensor, torch.Tensor]]
-"""Keys and values per layer, [N, heads, positions, W / heads]."""
+"""Measured with 400 labelled windows of 19 actions. Accuracy of a linear classifier on held-out videos: .73 without
+whitening, .87 with a shrinkage of 0.001, .92 with 0.01, .94 with 0.1."""
+LayerCache = tuple[torch.Tensor, torch.Tensor]
+"""Keys and values of one layer, each [N, heads, positions, W / heads]."""
+Cache = Any
+"""The keys and values of all layers so far: here a list with a LayerCache per layer (None before the first token), in
+``llama.LlamaDecoder`` a DynamicCache. Only the decoder that made a cache looks inside."""
 
 
 class Decoder(nn.Module):
-    """Next-token logits given a window's vector, a task and the answer so far."""
+    """Predicts the next token of an answer from a window's vector, a task and the answer so far.
+
+    ``length``: most answer tokens. ``steps``: T. ``prefix``: P. ``feature_mean`` and ``feature_whitening_DD``: how
+    the encoder's vectors are standardised (``fit_features``).
+    """
 
     def __init__(
         self,
@@ -40,14 +53,19 @@ class Decoder(nn.Module):
         steps: int = 1,
         soft_prompt: bool = False,
     ):
-        """``dim``: of all T = ``steps`` vectors of a window together. With ``soft_prompt`` a task's 8 positions are
-        learned as they are, and its instruction's words are not looked at."""
+        """Makes an untrained decoder.
+
+        ``tokens``: V. ``instructions_KM``: the 8 token ids of each task's instruction. ``length``: most answer
+        tokens. ``dim``: the width of all T = ``steps`` vectors of a window together. ``width``: W. ``soft_prompt``:
+        the 8 instruction embeddings of a task are learned freely and do not depend on the instruction's words.
+        """
         super().__init__()
-        assert dim % steps == 0, f"{steps} vectors of {dim} together"
+        assert dim % steps == 0, f"{steps} vectors can't have a width of {dim} together"
         self.length, self.steps, self.prefix = length, steps, steps + INSTRUCTION_LENGTH
         dim //= steps
-        # The encoder's features have any scale and share a large mean, and most of their variance is what a task
-        # does not ask for (tissue, light). Whitened, a few hundred samples teach what thousands had to before.
+        # The encoder's features have an arbitrary scale and a large common mean. Most of their variance is about
+        # things that no task asks for (tissue, light). With whitening, a few hundred samples teach as much as
+        # thousands do without.
         self.register_buffer("feature_mean", torch.zeros(dim))
         self.register_buffer("feature_whitening_DD", torch.eye(dim))
         self.register_buffer("instructions_KM", torch.tensor(instructions_KM), persistent=False)
@@ -69,7 +87,7 @@ class Decoder(nn.Module):
     def _initialise(self, layers: int) -> None:
         for name, parameter in self.named_parameters():
             if parameter.dim() > 1:
-                # Layers add into one stream: each adds less, the more there are (as GPT-2).
+                # All layers add to one residual stream, so each starts smaller the more layers there are (as GPT-2).
                 residual = name.endswith(("attention_out.weight", "feedforward.2.weight"))
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * layers) if residual else 0.02)
             elif name.endswith("bias"):
@@ -77,10 +95,10 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def fit_features(self, embeddings_ND: torch.Tensor) -> None:
-        """Sets the features' mean and whitening from training data; before training, and never after.
+        """Sets the mean and the whitening of the features from training vectors [N, D]. Call it once, before training.
 
-        The inverse square root of their covariance, shrunk towards a multiple of the identity (Ledoit and Wolf's
-        form, with the fixed share ``SHRINKAGE``), so that directions that hardly vary stay small.
+        The whitening is the inverse square root of the covariance, shrunk towards a multiple of the identity (Ledoit
+        and Wolf's form, with the fixed share ``SHRINKAGE``). The shrinkage keeps directions small that hardly vary.
         """
         features = embeddings_ND.double().reshape(-1, len(self.feature_mean))
         mean = features.mean(0)
@@ -92,29 +110,42 @@ class Decoder(nn.Module):
         self.feature_whitening_DD.copy_((vectors * values.rsqrt()) @ vectors.T)
 
     def forward(self, embeddings_ND: torch.Tensor, tasks_N: torch.Tensor, tokens_NS: torch.Tensor) -> torch.Tensor:
-        """Logits [N, S, V]: those at s are for the token that follows ``tokens_NS[:, s]``. One pass, no cache."""
-        logits, _ = self.start(embeddings_ND, tasks_N, tokens_NS)
+        """Returns logits [N, S, V] in one pass without a cache. Those at s predict the token after ``tokens_NS[:, s]``.
+
+        ``embeddings_ND``: a vector per row. ``tasks_N``: the index of each row's task. ``tokens_NS``: the answer.
+        """
+        logits, _ = self.prefill(embeddings_ND, tasks_N, tokens_NS)
         return logits
 
-    def start(self, embeddings_ND, tasks_N, tokens_NS, last_only: bool = False) -> tuple[torch.Tensor, Cache]:
-        """The prefix and the first answer tokens; logits [N, S, V] (or [N, 1, V]) and the cache to go on from."""
-        stream = self._prefixed(embeddings_ND, tasks_N, tokens_NS)
-        return self._run(stream, [None] * len(self.blocks), 0, 1 if last_only else tokens_NS.shape[1])
+    def prefill(
+        self, embeddings_ND: torch.Tensor, tasks_N: torch.Tensor, tokens_NS: torch.Tensor, last_only: bool = False
+    ) -> tuple[torch.Tensor, Cache]:
+        """Runs the prefix and the first answer tokens.
 
-    def features(self, embeddings_ND, tasks_N, tokens_NS) -> torch.Tensor:
-        """[N, W] the last layer, averaged over prefix and answer: what the paper's map of features shows."""
-        return self._mean_of(self._prefixed(embeddings_ND, tasks_N, tokens_NS), [None] * len(self.blocks), tokens_NS)
+        Returns logits [N, S, V] (with ``last_only`` [N, 1, V], of the last token) and the cache for ``extend``.
+        """
+        stream = self._embed(embeddings_ND, tasks_N, tokens_NS)
+        return self._logits(stream, self._empty_cache(), 0, 1 if last_only else tokens_NS.shape[1])
 
-    def _mean_of(self, stream_NTW, cache, tokens_NS) -> torch.Tensor:
-        stream_NTW, _ = self._through(stream_NTW, cache, 0, stream_NTW.shape[1])
-        shown_NT = F.pad(tokens_NS != PAD, (self.prefix, 0), value=True)
-        return (stream_NTW * shown_NT[..., None]).sum(1) / shown_NT.sum(1, keepdim=True)
+    def features(self, embeddings_ND: torch.Tensor, tasks_N: torch.Tensor, tokens_NS: torch.Tensor) -> torch.Tensor:
+        """Returns the last layer [N, W], averaged over prefix and answer: what the paper's map of features shows."""
+        stream_NLW = self._embed(embeddings_ND, tasks_N, tokens_NS)
+        stream_NLW, _ = self._run_layers(stream_NLW, self._empty_cache(), 0, stream_NLW.shape[1])
+        counted_NL = F.pad(tokens_NS != PAD, (self.prefix, 0), value=True)
+        return (stream_NLW * counted_NL[..., None]).sum(1) / counted_NL.sum(1, keepdim=True)
 
-    def go_on(self, tokens_NS: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, Cache]:
-        """The next answer tokens after what the cache holds; logits [N, 1, V] after the last of them."""
-        return self._run(self.tokens(tokens_NS), cache, cache[0][0].shape[2], 1)
+    def extend(self, tokens_NS: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, Cache]:
+        """Runs the next answer tokens after those in the cache.
 
-    def _prefixed(self, embeddings_ND, tasks_N, tokens_NS) -> torch.Tensor:
+        Returns logits [N, 1, V] after the last of these tokens, and the cache with them added.
+        """
+        return self._logits(self.tokens(tokens_NS), cache, cache[0][0].shape[2], 1)
+
+    def _empty_cache(self) -> Cache:
+        return [None] * len(self.blocks)
+
+    def _embed(self, embeddings_ND: torch.Tensor, tasks_N: torch.Tensor, tokens_NS: torch.Tensor) -> torch.Tensor:
+        """Returns the input [N, L, W] of the first layer: prefix and answer."""
         vectors = (embeddings_ND.float().unflatten(1, (self.steps, -1)) - self.feature_mean) @ self.feature_whitening_DD
         vectors = self.vector_projection(self.vector_norm(vectors))
         instructions = (
@@ -122,32 +153,33 @@ class Decoder(nn.Module):
         )
         return torch.cat([vectors, instructions, self.tokens(tokens_NS)], dim=1)
 
-    def _run(self, stream_NTW, cache, start: int, keep: int) -> tuple[torch.Tensor, Cache]:
-        stream_NTW, kept = self._through(stream_NTW, cache, start, keep)
-        return self.head(self.norm(stream_NTW)), kept
+    def _logits(self, stream_NLW: torch.Tensor, cache: Cache, start: int, keep: int) -> tuple[torch.Tensor, Cache]:
+        """Returns logits [N, keep, V] of the last ``keep`` positions, and the cache. ``start``: the first position."""
+        stream_NLW, cache = self._run_layers(stream_NLW, cache, start, keep)
+        return self.head(self.norm(stream_NLW)), cache
 
-    def _through(self, stream_NTW, cache, start: int, keep: int) -> tuple[torch.Tensor, Cache]:
-        """The stream after all blocks at its last ``keep`` positions, and their keys and values."""
-        stop = start + stream_NTW.shape[1]
-        stream_NTW = self.dropout(stream_NTW + self.positions[start:stop])
+    def _run_layers(self, stream_NLW: torch.Tensor, cache: Cache, start: int, keep: int) -> tuple[torch.Tensor, Cache]:
+        """Returns the last layer's output at the last ``keep`` positions [N, keep, W], and the cache."""
+        stop = start + stream_NLW.shape[1]
+        stream_NLW = self.dropout(stream_NLW + self.positions[start:stop])
         mask = self.mask[start:stop, :stop]
-        kept: Cache = []
+        extended: list[LayerCache] = []
         for index, (block, past) in enumerate(zip(self.blocks, cache, strict=True)):
-            # Of the last block only the positions that are read out are needed: a third of all work saved.
-            wanted = keep if index == len(self.blocks) - 1 else stream_NTW.shape[1]
-            stream_NTW, present = block(stream_NTW, mask, past, wanted)
-            kept.append(present)
-        return stream_NTW, kept
+            # The last block computes only the positions that are read out, which saves a third of all work.
+            wanted = keep if index == len(self.blocks) - 1 else stream_NLW.shape[1]
+            stream_NLW, present = block(stream_NLW, mask, past, wanted)
+            extended.append(present)
+        return stream_NLW, extended
 
     def loss(self, logits_NSV: torch.Tensor, tokens_NS: torch.Tensor) -> torch.Tensor:
-        """Per row the sum of -log p over its answer's tokens after BOS (paper, eq. 1); the prefix has no loss. [N]"""
+        """Returns per row [N] the sum of -log p over the answer's tokens after BOS (paper, eq. 1). PAD has no loss."""
         targets = tokens_NS[:, 1:]
         each = F.cross_entropy(logits_NSV[:, :-1].transpose(1, 2).float(), targets, reduction="none", ignore_index=PAD)
         return each.sum(1)
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, normalised before each, added to the stream."""
+    """One layer: attention and feed-forward. Each normalises its input and adds its output to the stream."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float):
         super().__init__()
@@ -159,23 +191,41 @@ class Block(nn.Module):
         self.feedforward = nn.Sequential(nn.Linear(width, feedforward), nn.GELU(), nn.Linear(feedforward, width))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, stream_NTW, mask, past, keep: int):
-        """The stream at its last ``keep`` positions, and the keys and values at all."""
-        count, length, width = stream_NTW.shape
-        mixed = self.attention_in(self.attention_norm(stream_NTW))
-        query, key, value = mixed.view(count, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        query, stream_NTW, mask = query[:, :, -keep:], stream_NTW[:, -keep:], mask[-keep:]
+    def forward(
+        self, stream_NLW: torch.Tensor, mask: torch.Tensor, past: LayerCache | None, keep: int
+    ) -> tuple[torch.Tensor, LayerCache]:
+        """Returns the stream at its last ``keep`` positions [N, keep, W], and the keys and values at all positions.
+
+        ``mask``: bool [L, positions], true where a query may attend to a key. ``past``: keys and values of earlier
+        positions.
+        """
+        count, length, width = stream_NLW.shape
+        projected = self.attention_in(self.attention_norm(stream_NLW))
+        query, key, value = projected.view(count, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        query, stream_NLW, mask = query[:, :, -keep:], stream_NLW[:, -keep:], mask[-keep:]
         if past is not None:
             key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
-        if self.training or stream_NTW.device.type != "cpu":
+        if self.training or stream_NLW.device.type != "cpu":
             dropout = self.attention_dropout if self.training else 0.0
-            seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
         else:
-            # In float32 the CPU's kernel gives other last bits with another number of threads (measured). In float64,
-            # rounded back, it does not; it is 1% of the work.
-            seen = F.scaled_dot_product_attention(query.double(), key.double(), value.double(), attn_mask=mask)
-            seen = seen.to(stream_NTW.dtype)
-        seen = seen.transpose(1, 2).reshape(count, keep, width)
-        stream_NTW = stream_NTW + self.dropout(self.attention_out(seen))
-        stream_NTW = stream_NTW + self.dropout(self.feedforward(self.feedforward_norm(stream_NTW)))
-        return stream_NTW, (key, value)
+            # In float32 the last bits of the CPU's kernel depend on the number of threads (measured). In float64,
+            # rounded back to float32, they do not. This costs 1% of the work.
+            attended = F.scaled_dot_product_attention(query.double(), key.double(), value.double(), attn_mask=mask)
+            attended = attended.to(stream_NLW.dtype)
+        attended = attended.transpose(1, 2).reshape(count, keep, width)
+        stream_NLW = stream_NLW + self.dropout(self.attention_out(attended))
+        stream_NLW = stream_NLW + self.dropout(self.feedforward(self.feedforward_norm(stream_NLW)))
+        return stream_NLW, (key, value)
+
+
+def build_decoder(vocabulary: Vocabulary, sizes: Mapping[str, Any]) -> Decoder:
+    """Makes an untrained decoder from ``ModelConfig.decoder_sizes``: this project's own, or a Llama."""
+    of_vocabulary = len(vocabulary), vocabulary.instructions, vocabulary.length
+    sizes = dict(sizes)
+    llama = sizes.pop("llama", None)
+    if llama is None:
+        return Decoder(*of_vocabulary, **sizes)
+    from halsted_ray.model.llama import LlamaDecoder  # imported here: it takes a second, and few need it
+
+    return LlamaDecoder(*of_vocabulary, sizes["dim"], dict(llama), sizes["steps"], sizes["soft_prompt"])

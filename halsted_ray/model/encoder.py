@@ -1,13 +1,15 @@
 """The frozen video encoder: 16 frames of a window become one vector (paper, Methods: "Video encoder").
 
-VideoMAE's final tokens are averaged; where the checkpoint has an ``fc_norm`` it follows the mean.
+The vector is the mean of VideoMAE's final tokens. Where the checkpoint has an ``fc_norm``, it is applied to the mean.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from importlib import resources
+from typing import TypedDict, Unpack
 
 import numpy as np
 import safetensors.torch
@@ -17,9 +19,17 @@ from transformers import VideoMAEConfig, VideoMAEModel
 from transformers.models.videomae.modeling_videomae import get_sinusoid_encoding_table
 
 from halsted_ray.errors import ModelError
-from halsted_ray.model.checkpoint import IMAGENET_MEAN, IMAGENET_STD, Checkpoint, locate, read_checkpoint
+from halsted_ray.model.checkpoint import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Checkpoint,
+    JsonObject,
+    locate,
+    read_checkpoint,
+)
+from halsted_ray.storage.files import write_atomically
 
-PRESETS: dict[str, dict] = {
+PRESETS: dict[str, dict[str, int]] = {
     "tiny": {
         "image_size": 112,
         "patch_size": 16,
@@ -44,7 +54,7 @@ PRESETS: dict[str, dict] = {
         "num_attention_heads": 16,
         "intermediate_size": 4096,
     },
-    # VideoMAE V2-g, the paper's: 2048 tokens of 1408.
+    # VideoMAE V2-g, the paper's encoder: 2048 tokens, each of width 1408.
     "giant": {
         "image_size": 224,
         "patch_size": 14,
@@ -54,21 +64,34 @@ PRESETS: dict[str, dict] = {
         "intermediate_size": 6144,
     },
 }
-"""Sizes by name; all take 16 frames in tubelets of 2."""
+"""Sizes by name. All presets take 16 frames in tubelets of 2 frames."""
 PLAIN_PIXELS = ("giant",)
-"""Presets whose pixels are scaled to [0, 1] only (VideoMAE V2); the others take ImageNet's mean and deviation."""
+"""Presets whose pixels are only scaled to [0, 1] (VideoMAE V2). The others use ImageNet's mean and deviation."""
 STEPS = "#steps"
-"""After any reference: the encoder that gives a vector for each two frames instead of their mean."""
+"""Appended to an encoder's reference: the encoder then gives a vector per time step (per tubelet), not their mean."""
+
+
+class EncoderOptions(TypedDict, total=False):
+    """What ``Encoder.load`` and ``Encoder.create`` pass on to ``Encoder``."""
+
+    device: str
+    dtype: torch.dtype | None
+    micro_batch: int | None
+    compile: bool
+    steps: bool
 
 
 class Encoder:
-    """VideoMAE as one function: frames in, vectors out.
+    """VideoMAE as one function from frames to vectors.
 
-    ``dim``: width D of what ``encode`` gives: ``width``, or with ``steps`` a vector of it for each two frames, one
-    after the other. ``image_size``: (height, width) of the frames it wants. ``frames``: how many.
-    ``fingerprint``: 16 hex digits over configuration, weights and preprocessing; two encoders that share it give
-    the same vectors up to the precision they run in. ``micro_batch``: clips per forward pass; every pass has this
-    size, padded, so that a clip's vector never depends on what it came with. The fingerprint leaves it out.
+    ``width``: width of VideoMAE's tokens. ``steps``: vectors per window, 1 by default. ``dim``: width D of a window's
+    vector, ``steps * width``. ``image_size``: (height, width) of the frames it expects. ``frames``: frames per window.
+
+    ``fingerprint``: 16 hex digits over configuration, weights and preprocessing. Two encoders with the same
+    fingerprint give the same vectors, up to the precision they run in.
+
+    ``micro_batch``: clips per forward pass. Every pass has exactly this size (the last one is padded), so that the
+    vector of a clip never depends on the other clips. The fingerprint does not depend on it.
     """
 
     def __init__(
@@ -81,6 +104,12 @@ class Encoder:
         ref: str = "",
         steps: bool = False,
     ):
+        """Puts the weights of ``checkpoint`` on ``device``.
+
+        ``dtype``: default bfloat16 on a GPU, float32 on a CPU. ``micro_batch``: default 16 on a GPU, 1 on a CPU.
+        ``compile``: run the forward pass through ``torch.compile``. ``ref``: the reference it was loaded from, for
+        messages. ``steps``: see ``STEPS``. Raises ModelError where the weights do not fit the configuration.
+        """
         config = dict(checkpoint.config)
         tensors = dict(checkpoint.tensors)
         fc_norm = {name: tensors.pop(name) for name in ("fc_norm.weight", "fc_norm.bias") if name in tensors}
@@ -89,20 +118,20 @@ class Encoder:
         self.mean, self.std = checkpoint.mean, checkpoint.std
         self.ref = ref
         size = self.config.image_size
-        self.image_size = (size, size) if isinstance(size, int) else tuple(size)
-        self.frames = self.config.num_frames
-        self.width = self.config.hidden_size
+        self.image_size: tuple[int, int] = (size, size) if isinstance(size, int) else tuple(size)
+        self.frames: int = self.config.num_frames
+        self.width: int = self.config.hidden_size
         self.steps = self.frames // self.config.tubelet_size if steps else 1
         self.dim = self.steps * self.width
         self.device = torch.device(device)
         self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
         self.micro_batch = micro_batch or (16 if self.device.type == "cuda" else 1)
-        described = self._described() | ({"steps": self.steps} if steps else {})
-        self.fingerprint = _fingerprint(described, {**tensors, **fc_norm})
+        settings = self._settings() | ({"steps": self.steps} if steps else {})
+        self.fingerprint = _fingerprint(settings, tensors | fc_norm)
 
-        with torch.device("meta"):  # no time spent on random weights that are replaced
+        with torch.device("meta"):  # spends no time on random weights that are replaced at once
             model = VideoMAEModel(self.config)
-        _fit(model, tensors, ref)
+        _load_tensors(model, tensors, ref)
         _require_biases(model, ref)
         self.norm = None
         if fc_norm:
@@ -111,22 +140,27 @@ class Encoder:
             self.norm.to(self.device, torch.float32).eval().requires_grad_(False)
         self.model = model.to(self.device, self.dtype).eval().requires_grad_(False)
         embeddings = self.model.embeddings
-        # Fixed sine table. On the device once: the library would copy it there on every call.
+        # A fixed sine table. It is moved to the device once; the library would copy it there on every call.
         self.positions = get_sinusoid_encoding_table(embeddings.num_patches, self.width).to(self.device, self.dtype)
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         self.scale, self.shift = (1 / (255 * std)).to(self.device), (-mean / std).to(self.device)
-        self._forward = torch.compile(self._vectors) if compile else self._vectors
+        self._forward: Callable[[torch.Tensor], torch.Tensor] = (
+            torch.compile(self._vectors) if compile else self._vectors
+        )
 
     @classmethod
-    def load(cls, ref: str = "tiny", **options) -> Encoder:
-        """The encoder at ``ref``; ``options`` are ``device``, ``dtype``, ``micro_batch``, ``compile``.
+    def load(cls, ref: str = "tiny", **options: Unpack[EncoderOptions]) -> Encoder:
+        """Loads the encoder at ``ref``.
 
-        ``ref``: ``tiny`` (ships with this package), a folder with config.json (Hugging Face), a file of VideoMAE
-        V2 weights (.safetensors, .pth); local or any fsspec URI. ``random:PRESET:SEED`` is an untrained one, for
-        tests and benchmarks. ``#steps`` after any of them: see ``STEPS``. Raises ModelError.
+        ``ref``: ``tiny`` (ships with this package); a folder with config.json (Hugging Face); or a file of VideoMAE V2
+        weights (.safetensors, .pth). Folder and file may be local or at any fsspec URL. ``random:PRESET:SEED`` gives
+        an untrained encoder for tests and benchmarks. ``#steps`` may follow any of them: see ``STEPS``.
+
+        Raises ModelError where there is no such encoder or its weights can't be used.
         """
         if ref.endswith(STEPS):
-            encoder = cls.load(ref.removesuffix(STEPS), steps=True, **options)
+            options["steps"] = True
+            encoder = cls.load(ref.removesuffix(STEPS), **options)
             encoder.ref = ref
             return encoder
         if ref.startswith("random:"):
@@ -137,57 +171,64 @@ class Encoder:
         if ref == "tiny":
             folder = resources.files("halsted_ray.model") / "weights" / "tiny"
             if not (folder / "model.safetensors").is_file():
-                raise ModelError("the weights of encoder 'tiny' are not in this installation; install the package anew")
+                raise ModelError(
+                    "the weights of encoder 'tiny' are not in this installation; install the package again"
+                )
             return cls(read_checkpoint(str(folder)), ref=ref, **options)
         if ref in PRESETS:
             raise ModelError(
-                f"the weights of encoder {ref!r} do not ship; give the folder or file that holds them "
-                f"(or random:{ref}:0 for an untrained one)"
+                f"the weights of encoder {ref!r} do not ship with this package; give the folder or file that holds "
+                f"them, or random:{ref}:0 for an untrained encoder"
             )
         return cls(read_checkpoint(ref), ref=ref, **options)
 
     @classmethod
-    def create(cls, preset: str, seed: int, **options) -> Encoder:
-        """An untrained encoder of a preset's size; the same seed gives the same weights."""
+    def create(cls, preset: str, seed: int, **options: Unpack[EncoderOptions]) -> Encoder:
+        """Makes an untrained encoder of a preset's size. The same seed gives the same weights."""
         return cls(random_checkpoint(preset, seed), ref=f"random:{preset}:{seed}", **options)
 
     def save(self, folder: str) -> None:
-        """Writes config.json, preprocessor_config.json and model.safetensors (float32) to a folder or fsspec URI."""
+        """Writes config.json, preprocessor_config.json and model.safetensors (float32) to a folder or fsspec URL.
+
+        Raises OutputError where the folder can't be written.
+        """
         fs, path = locate(folder, "encoder")
         tensors = {name: value.float().cpu().contiguous() for name, value in self.model.state_dict().items()}
         if self.norm is not None:
             tensors |= {f"fc_norm.{name}": value.cpu() for name, value in self.norm.state_dict().items()}
-        described = self._described()
+        settings = self._settings()
         preprocessing = {
             "do_rescale": True,
             "rescale_factor": 1 / 255,
             "do_normalize": True,
             "image_mean": list(self.mean),
             "image_std": list(self.std),
-            "size": described["config"]["image_size"],
+            "size": settings["config"]["image_size"],
         }
-        fs.makedirs(path, exist_ok=True)
-        fs.pipe_file(f"{path}/model.safetensors", safetensors.torch.save(tensors))
-        for name, content in (("config", described["config"]), ("preprocessor_config", preprocessing)):
-            fs.pipe_file(f"{path}/{name}.json", (json.dumps(content, indent=2) + "\n").encode())
+        write_atomically(fs, f"{path}/model.safetensors", safetensors.torch.save(tensors))
+        for name, content in (("config", settings["config"]), ("preprocessor_config", preprocessing)):
+            write_atomically(fs, f"{path}/{name}.json", (json.dumps(content, indent=2) + "\n").encode())
 
     @torch.inference_mode()
     def encode(self, clips_NTHWC: np.ndarray) -> np.ndarray:
-        """uint8 [N, frames, height, width, 3] -> float16 [N, dim]; row n depends on clip n alone.
+        """Encodes clips: uint8 [N, frames, height, width, 3] -> float16 [N, dim]. Row n depends on clip n alone.
 
-        Raises ModelError when the clips have another shape, or a vector does not fit float16.
+        Raises ModelError where the clips have another shape, or a vector does not fit into float16.
         """
         if self.steps > 1:
             return self.encode_steps(clips_NTHWC).reshape(len(clips_NTHWC), self.dim)
-        return self._in_passes(clips_NTHWC, self._forward, (self.dim,))
+        return self._run_in_batches(clips_NTHWC, self._forward, (self.dim,))
 
     @torch.inference_mode()
     def encode_steps(self, clips_NTHWC: np.ndarray) -> np.ndarray:
-        """As ``encode``, averaged over space only: float16 [N, steps, width], one step a tubelet."""
+        """As ``encode``, but averaged over space only: float16 [N, steps, width], with one step per tubelet."""
         steps = self.frames // self.config.tubelet_size
-        return self._in_passes(clips_NTHWC, lambda clips: self._vectors(clips, steps), (steps, self.width))
+        return self._run_in_batches(clips_NTHWC, lambda clips: self._vectors(clips, steps), (steps, self.width))
 
-    def _in_passes(self, clips_NTHWC: np.ndarray, forward, shape: tuple[int, ...]) -> np.ndarray:
+    def _run_in_batches(
+        self, clips_NTHWC: np.ndarray, forward: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, ...]
+    ) -> np.ndarray:
+        """Runs ``forward``, which gives ``shape`` per clip, over micro-batches; float16 [N, *shape]."""
         wanted = (self.frames, *self.image_size, 3)
         if clips_NTHWC.dtype != np.uint8 or clips_NTHWC.shape[1:] != wanted:
             raise ModelError(
@@ -201,19 +242,21 @@ class Encoder:
             if len(chunk) < self.micro_batch:
                 padding = torch.zeros((self.micro_batch - len(chunk), *wanted), dtype=torch.uint8)
                 chunk = torch.cat([chunk, padding])
-            if self.device.type == "cuda":  # bytes travel while the chip computes; they become floats over there
+            if self.device.type == "cuda":  # copies bytes while the GPU computes; the GPU makes floats of them
                 chunk = chunk.pin_memory().to(self.device, non_blocking=True)
             pending.append((start, forward(chunk)))
         for start, vectors in pending:
             rows = vectors_ND[start : start + self.micro_batch]
-            with np.errstate(over="ignore"):  # what overflows is caught below
+            with np.errstate(over="ignore"):  # an overflow is caught below
                 rows[:] = vectors[: len(rows)].cpu().numpy().astype(np.float16)
         if not np.isfinite(vectors_ND).all():
-            raise ModelError(f"encoder {self.ref!r} gave a vector beyond float16's range; is its checkpoint whole?")
+            raise ModelError(
+                f"encoder {self.ref!r} gave a vector outside float16's range; check that its weights are complete"
+            )
         return vectors_ND
 
     def _vectors(self, clips_NTHWC: torch.Tensor, steps: int = 0) -> torch.Tensor:
-        """[N, dim], or [N, steps, dim]: tokens are in the order of time, and of space within a step."""
+        """Returns [N, width], or [N, steps, width] for ``steps`` > 0. Tokens come in order of time, then of space."""
         tokens = self._patches(clips_NTHWC) + self.positions
         tokens = self.model.encoder(tokens).last_hidden_state
         if self.model.layernorm is not None:
@@ -223,7 +266,7 @@ class Encoder:
         return vectors if self.norm is None else self.norm(vectors)
 
     def _patches(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
-        """Normalised pixels through the patch projection: the convolution's stride is its size, so it is a matmul."""
+        """Normalises pixels and projects patches. The convolution's stride equals its size, so it is a matmul."""
         count, _, height, width, channels = clips_NTHWC.shape
         projection = self.model.embeddings.patch_embeddings.projection
         _, _, tube, high, wide = projection.weight.shape
@@ -234,7 +277,7 @@ class Encoder:
 
     @property
     def parameters(self) -> int:
-        """How many weights it has."""
+        """The number of weights."""
         return sum(p.numel() for p in self.model.parameters()) + (0 if self.norm is None else 2 * self.width)
 
     @property
@@ -259,13 +302,13 @@ class Encoder:
 
     @property
     def flops_per_clip(self) -> float:
-        """Floating-point operations of one clip's forward pass, a multiply-add as two (5.09e12 for giant)."""
+        """Floating-point operations of the forward pass per clip; a multiply-add counts as two (giant: 5.09e12)."""
         tokens, width, layers = self.positions.shape[1], self.width, self.config.num_hidden_layers
         matmuls = sum(p.numel() for p in self.model.parameters() if p.dim() > 1)
         return 2.0 * tokens * matmuls + 4.0 * tokens**2 * width * layers
 
-    def _described(self) -> dict:
-        """What decides the vectors beside the weights, as JSON values."""
+    def _settings(self) -> JsonObject:
+        """Returns everything beside the weights that decides the vectors, as JSON values."""
         names = (
             "image_size",
             "patch_size",
@@ -286,7 +329,10 @@ class Encoder:
 
 
 def random_checkpoint(preset: str, seed: int) -> Checkpoint:
-    """Untrained weights of a preset's size, for tests, benchmarks and as the start of pretraining."""
+    """Makes untrained weights of a preset's size, for tests, benchmarks and the start of pretraining.
+
+    Raises ModelError for an unknown preset.
+    """
     if preset not in PRESETS:
         raise ModelError(f"no encoder preset {preset!r}; known: {', '.join(PRESETS)}")
     config = {**PRESETS[preset], "num_frames": 16, "tubelet_size": 2, "use_mean_pooling": False}
@@ -296,23 +342,23 @@ def random_checkpoint(preset: str, seed: int) -> Checkpoint:
     for name, value in model.state_dict().items():
         if "layernorm" in name:
             tensors[name] = torch.ones_like(value) if name.endswith("weight") else torch.zeros_like(value)
-        else:  # biases too, so that a test sees whether they are used
+        else:  # random biases too, so that a test sees whether they are used
             tensors[name] = torch.empty_like(value).normal_(std=0.02, generator=generator)
     plain = preset in PLAIN_PIXELS
     return Checkpoint(config, tensors, (0.0,) * 3 if plain else IMAGENET_MEAN, (1.0,) * 3 if plain else IMAGENET_STD)
 
 
-def _fingerprint(described: dict, tensors: dict[str, torch.Tensor]) -> str:
-    """Reads every weight once: 0.1 s per 100 MB."""
-    hasher = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+def _fingerprint(settings: JsonObject, tensors: dict[str, torch.Tensor]) -> str:
+    """Hashes the settings and every weight: 0.1 s per 100 MB."""
+    hasher = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name in sorted(tensors):
         hasher.update(f"{name}{tuple(tensors[name].shape)}".encode())
         hasher.update(tensors[name].detach().float().cpu().contiguous().numpy())
     return hasher.hexdigest()[:16]
 
 
-def _fit(model: nn.Module, tensors: dict[str, torch.Tensor], ref: str) -> None:
-    """Puts ``tensors`` into ``model``; every name and shape must be there, and no other."""
+def _load_tensors(model: nn.Module, tensors: dict[str, torch.Tensor], ref: str) -> None:
+    """Puts ``tensors`` into ``model``. Raises ModelError unless exactly its names and shapes are given."""
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in tensors.items()}
     if wanted != given:
@@ -329,7 +375,10 @@ def _fit(model: nn.Module, tensors: dict[str, torch.Tensor], ref: str) -> None:
 
 
 def _require_biases(model: VideoMAEModel, ref: str) -> None:
-    """A trained VideoMAE has biases on queries and values; some library versions lost them without a word."""
+    """Raises ModelError where all query or value biases are zero.
+
+    A trained VideoMAE has such biases, and some library versions lost them without a message.
+    """
     if not model.config.qv_bias:
         return
     for part in ("query", "value"):

@@ -1,8 +1,8 @@
-"""Constrained greedy generation: vectors and tasks become well-formed answers with probabilities.
+"""How tokens are generated: greedily, under the grammar, so that every answer is well-formed.
 
-Only categories are decided; BOS, ``<tag>``, ``</tag>`` and EOS are forced by the grammar. So an answer of three tags
-takes three passes (prefix, BOS and the first opening; then category, closing and the next opening together), where
-token by token it takes ten.
+The model only chooses categories. The grammar forces BOS, ``<tag>``, ``</tag>`` and EOS, so several forced tokens go
+through the decoder in one pass: first the prefix, BOS and the first ``<tag>``; then each chosen category together with
+its ``</tag>`` and the next ``<tag>``. An answer of three tags takes three passes. Token by token it takes ten.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from halsted_ray.model.decoder import Decoder
 from halsted_ray.model.vocabulary import BOS, EOS, PAD, Vocabulary
 
 DECIMALS = 4
-"""Probabilities are rounded to this. Float noise between machines is 1e-6, so it rarely shows."""
+"""Probabilities are rounded to this many decimals. The float noise between machines is 1e-6, so it rarely shows."""
 
 
 @dataclass(frozen=True)
 class Generated:
-    """``chosen_NG``: index of the category taken for the g-th tag of the row's task, -1 where there is no such tag.
+    """What ``generate`` returns for N rows, G tags at most, C categories at most.
 
-    ``logits_NGC``: logits of all of the tag's categories, -inf beyond them; excluded ones included.
+    ``chosen_NG``: index of the category chosen for the g-th tag of the row's task, -1 where the task has no g-th tag.
+    ``logits_NGC``: logits of all categories of the tag, also of excluded ones; -inf past the last category.
     """
 
     chosen_NG: torch.Tensor
@@ -31,7 +32,12 @@ class Generated:
 
 
 class Grammar:
-    """The vocabulary's grammar as tables on a device: K tasks, G tags at most, C categories at most."""
+    """The grammar of a vocabulary as tensors on a device: K tasks, G tags at most, C categories at most.
+
+    ``temperatures``: per tag name; 1 where a tag has none. ``tags``: number of tags per task. ``categories``: C.
+    ``opening``, ``closing``, ``first`` and ``count`` are [K, G]: token ids of ``<tag>``, ``</tag>`` and the tag's first
+    category, and the number of its categories.
+    """
 
     def __init__(self, vocabulary: Vocabulary, temperatures: Mapping[str, float], device: torch.device):
         taxonomy = vocabulary.taxonomy
@@ -39,7 +45,8 @@ class Grammar:
         opening, closing, first, count = (torch.zeros(shape, dtype=torch.long) for _ in range(4))
         temperature = torch.ones(shape, dtype=torch.float64)
         self.narrowings: list[tuple[int, int, int, torch.Tensor]] = []
-        """(task, g of the first tag, g of the narrowed tag, possible [first's categories, C])."""
+        """Where one tag limits another: (task, g of the limiting tag, g of the limited tag, which categories stay
+        possible [categories of the limiting tag, C])."""
         self.tags = [len(task.tags) for task in taxonomy.tasks]
         self.categories = max(len(tag.categories) for tag in taxonomy.tags)
         for k, task in enumerate(taxonomy.tasks):
@@ -60,13 +67,16 @@ class Grammar:
         self.count, self.temperature = count.to(device), temperature.to(device)
 
     def category_logits(self, logits_NV: torch.Tensor, tasks_N: torch.Tensor, g: int) -> torch.Tensor:
-        """[N, C] logits of the categories of each row's g-th tag, -inf beyond them."""
+        """Returns the logits [N, C] of the categories of each row's g-th tag, -inf past the last category."""
         index = torch.arange(self.categories, device=logits_NV.device)[None]
         ids = (self.first[tasks_N, g][:, None] + index).clamp_max(logits_NV.shape[1] - 1)
         return logits_NV.gather(1, ids).masked_fill(index >= self.count[tasks_N, g][:, None], -torch.inf)
 
     def choose(self, logits_NC: torch.Tensor, tasks_N: torch.Tensor, chosen_NG: torch.Tensor, g: int) -> torch.Tensor:
-        """[N] the most probable category that the earlier choices admit; of equals after rounding the first."""
+        """Returns [N] the most probable category that the earlier choices allow.
+
+        Probabilities are rounded before they are compared. Of equal categories the first one wins.
+        """
         probabilities = rounded(self.probabilities(logits_NC, tasks_N, g))
         for k, earlier, narrowed, possible in self.narrowings:
             if narrowed == g:
@@ -76,13 +86,13 @@ class Grammar:
         return probabilities.masked_fill(beyond, -2.0).argmax(1)
 
     def probabilities(self, logits_NC: torch.Tensor, tasks_N: torch.Tensor, g: int) -> torch.Tensor:
-        """[N, C] float64: softmax over the tag's categories at the tag's temperature; 0 beyond them."""
+        """Returns float64 [N, C]: the softmax over the tag's categories at its temperature, 0 past the last one."""
         probabilities = (logits_NC.double() / self.temperature[tasks_N, g][:, None]).softmax(1)
         return probabilities.nan_to_num(0.0)  # rows without a g-th tag
 
 
 def rounded(probabilities: torch.Tensor) -> torch.Tensor:
-    """To ``DECIMALS``."""
+    """Rounds to ``DECIMALS``."""
     return torch.round(probabilities, decimals=DECIMALS)
 
 
@@ -95,11 +105,11 @@ def generate(
     rows_per_pass: int,
     given_NG: torch.Tensor | None = None,
 ) -> Generated:
-    """Answers for all rows, any mix of tasks.
+    """Generates an answer per row. ``tasks_N`` holds the index of each row's task, in any mix.
 
-    Rows run in passes of exactly ``rows_per_pass`` (padded), so that a row's answer does not depend on the others.
-    ``given_NG``: categories to condition on instead of the model's own choice (-1: its own), for teacher-forced
-    probabilities.
+    Every pass has exactly ``rows_per_pass`` rows (the last one is padded), so that a row's answer does not depend on
+    the other rows. ``given_NG``: categories to condition on instead of the model's own choice (teacher forcing); -1
+    leaves the choice to the model.
     """
     chosen_NG = torch.full((len(tasks_N), max(grammar.tags)), -1, device=tasks_N.device)
     logits_NGC = torch.full((*chosen_NG.shape, grammar.categories), -torch.inf, device=tasks_N.device)
@@ -112,17 +122,17 @@ def generate(
         given = None if given_NG is None else _padded(given_NG[rows], rows_per_pass)
         chosen = torch.full((rows_per_pass, chosen_NG.shape[1]), -1, device=tasks.device)
         start = torch.stack([torch.full_like(tasks, BOS), grammar.opening[tasks, 0]], 1)
-        logits, cache = decoder.start(embeddings, tasks, start, last_only=True)
+        logits, cache = decoder.prefill(embeddings, tasks, start, last_only=True)
         for g in range(int(tags_N[rows].max())):
             if g:
                 value = grammar.first[tasks, g - 1] + chosen[:, g - 1]
                 forced = torch.stack([value, grammar.closing[tasks, g - 1], grammar.opening[tasks, g]], 1)
-                logits, cache = decoder.go_on(forced.clamp_min(PAD), cache)
+                logits, cache = decoder.extend(forced.clamp_min(PAD), cache)
             categories = grammar.category_logits(logits[:, -1], tasks, g)
             best = grammar.choose(categories, tasks, chosen, g)
             if given is not None:
                 best = torch.where(given[:, g] >= 0, given[:, g], best)
-            # A row without a g-th tag keeps a harmless 0 here, for its tokens that nobody reads.
+            # A row without a g-th tag gets a harmless 0 here. Nobody reads the tokens that follow from it.
             chosen[:, g] = torch.where(grammar.count[tasks, g] > 0, best, 0)
             logits_NGC[rows, g] = categories[: len(rows)]
         chosen_NG[rows] = chosen[: len(rows)]
@@ -131,7 +141,7 @@ def generate(
 
 
 def _padded(rows: torch.Tensor, count: int) -> torch.Tensor:
-    """``rows`` with its first one repeated up to ``count``."""
+    """Returns ``rows`` filled up to ``count`` with copies of its first row."""
     if len(rows) == count:
         return rows
     return torch.cat([rows, rows[:1].expand(count - len(rows), *rows.shape[1:])])
@@ -141,9 +151,9 @@ def _padded(rows: torch.Tensor, count: int) -> torch.Tensor:
 def generate_token_by_token(
     decoder: Decoder, vocabulary: Vocabulary, grammar: Grammar, embeddings_ND: torch.Tensor, tasks_N: torch.Tensor
 ) -> list[list[int]]:
-    """Token ids of all answers the plain way: one token a pass, everything before it computed anew.
+    """Generates the token ids of all answers the simple way: one token per pass, without a cache.
 
-    The measure of ``generate``: tests hold the two equal and the benchmark compares their speed.
+    This is the reference for ``generate``: tests hold both equal, and ``benchmarks/generate.py`` compares their speed.
     """
     names = [vocabulary.taxonomy.tasks[k].name for k in tasks_N.tolist()]
     answers: list[list[int]] = [[BOS] for _ in names]

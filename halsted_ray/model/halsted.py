@@ -1,7 +1,8 @@
-"""Halsted, the model as one thing: taxonomy, decoder, calibration, and which encoder it stands on.
+"""Halsted, the whole model: taxonomy, decoder and calibration, and the name of the encoder that it needs.
 
-A model folder holds ``model.json`` and ``decoder.safetensors`` and nothing else is needed to read it: the taxonomy
-is inside. The encoder is named by reference and fingerprint, since all models of an archive share it.
+A model folder holds ``model.json`` and ``decoder.safetensors``, and can be read without anything else, since
+``model.json`` contains the taxonomy. It does not contain the encoder, because all models of an archive share one: it
+names the encoder by reference and fingerprint.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib import resources
+from typing import Any, Literal, TypedDict, Unpack, overload
 
+import fsspec
 import numpy as np
 import safetensors.torch
 import torch
@@ -19,23 +21,39 @@ from safetensors import SafetensorError
 
 from halsted_ray.errors import ModelError, TaxonomyError
 from halsted_ray.model.calibration import fit_temperature
-from halsted_ray.model.checkpoint import locate
-from halsted_ray.model.decoder import Decoder
-from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.checkpoint import JsonObject, locate
+from halsted_ray.model.decoder import build_decoder
+from halsted_ray.model.encoder import Encoder, EncoderOptions
 from halsted_ray.model.generation import DECIMALS, Generated, Grammar, generate, rounded
+from halsted_ray.model.shipped import model_location
 from halsted_ray.model.vocabulary import PAD, Parsed, Vocabulary, parse
 from halsted_ray.records import WindowSpec, digest
+from halsted_ray.storage.files import write_atomically
 from halsted_ray.taxonomy import Taxonomy, from_dict, load
 
-SHIPPED = ("phantom",)
-"""Models in this package: small ones that know synthetic video only."""
 FORMAT = "halsted-model/1"
 FILES = ("model.json", "decoder.safetensors")
+TagRow = dict[str, tuple[str, float]]
+"""What a model says of one window: per tag its category and confidence."""
+Distributions = dict[str, np.ndarray]
+"""Per tag the probability of each of its categories: float64 [categories], in the taxonomy's order."""
+
+
+class ModelDescription(TypedDict, total=False):
+    """The fields of ``ModelConfig`` that may change without other weights."""
+
+    name: str
+    version: str
+    atlas_release: str
+    atlas_version: int | None
+    windows: WindowSpec
+    temperatures: Mapping[str, float]
+    learned_from: Mapping[str, Sequence[str]] | None
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All of a model but its weights; what ``model.json`` holds."""
+    """Everything about a model but its weights and its taxonomy. ``model.json`` holds it under ``config``."""
 
     encoder_ref: str
     encoder_fingerprint: str
@@ -44,7 +62,7 @@ class ModelConfig:
     version: str = "0"
     atlas_release: str = ""
     atlas_version: int | None = None
-    """Delta version of the atlas's samples."""
+    """Delta version of the atlas's samples table."""
     windows: WindowSpec = WindowSpec()
     layers: int = 2
     heads: int = 8
@@ -52,33 +70,39 @@ class ModelConfig:
     feedforward: int = 0
     dropout: float = 0.1
     steps: int = 1
-    """Vectors a window: 8 with an encoder of ``encoder.STEPS``; ``encoder_dim`` is the width of all together."""
+    """Vectors per window: 8 with an encoder of ``encoder.STEPS``. ``encoder_dim`` is the width of all together."""
     soft_prompt: bool = False
-    llama: Mapping | None = None
-    """LlamaConfig's arguments where a Llama is the decoder; then width, layers, heads and feedforward are its own."""
+    llama: Mapping[str, Any] | None = None
+    """LlamaConfig's arguments where a Llama is the decoder. Width, layers, heads and feedforward are then the Llama's.
+    """
     temperatures: Mapping[str, float] = field(default_factory=dict)
-    """Per tag, fitted on validation windows; 1 where a tag is not named."""
+    """Per tag, fitted on validation windows. A tag without an entry has temperature 1."""
     learned_from: Mapping[str, Sequence[str]] | None = None
     """``train`` → ids of the videos that taught the weights, ``validation`` → of those that chose the epoch and the
     temperatures. None where nobody wrote it down. It decides no tag, so it is no part of ``Halsted.digest``."""
 
     @property
-    def decoder_sizes(self) -> dict:
-        """What ``decoder_of`` needs."""
+    def decoder_sizes(self) -> JsonObject:
+        """The argument ``sizes`` of ``decoder.build_decoder``, as JSON values."""
         names = ("width", "layers", "heads", "feedforward", "dropout", "steps", "soft_prompt", "llama")
         return {"dim": self.encoder_dim, **{name: getattr(self, name) for name in names}}
 
 
 class Halsted:
-    """Vectors of windows in, tags out.
+    """Takes the vectors of windows and gives their tags.
 
-    ``config``, ``taxonomy``, ``vocabulary``; ``decoder`` is the torch module that training optimises.
+    ``config``: what ``model.json`` says. ``taxonomy`` and its ``vocabulary``. ``decoder``: the torch module that
+    training optimises. ``grammar``: the vocabulary's grammar with the temperatures.
     """
 
+    config: ModelConfig
+    grammar: Grammar
+
     def __init__(self, config: ModelConfig, taxonomy: Taxonomy, device: str = "cpu"):
+        """Makes a model with untrained weights; ``create`` and ``load`` are the usual ways to one."""
         self.taxonomy, self.vocabulary = taxonomy, Vocabulary(taxonomy)
         self.device = torch.device(device)
-        self.decoder = decoder_of(self.vocabulary, config.decoder_sizes).to(self.device).eval()
+        self.decoder = build_decoder(self.vocabulary, config.decoder_sizes).to(self.device).eval()
         self.configure(config)
 
     @classmethod
@@ -94,25 +118,33 @@ class Halsted:
         width: int | None = None,
         feedforward: int | None = None,
         steps: int = 1,
-        llama: Mapping | None = None,
+        dropout: float = 0.1,
+        soft_prompt: bool = False,
+        llama: Mapping[str, Any] | None = None,
         seed: int = 0,
         device: str = "cpu",
-        **described,
+        **description: Unpack[ModelDescription],
     ) -> Halsted:
-        """An untrained model. ``width`` defaults to the width of one vector, ``feedforward`` to 3.5 times the width.
+        """Makes an untrained model; the same ``seed`` gives the same weights. Torch's global seed stays as it is.
 
-        ``described``: any of ``name``, ``version``, ``atlas_release``, ``atlas_version``, ``windows``, ``dropout``,
-        ``soft_prompt``, ``learned_from``.
+        ``taxonomy``: default the paper's. ``encoder_dim``: the width of the encoder's vectors. ``width``: default the
+        width of one vector. ``feedforward``: default 3.5 times the width. The other arguments are fields of
+        ``ModelConfig``. Raises ModelError for sizes that do not fit each other.
         """
         if llama:
             width, layers, heads, feedforward = (
                 llama[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
             )
         if encoder_dim % steps:
-            raise ModelError(f"an encoder of width {encoder_dim} gives no {steps} vectors a window")
+            raise ModelError(
+                f"an encoder's vector of width {encoder_dim} can't hold {steps} vectors per window; the width must be "
+                "a multiple of their number"
+            )
         width = width or encoder_dim // steps
         if width % heads:
-            raise ModelError(f"a decoder of width {width} can't have {heads} heads; the width must be a multiple")
+            raise ModelError(
+                f"a decoder of width {width} can't have {heads} heads; the width must be a multiple of their number"
+            )
         config = ModelConfig(
             encoder_ref,
             encoder_fingerprint,
@@ -121,9 +153,11 @@ class Halsted:
             heads=heads,
             width=width,
             feedforward=feedforward or width * 7 // 2,
+            dropout=dropout,
             steps=steps,
+            soft_prompt=soft_prompt,
             llama=llama,
-            **described,
+            **description,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -132,29 +166,30 @@ class Halsted:
 
     @classmethod
     def load(cls, ref: str, device: str = "cpu") -> Halsted:
-        """The model in the folder or at the fsspec URI ``ref``, or one of ``SHIPPED``. Raises ModelError with what was
-        found there."""
+        """Loads the model from a folder or fsspec URL, or a model of ``shipped.SHIPPED``. Raises ModelError with what
+        was found there."""
         fs, path = locate(model_location(ref), "model")
-        description, weights = _read_folder(fs, path.rstrip("/"), ref)
+        stated, weights = _read_folder(fs, path.rstrip("/"), ref)
         try:
-            if description["format"] != FORMAT:
-                raise ModelError(f"model {ref!r} has format {description['format']!r}; this version reads {FORMAT!r}")
-            taxonomy = from_dict(description["taxonomy"], f"taxonomy of model {ref!r}")
-            stated = description["config"]
-            config = ModelConfig(**{**stated, "windows": WindowSpec(**stated["windows"])})
+            if stated["format"] != FORMAT:
+                raise ModelError(f"model {ref!r} has format {stated['format']!r}; this version reads {FORMAT!r}")
+            taxonomy = from_dict(stated["taxonomy"], f"taxonomy of model {ref!r}")
+            config = ModelConfig(**{**stated["config"], "windows": WindowSpec(**stated["config"]["windows"])})
         except (KeyError, TypeError) as error:
-            raise ModelError(f"model {ref!r}: model.json has other keys than expected: {error}; save anew") from error
+            raise ModelError(
+                f"model {ref!r}: model.json has other keys than expected: {error}; save the model again"
+            ) from error
         except TaxonomyError as error:
             raise ModelError(f"model {ref!r}: {error}") from error
-        if taxonomy.digest != description.get("taxonomy_digest"):
+        if taxonomy.digest != stated.get("taxonomy_digest"):
             raise ModelError(
                 f"model {ref!r}: its taxonomy has digest {taxonomy.digest}, model.json says "
-                f"{description.get('taxonomy_digest')}; the file was changed by hand, take the original"
+                f"{stated.get('taxonomy_digest')}; the file was changed by hand, so take the original"
             )
-        if _weights_digest(weights) != description.get("weights_digest"):
+        if _weights_digest(weights) != stated.get("weights_digest"):
             raise ModelError(
                 f"model {ref!r}: decoder.safetensors is not the file that model.json was written with "
-                f"(digest {_weights_digest(weights)}, expected {description.get('weights_digest')}); copy both anew"
+                f"(digest {_weights_digest(weights)}, expected {stated.get('weights_digest')}); copy both again"
             )
         model = cls(config, taxonomy)
         try:
@@ -164,10 +199,13 @@ class Halsted:
         return model.to(device)
 
     def save(self, folder: str) -> None:
-        """Writes ``model.json`` and ``decoder.safetensors`` to a folder or fsspec URI, model.json last."""
+        """Writes ``decoder.safetensors`` and then ``model.json`` to a folder or fsspec URL.
+
+        Raises OutputError where the folder can't be written.
+        """
         fs, path = locate(folder, "model")
         weights = self._weights()
-        description = {
+        content = {
             "format": FORMAT,
             "config": {**asdict(self.config), "temperatures": dict(self.config.temperatures)},
             "parameters": self.parameters,
@@ -175,17 +213,16 @@ class Halsted:
             "weights_digest": _weights_digest(weights),
             "taxonomy": self.taxonomy.to_dict(),
         }
-        fs.makedirs(path, exist_ok=True)
-        fs.pipe_file(f"{path}/decoder.safetensors", weights)
-        fs.pipe_file(f"{path}/model.json", (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode())
+        write_atomically(fs, f"{path}/decoder.safetensors", weights)
+        write_atomically(fs, f"{path}/model.json", (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
-    def configure(self, config: ModelConfig | None = None, **changes) -> None:
+    def configure(self, config: ModelConfig | None = None, **changes: Unpack[ModelDescription]) -> None:
         """Changes what ``model.json`` says (``version``, ``atlas_release``, ``temperatures``…), not the weights."""
         self.config = replace(config or self.config, **changes)
         self.grammar = Grammar(self.vocabulary, self.config.temperatures, self.device)
 
     def to(self, device: str) -> Halsted:
-        """Moves the model; returns itself."""
+        """Moves the model to a device; returns itself."""
         self.device = torch.device(device)
         self.decoder.to(self.device)
         self.configure()
@@ -193,23 +230,23 @@ class Halsted:
 
     @property
     def rows_per_pass(self) -> int:
-        """Fixed for each kind of machine, padded up to: with another number a row's last bits would be others."""
+        """Rows per forward pass, fixed per kind of device, since the last bits of a row depend on it."""
         return 256 if self.device.type == "cuda" else 16
 
     @property
     def parameters(self) -> int:
-        """How many weights are trained."""
+        """The number of trained weights."""
         return sum(parameter.numel() for parameter in self.decoder.parameters())
 
     @property
     def digest(self) -> str:
-        """16 hex digits over everything that decides the tags; reads the weights once."""
+        """16 hex digits over everything that decides the tags. Reads all weights."""
         config = {**asdict(self.config), "temperatures": dict(self.config.temperatures)}
         del config["learned_from"]
         return digest(config, self.taxonomy.digest, _weights_digest(self._weights()))
 
-    def load_encoder(self, **options) -> Encoder:
-        """The encoder that this model was trained on; ModelError when the reference now holds another one."""
+    def load_encoder(self, **options: Unpack[EncoderOptions]) -> Encoder:
+        """Loads the encoder that this model was trained on. Raises ModelError where its place holds another one."""
         encoder = Encoder.load(self.config.encoder_ref, **options)
         self.check_encoder(encoder)
         return encoder
@@ -220,8 +257,28 @@ class Halsted:
             raise ModelError(
                 f"model {self.config.name!r} version {self.config.version!r} was trained on encoder "
                 f"{self.config.encoder_ref!r} with fingerprint {self.config.encoder_fingerprint}, got {encoder.ref!r} "
-                f"with {encoder.fingerprint}; give that encoder, or train the model on this one"
+                f"with {encoder.fingerprint}; give the encoder it was trained on, or train the model on this one"
             )
+
+    @overload
+    def tag(
+        self,
+        embeddings_ND: np.ndarray,
+        tasks: str | Sequence[str],
+        *,
+        return_probabilities: Literal[False] = False,
+        given: Sequence[Mapping[str, str]] | None = None,
+    ) -> list[TagRow]: ...
+
+    @overload
+    def tag(
+        self,
+        embeddings_ND: np.ndarray,
+        tasks: str | Sequence[str],
+        *,
+        return_probabilities: Literal[True],
+        given: Sequence[Mapping[str, str]] | None = None,
+    ) -> tuple[list[TagRow], list[Distributions]]: ...
 
     def tag(
         self,
@@ -230,14 +287,15 @@ class Halsted:
         *,
         return_probabilities: bool = False,
         given: Sequence[Mapping[str, str]] | None = None,
-    ):
-        """Tags of N windows: per row tag -> (category, confidence), in the order of the row's task.
+    ) -> list[TagRow] | tuple[list[TagRow], list[Distributions]]:
+        """Tags N windows. Returns per window tag -> (category, confidence), in the order of the window's task.
 
-        ``tasks``: one task for all rows, or one each; any mix runs in one batch. A confidence is the calibrated
-        probability among the tag's categories, given the tags before it, to 4 decimals. With
-        ``return_probabilities`` a second list holds per row tag -> float64 [categories], in the taxonomy's order.
-        ``given``: per row tags that are taken as known, so that what follows is conditioned on them (teacher
-        forcing, for AUROC). Raises ModelError for vectors of another width, TaxonomyError for unknown names.
+        ``tasks``: one task for all windows, or one per window; any mix runs in one batch. A confidence is the
+        calibrated probability of the category among its tag's categories, given the tags before it, to 4 decimals.
+        With ``return_probabilities`` a second list holds the probabilities of all categories. ``given``: per window
+        the tags to take as known, so that later tags are conditioned on them (teacher forcing, for AUROC).
+
+        Raises ModelError for vectors of another width, TaxonomyError for unknown names.
         """
         generated, tasks_N = self._generate(embeddings_ND, tasks, given)
         chosen_GN = generated.chosen_NG.T.tolist()
@@ -245,9 +303,11 @@ class Halsted:
             rounded(self.grammar.probabilities(generated.logits_NGC[:, g], tasks_N, g)).cpu().numpy()
             for g in range(len(chosen_GN))
         ]
-        rows, distributions = [], []
+        rows: list[TagRow] = []
+        distributions: list[Distributions] = []
         for n, k in enumerate(tasks_N.tolist()):
-            row, distribution = {}, {}
+            row: TagRow = {}
+            distribution: Distributions = {}
             for g, tag in enumerate(self.taxonomy.tasks[k].tags):
                 category = chosen_GN[g][n]
                 row[tag.name] = tag.categories[category], round(float(probabilities[g][n, category]), DECIMALS)
@@ -257,26 +317,27 @@ class Halsted:
         return (rows, distributions) if return_probabilities else rows
 
     def features(self, embeddings_ND: np.ndarray, task: str, tags: Sequence[Mapping[str, str]]) -> np.ndarray:
-        """float32 [N, width]: the decoder's last layer over windows and their answers (``Decoder.features``)."""
+        """Returns the decoder's last layer per window and answer, float32 [N, width] (``Decoder.features``)."""
         tasks_N, tokens_NS = self.targets([task] * len(tags), tags)
-        embeddings_ND = torch.from_numpy(np.ascontiguousarray(embeddings_ND)).float()
+        vectors_ND = torch.from_numpy(np.ascontiguousarray(embeddings_ND)).float()
         with torch.inference_mode():
             parts = [
                 self.decoder.features(*(rows.to(self.device) for rows in part)).cpu()
-                for part in zip(*(side.split(1024) for side in (embeddings_ND, tasks_N, tokens_NS)), strict=True)
+                for part in zip(*(side.split(1024) for side in (vectors_ND, tasks_N, tokens_NS)), strict=True)
             ]
-        return torch.cat(parts).numpy()
+        features: np.ndarray = torch.cat(parts).numpy()
+        return features
 
     def text(self, task: str, tags: Mapping[str, str]) -> str:
-        """An answer as the text that the paper shows: ``BOS <step> Suturing </step> EOS``."""
+        """Writes an answer as text, as the paper shows it: ``BOS <step> Suturing </step> EOS``."""
         return self.vocabulary.text(self.vocabulary.encode(task, tags))
 
     def parse(self, text: str, task: str) -> Parsed:
-        """Tags of such a text, in any spelling that the taxonomy knows."""
+        """Reads the tags of such a text, in any spelling that the taxonomy knows."""
         return parse(text, self.taxonomy, task)
 
     def targets(self, tasks: Sequence[str], tags: Sequence[Mapping[str, str]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(task ids [N], answer tokens [N, S] padded) of samples, for ``loss``; absent tags are left out."""
+        """Returns task ids [N] and padded answer tokens [N, S] of samples, for ``loss``. Missing tags are left out."""
         tokens = torch.full((len(tasks), self.vocabulary.length), PAD)
         for row, (task, named) in enumerate(zip(tasks, tags, strict=True)):
             ids = self.vocabulary.encode(task, named)
@@ -290,19 +351,19 @@ class Halsted:
         tokens_NS: torch.Tensor,
         weights_N: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Weighted mean over samples of the summed -log p of the answer's tokens (paper, eq. 1, over B)."""
+        """Returns the weighted mean over samples of the answer's summed -log p (paper, eq. 1, over the batch)."""
         logits_NSV = self.decoder(embeddings_ND, tasks_N, tokens_NS)
         loss_N = self.decoder.loss(logits_NSV, tokens_NS)
         return loss_N.mean() if weights_N is None else (loss_N * weights_N).sum() / weights_N.sum()
 
     def calibrate(self, embeddings_ND: np.ndarray, tasks: Sequence[str], tags: Sequence[Mapping[str, str]]) -> None:
-        """Fits one temperature per tag on validation samples, so that a confidence is how often it is right.
+        """Fits one temperature per tag on validation samples, so that a confidence says how often the tag is right.
 
-        Fitted on the model's own run, with its own earlier tags before each: what a map will hold.
+        Each tag is predicted after the model's own earlier tags, as in a map.
         """
         self.configure(temperatures={})
         generated, tasks_N = self._generate(embeddings_ND, tasks, None)
-        truth_NG = self._given(tasks, tags)
+        truth_NG = self._category_indices(tasks, tags)
         temperatures = {}
         for k, task in enumerate(self.taxonomy.tasks):
             for g, tag in enumerate(task.tags):
@@ -311,7 +372,10 @@ class Halsted:
                 temperatures[tag.name] = fit_temperature(logits, truth_NG[rows, g])
         self.configure(temperatures=temperatures)
 
-    def _generate(self, embeddings_ND, tasks, given) -> tuple[Generated, torch.Tensor]:
+    def _generate(
+        self, embeddings_ND: np.ndarray, tasks: str | Sequence[str], given: Sequence[Mapping[str, str]] | None
+    ) -> tuple[Generated, torch.Tensor]:
+        """Returns what ``generate`` gives, and the task id per row [N]."""
         embeddings_ND = np.asarray(embeddings_ND)
         if embeddings_ND.ndim != 2 or embeddings_ND.shape[1] != self.config.encoder_dim:
             raise ModelError(
@@ -320,10 +384,10 @@ class Halsted:
             )
         tasks = [tasks] * len(embeddings_ND) if isinstance(tasks, str) else list(tasks)
         if len(tasks) != len(embeddings_ND) or (given is not None and len(given) != len(tasks)):
-            raise ModelError(f"got {len(embeddings_ND)} vectors and {len(tasks)} tasks; expected one task a vector")
+            raise ModelError(f"got {len(embeddings_ND)} vectors and {len(tasks)} tasks; expected one task per vector")
         tasks_N = self._task_ids(tasks)
         vectors = torch.from_numpy(np.ascontiguousarray(embeddings_ND)).to(self.device)
-        given_NG = None if given is None else self._given(tasks, given).to(self.device)
+        given_NG = None if given is None else self._category_indices(tasks, given).to(self.device)
         training = self.decoder.training
         self.decoder.eval()
         try:
@@ -339,41 +403,27 @@ class Halsted:
             device=self.device,
         )
 
-    def _given(self, tasks: Sequence[str], tags: Sequence[Mapping[str, str]]) -> torch.Tensor:
-        given_NG = torch.full((len(tasks), max(self.grammar.tags)), -1)
+    def _category_indices(self, tasks: Sequence[str], tags: Sequence[Mapping[str, str]]) -> torch.Tensor:
+        """Returns [N, G] the index of each tag's category, -1 for a missing tag."""
+        indices_NG = torch.full((len(tasks), max(self.grammar.tags)), -1)
         for n, (name, named) in enumerate(zip(tasks, tags, strict=True)):
             task = self.taxonomy.task(name)
             for g, tag in enumerate(task.tags):
                 if tag.name in named:
-                    given_NG[n, g] = self.vocabulary.category_index(task, tag.name, named[tag.name])
-        return given_NG
+                    indices_NG[n, g] = self.vocabulary.category_index(task, tag.name, named[tag.name])
+        return indices_NG
 
     def _weights(self) -> bytes:
-        return safetensors.torch.save({k: v.cpu().contiguous() for k, v in self.decoder.state_dict().items()})
-
-
-def model_location(ref: str) -> str:
-    """Where the model ``ref`` lies: the folder of a model that ships, else ``ref`` itself."""
-    return str(resources.files("halsted_ray.model") / "weights" / ref) if ref in SHIPPED else ref
-
-
-def decoder_of(vocabulary: Vocabulary, sizes: Mapping) -> Decoder:
-    """An untrained decoder of these ``sizes``: this project's own, or a Llama."""
-    of_vocabulary = len(vocabulary), vocabulary.instructions, vocabulary.length
-    sizes = dict(sizes)
-    llama = sizes.pop("llama", None)
-    if llama is None:
-        return Decoder(*of_vocabulary, **sizes)
-    from halsted_ray.model.llama import LlamaDecoder  # here: it brings a second of imports that few need
-
-    return LlamaDecoder(*of_vocabulary, sizes["dim"], dict(llama), sizes["steps"], sizes["soft_prompt"])
+        weights: bytes = safetensors.torch.save({k: v.cpu().contiguous() for k, v in self.decoder.state_dict().items()})
+        return weights
 
 
 def _weights_digest(weights: bytes) -> str:
     return hashlib.sha256(weights).hexdigest()[:16]
 
 
-def _read_folder(fs, path: str, ref: str) -> tuple[dict, bytes]:
+def _read_folder(fs: fsspec.AbstractFileSystem, path: str, ref: str) -> tuple[JsonObject, bytes]:
+    """Returns the content of ``model.json`` and the bytes of ``decoder.safetensors``. Raises ModelError."""
     try:
         if not fs.isdir(path):
             found = "a file" if fs.exists(path) else "nothing"

@@ -1,12 +1,14 @@
-"""A Llama as the decoder, behind an adaptor (paper, Methods: the ablation with Llama-3.2-1B).
+"""A Llama in the decoder's place, behind an adaptor (paper, Methods: the ablation with Llama-3.2-1B).
 
-The vector of a window, or its steps, goes through a two-layer perceptron into the width of the language model, whose
-layers then stand where the decoder's own would: the same prefix, the same vocabulary of categories, the same
-constrained generation. Unlike the paper's ablation it writes our tokens and not byte pairs, so every answer is
-well-formed and no regular expression has to find the tags in it. All of its weights are trained.
+A two-layer perceptron (the adaptor) brings the vector of a window, or its vectors per time step, to the width of the
+language model. The Llama's layers then replace the decoder's own layers. Prefix, vocabulary and constrained generation
+stay the same. All weights are trained.
 
-Any folder of Hugging Face's "llama" type: config.json and safetensors. Nothing is downloaded, no code of it runs.
-Tried with small untrained ones only: Llama's own weights may not be shipped.
+In the paper's ablation the Llama writes byte pairs, and a regular expression finds the tags in its text. Here it
+writes the tokens of ``vocabulary.py``, so every answer is well-formed.
+
+Any folder of Hugging Face's type "llama" will do (config.json and safetensors). Nothing is downloaded, and no code of
+the folder runs. Tested only with small untrained models, since Llama's own weights may not ship with this package.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ from torch import nn
 from transformers import DynamicCache, LlamaConfig, LlamaModel
 
 from halsted_ray.errors import ModelError
-from halsted_ray.model.checkpoint import locate, read_folder_tensors
-from halsted_ray.model.decoder import Decoder
+from halsted_ray.model.checkpoint import JsonObject, locate, read_folder_tensors
+from halsted_ray.model.decoder import Cache, Decoder
 
 
 class LlamaDecoder(Decoder):
-    """``Decoder`` with a Llama for its blocks; ``llama``: LlamaConfig's arguments, as ``read_config`` gives them."""
+    """A ``Decoder`` whose layers are those of a Llama. ``llama``: LlamaConfig's arguments, from ``read_config``."""
 
     def __init__(
         self,
@@ -32,7 +34,7 @@ class LlamaDecoder(Decoder):
         instructions_KM: list[list[int]],
         length: int,
         dim: int,
-        llama: dict,
+        llama: JsonObject,
         steps: int = 1,
         soft_prompt: bool = False,
     ):
@@ -40,13 +42,16 @@ class LlamaDecoder(Decoder):
         width = config.hidden_size
         super().__init__(tokens, instructions_KM, length, dim, width, 0, 1, 0, 0.0, steps, soft_prompt)
         self.vector_projection = nn.Sequential(nn.Linear(dim // steps, width), nn.GELU(), nn.Linear(width, width))
-        self.positions = None  # rotary, within the layers
-        self.norm = nn.Identity()  # the trunk ends with its own
+        self.positions = None  # the layers contain rotary position embeddings
+        self.norm = nn.Identity()  # the trunk ends with a norm of its own
         self.trunk = LlamaModel(config)
-        self.trunk.embed_tokens = nn.Identity()  # its vocabulary is another: `tokens` and `head` take its place
+        self.trunk.embed_tokens = nn.Identity()  # its vocabulary differs from ours, so `tokens` and `head` replace it
 
-    def take_weights(self, folder: str) -> None:
-        """The trained layers at ``folder`` (local, or any fsspec URI), the same on every worker. Raises ModelError."""
+    def load_trunk(self, folder: str) -> None:
+        """Loads the trained layers in ``folder`` (local, or any fsspec URL). All workers must give the same folder.
+
+        Raises ModelError where the folder can't be read or its weights do not fit its config.json.
+        """
         fs, path = locate(folder, "llama")
         try:
             names = sorted(Path(entry).name for entry in fs.ls(path, detail=False))
@@ -65,40 +70,37 @@ class LlamaDecoder(Decoder):
             )
         self.trunk.load_state_dict(given)
 
-    def start(self, embeddings_ND, tasks_N, tokens_NS, last_only: bool = False):
-        stream = self._prefixed(embeddings_ND, tasks_N, tokens_NS)
-        return self._run(stream, DynamicCache(), 0, 1 if last_only else tokens_NS.shape[1])
+    def extend(self, tokens_NS: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, Cache]:
+        """As ``Decoder.extend``."""
+        return self._logits(self.tokens(tokens_NS), cache, cache.get_seq_length(), 1)
 
-    def go_on(self, tokens_NS: torch.Tensor, cache: DynamicCache):
-        return self._run(self.tokens(tokens_NS), cache, cache.get_seq_length(), 1)
+    def _empty_cache(self) -> Cache:
+        return DynamicCache()
 
-    def features(self, embeddings_ND, tasks_N, tokens_NS) -> torch.Tensor:
-        return self._mean_of(self._prefixed(embeddings_ND, tasks_N, tokens_NS), DynamicCache(), tokens_NS)
-
-    def _through(self, stream_NTW, cache, start: int, keep: int):
-        stop = start + stream_NTW.shape[1]
-        shown = self.trunk(
-            inputs_embeds=stream_NTW,
+    def _run_layers(self, stream_NLW: torch.Tensor, cache: Cache, start: int, keep: int) -> tuple[torch.Tensor, Cache]:
+        stop = start + stream_NLW.shape[1]
+        output = self.trunk(
+            inputs_embeds=stream_NLW,
             past_key_values=cache,
             use_cache=True,
-            attention_mask=self.mask[start:stop, :stop].expand(len(stream_NTW), 1, -1, -1),
-            position_ids=torch.arange(start, stop, device=stream_NTW.device)[None],
+            attention_mask=self.mask[start:stop, :stop].expand(len(stream_NLW), 1, -1, -1),
+            position_ids=torch.arange(start, stop, device=stream_NLW.device)[None],
         )
-        return shown.last_hidden_state[:, -keep:], cache
+        return output.last_hidden_state[:, -keep:], cache
 
 
-def read_config(folder: str) -> dict:
-    """LlamaConfig's arguments from the folder's config.json. Raises ModelError when it is no Llama."""
+def read_config(folder: str) -> JsonObject:
+    """Reads LlamaConfig's arguments from the folder's config.json. Raises ModelError where the model is no Llama."""
     fs, path = locate(folder, "llama")
     try:
         config = json.loads(fs.cat_file(f"{path.rstrip('/')}/config.json"))
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"llama {folder!r}: config.json can't be read: {error}; expected a folder of Hugging Face's "
-            "with config.json and safetensors"
+            f"llama {folder!r}: config.json can't be read: {error}; expected a folder in Hugging Face's layout, with "
+            "config.json and safetensors"
         ) from error
     if config.get("model_type") != "llama":
         raise ModelError(f"llama {folder!r} is of type {config.get('model_type')!r}; expected 'llama'")
-    # float32 throughout, and the attention that takes our mask: what the folder says of these is for other uses.
+    # We compute in float32, and with the attention kernel that accepts our mask, whatever the folder says of these.
     left_out = ("dtype", "torch_dtype", "_name_or_path", "architectures", "transformers_version")
     return {name: value for name, value in config.items() if name not in left_out} | {"attn_implementation": "sdpa"}

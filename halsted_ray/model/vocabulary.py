@@ -1,7 +1,8 @@
-"""Tokens of a taxonomy, and the grammar of an answer: ``BOS {<tag> category </tag>} EOS`` (paper, Fig. 7).
+"""The tokens of a taxonomy, and the grammar of an answer: ``BOS {<tag> category </tag>} EOS`` (paper, Fig. 7).
 
-One token per category, namespaced by its tag (``Stapler`` is an action and an instrument, ``Both`` an arm and a
-direction), so that a tag is one decision and its probability one softmax. Instructions are words, padded to 8.
+Each category has one token, so that a tag is one decision and its probability comes from one softmax. The token's name
+contains the tag, since two tags can share a category: ``Stapler`` is an action and an instrument, ``Both`` is an arm
+and a direction. Instructions are words, padded to 8 tokens.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from halsted_ray.taxonomy import Task, Taxonomy
 
 PAD, BOS, EOS = 0, 1, 2
 INSTRUCTION_LENGTH = 8
-"""M in the paper: embeddings per instruction, the words and then PAD."""
+"""M in the paper: embeddings per instruction. The words come first, then PAD."""
 
 
 class Vocabulary:
-    """Token ids of one taxonomy; their order follows the taxonomy's, so equal digests mean equal ids.
+    """The token ids of one taxonomy. They follow the taxonomy's order, so equal taxonomy digests mean equal ids.
 
-    ``tokens``: all of them, by id. ``instructions``: per task 8 ids. ``length``: the longest answer.
+    ``tokens``: the name of each token, by id. ``instructions``: 8 token ids per task. ``length``: tokens of the longest
+    answer, BOS and EOS included. ``opening``, ``closing``: the ids of ``<tag>`` and ``</tag>`` per tag.
+    ``task_ids``: the index of each task.
     """
 
     def __init__(self, taxonomy: Taxonomy):
@@ -34,13 +37,13 @@ class Vocabulary:
             ids = [word_ids[word] for word in task.instruction.split()]
             if len(ids) > INSTRUCTION_LENGTH:
                 raise TaxonomyError(
-                    f"instruction {task.instruction!r} has {len(ids)} words; expected {INSTRUCTION_LENGTH} at most"
+                    f"instruction {task.instruction!r} has {len(ids)} words; expected at most {INSTRUCTION_LENGTH}"
                 )
             self.instructions.append(ids + [PAD] * (INSTRUCTION_LENGTH - len(ids)))
         self.opening: dict[str, int] = {}
         self.closing: dict[str, int] = {}
         self.first: dict[str, int] = {}
-        """Id of each tag's first category; the others follow it in order."""
+        """The id of each tag's first category. The ids of its other categories follow in order."""
         for tag in taxonomy.tags:
             self.opening[tag.name], self.closing[tag.name] = len(tokens), len(tokens) + 1
             self.first[tag.name] = len(tokens) + 2
@@ -51,15 +54,22 @@ class Vocabulary:
         self._indices = {tag.name: {name: i for i, name in enumerate(tag.categories)} for tag in taxonomy.tags}
 
     def __len__(self) -> int:
+        """Returns the number of tokens."""
         return len(self.tokens)
 
     def category_index(self, task: Task, tag: str, category: str) -> int:
-        """Position of ``category`` among its tag's, aliases resolved. Raises TaxonomyError."""
+        """Returns the index of ``category`` among the categories of ``tag``; aliases are resolved.
+
+        Raises TaxonomyError for an unknown category.
+        """
         found = self._indices[tag].get(category)
         return self._indices[tag][self.taxonomy.canonical(task, tag, category)[1]] if found is None else found
 
     def encode(self, task_name: str, tags: Mapping[str, str]) -> list[int]:
-        """Token ids of an answer; a tag of the task that ``tags`` lacks is left out. Raises TaxonomyError."""
+        """Returns the token ids of an answer. A tag of the task that is missing in ``tags`` is left out.
+
+        Raises TaxonomyError for an unknown task, tag or category.
+        """
         task = self.taxonomy.task(task_name)
         named = {self.taxonomy.canonical_tag(task, tag).name: category for tag, category in tags.items()}
         ids = [BOS]
@@ -70,14 +80,14 @@ class Vocabulary:
         return [*ids, EOS]
 
     def text(self, ids: Sequence[int]) -> str:
-        """The answer as text, PAD left out: ``BOS <step> Suturing </step> EOS``."""
+        """Returns the answer as text without PAD, such as ``BOS <step> Suturing </step> EOS``."""
         shown = (self.tokens[i] for i in ids if i != PAD)
         return " ".join(t if t.startswith("<") else t.split("=", 1)[-1] for t in shown)
 
     def allowed_next(self, task_name: str, ids: Sequence[int]) -> list[int]:
-        """The tokens that may follow ``ids`` in a whole answer: every tag of the task once, in order.
+        """Returns the token ids that may follow ``ids`` in an answer that has every tag of the task once, in order.
 
-        Categories that a chosen one excludes (a procedure of another specialty) are not among them.
+        Categories that an earlier choice excludes (a procedure of another specialty) are left out.
         """
         task = self.taxonomy.task(task_name)
         if not ids:
@@ -96,18 +106,18 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Parsed:
-    """Tags read from a text, and what in it could not be read."""
+    """What ``parse`` reads from a text: tags (name to category), and one line per fault."""
 
     tags: dict[str, str]
     faults: tuple[str, ...]
 
 
 def parse(text: str, taxonomy: Taxonomy, task_name: str) -> Parsed:
-    """Tags of a generated text, by the paper's exact-match rules; any spelling that the taxonomy knows.
+    """Reads the tags of a generated text by the paper's exact-match rules, in any spelling that the taxonomy knows.
 
-    An unclosed tag is invalid and the well-formed ones after it still count; of a tag that stands twice the first
-    counts; an unknown tag or category is a fault, not an error. A tag that is missing here is wrong in an
-    evaluation. Raises TaxonomyError for an unknown task.
+    An unclosed tag is invalid; well-formed tags after it still count. If a tag occurs twice, the first one counts. An
+    unknown tag or category is listed as a fault; it raises no error. An evaluation counts a missing tag as wrong.
+    Raises TaxonomyError for an unknown task.
     """
     task = taxonomy.task(task_name)
     marks = list(re.finditer(r"<\s*(/?)\s*([^<>/]+?)\s*>", text))
@@ -123,7 +133,7 @@ def parse(text: str, taxonomy: Taxonomy, task_name: str) -> Parsed:
         following = marks[index] if index < len(marks) else None
         if following is None or not following[1] or following[2] != mark[2]:
             faults.append(f"{mark[0]} is not closed")
-            # A wrong closing mark belongs to this tag; an opening one starts the next.
+            # A wrong closing mark still ends this tag; an opening mark starts the next tag.
             index += following is not None and bool(following[1])
             continue
         index += 1
@@ -133,6 +143,6 @@ def parse(text: str, taxonomy: Taxonomy, task_name: str) -> Parsed:
             faults.append(str(error))
             continue
         if tag in tags:
-            faults.append(f"<{tag}> stands twice")
+            faults.append(f"<{tag}> occurs twice")
         tags.setdefault(tag, category)
     return Parsed(tags, tuple(faults))

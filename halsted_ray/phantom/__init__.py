@@ -1,5 +1,18 @@
-"""The synthetic archive: surgery whose truth is known to the frame.
+"""The synthetic archive: videos of surgery that never happened, whose truth is known to the frame.
 
-script (what happens) → motion (where everything is at a time) → render (how it looks) → write (H.264), or
-render → clips (training clips without a file). ``number`` paints frame numbers for tests of decoding.
+    catalogue.py        which procedures, actions, instruments and organs there are, and which go together
+    script.py           what happens in a video: the truth
+    motion.py           where the hands are at a time
+    tissue.py           pictures of the tissue behind them
+    painter.py          draws shapes on a picture
+    instruments.py      how each instrument looks
+    props.py            what the hands work on: threads, clips, smoke
+    render.py           the picture of a script at a time
+    write.py            a script as a video file
+    training_clips.py   single clips for training, without a file
+    frame_number.py     frame numbers painted on pictures, for tests of decoding
+
+>>> from halsted_ray.phantom.script import make_script
+>>> make_script(seed=1, duration_s=120.0, procedure="Prostatectomy").tags_at(3.0)["step"]
+'Suturing'
 """

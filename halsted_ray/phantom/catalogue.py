@@ -1,12 +1,13 @@
 """What exists in the phantom and what goes together: procedures, actions, instruments, anatomy.
 
-The names are those of the paper's Table 3 (pairs are joined by an en dash); the combinations are ours, kept plausible
-and wide enough that every category occurs about as often as its neighbours.
+The names are those of the paper's Table 3 (pairs are joined by an en dash). The combinations are our own. They are
+plausible, and wide enough that every category occurs about as often as the others of its tag.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 SPECIALTY_OF = {
     "Gastric Bypass": "Bariatric",
@@ -152,7 +153,7 @@ ANATOMY = (
     "Uterus",
     "Vagina",
 )
-# The paper's lobectomies and IMA harvests hold no suturing; here they close the lining of the chest (Peritoneum).
+# The paper's lobectomies and IMA harvests hold no suturing; here the lining of the chest (Peritoneum) is closed.
 ANATOMY_OF_PROCEDURE = {
     "Gastric Bypass": ("Stomach", "Small Intestine", "Stomach–Small Intestine", "Small Intestine–Stomach"),
     "Atrial Closure": ("Left Atrium",),
@@ -180,10 +181,10 @@ ANATOMY_OF_PROCEDURE = {
 }
 
 
-def _balanced_weights() -> dict[str, np.ndarray]:
-    """Chance of each instrument given the action, such that actions and instruments are both even in the long run.
+def _balanced_weights() -> dict[str, NDArray[np.float64]]:
+    """action → the chance of each instrument, such that all actions and all instruments are equally frequent.
 
-    Iterative proportional fitting (Sinkhorn) over the compatible combinations.
+    Computed by iterative proportional fitting (Sinkhorn) over the combinations that are possible.
     """
     table = np.array([[name in INSTRUMENTS_OF_ACTION[action] for name in INSTRUMENTS] for action in ACTIONS], float)
     for _ in range(300):
@@ -193,3 +194,4 @@ def _balanced_weights() -> dict[str, np.ndarray]:
 
 
 INSTRUMENT_CHANCE = _balanced_weights()
+"""action → float64 [27], the chance of each of ``INSTRUMENTS``."""

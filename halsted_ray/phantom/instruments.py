@@ -1,7 +1,7 @@
-"""How the 21 instruments look: a family of tip shapes, and two coloured bands on the shaft behind the tip.
+"""How the 21 instruments look: the shape of the tip, and two coloured bands on the shaft behind the tip.
 
-The bands are the code by which a person, too, tells the instruments apart: every ordered pair of colours is one
-instrument. Bands are a twentieth of the picture's width and more, tips a tenth.
+The bands are a code by which people, too, can tell the instruments apart: every ordered pair of colours is one
+instrument. A band is at least a twentieth of the picture's width long, a tip a tenth.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from halsted_ray.phantom.painter import Painter, shrunk
+from halsted_ray.phantom.painter import Colour, Painter, Point, shrunk
 
 SHAFT = 0.10
+"""Width of the shaft; this and the next two lengths are in heights of the picture."""
 TIP = 0.20
+"""Length of the tip."""
 BAND = 0.10
+"""Length of one coloured band."""
 _COLOURS = {
     "b": (30, 70, 255),
     "g": (30, 215, 60),
@@ -25,8 +29,7 @@ _COLOURS = {
 }
 _STEEL, _DARK, _GOLD = (205, 210, 220), (70, 72, 80), (225, 185, 80)
 
-# name: (family, colour of the tip, bands from the tip backwards)
-LOOKS = {
+LOOKS: dict[str, tuple[str, Colour, str]] = {
     "Bipolar Dissector": ("dissector", _STEEL, "bg"),
     "Maryland Grasper": ("dissector", _GOLD, "gb"),
     "Bipolar Forceps": ("forceps", _STEEL, "by"),
@@ -51,16 +54,20 @@ LOOKS = {
     "Assistant": ("paddle", _STEEL, ""),
     "Plain": ("forceps", _DARK, ""),
 }
+"""Instrument → (shape of the tip, colour of the tip, colours of the bands from the tip backwards)."""
+
+Jaw = tuple[NDArray[np.float64], int]
+"""(polygon [N, 2] from the hinge at x = 0 to the very tip, the way in which it swings open: −1, 0 or 1)."""
 
 
-def _mirrored(points) -> list[tuple[np.ndarray, int]]:
-    """An upper jaw and its mirror image; the sign says which way each opens."""
+def _mirrored(points: ArrayLike) -> list[Jaw]:
+    """An upper jaw and its mirror image, which open in opposite directions."""
     upper = np.asarray(points, float) * (TIP, TIP)
     return [(upper, -1), (upper * (1, -1), 1)]
 
 
-# Points in tip lengths: the hinge at (0, 0), the very tip at (1, 0). The upper jaw has y <= 0.
-_JAWS = {
+# Points in lengths of the tip: the hinge at (0, 0), the very tip at (1, 0). The upper jaw has y <= 0.
+_JAWS: dict[str, list[Jaw]] = {
     "dissector": _mirrored([(0, 0.02), (0, -0.20), (0.45, -0.26), (1.0, -0.02), (0.6, 0.0)]),
     "forceps": _mirrored([(0, 0.02), (0, -0.16), (0.95, -0.16), (1.0, 0.0)]),
     "grasper": _mirrored([(0, 0.02), (0.1, -0.25), (0.75, -0.33), (1.0, -0.18), (1.0, 0.0)]),
@@ -87,18 +94,26 @@ _REACH = 2.4
 
 
 @lru_cache(maxsize=256)
-def _parts(name: str, overreach: float) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int, tuple[int, int, int]]]]:
-    """Points (x along the instrument, 0 at the very tip), which way each swings when the jaws open, and parts."""
-    family, colour, bands = LOOKS[name]
-    points, swing, parts = [], [], []
+def _parts(
+    name: str, overreach: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[tuple[int, int, Colour]]]:
+    """(points [N, 2], swing [N], parts for ``Painter.polys``) of an instrument.
 
-    def add(polygon, turn, tone):
+    x runs along the instrument and is 0 at its very tip. ``swing`` says in which direction a point turns when the jaws
+    open: −1, 0 or 1.
+    """
+    family, colour, bands = LOOKS[name]
+    points: list[tuple[float, float]] = []
+    swing: list[int] = []
+    parts: list[tuple[int, int, Colour]] = []
+
+    def add(polygon: NDArray[np.float64], turn: int, tone: Colour) -> None:
         parts.append((len(points), len(points) + len(polygon), tone))
-        points.extend(map(tuple, shrunk(np.asarray(polygon, float), overreach)))
+        points.extend((x, y) for x, y in shrunk(polygon, overreach))
         swing.extend([turn] * len(polygon))
 
-    def box(x0, x1, y0, y1, tone):
-        add([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], 0, tone)
+    def box(x0: float, x1: float, y0: float, y1: float, tone: Colour) -> None:
+        add(np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], float), 0, tone)
 
     half = SHAFT / 2
     box(-_REACH, -TIP * 0.9, -half, half, (48, 50, 58))
@@ -110,13 +125,14 @@ def _parts(name: str, overreach: float) -> tuple[np.ndarray, np.ndarray, list[tu
         box(-TIP - 0.02 - BAND * (i + 1), -TIP - 0.02 - BAND * i, -half * 1.15, half * 1.15, _COLOURS[code])
     box(-TIP - 0.025, -TIP + 0.025, -half * 0.8, half * 0.8, (150, 152, 160))
     for polygon, turn in _JAWS[family]:
-        dark = tuple(int(c * 0.72) for c in colour)
-        add(np.asarray(polygon) - (TIP, 0), turn, colour if turn <= 0 else dark)
+        dark = (int(colour[0] * 0.72), int(colour[1] * 0.72), int(colour[2] * 0.72))
+        add(polygon - (TIP, 0), turn, colour if turn <= 0 else dark)
     return np.asarray(points), np.asarray(swing, float), parts
 
 
-def draw(painter: Painter, name: str, port, tip, opening: float) -> None:
-    """Instrument ``name`` from ``port`` to ``tip`` (its very end), jaws open by ``opening`` (0 … 1: 0 … 80 degrees)."""
+def draw(painter: Painter, name: str, port: Point, tip: Point, opening: float) -> None:
+    """Draws the instrument ``name`` from its ``port`` to its very ``tip``, with the jaws open by ``opening`` (0 … 1 is
+    0 … 80 degrees)."""
     points, swing, parts = _parts(name, painter.overreach)
     angle = swing * (opening * np.deg2rad(40))
     cos, sin = np.cos(angle), np.sin(angle)
@@ -125,4 +141,4 @@ def draw(painter: Painter, name: str, port, tip, opening: float) -> None:
     dx, dy = tip[0] - port[0], tip[1] - port[1]
     length = (dx * dx + dy * dy) ** 0.5 or 1e-6
     dx, dy = dx / length, dy / length
-    painter.polys(own @ np.array([(dx, dy), (-dy, dx)]) + tip, parts)
+    painter.polys(own @ np.array([(dx, dy), (-dy, dx)]) + np.asarray(tip), parts)

@@ -1,25 +1,30 @@
-"""Antialiased shapes on a picture, in heights of the picture (x 0 … 16/9, y 0 … 1), at any pixel shape.
+"""Draws antialiased shapes on a picture. Lengths are in heights of the picture: x runs from 0 to 16/9, y from 0 to 1.
 
-Everything is a filled polygon, so a picture drawn straight into a square looks as a wide one squeezed into it.
+Pixels need not be square. Every shape is a filled polygon, so a picture that is drawn into a square looks like a wide
+picture that was squeezed into it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 _TURN = np.linspace(0, 2 * np.pi, 18, endpoint=False)
 CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
 Colour = tuple[int, int, int]
-
+"""Red, green and blue, 0 … 255."""
+Point = Sequence[float] | NDArray[np.float64]
+"""(x, y) in heights of the picture."""
 
 _OVERREACH_PIXELS = 0.7
 
 
-def shrunk(points: np.ndarray, by: float) -> np.ndarray:
-    """A convex polygon [N, 2] with every side moved inward by ``by``, less where it is too thin for that."""
+def shrunk(points: NDArray[np.float64], by: float) -> NDArray[np.float64]:
+    """A convex polygon [N, 2] with every side moved inward by ``by``; by less where the polygon is too thin."""
     side = np.roll(points, -1, axis=0) - points
     side /= np.maximum(np.hypot(side[:, 0], side[:, 1]), 1e-9)[:, None]
     before = np.roll(side, 1, axis=0)
@@ -33,13 +38,13 @@ def shrunk(points: np.ndarray, by: float) -> np.ndarray:
 
 
 class Painter:
-    """Draws on ``image`` (uint8 HWC RGB). A point p is shown at ``(p * zoom + shift) * scale`` pixels.
+    """Draws on ``image`` (uint8 HWC RGB), in place. A point p is shown at ``(p * zoom + shift) * scale`` pixels.
 
-    OpenCV's antialiased fill reaches about 0.7 pixel beyond its polygon (measured). Shapes are drawn thinner by that,
-    or a thread in a picture of 112 pixels would look twice as bold as in a large one scaled down.
+    OpenCV's antialiased fill reaches about 0.7 pixel beyond its polygon (measured). Shapes are drawn thinner by that
+    much. Otherwise a thread in a picture of 112 pixels would look twice as bold as in a large picture scaled down.
     """
 
-    def __init__(self, image: np.ndarray, scale: np.ndarray, zoom: float, shift: np.ndarray):
+    def __init__(self, image: NDArray[np.uint8], scale: NDArray[np.float64], zoom: float, shift: NDArray[np.float64]):
         self.image = image
         self.scale = scale
         self._k = scale * (zoom * 16)
@@ -49,29 +54,30 @@ class Painter:
         self._area = float(scale[0] * scale[1]) * zoom
         self.overreach = round(_OVERREACH_PIXELS / float(np.sqrt(scale[0] * scale[1])), 4)
 
-    def poly(self, points, colour: Colour) -> None:
-        """A convex polygon [N, 2]."""
+    def poly(self, points: ArrayLike, colour: Colour) -> None:
+        """Draws a convex polygon [N, 2]."""
         pixels = (shrunk(np.asarray(points, float), self.overreach) * self._k + self._b).astype(np.int32)
         cv2.fillConvexPoly(self.image, pixels, colour, cv2.LINE_AA, 4)
 
-    def shape(self, points, colour: Colour) -> None:
-        """Any polygon [N, 2], as it is given."""
+    def shape(self, points: ArrayLike, colour: Colour) -> None:
+        """Draws any polygon [N, 2], without making it thinner."""
         pixels = (np.asarray(points) * self._k + self._b).astype(np.int32)
         cv2.fillPoly(self.image, [pixels], colour, cv2.LINE_AA, 4)
 
-    def polys(self, points: np.ndarray, parts: list[tuple[int, int, Colour]]) -> None:
-        """Many convex polygons at once, as they are given: ``points[start:stop]`` in each part's colour."""
+    def polys(self, points: NDArray[np.float64], parts: list[tuple[int, int, Colour]]) -> None:
+        """Draws many convex polygons without making them thinner: ``points[start:stop]`` in each part's colour."""
         pixels = (points * self._k + self._b).astype(np.int32)
         for start, stop, colour in parts:
             cv2.fillConvexPoly(self.image, pixels[start:stop], colour, cv2.LINE_AA, 4)
 
     def disc(self, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
+        """Draws an ellipse around (x, y) with the half-axes ``rx`` and ``ry``."""
         rx, ry = max(rx - self._over[0], 0.3 * rx), max(ry - self._over[1], 0.3 * ry)
         pixels = ((CIRCLE * (rx, ry) + (x, y)) * self._k + self._b).astype(np.int32)
         cv2.fillConvexPoly(self.image, pixels, colour, cv2.LINE_AA, 4)
 
-    def bar(self, a, b, width: float, colour: Colour) -> None:
-        """A straight band of ``width`` from ``a`` to ``b``."""
+    def bar(self, a: Point, b: Point, width: float, colour: Colour) -> None:
+        """Draws a straight band of ``width`` from ``a`` to ``b``."""
         dx, dy = b[0] - a[0], b[1] - a[1]
         length = (dx * dx + dy * dy) ** 0.5 or 1e-6
         dx, dy = dx / length, dy / length
@@ -90,8 +96,8 @@ class Painter:
         )
         cv2.fillConvexPoly(self.image, (corners * self._k + self._b).astype(np.int32), colour, cv2.LINE_AA, 4)
 
-    def band(self, points, width: float, colour: Colour) -> None:
-        """A curved band of ``width`` along ``points`` [N, 2]."""
+    def band(self, points: ArrayLike, width: float, colour: Colour) -> None:
+        """Draws a curved band of ``width`` along ``points`` [N, 2]."""
         points = np.asarray(points, float)
         along = np.gradient(points, axis=0)
         along /= np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
@@ -99,7 +105,7 @@ class Painter:
         self.shape(np.concatenate([points + across, (points - across)[::-1]]), colour)
 
     def cloud(self, x: float, y: float, rx: float, ry: float, colour: Colour, strength: float) -> None:
-        """A soft translucent spot, densest (``strength`` 0 … 1) in its middle."""
+        """Draws a soft translucent spot around (x, y), densest (``strength``, 0 … 1) in its middle."""
         cx, cy = (np.array((x, y)) * self._k + self._b) / 16
         width, height = int(rx * self._k[0] / 8) | 1, int(ry * self._k[1] / 8) | 1
         left, top = round(cx - width / 2), round(cy - height / 2)
@@ -114,7 +120,8 @@ class Painter:
 
 
 @lru_cache(maxsize=24)  # up to 4 MB each at 1080p
-def _sprite(width: int, height: int, colour: Colour, tenths: int) -> tuple[np.ndarray, np.ndarray]:
+def _sprite(width: int, height: int, colour: Colour, tenths: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """(how much of the picture beneath stays, the light that is added), both uint8 [height, width, 3]."""
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     cover = np.clip(1 - np.hypot(x, y), 0, 1) ** 0.8 * (tenths / 10)
     cover = cover[:, :, None].astype(np.float32)

@@ -1,16 +1,18 @@
-"""What the hands work on: cut lines, clips, meshes, bags, smoke, needle and thread.
+"""What the hands work on: lines of cuts, clips, meshes, bags, smoke, needle and thread.
 
-``UNDER[name]`` draws beneath the instruments and ``OVER[name]`` above them. Each gets the painter, the event, its
-beat, the time and the tip of the leading hand.
+``UNDER`` and ``OVER`` say which function draws the prop of an action or phase, beneath the instruments or above them.
+Each function gets the painter, the event, the event's traits, the time, and the tip of the leading hand.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from halsted_ray.phantom import motion
-from halsted_ray.phantom.motion import TAU, Beat, along_wound, ramp, wave
-from halsted_ray.phantom.painter import Painter
+from halsted_ray.phantom.motion import TAU, EventTraits, along_wound, ramp, wave
+from halsted_ray.phantom.painter import Colour, Painter, Point
 from halsted_ray.phantom.script import Event
 from halsted_ray.phantom.tissue import WIDTH, WOUND_X
 
@@ -18,16 +20,16 @@ THREAD, NEEDLE = (50, 60, 255), (255, 255, 255)
 _ARC = np.stack([np.cos(np.linspace(0, np.pi, 11)), np.sin(np.linspace(0, np.pi, 11))], axis=1)
 
 
-def _cut(p: Painter, own: Beat, tip, line, rim) -> None:
-    start = (own.site[0] + own.lead * 0.30, own.site[1] + 0.02)
-    stop = (tip[0] - own.lead * 0.02, own.site[1])
+def _cut(p: Painter, traits: EventTraits, tip: Point, line: Colour, rim: Colour) -> None:
+    start = (traits.site[0] + traits.lead * 0.30, traits.site[1] + 0.02)
+    stop = (tip[0] - traits.lead * 0.02, traits.site[1])
     p.bar(start, stop, 0.085, rim)
     p.bar(start, stop, 0.045, line)
 
 
-def _smoke(p: Painter, own: Beat, t_s: float, x: float, y: float) -> None:
+def _smoke(p: Painter, traits: EventTraits, t_s: float, x: float, y: float) -> None:
     for i in range(3):
-        rise = (t_s * 0.55 + i / 3 + own.phase) % 1.0
+        rise = (t_s * 0.55 + i / 3 + traits.phase) % 1.0
         p.cloud(
             x + 0.08 * np.sin(5 * rise + i),
             y - 0.05 - 0.40 * rise,
@@ -38,28 +40,33 @@ def _smoke(p: Painter, own: Beat, t_s: float, x: float, y: float) -> None:
         )
 
 
-def cold_cut(p, event, own, t_s, tip):
-    _cut(p, own, tip, (225, 0, 25), (255, 205, 190))
+def cold_cut(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """The red line of a cut by scissors, up to the tip."""
+    _cut(p, traits, tip, (225, 0, 25), (255, 205, 190))
 
 
-def hot_cut(p, event, own, t_s, tip):
-    _cut(p, own, tip, (15, 10, 10), (125, 75, 35))
+def hot_cut(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """The black line of a cut by heat, up to the tip."""
+    _cut(p, traits, tip, (15, 10, 10), (125, 75, 35))
 
 
-def hot_glow(p, event, own, t_s, tip):
-    _smoke(p, own, t_s, *tip)
+def hot_glow(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """The glow and the smoke at the tip during a hot cut."""
+    _smoke(p, traits, t_s, tip[0], tip[1])
     p.cloud(tip[0], tip[1], 0.17, 0.17, (255, 150, 20), 0.9)
     p.disc(tip[0], tip[1], 0.035, 0.035, (255, 250, 200))
 
 
-def char(p, event, own, t_s, tip):
-    x, y = own.site
-    p.disc(x + own.lead * 0.08, y + 0.02, 0.17, 0.13, (125, 75, 35))
-    p.disc(x + own.lead * 0.08, y + 0.02, 0.11, 0.085, (15, 10, 10))
+def char(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """The burnt spot at the site of cautery."""
+    x, y = traits.site
+    p.disc(x + traits.lead * 0.08, y + 0.02, 0.17, 0.13, (125, 75, 35))
+    p.disc(x + traits.lead * 0.08, y + 0.02, 0.11, 0.085, (15, 10, 10))
 
 
-def spark(p, event, own, t_s, tip):
-    _smoke(p, own, t_s, *tip)
+def spark(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """The spark and the smoke at the tip during cautery."""
+    _smoke(p, traits, t_s, tip[0], tip[1])
     size = 0.05 + 0.08 * abs(np.sin(19 * t_s))
     p.poly(
         [(tip[0] - size, tip[1]), (tip[0], tip[1] - size), (tip[0] + size, tip[1]), (tip[0], tip[1] + size)],
@@ -68,15 +75,17 @@ def spark(p, event, own, t_s, tip):
     p.disc(tip[0], tip[1], 0.03, 0.03, (255, 255, 255))
 
 
-def strand(p, event, own, t_s, tip):
-    x, y = own.site
+def strand(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """A strand of tissue that the hook lifts."""
+    x, y = traits.site
     p.disc(x, y + 0.10, 0.27, 0.05, (110, 25, 30))
     p.bar((x - 0.27, y + 0.09), (tip[0], tip[1]), 0.06, (250, 225, 150))
     p.bar((tip[0], tip[1]), (x + 0.27, y + 0.09), 0.06, (250, 225, 150))
 
 
-def bag(p, event, own, t_s, tip):
-    away = -own.lead
+def bag(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """A bag with a specimen in it, held by the tip."""
+    away = -traits.lead
     x, y = tip[0] + away * 0.20, tip[1] - 0.10
     p.disc(x, y, 0.24, 0.17, (120, 150, 190))
     p.disc(x, y, 0.215, 0.148, (185, 215, 245))
@@ -84,25 +93,28 @@ def bag(p, event, own, t_s, tip):
     p.bar((x - away * 0.20, y - 0.13), (x - away * 0.17, y + 0.14), 0.045, (245, 245, 255))
 
 
-def glow(p, event, own, t_s, tip):
-    x, y = own.site
-    strength = 0.7 + 0.3 * wave(own.cycles(t_s))
-    p.cloud(x - own.lead * 0.10, y - 0.06, 0.42, 0.34, (20, 255, 70), strength)
-    p.cloud(x - own.lead * 0.10, y - 0.06, 0.22, 0.18, (120, 255, 130), strength)
+def glow(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """The green glow of fluorescence beside the site."""
+    x, y = traits.site
+    strength = 0.7 + 0.3 * wave(traits.cycles(t_s))
+    p.cloud(x - traits.lead * 0.10, y - 0.06, 0.42, 0.34, (20, 255, 70), strength)
+    p.cloud(x - traits.lead * 0.10, y - 0.06, 0.22, 0.18, (120, 255, 130), strength)
 
 
-def duct(p, event, own, t_s, tip):
-    x, y = own.site
+def duct(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """A duct with three clips on it."""
+    x, y = traits.site
     p.bar((x - 0.42, y - 0.05), (x + 0.42, y - 0.05), 0.15, (170, 110, 60))
     p.bar((x - 0.42, y - 0.06), (x + 0.42, y - 0.06), 0.11, (245, 220, 160))
     for i in range(3):
-        cx = x - own.lead * (0.12 + 0.10 * i)
+        cx = x - traits.lead * (0.12 + 0.10 * i)
         p.bar((cx, y - 0.16), (cx, y + 0.05), 0.05, (60, 60, 75))
         p.bar((cx, y - 0.15), (cx, y + 0.04), 0.03, (235, 245, 255))
 
 
-def mesh(p, event, own, t_s, tip):
-    x, y = own.site
+def mesh(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """A white mesh with blue threads, laid over the site."""
+    x, y = traits.site
     p.poly([(x - 0.30, y - 0.22), (x + 0.30, y - 0.22), (x + 0.30, y + 0.14), (x - 0.30, y + 0.14)], (245, 245, 250))
     for i in range(5):
         p.bar((x - 0.30 + 0.15 * i, y - 0.22), (x - 0.30 + 0.15 * i, y + 0.14), 0.03, (60, 90, 190))
@@ -110,40 +122,45 @@ def mesh(p, event, own, t_s, tip):
         p.bar((x - 0.30, y - 0.22 + 0.12 * i), (x + 0.30, y - 0.22 + 0.12 * i), 0.03, (60, 90, 190))
 
 
-def flap(p, event, own, t_s, tip):
-    x, y = own.site
-    side, far = own.lead, x - own.lead * 0.42
+def flap(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """A flap of tissue that is peeled off up to the tip."""
+    x, y = traits.site
+    side, far = traits.lead, x - traits.lead * 0.42
     p.poly([(x + side * 0.30, y - 0.12), (x + side * 0.34, y + 0.20), (far, y + 0.04), (far, y - 0.24)], (120, 25, 30))
     fold = tip[0] - side * 0.03
     p.poly([(fold, y - 0.22), (fold, y + 0.20), (far, y + 0.08), (far - side * 0.02, y - 0.26)], (245, 185, 120))
     p.bar((fold, y - 0.24), (fold, y + 0.22), 0.07, (255, 228, 185))
 
 
-def tent(p, event, own, t_s, tip):
-    x, y = own.site
+def tent(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """A fold of tissue that the tip lifts."""
+    x, y = traits.site
     base = y + 0.20
     p.poly([(x - 0.36, base), (tip[0], tip[1] - 0.02), (x + 0.36, base)], (215, 120, 105))
-    p.poly([(x - 0.36, base), (tip[0], tip[1] - 0.02), (x - own.lead * 0.05, base)], (155, 60, 60))
+    p.poly([(x - 0.36, base), (tip[0], tip[1] - 0.02), (x - traits.lead * 0.05, base)], (155, 60, 60))
     for share in (-0.36, 0.0, 0.36):
         p.bar((x + share, base), (tip[0], tip[1]), 0.03, (255, 215, 200))
 
 
-def gap(p, event, own, t_s, tip):
-    opening = motion.MOTIONS["Spread"][1](own.cycles(t_s))[2]
-    x, y = own.site
-    p.disc(x - own.lead * 0.06, y - 0.05, 0.20, 0.05 + 0.14 * opening, (255, 225, 150))
-    p.disc(x - own.lead * 0.06, y - 0.05, 0.17, 0.02 + 0.13 * opening, (50, 8, 12))
+def gap(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """A gap in the tissue, which opens as the jaws spread."""
+    opening = motion.MOTIONS["Spread"](traits.cycles(t_s))[2]
+    x, y = traits.site
+    p.disc(x - traits.lead * 0.06, y - 0.05, 0.20, 0.05 + 0.14 * opening, (255, 225, 150))
+    p.disc(x - traits.lead * 0.06, y - 0.05, 0.17, 0.02 + 0.13 * opening, (50, 8, 12))
 
 
-def gauze(p, event, own, t_s, tip):
-    x, y = tip[0] - own.lead * 0.06, tip[1] - 0.04
+def gauze(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """A sponge with a spot of blood, under the tip."""
+    x, y = tip[0] - traits.lead * 0.06, tip[1] - 0.04
     p.poly([(x - 0.17, y - 0.11), (x + 0.13, y - 0.14), (x + 0.17, y + 0.11), (x - 0.13, y + 0.14)], (250, 250, 245))
     p.disc(x, y + 0.02, 0.07, 0.05, (225, 110, 110))
 
 
-def cartridge(p, event, own, t_s, tip):
-    x, y = own.site
-    open_ = 0.13 * wave(own.cycles(t_s))
+def cartridge(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """The two jaws of a stapler with two rows of staples."""
+    x, y = traits.site
+    open_ = 0.13 * wave(traits.cycles(t_s))
     for sign, tone in ((-1, (60, 90, 160)), (1, (95, 100, 115))):
         p.bar((x - 0.36, y - 0.02 + sign * (0.05 + open_)), (x + 0.30, y - 0.02 + sign * (0.05 + open_)), 0.09, tone)
     for i in range(7):
@@ -152,10 +169,11 @@ def cartridge(p, event, own, t_s, tip):
             p.bar((staple_x, staple_y), (staple_x + 0.05, staple_y), 0.018, (255, 255, 255))
 
 
-def drain(p, event, own, t_s, tip):
-    x, y = own.site
+def drain(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """A tube that comes in from above and ends at the tip."""
+    x, y = traits.site
     s = np.linspace(0, 1, 9)
-    side = own.lead
+    side = traits.lead
     start = np.array((x - side * 0.55, -0.1))
     middle = np.array((x - side * 0.35, y + 0.10))
     points = ((1 - s) ** 2)[:, None] * start + (2 * s * (1 - s))[:, None] * middle + (s**2)[:, None] * np.array(tip)
@@ -167,19 +185,21 @@ def drain(p, event, own, t_s, tip):
         p.bar(b - n, b + n, 0.03, (60, 170, 170))
 
 
-def pulled(p, event, own, t_s, tip):
-    x, y = own.site
-    root = (x - own.lead * 0.24, y - 0.20)
+def pulled(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """A red strand that grows thinner as the tip tugs at it."""
+    x, y = traits.site
+    root = (x - traits.lead * 0.24, y - 0.20)
     p.disc(root[0], root[1], 0.10, 0.08, (120, 15, 25))
-    taut = ramp(own.cycles(t_s), 0.25)
+    taut = ramp(traits.cycles(t_s), 0.25)
     p.bar(root, (tip[0], tip[1]), 0.10 - 0.06 * taut, (235, 60, 60))
     p.bar(root, (tip[0], tip[1]), 0.03, (255, 190, 170))
 
 
-def spray(p, event, own, t_s, tip):
+def spray(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """Drops that run down all over the picture."""
     for i in range(7):
-        x = own.wobble[i] / TAU * 1.7 + 0.04 * np.sin(3 * t_s + i)
-        y = (t_s * (0.45 + 0.05 * i) + own.wobble[7 - i] / TAU) % 1.3 - 0.15
+        x = traits.wobble[i] / TAU * 1.7 + 0.04 * np.sin(3 * t_s + i)
+        y = (t_s * (0.45 + 0.05 * i) + traits.wobble[7 - i] / TAU) % 1.3 - 0.15
         size = 0.085 + 0.012 * i
         p.disc(x, y, size, size * 1.15, (120, 150, 185))
         p.disc(x - 0.01, y - 0.015, size * 0.8, size * 0.9, (205, 230, 250))
@@ -187,7 +207,7 @@ def spray(p, event, own, t_s, tip):
 
 
 def needle(p: Painter, x: float, y: float, angle: float, share: float = 1.0) -> None:
-    """A curved needle held at (x, y); ``share`` of it shows, from the held end."""
+    """Draws a curved needle that is held at (x, y); ``share`` of it shows, from the held end on."""
     points = (_ARC[: max(3, round(len(_ARC) * share))] - (1, 0)) * 0.13
     cos, sin = np.cos(angle), np.sin(angle)
     points = points @ np.array([(cos, sin), (-sin, cos)]) + (x, y)
@@ -196,7 +216,7 @@ def needle(p: Painter, x: float, y: float, angle: float, share: float = 1.0) -> 
 
 
 def _bites(p: Painter, event: Event, t_s: float) -> None:
-    """Marks of the stitch: one pair of bites, two pairs, or none and a thread that lies on the surface."""
+    """Draws the marks of the stitch: one pair of bites, two pairs, or a thread that lies on the surface."""
     y = along_wound(event, t_s)
     extent = event.stitch["extent"]
     rows = {"Single": (y - 0.14,), "Double": (y - 0.19, y - 0.08), "Surface": ()}[extent]
@@ -211,23 +231,26 @@ def _bites(p: Painter, event: Event, t_s: float) -> None:
             p.bar(a, b, 0.028, THREAD)
 
 
-def held_needle(p, event, own, t_s, tip):
-    turn = 1.2 * np.sin(TAU * own.cycles(t_s))
+def held_needle(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """A needle with its thread, turned by the needle driver."""
+    turn = 1.2 * np.sin(TAU * traits.cycles(t_s))
     p.band([(tip[0], tip[1] + 0.02), (tip[0] + 0.05, tip[1] + 0.22), (tip[0] - 0.02, tip[1] + 0.36)], 0.028, THREAD)
     needle(p, tip[0], tip[1], turn + np.pi / 8)
 
 
-def driven_needle(p, event, own, t_s, tip):
+def driven_needle(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """The stitch, and the needle on its way into the tissue."""
     _bites(p, event, t_s)
     needle(p, tip[0], tip[1], -0.5, 1.0 if event.stitch["extent"] == "Surface" else 0.7)
 
 
-def thread(p, event, own, t_s, tip):
+def thread(p: Painter, event: Event, traits: EventTraits, t_s: float, tip: Point) -> None:
+    """The thread that both hands pull out of the finished stitch."""
     _bites(p, event, event.stop_s)
     share = (t_s - event.start_s) / (event.stop_s - event.start_s)
     root = (WOUND_X, 0.50)
     x, y = (tip[0] + root[0]) / 2, (tip[1] + root[1]) / 2 + 0.10 * (1 - share)
-    p.band([root, (x, y), tip], 0.035, THREAD)
+    p.band([root, (x, y), (tip[0], tip[1])], 0.035, THREAD)
     left = motion.hands(event, t_s)[0].tip
     p.band([root, ((left[0] + root[0]) / 2, (left[1] + root[1]) / 2 + 0.05), left], 0.035, THREAD)
     slack = 0.15 + 0.35 * share
@@ -239,7 +262,9 @@ def thread(p, event, own, t_s, tip):
     needle(p, tip[0], tip[1], 0.4)
 
 
-UNDER = {
+DrawProp = Callable[[Painter, Event, EventTraits, float, Point], None]
+
+UNDER: dict[str, DrawProp] = {
     "Cold Cut": cold_cut,
     "Hot Cut": hot_cut,
     "Cautery": char,
@@ -257,4 +282,10 @@ UNDER = {
     "Driving": driven_needle,
     "Withdrawal": thread,
 }
-OVER = {"Hot Cut": hot_glow, "Cautery": spark, "Fluorescence": glow, "Other": spray, "Needle Handling": held_needle}
+OVER: dict[str, DrawProp] = {
+    "Hot Cut": hot_glow,
+    "Cautery": spark,
+    "Fluorescence": glow,
+    "Other": spray,
+    "Needle Handling": held_needle,
+}

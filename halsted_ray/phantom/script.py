@@ -1,11 +1,13 @@
-"""What happens in a synthetic video: steps of minutes, made of actions or suturing phases of seconds.
+"""What happens in a synthetic video: steps of minutes, which consist of actions or phases of suturing, of seconds.
 
-A script is the truth. Everything that is drawn follows from it, and every tag can be asked of it at any time.
+A script is the truth about its video: everything that is drawn follows from it, and it says which tags hold at any
+time.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,10 +19,11 @@ from halsted_ray.records import Clip
 
 @dataclass(frozen=True, eq=False)
 class Event:
-    """``[start_s, stop_s)`` with one action or one suturing phase; ``tags`` hold all that is true of it.
+    """One action or one phase of suturing, in ``[start_s, stop_s)``.
 
-    A suturing event of any phase carries the anatomy, extent and direction of its stitch in ``stitch``; they are
-    tags only while the needle is driven. ``seed`` fixes how it looks.
+    ``tags`` (tag → category) holds everything that is true of it. ``stitch`` holds the proficiency, anatomy, extent and
+    direction of the stitch that a suturing event belongs to; anatomy, extent and direction are tags only while the
+    needle is driven. ``seed`` decides how the event looks.
     """
 
     start_s: float
@@ -43,6 +46,7 @@ class Script:
 
     @property
     def specialty(self) -> str:
+        """The specialty that the procedure belongs to."""
         return catalogue.SPECIALTY_OF[self.procedure]
 
     @cached_property
@@ -51,7 +55,7 @@ class Script:
 
     @cached_property
     def steps(self) -> tuple[tuple[float, float, str], ...]:
-        """(start_s, stop_s, step) of each unbroken run of one step."""
+        """(start_s, stop_s, step) of each stretch of events of one step."""
         runs: list[tuple[float, float, str]] = []
         for event in self.events:
             if runs and runs[-1][2] == event.step:
@@ -70,7 +74,7 @@ class Script:
         return {"specialty": self.specialty, "procedure": self.procedure, "step": event.step, **event.tags}
 
     def clips(self, video_id: str) -> list[Clip]:
-        """The truth as annotated clips: one lane of clips per task, in time order."""
+        """The truth as annotated clips: task by task, the clips of each task in order of time."""
         macro = {"specialty": self.specialty, "procedure": self.procedure}
         clips = [
             Clip(video_id, start_s, stop_s, "macro", {**macro, "step": step}) for start_s, stop_s, step in self.steps
@@ -94,10 +98,11 @@ _LANES = ("macro", "micro", "proficiency", "context")
 
 
 def make_script(seed: int, duration_s: float, procedure: str | None = None) -> Script:
-    """The script of one video, a function of its arguments alone.
+    """The script of one video, which depends on these arguments alone.
 
-    Videos of 2 minutes and more hold both steps. Steps last 60 to 120 s in videos of up to 10 minutes and 2.5 to
-    7 minutes in longer ones. ``procedure`` is drawn evenly when not given; ValueError for an unknown one.
+    A video of at least 2 minutes holds both steps. Steps last 60 to 120 s in videos of up to 10 minutes, and 2.5 to
+    7 minutes in longer videos. ``procedure`` is drawn evenly where it is not given. Raises ValueError for an unknown
+    procedure and for a length of 0 s.
     """
     if duration_s <= 0:
         raise ValueError(f"duration_s={duration_s}: expected more than 0")
@@ -121,7 +126,8 @@ def make_script(seed: int, duration_s: float, procedure: str | None = None) -> S
 
 
 class Deck:
-    """Draws categories like cards, so that they come out even over a video, never twice in a row where avoidable."""
+    """Draws categories like cards from a deck: over a video all categories of a tag come equally often, and never twice
+    in a row where that can be avoided."""
 
     def __init__(self, rng: np.random.Generator, procedure: str):
         self.rng = rng
@@ -130,6 +136,7 @@ class Deck:
         self._last: dict[str, str] = {}
 
     def draw(self, tag: str, categories: tuple[str, ...]) -> str:
+        """The next category of ``tag``; the deck is shuffled anew when all ``categories`` were drawn."""
         cards = self._cards.setdefault(tag, [])
         if not cards:
             cards.extend(categories[i] for i in self.rng.permutation(len(categories)))
@@ -139,13 +146,14 @@ class Deck:
         return self._last[tag]
 
     def seed(self) -> int:
+        """A new random seed."""
         return int(self.rng.integers(1 << 31))
 
 
 def dissection(deck: Deck, start_s: float, stop_s: float, first: str | None = None) -> list[Event]:
     """Actions of 6 to 20 s that fill ``[start_s, stop_s)``; ``first`` fixes the first action."""
     edges = _edges(deck.rng, start_s, stop_s, lambda: deck.rng.uniform(6, 20))
-    events = []
+    events: list[Event] = []
     for i in range(len(edges) - 1):
         action = deck.draw("action", catalogue.ACTIONS)
         if i == 0 and first:
@@ -162,7 +170,7 @@ def dissection(deck: Deck, start_s: float, stop_s: float, first: str | None = No
 def suturing(deck: Deck, start_s: float, stop_s: float, stitch: dict[str, str] | None = None) -> list[Event]:
     """Stitches (handling 5-10 s, driving 8-15 s, withdrawal 5-10 s) that fill ``[start_s, stop_s)``.
 
-    ``stitch`` fixes the tags of the first one.
+    ``stitch`` fixes tags of the first stitch.
     """
     spans = ((5, 10), (8, 15), (5, 10))
     edges = _edges(deck.rng, start_s, stop_s, lambda: deck.rng.uniform(18, 35))
@@ -186,8 +194,9 @@ def suturing(deck: Deck, start_s: float, stop_s: float, stitch: dict[str, str] |
     return events
 
 
-def _edges(rng: np.random.Generator, start_s: float, stop_s: float, draw) -> list[float]:
-    """Cuts ``[start_s, stop_s)`` into lengths drawn by ``draw``, stretched a little to fit."""
+def _edges(rng: np.random.Generator, start_s: float, stop_s: float, draw: Callable[[], float]) -> list[float]:
+    """The edges of the pieces into which ``[start_s, stop_s)`` is cut. ``draw`` gives the length of each piece; all are
+    stretched a little to fit."""
     span = stop_s - start_s
     lengths = [draw()]
     while sum(lengths) < span:

@@ -1,7 +1,7 @@
-"""Tissue: large procedural pictures of each procedure's field and of each organ that is stitched.
+"""Pictures of tissue: the field of each procedure, and each organ that is stitched, drawn by formulas.
 
-Everything is defined on the plane in heights of the picture (x to the right 0 … 16/9, y down 0 … 1), so it looks the
-same at any resolution. A picture reaches ``MARGIN_X`` and ``MARGIN_Y`` beyond the frame, for the camera to move in.
+Lengths are in heights of the picture (x to the right from 0 to 16/9, y down from 0 to 1), so that tissue looks the same
+at any resolution. A picture reaches ``MARGIN_X`` and ``MARGIN_Y`` beyond the frame, so that the camera can move.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from halsted_ray.phantom.painter import Colour
 
 WIDTH = 16 / 9
 MARGIN_X, MARGIN_Y = 0.34, 0.20
 WOUND_X, WOUND_TOP, WOUND_BOTTOM = WIDTH / 2, 0.22, 0.80
 
-# (kind of pattern, colour of the ground, landmarks). A landmark: x, y, rx, ry, degrees, colour, pattern.
-_FIELDS = {
+Landmark = tuple[float, float, float, float, float, Colour, str]
+"""A large structure in the field: x, y, half-axes rx and ry, rotation in degrees, colour, kind of pattern."""
+
+_FIELDS: dict[str, tuple[Colour, str, list[Landmark]]] = {
     "Gastric Bypass": (
         (205, 165, 80),
         "lobes",
@@ -121,7 +126,9 @@ _FIELDS = {
         ],
     ),
 }
-_ORGANS = {
+"""Procedure → (colour of the ground, kind of its pattern, landmarks)."""
+
+_ORGANS: dict[str, tuple[Colour, str]] = {
     "Bile Duct": ((110, 150, 60), "fibres"),
     "Small Intestine": ((245, 170, 160), "folds"),
     "Bladder": ((240, 215, 140), "vessels"),
@@ -135,16 +142,19 @@ _ORGANS = {
     "Uterus": ((225, 95, 135), "soot"),
     "Vagina": ((150, 45, 60), "weave"),
 }
+"""Organ → (colour, kind of pattern)."""
 
 
-def _noise(rng: np.random.Generator, rows: int, shape: tuple[int, int]) -> np.ndarray:
-    """Smooth noise [H, W] with ``rows`` waves down the picture, about N(0, 1); independent of the resolution."""
+def _noise(rng: np.random.Generator, rows: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Smooth noise [H, W] with ``rows`` waves down the picture, about N(0, 1); it does not depend on the resolution."""
     lattice = rng.standard_normal((rows, int(rows * 1.8))).astype(np.float32)
     return cv2.resize(lattice, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
 
 
-def _pattern(kind: str, x: np.ndarray, y: np.ndarray, rough: np.ndarray) -> np.ndarray:
-    """Relief [H, W] around 0, about ±1, of a tissue at ``x``, ``y`` (heights of the picture)."""
+def _pattern(
+    kind: str, x: NDArray[np.float32], y: NDArray[np.float32], rough: NDArray[np.float32]
+) -> NDArray[np.floating]:
+    """Relief [H, W] of a tissue at ``x`` [1, W] and ``y`` [H, 1], about −1 … 1; ``rough`` [H, W] is smooth noise."""
     if kind == "smooth":
         return 0.35 * rough
     if kind == "fibres":
@@ -169,7 +179,8 @@ def _pattern(kind: str, x: np.ndarray, y: np.ndarray, rough: np.ndarray) -> np.n
 
 
 class _Canvas:
-    """Coordinates, noise and pixels of a picture of ``sx`` × ``sy`` pixels per height, margins included."""
+    """The coordinates of a picture's pixels, and the noise on it, with its margins; ``sx`` and ``sy`` are pixels per
+    height of the picture, across and down."""
 
     def __init__(self, rng: np.random.Generator, sx: float, sy: float):
         self.height, self.width = round((1 + 2 * MARGIN_Y) * sy), round((WIDTH + 2 * MARGIN_X) * sx)
@@ -181,8 +192,18 @@ class _Canvas:
         self.gloss = _noise(rng, 34, shape)
 
 
-def _lay(canvas: _Canvas, image: np.ndarray, colour, kind: str, cover: np.ndarray, relief: np.ndarray | float) -> None:
-    """Lay tissue of ``colour`` over ``image`` (float32 HWC) where ``cover`` [H, W] is 1; no work where it is 0."""
+def _lay(
+    canvas: _Canvas,
+    image: NDArray[np.float32],
+    colour: ArrayLike,
+    kind: str,
+    cover: NDArray[np.floating],
+    relief: NDArray[np.floating] | float,
+) -> None:
+    """Lays tissue of ``colour`` over ``image`` (HWC), as far as ``cover`` [H, W] (0 … 1) says.
+
+    ``relief`` [H, W] makes it lighter or darker. Costs nothing for rows and columns where ``cover`` is 0.
+    """
     rows, columns = np.flatnonzero(cover.any(axis=1)), np.flatnonzero(cover.any(axis=0))
     if not len(rows):
         return
@@ -194,7 +215,8 @@ def _lay(canvas: _Canvas, image: np.ndarray, colour, kind: str, cover: np.ndarra
     image[box] += weight * (shade[:, :, None] * np.asarray(colour, np.float32) - image[box])
 
 
-def _landmark(canvas: _Canvas, image: np.ndarray, landmark, rng: np.random.Generator) -> None:
+def _landmark(canvas: _Canvas, image: NDArray[np.float32], landmark: Landmark, rng: np.random.Generator) -> None:
+    """Lays a landmark over ``image``, with random differences of place, size, rotation and colour."""
     x, y, rx, ry, degrees, colour, kind = landmark
     x, y = x + rng.uniform(-0.05, 0.05), y + rng.uniform(-0.03, 0.03)
     rx, ry = rx * rng.uniform(0.92, 1.08), ry * rng.uniform(0.92, 1.08)
@@ -209,14 +231,15 @@ def _landmark(canvas: _Canvas, image: np.ndarray, landmark, rng: np.random.Gener
     _lay(canvas, image, tint, kind, cover, 0.12 - 0.3 * np.clip(d, 0, 1) ** 2)
 
 
-def _finish(canvas: _Canvas, image: np.ndarray) -> np.ndarray:
-    """Specular light on wet tissue, then 8 bits."""
+def _finish(canvas: _Canvas, image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The picture with the glossy spots of wet tissue, in 8 bits."""
     image += (np.clip((canvas.gloss - 1.75) * 4, 0, 1) * 120)[:, :, None]
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
 @lru_cache(maxsize=2)
-def _ground(procedure: str, variant: int, sx: float, sy: float) -> tuple[_Canvas, np.ndarray]:
+def _ground(procedure: str, variant: int, sx: float, sy: float) -> tuple[_Canvas, NDArray[np.float16]]:
+    """(canvas, picture) of a procedure's field without an organ."""
     rng = np.random.default_rng([variant, 23])
     canvas = _Canvas(rng, sx, sy)
     colour, kind, landmarks = _FIELDS[procedure]
@@ -228,12 +251,12 @@ def _ground(procedure: str, variant: int, sx: float, sy: float) -> tuple[_Canvas
     return canvas, image.astype(np.float16)
 
 
-def picture(procedure: str, variant: int, anatomy: str | None, sx: float, sy: float) -> np.ndarray:
-    """The field of ``procedure`` with the organ(s) ``anatomy`` laid open for a stitch, or with none.
+def picture(procedure: str, variant: int, anatomy: str | None, sx: float, sy: float) -> NDArray[np.uint8]:
+    """The field of ``procedure`` with the organs ``anatomy`` laid open for a stitch (None: without an organ).
 
-    uint8 [(1 + 2·MARGIN_Y)·sy, (WIDTH + 2·MARGIN_X)·sx, 3] RGB; ``variant`` sets layout jitter, tint and texture.
-    A wound runs down the middle of an organ; of a pair, the first lies to the left and the second to the right.
-    Costs about 0.1 s at 640×360 and 1.5 s at 1080p; callers keep what they use again.
+    uint8 [(1 + 2·MARGIN_Y)·sy, (WIDTH + 2·MARGIN_X)·sx, 3] RGB. ``variant`` decides small differences of layout, tint
+    and texture. A wound runs down the middle of an organ; of a pair of organs, the first lies to the left and the other
+    to the right. Takes about 0.1 s at 640×360 and 1.5 s at 1080p, so callers keep pictures that they use again.
     """
     canvas, ground = _ground(procedure, variant, sx, sy)
     image = ground.astype(np.float32)

@@ -8,8 +8,9 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.video.stream import VideoStream
 
-from halsted_ray.phantom import number
+from halsted_ray.phantom import frame_number
 from halsted_ray.phantom.render import Renderer
 from halsted_ray.phantom.script import Script
 
@@ -31,12 +32,12 @@ def write_video(
     paint_frame_number: bool = False,
     options: dict[str, str] | None = None,
 ) -> int:
-    """Writes ``script`` to ``path`` (container by its suffix) and returns the number of frames.
+    """Writes ``script`` to ``path`` (the suffix decides the container) and returns the number of frames.
 
     Frame n is the scene at n / fps, for every n / fps below ``duration_s`` (default: the script's). ``gop`` is the
-    longest distance of key frames in frames (default: 2 s). ``paint_frame_number`` paints each frame's number over
-    its top (``number.read_frame_number``). One encoder thread, so equal arguments give equal bytes on one machine.
-    ``options`` go to the encoder as they are. Raises ValueError for odd sizes and empty videos.
+    largest distance between keyframes, in frames (default: 2 s). ``paint_frame_number`` paints each frame's number over
+    its top (see ``frame_number``). The encoder has one thread, so that the same arguments give the same bytes on one
+    machine. ``options`` go to the encoder as they are. Raises ValueError for odd sizes and empty videos.
     """
     rate = Fraction(fps).limit_denominator(100_000)
     duration_s = script.duration_s if duration_s is None else duration_s
@@ -48,20 +49,21 @@ def write_video(
     if codec in ("libx264", "libx265"):
         own |= {"preset": preset, "crf": str(crf)}
     if codec == "libx264":
-        # Macroblock-tree rate control reads memory that x264 never wrote where the height is no multiple of 16:
-        # at 320x180 a third of the files differed from the others.
+        # Where the height is no multiple of 16, macroblock-tree rate control reads memory that x264 never wrote: at
+        # 320x180 a third of the files differed from the others.
         own["x264-params"] = "threads=1:lookahead-threads=1:sliced-threads=0:mbtree=0"
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         with av.open(str(path), "w") as container:
             stream = container.add_stream(codec, rate=rate, options=own | (options or {}))
+            assert isinstance(stream, VideoStream), f"{codec} encodes no video"
             stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
             stream.codec_context.time_base = 1 / rate
             for n in range(count):
                 image = renderer.frame(float(n / rate))
                 if paint_frame_number:
-                    number.paint_frame_number(image, n)
+                    frame_number.paint_frame_number(image, n)
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
                 frame = frame.reformat(format=pix_fmt)
                 frame.pts, frame.time_base = n, 1 / rate

@@ -115,10 +115,8 @@ def plan(videos: Sequence[Video], count: int, video_s: float, rates: Rates, sett
         tagging_s = encode_s  # on a GPU, tags take 1 to 2% of the time of giant's vectors
     else:
         cores_per_gpu, cores = None, setting.cores or 1
-        free, tagging_s = (
-            cores + SPARE_CPUS,
-            encode_s + tag_core_s,
-        )  # a local Ray is told of two CPUs more than there are
+        free = cores + SPARE_CPUS  # a local Ray is told of two CPUs more than there are
+        tagging_s = encode_s + tag_core_s
     pools = size_pools(free, setting.gpus, max(1, free - SPARE_CPUS), segments)
     decoders, taggers = pools.decoders.actors, pools.taggers.actors
     stages_s = {"decode": (decode_core_s + engine_core_s) / decoders, "encode and tag": tagging_s / taggers}

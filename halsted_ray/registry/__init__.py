@@ -1,21 +1,32 @@
-"""Which model is in use, where it came from, and who let it in. The only room that imports mlflow.
+"""The model registry: which model is in use (the champion), where it came from, and who may replace it.
 
-    references.py   `registry:halsted@champion`          -> name, alias or number
-    resolve.py      what a person gives as a model       -> its folder or URL (no mlflow for a plain folder)
-    store.py        versions, aliases and the lock       -> MLflow's registry, embedded or on a server
-    pyfunc.py       the code that every version carries  -> answers to a table of clips
-    answers.py      clips of any videos, instructions    -> tags (what pyfunc.py calls; no mlflow)
-    runs.py         a training run                       -> an MLflow run and a version
-    gate.py         two evaluations, thresholds          -> a verdict (pure); gate.yaml holds the thresholds
-    promote.py      candidate, champion, atlas           -> verdict, aliases; and the way back
-    lineage.py      a row of a map                       -> version, run, atlas release, commits
+The only room that imports MLflow. A model becomes the champion in three steps:
 
-Importing mlflow takes 3 s: nothing here is imported at the top of the command or on workers.
+1. ``tracking.py`` logs a training run and registers its model as a version of the registered model ``halsted``.
+2. ``promotion.py`` lets the version and the present champion tag the frozen test videos of an atlas
+   (``held_out.py``), compares both with the thresholds in ``gate.yaml`` (``gate.py``), and keeps the verdict as an
+   MLflow run.
+3. A version that passes gets the alias ``challenger``, or ``champion`` with --deploy. The champion before it becomes
+   ``previous_champion``; a rollback swaps the two.
+
+    references.py      `registry:halsted@champion` -> name and alias or number -> the folder of the model (no MLflow)
+    model_registry.py  versions, aliases and the lock on aliases, in MLflow's registry (a file or a server)
+    tracking.py        a training run -> an MLflow run and a version
+    held_out.py        one model on the frozen test videos: predictions, speed, and whether it was trained on them
+    gate.py            the results of two models and thresholds -> a verdict; imports no MLflow
+    gate.yaml          the thresholds, each with its reason
+    promotion.py       candidate, champion and atlas -> verdict and aliases; and the rollback
+    lineage.py         a row of a map -> version, training run, atlas release and commits
+    clip_predictor.py  a table of clips -> a table of tags; imports no MLflow
+    pyfunc.py          the code that MLflow copies into every version; it calls clip_predictor.py
+    answers.py         keeps versions loading whose copy of pyfunc.py is older
+
+Importing MLflow takes 3 s, so neither the command line nor a worker imports this room at the top of a file.
 """
 
 import os
 
-# mlflow reads these when it is imported. A server that is down would be tried for four minutes by default.
+# MLflow reads these variables when it is imported. By default it would try a server that is down for four minutes.
 for name, value in (
     ("MLFLOW_DISABLE_TELEMETRY", "true"),
     ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),

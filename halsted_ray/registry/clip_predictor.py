@@ -1,4 +1,4 @@
-"""A table of clips in, their tags out: what a registered version answers, wherever it is loaded."""
+"""ClipPredictor takes a table of clips and returns their tags: what a registered version does where it is loaded."""
 
 from __future__ import annotations
 
@@ -13,43 +13,52 @@ from halsted_ray.model.halsted import Halsted
 from halsted_ray.video.decode_process import DecodeProcess
 
 DEADLINE_PER_VIDEO_SECOND = 4.0
+"""Seconds of decoding that a second of video may take, beside a minute per clip."""
 COLUMNS = ("uri", "start_s", "stop_s", "instruction")
 
 
 class ClipPredictor:
-    """Callable: DataFrame of ``COLUMNS`` -> DataFrame with a row each: ``task``; ``answer``, the text that the paper
-    shows; ``tags``, a JSON object of tag -> {category, confidence}; ``error``, why a clip has no answer, else ''.
+    """A callable from a table of clips to a table of their tags, one row per clip.
 
-    A clip is any span of one video that can be opened at ``uri``; its 16 frames are spread evenly over it, as over
-    a window of a map. Decodes one clip after another. Raises UsageError for a table or an instruction that is wrong.
+    The input has ``COLUMNS``: [start_s, stop_s) of the video at ``uri``, and one of the taxonomy's instructions. The
+    encoder's frames are spread evenly over the clip, as over a window of a map. Clips are decoded one after another.
+
+    The output has ``task``; ``answer``: the tags as text, as the paper shows them; ``tags``: a JSON object from tag to
+    {category, confidence}; and ``error``: why a clip has no tags, '' for a clip that has.
     """
 
     def __init__(self, model: str, encoder: str | None = None):
+        """Loads the model in the folder ``model``. ``encoder``: default the model's own reference.
+
+        Raises ModelError where either can't be loaded, or the encoder is not the model's own.
+        """
         self.model = Halsted.load(model)
         self.encoder = Encoder.load(encoder or self.model.config.encoder_ref)
         self.model.check_encoder(self.encoder)
         self.decoder = DecodeProcess()
 
     def __call__(self, clips: pd.DataFrame) -> pd.DataFrame:
+        """Tags the clips. Raises UsageError for a missing column, a wrong span or an unknown instruction."""
         if missing := [name for name in COLUMNS if name not in clips.columns]:
             raise UsageError(f"the table lacks {', '.join(missing)}; expected the columns {', '.join(COLUMNS)}")
         tasks = [self.model.taxonomy.task_of_instruction(text).name for text in clips["instruction"]]
-        answers = []
+        rows = []
         for task, uri, start_s, stop_s in zip(tasks, clips["uri"], clips["start_s"], clips["stop_s"], strict=True):
             try:
                 vector_D = self._vector(uri, float(start_s), float(stop_s))
             except VideoError as error:
-                answers.append({"task": task, "answer": "", "tags": "{}", "error": f"{error.code}: {error}"})
+                rows.append({"task": task, "answer": "", "tags": "{}", "error": f"{error.code}: {error}"})
                 continue
-            row = self.model.tag(vector_D[None], task)[0]
-            tags = {tag: {"category": category, "confidence": share} for tag, (category, share) in row.items()}
-            text = self.model.text(task, {tag: category for tag, (category, _) in row.items()})
-            answers.append({"task": task, "answer": text, "tags": json.dumps(tags, ensure_ascii=False), "error": ""})
-        return pd.DataFrame(answers, columns=["task", "answer", "tags", "error"])
+            found = self.model.tag(vector_D[None], task)[0]
+            tags = {tag: {"category": category, "confidence": share} for tag, (category, share) in found.items()}
+            text = self.model.text(task, {tag: category for tag, (category, _) in found.items()})
+            rows.append({"task": task, "answer": text, "tags": json.dumps(tags, ensure_ascii=False), "error": ""})
+        return pd.DataFrame(rows, columns=["task", "answer", "tags", "error"])
 
     def _vector(self, uri: str, start_s: float, stop_s: float) -> np.ndarray:
+        """Returns the clip's vector, float16 [dim]. Raises VideoError where the clip can't be decoded."""
         if not 0 <= start_s < stop_s:
-            raise UsageError(f"a clip from {start_s} to {stop_s} s; expected 0 <= start_s < stop_s")
+            raise UsageError(f"got a clip from {start_s} to {stop_s} s; expected 0 <= start_s < stop_s")
         times_s = start_s + np.arange(self.encoder.frames) * ((stop_s - start_s) / self.encoder.frames)
         deadline_s = 60 + DEADLINE_PER_VIDEO_SECOND * (stop_s - start_s)
         frames = self.decoder.read_frames(uri, times_s, self.encoder.image_size, deadline_s=deadline_s)

@@ -1,6 +1,6 @@
-"""Whether a candidate may replace the champion: what both showed on the same videos, against thresholds with reasons.
+"""The gate: decides whether a candidate may replace the champion, from both models' results on the same videos.
 
-Pure: no MLflow, no files but the thresholds.
+Each threshold has a reason (``gate.yaml``). Nothing here imports MLflow; the thresholds are the only file it reads.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import Literal
 
 import numpy as np
 import yaml
@@ -16,12 +17,12 @@ import yaml
 from halsted_ray.errors import TaxonomyError, UsageError
 from halsted_ray.evaluation.model_comparison import compare_models
 from halsted_ray.evaluation.predictions import TagPredictions
-from halsted_ray.evaluation.scoring import Counts, calibration, score_tasks
+from halsted_ray.evaluation.scoring import AccuracyCounts, calibration, score_tasks
 from halsted_ray.registry.held_out import HeldOutResult
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy
 
-BOUNDS = {
+BOUNDS: dict[str, Literal["at_most", "at_least"]] = {
     "worst_task_fall": "at_most",
     "mean_p_worse": "at_most",
     "specialty_accuracy": "at_least",
@@ -33,16 +34,21 @@ BOUNDS = {
 
 @dataclass(frozen=True)
 class GateThreshold:
-    """One bound, on the side that ``BOUNDS`` says, and why it is there."""
+    """One bound (``BOUNDS`` says on which side) and the reason for it."""
 
     bound: float
     reason: str
     of_specialty: Mapping[str, float]
+    """Specialties that have a bound of their own."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question of the gate. ``measured`` is None where it can't be asked; ``said`` tells a person what it means."""
+    """One check of the gate.
+
+    ``measured``: None where the check does not apply. ``said``: what was measured, in words. ``reason``: the reason of
+    the threshold.
+    """
 
     name: str
     measured: float | None
@@ -54,18 +60,21 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
+    """All checks on a candidate."""
+
     checks: tuple[Check, ...]
 
     @property
     def passed(self) -> bool:
+        """Whether every check passed."""
         return all(check.passed for check in self.checks)
 
 
 def read_thresholds(location: str | None = None) -> dict[str, GateThreshold]:
-    """The thresholds in the YAML file at ``location`` (default: the one that ships). Raises UsageError."""
+    """Reads the thresholds from the YAML file at ``location`` (default: the shipped gate.yaml). Raises UsageError."""
     try:
         if location is None:
-            text = (resources.files("halsted_ray.registry") / "gate.yaml").read_text(encoding="utf-8")
+            text = resources.files("halsted_ray.registry").joinpath("gate.yaml").read_text(encoding="utf-8")
         else:
             fs, path = filesystem(location)
             text = fs.cat_file(path).decode()
@@ -96,17 +105,18 @@ def apply_gate(
     operations: Mapping[str, Mapping[str, str]],
     thresholds: Mapping[str, GateThreshold],
 ) -> Verdict:
-    """The verdict on a candidate. ``operations``: video_id → specialty and procedure.
+    """Judges a candidate. ``operations``: video_id to the operation's specialty and procedure.
 
-    Without a champion, what compares with it is passed and says so; with one, what both were asked is compared.
+    Where there is a champion, the tags that both models know are compared. Without a champion, the checks that compare
+    pass and say so. Raises TaxonomyError where the two models know no tag in common.
     """
-    checks = []
+    checks: list[Check] = []
 
     def check(name: str, measured: float | None, said: str, bound: float | None = None) -> None:
         threshold = thresholds[name.split("/")[0]]
         bound = threshold.bound if bound is None else bound
         at_most = BOUNDS[name.split("/")[0]] == "at_most"
-        # NaN compares as false: what could not be measured does not pass.
+        # NaN compares as false, so a value that could not be measured does not pass.
         passed = measured is None or (measured <= bound + 1e-9 if at_most else measured >= bound - 1e-9)
         checks.append(Check(name, measured, bound, passed, said, threshold.reason))
 
@@ -114,20 +124,20 @@ def apply_gate(
         for name in ("worst_task_fall", "mean_p_worse", "speed_of_champion"):
             check(name, None, "there is no champion to compare with")
     else:
-        ours, theirs = common(candidate.answers, champion.answers)
-        (task, value), (their_task, their_value) = (worst_task(answers, taxonomy) for answers in (ours, theirs))
+        ours, theirs = common_tags(candidate.predictions, champion.predictions)
+        (task, value), (their_task, their_value) = (worst_task(side, taxonomy) for side in (ours, theirs))
         check(
             "worst_task_fall",
             their_value - value,
-            f"worst task {task} {value:.3f}, the champion's {their_task} {their_value:.3f}",
+            f"accuracy of the worst task: {task} {value:.3f}, the champion's {their_task} {their_value:.3f}",
         )
         change = compare_models(theirs, ours, taxonomy, operations)["mean"]
-        # One video has no spread: then the sign of the change decides.
+        # One video has no spread, so the sign of the change decides.
         lone = change["p_worse"] is None
         check(
             "mean_p_worse",
             float(change["value"] < 0) if lone else change["p_worse"],
-            f"mean over tags changes by {change['value']:+.3f}"
+            f"mean accuracy over tags changes by {change['value']:+.3f}"
             + (" on one video" if lone else f" [{change['low']:+.3f}, {change['high']:+.3f}]"),
         )
         check(
@@ -135,7 +145,7 @@ def apply_gate(
             candidate.windows_per_s / champion.windows_per_s,
             f"{candidate.windows_per_s:,.0f} windows/s, the champion {champion.windows_per_s:,.0f}",
         )
-    floors, counts = thresholds["specialty_accuracy"].of_specialty, Counts.of(candidate.answers)
+    floors, counts = thresholds["specialty_accuracy"].of_specialty, AccuracyCounts.of(candidate.predictions)
     specialty_K = np.array([operations.get(str(video), {}).get("specialty", "") for video in counts.video_K])
     for specialty in map(str, np.unique(specialty_K)):
         found = counts.accuracy(counts.tags, specialty_K == specialty)
@@ -145,7 +155,7 @@ def apply_gate(
             f"{found['videos']} videos",
             floors.get(specialty),
         )
-    check("calibration_error", calibration(candidate.answers), f"over {int(counts.asked_KT.sum()):,} answers")
+    check("calibration_error", calibration(candidate.predictions), f"over {int(counts.total_KT.sum()):,} predictions")
     learned = candidate.learned_test_videos
     check(
         "learned_test_videos",
@@ -165,23 +175,26 @@ def apply_gate(
     return Verdict(tuple(checks))
 
 
-def common(
+def common_tags(
     first: Sequence[TagPredictions], second: Sequence[TagPredictions]
 ) -> tuple[list[TagPredictions], list[TagPredictions]]:
-    """Of both sides the answers about tags that both know: a model of an older taxonomy may lack one.
+    """Returns both models' predictions of the tags that both know; a model of an older taxonomy may lack a tag.
 
-    Raises TaxonomyError where they have none in common.
+    Raises TaxonomyError where they know no tag in common.
     """
-    asked = {entry.asked.tag for entry in first} & {entry.asked.tag for entry in second}
+    asked = {entry.targets.tag for entry in first} & {entry.targets.tag for entry in second}
     if not asked:
         raise TaxonomyError(
             "candidate and champion know no tag in common, so nothing can be compared; promote the "
             "candidate in a registry of its own (--registry)"
         )
-    return tuple([entry for entry in side if entry.asked.tag in asked] for side in (first, second))
+    return [entry for entry in first if entry.targets.tag in asked], [
+        entry for entry in second if entry.targets.tag in asked
+    ]
 
 
-def worst_task(answers: Sequence[TagPredictions], taxonomy: Taxonomy) -> tuple[str, float]:
-    tasks = score_tasks(Counts.of(answers), taxonomy)["tasks"]
+def worst_task(predictions: Sequence[TagPredictions], taxonomy: Taxonomy) -> tuple[str, float]:
+    """Returns the name and the accuracy over videos (``scoring.score_tasks``) of the task with the least accuracy."""
+    tasks = score_tasks(AccuracyCounts.of(predictions), taxonomy)["tasks"]
     worst = min(tasks, key=lambda task: tasks[task]["over_videos"])
     return worst, tasks[worst]["over_videos"]

@@ -1,4 +1,4 @@
-"""One model on the frozen test videos of an atlas: what it answered, how quick it was, what it had learned from."""
+"""Measures one model on the frozen test videos of an atlas: its predictions, its speed, and its training videos."""
 
 from __future__ import annotations
 
@@ -17,40 +17,50 @@ from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import Taxonomy
+from halsted_ray.training.atlas_samples import FIDELITY, labelled_windows, unique_windows
 from halsted_ray.training.embed import embed
 from halsted_ray.training.recipe import PAPER
 from halsted_ray.training.samples import LabelledWindow, build_samples
-from halsted_ray.training.train import FIDELITY, labelled_windows, unique_windows
 
 PART = "test"
-ROUNDS = 5
+TIMING_ROUNDS = 5
 TIMED_WINDOWS = 512
 
 
 @dataclass(frozen=True)
 class HeldOutResult:
-    """``learned_test_videos``: of the test videos those that the model learned from, None where that is not known."""
+    """What ``HeldOutBenchmark.measure`` found about one model.
 
-    answers: list[TagPredictions]
+    ``windows_per_s``: windows tagged per second from their vectors. ``learned_test_videos``: the test videos that the
+    model was trained or chosen on; None where its training videos are not known.
+    """
+
+    predictions: list[TagPredictions]
     windows_per_s: float
     learned_test_videos: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
 class HeldOutBenchmark:
-    """The test windows of an atlas with their truth (``labelled``: by video_id); every model is asked the same."""
+    """The test windows of an atlas with their labels. Every model is measured on the same windows.
+
+    ``labelled``: by video_id. ``store``: where the vectors of windows are kept.
+    """
 
     atlas: Atlas
     taxonomy: Taxonomy
     operations: Mapping[str, Mapping[str, str]]
-    """video_id → specialty and procedure."""
+    """video_id to the operation's specialty and procedure."""
     spec: WindowSpec
     labelled: Mapping[str, list[LabelledWindow]]
     store: str
 
     @classmethod
     def of(cls, atlas: Atlas, spec: WindowSpec, store: str | None = None) -> HeldOutBenchmark:
-        """Raises AtlasError when the atlas has no test video."""
+        """Makes the benchmark from the windows of ``spec``. ``store``: default ``embeddings`` in the archive.
+
+        Raises AtlasError where the atlas has no test video.
+        """
         taxonomy = atlas.load_taxonomy()
         labelled = labelled_windows(atlas, PART, atlas.split, taxonomy, PAPER, spec)
         judged = {video_id: [sample for sample in own if sample.judged] for video_id, own in sorted(labelled.items())}
@@ -63,18 +73,20 @@ class HeldOutBenchmark:
             store or f"{atlas.root.rstrip('/')}/embeddings",
         )
 
-    def examine(
+    def measure(
         self,
         model: Halsted,
         learned: set[str] | None,
         migration: Migration | None = None,
         progress: Callable[[float, float], None] | None = None,
     ) -> HeldOutResult:
-        """What ``model`` answers, as ``halsted evaluate`` asks it. ``learned``: the videos it was trained or chosen on,
-        None where not known.
+        """Measures ``model`` in the same way as ``halsted evaluate``.
 
-        Raises TaxonomyError when its taxonomy is another than the atlas's and no ``migration`` leads there, AtlasError
-        when a video can't be decoded.
+        ``learned``: the videos that it was trained or chosen on, None where they are not known. ``migration``: from the
+        model's taxonomy to the atlas's, where they differ. ``progress`` is called with (seconds of video read, all).
+
+        Raises TaxonomyError where the taxonomies differ and no migration bridges them, AtlasError where a video can't
+        be decoded.
         """
         require_bridge(model.taxonomy, self.taxonomy, migration, model.config.version, self.atlas.name)
         encoder = model.load_encoder()
@@ -85,22 +97,22 @@ class HeldOutBenchmark:
             videos, windows, model.config.encoder_ref, store, self.spec, fidelity=FIDELITY, progress=progress
         )
         test = build_samples(self.labelled, vectors, Vocabulary(self.taxonomy))
-        # ``assemble`` takes videos by id and their samples in order, as they lie here.
+        # ``build_samples`` takes videos by id and their samples in order, which is the order here.
         kind_S = np.array([sample.window.kind for own in self.labelled.values() for sample in own])
         asked = tag_targets(test, test, self.taxonomy, 0, kind_S, np.full(len(test), ""))
-        answers = predict(model, test, asked, taxonomy=self.taxonomy, migration=migration)
+        predictions = predict(model, test, asked, taxonomy=self.taxonomy, migration=migration)
         known = {task.name for task in model.taxonomy.tasks}
         tasks = [self.taxonomy.tasks[k].name for k in test.task_S]
         rows = [n for n, task in enumerate(tasks) if task in known]
         rate = 1 / seconds_per_window(model, test.embeddings_WD[test.window_S[rows]], [tasks[n] for n in rows])
-        return HeldOutResult(answers, rate, None if learned is None else tuple(sorted(learned & set(windows))))
+        return HeldOutResult(predictions, rate, None if learned is None else tuple(sorted(learned & set(windows))))
 
 
 def seconds_per_window(model: Halsted, rows_ND: np.ndarray, tasks: list[str]) -> float:
-    """Time to tag a window from its vector: the quickest of some rounds, since all else is other load."""
+    """Returns the time to tag one window from its vector: the best of some rounds, since other load only adds time."""
     take = np.resize(np.arange(len(rows_ND)), min(TIMED_WINDOWS, max(len(rows_ND), model.rows_per_pass)))
     timed = []
-    for _ in range(ROUNDS):
+    for _ in range(TIMING_ROUNDS):
         started_s = time.perf_counter()
         model.tag(rows_ND[take], [tasks[n] for n in take])
         timed.append((time.perf_counter() - started_s) / len(take))

@@ -1,4 +1,4 @@
-"""From a row of a map back to what made it: mapping run and commit, model version, training run, atlas release."""
+"""Lineage: from a row of a map back to its mapping run and commit, model version, training run and atlas release."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from deltalake.exceptions import DeltaError
 from halsted_ray.atlas.commits import history
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.maps.reading import read_timeline
+from halsted_ray.model.checkpoint import JsonObject
 from halsted_ray.records import TIMELINE_ORDER
 from halsted_ray.registry.model_registry import Registry, Version
 from halsted_ray.registry.promotion import EXPERIMENT
@@ -22,15 +23,16 @@ FORMS = (
 )
 
 
-def lineage(registry: Registry, out: str, row: str) -> dict:
-    """What made a row of the maps at ``out``, as JSON values: ``row``, ``commit`` (of the timeline), ``version`` (of
-    the registry), ``training`` (its MLflow run), ``atlas`` (release and its commit) and ``verdicts``.
+def lineage(registry: Registry, out: str, row: str) -> JsonObject:
+    """Returns what made a row of the maps at ``out``, as JSON values. ``row``: see ``FORMS``.
 
-    ``row``: see ``FORMS``. What is not known is None. Raises UsageError where there is no such row, RegistryError.
+    The keys: ``row``; ``commit`` of the timeline; ``version`` of the registry; ``training``: its MLflow run; ``atlas``:
+    the release and its commit; ``verdicts`` of the gate. A value that is not known is None. Raises UsageError where
+    there is no such row, RegistryError where the registry can't be reached.
     """
     timeline = read_timeline(out)
     found = find_row(timeline, row)
-    known = {
+    known: JsonObject = {
         "row": found,
         "commit": commit_of(out, found),
         "version": None,
@@ -51,13 +53,13 @@ def lineage(registry: Registry, out: str, row: str) -> dict:
     return known
 
 
-def find_row(timeline: pa.Table, wanted: str) -> dict:
-    """The row of ``timeline`` (in the order of ``read_timeline``) that ``wanted`` names (``FORMS``). Raises UsageError
-    with the rows that would fit."""
-    rows = timeline.to_pylist()
+def find_row(timeline: pa.Table, wanted: str) -> JsonObject:
+    """Returns the row of ``timeline`` (in the order of ``read_timeline``) that ``wanted`` names (``FORMS``). Raises
+    UsageError with the rows that would fit."""
+    rows: list[JsonObject] = timeline.to_pylist()
     if wanted.isdigit():
         if int(wanted) >= len(rows):
-            raise UsageError(f"there is no row {wanted}: the maps have {len(rows)}, counted from 0")
+            raise UsageError(f"there is no row {wanted}: the maps have {len(rows)} rows, counted from 0")
         return rows[int(wanted)]
     video, *place = wanted.split(":")
     try:
@@ -77,11 +79,11 @@ def find_row(timeline: pa.Table, wanted: str) -> dict:
     )
 
 
-def commit_of(out: str, row: dict) -> dict:
-    """The commit of the timeline since which the video's rows of this task are what they are.
+def commit_of(out: str, row: JsonObject) -> JsonObject:
+    """Returns the commit of the timeline that wrote the present rows of the row's video and task.
 
-    Every commit says its model and tasks but not its videos, so versions are compared going back. One that is
-    vacuumed away ends the search: then the oldest that could still be read is named.
+    A commit names its model and tasks, but not its videos, so versions are compared from the newest backwards. Where a
+    version was vacuumed away, the search ends at the oldest version that can still be read.
     """
     uri = table_uri(out, "timeline")
     newest = open_table(uri)
@@ -103,16 +105,17 @@ def commit_of(out: str, row: dict) -> dict:
     return {"table_version": made} | {name: metadata.get(name) for name in names}
 
 
-def rows_at(uri: str, version: int, row: dict) -> list[dict]:
+def rows_at(uri: str, version: int, row: JsonObject) -> list[JsonObject]:
+    """Returns the rows of the row's video and task in one version of the timeline, ordered by time and tag."""
     filters = [("video_id", "=", row["video_id"]), ("task", "=", row["task"])]
     table = open_table(uri, version)
     rows = table.to_pyarrow_table(filters=filters, filesystem=native_files(table)).to_pylist()
     return sorted(rows, key=itemgetter(*TIMELINE_ORDER))
 
 
-def training_of(registry: Registry, version: Version) -> tuple[dict, dict | None]:
-    """(training run, atlas with the commit of its release) of a version."""
-    with registry.spoken():
+def training_of(registry: Registry, version: Version) -> tuple[JsonObject, JsonObject | None]:
+    """Returns (training run, atlas with the commit of its release) of a version; None for an unknown atlas."""
+    with registry.clear_errors():
         run = registry.client.get_run(version.run_id)
     training = {
         "run_id": run.info.run_id,
@@ -127,11 +130,11 @@ def training_of(registry: Registry, version: Version) -> tuple[dict, dict | None
         return training, None
     dataset = datasets[0].dataset
     source = json.loads(dataset.source)
-    atlas = {
+    atlas: JsonObject = {
         "release": dataset.name,
         "content_digest": dataset.digest,
         "table": source["path"],
-        # MLflow leaves a version out that is 0.
+        # MLflow leaves version 0 out.
         "table_version": source.get("delta_table_version", 0),
         "commit": None,
     }
@@ -139,17 +142,17 @@ def training_of(registry: Registry, version: Version) -> tuple[dict, dict | None
         commit = next(
             c for c in history(source["path"].removesuffix("/atlas/samples")) if c.version == atlas["table_version"]
         )
-        # The commit carries the whole taxonomy and split too; here it is asked who, from what and why.
+        # The commit also holds the whole taxonomy and split, which nobody needs here.
         names = ("action", "who", "source", "why", "added", "removed", "code_version")
         atlas["commit"] = {name: getattr(commit, name) for name in names} | {"at": commit.at.isoformat()}
     except (AtlasError, StopIteration):
-        pass  # the atlas has moved or can't be reached from here: its version and digest are known all the same
+        pass  # the atlas was moved or can't be reached from here; its version and digest are known all the same
     return training, atlas
 
 
-def verdicts_on(registry: Registry, version: Version) -> list[dict]:
-    """The gate's verdicts on a version, newest first."""
-    with registry.spoken():
+def verdicts_on(registry: Registry, version: Version) -> list[JsonObject]:
+    """Returns the gate's verdicts on a version, the newest first."""
+    with registry.clear_errors():
         experiment = registry.client.get_experiment_by_name(EXPERIMENT)
         runs = (
             registry.client.search_runs([experiment.experiment_id], f"tags.candidate = '{version.number}'")

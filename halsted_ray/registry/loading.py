@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from halsted_ray.registry.resolve import resolve
+from halsted_ray.registry.references import resolve
 
 if TYPE_CHECKING:
     from halsted_ray.model.halsted import Halsted

@@ -1,4 +1,7 @@
-"""Who may become champion: both models on the same frozen videos, a verdict that is kept, and the way back."""
+"""Promotion: compares a candidate with the champion on the same frozen videos, keeps the verdict, and moves aliases.
+
+Also the rollback to the champion before.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ from halsted_ray.evaluation.migration import Migration
 from halsted_ray.evaluation.model_comparison import compare_models
 from halsted_ray.evaluation.predictions import MODEL
 from halsted_ray.evaluation.scoring import score_predictions
+from halsted_ray.model.checkpoint import JsonObject
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.registry.gate import Verdict, apply_gate, common, read_thresholds
+from halsted_ray.registry.gate import Verdict, apply_gate, common_tags, read_thresholds
 from halsted_ray.registry.held_out import HeldOutBenchmark, HeldOutResult
 from halsted_ray.registry.model_registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version, names_version
 from halsted_ray.registry.tracking import code_version, learned_videos, register
@@ -26,7 +30,11 @@ EXPERIMENT = "halsted-promotion"
 
 @dataclass(frozen=True)
 class Promotion:
-    """What a call came to. ``alias``: the one that the candidate now has, '' where it did not pass."""
+    """The result of ``promote``.
+
+    ``alias``: the alias that the candidate has now, '' where it did not pass. ``run_id``: the MLflow run that keeps the
+    verdict.
+    """
 
     verdict: Verdict
     candidate: Version
@@ -48,12 +56,18 @@ def promote(
     embeddings: str | None = None,
     progress: Callable[[float, float], None] | None = None,
 ) -> Promotion:
-    """Lets ``candidate`` (a version's reference, or a model's folder) pass the gate, or not.
+    """Compares ``candidate`` with the champion and gives it an alias if it passes the gate.
 
-    Both models answer the frozen test videos of the atlas at ``atlas`` (default: of its latest release). Passed:
-    ``challenger``, or with ``deploy`` ``champion``, and the champion so far ``previous_champion``. The verdict, passed
-    or not, is an MLflow run. Raises AtlasError, TaxonomyError, RegistryError (the registry is down, or somebody else
-    changed the aliases meanwhile: then nothing was changed here).
+    Both models tag the frozen test videos of the atlas at ``atlas`` (``release``: default the latest). A candidate that
+    passes becomes ``challenger``. With ``deploy`` it becomes ``champion``, and the champion before it becomes
+    ``previous_champion``. The verdict is kept as an MLflow run, whether it passed or not.
+
+    ``candidate``: a version's reference, or a model's folder, which is registered first. ``gate``: a file of
+    thresholds, default the shipped one. ``migration``: a file that maps the champion's taxonomy to the atlas's.
+    ``embeddings``: where vectors are kept. ``progress``: as in ``training.embed.embed``.
+
+    Raises AtlasError, TaxonomyError and RegistryError (the registry is down, or somebody else changed the aliases
+    meanwhile; then this call has changed none).
     """
     thresholds = read_thresholds(gate)
     bridge = Migration.read(migration) if migration else None
@@ -66,24 +80,24 @@ def promote(
             + (f"version {champion.number} has the taxonomy of {source.name!r}" if champion else "there is no champion")
             + "; leave --migration out"
         )
-    entrant = registry.find(candidate) if names_version(candidate) else register(registry, candidate)
-    if champion and champion.number == entrant.number:
-        raise RegistryError(f"version {entrant.number} is the champion already; name another one")
+    version = registry.find(candidate) if names_version(candidate) else register(registry, candidate)
+    if champion and champion.number == version.number:
+        raise RegistryError(f"version {version.number} is the champion already; name another version")
 
-    model = Halsted.load(registry.folder(entrant))
-    bench = HeldOutBenchmark.of(source, model.config.windows, embeddings)
-    ours = bench.examine(model, learned_videos(registry, entrant, model.config), None, progress)
+    model = Halsted.load(registry.folder(version))
+    benchmark = HeldOutBenchmark.of(source, model.config.windows, embeddings)
+    ours = benchmark.measure(model, learned_videos(registry, version, model.config), None, progress)
     theirs = None
     if champion:
         in_use = Halsted.load(registry.folder(champion))
-        theirs = bench.examine(in_use, learned_videos(registry, champion, in_use.config), bridge, progress)
-    verdict = apply_gate(ours, theirs, bench.taxonomy, bench.operations, thresholds)
+        theirs = benchmark.measure(in_use, learned_videos(registry, champion, in_use.config), bridge, progress)
+    verdict = apply_gate(ours, theirs, benchmark.taxonomy, benchmark.operations, thresholds)
     run_id = record(
         registry,
         verdict,
-        entrant,
+        version,
         champion,
-        bench,
+        benchmark,
         ours,
         theirs,
         {
@@ -96,65 +110,73 @@ def promote(
     alias = ""
     if verdict.passed:
         alias = CHAMPION if deploy else CHALLENGER
-        with registry.locked(f"promotion of version {entrant.number}"):
-            unchanged(registry, before)
-            moves = {CHALLENGER: entrant.number}
+        with registry.locked(f"promotion of version {version.number}"):
+            require_unchanged(registry, before)
+            moves: dict[str, int | None] = {CHALLENGER: version.number}
             if deploy:
-                # The way back first: a process that dies here has changed nothing that anybody uses.
-                moves = ({PREVIOUS: champion.number} if champion else {}) | {CHAMPION: entrant.number}
-                if before[CHALLENGER] and before[CHALLENGER].number == entrant.number:
+                # previous_champion moves first: if this process dies then, the alias that is in use has not changed.
+                moves = {PREVIOUS: champion.number} if champion else {}
+                moves[CHAMPION] = version.number
+                challenger = before[CHALLENGER]
+                if challenger and challenger.number == version.number:
                     moves[CHALLENGER] = None
             registry.move(moves)
-        with registry.spoken():
+        with registry.clear_errors():
             registry.client.set_tag(run_id, "alias", alias)
-    return Promotion(verdict, entrant, champion, run_id, alias)
+    return Promotion(verdict, version, champion, run_id, alias)
 
 
-def unchanged(registry: Registry, before: dict[str, Version | None]) -> None:
-    """Raises RegistryError when an alias is another version's than when the comparison began."""
+def require_unchanged(registry: Registry, before: dict[str, Version | None]) -> None:
+    """Raises RegistryError where an alias has moved since ``before`` (alias to version) was read."""
     for alias, then in before.items():
         now = registry.aliased(alias)
         if (now and now.number) != (then and then.number):
             raise RegistryError(
                 f"{alias} is version {now and now.number} now, and was {then and then.number} when this promotion "
-                "began: another one was quicker; nothing was changed, compare with the new one by the same command"
+                "began: another one was quicker; nothing was changed, so give the same command again to compare "
+                f"with the new {alias}"
             )
 
 
 def record(
     registry: Registry,
     verdict: Verdict,
-    entrant: Version,
+    candidate: Version,
     champion: Version | None,
-    bench: HeldOutBenchmark,
+    benchmark: HeldOutBenchmark,
     ours: HeldOutResult,
     theirs: HeldOutResult | None,
     facts: dict[str, str],
 ) -> str:
-    """The verdict as an MLflow run: tags, figures of both and their difference, and the table of checks."""
+    """Keeps a verdict as an MLflow run; returns the run's id.
+
+    The run has ``facts`` and the versions as tags, the figures of both models and their difference, and the table of
+    checks. ``ours`` and ``theirs``: the results of candidate and champion.
+    """
     experiment = registry.experiment(EXPERIMENT)
-    said = "passed" if verdict.passed else "refused"
+    word = "passed" if verdict.passed else "refused"
     now_ms = int(time.time() * 1000)
-    found, metrics = {}, {}
+    found: JsonObject = {}
+    metrics: dict[str, float] = {}
     for side, prefix, shown in (("candidate", "", ours), ("champion", "champion_", theirs)):
         if shown:
-            found[side] = score_predictions(shown.answers, bench.taxonomy, bench.operations)
+            found[side] = score_predictions(shown.predictions, benchmark.taxonomy, benchmark.operations)
             own = found[side]["methods"][MODEL]
             metrics |= {f"{prefix}accuracy/{tag}": of_tag["accuracy"]["value"] for tag, of_tag in own["tags"].items()}
             metrics |= {f"{prefix}task_accuracy/{task}": of["value"] for task, of in own["tasks"].items()}
     if theirs:
-        known = common(theirs.answers, ours.answers)
-        found["difference"] = compare_models(*known, bench.taxonomy, bench.operations)
-    with registry.spoken():
+        compared = common_tags(theirs.predictions, ours.predictions)
+        found["difference"] = compare_models(*compared, benchmark.taxonomy, benchmark.operations)
+    with registry.clear_errors():
         run = registry.client.create_run(
             experiment,
-            run_name=f"version-{entrant.number}-{said}",
+            run_name=f"version-{candidate.number}-{word}",
             tags=facts
             | {
-                "verdict": said,
-                "candidate": str(entrant.number),
+                "verdict": word,
+                "candidate": str(candidate.number),
                 "champion": str(champion.number) if champion else "",
-                "candidate_model_version": entrant.tags.get("model_version", ""),
+                "candidate_model_version": candidate.tags.get("model_version", ""),
                 "code_version": code_version(),
             },
         )
@@ -168,17 +190,20 @@ def record(
 
 
 def rollback(registry: Registry, reason: str = "") -> tuple[Version, Version]:
-    """(champion now, champion before): the two aliases change places, so a second rollback undoes the first.
+    """Swaps ``champion`` and ``previous_champion``; returns (champion now, champion before).
 
-    Recorded as an MLflow run. Raises RegistryError where there is no way back.
+    A second rollback undoes the first. The rollback and its ``reason`` are kept as an MLflow run. Raises RegistryError
+    where there is no previous champion.
     """
     with registry.locked("rollback"):
         champion, previous = registry.aliased(CHAMPION), registry.aliased(PREVIOUS)
         if previous is None or champion is None:
-            raise RegistryError("there is no previous champion to go back to; `halsted registry list` shows what is")
+            raise RegistryError(
+                "there is no previous champion to go back to; `halsted registry list` shows all versions and aliases"
+            )
         registry.move({CHAMPION: previous.number, PREVIOUS: champion.number})
     experiment = registry.experiment(EXPERIMENT)
-    with registry.spoken():
+    with registry.clear_errors():
         run = registry.client.create_run(
             experiment,
             run_name=f"rollback-to-{previous.number}",
@@ -195,4 +220,5 @@ def rollback(registry: Registry, reason: str = "") -> tuple[Version, Version]:
 
 
 def as_json(promotion: Promotion) -> str:
+    """Returns the result of a promotion as JSON text."""
     return json.dumps(asdict(promotion) | {"passed": promotion.verdict.passed}, indent=1)

@@ -1,7 +1,7 @@
-"""A training run in MLflow: its recipe, its atlas, its curves, where it ran, and the version that came of it.
+"""Logs a training run to MLflow (recipe, atlas, curves, machine) and registers its model as a version.
 
-Everything is logged from the driver: rank 0 pins each epoch's record to the board that the driver reads, so workers
-need no way to the registry and no credentials.
+The driver logs everything. Rank 0 passes each epoch's record to the driver, so workers need neither access to the
+registry nor credentials.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
+from mlflow import MlflowClient
 from mlflow.data import from_pandas
 from mlflow.data.delta_dataset_source import DeltaDatasetSource
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunStatus
@@ -28,9 +32,11 @@ from mlflow.types import ColSpec, Schema
 
 from halsted_ray import __version__
 from halsted_ray.errors import RegistryError
+from halsted_ray.model.checkpoint import JsonObject
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.registry.model_registry import Registry, Version
 from halsted_ray.storage.delta import table_uri
+from halsted_ray.training.epoch_record import EpochRecord
 from halsted_ray.training.train import TrainingPlan, TrainSummary, train
 
 EXPERIMENT = "halsted-training"
@@ -50,17 +56,24 @@ log = logging.getLogger(__name__)
 
 
 def train_tracked(
-    registry: Registry, atlas: str, out: str, *arguments, on_epoch=None, **options
+    registry: Registry,
+    atlas: str,
+    out: str,
+    *arguments: Any,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    **options: Any,
 ) -> tuple[TrainSummary, Version]:
-    """``training.train.train``, as an MLflow run that ends with a version of the model.
+    """Runs ``training.train.train`` as an MLflow run, and registers the model as a version at the end.
 
-    The same call again goes on with the same MLflow run; of a finished run it adds what is missing in the registry
-    and no more. A registry that can't be reached at the start refuses the run; one that is lost on the way costs
-    nothing: training goes on, and what was not logged is logged at the end, or by the same call again.
+    ``arguments`` and ``options`` are those of ``train``. The same call again continues the same MLflow run; for a run
+    that has finished, it only adds what is missing in the registry.
+
+    Raises RegistryError where the registry can't be reached at the start. If the registry is lost later, training goes
+    on: what could not be logged is logged at the end, or by the same call again. Also raises the errors of ``train``.
     """
     tracked = TrackedRun(registry)
 
-    def epoch(record: dict) -> None:
+    def epoch(record: EpochRecord) -> None:
         tracked.epoch(record)
         if on_epoch:
             on_epoch(record)
@@ -76,28 +89,33 @@ def train_tracked(
         return summary, tracked.finish(summary)
     except RegistryError as error:
         raise RegistryError(
-            f"the model is trained and lies in {summary.model}, but is not registered: {error}"
+            f"the model is trained and saved in {summary.model}, but is not registered: {error}"
         ) from error
 
 
 class TrackedRun:
-    """One training run in MLflow, from ``start`` to ``finish`` or ``fail``."""
+    """One training run in MLflow, from ``start`` to ``finish`` or ``fail``. The methods raise RegistryError."""
 
     def __init__(self, registry: Registry):
-        self.registry, self.client = registry, registry.client
+        """Makes no run yet; ``start`` does."""
+        self.registry = registry
         self.run_id: str | None = None
         self.logged: set[int] = set()
         """Epochs whose figures are in the registry."""
-        self.waiting: list[dict] = []
+        self.waiting: list[EpochRecord] = []
         """Records that the registry did not take, in the order of their epochs."""
         self.logging = threading.Lock()
         """``epoch`` is called from the thread that watches the training, ``finish`` from the main thread."""
 
+    @cached_property
+    def client(self) -> MlflowClient:
+        """The registry's, which is made at its first use."""
+        return self.registry.client
+
     def start(self, start: TrainingPlan) -> None:
-        """Opens the run, or the one that an earlier call of the same recipe, atlas and encoder has left."""
-        self.begun = start
+        """Opens the run that an earlier call with the same recipe, atlas and encoder has left, or a new run."""
         experiment = self.registry.experiment(EXPERIMENT)
-        with self.registry.spoken():
+        with self.registry.clear_errors():
             left = self.client.search_runs([experiment], f"tags.model_version = '{start.run_id}'", max_results=1)
             if left:
                 self.run_id = left[0].info.run_id
@@ -125,7 +143,7 @@ class TrackedRun:
             if name not in files:
                 self.client.log_dict(self.run_id, content(), name)
 
-    def epoch(self, record: dict) -> None:
+    def epoch(self, record: EpochRecord) -> None:
         """Logs an epoch, trained now or brought back by a checkpoint, after those that the registry did not take.
 
         A registry that is gone does not stop a training run.
@@ -137,9 +155,10 @@ class TrackedRun:
         except RegistryError as error:
             log.warning("epoch %d is not in the registry yet: %s", record["epoch"], error)
 
-    def _log(self, curve: list[dict]) -> None:
+    def _log(self, curve: list[EpochRecord]) -> None:
+        """Logs the epochs of ``curve`` that are not logged yet."""
         now_ms = int(time.time() * 1000)
-        with self.logging, self.registry.spoken():
+        with self.logging, self.registry.clear_errors():
             for record in curve:
                 if record["epoch"] not in self.logged:
                     metrics = [Metric(name, value, now_ms, record["epoch"]) for name, value in figures(record).items()]
@@ -147,9 +166,9 @@ class TrackedRun:
                     self.logged.add(record["epoch"])
 
     def finish(self, summary: TrainSummary) -> Version:
-        """What is missing of the curve, the summary, and the version: the one that is there, or a new one."""
+        """Logs the missing epochs and the summary, and returns the model's version, which it makes if it is missing."""
         self._log(summary.curve)
-        with self.registry.spoken():
+        with self.registry.clear_errors():
             self.client.log_dict(self.run_id, asdict(summary), "summary.json")
             self.client.log_batch(
                 self.run_id,
@@ -159,16 +178,16 @@ class TrackedRun:
                 ],
             )
         version = register(self.registry, summary.model, self.run_id)
-        with self.registry.spoken():
+        with self.registry.clear_errors():
             self.client.set_terminated(self.run_id, "FINISHED")
         return version
 
     def fail(self, error: BaseException) -> None:
-        """Marks the run as ended without a model; ``error`` is raised by whoever calls, so no other one here."""
+        """Marks the run as ended without a model. Raises nothing, because the caller raises ``error``."""
         if self.run_id is None:
             return
         try:
-            with self.registry.spoken():
+            with self.registry.clear_errors():
                 self.client.set_tag(self.run_id, "error", str(error)[:500] or type(error).__name__)
                 self.client.set_terminated(self.run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         except RegistryError as lost:
@@ -176,9 +195,10 @@ class TrackedRun:
 
 
 def register(registry: Registry, folder: str, run_id: str | None = None) -> Version:
-    """The version that holds the model in ``folder``; a new one, of the MLflow run ``run_id``, where there is none.
+    """Returns the version that contains the model in ``folder``; makes a version where there is none.
 
-    A model that was trained without a registry gets a run of its own. Raises ModelError, RegistryError.
+    ``run_id``: the MLflow run that trained the model. A model that was trained without a registry gets a run of its
+    own. Raises ModelError, RegistryError.
     """
     model = Halsted.load(folder)
     config = model.config
@@ -196,12 +216,12 @@ def register(registry: Registry, folder: str, run_id: str | None = None) -> Vers
         "code_version": code_version(),
     }
     experiment = registry.experiment(EXPERIMENT)
-    with registry.spoken():
+    with registry.clear_errors():
         if run_id is None:
             run = registry.client.create_run(experiment, run_name=f"registered-{config.version[:6]}", tags=tags)
             run_id = run.info.run_id
             registry.client.set_terminated(run_id, "FINISHED")
-        else:  # the code that trained it, not the code that registers it
+        else:  # the version names the code that trained the model, not the code that registers it
             tags["code_version"] = registry.client.get_run(run_id).data.tags["code_version"]
     example = pd.DataFrame(
         {
@@ -215,13 +235,13 @@ def register(registry: Registry, folder: str, run_id: str | None = None) -> Vers
 
 
 def learned_videos(registry: Registry, version: Version, config: ModelConfig) -> set[str] | None:
-    """The videos that a version was trained or chosen on, as its model says (``config``) or else its training run;
+    """Returns the videos that a version was trained or chosen on, as its model (``config``) or its training run says;
     None where neither says so."""
     if config.learned_from is not None:
         return {video_id for own in config.learned_from.values() for video_id in own}
     if not version.run_id:
         return None
-    with registry.spoken():
+    with registry.clear_errors():
         if SPLIT not in {artifact.path for artifact in registry.client.list_artifacts(version.run_id)}:
             return None
         with tempfile.TemporaryDirectory() as place:
@@ -230,6 +250,7 @@ def learned_videos(registry: Registry, version: Version, config: ModelConfig) ->
 
 
 def tags_of(start: TrainingPlan) -> dict[str, str]:
+    """Returns the tags of a run: what its model is made from, and by which code."""
     commit = git_commit()
     return {
         "model_version": start.run_id,
@@ -243,7 +264,10 @@ def tags_of(start: TrainingPlan) -> dict[str, str]:
 
 
 def params_of(start: TrainingPlan) -> dict[str, str]:
-    """The recipe and what else decides the weights; MLflow keeps a parameter's text up to 6000 characters."""
+    """Returns a run's parameters: the recipe and everything else that decides the weights.
+
+    MLflow keeps up to 6000 characters per parameter.
+    """
     counts = {part: list(start.split.values()).count(part) for part in ("train", "validation", "test")}
     chosen = asdict(start.recipe) | asdict(start.spec) | {"encoder": start.encoder, "workers": start.workers}
     return {
@@ -252,7 +276,7 @@ def params_of(start: TrainingPlan) -> dict[str, str]:
 
 
 def dataset_of(start: TrainingPlan) -> DatasetInput:
-    """The atlas release as the run's input: which Delta version of the samples, and the digest of its content."""
+    """Returns the atlas release as the run's input, with the Delta version of its samples and its content's digest."""
     atlas = start.atlas
     clips = pd.DataFrame(
         [
@@ -272,16 +296,16 @@ def dataset_of(start: TrainingPlan) -> DatasetInput:
     return DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])
 
 
-def figures(record: dict) -> dict[str, float]:
-    """An epoch's record (``training.loop.TrainProgress``) as metrics; what could not be measured is left out."""
+def figures(record: EpochRecord) -> dict[str, float]:
+    """Returns an epoch's record as metrics. Values that could not be measured are left out."""
     found = {name: record[name] for name in ("loss", "learning_rate", "seconds", "samples_per_s", "worst")}
     found |= {f"accuracy/{task}": value for task, value in record["accuracy_of_task"].items()}
     found |= {f"accuracy_of_tag/{tag}": value for tag, value in record["accuracy_of_tag"].items()}
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def environment() -> dict:
-    """Where a run runs: Python, machine, packages. No host name and no user: MLflow may be open to many."""
+def environment() -> JsonObject:
+    """Describes the machine: Python, system, GPUs, packages. Not the host or user, since many may read MLflow."""
     gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     packages = {found.metadata["Name"]: found.version for found in importlib.metadata.distributions()}
     return {
@@ -295,17 +319,18 @@ def environment() -> dict:
 
 
 def code_version() -> str:
-    """``0.1.0+9c2ee5a`` in a checkout, with ``.changed`` where files differ from that commit; else ``0.1.0``."""
+    """Returns ``0.1.0+9c2ee5a`` in a checkout, with ``.changed`` if files differ from the commit; else ``0.1.0``."""
     commit = git_commit()
     return f"{__version__}+{commit[:7]}{'.changed' if git('status', '--porcelain') else ''}" if commit else __version__
 
 
 def git_commit() -> str:
+    """Returns the commit of this checkout, '' where this is no checkout."""
     return git("rev-parse", "HEAD") if (Path(__file__).parents[2] / ".git").exists() else ""
 
 
 def git(*arguments: str) -> str:
-    """What git says of this checkout, '' where it can't be asked."""
+    """Returns what git prints in this checkout, '' where git fails."""
     try:
         return subprocess.run(
             ["git", *arguments], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=20, check=True

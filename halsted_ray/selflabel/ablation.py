@@ -1,13 +1,14 @@
-"""Is a round of self-labelling worth it? A recipe without and with one, on the same folds: `halsted evaluate
+"""Is a round of self-labelling worth it? A recipe without and with a round, on the same folds: `halsted evaluate
 --self-label`.
 
-In each fold v1 learns what persons labelled, labels videos that nobody did, and v2 learns both; both answer about the
-fold's test videos. The labels come from a model that never saw them either, so they carry no truth across.
+In each fold v1 learns from what persons labelled, then labels videos that nobody did, and v2 learns from both; both
+predict the fold's test videos. The labels come from a model that never saw the test videos, so they carry no truth
+across.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,35 +17,37 @@ from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.compute.parallel import run_parallel
 from halsted_ray.errors import AtlasError
 from halsted_ray.evaluation.dataset import EvaluationData
-from halsted_ray.evaluation.folds import FoldResult, FoldTask, operation_of_video, run_fold, train_fold_model
+from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
+from halsted_ray.evaluation.folds import Fold, FoldResult, operation_of_video, run_fold, train_fold_model
+from halsted_ray.evaluation.json_values import Figures
 from halsted_ray.evaluation.predictions import MODEL, REFERENCE, TagPredictions, predict, tag_targets
-from halsted_ray.evaluation.run_evaluation import Evaluation, evaluate, fold_figures, map_of, save_evaluation
+from halsted_ray.evaluation.run_evaluation import Evaluation, evaluate, feature_map, fold_figures, save_evaluation
 from halsted_ray.evaluation.scoring import score_predictions
 from halsted_ray.mapping.progress import QUIET, RunObserver
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, digest
 from halsted_ray.selflabel.gain import measure_gain
-from halsted_ray.selflabel.labelling import LabellingResult, label_archive, labels_of
-from halsted_ray.selflabel.self_label import GATE, PRECISION
+from halsted_ray.selflabel.labelling import LabellingResult, LabellingRules, label_archive, labels_of
 from halsted_ray.selflabel.validation import WINDOWS, predict_windows, vectors_of
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.taxonomy import from_dict
+from halsted_ray.training.atlas_samples import load_samples
+from halsted_ray.training.embed import EmbedProgress
 from halsted_ray.training.recipe import PAPER, Recipe
 from halsted_ray.training.samples import Samples, training_windows
-from halsted_ray.training.train import load_samples
 from halsted_ray.video.archive import list_videos
 
 
 @dataclass(frozen=True)
 class AblationFold:
-    """What v2 of a fold learns from, and ``labelled``: its test windows as v1 would have labelled them (None: no
-    window of them reaches a threshold)."""
+    """What v2 of a fold learns from. ``labelled_test``: the fold's test windows as v1 would have labelled them, None
+    where no window reaches a threshold."""
 
-    job: FoldTask
+    fold: Fold
     train: Samples
     validation: Samples
-    labelled: Samples | None
+    labelled_test: Samples | None
 
 
 def evaluate_self_labelling(
@@ -53,67 +56,73 @@ def evaluate_self_labelling(
     out: str,
     recipe: Recipe = PAPER,
     *,
-    precision: float = PRECISION,
-    gate: float = GATE,
-    task: str = "micro",
+    plan: EvaluationPlan | None = None,
+    rules: LabellingRules | None = None,
+    encoder: str | None = None,
     embeddings: str | None = None,
     observer: RunObserver = QUIET,
-    **options,
+    on_embed: EmbedProgress | None = None,
+    on_fold: Callable[[int, int], None] | None = None,
 ) -> tuple[Evaluation, list[list[Clip]]]:
     """Cross-validates ``recipe`` without and with the labels that each fold's own model gives the videos of
-    ``archive``; nothing is added to the atlas. ``options``: as for ``evaluate``. Gives the labels of each fold too.
+    ``archive``. Nothing is added to the atlas.
 
-    What comes back is an evaluation of v2, with v1 among the methods, and ``figures["comparison"]``: see ``compare``,
-    and ``labels``, a report of ``label_archive`` for each fold. A fold whose v1 fails the gate, or trusts none of its
-    answers, keeps v1. The same call again does only what is missing. Raises as ``evaluate`` and ``self_label``.
+    ``plan``: the folds and the baselines; ``rules``: when a label is kept; the other options are those of ``evaluate``.
+
+    Returns an evaluation of v2, in which v1 is one of the methods, and the labels of each fold. The evaluation's
+    figures have ``comparison`` (``gain.measure_gain``), with ``labels``: a report of ``label_archive`` for each fold. A
+    fold whose v1 fails the gate, or trusts none of its predictions, keeps v1. The same call again does only what is
+    missing. Raises as ``evaluate`` and ``self_label``.
     """
+    rules = rules or LabellingRules()
     embeddings = embeddings or f"{atlas.rstrip('/')}/embeddings"
     # Before the folds' models are trained, which takes hours.
-    require_by_hand(read_atlas(atlas, options.get("release")))
-    if options.get("test_on"):
-        require_by_hand(read_atlas(options["test_on"]))
+    require_manual_clips(read_atlas(atlas, plan.release if plan else None))
+    if plan and plan.test_on:
+        require_manual_clips(read_atlas(plan.test_on))
     list_videos(absolute_location(archive))
-    before = evaluate(atlas, out, recipe, embeddings=embeddings, **options)
-    lessons, labels, reports = [], [], []
-    for job in before.jobs:
-        observer.on_message(f"fold {job.number + 1} of {len(before.jobs)}")
-        known = known_of(before.atlas, job.split)
-        found = label_archive(
-            job.model,
+    before = evaluate(
+        atlas, out, recipe, plan=plan, encoder=encoder, embeddings=embeddings, on_embed=on_embed, on_fold=on_fold
+    )
+    ablation_folds, labels, reports = [], [], []
+    for fold in before.folds:
+        observer.on_message(f"fold {fold.number + 1} of {len(before.folds)}")
+        known = fold_atlas(before.atlas, fold.split)
+        labelled = label_archive(
+            fold.model,
             known,
             known,
             archive,
-            f"{absolute_location(out)}/labels/fold-{job.number + 1}",
-            precision=precision,
-            gate=gate,
-            task=task,
+            f"{absolute_location(out)}/labels/fold-{fold.number + 1}",
+            rules=rules,
             embeddings=embeddings,
             observer=observer,
         )
-        labels.append(found.clips)
-        reports.append(found.report)
-        lessons.append(lesson_of(job, known, found, before, recipe, task, embeddings))
-    taught = run_parallel(learn, lessons, replace(before.pool, baselines=()))
+        labels.append(labelled.clips)
+        reports.append(labelled.report)
+        ablation_folds.append(prepare_second_model(fold, known, labelled, before, recipe, rules.task, embeddings))
+    results = run_parallel(run_second_model, ablation_folds, replace(before.data, baselines=()))
     v1 = [replace(entry, method=REFERENCE) for entry in before.of()]
-    v2 = [entry for result, _ in taught for entry in result.answers]
+    v2 = [entry for result, _ in results for entry in result.predictions]
+    on_labels = [entry for _, of_fold in results for entry in of_fold]
     operations = operation_of_video(before.atlas.clips)
-    answers = v2 + v1 + [entry for entry in before.answers if entry.method != MODEL]
-    found = (
-        before.figures
-        | score_predictions(answers, before.taxonomy, operations)
-        | {
-            "folds": [fold_figures(job, result) for job, (result, _) in zip(before.jobs, taught, strict=True)],
-            "map": map_of(taught[0][0].features, operations),
-        }
-    )
-    found["comparison"] = measure_gain(
-        v1, v2, before.taxonomy, operations, task, [entry for _, own in taught for entry in own]
-    ) | {"labels": reports}
-    save_evaluation(out, found, answers, before.taxonomy)
-    return replace(before, figures=found, answers=answers), labels
+    predictions = v2 + v1 + [entry for entry in before.predictions if entry.method != MODEL]
+    figures: Figures = {
+        **before.figures,
+        **score_predictions(predictions, before.taxonomy, operations),
+        "folds": [fold_figures(fold, result) for fold, (result, _) in zip(before.folds, results, strict=True)],
+        "map": feature_map(results[0][0].features, operations),
+        "comparison": {
+            **measure_gain(v1, v2, before.taxonomy, operations, rules.task, on_labels),
+            "labels": reports,
+        },
+    }
+    save_evaluation(out, figures, predictions, before.taxonomy)
+    return replace(before, figures=figures, predictions=predictions), labels
 
 
-def require_by_hand(source: Atlas) -> None:
+def require_manual_clips(source: Atlas) -> None:
+    """Raises AtlasError where a model labelled clips of the atlas."""
     if any(clip.source == "ai" for clip in source.clips):
         raise AtlasError(
             f"release {source.name!r} holds a model's labels already; that model may have learned from a fold's test "
@@ -121,8 +130,8 @@ def require_by_hand(source: Atlas) -> None:
         )
 
 
-def known_of(source: Atlas, split: Mapping[str, str]) -> Atlas:
-    """What is known in a fold: its videos and what persons said of them."""
+def fold_atlas(source: Atlas, split: Mapping[str, str]) -> Atlas:
+    """The atlas as a fold knows it: the fold's split, its videos and their clips."""
     return replace(
         source,
         split=dict(split),
@@ -131,56 +140,65 @@ def known_of(source: Atlas, split: Mapping[str, str]) -> Atlas:
     )
 
 
-def lesson_of(
-    job: FoldTask, known: Atlas, found: LabellingResult, before: Evaluation, recipe: Recipe, task: str, embeddings: str
+def prepare_second_model(
+    fold: Fold,
+    known: Atlas,
+    labelled: LabellingResult,
+    before: Evaluation,
+    recipe: Recipe,
+    task: str,
+    embeddings: str,
 ) -> AblationFold:
-    """Persons' clips and the labels of ``found``, as the samples that v2 learns from."""
-    config, taxonomy = before.pool.config, before.taxonomy
+    """The samples that v2 of a fold learns from: persons' clips in ``known``, and the labels of ``labelled``."""
+    config, taxonomy = before.data.config, before.taxonomy
     frozen = Encoder.load(config.encoder_ref)
-    new = {clip.video_id for clip in found.clips} - set(known.split)
+    new_videos = {clip.video_id for clip in labelled.clips} - set(known.split)
     grown = replace(
         known,
-        split=known.split | dict.fromkeys(sorted(new), "train"),
-        clips=(*known.clips, *found.clips),
-        videos=(*known.videos, *(video for video in found.videos if video.video_id in new)),
+        split=known.split | dict.fromkeys(sorted(new_videos), "train"),
+        clips=(*known.clips, *labelled.clips),
+        videos=(*known.videos, *(video for video in labelled.videos if video.video_id in new_videos)),
     )
     samples = load_samples(grown, grown.split, taxonomy, recipe, config.windows, frozen, embeddings)
-    labelled = labelled_test(job, known, found, before, task, embeddings)
-    if labelled is not None:
-        labelled = load_samples(
-            labelled, labelled.split, taxonomy, recipe, config.windows, frozen, embeddings, parts=("test",)
+    test_atlas = label_test_videos(fold, known, labelled, before, task, embeddings)
+    labelled_test = None
+    if test_atlas is not None:
+        labelled_test = load_samples(
+            test_atlas, test_atlas.split, taxonomy, recipe, config.windows, frozen, embeddings, parts=("test",)
         )["test"]
-    # Named by what it learns: other labels, another model.
-    model = f"{job.model}-{digest([vars(clip) for clip in found.clips])[:8]}" if found.clips else job.model
-    return AblationFold(replace(job, model=model), samples["train"], samples["validation"], labelled)
+    # The folder is named by what v2 learns from: other labels make another model.
+    model = f"{fold.model}-{digest([vars(clip) for clip in labelled.clips])[:8]}" if labelled.clips else fold.model
+    return AblationFold(replace(fold, model=model), samples["train"], samples["validation"], labelled_test)
 
 
-def labelled_test(
-    job: FoldTask, known: Atlas, found: LabellingResult, before: Evaluation, task: str, embeddings: str
+def label_test_videos(
+    fold: Fold, known: Atlas, labelled: LabellingResult, before: Evaluation, task_name: str, embeddings: str
 ) -> Atlas | None:
-    """The fold's test videos with the labels that v1 would give them, None where it trusts none of its answers."""
-    model, taxonomy = Halsted.load(job.model), before.taxonomy
-    asked, videos = taxonomy.task(task), known.videos_of("test")
+    """The fold's test videos with the labels that v1 would give them; None where v1 trusts none of its predictions."""
+    model, taxonomy = Halsted.load(fold.model), before.taxonomy
+    task, videos = taxonomy.task(task_name), known.videos_of("test")
     windows = {
         video.video_id: [window for window in training_windows(video.duration_s, WINDOWS) if window.kind == "fine"]
         for video in videos
     }
     vectors = vectors_of(known, windows, model, WINDOWS, model.config.encoder_ref, embeddings, None)
-    clips = []
-    for video_id, own in windows.items():
-        said = predict_windows(model, asked, np.stack([vectors[video_id][w.kind, w.start_s, w.stop_s] for w in own]))
-        spans = [(window.start_s, window.stop_s) for window in own]
-        clips += labels_of(video_id, dict(zip(spans, said, strict=True)), asked, taxonomy, found.trusted, {}).clips
+    clips: list[Clip] = []
+    for video_id, of_video in windows.items():
+        vectors_ND = np.stack([vectors[video_id][w.kind, w.start_s, w.stop_s] for w in of_video])
+        predicted = predict_windows(model, task, vectors_ND)
+        spans = [(window.start_s, window.stop_s) for window in of_video]
+        predicted_of_span = dict(zip(spans, predicted, strict=True))
+        clips += labels_of(video_id, predicted_of_span, task, taxonomy, labelled.thresholds, {}).clips
     return replace(known, videos=videos, clips=tuple(clips)) if clips else None
 
 
-def learn(lesson: AblationFold, pool: EvaluationData) -> tuple[FoldResult, list[TagPredictions]]:
-    """v2's answers about the fold's test windows: beside what persons said of them, and what v1 would have said."""
-    taxonomy = from_dict(dict(pool.taxonomy))
-    model, curve = train_fold_model(lesson.job, pool, taxonomy, lesson.train, lesson.validation)
-    result = replace(run_fold(replace(lesson.job, is_given=True), pool), curve=curve)
-    if lesson.labelled is None:
+def run_second_model(ablation: AblationFold, data: EvaluationData) -> tuple[FoldResult, list[TagPredictions]]:
+    """Trains v2 and predicts the fold's test windows: against what persons labelled, and what v1 would have."""
+    taxonomy = from_dict(dict(data.taxonomy))
+    model, curve = train_fold_model(ablation.fold, data, taxonomy, ablation.train, ablation.validation)
+    result = replace(run_fold(replace(ablation.fold, is_given=True), data), curve=curve)
+    if ablation.labelled_test is None:
         return result, []
-    sources_S = np.full(len(lesson.labelled), "ai")
-    asked = tag_targets(lesson.labelled, lesson.train, taxonomy, lesson.job.number, sources_S, sources_S)
-    return result, predict(model, lesson.labelled, asked)
+    sources_S = np.full(len(ablation.labelled_test), "ai")
+    targets = tag_targets(ablation.labelled_test, ablation.train, taxonomy, ablation.fold.number, sources_S, sources_S)
+    return result, predict(model, ablation.labelled_test, targets)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from halsted_ray.evaluation.intervals import paired_test
-from halsted_ray.evaluation.map_accuracy import without_nan
-from halsted_ray.evaluation.model_comparison import compare_folds, compare_models, tasks_of
+from halsted_ray.evaluation.json_values import Figures, without_nan
+from halsted_ray.evaluation.model_comparison import compare_folds, compare_models, tags_by_task
 from halsted_ray.evaluation.predictions import REFERENCE, TagPredictions
-from halsted_ray.evaluation.scoring import Counts
+from halsted_ray.evaluation.scoring import AccuracyCounts
 from halsted_ray.taxonomy import Taxonomy
 
 AFTER = "v2"
+"""The model after a round of self-labelling; ``REFERENCE`` (``v1``) is the model before it."""
 
 
 def measure_gain(
@@ -21,23 +23,26 @@ def measure_gain(
     operation_of_video: Mapping[str, Mapping[str, str]],
     task: str = "micro",
     labelled: Sequence[TagPredictions] = (),
-) -> dict:
-    """JSON values: ``folds`` and ``videos`` (``pairing``'s: difference with interval and p-values), ``sources`` (see
-    ``by_source``), and ``keep``: ``v2`` only where its gain on ``task`` has an interval above zero, else ``v1``.
-    ``labelled``: what ``after`` answers where a model labelled the held-out videos and not a person.
+) -> Figures:
+    """``folds`` and ``videos`` (differences by ``model_comparison``), ``sources`` (``by_source``), the ``gain`` on
+    ``task``, and which model to ``keep``, as JSON values.
 
-    Both answered the same windows of held-out videos; ValueError otherwise. With one fold alone the interval is the
-    bootstrap's over videos. The labels that ``after`` learned must come from a model that did not learn from the
-    held-out videos either, in each fold: else they carry the truth across.
+    ``keep`` is ``v2`` only where the gain has an interval above zero, else ``v1``. With one fold alone the interval is
+    the bootstrap's over videos. ``labelled``: predictions of ``after`` for held-out windows that a model labelled and
+    not a person.
+
+    Both models predicted the same windows of held-out videos; ValueError otherwise. In each fold, the labels that
+    ``after`` learned must come from a model that did not learn from the held-out videos: else they carry the truth
+    across.
     """
     folds = compare_folds(before, after, taxonomy)
     videos = compare_models(before, after, taxonomy, operation_of_video)
-    several = len({entry.asked.fold for entry in after}) > 1
+    has_several_folds = len({entry.targets.fold for entry in after}) > 1
     unknown = {"value": None, "low": None, "high": None}  # no held-out window shows the task
-    gain = folds.get(task, {}).get("difference", unknown) if several else videos["tasks"].get(task, unknown)
+    gain = folds.get(task, {}).get("difference", unknown) if has_several_folds else videos["tasks"].get(task, unknown)
     return {
         "task": task,
-        "over": "folds" if several else "videos",
+        "over": "folds" if has_several_folds else "videos",
         "gain": gain,
         "folds": folds,
         "videos": videos,
@@ -46,47 +51,49 @@ def measure_gain(
     }
 
 
-def by_source(answers: Sequence[TagPredictions], taxonomy: Taxonomy) -> dict:
-    """task (and ``mean``) → accuracy by fold where a person and where a model labelled the window, and the p-value of
-    Wilcoxon's signed rank between them (paper: 89 % against 96 %, p = .25); {} where one source labelled all.
+def by_source(predictions: Sequence[TagPredictions], taxonomy: Taxonomy) -> Figures:
+    """task (and ``mean``) → accuracy by fold on windows that a person labelled (``manual``) and that a model labelled
+    (``ai``), and the p-value of Wilcoxon's signed rank between them (paper: 89 % against 96 %, p = .25).
 
-    Over the tags that both sources have: a model's macro samples name the step alone.
+    {} where one source labelled all windows. Only tags that both sources have count: a model's macro samples have the
+    tag ``step`` alone.
     """
-    counts = Counts.of(answers)
+    counts = AccuracyCounts.of(predictions)
     is_ai_K = counts.source_K == "ai"
     if is_ai_K.all() or not is_ai_K.any():
         return {}
-    both = [
-        tag
-        for tag, *asked in zip(
-            counts.tags, *(counts.asked_KT[rows_K].sum(0) for rows_K in (is_ai_K, ~is_ai_K)), strict=True
-        )
-        if all(asked)
+    ai_total_T, manual_total_T = (counts.total_KT[rows_K].sum(0) for rows_K in (is_ai_K, ~is_ai_K))
+    tags_of_both = [
+        tag for tag, ai, manual in zip(counts.tags, ai_total_T, manual_total_T, strict=True) if ai and manual
     ]
     found = {}
-    for name, tags in {**tasks_of(both, taxonomy), "mean": both}.items():
+    for name, tags in {**tags_by_task(tags_of_both, taxonomy), "mean": tags_of_both}.items():
         manual, ai = (counts.accuracy(tags, rows_K)["folds"] for rows_K in (~is_ai_K, is_ai_K))
         found[name] = {"manual": manual, "ai": ai, "wilcoxon_p": paired_test(manual, ai)}
-    return without_nan(found)
+    figures: Figures = without_nan(found)
+    return figures
 
 
-def by_action(reports: Sequence[Mapping]) -> dict[str, dict]:
-    """Category → what became of the model's answers over all ``reports`` (of ``labelling.label_archive``), the
-    commonest
-    first: ``thresholds`` (one a report, None where no confidence is enough), ``precision`` of what they keep on
-    validation (None where nothing), the archive's windows ``said``, ``kept``, ``dropped``, and ``clips`` made."""
-    found: dict[str, dict] = {}
+def by_action(reports: Sequence[Mapping[str, Any]]) -> dict[str, Figures]:
+    """Action → what became of the model's predictions over all ``reports`` (of ``labelling.label_archive``), the
+    commonest action first.
+
+    ``thresholds``: one per report, None where no confidence is enough. ``precision``: share of the kept validation
+    windows that are right, None where no window is kept. Of the archive's windows: ``said``, ``kept``, ``dropped``, and
+    the ``clips`` made of them.
+    """
+    found: dict[str, Figures] = {}
     for report in reports:
-        for name, own in report.get("actions", {}).items():
+        for name, of_action in report.get("actions", {}).items():
             entry = found.setdefault(
                 name,
                 {"thresholds": [], "right": 0, "sure": 0, **dict.fromkeys(("said", "kept", "dropped", "clips"), 0)},
             )
-            entry["thresholds"].append(own["threshold"])
-            entry["right"] += own["validation"]["right"]
-            entry["sure"] += own["validation"]["kept"]
+            entry["thresholds"].append(of_action["threshold"])
+            entry["right"] += of_action["validation"]["right"]
+            entry["sure"] += of_action["validation"]["kept"]
             for count in ("said", "kept", "dropped", "clips"):
-                entry[count] += own[count]
+                entry[count] += of_action[count]
     for entry in found.values():
         right, sure = entry.pop("right"), entry.pop("sure")
         entry["precision"] = right / sure if sure else None

@@ -1,4 +1,4 @@
-"""What a model would add to an atlas: its own answers about an archive, as far as they can be trusted."""
+"""What a model would add to an atlas: its own predictions for the videos of an archive, as far as it is trusted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from halsted_ray.atlas import Atlas
+from halsted_ray.errors import UsageError
+from halsted_ray.evaluation.json_values import Figures
 from halsted_ray.mapping.pipeline import Summary, map_archive
 from halsted_ray.mapping.progress import QUIET, RunObserver
 from halsted_ray.mapping.workflow import needed_tasks
@@ -16,41 +18,72 @@ from halsted_ray.maps.reading import read_segments, read_videos
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video
-from halsted_ray.selflabel.merge import Label, TimeSpan, apart, merge, union, without
-from halsted_ray.selflabel.thresholds import CERTAINTY, Threshold, is_trusted, thresholds_of_tags
-from halsted_ray.selflabel.validation import WINDOWS, Said, accuracy_of_tasks, average, predict_validation, task_applies
+from halsted_ray.selflabel.merge import Label, TimeSpan, cut_overlaps, join_spans, merge, subtract_spans
+from halsted_ray.selflabel.thresholds import (
+    CERTAINTY,
+    PredictedTags,
+    Threshold,
+    Thresholds,
+    is_trusted,
+    thresholds_of_tags,
+)
+from halsted_ray.selflabel.validation import WINDOWS, accuracy_of_tasks, average, predict_validation, task_applies
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.taxonomy import Task, Taxonomy
 
-Trusted = Mapping[str, Mapping[str, Threshold]]
-"""Tag → category → from which confidence on (``thresholds_of_tags``)."""
+GATE = 0.80
+"""Paper, Methods: a model labels nothing unless its average accuracy over all tasks is at least this."""
+PRECISION = 0.9
+"""The paper chooses thresholds on validation and names no target; here nine labels of ten are right."""
+
+
+@dataclass(frozen=True)
+class LabellingRules:
+    """What a model must show on the validation videos before its predictions become labels. Raises UsageError.
+
+    ``precision``: share of a category's labels that are right, with 90% certainty; it decides the thresholds.
+    ``gate``: average accuracy over all tasks below which the model labels nothing. ``task``: what is labelled.
+    """
+
+    precision: float = PRECISION
+    gate: float = GATE
+    task: str = "micro"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.precision < 1:
+            raise UsageError(f"precision {self.precision:g}; expected more than 0, less than 1")
+        if not 0 <= self.gate <= 1:
+            raise UsageError(f"gate {self.gate:g}; expected 0 to 1")
 
 
 @dataclass(frozen=True)
 class VideoLabels:
-    """The labels of one video: clips ready for the atlas, per action the windows said, kept, and clips made, per tag
-    the kept windows that have it, and how many windows lie ``elsewhere``: the model's own answers don't call for the
-    task there."""
+    """The labels of one video.
+
+    ``clips``: ready for the atlas. By category of the task's first tag: ``predicted`` windows, those ``kept`` as
+    labels, and ``labels``, how many labels they became. ``kept_by_tag``: tag → kept windows that have a trusted
+    category of it. ``not_asked``: windows to which, by the model's own predictions, the task does not apply.
+    """
 
     clips: list[Clip]
-    said: Counter
-    kept: Counter
-    made: Counter
-    tags: Counter
-    elsewhere: int
-    label_s: float
+    predicted: Counter[str]
+    kept: Counter[str]
+    labels: Counter[str]
+    kept_by_tag: Counter[str]
+    not_asked: int
+    labelled_s: float
 
 
 @dataclass(frozen=True)
 class LabellingResult:
-    """``report``: JSON values (``gate``, ``validation``, and see ``report_of``). ``clips``: the labels, source ``ai``;
-    ``videos``: of the archive, those that could be mapped whole. ``head``: the atlas whose videos and persons' clips
-    were left alone."""
+    """``report``: JSON values (``gate``, ``validation``, and those of ``report_of``). ``clips``: the labels, with
+    source ``ai``; ``videos``: those of the archive that could be mapped whole. ``thresholds``: by which the labels were
+    kept, empty where the model did not pass the gate. ``head``: the atlas whose clips were left alone."""
 
-    report: dict
+    report: Figures
     clips: list[Clip]
     videos: list[Video]
-    trusted: Trusted
+    thresholds: Thresholds
     head: Atlas
 
 
@@ -61,69 +94,68 @@ def label_archive(
     archive: str,
     out: str,
     *,
-    precision: float,
-    gate: float,
-    task: str,
+    rules: LabellingRules,
     embeddings: str,
     encoder: str | None = None,
     observer: RunObserver = QUIET,
 ) -> LabellingResult:
-    """Gate and thresholds on the validation videos of ``source``, then a map of 1-s windows of ``archive`` in
-    ``<out>/map``, and its labels. Nothing is added to any atlas.
+    """Applies gate and thresholds on the validation videos of ``source``, then maps 1-s windows of ``archive`` to
+    ``<out>/map`` and takes labels from there. Nothing is added to any atlas.
 
-    Validation and test videos of ``head`` are left alone, and those in which a person labelled ``task``.
+    The validation and test videos of ``head`` are left alone, and the videos in which a person labelled the task.
+    ``encoder``: where the model's encoder lies, if not where the model says.
     """
     labeller, taxonomy = Halsted.load(model), source.load_taxonomy()
-    asked, encoder = taxonomy.task(task), encoder or labeller.config.encoder_ref
+    task, encoder = taxonomy.task(rules.task), encoder or labeller.config.encoder_ref
     labeller.check_encoder(Encoder.load(encoder))  # before its vectors are stored under the model's encoder
-    tasks = accuracy_of_tasks(labeller, source, encoder, embeddings)
-    report = {
+    accuracy_of_task = accuracy_of_tasks(labeller, source, encoder, embeddings)
+    mean = average(accuracy_of_task)
+    report: Figures = {
         "atlas": {"release": source.name, "version": source.version},
         "model": {"version": labeller.config.version, "digest": labeller.digest},
-        "gate": {"least": gate, "mean": average(tasks), "tasks": tasks, "passed": average(tasks) >= gate},
+        "gate": {"least": rules.gate, "mean": mean, "tasks": accuracy_of_task, "passed": mean >= rules.gate},
     }
     if not report["gate"]["passed"]:
         return LabellingResult(report, [], [], {}, head)
-    judged = predict_validation(labeller, source, asked, encoder, embeddings)
-    tag = asked.tags[0].name
-    trusted = thresholds_of_tags(judged.said_N, judged.truth_N, [tag.name for tag in asked.tags], precision)
+
+    validation = predict_validation(labeller, source, task, encoder, embeddings)
+    tags = [tag.name for tag in task.tags]
+    thresholds = thresholds_of_tags(validation.predicted_N, validation.truth_N, tags, rules.precision)
     report["validation"] = {
-        "videos": judged.videos,
-        "windows": len(judged.said_N),
-        "others": judged.others,
-        "elsewhere": judged.elsewhere,
-        "precision": precision,
+        "videos": validation.videos,
+        "windows": len(validation.predicted_N),
+        "others": validation.off_task,
+        "elsewhere": validation.not_asked,
+        "precision": rules.precision,
         "certainty": CERTAINTY,
     }
-    if not any(math.isfinite(threshold.least) for threshold in trusted[tag].values()):
-        return LabellingResult(report | report_of(trusted, [], None, asked), [], [], trusted, head)
+    if not any(math.isfinite(threshold.min_confidence) for threshold in thresholds[tags[0]].values()):
+        return LabellingResult(report | report_of(thresholds, [], None, task), [], [], thresholds, head)
 
-    place = f"{absolute_location(out)}/map"
-    tasks = [needed.name for needed in needed_tasks(taxonomy, [asked])]
+    maps = f"{absolute_location(out)}/map"
     summary = map_archive(
         archive,
-        place,
+        maps,
         model,
-        tasks,
+        [needed.name for needed in needed_tasks(taxonomy, [task])],
         encoder=encoder,
         embeddings=embeddings,
         windows=WINDOWS,
-        without=not_to_label(head, asked.name),
+        without=videos_to_leave(head, task.name),
         observer=observer,
     )
-    persons = spans_of_persons(head)
+    manual_spans = spans_of_persons(head)
     found = [
-        labels_of(video_id, windows_at(place, video_id, summary.recipe), asked, taxonomy, trusted, persons)
+        labels_of(video_id, predictions_of(maps, video_id, summary.recipe), task, taxonomy, thresholds, manual_spans)
         for video_id in (video["video_id"] for video in summary.videos)
     ]
-    report |= report_of(trusted, found, summary, asked)
+    report |= report_of(thresholds, found, summary, task)
     report["atlas"]["labelled"] = head.version
-    return LabellingResult(
-        report, [clip for labelled in found for clip in labelled.clips], videos_at(place), trusted, head
-    )
+    clips = [clip for of_video in found for clip in of_video.clips]
+    return LabellingResult(report, clips, mapped_videos(maps), thresholds, head)
 
 
-def not_to_label(head: Atlas, task: str) -> set[str]:
+def videos_to_leave(head: Atlas, task: str) -> set[str]:
     """Videos that judge models, now or perhaps in the next release, and those in which a person labelled ``task``."""
     by_hand = {clip.video_id for clip in head.clips if clip.source == "manual"}
     return (
@@ -135,110 +167,124 @@ def not_to_label(head: Atlas, task: str) -> set[str]:
 
 def labels_of(
     video_id: str,
-    said: Mapping[TimeSpan, Said],
+    predicted: Mapping[TimeSpan, PredictedTags],
     task: Task,
     taxonomy: Taxonomy,
-    trusted: Trusted,
-    persons: Mapping[tuple[str, str], Sequence[TimeSpan]],
+    thresholds: Thresholds,
+    manual_spans: Mapping[tuple[str, str], Sequence[TimeSpan]],
 ) -> VideoLabels:
-    """What becomes of the answers about one video's windows: clips of ``task``, and of the tasks whose tags it asks
-    for (paper, Table 2: every micro-activity is a dissection, so its clip is a sample of the macro task too).
-    ``persons``: see ``spans_of_persons``."""
-    tag = task.tags[0].name
-    asked = [
-        window
-        for window, called in zip(said.items(), task_applies(said.values(), task, taxonomy), strict=True)
-        if called
-    ]
+    """The labels that the predictions for one video's windows become.
+
+    They give clips of ``task``, and of the tasks that decide whether it applies (paper, Table 2: every micro-activity
+    is a dissection, so its clip is a sample of the macro task too). ``manual_spans``: see ``spans_of_persons``; a
+    clip keeps clear of what a person labelled of its task.
+    """
+    first_tag = task.tags[0].name
+    applies = task_applies(predicted.values(), task, taxonomy)
+    asked = [window for window, is_asked in zip(predicted.items(), applies, strict=True) if is_asked]
     labels = [
         Label(
-            *span,
-            {each.name: own[each.name][0] for each in task.tags if is_trusted(own, each.name, trusted)},
-            own[tag][1],
+            start_s,
+            stop_s,
+            {tag.name: tags[tag.name][0] for tag in task.tags if is_trusted(tags, tag.name, thresholds)},
+            tags[first_tag][1],
         )
-        for span, own in asked
-        if trusted and is_trusted(own, tag, trusted)
+        for (start_s, stop_s), tags in asked
+        if thresholds and is_trusted(tags, first_tag, thresholds)
     ]
-    parts = apart(merge(labels, tag), labels, tag)
-    made = {task.name: [(part, part.tags) for part in parts]}
+    parts = cut_overlaps(merge(labels, first_tag), labels, first_tag)
+    parts_of_task: dict[str, list[tuple[Label, Mapping[str, str]]]] = {task.name: [(part, part.tags) for part in parts]}
     implied: dict[str, dict[str, str]] = {}
     for name, category in task.when:
         implied.setdefault(taxonomy.task_of_tag(name).name, {})[name] = category
-    for owner, tags in implied.items():
-        made[owner] = [(part, tags) for part in parts]
+    for implied_task, tags_there in implied.items():
+        parts_of_task[implied_task] = [(part, tags_there) for part in parts]
     clips = [
         Clip(video_id, part.start_s, part.stop_s, name, dict(tags), source="ai", confidence=part.confidence)
-        for name, own in made.items()
-        for label, tags in own
-        for part in without(label, persons.get((video_id, name), ()))
+        for name, of_task in parts_of_task.items()
+        for label, tags in of_task
+        for part in subtract_spans(label, manual_spans.get((video_id, name), ()))
     ]
     return VideoLabels(
-        clips,
-        Counter(own[tag][0] for _, own in asked if tag in own),
-        *(Counter(label.tags[tag] for label in some) for some in (labels, parts)),
-        Counter(name for label in labels for name in label.tags),
-        len(said) - len(asked),
-        sum(part.stop_s - part.start_s for part in parts),
+        clips=clips,
+        predicted=Counter(tags[first_tag][0] for _, tags in asked if first_tag in tags),
+        kept=Counter(label.tags[first_tag] for label in labels),
+        labels=Counter(part.tags[first_tag] for part in parts),
+        kept_by_tag=Counter(name for label in labels for name in label.tags),
+        not_asked=len(predicted) - len(asked),
+        labelled_s=sum(part.stop_s - part.start_s for part in parts),
     )
 
 
-def windows_at(place: str, video_id: str, recipe: str) -> dict[TimeSpan, Said]:
-    """The model's answers about a video's windows, in order of time."""
+def predictions_of(maps: str, video_id: str, recipe: str) -> dict[TimeSpan, PredictedTags]:
+    """(start_s, stop_s) of each window → the model's predictions in the map at ``maps``, in time order."""
     filters = [("video_id", "=", video_id), ("recipe", "=", recipe)]
-    table = read_segments(place, ["tags"], filters)
-    answers: dict[TimeSpan, dict[str, tuple[str, float]]] = {}
-    for row in table.to_pylist() if table is not None else ():
-        for said in row["tags"]:
-            own = answers.setdefault((said["start_s"], said["stop_s"]), {})
-            own[said["tag"]] = said["category"], said["confidence"]
-    return dict(sorted(answers.items()))
+    table = read_segments(maps, ["tags"], filters)
+    found: dict[TimeSpan, dict[str, tuple[str, float]]] = {}
+    for segment in table.to_pylist() if table is not None else ():
+        for row in segment["tags"]:
+            of_window = found.setdefault((row["start_s"], row["stop_s"]), {})
+            of_window[row["tag"]] = row["category"], row["confidence"]
+    return dict(sorted(found.items()))
 
 
 def spans_of_persons(head: Atlas) -> dict[tuple[str, str], list[TimeSpan]]:
-    """(video_id, task) → the time that persons labelled."""
+    """(video_id, task) → the time that persons labelled, in order and without overlap."""
     spans: dict[tuple[str, str], list[TimeSpan]] = {}
     for clip in head.clips:
         if clip.source == "manual":
             spans.setdefault((clip.video_id, clip.task), []).append((clip.start_s, clip.stop_s))
-    return {lane: union(own) for lane, own in spans.items()}
+    return {key: join_spans(own) for key, own in spans.items()}
 
 
-def videos_at(place: str) -> list[Video]:
-    return [entry.video for entry in read_videos(place).values() if entry.is_mapped]
+def mapped_videos(maps: str) -> list[Video]:
+    """The videos that are mapped whole."""
+    return [entry.video for entry in read_videos(maps).values() if entry.is_mapped]
 
 
-def report_of(trusted: Trusted, found: Sequence[VideoLabels], summary: Summary | None, task: Task) -> dict:
-    """``actions``: category → its ``threshold`` (None: none is sure enough), where that comes from, and the archive's
-    windows said, kept, dropped, and ``clips`` made of them; ``others``: each other tag's one ``threshold``, and how
-    many of the kept windows have it; ``elsewhere``: windows that the model's own answers don't call the task for;
-    ``videos``: state → number; ``added``: task → samples."""
-    said, kept, made, tags = (
-        sum((getattr(labelled, name) for labelled in found), Counter()) for name in ("said", "kept", "made", "tags")
+def report_of(thresholds: Thresholds, found: Sequence[VideoLabels], summary: Summary | None, task: Task) -> Figures:
+    """What became of the predictions, as JSON values.
+
+    ``actions``: category of the first tag → its ``threshold`` (None: no confidence is enough), what the threshold does
+    on ``validation`` windows, and of the archive's windows those ``said``, ``kept``, ``dropped``, and the ``clips``
+    made of them. ``others``: each other tag's one ``threshold``, and how many of the kept windows have the tag.
+    ``elsewhere``: windows to which, by the model's own predictions, the task does not apply. ``videos``: state →
+    number. ``labelled_s``: seconds of video that got a label. ``confidence``: mean of the clips. ``added``: task →
+    samples.
+    """
+    predicted, kept, labels, kept_by_tag = (
+        sum((getattr(of_video, name) for of_video in found), Counter[str]())
+        for name in ("predicted", "kept", "labels", "kept_by_tag")
     )
-    of_actions, unseen = trusted[task.tags[0].name], Threshold(math.inf, 0, 0, 0)
+    of_actions, unseen = thresholds[task.tags[0].name], Threshold(math.inf, 0, 0, 0)
     actions = {}
-    for name in sorted({*of_actions, *said}, key=lambda name: (-said[name], name)):
+    for name in sorted({*of_actions, *predicted}, key=lambda name: (-predicted[name], name)):
         threshold = of_actions.get(name, unseen)
         actions[name] = {
-            "threshold": threshold.least if math.isfinite(threshold.least) else None,
+            "threshold": none_if_infinite(threshold.min_confidence),
             "precision": threshold.precision if threshold.kept else None,
-            "validation": {"said": threshold.said, "kept": threshold.kept, "right": threshold.right},
-            "said": said[name],
+            "validation": {"said": threshold.predicted, "kept": threshold.kept, "right": threshold.right},
+            "said": predicted[name],
             "kept": kept[name],
-            "dropped": said[name] - kept[name],
-            "clips": made[name],
+            "dropped": predicted[name] - kept[name],
+            "clips": labels[name],
         }
     others = {}
     for tag in task.tags[1:]:
-        least = next((threshold.least for threshold in trusted[tag.name].values()), math.inf)
-        others[tag.name] = {"threshold": least if math.isfinite(least) else None, "kept": tags[tag.name]}
-    clips = [clip for labelled in found for clip in labelled.clips]
+        shared = next((threshold.min_confidence for threshold in thresholds[tag.name].values()), math.inf)
+        others[tag.name] = {"threshold": none_if_infinite(shared), "kept": kept_by_tag[tag.name]}
+    clips = [clip for of_video in found for clip in of_video.clips]
     return {
         "actions": actions,
         "others": others,
         "videos": dict(Counter(video["status"] for video in summary.videos)) if summary else {},
-        "elsewhere": sum(labelled.elsewhere for labelled in found),
-        "labelled_s": sum(labelled.label_s for labelled in found),
+        "elsewhere": sum(of_video.not_asked for of_video in found),
+        "labelled_s": sum(of_video.labelled_s for of_video in found),
         "confidence": fmean(clip.confidence for clip in clips) if clips else None,
         "added": dict(Counter(clip.task for clip in clips)),
     }
+
+
+def none_if_infinite(confidence: float) -> float | None:
+    """JSON has no infinity: None takes its place, and says that no confidence is enough."""
+    return confidence if math.isfinite(confidence) else None

@@ -1,4 +1,4 @@
-"""Trusted answers about windows of one video become clips."""
+"""Trusted predictions for the windows of one video become labels that do not overlap."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ GAP_S = 1.0
 ROUNDING_S = 1e-6
 
 TimeSpan = tuple[float, float]
+"""(start_s, stop_s)."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """What a model says of ``[start_s, stop_s)``: the tags of one task, with the confidence of the first."""
+    """What a model says of ``[start_s, stop_s)``: the tags of one task (tag → category).
+
+    ``confidence``: that of the task's first tag.
+    """
 
     start_s: float
     stop_s: float
@@ -25,47 +29,50 @@ class Label:
 
 
 def merge(labels: Iterable[Label], tag: str, gap_s: float = GAP_S) -> list[Label]:
-    """Labels of one category of ``tag`` with at most ``gap_s`` between them become one, in order of time.
+    """Labels with the same category of ``tag`` and at most ``gap_s`` between them become one label, in time order.
 
-    Whatever lies in the gap, a label of another category too: results of two categories may overlap (``apart``).
-    A merged confidence is the mean of its labels'; each other tag is what most of them say, the first of equals.
+    A gap is closed whatever lies in it, a label of another category too; so the results of two categories may overlap
+    (see ``cut_overlaps``). The confidence of a merged label is the mean of its labels'; each other tag gets the
+    category that most of its labels say, the first of equals.
     """
-    of_category: dict[str, list[list[Label]]] = {}
+    runs_of_category: dict[str, list[list[Label]]] = {}
     for label in sorted(labels, key=lambda label: (label.start_s, label.stop_s)):
-        runs = of_category.setdefault(label.tags[tag], [])
+        runs = runs_of_category.setdefault(label.tags[tag], [])
         if runs and label.start_s - runs[-1][-1].stop_s <= gap_s + ROUNDING_S:
             runs[-1].append(label)
         else:
             runs.append([label])
-    merged = [one(run) for runs in of_category.values() for run in runs]
+    merged = [merge_run(run) for runs in runs_of_category.values() for run in runs]
     return sorted(merged, key=lambda label: (label.start_s, label.stop_s))
 
 
-def one(run: Sequence[Label]) -> Label:
-    said: dict[str, list[str]] = {}
+def merge_run(run: Sequence[Label]) -> Label:
+    """One label from the start of the first to the stop of the last label of ``run``."""
+    categories_of_tag: dict[str, list[str]] = {}
     for label in run:
         for name, category in label.tags.items():
-            said.setdefault(name, []).append(category)
-    tags = {name: Counter(categories).most_common(1)[0][0] for name, categories in said.items()}
+            categories_of_tag.setdefault(name, []).append(category)
+    tags = {name: Counter(categories).most_common(1)[0][0] for name, categories in categories_of_tag.items()}
     return Label(run[0].start_s, run[-1].stop_s, tags, sum(label.confidence for label in run) / len(run))
 
 
-def apart(merged: Sequence[Label], labels: Iterable[Label], tag: str) -> list[Label]:
-    """``merged`` (of ``labels``) cut so that none overlaps another: what a window was said to show, it shows.
+def cut_overlaps(merged: Sequence[Label], labels: Iterable[Label], tag: str) -> list[Label]:
+    """``merged`` (made of ``labels``) cut so that no label overlaps another: each window keeps its own category.
 
-    A lane of the atlas has one answer at a time. Windows on one grid, no shorter than the gap that ``merge`` closes,
-    leave nothing else to decide: a window in a gap has an answer of its own, or one category alone claims it.
+    The atlas has one category per tag at a time. Cutting by the windows' own categories decides every overlap, as long
+    as windows lie on one grid and are no shorter than the gap that ``merge`` closes: a window in a gap has a category
+    of its own, or only one category claims it.
     """
-    spans_of: dict[str, list[TimeSpan]] = {label.tags[tag]: [] for label in merged}  # category → where another was said
+    spans_of_others: dict[str, list[TimeSpan]] = {label.tags[tag]: [] for label in merged}
     for label in sorted(labels, key=lambda label: label.start_s):
-        for category, spans in spans_of.items():
+        for category, spans in spans_of_others.items():
             if category != label.tags[tag]:
                 spans.append((label.start_s, label.stop_s))
-    return [part for label in merged for part in without(label, spans_of[label.tags[tag]])]
+    return [part for label in merged for part in subtract_spans(label, spans_of_others[label.tags[tag]])]
 
 
-def union(spans: Iterable[TimeSpan]) -> list[TimeSpan]:
-    """The same time as ``spans``, in order and with no overlap."""
+def join_spans(spans: Iterable[TimeSpan]) -> list[TimeSpan]:
+    """The same time as ``spans``, in order and without overlap."""
     joined: list[TimeSpan] = []
     for start_s, stop_s in sorted(spans):
         if joined and start_s <= joined[-1][1]:
@@ -75,10 +82,12 @@ def union(spans: Iterable[TimeSpan]) -> list[TimeSpan]:
     return joined
 
 
-def without(label: Label, spans: Sequence[TimeSpan]) -> list[Label]:
-    """The parts of ``label`` that no span covers. ``spans`` are in order and don't overlap (``union``)."""
-    parts, start_s = [], label.start_s
-    for span_start_s, span_stop_s in spans[max(0, bisect_left(spans, (label.start_s,)) - 1) :]:
+def subtract_spans(label: Label, spans: Sequence[TimeSpan]) -> list[Label]:
+    """The parts of ``label`` that no span covers. ``spans`` are in order and do not overlap (``join_spans``)."""
+    parts: list[Label] = []
+    start_s = label.start_s
+    first = max(0, bisect_left(spans, label.start_s, key=lambda span: span[0]) - 1)
+    for span_start_s, span_stop_s in spans[first:]:
         if span_start_s >= label.stop_s:
             break
         if span_start_s - start_s > ROUNDING_S:

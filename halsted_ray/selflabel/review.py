@@ -1,7 +1,7 @@
 """The labels that most need a person's eye, as a Label Studio project: `halsted review`.
 
-What comes back is imported as any Label Studio file (`halsted atlas import … --format label-studio`): a person's answer
-takes the place of the model's about the same span.
+The reviewed project is imported as any Label Studio file (`halsted atlas import … --format label-studio`): a person's
+label takes the place of the model's label of the same span.
 """
 
 from __future__ import annotations
@@ -22,14 +22,20 @@ from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
 
 MOST = 50
+"""Clips in the project, at most."""
 
 Lanes = Mapping[tuple[str, str, str], Sequence[tuple[float, float, str, float]]]
-"""(video_id, task, tag) → (start_s, stop_s, category, confidence) of a map."""
+"""(video_id, task, tag) → (start_s, stop_s, category, confidence) of each interval of a map."""
+SpanKey = tuple[str, float, float]
+"""(video_id, start_s, stop_s)."""
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """A clip to look at, with its samples (one a task). ``kind``: ``uncertain`` or ``disagrees``; ``size`` 0 to 1."""
+    """A span to look at. ``clips``: its samples, one per task. ``kind``: ``uncertain`` or ``disagrees``.
+
+    ``size``: how large the doubt is, 0 to 1; ``why``: the reason in words.
+    """
 
     clips: tuple[Clip, ...]
     kind: str
@@ -38,15 +44,16 @@ class Doubt:
 
 
 def review(atlas: str, out: str, *, maps: str | None = None, most: int = MOST, with_files: bool = False) -> list[Doubt]:
-    """Writes the ``most`` most doubtful clips of the atlas's newest version to the file ``out``, and the project's
+    """Writes the ``most`` most doubtful spans of the atlas's newest version to the file ``out``, and the project's
     labelling interface beside it (``.xml``); returns them.
 
-    Uncertain are a model's clips of low confidence; a clip disagrees where the maps at ``maps`` (of another model,
-    say) show something else, and that may be a person's clip too. Videos that judge models are left out: to correct
-    only what a model doubts would bend the truth towards it. Raises AtlasError where nothing is in doubt, OutputError.
+    A model's clip is uncertain where its confidence is low. A clip, a person's too, disagrees where the maps at
+    ``maps`` (of another model, say) show another category. Videos that judge models are left out: correcting only what
+    a model doubts would bend the truth towards the model. ``with_files``: name each video's file, which may be private.
+    Raises AtlasError where nothing is in doubt, OutputError, and UsageError where nothing was mapped to ``maps``.
     """
     head = read_atlas(atlas, HEAD)
-    doubts = chosen(head, lanes_of(maps) if maps else {}, most)
+    doubts = largest_doubts(head, read_lanes(maps) if maps else {}, most)
     if not doubts:
         raise AtlasError(
             f"the atlas {head.name!r} has no clip in doubt: none of its clips is a model's"
@@ -69,23 +76,26 @@ def review(atlas: str, out: str, *, maps: str | None = None, most: int = MOST, w
     return doubts
 
 
-def chosen(head: Atlas, lanes: Lanes, most: int) -> list[Doubt]:
-    """The largest doubts of both kinds by turns; a clip is named once."""
+def largest_doubts(head: Atlas, lanes: Lanes, most: int) -> list[Doubt]:
+    """The largest doubts, the two kinds taking turns; each span is named once."""
     judging = {video_id for video_id, part in head.split.items() if part != "train"}
-    spans: dict[tuple, list[Clip]] = {}
+    spans: dict[SpanKey, list[Clip]] = {}
     for clip in head.clips:
         if clip.video_id not in judging:
             spans.setdefault((clip.video_id, clip.start_s, clip.stop_s), []).append(clip)
-    found = {"uncertain": [], "disagrees": []}
+    found: dict[str, list[tuple[float, SpanKey, str]]] = {"uncertain": [], "disagrees": []}
     for key, clips in spans.items():
-        least = min((clip for clip in clips if clip.source == "ai"), key=lambda clip: clip.confidence, default=None)
-        if least is not None:
-            found["uncertain"].append((1 - least.confidence, key, f"{least.task} at {least.confidence:.2f}"))
+        unsure = min((clip for clip in clips if clip.source == "ai"), key=lambda clip: clip.confidence, default=None)
+        if unsure is not None:
+            found["uncertain"].append((1 - unsure.confidence, key, f"{unsure.task} at {unsure.confidence:.2f}"))
         size, why = max(disagreement(clip, lanes) for clip in clips)
         if size > 0:
             found["disagrees"].append((size, key, why))
-    ranked = [[(kind, *one) for one in sorted(own, key=lambda one: (-one[0], one[1]))] for kind, own in found.items()]
-    doubts: dict[tuple, Doubt] = {}
+    ranked = [
+        [(kind, size, key, why) for size, key, why in sorted(of_kind, key=lambda doubt: (-doubt[0], doubt[1]))]
+        for kind, of_kind in found.items()
+    ]
+    doubts: dict[SpanKey, Doubt] = {}
     for kind, size, key, why in filter(None, chain.from_iterable(zip_longest(*ranked))):
         if len(doubts) < most:
             doubts.setdefault(key, Doubt(tuple(spans[key]), kind, size, why))
@@ -93,27 +103,32 @@ def chosen(head: Atlas, lanes: Lanes, most: int) -> list[Doubt]:
 
 
 def disagreement(clip: Clip, lanes: Lanes) -> tuple[float, str]:
-    """(largest share of the clip, by confidence, in which the map shows another category of one of its tags; which)."""
-    worst = (0.0, "")
+    """(share of the clip, weighted by confidence, in which the map shows another category of a tag; which category).
+
+    Of the clip's tags the largest share counts; (0, "") where the map agrees.
+    """
+    largest = (0.0, "")
     for tag, category in clip.tags.items():
         others: dict[str, float] = {}
-        for start_s, stop_s, said, confidence in lanes.get((clip.video_id, clip.task, tag), ()):
+        for start_s, stop_s, mapped, confidence in lanes.get((clip.video_id, clip.task, tag), ()):
             shared_s = min(stop_s, clip.stop_s) - max(start_s, clip.start_s)
-            if shared_s > 0 and said != category:
-                others[said] = others.get(said, 0.0) + shared_s * confidence
+            if shared_s > 0 and mapped != category:
+                others[mapped] = others.get(mapped, 0.0) + shared_s * confidence
         if others:
-            most = max(others, key=others.get)
+            commonest = max(others, key=lambda name: others[name])
             share = sum(others.values()) / (clip.stop_s - clip.start_s)
-            worst = max(worst, (share, f"{tag} is {category} here, {most} on the map"))
-    return worst
+            largest = max(largest, (share, f"{tag} is {category} here, {commonest} on the map"))
+    return largest
 
 
-def lanes_of(maps: str) -> dict[tuple[str, str, str], list[tuple[float, float, str, float]]]:
-    """Raises UsageError where nothing was mapped to ``maps``."""
+def read_lanes(maps: str) -> Lanes:
+    """The intervals of the maps at ``maps`` that a model predicted. Raises UsageError where nothing was mapped."""
     table = read_timeline(maps)
     names = ("video_id", "task", "tag", "start_s", "stop_s", "category", "confidence", "source")
     lanes: dict[tuple[str, str, str], list[tuple[float, float, str, float]]] = {}
-    for video_id, task, tag, *said, source in zip(*(table[name].to_pylist() for name in names), strict=True):
+    for video_id, task, tag, start_s, stop_s, category, confidence, source in zip(
+        *(table[name].to_pylist() for name in names), strict=True
+    ):
         if source == "ai":
-            lanes.setdefault((video_id, task, tag), []).append(tuple(said))
+            lanes.setdefault((video_id, task, tag), []).append((start_s, stop_s, category, confidence))
     return lanes

@@ -9,19 +9,15 @@ from halsted_ray.atlas import release as name_release
 from halsted_ray.atlas.atlas_table import HEAD
 from halsted_ray.atlas.commits import history
 from halsted_ray.errors import OutputError, UsageError
-from halsted_ray.evaluation.folds import caveats_of, learned_by, require_unlearned
+from halsted_ray.evaluation.json_values import Figures
+from halsted_ray.evaluation.leak_guard import caveats_of, learned_by, require_unlearned
 from halsted_ray.evaluation.run_evaluation import require_fit
 from halsted_ray.mapping.progress import QUIET, RunObserver
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.selflabel.labelling import label_archive
+from halsted_ray.selflabel.labelling import GATE, PRECISION, LabellingRules, label_archive
 from halsted_ray.selflabel.validation import PART, manual_clips_only
 from halsted_ray.storage.files import read_file, require_writable, write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
-
-GATE = 0.80
-"""Paper, Methods: a model labels nothing unless its average accuracy over all tasks is at least this."""
-PRECISION = 0.9
-"""The paper chooses thresholds on validation and names no target; nine labels of ten are right at this one."""
 
 
 def self_label(
@@ -32,27 +28,32 @@ def self_label(
     *,
     precision: float = PRECISION,
     gate: float = GATE,
-    release: str | None = None,
     task: str = "micro",
+    release: str | None = None,
+    who: str | None = None,
     encoder: str | None = None,
     embeddings: str | None = None,
-    who: str | None = None,
     observer: RunObserver = QUIET,
-) -> dict:
-    """Labels the videos of ``archive`` that nobody annotated, and adds what is sure enough to the atlas as ``ai``.
+) -> Figures:
+    """Labels the videos of ``archive`` that nobody annotated, and adds the labels that are sure enough to the atlas.
 
-    Gate, thresholds (both on the latest release's validation videos), a map of 1-s windows with ``task`` alone, merge,
-    one commit, and with ``release`` a second one that names it. Validation and test videos are never labelled, nor
-    are videos in which a person labelled this task; a person's clip of another task keeps its time. What an earlier
-    model said of the same videos is replaced. A model that learned from a validation video is refused; where it can't
-    be known what a model learned from, ``report["caveats"]`` says so.
+        self_label("atlas", "videos", "model", "out", release="hsa-v2")
 
-    ``out`` keeps the map, by which a killed run goes on, and ``report.json``, which is returned: JSON values, see
-    ``report_of``. The same call again adds what is new in the archive, and changes nothing where nothing is. Vectors
-    are kept in ``embeddings`` (default ``<atlas>/embeddings``). Raises UsageError and its kinds.
+    The steps: the gate and the thresholds (``labelling.LabellingRules``, both on the latest release's validation
+    videos), a map of 1-s windows with ``task`` alone, merging windows to labels, one commit of the labels with source
+    ``ai``, and with ``release`` a second commit that names the atlas so. Validation and test videos are never labelled,
+    nor are videos in which a person labelled this task; a person's clip of another task keeps its time. What an earlier
+    model said of the same videos is replaced. A model that learned from a validation video is refused. Where it is not
+    known what a model learned from, ``report["caveats"]`` says so.
+
+    ``out`` keeps the map, from which a killed run goes on, and ``report.json``. The report is returned: JSON values,
+    see ``labelling.LabellingResult``. The same call again adds labels of videos that are new in the archive, and
+    changes nothing where no video is new. ``who``: who is named in the commits. ``encoder``: where the model's encoder
+    lies, if not where the model says. Vectors are kept in ``embeddings`` (default ``<atlas>/embeddings``).
+
+    Raises UsageError and its subclasses.
     """
-    if not 0 < precision < 1:
-        raise UsageError(f"precision {precision:g}; expected more than 0, less than 1")
+    rules = LabellingRules(precision, gate, task)
     source = read_atlas(atlas)
     labeller = Halsted.load(model)
     require_fit(labeller, source, source.load_taxonomy())
@@ -69,9 +70,7 @@ def self_label(
         read_atlas(atlas, HEAD),
         archive,
         out,
-        precision=precision,
-        gate=gate,
-        task=task,
+        rules=rules,
         encoder=encoder,
         embeddings=embeddings or f"{atlas.rstrip('/')}/embeddings",
         observer=observer,
@@ -79,7 +78,7 @@ def self_label(
     report, clips = found.report, found.clips
     report["caveats"] = caveats_of(labeller.config, learned, judging) if learned is None else []
     if clips:
-        names = {clip.video_id for clip in clips} - {video.video_id for video in found.head.videos}
+        new_videos = {clip.video_id for clip in clips} - {video.video_id for video in found.head.videos}
         report["atlas"]["before"] = found.head.version
         report["atlas"]["labelled"] = add_ai_samples(
             atlas,
@@ -89,7 +88,7 @@ def self_label(
             replace_earlier=True,
             why=f"{task} at precision {precision:g} on {report['validation']['videos']} validation videos of "
             f"{source.name}",
-            videos=[video for video in found.videos if video.video_id in names],
+            videos=[video for video in found.videos if video.video_id in new_videos],
         )
     if release and clips:
         newest = history(atlas)[-1]
@@ -105,21 +104,25 @@ def self_label(
 
 
 def require_free(atlas: str, release: str, model_version: str) -> None:
-    """Raises OutputError, before hours of work, where the name is taken by anything but an earlier end of this run."""
+    """Raises OutputError, before hours of work, where the atlas has a release of this name already.
+
+    A release that an earlier call of the same round made is no hindrance.
+    """
     log = history(atlas)
-    for before, found in zip(log, log[1:], strict=False):
-        if found.release == release and (before.action, before.source) == ("self-label", f"model {model_version}"):
+    for before, entry in zip(log, log[1:], strict=False):
+        if entry.release == release and (before.action, before.source) == ("self-label", f"model {model_version}"):
             return
-    if release in {found.release for found in log}:
+    if release in {entry.release for entry in log}:
         raise OutputError(
             f"the atlas at {atlas!r} has a release {release!r} already; a release never changes: choose another name"
         )
 
 
-def read_report(out: str) -> dict:
-    """What ``self_label`` left in ``out``. Raises UsageError."""
+def read_report(out: str) -> Figures:
+    """The report that ``self_label`` left in ``out``. Raises UsageError where there is none."""
     fs, path = filesystem(f"{absolute_location(out)}/report.json")
     try:
-        return json.loads(read_file(fs, path))
+        report: Figures = json.loads(read_file(fs, path))
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"{out!r} holds no report.json of `halsted self-label` ({error}); name its --out") from error
+    return report

@@ -1,18 +1,41 @@
-"""The service: uploads, mapping jobs and clips over HTTP, on Ray Serve, thin over ``halsted_ray``.
+"""The service: uploads, mapping jobs and clips over HTTP, on Ray Serve. The work is done by the rest of the package.
 
-    settings.py    what a site decides, from the environment; config.yaml: replicas and resources
-    database.py    tenants, keys, videos, uploads, jobs, audit log (migrations/ brings an older one up to date)
-    people.py      who a key belongs to and what they may;  oidc.py  or a token;  sessions.py  or a browser's cookie
-    audit.py       who did what, sealed
-    store.py       where tenants' bytes lie: a folder or S3
-    uploads.py     parts → a video;  videos.py  a video → its timeline, or gone;  jobs.py  the queue, fair and durable
-    models.py      which model is served;  clips.py  clip and instruction → tags;  mapper.py  job → maps
-    service.py     all of these put together;  metrics.py  its figures
-    backup.py      a copy of the site;  docs.py  the page /docs
-    guard.py       the door of the API;  shapes.py  its bodies;  routes.py  its version 1;  api.py  the application
-    page/          the page for surgeons over the same: three files, and signing in
-    sdk.py         the published SDK's wire protocol over the same
-    app.py         the deployments on Ray Serve;  __main__.py  the operator's commands
+A site's state
+    settings.py        the settings of a site, from environment variables
+    database.py        the tables: tenants, users, keys, videos, uploads, jobs, audit log; migrations/ changes old ones
+    object_store.py    where the tenants' bytes lie: a folder or S3
+    audit.py           the audit log: who did what, sealed
+    backup.py          a copy of a site
 
-Nothing but app.py, mapper.py and __main__.py knows Ray, so the API runs in a test without it.
+Who may do what
+    users.py           tenants, users, roles, keys
+    sessions.py        sessions of the page, by cookie
+    oidc.py            single sign-on with the site's identity provider
+    auth.py            who sends a request, and what they may do
+    rate_limit.py      how many requests one key may send
+
+What the service does
+    uploads.py         parts become a video
+    videos.py          a tenant's videos: read, their timelines, deleted
+    jobs.py            the queue of mapping jobs
+    job_worker.py      does the jobs with the pipeline of the batch job
+    served_model.py    which model is served
+    clip_tagging.py    tags of a short clip
+    prometheus.py      metrics
+    components.py      all of these, opened together
+
+The API
+    api.py             the application: routes, middleware, answers to errors
+    routes/            one file of routes per resource
+    deps.py            what routes depend on: components, address, caller
+    schemas.py         bodies and answers
+    middleware.py      bounds of bodies, headers, log lines
+    api_docs.py        the page /docs
+    page/              the page for surgeons: three files
+
+Where it runs
+    deployments.py     the deployments on Ray Serve
+    local_server.py    all of it on this machine, as ``halsted serve run`` starts it
+
+Only deployments.py, local_server.py and job_worker.py use Ray, so the API runs in a test without Ray.
 """

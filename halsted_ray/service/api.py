@@ -1,38 +1,42 @@
-"""The API as one ASGI application over a ``Service``; where it runs is not its concern."""
+"""The API as one ASGI application over the service's components. It runs in a test as well as on Ray Serve.
+
+Errors are answered as ``application/problem+json`` (RFC 9457).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from pydantic import ValidationError
-from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
 from halsted_ray import __version__
 from halsted_ray.errors import ModelError, OutputError, RegistryError, TaxonomyError, UsageError, VideoError
-from halsted_ray.service import api_docs, page, routes, sdk
 from halsted_ray.service.clip_tagging import UnknownWords
-from halsted_ray.service.components import Busy, ServiceComponents
-from halsted_ray.service.database import Job
-from halsted_ray.service.middleware import RateLimiter, RequestMiddleware, base_of
+from halsted_ray.service.components import Overloaded, ServiceComponents
+from halsted_ray.service.middleware import RequestMiddleware
 from halsted_ray.service.object_store import StoreFull, UploadEnded
-from halsted_ray.service.uploads import NotThere, WrongState
+from halsted_ray.service.rate_limit import RateLimiter
+from halsted_ray.service.routes import include_routes
+from halsted_ray.service.uploads import NotFound, StateConflict
 
-DESCRIPTION = """Temporal maps of surgical video. **Research software, not a medical device**: not for diagnosis, not
-for judging a person; the model errs, and every answer says how sure it is and which version it came from."""
+DESCRIPTION = """Temporal maps of surgical video. **Research software, not a medical device**: not for diagnosis and not
+for judging a person. The model makes mistakes; every answer says how sure the model is and which version answered."""
 
 log = logging.getLogger(__name__)
-READY_S = 5.0
+BODIES_AT_ONCE = 8
+"""So many parts and ranges of videos are in the memory of one replica at once: 40 MiB. Other requests wait."""
 STATUS = (
-    (NotThere, 404),
-    (WrongState, 409),
+    (NotFound, 404),
+    (StateConflict, 409),
     (StoreFull, 507),
     (UploadEnded, 409),
     (OutputError, 503),
@@ -42,64 +46,23 @@ STATUS = (
     (UsageError, 422),
     (VideoError, 503),
 )
-"""Error → HTTP status; the first that fits."""
+"""Error → HTTP status; the first class that fits."""
 
 
-def create_api(service: ServiceComponents) -> FastAPI:
-    """Errors are ``application/problem+json`` (RFC 9457)."""
+def create_api(components: ServiceComponents) -> FastAPI:
+    """The application: its state, its middleware, its routes and its answers to errors."""
     app = FastAPI(title="Halsted on Ray", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
-    app.state.service = service
-    app.state.buckets = RateLimiter(service.settings.requests_a_minute, service.replicas)
-    app.state.parts = asyncio.Semaphore(routes.PARTS_AT_ONCE)
-    app.add_middleware(RequestMiddleware, service=service)
-    app.include_router(routes.router)
-    app.include_router(sdk.router)
-    app.include_router(page.router)
-    page.add_files(app)
-
-    @app.get("/docs", include_in_schema=False)
-    def documentation(request: Request) -> HTMLResponse:
-        return HTMLResponse(
-            api_docs.page(app.openapi(), base_of(request)), headers={"content-security-policy": api_docs.POLICY}
-        )
-
-    @app.get("/healthz", tags=["site"])
-    def healthz() -> dict:
-        """The process answers."""
-        return {"status": "ok"}
-
-    @app.get("/readyz", tags=["site"])
-    async def readyz() -> dict:
-        """Database, store and a model that answers are at hand; 503 with the first that is not."""
-        await run_in_threadpool(_check, service)
-        if service.serving is None:
-            raise OutputError("no model answers clips here")
-        try:
-            return {"status": "ready", "model": await asyncio.wait_for(service.serving(), READY_S)}
-        except TimeoutError:
-            raise OutputError(f"no model answered within {READY_S:g} s") from None
-
-    @app.get("/metrics", tags=["site"], response_class=Response)
-    def metrics() -> Response:
-        """For Prometheus."""
-        with service.database.reading() as session:
-            mapped_s = session.scalar(select(func.coalesce(func.sum(Job.done_s), 0.0)))
-        return Response(service.metrics.text(service.jobs.counts(), float(mapped_s)), media_type="text/plain")
-
+    app.state.components = components
+    app.state.rate_limiter = RateLimiter(components.settings.requests_per_minute, components.replicas)
+    app.state.body_slots = asyncio.Semaphore(BODIES_AT_ONCE)
+    app.add_middleware(RequestMiddleware, components=components)
+    include_routes(app)
     _handle_errors(app)
     return app
 
 
-def _check(service: ServiceComponents) -> None:
-    try:
-        with service.database.reading() as session:
-            session.execute(text("SELECT 1"))
-    except DBAPIError:
-        raise OutputError("the database does not answer") from None
-    service.store.check()
-
-
-def problem(status: int, detail: str, headers: dict | None = None, **more) -> JSONResponse:
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:
+    """The answer to an error: ``detail`` in words, and more JSON values by name."""
     return JSONResponse(
         {"status": status, "detail": detail, **more}, status, headers, media_type="application/problem+json"
     )
@@ -116,13 +79,13 @@ def _handle_errors(app: FastAPI) -> None:
         status = next(status for kind, status in STATUS if isinstance(error, kind))
         return problem(status, str(error), {"Retry-After": "5"} if status == 503 else None)
 
-    @app.exception_handler(Busy)
-    def busy(_request: Request, _error: Busy) -> JSONResponse:
+    @app.exception_handler(Overloaded)
+    def overloaded(_request: Request, _error: Overloaded) -> JSONResponse:
         return problem(503, "the queue is full; send the same request again", {"Retry-After": "1"})
 
     @app.exception_handler(ClientDisconnect)
-    def gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:
-        return problem(400, "the client went away before its request was whole")
+    def disconnected(_request: Request, _error: ClientDisconnect) -> JSONResponse:
+        return problem(400, "the client ended the connection before the whole request had come")
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(InterfaceError)
@@ -137,6 +100,6 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     @app.exception_handler(ValidationError)
     def invalid(_request: Request, error: RequestValidationError | ValidationError) -> JSONResponse:
-        # What was sent is not repeated: it can hold a name.
+        # The answer does not repeat what was sent: it can hold a name.
         wrong = [{"where": [str(part) for part in entry["loc"]], "what": entry["msg"]} for entry in error.errors()]
         return problem(422, "the request is not as described in /docs", errors=wrong)

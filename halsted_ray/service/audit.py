@@ -1,8 +1,9 @@
-"""The audit log: append-only, and each entry sealed with the digest of the one before it.
+"""The audit log: entries are only ever added, and each entry is sealed with the digest of the entry before it.
 
-An entry is written in the transaction of what it tells of: both hold, or neither. The database itself refuses to
-change or delete an entry (triggers); what somebody changes past it shows in ``verify``. Whoever can rewrite the
-whole database can also seal it anew, so keep the last digest elsewhere now and then (``GET /v1/audit`` shows it).
+An entry is written in the same transaction as the change that it records: either both are kept or neither is. The
+database itself refuses to change or delete an entry (triggers). A change made past the triggers is found by
+``verify``. Whoever can rewrite the whole database can also seal all entries anew, so note the last digest elsewhere
+from time to time (``GET /v1/audit`` shows it).
 """
 
 from __future__ import annotations
@@ -10,20 +11,26 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from halsted_ray.service.database import AuditEntry, lock, now_s
+from halsted_ray.service.database import AuditEntry, lock_row, now_s
 
 HEAD = "audit"
+"""The LockRow that holds the end of the chain."""
 START = "0" * 64
-"""What the first entry has before it."""
+"""The digest before the first entry."""
 
 
 @dataclass(frozen=True)
 class AuditVerification:
-    """``whole``, or the number of the first entry that is not what was written, and why."""
+    """What ``verify`` found.
+
+    ``whole``: every entry is as it was written. Otherwise ``broken_at`` is the number of the first entry that is not,
+    and ``reason`` says what is wrong with it. ``digest``: of the last entry that is as it was written.
+    """
 
     whole: bool
     entries: int
@@ -32,9 +39,10 @@ class AuditVerification:
     reason: str | None = None
 
 
-def record(session: Session, tenant_id: str, actor: str, action: str, subject: str, **detail) -> None:
-    """Adds an entry. ``actor``: user and key id; ``subject``: an id, never a file's name."""
-    head = lock(session, HEAD)
+def record(session: Session, tenant_id: str, actor: str, action: str, subject: str, **detail: Any) -> None:
+    """Adds an entry. ``actor``: user and key id. ``subject``: an id, never the name of a file. ``detail``: JSON
+    values."""
+    head = lock_row(session, HEAD)
     entry = AuditEntry(
         seq=head.seq + 1,
         at_s=now_s(),
@@ -52,7 +60,7 @@ def record(session: Session, tenant_id: str, actor: str, action: str, subject: s
 
 
 def seal(entry: AuditEntry) -> str:
-    """SHA-256 over all of an entry and the digest before it."""
+    """SHA-256, as 64 hex digits, over all columns of an entry and the digest of the entry before it."""
     parts = [
         entry.seq,
         entry.at_s,
@@ -67,8 +75,8 @@ def seal(entry: AuditEntry) -> str:
 
 
 def verify(session: Session) -> AuditVerification:
-    """Reads the whole chain, a few thousand entries at a time."""
-    head = lock(session, HEAD)
+    """Checks the whole chain, reading a few thousand entries at a time. No entry is added meanwhile."""
+    head = lock_row(session, HEAD)
     count, previous = 0, START
     for entry in session.scalars(select(AuditEntry).order_by(AuditEntry.seq).execution_options(yield_per=2000)):
         count += 1

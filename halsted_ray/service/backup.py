@@ -1,8 +1,9 @@
-"""A copy of a site that another machine can start from: the database first, then the store.
+"""A copy of a site that another machine can start from: first the database, then the store.
 
-Every video that the copied database names lay in the store when it was copied, so uploads may go on meanwhile; one
-that is deleted meanwhile is named and missing, and says so when it is mapped. For PostgreSQL and S3 take their own
-tools in the same order (``pg_dump``, then versioning or replication of the bucket); restore in the opposite one.
+Every video that the copied database names lay in the store when the database was copied, so uploads may go on during
+the copy. A video that is deleted during the copy is named in the database and missing in the store; mapping it says
+so. PostgreSQL and S3 have tools of their own (``pg_dump``; versioning or replication of the bucket): use them in the
+same order, and restore in the opposite order.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ from pathlib import Path
 
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.service import audit
-from halsted_ray.service.database import Database, is_there
+from halsted_ray.service.database import Database, database_exists
 from halsted_ray.service.settings import Settings
 
 DATABASE, STORE = "halsted.db", "store"
+"""The names of the file and the folder in a copy."""
 
 
 def backup(settings: Settings, to: Path) -> audit.AuditVerification:
-    """Writes the copy and gives what its audit log says. Raises OutputError where ``to`` holds something."""
-    source = _own_database(settings)
+    """Copies the site to the folder ``to``, also while the site runs, and returns what the copy's audit log says.
+
+    Raises OutputError where ``to`` is not empty, UsageError where there is no site or it is not SQLite and a folder.
+    """
+    source = _database_file(settings)
     if to.exists() and any(to.iterdir()):
         raise OutputError(f"{to} is not empty; name a new folder")
     to.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -31,12 +36,15 @@ def backup(settings: Settings, to: Path) -> audit.AuditVerification:
         running.backup(copy)
     if Path(settings.store).is_dir():
         shutil.copytree(settings.store, to / STORE, ignore=shutil.ignore_patterns("*.part"))
-    return _checked(to / DATABASE)
+    return _verify(f"sqlite:///{to / DATABASE}")
 
 
 def restore(settings: Settings, source: Path) -> audit.AuditVerification:
-    """Puts a copy in the place of a site that holds nothing yet; gives what its audit log says."""
-    target = _own_database(settings, must_exist=False)
+    """Puts the copy in the folder ``source`` in the place of a new site, and returns what its audit log says.
+
+    Raises UsageError where ``source`` holds no copy, OutputError where the site is not new.
+    """
+    target = _database_file(settings, must_exist=False)
     if not (source / DATABASE).is_file():
         raise UsageError(f"{source} is no backup: expected {DATABASE} in it")
     if target.exists() or (Path(settings.store).is_dir() and any(Path(settings.store).iterdir())):
@@ -45,21 +53,31 @@ def restore(settings: Settings, source: Path) -> audit.AuditVerification:
         shutil.copytree(source / STORE, settings.store, dirs_exist_ok=True)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.copy2(source / DATABASE, target)
-    return _checked(target)
+    return _verify(f"sqlite:///{target}")
 
 
-def _own_database(settings: Settings, must_exist: bool = True) -> Path:
+def verify_site(settings: Settings) -> audit.AuditVerification:
+    """Verifies the audit log of a site. Raises UsageError where there is no site."""
+    if not database_exists(settings.database):
+        raise UsageError(f"no database at {settings.database}; name the state folder of a site (--state)")
+    return _verify(settings.database)
+
+
+def _database_file(settings: Settings, must_exist: bool = True) -> Path:
     if not settings.database.startswith("sqlite:///") or "://" in settings.store:
-        raise UsageError("this copies SQLite and a folder; take pg_dump and the bucket's own tools for others")
+        raise UsageError(
+            "this command copies SQLite and a folder; for PostgreSQL use pg_dump, for a bucket the tools of its store"
+        )
     path = Path(settings.database.removeprefix("sqlite:///"))
-    if must_exist and not is_there(settings.database):
+    if must_exist and not database_exists(settings.database):
         raise UsageError(f"no database at {path}; name the state folder of a site (--state)")
     return path
 
 
-def _checked(path: Path) -> audit.AuditVerification:
-    database = Database(f"sqlite:///{path}")
-    with database.writing() as session:
-        verdict = audit.verify(session)
-    database.close()
-    return verdict
+def _verify(url: str) -> audit.AuditVerification:
+    database = Database(url)
+    try:
+        with database.writing() as session:
+            return audit.verify(session)
+    finally:
+        database.close()

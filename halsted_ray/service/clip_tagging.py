@@ -1,7 +1,7 @@
-"""A short clip and an instruction: 16 frames, one vector, the tags of one task with all their probabilities.
+"""Tags of a short clip: 16 frames, one vector, the tags of one task with the probability of every category.
 
-The same encoder, model and decoding process as the batch job; a clip that is one window of a video gets the tags
-that the batch job gives to that window.
+The encoder, the model and the decoding process are those of the batch job. A clip that is exactly one window of a
+video gets the tags that the batch job gives to that window.
 """
 
 from __future__ import annotations
@@ -14,31 +14,38 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TYPE_CHECKING, TypedDict, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from halsted_ray.errors import TaxonomyError, UsageError
 from halsted_ray.records import FRAMES_PER_WINDOW
-from halsted_ray.service.served_model import ModelSource, Release
+from halsted_ray.service.served_model import ModelSource, ModelStamp, ServedModel
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.probe import Probe
 
+if TYPE_CHECKING:  # these import torch, which only the deployment that tags needs
+    from halsted_ray.model.encoder import Encoder
+    from halsted_ray.model.halsted import Halsted
+
 logger = logging.getLogger(__name__)
 DEADLINE_S = 30.0
+"""How long probing a clip may take, and how long decoding its frames may take."""
 
 
 class UnknownWords(TaxonomyError):
-    """An instruction that the model does not know. ``words``: unknown word → known words like it; ``nearest``:
-    instructions like it."""
+    """The model does not know the instruction. ``words``: unknown word → similar known words. ``nearest``: all known
+    instructions, the most similar first."""
 
-    def __init__(self, text: str, words: dict[str, list[str]], nearest: list[str]):
+    def __init__(self, text: str, words: dict[str, list[str]], nearest: list[str]) -> None:
         super().__init__(f"unknown instruction {text!r}; expected one of {', '.join(map(repr, nearest))}")
         self.words, self.nearest = words, nearest
 
 
 def task_of(taxonomy: Taxonomy, instruction: str) -> str:
-    """The task that ``instruction`` asks for. Raises UnknownWords."""
+    """The name of the task that ``instruction`` asks for. Raises UnknownWords."""
     try:
         return taxonomy.task_of_instruction(instruction).name
     except TaxonomyError:
@@ -49,37 +56,75 @@ def task_of(taxonomy: Taxonomy, instruction: str) -> str:
             for word in re.findall(r"\S+", instruction.casefold())
             if word not in vocabulary
         }
-        # The nearest first, and none left out: there are a handful.
+        # All of them, since there are only a few.
         close = get_close_matches(instruction.casefold(), known, len(known), 0.0)
         raise UnknownWords(instruction[:200], words, close) from None
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A release in memory."""
+class LoadedModel:
+    """A served model in memory, with its encoder."""
 
-    release: Release
-    model: object
-    encoder: object
+    served: ServedModel
+    model: Halsted
+    encoder: Encoder
 
 
 @dataclass(frozen=True)
 class DecodedClip:
-    """16 frames of one clip, and what they are to be asked with which model: a model that is swapped in meanwhile
-    answers the next ones."""
+    """16 frames of one clip (uint8, ``frames_THWC``), the task, and the model that will tag them.
 
-    frames_THWC: np.ndarray
+    A clip keeps the model that it was decoded for: a model that is loaded meanwhile tags the later clips.
+    """
+
+    frames_THWC: NDArray[np.uint8]
     start_s: float
     stop_s: float
     task: str
-    loaded: Loaded
+    loaded: LoadedModel
     decode_s: float
+    """How many seconds decoding took."""
     ready_s: float
-    """When it was decoded, on this process's ``perf_counter``: from then on it waits for the model."""
+    """When it was decoded, by this process's ``perf_counter``: from then on the clip waits for the model."""
+
+
+class TagProbabilities(TypedDict):
+    """One tag of a clip: its most probable category, and the probability of every category."""
+
+    tag: str
+    category: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
+@final
+class ClipAnswer(TypedDict):
+    """The tags of one clip. ``seconds``: time by stage. ``batch``: how many clips shared the pass of the model."""
+
+    model: ModelStamp
+    task: str
+    instruction: str
+    start_s: float
+    stop_s: float
+    tags: list[TagProbabilities]
+    seconds: dict[str, float]
+    batch: int
+
+
+@final
+class ClipRefusal(TypedDict):
+    """Why a clip was not tagged, as a value, since it crosses a process. ``refused``: the code of the error."""
+
+    refused: str
+    message: str
 
 
 class ClipTagger:
-    """One model in memory. ``read`` is for many threads at once, ``answer`` for one batch at a time."""
+    """Tags clips with one model in memory. Many threads may call ``read`` at once, only one thread ``answer``.
+
+    ``encoder``: where the encoder lies, if not where the model says. ``decoders``: number of decoding processes.
+    ``longest_s``: the longest clip that is taken.
+    """
 
     def __init__(
         self,
@@ -88,7 +133,7 @@ class ClipTagger:
         device: str = "cpu",
         decoders: int = 2,
         longest_s: float = 60.0,
-    ):
+    ) -> None:
         self.source, self.encoder_ref, self.device, self.longest_s = source, encoder, device, longest_s
         self._processes: queue.SimpleQueue[DecodeProcess] = queue.SimpleQueue()
         for _ in range(decoders):
@@ -96,28 +141,30 @@ class ClipTagger:
         self.loaded = self._load(source(), None)
 
     def refresh(self) -> bool:
-        """Takes a new version where the source has one; the one before serves until it is loaded, and goes on
-        serving where it can't be loaded. True where the model changed."""
+        """Loads a new model where the source has one, and returns whether the model changed. The model before serves
+        until the new model is loaded, and goes on serving where the new model can't be loaded."""
         try:
-            release = self.source()
-            if release.digest == self.loaded.release.digest:
+            served = self.source()
+            if served.digest == self.loaded.served.digest:
                 return False
-            self.loaded = self._load(release, self.loaded)
+            self.loaded = self._load(served, self.loaded)
         except UsageError as error:
             logger.warning(
-                "a new model can't be taken, version %s goes on serving: %s", self.loaded.release.version, error
+                "the new model can't be loaded, version %s is still served: %s", self.loaded.served.version, error
             )
             return False
-        logger.info("serving version %s (%s) now", release.version, release.digest)
+        logger.info("version %s (%s) is served now", served.version, served.digest)
         return True
 
     def read(
         self, location: str, instruction: str, start_s: float | None = None, stop_s: float | None = None
     ) -> DecodedClip:
-        """Frames of ``[start_s, stop_s)`` (default: all of it) of the video at ``location``. Raises UnknownWords,
-        UsageError for a span outside, VideoError."""
+        """Decodes the frames of [start_s, stop_s) of the video at ``location``; by default of the whole video.
+
+        Raises UnknownWords, VideoError, and UsageError for a span that is too long or outside the video.
+        """
         loaded = self.loaded
-        task = task_of(loaded.release.taxonomy, instruction)
+        task = task_of(loaded.served.taxonomy, instruction)
         started_s = time.perf_counter()
         with self._process() as process:
             found = process.probe(location, deadline_s=DEADLINE_S)
@@ -127,9 +174,9 @@ class ClipTagger:
         ready_s = time.perf_counter()
         return DecodedClip(frames.images_NHWC, start_s, stop_s, task, loaded, ready_s - started_s, ready_s)
 
-    def answer(self, clips: Sequence[DecodedClip]) -> list[dict]:
-        """One answer a clip, in their order; clips of one model share its passes."""
-        answers: list[dict] = [{}] * len(clips)
+    def answer(self, clips: Sequence[DecodedClip]) -> list[ClipAnswer]:
+        """One answer per clip, in the order of ``clips``. Clips of one model share its passes."""
+        answers: dict[int, ClipAnswer] = {}
         for loaded in {id(clip.loaded): clip.loaded for clip in clips}.values():
             rows = [n for n, clip in enumerate(clips) if clip.loaded is loaded]
             started_s = time.perf_counter()
@@ -145,40 +192,44 @@ class ClipTagger:
                     "tag": tagged_s - encoded_s,
                 }
                 answers[n] = _answer(clips[n], row, share, seconds, len(rows))
-        return answers
+        return [answers[n] for n in range(len(clips))]
 
     def close(self) -> None:
+        """Ends the decoding processes."""
         while not self._processes.empty():
             self._processes.get().close()
 
-    def _load(self, release: Release, before: Loaded | None) -> Loaded:
+    def _load(self, served: ServedModel, before: LoadedModel | None) -> LoadedModel:
+        """Loads a model. The encoder stays where it is the same as ``before``. Raises ModelError."""
         from halsted_ray.model.encoder import Encoder
         from halsted_ray.model.halsted import Halsted
 
-        model = Halsted.load(release.path, self.device)
-        if before is not None and before.encoder.fingerprint == release.encoder_fingerprint:
+        model = Halsted.load(served.path, self.device)
+        if before is not None and before.encoder.fingerprint == served.encoder_fingerprint:
             encoder = before.encoder
         else:
-            encoder = Encoder.load(self.encoder_ref or release.encoder_ref, device=self.device)
+            encoder = Encoder.load(self.encoder_ref or served.encoder_ref, device=self.device)
         model.check_encoder(encoder)
-        return Loaded(release, model, encoder)
+        return LoadedModel(served, model, encoder)
 
     def _span(self, found: Probe, start_s: float | None, stop_s: float | None) -> tuple[float, float]:
+        """The span [start_s, stop_s) in seconds, cut at the end of the video. Raises UsageError."""
         first_s, last_s = start_s or 0.0, found.duration_s if stop_s is None else min(stop_s, found.duration_s)
         if not 0 <= first_s < last_s:
             raise UsageError(
-                f"start_s={start_s}, stop_s={stop_s}: expected a span of the {found.duration_s:.3f} s "
-                "that the video lasts"
+                f"start_s={start_s}, stop_s={stop_s}: expected a span within the {found.duration_s:.3f} s that the "
+                "video lasts"
             )
         if last_s - first_s > self.longest_s:
             raise UsageError(
-                f"a clip has at most {self.longest_s:g} s, got {last_s - first_s:.1f} s; give start_s and "
-                "stop_s, or upload the video and ask for a map"
+                f"a clip has at most {self.longest_s:g} s, got {last_s - first_s:.1f} s; give start_s and stop_s, or "
+                "upload the video and ask for a map"
             )
         return first_s, last_s
 
     @contextmanager
     def _process(self) -> Iterator[DecodeProcess]:
+        """A decoding process that no other thread uses; waits for one."""
         process = self._processes.get()
         try:
             yield process
@@ -186,11 +237,18 @@ class ClipTagger:
             self._processes.put(process)
 
 
-def _answer(clip: DecodedClip, row: dict, shares: dict, seconds: dict[str, float], batch: int) -> dict:
-    taxonomy = clip.loaded.release.taxonomy
+def _answer(
+    clip: DecodedClip,
+    row: dict[str, tuple[str, float]],
+    shares: dict[str, NDArray[np.float64]],
+    seconds: dict[str, float],
+    batch: int,
+) -> ClipAnswer:
+    """``row``: tag → (category, confidence). ``shares``: tag → probabilities in the taxonomy's order."""
+    taxonomy = clip.loaded.served.taxonomy
     task = taxonomy.task(clip.task)
     return {
-        "model": clip.loaded.release.stamp,
+        "model": clip.loaded.served.stamp,
         "task": task.name,
         "instruction": task.instruction,
         "start_s": clip.start_s,

@@ -1,12 +1,13 @@
 """The deployments of the HTTP service on Ray Serve, bound together as ``app``.
 
-    Gateway     the HTTP API; no model and no torch in it
+    Gateway     the HTTP API; it holds no model and does not import torch
     Tagger      the model in memory; clips of many callers share its passes
-    Mapper      one mapping job a replica; its Ray Data actors do the work
+    Mapper      one mapping job per replica; the Ray Data actors of the job do the work
 
 ``DEPLOYMENTS`` holds the number of replicas and the resources of each deployment. ``serve/config.yaml`` repeats them
 for a site that changes them (``serve deploy``). Ray needs 8 logical CPUs, whatever the machine has: the replicas,
-which mostly wait, hold one CPU together, and the actors of each mapping job hold 2.5.
+which mostly wait, hold one CPU together, and the actors of each mapping job hold 2.5. No other module of the package
+imports Ray Serve.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import logging
 import os
 import tempfile
 import threading
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 from ray import serve
@@ -26,8 +28,17 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
-from halsted_ray.service.components import Busy, ServiceComponents
+from halsted_ray.service.clip_tagging import ClipAnswer, ClipRefusal, DecodedClip
+from halsted_ray.service.components import Overloaded, ServiceComponents
+from halsted_ray.service.served_model import ModelStamp
 from halsted_ray.service.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+Result = TypeVar("Result")
+APPLICATION = "halsted"
+"""The name of the application on Ray Serve."""
 
 DEPLOYMENTS: dict[str, dict[str, Any]] = {
     "Gateway": {
@@ -53,7 +64,7 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
 
 
 def log_to_stderr() -> None:
-    """Our own lines, one a request, where Ray keeps a replica's output."""
+    """Writes the service's own log, one line per request, to where Ray keeps the output of a replica."""
     log = logging.getLogger("halsted_ray.service")
     if not log.handlers:
         log.addHandler(logging.StreamHandler())
@@ -63,65 +74,78 @@ def log_to_stderr() -> None:
 @serve.deployment
 @serve.ingress()
 class Gateway:
-    """``tagger`` answers clips; ``mapper`` is bound so that it is deployed with the rest."""
+    """The HTTP API. ``tagger`` tags clips. ``mapper`` is not called: it is bound so that it is deployed, too."""
 
-    def __init__(self, tagger: DeploymentHandle, mapper: DeploymentHandle):
+    def __init__(self, tagger: DeploymentHandle, mapper: DeploymentHandle) -> None:
         self.tagger, self.mapper = tagger, mapper
 
-    def __serve_build_asgi_app__(self):
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Serve calls this in the replica."""
         from halsted_ray.service.api import create_api
 
         log_to_stderr()
         replicas = serve.get_replica_context().world_size
-        service = ServiceComponents.open(Settings.read(), self._tag_clip, self._serving, replicas)
-        threading.Thread(target=service.metrics.keep_noting, name="figures", daemon=True).start()
-        return create_api(service)
+        components = ServiceComponents.open(Settings.read(), self._tag_clip, self._serving_model, replicas)
+        threading.Thread(target=components.metrics.save_forever, name="metrics", daemon=True).start()
+        return create_api(components)
 
-    async def _serving(self) -> dict:
-        return await self._asked(self.tagger.serving.remote())
+    async def _serving_model(self) -> ModelStamp:
+        stamp: ModelStamp = await self._answer_of(self.tagger.serving_model.remote())
+        return stamp
 
     async def _tag_clip(
         self, source: bytes | str, instruction: str, start_s: float | None, stop_s: float | None
-    ) -> dict:
-        return await self._asked(self.tagger.tag.remote(source, instruction, start_s, stop_s))
+    ) -> ClipAnswer | ClipRefusal:
+        answer: ClipAnswer | ClipRefusal = await self._answer_of(
+            self.tagger.tag.remote(source, instruction, start_s, stop_s)
+        )
+        return answer
 
-    async def _asked(self, answer: DeploymentResponse) -> dict:
+    async def _answer_of(self, response: DeploymentResponse) -> Any:
+        """Waits for the answer of another deployment. Raises Overloaded where it takes no request now, also where its
+        replica died meanwhile: asking again does no harm."""
         try:
-            return await answer
+            return await response
         except (BackPressureError, DeploymentUnavailableError, RayActorError):
-            raise Busy from None  # also where the replica died under it: asking again does no harm
+            raise Overloaded from None
 
 
 @serve.deployment
 class Tagger:
-    """``ClipTagger`` behind a queue: decoding in threads, the model in batches."""
+    """A ``ClipTagger`` behind a queue: threads decode, and the model works in batches.
 
-    def __init__(self, decoders: int | None = None):
+    ``decoders``: number of decoding processes; by default half as many as the process may use CPUs, at least two.
+    """
+
+    def __init__(self, decoders: int | None = None) -> None:
         from halsted_ray.service.clip_tagging import ClipTagger
-        from halsted_ray.service.served_model import source_of
+        from halsted_ray.service.served_model import model_source
 
         log_to_stderr()
         settings = Settings.read()
         device = "cuda" if ray.get_runtime_context().get_accelerator_ids().get("GPU") else "cpu"
         decoders = decoders or max(2, len(os.sched_getaffinity(0)) // 2)
-        self.clips = ClipTagger(source_of(settings.model), settings.encoder, device, decoders, settings.clip_s)
-        # Of their own: reads that wait for a decoding process must not keep the model waiting for a thread.
+        self.clips = ClipTagger(model_source(settings.model), settings.encoder, device, decoders, settings.clip_s)
+        # The model has a thread of its own: it must not wait while all threads wait for a decoding process.
         self.reading, self.tagging = ThreadPoolExecutor(decoders), ThreadPoolExecutor(1)
-        self.free = asyncio.Event()
-        self.free.set()
+        self.is_idle = asyncio.Event()
+        self.is_idle.set()
         self.poll_s = settings.model_poll_s
-        self.watch = asyncio.get_running_loop().create_task(self._watch())
+        self.refreshing = asyncio.get_running_loop().create_task(self._refresh_forever())
 
-    def reconfigure(self, config: dict) -> None:
-        """``max_batch_size`` and ``batch_wait_timeout_s``, changed without a restart."""
+    def reconfigure(self, config: dict[str, Any]) -> None:
+        """Changes ``max_batch_size`` and ``batch_wait_timeout_s`` without a restart."""
         self._answer.set_max_batch_size(config["max_batch_size"])
         self._answer.set_batch_wait_timeout_s(config["batch_wait_timeout_s"])
 
-    def serving(self) -> dict:
-        return self.clips.loaded.release.stamp
+    def serving_model(self) -> ModelStamp:
+        """The stamp of the model in memory."""
+        return self.clips.loaded.served.stamp
 
-    async def tag(self, source: bytes | str, instruction: str, start_s: float | None, stop_s: float | None) -> dict:
-        """The answer, or ``{"refused": code, "message": …}``: a value, since it crosses a process."""
+    async def tag(
+        self, source: bytes | str, instruction: str, start_s: float | None, stop_s: float | None
+    ) -> ClipAnswer | ClipRefusal:
+        """The answer for a clip: its bytes or its location. A refusal is a value, since it crosses a process."""
         from halsted_ray.errors import UsageError, VideoError
 
         try:
@@ -130,23 +154,24 @@ class Tagger:
             return {"refused": error.code, "message": str(error)}
         except UsageError as error:
             return {"refused": "usage", "message": str(error)}
-        # Serve cuts a batch when its time is over, also while the model is busy: without this wait, 64 clients got
-        # batches of 1.7. What waits here is the next batch.
-        await self.free.wait()
-        return await self._answer(clip)
+        # Serve closes a batch when its time has passed, also while the model is still busy. Without this wait 64
+        # clients got batches of 1.7 clips. The clips that wait here are the next batch.
+        await self.is_idle.wait()
+        answer: ClipAnswer = await self._answer(clip)
+        return answer
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.01)
-    async def _answer(self, clips: list) -> list[dict]:
-        self.free.clear()
+    async def _answer(self, clips: list[DecodedClip]) -> list[ClipAnswer]:
+        self.is_idle.clear()
         try:
             return await self._in(self.tagging, self.clips.answer, clips)
         finally:
-            self.free.set()
+            self.is_idle.set()
 
-    async def _in(self, threads: ThreadPoolExecutor, do, *arguments):
-        return await asyncio.get_running_loop().run_in_executor(threads, do, *arguments)
+    def _in(self, threads: ThreadPoolExecutor, do: Callable[..., Result], *arguments: Any) -> Awaitable[Result]:
+        return asyncio.get_running_loop().run_in_executor(threads, do, *arguments)
 
-    def _read(self, source: bytes | str, instruction: str, start_s: float | None, stop_s: float | None):
+    def _read(self, source: bytes | str, instruction: str, start_s: float | None, stop_s: float | None) -> DecodedClip:
         if isinstance(source, str):
             return self.clips.read(source, instruction, start_s, stop_s)
         with tempfile.NamedTemporaryFile(suffix=".clip") as file:
@@ -154,29 +179,32 @@ class Tagger:
             file.flush()
             return self.clips.read(file.name, instruction, start_s, stop_s)
 
-    async def _watch(self) -> None:
+    async def _refresh_forever(self) -> None:
         while True:
             await asyncio.sleep(self.poll_s)
-            with contextlib.suppress(Exception):  # the store may be away for a while; the model at hand goes on
+            with contextlib.suppress(Exception):  # the store may not answer for a while; the loaded model goes on
                 await asyncio.to_thread(self.clips.refresh)
 
 
 @serve.deployment
 class Mapper:
-    """A thread that works off the queue; when the replica is taken away, its job goes to another one."""
+    """A thread that does the jobs of the queue. When the replica is taken away, another replica goes on with its job.
 
-    def __init__(self, decoders: int = 1, taggers: int = 1):
-        from halsted_ray.service import job_worker
+    ``decoders``, ``taggers``: the number of actors of a job.
+    """
+
+    def __init__(self, decoders: int = 1, taggers: int = 1) -> None:
+        from halsted_ray.service.job_worker import JobWorker
 
         log_to_stderr()
         settings = Settings.read()
-        service = ServiceComponents.open(settings)
+        components = ServiceComponents.open(settings)
         self.stop = threading.Event()
-        self.worker = job_worker.JobWorker(
-            service.jobs,
-            service.videos,
-            service.uploads,
-            service.source,
+        self.worker = JobWorker(
+            components.jobs,
+            components.videos,
+            components.uploads,
+            components.model_source,
             settings.encoder,
             decoders,
             taggers,
@@ -186,14 +214,33 @@ class Mapper:
         self.thread.start()
 
     def check_health(self) -> None:
+        """Serve calls this every few seconds, and replaces the replica where it raises."""
         if not self.thread.is_alive():
             raise RuntimeError("the mapping thread has ended")
 
-    def __del__(self):  # what Serve calls before it takes a replica away
+    def __del__(self) -> None:
+        """Serve calls this before it takes a replica away."""
         self.stop.set()
         self.worker.leave()
 
 
-app = Gateway.options(**DEPLOYMENTS["Gateway"]).bind(
-    Tagger.options(**DEPLOYMENTS["Tagger"]).bind(), Mapper.options(**DEPLOYMENTS["Mapper"]).bind()
-)
+def _configured(deployment: Any) -> Any:
+    """The deployment with its entry of ``DEPLOYMENTS``."""
+    return deployment.options(**DEPLOYMENTS[deployment.name])
+
+
+app = _configured(Gateway).bind(_configured(Tagger).bind(), _configured(Mapper).bind())
+
+
+def start(host: str, port: int) -> None:
+    """Starts Ray Serve at ``host:port`` on the Ray that this process is connected to, and deploys ``app``.
+
+    Serve's own access log is off: its lines hold whole paths, in which a client can have put a name.
+    """
+    serve.start(http_options={"host": host, "port": port}, logging_config={"enable_access_log": False})
+    serve.run(app, name=APPLICATION, route_prefix="/")
+
+
+def shut_down() -> None:
+    """Ends all deployments and Ray Serve."""
+    serve.shutdown()

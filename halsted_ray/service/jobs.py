@@ -1,11 +1,11 @@
-"""Mapping jobs: a queue in the database that survives every process.
+"""The queue of mapping jobs, in the database, so that it survives every process.
 
     queued ──► running ──► done | failed | cancelled
-       ▲          │ the worker's lease ran out: another one takes it up, and the pipeline goes on where it was
-       └──────────┘ the cluster has no room now: back in the queue
+       ▲          │ the worker's lease ran out: another worker takes the job and goes on where the work was
+       └──────────┘ the cluster has no room now: the job waits in the queue again
 
-Fair between tenants: the next job is one of the tenant with the fewest jobs running, of those the one that waited
-longest for its turn. One job at a time works on a video.
+The queue is fair between tenants: the next job belongs to the tenant with the fewest running jobs; among tenants with
+equally many, to the tenant whose last turn was the longest ago. Only one job at a time works on a video.
 """
 
 from __future__ import annotations
@@ -13,28 +13,31 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any, cast
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import CursorResult, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from halsted_ray.service import audit
-from halsted_ray.service.database import Database, Job, StoredVideo, lock, now_s
-from halsted_ray.service.uploads import NotThere, own_video
+from halsted_ray.service.database import Database, Job, StoredVideo, lock_row, now_s
+from halsted_ray.service.uploads import NotFound, own_video
 from halsted_ray.service.users import Caller
 
 ENDS = ("done", "failed", "cancelled")
+"""The states in which a job has ended."""
 MAX_ATTEMPTS = 5
-"""A job that took its worker with it this often will do so again."""
+"""A job whose worker was lost this often is failed: it would end the next worker, too."""
 
 
 class Jobs:
-    """The queue. ``lease_s``: how long a worker's word holds."""
+    """The queue. ``lease_s``: how many seconds a job belongs to its worker after the worker's last heartbeat."""
 
-    def __init__(self, database: Database, lease_s: float = 30.0):
+    def __init__(self, database: Database, lease_s: float = 30.0) -> None:
         self.database, self.lease_s = database, lease_s
 
     def submit(self, caller: Caller, video_id: str, tasks: Sequence[str]) -> Job:
-        """A new job for the video, or the one that is waiting for the same tasks. Raises NotThere."""
+        """A new job that maps the video for ``tasks``, or the job that already waits to do the same. Raises
+        NotFound."""
         with self.database.writing() as session:
             video = own_video(session, caller.tenant_id, video_id)
             waiting = session.scalars(
@@ -70,11 +73,12 @@ class Jobs:
         return job
 
     def get(self, tenant_id: str, job_id: str) -> Job:
+        """The tenant's job. Raises NotFound."""
         with self.database.reading() as session:
             return _own(session, tenant_id, job_id)
 
     def of_video(self, tenant_id: str, video_id: str) -> list[Job]:
-        """Newest first."""
+        """The jobs of a video, newest first."""
         with self.database.reading() as session:
             return list(
                 session.scalars(
@@ -85,7 +89,7 @@ class Jobs:
             )
 
     def newest(self, tenant_id: str, video_ids: Sequence[str]) -> dict[str, Job]:
-        """Video → the newest of its jobs."""
+        """Video id → the newest job of that video, for those videos that have one."""
         with self.database.reading() as session:
             return {
                 job.video_id: job
@@ -95,7 +99,8 @@ class Jobs:
             }
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
-        """Cancelled at once where it waits, after the segment at hand where it runs. One that ended stays."""
+        """Cancels a job: at once if it waits, after the segment it is working on if it runs. A job that has ended stays
+        as it is. Raises NotFound."""
         with self.database.writing() as session:
             job = _own(session, caller.tenant_id, job_id)
             if job.state not in ENDS and not job.cancel:
@@ -104,9 +109,12 @@ class Jobs:
         return job
 
     def claim(self, worker: str) -> Job | None:
-        """The job that ``worker`` shall do next, now its own for ``lease_s``; None where there is nothing to do."""
+        """The job that ``worker`` shall do next, which belongs to it for ``lease_s`` now; None where no job waits.
+
+        Jobs whose workers were lost go back into the queue first.
+        """
         with self.database.writing() as session:
-            lock(session, "jobs")
+            lock_row(session, "jobs")
             lost = session.scalars(select(Job).where(Job.state == "running", Job.lease_until_s < now_s())).all()
             for job in lost:
                 if job.cancel or job.attempts >= MAX_ATTEMPTS:
@@ -119,16 +127,16 @@ class Jobs:
                 else:
                     job.state, job.worker, job.lease_until_s = "queued", None, None
             session.flush()
-            job = self._next(session)
-            if job is not None:
-                job.state, job.worker, job.lease_until_s = "running", worker, now_s() + self.lease_s
-                job.attempts += 1
-                job.started_s = now_s()
-                job.rate = 0.0  # the rate of an earlier attempt says nothing about this attempt
-        return job
+            claimed = self._next(session)
+            if claimed is not None:
+                claimed.state, claimed.worker, claimed.lease_until_s = "running", worker, now_s() + self.lease_s
+                claimed.attempts += 1
+                claimed.started_s = now_s()
+                claimed.rate = 0.0  # the rate of an earlier attempt says nothing about this attempt
+        return claimed
 
     def heartbeat(self, job_id: str, worker: str) -> bool:
-        """Renews the lease. False where the work must stop: it was cancelled, or is somebody else's by now."""
+        """Extends the lease. False where ``worker`` must stop: the job was cancelled, or another worker has it now."""
         with self.database.writing() as session:
             kept = session.execute(
                 update(Job)
@@ -140,24 +148,26 @@ class Jobs:
                 )
                 .values(lease_until_s=now_s() + self.lease_s)
             )
-        return bool(kept.rowcount)
+        return bool(cast(CursorResult[Any], kept).rowcount)
 
-    def note(self, job_id: str, worker: str, **changes) -> None:
-        """Progress, and with which model: ``done_s``, ``total_s``, ``rate``, ``failed_segments``, ``model`` …"""
+    def update(self, job_id: str, worker: str, **changes: Any) -> None:
+        """Writes columns of a job while it belongs to ``worker``: its progress, its model, why it waits."""
         with self.database.writing() as session:
             session.execute(update(Job).where(Job.job_id == job_id, Job.worker == worker).values(**changes))
 
     def finish(
         self, job_id: str, worker: str, state: str, outcome: str | None = None, reason: str | None = None
     ) -> None:
+        """Ends a job in ``state``, if it still belongs to ``worker``."""
         with self.database.writing() as session:
             job = session.get_one(Job, job_id)
             if job.worker == worker and job.state == "running":
                 _finish(job, state, outcome, reason)
                 audit.record(session, job.tenant_id, "service", f"map.{state}", job.video_id, job=job_id)
 
-    def put_back(self, job_id: str, worker: str, reason: str) -> None:
-        """Into the queue again, without counting the attempt; one that was cancelled meanwhile ends."""
+    def requeue(self, job_id: str, worker: str, reason: str | None) -> None:
+        """Puts a job of ``worker`` back into the queue and does not count the attempt. A job that was cancelled
+        meanwhile ends."""
         with self.database.writing() as session:
             job = session.get_one(Job, job_id)
             if job.worker != worker or job.state != "running":
@@ -167,8 +177,9 @@ class Jobs:
             if job.cancel:
                 cancel(job)
 
-    def forgive(self, job_id: str, worker: str) -> None:
-        """The attempt at hand does not count. The lease stays: whoever goes on must find the place free."""
+    def refund_attempt(self, job_id: str, worker: str) -> None:
+        """Does not count the attempt that ``worker`` is making. The lease stays: the next worker must not begin
+        before this one has left the video's maps."""
         with self.database.writing() as session:
             session.execute(
                 update(Job)
@@ -177,19 +188,24 @@ class Jobs:
             )
 
     def counts(self) -> dict[str, int]:
-        """State → jobs, of all tenants."""
+        """State → number of jobs, of all tenants."""
         with self.database.reading() as session:
-            return {
-                state: count for state, count in session.execute(select(Job.state, func.count()).group_by(Job.state))
-            }
+            rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
+            return {state: count for state, count in rows}
+
+    def mapped_s(self) -> float:
+        """Video-seconds that the jobs of all tenants have mapped."""
+        with self.database.reading() as session:
+            return session.scalar(select(func.coalesce(func.sum(Job.done_s), 0.0))) or 0.0
 
     def _next(self, session: Session) -> Job | None:
+        """The job whose turn it is, see above."""
         running = session.execute(select(Job.tenant_id, Job.video_id).where(Job.state == "running")).all()
         busy = Counter(tenant_id for tenant_id, _ in running)
-        videos = {tuple(row) for row in running}
-        # When each tenant had its last turn, so that tenants with equally many running take turns.
+        videos = {(tenant_id, video_id) for tenant_id, video_id in running}
+        # When each tenant had its last turn, so that tenants with equally many running jobs take turns.
         last = select(Job.tenant_id, func.max(Job.started_s)).where(Job.started_s.is_not(None)).group_by(Job.tenant_id)
-        turns = {tenant_id: started_s for tenant_id, started_s in session.execute(last)}
+        turns = {tenant_id: started_s or 0.0 for tenant_id, started_s in session.execute(last)}
         waiting = session.scalars(select(Job).where(Job.state == "queued", Job.cancel.is_(False))).all()
         free = [job for job in waiting if (job.tenant_id, job.video_id) not in videos]
         return min(
@@ -200,14 +216,14 @@ class Jobs:
 
 
 def cancel(job: Job) -> None:
-    """Within a transaction: a job that waits ends now, one that runs is told at its next heartbeat."""
+    """Within a transaction: ends a job that waits. A job that runs is told at its next heartbeat."""
     job.cancel = True
     if job.state == "queued":
         _finish(job, "cancelled", None, None)
 
 
 def deleted_videos(session: Session) -> list[StoredVideo]:
-    """Whose bytes can go: nobody works on them any more."""
+    """The deleted videos whose bytes can be removed: no job works on them any more."""
     working = (
         select(Job.job_id)
         .where(
@@ -227,7 +243,8 @@ def _finish(job: Job, state: str, outcome: str | None, reason: str | None) -> No
 
 
 def _own(session: Session, tenant_id: str, job_id: str) -> Job:
+    """The tenant's job. Raises NotFound."""
     job = session.get(Job, job_id)
     if job is None or job.tenant_id != tenant_id:
-        raise NotThere(f"no job {job_id!r}")
+        raise NotFound(f"no job {job_id!r}")
     return job

@@ -1,7 +1,8 @@
-"""Where tenants' bytes lie: ``<store>/<tenant>/…``, in a folder or in an object store that speaks S3.
+"""Where the tenants' bytes lie: ``<root>/<tenant>/…``, in a folder or in an object store that speaks S3.
 
-A *place* is a path within a tenant's root. Uploads come in parts of 5 MiB, the last one shorter: what S3 asks for
-at least and the API at most. A folder keeps them in one file at their offsets, so that completing copies nothing.
+A *place* is a path within one tenant's storage. Uploads come in parts of 5 MiB, only the last part may be shorter:
+that is the least size that S3 takes and the largest that the API takes. A folder keeps the parts of an upload in one
+file at their offsets, so that completing the upload copies nothing.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from halsted_ray.errors import OutputError, UsageError
 
 PART_BYTES = 5 * 1024 * 1024
-REMOVALS = 10
-"""How often a folder is removed from which another replica takes files at the same time."""
+REMOVAL_ATTEMPTS = 10
+"""How often to try to remove a folder while another replica removes files from it at the same time."""
 MAX_PARTS = 10_000
 """S3's limit, so a video has at most 48.8 GiB."""
 
 
 class StoreFull(OutputError):
-    """No room left."""
+    """The store has no room left."""
 
 
 class UploadEnded(OutputError):
@@ -34,7 +37,8 @@ class UploadEnded(OutputError):
         super().__init__("this upload takes no more parts; complete it, or begin another one if that is refused")
 
 
-def open_store(root: str) -> FolderStore | S3Store:
+def open_store(root: str) -> ObjectStore:
+    """The store at ``root``: a folder or s3://bucket/prefix. Raises UsageError for any other URL."""
     if root.startswith("s3://"):
         return S3Store(root)
     if "://" in root:
@@ -42,18 +46,21 @@ def open_store(root: str) -> FolderStore | S3Store:
     return FolderStore(root)
 
 
-class _Store:
-    """What both kinds share. ``root`` has no slash at its end."""
+class ObjectStore(ABC):
+    """The files of all tenants. ``root`` has no slash at its end.
 
-    def __init__(self, root: str):
+    An upload is begun, its parts are put, and it is completed or aborted. ``ref`` is what ``begin_upload`` gave.
+    """
+
+    def __init__(self, root: str) -> None:
         self.root = root.rstrip("/")
 
     def location(self, tenant_id: str, place: str) -> str:
-        """What ``halsted_ray`` opens."""
+        """The path or URL of a place, as ``halsted_ray`` opens it."""
         return f"{self.root}/{tenant_id}/{place}"
 
     def resolve(self, tenant_id: str, uri: str) -> str:
-        """The location that a caller's ``uri`` means: a path within their root, or a whole address inside it.
+        """The location that a caller's ``uri`` means: a path within the tenant's storage, or a whole URL inside it.
 
         Raises UsageError for everything else: other schemes, other tenants, ``..``, fsspec's ``::`` chains.
         """
@@ -66,19 +73,60 @@ class _Store:
             raise refusal
         return self._inside(tenant_id, str(PurePosixPath(path)), refusal)
 
+    @abstractmethod
+    def begin_upload(self, tenant_id: str, place: str) -> str:
+        """Begins an upload to ``place`` and returns the store's own id of it, empty if it needs none. Raises
+        StoreFull, OutputError."""
 
-class FolderStore(_Store):
-    """On disks that all replicas share."""
+    @abstractmethod
+    def put_part(self, tenant_id: str, place: str, ref: str, number: int, data: bytes) -> str:
+        """Writes part ``number`` (from 1) and returns its ETag. Raises StoreFull, UploadEnded, OutputError."""
 
-    presigns = False
+    @abstractmethod
+    def presign_part(self, tenant_id: str, place: str, ref: str, number: int, link_s: float) -> str | None:
+        """A URL of the store that takes part ``number`` by PUT for ``link_s`` seconds; None where the store has no
+        such URLs."""
 
-    def begin(self, tenant_id: str, place: str) -> str:
+    @abstractmethod
+    def list_parts(self, tenant_id: str, place: str, ref: str) -> dict[int, tuple[int, str]]:
+        """Number → (size in bytes, ETag) of the parts that clients put straight to the store and that wait to be
+        joined; empty once they were joined. Raises OutputError where the store does not say."""
+
+    @abstractmethod
+    def complete_upload(self, tenant_id: str, place: str, ref: str, etags: Mapping[int, str], size_bytes: int) -> None:
+        """Joins the parts to one file at ``place``. May be repeated: a file that is there is kept as it is.
+
+        Raises UploadEnded where neither the file nor its parts are there, StoreFull, OutputError.
+        """
+
+    @abstractmethod
+    def abort_upload(self, tenant_id: str, place: str, ref: str) -> None:
+        """Drops the parts, and the file where they were joined already. May be repeated. Raises OutputError."""
+
+    @abstractmethod
+    def remove(self, tenant_id: str, place: str) -> None:
+        """Removes a file, or a folder with everything in it. Nothing there is fine. Raises OutputError."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raises OutputError where the store does not answer or can't be written."""
+
+    @abstractmethod
+    def _inside(self, tenant_id: str, path: str, refusal: UsageError) -> str:
+        """The location of ``path``, which has no step upwards. Raises ``refusal`` where it leads out all the same."""
+
+
+class FolderStore(ObjectStore):
+    """A folder on disks that all replicas share."""
+
+    def begin_upload(self, tenant_id: str, place: str) -> str:
+        """Makes the folder of the upload."""
         path = Path(self.location(tenant_id, place))
         _writing(lambda: path.parent.mkdir(parents=True, exist_ok=True))
         return ""
 
-    def put(self, tenant_id: str, place: str, _ref: str, number: int, data: bytes) -> str:
-        """Writes part ``number`` (from 1) and gives its ETag. Raises StoreFull, UploadEnded, OutputError."""
+    def put_part(self, tenant_id: str, place: str, _ref: str, number: int, data: bytes) -> str:
+        """Writes the part at its offset in the unfinished file. The ETag is made from the part's SHA-256."""
         whole, unfinished = Path(self.location(tenant_id, place)), self._unfinished(tenant_id, place)
         if not whole.exists():
             _writing(lambda: self._write(unfinished, data, (number - 1) * PART_BYTES))
@@ -87,9 +135,17 @@ class FolderStore(_Store):
             raise UploadEnded
         return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
-    def finish(self, tenant_id: str, place: str, _ref: str, etags: Mapping[int, str], size_bytes: int) -> None:
-        """Makes the parts one file at ``place``. May be repeated: a file that is there is kept as it is. Raises
-        StoreFull, OutputError."""
+    def presign_part(self, _tenant_id: str, _place: str, _ref: str, _number: int, _link_s: float) -> None:
+        """None: a folder has no URLs."""
+
+    def list_parts(self, _tenant_id: str, _place: str, _ref: str) -> dict[int, tuple[int, str]]:
+        """Nothing: all parts of a folder came through the API, and the database knows them."""
+        return {}
+
+    def complete_upload(
+        self, tenant_id: str, place: str, _ref: str, _etags: Mapping[int, str], size_bytes: int
+    ) -> None:
+        """Gives the unfinished file its name. May be repeated. Raises StoreFull, OutputError."""
         whole, unfinished = Path(self.location(tenant_id, place)), self._unfinished(tenant_id, place)
         if whole.exists():
             return
@@ -102,31 +158,35 @@ class FolderStore(_Store):
 
         _writing(close)
 
-    def abort(self, tenant_id: str, place: str, _ref: str) -> None:
+    def abort_upload(self, tenant_id: str, place: str, _ref: str) -> None:
+        """Removes the folder of the upload. May be repeated. Raises OutputError."""
         self.remove(tenant_id, str(PurePosixPath(place).parent))
 
     def remove(self, tenant_id: str, place: str) -> None:
-        """Removes a file or a whole folder; nothing there is fine. Raises OutputError."""
+        """Removes a file, or a folder with everything in it. Nothing there is fine. Raises OutputError."""
         path = Path(self.location(tenant_id, place))
 
         def clear() -> None:
-            for _ in range(REMOVALS):
+            for _ in range(REMOVAL_ATTEMPTS):
                 if not os.path.lexists(path):
                     return
                 with contextlib.suppress(FileNotFoundError):  # another replica removes the same folder
-                    (shutil.rmtree if path.is_dir() else os.unlink)(path)
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
         _writing(clear)
 
     def check(self) -> None:
-        """Raises OutputError where nothing can be written."""
+        """Makes the root if it is new. Raises OutputError where nothing can be written there."""
         _writing(lambda: Path(self.root).mkdir(mode=0o700, parents=True, exist_ok=True))
         if not os.access(self.root, os.W_OK):
             raise OutputError("the store can't be written")
 
     def _inside(self, tenant_id: str, path: str, refusal: UsageError) -> str:
-        """A link inside the root could lead out of it."""
+        """A link inside the tenant's storage could lead out of it."""
         own = Path(self.root, tenant_id).resolve()
         found = (own / path).resolve()
         if not found.is_relative_to(own) or not found.is_file():
@@ -147,38 +207,41 @@ class FolderStore(_Store):
             os.close(handle)
 
 
-class S3Store(_Store):
-    """Multipart uploads of the object store itself; clients may be given addresses to put parts to."""
+class S3Store(ObjectStore):
+    """An object store that speaks S3, with its own multipart uploads. Clients may put parts straight to it."""
 
-    presigns = True
-
-    def __init__(self, root: str):
+    def __init__(self, root: str) -> None:
         import s3fs
 
         super().__init__(root)
         self.fs = s3fs.S3FileSystem(use_listings_cache=False)
 
-    def begin(self, tenant_id: str, place: str) -> str:
-        return self._call("create_multipart_upload", tenant_id, place)["UploadId"]
+    def begin_upload(self, tenant_id: str, place: str) -> str:
+        """Begins a multipart upload and returns its id."""
+        upload_id: str = self._call("create_multipart_upload", tenant_id, place)["UploadId"]
+        return upload_id
 
-    def put(self, tenant_id: str, place: str, ref: str, number: int, data: bytes) -> str:
-        return self._call("upload_part", tenant_id, place, UploadId=ref, PartNumber=number, Body=data)["ETag"]
+    def put_part(self, tenant_id: str, place: str, ref: str, number: int, data: bytes) -> str:
+        """Sends the part to the object store and returns the store's ETag of it."""
+        etag: str = self._call("upload_part", tenant_id, place, UploadId=ref, PartNumber=number, Body=data)["ETag"]
+        return etag
 
-    def presign(self, tenant_id: str, place: str, ref: str, number: int, link_s: float) -> str:
-        """An address of the object store that takes part ``number`` by PUT."""
+    def presign_part(self, tenant_id: str, place: str, ref: str, number: int, link_s: float) -> str:
+        """A URL of the object store that takes part ``number`` by PUT for ``link_s`` seconds."""
         from fsspec.asyn import sync
 
         self.fs.connect()
         bucket, key = self._key(tenant_id, place)
         parameters = {"Bucket": bucket, "Key": key, "UploadId": ref, "PartNumber": number}
-        return sync(
+        url: str = sync(
             self.fs.loop, self.fs.s3.generate_presigned_url, "upload_part", Params=parameters, ExpiresIn=int(link_s)
         )
+        return url
 
-    def listed(self, tenant_id: str, place: str, ref: str) -> dict[int, tuple[int, str]]:
-        """number → (size in bytes, ETag) of the parts that wait in the object store to be joined: none once they
-        were joined. Raises OutputError where the store does not say."""
-        found, marker = {}, 0
+    def list_parts(self, tenant_id: str, place: str, ref: str) -> dict[int, tuple[int, str]]:
+        """Number → (size in bytes, ETag) of all parts that wait in the object store, whoever put them there."""
+        found: dict[int, tuple[int, str]] = {}
+        marker = 0
         while True:
             try:
                 page = self._call("list_parts", tenant_id, place, UploadId=ref, PartNumberMarker=marker)
@@ -189,9 +252,8 @@ class S3Store(_Store):
                 return found
             marker = page["NextPartNumberMarker"]
 
-    def finish(self, tenant_id: str, place: str, ref: str, etags: Mapping[int, str], size_bytes: int) -> None:
-        """Makes the parts one object at ``place``. May be repeated: an object that is there is kept as it is. Raises
-        UploadEnded where neither the object nor its parts are there, StoreFull, OutputError."""
+    def complete_upload(self, tenant_id: str, place: str, ref: str, etags: Mapping[int, str], _size_bytes: int) -> None:
+        """Has the object store join the parts. May be repeated: an object that is there is kept as it is."""
         if self._is_there(tenant_id, place):
             return
         parts = [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
@@ -202,17 +264,18 @@ class S3Store(_Store):
             if not self._is_there(tenant_id, place):
                 raise
 
-    def abort(self, tenant_id: str, place: str, ref: str) -> None:
+    def abort_upload(self, tenant_id: str, place: str, ref: str) -> None:
         """Drops the parts, and the object where they were joined already. May be repeated. Raises OutputError."""
         with contextlib.suppress(UploadEnded):
             self._call("abort_multipart_upload", tenant_id, place, UploadId=ref)
         self.remove(tenant_id, place)
 
     def remove(self, tenant_id: str, place: str) -> None:
-        """Removes an object, or all below a folder; nothing there is fine. Raises OutputError."""
+        """Removes an object, or all objects below a folder. Nothing there is fine. Raises OutputError."""
         bucket, key = self._key(tenant_id, place)
         try:
-            # One request a file: many S3-compatible stores refuse the bulk request without an MD5 that clients dropped.
+            # One request per file: many S3-compatible stores refuse the bulk request without an MD5, which clients
+            # no longer send.
             for path in self.fs.find(f"{bucket}/{key}"):
                 with contextlib.suppress(FileNotFoundError):  # another replica removes the same files
                     self.fs.rm_file(path)
@@ -220,19 +283,20 @@ class S3Store(_Store):
             raise OutputError(f"the object store did not remove a file: {type(error).__name__}") from None
 
     def check(self) -> None:
+        """Raises OutputError where the bucket can't be listed."""
         try:
             self.fs.ls(self.root.removeprefix("s3://").split("/")[0])
         except Exception as error:
             raise OutputError(f"the store does not answer: {type(error).__name__}") from None
 
-    def _inside(self, tenant_id: str, path: str, refusal: UsageError) -> str:
+    def _inside(self, tenant_id: str, path: str, _refusal: UsageError) -> str:
         return self.location(tenant_id, path)
 
     def _is_there(self, tenant_id: str, place: str) -> bool:
         """Whether an object lies at ``place``. Raises OutputError where the store does not say."""
         bucket, key = self._key(tenant_id, place)
         try:
-            return self.fs.exists(f"{bucket}/{key}")
+            return bool(self.fs.exists(f"{bucket}/{key}"))
         except Exception as error:
             raise OutputError(f"the object store does not answer: {type(error).__name__}") from None
 
@@ -240,7 +304,8 @@ class S3Store(_Store):
         bucket, _, key = self.location(tenant_id, place).removeprefix("s3://").partition("/")
         return bucket, key
 
-    def _call(self, method: str, tenant_id: str, place: str, **parameters):
+    def _call(self, method: str, tenant_id: str, place: str, **parameters: Any) -> Any:
+        """The object store's answer to a method of S3. Raises UploadEnded, StoreFull, OutputError."""
         bucket, key = self._key(tenant_id, place)
         try:
             return self.fs.call_s3(method, Bucket=bucket, Key=key, **parameters)
@@ -248,13 +313,14 @@ class S3Store(_Store):
             answer = getattr(error.__cause__, "response", {})  # botocore's error, below the one that s3fs makes of it
             if answer.get("Error", {}).get("Code") == "NoSuchUpload":
                 raise UploadEnded from None
-            full = "XMinioStorageFull" in str(error) or "InsufficientStorage" in str(error)
-            raise (StoreFull if full else OutputError)(
+            is_full = "XMinioStorageFull" in str(error) or "InsufficientStorage" in str(error)
+            raise (StoreFull if is_full else OutputError)(
                 f"the object store refused {method}: {type(error).__name__}"
             ) from None
 
 
-def _writing(write) -> None:
+def _writing(write: Callable[[], None]) -> None:
+    """Runs ``write``. Raises StoreFull where the disk is full, OutputError for any other error of the system."""
     try:
         write()
     except OSError as error:

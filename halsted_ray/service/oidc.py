@@ -1,9 +1,9 @@
-"""Single sign-on: a bearer token of the site's own identity provider (OpenID Connect) in place of a key, and for the
-page the way there and back.
+"""Single sign-on with the site's own identity provider (OpenID Connect): its tokens in place of keys, and its sign-in
+form for the page.
 
-Only by configuration; then, and only then, this fetches the provider's description and public keys from the issuer
-that the site named. A token says who its user is, of which tenant, and in which role; tenants are added by the
-operator, users come with their first token.
+Only where the site's settings name a provider, and only then, the service fetches the provider's description and its
+public keys from the named issuer. A token says who its user is, of which tenant, and in which role. The operator adds
+tenants; a user is added with their first token.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import threading
 import urllib.request
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 import jwt
@@ -24,19 +25,25 @@ from sqlalchemy import select
 
 from halsted_ray.service import audit, users
 from halsted_ray.service.database import Database, Tenant, User
-from halsted_ray.service.users import MAY, Caller
+from halsted_ray.service.users import PERMISSIONS, Caller
 
 log = logging.getLogger(__name__)
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
-"""With a public key only: a token signed with a shared secret, or not at all, is none of theirs."""
+"""Algorithms with a public key only. A token that is signed with a shared secret, or not signed, is refused."""
 TIMEOUT_S = 5.0
+"""How long to wait for an answer of the provider."""
 CLOCKS_APART_S = 30.0
+"""How far the clocks of the provider and the service may differ."""
 
 
 @dataclass(frozen=True)
-class Provider:
-    """``issuer`` as its tokens name it, ``audience`` as it knows this service: its client there. ``secret``: where
-    it is not a public client."""
+class OidcProvider:
+    """An identity provider.
+
+    ``issuer``: its name in its tokens. ``audience``: the provider's name for this service (the client id).
+    ``secret``: the client's secret, None for a public client. ``tenant_claim``, ``role_claim``: where a token says
+    the tenant and the role of its user.
+    """
 
     issuer: str
     audience: str
@@ -45,31 +52,34 @@ class Provider:
     role_claim: str = "halsted_role"
 
 
-class SignOn:
-    """Tokens of one provider. Its keys are kept for five minutes, and fetched anew for a key that is not known."""
+class SingleSignOn:
+    """Checks the tokens of one provider. Its public keys are kept for five minutes, and fetched again when a token
+    names an unknown key."""
 
-    def __init__(self, provider: Provider, database: Database):
+    def __init__(self, provider: OidcProvider, database: Database) -> None:
         self.provider, self.database = provider, database
-        self._described: dict | None = None
+        self._described: dict[str, Any] | None = None
         self._keys: jwt.PyJWKClient | None = None
         self._lock = threading.Lock()
 
-    def takes_browsers(self) -> bool:
-        """False where the provider does not say where people sign in, or does not answer."""
+    def has_sign_in_form(self) -> bool:
+        """Whether people can sign in at the provider; False also where it does not answer."""
         try:
             return {"authorization_endpoint", "token_endpoint"} <= self._description().keys()
         except (OSError, ValueError, KeyError) as error:
             log.warning("the identity provider does not answer: %s", type(error).__name__)
             return False
 
-    def begin(self, back: str) -> tuple[str, str]:
-        """(where the browser goes, what it keeps until it is back at the address ``back``)."""
+    def begin(self, redirect_uri: str) -> tuple[str, str]:
+        """Begins a sign-in. Returns the URL that the browser goes to, and the cookie that the browser keeps until
+        the provider sends it back to ``redirect_uri``. Raises OSError, ValueError, KeyError where the provider does
+        not answer."""
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         query = {
             "response_type": "code",
             "scope": "openid",
             "client_id": self.provider.audience,
-            "redirect_uri": back,
+            "redirect_uri": redirect_uri,
             "state": state,
             "nonce": nonce,
             "code_challenge_method": "S256",
@@ -78,17 +88,18 @@ class SignOn:
         where = self._description()["authorization_endpoint"]
         return f"{where}{'&' if '?' in where else '?'}{urlencode(query)}", f"{state}.{nonce}.{verifier}"
 
-    def finish(self, code: str, state: str, waiting: str, back: str) -> Caller | None:
-        """Who came back with ``code``; None where it is not the way that began here, or the provider refuses."""
-        began, _, rest = waiting.partition(".")
+    def finish(self, code: str, state: str, cookie: str, redirect_uri: str) -> Caller | None:
+        """The user whom the provider sent back with ``code`` and ``state``, to a browser with ``cookie``; None where
+        the sign-in did not begin in this browser, or the provider refuses."""
+        began, _, rest = cookie.partition(".")
         nonce, _, verifier = rest.partition(".")
         if not verifier or not hmac.compare_digest(began.encode(), state.encode()):
-            log.warning("a sign-on that did not begin here was refused")
+            log.warning("a sign-in that did not begin in the same browser was refused")
             return None
         form = {
             "grant_type": "authorization_code",
             "code": code,
-            "redirect_uri": back,
+            "redirect_uri": redirect_uri,
             "client_id": self.provider.audience,
             "code_verifier": verifier,
         }
@@ -105,8 +116,10 @@ class SignOn:
         return self.caller(token, nonce)
 
     def caller(self, token: str, nonce: str | None = None) -> Caller | None:
-        """Whose token this is; None for one that does not hold, with the reason in the log. ``nonce``: what it must
-        carry, so that a token from another sign-on is none of this one."""
+        """The user whose token this is; None for a token that is not valid, with the reason in the log.
+
+        ``nonce``: what the token must carry, so that a token of another sign-in is refused.
+        """
         provider = self.provider
         try:
             key = self._key_client().get_signing_key_from_jwt(token)
@@ -120,22 +133,23 @@ class SignOn:
                 options={"require": ["exp", "iat", "sub"]},
             )
             if nonce is not None and claims.get("nonce") != nonce:
-                raise ValueError("of another sign-on")
+                raise ValueError("the token belongs to another sign-in")
         except (jwt.PyJWTError, OSError, ValueError, KeyError) as error:
             log.warning("a token was refused: %s", type(error).__name__)
             return None
         tenant_id, role = claims.get(provider.tenant_claim), claims.get(provider.role_claim)
-        if role not in MAY or not isinstance(tenant_id, str):
-            log.warning("a token without a known role, or without a tenant, was refused")
+        if role not in PERMISSIONS or not isinstance(tenant_id, str):
+            log.warning("a token without a known role or without a tenant was refused")
             return None
-        # The subject, not a name: names change hands. Hashed, since some providers put an address there.
+        # The subject, since a name can pass to another person. Hashed, since some providers put an address there.
         name = f"oidc-{hashlib.sha256(claims['sub'].encode()).hexdigest()[:16]}"
         return self._user(tenant_id, name, role)
 
     def _user(self, tenant_id: str, name: str, role: str) -> Caller | None:
+        """The user, added or given their new role first; None where the tenant is unknown."""
         with self.database.reading() as session:
             if session.get(Tenant, tenant_id) is None:
-                log.warning("a token of a tenant that the operator did not add was refused")
+                log.warning("a token of a tenant that the operator has not added was refused")
                 return None
             user = session.scalar(select(User).where(User.tenant_id == tenant_id, User.name == name))
         if user is None or user.role != role:
@@ -148,19 +162,20 @@ class SignOn:
                     audit.record(session, tenant_id, "oidc", "user.role", name, role=role)
         return Caller(tenant_id, user.user_id, name, role, "oidc")
 
-    def _description(self) -> dict:
-        """What the provider says of itself, fetched once."""
+    def _description(self) -> dict[str, Any]:
+        """The provider's description of itself, fetched once. Raises OSError, ValueError, KeyError."""
         with self._lock:
             if self._described is None:
                 where = f"{self.provider.issuer.rstrip('/')}/.well-known/openid-configuration"
                 with urllib.request.urlopen(where, timeout=TIMEOUT_S) as answer:
                     found = json.load(answer)
                 if found["issuer"] != self.provider.issuer:
-                    raise ValueError("the provider describes another issuer")
+                    raise ValueError("the provider's description names another issuer")
                 self._described = found
             return self._described
 
     def _key_client(self) -> jwt.PyJWKClient:
+        """What fetches and keeps the provider's public keys."""
         where = self._description()["jwks_uri"]
         with self._lock:
             self._keys = self._keys or jwt.PyJWKClient(where, timeout=TIMEOUT_S)
@@ -168,5 +183,5 @@ class SignOn:
 
 
 def _digest(verifier: str) -> str:
-    """Of PKCE (RFC 7636): whoever steals the code on its way lacks the verifier."""
+    """The challenge of PKCE (RFC 7636): whoever steals the code on its way does not have the verifier."""
     return urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()

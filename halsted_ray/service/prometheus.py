@@ -1,7 +1,7 @@
-"""What Prometheus reads at /metrics. Labels are routes and stages, never tenants, users or videos.
+"""The metrics that Prometheus reads at /metrics. Labels are routes and stages, never tenants, users or videos.
 
-Whichever replica is asked answers for all of them: each one puts what it has counted into the database every ten
-seconds, and the sum of these is shown. What a replica counted stays when it ends, so no sum ever falls.
+Whichever replica is asked answers for all replicas: every ten seconds each replica writes what it has counted to the
+database, and /metrics shows the sums. What a replica counted is kept when the replica ends, so no sum ever falls.
 """
 
 from __future__ import annotations
@@ -9,96 +9,116 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections import Counter as Sums
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from halsted_ray.service.database import Database, Figures, lock, now_s
+from halsted_ray.service.clip_tagging import ClipAnswer
+from halsted_ray.service.database import Database, ReplicaMetrics, lock_row, now_s
 
 log = logging.getLogger(__name__)
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-NOTE_EVERY_S = 10.0
+"""The upper bounds of the histograms' buckets."""
+SAVE_EVERY_S = 10.0
 ENDED, ENDED_AFTER_S = "ended", 3600.0
-"""The row that holds the sum of replicas that said nothing for so long."""
-Samples = list[list]
-"""[name, labels, value] of each series."""
+"""The id of the row that holds the sum of all ended replicas. A replica that wrote nothing for so long has ended."""
+Sample: TypeAlias = tuple[str, dict[str, str], float]
+"""(name, labels, value) of one series. As JSON in the database it is a list."""
+Series: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
+"""(name, sorted labels)."""
 
 
 class Metrics:
-    """Of one replica, until ``text`` adds the others'. Figures of jobs come from the database and are the site's."""
+    """The metrics of one replica; ``render`` adds those of the other replicas.
 
-    def __init__(self, database: Database):
+    The metrics of jobs come from the database and are the whole site's.
+    """
+
+    def __init__(self, database: Database) -> None:
         self.database, self.replica_id = database, uuid.uuid4().hex
         self.counted, self.states = CollectorRegistry(), CollectorRegistry()
-        register = {"registry": self.counted}
-        self.requests = Counter("halsted_requests", "Requests", ["method", "route", "status"], **register)
+        self.requests = Counter("halsted_requests", "Requests", ["method", "route", "status"], registry=self.counted)
         self.request_s = Histogram(
-            "halsted_request_seconds", "Time until the answer begins", ["route"], buckets=SECONDS, **register
+            "halsted_request_seconds",
+            "Time until the answer begins",
+            ["route"],
+            buckets=SECONDS,
+            registry=self.counted,
         )
         self.clip_s = Histogram(
-            "halsted_clip_seconds", "Time of a clip by stage", ["stage"], buckets=SECONDS, **register
+            "halsted_clip_seconds", "Time of a clip by stage", ["stage"], buckets=SECONDS, registry=self.counted
         )
         self.batch = Histogram(
-            "halsted_clip_batch", "Clips that shared a pass of the model", buckets=(1, 2, 4, 8, 16, 32, 64), **register
+            "halsted_clip_batch",
+            "Clips that shared a pass of the model",
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=self.counted,
         )
-        self.uploaded = Counter("halsted_uploaded_bytes", "Bytes of videos that came in parts", **register)
+        self.uploaded = Counter("halsted_uploaded_bytes", "Bytes of videos that came in parts", registry=self.counted)
         self.jobs = Gauge("halsted_jobs", "Mapping jobs of the site", ["state"], registry=self.states)
         self.mapped_s = Gauge(
             "halsted_mapped_video_seconds", "Video-seconds that jobs have mapped", registry=self.states
         )
 
-    def clip(self, answer: dict, total_s: float) -> None:
-        """Counts one answer of ``ClipTagger``."""
+    def observe_clip(self, answer: ClipAnswer, total_s: float) -> None:
+        """Counts one tagged clip, whose answer took ``total_s`` seconds."""
         self.batch.observe(answer["batch"])
         for stage, seconds in {**answer["seconds"], "total": total_s}.items():
             self.clip_s.labels(stage).observe(seconds)
 
-    def note(self) -> None:
-        """Puts what was counted here into the database."""
+    def save(self) -> None:
+        """Writes what this replica has counted to the database."""
         with self.database.writing() as session:
-            session.merge(Figures(replica_id=self.replica_id, samples=self._samples(), at_s=now_s()))
+            session.merge(ReplicaMetrics(replica_id=self.replica_id, samples=self._samples(), at_s=now_s()))
 
-    def keep_noting(self) -> None:
-        """For a thread of its own, which ends with the process."""
+    def save_forever(self) -> None:
+        """Calls ``save`` every ten seconds: for a thread of its own, which ends with the process."""
         while True:
             try:
-                self.note()
+                self.save()
             except DBAPIError as error:
-                log.warning("the figures were not kept: %s", type(error.orig).__name__)
-            time.sleep(NOTE_EVERY_S)
+                log.warning("the metrics were not written to the database: %s", type(error.orig).__name__)
+            time.sleep(SAVE_EVERY_S)
 
-    def text(self, jobs: Mapping[str, int], mapped_s: float) -> bytes:
-        """Of all replicas, in Prometheus' text format."""
+    def render(self, jobs: Mapping[str, int], mapped_s: float) -> bytes:
+        """The metrics of all replicas in Prometheus' text format.
+
+        ``jobs``: state → number of jobs. ``mapped_s``: video-seconds that jobs have mapped.
+        """
         for state in ("queued", "running", "done", "failed", "cancelled"):
             self.jobs.labels(state).set(jobs.get(state, 0))
         self.mapped_s.set(mapped_s)
         with self.database.reading() as session:
-            others = session.scalars(select(Figures).where(Figures.replica_id != self.replica_id)).all()
-        total = _sum([self._samples(), *(row.samples for row in others)])
+            others = session.scalars(select(ReplicaMetrics).where(ReplicaMetrics.replica_id != self.replica_id)).all()
+        sums = _sum([self._samples(), *(row.samples for row in others)])
         if any(row.at_s < now_s() - ENDED_AFTER_S and row.replica_id != ENDED for row in others):
             self._fold()
         shown = CollectorRegistry()
-        shown.register(_Shown(self.counted, total))
+        shown.register(_SumCollector(self.counted, sums))
         return generate_latest(shown) + generate_latest(self.states)
 
-    def _samples(self) -> Samples:
+    def _samples(self) -> list[Sample]:
         return [
-            [sample.name, sample.labels, sample.value]
+            (sample.name, sample.labels, sample.value)
             for family in self.counted.collect()
             for sample in family.samples
             if not sample.name.endswith("_created")
         ]
 
     def _fold(self) -> None:
-        """Adds up the rows of replicas that ended, so that their number does not grow with every restart."""
+        """Adds the rows of ended replicas up to one row, so that their number does not grow with every restart."""
         with self.database.writing() as session:
-            lock(session, "figures")
+            lock_row(session, "figures")
             rows = session.scalars(
-                select(Figures).where((Figures.replica_id == ENDED) | (Figures.at_s < now_s() - ENDED_AFTER_S))
+                select(ReplicaMetrics).where(
+                    (ReplicaMetrics.replica_id == ENDED) | (ReplicaMetrics.at_s < now_s() - ENDED_AFTER_S)
+                )
             ).all()
             samples = [
                 [name, dict(labels), value] for (name, labels), value in _sum(row.samples for row in rows).items()
@@ -106,28 +126,29 @@ class Metrics:
             for row in rows:
                 session.delete(row)
             session.flush()
-            session.add(Figures(replica_id=ENDED, samples=samples, at_s=now_s()))
+            session.add(ReplicaMetrics(replica_id=ENDED, samples=samples, at_s=now_s()))
 
 
-def _sum(replicas: Iterable[Samples]) -> dict[tuple[str, tuple], float]:
-    total: dict[tuple[str, tuple], float] = Sums()
+def _sum(replicas: Iterable[Iterable[Sample]]) -> dict[Series, float]:
+    """Series → sum of its values over the replicas."""
+    sums: defaultdict[Series, float] = defaultdict(float)
     for samples in replicas:
         for name, labels, value in samples:
-            total[name, tuple(sorted(labels.items()))] += value
-    return total
+            sums[name, tuple(sorted(labels.items()))] += value
+    return dict(sums)
 
 
-class _Shown:
-    """A collector: the families of one replica with the sums of all."""
+class _SumCollector(Collector):
+    """Shows the metric families of one replica with the sums over all replicas."""
 
-    def __init__(self, families: CollectorRegistry, total: dict[tuple[str, tuple], float]):
-        self.families, self.total = families, total
+    def __init__(self, families: CollectorRegistry, sums: dict[Series, float]) -> None:
+        self.families, self.sums = families, sums
 
     def collect(self) -> Iterable[Metric]:
         for family in self.families.collect():
             suffixes = ("_total",) if family.type == "counter" else ("_bucket", "_count", "_sum")
             shown = Metric(family.name, family.documentation, family.type)
-            for (name, labels), value in self.total.items():
+            for (name, labels), value in self.sums.items():
                 if name in {family.name + suffix for suffix in suffixes}:
                     shown.add_sample(name, dict(labels), value)
             yield shown

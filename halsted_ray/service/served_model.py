@@ -1,11 +1,11 @@
-"""Which model is served: a source says (version, place, lineage), and is asked again every few seconds.
+"""Which model is served: a ``ModelSource`` says its version, place and lineage, and looks again every few seconds.
 
-    <folder>/model.json               the folder is the model; another one written over it is a new version
-    <folder>/champion                 a text file that names one of the folder's models, such as ``7``
-    <folder>/7/model.json             moving the pointer swaps the model, moving it back is the rollback
-    registry:halsted@champion         a version of the registry, as its alias moves
+    <folder>/model.json               the folder is the model; a model written over it is a new version
+    <folder>/champion                 a text file that names one of the models in the folder, such as ``7``
+    <folder>/7/model.json             changing the name in ``champion`` swaps the model, changing it back rolls back
+    registry:halsted@champion         the version of the registry that the alias names at the time
 
-Reads ``model.json`` only: no weights and no torch, so that every replica can afford it.
+This module reads ``model.json`` only: no weights and no torch, so that every replica can afford it.
 """
 
 from __future__ import annotations
@@ -16,23 +16,41 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, TypedDict
+
+from fsspec import AbstractFileSystem
 
 from halsted_ray.errors import ModelError, UsageError
+from halsted_ray.model.shipped import model_location
 from halsted_ray.registry.references import Reference, parse
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy, from_dict
 
 log = logging.getLogger(__name__)
 POINTER = "champion"
+"""The name of the file that names the model to serve."""
 CARDS = ("MODEL_CARD.md", "README.md")
 LINEAGE = ("training.json",)
-"""Beside the model or in the folder above it, as training leaves it."""
+"""Looked for beside the model and in the folder above it, where training leaves it."""
 SHOWN = ("samples", "parameters", "accuracy_of_task", "accuracy_of_tag")
+"""What ``GET /v1/models`` shows of the summary of the training."""
+
+
+class ModelStamp(TypedDict):
+    """What every answer says about its model."""
+
+    name: str
+    version: str
+    digest: str
+    atlas_release: str
 
 
 @dataclass(frozen=True)
-class Release:
-    """One model as it is served. ``digest`` names its content, so the same version is never two things."""
+class ServedModel:
+    """A model as it is served. ``digest`` names its content, so that two contents are never the same version.
+
+    ``path``: the folder or URL of the model. ``lineage``: how it was made. ``card``: its model card, if it has one.
+    """
 
     version: str
     path: str
@@ -42,11 +60,11 @@ class Release:
     encoder_ref: str
     encoder_fingerprint: str
     taxonomy: Taxonomy
-    lineage: dict
+    lineage: dict[str, Any]
     card: str | None
 
-    def described(self) -> dict:
-        """What ``GET /v1/models`` shows; no path."""
+    def described(self) -> dict[str, Any]:
+        """What ``GET /v1/models`` shows. It holds no path."""
         return {
             "name": self.name,
             "version": self.version,
@@ -63,48 +81,53 @@ class Release:
         }
 
     @property
-    def stamp(self) -> dict:
-        """What every answer carries."""
+    def stamp(self) -> ModelStamp:
+        """What every answer says about its model."""
         return {"name": self.name, "version": self.version, "digest": self.digest, "atlas_release": self.atlas_release}
 
 
 class ModelSource:
-    """Called, it gives what is to be served now; it asks at most every ``keep_s``. While there is no answer (the
-    registry is away, a pointer is wrong) the last one holds. Raises UsageError where there is none yet."""
+    """A callable that returns the model to serve now. It looks again at most every ``keep_s`` seconds.
 
-    def __init__(self, ask: Callable[[], Release], keep_s: float = 0.0):
-        self._ask, self.keep_s = ask, keep_s
-        self._kept: Release | None = None
-        self._asked_s = 0.0
+    While it can't look (the registry does not answer, a pointer is wrong), it returns the model that it found last.
+    Raises UsageError where it never found one.
+    """
 
-    def __call__(self) -> Release:
-        if self._kept is None or time.monotonic() - self._asked_s >= self.keep_s:
+    def __init__(self, look: Callable[[], ServedModel], keep_s: float = 0.0) -> None:
+        self._look, self.keep_s = look, keep_s
+        self._found: ServedModel | None = None
+        self._looked_s = 0.0
+
+    def __call__(self) -> ServedModel:
+        """The model to serve now."""
+        if self._found is None or time.monotonic() - self._looked_s >= self.keep_s:
             try:
-                self._kept = self._ask()
+                self._found = self._look()
             except UsageError as error:
-                if self._kept is None:
+                if self._found is None:
                     raise
-                log.warning("version %s goes on serving: %s", self._kept.version, error)
-            self._asked_s = time.monotonic()
-        return self._kept
+                log.warning("version %s is still served: %s", self._found.version, error)
+            self._looked_s = time.monotonic()
+        return self._found
 
 
-def source_of(location: str, keep_s: float = 0.0) -> ModelSource:
-    """The source that a site's setting names: a folder, a URL, or a version of the registry."""
+def model_source(location: str, keep_s: float = 0.0) -> ModelSource:
+    """The source for a site's setting HALSTED_MODEL: a folder, a URL, or a version of the registry."""
     reference = parse(location)
     return ModelSource(lambda: from_registry(reference) if reference else from_folder(location), keep_s)
 
 
-def from_registry(reference: Reference) -> Release:
-    """The model of a version, with its number and its tags beside the lineage. Raises RegistryError, ModelError."""
-    from halsted_ray.registry.model_registry import Registry  # 3 s of mlflow, for those who use it
+def from_registry(reference: Reference) -> ServedModel:
+    """The model of a version of the registry; its lineage also holds the version's number, aliases and tags. Raises
+    RegistryError, ModelError."""
+    from halsted_ray.registry.model_registry import Registry  # mlflow takes 3 s to import: only who uses it pays
 
     registry = Registry(make=False)
     version = registry.find(reference)
-    release = from_folder(registry.folder(version))
+    served = from_folder(registry.folder(version))
     return replace(
-        release,
-        lineage=release.lineage
+        served,
+        lineage=served.lineage
         | {
             "registry_version": version.number,
             "aliases": list(version.aliases),
@@ -115,15 +138,17 @@ def from_registry(reference: Reference) -> Release:
     )
 
 
-def from_folder(location: str) -> Release:
-    """The model in, or pointed at from, a folder or fsspec URI."""
+def from_folder(location: str) -> ServedModel:
+    """The model in a folder or at a URL, or the model that the file ``champion`` there names, or a model that ships.
+    Raises ModelError."""
+    location = model_location(location)
     fs, root = filesystem(location)
     root = root.rstrip("/")
     pointed = _read(fs, f"{root}/{POINTER}")
     if pointed is not None:
         name = pointed.decode().strip()
         if not name or "/" in name or name.startswith("."):
-            raise ModelError(f"the pointer {POINTER!r} reads {name!r}; expected the name of a folder beside it")
+            raise ModelError(f"the file {POINTER!r} holds {name!r}; expected the name of a folder beside it")
         root, location = f"{root}/{name}", f"{location.rstrip('/')}/{name}"
     text = _read(fs, f"{root}/model.json")
     if text is None:
@@ -135,7 +160,7 @@ def from_folder(location: str) -> Release:
         described = json.loads(text)
         config = described["config"]
         taxonomy = from_dict(described["taxonomy"], f"taxonomy of model {location!r}")
-        return Release(
+        return ServedModel(
             version=config["version"],
             path=location,
             digest=hashlib.sha256(text).hexdigest()[:16],
@@ -151,15 +176,16 @@ def from_folder(location: str) -> Release:
         raise ModelError(f"model {location!r}: model.json can't be used: {error}") from error
 
 
-def _lineage(fs, root: str) -> dict:
-    """The run that made the model and how it did; places on the machine that trained it are left out."""
+def _lineage(fs: AbstractFileSystem, root: str) -> dict[str, Any]:
+    """The run that made the model and its results. Paths on the machine that trained it are left out."""
     text = _first(fs, root, LINEAGE)
     found = json.loads(text) if text else {}
     summary = found.get("summary", {})
     return {"run_id": found.get("run_id"), **{name: summary.get(name) for name in SHOWN}} if found else {}
 
 
-def _first(fs, root: str, names: tuple[str, ...]) -> str | None:
+def _first(fs: AbstractFileSystem, root: str, names: tuple[str, ...]) -> str | None:
+    """The text of the first of these files that is in the folder or in the folder above it."""
     for folder in (root, root.rsplit("/", 1)[0]):
         for name in names:
             found = _read(fs, f"{folder}/{name}")
@@ -168,8 +194,9 @@ def _first(fs, root: str, names: tuple[str, ...]) -> str | None:
     return None
 
 
-def _read(fs, path: str) -> bytes | None:
+def _read(fs: AbstractFileSystem, path: str) -> bytes | None:
+    """The content of a file; None where there is none."""
     try:
-        return fs.cat_file(path)
+        return bytes(fs.cat_file(path))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None

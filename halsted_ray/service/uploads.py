@@ -1,7 +1,7 @@
-"""A video on its way in: begun, sent in parts (in any order, again after a break), completed, looked at.
+"""Uploads: a video comes in parts, in any order and again after a break; the parts are joined and probed.
 
-What arrives whole is probed by content in a process without network; only then it is a video. Nothing here reads a
-file as a whole, so the size of a video does not matter to any process.
+A process without network probes the content of what came; only after that it is a video. Nothing here reads a file
+as a whole, so no process needs more memory for a longer video.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 from urllib.parse import urlencode
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import CursorResult, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from halsted_ray.errors import DecoderKilled, OutputError, StorageUnavailable, UsageError, VideoError
 from halsted_ray.service import audit
-from halsted_ray.service.database import Database, Part, Secret, StoredVideo, Upload, now_s
-from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES, FolderStore, S3Store, UploadEnded
+from halsted_ray.service.database import Database, Secret, StoredVideo, Upload, UploadPart, now_s
+from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES, ObjectStore, UploadEnded
 from halsted_ray.service.users import Caller
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.video.decode_process import DecodeProcess
@@ -31,42 +32,48 @@ from halsted_ray.video.probe import Probe
 
 log = logging.getLogger(__name__)
 COMPLETING_S = 600.0
-"""After this, a completion that was not finished (its replica died) may be tried again."""
+"""After this many seconds another request may complete an upload whose completion did not end: its replica died."""
 
 
-class NotThere(UsageError):
-    """No such upload, video or job of this tenant."""
+class NotFound(UsageError):
+    """This tenant has no such upload, video or job."""
 
 
-class WrongState(UsageError):
-    """It is there, but past what is asked of it."""
+class StateConflict(UsageError):
+    """The state of the upload does not allow the request."""
 
 
 class Rejected(UsageError):
-    """What was sent is not what was announced, or no video."""
+    """What was sent is not what was announced, or it is no video."""
 
 
 @dataclass(frozen=True)
 class Uploads:
-    """Over one database and one store."""
+    """The uploads of all tenants, over one database and one store.
+
+    ``presign``: clients may put parts straight to the object store. ``link_s``: how many seconds an address holds.
+    """
 
     database: Database
-    store: FolderStore | S3Store
+    store: ObjectStore
     presign: bool = False
     link_s: float = 3600.0
 
     def begin(self, caller: Caller, size_bytes: int | None = None, label: str | None = None) -> Upload:
+        """A new upload. ``size_bytes``: of the file, where the client knows it. ``label``: the client's own id of the
+        video. Raises Rejected for a size that can't be taken, StoreFull, OutputError."""
         upload_id = secrets.token_hex(16)
         if size_bytes is not None and not 0 < size_bytes <= MAX_PARTS * PART_BYTES:
             raise Rejected(f"size_bytes: expected 1 to {MAX_PARTS * PART_BYTES}, got {size_bytes}")
-        place = f"videos/{upload_id}/video.mp4"  # a name that archives list; what it holds is told by content
+        # A name that the listing of an archive takes. What the file holds is told by its content.
+        place = f"videos/{upload_id}/video.mp4"
         upload = Upload(
             upload_id=upload_id,
             tenant_id=caller.tenant_id,
             user_id=caller.user_id,
             state="open",
             place=place,
-            store_ref=self.store.begin(caller.tenant_id, place),
+            store_ref=self.store.begin_upload(caller.tenant_id, place),
             size_bytes=size_bytes,
             label=label,
             created_s=now_s(),
@@ -76,57 +83,63 @@ class Uploads:
             audit.record(session, caller.tenant_id, caller.actor, "upload.begin", upload_id)
         return upload
 
-    def get(self, tenant_id: str, upload_id: str) -> tuple[Upload, dict[int, Part]]:
-        """The upload and its parts so far. Raises NotThere, OutputError where the store does not say which."""
+    def get(self, tenant_id: str, upload_id: str) -> tuple[Upload, dict[int, UploadPart]]:
+        """The upload, and its parts so far by number. Raises NotFound; OutputError where the store does not list the
+        parts."""
         with self.database.reading() as session:
             upload = _own(session, tenant_id, upload_id)
-            parts = {
-                part.number: part
-                for part in session.scalars(select(Part).where(Part.upload_id == upload_id).order_by(Part.number))
-            }
-        if self.store.presigns and upload.state == "open":
-            direct = self.store.listed(tenant_id, upload.place, upload.store_ref)
+            rows = session.scalars(select(UploadPart).where(UploadPart.upload_id == upload_id))
+            parts = {part.number: part for part in rows}
+        if upload.state == "open":
+            direct = self.store.list_parts(tenant_id, upload.place, upload.store_ref)
             parts |= {
-                number: Part(upload_id=upload_id, number=number, size_bytes=size_bytes, sha256="", etag=etag)
+                number: UploadPart(upload_id=upload_id, number=number, size_bytes=size_bytes, sha256="", etag=etag)
                 for number, (size_bytes, etag) in direct.items()
                 if number not in parts or parts[number].etag.strip('"') != etag.strip('"')
             }
         return upload, dict(sorted(parts.items()))
 
-    def put(self, tenant_id: str, upload_id: str, number: int, data: bytes, sha256: bytes | None = None) -> Part:
-        """Keeps one part. The same number again replaces it. Raises Rejected for a wrong digest."""
+    def put(self, tenant_id: str, upload_id: str, number: int, data: bytes, sha256: bytes | None = None) -> UploadPart:
+        """Keeps one part; the same number again replaces it. ``sha256``: the digest that the client announced.
+
+        Raises NotFound, StateConflict; Rejected for a wrong size, number or digest; StoreFull, OutputError.
+        """
         with self.database.reading() as session:
             upload = _own(session, tenant_id, upload_id, "open")
         if not 1 <= number <= MAX_PARTS or not 0 < len(data) <= PART_BYTES:
             raise Rejected(
-                f"part {number} of {len(data)} bytes: expected a number of 1 to {MAX_PARTS} and at most "
+                f"part {number} of {len(data)} bytes: expected a number from 1 to {MAX_PARTS} and at most "
                 f"{PART_BYTES} bytes"
             )
         digest = hashlib.sha256(data)
         if sha256 is not None and not hmac.compare_digest(digest.digest(), sha256):
             raise Rejected(f"part {number} has the SHA-256 {digest.hexdigest()}, not the one announced; send it again")
-        etag = self.store.put(tenant_id, upload.place, upload.store_ref, number, data)
+        etag = self.store.put_part(tenant_id, upload.place, upload.store_ref, number, data)
         with self.database.writing() as session:
             _own(session, tenant_id, upload_id, "open")
-            return session.merge(
-                Part(upload_id=upload_id, number=number, size_bytes=len(data), sha256=digest.hexdigest(), etag=etag)
+            part = UploadPart(
+                upload_id=upload_id, number=number, size_bytes=len(data), sha256=digest.hexdigest(), etag=etag
             )
+            return session.merge(part)
 
     def address(self, tenant_id: str, upload_id: str, number: int, base: str) -> str:
-        """Where part ``number`` can be put without a key, for ``link_s``: at the object store, or here."""
+        """A URL that takes part ``number`` by PUT without a key for ``link_s`` seconds: one of the object store where
+        that is allowed, else one of this API, whose address is ``base``. Raises NotFound, StateConflict, Rejected."""
         with self.database.reading() as session:
             upload = _own(session, tenant_id, upload_id, "open")
         if not 1 <= number <= MAX_PARTS:
-            raise Rejected(f"part {number}: expected a number of 1 to {MAX_PARTS}")
-        if self.presign and self.store.presigns:
-            return self.store.presign(tenant_id, upload.place, upload.store_ref, number, self.link_s)
+            raise Rejected(f"part {number}: expected a number from 1 to {MAX_PARTS}")
+        if self.presign:
+            url = self.store.presign_part(tenant_id, upload.place, upload.store_ref, number, self.link_s)
+            if url is not None:
+                return url
         expires_s = int(now_s() + self.link_s)
         signature = self._signature(upload_id, number, expires_s)
         query = urlencode({"expires": expires_s, "signature": signature})
         return f"{base.rstrip('/')}/v1/uploads/{upload_id}/parts/{number}/signed?{query}"
 
     def check_address(self, upload_id: str, number: int, expires_s: int, signature: str) -> str | None:
-        """The tenant whose upload a signed address is for; None where it expired or was never signed."""
+        """The tenant whose upload a signed address is for; None where it has expired or was never signed."""
         if expires_s < now_s() or not hmac.compare_digest(
             self._signature(upload_id, number, expires_s).encode(), signature.encode()
         ):
@@ -136,41 +149,43 @@ class Uploads:
         return upload.tenant_id if upload else None
 
     def complete(self, caller: Caller, upload_id: str, etags: Mapping[int, str] | None = None) -> StoredVideo:
-        """The video that the parts make. The same file twice is one video; completing twice gives the same answer.
+        """Joins the parts and returns the video that they make. ``etags``: the parts that the client says it sent.
 
-        Every step may be repeated, so that after a passing failure (of the store, the database, the decoding
-        process) the same request can be sent again at once.
+        Sending the same file twice gives one video, and completing an upload twice gives the same answer. Every step
+        may be repeated, so that after a passing failure (of the store, the database, the decoding process) the same
+        request can be sent again at once.
 
-        Raises Rejected: parts are missing, another size than announced, no video. The upload is over then, unless
-        only parts are missing. Raises WrongState where it was over before, or is being completed by another request;
-        StorageUnavailable and OutputError where the store does not do its part now.
+        Raises Rejected where parts are missing, the size is not the announced one, or the file is no video; the
+        upload has ended then, unless only parts are missing. Raises StateConflict where the upload had ended before
+        or another request is completing it, StorageUnavailable and OutputError where the store fails now.
         """
         upload, parts = self.get(caller.tenant_id, upload_id)
         if upload.state == "complete":
+            assert upload.video_id is not None  # written with the state
             with self.database.reading() as session:
                 return own_video(session, caller.tenant_id, upload.video_id)
         if upload.state != "open":
-            raise WrongState(
+            raise StateConflict(
                 f"upload {upload_id!r} is {upload.state}{f' ({upload.reason})' if upload.reason else ''}; "
                 "begin another one"
             )
         self._check_parts(upload, parts, etags)
-        self._take(upload, [part for part in parts.values() if not part.sha256])
+        self._claim(upload, [part for part in parts.values() if not part.sha256])
         with self._released_on_error(upload):
-            return self._look_at(caller, upload, parts)
+            return self._finish(caller, upload, parts)
 
     def abort(self, caller: Caller, upload_id: str) -> None:
-        """Ends the upload and removes its bytes. Raises NotThere, WrongState, and OutputError where the store does
-        not remove them: the upload is still open then, and can be aborted again."""
+        """Ends the upload and removes its bytes. Raises NotFound, StateConflict, and OutputError where the store does
+        not remove the bytes: the upload is still open then, and can be aborted again."""
         with self.database.reading() as session:
             upload = _own(session, caller.tenant_id, upload_id, "open")
-        self._take(upload)
+        self._claim(upload)
         with self._released_on_error(upload):
             self._end(caller, upload, "aborted", None)
 
     def expire(self, older_than_s: float) -> int:
-        """Ends uploads that nobody went on with; gives how many. One that can't be ended now is left for the next
-        time."""
+        """Ends open uploads that were begun more than ``older_than_s`` seconds ago, and returns how many it ended. An
+        upload that can't be ended now is left for the next time."""
         with self.database.reading() as session:
             stale = session.scalars(
                 select(Upload).where(Upload.state == "open", Upload.created_s < now_s() - older_than_s)
@@ -179,47 +194,49 @@ class Uploads:
         for upload in stale:
             service = Caller(upload.tenant_id, upload.user_id, "service", "admin", "-")
             try:
-                self._take(upload)
+                self._claim(upload)
                 with self._released_on_error(upload):
                     self._end(service, upload, "aborted", "expired")
-            except (WrongState, OutputError) as error:
+            except (StateConflict, OutputError) as error:
                 log.warning("upload %s expired and could not be ended: %s", upload.upload_id, error)
             else:
                 ended += 1
         return ended
 
-    def _look_at(self, caller: Caller, upload: Upload, parts: Mapping[int, Part]) -> StoredVideo:
-        """Joins the parts and makes a video of them. Raises as ``complete`` does."""
+    def _finish(self, caller: Caller, upload: Upload, parts: Mapping[int, UploadPart]) -> StoredVideo:
+        """Joins the parts, probes the file and enters it as a video. Raises as ``complete`` does."""
         size_bytes = sum(part.size_bytes for part in parts.values())
         etags = {number: part.etag for number, part in parts.items()}
         try:
-            self.store.finish(caller.tenant_id, upload.place, upload.store_ref, etags, size_bytes)
+            self.store.complete_upload(caller.tenant_id, upload.place, upload.store_ref, etags, size_bytes)
             location = self.store.location(caller.tenant_id, upload.place)
             found = _probe(location)
             name = _identify(location)
         except UploadEnded:
             self._end(caller, upload, "aborted", "the store has dropped its parts")
-            raise WrongState("the store has dropped the parts of this upload; begin another one") from None
+            raise StateConflict("the store has dropped the parts of this upload; begin another one") from None
         except VideoError as error:
             if not error.permanent:
                 raise
             self._end(caller, upload, "rejected", f"{error.code}: {error}")
             raise Rejected(f"this can't be mapped: {error}") from None
-        return self._keep(caller, upload, name, size_bytes, found)
+        return self._enter(caller, upload, name, size_bytes, found)
 
-    def _keep(self, caller: Caller, upload: Upload, name: str, size_bytes: int, found: Probe) -> StoredVideo:
+    def _enter(self, caller: Caller, upload: Upload, name: str, size_bytes: int, found: Probe) -> StoredVideo:
+        """Enters the file as the tenant's video ``name`` and ends the upload. Where the tenant has the video already,
+        the new copy of its bytes is removed."""
         superfluous = None
         with self.database.writing() as session:
             state = session.get_one(Upload, upload.upload_id, with_for_update=True).state
-            if state == "complete":  # by another request, which took longer than COMPLETING_S
+            if state == "complete":  # another request completed it: this request took longer than COMPLETING_S
                 return own_video(session, caller.tenant_id, name)
             if state != "open":
-                raise WrongState(f"upload {upload.upload_id!r} is {state}; begin another one")
+                raise StateConflict(f"upload {upload.upload_id!r} is {state}; begin another one")
             video = session.get(StoredVideo, (caller.tenant_id, name))
             if video is not None and video.deleted_s is None:
                 superfluous = upload.place
             else:
-                if video is not None:  # deleted, and its bytes are about to go; these are new ones
+                if video is not None:  # deleted, and its bytes are about to be removed; these are new bytes
                     superfluous = video.place
                 video = session.merge(
                     StoredVideo(
@@ -254,45 +271,54 @@ class Uploads:
             try:
                 self.store.remove(caller.tenant_id, superfluous.rsplit("/", 1)[0])
             except OutputError as error:  # the video is complete; these bytes go with it when it is deleted
-                log.warning("upload %s is complete, but bytes stay that nobody needs: %s", upload.upload_id, error)
+                log.warning("upload %s is complete, but a second copy of its bytes stays: %s", upload.upload_id, error)
         return video
 
-    def _check_parts(self, upload: Upload, parts: Mapping[int, Part], etags: Mapping[int, str] | None) -> None:
-        missing = sorted(set(range(1, max([*parts, *(etags or {0: ""})], default=0) + 1)) - set(parts))
+    def _check_parts(self, upload: Upload, parts: Mapping[int, UploadPart], etags: Mapping[int, str] | None) -> None:
+        """Raises Rejected where the parts are not what the client named and announced."""
+        named = etags or {}
+        missing = sorted(set(range(1, max([*parts, *named], default=0) + 1)) - set(parts))
         if not parts or missing:
             raise Rejected(f"parts are missing: {missing[:20] or 'all'}; send them and complete again")
-        wrong = [number for number, etag in (etags or {}).items() if parts[number].etag.strip('"') != etag.strip('"')]
+        wrong = [number for number, etag in named.items() if parts[number].etag.strip('"') != etag.strip('"')]
         if wrong or (etags is not None and set(etags) != set(parts)):
-            raise Rejected(f"other parts were sent than are named: {wrong[:20] or sorted(set(parts) - set(etags))}")
+            differing = wrong or sorted(set(parts) - set(named))
+            raise Rejected(f"the parts that were sent are not those that the request names: {differing[:20]}")
         last = max(parts)
         short = [number for number, part in parts.items() if number != last and part.size_bytes != PART_BYTES]
         if short:
-            raise Rejected(f"parts {short[:20]} have other than {PART_BYTES} bytes; only the last may be shorter")
+            raise Rejected(f"parts {short[:20]} do not have {PART_BYTES} bytes; only the last part may be shorter")
         size_bytes = sum(part.size_bytes for part in parts.values())
         if upload.size_bytes is not None and size_bytes != upload.size_bytes:
             raise Rejected(f"{upload.size_bytes} bytes were announced, {size_bytes} came; send the missing parts")
 
-    def _take(self, upload: Upload, direct: Sequence[Part] = ()) -> None:
-        """From here on this request alone ends the upload. ``direct``: the parts that clients put straight to the
-        object store, which forgets them when it joins them; they are kept here, for every later try."""
+    def _claim(self, upload: Upload, direct: Sequence[UploadPart] = ()) -> None:
+        """From here on only this request may end the upload. Raises StateConflict where another request does.
+
+        ``direct``: the parts that clients put straight to the object store. The store forgets them when it joins
+        them, so the database keeps them for every later try.
+        """
         with self.database.writing() as session:
             free = (Upload.completing_s.is_(None)) | (Upload.completing_s < now_s() - COMPLETING_S)
-            taken = session.execute(
+            claimed = session.execute(
                 update(Upload)
                 .where(Upload.upload_id == upload.upload_id, Upload.state == "open", free)
                 .values(completing_s=now_s())
             )
-            if not taken.rowcount:
-                raise WrongState("this upload is being completed already, or is over; ask for its state")
+            if not cast(CursorResult[Any], claimed).rowcount:
+                raise StateConflict("another request is completing this upload, or it has ended; ask for its state")
             if direct:
                 numbers = [part.number for part in direct]
-                session.execute(delete(Part).where(Part.upload_id == upload.upload_id, Part.number.in_(numbers)))
+                own = UploadPart.upload_id == upload.upload_id
+                session.execute(delete(UploadPart).where(own, UploadPart.number.in_(numbers)))
                 columns = ("upload_id", "number", "size_bytes", "sha256", "etag")
-                session.execute(insert(Part), [{name: getattr(part, name) for name in columns} for part in direct])
+                session.execute(
+                    insert(UploadPart), [{name: getattr(part, name) for name in columns} for part in direct]
+                )
 
     @contextmanager
     def _released_on_error(self, upload: Upload) -> Iterator[None]:
-        """Undoes ``_take`` where the work under it fails, so that the next try need not wait for COMPLETING_S."""
+        """Undoes ``_claim`` where the work in the block fails, so that the next try need not wait for COMPLETING_S."""
         try:
             yield
         except BaseException:
@@ -306,8 +332,9 @@ class Uploads:
             raise
 
     def _end(self, caller: Caller, upload: Upload, state: str, reason: str | None) -> None:
-        """Removes the bytes first: where the store fails, the upload is still open and can be ended again."""
-        self.store.abort(caller.tenant_id, upload.place, upload.store_ref)
+        """Ends the upload. The bytes are removed first: where the store fails, the upload stays open and can be ended
+        again."""
+        self.store.abort_upload(caller.tenant_id, upload.place, upload.store_ref)
         with self.database.writing() as session:
             session.execute(
                 update(Upload)
@@ -322,19 +349,20 @@ class Uploads:
 
 
 def own_video(session: Session, tenant_id: str, video_id: str) -> StoredVideo:
-    """Raises NotThere for one that is another tenant's, was deleted, or never was."""
+    """The tenant's video. Raises NotFound for a video of another tenant, a deleted video, and one that never was."""
     video = session.get(StoredVideo, (tenant_id, video_id))
     if video is None or video.deleted_s is not None:
-        raise NotThere(f"no video {video_id!r}")
+        raise NotFound(f"no video {video_id!r}")
     return video
 
 
 def _own(session: Session, tenant_id: str, upload_id: str, state: str | None = None) -> Upload:
+    """The tenant's upload. Raises NotFound, and StateConflict where it is not in ``state``."""
     upload = session.get(Upload, upload_id)
     if upload is None or upload.tenant_id != tenant_id:
-        raise NotThere(f"no upload {upload_id!r}")
+        raise NotFound(f"no upload {upload_id!r}")
     if state is not None and upload.state != state:
-        raise WrongState(f"upload {upload_id!r} is {upload.state}, expected {state}; begin another one")
+        raise StateConflict(f"upload {upload_id!r} is {upload.state}, expected {state}; begin another one")
     return upload
 
 
@@ -342,17 +370,17 @@ def _probe(location: str) -> Probe:
     with DecodeProcess() as process:
         try:
             return process.probe(location)
-        except DecoderKilled:  # once can be the machine's fault
+        except DecoderKilled:  # the first time can be the fault of the machine
             return process.probe(location)
 
 
 def _identify(location: str) -> str:
-    """The video's id. Raises StorageUnavailable."""
+    """The video's id, computed from its content. Raises StorageUnavailable."""
     try:
         return identify(*filesystem(location))
     except Exception as error:  # each store has errors of its own, and none of them is the video's fault
         raise StorageUnavailable(
-            f"could not read the bytes that name it: {type(error).__name__}; complete the upload again"
+            f"could not read the bytes that give the video its id: {type(error).__name__}; complete the upload again"
         ) from None
 
 

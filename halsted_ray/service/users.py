@@ -1,4 +1,4 @@
-"""Tenants, their users, and the keys by which a request shows who sends it."""
+"""Tenants, their users, what each role may do, and the keys that prove who sends a request."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from sqlalchemy.orm import Session
 
 from halsted_ray.errors import UsageError
 from halsted_ray.service import audit
-from halsted_ray.service.database import Key, Tenant, User, now_s
+from halsted_ray.service.database import ApiKey, Database, Tenant, User, now_s
 
-MAY = {
+PERMISSIONS = {
     "surgeon": {"read", "write"},
     "reviewer": {"read"},
     "annotator": {"read"},
     "admin": {"read", "write", "keys", "audit"},
     "auditor": {"audit"},
 }
-"""Role → what it may: read (videos, maps, models, tag a clip), write (upload, map, cancel, delete), keys, audit."""
+"""Role → its permissions. read: see videos, maps and models, tag a clip. write: upload, map, cancel, delete. keys:
+issue and revoke the tenant's keys. audit: read the audit log."""
 
 DAY_S = 86_400.0
-_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_NAME = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
+_TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_USER_NAME = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sends a request."""
+    """The user who sends a request. ``key_id``: the key that proved it, or 'oidc' for a token."""
 
     tenant_id: str
     user_id: str
@@ -40,17 +41,18 @@ class Caller:
     key_id: str
 
     def may(self, permission: str) -> bool:
-        return permission in MAY[self.role]
+        """Whether the caller's role has ``permission``."""
+        return permission in PERMISSIONS[self.role]
 
     @property
     def actor(self) -> str:
-        """As the audit log names them."""
+        """The caller as the audit log names them."""
         return f"{self.name}/{self.key_id}"
 
 
 def add_tenant(session: Session, tenant_id: str) -> None:
-    """Raises UsageError for a name that would not do as a folder."""
-    if not _TENANT.fullmatch(tenant_id):
+    """Adds the tenant if it is new. Raises UsageError for an id that can't be the name of a folder."""
+    if not _TENANT_ID.fullmatch(tenant_id):
         raise UsageError(f"tenant {tenant_id!r}: expected up to 63 lower-case letters, digits and dashes")
     if session.get(Tenant, tenant_id) is None:
         session.add(Tenant(tenant_id=tenant_id, created_s=now_s()))
@@ -59,10 +61,13 @@ def add_tenant(session: Session, tenant_id: str) -> None:
 
 
 def add_user(session: Session, tenant_id: str, name: str, role: str, actor: str = "operator") -> User:
-    """The user of this name, made if there is none. Raises UsageError for another role than before."""
-    if role not in MAY:
-        raise UsageError(f"unknown role {role!r}; expected one of {', '.join(MAY)}")
-    if not _NAME.fullmatch(name):
+    """The tenant's user of this name, added if the user is new.
+
+    Raises UsageError for an unknown role, a name with other characters, or a known user who has another role.
+    """
+    if role not in PERMISSIONS:
+        raise UsageError(f"unknown role {role!r}; expected one of {', '.join(PERMISSIONS)}")
+    if not _USER_NAME.fullmatch(name):
         raise UsageError("a user's name: expected up to 64 letters, digits and any of . _ @ + -")
     user = session.scalar(select(User).where(User.tenant_id == tenant_id, User.name == name))
     if user is None:
@@ -71,15 +76,18 @@ def add_user(session: Session, tenant_id: str, name: str, role: str, actor: str 
         session.flush()
         audit.record(session, tenant_id, actor, "user.add", name, role=role)
     if user.role != role:
-        raise UsageError(f"user {name!r} has the role {user.role!r}, got {role!r}; take another name")
+        raise UsageError(f"user {name!r} has the role {user.role!r}, got {role!r}; use another name")
     return user
 
 
 def issue_key(session: Session, user: User, days: float | None = None, actor: str = "operator") -> str:
-    """A new key. It is shown this once; what is kept can't be turned back into it."""
+    """A new key of ``user``, valid for ``days`` (None: until it is revoked).
+
+    The key is shown only this once: the database keeps a digest, which can't be turned back into the key.
+    """
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     session.add(
-        Key(
+        ApiKey(
             key_id=key_id,
             user_id=user.user_id,
             secret_sha256=_digest(secret),
@@ -91,9 +99,17 @@ def issue_key(session: Session, user: User, days: float | None = None, actor: st
     return f"hk_{key_id}_{secret}"
 
 
+def issue_operator_key(database: Database, tenant_id: str, user_name: str, role: str, days: float | None = None) -> str:
+    """A new key on behalf of the site's operator; adds the tenant and the user where they are new. Raises UsageError
+    as ``add_tenant`` and ``add_user`` do."""
+    with database.writing() as session:
+        add_tenant(session, tenant_id)
+        return issue_key(session, add_user(session, tenant_id, user_name, role), days)
+
+
 def revoke_key(session: Session, caller: Caller, key_id: str) -> bool:
-    """False where the caller's tenant has no such key."""
-    key = session.get(Key, key_id)
+    """Revokes a key of the caller's tenant. False where the tenant has no such key."""
+    key = session.get(ApiKey, key_id)
     if key is None or session.get_one(User, key.user_id).tenant_id != caller.tenant_id:
         return False
     key.revoked_s = key.revoked_s or now_s()
@@ -102,11 +118,11 @@ def revoke_key(session: Session, caller: Caller, key_id: str) -> bool:
 
 
 def authenticate(session: Session, text: str) -> Caller | None:
-    """Whose key this is; None for one that is unknown, expired or revoked."""
+    """The user whose key ``text`` is; None for a key that is unknown, expired or revoked."""
     parts = text.split("_", 2)
     if len(parts) != 3 or parts[0] != "hk":
         return None
-    key = session.get(Key, parts[1])
+    key = session.get(ApiKey, parts[1])
     if key is None or not hmac.compare_digest(key.secret_sha256, _digest(parts[2])):
         return None
     if not is_valid(key):
@@ -115,10 +131,11 @@ def authenticate(session: Session, text: str) -> Caller | None:
     return Caller(user.tenant_id, user.user_id, user.name, user.role, key.key_id)
 
 
-def is_valid(key: Key) -> bool:
+def is_valid(key: ApiKey) -> bool:
+    """Whether the key is neither revoked nor expired."""
     return key.revoked_s is None and (key.expires_s is None or key.expires_s >= now_s())
 
 
 def _digest(secret: str) -> str:
-    """Unsalted and fast is enough: a secret has 256 random bits, so there is nothing to guess."""
+    """A fast digest without salt is enough: a secret has 256 random bits, so nobody can guess it."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What is known of a tenant's videos: listed, their timelines, and everything of one gone."""
+"""A tenant's videos: listed, read, their timelines, and deleted with everything that was made from them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from halsted_ray.maps.reading import read_timeline
 from halsted_ray.service import audit
 from halsted_ray.service.database import Database, Job, StoredVideo, Upload, now_s
 from halsted_ray.service.jobs import cancel, deleted_videos
-from halsted_ray.service.object_store import FolderStore, S3Store
-from halsted_ray.service.uploads import NotThere, own_video
+from halsted_ray.service.object_store import ObjectStore
+from halsted_ray.service.uploads import NotFound, own_video
 from halsted_ray.service.users import Caller
 from halsted_ray.storage.locations import filesystem
 
@@ -32,15 +32,18 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Videos:
+    """The videos of all tenants, over one database and one store."""
+
     database: Database
-    store: FolderStore | S3Store
+    store: ObjectStore
 
     def get(self, tenant_id: str, video_id: str) -> StoredVideo:
-        """Raises NotThere."""
+        """The tenant's video. Raises NotFound."""
         with self.database.reading() as session:
             return own_video(session, tenant_id, video_id)
 
-    def list(self, tenant_id: str, after: str = "", limit: int = 100) -> list[StoredVideo]:
+    def list_videos(self, tenant_id: str, after: str = "", limit: int = 100) -> list[StoredVideo]:
+        """At most ``limit`` videos of the tenant in the order of their ids, beginning behind the id ``after``."""
         with self.database.reading() as session:
             return list(
                 session.scalars(
@@ -56,31 +59,34 @@ class Videos:
             )
 
     def location(self, video: StoredVideo) -> str:
+        """Where the video's bytes lie, as ``halsted_ray`` opens them."""
         return self.store.location(video.tenant_id, video.place)
 
     def read(self, video: StoredVideo, start: int, stop: int) -> bytes:
-        """Its bytes [start, stop). Raises OutputError where the store does not give them."""
+        """The video's bytes [start, stop). Raises OutputError where the store does not give them."""
         fs, path = filesystem(self.location(video))
         try:
-            return fs.cat_file(path, start=start, end=stop)
+            return bytes(fs.cat_file(path, start=start, end=stop))
         except Exception as error:
             raise OutputError(f"video {video.video_id!r}: its bytes can't be read: {type(error).__name__}") from None
 
-    def maps(self, tenant_id: str, video_id: str) -> str:
-        """Where a video's maps lie, with its vectors: one place a video, so that all of it can go at once."""
+    def maps_location(self, tenant_id: str, video_id: str) -> str:
+        """Where the maps and the vectors of a video lie: one place per video, so that all of it can be removed at
+        once."""
         return self.store.location(tenant_id, f"maps/{video_id}")
 
-    def rows(self, tenant_id: str, video_id: str) -> list[exports.Row]:
-        """The timeline in order of time, columns as in ``exports.COLUMNS``. Raises NotThere where there is none."""
+    def timeline_rows(self, tenant_id: str, video_id: str) -> list[exports.Row]:
+        """The timeline in order of time, with the columns ``exports.COLUMNS``. Raises NotFound where there is none."""
         self.get(tenant_id, video_id)
         try:
-            table = read_timeline(self.maps(tenant_id, video_id))
+            table = read_timeline(self.maps_location(tenant_id, video_id))
         except UsageError:
-            raise NotThere(f"video {video_id!r} is not mapped yet; ask for a map first") from None
+            raise NotFound(f"video {video_id!r} is not mapped yet; ask for a map first") from None
         return exports.canonical_rows(table)
 
     def delete(self, caller: Caller, video_id: str) -> None:
-        """From now on it is gone for everybody; its bytes go at once, or as soon as a running job lets go."""
+        """Deletes a video for everybody and cancels its jobs. Its bytes are removed at once, or as soon as no running
+        job reads them. Raises NotFound."""
         with self.database.writing() as session:
             video = own_video(session, caller.tenant_id, video_id)
             video.deleted_s = now_s()
@@ -94,11 +100,12 @@ class Videos:
         self.purge()
 
     def purge(self) -> int:
-        """Removes the bytes, maps, vectors and pictures of deleted videos that nobody works on; gives how many. A
-        video that the store does not remove now is left for the next time."""
+        """Removes the bytes, maps, vectors and pictures of deleted videos that no job works on, and returns how many
+        videos that were. A video that the store does not remove now is left for the next time."""
         with self.database.reading() as session:
-            # Every upload of a deleted video, since the store may have failed to remove the bytes of a second one.
-            # Asked for before the videos, so that an upload that brings a video back in this moment is not among them.
+            # All uploads of a deleted video, since the store may have failed to remove the bytes of a second upload.
+            # This query comes before the query for the videos, so that it misses an upload that brings a video back
+            # in this moment.
             uploads = session.execute(
                 select(Upload.tenant_id, Upload.video_id, Upload.place)
                 .join(
@@ -126,7 +133,7 @@ class Videos:
         return purged
 
 
-def render(rows: Iterable[exports.Row], format: str, kind: str = "captions") -> str:
-    """``rows`` as text. ``kind`` of a VTT: captions, metadata, chapters."""
+def render_timeline(rows: Iterable[exports.Row], format: str, kind: str = "captions") -> str:
+    """``rows`` as a text in ``format`` (jsonl, csv, vtt, srt). ``kind``, of a VTT: captions, metadata or chapters."""
     suffix = {"captions": "", "metadata": ".metadata", "chapters": ".chapters"}[kind] if format == "vtt" else ""
     return exports.WRITERS[format][f"{suffix}.{format}"](list(rows))

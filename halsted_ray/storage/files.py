@@ -1,23 +1,121 @@
-"""Whole files at any location: written so that no reader ever sees a part, read with patience."""
+"""Whole files at any location: written so that no reader ever sees a part of one, read with patience.
+
+The functions in the first half take a location, those in the second half a file system and a path on it (for callers
+that work on many files of one place). "With patience" means that a remote store that is away is waited for, up to
+``retry.PATIENCE_S``. The local disk is never waited for.
+"""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from halsted_ray.errors import OutputError, StorageUnavailable, UnreadableVideo
-from halsted_ray.storage.locations import absolute_location, filesystem
+from halsted_ray.storage.locations import Location, absolute_location, filesystem, is_local
 from halsted_ray.storage.retry import PATIENCE_S, with_retries
 
+if TYPE_CHECKING:
+    import fsspec
 
-def write_atomically(fs, path: str, data: bytes) -> None:
-    """Writes a file so that no reader ever sees a part of it. Raises OutputError; waits for a remote store as long
-    as reading does."""
+Answer = TypeVar("Answer")
+
+REQUESTS_AT_ONCE = 16
+
+
+def exists(location: Location) -> bool:
+    """Whether there is a file or folder at ``location``, asked with patience. Raises StorageUnavailable."""
+    fs, path = filesystem(location)
+    if is_local(fs):
+        return os.path.exists(path)
+    fs.invalidate_cache()  # another machine may have written it since
+    return with_retries(lambda: fs.exists(path), "whether a file exists", PATIENCE_S)
+
+
+def read_bytes(location: Location) -> bytes:
+    """The bytes of one file, read with patience. Raises FileNotFoundError, StorageUnavailable."""
+    return read_file(*filesystem(location))
+
+
+def read_json(location: Location) -> Any:
+    """The JSON value in one file, read with patience. Raises FileNotFoundError, StorageUnavailable, and ValueError
+    where the file holds no JSON."""
+    return json.loads(read_bytes(location))
+
+
+def write_bytes(location: Location, data: bytes) -> None:
+    """Writes one file, whole or not at all; makes its folder. Raises OutputError."""
+    write_atomically(*filesystem(location), data)
+
+
+def write_json(location: Location, value: object) -> None:
+    """Writes ``value`` as one JSON file, whole or not at all; makes its folder. Raises OutputError."""
+    write_bytes(location, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def make_folder(location: Location) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Makes the folder ``location`` where it is not there yet; its file system, and its path on it.
+
+    Raises OutputError.
+    """
+    fs, path = filesystem(location)
     try:
-        if "file" in fs.protocol:
+        fs.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"can't write to {os.fspath(location)!r}: {error.strerror or error}; name a folder that can be written"
+        ) from error
+    return fs, path
+
+
+def download(location: Location, path: str) -> None:
+    """Copies one file, or a folder with all that is in it, to the local ``path``, which must not be there yet.
+
+    Reads with patience. Raises FileNotFoundError, StorageUnavailable.
+    """
+    fs, source = filesystem(location)
+    source = source.rstrip("/")
+    if is_local(fs) and os.path.isdir(source):
+        shutil.copytree(source, path)
+    elif is_local(fs):
+        shutil.copyfile(source, path)
+    elif _patiently(lambda: fs.isdir(source), "a folder"):
+        _patiently(lambda: fs.get(f"{source}/", f"{path}/", recursive=True), "a folder")
+    else:
+        _patiently(lambda: fs.get_file(source, path), "a file")
+
+
+def move_file(path: str, location: Location) -> None:
+    """Moves a finished local file to ``location``; makes the folder. Raises OutputError.
+
+    Where ``location`` is on this machine, ``path`` must lie on the same disk: then the move is one rename, so that no
+    reader sees a part of the file. A remote store shows an object only when it is whole.
+    """
+    fs, target = filesystem(location)
+    try:
+        if is_local(fs):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.replace(path, target)
+        else:
+            with_retries(lambda: fs.put_file(path, target), "the place to write to", PATIENCE_S)
+            os.unlink(path)
+    except (OSError, StorageUnavailable, UnreadableVideo) as error:
+        raise _not_written(target, error) from error
+
+
+def write_atomically(fs: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:
+    """Writes one file so that no reader ever sees a part of it; makes its folder.
+
+    A remote store that is away is waited for as long as in reading. Raises OutputError.
+    """
+    try:
+        if is_local(fs):
             folder = os.path.dirname(path)
             os.makedirs(folder, exist_ok=True)
             handle, written = tempfile.mkstemp(prefix=".part-", dir=folder)
@@ -31,15 +129,8 @@ def write_atomically(fs, path: str, data: bytes) -> None:
                 raise
         else:
             with_retries(lambda: fs.pipe_file(path, data), "the place to write to", PATIENCE_S)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise OutputError(
-            f"can't write {path!r}: {error.strerror or error}; "
-            + ("make room" if full else "name a place that can be written")
-            + " and give the same command again"
-        ) from error
-    except (StorageUnavailable, UnreadableVideo) as error:
-        raise OutputError(f"can't write {path!r}: {error}") from error
+    except (OSError, StorageUnavailable, UnreadableVideo) as error:
+        raise _not_written(path, error) from error
 
 
 def require_writable(location: str) -> None:
@@ -57,25 +148,57 @@ def require_writable(location: str) -> None:
         raise OutputError(f"can't write to {location!r}: {reason}; name a folder that can be written") from error
 
 
-def read_file(fs, path: str) -> bytes:
-    """A file's bytes; waits for a remote store. Raises FileNotFoundError, StorageUnavailable."""
-    if "file" in fs.protocol:
+def read_file(fs: fsspec.AbstractFileSystem, path: str) -> bytes:
+    """The bytes of one file, read with patience. Raises FileNotFoundError, StorageUnavailable."""
+    if is_local(fs):
         return fs.cat_file(path)
     return _patiently(lambda: fs.cat_file(path), "a stored result")
 
 
-def list_folder(fs, folder: str, deep: bool = False) -> list[str]:
-    """Paths under ``folder``, none where it is not there; what other machines wrote is seen too. Waits likewise."""
+def list_folder(fs: fsspec.AbstractFileSystem, folder: str, deep: bool = False) -> list[str]:
+    """The paths under ``folder``, listed with patience; no path where the folder is not there.
+
+    ``deep`` lists the files of all folders below; else files and folders directly in it. What other machines wrote is
+    seen too. Raises StorageUnavailable.
+    """
     fs.invalidate_cache(folder)
-    read = (lambda: fs.find(folder)) if deep else (lambda: fs.ls(folder, detail=False))
+
+    def read() -> list[str]:
+        return fs.find(folder) if deep else fs.ls(folder, detail=False)
+
     try:
-        return read() if "file" in fs.protocol else _patiently(read, "a listing")
+        return read() if is_local(fs) else _patiently(read, "a listing")
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def _patiently(read: Callable, what: str):
-    def once():
+def remove_folder(fs: fsspec.AbstractFileSystem, folder: str) -> None:
+    """Removes a folder with all files in it, where it is there. Raises StorageUnavailable; a local file that can't be
+    removed is left."""
+    if is_local(fs):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    # One request per file: many S3-compatible stores refuse the request for many files at once, since it lacks the MD5
+    # that clients no longer send.
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        list(pool.map(fs.rm_file, list_folder(fs, folder, deep=True)))
+
+
+def _not_written(path: str, error: Exception) -> OutputError:
+    if not isinstance(error, OSError):
+        return OutputError(f"can't write {path!r}: {error}")
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return OutputError(
+        f"can't write {path!r}: {error.strerror or error}; "
+        + ("make room" if full else "name a place that can be written")
+        + " and give the same command again"
+    )
+
+
+def _patiently(read: Callable[[], Answer], what: str) -> Answer:
+    """``with_retries``, except that a file that is not there is FileNotFoundError at once."""
+
+    def once() -> Answer | FileNotFoundError:
         try:
             return read()
         except FileNotFoundError as error:

@@ -1,12 +1,15 @@
-"""One run at a time writes to a place, and one that was killed never locks it: claims that have to be kept alive.
+"""One run at a time writes to a place; a run that was killed never locks it.
 
-    <out>/lease/<run_id>.json
+    <out>/lease/<run_id>.json        the claim of one run
 
-Every run writes a claim of its own and then lists them all. It holds the place once it has seen no other claim; of
-two that ask at once the smaller run_id goes on. That needs a store that lists what was written and nothing else (no
-locks, no conditional requests, no clocks that agree), so it is the same on a disk and on S3. A claim is dead when its
-process is gone from this machine, or when its beat has stood still for ``SILENCE_S``. An NFS client may list what was
-there some seconds ago, so the holder looks once more before it publishes.
+Every run writes a claim of its own and then lists all claims. The run holds the place once it sees no other claim. Of
+two runs that ask at once, the run with the smaller run_id goes on. While a run lives, it rewrites its claim with a
+higher ``beat`` every ``HEARTBEAT_S``. A claim is dead when its process is gone from this machine, or when its beat has
+not changed for ``DEAD_AFTER_S``.
+
+This needs a store that lists what was written, and nothing else: no locks, no conditional requests, no clocks that
+agree. So it works the same on a disk and on S3. An NFS client may list the state of some seconds ago, so the holder
+checks once more before it publishes (``Lease.check``).
 """
 
 from __future__ import annotations
@@ -26,38 +29,44 @@ from halsted_ray.errors import OutputError
 from halsted_ray.storage.files import list_folder, read_file, write_atomically
 from halsted_ray.storage.locations import filesystem
 
-BEAT_S = 5.0
-SILENCE_S = 30.0
-"""What a run on another machine waits after a crash. A run in good health misses six beats in no case but an outage
-of the store, in which nobody can take its place either."""
-LOOK_S = 0.5
+HEARTBEAT_S = 5.0
+DEAD_AFTER_S = 30.0
+"""How long a run on another machine waits after a crash. A healthy run misses six beats only while the store is away,
+and then no other run can take its place either."""
+POLL_S = 0.5
+"""The pause between two looks at the claims."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A run's word that it wants the place (``holds`` is false) or has it."""
+    """The claim of one run, as its file holds it: the run wants the place, or holds it already (``holds``)."""
 
     run_id: str
     host: str
     machine: str
-    """The machine's start and the container: where ``pid`` and ``started`` name a process. '' where unknown."""
+    """Names the start of the machine and the container, within which ``pid`` and ``started`` name one process; empty
+    where that is not known."""
     pid: int
     started: int
+    """When the process started, in clock ticks since the machine did."""
     since: str
+    """When the run began, as an ISO date in UTC; for messages."""
     holds: bool = False
     beat: int = 0
+    """How often the claim was written."""
 
     def is_alive(self) -> bool | None:
-        """Whether its process runs, None where that can't be seen from here."""
+        """Whether the claim's process runs; None where that can't be seen from this machine."""
         if not self.machine or self.machine != _machine():
             return None
         return _started(self.pid) == self.started
 
 
 class Lease:
-    """``with Lease(out, run_id) as lease:`` Raises OutputError where another run holds the place.
+    """``with Lease(out, run_id) as lease:`` holds the place ``out`` while the block runs.
 
-    ``say`` is told when the claim of a run on another machine has to be watched first.
+    Entering raises OutputError where another run holds the place. ``say`` gets a message where the claim of a run on
+    another machine has to be watched first, for up to ``DEAD_AFTER_S``.
     """
 
     def __init__(self, out: str, run_id: str, say: Callable[[str], None] = lambda message: None):
@@ -72,7 +81,8 @@ class Lease:
             _started(os.getpid()) or 0,
             datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        self.seen: dict[str, tuple[int, float]] = {}  # run_id → (beat, when it was first seen, monotonic)
+        self.seen: dict[str, tuple[int, float]] = {}
+        """run_id → the beat at the first look at that claim, and the time of that look (monotonic clock)."""
         self.lost = False
         self._writing = threading.Lock()
         self._over = threading.Event()
@@ -83,40 +93,43 @@ class Lease:
         self._heart.start()
         try:
             while any([self._is_in_the_way(other) for other in self._others()]):
-                time.sleep(LOOK_S)
+                time.sleep(POLL_S)
             self._write(holds=True)
         except BaseException:
             self.__exit__()
             raise
         return self
 
-    def __exit__(self, *_exc) -> None:
+    def __exit__(self, *_exc: object) -> None:
         self._over.set()
-        with self._writing:  # so that no beat brings the claim back
+        with self._writing:  # so that no heartbeat writes the claim again
             self._remove(self.claim)
 
     def check(self) -> None:
-        """Raises OutputError where another run took the place meanwhile, since this one seemed dead."""
+        """Raises OutputError where another run took the place in the meantime, because this run seemed dead."""
         first = min([self.claim.run_id, *(other.run_id for other in self._others() if other.holds)])
         if self.lost or self.claim.run_id not in self._claims() or first != self.claim.run_id:
             raise OutputError(
-                f"another run took over {self.out!r}: this one could not reach it for {SILENCE_S:.0f} s, or its claim "
-                "was deleted or not seen; what is finished is kept, give the same command again when it has ended"
+                f"another run took over {self.out!r}: this run could not reach the place for {DEAD_AFTER_S:.0f} s, or "
+                "its claim was deleted or not seen; finished work is kept, give the same command again when the other "
+                "run has ended"
             )
 
     def _is_in_the_way(self, other: Claim) -> bool:
-        """False for a dead claim (it is removed), true while it has to be watched; raises OutputError for one that
-        is alive and comes first."""
+        """Whether the claim of another run still has to be watched. A dead claim is removed, and is not in the way.
+
+        Raises OutputError where the other run is alive and goes first.
+        """
         alive = other.is_alive()
         if alive is None and other.run_id not in self.seen:
             self.say(
                 f"run {other.run_id} on {other.host} has a claim on {self.out!r}; watching for up to "
-                f"{SILENCE_S:.0f} s whether it is alive"
+                f"{DEAD_AFTER_S:.0f} s whether that run is alive"
             )
         beat, first_seen_s = self.seen.setdefault(other.run_id, (other.beat, time.monotonic()))
         if alive is None and beat != other.beat:
             alive = True
-        if alive is None and time.monotonic() - first_seen_s > SILENCE_S:
+        if alive is None and time.monotonic() - first_seen_s > DEAD_AFTER_S:
             alive = False
         if alive is False:
             self._remove(other)
@@ -124,13 +137,13 @@ class Lease:
         if alive and (other.holds or other.run_id < self.claim.run_id):
             raise OutputError(
                 f"another run is mapping to {self.out!r}: run {other.run_id}, process {other.pid} on {other.host}, "
-                f"since {other.since}; wait for its end or stop it, or give a place of its own to this one (--out)"
+                f"since {other.since}; wait for its end or stop it, or give this run a place of its own (--out)"
             )
         return True
 
     def _keep_alive(self) -> None:
-        while not self._over.wait(BEAT_S):
-            with suppress(Exception):  # an outage of the store: the work itself waits for it, and tells of it
+        while not self._over.wait(HEARTBEAT_S):
+            with suppress(Exception):  # an outage of the store: the run's own reads and writes wait, and report it
                 if self.claim.run_id not in self._claims():
                     self.lost = True
                     return
@@ -146,24 +159,26 @@ class Lease:
             )
 
     def _claims(self) -> set[str]:
+        """The run_ids of all claims."""
         names = (path.rsplit("/", 1)[1] for path in list_folder(self.fs, self.folder))
         return {name.removesuffix(".json") for name in names if name.endswith(".json")}
 
     def _others(self) -> list[Claim]:
         found, started_s = [], time.monotonic()
         for run_id in sorted(self._claims() - {self.claim.run_id}):
-            with suppress(FileNotFoundError):  # it ended between the two requests
+            with suppress(FileNotFoundError):  # that run ended between the two requests
                 found.append(Claim(**json.loads(read_file(self.fs, f"{self.folder}/{run_id}.json"))))
-        if time.monotonic() - started_s > BEAT_S:
-            self.seen.clear()  # the store was away, and nobody could beat
+        if time.monotonic() - started_s > HEARTBEAT_S:
+            self.seen.clear()  # the store was away, and no run could write its heartbeat
         return found
 
     def _remove(self, claim: Claim) -> None:
-        with suppress(Exception):  # what stays is silent, and counts as dead soon
+        with suppress(Exception):  # a claim that stays has no heartbeat, and counts as dead soon
             self.fs.rm_file(f"{self.folder}/{claim.run_id}.json")
 
 
 def _machine() -> str:
+    """Names this machine's start and this container; empty where the system does not say."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -172,10 +187,10 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since the machine did; None where it is gone or a zombie."""
+    """When a process started, in clock ticks since the machine did; None where the process is gone or a zombie."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        state, *fields = text.rpartition(")")[2].split()  # the name before it may hold anything
+        state, *fields = text.rpartition(")")[2].split()  # the program's name before it may hold anything
     except OSError:
         return None
     return None if state in "ZX" else int(fields[18])

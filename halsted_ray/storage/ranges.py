@@ -1,8 +1,9 @@
-"""A read-only file made of byte ranges, for containers that don't lie on the local disk.
+"""A remote file, read by byte ranges: a read-only file object for containers that don't lie on the local disk.
 
-libav reads in small steps and jumps about; each range request over a network costs tens of milliseconds.
-So bytes come in blocks that are kept while the file is open, and a run of neighbouring blocks grows the
-request, up to 4 MiB: few requests when a segment is read through, few wasted bytes when only an index is.
+libav reads in small steps and jumps about, and each range request over a network costs tens of milliseconds. So bytes
+are fetched in blocks, and the blocks are kept while the file is open. Where neighbouring blocks are read one after
+another, each request asks for twice as many blocks as the one before, up to 4 MiB. That takes few requests where a
+segment is read through, and wastes few bytes where only an index is read.
 """
 
 from __future__ import annotations
@@ -11,29 +12,42 @@ import io
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from halsted_ray.errors import UnreadableVideo
-from halsted_ray.storage.locations import filesystem, local_path
+from halsted_ray.storage.locations import Location, filesystem, local_path
 from halsted_ray.storage.retry import PATIENCE_S, with_retries
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+Fetch = Callable[[int, int], bytes]
+"""``fetch(start, stop)`` gives the bytes [start, stop) of one file."""
+
 BLOCK_BYTES = 256 * 1024
-MAX_BLOCKS_A_REQUEST = 16
+MAX_BLOCKS_PER_REQUEST = 16
 KEPT_BLOCKS = 64
-"""16 MiB a file: audio and video of one file interleave within a few MB, so both heads stay in it."""
+"""16 MiB per open file. Audio and video of one file interleave within a few MB, so the blocks at which both are read
+stay among the kept blocks."""
+
+
+class ShortRead(OSError):
+    """The store gave fewer bytes than were asked for, though the file has them."""
 
 
 class RangeFile(io.RawIOBase):
     """``fetch(start, stop) -> bytes`` as a seekable binary file of ``size_bytes``.
 
-    ``failure`` keeps the first error of ``fetch``: libav may read a failed read as the end of the file, so whoever
-    decodes from here asks for it before drawing a conclusion from an end or an error. From then on the file is at its
-    end wherever it is read: libav would ask for other bytes, and each fetch would wait for the store once more.
+    ``failure`` keeps the first error of ``fetch``. libav may take a failed read for the end of the file, so the code
+    that decodes checks ``failure`` before it draws a conclusion from an end or an error. After a failure the file is at
+    its end wherever it is read: libav would ask for other bytes, and each fetch would wait for the store once more.
     """
 
-    def __init__(self, fetch: Callable[[int, int], bytes], size_bytes: int):
+    def __init__(self, fetch: Fetch, size_bytes: int):
         super().__init__()
         self.size_bytes = size_bytes
         self.fetched_bytes = 0
+        """Bytes fetched so far, by ``requests`` requests."""
         self.requests = 0
         self.failure: Exception | None = None
         self._fetch = fetch
@@ -43,22 +57,29 @@ class RangeFile(io.RawIOBase):
         self._run_blocks = 1
 
     def readable(self) -> bool:
+        """True."""
         return True
 
     def seekable(self) -> bool:
+        """True."""
         return True
 
     def tell(self) -> int:
+        """The position of the next read, in bytes from the start."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Sets the position of the next read, as files do; fetches nothing."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size_bytes}[whence]
         self._at = max(0, base + offset)
         return self._at
 
     def read(self, count: int = -1) -> bytes:
-        """Up to ``count`` bytes: what the current block still holds, so a read may be short but is never empty
-        before the end, unless ``failure`` is set. Raises what ``fetch`` raises."""
+        """Up to ``count`` bytes, as many as the current block still holds.
+
+        So a read may be short, but it is never empty before the end, unless ``failure`` is set. Raises what ``fetch``
+        raises.
+        """
         if count < 0:
             count = self.size_bytes - self._at
         if count <= 0 or self._at >= self.size_bytes or self.failure is not None:
@@ -68,9 +89,11 @@ class RangeFile(io.RawIOBase):
         self._at += len(piece)
         return piece
 
-    def readinto(self, buffer) -> int:
-        piece = self.read(len(buffer))
-        buffer[: len(piece)] = piece
+    def readinto(self, buffer: Buffer) -> int:
+        """As ``read``, into ``buffer``; the number of bytes."""
+        view = memoryview(buffer).cast("B")
+        piece = self.read(len(view))
+        view[: len(piece)] = piece
         return len(piece)
 
     def _block(self, number: int) -> bytes:
@@ -78,7 +101,7 @@ class RangeFile(io.RawIOBase):
             self._blocks.move_to_end(number)
             return self._blocks[number]
         follows = number == self._last_block + 1
-        self._run_blocks = min(self._run_blocks * 2, MAX_BLOCKS_A_REQUEST) if follows else 1
+        self._run_blocks = min(self._run_blocks * 2, MAX_BLOCKS_PER_REQUEST) if follows else 1
         start = number * BLOCK_BYTES
         stop = min(start + self._run_blocks * BLOCK_BYTES, self.size_bytes)
         try:
@@ -96,14 +119,15 @@ class RangeFile(io.RawIOBase):
         return self._blocks[number]
 
 
-class ShortRead(OSError):
-    """The store gave fewer bytes than were asked for, though the file has them."""
+Source = Location | RangeFile
+"""What ``video.container.VideoFile`` opens: a local path, or a remote file that is read by ranges."""
 
 
-def range_fetcher(location: str, patience_s: float = PATIENCE_S) -> tuple[Callable[[int, int], bytes], int]:
-    """(``fetch(start, stop) -> bytes``, size in bytes) of a remote file; both try again for ``patience_s``.
+def range_fetcher(location: str, patience_s: float = PATIENCE_S) -> tuple[Fetch, int]:
+    """The function that fetches byte ranges of a remote file, and the file's size in bytes.
 
-    Raises UnreadableVideo where the file is not there, StorageUnavailable where it can't be fetched now.
+    The size is asked for at once. Both requests are tried again for ``patience_s``. Raises UnreadableVideo where the
+    file is not there, StorageUnavailable where it can't be fetched now.
     """
     fs, path = filesystem(location)
     size_bytes = with_retries(lambda: fs.size(path), "its size", patience_s)
@@ -111,7 +135,7 @@ def range_fetcher(location: str, patience_s: float = PATIENCE_S) -> tuple[Callab
         raise UnreadableVideo("expected a file of known size to read by ranges, got a stream; copy it to a store first")
 
     def fetch_once(start: int, stop: int) -> bytes:
-        data = fs.cat_file(path, start=start, end=stop)
+        data: bytes = fs.cat_file(path, start=start, end=stop)
         if len(data) != stop - start:  # the file is being written, or the store is in trouble
             raise ShortRead
         return data
@@ -122,7 +146,10 @@ def range_fetcher(location: str, patience_s: float = PATIENCE_S) -> tuple[Callab
     return fetch, size_bytes
 
 
-def open_source(location: str | os.PathLike) -> str | RangeFile:
-    """What ``container.open_video`` takes: a local path, or the remote file as ranges."""
+def open_source(location: Location) -> str | RangeFile:
+    """A location as ``Source``: the path where it is on this machine, else the remote file.
+
+    Raises UnreadableVideo and StorageUnavailable, as ``range_fetcher``.
+    """
     path = local_path(location)
     return path if path is not None else RangeFile(*range_fetcher(os.fspath(location)))

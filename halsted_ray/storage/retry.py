@@ -1,25 +1,33 @@
-"""One way to wait for a store that is away, and to tell an outage from a refusal."""
+"""How to wait for a store that is away, and how to tell an outage from a refusal."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from halsted_ray.errors import StorageUnavailable, UnreadableVideo
 
-REFUSALS = ("NoCredentialsError", "PartialCredentialsError", "ParamValidationError", "ProfileNotFound")
-"""Of botocore, by name since it need not be installed: no wait helps."""
+Answer = TypeVar("Answer")
 
+REFUSALS = ("NoCredentialsError", "PartialCredentialsError", "ParamValidationError", "ProfileNotFound")
+"""Errors of botocore that no wait helps against; by name, since botocore need not be installed."""
 
 PATIENCE_S = 60.0
-"""How long a read is tried again before the video is put off: a store that restarts is back within it."""
+"""How long a read is tried again before the video is put off. A store that restarts is back within this time."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
+"""The pause between two tries doubles from the first to the longest."""
 
 
-def with_retries(read: Callable, what: str, patience_s: float):
-    """``read()``, tried again with growing pauses until ``patience_s`` are over. Raises StorageUnavailable then, and
-    at once where the right to read is missing; UnreadableVideo where there is no such file."""
+def with_retries(read: Callable[[], Answer], what: str, patience_s: float) -> Answer:
+    """Calls ``read()``, again with growing pauses where it fails, until ``patience_s`` are over.
+
+    ``what`` names the data in messages. Raises StorageUnavailable when the time is over, and at once where the right
+    to read is missing; UnreadableVideo where there is no such file.
+    """
     started_s = time.monotonic()
-    pause_s = 0.25
+    pause_s = FIRST_PAUSE_S
     while True:
         try:
             return read()
@@ -27,9 +35,9 @@ def with_retries(read: Callable, what: str, patience_s: float):
             raise UnreadableVideo(
                 f"expected a file, got {type(error).__name__}: it was moved or deleted after the archive was listed, "
                 "or is a link to a file that is not there; bring it back, or remove the link, and run again"
-            ) from None  # the cause carries the file's name, which may be a patient's
+            ) from None  # the cause carries the file's name, which may be a patient's name
         except (TypeError, AttributeError, NameError, KeyError):
-            raise  # a bug, here or in the file system's package; it would not pass by waiting
+            raise  # a bug, in this package or in the file system's; no wait helps
         except Exception as error:
             waited_s = time.monotonic() - started_s
             if isinstance(error, PermissionError) or type(error).__name__ in REFUSALS:
@@ -43,4 +51,4 @@ def with_retries(read: Callable, what: str, patience_s: float):
                     "network, then run again"
                 ) from None
             time.sleep(pause_s)
-            pause_s = min(pause_s * 2, 5.0)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

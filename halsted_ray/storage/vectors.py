@@ -1,11 +1,11 @@
-"""The store of vectors: one per window, written once, read by training and by every later mapping.
+"""The store of vectors: one vector per window, written once, read by training and by every later mapping.
 
     <location>/<encoder fingerprint>/<sampling>/<video_id>/<start_ms>-<stop_ms>-<digest8>.parquet
 
 A file holds the windows that begin in one span of one video. Its path says what the vectors depend on: the encoder, the
 sampling of frames, the video. Each row says which window it is (kind, start_s, stop_s). So a file is never changed: new
-windows of a span come as another file. The file's own metadata repeats encoder and sampling, in case a folder was
-renamed by hand. An hour of 2.5-s windows at D = 1408 takes 4 MB.
+windows of a span are written to another file. The file's own metadata repeats encoder and sampling, in case a folder
+was renamed by hand. An hour of 2.5-s windows at D = 1408 takes 4 MB.
 """
 
 from __future__ import annotations
@@ -27,12 +27,15 @@ WindowKey = tuple[str, float, float]
 
 
 def sampling_name(spec: WindowSpec, fidelity: str) -> str:
-    """What decides a window's frames beside its times."""
+    """The name of everything beside its times that decides which frames a window has.
+
+    ``fidelity`` is one of ``video.frames.FIDELITIES``.
+    """
     return f"{fidelity}-{spec.coarse_s:g}-{spec.fine_s:g}-{spec.frames}"
 
 
 class VectorStore:
-    """Vectors of one encoder (``fingerprint``) over frames picked in one way (``sampling``), at an fsspec location."""
+    """The vectors of one encoder (``fingerprint``) over frames picked in one way (``sampling_name``), at a location."""
 
     def __init__(self, location: str, fingerprint: str, sampling: str):
         self.location = location
@@ -41,7 +44,10 @@ class VectorStore:
         self.root = f"{root.rstrip('/')}/{fingerprint}/{sampling}"
 
     def get(self, video_id: str, start_s: float, stop_s: float) -> dict[WindowKey, np.ndarray]:
-        """(kind, start_s, stop_s) → float16 [D] of the windows that begin in ``[start_s, stop_s)``."""
+        """WindowKey → float16 [D], for the stored windows of a video that begin in ``[start_s, stop_s)``.
+
+        Raises StorageUnavailable, and ModelError where the files are of another encoder or sampling.
+        """
         vectors: dict[WindowKey, np.ndarray] = {}
         for path, first_ms, last_ms in self._files(video_id):
             if first_ms < stop_s * 1000 and start_s * 1000 < last_ms:
@@ -52,7 +58,10 @@ class VectorStore:
         return vectors
 
     def put(self, video_id: str, start_s: float, stop_s: float, vectors: dict[WindowKey, np.ndarray]) -> None:
-        """Stores the vectors of windows that begin in ``[start_s, stop_s)``; whole or not at all."""
+        """Stores the vectors (float [D]) of windows that begin in ``[start_s, stop_s)``; all of them or none.
+
+        Raises OutputError.
+        """
         if not vectors:
             return
         keys = sorted(vectors)
@@ -68,12 +77,15 @@ class VectorStore:
         ).replace_schema_metadata(self.stamp)
         data = io.BytesIO()
         pq.write_table(table, data)
-        # The windows name the file: a segment that is worked on twice overwrites it with the same bytes.
+        # The file is named by its windows, so a segment that is encoded twice overwrites it with the same bytes.
         name = f"{int(start_s * 1000):09d}-{int(np.ceil(stop_s * 1000)):09d}-{digest(*keys)[:8]}.parquet"
         write_atomically(self.fs, f"{self.root}/{video_id}/{name}", data.getvalue())
 
     def holds(self, video_id: str) -> list[tuple[float, float]]:
-        """The spans of a video that have vectors of some of their windows: one listing, nothing is read."""
+        """The spans [start_s, stop_s) of a video of which some windows are stored, told by one listing.
+
+        Raises StorageUnavailable.
+        """
         return [(first_ms / 1000, last_ms / 1000) for _, first_ms, last_ms in self._files(video_id)]
 
     def _read(self, data: bytes, video_id: str) -> dict[WindowKey, np.ndarray]:
@@ -91,6 +103,7 @@ class VectorStore:
         return {key: row.copy() for key, row in zip(keys, rows_ND, strict=True)}
 
     def _files(self, video_id: str) -> list[tuple[str, int, int]]:
+        """(path, start_ms, stop_ms) of the files of one video, in order of their spans."""
         paths = list_folder(self.fs, f"{self.root}/{video_id}")
         names = ((path, os.path.basename(path).split("-")) for path in sorted(paths) if path.endswith(".parquet"))
         return [(path, int(parts[0]), int(parts[1])) for path, parts in names]

@@ -1,11 +1,11 @@
-"""What can be said about surgery: tasks, their tags, the categories of each tag; data in YAML files.
+"""What the model can say about surgery: tasks, the tags of each task, the categories of each tag; data in YAML files.
 
     halsted.yaml      the paper's Table 3: 4 tasks, 11 tags, 104 categories (the default)
     sar_rarp50.yaml   SAR-RARP50's eight actions
     cholec80.yaml     Cholec80's seven phases and seven tools
     surglavi.yaml     SurgLaVi-β's three levels of captions
-    names.py          Taxonomy, Task, Tag and the look-ups by name
-    reading.py        a YAML file, checked line by line, becomes a Taxonomy
+    names.py          Taxonomy, Task, Tag, and the look-ups by name
+    parsing.py        reads a YAML file, checks it line by line, and makes it a Taxonomy
 
 >>> load().task("macro").instruction
 'map procedure type'

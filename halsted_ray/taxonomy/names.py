@@ -1,4 +1,4 @@
-"""Tasks, tags and categories, and how a name that a person wrote is found among them."""
+"""Tasks, tags and categories, and how a name that a person wrote is looked up among them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from halsted_ray.errors import TaxonomyError
-from halsted_ray.records import digest
+from halsted_ray.records import JsonObject, digest
 
 
 @dataclass(frozen=True)
 class Tag:
-    """One component of surgery and the categories it can take, in vocabulary order."""
+    """One component of surgery (such as ``action``), and its possible categories in vocabulary order."""
 
     name: str
     categories: tuple[str, ...]
@@ -22,10 +22,10 @@ class Tag:
 
 @dataclass(frozen=True)
 class Task:
-    """A question to the model: an instruction and the tags of its answer, in the order they are generated.
+    """A question to the model: an instruction, and the tags of its answer in the order they are generated.
 
-    ``window`` is ``coarse`` or ``fine``. ``when`` lists (tag, category) pairs of other tasks that must hold for
-    the question to make sense (paper, Methods, multi-stage workflow); empty means always.
+    ``window`` is ``coarse`` or ``fine``. ``when`` lists (tag, category) pairs of other tasks that must hold for the
+    question to make sense (paper, Methods, multi-stage workflow); empty where the question is always asked.
     """
 
     name: str
@@ -47,20 +47,27 @@ class Narrowing:
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """All that a model can be asked and can answer. Look-ups raise TaxonomyError that lists the nearest names."""
+    """Everything that a model can be asked and can answer.
+
+    Every look-up of an unknown name raises TaxonomyError, which lists the nearest known names.
+    """
 
     name: str
     tasks: tuple[Task, ...]
     narrowings: tuple[Narrowing, ...] = ()
     tag_aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
-    """task -> other spelling of a tag (folded) -> tag."""
+    """task -> other spelling of a tag (as ``fold`` gives it) -> tag."""
     category_aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
-    """tag -> other spelling of a category (folded) -> category."""
+    """tag -> other spelling of a category (as ``fold`` gives it) -> category."""
     source: str = ""
+    """Where the names come from, for people."""
 
     @cached_property
     def digest(self) -> str:
-        """16 hex digits over everything a trained model depends on; titles, source and aliases may change freely."""
+        """16 hex digits over everything that a trained model depends on.
+
+        Titles, source and aliases are left out, so they may change freely.
+        """
         tasks = [
             [t.name, t.instruction, t.window, t.when, [[tag.name, tag.categories] for tag in t.tags]]
             for t in self.tasks
@@ -73,32 +80,35 @@ class Taxonomy:
         return tuple(tag for task in self.tasks for tag in task.tags)
 
     def task(self, name: str) -> Task:
+        """The task of this name. Raises TaxonomyError."""
         for task in self.tasks:
             if task.name == name:
                 return task
         raise self._unknown("task", name, [task.name for task in self.tasks])
 
     def task_of_instruction(self, text: str) -> Task:
-        """The task that ``text`` asks for; letter case and spaces do not count."""
+        """The task whose instruction is ``text``; spellings as in ``fold``. Raises TaxonomyError."""
         for task in self.tasks:
             if fold(task.instruction) == fold(text):
                 return task
         raise self._unknown("instruction", text, [task.instruction for task in self.tasks])
 
     def tag(self, name: str) -> Tag:
+        """The tag of this name. Raises TaxonomyError."""
         for tag in self.tags:
             if tag.name == name:
                 return tag
         raise self._unknown("tag", name, [tag.name for tag in self.tags])
 
     def task_of_tag(self, tag_name: str) -> Task:
+        """The task that asks for the tag of this name. Raises TaxonomyError."""
         tag = self.tag(tag_name)
         return next(task for task in self.tasks if tag in task.tags)
 
     def canonical(self, task: str | Task, tag: str, category: str) -> tuple[str, str]:
-        """(tag, category) as this taxonomy spells them, from any spelling it knows.
+        """(tag, category) as this taxonomy spells them, from any spelling that it knows. Raises TaxonomyError.
 
-        Letter case, ``_`` for a space and ``-`` for an en dash do not count; aliases are resolved within the task
+        Letter case, ``_`` for a space and ``-`` for an en dash do not count. Aliases are resolved within the task
         (Fig. 7's ``<phase>`` is ``step`` in the macro task, its ``<action>`` is ``phase`` in the proficiency task).
         """
         task = self.task(task) if isinstance(task, str) else task
@@ -112,7 +122,7 @@ class Taxonomy:
         return found.name, alias
 
     def canonical_tag(self, task: Task, tag: str) -> Tag:
-        """The tag of ``task`` that ``tag`` spells or is an alias of."""
+        """The tag of ``task`` whose name or alias is ``tag``, in any spelling. Raises TaxonomyError."""
         name = self.tag_aliases.get(task.name, {}).get(fold(tag), tag)
         for found in task.tags:
             if fold(found.name) == fold(name):
@@ -120,7 +130,10 @@ class Taxonomy:
         raise self._unknown(f"tag of task {task.name!r}", tag, [t.name for t in task.tags])
 
     def allowed(self, tag: str, chosen: Mapping[str, str]) -> tuple[str, ...]:
-        """The categories of ``tag`` that are possible beside what is ``chosen`` (tag -> category)."""
+        """The categories of ``tag`` that are possible once other tags have the categories ``chosen`` (tag -> category).
+
+        Raises TaxonomyError.
+        """
         categories = self.tag(tag).categories
         for narrowing in self.narrowings:
             if narrowing.narrows == tag and narrowing.tag in chosen:
@@ -128,17 +141,18 @@ class Taxonomy:
                 categories = tuple(category for category in categories if category in possible)
         return categories
 
-    def to_dict(self) -> dict:
-        """The file's own form, for embedding in a model; ``from_dict`` reads it back."""
-        aliases: dict[str, dict] = {}
+    def to_dict(self) -> JsonObject:
+        """The taxonomy in the form of its YAML file, to be stored with a model; ``from_dict`` reads it back."""
+        aliases: dict[str, JsonObject] = {}
         for task in self.tasks:
-            entry = {"tags": dict(self.tag_aliases.get(task.name, {}))}
-            entry["categories"] = {
-                tag.name: dict(self.category_aliases[tag.name])
-                for tag in task.tags
-                if tag.name in self.category_aliases
+            aliases[task.name] = {
+                "tags": dict(self.tag_aliases.get(task.name, {})),
+                "categories": {
+                    tag.name: dict(self.category_aliases[tag.name])
+                    for tag in task.tags
+                    if tag.name in self.category_aliases
+                },
             }
-            aliases[task.name] = entry
         return {
             "name": self.name,
             "source": self.source,
@@ -165,13 +179,15 @@ class Taxonomy:
 
 
 def fold(name: str) -> str:
-    """``name`` as it is compared: case, spaces and underscores, and the kind of dash do not count."""
+    """``name`` in the form in which names are compared: without differences in letter case, in spaces and underscores,
+    and in the kind of dash."""
     name = re.sub(r"[\s_]+", " ", name.strip().casefold())
     return re.sub(r" ?[-\u2010-\u2015] ?", "\u2013", name)
 
 
 def nearest(got: str, known: Iterable[str], show: int = 3) -> str:
-    """The end of an error message: the known names most like ``got``, or all of them when none is alike."""
+    """The end of an error message: the ``show`` known names most like ``got``, or all known names where none is like
+    it."""
     known = list(known)
     folded = {fold(name): name for name in known}
     close = [folded[name] for name in difflib.get_close_matches(fold(str(got)), folded, n=show, cutoff=0.6)]

@@ -1,24 +1,35 @@
-"""A taxonomy file, checked against its form, becomes a Taxonomy. A message names file, line, key, got, expected."""
+"""Reads a taxonomy file, checks it, and makes it a Taxonomy.
+
+An error names the file, the line, the key, the value that was found and the value that was expected.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import resources
 from typing import Any
 
-import fsspec
 import yaml
 
-from halsted_ray.errors import TaxonomyError
+from halsted_ray.errors import TaxonomyError, UsageError, VideoError
+from halsted_ray.records import JsonObject
+from halsted_ray.storage.files import read_bytes
 from halsted_ray.taxonomy.names import Narrowing, Tag, Task, Taxonomy, fold, nearest
 
 SHIPPED = ("halsted", "sar_rarp50", "cholec80", "surglavi")
 WINDOWS = ("coarse", "fine")
 
+Key = tuple[Any, ...]
+"""Where a value stands in the file: the names and positions that lead to it, such as ("tasks", 0, "name")."""
+
+Aliases = dict[str, dict[str, str]]
+"""As ``Taxonomy.tag_aliases`` and ``Taxonomy.category_aliases``."""
+
 
 def load(name_or_path: str = "halsted") -> Taxonomy:
-    """A shipped taxonomy by name, or one from a YAML file (a path or any fsspec URI) of the same form.
+    """The shipped taxonomy of this name, or the taxonomy in a YAML file (a path or any fsspec URL).
 
-    Raises TaxonomyError when there is no such name or file, or the file breaks the form.
+    Raises TaxonomyError where there is no such name or file, or where the file has another form than the shipped files.
     """
     if name_or_path in SHIPPED:
         text = resources.files("halsted_ray.taxonomy").joinpath(f"{name_or_path}.yaml").read_text("utf-8")
@@ -28,39 +39,39 @@ def load(name_or_path: str = "halsted") -> Taxonomy:
             f"no taxonomy {name_or_path!r}; {nearest(name_or_path, SHIPPED)} (or give a path that ends in .yaml)"
         )
     try:
-        with fsspec.open(name_or_path, "rt", encoding="utf-8") as file:
-            text = file.read()
-    except OSError as error:
-        raise TaxonomyError(f"taxonomy file {name_or_path!r} can't be read: {error}; give an existing file") from error
+        text = read_bytes(name_or_path).decode()
     except UnicodeDecodeError as error:
         raise TaxonomyError(f"taxonomy file {name_or_path!r} is not UTF-8 text: {error}; save it as UTF-8") from error
+    except (OSError, UsageError, VideoError) as error:
+        raise TaxonomyError(f"taxonomy file {name_or_path!r} can't be read: {error}; give an existing file") from error
     return from_yaml(text, name_or_path)
 
 
 def from_yaml(text: str, origin: str) -> Taxonomy:
-    """``text`` of a YAML file; ``origin`` is how messages name it."""
+    """The taxonomy in the ``text`` of a YAML file, which messages call ``origin``. Raises TaxonomyError."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise TaxonomyError(f"{origin}: not well-formed YAML: {error}") from error
-    lines: dict[tuple, int] = {}
+    lines: dict[Key, int] = {}
     if root is not None:
         _note_lines(root, (), lines, origin)
     return _Reader(origin, lines).taxonomy(yaml.safe_load(text))
 
 
-def from_dict(data: dict, origin: str = "taxonomy") -> Taxonomy:
-    """A taxonomy from its file's form as Python values (``Taxonomy.to_dict``), checked in the same way."""
+def from_dict(data: JsonObject, origin: str = "taxonomy") -> Taxonomy:
+    """The taxonomy that ``Taxonomy.to_dict`` gave as Python values, checked as a file is. Raises TaxonomyError."""
     return _Reader(origin, {}).taxonomy(data)
 
 
-def _note_lines(node: yaml.Node, key: tuple, lines: dict[tuple, int], origin: str) -> None:
+def _note_lines(node: yaml.Node, key: Key, lines: dict[Key, int], origin: str) -> None:
+    """Notes in ``lines`` the line of every key below ``node``. Raises TaxonomyError where a key stands twice."""
     lines[key] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for name, value in node.value:
             line = name.start_mark.line + 1
-            if name.value in seen:  # YAML itself keeps the last one without a word
+            if name.value in seen:  # YAML itself keeps the last value and says nothing
                 raise TaxonomyError(f"{origin}:{line}: key {name.value!r} stands twice; keep one of them")
             seen.add(name.value)
             _note_lines(value, (*key, name.value), lines, origin)
@@ -71,18 +82,23 @@ def _note_lines(node: yaml.Node, key: tuple, lines: dict[tuple, int], origin: st
 
 
 class _Reader:
-    """Checks values by key; remembers where the keys stand in the file."""
+    """Checks the values of a file one by one. Each method checks the value at ``key`` and returns it, or raises the
+    TaxonomyError that ``fail`` makes."""
 
-    def __init__(self, origin: str, lines: dict[tuple, int]):
+    def __init__(self, origin: str, lines: dict[Key, int]):
         self.origin, self.lines = origin, lines
 
-    def fail(self, key: tuple, got: str, expected: str) -> TaxonomyError:
+    def fail(self, key: Key, got: str, expected: str) -> TaxonomyError:
+        """The error about the value at ``key``."""
         near = next((self.lines[key[:n]] for n in range(len(key), -1, -1) if key[:n] in self.lines), None)
         where = self.origin if near is None else f"{self.origin}:{near}"
         name = ".".join(str(part) for part in key) or "the file"
         return TaxonomyError(f"{where}: {name}: got {got}; expected {expected}")
 
-    def mapping(self, value: Any, key: tuple, known: tuple[str, ...] = (), needed: tuple[str, ...] = ()) -> dict:
+    def mapping(
+        self, value: Any, key: Key, known: tuple[str, ...] = (), needed: tuple[str, ...] = ()
+    ) -> dict[Any, Any]:
+        """A mapping that has the ``needed`` keys and no keys but the ``known`` (any key where none is given)."""
         if not isinstance(value, dict):
             raise self.fail(key, f"{value!r}", "a mapping" + (f" with {', '.join(needed)}" if needed else ""))
         for name in value:
@@ -93,19 +109,22 @@ class _Reader:
                 raise self.fail(key, f"no {name!r}", f"the keys {', '.join(needed)}")
         return value
 
-    def sequence(self, value: Any, key: tuple, of: str) -> list:
+    def sequence(self, value: Any, key: Key, of: str) -> list[Any]:
+        """A list with at least one entry."""
         if not isinstance(value, list) or not value:
             raise self.fail(key, f"{value!r}", f"a list of {of}, at least one")
         return value
 
-    def text(self, value: Any, key: tuple) -> str:
+    def text(self, value: Any, key: Key) -> str:
+        """A text that is not empty."""
         if not isinstance(value, str) or not value.strip():
             raise self.fail(key, f"{value!r}", "a text (put quotes around words that YAML reads otherwise, like No)")
-        if "<" in value or ">" in value:  # would be read as the tag's end in a generated text
+        if "<" in value or ">" in value:  # in a generated text it would be read as the end of a tag
             raise self.fail(key, f"{value!r}", "a text without '<' and '>'")
         return value
 
-    def distinct(self, names: list[str], key: tuple, what: str) -> None:
+    def distinct(self, names: list[str], key: Key, what: str) -> None:
+        """Checks that no two of ``names`` are spellings of one name."""
         first: dict[str, int] = {}
         for index, name in enumerate(names):
             if fold(name) in first:
@@ -117,6 +136,7 @@ class _Reader:
             first[fold(name)] = index
 
     def taxonomy(self, data: Any) -> Taxonomy:
+        """The whole file."""
         self.mapping(data, (), ("name", "source", "tasks", "narrows", "aliases"), ("name", "tasks"))
         tasks = tuple(
             self.task(value, ("tasks", index))
@@ -147,7 +167,8 @@ class _Reader:
             data.get("source") or "",
         )
 
-    def task(self, value: Any, key: tuple) -> Task:
+    def task(self, value: Any, key: Key) -> Task:
+        """One entry of ``tasks``."""
         needed = ("name", "instruction", "window", "tags")
         self.mapping(value, key, (*needed, "title", "when"), needed)
         name = self.text(value["name"], (*key, "name"))
@@ -167,7 +188,8 @@ class _Reader:
         instruction = self.text(value["instruction"], (*key, "instruction"))
         return Task(name, value.get("title") or name.capitalize(), instruction, window, pairs, tuple(tags))
 
-    def narrowing(self, value: Any, key: tuple, tasks: tuple[Task, ...], tags: dict[str, Tag]) -> Narrowing:
+    def narrowing(self, value: Any, key: Key, tasks: tuple[Task, ...], tags: dict[str, Tag]) -> Narrowing:
+        """One entry of ``narrows``; ``tags`` are those of ``tasks`` by name."""
         needed = ("tag", "narrows", "to")
         self.mapping(value, key, needed, needed)
         first, second = value["tag"], value["narrows"]
@@ -183,10 +205,11 @@ class _Reader:
                 self.known(name, tags[second].categories, (*key, "to", category, index))
         return Narrowing(first, second, tuple((category, tuple(names)) for category, names in to.items()))
 
-    def aliases(self, value: Any, tasks: tuple[Task, ...]) -> tuple[dict, dict]:
+    def aliases(self, value: Any, tasks: tuple[Task, ...]) -> tuple[Aliases, Aliases]:
+        """(aliases of tags, aliases of categories) from the value of ``aliases``."""
         by_task = {task.name: task for task in tasks}
-        tag_aliases: dict[str, dict[str, str]] = {}
-        category_aliases: dict[str, dict[str, str]] = {}
+        tag_aliases: Aliases = {}
+        category_aliases: Aliases = {}
         for task_name, entry in self.mapping(value, ("aliases",), tuple(by_task)).items():
             key = ("aliases", task_name)
             self.mapping(entry, key, ("tags", "categories"))
@@ -201,6 +224,7 @@ class _Reader:
                     category_aliases.setdefault(tag_name, {})[fold(str(alias))] = name
         return tag_aliases, category_aliases
 
-    def known(self, name: Any, names: Any, key: tuple) -> None:
+    def known(self, name: Any, names: Collection[str], key: Key) -> None:
+        """Checks that ``name`` is one of ``names``."""
         if name not in names:
             raise self.fail(key, f"{name!r}", f"a name of this taxonomy; {nearest(str(name), names)}")

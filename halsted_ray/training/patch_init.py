@@ -1,7 +1,7 @@
-"""Where the patch projection starts: smooth patterns over space, time and colour, each scaled to the clips' own spread.
+"""The patch projection's first weights: smooth patterns over space, time and colour, scaled to the clips' deviation.
 
-Random filters see mostly the mean brightness of a patch, and an encoder that starts from them must find motion by
-luck. Low-frequency cosines (brightness, edges, their change within the tubelet) show it from the first step.
+Random filters see mostly the mean brightness of a patch, so an encoder that starts from them must find motion by luck.
+Low-frequency cosines (brightness, edges, their change within the tubelet) show motion from the first step on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 
 COLOURS = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [1.0, 1.0, -2.0]])
 TIME_COST, COLOUR_COST = 1.5, 3.0
-"""How many spatial frequencies one step in time, or leaving brightness for colour, is held to be worth."""
+"""The cost of one frequency step in time, and of a pattern of colour instead of brightness, in spatial frequencies."""
 
 
 def cosine_patches(filters: int, tubelet: int, patch: int) -> torch.Tensor:
@@ -35,15 +35,15 @@ def cosine_patches(filters: int, tubelet: int, patch: int) -> torch.Tensor:
 
 
 def start_patches(projection: torch.nn.Conv3d, pixels_NCTHW: torch.Tensor) -> None:
-    """Sets ``projection`` so that each output has mean about 0 and deviation about 1 over ``pixels_NCTHW``.
+    """Sets ``projection`` so that each output has a mean of about 0 and a deviation of about 1 over ``pixels_NCTHW``.
 
-    A filter that hardly answers (noise only) is amplified at most 20 times beyond the median one.
+    A filter whose output hardly varies (noise only) is amplified at most 20 times more than the median filter.
     """
     filters, _, tubelet, patch, _ = projection.weight.shape
     basis = cosine_patches(filters, tubelet, patch)
-    answers = torch.nn.functional.conv3d(pixels_NCTHW, basis, stride=projection.stride)
-    mean, spread = answers.mean((0, 2, 3, 4)), answers.std((0, 2, 3, 4))
-    scale = 1 / spread.clamp(min=spread.median() / 20)
+    outputs = torch.nn.functional.conv3d(pixels_NCTHW, basis, stride=projection.stride)
+    mean, deviation = outputs.mean((0, 2, 3, 4)), outputs.std((0, 2, 3, 4))
+    scale = 1 / deviation.clamp(min=deviation.median() / 20)
     with torch.no_grad():
         projection.weight.copy_(basis * scale[:, None, None, None, None])
         projection.bias.copy_(-mean * scale)

@@ -1,9 +1,12 @@
-"""A run is a recipe: every choice that decides the trained weights, in one frozen value."""
+"""A recipe: every choice that decides the trained weights, as one frozen value; learning rate and save rule.
+
+A run is named by its recipe, so the same recipe on the same atlas is the same run.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import yaml
@@ -16,63 +19,65 @@ PRECISIONS = ("fp32", "bf16")
 
 @dataclass(frozen=True)
 class Recipe:
-    """The defaults are the paper's (Methods, Implementation details), where it states them.
+    """Every choice of a training run. The defaults are the paper's (Methods, Implementation details).
 
-    Not stated there, and chosen here: the floor of the cosine (0), no dropout (its masks would differ with the number
-    of workers), the metric of the save rule (exact-match accuracy, mean over the task's tags).
+    The paper does not state, and these were chosen here: the floor of the cosine (0), no dropout (its masks would
+    differ with the number of workers), the metric of the save rule (exact-match accuracy, mean over the task's tags).
+    Raises UsageError for a value that no run can have.
     """
 
     epochs: int = 40
     batch_size: int = 128
-    """Over all workers: more workers share a batch, they don't enlarge it."""
+    """Samples per batch, over all workers: more workers share a batch, they don't enlarge it."""
     learning_rate: float = 1e-4
     weight_decay: float = 1e-2
     warmup_epochs: float = 2.0
+    """The learning rate rises in a straight line over so many epochs; then it falls as a cosine."""
     warmup_from: float = 0.1
     """Share of ``learning_rate`` at the very start."""
     layers: int = 2
     heads: int = 8
     width: int | None = None
-    """Decoder width; None is the encoder's."""
+    """Decoder width; None takes the encoder's width."""
     feedforward: int | None = None
-    """Width of the feed-forward layers; None is 3.5 times the decoder's."""
+    """Width of the feed-forward layers; None takes 3.5 times the decoder's width."""
     decoder: str = "halsted"
     """``halsted``, or ``llama:FOLDER``: the layers of a Llama in a Hugging Face folder that all workers can read,
-    behind an adaptor (the paper's ablation); layers, heads, width and feedforward are then its own."""
+    behind an adaptor (the paper's ablation). The Llama then sets layers, heads, width and feedforward."""
     soft_prompt: bool = False
-    """Learn 8 vectors a task instead of embedding its instruction's words."""
+    """Learn 8 vectors per task instead of embedding the words of its instruction."""
     temporal_tokens: bool = False
-    """Show the decoder a vector for each two frames of a window (8 of them) instead of their mean; they are stored
-    beside the means, and take eight times their room."""
+    """Show the decoder one vector per two frames of a window (8 vectors) instead of their mean. They are stored beside
+    the means and take eight times the room."""
     noise: float = 0.0
-    """Deviation of noise added to training vectors, in units of each feature's own deviation."""
+    """Standard deviation of the noise added to training vectors, in units of each feature's own deviation."""
     hide_tags: float = 0.0
-    """Chance that an answer's earlier category is hidden from what follows it (word dropout, Bowman et al. 2016). With
-    few annotated clips, anatomy and extent together all but name the stitch, and its direction would be learned from
-    them and not from the video."""
+    """Chance that a category is hidden from the tags that follow it in an answer (word dropout, Bowman et al. 2016).
+    With few annotated clips, anatomy and extent together nearly identify the stitch, so the decoder would learn the
+    needle's direction from these two tags and not from the video."""
     least_share: float = 0.5
-    """A fine window teaches its action or phase only when a clip covers at least this much of it."""
+    """A fine window becomes a training sample of its action or phase only where a clip covers at least this share."""
     shifts_s: tuple[float, ...] = (0.0,)
-    """Training windows are cut on the map's grid shifted by each of these; more than 0 costs decoding and encoding
-    again, and shows the decoder windows that begin anywhere."""
+    """Training windows are cut on the map's grid shifted by each of these. A shift above 0 shows the decoder windows
+    that begin elsewhere; it costs decoding and encoding the videos once more."""
     tasks: tuple[str, ...] = ()
-    """Names of the tasks to learn; empty means all that the taxonomy has."""
+    """Names of the tasks to learn; empty means all tasks of the taxonomy."""
     sampling: str = "as_is"
-    """``as_is`` (the paper's: every sample once an epoch), or ``balanced``: as many samples an epoch, drawn with
+    """``as_is`` (the paper's: every sample once per epoch), or ``balanced``: as many samples per epoch, drawn with
     replacement, each task as often as the others. The paper's atlas has 194 times as many samples of its first task
-    as of its last."""
+    as of its last task."""
     ai_weight: float = 1.0
-    """Weight of what a model labelled, beside 1 for what a person did."""
+    """Weight of a sample that a model labelled; a sample that a person labelled has weight 1."""
     precision: str = "fp32"
-    """``fp32``, the paper's; or ``bf16``: forward and backward in bfloat16 where autocast deems it safe, weights and
-    loss in float32. Quicker on a GPU of the A100's age or younger."""
+    """``fp32``, the paper's; or ``bf16``: forward and backward pass in bfloat16 where torch's autocast deems it safe,
+    weights and loss in float32. Faster on GPUs since the A100."""
     seed: int = 0
     validate_every: int = 1
     """Epochs between validations; the last epoch is always validated."""
     checkpoint_every: int = 5
     """Epochs between checkpoints to resume from; a killed run repeats at most this many."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "layers", "heads", "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"recipe: {name}={getattr(self, name)}; expected at least 1")
@@ -98,7 +103,7 @@ class Recipe:
 
     @property
     def llama(self) -> str:
-        """The folder of the Llama, '' without one."""
+        """The folder of the Llama; empty where the decoder is no Llama."""
         return self.decoder.removeprefix("llama:") if self.decoder.startswith("llama:") else ""
 
 
@@ -118,8 +123,9 @@ DEMO = Recipe(
 )
 """For the tiny encoder and half an hour of annotated video, where the paper's decoder learns the clips by heart.
 
-Measured on 8 held-out phantoms after 16 of 2 minutes: action, instrument, direction, exact match per window. (What is
-not bound to one clip is wrong in part whatever one does: a tenth of these windows for action, a fifth for direction.)
+Measured on 8 held-out phantoms after training on 16 phantoms of 2 minutes: exact match per window of action,
+instrument and direction. (No model gets every window right: a tenth of these windows for action, and a fifth for
+direction, lie across two clips.)
 
     two layers, width 128, the paper's decay        0.65  0.25  0.77
     one thin layer, decay 1.0                       0.87  0.23  0.73
@@ -129,17 +135,20 @@ not bound to one clip is wrong in part whatever one does: a tenth of these windo
     and whole clips only, features whitened         0.86  0.62  0.82
     a linear probe of each tag                      0.81  0.65  0.91
 
-These are 191 windows for action and 88 for direction: a step of 0.03 or 0.04 is chance. Half a minute of one core.
+These are 191 windows for action and 88 for direction, so a difference of 0.03 or 0.04 is chance. Training takes half
+a minute of one core.
 """
 RECIPES = {"paper": PAPER, "demo": DEMO}
+"""The recipes that the command line knows by name."""
 READ_WITHOUT_TRAINING = ("least_share", "shifts_s", "tasks", "ai_weight")
-"""What decides which windows are asked and what they teach the baselines; a run that trains reads all the rest."""
+"""The choices that decide which windows are asked and what they teach the baselines. A run that trains reads all the
+others too."""
 
 
 def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
-    """``recipe`` with ``changes`` such as ``layers=10`` or ``sampling=balanced``; values as YAML has them.
+    """``recipe`` with ``changes`` such as ``layers=10`` or ``sampling=balanced``; values are read as YAML.
 
-    Raises UsageError for a name that no recipe has, or a value of another kind than the default's.
+    Raises UsageError for a name that no recipe has, or a value of another type than the field's.
     """
     known = {field.name: field.type for field in fields(Recipe)}
     found = {}
@@ -171,11 +180,14 @@ def learning_rate_at(epoch: float, recipe: Recipe) -> float:
     return recipe.learning_rate * share
 
 
-def worst(metric_of_task: dict[str, float | None]) -> float:
-    """The lowest of the tasks that could be measured (None: it could not); -1 when none could."""
-    return min((value for value in metric_of_task.values() if value is not None), default=-1.0)
+def lowest_accuracy(accuracy_of_task: Mapping[str, float | None]) -> float:
+    """The worst task's accuracy. Tasks that could not be measured (None) do not count; -1 where no task could be."""
+    return min((value for value in accuracy_of_task.values() if value is not None), default=-1.0)
 
 
 def should_save(best: float | None, candidate: float) -> bool:
-    """The paper's rule: a model is saved only when its worst task is strictly better than the saved one's."""
+    """The paper's save rule: a decoder is kept only where its worst task is strictly better than the kept decoder's.
+
+    ``best``: accuracy of the kept decoder's worst task, None before the first; ``candidate``: that of the new one.
+    """
     return best is None or candidate > best

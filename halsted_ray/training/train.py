@@ -1,55 +1,47 @@
-"""A training run from an atlas to a model in a folder: what `halsted train` and jobs/train.py call."""
+"""A whole training run, from an atlas to a model in a folder: what `halsted train` calls."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
-import fsspec
 import numpy as np
 import ray
 
 from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.compute.cluster import connected
-from halsted_ray.errors import AtlasError, OutputError
+from halsted_ray.errors import OutputError
 from halsted_ray.model.encoder import STEPS, Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.llama import read_config
-from halsted_ray.model.vocabulary import Vocabulary
-from halsted_ray.records import Window, WindowSpec, digest
-from halsted_ray.storage.files import require_writable
+from halsted_ray.records import WindowSpec, digest
+from halsted_ray.storage.files import read_file, require_writable, write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
-from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training import loop
-from halsted_ray.training.embed import embed
+from halsted_ray.training.atlas_samples import load_samples
+from halsted_ray.training.embed import EmbedProgress
+from halsted_ray.training.epoch_record import EpochRecord
 from halsted_ray.training.recipe import PAPER, Recipe
-from halsted_ray.training.samples import (
-    HALF_SHARE,
-    LabelledWindow,
-    Samples,
-    build_samples,
-    label_windows,
-    tasks_to_learn,
-    training_windows,
-)
+from halsted_ray.training.samples import Samples
 
-FIDELITY = "reference"
-"""Mapping's default, so that one store serves both."""
 SHARE_STEPS = 20
 """Calibration counts a window's share of an answer in twentieths."""
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a run is about to do, known before any work."""
+    """What a run is about to do, known before it does any work. ``run_id`` is computed from all that decides the
+    trained weights, and becomes the model's version."""
 
     run_id: str
     atlas: Atlas
     split: dict[str, str]
+    """video_id → ``train``, ``validation`` or ``test``."""
     taxonomy: Taxonomy
     recipe: Recipe
     spec: WindowSpec
@@ -62,7 +54,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """What a run made, and from what. Accuracies are exact match on validation windows at the saved epoch."""
+    """What a run made, and from what. Accuracies are exact match on validation windows, at the epoch that was kept."""
 
     model: str
     model_version: str
@@ -71,15 +63,17 @@ class TrainSummary:
     videos: dict[str, int]
     """Part of the split → number of videos."""
     samples: dict[str, int]
+    """Part of the split → number of samples."""
     parameters: int
     epochs: int
     best_epoch: int
+    """The epoch whose decoder was kept, counted from 0."""
     accuracy_of_task: dict[str, float | None]
     accuracy_of_tag: dict[str, float | None]
     temperatures: dict[str, float]
     embed_s: float
     train_s: float
-    curve: list[dict]
+    curve: list[EpochRecord]
 
 
 def train(
@@ -94,21 +88,27 @@ def train(
     embeddings: str | None = None,
     workers: int = 1,
     use_gpu: bool = False,
-    on_start: Callable[[TrainingPlan], None] = lambda start: None,
-    on_epoch: Callable[[dict], None] | None = None,
-    on_restored: Callable[[dict], None] | None = None,
-    on_embed: Callable[[float, float], None] | None = None,
+    on_start: Callable[[TrainingPlan], None] = lambda plan: None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_restored: Callable[[EpochRecord], None] | None = None,
+    on_embed: EmbedProgress | None = None,
 ) -> TrainSummary:
     """Trains a Halsted on the atlas of the archive at ``atlas``; leaves the model in ``<out>/model``.
 
     ``out`` is any fsspec location. The same call again goes on with a run that was killed, and answers at once when
-    it is finished; another recipe or atlas needs another ``out``. Vectors are kept in ``embeddings`` (default:
-    ``<atlas>/embeddings``), and those that are there are used. ``release`` or ``version`` say which atlas (default:
-    the latest release). A split that the atlas does not fix is drawn by video.
-    ``on_start`` is called first, for a finished run too, and may refuse by raising. ``on_epoch`` gets the record of
-    each epoch that is trained, ``on_restored`` of each epoch that a checkpoint brought back (``loop.fit``).
+    the run is finished; another recipe or atlas needs another ``out``.
 
-    Raises AtlasError, ModelError, OutputError (``out`` holds another run, or can't be written), ResourceError.
+    ``encoder``: reference of the frozen encoder. ``spec``: how time is cut into windows. ``release`` or ``version`` say
+    which atlas (default: the latest release); a split that the atlas does not fix is drawn by video. Vectors are kept
+    in ``embeddings`` (default: ``<atlas>/embeddings``), and those that are there are used. ``workers`` train side by
+    side, with ``use_gpu`` each on a GPU of its own.
+
+    ``on_start`` is called first, for a finished run too, and may refuse by raising. ``on_epoch`` gets the record of
+    each epoch that is trained, ``on_restored`` of each epoch that a checkpoint brought back (``loop.fit``), and
+    ``on_embed`` the progress of decoding and encoding.
+
+    Raises AtlasError, ModelError, OutputError (``out`` holds another run, or can't be written), ResourceError,
+    TrainingError (the loss is not finite).
     """
     spec = spec or WindowSpec()
     source = read_atlas(atlas, release, version)
@@ -163,11 +163,8 @@ def train(
     started_s = time.monotonic()
     root = absolute_location(out)
     paths = {part: f"{root}/samples/{run_id}-{part}.safetensors" for part in samples}
-    try:
-        for part, path in paths.items():
-            samples[part].save(path)
-    except OSError as error:
-        raise OutputError(f"the run can't be written to {out!r}: {error}; name a place you may write") from error
+    for part, path in paths.items():
+        samples[part].save(path)
     with connected() as (_, _, cores):
         fitted = loop.fit(
             **paths,
@@ -185,17 +182,19 @@ def train(
     model.decoder.load_state_dict(fitted.tensors)
     calibrate(model, samples["validation"])
     model.save(f"{root}/model")
-    best = fitted.progress.curve[fitted.progress.best_epoch]
+    best_epoch = fitted.progress.best_epoch
+    assert best_epoch is not None, "the last epoch is always validated, and the first validation always kept"
+    best = fitted.progress.curve[best_epoch]
     summary = TrainSummary(
         model=f"{out.rstrip('/')}/model",
         model_version=run_id,
         atlas_release=source.name,
         atlas_version=source.version,
-        videos={part: len(own.video_ids) for part, own in samples.items()},
-        samples={part: len(own) for part, own in samples.items()},
+        videos={part: len(of_part.video_ids) for part, of_part in samples.items()},
+        samples={part: len(of_part) for part, of_part in samples.items()},
         parameters=model.parameters,
         epochs=recipe.epochs,
-        best_epoch=fitted.progress.best_epoch,
+        best_epoch=best_epoch,
         accuracy_of_task=best["accuracy_of_task"],
         accuracy_of_tag=best["accuracy_of_tag"],
         temperatures=dict(model.config.temperatures),
@@ -203,81 +202,37 @@ def train(
         train_s=time.monotonic() - started_s,
         curve=fitted.progress.curve,
     )
-    with fsspec.open(f"{root}/training.json", "w") as file:
-        json.dump({"run_id": run_id, "recipe": asdict(recipe), "summary": asdict(summary)}, file, indent=1)
+    written = {"run_id": run_id, "recipe": asdict(recipe), "summary": asdict(summary)}
+    fs, path = filesystem(f"{root}/training.json")
+    write_atomically(fs, path, json.dumps(written, indent=1).encode())
     return summary
 
 
-def load_samples(
-    source: Atlas,
-    split: dict[str, str],
-    taxonomy: Taxonomy,
-    recipe: Recipe,
-    spec: WindowSpec,
-    frozen: Encoder,
-    embeddings: str,
-    progress: Callable[[float, float], None] | None = None,
-    parts: Sequence[str] = ("train", "validation"),
-) -> dict[str, Samples]:
-    """Part of the split → its samples; what has no vector at ``embeddings`` yet is decoded and encoded."""
-    labelled = {part: labelled_windows(source, part, split, taxonomy, recipe, spec) for part in parts}
-    windows = {video_id: unique_windows(samples) for part in labelled.values() for video_id, samples in part.items()}
-    store = VectorStore(embeddings, frozen.fingerprint, sampling_name(spec, FIDELITY))
-    videos = [video for video in source.videos if video.video_id in windows]
-    vectors = embed(videos, windows, frozen.ref, store, spec, fidelity=FIDELITY, progress=progress)
-    vocabulary = Vocabulary(taxonomy)
-    return {part: build_samples(own, vectors, vocabulary) for part, own in labelled.items()}
-
-
-def labelled_windows(
-    atlas: Atlas, part: str, split: dict[str, str], taxonomy: Taxonomy, recipe: Recipe, spec: WindowSpec
-) -> dict[str, list[LabelledWindow]]:
-    """video_id → samples, of the videos of one part that have any; only training windows are shifted."""
-    tasks = tasks_to_learn(taxonomy, recipe.tasks)
-    choices = (recipe.shifts_s, recipe.least_share, recipe.ai_weight) if part == "train" else ((0.0,), HALF_SHARE, 1.0)
-    shifts_s, least_share, ai_weight = choices
-    samples = {}
-    for video in atlas.videos:
-        if split.get(video.video_id) == part:
-            clips = [clip for clip in atlas.clips if clip.video_id == video.video_id]
-            samples[video.video_id] = label_windows(
-                training_windows(video.duration_s, spec, shifts_s), clips, tasks, least_share, ai_weight
-            )
-    if not any(samples.values()):
-        raise AtlasError(
-            f"the atlas {atlas.name!r} has no annotated video in its {part!r} part ({len(samples)} videos, "
-            f"{len(atlas.videos)} in all); give its split at least one"
-        )
-    return {video_id: own for video_id, own in samples.items() if own}
-
-
 def cores_of_worker(cores: int, workers: int) -> int:
-    """All cores of one machine are shared out; on several, where a share may fit no machine, a worker takes one."""
+    """CPUs per worker. On one machine the workers share all cores; on several a worker takes one core, since a larger
+    share might fit on none of them."""
     return max(1, cores // workers) if len(ray.nodes()) == 1 else 1
 
 
 def encoder_for(recipe: Recipe, ref: str) -> str:
-    """The encoder at ``ref``, giving its steps where the recipe wants them."""
+    """The reference of the encoder at ``ref``, giving a vector per time step where the recipe wants them."""
     return ref + STEPS if recipe.temporal_tokens and not ref.endswith(STEPS) else ref
 
 
-def decoder_options(recipe: Recipe) -> dict:
-    """What a recipe says of an untrained model: arguments of ``Halsted.create``. Raises ModelError (its Llama)."""
+def decoder_options(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe says of an untrained model: arguments of ``Halsted.create``. Raises ModelError for its Llama."""
     names = ("layers", "heads", "width", "feedforward", "soft_prompt", "seed")
     llama = read_config(recipe.llama) if recipe.llama else None
     return {name: getattr(recipe, name) for name in names} | {"llama": llama, "dropout": 0.0}
 
 
-def unique_windows(samples: list[LabelledWindow]) -> list[Window]:
-    return list(dict.fromkeys(sample.window for sample in samples))
-
-
 def calibrate(model: Halsted, validation: Samples) -> None:
     """Fits the model's temperatures on the validation windows' own truth.
 
-    A window that holds two steps counts for both, by their shares: on the larger ones alone every step is right, the
-    temperature falls to its floor, and the smaller share of a mixed window gets the probability 0.0000 that closes
-    it to the workflow (measured: 7 of 8 windows; with shares the temperature of step is 1.1 and not 0.2).
+    A window that holds two steps counts for both, by the share of the window that each covers. With the larger share
+    alone every step would be right and the temperature would fall to its floor; then the smaller share of a mixed
+    window gets the probability 0.0000, and the workflow does not open the window for that step (measured: 7 of 8
+    windows). With shares the temperature of step is 1.1 and not 0.2.
     """
     rows = np.repeat(np.arange(len(validation)), np.rint(validation.weight_S * SHARE_STEPS).astype(int))
     tasks = [model.taxonomy.tasks[k] for k in validation.task_S[rows]]
@@ -289,11 +244,11 @@ def calibrate(model: Halsted, validation: Samples) -> None:
 
 
 def finished_run(out: str, run_id: str) -> TrainSummary | None:
-    """The summary of a run that ended here, None where none did. Raises OutputError when it was another run."""
+    """The summary of the finished run in ``out``, None where there is none. Raises OutputError for another run."""
     fs, path = filesystem(f"{absolute_location(out)}/training.json")
     if not fs.exists(path):
         return None
-    written = json.loads(fs.cat_file(path))
+    written = json.loads(read_file(fs, path))
     if written["run_id"] != run_id:
         raise OutputError(
             f"{out!r} holds a model of another recipe, atlas or encoder (run {written['run_id']}, this is {run_id}); "

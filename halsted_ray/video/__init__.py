@@ -1,12 +1,38 @@
 """From a file, wherever it lies, to the frames that a model looks at. No Ray, no model.
 
-archive.py, storage.py, ranges.py    which files there are, and their bytes, locally or by ranges
-identity.py, probe.py, refusal.py    what a file is: its id by content, its length and picture, or why it is none
-index.py, matroska.py                where its key frames are
-plan.py                              segments, their windows, the times of the frames that are needed
-need.py, frames.py, picture.py       which frames a segment wants, and how they are given: uint8 [T, H, W, 3]
-container.py                         one opened file: packets, seeking, times
-walk.py, display_walk.py, keyframe_walk.py    decoding by fidelity: exact, reference, keyframes
-pyav_reader.py, decord_reader.py, readers.py  the two readers behind one interface
-sandbox.py, worker.py, wire.py, isolation.py  decoding in a process without network that can be killed
+The way of a video, file by file; each file takes what the file before it gives:
+
+    archive.py          which files of an archive are videos
+    identity.py         the id of a video, from its bytes
+    container.py        one opened file: its packets, its times, seeking; every file comes in through here
+    refusal.py          why a file is no video, and what a person can do about it
+    keyframe_index.py   where the keyframes are, from the container's index
+    matroska.py         where to begin reading in a Matroska file without an index, over a network
+    probe.py            what a video is: length, size, rate, codec
+    windows.py          segments, their windows, and the times of the frames that they need
+    walk.py             from one wanted time to the next: seek, read packets, decode
+    frames.py           pictures with the times at which they were shown, scaled for the model
+    readers.py          frames at given times, by PyAV (the default) or decord: `read_frames`
+
+Files of unknown origin are decoded in a process that can be killed and has no network:
+
+    decode_process.py   the parent's end: `DecodeProcess`, with the same functions as readers.py and probe.py
+    decode_worker.py    the child's end: the decoding process itself
+    wire.py             the messages between the two ends
+    isolation.py        what the decoding process gives up before it reads a byte of a video
+
+How a file of each kind is read. `container.DEMUXERS` lists the kinds; all of them go through the same code, and differ
+in how the keyframe before a wanted time is found (`walk.Walk.start_before`):
+
+    MP4, MOV            by the file's index, which lists every keyframe (`keyframe_index.KeyframeIndex`)
+    Matroska, WebM      by its index (the cues); without cues, on a disk by libavformat's own search, over a network by
+                        looking for clusters at guessed places (`matroska.Clusters`)
+    MPEG-TS, FLV, ASF,  no index is trusted: seek 2 s before the wanted time, then 8, 32 and 128 s before it, until a
+    MXF, AVI            keyframe at or before that time is found (`walk.BACK_OFF_S`); else read from the file's start
+    MPEG-PS             as MPEG-TS, and half a second earlier, since some of its times are guesses
+                        (`walk.PROGRAM_STREAM_SETTLES_S`)
+
+The length of an MP4 stands in its index. The length of any other file is read from the packets of its last 5 s, or from
+all packets where the file does not even declare a length (`probe.TAIL_S`). A local file is opened by libav itself, a
+remote file is read by byte ranges (`storage.ranges.RangeFile`); all other code is the same for both.
 """

@@ -1,4 +1,4 @@
-"""The videos of an archive: any fsspec location, searched to the bottom."""
+"""Which files of an archive are videos: a location is searched with all folders below it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from halsted_ray.errors import ArchiveError
-from halsted_ray.storage.locations import filesystem, local_path
+from halsted_ray.storage.locations import Location, filesystem, local_path
 
 EXTENSIONS = (
     ".mp4",
@@ -35,18 +35,19 @@ EXTENSIONS = (
     ".flv",
     ".f4v",
 )
-"""Names by which recorders and editors store what ``container.DEMUXERS`` opens; upper or lower case."""
+"""The ends of file names under which recorders and editors store the containers of ``container.DEMUXERS``; letter case
+does not count."""
 
 
-def list_videos(
-    archive: str | os.PathLike, outside: str = "", say: Callable[[str], None] = lambda message: None
-) -> list[str]:
-    """URIs of all videos at ``archive``, sorted: absolute paths when it is local, ``s3://…`` and the like when not.
+def list_videos(archive: Location, outside: str = "", say: Callable[[str], None] = lambda message: None) -> list[str]:
+    """URIs of all videos at ``archive``, sorted: absolute paths of a local archive, else URLs (``s3://…``).
 
-    A single video's location gives itself. Left out: names that begin with a dot, what lies in a folder whose name
-    begins with a dot, Delta tables, and what lies in the folder ``outside`` (our own output). Links that lead nowhere
-    are listed: a recording is missing there. ``say`` is told how many files have no video's name. Raises
-    ArchiveError where there is none, or nothing can be listed.
+    ``archive`` may also be the location of one video. These files are left out: files whose name begins with a dot,
+    files in a folder whose name begins with a dot, files of Delta tables, and files in the folder ``outside`` (our own
+    output). A link to a file that is not there is listed, because a recording is missing there. ``say`` gets a message
+    with the number of files that do not have a video's name.
+
+    Raises ArchiveError where there is no video, or where the archive can't be listed.
     """
     archive = os.fspath(archive)
     try:
@@ -66,7 +67,9 @@ def list_videos(
     root = root.rstrip("/")
     tables = {str(PurePosixPath(path).parent).split("/_delta_log")[0] for path in found if "/_delta_log/" in path}
     is_local = local_path(archive) is not None
-    videos, hidden, others = [], Counter(), Counter()
+    videos: list[str] = []
+    hidden: Counter[str] = Counter()
+    others: Counter[str] = Counter()
     for path in found:
         uri = path if is_local else str(fs.unstrip_protocol(path))
         inside = PurePosixPath(path[len(root) :].lstrip("/") or PurePosixPath(path).name)

@@ -1,7 +1,8 @@
-"""The decoding process: ``python -m halsted_ray.video.decode_worker MEMORY_MB``, spoken to over its stdin and stdout.
+"""The child's end: the decoding process, ``python -m halsted_ray.video.decode_worker MEMORY_MB``.
 
-It holds no credentials and opens nothing but the local file that it is told: bytes of remote files come from the
-parent, by range. It imports little, so that a killed one is back in a fraction of a second.
+It gets requests over its stdin and answers over its stdout, in messages of ``wire``. It holds no credentials, and opens
+nothing but the local file that a request names. The bytes of remote files come from the parent, range by range. It
+imports little, so that a new process is there in a fraction of a second after one was killed.
 """
 
 from __future__ import annotations
@@ -11,20 +12,44 @@ import os
 import sys
 import time
 import traceback
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 import av.error
 import numpy as np
+from numpy.typing import NDArray
 
-from halsted_ray.errors import StorageUnavailable, UnreadableVideo, VideoError
+from halsted_ray.errors import CorruptSegment, StorageUnavailable, UnreadableVideo, VideoError
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video import wire
+from halsted_ray.video.frames import FrameStream
 from halsted_ray.video.isolation import deny_network_and_programs, limit_cpu, limit_resources
 from halsted_ray.video.probe import probe_source
 from halsted_ray.video.readers import READERS
 
+if TYPE_CHECKING:  # at run time it would import pyarrow into the decoding process
+    from halsted_ray.records import JsonObject
+
 PART_BYTES = 8 * 1024 * 1024
-"""Frames are sent on in parts of this size, so the process does not grow with the segment."""
+"""Frames are sent in parts of this size, so that the process does not grow with the length of a segment."""
+
+OUTAGES = (
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.EREMOTEIO,
+    errno.EACCES,
+    errno.EPERM,
+)
+"""The system's errors for a drive that is away and for a missing right to read: the video is not at fault."""
 
 OUTAGES = (
     errno.EIO,
@@ -45,8 +70,9 @@ OUTAGES = (
 
 
 def main(memory_mb: int) -> int:
+    """Gives up all rights it does not need, then answers requests until the parent closes the pipe; the exit code."""
     requests, replies = os.dup(0), os.dup(1)
-    os.dup2(2, 1)  # a library that prints must not end up among the messages
+    os.dup2(2, 1)  # what a library prints must not get among the messages
     sys.excepthook = _report_without_names
     limit_resources(memory_mb)
     wire.send(replies, {"network_open_because": deny_network_and_programs()})
@@ -58,22 +84,31 @@ def main(memory_mb: int) -> int:
             return 0
 
 
-def answer(request: dict, body: bytearray, requests: int, replies: int) -> None:
+def answer(request: JsonObject, body: bytearray, requests: int, replies: int) -> None:
+    """Answers one request over the file descriptor ``replies``; ``requests`` is where bytes of a remote file come from.
+
+    A request asks to ``do`` ``probe`` or ``frames`` of the file at ``path``, or of a remote file of ``size_bytes``. For
+    frames, ``body`` holds the times (float64). The answers to ``frames`` are messages with ``part`` and at the end
+    ``done``, the answer to ``probe`` is one message, and an ``error`` may stand in place of either. A message with
+    ``need`` asks for bytes of the remote file.
+    """
     limit_cpu(request["cpu_s"])
     before, cpu_s = PROCESS_PROFILE.copy(), time.process_time()
-    source = request.get("path") or RangeFile(_Asker(requests, replies), request["size_bytes"])
+    source = request.get("path") or RangeFile(_BytesFromParent(requests, replies), request["size_bytes"])
     try:
         if request["do"] == "probe":
             wire.send(replies, {"probe": probe_source(source).asdict()})
             return
         times_s = np.frombuffer(body, np.float64)
-        size = tuple(request["size"]) if request["size"] else None
+        size = (request["size"][0], request["size"][1]) if request["size"] else None
         send_frames(READERS[request["reader"]](source, times_s, size, request["fidelity"]), replies)
         spent = PROCESS_PROFILE - before
-        spent.add("write", 0.0, time.process_time() - cpu_s - sum(spent.cpu_s.values()))  # the parent counts its wall
+        spent.add(
+            "write", 0.0, time.process_time() - cpu_s - sum(spent.cpu_s.values())
+        )  # the parent counts the wall time
         wire.send(replies, {"done": spent.asdict()})
     except VideoError as error:
-        span = [getattr(error, "start_s", None), getattr(error, "stop_s", None)]
+        span = [error.start_s, error.stop_s] if isinstance(error, CorruptSegment) else [None, None]
         wire.send(replies, {"error": type(error).__name__, "message": str(error), "span": span})
     except av.error.FFmpegError as error:
         if error.errno == errno.ENOMEM:
@@ -99,8 +134,11 @@ def answer(request: dict, body: bytearray, requests: int, replies: int) -> None:
         wire.send(replies, {"error": kind, "message": str(error), "span": [None, None]})
 
 
-def send_frames(rows, replies: int) -> None:
-    images, pts_s, held_bytes = [], [], 0
+def send_frames(rows: FrameStream, replies: int) -> None:
+    """Sends frames as they are decoded, in parts of about ``PART_BYTES``."""
+    images: list[NDArray[np.uint8]] = []
+    pts_s: list[float] = []
+    held_bytes = 0
     for image_HWC, shown_s in rows:
         images.append(image_HWC)
         pts_s.append(shown_s)
@@ -111,25 +149,25 @@ def send_frames(rows, replies: int) -> None:
     _send_part(images, pts_s, replies)
 
 
-def _send_part(images: list, pts_s: list, replies: int) -> None:
+def _send_part(images: list[NDArray[np.uint8]], pts_s: list[float], replies: int) -> None:
     if images:
-        wire.send(replies, {"part": [len(images), *images[0].shape], "pts_s": pts_s}, np.stack(images))
+        wire.send(replies, {"part": [len(images), *images[0].shape], "pts_s": pts_s}, np.stack(images).data)
 
 
-class _Asker:
-    """``fetch`` of a RangeFile whose bytes the parent has."""
+class _BytesFromParent:
+    """``fetch`` of a RangeFile: asks the parent for a range of the remote file."""
 
     def __init__(self, requests: int, replies: int):
         self._requests, self._replies = requests, replies
 
     def __call__(self, start: int, stop: int) -> bytes:
         wire.send(self._replies, {"need": [start, stop]})
-        _, body = wire.receive(self._requests)  # PipeClosed where the parent can't fetch the bytes: it raises its error
+        _, body = wire.receive(self._requests)  # PipeClosed where the parent can't fetch them
         return bytes(body)
 
 
-def _report_without_names(kind, error, trace) -> None:
-    """A traceback without the message: messages of libav and of the system hold the file's name."""
+def _report_without_names(kind: type[BaseException], _error: BaseException, trace: TracebackType | None) -> None:
+    """Prints a traceback without the error's message: messages of libav and of the system hold the file's name."""
     sys.stderr.write("halsted decoding process: " + "".join(traceback.format_tb(trace)) + kind.__name__ + "\n")
 
 

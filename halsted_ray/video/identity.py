@@ -1,20 +1,27 @@
-"""Which video a file is, from its bytes: a renamed, moved or copied file keeps its id."""
+"""The id of a video, computed from its bytes: a renamed, moved or copied file keeps its id."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import fsspec
 
 BLOCK_BYTES = 64 * 1024
 BLOCKS = 15
-"""Head, tail and 13 between: 983,040 bytes at most, so an archive of 1,000 videos is named by reading 1 GB."""
+"""The head, the tail and 13 blocks between them: 983,040 bytes at most, so an archive of 1,000 videos is named by
+reading 1 GB."""
 
 
-def video_id(fs, path: str) -> str:
-    """16 hex digits of the file at ``path`` of an fsspec file system.
+def video_id(fs: fsspec.AbstractFileSystem, path: str) -> str:
+    """The id of the video in the file at ``path`` of ``fs``: 16 hex digits.
 
-    They depend on the size and 15 blocks of content spread evenly from the first to the last byte. Two files that
-    differ in size or in any of these blocks differ in id; two recordings that agree in all of them don't occur,
-    but a copy damaged between the blocks keeps the id of the whole one.
+    The id depends on the size of the file, and on 15 blocks of its content, spread evenly from the first to the last
+    byte. Two files that differ in size or in any of these blocks have different ids. Two recordings that agree in all
+    of them do not occur; but a copy that is damaged between the blocks keeps the id of the whole file.
+
+    Raises OSError.
     """
     size_bytes = fs.size(path)
     digest = hashlib.sha256(str(size_bytes).encode())
@@ -29,7 +36,7 @@ def video_id(fs, path: str) -> str:
 
 
 def block_spans(size_bytes: int) -> list[tuple[int, int]]:
-    """``[start, stop)`` of the bytes that count; neighbouring blocks of a small file touch but don't overlap."""
+    """``[start, stop)`` of each block of bytes that the id depends on; blocks of a small file touch, never overlap."""
     if size_bytes <= BLOCKS * BLOCK_BYTES:
         return [(0, size_bytes)] if size_bytes else []
     last_start = size_bytes - BLOCK_BYTES

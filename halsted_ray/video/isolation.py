@@ -1,4 +1,4 @@
-"""What the decoding process gives up before it reads a byte of a video: memory, files to write, network, programs."""
+"""What the decoding process gives up before it reads a byte of a video: memory, writing files, network, programs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import platform
 import resource
 import struct
 
+# The numbers that Linux gives to prctl's options, to a filter's answers, and to the instructions of a filter.
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 RETURN_ALLOW, RETURN_ERRNO = 0x7FFF0000, 0x00050000
 LOAD, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
@@ -41,15 +42,17 @@ SYSTEM_CALLS = {
         },
     ),
 }
-"""Machine → (the kernel's name for it in audits, numbers of the calls that are refused). io_uring opens sockets past
-any filter; the other two would reach into processes that have no filter."""
+"""Machine → (the kernel's number for its architecture, the numbers of the calls that are refused).
+
+io_uring opens sockets past any filter. ptrace and process_vm_writev reach into processes that have no filter."""
 
 X32_BIT = 0x40000000
-"""x86-64 has every call a second time under this bit, for 32-bit pointers."""
+"""x86-64 has every call a second time with this bit set, for 32-bit pointers."""
 
 
 def limit_resources(memory_mb: int) -> None:
-    """Memory beyond what is mapped already, no core dump, no file written."""
+    """Allows this process ``memory_mb`` beyond the memory that is mapped already, no core dump, and no writing of
+    files."""
     with open("/proc/self/statm") as file:
         mapped_bytes = int(file.read().split()[0]) * resource.getpagesize()
     limit = mapped_bytes + memory_mb * 1024 * 1024
@@ -59,21 +62,25 @@ def limit_resources(memory_mb: int) -> None:
 
 
 def limit_cpu(cpu_s: float) -> None:
-    """So that a decoder that spins ends even when its parent is gone and can't kill it."""
+    """Allows this process ``cpu_s`` more seconds of CPU.
+
+    A decoder in an endless loop then ends even where its parent is gone and can't kill it.
+    """
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + cpu_s) + 1, hard))
 
 
 def deny_network_and_programs() -> str | None:
-    """From here on this process can open no socket and start no program (a seccomp filter, for good).
+    """Keeps this process from opening sockets and starting programs, from now on and for good (a seccomp filter).
 
-    None when that holds, else why the kernel would not: it needs no privilege, but some sandboxes lack it.
+    Returns None where that worked, else why the kernel refused. It needs no privilege, but some sandboxes do not offer
+    it.
     """
     if platform.machine() not in SYSTEM_CALLS:
         return f"no filter is written for {platform.machine()}"
     architecture, refused = SYSTEM_CALLS[platform.machine()]
-    # seccomp_data: the call's number at byte 0, the architecture at byte 4.
+    # The filter reads the call's number at byte 0 of seccomp_data, and the architecture at byte 4.
     program = [
         (LOAD, 0, 0, 4),
         (JUMP_IF_EQUAL, 1, 0, architecture),
@@ -86,7 +93,7 @@ def deny_network_and_programs() -> str | None:
         program += [(JUMP_IF_EQUAL, 0, 1, number), (RETURN, 0, 0, RETURN_ERRNO | errno.EPERM)]
     program.append((RETURN, 0, 0, RETURN_ALLOW))
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
-    # struct sock_fprog: a 16-bit count, padding, a pointer.
+    # struct sock_fprog: a 16-bit count, padding, a pointer to the instructions.
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(code)))
     libc = ctypes.CDLL(None, use_errno=True)
     for call in ((PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0)):

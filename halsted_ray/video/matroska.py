@@ -1,8 +1,9 @@
-"""Matroska and WebM without cues, over a network: where to begin reading for a time.
+"""Matroska and WebM files without cues, read over a network: where to begin reading for a wanted time.
 
-libavformat looks for a time in such a file by reading it from its start, so an hour mapped in segments would be
-fetched sixty times over. Here the cluster (a few seconds of packets, with its time at its head) is found by looking
-into the file at guessed places, and what lies before it is hidden from libavformat as one Void element.
+libavformat looks for a time in such a file by reading from its start. An hour mapped in segments would be fetched sixty
+times. Here the cluster with that time is found by looking into the file at guessed places. (A cluster is a few seconds
+of packets, with its time at its head.) The bytes between the file's header and that cluster are then hidden from
+libavformat, as one Void element, which it skips.
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ import io
 
 from halsted_ray.storage.ranges import BLOCK_BYTES, RangeFile
 
+# Ids of Matroska's elements.
 CLUSTER, TIMESTAMP, CRC, VOID = b"\x1f\x43\xb6\x75", 0xE7, 0xBF, 0xEC
 TIMESTAMP_SCALE = b"\x2a\xd7\xb1"
 HEAD_BYTES = 4 * 1024 * 1024
-"""The header with its fonts and covers ends before here, or the file is read as it was before."""
+"""The header, with its fonts and covers, ends before this byte; else libavformat searches the file by itself."""
 NEAR_S = 6.0
 NEAR_BYTES = 1024 * 1024
+"""The search ends where it is this near to the wanted time, or where only so few bytes are left to search."""
 LONGEST_CLUSTER_HEAD = 32
+"""Bytes from the start of a cluster to the end of its time, at most."""
+
+Place = tuple[int, float]
+"""(byte at which a cluster begins, its time in seconds)."""
 
 
 class Clusters:
-    """``first`` is (byte, time in s) of the first cluster, None where none is found."""
+    """The clusters of a file. ``first`` is the first of them, None where none is found near the file's start."""
 
     def __init__(self, source: RangeFile):
         self.source = source
@@ -29,13 +36,18 @@ class Clusters:
         self.first = self._next(0, min(source.size_bytes, HEAD_BYTES))
 
     def last_by(self, time_s: float) -> int:
-        """The byte at which a cluster begins, at or before ``time_s`` and near it where the file has such a one."""
+        """The byte at which a cluster begins whose time is at or before ``time_s``, and near it where there is one.
+
+        The file has a first cluster.
+        """
+        assert self.first is not None
         at, at_s = self.first
-        stop, stop_s = self.source.size_bytes, None
+        stop = self.source.size_bytes
+        stop_s: float | None = None
         halve = False
         while time_s - at_s > NEAR_S and stop - at > NEAR_BYTES:
             share = 0.5
-            if stop_s is not None and not halve:  # by the mean bit rate; every other time by halves, as rates vary
+            if stop_s is not None and not halve:  # by the mean bit rate; by halves every other time, since rates vary
                 share = min(0.95, max(0.05, (time_s - NEAR_S / 2 - at_s) / (stop_s - at_s)))
             halve = not halve
             middle = at + max(1, int((stop - at) * share))
@@ -49,11 +61,14 @@ class Clusters:
         return at
 
     def hidden_to(self, cluster: int) -> io.RawIOBase:
-        """The file with everything between its header and ``cluster`` as one element to skip: every byte that counts
-        stays at its place."""
+        """The file with all bytes between its header and the byte ``cluster`` as one element to skip.
+
+        All other bytes stay at their places.
+        """
+        assert self.first is not None
         return _Hidden(self.source, self.first[0], cluster)
 
-    def _next(self, start: int, stop: int) -> tuple[int, float] | None:
+    def _next(self, start: int, stop: int) -> Place | None:
         """The first cluster that begins in ``[start, stop)``."""
         while start < stop:
             data = self._read(start, min(start + BLOCK_BYTES + LONGEST_CLUSTER_HEAD, self.source.size_bytes))
@@ -76,6 +91,8 @@ class Clusters:
 
 
 class _Hidden(io.RawIOBase):
+    """``source`` with a Void element's head at byte ``start``, which makes readers skip to byte ``stop``."""
+
     def __init__(self, source: RangeFile, start: int, stop: int):
         super().__init__()
         self.source, self.start = source, start
@@ -106,23 +123,24 @@ class _Hidden(io.RawIOBase):
 
 
 def _timestamp_scale_s(head: bytes) -> float:
+    """Seconds per tick, as the file's header states it (a millisecond where it does not)."""
     at = head.find(TIMESTAMP_SCALE)
     return ((_number(head, at + len(TIMESTAMP_SCALE)) if at >= 0 else None) or 1_000_000) / 1e9
 
 
 def _cluster_ticks(head: bytes) -> int | None:
-    """The timestamp of a cluster that begins here; None where these bytes only look like one."""
+    """The time of the cluster that begins with these bytes, in ticks; None where they only look like a cluster."""
     at = len(CLUSTER)
     if len(head) < LONGEST_CLUSTER_HEAD or not head[at]:
         return None
-    at += 9 - head[at].bit_length()  # its size, which may be unknown
+    at += 9 - head[at].bit_length()  # the cluster's size, which may be unknown
     if head[at] == CRC:
         at += 6
     return _number(head, at + 1) if head[at] == TIMESTAMP else None
 
 
 def _number(data: bytes, at: int) -> int | None:
-    """The unsigned number at ``at``: a byte with its length of 1 to 8, and itself."""
+    """The unsigned number whose element begins at ``at``: a byte with its length (1 to 8), and the number's bytes."""
     length = data[at] - 0x80
     if not 1 <= length <= 8 or at + 1 + length > len(data):
         return None

@@ -1,26 +1,39 @@
-"""What one video is: length, size as shown, rate, codec, origin; read from its header, index and first frame."""
+"""What one video is: length, size as displayed, rate, codec, origin; read from its header, index and first frame."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import av.error
 
 from halsted_ray.errors import UnreadableVideo
-from halsted_ray.storage.ranges import RangeFile, open_source
-from halsted_ray.video.container import DEMUXERS, VideoFile, pts_of
+from halsted_ray.storage.locations import Location
+from halsted_ray.storage.ranges import RangeFile, Source, open_source
+from halsted_ray.video.container import DEMUXERS, VideoFile
 from halsted_ray.video.frames import display_size
-from halsted_ray.video.index import KeyframeIndex, declared_duration_s
+from halsted_ray.video.keyframe_index import KeyframeIndex, declared_duration_s
+
+if TYPE_CHECKING:  # at run time it would import pyarrow into the decoding process
+    from halsted_ray.records import JsonObject
 
 SHORTER_BY_S = 2.0
-"""Where the frames end this much before the declared end, the file was cut: the declared length stands, so that
-what is missing shows as a gap and not as a shorter video."""
+"""Where the frames end this much before the declared end, the file was cut. Then the declared length stands, so that
+the missing part shows as a gap, and the video does not merely look shorter."""
 
 TAIL_S = 5.0
+"""How much of the end of a file is read to find the end of its last frame."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One video. Sizes are as displayed: square pixels, upright. Every time is counted from ``first_pts_s``."""
+    """What one video is.
+
+    ``width`` and ``height`` are as displayed: square pixels, upright. Every other time in this package is counted from
+    ``first_pts_s``, the time that the container gives the first displayed frame. ``fps`` is 0 where the file does not
+    say. ``has_index`` says whether the container lists all keyframes.
+    """
 
     duration_s: float
     fps: float
@@ -34,22 +47,29 @@ class Probe:
     has_index: bool
     size_bytes: int
     read_bytes: int
-    """Bytes fetched to learn this; 0 for a local file."""
+    """Bytes fetched for this probe; 0 for a local file."""
 
-    asdict = asdict
+    def asdict(self) -> JsonObject:
+        """The fields as JSON values; ``Probe(**values)`` reads them back."""
+        return asdict(self)
 
 
-def probe(location: str | os.PathLike) -> Probe:
-    """Probes a file at an fsspec location or local path. Raises UnreadableVideo, StorageUnavailable."""
+def probe(location: Location) -> Probe:
+    """What the video at a location is. Raises UnreadableVideo, StorageUnavailable."""
     return probe_source(open_source(location))
 
 
-def probe_source(source: str | os.PathLike | RangeFile) -> Probe:
-    remote = isinstance(source, RangeFile)
+def probe_source(source: Source) -> Probe:
+    """What the video in an opened file is (see ``storage.ranges.open_source``).
+
+    Raises UnreadableVideo, StorageUnavailable.
+    """
     with VideoFile(source) as video:
         index = KeyframeIndex(video)
         duration_s = _duration_s(video, index)
-        stream = video.stream  # not before: measuring the length may open the file again, and the old stream is freed
+        stream = (
+            video.stream
+        )  # only now: measuring the length may have opened the file again, which frees the old stream
         if duration_s <= 0:
             raise UnreadableVideo(
                 f"expected a video that lasts, got {duration_s:.3f} s of it: its times are damaged; export it again"
@@ -67,16 +87,16 @@ def probe_source(source: str | os.PathLike | RangeFile) -> Probe:
             rotation_deg=video.rotation_deg,
             first_pts_s=float(video.origin * video.time_base),
             has_index=index.complete,
-            size_bytes=source.size_bytes if remote else os.stat(source).st_size,
-            read_bytes=source.fetched_bytes if remote else 0,
+            size_bytes=source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size,
+            read_bytes=source.fetched_bytes if isinstance(source, RangeFile) else 0,
         )
 
 
 def _duration_s(video: VideoFile, index: KeyframeIndex) -> float:
     """From the first displayed frame to the end of the last one."""
     declared_s = declared_duration_s(video)
-    if index.complete and video.stream.duration:
-        return declared_s  # an MP4's index holds every sample, no need to read the tail
+    if index.complete and video.stream.duration and declared_s is not None:
+        return declared_s  # an MP4's index holds every sample, so the tail need not be read
     found_s = _end_of_frames_s(video, declared_s)
     if declared_s is not None and declared_s - found_s > SHORTER_BY_S:
         return declared_s
@@ -84,11 +104,12 @@ def _duration_s(video: VideoFile, index: KeyframeIndex) -> float:
 
 
 def _end_of_frames_s(video: VideoFile, declared_s: float | None) -> float:
-    """Reads the tail's packets (no decoding); all packets where the container declares no length."""
-    import av.error
+    """The end of the last frame, from the packets of the file's tail, without decoding.
 
+    All packets of the file are read where the container declares no length.
+    """
     if declared_s is None and video.clusters:
-        start = 1 << 62  # the last cluster, wherever it is
+        start = 1 << 62  # beyond any end, so that reading begins at the last cluster
     else:
         start = video.ticks(max(0.0, declared_s - TAIL_S) if declared_s is not None else 0.0)
     try:
@@ -106,8 +127,7 @@ def _end_of_frames_s(video: VideoFile, declared_s: float | None) -> float:
             length_s = float(packet.duration * video.time_base) if packet.duration else frame_s
             end_s = max(end_s, video.seconds(pts) + length_s)
     if len(times) > 2 and min(times) == max(times):
-        return 0.0  # many frames at one time: a recording without its times, not a short one
+        return 0.0  # many frames with one time: the recording lost its times, and is not merely short
     if end_s == 0.0:
-        first = pts_of(video.first_frame)
-        end_s = video.seconds(first) + frame_s
+        end_s = frame_s  # the first frame, at 0 s, is the only frame
     return end_s

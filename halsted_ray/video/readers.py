@@ -1,57 +1,60 @@
-"""Frames of one video at given times: the one question that everything behind asks of a video."""
+"""Frames of one video at given times: the one question that the rest of the package asks of a video.
+
+Two readers answer it. PyAV is the default: it reads local and remote files, and offers every fidelity. Decoding is
+nearly all of its cost. So it decodes no frame that is not on the way to a wanted frame, and converts only the wanted
+frames. decord reads local files only; it is there for comparison, and for random clips of short files. A further reader
+is one more function in ``READERS``.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
+from av import VideoFrame
+from numpy.typing import ArrayLike, NDArray
 
-from halsted_ray.storage.ranges import RangeFile, open_source
-from halsted_ray.video.frames import FIDELITIES, Frames, collect
-from halsted_ray.video.pyav_reader import decode_rows as _pyav
+from halsted_ray.errors import UnreadableVideo
+from halsted_ray.profiling import PROCESS_PROFILE
+from halsted_ray.storage.locations import Location
+from halsted_ray.storage.ranges import RangeFile, Source, open_source
+from halsted_ray.video.container import VideoFile
+from halsted_ray.video.frames import FIDELITIES, Frames, FrameSize, FrameStream, PictureScaler, collect, display_size
+from halsted_ray.video.walk import DisplayWalk, KeyframeWalk
 
 __all__ = ["FIDELITIES", "READERS", "Frames", "check_request", "read_frames"]
 
-
-def _decord(source: str | RangeFile, times_s, size, fidelity) -> Iterator[tuple[np.ndarray, float]]:
-    from halsted_ray.video.decord_reader import decode_rows  # here: decord is slow to import and not the default
-
-    if isinstance(source, RangeFile):
-        raise ValueError("the reader 'decord' reads local files only, got a remote location; use the reader 'pyav'")
-    return decode_rows(source, times_s, size, fidelity)
-
-
-READERS = {"pyav": _pyav, "decord": _decord}
-"""Name → ``decode_rows(source, times_s, size, fidelity)``, an iterator of (uint8 [H, W, 3], pts_s)."""
+DECORD_BATCH = 32
+"""Frames asked of decord at once; in larger batches it reads ahead without a bound."""
 
 
 def read_frames(
-    location: str | os.PathLike,
-    times_s: np.ndarray,
-    size: tuple[int, int] | None,
+    location: Location,
+    times_s: ArrayLike,
+    size: FrameSize | None,
     fidelity: str = "reference",
     reader: str = "pyav",
 ) -> Frames:
     """The frames displayed at ``times_s`` (rising, seconds from the first displayed frame), scaled to ``size``.
 
-    A frame is displayed from its pts until the next one's. ``size`` is (height, width) of the upright picture,
-    None for the size it is shown at. Times past the last frame repeat it.
+    A frame is displayed from its pts until the next frame's pts. ``size`` is (height, width) of the upright picture, in
+    pixels; None keeps the size at which the video is shown. Times past the last frame repeat it. ``fidelity`` is one of
+    ``FIDELITIES``, ``reader`` one of ``READERS``.
 
-    Raises UnreadableVideo, CorruptSegment (with ``start_s`` and ``stop_s`` of the damage), StorageUnavailable;
-    ValueError for a wrong argument.
+    Raises UnreadableVideo, CorruptSegment (with the span of the damage), StorageUnavailable; ValueError for a wrong
+    argument.
     """
     times_s = check_request(times_s, size, fidelity, reader)
     return collect(READERS[reader](open_source(location), times_s, size, fidelity), len(times_s), size)
 
 
-def check_request(times_s, size, fidelity: str, reader: str) -> np.ndarray:
-    """``times_s`` as float64, or a ValueError that says which argument is wrong."""
+def check_request(times_s: ArrayLike, size: FrameSize | None, fidelity: str, reader: str) -> NDArray[np.float64]:
+    """``times_s`` as float64 [N]. Raises ValueError, which says which argument of ``read_frames`` is wrong."""
     times_s = np.asarray(times_s, np.float64)
     if times_s.ndim != 1 or not np.all(np.isfinite(times_s)):
         raise ValueError(f"expected times_s as one row of finite seconds, got an array of shape {list(times_s.shape)}")
     if len(times_s) and (times_s[0] < 0 or np.any(np.diff(times_s) < 0)):
-        raise ValueError("expected times_s to rise from 0 s on, got a negative or a falling one")
+        raise ValueError("expected times_s to rise from 0 s on, got a negative or a falling time")
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise ValueError(f"expected size as (height, width) in pixels, got {size!r}")
     if fidelity not in FIDELITIES:
@@ -59,3 +62,72 @@ def check_request(times_s, size, fidelity: str, reader: str) -> np.ndarray:
     if reader not in READERS:
         raise ValueError(f"expected a reader of {', '.join(READERS)}, got {reader!r}")
     return times_s
+
+
+def pyav_frames(source: Source, times_s: NDArray[np.float64], size: FrameSize | None, fidelity: str) -> FrameStream:
+    """PyAV's answer to ``read_frames``, frame by frame as they are decoded, so memory does not grow with their number.
+
+    Times that show the same frame share one array.
+    """
+    with VideoFile(source) as video:
+        scaler = PictureScaler(size or _shown_size(video), video.rotation_deg)
+        walk = KeyframeWalk(video) if fidelity == "keyframes" else DisplayWalk(video, fidelity, times_s)
+        converted: VideoFrame | None = None
+        for time_s in times_s:
+            frame, shown_s = walk.to(float(time_s))
+            if frame is not converted:
+                with PROCESS_PROFILE.stage("convert"):
+                    image_HWC = scaler.to_rgb(frame)
+                converted = frame
+            yield image_HWC, shown_s
+
+
+def decord_frames(source: Source, times_s: NDArray[np.float64], size: FrameSize | None, fidelity: str) -> FrameStream:
+    """decord's answer to ``read_frames``; raises ValueError for a remote file.
+
+    Opening a file walks through every packet of it, and times are float32. Nothing is skipped, so ``reference`` gives
+    the exact frame here. decord knows no edit lists, so a file that has one is refused rather than read at wrong times.
+    """
+    if isinstance(source, RangeFile):
+        raise ValueError("the reader 'decord' reads local files only, got a remote location; use the reader 'pyav'")
+    import decord  # here, since it is slow to import and not the default
+
+    path = str(source)
+    with VideoFile(path) as video:  # for its checks, limits and messages, which hold for every file
+        stream = video.stream
+        height, width = size or _shown_size(video)
+        # decord counts from the start time that the container states, and turns the picture upright by itself.
+        origin_s = float((video.origin - (stream.start_time or 0)) * video.time_base)
+    try:
+        reader = decord.VideoReader(path, ctx=decord.cpu(0), width=width, height=height, num_threads=1)
+    except (decord.DECORDError, RuntimeError) as error:
+        # decord's message holds the path, which may be a patient's name.
+        raise UnreadableVideo(f"decord could not open it ({type(error).__name__}); use the reader 'pyav'") from None
+    starts_s = reader.get_frame_timestamp(np.arange(len(reader)))[:, 0].astype(np.float64)
+    rounding_s = 2 * float(np.spacing(np.float32(starts_s[-1])))
+    if abs(starts_s[0] - origin_s) > max(rounding_s, 1e-3):
+        raise UnreadableVideo(
+            f"expected the first frame at {origin_s:.3f} s, decord has {starts_s[0]:.3f} s: the file has an edit list "
+            "or hidden first frames; use the reader 'pyav'"
+        )
+    starts_s -= starts_s[0]
+    shown = np.searchsorted(starts_s, times_s + max(rounding_s, 1e-6), side="right") - 1
+    if fidelity == "keyframes":
+        keys = np.sort(reader.get_key_indices())
+        shown = keys[np.searchsorted(keys, shown, side="right") - 1]
+    for first in range(0, len(shown), DECORD_BATCH):
+        rows = shown[first : first + DECORD_BATCH]
+        for row, image_HWC in zip(rows, reader.get_batch(rows).asnumpy(), strict=True):
+            yield image_HWC, float(starts_s[row])
+
+
+def _shown_size(video: VideoFile) -> FrameSize:
+    stream = video.stream
+    return display_size(stream.width, stream.height, stream.sample_aspect_ratio, video.rotation_deg)
+
+
+Reader = Callable[[Source, NDArray[np.float64], FrameSize | None, str], FrameStream]
+"""``reader(source, times_s, size, fidelity)`` gives (uint8 [H, W, 3], pts_s) for each of ``times_s``, in this order."""
+
+READERS: dict[str, Reader] = {"pyav": pyav_frames, "decord": decord_frames}
+"""The readers by name."""

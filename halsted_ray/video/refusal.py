@@ -1,13 +1,16 @@
-"""Why a file that libavformat refuses is no video, and what a person can do about it, from its size and first bytes."""
+"""Why a file that libavformat refuses is no video, and what a person can do about it: told from its size and head."""
 
 from __future__ import annotations
 
 import os
 
 from halsted_ray.errors import StorageUnavailable, UnreadableVideo, VideoError
-from halsted_ray.storage.ranges import RangeFile
+from halsted_ray.storage.ranges import RangeFile, Source
+
+HEAD_BYTES = 256
 
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+"""The boxes with which an MP4 or QuickTime file begins."""
 SCRIPTS = (
     b"ffconcat",
     b"#EXTM3U",
@@ -20,7 +23,7 @@ SCRIPTS = (
     b"v=0\r\n",
     b"RTSPtext",
 )
-"""ffconcat, HLS, DASH, SMIL, PLS, SDP, QuickTime's."""
+"""How scripts and playlists begin that name other files: ffconcat, HLS, DASH, SMIL, PLS, SDP, QuickTime's."""
 
 KINDS = (
     (128, b"DICM", "a DICOM file; export the video from it with the tools of the picture archive"),
@@ -37,13 +40,13 @@ KINDS = (
     (0, b"fLaC", "a sound file; remove it"),
     (0, b"OggS", "an Ogg file; convert it to MP4"),
 )
-"""(offset, bytes there, what such a file is and what to do)."""
+"""(offset, the bytes at that offset, the kind of such a file and what to do with it)."""
 
 
-def refusal(source: str | os.PathLike | RangeFile, reason: str, known: str) -> VideoError:
-    """The error to raise: UnreadableVideo, or StorageUnavailable where the disk does not give the bytes now.
+def refusal(source: Source, reason: str, known: str) -> VideoError:
+    """The error to raise about ``source``: UnreadableVideo, or StorageUnavailable where its bytes can't be read now.
 
-    ``reason`` is libavformat's; ``known`` are the containers that are opened.
+    ``reason`` is libavformat's own; ``known`` lists the containers that can be opened.
     """
     try:
         head, size_bytes = _head(source)
@@ -84,13 +87,14 @@ def _why(head: bytes, size_bytes: int, reason: str, known: str) -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    text = head.decode("utf-8", errors="ignore")  # the last letter may be cut
+    text = head.decode("utf-8", errors="ignore")  # the head may end in the middle of a letter
     return len(text.encode()) > len(head) - 4 and all(letter.isprintable() or letter in "\r\n\t" for letter in text)
 
 
-def _head(source) -> tuple[bytes, int]:
+def _head(source: Source) -> tuple[bytes, int]:
+    """(the first bytes of a file, its size in bytes)."""
     if isinstance(source, RangeFile):
         source.seek(0)
-        return source.read(256), source.size_bytes
+        return source.read(HEAD_BYTES), source.size_bytes
     with open(source, "rb") as file:
-        return file.read(256), os.fstat(file.fileno()).st_size
+        return file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size

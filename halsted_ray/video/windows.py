@@ -1,7 +1,7 @@
-"""How a video's time is cut into windows and segments: pure functions of its length.
+"""How a video's time is cut into windows and segments: pure functions of the video's length.
 
-The grid starts at 0 of every video and its lengths are multiples of 1/32 s, so every edge and every frame time
-is exact in binary floating point and does not depend on how the video is cut into segments.
+The grid starts at 0 s of every video, and its lengths are multiples of 1/32 s. So every edge and every frame time is
+exact in binary floating point, and does not depend on how the video is cut into segments.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from halsted_ray.errors import UsageError
 from halsted_ray.records import Segment, Video, Window, WindowSpec, digest
 
 
 def windows(duration_s: float, spec: WindowSpec) -> tuple[list[Window], list[Window]]:
-    """All (coarse, fine) windows of a video: one for every grid cell that has begun before its end."""
+    """All (coarse, fine) windows of a video: one window per cell of the grid that begins before the video's end."""
     return (
         _cells("coarse", 0.0, duration_s, spec.coarse_s, duration_s),
         _cells("fine", 0.0, duration_s, spec.fine_s, duration_s),
@@ -23,10 +24,11 @@ def windows(duration_s: float, spec: WindowSpec) -> tuple[list[Window], list[Win
 
 
 def segments(video: Video, spec: WindowSpec, segment_s: float, recipe: str) -> list[Segment]:
-    """Segments of ``segment_s`` (a whole number of coarse windows; the last one shorter), first to last.
+    """The segments of a video, first to last: each is ``segment_s`` long (a whole number of coarse windows), and the
+    last segment is shorter.
 
-    ``recipe`` names everything else that decides a segment's result (model, encoder, taxonomy, fidelity), so that
-    a segment's id says whether its work is done.
+    ``recipe`` names everything else that decides a segment's result (model, encoder, taxonomy, fidelity), so that a
+    segment's id says whether its work is done. Raises UsageError for another ``segment_s``.
     """
     if segment_s <= 0 or (segment_s / spec.coarse_s) % 1:
         raise UsageError(
@@ -47,7 +49,7 @@ def segments(video: Video, spec: WindowSpec, segment_s: float, recipe: str) -> l
 
 
 def windows_of(segment: Segment, spec: WindowSpec) -> tuple[list[Window], dict[int, list[Window]]]:
-    """(coarse windows of a segment, {index of the coarse window: its fine windows})."""
+    """(the coarse windows of a segment, {position of a coarse window: the fine windows in it})."""
     coarse = _cells("coarse", segment.start_s, segment.stop_s, spec.coarse_s, segment.duration_s)
     return coarse, {
         number: _cells("fine", window.start_s, window.stop_s, spec.fine_s, segment.duration_s)
@@ -55,16 +57,21 @@ def windows_of(segment: Segment, spec: WindowSpec) -> tuple[list[Window], dict[i
     }
 
 
-def frame_times_s(segment: Segment, spec: WindowSpec) -> np.ndarray:
-    """float64 [T]: the times whose frames a segment needs, the fine grid within it."""
+def frame_times_s(segment: Segment, spec: WindowSpec) -> NDArray[np.float64]:
+    """float64 [T]: the times whose frames a segment needs, in seconds from the first displayed frame of the video.
+
+    They lie ``fine_s / frames`` apart, from the segment's start to its end.
+    """
     step_s = spec.fine_s / spec.frames
     count = math.ceil((min(segment.stop_s, segment.duration_s) - segment.start_s) / step_s)
-    return segment.start_s + np.arange(count) * step_s
+    return segment.start_s + np.arange(count, dtype=np.float64) * step_s
 
 
-def frame_rows(window: Window, segment: Segment, spec: WindowSpec) -> np.ndarray:
-    """int64 [frames]: the rows of ``frame_times_s`` that make up a window of the segment; past the video's end the
-    last one again."""
+def frame_rows(window: Window, segment: Segment, spec: WindowSpec) -> NDArray[np.int64]:
+    """int64 [frames]: the rows of ``frame_times_s`` that make up a window of the segment.
+
+    Past the video's end the last row stands again.
+    """
     step_s = spec.fine_s / spec.frames
     stride = spec.fine_per_coarse if window.kind == "coarse" else 1
     first = round((window.start_s - segment.start_s) / step_s)
@@ -77,7 +84,7 @@ def _cells(kind: str, start_s: float, stop_s: float, length_s: float, duration_s
 
 
 def _spans(start_s: float, stop_s: float, length_s: float, duration_s: float) -> list[tuple[float, float]]:
-    """``[start_s, stop_s)`` in cells of ``length_s``, cut at ``duration_s``. ``start_s`` is on the grid."""
+    """``[start_s, stop_s)`` cut into cells of ``length_s``, and off at ``duration_s``. ``start_s`` is on the grid."""
     stop_s = min(stop_s, duration_s)
     count = math.ceil((stop_s - start_s) / length_s)
     edges = [start_s + n * length_s for n in range(count)]

@@ -1,5 +1,7 @@
-"""Messages between the two ends of a pipe: a JSON head and raw bytes. No pickle: the decoding process has read
-untrusted data, so nothing that it sends is ever executed."""
+"""The messages between the two ends of a pipe: a head in JSON, then raw bytes.
+
+There is no pickle in them: the decoding process reads data that can't be trusted, so nothing that it sends is executed.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,15 @@ import os
 import select
 import struct
 import time
+from typing import TYPE_CHECKING
 
-HEAD = struct.Struct("<IQ")
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from halsted_ray.records import JsonObject  # at run time it would import pyarrow into the decoding process
+
+LENGTHS = struct.Struct("<IQ")
+"""The lengths of the head and of the body, in bytes, with which every message begins."""
 MAX_HEAD_BYTES = 1 << 24
 MAX_BODY_BYTES = 1 << 30
 
@@ -22,26 +31,31 @@ class DeadlineOver(Exception):
     """The other end did not answer in time."""
 
 
-def send(fd: int, head: dict, body: bytes | memoryview = b"") -> None:
+def send(fd: int, head: JsonObject, body: Buffer = b"") -> None:
+    """Sends one message. Raises PipeClosed."""
     text = json.dumps(head).encode()
-    body = memoryview(body).cast("B")
+    data = memoryview(body).cast("B")
     try:
-        for piece in (memoryview(HEAD.pack(len(text), len(body)) + text), body):
+        for piece in (memoryview(LENGTHS.pack(len(text), len(data)) + text), data):
             while piece:
                 piece = piece[os.write(fd, piece) :]
     except BrokenPipeError:
         raise PipeClosed from None
 
 
-def receive(fd: int, until_s: float | None = None) -> tuple[dict, bytearray]:
-    """(head, body). ``until_s`` is on the monotonic clock; raises DeadlineOver after it, PipeClosed at the end."""
-    head_bytes, body_bytes = HEAD.unpack(_read(fd, HEAD.size, until_s))
+def receive(fd: int, until_s: float | None = None) -> tuple[JsonObject, bytearray]:
+    """The next message: (head, body).
+
+    Raises PipeClosed where the other end is gone, and DeadlineOver at ``until_s`` on the monotonic clock.
+    """
+    head_bytes, body_bytes = LENGTHS.unpack(_read(fd, LENGTHS.size, until_s))
     if head_bytes > MAX_HEAD_BYTES or body_bytes > MAX_BODY_BYTES:
-        raise PipeClosed  # not this protocol: the other end's memory is in disorder
+        raise PipeClosed  # no message of this protocol, so the other end's memory is damaged
     return json.loads(bytes(_read(fd, head_bytes, until_s))), _read(fd, body_bytes, until_s)
 
 
 def _read(fd: int, count: int, until_s: float | None) -> bytearray:
+    """``count`` bytes."""
     data = bytearray(count)
     view = memoryview(data)
     while view:

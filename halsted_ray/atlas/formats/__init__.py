@@ -1,16 +1,16 @@
-"""Formats of annotations, one file each: how it lies on disk as published, and what becomes of it.
+"""Annotation formats, one file each: the layout on disk as it is published, and how it becomes recordings.
 
-    recording.py      what an importer returns, and how it says that a file is wrong
+    recording.py      what an importer returns, and how it reports an error in a file
     sar_rarp50.py     SAR-RARP50: eight suturing actions
     cholec80.py       Cholec80: seven phases, seven tools
     surglavi.py       SurgLaVi-β: narrated captions on three levels, in SQLite
-    hsa27k.py         HSA-27k and other tables with a row a clip, by a mapping of their columns
-    label_studio.py   Label Studio's JSON, in and out
-    csv_table.py      the atlas's own CSV, in and out
-    jsonl.py          the same as JSON lines, in and out
+    hsa27k.py         HSA-27k and other tables with one row per clip, by a mapping of their columns (hsa27k.yaml)
+    label_studio.py   Label Studio's JSON, read and written
+    csv_table.py      the atlas's own CSV, read and written
+    jsonl.py          the same as JSON lines, read and written
 
-A further format is a further file with ``read(source, settings) -> list[Recording]`` (and ``write`` where it can be
-written), and its line here. An importer parses and opens no video.
+To add a format, add a file with ``read(source, settings) -> list[Recording]``, and ``write`` if it can be written, and
+an entry in ``FORMATS``. An importer parses annotations and opens no video.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats import cholec80, csv_table, hsa27k, jsonl, label_studio, sar_rarp50, surglavi
 from halsted_ray.atlas.formats.recording import ImportSettings, Recording
 
@@ -26,12 +27,14 @@ __all__ = ["FORMATS", "Format", "Recording", "ImportSettings"]
 
 @dataclass(frozen=True)
 class Format:
-    """``write(atlas, folder, with_files) -> files``; None where a format is only read."""
+    """One annotation format."""
 
-    read: Callable
+    read: Callable[[str, ImportSettings], list[Recording]]
+    """``read(source, settings)``"""
     taxonomy: str
-    """The taxonomy it brings, or the one it is read in where a person names no other."""
-    write: Callable | None = None
+    """The format's own taxonomy, or the default where the format fits any."""
+    write: Callable[[Atlas, str, bool], list[str]] | None = None
+    """``write(atlas, folder, with_files)`` returns the written files; None for a format that is only read."""
 
 
 FORMATS = {

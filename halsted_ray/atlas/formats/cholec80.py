@@ -1,10 +1,11 @@
-"""Cholec80 (CAMMA, Strasbourg): 80 cholecystectomies with phases on every frame and tools on every second.
+"""Reads Cholec80 (camma.unistra.fr/datasets; Twinanda et al., arXiv 1602.03012): 80 cholecystectomies.
 
-    ROOT/videos/videoNN.mp4                              25 frames a second
+    ROOT/videos/videoNN.mp4                              25 frames per second
     ROOT/phase_annotations/videoNN-phase.txt             "Frame<tab>Phase", every frame from 0 on, phase by name
     ROOT/tool_annotations/videoNN-tool.txt               "Frame<tab>Grasper<tab>…", 0 or 1, every 25th frame
 
-Tools become one sample for each stretch in which the same tools are there. The published split: 1 to 40, 41 to 80.
+Each stretch of video with the same tools becomes one sample. The published split: videos 1 to 40 are for training,
+videos 41 to 80 for testing.
 """
 
 from __future__ import annotations
@@ -16,83 +17,97 @@ from collections.abc import Iterator
 from halsted_ray.atlas.formats.recording import (
     ImportSettings,
     Recording,
-    absolute_place,
-    as_index,
-    files_at,
+    format_error,
     is_file,
+    matching_files,
     numbered_lines,
+    parse_index,
     runs,
-    wrong,
 )
 from halsted_ray.errors import AtlasError
 from halsted_ray.records import Clip
+from halsted_ray.storage.locations import absolute_location
 
 FRAMES_PER_S = 25.0
 TOOL_STEP_FRAMES = 25
 TOOLS = ("Grasper", "Bipolar", "Hook", "Scissors", "Clipper", "Irrigator", "SpecimenBag")
 LAST_TRAINING_VIDEO = 40
-OPERATION = {"specialty": "General", "procedure": "Laparoscopic Cholecystectomy"}
+SPECIALTY, PROCEDURE = "General", "Laparoscopic Cholecystectomy"
 
 
 def read(source: str, settings: ImportSettings) -> list[Recording]:
-    source = absolute_place(source)
-    files = files_at(source, "phase_annotations/video*-phase.txt")
+    """Reads the data set in the folder ``source``; one Recording per video. Raises AtlasError with file and line."""
+    source = absolute_location(source)
+    files = matching_files(source, "phase_annotations/video*-phase.txt")
     if not files:
         raise AtlasError(
-            f"{source}: no Cholec80 here; expected phase_annotations/video01-phase.txt and the like: name the folder "
+            f"{source}: no Cholec80 here; expected files such as phase_annotations/video01-phase.txt: name the folder "
             "that holds videos, phase_annotations and tool_annotations"
         )
-    videos = absolute_place(settings.videos or f"{source}/videos")
+    videos = absolute_location(settings.videos or f"{source}/videos")
+
+    def make_clip(first_frame: int, stop_frame: int, task: str, tags: dict[str, str]) -> Clip:
+        return Clip(
+            "",
+            first_frame,
+            stop_frame,
+            task,
+            tags,
+            annotator=settings.annotator,
+            specialty=SPECIALTY,
+            procedure=PROCEDURE,
+        )
+
     recordings = []
     for file in files:
+        phase_runs = runs(read_phases(file, settings), 1)
         name = posixpath.basename(file).removesuffix("-phase.txt")
-        clips = [
-            Clip("", first, stop, "phase", {"phase": phase}, annotator=settings.annotator, **OPERATION)
-            for first, stop, phase in runs(phases(file, settings), 1)
-        ]
+        clips = [make_clip(first, stop, "phase", {"phase": phase}) for first, stop, phase in phase_runs]
         tools_file = f"{source}/tool_annotations/{name}-tool.txt"
         if is_file(tools_file):
-            clips += [
-                Clip("", first, stop, "tools", dict(tools), annotator=settings.annotator, **OPERATION)
-                for first, stop, tools in runs(tool_rows(tools_file, settings), TOOL_STEP_FRAMES)
-            ]
+            tool_runs = runs(read_tools(tools_file), TOOL_STEP_FRAMES)
+            clips += [make_clip(first, stop, "tools", dict(tools)) for first, stop, tools in tool_runs]
         number = re.fullmatch(r"video(\d+)", name)
         part = ("train" if int(number[1]) <= LAST_TRAINING_VIDEO else "test") if number else ""
         recordings.append(Recording(tuple(clips), file, f"{videos}/{name}.mp4", part=part, rate=FRAMES_PER_S))
     return recordings
 
 
-def phases(file: str, settings: ImportSettings) -> Iterator[tuple[int, str]]:
+def read_phases(file: str, settings: ImportSettings) -> Iterator[tuple[int, str]]:
+    """Yields (frame, phase) of every frame. Raises AtlasError."""
     known = settings.taxonomy.tag("phase").categories
     for expected, (line, fields) in enumerate(table_rows(file, ("Frame", "Phase"))):
-        frame = as_index(fields[0], file, line, "the frame")
+        frame = parse_index(fields[0], file, line, "the frame")
         if frame != expected:
-            raise wrong(file, line, frame, f"frame {expected}, since every frame has its row")
+            raise format_error(file, line, frame, f"frame {expected}, since every frame has a row")
         if fields[1] not in known:
-            raise wrong(file, line, fields[1], f"a phase of {', '.join(known)}")
+            raise format_error(file, line, fields[1], f"a phase of {', '.join(known)}")
         yield frame, fields[1]
 
 
-def tool_rows(file: str, settings: ImportSettings) -> Iterator[tuple[int, tuple]]:
+def read_tools(file: str) -> Iterator[tuple[int, tuple[tuple[str, str], ...]]]:
+    """Yields (frame, pairs of tool and "Absent" or "Present") once per second. Raises AtlasError."""
     for number, (line, fields) in enumerate(table_rows(file, ("Frame", *TOOLS))):
-        frame = as_index(fields[0], file, line, "the frame")
+        frame = parse_index(fields[0], file, line, "the frame")
         if frame != number * TOOL_STEP_FRAMES:
-            raise wrong(file, line, frame, f"frame {number * TOOL_STEP_FRAMES}, one row a second")
+            raise format_error(
+                file, line, frame, f"frame {number * TOOL_STEP_FRAMES}, since there is one row per second"
+            )
         for value in fields[1:]:
             if value not in ("0", "1"):
-                raise wrong(file, line, value, "0 or 1 for each tool")
+                raise format_error(file, line, value, "0 or 1 for each tool")
         presence = ("Absent", "Present")
         yield frame, tuple((tool.lower(), presence[int(value)]) for tool, value in zip(TOOLS, fields[1:], strict=True))
 
 
 def table_rows(file: str, header: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
-    """(line, fields) of a tab-separated table below ``header``."""
+    """Yields (line number, fields) of the rows below ``header`` in a tab-separated table. Raises AtlasError."""
     lines = numbered_lines(file)
     number, first = next(lines, (1, ""))
     if tuple(first.split()) != header:
-        raise wrong(file, number, first, f"the header {' '.join(header)!r}, separated by tabs")
+        raise format_error(file, number, first, f"the header {' '.join(header)!r}, separated by tabs")
     for number, text in lines:
         fields = text.split()
         if len(fields) != len(header):
-            raise wrong(file, number, text, f"{len(header)} fields separated by tabs")
+            raise format_error(file, number, text, f"{len(header)} fields separated by tabs")
         yield number, fields

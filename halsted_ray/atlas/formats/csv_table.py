@@ -1,8 +1,8 @@
-"""The atlas's own CSV, with commas: a line for each tag of each sample. What ``write`` wrote, ``read`` reads back as it
-was.
+"""The atlas's own CSV (RFC 4180, with commas), one line per tag of each sample. This text defines the layout.
 
-``video_id`` names the video by its content; a table made by hand may have ``video`` instead, a path inside the folder
-of the videos. Columns that may be missing: see ``DEFAULTS``.
+``video_id`` names the video by its content. A table made by hand may have a column ``video`` instead: a path inside the
+folder of the videos. ``NEEDED`` columns must be there; ``DEFAULTS`` lists the columns that may be missing. ``read``
+gives back exactly what ``write`` wrote.
 """
 
 from __future__ import annotations
@@ -10,101 +10,129 @@ from __future__ import annotations
 import csv
 import io
 import posixpath
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats.recording import (
     ImportSettings,
     Recording,
-    absolute_place,
-    as_number,
+    format_error,
+    parse_number,
     read_text,
-    save,
-    wrong,
+    write_text,
 )
 from halsted_ray.errors import TaxonomyError
 from halsted_ray.records import Clip
+from halsted_ray.storage.locations import absolute_location
 
 NEEDED = ("start_s", "stop_s", "task", "tag", "category")
 DEFAULTS = {"source": "manual", "annotator": "", "confidence": "1.0", "specialty": "", "procedure": "", "caption": ""}
 COLUMNS = ("video_id", *NEEDED, *DEFAULTS)
 
 
+class SampleKey(NamedTuple):
+    """What the lines of one sample share. ``video``: the value of the column video_id or video."""
+
+    video: str
+    start_s: float
+    stop_s: float
+    task: str
+    source: str
+    annotator: str
+    confidence: float
+    specialty: str
+    procedure: str
+    caption: str
+
+    def clip(self, tags: dict[str, str]) -> Clip:
+        """Returns the sample with these tags, still without a video_id."""
+        return Clip("", self.start_s, self.stop_s, self.task, tags, *self[4:])
+
+
 def read(source: str, settings: ImportSettings) -> list[Recording]:
+    """Reads the table at ``source``; one Recording per video. Raises AtlasError with the line that is wrong."""
     reader = csv.DictReader(io.StringIO(read_text(source), newline=""), strict=True)
-    samples: dict[tuple, dict[str, str]] = {}
-    first: dict[tuple[str, str], int] = {}
+    samples: dict[SampleKey, dict[str, str]] = {}
+    first_line: dict[tuple[str, str], int] = {}
     try:
         header = tuple(reader.fieldnames or ())
         if missing := [name for name in NEEDED if name not in header]:
             semicolons = ", with commas between" if any(";" in name for name in header) else ""
-            raise wrong(source, 1, list(header), f"a header with {', '.join(missing)} too{semicolons}")
-        key_name = next((name for name in ("video_id", "video") if name in header), None)
-        if key_name is None:
-            raise wrong(source, 1, list(header), "a column video_id (or video: a path inside the folder of the videos)")
+            raise format_error(source, 1, list(header), f"a header with {', '.join(missing)} too{semicolons}")
+        video_column = next((name for name in ("video_id", "video") if name in header), None)
+        if video_column is None:
+            raise format_error(
+                source, 1, list(header), "a column video_id (or video: a path inside the folder of the videos)"
+            )
         for row in reader:
             line = reader.line_num
             if None in row or None in row.values():
-                raise wrong(source, line, len([v for v in row.values() if v]), f"{len(header)} fields")
-            key, tag, category = sample_key({**DEFAULTS, **row}, row[key_name], source, line, settings)
+                raise format_error(source, line, len([v for v in row.values() if v]), f"{len(header)} fields")
+            key, tag, category = parse_sample({**DEFAULTS, **row}, row[video_column], source, line, settings)
             tags = samples.setdefault(key, {})
             if tags.get(tag, category) != category:
-                raise wrong(source, line, category, f"one {tag} a sample; it is {tags[tag]!r} above")
+                raise format_error(source, line, category, f"one {tag} per sample; it is {tags[tag]!r} above")
             tags[tag] = category
-            first.setdefault((key_name, key[0]), line)
+            first_line.setdefault((video_column, key.video), line)
     except csv.Error as error:
-        raise wrong(source, reader.line_num, str(error), "RFC 4180: fields with commas or quotes in quotes") from error
+        raise format_error(
+            source, reader.line_num, str(error), "RFC 4180: fields with commas or quotes in quotes"
+        ) from error
     clips_of: dict[str, list[Clip]] = {}
-    for (video, *values), tags in samples.items():
-        start_s, stop_s, task, source_, annotator, confidence, specialty, procedure, caption = values
-        clips_of.setdefault(video, []).append(
-            Clip("", start_s, stop_s, task, tags, source_, annotator, confidence, specialty, procedure, caption)
-        )
-    return [recording(settings, source, name, video, first[name, video], clips_of[video]) for name, video in first]
+    for key, tags in samples.items():
+        clips_of.setdefault(key.video, []).append(key.clip(tags))
+    return [
+        make_recording(settings, source, column, video, line, clips_of[video])
+        for (column, video), line in first_line.items()
+    ]
 
 
-def recording(settings: ImportSettings, source: str, key: str, video: str, line: int, clips: list[Clip]) -> Recording:
+def make_recording(
+    settings: ImportSettings, source: str, column: str, video: str, line: int, clips: list[Clip]
+) -> Recording:
+    """Makes the Recording of one video. ``column``: whether ``video`` is a video_id or a path ("video")."""
     origin = f"{source}:{line}"
-    if key == "video_id":
+    if column == "video_id":
         return Recording(tuple(clips), origin, video_id=video)
-    folder = settings.videos or posixpath.dirname(absolute_place(source))
-    return Recording(tuple(clips), origin, posixpath.join(absolute_place(folder), video))
+    folder = settings.videos or posixpath.dirname(absolute_location(source))
+    return Recording(tuple(clips), origin, posixpath.join(absolute_location(folder), video))
 
 
-def sample_key(row: dict, video: str, file: str, line: int, settings: ImportSettings) -> tuple[tuple, str, str]:
-    """(what the lines of one sample share, tag, category), each checked."""
+def parse_sample(
+    row: Mapping[str, str], video: str, file: str, line: int, settings: ImportSettings
+) -> tuple[SampleKey, str, str]:
+    """Checks one line; returns (what the lines of its sample share, tag, category). Raises AtlasError."""
     if not video:
-        raise wrong(file, line, video, "the name of a video")
+        raise format_error(file, line, video, "the name of a video")
     numbers = ("start_s", "stop_s", "confidence")
-    start_s, stop_s, confidence = (as_number(row[name], file, line, name) for name in numbers)
+    start_s, stop_s, confidence = (parse_number(row[name], file, line, name) for name in numbers)
     if not 0 <= start_s < stop_s:
-        raise wrong(file, line, (start_s, stop_s), "0 <= start_s < stop_s")
+        raise format_error(file, line, (start_s, stop_s), "0 <= start_s < stop_s")
     if not 0 <= confidence <= 1:
-        raise wrong(file, line, confidence, "a confidence of 0 to 1")
+        raise format_error(file, line, confidence, "a confidence of 0 to 1")
     if row["source"] not in ("manual", "ai"):
-        raise wrong(file, line, row["source"], "the source manual or ai")
+        raise format_error(file, line, row["source"], "the source manual or ai")
     try:
         tag, category = settings.taxonomy.canonical(row["task"], row["tag"], row["category"])
     except TaxonomyError as error:
         got = row["task"], row["tag"], row["category"]
-        raise wrong(file, line, got, f"a task, one of its tags and a category of that: {error}") from error
+        raise format_error(
+            file, line, got, f"a task, one of its tags, and one of that tag's categories: {error}"
+        ) from error
     annotator = row["annotator"] or settings.annotator
-    key = (
-        video,
-        start_s,
-        stop_s,
-        row["task"],
-        row["source"],
-        annotator,
-        confidence,
-        row["specialty"],
-        row["procedure"],
-        row["caption"],
+    operation = row["specialty"], row["procedure"]
+    key = SampleKey(
+        video, start_s, stop_s, row["task"], row["source"], annotator, confidence, *operation, row["caption"]
     )
     return key, tag, category
 
 
 def write(atlas: Atlas, folder: str, with_files: bool = False) -> list[str]:
-    """RFC 4180, numbers at full precision; ``with_files`` adds the column ``uri``, which can hold a patient's name."""
+    """Writes samples.csv with numbers at full precision; returns its location. Raises OutputError.
+
+    ``with_files`` adds the column ``uri``, which can contain a patient's name.
+    """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, (*COLUMNS, *(("uri",) if with_files else ())), lineterminator="\r\n")
     writer.writeheader()
@@ -115,4 +143,4 @@ def write(atlas: Atlas, folder: str, with_files: bool = False) -> list[str]:
             row["uri"] = uri_of.get(clip.video_id, "")
         for tag, category in clip.tags.items():
             writer.writerow({**row, "tag": tag, "category": category})
-    return [save(folder, "samples.csv", text.getvalue())]
+    return [write_text(folder, "samples.csv", text.getvalue())]

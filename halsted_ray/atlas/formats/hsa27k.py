@@ -1,7 +1,7 @@
-"""HSA-27k (Hugging Face halsted-ai/halsted-surgical-atlas), and any other table with a row a clip.
+"""Reads HSA-27k (huggingface.co/datasets/halsted-ai/halsted-surgical-atlas), or any table with one row per clip.
 
-Its columns are named by a mapping, ``hsa27k.yaml`` beside this file unless ``Settings.mapping`` names another one.
-The mapping that ships is unverified, and says so.
+A mapping says what each column means: ``hsa27k.yaml`` beside this file, unless ``ImportSettings.mapping`` names another
+file. The shipped mapping is unverified, because the data set needs a log-in; the file says so too.
 """
 
 from __future__ import annotations
@@ -12,36 +12,41 @@ import json
 import math
 from collections.abc import Iterator
 from importlib import resources
+from typing import Any
 
 import yaml
 
 from halsted_ray.atlas.formats.recording import (
     ImportSettings,
     Recording,
-    absolute_place,
-    as_number,
-    files_at,
+    format_error,
+    matching_files,
     numbered_lines,
+    parse_number,
     read_text,
-    wrong,
 )
 from halsted_ray.errors import AtlasError, TaxonomyError
 from halsted_ray.records import Clip
-from halsted_ray.storage.locations import filesystem
+from halsted_ray.storage.locations import absolute_location, filesystem
 
+Mapping = dict[str, Any]
+"""The content of a mapping file; its keys are ``KEYS``, and ``hsa27k.yaml`` explains them."""
+Row = dict[str, Any]
+"""One row of a table, by column."""
 KEYS = ("verified", "table", "video", "start_s", "stop_s", "tags", "source", "sources", "annotator", "confidence")
 
 
 def read(source: str, settings: ImportSettings) -> list[Recording]:
+    """Reads the tables in the folder ``source``; one Recording per video. Raises AtlasError with the line at fault."""
     mapping = read_mapping(settings)
-    folder = absolute_place(source)
-    tables = files_at(folder, mapping["table"])
+    folder = absolute_location(source)
+    tables = matching_files(folder, mapping["table"])
     if not tables:
         raise AtlasError(
             f"{source}: no file fits {mapping['table']!r}; name the folder that holds the table, or change `table` in "
-            "a copy of hsa27k.yaml and give it with --mapping"
+            "a copy of hsa27k.yaml and give the copy with --mapping"
         )
-    videos = absolute_place(settings.videos) if settings.videos else folder
+    videos = absolute_location(settings.videos) if settings.videos else folder
     clips_of: dict[str, list[Clip]] = {}
     first: dict[str, str] = {}
     for file in tables:
@@ -49,59 +54,63 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
             try:
                 uri = f"{videos}/{mapping['video'].format(**row)}"
             except KeyError as error:
-                raise wrong(file, line, sorted(row), f"a column {error} (the mapping's `video` names it)") from None
+                raise format_error(
+                    file, line, sorted(row), f"a column {error} (the mapping's `video` names it)"
+                ) from None
             clips_of.setdefault(uri, []).extend(clips_of_row(row, file, line, mapping, settings))
             first.setdefault(uri, f"{file}:{line}")
     return [Recording(tuple(clips), first[uri], uri) for uri, clips in clips_of.items()]
 
 
-def read_mapping(settings: ImportSettings) -> dict:
+def read_mapping(settings: ImportSettings) -> Mapping:
+    """Reads and checks the mapping file. Raises AtlasError for a file that is no mapping or names unknown tags."""
     name = settings.mapping or "hsa27k.yaml"
     text = (
         read_text(settings.mapping)
         if settings.mapping
-        else (resources.files("halsted_ray.atlas.formats").joinpath("hsa27k.yaml").read_text("utf-8"))
+        else resources.files("halsted_ray.atlas.formats").joinpath("hsa27k.yaml").read_text("utf-8")
     )
     try:
         mapping = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise AtlasError(f"{name}: not well-formed YAML: {error}") from error
     if not isinstance(mapping, dict) or not {"table", "video", "tags"} <= set(mapping):
-        raise wrong(name, 1, mapping, "the keys table, video and tags, as in hsa27k.yaml")
+        raise format_error(name, 1, mapping, "the keys table, video and tags, as in hsa27k.yaml")
     if unknown := sorted(set(mapping) - set(KEYS)):
-        raise wrong(name, 1, unknown, f"keys of {', '.join(KEYS)}")
+        raise format_error(name, 1, unknown, f"keys of {', '.join(KEYS)}")
     for tag in mapping["tags"]:
         try:
             settings.taxonomy.tag(tag)
         except TaxonomyError as error:
             line = next(n for n, part in enumerate(text.splitlines(), 1) if tag in part)
-            raise wrong(name, line, tag, f"a tag: {error}") from error
+            raise format_error(name, line, tag, f"a tag: {error}") from error
     return mapping
 
 
-def clips_of_row(row: dict, file: str, line: int, mapping: dict, settings: ImportSettings) -> Iterator[Clip]:
+def clips_of_row(row: Row, file: str, line: int, mapping: Mapping, settings: ImportSettings) -> Iterator[Clip]:
+    """Yields one sample per task that the row has tags of. Raises AtlasError."""
     start_s, stop_s = 0.0, math.inf
     if "start_s" in mapping:
         for name in (mapping["start_s"], mapping["stop_s"]):
             if name not in row:
-                raise wrong(file, line, sorted(row), f"a column {name!r} (the mapping names it)")
-        start_s, stop_s = (as_number(row[mapping[name]], file, line, name) for name in ("start_s", "stop_s"))
+                raise format_error(file, line, sorted(row), f"a column {name!r} (the mapping names it)")
+        start_s, stop_s = (parse_number(row[mapping[name]], file, line, name) for name in ("start_s", "stop_s"))
         if not 0 <= start_s < stop_s:
-            raise wrong(file, line, (start_s, stop_s), "0 <= start < end, in seconds")
-    said = str(row.get(mapping.get("source"), None) or "manual").strip().lower()
+            raise format_error(file, line, (start_s, stop_s), "0 <= start < end, in seconds")
+    said = str(cell(row, mapping, "source") or "manual").strip().lower()
     sources = mapping.get("sources") or {"manual": "manual", "ai": "ai"}
     if said not in sources:
-        raise wrong(file, line, said, f"a source of {', '.join(sources)} (the mapping's `sources`)")
-    confidence = row.get(mapping.get("confidence"), None)
+        raise format_error(file, line, said, f"a source of {', '.join(sources)} (the mapping's `sources`)")
+    confidence = cell(row, mapping, "confidence")
     for task in settings.taxonomy.tasks:
         tags = {}
         for tag in task.tags:
-            value = row.get(mapping["tags"].get(tag.name), None)
+            value = cell(row, mapping["tags"], tag.name)
             if value not in (None, ""):
                 try:
                     tags[tag.name] = settings.taxonomy.canonical(task, tag.name, str(value))[1]
                 except TaxonomyError as error:
-                    raise wrong(file, line, value, f"a category of {tag.name!r}: {error}") from error
+                    raise format_error(file, line, value, f"a category of {tag.name!r}: {error}") from error
         if tags:
             yield Clip(
                 "",
@@ -110,26 +119,31 @@ def clips_of_row(row: dict, file: str, line: int, mapping: dict, settings: Impor
                 task.name,
                 tags,
                 sources[said],
-                str(row.get(mapping.get("annotator"), None) or settings.annotator),
-                1.0 if confidence in (None, "") else as_number(confidence, file, line, "the confidence"),
+                str(cell(row, mapping, "annotator") or settings.annotator),
+                1.0 if confidence in (None, "") else parse_number(confidence, file, line, "the confidence"),
             )
 
 
-def rows_of(file: str) -> Iterator[tuple[int, dict]]:
-    """(line, column → value) of a table; of Parquet, the row's number."""
+def cell(row: Row, mapping: Mapping, name: str) -> Any:
+    """Returns the value of the column that ``mapping`` gives for ``name``; None where either is missing."""
+    return row.get(mapping[name]) if name in mapping else None
+
+
+def rows_of(file: str) -> Iterator[tuple[int, Row]]:
+    """Yields (line, row) of a table; for Parquet (number of the row, row). Raises AtlasError."""
     suffix = file.rsplit(".", 1)[-1].lower()
     if suffix in ("csv", "tsv"):
         reader = csv.DictReader(io.StringIO(read_text(file), newline=""), delimiter="\t" if suffix == "tsv" else ",")
         for row in reader:
             if None in row or None in row.values():
-                raise wrong(file, reader.line_num, list(row.values()), f"{len(reader.fieldnames)} fields")
+                raise format_error(file, reader.line_num, list(row.values()), f"{len(reader.fieldnames or ())} fields")
             yield reader.line_num, row
     elif suffix == "jsonl":
         for line, text in numbered_lines(file):
             try:
                 yield line, dict(json.loads(text))
             except (json.JSONDecodeError, TypeError, ValueError) as error:
-                raise wrong(file, line, text[:80], f"one JSON object a line ({error})") from error
+                raise format_error(file, line, text[:80], f"one JSON object per line ({error})") from error
     elif suffix == "parquet":
         import pyarrow.parquet
 

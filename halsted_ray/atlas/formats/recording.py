@@ -1,4 +1,4 @@
-"""What an importer returns, and how it says which line of which file is wrong."""
+"""Recording: what an importer returns per video. Also how importers read files, and report an error with its line."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from typing import SupportsFloat, TypeVar
 
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.records import Clip
+from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import filesystem, local_path
 from halsted_ray.taxonomy import Taxonomy
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What a source says of one video, before anybody opened it.
+    """The annotations of one video, before anybody opens the video.
 
-    The video is the file at ``uri``, or the one whose content has ``video_id``. Clips have no ``video_id`` yet and
-    count time in 1/``rate`` s; without a rate, in frames of the video at its own rate. A ``stop_s`` of infinity is
-    the video's end. ``part`` is what the data set's own split says, '' for nothing. ``origin`` is file and line.
+    ``clips``: without a ``video_id`` yet. Their times count in 1/``rate`` s, or in frames of the video where ``rate``
+    is None. A ``stop_s`` of infinity means the video's end. ``origin``: annotation file and line, for messages.
+    ``uri``: the video's file; or else ``video_id``: the id of its content. ``part``: its part in the data set's own
+    split, '' for none.
     """
 
     clips: tuple[Clip, ...]
@@ -32,7 +37,11 @@ class Recording:
 
 @dataclass(frozen=True)
 class ImportSettings:
-    """``videos``: where the videos lie, '' for where the format puts them; ``mapping``: a file that names columns."""
+    """What a person chose for an import.
+
+    ``taxonomy``: of the tags. ``videos``: where the videos are, '' for the place that the format names. ``annotator``:
+    for clips that name none. ``mapping``: a file that says what each column means, '' for the format's own.
+    """
 
     taxonomy: Taxonomy
     videos: str = ""
@@ -40,17 +49,18 @@ class ImportSettings:
     mapping: str = ""
 
 
-def wrong(file: str, line: int | str, got: object, expected: str) -> AtlasError:
-    """``line`` is a number, or another place in the file in words."""
+def format_error(file: str, line: int | str, got: object, expected: str) -> AtlasError:
+    """Makes the error for a file that breaks its format. ``line``: a number, or a place in the file in words."""
     at = f"{file}:{line}" if isinstance(line, int) else f"{file}, {line}"
     return AtlasError(f"{at}: got {got!r}; expected {expected}")
 
 
 def read_text(uri: str) -> str:
-    """The UTF-8 text at ``uri``, without a byte-order mark. Raises AtlasError."""
+    """Returns the UTF-8 text at ``uri`` without a byte-order mark. Raises AtlasError."""
     fs, path = filesystem(uri)
     try:
-        return fs.cat_file(path).decode("utf-8-sig")
+        text: str = fs.cat_file(path).decode("utf-8-sig")
+        return text
     except OSError as error:
         raise AtlasError(f"{uri}: can't be read ({type(error).__name__}); give an existing file") from error
     except UnicodeDecodeError as error:
@@ -59,14 +69,17 @@ def read_text(uri: str) -> str:
 
 
 def numbered_lines(uri: str) -> Iterator[tuple[int, str]]:
-    """(number, line) of the lines that hold something."""
+    """Yields (number from 1, line) of the lines at ``uri`` that are not blank. Raises AtlasError."""
     for number, line in enumerate(read_text(uri).splitlines(), 1):
         if line.strip():
             yield number, line
 
 
-def files_at(folder: str, pattern: str) -> list[str]:
-    """URIs of the files under ``folder`` whose path inside it fits ``pattern`` (``*`` stands for no slash), sorted."""
+def matching_files(folder: str, pattern: str) -> list[str]:
+    """Returns the sorted URIs of the files in ``folder`` whose path inside it fits ``pattern``.
+
+    A ``*`` stands for any text without a slash. Raises AtlasError where the folder can't be listed.
+    """
     fs, root = filesystem(folder)
     root = root.rstrip("/")
     depth = pattern.count("/")
@@ -74,7 +87,9 @@ def files_at(folder: str, pattern: str) -> list[str]:
     try:
         paths = fs.find(root, maxdepth=depth + 1)
     except OSError as error:
-        raise AtlasError(f"{folder}: can't be listed ({type(error).__name__}); check the place and its keys") from error
+        raise AtlasError(
+            f"{folder}: can't be listed ({type(error).__name__}); check the place and the credentials"
+        ) from error
     names = [path[len(root) + 1 :] for path in paths if path.startswith(root + "/")]
     found = [
         name
@@ -86,50 +101,51 @@ def files_at(folder: str, pattern: str) -> list[str]:
 
 
 def is_file(uri: str) -> bool:
+    """Returns whether there is a file at ``uri``."""
     fs, path = filesystem(uri)
-    return fs.isfile(path)
+    return bool(fs.isfile(path))
 
 
-def absolute_place(uri: str) -> str:
-    """A local path in full, so that it means the same from everywhere; a URL as it is."""
-    return uri if local_path(uri) is None else filesystem(uri)[1]
+def parse_number(value: object, file: str, line: int | str, what: str) -> float:
+    """Returns ``value`` as a number. Raises AtlasError that calls it ``what``."""
+    if isinstance(value, str | SupportsFloat):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    raise format_error(file, line, value, f"{what} as a number")
 
 
-def as_number(text: object, file: str, line: int | str, what: str) -> float:
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        raise wrong(file, line, text, f"{what} as a number") from None
-
-
-def as_index(text: str, file: str, line: int, what: str) -> int:
+def parse_index(text: str, file: str, line: int, what: str) -> int:
+    """Returns ``text`` as a whole number of 0 or more. Raises AtlasError that calls it ``what``."""
     if not text.strip().isdigit():
-        raise wrong(file, line, text, f"{what} as a whole number from 0 on")
+        raise format_error(file, line, text, f"{what} as a whole number from 0 on")
     return int(text)
 
 
-def runs(rows: Iterable[tuple[int, object]], step: int) -> Iterator[tuple[int, int, object]]:
-    """(first frame, frame after the last, value) of each stretch of equal values in ``rows`` of (frame, value),
-    whose frames rise; each row stands until the next one, and the last one for ``step`` frames."""
-    first = last = value = None
-    for frame, new in rows:
-        if first is not None and new != value:
-            yield first, frame, value
-            first = None
-        if first is None:
-            first, value = frame, new
+def runs(rows: Iterable[tuple[int, Value]], step: int) -> Iterator[tuple[int, int, Value]]:
+    """Joins rows of (frame, value) with equal values; yields (first frame, frame after the last, value) per run.
+
+    The frames must rise. Each row holds until the next row, and the last row for ``step`` frames.
+    """
+    run: tuple[int, Value] | None = None
+    last = 0
+    for frame, value in rows:
+        if run is not None and value != run[1]:
+            yield run[0], frame, run[1]
+            run = None
+        if run is None:
+            run = frame, value
         last = frame
-    if first is not None:
-        yield first, last + step, value
+    if run is not None:
+        yield run[0], last + step, run[1]
 
 
-def save(folder: str, name: str, text: str) -> str:
-    """Writes ``text`` as one file; returns where. Raises OutputError."""
+def write_text(folder: str, name: str, text: str) -> str:
+    """Writes ``text`` as the file ``name`` in ``folder``; returns the file's location. Raises OutputError."""
     fs, root = filesystem(folder)
-    path = posixpath.join(root, name)
     try:
-        fs.makedirs(root, exist_ok=True)
-        fs.pipe_file(path, text.encode())
+        write_atomically(fs, posixpath.join(root, name), text.encode())
     except OSError as error:
-        raise OutputError(f"can't write {name} to {folder!r}: {error}; name a place you may write") from error
+        raise OutputError(f"can't write {name} to {folder!r}: {error}; name a place that you may write to") from error
     return posixpath.join(folder, name)

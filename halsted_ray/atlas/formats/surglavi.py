@@ -1,10 +1,10 @@
-"""SurgLaVi-β (aperezr20/SurgLaVi): captions of narrated surgery on three levels, in one SQLite file.
+"""Reads SurgLaVi-β (github.com/aperezr20/SurgLaVi; arXiv 2509.10555): captions of narrated surgery in SQLite.
 
-    DATA/surglavi_beta.db                videos, captions, levels, transcriptions
-    DATA/videos/<name>/<name>.mp4        downloaded by the reader; many are missing for most people
+    DATA/surglavi_beta.db                tables videos, captions, levels, transcriptions
+    DATA/videos/<name>/<name>.mp4        each user downloads the videos; for most users many are missing
 
-A caption becomes a sample of the task ``caption`` with its level as tag and its text as ``caption``. Taken are the
-captions that the authors' own loader takes: surgical, descriptive, above 0 and up to 500 s.
+A caption becomes a sample of the task ``caption``. Its level is the tag, its text is the sample's ``caption``. As in
+the authors' own loader, only captions are read that are surgical, descriptive, longer than 0 s and at most 500 s long.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import sqlite3
 import tempfile
 from contextlib import closing
 
-from halsted_ray.atlas.formats.recording import ImportSettings, Recording, absolute_place, as_number, is_file, wrong
+from halsted_ray.atlas.formats.recording import ImportSettings, Recording, format_error, is_file, parse_number
 from halsted_ray.errors import AtlasError, TaxonomyError
 from halsted_ray.records import Clip
-from halsted_ray.storage.locations import filesystem, local_path
+from halsted_ray.storage.locations import absolute_location, filesystem, local_path
 
 LONGEST_S = 500.0
 COLUMNS = {
@@ -45,13 +45,14 @@ order by v.name, c.start_time, c.caption_id
 
 
 def read(source: str, settings: ImportSettings) -> list[Recording]:
+    """Reads the database at ``source``; one Recording per video. Raises AtlasError with the row at fault."""
     if not is_file(source):
         raise AtlasError(f"{source}: no such file; expected SurgLaVi's database, surglavi_beta.db")
-    place = absolute_place(source)
-    videos = absolute_place(settings.videos or f"{posixpath.dirname(place)}/videos")
+    place = absolute_location(source)
+    videos = absolute_location(settings.videos or f"{posixpath.dirname(place)}/videos")
     with tempfile.TemporaryDirectory() as folder:
         path = local_path(place)
-        if path is None:  # SQLite reads files of this machine only
+        if path is None:  # SQLite only reads files on this machine
             path = f"{folder}/surglavi.db"
             fs, remote = filesystem(source)
             fs.get_file(remote, path)
@@ -69,24 +70,26 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
 
 
 def check_columns(base: sqlite3.Connection, source: str) -> None:
+    """Raises AtlasError where a table of ``COLUMNS`` is missing or lacks a column."""
     for table, names in COLUMNS.items():
         try:
             found = {row["name"] for row in base.execute(f"pragma table_info({table})")}
         except sqlite3.DatabaseError as error:
             raise AtlasError(f"{source}: {error}; expected an SQLite database, surglavi_beta.db") from error
         if missing := [name for name in names if name not in found]:
-            raise wrong(source, f"table {table}", sorted(found), f"the columns {', '.join(missing)} too")
+            raise format_error(source, f"table {table}", sorted(found), f"the columns {', '.join(missing)} too")
 
 
 def clip_of(row: sqlite3.Row, source: str, settings: ImportSettings) -> Clip:
+    """Makes the sample of one row of ``QUERY``. Raises AtlasError."""
     at = f"table captions, caption_id {row['caption_id']}"
-    start_s, stop_s = (as_number(row[name], source, at, name) for name in ("start_time", "end_time"))
+    start_s, stop_s = (parse_number(row[name], source, at, name) for name in ("start_time", "end_time"))
     if not 0 <= start_s < stop_s:
-        raise wrong(source, at, (start_s, stop_s), "0 <= start_time < end_time, in seconds")
+        raise format_error(source, at, (start_s, stop_s), "0 <= start_time < end_time, in seconds")
     try:
         _, level = settings.taxonomy.canonical("caption", "level", str(row["level"]))
     except TaxonomyError as error:
-        raise wrong(source, at, row["level"], f"a level_id of the table levels ({error})") from error
+        raise format_error(source, at, row["level"], f"a level_id of the table levels ({error})") from error
     return Clip(
         "",
         start_s,

@@ -1,5 +1,5 @@
-// The page for surgeons: sign in, send videos, follow their maps, watch them above their timelines.
-// It knows no more than the API's version 1 tells everybody (docs), and loads nothing from outside.
+// The page for surgeons: sign in, send videos, follow the progress of their maps, watch each video above its timeline.
+// It uses the API under /v1 like any other program (see docs), and loads nothing from outside.
 
 const $ = (id) => document.getElementById(id);
 const PALETTE = ["#33658a", "#c8553d", "#588b8b", "#d9a441", "#6d597a", "#7a9e5f", "#b56576", "#4a7c9d", "#a47148", "#8d99ae"];
@@ -21,7 +21,7 @@ async function api(path, { method = "GET", json, body, headers = {}, signal } = 
 
 function say(text) { $("message").textContent = text; $("message").hidden = !text; }
 
-// Runs what a person asked for; a refusal is told in words.
+// Runs what the user asked for, and shows the reason where it fails.
 async function attempt(work) { say(""); try { return await work(); } catch (error) { say(sentence(error.message)); } }
 
 // ---- words
@@ -50,7 +50,7 @@ function button(text, act, className = "") {
   return made;
 }
 
-// ---- what is shown: #  all cases, #3f2a…@75  one case, from its second 75 on
+// ---- what is shown: "#" shows all cases, "#3f2a…@75" shows one case from its second 75 on
 
 async function show() {
   const [id, second] = location.hash.slice(1).split("@");
@@ -60,7 +60,7 @@ async function show() {
   $("who").hidden = !session.user;
   $("sign-on").hidden = !session.sign_on;
   if (where !== "case") leave();
-  if (where === "sign-in") { if (id === "refused") say("Your hospital's account was not taken; ask your site's operator."); $("key").focus(); }
+  if (where === "sign-in") { if (id === "refused") say("Your hospital's account was refused; ask the operator of this site."); $("key").focus(); }
   if (where === "cases") await attempt(showCases);
   if (where === "case") await attempt(() => showCase(id, Number(second) || 0));
 }
@@ -116,13 +116,13 @@ async function showCases() {
   }));
 }
 
-// How a case's newest job stands, in words and with what can be done about it.
+// The state of a case's newest job in words, with the buttons that apply to it.
 function state(video) {
   const shown = stateParts(video);
   return mayWrite() ? shown : shown.filter((part) => part.tagName !== "BUTTON");
 }
 function stateParts(video) {
-  const job = video.job, again = () => attempt(async () => { await map(video.video_id, ""); await look(); });
+  const job = video.job, again = () => attempt(async () => { await map(video.video_id, ""); await refresh(); });
   if (!job || job.state === "cancelled") return [make("span", job ? "stopped" : "not mapped yet"), button("Map", again)];
   if (job.state === "failed")
     return [make("span", `failed: ${job.reason || "no reason was given"}`, { className: "failed" }), button("Try again", again, "plain")];
@@ -133,14 +133,14 @@ function stateParts(video) {
   const bar = make("progress", words, { max: 1, value: share });
   bar.setAttribute("aria-label", `Progress of ${name(video)}`);
   return [make("span", words), button("Stop", () => attempt(async () => {
-    await api(`v1/jobs/${job.job_id}/cancel`, { method: "POST" }); await look();
+    await api(`v1/jobs/${job.job_id}/cancel`, { method: "POST" }); await refresh();
   }), "plain"), bar];
 }
 
 const map = (videoId, instruction) => api(`v1/videos/${videoId}/maps`, { method: "POST", json: instruction ? { instruction } : {} });
 
-// Looks again while something is under way; what is in front of a person is not taken from under their fingers.
-async function look() {
+// Shows the newest state. The list of cases is not redrawn while the user is on one of its buttons.
+async function refresh() {
   if (!session.user || document.hidden) return;
   if (open) {
     const shown = open, found = await api(`v1/videos/${open.video_id}`), ended = isActive(open) && !isActive(found);
@@ -150,9 +150,9 @@ async function look() {
     if (ended) await showTimeline();
   } else if (!$("list").contains(document.activeElement) || document.activeElement.disabled) await showCases();
 }
-// Every two seconds while a job is under way, else every twenty.
+// Every two seconds while a job waits or runs, otherwise every twenty seconds.
 setInterval(() => {
-  if ((open ? isActive(open) : cases.some(isActive)) || ++idle % 10 === 0) look().catch(() => {});
+  if ((open ? isActive(open) : cases.some(isActive)) || ++idle % 10 === 0) refresh().catch(() => {});
 }, LOOK_EVERY_MS);
 
 // ---- sending videos
@@ -164,7 +164,7 @@ for (const kind of ["dragover", "dragleave", "drop"]) $("drop").addEventListener
   if (kind === "drop") for (const file of event.dataTransfer.files) send(file, $("task").value);
 });
 
-// One file on its way, with a line of its own that can be stopped and gone on with.
+// Sends one file, and shows a line with its progress and buttons to pause it and to go on.
 function send(file, instruction) {
   const item = make("li", ""), what = make("div", "", { className: "what" }), words = make("span", "");
   const bar = make("progress", "", { max: 1, value: 0 });
@@ -184,7 +184,7 @@ function send(file, instruction) {
       const videoId = await upload(file, stop.signal, (text, share) => { words.textContent = text; bar.value = share; });
       await map(videoId, instruction);
       item.remove();
-      await look();
+      await refresh();
     } catch (error) {
       words.className = error.name === "AbortError" ? "" : "failed";
       words.textContent = error.name === "AbortError" ? "paused" : `failed: ${error.message}`;
@@ -195,7 +195,8 @@ function send(file, instruction) {
   run();
 }
 
-// Sends the parts that are not there yet; the id of the upload is kept under a mark of the content, without its name.
+// Sends the parts that the service does not have yet. The browser keeps the id of the upload under a digest of the
+// file's beginning, never under the file's name.
 async function upload(file, signal, tell) {
   const mark = `upload ${await digest(await file.slice(0, 1 << 20).arrayBuffer()) || file.lastModified} ${file.size}`;
   let begun = null;
@@ -212,20 +213,20 @@ async function upload(file, signal, tell) {
     if (there.has(number)) continue;
     const part = await file.slice((number - 1) * begun.part_bytes, number * begun.part_bytes).arrayBuffer();
     const sha256 = await digest(part, (bytes) => btoa(String.fromCharCode(...bytes)));
-    await patiently(() => api(`${where}/parts/${number}`, { method: "PUT", body: part, signal,
+    await withRetries(() => api(`${where}/parts/${number}`, { method: "PUT", body: part, signal,
       headers: sha256 ? { "content-digest": `sha-256=:${sha256}:` } : {} }), signal, (text) => tell(text, share));
     sent += part.byteLength;
   }
   tell("checking the video", 1);
   try {
-    return (await patiently(() => api(`${where}/complete`, { method: "POST", signal }), signal, (text) => tell(text, 1))).video_id;
+    return (await withRetries(() => api(`${where}/complete`, { method: "POST", signal }), signal, (text) => tell(text, 1))).video_id;
   } finally {
     if (!signal.aborted) localStorage.removeItem(mark);
   }
 }
 
-// Tries again for as long as it takes where the network or the service is away; a refusal stands at once.
-async function patiently(work, signal, tell) {
+// Tries again for as long as the network or the service does not answer. A refusal is not tried again.
+async function withRetries(work, signal, tell) {
   for (let waitS = 1; ; waitS = Math.min(2 * waitS, 30)) {
     try { return await work(); } catch (error) {
       if (error.name === "AbortError" || (error.status && ![408, 429, 502, 503, 504].includes(error.status))) throw error;
@@ -238,7 +239,7 @@ async function patiently(work, signal, tell) {
   }
 }
 
-// SHA-256, where the browser has it: over plain HTTP only from this machine itself.
+// SHA-256; empty where the browser has none: over plain HTTP it has one only for a service on the same machine.
 async function digest(data, write = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")) {
   return crypto.subtle ? write(new Uint8Array(await crypto.subtle.digest("SHA-256", data))) : "";
 }
@@ -268,7 +269,7 @@ async function showTimeline() {
   const shown = open, where = `v1/videos/${open.video_id}/timeline`;
   const isMapped = (await api(`v1/videos/${open.video_id}/maps`)).some((job) => job.state === "done");
   const found = isMapped ? await api(where) : null;
-  if (open !== shown) return; // somebody went on to another case meanwhile
+  if (open !== shown) return; // the user has opened another case meanwhile
   $("mapped").hidden = !found;
   if (!found) return;
   const order = Object.values(tasks).flatMap((tags) => Object.entries(tags));
@@ -329,19 +330,19 @@ function drawTable() {
     row.append(from, make("td", clock(span.end_s)), make("td", span.category), make("td", span.source === "gap" ? "" : percent(span.confidence)));
     return row;
   }));
-  if (spans.length > SHOWN_SPANS) $("spans").append(make("tr", `${spans.length - SHOWN_SPANS} more are in the exports`));
+  if (spans.length > SHOWN_SPANS) $("spans").append(make("tr", `${spans.length - SHOWN_SPANS} more spans are in the exports`));
 }
 
 function jump(s) {
   open.at_s = Math.min(Math.max(0, s), open.duration_s);
-  if (video.readyState) video.currentTime = open.at_s; // what can't be played, or not yet, has a place, too
+  if (video.readyState) video.currentTime = open.at_s; // a video that can't be played (yet) has a position, too
   history.replaceState(null, "", `#${open.video_id}@${Math.round(open.at_s * 10) / 10}`);
   follow();
 }
 
 const here = () => video.hidden || !video.readyState ? open.at_s : video.currentTime;
 
-// Where the video is: the line over the lanes, and in words what is seen now.
+// The current position: the line over the lanes, and in words what happens now.
 function follow() {
   if (!open?.lanes) return;
   const s = here();
@@ -370,14 +371,14 @@ addEventListener("resize", () => { if (open?.lanes) drawLanes(); });
 
 $("again").addEventListener("submit", (event) => {
   event.preventDefault();
-  attempt(async () => { await map(open.video_id, $("again-task").value); await look(); });
+  attempt(async () => { await map(open.video_id, $("again-task").value); await refresh(); });
 });
 $("delete").addEventListener("click", () => { $("confirm").returnValue = "no"; $("confirm").showModal(); });
 $("confirm").addEventListener("close", () => {
   if ($("confirm").returnValue === "yes")
     attempt(async () => {
       const id = open.video_id;
-      leave(); // before it is gone, so that nothing asks for it any more
+      leave(); // before the video is deleted, so that nothing asks for it any more
       try { await api(`v1/videos/${id}`, { method: "DELETE" }); location.hash = ""; } catch (error) { await showCase(id, 0); throw error; }
     });
 });

@@ -1,4 +1,4 @@
-"""The first schema, the secret that signs upload addresses, and a log that only grows."""
+"""The first schema, the secret that signs upload addresses, and an audit log that only grows."""
 
 import secrets
 
@@ -12,6 +12,7 @@ REFUSAL = "the audit log is append-only"
 
 
 def upgrade() -> None:
+    """Makes all tables, the rows that transactions lock, the signing key, and the triggers of the audit log."""
     op.create_table(
         "audit",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
@@ -175,4 +176,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Raises NotImplementedError: there is no earlier schema."""
     raise NotImplementedError("there is nothing before this; restore a backup instead")

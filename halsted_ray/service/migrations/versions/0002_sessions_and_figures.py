@@ -1,4 +1,4 @@
-"""Sessions of the page, and the figures of every replica."""
+"""The sessions of the page, and the metrics of every replica (in the table ``figures``)."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
+    """Adds both tables, and the row that a replica locks while it adds up metrics."""
     op.create_table(
         "sessions",
         sa.Column("token_sha256", sa.String(), nullable=False),
@@ -30,5 +31,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Removes both tables."""
     op.drop_table("figures")
     op.drop_table("sessions")

@@ -1,0 +1,59 @@
+"""What an evaluation judges beside the model, and on which videos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from halsted_ray.errors import UsageError
+from halsted_ray.evaluation.baselines import BASELINES
+from halsted_ray.evaluation.sais import SaisRecipe
+
+PARTS = ("test", "validation", "all")
+STRATEGIES = ("per_procedure", "global")
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """Which videos judge, and which methods beside the model are judged on them. Raises UsageError.
+
+    A model that is given is judged on one ``part`` of the release's split. Without a model, a recipe is
+    cross-validated: a model is trained for each of ``folds`` folds, or for each of ``splits``.
+    """
+
+    release: str | None = None
+    """Of the atlas; None is the latest release, ``head`` the newest version."""
+    part: str = "test"
+    """Which part judges a given model: ``test``, ``validation``, or ``all`` for every video of an archive that the
+    model never learned from."""
+    test_on: str | None = None
+    """Another annotated archive: all of its videos judge, in the place of the release's own test part."""
+    folds: int = 5
+    strategy: str | None = None
+    """How folds are drawn (``folds.draw_folds``): ``per_procedure``, as the paper, or ``global``. None takes
+    ``per_procedure`` unless it would hold out more than half of the videos."""
+    splits: tuple[Mapping[str, str], ...] | None = None
+    """Per fold video_id → ``train``, ``validation`` or ``test``, in the place of folds that are drawn."""
+    learn_from: int | None = None
+    """Train each fold on so many of its training videos only: what would a model be worth with fewer?"""
+    seed: int = 0
+    """Of the folds and of ``learn_from``."""
+    whole_clips: bool = False
+    """Each annotated clip is one window, whatever its length, as in the paper."""
+    baselines: tuple[str, ...] = BASELINES
+    """Methods that are trained and judged on the same videos: any of ``chance``, ``majority``, ``linear``, ``sais``."""
+    sais: SaisRecipe = SaisRecipe()
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.baselines) - set(BASELINES)):
+            raise UsageError(f"unknown baseline {unknown[0]!r}; expected any of {', '.join(BASELINES)}")
+        if self.part not in PARTS:
+            raise UsageError(f"unknown part {self.part!r}; expected one of {', '.join(PARTS)}")
+        if self.strategy is not None and self.strategy not in STRATEGIES:
+            raise UsageError(f"unknown strategy {self.strategy!r}; expected one of {', '.join(STRATEGIES)}")
+        if self.folds < 1:
+            raise UsageError(f"folds={self.folds}; expected at least 1")
+        if self.learn_from is not None and self.learn_from < 1:
+            raise UsageError(f"learn from {self.learn_from} videos; expected at least 1")
+        if self.splits is not None and not self.splits:
+            raise UsageError("no split is given; expected at least 1")

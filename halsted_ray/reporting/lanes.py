@@ -1,0 +1,85 @@
+"""What a timeline draws: a lane per tag with its spans, and the truth's lane below it; the colour of each category."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from halsted_ray.records import Clip
+from halsted_ray.taxonomy import Taxonomy
+
+PALETTE = ("#33658a", "#c8553d", "#588b8b", "#d9a441", "#6d597a", "#7a9e5f", "#b56576", "#4a7c9d", "#a47148", "#8d99ae")
+"""Muted colours that also differ in lightness. A tag with more categories gets computed colours."""
+
+
+@dataclass(frozen=True)
+class LaneSpan:
+    """``[start_s, stop_s)`` of one category."""
+
+    start_s: float
+    stop_s: float
+    category: str
+    confidence: float | None
+    """None in a lane of the truth."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The spans of one tag, from the map or from the truth."""
+
+    tag: str
+    is_truth: bool
+    spans: tuple[LaneSpan, ...]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The lanes of one video. ``gaps``: spans that could not be mapped; their category is the reason."""
+
+    video_id: str
+    duration_s: float
+    lanes: tuple[Lane, ...]
+    gaps: tuple[LaneSpan, ...]
+
+
+def timeline(
+    video: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], truth: Sequence[Clip] | None, taxonomy: Taxonomy
+) -> Timeline:
+    """Makes the lanes of one video, in the order of the taxonomy's tags; tags without any span are left out.
+
+    ``video``: video_id and duration_s. ``rows``: the video's rows of the timeline table. ``truth``: its annotated
+    clips, None for no lanes of the truth.
+    """
+    lanes = []
+    for tag in taxonomy.tags:
+        mapped = [row for row in rows if row["tag"] == tag.name and row["source"] != "gap"]
+        spans = tuple(
+            LaneSpan(row["start_s"], row["stop_s"], row["category"], row["confidence"])
+            for row in sorted(mapped, key=lambda row: row["start_s"])
+        )
+        true_spans = tuple(
+            LaneSpan(clip.start_s, clip.stop_s, clip.tags[tag.name], None)
+            for clip in sorted(truth or (), key=lambda clip: clip.start_s)
+            if tag.name in clip.tags
+        )
+        if spans or true_spans:
+            lanes.append(Lane(tag.name, False, spans))
+            if truth is not None:
+                lanes.append(Lane(tag.name, True, true_spans))
+    gaps = {LaneSpan(row["start_s"], row["stop_s"], row["category"], None) for row in rows if row["source"] == "gap"}
+    stops_s = [span.stop_s for lane in lanes for span in lane.spans] + [gap.stop_s for gap in gaps]
+    duration_s = video["duration_s"] or max(stops_s, default=0.0)
+    return Timeline(video["video_id"], duration_s, tuple(lanes), tuple(sorted(gaps, key=lambda gap: gap.start_s)))
+
+
+def colour(tag: str, category: str, taxonomy: Taxonomy) -> str:
+    """Returns the colour of a category as ``#rrggbb``, the same in every drawing."""
+    categories = taxonomy.tag(tag).categories
+    index = categories.index(category)
+    if len(categories) <= len(PALETTE):
+        return PALETTE[index]
+    # The golden angle gives neighbours in the list very different hues; the lightness alternates too.
+    rgb = colorsys.hls_to_rgb((0.58 + index * 0.381966) % 1.0, (0.42, 0.56, 0.66)[index % 3], 0.34)
+    return "#" + "".join(f"{round(part * 255):02x}" for part in rgb)

@@ -1,0 +1,173 @@
+"""A mapped archive as Python reads it: its tables as Arrow, pandas or a Ray Dataset, and a timeline as a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from halsted_ray.errors import UsageError
+from halsted_ray.maps.reading import read_table
+from halsted_ray.maps.status import status_of
+from halsted_ray.maps.table_schemas import SEGMENTS_SCHEMA, TIMELINE_SCHEMA, VIDEOS_SCHEMA
+from halsted_ray.reporting.lanes import timeline
+from halsted_ray.reporting.map_plots import timeline_plot
+from halsted_ray.reporting.report_data import find_video, taxonomy_of
+from halsted_ray.storage.delta import is_table, native_files, open_table, table_uri
+from halsted_ray.storage.files import list_folder
+from halsted_ray.storage.locations import absolute_location, filesystem
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+    import ray.data
+
+Filter = tuple[str, str, Any]
+"""(column, operator, value) as ``pyarrow.parquet.read_table`` takes it: ``("video_id", "=", "3f2a…")``."""
+
+
+PATH_COLUMNS = ("encoder", "sampling", "video_id")
+"""What the path of a file of vectors says."""
+VECTORS_SCHEMA = pa.schema(
+    [
+        ("encoder", pa.string()),
+        ("sampling", pa.string()),
+        ("video_id", pa.string()),
+        ("kind", pa.string()),
+        ("start_s", pa.float64()),
+        ("stop_s", pa.float64()),
+        ("vector", pa.list_(pa.float16())),
+    ]
+)
+"""``encoder``: its fingerprint. ``sampling``: how frames were picked. ``kind``: coarse, fine, clip. ``vector``: [D]."""
+
+
+@dataclass(frozen=True)
+class MapTable:
+    """One table of a mapped archive. Nothing is read until one of the methods is called."""
+
+    name: str
+    schema: pa.Schema
+    _dataset: Callable[[], pa.dataset.FileSystemDataset | None]
+    """None where nothing was published yet."""
+    base: str | None = None
+    """Folder below which a file's path says its ``PATH_COLUMNS``."""
+
+    def to_arrow(self, columns: Sequence[str] | None = None, filters: Sequence[Filter] | None = None) -> pa.Table:
+        """The rows that pass all ``filters``, with ``columns`` (None: all), in memory."""
+        found, names = self._dataset(), list(columns or self.schema.names)
+        if found is None:
+            return self.schema.empty_table().select(names)
+        condition = pq.filters_to_expression(list(filters)) if filters else None
+        return found.to_table(columns=names, filter=condition)
+
+    def to_pandas(self, columns: Sequence[str] | None = None, filters: Sequence[Filter] | None = None) -> pd.DataFrame:
+        """The same as a pandas DataFrame."""
+        return self.to_arrow(columns, filters).to_pandas()
+
+    def to_ray(self) -> ray.data.Dataset:
+        """All rows as a Ray Dataset, which reads them block by block on the workers of a cluster."""
+        import ray.data  # here: who reads a map as Arrow needs no Ray
+
+        found = self._dataset()
+        if found is None:
+            return ray.data.from_arrow(self.schema.empty_table())
+        partitioning = None
+        if self.base is not None:
+            partitioning = ray.data.datasource.Partitioning("dir", base_dir=self.base, field_names=list(PATH_COLUMNS))
+        return ray.data.read_parquet(found.files, filesystem=found.filesystem, partitioning=partitioning)
+
+
+class MappedArchive:
+    """The maps at ``location``: what ``halsted map … --out LOCATION`` left there. ``open_maps`` makes one.
+
+    ``timeline``, ``videos``, ``segments`` and ``vectors`` are ``MapTable``s; docs/reference says their columns.
+    """
+
+    def __init__(self, location: str, embeddings: str | None = None, taxonomy: str | None = None):
+        self.location = absolute_location(location)
+        self.embeddings = absolute_location(embeddings) if embeddings else f"{self.location}/embeddings"
+        self._taxonomy = taxonomy
+        if read_table(self.location, "videos", columns=["video_id"]) is None:
+            raise UsageError(
+                f"{location!r} holds no maps: expected the tables of `halsted map`; map an archive to it first"
+            )
+        self.timeline = self._table("timeline", TIMELINE_SCHEMA)
+        self.videos = self._table("videos", VIDEOS_SCHEMA)
+        self.segments = self._table("segments", SEGMENTS_SCHEMA)
+        self.vectors = MapTable("vectors", VECTORS_SCHEMA, self._vectors, filesystem(self.embeddings)[1])
+
+    @property
+    def video_ids(self) -> list[str]:
+        """Ids of the videos that have a map, whole or with gaps, in order."""
+        ids = self.timeline.to_arrow(["video_id"])["video_id"]
+        return sorted(pc.unique(ids).to_pylist())
+
+    def status(self) -> list[dict[str, Any]]:
+        """What became of every video: one dict per video, as ``halsted status --json`` prints them."""
+        return status_of(self.location)
+
+    def plot(self, video: str) -> go.Figure:
+        """One video's timeline as a Plotly figure: one lane per tag, opacity by confidence, gaps in grey.
+
+        ``video``: its id, the beginning of its id, or its file's name. Raises UsageError where none or several fit.
+        """
+        import plotly.graph_objects as go
+
+        videos = self.status()
+        found = find_video(videos, video)
+        rows = self.timeline.to_arrow(filters=[("video_id", "=", found["video_id"])]).to_pylist()
+        taxonomy = taxonomy_of(rows, self._taxonomy)
+        figure = timeline_plot(timeline(found, rows, None, taxonomy), taxonomy)
+        return go.Figure(data=figure["data"], layout=figure["layout"])
+
+    def _table(self, name: str, schema: pa.Schema) -> MapTable:
+        def dataset() -> pa.dataset.FileSystemDataset | None:
+            uri = table_uri(self.location, name)
+            if not is_table(uri):
+                return None
+            table = open_table(uri)
+            return table.to_pyarrow_dataset(filesystem=native_files(table))
+
+        return MapTable(name, schema, dataset)
+
+    def _vectors(self) -> pa.dataset.FileSystemDataset | None:
+        fs, root = filesystem(self.embeddings)
+        files = sorted(path for path in list_folder(fs, root, deep=True) if path.endswith(".parquet"))
+        if not files:
+            return None
+        return pa.dataset.dataset(
+            files,
+            schema=VECTORS_SCHEMA,
+            filesystem=pa.fs.PyFileSystem(pa.fs.FSSpecHandler(fs)),
+            format="parquet",
+            partitioning=pa.dataset.partitioning(pa.schema([VECTORS_SCHEMA.field(name) for name in PATH_COLUMNS])),
+            partition_base_dir=root,
+        )
+
+
+def open_maps(location: str, *, embeddings: str | None = None, taxonomy: str | None = None) -> MappedArchive:
+    """Opens the maps that ``halsted map`` or ``map_archive`` left at ``location``.
+
+    >>> from halsted_ray import open_maps
+    >>> maps = open_maps("demo/maps")
+    >>> maps.timeline.to_pandas(["video_id", "start_s", "stop_s", "tag", "category", "confidence"])
+    >>> maps.plot(maps.video_ids[0]).write_html("timeline.html")
+    >>> maps.vectors.to_ray().count()
+
+    Args:
+        location: A folder or any fsspec URL.
+        embeddings: Where the vectors are kept, if not in ``<location>/embeddings``.
+        taxonomy: File of the maps' taxonomy, needed by ``plot`` where it is none of those that ship.
+
+    Raises:
+        UsageError: Nothing was mapped to ``location``.
+        OutputError: The tables can't be read.
+    """
+    return MappedArchive(location, embeddings, taxonomy)

@@ -1,0 +1,127 @@
+"""ReportData: what a report is made from: the maps at OUT and, where given, an annotated archive (the truth)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import unquote
+
+from halsted_ray import taxonomy as taxonomies
+from halsted_ray.atlas import read_atlas
+from halsted_ray.errors import AtlasError, UsageError
+from halsted_ray.maps.reading import read_timeline
+from halsted_ray.maps.run_profile import RunProfile, read_profile
+from halsted_ray.maps.status import status_of
+from halsted_ray.records import Clip, WindowSpec
+from halsted_ray.taxonomy import Taxonomy
+from halsted_ray.taxonomy.parsing import SHIPPED
+
+JsonObject = dict[str, Any]
+"""A JSON object, or a table's row by column."""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that a report needs.
+
+    ``videos``: per video the keys of ``maps.status.status_of`` (``duration_s`` is None for a video that can't be read).
+    ``rows``: of ``maps.table_schemas.TIMELINE_SCHEMA``. ``truth``: annotated clips, None where no truth was given.
+    ``spec``: the windows that map and truth are compared in.
+    """
+
+    videos: list[JsonObject]
+    rows: list[JsonObject]
+    truth: list[Clip] | None
+    taxonomy: Taxonomy
+    spec: WindowSpec
+    profile: RunProfile | None = None
+    """Where the time of the newest run went; None where the run kept no profile."""
+
+    @cached_property
+    def _rows_by_video(self) -> dict[str, list[JsonObject]]:
+        by_video: dict[str, list[JsonObject]] = defaultdict(list)
+        for row in self.rows:
+            by_video[row["video_id"]].append(row)
+        return by_video
+
+    @cached_property
+    def _truth_by_video(self) -> dict[str, list[Clip]]:
+        by_video: dict[str, list[Clip]] = defaultdict(list)
+        for clip in self.truth or ():
+            by_video[clip.video_id].append(clip)
+        return by_video
+
+    def rows_of(self, video_id: str) -> list[JsonObject]:
+        """Returns the rows of one video."""
+        return self._rows_by_video.get(video_id, [])
+
+    def truth_of(self, video_id: str) -> list[Clip] | None:
+        """Returns the annotated clips of one video; None where it has none, so that no empty lane is drawn for it."""
+        return self._truth_by_video.get(video_id)
+
+    def find(self, name: str) -> JsonObject:
+        """Returns the video of that id, that beginning of an id, or that file name. Raises UsageError."""
+        return find_video(self.videos, name)
+
+
+def find_video(videos: Sequence[JsonObject], name: str) -> JsonObject:
+    """The one of ``videos`` with that id, that beginning of an id, or that file name. Raises UsageError when none or
+    several fit."""
+    fits = [video for video in videos if video["video_id"] == name]
+    fits = fits or [video for video in videos if name and video["video_id"].startswith(name)]
+    fits = fits or [video for video in videos if unquote(video["uri"]).rsplit("/", 1)[-1] == name]
+    if len(fits) == 1:
+        return fits[0]
+    ids = [video["video_id"] for video in fits or videos]
+    listed = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+    what = "several videos fit" if fits else "no video has the id or file name"
+    raise UsageError(f"{what} {name!r}; expected one of {listed or 'none: nothing is mapped here yet'}")
+
+
+def read_report_data(out: str, truth: str | None = None, taxonomy: str | None = None) -> ReportData:
+    """Reads the maps at ``out`` and the clips of the annotated archive ``truth``.
+
+    ``taxonomy``: name or file of the maps' taxonomy, needed only where it does not ship with this package. Raises
+    UsageError where there are no maps, or where they are in another taxonomy. Raises AtlasError where the truth can't
+    be read, is in another taxonomy, or annotates none of the videos.
+    """
+    rows, videos = read_timeline(out).to_pylist(), status_of(out)
+    of_maps = taxonomy_of(rows, taxonomy)
+    clips = None
+    if truth is not None:
+        atlas = read_atlas(truth)
+        if atlas.taxonomy_digest != of_maps.digest:
+            raise AtlasError(
+                f"the truth at {truth!r} is annotated in taxonomy {atlas.taxonomy!r} {atlas.taxonomy_digest}, the maps "
+                f"at {out!r} are in {of_maps.name!r} {of_maps.digest}; compare with an atlas of the maps' taxonomy"
+            )
+        annotated = {clip.video_id for clip in atlas.clips}
+        if videos and not annotated & {video["video_id"] for video in videos}:
+            raise AtlasError(
+                f"the truth at {truth!r} annotates other videos: of the {len(videos)} at {out!r}, 0 are among its "
+                f"{len(annotated)}; compare with the atlas of the archive that was mapped"
+            )
+        clips = list(atlas.clips)
+    return ReportData(videos, rows, clips, of_maps, WindowSpec(), read_profile(out))
+
+
+def taxonomy_of(rows: list[JsonObject], given: str | None = None) -> Taxonomy:
+    """Returns the taxonomy of all ``rows``, found by its digest: ``given`` (a name or file), or a shipped taxonomy.
+
+    Raises UsageError where the rows have another taxonomy, or several.
+    """
+    known = [taxonomies.load(name) for name in ([given] if given else SHIPPED)]
+    digests = sorted({row["taxonomy_digest"] for row in rows})
+    if not digests:
+        return known[0]
+    for taxonomy in known:
+        if digests == [taxonomy.digest]:
+            return taxonomy
+    expected = ", ".join(f"{taxonomy.name!r} {taxonomy.digest}" for taxonomy in known)
+    raise UsageError(
+        f"the maps are in taxonomy {' and '.join(digests)}, expected {expected}; give the file of their taxonomy with "
+        "--taxonomy, or map the whole archive again with one model"
+    )

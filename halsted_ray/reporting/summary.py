@@ -1,0 +1,98 @@
+"""The figures of a report: how much is mapped, how much time each step took, how well the map agrees with the truth."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import asdict
+
+from halsted_ray.evaluation.map_accuracy import score_timeline
+from halsted_ray.reporting.report_data import JsonObject, ReportData, read_report_data
+
+STEP_TAG, PROCEDURE_TAG = "step", "procedure"
+NO_STEP = "no step"
+NOT_MAPPED = "not mapped"
+
+
+def report(out: str, truth: str | None = None, taxonomy: str | None = None) -> JsonObject:
+    """Returns the figures of the maps at ``out`` (see ``summarise``), compared with the annotated archive ``truth``.
+
+    Arguments and errors are those of ``report_data.read_report_data``.
+    """
+    return summarise(read_report_data(out, truth, taxonomy))
+
+
+def summarise(data: ReportData) -> JsonObject:
+    """Returns the figures as JSON values. All times are in seconds.
+
+    ``videos``: counts by status, and ``video_s`` and ``gap_s`` of all videos. ``models``: the models that made the
+    rows. ``steps_s``: step to seconds over all videos. ``per_video``: video_id to status, reason, duration_s, gap_s,
+    procedure and ``steps_s``. ``failures``: the videos that are not mapped or have gaps. ``accuracy``: of
+    ``evaluation.map_accuracy``, None without a truth. ``profile``: the newest run's ``maps.run_profile.RunProfile``,
+    None where it kept none.
+    """
+    per_video = {video["video_id"]: video_figures(video, data.rows_of(video["video_id"])) for video in data.videos}
+    steps: Counter[str] = Counter()
+    for entry in per_video.values():
+        steps.update(entry["steps_s"])
+    statuses = Counter(video["status"] for video in data.videos)
+    durations_s = {video["video_id"]: video["duration_s"] for video in data.videos if video["duration_s"]}
+    return {
+        "videos": {
+            "total": len(data.videos),
+            **{status: statuses.get(status, 0) for status in ("mapped", "partial", "failed", "pending")},
+            "video_s": sum(durations_s.values()),
+            "gap_s": sum(entry["gap_s"] for entry in per_video.values()),
+        },
+        "models": lineage(data.rows),
+        "steps_s": dict(steps.most_common()),
+        "per_video": per_video,
+        "failures": [
+            {"video_id": video_id, **{key: entry[key] for key in ("status", "reason", "duration_s", "gap_s")}}
+            for video_id, entry in per_video.items()
+            if entry["status"] != "mapped"
+        ],
+        "accuracy": None
+        if data.truth is None
+        else score_timeline(data.rows, data.truth, data.taxonomy, data.spec, durations_s),
+        "profile": asdict(data.profile) if data.profile else None,
+    }
+
+
+def video_figures(video: JsonObject, rows: list[JsonObject]) -> JsonObject:
+    """Returns the entry of one video in ``per_video`` (``summarise``)."""
+    steps_s: dict[str, float] = defaultdict(float)
+    for row in rows:
+        if row["tag"] == STEP_TAG:
+            steps_s[row["category"]] += row["stop_s"] - row["start_s"]
+    gap_s = covered_s([(row["start_s"], row["stop_s"]) for row in rows if row["source"] == "gap"])
+    duration_s = video["duration_s"] or 0.0
+    rest_s = duration_s - gap_s - sum(steps_s.values())
+    steps_s |= {name: seconds for name, seconds in ((NO_STEP, rest_s), (NOT_MAPPED, gap_s)) if seconds > 1e-3}
+    procedures: Counter[str] = Counter()
+    for row in rows:
+        if row["tag"] == PROCEDURE_TAG:
+            procedures[row["category"]] += row["stop_s"] - row["start_s"]
+    return {
+        "status": video["status"],
+        "reason": video["reason"],
+        "duration_s": duration_s,
+        "gap_s": gap_s,
+        "procedure": procedures.most_common(1)[0][0] if procedures else None,
+        "steps_s": dict(steps_s),
+    }
+
+
+def covered_s(spans: list[tuple[float, float]]) -> float:
+    """Returns the length of the union of ``spans``. A failed span is a gap in every task, but counts once."""
+    total_s, reached_s = 0.0, float("-inf")
+    for start_s, stop_s in sorted(spans):
+        total_s += max(0.0, stop_s - max(start_s, reached_s))
+        reached_s = max(reached_s, stop_s)
+    return total_s
+
+
+def lineage(rows: list[JsonObject]) -> list[JsonObject]:
+    """Returns the models that made the rows, each with its number of rows, the largest number first."""
+    names = ("model", "model_version", "atlas_release", "taxonomy_digest")
+    counts = Counter(tuple(row[name] for name in names) for row in rows)
+    return [dict(zip(names, key, strict=True)) | {"rows": count} for key, count in counts.most_common()]
