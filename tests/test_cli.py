@@ -17,6 +17,8 @@ from halsted_ray.atlas import write_atlas
 from halsted_ray.cli import main
 from halsted_ray.cli.parser import build_parser
 from halsted_ray.cli.text_tables import FAILURES_AT_MOST, failures
+from halsted_ray.mapping import pipeline
+from halsted_ray.mapping.pipeline import Summary
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -329,6 +331,19 @@ def test_show_draws_a_video_found_by_its_beginning_or_its_file(capsys, places):
     assert "Push/Peel" in shown
     assert run(capsys, "show", places[0], "Jane Doe aa.mp4", "--truth", places[1])[1] == shown
     assert "no container" in run(capsys, "show", places[0], maps.FAILED)[1]
+
+
+@pytest.mark.parametrize(
+    "video_s, said", [(0.0, None), (36.0, "0.01 video-hours in 9 s, 4.0 video-hours an hour")], ids=["nothing", "some"]
+)
+def test_a_run_that_had_nothing_to_do_has_no_rate(capsys, monkeypatch, video_s, said):
+    done = dict.fromkeys(("segments", "segments_before", "segments_decoded", "segments_from_vectors"), 0)
+    summary = Summary(
+        "run", "recipe", [], segments_failed=0, video_s=video_s, wall_s=9.0, timeline_version=None, stages={}, **done
+    )
+    monkeypatch.setattr(pipeline, "map_archive", lambda *_, **__: summary)
+    _, shown, _ = run(capsys, "map", "archive", "--out", "out", "--model", "model")
+    assert shown.splitlines()[2:] == ([said] if said else [])
 
 
 def test_export_leaves_out_what_is_not_mapped_and_says_so(capsys, places, tmp_path):

@@ -32,7 +32,7 @@ from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.planning.planner import PlanSetting, plan
-from halsted_ray.planning.rates import Rates
+from halsted_ray.planning.rates import MEASURED, Rates
 from halsted_ray.planning.survey import survey
 from halsted_ray.profiling import STAGES
 from halsted_ray.records import TIMELINE_ORDER, WindowSpec
@@ -242,10 +242,17 @@ def test_a_plan_with_the_rates_of_a_run_predicts_it_within_a_factor_of_four(mapp
     """Most of so short a run is its start; ``benchmarks/predict.py`` gives the ratio for one of minutes."""
     out, summary = mapped
     found = survey(str(archive), 100)
-    setting = PlanSetting(gpus=0, cores=os.cpu_count(), preset="tiny", segment_s=20)
+    setting = PlanSetting(gpus=0, cores=os.cpu_count(), preset="random:tiny", segment_s=20)
     planned = plan(found.mapped, found.files, found.video_s()[0], Rates.load(out), setting)
     assert planned.segments == summary.segments and planned.video_s == summary.video_s
     assert 0.25 <= summary.wall_s / planned.wall_s <= 4
+    assert planned.encode_rate.source == MEASURED and "the machines of the run" in planned.encode_rate.hardware
+
+
+def test_every_segment_says_which_encoder_it_was_encoded_with_and_on_what(mapped):
+    table = read_segments(mapped[0], ["encoder", "encoder_size", "device"])
+    encoder = Encoder.create("tiny", 0)
+    assert table.to_pylist() == [{"encoder": encoder.fingerprint, "encoder_size": "random:tiny", "device": "cpu"}] * 5
 
 
 def test_bad_files_beside_good_ones(mapped, archive, models, tmp_path):

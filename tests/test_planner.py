@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
 
 import numbered_video
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from halsted_ray.cli import main
 from halsted_ray.errors import ResourceError, UsageError
-from halsted_ray.maps.table_schemas import ArchiveFile
+from halsted_ray.maps.publishing import publish, publish_videos
+from halsted_ray.maps.reading import read_segments
+from halsted_ray.maps.staging import SegmentResult, Staging
+from halsted_ray.maps.table_schemas import ArchiveFile, Provenance
+from halsted_ray.model.encoder import Encoder
+from halsted_ray.planning import rates as rates_module
 from halsted_ray.planning.planner import PlanSetting, plan, typical_hour
-from halsted_ray.planning.rates import ESTIMATED, MEASURED, Rates
+from halsted_ray.planning.rates import ESTIMATED, MEASURED, Rates, gpu_name
 from halsted_ray.planning.survey import Survey, survey
-from halsted_ray.records import Video
+from halsted_ray.records import Video, WindowSpec
+from halsted_ray.video.windows import segments
 
 RATES = Rates.load()
 HOUR = typical_hour()
@@ -58,12 +69,17 @@ def test_a_gpu_that_was_not_measured_is_an_estimate():
 def test_flops_are_those_of_the_presets():
     from halsted_ray.model.encoder import PRESETS
 
-    assert set(RATES.presets) == set(PRESETS)
+    assert set(RATES.presets) == {*PRESETS, "random:tiny"}
+    for encoder in (Encoder.load("tiny"), Encoder.create("tiny", 0)):  # two networks, one with twice the tokens
+        known = RATES.presets[encoder.size_name]
+        assert known["tflop"] == pytest.approx(encoder.flops_per_clip / 1e12, rel=0.01)
+        assert known["parameters_m"] == pytest.approx(encoder.parameters / 1e6, rel=0.02)
+        assert (known["dim"], known["image_size"]) == (encoder.dim, encoder.image_size[0])
     for name, preset in PRESETS.items():
+        if name == "tiny":
+            continue
         known = RATES.presets[name]
         assert (known["dim"], known["image_size"]) == (preset["hidden_size"], preset["image_size"])
-        if name == "tiny":  # its tubelets are longer
-            continue
         tokens = (preset["image_size"] // preset["patch_size"]) ** 2 * 8
         layer = 4 * preset["hidden_size"] ** 2 + 2 * preset["hidden_size"] * preset["intermediate_size"]
         flop = (2 * tokens * layer + 4 * tokens**2 * preset["hidden_size"]) * preset["num_hidden_layers"]
@@ -112,6 +128,99 @@ def test_rates_of_an_earlier_run(tmp_path):
         Rates.load(str(tmp_path))
 
 
+def run_to(out: str, device: str = "cpu", size: str = "base", videos: Sequence[Video] = (HOUR,)) -> None:
+    """Maps of whole videos in segments of a minute, each of which took 6 s to decode, 3 s to encode 30 windows, and
+    0.5 s to tag them and 20 more."""
+    staging = Staging(out, "recipe")
+    planned = {video.video_id: segments(video, WindowSpec(), 60.0, "recipe") for video in videos}
+    for segment in chain(*planned.values()):
+        seconds = {"decode": 6.0, "encode": 3.0, "tag": 0.5}
+        staging.write(SegmentResult(segment, [], [], "run", 30, 20, seconds, "f" * 16 if size else "", size, device))
+    publish_videos(out, [ArchiveFile(video, "s") for video in videos])
+    publish(out, staging, planned, Provenance("run", "recipe", ("macro",), "m", "1", "", "t", "0"))
+
+
+def test_the_rate_of_a_run_is_its_encoder_s_alone(tmp_path):
+    run_to(str(tmp_path), "cpu", "base")
+    rates = Rates.load(str(tmp_path))
+    own = rates.encoding("base", "cpu", 0.4)
+    assert (own.clips_per_s, own.source) == (10.0, MEASURED)
+    for preset in ("tiny", "large", "giant"):
+        assert rates.encoding(preset, "cpu", 0.4) != replace(own, preset=preset)
+    assert rates.encoding("tiny", "cpu", 0.4) == RATES.encoding("tiny", "cpu", 0.4)
+    estimate = rates.encoding("giant", "cpu", 0.4)
+    assert estimate.source == ESTIMATED and estimate.clips_per_s == pytest.approx(10 * 0.36 / 5.09)
+    # 100 windows a second of a model on vectors of 768, so 16 times as many on the tiny encoder's of 192.
+    assert rates.tag_windows_per_core_s == pytest.approx(100 * 16)
+
+
+def test_a_run_on_gpus_says_nothing_about_cores(tmp_path):
+    run_to(str(tmp_path), "NVIDIA A100-SXM4-80GB", "giant")
+    rates = Rates.load(str(tmp_path))
+    assert (
+        rates.encoding("giant", "A100", 0.4).clips_per_s == 10
+        and rates.encoding("giant", "A100", 0.4).source == MEASURED
+    )
+    assert rates.encoding("giant", "H100", 0.4) == RATES.encoding("giant", "H100", 0.4)
+    assert rates.encoding("giant", "cpu", 0.4) == RATES.encoding("giant", "cpu", 0.4)
+    assert rates.tag_windows_per_core_s == RATES.tag_windows_per_core_s
+
+
+def test_every_kind_of_picture_has_its_own_rate(tmp_path):
+    small = replace(HOUR, video_id="small", uri="/archive/small.mp4", codec="hevc", width=640, height=360, fps=50.0)
+    run_to(str(tmp_path), videos=(HOUR, small))
+    rates = {(rate.codec, rate.width): rate.frames_per_core_s for rate in Rates.load(str(tmp_path)).decode}
+    assert rates == {("h264", 1920): 300.0, ("hevc", 640): 500.0}
+
+
+def test_maps_that_do_not_say_what_encoded_them_give_the_rates_of_decoding(tmp_path):
+    """Tables of before these columns were: they open, say what they know, and take new rows."""
+    now, before = str(tmp_path / "now"), str(tmp_path / "before")
+    run_to(now)
+    added = ["encoder", "encoder_size", "device"]
+    for name in ("videos", "segments", "timeline"):
+        table = DeltaTable(f"{now}/{name}").to_pyarrow_table()
+        write_deltalake(
+            f"{before}/{name}", table.drop_columns([column for column in added if column in table.schema.names])
+        )
+    assert "device" not in DeltaTable(f"{before}/segments").to_pyarrow_table().schema.names
+    assert set(read_segments(before, ["device"])["device"].to_pylist()) == {None}
+    rates = Rates.load(before)
+    assert [rate.frames_per_core_s for rate in rates.decode] == [300.0]
+    assert rates.encode == RATES.encode and rates.tag_windows_per_core_s == RATES.tag_windows_per_core_s
+    other = replace(HOUR, video_id="other", uri="/archive/other.mp4")
+    run_to(before, videos=(other,))
+    known = {row["video_id"]: row["device"] for row in read_segments(before, ["video_id", "device"]).to_pylist()}
+    assert known == {"typical": None, "other": "cpu"}
+    assert Rates.load(before).encoding("base", "cpu", 0.4).clips_per_s == 10
+
+
+def test_measuring_tiny_measures_the_encoder_that_ships(monkeypatch):
+    seen = []
+    encode = Encoder.encode
+    monkeypatch.setattr(Encoder, "encode", lambda self, clips: (seen.append(self.fingerprint), encode(self, clips))[1])
+    assert rates_module._measured_encoding("tiny", "cpu", "here").preset == "tiny"
+    assert set(seen) == {Encoder.load("tiny").fingerprint}
+    seen.clear()
+    assert rates_module._measured_encoding("random:tiny", "cpu", "here").preset == "random:tiny"
+    assert set(seen) == {Encoder.create("tiny", 0).fingerprint}
+
+
+@pytest.mark.parametrize(
+    "driver_says, name",
+    [
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("NVIDIA L40S", "L40S"),
+        ("Tesla T4", "T4"),
+        ("NVIDIA GeForce RTX 4090", "GeForce RTX 4090"),
+        ("cpu", "cpu"),
+    ],
+)
+def test_a_gpu_is_known_by_the_name_that_plan_takes(driver_says, name):
+    assert gpu_name(driver_says, RATES.gpu_peak_tflops) == name
+
+
 def entry(length_s: float, code: str = "") -> ArchiveFile:
     return ArchiveFile(Video("v", "/archive/v.mp4", 1, length_s, 640, 360, 25.0, "h264"), "", code)
 
@@ -146,6 +255,15 @@ def test_the_command(capsys):
     assert main(["plan", "--hours", "10", "--gpus", "0", "--preset", "tiny", "--cores", "8", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["cores"] == 8 and told["cores_per_gpu"] is None and told["video_s"] == 36_000
+    assert main(["plan", "--hours", "0.3", "--gpus", "0", "--preset", "tiny", "--cores", "8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["videos"] == 1, "a video that is shorter than an hour"
+    assert main(["plan", "--hours", "2.2", "--gpus", "0", "--preset", "tiny", "--cores", "8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["videos"] == 3
+    assert main(["plan", "--hours", "0.004", "--price-per-gpu-hour", "0.5"]) == 0
+    little = capsys.readouterr().out
+    assert "0.004 video-hours" in little and not re.search(
+        r"\b0(\.0+)?( \(| GPU-hours| video-hours|$)", little, re.MULTILINE
+    )
     assert main(["plan"]) == 2 and "--hours" in capsys.readouterr().err
 
 

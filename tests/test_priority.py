@@ -33,13 +33,17 @@ from halsted_ray.compute.priority import (
 )
 from halsted_ray.compute.resources import ResourceRequest
 from halsted_ray.errors import ResourceError, UsageError
-from halsted_ray.mapping import run_cluster
-from halsted_ray.mapping.pipeline import map_archive
+from halsted_ray.mapping import pipeline, run_cluster
+from halsted_ray.mapping.decode_stage import DecodeOptions
+from halsted_ray.mapping.outcomes import OutcomeTally, SegmentOutcome
+from halsted_ray.mapping.pipeline import finish_segments, map_archive
 from halsted_ray.mapping.progress import RunObserver
 from halsted_ray.mapping.run_cluster import RunCluster
+from halsted_ray.mapping.tag_stage import TagOptions
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.records import WindowSpec
+from halsted_ray.profiling import StageProfile
+from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.service.job_worker import JobWorker
 
 
@@ -245,6 +249,90 @@ def test_a_wave_of_a_low_run_takes_what_other_low_runs_leave(eight_cpus, monkeyp
         with pytest.raises(Waits, match=f"other runs of priority low hold {held_by(pools).cpus:g}"):
             other.size_pools(1000)
     wait_until(lambda: held_by_low_runs() == HeldShare())
+
+
+class GivesUp(RunObserver):
+    def __init__(self) -> None:
+        self.was_told = threading.Event()
+
+    def on_wait(self, message: str) -> None:
+        self.was_told.set()
+        raise ResourceError("given up")
+
+
+def test_the_observer_is_told_that_the_run_waits_for_machines(eight_cpus, monkeypatch):
+    monkeypatch.setattr("halsted_ray.compute.cluster.WORKERS_WITHIN_S", 1.5)
+    waits, messages = [], []
+
+    class Recorder(RunObserver):
+        def on_wait(self, message: str) -> None:
+            waits.append(message)
+
+        def on_message(self, message: str) -> None:
+            messages.append(message)
+
+    too_many = ResourceRequest(wait_for=(1000, 1))
+    with RunCluster(too_many, Recorder()) as run:
+        run.size_pools(2)
+    asked = "the 1000 CPUs and 1 GPUs that were asked for"
+    assert f"the cluster has {eight_cpus:g} CPUs and 0 GPUs of {asked}" in waits[0]
+    assert f"after 2 s, not {asked}" in messages[0]
+    with RunCluster(too_many, GivesUp()) as run, pytest.raises(ResourceError, match="given up"):
+        run.size_pools(2)
+
+
+def test_the_observer_is_told_that_a_run_pauses_for_a_run_of_priority_high(eight_cpus, tmp_path, monkeypatch):
+    """The actors pause between segments, so no outcome comes that could tell."""
+    waits, was_told = [], threading.Event()
+
+    class Recorder(RunObserver):
+        def on_wait(self, message: str) -> None:
+            waits.append(message)
+            was_told.set()
+
+    segment = Segment("segment", "video", "/archive/video.mp4", 0.0, 30.0, 30.0)
+    outcome = SegmentOutcome("segment", "video", 0.0, 30.0, "done", "", StageProfile())
+
+    decoding = DecodeOptions(str(tmp_path), "recipe", WindowSpec(), (112, 112))
+    tagging = TagOptions(
+        *(
+            str(tmp_path),
+            "recipe",
+            "run",
+            str(tmp_path),
+            "encoder",
+            "sampling",
+            "model",
+            "encoder",
+            "digest",
+            ("macro",),
+        )
+    )
+
+    def map_on_shared_cluster(observer: RunObserver, was_told: threading.Event) -> None:
+        def stream(segments: list[Segment], *_):
+            if segments:
+                assert was_told.wait(30), "nothing was said"
+                yield outcome
+
+        monkeypatch.setattr(pipeline, "stream_outcomes", stream)
+        cluster = RunCluster(ResourceRequest(), observer)
+        cluster.is_shared = True
+        monkeypatch.setattr(cluster, "size_pools", lambda segments: None)
+        tally = OutcomeTally(30.0, 0.0, observer)
+        finish_segments([segment], tagging, decoding, cluster, tally)
+
+    with announced("high"):
+        map_on_shared_cluster(Recorder(), was_told)
+    assert "a run of priority high is at work" in waits[0]
+    wait_until(lambda: not must_pause())
+    waits_before = len(waits)
+    map_on_shared_cluster(Recorder(), was_told)
+    assert len(waits) == waits_before, "it no longer pauses"
+
+    impatient = GivesUp()
+    with announced("high"), pytest.raises(ResourceError, match="given up"):
+        map_on_shared_cluster(impatient, impatient.was_told)
 
 
 def wait_until(condition: Callable[[], object], within_s: float = 60.0) -> None:

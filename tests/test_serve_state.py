@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -12,10 +13,13 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from halsted_ray.errors import UsageError
+from halsted_ray.mapping.progress import Progress
 from halsted_ray.service import audit, users
 from halsted_ray.service.database import Base, Database, Job, ReplicaMetrics, StoredVideo, now_s
+from halsted_ray.service.job_worker import _ProgressRecorder
 from halsted_ray.service.jobs import Jobs
 from halsted_ray.service.prometheus import Metrics
+from halsted_ray.service.schemas import show_job
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -207,6 +211,45 @@ def test_a_job_whose_worker_is_lost_five_times_fails(database):
     assert jobs.claim("victim") is None
     job: Job = jobs.get("north", job_id)
     assert job.state == "failed" and "lost 5 times" in job.reason
+
+
+@pytest.mark.parametrize(
+    "job, eta_s",
+    [
+        ({"state": "running", "rate": 2.0}, 4.0),
+        ({"state": "running", "rate": 0.0}, None),
+        ({"state": "running", "rate": 2.0, "cancel": True}, None),
+        ({"state": "queued", "rate": 2.0}, None),
+        ({"state": "cancelled", "rate": 2.0}, None),
+        ({"state": "failed", "rate": 2.0}, None),
+        ({"state": "done", "rate": 2.0, "done_s": 12.0}, 0.0),
+    ],
+    ids=str,
+)
+def test_only_a_job_that_gets_there_has_a_time_to_go(job, eta_s):
+    known = {"job_id": "j", "video_id": "v", "tasks": [], "done_s": 4.0, "total_s": 12.0, "failed_segments": 0}
+    assert show_job(Job(**{**known, "attempts": 1, "cancel": False, **job})).eta_s == eta_s
+
+
+def test_a_job_that_waits_for_room_and_a_new_attempt_have_no_time_to_go(database):
+    north, _ = add_caller(database)
+    add_video(database, "north", "a" * 16)
+    jobs = Jobs(database)
+    job_id = jobs.submit(north, "a" * 16, ["macro"]).job_id
+
+    def eta_s() -> float | None:
+        return show_job(jobs.get("north", job_id)).eta_s
+
+    jobs.claim("worker")
+    recorder = _ProgressRecorder(jobs, job_id, "worker", SimpleNamespace(check=lambda: None))
+    recorder.on_progress(Progress(done_s=30.0, total_s=60.0, begun_s=0.0, failed_segments=0, elapsed_s=15.0))
+    assert eta_s() == 15.0
+    recorder.on_wait("no machine has started yet")
+    assert eta_s() is None
+    recorder.noted_s = 0.0
+    recorder.on_progress(Progress(done_s=30.0, total_s=60.0, begun_s=0.0, failed_segments=0, elapsed_s=15.0))
+    jobs.put_back(job_id, "worker", "waiting: no room")
+    assert jobs.claim("worker").job_id == job_id and eta_s() is None
 
 
 def test_cancel_ends_what_waits_and_stops_what_runs(database):

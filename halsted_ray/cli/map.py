@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shlex
 from collections import Counter
@@ -94,7 +95,7 @@ def map_videos(options: argparse.Namespace) -> int:
     from halsted_ray.compute.cluster import is_attached
     from halsted_ray.compute.resources import ResourceRequest
     from halsted_ray.mapping.pipeline import map_archive
-    from halsted_ray.mapping.progress import ProgressLine
+    from halsted_ray.mapping.progress import ProgressLine, amount
     from halsted_ray.registry.references import resolve
 
     model = resolve(options.model, options.registry)
@@ -127,12 +128,16 @@ def map_videos(options: argparse.Namespace) -> int:
     if listed := failures(summary.videos):
         print(f"{listed}\n")
     print_counts(summary.videos, options.out)
-    rate = summary.video_s / summary.wall_s
     print(
         f"{summary.segments_before} segments done before, {summary.segments_decoded} decoded, "
-        f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed\n"
-        f"{summary.video_s / 3600:.2f} video-hours in {summary.wall_s:.0f} s, {rate:.1f} video-hours an hour"
+        f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed"
     )
+    if summary.video_s:  # else there was nothing to do, and there is no rate
+        rate = summary.video_s / summary.wall_s
+        print(
+            f"{amount(summary.video_s / 3600)} video-hours in {summary.wall_s:.0f} s, "
+            f"{amount(rate, 1)} video-hours an hour"
+        )
     return summary.exit_code
 
 
@@ -159,7 +164,9 @@ def add_plan(commands: Commands) -> None:
     plan.add_argument(
         "--cores-per-gpu", type=positive_int, metavar="N", help="CPU cores per GPU (default: enough to keep a GPU busy)"
     )
-    plan.add_argument("--preset", default="giant", help="the encoder's size: giant (default), large, base, tiny")
+    plan.add_argument(
+        "--preset", default="giant", help="the encoder's size: giant (default), large, base, tiny (the one that ships)"
+    )
     plan.add_argument(
         "--share-of-peak",
         type=positive_share,
@@ -233,7 +240,8 @@ def plan_run(options: argparse.Namespace) -> int:
     rates = Rates.load(options.rates or options.measure)
     found = None
     if options.archive is None:
-        videos, count, video_s = [typical_hour()], round(options.hours), 3600 * options.hours
+        # Counted in videos of an hour, of which the last may be shorter.
+        videos, count, video_s = [typical_hour()], math.ceil(options.hours), 3600 * options.hours
     else:
         found = survey(options.archive, options.sample)
         videos, count, video_s = found.mapped, found.files, found.video_s()[0]
@@ -296,10 +304,12 @@ def show_status(options: argparse.Namespace) -> int:
 
 def print_counts(videos: list[VideoStatus], out: str) -> None:
     """Prints how many videos are in which state, and how to read the reasons in full."""
+    from halsted_ray.mapping.progress import amount
+
     counts = Counter(video["status"] for video in videos)
     hours = sum(video["duration_s"] or 0 for video in videos) / 3600
     print(
-        f"{len(videos):,} videos, {hours:,.2f} video-hours: "
+        f"{len(videos):,} videos, {amount(hours)} video-hours: "
         + ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
     )
     if counts["failed"] or counts["partial"]:

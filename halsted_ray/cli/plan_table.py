@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from halsted_ray.cli.text_tables import WIDTH, table
+from halsted_ray.mapping.progress import amount
 from halsted_ray.planning.planner import Plan, PlanSetting
 from halsted_ray.planning.rates import ESTIMATED
 from halsted_ray.planning.survey import Survey
@@ -15,14 +16,14 @@ def plan_table(found: Plan, setting: PlanSetting, survey: Survey | None) -> str:
     rows = [("wall time", duration(found.wall_s))]
     if setting.price_per_gpu_hour or setting.price_per_core_hour:
         per_hour = found.cost / (found.video_s / 3600)
-        rows.append(("cost", f"{found.cost:,.2f} ({per_hour:.3f} a video-hour)"))
+        rows.append(("cost", f"{amount(found.cost)} ({amount(per_hour, 3)} a video-hour)"))
     if found.gpus:
-        rows.append(("GPUs", f"{found.gpus} {setting.gpu}, {found.gpu_hours:,.1f} GPU-hours"))
+        rows.append(("GPUs", f"{found.gpus} {setting.gpu}, {amount(found.gpu_hours, 1)} GPU-hours"))
         rows.append(("cores", f"{found.cores}; {found.cores_per_gpu:.1f} cores per GPU keep each GPU busy"))
     else:
         rows.append(("cores", f"{found.cores}, no GPU"))
     rows += [
-        ("core-hours", f"{found.core_hours:,.1f}"),
+        ("core-hours", amount(found.core_hours, 1)),
         (
             "slowest stage",
             f"{found.bottleneck} (" + ", ".join(f"{name} {duration(s)}" for name, s in found.stages_s.items()) + ")",
@@ -48,7 +49,7 @@ def plan_table(found: Plan, setting: PlanSetting, survey: Survey | None) -> str:
 
 def video_line(found: Plan, survey: Survey | None) -> str:
     """How much video there is, and how that is known."""
-    hours = f"{found.video_s / 3600:,.2f} video-hours"
+    hours = f"{amount(found.video_s / 3600)} video-hours"
     if survey is None:
         return f"{hours}, as given"
     if survey.is_whole:
@@ -56,7 +57,7 @@ def video_line(found: Plan, survey: Survey | None) -> str:
         return f"{hours} in {survey.files:,} files" + (f", {bad} of them can't be mapped" if bad else "")
     _, low_s, high_s = survey.video_s()
     return (
-        f"{hours} ({low_s / 3600:,.0f} to {high_s / 3600:,.0f}, 19 times of 20) in {survey.files:,} files, "
+        f"{hours} ({amount(low_s / 3600, 0)} to {amount(high_s / 3600, 0)}, 19 times of 20) in {survey.files:,} files, "
         f"from {len(survey.probed)} of them picked at random"
     )
 

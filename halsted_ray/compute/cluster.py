@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -23,14 +24,17 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def connected(
-    wait_for: tuple[int, int] = (0, 0), on_message: Callable[[str], None] = lambda message: None
+    wait_for: tuple[int, int] = (0, 0),
+    on_message: Callable[[str], None] = lambda message: None,
+    on_wait: Callable[[str], None] = lambda message: None,
 ) -> Iterator[tuple[float, float, int]]:
     """(free logical CPUs, free GPUs, cores that compute) of the cluster at hand.
 
     This is the cluster that the process is connected to, else the one of RAY_ADDRESS, else a local one that ends with
     the block. A cluster that grows on demand is first asked for ``wait_for`` (CPUs, GPUs), and is let go of at the end
     of the block: pools are sized at the start of a wave, so workers that come later would only help the next wave.
-    ``on_message`` is called where the cluster did not grow in time. Raises ResourceError where no cluster answers.
+    ``on_wait`` is called once per second while the cluster has not grown, with what is still missing; ``on_message`` is
+    called where it did not grow in time. Raises ResourceError where no cluster answers.
     """
     import ray
 
@@ -41,7 +45,7 @@ def connected(
     has_requested = any(wait_for) and not started
     try:
         if has_requested:
-            _wait_for_workers(*wait_for, on_message)
+            _wait_for_workers(*wait_for, on_message, on_wait)
         free = ray.available_resources()
         cpus, gpus = free.get("CPU", 0.0), free.get("GPU", 0.0)
         yield cpus, gpus, _cores() if started else max(1, int(cpus - SPARE_CPUS))
@@ -59,19 +63,24 @@ def is_attached() -> bool:
     return ray.is_initialized() or bool(os.environ.get("RAY_ADDRESS"))
 
 
-def _wait_for_workers(cpus: int, gpus: int, on_message: Callable[[str], None]) -> None:
+def _wait_for_workers(cpus: int, gpus: int, on_message: Callable[[str], None], on_wait: Callable[[str], None]) -> None:
     import ray
 
     until_s = time.monotonic() + WORKERS_WITHIN_S
     _request(cpus, gpus)
     while (total := ray.cluster_resources()).get("CPU", 0) < cpus or total.get("GPU", 0) < gpus:
-        if time.monotonic() > until_s:
+        left_s = until_s - time.monotonic()
+        has = f"the cluster has {total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs"
+        if left_s < 0:
             on_message(
-                f"the cluster has {total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs after "
-                f"{WORKERS_WITHIN_S:.0f} s, not the {cpus} CPUs and {gpus} GPUs that were asked for; "
+                f"{has} after {WORKERS_WITHIN_S:.0f} s, not the {cpus} CPUs and {gpus} GPUs that were asked for; "
                 "the run goes on with what is there"
             )
             return
+        on_wait(
+            f"{has} of the {cpus} CPUs and {gpus} GPUs that were asked for; the run goes on with what is there in "
+            f"{math.ceil(left_s / 60)} min"
+        )
         time.sleep(1)
 
 

@@ -15,11 +15,13 @@ low knows what the others leave.
 
 from __future__ import annotations
 
+import math
 import random
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +122,7 @@ def wait_for_capacity(
             if total.get("CPU", 0.0) < LEAST_CPUS and not has_requested:
                 has_requested = True
                 request_resources(bundles=[{"CPU": 1}] * 4)  # a cluster that grows on demand does so for a request
-            on_wait(f"{reason}; gives up in {(wait_s - waited_s) / 60:.0f} min")
+            on_wait(f"{reason}; gives up in {math.ceil((wait_s - waited_s) / 60)} min")
             time.sleep(min(LOOK_EVERY_S, wait_s - waited_s))
     finally:
         if has_requested:
@@ -231,6 +233,42 @@ def pause_for_high_priority() -> None:
     """Returns when no run of priority high is at work on this cluster."""
     while must_pause():
         time.sleep(LOOK_EVERY_S)
+
+
+@contextmanager
+def pauses_reported(on_wait: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """While the block lasts, calls ``on_wait`` twice per second as long as this run pauses for a run of priority high:
+    the actors finish nothing then, so no outcome could tell of the pause.
+
+    ``on_wait`` is called in a thread of its own. The block gets a function that raises in the caller's thread what
+    ``on_wait`` raised. After an exception ``on_wait`` is not called again.
+    """
+    is_over, raised = threading.Event(), list[BaseException]()
+
+    def look() -> None:
+        while not is_over.wait(LOOK_EVERY_S):
+            is_paused = False
+            with suppress(Exception):  # where Ray's head does not answer, the stages that need it say so
+                is_paused = must_pause()
+            if not is_paused:
+                continue
+            try:
+                on_wait("a run of priority high is at work on this cluster; this run pauses until that run ends")
+            except BaseException as error:
+                raised.append(error)
+                return
+
+    def check() -> None:
+        if raised:
+            raise raised[0]
+
+    thread = threading.Thread(target=look, name="pauses", daemon=True)
+    thread.start()
+    try:
+        yield check
+    finally:
+        is_over.set()
+        thread.join(timeout=5)
 
 
 def _named_actor(name: str, namespace: str) -> Any:

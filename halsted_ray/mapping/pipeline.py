@@ -18,11 +18,12 @@ import time
 import warnings
 from collections.abc import Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from halsted_ray.compute.pools import ActorPool, Pools
+from halsted_ray.compute.priority import pauses_reported
 from halsted_ray.compute.resources import DEFAULT_REQUEST, ResourceRequest
 from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.mapping.mapping_recipe import read_recipe
@@ -169,7 +170,8 @@ def finish_segments(
         decoding = replace(decoding, yields=cluster.yields)
         tally.count_for_prometheus()
         to_decode += tally.follow(stored, stream_outcomes(stored, None, tagging, pools, batch_segments))
-        tally.follow(to_decode, stream_outcomes(to_decode, decoding, tagging, pools, batch_segments))
+        decoded = stream_outcomes(to_decode, decoding, tagging, pools, batch_segments)
+        tally.follow(to_decode, reporting_pauses(decoded, cluster.observer) if cluster.yields else decoded)
     return len(to_decode)
 
 
@@ -224,6 +226,18 @@ def stream_outcomes(
         )
         for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from read_outcomes(table)
+
+
+def reporting_pauses(
+    outcomes: Generator[SegmentOutcome, None, None], observer: RunObserver
+) -> Generator[SegmentOutcome, None, None]:
+    """``outcomes`` unchanged. ``observer.on_wait`` is called while none come because the run pauses for a run of
+    priority high; an exception out of it is raised here, at the next outcome or at the end."""
+    with closing(outcomes), pauses_reported(observer.on_wait) as check:
+        for outcome in outcomes:
+            check()
+            yield outcome
+    check()
 
 
 def _actors(pool: ActorPool) -> dict[str, Any]:

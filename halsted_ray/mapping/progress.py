@@ -41,7 +41,7 @@ class Progress:
         failed = f", {self.failed_segments} segments failed" if self.failed_segments else ""
         digits = 2 if self.total_s < 100 * 3600 else 0  # so that the line fits in 80 columns
         return (
-            f"{self.done_s / 3600:,.{digits}f} of {self.total_s / 3600:,.{digits}f} video-hours, "
+            f"{amount(self.done_s / 3600, digits)} of {amount(self.total_s / 3600, digits)} video-hours, "
             f"{self.rate:,.1f} an hour, {eta} to go{failed}"
         )
 
@@ -59,7 +59,12 @@ class RunObserver:
         """Called with a sentence about what the run found or chose."""
 
     def on_wait(self, message: str) -> None:
-        """Called twice per second with the reason while the cluster has no room for the run."""
+        """Called once or twice per second with the reason while nothing moves.
+
+        The cluster has no room for the run, or the machines that were asked for have not come yet, or a run of
+        priority high makes this run pause. In the last case the method is called in another thread, and its exception
+        ends the run when the pause is over.
+        """
 
 
 QUIET = RunObserver()
@@ -111,6 +116,16 @@ class ProgressLine(RunObserver):
         if time.monotonic() >= self.next_wait_s:
             self.next_wait_s = time.monotonic() + LOG_EVERY_S
             self.on_message(f"waiting: {message}")
+
+
+def amount(value: float, digits: int = 2) -> str:
+    """``value`` with so many decimals, as ``1,234.50``.
+
+    Where all these digits would be 0 and ``value`` is not 0, its first two digits instead, as ``0.0017``: nobody must
+    read a small amount as nothing.
+    """
+    shown = f"{value:,.{digits}f}"
+    return shown if value == 0 or float(shown.replace(",", "")) else f"{value:.2g}"
 
 
 def clock(seconds: float) -> str:

@@ -56,7 +56,9 @@ class RunCluster:
         resources = self.resources
         if self.capacity is None:
             self.is_shared = is_attached()
-            cpus, gpus, cores = self._stack.enter_context(connected(resources.wait_for, self.observer.on_message))
+            cpus, gpus, cores = self._stack.enter_context(
+                connected(resources.wait_for, self.observer.on_message, self.observer.on_wait)
+            )
             self.capacity = Capacity(cpus, int(gpus), cores)
             if self.is_shared:
                 self._stack.enter_context(announced(resources.priority))

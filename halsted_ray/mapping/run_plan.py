@@ -13,7 +13,7 @@ from halsted_ray.errors import ArchiveError, UsageError
 from halsted_ray.mapping.decode_stage import DecodeOptions
 from halsted_ray.mapping.inventory import copies_of, new_or_changed, take_inventory
 from halsted_ray.mapping.mapping_recipe import MappingRecipe, RecipeSource
-from halsted_ray.mapping.progress import RunObserver
+from halsted_ray.mapping.progress import RunObserver, amount
 from halsted_ray.mapping.tag_stage import TagOptions
 from halsted_ray.mapping.work_list import WorkList, build_work_list
 from halsted_ray.maps.publishing import publish_videos
@@ -160,7 +160,7 @@ def plan_work(
         raise
     publish_videos(plan.out, entries)
     observer.on_message(
-        f"{len(entries)} files, {work_list.videos} videos to map, {work_list.total_s / 3600:.2f} video-hours, "
+        f"{len(entries)} files, {work_list.videos} videos to map, {amount(work_list.total_s / 3600)} video-hours, "
         f"{work_list.waiting} of {work_list.segments} segments to do"
     )
     return entries, work_list

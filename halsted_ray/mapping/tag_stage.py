@@ -137,6 +137,9 @@ class TagStage:
             len(predictions.new_vectors),
             predictions.used_vectors,
             {"decode": decode_s, "encode": spent.wall_s["encode"], "tag": spent.wall_s["generate"]},
+            encoder=self.workflow.encoder.fingerprint,
+            encoder_size=self.workflow.encoder.size_name,
+            device=self.workflow.encoder.device_name,
         )
         with PROCESS_PROFILE.stage("write"):
             self.store.put(segment.video_id, segment.start_s, segment.stop_s, predictions.new_vectors)

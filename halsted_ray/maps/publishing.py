@@ -167,7 +167,7 @@ def segments_table(results: Sequence[SegmentResult], provenance: Provenance) -> 
     }
     columns |= {
         name: [getattr(result, name) for result in results]
-        for name in ("state", "run_id", "new_vectors", "used_vectors")
+        for name in ("state", "run_id", "new_vectors", "used_vectors", "encoder", "encoder_size", "device")
     }
     columns |= {
         f"{stage}_s": [result.seconds.get(stage, 0.0) for result in results] for stage in ("decode", "encode", "tag")
@@ -203,12 +203,14 @@ def _result(row: dict[str, Any]) -> SegmentResult:
         row["new_vectors"],
         row["used_vectors"],
         {stage: row[f"{stage}_s"] for stage in ("decode", "encode", "tag")},
+        *(row[name] or "" for name in ("encoder", "encoder_size", "device")),
     )
 
 
 def _commit(uri: str, data: pa.Table, replaced: str | None, provenance: Provenance | None) -> int:
     """One commit that adds ``data`` and removes the rows that the predicate ``replaced`` selects; None removes nothing.
-    Returns the new version. Raises OutputError."""
+    A table that an earlier version of this package made gets the columns that it lacks. Returns the new version. Raises
+    OutputError."""
     metadata = (
         {}
         if provenance is None
@@ -222,6 +224,7 @@ def _commit(uri: str, data: pa.Table, replaced: str | None, provenance: Provenan
             data,
             mode="overwrite" if replaced else "append",
             predicate=replaced,
+            schema_mode="merge",
             commit_properties=CommitProperties(custom_metadata=metadata),
             storage_options=storage_options(uri) or None,
         )

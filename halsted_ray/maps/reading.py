@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from halsted_ray.errors import OutputError, UsageError
-from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA, ArchiveFile
+from halsted_ray.maps.table_schemas import SEGMENTS_SCHEMA, TIMELINE_SCHEMA, ArchiveFile
 from halsted_ray.records import TIMELINE_ORDER, VIDEO_SCHEMA, Video
 from halsted_ray.storage.delta import is_table, native_files, open_table, table_uri
 
@@ -30,8 +30,9 @@ def read_videos(out: str) -> dict[str, ArchiveFile]:
 
 
 def read_segments(out: str, columns: list[str] | None = None, filters: Filters | None = None) -> pa.Table | None:
-    """Rows of the segments table that meet ``filters``, None where nothing was published."""
-    return read_table(out, "segments", columns, filters)
+    """Rows of the segments table that meet ``filters``, None where nothing was published. A column of SEGMENTS_SCHEMA
+    that the table does not have yet is null."""
+    return read_table(out, "segments", columns, filters, schema=SEGMENTS_SCHEMA)
 
 
 def read_timeline(out: str, version: int | None = None) -> pa.Table:
@@ -70,14 +71,30 @@ def read_table(
     columns: list[str] | None = None,
     filters: Filters | None = None,
     version: int | None = None,
+    schema: pa.Schema | None = None,
 ) -> pa.Table | None:
-    """Rows of the table ``name`` that meet ``filters``, None where there is no such table. Raises OutputError."""
+    """Rows of the table ``name`` that meet ``filters``, None where there is no such table.
+
+    ``schema``: the columns that the table has today. Those that are asked for (``columns``, default: all) and that an
+    older table lacks are null. ``filters`` can't name them. Raises OutputError.
+    """
     uri = table_uri(out, name)
     try:
         if not is_table(uri):
             return None
         table = open_table(uri, version)
-        return table.to_pyarrow_table(columns=columns, filters=filters, filesystem=native_files(table))
+        existing = {field.name for field in table.schema().fields}
+        missing = {
+            field.name: field
+            for field in schema or ()
+            if field.name not in existing and (columns is None or field.name in columns)
+        }
+        if columns is not None:
+            columns = [column for column in columns if column not in missing]
+        rows = table.to_pyarrow_table(columns=columns, filters=filters, filesystem=native_files(table))
+        for field in missing.values():
+            rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+        return rows
     except OSError as error:
         raise OutputError(
             f"can't read the table {uri!r}: {one_line(error)}; check the place, the network and the credentials, then "

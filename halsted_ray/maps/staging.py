@@ -42,6 +42,13 @@ class SegmentResult:
     """Number of stored vectors that were used."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall seconds of the stages ``decode``, ``encode`` and ``tag``."""
+    encoder: str = ""
+    """Fingerprint of the encoder. This and the two fields below are '' in results that an earlier version of this
+    package made."""
+    encoder_size: str = ""
+    """``Encoder.size_name``."""
+    device: str = ""
+    """``Encoder.device_name``: the device that encoded and tagged."""
 
     @property
     def state(self) -> str:

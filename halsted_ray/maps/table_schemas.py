@@ -81,10 +81,15 @@ SEGMENTS_SCHEMA = pa.schema(
         ("tag_s", pa.float64()),
         ("tags", pa.list_(PREDICTION_TYPE)),
         ("gaps", pa.list_(GAP_TYPE)),
+        ("encoder", pa.string()),
+        ("encoder_size", pa.string()),
+        ("device", pa.string()),
     ]
 )
 """What became of every segment. ``state`` is one of ``maps.staging.STATES``; ``tasks`` are the names of the tasks that
-were asked, joined by commas; ``decode_s``, ``encode_s`` and ``tag_s`` are wall seconds."""
+were asked, joined by commas; ``decode_s``, ``encode_s`` and ``tag_s`` are wall seconds. ``encoder``
+(a fingerprint), ``encoder_size`` and ``device`` are those of ``maps.staging.SegmentResult``, and null in rows that were
+written before these columns existed."""
 
 
 @dataclass(frozen=True)

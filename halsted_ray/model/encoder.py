@@ -279,6 +279,26 @@ class Encoder:
         return sum(p.numel() for p in self.model.parameters()) + (0 if self.norm is None else 2 * self.width)
 
     @property
+    def size_name(self) -> str:
+        """The name of the encoder's size, by which ``halsted plan`` knows what it costs.
+
+        This is the name of a preset, with one exception: ``tiny`` is the size of the encoder that ships, and
+        ``random:tiny`` is the preset ``tiny``, which has twice the tokens. '' for any other size.
+        """
+        for name, preset in PRESETS.items():
+            if all(getattr(self.config, key) == preset[key] for key in preset if key != "num_attention_heads"):
+                if self.config.tubelet_size == 2:
+                    return "random:tiny" if name == "tiny" else name
+                if name == "tiny" and self.config.tubelet_size == 4:
+                    return "tiny"
+        return ""
+
+    @property
+    def device_name(self) -> str:
+        """The device that the encoder runs on: ``cpu``, or the name that the driver gives the GPU."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
+    @property
     def flops_per_clip(self) -> float:
         """Floating-point operations of the forward pass per clip; a multiply-add counts as two (giant: 5.09e12)."""
         tokens, width, layers = self.positions.shape[1], self.width, self.config.num_hidden_layers

@@ -1,7 +1,7 @@
 """How fast each stage is, and where that is known from: the numbers that ``planner`` calculates with.
 
 rates.json         ships with the package: measured, each with the name of its hardware; GPUs are estimated
-Rates.load(OUT)    what an earlier run took, from its table of segments
+Rates.load(OUT)    what earlier runs took, from their table of segments
 measured()         on this machine, in under a minute
 """
 
@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -39,8 +41,8 @@ class DecodeRate:
 
 @dataclass(frozen=True)
 class EncodeRate:
-    """Clips that one GPU, or one core (``device`` 'cpu'), encodes per second. ``hardware`` and ``source`` say where the
-    number comes from."""
+    """Clips that one GPU, or one core (``device`` 'cpu'), encodes per second. ``preset`` is an ``Encoder.size_name``;
+    ``hardware`` and ``source`` say where the number comes from."""
 
     preset: str
     device: str
@@ -71,7 +73,7 @@ class Rates:
         """The rates that ship with the package, overridden by those of ``place``.
 
         ``place`` is a JSON file with any of the keys of rates.json, or the folder or URL of a run's maps: then what
-        that run took. Raises UsageError where it is neither.
+        the runs there took. Raises UsageError where it is neither.
         """
         shipped = json.loads(resources.files("halsted_ray.planning").joinpath("rates.json").read_text())
         if place and (local_path(place) is None or os.path.isdir(place)):
@@ -104,32 +106,54 @@ class Rates:
         )
 
     def _with_maps(self, out: str) -> Rates:
-        """These rates, overridden by what the run that filled ``out`` took: seconds of its actors, at the picture size
-        and codec of its own videos."""
+        """These rates, overridden by what the runs that filled ``out`` took: seconds of their actors, at the picture
+        sizes and codecs of their own videos, with their own encoders on their own devices.
+
+        A rate that the maps don't tell stays as it is: of tables that were written before they named the encoder, of
+        encoders of other sizes, and of tagging on a GPU. Raises UsageError where no run has decoded a video.
+        """
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         from halsted_ray.maps.reading import read_segments, read_videos
 
-        columns = ["start_s", "stop_s", "decode_s", "encode_s", "tag_s", "new_vectors", "used_vectors"]
-        table = read_segments(out, columns, [("decode_s", ">", 0)])
+        sums = ["length_s", "decode_s", "encode_s", "tag_s", "new_vectors", "used_vectors"]
+        keys = ["video_id", "encoder_size", "device"]
+        table = read_segments(out, [*keys, "start_s", "stop_s", *sums[1:]], [("decode_s", ">", 0)])
+        videos = {entry.video.video_id: entry.video for entry in read_videos(out).values() if entry.is_mapped}
+        if table is not None:
+            table = table.append_column("length_s", pc.subtract(table["stop_s"], table["start_s"]))
+            table = table.filter(pc.is_in(table["video_id"], pa.array(list(videos), pa.string())))
         if table is None or not table.num_rows:
             raise UsageError(
                 f"rates {out!r}: no run has decoded video for the maps there; give a JSON file of rates, "
                 "or the OUT of a run that did"
             )
-        total = {name: pc.sum(table[name]).as_py() for name in columns}
-        videos = [entry.video for entry in read_videos(out).values() if entry.is_mapped]
-        largest = max(videos, key=lambda video: video.duration_s)
         hardware = f"the machines of the run to {Path(out).name}"
-        frames = (total["stop_s"] - total["start_s"]) * largest.fps
-        decode = DecodeRate(largest.codec, largest.width, largest.height, frames / total["decode_s"], hardware)
-        # No row says on what device and with what preset the run encoded; a core is assumed.
-        clips = total["new_vectors"] / total["encode_s"] if total["encode_s"] else 0.0
-        encode = tuple(EncodeRate(preset, "cpu", clips, hardware) for preset in self.presets if clips)
-        windows = total["new_vectors"] + total["used_vectors"]
-        tag = windows / total["tag_s"] if total["tag_s"] else self.tag_windows_per_core_s
-        return Rates(
-            **{**vars(self), "decode": (decode,), "encode": (*encode, *self.encode), "tag_windows_per_core_s": tag}
+        decoded: defaultdict[tuple[str, int, int], _Measured] = defaultdict(_Measured)
+        encoded: defaultdict[tuple[str, str], _Measured] = defaultdict(_Measured)
+        tagged = _Measured()
+        for row in table.group_by(keys).aggregate([(name, "sum") for name in sums]).to_pylist():
+            video, size, device = videos[row["video_id"]], row["encoder_size"], row["device"]
+            decoded[video.codec, video.width, video.height].add(row["length_s_sum"] * video.fps, row["decode_s_sum"])
+            if not device or size not in self.presets:
+                continue
+            encoded[size, device].add(row["new_vectors_sum"], row["encode_s_sum"])
+            if device == "cpu":
+                # ``tag_windows_per_core_s`` is the rate of a model on vectors of the tiny encoder.
+                as_tiny = (self.presets["tiny"]["dim"] / self.presets[size]["dim"]) ** 2
+                tagged.add(row["new_vectors_sum"] + row["used_vectors_sum"], row["tag_s_sum"] * as_tiny)
+        decode = tuple(DecodeRate(*picture, total.rate, hardware) for picture, total in decoded.items())
+        encode = tuple(
+            EncodeRate(size, gpu_name(device, self.gpu_peak_tflops), total.rate, f"{hardware}, {device}")
+            for (size, device), total in encoded.items()
+            if total.rate
+        )
+        return replace(
+            self,
+            decode=decode,
+            encode=(*encode, *self.encode),
+            tag_windows_per_core_s=tagged.rate if tagged.seconds else self.tag_windows_per_core_s,
         )
 
     def decode_core_s(self, codec: str, width: int, height: int, frames: float) -> tuple[float, DecodeRate]:
@@ -177,6 +201,30 @@ class Rates:
         )
 
 
+@dataclass
+class _Measured:
+    """A number of frames, clips or windows, and the seconds that they took together."""
+
+    count: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, count: float, seconds: float) -> None:
+        self.count += count
+        self.seconds += seconds
+
+    @property
+    def rate(self) -> float:
+        """Per second; 0 where nothing was measured."""
+        return self.count / self.seconds if self.seconds else 0.0
+
+
+def gpu_name(device_name: str, known: Iterable[str]) -> str:
+    """The name among ``known`` of a device that its driver calls 'NVIDIA H100 80GB HBM3', 'NVIDIA A100-SXM4-80GB' or
+    'Tesla T4'. Any other name, and 'cpu', is returned as it is, without the maker's name."""
+    words = re.split(r"[\s-]", device_name)
+    return next((word for word in words if word in known), device_name.removeprefix("NVIDIA "))
+
+
 def measured(preset: str = "tiny", decode_s: int = 2) -> dict[str, Any]:
     """The rates of one core of this machine, and of its GPU where there is one, as JSON values for ``Rates.load``.
 
@@ -186,12 +234,13 @@ def measured(preset: str = "tiny", decode_s: int = 2) -> dict[str, Any]:
 
     hardware = machine()
     torch.set_num_threads(1)
+    is_quick = preset in ("tiny", "random:tiny", "base")
     found: dict[str, Any] = {
         "decode": [asdict(_measured_decoding(decode_s, hardware))],
-        "encode": [asdict(_measured_encoding(preset, "cpu", hardware))] if preset in ("tiny", "base") else [],
+        "encode": [asdict(_measured_encoding(preset, "cpu", hardware))] if is_quick else [],
     }
     if torch.cuda.is_available():
-        name = torch.cuda.get_device_name().removeprefix("NVIDIA ").split()[0].upper()
+        name = gpu_name(torch.cuda.get_device_name(), Rates.load().gpu_peak_tflops)
         found["encode"].append(asdict(_measured_encoding(preset, name, f"{hardware}, {torch.cuda.get_device_name()}")))
     found["tag_windows_per_core_s"] = _measured_tagging()
     return found
@@ -228,7 +277,13 @@ def _measured_encoding(preset: str, device: str, hardware: str) -> EncodeRate:
 
     from halsted_ray.model.encoder import Encoder
 
-    encoder = Encoder.create(preset, 0, device="cpu" if device == "cpu" else "cuda")
+    place = "cpu" if device == "cpu" else "cuda"
+    # 'tiny' is the encoder that ships; the preset 'tiny' has twice the tokens and is named 'random:tiny' here.
+    encoder = (
+        Encoder.load(preset, device=place)
+        if preset == "tiny"
+        else Encoder.create(preset.removeprefix("random:"), 0, device=place)
+    )
     count = encoder.micro_batch * 4
     clips_NTHWC = np.zeros((count, encoder.frames, *encoder.image_size, 3), np.uint8)
     encoder.encode(clips_NTHWC)

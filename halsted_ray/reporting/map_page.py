@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from halsted_ray.mapping.progress import amount
 from halsted_ray.reporting.html_page import (
     meter,
     number,
@@ -65,7 +66,7 @@ def overview_section(videos: JsonObject) -> str:
     """Returns the tiles with the numbers of videos by status."""
     return tile_section(
         (
-            (f"{videos['video_s'] / 3600:.2f}", "hours of video", ""),
+            (amount(videos["video_s"] / 3600), "hours of video", ""),
             (str(videos["mapped"]), "videos mapped without gaps", ""),
             (str(videos["partial"]), "videos mapped with gaps", "warn" if videos["partial"] else ""),
             (str(videos["failed"]), "videos failed", "bad" if videos["failed"] else ""),

@@ -162,7 +162,7 @@ class _ProgressRecorder(RunObserver):
         if message != self.waiting:
             self.waiting = message
             logger.warning("job %s waits: %s", self.job_id, message)
-            self.jobs.update(self.job_id, self.worker, reason=_without_places(f"waiting: {message}"))
+            self.jobs.update(self.job_id, self.worker, reason=_without_places(f"waiting: {message}"), rate=0.0)
 
 
 class _Heartbeat:

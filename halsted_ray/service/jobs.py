@@ -132,6 +132,7 @@ class Jobs:
                 claimed.state, claimed.worker, claimed.lease_until_s = "running", worker, now_s() + self.lease_s
                 claimed.attempts += 1
                 claimed.started_s = now_s()
+                claimed.rate = 0.0  # the rate of an earlier attempt says nothing about this attempt
         return claimed
 
     def heartbeat(self, job_id: str, worker: str) -> bool:

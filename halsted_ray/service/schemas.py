@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from halsted_ray.service.database import Job, StoredVideo, Upload, UploadPart
-from halsted_ray.service.jobs import ENDS
 from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES
 
 
@@ -83,7 +82,10 @@ class JobShown(BaseModel):
     model_version: str | None
     done_s: float
     total_s: float
-    eta_s: float | None
+    eta_s: float | None = Field(
+        description="Seconds to go: 0 for a job that is done; null where nobody knows yet (the job waits or has just "
+        "begun), and where the job never ends as done (it failed or was cancelled)."
+    )
     failed_segments: int
     attempts: int
 
@@ -148,12 +150,12 @@ def show_video(video: StoredVideo, job: Job | None = None) -> VideoShown:
 
 
 def show_job(job: Job) -> JobShown:
-    """The answer that shows a job. ``eta_s``: the seconds that are left, None while the job waits or has no rate; 0
-    once it has ended."""
+    """The answer that shows a job. ``eta_s``: the seconds that are left, 0 once the job is done, None while the
+    job waits or has no rate, and where it failed, was cancelled or is being cancelled."""
     left_s = job.total_s - job.done_s
     eta_s = None
-    if job.state in ENDS:
+    if job.state == "done":
         eta_s = 0.0
-    elif job.state == "running" and job.rate > 0:
+    elif job.state == "running" and not job.cancel and job.rate > 0:
         eta_s = round(left_s / job.rate, 1)
     return JobShown(eta_s=eta_s, **{name: getattr(job, name) for name in JobShown.model_fields if name != "eta_s"})
