@@ -34,6 +34,11 @@ a release."""
 def read_atlas(location: str, release: str | None = None, version: int | None = None) -> Atlas:
     """Reads the atlas of the archive at ``location`` at one release or version.
 
+    >>> from halsted_ray import open_atlas
+    >>> atlas = open_atlas("archive")
+    >>> [len(atlas.videos_of(part)) for part in ("train", "validation", "test")]
+    [2, 2, 2]
+
     By default this is the latest release, or the newest version where there is no release. ``release`` may also be
     ``head`` or a version's number. Raises AtlasError where there is no atlas, no such release (with the nearest names)
     or version, or where the tables can't be read.

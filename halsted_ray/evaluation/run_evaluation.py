@@ -80,9 +80,12 @@ def evaluate(
 ) -> Evaluation:
     """Judges a model on the test videos of the archive at ``atlas``, or cross-validates ``recipe`` where none is given.
 
-        evaluate("atlas", "out", model="model")
-        evaluate("atlas", "out", model="model", plan=EvaluationPlan(part="all", baselines=("chance",)))
-        evaluate("atlas", "out", DEMO, plan=EvaluationPlan(folds=3))
+    >>> from halsted_ray import evaluate
+    >>> from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
+    >>> plan = EvaluationPlan(part="test", baselines=("chance", "majority"))
+    >>> evaluation = evaluate("archive", "evaluation", model="run/model", plan=plan)
+    >>> sorted(evaluation.figures["methods"])
+    ['chance', 'halsted', 'majority']
 
     ``model``: folder or URL of a model; ``against``: another model, which predicts the same windows. Without a model
     the folds' models are trained by ``recipe``, side by side on Ray. ``plan``: which videos judge, and the baselines.

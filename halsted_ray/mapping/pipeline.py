@@ -96,6 +96,11 @@ def map_archive(
 ) -> Summary:
     """Maps the videos at ``archive`` to ``out`` with the model at ``model``: what is new or unfinished.
 
+    >>> from halsted_ray import map_archive
+    >>> summary = map_archive("archive", "maps")
+    >>> len(summary.videos), summary.exit_code
+    (6, 0)
+
     ``task``: names of tasks, or None or 'all' for all of them; or an ``instruction`` in words. ``encoder``: where the
     model's encoder lies (default: where the model says). ``embeddings``: where vectors are kept (default
     ``<out>/embeddings``). ``segment_s`` and ``resources`` decide how fast the run is. ``retry_failed`` tries again

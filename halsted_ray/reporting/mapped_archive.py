@@ -156,10 +156,11 @@ def open_maps(location: str, *, embeddings: str | None = None, taxonomy: str | N
     """Opens the maps that ``halsted map`` or ``map_archive`` left at ``location``.
 
     >>> from halsted_ray import open_maps
-    >>> maps = open_maps("demo/maps")
-    >>> maps.timeline.to_pandas(["video_id", "start_s", "stop_s", "tag", "category", "confidence"])
+    >>> maps = open_maps("maps")
+    >>> steps = maps.timeline.to_pandas(["video_id", "category"], filters=[("tag", "=", "step")])
+    >>> sorted(set(steps.category))
+    ['Dissection', 'Suturing']
     >>> maps.plot(maps.video_ids[0]).write_html("timeline.html")
-    >>> maps.vectors.to_ray().count()
 
     Args:
         location: A folder or any fsspec URL.

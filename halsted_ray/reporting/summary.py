@@ -16,6 +16,11 @@ NOT_MAPPED = "not mapped"
 def report(out: str, truth: str | None = None, taxonomy: str | None = None) -> JsonObject:
     """Returns the figures of the maps at ``out`` (see ``summarise``), compared with the annotated archive ``truth``.
 
+    >>> from halsted_ray import report
+    >>> figures = report("maps", truth="archive")
+    >>> figures["videos"]["mapped"]
+    6
+
     Arguments and errors are those of ``report_data.read_report_data``.
     """
     return summarise(read_report_data(out, truth, taxonomy))

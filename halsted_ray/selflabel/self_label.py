@@ -37,7 +37,10 @@ def self_label(
 ) -> Figures:
     """Labels the videos of ``archive`` that nobody annotated, and adds the labels that are sure enough to the atlas.
 
-        self_label("atlas", "videos", "model", "out", release="hsa-v2")
+    >>> from halsted_ray import self_label
+    >>> report = self_label("archive", "archive", "run/model", "labels")
+    >>> report["gate"]["passed"]  # two epochs on two videos are not enough
+    False
 
     The steps: the gate and the thresholds (``labelling.LabellingRules``, both on the latest release's validation
     videos), a map of 1-s windows with ``task`` alone, merging windows to labels, one commit of the labels with source

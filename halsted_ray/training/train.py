@@ -94,6 +94,12 @@ def train(
 ) -> TrainSummary:
     """Trains a Halsted on the atlas of the archive at ``atlas``; leaves the model in ``<out>/model``.
 
+    >>> from halsted_ray import train
+    >>> from halsted_ray.training.recipe import DEMO, changed
+    >>> summary = train("archive", "run", changed(DEMO, ["epochs=2"]))
+    >>> summary.model, summary.epochs
+    ('run/model', 2)
+
     ``out`` is any fsspec location. The same call again goes on with a run that was killed, and answers at once when
     the run is finished; another recipe or atlas needs another ``out``.
 
