@@ -60,6 +60,12 @@ def test_help_answers_at_once():
     assert best_s < 1.0
 
 
+def test_the_parser_imports_nothing_heavy():
+    code = "import sys; from halsted_ray.cli.parser import build_parser; build_parser(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not {"numpy", "pyarrow", "torch", "ray", "mlflow", "fsspec", "fastapi", "sqlalchemy"} & set(loaded.split())
+
+
 def timed(command):
     started_s = time.monotonic()
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
