@@ -395,7 +395,7 @@ def test_a_folder_that_can_not_be_written_is_reported_before_anything_is_learned
 def test_the_labels_between_two_models_are_read_before_anything_is_learned(
     archive, fold_model, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("halsted_ray.evaluation.run_evaluation.pooled", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("halsted_ray.evaluation.run_evaluation.prepare_data", lambda *_: pytest.fail("it began"))
     elsewhere, model = Halsted.load(fold_model), str(tmp_path / "model")
     elsewhere.configure(atlas_release="another release")
     elsewhere.save(model)
