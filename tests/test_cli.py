@@ -60,6 +60,12 @@ def test_help_answers_at_once():
     assert best_s < 1.0
 
 
+def test_the_parser_imports_nothing_heavy():
+    code = "import sys; from halsted_ray.cli.parser import build_parser; build_parser(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not {"numpy", "pyarrow", "torch", "ray", "mlflow", "fsspec", "fastapi", "sqlalchemy"} & set(loaded.split())
+
+
 def timed(command):
     started_s = time.monotonic()
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -334,7 +340,7 @@ def test_show_draws_a_video_found_by_its_beginning_or_its_file(capsys, places):
 
 
 @pytest.mark.parametrize(
-    "video_s, said", [(0.0, None), (36.0, "0.01 video-hours in 9 s, 4.0 video-hours an hour")], ids=["nothing", "some"]
+    "video_s, said", [(0.0, None), (36.0, "0.01 video-hours in 9 s, 4.0 video-hours per hour")], ids=["nothing", "some"]
 )
 def test_a_run_that_had_nothing_to_do_has_no_rate(capsys, monkeypatch, video_s, said):
     done = dict.fromkeys(("segments", "segments_before", "segments_decoded", "segments_from_vectors"), 0)

@@ -13,11 +13,11 @@ from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, in_registry
 from halsted_ray.cli.self_label_table import comparison_text
 from halsted_ray.cli.selflabel import add_thresholds
 from halsted_ray.cli.text_tables import WIDTH, percent, show_progress, table
-from halsted_ray.records import JsonObject
 
 if TYPE_CHECKING:
     from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
     from halsted_ray.evaluation.run_evaluation import Evaluation
+    from halsted_ray.records import JsonObject
     from halsted_ray.training.recipe import Recipe
 
 

@@ -136,7 +136,7 @@ def map_videos(options: argparse.Namespace) -> int:
         rate = summary.video_s / summary.wall_s
         print(
             f"{amount(summary.video_s / 3600)} video-hours in {summary.wall_s:.0f} s, "
-            f"{amount(rate, 1)} video-hours an hour"
+            f"{amount(rate, 1)} video-hours per hour"
         )
     return summary.exit_code
 

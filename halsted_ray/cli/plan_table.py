@@ -16,7 +16,7 @@ def plan_table(found: Plan, setting: PlanSetting, survey: Survey | None) -> str:
     rows = [("wall time", duration(found.wall_s))]
     if setting.price_per_gpu_hour or setting.price_per_core_hour:
         per_hour = found.cost / (found.video_s / 3600)
-        rows.append(("cost", f"{amount(found.cost)} ({amount(per_hour, 3)} a video-hour)"))
+        rows.append(("cost", f"{amount(found.cost)} ({amount(per_hour, 3)} per video-hour)"))
     if found.gpus:
         rows.append(("GPUs", f"{found.gpus} {setting.gpu}, {amount(found.gpu_hours, 1)} GPU-hours"))
         rows.append(("cores", f"{found.cores}; {found.cores_per_gpu:.1f} cores per GPU keep each GPU busy"))

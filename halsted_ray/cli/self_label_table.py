@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from halsted_ray.cli.text_tables import percent, table
-from halsted_ray.records import JsonObject
+
+if TYPE_CHECKING:
+    from halsted_ray.records import JsonObject
 
 
 def comparison_text(comparison: JsonObject) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from typing import TYPE_CHECKING
 
 from halsted_ray.cli.options import DONE, NOT_ALL, Commands, add_command, positive_int, share, share_above_0_below_1
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, registry_needs_version
 from halsted_ray.cli.text_tables import percent, table
-from halsted_ray.records import JsonObject
+
+if TYPE_CHECKING:
+    from halsted_ray.records import JsonObject
 
 
 def add_self_label(commands: Commands) -> None:

@@ -7,10 +7,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from halsted_ray.records import JsonObject
-
 if TYPE_CHECKING:
     from halsted_ray.maps.status import VideoStatus
+    from halsted_ray.records import JsonObject
 
 WIDTH = 80
 """Columns of a terminal."""
