@@ -1,4 +1,4 @@
-"""Runs the measurements on this machine: prints a table, and writes ``results/latest.json`` and README's table.
+"""Runs the measurements on this machine: prints a table, and writes ``results/latest.json`` and the table of docs.
 
     make bench                          all measurements, about half an hour on two quiet cores
     make bench ONLY=decode,planning     some measurements; the last results of all others stay in the file
@@ -29,7 +29,7 @@ from measuring import Entry, commit
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "latest.json"
-README = HERE.parent / "README.md"
+PAGE = HERE.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- speed: written by make bench -->\n", "<!-- end of speed -->\n"
 MEASUREMENTS = (
     "decode",
@@ -144,7 +144,7 @@ def measure_here(name: str, quick: bool, answer: str) -> None:
 
 
 def write(path: Path, entries: list[Entry]) -> None:
-    """Writes the results to ``path``, and README's table where that is the file of the recorded results."""
+    """Writes the results to ``path``; the file of the recorded results also writes the table of ``docs/benchmarks.md``."""
     order = {name: number for number, name in enumerate(MEASUREMENTS)}
     entries = sorted(entries, key=lambda entry: order.get(entry["measurement"], len(order)))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,12 +155,12 @@ def write(path: Path, entries: list[Entry]) -> None:
     }
     path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     if path.resolve() == RESULTS:
-        before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-        README.write_text(before + BEGIN + quoted(found) + END + rest.partition(END)[2], encoding="utf-8")
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        PAGE.write_text(before + BEGIN + quoted(found) + END + rest.partition(END)[2], encoding="utf-8")
 
 
 def quoted(found: dict[str, Any]) -> str:
-    """The results (as in ``latest.json``) as README shows them."""
+    """The results (as in ``latest.json``) as ``docs/benchmarks.md`` shows them."""
     hardware, versions = found["hardware"], found["versions"]
     lines = ["| | measured | bar | |", "|---|--:|--:|---|"]
     for entry in found["ratios"]:

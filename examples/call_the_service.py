@@ -45,7 +45,7 @@ def main(address: str, key: str, video: Path) -> int:
         job = ask("GET", f"/jobs/{job['job_id']}")
         print(f"{job['state']}: {job['done_s']:.0f} of {job['total_s']:.0f} s")
     for row in ask("GET", f"/videos/{found['video_id']}/timeline")["rows"]:
-        print(f"{row['start_s']:7.1f} {row['stop_s']:7.1f}  {row['tag']:12} {row['category']} {row['confidence']:.2f}")
+        print(f"{row['start_s']:7.1f} {row['end_s']:7.1f}  {row['tag']:12} {row['category']} {row['confidence']:.2f}")
     return 0 if job["outcome"] == "mapped" else 3
 
 

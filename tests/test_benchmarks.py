@@ -77,9 +77,9 @@ def test_the_results_in_the_repository_are_whole():
             and (entry["value"] <= entry["bar"] if entry["at_most"] else entry["value"] >= entry["bar"])
         )
         assert entry["holds"] is None or held or not entry["holds"], entry
-    from run import BEGIN, README, quoted
+    from run import BEGIN, PAGE, quoted
 
-    assert BEGIN + quoted(found) in README.read_text(encoding="utf-8"), "README quotes the results as they are"
+    assert BEGIN + quoted(found) in PAGE.read_text(encoding="utf-8"), "the page quotes the results as they are"
 
 
 @pytest.fixture(scope="module")

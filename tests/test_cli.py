@@ -389,6 +389,25 @@ def test_the_truth_of_other_videos_is_refused(capsys, places, tmp_path):
         assert "annotates other videos: of the 3 at" in complaint and "0 are among its 3" in complaint
 
 
+def test_what_is_not_compared_with_the_truth_is_said(capsys, places, tmp_path):
+    """The truth of a video that could not be mapped, and that of one video of two."""
+    to = ["--to", str(tmp_path / "report.html")]
+    for video_id, said in (
+        (
+            maps.FAILED,
+            "0 videos compared (not compared: 2 mapped without truth, 1 annotated but not mapped): no annotated",
+        ),
+        (maps.WHOLE, "1 videos compared (not compared: 1 mapped without truth)"),
+    ):
+        clips = [replace(maps.CLIPS[0], video_id=video_id)]
+        write_atlas(str(tmp_path / video_id), [replace(maps.video(maps.WHOLE), video_id=video_id)], clips, "truth-1")
+        truth = ["--truth", tmp_path / video_id]
+        shown = run(capsys, "report", places[0], *truth, *to)[1]
+        assert said in " ".join(shown.split()) and ("accuracy" in shown) is (video_id == maps.WHOLE)
+        assert "annotates other videos, and not this one" in run(capsys, "show", places[0], maps.PARTIAL, *truth)[2]
+        assert run(capsys, "show", places[0], video_id, *truth)[2] == ""
+
+
 @pytest.mark.parametrize("count", [3, 300])
 def test_what_is_not_mapped_whole_is_a_line_each_and_the_rest_is_counted(count):
     videos = [

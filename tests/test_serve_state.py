@@ -246,9 +246,9 @@ def test_a_job_that_waits_for_room_and_a_new_attempt_have_no_time_to_go(database
     assert eta_s() == 15.0
     recorder.on_wait("no machine has started yet")
     assert eta_s() is None
-    recorder.noted_s = 0.0
+    recorder.saved_s = 0.0
     recorder.on_progress(Progress(done_s=30.0, total_s=60.0, begun_s=0.0, failed_segments=0, elapsed_s=15.0))
-    jobs.put_back(job_id, "worker", "waiting: no room")
+    jobs.requeue(job_id, "worker", "waiting: no room")
     assert jobs.claim("worker").job_id == job_id and eta_s() is None
 
 

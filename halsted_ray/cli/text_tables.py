@@ -52,7 +52,7 @@ def percent(value: float | None) -> str:
 
 
 def accuracy_table(accuracy: JsonObject) -> str:
-    """The figures of ``evaluation.map_accuracy`` as a table, one line per tag, and how they were measured."""
+    """The figures of ``evaluation.map_accuracy`` as a table: one line per tag, of how many videos, and how measured."""
     rows = [
         (
             tag,
@@ -64,7 +64,17 @@ def accuracy_table(accuracy: JsonObject) -> str:
         for tag, of_tag in accuracy["tags"].items()
     ]
     header = ("tag", "accuracy", "chance", "commonest", "F1@10", "windows", "no answer")
-    return table(header, rows, right=range(1, len(header))) + "\n\n" + textwrap.fill(accuracy["how"], WIDTH)
+    left_out = ", ".join(
+        f"{accuracy[key]} {what}"
+        for key, what in (("without_truth", "mapped without truth"), ("not_mapped", "annotated but not mapped"))
+        if accuracy[key]
+    )
+    compared = f"{accuracy['compared']} videos compared{f' (not compared: {left_out})' if left_out else ''}"
+    if not rows:
+        return textwrap.fill(f"{compared}: no annotated video has rows in the maps", WIDTH)
+    return (
+        table(header, rows, right=range(1, len(header))) + f"\n\n{compared}\n" + textwrap.fill(accuracy["how"], WIDTH)
+    )
 
 
 def failures(videos: Sequence[VideoStatus]) -> str:

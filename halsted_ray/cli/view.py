@@ -44,6 +44,8 @@ def show_timeline(options: argparse.Namespace) -> int:
     video = material.find(options.video)
     video_id = video["video_id"]
     drawn = timeline(video, material.rows_of(video_id), material.truth_of(video_id), material.taxonomy)
+    if options.truth and material.truth_of(video_id) is None:
+        print(f"the truth at {options.truth} annotates other videos, and not this one", file=sys.stderr)
     print(f"{video_id}  {video['status']}  {clock(drawn.duration_s)}  {video['reason'] or ''}".rstrip())
     if drawn.lanes or drawn.gaps:
         print(f"\n{draw(drawn, WIDTH)}\n\n{rows_table(drawn, WIDTH, options.rows or None)}")

@@ -31,7 +31,7 @@ LEAST_OPEN_FILES = 4096
 
 
 @dataclass(frozen=True)
-class Finding:
+class MachineFinding:
     """What one look found. ``advice`` says what to do, '' where nothing needs to be done."""
 
     name: str
@@ -41,13 +41,13 @@ class Finding:
     advice: str = ""
 
 
-def examine(places: Sequence[str] = ()) -> list[Finding]:
+def examine(places: Sequence[str] = ()) -> list[MachineFinding]:
     """Looks at Python, Ray, decoders, GPU, credentials and disk of this machine, and whether ``places`` can be listed.
 
     Changes nothing. Asks nobody over a network but the stores of ``places`` and the cluster of ``RAY_ADDRESS``. Takes
     some seconds, most of them for importing torch.
     """
-    looks: list[Callable[[], Finding]] = [
+    looks: list[Callable[[], MachineFinding]] = [
         _python,
         _ray,
         _machine,
@@ -64,58 +64,64 @@ def examine(places: Sequence[str] = ()) -> list[Finding]:
     return [look() for look in looks]
 
 
-def _python() -> Finding:
+def _python() -> MachineFinding:
     version = importlib.metadata.version("halsted-ray") if importlib.util.find_spec("halsted_ray") else "?"
     found = f"{platform.python_version()} at {sys.prefix}, halsted-ray {version}"
     if not (3, 11) <= sys.version_info[:2] < (3, 14):
-        return Finding("Python", PROBLEM, found, "take Python 3.11, 3.12 or 3.13")
-    return Finding("Python", OK, found)
+        return MachineFinding("Python", PROBLEM, found, "take Python 3.11, 3.12 or 3.13")
+    return MachineFinding("Python", OK, found)
 
 
-def _ray() -> Finding:
+def _ray() -> MachineFinding:
     version = importlib.metadata.version("ray")
     address = os.environ.get("RAY_ADDRESS", "")
     if not address:
-        return Finding("Ray", OK, f"{version}; a run starts its own on this machine")
+        return MachineFinding("Ray", OK, f"{version}; a run starts its own on this machine")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
-        return Finding("Ray", NOTE, f"{version}; RAY_ADDRESS={address}", "this address can't be tried without joining")
+        return MachineFinding(
+            "Ray", NOTE, f"{version}; RAY_ADDRESS={address}", "this address can't be tried without joining"
+        )
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
-        return Finding(
+        return MachineFinding(
             "Ray",
             PROBLEM,
             f"{version}; nothing answers at RAY_ADDRESS={address}: {error}",
             "start the cluster (`ray start --head`), or unset RAY_ADDRESS to run on this machine alone",
         )
-    return Finding("Ray", OK, f"{version}; a cluster answers at {address}")
+    return MachineFinding("Ray", OK, f"{version}; a cluster answers at {address}")
 
 
-def _machine() -> Finding:
+def _machine() -> MachineFinding:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     found = f"{cores} cores, {memory_gb:.0f} GB"
     if memory_gb < 6:
-        return Finding("Machine", NOTE, found, "Ray, one decoder and one tagger take about 4 GB; map with one decoder")
-    return Finding("Machine", OK, found)
+        return MachineFinding(
+            "Machine", NOTE, found, "Ray, one decoder and one tagger take about 4 GB; map with one decoder"
+        )
+    return MachineFinding("Machine", OK, found)
 
 
-def _open_files() -> Finding:
+def _open_files() -> MachineFinding:
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     found = "as many as wanted" if allowed == resource.RLIM_INFINITY else f"{allowed:,} per process"
     if allowed != resource.RLIM_INFINITY and allowed < LEAST_OPEN_FILES:
-        return Finding("Open files", NOTE, found, f"`ulimit -n {LEAST_OPEN_FILES}` before Ray starts on many cores")
-    return Finding("Open files", OK, found)
+        return MachineFinding(
+            "Open files", NOTE, found, f"`ulimit -n {LEAST_OPEN_FILES}` before Ray starts on many cores"
+        )
+    return MachineFinding("Open files", OK, found)
 
 
-def _decoders() -> Finding:
+def _decoders() -> MachineFinding:
     import av
 
     missing = [name for name in CODECS if not _has_decoder(name)]
     found = f"PyAV {av.__version__}" + (f", without {', '.join(missing)}" if missing else f", {len(CODECS)} codecs")
     advice = "install PyAV's own wheel (`pip install --force-reinstall av`), which carries all of them"
-    return Finding("Decoders", NOTE if missing else OK, found, advice if missing else "")
+    return MachineFinding("Decoders", NOTE if missing else OK, found, advice if missing else "")
 
 
 def _has_decoder(name: str) -> bool:
@@ -128,7 +134,7 @@ def _has_decoder(name: str) -> bool:
     return True
 
 
-def _decoding() -> Finding:
+def _decoding() -> MachineFinding:
     """Encodes one second of video and reads it in the decoding process, with all that the process is denied."""
     import av
     import numpy as np
@@ -145,25 +151,27 @@ def _decoding() -> Finding:
         try:
             probed = process.probe(str(file), deadline_s=60)
         except HalstedError as error:
-            return Finding("Decoding", PROBLEM, str(error), "report this, with the whole of what `halsted doctor` says")
-    return Finding("Decoding", OK, f"{probed.duration_s:g} s of video read in a process without network")
+            return MachineFinding(
+                "Decoding", PROBLEM, str(error), "report this, with the whole of what `halsted doctor` says"
+            )
+    return MachineFinding("Decoding", OK, f"{probed.duration_s:g} s of video read in a process without network")
 
 
-def _gpu() -> Finding:
+def _gpu() -> MachineFinding:
     import torch
 
     device = Path("/dev/nvidia0").exists()
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-        return Finding("GPU", OK, f"{', '.join(names)}; torch {torch.__version__}")
+        return MachineFinding("GPU", OK, f"{', '.join(names)}; torch {torch.__version__}")
     if device:
-        return Finding(
+        return MachineFinding(
             "GPU",
             PROBLEM,
             f"there is an NVIDIA device, and torch {torch.__version__} can't use it",
             "install a CUDA build of torch that fits the driver (`nvidia-smi` names it)",
         )
-    return Finding(
+    return MachineFinding(
         "GPU",
         NOTE,
         f"none; torch {torch.__version__}",
@@ -171,22 +179,22 @@ def _gpu() -> Finding:
     )
 
 
-def _nvdec() -> Finding:
+def _nvdec() -> MachineFinding:
     if not Path("/dev/nvidia0").exists():
-        return Finding("NVDEC", NOTE, "no NVIDIA device", "videos are decoded on the CPU")
+        return MachineFinding("NVDEC", NOTE, "no NVIDIA device", "videos are decoded on the CPU")
     try:
         ctypes.CDLL("libnvcuvid.so.1")
     except OSError:
-        return Finding(
+        return MachineFinding(
             "NVDEC",
             NOTE,
             "the driver's libnvcuvid is not there; videos are decoded on the CPU",
             "in a container, set NVIDIA_DRIVER_CAPABILITIES=compute,video,utility",
         )
-    return Finding("NVDEC", OK, "the driver has it; this version decodes on the CPU all the same")
+    return MachineFinding("NVDEC", OK, "the driver has it; this version decodes on the CPU all the same")
 
 
-def _s3() -> Finding:
+def _s3() -> MachineFinding:
     import botocore.session
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
@@ -196,8 +204,8 @@ def _s3() -> Finding:
     local = [provider for provider in providers if provider.METHOD not in ("iam-role", "container-role")]
     for provider in local:
         if provider.load() is not None:
-            return Finding("S3 credentials", OK, f"from {provider.METHOD}; end point {endpoint}")
-    return Finding(
+            return MachineFinding("S3 credentials", OK, f"from {provider.METHOD}; end point {endpoint}")
+    return MachineFinding(
         "S3 credentials",
         NOTE,
         "none in the environment or in ~/.aws",
@@ -206,9 +214,9 @@ def _s3() -> Finding:
     )
 
 
-def _mlflow() -> Finding:
+def _mlflow() -> MachineFinding:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    return Finding("Model registry", OK, uri or f"sqlite:///mlflow.db in the folder you are in ({os.getcwd()})")
+    return MachineFinding("Model registry", OK, uri or f"sqlite:///mlflow.db in the folder you are in ({os.getcwd()})")
 
 
 def _local_folders(places: Iterable[str]) -> list[str]:
@@ -218,22 +226,24 @@ def _local_folders(places: Iterable[str]) -> list[str]:
     return sorted(by_disk.values())
 
 
-def _disk(folder: str) -> Finding:
+def _disk(folder: str) -> MachineFinding:
     free_gb = shutil.disk_usage(folder).free / 1e9
     found = f"{free_gb:,.0f} GB free at {folder}"
     if free_gb < LEAST_FREE_GB:
-        return Finding("Disk", NOTE, found, f"Ray spills to disk when memory is short: free {LEAST_FREE_GB} GB")
-    return Finding("Disk", OK, found)
+        return MachineFinding("Disk", NOTE, found, f"Ray spills to disk when memory is short: free {LEAST_FREE_GB} GB")
+    return MachineFinding("Disk", OK, found)
 
 
-def _place(location: str) -> Finding:
+def _place(location: str) -> MachineFinding:
     try:
         fs, path = filesystem(location)
         found = with_retries(lambda: fs.ls(path, detail=False), "its listing", 5.0)
     except HalstedError as error:
-        return Finding("Place", PROBLEM, f"{location}: {error}", "check the address, the credentials and the network")
+        return MachineFinding(
+            "Place", PROBLEM, f"{location}: {error}", "check the address, the credentials and the network"
+        )
     except (OSError, ImportError, ValueError) as error:
-        return Finding(
+        return MachineFinding(
             "Place", PROBLEM, f"{location}: {error}", "expected a folder or a URL such as s3://bucket/folder"
         )
-    return Finding("Place", OK, f"{location}: {len(found)} entries")
+    return MachineFinding("Place", OK, f"{location}: {len(found)} entries")
