@@ -144,7 +144,7 @@ def measure_here(name: str, quick: bool, answer: str) -> None:
 
 
 def write(path: Path, entries: list[Entry]) -> None:
-    """Writes the results to ``path``; the file of the recorded results also writes the table of ``docs/benchmarks.md``."""
+    """Writes the results to ``path``; for the file of recorded results also the table of ``docs/benchmarks.md``."""
     order = {name: number for number, name in enumerate(MEASUREMENTS)}
     entries = sorted(entries, key=lambda entry: order.get(entry["measurement"], len(order)))
     path.parent.mkdir(parents=True, exist_ok=True)
