@@ -9,7 +9,7 @@ run_cluster.py     the cluster of a run, and the actors that fit on it
 stage_schemas.py   the tables that travel between the stages
 decode_stage.py    segments → frames; what decoding actors call
 embed_stage.py     windows and frames → vectors
-workflow.py        frames or vectors of a segment → tags of its windows
+workflow.py        frames or vectors of a segment → which windows are asked, and their tags
 tag_stage.py       segments and frames → vectors and tags, stored; what tagging actors call
 outcomes.py        what became of each segment, added up
 wave_publisher.py  publishes a wave beside the mapping of the next wave

@@ -94,7 +94,7 @@ written before these columns existed."""
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the rows of a run come from. It stands in every row, and in the metadata of every commit."""
+    """Where the rows of a run come from. Some fields stand in every row, all in the metadata of every commit."""
 
     run_id: str
     recipe: str
@@ -123,4 +123,4 @@ TIMELINE_SCHEMA = pa.schema(
         ("taxonomy_digest", pa.string()),
     ]
 )
-"""``source`` is ``ai``, or ``gap`` for a span that could not be mapped (``tag`` ``gap``, ``category`` the reason)."""
+"""``source`` is ``ai``, or ``gap`` for a span that could not be mapped (``tag`` ``gap``, ``category`` its code)."""

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from halsted_ray.service import audit
 from halsted_ray.service.database import Database, Job, StoredVideo, lock_row, now_s
-from halsted_ray.service.uploads import NotFound, own_video
+from halsted_ray.service.uploads import NotFound, video_of_tenant
 from halsted_ray.service.users import Caller
 
 ENDS = ("done", "failed", "cancelled")
@@ -39,7 +39,7 @@ class Jobs:
         """A new job that maps the video for ``tasks``, or the job that already waits to do the same. Raises
         NotFound."""
         with self.database.writing() as session:
-            video = own_video(session, caller.tenant_id, video_id)
+            video = video_of_tenant(session, caller.tenant_id, video_id)
             waiting = session.scalars(
                 select(Job).where(
                     Job.tenant_id == caller.tenant_id,

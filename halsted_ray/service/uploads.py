@@ -163,7 +163,7 @@ class Uploads:
         if upload.state == "complete":
             assert upload.video_id is not None  # written with the state
             with self.database.reading() as session:
-                return own_video(session, caller.tenant_id, upload.video_id)
+                return video_of_tenant(session, caller.tenant_id, upload.video_id)
         if upload.state != "open":
             raise StateConflict(
                 f"upload {upload_id!r} is {upload.state}{f' ({upload.reason})' if upload.reason else ''}; "
@@ -229,7 +229,7 @@ class Uploads:
         with self.database.writing() as session:
             state = session.get_one(Upload, upload.upload_id, with_for_update=True).state
             if state == "complete":  # another request completed it: this request took longer than COMPLETING_S
-                return own_video(session, caller.tenant_id, name)
+                return video_of_tenant(session, caller.tenant_id, name)
             if state != "open":
                 raise StateConflict(f"upload {upload.upload_id!r} is {state}; begin another one")
             video = session.get(StoredVideo, (caller.tenant_id, name))
@@ -348,7 +348,7 @@ class Uploads:
         return hmac.new(_signing_key(self.database), message, hashlib.sha256).hexdigest()
 
 
-def own_video(session: Session, tenant_id: str, video_id: str) -> StoredVideo:
+def video_of_tenant(session: Session, tenant_id: str, video_id: str) -> StoredVideo:
     """The tenant's video. Raises NotFound for a video of another tenant, a deleted video, and one that never was."""
     video = session.get(StoredVideo, (tenant_id, video_id))
     if video is None or video.deleted_s is not None:

@@ -15,7 +15,7 @@ from halsted_ray.service import audit
 from halsted_ray.service.database import Database, Job, StoredVideo, Upload, now_s
 from halsted_ray.service.jobs import cancel, deleted_videos
 from halsted_ray.service.object_store import ObjectStore
-from halsted_ray.service.uploads import NotFound, own_video
+from halsted_ray.service.uploads import NotFound, video_of_tenant
 from halsted_ray.service.users import Caller
 from halsted_ray.storage.locations import filesystem
 
@@ -40,7 +40,7 @@ class Videos:
     def get(self, tenant_id: str, video_id: str) -> StoredVideo:
         """The tenant's video. Raises NotFound."""
         with self.database.reading() as session:
-            return own_video(session, tenant_id, video_id)
+            return video_of_tenant(session, tenant_id, video_id)
 
     def list_videos(self, tenant_id: str, after: str = "", limit: int = 100) -> list[StoredVideo]:
         """At most ``limit`` videos of the tenant in the order of their ids, beginning behind the id ``after``."""
@@ -88,7 +88,7 @@ class Videos:
         """Deletes a video for everybody and cancels its jobs. Its bytes are removed at once, or as soon as no running
         job reads them. Raises NotFound."""
         with self.database.writing() as session:
-            video = own_video(session, caller.tenant_id, video_id)
+            video = video_of_tenant(session, caller.tenant_id, video_id)
             video.deleted_s = now_s()
             for job in session.scalars(
                 select(Job).where(
