@@ -26,7 +26,7 @@ def test_demo_from_nothing_and_again(demo, tmp_path, monkeypatch, capsys):
     first = capsys.readouterr().out
     assert "step, exact match per window" in first
     assert re.search(r"^tag +halsted +95% interval +v1 +chance +majority +linear$", first, re.M)
-    assert "keep v1: the gain of v2 on " in first, "one annotated video is not enough for the gate"
+    assert "keep v1: the 95% interval of v2's gain on " in first, "one annotated video is not enough for the gate"
     assert (tmp_path / "report.html").stat().st_size > 3_000_000
     assert {path.name for path in tmp_path.iterdir()} == {"archive", "model", "maps", "registry", "report.html", "loop"}
 
