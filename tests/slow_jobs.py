@@ -14,7 +14,7 @@ def begun() -> list[str]:
     return sorted(path.name for path in Path(os.environ[FOLDER]).iterdir())
 
 
-def run_job(job, *_rest):
+def run_task(job, *_rest):
     """In the place of ``training.embed.run_task``: the first span is done at once, the others take long."""
     return _work(f"{job.start_s:g}", job.start_s == 0) or {}
 

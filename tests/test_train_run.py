@@ -157,7 +157,7 @@ def test_whatever_ends_embedding_ends_the_decoding_that_is_queued(tmp_path, monk
     """A full disk, a signal (while the progress is shown), a video that can't be read."""
     monkeypatch.setenv(slow_jobs.FOLDER, str(tmp_path / "begun"))
     (tmp_path / "begun").mkdir()
-    monkeypatch.setattr(embedding, "run_job", slow_jobs.run_job)
+    monkeypatch.setattr(embedding, "run_task", slow_jobs.run_task)
     monkeypatch.setattr(embedding, "start_worker", slow_jobs.start_worker)
 
     def fail(*_):
