@@ -171,7 +171,7 @@ def test_whatever_ends_embedding_ends_the_decoding_that_is_queued(tmp_path, monk
     with pytest.raises(AtlasError if isinstance(stop, VideoError) else type(stop), match=str(stop)):
         embedding.embed([video], windows, ENCODER, store, SPEC, workers=2, progress=fail)
     assert len(slow_jobs.begun()) <= 3, "the first span, and the one that each process had at hand"
-    assert not multiprocessing.active_children()
+    assert slow_jobs.all_ended()
 
 
 def test_a_release_that_is_not_there(archive, tmp_path):
