@@ -22,7 +22,7 @@ help:
 	@echo 'make install      an environment under .venv with the versions of constraints.txt'
 	@echo 'make demo         the whole flow on a synthetic archive; everything lands under demo/'
 	@echo 'make serve        the HTTP service with the model of the demo, on this machine; PORT=8000, STATE=demo/serve'
-	@echo 'make check        format, lint, types and the quick tests: before every commit, under 2 minutes'
+	@echo 'make check        format, lint, types and the quick tests: before every commit'
 	@echo 'make test         all tests; COVERAGE=1 also says which lines they ran'
 	@echo 'make docs         the documentation as a site under build/docs'
 	@echo 'make bench        every ratio of speed, hours; ONLY=decode,planning for some of them'

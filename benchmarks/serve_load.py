@@ -69,17 +69,17 @@ def measure(setting: Setting) -> list[dict[str, Any]]:
             why=f"{shown}; CPU per answer at 64: {cpu_text(last)}",
         ),
         ratio(
-            "clips:map: P95 at 64 clients against 2, encoder elsewhere (0.3 s a batch)",
+            "clips:map: P95 at 64 clients against 2, encoder elsewhere (0.3 s per batch)",
             many["p95_s"] / few["p95_s"],
             1.34,
             at_most=True,
             also=fine,
             rows=f"{few['codes']} and {many['codes']}",
             why=f"{few['p95_s']:.3f} and {many['p95_s']:.3f} s at "
-            f"{few['rate']:.1f} and {many['rate']:.1f} answers a second; CPU per answer at 64: {cpu_text(many)}",
+            f"{few['rate']:.1f} and {many['rate']:.1f} answers per second; CPU per answer at 64: {cpu_text(many)}",
         ),
         ratio(
-            "clips:map: batching against one by one, encoder elsewhere (0.3 s a pass)",
+            "clips:map: batching against one by one, encoder elsewhere (0.3 s per pass)",
             many["rate"] / single["rate"],
             None,
             rows=f"{many['codes']} and {single['codes']}",
@@ -282,7 +282,7 @@ def draw(rows: list[dict[str, Any]], to: Path) -> None:
     from plotly import graph_objects
     from plotly.subplots import make_subplots
 
-    figure = make_subplots(rows=1, cols=2, subplot_titles=("seconds", "answers a second"))
+    figure = make_subplots(rows=1, cols=2, subplot_titles=("seconds", "answers per second"))
     clients = [row["clients"] for row in rows]
     for name in ("p50_s", "p95_s"):
         figure.add_trace(graph_objects.Scatter(x=clients, y=[row[name] for row in rows], name=name[:3].upper()), 1, 1)

@@ -88,7 +88,7 @@ def entries_of(found: dict) -> list[dict]:
         largest = tables[-1]
         ms_a_segment += 1000 * sum(largest["cpu_s"].values()) / largest["segments"]
         entries.append(
-            entry(f"tables and staging, core-ms a segment at {largest['videos']:,} videos", ms_a_segment, "ms")
+            entry(f"tables and staging, core-ms per segment at {largest['videos']:,} videos", ms_a_segment, "ms")
         )
         if len(tables) > 1:
             smaller = next(size for size in tables if size["videos"] < largest["videos"])
@@ -100,8 +100,8 @@ def entries_of(found: dict) -> list[dict]:
         )
         entries.append(entry("its peak memory", hours["peak_mb"], "MB"))
     if files := found.get("files"):
-        entries.append(entry("inventory, core-ms a new video", files["new_ms"], "ms"))
-        entries.append(entry("inventory, core-ms a known video", files["known_ms"], "ms"))
+        entries.append(entry("inventory, core-ms per new video", files["new_ms"], "ms"))
+        entries.append(entry("inventory, core-ms per known video", files["known_ms"], "ms"))
     if slots := found.get("slots"):
         for run in slots:
             entries.append(
@@ -114,7 +114,7 @@ def entries_of(found: dict) -> list[dict]:
         fastest = max(slots, key=lambda run: run["free_rate"])
         core_ms = max(run["core_ms"] for run in slots)
         ms_a_segment += core_ms
-        entries.append(entry("Ray Data, core-ms a segment, at most", core_ms, "ms"))
+        entries.append(entry("Ray Data, core-ms per segment, at most", core_ms, "ms"))
         entries.append(
             entry(
                 "cores that one driver keeps busy, segments of 7 core-s",
@@ -336,7 +336,7 @@ def slots(count: int, nodes: int = 4, sleep_s: float = 1.0) -> dict:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
 
         def rate(segments: int, sleep_s: float) -> tuple[float, float]:
-            """(segments a second, core-ms a segment) between the first tenth and the last, so without the start."""
+            """(segments per second, core-ms per segment) between the first tenth and the last, so without the start."""
             todo = [Segment(str(n), "video", "/archive/video.mp4", 0.0, 60.0, 60.0) for n in range(segments)]
             outcomes = pipeline.stream_outcomes(todo, SleepOptions(sleep_s), SleepOptions(), pools, 1)
             for done, _ in enumerate(outcomes, 1):

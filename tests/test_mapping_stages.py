@@ -267,8 +267,8 @@ def test_a_cluster_that_is_too_small_is_refused(cpus, decoders):
 def test_progress_counts_video_seconds():
     progress = Progress(done_s=5400, total_s=7200, begun_s=3600, failed_segments=2, elapsed_s=600)
     assert progress.rate == 3.0 and progress.eta_s == 600
-    assert str(progress) == "1.50 of 2.00 video-hours, 3.0 an hour, 0:10:00 to go, 2 segments failed"
-    assert str(Progress(6, 12, 0, 0, 3)) == "0.0017 of 0.0033 video-hours, 2.0 an hour, 0:00:03 to go"
+    assert str(progress) == "1.50 of 2.00 video-hours, 3.0 per hour, 0:10:00 to go, 2 segments failed"
+    assert str(Progress(6, 12, 0, 0, 3)) == "0.0017 of 0.0033 video-hours, 2.0 per hour, 0:00:03 to go"
     assert len(str(Progress(49_000 * 3600, 50_000 * 3600, 0, 12, 3600 * 999))) <= 80
 
 

@@ -42,7 +42,7 @@ class Progress:
         digits = 2 if self.total_s < 100 * 3600 else 0  # so that the line fits in 80 columns
         return (
             f"{amount(self.done_s / 3600, digits)} of {amount(self.total_s / 3600, digits)} video-hours, "
-            f"{self.rate:,.1f} an hour, {eta} to go{failed}"
+            f"{self.rate:,.1f} per hour, {eta} to go{failed}"
         )
 
 

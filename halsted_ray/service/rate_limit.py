@@ -40,5 +40,5 @@ class RateLimiter:
                 self._left.popitem(last=False)
         if not is_let_through:
             wait_s = math.ceil((1 - left) * 60 / self.share)
-            detail = f"more than {self.requests_per_minute} requests a minute"
+            detail = f"more than {self.requests_per_minute} requests per minute"
             raise HTTPException(429, detail, {"Retry-After": str(wait_s)})
