@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -52,6 +53,23 @@ def test_documented_files_exist():
     words = {word for _, line in documented_commands() for word in line.split()}
     named = {word for word in words if word.startswith(("jobs/", "benchmarks/", "cluster/", "examples/"))}
     assert not [word for word in named if not (ROOT / word).exists()]
+
+
+@pytest.mark.parametrize("number, code, how", [(2, 130, "interrupted"), (15, 143, "stopped by SIGTERM")])
+def test_a_signal_while_ray_waits_is_told_by_its_name(monkeypatch, capsys, number, code, how):
+    """While Ray's core waits, it raises a KeyboardInterrupt of its own instead of what a signal's handler raised."""
+
+    def wait_as_ray_does(_out):
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("halsted_ray.maps.status.status_of", wait_as_ray_does)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["status", "maps"]) == code
+    assert capsys.readouterr().err.startswith(f"halsted status: {how}; ")
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_help_answers_at_once():

@@ -164,6 +164,30 @@ def wait_for(client: httpx2.Client, job_id: str) -> dict:
         return [json.loads(line.removeprefix("data: ")) for line in events.iter_lines() if line.startswith("data:")][-1]
 
 
+@pytest.mark.parametrize("number, code, how", [(2, 130, "interrupted"), (15, 143, "stopped by SIGTERM")])
+def test_a_service_that_is_stopped_while_it_starts_says_so_in_one_line(server, tmp_path, number, code, how):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other = Server(tmp_path, free.getsockname()[1])
+    words = [sys.executable, "-m", "serve", "run", "--state", other.state, "--model", server.models, "--port"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HALSTED_STATE": str(other.state)}
+    environment.pop("RAY_ADDRESS", None)
+    with open(tmp_path / "log", "w+") as log:
+        starting = subprocess.Popen([*words, str(other.port)], cwd=ROOT, env=environment, stdout=log, stderr=log)
+        until_s = time.monotonic() + 180
+        while not other.processes("ServeController"):  # Ray has started, and has set its own handlers
+            assert starting.poll() is None and time.monotonic() < until_s
+            time.sleep(0.05)
+        starting.send_signal(number)
+        assert starting.wait(60) == code
+        log.seek(0)
+        assert log.read().startswith(f"halsted serve: {how}; ") and log.tell() < 200, "one line"
+    until_s = time.monotonic() + 20
+    while other.processes() and time.monotonic() < until_s:
+        time.sleep(0.1)
+    assert not other.processes()
+
+
 def test_a_service_keeps_the_claim_on_its_port_while_it_lives(server, monkeypatch):
     """Also in a moment when no process of the service has bound the port, such as when Serve replaces a proxy."""
     monkeypatch.setattr("halsted_ray.service.local_server.PORT_WAIT_S", 0.3)

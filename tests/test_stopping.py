@@ -101,6 +101,43 @@ def test_a_signal_ends_a_run_with_one_line_and_nothing_left_at_work(command, nam
     assert not left
 
 
+STOPPED_WHILE_RAY_STARTS = """
+import os, signal, sys
+from halsted_ray.cli import main
+from halsted_ray.compute import cluster
+
+start = cluster._start
+
+def start_and_stop(local):
+    import ray._raylet
+
+    make_core = ray._raylet.CoreWorker
+
+    def make_core_and_stop(*arguments, **named):
+        core = make_core(*arguments, **named)
+        os.kill(os.getpid(), signal.{name})
+        return core
+
+    ray._raylet.CoreWorker = make_core_and_stop
+    start(local)
+
+cluster._start = start_and_stop
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("name, code, how", [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "stopped by SIGTERM")])
+def test_a_signal_while_ray_starts_ends_the_run_in_the_same_way(command, name, code, how):
+    """In this moment Ray's core has handlers of its own, unless it is told not to, and can't be left: it aborted."""
+    words, out, environment, _ = command
+    words = [sys.executable, "-c", STOPPED_WHILE_RAY_STARTS.format(name=name), *words[words.index("map") :]]
+    stopped = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=240)
+    assert stopped.returncode == code, stopped.stderr
+    last = f"halsted map: {how}; finished work is kept, and the same command continues from there"
+    assert stopped.stderr.splitlines()[-1] == last and "***" not in stopped.stderr, stopped.stderr
+    assert not list(out.glob("lease/*")), "the place is free"
+
+
 def test_the_same_command_goes_on(command):
     words, out, environment, _ = command
     before = staged(out)

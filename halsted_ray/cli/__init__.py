@@ -33,6 +33,7 @@ from contextlib import contextmanager
 
 from halsted_ray.cli.options import DONE, INTERRUPTED, TERMINATED, WRONG_USE
 from halsted_ray.cli.parser import build_parser
+from halsted_ray.compute.cluster import NO_CRASH_HANDLER
 from halsted_ray.errors import StorageUnavailable, UsageError
 
 
@@ -42,8 +43,14 @@ class Terminated(KeyboardInterrupt):
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command, that of the process where ``arguments`` is None; returns the exit code."""
-    # No library may report usage to anybody, or fetch files from a model hub.
-    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("HF_HUB_OFFLINE", "1"), ("DO_NOT_TRACK", "1")):
+    # No library may report usage to anybody, or fetch files from a model hub. And a signal must reach this process, not
+    # Ray's core: see compute.cluster.
+    for name, value in (
+        ("RAY_USAGE_STATS_ENABLED", "0"),
+        ("HF_HUB_OFFLINE", "1"),
+        ("DO_NOT_TRACK", "1"),
+        (NO_CRASH_HANDLER, "1"),
+    ):
         os.environ.setdefault(name, value)
     log = logging.getLogger("halsted_ray")
     if not log.handlers:
@@ -79,7 +86,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
+    """SIGTERM raises Terminated within the block. Where the signal comes while Ray's core waits, Ray raises a plain
+    KeyboardInterrupt instead of what the handler raised; that becomes Terminated too."""
+    has_come = False
+
     def stop(*_: object) -> None:
+        nonlocal has_come
+        has_come = True
         raise Terminated
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
@@ -88,5 +101,9 @@ def _sigterm_raises() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except KeyboardInterrupt as stopped:
+        if has_come and not isinstance(stopped, Terminated):
+            raise Terminated from stopped
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -19,6 +19,9 @@ from halsted_ray.errors import ResourceError
 STARTS = 3
 WORKERS_WITHIN_S = 900.0
 """A machine of a cloud needs 2 to 5 minutes to start, and the image some more to arrive."""
+NO_CRASH_HANDLER = "RAY_DISABLE_FAILURE_SIGNAL_HANDLER"
+"""Where this is 1 when ray is imported, it installs no signal handlers in C++. Its handler of SIGTERM prints a stack
+trace and aborts the process. A crash (SIGSEGV) still leaves Python's stack, by the faulthandler that Ray enables."""
 logger = logging.getLogger(__name__)
 
 
@@ -92,7 +95,8 @@ def _request(cpus: int, gpus: int) -> None:
 
 
 def _start(local: bool) -> None:
-    import ray
+    os.environ.setdefault(NO_CRASH_HANDLER, "1")
+    import ray  # it reads this variable when it is imported
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's core prints to the driver's terminal at every level but this, and once to say that the level was set.
@@ -107,7 +111,7 @@ def _start(local: bool) -> None:
         _require_answer(os.environ["RAY_ADDRESS"])
     for tries_left in reversed(range(STARTS if local else 1)):
         try:
-            with _muted_stderr(), _own_sigterm():
+            with _muted_stderr(), signals_held():
                 ray.init(**options)
             return
         except ConnectionError as error:
@@ -140,21 +144,35 @@ def _no_cluster(error: Exception) -> ResourceError:
 
 
 @contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Gives the handling of SIGTERM back to its owner after the block, in which Ray starts. Ray takes the signal for
-    itself, in the end in C++, where it prints a stack trace and ends the process at once."""
-    handler = signal.getsignal(signal.SIGTERM)
-    is_ours = handler is not None and threading.current_thread() is threading.main_thread()
+def signals_held() -> Iterator[None]:
+    """Holds SIGTERM and the first Ctrl-C back until the end of the block, in which Ray starts.
+
+    A process that leaves ``ray.init`` in the middle aborts in Ray's core when it ends. And Ray sets a handler of
+    SIGTERM of its own, which would stay. In a thread other than the main thread there is nothing to hold.
+    """
+    import ray._private.utils
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+
+    def hold(number: int, _frame: object) -> None:
+        if number in held and number == signal.SIGINT:
+            raise KeyboardInterrupt  # whoever gives Ctrl-C twice does not want to wait for Ray
+        held.append(number)
+
+    before = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
+    set_handler = ray._private.utils.set_sigterm_handler
+    ray._private.utils.set_sigterm_handler = lambda _handler: None
     try:
         yield
-    except SystemExit:  # raised by the handler that Ray sets while it starts
-        if is_ours:
-            signal.signal(signal.SIGTERM, handler)
-            signal.raise_signal(signal.SIGTERM)
-        raise
     finally:
-        if is_ours:
-            signal.signal(signal.SIGTERM, handler)
+        ray._private.utils.set_sigterm_handler = set_handler
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if held:
+            signal.raise_signal(held[0])
 
 
 @contextmanager

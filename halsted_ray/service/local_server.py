@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+from halsted_ray.compute.cluster import NO_CRASH_HANDLER, signals_held
 from halsted_ray.errors import UsageError
 from halsted_ray.service import users
 from halsted_ray.service.database import Database
@@ -27,6 +28,7 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "HF_HUB_OFFLINE": "1",
     "DO_NOT_TRACK": "1",
+    NO_CRASH_HANDLER: "1",
     "RAY_worker_niceness": "0",  # otherwise the replicas wait for all other processes of the machine
 }
 """What Ray and the replicas find in their environment, unless it says something else already."""
@@ -57,14 +59,15 @@ def serve_until_stopped(settings: Settings, host: str, port: int, key_file: Path
     from halsted_ray.service import deployments
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    ray.init(
-        address="local",
-        _node_ip_address="127.0.0.1",
-        num_cpus=max(LEAST_CPUS, (os.cpu_count() or 1) + 6),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    with signals_held():
+        ray.init(
+            address="local",
+            _node_ip_address="127.0.0.1",
+            num_cpus=max(LEAST_CPUS, (os.cpu_count() or 1) + 6),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     deployments.start(host, port)
     address = f"http://{host}:{port}"
     print(
