@@ -104,10 +104,10 @@ def map_archive(
     ``task``: names of tasks, or None or 'all' for all of them; or an ``instruction`` in words. ``encoder``: where the
     model's encoder lies (default: where the model says). ``embeddings``: where vectors are kept (default
     ``<out>/embeddings``). ``segment_s`` and ``resources`` decide how fast the run is. ``retry_failed`` tries again
-    what failed for good: files that could not be probed, and segments. This is always done where a file is new or has
-    changed. ``windows``: every window of
-    these lengths is asked the tasks and nothing else (self-labelling), instead of the model's windows by the workflow.
-    ``without``: ids of videos to leave alone. ``observer`` is told how the run goes.
+    what failed for good: files that could not be probed, and segments. A file that is new or has changed is always
+    tried. ``windows``: every window of these lengths is asked the tasks and nothing else (self-labelling), instead of
+    the model's windows by the workflow. ``without``: ids of videos to leave alone. ``observer`` is told how the run
+    goes.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), and OutputError where another run is mapping to ``out``.
