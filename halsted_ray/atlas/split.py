@@ -1,4 +1,4 @@
-"""Splits videos into those that a model is trained on and those that only validate or test it. Videos stay whole."""
+"""Splits videos into videos to train a model on and videos to validate or test it on. Videos stay whole."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command, that of the process where ``arguments`` is None; returns the exit code."""
+    """Runs one command and returns its exit code. ``arguments``: by default the process's own."""
     # No library may report usage to anybody, or fetch files from a model hub. And a signal must reach this process, not
     # Ray's core: see compute.cluster.
     for name, value in (

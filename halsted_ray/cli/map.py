@@ -165,7 +165,7 @@ def add_plan(commands: Commands) -> None:
         "--cores-per-gpu", type=positive_int, metavar="N", help="CPU cores per GPU (default: enough to keep a GPU busy)"
     )
     plan.add_argument(
-        "--preset", default="giant", help="the encoder's size: giant (default), large, base, tiny (the one that ships)"
+        "--preset", default="giant", help="the encoder's size: giant (default), large, base, tiny (ships)"
     )
     plan.add_argument(
         "--share-of-peak",

@@ -56,7 +56,7 @@ def add_serve(commands: Commands) -> None:
             database_only,
             "--state",
             when=lambda _: not os.environ.get("HALSTED_DATABASE"),
-            needs="HALSTED_DATABASE unset: the database is the one that this variable names",
+            needs="HALSTED_DATABASE unset: this variable names the database",
         )
     for name, what, do in (
         ("backup", "copy a site to a new folder, also while it runs (SQLite and a folder)", back_up),

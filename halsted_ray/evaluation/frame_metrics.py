@@ -1,6 +1,6 @@
 """Metrics of other benchmarks, frame by frame: mean average precision of many labels at once, phases of a video.
 
-Pure functions like those of ``metrics``; shares are fractions.
+Pure functions like the functions of ``metrics``; shares are fractions.
 """
 
 from __future__ import annotations

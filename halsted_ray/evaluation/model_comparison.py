@@ -84,7 +84,7 @@ def paired_counts(
 
 
 def tags_by_task(tags: Sequence[str], taxonomy: Taxonomy) -> dict[str, list[str]]:
-    """Task → those of ``tags`` that belong to it."""
+    """Task → the tags of ``tags`` that belong to it."""
     found: dict[str, list[str]] = {}
     for tag in tags:
         found.setdefault(taxonomy.task_of_tag(tag).name, []).append(tag)

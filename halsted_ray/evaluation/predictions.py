@@ -117,8 +117,8 @@ def predict(
 ) -> list[TagPredictions]:
     """What ``model`` predicts: one greedy run for the categories, one run with the true tags given for the ranking.
 
-    ``taxonomy``: that of ``test`` and ``targets`` where it is not the model's own; then ``migration`` says how the
-    model's categories read in it. Tags that the model does not know are left out.
+    ``taxonomy``: the taxonomy of ``test`` and ``targets`` where it is not the model's own; then ``migration`` says
+    how the model's categories read in it. Tags that the model does not know are left out.
     """
     ours, theirs = taxonomy or model.taxonomy, model.taxonomy
     tags_of_task = {task.name: {tag.name for tag in task.tags} for task in theirs.tasks}

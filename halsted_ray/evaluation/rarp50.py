@@ -41,7 +41,7 @@ def evaluate_rarp50(
     """Trains ``recipe`` on train1 and train2 of the data set at ``folder`` and judges it on test, by segment.
 
     The annotations become an atlas under ``out``; the videos stay where they are. ``seed`` draws the validation
-    operations; the other options are those of ``evaluate``. The figures get ``benchmark``: per method ``micro`` (share
+    operations; the other options as of ``evaluate``. The figures get ``benchmark``: per method ``micro`` (share
     of segments that are right), ``macro`` (mean over actions), ``macro_videos`` (mean over videos of the mean over
     their actions) and ``relative_improvement`` (micro over chance). Raises AtlasError for a folder of another layout,
     or without training or test videos.

@@ -111,7 +111,7 @@ def score_predictions(
     ``methods``: method → ``tags`` (tag → accuracy with intervals, auroc, calibration_error, …), ``tasks`` (task → mean
     of its tags) and ``mean`` (of all tags). ``how``: in words. Of ``method`` alone: ``groups`` (``GROUPS`` → name →
     tasks and mean), ``videos`` (video_id → tasks, mean, calibration_error), ``confusion``, ``reliability``,
-    ``mistakes`` (the wrong predictions with the highest confidence). A group's task is the mean of those of its tags
+    ``mistakes`` (the wrong predictions with the highest confidence). A group's task is the mean over its tags
     that occur in the group.
     """
     by_method: dict[str, list[TagPredictions]] = {}

@@ -39,7 +39,7 @@ def read_outcomes(table: pa.Table) -> Iterator[SegmentOutcome]:
 class OutcomeTally:
     """Adds up the outcomes of a run and reports progress to the observer.
 
-    ``total_s``: video-seconds of all segments; ``begun_s``: of those that earlier runs finished.
+    ``total_s``: video-seconds of all segments; ``begun_s``: video-seconds of the segments that earlier runs finished.
     """
 
     def __init__(self, total_s: float, begun_s: float, observer: RunObserver):
@@ -55,7 +55,7 @@ class OutcomeTally:
         self.counters = self.counters or StageCounters()
 
     def follow(self, segments: Iterable[Segment], outcomes: Generator[SegmentOutcome, None, None]) -> list[Segment]:
-        """Adds up ``outcomes``, those of ``segments``, to their end; returns the segments that need frames.
+        """Adds up ``outcomes`` (of ``segments``) to their end; returns the segments that need frames.
 
         Raises OutputError where an actor can't store its results any more.
         """

@@ -55,7 +55,7 @@ VECTOR_SCHEMA = pa.schema(
         ("vector", pa.list_(pa.float16())),
     ]
 )
-"""``kind``, ``start_s`` and ``stop_s`` are those of ``records.Window``; ``vector`` is float16 [D]."""
+"""``kind``, ``start_s`` and ``stop_s`` are the fields of ``records.Window``; ``vector`` is float16 [D]."""
 
 OUTCOME_SCHEMA = pa.schema(
     [
@@ -88,7 +88,7 @@ def decoded_table(
     gaps: Sequence[Sequence[Gap]],
     profiles: Sequence[StageProfile],
 ) -> pa.Table:
-    """Rows of DECODED_SCHEMA. ``frames`` are uint8 [T, H, W, 3]; those of a single segment are not copied."""
+    """Rows of DECODED_SCHEMA. ``frames`` are uint8 [T, H, W, 3]; the frames of a single segment are not copied."""
     columns: dict[str, Any] = {name: [getattr(segment, name) for segment in segments] for name in SEGMENT_SCHEMA.names}
     columns["frames"] = _frames_column(frames)
     columns["gaps"] = [[asdict(gap) for gap in of_segment] for of_segment in gaps]

@@ -3,7 +3,7 @@
     coarse windows → vectors → coarse tasks ──► can a fine task apply here?  (probability >= LEAST_PROBABILITY)
                                                   │ yes: its fine windows → vectors
         every fine window is asked the coarse task itself, and then the fine task that its own answer asks for
-        (its answer also replaces that of the coarse window for this tag: the edge of a step is found to a fine window)
+        (its answer also replaces the coarse window's for this tag: the edge of a step is found to a fine window)
 
 The coarse window decides where to look; the fine window decides what is there. A coarse window that holds the end of
 one step and the start of the next is sure of the step that fills the larger part (measured: 7 of 8 such windows gave it

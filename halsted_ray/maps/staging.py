@@ -139,7 +139,7 @@ class Staging:
 
     def drop_failed(self, again: Collection[str] = ()) -> None:
         """Removes the failures that a run which was killed left here and that are to be tried again: all of the videos
-        with an id in ``again``, and those of other videos that came of a store that was away."""
+        with an id in ``again``, and failures of other videos that came of a store that was away."""
         failures = [
             (video_id, f"{self.root}/{video_id}/{segment_id}.{state}.json")
             for video_id, states in self.states().items()

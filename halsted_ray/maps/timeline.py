@@ -76,7 +76,7 @@ def _merged(lane: list[Prediction]) -> Iterable[Interval]:
 
 
 def _gap_rows(gaps: list[Gap], task: str) -> Iterable[Interval]:
-    """``gaps`` in order of time, those that touch and have the same code as one row."""
+    """``gaps`` in order of time. Gaps that touch and have the same code become one row."""
     first = 0
     for n in range(1, len(gaps) + 1):
         if n < len(gaps) and gaps[n].start_s == gaps[n - 1].stop_s and gaps[n].code == gaps[first].code:

@@ -135,7 +135,7 @@ class Decoder(nn.Module):
         return (stream_NLW * counted_NL[..., None]).sum(1) / counted_NL.sum(1, keepdim=True)
 
     def extend(self, tokens_NS: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, Cache]:
-        """Runs the next answer tokens after those in the cache.
+        """Runs the next answer tokens after the tokens in the cache.
 
         Returns logits [N, 1, V] after the last of these tokens, and the cache with them added.
         """

@@ -26,7 +26,7 @@ from halsted_ray.model.decoder import Cache, Decoder
 
 
 class LlamaDecoder(Decoder):
-    """A ``Decoder`` whose layers are those of a Llama. ``llama``: LlamaConfig's arguments, from ``read_config``."""
+    """A ``Decoder`` whose layers are a Llama's. ``llama``: LlamaConfig's arguments, from ``read_config``."""
 
     def __init__(
         self,

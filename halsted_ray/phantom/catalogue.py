@@ -1,6 +1,6 @@
 """What exists in the phantom and what goes together: procedures, actions, instruments, anatomy.
 
-The names are those of the paper's Table 3 (pairs are joined by an en dash). The combinations are our own. They are
+The names are the names of the paper's Table 3 (pairs are joined by an en dash). The combinations are our own. They are
 plausible, and wide enough that every category occurs about as often as the others of its tag.
 """
 

@@ -71,7 +71,7 @@ def ramp(u: float, slow: float = 0.82) -> float:
 
 
 def swing(u: float) -> float:
-    """0 → 1 → 0 at an even pace, once per cycle. At a random time, its value is distributed as that of ``ramp``."""
+    """0 → 1 → 0 at an even pace, once per cycle. At a random time its value is distributed like ``ramp``'s."""
     return 1 - abs(2 * (u % 1.0) - 1)
 
 

@@ -70,7 +70,7 @@ class Rates:
 
     @classmethod
     def load(cls, place: str | None = None) -> Rates:
-        """The rates that ship with the package, overridden by those of ``place``.
+        """The rates that ship with the package, overridden by the rates of ``place``.
 
         ``place`` is a JSON file with any of the keys of rates.json, or the folder or URL of a run's maps: then what
         the runs there took. Raises UsageError where it is neither.

@@ -16,7 +16,7 @@ from halsted_ray.video.archive import list_videos
 class Survey:
     """What an archive seems to hold, from the files that were probed: all of them, or some picked at random.
 
-    ``files`` is how many there are, ``probed`` are the entries of those that were probed.
+    ``files`` is how many files there are, ``probed`` are the entries of the files that were probed.
     """
 
     files: int

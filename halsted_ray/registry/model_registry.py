@@ -44,7 +44,7 @@ HOW_TO_GET = {
 """Per alias, how a version gets it."""
 LOCK = f"{MODEL}.lock"
 REFUSALS = (MlflowException, SQLAlchemyError, Boto3Error, BotoCoreError, ClientError, OSError, ImportError)
-"""The errors of MLflow, and those of its database (or a missing driver) and object store, which pass through it."""
+"""The errors of MLflow, and of its database (or a missing driver) and object store, which pass through it."""
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """The error codes for a missing alias or version: MLflow's stores use different codes."""
 MODEL_PATH = "artifacts/model"

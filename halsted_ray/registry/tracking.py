@@ -65,8 +65,8 @@ def train_tracked(
 ) -> tuple[TrainSummary, Version]:
     """Runs ``training.train.train`` as an MLflow run, and registers the model as a version at the end.
 
-    ``arguments`` and ``options`` are those of ``train``. The same call again continues the same MLflow run; for a run
-    that has finished, it only adds what is missing in the registry.
+    ``arguments`` and ``options`` are what ``train`` was called with. The same call again continues the same MLflow
+    run; for a run that has finished, it only adds what is missing in the registry.
 
     Raises RegistryError where the registry can't be reached at the start. If the registry is lost later, training goes
     on: what could not be logged is logged at the end, or by the same call again. Also raises the errors of ``train``.

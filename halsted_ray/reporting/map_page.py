@@ -154,7 +154,7 @@ def timeline_section(data: ReportData, figures: JsonObject, plots: dict[str, Plo
             f"<span>{escape(entry['reason'] or '')}</span></div>{plot_element(plot_id, plots[plot_id])}</div>"
         )
     more = (
-        f" These are {MOST_TIMELINES} of {len(drawn)} videos, those with gaps first; <code>halsted show</code> draws "
+        f" These are {MOST_TIMELINES} of {len(drawn)} videos, videos with gaps first; <code>halsted show</code> draws "
         "any video."
         if len(drawn) > MOST_TIMELINES
         else ""

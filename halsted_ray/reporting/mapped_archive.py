@@ -165,7 +165,7 @@ def open_maps(location: str, *, embeddings: str | None = None, taxonomy: str | N
     Args:
         location: A folder or any fsspec URL.
         embeddings: Where the vectors are kept, if not in ``<location>/embeddings``.
-        taxonomy: File of the maps' taxonomy, needed by ``plot`` where it is none of those that ship.
+        taxonomy: File of the maps' taxonomy, needed by ``plot`` where it is not a taxonomy that ships.
 
     Raises:
         UsageError: Nothing was mapped to ``location``.

@@ -21,7 +21,7 @@ def report(out: str, truth: str | None = None, taxonomy: str | None = None) -> J
     >>> figures["videos"]["mapped"]
     6
 
-    Arguments and errors are those of ``report_data.read_report_data``.
+    Arguments and errors as of ``report_data.read_report_data``.
     """
     return summarise(read_report_data(out, truth, taxonomy))
 

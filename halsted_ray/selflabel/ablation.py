@@ -67,7 +67,7 @@ def evaluate_self_labelling(
     """Cross-validates ``recipe`` without and with the labels that each fold's own model gives the videos of
     ``archive``. Nothing is added to the atlas.
 
-    ``plan``: the folds and the baselines; ``rules``: when a label is kept; the other options are those of ``evaluate``.
+    ``plan``: the folds and the baselines; ``rules``: when a label is kept; the other options as of ``evaluate``.
 
     Returns an evaluation of v2, in which v1 is one of the methods, and the labels of each fold. The evaluation's
     figures have ``comparison`` (``gain.measure_gain``), with ``labels``: a report of ``label_archive`` for each fold. A

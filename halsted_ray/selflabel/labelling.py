@@ -76,9 +76,9 @@ class VideoLabels:
 
 @dataclass(frozen=True)
 class LabellingResult:
-    """``report``: JSON values (``gate``, ``validation``, and those of ``report_of``). ``clips``: the labels, with
-    source ``ai``; ``videos``: those of the archive that could be mapped whole. ``thresholds``: by which the labels were
-    kept, empty where the model did not pass the gate. ``head``: the atlas whose clips were left alone."""
+    """``report``: JSON values (``gate``, ``validation``, and the values of ``report_of``). ``clips``: the labels, with
+    source ``ai``; ``videos``: the videos of the archive that could be mapped whole. ``thresholds``: by which the
+    labels were kept, empty where the model did not pass the gate. ``head``: the atlas whose clips were left alone."""
 
     report: Figures
     clips: list[Clip]
@@ -156,7 +156,7 @@ def label_archive(
 
 
 def videos_to_leave(head: Atlas, task: str) -> set[str]:
-    """Videos that judge models, now or perhaps in the next release, and those in which a person labelled ``task``."""
+    """Videos that judge models, now or perhaps in the next release, and videos in which a person labelled ``task``."""
     by_hand = {clip.video_id for clip in head.clips if clip.source == "manual"}
     return (
         {video_id for video_id, part in head.split.items() if part != "train"}

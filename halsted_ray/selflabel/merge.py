@@ -19,7 +19,7 @@ TimeSpan = tuple[float, float]
 class Label:
     """What a model says of ``[start_s, stop_s)``: the tags of one task (tag → category).
 
-    ``confidence``: that of the task's first tag.
+    ``confidence``: the confidence of the task's first tag.
     """
 
     start_s: float

@@ -1,6 +1,6 @@
 """Tags of a short clip: 16 frames, one vector, the tags of one task with the probability of every category.
 
-The encoder, the model and the decoding process are those of the batch job. A clip that is exactly one window of a
+The encoder, the model and the decoding process are the same as in the batch job. A clip that is exactly one window of a
 video gets the tags that the batch job gives to that window.
 """
 

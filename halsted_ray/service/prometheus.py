@@ -35,7 +35,7 @@ Series: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class Metrics:
-    """The metrics of one replica; ``render`` adds those of the other replicas.
+    """The metrics of one replica; ``render`` adds the metrics of the other replicas.
 
     The metrics of jobs come from the database and are the whole site's.
     """

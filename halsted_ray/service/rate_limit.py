@@ -10,7 +10,7 @@ from collections import OrderedDict
 from fastapi import HTTPException
 
 KEPT_BUCKETS = 10_000
-"""So many keys and addresses are counted at most; of more, those that were silent the longest are forgotten."""
+"""So many keys and addresses are counted at most. Where there are more, the longest silent are forgotten."""
 
 
 class RateLimiter:

@@ -50,7 +50,7 @@ class Completion(BaseModel):
     """What the client sent, for comparison with what came."""
 
     parts: list[NamedPart] | None = Field(
-        None, max_length=MAX_PARTS, description="The parts that were sent, for comparison with those that came."
+        None, max_length=MAX_PARTS, description="The parts that were sent, for comparison with the parts that came."
     )
 
 

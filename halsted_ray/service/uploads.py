@@ -283,7 +283,7 @@ class Uploads:
         wrong = [number for number, etag in named.items() if parts[number].etag.strip('"') != etag.strip('"')]
         if wrong or (etags is not None and set(etags) != set(parts)):
             differing = wrong or sorted(set(parts) - set(named))
-            raise Rejected(f"the parts that were sent are not those that the request names: {differing[:20]}")
+            raise Rejected(f"the parts that were sent are not the parts that the request names: {differing[:20]}")
         last = max(parts)
         short = [number for number, part in parts.items() if number != last and part.size_bytes != PART_BYTES]
         if short:
@@ -349,7 +349,7 @@ class Uploads:
 
 
 def video_of_tenant(session: Session, tenant_id: str, video_id: str) -> StoredVideo:
-    """The tenant's video. Raises NotFound for a video of another tenant, a deleted video, and one that never was."""
+    """The tenant's video. Raises NotFound for a video of another tenant, a deleted video, and an unknown id."""
     video = session.get(StoredVideo, (tenant_id, video_id))
     if video is None or video.deleted_s is not None:
         raise NotFound(f"no video {video_id!r}")

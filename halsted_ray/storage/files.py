@@ -1,8 +1,8 @@
 """Whole files at any location: written so that no reader ever sees a part of one, read with patience.
 
-The functions in the first half take a location, those in the second half a file system and a path on it (for callers
-that work on many files of one place). "With patience" means that a remote store that is away is waited for, up to
-``retry.PATIENCE_S``. The local disk is never waited for.
+The functions in the first half take a location, the functions in the second half a file system and a path on it (for
+callers that work on many files of one place). "With patience" means that a remote store that is away is waited for, up
+to ``retry.PATIENCE_S``. The local disk is never waited for.
 """
 
 from __future__ import annotations

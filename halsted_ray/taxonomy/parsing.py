@@ -189,7 +189,7 @@ class _Reader:
         return Task(name, value.get("title") or name.capitalize(), instruction, window, pairs, tuple(tags))
 
     def narrowing(self, value: Any, key: Key, tasks: tuple[Task, ...], tags: dict[str, Tag]) -> Narrowing:
-        """One entry of ``narrows``; ``tags`` are those of ``tasks`` by name."""
+        """One entry of ``narrows``; ``tags`` are the tags of ``tasks`` by name."""
         needed = ("tag", "narrows", "to")
         self.mapping(value, key, needed, needed)
         first, second = value["tag"], value["narrows"]

@@ -56,8 +56,8 @@ def labelled_windows(
 ) -> dict[str, list[LabelledWindow]]:
     """video_id → samples, of those videos of one part that have any.
 
-    The windows of the training part are shifted, chosen and weighted as the recipe says; those of other parts lie on
-    the map's grid. Raises AtlasError where no video of the part is annotated.
+    The windows of the training part are shifted, chosen and weighted as the recipe says; the windows of other parts lie
+    on the map's grid. Raises AtlasError where no video of the part is annotated.
     """
     tasks = tasks_to_learn(taxonomy, recipe.tasks)
     choices = (recipe.shifts_s, recipe.least_share, recipe.ai_weight) if part == "train" else ((0.0,), HALF_SHARE, 1.0)

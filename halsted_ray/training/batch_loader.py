@@ -22,8 +22,8 @@ from halsted_ray.training.samples import Samples
 class Batch(NamedTuple):
     """One worker's part of a batch.
 
-    ``shown_NL`` are the tokens that the decoder sees, ``target_NL`` those that it must predict: they differ where the
-    recipe hides tags. ``weight_N``: share of each sample in the batch's loss; the weights of all workers sum to 1.
+    ``shown_NL`` are the tokens that the decoder sees, ``target_NL`` the tokens that it must predict: they differ where
+    the recipe hides tags. ``weight_N``: share of each sample in the batch's loss; the weights of all workers sum to 1.
     """
 
     embeddings_ND: torch.Tensor

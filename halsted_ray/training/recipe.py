@@ -188,6 +188,6 @@ def lowest_accuracy(accuracy_of_task: Mapping[str, float | None]) -> float:
 def should_save(best: float | None, candidate: float) -> bool:
     """The paper's save rule: a decoder is kept only where its worst task is strictly better than the kept decoder's.
 
-    ``best``: accuracy of the kept decoder's worst task, None before the first; ``candidate``: that of the new one.
+    ``best``: accuracy of the kept decoder's worst task, None before the first; ``candidate``: the new decoder's.
     """
     return best is None or candidate > best

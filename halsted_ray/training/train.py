@@ -105,7 +105,7 @@ def train(
 
     ``encoder``: reference of the frozen encoder. ``spec``: how time is cut into windows. ``release`` or ``version`` say
     which atlas (default: the latest release); a split that the atlas does not fix is drawn by video. Vectors are kept
-    in ``embeddings`` (default: ``<atlas>/embeddings``), and those that are there are used. ``workers`` train side by
+    in ``embeddings`` (default: ``<atlas>/embeddings``), and vectors that are there are used. ``workers`` train side by
     side, with ``use_gpu`` each on a GPU of its own.
 
     ``on_start`` is called first, for a finished run too, and may refuse by raising. ``on_epoch`` gets the record of

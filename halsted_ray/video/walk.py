@@ -357,7 +357,7 @@ class DisplayWalk(Walk):
         return self._ready.popleft()
 
     def _sort_out(self, frame: VideoFrame) -> None:
-        """Puts a clean frame among those that are ready; notes where damage begins and ends."""
+        """Puts a clean frame among the frames that are ready; notes where damage begins and ends."""
         pts = pts_of(frame)
         if pts is None:
             return
