@@ -1,11 +1,18 @@
 """Finding the videos of an archive and telling them apart by content."""
 
+import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import fsspec
 import pytest
 
-from halsted_ray.errors import ArchiveError
+from halsted_ray.atlas.formats.recording import matching_files
+from halsted_ray.errors import ArchiveError, AtlasError
+from halsted_ray.storage.delta import is_table, table_uri
+from halsted_ray.storage.files import list_folder
+from halsted_ray.storage.locations import filesystem
 from halsted_ray.video.archive import list_videos
 from halsted_ray.video.identity import BLOCK_BYTES, BLOCKS, block_spans, video_id
 
@@ -52,6 +59,59 @@ def test_archive_without_videos_says_what_is_there(tmp_path):
         list_videos(tmp_path / "nowhere")
     with pytest.raises(ArchiveError, match="could not be listed"):
         list_videos("nosuchprotocol://archive")
+
+
+@pytest.fixture
+def as_visitor():
+    """A folder that everybody may read, and a call after which this process has no right of root's."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path itself is closed to other users
+        os.chmod(folder, 0o755)
+        try:
+            yield Path(folder), lambda: os.seteuid(65534) if user == 0 else None
+        finally:
+            os.seteuid(user)
+            for path in Path(folder).glob("*"):  # so that the folder can be removed
+                path.chmod(0o755)
+
+
+@pytest.mark.parametrize("closed", ["case-2", "case-1/deep"])
+def test_a_folder_that_may_not_be_listed_is_no_empty_folder(as_visitor, closed):
+    """fsspec leaves such a folder out without a word, and its videos would be missing from the maps."""
+    archive, become_visitor = as_visitor
+    touch(archive, "case-1/a.mp4", "case-1/deep/b.mp4", "case-2/c.mp4")
+    (archive / closed).chmod(0o700 if os.geteuid() == 0 else 0)
+    become_visitor()
+    with pytest.raises(ArchiveError, match=f"no permission to list '{archive / closed}'.*ask for the permission"):
+        list_videos(archive)
+    with pytest.raises(ArchiveError, match="no permission to list"):
+        list_videos(archive / closed / "below")
+    with pytest.raises(PermissionError):
+        list_folder(*filesystem(str(archive)), deep=True)
+    with pytest.raises(AtlasError, match="can't be listed"):
+        matching_files(str(archive), "*/" * closed.count("/") + "*/*.mp4")
+    with pytest.raises(PermissionError):
+        is_table(table_uri(str(archive / closed), "videos"))
+
+
+@pytest.mark.parametrize("name", ["lost+found", ".snapshots"])
+def test_the_folders_of_a_drive_itself_are_not_missed(as_visitor, name):
+    archive, become_visitor = as_visitor
+    touch(archive, "a.mp4", f"{name}/b.mp4")
+    (archive / name).chmod(0o700 if os.geteuid() == 0 else 0)
+    become_visitor()
+    assert list_videos(archive) == [str(archive / "a.mp4")]
+
+
+def test_a_store_that_is_away_is_no_empty_store(monkeypatch):
+    """``exists`` of fsspec says False where the store doesn't answer."""
+
+    def info(*_arguments, **_options):
+        raise OSError("Connection refused")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "info", info)
+    with pytest.raises(ArchiveError, match="could not be listed.*Connection refused.*check the location"):
+        list_videos("memory://archive-that-is-away")
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, BLOCK_BYTES, BLOCKS * BLOCK_BYTES, BLOCKS * BLOCK_BYTES + 1, 10**9 + 7])

@@ -21,6 +21,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from halsted_ray.errors import UsageError
+from halsted_ray.storage.files import lies_at
 from halsted_ray.storage.locations import filesystem, local_path
 from halsted_ray.storage.retry import PATIENCE_S
 
@@ -92,7 +93,10 @@ def told(error: Exception) -> str:
 
 
 def is_table(uri: str) -> bool:
-    """Whether a Delta table lies at ``uri`` (of ``table_uri``)."""
+    """Whether a Delta table lies at ``uri`` (of ``table_uri``). Raises OSError where this can't be told."""
+    path = local_path(uri)
+    if path is not None and not lies_at(f"{path}/_delta_log"):
+        return False  # deltalake says the same of a folder that this account may not read
     return DeltaTable.is_deltatable(uri, storage_options=storage_options(uri))
 
 

@@ -30,12 +30,26 @@ REQUESTS_AT_ONCE = 16
 
 
 def exists(location: Location) -> bool:
-    """Whether there is a file or folder at ``location``, asked with patience. Raises StorageUnavailable."""
+    """Whether there is a file or folder at ``location``, asked with patience. Raises StorageUnavailable, and
+    PermissionError (OSError) where this can't be told."""
     fs, path = filesystem(location)
     if is_local(fs):
-        return os.path.exists(path)
+        return lies_at(path)
     fs.invalidate_cache()  # another machine may have written it since
     return with_retries(lambda: fs.exists(path), "whether a file exists", PATIENCE_S)
+
+
+def lies_at(path: str) -> bool:
+    """Whether there is a file or folder at the local ``path``.
+
+    Raises OSError where this can't be told: in a folder that this account may not read, or on a drive that is away.
+    ``os.path.exists`` says False there.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def read_bytes(location: Location) -> bytes:
@@ -159,17 +173,49 @@ def list_folder(fs: fsspec.AbstractFileSystem, folder: str, deep: bool = False) 
     """The paths under ``folder``, listed with patience; no path where the folder is not there.
 
     ``deep`` lists the files of all folders below; else files and folders directly in it. What other machines wrote is
-    seen too. Raises StorageUnavailable.
+    seen too. Raises StorageUnavailable, and OSError for a local folder that can't be listed.
     """
     fs.invalidate_cache(folder)
 
     def read() -> list[str]:
-        return fs.find(folder) if deep else fs.ls(folder, detail=False)
+        return find_files(fs, folder) if deep else fs.ls(folder, detail=False)
 
     try:
         return read() if is_local(fs) else _patiently(read, "a listing")
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def find_files(fs: fsspec.AbstractFileSystem, root: str, depth: int | None = None) -> list[str]:
+    """The paths of all files below ``root``, in at most ``depth`` levels of folders. ``root`` may also be a file.
+
+    Raises OSError where a folder can't be listed. fsspec by itself leaves out all files of such a folder. Not missed
+    are hidden folders, ``lost+found`` (on most drives root alone may list it), and a folder that was removed meanwhile.
+    """
+    from fsspec.asyn import AsyncFileSystem
+
+    if isinstance(fs, AsyncFileSystem) and type(fs)._find is not AsyncFileSystem._find:
+        return list(fs.find(root, maxdepth=depth))  # S3 and its like: one listing of all levels, which fails as a whole
+    found: list[str] = []
+    folders = [(root.rstrip("/") or "/", 1)]
+    while folders:
+        folder, level = folders.pop()
+        try:
+            entries = fs.ls(folder, detail=True)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            name = os.path.basename(folder)
+            if name == "lost+found" or name.startswith("."):
+                continue
+            raise
+        for entry in entries:
+            path = entry["name"].rstrip("/")
+            if entry["type"] != "directory" or path == folder:
+                found.append(path)
+            elif depth is None or level < depth:
+                folders.append((path, level + 1))
+    return sorted(found)
 
 
 def remove_folder(fs: fsspec.AbstractFileSystem, folder: str) -> None:

@@ -6,9 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from halsted_ray.errors import ArchiveError
-from halsted_ray.storage.locations import Location, filesystem, local_path
+from halsted_ray.storage.files import find_files, lies_at
+from halsted_ray.storage.locations import Location, filesystem, is_local, local_path
+
+if TYPE_CHECKING:
+    import fsspec
 
 EXTENSIONS = (
     ".mp4",
@@ -52,13 +57,18 @@ def list_videos(archive: Location, outside: str = "", say: Callable[[str], None]
     archive = os.fspath(archive)
     try:
         fs, root = filesystem(archive)
-        if not fs.exists(root):
+        if not _lies_at(fs, root):
             raise ArchiveError(
                 f"archive {archive!r}: expected a folder or bucket, got nothing of this name; check the path"
             )
-        found = fs.find(root)
+        found = find_files(fs, root)
     except ArchiveError:
         raise
+    except PermissionError as error:
+        raise ArchiveError(
+            f"archive {archive!r}: no permission to list {error.filename or 'a part of it'!r}, so its videos would be "
+            "missing from the maps; ask for the permission, or name a folder without this part"
+        ) from error
     except Exception as error:
         raise ArchiveError(
             f"archive {archive!r}: could not be listed ({type(error).__name__}: {error}); check the location, "
@@ -66,12 +76,12 @@ def list_videos(archive: Location, outside: str = "", say: Callable[[str], None]
         ) from error
     root = root.rstrip("/")
     tables = {str(PurePosixPath(path).parent).split("/_delta_log")[0] for path in found if "/_delta_log/" in path}
-    is_local = local_path(archive) is not None
+    is_on_disk = local_path(archive) is not None
     videos: list[str] = []
     hidden: Counter[str] = Counter()
     others: Counter[str] = Counter()
     for path in found:
-        uri = path if is_local else str(fs.unstrip_protocol(path))
+        uri = path if is_on_disk else str(fs.unstrip_protocol(path))
         inside = PurePosixPath(path[len(root) :].lstrip("/") or PurePosixPath(path).name)
         if any(part.startswith(".") for part in inside.parts):
             hidden["hidden"] += 1
@@ -92,3 +102,15 @@ def list_videos(archive: Location, outside: str = "", say: Callable[[str], None]
     if skipped := others.total():
         say("skipped 1 file that is not a video" if skipped == 1 else f"skipped {skipped:,} files that are not videos")
     return sorted(videos)
+
+
+def _lies_at(fs: fsspec.AbstractFileSystem, root: str) -> bool:
+    """Whether there is anything at ``root``. Raises an error of the store where this can't be told: for fsspec's
+    ``exists`` a store that is away holds nothing."""
+    if is_local(fs):
+        return lies_at(root)
+    try:
+        fs.info(root)
+    except FileNotFoundError:
+        return False
+    return True

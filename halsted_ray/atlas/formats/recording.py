@@ -10,7 +10,7 @@ from typing import SupportsFloat, TypeVar
 
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.records import Clip
-from halsted_ray.storage.files import write_atomically
+from halsted_ray.storage.files import find_files, write_atomically
 from halsted_ray.storage.locations import filesystem, local_path
 from halsted_ray.taxonomy import Taxonomy
 
@@ -85,7 +85,7 @@ def matching_files(folder: str, pattern: str) -> list[str]:
     depth = pattern.count("/")
     is_local = local_path(folder) is not None
     try:
-        paths = fs.find(root, maxdepth=depth + 1)
+        paths = find_files(fs, root, depth + 1)
     except OSError as error:
         raise AtlasError(
             f"{folder}: can't be listed ({type(error).__name__}); check the place and the credentials"
