@@ -37,6 +37,8 @@ RESERVED_SHARE = 0.25
 LEAST_CPUS = SPARE_CPUS + 2 * LEAST_SHARE
 """Enough for one decoding and one tagging actor beside Ray Data itself."""
 LOOK_EVERY_S = 0.5
+LONGEST_PAUSE_S = 60.0
+"""The limit of a pause between two tries to claim a share."""
 WAIT_AT_MOST_S = 900.0
 """A new machine takes 2 to 5 minutes until it is part of the cluster, and its image may have to come first."""
 
@@ -168,20 +170,26 @@ class LowPriorityRun:
         What the run announced before counts as free. Waits and raises as ``wait_for_capacity`` does, and raises what
         ``size`` raises. Runs that ask at the same moment don't see each other before they have announced their shares.
         So each run looks again afterwards. Where all shares together leave too little, it takes its share back and
-        tries again: of two runs, at least the run that looks last sees the other.
+        tries again: of two runs, at least the run that looks last sees the other. The pause before a further try is
+        random and its limit doubles with each try, from the time that announcing took: an actor starts within 1 s on a
+        quiet machine and within many on a busy one, and after shorter pauses the runs would meet again and again.
         """
         import ray
 
+        tries = 0
         while True:
             capacity = wait_for_capacity("low", on_wait, own=self.name)
             pools = size(capacity)
+            began_s = time.monotonic()
             self._announce(pools)
             held = held_by(pools)
             left = _left_to_low(ray.cluster_resources(), held_by_low_runs(without=self.name))
             if held.cpus <= left.cpus and held.gpus <= left.gpus:
                 return capacity, pools
             self._take_back()
-            time.sleep(random.uniform(0, 2 * LOOK_EVERY_S))
+            tries += 1
+            longest_s = min(LONGEST_PAUSE_S, max(LOOK_EVERY_S, time.monotonic() - began_s) * 2**tries)
+            time.sleep(random.uniform(0, longest_s))
 
     def _announce(self, pools: Pools) -> None:
         held, before = held_by(pools), self._actor
