@@ -16,6 +16,7 @@ from halsted_ray.atlas.commits import history
 from halsted_ray.atlas.verify import verify
 from halsted_ray.cli import main
 from halsted_ray.errors import ArchiveError, AtlasError, OutputError, UsageError
+from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
 from halsted_ray.evaluation.folds import draw_folds
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.workflow import Workflow
@@ -228,10 +229,10 @@ def test_a_round_on_folds_is_refused_before_any_model_is_trained(archive, labell
     root, _ = archive
     monkeypatch.setattr("halsted_ray.selflabel.ablation.evaluate", lambda *_, **__: pytest.fail("it began"))
     with pytest.raises(ArchiveError, match="got nothing of this name"):
-        evaluate_self_labelling(root, str(tmp_path / "typo"), str(tmp_path), release="hsa-v1")
-    for choice in ({"release": "hsa-v2"}, {"release": "hsa-v1", "test_on": root}):
+        evaluate_self_labelling(root, str(tmp_path / "typo"), str(tmp_path), plan=EvaluationPlan(release="hsa-v1"))
+    for plan in (EvaluationPlan(release="hsa-v2"), EvaluationPlan(release="hsa-v1", test_on=root)):
         with pytest.raises(AtlasError, match="name the release before them"):
-            evaluate_self_labelling(root, f"{root}/videos", str(tmp_path), **choice)
+            evaluate_self_labelling(root, f"{root}/videos", str(tmp_path), plan=plan)
 
 
 def test_an_archive_of_judging_videos_gives_nothing_to_label(archive, tmp_path):

@@ -195,7 +195,7 @@ def write_review(options: argparse.Namespace) -> int:
     ]
     print(table(("video", "from s", "to s", "doubt", "why"), rows, right=(1, 2, 3)))
     print(
-        f"\n{len(doubts)} clips of {len({doubt.clips[0].video_id for doubt in doubts})} videos in {options.out}; "
-        f"after the review:\nhalsted atlas import {shlex.quote(options.atlas)} FILE --format label-studio"
+        f"\n{len(doubts)} clips of {len({doubt.clips[0].video_id for doubt in doubts})} videos to review. "
+        f"After the review:\nhalsted atlas import {shlex.quote(options.atlas)} FILE --format label-studio"
     )
     return DONE
