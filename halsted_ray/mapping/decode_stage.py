@@ -136,9 +136,18 @@ class DecodeStage:
         kills = outages = 0
         while True:
             try:
-                return self.process.read_frames(
-                    uri, times_s, options.image_size, options.fidelity, options.reader, deadline_s=options.deadline_s
-                ).images_NHWC
+                return (
+                    self.process.read_frames(
+                        uri,
+                        times_s,
+                        options.image_size,
+                        options.fidelity,
+                        options.reader,
+                        deadline_s=options.deadline_s,
+                    )
+                    .require_whole()
+                    .images_NHWC
+                )
             except DecoderKilled:
                 kills += 1
                 if kills == TRIES_OF_A_KILLED_DECODER:
