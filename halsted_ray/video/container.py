@@ -24,9 +24,9 @@ from av.video.stream import VideoStream
 from halsted_ray.errors import CorruptSegment, UnreadableVideo
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.ranges import RangeFile, Source
-from halsted_ray.video.matroska import Clusters
+from halsted_ray.video.matroska import Clusters, segment_stop
 from halsted_ray.video.packet_index import PacketIndex, index_packets
-from halsted_ray.video.refusal import refusal
+from halsted_ray.video.refusal import read_head, refusal
 
 if TYPE_CHECKING:  # av.Packet takes no type argument at run time
     VideoPacket = av.Packet[VideoStream]
@@ -63,6 +63,9 @@ SEARCHED_BYTES = 256 * 1024 * 1024
 SEARCHED_S = 600.0
 """So far a first picture is searched for; where nothing up to there decodes, the file counts as undecodable. A
 recording may begin with minutes of sound, or far from a keyframe."""
+
+TRAILING_BYTES = 4096
+"""Fewer bytes than this after the end of a recording hold no further recording."""
 
 ERRORS_IN_A_ROW = 10_000
 """libavformat gives an error for every 64 KB in which it finds no packet. After so many (640 MB) the data count as
@@ -229,6 +232,12 @@ class VideoFile:
             )
         self.reopen()
 
+    def has_data_after_first_recording(self) -> bool:
+        """Whether a Matroska file goes on after its first recording, as files that were joined byte by byte do."""
+        head, size_bytes = read_head(self.source)
+        stop = segment_stop(head)
+        return stop is not None and size_bytes - stop > TRAILING_BYTES
+
     def look_for_clusters(self) -> None:
         """For Matroska without cues: from here on a seek over a network reads a little, not all of the file before."""
         if isinstance(self.source, RangeFile):
@@ -308,7 +317,11 @@ class VideoFile:
         """Opens the file, or ``view`` of it where one is given."""
         self._open_container(view)
         pictures = [s for s in self.container.streams.video if not _is_cover(s)]
-        if not self._options and not any(s.width > 0 for s in pictures) and self.container.format.name in MAY_RESTART:
+        if (
+            not self._options
+            and not any(s.codec_context is not None and s.width > 0 for s in pictures)
+            and self.container.format.name in MAY_RESTART
+        ):
             # libavformat looks into the first 5 MB. The picture may begin later.
             self._options = {"probesize": str(SEARCHED_BYTES), "analyzeduration": str(round(SEARCHED_S * 1e6))}
             self.close()

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from halsted_ray import errors
 from halsted_ray.errors import CorruptSegment
@@ -94,23 +94,37 @@ class DecodeProcess:
         reader: str = "pyav",
         *,
         deadline_s: float,
+        packet_index: bytes = b"",
     ) -> Frames:
-        """As ``readers.read_frames``; raises DecoderKilled too.
+        """As ``readers.read_frames``; raises DecoderKilled too. ``packet_index`` is what ``probe_and_index`` found, so
+        that the pass over the packets is not made again.
 
         That is raised after ``deadline_s`` of decoding (waiting for a store does not count), and when the process dies.
         Where the store fails in the middle of the video, the process is ended and the store's error is raised at once.
         """
         times_s = check_request(times_s, size, fidelity, reader)
-        request = {"do": "frames", "size": list(size) if size else None, "fidelity": fidelity, "reader": reader}
+        request = {
+            "do": "frames",
+            "size": list(size) if size else None,
+            "fidelity": fidelity,
+            "reader": reader,
+            "times": len(times_s),
+        }
         cpu_s = time.process_time()
-        frames = collect(_frames_of(self._ask(location, request, times_s, deadline_s)), times_s, size)
+        frames = collect(
+            _frames_of(self._ask(location, request, times_s.tobytes() + packet_index, deadline_s)), times_s, size
+        )
         PROCESS_PROFILE.add("write", 0.0, time.process_time() - cpu_s)
         return frames
 
     def probe(self, location: Location, *, deadline_s: float = 60.0) -> Probe:
         """As ``probe.probe``; raises DecoderKilled too, as ``read_frames``."""
-        ((answer, _),) = self._ask(location, {"do": "probe"}, np.empty(0), deadline_s)
-        return Probe(**answer["probe"])
+        return self.probe_and_index(location, deadline_s=deadline_s)[0]
+
+    def probe_and_index(self, location: Location, *, deadline_s: float = 60.0) -> tuple[Probe, bytes]:
+        """As ``probe.probe_and_index``, the index as bytes for ``read_frames`` (none where none was needed)."""
+        ((answer, body),) = self._ask(location, {"do": "probe"}, b"", deadline_s)
+        return Probe(**answer["probe"]), bytes(body)
 
     def close(self) -> None:
         """Ends the process. The next call starts another."""
@@ -122,9 +136,7 @@ class DecodeProcess:
                 if pipe is not None:
                     pipe.close()
 
-    def _ask(
-        self, location: Location, request: JsonObject, times_s: NDArray[np.float64], deadline_s: float
-    ) -> Iterator[Message]:
+    def _ask(self, location: Location, request: JsonObject, data: bytes, deadline_s: float) -> Iterator[Message]:
         """The messages of the answer, as they come. Bytes of a remote file are fetched in between."""
         path = local_path(location)
         fetch: Fetch | None = None
@@ -138,7 +150,7 @@ class DecodeProcess:
             until_s = time.monotonic() + deadline_s
             whole = False
             try:
-                wire.send(requests, request, times_s.tobytes())
+                wire.send(requests, request, data)
                 while not whole:
                     head, body = wire.receive(answers, until_s)
                     if "need" in head:

@@ -44,7 +44,7 @@ class KeyframeIndex:
             video.read_all_packets()
         self.from_container = video.packet_index is None
         """Whether the container's own index serves, so that no pass over the packets was needed."""
-        self._entries = video.stream.index_entries
+        self._look_up()
         if video.packet_index is not None and video.container.format.name == "matroska,webm":
             video.look_for_clusters()
 
@@ -54,9 +54,15 @@ class KeyframeIndex:
         packet_index = self._video.packet_index
         if packet_index is not None:
             return packet_index.stop
-        count = len(self._entries)
+        count, rate = len(self._entries), self._video.stream.average_rate
         last = self._entries[count - 1].timestamp
-        step = last - self._entries[count - 2].timestamp if count > 1 else 0
+        step = (
+            last - self._entries[count - 2].timestamp
+            if count > 1
+            else round(1 / rate / self._video.time_base)
+            if rate
+            else 1
+        )
         return last + max(step, 0) + self.offset
 
     @property
@@ -93,6 +99,20 @@ class KeyframeIndex:
         assert row is not None, "the pts of a keyframe of this index"
         return self._video.seek_key(row)
 
+    def reopen(self) -> None:
+        """Goes back to the first packet of the file, with a new decoder."""
+        self._video.reopen()
+        self._look_up()
+
+    def _look_up(self) -> None:
+        """Takes the entries of the container that is open now; those of a closed container are gone."""
+        video = self._video
+        if video.packet_index is None and video.container.format.name == "matroska,webm":
+            # The cues stand at the end of the file, and libavformat reads them at the first seek only.
+            video.container.seek(video.origin, stream=video.stream)
+            video.container.seek(video.stream.index_entries[0].timestamp, stream=video.stream)
+        self._entries = video.stream.index_entries
+
     def _last_by(self, pts: int) -> int | None:
         packet_index = self._video.packet_index
         if packet_index is not None:
@@ -107,6 +127,8 @@ class KeyframeIndex:
         if video.container.format.name not in INDEXED or video.first_key_pts is None:
             return False
         if video.container.format.name == "matroska,webm":
+            if video.has_data_after_first_recording():
+                return False
             # The cues stand at the end of the file, and libavformat reads them at the first seek only.
             video.container.seek(video.origin, stream=video.stream)
         self._entries = video.stream.index_entries

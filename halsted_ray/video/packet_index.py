@@ -188,14 +188,10 @@ def index_packets(packets: Iterable[VideoPacket], time_base: Fraction, may_resta
     return _join(stretches, steps, second, may_restart, count)
 
 
-def _join(
-    stretches: list[_Stretch], steps: list[int], second: float, may_restart: bool, packets: int
-) -> PacketIndex:
+def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restart: bool, packets: int) -> PacketIndex:
     """Lays the stretches on one axis: as holes of one take, or as takes one after another."""
     # The steps over holes are steps too where most frames are that far apart.
-    pauses = [
-        later.first_dts - earlier.last_dts for earlier, later in zip(stretches, stretches[1:], strict=False)
-    ]
+    pauses = [later.first_dts - earlier.last_dts for earlier, later in zip(stretches, stretches[1:], strict=False)]
     ahead_steps = [pause for pause in pauses if 0 < pause < LONGEST_PAUSE_S * second]
     step = int(np.median(steps + ahead_steps)) if steps or ahead_steps else 0
     hole = hole_s(step / second) * second

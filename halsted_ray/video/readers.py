@@ -8,14 +8,13 @@ is one more function in ``READERS``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 from av import VideoFrame
 from numpy.typing import ArrayLike, NDArray
 
-from halsted_ray.errors import CorruptSegment, UnreadableVideo
+from halsted_ray.errors import UnreadableVideo
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
@@ -30,6 +29,7 @@ from halsted_ray.video.frames import (
     collect,
     display_size,
 )
+from halsted_ray.video.packet_index import PacketIndex
 from halsted_ray.video.walk import DisplayWalk, KeyframeWalk
 
 __all__ = ["FIDELITIES", "READERS", "Frames", "Missing", "check_request", "read_frames"]
@@ -55,7 +55,7 @@ def read_frames(
     UnreadableVideo, StorageUnavailable; ValueError for a wrong argument.
     """
     times_s = check_request(times_s, size, fidelity, reader)
-    return collect(READERS[reader](open_source(location), times_s, size, fidelity), times_s, size)
+    return collect(READERS[reader](open_source(location), times_s, size, fidelity, None), times_s, size)
 
 
 def check_request(times_s: ArrayLike, size: FrameSize | None, fidelity: str, reader: str) -> NDArray[np.float64]:
@@ -74,34 +74,40 @@ def check_request(times_s: ArrayLike, size: FrameSize | None, fidelity: str, rea
     return times_s
 
 
-def pyav_frames(source: Source, times_s: NDArray[np.float64], size: FrameSize | None, fidelity: str) -> FrameStream:
+def pyav_frames(
+    source: Source,
+    times_s: NDArray[np.float64],
+    size: FrameSize | None,
+    fidelity: str,
+    known: PacketIndex | None = None,
+) -> FrameStream:
     """PyAV's answer to ``read_frames``, frame by frame as they are decoded, so memory does not grow with their number.
 
-    Times that show the same frame share one array.
+    Times that show the same frame share one array. ``known``: the index of an earlier pass over the file's packets.
     """
-    with VideoFile(source) as video:
+    with VideoFile(source, known) as video:
         scaler = PictureScaler(size or _shown_size(video), video.rotation_deg)
-        walk = KeyframeWalk(video) if fidelity == "keyframes" else DisplayWalk(video, fidelity, times_s)
-        first_stop_s = 1 / float(video.stream.average_rate) if video.stream.average_rate else 0.0
+        walk = KeyframeWalk(video, times_s) if fidelity == "keyframes" else DisplayWalk(video, fidelity, times_s)
         converted: VideoFrame | None = None
         for time_s in times_s:
-            try:
-                frame, shown_s = walk.to(float(time_s))
-            except CorruptSegment as error:
-                if time_s >= first_stop_s:
-                    start_s = time_s if error.start_s is None else error.start_s
-                    yield Missing(float(start_s), error.stop_s or math.inf, error.code, str(error))
-                    continue
-                # The first shown frame decodes, since it was decoded to open the file. No frame may refer to it.
-                frame, shown_s = video.first_frame, 0.0
-            if frame is not converted:
+            answer = walk.to(float(time_s))
+            if isinstance(answer, Missing):
+                yield answer
+                continue
+            if answer.frame is not converted:
                 with PROCESS_PROFILE.stage("convert"):
-                    image_HWC = scaler.to_rgb(frame)
-                converted = frame
-            yield image_HWC, shown_s
+                    image_HWC = scaler.to_rgb(answer.frame)
+                converted = answer.frame
+            yield image_HWC, answer.shown_s
 
 
-def decord_frames(source: Source, times_s: NDArray[np.float64], size: FrameSize | None, fidelity: str) -> FrameStream:
+def decord_frames(
+    source: Source,
+    times_s: NDArray[np.float64],
+    size: FrameSize | None,
+    fidelity: str,
+    known: PacketIndex | None = None,
+) -> FrameStream:
     """decord's answer to ``read_frames``; raises ValueError for a remote file.
 
     Opening a file walks through every packet of it, and times are float32. Nothing is skipped, so ``reference`` gives
@@ -145,8 +151,9 @@ def _shown_size(video: VideoFile) -> FrameSize:
     return display_size(stream.width, stream.height, stream.sample_aspect_ratio, video.rotation_deg)
 
 
-Reader = Callable[[Source, NDArray[np.float64], FrameSize | None, str], FrameStream]
-"""``reader(source, times_s, size, fidelity)`` gives a frame or a ``Missing`` for each of ``times_s``, in this order."""
+Reader = Callable[[Source, NDArray[np.float64], FrameSize | None, str, PacketIndex | None], FrameStream]
+"""``reader(source, times_s, size, fidelity, known)`` gives a frame or a ``Missing`` for each of ``times_s``,
+in this order."""
 
 READERS: dict[str, Reader] = {"pyav": pyav_frames, "decord": decord_frames}
 """The readers by name."""

@@ -49,7 +49,7 @@ def refusal(source: Source, reason: str, known: str) -> VideoError:
     ``reason`` is libavformat's own; ``known`` lists the containers that can be opened.
     """
     try:
-        head, size_bytes = _head(source)
+        head, size_bytes = read_head(source)
     except (FileNotFoundError, IsADirectoryError) as error:
         return UnreadableVideo(f"expected a file, got {type(error).__name__}: {error.strerror}; check that it exists")
     except OSError as error:  # also a network drive that is away
@@ -91,10 +91,13 @@ def _is_text(head: bytes) -> bool:
     return len(text.encode()) > len(head) - 4 and all(letter.isprintable() or letter in "\r\n\t" for letter in text)
 
 
-def _head(source: Source) -> tuple[bytes, int]:
-    """(the first bytes of a file, its size in bytes)."""
+def read_head(source: Source) -> tuple[bytes, int]:
+    """(the first bytes of a file, its size in bytes). The position of a remote file is kept. Raises OSError."""
     if isinstance(source, RangeFile):
+        at = source.tell()
         source.seek(0)
-        return source.read(HEAD_BYTES), source.size_bytes
+        head = source.read(HEAD_BYTES)
+        source.seek(at)
+        return head, source.size_bytes
     with open(source, "rb") as file:
         return file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size

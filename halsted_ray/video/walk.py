@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from halsted_ray.errors import CorruptSegment
 from halsted_ray.video.container import VideoFile, pts_of
-from halsted_ray.video.frames import UNRECORDED, Missing
+from halsted_ray.video.frames import SAME_TIME_S, UNRECORDED, Missing
 from halsted_ray.video.keyframe_index import KeyframeIndex
 from halsted_ray.video.packet_index import hole_s
 
@@ -37,9 +37,6 @@ PROGRAM_STREAM_SETTLES_S = 0.5
 """MPEG-PS states a pts once per 2-KB pack, and libavformat guesses the others: wrongly, for some frames around a
 keyframe. There decoding starts this much earlier, nothing is skipped, and times that do not rise are set one frame
 apart."""
-
-SAME_TIME_S = 1e-6
-"""A time and a pts this close are one instant, since grids of times are computed in floats."""
 
 
 class ShownFrame(NamedTuple):
@@ -67,6 +64,8 @@ class Walk:
         self.hole_s = hole_s(self.frame_s)
         self.read_to_s = self.read_end_s = 0.0
         """The pts of the last packet that was read, and the latest end of any packet: the data reach at least there."""
+        self.ran_out = False
+        """Whether the last search for a keyframe came to the end of the data: the file is cut before that keyframe."""
         self.read_times_s: deque[float] = deque(maxlen=1024)
         self.packets: Iterator[VideoPacket] = iter(())
 
@@ -77,6 +76,7 @@ class Walk:
         the keyframe as the index has it; None where reading begins at the file's first packet.
         """
         back = 0
+        self.ran_out = False
         for _ in range(RETREATS):
             if key is None or key <= self.video.origin:
                 break
@@ -84,7 +84,7 @@ class Walk:
                 return key
             # The index's times are decoding times plus a constant, so they can be off by a few frames.
             key, back = self.earlier(key, 1 << back), back + 1
-        self.video.reopen()
+        self.index.reopen()
         self._reset_decoder()
         self.packets = self.video.packets()
         return None
@@ -143,6 +143,7 @@ class Walk:
                 return False
             self.packets = put_back(packet, self.packets)
             return True
+        self.ran_out = True
         return False
 
 
@@ -151,29 +152,38 @@ class KeyframeWalk(Walk):
 
     skip_frame = "NONKEY"
 
-    def __init__(self, video: VideoFile):
+    def __init__(self, video: VideoFile, times_s: NDArray[np.float64]):
         super().__init__(video)
+        self._times_s = times_s
         self._key: int | None = None
-        self._answer: ShownFrame | Missing | None = None
+        self._shown: ShownFrame | None = None
+        self._display: DisplayWalk | None = None
 
     def to(self, time_s: float) -> ShownFrame | Missing:
-        """The last keyframe displayed at or before ``time_s``."""
+        """The last keyframe displayed at or before ``time_s``; from the first keyframe on that does not decode alone
+        (intra refresh, damage) the frame that ``reference`` gives."""
+        if self._display:
+            return self._display.to(time_s)
         pts = self.video.ticks(time_s + SAME_TIME_S)
         for start, stop in self.video.packet_index.holes if self.video.packet_index else ():
             if start <= pts < stop:
                 return unrecorded(self.video.seconds(start), self.video.seconds(stop))
         key = self.index.decoded_before(pts)
-        if self._answer is None or key != self._key:
-            self._key, self._answer = key, self._fetch(key, pts)
-        if isinstance(self._answer, Missing):
-            return self._answer
-        if time_s >= self.video.seconds(self.index.stop) and self.index.lists_all_frames:
-            return self.ended(time_s, self.video.seconds(self.index.stop)) or self._answer
-        return self._answer
+        if self._shown is None or key != self._key:
+            self._key = key
+            self._shown = self._fetch(key, pts)
+        if self._shown is None:
+            self._display = DisplayWalk(self.video, "reference", self._times_s)
+            return self._display.to(time_s)
+        end_s = self.video.seconds(self.index.stop)
+        return (self.ended(time_s, end_s) if time_s >= end_s and self.index.lists_all_frames else None) or self._shown
 
-    def _fetch(self, key: int | None, pts: int) -> ShownFrame | Missing:
-        """The frame of the last keyframe by ``pts``, which the index has as ``key``."""
+    def _fetch(self, key: int | None, pts: int) -> ShownFrame | None:
+        """The frame of the last keyframe by ``pts``, which the index has as ``key``; None where it does not decode, or
+        where the data end before it."""
         reached = self.start_at(key, pts)
+        if self.ran_out:
+            return None
         if reached != key:
             self._key = None  # the index was wrong: its keyframe is displayed later, and may be that of the next time
         packet = self.next_packet()
@@ -182,7 +192,6 @@ class KeyframeWalk(Walk):
         if packet is None or (reached is None and time_of(packet) < self.video.origin):
             # An edit list begins between two keyframes, and the earlier of them is never displayed.
             return ShownFrame(self.video.first_frame, 0.0)
-        at_s = self.video.seconds(time_of(packet))
         self._reset_decoder()
         frames = [*(self.video.decode(packet) or ()), *(self.video.decode(None) or ())]
         self._reset_decoder()
@@ -190,7 +199,7 @@ class KeyframeWalk(Walk):
             frame_pts = pts_of(frame)
             if frame_pts is not None and not frame.is_corrupt:
                 return ShownFrame(frame, self.video.seconds(frame_pts))
-        return missing(at_s, float("inf"), f"the keyframe at {at_s:.3f} s does not decode")
+        return None
 
 
 SEEK_AHEAD_S = 4.0
@@ -246,11 +255,11 @@ class DisplayWalk(Walk):
         next_s = self._ahead.shown_s if self._ahead else float("inf")
         for start_s, stop_s in self._damages:
             if start_s <= time_s < stop_s:
-                return missing(max(start_s, shown_stop_s), min(stop_s, next_s), "nothing decodes cleanly")
+                return missing(max(start_s, shown_stop_s), min(stop_s, next_s), f"after {shown_s:.3f} s nothing decodes cleanly")
         reads_s = sorted(read_s for read_s in self.read_times_s if read_s >= shown_s)
         by_now = bisect_right(reads_s, time_s + SAME_TIME_S)
         if by_now - 1 > LONGEST_SKIPPED_RUN:
-            return missing(shown_stop_s, next_s, "nothing decodes")
+            return missing(shown_stop_s, next_s, f"after {shown_s:.3f} s nothing decodes")
         last_s = reads_s[by_now - 1] if by_now else shown_s
         following_s = reads_s[by_now] if by_now < len(reads_s) else next_s
         if following_s - last_s > self.hole_s and not (self._ended and following_s == float("inf")):
@@ -285,7 +294,7 @@ class DisplayWalk(Walk):
         key_s = self.video.seconds(key)
         if key_s - position_s > SEEK_AHEAD_S:
             self._restart(time_s)
-        elif key_s > self.read_to_s and key_s - position_s > 2 * self.frame_s:
+        elif not self.settles_s and key_s > self.read_to_s and key_s - position_s > 2 * self.frame_s:
             self._skip_to(key, time_s)
 
     def _skip_to(self, key: int, time_s: float) -> None:
