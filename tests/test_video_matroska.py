@@ -6,6 +6,7 @@ import pytest
 
 from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video.matroska import Clusters
+from halsted_ray.video.packet_index import IndexSlot
 from halsted_ray.video.probe import probe, probe_and_index
 from halsted_ray.video.readers import pyav_frames, read_frames
 
@@ -58,7 +59,10 @@ def test_a_late_segment_costs_no_more_than_an_early_one(recording):
     fetched = []
     for start_s in (30.0, 75.0, 140.0):
         source = over_ranges(recording)
-        assert len(list(pyav_frames(source, start_s + np.arange(0, 5, 0.15625), SIZE, "reference", index))) == 32
+        assert (
+            len(list(pyav_frames(source, start_s + np.arange(0, 5, 0.15625), SIZE, "reference", IndexSlot(index))))
+            == 32
+        )
         fetched.append(source.fetched_bytes)
     assert max(fetched) < source.size_bytes / 2.5, "all that lies before was read"
 

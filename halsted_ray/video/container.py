@@ -25,7 +25,7 @@ from halsted_ray.errors import CorruptSegment, UnreadableVideo
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.ranges import RangeFile, Source
 from halsted_ray.video.matroska import Clusters, segment_stop
-from halsted_ray.video.packet_index import PacketIndex, index_packets
+from halsted_ray.video.packet_index import IndexSlot, PacketIndex, index_packets
 from halsted_ray.video.refusal import read_head, refusal
 
 if TYPE_CHECKING:  # av.Packet takes no type argument at run time
@@ -98,27 +98,27 @@ class VideoFile:
     negative or large start times are part of the origin. ``rotation_deg`` is the rotation (counter-clockwise) that
     turns a stored picture upright.
 
-    ``packet_index``: what a pass over the packets found, None where the container's own index serves. ``known`` is an
-    index of an earlier pass; without one the pass is made here, where the container needs it.
+    ``known`` may hold the index of an earlier pass over the packets. Where it is empty and the container needs a pass,
+    the pass is made here, and its index is put there.
 
     Raises UnreadableVideo, StorageUnavailable.
     """
 
     stream: VideoStream
 
-    def __init__(self, source: Source, known: PacketIndex | None = None):
+    def __init__(self, source: Source, known: IndexSlot | None = None):
         self.source = source
         self._container: InputContainer | None = None
         self._options: dict[str, str] = {}
         self.clusters: Clusters | None = None
-        self.packet_index = known
+        self._known = known or IndexSlot()
         self.first_key_pts: int | None = None
         try:
             with PROCESS_PROFILE.stage("read"):
                 self._open()
             assert self.stream.time_base is not None, "libavformat gives every stream a time base"
             self.time_base = self.stream.time_base
-            if self.container.format.name not in INDEXED and known is None:
+            if self.container.format.name not in INDEXED and self.packet_index is None:
                 self.read_all_packets()
             self.first_frame = self._decode_first_frame()
             check_picture(self.first_frame.width, self.first_frame.height)
@@ -144,6 +144,11 @@ class VideoFile:
         """libavformat's open file; another one after ``reopen`` and after some calls of ``seek``."""
         assert self._container is not None
         return self._container
+
+    @property
+    def packet_index(self) -> PacketIndex | None:
+        """What a pass over the packets found; None where the container's own index serves."""
+        return self._known.index
 
     @property
     def has_presentation_times(self) -> bool:
@@ -219,11 +224,11 @@ class VideoFile:
 
         Raises UnreadableVideo where no packet has a time.
         """
-        self.packet_index = None
+        self._known.index = None
         self.reopen()
         may_restart = self.container.format.name in MAY_RESTART
         with PROCESS_PROFILE.stage("read"):
-            self.packet_index = index_packets(self.packets(), self.time_base, may_restart)
+            self._known.index = index_packets(self.packets(), self.time_base, may_restart)
         self.raise_storage_failure()
         if self.packet_index is None:
             raise UnreadableVideo(

@@ -17,18 +17,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from halsted_ray import errors
 from halsted_ray.errors import CorruptSegment
-from halsted_ray.profiling import PROCESS_PROFILE, StageProfile
+from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.records import JsonObject
 from halsted_ray.storage.locations import Location, local_path
 from halsted_ray.storage.ranges import Fetch, range_fetcher
 from halsted_ray.storage.retry import PATIENCE_S
 from halsted_ray.video import wire
-from halsted_ray.video.frames import Frames, FrameSize, FrameStream, Missing, collect
+from halsted_ray.video.frames import Frames, FrameSize, collect
 from halsted_ray.video.probe import Probe
 from halsted_ray.video.readers import check_request
 
@@ -36,6 +35,9 @@ log = logging.getLogger(__name__)
 
 START_S = 60.0
 """How long a start may take. It takes 0.3 s, and longer on a machine where many processes start at once."""
+
+KEPT_INDEXES = 8
+"""Files whose packet index is kept for the next call, in the order in which they were read first."""
 
 KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 """The variables of the parent's environment that the process gets: no credentials."""
@@ -70,6 +72,7 @@ class DecodeProcess:
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
+        self._indexes: dict[str, bytes] = {}
 
     def __enter__(self) -> DecodeProcess:
         return self
@@ -111,9 +114,9 @@ class DecodeProcess:
             "times": len(times_s),
         }
         cpu_s = time.process_time()
-        frames = collect(
-            _frames_of(self._ask(location, request, times_s.tobytes() + packet_index, deadline_s)), times_s, size
-        )
+        known = packet_index or self._indexes.get(os.fspath(location), b"")
+        answers = self._ask(location, request, times_s.tobytes() + known, deadline_s)
+        frames = collect(self._frames_of(location, answers), times_s, size)
         PROCESS_PROFILE.add("write", 0.0, time.process_time() - cpu_s)
         return frames
 
@@ -220,23 +223,6 @@ class DecodeProcess:
             name = signal.Signals(-code).name
             return f"killed by {name}" + (" (its CPU limit)" if name == "SIGXCPU" else "")
         return f"it ended with code {code}, most often out of its {self.memory_mb} MB of memory"
-
-
-def _frames_of(answers: Iterator[Message]) -> FrameStream:
-    """What the parts of an answer hold (``decode_worker.send_frames``); the last message tells what decoding took."""
-    missing: Missing | None = None
-    for head, body in answers:
-        if "part" not in head:
-            PROCESS_PROFILE.merge(StageProfile(**head["done"]))
-            continue
-        images = iter(np.frombuffer(body, np.uint8).reshape(head["part"]))
-        for shown in head["shown"]:
-            if isinstance(shown, float):
-                yield next(images), shown
-                continue
-            missing = missing if shown is None else Missing(*shown)
-            assert missing is not None, "the first time without picture says why"
-            yield missing
 
 
 def _error_of(head: JsonObject) -> Exception:

@@ -27,7 +27,7 @@ from halsted_ray.video import wire
 from halsted_ray.video.container import OUTAGES
 from halsted_ray.video.frames import FrameStream, Missing
 from halsted_ray.video.isolation import deny_network_and_programs, limit_cpu, limit_resources
-from halsted_ray.video.packet_index import PacketIndex
+from halsted_ray.video.packet_index import IndexSlot, PacketIndex
 from halsted_ray.video.probe import probe_and_index
 from halsted_ray.video.readers import READERS
 
@@ -61,9 +61,9 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
 
     A request asks to ``do`` ``probe`` or ``frames`` of the file at ``path``, or of a remote file of ``size_bytes``. For
     frames, ``body`` holds the times (float64) and after them the index of an earlier pass over the packets, if any.
-    The answers to ``frames`` are messages with ``part`` and at the end
-    ``done``, the answer to ``probe`` is one message, and an ``error`` may stand in place of either. A message with
-    ``need`` asks for bytes of the remote file.
+    The answers to ``frames`` are messages with ``part`` and at the end ``done``, with the index where a pass was made.
+    The answer to ``probe`` is one message, with such an index too. An ``error`` may stand in place of either. A message
+    with ``need`` asks for bytes of the remote file.
     """
     limit_cpu(request["cpu_s"])
     before, cpu_s = PROCESS_PROFILE.copy(), time.process_time()
@@ -74,14 +74,18 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
             wire.send(replies, {"probe": found.asdict()}, packet_index.to_bytes() if packet_index else b"")
             return
         times_s = np.frombuffer(body, np.float64, request["times"])
-        known = PacketIndex.from_bytes(bytes(body[times_s.nbytes :])) if len(body) > times_s.nbytes else None
+        known = IndexSlot()
+        if len(body) > times_s.nbytes:
+            known.index = PacketIndex.from_bytes(bytes(body[times_s.nbytes :]))
+        was_known = known.index is not None
         size = (request["size"][0], request["size"][1]) if request["size"] else None
         send_frames(READERS[request["reader"]](source, times_s, size, request["fidelity"], known), replies)
         spent = PROCESS_PROFILE - before
         spent.add(
             "write", 0.0, time.process_time() - cpu_s - sum(spent.cpu_s.values())
         )  # the parent counts the wall time
-        wire.send(replies, {"done": spent.asdict()})
+        made = known.index.to_bytes() if known.index and not was_known else b""
+        wire.send(replies, {"done": spent.asdict()}, made)
     except VideoError as error:
         span = [error.start_s, error.stop_s] if isinstance(error, CorruptSegment) else [None, None]
         wire.send(replies, {"error": type(error).__name__, "message": str(error), "span": span})

@@ -132,6 +132,13 @@ class PacketIndex:
 
 
 @dataclass
+class IndexSlot:
+    """The index of an earlier pass over a file's packets; or the place where a new one is put."""
+
+    index: PacketIndex | None = None
+
+
+@dataclass
 class _Stretch:
     """Packets whose times follow each other without a jump, in ticks as the container states them."""
 

@@ -29,7 +29,7 @@ from halsted_ray.video.frames import (
     collect,
     display_size,
 )
-from halsted_ray.video.packet_index import PacketIndex
+from halsted_ray.video.packet_index import IndexSlot
 from halsted_ray.video.walk import DisplayWalk, KeyframeWalk
 
 __all__ = ["FIDELITIES", "READERS", "Frames", "Missing", "check_request", "read_frames"]
@@ -79,11 +79,11 @@ def pyav_frames(
     times_s: NDArray[np.float64],
     size: FrameSize | None,
     fidelity: str,
-    known: PacketIndex | None = None,
+    known: IndexSlot | None = None,
 ) -> FrameStream:
     """PyAV's answer to ``read_frames``, frame by frame as they are decoded, so memory does not grow with their number.
 
-    Times that show the same frame share one array. ``known``: the index of an earlier pass over the file's packets.
+    Times that show the same frame share one array. ``known``: as of ``VideoFile``.
     """
     with VideoFile(source, known) as video:
         scaler = PictureScaler(size or _shown_size(video), video.rotation_deg)
@@ -106,7 +106,7 @@ def decord_frames(
     times_s: NDArray[np.float64],
     size: FrameSize | None,
     fidelity: str,
-    known: PacketIndex | None = None,
+    known: IndexSlot | None = None,
 ) -> FrameStream:
     """decord's answer to ``read_frames``; raises ValueError for a remote file.
 
@@ -151,7 +151,7 @@ def _shown_size(video: VideoFile) -> FrameSize:
     return display_size(stream.width, stream.height, stream.sample_aspect_ratio, video.rotation_deg)
 
 
-Reader = Callable[[Source, NDArray[np.float64], FrameSize | None, str, PacketIndex | None], FrameStream]
+Reader = Callable[[Source, NDArray[np.float64], FrameSize | None, str, IndexSlot | None], FrameStream]
 """``reader(source, times_s, size, fidelity, known)`` gives a frame or a ``Missing`` for each of ``times_s``,
 in this order."""
 

@@ -255,7 +255,9 @@ class DisplayWalk(Walk):
         next_s = self._ahead.shown_s if self._ahead else float("inf")
         for start_s, stop_s in self._damages:
             if start_s <= time_s < stop_s:
-                return missing(max(start_s, shown_stop_s), min(stop_s, next_s), f"after {shown_s:.3f} s nothing decodes cleanly")
+                return missing(
+                    max(start_s, shown_stop_s), min(stop_s, next_s), f"after {shown_s:.3f} s nothing decodes cleanly"
+                )
         reads_s = sorted(read_s for read_s in self.read_times_s if read_s >= shown_s)
         by_now = bisect_right(reads_s, time_s + SAME_TIME_S)
         if by_now - 1 > LONGEST_SKIPPED_RUN:
