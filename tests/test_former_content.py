@@ -71,7 +71,7 @@ def test_a_recording_that_was_replaced_by_the_whole_leaves_no_rows_of_its_half(a
     summary = run()
     assert [(video["status"], round(video["duration_s"])) for video in summary.videos] == [("mapped", 20)]
     (video_id,) = (video["video_id"] for video in summary.videos)
-    assert video_id != half
+    assert video_id != half and run().segments_decoded == 0
     found = everything(tmp_path / "out")
     assert found.pop("staging") == set()
     assert set(map(frozenset, found.values())) == {frozenset([video_id])}, found
@@ -79,6 +79,18 @@ def test_a_recording_that_was_replaced_by_the_whole_leaves_no_rows_of_its_half(a
     main(["export", str(tmp_path / "out"), "--format", "csv", "--to", str(tmp_path / "csv")])
     assert half not in (tmp_path / "csv/timeline.csv").read_text() and half not in capsys.readouterr().out
     assert not (tmp_path / "csv" / f"{half}.csv").exists()
+
+
+def test_a_video_beside_a_replaced_one_keeps_its_rows(archive, tmp_path, run):
+    for name, look in (("a.mp4", 1), ("b.mp4", 2), ("c.mp4", 3)):
+        small_video.write(archive / name, 6, look=look)
+    run()
+    before = everything(tmp_path / "out")
+    small_video.write(archive / "b.mp4", 6, look=4)
+    assert (run().segments_decoded, run().segments_decoded) == (2, 0)
+    after = everything(tmp_path / "out")
+    for where in ("timeline", "segments", "videos", "status", "vectors"):
+        assert len(after[where]) == 3 and len(after[where] & before[where]) == 2, where
 
 
 def test_what_another_file_still_holds_stays_and_carries_its_name(archive, tmp_path, run):

@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from halsted_ray.compute.pools import ActorPool, Pools
@@ -58,8 +58,6 @@ class Summary:
     """Digest of the ``MappingRecipe``."""
     videos: list[VideoStatus]
     """The videos of this archive, as ``maps.status.status_of`` gives them."""
-    skipped: list[Skipped]
-    """The files of this archive that are not videos or were left for the next run, with the reason."""
     segments: int
     segments_before: int
     """Finished by earlier runs."""
@@ -72,6 +70,8 @@ class Summary:
     timeline_version: int | None
     stages: dict[str, dict[str, float]]
     """``wall_s`` and ``cpu_s``: stage → seconds over all actors (``profiling.STAGES``)."""
+    skipped: list[Skipped] = field(default_factory=list)
+    """The files of this archive that are not videos or were left for the next run, with the reason."""
 
     @property
     def exit_code(self) -> int:

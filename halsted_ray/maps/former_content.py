@@ -7,15 +7,17 @@ import posixpath
 from collections.abc import Collection, Mapping
 
 import pyarrow as pa
-from deltalake.exceptions import DeltaError
 
-from halsted_ray.maps.reading import not_committed, read_table
+from halsted_ray.maps.commits import commit_rows, delete_rows
+from halsted_ray.maps.reading import read_table
 from halsted_ray.maps.staging import stagings
 from halsted_ray.maps.table_schemas import ArchiveFile
-from halsted_ray.storage.delta import is_table, open_table, table_uri
+from halsted_ray.storage.delta import is_table, table_uri
 from halsted_ray.storage.files import list_folder, remove_folder
 from halsted_ray.storage.locations import filesystem
 
+VIDEOS_A_COMMIT = 1_000
+"""Videos whose rows are rewritten at once: an hour of video has some thousand rows."""
 Entries = Mapping[str, ArchiveFile]
 """uri → entry."""
 
@@ -32,11 +34,7 @@ def drop_former_content(out: str, before: Entries, after: Entries) -> None:
     for name in ("timeline", "segments"):
         with_rows = sorted(_ids_in(out, name, former))
         if with_rows:
-            uri = table_uri(out, name)
-            try:
-                open_table(uri).delete(f"video_id IN ({', '.join(repr(video_id) for video_id in with_rows)})")
-            except (DeltaError, OSError) as error:
-                raise not_committed(uri, error) from error
+            delete_rows(table_uri(out, name), _among(with_rows))
     for staging in stagings(out):
         staging.drop(sorted(former & set(staging.states())), run_goes_on=True)
     fs, root = filesystem(f"{out.rstrip('/')}/embeddings")
@@ -49,23 +47,17 @@ def drop_former_content(out: str, before: Entries, after: Entries) -> None:
 
 def follow_moved_files(out: str, before: Entries, after: Entries) -> None:
     """Writes the file that stands for a video in ``after`` into the rows of the timeline, where it stood for another
-    in ``before``: one commit for all of them. Raises OutputError."""
+    in ``before``: one commit for VIDEOS_A_COMMIT videos. Raises OutputError."""
     earlier, now = _mapped_uris(before), _mapped_uris(after)
     moved = {video_id: uri for video_id, uri in now.items() if earlier.get(video_id, uri) != uri}
-    moved = {video_id: moved[video_id] for video_id in sorted(_ids_in(out, "timeline", moved))}
-    if not moved:
-        return
-    uri = table_uri(out, "timeline")
-    names = pa.table({"video_id": list(moved), "uri": list(moved.values())})
-    try:
-        (
-            open_table(uri)
-            .merge(names, "row.video_id = file.video_id", source_alias="file", target_alias="row")
-            .when_matched_update({"uri": "file.uri"})
-            .execute()
-        )
-    except (DeltaError, OSError) as error:
-        raise not_committed(uri, error) from error
+    video_ids = sorted(_ids_in(out, "timeline", moved))
+    for first in range(0, len(video_ids), VIDEOS_A_COMMIT):
+        chunk = video_ids[first : first + VIDEOS_A_COMMIT]
+        rows = read_table(out, "timeline", filters=[("video_id", "in", chunk)])
+        assert rows is not None
+        uris = pa.array([moved[video_id] for video_id in rows["video_id"].to_pylist()], pa.string())
+        rows = rows.set_column(rows.schema.get_field_index("uri"), "uri", uris)
+        commit_rows(table_uri(out, "timeline"), rows, replaced=_among(chunk))
 
 
 def ids_with_rows(out: str, video_ids: Collection[str]) -> set[str]:
@@ -79,6 +71,11 @@ def _ids_in(out: str, name: str, video_ids: Collection[str]) -> set[str]:
         return set()
     rows = read_table(out, name, ["video_id"], [("video_id", "in", sorted(video_ids))])
     return set(rows["video_id"].unique().to_pylist()) if rows is not None else set()
+
+
+def _among(video_ids: Collection[str]) -> str:
+    """The predicate of the rows of ``video_ids``."""
+    return f"video_id IN ({', '.join(repr(video_id) for video_id in video_ids)})"
 
 
 def _mapped_uris(entries: Entries) -> dict[str, str]:

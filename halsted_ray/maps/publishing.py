@@ -17,11 +17,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, write_deltalake
-from deltalake.exceptions import DeltaError
 
+from halsted_ray.maps.commits import commit_rows
 from halsted_ray.maps.former_content import drop_former_content, follow_moved_files, ids_with_rows
-from halsted_ray.maps.reading import not_committed, read_segments, read_table, read_videos
+from halsted_ray.maps.reading import read_segments, read_table, read_videos
 from halsted_ray.maps.staging import SegmentResult, Staging
 from halsted_ray.maps.table_schemas import (
     GAP_TYPE,
@@ -34,7 +33,7 @@ from halsted_ray.maps.table_schemas import (
 )
 from halsted_ray.maps.timeline import Gap, Interval, merge
 from halsted_ray.records import Prediction, Segment
-from halsted_ray.storage.delta import open_table, storage_options, table_uri
+from halsted_ray.storage.delta import table_uri
 
 EVERYTHING = "true"
 """The predicate of a commit that replaces all rows."""
@@ -105,13 +104,13 @@ def _publish_chunk(out: str, staging: Staging, planned: Mapping[str, Sequence[Se
     }
     tasks_sql = ", ".join(repr(tasks) for tasks in sorted({*overlapping, ",".join(provenance.tasks)}))
     replaced = f"{of_videos_sql} AND tasks IN ({tasks_sql})" if overlapping else None
-    _commit(table_uri(out, "segments"), pa.concat_tables(segments), replaced, provenance)
+    commit_rows(table_uri(out, "segments"), pa.concat_tables(segments), replaced, provenance)
 
     published = read_table(out, "timeline", ["task"], [*of_videos, ("task", "in", provenance.tasks)])
     tasks_sql = ", ".join(repr(task) for task in provenance.tasks)
     has_rows = published is not None and published.num_rows
     replaced = f"{of_videos_sql} AND task IN ({tasks_sql})" if has_rows else None
-    return _commit(table_uri(out, "timeline"), pa.concat_tables(timelines), replaced, provenance)
+    return commit_rows(table_uri(out, "timeline"), pa.concat_tables(timelines), replaced, provenance)
 
 
 def timeline_table(intervals: Sequence[Interval], segment: Segment, provenance: Provenance) -> pa.Table:
@@ -167,7 +166,7 @@ def publish_videos(
         }
         for _, entry in sorted(wanted.items())
     ]
-    _commit(table_uri(out, "videos"), pa.Table.from_pylist(rows, schema=VIDEOS_SCHEMA), EVERYTHING, None)
+    commit_rows(table_uri(out, "videos"), pa.Table.from_pylist(rows, schema=VIDEOS_SCHEMA), EVERYTHING, None)
 
 
 def segments_table(results: Sequence[SegmentResult], provenance: Provenance) -> pa.Table:
@@ -218,29 +217,3 @@ def _result(row: dict[str, Any]) -> SegmentResult:
         {stage: row[f"{stage}_s"] for stage in ("decode", "encode", "tag")},
         *(row[name] or "" for name in ("encoder", "encoder_size", "device")),
     )
-
-
-def _commit(uri: str, data: pa.Table, replaced: str | None, provenance: Provenance | None) -> int:
-    """One commit that adds ``data`` and removes the rows that the predicate ``replaced`` selects; None removes nothing.
-    A table that an earlier version of this package made gets the columns that it lacks. Returns the new version. Raises
-    OutputError."""
-    metadata = (
-        {}
-        if provenance is None
-        else {
-            name: ",".join(value) if isinstance(value, tuple) else value for name, value in asdict(provenance).items()
-        }
-    )
-    try:
-        write_deltalake(
-            uri,
-            data,
-            mode="overwrite" if replaced else "append",
-            predicate=replaced,
-            schema_mode="merge",
-            commit_properties=CommitProperties(custom_metadata=metadata),
-            storage_options=storage_options(uri) or None,
-        )
-        return open_table(uri).version()
-    except (DeltaError, OSError) as error:
-        raise not_committed(uri, error) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
@@ -108,17 +107,6 @@ def read_table(
             f"can't read the table {uri!r}: {one_line(error)}; check the place, the network and the credentials, then "
             "give the same command again"
         ) from error
-
-
-def not_committed(uri: str, error: Exception) -> OutputError:
-    """What to raise where the table at ``uri`` can't be changed."""
-    message = one_line(error)
-    is_full = any(f"os error {code}" in message for code in (errno.ENOSPC, errno.EDQUOT))
-    return OutputError(
-        f"can't commit to the table {uri!r}: {message}; what was published before stays; "
-        + ("make room" if is_full else "make the place writable")
-        + " and give the same command again"
-    )
 
 
 def one_line(error: Exception) -> str:
