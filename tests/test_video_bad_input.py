@@ -78,7 +78,7 @@ def test_refuses_other_containers_that_libav_knows(tmp_path):
     path = tmp_path / "Mustermann.mp4"
     for head, what in (
         (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
-        (bytes(128) + b"DICM", "a DICOM file; export"),
+        (bytes(128) + b"DICM", "a DICOM file without a video stream; remove it"),
         (b"PK\x03\x04", "a ZIP archive; unpack it"),
         (b"RIFF\x10\0\0\0WAVEfmt ", "a sound file"),
     ):
