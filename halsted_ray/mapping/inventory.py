@@ -25,6 +25,10 @@ from halsted_ray.video.probe import Probe
 THREADS = 16
 """The threads wait for storage. Probing is done by one process per core."""
 
+PROBE_START_S = 60.0
+PROBED_BYTES_PER_S = 10e6
+"""A probe that takes longer than this much, and than reading the whole file at this rate, hangs."""
+
 IdleProcesses: TypeAlias = "queue.SimpleQueue[DecodeProcess]"
 """The decoding processes that nobody uses at the moment."""
 
@@ -35,16 +39,18 @@ def take_inventory(
     on_message: Callable[[str], None] = lambda message: None,
     retry_failed: bool = False,
     still_written: Callable[[], Collection[str]] = tuple,
+    on_index: Callable[[str, bytes], None] = lambda video_id, packet_index: None,
 ) -> list[ArchiveFile]:
     """Entries of the files ``uris`` (``video.archive.list_archive``), in their order.
 
     ``known``: uri → entry of an earlier run. A file whose size and stamp are the same is not read again, but for a
     file that could not be probed then where ``retry_failed`` asks for it. ``still_written`` is asked when all files
-    were looked at; the files that it names get no entry.
+    were looked at; the files that it names get no entry. ``on_index`` gets the id of each video whose packets had to be
+    read, and their index (``DecodeProcess.probe_and_index``).
     ``on_message`` is called once per minute with the number of files so far: 50,000 files take half an hour on one
     machine.
     """
-    entries = probe_files(uris, known or {}, on_message, retry_failed)
+    entries = probe_files(uris, known or {}, on_message, retry_failed, on_index)
     changing = set(still_written())
     return _mark_copies([entry for entry in entries if entry.video.uri not in changing])
 
@@ -76,6 +82,7 @@ def probe_files(
     known: Mapping[str, ArchiveFile],
     on_message: Callable[[str], None],
     retry_failed: bool = False,
+    on_index: Callable[[str, bytes], None] = lambda video_id, packet_index: None,
 ) -> list[ArchiveFile]:
     """As ``take_inventory``, but copies are not looked for."""
     entries, logged_s = [], time.monotonic()
@@ -85,7 +92,7 @@ def probe_files(
         idle.put(process)
     pool = ThreadPoolExecutor(THREADS)
     try:
-        for entry in pool.map(lambda uri: _probe_file(uri, known.get(uri), idle, retry_failed), uris):
+        for entry in pool.map(lambda uri: _probe_file(uri, known.get(uri), idle, retry_failed, on_index), uris):
             entries.append(entry)
             if time.monotonic() - logged_s > LOG_EVERY_S:
                 logged_s = time.monotonic()
@@ -108,7 +115,13 @@ def _mark_copies(entries: Sequence[ArchiveFile]) -> list[ArchiveFile]:
     ]
 
 
-def _probe_file(uri: str, known: ArchiveFile | None, idle: IdleProcesses, retry_failed: bool) -> ArchiveFile:
+def _probe_file(
+    uri: str,
+    known: ArchiveFile | None,
+    idle: IdleProcesses,
+    retry_failed: bool,
+    on_index: Callable[[str, bytes], None],
+) -> ArchiveFile:
     size_bytes, stamp = 0, ""
     # Stands for the content's id until the content could be read. While a store is away, a file keeps the id that it
     # had: another id would say that it was replaced.
@@ -128,7 +141,9 @@ def _probe_file(uri: str, known: ArchiveFile | None, idle: IdleProcesses, retry_
             name, head = with_retries(lambda: identify(fs, path), "its first, last and middle bytes", PATIENCE_S)
             if is_dicom(head):
                 raise UnreadableVideo(dicom_reason(head))
-        found = _probe(uri, idle)
+        found, packet_index = _probe(uri, idle, PROBE_START_S + size_bytes / PROBED_BYTES_PER_S)
+        if packet_index:
+            on_index(name, packet_index)
     except VideoError as error:
         video = Video(name, uri, size_bytes, 0.0, 0, 0, 0.0, "")
         return ArchiveFile(video, stamp, error.code, str(error))
@@ -142,12 +157,12 @@ def _is_current(known: ArchiveFile, stamp: str, size_bytes: int) -> bool:
     return is_same and known.code != StorageUnavailable.code
 
 
-def _probe(uri: str, idle: IdleProcesses) -> Probe:
+def _probe(uri: str, idle: IdleProcesses, deadline_s: float) -> tuple[Probe, bytes]:
     process = idle.get()
     try:
         try:
-            return process.probe(uri)
+            return process.probe_and_index(uri, deadline_s=deadline_s)
         except DecoderKilled:  # the machine may have been short of memory or time: a second time it is the file's fault
-            return process.probe(uri)
+            return process.probe_and_index(uri, deadline_s=deadline_s)
     finally:
         idle.put(process)

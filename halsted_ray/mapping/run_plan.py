@@ -16,6 +16,7 @@ from halsted_ray.mapping.mapping_recipe import MappingRecipe, RecipeSource
 from halsted_ray.mapping.progress import RunObserver, amount
 from halsted_ray.mapping.tag_stage import TagOptions
 from halsted_ray.mapping.work_list import WorkList, build_work_list
+from halsted_ray.maps.packet_indexes import PacketIndexes
 from halsted_ray.maps.publishing import publish_videos
 from halsted_ray.maps.staging import MappingRun, Staging
 from halsted_ray.maps.table_schemas import ArchiveFile, Provenance
@@ -103,12 +104,13 @@ class RunPlan:
             model_digest=self.recipe.model_digest,
             tasks=self.recipe.tasks,
             windows=self.windows,
+            least_present=self.recipe.least_present,
         )
 
 
-def check_request(archive: str, out: str, fidelity: str) -> tuple[str, str]:
-    """(archive, out) as absolute locations. Raises UsageError for a fidelity that nobody knows, and for places where
-    the maps would lie in the archive's own folder or above it."""
+def check_request(archive: str, out: str, fidelity: str, least_present: float) -> tuple[str, str]:
+    """(archive, out) as absolute locations. Raises UsageError for a fidelity that nobody knows, for a ``least_present``
+    that is no share, and for places where the maps would lie in the archive's own folder or above it."""
     archive, out = absolute_location(archive), absolute_location(out)
     if local_path(out) is not None and local_uri(out) != out:
         raise UsageError(
@@ -117,6 +119,10 @@ def check_request(archive: str, out: str, fidelity: str) -> tuple[str, str]:
         )
     if fidelity not in FIDELITIES:
         raise UsageError(f"unknown fidelity {fidelity!r}; expected one of {', '.join(FIDELITIES)}")
+    if not 0 <= least_present <= 1:
+        raise UsageError(
+            f"least_present: expected a share from 0 to 1 of a window's time, got {least_present}; 0.75 is the default"
+        )
     if f"{archive.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):
         raise UsageError(
             f"the archive {archive!r} lies at or below {out!r}, where maps are to be written; expected a "
@@ -153,7 +159,8 @@ def plan_work(
     run = replace(plan.run, again=stopped.again if stopped else ())
     staging.begin(run)  # before hours of work, since this says whether the place can be written
     try:
-        inventory = take_inventory(listing.videos, known, observer.on_message, retry_failed, still_written)
+        on_index = PacketIndexes(plan.out).put
+        inventory = take_inventory(listing.videos, known, observer.on_message, retry_failed, still_written, on_index)
         if changing:
             files = "1 file is" if len(changing) == 1 else f"{len(changing):,} files are"
             observer.on_message(f"{files} still being written and left for the next run")

@@ -17,17 +17,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from halsted_ray import errors
 from halsted_ray.errors import CorruptSegment
-from halsted_ray.profiling import PROCESS_PROFILE
+from halsted_ray.profiling import PROCESS_PROFILE, StageProfile
 from halsted_ray.records import JsonObject
 from halsted_ray.storage.locations import Location, local_path
 from halsted_ray.storage.ranges import Fetch, range_fetcher
 from halsted_ray.storage.retry import PATIENCE_S
 from halsted_ray.video import wire
-from halsted_ray.video.frames import Frames, FrameSize, collect
+from halsted_ray.video.frames import Frames, FrameSize, FrameStream, Missing, collect
 from halsted_ray.video.probe import Probe
 from halsted_ray.video.readers import check_request
 
@@ -138,6 +139,32 @@ class DecodeProcess:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
+
+    def _frames_of(self, location: Location, answers: Iterator[Message]) -> FrameStream:
+        """What the parts of an answer hold (``decode_worker.send_frames``); the last message tells what decoding took.
+
+        Keeps the index of a pass over the packets that had to be made for it.
+        """
+        missing: Missing | None = None
+        for head, body in answers:
+            if "part" not in head:
+                PROCESS_PROFILE.merge(StageProfile(**head["done"]))
+                if body:
+                    self._keep_index(location, bytes(body))
+                continue
+            images = iter(np.frombuffer(body, np.uint8).reshape(head["part"]))
+            for shown in head["shown"]:
+                if isinstance(shown, float):
+                    yield next(images), shown
+                    continue
+                missing = missing if shown is None else Missing(*shown)
+                assert missing is not None, "the first time without picture says why"
+                yield missing
+
+    def _keep_index(self, location: Location, packet_index: bytes) -> None:
+        self._indexes[os.fspath(location)] = packet_index
+        while len(self._indexes) > KEPT_INDEXES:
+            del self._indexes[next(iter(self._indexes))]
 
     def _ask(self, location: Location, request: JsonObject, data: bytes, deadline_s: float) -> Iterator[Message]:
         """The messages of the answer, as they come. Bytes of a remote file are fetched in between."""
