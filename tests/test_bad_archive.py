@@ -95,7 +95,7 @@ EXPECTED = {
     "b copy.mp4": ("mapped", "", ""),
     "one frame.mp4": ("mapped", "", ""),
     "twin a.ts": ("mapped", "", ""),
-    "cut.mp4": ("partial", "corrupt", "left as a gap, copy the file again"),
+    "cut.mp4": ("partial", "corrupt", "this span is a gap: copy the file again"),
     "damaged.ts": ("partial", "corrupt", "left as a gap"),
     "empty.mp4": ("failed", "unreadable", "an empty file .0 bytes.; copy it again"),
     "empty too.mp4": ("failed", "unreadable", "an empty file .0 bytes.; copy it again"),
