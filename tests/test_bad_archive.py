@@ -96,7 +96,7 @@ EXPECTED = {
     "one frame.mp4": ("mapped", "", ""),
     "twin a.ts": ("mapped", "", ""),
     "cut.mp4": ("partial", "corrupt", "this span is a gap: copy the file again"),
-    "damaged.ts": ("partial", "corrupt", "left as a gap"),
+    "damaged.ts": ("partial", "corrupt", "this span is a gap"),
     "empty.mp4": ("failed", "unreadable", "an empty file .0 bytes.; copy it again"),
     "empty too.mp4": ("failed", "unreadable", "an empty file .0 bytes.; copy it again"),
     "text.mp4": ("failed", "unreadable", "bytes of text; remove it"),
