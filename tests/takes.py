@@ -99,7 +99,9 @@ class Recording:
         return time_s - float(self.times_s[self.row_at(time_s)])
 
 
-def encode(path: Path, codec: str, frames: int, rate: Fraction | int, gop: int, first: int = 0, **options: str) -> Stock:
+def encode(
+    path: Path, codec: str, frames: int, rate: Fraction | int, gop: int, first: int = 0, **options: str
+) -> Stock:
     """Encodes numbered frames; the suffix of ``path`` decides how headers are kept."""
     rate = Fraction(rate)
     with av.open(str(path), "w") as container:
@@ -210,7 +212,10 @@ def null_packets(count: int) -> bytes:
 
 
 def ebml_elements(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """(id, start, start of the body, stop) of each EBML element in ``data[start:stop]``; one of unknown size ends there."""
+    """(id, start, start of the body, stop) of each EBML element in ``data[start:stop]``.
+
+    An element of unknown size ends at ``stop``.
+    """
     while start < stop:
         lead = 9 - data[start].bit_length()
         at = start + lead
