@@ -3,18 +3,22 @@ picture. ``make fuzz`` tries 10,000 of them; here it is a minute of it, and what
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import fuzz.__main__ as run_of_fuzz
 import numpy as np
 import pytest
-from fuzz.judging import SPEC, Call, Judge, check_pictures
-from fuzz.mangling import CHANGES, TIMED, Case, case
+from fuzz.judging import SPEC, Call, Judge, Overheard, check_pictures, reports_in
+from fuzz.mangling import CHANGES, TIMED, Case, Change, case
 from fuzz.pieces import PARSERS, TICKS_A_SECOND, stamps
 from fuzz.whole_files import whole_files
 
+from halsted_ray.errors import DecoderKilled, StorageUnavailable, UnreadableVideo
 from halsted_ray.mapping.decode_stage import DecodeStage
 from halsted_ray.maps.table_schemas import ArchiveFile
 from halsted_ray.records import Video
 from halsted_ray.video.container import DEMUXERS
+from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.frames import Frames
 from halsted_ray.video.probe import probe
 
@@ -93,29 +97,61 @@ def test_the_judge_sees_time_that_has_no_picture():
     assert claims(TIMES_S, same=range(5, 16)) == [], "a picture may stand for two seconds"
 
 
-@pytest.fixture
-def judge(tmp_path):
-    judge = Judge(tmp_path / "archive", tmp_path / "said")
-    (tmp_path / "said").touch()
-    yield judge
-    judge.close()
+@contextmanager
+def judging(folder):
+    """No fixture: between a fixture and its test pytest changes stderr."""
+    with Overheard() as overheard:
+        judge = Judge(folder, overheard)
+        try:
+            yield judge
+        finally:
+            judge.close()
 
 
 WHOLE = next(whole for whole in whole_files() if whole.name == "ts")
 
 
-def test_the_judge_sees_errors_names_and_growth(judge, monkeypatch, tmp_path):
-    assert judge.judge([Case(1, WHOLE, ())]) == [] and judge.states == {"mapped": 1}
-    monkeypatch.setattr(DecodeStage, "decode", lambda self, segment: 1 / 0)
-    (finding,) = judge.judge([Case(2, WHOLE, ())])
-    assert finding.kind.startswith("decoding raises ZeroDivisionError")
-    monkeypatch.undo()
-    monkeypatch.setattr("halsted_ray.mapping.inventory._probe_file", lambda uri, known, idle: 1 / 0)
-    findings = judge.judge([Case(3, WHOLE, ()), Case(4, WHOLE, ())])
-    assert [finding.number for finding in findings] == [3, 4]
-    assert all(finding.kind.startswith("inventory raises ZeroDivisionError") for finding in findings)
-    (tmp_path / "said").write_text(
-        'halsted decoding process:   File "/x/walk.py", line 7, in to\n    return 1\nKeyError\n'
-        'halsted decoding process:   File "/x/walk.py", line 9, in to\n    return 1\nMemoryError\n'
+def test_the_judge_sees_errors_of_any_kind(monkeypatch, tmp_path):
+    with judging(tmp_path) as judge:
+        assert judge.judge([Case(1, WHOLE, ())]) == [] and judge.states == {"mapped": [1]}
+        monkeypatch.setattr(DecodeStage, "decode", lambda self, segment: 1 / 0)
+        (finding,) = judge.judge([Case(2, WHOLE, ())])
+        assert finding.kind.startswith("decoding raises ZeroDivisionError")
+        monkeypatch.undo()
+        monkeypatch.setattr("halsted_ray.mapping.inventory._probe_file", lambda uri, known, idle: 1 / 0)
+        findings = judge.judge([Case(3, WHOLE, ()), Case(4, WHOLE, ())])
+        assert [finding.number for finding in findings] == [3, 4]
+        assert all(finding.kind.startswith("inventory raises ZeroDivisionError") for finding in findings)
+
+
+@pytest.mark.parametrize(
+    "error, kind",
+    [
+        (UnreadableVideo("Mustermann's video is damaged"), "a message holds the file's name"),
+        (StorageUnavailable("away"), "the store is blamed for a file's damage"),
+        (UnreadableVideo(""), "a gap without a reason"),
+        (DecoderKilled("killed by SIGSEGV"), "killed by a signal"),
+        (DecoderKilled("late", hung=True), "hung"),
+    ],
+)
+def test_the_judge_sees_what_messages_say(monkeypatch, tmp_path, error, kind):
+    def raises(self, location, *, deadline_s):
+        raise error
+
+    monkeypatch.setattr(DecodeProcess, "probe", raises)
+    with judging(tmp_path) as judge:
+        assert [finding.kind for finding in judge.judge([Case(1, WHOLE, ())])] == [kind]
+
+
+def test_the_judge_hears_how_a_decoding_process_ended(monkeypatch, tmp_path):
+    trace = 'halsted decoding process:   File "/x/halsted_ray/video/walk.py", line 7, in to\n    return 1\n{}\n'
+    assert reports_in(trace.format("KeyError") + trace.format("MemoryError")) == {"KeyError in walk.py:7"}
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "sitecustomize.py").write_text(
+        "import halsted_ray.video.probe as module\nmodule.probe_source = lambda source: {}[0]\n"
     )
-    assert judge._reports(0) == {"KeyError in walk.py:7"}
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    with judging(tmp_path) as judge:
+        findings = judge.judge([Case(1, WHOLE, ()), Case(2, WHOLE, (Change("pad_end", (1,)),))])
+    assert [finding.number for finding in findings] == [1, 2]
+    assert all(finding.kind.startswith("decoding process fails: KeyError in decode_worker") for finding in findings)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules beside this folder
 
-from fuzz.judging import Finding, Judge
+from fuzz.judging import Finding, Judge, Overheard
 from fuzz.mangling import Case, case
 from fuzz.pieces import PARSERS
 from fuzz.whole_files import RECIPES
@@ -67,21 +67,26 @@ def main(words: Sequence[str] | None = None) -> int:
 def run(seed: int, numbers: Sequence[int], containers: tuple[str, ...], keep: Path, until_s: float) -> Iterator[dict]:
     """Judges cases in this process; rows with ``finding``, and a last row with ``states`` and what was measured."""
     kept: Counter[str] = Counter()
+    states: dict[str, list[int]] = defaultdict(list)
     done = 0
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as made, _stderr_to(Path(made) / "said") as said:
-        judge = Judge(Path(made) / "archive", said)
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as made, Overheard() as overheard:
+        judge = Judge(Path(made), overheard)
         files_before = 0
         try:
             for start in range(0, len(numbers), BATCH):
                 if time.monotonic() > until_s:
                     break
                 cases = [case(seed, number, containers) for number in numbers[start : start + BATCH]]
-                for finding in judge.judge(cases):
+                findings = judge.judge(cases)
+                for state, ended in judge.states.items():
+                    states[state] += ended
+                for finding in findings:
                     told = next(c for c in cases if c.number == finding.number)
                     yield {"finding": asdict(finding), "case": told.told()}
                     kept[finding.kind] += 1
                     if kept[finding.kind] <= MOST_KEPT:
                         _keep(judge, told, finding, keep / f"seed-{seed}")
+                judge.states.clear()  # trying with fewer changes has added to it
                 done += len(cases)
                 open_files = len(os.listdir("/proc/self/fd")) + judge.watched.open_files
                 files_before = files_before or open_files
@@ -90,9 +95,8 @@ def run(seed: int, numbers: Sequence[int], containers: tuple[str, ...], keep: Pa
                     yield {"finding": asdict(Finding(cases[-1].number, "open files grow", what)), "case": ""}
                     files_before = open_files
         finally:
-            states, peak_mb = dict(judge.states), judge.watched.peak_mb
             judge.close()
-    yield {"done": done, "states": states, "peak_mb": peak_mb}
+    yield {"done": done, "states": states, "peak_mb": judge.watched.peak_mb}
 
 
 def _keep(judge: Judge, found: Case, finding: Finding, folder: Path) -> None:
@@ -107,24 +111,6 @@ def _keep(judge: Judge, found: Case, finding: Finding, folder: Path) -> None:
     path.write_bytes(smallest.data())
     told = {"what": finding.what, "kind": finding.kind, "case": smallest.told(), "case before": found.told()}
     path.with_suffix(".json").write_text(json.dumps(told, indent=2) + "\n")
-
-
-class _stderr_to:
-    """Sends what this process and its children print to stderr to a file meanwhile."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> Path:
-        self.before = os.dup(2)
-        file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(file, 2)
-        os.close(file)
-        return self.path
-
-    def __exit__(self, *_exc: object) -> None:
-        os.dup2(self.before, 2)
-        os.close(self.before)
 
 
 def _side_by_side(options: argparse.Namespace, until_s: float) -> Iterator[dict]:
@@ -151,21 +137,23 @@ def _side_by_side(options: argparse.Namespace, until_s: float) -> Iterator[dict]
 
 
 def _table(rows: Iterator[dict], options: argparse.Namespace) -> int:
-    started_s, states, done, peak_mb = time.monotonic(), Counter[str](), 0, 0.0
+    started_s, done, peak_mb = time.monotonic(), 0, 0.0
+    states: dict[str, list[int]] = defaultdict(list)
     by_kind: dict[str, list[dict]] = defaultdict(list)
     for row in rows:
         if "finding" in row:
             by_kind[row["finding"]["kind"]].append(row)
         else:
-            states.update(row["states"])
+            for state, ended in row["states"].items():
+                states[state] += ended
             done, peak_mb = done + row["done"], max(peak_mb, row["peak_mb"])
     took_s = time.monotonic() - started_s
     print(
         f"{done:,} files of seed {options.seed} in {took_s:.0f} s by {options.jobs} processes; "
         f"a decoding process took at most {peak_mb:.0f} MB"
     )
-    for state, count in states.most_common():
-        print(f"{count:8,}  {state}")
+    for state, ended in sorted(states.items(), key=lambda item: -len(item[1])):
+        print(f"{len(ended):8,}  {state:32}  such as ONLY={','.join(map(str, sorted(ended)[:SHOWN]))}")
     if not by_kind:
         print("all holds")
         return 0

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -135,17 +137,52 @@ class WatchedProcess(DecodeProcess):
         self.watched.open_files = max(self.watched.open_files, files)
 
 
+class Overheard:
+    """What this process and its children print to stderr while this is open.
+
+    A pipe and no file, since a decoding process may not write to files.
+    """
+
+    def __enter__(self) -> Overheard:
+        self._heard = bytearray()
+        self._before = os.dup(2)
+        self._end, end = os.pipe()
+        os.dup2(end, 2)
+        os.close(end)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        os.dup2(self._before, 2)
+        os.close(self._before)
+        self._thread.join(timeout=5)
+
+    def __len__(self) -> int:
+        return len(self._heard)
+
+    def since(self, place: int) -> str:
+        """What was said since so many bytes were heard."""
+        time.sleep(0.05)  # the last words of a process may still be in the pipe
+        return self._heard[place:].decode(errors="replace")
+
+    def _listen(self) -> None:
+        while piece := os.read(self._end, 1 << 16):
+            self._heard += piece
+        os.close(self._end)
+
+
 class Judge:
     """Judges cases one batch after another, with the same decoding processes. ``folder`` is a place of its own.
 
-    ``said`` is the file that stderr goes to, where the decoding processes report what they did not expect.
+    ``overheard``: stderr, where the decoding processes report what they did not expect.
     """
 
-    def __init__(self, folder: Path, said: Path | None = None):
-        self.folder, self.said = folder, said
+    def __init__(self, folder: Path, overheard: Overheard):
+        self.folder, self.overheard = folder, overheard
         self.watched = Watched()
-        self.states: dict[str, int] = defaultdict(int)
-        """State and code → files."""
+        self.states: dict[str, list[int]] = defaultdict(list)
+        """State and codes → numbers of the cases that ended so."""
         self._pool: list[WatchedProcess] = []
         self._taken = 0
         (folder / "out").mkdir(parents=True, exist_ok=True)
@@ -171,7 +208,7 @@ class Judge:
                 fs.rm(path)
 
     def _judge(self, uris: dict[str, Case]) -> Iterator[list[Finding]]:
-        said_before = self._said_bytes()
+        heard_before = len(self.overheard)
         try:
             with mock.patch.object(inventory, "DecodeProcess", self._pooled):
                 entries = inventory.take_inventory(list(uris))
@@ -187,7 +224,7 @@ class Judge:
             self._taken = 0
         for entry, (uri, case) in zip(entries, uris.items(), strict=True):
             yield self._judge_entry(entry, uri, case)
-        if reports := self._reports(said_before):
+        if reports := reports_in(self.overheard.since(heard_before)):
             if len(uris) == 1:
                 (case,) = uris.values()
                 yield [Finding(case.number, f"decoding process fails: {report}", report) for report in reports]
@@ -220,6 +257,8 @@ class Judge:
             gaps = [gap for row in rows for gap in row["gaps"]]
             nothing = all(row["frames"] is None for row in rows)
             state = "failed" if nothing else "partial" if gaps else "mapped"
+            if state == "failed" and rows and not gaps:
+                note("failed without a reason", f"{len(rows)} segments without frames and without gaps")
             for kind, what in check_pictures(entry, rows, self.watched.calls[uri]):
                 note(kind, what)
         for gap in gaps:
@@ -229,7 +268,7 @@ class Judge:
                 note("the store is blamed for a file's damage", gap["reason"])
             if PATIENT.lower() in gap["reason"].lower() or str(self.folder) in gap["reason"]:
                 note("a message holds the file's name", gap["reason"].replace(str(self.folder), "FOLDER"))
-        self.states[f"{state} {'+'.join(sorted({gap['code'] for gap in gaps}))}".strip()] += 1
+        self.states[f"{state} {'+'.join(sorted({gap['code'] for gap in gaps}))}".strip()].append(case.number)
         for call in self.watched.calls[uri]:
             if call.cpu_s > SLOW_S:
                 note("slow", f"{call.cpu_s:.1f} s of CPU for {'frames' if call.times_s is not None else 'a probe'}")
@@ -242,7 +281,7 @@ class Judge:
     def _decode(self, entry: ArchiveFile) -> list[dict]:
         video = entry.video
         if video.duration_s > LONGEST_S:
-            return []
+            return []  # ``check_pictures`` says it
         cut = segments(video, SPEC, SEGMENT_S, "fuzz")
         if len(cut) > MOST_SEGMENTS:
             between = np.random.default_rng(len(cut)).choice(len(cut), MOST_SEGMENTS - 5, replace=False)
@@ -272,23 +311,16 @@ class Judge:
     def _was_killed(self, uri: str) -> bool:
         return any(isinstance(call.error, DecoderKilled) for call in self.watched.calls[uri])
 
-    def _said_bytes(self) -> int:
-        return self.said.stat().st_size if self.said else 0
 
-    def _reports(self, after: int) -> set[str]:
-        """Where decoding processes ended by errors that they did not expect: "KeyError in probe.py:12"."""
-        if self.said is None:
-            return set()
-        with open(self.said, errors="replace") as file:
-            file.seek(after)
-            text = file.read()
-        found = set()
-        for part in text.split("halsted decoding process:")[1:]:
-            places = re.findall(r'File ".*?/([^/"]+)", line (\d+)', part)
-            kind = next((line for line in part.splitlines()[1:] if line and not line.startswith(" ")), "?")
-            if kind != "MemoryError" and places:
-                found.add(f"{kind} in {':'.join(places[-1])}")
-        return found
+def reports_in(text: str) -> set[str]:
+    """Where decoding processes ended by errors that they did not expect: "KeyError in probe.py:12"."""
+    found = set()
+    for part in text.split("halsted decoding process:")[1:]:
+        places = re.findall(r'File ".*?halsted_ray/.*?([^/"]+)", line (\d+)', part)
+        kind = next((line for line in part.splitlines()[1:] if line and not line.startswith(" ")), "?")
+        if kind != "MemoryError" and places:
+            found.add(f"{kind} in {':'.join(places[-1])}")
+    return found
 
 
 def check_pictures(entry: ArchiveFile, rows: Sequence[dict], calls: Sequence[Call]) -> Iterator[tuple[str, str]]:
