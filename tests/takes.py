@@ -18,6 +18,8 @@ import av
 import numpy as np
 from numbered_video import picture
 
+SIZE = (96, 160)
+"""(height, width) of every picture: the numbers on it can still be read."""
 CLOCK_HZ = 90_000
 WRAP_S = Fraction(1 << 33, CLOCK_HZ)
 """MPEG's clock of 33 bits begins again after this long: 26.5 hours."""
@@ -100,19 +102,33 @@ class Recording:
 
 
 def encode(
-    path: Path, codec: str, frames: int, rate: Fraction | int, gop: int, first: int = 0, **options: str
+    path: Path,
+    codec: str,
+    frames: int,
+    rate: Fraction | int,
+    gop: int,
+    first: int = 0,
+    noise: int = 0,
+    **options: str,
 ) -> Stock:
-    """Encodes numbered frames; the suffix of ``path`` decides how headers are kept."""
+    """Encodes numbered frames of 160×96; the suffix of ``path`` decides how headers are kept.
+
+    ``noise``: how much of it lies under the numbers, so that a frame takes as many bytes as a recorder's.
+    """
+    rng = np.random.default_rng(0)
     rate = Fraction(rate)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
-        stream.height, stream.width = options.pop("height", 96), options.pop("width", 160)
+        stream.height, stream.width = SIZE
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.gop_size, stream.codec_context.thread_count = gop, 1
         fast = {"preset": "ultrafast"} if codec.startswith("libx26") else {}
-        stream.options = fast | {name.replace("_", "-"): value for name, value in options.items()}
+        stream.options = fast | options
         for number in range(frames):
-            image_HWC = picture(first + number, (stream.height, stream.width))
+            image_HWC = picture(first + number, SIZE)
+            if noise:
+                below = image_HWC[SIZE[0] // 4 :]
+                below[:] = np.clip(below + rng.integers(-noise, noise, below.shape), 0, 255)
             frame = av.VideoFrame.from_ndarray(image_HWC, format="rgb24")
             frame.pts, frame.time_base = number, 1 / rate
             container.mux(stream.encode(frame))
@@ -131,6 +147,10 @@ def encode(
         for n, p in enumerate(found)
     )
     assert sorted(p.pts for p in packets) == list(range(frames)), f"{path.name}: every frame has its packet"
+    key = 0
+    for packet in packets:
+        key = packet.pts if packet.is_key else key
+        assert packet.pts >= key, f"{path.name}: frame {packet.pts} can't be cut from the keyframe after it"
     return Stock(path, rate, first, packets)
 
 

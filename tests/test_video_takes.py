@@ -30,29 +30,36 @@ import numpy as np
 import pytest
 import takes
 from numbered_video import numbers_of
-from takes import Part, join_segments, m2ts, mux, null_packets, recording
+from takes import SIZE, Part, join_segments, m2ts, mux, null_packets, recording
 
 from halsted_ray.video.probe import probe
 from halsted_ray.video.readers import read_frames
 
 COUNT = int(os.environ.get("HALSTED_TAKES", "2"))
-SIZE = (96, 160)
 FIDELITIES = ("exact", "reference", "keyframes")
 OWN_CLOCK = {"mpegts_copyts": "1", "avoid_negative_ts": "disabled"}
 STOCKS = {
     "h264": (".mp4", "libx264", 25, 25, {"bf": "2"}),
     "h264, no b frames": (".mp4", "libx264", Fraction(30000, 1001), 40, {"bf": "0"}),
-    "h264, slow": (".mp4", "libx264", 2, 6, {"bf": "0", "x264_params": "scenecut=0"}),
-    "hevc": (".mp4", "libx265", 25, 25, {"x265_params": "log-level=none:open-gop=0:bframes=2:pools=1"}),
-    "mpeg2": (".ts", "mpeg2video", 25, 12, {"bf": "2"}),
+    "h264, slow": (".mp4", "libx264", 2, 6, {"bf": "0", "x264-params": "scenecut=0"}),
+    "hevc": (".mp4", "libx265", 25, 25, {"x265-params": "log-level=none:open-gop=0:bframes=2:pools=1"}),
+    "mpeg2": (
+        ".ts",
+        "mpeg2video",
+        25,
+        12,
+        {"bf": "2", "flags": "+cgop", "sc_threshold": "1000000000", "qmin": "2", "qmax": "4", "noise": 40},
+    ),
     "mpeg4": (".mp4", "mpeg4", 25, 25, {}),
     "mjpeg": (".mov", "mjpeg", 10, 1, {}),
-    "vp8": (".webm", "libvpx", 25, 25, {"deadline": "realtime", "cpu_used": "8"}),
+    "vp8": (".webm", "libvpx", 25, 25, {"deadline": "realtime", "cpu-used": "8"}),
     "flv1": (".flv", "flv", 25, 25, {}),
     "wmv2": (".asf", "wmv2", 25, 25, {}),
-    "intra refresh": (".ts", "libx264", 25, 50, {"x264_params": "intra-refresh=1:keyint=50:scenecut=0"}),
+    "intra refresh": (".ts", "libx264", 25, 50, {"x264-params": "intra-refresh=1:keyint=50:scenecut=0"}),
 }
-"""Name → suffix, codec, frames a second, frames from keyframe to keyframe, options of the codec."""
+"""Name → suffix, codec, frames a second, frames from keyframe to keyframe, options of the codec.
+
+MPEG-PS states a time once per pack of 2 KB; frames of MPEG-2 are larger than this here, as they are in recordings."""
 RUN = 3
 """The most frames in a row that no other frame refers to."""
 
@@ -178,7 +185,13 @@ def stream_of_takes(folder, rng, stock, kind):
     muxer, suffix = {"ts": ("mpegts", ".ts"), "m2ts": ("mpegts", ".m2ts")}.get(
         kind, ("mpeg" if kind == "mpg" else kind, f".{kind}")
     )
-    data = b"".join(mux(folder / f"{n}.part", group, muxer, OWN_CLOCK).read_bytes() for n, group in enumerate(groups))
+    with_sound = rng.random() < 0.3
+    files = []
+    for number, group in enumerate(groups):
+        span = (float(group[0].clock_s), float(group[-1].clock_s + group[-1].length_s), "mp2")
+        span = span if with_sound and span[1] - span[0] < 60 else None
+        files.append(mux(folder / f"{number}.part", group, muxer, OWN_CLOCK, span).read_bytes())
+    data = b"".join(files)
     path = folder / f"joined{suffix}"
     path.write_bytes(m2ts(data) if kind == "m2ts" else data)
     return recording(path, timed, holes_s), jumps
@@ -288,6 +301,22 @@ def test_sound_before_or_after_the_picture_changes_nothing(tmp_path, stock, suff
     path = mux(tmp_path / f"sound.{suffix}", [part], kind, sound=(0.0, stop_s, sound))
     slack_s = 1.1e-3 if kind in ("matroska", "flv", "asf") else 2e-5
     check(rng, recording(path, [part], [], slack_s), 0.04 if kind in ("mpeg", "vob") else None)
+
+
+@pytest.mark.parametrize("kind, codec", [("mpegts", "h264"), ("mpeg", "mpeg2")])
+def test_sound_that_is_switched_on_during_the_recording_changes_nothing(tmp_path, stock, kind, codec):
+    """libavformat learns of the stream long after the file was opened."""
+    rng = np.random.default_rng(12)
+    source = stock(codec)
+    first = Part(source, 0, len(source.packets))
+    second = Part(source, 0, len(source.packets), first.length_s)
+    silent = mux(tmp_path / "silent.part", [first], kind, OWN_CLOCK).read_bytes()
+    span = (float(first.length_s), float(2 * first.length_s), "mp2")
+    # libavformat reads 5 MB by itself before it has a picture of the streams.
+    silent += null_packets(30_000) if kind == "mpegts" else (b"\0\0\1\xbe\x10\0" + b"\xff" * 4096) * 1400
+    path = tmp_path / ("later.ts" if kind == "mpegts" else "later.mpg")
+    path.write_bytes(silent + mux(tmp_path / "sound.part", [second], kind, OWN_CLOCK, span).read_bytes())
+    check(rng, recording(path, [first, second], [0.0]), 0.04)
 
 
 @pytest.mark.parametrize("share", [0.08, 0.5, 4.0])

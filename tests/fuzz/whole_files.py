@@ -31,11 +31,11 @@ FRAMES, RATE = 150, 25
 BIT_EXACT = {"fflags": "+bitexact"}
 CODECS = {
     "h264": (".mp4", "libx264", 25, {"bf": "2"}),
-    "hevc": (".mp4", "libx265", 25, {"x265_params": "log-level=none:open-gop=0:bframes=2:pools=1"}),
+    "hevc": (".mp4", "libx265", 25, {"x265-params": "log-level=none:open-gop=0:bframes=2:pools=1"}),
     "mpeg4": (".mp4", "mpeg4", 25, {}),
     "mjpeg": (".mov", "mjpeg", 1, {}),
-    "mpeg2": (".ts", "mpeg2video", 12, {"bf": "2"}),
-    "vp8": (".webm", "libvpx", 25, {"deadline": "realtime", "cpu_used": "8"}),
+    "mpeg2": (".ts", "mpeg2video", 12, {"bf": "2", "flags": "+cgop", "sc_threshold": "1000000000"}),
+    "vp8": (".webm", "libvpx", 25, {"deadline": "realtime", "cpu-used": "8"}),
     "flv1": (".flv", "flv", 25, {}),
     "wmv2": (".asf", "wmv2", 25, {}),
 }
