@@ -37,18 +37,20 @@ def _hevc_test(context: VideoCodecContext) -> Callable[[bytes, int], bool]:
     """HEVC's units stand behind their lengths, whose width is in the header (ISO/IEC 14496-15, 8.3.3), or behind start
     codes."""
     header = context.extradata or b""
-    width = (header[21] & 3) + 1 if len(header) > 21 and header[0] == 1 else 4
+    width = (header[21] & 3) + 1 if len(header) > 21 and header[0] == 1 else 0
 
     def is_key(data: bytes, size: int) -> bool:
-        at = 0
-        if data.startswith((b"\0\0\1", b"\0\0\0\1")):
-            return any(data[k + 3] >> 1 & 0x3F in HEVC_RANDOM_ACCESS for k in _starts(data) if k + 3 < len(data))
-        while at + width < len(data):
-            kind = data[at + width] >> 1 & 0x3F
+        at = 0 if width else max(data.find(b"\0\0\1"), 0)
+        start = width or 3
+        while at + start < len(data):
+            kind = data[at + start] >> 1 & 0x3F
             if kind < 32:  # a slice; parameter sets and messages stand before it
                 return kind in HEVC_RANDOM_ACCESS
-            at += width + int.from_bytes(data[at : at + width], "big")
-        return at >= len(data) and size > len(data)  # nothing but long messages in sight: believe the claim
+            if width:
+                at += width + int.from_bytes(data[at : at + width], "big")
+            elif (at := data.find(b"\0\0\1", at + start)) < 0:
+                break
+        return size > len(data)  # nothing but long messages in sight: believe the claim
 
     return is_key
 
@@ -63,11 +65,3 @@ def _is_mpeg2_key(data: bytes, _size: int) -> bool:
     """MPEG-2: the first picture is an I picture."""
     at = data.find(b"\0\0\1\0")
     return at < 0 or at + 5 >= len(data) or data[at + 5] >> 3 & 7 == 1
-
-
-def _starts(data: bytes) -> list[int]:
-    found, at = [], data.find(b"\0\0\1")
-    while at >= 0:
-        found.append(at)
-        at = data.find(b"\0\0\1", at + 3)
-    return found
