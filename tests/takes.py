@@ -100,6 +100,11 @@ class Recording:
         """How long before ``time_s`` the picture began that is displayed then."""
         return time_s - float(self.times_s[self.row_at(time_s)])
 
+    def stands_s(self, time_s: float) -> float:
+        """How long the picture displayed at ``time_s`` stands until the next."""
+        row = self.row_at(time_s)
+        return float([*self.times_s, self.stop_s][row + 1] - self.times_s[row])
+
 
 def encode(
     path: Path,
