@@ -25,8 +25,10 @@ What is right:
 
 import os
 import struct
+from dataclasses import replace
 from fractions import Fraction
 
+import fsspec
 import numpy as np
 import pytest
 import takes
@@ -155,6 +157,15 @@ def check(rng, made, tolerance_s=None, fidelities=FIDELITIES):
         judge(made, times_s, fidelity, tolerance_s)
     for time_s in rng.choice(times_s, 3):
         judge(made, np.array([time_s]), str(rng.choice(fidelities)), tolerance_s)
+    judge(in_a_store(made), rng.choice(times_s, 1), str(rng.choice(fidelities)), tolerance_s)
+
+
+def in_a_store(made):
+    """The same recording where it is read by byte ranges."""
+    store = fsspec.filesystem("memory")
+    store.rm("/takes", recursive=True) if store.exists("/takes") else None
+    store.pipe(f"/takes/{made.path.name}", made.path.read_bytes())
+    return replace(made, path=f"memory://takes/{made.path.name}")
 
 
 JUMPS = ("none", "hole", "restart", "behind", "ahead", "wrap")
@@ -327,6 +338,34 @@ def test_sound_that_is_switched_on_during_the_recording_changes_nothing(tmp_path
     check(rng, recording(path, [first, second], [0.0]), 0.04)
 
 
+NUMBERING = {
+    "other pids": {"mpegts_start_pid": "512"},
+    "another service": {"mpegts_service_id": "7"},
+    "all of it": {"mpegts_service_id": "7", "mpegts_start_pid": "512", "mpegts_pmt_start_pid": "500"},
+}
+
+
+@pytest.mark.parametrize("with_sound", [False, True])
+@pytest.mark.parametrize("name", NUMBERING)
+def test_a_take_whose_streams_are_numbered_otherwise_is_there_too(tmp_path, stock, name, with_sound):
+    """Takes of two recorders, or of one recorder after it was set up again."""
+    rng = np.random.default_rng(13)
+    parts = draw_parts(rng, stock("h264"), 2)
+    files = [
+        mux(
+            tmp_path / f"{number}.part",
+            [part],
+            "mpegts",
+            OWN_CLOCK | (NUMBERING[name] if number else {}),
+            (0.0, float(part.length_s), "mp2") if with_sound else None,
+        ).read_bytes()
+        for number, part in enumerate(parts)
+    ]
+    path = tmp_path / "numbered.ts"
+    path.write_bytes(b"".join(files))
+    check(rng, recording(path, parts, [0.0]), 0.04)
+
+
 @pytest.mark.parametrize("share", [0.08, 0.5, 4.0])
 @pytest.mark.parametrize("name", ["mdhd", "tkhd", "mvhd", "mkv", "flv"])
 def test_a_wrong_declared_length_changes_nothing(tmp_path, stock, name, share):
@@ -385,8 +424,10 @@ def test_intra_refresh_is_read_to_the_end(tmp_path, stock, kind, suffix, flags):
     made = recording(path, [part], [], 1.1e-3)
     # What stands for a keyframe here depends on the container; so the other fidelities are judged.
     check(rng, made, fidelities=("exact", "reference"))
-    for frames in (read_frames(path, times_to_ask(rng, made), SIZE, "keyframes"),):
-        assert not getattr(frames, "missing", ()) and np.all(np.diff(frames.pts_s) >= 0)
+    for time_s in rng.uniform(0, made.stop_s - 0.1, 10):
+        judge(made, np.array([time_s]), "exact", 1.1e-3)  # a picture is whole only after all of its stripes came
+    frames = read_frames(path, times_to_ask(rng, made), SIZE, "keyframes")
+    assert not getattr(frames, "missing", ()) and np.all(np.diff(frames.pts_s) >= 0)
 
 
 ENDS = [
