@@ -10,6 +10,7 @@ vary along a file, so the code that seeks still checks which keyframe it landed 
 from __future__ import annotations
 
 from itertools import islice
+from statistics import median
 from typing import TYPE_CHECKING
 
 from halsted_ray.video.container import INDEXED, MATROSKA, MAY_RESTART, VideoFile
@@ -52,12 +53,19 @@ class KeyframeIndex:
         self.from_container = video.packet_index is None
         """Whether the container's own index serves, so that no pass over the packets was needed."""
         self._look_up()
+        self._step = self._usual_step() if self.from_container else 0
         if video.packet_index is not None and self._is_matroska:
             video.look_for_clusters()
 
     @property
     def _is_matroska(self) -> bool:
         return self._video.container.format.name == MATROSKA
+
+    @property
+    def step(self) -> int:
+        """The usual step from frame to frame, in ticks; 0 where it is not known."""
+        packet_index = self._video.packet_index
+        return packet_index.step if packet_index is not None else self._step
 
     @property
     def stop(self) -> int:
@@ -136,6 +144,14 @@ class KeyframeIndex:
             video.container.seek(video.origin, stream=video.stream)
             video.container.seek(video.stream.index_entries[0].timestamp, stream=video.stream)
         self._entries = video.stream.index_entries
+
+    def _usual_step(self) -> int:
+        if self._is_matroska:  # the cues list keyframes only
+            times = sorted(packet.pts for packet in islice(self._video.packets(), LOOKED_AT) if packet.pts is not None)
+        else:
+            times = [self._entries[number].timestamp for number in range(min(len(self._entries), LOOKED_AT))]
+        steps = [later - earlier for earlier, later in zip(times, times[1:], strict=False) if later > earlier]
+        return round(median(steps)) if steps else 0
 
     def _last_by(self, pts: int) -> int | None:
         packet_index = self._video.packet_index

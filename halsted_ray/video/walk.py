@@ -61,7 +61,7 @@ class Walk:
         self.video = video
         self.index = KeyframeIndex(video)
         self.settles_s = PROGRAM_STREAM_SETTLES_S if video.container.format.name == "mpeg" else 0.0
-        step_s = video.packet_index.step * float(video.time_base) if video.packet_index else 0.0
+        step_s = self.index.step * float(video.time_base)
         rate = video.stream.average_rate or video.stream.guessed_rate
         self.frame_s = step_s or (1 / float(rate) if rate else 1e-3)
         """How long a frame is usually displayed."""
