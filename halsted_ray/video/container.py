@@ -12,6 +12,7 @@ import errno
 import io
 import os
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from av.video.stream import VideoStream
 from halsted_ray.errors import CorruptSegment, UnreadableVideo
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.ranges import RangeFile, Source
+from halsted_ray.video.joined import unread_bytes
 from halsted_ray.video.matroska import Clusters
 from halsted_ray.video.packet_index import IndexSlot, PacketIndex, index_packets
 from halsted_ray.video.refusal import refusal
@@ -148,6 +150,13 @@ class VideoFile:
     def packet_index(self) -> PacketIndex | None:
         """What a pass over the packets found; None where the container's own index serves."""
         return self._known.index
+
+    @cached_property
+    def unread_bytes(self) -> int:
+        """How many bytes at the end belong to further recordings that libavformat does not read (``joined``)."""
+        size_bytes = self.source.size_bytes if isinstance(self.source, RangeFile) else os.stat(self.source).st_size
+        read_to_byte = self.packet_index.stop_byte if self.packet_index else 0
+        return unread_bytes(self.source, self.container.format.name, size_bytes, read_to_byte)
 
     @property
     def has_presentation_times(self) -> bool:
@@ -284,6 +293,8 @@ class VideoFile:
                     yield packet
             except av.error.EOFError:
                 break
+            except IndexError:
+                continue  # PyAV, of a packet of a stream that begins later in the file: sound that was switched on
             except av.error.FFmpegError as error:
                 self.raise_storage_failure()  # where the store did not fail, the data here are damaged
                 if error.errno in OUTAGES or error.errno == errno.ENOMEM:

@@ -119,7 +119,7 @@ class Walk:
         if time_s < end_s + self.frame_s:
             return None
         whole = self.video.seconds(self.index.stop) - self.frame_s <= end_s
-        if whole and time_s < end_s + PAST_THE_END_S:
+        if whole and time_s < end_s + PAST_THE_END_S and not self.video.unread_bytes:
             return None
         return missing(end_s, float("inf"), f"the data of the stream end at {end_s:.3f} s")
 
@@ -248,6 +248,10 @@ class DisplayWalk(Walk):
         self.skip_frame = "NONREF" if fidelity == "reference" and not self.settles_s else "DEFAULT"
         self._last_s = float("-inf")
         """The time of the last frame that the decoder gave out."""
+        self._first_s = float("inf")
+        """The time of the first clean frame since decoding began anew."""
+        self._refreshes = False
+        """Whether the keyframes are recovery points: pictures are whole only some time after them."""
         self._shown: ShownFrame | None = None
         self._ahead: ShownFrame | None = None
         """The frame displayed now, and the frame after it where that is decoded already."""
@@ -317,7 +321,12 @@ class DisplayWalk(Walk):
         key_s = self.video.seconds(key)
         if key_s - position_s > SEEK_AHEAD_S:
             self._restart(time_s)
-        elif not self.settles_s and key_s > self.read_to_s and key_s - position_s > 2 * self.frame_s:
+        elif (
+            not self.settles_s
+            and not self._refreshes
+            and key_s > self.read_to_s
+            and key_s - position_s > 2 * self.frame_s
+        ):
             self._skip_to(key, time_s)
 
     def _skip_to(self, key: int, time_s: float) -> None:
@@ -331,7 +340,7 @@ class DisplayWalk(Walk):
                     break
                 self.packets = put_back(packet, self.packets)
                 self._walk_on(time_s + SAME_TIME_S)
-                if self._shown is not None:
+                if self._shown and self._first_s <= self.video.seconds(key) + 2 * self.frame_s:
                     return
                 break
         self._restart(time_s)
@@ -341,6 +350,8 @@ class DisplayWalk(Walk):
         came by then."""
         pts = self.video.ticks(time_s + SAME_TIME_S - self.settles_s)
         key = self.index.before(pts)
+        if key is not None and self._refreshes:
+            key = self.earlier(key, 1)
         for retreat in range(RETREATS):
             self._forget()
             key = self.start_at(key, pts)
@@ -348,7 +359,13 @@ class DisplayWalk(Walk):
                 # An unreferenced frame may be the first that is displayed, and ``reference`` leaves it out.
                 self._shown = ShownFrame(self.video.first_frame, 0.0)
             self._walk_on(time_s + SAME_TIME_S)
-            if self._shown is not None or key is None:
+            if key is None:
+                return
+            if not self._refreshes and self._first_s > self.video.seconds(key) + 2 * self.frame_s:
+                # No picture came with the keyframe: a recovery point. Encoders state the picture from which all stripes
+                # are whole, some a few pictures too early; from one keyframe before they are.
+                self._refreshes = True
+            elif self._shown is not None:
                 return
             key = self.earlier(key, 1 << retreat)
 
@@ -361,6 +378,7 @@ class DisplayWalk(Walk):
             self._needed.clear()
         self._ended = False
         self._last_s = float("-inf")
+        self._first_s = float("inf")
 
     def _next_frame(self) -> ShownFrame | None:
         """The next clean frame; None at the end of the data."""
@@ -396,6 +414,7 @@ class DisplayWalk(Walk):
         elif frame.is_corrupt and not self._is_damaged:
             self._damages.append((shown_s, float("inf")))
         if not self._is_damaged:
+            self._first_s = min(self._first_s, shown_s)
             self._ready.append(ShownFrame(frame, shown_s))
 
     @property
