@@ -40,7 +40,7 @@ class FakeDecoder:
     def __call__(self, memory_mb):
         return self
 
-    def read_frames(self, uri, times_s, size, fidelity, reader, deadline_s):
+    def read_frames(self, uri, times_s, size, fidelity, reader, eye, deadline_s):
         self.calls += 1
         if self.faults:
             raise self.faults.pop(0)

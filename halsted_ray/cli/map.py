@@ -64,6 +64,12 @@ def add_map(commands: Commands) -> None:
         help="how frames are decoded: exact, reference (default) or keyframes (fastest)",
     )
     mapping.add_argument(
+        "--eye",
+        default="left",
+        metavar="NAME",
+        help="which picture of a stereo recording is mapped: left (default) or right",
+    )
+    mapping.add_argument(
         "--wait-for-cpus",
         type=count,
         default=0,
@@ -121,6 +127,7 @@ def map_videos(options: argparse.Namespace) -> int:
             encoder=options.encoder,
             embeddings=options.embeddings,
             fidelity=options.fidelity,
+            eye=options.eye,
             retry_failed=options.retry_failed,
             resources=resources,
             observer=line,

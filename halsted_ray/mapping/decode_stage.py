@@ -42,6 +42,7 @@ class DecodeOptions:
     """(height, width) that the encoder wants."""
     fidelity: str = "reference"
     reader: str = "pyav"
+    eye: str = "left"
     memory_mb: int = 1024
     """Limit of the decoding process."""
     deadline_s: float = 600.0
@@ -137,7 +138,13 @@ class DecodeStage:
         while True:
             try:
                 return self.process.read_frames(
-                    uri, times_s, options.image_size, options.fidelity, options.reader, deadline_s=options.deadline_s
+                    uri,
+                    times_s,
+                    options.image_size,
+                    options.fidelity,
+                    options.reader,
+                    options.eye,
+                    deadline_s=options.deadline_s,
                 ).images_NHWC
             except DecoderKilled:
                 kills += 1

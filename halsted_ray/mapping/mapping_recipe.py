@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from halsted_ray.mapping.workflow import LEAST_PROBABILITY, wanted_tasks
 from halsted_ray.model.encoder import STEPS, Encoder
 from halsted_ray.model.halsted import Halsted, ModelConfig
-from halsted_ray.records import WindowSpec, digest
+from halsted_ray.records import PICTURES, WindowSpec, digest
 from halsted_ray.storage.locations import absolute_location
 
 
@@ -26,12 +26,14 @@ class MappingRecipe:
     fidelity: str
     alone: bool = False
     """Whether every window is asked the tasks alone, instead of the multi-stage workflow."""
+    eye: str = "left"
+    """Which picture of a stereo pair is read."""
 
     @property
     def digest(self) -> str:
         """16 hex digits: the name of the recipe in tables and in the staging folder."""
         stated = asdict(self)
-        return digest(stated, "alone") if stated.pop("alone") else digest(stated, LEAST_PROBABILITY)
+        return digest(stated, PICTURES, "alone" if stated.pop("alone") else LEAST_PROBABILITY)
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,14 @@ def read_recipe(
     instruction: str | None,
     fidelity: str,
     windows: WindowSpec | None = None,
+    eye: str = "left",
 ) -> RecipeSource:
     """Reads the recipe from the model at ``model``.
 
     ``encoder``: where the model's encoder lies (None: where the model says). ``task`` and ``instruction``: what is
     asked, as ``workflow.wanted_tasks`` takes them. ``windows``: every window of these lengths is asked, instead of the
-    multi-stage workflow. Reads all weights once and keeps none. Raises ModelError, TaxonomyError.
+    multi-stage workflow. ``eye``: one of ``video.geometry.EYES``. Reads all weights once and keeps none. Raises
+    ModelError, TaxonomyError.
     """
     loaded = Halsted.load(model)
     tasks = tuple(wanted_tasks(loaded.taxonomy, task, instruction))
@@ -77,5 +81,6 @@ def read_recipe(
         tasks,
         fidelity,
         alone=windows is not None,
+        eye=eye,
     )
     return RecipeSource(recipe, model, encoder, loaded.config, loaded_encoder.image_size)

@@ -22,6 +22,7 @@ from halsted_ray.maps.table_schemas import ArchiveFile, Provenance
 from halsted_ray.records import WindowSpec
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.storage.vectors import sampling_name
+from halsted_ray.video.geometry import EYES
 from halsted_ray.video.readers import FIDELITIES
 
 DEADLINE_START_S = 60.0
@@ -82,6 +83,7 @@ class RunPlan:
             spec=self.recipe.spec,
             image_size=self.source.image_size,
             fidelity=self.recipe.fidelity,
+            eye=self.recipe.eye,
             reader=resources.reader,
             memory_mb=resources.decoder_memory_mb,
             deadline_s=DEADLINE_START_S + DEADLINE_PER_VIDEO_S * self.run.segment_s,
@@ -96,7 +98,7 @@ class RunPlan:
             run_id=self.run.run_id,
             vectors=self.vectors,
             encoder_fingerprint=self.recipe.encoder_fingerprint,
-            sampling=sampling_name(self.recipe.spec, self.recipe.fidelity),
+            sampling=sampling_name(self.recipe.spec, self.recipe.fidelity, self.recipe.eye),
             model=self.source.model,
             encoder=self.source.encoder,
             model_digest=self.recipe.model_digest,
@@ -105,12 +107,14 @@ class RunPlan:
         )
 
 
-def check_request(archive: str, out: str, fidelity: str) -> tuple[str, str]:
-    """(archive, out) as absolute locations. Raises UsageError for a fidelity that nobody knows, and for places where
-    the maps would lie in the archive's own folder or above it."""
+def check_request(archive: str, out: str, fidelity: str, eye: str = "left") -> tuple[str, str]:
+    """(archive, out) as absolute locations. Raises UsageError for a fidelity or an eye that nobody knows, and for
+    places where the maps would lie in the archive's own folder or above it."""
     archive, out = absolute_location(archive), absolute_location(out)
     if fidelity not in FIDELITIES:
         raise UsageError(f"unknown fidelity {fidelity!r}; expected one of {', '.join(FIDELITIES)}")
+    if eye not in EYES:
+        raise UsageError(f"unknown eye {eye!r}; expected one of {', '.join(EYES)}")
     if f"{archive.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):
         raise UsageError(
             f"the archive {archive!r} lies at or below {out!r}, where maps are to be written; expected a "

@@ -92,6 +92,7 @@ class DecodeProcess:
         size: FrameSize | None,
         fidelity: str = "reference",
         reader: str = "pyav",
+        eye: str = "left",
         *,
         deadline_s: float,
     ) -> Frames:
@@ -100,8 +101,14 @@ class DecodeProcess:
         That is raised after ``deadline_s`` of decoding (waiting for a store does not count), and when the process dies.
         Where the store fails in the middle of the video, the process is ended and the store's error is raised at once.
         """
-        times_s = check_request(times_s, size, fidelity, reader)
-        request = {"do": "frames", "size": list(size) if size else None, "fidelity": fidelity, "reader": reader}
+        times_s = check_request(times_s, size, fidelity, reader, eye)
+        request = {
+            "do": "frames",
+            "size": list(size) if size else None,
+            "fidelity": fidelity,
+            "reader": reader,
+            "eye": eye,
+        }
         cpu_s = time.process_time()
         frames = collect(_frames_of(self._ask(location, request, times_s, deadline_s)), len(times_s), size)
         PROCESS_PROFILE.add("write", 0.0, time.process_time() - cpu_s)

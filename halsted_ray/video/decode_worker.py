@@ -101,7 +101,8 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
             return
         times_s = np.frombuffer(body, np.float64)
         size = (request["size"][0], request["size"][1]) if request["size"] else None
-        send_frames(READERS[request["reader"]](source, times_s, size, request["fidelity"]), replies)
+        rows = READERS[request["reader"]](source, times_s, size, request["fidelity"], request["eye"])
+        send_frames(rows, replies)
         spent = PROCESS_PROFILE - before
         spent.add(
             "write", 0.0, time.process_time() - cpu_s - sum(spent.cpu_s.values())

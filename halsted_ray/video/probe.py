@@ -12,8 +12,8 @@ from halsted_ray.errors import UnreadableVideo
 from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
 from halsted_ray.video.container import DEMUXERS, VideoFile
-from halsted_ray.video.frames import display_size
 from halsted_ray.video.keyframe_index import KeyframeIndex, declared_duration_s
+from halsted_ray.video.pictures import shown_size
 
 if TYPE_CHECKING:  # at run time it would import pyarrow into the decoding process
     from halsted_ray.records import JsonObject
@@ -74,7 +74,7 @@ def probe_source(source: Source) -> Probe:
             raise UnreadableVideo(
                 f"expected a video that lasts, got {duration_s:.3f} s of it: its times are damaged; export it again"
             )
-        height, width = display_size(stream.width, stream.height, stream.sample_aspect_ratio, video.rotation_deg)
+        height, width = shown_size(video)
         rate = stream.average_rate or stream.guessed_rate or stream.base_rate
         return Probe(
             duration_s=duration_s,
