@@ -64,7 +64,7 @@ def write_video(
             stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
             stream.codec_context.time_base = 1 / rate
             matrix = None
-            if is_hd(width, height):
+            if is_hd(width, height) and pix_fmt.startswith("yuv4"):
                 matrix, context = Colorspace.ITU709, stream.codec_context
                 context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
                 context.color_trc, context.color_primaries = ColorTrc.BT709, ColorPrimaries.BT709
