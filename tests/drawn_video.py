@@ -1,4 +1,4 @@
-"""Small videos of given pictures, with the marks that recorders and editors set: orientation, stereo, fields, streams."""
+"""Small videos of given pictures, with the marks that recorders set: orientation, stereo, fields, streams."""
 
 from __future__ import annotations
 

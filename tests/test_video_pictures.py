@@ -1,4 +1,4 @@
-"""The picture that a model sees is the picture that a person sees: upright, one eye, one instant, of the right stream."""
+"""The picture that a model sees is what a person sees: upright, one eye, one instant, of the right stream."""
 
 from __future__ import annotations
 
@@ -387,7 +387,7 @@ def test_a_size_that_changes_in_the_middle_fills_the_same_picture(tmp_path):
 
 
 def test_a_sample_aspect_that_changes_leaves_the_whole_picture(tmp_path):
-    """Two MPEG-2 sequences, 4:3 and 16:9, of the same stored size: the picture is squeezed into the asked size alike."""
+    """Two MPEG-2 sequences, 4:3 and 16:9, of one stored size: both are squeezed into the asked size alike."""
     parts = []
     for aspect in (Fraction(16, 15), Fraction(64, 45)):
         path = tmp_path / f"{aspect.numerator}.m2v"
