@@ -83,15 +83,19 @@ class CorruptSegment(VideoError):
     """One span of a video does not decode.
 
     ``start_s`` and ``stop_s`` say where the damage lies, in seconds from the first displayed frame; None where that
-    edge of the damage is not known (for ``stop_s``: it may reach to the end).
+    edge of the damage is not known (for ``stop_s``: it may reach to the end). ``code`` is another one than ``corrupt``
+    where the span has no picture for another reason.
     """
 
     code = "corrupt"
 
-    def __init__(self, message: str, start_s: float | None = None, stop_s: float | None = None):
+    def __init__(
+        self, message: str, start_s: float | None = None, stop_s: float | None = None, *, code: str = "corrupt"
+    ):
         super().__init__(message)
         self.start_s = start_s
         self.stop_s = stop_s
+        self.code = code
 
 
 class DecoderKilled(VideoError):

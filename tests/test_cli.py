@@ -329,7 +329,9 @@ def test_status_says_which_and_why(capsys, places):
     assert code == 3
     lines = {line.split()[0]: line for line in shown.splitlines() if line}
     assert lines[maps.WHOLE].split()[1:] == ["mapped", "2:00", "2/2", "–"]
-    assert "partial" in lines[maps.PARTIAL] and "no frame decodes" in lines[maps.PARTIAL]
+    assert lines[maps.PARTIAL].split()[1:5] == ["partial", "2:00", "1/2", "1:00"]
+    assert "no frame decodes" in lines[maps.PARTIAL]
+    assert all(len(line) <= 80 for line in shown.splitlines() if not line.startswith("for the full reasons"))
     assert "failed" in lines[maps.FAILED] and "no container" in lines[maps.FAILED]
     assert "Jane Doe" not in shown
     assert "Jane Doe aa.mp4" in run(capsys, "status", places[0], "--files")[1]
@@ -345,6 +347,11 @@ def test_status_as_json(capsys, places):
         maps.FAILED: "failed",
     }
     assert videos[maps.PARTIAL]["segments_failed"] == 1
+    assert [videos[name]["missing_s"] for name in (maps.WHOLE, maps.PARTIAL, maps.FAILED)] == [0.0, 60.0, None]
+    figures = json.loads(run(capsys, "report", places[0], "--json")[1])
+    assert {name: entry["missing_s"] for name, entry in figures["per_video"].items()} == {
+        name: video["missing_s"] for name, video in videos.items()
+    }, "status and report agree"
 
 
 def test_show_draws_a_video_found_by_its_beginning_or_its_file(capsys, places):
@@ -388,6 +395,7 @@ def test_report_as_json_and_as_a_page(capsys, places, tmp_path):
         "pending": 0,
         "video_s": 0,
         "gap_s": 60.0,
+        "missing_s": 60.0,
     }
     assert figures["accuracy"]["tags"]["step"]["accuracy"] == 0.75
     page = tmp_path / "report.html"

@@ -10,7 +10,7 @@ import torch
 
 from halsted_ray.compute.cluster import connected
 from halsted_ray.compute.pools import size_pools
-from halsted_ray.errors import CorruptSegment, DecoderKilled, ResourceError, StorageUnavailable, UnreadableVideo
+from halsted_ray.errors import DecoderKilled, ResourceError, StorageUnavailable, UnreadableVideo, VideoError
 from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.mapping.embed_stage import EmbedOptions, EmbedStage
 from halsted_ray.mapping.outcomes import read_outcomes
@@ -18,24 +18,25 @@ from halsted_ray.mapping.progress import Progress
 from halsted_ray.mapping.stage_schemas import segments_table
 from halsted_ray.mapping.tag_stage import TagOptions, TagStage
 from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging, stagings
-from halsted_ray.maps.timeline import Gap
+from halsted_ray.maps.timeline import Gap, Unasked
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.planning.rates import Rates
 from halsted_ray.profiling import STAGES
 from halsted_ray.records import Prediction, Segment, WindowSpec
 from halsted_ray.storage.vectors import sampling_name
-from halsted_ray.video.frames import Frames
+from halsted_ray.video.frames import Missing, collect
+from halsted_ray.video.windows import frame_times_s, has_picture
 
 SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
 SEGMENT = Segment("segment", "video", "/archive/Jane Doe.mp4", 0.0, 30.0, 100.0)
 
 
 class FakeDecoder:
-    """Raises ``faults`` one after another, then gives frames; ``damaged`` spans never decode."""
+    """Raises ``faults`` one after another, then gives frames; ``damaged`` spans have no picture."""
 
     def __init__(self, faults=(), damaged=()):
-        self.faults, self.damaged, self.calls = list(faults), damaged, 0
+        self.faults, self.damaged, self.calls, self.asked_s = list(faults), damaged, 0, []
 
     def __call__(self, memory_mb):
         return self
@@ -44,10 +45,14 @@ class FakeDecoder:
         self.calls += 1
         if self.faults:
             raise self.faults.pop(0)
-        for start_s, stop_s in self.damaged:
-            if np.any((times_s >= start_s) & (times_s < stop_s)):
-                raise CorruptSegment(f"nothing decodes in [{start_s}, {stop_s}) s")
-        return Frames(np.ones((len(times_s), *size, 3), np.uint8), times_s)
+        self.asked_s += times_s.tolist()
+        picture_HWC = np.ones((*size, 3), np.uint8)
+        rows = [
+            next((Missing(a, b, "corrupt", f"no picture in [{a}, {b}) s") for a, b in self.damaged if a <= t < b), None)
+            or (picture_HWC, t)
+            for t in times_s
+        ]
+        return collect(rows, times_s, size)
 
 
 def decoding(tmp_path, decoder, recipe="recipe", **changes) -> DecodeStage:
@@ -66,15 +71,23 @@ def test_frames_travel_to_tagging_whole(tmp_path):
 def test_a_copy_stands_in_where_the_video_is_damaged(tmp_path, copy, code):
     class Files(FakeDecoder):
         def read_frames(self, uri, times_s, *rest, **named):
-            self.damaged = {SEGMENT.uri: [(12, 13)], "/a": [(22, 23)], "/b": []}[uri]
+            self.damaged = {SEGMENT.uri: [(12, 13), (15, 17)], "/a": [(16, 23)], "/b": [(15, 16)]}[uri]
+            if isinstance(self.away, VideoError) and uri == "/a":
+                raise self.away
             return super().read_frames(uri, times_s, *rest, **named)
 
-    for copies, gaps in (([], [(10, 20)]), (["/a"], []), (["/a", "/b"], [])):
-        stage = decoding(tmp_path, Files(), copies={"video": copies, "another": ["/b"]})
-        assert [(gap.start_s, gap.stop_s) for gap in stage.decode(SEGMENT)[1]] == gaps
-    stage = decoding(tmp_path, FakeDecoder([CorruptSegment("bad"), *[copy] * 3]), copies={"video": ["/a"]})
-    short = replace(SEGMENT, stop_s=10.0)
-    assert [gap.code for gap in stage.decode(short)[1]] == [code], "one that can't be fetched now may be whole"
+        away = None
+
+    for copies, gaps in (([], [(12, 13), (15, 17)]), (["/a"], [(16, 17)]), (["/a", "/b"], []), (["/b", "/a"], [])):
+        decoder = Files()
+        images, found = decoding(tmp_path, decoder, copies={"video": copies, "another": ["/b"]}).decode(SEGMENT)
+        assert [(gap.start_s, gap.stop_s) for gap in found] == gaps
+        assert images.reshape(192, -1).any(1).tolist() == has_picture(frame_times_s(SEGMENT, SPEC), gaps).tolist()
+    assert len(decoder.asked_s) < 192 + 2 * 20, "a copy is asked for missing frames alone"
+    decoder = Files()
+    decoder.away = copy
+    found = decoding(tmp_path, decoder, copies={"video": ["/a"]}).decode(SEGMENT)[1]
+    assert [gap.code for gap in found] == [code] * 2, "one that can't be fetched now may be whole"
 
 
 def test_a_decoder_that_dies_once_is_tried_again(tmp_path):
@@ -104,11 +117,17 @@ def test_corrupt_input_is_not_tried_again(tmp_path):
     assert decoder.calls == 1
 
 
-def test_damage_costs_the_coarse_windows_it_touches(tmp_path):
-    images, gaps = decoding(tmp_path, FakeDecoder(damaged=[(12.0, 13.0)])).decode(SEGMENT)
-    assert [(gap.start_s, gap.stop_s, gap.code) for gap in gaps] == [(10.0, 20.0, "corrupt")]
-    assert images[:64].all() and not images[64:128].any() and images[128:].all()
-    assert decoding(tmp_path, FakeDecoder(damaged=[(0.0, 30.0)])).decode(SEGMENT)[0] is None
+def test_damage_costs_its_own_time_alone_and_is_decoded_once(tmp_path):
+    decoder = FakeDecoder(damaged=[(12.01, 13.02)])
+    images, gaps = decoding(tmp_path, decoder).decode(SEGMENT)
+    assert [(gap.start_s, gap.stop_s, gap.code) for gap in gaps] == [(12.01, 13.02, "corrupt")]
+    present = has_picture(frame_times_s(SEGMENT, SPEC), [(12.01, 13.02)])
+    assert 0 < (~present).sum() < 8 and images[present].all() and not images[~present].any()
+    assert decoder.calls == 1
+    over_the_edge = FakeDecoder(damaged=[(28.0, 999.0)])
+    assert [gap.stop_s for gap in decoding(tmp_path, over_the_edge).decode(SEGMENT)[1]] == [30.0], "of this segment"
+    nothing = decoding(tmp_path, FakeDecoder(damaged=[(0.0, 30.0)])).decode(SEGMENT)
+    assert nothing[0] is None and len(nothing[1]) == 1
 
 
 @pytest.fixture(scope="module")
@@ -145,12 +164,13 @@ def tagging(tmp_path, model, **changes) -> TagStage:
 
 
 def test_a_finished_segment_is_staged_and_not_done_again(tmp_path, model):
-    decoder = FakeDecoder(damaged=[(12.0, 13.0)])
+    decoder = FakeDecoder(damaged=[(12.0, 13.0), (20.0, 23.0)])
     rows = decoding(tmp_path, decoder)(segments_table([SEGMENT]))
     calls = decoder.calls
     assert tagging(tmp_path, model)(rows)["state"].to_pylist() == ["part"]
     (result,) = Staging(str(tmp_path), "recipe").read("video")
-    assert {(tag.start_s, tag.stop_s) for tag in result.tags} == {(0, 10), (20, 30)}
+    assert {(tag.start_s, tag.stop_s) for tag in result.tags} == {(0, 10), (10, 20)}
+    assert result.unasked == [Unasked("macro", 20, 30, "corrupt")]
     assert result.run_id == "run" and result.new_vectors == 2 and result.seconds["encode"] > 0
 
     rows = decoding(tmp_path, decoder)(segments_table([SEGMENT]))
@@ -170,13 +190,36 @@ def test_stored_vectors_need_no_frames(tmp_path, model):
     assert again.tags == first.tags and again.used_vectors == 3 and again.new_vectors == 0
 
 
+def test_a_vector_of_remaining_frames_is_not_kept(tmp_path, model):
+    """A whole copy that comes later is mapped by its own frames, and no gap is forgotten where vectors are stored."""
+    # From 12.0 on no frame of the coarse window [10, 20) is missing: they lie 0.625 s apart.
+    for damage, recipe in (((12.0, 13.0), "some"), ((12.51, 13.12), "between")):
+        rows = decoding(tmp_path, FakeDecoder(damaged=[damage]), recipe)(segments_table([SEGMENT]))
+        place = {"vectors": str(tmp_path / recipe)}
+        tagger = tagging(tmp_path, model, recipe=recipe, **place)
+        assert tagger(rows)["state"].to_pylist() == ["part"]
+        stored = tagger.store.get("video", 0.0, 30.0)
+        assert set(stored) == {("coarse", 0.0, 10.0), ("coarse", 20.0, 30.0)}
+        later = tagging(tmp_path, model, recipe=f"{recipe} later", **place)
+        assert later(segments_table([SEGMENT]))["state"].to_pylist() == ["frames"], "the damage is found again"
+    whole = decoding(tmp_path, FakeDecoder(), "some later")(segments_table([SEGMENT]))
+    later = tagging(tmp_path, model, recipe="some later", vectors=str(tmp_path / "some"))
+    assert later(whole)["state"].to_pylist() == ["done"]
+    (result,) = Staging(str(tmp_path), "some later").read("video")
+    assert (result.new_vectors, result.used_vectors) == (1, 2)
+    rows = decoding(tmp_path, FakeDecoder(damaged=[(12.0, 13.0)]), "again")(segments_table([SEGMENT]))
+    again = tagging(tmp_path, model, recipe="again", vectors=str(tmp_path / "some"))
+    assert again(rows)["state"].to_pylist() == ["part"]
+    assert Staging(str(tmp_path), "again").read("video")[0].used_vectors == 3, "a vector of all frames is better"
+
+
 def test_embedding_gives_the_vectors_that_tagging_stores(tmp_path, model):
     rows = decoding(tmp_path, FakeDecoder(damaged=[(12.0, 13.0)]))(segments_table([SEGMENT]))
     stage = EmbedStage(EmbedOptions(model.encoder, SPEC))
     table = stage(rows)
     spans = [(row["kind"], row["start_s"], row["stop_s"]) for row in table.to_pylist()]
     assert spans[:2] == [("coarse", 0.0, 10.0), ("coarse", 20.0, 30.0)], "none that touches the gap"
-    assert len(spans) == 2 + 8 and set(table["video_id"].to_pylist()) == {"video"}
+    assert len(spans) == 2 + 10 and set(table["video_id"].to_pylist()) == {"video"}
     tagger = tagging(tmp_path, model)
     tagger(rows)
     stored = tagger.store.get("video", 0.0, 30.0)
@@ -203,7 +246,7 @@ def test_a_stage_states_what_it_takes_and_gives(tmp_path, model):
 def test_gaps_and_profile_travel_as_typed_columns(tmp_path, model):
     rows = decoding(tmp_path, FakeDecoder(damaged=[(12.0, 13.0)]))(segments_table([SEGMENT]))
     (gap,) = rows["gaps"][0].as_py()
-    assert (gap["start_s"], gap["stop_s"], gap["code"]) == (10.0, 20.0, "corrupt")
+    assert (gap["start_s"], gap["stop_s"], gap["code"]) == (12.0, 13.0, "corrupt")
     assert {row["stage"] for row in rows["profile"][0].as_py()} <= set(STAGES)
     (outcome,) = read_outcomes(tagging(tmp_path, model)(rows))
     assert outcome.state == "part" and outcome.profile.wall_s["encode"] > 0 < outcome.profile.wall_s["wait"]
@@ -228,6 +271,7 @@ def test_staged_results_come_back_as_they_were(tmp_path):
         3,
         4,
         {"decode": 0.1},
+        unasked=[Unasked("context", 20.0, 22.5, "corrupt")],
     )
     staging.write(result)
     assert staging.read("video") == [replace(result, segment=replace(SEGMENT, uri=""))], "no file name is staged"

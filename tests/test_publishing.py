@@ -21,7 +21,7 @@ from halsted_ray.maps.reading import read_segments, read_timeline
 from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging
 from halsted_ray.maps.status import status_of
 from halsted_ray.maps.table_schemas import ArchiveFile, Provenance
-from halsted_ray.maps.timeline import Gap
+from halsted_ray.maps.timeline import Gap, Unasked
 from halsted_ray.records import Prediction, Segment, Video
 from halsted_ray.storage.delta import native_files, open_table, table_uri
 
@@ -218,6 +218,24 @@ def test_status_before_during_and_after_a_run(maps):
         ("corrupt", "nothing decodes"),
         ("decoder-hung", "it hung"),
     ]
+    assert [v["missing_s"] for v in status_of(maps.out)] == [60.0, 120.0]
+
+
+def test_seconds_without_picture_are_told_and_counted_once(maps):
+    """Two recipes find the same damage; a window that was not asked for it is no time without picture."""
+    for recipe in ("a", "b"):
+        staging, plan = maps.begin(recipe), maps.plan(recipe, ONE)
+        gaps = [Gap(10.0, 11.0, "corrupt", "why"), Gap(20.0, 20.5, "corrupt", "why")]
+        result = SegmentResult(plan[ONE][0], [], gaps, "run", unasked=[Unasked("macro", 0.0, 30.0, "corrupt")])
+        staging.write(result)
+        maps.stage(staging, plan[ONE][1])
+        maps.publish(staging, plan, recipe)
+    assert [v["missing_s"] for v in status_of(maps.out) if v["video_id"] == ONE] == [1.5]
+    assert maps.rows()[0] == (ONE, 0.0, 30.0, "macro", "corrupt")
+    again = maps.begin("b")
+    maps.stage(again, maps.plan("b", ONE)[ONE][1])
+    maps.publish(again, maps.plan("b", ONE), "b")
+    assert maps.rows()[0] == (ONE, 0.0, 30.0, "macro", "corrupt"), "what was not asked comes back from the table"
 
 
 def test_a_run_that_was_given_up_does_not_hide_a_later_one(maps):

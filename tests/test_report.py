@@ -47,6 +47,8 @@ def data():
         {"video_id": PARTIAL, "status": "partial", "reason": "1 of 2 segments: corrupt", "duration_s": 120, "uri": "b"},
         {"video_id": FAILED, "status": "failed", "reason": "no container </script>", "duration_s": None, "uri": "c"},
     ]
+    for video, missing_s in zip(videos, (0.0, 60.0, None), strict=True):
+        video["missing_s"] = missing_s
     rows = [
         row(WHOLE, 0, 30, "macro", "step", "Suturing"),
         row(WHOLE, 30, 60, "macro", "step", "Dissection"),
@@ -76,6 +78,7 @@ def test_times_add_up_to_the_videos(data):
         "pending": 0,
         "video_s": 180.0,
         "gap_s": 60.0,
+        "missing_s": 60.0,
     }
     assert found["steps_s"] == {"Suturing": 90, "not mapped": 60, "Dissection": 30}
     assert [entry["video_id"] for entry in found["failures"]] == [PARTIAL, FAILED]
@@ -121,6 +124,23 @@ def test_the_page_shows_ids_reasons_and_gaps_but_no_file_name(data):
     assert all(video_id in html for video_id in (WHOLE, PARTIAL, FAILED))
     assert "no container &lt;/script&gt;" in html and "not mapped" in html
     assert "Jane Doe" not in html
+
+
+def test_what_only_a_fine_task_lost_is_no_loss_of_the_steps(data):
+    """A damaged second: the macro task loses this second, the fine task its window."""
+    data.rows[:] = [
+        row(PARTIAL, 0, 11, "macro", "step", "Suturing"),
+        row(PARTIAL, 11, 12, "macro", "gap", "corrupt", 0.0, "gap"),
+        row(PARTIAL, 12, 120, "macro", "step", "Suturing"),
+        row(PARTIAL, 0, 10, "proficiency", "phase", "Driving"),
+        row(PARTIAL, 10, 12.5, "proficiency", "gap", "corrupt", 0.0, "gap"),
+    ]
+    entry = summarise(data)["per_video"][PARTIAL]
+    assert entry["steps_s"] == {"Suturing": 119, "not mapped": 1} and entry["gap_s"] == 2.5
+    drawn = timeline({"video_id": PARTIAL, "duration_s": 120}, data.rows, None, taxonomies.load())
+    assert [(gap.start_s, gap.stop_s) for gap in drawn.gaps] == [(10, 12.5)]
+    of_lane = {lane.tag: [(gap.start_s, gap.stop_s) for gap in lane.gaps] for lane in drawn.lanes}
+    assert of_lane == {"step": [(11, 12)], "phase": [(10, 12.5)]}
 
 
 def test_a_gap_is_counted_once_for_all_tasks():

@@ -194,10 +194,10 @@ def read_pictures(video: Video, process: DecodeProcess) -> np.ndarray | None:
     """Returns grey pictures [PICTURES, 32, 32] at fixed shares of the length; None where they can't be decoded."""
     times_s = (np.arange(PICTURES) + 0.5) / PICTURES * video.duration_s
     try:
-        images_NHWC = process.read_frames(video.uri, times_s, PICTURE_SIZE, "exact", deadline_s=120.0).images_NHWC
+        frames = process.read_frames(video.uri, times_s, PICTURE_SIZE, "exact", deadline_s=120.0).require_whole()
     except VideoError:
         return None
-    grey_NHW: np.ndarray = images_NHWC.mean(axis=3)
+    grey_NHW: np.ndarray = frames.images_NHWC.mean(axis=3)
     return grey_NHW
 
 

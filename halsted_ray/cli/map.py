@@ -64,6 +64,12 @@ def add_map(commands: Commands) -> None:
         help="how frames are decoded: exact, reference (default) or keyframes (fastest)",
     )
     mapping.add_argument(
+        "--least-present",
+        type=share,
+        metavar="S",
+        help="share of a window's time that must have a picture for the window to be mapped (default 0.75)",
+    )
+    mapping.add_argument(
         "--eye",
         default="left",
         metavar="NAME",
@@ -103,6 +109,7 @@ def map_videos(options: argparse.Namespace) -> int:
     from halsted_ray.mapping.pipeline import map_archive
     from halsted_ray.mapping.progress import ProgressLine, amount
     from halsted_ray.registry.references import resolve
+    from halsted_ray.video.presence import LEAST_PRESENT
 
     model = resolve(options.model, options.registry)
     resources = ResourceRequest(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))
@@ -127,6 +134,7 @@ def map_videos(options: argparse.Namespace) -> int:
             encoder=options.encoder,
             embeddings=options.embeddings,
             fidelity=options.fidelity,
+            least_present=LEAST_PRESENT if options.least_present is None else options.least_present,
             eye=options.eye,
             retry_failed=options.retry_failed,
             resources=resources,

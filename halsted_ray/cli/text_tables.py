@@ -92,8 +92,9 @@ def failures(videos: Sequence[VideoStatus]) -> str:
 
 
 def status_table(videos: Sequence[VideoStatus]) -> str:
-    """One line per video: its state, length, segments done of all, segments failed, and why it is not mapped whole."""
-    from halsted_ray.reporting.terminal import clock
+    """One line per video: its state, length, segments done of all, time without picture, and why it is not mapped
+    whole."""
+    from halsted_ray.reporting.terminal import clock, short_time
 
     rows = [
         (
@@ -101,9 +102,9 @@ def status_table(videos: Sequence[VideoStatus]) -> str:
             video["status"],
             clock(video["duration_s"]) if video["duration_s"] else "–",
             f"{video['segments_done']}/{video['segments']}",
-            str(video["segments_failed"] or "–"),
+            short_time(video["missing_s"]),
             video["reason"] or "",
         )
         for video in videos
     ]
-    return table(("video", "status", "length", "segments", "failed", "reason"), rows, right=(2, 3, 4))
+    return table(("video", "status", "length", "segments", "missing", "reason"), rows, right=(2, 3, 4))

@@ -14,14 +14,15 @@ import pyarrow as pa
 
 from halsted_ray.compute.priority import pause_for_high_priority
 from halsted_ray.compute.resources import ActorResources
-from halsted_ray.errors import CorruptSegment, DecoderKilled, StorageUnavailable, VideoError
+from halsted_ray.errors import DecoderKilled, StorageUnavailable, VideoError
 from halsted_ray.mapping.stage_schemas import DECODED_SCHEMA, SEGMENT_SCHEMA, decoded_table
 from halsted_ray.maps.staging import Staging
 from halsted_ray.maps.timeline import Gap
 from halsted_ray.profiling import ActorTimer, StageProfile
-from halsted_ray.records import Segment, Window, WindowSpec
+from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.video.decode_process import DecodeProcess
-from halsted_ray.video.windows import frame_times_s, windows_of
+from halsted_ray.video.frames import Frames, Missing
+from halsted_ray.video.windows import frame_times_s
 
 STORAGE_TRIES = 3
 """Each try already waits for a minute inside."""
@@ -97,42 +98,45 @@ class DecodeStage:
         return decoded_table(segments, frames, gaps, profiles)
 
     def decode(self, segment: Segment) -> tuple[np.ndarray | None, list[Gap]]:
-        """(frames, gaps) of one segment: uint8 [T, H, W, 3] or None, and the spans that could not be decoded.
+        """(frames, gaps) of one segment: uint8 [T, H, W, 3], or None where no time has a picture; and the spans of the
+        segment without picture, in order.
 
-        A damaged segment is decoded a second time coarse window by coarse window, so that only the damaged windows are
-        lost.
+        ``video.windows.has_picture`` tells from the gaps which times have a picture. The other times are zeros.
         """
-        times_s = frame_times_s(segment, self.options.spec)
         try:
-            return self._read(segment, times_s), []
-        except CorruptSegment as error:
-            coarse, _ = windows_of(segment, self.options.spec)
-            if len(coarse) == 1:
-                return None, [_gap(segment, error)]
+            frames = self._read(segment, frame_times_s(segment, self.options.spec))
         except VideoError as error:
-            return None, [_gap(segment, error)]
-        images_NHWC = np.zeros((len(times_s), *self.options.image_size, 3), np.uint8)
-        gaps = []
-        for window in coarse:
-            rows = (times_s >= window.start_s) & (times_s < window.stop_s)
-            try:
-                images_NHWC[rows] = self._read(segment, times_s[rows])
-            except VideoError as error:
-                gaps.append(_gap(window, error))
-        return (None if len(gaps) == len(coarse) else images_NHWC), gaps
+            return None, [Gap(segment.start_s, segment.stop_s, error.code, str(error))]
+        gaps = [
+            Gap(max(span.start_s, segment.start_s), min(span.stop_s, segment.stop_s), span.code, span.reason)
+            for span in frames.missing
+        ]
+        return (frames.images_NHWC if frames.present_N.any() else None), gaps
 
-    def _read(self, segment: Segment, times_s: np.ndarray) -> np.ndarray:
-        """Frames from the first of the video's files that gives them."""
-        errors = []
+    def _read(self, segment: Segment, times_s: np.ndarray) -> Frames:
+        """The frames at ``times_s``, each from the first of the video's files that has a picture of that time."""
+        frames: Frames | None = None
+        errors: list[VideoError] = []
         for uri in (segment.uri, *self.options.copies.get(segment.video_id, ())):
             try:
-                return self._read_from(uri, times_s)
+                if frames is None:
+                    frames = self._read_from(uri, times_s)
+                else:
+                    frames = filled(frames, times_s, self._read_from(uri, times_s[~frames.present_N]))
             except VideoError as error:
                 errors.append(error)
+            if frames is not None and not frames.missing:
+                return frames
         # A copy that can't be fetched now may be whole: then the segment is worth another try by a later run.
-        raise next((error for error in errors if not error.permanent), errors[0])
+        away = next((error for error in errors if not error.permanent), None)
+        if frames is None:
+            raise away or errors[0]
+        if away is None:
+            return frames
+        missing = (Missing(span.start_s, span.stop_s, away.code, str(away)) for span in frames.missing)
+        return Frames(frames.images_NHWC, frames.pts_s, tuple(missing))
 
-    def _read_from(self, uri: str, times_s: np.ndarray) -> np.ndarray:
+    def _read_from(self, uri: str, times_s: np.ndarray) -> Frames:
         options = self.options
         kills = outages = 0
         while True:
@@ -145,7 +149,7 @@ class DecodeStage:
                     options.reader,
                     options.eye,
                     deadline_s=options.deadline_s,
-                ).images_NHWC
+                )
             except DecoderKilled:
                 kills += 1
                 if kills == TRIES_OF_A_KILLED_DECODER:
@@ -157,5 +161,18 @@ class DecodeStage:
                 time.sleep(options.retry_pause_s * 2**outages)
 
 
-def _gap(span: Segment | Window, error: VideoError) -> Gap:
-    return Gap(span.start_s, span.stop_s, error.code, str(error))
+def filled(frames: Frames, times_s: np.ndarray, copy: Frames) -> Frames:
+    """``frames`` (at ``times_s``) with the pictures that a copy of the video has of their missing times.
+
+    ``copy``: the copy's frames at the times that ``frames`` lacks. What has no picture in either stays missing.
+    """
+    images_NHWC, pts_s = frames.images_NHWC, frames.pts_s.copy()
+    rows = np.flatnonzero(~frames.present_N)
+    images_NHWC[rows], pts_s[rows] = copy.images_NHWC, copy.pts_s
+    missing = [
+        Missing(max(ours.start_s, theirs.start_s), min(ours.stop_s, theirs.stop_s), ours.code, ours.reason)
+        for ours in frames.missing
+        for theirs in copy.missing
+        if ours.start_s < theirs.stop_s and theirs.start_s < ours.stop_s
+    ]
+    return Frames(images_NHWC, pts_s, tuple(missing))

@@ -18,18 +18,27 @@ from halsted_ray.mapping.stage_schemas import DECODED_SCHEMA, VECTOR_SCHEMA, fra
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.records import Segment, Window, WindowSpec
+from halsted_ray.video.presence import stand_ins
 from halsted_ray.video.windows import frame_rows, windows_of
 
 
 def encode_windows(
-    encoder: Encoder, segment: Segment, images_NHWC: np.ndarray, windows: Sequence[Window], spec: WindowSpec
+    encoder: Encoder,
+    segment: Segment,
+    images_NHWC: np.ndarray,
+    windows: Sequence[Window],
+    spec: WindowSpec,
+    present_T: np.ndarray | None = None,
 ) -> np.ndarray:
     """Vectors of ``windows``, float16 [N, D], in one batch; row n depends on window n alone.
 
-    ``images_NHWC``: uint8, the frames of ``segment`` at ``video.windows.frame_times_s(segment, spec)``.
+    ``images_NHWC``: uint8, the frames of ``segment`` at ``video.windows.frame_times_s(segment, spec)``. ``present_T``:
+    bool, which of them have a picture (None: all); the others are replaced as ``video.presence`` says.
     """
     with PROCESS_PROFILE.stage("encode"):
         rows_NT = np.stack([frame_rows(window, segment, spec) for window in windows])
+        if present_T is not None and not present_T.all():
+            rows_NT = np.stack([rows_T[stand_ins(present_T[rows_T])] for rows_T in rows_NT])
         return encoder.encode(images_NHWC[rows_NT])
 
 
@@ -58,7 +67,7 @@ class EmbedStage:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Rows of DECODED_SCHEMA in, rows of VECTOR_SCHEMA out: the coarse and then the fine windows of each segment.
-        A window that touches a gap has no row."""
+        A window that touches a gap has no row, as it has none in the store of vectors."""
         tables = [self._embed(table.slice(number, 1)) for number in range(len(table))]
         return pa.concat_tables([VECTOR_SCHEMA.empty_table(), *tables])
 

@@ -11,6 +11,7 @@ from halsted_ray.model.encoder import STEPS, Encoder
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.records import PICTURES, WindowSpec, digest
 from halsted_ray.storage.locations import absolute_location
+from halsted_ray.video.presence import LEAST_PRESENT
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,23 @@ class MappingRecipe:
     fidelity: str
     alone: bool = False
     """Whether every window is asked the tasks alone, instead of the multi-stage workflow."""
+    least_present: float = LEAST_PRESENT
+    """Share of a window's time that must have a picture (``video.presence``)."""
     eye: str = "left"
     """Which picture of a stereo pair is read."""
 
     @property
     def digest(self) -> str:
-        """16 hex digits: the name of the recipe in tables and in the staging folder."""
+        """16 hex digits: the name of the recipe in tables and in the staging folder.
+
+        The default ``least_present`` is not digested, so that maps made before there was this choice count as finished:
+        what was mapped whole has the same rows under every share.
+        """
         stated = asdict(self)
-        return digest(stated, PICTURES, "alone" if stated.pop("alone") else LEAST_PROBABILITY)
+        how = "alone" if stated.pop("alone") else LEAST_PROBABILITY
+        if stated["least_present"] == LEAST_PRESENT:
+            del stated["least_present"]
+        return digest(stated, PICTURES, how)
 
 
 @dataclass(frozen=True)
@@ -56,14 +66,15 @@ def read_recipe(
     instruction: str | None,
     fidelity: str,
     windows: WindowSpec | None = None,
+    least_present: float = LEAST_PRESENT,
     eye: str = "left",
 ) -> RecipeSource:
     """Reads the recipe from the model at ``model``.
 
     ``encoder``: where the model's encoder lies (None: where the model says). ``task`` and ``instruction``: what is
     asked, as ``workflow.wanted_tasks`` takes them. ``windows``: every window of these lengths is asked, instead of the
-    multi-stage workflow. ``eye``: one of ``video.geometry.EYES``. Reads all weights once and keeps none. Raises
-    ModelError, TaxonomyError.
+    multi-stage workflow. ``least_present``: share of a window's time that must have a picture. ``eye``: one of
+    ``video.geometry.EYES``. Reads all weights once and keeps none. Raises ModelError, TaxonomyError.
     """
     loaded = Halsted.load(model)
     tasks = tuple(wanted_tasks(loaded.taxonomy, task, instruction))
@@ -81,6 +92,7 @@ def read_recipe(
         tasks,
         fidelity,
         alone=windows is not None,
+        least_present=least_present,
         eye=eye,
     )
     return RecipeSource(recipe, model, encoder, loaded.config, loaded_encoder.image_size)

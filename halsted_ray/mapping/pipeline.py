@@ -43,6 +43,7 @@ from halsted_ray.storage.lease import Lease
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.storage.vectors import VectorStore
 from halsted_ray.video.archive import list_videos
+from halsted_ray.video.presence import LEAST_PRESENT
 
 TAGGED_LOCALLY_AT_MOST = 1000
 """Up to this number, segments with stored vectors are tagged in this process: 30 ms each, while a cluster takes 10 s to
@@ -88,6 +89,7 @@ def map_archive(
     embeddings: str | None = None,
     segment_s: float = 60.0,
     fidelity: str = "reference",
+    least_present: float = LEAST_PRESENT,
     eye: str = "left",
     retry_failed: bool = False,
     windows: WindowSpec | None = None,
@@ -104,22 +106,23 @@ def map_archive(
 
     ``task``: names of tasks, or None or 'all' for all of them; or an ``instruction`` in words. ``encoder``: where the
     model's encoder lies (default: where the model says). ``embeddings``: where vectors are kept (default
-    ``<out>/embeddings``). ``eye``: which picture of a stereo pair is read, ``left`` or ``right``. ``segment_s`` and
-    ``resources`` decide how fast the run is. ``retry_failed`` tries again what failed for good: files that could not be
-    probed, and segments. A file that is new or has changed is always tried. ``windows``: every window of these lengths
-    is asked the tasks and nothing else (self-labelling), instead of the model's windows by the workflow. ``without``:
-    ids of videos to leave alone. ``observer`` is told how the run goes.
+    ``<out>/embeddings``). ``segment_s`` and ``resources`` decide how fast the run is. ``least_present``: a window is
+    asked where at least this share of its time has a picture, and its other frames are taken from their neighbours.
+    ``retry_failed`` tries again what failed for good: files that could not be probed, and segments. A file that is new
+    or has changed is always tried. ``windows``: every window of these lengths is asked the tasks and nothing else
+    (self-labelling), instead of the model's windows by the workflow. ``without``: ids of videos to leave alone.
+    ``eye``: which picture of a stereo pair is read, ``left`` or ``right``. ``observer`` is told how the run goes.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), and OutputError where another run is mapping to ``out``.
     """
     started_s = time.monotonic()
-    archive, out = check_request(archive, out, fidelity, eye)
+    archive, out = check_request(archive, out, fidelity, least_present, eye)
     if model in SHIPPED:
         observer.on_message(f"model {model!r}: small, trained on synthetic video; it knows nothing of real surgery")
     else:
         model = absolute_location(model)
-    source = read_recipe(model, encoder, task, instruction, fidelity, windows, eye)
+    source = read_recipe(model, encoder, task, instruction, fidelity, windows, least_present, eye)
     plan = RunPlan.of(out, embeddings, source, segment_s, windows)
     # Both before anything is written: there may be no video in the archive, or no table can lie at ``out``.
     uris, known = list_videos(archive, outside=out, say=observer.on_message), read_videos(out)

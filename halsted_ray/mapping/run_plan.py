@@ -104,15 +104,21 @@ class RunPlan:
             model_digest=self.recipe.model_digest,
             tasks=self.recipe.tasks,
             windows=self.windows,
+            least_present=self.recipe.least_present,
         )
 
 
-def check_request(archive: str, out: str, fidelity: str, eye: str = "left") -> tuple[str, str]:
-    """(archive, out) as absolute locations. Raises UsageError for a fidelity or an eye that nobody knows, and for
-    places where the maps would lie in the archive's own folder or above it."""
+def check_request(archive: str, out: str, fidelity: str, least_present: float, eye: str = "left") -> tuple[str, str]:
+    """(archive, out) as absolute locations. Raises UsageError for a fidelity or an eye that nobody knows, for a
+    ``least_present`` that is no share, and for places where the maps would lie in the archive's own folder or above
+    it."""
     archive, out = absolute_location(archive), absolute_location(out)
     if fidelity not in FIDELITIES:
         raise UsageError(f"unknown fidelity {fidelity!r}; expected one of {', '.join(FIDELITIES)}")
+    if not 0 <= least_present <= 1:
+        raise UsageError(
+            f"least_present: expected a share from 0 to 1 of a window's time, got {least_present}; 0.75 is the default"
+        )
     if eye not in EYES:
         raise UsageError(f"unknown eye {eye!r}; expected one of {', '.join(EYES)}")
     if f"{archive.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):

@@ -43,8 +43,9 @@ DECODED_SCHEMA = pa.schema(
         ("profile", PROFILE_TYPE),
     ]
 )
-"""``frames`` is uint8 [T, H, W, 3] at the times of ``video.windows.frame_times_s``, null where nothing decoded.
-``gaps`` are the spans that did not decode, with the reasons. ``profile`` is what decoding took."""
+"""``frames`` is uint8 [T, H, W, 3] at the times of ``video.windows.frame_times_s``, null where no time has a picture.
+``gaps`` are the spans without picture, with the reasons; the frames of times in them are zeros. ``profile`` is what
+decoding took."""
 
 VECTOR_SCHEMA = pa.schema(
     [

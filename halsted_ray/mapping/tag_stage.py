@@ -3,6 +3,8 @@ there is one. The only place where a segment is declared finished."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -20,13 +22,15 @@ from halsted_ray.mapping.stage_schemas import (
     profile_of,
     segment_of,
 )
-from halsted_ray.mapping.workflow import SegmentPredictions, Workflow
+from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.maps.staging import SegmentResult, Staging
+from halsted_ray.maps.timeline import Gap, Unasked
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.profiling import PROCESS_PROFILE, ActorTimer
 from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.storage.vectors import VectorStore
+from halsted_ray.video.presence import LEAST_PRESENT, Span
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class TagOptions:
     windows: WindowSpec | None = None
     """Every window of these lengths is asked the tasks, instead of the model's windows by the workflow."""
     device: str = "cpu"
+    least_present: float = LEAST_PRESENT
+    """Share of a window's time that must have a picture (``video.presence``)."""
 
     def open_vectors(self) -> VectorStore:
         """The store of vectors that fit the encoder and the frames of this run."""
@@ -82,7 +88,12 @@ class TagStage:
         encoder = Encoder.load(options.encoder, device=options.device)
         self.options = options
         self.workflow = Workflow(
-            model, encoder, options.windows, options.tasks, ask_every_window=options.windows is not None
+            model,
+            encoder,
+            options.windows,
+            options.tasks,
+            ask_every_window=options.windows is not None,
+            least_present=options.least_present,
         )
         self.staging, self.store = Staging(options.out, options.recipe), options.open_vectors()
         self.timer = ActorTimer()
@@ -117,15 +128,11 @@ class TagStage:
         finished = self.staging.state_of(segment)
         if finished:
             return finished, ""
-        is_decoded = "frames" in row.column_names
         images_NHWC, gaps = frames_of(row, self.workflow.encoder.image_size), gaps_of(row)
         before = PROCESS_PROFILE.copy()
         with PROCESS_PROFILE.stage("read"):
             vectors = self.store.get(segment.video_id, segment.start_s, segment.stop_s)
-        if is_decoded and images_NHWC is None:
-            predictions = SegmentPredictions()
-        else:
-            predictions = self.workflow(segment, images_NHWC, vectors, [(gap.start_s, gap.stop_s) for gap in gaps])
+        predictions = self.workflow(segment, images_NHWC, vectors, [(gap.start_s, gap.stop_s) for gap in gaps])
         if predictions.needs_frames:
             return NEEDS_FRAMES, ""
         spent = PROCESS_PROFILE - before
@@ -134,14 +141,23 @@ class TagStage:
             predictions.tags,
             gaps,
             self.options.run_id,
-            len(predictions.new_vectors),
+            len(predictions.new_vectors) + predictions.passing_vectors,
             predictions.used_vectors,
             {"decode": decode_s, "encode": spent.wall_s["encode"], "tag": spent.wall_s["generate"]},
             encoder=self.workflow.encoder.fingerprint,
             encoder_size=self.workflow.encoder.size_name,
             device=self.workflow.encoder.device_name,
+            unasked=[Unasked(*span, longest_code(gaps, span[1:])) for span in predictions.unasked],
         )
         with PROCESS_PROFILE.stage("write"):
             self.store.put(segment.video_id, segment.start_s, segment.stop_s, predictions.new_vectors)
             self.staging.write(result)
         return result.state, "; ".join(dict.fromkeys(gap.reason for gap in gaps))
+
+
+def longest_code(gaps: Sequence[Gap], span: Span) -> str:
+    """The code that most of the gap time inside ``span`` has."""
+    seconds: dict[str, float] = defaultdict(float)
+    for gap in gaps:
+        seconds[gap.code] += max(0.0, min(gap.stop_s, span[1]) - max(gap.start_s, span[0]))
+    return max(seconds, key=lambda code: seconds[code])

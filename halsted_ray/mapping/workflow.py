@@ -11,6 +11,9 @@ a probability of 1.0), so its answer is not enough.
 
 Which task asks for which answers stands in the taxonomy (``Task.when``). One segment in, its tags out; nothing here
 knows Ray. The tags of a window depend on nothing but its own frames, the frames of its coarse window, and the model.
+
+A window that lacks too many of its pictures (``video.presence``) is not asked, and what no window of a task answers for
+that reason is told beside the tags.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.records import Prediction, Segment, Window, WindowSpec
 from halsted_ray.storage.vectors import WindowKey
 from halsted_ray.taxonomy import Task, Taxonomy
-from halsted_ray.video.windows import windows_of
+from halsted_ray.video.presence import LEAST_PRESENT, Span, is_asked, union
+from halsted_ray.video.windows import frame_rows, frame_times_s, has_picture, windows_of
 
 LEAST_PROBABILITY = 0.004
 """Where a coarse window gives less than this to the answer that a fine task asks for, none of its fine windows is
@@ -48,6 +52,10 @@ class SegmentPredictions:
     """Vectors that were made from frames, float16 [D] each."""
     used_vectors: int = 0
     """Number of stored vectors that were used."""
+    passing_vectors: int = 0
+    """Number of vectors that were made from frames and are not to be stored: their windows touch a gap."""
+    unasked: tuple[tuple[str, float, float], ...] = ()
+    """(task, start_s, stop_s) that a task was not asked, because too little of a window's time has a picture."""
     needs_frames: bool = False
 
 
@@ -56,8 +64,9 @@ class Workflow:
 
     ``tasks`` are the names of the tasks whose tags are wanted (None: all). The tasks that they depend on are asked too
     and left out of the result. ``spec`` must be the model's, unless ``ask_every_window``: then every window of
-    ``spec.fine_s`` is asked every wanted task and nothing else (self-labelling). Raises TaxonomyError for an unknown
-    task, and ModelError for an encoder or a number of frames that the model was not trained on.
+    ``spec.fine_s`` is asked every wanted task and nothing else (self-labelling). ``least_present`` is the share of a
+    window's time that must have a picture (``video.presence``). Raises TaxonomyError for an unknown task, and
+    ModelError for an encoder or a number of frames that the model was not trained on.
     """
 
     def __init__(
@@ -67,8 +76,10 @@ class Workflow:
         spec: WindowSpec | None = None,
         tasks: Sequence[str] | None = None,
         ask_every_window: bool = False,
+        least_present: float = LEAST_PRESENT,
     ):
         model.check_encoder(encoder)
+        self.least_present = least_present
         self.model, self.encoder = model, encoder
         self.spec = spec or model.config.windows
         if self.spec.frames != encoder.frames:
@@ -94,85 +105,121 @@ class Workflow:
         """Tags of the segment's windows, in order of time, task and tag.
 
         ``images_NHWC``: uint8, the frames at ``video.windows.frame_times_s(segment, spec)``; None to use only
-        ``vectors``, which earlier runs stored. ``gaps``: [start_s, stop_s) that did not decode. A coarse window that
-        touches a gap is left out, together with its fine windows.
+        ``vectors``, which earlier runs stored. ``gaps``: the spans [start_s, stop_s) without picture, in order.
+
+        A window with too little picture is not asked. Then a fine task has no answer in a fine window; where its coarse
+        window was asked, that window's answer to the coarse task stands. Without an answer of the coarse window, no
+        task that depends on the answer is asked in the fine windows.
         """
-        gaps = list(gaps)
-        inference = _SegmentInference(self, segment, images_NHWC, vectors or {})
+        inference = _SegmentInference(self, segment, images_NHWC, vectors or {}, list(gaps))
         coarse, fine_of = windows_of(segment, self.spec)
-        whole = [n for n, w in enumerate(coarse) if not any(a < w.stop_s and w.start_s < b for a, b in gaps)]
         try:
-            tags = self._map([coarse[n] for n in whole], [fine_of[n] for n in whole], inference)
+            tags, unasked = self._map(coarse, [fine_of[n] for n in range(len(coarse))], inference)
         except _FramesNeeded:
             return SegmentPredictions(needs_frames=True)
         wanted = {task.name for task in self.wanted}
         tags = sorted((tag for tag in tags if tag.task in wanted), key=lambda t: (t.start_s, t.task, t.tag))
-        return SegmentPredictions(tags, inference.new, inference.used)
+        return SegmentPredictions(
+            tags,
+            inference.new,
+            inference.used,
+            inference.passing,
+            tuple(
+                (name, *span)
+                for name, windows in sorted(unasked.items())
+                if name in wanted
+                for span in union((window.start_s, window.stop_s) for window in windows)
+            ),
+        )
 
-    def _map(self, coarse: list[Window], fine_of: list[list[Window]], inference: _SegmentInference) -> list[Prediction]:
-        """Tags of the windows ``coarse``, and of their fine windows ``fine_of[n]`` where a task looks at them."""
-        coarse_answers = {task.name: inference.ask(task, coarse) for task in self.asked if task.window == "coarse"}
+    def _map(
+        self, coarse: list[Window], fine_of: list[list[Window]], inference: _SegmentInference
+    ) -> tuple[list[Prediction], dict[str, set[Window]]]:
+        """(tags of the windows ``coarse`` and of their fine windows ``fine_of[n]`` where a task looks at them, task →
+        the windows that it would have been asked if they had enough pictures)."""
+        numbers = [n for n, window in enumerate(coarse) if inference.can_ask(window)]
+        lost: dict[str, set[Window]] = {}
+        coarse_answers: dict[str, dict[int, WindowPrediction]] = {}  # coarse task → coarse window → answer
+        for task in self.asked:
+            if task.window == "coarse":
+                answers = inference.ask(task, [coarse[n] for n in numbers])
+                coarse_answers[task.name] = dict(zip(numbers, answers, strict=True))
+                lost[task.name] = {window for n, window in enumerate(coarse) if n not in coarse_answers[task.name]}
         open_of: dict[str, set[Window]] = {}  # fine task → windows to ask it
         looked_at: list[tuple[int, Task]] = []  # (coarse window, fine task that its fine windows decide on)
         for task in self.asked:
             conditions = self._conditions(task, "coarse")
             if task.window == "coarse" or (task.when and not conditions):
                 continue
-            opened = open_of.setdefault(task.name, set())
+            opened, lost_to_task = open_of.setdefault(task.name, set()), lost.setdefault(task.name, set())
             for n, fine in enumerate(fine_of):
                 if not conditions:
-                    opened.update(fine)
+                    opened.update(filter(inference.can_ask, fine))
+                elif n not in numbers:
+                    lost_to_task.update(fine)
+                    continue
                 elif all(
                     coarse_answers[owner][n].probability(tag, category) >= LEAST_PROBABILITY
                     for owner, tag, category in conditions
                 ):
                     looked_at.append((n, task))
+                else:
+                    continue
+                lost_to_task.update(window for window in fine if not inference.can_ask(window))
         # coarse window → tag that its fine windows answer → the task that owns this tag
         refined: dict[int, dict[str, str]] = {n: {} for n, _ in looked_at}
         for n, task in looked_at:
             refined[n] |= {tag: owner for owner, tag, _ in self._conditions(task, "coarse")}
+        asked_in = {n: [window for window in fine_of[n] if inference.can_ask(window)] for n in refined}
         inference.encode(
             sorted(
-                {w for windows in open_of.values() for w in windows} | {w for n in refined for w in fine_of[n]},
+                {w for windows in open_of.values() for w in windows} | {w for n in asked_in for w in asked_in[n]},
                 key=_start_s,
             )
         )
 
-        tags = [
-            tag
-            for name, answers in coarse_answers.items()
-            for n, (window, answer) in enumerate(zip(coarse, answers, strict=True))
-            for tag in answer.tags(window, name)
-            if tag.tag not in refined.get(n, {})
-        ]
-        fine_answers = {name: self._refine(name, refined, fine_of, inference) for name in coarse_answers}
+        tags = []
+        for name, of_window in coarse_answers.items():
+            for n, answer in of_window.items():
+                tags += [tag for tag in answer.tags(coarse[n], name) if tag.tag not in refined.get(n, {})]
+                for window in fine_of[n] if n in refined else ():
+                    if window not in asked_in[n]:
+                        tags += [tag for tag in answer.tags(window, name) if tag.tag in refined[n]]
+        fine_answers = {name: self._refine(name, refined, asked_in, inference) for name in coarse_answers}
         tags += [
             tag
-            for name, of_window in fine_answers.items()
-            for window, answer in of_window.items()
+            for name, of_fine in fine_answers.items()
+            for window, answer in of_fine.items()
             for tag in answer.tags(window, name)
             if tag.tag in refined[_index_of(window, coarse)]
         ]
         for n, task in looked_at:
             open_of[task.name].update(
                 window
-                for window in fine_of[n]
+                for window in asked_in[n]
                 if all(
                     fine_answers[owner][window].chosen[tag][0] == category
                     for owner, tag, category in self._conditions(task, "coarse")
                 )
             )
-        return tags + self._ask_fine(open_of, inference)
+        return tags + self._ask_fine(open_of, lost, inference), lost
 
     def _refine(
-        self, name: str, refined: dict[int, dict[str, str]], fine_of: list[list[Window]], inference: _SegmentInference
+        self,
+        name: str,
+        refined: dict[int, dict[str, str]],
+        asked_in: dict[int, list[Window]],
+        inference: _SegmentInference,
     ) -> dict[Window, WindowPrediction]:
         """The answers of fine windows to the coarse task ``name``, for the coarse windows that are looked at."""
-        windows = [window for n in sorted(refined) if name in refined[n].values() for window in fine_of[n]]
+        windows = [window for n in sorted(refined) if name in refined[n].values() for window in asked_in[n]]
         return dict(zip(windows, inference.ask(self.model.taxonomy.task(name), windows), strict=True))
 
-    def _ask_fine(self, open_of: dict[str, set[Window]], inference: _SegmentInference) -> list[Prediction]:
-        """Tags of the fine tasks. A task that depends on the tag of another fine task is asked after it."""
+    def _ask_fine(
+        self, open_of: dict[str, set[Window]], lost: dict[str, set[Window]], inference: _SegmentInference
+    ) -> list[Prediction]:
+        """Tags of the fine tasks. A task that depends on the tag of another fine task is asked after it, and loses the
+        windows that the other task lost."""
         answers: dict[str, dict[Window, WindowPrediction]] = {}
         waiting = [task for task in self.asked if task.window == "fine"]
         while waiting:
@@ -187,6 +234,8 @@ class Workflow:
             windows = set(open_of[task.name]) if task.name in open_of else set(answers[conditions[0][0]])
             for owner, tag, category in conditions:
                 windows &= {w for w, answer in answers[owner].items() if answer.chosen[tag][0] == category}
+                if task.name not in open_of:
+                    lost.setdefault(task.name, set()).update(lost.get(owner, ()))
             in_order = sorted(windows, key=_start_s)
             answers[task.name] = dict(zip(in_order, inference.ask(task, in_order), strict=True))
         return [
@@ -239,15 +288,33 @@ class _SegmentInference:
         segment: Segment,
         images_NHWC: np.ndarray | None,
         stored: Mapping[WindowKey, np.ndarray],
+        gaps: list[Span],
     ):
         self.workflow, self.segment, self.images_NHWC = workflow, segment, images_NHWC
-        self.stored = stored
+        self.stored, self.gaps = stored, gaps
+        self.present_T = has_picture(frame_times_s(segment, workflow.spec), gaps)
         self.new: dict[WindowKey, np.ndarray] = {}
-        self.used = 0
+        self.used = self.passing = 0
         self.vectors: dict[Window, np.ndarray] = {}
 
+    def can_ask(self, window: Window) -> bool:
+        """Whether enough of the window's time has a picture."""
+        if not self.touches_gap(window):
+            return True
+        present_T = self.present_T[frame_rows(window, self.segment, self.workflow.spec)]
+        return is_asked(window, self.gaps, present_T, self.workflow.least_present)
+
+    def touches_gap(self, window: Window) -> bool:
+        """Whether some of the window's time has no picture."""
+        return any(start_s < window.stop_s and window.start_s < stop_s for start_s, stop_s in self.gaps)
+
     def encode(self, windows: Iterable[Window]) -> None:
-        """Gets the vectors of ``windows``, from the store or from frames; all that are missing in one batch."""
+        """Gets the vectors of ``windows``, from the store or from frames; all that are missing in one batch.
+
+        A vector of a window that touches a gap is not among the ``new`` ones, even where the gap lies between two of
+        its frames: the store holds vectors of whole windows alone. So a file that is whole is not mapped by a vector
+        that a damaged copy gave, and a segment that is mapped from stored vectors alone has no gap.
+        """
         missing = []
         for window in dict.fromkeys(windows):
             if window in self.vectors:
@@ -264,10 +331,19 @@ class _SegmentInference:
             raise _FramesNeeded
         workflow = self.workflow
         vectors_ND = encode_windows(
-            workflow.encoder, self.segment, self.images_NHWC, [window for window, _ in missing], workflow.spec
+            workflow.encoder,
+            self.segment,
+            self.images_NHWC,
+            [window for window, _ in missing],
+            workflow.spec,
+            self.present_T,
         )
         for (window, key), vector in zip(missing, vectors_ND, strict=True):
-            self.vectors[window] = self.new[key] = vector
+            self.vectors[window] = vector
+            if self.touches_gap(window):
+                self.passing += 1
+            else:
+                self.new[key] = vector
 
     def ask(self, task: Task, windows: Sequence[Window]) -> list[WindowPrediction]:
         """The answer of each window to ``task``, in one batch."""

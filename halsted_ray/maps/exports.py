@@ -122,10 +122,13 @@ def write_caption_vtt(rows: Iterable[Row]) -> str:
 
 def write_chapter_vtt(rows: Iterable[Row]) -> str:
     """WebVTT with the steps and the gaps between them as chapters."""
+    rows = list(rows)
+    # Other tasks can lose more than the task of the steps, and their gaps would lie over its chapters.
+    tasks = {row["task"] for row in rows if row["tag"] == CHAPTER_TAG} or {row["task"] for row in rows}
     titles = (
         (row["start_s"], row["end_s"], row["category"] if row["tag"] == CHAPTER_TAG else "Not mapped")
         for row in rows
-        if row["tag"] in (CHAPTER_TAG, "gap")
+        if row["tag"] in (CHAPTER_TAG, "gap") and row["task"] in tasks
     )
     # A span that failed has a gap row per task and must become a single chapter.
     return _write_vtt((start_s, end_s, _escape(title)) for start_s, end_s, title in dict.fromkeys(titles))

@@ -29,11 +29,12 @@ from halsted_ray.maps.table_schemas import (
     PREDICTION_TYPE,
     SEGMENTS_SCHEMA,
     TIMELINE_SCHEMA,
+    UNASKED_TYPE,
     VIDEOS_SCHEMA,
     ArchiveFile,
     Provenance,
 )
-from halsted_ray.maps.timeline import Gap, Interval, merge
+from halsted_ray.maps.timeline import Gap, Interval, Unasked, merge
 from halsted_ray.records import Prediction, Segment
 from halsted_ray.storage.delta import open_table, storage_options, table_uri
 
@@ -92,6 +93,7 @@ def _publish_chunk(out: str, staging: Staging, planned: Mapping[str, Sequence[Se
             (tag for result in results for tag in result.tags),
             [gap for result in results for gap in result.gaps],
             provenance.tasks,
+            [span for result in results for span in result.unasked],
         )
         segments.append(segments_table(results, provenance))
         timelines.append(timeline_table(intervals, planned[video_id][0], provenance))
@@ -182,10 +184,11 @@ def segments_table(results: Sequence[SegmentResult], provenance: Provenance) -> 
     }
     columns["tags"] = _lists([result.tags for result in results], PREDICTION_TYPE)
     columns["gaps"] = _lists([result.gaps for result in results], GAP_TYPE)
+    columns["unasked"] = _lists([result.unasked for result in results], UNASKED_TYPE)
     return pa.table(columns, schema=SEGMENTS_SCHEMA)
 
 
-def _lists(rows: Sequence[Sequence[Prediction | Gap]], kind: pa.StructType) -> pa.ListArray:
+def _lists(rows: Sequence[Sequence[Prediction | Gap | Unasked]], kind: pa.StructType) -> pa.ListArray:
     """A list column of structs, from lists of dataclasses with the same fields."""
     offsets = pa.array([0, *accumulate(len(row) for row in rows)], pa.int32())
     fields = [pa.array([getattr(item, field.name) for row in rows for item in row], field.type) for field in kind]
@@ -203,7 +206,10 @@ def _result(row: dict[str, Any]) -> SegmentResult:
         row["new_vectors"],
         row["used_vectors"],
         {stage: row[f"{stage}_s"] for stage in ("decode", "encode", "tag")},
-        *(row[name] or "" for name in ("encoder", "encoder_size", "device")),
+        encoder=row["encoder"] or "",
+        encoder_size=row["encoder_size"] or "",
+        device=row["device"] or "",
+        unasked=[Unasked(**span) for span in row["unasked"] or ()],
     )
 
 

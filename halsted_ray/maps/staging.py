@@ -19,13 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
 from halsted_ray.errors import StorageUnavailable
-from halsted_ray.maps.timeline import Gap
+from halsted_ray.maps.timeline import Gap, Unasked
 from halsted_ray.records import Prediction, Segment
 from halsted_ray.storage.files import list_folder, read_file, write_atomically
 from halsted_ray.storage.locations import filesystem
+from halsted_ray.video.presence import without
 
 STATES = ("done", "part", "fail")
-"""All of the segment is mapped; some of its windows are gaps; all of it is a gap."""
+"""All of the segment is mapped; some of it is a gap; all of it is a gap, or was not asked because of gaps."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,19 @@ class SegmentResult:
     """``Encoder.size_name``."""
     device: str = ""
     """``Encoder.device_name``: the device that encoded and tagged."""
+    unasked: list[Unasked] = field(default_factory=list)
+    """What a task was not asked, because too much of a window's time lies in ``gaps``."""
 
     @property
     def state(self) -> str:
         """One of ``STATES``."""
         if not self.gaps:
             return "done"
-        return "part" if self.tags else "fail"
+        if self.tags:
+            return "part"
+        lost = [(gap.start_s, gap.stop_s) for gap in self.gaps]
+        lost += [(span.start_s, span.stop_s) for span in self.unasked]
+        return "part" if without((self.segment.start_s, self.segment.stop_s), lost) else "fail"
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,7 @@ class Staging:
                 **vars(result),
                 "segment": {**asdict(segment), "uri": ""},
                 "gaps": [asdict(gap) for gap in result.gaps],
+                "unasked": [asdict(span) for span in result.unasked],
                 "tags": [[t.start_s, t.stop_s, t.task, t.tag, t.category, t.confidence] for t in result.tags],
             },
             ensure_ascii=False,
@@ -186,4 +194,5 @@ def _parsed(data: bytes) -> SegmentResult:
     record["segment"] = Segment(**record["segment"])
     record["tags"] = [Prediction(*row) for row in record["tags"]]
     record["gaps"] = [Gap(**gap) for gap in record["gaps"]]
+    record["unasked"] = [Unasked(**span) for span in record.get("unasked", ())]
     return SegmentResult(**record)

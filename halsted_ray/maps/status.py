@@ -15,6 +15,7 @@ from halsted_ray.errors import UsageError
 from halsted_ray.maps.reading import last_published, read_videos, segment_batches
 from halsted_ray.maps.staging import MappingRun, stagings
 from halsted_ray.maps.table_schemas import ArchiveFile
+from halsted_ray.video.presence import Span, union
 
 STATUSES = ("mapped", "partial", "failed", "pending")
 
@@ -26,8 +27,9 @@ def status_of(out: str) -> list[VideoStatus]:
     """One dict per video, in the order of their files, JSON values only:
 
     ``video_id, uri, status`` (mapped | partial | failed | pending), ``duration_s`` (None where it can't be read),
-    ``segments, segments_done`` (without a failure), ``segments_failed`` (all or part of them is a gap), ``code,
-    reason`` ('' where nothing failed), ``copies`` (further files with the same content, mapped once).
+    ``segments, segments_done`` (without a failure), ``segments_failed`` (all or part of them is a gap), ``missing_s``
+    (seconds without picture in what is published; None where ``duration_s`` is), ``code, reason`` ('' where nothing
+    failed), ``copies`` (further files with the same content, mapped once).
 
     While a run is under way it describes that run. Raises UsageError where nothing was mapped to ``out``.
     """
@@ -59,6 +61,8 @@ class _Published:
     """The same, of the segments that are staged for a second time and not published yet."""
     first_gap: tuple[str, str] = ("", "")
     """(code, reason)"""
+    gaps: list[Span] = field(default_factory=list)
+    """Of all recipes, so that they can lie over one another."""
 
 
 def _status(
@@ -73,6 +77,7 @@ def _status(
         "segments": 0,
         "segments_done": 0,
         "segments_failed": 0,
+        "missing_s": None,
         "code": entry.code,
         "reason": entry.reason,
     }
@@ -102,6 +107,7 @@ def _status(
         "segments": planned,
         "segments_done": finished - failed,
         "segments_failed": failed,
+        "missing_s": round(sum(stop_s - start_s for start_s, stop_s in union(published.gaps)), 6),
         "code": published.first_gap[0] if failed else "",
         "reason": published.first_gap[1] if failed else "",
     }
@@ -138,6 +144,7 @@ def _published(out: str, staged: Mapping[str, Mapping[str, str]]) -> dict[str, _
     for batch in segment_batches(out, ["video_id", "state", "gaps"]):
         for row in batch.filter(pc.not_equal(batch["state"], "done")).to_pylist():
             of_video = found[row["video_id"]]
+            of_video.gaps += [(gap["start_s"], gap["stop_s"]) for gap in row["gaps"]]
             if not of_video.first_gap[0]:
                 of_video.first_gap = row["gaps"][0]["code"], row["gaps"][0]["reason"]
     return found

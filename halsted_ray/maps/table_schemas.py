@@ -62,6 +62,16 @@ GAP_TYPE = pa.struct(
 )
 """The fields of ``maps.timeline.Gap``."""
 
+UNASKED_TYPE = pa.struct(
+    [
+        ("task", pa.string()),
+        ("start_s", pa.float64()),
+        ("stop_s", pa.float64()),
+        ("code", pa.string()),
+    ]
+)
+"""The fields of ``maps.timeline.Unasked``."""
+
 SEGMENTS_SCHEMA = pa.schema(
     [
         ("segment_id", pa.string()),
@@ -84,12 +94,13 @@ SEGMENTS_SCHEMA = pa.schema(
         ("encoder", pa.string()),
         ("encoder_size", pa.string()),
         ("device", pa.string()),
+        ("unasked", pa.list_(UNASKED_TYPE)),
     ]
 )
 """What became of every segment. ``state`` is one of ``maps.staging.STATES``; ``tasks`` are the names of the tasks that
 were asked, joined by commas; ``decode_s``, ``encode_s`` and ``tag_s`` are wall seconds. ``encoder``
-(a fingerprint), ``encoder_size`` and ``device`` are those of ``maps.staging.SegmentResult``, and null in rows that were
-written before these columns existed."""
+(a fingerprint), ``encoder_size``, ``device`` and ``unasked`` are those of ``maps.staging.SegmentResult``, and null in
+rows that were written before these columns existed."""
 
 
 @dataclass(frozen=True)

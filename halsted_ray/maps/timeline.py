@@ -4,9 +4,10 @@ its own."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from halsted_ray.records import Prediction
+from halsted_ray.video.presence import Span, union, without
 
 DECIMALS = 4
 """Of a merged confidence."""
@@ -30,8 +31,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Gap:
-    """``[start_s, stop_s)`` of one video that could not be mapped: ``code`` is for tables and counts, ``reason`` for
-    people."""
+    """``[start_s, stop_s)`` of one video without picture: ``code`` is for tables and counts, ``reason`` for people."""
 
     start_s: float
     stop_s: float
@@ -39,19 +39,49 @@ class Gap:
     reason: str
 
 
-def merge(tags: Iterable[Prediction], gaps: Iterable[Gap] = (), tasks: Sequence[str] = ()) -> list[Interval]:
+@dataclass(frozen=True)
+class Unasked:
+    """``[start_s, stop_s)`` in which ``task`` was not asked, because too much of a window's time lies in gaps
+    (``video.presence``). ``code`` is the code that most of the time in these gaps has."""
+
+    task: str
+    start_s: float
+    stop_s: float
+    code: str
+
+
+def merge(
+    tags: Iterable[Prediction],
+    gaps: Iterable[Gap] = (),
+    tasks: Sequence[str] = (),
+    unasked: Iterable[Unasked] = (),
+) -> list[Interval]:
     """The timeline of one video, in order of time, task and tag.
 
     Windows merge when they touch and agree on task, tag and category. They merge across segments too, so that a map
     does not show how the video was cut. The confidence of merged windows is the mean of theirs, weighted by their
-    length. A gap gives one row for each of ``tasks`` (tag ``gap``, category its code, confidence 0).
+    length. A gap gives one row for each of ``tasks`` (tag ``gap``, category its code, confidence 0), and so does what a
+    task was not asked. No other row of that task lies over a gap row, so that a row claims only time that was seen.
     """
+    gaps, unasked = list(gaps), list(unasked)
+    gap_rows = {task: _gap_rows(gaps, [span for span in unasked if span.task == task], task) for task in tasks}
     by_lane: dict[tuple[str, str], list[Prediction]] = {}
     for tag in tags:
         by_lane.setdefault((tag.task, tag.tag), []).append(tag)
-    rows = [row for lane in by_lane.values() for row in _merged(sorted(lane, key=lambda t: t.start_s))]
-    rows += [row for task in tasks for row in _gap_rows(sorted(gaps, key=lambda g: g.start_s), task)]
+    rows = [row for of_task in gap_rows.values() for row in of_task]
+    for (task, _), lane in by_lane.items():
+        holes = union((row.start_s, row.stop_s) for row in gap_rows.get(task, ()))
+        rows += _merged([part for tag in sorted(lane, key=lambda t: t.start_s) for part in _seen(tag, holes)])
     return sorted(rows, key=lambda row: (row.start_s, row.task, row.tag))
+
+
+def _seen(tag: Prediction, holes: list[Span]) -> list[Prediction]:
+    """The parts of a prediction that lie in none of ``holes``."""
+    over_it = [hole for hole in holes if hole[0] < tag.stop_s and tag.start_s < hole[1]]
+    if not over_it:
+        return [tag]
+    parts = without((tag.start_s, tag.stop_s), over_it)
+    return [replace(tag, start_s=start_s, stop_s=stop_s) for start_s, stop_s in parts]
 
 
 def _merged(lane: list[Prediction]) -> Iterable[Interval]:
@@ -75,11 +105,15 @@ def _merged(lane: list[Prediction]) -> Iterable[Interval]:
         first = n
 
 
-def _gap_rows(gaps: list[Gap], task: str) -> Iterable[Interval]:
-    """``gaps`` in order of time. Gaps that touch and have the same code become one row."""
-    first = 0
-    for n in range(1, len(gaps) + 1):
-        if n < len(gaps) and gaps[n].start_s == gaps[n - 1].stop_s and gaps[n].code == gaps[first].code:
-            continue
-        yield Interval(gaps[first].start_s, gaps[n - 1].stop_s, task, "gap", gaps[first].code, 0.0, "gap")
-        first = n
+def _gap_rows(gaps: Sequence[Gap], unasked: Iterable[Unasked], task: str) -> list[Interval]:
+    """The gap rows of ``task`` in order of time. Rows that touch and have the same code are one row."""
+    holes = union((gap.start_s, gap.stop_s) for gap in gaps)
+    parts = [(gap.start_s, gap.stop_s, gap.code) for gap in gaps]
+    parts += [(*part, span.code) for span in unasked for part in without((span.start_s, span.stop_s), holes)]
+    rows: list[Interval] = []
+    for start_s, stop_s, code in sorted(parts):
+        if rows and rows[-1].stop_s >= start_s and rows[-1].category == code:
+            rows[-1] = replace(rows[-1], stop_s=max(rows[-1].stop_s, stop_s))
+        else:
+            rows.append(Interval(start_s, stop_s, task, "gap", code, 0.0, "gap"))
+    return rows

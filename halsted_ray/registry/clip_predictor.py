@@ -62,4 +62,4 @@ class ClipPredictor:
         times_s = start_s + np.arange(self.encoder.frames) * ((stop_s - start_s) / self.encoder.frames)
         deadline_s = 60 + DEADLINE_PER_VIDEO_SECOND * (stop_s - start_s)
         frames = self.decoder.read_frames(uri, times_s, self.encoder.image_size, deadline_s=deadline_s)
-        return self.encoder.encode(frames.images_NHWC[None])[0]
+        return self.encoder.encode(frames.require_whole().images_NHWC[None])[0]

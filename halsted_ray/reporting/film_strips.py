@@ -32,13 +32,13 @@ def film_strips(spans: Sequence[Mapping[str, Any]], videos: Mapping[str, Video])
             times_s = span["start_s"] + length_s * (np.arange(FRAMES) + 0.5) / FRAMES
             width_px = max(2, round(HEIGHT_PX * video.width / video.height / 2) * 2)
             try:
-                images = decoder.read_frames(
+                frames = decoder.read_frames(
                     video.uri, times_s, (HEIGHT_PX, width_px), "reference", deadline_s=DEADLINE_S
-                ).images_NHWC
+                ).require_whole()
             except VideoError as error:
                 found.append(f"{error.code}: {error}")
                 continue
-            found.append(jpeg_url(np.concatenate(list(images), axis=1)))
+            found.append(jpeg_url(np.concatenate(list(frames.images_NHWC), axis=1)))
     return found
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from halsted_ray.records import Clip
 from halsted_ray.taxonomy import Taxonomy
+from halsted_ray.video.presence import Span, union
 
 PALETTE = ("#33658a", "#c8553d", "#588b8b", "#d9a441", "#6d597a", "#7a9e5f", "#b56576", "#4a7c9d", "#a47148", "#8d99ae")
 """Muted colours that also differ in lightness. A tag with more categories gets computed colours."""
@@ -27,16 +28,17 @@ class LaneSpan:
 
 @dataclass(frozen=True)
 class Lane:
-    """The spans of one tag, from the map or from the truth."""
+    """The spans of one tag, from the map or from the truth. ``gaps``: what of the tag's task could not be mapped."""
 
     tag: str
     is_truth: bool
     spans: tuple[LaneSpan, ...]
+    gaps: tuple[LaneSpan, ...] = ()
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """The lanes of one video. ``gaps``: spans that could not be mapped; their category is the reason."""
+    """The lanes of one video. ``gaps``: spans that could not be mapped for some task; their category is the reason."""
 
     video_id: str
     duration_s: float
@@ -65,13 +67,24 @@ def timeline(
             if tag.name in clip.tags
         )
         if spans or true_spans:
-            lanes.append(Lane(tag.name, False, spans))
+            task = taxonomy.task_of_tag(tag.name).name
+            lanes.append(Lane(tag.name, False, spans, gap_spans(row for row in rows if row["task"] == task)))
             if truth is not None:
                 lanes.append(Lane(tag.name, True, true_spans))
-    gaps = {LaneSpan(row["start_s"], row["stop_s"], row["category"], None) for row in rows if row["source"] == "gap"}
+    gaps = gap_spans(rows)
     stops_s = [span.stop_s for lane in lanes for span in lane.spans] + [gap.stop_s for gap in gaps]
     duration_s = video["duration_s"] or max(stops_s, default=0.0)
-    return Timeline(video["video_id"], duration_s, tuple(lanes), tuple(sorted(gaps, key=lambda gap: gap.start_s)))
+    return Timeline(video["video_id"], duration_s, tuple(lanes), gaps)
+
+
+def gap_spans(rows: Iterable[Mapping[str, Any]]) -> tuple[LaneSpan, ...]:
+    """Returns the gaps among ``rows`` in order of time. Tasks lose different windows for one gap; that is one span."""
+    by_code: dict[str, list[Span]] = {}
+    for row in rows:
+        if row["source"] == "gap":
+            by_code.setdefault(row["category"], []).append((row["start_s"], row["stop_s"]))
+    spans = [LaneSpan(*span, code, None) for code, of_code in by_code.items() for span in union(of_code)]
+    return tuple(sorted(spans, key=lambda span: span.start_s))
 
 
 def colour(tag: str, category: str, taxonomy: Taxonomy) -> str:

@@ -20,7 +20,7 @@ from halsted_ray.reporting.lanes import colour, timeline
 from halsted_ray.reporting.map_plots import PlotlyFigure, confusion_plot, profile_plot, timeline_plot
 from halsted_ray.reporting.report_data import JsonObject, ReportData, read_report_data
 from halsted_ray.reporting.summary import NO_STEP, NOT_MAPPED, STEP_TAG, summarise
-from halsted_ray.reporting.terminal import clock
+from halsted_ray.reporting.terminal import clock, short_time
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy
@@ -224,12 +224,14 @@ def failure_section(failures: list[JsonObject]) -> str:
     rows = "".join(
         f'<tr><td class="id">{escape(entry["video_id"])}</td><td>{pill(entry["status"])}</td>'
         f'<td class="n">{clock(entry["gap_s"]) if entry["gap_s"] else "–"}</td>'
+        f'<td class="n">{short_time(entry["missing_s"])}</td>'
         f"<td>{escape(entry['reason'] or '')}</td></tr>"
         for entry in failures
     )
     return (
         '<section><h2>Not mapped</h2><div class="card scroll"><table><tr><th>video</th><th>status</th>'
-        f'<th class="n">time in gaps</th><th>reason</th></tr>{rows}</table></div></section>'
+        '<th class="n">time in gaps</th><th class="n">without picture</th>'
+        f"<th>reason</th></tr>{rows}</table></div></section>"
     )
 
 

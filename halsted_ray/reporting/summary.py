@@ -11,6 +11,7 @@ from halsted_ray.reporting.report_data import JsonObject, ReportData, read_repor
 STEP_TAG, PROCEDURE_TAG = "step", "procedure"
 NO_STEP = "no step"
 NOT_MAPPED = "not mapped"
+FAILURE_KEYS = ("status", "reason", "duration_s", "gap_s", "missing_s")
 
 
 def report(out: str, truth: str | None = None, taxonomy: str | None = None) -> JsonObject:
@@ -29,11 +30,12 @@ def report(out: str, truth: str | None = None, taxonomy: str | None = None) -> J
 def summarise(data: ReportData) -> JsonObject:
     """Returns the figures as JSON values. All times are in seconds.
 
-    ``videos``: counts by status, and ``video_s`` and ``gap_s`` of all videos. ``models``: the models that made the
-    rows. ``steps_s``: step to seconds over all videos. ``per_video``: video_id to status, reason, duration_s, gap_s,
-    procedure and ``steps_s``. ``failures``: the videos that are not mapped or have gaps. ``accuracy``: of
-    ``evaluation.map_accuracy``, None without a truth. ``profile``: the newest run's ``maps.run_profile.RunProfile``,
-    None where it kept none.
+    ``videos``: counts by status, and ``video_s``, ``gap_s`` and ``missing_s`` of all videos. ``gap_s`` is the time that
+    was not mapped for at least one task. ``missing_s`` is the part of it that has no picture, as ``maps.status`` has
+    it. ``models``: the models that made the rows. ``steps_s``: step to seconds over all videos. ``per_video``: video_id
+    to status, reason, duration_s, gap_s, missing_s, procedure and ``steps_s``. ``failures``: the videos that are not
+    mapped or have gaps. ``accuracy``: of ``evaluation.map_accuracy``, None without a truth. ``profile``: the newest
+    run's ``maps.run_profile.RunProfile``, None where it kept none.
     """
     per_video = {video["video_id"]: video_figures(video, data.rows_of(video["video_id"])) for video in data.videos}
     steps: Counter[str] = Counter()
@@ -47,12 +49,13 @@ def summarise(data: ReportData) -> JsonObject:
             **{status: statuses.get(status, 0) for status in ("mapped", "partial", "failed", "pending")},
             "video_s": sum(durations_s.values()),
             "gap_s": sum(entry["gap_s"] for entry in per_video.values()),
+            "missing_s": sum(entry["missing_s"] or 0.0 for entry in per_video.values()),
         },
         "models": lineage(data.rows),
         "steps_s": dict(steps.most_common()),
         "per_video": per_video,
         "failures": [
-            {"video_id": video_id, **{key: entry[key] for key in ("status", "reason", "duration_s", "gap_s")}}
+            {"video_id": video_id, **{key: entry[key] for key in FAILURE_KEYS}}
             for video_id, entry in per_video.items()
             if entry["status"] != "mapped"
         ],
@@ -69,10 +72,13 @@ def video_figures(video: JsonObject, rows: list[JsonObject]) -> JsonObject:
     for row in rows:
         if row["tag"] == STEP_TAG:
             steps_s[row["category"]] += row["stop_s"] - row["start_s"]
-    gap_s = covered_s([(row["start_s"], row["stop_s"]) for row in rows if row["source"] == "gap"])
+    gaps = [row for row in rows if row["source"] == "gap"]
+    gap_s = covered_s([(row["start_s"], row["stop_s"]) for row in gaps])
+    step_tasks = {row["task"] for row in rows if row["tag"] == STEP_TAG} or {row["task"] for row in rows}
+    unmapped_s = covered_s([(row["start_s"], row["stop_s"]) for row in gaps if row["task"] in step_tasks])
     duration_s = video["duration_s"] or 0.0
-    rest_s = duration_s - gap_s - sum(steps_s.values())
-    steps_s |= {name: seconds for name, seconds in ((NO_STEP, rest_s), (NOT_MAPPED, gap_s)) if seconds > 1e-3}
+    rest_s = duration_s - unmapped_s - sum(steps_s.values())
+    steps_s |= {name: seconds for name, seconds in ((NO_STEP, rest_s), (NOT_MAPPED, unmapped_s)) if seconds > 1e-3}
     procedures: Counter[str] = Counter()
     for row in rows:
         if row["tag"] == PROCEDURE_TAG:
@@ -82,6 +88,7 @@ def video_figures(video: JsonObject, rows: list[JsonObject]) -> JsonObject:
         "reason": video["reason"],
         "duration_s": duration_s,
         "gap_s": gap_s,
+        "missing_s": video["missing_s"],
         "procedure": procedures.most_common(1)[0][0] if procedures else None,
         "steps_s": dict(steps_s),
     }

@@ -73,9 +73,7 @@ def cells(lane: Lane, timeline: Timeline, letters: dict[str, str], columns: int)
     """Returns one lane as a line of letters, one per column."""
     column_s = timeline.duration_s / columns if timeline.duration_s else 1.0
     shares: list[dict[str, float]] = [{} for _ in range(columns)]
-    marked = [(span, letters[span.category]) for span in lane.spans]
-    if not lane.is_truth:
-        marked += [(gap, NOT_MAPPED) for gap in timeline.gaps]
+    marked = [(span, letters[span.category]) for span in lane.spans] + [(gap, NOT_MAPPED) for gap in lane.gaps]
     for span, letter in marked:
         first = max(0, int(span.start_s / column_s))
         last = min(columns, math.ceil(span.stop_s / column_s))
@@ -121,6 +119,13 @@ def wrapped(label: str, parts: list[str], width: int) -> list[str]:
 def unbroken(part: str, width: int) -> list[str]:
     """Returns the pieces of a part that no line break may split: the part, or its words where it is too long."""
     return [part] if len(part) <= width - LABEL_WIDTH else part.split(" ")
+
+
+def short_time(seconds: float | None) -> str:
+    """Returns a length as ``0.04 s`` or ``12.50 s``, from a minute on as ``clock``; – for None and for nothing."""
+    if not seconds:
+        return "–"
+    return f"{seconds:.2f} s" if seconds < 59.995 else clock(seconds)
 
 
 def clock(time_s: float, decimals: int = 0) -> str:

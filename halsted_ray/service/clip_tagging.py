@@ -172,7 +172,9 @@ class ClipTagger:
             times_s = start_s + np.arange(FRAMES_PER_WINDOW) * ((stop_s - start_s) / FRAMES_PER_WINDOW)
             frames = process.read_frames(location, times_s, loaded.encoder.image_size, deadline_s=DEADLINE_S)
         ready_s = time.perf_counter()
-        return DecodedClip(frames.images_NHWC, start_s, stop_s, task, loaded, ready_s - started_s, ready_s)
+        return DecodedClip(
+            frames.require_whole().images_NHWC, start_s, stop_s, task, loaded, ready_s - started_s, ready_s
+        )
 
     def answer(self, clips: Sequence[DecodedClip]) -> list[ClipAnswer]:
         """One answer per clip, in the order of ``clips``. Clips of one model share its passes."""

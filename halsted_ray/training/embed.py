@@ -132,12 +132,16 @@ def run_task(job: EmbedTask, spec: WindowSpec, fidelity: str, steps: bool) -> di
     encode = encoder.encode_steps if steps else encoder.encode
     times_WT = np.stack([frame_times_s(window, job.video.duration_s, spec) for window in job.windows])
     times_s, rows = np.unique(times_WT, return_inverse=True)
-    frames = WORKER["decoder"].read_frames(
-        job.video.uri,
-        times_s,
-        encoder.image_size,
-        fidelity,
-        deadline_s=60 + DEADLINE_PER_VIDEO_SECOND * (times_s[-1] - times_s[0]),
+    frames = (
+        WORKER["decoder"]
+        .read_frames(
+            job.video.uri,
+            times_s,
+            encoder.image_size,
+            fidelity,
+            deadline_s=60 + DEADLINE_PER_VIDEO_SECOND * (times_s[-1] - times_s[0]),
+        )
+        .require_whole()
     )
     vectors = {}
     for window, row_T in zip(job.windows, rows.reshape(times_WT.shape), strict=True):

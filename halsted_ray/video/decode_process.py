@@ -28,7 +28,7 @@ from halsted_ray.storage.locations import Location, local_path
 from halsted_ray.storage.ranges import Fetch, range_fetcher
 from halsted_ray.storage.retry import PATIENCE_S
 from halsted_ray.video import wire
-from halsted_ray.video.frames import Frames, FrameSize, FrameStream, collect
+from halsted_ray.video.frames import Frames, FrameSize, FrameStream, Missing, collect
 from halsted_ray.video.probe import Probe
 from halsted_ray.video.readers import check_request
 
@@ -110,7 +110,7 @@ class DecodeProcess:
             "eye": eye,
         }
         cpu_s = time.process_time()
-        frames = collect(_frames_of(self._ask(location, request, times_s, deadline_s)), len(times_s), size)
+        frames = collect(_frames_of(self._ask(location, request, times_s, deadline_s)), times_s, size)
         PROCESS_PROFILE.add("write", 0.0, time.process_time() - cpu_s)
         return frames
 
@@ -218,13 +218,20 @@ class DecodeProcess:
 
 
 def _frames_of(answers: Iterator[Message]) -> FrameStream:
-    """The frames in the parts of an answer; the last message tells what decoding them took."""
+    """What the parts of an answer hold (``decode_worker.send_frames``); the last message tells what decoding took."""
+    missing: Missing | None = None
     for head, body in answers:
-        if "part" in head:
-            images_NHWC = np.frombuffer(body, np.uint8).reshape(head["part"])
-            yield from zip(images_NHWC, head["pts_s"], strict=True)
-        else:
+        if "part" not in head:
             PROCESS_PROFILE.merge(StageProfile(**head["done"]))
+            continue
+        images = iter(np.frombuffer(body, np.uint8).reshape(head["part"]))
+        for shown in head["shown"]:
+            if isinstance(shown, float):
+                yield next(images), shown
+                continue
+            missing = missing if shown is None else Missing(*shown)
+            assert missing is not None, "the first time without picture says why"
+            yield missing
 
 
 def _error_of(head: JsonObject) -> Exception:

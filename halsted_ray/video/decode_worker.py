@@ -12,6 +12,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from halsted_ray.errors import CorruptSegment, StorageUnavailable, UnreadableVid
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video import wire
-from halsted_ray.video.frames import FrameStream
+from halsted_ray.video.frames import FrameStream, Missing
 from halsted_ray.video.isolation import deny_network_and_programs, limit_cpu, limit_resources
 from halsted_ray.video.probe import probe_source
 from halsted_ray.video.readers import READERS
@@ -34,22 +35,8 @@ if TYPE_CHECKING:  # at run time it would import pyarrow into the decoding proce
 PART_BYTES = 8 * 1024 * 1024
 """Frames are sent in parts of this size, so that the process does not grow with the length of a segment."""
 
-OUTAGES = (
-    errno.EIO,
-    errno.ESTALE,
-    errno.ETIMEDOUT,
-    errno.ENOTCONN,
-    errno.EHOSTDOWN,
-    errno.EHOSTUNREACH,
-    errno.ENETDOWN,
-    errno.ENETUNREACH,
-    errno.ENODEV,
-    errno.ENXIO,
-    errno.EREMOTEIO,
-    errno.EACCES,
-    errno.EPERM,
-)
-"""The system's errors for a drive that is away and for a missing right to read: the video is not at fault."""
+PART_TIMES = 4096
+"""The most times that a part speaks of: a time without picture takes no bytes, but a few words of the head."""
 
 OUTAGES = (
     errno.EIO,
@@ -136,23 +123,35 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
 
 
 def send_frames(rows: FrameStream, replies: int) -> None:
-    """Sends frames as they are decoded, in parts of about ``PART_BYTES``."""
+    """Sends what a reader gives as it comes, in parts of about ``PART_BYTES``.
+
+    A part's head has ``part``, the shape of the pictures in its body, and ``shown``, one item per time: the picture's
+    pts in seconds; or for a time without picture the fields of its ``Missing``, None where it is the one before.
+    """
     images: list[NDArray[np.uint8]] = []
-    pts_s: list[float] = []
+    shown: list[float | list[float | str] | None] = []
     held_bytes = 0
-    for image_HWC, shown_s in rows:
-        images.append(image_HWC)
-        pts_s.append(shown_s)
-        held_bytes += image_HWC.nbytes
-        if held_bytes >= PART_BYTES:
-            _send_part(images, pts_s, replies)
-            images, pts_s, held_bytes = [], [], 0
-    _send_part(images, pts_s, replies)
+    last: Missing | None = None
+    for row in rows:
+        if isinstance(row, Missing):
+            shown.append(None if row == last else [row.start_s, row.stop_s, row.code, row.reason])
+            last = row
+        else:
+            image_HWC, shown_s = row
+            images.append(image_HWC)
+            shown.append(float(shown_s))
+            held_bytes += image_HWC.nbytes
+        if held_bytes >= PART_BYTES or len(shown) >= PART_TIMES:
+            _send_part(images, shown, replies)
+            images, shown, held_bytes = [], [], 0
+    _send_part(images, shown, replies)
 
 
-def _send_part(images: list[NDArray[np.uint8]], pts_s: list[float], replies: int) -> None:
+def _send_part(images: list[NDArray[np.uint8]], shown: Sequence[object], replies: int) -> None:
     if images:
-        wire.send(replies, {"part": [len(images), *images[0].shape], "pts_s": pts_s}, np.stack(images).data)
+        wire.send(replies, {"part": [len(images), *images[0].shape], "shown": shown}, np.stack(images).data)
+    elif shown:
+        wire.send(replies, {"part": [0, 0, 0, 3], "shown": shown})
 
 
 class _BytesFromParent:

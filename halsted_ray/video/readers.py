@@ -8,24 +8,25 @@ is one more function in ``READERS``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 from av import VideoFrame
 from numpy.typing import ArrayLike, NDArray
 
-from halsted_ray.errors import UnreadableVideo
+from halsted_ray.errors import CorruptSegment, UnreadableVideo
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
 from halsted_ray.video.colour import change_matrix, colour_of
 from halsted_ray.video.container import VideoFile
-from halsted_ray.video.frames import FIDELITIES, Frames, FrameSize, FrameStream, collect
+from halsted_ray.video.frames import FIDELITIES, Frames, FrameSize, FrameStream, Missing, collect
 from halsted_ray.video.geometry import EYES
 from halsted_ray.video.pictures import PictureScaler, picture_of, shown_size
 from halsted_ray.video.walk import DisplayWalk, KeyframeWalk
 
-__all__ = ["FIDELITIES", "READERS", "Frames", "check_request", "read_frames"]
+__all__ = ["FIDELITIES", "READERS", "Frames", "Missing", "check_request", "read_frames"]
 
 DECORD_BATCH = 32
 """Frames asked of decord at once; in larger batches it reads ahead without a bound."""
@@ -45,11 +46,11 @@ def read_frames(
     pixels; None keeps the size at which the video is shown. Times past the last frame repeat it. ``fidelity`` is one of
     ``FIDELITIES``, ``reader`` one of ``READERS``, ``eye`` one of ``geometry.EYES``: which picture of a stereo pair.
 
-    Raises UnreadableVideo, CorruptSegment (with the span of the damage), StorageUnavailable; ValueError for a wrong
-    argument.
+    Times without picture are part of the answer (``Frames.missing``); ``Frames.require_whole`` refuses them. Raises
+    UnreadableVideo, StorageUnavailable; ValueError for a wrong argument.
     """
     times_s = check_request(times_s, size, fidelity, reader, eye)
-    return collect(READERS[reader](open_source(location), times_s, size, fidelity, eye), len(times_s), size)
+    return collect(READERS[reader](open_source(location), times_s, size, fidelity, eye), times_s, size)
 
 
 def check_request(
@@ -82,9 +83,18 @@ def pyav_frames(
     with VideoFile(source) as video:
         scaler = PictureScaler(video, size, eye)
         walk = KeyframeWalk(video) if fidelity == "keyframes" else DisplayWalk(video, fidelity, times_s)
+        first_stop_s = 1 / float(video.stream.average_rate) if video.stream.average_rate else 0.0
         converted: VideoFrame | None = None
         for time_s in times_s:
-            frame, shown_s = walk.to(float(time_s))
+            try:
+                frame, shown_s = walk.to(float(time_s))
+            except CorruptSegment as error:
+                if time_s >= first_stop_s:
+                    start_s = time_s if error.start_s is None else error.start_s
+                    yield Missing(float(start_s), error.stop_s or math.inf, error.code, str(error))
+                    continue
+                # The first shown frame decodes, since it was decoded to open the file. No frame may refer to it.
+                frame, shown_s = video.first_frame, 0.0
             if frame is not converted:
                 with PROCESS_PROFILE.stage("convert"):
                     image_HWC = scaler.to_rgb(frame)
@@ -159,8 +169,8 @@ def _check_for_decord(video: VideoFile) -> None:
 
 
 Reader = Callable[[Source, NDArray[np.float64], FrameSize | None, str, str], FrameStream]
-"""``reader(source, times_s, size, fidelity, eye)`` gives (uint8 [H, W, 3], pts_s) for each of ``times_s``, in their
-order."""
+"""``reader(source, times_s, size, fidelity, eye)`` gives a frame or a ``Missing`` for each of ``times_s``, in
+their order."""
 
 READERS: dict[str, Reader] = {"pyav": pyav_frames, "decord": decord_frames}
 """The readers by name."""

@@ -7,6 +7,7 @@ exact in binary floating point, and does not depend on how the video is cut into
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,14 @@ def frame_times_s(segment: Segment, spec: WindowSpec) -> NDArray[np.float64]:
     step_s = spec.fine_s / spec.frames
     count = math.ceil((min(segment.stop_s, segment.duration_s) - segment.start_s) / step_s)
     return segment.start_s + np.arange(count, dtype=np.float64) * step_s
+
+
+def has_picture(times_s: NDArray[np.float64], gaps: Iterable[tuple[float, float]]) -> NDArray[np.bool_]:
+    """bool [T]: which of ``times_s`` lie in none of ``gaps``, the spans [start_s, stop_s) without picture."""
+    present_T = np.ones(len(times_s), bool)
+    for start_s, stop_s in gaps:
+        present_T &= (times_s < start_s) | (times_s >= stop_s)
+    return present_T
 
 
 def frame_rows(window: Window, segment: Segment, spec: WindowSpec) -> NDArray[np.int64]:
