@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import av
 import drawn_video
+import field_pictures
 import numpy as np
 import pytest
 from drawn_video import RATE, card, write
@@ -338,6 +339,26 @@ def test_of_an_interlaced_frame_the_field_shown_first_is_read(tmp_path, codec, s
         both = error(scaled(frames[number], size), scaled(moving(2 * number), size))
         assert first < 8 and first < second / 3 and first < both / 2, (first, second, both)
     assert said(path).interlaced and any("the field that is shown first is read" in r for r in said(path).remarks)
+
+
+@pytest.mark.parametrize("timed", ["each", "one"])
+@pytest.mark.parametrize("fields", ["tff", "bff"])
+def test_field_pictures_are_joined_and_the_first_is_read_at_its_time(tmp_path, fields, timed):
+    """Packets of single fields were left out one by one: pictures were of one field, and wrong by up to 3 frames."""
+    fine = np.random.default_rng(0).integers(40, 216, (12, 20), np.uint8).repeat(8, 0).repeat(8, 1)
+    instants = [np.roll(fine, 3 * time, 1) for time in range(60)]
+    frames = [drawn_video.woven(*instants[n : n + 2], fields) for n in range(0, 60, 2)]
+    path = field_pictures.write(tmp_path / "fields.ts", frames, fields, timed)
+    size, numbers = (48, 160), np.arange(2, 28)
+    for offset_s in (0.005, 0.025):
+        for fidelity in ("exact", "reference"):
+            got = read_frames(path, numbers / RATE + offset_s, size, fidelity)
+            shown = numbers if fidelity == "exact" else numbers // 2 * 2
+            assert np.allclose(got.pts_s, shown / RATE, atol=1e-3)
+            for number, image in zip(shown, got.images_NHWC, strict=True):
+                rows = instants[2 * number][0 if fields == "tff" else 1 :: 2]
+                luma = np.clip((rows.astype(float) - 16) * 255 / 219, 0, 255)
+                assert np.abs(image.mean(2) - luma).mean() < 3
 
 
 def test_progressive_video_marked_as_interlaced_loses_next_to_nothing(tmp_path):
