@@ -161,7 +161,7 @@ def test_every_file_ends_with_what_it_came_to(told):
     assert "18 videos" in shown and "12 failed, 4 mapped, 2 partial" in shown
     assert all(len(line) <= 80 for line in shown.splitlines() if "--files" not in line)
     assert "--files" in shown, "where to find which file a video_id is"
-    assert "skipped 1 file that is not a video" in complaint
+    assert "skipped 1 file of the archive: not a video (1)" in complaint
 
 
 def test_every_second_is_mapped_or_a_gap_once(told):

@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import av
 import numpy as np
@@ -19,7 +21,9 @@ from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.training import embed as embedding
 from halsted_ray.training.recipe import Recipe
+from halsted_ray.training.samples import LabelledWindow, with_vectors
 from halsted_ray.training.train import train
+from halsted_ray.video.frames import Missing, collect
 from halsted_ray.video.identity import video_id
 from halsted_ray.video.readers import read_frames
 from halsted_ray.video.windows import frame_rows, frame_times_s, windows_of
@@ -94,6 +98,11 @@ def test_a_run_leaves_a_model_that_says_what_it_stands_on(trained, archive):
     assert written["recipe"]["epochs"] == 2 and written["run_id"] == summary.model_version
 
 
+def test_ctrl_c_means_after_a_training_what_it_meant_before(trained):
+    """Ray Train sets a handler of its own and leaves it: it asks a controller that is gone."""
+    assert "ray" not in getattr(signal.getsignal(signal.SIGINT), "__module__", "")
+
+
 def test_the_run_is_in_the_registry_and_stays_one(trained, archive, registry):
     summary, out = trained
     again, version = train_tracked(registry, archive, str(out), RECIPE, encoder=ENCODER, spec=SPEC)
@@ -146,6 +155,46 @@ def test_a_video_that_is_gone_is_named(archive, tmp_path):
     windows = {broken[0].video_id: [Window("fine", 0.0, 2.5)]}
     with pytest.raises(AtlasError, match=f"video {broken[0].video_id}.*unreadable.*restore the file"):
         embedding.embed(broken, windows, ENCODER, store, SPEC, workers=1)
+
+
+class DamagedVideo:
+    """A decoder of a video that has a frame every 1/32 s and none in ``damaged``."""
+
+    damaged = ()
+
+    def read_frames(self, uri, times_s, size, fidelity, deadline_s):
+        lost = Missing(*self.damaged, "corrupt", "why") if self.damaged else None
+        picture_HWC = np.full((*size, 3), 100, np.uint8)
+        return collect(
+            [lost if lost and lost.start_s <= t < lost.stop_s else (picture_HWC, float(t)) for t in times_s],
+            times_s,
+            size,
+        )
+
+
+def test_a_damaged_clip_is_learned_from_where_three_quarters_of_it_are_there(tmp_path, monkeypatch, caplog):
+    """The rule of mapping; what is left out is counted and said, and nothing but whole windows is stored."""
+    monkeypatch.setattr(embedding, "process_pool", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(DamagedVideo, "damaged", (9.0, 13.0))
+    monkeypatch.setitem(embedding.WORKER, "encoder", Encoder.load(ENCODER))
+    monkeypatch.setitem(embedding.WORKER, "decoder", DamagedVideo())
+    video = Video("v" * 16, "file.mp4", 1, 60.0, 112, 112, 32.0, "h264")
+    spans = {"whole": (0.0, 8.0), "mended": (1.0, 21.0), "edge": (0.0, 16.0), "lost": (6.0, 14.0), "tail": (13.0, 20.0)}
+    windows = {name: Window("clip", *span) for name, span in spans.items()}
+    store = VectorStore(str(tmp_path), "f" * 16, "x")
+    vectors = embedding.embed([video], {video.video_id: list(windows.values())}, ENCODER, store, SPEC)
+    made = {key[1:] for key in vectors[video.video_id]}
+    assert made == {spans[name] for name in ("whole", "mended", "edge", "tail")}
+    assert {key[1:] for key in store.get(video.video_id, 0.0, 60.0)} == {spans["whole"], spans["tail"]}
+    assert "1 videos have damaged spans: 2 windows are made from their remaining pictures, 1 windows" in caplog.text
+    assert "file.mp4" not in caplog.text and video.video_id in caplog.text
+    labelled = {video.video_id: [LabelledWindow(window, "macro", (), 1.0, True) for window in windows.values()]}
+    kept = with_vectors(labelled, vectors)[video.video_id]
+    assert [sample.window for sample in kept] == [w for name, w in windows.items() if name != "lost"]
+    caplog.clear()
+    monkeypatch.setattr(DamagedVideo, "damaged", ())
+    whole = embedding.embed([video], {video.video_id: list(windows.values())}, ENCODER, store, SPEC)
+    assert len(whole[video.video_id]) == 5 and not caplog.text, "a file that is whole again is made anew"
 
 
 @pytest.mark.parametrize(

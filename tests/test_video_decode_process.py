@@ -218,6 +218,7 @@ def test_a_drive_that_fails_in_the_middle_of_a_video_is_an_outage(monkeypatch, c
         "fidelity": "exact",
         "reader": "pyav",
         "eye": "left",
+        "times": 1,
         "cpu_s": 1,
     }
     decode_worker.answer(request, bytearray(TIMES_S[:1].tobytes()), -1, replies)

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from numbered_video import Recipe, numbers_of, trim_by_edit_list, write
 
+from halsted_ray.atlas.verify import same_pictures
 from halsted_ray.errors import CorruptSegment
+from halsted_ray.records import Window
 from halsted_ray.video import wire
 from halsted_ray.video.decode_process import DecodeProcess, _frames_of
 from halsted_ray.video.decode_worker import PART_BYTES, send_frames
 from halsted_ray.video.frames import Missing, collect
+from halsted_ray.video.presence import pictures_of
 from halsted_ray.video.readers import read_frames
 
 SIZE = (90, 160)
@@ -182,3 +185,30 @@ def test_a_cut_that_begins_with_an_unreferenced_frame_misses_nothing(tmp_path, f
         shown = read_frames(cut.path, np.arange(0, 4, 0.15625), SIZE, fidelity).require_whole()
         if fidelity == "exact":
             assert numbers_of(shown.images_NHWC[:1]) == [frames]
+
+
+def test_one_clip_is_tagged_from_its_remaining_pictures_where_there_are_enough():
+    """As a window of a map: the service and a loaded model go by the same rule."""
+    times_s = np.arange(16) * 0.5
+    for stop_s, asked in ((3.0, True), (3.5, False)):
+        lost = damage(1.0, stop_s)
+        rows = [lost if 1.0 <= t < stop_s else (np.full((2, 2, 3), int(2 * t), np.uint8), float(t)) for t in times_s]
+        frames, window = collect(rows, times_s, (2, 2)), Window("clip", 0.0, 8.0)
+        if asked:
+            assert pictures_of(frames, window)[:, 0, 0, 0].tolist() == [0, 1, 1, 1, 6, 6, *range(6, 16)]
+        else:
+            with pytest.raises(CorruptSegment, match="why corrupt"):
+                pictures_of(frames, window)
+            assert len(pictures_of(frames, window, least_present=0.0)) == 16
+    nothing = frames_of((0.0, damage(0.0)))
+    with pytest.raises(CorruptSegment):
+        pictures_of(nothing, Window("clip", 0.0, 8.0), least_present=0.0)
+
+
+def test_a_copy_is_recognised_by_the_pictures_that_both_videos_have():
+    pictures = np.random.default_rng(0).uniform(0, 255, (8, 32, 32))
+    damaged_copy = pictures.copy()
+    damaged_copy[:4] = np.nan
+    assert same_pictures(pictures, damaged_copy) and not same_pictures(pictures, damaged_copy[::-1])
+    damaged_copy[4] = np.nan
+    assert not same_pictures(pictures, damaged_copy), "too few to tell"

@@ -191,18 +191,23 @@ def equally_long_pairs(videos: list[Video]) -> Iterator[tuple[Video, Video]]:
 
 
 def read_pictures(video: Video, process: DecodeProcess) -> np.ndarray | None:
-    """Returns grey pictures [PICTURES, 32, 32] at fixed shares of the length; None where they can't be decoded."""
+    """Returns grey pictures [PICTURES, 32, 32] at fixed shares of the length, NaN where the video has no picture; None
+    where it can't be decoded."""
     times_s = (np.arange(PICTURES) + 0.5) / PICTURES * video.duration_s
     try:
-        frames = process.read_frames(video.uri, times_s, PICTURE_SIZE, "exact", deadline_s=120.0).require_whole()
+        frames = process.read_frames(video.uri, times_s, PICTURE_SIZE, "exact", deadline_s=120.0)
     except VideoError:
         return None
     grey_NHW: np.ndarray = frames.images_NHWC.mean(axis=3)
+    grey_NHW[~frames.present_N] = np.nan
     return grey_NHW
 
 
 def same_pictures(a_NHW: np.ndarray | None, b_NHW: np.ndarray | None) -> bool:
-    """Returns whether two videos show the same; False where the pictures of either could not be read."""
+    """Returns whether two videos show the same, by the pictures that both have; False where these are fewer than half,
+    or either video could not be read."""
     if a_NHW is None or b_NHW is None:
         return False
-    return bool(np.abs(a_NHW - b_NHW).mean() < SAME_PICTURE)
+    difference_N = np.abs(a_NHW - b_NHW).mean(axis=(1, 2))
+    known = ~np.isnan(difference_N)
+    return bool(known.sum() >= PICTURES / 2 and difference_N[known].mean() < SAME_PICTURE)

@@ -28,6 +28,7 @@ from halsted_ray.training.samples import (
     label_windows,
     tasks_to_learn,
     training_windows,
+    with_vectors,
 )
 
 
@@ -93,13 +94,16 @@ def prepare_data(
     vocabulary, sampling = Vocabulary(taxonomy), sampling_name(spec, FIDELITY)
     store = VectorStore(embeddings, encoder.fingerprint, sampling)
     vectors = embed(videos, windows_of, encoder.ref, store, spec, fidelity=FIDELITY, progress=on_embed)
+    labelled = {side: with_vectors(of_video, vectors) for side, of_video in labelled.items()}
+    if "sais" in plan.baselines:
+        store = VectorStore(embeddings, encoder.fingerprint, f"{sampling}-steps")
+        steps_of = embed(videos, windows_of, encoder.ref, store, spec, fidelity=FIDELITY, steps=True, progress=on_embed)
+        labelled = {side: with_vectors(of_video, steps_of) for side, of_video in labelled.items()}
     samples_of = {side: build_samples(of_video, vectors, vocabulary) for side, of_video in labelled.items()}
     steps = {}
     if "sais" in plan.baselines:
-        store = VectorStore(embeddings, encoder.fingerprint, f"{sampling}-steps")
-        vectors = embed(videos, windows_of, encoder.ref, store, spec, fidelity=FIDELITY, steps=True, progress=on_embed)
         for side, of_video in labelled.items():
-            rows_WX = build_samples(of_video, vectors, vocabulary).embeddings_WD
+            rows_WX = build_samples(of_video, steps_of, vocabulary).embeddings_WD
             steps[side] = rows_WX.reshape(len(rows_WX), -1, encoder.width)
     # Row-aligned with ``testing``: ``build_samples`` takes videos by id, and their samples in order.
     tested = [

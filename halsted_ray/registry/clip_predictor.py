@@ -10,7 +10,9 @@ import pandas as pd
 from halsted_ray.errors import UsageError, VideoError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import Window
 from halsted_ray.video.decode_process import DecodeProcess
+from halsted_ray.video.presence import pictures_of
 
 DEADLINE_PER_VIDEO_SECOND = 4.0
 """Seconds of decoding that a second of video may take, beside a minute per clip."""
@@ -56,10 +58,11 @@ class ClipPredictor:
         return pd.DataFrame(rows, columns=["task", "answer", "tags", "error"])
 
     def _vector(self, uri: str, start_s: float, stop_s: float) -> np.ndarray:
-        """Returns the clip's vector, float16 [dim]. Raises VideoError where the clip can't be decoded."""
+        """Returns the clip's vector, float16 [dim]. Raises VideoError where the clip can't be decoded, or has too few
+        pictures (``video.presence``)."""
         if not 0 <= start_s < stop_s:
             raise UsageError(f"got a clip from {start_s} to {stop_s} s; expected 0 <= start_s < stop_s")
         times_s = start_s + np.arange(self.encoder.frames) * ((stop_s - start_s) / self.encoder.frames)
         deadline_s = 60 + DEADLINE_PER_VIDEO_SECOND * (stop_s - start_s)
         frames = self.decoder.read_frames(uri, times_s, self.encoder.image_size, deadline_s=deadline_s)
-        return self.encoder.encode(frames.require_whole().images_NHWC[None])[0]
+        return self.encoder.encode(pictures_of(frames, Window("clip", start_s, stop_s))[None])[0]

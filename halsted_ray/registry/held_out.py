@@ -20,7 +20,7 @@ from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training.atlas_samples import FIDELITY, labelled_windows, unique_windows
 from halsted_ray.training.embed import embed
 from halsted_ray.training.recipe import PAPER
-from halsted_ray.training.samples import LabelledWindow, build_samples
+from halsted_ray.training.samples import LabelledWindow, build_samples, with_vectors
 
 PART = "test"
 TIMING_ROUNDS = 5
@@ -96,9 +96,10 @@ class HeldOutBenchmark:
         vectors = embed(
             videos, windows, model.config.encoder_ref, store, self.spec, fidelity=FIDELITY, progress=progress
         )
-        test = build_samples(self.labelled, vectors, Vocabulary(self.taxonomy))
+        labelled = with_vectors(self.labelled, vectors)
+        test = build_samples(labelled, vectors, Vocabulary(self.taxonomy))
         # ``build_samples`` takes videos by id and their samples in order, which is the order here.
-        kind_S = np.array([sample.window.kind for own in self.labelled.values() for sample in own])
+        kind_S = np.array([sample.window.kind for own in labelled.values() for sample in own])
         asked = tag_targets(test, test, self.taxonomy, 0, kind_S, np.full(len(test), ""))
         predictions = predict(model, test, asked, taxonomy=self.taxonomy, migration=migration)
         known = {task.name for task in model.taxonomy.tasks}

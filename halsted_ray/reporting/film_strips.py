@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 from halsted_ray.errors import VideoError
-from halsted_ray.records import Video
+from halsted_ray.records import Video, Window
 from halsted_ray.video.decode_process import DecodeProcess
+from halsted_ray.video.presence import pictures_of
 
 FRAMES, HEIGHT_PX, QUALITY = 6, 110, 72
 DEADLINE_S = 60.0
@@ -34,11 +35,12 @@ def film_strips(spans: Sequence[Mapping[str, Any]], videos: Mapping[str, Video])
             try:
                 frames = decoder.read_frames(
                     video.uri, times_s, (HEIGHT_PX, width_px), "reference", deadline_s=DEADLINE_S
-                ).require_whole()
+                )
+                images = pictures_of(frames, Window("clip", span["start_s"], span["stop_s"]), least_present=0.0)
             except VideoError as error:
                 found.append(f"{error.code}: {error}")
                 continue
-            found.append(jpeg_url(np.concatenate(list(frames.images_NHWC), axis=1)))
+            found.append(jpeg_url(np.concatenate(list(images), axis=1)))
     return found
 
 

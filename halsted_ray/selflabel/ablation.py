@@ -183,7 +183,10 @@ def label_test_videos(
     }
     vectors = vectors_of(known, windows, model, WINDOWS, model.config.encoder_ref, embeddings, None)
     clips: list[Clip] = []
-    for video_id, of_video in windows.items():
+    for video_id, all_of_video in windows.items():
+        of_video = [w for w in all_of_video if (w.kind, w.start_s, w.stop_s) in vectors[video_id]]
+        if not of_video:
+            continue
         vectors_ND = np.stack([vectors[video_id][w.kind, w.start_s, w.stop_s] for w in of_video])
         predicted = predict_windows(model, task, vectors_ND)
         spans = [(window.start_s, window.stop_s) for window in of_video]

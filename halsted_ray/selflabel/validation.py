@@ -21,7 +21,7 @@ from halsted_ray.taxonomy import Task, Taxonomy
 from halsted_ray.training.atlas_samples import FIDELITY, labelled_windows, unique_windows
 from halsted_ray.training.embed import EmbedProgress, embed
 from halsted_ray.training.recipe import PAPER
-from halsted_ray.training.samples import build_samples, label_windows, training_windows
+from halsted_ray.training.samples import build_samples, label_windows, training_windows, with_vectors
 
 PART = "validation"
 WINDOWS = WindowSpec(coarse_s=1.0, fine_s=1.0)
@@ -59,7 +59,7 @@ def accuracy_of_tasks(
     labelled = labelled_windows(manual_clips_only(source), PART, source.split, taxonomy, PAPER, spec)
     windows = {video_id: unique_windows(samples) for video_id, samples in labelled.items()}
     vectors = vectors_of(source, windows, model, spec, encoder, embeddings, progress)
-    samples = build_samples(labelled, vectors, model.vocabulary)
+    samples = build_samples(with_vectors(labelled, vectors), vectors, model.vocabulary)
     unused_S = np.full(len(samples), "")
     targets = tag_targets(samples, samples, taxonomy, 0, unused_S, unused_S)
     figures = score_tasks(AccuracyCounts.of(predict(model, samples, targets)), taxonomy)
@@ -88,6 +88,12 @@ def predict_validation(
         )
     windows = {video_id: list(of_video) for video_id, of_video in truth.items() if of_video}
     vectors = vectors_of(source, windows, model, WINDOWS, encoder, embeddings, progress)
+    rows = [row for row in rows if (row[1].kind, row[1].start_s, row[1].stop_s) in vectors[row[0]]]
+    if not rows:
+        raise AtlasError(
+            f"the atlas {source.name!r}: every window of task {task.name!r} in its validation videos lacks too much of "
+            "its time (damaged files); restore the files"
+        )
     vectors_ND = np.stack(
         [vectors[video_id][window.kind, window.start_s, window.stop_s] for video_id, window, _ in rows]
     )

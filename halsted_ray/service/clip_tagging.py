@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halsted_ray.errors import TaxonomyError, UsageError
-from halsted_ray.records import FRAMES_PER_WINDOW
+from halsted_ray.records import FRAMES_PER_WINDOW, Window
 from halsted_ray.service.served_model import ModelSource, ModelStamp, ServedModel
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.video.decode_process import DecodeProcess
+from halsted_ray.video.presence import pictures_of
 from halsted_ray.video.probe import Probe
 
 if TYPE_CHECKING:  # these import torch, which only the deployment that tags needs
@@ -161,7 +162,8 @@ class ClipTagger:
     ) -> DecodedClip:
         """Decodes the frames of [start_s, stop_s) of the video at ``location``; by default of the whole video.
 
-        Raises UnknownWords, VideoError, and UsageError for a span that is too long or outside the video.
+        Raises UnknownWords, VideoError (also where the span has too few pictures, see ``video.presence``), and
+        UsageError for a span that is too long or outside the video.
         """
         loaded = self.loaded
         task = task_of(loaded.served.taxonomy, instruction)
@@ -172,9 +174,8 @@ class ClipTagger:
             times_s = start_s + np.arange(FRAMES_PER_WINDOW) * ((stop_s - start_s) / FRAMES_PER_WINDOW)
             frames = process.read_frames(location, times_s, loaded.encoder.image_size, deadline_s=DEADLINE_S)
         ready_s = time.perf_counter()
-        return DecodedClip(
-            frames.require_whole().images_NHWC, start_s, stop_s, task, loaded, ready_s - started_s, ready_s
-        )
+        images_NHWC = pictures_of(frames, Window("clip", start_s, stop_s))
+        return DecodedClip(images_NHWC, start_s, stop_s, task, loaded, ready_s - started_s, ready_s)
 
     def answer(self, clips: Sequence[DecodedClip]) -> list[ClipAnswer]:
         """One answer per clip, in the order of ``clips``. Clips of one model share its passes."""

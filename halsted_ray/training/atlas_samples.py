@@ -21,6 +21,7 @@ from halsted_ray.training.samples import (
     label_windows,
     tasks_to_learn,
     training_windows,
+    with_vectors,
 )
 
 FIDELITY = "reference"
@@ -40,7 +41,8 @@ def load_samples(
 ) -> dict[str, Samples]:
     """Part of the split → its samples. A window that has no vector at ``embeddings`` yet is decoded and encoded.
 
-    Raises AtlasError where a part has no annotated video, or a video can't be decoded.
+    Samples of windows that lack too many pictures are left out, and a warning counts them (``embed``). Raises
+    AtlasError where a part has no annotated video, or a video can't be decoded.
     """
     labelled = {part: labelled_windows(source, part, split, taxonomy, recipe, spec) for part in parts}
     windows = {video_id: unique_windows(samples) for part in labelled.values() for video_id, samples in part.items()}
@@ -48,7 +50,9 @@ def load_samples(
     videos = [video for video in source.videos if video.video_id in windows]
     vectors = embed(videos, windows, encoder.ref, store, spec, fidelity=FIDELITY, progress=progress)
     vocabulary = Vocabulary(taxonomy)
-    return {part: build_samples(of_video, vectors, vocabulary) for part, of_video in labelled.items()}
+    return {
+        part: build_samples(with_vectors(of_video, vectors), vectors, vocabulary) for part, of_video in labelled.items()
+    }
 
 
 def labelled_windows(

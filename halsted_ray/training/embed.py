@@ -6,11 +6,12 @@ of a window are the frames that mapping takes, so training and mapping share one
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,13 @@ from halsted_ray.processes import process_pool
 from halsted_ray.records import Video, Window, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, WindowKey
 from halsted_ray.video.decode_process import DecodeProcess
+from halsted_ray.video.frames import Frames
+from halsted_ray.video.presence import LEAST_PRESENT, is_asked, missing_s, stand_ins
 
+log = logging.getLogger(__name__)
+
+NAMED = 10
+"""Videos with damage that a warning names; it counts the others."""
 SPAN_S = 120.0
 """Decoded at once: 120 s on the fine grid (6.4 frames per second) are 29 MB at 112×112, 116 MB at 224×224."""
 DEADLINE_PER_VIDEO_SECOND = 4.0
@@ -41,6 +48,19 @@ class EmbedTask:
     windows: tuple[Window, ...]
 
 
+@dataclass
+class Embedded:
+    """What came of an EmbedTask: (kind, start_s, stop_s) → float16 [D]."""
+
+    whole: dict[WindowKey, np.ndarray] = field(default_factory=dict)
+    """Of windows that have all their pictures: these are stored."""
+    mended: dict[WindowKey, np.ndarray] = field(default_factory=dict)
+    """Of windows that lack some pictures, made from those that are there. They are not stored, so that they do not
+    stand in the way where the file is whole again."""
+    left_out: list[WindowKey] = field(default_factory=list)
+    """Windows that lack too many pictures (``video.presence``)."""
+
+
 def embed(
     videos: Sequence[Video],
     windows: Mapping[str, Sequence[Window]],
@@ -53,13 +73,15 @@ def embed(
     workers: int | None = None,
     progress: EmbedProgress | None = None,
 ) -> dict[str, dict[WindowKey, np.ndarray]]:
-    """video_id → (kind, start_s, stop_s) → float16 [D], of all ``windows`` (video_id → windows).
+    """video_id → (kind, start_s, stop_s) → float16 [D], of ``windows`` (video_id → windows).
 
+    A window that lacks more pictures than ``video.presence`` allows is left out (``samples.with_vectors``); a window
+    that lacks fewer is made from the others. One warning says how many there are of either, and in which videos.
     With ``steps`` a window's vector is its ``Encoder.encode_steps``, flattened; these vectors need a store of their
     own (another ``sampling``). ``workers``: processes, by default one per core. ``progress`` is called whenever a span
-    that had to be decoded is done. Raises AtlasError that names the video where a video can't be decoded: a model must
-    not silently learn from fewer videos. Raises OutputError where a vector can't be stored. Whatever ends this ends the
-    decoding at once; what is stored stays.
+    that had to be decoded is done. Raises AtlasError that names the video where a span of a video can't be read at
+    all: a model must not silently learn from fewer videos. Raises OutputError where a vector can't be stored. Whatever
+    ends this ends the decoding at once; what is stored stays.
     """
     vectors: dict[str, dict[WindowKey, np.ndarray]] = {}
     jobs = []
@@ -75,6 +97,7 @@ def embed(
         return vectors
     seconds = {job: min(job.stop_s, job.video.duration_s) - job.start_s for job in jobs}
     done_s = 0.0
+    damaged: dict[str, Embedded] = {}
     workers = min(len(jobs), workers or os.cpu_count() or 1)
     with process_pool(workers, start_worker, (encoder_ref,)) as pool:
         tasks = {pool.submit(run_task, job, spec, fidelity, steps): job for job in jobs}
@@ -82,8 +105,12 @@ def embed(
             for task in as_completed(tasks):
                 job = tasks[task]
                 found = task.result()
-                store.put(job.video.video_id, job.start_s, job.stop_s, found)
-                vectors[job.video.video_id] |= found
+                store.put(job.video.video_id, job.start_s, job.stop_s, found.whole)
+                vectors[job.video.video_id] |= found.whole | found.mended
+                if found.mended or found.left_out:
+                    of_video = damaged.setdefault(job.video.video_id, Embedded())
+                    of_video.mended |= found.mended
+                    of_video.left_out += found.left_out
                 done_s += seconds[job]
                 if progress:
                     progress(done_s, sum(seconds.values()))
@@ -92,7 +119,22 @@ def embed(
                 f"video {job.video.video_id}, [{job.start_s}, {job.stop_s}) s: {error.code}: {error}; "
                 "a video of an atlas must be readable: restore the file, or take its clips out of the atlas"
             ) from error
+    if damaged:
+        log.warning("%s", damage_report(damaged))
     return vectors
+
+
+def damage_report(damaged: Mapping[str, Embedded]) -> str:
+    """How many windows of which videos lack pictures, in one sentence."""
+    mended = sum(len(found.mended) for found in damaged.values())
+    left_out = sum(len(found.left_out) for found in damaged.values())
+    names = sorted(damaged)
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return (
+        f"{len(names):,} videos have damaged spans: {mended:,} windows are made from their remaining pictures, "
+        f"{left_out:,} windows lack more than {1 - LEAST_PRESENT:.0%} of their time and are left out; restore the "
+        f"files to use them whole: {', '.join(names[:NAMED])}{more}"
+    )
 
 
 def windows_by_span(windows: Sequence[Window]) -> dict[float, list[Window]]:
@@ -126,24 +168,27 @@ def start_worker(encoder_ref: str) -> None:
     WORKER["decoder"] = DecodeProcess()
 
 
-def run_task(job: EmbedTask, spec: WindowSpec, fidelity: str, steps: bool) -> dict[WindowKey, np.ndarray]:
-    """Decodes the task's span and encodes its windows: (kind, start_s, stop_s) → float16 [D]. Raises VideoError."""
+def run_task(job: EmbedTask, spec: WindowSpec, fidelity: str, steps: bool) -> Embedded:
+    """Decodes the task's span and encodes its windows. Raises VideoError."""
     encoder: Encoder = WORKER["encoder"]
     encode = encoder.encode_steps if steps else encoder.encode
     times_WT = np.stack([frame_times_s(window, job.video.duration_s, spec) for window in job.windows])
     times_s, rows = np.unique(times_WT, return_inverse=True)
-    frames = (
-        WORKER["decoder"]
-        .read_frames(
-            job.video.uri,
-            times_s,
-            encoder.image_size,
-            fidelity,
-            deadline_s=60 + DEADLINE_PER_VIDEO_SECOND * (times_s[-1] - times_s[0]),
-        )
-        .require_whole()
+    frames: Frames = WORKER["decoder"].read_frames(
+        job.video.uri,
+        times_s,
+        encoder.image_size,
+        fidelity,
+        deadline_s=60 + DEADLINE_PER_VIDEO_SECOND * (times_s[-1] - times_s[0]),
     )
-    vectors = {}
+    missing = [(span.start_s, span.stop_s) for span in frames.missing]
+    found = Embedded()
     for window, row_T in zip(job.windows, rows.reshape(times_WT.shape), strict=True):
-        vectors[window.kind, window.start_s, window.stop_s] = encode(frames.images_NHWC[row_T][None])[0].ravel()
-    return vectors
+        key, present_T = (window.kind, window.start_s, window.stop_s), frames.present_N[row_T]
+        is_whole = missing_s(window, missing) == 0 and bool(present_T.all())
+        if not is_whole and not is_asked(window, missing, present_T, LEAST_PRESENT):
+            found.left_out.append(key)
+            continue
+        row_T = row_T if is_whole else row_T[stand_ins(present_T)]
+        (found.whole if is_whole else found.mended)[key] = encode(frames.images_NHWC[row_T][None])[0].ravel()
+    return found

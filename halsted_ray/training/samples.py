@@ -204,6 +204,16 @@ def build_samples(
     )
 
 
+def with_vectors(
+    labelled: Mapping[str, Sequence[LabelledWindow]], vectors: Mapping[str, Mapping[WindowKey, np.ndarray]]
+) -> dict[str, list[LabelledWindow]]:
+    """The samples of windows that have a vector: ``embed`` leaves out windows that lack too many pictures."""
+    return {
+        video_id: [s for s in samples if (s.window.kind, s.window.start_s, s.window.stop_s) in vectors[video_id]]
+        for video_id, samples in labelled.items()
+    }
+
+
 def vector_of(vectors: Mapping[str, Mapping[WindowKey, np.ndarray]], video_id: str, window: Window) -> np.ndarray:
     """The vector [D] of one window. Raises AtlasError where it is missing, or holds a value that is not finite."""
     vector = vectors.get(video_id, {}).get((window.kind, window.start_s, window.stop_s))

@@ -8,6 +8,7 @@ libavformat opens local files only, and remote bytes come through ``storage.rang
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Iterator
@@ -20,13 +21,14 @@ from av import VideoFrame
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from halsted_ray.errors import UnreadableVideo
+from halsted_ray.errors import CorruptSegment, UnreadableVideo
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.ranges import RangeFile, Source
 from halsted_ray.video.geometry import Orientation, orientation_of
-from halsted_ray.video.matroska import Clusters
-from halsted_ray.video.refusal import refusal
-from halsted_ray.video.streams import best_stream, moving_pictures
+from halsted_ray.video.matroska import Clusters, segment_stop
+from halsted_ray.video.packet_index import IndexSlot, PacketIndex, index_packets
+from halsted_ray.video.refusal import read_head, refusal
+from halsted_ray.video.streams import best_stream, moving_pictures, pixels
 
 if TYPE_CHECKING:  # av.Packet takes no type argument at run time
     VideoPacket = av.Packet[VideoStream]
@@ -50,35 +52,78 @@ MAX_PICTURE_PX = 7680 * 4320
 REORDERED_PACKETS = 18
 """Packets that are read to know which frame is displayed first: H.264 and HEVC move a frame by at most 16 places."""
 
-FIRST_PACKETS = 600
-"""Packets tried for a first frame (20 s at 30 fps); where none of them decodes, the file counts as undecodable."""
+INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""Containers whose own index, where it is whole, lists the keyframes with times that can be trusted."""
+MAY_RESTART = ("mpegts", "mpeg")
+"""Containers whose clock may be interrupted; recorders that are switched on and off write on in the same file."""
+ENTERED_BY_BYTE = ("mpegts", "mpeg", "flv", "asf")
+"""Containers that libavformat can enter at any byte; it reads on to the next packet."""
+ENTERED_BEFORE = ("mpeg", "asf")
+"""Containers in which the packet at whose byte libavformat enters is not read whole, but only packets after it."""
+
+SEARCHED_BYTES = 256 * 1024 * 1024
+SEARCHED_S = 600.0
+"""So far a first picture is searched for; where nothing up to there decodes, the file counts as undecodable. A
+recording may begin with minutes of sound, or far from a keyframe."""
+
+TRAILING_BYTES = 4096
+"""Fewer bytes than this after the end of a recording hold no further recording."""
+
+ERRORS_IN_A_ROW = 10_000
+"""libavformat gives an error for every 64 KB in which it finds no packet. After so many (640 MB) the data count as
+ended: a recorder's unused space is zeros to the end."""
+
+OUTAGES = (
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.EREMOTEIO,
+    errno.EACCES,
+    errno.EPERM,
+)
+"""The system's errors for a drive that is away and for a missing right to read: the video is not at fault."""
 
 
 class VideoFile:
     """An open container, the stream that is its picture, and a decoder with a single thread.
 
-    ``origin`` is the pts of the first displayed frame, in ticks of ``time_base`` (seconds per tick). Every time in
-    seconds is counted from it. libavformat honours edit lists, and negative or large start times are part of the
-    origin. ``rotation_deg`` is the rotation (counter-clockwise) that turns a stored picture upright, after the mirror
-    where the file asks for one (``geometry.Orientation``).
+    Every time is on the video's own axis: the takes of the recording lie one after another (``packet_index``), and
+    ``packets`` gives each packet its time there. ``origin`` is the pts of the first displayed frame, in ticks of
+    ``time_base`` (seconds per tick). Every time in seconds is counted from it. libavformat honours edit lists, and
+    negative or large start times are part of the origin. ``rotation_deg`` is the rotation (counter-clockwise) that
+    turns a stored picture upright, after the mirror where the file asks for one (``geometry.Orientation``).
+
+    ``known`` may hold the index of an earlier pass over the packets. Where it is empty and the container needs a pass,
+    the pass is made here, and its index is put there.
 
     Raises UnreadableVideo, StorageUnavailable.
     """
 
     stream: VideoStream
 
-    def __init__(self, source: Source):
+    def __init__(self, source: Source, known: IndexSlot | None = None):
         self.source = source
         self._container: InputContainer | None = None
+        self._options: dict[str, str] = {}
         self.clusters: Clusters | None = None
+        self._known = known or IndexSlot()
+        self.first_key_pts: int | None = None
         try:
             with PROCESS_PROFILE.stage("read"):
                 self._open()
-            self._check_picture()
             assert self.stream.time_base is not None, "libavformat gives every stream a time base"
             self.time_base = self.stream.time_base
-            self.first_key_pts: int | None = None
+            if self.container.format.name not in INDEXED and self.packet_index is None:
+                self.read_all_packets()
             self.first_frame = self._decode_first_frame()
+            check_picture(self.first_frame.width, self.first_frame.height)
         except BaseException:
             self.close()
             self.raise_storage_failure()  # where only a part of the bytes came, the file merely looks damaged
@@ -101,6 +146,11 @@ class VideoFile:
         """libavformat's open file; another one after ``reopen`` and after some calls of ``seek``."""
         assert self._container is not None
         return self._container
+
+    @property
+    def packet_index(self) -> PacketIndex | None:
+        """What a pass over the packets found; None where the container's own index serves."""
+        return self._known.index
 
     @property
     def has_presentation_times(self) -> bool:
@@ -127,7 +177,7 @@ class VideoFile:
         self._open()
 
     def seek(self, pts: int) -> None:
-        """Goes to a place before the packets that are displayed at ``pts``.
+        """Goes to a place before the packets that are displayed at ``pts``, in a file of one take.
 
         Raises FFmpegError where this container can't go there.
         """
@@ -137,6 +187,63 @@ class VideoFile:
         cluster = self.clusters.last_by(float(pts * self.time_base))
         self.close()
         self._open(self.clusters.hidden_to(cluster))
+
+    def seek_key(self, row: int) -> Iterator[VideoPacket]:
+        """The packets from keyframe ``row`` of the packet index on; the first of them is that keyframe.
+
+        Raises CorruptSegment where the keyframe is not found again: the file is another file by now, or can't be read.
+        """
+        assert self.packet_index is not None
+        pts, byte, lead, size = self.packet_index.keys[row].tolist()
+        for place in (lead if byte < 0 or self.container.format.name in ENTERED_BEFORE else byte, None):
+            try:
+                if place is None:
+                    self.reopen()
+                elif self.container.format.name in ENTERED_BY_BYTE:
+                    self.container.seek(place, stream=self.stream, unsupported_byte_offset=True)
+                elif self.packet_index.take_at(byte).shift:
+                    continue  # its times stand for an earlier take too, so the container can't be asked for them
+                else:
+                    self.seek(pts)
+            except av.error.FFmpegError:
+                self.raise_storage_failure()
+                continue
+            packets = self.packets()
+            for packet in packets:
+                if packet.size == size and packet.pos in (byte, None) and (byte >= 0 or packet.pts == pts):
+                    return chain((packet,), packets)
+                if place is not None and packet.pos is not None and packet.pos > byte >= 0:
+                    break
+        at_s = self.seconds(pts)
+        raise CorruptSegment(
+            f"expected a keyframe at {at_s:.3f} s, where it was when the file was indexed, got none; the file was "
+            "replaced or can't be read any more: give the same command again",
+            at_s,
+        )
+
+    def read_all_packets(self) -> None:
+        """Makes ``packet_index`` from all packets of the file, and goes back to the first byte.
+
+        Raises UnreadableVideo where no packet has a time.
+        """
+        self._known.index = None
+        self.reopen()
+        may_restart = self.container.format.name in MAY_RESTART
+        with PROCESS_PROFILE.stage("read"):
+            self._known.index = index_packets(self.packets(), self.time_base, may_restart)
+        self.raise_storage_failure()
+        if self.packet_index is None:
+            raise UnreadableVideo(
+                f"expected frames in the {self.stream.codec_context.name} stream, got none to the end of the file; "
+                "the recording holds no picture, or the copy is damaged"
+            )
+        self.reopen()
+
+    def has_data_after_first_recording(self) -> bool:
+        """Whether a Matroska file goes on after its first recording, as files that were joined byte by byte do."""
+        head, size_bytes = read_head(self.source)
+        stop = segment_stop(head)
+        return stop is not None and size_bytes - stop > TRAILING_BYTES
 
     def look_for_clusters(self) -> None:
         """For Matroska without cues: from here on a seek over a network reads a little, not all of the file before."""
@@ -157,19 +264,39 @@ class VideoFile:
     def packets(self) -> Iterator[VideoPacket]:
         """The packets of the video stream from the container's position on, without the empty packet at the end.
 
-        Raises the error of the store where the bytes can't be fetched.
+        Where libavformat reports an error, it is asked for the packet after the damage. Raises the error of the store
+        where the bytes can't be fetched, and FFmpegError where the drive is away.
         """
-        try:
-            packets = self.container.demux(self.stream)
-            while True:
-                with PROCESS_PROFILE.stage("read"):
-                    packet = next(packets, None)
-                if packet is None:
-                    break
-                if packet.size:
+        errors = 0
+        takes = self.packet_index.takes if self.packet_index and len(self.packet_index.takes) > 1 else ()
+        shift = takes[0].shift if takes else 0
+        while errors < ERRORS_IN_A_ROW:
+            try:
+                packets = self.container.demux(self.stream)
+                while True:
+                    with PROCESS_PROFILE.stage("read"):
+                        packet = next(packets, None)
+                    if packet is None:
+                        self.raise_storage_failure()
+                        return
+                    errors = 0
+                    if not packet.size:
+                        continue
+                    if takes:
+                        if packet.pos is not None:
+                            shift = self.packet_index.take_at(packet.pos).shift  # type: ignore[union-attr]
+                        if packet.pts is not None:
+                            packet.pts += shift
+                        if packet.dts is not None:
+                            packet.dts += shift
                     yield packet
-        except (av.error.EOFError, av.error.InvalidDataError):
-            self.raise_storage_failure()  # where the store did not fail, the data end here: the file was cut
+            except av.error.EOFError:
+                break
+            except av.error.FFmpegError as error:
+                self.raise_storage_failure()  # where the store did not fail, the data here are damaged
+                if error.errno in OUTAGES or error.errno == errno.ENOMEM:
+                    raise
+                errors += 1
         self.raise_storage_failure()
 
     def decode(self, packet: VideoPacket | None) -> list[VideoFrame] | None:
@@ -182,8 +309,10 @@ class VideoFile:
                 return self.stream.codec_context.decode(packet)
         except av.error.EOFError:
             return []
-        except (av.error.InvalidDataError, av.error.ArgumentError, av.error.PatchWelcomeError, av.error.BugError):
+        except av.error.FFmpegError as error:
             self.raise_storage_failure()
+            if error.errno == errno.ENOMEM:
+                raise
             return None
 
     def raise_storage_failure(self) -> None:
@@ -193,12 +322,32 @@ class VideoFile:
 
     def _open(self, view: io.RawIOBase | None = None) -> None:
         """Opens the file, or ``view`` of it where one is given."""
+        self._open_container(view)
+        pictures = moving_pictures(self.container.streams.video)
+        if (
+            not self._options
+            and not any(s.codec_context is not None and s.width > 0 for s in pictures)
+            and self.container.format.name in MAY_RESTART
+        ):
+            # libavformat looks into the first 5 MB. The picture may begin later.
+            self._options = {"probesize": str(SEARCHED_BYTES), "analyzeduration": str(round(SEARCHED_S * 1e6))}
+            self.close()
+            if isinstance(self.source, RangeFile):
+                self.source.seek(0)
+            self._open_container(view)
+        self.stream = self._pick_stream()
+        self.stream.codec_context.thread_count = 1
+        self.stream.codec_context.options = {"max_pixels": str(MAX_PICTURE_PX)}
+        if self.stream.width > 0 and self.stream.height > 0:
+            check_picture(self.stream.width, self.stream.height)
+
+    def _open_container(self, view: io.RawIOBase | None) -> None:
         source = self.source
         try:
             self._container = av.open(
                 view or source if isinstance(source, RangeFile) else f"file:{os.fspath(source)}",
                 mode="r",
-                options={"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"},
+                options={"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file", **self._options},
                 metadata_errors="replace",
                 buffer_size=256 * 1024 if isinstance(source, RangeFile) else 32 * 1024,
             )
@@ -206,9 +355,6 @@ class VideoFile:
             self.raise_storage_failure()
             # The message of a libav error holds the path, which may be a patient's name: keep the reason only.
             raise refusal(source, error.strerror or "unknown", ", ".join(DEMUXERS.values())) from None
-        self.stream = self._pick_stream()
-        self.stream.codec_context.thread_count = 1
-        self.stream.codec_context.options = {"max_pixels": str(MAX_PICTURE_PX)}
 
     def _pick_stream(self) -> VideoStream:
         kinds = [stream.type for stream in self.container.streams]
@@ -230,14 +376,6 @@ class VideoFile:
             )
         return stream
 
-    def _check_picture(self) -> None:
-        width, height = self.stream.width, self.stream.height
-        if width <= 0 or height <= 0:
-            raise UnreadableVideo(
-                "expected a picture size in the stream's header, got none: its start is damaged; copy it again"
-            )
-        check_picture(width, height)
-
     def _decode_first_frame(self) -> VideoFrame:
         """The first displayed frame, which has a time.
 
@@ -253,16 +391,21 @@ class VideoFile:
                 self.stream.codec_context.flush_buffers()
                 if frames and frames[0].pts == key.pts and not frames[0].is_corrupt:
                     return frames[0]
-        for count, packet in enumerate(chain(head, packets), 1):
+        searched_bytes = 0
+        started = head[0].dts if head else None
+        for packet in chain(head, packets):
             if packet.is_keyframe and self.first_key_pts is None:
                 self.first_key_pts = packet.pts
             for frame in self.decode(packet) or ():
                 if pts_of(frame) is not None:
                     return frame
-            if count >= FIRST_PACKETS:
+            searched_bytes += packet.size
+            searched = packet.dts - started if packet.dts is not None and started is not None else 0
+            if searched_bytes > SEARCHED_BYTES or searched > SEARCHED_S / self.time_base:
                 raise UnreadableVideo(
-                    f"expected a frame within the first {FIRST_PACKETS} packets of {self.stream.codec_context.name}, "
-                    "got none that decodes: the copy is damaged, or the file is encrypted; copy or export it again"
+                    f"expected a picture within the first {SEARCHED_BYTES >> 20} MB and {SEARCHED_S:.0f} s of "
+                    f"{self.stream.codec_context.name}, got none that decodes: the copy is damaged, or the file is "
+                    "encrypted; copy or export it again"
                 )
         for frame in self.decode(None) or ():
             if pts_of(frame) is not None:

@@ -24,6 +24,10 @@ SAME_TIME_S = 1e-6
 """A time and a pts this close are one instant, since grids of times are computed in floats."""
 
 
+UNRECORDED = "unrecorded"
+"""Code of a span in which the recorder wrote no frame."""
+
+
 @dataclass(frozen=True)
 class Missing:
     """``[start_s, stop_s)`` of one video that has no picture, in seconds from the first displayed frame.

@@ -131,7 +131,7 @@ def shown_size(video: VideoFile) -> FrameSize:
     """(height, width) at which a video is shown: one eye, in square pixels, upright."""
     stream, frame = video.stream, video.first_frame
     of_fields = 2 if frame.interlaced_frame and stream.codec_context.name in CODED_AS_FIELDS else 1
-    height, width = display_size(stream.width, stream.height * of_fields, stream.sample_aspect_ratio, 0)
+    height, width = display_size(frame.width, frame.height * of_fields, stream.sample_aspect_ratio, 0)
     width, height = (stereo_of(frame) or Stereo()).eye_size(width, height)
     return (width, height) if (orientation_of(frame) or Orientation()).turns % 2 else (height, width)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # at run time it would import pyarrow into the decoding process
     from halsted_ray.records import Window
+    from halsted_ray.video.frames import Frames
 
 LEAST_PRESENT = 0.75
 """The share of a window's time that must have a picture. At 0.75 a coarse window of 30 s may lack 7.5 s, and a fine
@@ -76,3 +77,16 @@ def stand_ins(present_T: NDArray[np.bool_]) -> NDArray[np.int64]:
     there = np.flatnonzero(present_T)
     distance_TP = np.abs(np.arange(len(present_T))[:, None] - there[None, :])
     return there[distance_TP.argmin(axis=1)]
+
+
+def pictures_of(frames: Frames, window: Window, least_present: float = LEAST_PRESENT) -> NDArray[np.uint8]:
+    """uint8 [T, H, W, 3]: the frames of one window, each missing frame replaced by its nearest neighbour.
+
+    Raises CorruptSegment where the window has too few pictures to be asked.
+    """
+    missing = [(span.start_s, span.stop_s) for span in frames.missing]
+    if not missing:
+        return frames.images_NHWC
+    if not is_asked(window, missing, frames.present_N, least_present):
+        frames.require_whole()
+    return frames.images_NHWC[stand_ins(frames.present_N)]

@@ -8,14 +8,13 @@ is one more function in ``READERS``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 from av import VideoFrame
 from numpy.typing import ArrayLike, NDArray
 
-from halsted_ray.errors import CorruptSegment, UnreadableVideo
+from halsted_ray.errors import UnreadableVideo
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
@@ -23,6 +22,7 @@ from halsted_ray.video.colour import change_matrix, colour_of
 from halsted_ray.video.container import VideoFile
 from halsted_ray.video.frames import FIDELITIES, Frames, FrameSize, FrameStream, Missing, collect
 from halsted_ray.video.geometry import EYES
+from halsted_ray.video.packet_index import IndexSlot
 from halsted_ray.video.pictures import PictureScaler, picture_of, shown_size
 from halsted_ray.video.walk import DisplayWalk, KeyframeWalk
 
@@ -50,7 +50,7 @@ def read_frames(
     UnreadableVideo, StorageUnavailable; ValueError for a wrong argument.
     """
     times_s = check_request(times_s, size, fidelity, reader, eye)
-    return collect(READERS[reader](open_source(location), times_s, size, fidelity, eye), times_s, size)
+    return collect(READERS[reader](open_source(location), times_s, size, fidelity, eye, None), times_s, size)
 
 
 def check_request(
@@ -74,36 +74,40 @@ def check_request(
 
 
 def pyav_frames(
-    source: Source, times_s: NDArray[np.float64], size: FrameSize | None, fidelity: str, eye: str = "left"
+    source: Source,
+    times_s: NDArray[np.float64],
+    size: FrameSize | None,
+    fidelity: str,
+    eye: str = "left",
+    known: IndexSlot | None = None,
 ) -> FrameStream:
     """PyAV's answer to ``read_frames``, frame by frame as they are decoded, so memory does not grow with their number.
 
-    Times that show the same frame share one array.
+    Times that show the same frame share one array. ``known``: as of ``VideoFile``.
     """
-    with VideoFile(source) as video:
+    with VideoFile(source, known) as video:
         scaler = PictureScaler(video, size, eye)
-        walk = KeyframeWalk(video) if fidelity == "keyframes" else DisplayWalk(video, fidelity, times_s)
-        first_stop_s = 1 / float(video.stream.average_rate) if video.stream.average_rate else 0.0
+        walk = KeyframeWalk(video, times_s) if fidelity == "keyframes" else DisplayWalk(video, fidelity, times_s)
         converted: VideoFrame | None = None
         for time_s in times_s:
-            try:
-                frame, shown_s = walk.to(float(time_s))
-            except CorruptSegment as error:
-                if time_s >= first_stop_s:
-                    start_s = time_s if error.start_s is None else error.start_s
-                    yield Missing(float(start_s), error.stop_s or math.inf, error.code, str(error))
-                    continue
-                # The first shown frame decodes, since it was decoded to open the file. No frame may refer to it.
-                frame, shown_s = video.first_frame, 0.0
-            if frame is not converted:
+            answer = walk.to(float(time_s))
+            if isinstance(answer, Missing):
+                yield answer
+                continue
+            if answer.frame is not converted:
                 with PROCESS_PROFILE.stage("convert"):
-                    image_HWC = scaler.to_rgb(frame)
-                converted = frame
-            yield image_HWC, shown_s
+                    image_HWC = scaler.to_rgb(answer.frame)
+                converted = answer.frame
+            yield image_HWC, answer.shown_s
 
 
 def decord_frames(
-    source: Source, times_s: NDArray[np.float64], size: FrameSize | None, fidelity: str, _eye: str = "left"
+    source: Source,
+    times_s: NDArray[np.float64],
+    size: FrameSize | None,
+    fidelity: str,
+    _eye: str = "left",
+    known: IndexSlot | None = None,
 ) -> FrameStream:
     """decord's answer to ``read_frames``; raises ValueError for a remote file.
 
@@ -168,8 +172,8 @@ def _check_for_decord(video: VideoFile) -> None:
             raise UnreadableVideo(f"expected a file that decord reads rightly, got {what}; use the reader 'pyav'")
 
 
-Reader = Callable[[Source, NDArray[np.float64], FrameSize | None, str, str], FrameStream]
-"""``reader(source, times_s, size, fidelity, eye)`` gives a frame or a ``Missing`` for each of ``times_s``, in
+Reader = Callable[[Source, NDArray[np.float64], FrameSize | None, str, str, IndexSlot | None], FrameStream]
+"""``reader(source, times_s, size, fidelity, eye, known)`` gives a frame or a ``Missing`` for each of ``times_s``, in
 their order."""
 
 READERS: dict[str, Reader] = {"pyav": pyav_frames, "decord": decord_frames}

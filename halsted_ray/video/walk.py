@@ -7,7 +7,7 @@ leave out.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -19,25 +19,24 @@ from numpy.typing import NDArray
 
 from halsted_ray.errors import CorruptSegment
 from halsted_ray.video.container import VideoFile, pts_of
+from halsted_ray.video.frames import SAME_TIME_S, UNRECORDED, Missing
 from halsted_ray.video.keyframe_index import KeyframeIndex
+from halsted_ray.video.packet_index import hole_s
 
 if TYPE_CHECKING:
     from halsted_ray.video.container import VideoPacket
 
-BACK_OFF_S = (2.0, 8.0, 32.0, 128.0)
-"""Without an index: how far before the wanted time to seek, one after another, until a keyframe at or before it is
-found."""
+RETREATS = 12
+"""How often decoding starts anew at an earlier keyframe, each time twice as many keyframes back: the place where the
+container landed may be too late, and after a recovery point (intra refresh) pictures are whole only some time later."""
 
-STALE_S = 1.0
-"""A frame that stands for longer than this, because the data after it are damaged, is not the frame that was shown."""
+PAST_THE_END_S = 1.0
+"""Times this much after the end of a whole recording show its last frame: the last window of a video ends after it."""
 
 PROGRAM_STREAM_SETTLES_S = 0.5
 """MPEG-PS states a pts once per 2-KB pack, and libavformat guesses the others: wrongly, for some frames around a
 keyframe. There decoding starts this much earlier, nothing is skipped, and times that do not rise are set one frame
 apart."""
-
-SAME_TIME_S = 1e-6
-"""A time and a pts this close are one instant, since grids of times are computed in floats."""
 
 
 class ShownFrame(NamedTuple):
@@ -49,7 +48,7 @@ class ShownFrame(NamedTuple):
 
 class Walk:
     """Moves through one video in the order of display. Each subclass has ``to(time_s)``, which is called with rising
-    times and returns the ShownFrame that stands for that time."""
+    times and returns the ShownFrame that stands for that time, or the Missing span in which it lies."""
 
     skip_frame: Literal["DEFAULT", "NONREF", "NONKEY"] = "DEFAULT"
     """Which frames the decoder leaves out (libavcodec's AVDiscard)."""
@@ -58,6 +57,11 @@ class Walk:
         self.video = video
         self.index = KeyframeIndex(video)
         self.settles_s = PROGRAM_STREAM_SETTLES_S if video.container.format.name == "mpeg" else 0.0
+        step_s = video.packet_index.step * float(video.time_base) if video.packet_index else 0.0
+        rate = video.stream.average_rate or video.stream.guessed_rate
+        self.frame_s = step_s or (1 / float(rate) if rate else 1e-3)
+        """How long a frame is usually displayed."""
+        self.hole_s = hole_s(self.frame_s)
         self.read_to_s = self.read_end_s = 0.0
         """The pts of the last packet that was read, and the latest end of any packet: the data reach at least there."""
         self.ran_out = False
@@ -65,30 +69,34 @@ class Walk:
         self.read_times_s: deque[float] = deque(maxlen=1024)
         self.packets: Iterator[VideoPacket] = iter(())
 
-    def start_before(self, time_s: float, key: int | None) -> bool:
-        """Goes to the last keyframe displayed at or before ``time_s``, so that it is the next packet.
+    def start_at(self, key: int | None, pts: int) -> int | None:
+        """Goes to the keyframe ``key``, or to the first before it that can be reached, so that it is the next packet.
 
-        ``key`` is the pts of that keyframe as the index has it, None where the index can't say. True where the index
-        was right.
+        ``key``: a pts as ``index.before`` gives it. ``pts``: the keyframe must be displayed at or before it. Returns
+        the keyframe as the index has it; None where reading begins at the file's first packet.
         """
-        pts = self.video.ticks(time_s + SAME_TIME_S - self.settles_s)
-        first = key
+        back = 0
         self.ran_out = False
-        while key is not None:
-            if self._seek(key) and self._next_is_keyframe_by(pts):
-                return key == first
-            # The index's times are decoding times plus a constant, so they can be off by a few frames.
-            key = self.index.before(key - 1) if key > self.video.origin else None
-        for back_s in BACK_OFF_S:
-            start_s = time_s - back_s
-            if start_s <= 0:
+        for _ in range(RETREATS):
+            if key is None or key <= self.video.origin:
                 break
-            if self._seek(self.video.ticks(start_s)) and self._next_is_keyframe_by(pts):
-                return False
-        self.video.reopen()
+            if self._go_to(key) and self._next_is_keyframe_by(pts):
+                return key
+            # The index's times are decoding times plus a constant, so they can be off by a few frames.
+            key, back = self.earlier(key, 1 << back), back + 1
+        self.index.reopen()
         self._reset_decoder()
         self.packets = self.video.packets()
-        return False
+        return None
+
+    def earlier(self, key: int, count: int) -> int | None:
+        """The keyframe ``count`` places before ``key``; None where there are not so many."""
+        found: int | None = key
+        for _ in range(count):
+            if found is None:
+                break
+            found = self.index.before(found - 1)
+        return found
 
     def next_packet(self) -> VideoPacket | None:
         """The next packet, None at the end of the data."""
@@ -96,32 +104,28 @@ class Walk:
         if packet is not None and packet.pts is not None:
             self.read_to_s = self.video.seconds(packet.pts)
             self.read_times_s.append(self.read_to_s)
-            self.read_end_s = max(self.read_end_s, self.video.seconds(packet.pts + (packet.duration or 0)))
+            length_s = float(packet.duration * self.video.time_base) if packet.duration else self.frame_s
+            self.read_end_s = max(self.read_end_s, self.read_to_s + length_s)
         return packet
 
-    def check_end(self, time_s: float, shown_s: float) -> None:
-        """Checks at the end of the data that the last frame, displayed from ``shown_s`` on, stands at ``time_s``.
+    def ended(self, time_s: float, shown_s: float) -> Missing | None:
+        """At the end of the data: the span without data, where ``time_s`` lies in one. The last frame is displayed from
+        ``shown_s`` on."""
+        end_s = max(self.read_end_s, shown_s + self.frame_s)
+        if time_s < end_s + self.frame_s:
+            return None
+        whole = self.video.seconds(self.index.stop) - self.frame_s <= end_s
+        if whole and time_s < end_s + PAST_THE_END_S:
+            return None
+        return missing(end_s, float("inf"), f"the data of the stream end at {end_s:.3f} s")
 
-        Raises CorruptSegment where it does not: the data are cut.
-        """
-        if time_s > max(self.read_end_s, shown_s) + STALE_S:
-            raise self.cut_short(time_s, shown_s)
-
-    def cut_short(self, time_s: float, shown_s: float = 0.0) -> CorruptSegment:
-        """The error that the data end before ``time_s``; the last frame is displayed from ``shown_s`` on."""
-        end_s = max(self.read_end_s, shown_s)
-        return corrupt(
-            end_s, None, f"asked for the frame at {time_s:.3f} s, but the stream's data end at {end_s:.3f} s"
-        )
-
-    def _seek(self, pts: int) -> bool:
+    def _go_to(self, key: int) -> bool:
         try:
-            self.video.seek(pts)
-        except av.error.FFmpegError:
+            self.packets = self.index.packets_from(key)
+        except (av.error.FFmpegError, CorruptSegment):
             self.video.raise_storage_failure()
             return False  # this container can't go there; the caller starts further back
         self._reset_decoder()
-        self.packets = self.video.packets()
         return True
 
     def _reset_decoder(self) -> None:
@@ -144,73 +148,58 @@ class Walk:
 
 
 class KeyframeWalk(Walk):
-    """Gives the last keyframe at or before each time: where there is an index by seeking, else by reading on."""
+    """Gives the last keyframe at or before each time, each by a seek."""
 
     skip_frame = "NONKEY"
 
-    def __init__(self, video: VideoFile):
+    def __init__(self, video: VideoFile, times_s: NDArray[np.float64]):
         super().__init__(video)
-        self._indexed_pts: int | None = None
-        self._key: VideoPacket | None = None
-        self._next_key: VideoPacket | None = None
+        self._times_s = times_s
+        self._key: int | None = None
         self._shown: ShownFrame | None = None
+        self._display: DisplayWalk | None = None
 
-    def to(self, time_s: float) -> ShownFrame:
-        """The last keyframe displayed at or before ``time_s``. Raises CorruptSegment."""
+    def to(self, time_s: float) -> ShownFrame | Missing:
+        """The last keyframe displayed at or before ``time_s``; from the first keyframe on that does not decode alone
+        (intra refresh, damage) the frame that ``reference`` gives."""
+        if self._display:
+            return self._display.to(time_s)
         pts = self.video.ticks(time_s + SAME_TIME_S)
-        key_pts = self.index.decoded_before(pts)
-        if key_pts is None:
-            return self._read_on(time_s, pts)
-        if key_pts != self._indexed_pts or self._shown is None:
-            return self._fetch(time_s, key_pts)
-        return self._shown
-
-    def _fetch(self, time_s: float, key_pts: int) -> ShownFrame:
-        landed = self.start_before(time_s, key_pts)
-        self._shown = self._decode_alone(self.next_packet(), time_s)
-        # Where the index was wrong, its keyframe is displayed after this time, and may be the one of the next time.
-        self._indexed_pts = key_pts if landed else None
-        if self.ran_out:
-            self.check_end(time_s, self._shown.shown_s)
-        return self._shown
-
-    def _read_on(self, time_s: float, pts: int) -> ShownFrame:
-        if self._key is None and self._next_key is None:
-            self.start_before(time_s, None)
-        while True:
-            self._next_key = self._next_key or self._read_key()
-            if self._next_key is None or time_of(self._next_key) > pts:
-                break
-            self._key, self._next_key, self._shown = self._next_key, None, None
+        for start, stop in self.video.packet_index.holes if self.video.packet_index else ():
+            if start <= pts < stop:
+                return unrecorded(self.video.seconds(start), self.video.seconds(stop))
+        key = self.index.decoded_before(pts)
+        if self._shown is None or key != self._key:
+            self._key = key
+            self._shown = self._fetch(key, pts)
         if self._shown is None:
-            self._shown = self._decode_alone(self._key, time_s)
-        if self._next_key is None:
-            self.check_end(time_s, self._shown.shown_s)
-        return self._shown
+            self._display = DisplayWalk(self.video, "reference", self._times_s)
+            return self._display.to(time_s)
+        end_s = self.video.seconds(self.index.stop)
+        return (self.ended(time_s, end_s) if time_s >= end_s and self.index.lists_all_frames else None) or self._shown
 
-    def _read_key(self) -> VideoPacket | None:
-        while (packet := self.next_packet()) is not None:
-            if packet.is_keyframe:
-                return packet
-        return None
-
-    def _decode_alone(self, packet: VideoPacket | None, time_s: float) -> ShownFrame:
-        """The frame of a keyframe's packet. Raises CorruptSegment where there is no packet, or it does not decode."""
-        if packet is None:
-            raise self.cut_short(time_s)
-        if time_of(packet) < self.video.origin:
-            # An edit list begins between two keyframes, and the earlier one is never displayed.
+    def _fetch(self, key: int | None, pts: int) -> ShownFrame | None:
+        """The frame of the last keyframe by ``pts``, which the index has as ``key``; None where it does not decode, or
+        where the data end before it."""
+        reached = self.start_at(key, pts)
+        if self.ran_out:
+            return None
+        if reached != key:
+            self._key = None  # the index was wrong: its keyframe is displayed later, and may be that of the next time
+        packet = self.next_packet()
+        while packet is not None and not packet.is_keyframe:
+            packet = self.next_packet()
+        if packet is None or (reached is None and time_of(packet) < self.video.origin):
+            # An edit list begins between two keyframes, and the earlier of them is never displayed.
             return ShownFrame(self.video.first_frame, 0.0)
         self._reset_decoder()
         frames = [*(self.video.decode(packet) or ()), *(self.video.decode(None) or ())]
         self._reset_decoder()
         for frame in frames:
-            pts = pts_of(frame)
-            if pts is not None and not frame.is_corrupt:
-                return ShownFrame(frame, self.video.seconds(pts))
-        at_s = self.video.seconds(time_of(packet))
-        what = f"asked for the keyframe before {time_s:.3f} s, but the keyframe at {at_s:.3f} s does not decode"
-        raise corrupt(at_s, None, what)
+            frame_pts = pts_of(frame)
+            if frame_pts is not None and not frame.is_corrupt:
+                return ShownFrame(frame, self.video.seconds(frame_pts))
+        return None
 
 
 SEEK_AHEAD_S = 4.0
@@ -242,7 +231,6 @@ class DisplayWalk(Walk):
         if video.has_presentation_times and (fidelity == "exact" or self._intra_only) and not fields:
             self._needed = NeededPackets(video, times_s + SAME_TIME_S)
         self.skip_frame = "NONREF" if fidelity == "reference" and not self.settles_s else "DEFAULT"
-        self._frame_s = 1 / float(video.stream.average_rate) if video.stream.average_rate else 1e-3
         self._last_s = float("-inf")
         """The time of the last frame that the decoder gave out."""
         self._shown: ShownFrame | None = None
@@ -251,39 +239,43 @@ class DisplayWalk(Walk):
         self._ready: deque[ShownFrame] = deque()
         self._ended = False
         self._started = False
-        self._damaged_at_s: float | None = None
-        """Where undecodable data began; None again from the next keyframe on."""
-        self._damage: tuple[float, float] | None = None
-        """[start_s, stop_s) of the last damage; its end is infinite until a keyframe decodes."""
+        self._damages: deque[tuple[float, float]] = deque(maxlen=64)
+        """[start_s, stop_s) of the last damaged spans; the end of the last is infinite until a keyframe decodes."""
 
-    def to(self, time_s: float) -> ShownFrame:
-        """The frame displayed at ``time_s``. Raises CorruptSegment."""
+    def to(self, time_s: float) -> ShownFrame | Missing:
+        """The frame displayed at ``time_s``."""
         wanted_s = time_s + SAME_TIME_S
         if self._ahead is None or self._ahead.shown_s <= wanted_s:
             self._jump_if_worth(time_s)
             self._walk_on(wanted_s)
         if self._shown is None:
-            if self._ahead is None:
-                raise self.cut_short(time_s)
-            # No frame lies before the first displayed frame, at 0 s: damage took the frame of this time.
-            next_s = self._ahead.shown_s
-            what = f"asked for the frame at {time_s:.3f} s, got no frame before {next_s:.3f} s that decodes"
-            raise corrupt(time_s, next_s, what)
-        if self._ended and self._ahead is None:
-            self.check_end(time_s, self._shown.shown_s)
-        if time_s - self._shown.shown_s > STALE_S:
-            self._check_stale(time_s, self._shown.shown_s)
-        return self._shown
+            next_s = self._ahead.shown_s if self._ahead else float("inf")
+            return missing(time_s, next_s, f"nothing before {next_s:.3f} s decodes")
+        return self._lost(time_s, self._shown.shown_s) or self._shown
 
-    def _check_stale(self, time_s: float, shown_s: float) -> None:
-        """An old frame is right where the recorder wrote no frame since, and damage where frames that it wrote did not
-        decode. Raises CorruptSegment for damage."""
-        lost = sum(shown_s < read_s <= time_s for read_s in self.read_times_s)
-        started_s, stopped_s = self._damage or (float("inf"), float("inf"))
-        if lost > LONGEST_SKIPPED_RUN or started_s <= time_s < stopped_s:
-            next_s = self._ahead.shown_s if self._ahead else None
-            what = f"asked for the frame at {time_s:.3f} s, but after {shown_s:.3f} s nothing decodes cleanly"
-            raise corrupt(shown_s + self._frame_s, next_s, what)
+    def _lost(self, time_s: float, shown_s: float) -> Missing | None:
+        """Why the frame displayed from ``shown_s`` on does not stand for ``time_s``; None where it does."""
+        shown_stop_s = shown_s + self.frame_s
+        if time_s < shown_stop_s:
+            return None
+        next_s = self._ahead.shown_s if self._ahead else float("inf")
+        for start_s, stop_s in self._damages:
+            if start_s <= time_s < stop_s:
+                return missing(
+                    max(start_s, shown_stop_s), min(stop_s, next_s), f"after {shown_s:.3f} s nothing decodes cleanly"
+                )
+        reads_s = sorted(read_s for read_s in self.read_times_s if read_s >= shown_s)
+        by_now = bisect_right(reads_s, time_s + SAME_TIME_S)
+        if by_now - 1 > LONGEST_SKIPPED_RUN:
+            return missing(shown_stop_s, next_s, f"after {shown_s:.3f} s nothing decodes")
+        last_s = reads_s[by_now - 1] if by_now else shown_s
+        following_s = reads_s[by_now] if by_now < len(reads_s) else next_s
+        if following_s - last_s > self.hole_s and not (self._ended and following_s == float("inf")):
+            if time_s >= last_s + self.frame_s:
+                return unrecorded(last_s + self.frame_s, following_s)
+        elif self._ended and self._ahead is None:
+            return self.ended(time_s, shown_s)
+        return None
 
     def _walk_on(self, wanted_s: float) -> None:
         """Decodes until the frame after ``wanted_s`` is known, or to the end."""
@@ -298,46 +290,58 @@ class DisplayWalk(Walk):
 
     def _jump_if_worth(self, time_s: float) -> None:
         """Goes on to a later keyframe where that saves decoding."""
-        video = self.video
         if not self._started:
             self._started = True
             self._restart(time_s)
             return
         now = self._ahead or self._shown
         position_s = now.shown_s if now else 0.0
-        if self.index.complete:
-            key = self.index.before(video.ticks(time_s + SAME_TIME_S))
-            if key is None:
-                return
-            key_s = video.seconds(key)
-            if key_s - position_s > SEEK_AHEAD_S:
-                self._restart(time_s)
-            elif key_s > self.read_to_s and key_s - position_s > 2 * self._frame_s:
-                self._skip_to(key, time_s)
-        elif time_s - position_s > 4 * SEEK_AHEAD_S:
+        key = self.index.before(self.video.ticks(time_s + SAME_TIME_S))
+        if key is None:
+            return
+        key_s = self.video.seconds(key)
+        if key_s - position_s > SEEK_AHEAD_S:
             self._restart(time_s)
+        elif not self.settles_s and key_s > self.read_to_s and key_s - position_s > 2 * self.frame_s:
+            self._skip_to(key, time_s)
 
     def _skip_to(self, key: int, time_s: float) -> None:
         """Reads on to a keyframe near by and decodes nothing on the way."""
         self._forget()
         self._reset_decoder()
-        early = self.video.ticks(self.video.seconds(key) - self._frame_s / 2)
+        early = self.video.ticks(self.video.seconds(key) - self.frame_s / 2)
         while (packet := self.next_packet()) is not None:
             if packet.is_keyframe and packet.pts is not None and packet.pts >= early:
                 if packet.pts > self.video.ticks(time_s + SAME_TIME_S):
                     break
                 self.packets = put_back(packet, self.packets)
-                return
+                self._walk_on(time_s + SAME_TIME_S)
+                if self._shown is not None:
+                    return
+                break
         self._restart(time_s)
 
     def _restart(self, time_s: float) -> None:
-        self._forget()
-        self.start_before(time_s, self.index.before(self.video.ticks(time_s + SAME_TIME_S)))
+        """Decodes from the last keyframe by ``time_s`` to this time; from an earlier keyframe where no whole picture
+        came by then."""
+        pts = self.video.ticks(time_s + SAME_TIME_S - self.settles_s)
+        key = self.index.before(pts)
+        for retreat in range(RETREATS):
+            self._forget()
+            key = self.start_at(key, pts)
+            if key is None:
+                # An unreferenced frame may be the first that is displayed, and ``reference`` leaves it out.
+                self._shown = ShownFrame(self.video.first_frame, 0.0)
+            self._walk_on(time_s + SAME_TIME_S)
+            if self._shown is not None or key is None:
+                return
+            key = self.earlier(key, 1 << retreat)
 
     def _forget(self) -> None:
         self._shown = self._ahead = None
-        self._damaged_at_s = self._damage = None
+        self._damages.clear()
         self._ready.clear()
+        self.read_times_s.clear()
         if self._needed:
             self._needed.clear()
         self._ended = False
@@ -369,23 +373,26 @@ class DisplayWalk(Walk):
             return
         shown_s = self.video.seconds(pts)
         if shown_s <= self._last_s:
-            shown_s = self._last_s + self._frame_s
+            shown_s = self._last_s + self.frame_s
         self._last_s = shown_s
         if frame.key_frame and not frame.is_corrupt:
-            if self._damaged_at_s is not None:
-                self._damage = (self._damaged_at_s, shown_s)
-            self._damaged_at_s = None
-        elif frame.is_corrupt and self._damaged_at_s is None:
-            self._damaged_at_s = shown_s
-            self._damage = (shown_s, float("inf"))
-        if self._damaged_at_s is None:
+            if self._is_damaged:
+                self._damages[-1] = (self._damages[-1][0], shown_s)
+        elif frame.is_corrupt and not self._is_damaged:
+            self._damages.append((shown_s, float("inf")))
+        if not self._is_damaged:
             self._ready.append(ShownFrame(frame, shown_s))
+
+    @property
+    def _is_damaged(self) -> bool:
+        """Whether undecodable data came since the last keyframe."""
+        return bool(self._damages) and self._damages[-1][1] == float("inf")
 
     def _note_damage(self, packet: VideoPacket | None) -> None:
         pts = packet.pts if packet is not None and packet.pts is not None else None
-        if self._damaged_at_s is None:
-            self._damaged_at_s = self.video.seconds(pts) if pts is not None else self.read_end_s
-            self._damage = (self._damaged_at_s, float("inf"))
+        if not self._is_damaged:
+            at_s = self.video.seconds(pts) if pts is not None else self.read_end_s
+            self._damages.append((at_s, float("inf")))
 
 
 LOOK_AHEAD = 17
@@ -432,14 +439,16 @@ class NeededPackets:
         return next_pts is None or self._wanted_s[first] < self._seconds(next_pts)
 
 
-def corrupt(start_s: float, stop_s: float | None, what: str) -> CorruptSegment:
-    """The error about a damaged span from ``start_s`` to ``stop_s`` (None: to the end)."""
-    return CorruptSegment(
-        f"{what}; this span is left as a gap, copy the file again if its source is whole, "
-        "and give the same command again",
-        start_s,
-        stop_s,
-    )
+def missing(start_s: float, stop_s: float, what: str) -> Missing:
+    """The damaged span from ``start_s`` to ``stop_s`` (infinite: to the end)."""
+    reason = f"{what}; this span is a gap: copy the file again if its source is whole, and give the same command again"
+    return Missing(start_s, stop_s, CorruptSegment.code, reason)
+
+
+def unrecorded(start_s: float, stop_s: float) -> Missing:
+    """The span from ``start_s`` to ``stop_s``, in which the recorder wrote no frame."""
+    reason = f"no frame was recorded from {start_s:.3f} to {stop_s:.3f} s: the recorder was paused, or data were lost"
+    return Missing(start_s, stop_s, UNRECORDED, reason)
 
 
 def time_of(packet: VideoPacket) -> int:
