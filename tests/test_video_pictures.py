@@ -351,10 +351,12 @@ def test_field_pictures_are_joined_and_the_first_is_read_at_its_time(tmp_path, f
     path = field_pictures.write(tmp_path / "fields.ts", frames, fields, timed)
     size, numbers = (48, 160), np.arange(2, 28)
     for offset_s in (0.005, 0.025):
-        for fidelity in ("exact", "reference"):
-            got = read_frames(path, numbers / RATE + offset_s, size, fidelity)
-            shown = numbers if fidelity == "exact" else numbers // 2 * 2
+        for fidelity in ("exact", "reference", "keyframes"):
+            got = read_frames(path, numbers / RATE + offset_s, size, fidelity).require_whole()
+            shown = np.rint(got.pts_s * RATE).astype(int)
             assert np.allclose(got.pts_s, shown / RATE, atol=1e-3)
+            assert np.all(shown <= numbers) and np.all(shown >= numbers // field_pictures.GOP * field_pictures.GOP)
+            assert fidelity != "exact" or np.array_equal(shown, numbers)
             for number, image in zip(shown, got.images_NHWC, strict=True):
                 rows = instants[2 * number][0 if fields == "tff" else 1 :: 2]
                 luma = np.clip((rows.astype(float) - 16) * 255 / 219, 0, 255)

@@ -28,7 +28,7 @@ from halsted_ray.video.geometry import Orientation, orientation_of
 from halsted_ray.video.matroska import Clusters, segment_stop
 from halsted_ray.video.packet_index import IndexSlot, PacketIndex, index_packets
 from halsted_ray.video.refusal import read_head, refusal
-from halsted_ray.video.streams import best_stream, moving_pictures, pixels
+from halsted_ray.video.streams import best_stream, moving_pictures
 
 if TYPE_CHECKING:  # av.Packet takes no type argument at run time
     VideoPacket = av.Packet[VideoStream]
