@@ -86,13 +86,15 @@ def woven(first: np.ndarray, second: np.ndarray, fields: str) -> np.ndarray:
     return frame
 
 
-def copy(source: Path, target: str | Path, filter_name: str = "") -> Path:
-    """The packets of ``source`` in another container, through a bitstream filter where one is named."""
+def copy(source: Path, target: str | Path, filter_name: str = "", filtered: int = 1 << 30) -> Path:
+    """The packets of ``source`` in another container, the first ``filtered`` of them through a bitstream filter where
+    one is named."""
     with av.open(str(source)) as read, av.open(str(target), "w") as written:
         stream = written.add_stream_from_template(read.streams.video[0])
         through = av.BitStreamFilterContext(filter_name, read.streams.video[0]) if filter_name else None
-        for packet in read.demux(video=0):
-            for out in through.filter(packet if packet.size else None) if through else [packet]:
+        for number, packet in enumerate(read.demux(video=0)):
+            filtering = through is not None and number < filtered
+            for out in through.filter(packet if packet.size else None) if filtering else [packet]:
                 if out.size:
                     out.stream = stream
                     written.mux(out)
