@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 
 import av
@@ -91,6 +92,26 @@ def test_all_eight_orientations(tmp_path, source):
         assert (picture.rotation_deg, picture.mirrored) == (turn, orientation.mirrored)
         facts = probe(path)
         assert (facts.height, facts.width) == upright.shape[:2]
+
+
+@pytest.mark.parametrize(
+    "exif, orientation", [(2, Orientation(0, True)), (6, Orientation(3)), (5, Orientation(1, True))]
+)
+def test_the_orientation_of_exif_in_motion_jpeg(tmp_path, exif, orientation):
+    """PyAV knows no EXIF, and gave no side data at all of a frame with it: a mirror was turned by 180 degrees."""
+    tags = b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x112, 3, 1, exif, 0, 0)
+    segment = b"\xff\xe1" + struct.pack(">H", len(tags) + 8) + b"Exif\0\0" + tags
+    plain = write(tmp_path / "plain.mov", [stored_for(card(), orientation)] * 3, "mjpeg", pix_fmt="yuvj420p")
+    with av.open(str(plain)) as source, av.open(str(tmp_path / "exif.mov"), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                data = bytes(packet)
+                tagged = av.Packet(data[:2] + segment + data[2:])
+                tagged.pts, tagged.dts, tagged.time_base = packet.pts, packet.dts, packet.time_base
+                tagged.stream, tagged.is_keyframe = stream, True
+                container.mux(tagged)
+    assert error(first_picture(tmp_path / "exif.mov"), card()) < 4
 
 
 @pytest.mark.parametrize("fidelity", ["exact", "keyframes"])

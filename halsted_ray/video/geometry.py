@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from av import VideoFrame
+from av.filter import Graph
 from av.sidedata.sidedata import Type
 from numpy.typing import NDArray
 
@@ -80,10 +81,7 @@ def orientation_by(matrix: tuple[int, ...]) -> Orientation:
 
 def orientation_of(frame: VideoFrame) -> Orientation | None:
     """The orientation that comes with a frame; None where none does, and the stored picture is upright."""
-    try:
-        data = _side_data(frame, Type.DISPLAYMATRIX)
-    except ValueError:  # PyAV gives no side data at all where it knows one of its types not; the turn it always gives
-        return Orientation(round(frame.rotation / 90) % 4)
+    data = _side_data(frame, Type.DISPLAYMATRIX)
     return orientation_by(struct.unpack("=9i", data[:36])) if data is not None and len(data) >= 36 else None
 
 
@@ -142,17 +140,39 @@ class Stereo:
 
 def stereo_of(frame: VideoFrame) -> Stereo | None:
     """The stereo layout that comes with a frame; None where none does."""
-    try:
-        data = _side_data(frame, Type.STEREO3D)
-    except ValueError:
-        return None
+    data = _side_data(frame, Type.STEREO3D)
     if data is None or len(data) < 8:
         return None
     kind, flags = struct.unpack("=2i", data[:8])
     return Stereo(LAYOUTS[kind] if 0 <= kind < len(LAYOUTS) else "unknown", left_first=not flags & 1)
 
 
+Filters = tuple[tuple[str, str], ...]
+"""(name, arguments) of libavfilter's filters, one after another."""
+
+
+def filter_graph(frame: VideoFrame, filters: Filters) -> Graph:
+    """A graph of ``filters`` for frames like this one."""
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+    nodes = [graph.add(name, arguments) for name, arguments in filters]
+    graph.link_nodes(source, *nodes, graph.add("buffersink")).configure()
+    return graph
+
+
+_KNOWN: set[Any] = {kind.value for kind in Type}
+WITHOUT_UNKNOWN: Filters = tuple(
+    ("sidedata", f"mode=delete:type={number}") for number in range(64) if number not in _KNOWN
+)
+"""Takes the kinds of side data off a frame that libavutil has and PyAV does not know, such as EXIF: where a frame has
+such a kind, PyAV gives no side data at all."""
+
+
 def _side_data(frame: VideoFrame, kind: Type) -> bytes | None:
-    """The bytes of one kind of side data. Raises ValueError where the frame has a kind that PyAV does not know."""
-    held: Any = frame.side_data  # PyAV's stub describes it as a dict of another content
+    try:
+        held: Any = frame.side_data  # PyAV's stub describes it as a dict of another content
+    except ValueError:
+        graph = filter_graph(frame, WITHOUT_UNKNOWN)
+        graph.vpush(frame)
+        held = graph.vpull().side_data
     return bytes(held[kind]) if kind in held else None

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from halsted_ray.video.colour import SWSCALE, colour_of, to_limits, to_standard_range
 from halsted_ray.video.container import VideoFile, check_picture
 from halsted_ray.video.frames import FrameSize, display_size
-from halsted_ray.video.geometry import Orientation, Stereo, orientation_of, stereo_of
+from halsted_ray.video.geometry import Filters, Orientation, Stereo, filter_graph, orientation_of, stereo_of
 from halsted_ray.video.streams import best_stream, described, moving_pictures
 
 if TYPE_CHECKING:  # at run time it would import pyarrow into the decoding process
@@ -44,9 +44,6 @@ At model size it is nearer to the truth than a deinterlaced frame (mean error of
 levels, by bwdif 7.0, with both fields 10.4 to 12.9), and scaling it costs half of what scaling both costs. Progressive
 video that is marked as interlaced loses 0.1 to 0.3 grey levels by it.
 """
-
-Filters = tuple[tuple[str, str], ...]
-"""(name, arguments) of libavfilter's filters, one after another."""
 
 
 class PictureScaler:
@@ -109,15 +106,7 @@ class PictureScaler:
         key = frame.width, frame.height, frame.format.name, filters
         graph = self._graphs.get(key)
         if graph is None:
-            graph = self._graphs[key] = Graph()
-            nodes = [
-                graph.add_buffer(
-                    width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
-                ),
-                *(graph.add(name, arguments) for name, arguments in filters),
-                graph.add("buffersink"),
-            ]
-            graph.link_nodes(*nodes).configure()
+            graph = self._graphs[key] = filter_graph(frame, filters)
         graph.vpush(frame)
         part = graph.vpull()
         try:
