@@ -154,6 +154,7 @@ Filters = tuple[tuple[str, str], ...]
 def filter_graph(frame: VideoFrame, filters: Filters) -> Graph:
     """A graph of ``filters`` for frames like this one."""
     graph = Graph()
+    graph.threads = 1  # else libavfilter starts a thread per core, whose stacks count against the decoder's memory
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
     nodes = [graph.add(name, arguments) for name, arguments in filters]
     graph.link_nodes(source, *nodes, graph.add("buffersink")).configure()
