@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numbered_video import Recipe, trim_by_edit_list, write
+from test_video_missing import damaged as with_damage
 from test_workflow import SURE, Scripted
 
 from halsted_ray.errors import UsageError
@@ -20,7 +22,7 @@ from halsted_ray.maps.timeline import Gap, Unasked, merge
 from halsted_ray.records import Segment, Window, WindowSpec, digest
 from halsted_ray.video.frames import Missing, collect
 from halsted_ray.video.presence import LEAST_PRESENT, is_asked, missing_s, stand_ins, union, without
-from halsted_ray.video.windows import windows
+from halsted_ray.video.windows import frame_times_s, has_picture, windows
 
 SPEC = WindowSpec()  # windows of 30 s and of 2.5 s, as shipped
 FRAME_S = 1 / 32  # exact in binary, so that the tests can name exact times
@@ -38,7 +40,7 @@ class FakeReader:
     def __call__(self, memory_mb):
         return self
 
-    def read_frames(self, uri, times_s, size, fidelity, reader, deadline_s):
+    def read_frames(self, uri, times_s, size, fidelity, reader, deadline_s, packet_index=b""):
         picture_HWC = np.zeros((*size, 3), np.uint8)
         rows = []
         for time_s in times_s.tolist():
@@ -257,3 +259,39 @@ def test_the_share_is_part_of_the_recipe_where_it_is_not_the_default():
 def test_a_share_that_is_none_is_refused(tmp_path, least_present):
     with pytest.raises(UsageError, match="least_present: expected a share from 0 to 1"):
         map_archive(str(tmp_path / "archive"), str(tmp_path / "maps"), least_present=least_present)
+
+
+def decoded(path, duration_s, fidelity="reference"):
+    """(frames, gaps) of a real file, by the real stage and its process."""
+    stage = DecodeStage(DecodeOptions("", "recipe", SPEC, (90, 160), fidelity, deadline_s=60.0))
+    try:
+        return stage.decode(Segment("s", "v", str(path), 0.0, duration_s, duration_s))
+    finally:
+        stage.process.close()
+
+
+@pytest.mark.parametrize("fidelity", ["exact", "reference", "keyframes"])
+def test_a_real_file_with_damage_after_a_third_loses_the_damage_alone(tmp_path, fidelity):
+    """40 s with noise over the packets of [13, 15) s: before and after it every frame is there."""
+    recipe = Recipe(frames=1200, mux_options={"movflags": "faststart"}, codec_options={"x264-params": "scenecut=0"})
+    video = write(tmp_path / "whole.mp4", recipe)
+    path = with_damage(tmp_path / "Mustermann.mp4", video, 13.0, 15.0)
+    images, (gap,) = decoded(path, 40.0, fidelity)
+    assert 13.0 - 1 / 30 <= gap.start_s <= 13.125 and gap.stop_s == pytest.approx(15.0, abs=0.04)
+    assert gap.code == "corrupt" and "Mustermann" not in gap.reason
+    whole, none = decoded(video.path, 40.0, fidelity)
+    present = has_picture(frame_times_s(Segment("s", "v", "", 0.0, 40.0, 40.0), SPEC), [(gap.start_s, gap.stop_s)])
+    assert none == [] and np.array_equal(images[present], whole[present]) and not images[~present].any()
+
+
+@pytest.mark.parametrize("fidelity", ["exact", "reference", "keyframes"])
+def test_a_real_cut_that_begins_with_an_unreferenced_frame_is_mapped_whole(tmp_path, fidelity):
+    """As ``-ss 3.3 -c copy`` leaves it; at the default fidelity it lost its first 30 s."""
+    options = {"bf": "2", "b_strategy": "0", "x264-params": "scenecut=0"}
+    video = write(
+        tmp_path / "long.mp4", Recipe(frames=1100, mux_options={"movflags": "faststart"}, codec_options=options)
+    )
+    for frames in (98, 99, 100):
+        cut = trim_by_edit_list(video, frames)
+        images, gaps = decoded(cut.path, 33.0, fidelity)
+        assert gaps == [] and images is not None

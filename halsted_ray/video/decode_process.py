@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +119,7 @@ class DecodeProcess:
         cpu_s = time.process_time()
         known = packet_index or self._indexes.get(os.fspath(location), b"")
         answers = self._ask(location, request, times_s.tobytes() + known, deadline_s)
-        frames = collect(self._frames_of(location, answers), times_s, size)
+        frames = collect(_frames_of(answers, lambda made: self._keep_index(location, made)), times_s, size)
         PROCESS_PROFILE.add("write", 0.0, time.process_time() - cpu_s)
         return frames
 
@@ -141,27 +141,6 @@ class DecodeProcess:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
-
-    def _frames_of(self, location: Location, answers: Iterator[Message]) -> FrameStream:
-        """What the parts of an answer hold (``decode_worker.send_frames``); the last message tells what decoding took.
-
-        Keeps the index of a pass over the packets that had to be made for it.
-        """
-        missing: Missing | None = None
-        for head, body in answers:
-            if "part" not in head:
-                PROCESS_PROFILE.merge(StageProfile(**head["done"]))
-                if body:
-                    self._keep_index(location, bytes(body))
-                continue
-            images = iter(np.frombuffer(body, np.uint8).reshape(head["part"]))
-            for shown in head["shown"]:
-                if isinstance(shown, float):
-                    yield next(images), shown
-                    continue
-                missing = missing if shown is None else Missing(*shown)
-                assert missing is not None, "the first time without picture says why"
-                yield missing
 
     def _keep_index(self, location: Location, packet_index: bytes) -> None:
         self._indexes[os.fspath(location)] = packet_index
@@ -252,6 +231,30 @@ class DecodeProcess:
             name = signal.Signals(-code).name
             return f"killed by {name}" + (" (its CPU limit)" if name == "SIGXCPU" else "")
         return f"it ended with code {code}, most often out of its {self.memory_mb} MB of memory"
+
+
+def _frames_of(
+    answers: Iterator[Message], on_index: Callable[[bytes], None] = lambda packet_index: None
+) -> FrameStream:
+    """What the parts of an answer hold (``decode_worker.send_frames``); the last message tells what decoding took.
+
+    ``on_index`` gets the index of a pass over the packets that had to be made.
+    """
+    missing: Missing | None = None
+    for head, body in answers:
+        if "part" not in head:
+            PROCESS_PROFILE.merge(StageProfile(**head["done"]))
+            if body:
+                on_index(bytes(body))
+            continue
+        images = iter(np.frombuffer(body, np.uint8).reshape(head["part"]))
+        for shown in head["shown"]:
+            if isinstance(shown, float):
+                yield next(images), shown
+                continue
+            missing = missing if shown is None else Missing(*shown)
+            assert missing is not None, "the first time without picture says why"
+            yield missing
 
 
 def _error_of(head: JsonObject) -> Exception:
