@@ -12,12 +12,17 @@ import numpy as np
 import pytest
 from drawn_video import RATE, card, write
 
-from halsted_ray.errors import UnreadableVideo
-from halsted_ray.mapping.mapping_recipe import MappingRecipe
-from halsted_ray.records import WindowSpec
+from halsted_ray.compute.resources import ResourceRequest
+from halsted_ray.errors import UnreadableVideo, UsageError
+from halsted_ray.mapping.decode_stage import DecodeStage
+from halsted_ray.mapping.mapping_recipe import MappingRecipe, RecipeSource
+from halsted_ray.mapping.run_plan import RunPlan, check_request
+from halsted_ray.model.halsted import ModelConfig
+from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.video.container import VideoFile
 from halsted_ray.video.decode_process import DecodeProcess
+from halsted_ray.video.frames import Frames
 from halsted_ray.video.geometry import Orientation, Stereo, orientation_by
 from halsted_ray.video.pictures import picture_of
 from halsted_ray.video.probe import probe
@@ -329,6 +334,25 @@ def test_the_eye_travels_to_the_decoding_process_and_into_the_names_of_what_is_s
     assert len({sampling_name(WindowSpec(), "exact", eye) for eye in ("left", "right")}) == 2
 
 
+def test_the_eye_travels_from_the_recipe_to_the_decoding_actor(tmp_path):
+    recipe = MappingRecipe("m", "e", "t", WindowSpec(), ("macro",), "exact", eye="right")
+    source = RecipeSource(recipe, "model", "encoder", ModelConfig("encoder", "fingerprint", 8), (8, 8))
+    plan = RunPlan.of(str(tmp_path), None, source, 60.0, None)
+    options = plan.decode_options(ResourceRequest(), [])
+    assert plan.tag_options().sampling == sampling_name(WindowSpec(), "exact", "right")
+    asked = []
+
+    class Decoder(DecodeProcess):
+        def read_frames(self, _location, times_s, size, fidelity, reader, eye, **named):
+            asked.append(eye)
+            return Frames(np.zeros((len(times_s), *size, 3), np.uint8), np.zeros(len(times_s)))
+
+    DecodeStage(options, Decoder).decode(Segment("s" * 16, "v" * 16, "/archive/pair.mp4", 0.0, 30.0, 30.0))
+    assert asked == ["right"]
+    with pytest.raises(UsageError, match="unknown eye 'both'; expected one of left, right"):
+        check_request(str(tmp_path / "archive"), str(tmp_path / "out"), "exact", 0.75, "both")
+
+
 def test_vectors_of_pictures_as_older_versions_made_them_are_not_mixed_in(monkeypatch):
     """Untagged HD, mirrors, fields and stereo look different now."""
     recipe, spec = MappingRecipe("m", "e", "t", WindowSpec(), ("macro",), "exact"), WindowSpec()
@@ -391,6 +415,13 @@ def test_field_pictures_are_joined_and_the_first_is_read_at_its_time(tmp_path, f
                 rows = instants[2 * number][0 if fields == "tff" else 1 :: 2]
                 luma = np.clip((rows.astype(float) - 16) * 255 / 219, 0, 255)
                 assert np.abs(image.mean(2) - luma).mean() < 3
+
+
+def test_an_odd_number_of_rows_in_fields(tmp_path):
+    frames = [moving(0)[:287]] * 10
+    path = write(tmp_path / "odd.mpg", frames, "mpeg2video", fields="tff")
+    assert said(path).interlaced
+    assert error(first_picture(path, (112, 112)), scaled(frames[0], (112, 112))) < 5
 
 
 def test_progressive_video_marked_as_interlaced_loses_next_to_nothing(tmp_path):

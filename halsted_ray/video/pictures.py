@@ -45,6 +45,12 @@ levels, by bwdif 7.0, with both fields 10.4 to 12.9), and scaling it costs half 
 video that is marked as interlaced loses 0.1 to 0.3 grey levels by it.
 """
 
+UPPER_FIELD = ("field", "type=top")
+"""For an odd number of rows, which ``separatefields`` refuses."""
+
+GRAPHS_KEPT = 8
+"""Damaged streams may name a new picture size with every frame."""
+
 
 class PictureScaler:
     """Turns the frames of one video into upright RGB pictures of one size: the whole picture of one eye, not a crop.
@@ -100,12 +106,15 @@ class PictureScaler:
         if self._codec in CODED_AS_FIELDS or stereo.layout == "row by row":
             # swscale would scale the even and the odd rows of this one instant apart.
             return (("setfield", "prog"), eye) if eye else (("setfield", "prog"),)
-        return (FIRST_FIELD, eye) if eye else (FIRST_FIELD,)
+        first = UPPER_FIELD if frame.height % 2 else FIRST_FIELD
+        return (first, eye) if eye else (first,)
 
     def _filtered(self, frame: VideoFrame, filters: Filters) -> VideoFrame:
         key = frame.width, frame.height, frame.format.name, filters
         graph = self._graphs.get(key)
         if graph is None:
+            if len(self._graphs) >= GRAPHS_KEPT:
+                self._graphs.clear()
             graph = self._graphs[key] = filter_graph(frame, filters)
         graph.vpush(frame)
         part = graph.vpull()
