@@ -96,9 +96,13 @@ class Recording:
         """The row of the frame displayed at a time."""
         return max(0, int(np.searchsorted(self.times_s, time_s + 1e-6, side="right")) - 1)
 
-    def age_s(self, time_s: float) -> float:
-        """How long before ``time_s`` the picture began that is displayed then."""
-        return time_s - float(self.times_s[self.row_at(time_s)])
+    def hole_at(self, time_s: float) -> tuple[float, float]:
+        """``[start_s, stop_s)`` of the hole after the frame displayed at a time: from the end of this frame to the next
+        frame; as long as ``hole_s`` allows where a frame may stand, it is empty."""
+        row, step_s = self.row_at(time_s), float(np.median(np.diff(self.times_s)))
+        start_s = float(self.times_s[row])
+        next_s = float(self.times_s[row + 1]) if row + 1 < len(self.times_s) else start_s
+        return (start_s + step_s, next_s) if next_s - start_s > self.hole_s else (next_s, next_s)
 
 
 def encode(

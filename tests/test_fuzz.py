@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import fuzz.__main__ as run_of_fuzz
 import numpy as np
 import pytest
-from fuzz.judging import SPEC, Call, Judge, Overheard, check_pictures, reports_in
+from fuzz.judging import NOTED, SPEC, Call, Judge, Overheard, check_pictures, reports_in
 from fuzz.mangling import CHANGES, TIMED, Case, Change, case
 from fuzz.pieces import PARSERS, TICKS_A_SECOND, stamps
 from fuzz.whole_files import whole_files
@@ -130,12 +130,12 @@ def test_the_judge_sees_errors_of_any_kind(monkeypatch, tmp_path):
         (UnreadableVideo("Mustermann's video is damaged"), "a message holds the file's name"),
         (StorageUnavailable("away"), "the store is blamed for a file's damage"),
         (UnreadableVideo(""), "a gap without a reason"),
-        (DecoderKilled("killed by SIGSEGV"), "killed by a signal"),
+        (DecoderKilled("killed by SIGSEGV"), f"{NOTED}: libav itself ends by a signal"),
         (DecoderKilled("late", hung=True), "hung"),
     ],
 )
 def test_the_judge_sees_what_messages_say(monkeypatch, tmp_path, error, kind):
-    def raises(self, location, *, deadline_s):
+    def raises(self, location, **named):
         raise error
 
     monkeypatch.setattr(DecodeProcess, "probe", raises)

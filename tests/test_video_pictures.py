@@ -209,6 +209,28 @@ def test_of_streams_of_one_size_the_default_is_read_and_else_the_first(tmp_path)
     assert error(first_picture(two_streams(tmp_path / "none.ts", sizes)), card(sizes[0], 0)) < 4
 
 
+def test_a_stream_that_comes_up_while_reading_does_not_end_in_an_error(tmp_path):
+    """In a transport stream sound may come up late. At the end PyAV may take it for a stream that was asked for."""
+
+    class Container:
+        def __init__(self, opened):
+            self.opened = opened
+
+        def __getattr__(self, name):
+            return getattr(self.opened, name)
+
+        def demux(self, stream):
+            yield from (packet for packet in self.opened.demux(stream) if packet.size)
+            raise IndexError("list index out of range")
+
+    with VideoFile(str(write(tmp_path / "late.ts", [card()] * 30))) as video:
+        video.reopen()
+        opened = video.container
+        video._container = Container(opened)
+        assert len(list(video.packets())) == 30
+        video._container = opened
+
+
 def test_a_cover_larger_than_the_video_is_no_video(tmp_path):
     path = two_streams(tmp_path / "covered.mp4", [(96, 160)], cover=(480, 640))
     assert error(first_picture(path), card((96, 160), 0)) < 4

@@ -6,9 +6,9 @@ What is right:
   the takes lie one after another on the video's own axis. All frames are there, in order, and the duration is the sum
   of the takes. (10 s is FFmpeg's own threshold for containers whose clocks jump.)
 - **Holes.** Where the clock jumps ahead by at most 10 s in MPEG-TS and MPEG-PS, and by at most one hour in any other
-  container, the time passes and nothing was recorded. Up to 2 s after the last picture began (8 frames where a frame
-  lasts longer than a quarter of a second) this picture stands. After that ``Frames.missing`` has every asked time, with
-  the code ``unrecorded``. A further jump is a clock that was set: the takes lie one after another.
+  container, the time passes and nothing was recorded. In a hole of up to 2 s (8 frames where a frame lasts longer than
+  a quarter of a second) the last picture stands. In a longer hole ``Frames.missing`` has every asked time, with the
+  code ``unrecorded``. A further jump is a clock that was set: the takes lie one after another.
 - **Matroska** whose clusters go back in time (joined segments): the takes lie one after another.
 - **Sound** that begins before the picture or ends after it changes nothing: the picture's first frame is at 0 s, and
   the video ends with its picture.
@@ -24,8 +24,10 @@ What is right:
 
 import os
 import struct
+from dataclasses import replace
 from fractions import Fraction
 
+import fsspec
 import numpy as np
 import pytest
 import takes
@@ -113,11 +115,11 @@ def judge(made, times_s, fidelity, tolerance_s):
     step_s = float(np.median(np.diff(made.times_s)))
     for row, time_s in enumerate(times_s):
         spans = [span for span in missing if span.start_s <= time_s < span.stop_s]
-        age_s = made.age_s(time_s)
-        if abs(age_s - made.hole_s) < tolerance_s + (RUN + 1) * step_s:
+        start_s, stop_s = made.hole_at(time_s)
+        if start_s < stop_s and min(abs(time_s - start_s), abs(time_s - stop_s)) < tolerance_s + (RUN + 1) * step_s:
             continue  # the edge of a hole lies about here
-        if age_s > made.hole_s:
-            assert spans, f"{fidelity}: {time_s:.3f} s shows a picture {age_s:.1f} s after the last was recorded"
+        if start_s <= time_s < stop_s:
+            assert spans, f"{fidelity}: {time_s:.3f} s shows a picture, in a hole from {start_s:.3f} to {stop_s:.3f} s"
             assert {span.code for span in spans} == {"unrecorded"} and np.isnan(frames.pts_s[row])
             assert not frames.images_NHWC[row].any(), "no picture stands where none was recorded"
             continue
@@ -134,8 +136,11 @@ def judge(made, times_s, fidelity, tolerance_s):
             rows = range(low, high + 1)
         right = [int(made.numbers[n]) for n in rows]
         assert number in right, f"{fidelity}: {time_s:.3f} s shows {number}, expected one of {right}"
-        shown_s = made.times_s[rows[right.index(number)]]
-        assert frames.pts_s[row] == pytest.approx(shown_s, abs=tolerance_s + 1e-4), f"{fidelity}: {time_s:.3f} s"
+        shown_s = [float(made.times_s[n]) for n, other in zip(rows, right, strict=True) if other == number]
+        off_s = min(abs(frames.pts_s[row] - other_s) for other_s in shown_s)
+        assert off_s < tolerance_s + 1e-4, (
+            f"{fidelity}: {time_s:.3f} s: frame {number} of {shown_s} has {frames.pts_s[row]}"
+        )
 
 
 def check(rng, made, tolerance_s=None, fidelities=FIDELITIES):
@@ -148,6 +153,15 @@ def check(rng, made, tolerance_s=None, fidelities=FIDELITIES):
         judge(made, times_s, fidelity, tolerance_s)
     for time_s in rng.choice(times_s, 3):
         judge(made, np.array([time_s]), str(rng.choice(fidelities)), tolerance_s)
+    judge(in_a_store(made), rng.choice(times_s, 1), str(rng.choice(fidelities)), tolerance_s)
+
+
+def in_a_store(made):
+    """The same recording where it is read by byte ranges."""
+    store = fsspec.filesystem("memory")
+    store.rm("/takes", recursive=True) if store.exists("/takes") else None
+    store.pipe(f"/takes/{made.path.name}", made.path.read_bytes())
+    return replace(made, path=f"memory://takes/{made.path.name}")
 
 
 JUMPS = ("none", "hole", "restart", "behind", "ahead", "wrap")
@@ -225,7 +239,8 @@ JOINED = [("clusters", "h264"), ("clusters", "vp8"), ("files", "h264, no b frame
 @pytest.mark.parametrize("how, codec", JOINED)
 def test_takes_of_joined_matroska_segments_lie_one_after_another(tmp_path, stock, how, codec, seed):
     rng = np.random.default_rng([seed, 1000 + JOINED.index((how, codec))])
-    parts = draw_parts(rng, stock(codec), int(rng.integers(2, 4)))
+    # libavformat reads on into a second whole file, and into no third.
+    parts = draw_parts(rng, stock(codec), int(rng.integers(2, 4)) if how == "clusters" else 2)
     kind = "webm" if codec == "vp8" else "matroska"
     live = {"live": "1"} if rng.random() < 0.5 and how == "clusters" else {}
     files = [mux(tmp_path / f"{n}.part", [part], kind, live).read_bytes() for n, part in enumerate(parts)]
@@ -319,6 +334,34 @@ def test_sound_that_is_switched_on_during_the_recording_changes_nothing(tmp_path
     check(rng, recording(path, [first, second], [0.0]), 0.04)
 
 
+NUMBERING = {
+    "other pids": {"mpegts_start_pid": "512"},
+    "another service": {"mpegts_service_id": "7"},
+    "all of it": {"mpegts_service_id": "7", "mpegts_start_pid": "512", "mpegts_pmt_start_pid": "500"},
+}
+
+
+@pytest.mark.parametrize("with_sound", [False, True])
+@pytest.mark.parametrize("name", NUMBERING)
+def test_a_take_whose_streams_are_numbered_otherwise_is_there_too(tmp_path, stock, name, with_sound):
+    """Takes of two recorders, or of one recorder after it was set up again."""
+    rng = np.random.default_rng(13)
+    parts = draw_parts(rng, stock("h264"), 2)
+    files = [
+        mux(
+            tmp_path / f"{number}.part",
+            [part],
+            "mpegts",
+            OWN_CLOCK | (NUMBERING[name] if number else {}),
+            (0.0, float(part.length_s), "mp2") if with_sound else None,
+        ).read_bytes()
+        for number, part in enumerate(parts)
+    ]
+    path = tmp_path / "numbered.ts"
+    path.write_bytes(b"".join(files))
+    check(rng, recording(path, parts, [0.0]), 0.04)
+
+
 @pytest.mark.parametrize("share", [0.08, 0.5, 4.0])
 @pytest.mark.parametrize("name", ["mdhd", "tkhd", "mvhd", "mkv", "flv"])
 def test_a_wrong_declared_length_changes_nothing(tmp_path, stock, name, share):
@@ -377,8 +420,10 @@ def test_intra_refresh_is_read_to_the_end(tmp_path, stock, kind, suffix, flags):
     made = recording(path, [part], [], 1.1e-3)
     # What stands for a keyframe here depends on the container; so the other fidelities are judged.
     check(rng, made, fidelities=("exact", "reference"))
-    for frames in (read_frames(path, times_to_ask(rng, made), SIZE, "keyframes"),):
-        assert not getattr(frames, "missing", ()) and np.all(np.diff(frames.pts_s) >= 0)
+    for time_s in rng.uniform(0, made.stop_s - 0.1, 10):
+        judge(made, np.array([time_s]), "exact", 1.1e-3)  # a picture is whole only after all of its stripes came
+    frames = read_frames(path, times_to_ask(rng, made), SIZE, "keyframes")
+    assert not getattr(frames, "missing", ()) and np.all(np.diff(frames.pts_s) >= 0)
 
 
 ENDS = [
@@ -423,8 +468,8 @@ def test_what_lies_before_a_cut_is_there_and_what_lies_behind_it_is_not_claimed(
     # Containers and headers take a share of their own, so the cut lies within a tenth of this place.
     cut_s = float(np.searchsorted(held, share) / source.rate)
     duration_s = probe(path).duration_s
-    assert cut_s - 1.5 < duration_s < made.stop_s + 0.05
     step_s = float(1 / source.rate)
+    assert cut_s - 1.5 < duration_s < made.stop_s + 3 * step_s
     for fidelity in FIDELITIES:
         judge(made, np.sort(rng.uniform(0, cut_s - 1.5, 12)), fidelity, step_s)
         times_s = np.sort(rng.uniform(0, duration_s, 24))

@@ -25,10 +25,11 @@ from halsted_ray.errors import CorruptSegment, UnreadableVideo
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.ranges import RangeFile, Source
 from halsted_ray.video.geometry import Orientation, orientation_of
-from halsted_ray.video.matroska import Clusters, segment_stop
+from halsted_ray.video.matroska import Clusters
 from halsted_ray.video.packet_index import IndexSlot, PacketIndex, index_packets
-from halsted_ray.video.refusal import read_head, refusal
+from halsted_ray.video.refusal import refusal
 from halsted_ray.video.streams import best_stream, moving_pictures
+from halsted_ray.video.true_keyframes import is_marked_key, keyframe_test
 
 if TYPE_CHECKING:  # av.Packet takes no type argument at run time
     VideoPacket = av.Packet[VideoStream]
@@ -52,7 +53,8 @@ MAX_PICTURE_PX = 7680 * 4320
 REORDERED_PACKETS = 18
 """Packets that are read to know which frame is displayed first: H.264 and HEVC move a frame by at most 16 places."""
 
-INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+MP4, MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"
+INDEXED = (MP4, MATROSKA)
 """Containers whose own index, where it is whole, lists the keyframes with times that can be trusted."""
 MAY_RESTART = ("mpegts", "mpeg")
 """Containers whose clock may be interrupted; recorders that are switched on and off write on in the same file."""
@@ -65,9 +67,6 @@ SEARCHED_BYTES = 256 * 1024 * 1024
 SEARCHED_S = 600.0
 """So far a first picture is searched for; where nothing up to there decodes, the file counts as undecodable. A
 recording may begin with minutes of sound, or far from a keyframe."""
-
-TRAILING_BYTES = 4096
-"""Fewer bytes than this after the end of a recording hold no further recording."""
 
 ERRORS_IN_A_ROW = 10_000
 """libavformat gives an error for every 64 KB in which it finds no packet. After so many (640 MB) the data count as
@@ -230,7 +229,8 @@ class VideoFile:
         self.reopen()
         may_restart = self.container.format.name in MAY_RESTART
         with PROCESS_PROFILE.stage("read"):
-            self._known.index = index_packets(self.packets(), self.time_base, may_restart)
+            is_key = keyframe_test(self.stream.codec_context) if self.container.format.name == MP4 else is_marked_key
+            self._known.index = index_packets(self.packets(), self.time_base, may_restart, is_key)
         self.raise_storage_failure()
         if self.packet_index is None:
             raise UnreadableVideo(
@@ -238,12 +238,6 @@ class VideoFile:
                 "the recording holds no picture, or the copy is damaged"
             )
         self.reopen()
-
-    def has_data_after_first_recording(self) -> bool:
-        """Whether a Matroska file goes on after its first recording, as files that were joined byte by byte do."""
-        head, size_bytes = read_head(self.source)
-        stop = segment_stop(head)
-        return stop is not None and size_bytes - stop > TRAILING_BYTES
 
     def look_for_clusters(self) -> None:
         """For Matroska without cues: from here on a seek over a network reads a little, not all of the file before."""
@@ -290,7 +284,7 @@ class VideoFile:
                         if packet.dts is not None:
                             packet.dts += shift
                     yield packet
-            except av.error.EOFError:
+            except (av.error.EOFError, IndexError):  # PyAV's at the end, where a stream came up while reading
                 break
             except av.error.FFmpegError as error:
                 self.raise_storage_failure()  # where the store did not fail, the data here are damaged

@@ -10,9 +10,13 @@ vary along a file, so the code that seeks still checks which keyframe it landed 
 from __future__ import annotations
 
 from itertools import islice
+from statistics import median
 from typing import TYPE_CHECKING
 
-from halsted_ray.video.container import INDEXED, VideoFile
+from halsted_ray.video.container import INDEXED, MATROSKA, MAY_RESTART, VideoFile
+from halsted_ray.video.joined import has_further_segments
+from halsted_ray.video.packet_index import LONGEST_PAUSE_S
+from halsted_ray.video.true_keyframes import keyframe_test
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
 LOOKED_AT = 40
 """Packets that are looked at to know whether every frame is a keyframe, as an index without a table of keyframes
 claims."""
+
+SHORT_S = 60.0
+"""A Matroska file that declares less than this is read whole: libavformat's entries may be those of the packets that it
+has read so far, and not the cues of the whole file."""
 
 SPARSE_S = 20.0
 """Keyframes that are usually further apart than this, as an index lists them, may not be all keyframes: some recorders
@@ -45,8 +53,19 @@ class KeyframeIndex:
         self.from_container = video.packet_index is None
         """Whether the container's own index serves, so that no pass over the packets was needed."""
         self._look_up()
-        if video.packet_index is not None and video.container.format.name == "matroska,webm":
+        self._step = self._usual_step() if self.from_container else 0
+        if video.packet_index is not None and self._is_matroska:
             video.look_for_clusters()
+
+    @property
+    def _is_matroska(self) -> bool:
+        return self._video.container.format.name == MATROSKA
+
+    @property
+    def step(self) -> int:
+        """The usual step from frame to frame, in ticks; 0 where it is not known."""
+        packet_index = self._video.packet_index
+        return packet_index.step if packet_index is not None else self._step
 
     @property
     def stop(self) -> int:
@@ -68,7 +87,7 @@ class KeyframeIndex:
     @property
     def lists_all_frames(self) -> bool:
         """Whether ``stop`` is the end of the frames, and not merely of the last keyframe."""
-        return not self.from_container or self._video.container.format.name != "matroska,webm"
+        return not self.from_container or not self._is_matroska
 
     def before(self, pts: int) -> int | None:
         """The pts of the last keyframe displayed at or before ``pts``; None where there is none.
@@ -84,6 +103,19 @@ class KeyframeIndex:
         It is never too early a keyframe, but may be displayed after ``pts``.
         """
         return self._last_by(pts)
+
+    def hole_at(self, pts: int) -> tuple[int, int] | None:
+        """``[start, stop)`` between the frames before and after ``pts``, as an index of all frames has them; with a
+        packet index, where this is a hole. None where there is no hole, or where no index lists all frames."""
+        packet_index = self._video.packet_index
+        if packet_index is not None:
+            return next((hole for hole in packet_index.holes if hole[0] <= pts < hole[1]), None)
+        if not self.lists_all_frames:
+            return None
+        found = self._entries.search_timestamp(pts - self.offset, backward=True, any_frame=True)
+        if not 0 <= found < len(self._entries) - 1:
+            return None
+        return self._entries[found].timestamp + self.offset, self._entries[found + 1].timestamp + self.offset
 
     def packets_from(self, key_pts: int) -> Iterator[VideoPacket]:
         """The packets from the keyframe at ``key_pts`` on, as ``before`` gave it; with a container's index from a place
@@ -107,11 +139,19 @@ class KeyframeIndex:
     def _look_up(self) -> None:
         """Takes the entries of the container that is open now; those of a closed container are gone."""
         video = self._video
-        if video.packet_index is None and video.container.format.name == "matroska,webm":
+        if video.packet_index is None and self._is_matroska:
             # The cues stand at the end of the file, and libavformat reads them at the first seek only.
             video.container.seek(video.origin, stream=video.stream)
             video.container.seek(video.stream.index_entries[0].timestamp, stream=video.stream)
         self._entries = video.stream.index_entries
+
+    def _usual_step(self) -> int:
+        if self._is_matroska:  # the cues list keyframes only
+            times = sorted(packet.pts for packet in islice(self._video.packets(), LOOKED_AT) if packet.pts is not None)
+        else:
+            times = [self._entries[number].timestamp for number in range(min(len(self._entries), LOOKED_AT))]
+        steps = [later - earlier for earlier, later in zip(times, times[1:], strict=False) if later > earlier]
+        return round(median(steps)) if steps else 0
 
     def _last_by(self, pts: int) -> int | None:
         packet_index = self._video.packet_index
@@ -126,15 +166,15 @@ class KeyframeIndex:
         video = self._video
         if video.container.format.name not in INDEXED or video.first_key_pts is None:
             return False
-        if video.container.format.name == "matroska,webm":
-            if video.has_data_after_first_recording():
-                return False
+        if self._is_matroska:
             # The cues stand at the end of the file, and libavformat reads them at the first seek only.
             video.container.seek(video.origin, stream=video.stream)
         self._entries = video.stream.index_entries
-        if not self._covers_the_file():
+        if not self._covers_the_file() or (self._is_matroska and has_further_segments(video.source)):
             return False
         self.offset = video.first_key_pts - self._entries[0].timestamp
+        if self._is_matroska and self._clock_was_set():
+            return False
         return not self._claims_too_many() and not self._claims_too_few()
 
     def _covers_the_file(self) -> bool:
@@ -144,9 +184,17 @@ class KeyframeIndex:
         duration_s = declared_duration_s(self._video)
         if duration_s is None:
             return False
+        if self._is_matroska and duration_s < SHORT_S:
+            return False
         last_s = self._video.seconds(self._entries[count - 1].timestamp)
         # At least two keyframes, or one in a short file; and the last keyframe lies within a long GOP of the end.
         return last_s >= duration_s - max(30.0, 0.02 * duration_s) and (count > 1 or duration_s < 10.0)
+
+    def _clock_was_set(self) -> bool:
+        """Whether the cues skip a time that no recorder pauses for."""
+        times = [self._entries[number].timestamp for number in range(len(self._entries))]
+        longest = LONGEST_PAUSE_S / self._video.time_base
+        return any(later - earlier > longest for earlier, later in zip(times, times[1:], strict=False))
 
     def _claims_too_many(self) -> bool:
         """Whether every entry claims to be a keyframe, and the packets say otherwise."""
@@ -154,11 +202,12 @@ class KeyframeIndex:
         if not all(entries[number].is_keyframe for number in range(min(len(entries), LOOKED_AT))):
             return False
         video = self._video
-        if video.stream.codec_context.codec.intra_only or video.container.format.name == "matroska,webm":
+        if video.stream.codec_context.codec.intra_only or self._is_matroska:
             return False  # the cues list keyframes only
         video.reopen()
         self._entries = video.stream.index_entries
-        return not all(packet.is_keyframe for packet in islice(video.packets(), LOOKED_AT))
+        is_key = keyframe_test(video.stream.codec_context)
+        return not all(is_key(packet) for packet in islice(video.packets(), LOOKED_AT))
 
     def _claims_too_few(self) -> bool:
         """Whether the keyframes that the index lists are unusually far apart."""
@@ -176,12 +225,18 @@ class KeyframeIndex:
 def declared_duration_s(video: VideoFile) -> float | None:
     """The length that the container states, in seconds from the first displayed frame; None where it states none.
 
-    That is the stream's length, else the length of the whole file less what lies before the first displayed frame.
+    That is the stream's length, else the length of the whole file. An MP4 states the length of its stream from the
+    first frame on, all other containers the end on their own clock.
     """
-    stream = video.stream
+    stream, origin_s = video.stream, float(video.origin * video.time_base)
     if stream.duration:
-        return float(stream.duration * video.time_base)
+        length_s = float(stream.duration * video.time_base)
+        return (
+            length_s
+            if video.container.format.name in ("mov,mp4,m4a,3gp,3g2,mj2", *MAY_RESTART)
+            else length_s - origin_s
+        )
     if video.container.duration:
-        end_s = (video.container.start_time or 0) / 1e6 + video.container.duration / 1e6
-        return end_s - float(video.origin * video.time_base)
+        length_s = video.container.duration / 1e6
+        return length_s - (origin_s if video.container.format.name not in MAY_RESTART else 0.0)
     return None

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from fractions import Fraction
 
     from halsted_ray.video.container import VideoPacket
@@ -42,14 +42,11 @@ recorder was paused or packets were lost. Such a stretch has no picture. A short
 LEAD_BYTES = 128 * 1024
 """How far before a keyframe reading begins where a container can't be entered at the keyframe itself."""
 
-KEY_SPACING_S = 0.5
-"""Keyframes closer than this to the one before are not listed: in intra-only streams every frame is a keyframe."""
-
 STEPS_COUNTED = 100_000
 """Steps from frame to frame whose median is the usual step: of the first hour."""
 
-MAX_BYTES = 64 * 1024 * 1024
-"""A larger index is not read: it would list 2,000,000 keyframes."""
+MAX_BYTES = 256 * 1024 * 1024
+"""A larger index is not read: it would list 8,000,000 keyframes, three days of intra-only video."""
 
 
 def hole_s(step_s: float) -> float:
@@ -143,21 +140,27 @@ class _Stretch:
     """Packets whose times follow each other without a jump, in ticks as the container states them."""
 
     first_byte: int
-    first_dts: int
-    first_pts: int | None = None
-    last_pts: int | None = None
+    restarted: bool
+    """Whether the clock went back before the first packet."""
+    first_pts: int
+    last_pts: int
+    last_dts: int
     last_length: int = 0
-    last_dts: int = 0
     keys: list[tuple[int, int, int, int]] = field(default_factory=list)
 
     def add(self, pts: int, dts: int, length: int) -> None:
         self.last_dts = dts
-        self.first_pts = pts if self.first_pts is None else min(self.first_pts, pts)
-        if self.last_pts is None or pts >= self.last_pts:
+        self.first_pts = min(self.first_pts, pts)
+        if pts >= self.last_pts:
             self.last_pts, self.last_length = pts, length
 
 
-def index_packets(packets: Iterable[VideoPacket], time_base: Fraction, may_restart: bool) -> PacketIndex | None:
+def index_packets(
+    packets: Iterable[VideoPacket],
+    time_base: Fraction,
+    may_restart: bool,
+    is_key: Callable[[VideoPacket], bool],
+) -> PacketIndex | None:
     """Indexes ``packets``, all packets of a video stream in the order of the file; None where none has a time.
 
     ``may_restart``: whether the container's clock may be interrupted (``JUMP_AHEAD_S``).
@@ -166,7 +169,6 @@ def index_packets(packets: Iterable[VideoPacket], time_base: Fraction, may_resta
     stretches: list[_Stretch] = []
     steps: list[int] = []
     earlier: deque[int] = deque([0])
-    spacing = round(KEY_SPACING_S * second)
     back, suspect = round(JUMP_BACK_S * second), round(HOLE_S * second)
     count = 0
     for packet in packets:
@@ -179,17 +181,19 @@ def index_packets(packets: Iterable[VideoPacket], time_base: Fraction, may_resta
         pts = packet.pts if packet.pts is not None else packet.dts
         if pts is None:  # the second field of the picture before
             continue
-        # Matroska has no decoding times; libavformat knows them from the third or fourth packet on.
-        dts = packet.dts if packet.dts is not None else stretches[-1].last_dts if stretches else pts
-        step = dts - stretches[-1].last_dts if stretches else 0
-        if not stretches or step < -back or step > suspect:
-            stretches.append(_Stretch(-1 if byte is None else byte, dts))
+        last = stretches[-1] if stretches else None
+        # Matroska has no decoding times; libavformat knows them from the third or fourth packet on, and after a jump
+        # of the clock from the second.
+        dts = packet.dts if packet.dts is not None else last.last_dts if last else pts
+        step = dts - last.last_dts if last else 0
+        if last is None or step < -back or step > suspect or pts - last.last_pts > suspect:
+            last = _Stretch(-1 if byte is None else byte, step < -back, pts, pts, dts)
+            stretches.append(last)
         elif step > 0 and len(steps) < STEPS_COUNTED:
             steps.append(step)
-        stretch = stretches[-1]
-        stretch.add(pts, dts, packet.duration or 0)
-        if packet.is_keyframe and (not stretch.keys or pts - stretch.keys[-1][0] >= spacing):
-            stretch.keys.append((pts, -1 if byte is None else byte, earlier[0], packet.size))
+        last.add(pts, dts, packet.duration or 0)
+        if is_key(packet):
+            last.keys.append((pts, -1 if byte is None else byte, earlier[0], packet.size))
     if not stretches:
         return None
     return _join(stretches, steps, second, may_restart, count)
@@ -197,25 +201,24 @@ def index_packets(packets: Iterable[VideoPacket], time_base: Fraction, may_resta
 
 def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restart: bool, packets: int) -> PacketIndex:
     """Lays the stretches on one axis: as holes of one take, or as takes one after another."""
+    pauses = [later.first_pts - earlier.last_pts for earlier, later in zip(stretches, stretches[1:], strict=False)]
     # The steps over holes are steps too where most frames are that far apart.
-    pauses = [later.first_dts - earlier.last_dts for earlier, later in zip(stretches, stretches[1:], strict=False)]
-    ahead_steps = [pause for pause in pauses if 0 < pause < LONGEST_PAUSE_S * second]
-    step = int(np.median(steps + ahead_steps)) if steps or ahead_steps else 0
+    steps += [pause for pause in pauses if 0 < pause < LONGEST_PAUSE_S * second]
+    step = int(np.median(steps)) if steps else 0
     hole = hole_s(step / second) * second
     jump_s = max(JUMP_AHEAD_S, HOLE_STEPS * step / second) if may_restart else LONGEST_PAUSE_S
     takes: list[Take] = []
     holes: list[tuple[int, int]] = []
     keys: list[tuple[int, int, int, int]] = []
     for number, stretch in enumerate(stretches):
-        assert stretch.first_pts is not None and stretch.last_pts is not None, "a stretch begins with a packet"
         pause = pauses[number - 1] if number else 0
-        if not takes or pause < 0 or pause > jump_s * second:
+        if not takes or stretch.restarted or pause > jump_s * second:
             shift = takes[-1].stop - stretch.first_pts if takes else 0
             takes.append(Take(stretch.first_byte, shift, stretch.first_pts + shift, stretch.first_pts + shift))
         elif pause > hole:
             holes.append((takes[-1].stop, stretch.first_pts + takes[-1].shift))
         take = takes[-1]
-        stop = stretch.last_pts + (stretch.last_length or step) + take.shift
+        stop = max(take.stop, stretch.last_pts + (stretch.last_length or step) + take.shift)
         takes[-1] = Take(take.first_byte, take.shift, min(take.start, stretch.first_pts + take.shift), stop)
         keys += [(pts + take.shift, byte, lead, size) for pts, byte, lead, size in stretch.keys]
     rows = np.array(keys, np.int64).reshape(-1, 4)

@@ -12,6 +12,7 @@ from halsted_ray.errors import UnreadableVideo
 from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
 from halsted_ray.video.container import DEMUXERS, VideoFile
+from halsted_ray.video.joined import unread_bytes
 from halsted_ray.video.keyframe_index import KeyframeIndex, declared_duration_s
 from halsted_ray.video.packet_index import PacketIndex
 from halsted_ray.video.pictures import shown_size
@@ -42,9 +43,11 @@ class Probe:
     ``width`` and ``height`` are as displayed: square pixels, upright. Every other time in this package is counted from
     ``first_pts_s``, the time that the container gives the first displayed frame. ``fps`` is 0 where the file does not
     say. ``has_index`` says whether the container's own index serves; else all packets of the file were read.
-    ``declared_s`` is the length that the container states, None where it states none; ``duration_s`` is what is there.
-    ``takes`` are the (start_s, stop_s) of the stretches in which one clock runs, and ``holes`` those in which no frame
-    was recorded; both are empty where the container's own index serves.
+    ``unread_bytes`` belong to further recordings that were joined to this file and that libavformat does not read; the
+    part of ``duration_s`` that they may last is a gap. ``declared_s`` is the length that the container states, None
+    where it states none; ``duration_s`` is what is there. ``takes`` are the (start_s, stop_s) of the stretches in which
+    one clock runs, and ``holes`` the stretches in which no frame was recorded; both are empty where the container's own
+    index serves.
     """
 
     duration_s: float
@@ -60,6 +63,7 @@ class Probe:
     size_bytes: int
     read_bytes: int
     """Bytes fetched for this probe; 0 for a local file."""
+    unread_bytes: int = 0
     declared_s: float | None = None
     takes: list[list[float]] = field(default_factory=list)
     holes: list[list[float]] = field(default_factory=list)
@@ -91,6 +95,9 @@ def probe_and_index(source: Source) -> tuple[Probe, PacketIndex | None]:
         index = KeyframeIndex(video)
         declared_s = declared_duration_s(video)
         duration_s = _duration_s(video, index, declared_s)
+        size_bytes = source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size
+        if unread := unread_bytes(source, video.container.format.name, size_bytes):
+            duration_s += duration_s * unread / (size_bytes - unread)
         # Only now: measuring the length may have opened the file again, which frees the old stream.
         stream = video.stream
         if duration_s <= 0:
@@ -111,7 +118,8 @@ def probe_and_index(source: Source) -> tuple[Probe, PacketIndex | None]:
             rotation_deg=video.rotation_deg,
             first_pts_s=float(video.origin * video.time_base),
             has_index=index.from_container,
-            size_bytes=source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size,
+            size_bytes=size_bytes,
+            unread_bytes=unread,
             read_bytes=source.fetched_bytes if isinstance(source, RangeFile) else 0,
             declared_s=declared_s,
             takes=[[video.seconds(take.start), video.seconds(take.stop)] for take in packets.takes] if packets else [],

@@ -47,7 +47,7 @@ def refusal(source: Source, reason: str, known: str) -> VideoError:
     ``reason`` is libavformat's own; ``known`` lists the containers that can be opened.
     """
     try:
-        head, size_bytes = read_head(source)
+        head, size_bytes = _head(source)
     except (FileNotFoundError, IsADirectoryError) as error:
         return UnreadableVideo(f"expected a file, got {type(error).__name__}: {error.strerror}; check that it exists")
     except OSError as error:  # also a network drive that is away
@@ -91,7 +91,7 @@ def _is_text(head: bytes) -> bool:
     return len(text.encode()) > len(head) - 4 and all(letter.isprintable() or letter in "\r\n\t" for letter in text)
 
 
-def read_head(source: Source) -> tuple[bytes, int]:
+def _head(source: Source) -> tuple[bytes, int]:
     """(the first bytes of a file, its size in bytes). The position of a remote file is kept. Raises OSError."""
     if isinstance(source, RangeFile):
         at = source.tell()

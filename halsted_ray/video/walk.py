@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import av.error
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 RETREATS = 12
 """How often decoding starts anew at an earlier keyframe, each time twice as many keyframes back: the place where the
 container landed may be too late, and after a recovery point (intra refresh) pictures are whole only some time later."""
+
+HELD_PACKETS = 600
+"""So many packets after an earlier keyframe are read in search of the wanted one: 20 s, at most some 20 MB."""
 
 PAST_THE_END_S = 1.0
 """Times this much after the end of a whole recording show its last frame: the last window of a video ends after it."""
@@ -57,7 +61,7 @@ class Walk:
         self.video = video
         self.index = KeyframeIndex(video)
         self.settles_s = PROGRAM_STREAM_SETTLES_S if video.container.format.name == "mpeg" else 0.0
-        step_s = video.packet_index.step * float(video.time_base) if video.packet_index else 0.0
+        step_s = self.index.step * float(video.time_base)
         rate = video.stream.average_rate or video.stream.guessed_rate
         self.frame_s = step_s or (1 / float(rate) if rate else 1e-3)
         """How long a frame is usually displayed."""
@@ -80,7 +84,7 @@ class Walk:
         for _ in range(RETREATS):
             if key is None or key <= self.video.origin:
                 break
-            if self._go_to(key) and self._next_is_keyframe_by(pts):
+            if self._go_to(key) and self._next_is_keyframe_by(pts, key):
                 return key
             # The index's times are decoding times plus a constant, so they can be off by a few frames.
             key, back = self.earlier(key, 1 << back), back + 1
@@ -134,17 +138,27 @@ class Walk:
         if context.is_open:
             context.flush_buffers()
 
-    def _next_is_keyframe_by(self, pts: int) -> bool:
-        """Drops packets up to the first keyframe; true where that keyframe is displayed at or before ``pts``."""
+    def _next_is_keyframe_by(self, pts: int, key: int) -> bool:
+        """Drops packets up to the keyframe ``key``; true where the first keyframe is displayed at or before ``pts``.
+
+        libavformat may land at an earlier keyframe, in files with an edit list for example. From there it is read on,
+        and where ``key`` does not come, all packets since are decoded.
+        """
+        held: list[VideoPacket] = []
         for packet in self.packets:
-            if not packet.is_keyframe:
+            if packet.is_keyframe:
+                if time_of(packet) > pts:
+                    break
+                held.clear()
+            elif not held:
                 continue
-            if time_of(packet) > pts:
-                return False
-            self.packets = put_back(packet, self.packets)
-            return True
-        self.ran_out = True
-        return False
+            held.append(packet)
+            if time_of(held[0]) >= key - self.frame_s / self.video.time_base or len(held) > HELD_PACKETS:
+                break
+        else:
+            self.ran_out = not held
+        self.packets = chain(held, self.packets)
+        return bool(held)
 
 
 class KeyframeWalk(Walk):
@@ -165,14 +179,19 @@ class KeyframeWalk(Walk):
         if self._display:
             return self._display.to(time_s)
         pts = self.video.ticks(time_s + SAME_TIME_S)
-        for start, stop in self.video.packet_index.holes if self.video.packet_index else ():
-            if start <= pts < stop:
-                return unrecorded(self.video.seconds(start), self.video.seconds(stop))
+        if hole := self.index.hole_at(pts):
+            start_s, stop_s = map(self.video.seconds, hole)
+            if stop_s - start_s > self.hole_s and time_s >= start_s + self.frame_s:
+                return unrecorded(start_s + self.frame_s, stop_s)
         key = self.index.decoded_before(pts)
         if self._shown is None or key != self._key:
             self._key = key
             self._shown = self._fetch(key, pts)
         if self._shown is None:
+            self._display = DisplayWalk(self.video, "reference", self._times_s)
+            return self._display.to(time_s)
+        if not self.index.lists_all_frames and time_s - self._shown.shown_s > self.hole_s:
+            # Only the packets tell whether frames were recorded since.
             self._display = DisplayWalk(self.video, "reference", self._times_s)
             return self._display.to(time_s)
         end_s = self.video.seconds(self.index.stop)
@@ -192,6 +211,8 @@ class KeyframeWalk(Walk):
         if packet is None or (reached is None and time_of(packet) < self.video.origin):
             # An edit list begins between two keyframes, and the earlier of them is never displayed.
             return ShownFrame(self.video.first_frame, 0.0)
+        if key is not None and time_of(packet) < key - self.frame_s / self.video.time_base:
+            self._key = None
         self._reset_decoder()
         frames = [*(self.video.decode(packet) or ()), *(self.video.decode(None) or ())]
         self._reset_decoder()

@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules beside this folder
 
-from fuzz.judging import Finding, Judge, Overheard
+from fuzz.judging import NOTED, Finding, Judge, Overheard
 from fuzz.mangling import Case, case
 from fuzz.pieces import PARSERS
 from fuzz.whole_files import RECIPES
@@ -154,15 +154,13 @@ def _table(rows: Iterator[dict], options: argparse.Namespace) -> int:
     )
     for state, ended in sorted(states.items(), key=lambda item: -len(item[1])):
         print(f"{len(ended):8,}  {state:32}  such as ONLY={','.join(map(str, sorted(ended)[:SHOWN]))}")
-    if not by_kind:
-        print("all holds")
-        return 0
-    print(f"\n{sum(map(len, by_kind.values())):,} findings; files are kept under {options.keep}")
+    faults = sum(len(found) for kind, found in by_kind.items() if not kind.startswith(NOTED))
+    print(f"{faults:,} findings; files are kept under {options.keep}" if faults else "all holds")
     for kind, found in sorted(by_kind.items(), key=lambda item: -len(item[1])):
         print(f"{len(found):8,}  {kind}")
         for row in found if options.only else sorted(found, key=lambda row: row["finding"]["number"])[:SHOWN]:
             print(f"          ONLY={row['finding']['number']}: {row['case']}: {row['finding']['what'][:160]}")
-    return 1
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":

@@ -45,13 +45,17 @@ MEMORY_MB = 512
 DEADLINE_S = 20.0
 SLOW_S = 8.0
 """Seconds of CPU for one call, after which a file of some kilobytes counts as slow."""
-LONGEST_S = 40 * 3600.0
-"""A file of some kilobytes that claims to be longer claims time that it can't hold."""
+LONGEST_S = 300 * 3600.0
+"""A file of some hundred packets that claims to be longer claims time that it can't hold."""
 MOST_SEGMENTS = 8
 """Segments of one file that are decoded: the first, the last and some between them."""
 HOLE_S, HOLE_STEPS = 2.0, 8
 SLACK_S = 0.5
 """How far a picture may be older than a hole's limit: frames that nothing refers to are left out."""
+
+
+NOTED = "noted"
+"""How the kind of a finding begins that is kept and shown, and that is no fault: the file ended with a reason."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +100,13 @@ class WatchedProcess(DecodeProcess):
         if self.ends or self._lock.locked():
             super().close()
 
-    def probe(self, location, *, deadline_s: float = DEADLINE_S):
-        return self._watch(location, None, lambda: super(WatchedProcess, self).probe(location, deadline_s=DEADLINE_S))
+    def probe(self, location, **named):
+        ask = super().probe
+        return self._watch(location, None, lambda: ask(location, **named | {"deadline_s": DEADLINE_S}))
 
-    def read_frames(self, location, times_s, size, fidelity="reference", reader="pyav", *, deadline_s):
+    def read_frames(self, location, times_s, *words, **named):
         ask = super().read_frames
-        return self._watch(
-            location, np.asarray(times_s), lambda: ask(location, times_s, size, fidelity, reader, deadline_s=deadline_s)
-        )
+        return self._watch(location, np.asarray(times_s), lambda: ask(location, times_s, *words, **named))
 
     def _watch(self, location, times_s, ask):
         before_s, pid = self._cpu_s(), self.pid
@@ -230,9 +233,12 @@ class Judge:
                 yield [Finding(case.number, f"decoding process fails: {report}", report) for report in reports]
             else:
                 suspects = {uri: case for uri, case in uris.items() if self._was_killed(uri)} or uris
+                states = {state: list(ended) for state, ended in self.states.items()}
                 for uri, case in suspects.items():
                     self.watched.calls.pop(uri, None)
                     yield [f for found in self._judge({uri: case}) for f in found if "process fails" in f.kind]
+                self.states.clear()
+                self.states.update(states)
         for uri in uris:
             self.watched.calls.pop(uri, None)
 
@@ -275,7 +281,7 @@ class Judge:
             if isinstance(call.error, DecoderKilled) and call.error.code == "decoder-hung":
                 note("hung", f"no answer within {DEADLINE_S:g} s")
             if isinstance(call.error, DecoderKilled) and "killed by" in str(call.error):
-                note("killed by a signal", str(call.error))
+                note(f"{NOTED}: libav itself ends by a signal", str(call.error))
         return list({finding.kind: finding for finding in found}.values())
 
     def _decode(self, entry: ArchiveFile) -> list[dict]:
