@@ -536,3 +536,13 @@ def test_decord_refuses_what_it_would_show_wrongly(tmp_path, what, make):
     path = make(tmp_path / "wrong.mp4")
     with pytest.raises(UnreadableVideo, match=f"reads rightly, got {what}; use the reader 'pyav'"):
         first_picture(path, reader="decord")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "ts"])
+def test_decord_refuses_a_picture_that_the_stream_itself_turns(tmp_path, suffix):
+    """decord knows the turns of a container, and not those of H.264."""
+    plain = write(tmp_path / "plain.ts", [stored_for(card(), Orientation(1))] * 3)
+    path = drawn_video.copy(plain, tmp_path / f"sei.{suffix}", "h264_metadata=display_orientation=insert:rotate=90")
+    assert error(first_picture(path), card()) < 4
+    with pytest.raises(UnreadableVideo, match="got another picture: it may be turned by the stream itself"):
+        first_picture(path, reader="decord")
