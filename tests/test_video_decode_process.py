@@ -217,6 +217,7 @@ def test_a_drive_that_fails_in_the_middle_of_a_video_is_an_outage(monkeypatch, c
         "size": SIZE,
         "fidelity": "exact",
         "reader": "pyav",
+        "eye": "left",
         "times": 1,
         "cpu_s": 1,
     }

@@ -72,6 +72,12 @@ def add_map(commands: Commands) -> None:
         help="share of a window's time that must have a picture for the window to be mapped (default 0.75)",
     )
     mapping.add_argument(
+        "--eye",
+        default="left",
+        metavar="NAME",
+        help="which picture of a stereo recording is mapped: left (default) or right",
+    )
+    mapping.add_argument(
         "--wait-for-cpus",
         type=count,
         default=0,
@@ -143,6 +149,7 @@ def map_videos(options: argparse.Namespace) -> int:
             embeddings=options.embeddings,
             fidelity=options.fidelity,
             least_present=LEAST_PRESENT if options.least_present is None else options.least_present,
+            eye=options.eye,
             retry_failed=options.retry_failed,
             settle_s=options.settle,
             resources=resources,

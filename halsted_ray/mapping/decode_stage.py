@@ -44,6 +44,7 @@ class DecodeOptions:
     """(height, width) that the encoder wants."""
     fidelity: str = "reference"
     reader: str = "pyav"
+    eye: str = "left"
     memory_mb: int = 1024
     """Limit of the decoding process."""
     deadline_s: float = 600.0
@@ -149,6 +150,7 @@ class DecodeStage:
                     options.image_size,
                     options.fidelity,
                     options.reader,
+                    options.eye,
                     deadline_s=options.deadline_s,
                     packet_index=packet_index,
                 )

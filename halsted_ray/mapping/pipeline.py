@@ -92,6 +92,7 @@ def map_archive(
     segment_s: float = 60.0,
     fidelity: str = "reference",
     least_present: float = LEAST_PRESENT,
+    eye: str = "left",
     retry_failed: bool = False,
     settle_s: float = SETTLE_S,
     windows: WindowSpec | None = None,
@@ -114,13 +115,14 @@ def map_archive(
     or has changed is always tried. ``settle_s``: files that changed within the last minute are looked at twice, so many
     seconds apart, and left for the next run where they changed in between; 0 looks once. ``windows``: every window of
     these lengths is asked the tasks and nothing else (self-labelling), instead of the model's windows by the workflow.
-    ``without``: ids of videos to leave alone. ``observer`` is told how the run goes.
+    ``without``: ids of videos to leave alone. ``eye``: which picture of a stereo pair is read, ``left`` or
+    ``right``. ``observer`` is told how the run goes.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), and OutputError where another run is mapping to ``out``.
     """
     started_s = time.monotonic()
-    archive, out = check_request(archive, out, fidelity, least_present)
+    archive, out = check_request(archive, out, fidelity, least_present, eye)
     if model in SHIPPED:
         observer.on_message(f"model {model!r}: small, trained on synthetic video; it knows nothing of real surgery")
     else:
@@ -129,7 +131,7 @@ def map_archive(
     listing = list_archive(archive, outside=out)
     for message in listing.messages():
         observer.on_message(message)
-    source = read_recipe(model, encoder, task, instruction, fidelity, windows, least_present)
+    source = read_recipe(model, encoder, task, instruction, fidelity, windows, least_present, eye)
     plan = RunPlan.of(out, embeddings, source, segment_s, windows)
     known = read_videos(out)  # before anything is written: perhaps no table can lie at ``out``
 

@@ -24,6 +24,7 @@ from halsted_ray.records import WindowSpec
 from halsted_ray.storage.locations import absolute_location, local_path, local_uri, printable
 from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.video.archive import Listing
+from halsted_ray.video.geometry import EYES
 from halsted_ray.video.readers import FIDELITIES
 
 DEADLINE_START_S = 60.0
@@ -84,6 +85,7 @@ class RunPlan:
             spec=self.recipe.spec,
             image_size=self.source.image_size,
             fidelity=self.recipe.fidelity,
+            eye=self.recipe.eye,
             reader=resources.reader,
             memory_mb=resources.decoder_memory_mb,
             deadline_s=DEADLINE_START_S + DEADLINE_PER_VIDEO_S * self.run.segment_s,
@@ -98,7 +100,7 @@ class RunPlan:
             run_id=self.run.run_id,
             vectors=self.vectors,
             encoder_fingerprint=self.recipe.encoder_fingerprint,
-            sampling=sampling_name(self.recipe.spec, self.recipe.fidelity),
+            sampling=sampling_name(self.recipe.spec, self.recipe.fidelity, self.recipe.eye),
             model=self.source.model,
             encoder=self.source.encoder,
             model_digest=self.recipe.model_digest,
@@ -108,9 +110,10 @@ class RunPlan:
         )
 
 
-def check_request(archive: str, out: str, fidelity: str, least_present: float) -> tuple[str, str]:
-    """(archive, out) as absolute locations. Raises UsageError for a fidelity that nobody knows, for a ``least_present``
-    that is no share, and for places where the maps would lie in the archive's own folder or above it."""
+def check_request(archive: str, out: str, fidelity: str, least_present: float, eye: str = "left") -> tuple[str, str]:
+    """(archive, out) as absolute locations. Raises UsageError for a fidelity or an eye that nobody knows, for a
+    ``least_present`` that is no share, and for places where the maps would lie in the archive's own folder or above
+    it."""
     archive, out = absolute_location(archive), absolute_location(out)
     if local_path(out) is not None and local_uri(out) != out:
         raise UsageError(
@@ -123,6 +126,8 @@ def check_request(archive: str, out: str, fidelity: str, least_present: float) -
         raise UsageError(
             f"least_present: expected a share from 0 to 1 of a window's time, got {least_present}; 0.75 is the default"
         )
+    if eye not in EYES:
+        raise UsageError(f"unknown eye {eye!r}; expected one of {', '.join(EYES)}")
     if f"{archive.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):
         raise UsageError(
             f"the archive {archive!r} lies at or below {out!r}, where maps are to be written; expected a "

@@ -25,10 +25,12 @@ from av.video.stream import VideoStream
 from halsted_ray.errors import CorruptSegment, UnreadableVideo
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.ranges import RangeFile, Source
+from halsted_ray.video.geometry import Orientation, orientation_of
 from halsted_ray.video.joined import unread_bytes
 from halsted_ray.video.matroska import Clusters
 from halsted_ray.video.packet_index import IndexSlot, PacketIndex, index_packets
 from halsted_ray.video.refusal import refusal
+from halsted_ray.video.streams import best_stream, moving_pictures
 from halsted_ray.video.true_keyframes import is_marked_key, keyframe_test
 
 if TYPE_CHECKING:  # av.Packet takes no type argument at run time
@@ -91,13 +93,13 @@ OUTAGES = (
 
 
 class VideoFile:
-    """An open container, its first video stream, and a decoder with a single thread.
+    """An open container, the stream that is its picture, and a decoder with a single thread.
 
     Every time is on the video's own axis: the takes of the recording lie one after another (``packet_index``), and
     ``packets`` gives each packet its time there. ``origin`` is the pts of the first displayed frame, in ticks of
     ``time_base`` (seconds per tick). Every time in seconds is counted from it. libavformat honours edit lists, and
     negative or large start times are part of the origin. ``rotation_deg`` is the rotation (counter-clockwise) that
-    turns a stored picture upright.
+    turns a stored picture upright, after the mirror where the file asks for one (``geometry.Orientation``).
 
     ``known`` may hold the index of an earlier pass over the packets. Where it is empty and the container needs a pass,
     the pass is made here, and its index is put there.
@@ -130,7 +132,7 @@ class VideoFile:
         origin = pts_of(self.first_frame)
         assert origin is not None, "the first frame is a frame with a time"
         self.origin = origin
-        self.rotation_deg = self.first_frame.rotation % 360
+        self.rotation_deg = (orientation_of(self.first_frame) or Orientation()).rotation_deg
 
     def __enter__(self) -> VideoFile:
         return self
@@ -293,8 +295,8 @@ class VideoFile:
                     yield packet
             except av.error.EOFError:
                 break
-            except IndexError:
-                continue  # PyAV, of a packet of a stream that begins later in the file: sound that was switched on
+            except IndexError:  # PyAV's, of a packet of a stream that begins later in the file, and at its end
+                errors += 1
             except av.error.FFmpegError as error:
                 self.raise_storage_failure()  # where the store did not fail, the data here are damaged
                 if error.errno in OUTAGES or error.errno == errno.ENOMEM:
@@ -326,7 +328,7 @@ class VideoFile:
     def _open(self, view: io.RawIOBase | None = None) -> None:
         """Opens the file, or ``view`` of it where one is given."""
         self._open_container(view)
-        pictures = [s for s in self.container.streams.video if not _is_cover(s)]
+        pictures = moving_pictures(self.container.streams.video)
         if (
             not self._options
             and not any(s.codec_context is not None and s.width > 0 for s in pictures)
@@ -361,7 +363,7 @@ class VideoFile:
 
     def _pick_stream(self) -> VideoStream:
         kinds = [stream.type for stream in self.container.streams]
-        pictures = [s for s in self.container.streams.video if not _is_cover(s)]
+        pictures = moving_pictures(self.container.streams.video)
         if not pictures:
             covers = " (a cover picture is not one)" if "video" in kinds else ""
             got = ", ".join(sorted(kinds)) or "no stream at all"
@@ -371,7 +373,7 @@ class VideoFile:
                 else "the file's start is damaged or the copy stopped early; copy it again from its source"
             )
             raise UnreadableVideo(f"expected a video stream{covers}, got {got}; {todo}")
-        stream = pictures[0]
+        stream = best_stream(pictures)
         if stream.codec_context is None:
             raise UnreadableVideo(
                 "expected a codec that this build of libavcodec decodes (H.264, HEVC, MPEG-2, MPEG-4, VP9, AV1, …), "
@@ -456,9 +458,3 @@ def check_picture(width: int, height: int) -> None:
             f"expected a picture of at most {MAX_SIDE_PX} pixels a side and {MAX_PICTURE_PX / 1e6:.0f} megapixels, "
             f"got {width}x{height}; scale it down first"
         )
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    """Whether the stream is a cover picture or a row of thumbnails, and no video."""
-    cover = stream.disposition.__class__
-    return bool(stream.disposition & (cover.attached_pic | cover.timed_thumbnails))

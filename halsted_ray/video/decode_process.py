@@ -96,6 +96,7 @@ class DecodeProcess:
         size: FrameSize | None,
         fidelity: str = "reference",
         reader: str = "pyav",
+        eye: str = "left",
         *,
         deadline_s: float,
         packet_index: bytes = b"",
@@ -106,12 +107,13 @@ class DecodeProcess:
         That is raised after ``deadline_s`` of decoding (waiting for a store does not count), and when the process dies.
         Where the store fails in the middle of the video, the process is ended and the store's error is raised at once.
         """
-        times_s = check_request(times_s, size, fidelity, reader)
+        times_s = check_request(times_s, size, fidelity, reader, eye)
         request = {
             "do": "frames",
             "size": list(size) if size else None,
             "fidelity": fidelity,
             "reader": reader,
+            "eye": eye,
             "times": len(times_s),
         }
         cpu_s = time.process_time()

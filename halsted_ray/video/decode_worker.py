@@ -79,7 +79,8 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
             known.index = PacketIndex.from_bytes(bytes(body[times_s.nbytes :]))
         was_known = known.index is not None
         size = (request["size"][0], request["size"][1]) if request["size"] else None
-        send_frames(READERS[request["reader"]](source, times_s, size, request["fidelity"], known), replies)
+        rows = READERS[request["reader"]](source, times_s, size, request["fidelity"], request["eye"], known)
+        send_frames(rows, replies)
         spent = PROCESS_PROFILE - before
         spent.add(
             "write", 0.0, time.process_time() - cpu_s - sum(spent.cpu_s.values())

@@ -12,9 +12,9 @@ from halsted_ray.errors import UnreadableVideo
 from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
 from halsted_ray.video.container import DEMUXERS, VideoFile
-from halsted_ray.video.frames import display_size
 from halsted_ray.video.keyframe_index import KeyframeIndex, declared_duration_s
 from halsted_ray.video.packet_index import PacketIndex
+from halsted_ray.video.pictures import shown_size
 
 if TYPE_CHECKING:  # at run time it would import pyarrow into the decoding process
     from halsted_ray.records import JsonObject
@@ -103,8 +103,7 @@ def probe_and_index(source: Source) -> tuple[Probe, PacketIndex | None]:
             raise UnreadableVideo(
                 f"expected a video that lasts, got {duration_s:.3f} s of it: its times are damaged; export it again"
             )
-        picture = video.first_frame
-        height, width = display_size(picture.width, picture.height, stream.sample_aspect_ratio, video.rotation_deg)
+        height, width = shown_size(video)
         rate = stream.average_rate or stream.guessed_rate or stream.base_rate
         packets = video.packet_index
         return Probe(
@@ -114,7 +113,7 @@ def probe_and_index(source: Source) -> tuple[Probe, PacketIndex | None]:
             height=height,
             codec=stream.codec_context.name,
             container=DEMUXERS[video.container.format.name],
-            pixel_format=stream.codec_context.pix_fmt or picture.format.name,
+            pixel_format=stream.codec_context.pix_fmt or video.first_frame.format.name,
             rotation_deg=video.rotation_deg,
             first_pts_s=float(video.origin * video.time_base),
             has_index=index.from_container,

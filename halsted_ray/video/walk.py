@@ -232,6 +232,11 @@ LONGEST_SKIPPED_RUN = 16
 where the decoder drops them and reports nothing."""
 
 
+FIELD_BY_FIELD = ("h264", "vc1")
+"""Codecs whose interlaced pictures may come as two packets, one per field, in any container. Neither packet may be left
+out where the other is decoded, so none is left out."""
+
+
 class DisplayWalk(Walk):
     """Gives the frame displayed at each time.
 
@@ -243,7 +248,8 @@ class DisplayWalk(Walk):
         super().__init__(video)
         self._intra_only = video.stream.codec_context.codec.intra_only
         self._needed: NeededPackets | None = None
-        if video.has_presentation_times and (fidelity == "exact" or self._intra_only):
+        fields = video.first_frame.interlaced_frame and video.stream.codec_context.name in FIELD_BY_FIELD
+        if video.has_presentation_times and (fidelity == "exact" or self._intra_only) and not fields:
             self._needed = NeededPackets(video, times_s + SAME_TIME_S)
         self.skip_frame = "NONREF" if fidelity == "reference" and not self.settles_s else "DEFAULT"
         self._last_s = float("-inf")
