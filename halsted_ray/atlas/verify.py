@@ -13,6 +13,7 @@ from halsted_ray.errors import StorageUnavailable, UsageError, VideoError
 from halsted_ray.records import Clip, Video
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.retry import with_retries
+from halsted_ray.video.cases import recordings
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.identity import video_id
 
@@ -43,7 +44,7 @@ def verify(atlas: Atlas, with_files: bool = True) -> list[Finding]:
     videos in different parts that are equally long. The pictures find a re-encoded copy, but no copy that was cut or
     mirrored.
     """
-    findings = [*split_findings(atlas), *clip_findings(atlas), *overlap_findings(atlas)]
+    findings = [*split_findings(atlas), *chapter_findings(atlas), *clip_findings(atlas), *overlap_findings(atlas)]
     if with_files:
         found_ids, of_files = read_ids(atlas.videos)
         findings += of_files
@@ -64,6 +65,27 @@ def split_findings(atlas: Atlas) -> Iterator[Finding]:
             yield Finding("split", name, f"video {name}: is in the split as {part!r}, but the atlas has no such video")
         if part not in SPLITS:
             yield Finding("split", name, f"video {name}: is in the split as {part!r}; expected one of {SPLITS}")
+
+
+def chapter_findings(atlas: Atlas) -> Iterator[Finding]:
+    """Finds recordings whose chapters, by the names of the files, are in different parts of the split."""
+    named = recordings(video.uri for video in atlas.videos)
+    chapters: dict[str, list[str]] = {}
+    for video in atlas.videos:
+        if video.uri in named and video.video_id in atlas.split:
+            chapters.setdefault(named[video.uri], []).append(video.video_id)
+    for video_ids in chapters.values():
+        parts = {part: [name for name in video_ids if atlas.split[name] == part] for part in SPLITS}
+        spread = {part: names for part, names in parts.items() if names}
+        if len(spread) > 1:
+            held = ", ".join(f"{' '.join(names)} ({part})" for part, names in spread.items())
+            yield Finding(
+                "split",
+                video_ids[0],
+                f"videos {held}: by the names of their files they are chapters of one recording, and a recording in "
+                "two parts lets a model be tested on its own training data; make a release with --case-by chapters, or "
+                "give the split yourself (--split)",
+            )
 
 
 def clip_findings(atlas: Atlas) -> Iterator[Finding]:

@@ -43,6 +43,7 @@ from halsted_ray.storage.lease import Lease
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.storage.vectors import VectorStore
 from halsted_ray.video.archive import SETTLE_S, Skipped, list_archive, skipped_of
+from halsted_ray.video.cases import group_cases
 
 TAGGED_LOCALLY_AT_MOST = 1000
 """Up to this number, segments with stored vectors are tagged in this process: 30 ms each, while a cluster takes 10 s to
@@ -92,6 +93,7 @@ def map_archive(
     fidelity: str = "reference",
     retry_failed: bool = False,
     settle_s: float = SETTLE_S,
+    case_by: str | None = None,
     windows: WindowSpec | None = None,
     without: Collection[str] = (),
     resources: ResourceRequest = DEFAULT_REQUEST,
@@ -109,9 +111,10 @@ def map_archive(
     ``<out>/embeddings``). ``segment_s`` and ``resources`` decide how fast the run is. ``retry_failed`` tries again
     what failed for good: files that could not be probed, and segments. A file that is new or has changed is always
     tried. ``settle_s``: files that changed within the last minute are looked at twice, so many seconds apart, and left
-    for the next run where they changed in between; 0 looks once. ``windows``: every window of these lengths is asked
-    the tasks and nothing else (self-labelling), instead of the model's windows by the workflow. ``without``: ids of
-    videos to leave alone. ``observer`` is told how the run goes.
+    for the next run where they changed in between; 0 looks once. ``case_by``: the rule by
+    which videos are chapters of one case (``video.cases``); None: the rule of the run before, if any. ``windows``:
+    every window of these lengths is asked the tasks and nothing else (self-labelling), instead of the model's windows
+    by the workflow. ``without``: ids of videos to leave alone. ``observer`` is told how the run goes.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), and OutputError where another run is mapping to ``out``.
@@ -126,13 +129,18 @@ def map_archive(
     listing = list_archive(archive, outside=out)
     for message in listing.messages():
         observer.on_message(message)
+    if case_by is not None:
+        case_by = absolute_location(case_by) if case_by.lower().endswith(".csv") else case_by
+        group_cases(listing.videos, case_by, listing.uri)  # a rule that can't be used is refused before any work
     source = read_recipe(model, encoder, task, instruction, fidelity, windows)
     plan = RunPlan.of(out, embeddings, source, segment_s, windows)
     known = read_videos(out)  # before anything is written: perhaps no table can lie at ``out``
 
     with ExitStack() as stack:
         lease = stack.enter_context(Lease(out, plan.run.run_id, observer.on_message))
-        entries, work_list, changing = plan_work(plan, listing, known, retry_failed, without, settle_s, observer)
+        entries, work_list, changing = plan_work(
+            plan, listing, known, retry_failed, without, settle_s, case_by, observer
+        )
         staging, tagging, decoding = plan.open_staging(), plan.tag_options(), plan.decode_options(resources, entries)
         tally = OutcomeTally(work_list.total_s, work_list.total_s - work_list.waiting_s, observer)
         publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance))

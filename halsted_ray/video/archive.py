@@ -89,6 +89,7 @@ class Listing:
 
     root: str
     """The archive's path on its file system."""
+    uri: str
     videos: list[str]
     """Sorted uris."""
     skipped: list[Skipped]
@@ -185,7 +186,7 @@ def list_archive(archive: Location, outside: str = "") -> Listing:
             "give the folder that holds the videos, or rename them"
         )
     uris = sorted(uri_of(path) for path in videos)
-    return Listing(root, uris, left, tree.led_out, _young(uris) if is_local(fs) else {}, listed_s)
+    return Listing(root, uri_of(root), uris, left, tree.led_out, _young(uris) if is_local(fs) else {}, listed_s)
 
 
 def skipped_of(listing: Listing, changing: Collection[str]) -> list[Skipped]:
