@@ -9,6 +9,8 @@ import os
 import shlex
 from collections import Counter
 from dataclasses import asdict
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from halsted_ray.cli.options import (
@@ -149,9 +151,10 @@ def map_videos(options: argparse.Namespace) -> int:
         )
     if listed := failures(summary.videos):
         print(f"{listed}\n")
-    if options.list_skipped and summary.skipped:
-        rows = sorted((skipped.reason, printable(skipped.uri)) for skipped in summary.skipped)
-        print(f"{table(('skipped', 'file'), rows)}\n")
+    if options.list_skipped:
+        for reason, found in groupby(sorted(summary.skipped, key=attrgetter("reason", "uri")), attrgetter("reason")):
+            # Not as a table: a long path would be broken over lines.
+            print("\n".join([f"skipped, {reason}:", *(f"  {printable(skipped.uri)}" for skipped in found)]) + "\n")
     print_counts(summary.videos, options.out)
     print(
         f"{summary.segments_before} segments done before, {summary.segments_decoded} decoded, "
