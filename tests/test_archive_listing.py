@@ -242,13 +242,23 @@ def test_a_file_that_grows_is_left_for_the_next_run(tmp_path):
     touch(tmp_path, "whole.mp4", "grows.mp4", "preallocated.mp4", "copied.mp4")
     os.utime(tmp_path / "copied.mp4", (1e9, 1e9))
     listing = list_archive(tmp_path)
-    assert set(listing.young) == {str(tmp_path / name) for name in ("whole.mp4", "grows.mp4", "preallocated.mp4")}
+    assert listing.young == {str(tmp_path / name) for name in ("whole.mp4", "grows.mp4", "preallocated.mp4")}
     with open(tmp_path / "grows.mp4", "ab") as file:
         file.write(b"y")
     now_s = time.time() + 0.01
     os.utime(tmp_path / "preallocated.mp4", (now_s, now_s))  # written to, at the same size
     assert listing.still_written(0.05) == [str(tmp_path / "grows.mp4"), str(tmp_path / "preallocated.mp4")]
     assert listing.still_written(0) == [], "switched off"
+
+
+def test_a_file_that_grows_under_an_old_time_is_seen_too(tmp_path):
+    """A network drive may keep the old time until the file is closed."""
+    touch(tmp_path, "a.mp4", "b.mp4")
+    for name in ("a.mp4", "b.mp4"):
+        os.utime(tmp_path / name, (1e9, 1e9))
+    listing = list_archive(tmp_path)
+    sizes = {str(tmp_path / "a.mp4"): 1, str(tmp_path / "b.mp4"): 7}
+    assert listing.still_written(60, sizes) == [str(tmp_path / "b.mp4")]
 
 
 def test_nobody_waits_for_an_archive_that_was_not_written_to(tmp_path):
@@ -370,7 +380,7 @@ def test_a_writer_at_work_is_seen_by_the_inventory(tmp_path):
         time.sleep(0.1)
         listing = list_archive(tmp_path)
         assert len(listing.videos) == 2
-        entries = take_inventory(listing.videos, still_written=lambda: listing.still_written(0.2))
+        entries = take_inventory(listing.videos, still_written=lambda _: listing.still_written(0.2))
         assert [entry.video.uri for entry in entries] == [str(tmp_path / "whole.mp4")]
     finally:
         stop.set()

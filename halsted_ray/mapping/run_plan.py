@@ -146,8 +146,8 @@ def plan_work(
     """
     changing: list[str] = []
 
-    def still_written() -> list[str]:
-        changing.extend(listing.still_written(settle_s))
+    def still_written(sizes: Mapping[str, int]) -> list[str]:
+        changing.extend(listing.still_written(settle_s, sizes))
         return changing
 
     staging, recipe = plan.open_staging(), plan.recipe

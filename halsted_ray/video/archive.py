@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -95,23 +95,30 @@ class Listing:
     skipped: list[Skipped]
     led_out: int = 0
     """Links that lead out of the archive, and that were followed."""
-    young: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """uri → (size in bytes, time of change in ns) of the videos that were written to shortly before; on a disk only,
-    because a store shows an object when it is whole."""
+    looks: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """uri → (size in bytes, time of change in ns) of the videos; on a disk only, because a store shows an object when
+    it is whole."""
+    young: frozenset[str] = frozenset()
+    """The videos that were written to shortly before."""
     listed_s: float = 0.0
     """When that was, by ``time.monotonic``."""
 
-    def still_written(self, settle_s: float = SETTLE_S) -> list[str]:
+    def still_written(self, settle_s: float = SETTLE_S, sizes: Mapping[str, int] | None = None) -> list[str]:
         """The videos that changed since they were listed: they are still being written.
 
         Waits until ``settle_s`` have passed since then where there are young files; 0 looks at none. A recorder that
-        makes its file as large as it will be changes the time, if not the size. Not noticed: a writer that pauses for
-        longer than ``settle_s``. Its file gets another id when it goes on, and the next run maps it anew.
+        makes its file as large as it will be changes the time, if not the size. ``sizes``: uri → size in bytes as it
+        was found meanwhile; by this a file that grows is seen too where a network drive keeps its old time until it is
+        closed. Not noticed: a writer that pauses for longer than ``settle_s``. Its file gets another id when it goes
+        on, and the next run maps it anew.
         """
-        if not self.young or not settle_s:
+        if not settle_s:
             return []
-        time.sleep(max(0.0, self.listed_s + settle_s - time.monotonic()))
-        return sorted(uri for uri, look in self.young.items() if _look(local_path(uri) or uri) != look)
+        if self.young:
+            time.sleep(max(0.0, self.listed_s + settle_s - time.monotonic()))
+        changed = {uri for uri in self.young if _look(local_path(uri) or uri) != self.looks[uri]}
+        grown = {uri for uri, size in (sizes or {}).items() if uri in self.looks and self.looks[uri][0] != size}
+        return sorted(changed | grown)
 
     def holds(self, uri: str) -> bool:
         """Whether the file ``uri`` lies in this archive, or lay there."""
@@ -186,7 +193,11 @@ def list_archive(archive: Location, outside: str = "") -> Listing:
             "give the folder that holds the videos, or rename them"
         )
     uris = sorted(uri_of(path) for path in videos)
-    return Listing(root, uri_of(root), uris, left, tree.led_out, _young(uris) if is_local(fs) else {}, listed_s)
+    looks = _looks(uris) if is_local(fs) else {}
+    # A time in the future counts as young: clocks of recorders are wrong.
+    newer_ns = time.time_ns() - int(YOUNG_S * 1e9)
+    young = frozenset(uri for uri, (_, changed_ns) in looks.items() if changed_ns > newer_ns)
+    return Listing(root, uri_of(root), uris, left, tree.led_out, looks, young, listed_s)
 
 
 def skipped_of(listing: Listing, changing: Collection[str]) -> list[Skipped]:
@@ -199,6 +210,7 @@ def _sorted_out(
 ) -> tuple[list[str], list[tuple[str, str]]]:
     """(paths of the videos, (path, reason) of the files that are left out)."""
     tables = {file.path.split("/_delta_log/")[0] for file in tree.files if "/_delta_log/" in file.path}
+    real_outside = os.path.realpath(outside) if is_local(fs) else outside
     videos: list[FoundFile] = []
     unclear: list[FoundFile] = []
     skipped: list[tuple[str, str]] = []
@@ -209,7 +221,7 @@ def _sorted_out(
             skipped.append((file.path, reason))
         elif any(file.path.startswith(table + "/") for table in tables):
             skipped.append((file.path, left_out.OF_A_TABLE))
-        elif outside and file.path.startswith(outside + "/"):
+        elif outside and (file.path.startswith(outside + "/") or file.real.startswith(real_outside + "/")):
             skipped.append((file.path, left_out.OF_THE_MAPS))
         elif suffix in EXTENSIONS:
             videos.append(file)
@@ -266,12 +278,11 @@ def _counted(skipped: Sequence[Skipped], by_extension: bool = False) -> list[tup
     return Counter(what(left) for left in skipped).most_common()
 
 
-def _young(uris: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """``Listing.young`` of local videos. A time in the future counts as young: clocks of recorders are wrong."""
-    newer_ns = time.time_ns() - int(YOUNG_S * 1e9)
+def _looks(uris: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """``Listing.looks`` of local videos that are there."""
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:  # on a network drive each look is a request
         looks = pool.map(lambda uri: _look(local_path(uri) or uri), uris)
-        return {uri: look for uri, look in zip(uris, looks, strict=True) if look is not None and look[1] > newer_ns}
+        return {uri: look for uri, look in zip(uris, looks, strict=True) if look is not None}
 
 
 def _look(path: str) -> tuple[int, int] | None:
