@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -12,8 +16,11 @@ import fsspec
 import pytest
 import small_video
 
+import halsted_ray
 from halsted_ray.errors import ArchiveError, StorageUnavailable, UnreadableVideo
 from halsted_ray.mapping.inventory import take_inventory
+from halsted_ray.maps.reading import read_timeline
+from halsted_ray.maps.status import status_of
 from halsted_ray.storage.locations import PERCENT_ENCODED, filesystem, local_path, local_uri, printable
 from halsted_ray.storage.retry import with_retries
 from halsted_ray.storage.tree import CIRCLE, LISTED_ALREADY, NOT_PERMITTED, SNAPSHOT
@@ -391,3 +398,42 @@ def test_an_archive_in_which_nothing_is_a_video_says_what_is_there(tmp_path):
     touch(tmp_path, "#recycle/a.mp4", "a.mp4.part")
     with pytest.raises(ArchiveError, match=f"got 1 {left_out.RECYCLED}, 1 {left_out.BEING_WRITTEN}"):
         list_videos(tmp_path)
+
+
+def test_ray_starts_though_the_command_and_its_folder_are_no_text(tmp_path, monkeypatch):
+    import ray._private.utils
+
+    from halsted_ray.compute.cluster import _words_as_utf8
+
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/Klinik M\xfcnchen")
+    os.mkdir(folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(ray._private.utils, "get_entrypoint_name", lambda: f"halsted map {folder}")
+    with _words_as_utf8():
+        assert ray._private.utils.get_entrypoint_name() == rf"halsted map {tmp_path}/Klinik M\xfcnchen"
+        os.getcwd().encode()
+    assert os.getcwd() == folder and ray._private.utils.get_entrypoint_name().endswith(folder)
+
+
+@pytest.mark.slow
+def test_names_of_any_bytes_are_mapped_by_the_command(names, tmp_path, small_model):
+    archive = os.fsencode(tmp_path) + b"/M\xfcnchen"
+    os.rename(tmp_path / "archive", archive)
+    ray_folder = tempfile.mkdtemp(prefix="ray-")  # a short path: Ray's sockets lie in it
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+        "RAY_TMPDIR": ray_folder,
+    }
+    environment.pop("RAY_ADDRESS", None)
+    words = [sys.executable, "-m", "halsted_ray.cli", "map", archive, "--out", tmp_path / "out", "--model", small_model]
+    try:
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    finally:
+        shutil.rmtree(ray_folder, ignore_errors=True)
+    assert done.returncode == 0, done.stderr
+    videos = status_of(str(tmp_path / "out"))
+    assert {video["status"] for video in videos} == {"mapped"}
+    assert {os.fsencode(local_path(video["uri"])) for video in videos} == {archive + b"/" + name for name in names}
+    assert {row["uri"] for row in read_timeline(str(tmp_path / "out")).to_pylist()} == {v["uri"] for v in videos}
