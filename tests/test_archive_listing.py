@@ -17,6 +17,7 @@ import pytest
 import small_video
 
 import halsted_ray
+from halsted_ray.atlas.formats.recording import matching_files
 from halsted_ray.errors import ArchiveError, StorageUnavailable, UnreadableVideo
 from halsted_ray.mapping.inventory import take_inventory
 from halsted_ray.maps.reading import read_timeline
@@ -89,6 +90,12 @@ def test_names_go_through_arrow_and_back(names, tmp_path):
         segment = segment_of(segments_table([Segment("s", "v", uri, 0.0, 1.0, 1.0)]))
         fs, path = filesystem(segment.uri)
         assert fs.size(path) > 0
+
+
+def test_data_sets_with_such_names_are_found(names, tmp_path):
+    found = matching_files(str(tmp_path), "*/*.mp4")
+    assert sorted(os.fsencode(local_path(uri)).rsplit(b"/", 1)[1] for uri in found) == sorted(names)
+    assert all(uri.encode() for uri in found)
 
 
 def test_an_archive_whose_own_name_is_no_text_is_mapped_too(tmp_path):

@@ -68,6 +68,8 @@ PROXIES = (".lrv", ".lrf")
 HEADS_AT_MOST = 10_000
 """Files that are opened because their names do not say what they are: a second on a disk, 20 s on S3."""
 
+LOOKS_A_THREAD = 100
+"""Files that a thread looks at before it takes others: a disk answers sooner than a thread is asked."""
 YOUNG_S = 60.0
 """A file that changed within this time before it was listed is looked at twice."""
 SETTLE_S = 2.0
@@ -280,9 +282,16 @@ def _counted(skipped: Sequence[Skipped], by_extension: bool = False) -> list[tup
 
 def _looks(uris: Sequence[str]) -> dict[str, tuple[int, int]]:
     """``Listing.looks`` of local videos that are there."""
+
+    def look_at(first: int) -> dict[str, tuple[int, int]]:
+        some = uris[first : first + LOOKS_A_THREAD]
+        return {uri: look for uri in some if (look := _look(local_path(uri) or uri)) is not None}
+
+    looks: dict[str, tuple[int, int]] = {}
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:  # on a network drive each look is a request
-        looks = pool.map(lambda uri: _look(local_path(uri) or uri), uris)
-        return {uri: look for uri, look in zip(uris, looks, strict=True) if look is not None}
+        for found in pool.map(look_at, range(0, len(uris), LOOKS_A_THREAD)):
+            looks |= found
+    return looks
 
 
 def _look(path: str) -> tuple[int, int] | None:
