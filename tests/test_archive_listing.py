@@ -361,6 +361,10 @@ def test_heads_are_read_up_to_a_number_and_the_rest_is_counted(tmp_path, monkeyp
     touch(tmp_path, "a.mp4", *(f"file{n}" for n in range(5)))
     reasons = list(skipped(list_archive(tmp_path)).values())
     assert reasons == [left_out.NO_VIDEO] * 3 + [left_out.NOT_LOOKED_AT] * 2
+    touch(tmp_path, "later/file")
+    reasons = skipped(list_archive(tmp_path))
+    assert reasons["later/file"] == left_out.NO_VIDEO, "every folder is looked into first"
+    assert reasons["file2"] == left_out.NOT_LOOKED_AT
 
 
 def test_an_archived_object_is_named_as_such():

@@ -239,13 +239,15 @@ def test_verify_warns_where_chapters_were_spread_and_a_release_by_case_keeps_the
     root = str(tmp_path)
     chaptered_atlas(root)
     assert main(["atlas", "release", root, "spread", "--validation", "0.3", "--test", "0.3"]) == 0
-    assert "they are chapters of one recording" in capsys.readouterr().err
+    assert "they are chapters of one case" in capsys.readouterr().err
     findings = verify(read_atlas(root, "spread"), with_files=False)
     assert findings and {finding.kind for finding in findings} == {"split"}
     assert (
         "--case-by chapters" in findings[0].text and "VTS" not in findings[0].text and "case0" not in findings[0].text
     )
     assert main(["atlas", "verify", root, "--tables-only"]) == 3
+    assert main(["atlas", "verify", root, "--tables-only", "--case-by", "none"]) == 0
+    assert len(verify(read_atlas(root, "spread"), with_files=False, case_by="folder")) == len(findings)
 
     together = str(tmp_path / "together")
     ids = chaptered_atlas(together)

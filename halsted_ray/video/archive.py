@@ -264,9 +264,19 @@ def _reasons_by_head(fs: fsspec.AbstractFileSystem, files: Sequence[FoundFile]) 
             return ""
         return left_out.DICOM if is_dicom(head) else left_out.NO_VIDEO
 
+    # The first file of each folder, then the second: thousands of slices of one scan must not hide the other folders.
+    seen: Counter[str] = Counter()
+    ranks = []
+    for number, file in enumerate(files):
+        folder = os.path.dirname(file.path)
+        seen[folder] += 1
+        ranks.append((seen[folder], number))
+    chosen = [number for _, number in sorted(ranks)[:HEADS_AT_MOST]]
+    reasons = [left_out.NOT_LOOKED_AT] * len(files)
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        found = list(pool.map(reason, files[:HEADS_AT_MOST]))
-    return found + [left_out.NOT_LOOKED_AT] * (len(files) - len(found))
+        for number, told in zip(chosen, pool.map(lambda number: reason(files[number]), chosen), strict=True):
+            reasons[number] = told
+    return reasons
 
 
 def _counted(skipped: Sequence[Skipped], by_extension: bool = False) -> list[tuple[str, int]]:
