@@ -12,7 +12,8 @@ import errno
 import io
 import os
 from collections.abc import Iterator
-from itertools import chain, islice
+from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import av
@@ -24,9 +25,12 @@ from av.video.stream import VideoStream
 from halsted_ray.errors import CorruptSegment, UnreadableVideo
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.ranges import RangeFile, Source
+from halsted_ray.video.first_frame import SEARCHED_BYTES, SEARCHED_S, decode_first_frame
 from halsted_ray.video.geometry import Orientation, orientation_of
+from halsted_ray.video.joined import unread_bytes
 from halsted_ray.video.matroska import Clusters
 from halsted_ray.video.packet_index import IndexSlot, PacketIndex, index_packets
+from halsted_ray.video.packet_times import pts_of
 from halsted_ray.video.refusal import refusal
 from halsted_ray.video.streams import best_stream, moving_pictures
 from halsted_ray.video.true_keyframes import is_marked_key, keyframe_test
@@ -50,9 +54,6 @@ MAX_SIDE_PX = 8192
 MAX_PICTURE_PX = 7680 * 4320
 """8K. A decoder holds up to 17 pictures, so larger pictures do not fit into a decoding process anyway."""
 
-REORDERED_PACKETS = 18
-"""Packets that are read to know which frame is displayed first: H.264 and HEVC move a frame by at most 16 places."""
-
 MP4, MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"
 INDEXED = (MP4, MATROSKA)
 """Containers whose own index, where it is whole, lists the keyframes with times that can be trusted."""
@@ -62,11 +63,6 @@ ENTERED_BY_BYTE = ("mpegts", "mpeg", "flv", "asf")
 """Containers that libavformat can enter at any byte; it reads on to the next packet."""
 ENTERED_BEFORE = ("mpeg", "asf")
 """Containers in which the packet at whose byte libavformat enters is not read whole, but only packets after it."""
-
-SEARCHED_BYTES = 256 * 1024 * 1024
-SEARCHED_S = 600.0
-"""So far a first picture is searched for; where nothing up to there decodes, the file counts as undecodable. A
-recording may begin with minutes of sound, or far from a keyframe."""
 
 ERRORS_IN_A_ROW = 10_000
 """libavformat gives an error for every 64 KB in which it finds no packet. After so many (640 MB) the data count as
@@ -121,7 +117,7 @@ class VideoFile:
             self.time_base = self.stream.time_base
             if self.container.format.name not in INDEXED and self.packet_index is None:
                 self.read_all_packets()
-            self.first_frame = self._decode_first_frame()
+            self.first_frame, self.first_key_pts = decode_first_frame(self)
             check_picture(self.first_frame.width, self.first_frame.height)
         except BaseException:
             self.close()
@@ -150,6 +146,13 @@ class VideoFile:
     def packet_index(self) -> PacketIndex | None:
         """What a pass over the packets found; None where the container's own index serves."""
         return self._known.index
+
+    @cached_property
+    def unread_bytes(self) -> int:
+        """How many bytes at the end belong to further recordings that libavformat does not read (``joined``)."""
+        size_bytes = self.source.size_bytes if isinstance(self.source, RangeFile) else os.stat(self.source).st_size
+        read_to_byte = self.packet_index.stop_byte if self.packet_index else 0
+        return unread_bytes(self.source, self.container.format.name, size_bytes, read_to_byte)
 
     @property
     def has_presentation_times(self) -> bool:
@@ -284,8 +287,10 @@ class VideoFile:
                         if packet.dts is not None:
                             packet.dts += shift
                     yield packet
-            except (av.error.EOFError, IndexError):  # PyAV's at the end, where a stream came up while reading
+            except av.error.EOFError:
                 break
+            except IndexError:  # PyAV's, of a packet of a stream that begins later in the file, and at its end
+                errors += 1
             except av.error.FFmpegError as error:
                 self.raise_storage_failure()  # where the store did not fail, the data here are damaged
                 if error.errno in OUTAGES or error.errno == errno.ENOMEM:
@@ -369,75 +374,6 @@ class VideoFile:
                 "got one without a decoder; transcode the file to H.264"
             )
         return stream
-
-    def _decode_first_frame(self) -> VideoFrame:
-        """The first displayed frame, which has a time.
-
-        Mostly that is the first keyframe. Then the keyframe is decoded alone: to feed the decoder until it gives the
-        frame out by itself would cost three frames more, 40 ms of 1080p.
-        """
-        packets = self.packets()
-        head, key = _up_to_first_keyframe(packets)
-        if key is not None:
-            self.first_key_pts = key.pts
-            if _comes_first(key, head):
-                frames = [*(self.decode(key) or ()), *(self.decode(None) or ())]
-                self.stream.codec_context.flush_buffers()
-                if frames and frames[0].pts == key.pts and not frames[0].is_corrupt:
-                    return frames[0]
-        searched_bytes = 0
-        started = head[0].dts if head else None
-        for packet in chain(head, packets):
-            if packet.is_keyframe and self.first_key_pts is None:
-                self.first_key_pts = packet.pts
-            for frame in self.decode(packet) or ():
-                if pts_of(frame) is not None:
-                    return frame
-            searched_bytes += packet.size
-            searched = packet.dts - started if packet.dts is not None and started is not None else 0
-            if searched_bytes > SEARCHED_BYTES or searched > SEARCHED_S / self.time_base:
-                raise UnreadableVideo(
-                    f"expected a picture within the first {SEARCHED_BYTES >> 20} MB and {SEARCHED_S:.0f} s of "
-                    f"{self.stream.codec_context.name}, got none that decodes: the copy is damaged, or the file is "
-                    "encrypted; copy or export it again"
-                )
-        for frame in self.decode(None) or ():
-            if pts_of(frame) is not None:
-                return frame
-        raise UnreadableVideo(
-            f"expected frames in the {self.stream.codec_context.name} stream, got none to the end of the file; "
-            "the recording holds no picture, or the copy is damaged"
-        )
-
-
-def _up_to_first_keyframe(packets: Iterator[VideoPacket]) -> tuple[list[VideoPacket], VideoPacket | None]:
-    """(packets, the first keyframe among them), read until no later packet can be displayed before that keyframe.
-
-    A packet is displayed when it is decoded, or later.
-    """
-    head: list[VideoPacket] = []
-    key: VideoPacket | None = None
-    for packet in islice(packets, REORDERED_PACKETS):
-        head.append(packet)
-        key = key or (packet if packet.is_keyframe else None)
-        if key and key.pts is not None and packet.dts is not None and packet.dts >= key.pts:
-            break
-    return head, key
-
-
-def _comes_first(key: VideoPacket, head: list[VideoPacket]) -> bool:
-    """Whether a keyframe is displayed at all, and before all other packets of ``head``."""
-    if key.pts is None or key.is_discard:
-        return False
-    return all(packet.pts is not None and packet.pts > key.pts for packet in head if packet is not key)
-
-
-def pts_of(frame: VideoFrame) -> int | None:
-    """The time at which a frame is displayed, in ticks; None where it has no time.
-
-    AVI and some elementary streams have decoding times only. libavcodec brings these into display order.
-    """
-    return frame.pts if frame.pts is not None else frame.dts
 
 
 def check_picture(width: int, height: int) -> None:

@@ -19,19 +19,48 @@ if TYPE_CHECKING:
 HEAD_BYTES = 64
 BOXES = 256
 """The most boxes of an MP4 that are looked at; a file written in fragments has thousands."""
+LOOK_BYTES = 256 * 1024
+LOOKS = 64
+"""How a long end of a transport stream is looked at: in so many places, so many bytes each."""
 READ_SEGMENTS = 2
 """libavformat goes on from one Matroska recording to the next once."""
 
 
-def unread_bytes(source: Source, container: str, size_bytes: int) -> int:
+def unread_bytes(source: Source, container: str, size_bytes: int, read_to_byte: int) -> int:
     """How many bytes at the end of a file belong to recordings that libavformat does not read. ``container``: the name
-    of libavformat's demuxer. Raises OSError."""
+    of libavformat's demuxer; ``read_to_byte``: where the last packet of the picture ended. Raises OSError."""
+    if container == "mpegts":
+        return size_bytes - read_to_byte if _has_pictures(source, read_to_byte, size_bytes) else 0
     if container.startswith("mov"):
         return _after_first_movie(source, size_bytes)
     if container.startswith("matroska"):
         starts = list(_segments(source, size_bytes))
         return size_bytes - starts[READ_SEGMENTS] if len(starts) > READ_SEGMENTS else 0
     return 0
+
+
+def _has_pictures(source: Source, start: int, size_bytes: int) -> bool:
+    """Whether packets of a picture begin in a transport stream after the byte ``start``: under numbers (PIDs) that
+    libavformat did not know when it opened the file, since another recorder wrote them."""
+    step = max(LOOK_BYTES, (size_bytes - start) // LOOKS)
+    for at in range(start, size_bytes, step):
+        data = read_at(source, at, LOOK_BYTES)
+        for size in (188, 192):
+            first = data.find(b"G")
+            while 0 <= first and first + 2 * size < len(data) and data[first + size] != 0x47:
+                first = data.find(b"G", first + 1)
+            if first >= 0 and any(_begins_picture(data[k : k + 188]) for k in range(first, len(data) - 188, size)):
+                return True
+    return False
+
+
+def _begins_picture(packet: bytes) -> bool:
+    """Whether a transport packet holds the beginning of a picture (ISO/IEC 13818-1: a PES packet with the stream_id of
+    video)."""
+    if packet[0] != 0x47 or not packet[1] & 0x40 or not packet[3] & 0x10:
+        return False
+    at = 5 + packet[4] if packet[3] & 0x20 else 4
+    return packet[at : at + 3] == b"\0\0\1" and at + 3 < len(packet) and 0xE0 <= packet[at + 3] <= 0xEF
 
 
 def has_further_segments(source: Source) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,6 +80,8 @@ class PacketIndex:
     step: int
     """The median step from frame to frame."""
     packets: int
+    stop_byte: int = 0
+    """The byte after the last packet, as far as the container says."""
 
     @property
     def stop(self) -> int:
@@ -107,6 +109,7 @@ class PacketIndex:
             "holes": self.holes,
             "step": self.step,
             "packets": self.packets,
+            "stop_byte": self.stop_byte,
             "keys": len(self.keys),
         }
         deltas = np.diff(self.keys, axis=0, prepend=np.zeros((1, 4), np.int64))
@@ -125,6 +128,7 @@ class PacketIndex:
             holes=tuple((start, stop) for start, stop in head["holes"]),
             step=head["step"],
             packets=head["packets"],
+            stop_byte=head["stop_byte"],
         )
 
 
@@ -170,11 +174,12 @@ def index_packets(
     steps: list[int] = []
     earlier: deque[int] = deque([0])
     back, suspect = round(JUMP_BACK_S * second), round(HOLE_S * second)
-    count = 0
+    count = stop_byte = 0
     for packet in packets:
         count += 1
         byte = packet.pos
         if byte is not None:
+            stop_byte = max(stop_byte, byte + packet.size)
             earlier.append(byte)
             while len(earlier) > 1 and byte - earlier[1] >= LEAD_BYTES:
                 earlier.popleft()
@@ -196,10 +201,10 @@ def index_packets(
             last.keys.append((pts, -1 if byte is None else byte, earlier[0], packet.size))
     if not stretches:
         return None
-    return _join(stretches, steps, second, may_restart, count)
+    return replace(_join(stretches, steps, second, may_restart), packets=count, stop_byte=stop_byte)
 
 
-def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restart: bool, packets: int) -> PacketIndex:
+def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restart: bool) -> PacketIndex:
     """Lays the stretches on one axis: as holes of one take, or as takes one after another."""
     pauses = [later.first_pts - earlier.last_pts for earlier, later in zip(stretches, stretches[1:], strict=False)]
     # The steps over holes are steps too where most frames are that far apart.
@@ -222,4 +227,4 @@ def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restar
         takes[-1] = Take(take.first_byte, take.shift, min(take.start, stretch.first_pts + take.shift), stop)
         keys += [(pts + take.shift, byte, lead, size) for pts, byte, lead, size in stretch.keys]
     rows = np.array(keys, np.int64).reshape(-1, 4)
-    return PacketIndex(tuple(takes), rows[np.argsort(rows[:, 0], kind="stable")], tuple(holes), step, packets)
+    return PacketIndex(tuple(takes), rows[np.argsort(rows[:, 0], kind="stable")], tuple(holes), step, 0)

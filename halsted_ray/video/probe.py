@@ -12,7 +12,6 @@ from halsted_ray.errors import UnreadableVideo
 from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
 from halsted_ray.video.container import DEMUXERS, VideoFile
-from halsted_ray.video.joined import unread_bytes
 from halsted_ray.video.keyframe_index import KeyframeIndex, declared_duration_s
 from halsted_ray.video.packet_index import PacketIndex
 from halsted_ray.video.pictures import shown_size
@@ -96,7 +95,7 @@ def probe_and_index(source: Source) -> tuple[Probe, PacketIndex | None]:
         declared_s = declared_duration_s(video)
         duration_s = _duration_s(video, index, declared_s)
         size_bytes = source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size
-        if unread := unread_bytes(source, video.container.format.name, size_bytes):
+        if unread := video.unread_bytes:
             duration_s += duration_s * unread / (size_bytes - unread)
         # Only now: measuring the length may have opened the file again, which frees the old stream.
         stream = video.stream

@@ -20,11 +20,12 @@ from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
 from halsted_ray.video.colour import change_matrix, colour_of
 from halsted_ray.video.container import VideoFile
+from halsted_ray.video.display_walk import DisplayWalk
 from halsted_ray.video.frames import FIDELITIES, Frames, FrameSize, FrameStream, Missing, collect
 from halsted_ray.video.geometry import EYES
+from halsted_ray.video.keyframe_walk import KeyframeWalk
 from halsted_ray.video.packet_index import IndexSlot
 from halsted_ray.video.pictures import PictureScaler, picture_of, shown_size
-from halsted_ray.video.walk import DisplayWalk, KeyframeWalk
 
 __all__ = ["FIDELITIES", "READERS", "Frames", "Missing", "check_request", "read_frames"]
 
