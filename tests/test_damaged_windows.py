@@ -200,6 +200,14 @@ def test_a_segment_is_failed_only_where_all_of_it_is_lost():
     assert SegmentResult(segment, [], [gap], "run", unasked=[Unasked("t", 0.0, 30.0, "corrupt")]).state == "fail"
 
 
+def test_gaps_do_not_depend_on_how_a_video_is_cut_into_segments():
+    """Damage from just before a segment's end on is known there too, although its last frame lies before."""
+    for places in ([(59.90625, 61.0)], [(59.0, 60.0)], [(60.0, 61.0)], [(20.0, 91.0)]):
+        found = [gap_spans(mapped(places, 150.0, segment_s=segment_s)[0], "macro") for segment_s in (30.0, 60.0, 150.0)]
+        assert found[0] == found[1] == found[2]
+        assert found[0][0] == (places[0] if places[0] != (20.0, 91.0) else (0.0, 91.0))
+
+
 LEAST = st.sampled_from([0.0, 0.5, 0.75, 0.9, 1.0])
 EDGES = st.lists(st.integers(0, round(150 / FRAME_S)), min_size=2, max_size=12, unique=True).map(sorted)
 
