@@ -11,8 +11,9 @@ The way of a video, file by file; each file takes what the file before it gives:
     probe.py            what a video is: length, size, rate, codec
     windows.py          segments, their windows, and the times of the frames that they need
     walk.py             from one wanted time to the next: seek, read packets, decode
-    frames.py           pictures with the times at which they were shown, scaled for the model
+    frames.py           pictures with the times at which they were shown, scaled for the model; spans without picture
     readers.py          frames at given times, by PyAV (the default) or decord: `read_frames`
+    presence.py         whether a window has enough pictures, and what stands in for the frames that it lacks
 
 Files of unknown origin are decoded in a process that can be killed and has no network:
 
