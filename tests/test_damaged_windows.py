@@ -289,7 +289,10 @@ def test_a_real_file_with_damage_after_a_third_loses_the_damage_alone(tmp_path, 
     assert gap.code == "corrupt" and "Mustermann" not in gap.reason
     whole, none = decoded(video.path, 40.0, fidelity)
     present = has_picture(frame_times_s(Segment("s", "v", "", 0.0, 40.0, 40.0), SPEC), [(gap.start_s, gap.stop_s)])
-    assert none == [] and np.array_equal(images[present], whole[present]) and not images[~present].any()
+    assert none == [] and images[present].any((1, 2, 3)).all() and not images[~present].any()
+    if fidelity == "keyframes":  # after damage any frame may stand in for the keyframe before it
+        present &= np.arange(len(present)) < present.argmin()
+    assert np.array_equal(images[present], whole[present])
 
 
 @pytest.mark.parametrize("fidelity", ["exact", "reference", "keyframes"])
