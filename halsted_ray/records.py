@@ -138,6 +138,12 @@ class Clip:
         return digest(self.video_id, self.start_s, self.stop_s)
 
 
+PICTURES = "p2"
+"""How a decoded frame becomes the picture that a model sees. It is part of the names of stored vectors and of recipes,
+so that vectors of different pictures are not mixed: whoever changes the pictures of existing videos changes it too. p2
+knows HD without tags as BT.709, mirrors, stereo pairs and fields."""
+
+
 def digest(*parts: object) -> str:
     """16 hex digits computed from ``parts`` (JSON values).
 

@@ -35,6 +35,7 @@ HEAVY = {
     "test_evaluation_rarp50",
     "test_faults",
     "test_full_disk",
+    "test_fuzz",
     "test_mapping",
     "test_phantom_archive",
     "test_phantom_probes",

@@ -95,8 +95,8 @@ EXPECTED = {
     "b copy.mp4": ("mapped", "", ""),
     "one frame.mp4": ("mapped", "", ""),
     "twin a.ts": ("mapped", "", ""),
-    "cut.mp4": ("partial", "corrupt", "left as a gap, copy the file again"),
-    "damaged.ts": ("partial", "corrupt", "left as a gap"),
+    "cut.mp4": ("partial", "corrupt", "this span is a gap: copy the file again"),
+    "damaged.ts": ("partial", "corrupt", "this span is a gap"),
     "empty.mp4": ("failed", "unreadable", "an empty file .0 bytes.; copy it again"),
     "empty too.mp4": ("failed", "unreadable", "an empty file .0 bytes.; copy it again"),
     "text.mp4": ("failed", "unreadable", "bytes of text; remove it"),
@@ -161,7 +161,7 @@ def test_every_file_ends_with_what_it_came_to(told):
     assert "18 videos" in shown and "12 failed, 4 mapped, 2 partial" in shown
     assert all(len(line) <= 80 for line in shown.splitlines() if "--files" not in line)
     assert "--files" in shown, "where to find which file a video_id is"
-    assert "skipped 1 file that is not a video" in complaint
+    assert "skipped 1 file of the archive: not a video (1)" in complaint
 
 
 def test_every_second_is_mapped_or_a_gap_once(told):

@@ -68,7 +68,11 @@ def test_a_signal_while_ray_waits_is_told_by_its_name(monkeypatch, capsys, numbe
 
     monkeypatch.setattr("halsted_ray.maps.status.status_of", wait_as_ray_does)
     before = signal.getsignal(signal.SIGTERM)
-    assert main(["status", "maps"]) == code
+    on_interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
+    try:
+        assert main(["status", "maps"]) == code
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)
     assert capsys.readouterr().err.startswith(f"halsted status: {how}; ")
     assert signal.getsignal(signal.SIGTERM) is before
 

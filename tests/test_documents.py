@@ -47,6 +47,17 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
 
 
+def test_tests_that_pages_name_exist():
+    written = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    missing = [
+        f"{page.relative_to(ROOT)}: {name}"
+        for page in PAGES
+        for name in re.findall(r"`(test_\w+)`", page.read_text("utf-8"))
+        if page.name != "CHANGELOG.md" and f"def {name}(" not in written
+    ]
+    assert not missing, "\n".join(missing)
+
+
 def test_files_that_pages_name_exist():
     missing = []
     for page in PAGES:

@@ -41,7 +41,7 @@ class FakeDecoder:
     def __call__(self, memory_mb):
         return self
 
-    def read_frames(self, uri, times_s, size, fidelity, reader, deadline_s):
+    def read_frames(self, uri, times_s, size, fidelity, reader, eye, deadline_s, packet_index=b""):
         self.calls += 1
         if self.faults:
             raise self.faults.pop(0)

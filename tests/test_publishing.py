@@ -115,14 +115,14 @@ def test_publishing_that_is_interrupted_is_finished_by_the_next_run(maps, monkey
     staging, plan = maps.begin("a"), maps.plan("a", ONE)
     for segment in plan[ONE]:
         maps.stage(staging, segment)
-    commit = publishing._commit
+    commit = publishing.commit_rows
 
     def fail_on_timeline(uri, *rest):
         if uri.endswith("timeline"):
             raise OutputError("the disk is full")
         return commit(uri, *rest)
 
-    monkeypatch.setattr(publishing, "_commit", fail_on_timeline)
+    monkeypatch.setattr(publishing, "commit_rows", fail_on_timeline)
     with pytest.raises(OutputError):
         maps.publish(staging, plan, "a")
     monkeypatch.undo()

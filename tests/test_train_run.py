@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import av
@@ -95,6 +96,11 @@ def test_a_run_leaves_a_model_that_says_what_it_stands_on(trained, archive):
     assert len(summary.curve) == RECIPE.epochs and summary.accuracy_of_task["context"] is None
     written = json.loads((out / "training.json").read_text())
     assert written["recipe"]["epochs"] == 2 and written["run_id"] == summary.model_version
+
+
+def test_ctrl_c_means_after_a_training_what_it_meant_before(trained):
+    """Ray Train sets a handler of its own and leaves it: it asks a controller that is gone."""
+    assert "ray" not in getattr(signal.getsignal(signal.SIGINT), "__module__", "")
 
 
 def test_the_run_is_in_the_registry_and_stays_one(trained, archive, registry):

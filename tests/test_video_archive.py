@@ -37,7 +37,7 @@ def test_what_is_no_video_is_counted_and_our_own_output_is_not(tmp_path):
     touch(tmp_path, "maps/videos/_delta_log/0.json")
     told = []
     assert list_videos(tmp_path, f"{tmp_path}/maps/", told.append) == [str(tmp_path / "a.mp4")]
-    assert told == ["skipped 2 files that are not videos"]
+    assert told == ["skipped 4 files of the archive: not a video (2), hidden (1), of a Delta table (1)"]
     with pytest.raises(ArchiveError, match="got 2 of the maps, 1 of a Delta table"):
         list_videos(tmp_path / "maps", str(tmp_path / "maps"))
 
@@ -50,7 +50,7 @@ def test_other_file_systems_give_their_own_uris():
 
 def test_archive_without_videos_says_what_is_there(tmp_path):
     touch(tmp_path, "a.txt", "b.txt", "c", ".d.mp4")
-    with pytest.raises(ArchiveError, match=r"expected videos.*got 2 \.txt, 1 without an extension, 1 hidden"):
+    with pytest.raises(ArchiveError, match=r"expected videos.*got 2 \.txt, 1 hidden, 1 without an extension"):
         list_videos(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ArchiveError, match="got no file at all"):

@@ -78,7 +78,7 @@ def test_refuses_other_containers_that_libav_knows(tmp_path):
     path = tmp_path / "Mustermann.mp4"
     for head, what in (
         (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
-        (bytes(128) + b"DICM", "a DICOM file; export"),
+        (bytes(128) + b"DICM", "a DICOM file without a video stream; remove it"),
         (b"PK\x03\x04", "a ZIP archive; unpack it"),
         (b"RIFF\x10\0\0\0WAVEfmt ", "a sound file"),
     ):
@@ -188,7 +188,7 @@ def test_a_cut_file_is_read_up_to_the_cut(tmp_path, long, fidelity):
     assert np.array_equal(whole.images_NHWC, cut.images_NHWC)
     (lost,) = read_frames(path, np.arange(5, 20, 0.5), SIZE, fidelity).missing
     assert 9 < lost.start_s < 13 and lost.stop_s > 19.5 and lost.code == "corrupt"
-    with pytest.raises(CorruptSegment, match=r"asked for the (key)?frame (at|before) 18\.\d+ s, but"):
+    with pytest.raises(CorruptSegment, match=r"(after|end at) 1\d\.\d+ s.*this span is a gap"):
         read_frames(path, np.array([18.0]), SIZE, fidelity).require_whole()
 
 

@@ -211,7 +211,16 @@ def test_a_drive_that_fails_in_the_middle_of_a_video_is_an_outage(monkeypatch, c
     monkeypatch.setitem(READERS, "pyav", reader)
     monkeypatch.setattr(decode_worker, "limit_cpu", lambda cpu_s: None)
     answers, replies = os.pipe()
-    request = {"do": "frames", "path": "clip.mp4", "size": SIZE, "fidelity": "exact", "reader": "pyav", "cpu_s": 1}
+    request = {
+        "do": "frames",
+        "path": "clip.mp4",
+        "size": SIZE,
+        "fidelity": "exact",
+        "reader": "pyav",
+        "eye": "left",
+        "times": 1,
+        "cpu_s": 1,
+    }
     decode_worker.answer(request, bytearray(TIMES_S[:1].tobytes()), -1, replies)
     assert wire.receive(answers, time.monotonic() + 5)[0]["error"] == error
     os.close(answers)

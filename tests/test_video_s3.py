@@ -6,13 +6,19 @@ import time
 import fsspec
 import numpy as np
 import pytest
+from botocore.exceptions import ClientError
 from numbered_video import Recipe, write
+from s3fs.errors import translate_boto_error
 
 from halsted_ray.errors import StorageUnavailable, UnreadableVideo
+from halsted_ray.mapping.inventory import take_inventory
+from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.ranges import open_source
-from halsted_ray.video.archive import list_videos
+from halsted_ray.storage.tree import SLASH_AT_THE_END, SNAPSHOT
+from halsted_ray.video.archive import list_archive, list_videos
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.identity import video_id
+from halsted_ray.video.left_out import APPLE_DOUBLE, BEING_WRITTEN, RECYCLED
 from halsted_ray.video.probe import probe
 from halsted_ray.video.readers import read_frames
 
@@ -43,6 +49,59 @@ def test_lists_and_names_what_is_in_a_bucket(bucket):
         assert video_id(fsspec.filesystem("s3"), f"archive/videos/{name}") == video_id(
             fsspec.filesystem("file"), str(video.path)
         )
+
+
+def test_keys_that_no_disk_has_are_listed_and_read(s3_server, tmp_path):
+    """Names that URLs and globs read as their own, markers of folders, bins."""
+    fs = fsspec.filesystem("s3")
+    video = write(tmp_path / "v.mp4", Recipe(frames=20, size=(48, 64))).path.read_bytes()
+    names = ["a#b?c*d[e]%41.mp4", "🔪 Mu\u0308ller.mp4", "a+b&c=d;e.mp4", "two\nlines.mp4", "IM0001"]
+    for name in (*names, "#recycle/gone.mp4", "@GMT-2026/a.mp4", "._a.mp4", "a.mp4.part"):
+        fs.pipe_file(f"archive/keys/{name}", video)
+    fs.call_s3("put_object", Bucket="archive", Key="keys/folder.mp4/", Body=b"")
+    listing = list_archive("s3://archive/keys")
+    assert listing.videos == sorted(f"s3://archive/keys/{name}" for name in names)
+    assert {skip.uri.removeprefix("s3://archive/keys/"): skip.reason for skip in listing.skipped} == {
+        "#recycle/gone.mp4": RECYCLED,
+        "@GMT-2026/a.mp4": SNAPSHOT,
+        "._a.mp4": APPLE_DOUBLE,
+        "a.mp4.part": BEING_WRITTEN,
+    }
+    assert not listing.young, "an object is whole, or not there"
+    assert [entry.reason for entry in take_inventory(listing.videos)] == [""] * len(names)
+
+
+def test_a_key_with_an_empty_folder_name_is_another_key(monkeypatch):
+    """The server of these tests stores files on a disk, where ``//`` is ``/``: so a store's answer stands in."""
+    sizes = {"b/videos/a.mp4": 5, "b/videos//a.mp4": 5, "b/videos//": 0, "b/videos/o_$folder$": 0, "b/videos/x.mp4/": 5}
+    answer = {name: {"name": name, "size": size, "type": "file"} for name, size in sizes.items()}
+    fs = fsspec.filesystem("s3")
+    monkeypatch.setattr(fs, "find", lambda root, **options: answer)
+    monkeypatch.setattr(fs, "info", lambda path: {"type": "directory", "size": 0})
+    listing = list_archive("s3://b/videos/")
+    assert listing.videos == ["s3://b/videos//a.mp4", "s3://b/videos/a.mp4"]
+    assert [(skip.uri, skip.reason) for skip in listing.skipped] == [("s3://b/videos/x.mp4/", SLASH_AT_THE_END)]
+    asked = [filesystem(uri)[0].split_path(filesystem(uri)[1])[:2] for uri in listing.videos]
+    assert asked == [("b", "videos//a.mp4"), ("b", "videos/a.mp4")]
+
+
+def test_an_archived_object_fails_with_what_to_do(s3_server, tmp_path, monkeypatch):
+    fs = fsspec.filesystem("s3")
+    fs.pipe_file("archive/cold/a.mp4", b"x" * 100)
+    call = type(fs)._call_s3
+
+    async def refuse(self, method, *arguments, **options):
+        if method == "get_object":
+            answer = {"Error": {"Code": "InvalidObjectState", "Message": "The operation is not valid"}}
+            raise translate_boto_error(ClientError(answer, "GetObject"))
+        return await call(self, method, *arguments, **options)
+
+    monkeypatch.setattr(type(fs), "_call_s3", refuse)
+    (entry,) = take_inventory(list_videos("s3://archive/cold"))
+    assert entry.code == "storage" and "Glacier" in entry.reason and "restore it first" in entry.reason
+    monkeypatch.undo()
+    (entry,) = take_inventory(["s3://archive/cold/a.mp4"], {entry.video.uri: entry})
+    assert entry.code == "unreadable", "it is tried again by itself"
 
 
 @pytest.mark.parametrize("name", NAMES)

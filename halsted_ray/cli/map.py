@@ -22,11 +22,13 @@ from halsted_ray.cli.options import (
     positive_int,
     positive_share,
     price,
+    seconds,
     share,
 )
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, registry_needs_version
 from halsted_ray.cli.text_tables import failures, status_table, table
 from halsted_ray.errors import UsageError
+from halsted_ray.storage.locations import printable
 
 if TYPE_CHECKING:
     from halsted_ray.maps.status import VideoStatus
@@ -70,6 +72,12 @@ def add_map(commands: Commands) -> None:
         help="share of a window's time that must have a picture for the window to be mapped (default 0.75)",
     )
     mapping.add_argument(
+        "--eye",
+        default="left",
+        metavar="NAME",
+        help="which picture of a stereo recording is mapped: left (default) or right",
+    )
+    mapping.add_argument(
         "--wait-for-cpus",
         type=count,
         default=0,
@@ -84,6 +92,18 @@ def add_map(commands: Commands) -> None:
         help="ask the cluster for N GPUs and wait until it has them",
     )
     mapping.add_argument("--retry-failed", action="store_true", help="try videos again whose failure was permanent")
+    mapping.add_argument(
+        "--settle",
+        type=seconds,
+        default=2.0,
+        metavar="SECONDS",
+        help="leave a file for the next run that still changes in this time (default 2; 0: look once)",
+    )
+    mapping.add_argument(
+        "--list-skipped",
+        action="store_true",
+        help="also print each file that was skipped, and why; a file name may be private",
+    )
     mapping.add_argument(
         "--priority",
         default="normal",
@@ -129,12 +149,17 @@ def map_videos(options: argparse.Namespace) -> int:
             embeddings=options.embeddings,
             fidelity=options.fidelity,
             least_present=LEAST_PRESENT if options.least_present is None else options.least_present,
+            eye=options.eye,
             retry_failed=options.retry_failed,
+            settle_s=options.settle,
             resources=resources,
             observer=line,
         )
     if listed := failures(summary.videos):
         print(f"{listed}\n")
+    if options.list_skipped and summary.skipped:
+        rows = sorted((skipped.reason, printable(skipped.uri)) for skipped in summary.skipped)
+        print(f"{table(('skipped', 'file'), rows)}\n")
     print_counts(summary.videos, options.out)
     print(
         f"{summary.segments_before} segments done before, {summary.segments_decoded} decoded, "
@@ -306,7 +331,7 @@ def show_status(options: argparse.Namespace) -> int:
         print(f"{status_table(videos)}\n")
         print_counts(videos, options.out)
         if options.files:
-            print("\n" + table(("video", "file"), [(video["video_id"], video["uri"]) for video in videos]))
+            print("\n" + table(("video", "file"), [(video["video_id"], printable(video["uri"])) for video in videos]))
     return NOT_ALL if any(video["status"] in ("partial", "failed") for video in videos) else DONE
 
 

@@ -160,6 +160,7 @@ def _number(kind: type[int] | type[float], what: str, fits: Callable[[float], bo
 positive_int = _number(int, "a whole number above 0", lambda value: value > 0)
 count = _number(int, "a whole number, 0 or more", lambda value: value >= 0)
 positive = _number(float, "a number above 0", lambda value: value > 0)
+seconds = _number(float, "seconds, 0 or more", lambda value: value >= 0)
 price = _number(float, "a number, 0 or more", lambda value: value >= 0)
 share = _number(float, "a share of 0 to 1", lambda value: 0 <= value <= 1)
 port = _number(int, "a port, 1 to 65535", lambda value: 0 < value < 65536)

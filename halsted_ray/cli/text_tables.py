@@ -103,7 +103,7 @@ def status_table(videos: Sequence[VideoStatus]) -> str:
             clock(video["duration_s"]) if video["duration_s"] else "–",
             f"{video['segments_done']}/{video['segments']}",
             short_time(video["missing_s"]),
-            video["reason"] or "",
+            "; ".join(filter(None, (video["reason"], "the file is gone" if video["gone"] else ""))),
         )
         for video in videos
     ]

@@ -16,6 +16,7 @@ from halsted_ray.compute.priority import pause_for_high_priority
 from halsted_ray.compute.resources import ActorResources
 from halsted_ray.errors import DecoderKilled, StorageUnavailable, VideoError
 from halsted_ray.mapping.stage_schemas import DECODED_SCHEMA, SEGMENT_SCHEMA, decoded_table
+from halsted_ray.maps.packet_indexes import PacketIndexes
 from halsted_ray.maps.staging import Staging
 from halsted_ray.maps.timeline import Gap
 from halsted_ray.profiling import ActorTimer, StageProfile
@@ -43,6 +44,7 @@ class DecodeOptions:
     """(height, width) that the encoder wants."""
     fidelity: str = "reference"
     reader: str = "pyav"
+    eye: str = "left"
     memory_mb: int = 1024
     """Limit of the decoding process."""
     deadline_s: float = 600.0
@@ -69,6 +71,7 @@ class DecodeStage:
     def __init__(self, options: DecodeOptions, process: Callable[..., DecodeProcess] = DecodeProcess):
         self.options = options
         self.staging = Staging(options.out, options.recipe)
+        self.indexes = PacketIndexes(options.out)
         self.process = process(memory_mb=options.memory_mb)
         self.timer = ActorTimer()
 
@@ -121,12 +124,13 @@ class DecodeStage:
         """The frames at ``times_s``, each from the first of the video's files that has a picture of that time."""
         frames: Frames | None = None
         errors: list[VideoError] = []
+        packet_index = self.indexes.get(segment.video_id)
         for uri in (segment.uri, *self.options.copies.get(segment.video_id, ())):
             try:
                 if frames is None:
-                    frames = self._read_from(uri, times_s)
+                    frames = self._read_from(uri, times_s, packet_index)
                 else:
-                    frames = filled(frames, times_s, self._read_from(uri, times_s[~frames.present_N]))
+                    frames = filled(frames, times_s, self._read_from(uri, times_s[~frames.present_N], packet_index))
             except VideoError as error:
                 errors.append(error)
             if frames is not None and not frames.missing:
@@ -140,13 +144,20 @@ class DecodeStage:
         missing = (Missing(span.start_s, span.stop_s, away.code, str(away)) for span in frames.missing)
         return Frames(frames.images_NHWC, frames.pts_s, tuple(missing))
 
-    def _read_from(self, uri: str, times_s: np.ndarray) -> Frames:
+    def _read_from(self, uri: str, times_s: np.ndarray, packet_index: bytes) -> Frames:
         options = self.options
         kills = outages = 0
         while True:
             try:
                 return self.process.read_frames(
-                    uri, times_s, options.image_size, options.fidelity, options.reader, deadline_s=options.deadline_s
+                    uri,
+                    times_s,
+                    options.image_size,
+                    options.fidelity,
+                    options.reader,
+                    options.eye,
+                    deadline_s=options.deadline_s,
+                    packet_index=packet_index,
                 )
             except DecoderKilled:
                 kills += 1

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import queue
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeAlias
@@ -18,11 +18,16 @@ from halsted_ray.records import Video, digest
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.retry import PATIENCE_S, with_retries
 from halsted_ray.video.decode_process import DecodeProcess
-from halsted_ray.video.identity import video_id
+from halsted_ray.video.file_head import dicom_reason, is_dicom
+from halsted_ray.video.identity import identify
 from halsted_ray.video.probe import Probe
 
 THREADS = 16
 """The threads wait for storage. Probing is done by one process per core."""
+
+PROBE_START_S = 60.0
+PROBED_BYTES_PER_S = 10e6
+"""A probe that takes longer than this much, and than reading the whole file at this rate, hangs."""
 
 IdleProcesses: TypeAlias = "queue.SimpleQueue[DecodeProcess]"
 """The decoding processes that nobody uses at the moment."""
@@ -33,16 +38,21 @@ def take_inventory(
     known: Mapping[str, ArchiveFile] | None = None,
     on_message: Callable[[str], None] = lambda message: None,
     retry_failed: bool = False,
+    still_written: Callable[[], Collection[str]] = tuple,
+    on_index: Callable[[str, bytes], None] = lambda video_id, packet_index: None,
 ) -> list[ArchiveFile]:
-    """Entries of the files ``uris`` (``video.archive.list_videos``), in their order.
+    """Entries of the files ``uris`` (``video.archive.list_archive``), in their order.
 
     ``known``: uri → entry of an earlier run. A file whose size and stamp are the same is not read again, but for a
-    file that could not be probed then where ``retry_failed`` asks for it.
+    file that could not be probed then where ``retry_failed`` asks for it. ``still_written`` is asked when all files
+    were looked at; the files that it names get no entry. ``on_index`` gets the id of each video whose packets had to be
+    read, and their index (``DecodeProcess.probe_and_index``).
     ``on_message`` is called once per minute with the number of files so far: 50,000 files take half an hour on one
     machine.
     """
-    trusted = {uri: entry for uri, entry in (known or {}).items() if not (retry_failed and entry.code)}
-    return _mark_copies(probe_files(uris, trusted, on_message))
+    entries = probe_files(uris, known or {}, on_message, retry_failed, on_index)
+    changing = set(still_written())
+    return _mark_copies([entry for entry in entries if entry.video.uri not in changing])
 
 
 def new_or_changed(entries: Sequence[ArchiveFile], known: Mapping[str, ArchiveFile]) -> set[str]:
@@ -68,7 +78,11 @@ def copies_of(entries: Sequence[ArchiveFile]) -> dict[str, list[str]]:
 
 
 def probe_files(
-    uris: Sequence[str], known: Mapping[str, ArchiveFile], on_message: Callable[[str], None]
+    uris: Sequence[str],
+    known: Mapping[str, ArchiveFile],
+    on_message: Callable[[str], None],
+    retry_failed: bool = False,
+    on_index: Callable[[str, bytes], None] = lambda video_id, packet_index: None,
 ) -> list[ArchiveFile]:
     """As ``take_inventory``, but copies are not looked for."""
     entries, logged_s = [], time.monotonic()
@@ -78,7 +92,7 @@ def probe_files(
         idle.put(process)
     pool = ThreadPoolExecutor(THREADS)
     try:
-        for entry in pool.map(lambda uri: _probe_file(uri, known.get(uri), idle), uris):
+        for entry in pool.map(lambda uri: _probe_file(uri, known.get(uri), idle, retry_failed, on_index), uris):
             entries.append(entry)
             if time.monotonic() - logged_s > LOG_EVERY_S:
                 logged_s = time.monotonic()
@@ -101,9 +115,17 @@ def _mark_copies(entries: Sequence[ArchiveFile]) -> list[ArchiveFile]:
     ]
 
 
-def _probe_file(uri: str, known: ArchiveFile | None, idle: IdleProcesses) -> ArchiveFile:
+def _probe_file(
+    uri: str,
+    known: ArchiveFile | None,
+    idle: IdleProcesses,
+    retry_failed: bool,
+    on_index: Callable[[str, bytes], None],
+) -> ArchiveFile:
     size_bytes, stamp = 0, ""
-    name = digest("location", uri)  # stands for the content's id until the content could be read
+    # Stands for the content's id until the content could be read. While a store is away, a file keeps the id that it
+    # had: another id would say that it was replaced.
+    name = known.video.video_id if known is not None else digest("location", uri)
     try:
         fs, path = filesystem(uri)
         info = with_retries(lambda: fs.info(path), "its size", PATIENCE_S)
@@ -111,11 +133,17 @@ def _probe_file(uri: str, known: ArchiveFile | None, idle: IdleProcesses) -> Arc
             raise UnreadableVideo("expected a file, got a pipe, a device or the like; remove it from the archive")
         size_bytes = info["size"]
         stamp = str(info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or "")
-        if known is not None and _is_current(known, stamp, size_bytes):
-            return replace(known, copy_of="")
-        if size_bytes:  # empty files are not copies of one recording
-            name = with_retries(lambda: video_id(fs, path), "its first, last and middle bytes", PATIENCE_S)
-        found = _probe(uri, idle)
+        if known is not None and _is_current(known, stamp, size_bytes) and not (retry_failed and known.code):
+            return replace(known, copy_of="", gone=False)
+        if not size_bytes:  # empty files are not copies of one recording
+            name = digest("location", uri)
+        else:
+            name, head = with_retries(lambda: identify(fs, path), "its first, last and middle bytes", PATIENCE_S)
+            if is_dicom(head):
+                raise UnreadableVideo(dicom_reason(head))
+        found, packet_index = _probe(uri, idle, PROBE_START_S + size_bytes / PROBED_BYTES_PER_S)
+        if packet_index:
+            on_index(name, packet_index)
     except VideoError as error:
         video = Video(name, uri, size_bytes, 0.0, 0, 0, 0.0, "")
         return ArchiveFile(video, stamp, error.code, str(error))
@@ -129,12 +157,12 @@ def _is_current(known: ArchiveFile, stamp: str, size_bytes: int) -> bool:
     return is_same and known.code != StorageUnavailable.code
 
 
-def _probe(uri: str, idle: IdleProcesses) -> Probe:
+def _probe(uri: str, idle: IdleProcesses, deadline_s: float) -> tuple[Probe, bytes]:
     process = idle.get()
     try:
         try:
-            return process.probe(uri)
+            return process.probe_and_index(uri, deadline_s=deadline_s)
         except DecoderKilled:  # the machine may have been short of memory or time: a second time it is the file's fault
-            return process.probe(uri)
+            return process.probe_and_index(uri, deadline_s=deadline_s)
     finally:
         idle.put(process)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from halsted_ray.mapping.workflow import LEAST_PROBABILITY, wanted_tasks
 from halsted_ray.model.encoder import STEPS, Encoder
 from halsted_ray.model.halsted import Halsted, ModelConfig
-from halsted_ray.records import WindowSpec, digest
+from halsted_ray.records import PICTURES, WindowSpec, digest
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.video.presence import LEAST_PRESENT
 
@@ -29,6 +29,8 @@ class MappingRecipe:
     """Whether every window is asked the tasks alone, instead of the multi-stage workflow."""
     least_present: float = LEAST_PRESENT
     """Share of a window's time that must have a picture (``video.presence``)."""
+    eye: str = "left"
+    """Which picture of a stereo pair is read."""
 
     @property
     def digest(self) -> str:
@@ -41,7 +43,7 @@ class MappingRecipe:
         how = "alone" if stated.pop("alone") else LEAST_PROBABILITY
         if stated["least_present"] == LEAST_PRESENT:
             del stated["least_present"]
-        return digest(stated, how)
+        return digest(stated, PICTURES, how)
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,14 @@ def read_recipe(
     fidelity: str,
     windows: WindowSpec | None = None,
     least_present: float = LEAST_PRESENT,
+    eye: str = "left",
 ) -> RecipeSource:
     """Reads the recipe from the model at ``model``.
 
     ``encoder``: where the model's encoder lies (None: where the model says). ``task`` and ``instruction``: what is
     asked, as ``workflow.wanted_tasks`` takes them. ``windows``: every window of these lengths is asked, instead of the
-    multi-stage workflow. ``least_present``: share of a window's time that must have a picture. Reads all weights once
-    and keeps none. Raises ModelError, TaxonomyError.
+    multi-stage workflow. ``least_present``: share of a window's time that must have a picture. ``eye``: one of
+    ``video.geometry.EYES``. Reads all weights once and keeps none. Raises ModelError, TaxonomyError.
     """
     loaded = Halsted.load(model)
     tasks = tuple(wanted_tasks(loaded.taxonomy, task, instruction))
@@ -90,5 +93,6 @@ def read_recipe(
         fidelity,
         alone=windows is not None,
         least_present=least_present,
+        eye=eye,
     )
     return RecipeSource(recipe, model, encoder, loaded.config, loaded_encoder.image_size)

@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from halsted_ray.compute.pools import ActorPool, Pools
@@ -42,7 +42,7 @@ from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.storage.lease import Lease
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.storage.vectors import VectorStore
-from halsted_ray.video.archive import list_videos
+from halsted_ray.video.archive import SETTLE_S, Skipped, list_archive, skipped_of
 from halsted_ray.video.presence import LEAST_PRESENT
 
 TAGGED_LOCALLY_AT_MOST = 1000
@@ -71,6 +71,8 @@ class Summary:
     timeline_version: int | None
     stages: dict[str, dict[str, float]]
     """``wall_s`` and ``cpu_s``: stage → seconds over all actors (``profiling.STAGES``)."""
+    skipped: list[Skipped] = field(default_factory=list)
+    """The files of this archive that are not videos or were left for the next run, with the reason."""
 
     @property
     def exit_code(self) -> int:
@@ -90,7 +92,9 @@ def map_archive(
     segment_s: float = 60.0,
     fidelity: str = "reference",
     least_present: float = LEAST_PRESENT,
+    eye: str = "left",
     retry_failed: bool = False,
+    settle_s: float = SETTLE_S,
     windows: WindowSpec | None = None,
     without: Collection[str] = (),
     resources: ResourceRequest = DEFAULT_REQUEST,
@@ -108,27 +112,32 @@ def map_archive(
     ``<out>/embeddings``). ``segment_s`` and ``resources`` decide how fast the run is. ``least_present``: a window is
     asked where at least this share of its time has a picture, and its other frames are taken from their neighbours.
     ``retry_failed`` tries again what failed for good: files that could not be probed, and segments. A file that is new
-    or has changed is always tried. ``windows``: every window of these lengths is asked the tasks and nothing else
-    (self-labelling), instead of the model's windows by the workflow. ``without``: ids of videos to leave alone.
-    ``observer`` is told how the run goes.
+    or has changed is always tried. ``settle_s``: files that changed within the last minute are looked at twice, so many
+    seconds apart, and left for the next run where they changed in between; 0 looks once. ``windows``: every window of
+    these lengths is asked the tasks and nothing else (self-labelling), instead of the model's windows by the workflow.
+    ``without``: ids of videos to leave alone. ``eye``: which picture of a stereo pair is read, ``left`` or
+    ``right``. ``observer`` is told how the run goes.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), and OutputError where another run is mapping to ``out``.
     """
     started_s = time.monotonic()
-    archive, out = check_request(archive, out, fidelity, least_present)
+    archive, out = check_request(archive, out, fidelity, least_present, eye)
     if model in SHIPPED:
         observer.on_message(f"model {model!r}: small, trained on synthetic video; it knows nothing of real surgery")
     else:
         model = absolute_location(model)
-    source = read_recipe(model, encoder, task, instruction, fidelity, windows, least_present)
+    # Before the model is read: meanwhile it shows which files are still being written.
+    listing = list_archive(archive, outside=out)
+    for message in listing.messages():
+        observer.on_message(message)
+    source = read_recipe(model, encoder, task, instruction, fidelity, windows, least_present, eye)
     plan = RunPlan.of(out, embeddings, source, segment_s, windows)
-    # Both before anything is written: there may be no video in the archive, or no table can lie at ``out``.
-    uris, known = list_videos(archive, outside=out, say=observer.on_message), read_videos(out)
+    known = read_videos(out)  # before anything is written: perhaps no table can lie at ``out``
 
     with ExitStack() as stack:
         lease = stack.enter_context(Lease(out, plan.run.run_id, observer.on_message))
-        entries, work_list = plan_work(plan, uris, known, retry_failed, without, observer)
+        entries, work_list, changing = plan_work(plan, listing, known, retry_failed, without, settle_s, observer)
         staging, tagging, decoding = plan.open_staging(), plan.tag_options(), plan.decode_options(resources, entries)
         tally = OutcomeTally(work_list.total_s, work_list.total_s - work_list.waiting_s, observer)
         publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance))
@@ -150,6 +159,7 @@ def map_archive(
         run_id=plan.run.run_id,
         recipe=plan.run.recipe,
         videos=[video for video in status_of(out) if video["video_id"] in mapped_ids],
+        skipped=skipped_of(listing, changing),
         segments=work_list.segments,
         segments_before=work_list.segments - work_list.waiting,
         segments_decoded=decoded,

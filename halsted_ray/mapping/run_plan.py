@@ -16,12 +16,15 @@ from halsted_ray.mapping.mapping_recipe import MappingRecipe, RecipeSource
 from halsted_ray.mapping.progress import RunObserver, amount
 from halsted_ray.mapping.tag_stage import TagOptions
 from halsted_ray.mapping.work_list import WorkList, build_work_list
+from halsted_ray.maps.packet_indexes import PacketIndexes
 from halsted_ray.maps.publishing import publish_videos
 from halsted_ray.maps.staging import MappingRun, Staging
 from halsted_ray.maps.table_schemas import ArchiveFile, Provenance
 from halsted_ray.records import WindowSpec
-from halsted_ray.storage.locations import absolute_location
+from halsted_ray.storage.locations import absolute_location, local_path, local_uri, printable
 from halsted_ray.storage.vectors import sampling_name
+from halsted_ray.video.archive import Listing
+from halsted_ray.video.geometry import EYES
 from halsted_ray.video.readers import FIDELITIES
 
 DEADLINE_START_S = 60.0
@@ -82,6 +85,7 @@ class RunPlan:
             spec=self.recipe.spec,
             image_size=self.source.image_size,
             fidelity=self.recipe.fidelity,
+            eye=self.recipe.eye,
             reader=resources.reader,
             memory_mb=resources.decoder_memory_mb,
             deadline_s=DEADLINE_START_S + DEADLINE_PER_VIDEO_S * self.run.segment_s,
@@ -96,7 +100,7 @@ class RunPlan:
             run_id=self.run.run_id,
             vectors=self.vectors,
             encoder_fingerprint=self.recipe.encoder_fingerprint,
-            sampling=sampling_name(self.recipe.spec, self.recipe.fidelity),
+            sampling=sampling_name(self.recipe.spec, self.recipe.fidelity, self.recipe.eye),
             model=self.source.model,
             encoder=self.source.encoder,
             model_digest=self.recipe.model_digest,
@@ -106,16 +110,24 @@ class RunPlan:
         )
 
 
-def check_request(archive: str, out: str, fidelity: str, least_present: float) -> tuple[str, str]:
-    """(archive, out) as absolute locations. Raises UsageError for a fidelity that nobody knows, for a ``least_present``
-    that is no share, and for places where the maps would lie in the archive's own folder or above it."""
+def check_request(archive: str, out: str, fidelity: str, least_present: float, eye: str = "left") -> tuple[str, str]:
+    """(archive, out) as absolute locations. Raises UsageError for a fidelity or an eye that nobody knows, for a
+    ``least_present`` that is no share, and for places where the maps would lie in the archive's own folder or above
+    it."""
     archive, out = absolute_location(archive), absolute_location(out)
+    if local_path(out) is not None and local_uri(out) != out:
+        raise UsageError(
+            f"the name of {printable(out)!r} is not UTF-8: expected a place for the maps whose name every machine can "
+            "read; name another"
+        )
     if fidelity not in FIDELITIES:
         raise UsageError(f"unknown fidelity {fidelity!r}; expected one of {', '.join(FIDELITIES)}")
     if not 0 <= least_present <= 1:
         raise UsageError(
             f"least_present: expected a share from 0 to 1 of a window's time, got {least_present}; 0.75 is the default"
         )
+    if eye not in EYES:
+        raise UsageError(f"unknown eye {eye!r}; expected one of {', '.join(EYES)}")
     if f"{archive.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):
         raise UsageError(
             f"the archive {archive!r} lies at or below {out!r}, where maps are to be written; expected a "
@@ -126,24 +138,42 @@ def check_request(archive: str, out: str, fidelity: str, least_present: float) -
 
 def plan_work(
     plan: RunPlan,
-    uris: Sequence[str],
+    listing: Listing,
     known: Mapping[str, ArchiveFile],
     retry_failed: bool,
     without: Collection[str],
+    settle_s: float,
     observer: RunObserver,
-) -> tuple[list[ArchiveFile], WorkList]:
-    """(files of the archive, what is left to do of them); from now on both are seen at ``plan.out``.
+) -> tuple[list[ArchiveFile], WorkList, list[str]]:
+    """(files of the archive, what is left to do of them, uris of the files that are still being written); from now on
+    the first two are seen at ``plan.out``.
 
-    ``uris``: files of the archive. ``known``: the files that earlier runs published. ``without``: ids of videos to
-    leave alone. Takes the inventory of the archive, which reads every new file. Raises ArchiveError where no video is
-    left, UsageError for a segment length that does not fit the model; then nothing stays staged.
+    ``known``: the files that earlier runs published. ``without``: ids of videos to leave alone. ``settle_s``: as
+    ``Listing.still_written`` takes it. Takes the inventory of the archive, which reads every new file. Raises
+    ArchiveError where no video is left, UsageError for a segment length that does not fit the model; then nothing stays
+    staged.
     """
+    changing: list[str] = []
+
+    def still_written() -> list[str]:
+        changing.extend(listing.still_written(settle_s))
+        return changing
+
     staging, recipe = plan.open_staging(), plan.recipe
     stopped = staging.run()
     run = replace(plan.run, again=stopped.again if stopped else ())
     staging.begin(run)  # before hours of work, since this says whether the place can be written
     try:
-        inventory = take_inventory(uris, known, observer.on_message, retry_failed)
+        on_index = PacketIndexes(plan.out).put
+        inventory = take_inventory(listing.videos, known, observer.on_message, retry_failed, still_written, on_index)
+        if changing:
+            files = "1 file is" if len(changing) == 1 else f"{len(changing):,} files are"
+            observer.on_message(f"{files} still being written and left for the next run")
+        if not inventory:
+            raise ArchiveError(
+                "every video of the archive is still being written: expected at least one that has not changed for "
+                f"{settle_s:g} s; give the same command again later, or switch this check off (--settle 0)"
+            )
         entries = [entry for entry in inventory if entry.video.video_id not in without]
         if not entries:
             raise ArchiveError(
@@ -163,9 +193,10 @@ def plan_work(
     except UsageError:
         staging.drop([])
         raise
-    publish_videos(plan.out, entries)
+    listed = set(listing.videos)
+    publish_videos(plan.out, entries, lambda uri: uri not in listed and listing.holds(uri))
     observer.on_message(
         f"{len(entries)} files, {work_list.videos} videos to map, {amount(work_list.total_s / 3600)} video-hours, "
         f"{work_list.waiting} of {work_list.segments} segments to do"
     )
-    return entries, work_list
+    return entries, work_list, changing

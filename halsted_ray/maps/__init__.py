@@ -3,6 +3,8 @@
 table_schemas.py  the columns of the tables videos, segments and timeline
 timeline.py       predictions about windows → intervals and gaps
 staging.py        finished segments of a run that is not published yet
+commits.py        one change of a Delta table
+former_content.py rows follow their files: replaced, moved
 publishing.py     staged segments → the tables
 reading.py        reads the tables
 status.py         how far each video is

@@ -10,19 +10,17 @@ of a file can be a patient's name; it stands in the column ``uri`` of videos and
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, write_deltalake
-from deltalake.exceptions import DeltaError
 
-from halsted_ray.errors import OutputError
-from halsted_ray.maps.reading import one_line, read_segments, read_table, read_videos
+from halsted_ray.maps.commits import commit_rows
+from halsted_ray.maps.former_content import drop_former_content, follow_moved_files, ids_with_rows
+from halsted_ray.maps.reading import read_segments, read_table, read_videos
 from halsted_ray.maps.staging import SegmentResult, Staging
 from halsted_ray.maps.table_schemas import (
     GAP_TYPE,
@@ -36,7 +34,7 @@ from halsted_ray.maps.table_schemas import (
 )
 from halsted_ray.maps.timeline import Gap, Interval, Unasked, merge
 from halsted_ray.records import Prediction, Segment
-from halsted_ray.storage.delta import open_table, storage_options, table_uri
+from halsted_ray.storage.delta import table_uri
 
 EVERYTHING = "true"
 """The predicate of a commit that replaces all rows."""
@@ -108,13 +106,13 @@ def _publish_chunk(out: str, staging: Staging, planned: Mapping[str, Sequence[Se
     }
     tasks_sql = ", ".join(repr(tasks) for tasks in sorted({*overlapping, ",".join(provenance.tasks)}))
     replaced = f"{of_videos_sql} AND tasks IN ({tasks_sql})" if overlapping else None
-    _commit(table_uri(out, "segments"), pa.concat_tables(segments), replaced, provenance)
+    commit_rows(table_uri(out, "segments"), pa.concat_tables(segments), replaced, provenance)
 
     published = read_table(out, "timeline", ["task"], [*of_videos, ("task", "in", provenance.tasks)])
     tasks_sql = ", ".join(repr(task) for task in provenance.tasks)
     has_rows = published is not None and published.num_rows
     replaced = f"{of_videos_sql} AND task IN ({tasks_sql})" if has_rows else None
-    return _commit(table_uri(out, "timeline"), pa.concat_tables(timelines), replaced, provenance)
+    return commit_rows(table_uri(out, "timeline"), pa.concat_tables(timelines), replaced, provenance)
 
 
 def timeline_table(intervals: Sequence[Interval], segment: Segment, provenance: Provenance) -> pa.Table:
@@ -129,23 +127,36 @@ def timeline_table(intervals: Sequence[Interval], segment: Segment, provenance: 
     return pa.table(columns, schema=TIMELINE_SCHEMA)
 
 
-def publish_videos(out: str, entries: Sequence[ArchiveFile]) -> None:
-    """Brings the table of videos up to date with what the archive holds now. Commits only where something is new.
+def publish_videos(
+    out: str, entries: Sequence[ArchiveFile], is_gone: Callable[[str], bool] = lambda uri: False
+) -> None:
+    """Brings the tables up to date with what the archive holds now. Commits only where something is new.
 
-    A file that is no longer listed keeps its row. Raises OutputError.
+    A file that is not among ``entries`` keeps its row, with ``gone`` where ``is_gone(uri)``; a file that is gone and
+    has no map loses its row. A file that holds other content than before loses the rows of its former content in all
+    tables, unless another file still has that content. Raises OutputError.
     """
     known = read_videos(out)
     listed = {entry.video.uri: entry for entry in entries}
     # A file that was moved or renamed is listed under its new name; the row with its old name becomes a copy.
     mapped = {entry.video.video_id: uri for uri, entry in listed.items() if not entry.copy_of}
-    gone = {
-        uri: replace(entry, copy_of=mapped.get(entry.video.video_id, entry.copy_of))
+    others = {
+        uri: replace(entry, copy_of=mapped.get(entry.video.video_id, entry.copy_of), gone=is_gone(uri))
         for uri, entry in known.items()
         if uri not in listed
     }
-    wanted = {**gone, **listed}
+    with_map = ids_with_rows(out, [entry.video.video_id for entry in others.values() if entry.gone])
+    others = {
+        uri: entry
+        for uri, entry in others.items()
+        if not entry.gone or (entry.video.video_id in with_map and not entry.copy_of)
+    }
+    wanted = {**others, **listed}
     if wanted == known and known:
         return
+    # Before the table of videos forgets the former content: a run that is killed in between does it again.
+    drop_former_content(out, known, wanted)
+    follow_moved_files(out, known, wanted)
     rows = [
         {
             **asdict(entry.video),
@@ -153,10 +164,11 @@ def publish_videos(out: str, entries: Sequence[ArchiveFile]) -> None:
             "code": entry.code,
             "reason": entry.reason,
             "copy_of": entry.copy_of,
+            "gone": entry.gone,
         }
         for _, entry in sorted(wanted.items())
     ]
-    _commit(table_uri(out, "videos"), pa.Table.from_pylist(rows, schema=VIDEOS_SCHEMA), EVERYTHING, None)
+    commit_rows(table_uri(out, "videos"), pa.Table.from_pylist(rows, schema=VIDEOS_SCHEMA), EVERYTHING, None)
 
 
 def segments_table(results: Sequence[SegmentResult], provenance: Provenance) -> pa.Table:
@@ -211,35 +223,3 @@ def _result(row: dict[str, Any]) -> SegmentResult:
         device=row["device"] or "",
         unasked=[Unasked(**span) for span in row["unasked"] or ()],
     )
-
-
-def _commit(uri: str, data: pa.Table, replaced: str | None, provenance: Provenance | None) -> int:
-    """One commit that adds ``data`` and removes the rows that the predicate ``replaced`` selects; None removes nothing.
-    A table that an earlier version of this package made gets the columns that it lacks. Returns the new version. Raises
-    OutputError."""
-    metadata = (
-        {}
-        if provenance is None
-        else {
-            name: ",".join(value) if isinstance(value, tuple) else value for name, value in asdict(provenance).items()
-        }
-    )
-    try:
-        write_deltalake(
-            uri,
-            data,
-            mode="overwrite" if replaced else "append",
-            predicate=replaced,
-            schema_mode="merge",
-            commit_properties=CommitProperties(custom_metadata=metadata),
-            storage_options=storage_options(uri) or None,
-        )
-        return open_table(uri).version()
-    except (DeltaError, OSError) as error:
-        message = one_line(error)
-        is_full = any(f"os error {code}" in message for code in (errno.ENOSPC, errno.EDQUOT))
-        raise OutputError(
-            f"can't commit to the table {uri!r}: {message}; what was published before stays; "
-            + ("make room" if is_full else "make the place writable")
-            + " and give the same command again"
-        ) from error

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from halsted_ray.errors import OutputError, UsageError
-from halsted_ray.maps.table_schemas import SEGMENTS_SCHEMA, TIMELINE_SCHEMA, ArchiveFile
+from halsted_ray.maps.table_schemas import SEGMENTS_SCHEMA, TIMELINE_SCHEMA, VIDEOS_SCHEMA, ArchiveFile
 from halsted_ray.records import TIMELINE_ORDER, VIDEO_SCHEMA, Video
 from halsted_ray.storage.delta import is_table, native_files, open_table, table_uri
 
@@ -19,13 +19,15 @@ Filters: TypeAlias = Sequence[tuple[str, str, Any]]
 
 def read_videos(out: str) -> dict[str, ArchiveFile]:
     """uri → entry, of all files that were ever listed for ``out``."""
-    table = read_table(out, "videos")
+    table = read_table(out, "videos", schema=VIDEOS_SCHEMA)
     if table is None:
         return {}
     entries = {}
     for row in table.to_pylist():
         video = Video(**{name: row[name] for name in VIDEO_SCHEMA.names})
-        entries[video.uri] = ArchiveFile(video, row["stamp"], row["code"], row["reason"], row["copy_of"])
+        entries[video.uri] = ArchiveFile(
+            video, row["stamp"], row["code"], row["reason"], row["copy_of"], bool(row["gone"])
+        )
     return entries
 
 
@@ -49,12 +51,17 @@ def read_timeline(out: str, version: int | None = None) -> pa.Table:
 
 
 def last_published(out: str) -> tuple[int, str]:
-    """(time of the newest commit to the timeline in ms since 1970, run that made it); (0, '') where there is none."""
+    """(time of the newest commit of a run to the timeline in ms since 1970, that run); (0, '') where there is none.
+
+    A commit that only removes rows of replaced files or renames files names no run.
+    """
     uri = table_uri(out, "timeline")
     if not is_table(uri):
         return 0, ""
-    commit = open_table(uri).history(1)[0]
-    return commit["timestamp"], commit.get("run_id", "")
+    for commit in open_table(uri).history():
+        if "run_id" in commit:
+            return commit["timestamp"], commit["run_id"]
+    return 0, ""
 
 
 def segment_batches(out: str, columns: list[str]) -> Iterator[pa.RecordBatch]:

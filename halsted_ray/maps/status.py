@@ -29,7 +29,8 @@ def status_of(out: str) -> list[VideoStatus]:
     ``video_id, uri, status`` (mapped | partial | failed | pending), ``duration_s`` (None where it can't be read),
     ``segments, segments_done`` (without a failure), ``segments_failed`` (all or part of them is a gap), ``missing_s``
     (seconds without picture in what is published; None where ``duration_s`` is), ``code, reason`` ('' where nothing
-    failed), ``copies`` (further files with the same content, mapped once).
+    failed), ``copies`` (further files with the same content, mapped once), ``gone`` (whether the
+    file was no longer in its archive when this was last listed).
 
     While a run is under way it describes that run. Raises UsageError where nothing was mapped to ``out``.
     """
@@ -38,13 +39,14 @@ def status_of(out: str) -> list[VideoStatus]:
         raise UsageError(f"{out!r} holds no maps: expected the tables of `halsted map`; map an archive to it first")
     run, staged = _under_way(out)
     published = _published(out, staged)
-    copies = Counter(entry.video.video_id for entry in entries.values() if entry.copy_of)
+    copies = Counter(entry.video.video_id for entry in entries.values() if entry.copy_of and not entry.gone)
     return [
         {
             **_status(
                 entry, run, staged.get(entry.video.video_id, {}), published.get(entry.video.video_id, _Published())
             ),
             "copies": copies[entry.video.video_id],
+            "gone": entry.gone,
         }
         for _, entry in sorted(entries.items())
         if not entry.copy_of

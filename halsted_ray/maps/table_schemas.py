@@ -22,6 +22,8 @@ class ArchiveFile:
     """Why the file can't be mapped; both are empty where it can be."""
     copy_of: str = ""
     """The uri of the file with the same id that is mapped instead. This file stands in where that one is damaged."""
+    gone: bool = False
+    """Whether the file was not among the videos of its archive when the archive was last listed. Its map is kept."""
 
     @property
     def is_mapped(self) -> bool:
@@ -36,9 +38,11 @@ VIDEOS_SCHEMA = pa.schema(
         ("code", pa.string()),
         ("reason", pa.string()),
         ("copy_of", pa.string()),
+        ("gone", pa.bool_()),
     ]
 )
-"""Every file that was ever listed; the fields of ``ArchiveFile``."""
+"""Every file that was ever listed and that is still there or has a map; the fields of ``ArchiveFile``. ``uri`` is
+``storage.locations.local_uri`` of a local file. ``gone`` is null in rows that were written before it existed."""
 
 PREDICTION_TYPE = pa.struct(
     [

@@ -8,11 +8,13 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
 from halsted_ray.phantom import frame_number
 from halsted_ray.phantom.render import Renderer
 from halsted_ray.phantom.script import Script
+from halsted_ray.video.colour import is_hd
 
 
 def write_video(
@@ -37,7 +39,8 @@ def write_video(
     Frame n is the scene at n / fps, for every n / fps below ``duration_s`` (default: the script's). ``gop`` is the
     largest distance between keyframes, in frames (default: 2 s). ``paint_frame_number`` paints each frame's number over
     its top (see ``frame_number``). The encoder has one thread, so that the same arguments give the same bytes on one
-    machine. ``options`` go to the encoder as they are. Raises ValueError for odd sizes and empty videos.
+    machine. HD is written in BT.709 and says so, smaller pictures in BT.601 without tags: players read both rightly.
+    ``options`` go to the encoder as they are. Raises ValueError for odd sizes and empty videos.
     """
     rate = Fraction(fps).limit_denominator(100_000)
     duration_s = script.duration_s if duration_s is None else duration_s
@@ -60,12 +63,17 @@ def write_video(
             assert isinstance(stream, VideoStream), f"{codec} encodes no video"
             stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
             stream.codec_context.time_base = 1 / rate
+            matrix = None
+            if is_hd(width, height) and pix_fmt.startswith("yuv4"):
+                matrix, context = Colorspace.ITU709, stream.codec_context
+                context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+                context.color_trc, context.color_primaries = ColorTrc.BT709, ColorPrimaries.BT709
             for n in range(count):
                 image = renderer.frame(float(n / rate))
                 if paint_frame_number:
                     frame_number.paint_frame_number(image, n)
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-                frame = frame.reformat(format=pix_fmt)
+                frame = frame.reformat(format=pix_fmt, dst_colorspace=matrix)
                 frame.pts, frame.time_base = n, 1 / rate
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))

@@ -106,10 +106,13 @@ def commit_of(out: str, row: JsonObject) -> JsonObject:
 
 
 def rows_at(uri: str, version: int, row: JsonObject) -> list[JsonObject]:
-    """Returns the rows of the row's video and task in one version of the timeline, ordered by time and tag."""
+    """Returns the rows of the row's video and task in one version of the timeline, ordered by time and tag.
+
+    Without the uri: a commit that follows a moved file did not make the row.
+    """
     filters = [("video_id", "=", row["video_id"]), ("task", "=", row["task"])]
     table = open_table(uri, version)
-    rows = table.to_pyarrow_table(filters=filters, filesystem=native_files(table)).to_pylist()
+    rows = table.to_pyarrow_table(filters=filters, filesystem=native_files(table)).drop_columns(["uri"]).to_pylist()
     return sorted(rows, key=itemgetter(*TIMELINE_ORDER))
 
 

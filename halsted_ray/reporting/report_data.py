@@ -16,6 +16,7 @@ from halsted_ray.maps.reading import read_timeline
 from halsted_ray.maps.run_profile import RunProfile, read_profile
 from halsted_ray.maps.status import status_of
 from halsted_ray.records import Clip, WindowSpec
+from halsted_ray.storage.locations import local_path, printable
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.taxonomy.parsing import SHIPPED
 
@@ -72,13 +73,19 @@ def find_video(videos: Sequence[JsonObject], name: str) -> JsonObject:
     several fit."""
     fits = [video for video in videos if video["video_id"] == name]
     fits = fits or [video for video in videos if name and video["video_id"].startswith(name)]
-    fits = fits or [video for video in videos if unquote(video["uri"]).rsplit("/", 1)[-1] == name]
+    fits = fits or [video for video in videos if name in _file_names(video["uri"])]
     if len(fits) == 1:
         return fits[0]
     ids = [video["video_id"] for video in fits or videos]
     listed = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
     what = "several videos fit" if fits else "no video has the id or file name"
     raise UsageError(f"{what} {name!r}; expected one of {listed or 'none: nothing is mapped here yet'}")
+
+
+def _file_names(uri: str) -> set[str]:
+    """The name of a file as a person may type it: as it is, and without a store's percent encoding."""
+    names = {uri, unquote(uri), local_path(uri) or uri, printable(uri)}
+    return {name.rsplit("/", 1)[-1] for name in names}
 
 
 def read_report_data(out: str, truth: str | None = None, taxonomy: str | None = None) -> ReportData:

@@ -192,10 +192,8 @@ def find_files(fs: fsspec.AbstractFileSystem, root: str, depth: int | None = Non
     Raises OSError where a folder can't be listed. fsspec by itself leaves out all files of such a folder. Not missed
     are hidden folders, ``lost+found`` (on most drives root alone may list it), and a folder that was removed meanwhile.
     """
-    from fsspec.asyn import AsyncFileSystem
-
-    if isinstance(fs, AsyncFileSystem) and type(fs)._find is not AsyncFileSystem._find:
-        return list(fs.find(root, maxdepth=depth))  # S3 and its like: one listing of all levels, which fails as a whole
+    if lists_deep(fs):
+        return list(fs.find(root, maxdepth=depth))
     found: list[str] = []
     folders = [(root.rstrip("/") or "/", 1)]
     while folders:
@@ -216,6 +214,13 @@ def find_files(fs: fsspec.AbstractFileSystem, root: str, depth: int | None = Non
             elif depth is None or level < depth:
                 folders.append((path, level + 1))
     return sorted(found)
+
+
+def lists_deep(fs: fsspec.AbstractFileSystem) -> bool:
+    """Whether this is S3 or its like: one listing gives all levels, and fails as a whole."""
+    from fsspec.asyn import AsyncFileSystem
+
+    return isinstance(fs, AsyncFileSystem) and type(fs)._find is not AsyncFileSystem._find
 
 
 def remove_folder(fs: fsspec.AbstractFileSystem, folder: str) -> None:

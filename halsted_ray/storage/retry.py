@@ -39,6 +39,11 @@ def with_retries(read: Callable[[], Answer], what: str, patience_s: float) -> An
         except (TypeError, AttributeError, NameError, KeyError):
             raise  # a bug, in this package or in the file system's; no wait helps
         except Exception as error:
+            if _is_archived(error):
+                raise StorageUnavailable(
+                    f"was refused {what}: the store keeps it in an archive class such as Glacier, from which nothing "
+                    "is read; restore it first, then run again"
+                ) from None
             waited_s = time.monotonic() - started_s
             if isinstance(error, PermissionError) or type(error).__name__ in REFUSALS:
                 raise StorageUnavailable(
@@ -52,3 +57,10 @@ def with_retries(read: Callable[[], Answer], what: str, patience_s: float) -> An
                 ) from None
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+
+def _is_archived(error: Exception) -> bool:
+    """Whether S3 refused to read an object because it must be restored first. A listing does not tell that: an object
+    in Glacier may be restored, and one in an archive tier of Intelligent-Tiering shows no other class."""
+    answer = getattr(error.__cause__ or error, "response", None)
+    return isinstance(answer, dict) and answer.get("Error", {}).get("Code") == "InvalidObjectState"

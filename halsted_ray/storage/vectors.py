@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from halsted_ray.errors import ModelError
-from halsted_ray.records import WindowSpec, digest
+from halsted_ray.records import PICTURES, WindowSpec, digest
 from halsted_ray.storage.files import list_folder, read_file, write_atomically
 from halsted_ray.storage.locations import filesystem
 
@@ -26,12 +26,13 @@ WindowKey = tuple[str, float, float]
 """(kind, start_s, stop_s) of a window."""
 
 
-def sampling_name(spec: WindowSpec, fidelity: str) -> str:
-    """The name of everything beside its times that decides which frames a window has.
+def sampling_name(spec: WindowSpec, fidelity: str, eye: str = "left") -> str:
+    """The name of everything beside its times that decides which frames a window has, and what is seen on them.
 
-    ``fidelity`` is one of ``video.frames.FIDELITIES``.
+    ``fidelity`` is one of ``video.frames.FIDELITIES``, ``eye`` one of ``video.geometry.EYES``.
     """
-    return f"{fidelity}-{spec.coarse_s:g}-{spec.fine_s:g}-{spec.frames}"
+    name = f"{fidelity}-{spec.coarse_s:g}-{spec.fine_s:g}-{spec.frames}-{PICTURES}"
+    return name if eye == "left" else f"{name}-{eye}"
 
 
 class VectorStore:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import tempfile
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +87,7 @@ def fit(
             f"{have:g}; ask for at most {int(have // each)} workers"
         )
     remove_broken_list(f"{storage}/{name}/{RAYS_LIST}")
-    with watched_queue(on_epoch, on_restored) as queue:
+    with watched_queue(on_epoch, on_restored) as queue, interrupts_kept():
         result = ray.train.torch.TorchTrainer(
             train_worker,
             train_loop_config={
@@ -112,6 +115,19 @@ def fit(
         raise TrainingError(result.return_value)
     with result.checkpoint.as_directory() as folder:
         return FitResult(read_best(folder), read_progress(folder))
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Restores what Ctrl-C does at the end: Ray Train's handler would ask a controller that is gone to end a run, and
+    start another Ray to find it."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, before)
 
 
 def remove_broken_list(location: str) -> None:

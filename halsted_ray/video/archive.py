@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from halsted_ray.errors import ArchiveError
-from halsted_ray.storage.files import find_files, lies_at
-from halsted_ray.storage.locations import Location, filesystem, is_local, local_path
+from halsted_ray.storage.files import REQUESTS_AT_ONCE, lies_at
+from halsted_ray.storage.locations import Location, filesystem, is_local, local_path, local_uri
+from halsted_ray.storage.tree import FOLDER_MARKER, LISTED_ALREADY, FoundFile, Tree, read_tree
+from halsted_ray.video import left_out
+from halsted_ray.video.file_head import HEAD_BYTES, dicom_video, is_container, is_dicom
 
 if TYPE_CHECKING:
     import fsspec
@@ -21,18 +27,24 @@ EXTENSIONS = (
     ".mov",
     ".qt",
     ".3gp",
+    ".3g2",
     ".mkv",
     ".webm",
     ".ts",
     ".mts",
     ".m2ts",
     ".m2t",
+    ".tp",
+    ".trp",
+    ".tod",
     ".avi",
     ".divx",
     ".mpg",
     ".mpeg",
     ".mpe",
     ".vob",
+    ".vro",
+    ".mod",
     ".m2p",
     ".asf",
     ".wmv",
@@ -43,14 +55,98 @@ EXTENSIONS = (
 """The ends of file names under which recorders and editors store the containers of ``container.DEMUXERS``; letter case
 does not count."""
 
+OTHERS = frozenset(
+    ".txt .csv .tsv .json .jsonl .xml .yaml .yml .md .log .ini .cfg .html .htm .pdf .doc .docx .xls .xlsx .ppt .pptx "
+    ".odt .rtf .jpg .jpeg .png .gif .bmp .tif .tiff .webp .heic .svg .thm .wav .mp3 .m4a .aac .flac .ogg .wma .zip .gz "
+    ".tgz .bz2 .xz .7z .rar .tar .srt .vtt .ass .sub .idx .ifo .bup .cpi .mpl .bdm .xmp .db .sqlite .parquet .npy .npz "
+    ".pt .safetensors .py .sh .exe .dll .lnk .url .ds_store .crc .md5 .sha1 .sha256 .bin .eaf .boris .smi".split()
+)
+"""Ends of file names of which no file is opened to see whether it is a video all the same."""
+PROXIES = (".lrv", ".lrf")
+"""GoPro's and DJI's small copies, which lie beside each video."""
+
+HEADS_AT_MOST = 10_000
+"""Files that are opened because their names do not say what they are: a second on a disk, 20 s on S3."""
+
+YOUNG_S = 60.0
+"""A file that changed within this time before it was listed is looked at twice."""
+SETTLE_S = 2.0
+"""Seconds from the first look to the second. A run reads the model and probes files meanwhile, so that it waits for
+less than this, once for all files, and only where there are young files."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file or folder of an archive that is left out, and why: ``reason`` is one of a few phrases, to be counted."""
+
+    uri: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What was found in an archive."""
+
+    root: str
+    """The archive's path on its file system."""
+    videos: list[str]
+    """Sorted uris."""
+    skipped: list[Skipped]
+    led_out: int = 0
+    """Links that lead out of the archive, and that were followed."""
+    young: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """uri → (size in bytes, time of change in ns) of the videos that were written to shortly before; on a disk only,
+    because a store shows an object when it is whole."""
+    listed_s: float = 0.0
+    """When that was, by ``time.monotonic``."""
+
+    def still_written(self, settle_s: float = SETTLE_S) -> list[str]:
+        """The videos that changed since they were listed: they are still being written.
+
+        Waits until ``settle_s`` have passed since then where there are young files; 0 looks at none. A recorder that
+        makes its file as large as it will be changes the time, if not the size. Not noticed: a writer that pauses for
+        longer than ``settle_s``. Its file gets another id when it goes on, and the next run maps it anew.
+        """
+        if not self.young or not settle_s:
+            return []
+        time.sleep(max(0.0, self.listed_s + settle_s - time.monotonic()))
+        return sorted(uri for uri, look in self.young.items() if _look(local_path(uri) or uri) != look)
+
+    def holds(self, uri: str) -> bool:
+        """Whether the file ``uri`` lies in this archive, or lay there."""
+        path = filesystem(uri)[1]
+        return path == self.root or path.startswith(self.root.rstrip("/") + "/")
+
+    def messages(self) -> list[str]:
+        """What to say about the files that are left out, and about links; counts alone, no names."""
+        said = []
+        if self.skipped:
+            counts = ", ".join(f"{reason} ({count:,})" for reason, count in _counted(self.skipped))
+            files = "1 file" if len(self.skipped) == 1 else f"{len(self.skipped):,} files"
+            said.append(f"skipped {files} of the archive: {counts}")
+        if self.led_out:
+            links = "1 link" if self.led_out == 1 else f"{self.led_out:,} links"
+            said.append(f"followed {links} out of the archive")
+        return said
+
 
 def list_videos(archive: Location, outside: str = "", say: Callable[[str], None] = lambda message: None) -> list[str]:
-    """URIs of all videos at ``archive``, sorted: absolute paths of a local archive, else URLs (``s3://…``).
+    """The uris of ``list_archive``; ``say`` gets its messages. Raises ArchiveError."""
+    listing = list_archive(archive, outside)
+    for message in listing.messages():
+        say(message)
+    return listing.videos
 
-    ``archive`` may also be the location of one video. These files are left out: files whose name begins with a dot,
-    files in a folder whose name begins with a dot, files of Delta tables, and files in the folder ``outside`` (our own
-    output). A link to a file that is not there is listed, because a recording is missing there. ``say`` gets a message
-    with the number of files that do not have a video's name.
+
+def list_archive(archive: Location, outside: str = "") -> Listing:
+    """All videos at ``archive``, by uris: absolute paths of a local archive, else URLs (``s3://…``).
+
+    ``archive`` may also be the location of one video. A video is a file with an end of ``EXTENSIONS``, and any other
+    file that begins like a video. A DICOM file with a video counts, so that it fails with a reason. Left out, with a
+    reason in ``Listing.skipped``: what ``left_out`` names, and files of Delta tables. Files in the folder ``outside``
+    (our own output) and markers of folders are no files of the archive and are not counted. A link to a file that is
+    not there is listed, because a recording is missing there; of several links to one file, and of a link and its file,
+    one is listed.
 
     Raises ArchiveError where there is no video, or where the archive can't be listed.
     """
@@ -61,7 +157,7 @@ def list_videos(archive: Location, outside: str = "", say: Callable[[str], None]
             raise ArchiveError(
                 f"archive {archive!r}: expected a folder or bucket, got nothing of this name; check the path"
             )
-        found = find_files(fs, root)
+        tree = read_tree(fs, root, left_out.folder_reason)
     except ArchiveError:
         raise
     except PermissionError as error:
@@ -74,34 +170,116 @@ def list_videos(archive: Location, outside: str = "", say: Callable[[str], None]
             f"archive {archive!r}: could not be listed ({type(error).__name__}: {error}); check the location, "
             "its end point and the credentials"
         ) from error
-    root = root.rstrip("/")
-    tables = {str(PurePosixPath(path).parent).split("/_delta_log")[0] for path in found if "/_delta_log/" in path}
-    is_on_disk = local_path(archive) is not None
-    videos: list[str] = []
-    hidden: Counter[str] = Counter()
-    others: Counter[str] = Counter()
-    for path in found:
-        uri = path if is_on_disk else str(fs.unstrip_protocol(path))
-        inside = PurePosixPath(path[len(root) :].lstrip("/") or PurePosixPath(path).name)
-        if any(part.startswith(".") for part in inside.parts):
-            hidden["hidden"] += 1
-        elif any(path.startswith(table + "/") for table in tables):
-            hidden["of a Delta table"] += 1
-        elif outside and uri.startswith(f"{outside.rstrip('/')}/"):
-            hidden["of the maps"] += 1
-        elif inside.suffix.lower() in EXTENSIONS:
-            videos.append(uri)
-        else:
-            others[inside.suffix.lower() or "without an extension"] += 1
+    listed_s = time.monotonic()
+    videos, skipped = _sorted_out(fs, root.rstrip("/"), tree, filesystem(outside)[1].rstrip("/") if outside else "")
+    uri_of = local_uri if is_local(fs) else fs.unstrip_protocol
+    left = [
+        Skipped(uri_of(path), reason)
+        for path, reason in sorted([*tree.left_out, *skipped])
+        if reason not in (FOLDER_MARKER, left_out.OF_THE_MAPS) or not videos
+    ]
     if not videos:
-        held = ", ".join(f"{count} {kind}" for kind, count in (others + hidden).most_common(8)) or "no file at all"
+        held = ", ".join(f"{count:,} {what}" for what, count in _counted(left, by_extension=True)[:8])
         raise ArchiveError(
-            f"archive {archive!r}: expected videos ({' '.join(EXTENSIONS[:8])} …), got {held}; "
+            f"archive {archive!r}: expected videos ({' '.join(EXTENSIONS[:8])} …), got {held or 'no file at all'}; "
             "give the folder that holds the videos, or rename them"
         )
-    if skipped := others.total():
-        say("skipped 1 file that is not a video" if skipped == 1 else f"skipped {skipped:,} files that are not videos")
-    return sorted(videos)
+    uris = sorted(uri_of(path) for path in videos)
+    return Listing(root, uris, left, tree.led_out, _young(uris) if is_local(fs) else {}, listed_s)
+
+
+def skipped_of(listing: Listing, changing: Collection[str]) -> list[Skipped]:
+    """``listing.skipped`` and the videos ``changing``, which are still being written."""
+    return [*listing.skipped, *(Skipped(uri, left_out.BEING_WRITTEN) for uri in sorted(changing))]
+
+
+def _sorted_out(
+    fs: fsspec.AbstractFileSystem, root: str, tree: Tree, outside: str
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """(paths of the videos, (path, reason) of the files that are left out)."""
+    tables = {file.path.split("/_delta_log/")[0] for file in tree.files if "/_delta_log/" in file.path}
+    videos: list[FoundFile] = []
+    unclear: list[FoundFile] = []
+    skipped: list[tuple[str, str]] = []
+    for file in tree.files:
+        inside = PurePosixPath(file.path[len(root) :].lstrip("/") or PurePosixPath(file.path).name)
+        suffix = inside.suffix.lower()
+        if reason := left_out.name_reason(inside.parts):
+            skipped.append((file.path, reason))
+        elif any(file.path.startswith(table + "/") for table in tables):
+            skipped.append((file.path, left_out.OF_A_TABLE))
+        elif outside and file.path.startswith(outside + "/"):
+            skipped.append((file.path, left_out.OF_THE_MAPS))
+        elif suffix in EXTENSIONS:
+            videos.append(file)
+        elif suffix in PROXIES:
+            skipped.append((file.path, left_out.PROXY))
+        elif suffix in OTHERS:
+            skipped.append((file.path, left_out.NO_VIDEO))
+        else:
+            unclear.append(file)
+    for file, reason in zip(unclear, _reasons_by_head(fs, unclear), strict=True):
+        if reason:
+            skipped.append((file.path, reason))
+        else:
+            videos.append(file)
+    # A link stands behind the file that it leads to, and of several links the first by name is taken.
+    taken: set[str] = set()
+    paths = []
+    for file in sorted(videos, key=lambda file: (file.is_link, file.path)):
+        if file.real in taken:
+            skipped.append((file.path, LISTED_ALREADY))
+        else:
+            taken.add(file.real)
+            paths.append(file.path)
+    return paths, skipped
+
+
+def _reasons_by_head(fs: fsspec.AbstractFileSystem, files: Sequence[FoundFile]) -> list[str]:
+    """Why each of ``files`` is no video, '' where it is, told from its first bytes."""
+
+    def reason(file: FoundFile) -> str:
+        try:
+            if is_local(fs) and not os.path.isfile(file.path):
+                return left_out.NO_VIDEO  # a pipe would keep its reader waiting
+            head = fs.cat_file(file.path, start=0, end=HEAD_BYTES)
+        except Exception:  # a link to nothing, no right to read, an empty or archived object
+            return left_out.NOT_LOOKED_AT
+        if dicom_video(head) or is_container(head):
+            return ""
+        return left_out.DICOM if is_dicom(head) else left_out.NO_VIDEO
+
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        found = list(pool.map(reason, files[:HEADS_AT_MOST]))
+    return found + [left_out.NOT_LOOKED_AT] * (len(files) - len(found))
+
+
+def _counted(skipped: Sequence[Skipped], by_extension: bool = False) -> list[tuple[str, int]]:
+    """(reason, how many), the commonest first; ``by_extension`` tells files that are no videos by their ends."""
+
+    def what(left: Skipped) -> str:
+        if by_extension and left.reason == left_out.NO_VIDEO:
+            return PurePosixPath(left.uri).suffix.lower() or "without an extension"
+        return left.reason
+
+    return Counter(what(left) for left in skipped).most_common()
+
+
+def _young(uris: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """``Listing.young`` of local videos. A time in the future counts as young: clocks of recorders are wrong."""
+    newer_ns = time.time_ns() - int(YOUNG_S * 1e9)
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:  # on a network drive each look is a request
+        looks = pool.map(lambda uri: _look(local_path(uri) or uri), uris)
+        return {uri: look for uri, look in zip(uris, looks, strict=True) if look is not None and look[1] > newer_ns}
+
+
+def _look(path: str) -> tuple[int, int] | None:
+    """(size in bytes, time of change in ns) of a local file, None where it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _lies_at(fs: fsspec.AbstractFileSystem, root: str) -> bool:

@@ -8,10 +8,12 @@ libavformat opens local files only, and remote bytes come through ``storage.rang
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Iterator
-from itertools import chain, islice
+from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import av
@@ -20,11 +22,18 @@ from av import VideoFrame
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from halsted_ray.errors import UnreadableVideo
+from halsted_ray.errors import CorruptSegment, UnreadableVideo
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.ranges import RangeFile, Source
+from halsted_ray.video.first_frame import SEARCHED_BYTES, SEARCHED_S, decode_first_frame
+from halsted_ray.video.geometry import Orientation, orientation_of
+from halsted_ray.video.joined import unread_bytes
 from halsted_ray.video.matroska import Clusters
+from halsted_ray.video.packet_index import IndexSlot, PacketIndex, index_packets
+from halsted_ray.video.packet_times import pts_of
 from halsted_ray.video.refusal import refusal
+from halsted_ray.video.streams import best_stream, moving_pictures
+from halsted_ray.video.true_keyframes import is_marked_key, keyframe_test
 
 if TYPE_CHECKING:  # av.Packet takes no type argument at run time
     VideoPacket = av.Packet[VideoStream]
@@ -45,37 +54,71 @@ MAX_SIDE_PX = 8192
 MAX_PICTURE_PX = 7680 * 4320
 """8K. A decoder holds up to 17 pictures, so larger pictures do not fit into a decoding process anyway."""
 
-REORDERED_PACKETS = 18
-"""Packets that are read to know which frame is displayed first: H.264 and HEVC move a frame by at most 16 places."""
+MP4, MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"
+INDEXED = (MP4, MATROSKA)
+"""Containers whose own index, where it is whole, lists the keyframes with times that can be trusted."""
+MAY_RESTART = ("mpegts", "mpeg")
+"""Containers whose clock may be interrupted; recorders that are switched on and off write on in the same file."""
+ENTERED_BY_BYTE = ("mpegts", "mpeg", "flv", "asf")
+"""Containers that libavformat can enter at any byte; it reads on to the next packet."""
+ENTERED_BEFORE = ("mpeg", "asf")
+"""Containers in which the packet at whose byte libavformat enters is not read whole, but only packets after it."""
 
-FIRST_PACKETS = 600
-"""Packets tried for a first frame (20 s at 30 fps); where none of them decodes, the file counts as undecodable."""
+ERRORS_IN_A_ROW = 10_000
+"""libavformat gives an error for every 64 KB in which it finds no packet. After so many (640 MB) the data count as
+ended: a recorder's unused space is zeros to the end."""
+
+OUTAGES = (
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.EREMOTEIO,
+    errno.EACCES,
+    errno.EPERM,
+)
+"""The system's errors for a drive that is away and for a missing right to read: the video is not at fault."""
 
 
 class VideoFile:
-    """An open container, its first video stream, and a decoder with a single thread.
+    """An open container, the stream that is its picture, and a decoder with a single thread.
 
-    ``origin`` is the pts of the first displayed frame, in ticks of ``time_base`` (seconds per tick). Every time in
-    seconds is counted from it. libavformat honours edit lists, and negative or large start times are part of the
-    origin. ``rotation_deg`` is the rotation (counter-clockwise) that turns a stored picture upright.
+    Every time is on the video's own axis: the takes of the recording lie one after another (``packet_index``), and
+    ``packets`` gives each packet its time there. ``origin`` is the pts of the first displayed frame, in ticks of
+    ``time_base`` (seconds per tick). Every time in seconds is counted from it. libavformat honours edit lists, and
+    negative or large start times are part of the origin. ``rotation_deg`` is the rotation (counter-clockwise) that
+    turns a stored picture upright, after the mirror where the file asks for one (``geometry.Orientation``).
+
+    ``known`` may hold the index of an earlier pass over the packets. Where it is empty and the container needs a pass,
+    the pass is made here, and its index is put there.
 
     Raises UnreadableVideo, StorageUnavailable.
     """
 
     stream: VideoStream
 
-    def __init__(self, source: Source):
+    def __init__(self, source: Source, known: IndexSlot | None = None):
         self.source = source
         self._container: InputContainer | None = None
+        self._options: dict[str, str] = {}
         self.clusters: Clusters | None = None
+        self._known = known or IndexSlot()
+        self.first_key_pts: int | None = None
         try:
             with PROCESS_PROFILE.stage("read"):
                 self._open()
-            self._check_picture()
             assert self.stream.time_base is not None, "libavformat gives every stream a time base"
             self.time_base = self.stream.time_base
-            self.first_key_pts: int | None = None
-            self.first_frame = self._decode_first_frame()
+            if self.container.format.name not in INDEXED and self.packet_index is None:
+                self.read_all_packets()
+            self.first_frame, self.first_key_pts = decode_first_frame(self)
+            check_picture(self.first_frame.width, self.first_frame.height)
         except BaseException:
             self.close()
             self.raise_storage_failure()  # where only a part of the bytes came, the file merely looks damaged
@@ -83,7 +126,7 @@ class VideoFile:
         origin = pts_of(self.first_frame)
         assert origin is not None, "the first frame is a frame with a time"
         self.origin = origin
-        self.rotation_deg = self.first_frame.rotation % 360
+        self.rotation_deg = (orientation_of(self.first_frame) or Orientation()).rotation_deg
 
     def __enter__(self) -> VideoFile:
         return self
@@ -98,6 +141,18 @@ class VideoFile:
         """libavformat's open file; another one after ``reopen`` and after some calls of ``seek``."""
         assert self._container is not None
         return self._container
+
+    @property
+    def packet_index(self) -> PacketIndex | None:
+        """What a pass over the packets found; None where the container's own index serves."""
+        return self._known.index
+
+    @cached_property
+    def unread_bytes(self) -> int:
+        """How many bytes at the end belong to further recordings that libavformat does not read (``joined``)."""
+        size_bytes = self.source.size_bytes if isinstance(self.source, RangeFile) else os.stat(self.source).st_size
+        read_to_byte = self.packet_index.stop_byte if self.packet_index else 0
+        return unread_bytes(self.source, self.container.format.name, size_bytes, read_to_byte)
 
     @property
     def has_presentation_times(self) -> bool:
@@ -124,7 +179,7 @@ class VideoFile:
         self._open()
 
     def seek(self, pts: int) -> None:
-        """Goes to a place before the packets that are displayed at ``pts``.
+        """Goes to a place before the packets that are displayed at ``pts``, in a file of one take.
 
         Raises FFmpegError where this container can't go there.
         """
@@ -134,6 +189,58 @@ class VideoFile:
         cluster = self.clusters.last_by(float(pts * self.time_base))
         self.close()
         self._open(self.clusters.hidden_to(cluster))
+
+    def seek_key(self, row: int) -> Iterator[VideoPacket]:
+        """The packets from keyframe ``row`` of the packet index on; the first of them is that keyframe.
+
+        Raises CorruptSegment where the keyframe is not found again: the file is another file by now, or can't be read.
+        """
+        assert self.packet_index is not None
+        pts, byte, lead, size = self.packet_index.keys[row].tolist()
+        for place in (lead if byte < 0 or self.container.format.name in ENTERED_BEFORE else byte, None):
+            try:
+                if place is None:
+                    self.reopen()
+                elif self.container.format.name in ENTERED_BY_BYTE:
+                    self.container.seek(place, stream=self.stream, unsupported_byte_offset=True)
+                elif self.packet_index.take_at(byte).shift:
+                    continue  # its times stand for an earlier take too, so the container can't be asked for them
+                else:
+                    self.seek(pts)
+            except av.error.FFmpegError:
+                self.raise_storage_failure()
+                continue
+            packets = self.packets()
+            for packet in packets:
+                if packet.size == size and packet.pos in (byte, None) and (byte >= 0 or packet.pts == pts):
+                    return chain((packet,), packets)
+                if place is not None and packet.pos is not None and packet.pos > byte >= 0:
+                    break
+        at_s = self.seconds(pts)
+        raise CorruptSegment(
+            f"expected a keyframe at {at_s:.3f} s, where it was when the file was indexed, got none; the file was "
+            "replaced or can't be read any more: give the same command again",
+            at_s,
+        )
+
+    def read_all_packets(self) -> None:
+        """Makes ``packet_index`` from all packets of the file, and goes back to the first byte.
+
+        Raises UnreadableVideo where no packet has a time.
+        """
+        self._known.index = None
+        self.reopen()
+        may_restart = self.container.format.name in MAY_RESTART
+        with PROCESS_PROFILE.stage("read"):
+            is_key = keyframe_test(self.stream.codec_context) if self.container.format.name == MP4 else is_marked_key
+            self._known.index = index_packets(self.packets(), self.time_base, may_restart, is_key)
+        self.raise_storage_failure()
+        if self.packet_index is None:
+            raise UnreadableVideo(
+                f"expected frames in the {self.stream.codec_context.name} stream, got none to the end of the file; "
+                "the recording holds no picture, or the copy is damaged"
+            )
+        self.reopen()
 
     def look_for_clusters(self) -> None:
         """For Matroska without cues: from here on a seek over a network reads a little, not all of the file before."""
@@ -154,19 +261,41 @@ class VideoFile:
     def packets(self) -> Iterator[VideoPacket]:
         """The packets of the video stream from the container's position on, without the empty packet at the end.
 
-        Raises the error of the store where the bytes can't be fetched.
+        Where libavformat reports an error, it is asked for the packet after the damage. Raises the error of the store
+        where the bytes can't be fetched, and FFmpegError where the drive is away.
         """
-        try:
-            packets = self.container.demux(self.stream)
-            while True:
-                with PROCESS_PROFILE.stage("read"):
-                    packet = next(packets, None)
-                if packet is None:
-                    break
-                if packet.size:
+        errors = 0
+        takes = self.packet_index.takes if self.packet_index and len(self.packet_index.takes) > 1 else ()
+        shift = takes[0].shift if takes else 0
+        while errors < ERRORS_IN_A_ROW:
+            try:
+                packets = self.container.demux(self.stream)
+                while True:
+                    with PROCESS_PROFILE.stage("read"):
+                        packet = next(packets, None)
+                    if packet is None:
+                        self.raise_storage_failure()
+                        return
+                    errors = 0
+                    if not packet.size:
+                        continue
+                    if takes:
+                        if packet.pos is not None:
+                            shift = self.packet_index.take_at(packet.pos).shift  # type: ignore[union-attr]
+                        if packet.pts is not None:
+                            packet.pts += shift
+                        if packet.dts is not None:
+                            packet.dts += shift
                     yield packet
-        except (av.error.EOFError, av.error.InvalidDataError):
-            self.raise_storage_failure()  # where the store did not fail, the data end here: the file was cut
+            except av.error.EOFError:
+                break
+            except IndexError:  # PyAV's, of a packet of a stream that begins later in the file, and at its end
+                errors += 1
+            except av.error.FFmpegError as error:
+                self.raise_storage_failure()  # where the store did not fail, the data here are damaged
+                if error.errno in OUTAGES or error.errno == errno.ENOMEM:
+                    raise
+                errors += 1
         self.raise_storage_failure()
 
     def decode(self, packet: VideoPacket | None) -> list[VideoFrame] | None:
@@ -179,8 +308,10 @@ class VideoFile:
                 return self.stream.codec_context.decode(packet)
         except av.error.EOFError:
             return []
-        except (av.error.InvalidDataError, av.error.ArgumentError, av.error.PatchWelcomeError, av.error.BugError):
+        except av.error.FFmpegError as error:
             self.raise_storage_failure()
+            if error.errno == errno.ENOMEM:
+                raise
             return None
 
     def raise_storage_failure(self) -> None:
@@ -190,12 +321,32 @@ class VideoFile:
 
     def _open(self, view: io.RawIOBase | None = None) -> None:
         """Opens the file, or ``view`` of it where one is given."""
+        self._open_container(view)
+        pictures = moving_pictures(self.container.streams.video)
+        if (
+            not self._options
+            and not any(s.codec_context is not None and s.width > 0 for s in pictures)
+            and self.container.format.name in MAY_RESTART
+        ):
+            # libavformat looks into the first 5 MB. The picture may begin later.
+            self._options = {"probesize": str(SEARCHED_BYTES), "analyzeduration": str(round(SEARCHED_S * 1e6))}
+            self.close()
+            if isinstance(self.source, RangeFile):
+                self.source.seek(0)
+            self._open_container(view)
+        self.stream = self._pick_stream()
+        self.stream.codec_context.thread_count = 1
+        self.stream.codec_context.options = {"max_pixels": str(MAX_PICTURE_PX)}
+        if self.stream.width > 0 and self.stream.height > 0:
+            check_picture(self.stream.width, self.stream.height)
+
+    def _open_container(self, view: io.RawIOBase | None) -> None:
         source = self.source
         try:
             self._container = av.open(
                 view or source if isinstance(source, RangeFile) else f"file:{os.fspath(source)}",
                 mode="r",
-                options={"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"},
+                options={"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file", **self._options},
                 metadata_errors="replace",
                 buffer_size=256 * 1024 if isinstance(source, RangeFile) else 32 * 1024,
             )
@@ -203,13 +354,10 @@ class VideoFile:
             self.raise_storage_failure()
             # The message of a libav error holds the path, which may be a patient's name: keep the reason only.
             raise refusal(source, error.strerror or "unknown", ", ".join(DEMUXERS.values())) from None
-        self.stream = self._pick_stream()
-        self.stream.codec_context.thread_count = 1
-        self.stream.codec_context.options = {"max_pixels": str(MAX_PICTURE_PX)}
 
     def _pick_stream(self) -> VideoStream:
         kinds = [stream.type for stream in self.container.streams]
-        pictures = [s for s in self.container.streams.video if not _is_cover(s)]
+        pictures = moving_pictures(self.container.streams.video)
         if not pictures:
             covers = " (a cover picture is not one)" if "video" in kinds else ""
             got = ", ".join(sorted(kinds)) or "no stream at all"
@@ -219,85 +367,13 @@ class VideoFile:
                 else "the file's start is damaged or the copy stopped early; copy it again from its source"
             )
             raise UnreadableVideo(f"expected a video stream{covers}, got {got}; {todo}")
-        stream = pictures[0]
+        stream = best_stream(pictures)
         if stream.codec_context is None:
             raise UnreadableVideo(
                 "expected a codec that this build of libavcodec decodes (H.264, HEVC, MPEG-2, MPEG-4, VP9, AV1, …), "
                 "got one without a decoder; transcode the file to H.264"
             )
         return stream
-
-    def _check_picture(self) -> None:
-        width, height = self.stream.width, self.stream.height
-        if width <= 0 or height <= 0:
-            raise UnreadableVideo(
-                "expected a picture size in the stream's header, got none: its start is damaged; copy it again"
-            )
-        check_picture(width, height)
-
-    def _decode_first_frame(self) -> VideoFrame:
-        """The first displayed frame, which has a time.
-
-        Mostly that is the first keyframe. Then the keyframe is decoded alone: to feed the decoder until it gives the
-        frame out by itself would cost three frames more, 40 ms of 1080p.
-        """
-        packets = self.packets()
-        head, key = _up_to_first_keyframe(packets)
-        if key is not None:
-            self.first_key_pts = key.pts
-            if _comes_first(key, head):
-                frames = [*(self.decode(key) or ()), *(self.decode(None) or ())]
-                self.stream.codec_context.flush_buffers()
-                if frames and frames[0].pts == key.pts and not frames[0].is_corrupt:
-                    return frames[0]
-        for count, packet in enumerate(chain(head, packets), 1):
-            if packet.is_keyframe and self.first_key_pts is None:
-                self.first_key_pts = packet.pts
-            for frame in self.decode(packet) or ():
-                if pts_of(frame) is not None:
-                    return frame
-            if count >= FIRST_PACKETS:
-                raise UnreadableVideo(
-                    f"expected a frame within the first {FIRST_PACKETS} packets of {self.stream.codec_context.name}, "
-                    "got none that decodes: the copy is damaged, or the file is encrypted; copy or export it again"
-                )
-        for frame in self.decode(None) or ():
-            if pts_of(frame) is not None:
-                return frame
-        raise UnreadableVideo(
-            f"expected frames in the {self.stream.codec_context.name} stream, got none to the end of the file; "
-            "the recording holds no picture, or the copy is damaged"
-        )
-
-
-def _up_to_first_keyframe(packets: Iterator[VideoPacket]) -> tuple[list[VideoPacket], VideoPacket | None]:
-    """(packets, the first keyframe among them), read until no later packet can be displayed before that keyframe.
-
-    A packet is displayed when it is decoded, or later.
-    """
-    head: list[VideoPacket] = []
-    key: VideoPacket | None = None
-    for packet in islice(packets, REORDERED_PACKETS):
-        head.append(packet)
-        key = key or (packet if packet.is_keyframe else None)
-        if key and key.pts is not None and packet.dts is not None and packet.dts >= key.pts:
-            break
-    return head, key
-
-
-def _comes_first(key: VideoPacket, head: list[VideoPacket]) -> bool:
-    """Whether a keyframe is displayed at all, and before all other packets of ``head``."""
-    if key.pts is None or key.is_discard:
-        return False
-    return all(packet.pts is not None and packet.pts > key.pts for packet in head if packet is not key)
-
-
-def pts_of(frame: VideoFrame) -> int | None:
-    """The time at which a frame is displayed, in ticks; None where it has no time.
-
-    AVI and some elementary streams have decoding times only. libavcodec brings these into display order.
-    """
-    return frame.pts if frame.pts is not None else frame.dts
 
 
 def check_picture(width: int, height: int) -> None:
@@ -307,9 +383,3 @@ def check_picture(width: int, height: int) -> None:
             f"expected a picture of at most {MAX_SIDE_PX} pixels a side and {MAX_PICTURE_PX / 1e6:.0f} megapixels, "
             f"got {width}x{height}; scale it down first"
         )
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    """Whether the stream is a cover picture or a row of thumbnails, and no video."""
-    cover = stream.disposition.__class__
-    return bool(stream.disposition & (cover.attached_pic | cover.timed_thumbnails))

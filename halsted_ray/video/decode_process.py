@@ -14,11 +14,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from halsted_ray import errors
 from halsted_ray.errors import CorruptSegment
@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 
 START_S = 60.0
 """How long a start may take. It takes 0.3 s, and longer on a machine where many processes start at once."""
+
+KEPT_INDEXES = 8
+"""Files whose packet index is kept for the next call, in the order in which they were read first."""
 
 KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 """The variables of the parent's environment that the process gets: no credentials."""
@@ -70,6 +73,7 @@ class DecodeProcess:
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
+        self._indexes: dict[str, bytes] = {}
 
     def __enter__(self) -> DecodeProcess:
         return self
@@ -92,25 +96,41 @@ class DecodeProcess:
         size: FrameSize | None,
         fidelity: str = "reference",
         reader: str = "pyav",
+        eye: str = "left",
         *,
         deadline_s: float,
+        packet_index: bytes = b"",
     ) -> Frames:
-        """As ``readers.read_frames``; raises DecoderKilled too.
+        """As ``readers.read_frames``; raises DecoderKilled too. ``packet_index`` is what ``probe_and_index`` found, so
+        that the pass over the packets is not made again.
 
         That is raised after ``deadline_s`` of decoding (waiting for a store does not count), and when the process dies.
         Where the store fails in the middle of the video, the process is ended and the store's error is raised at once.
         """
-        times_s = check_request(times_s, size, fidelity, reader)
-        request = {"do": "frames", "size": list(size) if size else None, "fidelity": fidelity, "reader": reader}
+        times_s = check_request(times_s, size, fidelity, reader, eye)
+        request = {
+            "do": "frames",
+            "size": list(size) if size else None,
+            "fidelity": fidelity,
+            "reader": reader,
+            "eye": eye,
+            "times": len(times_s),
+        }
         cpu_s = time.process_time()
-        frames = collect(_frames_of(self._ask(location, request, times_s, deadline_s)), times_s, size)
+        known = packet_index or self._indexes.get(os.fspath(location), b"")
+        answers = self._ask(location, request, times_s.tobytes() + known, deadline_s)
+        frames = collect(_frames_of(answers, lambda made: self._keep_index(location, made)), times_s, size)
         PROCESS_PROFILE.add("write", 0.0, time.process_time() - cpu_s)
         return frames
 
     def probe(self, location: Location, *, deadline_s: float = 60.0) -> Probe:
         """As ``probe.probe``; raises DecoderKilled too, as ``read_frames``."""
-        ((answer, _),) = self._ask(location, {"do": "probe"}, np.empty(0), deadline_s)
-        return Probe(**answer["probe"])
+        return self.probe_and_index(location, deadline_s=deadline_s)[0]
+
+    def probe_and_index(self, location: Location, *, deadline_s: float = 60.0) -> tuple[Probe, bytes]:
+        """As ``probe.probe_and_index``, the index as bytes for ``read_frames`` (none where none was needed)."""
+        ((answer, body),) = self._ask(location, {"do": "probe"}, b"", deadline_s)
+        return Probe(**answer["probe"]), bytes(body)
 
     def close(self) -> None:
         """Ends the process. The next call starts another."""
@@ -122,9 +142,12 @@ class DecodeProcess:
                 if pipe is not None:
                     pipe.close()
 
-    def _ask(
-        self, location: Location, request: JsonObject, times_s: NDArray[np.float64], deadline_s: float
-    ) -> Iterator[Message]:
+    def _keep_index(self, location: Location, packet_index: bytes) -> None:
+        self._indexes[os.fspath(location)] = packet_index
+        while len(self._indexes) > KEPT_INDEXES:
+            del self._indexes[next(iter(self._indexes))]
+
+    def _ask(self, location: Location, request: JsonObject, data: bytes, deadline_s: float) -> Iterator[Message]:
         """The messages of the answer, as they come. Bytes of a remote file are fetched in between."""
         path = local_path(location)
         fetch: Fetch | None = None
@@ -138,7 +161,7 @@ class DecodeProcess:
             until_s = time.monotonic() + deadline_s
             whole = False
             try:
-                wire.send(requests, request, times_s.tobytes())
+                wire.send(requests, request, data)
                 while not whole:
                     head, body = wire.receive(answers, until_s)
                     if "need" in head:
@@ -210,12 +233,19 @@ class DecodeProcess:
         return f"it ended with code {code}, most often out of its {self.memory_mb} MB of memory"
 
 
-def _frames_of(answers: Iterator[Message]) -> FrameStream:
-    """What the parts of an answer hold (``decode_worker.send_frames``); the last message tells what decoding took."""
+def _frames_of(
+    answers: Iterator[Message], on_index: Callable[[bytes], None] = lambda packet_index: None
+) -> FrameStream:
+    """What the parts of an answer hold (``decode_worker.send_frames``); the last message tells what decoding took.
+
+    ``on_index`` gets the index of a pass over the packets that had to be made.
+    """
     missing: Missing | None = None
     for head, body in answers:
         if "part" not in head:
             PROCESS_PROFILE.merge(StageProfile(**head["done"]))
+            if body:
+                on_index(bytes(body))
             continue
         images = iter(np.frombuffer(body, np.uint8).reshape(head["part"]))
         for shown in head["shown"]:

@@ -24,9 +24,11 @@ from halsted_ray.errors import CorruptSegment, StorageUnavailable, UnreadableVid
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video import wire
+from halsted_ray.video.container import OUTAGES
 from halsted_ray.video.frames import FrameStream, Missing
 from halsted_ray.video.isolation import deny_network_and_programs, limit_cpu, limit_resources
-from halsted_ray.video.probe import probe_source
+from halsted_ray.video.packet_index import IndexSlot, PacketIndex
+from halsted_ray.video.probe import probe_and_index
 from halsted_ray.video.readers import READERS
 
 if TYPE_CHECKING:  # at run time it would import pyarrow into the decoding process
@@ -37,23 +39,6 @@ PART_BYTES = 8 * 1024 * 1024
 
 PART_TIMES = 4096
 """The most times that a part speaks of: a time without picture takes no bytes, but a few words of the head."""
-
-OUTAGES = (
-    errno.EIO,
-    errno.ESTALE,
-    errno.ETIMEDOUT,
-    errno.ENOTCONN,
-    errno.EHOSTDOWN,
-    errno.EHOSTUNREACH,
-    errno.ENETDOWN,
-    errno.ENETUNREACH,
-    errno.ENODEV,
-    errno.ENXIO,
-    errno.EREMOTEIO,
-    errno.EACCES,
-    errno.EPERM,
-)
-"""What the system says of a drive that is away, or of a right to read that is missing: no fault of the video."""
 
 
 def main(memory_mb: int) -> int:
@@ -75,25 +60,33 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
     """Answers one request over the file descriptor ``replies``; ``requests`` is where bytes of a remote file come from.
 
     A request asks to ``do`` ``probe`` or ``frames`` of the file at ``path``, or of a remote file of ``size_bytes``. For
-    frames, ``body`` holds the times (float64). The answers to ``frames`` are messages with ``part`` and at the end
-    ``done``, the answer to ``probe`` is one message, and an ``error`` may stand in place of either. A message with
-    ``need`` asks for bytes of the remote file.
+    frames, ``body`` holds the times (float64) and after them the index of an earlier pass over the packets, if any.
+    The answers to ``frames`` are messages with ``part`` and at the end ``done``, with the index where a pass was made.
+    The answer to ``probe`` is one message, with such an index too. An ``error`` may stand in place of either. A message
+    with ``need`` asks for bytes of the remote file.
     """
     limit_cpu(request["cpu_s"])
     before, cpu_s = PROCESS_PROFILE.copy(), time.process_time()
     source = request.get("path") or RangeFile(_BytesFromParent(requests, replies), request["size_bytes"])
     try:
         if request["do"] == "probe":
-            wire.send(replies, {"probe": probe_source(source).asdict()})
+            found, packet_index = probe_and_index(source)
+            wire.send(replies, {"probe": found.asdict()}, packet_index.to_bytes() if packet_index else b"")
             return
-        times_s = np.frombuffer(body, np.float64)
+        times_s = np.frombuffer(body, np.float64, request["times"])
+        known = IndexSlot()
+        if len(body) > times_s.nbytes:
+            known.index = PacketIndex.from_bytes(bytes(body[times_s.nbytes :]))
+        was_known = known.index is not None
         size = (request["size"][0], request["size"][1]) if request["size"] else None
-        send_frames(READERS[request["reader"]](source, times_s, size, request["fidelity"]), replies)
+        rows = READERS[request["reader"]](source, times_s, size, request["fidelity"], request["eye"], known)
+        send_frames(rows, replies)
         spent = PROCESS_PROFILE - before
         spent.add(
             "write", 0.0, time.process_time() - cpu_s - sum(spent.cpu_s.values())
         )  # the parent counts the wall time
-        wire.send(replies, {"done": spent.asdict()})
+        made = known.index.to_bytes() if known.index and not was_known else b""
+        wire.send(replies, {"done": spent.asdict()}, made)
     except VideoError as error:
         span = [error.start_s, error.stop_s] if isinstance(error, CorruptSegment) else [None, None]
         wire.send(replies, {"error": type(error).__name__, "message": str(error), "span": span})

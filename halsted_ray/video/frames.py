@@ -1,4 +1,4 @@
-"""Pictures with the times at which they were shown, and how a decoded frame is scaled for the model."""
+"""Pictures with the times at which they were shown, and the size at which a video is shown."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
-from av import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from halsted_ray.errors import CorruptSegment
-from halsted_ray.video.container import check_picture
 
 FIDELITIES = ("exact", "reference", "keyframes")
 """Which frame stands for a time. ``exact``: the frame displayed at that time. ``reference``: frames that no other frame
@@ -25,6 +22,10 @@ FrameSize = tuple[int, int]
 
 SAME_TIME_S = 1e-6
 """A time and a pts this close are one instant, since grids of times are computed in floats."""
+
+
+UNRECORDED = "unrecorded"
+"""Code of a span in which the recorder wrote no frame."""
 
 
 @dataclass(frozen=True)
@@ -149,34 +150,6 @@ class MissingSpans:
                 return
             self.found[-1] = replace(last, stop_s=shown_s if self._missing_s < shown_s <= time_s else time_s)
         self._shown_s = shown_s
-
-
-SCALING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
-"""swscale widens the bilinear kernel where it shrinks a picture, so it averages and does not alias. The kernel is
-fixed, because another kernel would give the encoder other input. (Area costs the same and blurs more at these
-ratios.)"""
-
-
-class PictureScaler:
-    """Turns frames upright and scales them to ``size``: the whole picture, not a crop.
-
-    Keeps one swscale context for all frames, since building a context costs more than using it.
-    """
-
-    def __init__(self, size: FrameSize, rotation_deg: int):
-        self.height, self.width = size
-        self._turns = (rotation_deg // 90) % 4
-        self._reformatter = VideoReformatter()
-
-    def to_rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """The frame as uint8 [height, width, 3] RGB. Raises UnreadableVideo for a picture beyond the limit."""
-        check_picture(frame.width, frame.height)  # a stream may change its size half-way
-        height, width = (self.width, self.height) if self._turns % 2 else (self.height, self.width)
-        small = self._reformatter.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation=SCALING, threads=1
-        )
-        small_HWC = np.asarray(small.to_ndarray(), np.uint8)
-        return np.ascontiguousarray(np.rot90(small_HWC, self._turns)) if self._turns else small_HWC
 
 
 def display_size(width: int, height: int, sample_aspect: Fraction | None, rotation_deg: int) -> FrameSize:

@@ -15,7 +15,12 @@ reading 1 GB."""
 
 
 def video_id(fs: fsspec.AbstractFileSystem, path: str) -> str:
-    """The id of the video in the file at ``path`` of ``fs``: 16 hex digits.
+    """The id of the video in the file at ``path`` of ``fs``: 16 hex digits. As ``identify``."""
+    return identify(fs, path)[0]
+
+
+def identify(fs: fsspec.AbstractFileSystem, path: str) -> tuple[str, bytes]:
+    """(the id of the video in the file at ``path`` of ``fs``, 16 hex digits; the file's first 64 KiB).
 
     The id depends on the size of the file, and on 15 blocks of its content, spread evenly from the first to the last
     byte. Two files that differ in size or in any of these blocks have different ids. Two recordings that agree in all
@@ -32,7 +37,7 @@ def video_id(fs: fsspec.AbstractFileSystem, path: str) -> str:
         if len(data) != stop - start:
             raise OSError(f"short read: asked for bytes [{start}, {stop}), got {len(data)}")
         digest.update(data)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:16], blocks[0] if blocks else b""
 
 
 def block_spans(size_bytes: int) -> list[tuple[int, int]]:

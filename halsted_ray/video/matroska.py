@@ -14,6 +14,7 @@ from halsted_ray.storage.ranges import BLOCK_BYTES, RangeFile
 
 # Ids of Matroska's elements.
 CLUSTER, TIMESTAMP, CRC, VOID = b"\x1f\x43\xb6\x75", 0xE7, 0xBF, 0xEC
+SEGMENT = b"\x18\x53\x80\x67"
 TIMESTAMP_SCALE = b"\x2a\xd7\xb1"
 HEAD_BYTES = 4 * 1024 * 1024
 """The header, with its fonts and covers, ends before this byte; else libavformat searches the file by itself."""
@@ -120,6 +121,34 @@ class _Hidden(io.RawIOBase):
             if 0 <= number < len(piece):
                 piece[number] = value
         return bytes(piece)
+
+
+def segment_stop(head: bytes) -> int | None:
+    """The byte at which the first recording of a file ends, from the file's first bytes; None where it does not say.
+
+    Two files that were joined byte by byte hold two recordings, and players show the first only.
+    """
+    at = 4 + _size_length(head, 4)
+    header_bytes = _size(head, 4)
+    if header_bytes is None:
+        return None
+    at += header_bytes
+    size = _size(head, at + 4) if head[at : at + 4] == SEGMENT else None
+    return None if size is None else at + 4 + _size_length(head, at + 4) + size
+
+
+def _size_length(data: bytes, at: int) -> int:
+    return 9 - data[at].bit_length() if at < len(data) and data[at] else 1
+
+
+def _size(data: bytes, at: int) -> int | None:
+    """The size of the element whose size stands at ``at``; None where it is unknown."""
+    length = _size_length(data, at)
+    if at + length > len(data) or not data[at]:
+        return None
+    marked = int.from_bytes(data[at : at + length], "big")
+    size = marked - (1 << 7 * length)
+    return None if size == (1 << 7 * length) - 1 else size
 
 
 def _timestamp_scale_s(head: bytes) -> float:

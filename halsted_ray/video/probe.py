@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import av.error
@@ -12,18 +12,27 @@ from halsted_ray.errors import UnreadableVideo
 from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
 from halsted_ray.video.container import DEMUXERS, VideoFile
-from halsted_ray.video.frames import display_size
 from halsted_ray.video.keyframe_index import KeyframeIndex, declared_duration_s
+from halsted_ray.video.packet_index import PacketIndex
+from halsted_ray.video.pictures import shown_size
 
 if TYPE_CHECKING:  # at run time it would import pyarrow into the decoding process
     from halsted_ray.records import JsonObject
 
 SHORTER_BY_S = 2.0
-"""Where the frames end this much before the declared end, the file was cut. Then the declared length stands, so that
-the missing part shows as a gap, and the video does not merely look shorter."""
+"""Where all data end this much before the declared end, the file was cut. Then the declared length stands, so that the
+missing part shows as a gap, and the video does not merely look shorter."""
+
+LONGEST_DECLARED_S = 48 * 3600.0
+"""A longer declared length is not believed; what the packets hold is."""
 
 TAIL_S = 5.0
 """How much of the end of a file is read to find the end of its last frame."""
+
+
+DECLARED = ("matroska,webm", "avi", "asf", "mxf", "flv")
+"""Containers whose headers state a length. In an MP4 the index lists every frame, cut or not; for MPEG-TS and PS
+libavformat only estimates a length."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,12 @@ class Probe:
 
     ``width`` and ``height`` are as displayed: square pixels, upright. Every other time in this package is counted from
     ``first_pts_s``, the time that the container gives the first displayed frame. ``fps`` is 0 where the file does not
-    say. ``has_index`` says whether the container lists all keyframes.
+    say. ``has_index`` says whether the container's own index serves; else all packets of the file were read.
+    ``unread_bytes`` belong to further recordings that were joined to this file and that libavformat does not read; the
+    part of ``duration_s`` that they may last is a gap. ``declared_s`` is the length that the container states, None
+    where it states none; ``duration_s`` is what is there. ``takes`` are the (start_s, stop_s) of the stretches in which
+    one clock runs, and ``holes`` the stretches in which no frame was recorded; both are empty where the container's own
+    index serves.
     """
 
     duration_s: float
@@ -48,6 +62,10 @@ class Probe:
     size_bytes: int
     read_bytes: int
     """Bytes fetched for this probe; 0 for a local file."""
+    unread_bytes: int = 0
+    declared_s: float | None = None
+    takes: list[list[float]] = field(default_factory=list)
+    holes: list[list[float]] = field(default_factory=list)
 
     def asdict(self) -> JsonObject:
         """The fields as JSON values; ``Probe(**values)`` reads them back."""
@@ -64,18 +82,30 @@ def probe_source(source: Source) -> Probe:
 
     Raises UnreadableVideo, StorageUnavailable.
     """
+    return probe_and_index(source)[0]
+
+
+def probe_and_index(source: Source) -> tuple[Probe, PacketIndex | None]:
+    """What the video in an opened file is, and what the pass over its packets found, None where none was needed.
+
+    Raises UnreadableVideo, StorageUnavailable.
+    """
     with VideoFile(source) as video:
         index = KeyframeIndex(video)
-        duration_s = _duration_s(video, index)
-        stream = (
-            video.stream
-        )  # only now: measuring the length may have opened the file again, which frees the old stream
+        declared_s = declared_duration_s(video)
+        duration_s = _duration_s(video, index, declared_s)
+        size_bytes = source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size
+        if unread := video.unread_bytes:
+            duration_s += duration_s * unread / (size_bytes - unread)
+        # Only now: measuring the length may have opened the file again, which frees the old stream.
+        stream = video.stream
         if duration_s <= 0:
             raise UnreadableVideo(
                 f"expected a video that lasts, got {duration_s:.3f} s of it: its times are damaged; export it again"
             )
-        height, width = display_size(stream.width, stream.height, stream.sample_aspect_ratio, video.rotation_deg)
+        height, width = shown_size(video)
         rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+        packets = video.packet_index
         return Probe(
             duration_s=duration_s,
             fps=float(rate) if rate else 0.0,
@@ -83,40 +113,39 @@ def probe_source(source: Source) -> Probe:
             height=height,
             codec=stream.codec_context.name,
             container=DEMUXERS[video.container.format.name],
-            pixel_format=stream.codec_context.pix_fmt or "",
+            pixel_format=stream.codec_context.pix_fmt or video.first_frame.format.name,
             rotation_deg=video.rotation_deg,
             first_pts_s=float(video.origin * video.time_base),
-            has_index=index.complete,
-            size_bytes=source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size,
+            has_index=index.from_container,
+            size_bytes=size_bytes,
+            unread_bytes=unread,
             read_bytes=source.fetched_bytes if isinstance(source, RangeFile) else 0,
-        )
+            declared_s=declared_s,
+            takes=[[video.seconds(take.start), video.seconds(take.stop)] for take in packets.takes] if packets else [],
+            holes=[[video.seconds(start), video.seconds(stop)] for start, stop in packets.holes] if packets else [],
+        ), packets
 
 
-def _duration_s(video: VideoFile, index: KeyframeIndex) -> float:
+def _duration_s(video: VideoFile, index: KeyframeIndex, declared_s: float | None) -> float:
     """From the first displayed frame to the end of the last one."""
-    declared_s = declared_duration_s(video)
-    if index.complete and video.stream.duration and declared_s is not None:
-        return declared_s  # an MP4's index holds every sample, so the tail need not be read
-    found_s = _end_of_frames_s(video, declared_s)
-    if declared_s is not None and declared_s - found_s > SHORTER_BY_S:
-        return declared_s
+    packets = video.packet_index
+    if packets is not None and packets.packets > 2 and packets.step == 0:
+        return 0.0  # many frames with one time: the recording lost its times, and is not merely short
+    found_s = video.seconds(index.stop) if index.lists_all_frames else _end_of_frames_s(video, declared_s)
+    if index.from_container and index.lists_all_frames and declared_s is not None:
+        # Where the frame rate varies, the index's times of decoding tell the end only this well.
+        off_s = abs(index.offset) * float(video.time_base)
+        return declared_s if abs(declared_s - found_s) <= SHORTER_BY_S + off_s else found_s
+    if video.container.format.name in DECLARED and declared_s is not None and declared_s <= LONGEST_DECLARED_S:
+        is_cut = declared_s - found_s > SHORTER_BY_S
+        if is_cut and declared_s - _end_of_data_s(video, declared_s) > SHORTER_BY_S:
+            return declared_s
     return found_s
 
 
 def _end_of_frames_s(video: VideoFile, declared_s: float | None) -> float:
-    """The end of the last frame, from the packets of the file's tail, without decoding.
-
-    All packets of the file are read where the container declares no length.
-    """
-    if declared_s is None and video.clusters:
-        start = 1 << 62  # beyond any end, so that reading begins at the last cluster
-    else:
-        start = video.ticks(max(0.0, declared_s - TAIL_S) if declared_s is not None else 0.0)
-    try:
-        video.seek(start)
-    except av.error.FFmpegError:
-        video.raise_storage_failure()
-        video.reopen()
+    """The end of the last frame, from the packets of the file's tail, without decoding."""
+    _go_to_tail(video, declared_s)
     end_s = 0.0
     times = []
     frame_s = 1 / float(video.stream.average_rate) if video.stream.average_rate else 0.0
@@ -131,3 +160,35 @@ def _end_of_frames_s(video: VideoFile, declared_s: float | None) -> float:
     if end_s == 0.0:
         end_s = frame_s  # the first frame, at 0 s, is the only frame
     return end_s
+
+
+def _end_of_data_s(video: VideoFile, declared_s: float) -> float:
+    """The end of the last packet of any stream: where the sound reaches the declared end, the file was not cut."""
+    _go_to_tail(video, declared_s)
+    end_s = _read_to_end_s(video)
+    if end_s == 0.0:  # some containers can't be sent to a place without pictures
+        video.reopen()
+        end_s = _read_to_end_s(video)
+    return end_s
+
+
+def _read_to_end_s(video: VideoFile) -> float:
+    end_s = 0.0
+    try:
+        for packet in video.container.demux():
+            if packet.size and packet.pts is not None and packet.time_base is not None:
+                at_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                end_s = max(end_s, at_s - float(video.origin * video.time_base))
+    except av.error.FFmpegError:
+        pass
+    video.raise_storage_failure()
+    return end_s
+
+
+def _go_to_tail(video: VideoFile, declared_s: float | None) -> None:
+    start = video.ticks(max(0.0, declared_s - TAIL_S) if declared_s is not None else 0.0)
+    try:
+        video.seek(start)
+    except av.error.FFmpegError:
+        video.raise_storage_failure()
+        video.reopen()

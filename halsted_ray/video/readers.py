@@ -8,29 +8,24 @@ is one more function in ``READERS``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 from av import VideoFrame
 from numpy.typing import ArrayLike, NDArray
 
-from halsted_ray.errors import CorruptSegment, UnreadableVideo
+from halsted_ray.errors import UnreadableVideo
 from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
+from halsted_ray.video.colour import change_matrix, colour_of
 from halsted_ray.video.container import VideoFile
-from halsted_ray.video.frames import (
-    FIDELITIES,
-    Frames,
-    FrameSize,
-    FrameStream,
-    Missing,
-    PictureScaler,
-    collect,
-    display_size,
-)
-from halsted_ray.video.walk import DisplayWalk, KeyframeWalk
+from halsted_ray.video.display_walk import DisplayWalk
+from halsted_ray.video.frames import FIDELITIES, Frames, FrameSize, FrameStream, Missing, collect
+from halsted_ray.video.geometry import EYES
+from halsted_ray.video.keyframe_walk import KeyframeWalk
+from halsted_ray.video.packet_index import IndexSlot
+from halsted_ray.video.pictures import PictureScaler, picture_of, shown_size
 
 __all__ = ["FIDELITIES", "READERS", "Frames", "Missing", "check_request", "read_frames"]
 
@@ -44,21 +39,24 @@ def read_frames(
     size: FrameSize | None,
     fidelity: str = "reference",
     reader: str = "pyav",
+    eye: str = "left",
 ) -> Frames:
     """The frames displayed at ``times_s`` (rising, seconds from the first displayed frame), scaled to ``size``.
 
     A frame is displayed from its pts until the next frame's pts. ``size`` is (height, width) of the upright picture, in
     pixels; None keeps the size at which the video is shown. Times past the last frame repeat it. ``fidelity`` is one of
-    ``FIDELITIES``, ``reader`` one of ``READERS``.
+    ``FIDELITIES``, ``reader`` one of ``READERS``, ``eye`` one of ``geometry.EYES``: which picture of a stereo pair.
 
     Times without picture are part of the answer (``Frames.missing``); ``Frames.require_whole`` refuses them. Raises
     UnreadableVideo, StorageUnavailable; ValueError for a wrong argument.
     """
-    times_s = check_request(times_s, size, fidelity, reader)
-    return collect(READERS[reader](open_source(location), times_s, size, fidelity), times_s, size)
+    times_s = check_request(times_s, size, fidelity, reader, eye)
+    return collect(READERS[reader](open_source(location), times_s, size, fidelity, eye, None), times_s, size)
 
 
-def check_request(times_s: ArrayLike, size: FrameSize | None, fidelity: str, reader: str) -> NDArray[np.float64]:
+def check_request(
+    times_s: ArrayLike, size: FrameSize | None, fidelity: str, reader: str, eye: str = "left"
+) -> NDArray[np.float64]:
     """``times_s`` as float64 [N]. Raises ValueError, which says which argument of ``read_frames`` is wrong."""
     times_s = np.asarray(times_s, np.float64)
     if times_s.ndim != 1 or not np.all(np.isfinite(times_s)):
@@ -71,41 +69,53 @@ def check_request(times_s: ArrayLike, size: FrameSize | None, fidelity: str, rea
         raise ValueError(f"expected a fidelity of {', '.join(FIDELITIES)}, got {fidelity!r}")
     if reader not in READERS:
         raise ValueError(f"expected a reader of {', '.join(READERS)}, got {reader!r}")
+    if eye not in EYES:
+        raise ValueError(f"expected an eye of {', '.join(EYES)}, got {eye!r}")
     return times_s
 
 
-def pyav_frames(source: Source, times_s: NDArray[np.float64], size: FrameSize | None, fidelity: str) -> FrameStream:
+def pyav_frames(
+    source: Source,
+    times_s: NDArray[np.float64],
+    size: FrameSize | None,
+    fidelity: str,
+    eye: str = "left",
+    known: IndexSlot | None = None,
+) -> FrameStream:
     """PyAV's answer to ``read_frames``, frame by frame as they are decoded, so memory does not grow with their number.
 
-    Times that show the same frame share one array.
+    Times that show the same frame share one array. ``known``: as of ``VideoFile``.
     """
-    with VideoFile(source) as video:
-        scaler = PictureScaler(size or _shown_size(video), video.rotation_deg)
-        walk = KeyframeWalk(video) if fidelity == "keyframes" else DisplayWalk(video, fidelity, times_s)
-        first_stop_s = 1 / float(video.stream.average_rate) if video.stream.average_rate else 0.0
+    with VideoFile(source, known) as video:
+        scaler = PictureScaler(video, size, eye)
+        walk = KeyframeWalk(video, times_s) if fidelity == "keyframes" else DisplayWalk(video, fidelity, times_s)
         converted: VideoFrame | None = None
         for time_s in times_s:
-            try:
-                frame, shown_s = walk.to(float(time_s))
-            except CorruptSegment as error:
-                if time_s >= first_stop_s:
-                    start_s = time_s if error.start_s is None else error.start_s
-                    yield Missing(float(start_s), error.stop_s or math.inf, error.code, str(error))
-                    continue
-                # The first shown frame decodes, since it was decoded to open the file. No frame may refer to it.
-                frame, shown_s = video.first_frame, 0.0
-            if frame is not converted:
+            answer = walk.to(float(time_s))
+            if isinstance(answer, Missing):
+                yield answer
+                continue
+            if answer.frame is not converted:
                 with PROCESS_PROFILE.stage("convert"):
-                    image_HWC = scaler.to_rgb(frame)
-                converted = frame
-            yield image_HWC, shown_s
+                    image_HWC = scaler.to_rgb(answer.frame)
+                converted = answer.frame
+            yield image_HWC, answer.shown_s
 
 
-def decord_frames(source: Source, times_s: NDArray[np.float64], size: FrameSize | None, fidelity: str) -> FrameStream:
+def decord_frames(
+    source: Source,
+    times_s: NDArray[np.float64],
+    size: FrameSize | None,
+    fidelity: str,
+    _eye: str = "left",
+    known: IndexSlot | None = None,
+) -> FrameStream:
     """decord's answer to ``read_frames``; raises ValueError for a remote file.
 
     Opening a file walks through every packet of it, and times are float32. Nothing is skipped, so ``reference`` gives
-    the exact frame here. decord knows no edit lists, so a file that has one is refused rather than read at wrong times.
+    the exact frame here. decord knows no edit lists, no mirrors, no stereo, no fields and no HDR, and it chooses
+    another stream among several, so a file that has one of these is refused rather than read wrongly. It takes untagged
+    video for BT.601; the colours of untagged HD are mended after scaling.
     """
     if isinstance(source, RangeFile):
         raise ValueError("the reader 'decord' reads local files only, got a remote location; use the reader 'pyav'")
@@ -114,7 +124,11 @@ def decord_frames(source: Source, times_s: NDArray[np.float64], size: FrameSize 
     path = str(source)
     with VideoFile(path) as video:  # for its checks, limits and messages, which hold for every file
         stream = video.stream
-        height, width = size or _shown_size(video)
+        height, width = size or shown_size(video)
+        _check_for_decord(video)
+        first_HWC = PictureScaler(video, (height, width)).to_rgb(video.first_frame)
+        colour = colour_of(video.first_frame, stream.codec_context.name)
+        used = colour.matrix if colour.is_stated else DECORD_MATRIX
         # decord counts from the start time that the container states, and turns the picture upright by itself.
         origin_s = float((video.origin - (stream.start_time or 0)) * video.time_base)
     try:
@@ -129,6 +143,11 @@ def decord_frames(source: Source, times_s: NDArray[np.float64], size: FrameSize 
             f"expected the first frame at {origin_s:.3f} s, decord has {starts_s[0]:.3f} s: the file has an edit list "
             "or hidden first frames; use the reader 'pyav'"
         )
+    if np.abs(change_matrix(reader[0].asnumpy(), used, colour.matrix).astype(np.int16) - first_HWC).mean() > ALIKE:
+        raise UnreadableVideo(
+            "expected decord to show the first frame as PyAV does, got another picture: it may be turned by the stream "
+            "itself; use the reader 'pyav'"
+        )
     starts_s -= starts_s[0]
     shown = np.searchsorted(starts_s, times_s + max(rounding_s, 1e-6), side="right") - 1
     if fidelity == "keyframes":
@@ -137,16 +156,36 @@ def decord_frames(source: Source, times_s: NDArray[np.float64], size: FrameSize 
     for first in range(0, len(shown), DECORD_BATCH):
         rows = shown[first : first + DECORD_BATCH]
         for row, image_HWC in zip(rows, reader.get_batch(rows).asnumpy(), strict=True):
-            yield image_HWC, float(starts_s[row])
+            yield change_matrix(image_HWC, used, colour.matrix), float(starts_s[row])
 
 
-def _shown_size(video: VideoFile) -> FrameSize:
-    stream = video.stream
-    return display_size(stream.width, stream.height, stream.sample_aspect_ratio, video.rotation_deg)
+ALIKE = 12.0
+"""The mean difference, in grey levels, up to which two readers show one picture. Their kernels differ by less than 3,
+the colours that decord cut off by as much again."""
+
+DECORD_MATRIX = "BT.601"
+"""The matrix that decord takes where the stream names none, whatever the size."""
 
 
-Reader = Callable[[Source, NDArray[np.float64], FrameSize | None, str], FrameStream]
-"""``reader(source, times_s, size, fidelity)`` gives a frame or a ``Missing`` for each of ``times_s``, in this order."""
+def _check_for_decord(video: VideoFile) -> None:
+    """Raises UnreadableVideo for a picture that decord would show wrongly."""
+    picture = picture_of(video)
+    gray = video.first_frame.format.name.startswith("gray")
+    for is_so, what in (
+        (len(picture.streams) > 1, "several video streams"),
+        (picture.mirrored, "a mirrored picture"),
+        (picture.stereo != "none", "the pictures of two eyes"),
+        (picture.interlaced, "interlaced frames"),
+        (picture.transfer != "SDR", f"HDR brightness ({picture.transfer})"),
+        (gray and picture.colour_range == "limited", "gray of limited range"),
+    ):
+        if is_so:
+            raise UnreadableVideo(f"expected a file that decord reads rightly, got {what}; use the reader 'pyav'")
+
+
+Reader = Callable[[Source, NDArray[np.float64], FrameSize | None, str, str, IndexSlot | None], FrameStream]
+"""``reader(source, times_s, size, fidelity, eye, known)`` gives a frame or a ``Missing`` for each of ``times_s``, in
+their order."""
 
 READERS: dict[str, Reader] = {"pyav": pyav_frames, "decord": decord_frames}
 """The readers by name."""

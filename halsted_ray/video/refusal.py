@@ -6,8 +6,7 @@ import os
 
 from halsted_ray.errors import StorageUnavailable, UnreadableVideo, VideoError
 from halsted_ray.storage.ranges import RangeFile, Source
-
-HEAD_BYTES = 256
+from halsted_ray.video.file_head import HEAD_BYTES, dicom_reason, is_dicom
 
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """The boxes with which an MP4 or QuickTime file begins."""
@@ -26,7 +25,6 @@ SCRIPTS = (
 """How scripts and playlists begin that name other files: ffconcat, HLS, DASH, SMIL, PLS, SDP, QuickTime's."""
 
 KINDS = (
-    (128, b"DICM", "a DICOM file; export the video from it with the tools of the picture archive"),
     (0, b"\x89PNG", "a PNG picture; remove it"),
     (0, b"\xff\xd8\xff", "a JPEG picture; remove it"),
     (0, b"GIF8", "a GIF picture; remove it"),
@@ -63,6 +61,8 @@ def refusal(source: Source, reason: str, known: str) -> VideoError:
 def _why(head: bytes, size_bytes: int, reason: str, known: str) -> str:
     if size_bytes == 0:
         return "expected a video, got an empty file (0 bytes); copy it again from its source"
+    if is_dicom(head):
+        return dicom_reason(head)
     if head.lstrip(b"\xef\xbb\xbf \r\n").startswith(SCRIPTS):
         return (
             f"expected the video itself ({known}), got a script or playlist of other files; it is not followed: "
@@ -73,12 +73,12 @@ def _why(head: bytes, size_bytes: int, reason: str, known: str) -> str:
             f"expected an MP4 with its index (moov), got {size_bytes} bytes without a usable one ({reason}): the "
             "recording or the copy stopped early; copy it again or repair it with a tool such as untrunc"
         )
-    if not any(head) and len(head) > 64:
+    if len(head) > 64 and not any(head[:256]):
         return f"expected a video ({known}), got {size_bytes} bytes that begin with zeros; finish the copy"
     for offset, magic, kind in KINDS:
         if head[offset:].startswith(magic):
             return f"expected a video ({known}), got {kind}"
-    if _is_text(head):
+    if _is_text(head[:256]):
         return f"expected a video ({known}), got {size_bytes} bytes of text; remove it"
     return (
         f"expected a video ({known}), got {size_bytes} bytes of something else ({reason}); copy it again from its "
@@ -92,9 +92,12 @@ def _is_text(head: bytes) -> bool:
 
 
 def _head(source: Source) -> tuple[bytes, int]:
-    """(the first bytes of a file, its size in bytes)."""
+    """(the first bytes of a file, its size in bytes). The position of a remote file is kept. Raises OSError."""
     if isinstance(source, RangeFile):
+        at = source.tell()
         source.seek(0)
-        return source.read(HEAD_BYTES), source.size_bytes
+        head = source.read(HEAD_BYTES)
+        source.seek(at)
+        return head, source.size_bytes
     with open(source, "rb") as file:
         return file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size

@@ -1,0 +1,31 @@
+"""The times of packets and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from av import VideoFrame
+
+if TYPE_CHECKING:
+    from halsted_ray.video.container import VideoPacket
+
+
+def pts_of(frame: VideoFrame) -> int | None:
+    """The time at which a frame is displayed, in ticks; None where it has no time.
+
+    AVI and some elementary streams have decoding times only. libavcodec brings these into display order.
+    """
+    return frame.pts if frame.pts is not None else frame.dts
+
+
+def time_of(packet: VideoPacket) -> int:
+    """A packet's presentation time in ticks, else its decoding time; without either, later than all other packets."""
+    times = (time for time in (packet.pts, packet.dts) if time is not None)
+    return next(times, 1 << 62)
+
+
+def put_back(packet: VideoPacket, rest: Iterator[VideoPacket]) -> Iterator[VideoPacket]:
+    """``packet``, then the packets that follow it."""
+    yield packet
+    yield from rest
