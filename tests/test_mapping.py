@@ -293,6 +293,10 @@ def test_bad_files_beside_good_ones(mapped, archive, models, tmp_path):
     edges = sorted((row["start_s"], row["stop_s"]) for row in lanes)
     assert edges[0][0] == 0 and edges[-1][1] == damage["duration_s"]
     assert all(left[1] == right[0] for left, right in zip(edges, edges[1:], strict=False)), "mapped or a gap, all of it"
+    lost_s = sum(row["stop_s"] - row["start_s"] for row in lanes if row["tag"] == "gap")
+    assert 0 < damage["missing_s"] <= lost_s + 1e-6
+    assert report(out)["per_video"][damage["video_id"]]["missing_s"] == damage["missing_s"], "report and status agree"
+    assert all(video["missing_s"] == 0 for video in videos.values() if video["status"] == "mapped")
 
 
 def test_an_archive_of_bad_files_alone(models, tmp_path, monkeypatch):

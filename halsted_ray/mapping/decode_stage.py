@@ -105,15 +105,20 @@ class DecodeStage:
 
         ``video.windows.has_picture`` tells from the gaps which times have a picture. The other times are zeros.
         """
+        times_s = frame_times_s(segment, self.options.spec)
+        # The next segment's first frame tells of damage after this segment's last frame. It costs a frame of some 400.
+        asked_s = np.append(times_s, segment.stop_s) if segment.stop_s < segment.duration_s else times_s
         try:
-            frames = self._read(segment, frame_times_s(segment, self.options.spec))
+            frames = self._read(segment, asked_s)
         except VideoError as error:
             return None, [Gap(segment.start_s, segment.stop_s, error.code, str(error))]
         gaps = [
             Gap(max(span.start_s, segment.start_s), min(span.stop_s, segment.stop_s), span.code, span.reason)
             for span in frames.missing
+            if span.start_s < segment.stop_s
         ]
-        return (frames.images_NHWC if frames.present_N.any() else None), gaps
+        images_NHWC = frames.images_NHWC[: len(times_s)]
+        return (images_NHWC if frames.present_N[: len(times_s)].any() else None), gaps
 
     def _read(self, segment: Segment, times_s: np.ndarray) -> Frames:
         """The frames at ``times_s``, each from the first of the video's files that has a picture of that time."""

@@ -13,13 +13,15 @@ The way of a video, file by file; each file takes what the file before it gives:
     matroska.py         where to begin reading in a Matroska file without an index, over a network
     probe.py            what a video is: length, size, rate, codec
     windows.py          segments, their windows, and the times of the frames that they need
+    slices.py           whether a packet holds a picture at all
     walk.py             from one wanted time to the next: seek, read packets, decode
     streams.py          which of several video streams is the picture
     geometry.py         how a stored picture is turned and mirrored, and holds the pictures of two eyes
     colour.py           what the numbers of a decoded frame mean: matrix, range, high dynamic range
     pictures.py         from a decoded frame to the picture that a model looks at
-    frames.py           pictures with the times at which they were shown
+    frames.py           pictures with the times at which they were shown; spans without picture
     readers.py          frames at given times, by PyAV (the default) or decord: `read_frames`
+    presence.py         whether a window has enough pictures, and what stands in for the frames that it lacks
 
 Files of unknown origin are decoded in a process that can be killed and has no network:
 
