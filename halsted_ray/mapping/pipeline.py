@@ -116,10 +116,10 @@ def map_archive(
     ``retry_failed`` tries again what failed for good: files that could not be probed, and segments. A file that is new
     or has changed is always tried. ``settle_s``: files that changed within the last minute are looked at twice, so many
     seconds apart, and left for the next run where they changed in between; 0 looks once. ``case_by``: the rule by
-    which videos are chapters of one case (``video.cases``); None: the rule of the run before, if any. ``windows``: every window of
-    these lengths is asked the tasks and nothing else (self-labelling), instead of the model's windows by the workflow.
-    ``without``: ids of videos to leave alone. ``eye``: which picture of a stereo pair is read, ``left`` or
-    ``right``. ``observer`` is told how the run goes.
+    which videos are chapters of one case (``video.cases``); None: the rule of the run before, if any. ``windows``:
+    every window of these lengths is asked the tasks and nothing else (self-labelling), instead of the model's windows
+    by the workflow. ``without``: ids of videos to leave alone. ``eye``: which picture of a stereo pair is read,
+    ``left`` or ``right``. ``observer`` is told how the run goes.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), and OutputError where another run is mapping to ``out``.
