@@ -59,12 +59,8 @@ def test_a_late_segment_costs_no_more_than_an_early_one(recording):
     fetched = []
     for start_s in (30.0, 75.0, 140.0):
         source = over_ranges(recording)
-        assert (
-            len(
-                list(pyav_frames(source, start_s + np.arange(0, 5, 0.15625), SIZE, "reference", known=IndexSlot(index)))
-            )
-            == 32
-        )
+        times_s = start_s + np.arange(0, 5, 0.15625)
+        assert len(list(pyav_frames(source, times_s, SIZE, "reference", known=IndexSlot(index)))) == 32
         fetched.append(source.fetched_bytes)
     assert max(fetched) < source.size_bytes / 2.5, "all that lies before was read"
 
