@@ -55,6 +55,7 @@ def fields(schema: pa.Schema) -> Iterator[str]:
 def tables_page() -> Iterator[str]:
     """Columns of every table that this system writes."""
     from halsted_ray.maps import table_schemas
+    from halsted_ray.maps.cases import CASES_SCHEMA
     from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA
     from halsted_ray.reporting.mapped_archive import VECTORS_SCHEMA
 
@@ -63,6 +64,7 @@ def tables_page() -> Iterator[str]:
     for title, note, schema in (
         ("OUT/timeline", "One row per interval of one tag: the map.", table_schemas.TIMELINE_SCHEMA),
         ("OUT/videos", "One row per file that was found.", table_schemas.VIDEOS_SCHEMA),
+        ("OUT/cases", "One row per video of a case (`--case-by`).", CASES_SCHEMA),
         ("OUT/segments", "One row per segment, with its predictions and gaps.", table_schemas.SEGMENTS_SCHEMA),
         ("OUT/embeddings", "One row per window that was encoded.", VECTORS_SCHEMA),
         ("ARCHIVE/atlas/videos", "One row per annotated video.", VIDEO_SCHEMA),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -12,8 +16,12 @@ import fsspec
 import pytest
 import small_video
 
+import halsted_ray
+from halsted_ray.atlas.formats.recording import matching_files
 from halsted_ray.errors import ArchiveError, StorageUnavailable, UnreadableVideo
 from halsted_ray.mapping.inventory import take_inventory
+from halsted_ray.maps.reading import read_timeline
+from halsted_ray.maps.status import status_of
 from halsted_ray.storage.locations import PERCENT_ENCODED, filesystem, local_path, local_uri, printable
 from halsted_ray.storage.retry import with_retries
 from halsted_ray.storage.tree import CIRCLE, LISTED_ALREADY, NOT_PERMITTED, SNAPSHOT
@@ -82,6 +90,12 @@ def test_names_go_through_arrow_and_back(names, tmp_path):
         segment = segment_of(segments_table([Segment("s", "v", uri, 0.0, 1.0, 1.0)]))
         fs, path = filesystem(segment.uri)
         assert fs.size(path) > 0
+
+
+def test_data_sets_with_such_names_are_found(names, tmp_path):
+    found = matching_files(str(tmp_path), "*/*.mp4")
+    assert sorted(os.fsencode(local_path(uri)).rsplit(b"/", 1)[1] for uri in found) == sorted(names)
+    assert all(uri.encode() for uri in found)
 
 
 def test_an_archive_whose_own_name_is_no_text_is_mapped_too(tmp_path):
@@ -242,13 +256,23 @@ def test_a_file_that_grows_is_left_for_the_next_run(tmp_path):
     touch(tmp_path, "whole.mp4", "grows.mp4", "preallocated.mp4", "copied.mp4")
     os.utime(tmp_path / "copied.mp4", (1e9, 1e9))
     listing = list_archive(tmp_path)
-    assert set(listing.young) == {str(tmp_path / name) for name in ("whole.mp4", "grows.mp4", "preallocated.mp4")}
+    assert listing.young == {str(tmp_path / name) for name in ("whole.mp4", "grows.mp4", "preallocated.mp4")}
     with open(tmp_path / "grows.mp4", "ab") as file:
         file.write(b"y")
     now_s = time.time() + 0.01
     os.utime(tmp_path / "preallocated.mp4", (now_s, now_s))  # written to, at the same size
     assert listing.still_written(0.05) == [str(tmp_path / "grows.mp4"), str(tmp_path / "preallocated.mp4")]
     assert listing.still_written(0) == [], "switched off"
+
+
+def test_a_file_that_grows_under_an_old_time_is_seen_too(tmp_path):
+    """A network drive may keep the old time until the file is closed."""
+    touch(tmp_path, "a.mp4", "b.mp4")
+    for name in ("a.mp4", "b.mp4"):
+        os.utime(tmp_path / name, (1e9, 1e9))
+    listing = list_archive(tmp_path)
+    sizes = {str(tmp_path / "a.mp4"): 1, str(tmp_path / "b.mp4"): 7}
+    assert listing.still_written(60, sizes) == [str(tmp_path / "b.mp4")]
 
 
 def test_nobody_waits_for_an_archive_that_was_not_written_to(tmp_path):
@@ -337,6 +361,10 @@ def test_heads_are_read_up_to_a_number_and_the_rest_is_counted(tmp_path, monkeyp
     touch(tmp_path, "a.mp4", *(f"file{n}" for n in range(5)))
     reasons = list(skipped(list_archive(tmp_path)).values())
     assert reasons == [left_out.NO_VIDEO] * 3 + [left_out.NOT_LOOKED_AT] * 2
+    touch(tmp_path, "later/file")
+    reasons = skipped(list_archive(tmp_path))
+    assert reasons["later/file"] == left_out.NO_VIDEO, "every folder is looked into first"
+    assert reasons["file2"] == left_out.NOT_LOOKED_AT
 
 
 def test_an_archived_object_is_named_as_such():
@@ -370,7 +398,7 @@ def test_a_writer_at_work_is_seen_by_the_inventory(tmp_path):
         time.sleep(0.1)
         listing = list_archive(tmp_path)
         assert len(listing.videos) == 2
-        entries = take_inventory(listing.videos, still_written=lambda: listing.still_written(0.2))
+        entries = take_inventory(listing.videos, still_written=lambda _: listing.still_written(0.2))
         assert [entry.video.uri for entry in entries] == [str(tmp_path / "whole.mp4")]
     finally:
         stop.set()
@@ -381,3 +409,42 @@ def test_an_archive_in_which_nothing_is_a_video_says_what_is_there(tmp_path):
     touch(tmp_path, "#recycle/a.mp4", "a.mp4.part")
     with pytest.raises(ArchiveError, match=f"got 1 {left_out.RECYCLED}, 1 {left_out.BEING_WRITTEN}"):
         list_videos(tmp_path)
+
+
+def test_ray_starts_though_the_command_and_its_folder_are_no_text(tmp_path, monkeypatch):
+    import ray._private.utils
+
+    from halsted_ray.compute.cluster import _words_as_utf8
+
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/Klinik M\xfcnchen")
+    os.mkdir(folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(ray._private.utils, "get_entrypoint_name", lambda: f"halsted map {folder}")
+    with _words_as_utf8():
+        assert ray._private.utils.get_entrypoint_name() == rf"halsted map {tmp_path}/Klinik M\xfcnchen"
+        os.getcwd().encode()
+    assert os.getcwd() == folder and ray._private.utils.get_entrypoint_name().endswith(folder)
+
+
+@pytest.mark.slow
+def test_names_of_any_bytes_are_mapped_by_the_command(names, tmp_path, small_model):
+    archive = os.fsencode(tmp_path) + b"/M\xfcnchen"
+    os.rename(tmp_path / "archive", archive)
+    ray_folder = tempfile.mkdtemp(prefix="ray-")  # a short path: Ray's sockets lie in it
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+        "RAY_TMPDIR": ray_folder,
+    }
+    environment.pop("RAY_ADDRESS", None)
+    words = [sys.executable, "-m", "halsted_ray.cli", "map", archive, "--out", tmp_path / "out", "--model", small_model]
+    try:
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    finally:
+        shutil.rmtree(ray_folder, ignore_errors=True)
+    assert done.returncode == 0, done.stderr
+    videos = status_of(str(tmp_path / "out"))
+    assert {video["status"] for video in videos} == {"mapped"}
+    assert {os.fsencode(local_path(video["uri"])) for video in videos} == {archive + b"/" + name for name in names}
+    assert {row["uri"] for row in read_timeline(str(tmp_path / "out")).to_pylist()} == {v["uri"] for v in videos}

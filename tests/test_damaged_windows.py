@@ -40,7 +40,7 @@ class FakeReader:
     def __call__(self, memory_mb):
         return self
 
-    def read_frames(self, uri, times_s, size, fidelity, reader, deadline_s, packet_index=b""):
+    def read_frames(self, uri, times_s, size, fidelity, reader, eye, deadline_s, packet_index=b""):
         picture_HWC = np.zeros((*size, 3), np.uint8)
         rows = []
         for time_s in times_s.tolist():

@@ -220,5 +220,5 @@ def test_the_command_names_what_it_skipped(archive, tmp_path, run, small_model, 
     assert main(words) == 0 and "notes.txt" not in capsys.readouterr().out, "names are shown only where asked for"
     assert main([*words, "--list-skipped"]) == 0
     shown = capsys.readouterr().out
-    assert f"in a recycle bin  {archive}/#recycle/M\\xfcller\\n.mp4" in shown.replace("\n                  ", "")
-    assert "not a video" in shown and "notes.txt" in shown
+    assert f"skipped, in a recycle bin:\n  {archive}/#recycle/M\\xfcller\\n.mp4\n" in shown
+    assert f"skipped, not a video:\n  {archive}/notes.txt\n" in shown

@@ -60,7 +60,9 @@ def test_a_late_segment_costs_no_more_than_an_early_one(recording):
     for start_s in (30.0, 75.0, 140.0):
         source = over_ranges(recording)
         assert (
-            len(list(pyav_frames(source, start_s + np.arange(0, 5, 0.15625), SIZE, "reference", IndexSlot(index))))
+            len(
+                list(pyav_frames(source, start_s + np.arange(0, 5, 0.15625), SIZE, "reference", known=IndexSlot(index)))
+            )
             == 32
         )
         fetched.append(source.fetched_bytes)

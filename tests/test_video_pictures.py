@@ -99,6 +99,19 @@ def test_all_eight_orientations(tmp_path, source):
         assert (facts.height, facts.width) == upright.shape[:2]
 
 
+def test_the_movie_s_own_matrix_counts_too(tmp_path):
+    """MP4 may turn the whole movie (mvhd), and the track in it (tkhd): here a quarter, and then a mirror."""
+    upright = card()
+    stored = stored_for(upright, Orientation(1, True))
+    path = write(tmp_path / "movie.mp4", [stored] * 3, mark=lambda stream: stream.set_display_rotation(-90))
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"mvhd") + 40
+    assert struct.unpack_from(">9i", data, matrix) == (ONE, 0, 0, 0, ONE, 0, 0, 0, 1 << 30)
+    struct.pack_into(">i", data, matrix, -ONE)
+    path.write_bytes(data)
+    assert error(first_picture(path), upright) < 4
+
+
 @pytest.mark.parametrize(
     "exif, orientation", [(2, Orientation(0, True)), (6, Orientation(3)), (5, Orientation(1, True))]
 )

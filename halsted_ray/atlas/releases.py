@@ -10,6 +10,7 @@ from halsted_ray.atlas.commits import Change, commit, current_user, history
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.errors import AtlasError, OutputError
+from halsted_ray.video.cases import NONE, group_cases
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 
@@ -24,13 +25,15 @@ def release(
     test: float = 0.0,
     split: Mapping[str, str] | None = None,
     seed: int = 0,
+    case_by: str = NONE,
 ) -> Atlas:
     """Makes the newest version of the atlas at ``location`` a release, in one commit; returns the atlas at it.
 
     A video that has a part (from an earlier release or from its data set) keeps it. ``split`` gives parts to other
     videos. The remaining videos are drawn with ``seed``, so that ``validation`` and ``test`` become those shares of the
     videos that a person labelled. A video that only a model labelled is always ``train``, because no model may be
-    tested on a model's labels.
+    tested on a model's labels. ``case_by``: the rule by which videos are chapters of one case (``video.cases``), which
+    gets one part; the shares are then of cases.
 
     Raises AtlasError for a bad name and for a split that moves a video, UsageError for too few videos, OutputError
     where the name is taken or another writer was first.
@@ -50,7 +53,17 @@ def release(
     by_hand = {clip.video_id for clip in base.clips if clip.source == "manual"}
     parts = {video.video_id: "train" for video in base.videos}
     if by_hand:
-        parts |= split_by_video(by_hand, base.clips, validation=validation, test=test, seed=seed, fixed=fixed)
+        ids = {video.uri: video.video_id for video in base.videos}
+        cases = group_cases(ids, case_by, location)
+        parts |= split_by_video(
+            by_hand,
+            base.clips,
+            validation=validation,
+            test=test,
+            seed=seed,
+            fixed=fixed,
+            case_of={ids[uri]: case for case, uris in cases.items() for uri in uris},
+        )
     parts |= fixed
     change = Change(who or current_user(), f"version {base.version}", why, "release")
     version = commit(location, base, base.videos, base.clips, base.load_taxonomy(), parts, change, name)

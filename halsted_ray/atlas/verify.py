@@ -13,6 +13,7 @@ from halsted_ray.errors import StorageUnavailable, UsageError, VideoError
 from halsted_ray.records import Clip, Video
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.retry import with_retries
+from halsted_ray.video.cases import CHAPTERS, group_cases
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.identity import video_id
 
@@ -36,14 +37,19 @@ class Finding:
     text: str
 
 
-def verify(atlas: Atlas, with_files: bool = True) -> list[Finding]:
+def verify(atlas: Atlas, with_files: bool = True, case_by: str = CHAPTERS) -> list[Finding]:
     """Returns everything that is wrong with ``atlas``, the gravest kind first; empty for a sound atlas.
 
     ``with_files`` also reads the videos: 1 MB per video for the digest of its content, and 8 pictures per video for
     videos in different parts that are equally long. The pictures find a re-encoded copy, but no copy that was cut or
-    mirrored.
+    mirrored. ``case_by``: the rule by which videos are chapters of one case (``video.cases``).
     """
-    findings = [*split_findings(atlas), *clip_findings(atlas), *overlap_findings(atlas)]
+    findings = [
+        *split_findings(atlas),
+        *chapter_findings(atlas, case_by),
+        *clip_findings(atlas),
+        *overlap_findings(atlas),
+    ]
     if with_files:
         found_ids, of_files = read_ids(atlas.videos)
         findings += of_files
@@ -64,6 +70,24 @@ def split_findings(atlas: Atlas) -> Iterator[Finding]:
             yield Finding("split", name, f"video {name}: is in the split as {part!r}, but the atlas has no such video")
         if part not in SPLITS:
             yield Finding("split", name, f"video {name}: is in the split as {part!r}; expected one of {SPLITS}")
+
+
+def chapter_findings(atlas: Atlas, case_by: str = CHAPTERS) -> Iterator[Finding]:
+    """Finds cases whose videos are in different parts of the split. Raises UsageError for a rule that can't be used."""
+    ids = {video.uri: video.video_id for video in atlas.videos}
+    for uris in group_cases(ids, case_by, atlas.root).values():
+        video_ids = [ids[uri] for uri in uris if ids[uri] in atlas.split]
+        parts = {part: [name for name in video_ids if atlas.split[name] == part] for part in SPLITS}
+        spread = {part: names for part, names in parts.items() if names}
+        if len(spread) > 1:
+            held = ", ".join(f"{' '.join(names)} ({part})" for part, names in spread.items())
+            yield Finding(
+                "split",
+                video_ids[0],
+                f"videos {held}: by the rule {case_by!r} they are chapters of one case, and a case in two parts lets "
+                f"a model be tested on its own training data; make a release with --case-by {case_by}, or give the "
+                "split yourself (--split)",
+            )
 
 
 def clip_findings(atlas: Atlas) -> Iterator[Finding]:

@@ -110,6 +110,13 @@ def add_atlas(commands: Commands) -> None:
     releasing.add_argument(
         "--seed", type=count, default=0, metavar="N", help="another seed draws another split (default 0)"
     )
+    releasing.add_argument(
+        "--case-by",
+        default="none",
+        metavar="RULE",
+        help="videos that get one part together: folder, chapters, a pattern with (?P<case>…), a CSV file with file, "
+        "case (default: none)",
+    )
     releasing.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the history")
     verifying = action(
         "verify",
@@ -119,6 +126,13 @@ def add_atlas(commands: Commands) -> None:
     )
     verifying.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
     verifying.add_argument("--tables-only", action="store_true", help="do not open the videos")
+    verifying.add_argument(
+        "--case-by",
+        default="chapters",
+        metavar="RULE",
+        help="warn where a case has several parts: chapters (default, by the names of files), folder, a pattern, a CSV "
+        "file, none",
+    )
     exporting = action(
         "export", "write a release as files", export_release, "export hospital --format label-studio --to review"
     )
@@ -271,6 +285,7 @@ def show_difference(options: argparse.Namespace) -> int:
 def make_release(options: argparse.Namespace) -> int:
     """Makes the release and prints its size and parts."""
     from halsted_ray.atlas import release
+    from halsted_ray.atlas.verify import chapter_findings
 
     split = read_split(options.split) if options.split else None
     made = release(
@@ -281,9 +296,12 @@ def make_release(options: argparse.Namespace) -> int:
         test=options.test,
         split=split,
         seed=options.seed,
+        case_by=options.case_by,
     )
     parts = ", ".join(f"{len(made.videos_of(part))} {part}" for part in ("train", "validation", "test"))
     print(f"{made.release}: version {made.version}, {len(made.clips)} samples of {len(made.videos)} videos ({parts})")
+    for finding in chapter_findings(made, "chapters" if options.case_by == "none" else options.case_by):
+        print(finding.text, file=sys.stderr)
     if not made.videos_of("test"):
         print(
             "this release has no test videos, so no model can be judged or promoted on it; a video keeps its part in "
@@ -309,7 +327,7 @@ def verify_atlas(options: argparse.Namespace) -> int:
     from halsted_ray.atlas.verify import verify
 
     found = read_atlas(options.atlas, options.release)
-    findings = verify(found, with_files=not options.tables_only)
+    findings = verify(found, with_files=not options.tables_only, case_by=options.case_by)
     for finding in findings:
         print(f"{finding.kind}: {finding.text}")
     what = f"{found.name}: {len(found.clips)} samples of {len(found.videos)} videos"

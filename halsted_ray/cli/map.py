@@ -9,6 +9,8 @@ import os
 import shlex
 from collections import Counter
 from dataclasses import asdict
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from halsted_ray.cli.options import (
@@ -100,6 +102,12 @@ def add_map(commands: Commands) -> None:
         help="leave a file for the next run that still changes in this time (default 2; 0: look once)",
     )
     mapping.add_argument(
+        "--case-by",
+        metavar="RULE",
+        help="make cases of several files: folder, chapters (by the names of recorders), a pattern with "
+        "(?P<case>…), or a CSV file with file, case[, order]; none: every file by itself",
+    )
+    mapping.add_argument(
         "--list-skipped",
         action="store_true",
         help="also print each file that was skipped, and why; a file name may be private",
@@ -152,14 +160,16 @@ def map_videos(options: argparse.Namespace) -> int:
             eye=options.eye,
             retry_failed=options.retry_failed,
             settle_s=options.settle,
+            case_by=options.case_by,
             resources=resources,
             observer=line,
         )
     if listed := failures(summary.videos):
         print(f"{listed}\n")
-    if options.list_skipped and summary.skipped:
-        rows = sorted((skipped.reason, printable(skipped.uri)) for skipped in summary.skipped)
-        print(f"{table(('skipped', 'file'), rows)}\n")
+    if options.list_skipped:
+        for reason, found in groupby(sorted(summary.skipped, key=attrgetter("reason", "uri")), attrgetter("reason")):
+            # Not as a table: a long path would be broken over lines.
+            print("\n".join([f"skipped, {reason}:", *(f"  {printable(skipped.uri)}" for skipped in found)]) + "\n")
     print_counts(summary.videos, options.out)
     print(
         f"{summary.segments_before} segments done before, {summary.segments_decoded} decoded, "
@@ -322,16 +332,29 @@ def add_status(commands: Commands) -> None:
 
 def show_status(options: argparse.Namespace) -> int:
     """Prints a line per video and the counts; exit code 3 where a video failed or has gaps."""
+    from halsted_ray.maps.cases import case_statuses, read_cases
     from halsted_ray.maps.status import status_of
 
     videos = status_of(options.out)
+    chapters = read_cases(options.out)
+    case_of = {chapter.video_id: chapter for chapter in chapters}
     if options.json:
-        print(json.dumps(videos, indent=1))
+        places = {
+            video_id: {"case_id": at.case_id, "case_position": at.position, "case_offset_s": at.offset_s}
+            for video_id, at in case_of.items()
+        }
+        print(json.dumps([{**video, **places.get(video["video_id"], {})} for video in videos], indent=1))
     else:
-        print(f"{status_table(videos)}\n")
+        print(f"{status_table(case_statuses(videos, chapters) if chapters else videos)}\n")
         print_counts(videos, options.out)
         if options.files:
-            print("\n" + table(("video", "file"), [(video["video_id"], printable(video["uri"])) for video in videos]))
+            rows = [(video["video_id"], printable(video["uri"])) for video in videos]
+            if chapters:
+                at = {video_id: f"{chapter.case_id} {chapter.position}" for video_id, chapter in case_of.items()}
+                cases = [(at.get(video["video_id"], "–"), *row) for video, row in zip(videos, rows, strict=True)]
+                print("\n" + table(("case", "video", "file"), sorted(cases)))
+            else:
+                print("\n" + table(("video", "file"), rows))
     return NOT_ALL if any(video["status"] in ("partial", "failed") for video in videos) else DONE
 
 

@@ -8,6 +8,7 @@ from halsted_ray.cli.doctor import add_completion, add_doctor
 from halsted_ray.cli.evaluate import add_evaluate
 from halsted_ray.cli.map import add_map, add_plan, add_status
 from halsted_ray.cli.options import Parser
+from halsted_ray.cli.probe import add_probe
 from halsted_ray.cli.registry import add_lineage, add_registry
 from halsted_ray.cli.selflabel import add_review, add_self_label
 from halsted_ray.cli.serve import add_serve
@@ -22,6 +23,7 @@ ADD = (
     add_export,
     add_report,
     add_plan,
+    add_probe,
     add_atlas,
     add_train,
     add_evaluate,

@@ -92,13 +92,13 @@ def failures(videos: Sequence[VideoStatus]) -> str:
 
 
 def status_table(videos: Sequence[VideoStatus]) -> str:
-    """One line per video: its state, length, segments done of all, time without picture, and why it is not mapped
-    whole."""
+    """One line per video, or per case: its state, length, segments done of all, time without picture, and why it is not
+    mapped whole. A case is followed by the number of its videos: ``3f2a… ×4``."""
     from halsted_ray.reporting.terminal import clock, short_time
 
     rows = [
         (
-            video["video_id"],
+            video["video_id"] + (f" ×{video['videos']}" if video.get("videos", 1) > 1 else ""),
             video["status"],
             clock(video["duration_s"]) if video["duration_s"] else "–",
             f"{video['segments_done']}/{video['segments']}",

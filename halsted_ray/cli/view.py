@@ -26,7 +26,7 @@ def add_show(commands: Commands) -> None:
         example="halsted show demo/maps 3f2a --truth demo/archive/heldout",
     )
     show.add_argument("out", metavar="OUT", help="the OUT of `halsted map`")
-    show.add_argument("video", metavar="VIDEO", help="a video_id, the beginning of a video_id, or a file name")
+    show.add_argument("video", metavar="VIDEO", help="the id of a video or case, its beginning, or a file name")
     show.add_argument("--truth", metavar="DIR", help="an annotated archive, drawn below the predictions")
     show.add_argument("--taxonomy", metavar="FILE", help="the maps' taxonomy, unless it ships with this package")
     show.add_argument(
@@ -40,7 +40,7 @@ def show_timeline(options: argparse.Namespace) -> int:
     from halsted_ray.reporting.report_data import read_report_data
     from halsted_ray.reporting.terminal import clock, draw, rows_table
 
-    material = read_report_data(options.out, options.truth, options.taxonomy)
+    material = read_report_data(options.out, options.truth, options.taxonomy).with_case(options.video)
     video = material.find(options.video)
     video_id = video["video_id"]
     drawn = timeline(video, material.rows_of(video_id), material.truth_of(video_id), material.taxonomy)
@@ -57,7 +57,7 @@ def add_export(commands: Commands) -> None:
     export = add_command(
         commands,
         "export",
-        "write the timelines as files, one file per video",
+        "write the timelines as files, one file per video or case",
         export_timelines,
         example="halsted export demo/maps --format vtt --to demo/subtitles",
     )
@@ -68,11 +68,14 @@ def add_export(commands: Commands) -> None:
 
 def export_timelines(options: argparse.Namespace) -> int:
     """Writes the files, and says which videos have none or have rows of an earlier run."""
+    from halsted_ray.maps.cases import case_statuses, case_timeline, read_cases
     from halsted_ray.maps.exports import export
     from halsted_ray.maps.reading import read_timeline
     from halsted_ray.maps.status import status_of
 
     videos, rows = status_of(options.out), read_timeline(options.out)
+    if chapters := read_cases(options.out):
+        videos, rows = case_statuses(videos, chapters), case_timeline(rows, chapters)
     whole = [video["video_id"] for video in videos if video["status"] in ("mapped", "partial")]
     written = export(rows, options.to, options.format, whole)
     others = [video["video_id"] for video in videos if video["video_id"] not in whole]

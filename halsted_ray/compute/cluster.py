@@ -12,9 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import halsted_ray
 from halsted_ray.compute.pools import SPARE_CPUS
 from halsted_ray.errors import ResourceError
+from halsted_ray.storage.locations import local_uri, printable
 
 STARTS = 3
 WORKERS_WITHIN_S = 900.0
@@ -111,7 +114,7 @@ def _start(local: bool) -> None:
         _require_answer(os.environ["RAY_ADDRESS"])
     for tries_left in reversed(range(STARTS if local else 1)):
         try:
-            with _muted_stderr(), signals_held():
+            with _muted_stderr(), signals_held(), _words_as_utf8():
                 ray.init(**options)
             return
         except ConnectionError as error:
@@ -173,6 +176,27 @@ def signals_held() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if held:
             signal.raise_signal(held[0])
+
+
+@contextmanager
+def _words_as_utf8() -> Iterator[None]:
+    """Lets Ray start where a word of the command, or the folder that the command was given in, is not UTF-8.
+
+    Ray notes both as text: the command as the name of the driver, and the folder as a place of modules. In place of
+    such a folder it notes the folder of this package.
+    """
+    import ray._private.utils
+
+    here, name_of_command = os.getcwd(), ray._private.utils.get_entrypoint_name
+    ray._private.utils.get_entrypoint_name = lambda: printable(name_of_command())
+    try:
+        if local_uri(here) != here:
+            os.chdir(Path(halsted_ray.__file__).parents[1])
+        yield
+    finally:
+        ray._private.utils.get_entrypoint_name = name_of_command
+        if os.getcwd() != here:
+            os.chdir(here)
 
 
 @contextmanager

@@ -38,20 +38,20 @@ def take_inventory(
     known: Mapping[str, ArchiveFile] | None = None,
     on_message: Callable[[str], None] = lambda message: None,
     retry_failed: bool = False,
-    still_written: Callable[[], Collection[str]] = tuple,
+    still_written: Callable[[Mapping[str, int]], Collection[str]] = lambda sizes: (),
     on_index: Callable[[str, bytes], None] = lambda video_id, packet_index: None,
 ) -> list[ArchiveFile]:
     """Entries of the files ``uris`` (``video.archive.list_archive``), in their order.
 
     ``known``: uri → entry of an earlier run. A file whose size and stamp are the same is not read again, but for a
     file that could not be probed then where ``retry_failed`` asks for it. ``still_written`` is asked when all files
-    were looked at; the files that it names get no entry. ``on_index`` gets the id of each video whose packets had to be
-    read, and their index (``DecodeProcess.probe_and_index``).
-    ``on_message`` is called once per minute with the number of files so far: 50,000 files take half an hour on one
-    machine.
+    were looked at, with uri → size in bytes of those that are not empty; the files that it names get no entry.
+    ``on_index`` gets the id of each video whose packets had to be read, and their index
+    (``DecodeProcess.probe_and_index``). ``on_message`` is called once per minute with the number of files so far:
+    50,000 files take half an hour on one machine.
     """
     entries = probe_files(uris, known or {}, on_message, retry_failed, on_index)
-    changing = set(still_written())
+    changing = set(still_written({e.video.uri: e.video.size_bytes for e in entries if e.video.size_bytes}))
     return _mark_copies([entry for entry in entries if entry.video.uri not in changing])
 
 

@@ -43,6 +43,7 @@ from halsted_ray.storage.lease import Lease
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.storage.vectors import VectorStore
 from halsted_ray.video.archive import SETTLE_S, Skipped, list_archive, skipped_of
+from halsted_ray.video.cases import group_cases
 from halsted_ray.video.presence import LEAST_PRESENT
 
 TAGGED_LOCALLY_AT_MOST = 1000
@@ -95,6 +96,7 @@ def map_archive(
     eye: str = "left",
     retry_failed: bool = False,
     settle_s: float = SETTLE_S,
+    case_by: str | None = None,
     windows: WindowSpec | None = None,
     without: Collection[str] = (),
     resources: ResourceRequest = DEFAULT_REQUEST,
@@ -113,10 +115,11 @@ def map_archive(
     asked where at least this share of its time has a picture, and its other frames are taken from their neighbours.
     ``retry_failed`` tries again what failed for good: files that could not be probed, and segments. A file that is new
     or has changed is always tried. ``settle_s``: files that changed within the last minute are looked at twice, so many
-    seconds apart, and left for the next run where they changed in between; 0 looks once. ``windows``: every window of
-    these lengths is asked the tasks and nothing else (self-labelling), instead of the model's windows by the workflow.
-    ``without``: ids of videos to leave alone. ``eye``: which picture of a stereo pair is read, ``left`` or
-    ``right``. ``observer`` is told how the run goes.
+    seconds apart, and left for the next run where they changed in between; 0 looks once. ``case_by``: the rule by
+    which videos are chapters of one case (``video.cases``); None: the rule of the run before, if any. ``windows``:
+    every window of these lengths is asked the tasks and nothing else (self-labelling), instead of the model's windows
+    by the workflow. ``without``: ids of videos to leave alone. ``eye``: which picture of a stereo pair is read,
+    ``left`` or ``right``. ``observer`` is told how the run goes.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), and OutputError where another run is mapping to ``out``.
@@ -131,13 +134,18 @@ def map_archive(
     listing = list_archive(archive, outside=out)
     for message in listing.messages():
         observer.on_message(message)
+    if case_by is not None:
+        case_by = absolute_location(case_by) if case_by.lower().endswith(".csv") else case_by
+        group_cases(listing.videos, case_by, listing.uri)  # a rule that can't be used is refused before any work
     source = read_recipe(model, encoder, task, instruction, fidelity, windows, least_present, eye)
     plan = RunPlan.of(out, embeddings, source, segment_s, windows)
     known = read_videos(out)  # before anything is written: perhaps no table can lie at ``out``
 
     with ExitStack() as stack:
         lease = stack.enter_context(Lease(out, plan.run.run_id, observer.on_message))
-        entries, work_list, changing = plan_work(plan, listing, known, retry_failed, without, settle_s, observer)
+        entries, work_list, changing = plan_work(
+            plan, listing, known, retry_failed, without, settle_s, case_by, observer
+        )
         staging, tagging, decoding = plan.open_staging(), plan.tag_options(), plan.decode_options(resources, entries)
         tally = OutcomeTally(work_list.total_s, work_list.total_s - work_list.waiting_s, observer)
         publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance))

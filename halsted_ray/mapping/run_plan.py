@@ -16,6 +16,7 @@ from halsted_ray.mapping.mapping_recipe import MappingRecipe, RecipeSource
 from halsted_ray.mapping.progress import RunObserver, amount
 from halsted_ray.mapping.tag_stage import TagOptions
 from halsted_ray.mapping.work_list import WorkList, build_work_list
+from halsted_ray.maps.cases import publish_cases
 from halsted_ray.maps.packet_indexes import PacketIndexes
 from halsted_ray.maps.publishing import publish_videos
 from halsted_ray.maps.staging import MappingRun, Staging
@@ -143,20 +144,21 @@ def plan_work(
     retry_failed: bool,
     without: Collection[str],
     settle_s: float,
+    case_by: str | None,
     observer: RunObserver,
 ) -> tuple[list[ArchiveFile], WorkList, list[str]]:
     """(files of the archive, what is left to do of them, uris of the files that are still being written); from now on
     the first two are seen at ``plan.out``.
 
     ``known``: the files that earlier runs published. ``without``: ids of videos to leave alone. ``settle_s``: as
-    ``Listing.still_written`` takes it. Takes the inventory of the archive, which reads every new file. Raises
-    ArchiveError where no video is left, UsageError for a segment length that does not fit the model; then nothing stays
-    staged.
+    ``Listing.still_written`` takes it. ``case_by``: as ``publish_cases`` takes it. Takes the inventory of the archive,
+    which reads every new file. Raises ArchiveError where no video is left, UsageError for a segment length that does
+    not fit the model; then nothing stays staged.
     """
     changing: list[str] = []
 
-    def still_written() -> list[str]:
-        changing.extend(listing.still_written(settle_s))
+    def still_written(sizes: Mapping[str, int]) -> list[str]:
+        changing.extend(listing.still_written(settle_s, sizes))
         return changing
 
     staging, recipe = plan.open_staging(), plan.recipe
@@ -195,8 +197,11 @@ def plan_work(
         raise
     listed = set(listing.videos)
     publish_videos(plan.out, entries, lambda uri: uri not in listed and listing.holds(uri))
+    cases = publish_cases(plan.out, listing.uri, case_by)
     observer.on_message(
         f"{len(entries)} files, {work_list.videos} videos to map, {amount(work_list.total_s / 3600)} video-hours, "
         f"{work_list.waiting} of {work_list.segments} segments to do"
     )
+    if cases:
+        observer.on_message(f"{cases:,} case{'s' * (cases > 1)}")
     return entries, work_list, changing

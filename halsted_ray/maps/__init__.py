@@ -7,6 +7,7 @@ commits.py        one change of a Delta table
 former_content.py rows follow their files: replaced, moved
 publishing.py     staged segments → the tables
 reading.py        reads the tables
+cases.py          several videos as one case, with one axis of time
 status.py         how far each video is
 exports.py        a timeline as CSV, JSON Lines, WebVTT, SubRip
 run_profile.py    where the time of the newest run went

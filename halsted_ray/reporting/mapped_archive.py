@@ -13,6 +13,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from halsted_ray.errors import UsageError
+from halsted_ray.maps.cases import CASES_SCHEMA, case_statuses, case_timeline, read_cases
 from halsted_ray.maps.reading import read_table
 from halsted_ray.maps.status import status_of
 from halsted_ray.maps.table_schemas import SEGMENTS_SCHEMA, TIMELINE_SCHEMA, VIDEOS_SCHEMA
@@ -87,7 +88,8 @@ class MapTable:
 class MappedArchive:
     """The maps at ``location``: what ``halsted map … --out LOCATION`` left there. ``open_maps`` makes one.
 
-    ``timeline``, ``videos``, ``segments`` and ``vectors`` are ``MapTable``s; docs/reference says their columns.
+    ``timeline``, ``videos``, ``segments``, ``cases`` and ``vectors`` are ``MapTable``s; docs/reference says their
+    columns.
     """
 
     def __init__(self, location: str, embeddings: str | None = None, taxonomy: str | None = None):
@@ -101,6 +103,7 @@ class MappedArchive:
         self.timeline = self._table("timeline", TIMELINE_SCHEMA)
         self.videos = self._table("videos", VIDEOS_SCHEMA)
         self.segments = self._table("segments", SEGMENTS_SCHEMA)
+        self.cases = self._table("cases", CASES_SCHEMA)
         self.vectors = MapTable("vectors", VECTORS_SCHEMA, self._vectors, filesystem(self.embeddings)[1])
 
     @property
@@ -109,20 +112,41 @@ class MappedArchive:
         ids = self.timeline.to_arrow(["video_id"])["video_id"]
         return sorted(pc.unique(ids).to_pylist())
 
+    @property
+    def case_ids(self) -> list[str]:
+        """Ids of the cases that ``halsted map --case-by`` made, in order."""
+        return sorted({chapter.case_id for chapter in read_cases(self.location)})
+
+    def case_timeline(self, case_id: str) -> pa.Table:
+        """The timeline of one case, its videos one after another on one axis, with the columns of ``timeline``.
+
+        ``video_id`` is the case's id there, ``uri`` is empty. Raises UsageError where there is no such case.
+        """
+        chapters = [chapter for chapter in read_cases(self.location) if chapter.case_id == case_id]
+        if not chapters:
+            known = ", ".join(self.case_ids[:8]) or "none: map with --case-by first"
+            raise UsageError(f"there is no case {case_id!r}; expected one of {known}")
+        rows = self.timeline.to_arrow(filters=[("video_id", "in", [chapter.video_id for chapter in chapters])])
+        return case_timeline(rows, chapters)
+
     def status(self) -> list[dict[str, Any]]:
         """What became of every video: one dict per video, as ``halsted status --json`` prints them."""
         return status_of(self.location)
 
     def plot(self, video: str) -> go.Figure:
-        """One video's timeline as a Plotly figure: one lane per tag, opacity by confidence, gaps in grey.
+        """The timeline of one video or case as a Plotly figure: one lane per tag, opacity by confidence, gaps in grey.
 
-        ``video``: its id, the beginning of its id, or its file's name. Raises UsageError where none or several fit.
+        ``video``: its id, the beginning of a video's id, or a file's name. Raises UsageError where none or several fit.
         """
         import plotly.graph_objects as go
 
         videos = self.status()
-        found = find_video(videos, video)
-        rows = self.timeline.to_arrow(filters=[("video_id", "=", found["video_id"])]).to_pylist()
+        if video in self.case_ids:
+            found = find_video(case_statuses(videos, read_cases(self.location)), video)
+            rows = self.case_timeline(video).to_pylist()
+        else:
+            found = find_video(videos, video)
+            rows = self.timeline.to_arrow(filters=[("video_id", "=", found["video_id"])]).to_pylist()
         taxonomy = taxonomy_of(rows, self._taxonomy)
         figure = timeline_plot(timeline(found, rows, None, taxonomy), taxonomy)
         return go.Figure(data=figure["data"], layout=figure["layout"])

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
+import pyarrow as pa
+
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.atlas import read_atlas
 from halsted_ray.errors import AtlasError, UsageError
+from halsted_ray.maps.cases import Chapter, case_statuses, case_timeline, read_cases
 from halsted_ray.maps.reading import read_timeline
 from halsted_ray.maps.run_profile import RunProfile, read_profile
 from halsted_ray.maps.status import status_of
+from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
 from halsted_ray.records import Clip, WindowSpec
 from halsted_ray.storage.locations import local_path, printable
 from halsted_ray.taxonomy import Taxonomy
@@ -40,6 +44,8 @@ class ReportData:
     spec: WindowSpec
     profile: RunProfile | None = None
     """Where the time of the newest run went; None where the run kept no profile."""
+    chapters: Sequence[Chapter] = ()
+    """The videos of all cases."""
 
     @cached_property
     def _rows_by_video(self) -> dict[str, list[JsonObject]]:
@@ -62,6 +68,33 @@ class ReportData:
     def truth_of(self, video_id: str) -> list[Clip] | None:
         """Returns the annotated clips of one video; None where it has none, so that no empty lane is drawn for it."""
         return self._truth_by_video.get(video_id)
+
+    def with_case(self, name: str) -> ReportData:
+        """The same with one case in place of its videos, where ``name`` is the id of a case or its beginning."""
+        case_ids = {chapter.case_id for chapter in self.chapters}
+        fits = [case_id for case_id in case_ids if name and case_id.startswith(name)]
+        if len(fits) != 1 or any(video["video_id"].startswith(name) for video in self.videos):
+            return self
+        chapters = [chapter for chapter in self.chapters if chapter.case_id == fits[0]]
+        members = {chapter.video_id: chapter for chapter in chapters}
+        rows = pa.Table.from_pylist(self.rows, schema=TIMELINE_SCHEMA)
+        truth = self.truth and [
+            replace(
+                clip,
+                video_id=fits[0],
+                start_s=clip.start_s + members[clip.video_id].offset_s,
+                stop_s=clip.stop_s + members[clip.video_id].offset_s,
+            )
+            if clip.video_id in members
+            else clip
+            for clip in self.truth
+        ]
+        return replace(
+            self,
+            videos=case_statuses(self.videos, chapters),
+            rows=case_timeline(rows, chapters).to_pylist(),
+            truth=truth,
+        )
 
     def find(self, name: str) -> JsonObject:
         """Returns the video of that id, that beginning of an id, or that file name. Raises UsageError."""
@@ -112,7 +145,7 @@ def read_report_data(out: str, truth: str | None = None, taxonomy: str | None = 
                 f"{len(annotated)}; compare with the atlas of the archive that was mapped"
             )
         clips = list(atlas.clips)
-    return ReportData(videos, rows, clips, of_maps, WindowSpec(), read_profile(out))
+    return ReportData(videos, rows, clips, of_maps, WindowSpec(), read_profile(out), read_cases(out))
 
 
 def taxonomy_of(rows: list[JsonObject], given: str | None = None) -> Taxonomy:

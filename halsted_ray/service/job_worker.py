@@ -122,6 +122,7 @@ class JobWorker:
             model,
             job.tasks,
             encoder=self.encoder,
+            settle_s=0,  # an upload is whole before there is a job
             resources=ResourceRequest(decoders=self.decoders, taggers=self.taggers, priority="high"),
             observer=_ProgressRecorder(self.jobs, job.job_id, self.name, heartbeat),
         )

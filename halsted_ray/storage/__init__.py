@@ -8,6 +8,7 @@ of the package opens a location by itself, so that a path, a retry and an error 
     retry.py       how to wait for a store that is away
     ranges.py      a remote file, read by byte ranges
     files.py       whole files: written so that no reader ever sees a part, read with patience
+    tree.py        every file below a location, each once, links followed
     delta.py       Delta tables at such locations
     lease.py       one run at a time writes to a place
     vectors.py     the vectors of windows, kept for training and for every later mapping

@@ -3,6 +3,9 @@
 The way of a video, file by file; each file takes what the file before it gives:
 
     archive.py          which files of an archive are videos
+    left_out.py         which files are left out for their names
+    file_head.py        what a file is, told from its first bytes: a container, DICOM
+    cases.py            which files are chapters of one case
     identity.py         the id of a video, from its bytes
     container.py        one opened file: its packets, its times, seeking; every file comes in through here
     refusal.py          why a file is no video, and what a person can do about it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -68,6 +68,8 @@ PROXIES = (".lrv", ".lrf")
 HEADS_AT_MOST = 10_000
 """Files that are opened because their names do not say what they are: a second on a disk, 20 s on S3."""
 
+LOOKS_A_THREAD = 100
+"""Files that a thread looks at before it takes others: a disk answers sooner than a thread is asked."""
 YOUNG_S = 60.0
 """A file that changed within this time before it was listed is looked at twice."""
 SETTLE_S = 2.0
@@ -89,28 +91,36 @@ class Listing:
 
     root: str
     """The archive's path on its file system."""
+    uri: str
     videos: list[str]
     """Sorted uris."""
     skipped: list[Skipped]
     led_out: int = 0
     """Links that lead out of the archive, and that were followed."""
-    young: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """uri → (size in bytes, time of change in ns) of the videos that were written to shortly before; on a disk only,
-    because a store shows an object when it is whole."""
+    looks: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """uri → (size in bytes, time of change in ns) of the videos; on a disk only, because a store shows an object when
+    it is whole."""
+    young: frozenset[str] = frozenset()
+    """The videos that were written to shortly before."""
     listed_s: float = 0.0
     """When that was, by ``time.monotonic``."""
 
-    def still_written(self, settle_s: float = SETTLE_S) -> list[str]:
+    def still_written(self, settle_s: float = SETTLE_S, sizes: Mapping[str, int] | None = None) -> list[str]:
         """The videos that changed since they were listed: they are still being written.
 
         Waits until ``settle_s`` have passed since then where there are young files; 0 looks at none. A recorder that
-        makes its file as large as it will be changes the time, if not the size. Not noticed: a writer that pauses for
-        longer than ``settle_s``. Its file gets another id when it goes on, and the next run maps it anew.
+        makes its file as large as it will be changes the time, if not the size. ``sizes``: uri → size in bytes as it
+        was found meanwhile; by this a file that grows is seen too where a network drive keeps its old time until it is
+        closed. Not noticed: a writer that pauses for longer than ``settle_s``. Its file gets another id when it goes
+        on, and the next run maps it anew.
         """
-        if not self.young or not settle_s:
+        if not settle_s:
             return []
-        time.sleep(max(0.0, self.listed_s + settle_s - time.monotonic()))
-        return sorted(uri for uri, look in self.young.items() if _look(local_path(uri) or uri) != look)
+        if self.young:
+            time.sleep(max(0.0, self.listed_s + settle_s - time.monotonic()))
+        changed = {uri for uri in self.young if _look(local_path(uri) or uri) != self.looks[uri]}
+        grown = {uri for uri, size in (sizes or {}).items() if uri in self.looks and self.looks[uri][0] != size}
+        return sorted(changed | grown)
 
     def holds(self, uri: str) -> bool:
         """Whether the file ``uri`` lies in this archive, or lay there."""
@@ -185,7 +195,11 @@ def list_archive(archive: Location, outside: str = "") -> Listing:
             "give the folder that holds the videos, or rename them"
         )
     uris = sorted(uri_of(path) for path in videos)
-    return Listing(root, uris, left, tree.led_out, _young(uris) if is_local(fs) else {}, listed_s)
+    looks = _looks(uris) if is_local(fs) else {}
+    # A time in the future counts as young: clocks of recorders are wrong.
+    newer_ns = time.time_ns() - int(YOUNG_S * 1e9)
+    young = frozenset(uri for uri, (_, changed_ns) in looks.items() if changed_ns > newer_ns)
+    return Listing(root, uri_of(root), uris, left, tree.led_out, looks, young, listed_s)
 
 
 def skipped_of(listing: Listing, changing: Collection[str]) -> list[Skipped]:
@@ -198,6 +212,7 @@ def _sorted_out(
 ) -> tuple[list[str], list[tuple[str, str]]]:
     """(paths of the videos, (path, reason) of the files that are left out)."""
     tables = {file.path.split("/_delta_log/")[0] for file in tree.files if "/_delta_log/" in file.path}
+    real_outside = os.path.realpath(outside) if is_local(fs) else outside
     videos: list[FoundFile] = []
     unclear: list[FoundFile] = []
     skipped: list[tuple[str, str]] = []
@@ -208,7 +223,7 @@ def _sorted_out(
             skipped.append((file.path, reason))
         elif any(file.path.startswith(table + "/") for table in tables):
             skipped.append((file.path, left_out.OF_A_TABLE))
-        elif outside and file.path.startswith(outside + "/"):
+        elif outside and (file.path.startswith(outside + "/") or file.real.startswith(real_outside + "/")):
             skipped.append((file.path, left_out.OF_THE_MAPS))
         elif suffix in EXTENSIONS:
             videos.append(file)
@@ -249,9 +264,19 @@ def _reasons_by_head(fs: fsspec.AbstractFileSystem, files: Sequence[FoundFile]) 
             return ""
         return left_out.DICOM if is_dicom(head) else left_out.NO_VIDEO
 
+    # The first file of each folder, then the second: thousands of slices of one scan must not hide the other folders.
+    seen: Counter[str] = Counter()
+    ranks = []
+    for number, file in enumerate(files):
+        folder = os.path.dirname(file.path)
+        seen[folder] += 1
+        ranks.append((seen[folder], number))
+    chosen = [number for _, number in sorted(ranks)[:HEADS_AT_MOST]]
+    reasons = [left_out.NOT_LOOKED_AT] * len(files)
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        found = list(pool.map(reason, files[:HEADS_AT_MOST]))
-    return found + [left_out.NOT_LOOKED_AT] * (len(files) - len(found))
+        for number, told in zip(chosen, pool.map(lambda number: reason(files[number]), chosen), strict=True):
+            reasons[number] = told
+    return reasons
 
 
 def _counted(skipped: Sequence[Skipped], by_extension: bool = False) -> list[tuple[str, int]]:
@@ -265,12 +290,18 @@ def _counted(skipped: Sequence[Skipped], by_extension: bool = False) -> list[tup
     return Counter(what(left) for left in skipped).most_common()
 
 
-def _young(uris: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """``Listing.young`` of local videos. A time in the future counts as young: clocks of recorders are wrong."""
-    newer_ns = time.time_ns() - int(YOUNG_S * 1e9)
+def _looks(uris: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """``Listing.looks`` of local videos that are there."""
+
+    def look_at(first: int) -> dict[str, tuple[int, int]]:
+        some = uris[first : first + LOOKS_A_THREAD]
+        return {uri: look for uri in some if (look := _look(local_path(uri) or uri)) is not None}
+
+    looks: dict[str, tuple[int, int]] = {}
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:  # on a network drive each look is a request
-        looks = pool.map(lambda uri: _look(local_path(uri) or uri), uris)
-        return {uri: look for uri, look in zip(uris, looks, strict=True) if look is not None and look[1] > newer_ns}
+        for found in pool.map(look_at, range(0, len(uris), LOOKS_A_THREAD)):
+            looks |= found
+    return looks
 
 
 def _look(path: str) -> tuple[int, int] | None:

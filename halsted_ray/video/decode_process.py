@@ -132,6 +132,12 @@ class DecodeProcess:
         ((answer, body),) = self._ask(location, {"do": "probe"}, b"", deadline_s)
         return Probe(**answer["probe"]), bytes(body)
 
+    def describe(self, location: Location, eye: str = "left", *, deadline_s: float = 600.0) -> JsonObject:
+        """As ``describe.describe``; raises DecoderKilled too, as ``read_frames``."""
+        ((answer, _),) = self._ask(location, {"do": "describe", "eye": eye}, b"", deadline_s)
+        description: JsonObject = answer["description"]
+        return description
+
     def close(self) -> None:
         """Ends the process. The next call starts another."""
         process, self._process = getattr(self, "_process", None), None

@@ -25,6 +25,7 @@ from halsted_ray.profiling import PROCESS_PROFILE
 from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video import wire
 from halsted_ray.video.container import OUTAGES
+from halsted_ray.video.describe import describe
 from halsted_ray.video.frames import FrameStream, Missing
 from halsted_ray.video.isolation import deny_network_and_programs, limit_cpu, limit_resources
 from halsted_ray.video.packet_index import IndexSlot, PacketIndex
@@ -59,11 +60,11 @@ def main(memory_mb: int) -> int:
 def answer(request: JsonObject, body: bytearray, requests: int, replies: int) -> None:
     """Answers one request over the file descriptor ``replies``; ``requests`` is where bytes of a remote file come from.
 
-    A request asks to ``do`` ``probe`` or ``frames`` of the file at ``path``, or of a remote file of ``size_bytes``. For
-    frames, ``body`` holds the times (float64) and after them the index of an earlier pass over the packets, if any.
-    The answers to ``frames`` are messages with ``part`` and at the end ``done``, with the index where a pass was made.
-    The answer to ``probe`` is one message, with such an index too. An ``error`` may stand in place of either. A message
-    with ``need`` asks for bytes of the remote file.
+    A request asks to ``do`` ``probe``, ``describe`` or ``frames`` of the file at ``path``, or of a remote file of
+    ``size_bytes``. For frames, ``body`` holds the times (float64) and after them the index of an earlier pass over the
+    packets, if any. The answers to ``frames`` are messages with ``part`` and at the end ``done``, with the index where
+    a pass was made. The answers to ``probe``, with such an index too, and to ``describe`` are one message. An ``error``
+    may stand in place of any of them. A message with ``need`` asks for bytes of the remote file.
     """
     limit_cpu(request["cpu_s"])
     before, cpu_s = PROCESS_PROFILE.copy(), time.process_time()
@@ -72,6 +73,9 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
         if request["do"] == "probe":
             found, packet_index = probe_and_index(source)
             wire.send(replies, {"probe": found.asdict()}, packet_index.to_bytes() if packet_index else b"")
+            return
+        if request["do"] == "describe":
+            wire.send(replies, {"description": describe(source, request["eye"])})
             return
         times_s = np.frombuffer(body, np.float64, request["times"])
         known = IndexSlot()

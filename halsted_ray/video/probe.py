@@ -91,39 +91,44 @@ def probe_and_index(source: Source) -> tuple[Probe, PacketIndex | None]:
     Raises UnreadableVideo, StorageUnavailable.
     """
     with VideoFile(source) as video:
-        index = KeyframeIndex(video)
-        declared_s = declared_duration_s(video)
-        duration_s = _duration_s(video, index, declared_s)
-        size_bytes = source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size
-        if unread := video.unread_bytes:
-            duration_s += duration_s * unread / (size_bytes - unread)
-        # Only now: measuring the length may have opened the file again, which frees the old stream.
-        stream = video.stream
-        if duration_s <= 0:
-            raise UnreadableVideo(
-                f"expected a video that lasts, got {duration_s:.3f} s of it: its times are damaged; export it again"
-            )
-        height, width = shown_size(video)
-        rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-        packets = video.packet_index
-        return Probe(
-            duration_s=duration_s,
-            fps=float(rate) if rate else 0.0,
-            width=width,
-            height=height,
-            codec=stream.codec_context.name,
-            container=DEMUXERS[video.container.format.name],
-            pixel_format=stream.codec_context.pix_fmt or video.first_frame.format.name,
-            rotation_deg=video.rotation_deg,
-            first_pts_s=float(video.origin * video.time_base),
-            has_index=index.from_container,
-            size_bytes=size_bytes,
-            unread_bytes=unread,
-            read_bytes=source.fetched_bytes if isinstance(source, RangeFile) else 0,
-            declared_s=declared_s,
-            takes=[[video.seconds(take.start), video.seconds(take.stop)] for take in packets.takes] if packets else [],
-            holes=[[video.seconds(start), video.seconds(stop)] for start, stop in packets.holes] if packets else [],
-        ), packets
+        return probe_of(video, KeyframeIndex(video)), video.packet_index
+
+
+def probe_of(video: VideoFile, index: KeyframeIndex) -> Probe:
+    """What an open video is. Raises UnreadableVideo, StorageUnavailable."""
+    source = video.source
+    declared_s = declared_duration_s(video)
+    duration_s = _duration_s(video, index, declared_s)
+    size_bytes = source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size
+    if unread := video.unread_bytes:
+        duration_s += duration_s * unread / (size_bytes - unread)
+    # Only now: measuring the length may have opened the file again, which frees the old stream.
+    stream = video.stream
+    if duration_s <= 0:
+        raise UnreadableVideo(
+            f"expected a video that lasts, got {duration_s:.3f} s of it: its times are damaged; export it again"
+        )
+    height, width = shown_size(video)
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    packets = video.packet_index
+    return Probe(
+        duration_s=duration_s,
+        fps=float(rate) if rate else 0.0,
+        width=width,
+        height=height,
+        codec=stream.codec_context.name,
+        container=DEMUXERS[video.container.format.name],
+        pixel_format=stream.codec_context.pix_fmt or video.first_frame.format.name,
+        rotation_deg=video.rotation_deg,
+        first_pts_s=float(video.origin * video.time_base),
+        has_index=index.from_container,
+        size_bytes=size_bytes,
+        unread_bytes=unread,
+        read_bytes=source.fetched_bytes if isinstance(source, RangeFile) else 0,
+        declared_s=declared_s,
+        takes=[[video.seconds(take.start), video.seconds(take.stop)] for take in packets.takes] if packets else [],
+        holes=[[video.seconds(start), video.seconds(stop)] for start, stop in packets.holes] if packets else [],
+    )
 
 
 def _duration_s(video: VideoFile, index: KeyframeIndex, declared_s: float | None) -> float:

@@ -11,7 +11,7 @@ from typing import SupportsFloat, TypeVar
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.records import Clip
 from halsted_ray.storage.files import find_files, write_atomically
-from halsted_ray.storage.locations import filesystem, local_path
+from halsted_ray.storage.locations import filesystem, local_path, local_uri
 from halsted_ray.taxonomy import Taxonomy
 
 Value = TypeVar("Value")
@@ -97,7 +97,9 @@ def matching_files(folder: str, pattern: str) -> list[str]:
         if name.count("/") == depth
         and all(fnmatch(*pair) for pair in zip(name.split("/"), pattern.split("/"), strict=True))
     ]
-    return sorted(f"{root}/{name}" if is_local else str(fs.unstrip_protocol(f"{root}/{name}")) for name in found)
+    return sorted(
+        local_uri(f"{root}/{name}") if is_local else str(fs.unstrip_protocol(f"{root}/{name}")) for name in found
+    )
 
 
 def is_file(uri: str) -> bool:
