@@ -16,10 +16,10 @@ from halsted_ray.errors import UsageError
 from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.mapping.mapping_recipe import MappingRecipe
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.mapping.workflow import LEAST_PROBABILITY, Workflow
+from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.maps.staging import SegmentResult
 from halsted_ray.maps.timeline import Gap, Unasked, merge
-from halsted_ray.records import Segment, Window, WindowSpec, digest
+from halsted_ray.records import Segment, Window, WindowSpec
 from halsted_ray.video.frames import Missing, collect
 from halsted_ray.video.presence import LEAST_PRESENT, is_asked, missing_s, stand_ins, union, without
 from halsted_ray.video.windows import frame_times_s, has_picture, windows
@@ -250,17 +250,14 @@ def test_the_share_of_a_window_is_measured_in_time():
     assert len(windows(30.0, SPEC)[0]) == 1
 
 
-def test_the_share_is_part_of_the_recipe_where_it_is_not_the_default():
-    """Existing maps count as finished: what was mapped whole has the same rows."""
+def test_the_share_is_part_of_the_recipe():
+    """Another share is another recipe, so that what it decides is decided anew."""
     fields = dict(
         model_digest="m", encoder_fingerprint="e", taxonomy_digest="t", spec=SPEC, tasks=("macro",), fidelity="exact"
     )
-    stated = {**fields, "spec": vars(SPEC), "tasks": ["macro"]}
-    assert MappingRecipe(**fields).digest == digest(stated, LEAST_PROBABILITY) == "ded3a62081457080"
-    assert MappingRecipe(**fields, alone=True).digest == digest(stated, "alone")
-    other = MappingRecipe(**fields, least_present=0.5).digest
-    assert len({other, MappingRecipe(**fields).digest, MappingRecipe(**fields, least_present=0.9).digest}) == 3
-    assert LEAST_PRESENT == 0.75
+    default = MappingRecipe(**fields)
+    assert default.digest == MappingRecipe(**fields, least_present=0.75).digest and LEAST_PRESENT == 0.75
+    assert len({default.digest, *(MappingRecipe(**fields, least_present=share).digest for share in (0.5, 0.9))}) == 3
 
 
 @pytest.mark.parametrize("least_present", [-0.1, 1.5, float("nan")])

@@ -34,15 +34,9 @@ class MappingRecipe:
 
     @property
     def digest(self) -> str:
-        """16 hex digits: the name of the recipe in tables and in the staging folder.
-
-        The default ``least_present`` is not digested, so that maps made before there was this choice count as finished:
-        what was mapped whole has the same rows under every share.
-        """
+        """16 hex digits: the name of the recipe in tables and in the staging folder."""
         stated = asdict(self)
         how = "alone" if stated.pop("alone") else LEAST_PROBABILITY
-        if stated["least_present"] == LEAST_PRESENT:
-            del stated["least_present"]
         return digest(stated, PICTURES, how)
 
 

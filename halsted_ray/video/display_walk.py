@@ -14,6 +14,7 @@ from halsted_ray.video.container import VideoFile
 from halsted_ray.video.frames import SAME_TIME_S, Missing
 from halsted_ray.video.needed_packets import NeededPackets
 from halsted_ray.video.packet_times import pts_of, put_back
+from halsted_ray.video.slices import PictureCheck
 from halsted_ray.video.walk import RETREATS, ShownFrame, Walk, missing, unrecorded
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ class DisplayWalk(Walk):
         self._ready: deque[ShownFrame] = deque()
         self._ended = False
         self._started = False
+        self._holds_picture = PictureCheck(video.stream.codec_context)
+        self._sound_pts: deque[int] = deque(maxlen=2 * LONGEST_SKIPPED_RUN)
+        """Of the last packets before any damage. The decoder may give out their frames after damage was noticed."""
         self._damages: deque[tuple[float, float]] = deque(maxlen=64)
         """[start_s, stop_s) of the last damaged spans; the end of the last is infinite until a keyframe decodes."""
 
@@ -174,6 +178,7 @@ class DisplayWalk(Walk):
     def _forget(self) -> None:
         self._shown = self._ahead = None
         self._damages.clear()
+        self._sound_pts.clear()
         self._ready.clear()
         self.read_times_s.clear()
         if self._needed:
@@ -193,10 +198,18 @@ class DisplayWalk(Walk):
                 continue
             if self._needed:
                 self.video.stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
+            if packet is not None and not self._holds_picture(packet):
+                self._note_damage(packet)
+                continue
             frames = self.video.decode(packet)
             if frames is None:
                 self._note_damage(packet)
                 continue
+            if packet is not None and packet.pts is not None:
+                if not self._is_damaged:
+                    self._sound_pts.append(packet.pts)
+                elif not packet.is_keyframe:
+                    self._note_damage(packet)  # it may be displayed before the lost picture, and refer to it
             for frame in frames:
                 self._sort_out(frame)
         return self._ready.popleft()
@@ -207,17 +220,20 @@ class DisplayWalk(Walk):
         if pts is None:
             return
         shown_s = self.video.seconds(pts)
-        if shown_s <= self._last_s:
-            shown_s = self._last_s + self.frame_s
-        self._last_s = shown_s
+        is_sound = pts in self._sound_pts and not frame.is_corrupt
         if frame.key_frame and not frame.is_corrupt:
-            if self._is_damaged:
+            if self._is_damaged and not is_sound:
                 self._damages[-1] = (self._damages[-1][0], shown_s)
         elif frame.is_corrupt and not self._is_damaged:
             self._damages.append((shown_s, float("inf")))
-        if not self._is_damaged:
-            self._first_s = min(self._first_s, shown_s)
-            self._ready.append(ShownFrame(frame, shown_s))
+            self._sound_pts.clear()
+        if self._is_damaged and not is_sound:
+            return  # after a loss the decoder need not even give out its frames in order
+        if shown_s <= self._last_s:
+            shown_s = self._last_s + self.frame_s
+        self._last_s = shown_s
+        self._first_s = min(self._first_s, shown_s)
+        self._ready.append(ShownFrame(frame, shown_s))
 
     @property
     def _is_damaged(self) -> bool:
@@ -226,6 +242,8 @@ class DisplayWalk(Walk):
 
     def _note_damage(self, packet: VideoPacket | None) -> None:
         pts = packet.pts if packet is not None and packet.pts is not None else None
+        at_s = self.video.seconds(pts) if pts is not None else self.read_end_s
         if not self._is_damaged:
-            at_s = self.video.seconds(pts) if pts is not None else self.read_end_s
             self._damages.append((at_s, float("inf")))
+        elif at_s < self._damages[-1][0]:
+            self._damages[-1] = (at_s, float("inf"))
