@@ -53,10 +53,19 @@ class Stock:
         """The frames that are keyframes, and at the end the number of all frames."""
         return [*(packet.pts for packet in self.packets if packet.is_key), len(self.packets)]
 
+    @property
+    def cuts(self) -> list[int]:
+        """The frames before which all packets come before all packets from there on: no frame is moved over it."""
+        highest = np.maximum.accumulate([packet.pts for packet in self.packets])
+        return [number for number in range(1, len(self.packets)) if highest[number - 1] == number - 1]
+
 
 @dataclass(frozen=True)
 class Part:
-    """The frames ``[start, stop)`` of a stock; the container gives the first of them the time ``clock_s``."""
+    """The frames ``[start, stop)`` of a stock; the container gives the first of them the time ``clock_s``.
+
+    It begins at a keyframe, or where the part before it in the same file ends.
+    """
 
     stock: Stock
     start: int
@@ -104,6 +113,12 @@ class Recording:
         """How long the picture displayed at ``time_s`` stands until the next."""
         row = self.row_at(time_s)
         return float([*self.times_s, self.stop_s][row + 1] - self.times_s[row])
+
+    def since_hole(self, time_s: float) -> int:
+        """How many frames were displayed before ``time_s`` since the last hole; many where there was none."""
+        row = self.row_at(time_s)
+        holes = np.flatnonzero(np.diff(self.times_s[: row + 1]) > self.hole_s)
+        return row - int(holes[-1]) - 1 if len(holes) else 1 << 30
 
 
 def encode(
