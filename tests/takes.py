@@ -53,10 +53,19 @@ class Stock:
         """The frames that are keyframes, and at the end the number of all frames."""
         return [*(packet.pts for packet in self.packets if packet.is_key), len(self.packets)]
 
+    @property
+    def cuts(self) -> list[int]:
+        """The frames before which all packets come before all packets from there on: no frame is moved over it."""
+        highest = np.maximum.accumulate([packet.pts for packet in self.packets])
+        return [number for number in range(1, len(self.packets)) if highest[number - 1] == number - 1]
+
 
 @dataclass(frozen=True)
 class Part:
-    """The frames ``[start, stop)`` of a stock; the container gives the first of them the time ``clock_s``."""
+    """The frames ``[start, stop)`` of a stock; the container gives the first of them the time ``clock_s``.
+
+    It begins at a keyframe, or where the part before it in the same file ends.
+    """
 
     stock: Stock
     start: int
@@ -103,6 +112,12 @@ class Recording:
         start_s = float(self.times_s[row])
         next_s = float(self.times_s[row + 1]) if row + 1 < len(self.times_s) else start_s
         return (start_s + step_s, next_s) if next_s - start_s > self.hole_s else (next_s, next_s)
+
+    def since_hole(self, time_s: float) -> int:
+        """How many frames were displayed before ``time_s`` since the last hole; many where there was none."""
+        row = self.row_at(time_s)
+        holes = np.flatnonzero(np.diff(self.times_s[: row + 1]) > self.hole_s)
+        return row - int(holes[-1]) - 1 if len(holes) else 1 << 30
 
 
 def encode(

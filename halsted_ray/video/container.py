@@ -346,7 +346,12 @@ class VideoFile:
             self._container = av.open(
                 view or source if isinstance(source, RangeFile) else f"file:{os.fspath(source)}",
                 mode="r",
-                options={"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file", **self._options},
+                options={
+                    "format_whitelist": ",".join(DEMUXERS),
+                    "protocol_whitelist": "file",
+                    "merge_pmt_versions": "1",  # MPEG-TS: a take may number its streams otherwise
+                    **self._options,
+                },
                 metadata_errors="replace",
                 buffer_size=256 * 1024 if isinstance(source, RangeFile) else 32 * 1024,
             )
