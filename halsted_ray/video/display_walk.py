@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -93,6 +94,9 @@ class DisplayWalk(Walk):
         by_now = bisect_right(reads_s, time_s + SAME_TIME_S)
         if by_now - 1 > LONGEST_SKIPPED_RUN:
             return missing(shown_stop_s, next_s, f"after {shown_s:.3f} s nothing decodes")
+        for before_s, after_s in pairwise([shown_s, *reads_s[:by_now]]):
+            if after_s - before_s > self.hole_s:  # and no frame after this hole was decoded by now
+                return unrecorded(before_s + self.frame_s, next_s)
         last_s = reads_s[by_now - 1] if by_now else shown_s
         following_s = reads_s[by_now] if by_now < len(reads_s) else next_s
         if following_s - last_s > self.hole_s and not (self._ended and following_s == float("inf")):
