@@ -68,6 +68,10 @@ ERRORS_IN_A_ROW = 10_000
 """libavformat gives an error for every 64 KB in which it finds no packet. After so many (640 MB) the data count as
 ended: a recorder's unused space is zeros to the end."""
 
+LATEST_DISPLAY_S = 600.0
+"""A frame that would be displayed so long before or after it is decoded has a damaged time; it is displayed when it is
+decoded. H.264 and HEVC display a frame at most 16 places later: 8 minutes at one frame in half a minute."""
+
 OUTAGES = (
     errno.EIO,
     errno.ESTALE,
@@ -81,9 +85,9 @@ OUTAGES = (
     errno.ENXIO,
     errno.EREMOTEIO,
     errno.EACCES,
-    errno.EPERM,
 )
-"""The system's errors for a drive that is away and for a missing right to read: the video is not at fault."""
+"""The system's errors for a drive that is away and for a missing right to read: the video is not at fault. EPERM is none
+of them: libavformat says it (-1) where it has no other reason."""
 
 
 class VideoFile:
@@ -265,6 +269,7 @@ class VideoFile:
         where the bytes can't be fetched, and FFmpegError where the drive is away.
         """
         errors = 0
+        latest = round(LATEST_DISPLAY_S / self.stream.time_base) if self.stream.time_base else 1 << 62
         takes = self.packet_index.takes if self.packet_index and len(self.packet_index.takes) > 1 else ()
         shift = takes[0].shift if takes else 0
         while errors < ERRORS_IN_A_ROW:
@@ -279,6 +284,8 @@ class VideoFile:
                     errors = 0
                     if not packet.size:
                         continue
+                    if packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) > latest:
+                        packet.pts = packet.dts
                     if takes:
                         if packet.pos is not None:
                             shift = self.packet_index.take_at(packet.pos).shift  # type: ignore[union-attr]
@@ -289,13 +296,13 @@ class VideoFile:
                     yield packet
             except av.error.EOFError:
                 break
-            except IndexError:  # PyAV's, of a packet of a stream that begins later in the file, and at its end
-                errors += 1
+            except IndexError:  # PyAV's, at the end of the data, where a stream came up while reading
+                break
             except av.error.FFmpegError as error:
                 self.raise_storage_failure()  # where the store did not fail, the data here are damaged
-                if error.errno in OUTAGES or error.errno == errno.ENOMEM:
+                if error.errno in OUTAGES:
                     raise
-                errors += 1
+                errors += 1  # also ENOMEM: a damaged size
         self.raise_storage_failure()
 
     def decode(self, packet: VideoPacket | None) -> list[VideoFrame] | None:

@@ -223,7 +223,8 @@ def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restar
         elif pause > hole:
             holes.append((takes[-1].stop, stretch.first_pts + takes[-1].shift))
         take = takes[-1]
-        stop = max(take.stop, stretch.last_pts + (stretch.last_length or step) + take.shift)
+        length = min(stretch.last_length or step, round(hole))
+        stop = max(take.stop, stretch.last_pts + length + take.shift)
         takes[-1] = Take(take.first_byte, take.shift, min(take.start, stretch.first_pts + take.shift), stop)
         keys += [(pts + take.shift, byte, lead, size) for pts, byte, lead, size in stretch.keys]
     rows = np.array(keys, np.int64).reshape(-1, 4)
