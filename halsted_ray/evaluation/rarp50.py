@@ -47,7 +47,7 @@ def evaluate_rarp50(
     or without training or test videos.
     """
     require_writable(out)  # before every video of the data set is looked at
-    import_annotations(out, folder, "sar-rarp50", why="the SAR-RARP50 benchmark", replace_earlier=True)
+    import_annotations(out, folder, "sar-rarp50", why="the SAR-RARP50 benchmark", replace_earlier=True, strict=True)
     source = read_atlas(out, "head")
     plan = EvaluationPlan(release="head", splits=(split_of(source, seed),), whole_clips=True, baselines=baselines)
     found = evaluate(

@@ -1,0 +1,148 @@
+"""Which video an annotation means: programs write paths, URLs and names of their own, percent-encoded or not.
+
+    /data/upload/3/9f3c2b1a-case1.mp4           Label Studio, uploaded: eight hex digits before the name
+    /data/local-files/?d=or2/case%201.mp4       Label Studio, local files: a path below its document root
+    /tasks/7/resolve/?fileuri=czM6Ly9…          Label Studio, cloud storage: the address in base64
+    s3://bucket/or2/case1.mp4                   the address of an object, as it is
+    https://host/or2/case%201.mp4?X-Amz-Date=…  a web address, percent-encoded, with a query
+    file:///C:/Users/op/case1.mp4               ELAN, percent-encoded
+    C:\\Users\\op\\case1.mp4                       BORIS and others on Windows
+
+The video is looked for in the folder of the videos: at the longest end of that path that is there, else by its name in
+all folders below. A name that several files have is not guessed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import posixpath
+import re
+from collections.abc import Callable
+from functools import cached_property
+from unicodedata import normalize
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from halsted_ray.atlas.formats.recording import ImportSettings, Recording, format_error, is_file
+from halsted_ray.errors import ArchiveError, UsageError
+from halsted_ray.records import Clip
+from halsted_ray.storage.locations import absolute_location, filesystem
+from halsted_ray.video.archive import EXTENSIONS, list_videos
+
+VIDEO_ID = re.compile(r"[0-9a-f]{16}")
+UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
+
+
+class VideoNames:
+    """Finds the videos that the annotations at ``source`` name. A folder is listed at most once."""
+
+    def __init__(self, source: str, settings: ImportSettings):
+        self.source = source
+        self.folder = absolute_location(settings.videos or posixpath.dirname(absolute_location(source)) or "/")
+        self.given = bool(settings.videos)
+        self.found: dict[str, str] = {}
+
+    def recording(
+        self, reference: str, clips: tuple[Clip, ...], where: int | str, rate: float | None = 1.0, part: str = ""
+    ) -> Recording:
+        """Returns the Recording of ``clips``. ``where``: the reference's place in the file, for messages.
+
+        Raises AtlasError (code ``no-video``) where no video is named, or where several files have the name.
+        """
+        origin = f"{self.source}:{where}" if isinstance(where, int) else f"{self.source}, {where}"
+        if not reference.strip():
+            raise format_error(self.source, where, reference, "the name of a video", "no-video")
+        if VIDEO_ID.fullmatch(reference.strip()):
+            return Recording(clips, origin, video_id=reference.strip(), part=part, rate=rate)
+        if reference not in self.found:
+            self.found[reference] = self.find(reference, where)
+        return Recording(clips, origin, self.found[reference], part=part, rate=rate)
+
+    def find(self, reference: str, where: int | str) -> str:
+        """Returns the URI of the file that ``reference`` means; the expected place where there is none."""
+        path, is_upload = path_of(reference)
+        if not self.given and not is_upload and ("://" in path or path.startswith("/")):
+            if path.startswith(("http://", "https://")):
+                expected = "a video that can be read here: name the folder that holds it with --videos"
+                raise format_error(self.source, where, reference, expected, "no-video")
+            if "://" in path or self.is_there(path):
+                try:
+                    filesystem(path)
+                except UsageError as error:
+                    raise format_error(
+                        self.source, where, reference, f"an address that can be read: {error}", "no-video"
+                    ) from error
+                return path
+        parts = [part for part in path.split("://")[-1].split("/") if part not in ("", ".", "..")] or [path]
+        for n in (*range(min(len(parts), 6), 1, -1), 1):
+            if self.is_there(found := posixpath.join(self.folder, *parts[-n:])):
+                return found
+        name = normalize("NFC", parts[-1])
+        matches = self.by_name.get(name, [])
+        if not matches and is_upload and (uploaded := UPLOADED.fullmatch(name)):
+            name = uploaded[1]
+            matches = self.by_name.get(name) or self.by_stored_name.get(name, [])
+        if len(matches) > 1:
+            expected = f"a name that one file has; {len(matches)} files below the folder of the videos have it"
+            raise format_error(self.source, where, reference, expected, "no-video")
+        return matches[0] if matches else posixpath.join(self.folder, name)
+
+    def is_there(self, uri: str) -> bool:
+        """Returns whether there is a file. A store that refuses is asked again when the video is identified."""
+        try:
+            return is_file(uri)
+        except (OSError, ValueError):
+            return False
+
+    @cached_property
+    def by_name(self) -> dict[str, list[str]]:
+        """File name, in Unicode's composed form, to the videos below the folder that have this name."""
+        try:
+            videos = list_videos(self.folder)
+        except ArchiveError:  # no video there; each recording says so with its own place
+            return {}
+        return grouped(videos, lambda name: name)
+
+    @cached_property
+    def by_stored_name(self) -> dict[str, list[str]]:
+        """The same under the names that an upload to Label Studio changes them to: Django's ``get_valid_filename``."""
+        every = [uri for uris in self.by_name.values() for uri in uris]
+        return grouped(every, lambda name: re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_")))
+
+
+def grouped(uris: list[str], key: Callable[[str], str]) -> dict[str, list[str]]:
+    """Returns the URIs by ``key`` of their file name in Unicode's composed form."""
+    groups: dict[str, list[str]] = {}
+    for uri in uris:
+        groups.setdefault(key(normalize("NFC", posixpath.basename(uri))), []).append(uri)
+    return groups
+
+
+def path_of(reference: str) -> tuple[str, bool]:
+    """Returns (path or address, whether it is an upload of Label Studio) of what an annotation program wrote."""
+    text = reference.strip()
+    if text.startswith("<") and (source := re.search(r"""\bsrc\s*=\s*["']([^"']+)""", text)):
+        text = source[1]  # an older template of Label Studio has the player's HTML as its data
+    parts = urlsplit(text) if text.startswith(("http://", "https://", "file:", "/")) else None
+    if parts is None:
+        return (text if "://" in text else text.replace("\\", "/")), False
+    query = parse_qs(parts.query)
+    if "fileuri" in query and "/tasks/" in parts.path:
+        try:
+            address = query["fileuri"][0].replace(" ", "+")
+            return base64.b64decode(address + "=" * (-len(address) % 4)).decode(), False
+        except (binascii.Error, UnicodeDecodeError):
+            return text, False
+    if "d" in query and "local-files" in parts.path:
+        return query["d"][0].replace("\\", "/"), False
+    if text.startswith("/") and not parts.path.startswith("/data/"):
+        return text, False  # a path on a disk: a percent sign or question mark is part of a name
+    path = unquote(parts.path)
+    if parts.scheme in ("http", "https") and "/data/upload/" not in path:
+        return f"{parts.scheme}://{parts.netloc}{path}", False
+    return path, "/data/upload/" in path
+
+
+def is_video_name(text: object) -> bool:
+    """Returns whether ``text`` ends as the name of a video does."""
+    return isinstance(text, str) and path_of(text)[0].lower().endswith(EXTENSIONS)
