@@ -92,7 +92,7 @@ def import_annotations(
         raise UsageError(f"unknown format {format!r}; {nearest(format, FORMATS)}")
     terms = taxonomies.load(taxonomy or FORMATS[format].taxonomy)
     settings = ImportSettings(terms, videos, annotator, mapping, fps, strict)
-    recordings = FORMATS[format].read(source, settings)
+    recordings = [found for found in FORMATS[format].read(source, settings) if found.clips]
     base = read_head(location)
     require_writable(location)  # before every video is looked at
     known = {video.video_id: video for video in (base.videos if base else ())}

@@ -4,8 +4,8 @@
     ROOT/phase_annotations/videoNN-phase.txt             "Frame<tab>Phase", every frame from 0 on, phase by name
     ROOT/tool_annotations/videoNN-tool.txt               "Frame<tab>Grasper<tab>…", 0 or 1, every 25th frame
 
-A file with a wrong row is left out as a whole, since its rows depend on each other. Each stretch of video with the same tools becomes one sample. The published split: videos 1 to 40 are for training,
-videos 41 to 80 for testing.
+A file with a wrong row is left out as a whole, since its rows depend on each other. Each stretch of video with the same
+tools becomes one sample. The published split: videos 1 to 40 are for training, videos 41 to 80 for testing.
 """
 
 from __future__ import annotations

@@ -254,7 +254,7 @@ def frames_of(ranges: list[Any], file: str, where: str) -> list[tuple[int, int]]
     """Returns [first, stop) in frames from 0 of a region's ranges. Raises AtlasError."""
     spans = []
     for span in ranges:
-        ends = [span.get(name) if isinstance(span, dict) else None for name in ("start", "end")]
+        ends: list[Any] = [span.get(name) if isinstance(span, dict) else None for name in ("start", "end")]
         start, end = (int(frame) if is_number(frame) and frame == int(frame) else 0 for frame in ends)
         if not 1 <= start <= end:
             raise format_error(file, where, span, "frames with 1 <= start <= end", "no-span")
