@@ -27,13 +27,13 @@ def test_a_csv_made_by_hand(clips_csv, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("start_s", "start", r"clips.csv:1: .*expected a header with start_s too"),
+        ("start_s", "begin", r"clips.csv:1: .*expected a header with start_s too"),
         ("video,", "clip,", r":1: .*expected a column video_id"),
         ("cold cut", "cold cutt", r":2: .*did you mean 'Cold Cut'"),
         ("0,1.5,micro,instrument", "0,1.5,mikro,instrument", r":3: .*did you mean 'micro'"),
         ("2,3,context", "3,2,context", r":4: got \(3.0, 2.0\); expected 0 <= start_s < stop_s"),
         ("2,3,context", "two,3,context", r":4: got 'two'; expected start_s as a number"),
-        ("instrument,scissors", "action,Hook", r":3: .*expected one action per sample; it is 'Cold Cut' above"),
+        ("instrument,scissors", "action,Hook", r":3: .*expected one action per span; it is 'Cold Cut' too"),
         ("micro,action,cold cut", 'micro,action,"cold cut', r"expected RFC 4180|expected 6 fields"),
         ("micro,action,cold cut", "micro,action", r":2: .*expected 6 fields"),
     ],

@@ -137,7 +137,7 @@ def task_of(element: Element, tasks: list[Task], file: str) -> Task:
 def attributes_of(shape: Element) -> tuple[tuple[str, str], ...]:
     """Returns (name, value) of the attributes of a shape or tag that somebody chose."""
     found = ((str(part.get("name")), from_xml(part.text or "")) for part in shape.findall("attribute"))
-    return tuple((name, value) for name, value in found if value not in UNSET)
+    return tuple((name, value) for name, value in found if name in OWN or value not in UNSET)
 
 
 def add_track(task: Task, track: Element, settings: ImportSettings) -> None:

@@ -15,7 +15,6 @@ gives the tag; the value of another one decides, if it is a category of only one
 from __future__ import annotations
 
 import json
-import posixpath
 from typing import Any
 
 from halsted_ray.atlas.contents import Atlas
@@ -164,7 +163,7 @@ def file_of(n: int, video: Video, with_files: bool) -> JsonObject:
     if not with_files:
         return {"fid": n, "fname": video.video_id, "type": 4, "loc": 1, "src": ""}
     location = 2 if video.uri.startswith(("http://", "https://")) else 3
-    return {"fid": n, "fname": posixpath.basename(video.uri), "type": 4, "loc": location, "src": video.uri}
+    return {"fid": n, "fname": video.video_id, "type": 4, "loc": location, "src": video.uri}
 
 
 def attributes_of(taxonomy: Taxonomy) -> JsonObject:
