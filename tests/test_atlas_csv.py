@@ -176,3 +176,23 @@ def test_two_annotators_of_the_same_span(clips_csv, tmp_path):
     assert [(c.tags, c.annotator) for c in read_atlas(str(tmp_path / "atlas")).clips] == [({"action": "Hook"}, "ann")]
     (left,) = done.left_out
     assert left.code == "contradiction" and "annotator 'ben' left out, because annotator 'ann'" in left.text
+
+
+def test_quotes_that_are_not_closed_cost_one_line(tmp_path):
+    rows = [
+        'one.mp4,0,1,micro,action,"Hook" x,',
+        'one.mp4,1,2,micro,action,Hook,"two\nlines"',
+        'one.mp4,2,3,micro,action,"Hook,',
+        "one.mp4,3,4,micro,action,Hook,",
+        'one.mp4,4,5,micro,action,Hook,"said ""here"""',
+    ]
+    clips, settings = taken(tmp_path, "video,start_s,stop_s,task,tag,category,caption\n" + "\n".join(rows) + "\n")
+    assert [clip[0] for clip in clips] == [1, 3, 4]
+    assert [left.text.split(":")[1] for left in settings.left_out] == ["2", "5"]
+
+
+def test_a_name_in_the_column_of_ids(tmp_path):
+    text = "video_id,start_s,stop_s,task,tag,category\none.mp4,0,1,micro,action,Hook\n"
+    (tmp_path / "clips.csv").write_text(text)
+    (recording,) = FORMATS["csv"].read(str(tmp_path / "clips.csv"), ImportSettings(HALSTED))
+    assert (recording.uri, recording.video_id) == (f"{tmp_path}/one.mp4", "")

@@ -1,5 +1,7 @@
 """Import from and export to CVAT (XML 1.1)."""
 
+import zipfile
+
 import pytest
 from annotations import write
 
@@ -117,3 +119,24 @@ def test_an_export_comes_back_as_the_same_clips(clips_csv, tmp_path):
     import_annotations(root, clips_csv, "csv", annotator="ben")
     (file,) = export_atlas(read_atlas(root), str(tmp_path / "out"), "cvat")
     assert import_annotations(root, file, "cvat").version == 0
+
+
+def test_a_packed_export_and_a_skeleton(tmp_path):
+    def skeleton(frame, outside):
+        points = "".join(
+            f'<points label="{n}" keyframe="1" outside="{outside}" occluded="0" points="1,1"/>' for n in (1, 2)
+        )
+        category = '<attribute name="category">Hook</attribute>'
+        return f'<skeleton frame="{frame}" keyframe="1" z_order="0">{points}{category}</skeleton>'
+
+    text = document(track("action", skeleton(5, 0), skeleton(8, 0), skeleton(12, 1)))
+    with zipfile.ZipFile(tmp_path / "task.zip", "w") as packed:
+        packed.writestr("annotations.xml", text)
+        packed.writestr("images/frame_000000.png", b"")
+    settings = ImportSettings(HALSTED, fps=25.0)
+    (recording,) = FORMATS["cvat"].read(str(tmp_path / "task.zip"), settings)
+    assert [(c.start_s, c.stop_s, c.tags) for c in recording.clips] == [(5, 12, {"action": "Hook"})]
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as packed:
+        packed.writestr("a.txt", "")
+    with pytest.raises(AtlasError, match="expected a ZIP file with annotations.xml"):
+        FORMATS["cvat"].read(str(tmp_path / "other.zip"), settings)

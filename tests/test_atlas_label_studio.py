@@ -1,5 +1,7 @@
 """Import from and export to Label Studio."""
 
+import csv
+import io
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -153,7 +155,7 @@ def imported(tmp_path, text, **options):
 def test_boxes_and_their_phantoms_are_counted_once_and_the_rest_is_taken(clips_csv, tmp_path):
     clips, done = imported(tmp_path, studio([*box("b1"), region(1, 25, "Cold Cut"), *reversed(box("b2"))]))
     assert clips == [(0.0, 1.0, {"action": "Cold Cut"}, "5")]
-    assert done.counts == {"box": 2} and "2 boxes" in str(done.left_out[0])
+    assert done.counts == {"box": 2} and "boxes: 2" in str(done.left_out[0])
 
 
 def test_labels_on_the_sound_are_in_seconds_and_need_no_frame_rate(clips_csv, tmp_path):
@@ -230,3 +232,39 @@ def test_one_bad_task_does_not_cost_the_others(clips_csv, tmp_path):
     good, other = studio([region(1, 25, "Cold Cut")]) + studio([region(1, 25, "Hook")], video="gone.mp4")
     clips, done = imported(tmp_path, [{"video": "x"}, good, other])
     assert len(clips) == 1 and done.counts == {"malformed": 1, "no-video": 1}
+
+
+def test_the_table_that_label_studio_exports(clips_csv, tmp_path):
+    cells = [region(1, 25, "Cold Cut")["value"], sound(2, 3.25, "Hook")["value"]]
+    row = {"annotation_id": 3, "annotator": 5, "created_at": "2024-05-02T09:10:11Z", "fps": 25, "id": 1,
+           "lead_time": 9.1, "tricks": json.dumps(cells), "updated_at": "",
+           "video": "/data/upload/1/9f3c2b1a-one.mp4"}  # fmt: skip
+    for delimiter in (",", "\t"):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(row), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerow(row)
+        clips, done = imported(tmp_path / str(ord(delimiter)), text.getvalue(), videos=str(tmp_path / "set"))
+        assert clips == [(0.0, 1.0, {"action": "Cold Cut"}, "5"), (2.0, 3.25, {"action": "Hook"}, "5")]
+        assert done.left_out == ()
+    with pytest.raises(AtlasError, match=r"project.json:1: .*JSON, or a table with annotation_id"):
+        imported(tmp_path, "a,b\n1,2\n")
+
+
+def test_completions_of_old_versions_relations_and_labels_of_another_axis(clips_csv, tmp_path):
+    (task,) = studio(
+        [region(1, 25, "Cold Cut"), {"type": "relation", "from_id": "x", "to_id": "y", "direction": "right"}]
+    )
+    task["completions"] = task.pop("annotations")
+    series = {"id": "s", "type": "timeserieslabels", "value": {"start": 5, "end": 9, "timeserieslabels": ["Hook"]}}
+    task["completions"][0]["result"].append(series)
+    clips, done = imported(tmp_path, [task])
+    assert clips == [(0.0, 1.0, {"action": "Cold Cut"}, "5")]
+    assert done.counts == {"no-span": 1} and "'relation'" in done.notes[0]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[1", '[{"data": {}} x]', "", "\x00"])
+def test_broken_json_is_an_error_with_its_line(tmp_path, text):
+    with pytest.raises(AtlasError, match=r"project.json(:1: .*expected JSON|: nothing to import)"):
+        file = write(tmp_path / "project.json", text)
+        import_annotations(str(tmp_path / "atlas"), file, "label-studio")

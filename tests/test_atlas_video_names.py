@@ -59,6 +59,8 @@ def archive(folder, *names):
         ("https://host/x/case%201%20(left).mp4?sig=1", "or1/case 1 (left).mp4"),
         ("D:\\video\\or2\\same.mp4", "or2/same.mp4"),
         ("u\u0308ber.mp4", "or2/über.mp4"),  # a Mac writes the letter and its dots apart
+        ("CASE1.MP4", "or1/case1.mp4"),
+        ("Case1", "or1/case1.mp4"),
         ("../../or2/same.mp4", "or2/same.mp4"),
         ("gone.mp4", "gone.mp4"),
     ],

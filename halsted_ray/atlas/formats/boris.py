@@ -72,8 +72,8 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
             comment = event.row.get("comment start") or event.row.get("comment") or ""
             times = max(0.0, event.start_s - before_s), event.stop_s - before_s
             key = SpanKey(*times, said.task, "manual", settings.annotator, comment)
-            spans.setdefault(media, LabelledSpans(source)).add(key, said, 1.0, event.line)
             first_line.setdefault(media, event.line)
+            spans.setdefault(media, LabelledSpans(source)).add(key, said, 1.0, event.line)
     names, recordings = VideoNames(source, settings), []
     for media, own in spans.items():
         with settings.or_left_out(len(own.spans)):

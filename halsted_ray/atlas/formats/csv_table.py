@@ -1,8 +1,8 @@
 """The atlas's own CSV (RFC 4180, with commas), one line per tag of each sample. This text defines the layout.
 
-``video_id`` names the video by its content. A table made by hand may have a column ``video`` instead: a path inside the
-folder of the videos. ``read`` gives back exactly what ``write`` wrote. It also takes what people and programs make of
-such a table:
+``video_id`` names the video by its content. A table made by hand may have a column ``video`` instead (or the same in
+``video_id``): a path inside the folder of the videos. ``read`` gives back exactly what ``write`` wrote. It also takes
+what people and programs make of such a table:
 
     columns in any order and letter case, and others beside them, which are not read
     ``end_s``, ``end`` or ``stop`` for ``stop_s``, and ``start`` for ``start_s``
@@ -30,9 +30,10 @@ from halsted_ray.atlas.formats.recording import (
     format_error,
     parse_number,
     read_table_text,
+    text_lines,
     write_text,
 )
-from halsted_ray.atlas.formats.video_names import VideoNames
+from halsted_ray.atlas.formats.video_names import VIDEO_ID, VideoNames
 from halsted_ray.errors import TaxonomyError
 from halsted_ray.taxonomy import Taxonomy
 
@@ -114,7 +115,7 @@ class Table:
         for group, spans in self.groups.items():
             column, video, specialty, procedure = group
             line, clips = self.first_line[group], spans.clips(specialty, procedure)
-            if column == "video_id":
+            if column == "video_id" and VIDEO_ID.fullmatch(video):
                 found.append(Recording(clips, f"{self.file}:{line}", video_id=video))
                 continue
             with self.settings.or_left_out(len(clips)):
@@ -160,26 +161,35 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
 
 
 def rows_of(source: str, settings: ImportSettings) -> Iterator[tuple[int, list[str], str]]:
-    """Yields (line, fields, delimiter) of the rows of a table that are not blank, its header first.
+    """Yields (line where it begins, fields, delimiter) of the rows of a table that are not blank, its header first.
 
-    Raises AtlasError.
+    A line whose quotes are not closed, or closed in a later row, is left out alone. Raises AtlasError.
     """
-    text = read_table_text(source, settings)
-    first, separator, rest = text.partition("\n")
-    skipped = 0
-    if first.strip().lower().startswith("sep=") and separator:
-        delimiter, text, skipped = first.strip()[4:5] or "\t", rest, 1
+    lines = text_lines(read_table_text(source, settings), keep_ends=True)
+    first = lines[0].strip() if lines else ""
+    at = 0
+    if first.lower().startswith("sep="):
+        delimiter, at = first[4:5] or "\t", 1
     else:
-        head = first.lower()
-        delimiter = max(",;\t", key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield reader.line_num + skipped, cells, delimiter
-    except csv.Error as error:
-        expected = "RFC 4180: fields with commas or quotes in quotes"
-        raise format_error(source, reader.line_num + skipped, str(error), expected) from error
+        delimiter = max(",;\t", key=first.lower().count)
+    width = 0
+    while at < len(lines):
+        reader = csv.reader((lines[n] for n in range(at, len(lines))), delimiter=delimiter, strict=True)
+        problem, cells = "", list[str]()
+        try:
+            cells = next(reader, [])
+        except csv.Error as error:
+            problem = str(error)
+        if not problem and reader.line_num > 1 and width and len(cells) != width:
+            problem = "a field that goes on in the next lines"
+        if problem:
+            with settings.or_left_out():
+                expected = "RFC 4180: fields with commas or quotes in quotes"
+                raise format_error(source, at + 1, problem, expected)
+        elif any(cell.strip() for cell in cells):
+            width = width or len(cells)
+            yield at + 1, cells, delimiter
+        at += 1 if problem else max(1, reader.line_num)
 
 
 def column_names(header: list[str]) -> list[str]:

@@ -16,7 +16,8 @@ Attributes that change inside a track divide it. In the image layout, a tag or s
 
 What a label says: an attribute that is named after a tag gives that tag's category; so does the attribute ``category``
 of a label that is named after a tag; else the label itself decides, if it is a category of only one tag. The places of
-boxes are not read. The file of a project may hold several tasks; that of a job names its task's video too.
+boxes are not read. The export may be packed (ZIP) or its annotations.xml alone. The file of a project may hold several
+tasks; that of a job names its task's video too.
 
 CVAT's file does not hold the frame rate. ``write`` adds it as ``frame_rate``, which CVAT drops; so a file that comes
 out of CVAT needs ``--fps``. ``write`` makes one file per video: a track per tag of each sample, as a box of the whole
@@ -88,9 +89,9 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
             else:
                 add_image(task, element, settings)
 
-    root = parse(source, add, ("meta", "track", "image"))
+    root = parse(source, add, ("meta", "track", "image"), "annotations.xml")
     if root.tag != "annotations":
-        raise format_error(source, 1, root.tag, "CVAT's <annotations>: unpack the export and give its annotations.xml")
+        raise format_error(source, 1, root.tag, "CVAT's <annotations>")
     names, recordings = VideoNames(source, settings), []
     for task in tasks:
         add_images(task, settings)
@@ -146,7 +147,9 @@ def add_track(task: Task, track: Element, settings: ImportSettings) -> None:
     changes = []
     for shape in track:
         frame = parse_number(shape.get("frame"), file, line_of(shape), "frame")
-        outside = shape.get("outside") == "1"
+        # A skeleton has no state of its own: it is outside where all of its points are.
+        said = [part.get("outside") for part in (shape, *shape.findall("points")) if part.get("outside") is not None]
+        outside = bool(said) and all(one == "1" for one in said)
         changes.append(Change(int(frame), None if outside else attributes_of(shape), line_of(shape)))
     if not changes:
         raise format_error(file, line_of(track), label, "a track with shapes", "no-span")

@@ -16,7 +16,8 @@ the data have ``fps``. Label Studio needs videos with a constant rate.
 
 The template for timeline segmentation puts ``Labels`` on the sound: their ``start`` and ``end`` are seconds.
 
-Read as well: JSON-MIN, a folder or file of single annotations (target storage writes them), and JSON lines.
+Read as well: JSON-MIN and its rows as CSV or TSV, a folder or file of single annotations (target storage writes them),
+JSON lines, and ``completions``, as versions before 1.0 call annotations.
 
 ``from_name`` is the tag. Where a project's control has another name, the label decides, if it is a category of only one
 tag. Annotations are samples of a person, predictions are samples of a model. An annotation that its author cancelled
@@ -26,6 +27,8 @@ Label Studio writes for each box (issue 9744 of HumanSignal/label-studio).
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterator
 from html import escape
@@ -93,15 +96,15 @@ def read_task(task: JsonObject, names: VideoNames, file: str, at: str, settings:
     data = task["data"]
     in_frames, in_seconds = LabelledSpans(file), LabelledSpans(file)
     boxes: set[str] = set()
-    for kind, made_by in (("annotations", "manual"), ("predictions", "ai")):
-        for index, group in enumerate(task.get(kind) or ()):
+    for kind, made_by in (("annotations", "manual"), ("completions", "manual"), ("predictions", "ai")):
+        for index, group in enumerate(listed(task, kind, file, at)):
             place = f"{at}, {kind} {index}"
             if not isinstance(group, dict):
                 continue  # an export can list annotations by their ids only
             if group.get("was_cancelled"):
                 settings.notes.append(f"{file}, {place}: skipped, because its author cancelled it")
                 continue
-            for n, region in enumerate(group.get("result") or ()):
+            for n, region in enumerate(listed(group, "result", file, place)):
                 if is_box(region):
                     boxes.add(str(region.get("id") or f"{place}, {n}"))
                     continue
@@ -110,7 +113,7 @@ def read_task(task: JsonObject, names: VideoNames, file: str, at: str, settings:
     if boxes:
         with settings.or_left_out(len(boxes)):
             expected = "regions with a span of time; a box has none, nor has its phantom on the timeline"
-            raise format_error(file, at, f"{len(boxes)} boxes", expected, "box")
+            raise format_error(file, at, f"boxes: {len(boxes)}", expected, "box")
     operation = [str(data.get(name) or "") for name in ("specialty", "procedure")]
     recordings = []
     if in_frames.spans:
@@ -123,6 +126,14 @@ def read_task(task: JsonObject, names: VideoNames, file: str, at: str, settings:
             reference = video_of(data, file, at)
             recordings.append(names.recording(reference, in_seconds.clips(*operation), at))
     return recordings
+
+
+def listed(part: JsonObject, name: str, file: str, where: str) -> list[Any]:
+    """Returns the list ``name`` of a part of the export; empty where it is missing. Raises AtlasError."""
+    found = part.get(name) or []
+    if not isinstance(found, list):
+        raise format_error(file, where, str(found)[:40], f"a list of {name}")
+    return found
 
 
 def is_box(region: object) -> bool:
@@ -146,9 +157,12 @@ def declared_rate(data: JsonObject, file: str, at: str) -> float | None:
 
 
 def tasks_of(source: str) -> Iterator[tuple[int, int, object]]:
-    """Yields (line where it begins, number from 1, value) of the tasks in a file: the members of a list, or the values
-    one after another (JSON lines). Raises AtlasError."""
+    """Yields (line where it begins, number from 1, value) of the tasks in a file: the members of a list, the values one
+    after another (JSON lines), or the rows of a table. Raises AtlasError."""
     text = read_text(source)
+    if text.lstrip()[:1] not in ("[", "{"):
+        yield from rows_of(text, source)
+        return
     decoder = json.JSONDecoder()
     position, number, line, counted = 0, 1, 1, 0
     in_list = text.lstrip().startswith("[")
@@ -161,13 +175,38 @@ def tasks_of(source: str) -> Iterator[tuple[int, int, object]]:
             if in_list and not text.rstrip().endswith("]"):
                 raise format_error(source, text.count("\n") + 1, text[-40:], "JSON (a list that ends with ])")
             return
+        line, counted = line + text.count("\n", counted, position), position
         try:
             value, stop = decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
             raise format_error(source, error.lineno, text[error.pos : error.pos + 40], f"JSON ({error.msg})") from error
-        line, counted = line + text.count("\n", counted, position), position
+        except RecursionError as error:
+            raise format_error(source, line, text[position : position + 40], "JSON that is not that deep") from error
         yield line, number, value
         position, number = stop, number + 1
+
+
+def rows_of(text: str, source: str) -> Iterator[tuple[int, int, object]]:
+    """Yields (line, number from 1, row) of a table as Label Studio exports it: JSON-MIN, with JSON in the cells.
+
+    Raises AtlasError for a text that is no such table.
+    """
+    head = text.split("\n", 1)[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if "\t" in head else ",", strict=True)
+    try:
+        if "annotation_id" not in (reader.fieldnames or ()):
+            raise format_error(source, 1, head[:40], "JSON, or a table with annotation_id: an export of Label Studio")
+        for number, row in enumerate(reader, 1):
+            cells: JsonObject = {name: cell for name, cell in row.items() if name and isinstance(cell, str)}
+            for name, cell in cells.items():
+                if cell.startswith(("[", "{")):
+                    try:
+                        cells[name] = json.loads(cell)
+                    except (json.JSONDecodeError, RecursionError):
+                        continue  # a text that begins with a bracket
+            yield reader.line_num, number, cells
+    except csv.Error as error:
+        raise format_error(source, reader.line_num, str(error), "a table as Label Studio exports it") from error
 
 
 def whole_task(value: object, file: str, at: str) -> JsonObject:
@@ -217,27 +256,26 @@ def add_region(
     region's place in the file, for messages. Raises AtlasError.
     """
     file = in_frames.file
-    if not isinstance(region, dict) or not isinstance(region.get("value"), dict):
+    if not isinstance(region, dict) or not isinstance(region.get("value") or {}, dict):
         raise format_error(file, where, str(region)[:80], "a region with a value")
-    value, kind = region["value"], region.get("type")
+    value, kind = region.get("value") or {}, str(region.get("type"))
     ranges, labels = value.get("ranges"), value.get("timelinelabels")
     on_sound = labels is None and "text" not in value and is_number(value.get("start")) and is_number(value.get("end"))
     if labels is None and on_sound:
         labels = value.get("labels")
     if labels is None:
-        if kind not in ("timelinelabels", "labels"):
-            settings.notes.append(
-                f"{file}, {where}: skipped, because a region of type {kind!r} has no span with labels"
-            )
+        if not kind.endswith("labels"):  # choices, ratings, texts, relations
+            settings.notes.append(f"{file}, {where}: skipped, because a region of type {kind!r} is no labelled span")
             return
-        raise format_error(file, where, str(value)[:80], "labels with a span of time", "no-span")
+        raise format_error(file, where, f"{kind} {str(value)[:80]}", "labels with a span of time", "no-span")
     if not labels or not (on_sound or (isinstance(ranges, list) and ranges)):
         raise format_error(
             file, where, str(value)[:80], "ranges and timelinelabels, each with at least one member", "no-span"
         )
     who = group.get("model_version") if made_by == "ai" else group.get("annotator") or completed_by(group)
-    caption = (region.get("meta") or {}).get("text") or ()
-    caption = caption if isinstance(caption, str) else " ".join(map(str, caption))
+    meta = region.get("meta")
+    texts = meta.get("text") if isinstance(meta, dict) else None
+    caption = " ".join(map(str, texts)) if isinstance(texts, list) else str(texts or "")
     score = region.get("score", group.get("score"))
     score = 1.0 if score is None else parse_number(score, file, where, "score")
     spans, samples = (

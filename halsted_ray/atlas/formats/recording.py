@@ -169,12 +169,12 @@ def read_table_text(uri: str, settings: ImportSettings) -> str:
         return data.decode("cp1252", "replace")
 
 
-def text_lines(text: str) -> list[str]:
-    """Returns the lines of ``text``. Only line feed and carriage return end a line.
+def text_lines(text: str, keep_ends: bool = False) -> list[str]:
+    """Returns the lines of ``text``, with their ends if ``keep_ends``. Only line feed and carriage return end a line.
 
     ``str.splitlines`` also cuts at U+2028, U+0085 and others, which JSON leaves unescaped inside strings.
     """
-    return re.split(r"\r\n|\n|\r", text)
+    return re.findall(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+", text) if keep_ends else re.split(r"\r\n|\n|\r", text)
 
 
 def numbered_lines(uri: str) -> Iterator[tuple[int, str]]:

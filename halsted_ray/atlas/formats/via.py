@@ -77,14 +77,17 @@ def add_metadata(
     if not isinstance(metadata, dict) or not isinstance(metadata.get("av"), dict):
         raise format_error(file, where, str(metadata)[:80], "an object with vid, z and av")
     times = metadata.get("z") or []
+    times = times if isinstance(times, list) else [times]
     if metadata.get("xy") or len(times) != 2:
         what = "a region of the picture" if metadata.get("xy") else f"{len(times)} times"
         raise format_error(file, where, what, "a segment: z with its start and end, and no xy", "no-span")
     start, stop = (parse_number(time, file, where, "z") for time in times)
     own, labels = {}, []
     for id, value in metadata["av"].items():
-        attribute = attributes.get(id) or {}
-        name, options = str(attribute.get("aname", "")), attribute.get("options") or {}
+        found = attributes.get(id)
+        attribute = found if isinstance(found, dict) else {}
+        listed = attribute.get("options")
+        name, options = str(attribute.get("aname", "")), listed if isinstance(listed, dict) else {}
         if name in OWN and attribute.get("desc") == "halsted":
             own[name] = str(value)
             continue
@@ -106,8 +109,9 @@ def add_metadata(
 
 def video_of(view: str, project: JsonObject, file: str) -> str:
     """Returns what the project calls the first file of a view. Raises AtlasError where it has none."""
-    ids = (project["view"].get(view) or {}).get("fid_list") or []
-    found = project["file"].get(str(ids[0])) if ids else None
+    shown = project["view"].get(view)
+    ids = shown.get("fid_list") if isinstance(shown, dict) else None
+    found = project["file"].get(str(ids[0])) if isinstance(ids, list) and ids else None
     if not isinstance(found, dict):
         raise format_error(file, f"view {view}", ids, "a view with a file", "no-video")
     return str(found.get("src") if found.get("loc") in (2, 3) and found.get("src") else found.get("fname") or "")

@@ -9,7 +9,8 @@
     C:\\Users\\op\\case1.mp4                       BORIS and others on Windows
 
 The video is looked for in the folder of the videos: at the longest end of that path that is there, else by its name in
-all folders below. A name that several files have is not guessed.
+all folders below, where letter case and a missing extension do not count. A name that several files have is not
+guessed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import base64
 import binascii
 import posixpath
 import re
-from collections.abc import Callable
 from functools import cached_property
 from unicodedata import normalize
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -78,10 +78,10 @@ class VideoNames:
             if self.is_there(found := posixpath.join(self.folder, *parts[-n:])):
                 return found
         name = normalize("NFC", parts[-1])
-        matches = self.by_name.get(name, [])
+        matches = self.named(name)
         if not matches and is_upload and (uploaded := UPLOADED.fullmatch(name)):
             name = uploaded[1]
-            matches = self.by_name.get(name) or self.by_stored_name.get(name, [])
+            matches = self.named(name) or self.stored_as(name)
         if len(matches) > 1:
             expected = f"a name that one file has; {len(matches)} files below the folder of the videos have it"
             raise format_error(self.source, where, reference, expected, "no-video")
@@ -94,28 +94,26 @@ class VideoNames:
         except (OSError, ValueError):
             return False
 
+    def named(self, name: str) -> list[str]:
+        """Returns the videos of this name; else in another letter case; else with an extension that ``name`` lacks."""
+        return (
+            [uri for uri, own in self.videos if own == name]
+            or [uri for uri, own in self.videos if own.casefold() == name.casefold()]
+            or [uri for uri, own in self.videos if posixpath.splitext(own)[0].casefold() == name.casefold()]
+        )
+
+    def stored_as(self, name: str) -> list[str]:
+        """Returns the videos that an upload to Label Studio stores as ``name`` (Django's ``get_valid_filename``)."""
+        return [uri for uri, own in self.videos if re.sub(r"[^-\w.]", "", own.strip().replace(" ", "_")) == name]
+
     @cached_property
-    def by_name(self) -> dict[str, list[str]]:
-        """File name, in Unicode's composed form, to the videos below the folder that have this name."""
+    def videos(self) -> list[tuple[str, str]]:
+        """(URI, file name in Unicode's composed form) of the videos below the folder."""
         try:
-            videos = list_videos(self.folder)
+            found = list_videos(self.folder)
         except ArchiveError:  # no video there; each recording says so with its own place
-            return {}
-        return grouped(videos, lambda name: name)
-
-    @cached_property
-    def by_stored_name(self) -> dict[str, list[str]]:
-        """The same under the names that an upload to Label Studio changes them to: Django's ``get_valid_filename``."""
-        every = [uri for uris in self.by_name.values() for uri in uris]
-        return grouped(every, lambda name: re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_")))
-
-
-def grouped(uris: list[str], key: Callable[[str], str]) -> dict[str, list[str]]:
-    """Returns the URIs by ``key`` of their file name in Unicode's composed form."""
-    groups: dict[str, list[str]] = {}
-    for uri in uris:
-        groups.setdefault(key(normalize("NFC", posixpath.basename(uri))), []).append(uri)
-    return groups
+            return []
+        return [(uri, normalize("NFC", posixpath.basename(uri))) for uri in found]
 
 
 def path_of(reference: str) -> tuple[str, bool]:

@@ -6,7 +6,10 @@ hold most control characters; they are written as ``\\uXXXX``, and a backslash t
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
+import zlib
 from collections.abc import Callable
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
@@ -25,12 +28,14 @@ NO_XML = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]")
 ESCAPED = re.compile(r"\\u(00[01][0-9a-f]|fff[ef]|005c)")
 
 
-def parse(uri: str, done: Callable[[Element], None] | None = None, parts: tuple[str, ...] = ()) -> Element:
+def parse(
+    uri: str, done: Callable[[Element], None] | None = None, parts: tuple[str, ...] = (), member: str = ""
+) -> Element:
     """Returns the root of the XML file at ``uri``; each element has its line as an attribute (``LINE``).
 
     ``done`` gets each whole element whose name is in ``parts``, and its content is dropped afterwards, so that memory
-    holds one of them at a time. Raises AtlasError for a file that is not well-formed, declares entities, or is larger
-    or deeper than the bounds above.
+    holds one of them at a time. ``member``: the file to read where ``uri`` is a ZIP file. Raises AtlasError for a file
+    that is not well-formed, declares entities, or is larger or deeper than the bounds above.
     """
     fs, path = filesystem(uri)
     if fs.isfile(path) and (size := fs.size(path) or 0) > MOST_BYTES:
@@ -65,10 +70,27 @@ def parse(uri: str, done: Callable[[Element], None] | None = None, parts: tuple[
     parser.CharacterDataHandler = builder.data
     parser.EntityDeclHandler = refuse
     try:
-        parser.Parse(read_bytes(uri), True)
+        parser.Parse(content_of(uri, member), True)
+    except (LookupError, ValueError) as error:  # an encoding that Python does not know, or that expat can't use
+        raise AtlasError(f"{uri}:1: not well-formed XML: {error}") from error
     except expat.ExpatError as error:
         raise AtlasError(f"{uri}:{error.lineno}: not well-formed XML: {expat.ErrorString(error.code)}") from error
     return builder.close()
+
+
+def content_of(uri: str, member: str) -> bytes:
+    """Returns the content of the file at ``uri``, or of its ``member`` where it is a ZIP file. Raises AtlasError."""
+    data = read_bytes(uri)
+    if not member or not data.startswith(b"PK\x03\x04"):
+        return data
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as packed, packed.open(member) as file:
+            content = file.read(MOST_BYTES + 1)
+    except (KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise AtlasError(f"{uri}: {error}; expected a ZIP file with {member}") from error
+    if len(content) > MOST_BYTES:
+        raise AtlasError(f"{uri}: more than {MOST_BYTES} bytes in {member}; export fewer videos per file")
+    return content
 
 
 def line_of(element: Element) -> int:
