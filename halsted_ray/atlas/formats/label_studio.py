@@ -279,7 +279,9 @@ def add_region(
     score = region.get("score", group.get("score"))
     score = 1.0 if score is None else parse_number(score, file, where, "score")
     spans, samples = (
-        ([(value["start"], value["end"])], in_seconds) if on_sound else (frames_of(ranges, file, where), in_frames)
+        ([(value["start"], value["end"])], in_seconds)
+        if on_sound
+        else (frames_of(ranges or [], file, where), in_frames)
     )
     for start, stop in spans:
         for label in labels if isinstance(labels, list) else [labels]:

@@ -19,6 +19,7 @@ import base64
 import binascii
 import posixpath
 import re
+from collections import defaultdict
 from functools import cached_property
 from unicodedata import normalize
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -30,6 +31,8 @@ from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.video.archive import EXTENSIONS, list_videos
 
 VIDEO_ID = re.compile(r"[0-9a-f]{16}")
+Names = defaultdict[str, list[str]]
+"""A form of a file name to the URIs of the videos that have it."""
 UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
 
 
@@ -96,24 +99,29 @@ class VideoNames:
 
     def named(self, name: str) -> list[str]:
         """Returns the videos of this name; else in another letter case; else with an extension that ``name`` lacks."""
-        return (
-            [uri for uri, own in self.videos if own == name]
-            or [uri for uri, own in self.videos if own.casefold() == name.casefold()]
-            or [uri for uri, own in self.videos if posixpath.splitext(own)[0].casefold() == name.casefold()]
-        )
+        exact, folded, stems, _ = self.index
+        return exact.get(name) or folded.get(name.casefold()) or stems.get(name.casefold()) or []
 
     def stored_as(self, name: str) -> list[str]:
         """Returns the videos that an upload to Label Studio stores as ``name`` (Django's ``get_valid_filename``)."""
-        return [uri for uri, own in self.videos if re.sub(r"[^-\w.]", "", own.strip().replace(" ", "_")) == name]
+        return self.index[3].get(name, [])
 
     @cached_property
-    def videos(self) -> list[tuple[str, str]]:
-        """(URI, file name in Unicode's composed form) of the videos below the folder."""
+    def index(self) -> tuple[Names, Names, Names, Names]:
+        """The videos below the folder by name in Unicode's composed form: exact, in one letter case, the same without
+        the extension, and as an upload stores it."""
+        exact, folded, stems, stored = Names(list), Names(list), Names(list), Names(list)
         try:
             found = list_videos(self.folder)
         except ArchiveError:  # no video there; each recording says so with its own place
-            return []
-        return [(uri, normalize("NFC", posixpath.basename(uri))) for uri in found]
+            found = []
+        for uri in found:
+            name = normalize("NFC", posixpath.basename(uri))
+            exact[name].append(uri)
+            folded[name.casefold()].append(uri)
+            stems[posixpath.splitext(name)[0].casefold()].append(uri)
+            stored[re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))].append(uri)
+        return exact, folded, stems, stored
 
 
 def path_of(reference: str) -> tuple[str, bool]:
