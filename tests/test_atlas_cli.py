@@ -111,7 +111,10 @@ def test_a_split_from_a_file(atlas, tmp_path, capsys):
         (["show", "NOWHERE"], "no atlas at"),
         (["diff", "ATLAS", "0", "v1"], "no release 'v1'"),
         (["release", "ATLAS", "v 1"], "expected a letter"),
-        (["export", "ATLAS", "--format", "eaf", "--to", "out"], "one of label-studio, elan, cvat, via, csv, jsonl"),
+        (
+            ["export", "ATLAS", "--format", "eaf", "--to", "out"],
+            "one of label-studio, elan, cvat, via, vtt, srt, csv, jsonl",
+        ),
         (["import", "ATLAS", "x", "--format", "cholec"], "did you mean 'cholec80'"),
         (["import", "ATLAS", "nowhere.csv", "--format", "csv"], "nowhere.csv: can't be read"),
         (["import", "ATLAS", "nowhere.xml", "--format", "cvat"], "nowhere.xml: can't be read"),

@@ -12,6 +12,7 @@ from test_atlas_cvat import box as cvat_box
 from test_atlas_cvat import document, track
 from test_atlas_elan import EAF
 from test_atlas_label_studio import box, region, sound, studio
+from test_atlas_subtitles import SRT, VTT
 from test_atlas_via import project
 
 from halsted_ray.atlas.formats import FORMATS, ImportSettings
@@ -37,6 +38,7 @@ FILES = {
     "elan": [EAF],
     "cvat": [document(HOOK), document('<image id="4"><tag label="Hook"/></image>')],
     "via": [json.dumps(project(a={"z": [1, 2], "av": {"1": "0", "2": "l"}}))],
+    "vtt": [VTT, SRT],
     "boris": [OLD + old("Hook", "STATE", "1", "2"), NEW + new("Hook", "1", "2"), TABULAR],
 }  # fmt: skip
 CASES = [(format, text) for format, texts in FILES.items() for text in texts]

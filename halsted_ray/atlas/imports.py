@@ -303,8 +303,8 @@ def identify_video(uri: str, free: queue.SimpleQueue[DecodeProcess]) -> Video | 
 def export_atlas(atlas: Atlas, to: str, format: str, with_files: bool = False) -> list[str]:
     """Writes ``atlas`` into the folder ``to`` in one of ``FORMATS``; returns the written files.
 
-    ``with_files`` adds the videos' uris, which can contain a patient's name. Raises UsageError for a format that can't
-    be written, OutputError where ``to`` can't be written.
+    ``with_files`` adds the videos' uris, which can contain a patient's name; subtitles have no place for them. Raises
+    UsageError for a format that can't be written, OutputError where ``to`` can't be written.
     """
     writers = {name: kind.write for name, kind in FORMATS.items() if kind.write}
     if format not in writers:

@@ -50,8 +50,8 @@ def add_atlas(commands: Commands) -> None:
         "--format",
         required=True,
         metavar="NAME",
-        help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, elan, cvat, via, boris, csv or jsonl; csv has one "
-        "line per tag, with the columns video (a path below --videos) or video_id, start_s, stop_s, "
+        help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, elan, cvat, via, boris, vtt, srt, csv or jsonl; "
+        "csv has one line per tag, with the columns video (a path below --videos) or video_id, start_s, stop_s, "
         "task, tag, category",
     )
     importing.add_argument(
@@ -141,7 +141,7 @@ def add_atlas(commands: Commands) -> None:
         "export", "write a release as files", export_release, "export hospital --format label-studio --to review"
     )
     exporting.add_argument(
-        "--format", required=True, metavar="NAME", help="csv, jsonl, label-studio, elan, cvat or via"
+        "--format", required=True, metavar="NAME", help="csv, jsonl, label-studio, elan, cvat, via, vtt or srt"
     )
     exporting.add_argument("--to", required=True, metavar="DIR", help="folder or URL where the files are written")
     exporting.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")

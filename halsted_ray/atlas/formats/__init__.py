@@ -10,6 +10,7 @@
     cvat.py           CVAT's XML 1.1, read and written
     via.py            projects of the VGG Image Annotator 3, read and written
     boris.py          BORIS's exports of events
+    subtitles.py      WebVTT and SubRip, read and written
     csv_table.py      the atlas's own CSV, read and written
     jsonl.py          the same as JSON lines, read and written
 
@@ -40,6 +41,7 @@ from halsted_ray.atlas.formats import (
     jsonl,
     label_studio,
     sar_rarp50,
+    subtitles,
     surglavi,
     via,
 )
@@ -70,6 +72,8 @@ FORMATS = {
     "cvat": Format(cvat.read, "halsted", cvat.write),
     "via": Format(via.read, "halsted", via.write),
     "boris": Format(boris.read, "halsted"),
+    "vtt": Format(subtitles.read, "halsted", subtitles.write_vtt),
+    "srt": Format(subtitles.read, "halsted", subtitles.write_srt),
     "csv": Format(csv_table.read, "halsted", csv_table.write),
     "jsonl": Format(jsonl.read, "halsted", jsonl.write),
 }
