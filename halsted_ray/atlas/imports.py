@@ -78,11 +78,11 @@ def import_annotations(
     ``source``: a file or folder. ``format``: one of ``FORMATS``. ``videos``: where the videos are, '' for the place
     that the format names; they stay where they are, and the atlas refers to them. ``taxonomy``: a name or file, '' for
     the format's own. ``mapping``: a file that says what each column means (``hsa-27k``). ``annotator``: for annotations
-    that name none. ``said_by``: ``manual`` or ``ai`` instead of what the file says, such as for a map that a
-    person corrected. ``fps``: frames per second that frame numbers count in, ``video`` for the rate of each video; None
-    where the file must say it. ``strict``: nothing is imported where anything would be left out. ``who`` and ``why``:
-    for the history. ``replace_earlier`` first drops what persons said of the same
-    videos and tasks. ``progress`` is called with (videos read, all videos).
+    that name none. ``said_by``: ``manual`` or ``ai`` instead of what the file says, such as for a map that a person
+    corrected. ``fps``: frames per second that frame numbers count in, ``video`` for the rate of each video; None where
+    the file must say it. ``strict``: nothing is imported where anything would be left out. ``who`` and ``why``: for the
+    history. ``replace_earlier`` first drops what persons said of the same videos and tasks. ``progress`` is called with
+    (videos read, all videos).
 
     A row that breaks its format is left out, and the rest is taken. Raises UsageError for an unknown format. Raises
     AtlasError for a file that breaks its format as a whole (with file, line, got, expected), where nothing can be
@@ -110,10 +110,12 @@ def import_annotations(
             left_out.append(problem)
             continue
         assert isinstance(video, Video)
-        rows.setdefault(video.video_id, video)
         taken, problems = clips_in_seconds(recording, video, existing)
-        clips += [as_said_by(clip, said_by, annotator) for clip in taken]
         left_out += problems
+        if not taken:
+            continue
+        rows.setdefault(video.video_id, video)
+        clips += [as_said_by(clip, said_by, annotator) for clip in taken]
         if recording.part:
             split = merged_split(split, {video.video_id: recording.part})
     clips, contradictions = one_per_span(clips)
