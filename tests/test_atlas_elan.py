@@ -131,3 +131,11 @@ def test_an_exported_file_has_a_tier_per_tag_and_a_vocabulary(clips_csv, tmp_pat
     assert sorted(order, key=["HEADER", "TIME_ORDER", "TIER", "LINGUISTIC_TYPE", "LANGUAGE", "CONSTRAINT",
                               "CONTROLLED_VOCABULARY"].index) == order  # fmt: skip
     assert import_annotations(str(tmp_path / "atlas"), str(tmp_path / "out"), "elan").version == 0
+
+
+def test_of_several_videos_the_first_one_gets_the_annotations(tmp_path):
+    second = '<MEDIA_DESCRIPTOR MEDIA_URL="file:///D:/two.mp4" MIME_TYPE="video/mp4"/><PROPERTY'
+    file = write(tmp_path / "a.eaf", EAF.replace("<PROPERTY", second, 1))
+    settings = ImportSettings(HALSTED)
+    (recording,) = FORMATS["elan"].read(file, settings)
+    assert recording.uri.endswith("/one.mp4") and "of 2 videos only the first" in settings.notes[0]

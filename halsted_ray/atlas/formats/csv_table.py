@@ -151,9 +151,8 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
             pairs = [(tag, row[name].strip()) for name, tag in tag_columns.items() if row.get(name, "").strip()]
             pairs = pairs if tag_columns else [(row["tag"], row["category"])]
             if not pairs:
-                raise format_error(
-                    source, line, cells, f"a category in one of the columns {', '.join(tag_columns)}", "no-label"
-                )
+                expected = f"a category in one of the columns {', '.join(tag_columns)}"
+                raise format_error(source, line, "none", expected, "no-label")
             table.add(row, column, line, pairs)
     if not header:
         raise format_error(source, 1, "", f"a header with video and {', '.join(NEEDED)}")

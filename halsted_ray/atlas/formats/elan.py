@@ -99,6 +99,8 @@ def read_file(file: str, names: VideoNames, settings: ImportSettings) -> list[Re
     with settings.or_left_out(len(spans.spans)):
         if not media:
             raise format_error(file, 1, None, "a MEDIA_DESCRIPTOR of a video in the HEADER", "no-video")
+        if len(media) > 1:
+            settings.notes.append(f"{file}: of {len(media)} videos only the first one gets the annotations")
         url = media[0].get("MEDIA_URL") or media[0].get("RELATIVE_MEDIA_URL") or ""
         properties = {str(found.get("NAME")): from_xml(found.text or "") for found in root.iter("PROPERTY")}
         clips = spans.clips(properties.get("specialty", ""), properties.get("procedure", ""))

@@ -67,14 +67,15 @@ class VideoNames:
         if not self.given and not is_upload and ("://" in path or path.startswith("/")):
             if path.startswith(("http://", "https://")):
                 expected = "a video that can be read here: name the folder that holds it with --videos"
-                raise format_error(self.source, where, reference, expected, "no-video")
+                raise format_error(self.source, where, "a web address", expected, "no-video")
             if "://" in path or self.is_there(path):
                 try:
                     filesystem(path)
-                except UsageError as error:
-                    raise format_error(
-                        self.source, where, reference, f"an address that can be read: {error}", "no-video"
-                    ) from error
+                except UsageError:
+                    kind = f"an address that begins with {path.split('://')[0]}://"
+                    expected = "a path or s3://…: name the folder that holds the videos with --videos"
+                    # Without its cause, which holds the name of the file: it can be a patient's.
+                    raise format_error(self.source, where, kind, expected, "no-video") from None
                 return path
         parts = [part for part in path.split("://")[-1].split("/") if part not in ("", ".", "..")] or [path]
         for n in (*range(min(len(parts), 6), 1, -1), 1):
@@ -86,8 +87,9 @@ class VideoNames:
             name = uploaded[1]
             matches = self.named(name) or self.stored_as(name)
         if len(matches) > 1:
-            expected = f"a name that one file has; {len(matches)} files below the folder of the videos have it"
-            raise format_error(self.source, where, reference, expected, "no-video")
+            expected = "a name that one file has, or a longer path"
+            got = f"a name that {len(matches)} files below the folder of the videos have"
+            raise format_error(self.source, where, got, expected, "no-video")
         return matches[0] if matches else posixpath.join(self.folder, name)
 
     def is_there(self, uri: str) -> bool:
