@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import small_video
 from annotations import CSV, spans, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -203,3 +204,19 @@ def test_a_corrected_boundary_replaces_the_old_one(clips_csv, tmp_path):
     import_annotations(root, clips_csv, "csv")
     import_annotations(root, write(clips_csv, CSV.replace("0,1.5", "0,1.75")), "csv", replace_earlier=True)
     assert spans(read_atlas(root), "micro", "action") == [(0.0, 1.75, "Cold Cut")]
+
+
+@pytest.mark.parametrize("with_files", [False, True])
+@pytest.mark.parametrize("format", [name for name, format in FORMATS.items() if format.write])
+def test_what_was_exported_comes_back_as_the_same_clips(tmp_path, format, with_files):
+    """Also where the file is named by a path that a URL would write in another way."""
+    small_video.write(tmp_path / "data/or 2/a%20b #1?.mp4", 4)
+    rows = CSV.replace("one.mp4", "or 2/a%20b #1?.mp4").replace("0,1.5", "0.123,1.507")
+    root = str(tmp_path / "atlas")
+    import_annotations(root, write(tmp_path / "data/clips.csv", rows), "csv", annotator="ben")
+    before = read_atlas(root)
+    files = export_atlas(before, str(tmp_path / "out"), format, with_files)
+    assert import_annotations(root, files[0], format).version == before.version
+    other = str(tmp_path / "other")
+    assert import_annotations(other, files[0], format, videos=str(tmp_path / "data")).left_out == ()
+    assert [clip.tags for clip in read_atlas(other).clips] == [clip.tags for clip in before.clips]

@@ -268,3 +268,14 @@ def test_broken_json_is_an_error_with_its_line(tmp_path, text):
     with pytest.raises(AtlasError, match=r"project.json(:1: .*expected JSON|: nothing to import)"):
         file = write(tmp_path / "project.json", text)
         import_annotations(str(tmp_path / "atlas"), file, "label-studio")
+
+
+def test_a_player_that_counted_at_another_rate_is_found_out_by_its_boxes(clips_csv, tmp_path):
+    """Without frameRate in the interface, the player counts 24 frames per second, whatever the data say."""
+    tasks = studio([*box("b1"), region(25, 48, "Cold Cut")])
+    for one in tasks[0]["annotations"][0]["result"][:2]:
+        one["value"]["framesCount"] = 96
+    with pytest.raises(AtlasError, match=r"got 'data.fps 25'; expected .* by --fps: its boxes count 24.00 per second"):
+        imported(tmp_path, tasks)
+    clips, _ = imported(tmp_path, tasks, fps=24.0)
+    assert clips == [(1.0, 2.0, {"action": "Cold Cut"}, "5")]

@@ -122,14 +122,7 @@ def import_annotations(
     left_out += contradictions
     if not clips or (strict and left_out):
         why_not = "nothing to import" if not clips else "nothing was imported (--strict)"
-        raise AtlasError(
-            f"{source}: {why_not}; "
-            + (
-                f"the first of {len(left_out)} problems: {left_out[0]}"
-                if left_out
-                else "expected at least one sample, got none"
-            )
-        )
+        raise AtlasError(f"{source}: {why_not}; {first_problems(left_out)}")
     change = Change(who or current_user(), f"{format} {source}", why)
     version = add_samples(
         location,
@@ -141,6 +134,16 @@ def import_annotations(
         replace_source="manual" if replace_earlier else None,
     )
     return Imported(version, terms.name, len(rows), len(clips), tuple(left_out), tuple(settings.notes))
+
+
+def first_problems(left_out: Sequence[LeftOut]) -> str:
+    """Returns the first of the problems in words, and the first one of each other reason."""
+    if not left_out:
+        return "expected at least one sample, got none"
+    of_reason = {left.code: left.text for left in reversed(left_out)}
+    first = of_reason.pop(left_out[0].code)
+    others = "".join(f"; for another reason: {text}" for text in reversed(list(of_reason.values())))
+    return f"the first of {len(left_out)} problems: {first}{others}"
 
 
 def video_problem(recording: Recording, video: Video | VideoError) -> LeftOut | None:

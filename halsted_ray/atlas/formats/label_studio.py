@@ -96,6 +96,7 @@ def read_task(task: JsonObject, names: VideoNames, file: str, at: str, settings:
     data = task["data"]
     in_frames, in_seconds = LabelledSpans(file), LabelledSpans(file)
     boxes: set[str] = set()
+    counted: list[Any] = []
     for kind, made_by in (("annotations", "manual"), ("completions", "manual"), ("predictions", "ai")):
         for index, group in enumerate(listed(task, kind, file, at)):
             place = f"{at}, {kind} {index}"
@@ -107,6 +108,7 @@ def read_task(task: JsonObject, names: VideoNames, file: str, at: str, settings:
             for n, region in enumerate(listed(group, "result", file, place)):
                 if is_box(region):
                     boxes.add(str(region.get("id") or f"{place}, {n}"))
+                    counted.append(region.get("value"))
                     continue
                 with settings.or_left_out():
                     add_region(in_frames, in_seconds, region, group, made_by, f"{place}, result {n}", settings)
@@ -119,13 +121,33 @@ def read_task(task: JsonObject, names: VideoNames, file: str, at: str, settings:
     if in_frames.spans:
         with settings.or_left_out(len(in_frames.spans)):
             reference = video_of(data, file, at)
-            rate = settings.frame_rate(declared_rate(data, file, at), file, at, "data.fps")
+            declared = declared_rate(data, file, at)
+            if settings.fps is None and declared:
+                check_rate(declared, counted, file, at)
+            rate = settings.frame_rate(declared, file, at, "data.fps")
             recordings.append(names.recording(reference, in_frames.clips(*operation), at, rate))
     if in_seconds.spans:
         with settings.or_left_out(len(in_seconds.spans)):
             reference = video_of(data, file, at)
             recordings.append(names.recording(reference, in_seconds.clips(*operation), at))
     return recordings
+
+
+def check_rate(rate: float, boxes: list[Any], file: str, at: str) -> None:
+    """Raises AtlasError where a box tells that the player counted at another rate than the data have.
+
+    A box holds the length of the video in frames as the player counted them, rounded to a whole frame, and in seconds.
+    """
+    for box in boxes:
+        said: list[Any] = [box.get(name) if isinstance(box, dict) else None for name in ("framesCount", "duration")]
+        frames, duration_s = (float(one) if is_number(one) else 0.0 for one in said)
+        if frames < 1 or duration_s < 1:
+            continue
+        if abs(frames / duration_s - rate) > 1.5 / duration_s + 0.01 * rate:
+            expected = (
+                f"the rate that the player counted with, by --fps: its boxes count {frames / duration_s:.2f} per second"
+            )
+            raise format_error(file, at, f"data.fps {rate:g}", expected, "no-frame-rate")
 
 
 def listed(part: JsonObject, name: str, file: str, where: str) -> list[Any]:

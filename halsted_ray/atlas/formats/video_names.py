@@ -143,7 +143,7 @@ def path_of(reference: str) -> tuple[str, bool]:
             return text, False
     if "d" in query and "local-files" in parts.path:
         return query["d"][0].replace("\\", "/"), False
-    if text.startswith("/") and not parts.path.startswith("/data/"):
+    if text.startswith("/") and not parts.path.startswith("/data/upload/"):
         return text, False  # a path on a disk: a percent sign or question mark is part of a name
     path = unquote(parts.path)
     if parts.scheme in ("http", "https") and "/data/upload/" not in path:
