@@ -86,6 +86,8 @@ def test_eight_letters_and_a_dash_are_only_dropped_from_an_upload(tmp_path):
 
 def test_without_a_folder(tmp_path):
     archive(tmp_path, "case1.mp4")
+    archive(tmp_path, "deeper/case2.mp4")
+    assert found(tmp_path, "case2.mp4", given=False).uri == f"{tmp_path}/case2.mp4"  # only --videos is searched below
     for reference in ("case1.mp4", f"{tmp_path}/case1.mp4", "/data/upload/3/9f3c2b1a-case1.mp4", "/gone/case1.mp4"):
         assert found(tmp_path, reference, given=False).uri == f"{tmp_path}/case1.mp4"
     assert found(tmp_path, "s3://bucket/a.mp4", given=False).uri == "s3://bucket/a.mp4"

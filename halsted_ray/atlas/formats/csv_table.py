@@ -62,6 +62,8 @@ class Table:
         self.groups: dict[OperationKey, LabelledSpans] = {}
         self.first_line: dict[OperationKey, int] = {}
         self.decimal_comma = False
+        self.known: dict[tuple[str, str, str], Meaning] = {}
+        """(task, tag, category) as written, to what it says: looking a name up takes more than the rest of a row."""
 
     def add(self, row: Mapping[str, Any], column: str, line: int, pairs: list[tuple[str, str]]) -> None:
         """Adds the (tag, category) pairs of one row. Raises AtlasError."""
@@ -101,13 +103,16 @@ class Table:
         """Returns what (tag, category) of a row says, in the taxonomy's spelling. Raises AtlasError."""
         taxonomy = self.settings.taxonomy
         task = str(row.get("task") or "").strip()
+        if (task, tag, category) in self.known:
+            return self.known[task, tag, category]
         try:
-            if not task:
-                task = taxonomy.task_of_tag(tag_named(tag, taxonomy) or tag).name
-            return Meaning(task, *taxonomy.canonical(task, tag, category))
+            task_name = task or taxonomy.task_of_tag(tag_named(tag, taxonomy) or tag).name
+            said = Meaning(task_name, *taxonomy.canonical(task_name, tag, category))
         except TaxonomyError as error:
             expected = f"a task, one of its tags, and one of that tag's categories: {error}"
             raise format_error(self.file, line, (task, tag, category), expected, "unknown-label") from error
+        self.known[task, tag, category] = said
+        return said
 
     def recordings(self) -> list[Recording]:
         """Returns one Recording per video and operation."""

@@ -9,8 +9,8 @@
     C:\\Users\\op\\case1.mp4                       BORIS and others on Windows
 
 The video is looked for in the folder of the videos: at the longest end of that path that is there, else by its name in
-all folders below, where letter case and a missing extension do not count. A name that several files have is not
-guessed.
+all folders below (where nobody named the folder: beside the annotations), where letter case and a missing extension do
+not count. A name that several files have is not guessed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from functools import cached_property
 from unicodedata import normalize
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from halsted_ray.atlas.formats.recording import ImportSettings, Recording, format_error, is_file
-from halsted_ray.errors import ArchiveError, UsageError
+from halsted_ray.atlas.formats.recording import ImportSettings, Recording, format_error, is_file, matching_files
+from halsted_ray.errors import ArchiveError, AtlasError, UsageError
 from halsted_ray.records import Clip
 from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.video.archive import EXTENSIONS, list_videos
@@ -114,8 +114,11 @@ class VideoNames:
         the extension, and as an upload stores it."""
         exact, folded, stems, stored = Names(list), Names(list), Names(list), Names(list)
         try:
-            found = list_videos(self.folder)
-        except ArchiveError:  # no video there; each recording says so with its own place
+            if self.given:
+                found = list_videos(self.folder)
+            else:  # nobody named the folder, and it may be a whole disk
+                found = [uri for uri in matching_files(self.folder, "*") if uri.lower().endswith(EXTENSIONS)]
+        except (ArchiveError, AtlasError):  # no video there; each recording says so with its own place
             found = []
         for uri in found:
             name = normalize("NFC", posixpath.basename(uri))
