@@ -44,7 +44,14 @@ class ArchiveError(UsageError):
 
 
 class AtlasError(UsageError):
-    """An atlas that can't be read or breaks its schema."""
+    """An atlas that can't be read or breaks its schema, or annotations that break their format.
+
+    ``code`` is the reason as the counts of an import show it.
+    """
+
+    def __init__(self, message: str, code: str = "malformed"):
+        super().__init__(message)
+        self.code = code
 
 
 class OutputError(UsageError):

@@ -111,9 +111,14 @@ def test_a_split_from_a_file(atlas, tmp_path, capsys):
         (["show", "NOWHERE"], "no atlas at"),
         (["diff", "ATLAS", "0", "v1"], "no release 'v1'"),
         (["release", "ATLAS", "v 1"], "expected a letter"),
-        (["export", "ATLAS", "--format", "eaf", "--to", "out"], "one of label-studio, csv, jsonl"),
+        (
+            ["export", "ATLAS", "--format", "eaf", "--to", "out"],
+            "one of label-studio, elan, cvat, via, vtt, srt, csv, jsonl",
+        ),
         (["import", "ATLAS", "x", "--format", "cholec"], "did you mean 'cholec80'"),
         (["import", "ATLAS", "nowhere.csv", "--format", "csv"], "nowhere.csv: can't be read"),
+        (["import", "ATLAS", "nowhere.xml", "--format", "cvat"], "nowhere.xml: can't be read"),
+        (["import", "ATLAS", "nowhere.eaf", "--format", "elan"], "nowhere.eaf: no .eaf file here"),
         (["import", "ATLAS", "nowhere.csv", "--format", "csv", "--taxonomy", "halstedt"], "did you mean 'halsted'"),
     ],
 )
@@ -129,3 +134,32 @@ def test_hsa_says_that_its_mapping_is_unverified(data, tmp_path, capsys):
     (tmp_path / "set/videos").symlink_to(data)
     code, _, err = run(capsys, "import", tmp_path / "atlas", tmp_path / "set", "--format", "hsa-27k")
     assert code == 0 and "unverified" in err
+
+
+def test_what_is_left_out_is_counted_per_reason_and_ends_with_exit_code_3(data, tmp_path, capsys):
+    rows = (
+        "0.mp4,0,1,micro,action,Nap\n0.mp4,1,0,micro,action,Hook\n9.mp4,0,1,micro,action,Hook\n"
+        "0.mp4,0:01,0:02,micro,action,Hook\n"
+    )
+    sheet = data / "sheet.csv"
+    sheet.write_text("video,start_s,end_s,task,tag,category\n" + rows * 2)
+    code, out, err = run(capsys, "import", tmp_path / "a", sheet, "--format", "csv")
+    assert code == 3 and out.startswith("1 samples of 1 videos")
+    assert "left out: 2 unknown-label, 2 no-span, 1 no-video\n" in err
+    for line in (2, 3, 4, 6, 7):
+        assert f"sheet.csv:{line}: " in err
+    code, out, err = run(capsys, "import", tmp_path / "b", sheet, "--format", "csv", "--strict")
+    assert (code, out) == (2, "") and "sheet.csv:2: " in err and not (tmp_path / "b").exists()
+    sheet.write_text("video,start_s,end_s,task,tag,category\n0.mp4,00:00:01:00,00:00:01:24,micro,action,Hook\n")
+    code, _, err = run(capsys, "import", tmp_path / "c", sheet, "--format", "csv")
+    assert code == 2 and "--fps" in err
+    assert run(capsys, "import", tmp_path / "c", sheet, "--format", "csv", "--fps", "25", "--said-by", "ai")[0] == 0
+    (clip,) = read_atlas(str(tmp_path / "c")).clips
+    assert (clip.start_s, clip.stop_s, clip.source) == (1.0, 1.96, "ai")
+
+
+@pytest.mark.parametrize("fps", ["0", "fast", "-25", "1/0", "9999"])
+def test_a_wrong_frame_rate(tmp_path, capsys, fps):
+    with pytest.raises(SystemExit) as ended:
+        main(["atlas", "import", str(tmp_path), "x.csv", "--format", "csv", f"--fps={fps}"])
+    assert ended.value.code == 2 and "such as 25 or 30000/1001, or video" in capsys.readouterr().err

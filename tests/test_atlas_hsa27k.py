@@ -68,7 +68,7 @@ def test_clip_files_with_an_own_mapping(tmp_path):
 def test_a_wrong_table(hsa, tmp_path, old, new, message):
     write(hsa / "clips.csv", HSA.replace(old, new))
     with pytest.raises(AtlasError, match=message):
-        import_annotations(str(tmp_path / "atlas"), str(hsa), "hsa-27k")
+        import_annotations(str(tmp_path / "atlas"), str(hsa), "hsa-27k", strict=True)
 
 
 @pytest.mark.parametrize(

@@ -68,5 +68,5 @@ def test_import_of_sar_rarp50_with_ten_labels_per_second(rarp50, tmp_path):
 def test_a_wrong_sar_rarp50(rarp50, tmp_path, text, message):
     write(rarp50 / "train1/video_01/action_continues.txt", text)
     with pytest.raises(AtlasError, match=message):
-        import_annotations(str(tmp_path / "atlas"), str(rarp50), "sar-rarp50")
+        import_annotations(str(tmp_path / "atlas"), str(rarp50), "sar-rarp50", strict=True)
     assert not (tmp_path / "atlas").exists()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import queue
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from halsted_ray import taxonomy as taxonomies
-from halsted_ray.atlas.atlas_table import add_samples, merged_split, read_head
+from halsted_ray.atlas.atlas_table import add_samples, merged_split, read_head, sample_key
 from halsted_ray.atlas.commits import Change, current_user
 from halsted_ray.atlas.contents import Atlas
-from halsted_ray.atlas.formats import FORMATS, ImportSettings, Recording
+from halsted_ray.atlas.formats import FORMATS, ImportSettings, LeftOut, Recording
 from halsted_ray.errors import AtlasError, DecoderKilled, StorageUnavailable, UsageError, VideoError
 from halsted_ray.records import Clip, Video
 from halsted_ray.storage.files import require_writable
@@ -34,15 +36,24 @@ class Imported:
     """What ``import_annotations`` did.
 
     ``version``: the atlas's version with these samples. ``taxonomy``: its name. ``videos`` and ``samples``: how many
-    were imported. ``left_out``: one line per video or clip that was not imported, with the place of its annotation and
-    the reason.
+    were imported. ``left_out``: what was not imported, each with the place of its annotation and the reason.
+    ``notes``: what a person should know although nothing was left out.
     """
 
     version: int
     taxonomy: str
     videos: int
     samples: int
-    left_out: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows, regions or samples were left out for each reason, the commonest reason first."""
+        counted: Counter[str] = Counter()
+        for left in self.left_out:
+            counted[left.code] += left.samples
+        return dict(counted.most_common())
 
 
 def import_annotations(
@@ -54,6 +65,9 @@ def import_annotations(
     taxonomy: str = "",
     mapping: str = "",
     annotator: str = "",
+    said_by: str = "",
+    fps: float | Literal["video"] | None = None,
+    strict: bool = False,
     who: str | None = None,
     why: str = "",
     replace_earlier: bool = False,
@@ -64,16 +78,21 @@ def import_annotations(
     ``source``: a file or folder. ``format``: one of ``FORMATS``. ``videos``: where the videos are, '' for the place
     that the format names; they stay where they are, and the atlas refers to them. ``taxonomy``: a name or file, '' for
     the format's own. ``mapping``: a file that says what each column means (``hsa-27k``). ``annotator``: for annotations
-    that name none. ``who`` and ``why``: for the history. ``replace_earlier`` first drops what persons said of the same
-    videos and tasks. ``progress`` is called with (videos read, all videos).
+    that name none. ``said_by``: ``manual`` or ``ai`` instead of what the file says, such as for a map that a person
+    corrected. ``fps``: frames per second that frame numbers count in, ``video`` for the rate of each video; None where
+    the file must say it. ``strict``: nothing is imported where anything would be left out. ``who`` and ``why``: for the
+    history. ``replace_earlier`` first drops what persons said of the same videos and tasks. ``progress`` is called with
+    (videos read, all videos).
 
-    Raises UsageError for an unknown format. Raises AtlasError for a file that breaks its format (with file, line, got,
-    expected), where nothing can be imported, and as ``add_samples`` does.
+    A row that breaks its format is left out, and the rest is taken. Raises UsageError for an unknown format. Raises
+    AtlasError for a file that breaks its format as a whole (with file, line, got, expected), where nothing can be
+    imported, where anything would be left out and ``strict`` is set, and as ``add_samples`` does.
     """
     if format not in FORMATS:
         raise UsageError(f"unknown format {format!r}; {nearest(format, FORMATS)}")
     terms = taxonomies.load(taxonomy or FORMATS[format].taxonomy)
-    recordings = FORMATS[format].read(source, ImportSettings(terms, videos, annotator, mapping))
+    settings = ImportSettings(terms, videos, annotator, mapping, fps, strict)
+    recordings = [found for found in FORMATS[format].read(source, settings) if found.clips]
     base = read_head(location)
     require_writable(location)  # before every video is looked at
     known = {video.video_id: video for video in (base.videos if base else ())}
@@ -84,30 +103,26 @@ def import_annotations(
         existing.setdefault((clip.video_id, clip.task), []).append(clip)
     rows: dict[str, Video] = {}
     clips: list[Clip] = []
-    left_out: list[str] = []
+    left_out = settings.left_out
     split: dict[str, str] = {}
     for recording, video in zip(recordings, identified, strict=True):
-        if isinstance(video, VideoError):
-            left_out.append(
-                f"{recording.origin}: {len(recording.clips)} samples left out, because their video is not at the "
-                f"expected place (--videos) or can't be read: {video}"
-            )
+        if problem := video_problem(recording, video):
+            left_out.append(problem)
+            continue
+        assert isinstance(video, Video)
+        taken, problems = clips_in_seconds(recording, video, existing)
+        left_out += problems
+        if not taken:
             continue
         rows.setdefault(video.video_id, video)
-        taken, problems = clips_in_seconds(recording, video, existing)
-        clips += taken
-        left_out += problems
+        clips += [as_said_by(clip, said_by, annotator) for clip in taken]
         if recording.part:
             split = merged_split(split, {video.video_id: recording.part})
-    if not clips:
-        raise AtlasError(
-            f"{source}: nothing to import; "
-            + (
-                f"the first of {len(left_out)} problems: {left_out[0]}"
-                if left_out
-                else "expected at least one sample, got none"
-            )
-        )
+    clips, contradictions = one_per_span(clips)
+    left_out += contradictions
+    if not clips or (strict and left_out):
+        why_not = "nothing to import" if not clips else "nothing was imported (--strict)"
+        raise AtlasError(f"{source}: {why_not}; {first_problems(left_out)}")
     change = Change(who or current_user(), f"{format} {source}", why)
     version = add_samples(
         location,
@@ -118,13 +133,73 @@ def import_annotations(
         split=split,
         replace_source="manual" if replace_earlier else None,
     )
-    return Imported(version, terms.name, len(rows), len(clips), tuple(left_out))
+    return Imported(version, terms.name, len(rows), len(clips), tuple(left_out), tuple(settings.notes))
+
+
+def first_problems(left_out: Sequence[LeftOut]) -> str:
+    """Returns the first of the problems in words, and the first one of each other reason."""
+    if not left_out:
+        return "expected at least one sample, got none"
+    of_reason = {left.code: left.text for left in reversed(left_out)}
+    first = of_reason.pop(left_out[0].code)
+    others = "".join(f"; for another reason: {text}" for text in reversed(list(of_reason.values())))
+    return f"the first of {len(left_out)} problems: {first}{others}"
+
+
+def video_problem(recording: Recording, video: Video | VideoError) -> LeftOut | None:
+    """Returns why all samples of a recording are left out; None where its video was found and can be its own."""
+    samples = len(recording.clips)
+    if isinstance(video, VideoError):
+        reason = f"their video is not at the expected place (--videos) or can't be read: {video}"
+        return LeftOut("no-video", f"{recording.origin}: {samples} samples left out, because {reason}", samples)
+    if recording.length_s is not None and recording.length_s > 1.01 * video.duration_s + OVERHANG_S:
+        reason = (
+            f"the annotation is of {recording.length_s:g} s and video {video.video_id} ends at {video.duration_s:g} s; "
+            "check that they belong together, and that the annotation is of this file alone"
+        )
+        return LeftOut("other-length", f"{recording.origin}: {samples} samples left out, because {reason}", samples)
+    return None
+
+
+def as_said_by(clip: Clip, source: str, annotator: str) -> Clip:
+    """Returns the clip as of ``source``; '' leaves it. ``annotator``: who says so where the source changes."""
+    if source in ("", clip.source):
+        return clip
+    return replace(clip, source=source, annotator=annotator, confidence=1.0 if source == "manual" else clip.confidence)
+
+
+def one_per_span(clips: Sequence[Clip]) -> tuple[list[Clip], list[LeftOut]]:
+    """Returns the clips such that each span has one sample per task and source, and what that leaves out.
+
+    An atlas holds one sample per span and task. Tags of the same person or model come together. Where two annotators
+    disagree, the first one's sample is taken and the other one is left out; where they agree, one sample is enough.
+    """
+    taken: dict[tuple[object, ...], Clip] = {}
+    left_out = []
+    for clip in clips:
+        key = (*sample_key(clip), clip.source)
+        first = taken.setdefault(key, clip)
+        if first is clip:
+            continue
+        differing = sorted(tag for tag in set(clip.tags) & set(first.tags) if clip.tags[tag] != first.tags[tag])
+        agrees = clip.tags == first.tags or (clip.annotator == first.annotator and not differing)
+        if agrees and clip.caption == first.caption:
+            confidence = min(first.confidence, clip.confidence)
+            taken[key] = replace(first, tags={**first.tags, **clip.tags}, confidence=confidence)
+            continue
+        text = (
+            f"video {clip.video_id}: {clip.task} sample [{clip.start_s:g}, {clip.stop_s:g}) s of annotator "
+            f"{clip.annotator!r} left out, because annotator {first.annotator!r} says something else of the same span"
+            f"{f' ({differing[0]})' if differing else ''}; import one annotator's file at a time, or let them agree"
+        )
+        left_out.append(LeftOut("contradiction", text))
+    return list(taken.values()), left_out
 
 
 def clips_in_seconds(
     recording: Recording, video: Video, existing: dict[tuple[str, str], list[Clip]]
-) -> tuple[list[Clip], list[str]]:
-    """Returns the recording's clips in seconds of ``video``, and one line per clip that is outside the video.
+) -> tuple[list[Clip], list[LeftOut]]:
+    """Returns the recording's clips in seconds of ``video``, and the clips that are outside the video.
 
     ``existing``: (video_id, task) to the clips that the atlas has. A clip in whole frames that is the rounding of an
     existing clip gets the exact times of the existing clip, so that an exported clip comes back from a review as the
@@ -132,10 +207,11 @@ def clips_in_seconds(
     """
     rate = recording.rate or video.fps
     if not rate:
-        raise AtlasError(
-            f"{recording.origin}: the times are frames, and video {video.video_id} declares no frame rate; expected "
-            "data.fps"
+        text = (
+            f"{recording.origin}: {len(recording.clips)} samples left out, because their times are frames, and video "
+            f"{video.video_id} declares no frame rate; give it with --fps"
         )
+        return [], [LeftOut("no-frame-rate", text, len(recording.clips))]
     exact: dict[tuple[str, float, float], tuple[float, float]] = {}
     if rate != 1.0:
         for task in {clip.task for clip in recording.clips}:
@@ -147,10 +223,11 @@ def clips_in_seconds(
         if stop_s == float("inf"):
             stop_s = video.duration_s
         if start_s >= video.duration_s or stop_s > video.duration_s + OVERHANG_S:
-            problems.append(
+            text = (
                 f"{recording.origin}: {clip.task} sample [{start_s:g}, {stop_s:g}) s left out, because video "
                 f"{video.video_id} ends at {video.duration_s:g} s; check that video and annotation belong together"
             )
+            problems.append(LeftOut("outside-video", text))
             continue
         start_s, stop_s = exact.get((clip.task, clip.start_s, clip.stop_s), (start_s, min(stop_s, video.duration_s)))
         taken.append(replace(clip, video_id=video.video_id, start_s=start_s, stop_s=stop_s))
@@ -231,8 +308,8 @@ def identify_video(uri: str, free: queue.SimpleQueue[DecodeProcess]) -> Video | 
 def export_atlas(atlas: Atlas, to: str, format: str, with_files: bool = False) -> list[str]:
     """Writes ``atlas`` into the folder ``to`` in one of ``FORMATS``; returns the written files.
 
-    ``with_files`` adds the videos' uris, which can contain a patient's name. Raises UsageError for a format that can't
-    be written, OutputError where ``to`` can't be written.
+    ``with_files`` adds the videos' uris, which can contain a patient's name; subtitles have no place for them. Raises
+    UsageError for a format that can't be written, OutputError where ``to`` can't be written.
     """
     writers = {name: kind.write for name, kind in FORMATS.items() if kind.write}
     if format not in writers:

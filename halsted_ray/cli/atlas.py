@@ -8,6 +8,8 @@ import io
 import json
 import sys
 from dataclasses import asdict
+from fractions import Fraction
+from typing import Literal
 
 from halsted_ray.cli.options import (
     DONE,
@@ -48,8 +50,8 @@ def add_atlas(commands: Commands) -> None:
         "--format",
         required=True,
         metavar="NAME",
-        help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, csv or jsonl; csv has one line "
-        "per tag, with the columns video (a path below --videos) or video_id, start_s, stop_s, "
+        help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, elan, cvat, via, boris, vtt, srt, csv or jsonl; "
+        "csv has one line per tag, with the columns video (a path below --videos) or video_id, start_s, stop_s, "
         "task, tag, category",
     )
     importing.add_argument(
@@ -63,6 +65,22 @@ def add_atlas(commands: Commands) -> None:
     )
     importing.add_argument(
         "--annotator", default="", metavar="NAME", help="who annotated, where the data set does not say"
+    )
+    importing.add_argument(
+        "--fps",
+        type=frame_rate,
+        metavar="RATE",
+        help="frames per second that the annotation's frame numbers count in, where the file does not say; "
+        "video takes the rate of each video",
+    )
+    importing.add_argument(
+        "--said-by",
+        choices=("manual", "ai"),
+        default="",
+        help="who says so, instead of what the file says: manual for a map that a person corrected",
+    )
+    importing.add_argument(
+        "--strict", action="store_true", help="import nothing where a row, region or video would be left out"
     )
     importing.add_argument(
         "--replace", action="store_true", help="first remove the manual annotations of the same videos and tasks"
@@ -136,7 +154,9 @@ def add_atlas(commands: Commands) -> None:
     exporting = action(
         "export", "write a release as files", export_release, "export hospital --format label-studio --to review"
     )
-    exporting.add_argument("--format", required=True, metavar="NAME", help="csv, jsonl or label-studio")
+    exporting.add_argument(
+        "--format", required=True, metavar="NAME", help="csv, jsonl, label-studio, elan, cvat, via, vtt or srt"
+    )
     exporting.add_argument("--to", required=True, metavar="DIR", help="folder or URL where the files are written")
     exporting.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
     exporting.add_argument(
@@ -156,6 +176,9 @@ def import_clips(options: argparse.Namespace) -> int:
         taxonomy=options.taxonomy,
         mapping=options.mapping,
         annotator=options.annotator,
+        said_by=options.said_by,
+        fps=options.fps,
+        strict=options.strict,
         why=options.why,
         replace_earlier=options.replace,
         progress=lambda read, of: show_progress(f"{read} of {of} videos read", read == of),
@@ -169,9 +192,28 @@ def import_clips(options: argparse.Namespace) -> int:
             "the mapping of HSA-27k's columns is unverified; compare some samples with the data set's own viewer",
             file=sys.stderr,
         )
-    for line in done.left_out:
+    for line in (*done.notes, *done.left_out):
         print(line, file=sys.stderr)
+    if done.left_out:
+        counted = ", ".join(f"{count} {code}" for code, count in done.counts.items())
+        print(f"left out: {counted}", file=sys.stderr)
     return NOT_ALL if done.left_out else DONE
+
+
+def frame_rate(text: str) -> float | Literal["video"]:
+    """The value of ``--fps``: a number above 0, a fraction such as 30000/1001, or ``video``.
+
+    Raises ArgumentTypeError.
+    """
+    if text == "video":
+        return "video"
+    try:
+        rate = float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        rate = 0.0
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected frames per second, such as 25 or 30000/1001, or video")
+    return rate
 
 
 def list_commits(options: argparse.Namespace) -> int:

@@ -47,7 +47,9 @@ def evaluate_rarp50(
     or without training or test videos.
     """
     require_writable(out)  # before every video of the data set is looked at
-    import_annotations(out, folder, "sar-rarp50", why="the SAR-RARP50 benchmark", replace_earlier=True)
+    done = import_annotations(out, folder, "sar-rarp50", why="the SAR-RARP50 benchmark", replace_earlier=True)
+    if broken := [left for left in done.left_out if left.code == "malformed"]:
+        raise AtlasError(f"{broken[0]}; a benchmark needs every annotation file, and {len(broken)} can't be read")
     source = read_atlas(out, "head")
     plan = EvaluationPlan(release="head", splits=(split_of(source, seed),), whole_clips=True, baselines=baselines)
     found = evaluate(

@@ -6,8 +6,20 @@
     surglavi.py       SurgLaVi-β: narrated captions on three levels, in SQLite
     hsa27k.py         HSA-27k and other tables with one row per clip, by a mapping of their columns (hsa27k.yaml)
     label_studio.py   Label Studio's JSON, read and written
+    elan.py           ELAN's .eaf, read and written
+    cvat.py           CVAT's XML 1.1, read and written
+    via.py            projects of the VGG Image Annotator 3, read and written
+    boris.py          BORIS's exports of events
+    subtitles.py      WebVTT and SubRip, read and written
     csv_table.py      the atlas's own CSV, read and written
     jsonl.py          the same as JSON lines, read and written
+
+What several of them share:
+
+    labelled_spans.py what a label means, and how labels become samples
+    video_names.py    which video a path, URL or name means
+    clock_times.py    seconds, clock times and time codes
+    xml_files.py      XML from outside, within bounds
 
 To add a format, add a file with ``read(source, settings) -> list[Recording]``, and ``write`` if it can be written, and
 an entry in ``FORMATS``. An importer parses annotations and opens no video.
@@ -19,10 +31,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from halsted_ray.atlas.contents import Atlas
-from halsted_ray.atlas.formats import cholec80, csv_table, hsa27k, jsonl, label_studio, sar_rarp50, surglavi
-from halsted_ray.atlas.formats.recording import ImportSettings, Recording
+from halsted_ray.atlas.formats import (
+    boris,
+    cholec80,
+    csv_table,
+    cvat,
+    elan,
+    hsa27k,
+    jsonl,
+    label_studio,
+    sar_rarp50,
+    subtitles,
+    surglavi,
+    via,
+)
+from halsted_ray.atlas.formats.recording import ImportSettings, LeftOut, Recording
 
-__all__ = ["FORMATS", "Format", "Recording", "ImportSettings"]
+__all__ = ["FORMATS", "Format", "ImportSettings", "LeftOut", "Recording"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +68,12 @@ FORMATS = {
     "surglavi": Format(surglavi.read, "surglavi"),
     "hsa-27k": Format(hsa27k.read, "halsted"),
     "label-studio": Format(label_studio.read, "halsted", label_studio.write),
+    "elan": Format(elan.read, "halsted", elan.write),
+    "cvat": Format(cvat.read, "halsted", cvat.write),
+    "via": Format(via.read, "halsted", via.write),
+    "boris": Format(boris.read, "halsted"),
+    "vtt": Format(subtitles.read, "halsted", subtitles.write_vtt),
+    "srt": Format(subtitles.read, "halsted", subtitles.write_srt),
     "csv": Format(csv_table.read, "halsted", csv_table.write),
     "jsonl": Format(jsonl.read, "halsted", jsonl.write),
 }

@@ -4,8 +4,8 @@
     ROOT/phase_annotations/videoNN-phase.txt             "Frame<tab>Phase", every frame from 0 on, phase by name
     ROOT/tool_annotations/videoNN-tool.txt               "Frame<tab>Grasper<tab>…", 0 or 1, every 25th frame
 
-Each stretch of video with the same tools becomes one sample. The published split: videos 1 to 40 are for training,
-videos 41 to 80 for testing.
+A file with a wrong row is left out as a whole, since its rows depend on each other. Each stretch of video with the same
+tools becomes one sample. The published split: videos 1 to 40 are for training, videos 41 to 80 for testing.
 """
 
 from __future__ import annotations
@@ -60,13 +60,16 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
 
     recordings = []
     for file in files:
-        phase_runs = runs(read_phases(file, settings), 1)
         name = posixpath.basename(file).removesuffix("-phase.txt")
-        clips = [make_clip(first, stop, "phase", {"phase": phase}) for first, stop, phase in phase_runs]
+        clips = []
+        with settings.or_left_out():  # a file as a whole: each row says where the row before it ends
+            phase_runs = list(runs(read_phases(file, settings), 1))
+            clips += [make_clip(first, stop, "phase", {"phase": phase}) for first, stop, phase in phase_runs]
         tools_file = f"{source}/tool_annotations/{name}-tool.txt"
         if is_file(tools_file):
-            tool_runs = runs(read_tools(tools_file), TOOL_STEP_FRAMES)
-            clips += [make_clip(first, stop, "tools", dict(tools)) for first, stop, tools in tool_runs]
+            with settings.or_left_out():
+                tool_runs = list(runs(read_tools(tools_file), TOOL_STEP_FRAMES))
+                clips += [make_clip(first, stop, "tools", dict(tools)) for first, stop, tools in tool_runs]
         number = re.fullmatch(r"video(\d+)", name)
         part = ("train" if int(number[1]) <= LAST_TRAINING_VIDEO else "test") if number else ""
         recordings.append(Recording(tuple(clips), file, f"{videos}/{name}.mp4", part=part, rate=FRAMES_PER_S))
@@ -81,7 +84,7 @@ def read_phases(file: str, settings: ImportSettings) -> Iterator[tuple[int, str]
         if frame != expected:
             raise format_error(file, line, frame, f"frame {expected}, since every frame has a row")
         if fields[1] not in known:
-            raise format_error(file, line, fields[1], f"a phase of {', '.join(known)}")
+            raise format_error(file, line, fields[1], f"a phase of {', '.join(known)}", "unknown-label")
         yield frame, fields[1]
 
 

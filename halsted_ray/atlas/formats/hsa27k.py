@@ -50,15 +50,21 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
     clips_of: dict[str, list[Clip]] = {}
     first: dict[str, str] = {}
     for file in tables:
-        for line, row in rows_of(file):
+        for line, row in rows_of(file, settings):
             try:
                 uri = f"{videos}/{mapping['video'].format(**row)}"
             except KeyError as error:
                 raise format_error(
                     file, line, sorted(row), f"a column {error} (the mapping's `video` names it)"
                 ) from None
-            clips_of.setdefault(uri, []).extend(clips_of_row(row, file, line, mapping, settings))
-            first.setdefault(uri, f"{file}:{line}")
+            if "start_s" in mapping:
+                for name in (mapping["start_s"], mapping["stop_s"]):
+                    if name not in row:
+                        raise format_error(file, line, sorted(row), f"a column {name!r} (the mapping names it)")
+            with settings.or_left_out():
+                clips = list(clips_of_row(row, file, line, mapping, settings))
+                clips_of.setdefault(uri, []).extend(clips)
+                first.setdefault(uri, f"{file}:{line}")
     return [Recording(tuple(clips), first[uri], uri) for uri, clips in clips_of.items()]
 
 
@@ -91,12 +97,9 @@ def clips_of_row(row: Row, file: str, line: int, mapping: Mapping, settings: Imp
     """Yields one sample per task that the row has tags of. Raises AtlasError."""
     start_s, stop_s = 0.0, math.inf
     if "start_s" in mapping:
-        for name in (mapping["start_s"], mapping["stop_s"]):
-            if name not in row:
-                raise format_error(file, line, sorted(row), f"a column {name!r} (the mapping names it)")
         start_s, stop_s = (parse_number(row[mapping[name]], file, line, name) for name in ("start_s", "stop_s"))
         if not 0 <= start_s < stop_s:
-            raise format_error(file, line, (start_s, stop_s), "0 <= start < end, in seconds")
+            raise format_error(file, line, (start_s, stop_s), "0 <= start < end, in seconds", "no-span")
     said = str(cell(row, mapping, "source") or "manual").strip().lower()
     sources = mapping.get("sources") or {"manual": "manual", "ai": "ai"}
     if said not in sources:
@@ -110,7 +113,9 @@ def clips_of_row(row: Row, file: str, line: int, mapping: Mapping, settings: Imp
                 try:
                     tags[tag.name] = settings.taxonomy.canonical(task, tag.name, str(value))[1]
                 except TaxonomyError as error:
-                    raise format_error(file, line, value, f"a category of {tag.name!r}: {error}") from error
+                    raise format_error(
+                        file, line, value, f"a category of {tag.name!r}: {error}", "unknown-label"
+                    ) from error
         if tags:
             yield Clip(
                 "",
@@ -129,21 +134,31 @@ def cell(row: Row, mapping: Mapping, name: str) -> Any:
     return row.get(mapping[name]) if name in mapping else None
 
 
-def rows_of(file: str) -> Iterator[tuple[int, Row]]:
-    """Yields (line, row) of a table; for Parquet (number of the row, row). Raises AtlasError."""
+def rows_of(file: str, settings: ImportSettings) -> Iterator[tuple[int, Row]]:
+    """Yields (line, row) of a table; for Parquet (number of the row, row). A row that breaks the format is left out.
+
+    Raises AtlasError for a file that is no table.
+    """
     suffix = file.rsplit(".", 1)[-1].lower()
     if suffix in ("csv", "tsv"):
         reader = csv.DictReader(io.StringIO(read_text(file), newline=""), delimiter="\t" if suffix == "tsv" else ",")
         for row in reader:
             if None in row or None in row.values():
-                raise format_error(file, reader.line_num, list(row.values()), f"{len(reader.fieldnames or ())} fields")
+                with settings.or_left_out():
+                    expected = f"{len(reader.fieldnames or ())} fields"
+                    raise format_error(file, reader.line_num, list(row.values()), expected)
+                continue
             yield reader.line_num, row
     elif suffix == "jsonl":
         for line, text in numbered_lines(file):
-            try:
-                yield line, dict(json.loads(text))
-            except (json.JSONDecodeError, TypeError, ValueError) as error:
-                raise format_error(file, line, text[:80], f"one JSON object per line ({error})") from error
+            said: Row | None = None
+            with settings.or_left_out():
+                try:
+                    said = dict(json.loads(text))
+                except (json.JSONDecodeError, TypeError, ValueError) as error:
+                    raise format_error(file, line, text[:80], f"one JSON object per line ({error})") from error
+            if said is not None:
+                yield line, said
     elif suffix == "parquet":
         import pyarrow.parquet
 

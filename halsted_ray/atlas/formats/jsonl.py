@@ -1,53 +1,66 @@
 """The atlas as JSON lines (jsonlines.org), one sample per line. This text defines the layout.
 
 The keys are the columns of the samples table (``records.SAMPLE_SCHEMA``); ``tags`` is an object from tag to category.
-As in ``csv_table.py``, a file made by hand may have ``video`` (a path in the folder of the videos), not ``video_id``.
+As in ``csv_table.py``, a file made by hand may have ``video`` (a path in the folder of the videos), not ``video_id``,
+and times may be clock times. The exported map as JSON lines is read too: ``tag`` and ``category``, and ``end_s``.
+Lines end with line feeds alone: U+2028, U+0085 and the like may stand inside a string.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import fields
+from typing import Any
 
 from halsted_ray.atlas.contents import Atlas
-from halsted_ray.atlas.formats.csv_table import DEFAULTS, SampleKey, make_recording, parse_sample
+from halsted_ray.atlas.formats.csv_table import DEFAULTS, GAP, OTHER_NAMES, Table
 from halsted_ray.atlas.formats.recording import ImportSettings, Recording, format_error, numbered_lines, write_text
 from halsted_ray.records import Clip
 
 NEEDED = ("start_s", "stop_s", "task", "tags")
-KNOWN = {"video", "uri", "clip_id", *(field.name for field in fields(Clip))}
+KNOWN = {"video", "uri", "clip_id", "tag", "category", *OTHER_NAMES, *(field.name for field in fields(Clip))}
 
 
 def read(source: str, settings: ImportSettings) -> list[Recording]:
-    """Reads the file at ``source``; one Recording per video. Raises AtlasError with the line that is wrong."""
-    clips_of: dict[tuple[str, str], list[Clip]] = {}
-    first_line: dict[tuple[str, str], int] = {}
+    """Reads the file at ``source``; one Recording per video. Raises AtlasError where it can't be read."""
+    table = Table(source, settings)
     for line, text in numbered_lines(source):
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise format_error(source, line, text[:80], f"one JSON object per line ({error})") from error
-        if not isinstance(row, dict) or not isinstance(row.get("tags"), dict):
-            raise format_error(source, line, text[:80], "an object whose tags are an object, from tag to category")
-        if missing := [name for name in NEEDED if name not in row]:
-            raise format_error(source, line, sorted(row), f"the keys {', '.join(missing)} too")
-        if unknown := sorted(set(row) - KNOWN):
-            raise format_error(source, line, unknown, f"keys of {', '.join(sorted(KNOWN))}")
-        name = "video_id" if "video_id" in row else "video"
-        tags: dict[str, str] = {}
-        key: SampleKey | None = None
-        for tag, category in row["tags"].items():
-            cells = {**DEFAULTS, **row, "tag": tag, "category": str(category)}
-            key, tag, category = parse_sample(cells, str(row.get(name, "")), source, line, settings)
-            tags[tag] = category
-        if key is None:
-            raise format_error(source, line, row["tags"], "at least one tag")
-        clips_of.setdefault((name, key.video), []).append(key.clip(tags))
-        first_line.setdefault((name, key.video), line)
-    return [
-        make_recording(settings, source, *column_and_video, first_line[column_and_video], clips)
-        for column_and_video, clips in clips_of.items()
-    ]
+        with settings.or_left_out():
+            row = whole_row(text, source, line)
+            if row.get("tag") == GAP:
+                expected = "a tag; a gap says that the map has nothing here"
+                raise format_error(source, line, row.get("category"), expected, "gap")
+            pairs = [(str(tag), str(category)) for tag, category in row["tags"].items()]
+            if not pairs:
+                raise format_error(source, line, row["tags"], "at least one tag", "no-label")
+            table.add(row, "video_id" if "video_id" in row else "video", line, pairs)
+    return table.recordings()
+
+
+def whole_row(text: str, source: str, line: int) -> dict[str, Any]:
+    """Returns the object of one line under the names of the columns, with ``tags``. Raises AtlasError."""
+    try:
+        said = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise format_error(source, line, text[:80], f"one JSON object per line ({error})") from error
+    if not isinstance(said, dict):
+        raise format_error(source, line, text[:80], "an object whose tags are an object, from tag to category")
+    if unknown := sorted(set(said) - KNOWN):
+        raise format_error(source, line, unknown, f"keys of {', '.join(sorted(KNOWN))}")
+    row = {
+        OTHER_NAMES[name] if name in OTHER_NAMES and OTHER_NAMES[name] not in said else name: found
+        for name, found in said.items()
+    }
+    if "tags" not in row and "tag" in row and "category" in row:
+        row["tags"] = {row["tag"]: row["category"]}
+    if not isinstance(row.get("tags"), dict):
+        raise format_error(source, line, text[:80], "an object whose tags are an object, from tag to category")
+    if missing := [name for name in NEEDED if name not in row]:
+        raise format_error(source, line, sorted(row), f"the keys {', '.join(missing)} too")
+    return {
+        **DEFAULTS,
+        **{name: found for name, found in row.items() if found not in (None, "") or name not in DEFAULTS},
+    }
 
 
 def write(atlas: Atlas, folder: str, with_files: bool = False) -> list[str]:

@@ -1,12 +1,19 @@
-"""Recording: what an importer returns per video. Also how importers read files, and report an error with its line."""
+"""Recording: what an importer returns per video. Also how importers read files, and report an error with its line.
+
+An error in one row leaves that row out and the import goes on (``ImportSettings.or_left_out``). An error that makes the
+whole file unreadable, such as a missing header, ends the import.
+"""
 
 from __future__ import annotations
 
+import math
 import posixpath
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from typing import SupportsFloat, TypeVar
+from typing import Literal, SupportsFloat, TypeVar
 
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.records import Clip
@@ -24,7 +31,7 @@ class Recording:
     ``clips``: without a ``video_id`` yet. Their times count in 1/``rate`` s, or in frames of the video where ``rate``
     is None. A ``stop_s`` of infinity means the video's end. ``origin``: annotation file and line, for messages.
     ``uri``: the video's file; or else ``video_id``: the id of its content. ``part``: its part in the data set's own
-    split, '' for none.
+    split, '' for none. ``length_s``: how long the annotation file says the video is, None where it does not say.
     """
 
     clips: tuple[Clip, ...]
@@ -33,44 +40,146 @@ class Recording:
     video_id: str = ""
     part: str = ""
     rate: float | None = 1.0
+    length_s: float | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What an import did not take. ``code``: the reason as it is counted. ``text``: place and reason, in one line.
+
+    ``samples``: how many rows, regions or clips that is.
+    """
+
+    code: str
+    text: str
+    samples: int = 1
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
 class ImportSettings:
-    """What a person chose for an import.
+    """What a person chose for an import, and what the import had to leave out so far.
 
     ``taxonomy``: of the tags. ``videos``: where the videos are, '' for the place that the format names. ``annotator``:
-    for clips that name none. ``mapping``: a file that says what each column means, '' for the format's own.
+    for clips that name none. ``mapping``: a file that says what each column means, '' for the format's own. ``fps``:
+    frames per second that frame numbers count in, ``video`` for the rate of each video, None where the annotation file
+    must say it. ``strict``: the first row that would be left out ends the import.
+
+    ``left_out`` grows while the file is read. ``notes``: what a person should know although nothing was left out.
     """
 
     taxonomy: Taxonomy
     videos: str = ""
     annotator: str = ""
     mapping: str = ""
+    fps: float | Literal["video"] | None = None
+    strict: bool = False
+    left_out: list[LeftOut] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def or_left_out(self, samples: int = 1) -> Iterator[None]:
+        """Leaves out what the body refuses with an AtlasError, and goes on. With ``strict`` the error is raised."""
+        try:
+            yield
+        except AtlasError as error:
+            if self.strict:
+                raise
+            self.left_out.append(LeftOut(error.code, str(error), samples))
+
+    def frame_rate(self, declared: float | None, file: str, where: int | str, place: str) -> float | None:
+        """Returns how many frames per second frame numbers count; None for the rate of the video itself.
+
+        ``declared``: what the annotation file says; ``place``: where it could say so. A rate is never guessed: raises
+        AtlasError where neither the file nor the option ``--fps`` says it.
+        """
+        if self.fps == "video":
+            return None
+        rate = self.fps or declared
+        if rate:
+            return rate
+        raise format_error(
+            file,
+            where,
+            None,
+            f"the frame rate that its frame numbers count in: in {place}, or with --fps (25, say; --fps video takes "
+            "the rate of each video)",
+            "no-frame-rate",
+        )
 
 
-def format_error(file: str, line: int | str, got: object, expected: str) -> AtlasError:
-    """Makes the error for a file that breaks its format. ``line``: a number, or a place in the file in words."""
+def format_error(file: str, line: int | str, got: object, expected: str, code: str = "malformed") -> AtlasError:
+    """Makes the error for a file that breaks its format. ``line``: a number, or a place in the file in words.
+
+    ``code``: the reason as an import counts it.
+    """
     at = f"{file}:{line}" if isinstance(line, int) else f"{file}, {line}"
-    return AtlasError(f"{at}: got {got!r}; expected {expected}")
+    return AtlasError(f"{at}: got {got!r}; expected {expected}", code)
+
+
+def read_bytes(uri: str) -> bytes:
+    """Returns the content of the file at ``uri``. Raises AtlasError."""
+    fs, path = filesystem(uri)
+    try:
+        data: bytes = fs.cat_file(path)
+        return data
+    except OSError as error:
+        raise AtlasError(f"{uri}: can't be read ({type(error).__name__}); give an existing file") from error
 
 
 def read_text(uri: str) -> str:
     """Returns the UTF-8 text at ``uri`` without a byte-order mark. Raises AtlasError."""
-    fs, path = filesystem(uri)
     try:
-        text: str = fs.cat_file(path).decode("utf-8-sig")
-        return text
-    except OSError as error:
-        raise AtlasError(f"{uri}: can't be read ({type(error).__name__}); give an existing file") from error
+        return read_bytes(uri).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise AtlasError(f"{uri}:{line}: not UTF-8 text ({error.reason}); save the file as UTF-8") from error
 
 
+def read_table_text(uri: str, settings: ImportSettings) -> str:
+    """Returns the text of a table as spreadsheets save it: UTF-8, UTF-16, or else Windows-1252.
+
+    Nothing in a file says that it is Windows-1252, so this is noted for the person, and refused with ``strict``.
+    Raises AtlasError.
+    """
+    data = read_bytes(uri)
+    if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise AtlasError(f"{uri}: a workbook of a spreadsheet; save its sheet as CSV (UTF-8)")
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:2]:
+        # Without a mark, the zero byte of the first letter tells the order: a header begins with an ASCII letter.
+        name = (
+            "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-16-le" if data[1:2] == b"\0" else "utf-16-be"
+        )
+        try:
+            return data.decode(name)
+        except UnicodeDecodeError as error:
+            raise AtlasError(f"{uri}: not UTF-16 text ({error.reason}); save the file as UTF-8") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        if settings.strict:
+            raise AtlasError(f"{uri}:{line}: not UTF-8 text ({error.reason}); save the file as UTF-8") from error
+        settings.notes.append(
+            f"{uri}:{line}: not UTF-8, so it was read as Windows-1252; check its letters with accents, or save it as "
+            "UTF-8"
+        )
+        return data.decode("cp1252", "replace")
+
+
+def text_lines(text: str, keep_ends: bool = False) -> list[str]:
+    """Returns the lines of ``text``, with their ends if ``keep_ends``. Only line feed and carriage return end a line.
+
+    ``str.splitlines`` also cuts at U+2028, U+0085 and others, which JSON leaves unescaped inside strings.
+    """
+    return re.findall(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+", text) if keep_ends else re.split(r"\r\n|\n|\r", text)
+
+
 def numbered_lines(uri: str) -> Iterator[tuple[int, str]]:
     """Yields (number from 1, line) of the lines at ``uri`` that are not blank. Raises AtlasError."""
-    for number, line in enumerate(read_text(uri).splitlines(), 1):
+    for number, line in enumerate(text_lines(read_text(uri)), 1):
         if line.strip():
             yield number, line
 
@@ -108,14 +217,24 @@ def is_file(uri: str) -> bool:
     return bool(fs.isfile(path))
 
 
-def parse_number(value: object, file: str, line: int | str, what: str) -> float:
-    """Returns ``value`` as a number. Raises AtlasError that calls it ``what``."""
-    if isinstance(value, str | SupportsFloat):
+def parse_number(value: object, file: str, line: int | str, what: str, decimal_comma: bool = False) -> float:
+    """Returns ``value`` as a finite number, with a decimal point or comma. Raises AtlasError that calls it ``what``.
+
+    ``12,500`` is refused, because it may mean 12.5 or 12500, unless ``decimal_comma`` says that commas are decimal.
+    """
+    expected = f"{what} as a number"
+    if isinstance(value, str) and "," in value:
+        if not decimal_comma and re.fullmatch(r"\s*-?[1-9]\d{0,2}(,\d{3})+\s*", value):
+            raise format_error(file, line, value, f"{expected} that can't be misread: with a decimal point")
+        value = value.replace(",", ".")
+    if isinstance(value, str | SupportsFloat) and not isinstance(value, bool):
         try:
-            return float(value)
+            number = float(value)
+            if math.isfinite(number):
+                return number
         except ValueError:
             pass
-    raise format_error(file, line, value, f"{what} as a number")
+    raise format_error(file, line, value, expected)
 
 
 def parse_index(text: str, file: str, line: int, what: str) -> int:

@@ -49,19 +49,21 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
     recordings = []
     for folder, (file, read_spans) in sorted(folders.items()):
         classes = settings.taxonomy.tag("action").categories
-        clips = tuple(
-            Clip(
-                "",
-                first,
-                stop,
-                "action",
-                {"action": classes[label]},
-                annotator=settings.annotator,
-                specialty=SPECIALTY,
-                procedure=PROCEDURE,
+        clips: tuple[Clip, ...] = ()
+        with settings.or_left_out():  # a file as a whole: each row says where the row before it ends
+            clips = tuple(
+                Clip(
+                    "",
+                    first,
+                    stop,
+                    "action",
+                    {"action": classes[label]},
+                    annotator=settings.annotator,
+                    specialty=SPECIALTY,
+                    procedure=PROCEDURE,
+                )
+                for first, stop, label in read_spans(file, len(classes))
             )
-            for first, stop, label in read_spans(file, len(classes))
-        )
         set_name = folder.rsplit("/", 2)[1]
         part = "test" if set_name == "test" else "train" if set_name.startswith("train") else ""
         recordings.append(Recording(clips, file, video_file(folder, settings), part=part, rate=FRAMES_PER_S))

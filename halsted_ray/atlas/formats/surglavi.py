@@ -62,7 +62,8 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
             rows = base.execute(QUERY, (LONGEST_S,)).fetchall()
     clips_of: dict[str, list[Clip]] = {}
     for row in rows:
-        clips_of.setdefault(row["video"], []).append(clip_of(row, source, settings))
+        with settings.or_left_out():
+            clips_of.setdefault(row["video"], []).append(clip_of(row, source, settings))
     return [
         Recording(tuple(clips), f"{source}, table captions", f"{videos}/{name}/{name}.mp4")
         for name, clips in clips_of.items()
@@ -85,7 +86,7 @@ def clip_of(row: sqlite3.Row, source: str, settings: ImportSettings) -> Clip:
     at = f"table captions, caption_id {row['caption_id']}"
     start_s, stop_s = (parse_number(row[name], source, at, name) for name in ("start_time", "end_time"))
     if not 0 <= start_s < stop_s:
-        raise format_error(source, at, (start_s, stop_s), "0 <= start_time < end_time, in seconds")
+        raise format_error(source, at, (start_s, stop_s), "0 <= start_time < end_time, in seconds", "no-span")
     try:
         _, level = settings.taxonomy.canonical("caption", "level", str(row["level"]))
     except TaxonomyError as error:

@@ -1,0 +1,113 @@
+"""What a label of an annotation program means, and how labels of the same span become one sample.
+
+Annotation programs know controls (lanes, tiers, attributes) and labels. A control that is named after a tag gives the
+tag. Otherwise the label decides, if it is a category of only one tag. Labels with the same span, task, annotator and
+caption are one sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from halsted_ray.atlas.formats.recording import format_error
+from halsted_ray.errors import TaxonomyError
+from halsted_ray.records import Clip
+from halsted_ray.taxonomy import Taxonomy
+from halsted_ray.taxonomy.names import fold
+
+
+class Meaning(NamedTuple):
+    """What a label says."""
+
+    task: str
+    tag: str
+    category: str
+
+
+class SpanKey(NamedTuple):
+    """What the labels of one sample share. ``start`` and ``stop``: half-open, in the unit of the recording."""
+
+    start: float
+    stop: float
+    task: str
+    source: str
+    annotator: str
+    caption: str
+
+
+@dataclass
+class SpanTags:
+    """The tags of one sample, and the lowest confidence of its labels."""
+
+    confidence: float
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class LabelledSpans:
+    """The labels of one recording, while its file is read."""
+
+    file: str
+    spans: dict[SpanKey, SpanTags] = field(default_factory=dict)
+
+    def add(self, key: SpanKey, said: Meaning, confidence: float, where: int | str) -> None:
+        """Adds one label. Raises AtlasError where the span is empty or already has another category of this tag."""
+        if not 0 <= key.start < key.stop:
+            raise format_error(self.file, where, (key.start, key.stop), "0 <= start < end", "no-span")
+        if not 0 <= confidence <= 1:
+            raise format_error(self.file, where, confidence, "a confidence of 0 to 1")
+        sample = self.spans.setdefault(key, SpanTags(confidence))
+        if sample.tags.get(said.tag, said.category) != said.category:
+            expected = f"one {said.tag} per span; it is {sample.tags[said.tag]!r} too"
+            raise format_error(self.file, where, said.category, expected, "contradiction")
+        sample.tags[said.tag] = said.category
+        sample.confidence = min(sample.confidence, confidence)
+
+    def clips(self, specialty: str = "", procedure: str = "") -> tuple[Clip, ...]:
+        """Returns the samples, still without a video_id."""
+        return tuple(
+            Clip(
+                "",
+                key.start,
+                key.stop,
+                key.task,
+                sample.tags,
+                key.source,
+                key.annotator,
+                sample.confidence,
+                specialty,
+                procedure,
+                key.caption,
+            )
+            for key, sample in self.spans.items()
+        )
+
+
+def tag_named(control: str, taxonomy: Taxonomy) -> str:
+    """Returns the tag that a control is named after, in any spelling; '' for none."""
+    return next((tag.name for tag in taxonomy.tags if fold(tag.name) == fold(control)), "")
+
+
+def meaning(control: str, label: str, file: str, where: int | str, taxonomy: Taxonomy) -> Meaning:
+    """Returns what a label says. ``where``: the label's place in ``file``, for messages.
+
+    Raises AtlasError (code ``unknown-label``) where the label is a category of no tag or of several.
+    """
+    named = tag_named(control, taxonomy)
+    names = [named] if named else [tag.name for tag in taxonomy.tags]
+    found, last = [], ""
+    for name in names:
+        task = taxonomy.task_of_tag(name)
+        try:
+            found.append(Meaning(task.name, *taxonomy.canonical(task, name, label)))
+        except TaxonomyError as error:
+            last = str(error)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(said.tag for said in found)
+        expected = f"a control named after its tag, since {several} all have this category"
+    else:
+        expected = last if named else f"a category of taxonomy {taxonomy.name!r}"
+    raise format_error(file, where, label, expected, "unknown-label")
