@@ -17,6 +17,7 @@ What is right:
   recovery points in place of keyframes.
 - **A start between keyframes** begins the video at the first keyframe.
 - **An end** that is cut off, or filled up with zeros, costs the picture behind it and no picture before it.
+- **A wrong size** of one chunk, tag, block or packet costs no picture before it.
 - **An edit list** decides which frame is the first.
 
 ``HALSTED_TAKES=200`` asks for 200 recordings of each kind; the suite asks for a few.
@@ -31,6 +32,7 @@ import fsspec
 import numpy as np
 import pytest
 import takes
+from fuzz.pieces import PARSERS, put
 from numbered_video import numbers_of
 from takes import SIZE, Part, join_segments, m2ts, mux, null_packets, recording
 
@@ -526,6 +528,44 @@ def test_what_lies_before_a_cut_is_there_and_what_lies_behind_it_is_not_claimed(
                 (number,) = numbers_of(frames.images_NHWC[row : row + 1])
                 behind_s = time_s - (number - source.first) * step_s
                 assert behind_s < made.hole_s + (1.1 if fidelity == "keyframes" else 0.2), "a frozen frame"
+
+
+SIZES = [
+    ("avi", "mpeg4", "avi", "00dc", 0xFFFFFF00),
+    ("avi", "mpeg4", "avi", "00dc", 0x40000000),
+    ("avi", "mpeg4", "avi", "idx1", 0x200000C0),
+    ("flv", "h264", "flv", "tag 9", 0xFFFFFF),
+    ("mkv", "h264", "matroska", "a3", None),
+    ("mkv", "h264", "matroska", "1f43b675", None),
+    ("ps", "mpeg2", "mpeg", "e0", 0xFFFF),
+]
+
+
+@pytest.mark.parametrize("container, codec, kind, name, size", SIZES)
+def test_a_wrong_size_in_the_middle_costs_no_picture_before_it(tmp_path, stock, container, codec, kind, name, size):
+    rng = np.random.default_rng(15)
+    source = stock(codec)
+    part = Part(source, 0, len(source.packets))
+    sound = (0.0, float(part.length_s), "mp2") if name == "idx1" else None
+    path = mux(tmp_path / f"size.{'mpg' if container == 'ps' else container}", [part], kind, sound=sound)
+    data = bytearray(path.read_bytes())
+    found = [piece for piece in PARSERS[container](bytes(data)) if piece.name == name]
+    piece = found[len(found) // 2]
+    at, stop = piece.size
+    if name == "idx1":  # an entry of the index for the sound: which chunk, flags, where, how large
+        at = data.index(b"01wb", (piece.body + piece.stop) // 2) + 12
+        stop = at + 4
+    width = stop - at
+    if size is None:  # EBML: the largest size that has as many bytes
+        size = (1 << 7 * width) | ((1 << 7 * width) - 2)
+    put(data, at, size, width, piece.big_endian)
+    path.write_bytes(data)
+    assert probe(path).duration_s > 3.0
+    made = recording(path, [part], [], 1.1e-3 if kind in ("matroska", "flv") else 2e-5)
+    # Frames are about as large at the end as at the start, so half of the pieces hold about half of the time.
+    before_s = np.sort(rng.uniform(0, made.stop_s / 2 - 2.5, 20))
+    for fidelity in FIDELITIES:
+        judge(made, before_s, fidelity, 0.04 if kind == "mpeg" else made.slack_s)
 
 
 @pytest.mark.parametrize("seed", range(COUNT))
