@@ -86,8 +86,8 @@ OUTAGES = (
     errno.EREMOTEIO,
     errno.EACCES,
 )
-"""The system's errors for a drive that is away and for a missing right to read: the video is not at fault. EPERM is none
-of them: libavformat says it (-1) where it has no other reason."""
+"""The system's errors for a drive that is away and for a missing right to read: the video is not at fault. EPERM is
+none of them: libavformat says it (-1) where it has no other reason."""
 
 
 class VideoFile:
@@ -269,7 +269,10 @@ class VideoFile:
         where the bytes can't be fetched, and FFmpegError where the drive is away.
         """
         errors = 0
-        latest = round(LATEST_DISPLAY_S / self.stream.time_base) if self.stream.time_base else 1 << 62
+        # Matroska states no time of decoding; what libavformat guesses is that of the packet before.
+        latest = 1 << 62
+        if self.stream.time_base and self.container.format.name != MATROSKA:
+            latest = round(LATEST_DISPLAY_S / self.stream.time_base)
         takes = self.packet_index.takes if self.packet_index and len(self.packet_index.takes) > 1 else ()
         shift = takes[0].shift if takes else 0
         while errors < ERRORS_IN_A_ROW:
