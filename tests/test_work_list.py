@@ -168,6 +168,15 @@ def test_a_file_whose_probe_failed_is_probed_again_when_asked_for(tmp_path):
     assert take_inventory([uri], known, retry_failed=True) == [whole]
 
 
+def test_a_file_that_an_earlier_version_probed_is_probed_again(tmp_path):
+    """It may have been taken for shorter than it is: nobody would ever see the rest."""
+    uri = str(numbered_video.write(tmp_path / "0.mp4", numbered_video.Recipe(frames=20, rate=10, size=(48, 64))).path)
+    (now,) = take_inventory([uri])
+    before = replace(now, video=replace(now.video, duration_s=1.0), probe_version=now.probe_version - 1)
+    assert take_inventory([uri], {uri: before}) == [now]
+    assert take_inventory([uri], {uri: replace(before, probe_version=now.probe_version)})[0].video.duration_s == 1.0
+
+
 def test_what_a_killed_run_staged_as_failed_is_tried_again_when_asked_for(archive):
     first, second, *_ = archive.work().waves(lambda: 1)
     archive.stage(first.waiting)

@@ -20,7 +20,7 @@ from halsted_ray.storage.retry import PATIENCE_S, with_retries
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.file_head import dicom_reason, is_dicom
 from halsted_ray.video.identity import identify
-from halsted_ray.video.probe import Probe
+from halsted_ray.video.probe import PROBE_VERSION, Probe
 
 THREADS = 16
 """The threads wait for storage. Probing is done by one process per core."""
@@ -146,15 +146,16 @@ def _probe_file(
             on_index(name, packet_index)
     except VideoError as error:
         video = Video(name, uri, size_bytes, 0.0, 0, 0, 0.0, "")
-        return ArchiveFile(video, stamp, error.code, str(error))
+        return ArchiveFile(video, stamp, error.code, str(error), probe_version=PROBE_VERSION)
     video = Video(name, uri, size_bytes, found.duration_s, found.width, found.height, found.fps, found.codec)
-    return ArchiveFile(video, stamp)
+    return ArchiveFile(video, stamp, probe_version=PROBE_VERSION)
 
 
 def _is_current(known: ArchiveFile, stamp: str, size_bytes: int) -> bool:
-    """Whether an entry of an earlier run still holds: the file is the same, and its failure was not the storage's."""
+    """Whether an entry of an earlier run still holds: the file is the same, it was probed in the same way, and its
+    failure was not the storage's."""
     is_same = bool(stamp) and known.stamp == stamp and known.video.size_bytes == size_bytes
-    return is_same and known.code != StorageUnavailable.code
+    return is_same and known.probe_version == PROBE_VERSION and known.code != StorageUnavailable.code
 
 
 def _probe(uri: str, idle: IdleProcesses, deadline_s: float) -> tuple[Probe, bytes]:

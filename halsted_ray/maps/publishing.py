@@ -165,6 +165,7 @@ def publish_videos(
             "reason": entry.reason,
             "copy_of": entry.copy_of,
             "gone": entry.gone,
+            "probe_version": entry.probe_version,
         }
         for _, entry in sorted(wanted.items())
     ]

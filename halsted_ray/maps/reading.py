@@ -26,7 +26,13 @@ def read_videos(out: str) -> dict[str, ArchiveFile]:
     for row in table.to_pylist():
         video = Video(**{name: row[name] for name in VIDEO_SCHEMA.names})
         entries[video.uri] = ArchiveFile(
-            video, row["stamp"], row["code"], row["reason"], row["copy_of"], bool(row["gone"])
+            video,
+            row["stamp"],
+            row["code"],
+            row["reason"],
+            row["copy_of"],
+            bool(row["gone"]),
+            row["probe_version"] or 0,
         )
     return entries
 

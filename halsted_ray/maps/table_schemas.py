@@ -24,6 +24,9 @@ class ArchiveFile:
     """The uri of the file with the same id that is mapped instead. This file stands in where that one is damaged."""
     gone: bool = False
     """Whether the file was not among the videos of its archive when the archive was last listed. Its map is kept."""
+    probe_version: int = 0
+    """The ``probe.PROBE_VERSION`` by which it was probed. A file that an earlier version probed is probed again, since
+    that version may have taken it for shorter, or for no video."""
 
     @property
     def is_mapped(self) -> bool:
@@ -39,10 +42,12 @@ VIDEOS_SCHEMA = pa.schema(
         ("reason", pa.string()),
         ("copy_of", pa.string()),
         ("gone", pa.bool_()),
+        ("probe_version", pa.int32()),
     ]
 )
 """Every file that was ever listed and that is still there or has a map; the fields of ``ArchiveFile``. ``uri`` is
-``storage.locations.local_uri`` of a local file. ``gone`` is null in rows that were written before it existed."""
+``storage.locations.local_uri`` of a local file. ``gone`` and ``probe_version`` are null in rows that were written
+before they existed."""
 
 PREDICTION_TYPE = pa.struct(
     [

@@ -9,12 +9,21 @@ The way of a video, file by file; each file takes what the file before it gives:
     identity.py         the id of a video, from its bytes
     container.py        one opened file: its packets, its times, seeking; every file comes in through here
     refusal.py          why a file is no video, and what a person can do about it
-    keyframe_index.py   where the keyframes are, from the container's index
+    first_frame.py      the first displayed frame, which may lie far behind the first byte
+    packet_index.py     takes, keyframes and holes of a recording, from one pass over its packets
+    packet_times.py     the times of packets and frames
+    true_keyframes.py   whether a packet is a keyframe, where the container claims that all are
+    keyframe_index.py   where the keyframes are, from the container's index or from that pass
+    joined.py           what libavformat does not read of files that were joined byte by byte
     matroska.py         where to begin reading in a Matroska file without an index, over a network
     probe.py            what a video is: length, size, rate, codec
+    describe.py         all that is known of one file, for `halsted probe`
     windows.py          segments, their windows, and the times of the frames that they need
     slices.py           whether a packet holds a picture at all
-    walk.py             from one wanted time to the next: seek, read packets, decode
+    walk.py             from one wanted time to the next: seek, read packets
+    display_walk.py     the frames displayed at wanted times; damage and holes
+    needed_packets.py   which packets must be decoded for them
+    keyframe_walk.py    the last keyframes at wanted times
     streams.py          which of several video streams is the picture
     geometry.py         how a stored picture is turned and mirrored, and holds the pictures of two eyes
     colour.py           what the numbers of a decoded frame mean: matrix, range, high dynamic range
@@ -31,17 +40,18 @@ Files of unknown origin are decoded in a process that can be killed and has no n
     isolation.py        what the decoding process gives up before it reads a byte of a video
 
 How a file of each kind is read. `container.DEMUXERS` lists the kinds; all of them go through the same code, and differ
-in how the keyframe before a wanted time is found (`walk.Walk.start_before`):
+in how the keyframe before a wanted time is found (`keyframe_index.KeyframeIndex`):
 
-    MP4, MOV            by the file's index, which lists every keyframe (`keyframe_index.KeyframeIndex`)
-    Matroska, WebM      by its index (the cues); without cues, on a disk by libavformat's own search, over a network by
-                        looking for clusters at guessed places (`matroska.Clusters`)
-    MPEG-TS, FLV, ASF,  no index is trusted: seek 2 s before the wanted time, then 8, 32 and 128 s before it, until a
-    MXF, AVI            keyframe at or before that time is found (`walk.BACK_OFF_S`); else read from the file's start
-    MPEG-PS             as MPEG-TS, and half a second earlier, since some of its times are guesses
-                        (`walk.PROGRAM_STREAM_SETTLES_S`)
+    MP4, MOV            by the file's index, where it lists keyframes and not every frame
+    Matroska, WebM      by its index, the cues, where they cover the file
+    all others          by the packet index: one pass over all packets, made when the file is probed and kept with the
+                        maps (`maps.packet_indexes`)
 
-The length of an MP4 stands in its index. The length of any other file is read from the packets of its last 5 s, or from
-all packets where the file does not even declare a length (`probe.TAIL_S`). A local file is opened by libav itself, a
-remote file is read by byte ranges (`storage.ranges.RangeFile`); all other code is the same for both.
+A container without an index that can be trusted says nothing about its whole until every packet was read: its clock may
+start again (`packet_index.Take`), and stretches may be missing (`PacketIndex.holes`). All times are on the video's own
+axis, on which the takes lie one after another: `VideoFile.packets` gives each packet its time there.
+
+The length of a video is where its index or its packets end. A declared length counts only where the file was cut before
+it (`probe.DECLARED`). A local file is opened by libav itself, a remote file is read by byte ranges
+(`storage.ranges.RangeFile`); all other code is the same for both.
 """

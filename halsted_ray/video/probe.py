@@ -26,6 +26,9 @@ missing part shows as a gap, and the video does not merely look shorter."""
 LONGEST_DECLARED_S = 48 * 3600.0
 """A longer declared length is not believed; what the packets hold is."""
 
+PROBE_VERSION = 2
+"""Raised where a file may come out with another length, or as a video or none. 2: takes, holes, joined files."""
+
 TAIL_S = 5.0
 """How much of the end of a file is read to find the end of its last frame."""
 
