@@ -102,8 +102,11 @@ class DisplayWalk(Walk):
         if following_s - last_s > self.hole_s and not (self._ended and following_s == float("inf")):
             if time_s >= last_s + self.frame_s:
                 return unrecorded(last_s + self.frame_s, following_s)
-        elif self._ended and self._ahead is None:
-            return self.ended(time_s, shown_s)
+        elif self._ended and self._ahead is None and (past_end := self.ended(time_s, shown_s)):
+            return past_end
+        if time_s - shown_s > max(self.hole_s, (LONGEST_SKIPPED_RUN + 1) * self.frame_s):
+            # The times of the packets say otherwise, but they are damaged: no frame stands so long.
+            return unrecorded(shown_stop_s, next_s)
         return None
 
     def _walk_on(self, wanted_s: float) -> None:
