@@ -21,6 +21,9 @@ from halsted_ray.video.walk import RETREATS, ShownFrame, Walk, missing, unrecord
 if TYPE_CHECKING:
     from halsted_ray.video.container import VideoPacket
 
+LONG_LEAD_S = 30.0
+"""Where decoding begins more than this before the wanted time, whoever waits is told."""
+
 SEEK_AHEAD_S = 4.0
 """Where the next wanted keyframe is nearer than this, the packets up to it are read and dropped: that costs less than a
 seek over a network."""
@@ -168,6 +171,9 @@ class DisplayWalk(Walk):
         for retreat in range(RETREATS):
             self._forget()
             key = self.start_at(key, pts)
+            lead_s = time_s - (self.video.seconds(key) if key is not None else 0.0)
+            if lead_s > LONG_LEAD_S:
+                self.video.tell_lead(lead_s)
             if key is None:
                 # An unreferenced frame may be the first that is displayed, and ``reference`` leaves it out.
                 self._shown = ShownFrame(self.video.first_frame, 0.0)

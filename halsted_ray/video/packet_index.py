@@ -134,9 +134,14 @@ class PacketIndex:
 
 @dataclass
 class IndexSlot:
-    """The index of an earlier pass over a file's packets; or the place where a new one is put."""
+    """The index of an earlier pass over a file's packets; or the place where a new one is put.
+
+    ``on_lead`` is called with the seconds of video that must be decoded before the first wanted frame, where these are
+    many: a file with one keyframe is decoded from its start.
+    """
 
     index: PacketIndex | None = None
+    on_lead: Callable[[float], None] = lambda lead_s: None
 
 
 @dataclass
