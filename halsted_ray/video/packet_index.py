@@ -228,7 +228,8 @@ def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restar
         elif pause > hole:
             holes.append((takes[-1].stop, stretch.first_pts + takes[-1].shift))
         take = takes[-1]
-        length = min(stretch.last_length or step, round(hole))
+        # Some containers state a length of one tick.
+        length = min(stretch.last_length if 2 * stretch.last_length >= step else step, round(hole))
         stop = max(take.stop, stretch.last_pts + length + take.shift)
         takes[-1] = Take(take.first_byte, take.shift, min(take.start, stretch.first_pts + take.shift), stop)
         keys += [(pts + take.shift, byte, lead, size) for pts, byte, lead, size in stretch.keys]
