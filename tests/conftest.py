@@ -27,9 +27,11 @@ pytest.register_assert_rewrite("registries")
 import postgres as postgresql  # noqa: E402  one of them
 
 HEAVY = {
+    "test_atlas_mangled",
     "test_bad_archive",
     "test_benchmarks",
     "test_cluster_drill",
+    "test_damaged_windows",
     "test_demo",
     "test_evaluation",
     "test_evaluation_rarp50",
@@ -55,10 +57,13 @@ HEAVY = {
     "test_train_loop",
     "test_train_run",
     "test_examples",
+    "test_video_damage",
     "test_video_matroska",
+    "test_video_pictures",
     "test_video_s3",
+    "test_video_takes",
 }
-"""Test files that start Ray, a server or a browser, or render for many seconds. All other tests are ``quick``."""
+"""Test files that start Ray, a server or a browser, or write, render and read many videos. All others are ``quick``."""
 
 
 def pytest_ignore_collect(collection_path, config):
