@@ -164,11 +164,7 @@ class VideoFile:
 
         In AVI and MPEG-PS it is not, except where pictures are displayed in the order in which they are decoded.
         """
-        return self.stream.codec_context.codec.intra_only or self.container.format.name in (
-            "mov,mp4,m4a,3gp,3g2,mj2",
-            "matroska,webm",
-            "mpegts",
-        )
+        return self.stream.codec_context.codec.intra_only or self.container.format.name in (MP4, MATROSKA, "mpegts")
 
     def close(self) -> None:
         """Closes the file, where it is open."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import zlib
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +50,9 @@ STEPS_COUNTED = 100_000
 MAX_BYTES = 256 * 1024 * 1024
 """A larger index is not read: it would list 8,000,000 keyframes, three days of intra-only video."""
 
+MAX_PACKED_BYTES = 64 * 1024 * 1024
+"""A larger index is not kept either. As bytes, 8,000,000 keyframes take about 40 MB."""
+
 
 def hole_s(step_s: float) -> float:
     """The longest time for which a frame may stand, where frames usually follow each other every ``step_s``."""
@@ -60,7 +65,7 @@ class Take:
     the takes lie one after another."""
 
     first_byte: int
-    """Its packets begin here; -1 where the container does not say."""
+    """Its packets begin here, as far as the container says."""
     shift: int
     """The packets' times plus this are times on the axis."""
     start: int
@@ -95,12 +100,11 @@ class PacketIndex:
 
     def take_at(self, byte: int) -> Take:
         """The take to which the packet at ``byte`` belongs."""
-        found = self.takes[0]
-        for take in self.takes[1:]:
-            if take.first_byte > byte:
-                break
-            found = take
-        return found
+        return self.takes[max(0, bisect_right(self._first_bytes, byte) - 1)]
+
+    @cached_property
+    def _first_bytes(self) -> list[int]:
+        return [take.first_byte for take in self.takes]
 
     def to_bytes(self) -> bytes:
         """The index as bytes, a few KB per hour of video; ``from_bytes`` reads them."""
@@ -117,19 +121,24 @@ class PacketIndex:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> PacketIndex:
-        """Raises ValueError where ``data`` is no index."""
+        """Raises ValueError where ``data`` is no index, or the index of another version."""
         text, _, packed = data.partition(b"\n")
-        head = json.loads(text)
-        inflate = zlib.decompressobj()
-        deltas = np.frombuffer(inflate.decompress(packed, MAX_BYTES), "<i8").reshape(4, head["keys"])
-        return cls(
-            takes=tuple(Take(*values) for values in head["takes"]),
-            keys=np.cumsum(deltas.T, axis=0, dtype=np.int64),
-            holes=tuple((start, stop) for start, stop in head["holes"]),
-            step=head["step"],
-            packets=head["packets"],
-            stop_byte=head["stop_byte"],
-        )
+        try:
+            head = json.loads(text)
+            deltas = np.frombuffer(zlib.decompressobj().decompress(packed, MAX_BYTES), "<i8").reshape(4, head["keys"])
+            found = cls(
+                takes=tuple(Take(*map(int, values)) for values in head["takes"]),
+                keys=np.cumsum(deltas.T, axis=0, dtype=np.int64),
+                holes=tuple((int(start), int(stop)) for start, stop in head["holes"]),
+                step=int(head["step"]),
+                packets=int(head["packets"]),
+                stop_byte=int(head["stop_byte"]),
+            )
+        except (zlib.error, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"expected a packet index, got bytes that are none ({type(error).__name__})") from None
+        if not found.takes:
+            raise ValueError("expected a packet index, got an index without a take")
+        return found
 
 
 @dataclass
@@ -192,7 +201,7 @@ def index_packets(
         dts = packet.dts if packet.dts is not None else last.last_dts if last else pts
         step = dts - last.last_dts if last else 0
         if last is None or step < -back or step > suspect or pts - last.last_pts > suspect:
-            last = _Stretch(-1 if byte is None else byte, step < -back, pts, pts, dts)
+            last = _Stretch(stop_byte if byte is None else byte, step < -back, pts, pts, dts)
             stretches.append(last)
         elif step > 0 and len(steps) < STEPS_COUNTED:
             steps.append(step)

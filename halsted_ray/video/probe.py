@@ -26,6 +26,9 @@ missing part shows as a gap, and the video does not merely look shorter."""
 LONGEST_DECLARED_S = 48 * 3600.0
 """A longer declared length is not believed; what the packets hold is."""
 
+LONGEST_S = 720 * 3600.0
+"""30 days. Every part of a longer video would have to be noted as a gap: damaged times can claim centuries."""
+
 PROBE_VERSION = 2
 """Raised where a file may come out with another length, or as a video or none. 2: takes, holes, joined files."""
 
@@ -104,12 +107,17 @@ def probe_of(video: VideoFile, index: KeyframeIndex) -> Probe:
     duration_s = _duration_s(video, index, declared_s)
     size_bytes = source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size
     if unread := video.unread_bytes:
-        duration_s += duration_s * unread / (size_bytes - unread)
+        duration_s += min(LONGEST_DECLARED_S, duration_s * unread / max(1, size_bytes - unread))
     # Only now: measuring the length may have opened the file again, which frees the old stream.
     stream = video.stream
     if duration_s <= 0:
         raise UnreadableVideo(
             f"expected a video that lasts, got {duration_s:.3f} s of it: its times are damaged; export it again"
+        )
+    if duration_s > LONGEST_S:
+        raise UnreadableVideo(
+            f"expected a video of at most {LONGEST_S / 3600:.0f} hours, got {duration_s / 3600:,.0f} hours of it: its "
+            "times are damaged; export it again"
         )
     height, width = shown_size(video)
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
