@@ -239,3 +239,54 @@ def test_of_many_joined_matroska_files_only_the_first_are_counted(tmp_path):
     size = many.stat().st_size
     assert unread_bytes(str(many), "matroska,webm", size, 0) == size - 2 * len(header)
     assert has_further_segments(str(many))
+
+
+def indexed(*runs, may_restart=True, duration=1):
+    """The index of runs (first time, packets) in hundredths of a second, a packet every four of them."""
+    packets = [Packet(first + 4 * n, None, key=n == 0) for first, count in runs for n in range(count)]
+    for number, packet in enumerate(packets):
+        packet.pos, packet.duration = 100 * number, duration
+    return index_packets(packets, Fraction(1, 100), may_restart, lambda packet: packet.is_keyframe)
+
+
+def axis(index):
+    return [(take.start, take.stop) for take in index.takes], list(index.holes)
+
+
+@pytest.mark.parametrize(
+    "runs, may_restart, takes, holes",
+    [
+        ([(0, 100), (700, 100)], True, [(0, 1100)], [(400, 700)]),
+        ([(0, 100), (597, 100)], True, [(0, 997)], [(400, 597)]),
+        ([(0, 100), (594, 100)], True, [(0, 994)], []),
+        ([(0, 100), (1500, 100)], True, [(0, 400), (400, 800)], []),
+        ([(0, 100), (1500, 100)], False, [(0, 1900)], [(400, 1500)]),
+        ([(0, 100), (400_000, 100)], False, [(0, 400), (400, 800)], []),
+        ([(0, 100), (0, 100)], False, [(0, 400), (400, 800)], []),
+        ([(0, 100), (700, 25), (450, 100)], True, [(0, 400), (450, 850)], []),
+        ([(0, 100), (700, 100), (450, 100)], True, [(0, 1100), (1100, 1500)], [(400, 700)]),
+        ([(0, 100), (9000, 1), (20, 1), (500, 1), (408, 100)], True, [(0, 400), (408, 808)], []),
+    ],
+    ids=[
+        "a hole",
+        "a hole of two seconds and a frame",
+        "a pause",
+        "a jump",
+        "a hole of eleven seconds",
+        "a jump of an hour",
+        "a restart",
+        "wrong times",
+        "a hole and a restart",
+        "wrong times in three ways",
+    ],
+)
+def test_what_the_clock_does_decides_what_is_a_take_and_what_a_hole(runs, may_restart, takes, holes):
+    index = indexed(*runs, may_restart=may_restart, duration=4)
+    found, found_holes = axis(index)
+    assert found_holes == holes
+    assert [found[0], found[-1]] == [takes[0], takes[-1]]
+    assert index.step == 4
+
+
+def test_the_last_frame_lasts_no_longer_than_a_hole():
+    assert indexed((0, 100), duration=10**9).stop == 396 + 200

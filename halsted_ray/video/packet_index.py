@@ -41,6 +41,9 @@ HOLE_STEPS = 8
 """Where no frame was recorded for this many seconds, and for as many times the usual step from frame to frame, the
 recorder was paused or packets were lost. Such a stretch has no picture. A shorter one shows the last picture."""
 
+WRONG_IN_A_ROW = 8
+"""So many jumps of the clock in a row may be damage, where the clock then goes on as before them."""
+
 LEAD_BYTES = 128 * 1024
 """How far before a keyframe reading begins where a container can't be entered at the keyframe itself."""
 
@@ -157,6 +160,7 @@ class _Stretch:
     """Whether the clock went back before the first packet."""
     first_pts: int
     last_pts: int
+    first_dts: int
     last_dts: int
     last_length: int = 0
     keys: list[tuple[int, int, int, int]] = field(default_factory=list)
@@ -201,7 +205,7 @@ def index_packets(
         dts = packet.dts if packet.dts is not None else last.last_dts if last else pts
         step = dts - last.last_dts if last else 0
         if last is None or step < -back or step > suspect or pts - last.last_pts > suspect:
-            last = _Stretch(stop_byte if byte is None else byte, step < -back, pts, pts, dts)
+            last = _Stretch(stop_byte if byte is None else byte, step < -back, pts, pts, dts, dts)
             stretches.append(last)
         elif step > 0 and len(steps) < STEPS_COUNTED:
             steps.append(step)
@@ -224,17 +228,44 @@ def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restar
     takes: list[Take] = []
     holes: list[tuple[int, int]] = []
     keys: list[tuple[int, int, int, int]] = []
+    shifts: list[int] = []
+    before = _wrong_clocks(stretches, round(HOLE_S * second))
     for number, stretch in enumerate(stretches):
         pause = pauses[number - 1] if number else 0
-        if not takes or stretch.restarted or pause > jump_s * second:
+        if not takes or stretch.restarted or pause > jump_s * second or number in before:
             shift = takes[-1].stop - stretch.first_pts if takes else 0
+            if (goes_on_from := before.get(number)) is not None:
+                shift = shifts[goes_on_from]
             takes.append(Take(stretch.first_byte, shift, stretch.first_pts + shift, stretch.first_pts + shift))
         elif pause > hole:
             holes.append((takes[-1].stop, stretch.first_pts + takes[-1].shift))
         take = takes[-1]
+        shifts.append(take.shift)
         length = min(stretch.last_length or step, round(hole))
         stop = max(take.stop, stretch.last_pts + length + take.shift)
         takes[-1] = Take(take.first_byte, take.shift, min(take.start, stretch.first_pts + take.shift), stop)
         keys += [(pts + take.shift, byte, lead, size) for pts, byte, lead, size in stretch.keys]
     rows = np.array(keys, np.int64).reshape(-1, 4)
     return PacketIndex(tuple(takes), rows[np.argsort(rows[:, 0], kind="stable")], tuple(holes), step, 0)
+
+
+def _wrong_clocks(stretches: list[_Stretch], near: int) -> dict[int, int | None]:
+    """Where the times of a few packets are damaged and the clock then goes on as before: number of a stretch with
+    damaged times → None, number of the stretch after them → that of the stretch whose clock it goes on with.
+
+    Else the rest of the recording would be moved by as much as the damaged times are wrong. ``near``: ticks in which
+    the clock goes on, and that the damaged packets may last.
+    """
+    found: dict[int, int | None] = {}
+    for number in range(2, len(stretches)):
+        for earlier in range(number - 2, max(-1, number - 2 - WRONG_IN_A_ROW), -1):
+            between = stretches[earlier + 1 : number]
+            if between[0].last_pts - between[0].first_pts > near:
+                break
+            if earlier in found and found[earlier] is None:
+                continue
+            if 0 < stretches[number].first_dts - stretches[earlier].last_dts <= near:
+                found |= dict.fromkeys(range(earlier + 1, number))
+                found[number] = earlier
+                break
+    return found

@@ -30,7 +30,8 @@ LONGEST_S = 720 * 3600.0
 """30 days. Every part of a longer video would have to be noted as a gap: damaged times can claim centuries."""
 
 PROBE_VERSION = 2
-"""Raised where a file may come out with another length, or as a video or none. 2: takes, holes, joined files."""
+"""Raised where a file may come out with another length, or as a video or none. 2: takes, holes, joined files, damaged
+times."""
 
 TAIL_S = 5.0
 """How much of the end of a file is read to find the end of its last frame."""
