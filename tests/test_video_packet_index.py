@@ -288,5 +288,13 @@ def test_what_the_clock_does_decides_what_is_a_take_and_what_a_hole(runs, may_re
     assert index.step == 4
 
 
+def test_where_every_time_is_damaged_one_step_ahead_is_not_the_usual_step():
+    """Else the picture before it would stand for an hour."""
+    index = indexed(*((-1000 * n, 1) for n in range(40)), (-9000, 1), *((-50_000 - 900 * n, 1) for n in range(40)))
+    assert index.step == 1 and (index.takes[-1].stop - index.takes[0].start) < 400 * 100
+    slow = indexed(*((1000 * n, 1) for n in range(40)))
+    assert slow.step == 1000 and len(slow.takes) == 1 and not slow.holes
+
+
 def test_the_last_frame_lasts_no_longer_than_a_hole():
     assert indexed((0, 100), duration=10**9).stop == 396 + 200

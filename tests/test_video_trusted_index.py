@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from types import SimpleNamespace
 
 import av
@@ -12,7 +13,7 @@ from numbered_video import Recipe, write
 from halsted_ray.phantom.frame_number import read_frame_number
 from halsted_ray.video.container import VideoFile
 from halsted_ray.video.keyframe_index import SHORT_S, SPARSE_S, KeyframeIndex
-from halsted_ray.video.probe import probe
+from halsted_ray.video.probe import _read_to_end_s, probe
 from halsted_ray.video.readers import read_frames
 from halsted_ray.video.true_keyframes import HEAD_BYTES, keyframe_test
 
@@ -109,3 +110,16 @@ def test_units_behind_lengths_of_two_bytes_are_told_apart():
 
     assert test(Packet(b"\0\x04\x40\x01ab\0\x05\x26\x01abc"))
     assert not test(Packet(b"\0\x04\x40\x01ab\0\x05\x02\x01abc"))
+
+
+def test_a_stream_that_comes_up_at_the_very_end_ends_the_search_for_the_end_of_the_data():
+    """PyAV raises IndexError there; a header that declared more than the file held cost the decoding process."""
+
+    def demux():
+        yield SimpleNamespace(size=1, pts=40, duration=10, time_base=Fraction(1, 10))
+        raise IndexError
+
+    video = SimpleNamespace(
+        container=SimpleNamespace(demux=demux), origin=0, time_base=Fraction(1, 10), raise_storage_failure=lambda: None
+    )
+    assert _read_to_end_s(video) == 5.0

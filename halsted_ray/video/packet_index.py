@@ -221,7 +221,11 @@ def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restar
     """Lays the stretches on one axis: as holes of one take, or as takes one after another."""
     pauses = [later.first_pts - earlier.last_pts for earlier, later in zip(stretches, stretches[1:], strict=False)]
     # The steps over holes are steps too where most frames are that far apart.
-    steps += [pause for pause in pauses if 0 < pause < LONGEST_PAUSE_S * second]
+    long_steps = [pause for pause in pauses if 0 < pause < LONGEST_PAUSE_S * second]
+    if 2 * len(long_steps) >= len(pauses):
+        steps += long_steps
+    elif not steps:  # the time of every frame is damaged
+        steps += [stretch.last_length for stretch in stretches if stretch.last_length > 0]
     step = int(np.median(steps)) if steps else 0
     hole = hole_s(step / second) * second
     jump_s = max(JUMP_AHEAD_S, HOLE_STEPS * step / second) if may_restart else LONGEST_PAUSE_S
