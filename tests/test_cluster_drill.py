@@ -75,8 +75,9 @@ def test_two_nodes_give_the_rows_of_one_and_a_late_one_is_waited_for(drill, tmp_
             "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"),
         },
     )
-    first, *_, last = run.stdout.splitlines() or [""]
-    assert "8 of 8 segments" in first and "on 3.0 CPUs" in first, run.stdout + run.stderr
+    lines = run.stdout.splitlines() or [""]
+    first, last = next((line for line in lines if "segments to do" in line), ""), lines[-1]
+    assert "8 of 8 segments" in first and "on 3.0 CPUs" in lines[0], run.stdout + run.stderr
     assert "pools: " in last and "on 6.0 CPUs" in last, run.stdout + run.stderr
     assert read_timeline(out).equals(drill.expected)
 

@@ -42,11 +42,16 @@ def test_frames_beside_damage_are_those_of_the_whole_file(tmp_path, videos, kind
         assert frames.missing or stop_s - start_s < 0.1, "a lost picture that none refers to harms no other"
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
-@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg2video", "mpeg4"])
+WRITTEN = [
+    (codec, suffix)
+    for codec in ("libx264", "libx265", "mpeg2video", "mpeg4")
+    for suffix in (".mp4", ".mkv", ".ts", ".avi")
+    if (codec, suffix) != ("libx265", ".avi")  # which libavformat does not write
+]
+
+
+@pytest.mark.parametrize("codec, suffix", WRITTEN)
 def test_every_packet_of_a_whole_file_holds_a_picture_and_zeros_do_not(tmp_path, codec, suffix):
-    if (codec, suffix) == ("libx265", ".avi"):
-        pytest.skip("libavformat does not write HEVC to AVI")
     video = write(tmp_path / f"video{suffix}", Recipe(suffix=suffix, codec=codec, frames=60, rate=25))
     with av.open(str(video.path)) as container:
         holds_picture = PictureCheck(container.streams.video[0].codec_context)

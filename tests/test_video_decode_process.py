@@ -12,7 +12,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from numbered_video import Recipe, write
+from numbered_video import Recipe, numbers_of, write
 
 from halsted_ray.errors import CorruptSegment, DecoderKilled, StorageUnavailable, UnreadableVideo
 from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
@@ -236,6 +236,17 @@ def test_a_hang_is_ended_at_the_deadline(process, clip, tmp_path):
     assert caught.value.code == "decoder-hung" and time.monotonic() - started_s < 5
     assert process.pid is None
     assert len(process.read_frames(clip, TIMES_S, SIZE, deadline_s=30)) == len(TIMES_S)
+
+
+def test_a_long_way_to_the_first_frame_is_waited_for(process, tmp_path):
+    """A video with one keyframe is decoded from its start: that is no hang, however long it takes."""
+    one_key = Recipe(frames=1500, rate=25, gop=10_000, size=(360, 640), codec_options={"x264-params": "scenecut=0"})
+    video = write(tmp_path / "one.mp4", one_key)
+    started_s = time.monotonic()
+    read_frames(video.path, [59.0], SIZE, "exact")
+    deadline_s = (time.monotonic() - started_s) / 2
+    (number,) = numbers_of(process.read_frames(video.path, [59.0], SIZE, "exact", deadline_s=deadline_s).images_NHWC)
+    assert number == 59 * 25
 
 
 def test_a_crash_is_told_and_survived(process, clip, tmp_path):

@@ -37,6 +37,7 @@ RECIPES = {
     "avi": Recipe(".avi", codec="mpeg4"),
     "avi with b frames": Recipe(".avi", codec="mpeg4", codec_options={"bf": "2"}),
     "wmv": Recipe(".wmv", codec="wmv2"),
+    "h264 in avi": Recipe(".avi", codec_options={"bf": "3"}),
     "motion jpeg": Recipe(".mov", codec="mjpeg", pix_fmt="yuvj420p", gop=1),
     "moov at the front": Recipe(mux_options={"movflags": "faststart"}),
     "fragmented": Recipe(mux_options={"movflags": "frag_keyframe+empty_moov"}),

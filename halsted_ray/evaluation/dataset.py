@@ -11,7 +11,7 @@ import numpy as np
 from halsted_ray.atlas import Atlas
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
 from halsted_ray.evaluation.sais import SaisRecipe
-from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.halsted import ModelConfig
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Clip, Window
@@ -60,7 +60,7 @@ def prepare_data(
     taxonomy: Taxonomy,
     recipe: Recipe,
     plan: EvaluationPlan,
-    encoder: Encoder,
+    encoder: EncoderIdentity,
     config: ModelConfig,
     embeddings: str,
     video_ids: Collection[str],

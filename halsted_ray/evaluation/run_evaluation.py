@@ -31,7 +31,7 @@ from halsted_ray.evaluation.leak_guard import caveats_of, learned_by, require_un
 from halsted_ray.evaluation.predictions import MODEL, TagPredictions, predictions_table
 from halsted_ray.evaluation.scoring import score_predictions
 from halsted_ray.evaluation.umap import umap
-from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.records import WindowSpec, digest
 from halsted_ray.storage.files import require_writable, write_atomically
@@ -112,7 +112,7 @@ def evaluate(
         require_alike(given, other)
         require_fit(other, source, taxonomy)
     spec = spec or WindowSpec()
-    frozen = Encoder.load(
+    frozen = encoder_identity(
         encoder_for(recipe, encoder or "tiny") if given is None else encoder or given.config.encoder_ref
     )
     if given is not None:

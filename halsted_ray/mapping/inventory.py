@@ -25,10 +25,6 @@ from halsted_ray.video.probe import PROBE_VERSION, Probe
 THREADS = 16
 """The threads wait for storage. Probing is done by one process per core."""
 
-PROBE_START_S = 60.0
-PROBED_BYTES_PER_S = 10e6
-"""A probe that takes longer than this much, and than reading the whole file at this rate, hangs."""
-
 IdleProcesses: TypeAlias = "queue.SimpleQueue[DecodeProcess]"
 """The decoding processes that nobody uses at the moment."""
 
@@ -144,7 +140,7 @@ def _probe_file(
             name, head = with_retries(lambda: identify(fs, path), "its first, last and middle bytes", PATIENCE_S)
             if is_dicom(head):
                 raise UnreadableVideo(dicom_reason(head))
-        found, packet_index = _probe(uri, idle, PROBE_START_S + size_bytes / PROBED_BYTES_PER_S)
+        found, packet_index = _probe(uri, idle)
         if packet_index:
             on_index(name, uri, packet_index)
     except VideoError as error:
@@ -161,12 +157,12 @@ def _is_current(known: ArchiveFile, stamp: str, size_bytes: int) -> bool:
     return is_same and known.probe_version == PROBE_VERSION and known.code != StorageUnavailable.code
 
 
-def _probe(uri: str, idle: IdleProcesses, deadline_s: float) -> tuple[Probe, bytes]:
+def _probe(uri: str, idle: IdleProcesses) -> tuple[Probe, bytes]:
     process = idle.get()
     try:
         try:
-            return process.probe_and_index(uri, deadline_s=deadline_s)
+            return process.probe_and_index(uri)
         except DecoderKilled:  # the machine may have been short of memory or time: a second time it is the file's fault
-            return process.probe_and_index(uri, deadline_s=deadline_s)
+            return process.probe_and_index(uri)
     finally:
         idle.put(process)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from halsted_ray.mapping.workflow import LEAST_PROBABILITY, wanted_tasks
-from halsted_ray.model.encoder import STEPS, Encoder
+from halsted_ray.model.encoder import STEPS
+from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.records import PICTURES, WindowSpec, digest
 from halsted_ray.storage.locations import absolute_location
@@ -68,7 +69,8 @@ def read_recipe(
     ``encoder``: where the model's encoder lies (None: where the model says). ``task`` and ``instruction``: what is
     asked, as ``workflow.wanted_tasks`` takes them. ``windows``: every window of these lengths is asked, instead of the
     multi-stage workflow. ``least_present``: share of a window's time that must have a picture. ``eye``: one of
-    ``video.geometry.EYES``. Reads all weights once and keeps none. Raises ModelError, TaxonomyError.
+    ``video.geometry.EYES``. Reads the decoder's weights, and the encoder's where
+    nobody has read them before (``encoder_identity``). Raises ModelError, TaxonomyError.
     """
     loaded = Halsted.load(model)
     tasks = tuple(wanted_tasks(loaded.taxonomy, task, instruction))
@@ -76,11 +78,11 @@ def read_recipe(
     place = encoder.removesuffix(STEPS)
     if os.path.exists(place):
         encoder = absolute_location(place) + encoder[len(place) :]
-    loaded_encoder = Encoder.load(encoder)
-    loaded.check_encoder(loaded_encoder)
+    identity = encoder_identity(encoder)
+    loaded.check_encoder(identity)
     recipe = MappingRecipe(
         loaded.digest,
-        loaded_encoder.fingerprint,
+        identity.fingerprint,
         loaded.taxonomy.digest,
         windows or loaded.config.windows,
         tasks,
@@ -89,4 +91,4 @@ def read_recipe(
         least_present=least_present,
         eye=eye,
     )
-    return RecipeSource(recipe, model, encoder, loaded.config, loaded_encoder.image_size)
+    return RecipeSource(recipe, model, encoder, loaded.config, identity.image_size)

@@ -24,6 +24,7 @@ from halsted_ray.model.calibration import fit_temperature
 from halsted_ray.model.checkpoint import JsonObject, locate
 from halsted_ray.model.decoder import build_decoder
 from halsted_ray.model.encoder import Encoder, EncoderOptions
+from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.generation import DECIMALS, Generated, Grammar, generate, rounded
 from halsted_ray.model.shipped import model_location
 from halsted_ray.model.vocabulary import PAD, Parsed, Vocabulary, parse
@@ -251,7 +252,7 @@ class Halsted:
         self.check_encoder(encoder)
         return encoder
 
-    def check_encoder(self, encoder: Encoder) -> None:
+    def check_encoder(self, encoder: Encoder | EncoderIdentity) -> None:
         """Raises ModelError unless ``encoder`` is the one this model was trained on."""
         if encoder.fingerprint != self.config.encoder_fingerprint:
             raise ModelError(

@@ -24,7 +24,7 @@ from halsted_ray.evaluation.predictions import MODEL, REFERENCE, TagPredictions,
 from halsted_ray.evaluation.run_evaluation import Evaluation, evaluate, feature_map, fold_figures, save_evaluation
 from halsted_ray.evaluation.scoring import score_predictions
 from halsted_ray.mapping.progress import QUIET, RunObserver
-from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, digest
 from halsted_ray.selflabel.gain import measure_gain
@@ -151,7 +151,7 @@ def prepare_second_model(
 ) -> AblationFold:
     """The samples that v2 of a fold learns from: persons' clips in ``known``, and the labels of ``labelled``."""
     config, taxonomy = before.data.config, before.taxonomy
-    frozen = Encoder.load(config.encoder_ref)
+    frozen = encoder_identity(config.encoder_ref)
     new_videos = {clip.video_id for clip in labelled.clips} - set(known.split)
     grown = replace(
         known,

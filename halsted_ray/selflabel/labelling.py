@@ -15,7 +15,7 @@ from halsted_ray.mapping.pipeline import Summary, map_archive
 from halsted_ray.mapping.progress import QUIET, RunObserver
 from halsted_ray.mapping.workflow import needed_tasks
 from halsted_ray.maps.reading import read_segments, read_videos
-from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video
 from halsted_ray.selflabel.merge import Label, TimeSpan, cut_overlaps, join_spans, merge, subtract_spans
@@ -107,7 +107,7 @@ def label_archive(
     """
     labeller, taxonomy = Halsted.load(model), source.load_taxonomy()
     task, encoder = taxonomy.task(rules.task), encoder or labeller.config.encoder_ref
-    labeller.check_encoder(Encoder.load(encoder))  # before its vectors are stored under the model's encoder
+    labeller.check_encoder(encoder_identity(encoder))  # before its vectors are stored under the model's encoder
     accuracy_of_task = accuracy_of_tasks(labeller, source, encoder, embeddings)
     mean = average(accuracy_of_task)
     report: Figures = {

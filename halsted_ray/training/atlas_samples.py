@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from halsted_ray.atlas import Atlas
 from halsted_ray.errors import AtlasError
-from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Window, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
@@ -34,7 +34,7 @@ def load_samples(
     taxonomy: Taxonomy,
     recipe: Recipe,
     spec: WindowSpec,
-    encoder: Encoder,
+    encoder: EncoderIdentity,
     embeddings: str,
     progress: EmbedProgress | None = None,
     parts: Sequence[str] = ("train", "validation"),

@@ -15,7 +15,8 @@ from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.compute.cluster import connected
 from halsted_ray.errors import OutputError
-from halsted_ray.model.encoder import STEPS, Encoder
+from halsted_ray.model.encoder import STEPS
+from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import WindowSpec, digest
 from halsted_ray.storage.files import read_file, require_writable, write_atomically
@@ -119,7 +120,7 @@ def train(
     source = read_atlas(atlas, release, version)
     taxonomy = source.load_taxonomy()
     encoder = encoder_for(recipe, encoder)
-    frozen = Encoder.load(encoder)
+    frozen = encoder_identity(encoder)
     split = source.split or split_by_video([video.video_id for video in source.videos], source.clips)
     run_id = digest(
         {**asdict(recipe), "shifts_s": list(recipe.shifts_s)},

@@ -64,6 +64,9 @@ ENTERED_BY_BYTE = ("mpegts", "mpeg", "flv", "asf")
 ENTERED_BEFORE = ("mpeg", "asf")
 """Containers in which the packet at whose byte libavformat enters is not read whole, but only packets after it."""
 
+READ_BYTES_PER_LEAD_S = 50e6
+"""Reading so many bytes may take as long as decoding a second of video."""
+
 ERRORS_IN_A_ROW = 10_000
 """libavformat gives an error for every 64 KB in which it finds no packet. After so many (640 MB) the data count as
 ended: a recorder's unused space is zeros to the end."""
@@ -156,12 +159,20 @@ class VideoFile:
         """What a pass over the packets found; None where the container's own index serves."""
         return self._known.index
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of the file."""
+        return self.source.size_bytes if isinstance(self.source, RangeFile) else os.stat(self.source).st_size
+
+    def tell_lead(self, lead_s: float) -> None:
+        """Tells whoever waits that ``lead_s`` of video are decoded before the first wanted frame comes."""
+        self._known.on_lead(lead_s)
+
     @cached_property
     def unread_bytes(self) -> int:
         """How many bytes at the end belong to further recordings that libavformat does not read (``joined``)."""
-        size_bytes = self.source.size_bytes if isinstance(self.source, RangeFile) else os.stat(self.source).st_size
         read_to_byte = self.packet_index.stop_byte if self.packet_index else 0
-        return unread_bytes(self.source, self.container.format.name, size_bytes, read_to_byte)
+        return unread_bytes(self.source, self.container.format.name, self.size_bytes, read_to_byte)
 
     @property
     def has_presentation_times(self) -> bool:
@@ -234,6 +245,7 @@ class VideoFile:
         Raises UnreadableVideo where no packet has a time.
         """
         self._known.index = None
+        self.tell_lead(self.size_bytes / READ_BYTES_PER_LEAD_S)
         self.reopen()
         may_restart = self.container.format.name in MAY_RESTART
         with PROCESS_PROFILE.stage("read"):

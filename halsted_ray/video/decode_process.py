@@ -38,6 +38,16 @@ log = logging.getLogger(__name__)
 START_S = 60.0
 """How long a start may take. It takes 0.3 s, and longer on a machine where many processes start at once."""
 
+PROBE_S = 60.0
+READ_BYTES_PER_S = 10e6
+"""A probe that takes longer than its deadline, and than reading the whole file at this rate, hangs: all packets of a
+file may have to be read."""
+
+LEAD_WALL = 5.0
+MOST_LEAD_S = 24 * 3600.0
+"""Seconds that decoding a second of video may take, where decoding begins long before the wanted time; and the most
+that is waited for it. A video with one keyframe is decoded from its start."""
+
 KEPT_INDEXES = 8
 """Files whose packet index is kept for the next call, in the order in which they were read first."""
 
@@ -125,16 +135,16 @@ class DecodeProcess:
         PROCESS_PROFILE.add("write", 0.0, time.process_time() - cpu_s)
         return frames
 
-    def probe(self, location: Location, *, deadline_s: float = 60.0) -> Probe:
+    def probe(self, location: Location, *, deadline_s: float = PROBE_S) -> Probe:
         """As ``probe.probe``; raises DecoderKilled too, as ``read_frames``."""
         return self.probe_and_index(location, deadline_s=deadline_s)[0]
 
-    def probe_and_index(self, location: Location, *, deadline_s: float = 60.0) -> tuple[Probe, bytes]:
+    def probe_and_index(self, location: Location, *, deadline_s: float = PROBE_S) -> tuple[Probe, bytes]:
         """As ``probe.probe_and_index``, the index as bytes for ``read_frames`` (none where none was needed)."""
         ((answer, body),) = self._ask(location, {"do": "probe"}, b"", deadline_s)
         return Probe(**answer["probe"]), bytes(body) if len(body) <= MAX_PACKED_BYTES else b""
 
-    def describe(self, location: Location, eye: str = "left", *, deadline_s: float = 600.0) -> JsonObject:
+    def describe(self, location: Location, eye: str = "left", *, deadline_s: float = PROBE_S) -> JsonObject:
         """As ``describe.describe``; raises DecoderKilled too, as ``read_frames``."""
         ((answer, _),) = self._ask(location, {"do": "describe", "eye": eye}, b"", deadline_s)
         description: JsonObject = answer["description"]
@@ -162,12 +172,16 @@ class DecodeProcess:
         fetch: Fetch | None = None
         if path is not None:
             request["path"] = os.path.abspath(path)
+            size_bytes = os.path.getsize(path) if os.path.isfile(path) else 0
         else:
-            fetch, request["size_bytes"] = range_fetcher(os.fspath(location), self.storage_patience_s)
+            fetch, size_bytes = range_fetcher(os.fspath(location), self.storage_patience_s)
+            request["size_bytes"] = size_bytes
+        if request["do"] != "frames":
+            deadline_s += size_bytes / READ_BYTES_PER_S
         request["cpu_s"] = 2 * deadline_s + 10
         with self._lock:
             requests, answers = self._start()
-            until_s = time.monotonic() + deadline_s
+            until_s, left_s = time.monotonic() + deadline_s, MOST_LEAD_S
             whole = False
             try:
                 wire.send(requests, request, data)
@@ -179,6 +193,10 @@ class DecodeProcess:
                         # Where the store fails, its error leaves from here, and the waiting process is ended below.
                         wire.send(requests, {}, fetch(*head["need"]))
                         until_s += time.monotonic() - asked_s
+                        continue
+                    if "lead_s" in head:
+                        until_s += min(LEAD_WALL * head["lead_s"], left_s)
+                        left_s -= min(LEAD_WALL * head["lead_s"], left_s)
                         continue
                     whole = "part" not in head
                     if "error" in head:

@@ -38,6 +38,9 @@ if TYPE_CHECKING:  # at run time it would import pyarrow into the decoding proce
 PART_BYTES = 8 * 1024 * 1024
 """Frames are sent in parts of this size, so that the process does not grow with the length of a segment."""
 
+LEAD_CPU = 10
+"""Seconds of CPU that decoding a second of video may take, where decoding begins long before the wanted time."""
+
 PART_TIMES = 4096
 """The most times that a part speaks of: a time without picture takes no bytes, but a few words of the head."""
 
@@ -64,7 +67,8 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
     ``size_bytes``. For frames, ``body`` holds the times (float64) and after them the index of an earlier pass over the
     packets, if any. The answers to ``frames`` are messages with ``part`` and at the end ``done``, with the index where
     a pass was made. The answers to ``probe``, with such an index too, and to ``describe`` are one message. An ``error``
-    may stand in place of any of them. A message with ``need`` asks for bytes of the remote file.
+    may stand in place of any of them. A message with ``need`` asks for bytes of the remote file, a message with
+    ``lead_s`` tells how much video is decoded before the first frame.
     """
     limit_cpu(request["cpu_s"])
     before, cpu_s = PROCESS_PROFILE.copy(), time.process_time()
@@ -78,7 +82,12 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
             wire.send(replies, {"description": describe(source, request["eye"])})
             return
         times_s = np.frombuffer(body, np.float64, request["times"])
-        known = IndexSlot(_index_in(bytes(body[times_s.nbytes :])))
+
+        def on_lead(lead_s: float) -> None:
+            limit_cpu(request["cpu_s"] + LEAD_CPU * lead_s)
+            wire.send(replies, {"lead_s": lead_s})
+
+        known = IndexSlot(_index_in(bytes(body[times_s.nbytes :])), on_lead)
         was_known = known.index is not None
         size = (request["size"][0], request["size"][1]) if request["size"] else None
         rows = READERS[request["reader"]](source, times_s, size, request["fidelity"], request["eye"], known)

@@ -21,6 +21,9 @@ from halsted_ray.video.walk import RETREATS, ShownFrame, Walk, missing, unrecord
 if TYPE_CHECKING:
     from halsted_ray.video.container import VideoPacket
 
+LONG_LEAD_S = 30.0
+"""Where decoding begins more than this before the wanted time, whoever waits is told."""
+
 SEEK_AHEAD_S = 4.0
 """Where the next wanted keyframe is nearer than this, the packets up to it are read and dropped: that costs less than a
 seek over a network."""
@@ -49,11 +52,16 @@ class DisplayWalk(Walk):
         fields = video.first_frame.interlaced_frame and video.stream.codec_context.name in FIELD_BY_FIELD
         if video.has_presentation_times and (fidelity == "exact" or self._intra_only) and not fields:
             self._needed = NeededPackets(video, times_s + SAME_TIME_S)
-        self.skip_frame = "NONREF" if fidelity == "reference" and not self.settles_s else "DEFAULT"
+        self._is_avi = video.container.format.name == "avi" and not self._intra_only
+        leaves_out = fidelity == "reference" and not self.settles_s and not self._is_avi
+        self.skip_frame = "NONREF" if leaves_out else "DEFAULT"
         self._last_s = float("-inf")
         """The time of the last frame that the decoder gave out."""
         self._first_s = float("inf")
         """The time of the first clean frame since decoding began anew."""
+        self._start_pts: int | None = None
+        self._first_dts: int | None = None
+        """The keyframe at which decoding began, and the time of the packet that brought out the first frame."""
         self._refreshes = False
         """Whether the keyframes are recovery points: pictures are whole only some time after them."""
         self._shown: ShownFrame | None = None
@@ -168,6 +176,9 @@ class DisplayWalk(Walk):
         for retreat in range(RETREATS):
             self._forget()
             key = self.start_at(key, pts)
+            lead_s = time_s - (self.video.seconds(key) if key is not None else 0.0)
+            if lead_s > LONG_LEAD_S:
+                self.video.tell_lead(lead_s)
             if key is None:
                 # An unreferenced frame may be the first that is displayed, and ``reference`` leaves it out.
                 self._shown = ShownFrame(self.video.first_frame, 0.0)
@@ -193,6 +204,7 @@ class DisplayWalk(Walk):
         self._ended = False
         self._last_s = float("-inf")
         self._first_s = float("inf")
+        self._start_pts = self._first_dts = None
 
     def _next_frame(self) -> ShownFrame | None:
         """The next clean frame; None at the end of the data."""
@@ -208,6 +220,8 @@ class DisplayWalk(Walk):
             if packet is not None and not self._holds_picture(packet):
                 self._note_damage(packet)
                 continue
+            if self._start_pts is None and packet is not None and packet.is_keyframe:
+                self._start_pts = packet.pts
             frames = self.video.decode(packet)
             if frames is None:
                 self._note_damage(packet)
@@ -226,7 +240,7 @@ class DisplayWalk(Walk):
         pts = pts_of(frame)
         if pts is None:
             return
-        shown_s = self.video.seconds(pts)
+        shown_s = self.video.seconds(self._displayed(frame, pts))
         is_sound = pts in self._sound_pts and not frame.is_corrupt
         if frame.key_frame and not frame.is_corrupt:
             if self._is_damaged and not is_sound:
@@ -241,6 +255,19 @@ class DisplayWalk(Walk):
         self._last_s = shown_s
         self._first_s = min(self._first_s, shown_s)
         self._ready.append(ShownFrame(frame, shown_s))
+
+    def _displayed(self, frame: VideoFrame, pts: int) -> int:
+        """The time of display of a frame whose time is ``pts`` by libavcodec, in ticks.
+
+        AVI states no times. libavformat gives each packet the time of its place in the file, which is not its place on
+        the screen where pictures are reordered. The decoder gives frames out in the order of display, each with the
+        time of the packet that brought it out; so they are counted on from the keyframe where decoding began.
+        """
+        if not self._is_avi or frame.dts is None or self._start_pts is None:
+            return pts
+        if self._first_dts is None:
+            self._first_dts = frame.dts
+        return self._start_pts + frame.dts - self._first_dts
 
     @property
     def _is_damaged(self) -> bool:

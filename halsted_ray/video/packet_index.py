@@ -146,9 +146,14 @@ class PacketIndex:
 
 @dataclass
 class IndexSlot:
-    """The index of an earlier pass over a file's packets; or the place where a new one is put."""
+    """The index of an earlier pass over a file's packets; or the place where a new one is put.
+
+    ``on_lead`` is called with the seconds of video that must be decoded before the first wanted frame, where these are
+    many: a file with one keyframe is decoded from its start.
+    """
 
     index: PacketIndex | None = None
+    on_lead: Callable[[float], None] = lambda lead_s: None
 
 
 @dataclass
@@ -245,7 +250,8 @@ def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restar
             holes.append((takes[-1].stop, stretch.first_pts + takes[-1].shift))
         take = takes[-1]
         shifts.append(take.shift)
-        length = min(stretch.last_length or step, round(hole))
+        # Some containers state a length of one tick.
+        length = min(stretch.last_length if 2 * stretch.last_length >= step else step, round(hole))
         stop = max(take.stop, stretch.last_pts + length + take.shift)
         takes[-1] = Take(take.first_byte, take.shift, min(take.start, stretch.first_pts + take.shift), stop)
         keys += [(pts + take.shift, byte, lead, size) for pts, byte, lead, size in stretch.keys]

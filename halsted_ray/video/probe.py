@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -106,7 +105,7 @@ def probe_of(video: VideoFile, index: KeyframeIndex) -> Probe:
     source = video.source
     declared_s = declared_duration_s(video)
     duration_s = _duration_s(video, index, declared_s)
-    size_bytes = source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size
+    size_bytes = video.size_bytes
     if unread := video.unread_bytes:
         duration_s += min(LONGEST_DECLARED_S, duration_s * unread / max(1, size_bytes - unread))
     # Only now: measuring the length may have opened the file again, which frees the old stream.
