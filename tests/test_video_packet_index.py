@@ -298,3 +298,22 @@ def test_where_every_time_is_damaged_one_step_ahead_is_not_the_usual_step():
 
 def test_the_last_frame_lasts_no_longer_than_a_hole():
     assert indexed((0, 100), duration=10**9).stop == 396 + 200
+
+
+def stream_packet(payload: bytes, prefix: bytes = b"") -> bytes:
+    """A packet of a transport stream in which a unit begins; with ``prefix`` as M2TS has it."""
+    return prefix + (b"\x47\x41\x00\x10" + payload).ljust(188, b"\xff")
+
+
+@pytest.mark.parametrize("prefix", [b"", b"\0\0\0\0"], ids=["188", "192"])
+@pytest.mark.parametrize("place", [0, 3_000_000, 40_000_000], ids=["near", "far", "at the end"])
+def test_pictures_behind_the_last_packet_are_seen_wherever_they_are(tmp_path, prefix, place):
+    picture, sound = stream_packet(b"\0\0\1\xe0", prefix), stream_packet(b"\0\0\1\xc0", prefix)
+    count = place // len(sound)
+    pieces = [sound * count, picture * 40_000, sound * max(0, 200_000 - count - 40_000)]
+    path = tmp_path / "a.ts"
+    path.write_bytes(sound * 100 + b"".join(pieces))
+    size = path.stat().st_size
+    assert unread_bytes(str(path), "mpegts", size, 100 * len(sound)) == size - 100 * len(sound)
+    path.write_bytes(sound * 100_000)
+    assert unread_bytes(str(path), "mpegts", 100_000 * len(sound), 0) == 0
