@@ -58,6 +58,7 @@ def everything(out: Path) -> dict[str, set[str]]:
         "videos": {entry.video.video_id for entry in read_videos(maps).values()},
         "status": {video["video_id"] for video in status_of(maps)},
         "vectors": {path.parent.name for path in (out / "embeddings").rglob("*.parquet")},
+        "indexes": {path.name.partition("-")[0] for path in (out / "packet-indexes").glob("*")},
         "staging": {video_id for staging in stagings(maps) for video_id in staging.states()},
     }
 

@@ -17,6 +17,7 @@ from halsted_ray.mapping.outcomes import read_outcomes
 from halsted_ray.mapping.progress import Progress
 from halsted_ray.mapping.stage_schemas import segments_table
 from halsted_ray.mapping.tag_stage import TagOptions, TagStage
+from halsted_ray.maps.packet_indexes import PacketIndexes
 from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging, stagings
 from halsted_ray.maps.timeline import Gap, Unasked
 from halsted_ray.model.encoder import Encoder
@@ -88,6 +89,20 @@ def test_a_copy_stands_in_where_the_video_is_damaged(tmp_path, copy, code):
     decoder.away = copy
     found = decoding(tmp_path, decoder, copies={"video": ["/a"]}).decode(SEGMENT)[1]
     assert [gap.code for gap in found] == [code] * 2, "one that can't be fetched now may be whole"
+
+
+def test_each_file_of_a_video_is_read_by_its_own_packet_index(tmp_path):
+    class Files(FakeDecoder):
+        def read_frames(self, uri, times_s, *rest, packet_index, **named):
+            given[uri] = packet_index
+            self.damaged = [(12, 13)]
+            return super().read_frames(uri, times_s, *rest, **named)
+
+    given = {}
+    for uri in (SEGMENT.uri, "/a"):
+        PacketIndexes(str(tmp_path)).put("video", uri, uri.encode())
+    decoding(tmp_path, Files(), copies={"video": ["/a", "/b"]}).decode(SEGMENT)
+    assert given == {SEGMENT.uri: SEGMENT.uri.encode(), "/a": b"/a", "/b": b""}
 
 
 def test_a_decoder_that_dies_once_is_tried_again(tmp_path):

@@ -124,9 +124,9 @@ class DecodeStage:
         """The frames at ``times_s``, each from the first of the video's files that has a picture of that time."""
         frames: Frames | None = None
         errors: list[VideoError] = []
-        packet_index = self.indexes.get(segment.video_id)
         for uri in (segment.uri, *self.options.copies.get(segment.video_id, ())):
             try:
+                packet_index = self.indexes.get(segment.video_id, uri)
                 if frames is None:
                     frames = self._read_from(uri, times_s, packet_index)
                 else:

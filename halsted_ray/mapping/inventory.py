@@ -28,6 +28,9 @@ THREADS = 16
 IdleProcesses: TypeAlias = "queue.SimpleQueue[DecodeProcess]"
 """The decoding processes that nobody uses at the moment."""
 
+OnIndex: TypeAlias = Callable[[str, str, bytes], None]
+"""``on_index(video_id, uri, packet_index)``"""
+
 
 def take_inventory(
     uris: Sequence[str],
@@ -35,14 +38,14 @@ def take_inventory(
     on_message: Callable[[str], None] = lambda message: None,
     retry_failed: bool = False,
     still_written: Callable[[Mapping[str, int]], Collection[str]] = lambda sizes: (),
-    on_index: Callable[[str, bytes], None] = lambda video_id, packet_index: None,
+    on_index: OnIndex = lambda video_id, uri, packet_index: None,
 ) -> list[ArchiveFile]:
     """Entries of the files ``uris`` (``video.archive.list_archive``), in their order.
 
     ``known``: uri → entry of an earlier run. A file whose size and stamp are the same is not read again, but for a
     file that could not be probed then where ``retry_failed`` asks for it. ``still_written`` is asked when all files
     were looked at, with uri → size in bytes of those that are not empty; the files that it names get no entry.
-    ``on_index`` gets the id of each video whose packets had to be read, and their index
+    ``on_index`` gets the video's id, the uri and the packet index of each file whose packets had to be read
     (``DecodeProcess.probe_and_index``). ``on_message`` is called once per minute with the number of files so far:
     50,000 files take half an hour on one machine.
     """
@@ -78,7 +81,7 @@ def probe_files(
     known: Mapping[str, ArchiveFile],
     on_message: Callable[[str], None],
     retry_failed: bool = False,
-    on_index: Callable[[str, bytes], None] = lambda video_id, packet_index: None,
+    on_index: OnIndex = lambda video_id, uri, packet_index: None,
 ) -> list[ArchiveFile]:
     """As ``take_inventory``, but copies are not looked for."""
     entries, logged_s = [], time.monotonic()
@@ -116,7 +119,7 @@ def _probe_file(
     known: ArchiveFile | None,
     idle: IdleProcesses,
     retry_failed: bool,
-    on_index: Callable[[str, bytes], None],
+    on_index: OnIndex,
 ) -> ArchiveFile:
     size_bytes, stamp = 0, ""
     # Stands for the content's id until the content could be read. While a store is away, a file keeps the id that it
@@ -139,7 +142,7 @@ def _probe_file(
                 raise UnreadableVideo(dicom_reason(head))
         found, packet_index = _probe(uri, idle)
         if packet_index:
-            on_index(name, packet_index)
+            on_index(name, uri, packet_index)
     except VideoError as error:
         video = Video(name, uri, size_bytes, 0.0, 0, 0, 0.0, "")
         return ArchiveFile(video, stamp, error.code, str(error), probe_version=PROBE_VERSION)

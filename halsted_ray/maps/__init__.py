@@ -5,6 +5,7 @@ timeline.py       predictions about windows → intervals and gaps
 staging.py        finished segments of a run that is not published yet
 commits.py        one change of a Delta table
 former_content.py rows follow their files: replaced, moved
+packet_indexes.py what one pass over the packets of a file found
 publishing.py     staged segments → the tables
 reading.py        reads the tables
 cases.py          several videos as one case, with one axis of time

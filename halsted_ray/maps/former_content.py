@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 import pyarrow as pa
 
 from halsted_ray.maps.commits import commit_rows, delete_rows
+from halsted_ray.maps.packet_indexes import PacketIndexes
 from halsted_ray.maps.reading import read_table
 from halsted_ray.maps.staging import stagings
 from halsted_ray.maps.table_schemas import ArchiveFile
@@ -23,7 +24,7 @@ Entries = Mapping[str, ArchiveFile]
 
 
 def drop_former_content(out: str, before: Entries, after: Entries) -> None:
-    """Removes every row, staged result and stored vector of a video of which no file is left in ``after``.
+    """Removes what is kept of videos of which no file is left in ``after``: rows, staged results, indexes and vectors.
 
     Vectors are removed in ``<out>/embeddings`` alone, since a place of their own may serve other maps too. Earlier
     versions of the Delta tables still hold the rows. Raises OutputError.
@@ -37,6 +38,7 @@ def drop_former_content(out: str, before: Entries, after: Entries) -> None:
             delete_rows(table_uri(out, name), _among(with_rows))
     for staging in stagings(out):
         staging.drop(sorted(former & set(staging.states())), run_goes_on=True)
+    PacketIndexes(out).drop(former)
     fs, root = filesystem(f"{out.rstrip('/')}/embeddings")
     for encoder in list_folder(fs, root):
         for sampling in list_folder(fs, encoder):

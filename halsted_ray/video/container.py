@@ -75,6 +75,11 @@ LATEST_DISPLAY_S = 600.0
 """A frame that would be displayed so long before or after it is decoded has a damaged time; it is displayed when it is
 decoded. H.264 and HEVC display a frame at most 16 places later: 8 minutes at one frame in half a minute."""
 
+LATEST_DISPLAY_PLACES = 17
+LATEST_DISPLAY_MPEG_S = 10.0
+"""The same in MPEG-TS and PS, whose every frame states times that may be damaged: ISO/IEC 13818-1 allows 10 s of delay.
+At a low frame rate so many places are longer."""
+
 OUTAGES = (
     errno.EIO,
     errno.ESTALE,
@@ -175,11 +180,7 @@ class VideoFile:
 
         In AVI and MPEG-PS it is not, except where pictures are displayed in the order in which they are decoded.
         """
-        return self.stream.codec_context.codec.intra_only or self.container.format.name in (
-            "mov,mp4,m4a,3gp,3g2,mj2",
-            "matroska,webm",
-            "mpegts",
-        )
+        return self.stream.codec_context.codec.intra_only or self.container.format.name in (MP4, MATROSKA, "mpegts")
 
     def close(self) -> None:
         """Closes the file, where it is open."""
@@ -284,7 +285,7 @@ class VideoFile:
         # Matroska states no time of decoding; what libavformat guesses is that of the packet before.
         latest = 1 << 62
         if self.stream.time_base and self.container.format.name != MATROSKA:
-            latest = round(LATEST_DISPLAY_S / self.stream.time_base)
+            latest = round(self._latest_display_s / self.stream.time_base)
         takes = self.packet_index.takes if self.packet_index and len(self.packet_index.takes) > 1 else ()
         shift = takes[0].shift if takes else 0
         while errors < ERRORS_IN_A_ROW:
@@ -319,6 +320,13 @@ class VideoFile:
                     raise
                 errors += 1  # also ENOMEM: a damaged size
         self.raise_storage_failure()
+
+    @property
+    def _latest_display_s(self) -> float:
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        if self.container.format.name not in MAY_RESTART or not rate:
+            return LATEST_DISPLAY_S
+        return min(LATEST_DISPLAY_S, max(LATEST_DISPLAY_MPEG_S, LATEST_DISPLAY_PLACES / float(rate)))
 
     def decode(self, packet: VideoPacket | None) -> list[VideoFrame] | None:
         """The frames that the decoder gives out after this packet, in display order; None where it does not decode.

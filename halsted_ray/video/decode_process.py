@@ -29,6 +29,7 @@ from halsted_ray.storage.ranges import Fetch, range_fetcher
 from halsted_ray.storage.retry import PATIENCE_S
 from halsted_ray.video import wire
 from halsted_ray.video.frames import Frames, FrameSize, FrameStream, Missing, collect
+from halsted_ray.video.packet_index import MAX_PACKED_BYTES
 from halsted_ray.video.probe import Probe
 from halsted_ray.video.readers import check_request
 
@@ -127,7 +128,8 @@ class DecodeProcess:
             "times": len(times_s),
         }
         cpu_s = time.process_time()
-        known = packet_index or self._indexes.get(os.fspath(location), b"")
+        # What was made here comes first: then the index that was given could not be used.
+        known = self._indexes.get(os.fspath(location), b"") or packet_index
         answers = self._ask(location, request, times_s.tobytes() + known, deadline_s)
         frames = collect(_frames_of(answers, lambda made: self._keep_index(location, made)), times_s, size)
         PROCESS_PROFILE.add("write", 0.0, time.process_time() - cpu_s)
@@ -140,7 +142,7 @@ class DecodeProcess:
     def probe_and_index(self, location: Location, *, deadline_s: float = PROBE_S) -> tuple[Probe, bytes]:
         """As ``probe.probe_and_index``, the index as bytes for ``read_frames`` (none where none was needed)."""
         ((answer, body),) = self._ask(location, {"do": "probe"}, b"", deadline_s)
-        return Probe(**answer["probe"]), bytes(body)
+        return Probe(**answer["probe"]), bytes(body) if len(body) <= MAX_PACKED_BYTES else b""
 
     def describe(self, location: Location, eye: str = "left", *, deadline_s: float = PROBE_S) -> JsonObject:
         """As ``describe.describe``; raises DecoderKilled too, as ``read_frames``."""
@@ -159,7 +161,8 @@ class DecodeProcess:
                     pipe.close()
 
     def _keep_index(self, location: Location, packet_index: bytes) -> None:
-        self._indexes[os.fspath(location)] = packet_index
+        if len(packet_index) <= MAX_PACKED_BYTES:
+            self._indexes[os.fspath(location)] = packet_index
         while len(self._indexes) > KEPT_INDEXES:
             del self._indexes[next(iter(self._indexes))]
 

@@ -87,9 +87,7 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
             limit_cpu(request["cpu_s"] + LEAD_CPU * lead_s)
             wire.send(replies, {"lead_s": lead_s})
 
-        known = IndexSlot(on_lead=on_lead)
-        if len(body) > times_s.nbytes:
-            known.index = PacketIndex.from_bytes(bytes(body[times_s.nbytes :]))
+        known = IndexSlot(_index_in(bytes(body[times_s.nbytes :])), on_lead)
         was_known = known.index is not None
         size = (request["size"][0], request["size"][1]) if request["size"] else None
         rows = READERS[request["reader"]](source, times_s, size, request["fidelity"], request["eye"], known)
@@ -125,6 +123,15 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
     except (ValueError, ImportError) as error:
         kind = "ImportError" if isinstance(error, ImportError) else "ValueError"
         wire.send(replies, {"error": kind, "message": str(error), "span": [None, None]})
+
+
+def _index_in(data: bytes) -> PacketIndex | None:
+    """The index of an earlier pass over the packets; None where none was sent, or where it can't be used: then the pass
+    is made again."""
+    try:
+        return PacketIndex.from_bytes(data) if data else None
+    except ValueError:
+        return None
 
 
 def send_frames(rows: FrameStream, replies: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from halsted_ray.storage.ranges import RangeFile
@@ -34,7 +35,7 @@ def unread_bytes(source: Source, container: str, size_bytes: int, read_to_byte: 
     if container.startswith("mov"):
         return _after_first_movie(source, size_bytes)
     if container.startswith("matroska"):
-        starts = list(_segments(source, size_bytes))
+        starts = list(islice(_segments(source, size_bytes), READ_SEGMENTS + 1))
         return size_bytes - starts[READ_SEGMENTS] if len(starts) > READ_SEGMENTS else 0
     return 0
 
@@ -66,7 +67,7 @@ def _begins_picture(packet: bytes) -> bool:
 def has_further_segments(source: Source) -> bool:
     """Whether a Matroska file holds more than one recording. Raises OSError."""
     size_bytes = source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size
-    return len(list(_segments(source, size_bytes))) > 1
+    return len(list(islice(_segments(source, size_bytes), 2))) > 1
 
 
 def _after_first_movie(source: Source, size_bytes: int) -> int:

@@ -13,7 +13,7 @@ from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING
 
-from halsted_ray.video.container import INDEXED, MATROSKA, MAY_RESTART, VideoFile
+from halsted_ray.video.container import INDEXED, MATROSKA, MAY_RESTART, MP4, VideoFile
 from halsted_ray.video.joined import has_further_segments
 from halsted_ray.video.packet_index import LONGEST_PAUSE_S
 from halsted_ray.video.true_keyframes import keyframe_test
@@ -50,6 +50,7 @@ class KeyframeIndex:
         self.offset = 0
         if video.packet_index is None and not self._container_serves():
             video.read_all_packets()
+            self.offset = 0  # the times of this index are those of display
         self.from_container = video.packet_index is None
         """Whether the container's own index serves, so that no pass over the packets was needed."""
         self._look_up()
@@ -231,11 +232,7 @@ def declared_duration_s(video: VideoFile) -> float | None:
     stream, origin_s = video.stream, float(video.origin * video.time_base)
     if stream.duration:
         length_s = float(stream.duration * video.time_base)
-        return (
-            length_s
-            if video.container.format.name in ("mov,mp4,m4a,3gp,3g2,mj2", *MAY_RESTART)
-            else length_s - origin_s
-        )
+        return length_s if video.container.format.name in (MP4, *MAY_RESTART) else length_s - origin_s
     if video.container.duration:
         length_s = video.container.duration / 1e6
         return length_s - (origin_s if video.container.format.name not in MAY_RESTART else 0.0)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import zlib
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +41,9 @@ HOLE_STEPS = 8
 """Where no frame was recorded for this many seconds, and for as many times the usual step from frame to frame, the
 recorder was paused or packets were lost. Such a stretch has no picture. A shorter one shows the last picture."""
 
+WRONG_IN_A_ROW = 8
+"""So many jumps of the clock in a row may be damage, where the clock then goes on as before them."""
+
 LEAD_BYTES = 128 * 1024
 """How far before a keyframe reading begins where a container can't be entered at the keyframe itself."""
 
@@ -47,6 +52,9 @@ STEPS_COUNTED = 100_000
 
 MAX_BYTES = 256 * 1024 * 1024
 """A larger index is not read: it would list 8,000,000 keyframes, three days of intra-only video."""
+
+MAX_PACKED_BYTES = 64 * 1024 * 1024
+"""A larger index is not kept either. As bytes, 8,000,000 keyframes take about 40 MB."""
 
 
 def hole_s(step_s: float) -> float:
@@ -60,7 +68,7 @@ class Take:
     the takes lie one after another."""
 
     first_byte: int
-    """Its packets begin here; -1 where the container does not say."""
+    """Its packets begin here, as far as the container says."""
     shift: int
     """The packets' times plus this are times on the axis."""
     start: int
@@ -95,12 +103,11 @@ class PacketIndex:
 
     def take_at(self, byte: int) -> Take:
         """The take to which the packet at ``byte`` belongs."""
-        found = self.takes[0]
-        for take in self.takes[1:]:
-            if take.first_byte > byte:
-                break
-            found = take
-        return found
+        return self.takes[max(0, bisect_right(self._first_bytes, byte) - 1)]
+
+    @cached_property
+    def _first_bytes(self) -> list[int]:
+        return [take.first_byte for take in self.takes]
 
     def to_bytes(self) -> bytes:
         """The index as bytes, a few KB per hour of video; ``from_bytes`` reads them."""
@@ -117,19 +124,24 @@ class PacketIndex:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> PacketIndex:
-        """Raises ValueError where ``data`` is no index."""
+        """Raises ValueError where ``data`` is no index, or the index of another version."""
         text, _, packed = data.partition(b"\n")
-        head = json.loads(text)
-        inflate = zlib.decompressobj()
-        deltas = np.frombuffer(inflate.decompress(packed, MAX_BYTES), "<i8").reshape(4, head["keys"])
-        return cls(
-            takes=tuple(Take(*values) for values in head["takes"]),
-            keys=np.cumsum(deltas.T, axis=0, dtype=np.int64),
-            holes=tuple((start, stop) for start, stop in head["holes"]),
-            step=head["step"],
-            packets=head["packets"],
-            stop_byte=head["stop_byte"],
-        )
+        try:
+            head = json.loads(text)
+            deltas = np.frombuffer(zlib.decompressobj().decompress(packed, MAX_BYTES), "<i8").reshape(4, head["keys"])
+            found = cls(
+                takes=tuple(Take(*map(int, values)) for values in head["takes"]),
+                keys=np.cumsum(deltas.T, axis=0, dtype=np.int64),
+                holes=tuple((int(start), int(stop)) for start, stop in head["holes"]),
+                step=int(head["step"]),
+                packets=int(head["packets"]),
+                stop_byte=int(head["stop_byte"]),
+            )
+        except (zlib.error, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"expected a packet index, got bytes that are none ({type(error).__name__})") from None
+        if not found.takes:
+            raise ValueError("expected a packet index, got an index without a take")
+        return found
 
 
 @dataclass
@@ -153,6 +165,7 @@ class _Stretch:
     """Whether the clock went back before the first packet."""
     first_pts: int
     last_pts: int
+    first_dts: int
     last_dts: int
     last_length: int = 0
     keys: list[tuple[int, int, int, int]] = field(default_factory=list)
@@ -197,7 +210,7 @@ def index_packets(
         dts = packet.dts if packet.dts is not None else last.last_dts if last else pts
         step = dts - last.last_dts if last else 0
         if last is None or step < -back or step > suspect or pts - last.last_pts > suspect:
-            last = _Stretch(-1 if byte is None else byte, step < -back, pts, pts, dts)
+            last = _Stretch(stop_byte if byte is None else byte, step < -back, pts, pts, dts, dts)
             stretches.append(last)
         elif step > 0 and len(steps) < STEPS_COUNTED:
             steps.append(step)
@@ -213,21 +226,30 @@ def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restar
     """Lays the stretches on one axis: as holes of one take, or as takes one after another."""
     pauses = [later.first_pts - earlier.last_pts for earlier, later in zip(stretches, stretches[1:], strict=False)]
     # The steps over holes are steps too where most frames are that far apart.
-    steps += [pause for pause in pauses if 0 < pause < LONGEST_PAUSE_S * second]
+    long_steps = [pause for pause in pauses if 0 < pause < LONGEST_PAUSE_S * second]
+    if 2 * len(long_steps) >= len(pauses):
+        steps += long_steps
+    elif not steps:  # the time of every frame is damaged
+        steps += [stretch.last_length for stretch in stretches if stretch.last_length > 0]
     step = int(np.median(steps)) if steps else 0
     hole = hole_s(step / second) * second
     jump_s = max(JUMP_AHEAD_S, HOLE_STEPS * step / second) if may_restart else LONGEST_PAUSE_S
     takes: list[Take] = []
     holes: list[tuple[int, int]] = []
     keys: list[tuple[int, int, int, int]] = []
+    shifts: list[int] = []
+    before = _wrong_clocks(stretches, round(HOLE_S * second))
     for number, stretch in enumerate(stretches):
         pause = pauses[number - 1] if number else 0
-        if not takes or stretch.restarted or pause > jump_s * second:
+        if not takes or stretch.restarted or pause > jump_s * second or number in before:
             shift = takes[-1].stop - stretch.first_pts if takes else 0
+            if (goes_on_from := before.get(number)) is not None:
+                shift = shifts[goes_on_from]
             takes.append(Take(stretch.first_byte, shift, stretch.first_pts + shift, stretch.first_pts + shift))
         elif pause > hole:
             holes.append((takes[-1].stop, stretch.first_pts + takes[-1].shift))
         take = takes[-1]
+        shifts.append(take.shift)
         # Some containers state a length of one tick.
         length = min(stretch.last_length if 2 * stretch.last_length >= step else step, round(hole))
         stop = max(take.stop, stretch.last_pts + length + take.shift)
@@ -235,3 +257,25 @@ def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restar
         keys += [(pts + take.shift, byte, lead, size) for pts, byte, lead, size in stretch.keys]
     rows = np.array(keys, np.int64).reshape(-1, 4)
     return PacketIndex(tuple(takes), rows[np.argsort(rows[:, 0], kind="stable")], tuple(holes), step, 0)
+
+
+def _wrong_clocks(stretches: list[_Stretch], near: int) -> dict[int, int | None]:
+    """Where the times of a few packets are damaged and the clock then goes on as before: number of a stretch with
+    damaged times → None, number of the stretch after them → that of the stretch whose clock it goes on with.
+
+    Else the rest of the recording would be moved by as much as the damaged times are wrong. ``near``: ticks in which
+    the clock goes on, and that the damaged packets may last.
+    """
+    found: dict[int, int | None] = {}
+    for number in range(2, len(stretches)):
+        for earlier in range(number - 2, max(-1, number - 2 - WRONG_IN_A_ROW), -1):
+            between = stretches[earlier + 1 : number]
+            if between[0].last_pts - between[0].first_pts > near:
+                break
+            if earlier in found and found[earlier] is None:
+                continue
+            if 0 < stretches[number].first_dts - stretches[earlier].last_dts <= near:
+                found |= dict.fromkeys(range(earlier + 1, number))
+                found[number] = earlier
+                break
+    return found

@@ -25,8 +25,12 @@ missing part shows as a gap, and the video does not merely look shorter."""
 LONGEST_DECLARED_S = 48 * 3600.0
 """A longer declared length is not believed; what the packets hold is."""
 
+LONGEST_S = 720 * 3600.0
+"""30 days. Every part of a longer video would have to be noted as a gap: damaged times can claim centuries."""
+
 PROBE_VERSION = 2
-"""Raised where a file may come out with another length, or as a video or none. 2: takes, holes, joined files."""
+"""Raised where a file may come out with another length, or as a video or none. 2: takes, holes, joined files, damaged
+times."""
 
 TAIL_S = 5.0
 """How much of the end of a file is read to find the end of its last frame."""
@@ -103,12 +107,17 @@ def probe_of(video: VideoFile, index: KeyframeIndex) -> Probe:
     duration_s = _duration_s(video, index, declared_s)
     size_bytes = video.size_bytes
     if unread := video.unread_bytes:
-        duration_s += duration_s * unread / (size_bytes - unread)
+        duration_s += min(LONGEST_DECLARED_S, duration_s * unread / max(1, size_bytes - unread))
     # Only now: measuring the length may have opened the file again, which frees the old stream.
     stream = video.stream
     if duration_s <= 0:
         raise UnreadableVideo(
             f"expected a video that lasts, got {duration_s:.3f} s of it: its times are damaged; export it again"
+        )
+    if duration_s > LONGEST_S:
+        raise UnreadableVideo(
+            f"expected a video of at most {LONGEST_S / 3600:.0f} hours, got {duration_s / 3600:,.0f} hours of it: its "
+            "times are damaged; export it again"
         )
     height, width = shown_size(video)
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
@@ -186,7 +195,7 @@ def _read_to_end_s(video: VideoFile) -> float:
             if packet.size and packet.pts is not None and packet.time_base is not None:
                 at_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                 end_s = max(end_s, at_s - float(video.origin * video.time_base))
-    except av.error.FFmpegError:
+    except (av.error.FFmpegError, IndexError):  # PyAV's, at the end of the data, where a stream came up while reading
         pass
     video.raise_storage_failure()
     return end_s

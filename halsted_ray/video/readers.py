@@ -122,7 +122,7 @@ def decord_frames(
     import decord  # here, since it is slow to import and not the default
 
     path = str(source)
-    with VideoFile(path) as video:  # for its checks, limits and messages, which hold for every file
+    with VideoFile(path, known) as video:  # for its checks, limits and messages, which hold for every file
         stream = video.stream
         height, width = size or shown_size(video)
         _check_for_decord(video)

@@ -51,7 +51,14 @@ def receive(fd: int, until_s: float | None = None) -> tuple[JsonObject, bytearra
     head_bytes, body_bytes = LENGTHS.unpack(_read(fd, LENGTHS.size, until_s))
     if head_bytes > MAX_HEAD_BYTES or body_bytes > MAX_BODY_BYTES:
         raise PipeClosed  # no message of this protocol, so the other end's memory is damaged
-    return json.loads(bytes(_read(fd, head_bytes, until_s))), _read(fd, body_bytes, until_s)
+    text, body = bytes(_read(fd, head_bytes, until_s)), _read(fd, body_bytes, until_s)
+    try:
+        head = json.loads(text)
+    except (ValueError, RecursionError):
+        raise PipeClosed from None
+    if not isinstance(head, dict):
+        raise PipeClosed
+    return head, body
 
 
 def _read(fd: int, count: int, until_s: float | None) -> bytearray:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import threading
 import time
 from collections import defaultdict
@@ -100,8 +101,8 @@ class WatchedProcess(DecodeProcess):
         if self.ends or self._lock.locked():
             super().close()
 
-    def probe(self, location, **named):
-        ask = super().probe
+    def probe_and_index(self, location, **named):
+        ask = super().probe_and_index
         return self._watch(location, None, lambda: ask(location, **named | {"deadline_s": DEADLINE_S}))
 
     def read_frames(self, location, times_s, *words, **named):
@@ -209,12 +210,13 @@ class Judge:
             for uri in uris:
                 fs, path = fsspec.url_to_fs(uri)
                 fs.rm(path)
+            shutil.rmtree(self.folder / "out" / "packet-indexes", ignore_errors=True)
 
     def _judge(self, uris: dict[str, Case]) -> Iterator[list[Finding]]:
         heard_before = len(self.overheard)
         try:
             with mock.patch.object(inventory, "DecodeProcess", self._pooled):
-                entries = inventory.take_inventory(list(uris))
+                entries = inventory.take_inventory(list(uris), on_index=self.stage.indexes.put)
         except Exception as error:
             if len(uris) > 1:  # which one was it?
                 for uri, case in uris.items():
