@@ -19,7 +19,6 @@ import csv
 import io
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -67,6 +66,11 @@ def chapter_of(uri: str) -> tuple[str, int] | None:
     return None
 
 
+def is_csv(rule: str) -> bool:
+    """Whether a rule is the name of a CSV file."""
+    return rule.lower().endswith(".csv")
+
+
 def group_cases(uris: Iterable[str], rule: str, archive: str = "", strict: bool = True) -> dict[str, list[str]]:
     """The key of each case → the uris of its files in order; a file that the rule does not name is in no case.
 
@@ -80,7 +84,7 @@ def group_cases(uris: Iterable[str], rule: str, archive: str = "", strict: bool 
     if rule in (FOLDER, CHAPTERS):
         named = {uri: posixpath.dirname(uri) for uri in uris} if rule == FOLDER else recordings(uris)
         order = {uri: _chapter_order(uri) for uri in uris}
-    elif rule.lower().endswith(".csv"):
+    elif is_csv(rule):
         named, order = _from_csv(rule, uris, archive, strict)
     else:
         named, order = _by_pattern(rule, uris, archive)
@@ -126,7 +130,8 @@ def _by_pattern(rule: str, uris: Sequence[str], archive: str) -> tuple[dict[str,
     for uri in uris:
         if found := pattern.search(_inside(uri, archive)):
             groups = found.groupdict()
-            named[uri] = groups["case"] or ""
+            # A name need not be UTF-8, the key of a case is.
+            named[uri] = (groups["case"] or "").encode(errors="surrogateescape").decode(errors="backslashreplace")
             order[uri] = (natural(groups["chapter"]),) if groups.get("chapter") else _chapter_order(uri)
     return named, order
 
@@ -143,8 +148,11 @@ def _from_csv(file: str, uris: Sequence[str], archive: str, strict: bool) -> tup
         raise UsageError(
             f"--case-by {file!r}: expected a header with file, case and perhaps order, got {rows.fieldnames}"
         )
-    names = Counter(posixpath.basename(uri) for uri in uris)
-    known = {posixpath.basename(uri): uri for uri in uris if names[posixpath.basename(uri)] == 1}
+    known: dict[str, str | None] = {}
+    for uri in uris:  # the name alone, or with some of its folders, where no other file ends so
+        for end in {end for path in (uri, local_path(uri) or uri) for end in _ends(path)}:
+            known[end] = None if end in known else uri
+    known |= {uri: uri for uri in uris}
     known |= {_inside(uri, archive): uri for uri in uris} | {local_path(uri) or uri: uri for uri in uris}
     named: dict[str, str] = {}
     order: dict[str, SortKey] = {}
@@ -162,6 +170,12 @@ def _from_csv(file: str, uris: Sequence[str], archive: str, strict: bool) -> tup
         given = (row.get("order") or "").strip()
         order[uri] = (natural(given),) if given else _chapter_order(uri)
     return named, order
+
+
+def _ends(path: str) -> list[str]:
+    """The name of a file, and the ends of its path with one folder, with two, and so on."""
+    parts = path.split("/")
+    return ["/".join(parts[n:]) for n in range(len(parts) - 1, 0, -1)]
 
 
 def _inside(uri: str, archive: str) -> str:
