@@ -357,6 +357,20 @@ def test_verify_warns_where_chapters_were_spread_and_a_release_by_case_keeps_the
     assert verify(made, with_files=False) == []
 
 
+def test_the_csv_file_of_a_whole_archive_serves_an_atlas_of_some_of_its_videos(tmp_path):
+    ids = chaptered_atlas(str(tmp_path / "atlas"), operations=4, chapters=2)
+    names = [f"case{n // 2}/VTS_01_{n % 2 + 1}.mpg" for n in range(len(ids))]
+    rows = [*(f"{name},{n % 4}" for n, name in enumerate(names)), "not annotated/a.mpg,7"]
+    (tmp_path / "cases.csv").write_text("\n".join(["file,case", *rows]))
+    rule = str(tmp_path / "cases.csv")
+    made = release(str(tmp_path / "atlas"), "v1", validation=0.25, test=0.25, case_by=rule)
+    assert all(made.split[ids[n]] == made.split[ids[n + 4]] for n in range(4)), "by the file, not by the folder"
+    assert not [finding for finding in verify(made, with_files=False, case_by=rule) if finding.kind == "split"]
+    (tmp_path / "cases.csv").write_text("file,case\nelsewhere.mpg,7\n")
+    with pytest.raises(UsageError, match="none of its rows names a video"):
+        release(str(tmp_path / "atlas"), "v2", case_by=rule)
+
+
 def test_a_case_keeps_the_part_of_its_fixed_video():
     ids, case_of = [f"v{n}" for n in range(8)], {f"v{n}": f"c{n // 2}" for n in range(8)}
     split = split_by_video(ids, [], validation=0.25, fixed={"v1": "validation"}, case_of=case_of)

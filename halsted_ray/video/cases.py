@@ -75,8 +75,8 @@ def group_cases(uris: Iterable[str], rule: str, archive: str = "", strict: bool 
     """The key of each case → the uris of its files in order; a file that the rule does not name is in no case.
 
     ``archive``: where paths in a pattern or a CSV file begin. The key is the folder, the recording, or the name of the
-    case, and may hold a patient's name. Raises UsageError for a rule that can't be used; where ``strict``, also for a
-    CSV file that names a file which is not among ``uris``.
+    case, and may hold a patient's name. Raises UsageError for a rule that can't be used, such as a CSV file that names
+    none of ``uris``; where ``strict``, also for a CSV file that names a file which is not among ``uris``.
     """
     uris = sorted(uris)
     if rule == NONE:
@@ -169,6 +169,8 @@ def _from_csv(file: str, uris: Sequence[str], archive: str, strict: bool) -> tup
         named[uri] = (row["case"] or "").strip()
         given = (row.get("order") or "").strip()
         order[uri] = (natural(given),) if given else _chapter_order(uri)
+    if uris and not named:
+        raise UsageError(f"--case-by {file!r}: none of its rows names a video that is here; expected paths or names")
     return named, order
 
 
