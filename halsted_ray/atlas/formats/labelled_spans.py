@@ -109,5 +109,5 @@ def meaning(control: str, label: str, file: str, where: int | str, taxonomy: Tax
         several = ", ".join(said.tag for said in found)
         expected = f"a control named after its tag, since {several} all have this category"
     else:
-        expected = last if named else f"a category of taxonomy {taxonomy.name!r}"
+        expected = f"a category of {named}: {last}" if named else f"a category of taxonomy {taxonomy.name!r}"
     raise format_error(file, where, label, expected, "unknown-label")
