@@ -86,7 +86,10 @@ def publish_cases(out: str, archive: str, rule: str | None, say: Callable[[str],
             say(f"{error}; until then the cases stay as they are, and new files are in none (--case-by none ends them)")
             continue
         if rule not in (None, NONE) and place == archive and not found:
-            say(f"--case-by {rule}: no file of the archive is in a case by this rule; every file stays by itself")
+            say(
+                f"--case-by {rule}: no file of the archive is in a case by this rule; every file stays by itself, and "
+                "later runs do not follow it"
+            )
         cases += [(place, key, uris) for key, uris in found.items()]
     ids = {entry.video.video_id for entry in entries.values()}
     chapters = [chapter for chapter in kept if chapter.video_id in ids]
