@@ -157,18 +157,18 @@ def _from_csv(file: str, uris: Sequence[str], archive: str, strict: bool) -> tup
     named: dict[str, str] = {}
     order: dict[str, SortKey] = {}
     for row in rows:
-        uri = known.get(row["file"] or "")
-        if uri is None and not strict:
+        meant = known.get(row["file"] or "")
+        if meant is None and not strict:
             continue
-        if uri is None or uri in named:
-            what = "is named twice" if uri else "is no video of the archive, or several files have this name"
+        if meant is None or meant in named:
+            what = "is named twice" if meant else "is no video of the archive, or several files have this name"
             raise UsageError(
                 f"--case-by {file!r}, line {rows.line_num}: {row['file']!r} {what}; expected each file once, by its "
                 "path below the archive"
             )
-        named[uri] = (row["case"] or "").strip()
+        named[meant] = (row["case"] or "").strip()
         given = (row.get("order") or "").strip()
-        order[uri] = (natural(given),) if given else _chapter_order(uri)
+        order[meant] = (natural(given),) if given else _chapter_order(meant)
     if uris and not named:
         raise UsageError(f"--case-by {file!r}: none of its rows names a video that is here; expected paths or names")
     return named, order
