@@ -257,6 +257,22 @@ def test_a_csv_file_that_is_gone_stops_no_later_run(tmp_path, run, monkeypatch):
         run(case_by=str(tmp_path / "cases.csv"))
 
 
+@pytest.mark.parametrize("second", ["op-part3.mp4", "op-part1.m4v"])
+def test_a_chapter_that_is_missing_or_there_twice_is_said(tmp_path, run, second):
+    for n, name in enumerate(("op-part1.mp4", second, "whole-part1.mp4", "whole-part2.mp4")):
+        small_video.write(tmp_path / f"archive/{name}", 6, look=n)
+    told: list[str] = []
+
+    class Observer(pipeline.RunObserver):
+        def on_message(self, message):
+            told.append(message)
+
+    assert len(run(case_by="chapters", observer=Observer())) == 2
+    (said,) = [message for message in told if "missing, or is there twice" in message]
+    assert said.startswith("in 1 case ") and ("chapter 2)" if "3" in second else "chapter 1)") in said
+    assert "op-part" not in said
+
+
 def test_a_rule_that_fits_no_file_is_said(tmp_path, run):
     small_video.write(tmp_path / "archive/a.mp4", 6)
     told: list[str] = []

@@ -23,7 +23,7 @@ from halsted_ray.maps.timeline import DECIMALS
 from halsted_ray.records import TIMELINE_ORDER, digest
 from halsted_ray.storage.delta import table_uri
 from halsted_ray.storage.locations import local_path
-from halsted_ray.video.cases import CHAPTERS, FOLDER, NONE, group_cases, is_csv
+from halsted_ray.video.cases import CHAPTERS, FOLDER, NONE, doubtful_chapters, group_cases, is_csv
 
 CASES_SCHEMA = pa.schema(
     [
@@ -96,20 +96,31 @@ def publish_cases(out: str, archive: str, rule: str | None, say: Callable[[str],
     taken = {chapter.video_id for chapter in chapters}
     # A video has one place. A copy of one chapter elsewhere must not take it out of its case.
     cases.sort(key=lambda case: (-len({entries[u].video.video_id for u in case[2]}), _copies(case[2], entries), *case))
+    doubtful: dict[str, list[int]] = {}
     for place, key, uris in cases:
-        position, offset_s = 0, 0.0
+        position, offset_s, named_here = 0, 0.0, list[str]()
         named = ("case", key) if rules[place] in (FOLDER, CHAPTERS) else ("case", place, key)
         for uri in uris:
             video = entries[uri].video
             if video.video_id in taken:
                 continue
             taken.add(video.video_id)
+            named_here.append(uri)
             position += 1
             duration_s = 0.0 if entries[uri].code else video.duration_s
             chapters.append(
                 Chapter(digest(*named), video.video_id, position, offset_s, duration_s, rules[place], place)
             )
             offset_s += duration_s
+        if numbers := doubtful_chapters(named_here):
+            doubtful[digest(*named)] = numbers
+    if doubtful:
+        case_id, numbers = next(iter(doubtful.items()))
+        several = "1 case" if len(doubtful) == 1 else f"{len(doubtful):,} cases"
+        say(
+            f"in {several} a chapter is missing, or is there twice, by the numbers in the names of files (first: case "
+            f"{case_id}, chapter {', '.join(map(str, numbers[:5]))}); the times of the case after it are shifted"
+        )
     chapters.sort(key=lambda chapter: (chapter.case_id, chapter.position))
     if chapters != known:
         rows = pa.Table.from_pylist([asdict(chapter) for chapter in chapters], schema=CASES_SCHEMA)

@@ -19,6 +19,7 @@ import csv
 import io
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -64,6 +65,15 @@ def chapter_of(uri: str) -> tuple[str, int] | None:
         recording = f"{(parts.get('kind') or '').upper()}{(parts.get('recording') or '').strip().lower()}"
         return f"{folder}/{recording}", int(parts.get("chapter") or 0)
     return None
+
+
+def doubtful_chapters(uris: Iterable[str]) -> list[int]:
+    """The numbers of chapters that are missing among the files ``uris`` of a case, or that several files have."""
+    numbers: dict[str, Counter[int]] = {}
+    for uri in uris:
+        if chapter := chapter_of(uri):
+            numbers.setdefault(chapter[0], Counter())[chapter[1]] += 1
+    return [n for of in numbers.values() for n in range(min(of), max(of) + 1) if of[n] != 1]
 
 
 def is_csv(rule: str) -> bool:
