@@ -448,3 +448,12 @@ def test_names_of_any_bytes_are_mapped_by_the_command(names, tmp_path, small_mod
     assert {video["status"] for video in videos} == {"mapped"}
     assert {os.fsencode(local_path(video["uri"])) for video in videos} == {archive + b"/" + name for name in names}
     assert {row["uri"] for row in read_timeline(str(tmp_path / "out")).to_pylist()} == {v["uri"] for v in videos}
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a.mp4/b.mp4", "zero\0byte", "circle"], ids=ascii)
+def test_a_name_that_no_file_can_have_is_no_outage(tmp_path, name):
+    """Annotations can name anything. A store that is away would be waited for, a minute per name."""
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(UnreadableVideo, match="a name that no file can have"):
+        with_retries(lambda: os.stat(tmp_path / name), "its size", 60)

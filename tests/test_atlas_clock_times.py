@@ -67,3 +67,9 @@ def test_a_time_code_counts_frames(text, fps, frame):
 def test_no_time(text, fps, message):
     with pytest.raises(AtlasError, match=message):
         seconds(text, fps)
+
+
+def test_an_underscore_is_no_digit():
+    """Python reads 1_5 as 15."""
+    with pytest.raises(AtlasError, match="start as a number"):
+        parse_time("1_5", "a.csv", 2, "start", ImportSettings(load()))

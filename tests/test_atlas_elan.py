@@ -139,3 +139,17 @@ def test_of_several_videos_the_first_one_gets_the_annotations(tmp_path):
     settings = ImportSettings(HALSTED)
     (recording,) = FORMATS["elan"].read(file, settings)
     assert recording.uri.endswith("/one.mp4") and "of 2 videos only the first" in settings.notes[0]
+
+
+def test_a_time_slot_that_is_no_number_costs_its_annotations_alone(tmp_path):
+    file = write(tmp_path / "one.eaf", EAF.replace('TIME_VALUE="2000"', 'TIME_VALUE="soon"'))
+    settings = ImportSettings(HALSTED)
+    (recording,) = FORMATS["elan"].read(file, settings)
+    assert [clip.tags for clip in recording.clips] == [{"action": "Cold Cut", "arm": "Left"}]
+    assert [left.code for left in settings.left_out] == ["no-span", "no-span", "unknown-label"]
+
+
+def test_a_label_without_a_control_gets_its_nearest_category(tmp_path):
+    settings = ImportSettings(HALSTED)
+    FORMATS["vtt"].read(write(tmp_path / "one.vtt", "WEBVTT\n\n00:01.000 --> 00:02.000\nSutring\n"), settings)
+    assert "did you mean 'Suturing'?" in str(settings.left_out[0])

@@ -76,7 +76,7 @@ def test_mangled_bytes(tmp_path, format, text, data):
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(max_size=3),
     lambda inner: (
         st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["start", "z", "x"]), inner, max_size=2)
     ),
@@ -108,3 +108,30 @@ def test_any_value_at_any_place_of_the_json(tmp_path, format, text, data):
         parent = parent[key]
     parent[last] = data.draw(VALUES)
     read(tmp_path, format, json.dumps(value).encode())
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 100_000, '{"a":' * 100_000], ids=["digits", "lists", "objects"])
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("label-studio", '[{"data": VALUE}]'),
+        ("label-studio", '"id",annotation_id,tricks\n1,2,VALUE\n'),
+        ("via", '{"metadata": VALUE}'),
+        ("jsonl", '{"start_s": VALUE}'),
+        ("vtt", 'WEBVTT\n\n00:01.000 --> 00:02.000\nstep: "VALUE\n'),
+        ("vtt", 'WEBVTT\n\n00:01.000 --> 00:02.000\n{"tag": VALUE}\n'),
+        ("vtt", "WEBVTT\n\nVALUE:00:01.000 --> 00:02.000\nHook\n"),
+        ("csv", "video,start,end,action\na.mp4,VALUE:00:01,VALUE:00:02,Hook\n"),
+        ("csv", "video,start,end,action\na.mp4,VALUE:00:00:01,VALUE:00:00:02,Hook\n"),
+        ("cvat", '<annotations><meta><task><frame_filter>step=VALUE</frame_filter></task></meta></annotations>'),
+    ],
+)  # fmt: skip
+def test_numbers_of_thousands_of_digits_and_brackets_without_end_are_no_bug(tmp_path, format, text, value):
+    read(tmp_path, format, text.replace("VALUE", value).encode())
+
+
+def test_what_an_xml_file_breaks_is_said_once(tmp_path):
+    (tmp_path / "a.eaf").write_text('<!DOCTYPE l [<!ENTITY a "x">]><ANNOTATION_DOCUMENT>&a;</ANNOTATION_DOCUMENT>')
+    with pytest.raises(AtlasError) as raised:
+        FORMATS["elan"].read(str(tmp_path / "a.eaf"), ImportSettings(HALSTED))
+    assert str(raised.value).count("a.eaf") == 1 and "declares the entity" in str(raised.value)

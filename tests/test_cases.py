@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,120 @@ def test_a_case_is_exported_and_shown_as_one(out, tmp_path, capsys):
     assert main(["show", out, WHOLE]) == 0, "a video of a case can still be looked at alone"
 
 
+@pytest.fixture
+def run(tmp_path, small_model, monkeypatch):
+    """A run without decoding over an archive, by default ``archive``; gives the names of the files of each case."""
+    out = str(tmp_path / "out")
+
+    def map_wave(waiting, tagging, *_):
+        for segment in waiting:
+            tag = Prediction(segment.start_s, segment.stop_s, "macro", "step", "Suturing", 0.9)
+            Staging(tagging.out, tagging.recipe).write(SegmentResult(segment, [tag], [], "run"))
+        return len(waiting)
+
+    def mapped(archive: str = "archive", **options) -> list[list[str]]:
+        map_archive(str(tmp_path / archive), out, small_model, settle_s=0, segment_s=5.0, **options)
+        name_of = {video["video_id"]: Path(video["uri"]).name for video in status_of(out)}
+        cases: dict[str, list[str]] = {}
+        for chapter in read_cases(out):
+            cases.setdefault(chapter.case_id, []).append(name_of[chapter.video_id])
+        return sorted(cases.values())
+
+    monkeypatch.setattr(pipeline, "finish_segments", map_wave)
+    return mapped
+
+
+@pytest.mark.parametrize("rule", [r"^(?P<case>OP\d+)/", r"(?P<case>OP\d+)", "folder"])
+def test_files_of_two_archives_keep_their_own_cases(rule, tmp_path, run):
+    """Another archive has other folders, and its OP1 is another patient's."""
+    for n in (1, 2):
+        small_video.write(tmp_path / f"archive/OP1/a{n}.mp4", 6, look=n)
+        small_video.write(tmp_path / f"other/OP1/b{n}.mp4", 6, look=n + 2)
+    of_a, of_b = ["a1.mp4", "a2.mp4"], ["b1.mp4", "b2.mp4"]
+    assert run(case_by=rule) == [of_a]
+    assert run("other") == [of_a, of_b]
+    assert run("archive") == run("other") == [of_a, of_b]
+    small_video.write(tmp_path / "archive/OP1/a3.mp4", 6, look=9)
+    assert run("archive/OP1") == [[*of_a, "a3.mp4"], of_b], "a folder of an archive has the rule of the archive"
+    assert run("other", case_by="none") == [[*of_a, "a3.mp4"]]
+
+
+def test_a_copy_elsewhere_takes_no_chapter_out_of_its_case(tmp_path, run):
+    for n in (1, 2):
+        small_video.write(tmp_path / f"archive/op7/part{n}.mp4", 6, look=n)
+    (tmp_path / "archive/a copy").mkdir()
+    (tmp_path / "archive/a copy/x.mp4").write_bytes((tmp_path / "archive/op7/part1.mp4").read_bytes())
+    assert run(case_by="folder") == [["x.mp4", "part2.mp4"]], "named after the file that stands for the video"
+    assert run(case_by="chapters") == [["x.mp4", "part2.mp4"]]
+
+
+def test_a_csv_file_that_is_gone_stops_no_later_run(tmp_path, run, monkeypatch):
+    for n in (1, 2):
+        small_video.write(tmp_path / f"archive/a{n}.mp4", 6, look=n)
+    (tmp_path / "cases.csv").write_text("file,case\na1.mp4,7\na2.mp4,7\n")
+    assert run(case_by=str(tmp_path / "cases.csv")) == [["a1.mp4", "a2.mp4"]]
+    (tmp_path / "cases.csv").unlink()
+    small_video.write(tmp_path / "archive/a3.mp4", 6, look=3)
+    told: list[str] = []
+
+    class Observer(pipeline.RunObserver):
+        def on_message(self, message):
+            told.append(message)
+
+    assert run(observer=Observer()) == [["a1.mp4", "a2.mp4"]]
+    assert any("can't be read" in message and "stay as they are" in message for message in told)
+    with pytest.raises(UsageError, match="can't be read"):
+        run(case_by=str(tmp_path / "cases.csv"))
+
+
+@pytest.mark.parametrize("second", ["op-part3.mp4", "op-part1.m4v"])
+def test_a_chapter_that_is_missing_or_there_twice_is_said(tmp_path, run, second):
+    for n, name in enumerate(("op-part1.mp4", second, "whole-part1.mp4", "whole-part2.mp4")):
+        small_video.write(tmp_path / f"archive/{name}", 6, look=n)
+    told: list[str] = []
+
+    class Observer(pipeline.RunObserver):
+        def on_message(self, message):
+            told.append(message)
+
+    assert len(run(case_by="chapters", observer=Observer())) == 2
+    (said,) = [message for message in told if "missing, or is there twice" in message]
+    assert said.startswith("in 1 case ") and ("chapter 2)" if "3" in second else "chapter 1)") in said
+    assert "op-part" not in said
+
+
+def test_a_rule_that_fits_no_file_is_said(tmp_path, run):
+    small_video.write(tmp_path / "archive/a.mp4", 6)
+    told: list[str] = []
+
+    class Observer(pipeline.RunObserver):
+        def on_message(self, message):
+            told.append(message)
+
+    assert run(case_by="(?P<case>OP[0-9]+)", observer=Observer()) == []
+    assert any("no file of the archive is in a case" in message for message in told)
+
+
+def test_names_that_are_not_utf8_are_in_cases(tmp_path, run):
+    for n in (1, 2):
+        small_video.write(tmp_path / f"archive/a{n}.mp4", 6, look=n)
+        folder = os.fsencode(tmp_path / "archive")
+        os.rename(folder + b"/a%d.mp4" % n, folder + b"/M\xfcller_%d.mp4" % n)
+    names = [["M%FCller_1.mp4", "M%FCller_2.mp4"]]
+    assert run(case_by=r"(?P<case>.*)_(?P<chapter>\d+)") == names
+    uris = [f"file+percent://{tmp_path}/archive/{name}" for name in names[0]]
+    (tmp_path / "cases.csv").write_text("file,case\n" + "".join(f"{uri},7\n" for uri in uris))
+    assert run(case_by=str(tmp_path / "cases.csv")) == names
+
+
+def test_a_csv_file_names_a_video_by_the_end_of_its_path(tmp_path):
+    (tmp_path / "cases.csv").write_text("file,case\nor2/a.mp4,7\nor3/a.mp4,7\n")
+    rule, names = str(tmp_path / "cases.csv"), ["deep/or2/a.mp4", "deep/or3/a.mp4"]
+    assert grouped(rule, *names) == [names]
+    with pytest.raises(UsageError, match="several files have this name"):
+        grouped(rule, *names, "other/or2/a.mp4")
+
+
 def test_a_run_remembers_the_rule_and_new_chapters_come_to_their_case(tmp_path, small_model, monkeypatch):
     def map_wave(waiting, tagging, *_):
         for segment in waiting:
@@ -258,6 +373,20 @@ def test_verify_warns_where_chapters_were_spread_and_a_release_by_case_keeps_the
     assert verify(made, with_files=False) == []
 
 
+def test_the_csv_file_of_a_whole_archive_serves_an_atlas_of_some_of_its_videos(tmp_path):
+    ids = chaptered_atlas(str(tmp_path / "atlas"), operations=4, chapters=2)
+    names = [f"case{n // 2}/VTS_01_{n % 2 + 1}.mpg" for n in range(len(ids))]
+    rows = [*(f"{name},{n % 4}" for n, name in enumerate(names)), "not annotated/a.mpg,7"]
+    (tmp_path / "cases.csv").write_text("\n".join(["file,case", *rows]))
+    rule = str(tmp_path / "cases.csv")
+    made = release(str(tmp_path / "atlas"), "v1", validation=0.25, test=0.25, case_by=rule)
+    assert all(made.split[ids[n]] == made.split[ids[n + 4]] for n in range(4)), "by the file, not by the folder"
+    assert not [finding for finding in verify(made, with_files=False, case_by=rule) if finding.kind == "split"]
+    (tmp_path / "cases.csv").write_text("file,case\nelsewhere.mpg,7\n")
+    with pytest.raises(UsageError, match="none of its rows names a video"):
+        release(str(tmp_path / "atlas"), "v2", case_by=rule)
+
+
 def test_a_case_keeps_the_part_of_its_fixed_video():
     ids, case_of = [f"v{n}" for n in range(8)], {f"v{n}": f"c{n // 2}" for n in range(8)}
     split = split_by_video(ids, [], validation=0.25, fixed={"v1": "validation"}, case_of=case_of)
@@ -269,4 +398,4 @@ def test_an_archive_of_cases_is_named_without_names_of_files(out):
     """A case's name can be a patient's name: only its id stands in the table."""
     table = Path(out) / "cases"
     assert table.is_dir()
-    assert not any(b"Jane" in path.read_bytes() or b"archive" in path.read_bytes() for path in table.rglob("*.parquet"))
+    assert not any(b"Jane" in path.read_bytes() or b"notes" in path.read_bytes() for path in table.rglob("*.parquet"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -223,3 +225,11 @@ def test_the_command_names_what_it_skipped(archive, tmp_path, run, small_model, 
     shown = capsys.readouterr().out
     assert f"skipped, in a recycle bin:\n  {archive}/#recycle/M\\xfcller\\n.mp4\n" in shown
     assert f"skipped, not a video:\n  {archive}/notes.txt\n" in shown
+
+
+def test_a_terminal_that_lacks_a_letter_shows_it_escaped(archive, tmp_path, run):
+    small_video.write(archive / "ü.mp4", 6)
+    run()
+    words = [sys.executable, "-m", "halsted_ray.cli", "status", str(tmp_path / "out"), "--files"]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and r"\xfc.mp4" in done.stdout, done.stderr

@@ -14,7 +14,7 @@ from halsted_ray.records import Clip, WindowSpec
 from halsted_ray.reporting.lanes import colour, timeline
 from halsted_ray.reporting.map_page import map_page
 from halsted_ray.reporting.map_plots import profile_plot
-from halsted_ray.reporting.report_data import ReportData
+from halsted_ray.reporting.report_data import ReportData, find_video
 from halsted_ray.reporting.summary import covered_s, summarise
 from halsted_ray.reporting.terminal import clock, draw, letters_of, rows_table
 
@@ -197,3 +197,10 @@ def test_a_video_is_found_by_id_beginning_or_file_name(data):
         data.find("a")
     with pytest.raises(UsageError, match="no video has the id or file name 'x'"):
         data.find("x")
+
+
+def test_a_name_that_a_file_has_goes_before_one_that_is_the_code_of_another():
+    uris = {"00": "/a/M%FCller.mp4", "11": "file+percent:///a/M%FCller.mp4"}
+    videos = [{"video_id": video_id, "uri": uri} for video_id, uri in uris.items()]
+    assert find_video(videos, "M%FCller.mp4")["video_id"] == "00"
+    assert find_video(videos, "M\udcfcller.mp4")["video_id"] == find_video(videos, r"M\xfcller.mp4")["video_id"] == "11"

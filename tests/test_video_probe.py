@@ -1,6 +1,7 @@
 """What is known of one file, as the command `halsted probe` tells it."""
 
 import json
+import os
 
 import pytest
 from numbered_video import Recipe, write
@@ -65,6 +66,14 @@ def test_probe_says_why_a_file_is_no_video(tmp_path, capsys):
     code, text = told(capsys, dicom, "--json")
     assert code == 3 and "DICOM" in json.loads(text)["reason"]
     assert told(capsys, tmp_path / "nothing.mp4")[0] == 3
+
+
+def test_a_pipe_is_not_waited_for_and_a_folder_is_no_file(tmp_path, capsys):
+    os.mkfifo(tmp_path / "a.mp4")
+    code, text = told(capsys, tmp_path / "a.mp4")
+    assert code == 3 and "got a pipe" in text
+    code, text = told(capsys, tmp_path)
+    assert code == 3 and "got a folder" in text
 
 
 def test_the_description_comes_out_of_the_decoding_process(videos):

@@ -23,7 +23,7 @@ from halsted_ray.storage.retry import with_retries
 from halsted_ray.taxonomy.names import nearest
 from halsted_ray.video.archive import list_videos
 from halsted_ray.video.decode_process import DecodeProcess
-from halsted_ray.video.identity import video_id
+from halsted_ray.video.identity import file_info, video_id
 
 THREADS = 16
 OVERHANG_S = 1.0
@@ -288,7 +288,7 @@ def identify_video(uri: str, free: queue.SimpleQueue[DecodeProcess]) -> Video | 
     try:
         fs, path = filesystem(uri)
         try:
-            size_bytes = with_retries(lambda: fs.size(path), "its size", 60.0)
+            size_bytes = file_info(fs, path)["size"]
             name = with_retries(lambda: video_id(fs, path), "its first, last and middle bytes", 60.0)
         except PermissionError:
             return StorageUnavailable("no permission to read it; give this account the right to read it")

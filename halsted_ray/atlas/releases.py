@@ -54,7 +54,7 @@ def release(
     parts = {video.video_id: "train" for video in base.videos}
     if by_hand:
         ids = {video.uri: video.video_id for video in base.videos}
-        cases = group_cases(ids, case_by, location)
+        cases = group_cases(ids, case_by, location, strict=False)
         parts |= split_by_video(
             by_hand,
             base.clips,

@@ -75,7 +75,7 @@ def split_findings(atlas: Atlas) -> Iterator[Finding]:
 def chapter_findings(atlas: Atlas, case_by: str = CHAPTERS) -> Iterator[Finding]:
     """Finds cases whose videos are in different parts of the split. Raises UsageError for a rule that can't be used."""
     ids = {video.uri: video.video_id for video in atlas.videos}
-    for uris in group_cases(ids, case_by, atlas.root).values():
+    for uris in group_cases(ids, case_by, atlas.root, strict=False).values():
         video_ids = [ids[uri] for uri in uris if ids[uri] in atlas.split]
         parts = {part: [name for name in video_ids if atlas.split[name] == part] for part in SPLITS}
         spread = {part: names for part, names in parts.items() if names}

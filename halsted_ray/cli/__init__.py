@@ -23,6 +23,7 @@ interrupted (Ctrl-C); 143 stopped by SIGTERM.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -52,6 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
         (NO_CRASH_HANDLER, "1"),
     ):
         os.environ.setdefault(name, value)
+    for stream in (sys.stdout, sys.stderr):  # a terminal in ASCII or Latin-1 shows "–" and other names escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     log = logging.getLogger("halsted_ray")
     if not log.handlers:
         log.addHandler(logging.StreamHandler())

@@ -19,7 +19,7 @@ from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.retry import PATIENCE_S, with_retries
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.file_head import dicom_reason, is_dicom
-from halsted_ray.video.identity import identify
+from halsted_ray.video.identity import file_info, identify
 from halsted_ray.video.probe import PROBE_VERSION, Probe
 
 THREADS = 16
@@ -127,9 +127,7 @@ def _probe_file(
     name = known.video.video_id if known is not None else digest("location", uri)
     try:
         fs, path = filesystem(uri)
-        info = with_retries(lambda: fs.info(path), "its size", PATIENCE_S)
-        if info["type"] != "file":
-            raise UnreadableVideo("expected a file, got a pipe, a device or the like; remove it from the archive")
+        info = file_info(fs, path)
         size_bytes = info["size"]
         stamp = str(info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or "")
         if known is not None and _is_current(known, stamp, size_bytes) and not (retry_failed and known.code):

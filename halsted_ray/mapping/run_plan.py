@@ -197,7 +197,7 @@ def plan_work(
         raise
     listed = set(listing.videos)
     publish_videos(plan.out, entries, lambda uri: uri not in listed and listing.holds(uri))
-    cases = publish_cases(plan.out, listing.uri, case_by)
+    cases = publish_cases(plan.out, listing.uri, case_by, observer.on_message)
     observer.on_message(
         f"{len(entries)} files, {work_list.videos} videos to map, {amount(work_list.total_s / 3600)} video-hours, "
         f"{work_list.waiting} of {work_list.segments} segments to do"

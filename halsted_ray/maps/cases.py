@@ -8,20 +8,22 @@ of the videos before, plus the time in the video.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
 
+from halsted_ray.errors import UsageError
 from halsted_ray.maps.commits import commit_rows
 from halsted_ray.maps.reading import read_table, read_videos
-from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
+from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA, ArchiveFile
 from halsted_ray.maps.timeline import DECIMALS
 from halsted_ray.records import TIMELINE_ORDER, digest
 from halsted_ray.storage.delta import table_uri
-from halsted_ray.video.cases import NONE, group_cases
+from halsted_ray.storage.locations import local_path
+from halsted_ray.video.cases import CHAPTERS, FOLDER, NONE, doubtful_chapters, group_cases, is_csv
 
 CASES_SCHEMA = pa.schema(
     [
@@ -31,10 +33,12 @@ CASES_SCHEMA = pa.schema(
         ("offset_s", pa.float64()),
         ("duration_s", pa.float64()),
         ("rule", pa.string()),
+        ("archive", pa.string()),
     ]
 )
 """``position`` counts from 1. ``offset_s`` is when the video begins on the axis of the case; ``duration_s`` is its
-length, 0 where it can't be read. ``rule`` is what the cases were made by (``video.cases``)."""
+length, 0 where it can't be read. ``rule`` is what the cases were made by (``video.cases``), and ``archive`` is where
+its paths begin."""
 
 TOUCHING_S = 1e-6
 """Two rows of one lane that are nearer than this are one row: sums of lengths are not exact."""
@@ -53,33 +57,70 @@ class Chapter:
     offset_s: float
     duration_s: float
     rule: str
+    archive: str = ""
 
 
-def publish_cases(out: str, archive: str, rule: str | None) -> int:
-    """Groups all videos at ``out`` into cases by ``rule``; the number of cases.
+def publish_cases(out: str, archive: str, rule: str | None, say: Callable[[str], None] = lambda message: None) -> int:
+    """Groups the videos at ``out`` into cases, those of ``archive`` by ``rule``; the number of cases.
 
-    None: by the rule of the run before, so that new chapters come to their case. ``archive``: where paths in a pattern
-    or a CSV file begin. Commits only where something is new. Raises UsageError for a rule that can't be used,
+    None: by the rule of the run before, so that new chapters come to their case. Files of other archives keep the rule
+    of their own archive, and no case spans two archives. A video whose file has copies is in the case that has most
+    videos. Commits only where something is new. ``say`` is told where a rule makes no case, and where the rule of an
+    earlier run can't be used any more: then its cases stay. Raises UsageError for a ``rule`` that can't be used,
     OutputError.
     """
     known = read_cases(out)
-    rule = rule or next((chapter.rule for chapter in known), NONE)
     entries = read_videos(out)
-    if not rule.lower().endswith(".csv"):  # a CSV file may name the copy
-        entries = {uri: entry for uri, entry in entries.items() if not entry.copy_of}
-    chapters: list[Chapter] = []
-    taken: set[str] = set()
-    for key, uris in group_cases(entries, rule, archive, strict=False).items():
-        position, offset_s = 0, 0.0
+    rules = _rules_of_archives(known, archive, rule)
+    cases: list[tuple[str, str, list[str]]] = []
+    """(archive, key, uris in order) of each case."""
+    kept: list[Chapter] = []
+    for place, of_place in rules.items():
+        uris = [uri for uri in entries if _archive_of(uri, rules) == place]
+        try:
+            found = group_cases(uris, of_place, place, strict=False)
+        except UsageError as error:
+            if rule and place == archive:
+                raise
+            kept += [c for c in known if (c.archive or archive) == place]
+            say(f"{error}; until then the cases stay as they are, and new files are in none (--case-by none ends them)")
+            continue
+        if rule not in (None, NONE) and place == archive and not found:
+            say(
+                f"--case-by {rule}: no file of the archive is in a case by this rule; every file stays by itself, and "
+                "later runs do not follow it"
+            )
+        cases += [(place, key, uris) for key, uris in found.items()]
+    ids = {entry.video.video_id for entry in entries.values()}
+    chapters = [chapter for chapter in kept if chapter.video_id in ids]
+    taken = {chapter.video_id for chapter in chapters}
+    # A video has one place. A copy of one chapter elsewhere must not take it out of its case.
+    cases.sort(key=lambda case: (-len({entries[u].video.video_id for u in case[2]}), _copies(case[2], entries), *case))
+    doubtful: dict[str, list[int]] = {}
+    for place, key, uris in cases:
+        position, offset_s, named_here = 0, 0.0, list[str]()
+        named = ("case", key) if rules[place] in (FOLDER, CHAPTERS) else ("case", place, key)
         for uri in uris:
             video = entries[uri].video
-            if video.video_id in taken:  # a video has one place
+            if video.video_id in taken:
                 continue
             taken.add(video.video_id)
+            named_here.append(uri)
             position += 1
             duration_s = 0.0 if entries[uri].code else video.duration_s
-            chapters.append(Chapter(digest("case", key), video.video_id, position, offset_s, duration_s, rule))
+            chapters.append(
+                Chapter(digest(*named), video.video_id, position, offset_s, duration_s, rules[place], place)
+            )
             offset_s += duration_s
+        if numbers := doubtful_chapters(named_here):
+            doubtful[digest(*named)] = numbers
+    if doubtful:
+        case_id, numbers = next(iter(doubtful.items()))
+        several = "1 case" if len(doubtful) == 1 else f"{len(doubtful):,} cases"
+        say(
+            f"in {several} a chapter is missing, or is there twice, by the numbers in the names of files (first: case "
+            f"{case_id}, chapter {', '.join(map(str, numbers[:5]))}); the times of the case after it are shifted"
+        )
     chapters.sort(key=lambda chapter: (chapter.case_id, chapter.position))
     if chapters != known:
         rows = pa.Table.from_pylist([asdict(chapter) for chapter in chapters], schema=CASES_SCHEMA)
@@ -87,11 +128,41 @@ def publish_cases(out: str, archive: str, rule: str | None) -> int:
     return len({chapter.case_id for chapter in chapters})
 
 
+def _rules_of_archives(known: Sequence[Chapter], archive: str, rule: str | None) -> dict[str, str]:
+    """Archive → the rule of its files. ``rule`` is for ``archive`` and every folder in it; None: its former rule, or
+    that of the archive that it lies in, or that of all other archives, but for a CSV file, which names its own files.
+    """
+    rules = {chapter.archive or archive: chapter.rule for chapter in known}
+    if rule:
+        return {place: its for place, its in rules.items() if not _lies_in(place, archive)} | {archive: rule}
+    others = set(rules.values())
+    if not any(_lies_in(archive, place) for place in rules) and len(others) == 1 and not is_csv(min(others)):
+        rules[archive] = others.pop()
+    return rules
+
+
+def _archive_of(uri: str, archives: Iterable[str]) -> str | None:
+    """The deepest of ``archives`` that holds the file ``uri``; None for none."""
+    return max((place for place in archives if _lies_in(uri, place)), key=len, default=None)
+
+
+def _lies_in(uri: str, place: str) -> bool:
+    """Whether ``uri`` is ``place`` or lies below it."""
+    path, root = local_path(uri) or uri, (local_path(place) or place).rstrip("/")
+    return path == root or path.startswith(root + "/")
+
+
+def _copies(uris: Iterable[str], entries: Mapping[str, ArchiveFile]) -> int:
+    """How many files of ``uris`` are copies of another file."""
+    return sum(bool(entries[uri].copy_of) for uri in uris)
+
+
 def read_cases(out: str) -> list[Chapter]:
     """The chapters of all cases at ``out``, by case and position; none where no cases were made. Raises OutputError."""
     table = read_table(out, "cases")
     rows = table.to_pylist() if table is not None else []
-    return sorted((Chapter(**row) for row in rows), key=lambda chapter: (chapter.case_id, chapter.position))
+    chapters = (Chapter(**{**row, "archive": row.get("archive") or ""}) for row in rows)
+    return sorted(chapters, key=lambda chapter: (chapter.case_id, chapter.position))
 
 
 def case_timeline(timeline: pa.Table, chapters: Sequence[Chapter]) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -106,6 +107,7 @@ def find_video(videos: Sequence[JsonObject], name: str) -> JsonObject:
     several fit."""
     fits = [video for video in videos if video["video_id"] == name]
     fits = fits or [video for video in videos if name and video["video_id"].startswith(name)]
+    fits = fits or [video for video in videos if name == posixpath.basename(local_path(video["uri"]) or video["uri"])]
     fits = fits or [video for video in videos if name in _file_names(video["uri"])]
     if len(fits) == 1:
         return fits[0]

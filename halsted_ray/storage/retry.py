@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -39,6 +40,8 @@ def with_retries(read: Callable[[], Answer], what: str, patience_s: float) -> An
         except (TypeError, AttributeError, NameError, KeyError):
             raise  # a bug, in this package or in the file system's; no wait helps
         except Exception as error:
+            if _names_no_file(error):
+                raise UnreadableVideo("expected a file, got a name that no file can have; check the name") from None
             if _is_archived(error):
                 raise StorageUnavailable(
                     f"was refused {what}: the store keeps it in an archive class such as Glacier, from which nothing "
@@ -57,6 +60,14 @@ def with_retries(read: Callable[[], Answer], what: str, patience_s: float) -> An
                 ) from None
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+
+def _names_no_file(error: Exception) -> bool:
+    """Whether there can be no file of this name: it is too long, goes through a file or a circle of links, or holds a
+    zero byte."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
+    return type(error) is ValueError and "null" in str(error)
 
 
 def _is_archived(error: Exception) -> bool:

@@ -67,12 +67,26 @@ def chapter_of(uri: str) -> tuple[str, int] | None:
     return None
 
 
+def doubtful_chapters(uris: Iterable[str]) -> list[int]:
+    """The numbers of chapters that are missing among the files ``uris`` of a case, or that several files have."""
+    numbers: dict[str, Counter[int]] = {}
+    for uri in uris:
+        if chapter := chapter_of(uri):
+            numbers.setdefault(chapter[0], Counter())[chapter[1]] += 1
+    return [n for of in numbers.values() for n in range(min(of), max(of) + 1) if of[n] != 1]
+
+
+def is_csv(rule: str) -> bool:
+    """Whether a rule is the name of a CSV file."""
+    return rule.lower().endswith(".csv")
+
+
 def group_cases(uris: Iterable[str], rule: str, archive: str = "", strict: bool = True) -> dict[str, list[str]]:
     """The key of each case → the uris of its files in order; a file that the rule does not name is in no case.
 
     ``archive``: where paths in a pattern or a CSV file begin. The key is the folder, the recording, or the name of the
-    case, and may hold a patient's name. Raises UsageError for a rule that can't be used; where ``strict``, also for a
-    CSV file that names a file which is not among ``uris``.
+    case, and may hold a patient's name. Raises UsageError for a rule that can't be used, such as a CSV file that names
+    none of ``uris``; where ``strict``, also for a CSV file that names a file which is not among ``uris``.
     """
     uris = sorted(uris)
     if rule == NONE:
@@ -80,7 +94,7 @@ def group_cases(uris: Iterable[str], rule: str, archive: str = "", strict: bool 
     if rule in (FOLDER, CHAPTERS):
         named = {uri: posixpath.dirname(uri) for uri in uris} if rule == FOLDER else recordings(uris)
         order = {uri: _chapter_order(uri) for uri in uris}
-    elif rule.lower().endswith(".csv"):
+    elif is_csv(rule):
         named, order = _from_csv(rule, uris, archive, strict)
     else:
         named, order = _by_pattern(rule, uris, archive)
@@ -126,7 +140,8 @@ def _by_pattern(rule: str, uris: Sequence[str], archive: str) -> tuple[dict[str,
     for uri in uris:
         if found := pattern.search(_inside(uri, archive)):
             groups = found.groupdict()
-            named[uri] = groups["case"] or ""
+            # A name need not be UTF-8, the key of a case is.
+            named[uri] = (groups["case"] or "").encode(errors="surrogateescape").decode(errors="backslashreplace")
             order[uri] = (natural(groups["chapter"]),) if groups.get("chapter") else _chapter_order(uri)
     return named, order
 
@@ -143,25 +158,36 @@ def _from_csv(file: str, uris: Sequence[str], archive: str, strict: bool) -> tup
         raise UsageError(
             f"--case-by {file!r}: expected a header with file, case and perhaps order, got {rows.fieldnames}"
         )
-    names = Counter(posixpath.basename(uri) for uri in uris)
-    known = {posixpath.basename(uri): uri for uri in uris if names[posixpath.basename(uri)] == 1}
+    known: dict[str, str | None] = {}
+    for uri in uris:  # the name alone, or with some of its folders, where no other file ends so
+        for end in {end for path in (uri, local_path(uri) or uri) for end in _ends(path)}:
+            known[end] = None if end in known else uri
+    known |= {uri: uri for uri in uris}
     known |= {_inside(uri, archive): uri for uri in uris} | {local_path(uri) or uri: uri for uri in uris}
     named: dict[str, str] = {}
     order: dict[str, SortKey] = {}
     for row in rows:
-        uri = known.get(row["file"] or "")
-        if uri is None and not strict:
+        meant = known.get(row["file"] or "")
+        if meant is None and not strict:
             continue
-        if uri is None or uri in named:
-            what = "is named twice" if uri else "is no video of the archive, or several files have this name"
+        if meant is None or meant in named:
+            what = "is named twice" if meant else "is no video of the archive, or several files have this name"
             raise UsageError(
                 f"--case-by {file!r}, line {rows.line_num}: {row['file']!r} {what}; expected each file once, by its "
                 "path below the archive"
             )
-        named[uri] = (row["case"] or "").strip()
+        named[meant] = (row["case"] or "").strip()
         given = (row.get("order") or "").strip()
-        order[uri] = (natural(given),) if given else _chapter_order(uri)
+        order[meant] = (natural(given),) if given else _chapter_order(meant)
+    if uris and not named:
+        raise UsageError(f"--case-by {file!r}: none of its rows names a video that is here; expected paths or names")
     return named, order
+
+
+def _ends(path: str) -> list[str]:
+    """The name of a file, and the ends of its path with one folder, with two, and so on."""
+    parts = path.split("/")
+    return ["/".join(parts[n:]) for n in range(len(parts) - 1, 0, -1)]
 
 
 def _inside(uri: str, archive: str) -> str:

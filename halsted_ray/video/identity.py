@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from halsted_ray.errors import UnreadableVideo
+from halsted_ray.storage.retry import PATIENCE_S, with_retries
 
 if TYPE_CHECKING:
     import fsspec
@@ -17,6 +20,17 @@ reading 1 GB."""
 def video_id(fs: fsspec.AbstractFileSystem, path: str) -> str:
     """The id of the video in the file at ``path`` of ``fs``: 16 hex digits. As ``identify``."""
     return identify(fs, path)[0]
+
+
+def file_info(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, Any]:
+    """What ``fs`` knows of the file at ``path``, such as its ``size``. Whoever reads a pipe waits for ever, so this is
+    asked before. Raises UnreadableVideo for what is no file, and as ``with_retries`` does."""
+    info: dict[str, Any] = with_retries(lambda: fs.info(path), "its size", PATIENCE_S)
+    if info["type"] == "directory":
+        raise UnreadableVideo("expected a file, got a folder; name a file in it")
+    if info["type"] != "file":
+        raise UnreadableVideo("expected a file, got a pipe, a device or the like; remove it from the archive")
+    return info
 
 
 def identify(fs: fsspec.AbstractFileSystem, path: str) -> tuple[str, bytes]:

@@ -13,8 +13,8 @@ import re
 
 from halsted_ray.atlas.formats.recording import ImportSettings, format_error, parse_number
 
-CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d{1,2}(?:[.,]\d+)?)")
-TIME_CODE = re.compile(r"(\d+):(\d{1,2}):(\d{1,2})([:;])(\d{1,3})")
+CLOCK = re.compile(r"(?:(\d{1,9}):)?(\d{1,9}):(\d{1,2}(?:[.,]\d+)?)")
+TIME_CODE = re.compile(r"(\d{1,9}):(\d{1,2}):(\d{1,2})([:;])(\d{1,3})")
 FORMS = "seconds (12.5) or a clock time (1:02:33.5)"
 
 

@@ -107,7 +107,7 @@ def tasks_of(meta: Element, file: str) -> Iterator[Task]:
     found = [*meta.iter("task"), *meta.iter("job")]
     for task in found:
         line = line_of(task)
-        step = re.search(r"step\s*=\s*(\d+)", task.findtext("frame_filter") or "")
+        step = re.search(r"step\s*=\s*(\d{1,9})(?!\d)", task.findtext("frame_filter") or "")
         per_frame = max(1, int(step[1])) if step else 1
         last = task.findtext("stop_frame")
         rate = task.findtext("frame_rate")

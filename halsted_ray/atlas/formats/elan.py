@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
@@ -110,11 +111,10 @@ def read_file(file: str, names: VideoNames, settings: ImportSettings) -> list[Re
 
 def annotations_of(root: Element, file: str) -> dict[str, list[Annotation]]:
     """Returns the annotations of each tier. References have the times of what they refer to. Raises AtlasError."""
-    slots = {
-        slot.get("TIME_SLOT_ID"): parse_number(slot.get("TIME_VALUE"), file, line_of(slot), "TIME_VALUE")
-        for slot in root.iter("TIME_SLOT")
-        if slot.get("TIME_VALUE") is not None
-    }
+    slots: dict[str | None, float] = {}
+    for slot in root.iter("TIME_SLOT"):
+        with suppress(AtlasError):  # its annotations are left out, as those without a time
+            slots[slot.get("TIME_SLOT_ID")] = parse_number(slot.get("TIME_VALUE"), file, line_of(slot), "TIME_VALUE")
     spans: dict[str, tuple[float | None, float | None]] = {}
     parents: dict[str, str] = {}
     for found in root.iter("ALIGNABLE_ANNOTATION"):

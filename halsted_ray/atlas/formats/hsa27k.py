@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterator
 from importlib import resources
@@ -20,6 +19,7 @@ from halsted_ray.atlas.formats.recording import (
     ImportSettings,
     Recording,
     format_error,
+    json_of,
     matching_files,
     numbered_lines,
     parse_number,
@@ -154,8 +154,8 @@ def rows_of(file: str, settings: ImportSettings) -> Iterator[tuple[int, Row]]:
             said: Row | None = None
             with settings.or_left_out():
                 try:
-                    said = dict(json.loads(text))
-                except (json.JSONDecodeError, TypeError, ValueError) as error:
+                    said = dict(json_of(text))
+                except (TypeError, ValueError) as error:
                     raise format_error(file, line, text[:80], f"one JSON object per line ({error})") from error
             if said is not None:
                 yield line, said

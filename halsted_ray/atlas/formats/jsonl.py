@@ -14,7 +14,14 @@ from typing import Any
 
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats.csv_table import DEFAULTS, GAP, OTHER_NAMES, Table
-from halsted_ray.atlas.formats.recording import ImportSettings, Recording, format_error, numbered_lines, write_text
+from halsted_ray.atlas.formats.recording import (
+    ImportSettings,
+    Recording,
+    format_error,
+    json_of,
+    numbered_lines,
+    write_text,
+)
 from halsted_ray.records import Clip
 
 NEEDED = ("start_s", "stop_s", "task", "tags")
@@ -40,8 +47,8 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
 def whole_row(text: str, source: str, line: int) -> dict[str, Any]:
     """Returns the object of one line under the names of the columns, with ``tags``. Raises AtlasError."""
     try:
-        said = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        said = json_of(text)
+    except ValueError as error:
         raise format_error(source, line, text[:80], f"one JSON object per line ({error})") from error
     if not isinstance(said, dict):
         raise format_error(source, line, text[:80], "an object whose tags are an object, from tag to category")

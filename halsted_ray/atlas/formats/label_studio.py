@@ -41,6 +41,7 @@ from halsted_ray.atlas.formats.recording import (
     Recording,
     format_error,
     is_file,
+    json_of,
     matching_files,
     parse_number,
     read_text,
@@ -202,8 +203,8 @@ def tasks_of(source: str) -> Iterator[tuple[int, int, object]]:
             value, stop = decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
             raise format_error(source, error.lineno, text[error.pos : error.pos + 40], f"JSON ({error.msg})") from error
-        except RecursionError as error:
-            raise format_error(source, line, text[position : position + 40], "JSON that is not that deep") from error
+        except (RecursionError, ValueError) as error:  # too deep, or a whole number of thousands of digits
+            raise format_error(source, line, text[position : position + 40], f"JSON ({error})") from error
         yield line, number, value
         position, number = stop, number + 1
 
@@ -223,8 +224,8 @@ def rows_of(text: str, source: str) -> Iterator[tuple[int, int, object]]:
             for name, cell in cells.items():
                 if cell.startswith(("[", "{")):
                     try:
-                        cells[name] = json.loads(cell)
-                    except (json.JSONDecodeError, RecursionError):
+                        cells[name] = json_of(cell)
+                    except ValueError:
                         continue  # a text that begins with a bracket
             yield reader.line_num, number, cells
     except csv.Error as error:

@@ -8,6 +8,7 @@ caption are one sample.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import NamedTuple
 
 from halsted_ray.atlas.formats.recording import format_error
@@ -109,5 +110,12 @@ def meaning(control: str, label: str, file: str, where: int | str, taxonomy: Tax
         several = ", ".join(said.tag for said in found)
         expected = f"a control named after its tag, since {several} all have this category"
     else:
-        expected = last if named else f"a category of taxonomy {taxonomy.name!r}"
+        expected = f"a category of {named}: {last}" if named else _of_any_tag(label, taxonomy)
     raise format_error(file, where, label, expected, "unknown-label")
+
+
+def _of_any_tag(label: str, taxonomy: Taxonomy) -> str:
+    """Returns what is expected of a label without a control, with the category that it is near to."""
+    known = {fold(category): category for tag in taxonomy.tags for category in tag.categories}
+    near = get_close_matches(fold(label), known, 1)
+    return f"a category of taxonomy {taxonomy.name!r}{f'; did you mean {known[near[0]]!r}?' if near else ''}"

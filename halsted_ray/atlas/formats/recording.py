@@ -6,6 +6,7 @@ whole file unreadable, such as a missing header, ends the import.
 
 from __future__ import annotations
 
+import json
 import math
 import posixpath
 import re
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from typing import Literal, SupportsFloat, TypeVar
+from typing import Any, Literal, SupportsFloat, TypeVar
 
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.records import Clip
@@ -177,6 +178,15 @@ def text_lines(text: str, keep_ends: bool = False) -> list[str]:
     return re.findall(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+", text) if keep_ends else re.split(r"\r\n|\n|\r", text)
 
 
+def json_of(text: str) -> Any:
+    """Returns the value of a JSON text. Raises ValueError (JSONDecodeError where it is no JSON), also for values that
+    are too deep and for whole numbers of thousands of digits."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("brackets that are too deep") from error
+
+
 def numbered_lines(uri: str) -> Iterator[tuple[int, str]]:
     """Yields (number from 1, line) of the lines at ``uri`` that are not blank. Raises AtlasError."""
     for number, line in enumerate(text_lines(read_text(uri)), 1):
@@ -227,19 +237,20 @@ def parse_number(value: object, file: str, line: int | str, what: str, decimal_c
         if not decimal_comma and re.fullmatch(r"\s*-?[1-9]\d{0,2}(,\d{3})+\s*", value):
             raise format_error(file, line, value, f"{expected} that can't be misread: with a decimal point")
         value = value.replace(",", ".")
-    if isinstance(value, str | SupportsFloat) and not isinstance(value, bool):
+    # Python reads 1_5 as 15; nobody who writes annotations does.
+    if isinstance(value, str | SupportsFloat) and not isinstance(value, bool) and "_" not in str(value)[:40]:
         try:
             number = float(value)
             if math.isfinite(number):
                 return number
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     raise format_error(file, line, value, expected)
 
 
 def parse_index(text: str, file: str, line: int, what: str) -> int:
     """Returns ``text`` as a whole number of 0 or more. Raises AtlasError that calls it ``what``."""
-    if not text.strip().isdigit():
+    if not re.fullmatch(r"\s*\d{1,12}\s*", text):
         raise format_error(file, line, text, f"{what} as a whole number from 0 on")
     return int(text)
 

@@ -28,6 +28,7 @@ from halsted_ray.atlas.formats.recording import (
     Recording,
     format_error,
     is_file,
+    json_of,
     matching_files,
     parse_number,
     read_table_text,
@@ -43,7 +44,7 @@ from halsted_ray.taxonomy import Taxonomy
 PER_S = 1000.0
 """Cues count milliseconds."""
 TIMES = re.compile(
-    r"\s*(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{3})\s+-->\s+(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{3})\b.*"
+    r"\s*(?:(\d{1,6}):)?(\d{1,2}):(\d{1,2})[.,](\d{3})\s+-->\s+(?:(\d{1,6}):)?(\d{1,2}):(\d{1,2})[.,](\d{3})\b.*"
 )
 MAP_CAPTION = re.compile(r"[^·]* · (?P<tag>[^:]*): (?P<category>.*) \((?P<confidence>\d\.\d\d)\)")
 PARTS = (".metadata", ".chapters")
@@ -139,9 +140,9 @@ def add_cue(groups: dict[tuple[str, str], LabelledSpans], cue: Cue, file: str, s
         name, separator, value = line.partition(": ")
         if separator and value.startswith('"'):
             try:
-                value = str(json.loads(value))
-            except json.JSONDecodeError as error:
-                raise format_error(file, cue.line, line, f"JSON in quotes ({error.msg})") from error
+                value = str(json_of(value))
+            except ValueError as error:
+                raise format_error(file, cue.line, line[:80], f"JSON in quotes ({error})") from error
         if value in MAP_GAPS or name in MAP_GAPS:
             raise format_error(file, cue.line, line, "a tag; a gap says that the map has nothing here", "gap")
         if separator and tag_named(name, settings.taxonomy):
@@ -172,8 +173,8 @@ def said_lines(cue: Cue) -> Iterator[str]:
     whole = "\n".join(cue.lines)
     if whole.startswith("{"):
         try:
-            row = json.loads(whole)
-        except json.JSONDecodeError:
+            row = json_of(whole)
+        except ValueError:
             row = None
         if isinstance(row, dict) and "tag" in row and "category" in row:
             own = {"source": "source", "confidence": "confidence", "model_version": "annotator"}

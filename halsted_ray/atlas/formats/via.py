@@ -23,6 +23,7 @@ from halsted_ray.atlas.formats.recording import (
     ImportSettings,
     Recording,
     format_error,
+    json_of,
     parse_number,
     read_text,
     write_text,
@@ -43,11 +44,13 @@ JsonObject = dict[str, Any]
 def read(source: str, settings: ImportSettings) -> list[Recording]:
     """Reads the project at ``source``; one Recording per view. Raises AtlasError for a file that is no project."""
     try:
-        project = json.loads(read_text(source))
+        project = json_of(read_text(source))
     except json.JSONDecodeError as error:
         raise format_error(
             source, error.lineno, error.doc[error.pos : error.pos + 40], f"JSON ({error.msg})"
         ) from error
+    except ValueError as error:
+        raise format_error(source, 1, str(error)[:80], "JSON that can be read") from error
     parts = ("attribute", "file", "view", "metadata")
     if not isinstance(project, dict) or not all(isinstance(project.get(part), dict) for part in parts):
         raise format_error(source, 1, str(project)[:80], f"a project of VIA 3, with {', '.join(parts)}")

@@ -71,6 +71,8 @@ def parse(
     parser.EntityDeclHandler = refuse
     try:
         parser.Parse(content_of(uri, member), True)
+    except AtlasError:
+        raise
     except (LookupError, ValueError) as error:  # an encoding that Python does not know, or that expat can't use
         raise AtlasError(f"{uri}:1: not well-formed XML: {error}") from error
     except expat.ExpatError as error:
