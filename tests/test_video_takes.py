@@ -326,6 +326,43 @@ def test_a_clock_that_was_set_hours_ahead_is_not_a_hole(tmp_path, stock, kind, s
     check(rng, recording(path, [first, later], [0.0], 1.1e-3), 0.04)
 
 
+@pytest.mark.parametrize("off_s", [1, 5, 9, 5000, -1, -5])
+@pytest.mark.parametrize("kind, codec", [("mpegts", "h264, no b frames"), ("mpeg", "mpeg2"), ("flv", "flv1")])
+def test_a_damaged_time_moves_nothing_after_it(tmp_path, stock, kind, codec, off_s):
+    rng = np.random.default_rng(31)
+    source = stock(codec)
+    cut = source.cuts[len(source.cuts) // 2]
+    stop = next(n for n in source.cuts if n > cut)
+    whole, start_s = Part(source, 0, len(source.packets)), Fraction(10)
+    path = tmp_path / f"astray.{kind}"
+    if kind == "flv":
+        data = bytearray(mux(path, [whole], kind).read_bytes())
+        tags = list(flv_pictures(data))
+        put_flv_time(data, tags[cut], max(0, round(cut * 1000 / source.rate) + 1000 * off_s))
+        path.write_bytes(data)
+    else:
+        files = []
+        for n, (first, last) in enumerate([(0, cut), (cut, stop), (stop, len(source.packets))]):
+            part = Part(source, first, last, start_s + first / source.rate + (off_s if first == cut else 0))
+            files.append(mux(tmp_path / f"{n}.part", [part], kind, OWN_CLOCK).read_bytes())
+        path.write_bytes(b"".join(files))
+    check(rng, recording(path, [whole], []), 0.1 if kind == "mpeg" else 0.045)
+
+
+def flv_pictures(data):
+    """Where the tags of pictures begin, without the header of the codec."""
+    at = 13
+    while at + 11 < len(data):
+        if data[at] == 9:
+            yield at
+        at += 11 + int.from_bytes(data[at + 1 : at + 4], "big") + 4
+
+
+def put_flv_time(data, at, time_ms):
+    stamp = time_ms.to_bytes(4, "big")
+    data[at + 4 : at + 8] = stamp[1:] + stamp[:1]
+
+
 SOUND = [
     ("ts", "h264", "mpegts", "mp2"),
     ("mpg", "mpeg2", "mpeg", "mp2"),

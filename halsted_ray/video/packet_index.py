@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import zlib
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,12 +97,7 @@ class PacketIndex:
 
     def take_at(self, byte: int) -> Take:
         """The take to which the packet at ``byte`` belongs."""
-        found = self.takes[0]
-        for take in self.takes[1:]:
-            if take.first_byte > byte:
-                break
-            found = take
-        return found
+        return self.takes[bisect_right(self.takes, byte, lo=1, key=attrgetter("first_byte")) - 1]
 
     def to_bytes(self) -> bytes:
         """The index as bytes, a few KB per hour of video; ``from_bytes`` reads them."""
@@ -173,7 +170,7 @@ def index_packets(
     stretches: list[_Stretch] = []
     steps: list[int] = []
     earlier: deque[int] = deque([0])
-    back, suspect = round(JUMP_BACK_S * second), round(HOLE_S * second)
+    back = round(JUMP_BACK_S * second)
     count = stop_byte = 0
     for packet in packets:
         count += 1
@@ -191,7 +188,7 @@ def index_packets(
         # of the clock from the second.
         dts = packet.dts if packet.dts is not None else last.last_dts if last else pts
         step = dts - last.last_dts if last else 0
-        if last is None or step < -back or step > suspect or pts - last.last_pts > suspect:
+        if last is None or abs(step) > back or pts - last.last_pts > back:
             last = _Stretch(-1 if byte is None else byte, step < -back, pts, pts, dts)
             stretches.append(last)
         elif step > 0 and len(steps) < STEPS_COUNTED:
@@ -212,12 +209,14 @@ def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restar
     step = int(np.median(steps)) if steps else 0
     hole = hole_s(step / second) * second
     jump_s = max(JUMP_AHEAD_S, HOLE_STEPS * step / second) if may_restart else LONGEST_PAUSE_S
+    astray = [_is_astray(stretches, number, second) for number in range(len(stretches))]
     takes: list[Take] = []
     holes: list[tuple[int, int]] = []
     keys: list[tuple[int, int, int, int]] = []
     for number, stretch in enumerate(stretches):
         pause = pauses[number - 1] if number else 0
-        if not takes or stretch.restarted or pause > jump_s * second:
+        is_set = stretch.restarted or pause > jump_s * second or astray[number] or (number and astray[number - 1])
+        if not takes or is_set:
             shift = takes[-1].stop - stretch.first_pts if takes else 0
             takes.append(Take(stretch.first_byte, shift, stretch.first_pts + shift, stretch.first_pts + shift))
         elif pause > hole:
@@ -229,3 +228,14 @@ def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restar
         keys += [(pts + take.shift, byte, lead, size) for pts, byte, lead, size in stretch.keys]
     rows = np.array(keys, np.int64).reshape(-1, 4)
     return PacketIndex(tuple(takes), rows[np.argsort(rows[:, 0], kind="stable")], tuple(holes), step, 0)
+
+
+def _is_astray(stretches: list[_Stretch], number: int, second: float) -> bool:
+    """Whether the times of a stretch are damaged: it is short, and the clock goes on after it where it was before it.
+    Its packets then stand between their neighbours, and nothing after them is moved."""
+    if not 0 < number < len(stretches) - 1:
+        return False
+    before, stretch, after = stretches[number - 1 : number + 2]
+    if not (stretch.restarted or after.restarted) or stretch.last_pts - stretch.first_pts > JUMP_BACK_S * second:
+        return False
+    return abs(after.first_pts - before.last_pts) <= JUMP_BACK_S * second
