@@ -363,6 +363,20 @@ def put_flv_time(data, at, time_ms):
     data[at + 4 : at + 8] = stamp[1:] + stamp[:1]
 
 
+@pytest.mark.parametrize("whole_s", [2, 40])
+def test_fragments_that_a_table_in_front_lists_are_all_read(tmp_path, stock, whole_s):
+    rng = np.random.default_rng(32)
+    source = stock("h264")
+    parts, clock_s = [], Fraction(0)
+    while clock_s < whole_s + 20:  # fragments of whole_s, then more
+        parts.append(Part(source, 0, len(source.packets), clock_s))
+        clock_s += parts[-1].length_s
+    path = tmp_path / "listed.mp4"
+    options = {"movflags": "empty_moov+default_base_moof+global_sidx", "frag_duration": str(whole_s * 1_000_000)}
+    mux(path, parts, "mp4", options)
+    check(rng, recording(path, parts, [0.0] * (len(parts) - 1), 2e-5))
+
+
 SOUND = [
     ("ts", "h264", "mpegts", "mp2"),
     ("mpg", "mpeg2", "mpeg", "mp2"),

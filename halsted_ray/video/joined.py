@@ -65,23 +65,39 @@ def _begins_picture(packet: bytes) -> bool:
 
 def has_further_segments(source: Source) -> bool:
     """Whether a Matroska file holds more than one recording. Raises OSError."""
-    size_bytes = source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size
-    return len(list(_segments(source, size_bytes))) > 1
+    return len(list(_segments(source, _size_bytes(source)))) > 1
+
+
+def _size_bytes(source: Source) -> int:
+    return source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size
+
+
+def has_fragment_table(source: Source) -> bool:
+    """Whether an MP4 lists its fragments in front of them (``sidx``, as files for DASH do). libavformat then reads each
+    fragment when it comes to it, and the index of an open file ends with the fragments read so far. Raises OSError."""
+    return any(name == b"sidx" for name, _ in _boxes(source, _size_bytes(source)))
 
 
 def _after_first_movie(source: Source, size_bytes: int) -> int:
-    at, names = 0, set[bytes]()
-    for _ in range(BOXES):
-        head = read_at(source, at, 16)
-        name, length = head[4:8], int.from_bytes(head[:4], "big")
+    names = set[bytes]()
+    for name, at in _boxes(source, size_bytes):
         if name == b"ftyp" and {b"moov", b"mdat"} <= names:
             return size_bytes - at
         names.add(name)
+    return 0
+
+
+def _boxes(source: Source, size_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """(name, first byte) of the boxes of an MP4 up to its first fragment."""
+    at = 0
+    for _ in range(BOXES):
+        head = read_at(source, at, 16)
+        name, length = head[4:8], int.from_bytes(head[:4], "big")
+        yield name, at
         length = int.from_bytes(head[8:16], "big") if length == 1 else length
         if length < 8 or at + length >= size_bytes or name == b"moof":
             break
         at += length
-    return 0
 
 
 def _segments(source: Source, size_bytes: int) -> Iterator[int]:
