@@ -30,7 +30,7 @@ from halsted_ray.video.geometry import Orientation, orientation_of
 from halsted_ray.video.joined import unread_bytes
 from halsted_ray.video.matroska import Clusters
 from halsted_ray.video.packet_index import IndexSlot, PacketIndex, index_packets
-from halsted_ray.video.packet_times import pts_of
+from halsted_ray.video.packet_times import moved, pts_of, time_of
 from halsted_ray.video.refusal import refusal
 from halsted_ray.video.streams import best_stream, moving_pictures
 from halsted_ray.video.true_keyframes import is_marked_key, keyframe_test
@@ -63,6 +63,9 @@ ENTERED_BY_BYTE = ("mpegts", "mpeg", "flv", "asf")
 """Containers that libavformat can enter at any byte; it reads on to the next packet."""
 ENTERED_BEFORE = ("mpeg", "asf")
 """Containers in which the packet at whose byte libavformat enters is not read whole, but only packets after it."""
+
+COUNTED = ("avi", "mxf")
+"""Containers that state no times: libavformat counts frames. After a seek without an index it guesses the count."""
 
 ERRORS_IN_A_ROW = 10_000
 """libavformat gives an error for every 64 KB in which it finds no packet. After so many (640 MB) the data count as
@@ -217,7 +220,8 @@ class VideoFile:
             packets = self.packets()
             for packet in packets:
                 if packet.size == size and packet.pos in (byte, None) and (byte >= 0 or packet.pts == pts):
-                    return chain((packet,), packets)
+                    found = chain((packet,), packets)
+                    return moved(found, pts - time_of(packet)) if self.container.format.name in COUNTED else found
                 if place is not None and packet.pos is not None and packet.pos > byte >= 0:
                     break
         at_s = self.seconds(pts)

@@ -234,6 +234,9 @@ def declared_duration_s(video: VideoFile) -> float | None:
     first frame on, all other containers the end on their own clock.
     """
     stream, origin_s = video.stream, float(video.origin * video.time_base)
+    if video.container.format.name == "avi" and stream.duration:
+        # libavformat shortens the stated length of a file that was cut; its count of frames is as stated.
+        return float(max(stream.duration, stream.frames) * video.time_base) - origin_s
     if stream.duration:
         length_s = float(stream.duration * video.time_base)
         return (
