@@ -36,6 +36,7 @@ from fuzz.pieces import PARSERS, put
 from numbered_video import numbers_of
 from takes import SIZE, Part, join_segments, m2ts, mux, null_packets, recording
 
+from halsted_ray.video.joined import unread_bytes
 from halsted_ray.video.probe import probe
 from halsted_ray.video.readers import read_frames
 
@@ -582,6 +583,37 @@ def test_what_lies_before_a_cut_is_there_and_what_lies_behind_it_is_not_claimed(
                 (number,) = numbers_of(frames.images_NHWC[row : row + 1])
                 behind_s = time_s - (number - source.first) * step_s
                 assert behind_s < made.hole_s + (1.1 if fidelity == "keyframes" else 0.2), "a frozen frame"
+
+
+@pytest.mark.parametrize("lost", [4, 100])
+@pytest.mark.parametrize("codec", ["mpeg4", "mjpeg"])
+def test_lost_blocks_of_an_avi_move_nothing_after_them(tmp_path, stock, codec, lost):
+    source = stock(codec)
+    count = len(source.packets)
+    lost = min(lost, count // 3)
+    path = mux(tmp_path / "lost.avi", [Part(source, 0, count)], "avi")
+    data = bytearray(path.read_bytes())
+    start, stop = (data.index(source.packets[n].data) - 8 for n in (count // 3, count // 3 + lost))
+    data[start:stop] = bytes(stop - start)
+    path.write_bytes(data)
+    assert probe(path).duration_s == pytest.approx(float(count / source.rate), abs=float(1 / source.rate))
+    after = (
+        np.arange(count // 3 + lost + 30, count - 1) if codec == "mpeg4" else np.arange(count // 3 + lost, count - 1)
+    )
+    rows = np.concatenate([np.arange(count // 3 - 1), after])
+    frames = read_frames(path, (rows + 0.5) / float(source.rate), SIZE, "exact")
+    assert not frames.missing or frames.missing[-1].stop_s < after[0] / source.rate
+    assert numbers_of(frames.images_NHWC) == [source.first + int(row) for row in rows]
+
+
+@pytest.mark.parametrize("tail_mb", [1, 64])
+def test_unused_space_behind_pictures_that_were_not_read_is_no_recording(tmp_path, stock, tail_mb):
+    source = stock("h264")
+    path = mux(tmp_path / "space.ts", [Part(source, 0, len(source.packets))], "mpegts")
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.truncate(size + (tail_mb << 20))
+    assert unread_bytes(str(path), "mpegts", path.stat().st_size, size - 188 * 20) <= 188 * 20
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

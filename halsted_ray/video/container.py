@@ -64,7 +64,9 @@ ENTERED_BY_BYTE = ("mpegts", "mpeg", "flv", "asf")
 ENTERED_BEFORE = ("mpeg", "asf")
 """Containers in which the packet at whose byte libavformat enters is not read whole, but only packets after it."""
 
-COUNTED = ("avi", "mxf")
+AVI, AVI_HEAD = "avi", 8
+"""In an AVI a packet lies this many bytes after the place that the index gives for it."""
+COUNTED = (AVI, "mxf")
 """Containers that state no times: libavformat counts frames. After a seek without an index it guesses the count."""
 
 ERRORS_IN_A_ROW = 10_000
@@ -116,6 +118,7 @@ class VideoFile:
         self._options: dict[str, str] = {}
         self.clusters: Clusters | None = None
         self._known = known or IndexSlot()
+        self._listed: dict[int, int] | None = None
         self.first_key_pts: int | None = None
         try:
             with PROCESS_PROFILE.stage("read"):
@@ -277,6 +280,7 @@ class VideoFile:
         latest = 1 << 62
         if self.stream.time_base and self.container.format.name != MATROSKA:
             latest = round(LATEST_DISPLAY_S / self.stream.time_base)
+        listed, off = self._listed or {}, 0
         takes = self.packet_index.takes if self.packet_index and len(self.packet_index.takes) > 1 else ()
         shift = takes[0].shift if takes else 0
         while errors < ERRORS_IN_A_ROW:
@@ -293,6 +297,11 @@ class VideoFile:
                         continue
                     if packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) > latest:
                         packet.pts = packet.dts
+                    if listed and packet.pos is not None and packet.dts is not None:
+                        # After damage libavformat counts on as if nothing were lost.
+                        off = listed[packet.pos] - packet.dts if packet.pos in listed else off
+                        packet.dts += off
+                        packet.pts = packet.pts + off if packet.pts is not None else None
                     if takes:
                         if packet.pos is not None:
                             shift = self.packet_index.take_at(packet.pos).shift  # type: ignore[union-attr]
@@ -349,6 +358,11 @@ class VideoFile:
                 self.source.seek(0)
             self._open_container(view)
         self.stream = self._pick_stream()
+        if self._listed is None and self.container.format.name == AVI:
+            entries = self.stream.index_entries
+            self._listed = {
+                entry.pos + AVI_HEAD: entry.timestamp for entry in map(entries.__getitem__, range(len(entries)))
+            }
         self.stream.codec_context.thread_count = 1
         self.stream.codec_context.options = {"max_pixels": str(MAX_PICTURE_PX)}
         if self.stream.width > 0 and self.stream.height > 0:
