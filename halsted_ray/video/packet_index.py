@@ -198,7 +198,7 @@ def index_packets(
             last.keys.append((pts, -1 if byte is None else byte, earlier[0], packet.size))
     if not stretches:
         return None
-    if not steps and count > 1:  # so few packets that libavformat knows no time of decoding
+    if not steps and count > 1 and len(stretches) == 1:  # so few packets that libavformat knows no time of decoding
         steps = [(stretches[-1].last_pts - stretches[0].first_pts) // (count - 1)]
     return replace(_join(stretches, steps, second, may_restart), packets=count, stop_byte=stop_byte)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def ps_pieces(data: bytes) -> Iterator[Piece]:
             at = data.find(b"\x00\x00\x01", at + skip)
         else:
             at = data.find(b"\x00\x00\x01", at + 4)
-    for start, stop in zip(starts, [*starts[1:], len(data)], strict=True):
+    for start, stop in pairwise([*starts, len(data)]):
         size = (start + 4, start + 6) if data[start + 3] >= 0xBB else (start, start)
         yield Piece(f"{data[start + 3]:02x}", start, stop, min(start + 6, stop), size, (start + 3, start + 4))
 
