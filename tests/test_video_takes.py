@@ -629,6 +629,19 @@ def test_a_recording_of_a_few_frames_is_a_recording(tmp_path, suffix, codec, kin
     assert numbers_of(frames.images_NHWC) == [100]
 
 
+def test_a_cut_flv_with_sound_that_its_header_does_not_name_is_probed(tmp_path, stock):
+    source = stock("h264, no b frames")
+    path = mux(tmp_path / "sound.flv", [Part(source, 0, len(source.packets))], "flv")
+    data = bytearray(path.read_bytes())
+    data[4] = 1  # the header says that there is no sound
+    mark = data.index(b"duration\0") + 9
+    struct.pack_into(">d", data, mark, 400.0)
+    sound = bytearray(b"\x08\0\0\xc9" + bytes(7) + b"\x2f" + bytes(200) + (212).to_bytes(4, "big"))
+    put_flv_time(sound, 0, 9000)
+    path.write_bytes(data + sound)
+    assert probe(path).duration_s == pytest.approx(400.0)
+
+
 SIZES = [
     ("avi", "mpeg4", "avi", "00dc", 0xFFFFFF00),
     ("avi", "mpeg4", "avi", "00dc", 0x40000000),

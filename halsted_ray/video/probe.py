@@ -190,7 +190,7 @@ def _read_to_end_s(video: VideoFile) -> float:
             if packet.size and packet.pts is not None and packet.time_base is not None:
                 at_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                 end_s = max(end_s, at_s - float(video.origin * video.time_base))
-    except av.error.FFmpegError:
+    except (av.error.FFmpegError, IndexError):  # IndexError is PyAV's, where a stream came up while reading
         pass
     video.raise_storage_failure()
     return end_s
