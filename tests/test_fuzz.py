@@ -118,7 +118,7 @@ def test_the_judge_sees_errors_of_any_kind(monkeypatch, tmp_path):
         (finding,) = judge.judge([Case(2, WHOLE, ())])
         assert finding.kind.startswith("decoding raises ZeroDivisionError")
         monkeypatch.undo()
-        monkeypatch.setattr("halsted_ray.mapping.inventory._probe_file", lambda uri, known, idle: 1 / 0)
+        monkeypatch.setattr("halsted_ray.mapping.inventory._probe_file", lambda *asked: 1 / 0)
         findings = judge.judge([Case(3, WHOLE, ()), Case(4, WHOLE, ())])
         assert [finding.number for finding in findings] == [3, 4]
         assert all(finding.kind.startswith("inventory raises ZeroDivisionError") for finding in findings)
@@ -138,7 +138,7 @@ def test_the_judge_sees_what_messages_say(monkeypatch, tmp_path, error, kind):
     def raises(self, location, **named):
         raise error
 
-    monkeypatch.setattr(DecodeProcess, "probe", raises)
+    monkeypatch.setattr(DecodeProcess, "probe_and_index", raises)
     with judging(tmp_path) as judge:
         assert [finding.kind for finding in judge.judge([Case(1, WHOLE, ())])] == [kind]
 
@@ -148,7 +148,7 @@ def test_the_judge_hears_how_a_decoding_process_ended(monkeypatch, tmp_path):
     assert reports_in(trace.format("KeyError") + trace.format("MemoryError")) == {"KeyError in walk.py:7"}
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "sitecustomize.py").write_text(
-        "import halsted_ray.video.probe as module\nmodule.probe_source = lambda source: {}[0]\n"
+        "import halsted_ray.video.probe as module\nmodule.probe_and_index = lambda source: {}[0]\n"
     )
     monkeypatch.syspath_prepend(tmp_path / "modules")
     with judging(tmp_path) as judge:

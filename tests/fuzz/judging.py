@@ -100,8 +100,8 @@ class WatchedProcess(DecodeProcess):
         if self.ends or self._lock.locked():
             super().close()
 
-    def probe(self, location, **named):
-        ask = super().probe
+    def probe_and_index(self, location, **named):
+        ask = super().probe_and_index
         return self._watch(location, None, lambda: ask(location, **named | {"deadline_s": DEADLINE_S}))
 
     def read_frames(self, location, times_s, *words, **named):
