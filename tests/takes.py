@@ -187,8 +187,8 @@ def mux(
     stock = parts[0].stock
     with av.open(str(stock.path)) as source, av.open(str(path), "w", format=kind, options=options or {}) as container:
         stream = container.add_stream_from_template(source.streams.video[0])
-        # AVI counts frames, all other containers count a clock.
-        stream.time_base = 1 / stock.rate if kind == "avi" else Fraction(1, CLOCK_HZ)
+        # AVI and MXF count frames, all other containers count a clock.
+        stream.time_base = 1 / stock.rate if kind in ("avi", "mxf") else Fraction(1, CLOCK_HZ)
         packets = [_packet(stream, part, packet) for part in parts for packet in part.packets()]
         if sound is not None:
             packets += _silence(container, *sound)

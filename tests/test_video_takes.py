@@ -36,6 +36,7 @@ from fuzz.pieces import PARSERS, put
 from numbered_video import numbers_of
 from takes import SIZE, Part, join_segments, m2ts, mux, null_packets, recording
 
+from halsted_ray.video.joined import unread_bytes
 from halsted_ray.video.probe import probe
 from halsted_ray.video.readers import read_frames
 
@@ -326,6 +327,57 @@ def test_a_clock_that_was_set_hours_ahead_is_not_a_hole(tmp_path, stock, kind, s
     check(rng, recording(path, [first, later], [0.0], 1.1e-3), 0.04)
 
 
+@pytest.mark.parametrize("off_s", [1, 5, 9, 5000, -1, -5])
+@pytest.mark.parametrize("kind, codec", [("mpegts", "h264, no b frames"), ("mpeg", "mpeg2"), ("flv", "flv1")])
+def test_a_damaged_time_moves_nothing_after_it(tmp_path, stock, kind, codec, off_s):
+    rng = np.random.default_rng(31)
+    source = stock(codec)
+    cut = source.cuts[len(source.cuts) // 2]
+    stop = next(n for n in source.cuts if n > cut)
+    whole, start_s = Part(source, 0, len(source.packets)), Fraction(10)
+    path = tmp_path / f"astray.{kind}"
+    if kind == "flv":
+        data = bytearray(mux(path, [whole], kind).read_bytes())
+        tags = list(flv_pictures(data))
+        put_flv_time(data, tags[cut], max(0, round(cut * 1000 / source.rate) + 1000 * off_s))
+        path.write_bytes(data)
+    else:
+        files = []
+        for n, (first, last) in enumerate([(0, cut), (cut, stop), (stop, len(source.packets))]):
+            part = Part(source, first, last, start_s + first / source.rate + (off_s if first == cut else 0))
+            files.append(mux(tmp_path / f"{n}.part", [part], kind, OWN_CLOCK).read_bytes())
+        path.write_bytes(b"".join(files))
+    check(rng, recording(path, [whole], []), 0.1 if kind == "mpeg" else 0.045)
+
+
+def flv_pictures(data):
+    """Where the tags of pictures begin, without the header of the codec."""
+    at = 13
+    while at + 11 < len(data):
+        if data[at] == 9:
+            yield at
+        at += 11 + int.from_bytes(data[at + 1 : at + 4], "big") + 4
+
+
+def put_flv_time(data, at, time_ms):
+    stamp = time_ms.to_bytes(4, "big")
+    data[at + 4 : at + 8] = stamp[1:] + stamp[:1]
+
+
+@pytest.mark.parametrize("whole_s", [2, 40])
+def test_fragments_that_a_table_in_front_lists_are_all_read(tmp_path, stock, whole_s):
+    rng = np.random.default_rng(32)
+    source = stock("h264")
+    parts, clock_s = [], Fraction(0)
+    while clock_s < whole_s + 20:  # fragments of whole_s, then more
+        parts.append(Part(source, 0, len(source.packets), clock_s))
+        clock_s += parts[-1].length_s
+    path = tmp_path / "listed.mp4"
+    options = {"movflags": "empty_moov+default_base_moof+global_sidx", "frag_duration": str(whole_s * 1_000_000)}
+    mux(path, parts, "mp4", options)
+    check(rng, recording(path, parts, [0.0] * (len(parts) - 1), 2e-5))
+
+
 SOUND = [
     ("ts", "h264", "mpegts", "mp2"),
     ("mpg", "mpeg2", "mpeg", "mp2"),
@@ -484,6 +536,7 @@ ENDS = [
     ("flv", "h264", "flv"),
     ("avi", "mpeg4", "avi"),
     ("asf", "wmv2", "asf"),
+    ("mxf", "mpeg2", "mxf"),
     ("fragmented", "h264, no b frames", "mp4"),
     ("faststart", "h264", "mp4"),
 ]
@@ -519,6 +572,8 @@ def test_what_lies_before_a_cut_is_there_and_what_lies_behind_it_is_not_claimed(
     duration_s = probe(path).duration_s
     step_s = float(1 / source.rate)
     assert cut_s - 1.5 < duration_s < made.stop_s + 3 * step_s
+    if suffix in ("mkv", "flv", "avi", "mxf", "faststart") and cut_s + 3.5 < made.stop_s:
+        assert duration_s == pytest.approx(made.stop_s, abs=3 * step_s), "the part that is missing is a gap"
     for fidelity in FIDELITIES:
         judge(made, np.sort(rng.uniform(0, cut_s - 1.5, 12)), fidelity, step_s)
         times_s = np.sort(rng.uniform(0, duration_s, 24))
@@ -528,6 +583,63 @@ def test_what_lies_before_a_cut_is_there_and_what_lies_behind_it_is_not_claimed(
                 (number,) = numbers_of(frames.images_NHWC[row : row + 1])
                 behind_s = time_s - (number - source.first) * step_s
                 assert behind_s < made.hole_s + (1.1 if fidelity == "keyframes" else 0.2), "a frozen frame"
+
+
+@pytest.mark.parametrize("lost", [4, 100])
+@pytest.mark.parametrize("codec", ["mpeg4", "mjpeg"])
+def test_lost_blocks_of_an_avi_move_nothing_after_them(tmp_path, stock, codec, lost):
+    source = stock(codec)
+    count = len(source.packets)
+    lost = min(lost, count // 3)
+    path = mux(tmp_path / "lost.avi", [Part(source, 0, count)], "avi")
+    data = bytearray(path.read_bytes())
+    start, stop = (data.index(source.packets[n].data) - 8 for n in (count // 3, count // 3 + lost))
+    data[start:stop] = bytes(stop - start)
+    path.write_bytes(data)
+    assert probe(path).duration_s == pytest.approx(float(count / source.rate), abs=float(1 / source.rate))
+    after = (
+        np.arange(count // 3 + lost + 30, count - 1) if codec == "mpeg4" else np.arange(count // 3 + lost, count - 1)
+    )
+    rows = np.concatenate([np.arange(count // 3 - 1), after])
+    frames = read_frames(path, (rows + 0.5) / float(source.rate), SIZE, "exact")
+    assert not frames.missing or frames.missing[-1].stop_s < after[0] / source.rate
+    assert numbers_of(frames.images_NHWC) == [source.first + int(row) for row in rows]
+
+
+@pytest.mark.parametrize("tail_mb", [1, 64])
+def test_unused_space_behind_pictures_that_were_not_read_is_no_recording(tmp_path, stock, tail_mb):
+    source = stock("h264")
+    path = mux(tmp_path / "space.ts", [Part(source, 0, len(source.packets))], "mpegts")
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.truncate(size + (tail_mb << 20))
+    assert unread_bytes(str(path), "mpegts", path.stat().st_size, size - 188 * 20) <= 188 * 20
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("suffix, codec, kind", ENDS)
+def test_a_recording_of_a_few_frames_is_a_recording(tmp_path, suffix, codec, kind, count):
+    extension, name, rate, gop, options = STOCKS[codec]
+    options = {key: value for key, value in options.items() if key != "noise"}
+    source = takes.encode(tmp_path / f"few{extension}", name, count, rate, gop, 100, **options)
+    part = Part(source, 0, count)
+    path = mux(tmp_path / f"few.{suffix if len(suffix) < 5 else 'mp4'}", [part], kind, MUX_OPTIONS.get(suffix))
+    assert 0 < probe(path).duration_s < (count + 1.5) * float(1 / source.rate)
+    frames = read_frames(path, [0.0], SIZE, "exact")
+    assert numbers_of(frames.images_NHWC) == [100]
+
+
+def test_a_cut_flv_with_sound_that_its_header_does_not_name_is_probed(tmp_path, stock):
+    source = stock("h264, no b frames")
+    path = mux(tmp_path / "sound.flv", [Part(source, 0, len(source.packets))], "flv")
+    data = bytearray(path.read_bytes())
+    data[4] = 1  # the header says that there is no sound
+    mark = data.index(b"duration\0") + 9
+    struct.pack_into(">d", data, mark, 400.0)
+    sound = bytearray(b"\x08\0\0\xc9" + bytes(7) + b"\x2f" + bytes(200) + (212).to_bytes(4, "big"))
+    put_flv_time(sound, 0, 9000)
+    path.write_bytes(data + sound)
+    assert probe(path).duration_s == pytest.approx(400.0)
 
 
 SIZES = [

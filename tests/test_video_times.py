@@ -41,6 +41,8 @@ RECIPES = {
     "motion jpeg": Recipe(".mov", codec="mjpeg", pix_fmt="yuvj420p", gop=1),
     "moov at the front": Recipe(mux_options={"movflags": "faststart"}),
     "fragmented": Recipe(mux_options={"movflags": "frag_keyframe+empty_moov"}),
+    "av1": Recipe(codec="libsvtav1", frames=90, codec_options={"preset": "12"}),
+    "av1, mkv without cues": Recipe(".mkv", codec="libsvtav1", frames=90, codec_options={"preset": "12"}),
     "one keyframe": Recipe(gop=600, codec_options={"x264-params": "scenecut=0"}),
     "starts late": Recipe(start_tick=300),
     "starts before zero": Recipe(

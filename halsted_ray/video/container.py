@@ -30,7 +30,7 @@ from halsted_ray.video.geometry import Orientation, orientation_of
 from halsted_ray.video.joined import unread_bytes
 from halsted_ray.video.matroska import Clusters
 from halsted_ray.video.packet_index import IndexSlot, PacketIndex, index_packets
-from halsted_ray.video.packet_times import pts_of
+from halsted_ray.video.packet_times import moved, pts_of, time_of
 from halsted_ray.video.refusal import refusal
 from halsted_ray.video.streams import best_stream, moving_pictures
 from halsted_ray.video.true_keyframes import is_marked_key, keyframe_test
@@ -66,6 +66,11 @@ ENTERED_BEFORE = ("mpeg", "asf")
 
 READ_BYTES_PER_LEAD_S = 50e6
 """Reading so many bytes may take as long as decoding a second of video."""
+
+AVI, AVI_HEAD = "avi", 8
+"""In an AVI a packet lies this many bytes after the place that the index gives for it."""
+COUNTED = (AVI, "mxf")
+"""Containers that state no times: libavformat counts frames. After a seek without an index it guesses the count."""
 
 ERRORS_IN_A_ROW = 10_000
 """libavformat gives an error for every 64 KB in which it finds no packet. After so many (640 MB) the data count as
@@ -121,6 +126,7 @@ class VideoFile:
         self._options: dict[str, str] = {}
         self.clusters: Clusters | None = None
         self._known = known or IndexSlot()
+        self._listed: dict[int, int] | None = None
         self.first_key_pts: int | None = None
         try:
             with PROCESS_PROFILE.stage("read"):
@@ -229,7 +235,8 @@ class VideoFile:
             packets = self.packets()
             for packet in packets:
                 if packet.size == size and packet.pos in (byte, None) and (byte >= 0 or packet.pts == pts):
-                    return chain((packet,), packets)
+                    found = chain((packet,), packets)
+                    return moved(found, pts - time_of(packet)) if self.container.format.name in COUNTED else found
                 if place is not None and packet.pos is not None and packet.pos > byte >= 0:
                     break
         at_s = self.seconds(pts)
@@ -286,6 +293,7 @@ class VideoFile:
         latest = 1 << 62
         if self.stream.time_base and self.container.format.name != MATROSKA:
             latest = round(self._latest_display_s / self.stream.time_base)
+        listed, off = self._listed or {}, 0
         takes = self.packet_index.takes if self.packet_index and len(self.packet_index.takes) > 1 else ()
         shift = takes[0].shift if takes else 0
         while errors < ERRORS_IN_A_ROW:
@@ -302,6 +310,11 @@ class VideoFile:
                         continue
                     if packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) > latest:
                         packet.pts = packet.dts
+                    if listed and packet.pos is not None and packet.dts is not None:
+                        # After damage libavformat counts on as if nothing were lost.
+                        off = listed[packet.pos] - packet.dts if packet.pos in listed else off
+                        packet.dts += off
+                        packet.pts = packet.pts + off if packet.pts is not None else None
                     if takes:
                         if packet.pos is not None:
                             shift = self.packet_index.take_at(packet.pos).shift  # type: ignore[union-attr]
@@ -365,6 +378,11 @@ class VideoFile:
                 self.source.seek(0)
             self._open_container(view)
         self.stream = self._pick_stream()
+        if self._listed is None and self.container.format.name == AVI:
+            entries = self.stream.index_entries
+            self._listed = {
+                entry.pos + AVI_HEAD: entry.timestamp for entry in map(entries.__getitem__, range(len(entries)))
+            }
         self.stream.codec_context.thread_count = 1
         self.stream.codec_context.options = {"max_pixels": str(MAX_PICTURE_PX)}
         if self.stream.width > 0 and self.stream.height > 0:

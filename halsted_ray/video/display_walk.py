@@ -216,7 +216,7 @@ class DisplayWalk(Walk):
             if self._needed and self._intra_only and not wanted:
                 continue
             if self._needed:
-                self.video.stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
+                self.leave_out("DEFAULT" if wanted else "NONREF")
             if packet is not None and not self._holds_picture(packet):
                 self._note_damage(packet)
                 continue

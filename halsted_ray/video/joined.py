@@ -31,7 +31,7 @@ def unread_bytes(source: Source, container: str, size_bytes: int, read_to_byte: 
     """How many bytes at the end of a file belong to recordings that libavformat does not read. ``container``: the name
     of libavformat's demuxer; ``read_to_byte``: where the last packet of the picture ended. Raises OSError."""
     if container == "mpegts":
-        return size_bytes - read_to_byte if _has_pictures(source, read_to_byte, size_bytes) else 0
+        return _pictures_stop(source, read_to_byte, size_bytes) - read_to_byte
     if container.startswith("mov"):
         return _after_first_movie(source, size_bytes)
     if container.startswith("matroska"):
@@ -40,19 +40,21 @@ def unread_bytes(source: Source, container: str, size_bytes: int, read_to_byte: 
     return 0
 
 
-def _has_pictures(source: Source, start: int, size_bytes: int) -> bool:
-    """Whether packets of a picture begin in a transport stream after the byte ``start``: under numbers (PIDs) that
-    libavformat did not know when it opened the file, since another recorder wrote them."""
+def _pictures_stop(source: Source, start: int, size_bytes: int) -> int:
+    """Up to which byte pictures begin in a transport stream after the byte ``start``, which is given where there are
+    none: under numbers (PIDs) that libavformat did not know when it opened the file, since another recorder wrote them.
+    Zeros after the last picture, a recorder's unused space, do not count."""
     step = max(LOOK_BYTES, (size_bytes - start) // LOOKS)
-    for at in range(start, size_bytes, step):
+    for at in reversed(range(start, size_bytes, step)):
         data = read_at(source, at, LOOK_BYTES)
         for size in (188, 192):
             first = data.find(b"G")
             while 0 <= first and first + 2 * size < len(data) and data[first + size] != 0x47:
                 first = data.find(b"G", first + 1)
-            if first >= 0 and any(_begins_picture(data[k : k + 188]) for k in range(first, len(data) - 188, size)):
-                return True
-    return False
+            places = range(first, len(data) - 188, size) if first >= 0 else range(0)
+            if last := next((k + 188 for k in reversed(places) if _begins_picture(data[k : k + 188])), None):
+                return size_bytes if at + step >= size_bytes else at + last
+    return start
 
 
 def _begins_picture(packet: bytes) -> bool:
@@ -66,23 +68,39 @@ def _begins_picture(packet: bytes) -> bool:
 
 def has_further_segments(source: Source) -> bool:
     """Whether a Matroska file holds more than one recording. Raises OSError."""
-    size_bytes = source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size
-    return len(list(islice(_segments(source, size_bytes), 2))) > 1
+    return len(list(islice(_segments(source, _size_bytes(source)), 2))) > 1
+
+
+def _size_bytes(source: Source) -> int:
+    return source.size_bytes if isinstance(source, RangeFile) else os.stat(source).st_size
+
+
+def has_fragment_table(source: Source) -> bool:
+    """Whether an MP4 lists its fragments in front of them (``sidx``, as files for DASH do). libavformat then reads each
+    fragment when it comes to it, and the index of an open file ends with the fragments read so far. Raises OSError."""
+    return any(name == b"sidx" for name, _ in _boxes(source, _size_bytes(source)))
 
 
 def _after_first_movie(source: Source, size_bytes: int) -> int:
-    at, names = 0, set[bytes]()
-    for _ in range(BOXES):
-        head = read_at(source, at, 16)
-        name, length = head[4:8], int.from_bytes(head[:4], "big")
+    names = set[bytes]()
+    for name, at in _boxes(source, size_bytes):
         if name == b"ftyp" and {b"moov", b"mdat"} <= names:
             return size_bytes - at
         names.add(name)
+    return 0
+
+
+def _boxes(source: Source, size_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """(name, first byte) of the boxes of an MP4 up to its first fragment."""
+    at = 0
+    for _ in range(BOXES):
+        head = read_at(source, at, 16)
+        name, length = head[4:8], int.from_bytes(head[:4], "big")
+        yield name, at
         length = int.from_bytes(head[8:16], "big") if length == 1 else length
         if length < 8 or at + length >= size_bytes or name == b"moof":
             break
         at += length
-    return 0
 
 
 def _segments(source: Source, size_bytes: int) -> Iterator[int]:

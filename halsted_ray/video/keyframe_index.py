@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from halsted_ray.video.container import INDEXED, MATROSKA, MAY_RESTART, MP4, VideoFile
-from halsted_ray.video.joined import has_further_segments
+from halsted_ray.video.joined import has_fragment_table, has_further_segments
 from halsted_ray.video.packet_index import LONGEST_PAUSE_S
 from halsted_ray.video.true_keyframes import keyframe_test
 
@@ -34,6 +34,9 @@ has read so far, and not the cues of the whole file."""
 SPARSE_S = 20.0
 """Keyframes that are usually further apart than this, as an index lists them, may not be all keyframes: some recorders
 list the first only."""
+
+MAY_END_EARLIER_S = 1.0
+"""An MP4 whose fragments are listed in front of them is read whole where its index ends this much before its end."""
 
 PLACES = 32
 """Places of a file at which the distance of its keyframes is looked at."""
@@ -188,6 +191,8 @@ class KeyframeIndex:
         if self._is_matroska and duration_s < SHORT_S:
             return False
         last_s = self._video.seconds(self._entries[count - 1].timestamp)
+        if not self._is_matroska and last_s < duration_s - MAY_END_EARLIER_S and has_fragment_table(self._video.source):
+            return False
         # At least two keyframes, or one in a short file; and the last keyframe lies within a long GOP of the end.
         return last_s >= duration_s - max(30.0, 0.02 * duration_s) and (count > 1 or duration_s < 10.0)
 
@@ -230,6 +235,9 @@ def declared_duration_s(video: VideoFile) -> float | None:
     first frame on, all other containers the end on their own clock.
     """
     stream, origin_s = video.stream, float(video.origin * video.time_base)
+    if video.container.format.name == "avi" and stream.duration:
+        # libavformat shortens the stated length of a file that was cut; its count of frames is as stated.
+        return float(max(stream.duration, stream.frames) * video.time_base) - origin_s
     if stream.duration:
         length_s = float(stream.duration * video.time_base)
         return length_s if video.container.format.name in (MP4, *MAY_RESTART) else length_s - origin_s

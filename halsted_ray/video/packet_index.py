@@ -191,7 +191,7 @@ def index_packets(
     stretches: list[_Stretch] = []
     steps: list[int] = []
     earlier: deque[int] = deque([0])
-    back, suspect = round(JUMP_BACK_S * second), round(HOLE_S * second)
+    back = round(JUMP_BACK_S * second)
     count = stop_byte = 0
     for packet in packets:
         count += 1
@@ -209,7 +209,7 @@ def index_packets(
         # of the clock from the second.
         dts = packet.dts if packet.dts is not None else last.last_dts if last else pts
         step = dts - last.last_dts if last else 0
-        if last is None or step < -back or step > suspect or pts - last.last_pts > suspect:
+        if last is None or abs(step) > back or pts - last.last_pts > back:
             last = _Stretch(stop_byte if byte is None else byte, step < -back, pts, pts, dts, dts)
             stretches.append(last)
         elif step > 0 and len(steps) < STEPS_COUNTED:
@@ -219,6 +219,8 @@ def index_packets(
             last.keys.append((pts, -1 if byte is None else byte, earlier[0], packet.size))
     if not stretches:
         return None
+    if not steps and count > 1 and len(stretches) == 1:  # so few packets that libavformat knows no time of decoding
+        steps = [(stretches[-1].last_pts - stretches[0].first_pts) // (count - 1)]
     return replace(_join(stretches, steps, second, may_restart), packets=count, stop_byte=stop_byte)
 
 
@@ -274,6 +276,8 @@ def _wrong_clocks(stretches: list[_Stretch], near: int) -> dict[int, int | None]
                 break
             if earlier in found and found[earlier] is None:
                 continue
+            if not any(stretch.restarted for stretch in stretches[earlier + 1 : number + 1]):
+                continue  # frames that are usually so far apart
             if 0 < stretches[number].first_dts - stretches[earlier].last_dts <= near:
                 found |= dict.fromkeys(range(earlier + 1, number))
                 found[number] = earlier

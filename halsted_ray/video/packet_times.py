@@ -29,3 +29,13 @@ def put_back(packet: VideoPacket, rest: Iterator[VideoPacket]) -> Iterator[Video
     """``packet``, then the packets that follow it."""
     yield packet
     yield from rest
+
+
+def moved(packets: Iterator[VideoPacket], ticks: int) -> Iterator[VideoPacket]:
+    """``packets`` with ``ticks`` added to their times."""
+    for packet in packets:
+        if packet.pts is not None:
+            packet.pts += ticks
+        if packet.dts is not None:
+            packet.dts += ticks
+        yield packet

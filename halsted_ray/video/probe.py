@@ -147,6 +147,9 @@ def _duration_s(video: VideoFile, index: KeyframeIndex, declared_s: float | None
     packets = video.packet_index
     if packets is not None and packets.packets > 2 and packets.step == 0:
         return 0.0  # many frames with one time: the recording lost its times, and is not merely short
+    rate = video.stream.average_rate or video.stream.guessed_rate
+    if packets is not None and packets.packets == 1 and packets.stop == packets.takes[0].start and rate:
+        return 1 / float(rate)
     found_s = video.seconds(index.stop) if index.lists_all_frames else _end_of_frames_s(video, declared_s)
     if index.from_container and index.lists_all_frames and declared_s is not None:
         # Where the frame rate varies, the index's times of decoding tell the end only this well.

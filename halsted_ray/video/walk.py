@@ -39,6 +39,10 @@ PROGRAM_STREAM_SETTLES_S = 0.5
 keyframe. There decoding starts this much earlier, nothing is skipped, and times that do not rise are set one frame
 apart."""
 
+SKIP_FOR_GOOD = "libdav1d"
+"""A decoder that takes what it leaves out when it is opened, and never again. It is told to leave out nothing, so that
+the frames at a time do not depend on where reading began."""
+
 
 class ShownFrame(NamedTuple):
     """A decoded frame, and the time from which it is displayed, in seconds from the first displayed frame."""
@@ -129,9 +133,14 @@ class Walk:
         self._reset_decoder()
         return True
 
+    def leave_out(self, skip_frame: Literal["DEFAULT", "NONREF", "NONKEY"]) -> None:
+        """Sets which frames the decoder leaves out from here on."""
+        context = self.video.stream.codec_context
+        context.skip_frame = "DEFAULT" if context.name == SKIP_FOR_GOOD else skip_frame
+
     def _reset_decoder(self) -> None:
         context = self.video.stream.codec_context
-        context.skip_frame = self.skip_frame
+        self.leave_out(self.skip_frame)
         if context.is_open:
             context.flush_buffers()
 
