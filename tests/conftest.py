@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,10 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background job ignores Ctrl-C, and so would every command that a test interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside the tests, such as numbered_video
 
 pytest.register_assert_rewrite("registries")
@@ -27,6 +32,7 @@ pytest.register_assert_rewrite("registries")
 import postgres as postgresql  # noqa: E402  one of them
 
 HEAVY = {
+    "test_atlas_formats",
     "test_atlas_mangled",
     "test_bad_archive",
     "test_benchmarks",
