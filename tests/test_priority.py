@@ -335,7 +335,7 @@ def test_the_observer_is_told_that_a_run_pauses_for_a_run_of_priority_high(eight
         map_on_shared_cluster(impatient, impatient.was_told)
 
 
-def wait_until(condition: Callable[[], object], within_s: float = 60.0) -> None:
+def wait_until(condition: Callable[[], object], within_s: float = 180.0) -> None:
     until_s = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < until_s, f"not within {within_s:.0f} s"
