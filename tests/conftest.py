@@ -32,6 +32,14 @@ pytest.register_assert_rewrite("registries")
 import postgres as postgresql  # noqa: E402  one of them
 
 HEAVY = {
+    "test_work_list",
+    "test_video_readers",
+    "test_video_decode_process",
+    "test_serve_page",
+    "test_serve_models",
+    "test_registry_old_versions",
+    "test_pretrain",
+    "test_delta_locations",
     "test_atlas_formats",
     "test_atlas_mangled",
     "test_bad_archive",
