@@ -248,7 +248,8 @@ def _join(stretches: list[_Stretch], steps: list[int], second: float, may_restar
             if (goes_on_from := before.get(number)) is not None:
                 shift = shifts[goes_on_from]
             takes.append(Take(stretch.first_byte, shift, stretch.first_pts + shift, stretch.first_pts + shift))
-        elif pause > hole:
+        elif pause > hole and stretch.first_pts + takes[-1].shift > takes[-1].stop:
+            # Where single frames lie so far apart and are reordered, a later packet may be displayed before it.
             holes.append((takes[-1].stop, stretch.first_pts + takes[-1].shift))
         take = takes[-1]
         shifts.append(take.shift)
