@@ -27,9 +27,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from halsted_ray.compute.run_cluster import WAVE
+from halsted_ray.embedding.stage_schemas import OUTCOME_SCHEMA
 from halsted_ray.mapping.inventory import take_inventory
-from halsted_ray.mapping.run_cluster import WAVE
-from halsted_ray.mapping.stage_schemas import OUTCOME_SCHEMA
 from halsted_ray.mapping.work_list import build_work_list
 from halsted_ray.maps.publishing import publish, publish_videos
 from halsted_ray.maps.reading import read_videos
@@ -328,7 +328,7 @@ def slots(count: int, nodes: int = 4, sleep_s: float = 1.0) -> dict:
 
     pipeline.DecodeStage, pipeline.TagStage = SleepingDecoder, SleepingTagger
     pools = Pools(ActorPool(count, 1.0), ActorPool(max(1, count // 8), 1.0))
-    cpus = -(-(count + pools.taggers.actors) // nodes) + 1
+    cpus = -(-(count + pools.encoders.actors) // nodes) + 1
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus + 2, "object_store_memory": 10**8})
     try:
         for _ in range(nodes - 1):

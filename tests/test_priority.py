@@ -18,6 +18,7 @@ import torch
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
 import halsted_ray
+from halsted_ray.compute import run_cluster
 from halsted_ray.compute.pools import Pools, size_pools
 from halsted_ray.compute.priority import (
     LEAST_CPUS,
@@ -31,14 +32,14 @@ from halsted_ray.compute.priority import (
     must_pause,
     wait_for_capacity,
 )
+from halsted_ray.compute.progress import RunObserver
 from halsted_ray.compute.resources import ResourceRequest
+from halsted_ray.compute.run_cluster import RunCluster
+from halsted_ray.embedding.decode_stage import DecodeOptions
 from halsted_ray.errors import ResourceError, UsageError
-from halsted_ray.mapping import pipeline, run_cluster
-from halsted_ray.mapping.decode_stage import DecodeOptions
+from halsted_ray.mapping import pipeline
 from halsted_ray.mapping.outcomes import OutcomeTally, SegmentOutcome
 from halsted_ray.mapping.pipeline import finish_segments, map_archive
-from halsted_ray.mapping.progress import RunObserver
-from halsted_ray.mapping.run_cluster import RunCluster
 from halsted_ray.mapping.tag_stage import TagOptions
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
@@ -54,12 +55,12 @@ def test_a_low_run_leaves_enough_for_a_high_one(cpus, gpus):
     low = capacity_for("low", total, total)
     pools = size_pools(low.cpus, low.gpus, low.cores, 1000, gpu_share=low.gpu_share)
     free = {
-        "CPU": cpus - pools.decoders.actors * pools.decoders.cpus - pools.taggers.actors * pools.taggers.cpus,
-        "GPU": gpus - pools.taggers.actors * pools.taggers.gpus,
+        "CPU": cpus - pools.decoders.actors * pools.decoders.cpus - pools.encoders.actors * pools.encoders.cpus,
+        "GPU": gpus - pools.encoders.actors * pools.encoders.gpus,
     }
     high = capacity_for("high", free, total)
     found = size_pools(high.cpus, high.gpus, high.cores, 60, gpu_share=high.gpu_share)
-    assert found.taggers.actors * found.taggers.gpus <= free["GPU"] and (not gpus or found.taggers.gpus)
+    assert found.encoders.actors * found.encoders.gpus <= free["GPU"] and (not gpus or found.encoders.gpus)
     assert found.decoders.actors >= min(cpus // 2 - 2, 60), "most of the cores, that others leave idle"
     assert capacity_for("normal", total, total) == Capacity(cpus, gpus, cpus - 2)
 
@@ -82,7 +83,7 @@ def test_any_number_of_low_runs_leave_enough_for_a_high_one(cpus, gpus, segments
     assert held.gpus <= gpus, "no two of them share a GPU"
     high = capacity_for("high", free, total, held)
     found = size_pools(high.cpus, high.gpus, high.cores, 60, gpu_share=high.gpu_share)
-    assert found.taggers.actors * found.taggers.gpus <= free["GPU"]
+    assert found.encoders.actors * found.encoders.gpus <= free["GPU"]
     assert found.decoders.actors >= min(cpus // 2 - 2, 60), "most of the cores, that others leave idle"
 
 
@@ -99,7 +100,7 @@ def test_a_high_run_alone_takes_no_more_actors_than_there_are_cores():
     total = {"CPU": 16.0, "GPU": 2.0}
     high = capacity_for("high", total, total)
     found = size_pools(high.cpus, high.gpus, high.cores, 1000, gpu_share=high.gpu_share)
-    assert found.decoders.actors + found.taggers.actors == 14 and found.taggers.actors == 2
+    assert found.decoders.actors + found.encoders.actors == 14 and found.encoders.actors == 2
 
 
 def test_an_unknown_priority_is_named(tmp_path):
@@ -111,7 +112,7 @@ def test_an_unknown_priority_is_named(tmp_path):
     "wrong",
     [
         {"decoders": 0},
-        {"taggers": -1},
+        {"encoders": -1},
         {"batch_segments": 0},
         {"decoder_memory_mb": 0},
         {"wait_for": (-1, 0)},

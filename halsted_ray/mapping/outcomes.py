@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from halsted_ray.compute.progress import Progress, RunObserver
+from halsted_ray.embedding.batching import EncodingFigures
+from halsted_ray.embedding.stage_schemas import FATAL, NEEDS_FRAMES
 from halsted_ray.errors import OutputError
-from halsted_ray.mapping.progress import Progress, RunObserver
 from halsted_ray.mapping.stage_counters import StageCounters
-from halsted_ray.mapping.stage_schemas import FATAL, NEEDS_FRAMES
 from halsted_ray.profiling import StageProfile
 from halsted_ray.records import Segment
 
@@ -28,12 +29,24 @@ class SegmentOutcome:
     state: str
     message: str
     profile: StageProfile
+    actor: str
+    """Which actor tagged it."""
+    figures: EncodingFigures
+    """What the encoder of the actor had done until then."""
 
 
 def read_outcomes(table: pa.Table) -> Iterator[SegmentOutcome]:
     """The rows of a table of OUTCOME_SCHEMA."""
     for row in table.to_pylist():
-        yield SegmentOutcome(**{**row, "profile": StageProfile.from_rows(row["profile"])})
+        encoding = row.pop("encoding")
+        yield SegmentOutcome(
+            **{
+                **row,
+                "profile": StageProfile.from_rows(row["profile"]),
+                "actor": encoding.pop("actor"),
+                "figures": EncodingFigures(**encoding),
+            }
+        )
 
 
 class OutcomeTally:
@@ -47,6 +60,8 @@ class OutcomeTally:
         self.observer = observer
         self.failed = 0
         self.profile = StageProfile()
+        self.encoding: dict[str, EncodingFigures] = {}
+        """Actor → what its encoder has done until now."""
         self.counters: StageCounters | None = None
         self.started_s = time.monotonic()
 
@@ -67,6 +82,9 @@ class OutcomeTally:
                 if outcome.state == FATAL:
                     raise OutputError(outcome.message)
                 self.profile.merge(outcome.profile)
+                before = self.encoding.get(outcome.actor)
+                if before is None or before.last_at <= outcome.figures.last_at:
+                    self.encoding[outcome.actor] = outcome.figures
                 if outcome.state == NEEDS_FRAMES:
                     needing_frames.append(segment)
                 else:

@@ -1,4 +1,4 @@
-"""The main job: an archive becomes maps. The only module that imports ray.data.
+"""The main job: an archive becomes maps.
 
     list, identify, probe ──► segments ──► minus finished ──► nothing left: no Ray is started
     wave by wave, so that memory does not grow with the archive:
@@ -13,25 +13,23 @@ before the end. Staging in the actor makes each result safe as soon as it is the
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from halsted_ray.compute.pools import ActorPool, Pools
+from halsted_ray.compute.pools import Pools
 from halsted_ray.compute.priority import pauses_reported
+from halsted_ray.compute.progress import QUIET, RunObserver
 from halsted_ray.compute.resources import DEFAULT_REQUEST, ResourceRequest
-from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
+from halsted_ray.compute.run_cluster import RunCluster
+from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
+from halsted_ray.embedding.stage_schemas import segments_table
+from halsted_ray.embedding.streaming import Stage, stream
 from halsted_ray.mapping.mapping_recipe import read_recipe
 from halsted_ray.mapping.outcomes import OutcomeTally, SegmentOutcome, read_outcomes
-from halsted_ray.mapping.progress import QUIET, RunObserver
-from halsted_ray.mapping.run_cluster import RunCluster
 from halsted_ray.mapping.run_plan import RunPlan, check_request, plan_work
-from halsted_ray.mapping.stage_schemas import segments_table
 from halsted_ray.mapping.tag_stage import TagOptions, TagStage
 from halsted_ray.mapping.wave_publisher import WavePublisher
 from halsted_ray.maps.reading import read_videos
@@ -233,24 +231,14 @@ def stream_outcomes(
     pools: Pools,
     batch_segments: int,
 ) -> Generator[SegmentOutcome, None, None]:
-    """Outcomes of ``segments`` from Ray Data, in the order in which they are finished; without ``decoding`` from stored
-    vectors. This is the whole pipeline: segments ──► decode ──► tag ──► outcomes."""
-    import ray.data
-
-    if not segments:
-        return
-    with _quiet_ray_data():
-        # One block per segment: what Ray hands to an actor, tries again after a fault, and gives back.
-        rows = ray.data.from_arrow([segments_table([segment]) for segment in segments])
-        if decoding is not None:
-            rows = rows.map_batches(
-                DecodeStage, fn_constructor_args=(decoding,), batch_size=1, **_actors(pools.decoders)
-            )
-        tagging = replace(tagging, device="cuda" if pools.taggers.gpus else "cpu")
-        rows = rows.map_batches(
-            TagStage, fn_constructor_args=(tagging,), batch_size=batch_segments, **_actors(pools.taggers)
-        )
-        for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+    """Outcomes of ``segments``, in the order in which they are finished; without ``decoding`` from stored vectors. This
+    is the whole pipeline: segments ──► decode ──► tag ──► outcomes."""
+    tagging = replace(tagging, device=pools.device, callers=pools.encoders.calls)
+    stages = [Stage(TagStage, tagging, pools.encoders, batch_segments)]
+    if decoding is not None:
+        stages.insert(0, Stage(DecodeStage, decoding, pools.decoders))
+    with closing(stream(segments, stages)) as tables:
+        for table in tables:
             yield from read_outcomes(table)
 
 
@@ -264,35 +252,3 @@ def reporting_pauses(
             check()
             yield outcome
     check()
-
-
-def _actors(pool: ActorPool) -> dict[str, Any]:
-    """How Ray Data runs a stage: on a fixed pool of actors, which get Arrow tables without a copy."""
-    import ray.data
-
-    return {
-        "batch_format": "pyarrow",
-        "zero_copy_batch": True,
-        "num_cpus": pool.cpus,
-        "num_gpus": pool.gpus or None,
-        "compute": ray.data.ActorPoolStrategy(size=pool.actors, max_tasks_in_flight_per_actor=2),
-    }
-
-
-@contextmanager
-def _quiet_ray_data() -> Iterator[None]:
-    """Ray Data without its bars, log lines and warnings on the terminal, where our own progress stands."""
-    import ray.data
-
-    logger = logging.getLogger("ray.data")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"ray\.data")
-        context = ray.data.DataContext.get_current()
-        level, has_bars = logger.level, context.enable_progress_bars
-        context.enable_progress_bars = False
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-            context.enable_progress_bars = has_bars

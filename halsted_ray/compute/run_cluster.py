@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from halsted_ray.compute.cluster import connected, is_attached
 from halsted_ray.compute.pools import Pools, size_pools
 from halsted_ray.compute.priority import Capacity, LowPriorityRun, announced, wait_for_capacity
+from halsted_ray.compute.progress import RunObserver
 from halsted_ray.compute.resources import ResourceRequest
-from halsted_ray.mapping.progress import RunObserver
 
 WAVE = 10_000
 WAVE_PER_CORE = 150
@@ -74,8 +74,10 @@ class RunCluster:
                 capacity.cores,
                 segments,
                 resources.decoders,
-                resources.taggers,
+                resources.encoders,
                 capacity.gpu_share,
+                resources.encoders_per_gpu,
+                grows=self.is_shared,
             )
 
         if self._low_run is not None:
