@@ -35,16 +35,18 @@ from halsted_ray.compute.priority import (
 from halsted_ray.compute.progress import RunObserver
 from halsted_ray.compute.resources import ResourceRequest
 from halsted_ray.compute.run_cluster import RunCluster
+from halsted_ray.embedding.batching import EncodingFigures
 from halsted_ray.embedding.decode_stage import DecodeOptions
 from halsted_ray.errors import ResourceError, UsageError
 from halsted_ray.mapping import pipeline
 from halsted_ray.mapping.outcomes import OutcomeTally, SegmentOutcome
 from halsted_ray.mapping.pipeline import finish_segments, map_archive
 from halsted_ray.mapping.tag_stage import TagOptions
+from halsted_ray.mapping.work_list import Cutter, PendingVideo, Waiting, WorkList
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.profiling import StageProfile
-from halsted_ray.records import Segment, WindowSpec
+from halsted_ray.records import Video, WindowSpec
 from halsted_ray.service.job_worker import JobWorker
 
 
@@ -291,8 +293,9 @@ def test_the_observer_is_told_that_a_run_pauses_for_a_run_of_priority_high(eight
             waits.append(message)
             was_told.set()
 
-    segment = Segment("segment", "video", "/archive/video.mp4", 0.0, 30.0, 30.0)
-    outcome = SegmentOutcome("segment", "video", 0.0, 30.0, "done", "", StageProfile())
+    video = Video("video", "/archive/video.mp4", 1, 30.0, 112, 112, 10.0, "h264")
+    work = WorkList(Cutter(WindowSpec(), 30.0, "recipe"), [PendingVideo(video, [0])], 1, 1, 1, 30.0, 30.0)
+    outcome = SegmentOutcome("segment", "video", 0.0, 30.0, "done", "", StageProfile(), "actor", EncodingFigures())
 
     decoding = DecodeOptions(str(tmp_path), "recipe", WindowSpec(), (112, 112))
     tagging = TagOptions(
@@ -311,7 +314,7 @@ def test_the_observer_is_told_that_a_run_pauses_for_a_run_of_priority_high(eight
     )
 
     def map_on_shared_cluster(observer: RunObserver, was_told: threading.Event) -> None:
-        def stream(segments: list[Segment], *_):
+        def stream(segments: Waiting, *_):
             if segments:
                 assert was_told.wait(30), "nothing was said"
                 yield outcome
@@ -321,7 +324,7 @@ def test_the_observer_is_told_that_a_run_pauses_for_a_run_of_priority_high(eight
         cluster.is_shared = True
         monkeypatch.setattr(cluster, "size_pools", lambda segments: None)
         tally = OutcomeTally(30.0, 0.0, observer)
-        finish_segments([segment], tagging, decoding, cluster, tally)
+        finish_segments(work.all_waiting, tagging, decoding, cluster, tally)
 
     with announced("high"):
         map_on_shared_cluster(Recorder(), was_told)

@@ -34,6 +34,8 @@ class Pools:
 
     decoders: ActorPool
     encoders: ActorPool
+    leave: tuple[float, float] = (0.0, 0.0)
+    """CPUs and GPUs of the whole cluster that are not for these pools, however large the cluster grows."""
 
     @property
     def device(self) -> str:

@@ -2,7 +2,8 @@
 and promotion.
 
 embed.py           windows that have no vector yet → the store of vectors
-streaming.py       segments through stages on Ray Data; the only file that imports ray.data
+streaming.py       segments through stages on Ray Data
+segment_source.py  segments as a source of Ray Data, however many
 stage_schemas.py   the tables that travel between the stages
 decode_stage.py    segments → frames; what decoding actors call
 embed_stage.py     frames of windows → vectors, stored; what encoding actors call

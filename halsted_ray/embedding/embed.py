@@ -192,13 +192,15 @@ def embed_segments(
     if len(segments) <= LOCALLY_AT_MOST and not is_attached():
         yield from _embed_here(segments, decoding, embedding)
         return
+    from halsted_ray.embedding.segment_source import ListedSegments
+
     with ExitStack() as stack:
         cluster = stack.enter_context(RunCluster(resources, observer))
         pools = cluster.size_pools(len(segments))
         decoding = replace(decoding, yields=cluster.yields)
         embedding = replace(embedding, device=pools.device, callers=pools.encoders.calls)
         stages = [Stage(DecodeStage, decoding, pools.decoders), Stage(EmbedStage, embedding, pools.encoders)]
-        with closing(stream(segments, stages)) as tables:
+        with closing(stream(ListedSegments(segments), stages, pools.leave)) as tables:
             for table in tables:
                 yield from read_embedded(table)
 

@@ -1,4 +1,4 @@
-"""Segments stream through stages on Ray Data. The only module that imports ray.data.
+"""Segments stream through stages on Ray Data.
 
 segments ──► stage (pool of actors) ──► stage (pool of actors) ──► tables, in the order in which they are finished
 """
@@ -10,13 +10,17 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from halsted_ray.compute.pools import ActorPool
-from halsted_ray.embedding.stage_schemas import segments_table
-from halsted_ray.records import Segment
+
+if TYPE_CHECKING:
+    from halsted_ray.embedding.segment_source import Segments
+
+AHEAD_PER_CALL = 4
+"""Segments that are read ahead for each call that the first stage has in hand."""
 
 
 @dataclass(frozen=True)
@@ -30,22 +34,26 @@ class Stage:
     """Rows that an actor takes at once."""
 
 
-def stream(segments: Sequence[Segment], stages: Sequence[Stage]) -> Generator[pa.Table, None, None]:
+def stream(
+    segments: Segments, stages: Sequence[Stage], leave: tuple[float, float] = (0.0, 0.0)
+) -> Generator[pa.Table, None, None]:
     """What the last of ``stages`` gives for ``segments``, in the order in which they are finished.
 
-    Whoever ends the generator early ends the stages. A row that an actor held when it died is given to another actor.
+    ``leave``: CPUs and GPUs of the cluster that pools which grow don't take. Whoever ends the generator early ends the
+    stages. A row that an actor held when it died is given to another actor.
     """
-    import ray.data
+    from halsted_ray.embedding.segment_source import prepared, read_segments
 
-    if not segments:
+    if not len(segments):
         return
     with quiet_ray_data():
-        # One block per segment: what Ray hands to an actor, tries again after a fault, and gives back.
-        rows = ray.data.from_arrow([segments_table([segment]) for segment in segments])
-        for stage in stages:
-            rows = rows.map_batches(
-                stage.kind, fn_constructor_args=(stage.options,), batch_size=stage.batch_rows, **_actors(stage.pool)
-            )
+        with prepared(*leave):
+            first = stages[0].pool
+            rows = read_segments(segments, ahead=AHEAD_PER_CALL * first.calls * (first.most or first.actors))
+            for stage in stages:
+                rows = rows.map_batches(
+                    stage.kind, fn_constructor_args=(stage.options,), batch_size=stage.batch_rows, **_actors(stage.pool)
+                )
         yield from rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
 
@@ -56,6 +64,7 @@ def _actors(pool: ActorPool) -> dict[str, Any]:
     return {
         "batch_format": "pyarrow",
         "zero_copy_batch": True,
+        "enable_task_events": False,  # Ray's head would keep 3.3 kB per call
         "num_cpus": pool.cpus,
         "num_gpus": pool.gpus or None,
         "compute": ray.data.ActorPoolStrategy(
@@ -70,18 +79,13 @@ def _actors(pool: ActorPool) -> dict[str, Any]:
 
 @contextmanager
 def quiet_ray_data() -> Iterator[None]:
-    """Ray Data without its bars, log lines and warnings on the terminal, where our own progress stands."""
-    import ray.data
-
+    """Ray Data without log lines and warnings on the terminal, where our own progress stands."""
     logger = logging.getLogger("ray.data")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"ray\.data")
-        context = ray.data.DataContext.get_current()
-        level, has_bars = logger.level, context.enable_progress_bars
-        context.enable_progress_bars = False
+        level = logger.level
         logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
             logger.setLevel(level)
-            context.enable_progress_bars = has_bars

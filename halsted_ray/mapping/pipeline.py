@@ -1,10 +1,12 @@
 """The main job: an archive becomes maps.
 
     list, identify, probe ──► segments ──► minus finished ──► nothing left: no Ray is started
-    wave by wave, so that memory does not grow with the archive:
       ├─ vectors are stored ──► tag            (no decoding stage)
       └─ else, or too few   ──► decode ──► tag  (Ray Data: CPU actors → encoding actors)
-    every finished segment is staged by the actor that tagged it ──► published with its wave
+    every finished segment is staged by the actor that tagged it ──► published with its wave, beside the mapping
+
+A run is one stream of segments, which are cut from their videos on the way: there is no pause between waves, and memory
+does not grow with the archive.
 
 A run resumes from the staged results: Ray sees only segments that are not finished. Ray Data's own checkpoint would
 filter a second time, and with ``read_parquet`` a small list of segments became one block, so that nothing came back
@@ -14,7 +16,8 @@ before the end. Staging in the actor makes each result safe as soon as it is the
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -32,11 +35,12 @@ from halsted_ray.mapping.outcomes import OutcomeTally, SegmentOutcome, read_outc
 from halsted_ray.mapping.run_plan import RunPlan, check_request, plan_work
 from halsted_ray.mapping.tag_stage import TagOptions, TagStage
 from halsted_ray.mapping.wave_publisher import WavePublisher
+from halsted_ray.mapping.work_list import WAVE_SEGMENTS, OpenWaves, PendingVideo, Waiting
 from halsted_ray.maps.reading import read_videos
 from halsted_ray.maps.run_profile import RunProfile, write_profile
 from halsted_ray.maps.status import VideoStatus, status_of
 from halsted_ray.model.shipped import SHIPPED
-from halsted_ray.records import Segment, WindowSpec
+from halsted_ray.records import Segment, Video, WindowSpec
 from halsted_ray.storage.lease import Lease
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.storage.vectors import VectorStore
@@ -145,14 +149,19 @@ def map_archive(
             plan, listing, known, retry_failed, without, settle_s, case_by, observer
         )
         staging, tagging, decoding = plan.open_staging(), plan.tag_options(), plan.decode_options(resources, entries)
-        tally = OutcomeTally(work_list.total_s, work_list.total_s - work_list.waiting_s, observer)
         publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance))
         cluster = stack.enter_context(RunCluster(resources, observer))
-        decoded = 0
-        for wave in work_list.waves(lambda: cluster.wave_segments):
-            decoded += finish_segments(wave.waiting, tagging, decoding, cluster, tally)
-            publisher.wait()
-            lease.check()
+        open_waves = OpenWaves(work_list, WAVE_SEGMENTS)
+
+        def publish_finished(outcome: SegmentOutcome) -> None:
+            if wave := open_waves.finish(outcome.video_id):
+                lease.check()
+                publisher.start(wave)
+
+        tally = OutcomeTally(work_list.total_s, work_list.total_s - work_list.waiting_s, observer, publish_finished)
+        decoded = finish_segments(work_list.all_waiting, tagging, decoding, cluster, tally)
+        lease.check()
+        for wave in open_waves.rest():
             publisher.start(wave)
         publisher.wait()
         staging.drop([])
@@ -179,39 +188,66 @@ def map_archive(
 
 
 def finish_segments(
-    segments: list[Segment], tagging: TagOptions, decoding: DecodeOptions, cluster: RunCluster, tally: OutcomeTally
+    segments: Waiting, tagging: TagOptions, decoding: DecodeOptions, cluster: RunCluster, tally: OutcomeTally
 ) -> int:
     """Finishes ``segments``, from stored vectors where these are enough; returns how many were decoded."""
-    stored = segments_with_vectors(segments, tagging.open_vectors())
-    are_stored = set(stored)
-    to_decode = [segment for segment in segments if segment not in are_stored]
+    stored, to_decode = with_vectors(segments, tagging.open_vectors())
+    needing_frames: list[SegmentOutcome] = []
     if stored and len(stored) <= TAGGED_LOCALLY_AT_MOST:
-        to_decode += tally.follow(stored, tag_locally(stored, tagging))
-        stored = []
-    if stored or to_decode:
-        pools = cluster.size_pools(len(stored) + len(to_decode))
-        batch_segments = cluster.resources.batch_segments
-        decoding = replace(decoding, yields=cluster.yields)
-        tally.count_for_prometheus()
-        to_decode += tally.follow(stored, stream_outcomes(stored, None, tagging, pools, batch_segments))
-        decoded = stream_outcomes(to_decode, decoding, tagging, pools, batch_segments)
-        tally.follow(to_decode, reporting_pauses(decoded, cluster.observer) if cluster.yields else decoded)
+        needing_frames = tally.follow(len(stored), tag_locally(stored, tagging))
+    elif stored:
+        needing_frames = tally.follow(len(stored), on_cluster(stored, None, tagging, cluster, tally))
+    if needing_frames:
+        numbers_of: dict[str, list[int]] = defaultdict(list)
+        for outcome in needing_frames:
+            numbers_of[outcome.video_id].append(round(outcome.start_s / segments.cutter.segment_s))
+        to_decode = Waiting(
+            segments.cutter, sorted([*to_decode.pending, *stored.only(numbers_of).pending], key=_video_id)
+        )
+    if to_decode:
+        tally.follow(len(to_decode), on_cluster(to_decode, decoding, tagging, cluster, tally))
     return len(to_decode)
 
 
-def segments_with_vectors(segments: Sequence[Segment], store: VectorStore) -> list[Segment]:
-    """The segments of which some windows have stored vectors. These may be all that is needed, so worth a try."""
-    video_ids = list(dict.fromkeys(segment.video_id for segment in segments))
+def with_vectors(segments: Waiting, store: VectorStore) -> tuple[Waiting, Waiting]:
+    """(the segments of which some windows have stored vectors, the others). Those vectors may be all that is needed, so
+    worth a try."""
+    video_ids = [of_video.video.video_id for of_video in segments.pending]
     with ThreadPoolExecutor(16) as pool:  # a listing per video, 30 ms each on S3
         spans_of = dict(zip(video_ids, pool.map(store.holds, video_ids), strict=True))
-    return [
-        segment
-        for segment in segments
-        if any(start_s < segment.stop_s and segment.start_s < stop_s for start_s, stop_s in spans_of[segment.video_id])
-    ]
+
+    def numbers_with_vectors(video: Video, waiting: Sequence[int]) -> list[int]:
+        spans = spans_of[video.video_id]
+        if not spans:
+            return []
+        of_video = segments.cutter.cut(video)
+        return [
+            number
+            for number in waiting
+            if any(a < of_video[number].stop_s and of_video[number].start_s < b for a, b in spans)
+        ]
+
+    return segments.split(numbers_with_vectors)
 
 
-def tag_locally(segments: Sequence[Segment], tagging: TagOptions) -> Generator[SegmentOutcome, None, None]:
+def on_cluster(
+    segments: Waiting,
+    decoding: DecodeOptions | None,
+    tagging: TagOptions,
+    cluster: RunCluster,
+    tally: OutcomeTally,
+) -> Generator[SegmentOutcome, None, None]:
+    """Outcomes of ``segments`` from the actors of a cluster, which is connected to or started; without ``decoding``
+    from stored vectors."""
+    pools = cluster.size_pools(len(segments))
+    tally.count_for_prometheus()
+    if decoding is not None:
+        decoding = replace(decoding, yields=cluster.yields)
+    outcomes = stream_outcomes(segments, decoding, tagging, pools, cluster.resources.batch_segments)
+    yield from reporting_pauses(outcomes, cluster.observer) if cluster.yields and decoding else outcomes
+
+
+def tag_locally(segments: Iterable[Segment], tagging: TagOptions) -> Generator[SegmentOutcome, None, None]:
     """Outcomes of ``segments`` from their stored vectors, in this process and on one core."""
     import torch
 
@@ -225,7 +261,7 @@ def tag_locally(segments: Sequence[Segment], tagging: TagOptions) -> Generator[S
 
 
 def stream_outcomes(
-    segments: Sequence[Segment],
+    segments: Waiting,
     decoding: DecodeOptions | None,
     tagging: TagOptions,
     pools: Pools,
@@ -237,7 +273,7 @@ def stream_outcomes(
     stages = [Stage(TagStage, tagging, pools.encoders, batch_segments)]
     if decoding is not None:
         stages.insert(0, Stage(DecodeStage, decoding, pools.decoders))
-    with closing(stream(segments, stages)) as tables:
+    with closing(stream(segments, stages, pools.leave)) as tables:
         for table in tables:
             yield from read_outcomes(table)
 
@@ -252,3 +288,7 @@ def reporting_pauses(
             check()
             yield outcome
     check()
+
+
+def _video_id(of_video: PendingVideo) -> str:
+    return of_video.video.video_id
