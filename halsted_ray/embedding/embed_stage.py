@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -97,16 +97,16 @@ class EmbedStage:
     """Table of decoded segments in, one row per segment with what became of its windows out: whole windows are stored.
     A callable for Ray Data that knows nothing of Ray; many calls may be under way at once.
 
-    Raises ModelError where the encoder at ``EmbedOptions.encoder`` is not the expected one.
+    ``load`` makes the encoder; tests replace it. Raises ModelError where the encoder at ``EmbedOptions.encoder`` is not the expected one.
     """
 
     input_schema = DECODED_SCHEMA
     output_schema = EMBEDDED_SCHEMA
     resources = ActorResources(cpus=1.0, gpus=1.0, memory_mb=440)
 
-    def __init__(self, options: EmbedOptions):
+    def __init__(self, options: EmbedOptions, load: Callable[..., Encoder] = Encoder.load):
         prepare_torch(options.device)
-        encoder = Encoder.load(options.encoder, device=options.device)
+        encoder = load(options.encoder, device=options.device)
         if encoder.fingerprint != options.encoder_fingerprint:
             raise ModelError(
                 f"the encoder at {options.encoder!r} on this machine is not the one that the run was started with; "
