@@ -35,6 +35,14 @@ def sampling_name(spec: WindowSpec, fidelity: str, eye: str = "left") -> str:
     return name if eye == "left" else f"{name}-{eye}"
 
 
+def encoder_name(fingerprint: str, precision: str) -> str:
+    """The name of what computed vectors: the encoder's fingerprint, and the precision where that is not fp32.
+
+    ``precision`` is one of ``model.precision.PRECISIONS``. A ``VectorStore`` is opened under this name.
+    """
+    return fingerprint if precision == "fp32" else f"{fingerprint}-{precision}"
+
+
 class VectorStore:
     """The vectors of one encoder (``fingerprint``) over frames picked in one way (``sampling_name``), at a location."""
 
