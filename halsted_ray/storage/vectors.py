@@ -43,14 +43,27 @@ def encoder_name(fingerprint: str, precision: str) -> str:
     return fingerprint if precision == "fp32" else f"{fingerprint}-{precision}"
 
 
-class VectorStore:
-    """The vectors of one encoder (``fingerprint``) over frames picked in one way (``sampling_name``), at a location."""
+def precision_in(name: str) -> str:
+    """The precision that an ``encoder_name`` states."""
+    return name.partition("-")[2] or "fp32"
 
-    def __init__(self, location: str, fingerprint: str, sampling: str):
-        self.location, self.sampling = location, sampling
-        self.stamp = {b"encoder": fingerprint.encode(), b"sampling": sampling.encode()}
+
+def stored_precisions(location: str, fingerprint: str) -> list[str]:
+    """The precisions of an encoder of which vectors lie at ``location``. Raises StorageUnavailable."""
+    fs, root = filesystem(location)
+    names = (path.rstrip("/").rsplit("/", 1)[-1] for path in list_folder(fs, root.rstrip("/")))
+    return [precision_in(name) for name in sorted(names) if name.split("-")[0] == fingerprint]
+
+
+class VectorStore:
+    """The vectors of one encoder (``encoder_name``) over frames picked in one way (``sampling_name``), at a
+    location."""
+
+    def __init__(self, location: str, encoder: str, sampling: str):
+        self.location, self.encoder, self.sampling = location, encoder, sampling
+        self.stamp = {b"encoder": encoder.encode(), b"sampling": sampling.encode()}
         self.fs, root = filesystem(location)
-        self.root = f"{root.rstrip('/')}/{fingerprint}/{sampling}"
+        self.root = f"{root.rstrip('/')}/{encoder}/{sampling}"
 
     def get(self, video_id: str, start_s: float, stop_s: float) -> dict[WindowKey, np.ndarray]:
         """WindowKey → float16 [D], for the stored windows of a video that begin in ``[start_s, stop_s)``.
