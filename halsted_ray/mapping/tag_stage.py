@@ -86,7 +86,7 @@ class TagStage:
                 "model at a location that all machines share, and don't change it during a run"
             )
         encoder = Encoder.load(options.encoder, device=options.device)
-        self.options = options
+        self.options, self.encoder = options, encoder
         self.workflow = Workflow(
             model,
             encoder,
@@ -128,7 +128,7 @@ class TagStage:
         finished = self.staging.state_of(segment)
         if finished:
             return finished, ""
-        images_NHWC, gaps = frames_of(row, self.workflow.encoder.image_size), gaps_of(row)
+        images_NHWC, gaps = frames_of(row, self.encoder.image_size), gaps_of(row)
         before = PROCESS_PROFILE.copy()
         with PROCESS_PROFILE.stage("read"):
             vectors = self.store.get(segment.video_id, segment.start_s, segment.stop_s)
@@ -144,9 +144,9 @@ class TagStage:
             len(predictions.new_vectors) + predictions.passing_vectors,
             predictions.used_vectors,
             {"decode": decode_s, "encode": spent.wall_s["encode"], "tag": spent.wall_s["generate"]},
-            encoder=self.workflow.encoder.fingerprint,
-            encoder_size=self.workflow.encoder.size_name,
-            device=self.workflow.encoder.device_name,
+            encoder=self.encoder.fingerprint,
+            encoder_size=self.encoder.size_name,
+            device=self.encoder.device_name,
             unasked=[Unasked(*span, longest_code(gaps, span[1:])) for span in predictions.unasked],
         )
         with PROCESS_PROFILE.stage("write"):
