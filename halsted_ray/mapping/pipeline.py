@@ -2,8 +2,8 @@
 
     list, identify, probe ──► segments ──► minus finished ──► nothing left: no Ray is started
     wave by wave, so that memory does not grow with the archive:
-      ├─ vectors are stored ──► tag            (no decoding stage)
-      └─ else, or too few   ──► decode ──► tag  (Ray Data: CPU actors → encoding actors)
+      ├─ vectors are stored ──► tag many at once  (no decoding stage; few segments in this process)
+      └─ else, or too few   ──► decode ──► tag     (Ray Data: CPU actors → encoding actors)
     every finished segment is staged by the actor that tagged it ──► published with its wave
 
 A run resumes from the staged results: Ray sees only segments that are not finished. Ray Data's own checkpoint would
@@ -33,6 +33,7 @@ from halsted_ray.mapping.run_cluster import RunCluster
 from halsted_ray.mapping.run_plan import RunPlan, check_request, plan_work
 from halsted_ray.mapping.stage_schemas import segments_table
 from halsted_ray.mapping.tag_stage import TagOptions, TagStage
+from halsted_ray.mapping.vector_stage import SEGMENTS_AT_ONCE, VectorStage
 from halsted_ray.mapping.wave_publisher import WavePublisher
 from halsted_ray.maps.reading import read_videos
 from halsted_ray.maps.run_profile import RunProfile, write_profile
@@ -46,9 +47,9 @@ from halsted_ray.video.archive import SETTLE_S, Skipped, list_archive, skipped_o
 from halsted_ray.video.cases import group_cases
 from halsted_ray.video.presence import LEAST_PRESENT
 
-TAGGED_LOCALLY_AT_MOST = 1000
-"""Up to this number, segments with stored vectors are tagged in this process: 30 ms each, while a cluster takes 10 s to
-start and to load the model."""
+TAGGED_LOCALLY_AT_MOST = 3000
+"""Up to this number, segments with stored vectors are tagged in this process, on all of its cores: some 5 ms each with
+the shipped model, 110 ms with the paper's decoder, while a cluster takes 10 s to start and to load the model."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,9 @@ def finish_segments(
         batch_segments = cluster.resources.batch_segments
         decoding = replace(decoding, yields=cluster.yields)
         tally.count_for_prometheus()
-        to_decode += tally.follow(stored, stream_outcomes(stored, None, tagging, pools, batch_segments))
+        if stored:
+            taggers = cluster.resources.taggers
+            to_decode += tally.follow(stored, stream_from_vectors(stored, tagging, pools, taggers))
         decoded = stream_outcomes(to_decode, decoding, tagging, pools, batch_segments)
         tally.follow(to_decode, reporting_pauses(decoded, cluster.observer) if cluster.yields else decoded)
     return len(to_decode)
@@ -214,27 +217,41 @@ def segments_with_vectors(segments: Sequence[Segment], store: VectorStore) -> li
 
 
 def tag_locally(segments: Sequence[Segment], tagging: TagOptions) -> Generator[SegmentOutcome, None, None]:
-    """Outcomes of ``segments`` from their stored vectors, in this process and on one core."""
-    import torch
+    """Outcomes of ``segments`` from their stored vectors, in this process."""
+    stage = VectorStage(tagging, threads=None)
+    for batch in _batches(segments):
+        yield from read_outcomes(stage(segments_table(batch)))
 
-    threads = torch.get_num_threads()
-    try:
-        stage = TagStage(tagging)
-        for segment in segments:
-            yield from read_outcomes(stage(segments_table([segment])))
-    finally:
-        torch.set_num_threads(threads)
+
+def stream_from_vectors(
+    segments: Sequence[Segment], tagging: TagOptions, pools: Pools, taggers: int | None = None
+) -> Generator[SegmentOutcome, None, None]:
+    """Outcomes of ``segments`` from their stored vectors, from Ray Data, in the order in which they are finished.
+
+    ``taggers``: number of actors. By default one per GPU; without a GPU, as many as would decode.
+    """
+    import ray.data
+
+    pool = pools.taggers
+    if not pool.gpus and not taggers:
+        pool = replace(pool, actors=max(pool.actors, pools.decoders.actors))
+    with _quiet_ray_data():
+        rows = ray.data.from_arrow([segments_table(batch) for batch in _batches(segments)])
+        tagging = replace(tagging, device="cuda" if pool.gpus else "cpu")
+        rows = rows.map_batches(VectorStage, fn_constructor_args=(tagging,), batch_size=None, **_actors(pool))
+        for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from read_outcomes(table)
+
+
+def _batches(segments: Sequence[Segment]) -> Iterator[Sequence[Segment]]:
+    return (segments[first : first + SEGMENTS_AT_ONCE] for first in range(0, len(segments), SEGMENTS_AT_ONCE))
 
 
 def stream_outcomes(
-    segments: Sequence[Segment],
-    decoding: DecodeOptions | None,
-    tagging: TagOptions,
-    pools: Pools,
-    batch_segments: int,
+    segments: Sequence[Segment], decoding: DecodeOptions, tagging: TagOptions, pools: Pools, batch_segments: int
 ) -> Generator[SegmentOutcome, None, None]:
-    """Outcomes of ``segments`` from Ray Data, in the order in which they are finished; without ``decoding`` from stored
-    vectors. This is the whole pipeline: segments ──► decode ──► tag ──► outcomes."""
+    """Outcomes of ``segments`` from Ray Data, in the order in which they are finished. This is the whole pipeline:
+    segments ──► decode ──► tag ──► outcomes."""
     import ray.data
 
     if not segments:
@@ -242,10 +259,7 @@ def stream_outcomes(
     with _quiet_ray_data():
         # One block per segment: what Ray hands to an actor, tries again after a fault, and gives back.
         rows = ray.data.from_arrow([segments_table([segment]) for segment in segments])
-        if decoding is not None:
-            rows = rows.map_batches(
-                DecodeStage, fn_constructor_args=(decoding,), batch_size=1, **_actors(pools.decoders)
-            )
+        rows = rows.map_batches(DecodeStage, fn_constructor_args=(decoding,), batch_size=1, **_actors(pools.decoders))
         tagging = replace(tagging, device="cuda" if pools.taggers.gpus else "cpu")
         rows = rows.map_batches(
             TagStage, fn_constructor_args=(tagging,), batch_size=batch_segments, **_actors(pools.taggers)
