@@ -30,8 +30,8 @@ import torch
 from measuring import Entry, Setting, ratio
 
 from halsted_ray import map_archive
+from halsted_ray.compute.progress import Progress, RunObserver
 from halsted_ray.compute.resources import ResourceRequest
-from halsted_ray.mapping.progress import Progress, RunObserver
 from halsted_ray.maps.publishing import publish_videos
 from halsted_ray.maps.table_schemas import ArchiveFile
 from halsted_ray.model.checkpoint import Checkpoint
@@ -83,7 +83,7 @@ def remap(
     if profile:
         profiler.enable()
     summary = map_archive(
-        str(archive), out, model, settle_s=0.0, resources=ResourceRequest(taggers=taggers), observer=observer
+        str(archive), out, model, settle_s=0.0, resources=ResourceRequest(encoders=taggers), observer=observer
     )
     if profile:
         profiler.disable()

@@ -7,22 +7,26 @@ staged as a file of its own, so a run that is killed resumes after the last one.
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from halsted_ray.compute.resources import ActorResources
+from halsted_ray.embedding.batching import EncodingFigures
+from halsted_ray.embedding.embed_stage import prepare_torch
+from halsted_ray.embedding.stage_schemas import FATAL, NEEDS_FRAMES, OUTCOME_SCHEMA, SEGMENT_SCHEMA, segments_in
 from halsted_ray.errors import ModelError, OutputError, StorageUnavailable
-from halsted_ray.mapping.stage_schemas import FATAL, NEEDS_FRAMES, OUTCOME_SCHEMA, SEGMENT_SCHEMA
 from halsted_ray.mapping.tag_stage import TagOptions
 from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.maps.staging import SegmentResult, Staging
 from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.profiling import PROCESS_PROFILE, ActorTimer, StageProfile
+from halsted_ray.profiling import THREAD_PROFILE, ActorTimer, StageProfile
 from halsted_ray.records import Segment
 from halsted_ray.storage.vectors import WindowKey
 
@@ -32,19 +36,17 @@ SEGMENTS_AT_ONCE = 64
 
 class VectorStage:
     """Table of segments in, one row per segment with its outcome out. A callable for Ray Data that knows nothing of
-    Ray.
+    Ray; many calls may be under way at once.
 
-    ``threads``: of the decoder on a CPU (None: one per core). Raises ModelError where the model at
-    ``TagOptions.model`` is not the one that the driver read.
+    Raises ModelError where the model at ``TagOptions.model`` is not the one that the driver read.
     """
 
     input_schema = SEGMENT_SCHEMA
     output_schema = OUTCOME_SCHEMA
     resources = ActorResources(cpus=1.0, gpus=1.0, memory_mb=440)
 
-    def __init__(self, options: TagOptions, threads: int | None = 1):
-        if options.device == "cpu" and threads is not None:
-            torch.set_num_threads(threads)
+    def __init__(self, options: TagOptions):
+        prepare_torch(options.device)
         self.model = Halsted.load(options.model, options.device)
         if self.model.digest != options.model_digest:
             raise ModelError(
@@ -62,11 +64,12 @@ class VectorStage:
         )
         self.staging, self.store = Staging(options.out, options.recipe), options.open_vectors()
         self.timer = ActorTimer()
+        self.encoding = {"actor": uuid.uuid4().hex, **asdict(EncodingFigures(loaded_at=time.time()))}
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Rows of SEGMENT_SCHEMA in, rows of OUTCOME_SCHEMA out, in the same order. The first row has the profile of
         the whole batch."""
-        segments = [Segment(**row) for row in table.select(SEGMENT_SCHEMA.names).to_pylist()]
+        segments = segments_in(table)
         message = ""
         with self.timer:
             try:
@@ -83,6 +86,7 @@ class VectorStage:
                     "state": states[segment],
                     "message": message,
                     "profile": (StageProfile() if number else self.timer.spent).rows(),
+                    "encoding": self.encoding,
                 }
                 for number, segment in enumerate(segments)
             ],
@@ -102,13 +106,13 @@ class VectorStage:
                 else:
                     left.append(segment)
             if left:
-                with PROCESS_PROFILE.stage("read"):
+                with THREAD_PROFILE.stage("read"):
                     stored = self.store.get(video_id, min(one.start_s for one in left), max(one.stop_s for one in left))
                 waiting += left
                 vectors += [stored] * len(left)
-        before = PROCESS_PROFILE.copy()
+        before = THREAD_PROFILE.copy()
         found = self.workflow.map_many(waiting, vectors)
-        tag_s = (PROCESS_PROFILE - before).wall_s["generate"] / max(1, len(waiting))
+        tag_s = (THREAD_PROFILE - before).wall_s["generate"] / max(1, len(waiting))
         results = []
         for segment, predictions in zip(waiting, found, strict=True):
             if predictions.needs_frames:
@@ -128,6 +132,6 @@ class VectorStage:
             )
             results.append(result)
             states[segment] = result.state
-        with PROCESS_PROFILE.stage("write"):
+        with THREAD_PROFILE.stage("write"):
             self.staging.write_many(results)
         return states

@@ -20,11 +20,11 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from halsted_ray.mapping.embed_stage import encode_windows
-from halsted_ray.model.encoder import Encoder
+from halsted_ray.embedding.batching import WindowEncoder
+from halsted_ray.embedding.embed_stage import encode_windows
 from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.profiling import PROCESS_PROFILE
+from halsted_ray.profiling import THREAD_PROFILE
 from halsted_ray.records import Prediction, Segment, Window, WindowSpec
 from halsted_ray.storage.vectors import WindowKey
 from halsted_ray.taxonomy import Task
@@ -100,7 +100,7 @@ class SegmentWindows:
         self,
         segment: Segment,
         spec: WindowSpec,
-        encoder: Encoder | EncoderIdentity,
+        encoder: WindowEncoder | EncoderIdentity,
         images_NHWC: np.ndarray | None,
         stored: Mapping[WindowKey, np.ndarray],
         gaps: list[Span],
@@ -149,7 +149,7 @@ class SegmentWindows:
         if self.images_NHWC is None:
             raise FramesNeeded
         vectors_ND = encode_windows(
-            cast(Encoder, self.encoder),
+            cast(WindowEncoder, self.encoder),
             self.segment,
             self.images_NHWC,
             [window for window, _ in missing],
@@ -200,7 +200,7 @@ def run_all(model: Halsted, runs: Sequence[SegmentRun[Any]]) -> None:
         run.advance()
     waiting = [(run, run.asked) for run in runs if run.asked]
     while waiting:
-        with PROCESS_PROFILE.stage("generate"):
+        with THREAD_PROFILE.stage("generate"):
             answers = _answers(model, waiting)
         at = 0
         for run, asked in waiting:

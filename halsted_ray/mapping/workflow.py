@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from halsted_ray.embedding.batching import WindowEncoder
 from halsted_ray.errors import ModelError
 from halsted_ray.mapping.window_answers import (
     Encode,
@@ -34,7 +35,6 @@ from halsted_ray.mapping.window_answers import (
     ask,
     run_all,
 )
-from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Prediction, Segment, Window, WindowSpec
@@ -86,7 +86,7 @@ class Workflow:
     def __init__(
         self,
         model: Halsted,
-        encoder: Encoder | EncoderIdentity,
+        encoder: WindowEncoder | EncoderIdentity,
         spec: WindowSpec | None = None,
         tasks: Sequence[str] | None = None,
         ask_every_window: bool = False,

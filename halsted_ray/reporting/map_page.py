@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from halsted_ray.mapping.progress import amount
+from halsted_ray.compute.progress import amount
 from halsted_ray.reporting.html_page import (
     meter,
     number,
