@@ -26,6 +26,8 @@ class RunCluster:
         self.resources, self.observer = resources, observer
         self.capacity: Capacity | None = None
         self.is_shared = False
+        self.reached_at: float | None = None
+        """When the pools were first known, in seconds since the epoch."""
         self._low_run: LowPriorityRun | None = None
         self._stack = ExitStack()
 
@@ -90,5 +92,6 @@ class RunCluster:
                     total.get("GPU", 0.0) - self.capacity.gpus * self.capacity.gpu_share,
                 ),
             )
+        self.reached_at = self.reached_at or time.time()
         self.observer.on_message(f"pools: {pools}")
         return pools

@@ -103,6 +103,38 @@ def busy_share(of_actors: Sequence[EncodingFigures]) -> float:
     return min(1.0, sum(figures.busy_s for figures in of_actors) / spans_s) if spans_s > 0 else 0.0
 
 
+@dataclass(frozen=True)
+class EncodingSummary:
+    """What the encoders of a run did, for people."""
+
+    actors: int = 0
+    """Encoders that made vectors."""
+    clips: int = 0
+    """Windows that got a vector."""
+    computed: int = 0
+    """Places in the batches that were computed."""
+    useful_share: float = 1.0
+    busy_s: float = 0.0
+    """Seconds that the devices computed, summed over them."""
+    busy_share: float = 0.0
+    """As ``busy_share``."""
+
+    @classmethod
+    def of(cls, of_actors: Sequence[EncodingFigures]) -> EncodingSummary:
+        """The summary of the encoders of a run."""
+        at_work = [figures for figures in of_actors if figures.first_at]
+        total = in_all(at_work)
+        share = busy_share(at_work)
+        return cls(len(at_work), total.clips, total.computed, total.useful_share, total.busy_s, share)
+
+    def __str__(self) -> str:
+        encoders = "1 encoder" if self.actors == 1 else f"{self.actors} encoders"
+        return (
+            f"{self.clips:,} windows encoded, {self.useful_share:.1%} of what was computed; "
+            f"{encoders}, busy {self.busy_share:.0%}"
+        )
+
+
 class BatchedEncoder:
     """An encoder that many threads share. Row n of a result depends on window n alone.
 

@@ -21,7 +21,7 @@ from collections import defaultdict, deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 
 import pyarrow as pa
@@ -31,6 +31,7 @@ from halsted_ray.compute.priority import pauses_reported
 from halsted_ray.compute.progress import QUIET, RunObserver
 from halsted_ray.compute.resources import DEFAULT_REQUEST, ResourceRequest
 from halsted_ray.compute.run_cluster import RunCluster
+from halsted_ray.embedding.batching import EncodingFigures, EncodingSummary, in_all
 from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.embedding.embed_stage import prepare_torch
 from halsted_ray.embedding.stage_schemas import segments_table
@@ -80,6 +81,11 @@ class Summary:
     timeline_version: int | None
     stages: dict[str, dict[str, float]]
     """``wall_s`` and ``cpu_s``: stage → seconds over all actors (``profiling.STAGES``)."""
+    start_s: dict[str, float] = field(default_factory=dict)
+    """Step of the start → seconds from the call to its end: ``listed``, ``model read``, ``planned``, ``cluster``,
+    ``encoder loaded``, ``first vectors``, ``first segment``; those that the run came to."""
+    encoding: EncodingSummary = field(default_factory=EncodingSummary)
+    """What the encoders did."""
     skipped: list[Skipped] = field(default_factory=list)
     """The files of this archive that are not videos or were left for the next run, with the reason."""
 
@@ -132,7 +138,7 @@ def map_archive(
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), and OutputError where another run is mapping to ``out``.
     """
-    started_s = time.monotonic()
+    start = _Start()
     archive, out = check_request(archive, out, fidelity, least_present, eye)
     if model in SHIPPED:
         observer.on_message(f"model {model!r}: small, trained on synthetic video; it knows nothing of real surgery")
@@ -142,10 +148,12 @@ def map_archive(
     listing = list_archive(archive, outside=out)
     for message in listing.messages():
         observer.on_message(message)
+    start.reached("listed")
     if case_by is not None:
         case_by = absolute_location(case_by) if case_by.lower().endswith(".csv") else case_by
         group_cases(listing.videos, case_by, listing.uri)  # a rule that can't be used is refused before any work
     source = read_recipe(model, encoder, task, instruction, fidelity, windows, least_present, eye)
+    start.reached("model read")
     plan = RunPlan.of(out, embeddings, source, segment_s, windows)
     known = read_videos(out)  # before anything is written: perhaps no table can lie at ``out``
 
@@ -155,11 +163,13 @@ def map_archive(
             plan, listing, known, retry_failed, without, settle_s, case_by, observer
         )
         staging, tagging, decoding = plan.open_staging(), plan.tag_options(), plan.decode_options(resources, entries)
+        start.reached("planned")
         publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance))
         cluster = stack.enter_context(RunCluster(resources, observer))
         open_waves = OpenWaves(work_list, WAVE_SEGMENTS)
 
         def publish_finished(outcome: SegmentOutcome) -> None:
+            start.reached("first segment")
             if wave := open_waves.finish(outcome.video_id):
                 lease.check()
                 publisher.start(wave)
@@ -171,9 +181,22 @@ def map_archive(
             publisher.start(wave)
         publisher.wait()
         staging.drop([])
-        wall_s, stages = time.monotonic() - started_s, tally.profile.asdict()
+        wall_s, stages = time.time() - start.began_at, tally.profile.asdict()
+        start.add(cluster.reached_at, list(tally.encoding.values()))
+        encoding = EncodingSummary.of(list(tally.encoding.values()))
         if work_list.waiting:
-            write_profile(out, RunProfile(plan.run.run_id, work_list.waiting, work_list.waiting_s, wall_s, stages))
+            write_profile(
+                out,
+                RunProfile(
+                    plan.run.run_id,
+                    work_list.waiting,
+                    work_list.waiting_s,
+                    wall_s,
+                    stages,
+                    start.steps_s,
+                    asdict(encoding),
+                ),
+            )
 
     mapped_ids = {entry.video.video_id for entry in entries}
     return Summary(
@@ -190,6 +213,8 @@ def map_archive(
         wall_s=wall_s,
         timeline_version=publisher.version,
         stages=stages,
+        start_s=start.steps_s,
+        encoding=encoding,
     )
 
 
@@ -312,6 +337,30 @@ def reporting_pauses(
             check()
             yield outcome
     check()
+
+
+class _Start:
+    """When the steps of the start of a run were done."""
+
+    def __init__(self) -> None:
+        self.began_at = time.time()  # not monotonic: compared with what actors on other machines say
+        self.steps_s: dict[str, float] = {}
+
+    def reached(self, step: str) -> None:
+        """Notes the first time that a step is done."""
+        self.steps_s.setdefault(step, round(time.time() - self.began_at, 3))
+
+    def add(self, cluster_at: float | None, encoders: Sequence[EncodingFigures]) -> None:
+        """Adds what others noted, in the order of time: when the cluster stood, and what the encoders did."""
+        figures = in_all(encoders)
+        for step, at in (
+            ("cluster", cluster_at),
+            ("encoder loaded", figures.loaded_at),
+            ("first vectors", figures.first_at),
+        ):
+            if at:
+                self.steps_s[step] = round(max(0.0, at - self.began_at), 3)
+        self.steps_s = dict(sorted(self.steps_s.items(), key=lambda step: step[1]))
 
 
 def _video_id(of_video: PendingVideo) -> str:
