@@ -148,7 +148,7 @@ class TagStage:
             {"decode": decode_s, "encode": spent.wall_s["encode"], "tag": spent.wall_s["generate"]},
             encoder=self.workflow.encoder.fingerprint,
             encoder_size=self.workflow.encoder.size_name,
-            device=self.workflow.encoder.device_name,
+            device=self.actor.encoder.device_name,
             unasked=[Unasked(*span, longest_code(gaps, span[1:])) for span in predictions.unasked],
         )
         with THREAD_PROFILE.stage("write"):
