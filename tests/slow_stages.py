@@ -72,5 +72,5 @@ class SlowDecodeStage(DecodeStage):
 
 class SlowEmbedStage(EmbedStage):
     def __init__(self, options: SlowEmbedOptions):
-        super().__init__(options, load=lambda ref, device: SlowEncoder(options.batch_s))
+        super().__init__(options, load=lambda ref, **_: SlowEncoder(options.batch_s))
         (Path(options.seen) / f"embed-{os.getpid()}").touch()

@@ -63,7 +63,15 @@ class Run:
         self.store = VectorStore(str(place / "vectors"), "slow", "x")
         decoding = SlowDecodeOptions(None, "", SPEC, SlowEncoder.image_size, decode_s=decode_s, seen=str(self.seen))
         embedding = SlowEmbedOptions(
-            "slow", "slow", SPEC, self.store.location, "x", callers=encoders.calls, batch_s=BATCH_S, seen=str(self.seen)
+            "slow",
+            "slow",
+            "slow",
+            SPEC,
+            self.store.location,
+            "x",
+            callers=encoders.calls,
+            batch_s=BATCH_S,
+            seen=str(self.seen),
         )
         self.stages = [Stage(SlowDecodeStage, decoding, decoders), Stage(SlowEmbedStage, embedding, encoders)]
         self.rows: list[EmbeddedSegment] = []
@@ -153,8 +161,9 @@ def test_segments_are_read_when_they_are_wanted(cluster, tmp_path):
             return [self]
 
         def __iter__(self):
-            for number, segment in enumerate(super().__iter__()):
-                (Path(self.marks) / "read").write_text(str(number + 1))
+            for segment in super().__iter__():
+                with open(Path(self.marks) / "read", "a") as marks:
+                    marks.write(".")
                 yield segment
 
     run = Run(tmp_path, 120, ActorPool(1, 0.5), ENCODER, decode_s=0.1)
@@ -163,7 +172,7 @@ def test_segments_are_read_when_they_are_wanted(cluster, tmp_path):
     with closing(stream(run.segments, run.stages)) as tables:
         for table in tables:
             run.rows += read_embedded(table)
-            most_ahead.append(int((tmp_path / "read").read_text()) - len(run.rows))
+            most_ahead.append((tmp_path / "read").stat().st_size - len(run.rows))
     assert len(run.rows) == 120 and max(most_ahead) < 90, most_ahead
 
 

@@ -104,6 +104,7 @@ def map_archive(
     *,
     encoder: str | None = None,
     embeddings: str | None = None,
+    precision: str | None = None,
     segment_s: float = 60.0,
     fidelity: str = "reference",
     least_present: float = LEAST_PRESENT,
@@ -125,7 +126,8 @@ def map_archive(
 
     ``task``: names of tasks, or None or 'all' for all of them; or an ``instruction`` in words. ``encoder``: where the
     model's encoder lies (default: where the model says). ``embeddings``: where vectors are kept (default
-    ``<out>/embeddings``). ``segment_s`` and ``resources`` decide how fast the run is. ``least_present``: a window is
+    ``<out>/embeddings``). ``precision``: in which the encoder runs, ``fp32``, ``bf16``, ``fp8`` or ``int8`` (default:
+    that of the stored vectors, else bf16 on GPUs and fp32 on CPUs). ``segment_s`` and ``resources`` decide how fast the run is. ``least_present``: a window is
     asked where at least this share of its time has a picture, and its other frames are taken from their neighbours.
     ``retry_failed`` tries again what failed for good: files that could not be probed, and segments. A file that is new
     or has changed is always tried. ``settle_s``: files that changed within the last minute are looked at twice, so many
@@ -140,6 +142,7 @@ def map_archive(
     """
     start = _Start()
     archive, out = check_request(archive, out, fidelity, least_present, eye)
+    embeddings = embeddings or f"{out}/embeddings"
     if model in SHIPPED:
         observer.on_message(f"model {model!r}: small, trained on synthetic video; it knows nothing of real surgery")
     else:
@@ -152,7 +155,9 @@ def map_archive(
     if case_by is not None:
         case_by = absolute_location(case_by) if case_by.lower().endswith(".csv") else case_by
         group_cases(listing.videos, case_by, listing.uri)  # a rule that can't be used is refused before any work
-    source = read_recipe(model, encoder, task, instruction, fidelity, windows, least_present, eye)
+    source = read_recipe(
+        model, encoder, task, instruction, fidelity, windows, least_present, eye, embeddings, precision
+    )
     start.reached("model read")
     plan = RunPlan.of(out, embeddings, source, segment_s, windows)
     known = read_videos(out)  # before anything is written: perhaps no table can lie at ``out``
