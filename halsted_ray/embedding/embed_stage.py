@@ -99,7 +99,8 @@ class EmbedStage:
     """Table of decoded segments in, one row per segment with what became of its windows out: whole windows are stored.
     A callable for Ray Data that knows nothing of Ray; many calls may be under way at once.
 
-    ``load`` makes the encoder; tests replace it. Raises ModelError where the encoder at ``EmbedOptions.encoder`` is not the expected one.
+    ``load`` makes the encoder; tests replace it. Raises ModelError where the encoder at ``EmbedOptions.encoder`` is not
+    the expected one.
     """
 
     input_schema = DECODED_SCHEMA

@@ -76,8 +76,9 @@ def read_recipe(
     ``encoder``: where the model's encoder lies (None: where the model says). ``task`` and ``instruction``: what is
     asked, as ``workflow.wanted_tasks`` takes them. ``windows``: every window of these lengths is asked, instead of the
     multi-stage workflow. ``least_present``: share of a window's time that must have a picture. ``eye``: one of
-    ``video.geometry.EYES``. ``vectors`` and ``precision`` as ``embedding.vector_names.run_precision`` takes them. Reads the decoder's weights, and the encoder's where
-    nobody has read them before (``encoder_identity``). Raises ModelError, TaxonomyError.
+    ``video.geometry.EYES``. ``vectors`` and ``precision``: the location and the precision that
+    ``embedding.vector_names.run_precision`` takes. Reads the decoder's weights, and the encoder's where nobody has read
+    them before (``encoder_identity``). Raises ModelError, TaxonomyError.
     """
     loaded = Halsted.load(model)
     tasks = tuple(wanted_tasks(loaded.taxonomy, task, instruction))

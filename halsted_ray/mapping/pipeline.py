@@ -127,8 +127,9 @@ def map_archive(
     ``task``: names of tasks, or None or 'all' for all of them; or an ``instruction`` in words. ``encoder``: where the
     model's encoder lies (default: where the model says). ``embeddings``: where vectors are kept (default
     ``<out>/embeddings``). ``precision``: in which the encoder runs, ``fp32``, ``bf16``, ``fp8`` or ``int8`` (default:
-    that of the stored vectors, else bf16 on GPUs and fp32 on CPUs). ``segment_s`` and ``resources`` decide how fast the run is. ``least_present``: a window is
-    asked where at least this share of its time has a picture, and its other frames are taken from their neighbours.
+    that of the stored vectors, else bf16 on GPUs and fp32 on CPUs). ``segment_s`` and ``resources`` decide how fast
+    the run is. ``least_present``: a window is asked where at least this share of its time has a picture, and its other
+    frames are taken from their neighbours.
     ``retry_failed`` tries again what failed for good: files that could not be probed, and segments. A file that is new
     or has changed is always tried. ``settle_s``: files that changed within the last minute are looked at twice, so many
     seconds apart, and left for the next run where they changed in between; 0 looks once. ``case_by``: the rule by
