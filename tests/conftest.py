@@ -47,6 +47,8 @@ HEAVY = {
     "test_cluster_drill",
     "test_damaged_windows",
     "test_demo",
+    "test_encoder_identity",
+    "test_encoder_quality",
     "test_evaluation",
     "test_evaluation_rarp50",
     "test_faults",
