@@ -49,8 +49,10 @@ class FrozenDecoder:
     ``rows_alone`` tells.
     """
 
-    def __init__(self, decoder: Decoder):
+    def __init__(self, decoder: Decoder, half: bool | None = None):
+        """``half``: whether weights are bfloat16 (default: on a GPU)."""
         self.device = decoder.tokens.weight.device
+        self.half = self.device.type == "cuda" if half is None else half
         self.prefix, self.steps, self.mask = decoder.prefix, decoder.steps, decoder.mask
         detached = {name: value.detach().clone() for name, value in decoder.state_dict().items()}
         self.mean = detached["feature_mean"]
@@ -113,15 +115,13 @@ class FrozenDecoder:
 
     def _product(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Product:
         """``x @ weight.T + bias``, for a ``weight`` [out, in] that does not change."""
-        weight, bias = weight.contiguous(), None if bias is None else bias.clone()
-        if self.device.type == "cuda":
-            half, half_bias = weight.bfloat16(), None if bias is None else bias.bfloat16()
-            return lambda rows: F.linear(rows.bfloat16(), half, half_bias).float()
-        if not torch.backends.mkldnn.is_available():
-            return lambda rows: F.linear(rows, weight, bias)
+        dtype = torch.bfloat16 if self.half else torch.float32
+        weight, bias = weight.contiguous().to(dtype), None if bias is None else bias.clone().to(dtype)
+        if self.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+            return lambda rows: F.linear(rows.to(dtype), weight, bias).float()
         # The operators that torch.compile emits for linear layers on a CPU: oneDNN with weights in its own layout.
         packed = torch.ops.mkldnn._reorder_linear_weight(weight)
-        return lambda rows: torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
+        return lambda rows: torch.ops.mkldnn._linear_pointwise(rows.to(dtype), packed, bias, "none", [], "").float()
 
 
 class _Layer:
