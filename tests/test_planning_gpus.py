@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import heapq
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -21,7 +23,9 @@ from halsted_ray.planning.rates import DERIVED, MEASURED, SHARE_OF_PEAK, Rates
 
 RATES = Rates.load()
 HOUR = typical_hour()
-CARDS = ("H100", "H200", "A100", "L40S", "L4", "A10", "A4000")
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+
+from gpu_table import CARDS, PAGE, tables  # noqa: E402  beside the benchmarks
 
 
 def planned(hours: float = 1000, **setting):
@@ -273,3 +277,7 @@ def test_windows_of_one_length_have_no_fine_windows_to_look_at(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["plan", "--hours", "9", "--window", "15", "--looked-at", "0.5"])
     assert "--looked-at: it needs the model's windows" in capsys.readouterr().err
+
+
+def test_the_tables_of_the_page_are_those_of_the_planner():
+    assert tables() in PAGE.read_text(encoding="utf-8"), "run python benchmarks/gpu_table.py"
