@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -217,11 +218,19 @@ def run_child(spec: Run) -> int:
     own: dict[str, Any] = {"fidelity": "keyframes" if spec["mode"] == "15s-keyframes" else "reference"}
     if spec["mode"].startswith("15s"):
         own |= {"windows": WindowSpec(15.0, 15.0), "task": "macro"}
-    if spec["precision"] is not None:
-        if "precision" not in inspect.signature(map_archive).parameters:
-            raise SystemExit("map_archive takes no precision in this version; leave --precision out")
-        own["precision"] = spec["precision"]
-    resources = ResourceRequest() if spec["reader"] is None else ResourceRequest(reader=spec["reader"])
+    # Either place takes an option, depending on the version of the package.
+    for_actors = {field.name for field in fields(ResourceRequest)}
+    asked: dict[str, Any] = {}
+    for name in ("precision", "reader"):
+        if spec[name] is None:
+            continue
+        if name in for_actors:
+            asked[name] = spec[name]
+        elif name in inspect.signature(map_archive).parameters:
+            own[name] = spec[name]
+        else:
+            raise SystemExit(f"halsted map takes no {name} in this version; leave --{name} out")
+    resources = ResourceRequest(**asked)
     summary = map_archive(
         spec["archive"], spec["out"], spec["model"], resources=resources, observer=Follow(), settle_s=0, **own
     )

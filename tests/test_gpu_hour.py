@@ -147,14 +147,10 @@ def test_a_mode_that_takes_too_long_is_ended_and_said(hour, tmp_path):
     assert not list(tmp_path.glob("*.json"))
 
 
-def test_a_precision_that_the_pipeline_does_not_have_is_refused(hour, tmp_path, capfd, monkeypatch):
-    from halsted_ray.mapping.pipeline import map_archive
-
-    if "precision" in map_archive.__annotations__:
-        pytest.skip("this pipeline has precisions")
-    with pytest.raises(RuntimeError, match="ended with code"):
-        gpu_hour.main(words_of(hour, tmp_path, "--precision", "fp8"))
-    assert "takes no precision" in capfd.readouterr().err
+def test_a_reader_that_the_pipeline_does_not_have_ends_the_benchmark(hour, tmp_path, capfd):
+    with pytest.raises(RuntimeError, match="mode every ended with code"):
+        gpu_hour.main(words_of(hour, tmp_path, "--reader", "film"))
+    assert "film" in capfd.readouterr().err and not list(tmp_path.glob("*.json"))
 
 
 def test_wrong_words_are_refused(capsys):

@@ -57,6 +57,16 @@ def test_only_what_was_measured_on_a_gpu_is_called_measured():
     )
 
 
+def test_what_is_called_measured_on_an_h100_is_what_was_measured():
+    found = json.loads((PAGE.parents[2] / "benchmarks/results/gpu/encoder-H100.json").read_text())
+    by_batch = found["clips_per_s_by_batch"]
+    said = RATES.encoding("giant", "H100", SHARE_OF_PEAK).clips_per_s
+    assert all(said == pytest.approx(by_batch[batch], rel=0.02) for batch in ("8", "16", "24", "32", "128"))
+    for precision in ("bf16", "fp8"):
+        least, most = found["matmul_tflops_at_65536_rows"][precision]
+        assert getattr(RATES.matmul_tflops, precision) == pytest.approx((least + most) / 2, abs=1)
+
+
 def test_linear_layers_are_those_of_the_presets():
     for name, preset in PRESETS.items():
         if name == "tiny":

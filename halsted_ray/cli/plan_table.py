@@ -108,6 +108,7 @@ def rate_lines(found: Plan, setting: PlanSetting, rates: Rates) -> list[str]:
         f"({encode.hardware})"
     )
     if found.gpus:
+        lines.append(f"start: {rates.gpu_start_s:g} s until a GPU has work, measured with the giant on an H100")
         how = "as given" if setting.useful_share else "computed for batches of 16 that are filled from 8 segments"
         lines.append(f"batches: {found.useful_share:.0%} of the clips that a GPU computes are needed, {how}")
     lines.append(
