@@ -23,13 +23,15 @@ import inspect
 import json
 import os
 import platform
+import secrets
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
-from dataclasses import fields
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ from measuring import commit
 
 RESULTS = Path(__file__).parent / "results" / "gpu"
 MODES = ("every", "15s", "15s-keyframes", "vectors")
+ADDRESS = "Ray is at "
 STEP_FORM = "{seconds:7.1f} s  {name}"
 Run = dict[str, Any]
 """What one mode took, as JSON values."""
@@ -166,12 +169,8 @@ def measured(spec: Run, warm: bool, timeout_s: float) -> Run:
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
     with ExitStack() as stack:
         if warm:
-            from halsted_ray.compute.cluster import connected
-
-            stack.enter_context(connected())
-            import ray
-
-            environment["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+            environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+            environment["RAY_ADDRESS"] = stack.enter_context(cluster(environment))
         watch = stack.enter_context(watching())
         started = time.time()
         child = subprocess.Popen(
@@ -194,11 +193,44 @@ def measured(spec: Run, warm: bool, timeout_s: float) -> Run:
     return finished(answer, spec, warm, wall_s, started, watch)
 
 
+@contextmanager
+def cluster(environment: dict[str, str]) -> Iterator[str]:
+    """The address of a Ray cluster on this machine, in a process of its own, until the end of the block."""
+    child = subprocess.Popen(
+        [sys.executable, __file__, "--cluster"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert child.stdin is not None and child.stdout is not None
+    try:
+        address = next((line for line in child.stdout if line.startswith(ADDRESS)), "")
+        if not address:
+            raise RuntimeError("no Ray cluster started for --warm; its messages stand above")
+        yield address.removeprefix(ADDRESS).strip()
+    finally:
+        child.stdin.close()  # it ends its cluster, and then itself
+        child.wait(60)
+
+
+def run_cluster() -> None:
+    """Starts Ray as a command would, says where it is, and ends it when nothing more can come in."""
+    from halsted_ray.compute.cluster import connected
+
+    with connected():
+        import ray
+
+        print(f"{ADDRESS}{ray.get_runtime_context().gcs_address}", flush=True)
+        sys.stdin.read()
+
+
 def run_child(spec: Run) -> int:
     """Maps as ``halsted map`` does, and writes when what happened. The exit code of the run."""
+    from halsted_ray.compute.progress import Progress, RunObserver
     from halsted_ray.compute.resources import ResourceRequest
     from halsted_ray.mapping.pipeline import map_archive
-    from halsted_ray.mapping.progress import Progress, RunObserver
     from halsted_ray.maps.reading import read_segments
     from halsted_ray.records import WindowSpec
 
@@ -231,14 +263,14 @@ def run_child(spec: Run) -> int:
         else:
             raise SystemExit(f"halsted map takes no {name} in this version; leave --{name} out")
     resources = ResourceRequest(**asked)
+    called_s = time.time() - started
     summary = map_archive(
         spec["archive"], spec["out"], spec["model"], resources=resources, observer=Follow(), settle_s=0, **own
     )
     ended_s = time.time() - started
-    encoding = getattr(summary, "encoding", None)
     table = read_segments(spec["out"], ["new_vectors", "used_vectors", "device"])
     answer = {
-        "steps_s": steps | getattr(summary, "start_s", {}),
+        "steps_s": steps | {step: called_s + seconds for step, seconds in summary.start_s.items()},
         "done": done,
         "ended_s": ended_s,
         "video_s": summary.video_s,
@@ -248,10 +280,7 @@ def run_child(spec: Run) -> int:
         "stages": summary.stages,
         "vectors": 0 if spec["mode"] == "vectors" else sum(table["new_vectors"].to_pylist()),
         "devices": sorted(set(filter(None, table["device"].to_pylist()))),
-        "encoding": {
-            name: getattr(encoding, name, None)
-            for name in ("clips", "computed", "useful_share", "busy_s", "busy_share")
-        },
+        "encoding": asdict(summary.encoding),
     }
     Path(spec["answer"]).write_text(json.dumps(answer))
     return summary.exit_code
@@ -297,7 +326,7 @@ def shown(run: Run) -> str:
     """One run as a table of text."""
 
     def number(value: float | None, form: str) -> str:
-        return "–" if value is None else form.format(value)
+        return form.format(value) if value else "–"
 
     start = f"Ray {'ran before' if run['start'] == 'warm' else 'started by the command'}"
     precision, reader = run["precision"] or "default precision", run["reader"] or "default reader"
@@ -315,8 +344,8 @@ def shown(run: Run) -> str:
         ("video-hours per hour after the first segment", number(run["video_hours_per_hour_steady"], "{:.1f}")),
         ("seconds after the last segment (publishing)", number(run["after_last_segment_s"], "{:.1f}")),
         ("vectors, vectors per second", f"{run['vectors']:,}, {run['vectors_per_s']:.1f}"),
-        ("useful share of batches", number(run["encoding"]["useful_share"], "{:.1%}")),
-        ("encoder busy (events)", number(run["encoding"]["busy_share"], "{:.0%}")),
+        ("useful share of batches", number(run["encoding"]["clips"] and run["encoding"]["useful_share"], "{:.1%}")),
+        ("encoder busy (its own clock)", number(run["encoding"]["clips"] and run["encoding"]["busy_share"], "{:.0%}")),
         (
             "GPU busy (driver), NVDEC busy",
             f"{number(run['gpu_busy_share'], '{:.0%}')}, {number(run['nvdec_busy_share'], '{:.0%}')}",
@@ -360,6 +389,8 @@ def write(run: Run, results: Path) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--cluster"]:
+        sys.exit(run_cluster())
     if sys.argv[1:2] == ["--child"]:
         sys.exit(run_child(json.loads(sys.argv[2])))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # `timeout` then ends the child too

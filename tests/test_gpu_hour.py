@@ -21,6 +21,9 @@ from footage import join  # noqa: E402
 from gpu_footage import KINDS, Kind, write_piece  # noqa: E402
 from machine_watch import Watch, busy_core_s, gpu_sample  # noqa: E402
 
+STEPS = ("modules imported", "model read", "planned", "cluster", "encoder loaded", "first vectors", "first segment")
+"""Of a run, in the order of time."""
+
 
 def test_idle_cores_and_waiting_for_a_disk_are_not_busy():
     assert busy_core_s("cpu  100 10 50 1000 20 5 15 0 70 0\ncpu0 1 1 1 1 1 1 1 0 0 0\n") == pytest.approx(1.8)
@@ -63,7 +66,7 @@ def run_of(**own) -> dict:
         "stages": {"wall_s": {"decode": 80.0, "wait": 0.0}, "cpu_s": {"decode": 70.0}},
         "vectors": 260,
         "devices": ["cpu"],
-        "encoding": dict.fromkeys(("clips", "computed", "useful_share", "busy_s", "busy_share")),
+        "encoding": {"clips": 0, "computed": 0, "useful_share": 1.0, "busy_s": 0.0, "busy_share": 0.0},
     }
     spec = {"mode": "every", "precision": None, "reader": None}
     watch = Watch([(1000.0 + n, 2.0 * n) for n in range(50)])
@@ -80,11 +83,11 @@ def test_rates_are_told_with_the_start_and_without_it():
     text = gpu_hour.shown(run)
     for words in ("9.0 s  pools: 2", "20.0 s  first segment finished", "decode 80.0", "21.6", "2.0 of"):
         assert words in text
-    assert "–" in text, "what is not known is not shown as a number"
+    assert "–" in text and "100.0%" not in text, "what is not known is not shown as a number"
 
 
 def test_figures_of_the_encoder_are_shown_where_the_run_gives_them():
-    text = gpu_hour.shown(run_of(encoding={"useful_share": 0.985, "busy_share": 0.91}))
+    text = gpu_hour.shown(run_of(encoding={"clips": 260, "useful_share": 0.985, "busy_share": 0.91}))
     assert "98.5%" in text and "91%" in text
 
 
@@ -129,9 +132,12 @@ def test_an_hour_end_to_end_and_again_from_its_vectors(hour, tmp_path, capsys):
     every, again = gpu_hour.main(words_of(hour, tmp_path, "--modes", "every,vectors"))
     assert every["vectors"] == 2 + 18 and every["failed"] == 0 and every["devices"] == ["cpu"]
     assert 0 < every["steps_s"]["modules imported"] < every["first_result_s"] < every["wall_s"]
-    assert any(name.startswith("pools:") for name in every["steps_s"])
+    steps = list(every["steps_s"])
+    assert [step for step in steps if step in STEPS] == list(STEPS), steps
+    assert every["encoding"]["clips"] == every["vectors"] and every["encoding"]["useful_share"] == 1
     assert every["stages"]["cpu_s"]["decode"] > 0 and again["stages"]["cpu_s"]["decode"] == 0
-    assert again["vectors"] == 0 and again["video_s"] == every["video_s"] == pytest.approx(45.0, abs=0.1)
+    assert again["vectors"] == again["encoding"]["clips"] == 0
+    assert again["video_s"] == every["video_s"] == pytest.approx(45.0, abs=0.1)
     assert len(json.loads((tmp_path / "cpu.json").read_text())["runs"]) == 2
     assert "end of the command" in capsys.readouterr().out
 

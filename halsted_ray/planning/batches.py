@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
 
+from halsted_ray.compute.pools import CALLS_PER_GPU_ACTOR
+
 BATCH = 16
 """Clips per pass of an encoder on a GPU (``Encoder.micro_batch``)."""
-IN_FLIGHT = 8
-"""Segments at once in one encoding actor."""
 SEGMENTS = 400
 """Segments that are followed; the share changes by less than 0.1% with more."""
 
@@ -35,12 +35,18 @@ def requests(number: int, coarse: int, fine: int, looked_at: float) -> Iterator[
 
 @lru_cache(maxsize=256)
 def useful_share(
-    coarse: int, fine: int, looked_at: float, batch: int = BATCH, in_flight: int = IN_FLIGHT, segments: int = SEGMENTS
+    coarse: int,
+    fine: int,
+    looked_at: float,
+    batch: int = BATCH,
+    in_flight: int = CALLS_PER_GPU_ACTOR,
+    segments: int = SEGMENTS,
 ) -> float:
     """Clips that were needed, as a share of the clips that the GPU computes.
 
     ``coarse``: coarse windows of a segment; ``fine``: fine windows in each of them; ``looked_at``: share of the coarse
-    windows whose fine windows are encoded too. With ``in_flight=1`` each segment is encoded alone.
+    windows whose fine windows are encoded too. ``in_flight``: segments that an encoding actor has in hand at once; with
+    1, each segment is encoded alone.
     """
     numbers = iter(range(segments))
     queue: deque[list[int]] = deque()  # [clips that wait, slot of their segment]

@@ -154,7 +154,7 @@ def plan(videos: Sequence[Video], count: int, video_s: float, rates: Rates, sett
         free = cores + SPARE_CPUS  # a local Ray is told of two CPUs more than there are
         tagging_s = encode_s + tag_core_s
     pools = size_pools(free, setting.gpus, max(1, free - SPARE_CPUS), segments)
-    decoders, taggers = pools.decoders.actors, pools.taggers.actors
+    decoders, taggers = pools.decoders.actors, pools.encoders.actors
     read_bytes = scale * sum(video.size_bytes for video in videos)
     stages_s = {
         "decode": decode_s(work, decoders, engines, setting.reader),

@@ -39,7 +39,7 @@ class VectorStore:
     """The vectors of one encoder (``fingerprint``) over frames picked in one way (``sampling_name``), at a location."""
 
     def __init__(self, location: str, fingerprint: str, sampling: str):
-        self.location = location
+        self.location, self.sampling = location, sampling
         self.stamp = {b"encoder": fingerprint.encode(), b"sampling": sampling.encode()}
         self.fs, root = filesystem(location)
         self.root = f"{root.rstrip('/')}/{fingerprint}/{sampling}"
