@@ -5,17 +5,21 @@ from __future__ import annotations
 import heapq
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_encoder import SlowEncoder
 
 from halsted_ray.cli import main
+from halsted_ray.embedding.batching import BatchedEncoder
 from halsted_ray.errors import UsageError
 from halsted_ray.model.encoder import PRESETS, Encoder
-from halsted_ray.planning.batches import useful_share
+from halsted_ray.planning.batches import requests, useful_share
 from halsted_ray.planning.decoding import DecodeWork, actors_for, decode_s
 from halsted_ray.planning.gpus import fp8_speedup
 from halsted_ray.planning.planner import PlanSetting, plan, plan_for_deadline, typical_hour
@@ -113,6 +117,24 @@ def test_batches_that_are_filled_from_many_segments_waste_little(looked_at):
     assert 0.97 <= useful_share(2, 12, looked_at) <= 1
     assert useful_share(2, 12, looked_at, in_flight=1) < useful_share(2, 12, looked_at)
     assert useful_share(2, 12, looked_at, batch=1, in_flight=1) == 1, "as on a core"
+
+
+@pytest.mark.parametrize("threads, looked_at", [(8, 1.0), (8, 0.3), (8, 0.0), (1, 1.0)])
+def test_the_useful_share_is_that_of_the_encoder_that_fills_batches(threads, looked_at):
+    """Against the real batching of an encoding actor, around an encoder that takes its time like a GPU."""
+    encoder = BatchedEncoder(SlowEncoder(batch_s=0.005, micro_batch=16), callers=threads, patience_s=10.0)
+    pixels_NHWC = np.zeros((4, 2, 2, 3), np.uint8)
+
+    def encode_segment(number: int) -> None:
+        for clips in requests(number, 2, 12, looked_at):
+            encoder.encode_frames(pixels_NHWC, np.zeros((clips, 4), np.int64))
+
+    count = 15 * threads
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(encode_segment, range(count)))
+    encoder.close()
+    said = useful_share(2, 12, looked_at, 16, threads, count)
+    assert encoder.figures.useful_share == pytest.approx(said, abs=0.05)
 
 
 def test_a_gpu_that_computes_padding_takes_longer():
