@@ -16,6 +16,7 @@ from halsted_ray.cli import main
 from halsted_ray.errors import ResourceError, UsageError
 from halsted_ray.maps.publishing import publish, publish_videos
 from halsted_ray.maps.reading import read_segments
+from halsted_ray.maps.run_profile import RunProfile, write_profile
 from halsted_ray.maps.staging import SegmentResult, Staging
 from halsted_ray.maps.table_schemas import ArchiveFile, Provenance
 from halsted_ray.model.encoder import Encoder
@@ -165,6 +166,17 @@ def test_a_run_on_gpus_says_nothing_about_cores(tmp_path):
     assert rates.encoding("giant", "H100", 0.4) == RATES.encoding("giant", "H100", 0.4)
     assert rates.encoding("giant", "cpu", 0.4) == RATES.encoding("giant", "cpu", 0.4)
     assert rates.tag_windows_per_core_s == RATES.tag_windows_per_core_s
+
+
+@pytest.mark.parametrize("device, known", [("NVIDIA H100 80GB HBM3", 0.6), ("cpu", None)])
+def test_the_useful_share_of_batches_is_that_of_an_earlier_run_on_gpus(tmp_path, device, known):
+    run_to(str(tmp_path), device, "giant")
+    profile = RunProfile("run", 60, 3600.0, 60.0, {}, encoding={"clips": 900, "computed": 1500, "useful_share": 0.6})
+    write_profile(str(tmp_path), profile)
+    rates = Rates.load(str(tmp_path))
+    assert rates.useful_share == known
+    planned_now = plan([HOUR], 100, 360_000.0, rates, PlanSetting(gpu="H100"))
+    assert planned_now.useful_share == (known or pytest.approx(1, abs=0.03))
 
 
 def test_every_kind_of_picture_has_its_own_rate(tmp_path):

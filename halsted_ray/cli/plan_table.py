@@ -5,7 +5,9 @@ from __future__ import annotations
 import textwrap
 
 from halsted_ray.cli.text_tables import WIDTH, table
+from halsted_ray.compute.pools import CALLS_PER_GPU_ACTOR
 from halsted_ray.compute.progress import amount
+from halsted_ray.planning.batches import BATCH
 from halsted_ray.planning.planner import Plan, PlanSetting
 from halsted_ray.planning.rates import Rates
 from halsted_ray.planning.survey import Survey
@@ -109,7 +111,13 @@ def rate_lines(found: Plan, setting: PlanSetting, rates: Rates) -> list[str]:
     )
     if found.gpus:
         lines.append(f"start: {rates.gpu_start_s:g} s until a GPU has work, measured with the giant on an H100")
-        how = "as given" if setting.useful_share else "computed for batches of 16 that are filled from 8 segments"
+        how = (
+            "as given"
+            if setting.useful_share
+            else "as the earlier run"
+            if rates.useful_share
+            else f"calculated for batches of {BATCH} that are filled from {CALLS_PER_GPU_ACTOR} segments"
+        )
         lines.append(f"batches: {found.useful_share:.0%} of the clips that a GPU computes are needed, {how}")
     lines.append(
         f"assumed: one window of {setting.window_s:g} s after another"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from halsted_ray.compute.pools import SPARE_CPUS, size_pools
+from halsted_ray.compute.pools import CALLS_PER_GPU_ACTOR, SPARE_CPUS, size_pools
 from halsted_ray.errors import UsageError
 from halsted_ray.planning.batches import useful_share
 from halsted_ray.planning.decoding import READERS, DecodeWork, actors_for, decode_s
@@ -23,7 +23,7 @@ from halsted_ray.video.frames import FIDELITIES
 SLACK = 1.1
 """Factor on the decoding cores that would just keep up, because footage differs in how hard it is to decode."""
 IN_FLIGHT = 2
-"""Segments per actor whose frames wait in memory."""
+"""Segments per actor on a core whose frames wait in memory."""
 SEGMENT_ROWS_BYTES, TIMELINE_BYTES_PER_VIDEO_S = 1500, 8
 """Of the Delta tables, compressed: the predictions of one segment, and the merged rows of one second of video."""
 VECTOR_OVERHEAD_BYTES = 40
@@ -51,8 +51,8 @@ class PlanSetting:
     share_of_peak: float = SHARE_OF_PEAK
     """Share of its peak FLOP/s that a GPU reaches, where its rate was not measured."""
     useful_share: float | None = None
-    """Clips that are needed, as a share of those that a GPU computes; None for the share of full batches
-    (``batches.useful_share``)."""
+    """Clips that are needed, as a share of those that a GPU computes; None for that of an earlier run
+    (``Rates.useful_share``), and where there was none for that of filled batches (``batches.useful_share``)."""
     looked_at: float = 0.5
     """Share of the video time in which fine windows are encoded too."""
     window_s: float | None = None
@@ -133,7 +133,7 @@ def plan(videos: Sequence[Video], count: int, video_s: float, rates: Rates, sett
     clips = math.ceil(video_s * windows.per_s)
     on = setting.gpu if setting.gpus else "cpu"
     encode_rate = rates.encoding(setting.preset, on, setting.share_of_peak, setting.precision)
-    useful = (setting.useful_share or windows.useful_share(setting)) if setting.gpus else 1.0
+    useful = setting.useful_share or rates.useful_share or windows.useful_share(setting) if setting.gpus else 1.0
     encode_s = clips / useful / encode_rate.clips_per_s
     # The decoder is as wide as the encoder's vectors; its rate was measured at the width of the tiny encoder.
     tag_core_s = clips / rates.tag_windows_per_core_s * (size["dim"] / rates.presets["tiny"]["dim"]) ** 2
@@ -169,10 +169,11 @@ def plan(videos: Sequence[Video], count: int, video_s: float, rates: Rates, sett
     wall_s = (rates.gpu_start_s if setting.gpus else rates.start_s) + stages_s[bottleneck]
     frames_mb = setting.segment_s * windows.frames_per_s * size["image_size"] ** 2 * 3 / 1e6
     weights_mb = size["parameters_m"] * (2 if setting.gpus else 4)
+    in_hand = max(IN_FLIGHT, CALLS_PER_GPU_ACTOR if setting.gpus else 1)
     memory_mb = (
         rates.memory_mb["driver"]
         + decoders * (rates.memory_mb["decoder"] + IN_FLIGHT * frames_mb)
-        + taggers * (rates.memory_mb["tagger"] + weights_mb + IN_FLIGHT * frames_mb)
+        + taggers * (rates.memory_mb["tagger"] + weights_mb + in_hand * frames_mb)
     )
     gpu_hours, core_hours = setting.gpus * wall_s / 3600, cores * wall_s / 3600
     return Plan(

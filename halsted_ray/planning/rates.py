@@ -66,6 +66,8 @@ class Rates:
     """From the command to the first decoded frame without a GPU: Ray, actors, the model."""
     gpu_start_s: float
     """From the command until a GPU has work: measured once, with the giant and one hour of video on one H100."""
+    useful_share: float | None
+    """Clips that were needed, as a share of those that the GPUs of an earlier run computed; None where there was none."""
     memory_mb: dict[str, float]
     """Of a ``decoder`` with its process, a ``tagger`` without the encoder's weights, and the ``driver``."""
     presets: dict[str, dict[str, float]]
@@ -133,6 +135,7 @@ class Rates:
         import pyarrow.compute as pc
 
         from halsted_ray.maps.reading import read_segments, read_videos
+        from halsted_ray.maps.run_profile import read_profile
 
         sums = ["length_s", "decode_s", "encode_s", "tag_s", "new_vectors", "used_vectors"]
         keys = ["video_id", "encoder_size", "device"]
@@ -172,10 +175,13 @@ class Rates:
             for (size, device), total in encoded.items()
             if total.rate
         )
+        profile = read_profile(out)
+        of_gpus = profile.encoding if profile and any(device != "cpu" for _, device in encoded) else {}
         return replace(
             self,
             decode=decode,
             encode=(*encode, *self.encode),
+            useful_share=of_gpus["useful_share"] if of_gpus.get("clips") else self.useful_share,
             tag_windows_per_core_s=tagged.rate if tagged.seconds else self.tag_windows_per_core_s,
         )
 
