@@ -67,7 +67,7 @@ class Rates:
     gpu_start_s: float
     """From the command until a GPU has work: measured once, with the giant and one hour of video on one H100."""
     useful_share: float | None
-    """Clips that were needed, as a share of those that the GPUs of an earlier run computed; None where there was none."""
+    """Clips that were needed of those that the GPUs of an earlier run computed, as a share; None without such a run."""
     memory_mb: dict[str, float]
     """Of a ``decoder`` with its process, a ``tagger`` without the encoder's weights, and the ``driver``."""
     presets: dict[str, dict[str, float]]
