@@ -60,6 +60,11 @@ def add_map(commands: Commands) -> None:
     mapping.add_argument(
         "--encoder", metavar="REF", help="folder or URL of the model's encoder (default: as the model says)"
     )
+    mapping.add_argument(
+        "--precision",
+        choices=["fp32", "bf16", "fp8", "int8"],
+        help="in which the encoder runs (default: as the stored vectors, else bf16 on GPUs and fp32 on CPUs)",
+    )
     mapping.add_argument("--embeddings", metavar="DIR", help="where embeddings are kept (default: OUT/embeddings)")
     mapping.add_argument(
         "--fidelity",
@@ -92,6 +97,13 @@ def add_map(commands: Commands) -> None:
         default=0,
         metavar="N",
         help="ask the cluster for N GPUs and wait until it has them",
+    )
+    mapping.add_argument(
+        "--encoders-per-gpu",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="actors that share a GPU: more than 1 (default) where the encoder is small",
     )
     mapping.add_argument("--retry-failed", action="store_true", help="try videos again whose failure was permanent")
     mapping.add_argument(
@@ -134,7 +146,11 @@ def map_videos(options: argparse.Namespace) -> int:
     from halsted_ray.video.presence import LEAST_PRESENT
 
     model = resolve(options.model, options.registry)
-    resources = ResourceRequest(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))
+    resources = ResourceRequest(
+        encoders_per_gpu=options.encoders_per_gpu,
+        priority=options.priority,
+        wait_for=(options.wait_for_cpus, options.wait_for_gpus),
+    )
     if not is_attached():
         for option, matters in (
             ("--wait-for-cpus", options.wait_for_cpus > 0),
@@ -155,6 +171,7 @@ def map_videos(options: argparse.Namespace) -> int:
             options.instruction,
             encoder=options.encoder,
             embeddings=options.embeddings,
+            precision=options.precision,
             fidelity=options.fidelity,
             least_present=LEAST_PRESENT if options.least_present is None else options.least_present,
             eye=options.eye,

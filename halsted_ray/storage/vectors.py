@@ -35,14 +35,35 @@ def sampling_name(spec: WindowSpec, fidelity: str, eye: str = "left") -> str:
     return name if eye == "left" else f"{name}-{eye}"
 
 
-class VectorStore:
-    """The vectors of one encoder (``fingerprint``) over frames picked in one way (``sampling_name``), at a location."""
+def encoder_name(fingerprint: str, precision: str) -> str:
+    """The name of what computed vectors: the encoder's fingerprint, and the precision where that is not fp32.
 
-    def __init__(self, location: str, fingerprint: str, sampling: str):
-        self.location, self.sampling = location, sampling
-        self.stamp = {b"encoder": fingerprint.encode(), b"sampling": sampling.encode()}
+    ``precision`` is one of ``model.precision.PRECISIONS``. A ``VectorStore`` is opened under this name.
+    """
+    return fingerprint if precision == "fp32" else f"{fingerprint}-{precision}"
+
+
+def precision_in(name: str) -> str:
+    """The precision that an ``encoder_name`` states."""
+    return name.partition("-")[2] or "fp32"
+
+
+def stored_precisions(location: str, fingerprint: str) -> list[str]:
+    """The precisions of an encoder of which vectors lie at ``location``. Raises StorageUnavailable."""
+    fs, root = filesystem(location)
+    names = (path.rstrip("/").rsplit("/", 1)[-1] for path in list_folder(fs, root.rstrip("/")))
+    return [precision_in(name) for name in sorted(names) if name.split("-")[0] == fingerprint]
+
+
+class VectorStore:
+    """The vectors of one encoder (``encoder_name``) over frames picked in one way (``sampling_name``), at a
+    location."""
+
+    def __init__(self, location: str, encoder: str, sampling: str):
+        self.location, self.encoder, self.sampling = location, encoder, sampling
+        self.stamp = {b"encoder": encoder.encode(), b"sampling": sampling.encode()}
         self.fs, root = filesystem(location)
-        self.root = f"{root.rstrip('/')}/{fingerprint}/{sampling}"
+        self.root = f"{root.rstrip('/')}/{encoder}/{sampling}"
 
     def get(self, video_id: str, start_s: float, stop_s: float) -> dict[WindowKey, np.ndarray]:
         """WindowKey → float16 [D], for the stored windows of a video that begin in ``[start_s, stop_s)``.
