@@ -19,7 +19,6 @@ only the entry of its own mode, source, encoder, precision, reader and start.
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import os
 import platform
@@ -31,7 +30,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +140,8 @@ def encoder_folder(ref: str, cache: Path) -> str:
     folder = cache / "encoders" / ref.replace(":", "-")
     if not (folder / "model.safetensors").exists():
         _, preset, seed = ref.split(":")
-        Encoder.create(preset, int(seed), device="cuda" if torch.cuda.is_available() else "cpu").save(str(folder))
+        device, precision = ("cuda", "bf16") if torch.cuda.is_available() else ("cpu", "fp32")
+        Encoder.create(preset, int(seed), device=device).save(str(folder), precision)  # kept as it runs
     encoder_identity(str(folder))
     return str(folder)
 
@@ -250,22 +250,17 @@ def run_child(spec: Run) -> int:
     own: dict[str, Any] = {"fidelity": "keyframes" if spec["mode"] == "15s-keyframes" else "reference"}
     if spec["mode"].startswith("15s"):
         own |= {"windows": WindowSpec(15.0, 15.0), "task": "macro"}
-    # Either place takes an option, depending on the version of the package.
-    for_actors = {field.name for field in fields(ResourceRequest)}
-    asked: dict[str, Any] = {}
-    for name in ("precision", "reader"):
-        if spec[name] is None:
-            continue
-        if name in for_actors:
-            asked[name] = spec[name]
-        elif name in inspect.signature(map_archive).parameters:
-            own[name] = spec[name]
-        else:
-            raise SystemExit(f"halsted map takes no {name} in this version; leave --{name} out")
-    resources = ResourceRequest(**asked)
+    resources = ResourceRequest() if spec["reader"] is None else ResourceRequest(reader=spec["reader"])
     called_s = time.time() - started
     summary = map_archive(
-        spec["archive"], spec["out"], spec["model"], resources=resources, observer=Follow(), settle_s=0, **own
+        spec["archive"],
+        spec["out"],
+        spec["model"],
+        precision=spec["precision"],
+        resources=resources,
+        observer=Follow(),
+        settle_s=0,
+        **own,
     )
     ended_s = time.time() - started
     table = read_segments(spec["out"], ["new_vectors", "used_vectors", "device"])

@@ -129,7 +129,9 @@ class Rates:
         sizes and codecs of their own videos, with their own encoders on their own devices.
 
         A rate that the maps don't tell stays as it is: of tables that were written before they named the encoder, of
-        encoders of other sizes, and of tagging on a GPU. Raises UsageError where no run has decoded a video.
+        encoders of other sizes, and of tagging on a GPU. The tables do not say the precision, nor what decoded: a GPU
+        is taken to have run in bf16, and all frames to have been decoded on cores. Raises UsageError where no run has
+        decoded a video.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
