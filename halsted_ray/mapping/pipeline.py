@@ -17,7 +17,6 @@ import logging
 import time
 import warnings
 from collections.abc import Collection, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -148,7 +147,7 @@ def map_archive(
         )
         staging, tagging, decoding = plan.open_staging(), plan.tag_options(), plan.decode_options(resources, entries)
         tally = OutcomeTally(work_list.total_s, work_list.total_s - work_list.waiting_s, observer)
-        publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance))
+        publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance, tagging.open_vectors()))
         cluster = stack.enter_context(RunCluster(resources, observer))
         decoded = 0
         for wave in work_list.waves(lambda: cluster.wave_segments):
@@ -203,9 +202,7 @@ def finish_segments(
 
 def segments_with_vectors(segments: Sequence[Segment], store: VectorStore) -> list[Segment]:
     """The segments of which some windows have stored vectors. These may be all that is needed, so worth a try."""
-    video_ids = list(dict.fromkeys(segment.video_id for segment in segments))
-    with ThreadPoolExecutor(16) as pool:  # a listing per video, 30 ms each on S3
-        spans_of = dict(zip(video_ids, pool.map(store.holds, video_ids), strict=True))
+    spans_of = store.holds_many(segment.video_id for segment in segments)
     return [
         segment
         for segment in segments

@@ -206,6 +206,10 @@ class VectorStore:
             self._remove_empty_folder(f"{self.root}/{video_id}")
         return amount
 
+    def files(self) -> list[StoredFile]:
+        """Every file of this store, video by video."""
+        return [file for _, files in sorted(self.listing.of_all().items()) for file in files]
+
     def remove(self, video_ids: Collection[str]) -> None:
         """Removes everything that is stored of ``video_ids``. A file that can't be removed is left."""
         for video_id, files in self._files(video_ids).items():
