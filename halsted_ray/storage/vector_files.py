@@ -163,7 +163,7 @@ def span_file(
     return name, data.getvalue()
 
 
-def packed_file(stamp: Stamp, found: VideoVectors, generation: int) -> tuple[str, pa.Buffer]:
+def packed_file(stamp: Stamp, found: VideoVectors, generation: int) -> tuple[str, bytes]:
     """(name, content) of the packed file of one video. ``found``: as ``merged`` gives it."""
     # Whole milliseconds already, since they come from the names of files.
     first_ms, last_ms = round(found.spans[0][0] * 1000), round(found.spans[-1][1] * 1000)
@@ -174,15 +174,15 @@ def packed_file(stamp: Stamp, found: VideoVectors, generation: int) -> tuple[str
     out = pa.BufferOutputStream()
     with pa.ipc.new_file(out, table.schema.with_metadata(stated)) as writer:
         writer.write_table(table)
-    return name, out.getvalue()
+    return name, out.getvalue().to_pybytes()
 
 
-def read_vectors(file: StoredFile, data: bytes | pa.Buffer, stamp: Stamp, root: str) -> VideoVectors:
+def read_vectors(file: StoredFile, data: bytes, stamp: Stamp, root: str) -> VideoVectors:
     """The vectors in a file with the content ``data``; those of a packed file without a copy of them.
 
     Raises ModelError where the file is of another encoder, sampling or video than its place says, or is damaged.
     """
-    buffer = data if isinstance(data, pa.Buffer) else pa.py_buffer(data)
+    buffer = pa.py_buffer(data)
     try:
         table = pa.ipc.open_file(buffer).read_all() if file.is_packed else pq.read_table(pa.BufferReader(buffer))
     except (pa.ArrowException, OSError) as error:

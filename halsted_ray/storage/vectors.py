@@ -70,8 +70,12 @@ HEAD_BYTES = 65_536
 """Holds the schema of a packed file with a thousand spans."""
 FEW_VIDEOS = 8
 """So many videos are listed one by one."""
+PACKED_WITHIN_S = 60.0
+"""For so long a video is listed again whose files another process packs while they are read. Removing the files of a
+video-hour one by one takes some seconds on S3."""
+PAUSE_S = 0.02
 TRIES = 10
-"""How often a video is listed again whose files were packed by another process before they were read."""
+"""How often a span file is written whose folder is removed meanwhile."""
 ABANDONED_S = 3600.0
 """After this time a part of a file that a killed process left is removed."""
 
@@ -133,14 +137,13 @@ class VectorStore:
         if not vectors:
             return
         name, data = span_file(self.stamp, start_s, stop_s, vectors)
-        for _ in range(TRIES):
+        for tries_left in reversed(range(TRIES)):
             try:
                 return write_atomically(self.fs, f"{self.root}/{video_id}/{name}", data)
             except OutputError as error:
-                if not isinstance(error.__cause__, FileNotFoundError):
+                # Perhaps a packer has removed the folder, which was empty, before the file lay in it.
+                if not tries_left or not isinstance(error.__cause__, FileNotFoundError):
                     raise
-                failed = error  # a packer removed the folder, which was empty, before the file lay in it
-        raise failed
 
     def holds(self, video_id: str) -> list[Span]:
         """The spans [start_s, stop_s) of a video of which some windows are stored, told by a listing."""
@@ -223,7 +226,7 @@ class VectorStore:
         def pack(files: list[StoredFile]) -> tuple[int, int]:
             if not _is_loose(files):
                 return 0, 0  # another process has packed it
-            found = merged(video_id, [self._fetch(file) for file in files])
+            found = merged(video_id, self._fetch_all(files))
             newest = max((file for file in files if file.is_packed), key=lambda file: file.rank, default=None)
             if newest is None or newest.content != found.content():
                 # A generation of its own: so no packer writes a file that another packer is about to remove.
@@ -238,9 +241,11 @@ class VectorStore:
         return self._with_files(video_id, pack)
 
     def _remove(self, files: list[StoredFile]) -> None:
-        for file in files:  # packed files first, as they are ranked: a reader that finds them gone lists again
+        def remove(file: StoredFile) -> None:
             with suppress(OSError):  # another packer did it, or this store lets nothing be removed
                 self.fs.rm_file(file.path)
+
+        self._side_by_side(remove, files)
 
     def _remove_empty_folder(self, folder: str) -> None:
         """Removes the local ``folder`` of a video, unless a writer has put something there meanwhile."""
@@ -267,15 +272,18 @@ class VectorStore:
     ) -> Answer:
         """``use(files)`` with the video's files by rank (``files``, or those of a listing); again with the files of a
         new listing where another process has packed them meanwhile."""
-        for _ in range(TRIES):
+        began_s = time.monotonic()
+        while True:
             try:
                 return use(self.listing.of_video(video_id) if files is None else files)
             except FileNotFoundError:
                 files = None
-        raise StorageUnavailable(
-            f"the vectors of video {video_id} at {self.root!r} were replaced {TRIES} times while they were read; run "
-            "again when no other process packs them"
-        )
+            if time.monotonic() - began_s > PACKED_WITHIN_S:
+                raise StorageUnavailable(
+                    f"the files with vectors of video {video_id} at {self.root!r} went on being replaced for "
+                    f"{PACKED_WITHIN_S:g} s while they were read; run again when no other process packs them"
+                )
+            time.sleep(PAUSE_S)
 
     def _spans(self, files: list[StoredFile]) -> list[Span]:
         spans: list[Span] = []
@@ -290,7 +298,7 @@ class VectorStore:
             return self._fetch(file).spans
 
     def _read(self, files: list[StoredFile]) -> VideoVectors:
-        parts = [self._fetch(file) for file in files]
+        parts = self._fetch_all(files)
         return parts[0] if len(parts) == 1 and files[0].is_packed else merged(files[0].video_id, parts)
 
     def _open(self, file: StoredFile) -> VideoVectors:
@@ -307,6 +315,16 @@ class VectorStore:
             while len(self._kept) > 1 and sum(kept.vectors_ND.nbytes for kept in self._kept.values()) > KEPT_BYTES:
                 self._kept.popitem(last=False)
         return found
+
+    def _fetch_all(self, files: list[StoredFile]) -> list[VideoVectors]:
+        return self._side_by_side(self._fetch, files)
+
+    def _side_by_side(self, do: Callable[[StoredFile], Answer], files: list[StoredFile]) -> list[Answer]:
+        """``do`` of each file in order; at a remote store several at once, since each is a request."""
+        if is_local(self.fs) or len(files) < 2:
+            return [do(file) for file in files]
+        with ThreadPoolExecutor(min(REQUESTS_AT_ONCE, len(files))) as pool:
+            return list(pool.map(do, files))
 
     def _fetch(self, file: StoredFile) -> VideoVectors:
         return read_vectors(file, read_file(self.fs, file.path), self.stamp, self.root)
