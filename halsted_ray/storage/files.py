@@ -193,6 +193,22 @@ def list_folder(fs: fsspec.AbstractFileSystem, folder: str, deep: bool = False) 
         return []
 
 
+def file_sizes(fs: fsspec.AbstractFileSystem, root: str) -> dict[str, int]:
+    """path → bytes of every file below ``root``, listed with patience; a file that goes away meanwhile may be missing.
+
+    Raises as ``list_folder``.
+    """
+    if lists_deep(fs):
+        fs.invalidate_cache(root)
+        found = _patiently(lambda: fs.find(root, detail=True), "a listing")
+        return {path: info.get("size") or 0 for path, info in found.items()}
+    sizes = {}
+    for path in list_folder(fs, root, deep=True):
+        with suppress(FileNotFoundError):
+            sizes[path] = fs.size(path) or 0
+    return sizes
+
+
 def list_beginning(fs: fsspec.AbstractFileSystem, folder: str, beginning: str) -> list[str]:
     """The paths of all files below ``folder`` whose path there begins with ``beginning``: one listing, with patience.
 

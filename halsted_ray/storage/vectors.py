@@ -31,6 +31,7 @@ from halsted_ray.errors import OutputError, StorageUnavailable
 from halsted_ray.records import PICTURES, WindowSpec
 from halsted_ray.storage.files import (
     REQUESTS_AT_ONCE,
+    file_sizes,
     list_folder,
     read_file,
     read_head,
@@ -47,6 +48,7 @@ from halsted_ray.storage.vector_files import (
     read_spans,
     read_vectors,
     span_file,
+    stored_file,
 )
 from halsted_ray.storage.vector_files import WindowKey as WindowKey  # here is where other rooms find it
 from halsted_ray.storage.vector_listing import VectorListing
@@ -98,6 +100,21 @@ class PackedAmount:
     removed_files: int = 0
 
 
+@dataclass(frozen=True)
+class StoredAmount:
+    """What one ``VectorStore`` holds."""
+
+    encoder: str
+    sampling: str
+    videos: int
+    packed_files: int
+    packed_windows: int
+    """Windows in packed files."""
+    span_files: int
+    """Files that are not packed. Their names do not say how many windows they hold."""
+    size_bytes: int
+
+
 class VectorStore:
     """The vectors of one encoder (``fingerprint``) over frames picked in one way (``sampling_name``), at a location.
 
@@ -106,7 +123,7 @@ class VectorStore:
     """
 
     def __init__(self, location: str, fingerprint: str, sampling: str):
-        self.location = location
+        self.location, self.fingerprint, self.sampling = location, fingerprint, sampling
         self.stamp = {b"encoder": fingerprint.encode(), b"sampling": sampling.encode()}
         self.fs, root = filesystem(location)
         self.root = f"{root.rstrip('/')}/{fingerprint}/{sampling}"
@@ -212,6 +229,21 @@ class VectorStore:
     def files(self) -> list[StoredFile]:
         """Every file of this store, video by video."""
         return [file for _, files in sorted(self.listing.of_all().items()) for file in files]
+
+    def amount(self) -> StoredAmount:
+        """What is stored, told by listings alone."""
+        sizes = file_sizes(self.fs, self.root)
+        found = [(file, size) for path, size in sizes.items() if (file := stored_file(path)) is not None]
+        packed = [file for file, _ in found if file.is_packed]
+        return StoredAmount(
+            self.fingerprint,
+            self.sampling,
+            len({file.video_id for file, _ in found}),
+            len(packed),
+            sum(file.windows for file in packed),
+            len(found) - len(packed),
+            sum(size for _, size in found),
+        )
 
     def remove(self, video_ids: Collection[str]) -> None:
         """Removes everything that is stored of ``video_ids``. A file that can't be removed is left."""
