@@ -301,7 +301,7 @@ DRIVER = """
 import sys
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.compute.resources import ResourceRequest
-resources = ResourceRequest(decoders=2, taggers=1)
+resources = ResourceRequest(decoders=2, encoders=1)
 summary = map_archive(sys.argv[1], sys.argv[2], sys.argv[3], segment_s=5, resources=resources)
 print(summary.segments_before, summary.segments_decoded)
 """

@@ -161,6 +161,23 @@ def test_any_order_of_puts_and_packs_reads_as_what_was_put_last(kind, steps):
             shutil.rmtree(location)
 
 
+def test_a_packed_file_that_a_killed_packer_left_never_wins_over_its_successor(tmp_path):
+    store, left = VectorStore(str(tmp_path), "encoder", "exact"), {}
+    for value in range(12):
+        expected = as_lists(windows_of(0.0, value))
+        store.put("one", 0.0, 60.0, windows_of(0.0, value))
+        store.pack()
+        (newest,) = store.files()
+        for path, data in left.items():
+            Path(path).write_bytes(data)
+        assert as_lists(store.get("one", 0.0, 60.0)) == expected and everything(store) == {"one": expected}
+        store.pack()
+        assert as_lists(store.get("one", 0.0, 60.0)) == expected
+        (file,) = store.files()
+        assert file == newest, "what is merged already is not written again"
+        left[file.path] = Path(file.path).read_bytes()
+
+
 PACKER_THAT_DIES = """
 import os, signal, sys, threading
 from halsted_ray.storage.vectors import VectorStore

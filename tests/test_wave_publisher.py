@@ -10,11 +10,11 @@ import pytest
 
 from halsted_ray.mapping import wave_publisher
 from halsted_ray.mapping.wave_publisher import WavePublisher
-from halsted_ray.mapping.work_list import Wave
+from halsted_ray.mapping.work_list import Cutter, PendingVideo, WorkList
 from halsted_ray.maps.reading import read_timeline
 from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging
 from halsted_ray.maps.table_schemas import Provenance
-from halsted_ray.records import Segment
+from halsted_ray.records import WindowSpec
 from halsted_ray.storage.vectors import VectorStore
 
 ORIGIN = Provenance("run", "recipe", ("macro",), "m", "1", "", "t", "0")
@@ -26,15 +26,16 @@ def finished(tmp_path):
     out = str(tmp_path)
     staging, store = Staging(out, "recipe"), VectorStore(f"{out}/embeddings", "encoder", "exact")
     staging.begin(MappingRun("run", "recipe", ("macro",), 60.0, 1))
-    planned: dict[str, list[Segment]] = {}
-    for video_id in (maps.WHOLE, maps.PARTIAL):
-        for start_s in (0.0, 60.0):
-            segment = Segment(f"{video_id[:2]}{start_s:g}", video_id, "uri", start_s, start_s + 60, 120.0)
-            planned.setdefault(video_id, []).append(segment)
+    work = WorkList(Cutter(WindowSpec(), 60.0, "recipe"))
+    work.pending += [PendingVideo(maps.video(video_id), (0, 1)) for video_id in (maps.WHOLE, maps.PARTIAL)]
+    (wave,) = work.waves(100)
+    for video_id, segments in wave.planned.items():
+        for segment in segments:
+            start_s = segment.start_s
             store.put(video_id, start_s, start_s + 60, {("coarse", start_s, start_s + 30): np.ones(4)})
             staging.write(SegmentResult(segment, maps.tags_of(segment)[:2], [], "run"))
     store.put("ff" * 8, 0.0, 60.0, {("coarse", 0.0, 30.0): np.ones(4)})
-    return out, staging, store, Wave(planned, [])
+    return out, staging, store, wave
 
 
 def publish(out, staging, store, wave) -> None:

@@ -127,9 +127,9 @@ def add_map(commands: Commands) -> None:
 def map_videos(options: argparse.Namespace) -> int:
     """Maps the archive; prints the videos that are not mapped whole, the counts and the rate."""
     from halsted_ray.compute.cluster import is_attached
+    from halsted_ray.compute.progress import ProgressLine, amount
     from halsted_ray.compute.resources import ResourceRequest
     from halsted_ray.mapping.pipeline import map_archive
-    from halsted_ray.mapping.progress import ProgressLine, amount
     from halsted_ray.registry.references import resolve
     from halsted_ray.video.presence import LEAST_PRESENT
 
@@ -176,6 +176,8 @@ def map_videos(options: argparse.Namespace) -> int:
         f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed"
     )
     if summary.video_s:  # else there was nothing to do, and there is no rate
+        if summary.encoding.clips:
+            print(summary.encoding)
         rate = summary.video_s / summary.wall_s
         print(
             f"{amount(summary.video_s / 3600)} video-hours in {summary.wall_s:.0f} s, "
@@ -360,7 +362,7 @@ def show_status(options: argparse.Namespace) -> int:
 
 def print_counts(videos: list[VideoStatus], out: str) -> None:
     """Prints how many videos are in which state, and how to read the reasons in full."""
-    from halsted_ray.mapping.progress import amount
+    from halsted_ray.compute.progress import amount
 
     counts = Counter(video["status"] for video in videos)
     hours = sum(video["duration_s"] or 0 for video in videos) / 3600

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from halsted_ray.cli.text_tables import WIDTH, table
-from halsted_ray.mapping.progress import amount
+from halsted_ray.compute.progress import amount
 from halsted_ray.planning.planner import Plan, PlanSetting
 from halsted_ray.planning.rates import ESTIMATED
 from halsted_ray.planning.survey import Survey

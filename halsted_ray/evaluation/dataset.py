@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from halsted_ray.atlas import Atlas
+from halsted_ray.embedding.embed import EmbedProgress, embed
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
 from halsted_ray.evaluation.sais import SaisRecipe
 from halsted_ray.model.encoder_identity import EncoderIdentity
@@ -18,7 +19,6 @@ from halsted_ray.records import Clip, Window
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import Task, Taxonomy
 from halsted_ray.training.atlas_samples import FIDELITY, unique_windows
-from halsted_ray.training.embed import EmbedProgress, embed
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import (
     HALF_SHARE,

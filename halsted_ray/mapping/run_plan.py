@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from halsted_ray import __version__
+from halsted_ray.compute.progress import RunObserver, amount
 from halsted_ray.compute.resources import ResourceRequest
+from halsted_ray.embedding.decode_stage import DecodeOptions
 from halsted_ray.errors import ArchiveError, UsageError
-from halsted_ray.mapping.decode_stage import DecodeOptions
 from halsted_ray.mapping.inventory import copies_of, new_or_changed, take_inventory
 from halsted_ray.mapping.mapping_recipe import MappingRecipe, RecipeSource
-from halsted_ray.mapping.progress import RunObserver, amount
 from halsted_ray.mapping.tag_stage import TagOptions
 from halsted_ray.mapping.work_list import WorkList, build_work_list
 from halsted_ray.maps.cases import publish_cases

@@ -23,11 +23,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from halsted_ray.embedding.batching import WindowEncoder
+from halsted_ray.embedding.embed_stage import encode_windows
 from halsted_ray.errors import ModelError
-from halsted_ray.mapping.embed_stage import encode_windows
-from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.profiling import PROCESS_PROFILE
+from halsted_ray.profiling import THREAD_PROFILE
 from halsted_ray.records import Prediction, Segment, Window, WindowSpec
 from halsted_ray.storage.vectors import WindowKey
 from halsted_ray.taxonomy import Task, Taxonomy
@@ -72,7 +72,7 @@ class Workflow:
     def __init__(
         self,
         model: Halsted,
-        encoder: Encoder,
+        encoder: WindowEncoder,
         spec: WindowSpec | None = None,
         tasks: Sequence[str] | None = None,
         ask_every_window: bool = False,
@@ -350,7 +350,7 @@ class _SegmentInference:
         if not windows:
             return []
         self.encode(windows)
-        with PROCESS_PROFILE.stage("generate"):
+        with THREAD_PROFILE.stage("generate"):
             rows, distributions = self.workflow.model.tag(
                 np.stack([self.vectors[window] for window in windows]), task.name, return_probabilities=True
             )

@@ -217,6 +217,15 @@ class Encoder:
             return self.encode_steps(clips_NTHWC).reshape(len(clips_NTHWC), self.dim)
         return self._run_in_batches(clips_NTHWC, self._forward, (self.dim,))
 
+    def encode_frames(self, images_NHWC: np.ndarray, rows_NT: np.ndarray) -> np.ndarray:
+        """As ``encode``; clip n consists of the frames ``images_NHWC[rows_NT[n]]``."""
+        return self.encode(images_NHWC[rows_NT])
+
+    def forward_device(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
+        """One batch as it is: uint8 [micro_batch, frames, height, width, 3] on ``device`` -> [micro_batch, dim] there,
+        without waiting for the result."""
+        return self._forward(clips_NTHWC) if self.steps == 1 else self._vectors(clips_NTHWC, self.steps).flatten(1)
+
     @torch.inference_mode()
     def encode_steps(self, clips_NTHWC: np.ndarray) -> np.ndarray:
         """As ``encode``, but averaged over space only: float16 [N, steps, width], with one step per tubelet."""

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Any, Literal, Protocol, TypedDict, Unpack, overload
 
 import fsspec
 import numpy as np
@@ -24,7 +24,6 @@ from halsted_ray.model.calibration import fit_temperature
 from halsted_ray.model.checkpoint import JsonObject, locate
 from halsted_ray.model.decoder import build_decoder
 from halsted_ray.model.encoder import Encoder, EncoderOptions
-from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.generation import DECIMALS, Generated, Grammar, generate, rounded
 from halsted_ray.model.shipped import model_location
 from halsted_ray.model.vocabulary import PAD, Parsed, Vocabulary, parse
@@ -252,7 +251,7 @@ class Halsted:
         self.check_encoder(encoder)
         return encoder
 
-    def check_encoder(self, encoder: Encoder | EncoderIdentity) -> None:
+    def check_encoder(self, encoder: KnownEncoder) -> None:
         """Raises ModelError unless ``encoder`` is the one this model was trained on."""
         if encoder.fingerprint != self.config.encoder_fingerprint:
             raise ModelError(
@@ -417,6 +416,18 @@ class Halsted:
     def _weights(self) -> bytes:
         weights: bytes = safetensors.torch.save({k: v.cpu().contiguous() for k, v in self.decoder.state_dict().items()})
         return weights
+
+
+class KnownEncoder(Protocol):
+    """What tells which encoder it is: an ``Encoder``, an ``EncoderIdentity``, or what stands for an encoder."""
+
+    @property
+    def ref(self) -> str:
+        """Where it was loaded from."""
+
+    @property
+    def fingerprint(self) -> str:
+        """As ``Encoder.fingerprint``."""
 
 
 def _weights_digest(weights: bytes) -> str:

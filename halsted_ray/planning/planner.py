@@ -118,7 +118,7 @@ def plan(videos: Sequence[Video], count: int, video_s: float, rates: Rates, sett
         free = cores + SPARE_CPUS  # a local Ray is told of two CPUs more than there are
         tagging_s = encode_s + tag_core_s
     pools = size_pools(free, setting.gpus, max(1, free - SPARE_CPUS), segments)
-    decoders, taggers = pools.decoders.actors, pools.taggers.actors
+    decoders, taggers = pools.decoders.actors, pools.encoders.actors
     stages_s = {"decode": (decode_core_s + engine_core_s) / decoders, "encode and tag": tagging_s / taggers}
     if not setting.gpus:
         # More actors than cores take turns.

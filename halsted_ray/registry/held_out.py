@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from halsted_ray.atlas import Atlas
+from halsted_ray.embedding.embed import embed
 from halsted_ray.evaluation.folds import operation_of_video
 from halsted_ray.evaluation.migration import Migration, require_bridge
 from halsted_ray.evaluation.predictions import TagPredictions, predict, tag_targets
@@ -18,7 +19,6 @@ from halsted_ray.records import WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training.atlas_samples import FIDELITY, labelled_windows, unique_windows
-from halsted_ray.training.embed import embed
 from halsted_ray.training.recipe import PAPER
 from halsted_ray.training.samples import LabelledWindow, build_samples, with_vectors
 

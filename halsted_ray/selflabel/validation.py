@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from halsted_ray.atlas import Atlas
+from halsted_ray.embedding.embed import EmbedProgress, embed
 from halsted_ray.errors import AtlasError
 from halsted_ray.evaluation.predictions import predict, tag_targets
 from halsted_ray.evaluation.scoring import AccuracyCounts, score_tasks
@@ -19,7 +20,6 @@ from halsted_ray.selflabel.thresholds import PredictedTags
 from halsted_ray.storage.vectors import VectorStore, WindowKey, sampling_name
 from halsted_ray.taxonomy import Task, Taxonomy
 from halsted_ray.training.atlas_samples import FIDELITY, labelled_windows, unique_windows
-from halsted_ray.training.embed import EmbedProgress, embed
 from halsted_ray.training.recipe import PAPER
 from halsted_ray.training.samples import build_samples, label_windows, training_windows, with_vectors
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from halsted_ray.atlas import Atlas
+from halsted_ray.embedding.embed import EmbedProgress, embed
 from halsted_ray.errors import AtlasError
 from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Window, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import Taxonomy
-from halsted_ray.training.embed import EmbedProgress, embed
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import (
     HALF_SHARE,
