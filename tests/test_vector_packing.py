@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 import halsted_ray
 from halsted_ray.errors import ModelError, OutputError, StorageUnavailable
 from halsted_ray.reporting.mapped_archive import VectorTable
+from halsted_ray.storage import vector_listing
 from halsted_ray.storage import vectors as vectors_module
-from halsted_ray.storage.files import write_atomically
+from halsted_ray.storage.files import list_folder, write_atomically
 from halsted_ray.storage.vector_files import joined, stored_file
 from halsted_ray.storage.vectors import VectorStore, stores_at
 
@@ -392,6 +393,38 @@ def test_listings_do_not_grow_with_videos_or_segments(tmp_path, counted):
     counted.clear()
     store.holds_many(ids)
     assert counted == [], "a folder that has not changed is not listed again"
+
+
+@pytest.mark.parametrize("way", ["get", "holds", "holds_many", "read_videos"])
+@pytest.mark.parametrize("moment", range(8))
+def test_what_is_packed_before_during_or_between_listings_is_seen(tmp_path, monkeypatch, way, moment):
+    store = VectorStore(str(tmp_path), "encoder", "exact")
+    ids = [f"{number:02}" for number in range(9)]
+    for video_id in ids:
+        fill(store, video_id, 2)
+    moments = iter(range(1000))
+
+    def pack_at_the_moment():
+        if next(moments) == moment:
+            with monkeypatch.context() as undisturbed:
+                undisturbed.setattr(vector_listing, "list_folder", list_folder)
+                VectorStore(str(tmp_path), "encoder", "exact").pack()
+
+    def list_and_pack(fs, folder, deep=False):
+        pack_at_the_moment()
+        paths = list_folder(fs, folder, deep)
+        pack_at_the_moment()
+        return paths
+
+    monkeypatch.setattr(vector_listing, "list_folder", list_and_pack)
+    monkeypatch.setattr(vector_listing, "REQUESTS_AT_ONCE", 1)
+    asked = {
+        "get": lambda: len(store.get("03", 0.0, 120.0)) == 4,
+        "holds": lambda: store.holds("03")[0][0] == 0.0,
+        "holds_many": lambda: all(spans for spans in store.holds_many(ids).values()),
+        "read_videos": lambda: [len(video) for video in store.read_videos()] == [4] * 9,
+    }
+    assert asked[way]()
 
 
 def test_a_change_within_a_tick_of_the_clock_is_seen(tmp_path):
