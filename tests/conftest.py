@@ -74,6 +74,7 @@ HEAVY = {
     "test_train_loop",
     "test_train_run",
     "test_examples",
+    "test_vector_packing",
     "test_video_damage",
     "test_video_matroska",
     "test_video_pictures",

@@ -125,19 +125,21 @@ def embed(
                     progress(done_s, all_s)
         if damaged:
             log.warning("%s", damage_report(damaged))
-    return {
-        video.video_id: vectors_of(video.video_id, windows[video.video_id], store) | mended.get(video.video_id, {})
-        for video in videos
-    }
+        store.pack(video.video_id for video in videos)
+    stored = stored_vectors(videos, windows, store)
+    return {video_id: vectors | mended.get(video_id, {}) for video_id, vectors in stored.items()}
 
 
-def vectors_of(video_id: str, windows: Sequence[Window], store: VectorStore) -> dict[WindowKey, np.ndarray]:
-    """(kind, start_s, stop_s) → float16 [D], of those of ``windows`` that the store holds, and perhaps of others that
-    begin in the same spans."""
-    if not windows:
-        return {}
-    first_s, last_s = min(window.start_s for window in windows), max(window.start_s for window in windows)
-    return store.get(video_id, first_s, last_s + SPAN_S)
+def stored_vectors(
+    videos: Sequence[Video], windows: Mapping[str, Sequence[Window]], store: VectorStore
+) -> dict[str, dict[WindowKey, np.ndarray]]:
+    """video_id → (kind, start_s, stop_s) → float16 [D], of those of ``windows`` that the store holds, and perhaps of
+    others that begin in the same spans."""
+    vectors: dict[str, dict[WindowKey, np.ndarray]] = {video.video_id: {} for video in videos}
+    for found in store.read_videos(video_id for video_id in vectors if windows[video_id]):
+        starts_s = [window.start_s for window in windows[found.video_id]]
+        vectors[found.video_id] = found.between(min(starts_s), max(starts_s) + SPAN_S)
+    return vectors
 
 
 def missing_segments(
@@ -145,9 +147,12 @@ def missing_segments(
 ) -> list[Segment]:
     """Those of ``windows`` (video_id → windows) that the store does not hold, as segments of about ``SPAN_S``."""
     segments = []
+    held: dict[str, set[WindowKey]] = {}
+    for found in store.read_videos(video.video_id for video in videos):
+        held[found.video_id] = set(found.keys)
     for video in videos:
         wanted = windows[video.video_id]
-        have = vectors_of(video.video_id, wanted, store).keys()
+        have = held.get(video.video_id, set())
         spans: dict[float, list[Window]] = {}
         for window in wanted:
             if window_key(window) not in have:

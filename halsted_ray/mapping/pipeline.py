@@ -170,7 +170,7 @@ def map_archive(
         )
         staging, tagging, decoding = plan.open_staging(), plan.tag_options(), plan.decode_options(resources, entries)
         start.reached("planned")
-        publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance))
+        publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance, tagging.open_vectors()))
         cluster = stack.enter_context(RunCluster(resources, observer))
         open_waves = OpenWaves(work_list, WAVE_SEGMENTS)
 
@@ -249,9 +249,7 @@ def finish_segments(
 def with_vectors(segments: Waiting, store: VectorStore) -> tuple[Waiting, Waiting]:
     """(the segments of which some windows have stored vectors, the others). Those vectors may be all that is needed, so
     worth a try."""
-    video_ids = [of_video.video.video_id for of_video in segments.pending]
-    with ThreadPoolExecutor(16) as pool:  # a listing per video, 30 ms each on S3
-        spans_of = dict(zip(video_ids, pool.map(store.holds, video_ids), strict=True))
+    spans_of = store.holds_many(of_video.video.video_id for of_video in segments.pending)
 
     def numbers_with_vectors(video: Video, waiting: Sequence[int]) -> list[int]:
         spans = spans_of[video.video_id]
