@@ -53,6 +53,7 @@ HEAVY = {
     "test_full_disk",
     "test_fuzz",
     "test_mapping",
+    "test_parallel",
     "test_phantom_archive",
     "test_phantom_probes",
     "test_phantom_write",

@@ -364,7 +364,7 @@ class Halsted:
         """
         self.configure(temperatures={})
         generated, tasks_N = self._generate(embeddings_ND, tasks, None)
-        truth_NG = self._category_indices(tasks, tags)
+        truth_NG = self._category_indices(tasks, tags).to(self.device)
         temperatures = {}
         for k, task in enumerate(self.taxonomy.tasks):
             for g, tag in enumerate(task.tags):
