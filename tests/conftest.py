@@ -56,6 +56,7 @@ HEAVY = {
     "test_gpu_hour",
     "test_fuzz",
     "test_mapping",
+    "test_parallel",
     "test_phantom_archive",
     "test_phantom_probes",
     "test_phantom_write",

@@ -69,20 +69,6 @@ def is_attached() -> bool:
     return ray.is_initialized() or bool(os.environ.get("RAY_ADDRESS"))
 
 
-def device_at_hand() -> str:
-    """Where an encoder will run: ``cuda`` where the cluster that this process is connected to, or the one of
-    RAY_ADDRESS, has a GPU, else this machine; else ``cpu``. Starts no cluster."""
-    import ray
-
-    if is_attached():
-        if not ray.is_initialized():
-            _start(local=False)
-        return "cuda" if ray.cluster_resources().get("GPU", 0.0) >= 1 else "cpu"
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _wait_for_workers(cpus: int, gpus: int, on_message: Callable[[str], None], on_wait: Callable[[str], None]) -> None:
     import ray
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from halsted_ray.compute.cluster import device_at_hand
+from halsted_ray.compute.devices import gpus_at_hand
 from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.storage.vectors import VectorStore, stored_precisions
 
@@ -24,7 +24,7 @@ def run_precision(location: str, identity: EncoderIdentity, precision: str | Non
     once more by a run on a CPU in fp32; so what is stored decides, and a log line says so. Raises ModelError for a
     precision that can't be had.
     """
-    device = device_at_hand()
+    device = "cuda" if gpus_at_hand() else "cpu"
     if precision is not None:
         return identity.precision(device, precision)
     suits, stored = identity.precision(device), stored_precisions(location, identity.fingerprint)
