@@ -41,7 +41,7 @@ NAMED = 10
 """Videos with damage that a warning names; it counts the others."""
 SPAN_S = 120.0
 """Decoded at once: 120 s on the fine grid (6.4 frames per second) are 29 MB at 112×112, 116 MB at 224×224."""
-LOCALLY_AT_MOST = 8
+LOCALLY_AT_MOST = 4
 """Up to this number, spans are done in this process where no cluster is at hand: 3 s each on a core, while a local
 cluster takes 10 s to start and brings two to four cores on the machines where this matters."""
 DEADLINE_START_S, DEADLINE_PER_VIDEO_S = 60.0, 4.0
