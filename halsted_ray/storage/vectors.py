@@ -1,6 +1,6 @@
 """The store of vectors: one vector per window, written once, read by training and by every later mapping.
 
-    <location>/<encoder fingerprint>/<sampling>/<video_id>/<start_ms>-<stop_ms>-<digest8>.parquet
+    <location>/<encoder_name>/<sampling>/<video_id>/<start_ms>-<stop_ms>-<digest8>.parquet
 
 A file holds the windows that begin in one span of one video. Its path says what the vectors depend on: the encoder, the
 sampling of frames, the video. Each row says which window it is (kind, start_s, stop_s). So a file is never changed: new
