@@ -4,9 +4,9 @@
     python benchmarks/gpu.py --presets giant --precisions bf16,fp8 --batches 1,16,128 --video FILE
     python benchmarks/gpu.py --device cpu --presets tiny --seconds 1
 
-For every preset, precision and batch it prints clips per second: run eagerly, as a CUDA graph, with compiled layers,
-and both. For the best of them: the share of the chip's peak in that precision, from the model's own FLOPs; the latency
-of one clip, beside the paper's; each attention back end; clips copied as uint8 from the host; memory; video-hours per
+For every preset, precision and batch it prints clips per second: eager, as a CUDA graph, with compiled layers, and
+both. For the best of them: the share of the chip's peak in that precision, from the model's own FLOPs; the latency of
+one clip, beside the paper's; each attention back end; clips copied as uint8 from the host; memory; video-hours per
 GPU-hour with windows of 30 s and 2.5 s; and how many cores must decode video to keep the GPU busy.
 """
 

@@ -129,6 +129,14 @@ def test_a_thousand_videos_are_real_ones(footage, tmp_path):
     assert (tmp_path / "archive" / "0.mp4").stat().st_blocks * 512 < 3 * 2**20, "what is not read is a hole"
 
 
+def test_measuring_a_machine_decodes_the_codecs_of_recorders():
+    from halsted_ray.planning import measure
+
+    for codec in measure.ENCODERS:
+        rate = measure._measured_decoding(codec, 1, "here")
+        assert (rate.codec, rate.width, rate.height) == (codec, 1920, 1080) and 5 < rate.frames_per_core_s < 5000
+
+
 def test_the_gpu_benchmark_runs_without_one(capsys):
     import gpu
 

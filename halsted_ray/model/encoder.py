@@ -86,7 +86,7 @@ class Encoder:
     ):
         """Puts the weights of ``checkpoint`` on ``device``.
 
-        ``precision``: see ``precision.choose_precision``. ``micro_batch``: default 16 on a GPU, 1 on a CPU.
+        ``precision``: see ``precision.choose_precision``. ``micro_batch``: default 8 on a GPU, 1 on a CPU.
         ``compile``: run the layers through ``torch.compile`` (all layers share one compilation), which needs a C
         compiler; default see ``precision.is_compiled_by_default``. ``graph``: replay the forward pass as a CUDA graph
         (``CapturedForward``), on a GPU only. ``ref``: the reference it was loaded from, for messages. ``steps``: see
@@ -115,7 +115,7 @@ class Encoder:
         if graph and not is_gpu:
             raise ModelError(f"graph=True needs a GPU, the device is {device!r}")
         self.dtype = COMPUTED_IN[self.precision]
-        self.micro_batch = micro_batch or (16 if is_gpu else 1)
+        self.micro_batch = micro_batch or (8 if is_gpu else 1)
         settings = self._settings() | ({"steps": self.steps} if steps else {})
         self.fingerprint = fingerprint or _fingerprint(settings, tensors | fc_norm)
 
@@ -239,6 +239,10 @@ class Encoder:
         Raises ModelError where the clips have another shape, or a vector does not fit into float16.
         """
         return self._run_in_batches(clips_NTHWC, self.forward_device, (self.dim,))
+
+    def encode_frames(self, images_NHWC: np.ndarray, rows_NT: np.ndarray) -> np.ndarray:
+        """As ``encode``; clip n consists of the frames ``images_NHWC[rows_NT[n]]``."""
+        return self.encode(images_NHWC[rows_NT])
 
     @torch.inference_mode()
     def encode_steps(self, clips_NTHWC: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from av import VideoFrame
 from numpy.typing import ArrayLike, NDArray
 
 from halsted_ray.errors import UnreadableVideo
-from halsted_ray.profiling import PROCESS_PROFILE
+from halsted_ray.profiling import THREAD_PROFILE
 from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
 from halsted_ray.video.colour import change_matrix, colour_of
@@ -96,7 +96,7 @@ def pyav_frames(
                 yield answer
                 continue
             if answer.frame is not converted:
-                with PROCESS_PROFILE.stage("convert"):
+                with THREAD_PROFILE.stage("convert"):
                     image_HWC = scaler.to_rgb(answer.frame)
                 converted = answer.frame
             yield image_HWC, answer.shown_s
