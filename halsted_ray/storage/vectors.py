@@ -22,10 +22,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs
 
 from halsted_ray.errors import OutputError, StorageUnavailable
 from halsted_ray.records import PICTURES, WindowSpec
@@ -35,6 +37,7 @@ from halsted_ray.storage.files import (
     list_folder,
     read_file,
     read_head,
+    read_natively,
     remove_folder,
     write_atomically,
 )
@@ -130,6 +133,10 @@ class VectorStore:
         self.listing = VectorListing(self.fs, self.root)
         self._kept: OrderedDict[str, VideoVectors] = OrderedDict()
         self._keeping = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[VectorStore], tuple[str, str, str]]:
+        """Another process gets a store of its own, with nothing kept in memory."""
+        return VectorStore, (self.location, self.fingerprint, self.sampling)
 
     def get(self, video_id: str, start_s: float, stop_s: float) -> dict[WindowKey, np.ndarray]:
         """WindowKey → float16 [D], for the stored windows of a video that begin in ``[start_s, stop_s)``.
@@ -359,7 +366,18 @@ class VectorStore:
             return list(pool.map(do, files))
 
     def _fetch(self, file: StoredFile) -> VideoVectors:
-        return read_vectors(file, read_file(self.fs, file.path), self.stamp, self.root)
+        data = read_natively(self._native, file.path) if self._native else read_file(self.fs, file.path)
+        return read_vectors(file, data, self.stamp, self.root)
+
+    @cached_property
+    def _native(self) -> pa.fs.S3FileSystem | None:
+        """Arrow's own client, where the store lies on S3: its threads need no interpreter, so it reads twice as fast as
+        fsspec's on two cores, and more on more."""
+        if is_local(self.fs):
+            return None
+        from halsted_ray.storage.delta import native_s3  # here, since it imports deltalake
+
+        return native_s3(self.location)
 
 
 def stores_at(location: str) -> list[VectorStore]:
