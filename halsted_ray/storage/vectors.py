@@ -217,11 +217,12 @@ class VectorStore:
         OutputError.
         """
         files_of = self._files(video_ids)
-        waiting = [video_id for video_id, files in files_of.items() if _is_loose(files)]
+        waiting = {video_id: files for video_id, files in files_of.items() if _is_loose(files)}
         amount = PackedAmount()
         with ThreadPoolExecutor(PACKERS) as pool:
             try:
-                for done, (windows, removed) in enumerate(pool.map(self._pack_video, waiting), 1):
+                packed = pool.map(self._pack_video, waiting.keys(), waiting.values())
+                for done, (windows, removed) in enumerate(packed, 1):
                     amount.videos += 1
                     amount.windows += windows
                     amount.removed_files += removed
@@ -259,8 +260,9 @@ class VectorStore:
                 self._remove(files)
                 remove_folder(self.fs, f"{self.root}/{video_id}")
 
-    def _pack_video(self, video_id: str) -> tuple[int, int]:
-        """(windows, files removed) of one video that was packed."""
+    def _pack_video(self, video_id: str, listed: list[StoredFile]) -> tuple[int, int]:
+        """(windows, files removed) of one video that was packed. ``listed``: its files by rank; those that were added
+        since are left for the next packing."""
 
         def pack(files: list[StoredFile]) -> tuple[int, int]:
             if not _is_loose(files):
@@ -277,7 +279,7 @@ class VectorStore:
             self._remove(replaced)
             return len(found), len(replaced)
 
-        return self._with_files(video_id, pack)
+        return self._with_files(video_id, pack, listed)
 
     def _remove(self, files: list[StoredFile]) -> None:
         def remove(file: StoredFile) -> None:
