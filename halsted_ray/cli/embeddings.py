@@ -80,10 +80,10 @@ def pack_stores(options: argparse.Namespace) -> int:
         packed = store.pack(
             progress=lambda videos, of: show_progress(f"{videos:,} of {of:,} videos packed", videos == of)
         )
-        done.append({"encoder": store.fingerprint, "sampling": store.sampling, **asdict(packed)})
+        done.append({"encoder": store.encoder, "sampling": store.sampling, **asdict(packed)})
         if not options.json:
             print(
-                f"{store.fingerprint} {store.sampling}: {packed.videos:,} videos packed ({packed.windows:,} windows), "
+                f"{store.encoder} {store.sampling}: {packed.videos:,} videos packed ({packed.windows:,} windows), "
                 f"{packed.removed_files:,} files removed"
             )
     if options.json:

@@ -266,7 +266,13 @@ def _embed_options(
     identity: EncoderIdentity, store: VectorStore, spec: WindowSpec, least_present: float
 ) -> EmbedOptions:
     return EmbedOptions(
-        identity.ref, identity.fingerprint, spec, store.location, store.sampling, least_present=least_present
+        identity.ref,
+        identity.fingerprint,
+        store.encoder,
+        spec,
+        store.location,
+        store.sampling,
+        least_present=least_present,
     )
 
 

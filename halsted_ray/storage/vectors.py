@@ -1,7 +1,7 @@
 """The store of vectors: one vector per window, written once, read by training and by every later mapping.
 
-    <location>/<encoder fingerprint>/<sampling>/<video_id>/<start_ms>-<stop_ms>-<digest>.parquet
-    <location>/<encoder fingerprint>/<sampling>/<video_id>_<generation>-…-<digest>.arrow
+    <location>/<encoder name>/<sampling>/<video_id>/<start_ms>-<stop_ms>-<digest>.parquet
+    <location>/<encoder name>/<sampling>/<video_id>_<generation>-…-<digest>.arrow
 
 A path says what the vectors depend on: the encoder, the sampling of frames, the video. Each row says which window it is
 (kind, start_s, stop_s). No file is ever changed. ``put`` writes a span file, so that each segment is safe as soon as it
@@ -94,6 +94,26 @@ def sampling_name(spec: WindowSpec, fidelity: str, eye: str = "left") -> str:
     return name if eye == "left" else f"{name}-{eye}"
 
 
+def encoder_name(fingerprint: str, precision: str) -> str:
+    """The name of what computed vectors: the encoder's fingerprint, and the precision where that is not fp32.
+
+    ``precision`` is one of ``model.precision.PRECISIONS``. A ``VectorStore`` is opened under this name.
+    """
+    return fingerprint if precision == "fp32" else f"{fingerprint}-{precision}"
+
+
+def precision_in(name: str) -> str:
+    """The precision that an ``encoder_name`` states."""
+    return name.partition("-")[2] or "fp32"
+
+
+def stored_precisions(location: str, fingerprint: str) -> list[str]:
+    """The precisions of an encoder of which vectors lie at ``location``. Raises StorageUnavailable."""
+    fs, root = filesystem(location)
+    names = (path.rstrip("/").rsplit("/", 1)[-1] for path in list_folder(fs, root.rstrip("/")))
+    return [precision_in(name) for name in sorted(names) if name.split("-")[0] == fingerprint]
+
+
 @dataclass
 class PackedAmount:
     """What ``VectorStore.pack`` did."""
@@ -119,17 +139,17 @@ class StoredAmount:
 
 
 class VectorStore:
-    """The vectors of one encoder (``fingerprint``) over frames picked in one way (``sampling_name``), at a location.
+    """The vectors of one encoder (``encoder_name``) over frames picked in one way (``sampling_name``), at a location.
 
     Threads may share it. A method raises StorageUnavailable where the store is away, and ModelError where files are of
     another encoder, sampling or video than their place says.
     """
 
-    def __init__(self, location: str, fingerprint: str, sampling: str):
-        self.location, self.fingerprint, self.sampling = location, fingerprint, sampling
-        self.stamp = {b"encoder": fingerprint.encode(), b"sampling": sampling.encode()}
+    def __init__(self, location: str, encoder: str, sampling: str):
+        self.location, self.encoder, self.sampling = location, encoder, sampling
+        self.stamp = {b"encoder": encoder.encode(), b"sampling": sampling.encode()}
         self.fs, root = filesystem(location)
-        self.root = f"{root.rstrip('/')}/{fingerprint}/{sampling}"
+        self.root = f"{root.rstrip('/')}/{encoder}/{sampling}"
         self.listing = VectorListing(self.fs, self.root)
         self._kept: OrderedDict[str, VideoVectors] = OrderedDict()
         self._keeping = threading.Lock()
@@ -244,7 +264,7 @@ class VectorStore:
         found = [(file, size) for path, size in sizes.items() if (file := stored_file(path)) is not None]
         packed = [file for file, _ in found if file.is_packed]
         return StoredAmount(
-            self.fingerprint,
+            self.encoder,
             self.sampling,
             len({file.video_id for file, _ in found}),
             len(packed),
