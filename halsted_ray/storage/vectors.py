@@ -156,7 +156,7 @@ class VectorStore:
 
     def __reduce__(self) -> tuple[type[VectorStore], tuple[str, str, str]]:
         """Another process gets a store of its own, with nothing kept in memory."""
-        return VectorStore, (self.location, self.fingerprint, self.sampling)
+        return VectorStore, (self.location, self.encoder, self.sampling)
 
     def get(self, video_id: str, start_s: float, stop_s: float) -> dict[WindowKey, np.ndarray]:
         """WindowKey → float16 [D], for the stored windows of a video that begin in ``[start_s, stop_s)``.
