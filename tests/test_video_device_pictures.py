@@ -8,7 +8,8 @@ from av.video.reformatter import ColorRange
 
 from halsted_ray.video.colour import MATRICES, colour_of
 from halsted_ray.video.container import VideoFile
-from halsted_ray.video.device_pictures import BITS, Planes, to_rgb, without_equal
+from halsted_ray.video.device_pictures import Planes, to_rgb
+from halsted_ray.video.nvdec import BITS, unlike_swscale
 from halsted_ray.video.pictures import PictureScaler
 
 MOST = 0.1
@@ -81,10 +82,10 @@ def test_deep_colour_gives_the_picture_of_the_cpu(tmp_path, pixels):
 def test_sizes_that_swscale_makes_in_another_way_are_known(video):
     height, width = video.first_frame.height, video.first_frame.width
     for small in ((224, 224), (height // 2, width // 2), (40, 66)):
-        assert without_equal(small, (height, width)) == ""
+        assert unlike_swscale(small, (height, width)) == ""
         assert difference(video, small)[0] < MOST
     for other in ((224, 225), (height, width), (height // 2 + 1, 224), (224, width // 2 + 2)):
-        assert "half the size" in without_equal(other, (height, width))
+        assert "half its size" in unlike_swscale(other, (height, width))
 
 
 def test_a_part_of_a_picture_is_cut_from_all_planes(video):

@@ -16,9 +16,6 @@ from torch import Tensor
 
 from halsted_ray.video.colour import LUMA, Colour
 
-BITS = {"yuv420p": 8, "yuvj420p": 8, "yuv420p10le": 10, "yuv420p12le": 12}
-"""libavutil's names of the pixel formats that NVDEC gives out as NV12 (8 bits) or P016 → bits of a sample."""
-
 CHROMA_LEFT = 0.25
 """A sample of colour lies at the left one of its two pixels, half a pixel of luma from their middle: so H.264 and HEVC
 have it where the stream says nothing. libavcodec tells swscale what the stream says. PyAV does not tell us, so a stream
@@ -48,17 +45,6 @@ class Planes:
             self.luma_HW[top : top + height, left : left + width],
             self.chroma_HWC[top // 2 : (top + height) // 2, left // 2 : (left + width) // 2],
         )
-
-
-def without_equal(size: tuple[int, int], stored: tuple[int, int]) -> str:
-    """Why ``to_rgb`` does not give what swscale gives; '' where it does.
-
-    swscale has other ways where it does not shrink both luma and colour, and for an odd width. ``size`` and ``stored``: (height, width) of
-    the wanted and of the stored picture.
-    """
-    if size[1] % 2 == 0 and 2 * size[0] <= stored[0] and 2 * size[1] <= stored[1]:
-        return ""
-    return "a picture of less than half the size and of even width is what the chip makes as the CPU does"
 
 
 def to_rgb(planes: Planes, size: tuple[int, int], colour: Colour) -> Tensor:
