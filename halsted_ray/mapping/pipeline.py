@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import uuid4
 
 from halsted_ray.compute.pools import ActorPool, Pools
 from halsted_ray.compute.priority import pauses_reported
@@ -193,7 +194,7 @@ def finish_segments(
     if stored or to_decode:
         pools = cluster.size_pools(len(stored) + len(to_decode))
         batch_segments = cluster.resources.batch_segments
-        decoding = replace(decoding, yields=cluster.yields)
+        decoding = replace(decoding, yields=cluster.yields, run=uuid4().hex, segments=len(to_decode))
         tally.count_for_prometheus()
         to_decode += tally.follow(stored, stream_outcomes(stored, None, tagging, pools, batch_segments))
         decoded = stream_outcomes(to_decode, decoding, tagging, pools, batch_segments)

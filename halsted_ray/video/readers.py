@@ -159,3 +159,7 @@ their order."""
 
 READERS: dict[str, Reader] = {"pyav": pyav_frames, "nvdec": nvdec_frames, "decord": decord_frames}
 """The readers by name."""
+
+AUTO = "auto"
+"""In place of a reader's name, to the stage that decodes: NVDEC and the cores side by side, where a GPU may decode, and
+``pyav`` where none may. Both give the same frames."""
