@@ -12,7 +12,7 @@ from typing import TypedDict
 
 STAGES = {
     "read": "packets of the file, stored vectors",
-    "decode": "libavcodec",
+    "decode": "libavcodec, or NVDEC",
     "convert": "frames to model size",
     "encode": "windows to vectors",
     "generate": "vectors to tags",

@@ -68,6 +68,12 @@ def add_map(commands: Commands) -> None:
         help="how frames are decoded: exact, reference (default) or keyframes (fastest)",
     )
     mapping.add_argument(
+        "--reader",
+        default="auto",
+        metavar="NAME",
+        help="what decodes: auto (default: the GPU's NVDEC and the cores side by side), nvdec, pyav (cores) or decord",
+    )
+    mapping.add_argument(
         "--least-present",
         type=share,
         metavar="S",
@@ -134,7 +140,9 @@ def map_videos(options: argparse.Namespace) -> int:
     from halsted_ray.video.presence import LEAST_PRESENT
 
     model = resolve(options.model, options.registry)
-    resources = ResourceRequest(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))
+    resources = ResourceRequest(
+        reader=options.reader, priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus)
+    )
     if not is_attached():
         for option, matters in (
             ("--wait-for-cpus", options.wait_for_cpus > 0),

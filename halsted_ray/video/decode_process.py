@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +138,9 @@ class DecodeProcess:
         # What was made here comes first: then the index that was given could not be used.
         known = self._indexes.get(os.fspath(location), b"") or packet_index
         answers = self._ask(location, request, times_s.tobytes() + known, deadline_s)
-        frames = collect(self._frames_of(answers, location), times_s, size)
+        frames = collect(
+            _frames_of(answers, lambda made: self._keep_index(location, made), self._note_fallback), times_s, size
+        )
         PROCESS_PROFILE.add("write", 0.0, time.process_time() - cpu_s)
         return frames
 
@@ -167,27 +169,8 @@ class DecodeProcess:
                 if pipe is not None:
                     pipe.close()
 
-    def _frames_of(self, answers: Iterator[Message], location: Location) -> FrameStream:
-        """What the parts of an answer hold (``decode_worker.send_frames``).
-
-        The last message tells what decoding took, and has the index of a pass over the packets that had to be made.
-        """
-        missing: Missing | None = None
-        for head, body in answers:
-            if "part" not in head:
-                PROCESS_PROFILE.merge(StageProfile(**head["done"]))
-                self.fallback = head["fallback"]
-                if body:
-                    self._keep_index(location, bytes(body))
-                continue
-            images = iter(np.frombuffer(body, np.uint8).reshape(head["part"]))
-            for shown in head["shown"]:
-                if isinstance(shown, float):
-                    yield next(images), shown
-                    continue
-                missing = missing if shown is None else Missing(*shown)
-                assert missing is not None, "the first time without picture says why"
-                yield missing
+    def _note_fallback(self, reason: str) -> None:
+        self.fallback = reason
 
     def _keep_index(self, location: Location, packet_index: bytes) -> None:
         if len(packet_index) <= MAX_PACKED_BYTES:
@@ -290,6 +273,33 @@ class DecodeProcess:
             name = signal.Signals(-code).name
             return f"killed by {name}" + (" (its CPU limit)" if name == "SIGXCPU" else "")
         return f"it ended with code {code}, most often out of its {self.memory_mb} MB of memory"
+
+
+def _frames_of(
+    answers: Iterator[Message],
+    on_index: Callable[[bytes], None] = lambda packet_index: None,
+    on_fallback: Callable[[str], None] = lambda reason: None,
+) -> FrameStream:
+    """What the parts of an answer hold (``decode_worker.send_frames``); the last message tells what decoding took.
+
+    ``on_index`` gets the index of a pass over the packets that had to be made, ``on_fallback`` why the CPU decoded.
+    """
+    missing: Missing | None = None
+    for head, body in answers:
+        if "part" not in head:
+            PROCESS_PROFILE.merge(StageProfile(**head["done"]))
+            on_fallback(head.get("fallback", ""))
+            if body:
+                on_index(bytes(body))
+            continue
+        images = iter(np.frombuffer(body, np.uint8).reshape(head["part"]))
+        for shown in head["shown"]:
+            if isinstance(shown, float):
+                yield next(images), shown
+                continue
+            missing = missing if shown is None else Missing(*shown)
+            assert missing is not None, "the first time without picture says why"
+            yield missing
 
 
 def _error_of(head: JsonObject) -> Exception:

@@ -13,19 +13,23 @@ import torch
 from halsted_ray.video.nvdec import NvdecRefused
 
 NAME = "PyNvVideoCodec"
+NO_DEVICE = "no NVIDIA device"
+NO_DRIVER = "the driver's libnvcuvid is not there"
+NO_LIBRARY = f"{NAME} is not installed"
+NO_TORCH = "torch can't use the GPU"
 
 
 def problem() -> str:
     """Why NVDEC can't be used in this process, '' where it can; without touching the device."""
     if not any(Path("/dev").glob("nvidia[0-9]*")):
-        return "no NVIDIA device"
+        return NO_DEVICE
     try:
         ctypes.CDLL("libnvcuvid.so.1")
     except OSError:
-        return "the driver's libnvcuvid is not there"
+        return NO_DRIVER
     if importlib.util.find_spec(NAME) is None:
-        return f"{NAME} is not installed"
-    return "" if torch.cuda.is_available() else "torch can't use the GPU"
+        return NO_LIBRARY
+    return "" if torch.cuda.is_available() else NO_TORCH
 
 
 def load() -> Any:
