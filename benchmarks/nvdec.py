@@ -86,7 +86,8 @@ def measure(video: str, seconds: float, sessions: list[int], gpu: str) -> int:
             results["rates"].append({"fidelity": fidelity, "sessions": count, "core": on_core, **row})
             print(
                 f"{fidelity}, {count} sessions: {row['frames_per_s']:,.0f} frames/s, "
-                f"{row['frames_per_s'] / on_core:.1f} cores; first pictures after {row['start_s']:.1f} s {row['fallbacks'] or ''}",
+                f"{row['frames_per_s'] / on_core:.1f} cores; first pictures after "
+                f"{row['start_s']:.1f} s {row['fallbacks'] or ''}",
                 flush=True,
             )
             is_sound = is_sound and not row["fallbacks"]

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from halsted_ray.errors import DecoderKilled
+from halsted_ray.mapping import decode_stage
+from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.video import hybrid_process
 from halsted_ray.video.decoder_tally import CPU, NVDEC, DecoderTally
 from halsted_ray.video.frames import Frames
@@ -286,3 +288,29 @@ def test_many_threads_count_every_segment(tmp_path):
     for thread in threads:
         thread.join()
     assert count.waiting() == 200
+
+
+@pytest.mark.parametrize("reader", ["auto", "nvdec", "pyav"])
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_the_stage_takes_nvdec_where_there_is_one_and_else_decodes_as_before(tmp_path, monkeypatch, reader, gpus):
+    monkeypatch.setattr(decode_stage, "gpus_here", lambda: [Gpu("0", 1)] * gpus)
+    monkeypatch.setattr(decode_stage, "NvdecSlots", lambda found: NvdecSlots(found, tmp_path / "slots"))
+    made, asked = [], []
+
+    class Recorded(Process):
+        def read_frames(self, location, times_s, size, fidelity, reader, eye, **limits):
+            asked.append((self.gpu, reader))
+            return Frames(np.zeros((len(times_s), 2, 2, 3), np.uint8), np.asarray(times_s, np.float64))
+
+    options = decode_stage.DecodeOptions(
+        str(tmp_path), "recipe", WindowSpec(), (2, 2), reader=reader, run="r", segments=2, retry_pause_s=0
+    )
+    stage = decode_stage.DecodeStage(options, lambda **named: Recorded(Clock(), made, **named))
+    segment = Segment("segment", "video", "video.mp4", 0.0, 60.0, 120.0)
+    images_NHWC, gaps = stage.decode(segment)
+    assert images_NHWC is not None and gaps == []
+    on_gpu = gpus > 0 and reader != "pyav"
+    assert asked == [("0", "nvdec") if on_gpu else (None, "pyav" if reader == "auto" else reader)]
+    assert stage.decoders.of(NVDEC) == (1 if on_gpu or reader == "nvdec" else 0)
+    if stage.hybrid:
+        stage.hybrid.close()

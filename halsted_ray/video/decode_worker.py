@@ -50,7 +50,7 @@ PART_TIMES = 4096
 def main(memory_mb: int, on_device: bool = False) -> int:
     """Gives up all rights it does not need, then answers requests until the parent closes the pipe; the exit code.
 
-    A GPU is made ready before that: the driver opens sockets and writes files meanwhile. Its threads keep these rights,
+    A GPU is made ready before that: the driver may open sockets and write files meanwhile. Its threads keep these rights,
     and no byte of a video is read by them.
     """
     requests, replies = os.dup(0), os.dup(1)

@@ -50,7 +50,7 @@ def new_stream() -> torch.cuda.Stream | None:
 def prepare() -> None:
     """Makes the device ready: imports, its context, a first kernel. Takes seconds, most of them for torch (unmeasured).
 
-    Done before the decoding process gives up its rights, since the driver opens sockets and files meanwhile.
+    Done before the decoding process gives up its rights, since the driver may open sockets and files meanwhile.
     """
     load()
     torch.zeros(1, device="cuda").cpu()
