@@ -103,9 +103,10 @@ class Library:
 
 def put_in(monkeypatch):
     """Puts the library in the place of PyNvVideoCodec, and returns it."""
-    from halsted_ray.video import nvdec_library
+    from halsted_ray.video import nvdec, nvdec_library
 
     library = Library()
+    monkeypatch.setattr(nvdec, "device_problem", lambda: "")
     monkeypatch.setattr(nvdec_library, "problem", lambda: "")
     monkeypatch.setattr(nvdec_library, "load", lambda: library)
     monkeypatch.setattr(nvdec_library, "new_stream", lambda: None)

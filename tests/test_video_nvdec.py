@@ -279,6 +279,9 @@ def test_a_process_on_a_machine_without_gpu_gives_the_cpus_frames_and_says_why(c
         assert np.array_equal(frames.images_NHWC, read_frames(clip.path, times_s, SIZE, "exact").images_NHWC)
         process.read_frames(clip.path, times_s, SIZE, "exact", deadline_s=60)
         assert process.fallback == "" and process.starts == 1
+    with DecodeProcess() as process:
+        process.read_frames(clip.path, times_s, SIZE, "exact", "nvdec", deadline_s=60)
+        assert process.fallback == "no GPU is given to this process"
     row, _ = benchmark.race([DecodeProcess(gpu="0")], str(clip.path), times_s, "exact", 54.0)
     assert len(row["fallbacks"]) == 1 and row["frames_per_s"] > 0
     assert benchmark.main(["--seconds", "1"]) == 1

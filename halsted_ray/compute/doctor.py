@@ -20,6 +20,7 @@ from halsted_ray.errors import HalstedError
 from halsted_ray.storage.locations import filesystem, local_path
 from halsted_ray.storage.retry import with_retries
 from halsted_ray.video.decode_process import DecodeProcess
+from halsted_ray.video.nvdec import NO_DRIVER, NO_LIBRARY
 from halsted_ray.video.nvdec_slots import ALLOWED, gpus_here
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
@@ -188,8 +189,8 @@ def _nvdec() -> MachineFinding:
         sessions = sum(gpu.sessions for gpu in gpus)
         return MachineFinding("NVDEC", OK, f"{sessions} sessions on {len(gpus)} GPUs decode H.264 and HEVC")
     todo = {
-        nvdec_library.NO_DRIVER: "in a container, set NVIDIA_DRIVER_CAPABILITIES=compute,video,utility",
-        nvdec_library.NO_LIBRARY: "`pip install 'halsted-ray[nvdec]'`",
+        NO_DRIVER: "in a container, set NVIDIA_DRIVER_CAPABILITIES=compute,video,utility",
+        NO_LIBRARY: "`pip install 'halsted-ray[nvdec]'`",
     }
     return MachineFinding("NVDEC", NOTE, f"{why}; videos are decoded on the CPU", todo.get(why, ""))
 

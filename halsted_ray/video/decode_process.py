@@ -241,7 +241,7 @@ class DecodeProcess:
                 + (["--device"] if self.gpu is not None else []),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=_environment() | ({} if self.gpu is None else device_environment(self.gpu)),
+                env=_environment() | device_environment(self.gpu),
             )
             self.starts += 1
             self._greet(process)
@@ -325,11 +325,13 @@ def _environment() -> dict[str, str]:
     }
 
 
-def device_environment(gpu: str) -> dict[str, str]:
-    """What a process on one GPU gets beside. Ray hides all GPUs from actors that ask for none.
+def device_environment(gpu: str | None) -> dict[str, str]:
+    """What says to a process which GPU it sees, if any. Ray hides all GPUs from actors that ask for none.
 
     The driver would keep what it compiles in a file, and the process may write none.
     """
+    if gpu is None:
+        return {"CUDA_VISIBLE_DEVICES": ""}
     return {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_CACHE_DISABLE": "1"}
 
 

@@ -50,8 +50,8 @@ PART_TIMES = 4096
 def main(memory_mb: int, on_device: bool = False) -> int:
     """Gives up all rights it does not need, then answers requests until the parent closes the pipe; the exit code.
 
-    A GPU is made ready before that: the driver may open sockets and write files meanwhile. Its threads keep these rights,
-    and no byte of a video is read by them.
+    A GPU is made ready before that: the driver may open sockets and write files meanwhile. Its threads keep these
+    rights, and no byte of a video is read by them.
     """
     requests, replies = os.dup(0), os.dup(1)
     os.dup2(2, 1)  # what a library prints must not get among the messages

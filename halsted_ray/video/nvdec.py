@@ -9,6 +9,10 @@ time on that has no picture yet. So is a video that NVDEC fails at. ``IndexSlot.
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +37,11 @@ BITS = {"yuv420p": 8, "yuvj420p": 8, "yuv420p10le": 10, "yuv420p12le": 12}
 """libavutil's names of the pixel formats that NVDEC gives out as NV12 (8 bits) or P016 → bits of a sample."""
 
 
+LIBRARY = "PyNvVideoCodec"
+NO_DRIVER = "the driver's libnvcuvid is not there"
+NO_LIBRARY = f"{LIBRARY} is not installed"
+
+
 class NvdecRefused(Exception):
     """NVDEC does not give the pictures of this video, so the CPU must. The message is the reason, in words that are the
     same for all videos with this reason, so that it can be counted."""
@@ -51,6 +60,8 @@ def nvdec_frames(
     known = known or IndexSlot()
     given = 0
     try:
+        if why := device_problem():
+            raise NvdecRefused(why)
         for row in _by_nvdec(source, times_s, size, fidelity, eye, known):
             yield row
             given += 1
@@ -73,6 +84,19 @@ def _by_nvdec(
 
         with NvdecDecoder(video, scaler, eye) as decoder:
             yield from walked(video, times_s, fidelity, decoder.to_rgb, decoder)
+
+
+def device_problem() -> str:
+    """Why this process can't use NVDEC, '' where it perhaps can; without importing torch and touching the device."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return "no GPU is given to this process"
+    if not any(Path("/dev").glob("nvidia[0-9]*")):
+        return "no NVIDIA device"
+    try:
+        ctypes.CDLL("libnvcuvid.so.1")
+    except OSError:
+        return NO_DRIVER
+    return "" if importlib.util.find_spec(LIBRARY) else NO_LIBRARY
 
 
 def refusal_of(video: VideoFile, scaler: PictureScaler) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -96,6 +97,8 @@ class NvdecDecoder:
         self._start_pts: int | None = None
         """The keyframe at which decoding began. Pictures displayed before it refer to what was not decoded."""
         self._shown_pts: int | None = None
+        self._holds_data = False
+        """Whether packets came since the last end of a stream."""
         self._parameters: set[bytes] = set()
         self._expected_HWC: NDArray[np.uint8] | None = None
         self._is_checked = False
@@ -133,8 +136,8 @@ class NvdecDecoder:
         self._leaves_out = which
 
     def reset(self) -> None:
-        if self._start_pts is not None:
-            # The end of a stream empties the parser; so do torchcodec and FFmpeg before data from another place.
+        if self._holds_data:
+            # The end of a stream empties the parser, and data from another place may follow.
             self._decode(b"", 0)
         self._filter.flush()
         self._sent.clear()
@@ -192,6 +195,7 @@ class NvdecDecoder:
             packet.bsl_data, packet.bsl, packet.pts = held.ctypes.data, len(data), serial
         with PROCESS_PROFILE.stage("decode"):
             frames: list[Any] = _called(self._decoder.Decode, packet)
+        self._holds_data = bool(data)
         self._printed.check()
         return frames
 
@@ -346,7 +350,8 @@ class _PrintedErrors:
             return
         if self.MARK in said:
             raise NvdecRefused("NVDEC could not decode a picture")
-        os.write(self._before, said)
+        with suppress(OSError):  # the process may not write to a file, if stdout is one
+            os.write(self._before, said)
 
     def close(self) -> None:
         """Lets stdout go where it went before."""

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from halsted_ray.video.nvdec import NvdecRefused
-
-NAME = "PyNvVideoCodec"
-NO_DEVICE = "no NVIDIA device"
-NO_DRIVER = "the driver's libnvcuvid is not there"
-NO_LIBRARY = f"{NAME} is not installed"
-NO_TORCH = "torch can't use the GPU"
+from halsted_ray.video.nvdec import LIBRARY, NvdecRefused, device_problem
 
 
 def problem() -> str:
     """Why NVDEC can't be used in this process, '' where it can; without touching the device."""
-    if not any(Path("/dev").glob("nvidia[0-9]*")):
-        return NO_DEVICE
-    try:
-        ctypes.CDLL("libnvcuvid.so.1")
-    except OSError:
-        return NO_DRIVER
-    if importlib.util.find_spec(NAME) is None:
-        return NO_LIBRARY
-    return "" if torch.cuda.is_available() else NO_TORCH
+    return device_problem() or ("" if torch.cuda.is_available() else "torch can't use the GPU")
 
 
 def load() -> Any:
@@ -37,9 +20,9 @@ def load() -> Any:
     if why := problem():
         raise NvdecRefused(why)
     try:
-        return importlib.import_module(NAME)
+        return importlib.import_module(LIBRARY)
     except Exception as error:  # a driver that is too old, a library that is missing: each has another type
-        raise NvdecRefused(f"{NAME} can't be loaded ({type(error).__name__})") from error
+        raise NvdecRefused(f"{LIBRARY} can't be loaded ({type(error).__name__})") from error
 
 
 def new_stream() -> torch.cuda.Stream | None:
@@ -48,9 +31,9 @@ def new_stream() -> torch.cuda.Stream | None:
 
 
 def prepare() -> None:
-    """Makes the device ready: imports, its context, a first kernel. Takes seconds, most of them for torch (unmeasured).
+    """Makes the device ready: imports, the driver of NVDEC, a context, a first kernel. Takes seconds, most of them for torch (unmeasured).
 
     Done before the decoding process gives up its rights, since the driver may open sockets and files meanwhile.
     """
-    load()
+    load().GetDecoderCaps()
     torch.zeros(1, device="cuda").cpu()
