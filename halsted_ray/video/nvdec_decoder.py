@@ -35,7 +35,6 @@ from halsted_ray.video.slices import length_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from halsted_ray.video.container import VideoFile, VideoPacket
     from halsted_ray.video.libav_decoder import DecodedFrame, LeaveOut
@@ -78,7 +77,6 @@ class NvdecDecoder:
         self._size = frame.height, frame.width
         self._colour = colour_of(frame, self._codec)
         self._orientation, self._stereo = scaler.stated_of(frame)
-        self._prefix = length_bytes(self._codec, bytes(context.extradata or b"")) > 0
         self._library = nvdec_library.load()
         _check_capabilities(self._library, self._codec, BITS[frame.format.name], self._size)
         self._stream = nvdec_library.new_stream()
@@ -90,7 +88,7 @@ class NvdecDecoder:
             cudastream=self._stream.cuda_stream if self._stream else 0,
             usedevicememory=True,
         )
-        self._filter = BitStreamFilterContext(_filters(self._codec, self._prefix), video.stream)
+        self._filter = BitStreamFilterContext(_filters(self._codec, bytes(context.extradata or b"")), video.stream)
         self._leaves_out: LeaveOut = "DEFAULT"
         self._sent: dict[int, _Sent] = {}
         self._serial = 0
@@ -107,7 +105,7 @@ class NvdecDecoder:
     def __enter__(self) -> NvdecDecoder:
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None):  # type: ignore[no-untyped-def]
+    def __exit__(self, *_exc: object) -> None:
         self._decoder = None  # gives the session back
         self._printed.close()
 
@@ -285,10 +283,10 @@ def is_unreferenced(data: bytes, codec: str) -> bool:
     return False
 
 
-def _filters(codec: str, has_lengths: bool) -> str:
+def _filters(codec: str, extradata: bytes) -> str:
     """libavcodec's bitstream filters to Annex B. Before each keyframe stand the parameter sets of the container, where
     it holds units by their lengths and may hold these sets nowhere else."""
-    return f"{codec}_mp4toannexb" + (",dump_extra=freq=keyframe" if has_lengths else "")
+    return f"{codec}_mp4toannexb" + (",dump_extra=freq=keyframe" if length_bytes(codec, extradata) else "")
 
 
 def _codec_id(library: Any, codec: str) -> Any:

@@ -31,7 +31,7 @@ def new_stream() -> torch.cuda.Stream | None:
 
 
 def prepare() -> None:
-    """Makes the device ready: imports, the driver of NVDEC, a context, a first kernel. Takes seconds, most of them for torch (unmeasured).
+    """Makes the device ready: imports, the driver of NVDEC, a context, a first kernel. Takes seconds (unmeasured).
 
     Done before the decoding process gives up its rights, since the driver may open sockets and files meanwhile.
     """
