@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 
+from halsted_ray.embedding import decode_stage
 from halsted_ray.errors import DecoderKilled
-from halsted_ray.mapping import decode_stage
 from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.video import hybrid_process
 from halsted_ray.video.decoder_tally import CPU, NVDEC, DecoderTally

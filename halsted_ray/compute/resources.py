@@ -17,10 +17,12 @@ class ResourceRequest:
 
     decoders: int | None = None
     """Decoding actors; None for as many as the cluster carries."""
-    taggers: int | None = None
-    """Tagging actors; None for as many as the cluster carries."""
+    encoders: int | None = None
+    """Encoding actors, which also tag; None for as many as the cluster carries."""
+    encoders_per_gpu: int = 1
+    """Encoding actors that share a GPU. A small encoder leaves most of a GPU idle, while Python does the rest."""
     batch_segments: int = 1
-    """Segments that a tagging actor takes at once."""
+    """Segments that an encoding actor takes per call."""
     decoder_memory_mb: int = 1024
     """Limit of one decoding process. A video that needs more fails, and no other video fails with it."""
     reader: str = AUTO
@@ -34,7 +36,7 @@ class ResourceRequest:
         for name, known in (("reader", (AUTO, *READERS)), ("priority", PRIORITIES)):
             if (got := getattr(self, name)) not in known:
                 raise UsageError(f"unknown {name} {got!r}; expected one of {', '.join(known)}")
-        for name in ("decoders", "taggers", "batch_segments", "decoder_memory_mb"):
+        for name in ("decoders", "encoders", "encoders_per_gpu", "batch_segments", "decoder_memory_mb"):
             if (got := getattr(self, name)) is not None and got < 1:
                 raise UsageError(f"{name}: expected at least 1, got {got}")
         if min(self.wait_for) < 0:

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from halsted_ray import errors
 from halsted_ray.errors import CorruptSegment
-from halsted_ray.profiling import PROCESS_PROFILE, StageProfile
+from halsted_ray.profiling import THREAD_PROFILE, StageProfile
 from halsted_ray.records import JsonObject
 from halsted_ray.storage.locations import Location, local_path
 from halsted_ray.storage.ranges import Fetch, range_fetcher
@@ -141,7 +141,7 @@ class DecodeProcess:
         frames = collect(
             _frames_of(answers, lambda made: self._keep_index(location, made), self._note_fallback), times_s, size
         )
-        PROCESS_PROFILE.add("write", 0.0, time.process_time() - cpu_s)
+        THREAD_PROFILE.add("write", 0.0, time.process_time() - cpu_s)
         return frames
 
     def probe(self, location: Location, *, deadline_s: float = PROBE_S) -> Probe:
@@ -287,7 +287,7 @@ def _frames_of(
     missing: Missing | None = None
     for head, body in answers:
         if "part" not in head:
-            PROCESS_PROFILE.merge(StageProfile(**head["done"]))
+            THREAD_PROFILE.merge(StageProfile(**head["done"]))
             on_fallback(head.get("fallback", ""))
             if body:
                 on_index(bytes(body))

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halsted_ray.errors import CorruptSegment, StorageUnavailable, UnreadableVideo, VideoError
-from halsted_ray.profiling import PROCESS_PROFILE
+from halsted_ray.profiling import THREAD_PROFILE
 from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video import wire
 from halsted_ray.video.container import OUTAGES
@@ -79,7 +79,7 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
     ``lead_s`` tells how much video is decoded before the first frame.
     """
     limit_cpu(request["cpu_s"])
-    before, cpu_s = PROCESS_PROFILE.copy(), time.process_time()
+    before, cpu_s = THREAD_PROFILE.copy(), time.process_time()
     source = request.get("path") or RangeFile(_BytesFromParent(requests, replies), request["size_bytes"])
     try:
         if request["do"] == "probe":
@@ -101,7 +101,7 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
         size = (request["size"][0], request["size"][1]) if request["size"] else None
         rows = READERS[request["reader"]](source, times_s, size, request["fidelity"], request["eye"], known)
         send_frames(rows, replies)
-        spent = PROCESS_PROFILE - before
+        spent = THREAD_PROFILE - before
         spent.add(
             "write", 0.0, time.process_time() - cpu_s - sum(spent.cpu_s.values())
         )  # the parent counts the wall time

@@ -25,7 +25,7 @@ from av import VideoFrame
 from av.bitstream import BitStreamFilterContext
 from numpy.typing import NDArray
 
-from halsted_ray.profiling import PROCESS_PROFILE
+from halsted_ray.profiling import THREAD_PROFILE
 from halsted_ray.video import device_pictures, nvdec_library
 from halsted_ray.video.colour import colour_of, to_standard_range
 from halsted_ray.video.device_pictures import Planes
@@ -191,7 +191,7 @@ class NvdecDecoder:
         held = np.frombuffer(data, np.uint8)  # must live until the call returns
         if data:
             packet.bsl_data, packet.bsl, packet.pts = held.ctypes.data, len(data), serial
-        with PROCESS_PROFILE.stage("decode"):
+        with THREAD_PROFILE.stage("decode"):
             frames: list[Any] = _called(self._decoder.Decode, packet)
         self._holds_data = bool(data)
         self._printed.check()

@@ -8,7 +8,7 @@ import numpy as np
 from av import VideoFrame
 from numpy.typing import NDArray
 
-from halsted_ray.profiling import PROCESS_PROFILE
+from halsted_ray.profiling import THREAD_PROFILE
 from halsted_ray.video.container import VideoFile
 from halsted_ray.video.display_walk import DisplayWalk
 from halsted_ray.video.frames import Missing
@@ -62,7 +62,7 @@ def walked(
             yield answer
             continue
         if answer.frame is not converted:
-            with PROCESS_PROFILE.stage("convert"):
+            with THREAD_PROFILE.stage("convert"):
                 image_HWC = to_rgb(answer.frame)
             converted = answer.frame
         yield image_HWC, answer.shown_s

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from halsted_ray.compute.priority import pause_for_high_priority
 from halsted_ray.compute.resources import ActorResources
+from halsted_ray.embedding.stage_schemas import DECODED_SCHEMA, SEGMENT_SCHEMA, decoded_table, segments_in
 from halsted_ray.errors import DecoderKilled, StorageUnavailable, VideoError
-from halsted_ray.mapping.stage_schemas import DECODED_SCHEMA, SEGMENT_SCHEMA, decoded_table
 from halsted_ray.maps.packet_indexes import PacketIndexes
 from halsted_ray.maps.staging import Staging
 from halsted_ray.maps.timeline import Gap
@@ -40,10 +40,11 @@ TRIES_OF_A_KILLED_DECODER = 2
 class DecodeOptions:
     """What the decoding actors of a run need to know."""
 
-    out: str
-    """Where the maps lie, so that a segment that is already staged there is not decoded."""
+    out: str | None
+    """Where the maps lie: a segment that is staged there already is not decoded, and the packet indexes that lie there
+    are used. None where no maps are made."""
     recipe: str
-    """Digest of the ``MappingRecipe``."""
+    """Digest of the ``MappingRecipe``; '' where no maps are made."""
     spec: WindowSpec
     image_size: tuple[int, int]
     """(height, width) that the encoder wants."""
@@ -79,8 +80,8 @@ class DecodeStage:
 
     def __init__(self, options: DecodeOptions, process: Callable[..., DecodeProcess] = DecodeProcess):
         self.options = options
-        self.staging = Staging(options.out, options.recipe)
-        self.indexes = PacketIndexes(options.out)
+        self.staging = Staging(options.out, options.recipe) if options.out else None
+        self.indexes = PacketIndexes(options.out) if options.out else None
         self.reader = "pyav" if options.reader == AUTO else options.reader
         self.decoders = DecoderTally()
         """Who decoded the segments of this actor."""
@@ -99,12 +100,12 @@ class DecodeStage:
         """
         if self.options.yields:
             pause_for_high_priority()
-        segments = [Segment(**row) for row in table.to_pylist()]
+        segments = segments_in(table)
         frames: list[np.ndarray | None] = []
         gaps: list[list[Gap]] = []
         profiles: list[StageProfile] = []
         for segment in segments:
-            if self.staging.state_of(segment):
+            if self.staging and self.staging.state_of(segment):
                 images_NHWC, of_segment, profile = None, list[Gap](), StageProfile()
             else:
                 with self.timer:
@@ -114,6 +115,10 @@ class DecodeStage:
             gaps.append(of_segment)
             profiles.append(profile)
         return decoded_table(segments, frames, gaps, profiles)
+
+    def close(self) -> None:
+        """Ends the decoding processes, and gives a session of NVDEC back."""
+        (self.hybrid or self.process).close()
 
     def decode(self, segment: Segment) -> tuple[np.ndarray | None, list[Gap]]:
         """(frames, gaps) of one segment: uint8 [T, H, W, 3], or None where no time has a picture; and the spans of the
@@ -142,7 +147,7 @@ class DecodeStage:
         errors: list[VideoError] = []
         for uri in (segment.uri, *self.options.copies.get(segment.video_id, ())):
             try:
-                packet_index = self.indexes.get(segment.video_id, uri)
+                packet_index = self.indexes.get(segment.video_id, uri) if self.indexes else b""
                 if frames is None:
                     frames = self._read_from(uri, times_s, packet_index)
                 else:
