@@ -34,6 +34,8 @@ import postgres as postgresql  # noqa: E402  one of them
 HEAVY = {
     "test_work_list",
     "test_video_readers",
+    "test_video_nvdec",
+    "test_video_device_pictures",
     "test_video_decode_process",
     "test_serve_page",
     "test_serve_models",

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -202,7 +203,7 @@ def embed_segments(
     with ExitStack() as stack:
         cluster = stack.enter_context(RunCluster(resources, observer))
         pools = cluster.size_pools(len(segments))
-        decoding = replace(decoding, yields=cluster.yields)
+        decoding = replace(decoding, yields=cluster.yields, run=uuid4().hex, segments=len(segments))
         embedding = replace(embedding, device=pools.device, callers=pools.encoders.calls)
         stages = [Stage(DecodeStage, decoding, pools.decoders), Stage(EmbedStage, embedding, pools.encoders)]
         with closing(stream(ListedSegments(segments), stages, pools.leave)) as tables:
@@ -258,7 +259,7 @@ def _embed_here(
         for segment in segments:
             yield from read_embedded(encode(decode(segments_table([segment]))))
     finally:
-        decode.process.close()
+        decode.close()
         torch.set_num_threads(threads)
 
 
