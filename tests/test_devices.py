@@ -1,5 +1,7 @@
 """Which device work runs on, and what is refused because no machine could ever run it. No Ray is started."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
@@ -10,7 +12,7 @@ from halsted_ray.compute import devices
 from halsted_ray.compute.devices import WorkerRequest, processes_that_fit, torch_device
 from halsted_ray.compute.parallel import share_of_gpu
 from halsted_ray.errors import ResourceError, UsageError
-from halsted_ray.evaluation.fold_resources import decoder_weights
+from halsted_ray.evaluation.fold_resources import decoder_weights, gpu_share_of_fold
 from halsted_ray.model.decoder import build_decoder
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.training import train
@@ -145,6 +147,27 @@ def test_bf16_on_gpus_and_fp32_on_cpus_unless_the_recipe_says_which():
     assert on_device(PAPER, "cuda") == Recipe(precision="bf16")
     with pytest.raises(UsageError, match="expected one of auto, fp32, bf16"):
         Recipe(precision="fp16")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "vectors_gb", "share"),
+    [
+        (PAPER, 0.3, 0.25),
+        (PAPER, 4, 0.5),
+        (PAPER, 10, 1.0),
+        (Recipe(layers=16, width=2048, feedforward=8192), 0.3, 1.0),  # a billion weights
+    ],
+)
+def test_a_fold_takes_the_share_of_a_gpu_that_its_memory_needs(recipe, vectors_gb, share):
+    side = SimpleNamespace(embeddings_WD=SimpleNamespace(nbytes=vectors_gb * 1e9 / 2))
+    data = SimpleNamespace(
+        training=side,
+        testing=side,
+        recipe=recipe,
+        config=SimpleNamespace(encoder_dim=1408, steps=1),
+        taxonomy=taxonomies.load().to_dict(),
+    )
+    assert gpu_share_of_fold(data) == share
 
 
 def test_a_run_goes_on_in_the_precision_it_began_in_on_whatever_device(tmp_path, monkeypatch):
