@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.compute.devices import gpus_at_hand
 from halsted_ray.compute.parallel import run_parallel
+from halsted_ray.embedding.embed import EmbedProgress
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation.dataset import EvaluationData, prepare_data
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
@@ -39,7 +40,6 @@ from halsted_ray.records import WindowSpec, digest
 from halsted_ray.storage.files import require_writable, write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.taxonomy import Taxonomy
-from halsted_ray.training.embed import EmbedProgress
 from halsted_ray.training.recipe import PAPER, Recipe, on_device
 from halsted_ray.training.train import encoder_for
 

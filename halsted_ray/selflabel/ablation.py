@@ -15,6 +15,8 @@ import numpy as np
 
 from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.compute.parallel import run_parallel
+from halsted_ray.compute.progress import QUIET, RunObserver
+from halsted_ray.embedding.embed import EmbedProgress
 from halsted_ray.errors import AtlasError
 from halsted_ray.evaluation.dataset import EvaluationData
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
@@ -24,7 +26,6 @@ from halsted_ray.evaluation.json_values import Figures
 from halsted_ray.evaluation.predictions import MODEL, REFERENCE, TagPredictions, predict, tag_targets
 from halsted_ray.evaluation.run_evaluation import Evaluation, evaluate, feature_map, fold_figures, save_evaluation
 from halsted_ray.evaluation.scoring import score_predictions
-from halsted_ray.mapping.progress import QUIET, RunObserver
 from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, digest
@@ -34,7 +35,6 @@ from halsted_ray.selflabel.validation import WINDOWS, predict_windows, vectors_o
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.taxonomy import from_dict
 from halsted_ray.training.atlas_samples import load_samples
-from halsted_ray.training.embed import EmbedProgress
 from halsted_ray.training.recipe import PAPER, Recipe
 from halsted_ray.training.samples import Samples, training_windows
 from halsted_ray.video.archive import list_videos

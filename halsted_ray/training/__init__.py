@@ -4,7 +4,6 @@ train.py             a whole run, `halsted train`: atlas                  -> a m
 recipe.py            every choice of a run, as one frozen value; the learning rate over time; the save rule
 atlas_samples.py     the parts of an atlas                                -> their samples, with vectors
 samples.py           annotated clips                                      -> labelled windows -> row-aligned arrays
-embed.py             windows that have no vector yet                      -> the store of vectors
 
 loop.py              samples, recipe                                      -> a trained decoder (the only ``ray.train``)
 epoch.py             one epoch: train steps, validation, save rule

@@ -15,6 +15,7 @@ from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.compute.cluster import connected
 from halsted_ray.compute.devices import WorkerRequest, cluster_gpus, gpus_at_hand
+from halsted_ray.embedding.embed import EmbedProgress
 from halsted_ray.errors import OutputError
 from halsted_ray.model.encoder import STEPS
 from halsted_ray.model.encoder_identity import encoder_identity
@@ -25,7 +26,6 @@ from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training import loop
 from halsted_ray.training.atlas_samples import load_samples
-from halsted_ray.training.embed import EmbedProgress
 from halsted_ray.training.epoch_record import EpochRecord
 from halsted_ray.training.recipe import PAPER, PRECISIONS, Recipe, on_device
 from halsted_ray.training.samples import Samples
