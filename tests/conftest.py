@@ -34,6 +34,8 @@ import postgres as postgresql  # noqa: E402  one of them
 HEAVY = {
     "test_work_list",
     "test_video_readers",
+    "test_video_nvdec",
+    "test_video_device_pictures",
     "test_video_decode_process",
     "test_serve_page",
     "test_serve_models",
@@ -73,6 +75,7 @@ HEAVY = {
     "test_story",
     "test_train_killed",
     "test_train_loop",
+    "test_train_precision",
     "test_train_run",
     "test_examples",
     "test_vector_packing",

@@ -7,6 +7,7 @@ from torch._dynamo.utils import counters
 
 import halsted_ray
 from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.presets import random_checkpoint
 from halsted_ray.phantom.training_clips import random_clip
 
 FINE, COARSE = 96, 24
@@ -68,11 +69,15 @@ def test_trained_vectors_and_tags_hardly_change_in_fewer_bits(windows, exact, pr
     assert all(before[0] == after[0] for before, after in pairs if before[1] >= CERTAIN)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "int8", "fp8"])
-def test_vectors_of_an_untrained_base_hardly_change_in_fewer_bits(precision):
+def test_vectors_of_an_untrained_base_hardly_change_in_fewer_bits():
     clips = np.random.default_rng(0).integers(0, 256, (1, 16, 224, 224, 3), dtype=np.uint8)
-    exact, found = (Encoder.create("base", 0, precision=which).encode(clips) for which in ("fp32", precision))
-    assert cosines(exact, found).min() >= 0.999
+    weights = random_checkpoint("base", 0)
+    exact = Encoder(weights, fingerprint="base").encode(clips)
+    for precision in ("bf16", "int8", "fp8"):
+        found = Encoder(weights, precision=precision, fingerprint="base").encode(clips)
+        least = cosines(exact, found).min()
+        print(f"base, {precision}: cosine {least:.5f}")
+        assert 0.999 <= least
 
 
 def test_all_layers_share_one_compilation():

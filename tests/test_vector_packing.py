@@ -4,6 +4,7 @@ that was not put."""
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -377,7 +378,9 @@ def test_listings_do_not_grow_with_videos_or_segments(tmp_path, counted):
     counted.clear()
     assert all(len(spans) == 4 for spans in store.holds_many(ids).values())
     assert len(counted) == 40 + 2, "a video that is not packed costs a listing"
+    counted.clear()
     store.pack()
+    assert len(counted) <= 40 + 2, "packing costs no more: the root of a large store is not listed for each video"
     for reader in (store, VectorStore(str(tmp_path), "encoder", "exact")):
         for ask in (
             lambda reader=reader: reader.holds_many(ids),
@@ -450,6 +453,14 @@ def test_segments_of_one_packed_video_read_its_file_once(tmp_path, monkeypatch):
     for minute in range(10):
         found |= store.get("one", minute * MINUTE_S, (minute + 1) * MINUTE_S)
     assert as_lists(found) == as_lists(expected) and len(read) == 1
+
+
+def test_a_store_goes_to_other_processes(tmp_path):
+    store = VectorStore(str(tmp_path), "encoder", "exact")
+    expected = fill(store, "one")
+    store.pack()
+    store.get("one", 0.0, 60.0)
+    assert as_lists(pickle.loads(pickle.dumps(store)).get("one", 0.0, 180.0)) == as_lists(expected)
 
 
 def test_packed_files_that_are_kept_in_memory_are_bounded(tmp_path, monkeypatch):
@@ -587,6 +598,25 @@ def test_packed_and_loose_vectors_are_one_table(tmp_path):
         120.0,
         122.5,
     ]
+
+
+def test_a_store_that_is_away_is_waited_for_by_whoever_reads_whole_videos(s3_server):
+    store = VectorStore(f"{s3_server.bucket}/{uuid.uuid4().hex}", "encoder", "exact")
+    expected = {video_id: as_lists(fill(store, video_id, 1)) for video_id in "abcd"}
+    store.pack("ab")
+    reading = store.read_videos(readers=1)
+    found = [next(reading)]
+    s3_server.stop()
+    back = threading.Timer(3.0, s3_server.start)
+    back.start()
+    try:
+        found += reading
+    finally:
+        back.join()
+    assert {
+        video.video_id: as_lists(dict(zip(video.keys, video.vectors_ND, strict=True))) for video in found
+    } == expected
+    assert everything(store) == expected
 
 
 def test_a_store_on_s3_is_packed_read_and_listed_once(s3_server, monkeypatch):

@@ -73,6 +73,12 @@ def add_map(commands: Commands) -> None:
         help="how frames are decoded: exact, reference (default) or keyframes (fastest)",
     )
     mapping.add_argument(
+        "--reader",
+        default="auto",
+        metavar="NAME",
+        help="what decodes: auto (default: the GPU's NVDEC and the cores side by side), nvdec, pyav (cores) or decord",
+    )
+    mapping.add_argument(
         "--least-present",
         type=share,
         metavar="S",
@@ -147,6 +153,7 @@ def map_videos(options: argparse.Namespace) -> int:
 
     model = resolve(options.model, options.registry)
     resources = ResourceRequest(
+        reader=options.reader,
         encoders_per_gpu=options.encoders_per_gpu,
         priority=options.priority,
         wait_for=(options.wait_for_cpus, options.wait_for_gpus),

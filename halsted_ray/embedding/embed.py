@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +42,7 @@ NAMED = 10
 """Videos with damage that a warning names; it counts the others."""
 SPAN_S = 120.0
 """Decoded at once: 120 s on the fine grid (6.4 frames per second) are 29 MB at 112×112, 116 MB at 224×224."""
-LOCALLY_AT_MOST = 8
+LOCALLY_AT_MOST = 4
 """Up to this number, spans are done in this process where no cluster is at hand: 3 s each on a core, while a local
 cluster takes 10 s to start and brings two to four cores on the machines where this matters."""
 DEADLINE_START_S, DEADLINE_PER_VIDEO_S = 60.0, 4.0
@@ -202,7 +203,7 @@ def embed_segments(
     with ExitStack() as stack:
         cluster = stack.enter_context(RunCluster(resources, observer))
         pools = cluster.size_pools(len(segments))
-        decoding = replace(decoding, yields=cluster.yields)
+        decoding = replace(decoding, yields=cluster.yields, run=uuid4().hex, segments=len(segments))
         embedding = replace(embedding, device=pools.device, callers=pools.encoders.calls)
         stages = [Stage(DecodeStage, decoding, pools.decoders), Stage(EmbedStage, embedding, pools.encoders)]
         with closing(stream(ListedSegments(segments), stages, pools.leave)) as tables:
@@ -258,7 +259,7 @@ def _embed_here(
         for segment in segments:
             yield from read_embedded(encode(decode(segments_table([segment]))))
     finally:
-        decode.process.close()
+        decode.close()
         torch.set_num_threads(threads)
 
 

@@ -23,6 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
+from uuid import uuid4
 
 import pyarrow as pa
 
@@ -277,7 +278,7 @@ def on_cluster(
     pools = cluster.size_pools(len(segments))
     tally.count_for_prometheus()
     if decoding is not None:
-        decoding = replace(decoding, yields=cluster.yields)
+        decoding = replace(decoding, yields=cluster.yields, run=uuid4().hex, segments=len(segments))
     outcomes = stream_outcomes(segments, decoding, tagging, pools, cluster.resources.batch_segments)
     yield from reporting_pauses(outcomes, cluster.observer) if cluster.yields and decoding else outcomes
 

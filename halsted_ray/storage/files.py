@@ -23,6 +23,7 @@ from halsted_ray.storage.retry import PATIENCE_S, with_retries
 
 if TYPE_CHECKING:
     import fsspec
+    import pyarrow.fs
 
 Answer = TypeVar("Answer")
 
@@ -167,6 +168,16 @@ def read_file(fs: fsspec.AbstractFileSystem, path: str) -> bytes:
     if is_local(fs):
         return fs.cat_file(path)
     return _patiently(lambda: fs.cat_file(path), "a stored result")
+
+
+def read_natively(store: pyarrow.fs.FileSystem, path: str) -> pyarrow.Buffer:
+    """The bytes of one file at a remote store, read by Arrow's own client with patience. Raises as ``read_file``."""
+
+    def read() -> pyarrow.Buffer:
+        with store.open_input_file(path) as file:
+            return file.read_buffer()
+
+    return _patiently(read, "a stored result")
 
 
 def read_head(fs: fsspec.AbstractFileSystem, path: str, count: int) -> bytes:

@@ -177,12 +177,12 @@ def packed_file(stamp: Stamp, found: VideoVectors, generation: int) -> tuple[str
     return name, out.getvalue().to_pybytes()
 
 
-def read_vectors(file: StoredFile, data: bytes, stamp: Stamp, root: str) -> VideoVectors:
+def read_vectors(file: StoredFile, data: bytes | pa.Buffer, stamp: Stamp, root: str) -> VideoVectors:
     """The vectors in a file with the content ``data``; those of a packed file without a copy of them.
 
     Raises ModelError where the file is of another encoder, sampling or video than its place says, or is damaged.
     """
-    buffer = pa.py_buffer(data)
+    buffer = data if isinstance(data, pa.Buffer) else pa.py_buffer(data)
     try:
         table = pa.ipc.open_file(buffer).read_all() if file.is_packed else pq.read_table(pa.BufferReader(buffer))
     except (pa.ArrowException, OSError) as error:
