@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import TypedDict
 
 NVDEC, CPU = "nvdec", "cpu"
@@ -30,6 +31,17 @@ class DecoderTally:
         """Adds the counts of another tally."""
         self._counts.update(other._counts)
 
+    def take(self) -> list[DecoderCount]:
+        """The counts as ``rows``; counting begins again."""
+        rows = self.rows()
+        self._counts.clear()
+        return rows
+
+    def add_rows(self, rows: Iterable[DecoderCount]) -> None:
+        """Adds what ``rows`` or ``take`` gave."""
+        for row in rows:
+            self.add(row["decoder"], row["reason"], row["requests"])
+
     def of(self, decoder: str) -> int:
         """How many requests ``decoder`` answered."""
         return sum(count for (name, _), count in self._counts.items() if name == decoder)
@@ -40,6 +52,11 @@ class DecoderTally:
             DecoderCount(decoder=decoder, reason=reason, requests=count)
             for (decoder, reason), count in self._counts.most_common()
         ]
+
+    @property
+    def has_nvdec(self) -> bool:
+        """Whether NVDEC was asked."""
+        return any(decoder == NVDEC or reason for decoder, reason in self._counts)
 
     def sentence(self) -> str:
         """The counts in words, such as ``NVDEC decoded 12 segments, the CPU 3 (2: codec mpeg4)``."""
