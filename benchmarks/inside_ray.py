@@ -15,9 +15,9 @@ from measuring import Setting, ratio, timed
 
 from halsted_ray.compute.cluster import connected
 from halsted_ray.compute.pools import size_pools
-from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
+from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
+from halsted_ray.embedding.stage_schemas import segments_table
 from halsted_ray.mapping.inventory import take_inventory
-from halsted_ray.mapping.stage_schemas import segments_table
 from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.video.archive import list_videos
 from halsted_ray.video.windows import segments as segments_of

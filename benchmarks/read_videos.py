@@ -179,7 +179,7 @@ def read_videos(video: Path, model: str) -> int:
             TagFrames,
             fn_constructor_args=(model,),
             batch_size=int(WindowSpec().coarse_s * KEPT_FPS),
-            num_cpus=pools.taggers.cpus,
+            num_cpus=pools.encoders.cpus,
             compute=ray.data.ActorPoolStrategy(size=1),
         )
         return sum(len(batch["answers"]) for batch in rows.iter_batches(batch_size=None))

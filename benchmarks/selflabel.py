@@ -48,8 +48,8 @@ from halsted_ray.atlas.phantom_archive import write_archive
 from halsted_ray.cli.evaluate import methods_table
 from halsted_ray.cli.self_label_table import comparison_text
 from halsted_ray.cli.text_tables import percent
+from halsted_ray.compute.progress import RunObserver
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
-from halsted_ray.mapping.progress import RunObserver
 from halsted_ray.records import Clip
 from halsted_ray.selflabel.ablation import evaluate_self_labelling
 from halsted_ray.selflabel.labelling import LabellingRules

@@ -27,10 +27,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from halsted_ray.embedding.stage_schemas import OUTCOME_SCHEMA
 from halsted_ray.mapping.inventory import take_inventory
-from halsted_ray.mapping.run_cluster import WAVE
-from halsted_ray.mapping.stage_schemas import OUTCOME_SCHEMA
-from halsted_ray.mapping.work_list import build_work_list
+from halsted_ray.mapping.work_list import WAVE_SEGMENTS, build_work_list
 from halsted_ray.maps.publishing import publish, publish_videos
 from halsted_ray.maps.reading import read_videos
 from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging
@@ -162,7 +161,7 @@ def tables(videos: int, segments: int) -> dict:
         work_list = spent.on("plan", plan)
         assert work_list.waiting == videos * segments
         begun, checked = 0, False
-        for wave in work_list.waves(lambda: WAVE):
+        for wave in work_list.waves(WAVE_SEGMENTS):
             spent.on("stage", lambda wave=wave: [staging.write(result_of(segment)) for segment in wave.waiting])
             begun += len(wave.waiting)
             if not checked and 2 * begun >= work_list.waiting:
@@ -190,7 +189,7 @@ def hours(videos: int, segments: int) -> dict:
     cpu_s = time.process_time()
     with tempfile.TemporaryDirectory() as out:
         work_list = build_work_list(out, Staging(out, RECIPE), entries, WindowSpec(), SEGMENT_S, RECIPE)
-        in_waves = sum(len(wave.waiting) for wave in work_list.waves(lambda: WAVE))
+        in_waves = sum(len(wave.waiting) for wave in work_list.waves(WAVE_SEGMENTS))
         assert in_waves == work_list.segments == videos * segments
     return {
         "videos": videos,
@@ -328,7 +327,7 @@ def slots(count: int, nodes: int = 4, sleep_s: float = 1.0) -> dict:
 
     pipeline.DecodeStage, pipeline.TagStage = SleepingDecoder, SleepingTagger
     pools = Pools(ActorPool(count, 1.0), ActorPool(max(1, count // 8), 1.0))
-    cpus = -(-(count + pools.taggers.actors) // nodes) + 1
+    cpus = -(-(count + pools.encoders.actors) // nodes) + 1
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus + 2, "object_store_memory": 10**8})
     try:
         for _ in range(nodes - 1):

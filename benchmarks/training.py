@@ -19,6 +19,7 @@ import torch
 from measuring import Setting, ratio, timed
 
 from halsted_ray import taxonomy as taxonomies
+from halsted_ray.embedding.embed import SPAN_S, embed
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.vocabulary import Vocabulary
@@ -26,7 +27,6 @@ from halsted_ray.records import Clip, Video, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.training.atlas_samples import FIDELITY
 from halsted_ray.training.batch_loader import Batch, BatchLoader
-from halsted_ray.training.embed import SPAN_S, EmbedTask, run_task, start_worker
 from halsted_ray.training.epoch import new_decoder, new_optimizer, train_epoch
 from halsted_ray.training.recipe import PAPER, RECIPES, Recipe
 from halsted_ray.training.samples import LabelledWindow, Samples, build_samples, label_windows, training_windows
@@ -60,13 +60,12 @@ def epoch_against_encoding(setting: Setting, encoder: str) -> list[dict]:
     found = probe(path)
     video = Video("v" * 16, str(path), found.size_bytes, SPAN_S, found.width, found.height, found.fps, found.codec)
     labelled = labelled_windows()
-    windows = tuple(dict.fromkeys(sample.window for sample in labelled))
-    start_worker(encoder)  # one thread
+    windows = {video.video_id: list(dict.fromkeys(sample.window for sample in labelled))}
     fingerprint, sampling = Encoder.load(encoder).fingerprint, sampling_name(SPEC, FIDELITY)
-    decode_s, vectors = timed(lambda: run_task(EmbedTask(video, 0.0, SPAN_S, windows), SPEC, FIDELITY, False))
     with setting.place() as place:
         store = VectorStore(place, fingerprint, sampling)
-        store.put(video.video_id, 0.0, SPAN_S, vectors)
+        # One span, so this process does it on one thread.
+        decode_s, _ = timed(lambda: embed([video], windows, encoder, store, SPEC, fidelity=FIDELITY))
         read_s, stored = timed(lambda: store.get(video.video_id, 0.0, SPAN_S))
     samples = build_samples({video.video_id: labelled}, {video.video_id: stored}, Vocabulary(HALSTED))
     entries = []
@@ -78,7 +77,8 @@ def epoch_against_encoding(setting: Setting, encoder: str) -> list[dict]:
                 f"epoch on stored vectors, encoder {encoder.removeprefix('random:')[:4]}, recipe {name}",
                 (decode_s + epoch_s) / epoch_s,
                 100,
-                rows=f"{SPAN_S:.0f} s of {found.width}x{found.height}, {len(windows)} windows, {len(samples)} samples, "
+                rows=f"{SPAN_S:.0f} s of {found.width}x{found.height}, {len(windows[video.video_id])} windows, "
+                f"{len(samples)} samples, "
                 f"{epoch.parameters / 1e6:.1f} M parameters",
                 why=f"{epoch_s * 1000:.0f} ms against {decode_s + epoch_s:.1f} s with decoding and encoding, on "
                 f"one core; "

@@ -1,19 +1,21 @@
-"""Where time goes: seconds of wall clock and CPU by stage, counted in the process that does the work.
+"""Where time goes: seconds of wall clock and CPU by stage, counted in the thread that does the work.
 
-``PROCESS_PROFILE`` holds the counters of this process. They only grow, like the CPU time of a process: to know what a
+``THREAD_PROFILE`` holds the counters of this thread. They only grow, like the CPU time of a process: to know what a
 piece of work took, take the difference of two copies. Entering and leaving a stage costs 1 µs.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import TypedDict
 
 STAGES = {
     "read": "packets of the file, stored vectors",
-    "decode": "libavcodec",
+    "decode": "libavcodec, or NVDEC",
     "convert": "frames to model size",
+    "queue": "windows that wait for their batch",
     "encode": "windows to vectors",
     "generate": "vectors to tags",
     "write": "frames handed on, vectors and results stored",
@@ -31,7 +33,7 @@ class StageSeconds(TypedDict):
 
 
 class StageProfile:
-    """Seconds per stage. ``wall_s`` and ``cpu_s`` map every stage to seconds; CPU seconds are those of all threads."""
+    """Seconds per stage: ``wall_s`` and ``cpu_s`` map every stage to seconds."""
 
     def __init__(self, wall_s: Mapping[str, float] | None = None, cpu_s: Mapping[str, float] | None = None):
         self.wall_s: dict[str, float] = {**dict.fromkeys(STAGES, 0.0), **(wall_s or {})}
@@ -90,21 +92,25 @@ class _StageTimer:
         self.profile, self.name = profile, name
 
     def __enter__(self) -> None:
-        self.wall_s, self.cpu_s = time.perf_counter(), time.process_time()
+        self.wall_s, self.cpu_s = time.perf_counter(), time.thread_time()
 
     def __exit__(self, *_exc: object) -> None:
-        self.profile.add(self.name, time.perf_counter() - self.wall_s, time.process_time() - self.cpu_s)
+        self.profile.add(self.name, time.perf_counter() - self.wall_s, time.thread_time() - self.cpu_s)
 
 
-PROCESS_PROFILE = StageProfile()
-"""The counters of this process."""
+class ThreadProfile(threading.local, StageProfile):
+    """A profile that every thread has of its own, so that the calls of an actor don't count each other's seconds."""
 
 
-class ActorTimer:
-    """Accounts for all the time of one actor: ``with timer: …`` around each call.
+THREAD_PROFILE = ThreadProfile()
+"""The counters of this thread."""
 
-    After a call, ``spent`` is the profile of the time since the call before it ended: the time between two calls is
-    stage ``wait``, and the part of a call that lies in no other stage is stage ``write``.
+
+class ActorTimer(threading.local):
+    """Accounts for all the time of one actor, in each of its threads: ``with timer: …`` around each call.
+
+    After a call, ``spent`` is the profile of the time since the thread's call before it ended: the time between two
+    calls is stage ``wait``, and the part of a call that lies in no other stage is stage ``write``.
     """
 
     def __init__(self) -> None:
@@ -112,11 +118,11 @@ class ActorTimer:
         self._ended_s = time.perf_counter()
 
     def __enter__(self) -> None:
-        self._started_s, self._before = time.perf_counter(), PROCESS_PROFILE.copy()
+        self._started_s, self._before = time.perf_counter(), THREAD_PROFILE.copy()
 
     def __exit__(self, *_exc: object) -> None:
         now_s = time.perf_counter()
-        self.spent = PROCESS_PROFILE - self._before
+        self.spent = THREAD_PROFILE - self._before
         self.spent.add("write", max(0.0, now_s - self._started_s - sum(self.spent.wall_s.values())))
         self.spent.add("wait", self._started_s - self._ended_s)
         self._ended_s = now_s

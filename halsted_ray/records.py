@@ -92,6 +92,9 @@ class Segment:
     stop_s: float
     duration_s: float
     """Length of the whole video, so that the last windows are cut at its end."""
+    windows: tuple[Window, ...] | None = None
+    """The windows that are wanted, all of them in the span; None: those of the grid. A span with windows of its own
+    need not lie on the grid."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ import postgres as postgresql  # noqa: E402  one of them
 HEAVY = {
     "test_work_list",
     "test_video_readers",
+    "test_video_nvdec",
+    "test_video_device_pictures",
     "test_video_decode_process",
     "test_serve_page",
     "test_serve_models",
@@ -47,12 +49,16 @@ HEAVY = {
     "test_cluster_drill",
     "test_damaged_windows",
     "test_demo",
+    "test_encoder_identity",
+    "test_encoder_quality",
     "test_evaluation",
     "test_evaluation_rarp50",
     "test_faults",
     "test_full_disk",
+    "test_gpu_hour",
     "test_fuzz",
     "test_mapping",
+    "test_parallel",
     "test_phantom_archive",
     "test_phantom_probes",
     "test_phantom_write",
@@ -71,6 +77,7 @@ HEAVY = {
     "test_train_loop",
     "test_train_run",
     "test_examples",
+    "test_vector_packing",
     "test_video_damage",
     "test_video_matroska",
     "test_video_pictures",
@@ -91,6 +98,7 @@ LONGEST_FIRST = (
     "test_serve_app",
     "test_train_loop",
     "test_full_disk",
+    "test_gpu_hour",
     "test_mapping",
     "test_stopping",
     "test_faults",
@@ -300,7 +308,7 @@ DRIVER = """
 import sys
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.compute.resources import ResourceRequest
-resources = ResourceRequest(decoders=2, taggers=1)
+resources = ResourceRequest(decoders=2, encoders=1)
 summary = map_archive(sys.argv[1], sys.argv[2], sys.argv[3], segment_s=5, resources=resources)
 print(summary.segments_before, summary.segments_decoded)
 """

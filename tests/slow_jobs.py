@@ -7,24 +7,12 @@ import os
 import time
 from pathlib import Path
 
-from halsted_ray.training.embed import Embedded
-
 FOLDER = "HALSTED_TEST_SLOW_JOBS"
 LONG_S = 20.0
 
 
 def begun() -> list[str]:
     return sorted(path.name for path in Path(os.environ[FOLDER]).iterdir())
-
-
-def run_task(job, *_rest):
-    """In the place of ``training.embed.run_task``: the first span is done at once, the others take long."""
-    _work(f"{job.start_s:g}", job.start_s == 0)
-    return Embedded()
-
-
-def start_worker(*_arguments) -> None:
-    """In the place of ``training.embed.start_worker``."""
 
 
 def render(location: str, video, folder: str):

@@ -83,7 +83,7 @@ def test_a_name_of_any_bytes_is_listed_identified_and_decoded(names, tmp_path):
 
 
 def test_names_go_through_arrow_and_back(names, tmp_path):
-    from halsted_ray.mapping.stage_schemas import segment_of, segments_table
+    from halsted_ray.embedding.stage_schemas import segment_of, segments_table
     from halsted_ray.records import Segment
 
     for uri in list_videos(tmp_path / "archive"):

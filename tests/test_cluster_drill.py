@@ -36,7 +36,7 @@ import sys, threading
 import ray
 from ray.cluster_utils import Cluster
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.mapping.progress import RunObserver
+from halsted_ray.compute.progress import RunObserver
 from halsted_ray.compute.resources import ResourceRequest
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})

@@ -12,8 +12,8 @@ from numbered_video import Recipe, trim_by_edit_list, write
 from test_video_missing import damaged as with_damage
 from test_workflow import SURE, Scripted
 
+from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.errors import UsageError
-from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.mapping.mapping_recipe import MappingRecipe
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.workflow import Workflow

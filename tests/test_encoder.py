@@ -231,7 +231,7 @@ def test_sizes_that_no_model_has_are_refused():
 def test_no_process_that_maps_or_trains_waits_for_transformers():
     """Its models take 2.6 s of processor time to import, in every process that maps, trains or serves."""
     program = (
-        "import sys, halsted_ray.mapping.pipeline, halsted_ray.training.train, halsted_ray.training.embed; "
+        "import sys, halsted_ray.mapping.pipeline, halsted_ray.training.train, halsted_ray.embedding.embed; "
         "assert 'transformers' not in sys.modules, 'transformers was imported'"
     )
     environment = {"PYTHONPATH": str(Path(halsted_ray.__file__).parents[1])}

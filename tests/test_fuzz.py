@@ -13,8 +13,8 @@ from fuzz.mangling import CHANGES, TIMED, Case, Change, case
 from fuzz.pieces import PARSERS, TICKS_A_SECOND, stamps
 from fuzz.whole_files import whole_files
 
+from halsted_ray.embedding.decode_stage import DecodeStage
 from halsted_ray.errors import DecoderKilled, StorageUnavailable, UnreadableVideo
-from halsted_ray.mapping.decode_stage import DecodeStage
 from halsted_ray.maps.table_schemas import ArchiveFile
 from halsted_ray.records import Video
 from halsted_ray.video.container import DEMUXERS

@@ -19,11 +19,12 @@ import torch
 from ray_actors import actors_of, mark_children
 
 import halsted_ray
+from halsted_ray.compute import run_cluster
+from halsted_ray.compute.progress import RunObserver
 from halsted_ray.compute.resources import ResourceRequest
 from halsted_ray.errors import ArchiveError, ModelError, OutputError, TaxonomyError, UsageError
-from halsted_ray.mapping import pipeline, run_cluster
+from halsted_ray.mapping import pipeline
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.mapping.progress import RunObserver
 from halsted_ray.maps.reading import read_segments, read_timeline
 from halsted_ray.maps.run_profile import read_profile
 from halsted_ray.maps.staging import stagings
@@ -106,7 +107,7 @@ def mapped(cluster, archive, models, tmp_path_factory):
     """(OUT, its summary): the archive mapped without any disturbance, two decoders, segments of 20 s."""
     out = str(tmp_path_factory.mktemp("maps"))
     return out, map_archive(
-        str(archive), out, models[0], segment_s=20, resources=ResourceRequest(decoders=2, taggers=1)
+        str(archive), out, models[0], segment_s=20, resources=ResourceRequest(decoders=2, encoders=1)
     )
 
 
@@ -130,6 +131,30 @@ def test_every_video_gets_a_timeline(mapped, archive):
     assert not list(stagings(out))
 
 
+def test_a_run_says_how_it_started_and_what_its_encoder_did(mapped):
+    out, summary = mapped
+    steps = ["listed", "model read", "planned", "cluster", "encoder loaded", "first vectors", "first segment"]
+    assert list(summary.start_s) == steps and list(summary.start_s.values()) == sorted(summary.start_s.values())
+    assert 0 < summary.start_s["first segment"] < summary.wall_s
+    encoding = summary.encoding
+    assert encoding.clips == encoding.computed > 0 and encoding.actors == 1, "on a CPU a batch is one window"
+    assert 0 < encoding.busy_share <= 1 and encoding.busy_s < summary.wall_s
+    kept = read_profile(out)
+    assert kept.start_s == summary.start_s and kept.encoding["clips"] == encoding.clips
+
+
+def test_an_archive_that_was_encoded_in_bf16_is_mapped_again_without_decoding(
+    cluster, archive, models, tmp_path, monkeypatch
+):
+    out, place = str(tmp_path / "out"), tmp_path / "embeddings"
+    common = {"segment_s": 20, "embeddings": str(place), "resources": ResourceRequest(decoders=2, encoders=1)}
+    first = map_archive(str(archive), out, models[0], precision="bf16", **common)
+    assert first.segments_decoded == 5 and [path.name[16:] for path in place.iterdir()] == ["-bf16"]
+    monkeypatch.setattr(run_cluster, "connected", refuse)
+    again = map_archive(str(archive), out, models[1], task="macro", **common)
+    assert (again.segments_decoded, again.segments_from_vectors) == (0, 5)
+
+
 def test_one_publishing_commit_a_run_with_its_provenance(mapped):
     from deltalake import DeltaTable
 
@@ -143,7 +168,7 @@ def test_one_publishing_commit_a_run_with_its_provenance(mapped):
 def test_the_profile_adds_up_and_is_in_the_report(mapped):
     out, summary = mapped
     wall_s, cpu_s = summary.stages["wall_s"], summary.stages["cpu_s"]
-    assert all(wall_s[stage] > 0 and cpu_s[stage] > 0 for stage in STAGES if stage != "wait")
+    assert all(wall_s[stage] > 0 and cpu_s[stage] > 0 for stage in STAGES if stage not in ("queue", "wait"))
     assert sum(wall_s.values()) <= 3 * summary.wall_s, "three actors, none of which counts a second twice"
     assert all(cpu_s[stage] <= 1.1 * wall_s[stage] + 0.05 for stage in ("read", "decode", "convert", "generate"))
     assert read_profile(out).run_id == summary.run_id and read_profile(out).stages == summary.stages
@@ -168,7 +193,8 @@ def test_prometheus_reads_the_stages(mapped):
         for clock in ("wall", "cpu")
         if f'stage="{stage}"' in line and f'clock="{clock}"' in line
     }
-    assert {stage for stage, _ in counted} == set(STAGES) and all(value > 0 for value in counted.values())
+    stages = set(STAGES) - {"queue"}  # on a CPU nothing waits for a batch
+    assert {stage for stage, _ in counted} == stages and all(value > 0 for value in counted.values())
 
 
 def refuse(*_args, **_kwargs):
@@ -200,27 +226,26 @@ def test_a_new_model_reads_vectors_and_decodes_nothing(mapped, archive, models, 
 
 
 def test_rows_do_not_depend_on_worker_count(mapped, archive, models, tmp_path):
-    map_archive(str(archive), str(tmp_path), models[0], segment_s=20, resources=ResourceRequest(decoders=1, taggers=2))
+    map_archive(str(archive), str(tmp_path), models[0], segment_s=20, resources=ResourceRequest(decoders=1, encoders=2))
     assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0]))
 
 
 def test_rows_do_not_depend_on_segment_length(mapped, archive, models, tmp_path):
-    map_archive(str(archive), str(tmp_path), models[0], segment_s=60, resources=ResourceRequest(decoders=2, taggers=1))
+    map_archive(str(archive), str(tmp_path), models[0], segment_s=60, resources=ResourceRequest(decoders=2, encoders=1))
     assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0]))
 
 
 def test_rows_do_not_depend_on_batch_size(mapped, archive, models, tmp_path):
-    resources = ResourceRequest(decoders=2, taggers=1, batch_segments=3)
+    resources = ResourceRequest(decoders=2, encoders=1, batch_segments=3)
     map_archive(str(archive), str(tmp_path), models[0], segment_s=10, resources=resources)
     assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0]))
 
 
 def test_rows_do_not_depend_on_waves(mapped, archive, models, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_cluster, "WAVE", 1)
-    monkeypatch.setattr(run_cluster, "WAVE_PER_CORE", 0)
+    monkeypatch.setattr(pipeline, "WAVE_SEGMENTS", 1)
     monkeypatch.setattr(run_cluster, "ACTORS_END_S", 1.0)
     summary = map_archive(
-        str(archive), str(tmp_path), models[0], segment_s=20, resources=ResourceRequest(decoders=1, taggers=1)
+        str(archive), str(tmp_path), models[0], segment_s=20, resources=ResourceRequest(decoders=1, encoders=1)
     )
     assert summary.timeline_version == 1, "a commit a wave"
     assert read_timeline(str(tmp_path)).equals(read_timeline(mapped[0])) and not list(stagings(str(tmp_path)))
@@ -232,7 +257,7 @@ def test_many_stored_vectors_go_through_the_cluster(mapped, archive, models, tmp
         shutil.copytree(mapped[0], out)
         monkeypatch.setattr(pipeline, "TAGGED_LOCALLY_AT_MOST", locally_at_most)
         summary = map_archive(
-            str(archive), out, models[1], segment_s=20, task="macro", resources=ResourceRequest(taggers=1)
+            str(archive), out, models[1], segment_s=20, task="macro", resources=ResourceRequest(encoders=1)
         )
         assert (summary.segments_decoded, summary.segments_from_vectors) == (0, 5)
     assert read_timeline(outs[1]).equals(read_timeline(outs[0]))
@@ -267,7 +292,7 @@ def test_bad_files_beside_good_ones(mapped, archive, models, tmp_path):
     damaged[middle - 20_000 : middle + 20_000] = os.urandom(40_000)
     (folder / "damaged.ts").write_bytes(damaged)
     out = str(tmp_path / "out")
-    summary = map_archive(str(folder), out, models[0], segment_s=20, resources=ResourceRequest(decoders=2, taggers=1))
+    summary = map_archive(str(folder), out, models[0], segment_s=20, resources=ResourceRequest(decoders=2, encoders=1))
     assert summary.exit_code == 3
     videos = {Path(video["uri"]).name: video for video in status_of(out)}
     assert len(videos) == 5, "the copy is mapped once"
@@ -343,7 +368,7 @@ DRIVER = """
 import sys
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.compute.resources import ResourceRequest
-resources = ResourceRequest(decoders=2, taggers=1)
+resources = ResourceRequest(decoders=2, encoders=1)
 summary = map_archive(sys.argv[1], sys.argv[2], sys.argv[3], segment_s=10, resources=resources)
 print(summary.segments_before, summary.segments_decoded)
 """
@@ -378,7 +403,7 @@ def test_resume_after_the_driver_is_killed(mapped, archive, models, tmp_path):
     first_run = next(stagings(str(out))).run().run_id
 
     summary = map_archive(
-        str(archive), str(out), models[0], segment_s=10, resources=ResourceRequest(decoders=2, taggers=1)
+        str(archive), str(out), models[0], segment_s=10, resources=ResourceRequest(decoders=2, encoders=1)
     )
     assert (summary.segments_before, summary.segments_decoded) == (len(before), 9 - len(before))
     by_run = read_segments(str(out), ["segment_id", "run_id"]).to_pylist()
@@ -398,7 +423,7 @@ def test_actors_that_are_killed_cost_nothing_but_time(cluster, models, tmp_path)
             str(out),
             models[0],
             segment_s=10,
-            resources=ResourceRequest(decoders=2, taggers=1),
+            resources=ResourceRequest(decoders=2, encoders=1),
         )
         for stage, least_staged in (("DecodeStage", 0), ("TagStage", 1), ("DecodeStage", 2)):
             while not run.done():
@@ -412,7 +437,7 @@ def test_actors_that_are_killed_cost_nothing_but_time(cluster, models, tmp_path)
     assert len(killed) >= 2, "the run was over too soon"
     assert summary.exit_code == 0 and summary.segments_decoded == 20
     undisturbed = str(tmp_path / "undisturbed")
-    map_archive(str(archive), undisturbed, models[0], segment_s=20, resources=ResourceRequest(decoders=2, taggers=1))
+    map_archive(str(archive), undisturbed, models[0], segment_s=20, resources=ResourceRequest(decoders=2, encoders=1))
     assert read_timeline(str(out)).equals(read_timeline(undisturbed))
 
 
@@ -437,7 +462,7 @@ def test_a_store_that_goes_away_is_waited_for(mapped, archive, models, s3_server
         out,
         models[0],
         segment_s=10,
-        resources=ResourceRequest(decoders=2, taggers=1),
+        resources=ResourceRequest(decoders=2, encoders=1),
         observer=StopAtFirstResult(),
     )
     assert stopped.is_set() and summary.exit_code == 0
@@ -452,7 +477,7 @@ def test_from_s3_to_s3(mapped, archive, models, s3_server):
     fs.put(str(archive) + "/", f"{s3_server.bucket}/in/", recursive=True)
     out = f"{s3_server.bucket}/maps"
     summary = map_archive(
-        f"{s3_server.bucket}/in", out, models[0], segment_s=20, resources=ResourceRequest(decoders=2, taggers=1)
+        f"{s3_server.bucket}/in", out, models[0], segment_s=20, resources=ResourceRequest(decoders=2, encoders=1)
     )
     assert summary.exit_code == 0 and summary.segments_decoded == 5
     rows, local = read_timeline(out).to_pylist(), read_timeline(mapped[0]).to_pylist()

@@ -10,12 +10,20 @@ import torch
 
 from halsted_ray.compute.cluster import connected
 from halsted_ray.compute.pools import size_pools
-from halsted_ray.errors import DecoderKilled, ResourceError, StorageUnavailable, UnreadableVideo, VideoError
-from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
-from halsted_ray.mapping.embed_stage import EmbedOptions, EmbedStage
+from halsted_ray.compute.progress import Progress
+from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
+from halsted_ray.embedding.embed import read_embedded
+from halsted_ray.embedding.embed_stage import EmbedOptions, EmbedStage
+from halsted_ray.embedding.stage_schemas import segments_table
+from halsted_ray.errors import (
+    DecoderKilled,
+    ModelError,
+    ResourceError,
+    StorageUnavailable,
+    UnreadableVideo,
+    VideoError,
+)
 from halsted_ray.mapping.outcomes import read_outcomes
-from halsted_ray.mapping.progress import Progress
-from halsted_ray.mapping.stage_schemas import segments_table
 from halsted_ray.mapping.tag_stage import TagOptions, TagStage
 from halsted_ray.maps.packet_indexes import PacketIndexes
 from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging, stagings
@@ -24,7 +32,7 @@ from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.planning.rates import Rates
 from halsted_ray.profiling import STAGES
-from halsted_ray.records import Prediction, Segment, WindowSpec
+from halsted_ray.records import Prediction, Segment, Window, WindowSpec
 from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.video.frames import Missing, collect
 from halsted_ray.video.windows import frame_times_s, has_picture
@@ -166,6 +174,7 @@ def model(tmp_path_factory):
         run_id="run",
         vectors="",
         encoder_fingerprint=encoder.fingerprint,
+        precision="fp32",
         sampling=sampling_name(SPEC, "reference"),
         model=folder,
         encoder=encoder.ref,
@@ -228,26 +237,71 @@ def test_a_vector_of_remaining_frames_is_not_kept(tmp_path, model):
     assert Staging(str(tmp_path), "again").read("video")[0].used_vectors == 3, "a vector of all frames is better"
 
 
+def embedding(tmp_path, model, place="embedded", **changes) -> EmbedStage:
+    sampling = sampling_name(SPEC, "reference")
+    options = EmbedOptions(
+        model.encoder,
+        model.encoder_fingerprint,
+        model.encoder_fingerprint,
+        SPEC,
+        str(tmp_path / place),
+        sampling,
+        **changes,
+    )
+    return EmbedStage(options)
+
+
 def test_embedding_gives_the_vectors_that_tagging_stores(tmp_path, model):
     rows = decoding(tmp_path, FakeDecoder(damaged=[(12.0, 13.0)]))(segments_table([SEGMENT]))
-    stage = EmbedStage(EmbedOptions(model.encoder, SPEC))
-    table = stage(rows)
-    spans = [(row["kind"], row["start_s"], row["stop_s"]) for row in table.to_pylist()]
-    assert spans[:2] == [("coarse", 0.0, 10.0), ("coarse", 20.0, 30.0)], "none that touches the gap"
-    assert len(spans) == 2 + 10 and set(table["video_id"].to_pylist()) == {"video"}
+    stage = embedding(tmp_path, model)
+    (found,) = read_embedded(stage(rows))
+    embedded = stage.store.get("video", 0.0, 30.0)
+    assert [key for key in embedded if key[0] == "coarse"] == [("coarse", 0.0, 10.0), ("coarse", 20.0, 30.0)]
+    assert len(embedded) == found.stored == 2 + 10, "none that touches the gap"
+    assert (
+        set(found.mended) == {("coarse", 10.0, 20.0), ("fine", 10.0, 12.5), ("fine", 12.5, 15.0)} and not found.left_out
+    )
     tagger = tagging(tmp_path, model)
     tagger(rows)
     stored = tagger.store.get("video", 0.0, 30.0)
-    assert set(stored) == set(spans[:2])
+    assert stored
     for key, vector in stored.items():
-        assert table["vector"][spans.index(key)].as_py() == vector.tolist()
+        assert np.array_equal(embedded[key], vector)
     nothing = decoding(tmp_path, FakeDecoder(damaged=[(0.0, 30.0)]), recipe="another")(segments_table([SEGMENT]))
-    assert len(stage(nothing)) == 0
+    (found,) = read_embedded(stage(nothing))
+    assert (found.stored, found.mended, len(found.left_out)) == (0, {}, 3 + 12) and found.gaps
+
+
+def test_windows_of_any_length_are_embedded_as_the_grid_is(tmp_path, model):
+    """A segment with windows of its own: its frames are those of the windows alone, and a grid window among them gets
+    the vector that mapping gives it."""
+
+    class Counting(FakeDecoder):
+        def read_frames(self, uri, times_s, size, *rest, **named):
+            self.asked_s += times_s.tolist()
+            rows = [(np.full((*size, 3), int(time_s * 6.4) % 256, np.uint8), float(time_s)) for time_s in times_s]
+            return collect(rows, times_s, size)
+
+    windows = (Window("clip", 3.0, 4.3), Window("fine", 5.0, 7.5), Window("clip", 90.0, 100.0))
+    own = Segment("own", "video", SEGMENT.uri, 3.0, 100.0, 100.0, windows)
+    decoder = Counting()
+    stage = embedding(tmp_path, model)
+    (found,) = read_embedded(stage(decoding(tmp_path, decoder)(segments_table([own]))))
+    assert found.stored == 3 and len(decoder.asked_s) == 3 * 16
+    grid = embedding(tmp_path, model, "grid")
+    grid(decoding(tmp_path, Counting(), "another")(segments_table([SEGMENT])))
+    key = ("fine", 5.0, 7.5)
+    assert np.array_equal(stage.store.get("video", 0, 100)[key], grid.store.get("video", 0, 30)[key])
+
+
+def test_an_encoder_that_was_changed_during_a_run_is_refused(tmp_path, model):
+    with pytest.raises(ModelError, match="not the one that the run was started with"):
+        embedding(tmp_path, replace(model, encoder_fingerprint="0" * 16))
 
 
 def test_a_stage_states_what_it_takes_and_gives(tmp_path, model):
     decoder = decoding(tmp_path, FakeDecoder())
-    embedder, tagger = EmbedStage(EmbedOptions(model.encoder, SPEC)), tagging(tmp_path, model)
+    embedder, tagger = embedding(tmp_path, model), tagging(tmp_path, model)
     segments = segments_table([SEGMENT])
     decoded = decoder(segments)
     assert segments.schema.equals(DecodeStage.input_schema) and decoded.schema.equals(DecodeStage.output_schema)
@@ -309,11 +363,11 @@ def test_staged_results_come_back_as_they_were(tmp_path):
 )
 def test_pools_leave_two_cpus_free(cpus, gpus, cores, segments, expected):
     pools = size_pools(cpus, gpus, cores, segments)
-    decoders, taggers = pools.decoders, pools.taggers
-    assert (decoders.actors, taggers.actors, decoders.cpus) == expected
-    assert decoders.actors * decoders.cpus + taggers.actors * taggers.cpus <= cpus - 2
-    assert taggers.gpus == (1.0 if gpus else 0.0)
-    for pool, stage in ((decoders, DecodeStage), (taggers, TagStage)):
+    decoders, encoders = pools.decoders, pools.encoders
+    assert (decoders.actors, encoders.actors, decoders.cpus) == expected
+    assert decoders.actors * decoders.cpus + encoders.actors * encoders.cpus <= cpus - 2
+    assert encoders.gpus == (1.0 if gpus else 0.0)
+    for pool, stage in ((decoders, DecodeStage), (encoders, TagStage)):
         assert pool.cpus <= stage.resources.cpus and pool.gpus <= stage.resources.gpus, "no more than an actor can use"
 
 

@@ -21,7 +21,7 @@ ARCHIVED = Path(__file__).parent / "data" / "maps-of-0.1.0.tar.xz"
 ``published.mp4`` is mapped; a run that was stopped staged the first of the two segments of ``interrupted.mp4``."""
 PUBLISHED, INTERRUPTED = "9acb904d84b480bb", "820d9db506ec3a69"
 PUBLISHED_BY, STAGED_BY = "aa1cb4b4205e", "af832c357884"
-ONE_OF_EACH = ResourceRequest(decoders=1, taggers=1)
+ONE_OF_EACH = ResourceRequest(decoders=1, encoders=1)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ import torch
 from serving import client_of, new_key, open_service, save_model, upload, write_video
 
 import halsted_ray
+from halsted_ray.compute import run_cluster
 from halsted_ray.compute.pools import Pools, size_pools
 from halsted_ray.compute.priority import (
     LEAST_CPUS,
@@ -31,19 +32,21 @@ from halsted_ray.compute.priority import (
     must_pause,
     wait_for_capacity,
 )
+from halsted_ray.compute.progress import RunObserver
 from halsted_ray.compute.resources import ResourceRequest
+from halsted_ray.compute.run_cluster import RunCluster
+from halsted_ray.embedding.batching import EncodingFigures
+from halsted_ray.embedding.decode_stage import DecodeOptions
 from halsted_ray.errors import ResourceError, UsageError
-from halsted_ray.mapping import pipeline, run_cluster
-from halsted_ray.mapping.decode_stage import DecodeOptions
+from halsted_ray.mapping import pipeline
 from halsted_ray.mapping.outcomes import OutcomeTally, SegmentOutcome
 from halsted_ray.mapping.pipeline import finish_segments, map_archive
-from halsted_ray.mapping.progress import RunObserver
-from halsted_ray.mapping.run_cluster import RunCluster
 from halsted_ray.mapping.tag_stage import TagOptions
+from halsted_ray.mapping.work_list import Cutter, PendingVideo, Waiting, WorkList
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.profiling import StageProfile
-from halsted_ray.records import Segment, WindowSpec
+from halsted_ray.records import Video, WindowSpec
 from halsted_ray.service.job_worker import JobWorker
 
 
@@ -54,12 +57,12 @@ def test_a_low_run_leaves_enough_for_a_high_one(cpus, gpus):
     low = capacity_for("low", total, total)
     pools = size_pools(low.cpus, low.gpus, low.cores, 1000, gpu_share=low.gpu_share)
     free = {
-        "CPU": cpus - pools.decoders.actors * pools.decoders.cpus - pools.taggers.actors * pools.taggers.cpus,
-        "GPU": gpus - pools.taggers.actors * pools.taggers.gpus,
+        "CPU": cpus - pools.decoders.actors * pools.decoders.cpus - pools.encoders.actors * pools.encoders.cpus,
+        "GPU": gpus - pools.encoders.actors * pools.encoders.gpus,
     }
     high = capacity_for("high", free, total)
     found = size_pools(high.cpus, high.gpus, high.cores, 60, gpu_share=high.gpu_share)
-    assert found.taggers.actors * found.taggers.gpus <= free["GPU"] and (not gpus or found.taggers.gpus)
+    assert found.encoders.actors * found.encoders.gpus <= free["GPU"] and (not gpus or found.encoders.gpus)
     assert found.decoders.actors >= min(cpus // 2 - 2, 60), "most of the cores, that others leave idle"
     assert capacity_for("normal", total, total) == Capacity(cpus, gpus, cpus - 2)
 
@@ -82,7 +85,7 @@ def test_any_number_of_low_runs_leave_enough_for_a_high_one(cpus, gpus, segments
     assert held.gpus <= gpus, "no two of them share a GPU"
     high = capacity_for("high", free, total, held)
     found = size_pools(high.cpus, high.gpus, high.cores, 60, gpu_share=high.gpu_share)
-    assert found.taggers.actors * found.taggers.gpus <= free["GPU"]
+    assert found.encoders.actors * found.encoders.gpus <= free["GPU"]
     assert found.decoders.actors >= min(cpus // 2 - 2, 60), "most of the cores, that others leave idle"
 
 
@@ -99,7 +102,7 @@ def test_a_high_run_alone_takes_no_more_actors_than_there_are_cores():
     total = {"CPU": 16.0, "GPU": 2.0}
     high = capacity_for("high", total, total)
     found = size_pools(high.cpus, high.gpus, high.cores, 1000, gpu_share=high.gpu_share)
-    assert found.decoders.actors + found.taggers.actors == 14 and found.taggers.actors == 2
+    assert found.decoders.actors + found.encoders.actors == 14 and found.encoders.actors == 2
 
 
 def test_an_unknown_priority_is_named(tmp_path):
@@ -111,7 +114,7 @@ def test_an_unknown_priority_is_named(tmp_path):
     "wrong",
     [
         {"decoders": 0},
-        {"taggers": -1},
+        {"encoders": -1},
         {"batch_segments": 0},
         {"decoder_memory_mb": 0},
         {"wait_for": (-1, 0)},
@@ -290,8 +293,9 @@ def test_the_observer_is_told_that_a_run_pauses_for_a_run_of_priority_high(eight
             waits.append(message)
             was_told.set()
 
-    segment = Segment("segment", "video", "/archive/video.mp4", 0.0, 30.0, 30.0)
-    outcome = SegmentOutcome("segment", "video", 0.0, 30.0, "done", "", StageProfile())
+    video = Video("video", "/archive/video.mp4", 1, 30.0, 112, 112, 10.0, "h264")
+    work = WorkList(Cutter(WindowSpec(), 30.0, "recipe"), [PendingVideo(video, [0])], 1, 1, 1, 30.0, 30.0)
+    outcome = SegmentOutcome("segment", "video", 0.0, 30.0, "done", "", StageProfile(), "actor", EncodingFigures())
 
     decoding = DecodeOptions(str(tmp_path), "recipe", WindowSpec(), (112, 112))
     tagging = TagOptions(
@@ -301,6 +305,7 @@ def test_the_observer_is_told_that_a_run_pauses_for_a_run_of_priority_high(eight
             "run",
             str(tmp_path),
             "encoder",
+            "fp32",
             "sampling",
             "model",
             "encoder",
@@ -310,7 +315,7 @@ def test_the_observer_is_told_that_a_run_pauses_for_a_run_of_priority_high(eight
     )
 
     def map_on_shared_cluster(observer: RunObserver, was_told: threading.Event) -> None:
-        def stream(segments: list[Segment], *_):
+        def stream(segments: Waiting, *_):
             if segments:
                 assert was_told.wait(30), "nothing was said"
                 yield outcome
@@ -320,7 +325,7 @@ def test_the_observer_is_told_that_a_run_pauses_for_a_run_of_priority_high(eight
         cluster.is_shared = True
         monkeypatch.setattr(cluster, "size_pools", lambda segments: None)
         tally = OutcomeTally(30.0, 0.0, observer)
-        finish_segments([segment], tagging, decoding, cluster, tally)
+        finish_segments(work.all_waiting, tagging, decoding, cluster, tally)
 
     with announced("high"):
         map_on_shared_cluster(Recorder(), was_told)

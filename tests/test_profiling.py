@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from halsted_ray.profiling import PROCESS_PROFILE, ActorTimer, StageProfile
+from halsted_ray.profiling import THREAD_PROFILE, ActorTimer, StageProfile
 
 
 def test_an_actor_timer_counts_every_second_once():
@@ -13,7 +13,7 @@ def test_an_actor_timer_counts_every_second_once():
     for _ in range(3):
         time.sleep(0.02)
         with timer:
-            with PROCESS_PROFILE.stage("encode"):
+            with THREAD_PROFILE.stage("encode"):
                 sum(range(300_000))
             time.sleep(0.01)
         total.merge(timer.spent)

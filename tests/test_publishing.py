@@ -12,8 +12,8 @@ import pytest
 from pyarrow.fs import LocalFileSystem, S3FileSystem
 from small_disk import fill, small_disk
 
+from halsted_ray.compute.progress import Progress, ProgressLine
 from halsted_ray.errors import OutputError
-from halsted_ray.mapping.progress import Progress, ProgressLine
 from halsted_ray.mapping.work_list import finished_segments
 from halsted_ray.maps import publishing, reading
 from halsted_ray.maps.publishing import publish, publish_videos

@@ -210,7 +210,7 @@ def test_a_job_gives_the_rows_of_the_batch_job_and_a_clip_its_windows(server, tm
             str(video),
             str(tmp_path / "maps"),
             str(server.models / "0"),
-            resources=ResourceRequest(decoders=1, taggers=1),
+            resources=ResourceRequest(decoders=1, encoders=1),
         )
         batch = canonical_rows(read_timeline(str(tmp_path / "maps")))
         assert rows == batch and len(rows) > 10

@@ -12,8 +12,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from halsted_ray.compute.progress import Progress
 from halsted_ray.errors import UsageError
-from halsted_ray.mapping.progress import Progress
 from halsted_ray.service import audit, users
 from halsted_ray.service.database import Base, Database, Job, ReplicaMetrics, StoredVideo, now_s
 from halsted_ray.service.job_worker import _ProgressRecorder

@@ -1,17 +1,16 @@
 """From an atlas of real video files to a model folder, with an untrained encoder."""
 
 import json
-import multiprocessing
 import signal
-from concurrent.futures import ThreadPoolExecutor
 
 import av
 import numpy as np
 import pytest
-import slow_jobs
 
 from halsted_ray.atlas import read_atlas, write_atlas
-from halsted_ray.errors import AtlasError, OutputError, StorageUnavailable, VideoError
+from halsted_ray.embedding import embed as embedding
+from halsted_ray.embedding.decode_stage import DecodeStage
+from halsted_ray.errors import AtlasError, OutputError, StorageUnavailable
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Segment, Video, Window, WindowSpec
@@ -19,7 +18,6 @@ from halsted_ray.registry.model_registry import Registry
 from halsted_ray.registry.tracking import train_tracked
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.vectors import VectorStore, sampling_name
-from halsted_ray.training import embed as embedding
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import LabelledWindow, with_vectors
 from halsted_ray.training.train import train
@@ -142,7 +140,7 @@ def test_stored_vectors_are_not_made_again(trained, archive, monkeypatch):
     atlas = read_atlas(archive)
     encoder = Encoder.load(ENCODER)
     store = VectorStore(f"{archive}/embeddings", encoder.fingerprint, sampling_name(SPEC, "reference"))
-    monkeypatch.setattr(multiprocessing, "get_context", lambda *_: pytest.fail("started processes for nothing"))
+    monkeypatch.setattr(embedding, "embed_segments", lambda *_, **__: pytest.fail("decoded for nothing"))
     windows = {video.video_id: [Window("fine", 2.5, 5.0)] for video in atlas.videos}
     vectors = embedding.embed(atlas.videos, windows, ENCODER, store, SPEC)
     assert all(("fine", 2.5, 5.0) in found for found in vectors.values())
@@ -151,18 +149,25 @@ def test_stored_vectors_are_not_made_again(trained, archive, monkeypatch):
 def test_a_video_that_is_gone_is_named(archive, tmp_path):
     atlas = read_atlas(archive)
     broken = [Video(**{**vars(atlas.videos[0]), "uri": str(tmp_path / "gone.mp4")})]
-    store = VectorStore(str(tmp_path / "store"), "f" * 16, "x")
+    store = VectorStore(str(tmp_path / "store"), Encoder.load(ENCODER).fingerprint, "x")
     windows = {broken[0].video_id: [Window("fine", 0.0, 2.5)]}
     with pytest.raises(AtlasError, match=f"video {broken[0].video_id}.*unreadable.*restore the file"):
-        embedding.embed(broken, windows, ENCODER, store, SPEC, workers=1)
+        embedding.embed(broken, windows, ENCODER, store, SPEC)
 
 
 class DamagedVideo:
     """A decoder of a video that has a frame every 1/32 s and none in ``damaged``."""
 
-    damaged = ()
+    damaged, asked, open = (), [], 0
 
-    def read_frames(self, uri, times_s, size, fidelity, deadline_s):
+    def __init__(self, memory_mb):
+        DamagedVideo.open += 1
+
+    def close(self):
+        DamagedVideo.open -= 1
+
+    def read_frames(self, uri, times_s, size, *_, **__):
+        self.asked.append(float(times_s[0]))
         lost = Missing(*self.damaged, "corrupt", "why") if self.damaged else None
         picture_HWC = np.full((*size, 3), 100, np.uint8)
         return collect(
@@ -172,16 +177,24 @@ class DamagedVideo:
         )
 
 
-def test_a_damaged_clip_is_learned_from_where_three_quarters_of_it_are_there(tmp_path, monkeypatch, caplog):
+@pytest.fixture
+def damaged_video(monkeypatch):
+    """Every span that is embedded in this process is decoded by ``DamagedVideo``."""
+    monkeypatch.setattr(embedding, "DecodeStage", lambda options: DecodeStage(options, process=DamagedVideo))
+    monkeypatch.setattr(DamagedVideo, "asked", [])
+    monkeypatch.setattr(DamagedVideo, "open", 0)
+    return DamagedVideo
+
+
+def test_a_damaged_clip_is_learned_from_where_three_quarters_of_it_are_there(
+    tmp_path, monkeypatch, caplog, damaged_video
+):
     """The rule of mapping; what is left out is counted and said, and nothing but whole windows is stored."""
-    monkeypatch.setattr(embedding, "process_pool", lambda *_: ThreadPoolExecutor(1))
     monkeypatch.setattr(DamagedVideo, "damaged", (9.0, 13.0))
-    monkeypatch.setitem(embedding.WORKER, "encoder", Encoder.load(ENCODER))
-    monkeypatch.setitem(embedding.WORKER, "decoder", DamagedVideo())
     video = Video("v" * 16, "file.mp4", 1, 60.0, 112, 112, 32.0, "h264")
     spans = {"whole": (0.0, 8.0), "mended": (1.0, 21.0), "edge": (0.0, 16.0), "lost": (6.0, 14.0), "tail": (13.0, 20.0)}
     windows = {name: Window("clip", *span) for name, span in spans.items()}
-    store = VectorStore(str(tmp_path), "f" * 16, "x")
+    store = VectorStore(str(tmp_path), Encoder.load(ENCODER).fingerprint, "x")
     vectors = embedding.embed([video], {video.video_id: list(windows.values())}, ENCODER, store, SPEC)
     made = {key[1:] for key in vectors[video.video_id]}
     assert made == {spans[name] for name in ("whole", "mended", "edge", "tail")}
@@ -202,25 +215,20 @@ def test_a_damaged_clip_is_learned_from_where_three_quarters_of_it_are_there(tmp
     [OutputError("can't write: No space left on device"), KeyboardInterrupt("Ctrl-C"), StorageUnavailable("away")],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_ends_embedding_ends_the_decoding_that_is_queued(tmp_path, monkeypatch, stop):
-    """A full disk, a signal (while the progress is shown), a video that can't be read."""
-    monkeypatch.setenv(slow_jobs.FOLDER, str(tmp_path / "begun"))
-    (tmp_path / "begun").mkdir()
-    monkeypatch.setattr(embedding, "run_task", slow_jobs.run_task)
-    monkeypatch.setattr(embedding, "start_worker", slow_jobs.start_worker)
+def test_whatever_ends_embedding_ends_the_decoding_that_is_queued(tmp_path, monkeypatch, damaged_video, stop):
+    """A full disk, a signal (while the progress is shown), a store that is away."""
 
     def fail(*_):
         raise stop
 
-    store = VectorStore(str(tmp_path / "store"), "f" * 16, "x")
+    store = VectorStore(str(tmp_path / "store"), Encoder.load(ENCODER).fingerprint, "x")
     if isinstance(stop, OutputError):
-        monkeypatch.setattr(store, "put", fail)
-    video = Video("v" * 16, "gone.mp4", 1, 12 * embedding.SPAN_S, 112, 112, 10.0, "h264")
-    windows = {video.video_id: [Window("fine", n * embedding.SPAN_S, n * embedding.SPAN_S + 2.5) for n in range(12)]}
-    with pytest.raises(AtlasError if isinstance(stop, VideoError) else type(stop), match=str(stop)):
-        embedding.embed([video], windows, ENCODER, store, SPEC, workers=2, progress=fail)
-    assert len(slow_jobs.begun()) <= 3, "the first span, and the one that each process had at hand"
-    assert slow_jobs.all_ended()
+        monkeypatch.setattr(VectorStore, "put", fail)
+    video = Video("v" * 16, "gone.mp4", 1, 4 * embedding.SPAN_S, 112, 112, 10.0, "h264")
+    windows = {video.video_id: [Window("fine", n * embedding.SPAN_S, n * embedding.SPAN_S + 2.5) for n in range(4)]}
+    with pytest.raises(type(stop), match=str(stop)):
+        embedding.embed([video], windows, ENCODER, store, SPEC, progress=fail)
+    assert len(damaged_video.asked) == 1 and damaged_video.open == 0
 
 
 def test_a_release_that_is_not_there(archive, tmp_path):

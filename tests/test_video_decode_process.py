@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from numbered_video import Recipe, numbers_of, write
 
+from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.errors import CorruptSegment, DecoderKilled, StorageUnavailable, UnreadableVideo
-from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video import decode_worker, wire

@@ -13,8 +13,8 @@ import pytest
 from drawn_video import RATE, card, write
 
 from halsted_ray.compute.resources import ResourceRequest
+from halsted_ray.embedding.decode_stage import DecodeStage
 from halsted_ray.errors import UnreadableVideo, UsageError
-from halsted_ray.mapping.decode_stage import DecodeStage
 from halsted_ray.mapping.mapping_recipe import MappingRecipe, RecipeSource
 from halsted_ray.mapping.run_plan import RunPlan, check_request
 from halsted_ray.model.halsted import ModelConfig

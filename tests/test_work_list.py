@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+from collections import Counter
 from dataclasses import replace
 
 import numbered_video
@@ -13,7 +15,7 @@ from halsted_ray.errors import UsageError
 from halsted_ray.mapping import pipeline, work_list
 from halsted_ray.mapping.inventory import new_or_changed, take_inventory
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.mapping.work_list import build_work_list
+from halsted_ray.mapping.work_list import OpenWaves, build_work_list
 from halsted_ray.maps import publishing
 from halsted_ray.maps.publishing import publish, publish_videos
 from halsted_ray.maps.reading import read_segments, read_timeline, read_videos
@@ -49,7 +51,7 @@ class Archive:
             self.staging.write(SegmentResult(segment, tags, gaps, "run", 3, 4, {"decode": 1.0}))
 
     def map(self, size: int) -> None:
-        for wave in self.work().waves(lambda: size):
+        for wave in self.work().waves(size):
             self.stage(wave.waiting)
             publish(self.out, self.staging, wave.planned, ORIGIN, run_goes_on=True)
         self.staging.drop([])
@@ -63,7 +65,7 @@ def archive(tmp_path) -> Archive:
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_waves_are_whole_videos_and_everything_once(archive, size):
     work = archive.work()
-    waves = list(work.waves(lambda: size))
+    waves = list(work.waves(size))
     assert [video_id for wave in waves for video_id in wave.planned] == sorted(e.video.video_id for e in ENTRIES)
     ids = [segment.segment_id for wave in waves for segment in wave.waiting]
     assert (
@@ -75,6 +77,32 @@ def test_waves_are_whole_videos_and_everything_once(archive, size):
     )
     assert all(len(wave.waiting) >= size for wave in waves[:-1])
     assert work.total_s == work.waiting_s == sum(entry.video.duration_s for entry in ENTRIES)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_wave_is_published_when_its_last_segment_is_finished_in_any_order(archive, size):
+    work = archive.work()
+    segments = list(work.all_waiting)
+    random.Random(size).shuffle(segments)
+    waves, left, published = OpenWaves(work, size), Counter(s.video_id for s in segments), []
+    for segment in segments:
+        left[segment.video_id] -= 1
+        if wave := waves.finish(segment.video_id):
+            published += wave.planned
+            assert not any(left[video_id] for video_id in wave.planned)
+    assert sorted(published) == sorted({s.video_id for s in segments})
+    done_before = [video_id for wave in waves.rest() for video_id in wave.planned]
+    assert sorted(published + done_before) == sorted(e.video.video_id for e in ENTRIES) and not waves.rest()
+
+
+def test_waiting_segments_are_parted_and_none_is_lost(archive):
+    waiting = archive.work().all_waiting
+    every_second = lambda video, numbers: [number for number in numbers if number % 2]  # noqa: E731
+    odd, even = waiting.split(every_second)
+    assert sorted(s.segment_id for s in [*odd, *even]) == sorted(s.segment_id for s in waiting)
+    assert all((s.start_s / 60) % 2 == 1 for s in odd) and len(odd) + len(even) == len(waiting)
+    one = next(iter(odd))
+    assert [s.segment_id for s in odd.only({one.video_id: [1]})] == [one.segment_id]
 
 
 def test_rows_do_not_depend_on_waves_and_commits(tmp_path, monkeypatch):
@@ -93,19 +121,19 @@ def test_rows_do_not_depend_on_waves_and_commits(tmp_path, monkeypatch):
 
 def test_what_is_staged_or_published_is_not_done_again(archive):
     work = archive.work()
-    first, second, *_ = work.waves(lambda: 1)
+    first, second, *_ = work.waves(1)
     archive.stage(first.waiting)
-    archive.stage(second.waiting[:2])
+    archive.stage(list(second.waiting)[:2])
     publish(archive.out, archive.staging, first.planned, ORIGIN, run_goes_on=True)
     again = archive.work()
     assert again.waiting == work.waiting - len(first.waiting) - 2
-    waiting = {segment.segment_id for wave in again.waves(lambda: 3) for segment in wave.waiting}
-    assert waiting.isdisjoint(s.segment_id for s in [*first.waiting, *second.waiting[:2]])
+    waiting = {segment.segment_id for wave in again.waves(3) for segment in wave.waiting}
+    assert waiting.isdisjoint(s.segment_id for s in [*first.waiting, *list(second.waiting)[:2]])
     assert archive.work(ALL).waiting == again.waiting + 1, "the gap of the first video"
 
 
 def test_a_video_whose_last_segment_was_staged_is_published_by_the_next_run(archive):
-    (wave,) = archive.work().waves(lambda: 1000)
+    (wave,) = archive.work().waves(1000)
     archive.stage(wave.waiting)
     work = archive.work()
     assert work.waiting == 0 and len(work.pending) == len(ENTRIES)
@@ -120,7 +148,7 @@ def test_replaced_rows_do_not_stay(archive):
     work = build_work_list(archive.out, second, ENTRIES, WindowSpec(), 60.0, "better")
     assert work.waiting == work.segments
     origin = Provenance("run2", "better", ("macro",), "m", "2", "", "t", "0")
-    for wave in work.waves(lambda: 6):
+    for wave in work.waves(6):
         for segment in wave.waiting:
             second.write(
                 SegmentResult(
@@ -136,10 +164,10 @@ def test_replaced_rows_do_not_stay(archive):
 
 def test_status_while_a_run_publishes_wave_by_wave(archive):
     archive.staging.begin(MappingRun("run", "recipe", ("macro",), 60.0, 1))
-    first, second, *_ = archive.work().waves(lambda: 1)
+    first, second, *_ = archive.work().waves(1)
     archive.stage(first.waiting)
     publish(archive.out, archive.staging, first.planned, ORIGIN, run_goes_on=True)
-    archive.stage(second.waiting[:1])
+    archive.stage(list(second.waiting)[:1])
     (done,), (begun,) = first.planned, second.planned
     shown = {video["video_id"]: video for video in status_of(archive.out)}
     assert (shown[done]["status"], shown[done]["code"]) == ("partial", "corrupt")
@@ -178,13 +206,13 @@ def test_a_file_that_an_earlier_version_probed_is_probed_again(tmp_path):
 
 
 def test_what_a_killed_run_staged_as_failed_is_tried_again_when_asked_for(archive):
-    first, second, *_ = archive.work().waves(lambda: 1)
+    first, second, *_ = archive.work().waves(1)
     archive.stage(first.waiting)
     archive.stage(second.waiting)
     (away, *_) = second.waiting
     archive.staging.write(SegmentResult(away, [], [Gap(away.start_s, away.stop_s, "storage", "why")], "run"))
     archive.staging.drop_failed()
-    assert {s.segment_id for w in archive.work().waves(lambda: 9) for s in w.waiting}.isdisjoint(
+    assert {s.segment_id for w in archive.work().waves(9) for s in w.waiting}.isdisjoint(
         segment.segment_id for segment in [*first.waiting, *second.waiting] if segment is not away
     )
     before = archive.work().waiting

@@ -38,6 +38,9 @@ class Scripted:
     def check_encoder(self, encoder):
         assert encoder is self
 
+    def encode_frames(self, images_NHWC, rows_NT):
+        return self.encode(images_NHWC[rows_NT])
+
     def encode(self, clips_NTHWC):
         self.encoded.append(len(clips_NTHWC))
         first, last = clips_NTHWC[:, 0, 0, 0, 0], clips_NTHWC[:, -1, 0, 0, 0]

@@ -259,7 +259,7 @@ def self_labelled(
 
     ``shared`` are further arguments of ``selflabel.ablation.evaluate_self_labelling``.
     """
-    from halsted_ray.mapping.progress import ProgressLine
+    from halsted_ray.compute.progress import ProgressLine
     from halsted_ray.selflabel.ablation import evaluate_self_labelling
     from halsted_ray.selflabel.labelling import LabellingRules
 

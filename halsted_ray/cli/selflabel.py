@@ -93,7 +93,7 @@ def add_thresholds(parser: argparse.ArgumentParser) -> None:
 
 def label_videos(options: argparse.Namespace) -> int:
     """Labels the videos and prints the report."""
-    from halsted_ray.mapping.progress import ProgressLine
+    from halsted_ray.compute.progress import ProgressLine
     from halsted_ray.registry.references import resolve
     from halsted_ray.selflabel.self_label import self_label
 

@@ -216,8 +216,8 @@ def _left_to_low(total: Mapping[str, float], low: HeldShare) -> HeldShare:
 
 def held_by(pools: Pools) -> HeldShare:
     """What these pools hold of a cluster."""
-    cpus = sum(pool.actors * pool.cpus for pool in (pools.decoders, pools.taggers))
-    return HeldShare(cpus, pools.taggers.actors if pools.taggers.gpus else 0)
+    cpus = sum(pool.actors * pool.cpus for pool in (pools.decoders, pools.encoders))
+    return HeldShare(cpus, pools.encoders.actors if pools.encoders.gpus else 0)
 
 
 def held_by_low_runs(without: str | None = None) -> HeldShare:

@@ -10,6 +10,7 @@ import numpy as np
 
 from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.atlas.imports import import_annotations
+from halsted_ray.embedding.embed import EmbedProgress
 from halsted_ray.errors import AtlasError
 from halsted_ray.evaluation import metrics
 from halsted_ray.evaluation.baselines import BASELINES
@@ -17,7 +18,6 @@ from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
 from halsted_ray.evaluation.predictions import TagPredictions
 from halsted_ray.evaluation.run_evaluation import Evaluation, evaluate, save_evaluation
 from halsted_ray.storage.files import require_writable
-from halsted_ray.training.embed import EmbedProgress
 from halsted_ray.training.recipe import Recipe
 
 PAPER = {"2 layers": 0.666, "10 layers": 0.686}

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeAlias
 
+from halsted_ray.compute.progress import LOG_EVERY_S
 from halsted_ray.errors import DecoderKilled, StorageUnavailable, UnreadableVideo, VideoError
-from halsted_ray.mapping.progress import LOG_EVERY_S
 from halsted_ray.maps.table_schemas import ArchiveFile
 from halsted_ray.records import Video, digest
 from halsted_ray.storage.locations import filesystem

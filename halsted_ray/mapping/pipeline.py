@@ -1,10 +1,12 @@
-"""The main job: an archive becomes maps. The only module that imports ray.data.
+"""The main job: an archive becomes maps.
 
     list, identify, probe ──► segments ──► minus finished ──► nothing left: no Ray is started
-    wave by wave, so that memory does not grow with the archive:
-      ├─ vectors are stored ──► tag            (no decoding stage)
-      └─ else, or too few   ──► decode ──► tag  (Ray Data: CPU actors → encoding actors)
-    every finished segment is staged by the actor that tagged it ──► published with its wave
+      ├─ vectors are stored ──► tag many at once  (no decoding stage; few segments in this process)
+      └─ else, or too few   ──► decode ──► tag     (Ray Data: CPU actors → encoding actors)
+    every finished segment is staged by the actor that tagged it ──► published with its wave, beside the mapping
+
+A run is one stream of segments, which are cut from their videos on the way: there is no pause between waves, and memory
+does not grow with the archive.
 
 A run resumes from the staged results: Ray sees only segments that are not finished. Ray Data's own checkpoint would
 filter a second time, and with ``read_parquet`` a small list of segments became one block, so that nothing came back
@@ -13,32 +15,40 @@ before the end. Staging in the actor makes each result safe as soon as it is the
 
 from __future__ import annotations
 
-import logging
+import math
 import time
-import warnings
-from collections.abc import Collection, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections import defaultdict, deque
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from uuid import uuid4
 
-from halsted_ray.compute.pools import ActorPool, Pools
+import pyarrow as pa
+
+from halsted_ray.compute.pools import Pools
 from halsted_ray.compute.priority import pauses_reported
+from halsted_ray.compute.progress import QUIET, RunObserver
 from halsted_ray.compute.resources import DEFAULT_REQUEST, ResourceRequest
-from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
+from halsted_ray.compute.run_cluster import RunCluster
+from halsted_ray.embedding.batching import EncodingFigures, EncodingSummary, in_all
+from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
+from halsted_ray.embedding.embed_stage import prepare_torch
+from halsted_ray.embedding.stage_schemas import segments_table
+from halsted_ray.embedding.streaming import Stage, stream
 from halsted_ray.mapping.mapping_recipe import read_recipe
 from halsted_ray.mapping.outcomes import OutcomeTally, SegmentOutcome, read_outcomes
-from halsted_ray.mapping.progress import QUIET, RunObserver
-from halsted_ray.mapping.run_cluster import RunCluster
 from halsted_ray.mapping.run_plan import RunPlan, check_request, plan_work
-from halsted_ray.mapping.stage_schemas import segments_table
 from halsted_ray.mapping.tag_stage import TagOptions, TagStage
+from halsted_ray.mapping.vector_stage import SEGMENTS_AT_ONCE, VectorStage
 from halsted_ray.mapping.wave_publisher import WavePublisher
+from halsted_ray.mapping.work_list import WAVE_SEGMENTS, OpenWaves, PendingVideo, Waiting
 from halsted_ray.maps.reading import read_videos
 from halsted_ray.maps.run_profile import RunProfile, write_profile
 from halsted_ray.maps.status import VideoStatus, status_of
 from halsted_ray.model.shipped import SHIPPED
-from halsted_ray.records import Segment, WindowSpec
+from halsted_ray.records import Segment, Video, WindowSpec
 from halsted_ray.storage.lease import Lease
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.storage.vectors import VectorStore
@@ -46,9 +56,9 @@ from halsted_ray.video.archive import SETTLE_S, Skipped, list_archive, skipped_o
 from halsted_ray.video.cases import group_cases
 from halsted_ray.video.presence import LEAST_PRESENT
 
-TAGGED_LOCALLY_AT_MOST = 1000
-"""Up to this number, segments with stored vectors are tagged in this process: 30 ms each, while a cluster takes 10 s to
-start and to load the model."""
+TAGGED_LOCALLY_AT_MOST = 3000
+"""Up to this number, segments with stored vectors are tagged in this process, on all of its cores: some 5 core-ms each
+with the shipped model, 250 with the paper's decoder, while a cluster takes 10 s to start and to load the model."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,11 @@ class Summary:
     timeline_version: int | None
     stages: dict[str, dict[str, float]]
     """``wall_s`` and ``cpu_s``: stage → seconds over all actors (``profiling.STAGES``)."""
+    start_s: dict[str, float] = field(default_factory=dict)
+    """Step of the start → seconds from the call to its end: ``listed``, ``model read``, ``planned``, ``cluster``,
+    ``encoder loaded``, ``first vectors``, ``first segment``; those that the run came to."""
+    encoding: EncodingSummary = field(default_factory=EncodingSummary)
+    """What the encoders did."""
     skipped: list[Skipped] = field(default_factory=list)
     """The files of this archive that are not videos or were left for the next run, with the reason."""
 
@@ -90,6 +105,7 @@ def map_archive(
     *,
     encoder: str | None = None,
     embeddings: str | None = None,
+    precision: str | None = None,
     segment_s: float = 60.0,
     fidelity: str = "reference",
     least_present: float = LEAST_PRESENT,
@@ -111,8 +127,10 @@ def map_archive(
 
     ``task``: names of tasks, or None or 'all' for all of them; or an ``instruction`` in words. ``encoder``: where the
     model's encoder lies (default: where the model says). ``embeddings``: where vectors are kept (default
-    ``<out>/embeddings``). ``segment_s`` and ``resources`` decide how fast the run is. ``least_present``: a window is
-    asked where at least this share of its time has a picture, and its other frames are taken from their neighbours.
+    ``<out>/embeddings``). ``precision``: in which the encoder runs, ``fp32``, ``bf16``, ``fp8`` or ``int8`` (default:
+    that of the stored vectors, else bf16 on GPUs and fp32 on CPUs). ``segment_s`` and ``resources`` decide how fast
+    the run is. ``least_present``: a window is asked where at least this share of its time has a picture, and its other
+    frames are taken from their neighbours.
     ``retry_failed`` tries again what failed for good: files that could not be probed, and segments. A file that is new
     or has changed is always tried. ``settle_s``: files that changed within the last minute are looked at twice, so many
     seconds apart, and left for the next run where they changed in between; 0 looks once. ``case_by``: the rule by
@@ -124,8 +142,9 @@ def map_archive(
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), and OutputError where another run is mapping to ``out``.
     """
-    started_s = time.monotonic()
+    start = _Start()
     archive, out = check_request(archive, out, fidelity, least_present, eye)
+    embeddings = embeddings or f"{out}/embeddings"
     if model in SHIPPED:
         observer.on_message(f"model {model!r}: small, trained on synthetic video; it knows nothing of real surgery")
     else:
@@ -134,10 +153,14 @@ def map_archive(
     listing = list_archive(archive, outside=out)
     for message in listing.messages():
         observer.on_message(message)
+    start.reached("listed")
     if case_by is not None:
         case_by = absolute_location(case_by) if case_by.lower().endswith(".csv") else case_by
         group_cases(listing.videos, case_by, listing.uri)  # a rule that can't be used is refused before any work
-    source = read_recipe(model, encoder, task, instruction, fidelity, windows, least_present, eye)
+    source = read_recipe(
+        model, encoder, task, instruction, fidelity, windows, least_present, eye, embeddings, precision
+    )
+    start.reached("model read")
     plan = RunPlan.of(out, embeddings, source, segment_s, windows)
     known = read_videos(out)  # before anything is written: perhaps no table can lie at ``out``
 
@@ -147,20 +170,40 @@ def map_archive(
             plan, listing, known, retry_failed, without, settle_s, case_by, observer
         )
         staging, tagging, decoding = plan.open_staging(), plan.tag_options(), plan.decode_options(resources, entries)
-        tally = OutcomeTally(work_list.total_s, work_list.total_s - work_list.waiting_s, observer)
-        publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance))
+        start.reached("planned")
+        publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance, tagging.open_vectors()))
         cluster = stack.enter_context(RunCluster(resources, observer))
-        decoded = 0
-        for wave in work_list.waves(lambda: cluster.wave_segments):
-            decoded += finish_segments(wave.waiting, tagging, decoding, cluster, tally)
-            publisher.wait()
-            lease.check()
+        open_waves = OpenWaves(work_list, WAVE_SEGMENTS)
+
+        def publish_finished(outcome: SegmentOutcome) -> None:
+            start.reached("first segment")
+            if wave := open_waves.finish(outcome.video_id):
+                lease.check()
+                publisher.start(wave)
+
+        tally = OutcomeTally(work_list.total_s, work_list.total_s - work_list.waiting_s, observer, publish_finished)
+        decoded = finish_segments(work_list.all_waiting, tagging, decoding, cluster, tally)
+        lease.check()
+        for wave in open_waves.rest():
             publisher.start(wave)
         publisher.wait()
         staging.drop([])
-        wall_s, stages = time.monotonic() - started_s, tally.profile.asdict()
+        wall_s, stages = time.time() - start.began_at, tally.profile.asdict()
+        start.add(cluster.reached_at, list(tally.encoding.values()))
+        encoding = EncodingSummary.of(list(tally.encoding.values()))
         if work_list.waiting:
-            write_profile(out, RunProfile(plan.run.run_id, work_list.waiting, work_list.waiting_s, wall_s, stages))
+            write_profile(
+                out,
+                RunProfile(
+                    plan.run.run_id,
+                    work_list.waiting,
+                    work_list.waiting_s,
+                    wall_s,
+                    stages,
+                    start.steps_s,
+                    asdict(encoding),
+                ),
+            )
 
     mapped_ids = {entry.video.video_id for entry in entries}
     return Summary(
@@ -177,80 +220,115 @@ def map_archive(
         wall_s=wall_s,
         timeline_version=publisher.version,
         stages=stages,
+        start_s=start.steps_s,
+        encoding=encoding,
     )
 
 
 def finish_segments(
-    segments: list[Segment], tagging: TagOptions, decoding: DecodeOptions, cluster: RunCluster, tally: OutcomeTally
+    segments: Waiting, tagging: TagOptions, decoding: DecodeOptions, cluster: RunCluster, tally: OutcomeTally
 ) -> int:
     """Finishes ``segments``, from stored vectors where these are enough; returns how many were decoded."""
-    stored = segments_with_vectors(segments, tagging.open_vectors())
-    are_stored = set(stored)
-    to_decode = [segment for segment in segments if segment not in are_stored]
+    stored, to_decode = with_vectors(segments, tagging.open_vectors())
+    needing_frames: list[SegmentOutcome] = []
     if stored and len(stored) <= TAGGED_LOCALLY_AT_MOST:
-        to_decode += tally.follow(stored, tag_locally(stored, tagging))
-        stored = []
-    if stored or to_decode:
-        pools = cluster.size_pools(len(stored) + len(to_decode))
-        batch_segments = cluster.resources.batch_segments
-        decoding = replace(decoding, yields=cluster.yields)
-        tally.count_for_prometheus()
-        to_decode += tally.follow(stored, stream_outcomes(stored, None, tagging, pools, batch_segments))
-        decoded = stream_outcomes(to_decode, decoding, tagging, pools, batch_segments)
-        tally.follow(to_decode, reporting_pauses(decoded, cluster.observer) if cluster.yields else decoded)
+        needing_frames = tally.follow(len(stored), tag_locally(stored, tagging))
+    elif stored:
+        needing_frames = tally.follow(len(stored), on_cluster(stored, None, tagging, cluster, tally))
+    if needing_frames:
+        numbers_of: dict[str, list[int]] = defaultdict(list)
+        for outcome in needing_frames:
+            numbers_of[outcome.video_id].append(round(outcome.start_s / segments.cutter.segment_s))
+        to_decode = Waiting(
+            segments.cutter, sorted([*to_decode.pending, *stored.only(numbers_of).pending], key=_video_id)
+        )
+    if to_decode:
+        tally.follow(len(to_decode), on_cluster(to_decode, decoding, tagging, cluster, tally))
     return len(to_decode)
 
 
-def segments_with_vectors(segments: Sequence[Segment], store: VectorStore) -> list[Segment]:
-    """The segments of which some windows have stored vectors. These may be all that is needed, so worth a try."""
-    video_ids = list(dict.fromkeys(segment.video_id for segment in segments))
-    with ThreadPoolExecutor(16) as pool:  # a listing per video, 30 ms each on S3
-        spans_of = dict(zip(video_ids, pool.map(store.holds, video_ids), strict=True))
-    return [
-        segment
-        for segment in segments
-        if any(start_s < segment.stop_s and segment.start_s < stop_s for start_s, stop_s in spans_of[segment.video_id])
-    ]
+def with_vectors(segments: Waiting, store: VectorStore) -> tuple[Waiting, Waiting]:
+    """(the segments of which some windows have stored vectors, the others). Those vectors may be all that is needed, so
+    worth a try."""
+    spans_of = store.holds_many(of_video.video.video_id for of_video in segments.pending)
+
+    def numbers_with_vectors(video: Video, waiting: Sequence[int]) -> list[int]:
+        spans = spans_of[video.video_id]
+        if not spans:
+            return []
+        of_video = segments.cutter.cut(video)
+        return [
+            number
+            for number in waiting
+            if any(a < of_video[number].stop_s and of_video[number].start_s < b for a, b in spans)
+        ]
+
+    return segments.split(numbers_with_vectors)
 
 
-def tag_locally(segments: Sequence[Segment], tagging: TagOptions) -> Generator[SegmentOutcome, None, None]:
-    """Outcomes of ``segments`` from their stored vectors, in this process and on one core."""
+def on_cluster(
+    segments: Waiting,
+    decoding: DecodeOptions | None,
+    tagging: TagOptions,
+    cluster: RunCluster,
+    tally: OutcomeTally,
+) -> Generator[SegmentOutcome, None, None]:
+    """Outcomes of ``segments`` from the actors of a cluster, which is connected to or started; without ``decoding``
+    from stored vectors."""
+    pools = cluster.size_pools(len(segments))
+    tally.count_for_prometheus()
+    if decoding is not None:
+        decoding = replace(decoding, yields=cluster.yields, run=uuid4().hex, segments=len(segments))
+    outcomes = stream_outcomes(segments, decoding, tagging, pools, cluster.resources.batch_segments)
+    yield from reporting_pauses(outcomes, cluster.observer) if cluster.yields and decoding else outcomes
+
+
+def tag_locally(segments: Waiting, tagging: TagOptions) -> Generator[SegmentOutcome, None, None]:
+    """Outcomes of ``segments`` from their stored vectors, in this process: a thread per core, each with batches of its
+    own."""
     import torch
 
-    threads = torch.get_num_threads()
+    cores = torch.get_num_threads()
     try:
-        stage = TagStage(tagging)
-        for segment in segments:
-            yield from read_outcomes(stage(segments_table([segment])))
+        stage = VectorStage(tagging)
+        at_once = max(1, min(SEGMENTS_AT_ONCE, math.ceil(len(segments) / cores)))
+        with ThreadPoolExecutor(cores, "tag", prepare_torch, (tagging.device,)) as pool:
+            under_way: deque[Future[pa.Table]] = deque()
+            for batch in _batches(segments, at_once):
+                under_way.append(pool.submit(stage, segments_table(batch)))
+                if len(under_way) > cores:  # so that vectors of the whole run are not in memory at once
+                    yield from read_outcomes(under_way.popleft().result())
+            while under_way:
+                yield from read_outcomes(under_way.popleft().result())
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(cores)
+
+
+def _batches(segments: Iterable[Segment], size: int) -> Iterator[list[Segment]]:
+    left = iter(segments)
+    while batch := list(islice(left, size)):
+        yield batch
 
 
 def stream_outcomes(
-    segments: Sequence[Segment],
+    segments: Waiting,
     decoding: DecodeOptions | None,
     tagging: TagOptions,
     pools: Pools,
     batch_segments: int,
 ) -> Generator[SegmentOutcome, None, None]:
-    """Outcomes of ``segments`` from Ray Data, in the order in which they are finished; without ``decoding`` from stored
-    vectors. This is the whole pipeline: segments ──► decode ──► tag ──► outcomes."""
-    import ray.data
-
-    if not segments:
-        return
-    with _quiet_ray_data():
-        # One block per segment: what Ray hands to an actor, tries again after a fault, and gives back.
-        rows = ray.data.from_arrow([segments_table([segment]) for segment in segments])
-        if decoding is not None:
-            rows = rows.map_batches(
-                DecodeStage, fn_constructor_args=(decoding,), batch_size=1, **_actors(pools.decoders)
-            )
-        tagging = replace(tagging, device="cuda" if pools.taggers.gpus else "cpu")
-        rows = rows.map_batches(
-            TagStage, fn_constructor_args=(tagging,), batch_size=batch_segments, **_actors(pools.taggers)
-        )
-        for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+    """Outcomes of ``segments``, in the order in which they are finished; without ``decoding`` from stored vectors. This
+    is the whole pipeline: segments ──► decode ──► tag ──► outcomes."""
+    tagging = replace(tagging, device=pools.device, callers=pools.encoders.calls)
+    if decoding is None:
+        stages = [Stage(VectorStage, tagging, pools.for_vectors, SEGMENTS_AT_ONCE)]
+    else:
+        stages = [
+            Stage(DecodeStage, decoding, pools.decoders),
+            Stage(TagStage, tagging, pools.encoders, batch_segments),
+        ]
+    with closing(stream(segments, stages, pools.leave)) as tables:
+        for table in tables:
             yield from read_outcomes(table)
 
 
@@ -266,33 +344,29 @@ def reporting_pauses(
     check()
 
 
-def _actors(pool: ActorPool) -> dict[str, Any]:
-    """How Ray Data runs a stage: on a fixed pool of actors, which get Arrow tables without a copy."""
-    import ray.data
+class _Start:
+    """When the steps of the start of a run were done."""
 
-    return {
-        "batch_format": "pyarrow",
-        "zero_copy_batch": True,
-        "num_cpus": pool.cpus,
-        "num_gpus": pool.gpus or None,
-        "compute": ray.data.ActorPoolStrategy(size=pool.actors, max_tasks_in_flight_per_actor=2),
-    }
+    def __init__(self) -> None:
+        self.began_at = time.time()  # not monotonic: compared with what actors on other machines say
+        self.steps_s: dict[str, float] = {}
+
+    def reached(self, step: str) -> None:
+        """Notes the first time that a step is done."""
+        self.steps_s.setdefault(step, round(time.time() - self.began_at, 3))
+
+    def add(self, cluster_at: float | None, encoders: Sequence[EncodingFigures]) -> None:
+        """Adds what others noted, in the order of time: when the cluster stood, and what the encoders did."""
+        figures = in_all(encoders)
+        for step, at in (
+            ("cluster", cluster_at),
+            ("encoder loaded", figures.loaded_at),
+            ("first vectors", figures.first_at),
+        ):
+            if at:
+                self.steps_s[step] = round(max(0.0, at - self.began_at), 3)
+        self.steps_s = dict(sorted(self.steps_s.items(), key=lambda step: step[1]))
 
 
-@contextmanager
-def _quiet_ray_data() -> Iterator[None]:
-    """Ray Data without its bars, log lines and warnings on the terminal, where our own progress stands."""
-    import ray.data
-
-    logger = logging.getLogger("ray.data")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"ray\.data")
-        context = ray.data.DataContext.get_current()
-        level, has_bars = logger.level, context.enable_progress_bars
-        context.enable_progress_bars = False
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-            context.enable_progress_bars = has_bars
+def _video_id(of_video: PendingVideo) -> str:
+    return of_video.video.video_id

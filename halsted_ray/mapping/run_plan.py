@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from halsted_ray import __version__
+from halsted_ray.compute.progress import RunObserver, amount
 from halsted_ray.compute.resources import ResourceRequest
+from halsted_ray.embedding.decode_stage import DecodeOptions
 from halsted_ray.errors import ArchiveError, UsageError
-from halsted_ray.mapping.decode_stage import DecodeOptions
 from halsted_ray.mapping.inventory import copies_of, new_or_changed, take_inventory
 from halsted_ray.mapping.mapping_recipe import MappingRecipe, RecipeSource
-from halsted_ray.mapping.progress import RunObserver, amount
 from halsted_ray.mapping.tag_stage import TagOptions
 from halsted_ray.mapping.work_list import WorkList, build_work_list
 from halsted_ray.maps.cases import publish_cases
@@ -46,13 +46,11 @@ class RunPlan:
     """Every window of these lengths is asked the tasks, instead of the model's windows by the workflow."""
 
     @classmethod
-    def of(
-        cls, out: str, vectors: str | None, source: RecipeSource, segment_s: float, windows: WindowSpec | None
-    ) -> RunPlan:
-        """A new run, which starts now. Vectors lie in ``<out>/embeddings`` where no place is named."""
+    def of(cls, out: str, vectors: str, source: RecipeSource, segment_s: float, windows: WindowSpec | None) -> RunPlan:
+        """A new run, which starts now."""
         recipe = source.recipe
         run = MappingRun(uuid.uuid4().hex[:12], recipe.digest, recipe.tasks, segment_s, int(time.time() * 1000))
-        return cls(out, vectors or f"{out}/embeddings", source, run, windows)
+        return cls(out, vectors, source, run, windows)
 
     @property
     def recipe(self) -> MappingRecipe:
@@ -101,6 +99,7 @@ class RunPlan:
             run_id=self.run.run_id,
             vectors=self.vectors,
             encoder_fingerprint=self.recipe.encoder_fingerprint,
+            precision=self.recipe.precision,
             sampling=sampling_name(self.recipe.spec, self.recipe.fidelity, self.recipe.eye),
             model=self.source.model,
             encoder=self.source.encoder,

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import torch
 
 from halsted_ray.compute.resources import ActorResources
-from halsted_ray.errors import ModelError, OutputError, StorageUnavailable
-from halsted_ray.mapping.stage_schemas import (
+from halsted_ray.embedding.embed_stage import EncodingActor, prepare_torch
+from halsted_ray.embedding.stage_schemas import (
     DECODED_SCHEMA,
     FATAL,
     NEEDS_FRAMES,
@@ -22,14 +21,15 @@ from halsted_ray.mapping.stage_schemas import (
     profile_of,
     segment_of,
 )
+from halsted_ray.errors import ModelError, OutputError, StorageUnavailable
 from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.maps.staging import SegmentResult, Staging
 from halsted_ray.maps.timeline import Gap, Unasked
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.profiling import PROCESS_PROFILE, ActorTimer
+from halsted_ray.profiling import THREAD_PROFILE, ActorTimer
 from halsted_ray.records import Segment, WindowSpec
-from halsted_ray.storage.vectors import VectorStore
+from halsted_ray.storage.vectors import VectorStore, encoder_name
 from halsted_ray.video.presence import LEAST_PRESENT, Span
 
 
@@ -45,6 +45,8 @@ class TagOptions:
     vectors: str
     """Location of the vector store."""
     encoder_fingerprint: str
+    precision: str
+    """In which the encoder runs: one of ``model.precision.PRECISIONS``."""
     sampling: str
     """Name of ``storage.vectors.sampling_name``: how the frames of a window were picked."""
     model: str
@@ -56,17 +58,19 @@ class TagOptions:
     windows: WindowSpec | None = None
     """Every window of these lengths is asked the tasks, instead of the model's windows by the workflow."""
     device: str = "cpu"
+    callers: int = 1
+    """How many calls an actor gets at once."""
     least_present: float = LEAST_PRESENT
     """Share of a window's time that must have a picture (``video.presence``)."""
 
     def open_vectors(self) -> VectorStore:
         """The store of vectors that fit the encoder and the frames of this run."""
-        return VectorStore(self.vectors, self.encoder_fingerprint, self.sampling)
+        return VectorStore(self.vectors, encoder_name(self.encoder_fingerprint, self.precision), self.sampling)
 
 
 class TagStage:
     """Table of segments in, one row per segment with its outcome out. A callable for Ray Data that knows nothing of
-    Ray.
+    Ray; many calls may be under way at once.
 
     Raises ModelError where the model at ``TagOptions.model`` is not the one that the driver read.
     """
@@ -77,19 +81,20 @@ class TagStage:
     resources = ActorResources(cpus=1.0, gpus=1.0, memory_mb=440)
 
     def __init__(self, options: TagOptions):
-        if options.device == "cpu":
-            torch.set_num_threads(1)
+        prepare_torch(options.device)
         model = Halsted.load(options.model, options.device)
         if model.digest != options.model_digest:
             raise ModelError(
                 f"the model at {options.model!r} on this machine is not the one that the run was started with; put the "
                 "model at a location that all machines share, and don't change it during a run"
             )
-        encoder = Encoder.load(options.encoder, device=options.device)
         self.options = options
+        self.actor = EncodingActor(
+            Encoder.load(options.encoder, device=options.device, precision=options.precision), options.callers
+        )
         self.workflow = Workflow(
             model,
-            encoder,
+            self.actor.encoder,
             options.windows,
             options.tasks,
             ask_every_window=options.windows is not None,
@@ -119,6 +124,7 @@ class TagStage:
                     "state": state,
                     "message": message,
                     "profile": profile.rows(),
+                    "encoding": self.actor.figures(),
                 }
             )
         return pa.Table.from_pylist(outcomes, schema=OUTCOME_SCHEMA)
@@ -129,13 +135,13 @@ class TagStage:
         if finished:
             return finished, ""
         images_NHWC, gaps = frames_of(row, self.workflow.encoder.image_size), gaps_of(row)
-        before = PROCESS_PROFILE.copy()
-        with PROCESS_PROFILE.stage("read"):
+        before = THREAD_PROFILE.copy()
+        with THREAD_PROFILE.stage("read"):
             vectors = self.store.get(segment.video_id, segment.start_s, segment.stop_s)
         predictions = self.workflow(segment, images_NHWC, vectors, [(gap.start_s, gap.stop_s) for gap in gaps])
         if predictions.needs_frames:
             return NEEDS_FRAMES, ""
-        spent = PROCESS_PROFILE - before
+        spent = THREAD_PROFILE - before
         result = SegmentResult(
             segment,
             predictions.tags,
@@ -146,10 +152,10 @@ class TagStage:
             {"decode": decode_s, "encode": spent.wall_s["encode"], "tag": spent.wall_s["generate"]},
             encoder=self.workflow.encoder.fingerprint,
             encoder_size=self.workflow.encoder.size_name,
-            device=self.workflow.encoder.device_name,
+            device=self.actor.encoder.device_name,
             unasked=[Unasked(*span, longest_code(gaps, span[1:])) for span in predictions.unasked],
         )
-        with PROCESS_PROFILE.stage("write"):
+        with THREAD_PROFILE.stage("write"):
             self.store.put(segment.video_id, segment.start_s, segment.stop_s, predictions.new_vectors)
             self.staging.write(result)
         return result.state, "; ".join(dict.fromkeys(gap.reason for gap in gaps))

@@ -1,4 +1,4 @@
-"""What a run has to do, for an archive of any size: noted per video, and cut into segments one wave at a time.
+"""What a run has to do, for an archive of any size: noted per video, and cut into segments when they are needed.
 
 A segment in memory costs 0.4 KB, so the 6 million segments of 100,000 video-hours would cost 2.4 GB. The numbers of the
 segments that wait cost next to nothing, and cutting is cheap. Everything goes in the order of ``video_id``: so what is
@@ -7,7 +7,8 @@ published together lies in one range of ids in the tables, and a range is found 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from halsted_ray.errors import StorageUnavailable
@@ -19,6 +20,8 @@ from halsted_ray.video.windows import segments as segments_of
 
 LOOKED_UP_AT_ONCE = 50_000
 """Segments that are compared with the published ones at a time."""
+WAVE_SEGMENTS = 10_000
+"""Segments that are published together, at least: a commit of five tables takes some seconds."""
 
 
 @dataclass(frozen=True)
@@ -31,23 +34,78 @@ class PendingVideo:
 
 
 @dataclass(frozen=True)
-class Wave:
-    """Whole videos that are mapped and published together."""
+class Cutter:
+    """Cuts videos into segments."""
 
-    planned: dict[str, list[Segment]]
-    """video_id → all of its segments."""
-    waiting: list[Segment]
-    """The segments of these videos that are to do."""
+    spec: WindowSpec
+    segment_s: float
+    recipe: str
+    """Digest of the ``MappingRecipe``."""
+
+    def cut(self, video: Video) -> list[Segment]:
+        """All segments of a video. Raises UsageError where ``segment_s`` does not fit ``spec``."""
+        return segments_of(video, self.spec, self.segment_s, self.recipe)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Segments that are to do, in the order of their videos. They are cut while they are iterated over."""
+
+    cutter: Cutter
+    pending: Sequence[PendingVideo]
+
+    def __len__(self) -> int:
+        return sum(len(of_video.waiting) for of_video in self.pending)
+
+    def __iter__(self) -> Iterator[Segment]:
+        for of_video in self.pending:
+            segments = self.cutter.cut(of_video.video)
+            yield from (segments[number] for number in of_video.waiting)
+
+    def split(self, is_first: Callable[[Video, Sequence[int]], Sequence[int]]) -> tuple[Waiting, Waiting]:
+        """(those segments whose numbers ``is_first`` gives for a video and the numbers that wait of it, the others);
+        it gives none but these."""
+        parts: tuple[list[PendingVideo], list[PendingVideo]] = ([], [])
+        for of_video in self.pending:
+            numbers = set(is_first(of_video.video, of_video.waiting))
+            others = [number for number in of_video.waiting if number not in numbers] if numbers else of_video.waiting
+            for part, waiting in zip(parts, (sorted(numbers), others), strict=True):
+                if waiting:
+                    part.append(PendingVideo(of_video.video, waiting))
+        return Waiting(self.cutter, parts[0]), Waiting(self.cutter, parts[1])
+
+    def parts(self, size: int) -> list[Waiting]:
+        """The same segments in pieces of at least ``size``; the last piece holds what is left."""
+        return [Waiting(self.cutter, pending) for pending in _pieces(self.pending, size)]
+
+    def only(self, numbers_of: Mapping[str, Collection[int]]) -> Waiting:
+        """Those segments whose numbers ``numbers_of`` gives by video_id."""
+        return self.split(lambda video, _: list(numbers_of.get(video.video_id, ())))[0]
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Whole videos that are published together."""
+
+    work: WorkList
+    pending: Sequence[PendingVideo]
+
+    @property
+    def planned(self) -> dict[str, list[Segment]]:
+        """video_id → all of its segments."""
+        return {of_video.video.video_id: self.work.cutter.cut(of_video.video) for of_video in self.pending}
+
+    @property
+    def waiting(self) -> Waiting:
+        """The segments of these videos that are to do."""
+        return Waiting(self.work.cutter, self.pending)
 
 
 @dataclass
 class WorkList:
     """The videos with something to do, in the order of their ids. The counts are of all videos that can be mapped."""
 
-    spec: WindowSpec
-    segment_s: float
-    recipe: str
-    """Digest of the ``MappingRecipe``."""
+    cutter: Cutter
     pending: list[PendingVideo] = field(default_factory=list)
     videos: int = 0
     segments: int = 0
@@ -58,24 +116,38 @@ class WorkList:
     waiting_s: float = 0.0
     """Video-seconds of the segments to do."""
 
-    def cut(self, video: Video) -> list[Segment]:
-        """All segments of a video. Raises UsageError where ``segment_s`` does not fit ``spec``."""
-        return segments_of(video, self.spec, self.segment_s, self.recipe)
+    @property
+    def all_waiting(self) -> Waiting:
+        """All segments to do."""
+        return Waiting(self.cutter, self.pending)
 
-    def waves(self, least_segments: Callable[[], int]) -> Iterator[Wave]:
-        """Waves of at least ``least_segments()`` segments to do; the last wave holds what is left. The function is
-        called before each wave, since the cluster may have grown."""
-        planned: dict[str, list[Segment]] = {}
-        waiting: list[Segment] = []
-        least = least_segments()
-        for pending in self.pending:
-            of_video = planned[pending.video.video_id] = self.cut(pending.video)
-            waiting += [of_video[number] for number in pending.waiting]
-            if len(waiting) >= least:
-                yield Wave(planned, waiting)
-                planned, waiting, least = {}, [], least_segments()
-        if planned:
-            yield Wave(planned, waiting)
+    def waves(self, least_segments: int) -> Iterator[Wave]:
+        """Waves of at least ``least_segments`` segments to do; the last wave holds what is left."""
+        return (Wave(self, pending) for pending in _pieces(self.pending, least_segments))
+
+
+class OpenWaves:
+    """The waves of a run that are not published yet, and how much of each is left to do."""
+
+    def __init__(self, work: WorkList, least_segments: int):
+        self.waves = list(work.waves(least_segments))
+        self.first_ids = [wave.pending[0].video.video_id for wave in self.waves]
+        self.left = [len(wave.waiting) for wave in self.waves]
+        self._open = set(range(len(self.waves)))
+
+    def finish(self, video_id: str) -> Wave | None:
+        """Counts one finished segment of a video; gives its wave where that was the wave's last one."""
+        number = bisect_right(self.first_ids, video_id) - 1
+        self.left[number] -= 1
+        if self.left[number] or number not in self._open:
+            return None
+        self._open.discard(number)
+        return self.waves[number]
+
+    def rest(self) -> list[Wave]:
+        """The waves that ``finish`` did not give, in order; for the end of a run, which finishes everything."""
+        rest, self._open = [self.waves[number] for number in sorted(self._open)], set()
+        return rest
 
 
 def build_work_list(
@@ -92,13 +164,13 @@ def build_work_list(
     ``retried``: ids of videos whose segments are tried again where they failed for good. Raises UsageError for a
     ``segment_s`` that does not fit ``spec``.
     """
-    work_list = WorkList(spec, segment_s, recipe)
+    work_list = WorkList(Cutter(spec, segment_s, recipe))
     staged = staging.states()
     videos = sorted((entry.video for entry in entries if entry.is_mapped), key=lambda video: video.video_id)
     for chunk in _chunks(videos, segment_s):
         finished = finished_segments(out, recipe, retried, (chunk[0].video_id, chunk[-1].video_id))
         for video in chunk:
-            of_video = work_list.cut(video)
+            of_video = work_list.cutter.cut(video)
             staged_of_video = staged.get(video.video_id, {})
             waiting = [
                 number
@@ -137,6 +209,20 @@ def finished_segments(
         if row["video_id"] not in retried and StorageUnavailable.code not in {gap["code"] for gap in row["gaps"]}:
             finished.add(row["segment_id"])
     return finished
+
+
+def _pieces(pending: Sequence[PendingVideo], least_segments: int) -> Iterator[list[PendingVideo]]:
+    """``pending`` in runs of at least ``least_segments`` segments to do."""
+    piece: list[PendingVideo] = []
+    count = 0
+    for of_video in pending:
+        piece.append(of_video)
+        count += len(of_video.waiting)
+        if count >= least_segments:
+            yield piece
+            piece, count = [], 0
+    if piece:
+        yield piece
 
 
 def _chunks(videos: Sequence[Video], segment_s: float) -> Iterator[list[Video]]:

@@ -210,7 +210,8 @@ def _lists(rows: Sequence[Sequence[Prediction | Gap | Unasked]], kind: pa.Struct
 
 def _result(row: dict[str, Any]) -> SegmentResult:
     """A row of the segments table as the result that it was made from, less the ``uri``."""
-    segment = Segment(**{name: row[name] for name in Segment.__dataclass_fields__ if name != "uri"}, uri="")
+    columns = ("segment_id", "video_id", "start_s", "stop_s", "duration_s")
+    segment = Segment(**{name: row[name] for name in columns}, uri="")
     return SegmentResult(
         segment,
         [Prediction(**tag) for tag in row["tags"]],

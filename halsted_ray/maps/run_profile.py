@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from halsted_ray.storage.files import read_file, write_atomically
 from halsted_ray.storage.locations import filesystem
@@ -20,6 +20,10 @@ class RunProfile:
     stages: dict[str, dict[str, float]]
     """``profiling.StageProfile.asdict``, summed over all actors. So its wall seconds add up to ``wall_s`` times the
     number of actors, less the time in which the actors start."""
+    start_s: dict[str, float] = field(default_factory=dict)
+    """Step of the start → seconds from the command to its end; empty in profiles of earlier versions."""
+    encoding: dict[str, float] = field(default_factory=dict)
+    """``embedding.batching.EncodingSummary``; empty in profiles of earlier versions."""
 
 
 def write_profile(out: str, profile: RunProfile) -> None:

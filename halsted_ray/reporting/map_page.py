@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from halsted_ray.mapping.progress import amount
+from halsted_ray.compute.progress import amount
 from halsted_ray.reporting.html_page import (
     meter,
     number,
@@ -240,9 +240,19 @@ def profile_section(profile: JsonObject | None, plots: dict[str, PlotlyFigure]) 
     if profile is None:
         return ""
     plots["profile"] = profile_plot(profile["stages"])
+    steps = ", ".join(f"{escape(step)} after {seconds:.1f} s" for step, seconds in profile["start_s"].items())
+    begins = f"<p>Its start: {steps}.</p>" if steps else ""
+    encoding = profile["encoding"]
+    encoders = (
+        f"<p>{encoding['clips']:,} windows were encoded. They fill {encoding['useful_share']:.1%} of the batches that "
+        f"were computed. The encoders ({encoding['actors']}) were busy {encoding['busy_share']:.0%} of the time from "
+        "their first batch to their last.</p>"
+        if encoding.get("clips")
+        else ""
+    )
     return (
         "<section><h2>Where the time went</h2>"
         f"<p>The newest run mapped {profile['segments']} segments ({clock(profile['video_s'])} of video) in "
-        f"{clock(profile['wall_s'])}. The bars show seconds per stage, summed over all actors.</p>"
+        f"{clock(profile['wall_s'])}. The bars show seconds per stage, summed over all actors.</p>{begins}{encoders}"
         f'<div class="card">{plot_element("profile", plots["profile"])}</div></section>'
     )

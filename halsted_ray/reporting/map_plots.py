@@ -214,9 +214,9 @@ def profile_plot(stages: Mapping[str, Mapping[str, float]]) -> PlotlyFigure:
             "name": name,
             "marker": {"color": shade},
             "y": list(STAGES),
-            "x": [stages[clock_s][stage] for stage in STAGES],
+            "x": [stages[clock_s].get(stage, 0.0) for stage in STAGES],
             "hovertext": [
-                f"<b>{stage}</b>: {STAGES[stage]}<br>{name} {stages[clock_s][stage]:.1f} s" for stage in STAGES
+                f"<b>{stage}</b>: {STAGES[stage]}<br>{name} {stages[clock_s].get(stage, 0.0):.1f} s" for stage in STAGES
             ],
             "hoverinfo": "text",
         }

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from halsted_ray.atlas import Atlas
+from halsted_ray.compute.progress import QUIET, RunObserver
 from halsted_ray.errors import UsageError
 from halsted_ray.evaluation.json_values import Figures
 from halsted_ray.mapping.pipeline import Summary, map_archive
-from halsted_ray.mapping.progress import QUIET, RunObserver
 from halsted_ray.mapping.workflow import needed_tasks
 from halsted_ray.maps.reading import read_segments, read_videos
 from halsted_ray.model.encoder_identity import encoder_identity

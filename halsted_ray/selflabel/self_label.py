@@ -8,11 +8,11 @@ from halsted_ray.atlas import add_ai_samples, read_atlas
 from halsted_ray.atlas import release as name_release
 from halsted_ray.atlas.atlas_table import HEAD
 from halsted_ray.atlas.commits import history
+from halsted_ray.compute.progress import QUIET, RunObserver
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.evaluation.json_values import Figures
 from halsted_ray.evaluation.leak_guard import caveats_of, learned_by, require_unlearned
 from halsted_ray.evaluation.run_evaluation import require_fit
-from halsted_ray.mapping.progress import QUIET, RunObserver
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.selflabel.labelling import GATE, PRECISION, LabellingRules, label_archive
 from halsted_ray.selflabel.validation import PART, manual_clips_only

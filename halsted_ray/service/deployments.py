@@ -190,10 +190,10 @@ class Tagger:
 class Mapper:
     """A thread that does the jobs of the queue. When the replica is taken away, another replica goes on with its job.
 
-    ``decoders``, ``taggers``: the number of actors of a job.
+    ``decoders``, ``encoders``: the number of actors of a job.
     """
 
-    def __init__(self, decoders: int = 1, taggers: int = 1) -> None:
+    def __init__(self, decoders: int = 1, encoders: int = 1) -> None:
         from halsted_ray.service.job_worker import JobWorker
 
         log_to_stderr()
@@ -207,7 +207,7 @@ class Mapper:
             components.model_source,
             settings.encoder,
             decoders,
-            taggers,
+            encoders,
             settings.upload_days,
         )
         self.thread = threading.Thread(target=self.worker.work, args=(self.stop,), name="mapper", daemon=True)

@@ -14,8 +14,8 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
+from halsted_ray.compute.progress import Progress, RunObserver
 from halsted_ray.errors import HalstedError, ResourceError
-from halsted_ray.mapping.progress import Progress, RunObserver
 from halsted_ray.service.database import Job, StoredVideo
 from halsted_ray.service.jobs import Jobs
 from halsted_ray.service.served_model import ModelSource
@@ -38,7 +38,7 @@ class JobStopped(Exception):
 @dataclass
 class JobWorker:
     """Does one job at a time. ``encoder``: where the encoder lies, if not where the model says. ``decoders`` and
-    ``taggers``: the number of actors of a job. ``upload_days``: how long an open upload is kept."""
+    ``encoders``: the number of actors of a job. ``upload_days``: how long an open upload is kept."""
 
     jobs: Jobs
     videos: Videos
@@ -46,7 +46,7 @@ class JobWorker:
     source: ModelSource
     encoder: str | None = None
     decoders: int = 1
-    taggers: int = 1
+    encoders: int = 1
     upload_days: float = 7.0
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}")
     at_work: str | None = field(default=None, init=False)
@@ -123,7 +123,7 @@ class JobWorker:
             job.tasks,
             encoder=self.encoder,
             settle_s=0,  # an upload is whole before there is a job
-            resources=ResourceRequest(decoders=self.decoders, taggers=self.taggers, priority="high"),
+            resources=ResourceRequest(decoders=self.decoders, encoders=self.encoders, priority="high"),
             observer=_ProgressRecorder(self.jobs, job.job_id, self.name, heartbeat),
         )
         if summary.segments_before == summary.segments:  # nothing was left to do, so no progress was reported

@@ -4,11 +4,12 @@ train.py             a whole run, `halsted train`: atlas                  -> a m
 recipe.py            every choice of a run, as one frozen value; the learning rate over time; the save rule
 atlas_samples.py     the parts of an atlas                                -> their samples, with vectors
 samples.py           annotated clips                                      -> labelled windows -> row-aligned arrays
-embed.py             windows that have no vector yet                      -> the store of vectors
 
 loop.py              samples, recipe                                      -> a trained decoder (the only ``ray.train``)
 epoch.py             one epoch: train steps, validation, save rule
 batch_loader.py      samples                                              -> one worker's part of each batch
+prefetch.py          batches drawn ahead and copied to a GPU while it computes
+vector_placement.py  whether the vectors lie on the device or on its host
 validator.py         decoder, validation samples                          -> accuracy by task and by tag
 train_checkpoint.py  the files that a killed run goes on from
 epoch_record.py      what training writes down per epoch

@@ -23,7 +23,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from halsted_ray.errors import CorruptSegment, UnreadableVideo
-from halsted_ray.profiling import PROCESS_PROFILE
+from halsted_ray.profiling import THREAD_PROFILE
 from halsted_ray.storage.ranges import RangeFile, Source
 from halsted_ray.video.first_frame import SEARCHED_BYTES, SEARCHED_S, decode_first_frame
 from halsted_ray.video.geometry import Orientation, orientation_of
@@ -129,7 +129,7 @@ class VideoFile:
         self._listed: dict[int, int] | None = None
         self.first_key_pts: int | None = None
         try:
-            with PROCESS_PROFILE.stage("read"):
+            with THREAD_PROFILE.stage("read"):
                 self._open()
             assert self.stream.time_base is not None, "libavformat gives every stream a time base"
             self.time_base = self.stream.time_base
@@ -255,7 +255,7 @@ class VideoFile:
         self.tell_lead(self.size_bytes / READ_BYTES_PER_LEAD_S)
         self.reopen()
         may_restart = self.container.format.name in MAY_RESTART
-        with PROCESS_PROFILE.stage("read"):
+        with THREAD_PROFILE.stage("read"):
             is_key = keyframe_test(self.stream.codec_context) if self.container.format.name == MP4 else is_marked_key
             self._known.index = index_packets(self.packets(), self.time_base, may_restart, is_key)
         self.raise_storage_failure()
@@ -300,7 +300,7 @@ class VideoFile:
             try:
                 packets = self.container.demux(self.stream)
                 while True:
-                    with PROCESS_PROFILE.stage("read"):
+                    with THREAD_PROFILE.stage("read"):
                         packet = next(packets, None)
                     if packet is None:
                         self.raise_storage_failure()
@@ -347,7 +347,7 @@ class VideoFile:
         ``packet`` None asks for the frames that the decoder still holds.
         """
         try:
-            with PROCESS_PROFILE.stage("decode"):
+            with THREAD_PROFILE.stage("decode"):
                 return self.stream.codec_context.decode(packet)
         except av.error.EOFError:
             return []

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from halsted_ray import errors
 from halsted_ray.errors import CorruptSegment
-from halsted_ray.profiling import PROCESS_PROFILE, StageProfile
+from halsted_ray.profiling import THREAD_PROFILE, StageProfile
 from halsted_ray.records import JsonObject
 from halsted_ray.storage.locations import Location, local_path
 from halsted_ray.storage.ranges import Fetch, range_fetcher
@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 START_S = 60.0
 """How long a start may take. It takes 0.3 s, and longer on a machine where many processes start at once."""
+
+DEVICE_START_S = 180.0
+"""The same on a GPU, where torch is imported and the device is made ready (unmeasured)."""
 
 PROBE_S = 60.0
 READ_BYTES_PER_S = 10e6
@@ -80,14 +83,18 @@ class DecodeProcess:
     """``read_frames`` and ``probe`` as in ``readers`` and ``probe``, done by a process of its own, under a deadline.
 
     ``memory_mb`` is how much memory decoding may take beyond the process's own (1080p H.264 takes about 100 MB, 4K HEVC
-    with 10 bits about 300 MB). ``storage_patience_s`` is how long a remote store is waited for. ``starts`` counts the
-    processes that were started. Calls from several threads run one after another.
+    with 10 bits about 300 MB). ``storage_patience_s`` is how long a remote store is waited for. ``gpu``: the GPU that
+    the process sees, as CUDA_VISIBLE_DEVICES names it, for the reader ``nvdec``; None for none. ``starts`` counts the
+    processes that were started. ``fallback`` is why the reader ``nvdec`` gave the last frames by the CPU, '' where
+    NVDEC decoded them or was not asked. Calls from several threads run one after another.
     """
 
-    def __init__(self, memory_mb: int = 1024, storage_patience_s: float = PATIENCE_S):
+    def __init__(self, memory_mb: int = 1024, storage_patience_s: float = PATIENCE_S, gpu: str | None = None):
         self.memory_mb = memory_mb
         self.storage_patience_s = storage_patience_s
+        self.gpu = gpu
         self.starts = 0
+        self.fallback = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._indexes: dict[str, bytes] = {}
@@ -137,8 +144,10 @@ class DecodeProcess:
         # What was made here comes first: then the index that was given could not be used.
         known = self._indexes.get(os.fspath(location), b"") or packet_index
         answers = self._ask(location, request, times_s.tobytes() + known, deadline_s)
-        frames = collect(_frames_of(answers, lambda made: self._keep_index(location, made)), times_s, size)
-        PROCESS_PROFILE.add("write", 0.0, time.process_time() - cpu_s)
+        frames = collect(
+            _frames_of(answers, lambda made: self._keep_index(location, made), self._note_fallback), times_s, size
+        )
+        THREAD_PROFILE.add("write", 0.0, time.process_time() - cpu_s)
         return frames
 
     def probe(self, location: Location, *, deadline_s: float = PROBE_S) -> Probe:
@@ -165,6 +174,9 @@ class DecodeProcess:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
+
+    def _note_fallback(self, reason: str) -> None:
+        self.fallback = reason
 
     def _keep_index(self, location: Location, packet_index: bytes) -> None:
         if len(packet_index) <= MAX_PACKED_BYTES:
@@ -231,10 +243,11 @@ class DecodeProcess:
             self.close()
             process = self._process = subprocess.Popen(
                 # -P: the folder where the run was started may hold anything, so nothing is imported from there.
-                [sys.executable, "-P", "-m", "halsted_ray.video.decode_worker", str(self.memory_mb)],
+                [sys.executable, "-P", "-m", "halsted_ray.video.decode_worker", str(self.memory_mb)]
+                + (["--device"] if self.gpu is not None else []),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=_environment(),
+                env=_environment() | device_environment(self.gpu),
             )
             self.starts += 1
             self._greet(process)
@@ -245,7 +258,9 @@ class DecodeProcess:
         """Waits for a new process's first message. Raises RuntimeError where it does not come."""
         assert process.stdout is not None
         try:
-            hello, _ = wire.receive(process.stdout.fileno(), time.monotonic() + START_S)
+            hello, _ = wire.receive(
+                process.stdout.fileno(), time.monotonic() + (START_S if self.gpu is None else DEVICE_START_S)
+            )
         except (wire.PipeClosed, wire.DeadlineOver):
             reason = _import_failure() or self._death()
             self.close()
@@ -267,16 +282,19 @@ class DecodeProcess:
 
 
 def _frames_of(
-    answers: Iterator[Message], on_index: Callable[[bytes], None] = lambda packet_index: None
+    answers: Iterator[Message],
+    on_index: Callable[[bytes], None] = lambda packet_index: None,
+    on_fallback: Callable[[str], None] = lambda reason: None,
 ) -> FrameStream:
     """What the parts of an answer hold (``decode_worker.send_frames``); the last message tells what decoding took.
 
-    ``on_index`` gets the index of a pass over the packets that had to be made.
+    ``on_index`` gets the index of a pass over the packets that had to be made, ``on_fallback`` why the CPU decoded.
     """
     missing: Missing | None = None
     for head, body in answers:
         if "part" not in head:
-            PROCESS_PROFILE.merge(StageProfile(**head["done"]))
+            THREAD_PROFILE.merge(StageProfile(**head["done"]))
+            on_fallback(head.get("fallback", ""))
             if body:
                 on_index(bytes(body))
             continue
@@ -312,6 +330,16 @@ def _environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
+
+
+def device_environment(gpu: str | None) -> dict[str, str]:
+    """What says to a process which GPU it sees, if any. Ray hides all GPUs from actors that ask for none.
+
+    The driver would keep what it compiles in a file, and the process may write none.
+    """
+    if gpu is None:
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    return {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_CACHE_DISABLE": "1"}
 
 
 def _import_failure() -> str | None:

@@ -80,7 +80,7 @@ class PictureScaler:
     def to_rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """The frame as uint8 [height, width, 3] RGB. Raises UnreadableVideo for a picture beyond the limit."""
         check_picture(frame.width, frame.height)  # a stream may change its size half-way
-        orientation, stereo = self._stated_of(frame)
+        orientation, stereo = self.stated_of(frame)
         colour = colour_of(frame, self._codec)
         height, width = (self.width, self.height) if orientation.turns % 2 else (self.height, self.width)
         filters = self._filters(frame, stereo)
@@ -101,7 +101,7 @@ class PictureScaler:
             small_HWC = to_standard_range(small_HWC, colour.transfer)
         return orientation.upright(small_HWC)
 
-    def _stated_of(self, frame: VideoFrame) -> tuple[Orientation, Stereo]:
+    def stated_of(self, frame: VideoFrame) -> tuple[Orientation, Stereo]:
         """How a frame lies, and which eyes it shows: its own statement, else the first frame's while it is of its size.
 
         A look at the side data of a frame ties the two in a circle, so that the frame's memory is free only after a

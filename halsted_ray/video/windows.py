@@ -59,13 +59,27 @@ def windows_of(segment: Segment, spec: WindowSpec) -> tuple[list[Window], dict[i
 
 
 def frame_times_s(segment: Segment, spec: WindowSpec) -> NDArray[np.float64]:
-    """float64 [T]: the times whose frames a segment needs, in seconds from the first displayed frame of the video.
+    """float64 [T]: the times whose frames a segment needs, in seconds from the first displayed frame of the video, each
+    once and in order.
 
-    They lie ``fine_s / frames`` apart, from the segment's start to its end.
+    For the windows of the grid they lie ``fine_s / frames`` apart, from the segment's start to its end.
     """
+    if segment.windows is not None:
+        return np.unique([window_times_s(window, segment.duration_s, spec) for window in segment.windows])
     step_s = spec.fine_s / spec.frames
     count = math.ceil((min(segment.stop_s, segment.duration_s) - segment.start_s) / step_s)
     return segment.start_s + np.arange(count, dtype=np.float64) * step_s
+
+
+def window_times_s(window: Window, duration_s: float, spec: WindowSpec) -> NDArray[np.float64]:
+    """float64 [frames]: when the frames of a window are shown, as ``records.Window`` says.
+
+    A time past the video's end is replaced by the last time of the fine grid.
+    """
+    lengths_s = {"coarse": spec.coarse_s, "fine": spec.fine_s, "clip": window.stop_s - window.start_s}
+    step_s = spec.fine_s / spec.frames
+    last_s = window.start_s + (math.ceil((duration_s - window.start_s) / step_s) - 1) * step_s
+    return np.minimum(window.start_s + np.arange(spec.frames) * (lengths_s[window.kind] / spec.frames), last_s)
 
 
 def has_picture(times_s: NDArray[np.float64], gaps: Iterable[tuple[float, float]]) -> NDArray[np.bool_]:
@@ -81,6 +95,9 @@ def frame_rows(window: Window, segment: Segment, spec: WindowSpec) -> NDArray[np
 
     Past the video's end the last row stands again.
     """
+    if segment.windows is not None:
+        times_s = window_times_s(window, segment.duration_s, spec)
+        return np.searchsorted(frame_times_s(segment, spec), times_s)
     step_s = spec.fine_s / spec.frames
     stride = spec.fine_per_coarse if window.kind == "coarse" else 1
     first = round((window.start_s - segment.start_s) / step_s)

@@ -27,10 +27,10 @@ import fsspec
 import numpy as np
 
 from fuzz.mangling import Case
+from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
+from halsted_ray.embedding.stage_schemas import segments_table
 from halsted_ray.errors import DecoderKilled, StorageUnavailable
 from halsted_ray.mapping import inventory
-from halsted_ray.mapping.decode_stage import DecodeOptions, DecodeStage
-from halsted_ray.mapping.stage_schemas import segments_table
 from halsted_ray.maps.table_schemas import ArchiveFile
 from halsted_ray.records import WindowSpec
 from halsted_ray.video.decode_process import DecodeProcess

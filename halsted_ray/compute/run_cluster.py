@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 
 from halsted_ray.compute.cluster import connected, is_attached
-from halsted_ray.compute.pools import Pools, size_pools
+from halsted_ray.compute.pools import SPARE_CPUS, Pools, size_pools
 from halsted_ray.compute.priority import Capacity, LowPriorityRun, announced, wait_for_capacity
+from halsted_ray.compute.progress import RunObserver
 from halsted_ray.compute.resources import ResourceRequest
-from halsted_ray.mapping.progress import RunObserver
 
-WAVE = 10_000
-WAVE_PER_CORE = 150
-"""Segments that are given to Ray Data at once, at least; this bounds the memory of the driver. A new wave costs one
-start of the actors, 10 s, so a large cluster gets as many segments as keep it busy for some 1,000 s."""
 ACTORS_END_S = 3.0
 
 
 class RunCluster:
     """The cluster of one run, as a context manager. Nothing is started or connected to until ``size_pools``.
 
-    The cluster is measured again before each wave, since machines come and go.
+    On a cluster that other runs may use too, the pools grow with it. It is measured again at each call of
+    ``size_pools``.
     """
 
     def __init__(self, resources: ResourceRequest, observer: RunObserver):
         self.resources, self.observer = resources, observer
         self.capacity: Capacity | None = None
         self.is_shared = False
+        self.reached_at: float | None = None
+        """When the pools were first known, in seconds since the epoch."""
         self._low_run: LowPriorityRun | None = None
         self._stack = ExitStack()
 
@@ -42,17 +42,14 @@ class RunCluster:
         """Whether the run pauses while a run of priority high is at work on the cluster."""
         return self.is_shared and self.resources.priority != "high"
 
-    @property
-    def wave_segments(self) -> int:
-        """Segments that the next wave should hold at least."""
-        return max(WAVE, WAVE_PER_CORE * self.capacity.cores) if self.capacity else WAVE
-
     def size_pools(self, segments: int) -> Pools:
-        """The actor pools for a wave of ``segments``, on what is free now.
+        """The actor pools for ``segments``, on what is free now.
 
         Connects to a cluster, or starts one, at the first call. Waits on a shared cluster until an actor of each stage
         fits. Raises ResourceError where they never do.
         """
+        import ray
+
         resources = self.resources
         if self.capacity is None:
             self.is_shared = is_attached()
@@ -65,7 +62,7 @@ class RunCluster:
             if self.is_shared and resources.priority == "low":
                 self._low_run = self._stack.enter_context(LowPriorityRun())
         elif self.is_shared:
-            time.sleep(ACTORS_END_S)  # else the CPUs of the actors of the wave before would not count as free
+            time.sleep(ACTORS_END_S)  # else the CPUs of the actors before would not count as free
 
         def pools_on(capacity: Capacity) -> Pools:
             return size_pools(
@@ -74,8 +71,10 @@ class RunCluster:
                 capacity.cores,
                 segments,
                 resources.decoders,
-                resources.taggers,
+                resources.encoders,
                 capacity.gpu_share,
+                resources.encoders_per_gpu,
+                grows=self.is_shared,
             )
 
         if self._low_run is not None:
@@ -84,5 +83,15 @@ class RunCluster:
             if self.is_shared:
                 self.capacity = wait_for_capacity(resources.priority, self.observer.on_wait)
             pools = pools_on(self.capacity)
+        if self.is_shared:
+            total = ray.cluster_resources()
+            pools = replace(
+                pools,
+                leave=(
+                    total.get("CPU", 0.0) - self.capacity.cpus + SPARE_CPUS,
+                    total.get("GPU", 0.0) - self.capacity.gpus * self.capacity.gpu_share,
+                ),
+            )
+        self.reached_at = self.reached_at or time.time()
         self.observer.on_message(f"pools: {pools}")
         return pools

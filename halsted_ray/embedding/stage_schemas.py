@@ -1,9 +1,9 @@
 """The tables that travel between the stages: what a stage takes and what it gives, as Arrow schemas.
 
-    SEGMENT_SCHEMA ──► DecodeStage ──► DECODED_SCHEMA ──► TagStage ──► OUTCOME_SCHEMA
-                                                     └──► EmbedStage ─► VECTOR_SCHEMA
+    SEGMENT_SCHEMA ──► DecodeStage ──► DECODED_SCHEMA ──► EmbedStage ──► EMBEDDED_SCHEMA
+                                                     └──► mapping.TagStage ──► OUTCOME_SCHEMA
 
-A row is one segment, except in VECTOR_SCHEMA, where it is one window.
+A row is one segment.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import pyarrow as pa
 from halsted_ray.maps.table_schemas import GAP_TYPE
 from halsted_ray.maps.timeline import Gap
 from halsted_ray.profiling import StageProfile
-from halsted_ray.records import Segment
+from halsted_ray.records import Segment, Window
+
+WINDOW_TYPE = pa.struct([("kind", pa.string()), ("start_s", pa.float64()), ("stop_s", pa.float64())])
+"""The fields of ``records.Window``."""
 
 SEGMENT_SCHEMA = pa.schema(
     [
@@ -28,6 +31,7 @@ SEGMENT_SCHEMA = pa.schema(
         ("start_s", pa.float64()),
         ("stop_s", pa.float64()),
         ("duration_s", pa.float64()),
+        ("windows", pa.list_(WINDOW_TYPE)),
     ]
 )
 """The fields of ``records.Segment``."""
@@ -47,16 +51,41 @@ DECODED_SCHEMA = pa.schema(
 ``gaps`` are the spans without picture, with the reasons; the frames of times in them are zeros. ``profile`` is what
 decoding took."""
 
-VECTOR_SCHEMA = pa.schema(
+ENCODING_TYPE = pa.struct(
     [
-        ("video_id", pa.string()),
-        ("kind", pa.string()),
-        ("start_s", pa.float64()),
-        ("stop_s", pa.float64()),
-        ("vector", pa.list_(pa.float16())),
+        ("actor", pa.string()),
+        ("clips", pa.int64()),
+        ("computed", pa.int64()),
+        ("busy_s", pa.float64()),
+        ("loaded_at", pa.float64()),
+        ("began_at", pa.float64()),
+        ("first_at", pa.float64()),
+        ("last_at", pa.float64()),
     ]
 )
-"""``kind``, ``start_s`` and ``stop_s`` are the fields of ``records.Window``; ``vector`` is float16 [D]."""
+"""The fields of ``batching.EncodingFigures`` at the time of the row, and whose they are."""
+
+EMBEDDED_SCHEMA = pa.schema(
+    [
+        ("segment_id", pa.string()),
+        ("video_id", pa.string()),
+        ("start_s", pa.float64()),
+        ("stop_s", pa.float64()),
+        ("stored", pa.int64()),
+        (
+            "mended",
+            pa.list_(pa.struct([*WINDOW_TYPE, ("vector", pa.list_(pa.float16()))])),
+        ),
+        ("left_out", pa.list_(WINDOW_TYPE)),
+        ("gaps", pa.list_(GAP_TYPE)),
+        ("fatal", pa.string()),
+        ("profile", PROFILE_TYPE),
+        ("encoding", ENCODING_TYPE),
+    ]
+)
+"""What became of a segment that was embedded. ``stored``: number of windows whose vectors were stored. ``mended``:
+windows that lack some pictures, with the vectors that were made from the others; these are not stored. ``left_out``:
+windows that lack too many. ``fatal``: why the run must end, null where it need not."""
 
 OUTCOME_SCHEMA = pa.schema(
     [
@@ -67,6 +96,7 @@ OUTCOME_SCHEMA = pa.schema(
         ("state", pa.string()),
         ("message", pa.string()),
         ("profile", PROFILE_TYPE),
+        ("encoding", ENCODING_TYPE),
     ]
 )
 """``state`` is one of ``maps.staging.STATES``, or one of ``NEEDS_FRAMES`` and ``FATAL``. ``profile`` is what all stages
@@ -90,16 +120,26 @@ def decoded_table(
     profiles: Sequence[StageProfile],
 ) -> pa.Table:
     """Rows of DECODED_SCHEMA. ``frames`` are uint8 [T, H, W, 3]; the frames of a single segment are not copied."""
-    columns: dict[str, Any] = {name: [getattr(segment, name) for segment in segments] for name in SEGMENT_SCHEMA.names}
+    rows = segments_table(segments)
+    columns: dict[str, Any] = {name: rows[name] for name in SEGMENT_SCHEMA.names}
     columns["frames"] = _frames_column(frames)
     columns["gaps"] = [[asdict(gap) for gap in of_segment] for of_segment in gaps]
     columns["profile"] = [profile.rows() for profile in profiles]
     return pa.table(columns, schema=DECODED_SCHEMA)
 
 
+def segments_in(table: pa.Table) -> list[Segment]:
+    """The segments of a table, one per row."""
+    segments = []
+    for row in table.select(SEGMENT_SCHEMA.names).to_pylist():
+        windows = row.pop("windows")
+        segments.append(Segment(**row, windows=windows and tuple(Window(**window) for window in windows)))
+    return segments
+
+
 def segment_of(row: pa.Table) -> Segment:
     """The segment of a table of one row."""
-    return Segment(**row.select(SEGMENT_SCHEMA.names).to_pylist()[0])
+    return segments_in(row)[0]
 
 
 def frames_of(row: pa.Table, image_size: tuple[int, int]) -> np.ndarray | None:

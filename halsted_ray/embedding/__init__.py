@@ -1,0 +1,11 @@
+"""How frames become vectors, on all the machines at hand: one stage for mapping, training, evaluation, self-labelling
+and promotion.
+
+embed.py           windows that have no vector yet → the store of vectors
+streaming.py       segments through stages on Ray Data
+segment_source.py  segments as a source of Ray Data, however many
+stage_schemas.py   the tables that travel between the stages
+decode_stage.py    segments → frames; what decoding actors call
+embed_stage.py     frames of windows → vectors, stored; what encoding actors call
+batching.py        fills the fixed batches of an encoder with windows of many segments
+"""
