@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from typing import TypedDict
+
+log = logging.getLogger(__name__)
 
 NVDEC, CPU = "nvdec", "cpu"
 
@@ -24,7 +27,9 @@ class DecoderTally:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, decoder: str, reason: str = "", requests: int = 1) -> None:
-        """Counts requests that ``decoder`` (``NVDEC`` or ``CPU``) answered, for ``reason``."""
+        """Counts requests that ``decoder`` (``NVDEC`` or ``CPU``) answered, for ``reason``; logs each reason once."""
+        if reason and not self._counts[decoder, reason]:
+            log.warning("NVDEC leaves segments to the CPU: %s", reason)
         self._counts[decoder, reason] += requests
 
     def merge(self, other: DecoderTally) -> None:
