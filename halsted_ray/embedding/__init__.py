@@ -2,6 +2,7 @@
 and promotion.
 
 embed.py           windows that have no vector yet → the store of vectors
+embed_run.py       one run over many segments: a first look, what became of each, the summary
 streaming.py       segments through stages on Ray Data
 segments.py        lists of segments, and spans of videos without what is stored, cut while they are read
 segment_source.py  segments as a source of Ray Data, however many

@@ -21,6 +21,9 @@ from halsted_ray.storage.vectors import WindowKey
 
 LOOKS_FOR_S = 10.0
 """For so long this process looks by itself for what lacks. A cluster takes as long to start, and looks on."""
+WHOLE_WINDOWS = 1.0
+"""Share of a window's time that must have a picture. A store holds vectors of whole windows alone, so others are not
+encoded."""
 WITHOUT_GAP = "no-picture"
 """The reason of a window that lacks pictures although no gap lies in it: none of its frames could be had."""
 

@@ -6,7 +6,7 @@ Nothing here imports torch, so that a task that reads segments starts quickly.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -110,7 +110,7 @@ class UnstoredSegments:
                 videos, count = [], 0
         return [*parts, replace(self, videos=videos)] if videos else parts
 
-    def by_video(self) -> Iterator[tuple[Video, list[Segment]]]:
+    def by_video(self) -> Generator[tuple[Video, list[Segment]], None, None]:
         """(video, its spans) of each video in turn. Raises StorageUnavailable, and ModelError as the store does."""
         store = VectorStore(self.vectors, self.encoder_fingerprint, self.sampling)
 
