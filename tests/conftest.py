@@ -47,6 +47,8 @@ HEAVY = {
     "test_cluster_drill",
     "test_damaged_windows",
     "test_demo",
+    "test_embed_archive",
+    "test_embed_atlas",
     "test_evaluation",
     "test_evaluation_rarp50",
     "test_faults",
