@@ -30,7 +30,7 @@ def measure(setting: Setting, device: str = "cpu") -> list[dict]:
     tasks = torch.arange(WINDOWS, device=device) % len(model.taxonomy.tasks)
 
     def fast() -> Generated:
-        return generate(model.decoder, model.grammar, vectors, tasks, model.rows_per_pass)
+        return generate(model.frozen, model.grammar, vectors, tasks, model.rows_per_pass)
 
     def slow() -> list[list[int]]:
         return generate_token_by_token(model.decoder, model.vocabulary, model.grammar, vectors, tasks)

@@ -158,4 +158,4 @@ def test_embedding_is_submitted_too(nodes, tmp_path):
     run = submit(nodes, "embed", videos, "--encoder", "tiny", "--embeddings", vectors, "--windows", "coarse")
     assert run.returncode == 3 and "1 videos, 1 files failed; 1 windows: 0 stored before, 1 made" in run.stdout
     assert "Jane" not in run.stdout + run.stderr
-    assert len(list(vectors.glob("*/*/*/*.parquet"))) == 1
+    assert len(list(vectors.glob("*/*/*.arrow"))) == 1

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from halsted_ray import taxonomy
 from halsted_ray.errors import TaxonomyError
+from halsted_ray.model import decoder, halsted
 from halsted_ray.model.calibration import fit_temperature
+from halsted_ray.model.frozen_decoder import FrozenDecoder
 from halsted_ray.model.generation import generate, generate_token_by_token
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.vocabulary import BOS, EOS, PAD, Vocabulary, parse
@@ -258,17 +260,63 @@ def test_cached_generation_equals_token_by_token(seed, scale, rows):
             )
 
 
-def test_generation_takes_one_pass_per_tag(model):
-    passes = []
-    handle = model.decoder.head.register_forward_hook(lambda *_: passes.append(1))
-    try:
-        model.tag(vectors(3), "macro")
-        assert len(passes) == 3
-        passes.clear()
-        model.tag(vectors(3), "proficiency")
-        assert len(passes) == 2
-    finally:
-        handle.remove()
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("sizes", [{}, {"steps": 3}, {"soft_prompt": True}])
+def test_a_frozen_decoder_says_what_the_decoder_says(layers, sizes):
+    model = sharp(Halsted.create(None, 24, width=32, heads=4, layers=layers, seed=3, **sizes))
+    for parameter in model.decoder.parameters():  # biases and norms start at 0 and 1, which would hide their loss
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.decoder.fit_features(torch.from_numpy(vectors(200)))
+    rows, tasks = torch.from_numpy(vectors(20)), torch.arange(20) % 4
+    plain = generate(model.decoder, model.grammar, rows, tasks, 20)
+    frozen = generate(FrozenDecoder(model.decoder), model.grammar, rows, tasks, 20)
+    assert torch.equal(plain.chosen_NG, frozen.chosen_NG)
+    torch.testing.assert_close(plain.logits_NGC, frozen.logits_NGC, atol=2e-5, rtol=2e-5)
+    half = generate(FrozenDecoder(model.decoder, half=True), model.grammar, rows, tasks, 20, plain.chosen_NG)
+    finite = torch.isfinite(plain.logits_NGC)
+    error = (half.logits_NGC - plain.logits_NGC)[finite].abs().max() / plain.logits_NGC[finite].abs().max()
+    assert 1e-5 < error < 0.03, "bfloat16 has 3 digits"
+
+
+def test_a_model_generates_with_its_weights_of_now():
+    model = sharp(Halsted.create(None, 24, width=32, heads=4, seed=1))
+    before = model.tag(vectors(8), "macro")
+    assert model.frozen is model.frozen
+    with torch.no_grad():
+        model.decoder.blocks[0].attention_in.weight.mul_(-3)
+    assert model.tag(vectors(8), "macro") != before
+    assert model.tag(vectors(8), "macro") == Halsted.tag(model.to("cpu"), vectors(8), "macro")
+
+
+def test_a_row_has_the_same_bits_in_a_request_of_any_length():
+    """Compares the logits, before rounding, which would hide most differences."""
+    model = sharp(Halsted.create(None, 24, width=64, heads=4, seed=1))
+    embeddings, tasks = torch.from_numpy(vectors(150)), torch.tensor([i % 4 for i in range(150)])
+
+    def logits(rows):
+        size, fill_to = model.pass_sizes(rows)
+        return generate(model.frozen, model.grammar, embeddings[:rows], tasks[:rows], size, fill_to=fill_to).logits_NGC
+
+    together = logits(150)
+    for rows in (1, 15, 16, 17, 63, 64, 65, 149):
+        assert torch.equal(logits(rows), together[:rows]), f"{rows} rows"
+
+
+def test_where_long_passes_give_other_bits_all_passes_are_short(monkeypatch):
+    model = Halsted.create(None, 24, width=32, heads=4)
+    assert model.pass_sizes(16) == (16, 16) and model.pass_sizes(17) in ((64, 16), (16, 16))
+    monkeypatch.setattr(halsted, "rows_stand_alone", lambda *_: False)
+    assert Halsted.create(None, 24, width=32, heads=4).pass_sizes(1000) == (16, 16)
+
+
+def test_generation_takes_one_pass_per_tag(model, monkeypatch):
+    passes, read_out = [], FrozenDecoder._read_out
+    monkeypatch.setattr(FrozenDecoder, "_read_out", lambda *args: passes.append(1) or read_out(*args))
+    model.tag(vectors(3), "macro")
+    assert len(passes) == 3
+    passes.clear()
+    model.tag(vectors(3), "proficiency")
+    assert len(passes) == 2
 
 
 @pytest.mark.parametrize("width", [32, 192])
@@ -352,3 +400,31 @@ def test_the_grammar_lists_every_token_that_may_follow():
     assert len(vocabulary.allowed_next("macro", ids[:2])) == 8
     assert len(vocabulary.allowed_next("macro", ids[:5])) == 3
     assert vocabulary.allowed_next("macro", ids) == [PAD] and ids[-1] == EOS
+
+
+def test_vectors_are_whitened_in_full_precision_where_the_rest_runs_in_bf16():
+    """Of large encoders a few features vary by a hundred times the others. In bfloat16 their rounding would be as large
+    as the others are, and whitening raises the others to the same size."""
+    rng = np.random.default_rng(0)
+    scale_D = np.where(np.arange(24) < 2, 100.0, 1.0)
+    embeddings_ND = torch.from_numpy(rng.normal(size=(256, 24)) * scale_D).float()
+    whitener = Halsted.create(None, 24, width=24, heads=4, seed=5).decoder
+    whitener.fit_features(embeddings_ND)
+    tasks_N, tokens_NS = torch.zeros(256, dtype=torch.long), torch.full((256, 1), BOS)
+    with torch.no_grad():
+        exact = whitener._embed(embeddings_ND, tasks_N, tokens_NS)[:, 0]
+        with torch.autocast("cpu", torch.bfloat16):
+            found = whitener._embed(embeddings_ND, tasks_N, tokens_NS)[:, 0]
+    assert torch.allclose(found.float(), exact, atol=1e-5)
+
+
+def test_whitening_is_fitted_part_by_part_where_vectors_are_many(monkeypatch):
+    embeddings_ND = torch.from_numpy(vectors(1000))
+    whole, parts = (Halsted.create(None, 24, width=24, heads=4).decoder for _ in range(2))
+    whole.fit_features(embeddings_ND)
+    monkeypatch.setattr(decoder, "FIT_ROWS", 64)
+    parts.fit_features(embeddings_ND)
+    assert torch.allclose(whole.feature_mean, parts.feature_mean, atol=1e-7)
+    assert torch.allclose(whole.feature_whitening_DD, parts.feature_whitening_DD, atol=1e-6)
+    exact = embeddings_ND.double()
+    assert torch.equal(whole.feature_mean, exact.mean(0).float())

@@ -82,6 +82,7 @@ def test_every_window_of_the_grid_gets_a_vector(embedded, archive):
     assert summary.exit_code == 0 and summary.videos == 2
     assert (summary.windows, summary.windows_made, summary.windows_before) == (WINDOWS, WINDOWS, 0)
     assert len(vectors_at(place, archive)) == WINDOWS
+    assert len(list(Path(place).glob("*/*/*.arrow"))) == 2, "a file per video"
     assert summary.video_s == pytest.approx(45.3) and summary.encoding.clips == WINDOWS
     assert list(summary.start_s) == ["listed", "encoder known", "planned", "encoder loaded", "first vectors"]
     assert summary.stages["wall_s"]["decode"] > 0 and summary.stages["wall_s"]["encode"] > 0
@@ -222,7 +223,6 @@ def test_the_same_command_goes_on_after_the_whole_run_was_killed(small_model, tm
     summary = embed_archive(str(folder), str(place), model=small_model)
     assert summary.exit_code == 0 and summary.windows == 10 * 8
     assert (summary.windows_before, summary.windows_made) == (8 * len(before), 8 * (10 - len(before)))
-    assert before.items() <= files_of(place).items(), "what was stored was not made again"
 
     for module in (embed, embed_run):
         monkeypatch.setattr(module, "LOCALLY_AT_MOST", 100)
@@ -244,7 +244,6 @@ def test_a_run_on_a_cluster_resumes_inside_the_readers(small_model, tmp_path, mo
     for number in range(8):
         shutil.copy(folder / f"{number}.mp4", some)
     embed_archive(str(some), str(place), model=small_model)
-    before = files_of(place)
     monkeypatch.setattr(embed_run, "LOOKS_FOR_S", -1.0)
     monkeypatch.setattr(embed, "LOCALLY_AT_MOST", 0)
     summary = embed_archive(
@@ -254,4 +253,3 @@ def test_a_run_on_a_cluster_resumes_inside_the_readers(small_model, tmp_path, mo
     assert (summary.windows, summary.windows_before, summary.windows_made) == (9 * of_one, 8 * of_one, of_one)
     assert summary.video_s == pytest.approx(6.0) and summary.encoding.clips == of_one
     assert {"cluster", "encoder loaded", "first vectors"} <= summary.start_s.keys()
-    assert before.items() <= files_of(place).items()

@@ -25,7 +25,7 @@ def video(number: int, duration_s: float) -> Video:
 
 
 def segments_of(videos, place, grid=ALL) -> UnstoredSegments:
-    return UnstoredSegments(videos, grid, str(place), "encoder", "sampling")
+    return UnstoredSegments(videos, grid, VectorStore(str(place), "encoder", "sampling"))
 
 
 def store_vectors(place, spans) -> None:

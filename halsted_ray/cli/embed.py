@@ -7,7 +7,17 @@ import json
 import textwrap
 from typing import TYPE_CHECKING
 
-from halsted_ray.cli.options import Commands, Parser, add_command, count, only_with, positive, require_cluster, seconds
+from halsted_ray.cli.options import (
+    Commands,
+    Parser,
+    add_command,
+    count,
+    only_with,
+    positive,
+    positive_int,
+    require_cluster,
+    seconds,
+)
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, registry_needs_version
 from halsted_ray.cli.text_tables import FAILURES_AT_MOST, WIDTH
 from halsted_ray.errors import UsageError
@@ -47,6 +57,24 @@ def add_embed(commands: Commands) -> None:
         "--embeddings",
         metavar="DIR",
         help="where embeddings are kept: needed for an archive; of an atlas ATLAS/embeddings is the default",
+    )
+    embed.add_argument(
+        "--precision",
+        choices=["fp32", "bf16", "fp8", "int8"],
+        help="in which the encoder runs (default: as the stored vectors, else bf16 on GPUs and fp32 on CPUs)",
+    )
+    embed.add_argument(
+        "--reader",
+        default="auto",
+        metavar="NAME",
+        help="what decodes: auto (default: the GPU's NVDEC and the cores side by side), nvdec, pyav (cores) or decord",
+    )
+    embed.add_argument(
+        "--encoders-per-gpu",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="actors that share a GPU: more than 1 (default) where the encoder is small",
     )
     add_archive_options(embed)
     embed.add_argument("--release", metavar="NAME", help="atlas: its release (default: the latest; head: newest state)")
@@ -137,7 +165,12 @@ def embed_place(options: argparse.Namespace) -> int:
     from halsted_ray.storage.delta import is_table, table_uri
 
     require_cluster(options)
-    resources = ResourceRequest(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))
+    resources = ResourceRequest(
+        reader=options.reader,
+        encoders_per_gpu=options.encoders_per_gpu,
+        priority=options.priority,
+        wait_for=(options.wait_for_cpus, options.wait_for_gpus),
+    )
     of_atlas = is_table(table_uri(options.place, "atlas", "samples"))
     given = [name for name in (OF_ARCHIVES if of_atlas else OF_ATLASES) if getattr(options, name) is not None]
     if given:
@@ -202,6 +235,7 @@ def _embed_archive(options: argparse.Namespace, resources: ResourceRequest, obse
         options.encoder,
         model=_model(options),
         every_s=options.every,
+        precision=options.precision,
         retry_failed=bool(options.retry_failed),
         resources=resources,
         observer=observer,
@@ -225,6 +259,7 @@ def _embed_atlas(options: argparse.Namespace, resources: ResourceRequest, observ
         spec=spec,
         release=options.release,
         embeddings=options.embeddings,
+        precision=options.precision,
         resources=resources,
         observer=observer,
     )

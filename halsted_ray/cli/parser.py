@@ -6,6 +6,7 @@ from halsted_ray import __version__
 from halsted_ray.cli.atlas import add_atlas
 from halsted_ray.cli.doctor import add_completion, add_doctor
 from halsted_ray.cli.embed import add_embed
+from halsted_ray.cli.embeddings import add_embeddings
 from halsted_ray.cli.encoder import add_encoder
 from halsted_ray.cli.evaluate import add_evaluate
 from halsted_ray.cli.map import add_map, add_plan, add_status
@@ -28,6 +29,7 @@ ADD = (
     add_probe,
     add_embed,
     add_encoder,
+    add_embeddings,
     add_atlas,
     add_train,
     add_evaluate,

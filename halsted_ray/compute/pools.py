@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from halsted_ray.errors import ResourceError
 
@@ -41,6 +41,14 @@ class Pools:
     def device(self) -> str:
         """Where the encoding actors compute: ``cuda`` or ``cpu``."""
         return "cuda" if self.encoders.gpus else "cpu"
+
+    @property
+    def for_vectors(self) -> ActorPool:
+        """The actors that work from stored vectors alone: the encoding ones on GPUs, else as many as would decode too,
+        since nothing is decoded."""
+        if self.encoders.gpus:
+            return self.encoders
+        return replace(self.encoders, actors=max(self.encoders.actors, self.decoders.actors), most=self.decoders.most)
 
     def __str__(self) -> str:
         share = self.encoders.gpus

@@ -79,8 +79,7 @@ class GridSpans:
 
 @dataclass(frozen=True)
 class UnstoredSegments:
-    """Every span of ``videos`` with those of its windows that the store of vectors at ``vectors`` does not hold when
-    the span is read.
+    """Every span of ``videos`` with those of its windows that ``store`` does not hold when the span is read.
 
     A span whose windows are all stored comes with none: a task of Ray that is done again after a fault must give the
     same segments in the same places, else Ray would take one for another, and segments would be lost.
@@ -88,9 +87,7 @@ class UnstoredSegments:
 
     videos: Sequence[Video]
     grid: GridSpans
-    vectors: str
-    encoder_fingerprint: str
-    sampling: str
+    store: VectorStore
 
     def __len__(self) -> int:
         return sum(map(self.grid.count, self.videos))
@@ -112,10 +109,9 @@ class UnstoredSegments:
 
     def by_video(self) -> Generator[tuple[Video, list[Segment]], None, None]:
         """(video, its spans) of each video in turn. Raises StorageUnavailable, and ModelError as the store does."""
-        store = VectorStore(self.vectors, self.encoder_fingerprint, self.sampling)
 
         def spans_of(video: Video) -> list[Segment]:
-            return without_stored(self.grid.cut(video), store)
+            return without_stored(self.grid.cut(video), self.store)
 
         with ThreadPoolExecutor(LOOKED_UP_AT_ONCE) as pool:
             for first in range(0, len(self.videos), LOOKED_UP_AT_ONCE):

@@ -49,7 +49,8 @@ def stream(
     with quiet_ray_data():
         with prepared(*leave):
             first = stages[0].pool
-            rows = read_segments(segments, ahead=AHEAD_PER_CALL * first.calls * (first.most or first.actors))
+            calls = first.calls * (first.most or first.actors)
+            rows = read_segments(segments, ahead=AHEAD_PER_CALL * calls * stages[0].batch_rows)
             for stage in stages:
                 rows = rows.map_batches(
                     stage.kind, fn_constructor_args=(stage.options,), batch_size=stage.batch_rows, **_actors(stage.pool)

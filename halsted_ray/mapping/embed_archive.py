@@ -1,7 +1,7 @@
 """An archive becomes vectors: every window of its grid is decoded, encoded and stored, so that later mappings decode
 nothing.
 
-    list, identify, probe ──► spans of all videos ──► minus stored ──► decode ──► encode ──► store of vectors
+    list, identify, probe ──► spans of all videos ──► minus stored ──► decode ──► encode ──► store of vectors, packed
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from halsted_ray.embedding.embed_run import (
 )
 from halsted_ray.embedding.run_start import RunStart
 from halsted_ray.embedding.segments import WINDOW_KINDS, GridSpans, UnstoredSegments
+from halsted_ray.embedding.vector_names import open_vectors
 from halsted_ray.errors import UsageError
 from halsted_ray.mapping.inventory import copies_of
 from halsted_ray.mapping.kept_inventory import KeptInventory
@@ -33,7 +34,7 @@ from halsted_ray.model.shipped import SHIPPED
 from halsted_ray.records import WindowSpec
 from halsted_ray.storage.files import require_writable
 from halsted_ray.storage.locations import absolute_location
-from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.video.archive import SETTLE_S, list_archive
 
 
@@ -45,6 +46,7 @@ def embed_archive(
     model: str | None = None,
     windows: str = "all",
     every_s: float | None = None,
+    precision: str | None = None,
     fidelity: str = "reference",
     eye: str = "left",
     retry_failed: bool = False,
@@ -61,8 +63,8 @@ def embed_archive(
 
     ``encoder``: reference of an encoder, as ``Encoder.load`` takes it; or ``model``: place of a model, whose encoder
     and lengths of windows are taken. ``windows``: ``all`` windows of the grid, or the ``coarse`` ones. ``every_s``: one
-    vector per so many seconds instead, of coarse windows of this length. ``fidelity``, ``eye``, ``retry_failed``,
-    ``settle_s``, ``resources`` and ``observer`` are those of ``map_archive``.
+    vector per so many seconds instead, of coarse windows of this length. ``precision``, ``fidelity``, ``eye``,
+    ``retry_failed``, ``settle_s``, ``resources`` and ``observer`` are those of ``map_archive``.
 
     Windows whose vectors are stored are not made again, so the same call goes on after a kill. A bad video does not end
     the run: it stands in the summary with a reason. Raises UsageError (a model or encoder that can't be used, archive,
@@ -94,12 +96,12 @@ def embed_archive(
         f"{len(entries):,} files, {len(videos):,} videos to embed, {amount(total_s / 3600)} video-hours, "
         f"{wanted:,} windows"
     )
-    segments, stored_s = look_for_missing(UnstoredSegments(videos, grid, embeddings, identity.fingerprint, sampling))
+    store = open_vectors(embeddings, identity, sampling, precision)
+    segments, stored_s = look_for_missing(UnstoredSegments(videos, grid, store))
     start.reached("planned")
     tally = EmbeddingTally(total_s, stored_s, observer)
     with RunCluster(resources, observer) as cluster:
         if len(segments):
-            store = VectorStore(embeddings, identity.fingerprint, sampling)
             rows = embed_segments(
                 segments,
                 grid.span_s,
@@ -114,6 +116,7 @@ def embed_archive(
                 kept.folder,
             )
             tally.follow(len(segments), rows)
+        store.pack(video.video_id for video in videos)
         start.add(cluster.reached_at, list(tally.encoding.values()))
     return tally.summary(len(videos), wanted, time.time() - start.began_at, start.steps_s, unread)
 

@@ -1,8 +1,8 @@
 """The main job: an archive becomes maps.
 
     list, identify, probe ──► segments ──► minus finished ──► nothing left: no Ray is started
-      ├─ vectors are stored ──► tag            (no decoding stage)
-      └─ else, or too few   ──► decode ──► tag  (Ray Data: CPU actors → encoding actors)
+      ├─ vectors are stored ──► tag many at once  (no decoding stage; few segments in this process)
+      └─ else, or too few   ──► decode ──► tag     (Ray Data: CPU actors → encoding actors)
     every finished segment is staged by the actor that tagged it ──► published with its wave, beside the mapping
 
 A run is one stream of segments, which are cut from their videos on the way: there is no pause between waves, and memory
@@ -15,12 +15,17 @@ before the end. Staging in the actor makes each result safe as soon as it is the
 
 from __future__ import annotations
 
+import math
 import time
-from collections import defaultdict
-from collections.abc import Collection, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict, deque
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from uuid import uuid4
+
+import pyarrow as pa
 
 from halsted_ray.compute.pools import Pools
 from halsted_ray.compute.priority import reporting_pauses
@@ -29,6 +34,7 @@ from halsted_ray.compute.resources import DEFAULT_REQUEST, ResourceRequest
 from halsted_ray.compute.run_cluster import RunCluster
 from halsted_ray.embedding.batching import EncodingSummary
 from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
+from halsted_ray.embedding.embed_stage import prepare_torch
 from halsted_ray.embedding.run_start import RunStart
 from halsted_ray.embedding.stage_schemas import segments_table
 from halsted_ray.embedding.streaming import Stage, stream
@@ -36,6 +42,7 @@ from halsted_ray.mapping.mapping_recipe import read_recipe
 from halsted_ray.mapping.outcomes import OutcomeTally, SegmentOutcome, read_outcomes
 from halsted_ray.mapping.run_plan import RunPlan, check_request, plan_work
 from halsted_ray.mapping.tag_stage import TagOptions, TagStage
+from halsted_ray.mapping.vector_stage import SEGMENTS_AT_ONCE, VectorStage
 from halsted_ray.mapping.wave_publisher import WavePublisher
 from halsted_ray.mapping.work_list import WAVE_SEGMENTS, OpenWaves, PendingVideo, Waiting
 from halsted_ray.maps.reading import read_videos
@@ -50,9 +57,9 @@ from halsted_ray.video.archive import SETTLE_S, Skipped, list_archive, skipped_o
 from halsted_ray.video.cases import group_cases
 from halsted_ray.video.presence import LEAST_PRESENT
 
-TAGGED_LOCALLY_AT_MOST = 1000
-"""Up to this number, segments with stored vectors are tagged in this process: 30 ms each, while a cluster takes 10 s to
-start and to load the model."""
+TAGGED_LOCALLY_AT_MOST = 3000
+"""Up to this number, segments with stored vectors are tagged in this process, on all of its cores: some 5 core-ms each
+with the shipped model, 250 with the paper's decoder, while a cluster takes 10 s to start and to load the model."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,7 @@ def map_archive(
     *,
     encoder: str | None = None,
     embeddings: str | None = None,
+    precision: str | None = None,
     segment_s: float = 60.0,
     fidelity: str = "reference",
     least_present: float = LEAST_PRESENT,
@@ -120,8 +128,10 @@ def map_archive(
 
     ``task``: names of tasks, or None or 'all' for all of them; or an ``instruction`` in words. ``encoder``: where the
     model's encoder lies (default: where the model says). ``embeddings``: where vectors are kept (default
-    ``<out>/embeddings``). ``segment_s`` and ``resources`` decide how fast the run is. ``least_present``: a window is
-    asked where at least this share of its time has a picture, and its other frames are taken from their neighbours.
+    ``<out>/embeddings``). ``precision``: in which the encoder runs, ``fp32``, ``bf16``, ``fp8`` or ``int8`` (default:
+    that of the stored vectors, else bf16 on GPUs and fp32 on CPUs). ``segment_s`` and ``resources`` decide how fast
+    the run is. ``least_present``: a window is asked where at least this share of its time has a picture, and its other
+    frames are taken from their neighbours.
     ``retry_failed`` tries again what failed for good: files that could not be probed, and segments. A file that is new
     or has changed is always tried. ``settle_s``: files that changed within the last minute are looked at twice, so many
     seconds apart, and left for the next run where they changed in between; 0 looks once. ``case_by``: the rule by
@@ -135,6 +145,7 @@ def map_archive(
     """
     start = RunStart()
     archive, out = check_request(archive, out, fidelity, least_present, eye)
+    embeddings = embeddings or f"{out}/embeddings"
     if model in SHIPPED:
         observer.on_message(f"model {model!r}: small, trained on synthetic video; it knows nothing of real surgery")
     else:
@@ -147,7 +158,9 @@ def map_archive(
     if case_by is not None:
         case_by = absolute_location(case_by) if case_by.lower().endswith(".csv") else case_by
         group_cases(listing.videos, case_by, listing.uri)  # a rule that can't be used is refused before any work
-    source = read_recipe(model, encoder, task, instruction, fidelity, windows, least_present, eye)
+    source = read_recipe(
+        model, encoder, task, instruction, fidelity, windows, least_present, eye, embeddings, precision
+    )
     start.reached("model read")
     plan = RunPlan.of(out, embeddings, source, segment_s, windows)
     known = read_videos(out)  # before anything is written: perhaps no table can lie at ``out``
@@ -159,7 +172,7 @@ def map_archive(
         )
         staging, tagging, decoding = plan.open_staging(), plan.tag_options(), plan.decode_options(resources, entries)
         start.reached("planned")
-        publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance))
+        publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance, tagging.open_vectors()))
         cluster = stack.enter_context(RunCluster(resources, observer))
         open_waves = OpenWaves(work_list, WAVE_SEGMENTS)
 
@@ -238,9 +251,7 @@ def finish_segments(
 def with_vectors(segments: Waiting, store: VectorStore) -> tuple[Waiting, Waiting]:
     """(the segments of which some windows have stored vectors, the others). Those vectors may be all that is needed, so
     worth a try."""
-    video_ids = [of_video.video.video_id for of_video in segments.pending]
-    with ThreadPoolExecutor(16) as pool:  # a listing per video, 30 ms each on S3
-        spans_of = dict(zip(video_ids, pool.map(store.holds, video_ids), strict=True))
+    spans_of = store.holds_many(of_video.video.video_id for of_video in segments.pending)
 
     def numbers_with_vectors(video: Video, waiting: Sequence[int]) -> list[int]:
         spans = spans_of[video.video_id]
@@ -268,22 +279,36 @@ def on_cluster(
     pools = cluster.size_pools(len(segments))
     tally.count_for_prometheus()
     if decoding is not None:
-        decoding = replace(decoding, yields=cluster.yields)
+        decoding = replace(decoding, yields=cluster.yields, run=uuid4().hex, segments=len(segments))
     outcomes = stream_outcomes(segments, decoding, tagging, pools, cluster.resources.batch_segments)
     yield from reporting_pauses(outcomes, cluster.observer.on_wait) if cluster.yields and decoding else outcomes
 
 
-def tag_locally(segments: Iterable[Segment], tagging: TagOptions) -> Generator[SegmentOutcome, None, None]:
-    """Outcomes of ``segments`` from their stored vectors, in this process and on one core."""
+def tag_locally(segments: Waiting, tagging: TagOptions) -> Generator[SegmentOutcome, None, None]:
+    """Outcomes of ``segments`` from their stored vectors, in this process: a thread per core, each with batches of its
+    own."""
     import torch
 
-    threads = torch.get_num_threads()
+    cores = torch.get_num_threads()
     try:
-        stage = TagStage(tagging)
-        for segment in segments:
-            yield from read_outcomes(stage(segments_table([segment])))
+        stage = VectorStage(tagging)
+        at_once = max(1, min(SEGMENTS_AT_ONCE, math.ceil(len(segments) / cores)))
+        with ThreadPoolExecutor(cores, "tag", prepare_torch, (tagging.device,)) as pool:
+            under_way: deque[Future[pa.Table]] = deque()
+            for batch in _batches(segments, at_once):
+                under_way.append(pool.submit(stage, segments_table(batch)))
+                if len(under_way) > cores:  # so that vectors of the whole run are not in memory at once
+                    yield from read_outcomes(under_way.popleft().result())
+            while under_way:
+                yield from read_outcomes(under_way.popleft().result())
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(cores)
+
+
+def _batches(segments: Iterable[Segment], size: int) -> Iterator[list[Segment]]:
+    left = iter(segments)
+    while batch := list(islice(left, size)):
+        yield batch
 
 
 def stream_outcomes(
@@ -296,9 +321,13 @@ def stream_outcomes(
     """Outcomes of ``segments``, in the order in which they are finished; without ``decoding`` from stored vectors. This
     is the whole pipeline: segments ──► decode ──► tag ──► outcomes."""
     tagging = replace(tagging, device=pools.device, callers=pools.encoders.calls)
-    stages = [Stage(TagStage, tagging, pools.encoders, batch_segments)]
-    if decoding is not None:
-        stages.insert(0, Stage(DecodeStage, decoding, pools.decoders))
+    if decoding is None:
+        stages = [Stage(VectorStage, tagging, pools.for_vectors, SEGMENTS_AT_ONCE)]
+    else:
+        stages = [
+            Stage(DecodeStage, decoding, pools.decoders),
+            Stage(TagStage, tagging, pools.encoders, batch_segments),
+        ]
     with closing(stream(segments, stages, pools.leave)) as tables:
         for table in tables:
             yield from read_outcomes(table)

@@ -9,8 +9,9 @@ The coarse window decides where to look; the fine window decides what is there. 
 one step and the start of the next is sure of the step that fills the larger part (measured: 7 of 8 such windows gave it
 a probability of 1.0), so its answer is not enough.
 
-Which task asks for which answers stands in the taxonomy (``Task.when``). One segment in, its tags out; nothing here
-knows Ray. The tags of a window depend on nothing but its own frames, the frames of its coarse window, and the model.
+Which task asks for which answers stands in the taxonomy (``Task.when``). One segment in, its tags out, or many segments
+side by side (``window_answers``); nothing here knows Ray. The tags of a window depend on nothing but its own frames,
+the frames of its coarse window, and the model.
 
 A window that lacks too many of its pictures (``video.presence``) is not asked, and what no window of a task answers for
 that reason is told beside the tags.
@@ -24,15 +25,23 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from halsted_ray.embedding.batching import WindowEncoder
-from halsted_ray.embedding.embed_stage import encode_windows
 from halsted_ray.errors import ModelError
+from halsted_ray.mapping.window_answers import (
+    Encode,
+    SegmentRun,
+    SegmentWindows,
+    Steps,
+    WindowPrediction,
+    ask,
+    run_all,
+)
+from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.profiling import THREAD_PROFILE
 from halsted_ray.records import Prediction, Segment, Window, WindowSpec
 from halsted_ray.storage.vectors import WindowKey
 from halsted_ray.taxonomy import Task, Taxonomy
-from halsted_ray.video.presence import LEAST_PRESENT, Span, is_asked, union
-from halsted_ray.video.windows import frame_rows, frame_times_s, has_picture, windows_of
+from halsted_ray.video.presence import LEAST_PRESENT, union
+from halsted_ray.video.windows import windows_of
 
 LEAST_PROBABILITY = 0.004
 """Where a coarse window gives less than this to the answer that a fine task asks for, none of its fine windows is
@@ -59,20 +68,25 @@ class SegmentPredictions:
     needs_frames: bool = False
 
 
+_Mapped = tuple[list[Prediction], dict[str, set[Window]]]
+"""(tags, task → the windows that it would have been asked if they had enough pictures)"""
+
+
 class Workflow:
-    """Callable on one segment. Keeps no state between calls.
+    """Callable on one segment; ``map_many`` maps many segments from their stored vectors. Keeps no state between calls.
 
     ``tasks`` are the names of the tasks whose tags are wanted (None: all). The tasks that they depend on are asked too
-    and left out of the result. ``spec`` must be the model's, unless ``ask_every_window``: then every window of
-    ``spec.fine_s`` is asked every wanted task and nothing else (self-labelling). ``least_present`` is the share of a
-    window's time that must have a picture (``video.presence``). Raises TaxonomyError for an unknown task, and
-    ModelError for an encoder or a number of frames that the model was not trained on.
+    and left out of the result. ``encoder``: its identity is enough where no frames are given. ``spec`` must be the
+    model's, unless ``ask_every_window``: then every window of ``spec.fine_s`` is asked every wanted task and nothing
+    else (self-labelling). ``least_present`` is the share of a window's time that must have a picture
+    (``video.presence``). Raises TaxonomyError for an unknown task, and ModelError for an encoder or a number of frames
+    that the model was not trained on.
     """
 
     def __init__(
         self,
         model: Halsted,
-        encoder: WindowEncoder,
+        encoder: WindowEncoder | EncoderIdentity,
         spec: WindowSpec | None = None,
         tasks: Sequence[str] | None = None,
         ask_every_window: bool = False,
@@ -94,6 +108,9 @@ class Workflow:
             if ask_every_window
             else needed_tasks(taxonomy, self.wanted)
         )
+        self.conditions = {
+            (task.name, window): self._conditions(task, window) for task in self.asked for window in ("coarse", "fine")
+        }
 
     def __call__(
         self,
@@ -111,19 +128,44 @@ class Workflow:
         window was asked, that window's answer to the coarse task stands. Without an answer of the coarse window, no
         task that depends on the answer is asked in the fine windows.
         """
-        inference = _SegmentInference(self, segment, images_NHWC, vectors or {}, list(gaps))
+        run = self._begin(segment, images_NHWC, vectors or {}, list(gaps))
+        run_all(self.model, [run])
+        return self._predictions(run)
+
+    def map_many(
+        self, segments: Sequence[Segment], vectors: Sequence[Mapping[WindowKey, np.ndarray]]
+    ) -> list[SegmentPredictions]:
+        """As a call for each of ``segments`` with its stored ``vectors`` and no frames, with the same results.
+
+        The segments go through the workflow in lockstep, so that the decoder answers all their windows of one step in
+        one batch. One mapping may serve all segments of a video. Memory: about 0.2 MB per segment beside the vectors.
+        """
+        runs = [self._begin(segment, None, stored, []) for segment, stored in zip(segments, vectors, strict=True)]
+        run_all(self.model, runs)
+        return [self._predictions(run) for run in runs]
+
+    def _begin(
+        self,
+        segment: Segment,
+        images_NHWC: np.ndarray | None,
+        stored: Mapping[WindowKey, np.ndarray],
+        gaps: list[tuple[float, float]],
+    ) -> SegmentRun[_Mapped]:
+        windows = SegmentWindows(segment, self.spec, self.encoder, images_NHWC, stored, gaps, self.least_present)
         coarse, fine_of = windows_of(segment, self.spec)
-        try:
-            tags, unasked = self._map(coarse, [fine_of[n] for n in range(len(coarse))], inference)
-        except _FramesNeeded:
+        return SegmentRun(windows, self._map(coarse, [fine_of[n] for n in range(len(coarse))], windows))
+
+    def _predictions(self, run: SegmentRun[_Mapped]) -> SegmentPredictions:
+        if run.result is None:
             return SegmentPredictions(needs_frames=True)
+        tags, unasked = run.result
         wanted = {task.name for task in self.wanted}
         tags = sorted((tag for tag in tags if tag.task in wanted), key=lambda t: (t.start_s, t.task, t.tag))
         return SegmentPredictions(
             tags,
-            inference.new,
-            inference.used,
-            inference.passing,
+            run.windows.new,
+            run.windows.used,
+            run.windows.passing,
             tuple(
                 (name, *span)
                 for name, windows in sorted(unasked.items())
@@ -132,29 +174,27 @@ class Workflow:
             ),
         )
 
-    def _map(
-        self, coarse: list[Window], fine_of: list[list[Window]], inference: _SegmentInference
-    ) -> tuple[list[Prediction], dict[str, set[Window]]]:
+    def _map(self, coarse: list[Window], fine_of: list[list[Window]], of_segment: SegmentWindows) -> Steps[_Mapped]:
         """(tags of the windows ``coarse`` and of their fine windows ``fine_of[n]`` where a task looks at them, task →
         the windows that it would have been asked if they had enough pictures)."""
-        numbers = [n for n, window in enumerate(coarse) if inference.can_ask(window)]
+        numbers = [n for n, window in enumerate(coarse) if of_segment.can_ask(window)]
         lost: dict[str, set[Window]] = {}
         coarse_answers: dict[str, dict[int, WindowPrediction]] = {}  # coarse task → coarse window → answer
         for task in self.asked:
             if task.window == "coarse":
-                answers = inference.ask(task, [coarse[n] for n in numbers])
+                answers = yield from ask(task, [coarse[n] for n in numbers])
                 coarse_answers[task.name] = dict(zip(numbers, answers, strict=True))
                 lost[task.name] = {window for n, window in enumerate(coarse) if n not in coarse_answers[task.name]}
         open_of: dict[str, set[Window]] = {}  # fine task → windows to ask it
         looked_at: list[tuple[int, Task]] = []  # (coarse window, fine task that its fine windows decide on)
         for task in self.asked:
-            conditions = self._conditions(task, "coarse")
+            conditions = self.conditions[task.name, "coarse"]
             if task.window == "coarse" or (task.when and not conditions):
                 continue
             opened, lost_to_task = open_of.setdefault(task.name, set()), lost.setdefault(task.name, set())
             for n, fine in enumerate(fine_of):
                 if not conditions:
-                    opened.update(filter(inference.can_ask, fine))
+                    opened.update(filter(of_segment.can_ask, fine))
                 elif n not in numbers:
                     lost_to_task.update(fine)
                     continue
@@ -165,13 +205,13 @@ class Workflow:
                     looked_at.append((n, task))
                 else:
                     continue
-                lost_to_task.update(window for window in fine if not inference.can_ask(window))
+                lost_to_task.update(window for window in fine if not of_segment.can_ask(window))
         # coarse window → tag that its fine windows answer → the task that owns this tag
         refined: dict[int, dict[str, str]] = {n: {} for n, _ in looked_at}
         for n, task in looked_at:
-            refined[n] |= {tag: owner for owner, tag, _ in self._conditions(task, "coarse")}
-        asked_in = {n: [window for window in fine_of[n] if inference.can_ask(window)] for n in refined}
-        inference.encode(
+            refined[n] |= {tag: owner for owner, tag, _ in self.conditions[task.name, "coarse"]}
+        asked_in = {n: [window for window in fine_of[n] if of_segment.can_ask(window)] for n in refined}
+        yield Encode(
             sorted(
                 {w for windows in open_of.values() for w in windows} | {w for n in asked_in for w in asked_in[n]},
                 key=_start_s,
@@ -185,7 +225,9 @@ class Workflow:
                 for window in fine_of[n] if n in refined else ():
                     if window not in asked_in[n]:
                         tags += [tag for tag in answer.tags(window, name) if tag.tag in refined[n]]
-        fine_answers = {name: self._refine(name, refined, asked_in, inference) for name in coarse_answers}
+        fine_answers: dict[str, dict[Window, WindowPrediction]] = {}
+        for name in coarse_answers:
+            fine_answers[name] = yield from self._refine(name, refined, asked_in)
         tags += [
             tag
             for name, of_fine in fine_answers.items()
@@ -199,45 +241,45 @@ class Workflow:
                 for window in asked_in[n]
                 if all(
                     fine_answers[owner][window].chosen[tag][0] == category
-                    for owner, tag, category in self._conditions(task, "coarse")
+                    for owner, tag, category in self.conditions[task.name, "coarse"]
                 )
             )
-        return tags + self._ask_fine(open_of, lost, inference), lost
+        fine_tags = yield from self._ask_fine(open_of, lost)
+        return tags + fine_tags, lost
 
     def _refine(
         self,
         name: str,
         refined: dict[int, dict[str, str]],
         asked_in: dict[int, list[Window]],
-        inference: _SegmentInference,
-    ) -> dict[Window, WindowPrediction]:
+    ) -> Steps[dict[Window, WindowPrediction]]:
         """The answers of fine windows to the coarse task ``name``, for the coarse windows that are looked at."""
         windows = [window for n in sorted(refined) if name in refined[n].values() for window in asked_in[n]]
-        return dict(zip(windows, inference.ask(self.model.taxonomy.task(name), windows), strict=True))
+        answers = yield from ask(self.model.taxonomy.task(name), windows)
+        return dict(zip(windows, answers, strict=True))
 
-    def _ask_fine(
-        self, open_of: dict[str, set[Window]], lost: dict[str, set[Window]], inference: _SegmentInference
-    ) -> list[Prediction]:
+    def _ask_fine(self, open_of: dict[str, set[Window]], lost: dict[str, set[Window]]) -> Steps[list[Prediction]]:
         """Tags of the fine tasks. A task that depends on the tag of another fine task is asked after it, and loses the
         windows that the other task lost."""
         answers: dict[str, dict[Window, WindowPrediction]] = {}
         waiting = [task for task in self.asked if task.window == "fine"]
         while waiting:
-            task = next((t for t in waiting if all(o in answers for o, _, _ in self._conditions(t, "fine"))), None)
+            task = next((t for t in waiting if all(o in answers for o, _, _ in self.conditions[t.name, "fine"])), None)
             if task is None:
                 raise ModelError(
                     f"tasks {[t.name for t in waiting]} of taxonomy {self.model.taxonomy.name!r} wait "
                     "for each other; change their 'when'"
                 )
             waiting.remove(task)
-            conditions = self._conditions(task, "fine")
+            conditions = self.conditions[task.name, "fine"]
             windows = set(open_of[task.name]) if task.name in open_of else set(answers[conditions[0][0]])
             for owner, tag, category in conditions:
                 windows &= {w for w, answer in answers[owner].items() if answer.chosen[tag][0] == category}
                 if task.name not in open_of:
                     lost.setdefault(task.name, set()).update(lost.get(owner, ()))
             in_order = sorted(windows, key=_start_s)
-            answers[task.name] = dict(zip(in_order, inference.ask(task, in_order), strict=True))
+            answered = yield from ask(task, in_order)
+            answers[task.name] = dict(zip(in_order, answered, strict=True))
         return [
             tag
             for name, of_window in answers.items()
@@ -250,115 +292,6 @@ class Workflow:
         for."""
         owners = [(self.model.taxonomy.task_of_tag(tag), tag, category) for tag, category in task.when]
         return [(owner.name, tag, category) for owner, tag, category in owners if owner.window == window]
-
-
-@dataclass(frozen=True)
-class WindowPrediction:
-    """The answer of one window to one task."""
-
-    chosen: dict[str, tuple[str, float]]
-    """tag → (category, confidence)"""
-    probabilities: dict[str, np.ndarray]
-    """tag → float [C], the probability of each of its categories"""
-    categories: dict[str, tuple[str, ...]]
-    """tag → its C categories"""
-
-    def probability(self, tag: str, category: str) -> float:
-        """Probability of ``category`` for ``tag``."""
-        return float(self.probabilities[tag][self.categories[tag].index(category)])
-
-    def tags(self, window: Window, task: str) -> list[Prediction]:
-        """One prediction per tag of ``task``."""
-        return [
-            Prediction(window.start_s, window.stop_s, task, tag, category, confidence)
-            for tag, (category, confidence) in self.chosen.items()
-        ]
-
-
-class _FramesNeeded(Exception):
-    """A vector is missing and there are no frames to make it from."""
-
-
-class _SegmentInference:
-    """One segment while it is mapped: its frames, its stored and new vectors, and the model to ask."""
-
-    def __init__(
-        self,
-        workflow: Workflow,
-        segment: Segment,
-        images_NHWC: np.ndarray | None,
-        stored: Mapping[WindowKey, np.ndarray],
-        gaps: list[Span],
-    ):
-        self.workflow, self.segment, self.images_NHWC = workflow, segment, images_NHWC
-        self.stored, self.gaps = stored, gaps
-        self.present_T = has_picture(frame_times_s(segment, workflow.spec), gaps)
-        self.new: dict[WindowKey, np.ndarray] = {}
-        self.used = self.passing = 0
-        self.vectors: dict[Window, np.ndarray] = {}
-
-    def can_ask(self, window: Window) -> bool:
-        """Whether enough of the window's time has a picture."""
-        if not self.touches_gap(window):
-            return True
-        present_T = self.present_T[frame_rows(window, self.segment, self.workflow.spec)]
-        return is_asked(window, self.gaps, present_T, self.workflow.least_present)
-
-    def touches_gap(self, window: Window) -> bool:
-        """Whether some of the window's time has no picture."""
-        return any(start_s < window.stop_s and window.start_s < stop_s for start_s, stop_s in self.gaps)
-
-    def encode(self, windows: Iterable[Window]) -> None:
-        """Gets the vectors of ``windows``, from the store or from frames; all that are missing in one batch.
-
-        A vector of a window that touches a gap is not among the ``new`` ones, even where the gap lies between two of
-        its frames: the store holds vectors of whole windows alone. So a file that is whole is not mapped by a vector
-        that a damaged copy gave, and a segment that is mapped from stored vectors alone has no gap.
-        """
-        missing = []
-        for window in dict.fromkeys(windows):
-            if window in self.vectors:
-                continue
-            key = (window.kind, window.start_s, window.stop_s)
-            if key in self.stored:
-                self.vectors[window] = self.stored[key]
-                self.used += 1
-            else:
-                missing.append((window, key))
-        if not missing:
-            return
-        if self.images_NHWC is None:
-            raise _FramesNeeded
-        workflow = self.workflow
-        vectors_ND = encode_windows(
-            workflow.encoder,
-            self.segment,
-            self.images_NHWC,
-            [window for window, _ in missing],
-            workflow.spec,
-            self.present_T,
-        )
-        for (window, key), vector in zip(missing, vectors_ND, strict=True):
-            self.vectors[window] = vector
-            if self.touches_gap(window):
-                self.passing += 1
-            else:
-                self.new[key] = vector
-
-    def ask(self, task: Task, windows: Sequence[Window]) -> list[WindowPrediction]:
-        """The answer of each window to ``task``, in one batch."""
-        if not windows:
-            return []
-        self.encode(windows)
-        with THREAD_PROFILE.stage("generate"):
-            rows, distributions = self.workflow.model.tag(
-                np.stack([self.vectors[window] for window in windows]), task.name, return_probabilities=True
-            )
-        categories = {tag.name: tag.categories for tag in task.tags}
-        return [
-            WindowPrediction(row, probabilities, categories)
-            for row, probabilities in zip(rows, distributions, strict=True)
-        ]
 
 
 def needed_tasks(taxonomy: Taxonomy, wanted: Sequence[Task]) -> list[Task]:

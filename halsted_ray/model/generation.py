@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from halsted_ray.model.decoder import Decoder
+from halsted_ray.model.frozen_decoder import FrozenDecoder
 from halsted_ray.model.vocabulary import BOS, EOS, PAD, Vocabulary
 
 DECIMALS = 4
@@ -98,32 +99,41 @@ def rounded(probabilities: torch.Tensor) -> torch.Tensor:
 
 @torch.inference_mode()
 def generate(
-    decoder: Decoder,
+    decoder: Decoder | FrozenDecoder,
     grammar: Grammar,
     embeddings_ND: torch.Tensor,
     tasks_N: torch.Tensor,
     rows_per_pass: int,
     given_NG: torch.Tensor | None = None,
+    fill_to: int | None = None,
 ) -> Generated:
     """Generates an answer per row. ``tasks_N`` holds the index of each row's task, in any mix.
 
-    Every pass has exactly ``rows_per_pass`` rows (the last one is padded), so that a row's answer does not depend on
-    the other rows. ``given_NG``: categories to condition on instead of the model's own choice (teacher forcing); -1
-    leaves the choice to the model.
+    A pass has ``rows_per_pass`` rows. The last pass is padded to a multiple of ``fill_to`` rows (default
+    ``rows_per_pass``: then every pass has the same shape, and a row's answer can't depend on the other rows).
+    ``given_NG``: categories to condition on instead of the model's own choice (teacher forcing); -1 leaves the choice
+    to the model.
+
+    ``tasks_N`` is read once, at the beginning; on a GPU it had better lie in the host's memory. From then on everything
+    is queued on the decoder's device, and nothing waits for it.
     """
-    chosen_NG = torch.full((len(tasks_N), max(grammar.tags)), -1, device=tasks_N.device)
-    logits_NGC = torch.full((*chosen_NG.shape, grammar.categories), -torch.inf, device=tasks_N.device)
+    device = embeddings_ND.device
     # Rows with equally many tags run together, so that short answers do not wait for long ones.
-    tags_N = torch.tensor(grammar.tags, device=tasks_N.device)[tasks_N]
+    tags_N = torch.tensor(grammar.tags)[tasks_N.cpu()]
     order = torch.argsort(tags_N, stable=True)
-    for rows in order.split(rows_per_pass) if len(order) else ():
-        tasks = _padded(tasks_N[rows], rows_per_pass)
-        embeddings = _padded(embeddings_ND[rows], rows_per_pass)
-        given = None if given_NG is None else _padded(given_NG[rows], rows_per_pass)
-        chosen = torch.full((rows_per_pass, chosen_NG.shape[1]), -1, device=tasks.device)
+    most_tags = [int(tags_N[rows[-1]]) for rows in order.split(rows_per_pass)] if len(order) else []
+    tasks_N, tags_N, order = tasks_N.to(device), tags_N.to(device), order.to(device)
+    chosen_NG = torch.full((len(tasks_N), max(grammar.tags)), -1, device=device)
+    logits_NGC = torch.full((*chosen_NG.shape, grammar.categories), -torch.inf, device=device)
+    for rows, most in zip(order.split(rows_per_pass), most_tags, strict=False):
+        count = -(-len(rows) // (fill_to or rows_per_pass)) * (fill_to or rows_per_pass)
+        tasks = _padded(tasks_N[rows], count)
+        embeddings = _padded(embeddings_ND[rows], count)
+        given = None if given_NG is None else _padded(given_NG[rows], count)
+        chosen = torch.full((count, chosen_NG.shape[1]), -1, device=device)
         start = torch.stack([torch.full_like(tasks, BOS), grammar.opening[tasks, 0]], 1)
         logits, cache = decoder.prefill(embeddings, tasks, start, last_only=True)
-        for g in range(int(tags_N[rows].max())):
+        for g in range(most):
             if g:
                 value = grammar.first[tasks, g - 1] + chosen[:, g - 1]
                 forced = torch.stack([value, grammar.closing[tasks, g - 1], grammar.opening[tasks, g]], 1)
@@ -136,7 +146,7 @@ def generate(
             chosen[:, g] = torch.where(grammar.count[tasks, g] > 0, best, 0)
             logits_NGC[rows, g] = categories[: len(rows)]
         chosen_NG[rows] = chosen[: len(rows)]
-    absent = torch.arange(chosen_NG.shape[1], device=tasks_N.device)[None] >= tags_N[:, None]
+    absent = torch.arange(chosen_NG.shape[1], device=device)[None] >= tags_N[:, None]
     return Generated(chosen_NG.masked_fill(absent, -1), logits_NGC)
 
 
@@ -145,6 +155,19 @@ def _padded(rows: torch.Tensor, count: int) -> torch.Tensor:
     if len(rows) == count:
         return rows
     return torch.cat([rows, rows[:1].expand(count - len(rows), *rows.shape[1:])])
+
+
+@torch.inference_mode()
+def rows_stand_alone(decoder: FrozenDecoder, grammar: Grammar, dim: int, rows: int, few: int) -> bool:
+    """Whether a pass of ``rows`` rows gives each of them what a pass of ``few`` rows gives it, to the last bit, on this
+    machine. Libraries of matrix products do not promise it, so it is tried, with the shapes of a long answer."""
+    drawn = torch.Generator().manual_seed(0)
+    embeddings_ND = torch.randn((rows, dim), generator=drawn).to(decoder.device)
+    longest = max(range(len(grammar.tags)), key=lambda k: grammar.tags[k])
+    tasks_N = torch.full((rows,), longest)
+    together = generate(decoder, grammar, embeddings_ND, tasks_N, rows)
+    apart = generate(decoder, grammar, embeddings_ND, tasks_N, few)
+    return torch.equal(together.logits_NGC, apart.logits_NGC)
 
 
 @torch.inference_mode()

@@ -22,9 +22,10 @@ from safetensors import SafetensorError
 from halsted_ray.errors import ModelError, TaxonomyError
 from halsted_ray.model.calibration import fit_temperature
 from halsted_ray.model.checkpoint import JsonObject, locate
-from halsted_ray.model.decoder import build_decoder
+from halsted_ray.model.decoder import Decoder, build_decoder
 from halsted_ray.model.encoder import Encoder, EncoderOptions
-from halsted_ray.model.generation import DECIMALS, Generated, Grammar, generate, rounded
+from halsted_ray.model.frozen_decoder import FrozenDecoder
+from halsted_ray.model.generation import Generated, Grammar, generate, rounded, rows_stand_alone
 from halsted_ray.model.shipped import model_location
 from halsted_ray.model.vocabulary import PAD, Parsed, Vocabulary, parse
 from halsted_ray.records import WindowSpec, digest
@@ -33,6 +34,9 @@ from halsted_ray.taxonomy import Taxonomy, from_dict, load
 
 FORMAT = "halsted-model/1"
 FILES = ("model.json", "decoder.safetensors")
+FEW_ROWS, MOST_ROWS, ROWS_ON_GPU = 16, 64, 512
+"""Rows of a forward pass (``Halsted.pass_sizes``). Measured on a CPU at D = 1408: a row takes 5.1 ms in passes of 16,
+4.2 ms in passes of 64 or 256. For a GPU nothing is measured; 512 rows are 0.4 TFLOP with the paper's decoder."""
 TagRow = dict[str, tuple[str, float]]
 """What a model says of one window: per tag its category and confidence."""
 Distributions = dict[str, np.ndarray]
@@ -103,6 +107,9 @@ class Halsted:
         self.taxonomy, self.vocabulary = taxonomy, Vocabulary(taxonomy)
         self.device = torch.device(device)
         self.decoder = build_decoder(self.vocabulary, config.decoder_sizes).to(self.device).eval()
+        self._frozen_of: tuple[tuple[tuple[int, int], ...], FrozenDecoder] | None = None
+        self._rows_stand_alone: bool | None = None
+        self._tags = [[(tag.name, tag.categories) for tag in task.tags] for task in taxonomy.tasks]
         self.configure(config)
 
     @classmethod
@@ -230,8 +237,39 @@ class Halsted:
 
     @property
     def rows_per_pass(self) -> int:
-        """Rows per forward pass, fixed per kind of device, since the last bits of a row depend on it."""
-        return 256 if self.device.type == "cuda" else 16
+        """Rows of the shortest forward pass: fewer windows take as long."""
+        return ROWS_ON_GPU if self.device.type == "cuda" else FEW_ROWS
+
+    def pass_sizes(self, rows: int) -> tuple[int, int]:
+        """(rows of a forward pass, rows of which the last pass is a multiple) for a request of ``rows`` rows.
+
+        The answer of a row must not depend on the request. On a GPU all passes have one shape. On a CPU that would make
+        single windows slow, so long requests run in longer passes, where this machine is found to give the same bits.
+        """
+        few = self.rows_per_pass
+        if rows <= few or self.device.type == "cuda":
+            return few, few
+        frozen = self.frozen
+        if self._rows_stand_alone is None:
+            self._rows_stand_alone = isinstance(frozen, FrozenDecoder) and rows_stand_alone(
+                frozen, self.grammar, self.config.encoder_dim, MOST_ROWS, few
+            )
+        return (MOST_ROWS, few) if self._rows_stand_alone else (few, few)
+
+    @property
+    def frozen(self) -> FrozenDecoder | Decoder:
+        """The decoder in the form in which it generates fastest, made again after its weights have changed."""
+        if type(self.decoder) is not Decoder or not self.decoder.blocks:
+            return self.decoder
+        weights = tuple((value.data_ptr(), value._version) for value in self.decoder.state_dict().values())
+        if self._frozen_of is None or self._frozen_of[0] != weights:
+            self._frozen_of = weights, FrozenDecoder(self.decoder)
+        return self._frozen_of[1]
+
+    @property
+    def device_name(self) -> str:
+        """The device that the model runs on: ``cpu``, or the name that the driver gives the GPU."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
 
     @property
     def parameters(self) -> int:
@@ -298,23 +336,33 @@ class Halsted:
         Raises ModelError for vectors of another width, TaxonomyError for unknown names.
         """
         generated, tasks_N = self._generate(embeddings_ND, tasks, given)
-        chosen_GN = generated.chosen_NG.T.tolist()
-        probabilities = [
-            rounded(self.grammar.probabilities(generated.logits_NGC[:, g], tasks_N, g)).cpu().numpy()
-            for g in range(len(chosen_GN))
+        on_device = tasks_N.to(self.device)
+        probabilities_NGC = torch.stack(
+            [
+                rounded(self.grammar.probabilities(generated.logits_NGC[:, g], on_device, g))
+                for g in range(generated.chosen_NG.shape[1])
+            ],
+            1,
+        )
+        # One transfer from the device: everything before it is queued there without waiting.
+        found = torch.cat([generated.chosen_NG[..., None].double(), probabilities_NGC], 2).cpu().numpy()
+        chosen_NG, shares_NGC = found[..., 0].astype(np.int64), found[..., 1:]
+        confidences = np.take_along_axis(shares_NGC, chosen_NG[..., None].clip(0), 2)[..., 0].tolist()
+        task_of = tasks_N.tolist()
+        rows: list[TagRow] = [
+            {
+                name: (categories[category], confidence)
+                for (name, categories), category, confidence in zip(self._tags[k], chosen, of_row, strict=False)
+            }
+            for k, chosen, of_row in zip(task_of, chosen_NG.tolist(), confidences, strict=True)
         ]
-        rows: list[TagRow] = []
-        distributions: list[Distributions] = []
-        for n, k in enumerate(tasks_N.tolist()):
-            row: TagRow = {}
-            distribution: Distributions = {}
-            for g, tag in enumerate(self.taxonomy.tasks[k].tags):
-                category = chosen_GN[g][n]
-                row[tag.name] = tag.categories[category], round(float(probabilities[g][n, category]), DECIMALS)
-                distribution[tag.name] = probabilities[g][n, : len(tag.categories)]
-            rows.append(row)
-            distributions.append(distribution)
-        return (rows, distributions) if return_probabilities else rows
+        if not return_probabilities:
+            return rows
+        distributions: list[Distributions] = [
+            {name: shares_GC[g, : len(categories)] for g, (name, categories) in enumerate(self._tags[k])}
+            for k, shares_GC in zip(task_of, shares_NGC, strict=True)
+        ]
+        return rows, distributions
 
     def features(self, embeddings_ND: np.ndarray, task: str, tags: Sequence[Mapping[str, str]]) -> np.ndarray:
         """Returns the decoder's last layer per window and answer, float32 [N, width] (``Decoder.features``)."""
@@ -342,7 +390,7 @@ class Halsted:
         for row, (task, named) in enumerate(zip(tasks, tags, strict=True)):
             ids = self.vocabulary.encode(task, named)
             tokens[row, : len(ids)] = torch.tensor(ids)
-        return self._task_ids(tasks).cpu(), tokens
+        return self._task_ids(tasks), tokens
 
     def loss(
         self,
@@ -363,19 +411,19 @@ class Halsted:
         """
         self.configure(temperatures={})
         generated, tasks_N = self._generate(embeddings_ND, tasks, None)
-        truth_NG = self._category_indices(tasks, tags)
+        truth_NG, logits_NGC = self._category_indices(tasks, tags), generated.logits_NGC.cpu()
         temperatures = {}
         for k, task in enumerate(self.taxonomy.tasks):
             for g, tag in enumerate(task.tags):
                 rows = (tasks_N == k) & (truth_NG[:, g] >= 0)
-                logits = generated.logits_NGC[rows, g, : len(tag.categories)]
+                logits = logits_NGC[rows, g, : len(tag.categories)]
                 temperatures[tag.name] = fit_temperature(logits, truth_NG[rows, g])
         self.configure(temperatures=temperatures)
 
     def _generate(
         self, embeddings_ND: np.ndarray, tasks: str | Sequence[str], given: Sequence[Mapping[str, str]] | None
     ) -> tuple[Generated, torch.Tensor]:
-        """Returns what ``generate`` gives, and the task id per row [N]."""
+        """Returns what ``generate`` gives, and the task id per row [N] in the host's memory."""
         embeddings_ND = np.asarray(embeddings_ND)
         if embeddings_ND.ndim != 2 or embeddings_ND.shape[1] != self.config.encoder_dim:
             raise ModelError(
@@ -388,20 +436,18 @@ class Halsted:
         tasks_N = self._task_ids(tasks)
         vectors = torch.from_numpy(np.ascontiguousarray(embeddings_ND)).to(self.device)
         given_NG = None if given is None else self._category_indices(tasks, given).to(self.device)
+        rows, fill_to = self.pass_sizes(len(tasks))
         training = self.decoder.training
         self.decoder.eval()
         try:
-            return generate(self.decoder, self.grammar, vectors, tasks_N, self.rows_per_pass, given_NG), tasks_N
+            return generate(self.frozen, self.grammar, vectors, tasks_N, rows, given_NG, fill_to), tasks_N
         finally:
             self.decoder.train(training)
 
     def _task_ids(self, tasks: Sequence[str]) -> torch.Tensor:
+        """The index of each task [N], in the host's memory."""
         ids = self.vocabulary.task_ids
-        return torch.tensor(
-            [ids[t] if t in ids else ids[self.taxonomy.task(t).name] for t in tasks],
-            dtype=torch.long,
-            device=self.device,
-        )
+        return torch.tensor([ids[t] if t in ids else ids[self.taxonomy.task(t).name] for t in tasks], dtype=torch.long)
 
     def _category_indices(self, tasks: Sequence[str], tags: Sequence[Mapping[str, str]]) -> torch.Tensor:
         """Returns [N, G] the index of each tag's category, -1 for a missing tag."""
