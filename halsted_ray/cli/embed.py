@@ -162,6 +162,7 @@ def embed_place(options: argparse.Namespace) -> int:
     """Embeds the archive or the atlas; prints what got no vector, the counts and the rate."""
     from halsted_ray.compute.progress import ProgressLine
     from halsted_ray.compute.resources import ResourceRequest
+    from halsted_ray.maps.reading import one_line
     from halsted_ray.storage.delta import is_table, table_uri
 
     require_cluster(options)
@@ -171,7 +172,13 @@ def embed_place(options: argparse.Namespace) -> int:
         priority=options.priority,
         wait_for=(options.wait_for_cpus, options.wait_for_gpus),
     )
-    of_atlas = is_table(table_uri(options.place, "atlas", "samples"))
+    try:
+        of_atlas = is_table(table_uri(options.place, "atlas", "samples"))
+    except OSError as error:
+        raise UsageError(
+            f"can't look whether {options.place!r} is an atlas: {one_line(error)}; check the place, the network and "
+            "the credentials, then give the same command again"
+        ) from error
     given = [name for name in (OF_ARCHIVES if of_atlas else OF_ATLASES) if getattr(options, name) is not None]
     if given:
         is_here, is_for = ("an atlas", "an archive") if of_atlas else ("no atlas", "an atlas")
