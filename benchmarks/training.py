@@ -28,7 +28,8 @@ import torch
 from measuring import Setting, ratio, timed
 
 from halsted_ray import taxonomy as taxonomies
-from halsted_ray.embedding.embed import SPAN_S, embed
+from halsted_ray.embedding.embed import embed
+from halsted_ray.embedding.segments import SPAN_S
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.vocabulary import Vocabulary

@@ -7,8 +7,9 @@
     maps.timeline.to_pandas()                   # one row per interval
     maps.plot(maps.video_ids[0]).show()         # one video's timeline
 
-The other names of this face: ``train`` a model on annotated clips, ``evaluate`` it beside baselines, ``self_label`` an
-archive with it, ``report`` the figures of a map, ``open_atlas`` for the annotated clips, ``load_model`` for the model.
+The other names of this face: ``embed_archive`` for the vectors of all windows, ``train`` a model on annotated clips,
+``evaluate`` it beside baselines, ``self_label`` an archive with it, ``report`` the figures of a map, ``open_atlas`` for
+the annotated clips, ``load_model`` for the model.
 Everything else lives in the rooms of the package, such as ``halsted_ray.video``; ``docs/`` says which holds what.
 """
 
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from halsted_ray.atlas import read_atlas as open_atlas
     from halsted_ray.evaluation.run_evaluation import evaluate
+    from halsted_ray.mapping.embed_archive import embed_archive
     from halsted_ray.mapping.pipeline import map_archive
     from halsted_ray.registry.loading import load_model
     from halsted_ray.reporting.mapped_archive import open_maps
@@ -26,9 +28,20 @@ if TYPE_CHECKING:
     from halsted_ray.training.train import train
 
 __version__ = "0.1.0"
-__all__ = ["evaluate", "load_model", "map_archive", "open_atlas", "open_maps", "report", "self_label", "train"]
+__all__ = [
+    "embed_archive",
+    "evaluate",
+    "load_model",
+    "map_archive",
+    "open_atlas",
+    "open_maps",
+    "report",
+    "self_label",
+    "train",
+]
 
 _PLACES = {
+    "embed_archive": ("mapping.embed_archive", "embed_archive"),
     "evaluate": ("evaluation.run_evaluation", "evaluate"),
     "load_model": ("registry.loading", "load_model"),
     "map_archive": ("mapping.pipeline", "map_archive"),

@@ -1,6 +1,7 @@
 """Submits a job of this folder to a Ray cluster, follows its log, and ends with the job's own exit code:
 
     python jobs/submit.py map_archive ARCHIVE --out OUT --model REF
+    python jobs/submit.py embed ARCHIVE --encoder REF --embeddings DIR
     python jobs/submit.py train --atlas DIR --out RUN
 
 `ray job submit` does the same, but only says that a job failed (1), not whether some videos failed (3) or the command
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 ROOT = Path(__file__).resolve().parents[1]
-JOBS = ("map_archive", "train")
+JOBS = ("map_archive", "embed", "train")
 WRONG_USE, CLUSTER_LOST = 2, 4
 
 

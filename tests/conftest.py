@@ -49,6 +49,8 @@ HEAVY = {
     "test_cluster_drill",
     "test_damaged_windows",
     "test_demo",
+    "test_embed_archive",
+    "test_embed_atlas",
     "test_encoder_identity",
     "test_encoder_quality",
     "test_evaluation",

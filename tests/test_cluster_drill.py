@@ -148,3 +148,14 @@ def test_training_is_submitted_too(nodes, tmp_path):
     run = submit(nodes, "train", "--atlas", tmp_path / "atlas", "--out", tmp_path / "run", "--recipe", "demo")
     assert run.returncode == 0, run.stdout + run.stderr
     assert (tmp_path / "run" / "model" / "model.json").is_file()
+
+
+def test_embedding_is_submitted_too(nodes, tmp_path):
+    """With the job's own exit code: one of the files is no video."""
+    write_archive(str(tmp_path / "archive"), 1, 0.5, 0, width=192, height=108, fps=8)
+    (tmp_path / "archive" / "videos" / "Jane Doe.mp4").write_text("not a video")
+    videos, vectors = tmp_path / "archive" / "videos", tmp_path / "vectors"
+    run = submit(nodes, "embed", videos, "--encoder", "tiny", "--embeddings", vectors, "--windows", "coarse")
+    assert run.returncode == 3 and "1 videos, 1 files failed; 1 windows: 0 stored before, 1 made" in run.stdout
+    assert "Jane" not in run.stdout + run.stderr
+    assert len(list(vectors.glob("*/*/*.arrow"))) == 1

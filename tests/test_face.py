@@ -1,4 +1,4 @@
-"""The public face: eight names, quick to import, typed, each with an example that runs."""
+"""The public face: nine names, quick to import, typed, each with an example that runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ import halsted_ray
 from halsted_ray import errors
 from halsted_ray.atlas.phantom_archive import write_archive
 
-NAMES = ["evaluate", "load_model", "map_archive", "open_atlas", "open_maps", "report", "self_label", "train"]
+NAMES = [
+    "embed_archive",
+    "evaluate",
+    "load_model",
+    "map_archive",
+    "open_atlas",
+    "open_maps",
+    "report",
+    "self_label",
+    "train",
+]
 
 
 def run(code: str, **options) -> str:
@@ -25,10 +35,10 @@ def run(code: str, **options) -> str:
     ).stdout
 
 
-def test_the_face_has_eight_names():
+def test_the_face_has_nine_names():
     assert sorted(halsted_ray.__all__) == NAMES
     assert all(callable(getattr(halsted_ray, name)) for name in NAMES)
-    with pytest.raises(AttributeError, match="map_archives.*expected one of evaluate"):
+    with pytest.raises(AttributeError, match="map_archives.*expected one of embed_archive"):
         halsted_ray.map_archives  # noqa: B018
 
 
@@ -98,7 +108,17 @@ def place(tmp_path_factory):
 def test_every_name_has_an_example_that_runs(place, monkeypatch):
     """In one folder, in this order: what one example writes, the next one may read."""
     monkeypatch.chdir(place)
-    for name in ("map_archive", "report", "open_maps", "open_atlas", "load_model", "train", "evaluate", "self_label"):
+    for name in (
+        "map_archive",
+        "embed_archive",
+        "report",
+        "open_maps",
+        "open_atlas",
+        "load_model",
+        "train",
+        "evaluate",
+        "self_label",
+    ):
         function = getattr(halsted_ray, name)
         examples = doctest.DocTestParser().get_doctest(inspect.getdoc(function), {}, name, None, 0)
         assert examples.examples, f"{name} shows no example"

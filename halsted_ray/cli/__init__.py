@@ -4,6 +4,7 @@ code.
     parser.py            all commands, put together; imports nothing heavy, so that --help answers at once
     options.py           what all commands share: the parser, kinds of numbers, options that need others, exit codes
     map.py               `halsted map`, `plan`, `status`
+    embed.py             `halsted embed`
     view.py              `halsted show`, `export`, `report`
     train.py             `halsted phantom`, `train`
     encoder.py           `halsted encoder` and its actions

@@ -24,6 +24,7 @@ from halsted_ray.cli.options import (
     positive_int,
     positive_share,
     price,
+    require_cluster,
     seconds,
     share,
 )
@@ -144,7 +145,6 @@ def add_map(commands: Commands) -> None:
 
 def map_videos(options: argparse.Namespace) -> int:
     """Maps the archive; prints the videos that are not mapped whole, the counts and the rate."""
-    from halsted_ray.compute.cluster import is_attached
     from halsted_ray.compute.progress import ProgressLine, amount
     from halsted_ray.compute.resources import ResourceRequest
     from halsted_ray.mapping.pipeline import map_archive
@@ -158,17 +158,7 @@ def map_videos(options: argparse.Namespace) -> int:
         priority=options.priority,
         wait_for=(options.wait_for_cpus, options.wait_for_gpus),
     )
-    if not is_attached():
-        for option, matters in (
-            ("--wait-for-cpus", options.wait_for_cpus > 0),
-            ("--wait-for-gpus", options.wait_for_gpus > 0),
-            ("--priority", options.priority != "normal"),
-        ):
-            if matters:
-                raise UsageError(
-                    f"{option} needs a cluster, and this run uses only its own machine; name a cluster in RAY_ADDRESS, "
-                    "or leave the option out"
-                )
+    require_cluster(options)
     with ProgressLine() as line:
         summary = map_archive(
             options.archive,

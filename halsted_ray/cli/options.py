@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import Any, TypeAlias
 
+from halsted_ray.errors import UsageError
+
 DONE, WRONG_USE, NOT_ALL, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
 """Exit codes. ``NOT_ALL``: the command is done, but some videos failed or have gaps, a check found something, or the
 gate refused a model."""
@@ -140,6 +142,24 @@ def only_with(
     known = {name for action in parser._actions for name in action.option_strings}
     assert known >= set(options), f"{parser.prog} has no {sorted(set(options) - known)}"
     parser.conditions += [Condition(option, when, needs) for option in options]
+
+
+def require_cluster(options: argparse.Namespace) -> None:
+    """Raises UsageError where an option needs a cluster and there is none."""
+    from halsted_ray.compute.cluster import is_attached
+
+    if is_attached():
+        return
+    for option, matters in (
+        ("--wait-for-cpus", options.wait_for_cpus > 0),
+        ("--wait-for-gpus", options.wait_for_gpus > 0),
+        ("--priority", options.priority != "normal"),
+    ):
+        if matters:
+            raise UsageError(
+                f"{option} needs a cluster, and this run uses only its own machine; name a cluster in RAY_ADDRESS, "
+                "or leave the option out"
+            )
 
 
 def _number(kind: type[int] | type[float], what: str, fits: Callable[[float], bool]) -> Callable[[str], float]:

@@ -20,14 +20,15 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from halsted_ray.compute.pools import LEAST_SHARE, SPARE_CPUS, Pools
 from halsted_ray.errors import ResourceError
 
+Outcome = TypeVar("Outcome")
 PRIORITIES = ("low", "normal", "high")
 NAMESPACE = "halsted-runs"
 """Of the actors by which runs of priority high announce themselves."""
@@ -277,6 +278,18 @@ def pauses_reported(on_wait: Callable[[str], None]) -> Iterator[Callable[[], Non
     finally:
         is_over.set()
         thread.join(timeout=5)
+
+
+def reporting_pauses(
+    outcomes: Generator[Outcome, None, None], on_wait: Callable[[str], None]
+) -> Generator[Outcome, None, None]:
+    """``outcomes`` unchanged. ``on_wait`` is called while none come because the run pauses for a run of priority high;
+    an exception out of it is raised here, at the next outcome or at the end."""
+    with closing(outcomes), pauses_reported(on_wait) as check:
+        for outcome in outcomes:
+            check()
+            yield outcome
+    check()
 
 
 def _named_actor(name: str, namespace: str) -> Any:

@@ -41,8 +41,8 @@ class DecodeOptions:
     """What the decoding actors of a run need to know."""
 
     out: str | None
-    """Where the maps lie: a segment that is staged there already is not decoded, and the packet indexes that lie there
-    are used. None where no maps are made."""
+    """Where the maps lie: a segment that is staged there already is not decoded. The packet indexes that lie there are
+    used, where no maps are made too. None where nothing lies."""
     recipe: str
     """Digest of the ``MappingRecipe``; '' where no maps are made."""
     spec: WindowSpec
@@ -80,7 +80,7 @@ class DecodeStage:
 
     def __init__(self, options: DecodeOptions, process: Callable[..., DecodeProcess] = DecodeProcess):
         self.options = options
-        self.staging = Staging(options.out, options.recipe) if options.out else None
+        self.staging = Staging(options.out, options.recipe) if options.out and options.recipe else None
         self.indexes = PacketIndexes(options.out) if options.out else None
         self.reader = "pyav" if options.reader == AUTO else options.reader
         self.decoders = DecoderTally()
@@ -96,7 +96,7 @@ class DecodeStage:
         """Rows of SEGMENT_SCHEMA in, rows of DECODED_SCHEMA out, in the same order.
 
         A segment that is staged already comes back without frames and without gaps: its decoding was asked for a
-        second time because the actor behind this one died.
+        second time because the actor behind this one died. So does a segment of which no window is wanted.
         """
         if self.options.yields:
             pause_for_high_priority()
@@ -106,7 +106,7 @@ class DecodeStage:
         profiles: list[StageProfile] = []
         decoded_by: list[list[DecoderCount]] = []
         for segment in segments:
-            if self.staging and self.staging.state_of(segment):
+            if segment.windows == () or (self.staging and self.staging.state_of(segment)):
                 images_NHWC, of_segment, profile = None, list[Gap](), StageProfile()
             else:
                 with self.timer:

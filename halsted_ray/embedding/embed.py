@@ -19,12 +19,14 @@ import numpy as np
 import pyarrow as pa
 
 from halsted_ray.compute.cluster import is_attached
+from halsted_ray.compute.priority import reporting_pauses
 from halsted_ray.compute.progress import QUIET, RunObserver
 from halsted_ray.compute.resources import DEFAULT_REQUEST, ResourceRequest
 from halsted_ray.compute.run_cluster import RunCluster
 from halsted_ray.embedding.batching import EncodingFigures
 from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
-from halsted_ray.embedding.embed_stage import EmbedOptions, EmbedStage, window_key
+from halsted_ray.embedding.embed_stage import EmbedOptions, EmbedStage
+from halsted_ray.embedding.segments import SPAN_S, ListedSegments, Segments, window_key
 from halsted_ray.embedding.stage_schemas import segments_table
 from halsted_ray.embedding.streaming import Stage, stream
 from halsted_ray.errors import AtlasError, OutputError
@@ -41,8 +43,6 @@ log = logging.getLogger(__name__)
 
 NAMED = 10
 """Videos with damage that a warning names; it counts the others."""
-SPAN_S = 120.0
-"""Decoded at once: 120 s on the fine grid (6.4 frames per second) are 29 MB at 112×112, 116 MB at 224×224."""
 LOCALLY_AT_MOST = 4
 """Up to this number, spans are done in this process where no cluster is at hand: 3 s each on a core, while a local
 cluster takes 10 s to start and brings two to four cores on the machines where this matters."""
@@ -112,10 +112,15 @@ def embed(
     mended: dict[str, dict[WindowKey, np.ndarray]] = {}
     if segments:
         reference = encoder_ref if not steps or encoder_ref.endswith(STEPS) else f"{encoder_ref}{STEPS}"
-        rows = embed_segments(segments, reference, store, spec, fidelity, resources=resources, observer=observer)
         damaged: dict[str, _Damage] = {}
         done_s, all_s = 0.0, sum(map(_video_s, segments))
-        with closing(rows):
+        with ExitStack() as stack:
+            cluster = stack.enter_context(RunCluster(resources, observer))
+            longest_s = max(map(_video_s, segments))
+            rows = embed_segments(
+                ListedSegments(segments), longest_s, encoder_identity(reference), store, spec, cluster, fidelity
+            )
+            stack.enter_context(closing(rows))
             for found in rows:
                 _require_some_picture(found)
                 mended.setdefault(found.video_id, {}).update(found.mended)
@@ -165,25 +170,26 @@ def missing_segments(
 
 
 def embed_segments(
-    segments: Sequence[Segment],
-    encoder_ref: str,
+    segments: Segments,
+    longest_s: float,
+    identity: EncoderIdentity,
     store: VectorStore,
     spec: WindowSpec,
+    cluster: RunCluster,
     fidelity: str = "reference",
     eye: str = "left",
     copies: Mapping[str, Sequence[str]] | None = None,
     least_present: float = LEAST_PRESENT,
     out: str | None = None,
-    resources: ResourceRequest = DEFAULT_REQUEST,
-    observer: RunObserver = QUIET,
 ) -> Generator[EmbeddedSegment, None, None]:
     """Decodes and encodes ``segments`` (with ``windows``, or all windows of the grid) and stores the vectors; yields
     what became of each as it is done.
 
-    ``copies``: video_id → further files with this id. ``out``: where maps of these videos lie, whose packet indexes are
-    used. Raises OutputError where a vector can't be stored, ModelError, ResourceError.
+    ``longest_s``: seconds of the longest segment. ``cluster``: connected to, or started, where there are more than a
+    few segments. ``copies``: video_id → further files with this id. ``out``: where packet indexes of these videos lie.
+    Raises OutputError where a vector can't be stored, ModelError, ResourceError.
     """
-    identity = encoder_identity(encoder_ref)
+    resources = cluster.resources
     decoding = DecodeOptions(
         out=out,
         recipe="",
@@ -193,24 +199,21 @@ def embed_segments(
         eye=eye,
         reader=resources.reader,
         memory_mb=resources.decoder_memory_mb,
-        deadline_s=DEADLINE_START_S + DEADLINE_PER_VIDEO_S * max(map(_video_s, segments), default=0.0),
+        deadline_s=DEADLINE_START_S + DEADLINE_PER_VIDEO_S * longest_s,
         copies=copies or {},
     )
     embedding = _embed_options(identity, store, spec, least_present)
     if len(segments) <= LOCALLY_AT_MOST and not is_attached():
         yield from _embed_here(segments, decoding, embedding)
         return
-    from halsted_ray.embedding.segment_source import ListedSegments
-
-    with ExitStack() as stack:
-        cluster = stack.enter_context(RunCluster(resources, observer))
-        pools = cluster.size_pools(len(segments))
-        decoding = replace(decoding, yields=cluster.yields, run=uuid4().hex, segments=len(segments))
-        embedding = replace(embedding, device=pools.device, callers=pools.encoders.calls)
-        stages = [Stage(DecodeStage, decoding, pools.decoders), Stage(EmbedStage, embedding, pools.encoders)]
-        with closing(stream(ListedSegments(segments), stages, pools.leave)) as tables:
-            for table in tables:
-                yield from read_embedded(table)
+    pools = cluster.size_pools(len(segments))
+    decoding = replace(decoding, yields=cluster.yields, run=uuid4().hex, segments=len(segments))
+    embedding = replace(embedding, device=pools.device, callers=pools.encoders.calls)
+    stages = [Stage(DecodeStage, decoding, pools.decoders), Stage(EmbedStage, embedding, pools.encoders)]
+    tables = stream(segments, stages, pools.leave)
+    with closing(reporting_pauses(tables, cluster.observer.on_wait) if cluster.yields else tables) as reported:
+        for table in reported:
+            yield from read_embedded(table)
 
 
 def read_embedded(table: pa.Table) -> Generator[EmbeddedSegment, None, None]:
@@ -249,7 +252,7 @@ def damage_report(damaged: Mapping[str, _Damage]) -> str:
 
 
 def _embed_here(
-    segments: Sequence[Segment], decoding: DecodeOptions, embedding: EmbedOptions
+    segments: Segments, decoding: DecodeOptions, embedding: EmbedOptions
 ) -> Generator[EmbeddedSegment, None, None]:
     """The same stages in this process, one after the other."""
     import torch

@@ -12,6 +12,7 @@ import torch
 
 from halsted_ray.compute.resources import ActorResources
 from halsted_ray.embedding.batching import BatchedEncoder, WindowEncoder
+from halsted_ray.embedding.segments import wanted_windows, window_key
 from halsted_ray.embedding.stage_schemas import (
     DECODED_SCHEMA,
     EMBEDDED_SCHEMA,
@@ -27,7 +28,7 @@ from halsted_ray.profiling import THREAD_PROFILE, ActorTimer
 from halsted_ray.records import Segment, Window, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, WindowKey, precision_in
 from halsted_ray.video.presence import LEAST_PRESENT, is_asked, missing_s, stand_ins
-from halsted_ray.video.windows import frame_rows, frame_times_s, has_picture, windows_of
+from halsted_ray.video.windows import frame_rows, frame_times_s, has_picture
 
 
 def encode_windows(
@@ -176,16 +177,3 @@ class EmbedStage:
             "mended": [{**vars(window), "vector": vectors[window_key(window)]} for window in mended],
             "left_out": [vars(window) for window in left_out],
         }
-
-
-def wanted_windows(segment: Segment, spec: WindowSpec) -> list[Window]:
-    """The windows of a segment: its own, else those of the grid, coarse and then fine."""
-    if segment.windows is not None:
-        return list(segment.windows)
-    coarse, fine_of = windows_of(segment, spec)
-    return [*coarse, *(window for fine in fine_of.values() for window in fine)]
-
-
-def window_key(window: Window) -> WindowKey:
-    """The name of a window in the store."""
-    return window.kind, window.start_s, window.stop_s

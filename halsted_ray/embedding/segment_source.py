@@ -8,10 +8,10 @@ statistics that the operators keep; with the settings of ``prepared`` below 0.3 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray.data
@@ -22,8 +22,8 @@ from ray.data._internal.execution.interfaces.execution_options import ExecutionR
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
+from halsted_ray.embedding.segments import Segments
 from halsted_ray.embedding.stage_schemas import segments_table
-from halsted_ray.records import Segment
 
 if TYPE_CHECKING:
     from ray.data._internal.execution.interfaces import PhysicalOperator
@@ -36,25 +36,6 @@ READ_BYTES = 16_000
 """Taken from a read task at once: some 30 segments."""
 AHEAD = "halsted.segments_ahead"
 """Name of the setting: how many segments are read before an actor is there to take them."""
-
-
-class Segments(Protocol):
-    """Segments that are made one after another when they are iterated over. Each iteration gives the same ones."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Segment]: ...
-
-    def parts(self, size: int) -> Sequence[Segments]:
-        """The same segments in pieces of about ``size``, each of which is sent to the task that makes its segments."""
-
-
-class ListedSegments(list[Segment]):
-    """A list of segments as ``Segments``."""
-
-    def parts(self, size: int) -> Sequence[Segments]:
-        """As ``Segments.parts``."""
-        return [ListedSegments(self[start : start + size]) for start in range(0, len(self), size)]
 
 
 def read_segments(segments: Segments, ahead: int) -> ray.data.Dataset:

@@ -142,7 +142,9 @@ def segments_in(table: pa.Table) -> list[Segment]:
     segments = []
     for row in table.select(SEGMENT_SCHEMA.names).to_pylist():
         windows = row.pop("windows")
-        segments.append(Segment(**row, windows=windows and tuple(Window(**window) for window in windows)))
+        segments.append(
+            Segment(**row, windows=None if windows is None else tuple(Window(**window) for window in windows))
+        )
     return segments
 
 

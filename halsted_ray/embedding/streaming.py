@@ -17,7 +17,7 @@ import pyarrow as pa
 from halsted_ray.compute.pools import ActorPool
 
 if TYPE_CHECKING:
-    from halsted_ray.embedding.segment_source import Segments
+    from halsted_ray.embedding.segments import Segments
 
 AHEAD_PER_CALL = 4
 """Segments that are read ahead for each call that the first stage has in hand."""

@@ -82,10 +82,7 @@ def read_recipe(
     """
     loaded = Halsted.load(model)
     tasks = tuple(wanted_tasks(loaded.taxonomy, task, instruction))
-    encoder = encoder or loaded.config.encoder_ref
-    place = encoder.removesuffix(STEPS)
-    if os.path.exists(place):
-        encoder = absolute_location(place) + encoder[len(place) :]
+    encoder = absolute_encoder(encoder or loaded.config.encoder_ref)
     identity = encoder_identity(encoder)
     loaded.check_encoder(identity)
     recipe = MappingRecipe(
@@ -101,3 +98,9 @@ def read_recipe(
         precision=run_precision(vectors, identity, precision),
     )
     return RecipeSource(recipe, model, encoder, loaded.config, identity.image_size)
+
+
+def absolute_encoder(ref: str) -> str:
+    """The reference of an encoder that means the same in every process: a local place by its absolute path."""
+    place = ref.removesuffix(STEPS)
+    return absolute_location(place) + ref[len(place) :] if os.path.exists(place) else ref

@@ -28,13 +28,14 @@ from uuid import uuid4
 import pyarrow as pa
 
 from halsted_ray.compute.pools import Pools
-from halsted_ray.compute.priority import pauses_reported
+from halsted_ray.compute.priority import reporting_pauses
 from halsted_ray.compute.progress import QUIET, RunObserver
 from halsted_ray.compute.resources import DEFAULT_REQUEST, ResourceRequest
 from halsted_ray.compute.run_cluster import RunCluster
-from halsted_ray.embedding.batching import EncodingFigures, EncodingSummary, in_all
+from halsted_ray.embedding.batching import EncodingSummary
 from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.embedding.embed_stage import prepare_torch
+from halsted_ray.embedding.run_start import RunStart
 from halsted_ray.embedding.stage_schemas import segments_table
 from halsted_ray.embedding.streaming import Stage, stream
 from halsted_ray.mapping.mapping_recipe import read_recipe
@@ -145,7 +146,7 @@ def map_archive(
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), and OutputError where another run is mapping to ``out``.
     """
-    start = _Start()
+    start = RunStart()
     archive, out = check_request(archive, out, fidelity, least_present, eye)
     embeddings = embeddings or f"{out}/embeddings"
     if model in SHIPPED:
@@ -284,7 +285,7 @@ def on_cluster(
     if decoding is not None:
         decoding = replace(decoding, yields=cluster.yields, run=uuid4().hex, segments=len(segments))
     outcomes = stream_outcomes(segments, decoding, tagging, pools, cluster.resources.batch_segments)
-    yield from reporting_pauses(outcomes, cluster.observer) if cluster.yields and decoding else outcomes
+    yield from reporting_pauses(outcomes, cluster.observer.on_wait) if cluster.yields and decoding else outcomes
 
 
 def tag_locally(segments: Waiting, tagging: TagOptions) -> Generator[SegmentOutcome, None, None]:
@@ -334,42 +335,6 @@ def stream_outcomes(
     with closing(stream(segments, stages, pools.leave)) as tables:
         for table in tables:
             yield from read_outcomes(table)
-
-
-def reporting_pauses(
-    outcomes: Generator[SegmentOutcome, None, None], observer: RunObserver
-) -> Generator[SegmentOutcome, None, None]:
-    """``outcomes`` unchanged. ``observer.on_wait`` is called while none come because the run pauses for a run of
-    priority high; an exception out of it is raised here, at the next outcome or at the end."""
-    with closing(outcomes), pauses_reported(observer.on_wait) as check:
-        for outcome in outcomes:
-            check()
-            yield outcome
-    check()
-
-
-class _Start:
-    """When the steps of the start of a run were done."""
-
-    def __init__(self) -> None:
-        self.began_at = time.time()  # not monotonic: compared with what actors on other machines say
-        self.steps_s: dict[str, float] = {}
-
-    def reached(self, step: str) -> None:
-        """Notes the first time that a step is done."""
-        self.steps_s.setdefault(step, round(time.time() - self.began_at, 3))
-
-    def add(self, cluster_at: float | None, encoders: Sequence[EncodingFigures]) -> None:
-        """Adds what others noted, in the order of time: when the cluster stood, and what the encoders did."""
-        figures = in_all(encoders)
-        for step, at in (
-            ("cluster", cluster_at),
-            ("encoder loaded", figures.loaded_at),
-            ("first vectors", figures.first_at),
-        ):
-            if at:
-                self.steps_s[step] = round(max(0.0, at - self.began_at), 3)
-        self.steps_s = dict(sorted(self.steps_s.items(), key=lambda step: step[1]))
 
 
 def _video_id(of_video: PendingVideo) -> str:

@@ -120,20 +120,56 @@ def check_request(archive: str, out: str, fidelity: str, least_present: float, e
             f"the name of {printable(out)!r} is not UTF-8: expected a place for the maps whose name every machine can "
             "read; name another"
         )
-    if fidelity not in FIDELITIES:
-        raise UsageError(f"unknown fidelity {fidelity!r}; expected one of {', '.join(FIDELITIES)}")
+    check_reading(fidelity, eye)
     if not 0 <= least_present <= 1:
         raise UsageError(
             f"least_present: expected a share from 0 to 1 of a window's time, got {least_present}; 0.75 is the default"
         )
-    if eye not in EYES:
-        raise UsageError(f"unknown eye {eye!r}; expected one of {', '.join(EYES)}")
     if f"{archive.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):
         raise UsageError(
             f"the archive {archive!r} lies at or below {out!r}, where maps are to be written; expected a "
             "place of their own (--out), beside the archive or in a folder of it"
         )
     return archive, out
+
+
+def check_reading(fidelity: str, eye: str) -> None:
+    """Raises UsageError for a fidelity or an eye that nobody knows."""
+    if fidelity not in FIDELITIES:
+        raise UsageError(f"unknown fidelity {fidelity!r}; expected one of {', '.join(FIDELITIES)}")
+    if eye not in EYES:
+        raise UsageError(f"unknown eye {eye!r}; expected one of {', '.join(EYES)}")
+
+
+def settled_inventory(
+    listing: Listing,
+    known: Mapping[str, ArchiveFile],
+    indexes: PacketIndexes,
+    retry_failed: bool,
+    settle_s: float,
+    observer: RunObserver,
+) -> tuple[list[ArchiveFile], list[str]]:
+    """(the files of an archive, uris of the files that are still being written and are left out).
+
+    Reads every file that is not in ``known``; the packet indexes that this makes go to ``indexes``. ``settle_s``: as
+    ``Listing.still_written`` takes it. Raises ArchiveError where no file is left.
+    """
+    changing: list[str] = []
+
+    def still_written(sizes: Mapping[str, int]) -> list[str]:
+        changing.extend(listing.still_written(settle_s, sizes))
+        return changing
+
+    inventory = take_inventory(listing.videos, known, observer.on_message, retry_failed, still_written, indexes.put)
+    if changing:
+        files = "1 file is" if len(changing) == 1 else f"{len(changing):,} files are"
+        observer.on_message(f"{files} still being written and left for the next run")
+    if not inventory:
+        raise ArchiveError(
+            "every video of the archive is still being written: expected at least one that has not changed for "
+            f"{settle_s:g} s; give the same command again later, or switch this check off (--settle 0)"
+        )
+    return inventory, changing
 
 
 def plan_work(
@@ -154,27 +190,13 @@ def plan_work(
     which reads every new file. Raises ArchiveError where no video is left, UsageError for a segment length that does
     not fit the model; then nothing stays staged.
     """
-    changing: list[str] = []
-
-    def still_written(sizes: Mapping[str, int]) -> list[str]:
-        changing.extend(listing.still_written(settle_s, sizes))
-        return changing
-
     staging, recipe = plan.open_staging(), plan.recipe
     stopped = staging.run()
     run = replace(plan.run, again=stopped.again if stopped else ())
     staging.begin(run)  # before hours of work, since this says whether the place can be written
     try:
-        on_index = PacketIndexes(plan.out).put
-        inventory = take_inventory(listing.videos, known, observer.on_message, retry_failed, still_written, on_index)
-        if changing:
-            files = "1 file is" if len(changing) == 1 else f"{len(changing):,} files are"
-            observer.on_message(f"{files} still being written and left for the next run")
-        if not inventory:
-            raise ArchiveError(
-                "every video of the archive is still being written: expected at least one that has not changed for "
-                f"{settle_s:g} s; give the same command again later, or switch this check off (--settle 0)"
-            )
+        indexes = PacketIndexes(plan.out)
+        inventory, changing = settled_inventory(listing, known, indexes, retry_failed, settle_s, observer)
         entries = [entry for entry in inventory if entry.video.video_id not in without]
         if not entries:
             raise ArchiveError(

@@ -2,6 +2,7 @@
 
 train.py             a whole run, `halsted train`: atlas                  -> a model in a folder
 recipe.py            every choice of a run, as one frozen value; the learning rate over time; the save rule
+embed_atlas.py       an atlas                                             -> the vectors of its windows
 atlas_samples.py     the parts of an atlas                                -> their samples, with vectors
 samples.py           annotated clips                                      -> labelled windows -> row-aligned arrays
 

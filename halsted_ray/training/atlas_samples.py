@@ -10,7 +10,7 @@ from halsted_ray.embedding.vector_names import open_vectors
 from halsted_ray.errors import AtlasError
 from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.vocabulary import Vocabulary
-from halsted_ray.records import Window, WindowSpec
+from halsted_ray.records import Clip, Window, WindowSpec
 from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training.recipe import Recipe
@@ -80,6 +80,31 @@ def labelled_windows(
             f"{len(atlas.videos)} in all); give its split at least one"
         )
     return {video_id: of_video for video_id, of_video in samples.items() if of_video}
+
+
+def learned_and_judged_windows(
+    atlas: Atlas, taxonomy: Taxonomy, recipe: Recipe, spec: WindowSpec
+) -> dict[str, list[Window]]:
+    """video_id → the windows of a video that a model can learn from or be judged on, whatever part of a split the video
+    is in: those that training, evaluation and promotion take, for every split and every fold.
+
+    A video without annotated clips has none.
+    """
+    tasks = tasks_to_learn(taxonomy, recipe.tasks)
+    clips_of: dict[str, list[Clip]] = {}
+    for clip in atlas.clips:
+        clips_of.setdefault(clip.video_id, []).append(clip)
+    windows = {}
+    for video in atlas.videos:
+        samples = [
+            sample
+            for shifts_s, least_share in ((recipe.shifts_s, recipe.least_share), ((0.0,), HALF_SHARE))
+            for sample in label_windows(
+                training_windows(video.duration_s, spec, shifts_s), clips_of.get(video.video_id, ()), tasks, least_share
+            )
+        ]
+        windows[video.video_id] = unique_windows(samples)
+    return windows
 
 
 def unique_windows(samples: Sequence[LabelledWindow]) -> list[Window]:
