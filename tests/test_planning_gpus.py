@@ -24,6 +24,7 @@ from halsted_ray.planning.decoding import DecodeWork, actors_for, decode_s
 from halsted_ray.planning.gpus import fp8_speedup
 from halsted_ray.planning.planner import PlanSetting, plan, plan_for_deadline, typical_hour
 from halsted_ray.planning.rates import DERIVED, MEASURED, SHARE_OF_PEAK, Rates
+from halsted_ray.video.nvdec_slots import ENGINES
 
 RATES = Rates.load()
 HOUR = typical_hour()
@@ -69,6 +70,11 @@ def test_what_is_called_measured_on_an_h100_is_what_was_measured():
     for precision in ("bf16", "fp8"):
         least, most = found["matmul_tflops_at_65536_rows"][precision]
         assert getattr(RATES.matmul_tflops, precision) == pytest.approx((least + most) / 2, abs=1)
+
+
+def test_plans_count_the_engines_that_runs_use():
+    for name, gpu in RATES.gpus.items():
+        assert gpu.nvdec_engines == ENGINES.get(name, 1), f"{name}: an unlisted chip counts as having one"
 
 
 def test_linear_layers_are_those_of_the_presets():
