@@ -21,6 +21,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,7 @@ def write_archive(archive: Path, out: str, model: Halsted, hours: float) -> None
     publish_videos(out, entries)
 
 
-def drawn_like_training(model: Halsted):
+def drawn_like_training(model: Halsted) -> Callable[[int], np.ndarray]:
     """A function that draws N vectors, float16 [N, D], with the mean and covariance in the model's whitening."""
     mean = model.decoder.feature_mean.numpy()
     colouring_DD = np.linalg.inv(model.decoder.feature_whitening_DD.double().numpy()).astype(np.float32)

@@ -37,6 +37,7 @@ MEASUREMENTS = (
     "planning",
     "inside_ray",
     "hour",
+    "remap",
     "against_script",
     "read_videos",
     "memory",

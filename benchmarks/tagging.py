@@ -27,10 +27,8 @@ ASKED_PER_MINUTE = {"macro": 26, "micro": 12, "proficiency": 12, "context": 12}
 """Windows of a minute of video that are asked each task, where every fine window is asked."""
 
 
-def measure(device: str, dim: int, batches: list[int], seconds: float, threads: int | None) -> list[dict[str, Any]]:
+def measure(device: str, dim: int, batches: list[int], seconds: float) -> list[dict[str, Any]]:
     """For each batch size: task → windows per second, and video-hours per hour."""
-    if threads:
-        torch.set_num_threads(threads)
     model = Halsted.create(None, dim, seed=0, device=device)
     found = []
     for batch in batches:
@@ -70,9 +68,11 @@ def main(words: list[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument("--threads", type=int, help="of a CPU (default: one per core)")
     options = parser.parse_args(words)
     batches = options.batches or ([16, 64, 256] if options.device == "cpu" else [512, 2048, 8192])
+    if options.threads:
+        torch.set_num_threads(options.threads)
     name = torch.cuda.get_device_name() if options.device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     print(f"{name}, D = {options.dim}", flush=True)
-    return measure(options.device, options.dim, batches, options.seconds, options.threads)
+    return measure(options.device, options.dim, batches, options.seconds)
 
 
 if __name__ == "__main__":

@@ -158,3 +158,24 @@ def test_the_loading_benchmark_shows_that_a_copy_in_bf16_takes_less(tmp_path, ca
     hashed, identified, kept = loading.main([str(tmp_path), "--preset", "tiny", "--times", "1"])
     assert all(row["seconds"] > 0 and row["peak_mb"] > row["private_mb"] for row in (hashed, identified, kept))
     assert "kept in bf16:" in capsys.readouterr().out
+
+
+def test_the_tagging_benchmark_says_windows_per_second_and_video_hours(capsys):
+    import tagging
+
+    (row,) = tagging.main(["--dim", "192", "--batches", "16", "--seconds", "0.01", "--threads", "1"])
+    assert set(row["windows_per_second"]) == {"macro", "micro", "proficiency", "context"}
+    slowest, fastest = min(row["windows_per_second"].values()), max(row["windows_per_second"].values())
+    assert (
+        slowest <= row["video_hours_per_hour"] * 62 / 60 * 1.01
+        and row["video_hours_per_hour"] * 62 / 60 <= fastest * 1.01
+    )
+    assert "D = 192" in capsys.readouterr().out
+
+
+def test_the_remapping_benchmark_decodes_nothing(tmp_path):
+    import remap
+
+    found = remap.remap(tmp_path, remap.TINY, hours=0.05)
+    assert found["segments"] == 3 and found["video_hours_per_hour"] > 0
+    assert set(found["stages_ms_per_segment"]["cpu_s"]) <= {"read", "generate", "write", "wait"}

@@ -31,12 +31,12 @@ from halsted_ray.model.encoder_identity import EncoderIdentity, encoder_identity
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.profiling import StageProfile
 from halsted_ray.records import Segment, Video, WindowSpec
-from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.video.windows import windows_of
 
-SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
+SPEC = WindowSpec()
 RECIPE = "recipe"
-SEGMENT_S = 20.0
+SEGMENT_S = 30.0
 VIDEOS = [Video(f"{n:x}" * 16, f"/archive/{n}.mp4", 1, 95.0 + 7 * n, 64, 48, 25.0, "h264") for n in range(3)]
 
 
@@ -51,34 +51,26 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """A folder with an untrained model that answers differently from window to window, and vectors of three videos."""
+    """A folder with vectors of three videos, drawn as those of the shipped model's training are spread, so that it
+    gives all kinds of answers."""
     folder = tmp_path_factory.mktemp("remap")
-    encoder = Encoder.create("tiny", 0)
-    model = Halsted.create(
-        None,
-        encoder.dim,
-        encoder_ref=encoder.ref,
-        encoder_fingerprint=encoder.fingerprint,
-        heads=4,
-        width=64,
-        windows=SPEC,
-    )
-    with torch.no_grad():
-        model.decoder.head.weight.mul_(20)
-    model.save(str(folder / "model"))
-    store = VectorStore(str(folder / "embeddings"), encoder.fingerprint, sampling_name(SPEC, "reference"))
+    model = Halsted.load("phantom")
+    own = options(folder, folder)
+    colouring_DD = np.linalg.inv(model.decoder.feature_whitening_DD.double().numpy())
     generator = np.random.default_rng(0)
     for segment in all_segments():
         coarse, fine_of = windows_of(segment, SPEC)
         keys = [(w.kind, w.start_s, w.stop_s) for w in coarse + [w for fine in fine_of.values() for w in fine]]
-        rows_ND = generator.normal(size=(len(keys), encoder.dim)).astype(np.float16)
-        store.put(segment.video_id, segment.start_s, segment.stop_s, dict(zip(keys, rows_ND, strict=True)))
+        drawn_ND = generator.normal(size=(len(keys), len(colouring_DD))) @ colouring_DD
+        rows_ND = (drawn_ND + model.decoder.feature_mean.numpy()).astype(np.float16)
+        vectors = dict(zip(keys, rows_ND, strict=True))
+        own.open_vectors().put(segment.video_id, segment.start_s, segment.stop_s, vectors)
     return folder
 
 
 @pytest.fixture(scope="module")
 def workflow(place) -> Workflow:
-    model = Halsted.load(str(place / "model"))
+    model = Halsted.load("phantom")
     return Workflow(model, EncoderIdentity.of(Encoder.load(model.config.encoder_ref)))
 
 
@@ -92,7 +84,7 @@ def all_segments() -> list[Segment]:
 
 
 def options(place: Path, out: Path) -> TagOptions:
-    model = Halsted.load(str(place / "model"))
+    model = Halsted.load("phantom")
     return TagOptions(
         out=str(out),
         recipe=RECIPE,
@@ -100,7 +92,7 @@ def options(place: Path, out: Path) -> TagOptions:
         vectors=str(place / "embeddings"),
         encoder_fingerprint=model.config.encoder_fingerprint,
         sampling=sampling_name(SPEC, "reference"),
-        model=str(place / "model"),
+        model="phantom",
         encoder=model.config.encoder_ref,
         model_digest=model.digest,
         tasks=("macro", "micro", "proficiency", "context"),
@@ -181,8 +173,7 @@ def test_stages_for_vectors_and_for_frames_give_the_same_rows(place, tmp_path):
 
 def test_vectors_are_tagged_without_the_weights_of_the_encoder(place, tmp_path, monkeypatch):
     """A giant's are 4 GB. Its identity lies in a small file beside them."""
-    encoder = Encoder.create("tiny", 0)
-    encoder.save(str(tmp_path / "encoder"))
+    Encoder.load("tiny").save(str(tmp_path / "encoder"))
     encoder_identity(str(tmp_path / "encoder"))
     monkeypatch.setattr(encoders, "read_checkpoint", lambda ref: pytest.fail("the weights were read"))
     stage = VectorStage(replace(options(place, tmp_path / "out"), encoder=str(tmp_path / "encoder")))

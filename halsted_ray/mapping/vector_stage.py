@@ -16,12 +16,11 @@ from itertools import groupby
 import numpy as np
 import pyarrow as pa
 
-from halsted_ray.compute.resources import ActorResources
 from halsted_ray.embedding.batching import EncodingFigures
 from halsted_ray.embedding.embed_stage import prepare_torch
 from halsted_ray.embedding.stage_schemas import FATAL, NEEDS_FRAMES, OUTCOME_SCHEMA, SEGMENT_SCHEMA, segments_in
 from halsted_ray.errors import ModelError, OutputError, StorageUnavailable
-from halsted_ray.mapping.tag_stage import TagOptions
+from halsted_ray.mapping.tag_stage import TagOptions, TagStage
 from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.maps.staging import SegmentResult, Staging
 from halsted_ray.model.encoder_identity import encoder_identity
@@ -43,7 +42,7 @@ class VectorStage:
 
     input_schema = SEGMENT_SCHEMA
     output_schema = OUTCOME_SCHEMA
-    resources = ActorResources(cpus=1.0, gpus=1.0, memory_mb=440)
+    resources = TagStage.resources  # not more than that: it holds no frames and no encoder
 
     def __init__(self, options: TagOptions):
         prepare_torch(options.device)
@@ -86,6 +85,7 @@ class VectorStage:
                     "state": states[segment],
                     "message": message,
                     "profile": (StageProfile() if number else self.timer.spent).rows(),
+                    "decoded_by": [],
                     "encoding": self.encoding,
                 }
                 for number, segment in enumerate(segments)
