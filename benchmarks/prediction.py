@@ -11,7 +11,8 @@ from model import trained
 
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.planning import planner
-from halsted_ray.planning.rates import Rates, measured
+from halsted_ray.planning.measure import measured
+from halsted_ray.planning.rates import Rates
 from halsted_ray.planning.survey import survey
 
 MINUTES = 10

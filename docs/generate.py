@@ -60,7 +60,7 @@ def tables_page() -> Iterator[str]:
     from halsted_ray.reporting.mapped_archive import VECTORS_SCHEMA
 
     yield "# Tables\n"
-    yield "Maps and atlases are [Delta tables](https://delta.io). Vectors are Parquet files.\n"
+    yield "Maps and atlases are [Delta tables](https://delta.io). Vectors are files of their own, Arrow and Parquet.\n"
     for title, note, schema in (
         ("OUT/timeline", "One row per interval of one tag: the map.", table_schemas.TIMELINE_SCHEMA),
         ("OUT/videos", "One row per file that was found.", table_schemas.VIDEOS_SCHEMA),

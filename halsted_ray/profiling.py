@@ -13,7 +13,7 @@ from typing import TypedDict
 
 STAGES = {
     "read": "packets of the file, stored vectors",
-    "decode": "libavcodec",
+    "decode": "libavcodec, or NVDEC",
     "convert": "frames to model size",
     "queue": "windows that wait for their batch",
     "encode": "windows to vectors",

@@ -129,12 +129,35 @@ def test_a_thousand_videos_are_real_ones(footage, tmp_path):
     assert (tmp_path / "archive" / "0.mp4").stat().st_blocks * 512 < 3 * 2**20, "what is not read is a hole"
 
 
+def test_measuring_a_machine_decodes_the_codecs_of_recorders():
+    from halsted_ray.planning import measure
+
+    for codec in measure.ENCODERS:
+        rate = measure._measured_decoding(codec, 1, "here")
+        assert (rate.codec, rate.width, rate.height) == (codec, 1920, 1080) and 5 < rate.frames_per_core_s < 5000
+
+
 def test_the_gpu_benchmark_runs_without_one(capsys):
     import gpu
 
-    (row,) = gpu.main(["--device", "cpu", "--presets", "tiny", "--seconds", "0.01"])
-    assert {"eager", "math", "from the host"} <= row["clips_per_second"].keys() and row["share_of_peak"] is None
-    assert row["video_hours_per_gpu_hour"] > 0 and "tiny: eager" in capsys.readouterr().out
+    words = ["--device", "cpu", "--presets", "tiny", "--seconds", "0.01", "--batches", "1,2", "--precisions"]
+    row, small = gpu.main([*words, "fp32,int8"])
+    assert "eager" in row["clips_per_second"] and "math" in row["attention_clips_per_second"]
+    assert row["clips_per_second"]["eager"].keys() == {"1", "2"} and row["share_of_peak"] is None
+    assert row["latency_s"]["eager"] == pytest.approx(1 / row["clips_per_second"]["eager"]["1"], rel=0.01)
+    assert row["video_hours_per_gpu_hour"] > 0 and row["from_the_host_clips_per_second"] > 0
+    assert (row["precision"], small["precision"]) == ("fp32", "int8") and row["tflop_per_clip"] > 0
+    shown = capsys.readouterr().out
+    assert "tiny, fp32, eager: batch 2:" in shown and "(paper, A4000: 0.31 s)" in shown
+    assert gpu.main([*words, "fp4"]) == [] and "expected one of: fp32" in capsys.readouterr().out
+
+
+def test_the_loading_benchmark_shows_that_a_copy_in_bf16_takes_less(tmp_path, capsys):
+    import loading
+
+    hashed, identified, kept = loading.main([str(tmp_path), "--preset", "tiny", "--times", "1"])
+    assert all(row["seconds"] > 0 and row["peak_mb"] > row["private_mb"] for row in (hashed, identified, kept))
+    assert "kept in bf16:" in capsys.readouterr().out
 
 
 def test_the_tagging_benchmark_says_windows_per_second_and_video_hours(capsys):

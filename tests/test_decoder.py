@@ -400,3 +400,19 @@ def test_the_grammar_lists_every_token_that_may_follow():
     assert len(vocabulary.allowed_next("macro", ids[:2])) == 8
     assert len(vocabulary.allowed_next("macro", ids[:5])) == 3
     assert vocabulary.allowed_next("macro", ids) == [PAD] and ids[-1] == EOS
+
+
+def test_vectors_are_whitened_in_full_precision_where_the_rest_runs_in_bf16():
+    """Of large encoders a few features vary by a hundred times the others. In bfloat16 their rounding would be as large
+    as the others are, and whitening raises the others to the same size."""
+    rng = np.random.default_rng(0)
+    scale_D = np.where(np.arange(24) < 2, 100.0, 1.0)
+    embeddings_ND = torch.from_numpy(rng.normal(size=(256, 24)) * scale_D).float()
+    decoder = Halsted.create(None, 24, width=24, heads=4, seed=5).decoder
+    decoder.fit_features(embeddings_ND)
+    tasks_N, tokens_NS = torch.zeros(256, dtype=torch.long), torch.full((256, 1), BOS)
+    with torch.no_grad():
+        exact = decoder._embed(embeddings_ND, tasks_N, tokens_NS)[:, 0]
+        with torch.autocast("cpu", torch.bfloat16):
+            found = decoder._embed(embeddings_ND, tasks_N, tokens_NS)[:, 0]
+    assert torch.allclose(found.float(), exact, atol=1e-5)

@@ -15,6 +15,7 @@ from ray_actors import actors_of
 
 from halsted_ray.maps.reading import read_segments, read_timeline
 from halsted_ray.maps.status import status_of
+from halsted_ray.storage.vectors import stores_at
 
 pytestmark = pytest.mark.slow
 
@@ -128,4 +129,12 @@ def decisions(out: Path) -> list[tuple]:
 
 
 def vectors(out: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.glob("embeddings/**/*.parquet"))}
+    """Every stored window, with its vector: how often a video was packed stands in the names of files."""
+    found = {
+        f"{store.root.removeprefix(str(out))} {video.video_id} {key}": row.tobytes()
+        for store in stores_at(f"{out}/embeddings")
+        for video in store.read_videos()
+        for key, row in zip(video.keys, video.vectors_ND, strict=True)
+    }
+    assert found
+    return found

@@ -20,6 +20,7 @@ from halsted_ray.maps.reading import read_segments, read_timeline, read_videos
 from halsted_ray.maps.staging import SegmentResult, Staging, stagings
 from halsted_ray.maps.status import status_of
 from halsted_ray.records import Prediction
+from halsted_ray.storage.vector_files import stored_file
 from halsted_ray.storage.vectors import VectorStore
 from halsted_ray.video.left_out import BEING_WRITTEN
 
@@ -59,7 +60,7 @@ def everything(out: Path) -> dict[str, set[str]]:
         "segments": set(read_segments(maps)["video_id"].to_pylist()),
         "videos": {entry.video.video_id for entry in read_videos(maps).values()},
         "status": {video["video_id"] for video in status_of(maps)},
-        "vectors": {path.parent.name for path in (out / "embeddings").rglob("*.parquet")},
+        "vectors": {stored_file(str(path)).video_id for path in (out / "embeddings").rglob("*") if path.is_file()},
         "indexes": {path.name.partition("-")[0] for path in (out / "packet-indexes").glob("*")},
         "staging": {video_id for staging in stagings(maps) for video_id in staging.states()},
     }

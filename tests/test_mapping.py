@@ -131,6 +131,30 @@ def test_every_video_gets_a_timeline(mapped, archive):
     assert not list(stagings(out))
 
 
+def test_a_run_says_how_it_started_and_what_its_encoder_did(mapped):
+    out, summary = mapped
+    steps = ["listed", "model read", "planned", "cluster", "encoder loaded", "first vectors", "first segment"]
+    assert list(summary.start_s) == steps and list(summary.start_s.values()) == sorted(summary.start_s.values())
+    assert 0 < summary.start_s["first segment"] < summary.wall_s
+    encoding = summary.encoding
+    assert encoding.clips == encoding.computed > 0 and encoding.actors == 1, "on a CPU a batch is one window"
+    assert 0 < encoding.busy_share <= 1 and encoding.busy_s < summary.wall_s
+    kept = read_profile(out)
+    assert kept.start_s == summary.start_s and kept.encoding["clips"] == encoding.clips
+
+
+def test_an_archive_that_was_encoded_in_bf16_is_mapped_again_without_decoding(
+    cluster, archive, models, tmp_path, monkeypatch
+):
+    out, place = str(tmp_path / "out"), tmp_path / "embeddings"
+    common = {"segment_s": 20, "embeddings": str(place), "resources": ResourceRequest(decoders=2, encoders=1)}
+    first = map_archive(str(archive), out, models[0], precision="bf16", **common)
+    assert first.segments_decoded == 5 and [path.name[16:] for path in place.iterdir()] == ["-bf16"]
+    monkeypatch.setattr(run_cluster, "connected", refuse)
+    again = map_archive(str(archive), out, models[1], task="macro", **common)
+    assert (again.segments_decoded, again.segments_from_vectors) == (0, 5)
+
+
 def test_one_publishing_commit_a_run_with_its_provenance(mapped):
     from deltalake import DeltaTable
 

@@ -174,6 +174,7 @@ def model(tmp_path_factory):
         run_id="run",
         vectors="",
         encoder_fingerprint=encoder.fingerprint,
+        precision="fp32",
         sampling=sampling_name(SPEC, "reference"),
         model=folder,
         encoder=encoder.ref,
@@ -238,7 +239,15 @@ def test_a_vector_of_remaining_frames_is_not_kept(tmp_path, model):
 
 def embedding(tmp_path, model, place="embedded", **changes) -> EmbedStage:
     sampling = sampling_name(SPEC, "reference")
-    options = EmbedOptions(model.encoder, model.encoder_fingerprint, SPEC, str(tmp_path / place), sampling, **changes)
+    options = EmbedOptions(
+        model.encoder,
+        model.encoder_fingerprint,
+        model.encoder_fingerprint,
+        SPEC,
+        str(tmp_path / place),
+        sampling,
+        **changes,
+    )
     return EmbedStage(options)
 
 

@@ -16,12 +16,13 @@ from halsted_ray.cli import main
 from halsted_ray.errors import ResourceError, UsageError
 from halsted_ray.maps.publishing import publish, publish_videos
 from halsted_ray.maps.reading import read_segments
+from halsted_ray.maps.run_profile import RunProfile, write_profile
 from halsted_ray.maps.staging import SegmentResult, Staging
 from halsted_ray.maps.table_schemas import ArchiveFile, Provenance
 from halsted_ray.model.encoder import Encoder
-from halsted_ray.planning import rates as rates_module
+from halsted_ray.planning import measure
 from halsted_ray.planning.planner import PlanSetting, plan, typical_hour
-from halsted_ray.planning.rates import ESTIMATED, MEASURED, Rates, gpu_name
+from halsted_ray.planning.rates import DERIVED, MEASURED, Rates, gpu_name
 from halsted_ray.planning.survey import Survey, survey
 from halsted_ray.records import Video, WindowSpec
 from halsted_ray.video.windows import segments
@@ -39,7 +40,8 @@ def test_the_cores_it_names_keep_a_gpu_busy_and_fewer_do_not():
     assert found.bottleneck == "encode and tag" and found.stages_s["decode"] < found.stages_s["encode and tag"]
     fewer = planned(gpus=2, cores=found.cores // 2)
     assert fewer.bottleneck == "decode" and fewer.wall_s > 1.5 * found.wall_s
-    assert planned(gpus=4).wall_s == pytest.approx(found.wall_s / 2, rel=0.1)
+    at_work_s = found.wall_s - RATES.gpu_start_s
+    assert planned(gpus=4).wall_s - RATES.gpu_start_s == pytest.approx(at_work_s / 2, rel=0.1)
 
 
 def test_cost_is_hours_by_price():
@@ -51,13 +53,13 @@ def test_cost_is_hours_by_price():
 
 def test_twice_the_archive_takes_twice_the_time_and_the_same_memory():
     one, two = planned(100), planned(200)
-    assert two.wall_s - RATES.start_s == pytest.approx(2 * (one.wall_s - RATES.start_s), rel=0.01)
+    assert two.wall_s - RATES.gpu_start_s == pytest.approx(2 * (one.wall_s - RATES.gpu_start_s), rel=0.01)
     assert (two.segments, two.read_bytes) == (2 * one.segments, 2 * one.read_bytes)
     assert two.memory_mb == one.memory_mb
 
 
 def test_a_gpu_that_was_not_measured_is_an_estimate():
-    assert planned(gpus=1).encode_rate.source == ESTIMATED
+    assert planned(gpus=1).encode_rate.source == DERIVED
     assert RATES.encoding("giant", "H200", 0.4).clips_per_s == pytest.approx(0.4 * 989 / 5.09)
     assert RATES.encoding("tiny", "cpu", 0.4).source == MEASURED
     with pytest.raises(UsageError, match="'H900'.*H200"):
@@ -149,7 +151,7 @@ def test_the_rate_of_a_run_is_its_encoder_s_alone(tmp_path):
         assert rates.encoding(preset, "cpu", 0.4) != replace(own, preset=preset)
     assert rates.encoding("tiny", "cpu", 0.4) == RATES.encoding("tiny", "cpu", 0.4)
     estimate = rates.encoding("giant", "cpu", 0.4)
-    assert estimate.source == ESTIMATED and estimate.clips_per_s == pytest.approx(10 * 0.36 / 5.09)
+    assert estimate.source == DERIVED and estimate.clips_per_s == pytest.approx(10 * 0.36 / 5.09)
     # 100 windows a second of a model on vectors of 768, so 16 times as many on the tiny encoder's of 192.
     assert rates.tag_windows_per_core_s == pytest.approx(100 * 16)
 
@@ -164,6 +166,17 @@ def test_a_run_on_gpus_says_nothing_about_cores(tmp_path):
     assert rates.encoding("giant", "H100", 0.4) == RATES.encoding("giant", "H100", 0.4)
     assert rates.encoding("giant", "cpu", 0.4) == RATES.encoding("giant", "cpu", 0.4)
     assert rates.tag_windows_per_core_s == RATES.tag_windows_per_core_s
+
+
+@pytest.mark.parametrize("device, known", [("NVIDIA H100 80GB HBM3", 0.6), ("cpu", None)])
+def test_the_useful_share_of_batches_is_that_of_an_earlier_run_on_gpus(tmp_path, device, known):
+    run_to(str(tmp_path), device, "giant")
+    profile = RunProfile("run", 60, 3600.0, 60.0, {}, encoding={"clips": 900, "computed": 1500, "useful_share": 0.6})
+    write_profile(str(tmp_path), profile)
+    rates = Rates.load(str(tmp_path))
+    assert rates.useful_share == known
+    planned_now = plan([HOUR], 100, 360_000.0, rates, PlanSetting(gpu="H100"))
+    assert planned_now.useful_share == (known or pytest.approx(1, abs=0.03))
 
 
 def test_every_kind_of_picture_has_its_own_rate(tmp_path):
@@ -199,10 +212,10 @@ def test_measuring_tiny_measures_the_encoder_that_ships(monkeypatch):
     seen = []
     encode = Encoder.encode
     monkeypatch.setattr(Encoder, "encode", lambda self, clips: (seen.append(self.fingerprint), encode(self, clips))[1])
-    assert rates_module._measured_encoding("tiny", "cpu", "here").preset == "tiny"
+    assert measure._measured_encoding("tiny", "cpu", "here").preset == "tiny"
     assert set(seen) == {Encoder.load("tiny").fingerprint}
     seen.clear()
-    assert rates_module._measured_encoding("random:tiny", "cpu", "here").preset == "random:tiny"
+    assert measure._measured_encoding("random:tiny", "cpu", "here").preset == "random:tiny"
     assert set(seen) == {Encoder.create("tiny", 0).fingerprint}
 
 
@@ -218,7 +231,7 @@ def test_measuring_tiny_measures_the_encoder_that_ships(monkeypatch):
     ],
 )
 def test_a_gpu_is_known_by_the_name_that_plan_takes(driver_says, name):
-    assert gpu_name(driver_says, RATES.gpu_peak_tflops) == name
+    assert gpu_name(driver_says, RATES.gpus) == name
 
 
 def entry(length_s: float, code: str = "") -> ArchiveFile:
@@ -250,7 +263,7 @@ def test_the_command(capsys):
     assert main(["plan", "--hours", "1000", "--gpus", "4", "--price-per-gpu-hour", "3.5"]) == 0
     text = capsys.readouterr().out
     assert max(len(line) for line in text.splitlines()) <= 80
-    for word in ("wall time", "cost", "keep each GPU busy", "estimated from FLOPs", "bytes read", "slowest stage"):
+    for word in ("wall time", "cost", "keep each GPU busy", "derived", "bytes read", "slowest stage"):
         assert word in text
     assert main(["plan", "--hours", "10", "--gpus", "0", "--preset", "tiny", "--cores", "8", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

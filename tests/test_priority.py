@@ -305,6 +305,7 @@ def test_the_observer_is_told_that_a_run_pauses_for_a_run_of_priority_high(eight
             "run",
             str(tmp_path),
             "encoder",
+            "fp32",
             "sampling",
             "model",
             "encoder",

@@ -56,6 +56,7 @@ RECIPE = Recipe(
     validate_every=4,
     checkpoint_every=4,
 )
+SIZES = {"dim": DIM, "width": DIM, "layers": 1, "heads": 2, "feedforward": 48, "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -124,17 +125,9 @@ def data(tmp_path_factory):
 
 
 def fit(data, tmp_path, recipe=RECIPE, **options):
-    sizes = {
-        "dim": DIM,
-        "width": DIM,
-        "layers": recipe.layers,
-        "heads": recipe.heads,
-        "feedforward": 48,
-        "dropout": 0.0,
-    }
     return loop.fit(
         **data,
-        decoder=sizes,
+        decoder=SIZES,
         taxonomy=SMALL,
         recipe=recipe,
         storage=str(tmp_path),
@@ -220,6 +213,28 @@ def test_a_list_of_checkpoints_that_was_cut_off_starts_the_run_anew(cluster, dat
     assert len(losses(fit(data, tmp_path, replace(RECIPE, epochs=1, warmup_epochs=1)))) == 1
 
 
+def test_a_run_goes_on_with_another_number_of_workers(cluster, data, tmp_path):
+    """One worker goes on from the checkpoint of two; the curve is that of one worker who trained it all."""
+
+    def steady(epochs):
+        """The learning rate never changes, so that a run of 4 epochs is the beginning of a run of 8."""
+        return replace(RECIPE, epochs=epochs, warmup_epochs=epochs, warmup_from=1.0)
+
+    seen, restored = [], []
+    with quick_checkpoints():
+        fit(data, tmp_path, steady(4), workers=2, on_epoch=seen.append)
+        fitted = fit(data, tmp_path, steady(8), on_epoch=seen.append, on_restored=restored.append)
+    assert [record["epoch"] for record in seen] == list(range(8)), "each epoch was trained once"
+    assert [record["epoch"] for record in restored] == list(range(4))
+    alone = loop.fit_in_process(*map(Samples.load, data.values()), SIZES, SMALL, steady(8))
+    assert losses(fitted) == pytest.approx(losses(alone), rel=1e-3)
+
+
+def test_a_cluster_without_gpus_refuses_to_train_on_them(cluster, data, tmp_path):
+    with pytest.raises(ResourceError, match=r"training on 1 workers needs 1 GPUs, the cluster has 0;.*gpus=0"):
+        fit(data, tmp_path, use_gpu=True)
+
+
 def test_more_workers_than_the_cluster_has(cluster, data, tmp_path):
     with pytest.raises(ResourceError, match=rf"needs {2 * cluster} CPUs, the cluster has {cluster};"):
         fit(data, tmp_path, workers=cluster, cores=2)
@@ -245,10 +260,9 @@ def test_the_line_of_progress():
 
 
 def test_a_fold_trains_as_a_run_of_one_worker_does(undisturbed, data):
-    sizes = {"dim": DIM, "width": DIM, "layers": 1, "heads": 2, "feedforward": 48, "dropout": 0.0}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    alone = loop.fit_in_process(*map(Samples.load, data.values()), sizes, SMALL, RECIPE)
+    alone = loop.fit_in_process(*map(Samples.load, data.values()), SIZES, SMALL, RECIPE)
     torch.set_num_threads(threads)
     assert losses(alone) == losses(undisturbed[0]) and alone.progress.best_epoch == undisturbed[0].progress.best_epoch
     for name, value in undisturbed[0].tensors.items():
@@ -256,8 +270,7 @@ def test_a_fold_trains_as_a_run_of_one_worker_does(undisturbed, data):
 
 
 def test_bf16_learns_alike(undisturbed, data):
-    sizes = {"dim": DIM, "width": DIM, "layers": 1, "heads": 2, "feedforward": 48, "dropout": 0.0}
-    alone = loop.fit_in_process(*map(Samples.load, data.values()), sizes, SMALL, replace(RECIPE, precision="bf16"))
+    alone = loop.fit_in_process(*map(Samples.load, data.values()), SIZES, SMALL, replace(RECIPE, precision="bf16"))
     assert losses(alone)[:20] == pytest.approx(losses(undisturbed[0])[:20], rel=0.05)
     assert losses(alone) != losses(undisturbed[0]) and alone.progress.best > 0.9
     assert all(value.dtype != torch.bfloat16 for value in alone.tensors.values())

@@ -224,8 +224,8 @@ def test_whatever_ends_embedding_ends_the_decoding_that_is_queued(tmp_path, monk
     store = VectorStore(str(tmp_path / "store"), Encoder.load(ENCODER).fingerprint, "x")
     if isinstance(stop, OutputError):
         monkeypatch.setattr(VectorStore, "put", fail)
-    video = Video("v" * 16, "gone.mp4", 1, 8 * embedding.SPAN_S, 112, 112, 10.0, "h264")
-    windows = {video.video_id: [Window("fine", n * embedding.SPAN_S, n * embedding.SPAN_S + 2.5) for n in range(8)]}
+    video = Video("v" * 16, "gone.mp4", 1, 4 * embedding.SPAN_S, 112, 112, 10.0, "h264")
+    windows = {video.video_id: [Window("fine", n * embedding.SPAN_S, n * embedding.SPAN_S + 2.5) for n in range(4)]}
     with pytest.raises(type(stop), match=str(stop)):
         embedding.embed([video], windows, ENCODER, store, SPEC, progress=fail)
     assert len(damaged_video.asked) == 1 and damaged_video.open == 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 
 import numpy as np
 import pytest
 
+from halsted_ray.cli import main
 from halsted_ray.errors import ModelError, OutputError
 from halsted_ray.records import WindowSpec
 from halsted_ray.storage.files import require_writable
@@ -106,3 +108,35 @@ def test_vectors_of_another_encoder_are_refused(tmp_path):
     os.rename(tmp_path / "other", tmp_path / "encoder")
     with pytest.raises(ModelError, match=f"of sampling {SAMPLING}, expected exact"):
         VectorStore(str(tmp_path), "encoder", "exact").get("video", 0.0, 30.0)
+
+
+def test_a_store_is_listed_and_packed_by_command(tmp_path, capsys):
+    for encoder, minutes in (("one", 2), ("two", 1)):
+        for start_s in (60.0 * minute for minute in range(minutes)):
+            store = VectorStore(str(tmp_path), encoder, SAMPLING)
+            store.put("video", start_s, start_s + 60, {("coarse", start_s, start_s + 30): vector(0)})
+    assert main(["embeddings", "list", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert f"3 files are not packed and their windows not counted: halsted embeddings pack {tmp_path}" in told
+    assert main(["embeddings", "pack", str(tmp_path)]) == 0
+    assert f"one {SAMPLING}: 1 videos packed (2 windows), 2 files removed" in capsys.readouterr().out
+    assert main(["embeddings", "list", "--json", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    size_bytes = sum(path.stat().st_size for path in (tmp_path / "one").rglob("*.arrow"))
+    assert found[0] == {
+        "encoder": "one",
+        "sampling": SAMPLING,
+        "videos": 1,
+        "packed_files": 1,
+        "packed_windows": 2,
+        "span_files": 0,
+        "size_bytes": size_bytes,
+    }
+    assert main(["embeddings", "pack", "--json", str(tmp_path)]) == 0
+    assert [done["videos"] for done in json.loads(capsys.readouterr().out)] == [0, 0]
+
+
+@pytest.mark.parametrize("action", ["list", "pack"])
+def test_a_place_without_vectors_is_refused(tmp_path, capsys, action):
+    assert main(["embeddings", action, str(tmp_path)]) == 2
+    assert "holds no vectors: expected the folder that a mapping or training wrote" in capsys.readouterr().err

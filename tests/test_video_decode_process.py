@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -351,6 +352,31 @@ def test_memory_does_not_grow_with_the_number_of_frames(clip):
                 return int(file.read().split("VmHWM:")[1].split()[0]) / 1024
 
     assert peak_mb(200) < 1.1 * peak_mb(60) < 220
+
+
+@pytest.mark.parametrize("fidelity", ["reference", "keyframes"])
+def test_memory_does_not_grow_from_segment_to_segment(clip, fidelity):
+    """Looking at a frame's side data ties the frame in a circle, which only a collection of garbage undoes."""
+    with DecodeProcess() as process:
+        mb = []
+        for _ in range(60):
+            process.read_frames(clip, TIMES_S, SIZE, fidelity, deadline_s=60)
+            mb.append(private_mb(process))
+    assert max(mb) < mb[0] + 12, mb
+
+
+def test_memory_does_not_grow_with_the_number_of_keyframes(tmp_path):
+    intra = write(tmp_path / "intra.mp4", Recipe(gop=1, size=(360, 640))).path
+    times_s = np.arange(180) / 30
+    with DecodeProcess() as process:
+        process.read_frames(intra, times_s[:10], (45, 80), "exact", deadline_s=60)
+        few_mb = private_mb(process, "VmHWM")
+        process.read_frames(intra, times_s, (45, 80), "exact", deadline_s=60)
+        assert private_mb(process, "VmHWM") < few_mb + 20
+
+
+def private_mb(process, figure="RssAnon"):
+    return int(Path(f"/proc/{process.pid}/status").read_text().split(f"{figure}:")[1].split()[0]) / 1024
 
 
 def test_the_process_opens_no_socket_and_starts_no_program():

@@ -6,6 +6,8 @@ code.
     map.py               `halsted map`, `plan`, `status`
     view.py              `halsted show`, `export`, `report`
     train.py             `halsted phantom`, `train`
+    encoder.py           `halsted encoder` and its actions
+    embeddings.py        `halsted embeddings` and its actions
     atlas.py             `halsted atlas` and its actions
     evaluate.py          `halsted evaluate`
     selflabel.py         `halsted self-label`, `review`

@@ -60,12 +60,23 @@ def add_map(commands: Commands) -> None:
     mapping.add_argument(
         "--encoder", metavar="REF", help="folder or URL of the model's encoder (default: as the model says)"
     )
+    mapping.add_argument(
+        "--precision",
+        choices=["fp32", "bf16", "fp8", "int8"],
+        help="in which the encoder runs (default: as the stored vectors, else bf16 on GPUs and fp32 on CPUs)",
+    )
     mapping.add_argument("--embeddings", metavar="DIR", help="where embeddings are kept (default: OUT/embeddings)")
     mapping.add_argument(
         "--fidelity",
         default="reference",
         metavar="NAME",
         help="how frames are decoded: exact, reference (default) or keyframes (fastest)",
+    )
+    mapping.add_argument(
+        "--reader",
+        default="auto",
+        metavar="NAME",
+        help="what decodes: auto (default: the GPU's NVDEC and the cores side by side), nvdec, pyav (cores) or decord",
     )
     mapping.add_argument(
         "--least-present",
@@ -92,6 +103,13 @@ def add_map(commands: Commands) -> None:
         default=0,
         metavar="N",
         help="ask the cluster for N GPUs and wait until it has them",
+    )
+    mapping.add_argument(
+        "--encoders-per-gpu",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="actors that share a GPU: more than 1 (default) where the encoder is small",
     )
     mapping.add_argument("--retry-failed", action="store_true", help="try videos again whose failure was permanent")
     mapping.add_argument(
@@ -134,7 +152,12 @@ def map_videos(options: argparse.Namespace) -> int:
     from halsted_ray.video.presence import LEAST_PRESENT
 
     model = resolve(options.model, options.registry)
-    resources = ResourceRequest(priority=options.priority, wait_for=(options.wait_for_cpus, options.wait_for_gpus))
+    resources = ResourceRequest(
+        reader=options.reader,
+        encoders_per_gpu=options.encoders_per_gpu,
+        priority=options.priority,
+        wait_for=(options.wait_for_cpus, options.wait_for_gpus),
+    )
     if not is_attached():
         for option, matters in (
             ("--wait-for-cpus", options.wait_for_cpus > 0),
@@ -155,6 +178,7 @@ def map_videos(options: argparse.Namespace) -> int:
             options.instruction,
             encoder=options.encoder,
             embeddings=options.embeddings,
+            precision=options.precision,
             fidelity=options.fidelity,
             least_present=LEAST_PRESENT if options.least_present is None else options.least_present,
             eye=options.eye,
@@ -194,12 +218,21 @@ def add_plan(commands: Commands) -> None:
         "estimate the time, cores, memory, storage and cost of mapping",
         plan_run,
         example="halsted plan s3://hospital/archive --gpus 4 --price-per-gpu-hour 3.50",
-        more="The command maps nothing. The plan says which rates were measured and which rates are estimates.",
+        more="The command maps nothing. The plan says which rates were measured, published or derived, and how.",
     )
     plan.add_argument("archive", metavar="ARCHIVE", nargs="?", help="folder or URL with videos (or give --hours)")
     plan.add_argument("--hours", type=positive, metavar="H", help="plan for H hours of 1080p30 H.264 video instead")
-    plan.add_argument("--gpus", type=count, default=1, metavar="N", help="number of GPUs (default 1; 0: only CPUs)")
-    plan.add_argument("--gpu", default="H200", metavar="NAME", help="kind of GPU: H200 (default), H100, A100, L40S, …")
+    how_many = plan.add_mutually_exclusive_group()
+    how_many.add_argument("--gpus", type=count, metavar="N", help="number of GPUs (default 1; 0: only CPUs)")
+    how_many.add_argument(
+        "--deadline", type=positive, metavar="H", help="find the number of GPUs that are done within H hours"
+    )
+    plan.add_argument(
+        "--gpu",
+        default="H200",
+        metavar="NAME",
+        help="kind of GPU: H200 (default), H100, A100, L40S, L4, A10, A4000, T4",
+    )
     plan.add_argument(
         "--cores",
         type=positive_int,
@@ -213,19 +246,53 @@ def add_plan(commands: Commands) -> None:
         "--preset", default="giant", help="the encoder's size: giant (default), large, base, tiny (ships)"
     )
     plan.add_argument(
+        "--precision", default="bf16", metavar="NAME", help="what a GPU encodes in: bf16 (default) or fp8"
+    )
+    plan.add_argument(
         "--share-of-peak",
         type=positive_share,
         metavar="S",
-        help="where a GPU's rate is estimated: share of its peak that is reached (default 0.4)",
+        help="where a GPU's rate is estimated: share of its peak that is reached (default 0.49)",
+    )
+    plan.add_argument(
+        "--useful-share",
+        type=positive_share,
+        metavar="S",
+        help="clips needed, as a share of the clips that a GPU computes (default: batches filled from 8 segments)",
     )
     plan.add_argument(
         "--looked-at",
         type=share,
-        default=0.5,
         metavar="S",
         help="share of the video that is also mapped in fine windows (default 0.5)",
     )
-    plan.add_argument("--price-per-gpu-hour", type=price, default=0.0, metavar="P", help="in any currency")
+    plan.add_argument(
+        "--window",
+        type=positive,
+        metavar="SECONDS",
+        help="one vector per window of this length, instead of the model's windows",
+    )
+    plan.add_argument(
+        "--fidelity",
+        default="reference",
+        metavar="NAME",
+        help="how frames are decoded: exact, reference (default) or keyframes (fastest)",
+    )
+    plan.add_argument(
+        "--reader",
+        default="pyav",
+        metavar="NAME",
+        help="what decodes: pyav (default: cores), nvdec (the GPU's decoders) or auto (both at once)",
+    )
+    plan.add_argument(
+        "--network", type=positive, metavar="GBIT", help="Gbit/s at which the archive can be read (default: no limit)"
+    )
+    plan.add_argument(
+        "--price-per-gpu-hour",
+        type=price,
+        metavar="P",
+        help="in any currency (default: an example in USD, where one is known)",
+    )
     plan.add_argument("--price-per-core-hour", type=price, default=0.0, metavar="P", help="in the same currency")
     plan.add_argument(
         "--sample",
@@ -243,13 +310,15 @@ def add_plan(commands: Commands) -> None:
     only_with(
         plan,
         *("--gpu", "--cores-per-gpu", "--share-of-peak", "--price-per-gpu-hour"),
-        when=lambda given: given.gpus,
+        *("--precision", "--useful-share", "--reader"),
+        when=lambda given: given.gpus != 0,
         needs="--gpus 1 or more",
     )
+    only_with(plan, "--looked-at", when=lambda given: not given.window, needs="the model's windows, and not --window")
     only_with(
         plan,
         "--cores",
-        when=lambda given: not (given.cores_per_gpu and given.gpus),
+        when=lambda given: not (given.cores_per_gpu and given.gpus != 0),
         needs="a plan without --cores-per-gpu, which already gives the number of cores",
     )
     only_with(plan, "--sample", when=lambda given: given.archive, needs="an ARCHIVE, from whose files it picks")
@@ -258,8 +327,9 @@ def add_plan(commands: Commands) -> None:
 def plan_run(options: argparse.Namespace) -> int:
     """Prints the plan of one run; writes this machine's rates where --measure names a file."""
     from halsted_ray.cli.plan_table import plan_table
-    from halsted_ray.planning.planner import PlanSetting, plan, typical_hour
-    from halsted_ray.planning.rates import ESTIMATED, Rates, measured
+    from halsted_ray.planning.measure import measured
+    from halsted_ray.planning.planner import PlanSetting, plan, plan_for_deadline, typical_hour
+    from halsted_ray.planning.rates import DERIVED, Rates
     from halsted_ray.planning.survey import survey
 
     if (options.archive is None) == (options.hours is None):
@@ -270,19 +340,27 @@ def plan_run(options: argparse.Namespace) -> int:
                 json.dump(measured(options.preset), file, indent=1)
         except OSError as error:
             raise UsageError(f"can't write {options.measure!r}: {error.strerror}; name another file") from None
+    rates = Rates.load(options.rates or options.measure)
+    gpus = 1 if options.gpus is None else options.gpus
+    example = rates.gpu(options.gpu).price_per_hour if gpus and options.price_per_gpu_hour is None else None
     setting = PlanSetting(
-        options.gpus,
+        gpus,
         options.gpu,
-        options.cores_per_gpu * options.gpus
-        if options.cores_per_gpu and options.gpus
-        else options.cores or (None if options.gpus else os.cpu_count()),
+        options.cores_per_gpu * gpus
+        if options.cores_per_gpu and gpus
+        else options.cores or (None if gpus else os.cpu_count()),
         options.preset,
+        options.precision,
         options.share_of_peak or PlanSetting.share_of_peak,
-        options.looked_at,
-        price_per_gpu_hour=options.price_per_gpu_hour,
+        options.useful_share,
+        PlanSetting.looked_at if options.looked_at is None else options.looked_at,
+        options.window,
+        fidelity=options.fidelity,
+        reader=options.reader,
+        network_gbit_s=options.network,
+        price_per_gpu_hour=example or options.price_per_gpu_hour or 0.0,
         price_per_core_hour=options.price_per_core_hour,
     )
-    rates = Rates.load(options.rates or options.measure)
     found = None
     if options.archive is None:
         # Counted in videos of an hour, of which the last may be shorter.
@@ -290,8 +368,13 @@ def plan_run(options: argparse.Namespace) -> int:
     else:
         found = survey(options.archive, options.sample)
         videos, count, video_s = found.mapped, found.files, found.video_s()[0]
-    planned = plan(videos, count, video_s, rates, setting)
-    if options.share_of_peak and planned.encode_rate.source != ESTIMATED:
+    if options.deadline:
+        planned, setting = plan_for_deadline(
+            videos, count, video_s, rates, setting, 3600 * options.deadline, options.cores_per_gpu
+        )
+    else:
+        planned = plan(videos, count, video_s, rates, setting)
+    if options.share_of_peak and planned.encode_rate.source != DERIVED:
         raise UsageError(
             f"--share-of-peak needs a GPU whose rate is estimated, and the rate of {options.preset} on {options.gpu} "
             "was measured; leave the option out"
@@ -313,7 +396,7 @@ def plan_run(options: argparse.Namespace) -> int:
             )
         )
     else:
-        print(plan_table(planned, setting, found))
+        print(plan_table(planned, setting, rates, found, has_example_price=example is not None))
     return DONE
 
 

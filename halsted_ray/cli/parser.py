@@ -5,6 +5,7 @@ from __future__ import annotations
 from halsted_ray import __version__
 from halsted_ray.cli.atlas import add_atlas
 from halsted_ray.cli.doctor import add_completion, add_doctor
+from halsted_ray.cli.embeddings import add_embeddings
 from halsted_ray.cli.encoder import add_encoder
 from halsted_ray.cli.evaluate import add_evaluate
 from halsted_ray.cli.map import add_map, add_plan, add_status
@@ -26,6 +27,7 @@ ADD = (
     add_plan,
     add_probe,
     add_encoder,
+    add_embeddings,
     add_atlas,
     add_train,
     add_evaluate,

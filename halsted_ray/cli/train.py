@@ -113,8 +113,18 @@ def add_train(commands: Commands) -> None:
     )
     train.add_argument("--encoder", default="tiny", metavar="REF", help="tiny (default), or a folder, file or URL")
     train.add_argument("--embeddings", metavar="DIR", help="where embeddings are kept (default: ATLAS/embeddings)")
-    train.add_argument("--workers", type=positive_int, default=1, metavar="N", help="training processes (default 1)")
-    train.add_argument("--gpu", action="store_true", help="use one GPU per training process")
+    train.add_argument(
+        "--workers",
+        type=positive_int,
+        metavar="N",
+        help="training processes (default: one per free GPU of the cluster; without GPUs 1)",
+    )
+    train.add_argument(
+        "--gpus",
+        type=count,
+        metavar="N",
+        help="GPUs to train on, one per process (default: those of --workers, else all free ones; 0: train on CPU)",
+    )
     train.add_argument("--registry", metavar="URI", help=f"{REGISTRY_HELP}; none: log nothing")
     train.add_argument("--json", action="store_true", help="print the figures as JSON")
 
@@ -136,7 +146,7 @@ def train_model(options: argparse.Namespace) -> int:
         release=options.release,
         embeddings=options.embeddings,
         workers=options.workers,
-        use_gpu=options.gpu,
+        gpus=options.gpus,
         on_epoch=EpochLine(recipe.epochs),
         on_embed=lambda done_s, all_s: show_progress(
             f"embedded {done_s / 60:.1f} of {all_s / 60:.1f} video-minutes", done_s >= all_s
@@ -150,7 +160,8 @@ def train_model(options: argparse.Namespace) -> int:
     print(
         f"model {summary.model} version {summary.model_version}, {summary.parameters:,} parameters, "
         f"epoch {summary.best_epoch + 1} of {summary.epochs}\natlas {summary.atlas_release} "
-        f"(version {summary.atlas_version}); embedding {summary.embed_s:.0f} s, training {summary.train_s:.0f} s"
+        f"(version {summary.atlas_version}); embedding {summary.embed_s:.0f} s, training {summary.train_s:.0f} s on "
+        f"{summary.workers} {'GPU' if summary.device == 'cuda' else 'CPU worker'}{'s' * (summary.workers > 1)}"
     )
     if version:
         print(f"version {version.number} of the registry {registry}")

@@ -6,5 +6,6 @@ priority.py    what a run of each priority may take of a shared cluster, and whe
 pools.py       how many actors of each stage fit
 run_cluster.py the cluster of one run, and the actors that fit on it
 progress.py    how far a run is, and who observes it
+devices.py     GPUs at hand, processes on them, and what never fits
 parallel.py    independent tasks side by side
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -21,6 +20,8 @@ from halsted_ray.errors import HalstedError
 from halsted_ray.storage.locations import filesystem, local_path
 from halsted_ray.storage.retry import with_retries
 from halsted_ray.video.decode_process import DecodeProcess
+from halsted_ray.video.nvdec import NO_DRIVER, NO_LIBRARY
+from halsted_ray.video.nvdec_slots import ALLOWED, gpus_here
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 CODECS = ("h264", "hevc", "mpeg2video", "mpeg4", "vp9", "av1", "mjpeg", "prores", "dvvideo", "wmv3")
@@ -180,18 +181,18 @@ def _gpu() -> MachineFinding:
 
 
 def _nvdec() -> MachineFinding:
-    if not Path("/dev/nvidia0").exists():
-        return MachineFinding("NVDEC", NOTE, "no NVIDIA device", "videos are decoded on the CPU")
-    try:
-        ctypes.CDLL("libnvcuvid.so.1")
-    except OSError:
-        return MachineFinding(
-            "NVDEC",
-            NOTE,
-            "the driver's libnvcuvid is not there; videos are decoded on the CPU",
-            "in a container, set NVIDIA_DRIVER_CAPABILITIES=compute,video,utility",
-        )
-    return MachineFinding("NVDEC", OK, "the driver has it; this version decodes on the CPU all the same")
+    from halsted_ray.video import nvdec_library
+
+    gpus = gpus_here()
+    why = nvdec_library.problem() or ("" if gpus else f"no GPU of /proc/driver/nvidia/gpus that {ALLOWED} allows")
+    if not why:
+        sessions = sum(gpu.sessions for gpu in gpus)
+        return MachineFinding("NVDEC", OK, f"{sessions} sessions on {len(gpus)} GPUs decode H.264 and HEVC")
+    todo = {
+        NO_DRIVER: "in a container, set NVIDIA_DRIVER_CAPABILITIES=compute,video,utility",
+        NO_LIBRARY: "`pip install 'halsted-ray[nvdec]'`",
+    }
+    return MachineFinding("NVDEC", NOTE, f"{why}; videos are decoded on the CPU", todo.get(why, ""))
 
 
 def _s3() -> MachineFinding:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from halsted_ray.compute.priority import PRIORITIES
 from halsted_ray.errors import UsageError
-from halsted_ray.video.readers import READERS
+from halsted_ray.video.readers import AUTO, READERS
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class ResourceRequest:
     """Segments that an encoding actor takes per call."""
     decoder_memory_mb: int = 1024
     """Limit of one decoding process. A video that needs more fails, and no other video fails with it."""
-    reader: str = "pyav"
-    """Library that decodes: a key of ``video.readers.READERS``."""
+    reader: str = AUTO
+    """What decodes: a key of ``video.readers.READERS``, or ``auto`` for NVDEC and the cores side by side."""
     priority: str = "normal"
     """Among the runs on one cluster: one of ``compute.priority.PRIORITIES``."""
     wait_for: tuple[int, int] = (0, 0)
     """CPUs and GPUs that a cluster which grows on demand is asked for before the first wave."""
 
     def __post_init__(self) -> None:
-        for name, known in (("reader", tuple(READERS)), ("priority", PRIORITIES)):
+        for name, known in (("reader", (AUTO, *READERS)), ("priority", PRIORITIES)):
             if (got := getattr(self, name)) not in known:
                 raise UsageError(f"unknown {name} {got!r}; expected one of {', '.join(known)}")
         for name in ("decoders", "encoders", "encoders_per_gpu", "batch_segments", "decoder_memory_mb"):

@@ -192,7 +192,6 @@ class BatchedEncoder:
             self._waiting += 1
             self._changed.notify_all()
             self._changed.wait_for(lambda: call.left == 0 or call.error is not None)
-            self._waiting -= 1
         if call.error is not None:
             raise call.error
         THREAD_PROFILE.add("encode", call.busy_s)
@@ -271,6 +270,9 @@ class BatchedEncoder:
                 place.call.vectors_ND[place.number] = vector_D
                 place.call.busy_s += busy_s / len(places)
                 place.call.left -= 1
+                if place.call.left == 0 and place.call.error is None:
+                    # Here and not when its thread wakes up: until then it would seem to wait still.
+                    self._waiting -= 1
             self._changed.notify_all()
 
     def _fail(self, places: list[_Place], error: Exception) -> None:
@@ -281,6 +283,8 @@ class BatchedEncoder:
 
     def _end(self, places: list[_Place], error: Exception) -> None:
         for place in places:
+            if place.call.error is None:
+                self._waiting -= 1
             place.call.error = error
         self._changed.notify_all()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,11 @@ from halsted_ray.maps.timeline import Gap
 from halsted_ray.profiling import ActorTimer, StageProfile
 from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.video.decode_process import DecodeProcess
+from halsted_ray.video.decoder_tally import CPU, NVDEC, DecoderTally
 from halsted_ray.video.frames import Frames, Missing
+from halsted_ray.video.hybrid_process import HybridProcess
+from halsted_ray.video.nvdec_slots import NvdecSlots, RunCount, gpus_here
+from halsted_ray.video.readers import AUTO
 from halsted_ray.video.windows import frame_times_s
 
 STORAGE_TRIES = 3
@@ -53,6 +58,10 @@ class DecodeOptions:
     copies: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """video_id → further files with this id. It is computed from samples of the content, so that one of the files can
     be damaged where another is whole."""
+    run: str = ""
+    segments: int = 0
+    """A name that no other run has, and how many segments the run decodes. On several machines each begins fewer; then
+    cores wait for NVDEC less than would pay."""
     yields: bool = False
     """Whether the actor pauses between segments while a run of priority high is at work on the cluster."""
     retry_pause_s: float = 5.0
@@ -73,7 +82,14 @@ class DecodeStage:
         self.options = options
         self.staging = Staging(options.out, options.recipe) if options.out else None
         self.indexes = PacketIndexes(options.out) if options.out else None
-        self.process = process(memory_mb=options.memory_mb)
+        self.reader = "pyav" if options.reader == AUTO else options.reader
+        self.decoders = DecoderTally()
+        """Who decoded the segments of this actor."""
+        self.hybrid = hybrid_process(options, process) if options.reader in (AUTO, "nvdec") else None
+        if self.hybrid:
+            self.decoders = self.hybrid.decoders
+        else:
+            self.process = process(memory_mb=options.memory_mb)
         self.timer = ActorTimer()
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -99,6 +115,10 @@ class DecodeStage:
             gaps.append(of_segment)
             profiles.append(profile)
         return decoded_table(segments, frames, gaps, profiles)
+
+    def close(self) -> None:
+        """Ends the decoding processes, and gives a session of NVDEC back."""
+        (self.hybrid or self.process).close()
 
     def decode(self, segment: Segment) -> tuple[np.ndarray | None, list[Gap]]:
         """(frames, gaps) of one segment: uint8 [T, H, W, 3], or None where no time has a picture; and the spans of the
@@ -150,16 +170,17 @@ class DecodeStage:
         kills = outages = 0
         while True:
             try:
-                return self.process.read_frames(
-                    uri,
-                    times_s,
-                    options.image_size,
-                    options.fidelity,
-                    options.reader,
-                    options.eye,
-                    deadline_s=options.deadline_s,
-                    packet_index=packet_index,
+                limits: dict[str, Any] = {"deadline_s": options.deadline_s, "packet_index": packet_index}
+                if self.hybrid:
+                    return self.hybrid.read_frames(
+                        uri, times_s, options.image_size, options.fidelity, options.eye, **limits
+                    )
+                frames = self.process.read_frames(
+                    uri, times_s, options.image_size, options.fidelity, self.reader, options.eye, **limits
                 )
+                fallback = self.process.fallback if self.reader == "nvdec" else ""
+                self.decoders.add(NVDEC if self.reader == "nvdec" and not fallback else CPU, fallback)
+                return frames
             except DecoderKilled:
                 kills += 1
                 if kills == TRIES_OF_A_KILLED_DECODER:
@@ -169,6 +190,15 @@ class DecodeStage:
                 if outages == STORAGE_TRIES:
                     raise
                 time.sleep(options.retry_pause_s * 2**outages)
+
+
+def hybrid_process(options: DecodeOptions, process: Callable[..., DecodeProcess]) -> HybridProcess | None:
+    """What decodes on NVDEC and on the core; None where this machine has no GPU that may decode."""
+    slots = NvdecSlots(gpus_here())
+    if not len(slots):
+        return None
+    run = RunCount(slots.folder, options.run, options.segments) if options.run else None
+    return HybridProcess(options.memory_mb, slots, run, options.reader == "nvdec", process)
 
 
 def filled(frames: Frames, times_s: np.ndarray, copy: Frames) -> Frames:

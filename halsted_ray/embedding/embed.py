@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +42,7 @@ NAMED = 10
 """Videos with damage that a warning names; it counts the others."""
 SPAN_S = 120.0
 """Decoded at once: 120 s on the fine grid (6.4 frames per second) are 29 MB at 112×112, 116 MB at 224×224."""
-LOCALLY_AT_MOST = 8
+LOCALLY_AT_MOST = 4
 """Up to this number, spans are done in this process where no cluster is at hand: 3 s each on a core, while a local
 cluster takes 10 s to start and brings two to four cores on the machines where this matters."""
 DEADLINE_START_S, DEADLINE_PER_VIDEO_S = 60.0, 4.0
@@ -125,19 +126,21 @@ def embed(
                     progress(done_s, all_s)
         if damaged:
             log.warning("%s", damage_report(damaged))
-    return {
-        video.video_id: vectors_of(video.video_id, windows[video.video_id], store) | mended.get(video.video_id, {})
-        for video in videos
-    }
+        store.pack(video.video_id for video in videos)
+    stored = stored_vectors(videos, windows, store)
+    return {video_id: vectors | mended.get(video_id, {}) for video_id, vectors in stored.items()}
 
 
-def vectors_of(video_id: str, windows: Sequence[Window], store: VectorStore) -> dict[WindowKey, np.ndarray]:
-    """(kind, start_s, stop_s) → float16 [D], of those of ``windows`` that the store holds, and perhaps of others that
-    begin in the same spans."""
-    if not windows:
-        return {}
-    first_s, last_s = min(window.start_s for window in windows), max(window.start_s for window in windows)
-    return store.get(video_id, first_s, last_s + SPAN_S)
+def stored_vectors(
+    videos: Sequence[Video], windows: Mapping[str, Sequence[Window]], store: VectorStore
+) -> dict[str, dict[WindowKey, np.ndarray]]:
+    """video_id → (kind, start_s, stop_s) → float16 [D], of those of ``windows`` that the store holds, and perhaps of
+    others that begin in the same spans."""
+    vectors: dict[str, dict[WindowKey, np.ndarray]] = {video.video_id: {} for video in videos}
+    for found in store.read_videos(video_id for video_id in vectors if windows[video_id]):
+        starts_s = [window.start_s for window in windows[found.video_id]]
+        vectors[found.video_id] = found.between(min(starts_s), max(starts_s) + SPAN_S)
+    return vectors
 
 
 def missing_segments(
@@ -145,9 +148,12 @@ def missing_segments(
 ) -> list[Segment]:
     """Those of ``windows`` (video_id → windows) that the store does not hold, as segments of about ``SPAN_S``."""
     segments = []
+    held: dict[str, set[WindowKey]] = {}
+    for found in store.read_videos(video.video_id for video in videos):
+        held[found.video_id] = set(found.keys)
     for video in videos:
         wanted = windows[video.video_id]
-        have = vectors_of(video.video_id, wanted, store).keys()
+        have = held.get(video.video_id, set())
         spans: dict[float, list[Window]] = {}
         for window in wanted:
             if window_key(window) not in have:
@@ -197,7 +203,7 @@ def embed_segments(
     with ExitStack() as stack:
         cluster = stack.enter_context(RunCluster(resources, observer))
         pools = cluster.size_pools(len(segments))
-        decoding = replace(decoding, yields=cluster.yields)
+        decoding = replace(decoding, yields=cluster.yields, run=uuid4().hex, segments=len(segments))
         embedding = replace(embedding, device=pools.device, callers=pools.encoders.calls)
         stages = [Stage(DecodeStage, decoding, pools.decoders), Stage(EmbedStage, embedding, pools.encoders)]
         with closing(stream(ListedSegments(segments), stages, pools.leave)) as tables:
@@ -253,7 +259,7 @@ def _embed_here(
         for segment in segments:
             yield from read_embedded(encode(decode(segments_table([segment]))))
     finally:
-        decode.process.close()
+        decode.close()
         torch.set_num_threads(threads)
 
 
@@ -261,7 +267,13 @@ def _embed_options(
     identity: EncoderIdentity, store: VectorStore, spec: WindowSpec, least_present: float
 ) -> EmbedOptions:
     return EmbedOptions(
-        identity.ref, identity.fingerprint, spec, store.location, store.sampling, least_present=least_present
+        identity.ref,
+        identity.fingerprint,
+        store.encoder,
+        spec,
+        store.location,
+        store.sampling,
+        least_present=least_present,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ from halsted_ray.errors import ModelError, OutputError, StorageUnavailable
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.profiling import THREAD_PROFILE, ActorTimer
 from halsted_ray.records import Segment, Window, WindowSpec
-from halsted_ray.storage.vectors import VectorStore, WindowKey
+from halsted_ray.storage.vectors import VectorStore, WindowKey, precision_in
 from halsted_ray.video.presence import LEAST_PRESENT, is_asked, missing_s, stand_ins
 from halsted_ray.video.windows import frame_rows, frame_times_s, has_picture, windows_of
 
@@ -77,6 +77,8 @@ class EmbedOptions:
     """Reference of the encoder, as ``Encoder.load`` takes it."""
     encoder_fingerprint: str
     """The fingerprint that the driver expects at that place."""
+    vectors_name: str
+    """``storage.vectors.encoder_name``, under which the vectors are stored. It says the precision too."""
     spec: WindowSpec
     vectors: str
     """Location of the vector store."""
@@ -90,23 +92,24 @@ class EmbedOptions:
 
     def open_vectors(self) -> VectorStore:
         """The store of vectors that fit the encoder and the frames of this run."""
-        return VectorStore(self.vectors, self.encoder_fingerprint, self.sampling)
+        return VectorStore(self.vectors, self.vectors_name, self.sampling)
 
 
 class EmbedStage:
     """Table of decoded segments in, one row per segment with what became of its windows out: whole windows are stored.
     A callable for Ray Data that knows nothing of Ray; many calls may be under way at once.
 
-    Raises ModelError where the encoder at ``EmbedOptions.encoder`` is not the expected one.
+    ``load`` makes the encoder; tests replace it. Raises ModelError where the encoder at ``EmbedOptions.encoder`` is not
+    the expected one.
     """
 
     input_schema = DECODED_SCHEMA
     output_schema = EMBEDDED_SCHEMA
     resources = ActorResources(cpus=1.0, gpus=1.0, memory_mb=440)
 
-    def __init__(self, options: EmbedOptions):
+    def __init__(self, options: EmbedOptions, load: Callable[..., Encoder] = Encoder.load):
         prepare_torch(options.device)
-        encoder = Encoder.load(options.encoder, device=options.device)
+        encoder = load(options.encoder, device=options.device, precision=precision_in(options.vectors_name))
         if encoder.fingerprint != options.encoder_fingerprint:
             raise ModelError(
                 f"the encoder at {options.encoder!r} on this machine is not the one that the run was started with; "

@@ -10,13 +10,14 @@ import numpy as np
 
 from halsted_ray.atlas import Atlas
 from halsted_ray.embedding.embed import EmbedProgress, embed
+from halsted_ray.embedding.vector_names import open_vectors
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
 from halsted_ray.evaluation.sais import SaisRecipe
 from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.halsted import ModelConfig
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Clip, Window
-from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.taxonomy import Task, Taxonomy
 from halsted_ray.training.atlas_samples import FIDELITY, unique_windows
 from halsted_ray.training.recipe import Recipe
@@ -92,11 +93,11 @@ def prepare_data(
         for video in videos
     }
     vocabulary, sampling = Vocabulary(taxonomy), sampling_name(spec, FIDELITY)
-    store = VectorStore(embeddings, encoder.fingerprint, sampling)
+    store = open_vectors(embeddings, encoder, sampling)
     vectors = embed(videos, windows_of, encoder.ref, store, spec, fidelity=FIDELITY, progress=on_embed)
     labelled = {side: with_vectors(of_video, vectors) for side, of_video in labelled.items()}
     if "sais" in plan.baselines:
-        store = VectorStore(embeddings, encoder.fingerprint, f"{sampling}-steps")
+        store = open_vectors(embeddings, encoder, f"{sampling}-steps")
         steps_of = embed(videos, windows_of, encoder.ref, store, spec, fidelity=FIDELITY, steps=True, progress=on_embed)
         labelled = {side: with_vectors(of_video, steps_of) for side, of_video in labelled.items()}
     samples_of = {side: build_samples(of_video, vectors, vocabulary) for side, of_video in labelled.items()}

@@ -13,6 +13,7 @@ import numpy as np
 
 from halsted_ray.atlas import Atlas
 from halsted_ray.atlas.split import split_by_video
+from halsted_ray.compute.devices import torch_device
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation.baselines import baseline_predictions
 from halsted_ray.evaluation.dataset import EvaluationData
@@ -211,23 +212,25 @@ class FoldResult:
     features: MappedFeatures | None
 
 
-def run_fold(fold: Fold, data: EvaluationData) -> FoldResult:
+def run_fold(fold: Fold, data: EvaluationData, device: str = "cpu") -> FoldResult:
     """Trains the fold's model where none is given, and predicts the test windows by it and by the baselines.
 
-    Raises TrainingError where the loss is not finite, ModelError for a model that can't be read.
+    ``device``: where models train and predict, ``cpu`` or ``cuda``; the baselines stay on the CPU. Raises TrainingError
+    where the loss is not finite, ModelError for a model that can't be read, ResourceError for a GPU that torch lacks.
     """
+    torch_device(device)
     taxonomy = from_dict(dict(data.taxonomy))
     train, validation, test = (fold_samples(data, fold, part) for part in ("train", "validation", "test"))
     curve: list[EpochRecord] = []
     if fold.is_given:
-        model = Halsted.load(fold.model)
+        model = Halsted.load(fold.model, device)
     else:
-        model, curve = train_fold_model(fold, data, taxonomy, train, validation)
+        model, curve = train_fold_model(fold, data, taxonomy, train, validation, device)
     rows = rows_of(data.testing, fold, "test")
     targets = tag_targets(test, train, taxonomy, fold.number, data.kind_S[rows], data.source_S[rows])
     predictions = predict(model, test, targets)
     if fold.against:
-        predictions += predict(Halsted.load(fold.against), test, targets, REFERENCE)
+        predictions += predict(Halsted.load(fold.against, device), test, targets, REFERENCE)
     names = data.baselines if len(train) else tuple(name for name in data.baselines if name == "chance")
     steps = {part: fold_steps(data, fold, part) for part in ("train", "validation", "test")} if data.steps else None
     predictions += baseline_predictions(names, targets, train, validation, test, taxonomy, steps=steps, sais=data.sais)
@@ -260,15 +263,17 @@ def videos_of(samples: Samples) -> list[str]:
 
 
 def train_fold_model(
-    fold: Fold, data: EvaluationData, taxonomy: Taxonomy, train: Samples, validation: Samples
+    fold: Fold, data: EvaluationData, taxonomy: Taxonomy, train: Samples, validation: Samples, device: str = "cpu"
 ) -> tuple[Halsted, list[EpochRecord]]:
-    """The fold's model and its curve: read where an earlier run left them, else trained and left at ``fold.model``.
+    """The fold's model on ``device`` and its curve: read where an earlier run left them, else trained there and left at
+    ``fold.model``.
 
-    Raises TrainingError where the loss is not finite.
+    Raises TrainingError where the loss is not finite, ResourceError for a GPU that torch lacks.
     """
+    trained_on = torch_device(device)
     fs, curve_path = filesystem(f"{fold.model}/curve.json")
     if fs.exists(curve_path):
-        return Halsted.load(fold.model), json.loads(read_file(fs, curve_path))
+        return Halsted.load(fold.model, device), json.loads(read_file(fs, curve_path))
     recipe, config = data.recipe, data.config
     model = Halsted.create(
         taxonomy,
@@ -283,8 +288,9 @@ def train_fold_model(
         learned_from={"train": videos_of(train), "validation": videos_of(validation)},
         **decoder_options(recipe),
     )
-    fitted = fit_in_process(train, validation, model.config.decoder_sizes, taxonomy, recipe)
+    fitted = fit_in_process(train, validation, model.config.decoder_sizes, taxonomy, recipe, device=trained_on)
     model.decoder.load_state_dict(fitted.tensors)
+    model.to(device)
     calibrate(model, validation)
     model.save(fold.model)
     curve = fitted.progress.curve

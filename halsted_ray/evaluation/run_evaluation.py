@@ -12,11 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from halsted_ray.atlas import Atlas, read_atlas
+from halsted_ray.compute.devices import gpus_at_hand
 from halsted_ray.compute.parallel import run_parallel
 from halsted_ray.embedding.embed import EmbedProgress
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation.dataset import EvaluationData, prepare_data
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
+from halsted_ray.evaluation.fold_resources import gpu_share_of_fold
 from halsted_ray.evaluation.folds import (
     Fold,
     FoldResult,
@@ -38,7 +40,7 @@ from halsted_ray.records import WindowSpec, digest
 from halsted_ray.storage.files import require_writable, write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.taxonomy import Taxonomy
-from halsted_ray.training.recipe import PAPER, Recipe
+from halsted_ray.training.recipe import PAPER, Recipe, on_device
 from halsted_ray.training.train import encoder_for
 
 OTHER_VIDEOS = (
@@ -88,7 +90,8 @@ def evaluate(
     ['chance', 'halsted', 'majority']
 
     ``model``: folder or URL of a model; ``against``: another model, which predicts the same windows. Without a model
-    the folds' models are trained by ``recipe``, side by side on Ray. ``plan``: which videos judge, and the baselines.
+    the folds' models are trained by ``recipe``, side by side on Ray: on the cluster's GPUs where it has any, several
+    small folds on one, else on its CPUs. ``plan``: which videos judge, and the baselines.
     ``encoder`` and ``spec`` (how time is cut into windows) default to the model's, or to ``tiny`` and the paper's
     windows. Vectors are kept in ``embeddings`` (default: ``<atlas>/embeddings``). ``on_embed`` gets the progress of
     decoding and encoding, ``on_fold`` the numbers of folds that are done and of all folds.
@@ -99,6 +102,7 @@ def evaluate(
     """
     started_s = time.monotonic()
     plan = plan or EvaluationPlan()
+    recipe = on_device(recipe, "cuda" if gpus_at_hand() else "cpu")
     source = read_atlas(atlas, plan.release)
     taxonomy = source.load_taxonomy()
     judging = None if plan.test_on is None else read_atlas(plan.test_on)
@@ -168,7 +172,7 @@ def evaluate(
     )
     require_test(data, folds, source)
     embed_s = time.monotonic() - started_s
-    results = run_parallel(run_fold, folds, data, on_fold)
+    results = run_parallel(run_fold, folds, data, on_fold, gpu_share=gpu_share_of_fold(data))
     predictions = [entry for result in results for entry in result.predictions]
     figures = {
         "atlas": {

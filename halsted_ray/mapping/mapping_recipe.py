@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from halsted_ray.embedding.vector_names import run_precision
 from halsted_ray.mapping.workflow import LEAST_PROBABILITY, wanted_tasks
 from halsted_ray.model.encoder import STEPS
 from halsted_ray.model.encoder_identity import encoder_identity
@@ -32,12 +33,16 @@ class MappingRecipe:
     """Share of a window's time that must have a picture (``video.presence``)."""
     eye: str = "left"
     """Which picture of a stereo pair is read."""
+    precision: str = "fp32"
+    """In which the encoder runs: one of ``model.precision.PRECISIONS``."""
 
     @property
     def digest(self) -> str:
         """16 hex digits: the name of the recipe in tables and in the staging folder."""
         stated = asdict(self)
         how = "alone" if stated.pop("alone") else LEAST_PROBABILITY
+        if stated["precision"] == "fp32":  # as before there were others
+            del stated["precision"]
         return digest(stated, PICTURES, how)
 
 
@@ -63,14 +68,17 @@ def read_recipe(
     windows: WindowSpec | None = None,
     least_present: float = LEAST_PRESENT,
     eye: str = "left",
+    vectors: str = "",
+    precision: str | None = None,
 ) -> RecipeSource:
     """Reads the recipe from the model at ``model``.
 
     ``encoder``: where the model's encoder lies (None: where the model says). ``task`` and ``instruction``: what is
     asked, as ``workflow.wanted_tasks`` takes them. ``windows``: every window of these lengths is asked, instead of the
     multi-stage workflow. ``least_present``: share of a window's time that must have a picture. ``eye``: one of
-    ``video.geometry.EYES``. Reads the decoder's weights, and the encoder's where
-    nobody has read them before (``encoder_identity``). Raises ModelError, TaxonomyError.
+    ``video.geometry.EYES``. ``vectors`` and ``precision``: the location and the precision that
+    ``embedding.vector_names.run_precision`` takes. Reads the decoder's weights, and the encoder's where nobody has read
+    them before (``encoder_identity``). Raises ModelError, TaxonomyError.
     """
     loaded = Halsted.load(model)
     tasks = tuple(wanted_tasks(loaded.taxonomy, task, instruction))
@@ -90,5 +98,6 @@ def read_recipe(
         alone=windows is not None,
         least_present=least_present,
         eye=eye,
+        precision=run_precision(vectors, identity, precision),
     )
     return RecipeSource(recipe, model, encoder, loaded.config, identity.image_size)

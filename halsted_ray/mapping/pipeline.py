@@ -23,6 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
+from uuid import uuid4
 
 import pyarrow as pa
 
@@ -104,6 +105,7 @@ def map_archive(
     *,
     encoder: str | None = None,
     embeddings: str | None = None,
+    precision: str | None = None,
     segment_s: float = 60.0,
     fidelity: str = "reference",
     least_present: float = LEAST_PRESENT,
@@ -125,8 +127,10 @@ def map_archive(
 
     ``task``: names of tasks, or None or 'all' for all of them; or an ``instruction`` in words. ``encoder``: where the
     model's encoder lies (default: where the model says). ``embeddings``: where vectors are kept (default
-    ``<out>/embeddings``). ``segment_s`` and ``resources`` decide how fast the run is. ``least_present``: a window is
-    asked where at least this share of its time has a picture, and its other frames are taken from their neighbours.
+    ``<out>/embeddings``). ``precision``: in which the encoder runs, ``fp32``, ``bf16``, ``fp8`` or ``int8`` (default:
+    that of the stored vectors, else bf16 on GPUs and fp32 on CPUs). ``segment_s`` and ``resources`` decide how fast
+    the run is. ``least_present``: a window is asked where at least this share of its time has a picture, and its other
+    frames are taken from their neighbours.
     ``retry_failed`` tries again what failed for good: files that could not be probed, and segments. A file that is new
     or has changed is always tried. ``settle_s``: files that changed within the last minute are looked at twice, so many
     seconds apart, and left for the next run where they changed in between; 0 looks once. ``case_by``: the rule by
@@ -140,6 +144,7 @@ def map_archive(
     """
     start = _Start()
     archive, out = check_request(archive, out, fidelity, least_present, eye)
+    embeddings = embeddings or f"{out}/embeddings"
     if model in SHIPPED:
         observer.on_message(f"model {model!r}: small, trained on synthetic video; it knows nothing of real surgery")
     else:
@@ -152,7 +157,9 @@ def map_archive(
     if case_by is not None:
         case_by = absolute_location(case_by) if case_by.lower().endswith(".csv") else case_by
         group_cases(listing.videos, case_by, listing.uri)  # a rule that can't be used is refused before any work
-    source = read_recipe(model, encoder, task, instruction, fidelity, windows, least_present, eye)
+    source = read_recipe(
+        model, encoder, task, instruction, fidelity, windows, least_present, eye, embeddings, precision
+    )
     start.reached("model read")
     plan = RunPlan.of(out, embeddings, source, segment_s, windows)
     known = read_videos(out)  # before anything is written: perhaps no table can lie at ``out``
@@ -164,7 +171,7 @@ def map_archive(
         )
         staging, tagging, decoding = plan.open_staging(), plan.tag_options(), plan.decode_options(resources, entries)
         start.reached("planned")
-        publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance))
+        publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance, tagging.open_vectors()))
         cluster = stack.enter_context(RunCluster(resources, observer))
         open_waves = OpenWaves(work_list, WAVE_SEGMENTS)
 
@@ -243,9 +250,7 @@ def finish_segments(
 def with_vectors(segments: Waiting, store: VectorStore) -> tuple[Waiting, Waiting]:
     """(the segments of which some windows have stored vectors, the others). Those vectors may be all that is needed, so
     worth a try."""
-    video_ids = [of_video.video.video_id for of_video in segments.pending]
-    with ThreadPoolExecutor(16) as pool:  # a listing per video, 30 ms each on S3
-        spans_of = dict(zip(video_ids, pool.map(store.holds, video_ids), strict=True))
+    spans_of = store.holds_many(of_video.video.video_id for of_video in segments.pending)
 
     def numbers_with_vectors(video: Video, waiting: Sequence[int]) -> list[int]:
         spans = spans_of[video.video_id]
@@ -273,7 +278,7 @@ def on_cluster(
     pools = cluster.size_pools(len(segments))
     tally.count_for_prometheus()
     if decoding is not None:
-        decoding = replace(decoding, yields=cluster.yields)
+        decoding = replace(decoding, yields=cluster.yields, run=uuid4().hex, segments=len(segments))
     outcomes = stream_outcomes(segments, decoding, tagging, pools, cluster.resources.batch_segments)
     yield from reporting_pauses(outcomes, cluster.observer) if cluster.yields and decoding else outcomes
 

@@ -46,13 +46,11 @@ class RunPlan:
     """Every window of these lengths is asked the tasks, instead of the model's windows by the workflow."""
 
     @classmethod
-    def of(
-        cls, out: str, vectors: str | None, source: RecipeSource, segment_s: float, windows: WindowSpec | None
-    ) -> RunPlan:
-        """A new run, which starts now. Vectors lie in ``<out>/embeddings`` where no place is named."""
+    def of(cls, out: str, vectors: str, source: RecipeSource, segment_s: float, windows: WindowSpec | None) -> RunPlan:
+        """A new run, which starts now."""
         recipe = source.recipe
         run = MappingRun(uuid.uuid4().hex[:12], recipe.digest, recipe.tasks, segment_s, int(time.time() * 1000))
-        return cls(out, vectors or f"{out}/embeddings", source, run, windows)
+        return cls(out, vectors, source, run, windows)
 
     @property
     def recipe(self) -> MappingRecipe:
@@ -101,6 +99,7 @@ class RunPlan:
             run_id=self.run.run_id,
             vectors=self.vectors,
             encoder_fingerprint=self.recipe.encoder_fingerprint,
+            precision=self.recipe.precision,
             sampling=sampling_name(self.recipe.spec, self.recipe.fidelity, self.recipe.eye),
             model=self.source.model,
             encoder=self.source.encoder,

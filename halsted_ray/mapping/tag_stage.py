@@ -29,7 +29,7 @@ from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.profiling import THREAD_PROFILE, ActorTimer
 from halsted_ray.records import Segment, WindowSpec
-from halsted_ray.storage.vectors import VectorStore
+from halsted_ray.storage.vectors import VectorStore, encoder_name
 from halsted_ray.video.presence import LEAST_PRESENT, Span
 
 
@@ -45,6 +45,8 @@ class TagOptions:
     vectors: str
     """Location of the vector store."""
     encoder_fingerprint: str
+    precision: str
+    """In which the encoder runs: one of ``model.precision.PRECISIONS``."""
     sampling: str
     """Name of ``storage.vectors.sampling_name``: how the frames of a window were picked."""
     model: str
@@ -63,7 +65,7 @@ class TagOptions:
 
     def open_vectors(self) -> VectorStore:
         """The store of vectors that fit the encoder and the frames of this run."""
-        return VectorStore(self.vectors, self.encoder_fingerprint, self.sampling)
+        return VectorStore(self.vectors, encoder_name(self.encoder_fingerprint, self.precision), self.sampling)
 
 
 class TagStage:
@@ -87,7 +89,9 @@ class TagStage:
                 "model at a location that all machines share, and don't change it during a run"
             )
         self.options = options
-        self.actor = EncodingActor(Encoder.load(options.encoder, device=options.device), options.callers)
+        self.actor = EncodingActor(
+            Encoder.load(options.encoder, device=options.device, precision=options.precision), options.callers
+        )
         self.workflow = Workflow(
             model,
             self.actor.encoder,

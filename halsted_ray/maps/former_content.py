@@ -3,7 +3,6 @@ was moved carry its new name."""
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Collection, Mapping
 
 import pyarrow as pa
@@ -14,8 +13,7 @@ from halsted_ray.maps.reading import read_table
 from halsted_ray.maps.staging import stagings
 from halsted_ray.maps.table_schemas import ArchiveFile
 from halsted_ray.storage.delta import is_table, table_uri
-from halsted_ray.storage.files import list_folder, remove_folder
-from halsted_ray.storage.locations import filesystem
+from halsted_ray.storage.vectors import stores_at
 
 VIDEOS_A_COMMIT = 1_000
 """Videos whose rows are rewritten at once: an hour of video has some thousand rows."""
@@ -39,12 +37,8 @@ def drop_former_content(out: str, before: Entries, after: Entries) -> None:
     for staging in stagings(out):
         staging.drop(sorted(former & set(staging.states())), run_goes_on=True)
     PacketIndexes(out).drop(former)
-    fs, root = filesystem(f"{out.rstrip('/')}/embeddings")
-    for encoder in list_folder(fs, root):
-        for sampling in list_folder(fs, encoder):
-            for folder in list_folder(fs, sampling):
-                if posixpath.basename(folder.rstrip("/")) in former:
-                    remove_folder(fs, folder)
+    for store in stores_at(f"{out.rstrip('/')}/embeddings"):
+        store.remove(former)
 
 
 def follow_moved_files(out: str, before: Entries, after: Entries) -> None:

@@ -24,9 +24,11 @@ from typing import Any
 import fsspec
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from halsted_ray.errors import ModelError
+from halsted_ray.model.file_digests import FileDigests
+from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import filesystem
 
 JsonObject = dict[str, Any]
@@ -51,10 +53,36 @@ class Checkpoint:
     std: tuple[float, ...] = IMAGENET_STD
 
 
-def read_checkpoint(ref: str) -> Checkpoint:
+@dataclass(frozen=True)
+class Placement:
+    """Where tensors are put as they are read, one after another, so that no second copy of all of them exists.
+
+    ``dtype``: what floating-point tensors become; None leaves them as they are stored. ``fc_norm.*`` is never less than
+    float32, in which it is applied. ``digests`` are told of each file that is read.
+    """
+
+    device: str = "cpu"
+    dtype: torch.dtype | None = None
+    digests: FileDigests | None = None
+
+    def put(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """The tensor on the device, in its type."""
+        return value.to(self.device, kept_type(name, self.dtype) if value.is_floating_point() else None)
+
+
+def kept_type(name: str, dtype: torch.dtype | None) -> torch.dtype | None:
+    """What the tensor ``name`` becomes where the others become ``dtype``: float32 for the norm of pooled vectors."""
+    return torch.float32 if dtype is not None and "fc_norm." in name else dtype
+
+
+AS_STORED = Placement()
+"""On the CPU, in the type that the file has."""
+
+
+def read_checkpoint(ref: str, placement: Placement = AS_STORED) -> Checkpoint:
     """Reads the checkpoint at ``ref``: a folder with ``config.json`` and weights, or one file of V2 weights.
 
-    Raises ModelError with what was found and what was expected.
+    ``placement``: where its tensors are put. Raises ModelError with what was found and what was expected.
     """
     fs, path = locate(ref, "encoder")
     try:
@@ -64,7 +92,7 @@ def read_checkpoint(ref: str) -> Checkpoint:
     if is_file:
         if not path.endswith(TENSOR_FILES):
             raise ModelError(f"encoder {ref!r}: expected a folder, or a file ending in {', '.join(TENSOR_FILES)}")
-        return _from_v2(read_tensors(fs, path), ref)
+        return _from_v2(read_tensors(fs, path, placement), ref)
     if not is_folder:
         raise ModelError(
             f"no encoder at {ref!r}; expected 'tiny', a folder with config.json and model.safetensors, or a file of "
@@ -74,11 +102,30 @@ def read_checkpoint(ref: str) -> Checkpoint:
     if "config.json" not in names:
         raise ModelError(f"encoder {ref!r}: no config.json; found {', '.join(names) or 'nothing'}")
     config = _read_json(fs, f"{path}/config.json", ref)
-    tensors = read_folder_tensors(fs, path, names, ref)
+    tensors = read_folder_tensors(fs, path, names, ref, placement)
     if config.get("model_type") != "videomae":
         return _from_v2(tensors, ref)
     mean, std = _preprocessing(fs, path, names, ref)
     return Checkpoint(config, hugging_face_names(tensors, ref), mean, std)
+
+
+def write_checkpoint(checkpoint: Checkpoint, folder: str) -> None:
+    """Writes model.safetensors, config.json and preprocessor_config.json to a folder or fsspec URL.
+
+    Takes as much memory again as the tensors. Raises OutputError where the folder can't be written.
+    """
+    fs, path = locate(folder, "encoder")
+    preprocessing = {
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(checkpoint.mean),
+        "image_std": list(checkpoint.std),
+        "size": checkpoint.config["image_size"],
+    }
+    write_atomically(fs, f"{path}/model.safetensors", safetensors.torch.save(checkpoint.tensors))
+    for name, content in (("config", checkpoint.config), ("preprocessor_config", preprocessing)):
+        write_atomically(fs, f"{path}/{name}.json", (json.dumps(content, indent=2) + "\n").encode())
 
 
 def locate(ref: str, what: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -92,18 +139,27 @@ def locate(ref: str, what: str) -> tuple[fsspec.AbstractFileSystem, str]:
         raise ModelError(f"{what} {ref!r}: {error}; expected a path, or a URL such as s3://bucket/folder") from error
 
 
-def read_tensors(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, torch.Tensor]:
-    """Reads the tensors of one file onto the CPU. Torch's loader reads ``.pth`` files and admits tensors only.
+def read_tensors(fs: fsspec.AbstractFileSystem, path: str, placement: Placement = AS_STORED) -> dict[str, torch.Tensor]:
+    """Reads the tensors of one file. Torch's loader reads ``.pth`` files, over the CPU, and admits tensors only.
 
     Raises ModelError for a file that can't be read, is cut off, or holds more than tensors.
     """
     local = "file" in fs.protocol
     try:
+        data = None if local else fs.cat_file(path)
+        if placement.digests is not None:
+            if data is None:
+                placement.digests.add_file(path)
+            else:
+                placement.digests.add_bytes(path, data)
         if path.endswith(".safetensors"):
-            return safetensors.torch.load_file(path) if local else safetensors.torch.load(fs.cat_file(path))
+            if data is not None:
+                return {name: placement.put(name, value) for name, value in safetensors.torch.load(data).items()}
+            with safe_open(path, framework="pt", device=placement.device) as file:
+                return {name: placement.put(name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
         # Released VideoMAE checkpoints also hold the arguments of their training run, which are plain attributes.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            source = path if local else io.BytesIO(fs.cat_file(path))
+            source = path if data is None else io.BytesIO(data)
             content = torch.load(source, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"weights {path!r} can't be read: {error}") from error
@@ -113,12 +169,14 @@ def read_tensors(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, torch.Te
             f"{str(error).splitlines()[0]}; save the tensors alone as safetensors"
         ) from error
     except (SafetensorError, RuntimeError, EOFError) as error:
+        if isinstance(error, (torch.OutOfMemoryError, torch.AcceleratorError)):  # the device's fault, not the file's
+            raise
         raise ModelError(f"weights {path!r} are not a whole file of tensors: {str(error).splitlines()[0]}") from error
     for root in ("model", "module"):
         if isinstance(content, dict) and isinstance(content.get(root), dict):
             content = content[root]
     tensors = (
-        {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+        {name: placement.put(name, value) for name, value in content.items() if isinstance(value, torch.Tensor)}
         if isinstance(content, dict)
         else {}
     )
@@ -136,14 +194,14 @@ def _read_json(fs: fsspec.AbstractFileSystem, path: str, ref: str) -> JsonObject
 
 
 def read_folder_tensors(
-    fs: fsspec.AbstractFileSystem, path: str, names: list[str], ref: str
+    fs: fsspec.AbstractFileSystem, path: str, names: list[str], ref: str, placement: Placement = AS_STORED
 ) -> dict[str, torch.Tensor]:
     """Reads the tensors of a Hugging Face folder, from one file or from shards.
 
     ``names``: the files in the folder. ``ref``: names the folder in messages. Raises ModelError.
     """
     if "model.safetensors" in names:
-        return read_tensors(fs, f"{path}/model.safetensors")
+        return read_tensors(fs, f"{path}/model.safetensors", placement)
     if "model.safetensors.index.json" in names:
         shards = set(_read_json(fs, f"{path}/model.safetensors.index.json", ref)["weight_map"].values())
         tensors: dict[str, torch.Tensor] = {}
@@ -153,10 +211,10 @@ def read_folder_tensors(
                     f"no weights in {ref!r}: its index names {shard!r}, which is missing; found {', '.join(names)}; "
                     "copy the whole folder again"
                 )
-            tensors |= read_tensors(fs, f"{path}/{shard}")
+            tensors |= read_tensors(fs, f"{path}/{shard}", placement)
         return tensors
     if "pytorch_model.bin" in names:
-        return read_tensors(fs, f"{path}/pytorch_model.bin")
+        return read_tensors(fs, f"{path}/pytorch_model.bin", placement)
     raise ModelError(
         f"no weights in {ref!r}: found {', '.join(names)}; expected model.safetensors (or its index, or "
         "pytorch_model.bin)"

@@ -146,7 +146,11 @@ class Decoder(nn.Module):
 
     def _embed(self, embeddings_ND: torch.Tensor, tasks_N: torch.Tensor, tokens_NS: torch.Tensor) -> torch.Tensor:
         """Returns the input [N, L, W] of the first layer: prefix and answer."""
-        vectors = (embeddings_ND.float().unflatten(1, (self.steps, -1)) - self.feature_mean) @ self.feature_whitening_DD
+        # Never in bfloat16: it would round the features that vary most by more than the small ones vary, and whitening
+        # makes the small ones as large.
+        with torch.autocast(embeddings_ND.device.type, enabled=False):
+            features = embeddings_ND.float().unflatten(1, (self.steps, -1)) - self.feature_mean
+            vectors = features @ self.feature_whitening_DD
         vectors = self.vector_projection(self.vector_norm(vectors))
         instructions = (
             self.tokens(self.instructions_KM[tasks_N]) if self.prompts_KMW is None else self.prompts_KMW[tasks_N]

@@ -12,60 +12,36 @@ from importlib import resources
 from typing import TypedDict, Unpack
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import nn
 
 from halsted_ray.errors import ModelError
+from halsted_ray.model.captured_forward import CapturedForward
 from halsted_ray.model.checkpoint import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
+    AS_STORED,
     Checkpoint,
     JsonObject,
-    locate,
+    Placement,
+    kept_type,
     read_checkpoint,
+    write_checkpoint,
 )
+from halsted_ray.model.file_digests import FileDigests
+from halsted_ray.model.identity_file import IdentityFile, read_identity_file
+from halsted_ray.model.precision import (
+    COMPUTED_IN,
+    KEPT_PRECISIONS,
+    choose_precision,
+    is_compiled_by_default,
+    require_support,
+)
+from halsted_ray.model.presets import PLAIN_PIXELS as PLAIN_PIXELS
+from halsted_ray.model.presets import PRESETS as PRESETS
+from halsted_ray.model.presets import random_checkpoint, size_name
+from halsted_ray.model.quantized_linear import quantize_linears
 from halsted_ray.model.videomae import VideoMAE, VideoMAESizes, sine_positions
-from halsted_ray.storage.files import write_atomically
+from halsted_ray.storage.vectors import encoder_name
 
-PRESETS: dict[str, dict[str, int]] = {
-    "tiny": {
-        "image_size": 112,
-        "patch_size": 16,
-        "hidden_size": 192,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 6,
-        "intermediate_size": 768,
-    },
-    "base": {
-        "image_size": 224,
-        "patch_size": 16,
-        "hidden_size": 768,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "intermediate_size": 3072,
-    },
-    "large": {
-        "image_size": 224,
-        "patch_size": 16,
-        "hidden_size": 1024,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "intermediate_size": 4096,
-    },
-    # VideoMAE V2-g, the paper's encoder: 2048 tokens, each of width 1408.
-    "giant": {
-        "image_size": 224,
-        "patch_size": 14,
-        "hidden_size": 1408,
-        "num_hidden_layers": 40,
-        "num_attention_heads": 16,
-        "intermediate_size": 6144,
-    },
-}
-"""Sizes by name. All presets take 16 frames in tubelets of 2 frames."""
-PLAIN_PIXELS = ("giant",)
-"""Presets whose pixels are only scaled to [0, 1] (VideoMAE V2). The others use ImageNet's mean and deviation."""
 STEPS = "#steps"
 """Appended to an encoder's reference: the encoder then gives a vector per time step (per tubelet), not their mean."""
 
@@ -74,9 +50,10 @@ class EncoderOptions(TypedDict, total=False):
     """What ``Encoder.load`` and ``Encoder.create`` pass on to ``Encoder``."""
 
     device: str
-    dtype: torch.dtype | None
+    precision: str | None
     micro_batch: int | None
-    compile: bool
+    compile: bool | None
+    graph: bool
     steps: bool
 
 
@@ -87,7 +64,8 @@ class Encoder:
     vector, ``steps * width``. ``image_size``: (height, width) of the frames it expects. ``frames``: frames per window.
 
     ``fingerprint``: 16 hex digits over configuration, weights and preprocessing. Two encoders with the same
-    fingerprint give the same vectors, up to the precision they run in.
+    fingerprint give the same vectors, up to the precision they run in. ``precision``: one of ``precision.PRECISIONS``.
+    ``vectors_name``: the name of its vectors, from both. ``kept_in``: the precision of its weights on disk.
 
     ``micro_batch``: clips per forward pass. Every pass has exactly this size (the last one is padded), so that the
     vector of a clip never depends on the other clips. The fingerprint does not depend on it.
@@ -97,17 +75,24 @@ class Encoder:
         self,
         checkpoint: Checkpoint,
         device: str = "cpu",
-        dtype: torch.dtype | None = None,
+        precision: str | None = None,
         micro_batch: int | None = None,
-        compile: bool = False,
+        compile: bool | None = None,
+        graph: bool = False,
         ref: str = "",
         steps: bool = False,
+        fingerprint: str = "",
+        kept_in: str = "fp32",
     ):
         """Puts the weights of ``checkpoint`` on ``device``.
 
-        ``dtype``: default bfloat16 on a GPU, float32 on a CPU. ``micro_batch``: default 16 on a GPU, 1 on a CPU.
-        ``compile``: run the forward pass through ``torch.compile``. ``ref``: the reference it was loaded from, for
-        messages. ``steps``: see ``STEPS``. Raises ModelError where the weights do not fit the configuration.
+        ``precision``: see ``precision.choose_precision``. ``micro_batch``: default 8 on a GPU, 1 on a CPU.
+        ``compile``: run the layers through ``torch.compile`` (all layers share one compilation), which needs a C
+        compiler; default see ``precision.is_compiled_by_default``. ``graph``: replay the forward pass as a CUDA graph
+        (``CapturedForward``), on a GPU only. ``ref``: the reference it was loaded from, for messages. ``steps``: see
+        ``STEPS``. ``fingerprint``: where it is known; else it is computed from the weights, 0.1 s per 100 MB.
+
+        Raises ModelError where the weights do not fit the configuration, or the precision does not fit the device.
         """
         config = dict(checkpoint.config)
         tensors = dict(checkpoint.tensors)
@@ -123,28 +108,41 @@ class Encoder:
         self.steps = self.frames // self.config.tubelet_size if steps else 1
         self.dim = self.steps * self.width
         self.device = torch.device(device)
-        self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
-        self.micro_batch = micro_batch or (16 if self.device.type == "cuda" else 1)
+        self.kept_in = kept_in
+        self.precision = choose_precision(device, precision, kept_in)
+        require_support(self.precision, self.device)
+        is_gpu = self.device.type == "cuda"
+        if graph and not is_gpu:
+            raise ModelError(f"graph=True needs a GPU, the device is {device!r}")
+        self.dtype = COMPUTED_IN[self.precision]
+        self.micro_batch = micro_batch or (8 if is_gpu else 1)
         settings = self._settings() | ({"steps": self.steps} if steps else {})
-        self.fingerprint = _fingerprint(settings, tensors | fc_norm)
+        self.fingerprint = fingerprint or _fingerprint(settings, tensors | fc_norm)
 
         with torch.device("meta"):  # spends no time on random weights that are replaced at once
             model = VideoMAE(self.config)
         _load_tensors(model, tensors, ref)
         _require_biases(model, ref)
+        self.parameters: int = sum(p.numel() for p in model.parameters()) + (2 * self.width if fc_norm else 0)
+        self._multiplied = sum(p.numel() for p in model.parameters() if p.dim() > 1)
         self.norm = None
         if fc_norm:
             self.norm = nn.LayerNorm(self.width, eps=1e-6)
             self.norm.load_state_dict({name.split(".")[1]: value for name, value in fc_norm.items()})
             self.norm.to(self.device, torch.float32).eval().requires_grad_(False)
-        self.model = model.to(self.device, self.dtype).eval().requires_grad_(False)
+        self.model = _to_precision(model, self.device, self.precision)
         # A fixed sine table, which is moved to the device once.
         self.positions = sine_positions(self.config.patches, self.width).to(self.device, self.dtype)
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         self.scale, self.shift = (1 / (255 * std)).to(self.device), (-mean / std).to(self.device)
-        self._forward: Callable[[torch.Tensor], torch.Tensor] = (
-            torch.compile(self._vectors) if compile else self._vectors
-        )
+        if is_compiled_by_default(self.precision, self.device) if compile is None else compile:
+            for layer in self.model.encoder.layer:
+                layer.compile(fullgraph=True, dynamic=False)
+        self._forward: Callable[[torch.Tensor], torch.Tensor] = self._pooled
+        if graph:
+            with torch.inference_mode():
+                shape = (self.micro_batch, *self.clip_shape)
+                self._forward = CapturedForward(self._pooled, torch.zeros(shape, dtype=torch.uint8, device=device))
 
     @classmethod
     def load(cls, ref: str = "tiny", **options: Unpack[EncoderOptions]) -> Encoder:
@@ -156,56 +154,83 @@ class Encoder:
 
         Raises ModelError where there is no such encoder or its weights can't be used.
         """
-        if ref.endswith(STEPS):
+        place = ref.removesuffix(STEPS)
+        if place != ref:
             options["steps"] = True
-            encoder = cls.load(ref.removesuffix(STEPS), **options)
-            encoder.ref = ref
-            return encoder
-        if ref.startswith("random:"):
-            parts = ref.split(":")
+        if place.startswith("random:"):
+            parts = place.split(":")
             if len(parts) != 3 or not parts[2].isdigit():
                 raise ModelError(f"encoder {ref!r}: expected random:PRESET:SEED, such as random:tiny:0")
-            return cls.create(parts[1], int(parts[2]), **options)
-        if ref == "tiny":
+            return cls(random_checkpoint(parts[1], int(parts[2])), ref=ref, **options)
+        if place == "tiny":
             folder = resources.files("halsted_ray.model") / "weights" / "tiny"
             if not (folder / "model.safetensors").is_file():
                 raise ModelError(
                     "the weights of encoder 'tiny' are not in this installation; install the package again"
                 )
             return cls(read_checkpoint(str(folder)), ref=ref, **options)
-        if ref in PRESETS:
+        if place in PRESETS:
             raise ModelError(
-                f"the weights of encoder {ref!r} do not ship with this package; give the folder or file that holds "
-                f"them, or random:{ref}:0 for an untrained encoder"
+                f"the weights of encoder {place!r} do not ship with this package; give the folder or file that holds "
+                f"them, or random:{place}:0 for an untrained encoder"
             )
-        return cls(read_checkpoint(ref), ref=ref, **options)
+        kept = read_identity_file(place)
+        if kept and kept.digests and "fingerprint" in kept.identities.get(ref.removeprefix(place), {}):
+            return cls._load_identified(ref, place, kept, **options)
+        return cls(read_checkpoint(place, AS_STORED), ref=ref, **options)
+
+    @classmethod
+    def _load_identified(cls, ref: str, place: str, kept: IdentityFile, **options: Unpack[EncoderOptions]) -> Encoder:
+        """Loads weights whose fingerprint a file states, straight to the device and in the precision they run in.
+
+        A thread computes their digests meanwhile. Raises ModelError where they are not the stated ones.
+        """
+        stated = kept.identities[ref.removeprefix(place)]
+        device, kept_in = options.get("device", "cpu"), stated.get("kept_in", "fp32")
+        dtype = COMPUTED_IN[choose_precision(device, options.get("precision"), kept_in)]
+        digests = FileDigests()
+        try:
+            checkpoint = read_checkpoint(place, Placement(device, dtype, digests))
+            encoder = cls(checkpoint, ref=ref, fingerprint=stated["fingerprint"], kept_in=kept_in, **options)
+        finally:
+            found = digests.result()
+        kept.check(found, ref)
+        return encoder
 
     @classmethod
     def create(cls, preset: str, seed: int, **options: Unpack[EncoderOptions]) -> Encoder:
         """Makes an untrained encoder of a preset's size. The same seed gives the same weights."""
         return cls(random_checkpoint(preset, seed), ref=f"random:{preset}:{seed}", **options)
 
-    def save(self, folder: str) -> None:
-        """Writes config.json, preprocessor_config.json and model.safetensors (float32) to a folder or fsspec URL.
+    def save(self, folder: str, precision: str = "fp32") -> None:
+        """Writes config.json, preprocessor_config.json and model.safetensors to a folder or fsspec URL.
 
-        Raises OutputError where the folder can't be written.
+        ``precision`` of the weights: ``fp32`` or ``bf16``. Raises ModelError where this encoder runs in fp8 or int8,
+        OutputError where the folder can't be written.
         """
-        fs, path = locate(folder, "encoder")
-        tensors = {name: value.float().cpu().contiguous() for name, value in self.model.state_dict().items()}
+        if self.precision not in KEPT_PRECISIONS or precision not in KEPT_PRECISIONS:
+            raise ModelError(
+                f"encoder {self.ref!r} runs in {self.precision} and was to be saved in {precision}, expected "
+                f"{' or '.join(KEPT_PRECISIONS)} for both"
+            )
+        tensors = dict(self.model.state_dict())
         if self.norm is not None:
-            tensors |= {f"fc_norm.{name}": value.cpu() for name, value in self.norm.state_dict().items()}
-        settings = self._settings()
-        preprocessing = {
-            "do_rescale": True,
-            "rescale_factor": 1 / 255,
-            "do_normalize": True,
-            "image_mean": list(self.mean),
-            "image_std": list(self.std),
-            "size": settings["config"]["image_size"],
+            tensors |= {f"fc_norm.{name}": value for name, value in self.norm.state_dict().items()}
+        kept = {
+            name: value.to("cpu", kept_type(name, COMPUTED_IN[precision])).contiguous()
+            for name, value in tensors.items()
         }
-        write_atomically(fs, f"{path}/model.safetensors", safetensors.torch.save(tensors))
-        for name, content in (("config", settings["config"]), ("preprocessor_config", preprocessing)):
-            write_atomically(fs, f"{path}/{name}.json", (json.dumps(content, indent=2) + "\n").encode())
+        write_checkpoint(Checkpoint(self._settings()["config"], kept, self.mean, self.std), folder)
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int, int]:
+        """(frames, height, width, channels) of a clip."""
+        return self.frames, *self.image_size, 3
+
+    @property
+    def vectors_name(self) -> str:
+        """The name under which its vectors are stored (``storage.vectors.encoder_name``)."""
+        return encoder_name(self.fingerprint, self.precision)
 
     @torch.inference_mode()
     def encode(self, clips_NTHWC: np.ndarray) -> np.ndarray:
@@ -213,18 +238,11 @@ class Encoder:
 
         Raises ModelError where the clips have another shape, or a vector does not fit into float16.
         """
-        if self.steps > 1:
-            return self.encode_steps(clips_NTHWC).reshape(len(clips_NTHWC), self.dim)
-        return self._run_in_batches(clips_NTHWC, self._forward, (self.dim,))
+        return self._run_in_batches(clips_NTHWC, self.forward_device, (self.dim,))
 
     def encode_frames(self, images_NHWC: np.ndarray, rows_NT: np.ndarray) -> np.ndarray:
         """As ``encode``; clip n consists of the frames ``images_NHWC[rows_NT[n]]``."""
         return self.encode(images_NHWC[rows_NT])
-
-    def forward_device(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
-        """One batch as it is: uint8 [micro_batch, frames, height, width, 3] on ``device`` -> [micro_batch, dim] there,
-        without waiting for the result."""
-        return self._forward(clips_NTHWC) if self.steps == 1 else self._vectors(clips_NTHWC, self.steps).flatten(1)
 
     @torch.inference_mode()
     def encode_steps(self, clips_NTHWC: np.ndarray) -> np.ndarray:
@@ -232,11 +250,32 @@ class Encoder:
         steps = self.frames // self.config.tubelet_size
         return self._run_in_batches(clips_NTHWC, lambda clips: self._vectors(clips, steps), (steps, self.width))
 
+    @torch.inference_mode()
+    def forward_device(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
+        """Encodes one micro-batch where it lies: uint8 [micro_batch, frames, height, width, 3] on the encoder's device
+        -> float32 [micro_batch, dim] on it.
+
+        The work is put on the current stream and not waited for; with ``graph`` all calls must come on one stream.
+        Rows that pad the batch cost as much as others. Raises ModelError for another shape, type or device. Whether the
+        vectors fit into float16 is the caller's to check.
+        """
+        wanted = (self.micro_batch, *self.clip_shape)
+        if (
+            clips_NTHWC.dtype != torch.uint8
+            or clips_NTHWC.shape != wanted
+            or clips_NTHWC.device != self.positions.device
+        ):
+            raise ModelError(
+                f"encoder {self.ref!r} got clips {clips_NTHWC.dtype} {tuple(clips_NTHWC.shape)} on "
+                f"{clips_NTHWC.device}, expected torch.uint8 {wanted} on {self.positions.device}"
+            )
+        return self._forward(clips_NTHWC)
+
     def _run_in_batches(
         self, clips_NTHWC: np.ndarray, forward: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, ...]
     ) -> np.ndarray:
         """Runs ``forward``, which gives ``shape`` per clip, over micro-batches; float16 [N, *shape]."""
-        wanted = (self.frames, *self.image_size, 3)
+        wanted = self.clip_shape
         if clips_NTHWC.dtype != np.uint8 or clips_NTHWC.shape[1:] != wanted:
             raise ModelError(
                 f"encoder {self.ref!r} got clips {clips_NTHWC.dtype} {clips_NTHWC.shape}, expected uint8 "
@@ -262,14 +301,19 @@ class Encoder:
             )
         return vectors_ND
 
+    def _pooled(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
+        """Returns [N, dim]: the mean of all tokens, or with ``steps`` the means of each step one after another."""
+        return self._vectors(clips_NTHWC, self.steps if self.steps > 1 else 0).flatten(1)
+
     def _vectors(self, clips_NTHWC: torch.Tensor, steps: int = 0) -> torch.Tensor:
         """Returns [N, width], or [N, steps, width] for ``steps`` > 0. Tokens come in order of time, then of space."""
         tokens = self._patches(clips_NTHWC) + self.positions
         tokens = self.model.encoder(tokens)
         if self.model.layernorm is not None:
             tokens = self.model.layernorm(tokens)
-        tokens = tokens.float()
-        vectors = tokens.unflatten(1, (steps, -1)).mean(2) if steps else tokens.mean(1)
+        if steps:
+            tokens = tokens.unflatten(1, (steps, -1))
+        vectors = tokens.mean(-2, dtype=torch.float32)  # without a float32 copy of all tokens
         return vectors if self.norm is None else self.norm(vectors)
 
     def _patches(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
@@ -283,24 +327,9 @@ class Encoder:
         return nn.functional.linear(pixels, projection.weight.flatten(1), projection.bias)
 
     @property
-    def parameters(self) -> int:
-        """The number of weights."""
-        return sum(p.numel() for p in self.model.parameters()) + (0 if self.norm is None else 2 * self.width)
-
-    @property
     def size_name(self) -> str:
-        """The name of the encoder's size, by which ``halsted plan`` knows what it costs.
-
-        This is the name of a preset, with one exception: ``tiny`` is the size of the encoder that ships, and
-        ``random:tiny`` is the preset ``tiny``, which has twice the tokens. '' for any other size.
-        """
-        for name, preset in PRESETS.items():
-            if all(getattr(self.config, key) == preset[key] for key in preset if key != "num_attention_heads"):
-                if self.config.tubelet_size == 2:
-                    return "random:tiny" if name == "tiny" else name
-                if name == "tiny" and self.config.tubelet_size == 4:
-                    return "tiny"
-        return ""
+        """The name of the encoder's size (``presets.size_name``)."""
+        return size_name(self.config)
 
     @property
     def device_name(self) -> str:
@@ -311,8 +340,7 @@ class Encoder:
     def flops_per_clip(self) -> float:
         """Floating-point operations of the forward pass per clip; a multiply-add counts as two (giant: 5.09e12)."""
         tokens, width, layers = self.positions.shape[1], self.width, self.config.num_hidden_layers
-        matmuls = sum(p.numel() for p in self.model.parameters() if p.dim() > 1)
-        return 2.0 * tokens * matmuls + 4.0 * tokens**2 * width * layers
+        return 2.0 * tokens * self._multiplied + 4.0 * tokens**2 * width * layers
 
     def _settings(self) -> JsonObject:
         """Returns everything beside the weights that decides the vectors, as JSON values."""
@@ -335,25 +363,15 @@ class Encoder:
         return {"config": config, "mean": list(self.mean), "std": list(self.std)}
 
 
-def random_checkpoint(preset: str, seed: int) -> Checkpoint:
-    """Makes untrained weights of a preset's size, for tests, benchmarks and the start of pretraining.
-
-    Raises ModelError for an unknown preset.
-    """
-    if preset not in PRESETS:
-        raise ModelError(f"no encoder preset {preset!r}; known: {', '.join(PRESETS)}")
-    config = {**PRESETS[preset], "num_frames": 16, "tubelet_size": 2, "use_mean_pooling": False}
-    with torch.device("meta"):  # names and shapes alone
-        model = VideoMAE(VideoMAESizes.from_dict(config))
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {}
-    for name, value in model.state_dict().items():
-        if "layernorm" in name:
-            tensors[name] = torch.ones(value.shape) if name.endswith("weight") else torch.zeros(value.shape)
-        else:  # random biases too, so that a test sees whether they are used
-            tensors[name] = torch.empty(value.shape).normal_(std=0.02, generator=generator)
-    plain = preset in PLAIN_PIXELS
-    return Checkpoint(config, tensors, (0.0,) * 3 if plain else IMAGENET_MEAN, (1.0,) * 3 if plain else IMAGENET_STD)
+def _to_precision(model: VideoMAE, device: torch.device, precision: str) -> VideoMAE:
+    """Puts ``model`` on ``device`` in ``precision``, ready to run."""
+    model = model.to(device, COMPUTED_IN[precision]).eval().requires_grad_(False)
+    # On a CPU the weights of a file are pages of that file, which all processes share; fused, each would have its own.
+    if device.type == "cuda" or precision in ("fp8", "int8"):
+        model.fuse_projections()
+    if precision in ("fp8", "int8"):
+        quantize_linears(model, precision)
+    return model
 
 
 def _fingerprint(settings: JsonObject, tensors: dict[str, torch.Tensor]) -> str:

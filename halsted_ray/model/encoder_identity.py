@@ -1,42 +1,32 @@
 """Which encoder lies at a place, from a small file beside its weights: a run is planned without reading gigabytes.
 
-The file is made once, on first use or by ``halsted encoder add``, from the weights themselves. It holds for the files
-that lay there then: for their sizes, and for the content of the small ones. Whoever loads the weights computes the
-fingerprint again (``Encoder.fingerprint``), so weights that were replaced by others of the same size are found out
-before a vector is stored.
+The file (``identity_file``) is made once, on first use or by ``halsted encoder add``, from the weights themselves.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from dataclasses import asdict, dataclass, fields
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, fields, replace
 
-from halsted_ray.errors import OutputError, StorageUnavailable
-from halsted_ray.model.checkpoint import TENSOR_FILES, JsonObject, locate
+from halsted_ray.errors import ModelError
+from halsted_ray.model.checkpoint import locate
 from halsted_ray.model.encoder import PRESETS, STEPS, Encoder
-from halsted_ray.storage.files import read_json, write_json
-
-if TYPE_CHECKING:
-    import fsspec
-
-IDENTITY_FILE = "halsted-encoder.json"
-"""Its name in an encoder's folder. Beside a single file of weights the file's name stands before it."""
-FORM = 1
-"""Raised where the fingerprint of the same weights changes."""
-SMALL_BYTES = 1 << 20
-"""Smaller files, such as config.json, are read whole."""
-
-log = logging.getLogger(__name__)
+from halsted_ray.model.identity_file import IDENTITY_FILE as IDENTITY_FILE
+from halsted_ray.model.identity_file import (
+    digest_weights,
+    read_identity_file,
+    remove_identity_file,
+    write_identity_file,
+)
+from halsted_ray.model.precision import choose_precision
+from halsted_ray.storage.vectors import encoder_name
 
 
 @dataclass(frozen=True)
 class EncoderIdentity:
     """What an encoder is, as ``Encoder`` says it: its reference, fingerprint, and the sizes of what it takes and gives.
 
-    ``image_size``: (height, width) in pixels. ``dim``: width of a window's vector, ``steps * width``.
+    ``image_size``: (height, width) in pixels. ``dim``: width of a window's vector, ``steps * width``. ``kept_in``: the
+    precision of its weights on disk (``precision.KEPT_PRECISIONS``).
     """
 
     ref: str
@@ -47,68 +37,94 @@ class EncoderIdentity:
     steps: int
     dim: int
     size_name: str
+    kept_in: str = "fp32"
 
     @classmethod
     def of(cls, encoder: Encoder) -> EncoderIdentity:
         """The identity of a loaded encoder."""
         return cls(**{field.name: getattr(encoder, field.name) for field in fields(cls)})
 
+    def precision(self, device: str, wanted: str | None = None) -> str:
+        """The precision that ``Encoder.load`` runs it in on ``device`` where it is asked for ``wanted``.
+
+        Raises ModelError as ``choose_precision``.
+        """
+        return choose_precision(device, wanted, self.kept_in)
+
+    def vectors_name(self, precision: str) -> str:
+        """The name under which its vectors of ``precision`` are stored (``storage.vectors.encoder_name``)."""
+        return encoder_name(self.fingerprint, precision)
+
 
 def encoder_identity(ref: str) -> EncoderIdentity:
     """The identity of the encoder at ``ref`` (as ``Encoder.load`` takes it), without reading its weights where the file
     beside them holds.
 
-    Else the weights are read once, and the file is written where the place can be written. Raises ModelError as
-    ``Encoder.load``.
+    Else the weights are read, twice for the first time (for their fingerprint and for their digests), and the file is
+    written where the place can be written. Raises ModelError as ``Encoder.load``.
     """
     place = ref.removesuffix(STEPS)
-    if place in PRESETS or place.startswith("random:"):  # these ship with the package, or are made from a seed
+    if _is_made_here(place):
         return EncoderIdentity.of(Encoder.load(ref))
-    kept, present = _kept(place)
-    if kept.get("files") == present and ref.removeprefix(place) in kept["identities"]:
-        stated = kept["identities"][ref.removeprefix(place)]
-        return EncoderIdentity(**{**stated, "ref": ref, "image_size": tuple(stated["image_size"])})
-    found = EncoderIdentity.of(Encoder.load(ref))
-    identities = kept.get("identities", {}) if kept.get("files") == present else {}
-    _keep(place, present, identities | {ref.removeprefix(place): asdict(found)})
-    return found
+    kept = read_identity_file(place)
+    stated = _stated(kept.identities.get(ref.removeprefix(place)), ref) if kept else None
+    if stated is None:
+        stated = EncoderIdentity.of(Encoder.load(ref))
+        identities = {**(kept.identities if kept else {}), ref.removeprefix(place): asdict(stated)}
+        write_identity_file(place, identities, digest_weights(place))
+    return stated
 
 
-def _kept(place: str) -> tuple[JsonObject, JsonObject]:
-    """(what the file beside the weights says, what lies there now); empty where the first is missing or of another
-    form."""
-    fs, path = locate(place, "encoder")
+def identify_encoder(ref: str) -> EncoderIdentity:
+    """Reads the weights at ``ref`` and writes the file beside them, unless it states exactly these weights already.
+
+    A file that states other weights is removed. Raises ModelError as ``Encoder.load``, OutputError where the file can't
+    be removed.
+    """
+    place = ref.removesuffix(STEPS)
+    if not _is_made_here(place) and (kept := read_identity_file(place)):
+        stated = _stated(kept.identities.get(ref.removeprefix(place)), ref)
+        if stated and kept.digests and kept.digests == digest_weights(place):
+            return stated
+        remove_identity_file(place)
+    return encoder_identity(ref)
+
+
+def keep_encoder(ref: str, folder: str, precision: str) -> EncoderIdentity:
+    """Writes the encoder at ``ref`` to a folder (or fsspec URL) of its own, with its weights in ``precision``.
+
+    ``precision``: ``fp32`` or ``bf16``, in which the file has half the size and is loaded without a conversion. The
+    folder's identity file states the fingerprint of ``ref``, so the vectors of both have the same names: run in bf16,
+    or in fp8, both give the same vectors bit for bit. Raises ModelError where ``ref`` is no encoder or itself kept in
+    bf16, or where the folder holds an encoder; OutputError where it can't be written.
+    """
+    place = ref.removesuffix(STEPS)
+    fs, path = locate(folder, "encoder")
+    if fs.exists(f"{path}/config.json"):
+        raise ModelError(f"{folder!r} already holds an encoder; name a new folder")
+    source = Encoder.load(place)
+    if source.kept_in != "fp32":
+        raise ModelError(f"encoder {ref!r} is itself kept in {source.kept_in}; give the weights that it was made from")
+    found = {"": EncoderIdentity.of(source), STEPS: EncoderIdentity.of(Encoder.load(place + STEPS))}
+    source.save(folder, precision)
+    identities = {suffix: asdict(replace(one, ref=folder + suffix, kept_in=precision)) for suffix, one in found.items()}
+    write_identity_file(folder, identities, digest_weights(folder))
+    return replace(found[""], ref=folder, kept_in=precision)
+
+
+def _is_made_here(place: str) -> bool:
+    """Whether the encoder ships with the package, or is made from a seed."""
+    return place in PRESETS or place.startswith("random:")
+
+
+def _stated(identity: object, ref: str) -> EncoderIdentity | None:
+    """The identity that a file states, under the reference that it was asked by; None where fields are missing."""
+    if not isinstance(identity, dict):
+        return None
+    known = {
+        name: value for name, value in identity.items() if name in {field.name for field in fields(EncoderIdentity)}
+    }
     try:
-        present = {"form": FORM, **_files(fs, path)}
-        kept = read_json(_identity_place(place))
-    except (OSError, ValueError, StorageUnavailable):
-        return {}, {}
-    return (kept if isinstance(kept, dict) and {"files", "identities"} <= kept.keys() else {}), present
-
-
-def _files(fs: fsspec.AbstractFileSystem, path: str) -> JsonObject:
-    """Name → size in bytes, or the digest of a small file, of everything that decides what the encoder is."""
-    entries = fs.ls(path, detail=True) if fs.isdir(path) else [fs.info(path)]
-    described: JsonObject = {}
-    for entry in entries:
-        name = PurePosixPath(entry["name"]).name
-        if entry["type"] != "file" or name == IDENTITY_FILE or not name.endswith((*TENSOR_FILES, ".json")):
-            continue
-        is_small = entry["size"] < SMALL_BYTES
-        described[name] = hashlib.sha256(fs.cat_file(entry["name"])).hexdigest() if is_small else entry["size"]
-    return described
-
-
-def _keep(place: str, present: JsonObject, identities: JsonObject) -> None:
-    """Writes the file; a place that can't be written costs reading the weights each time, and is said."""
-    if not present:
-        fs, path = locate(place, "encoder")
-        present = {"form": FORM, **_files(fs, path)}
-    try:
-        write_json(_identity_place(place), {"files": present, "identities": identities})
-    except OutputError:
-        log.warning("the encoder's place can't be written, so its weights are read at the start of every run")
-
-
-def _identity_place(place: str) -> str:
-    return f"{place}.{IDENTITY_FILE}" if place.endswith(TENSOR_FILES) else f"{place.rstrip('/')}/{IDENTITY_FILE}"
+        return EncoderIdentity(**{**known, "ref": ref, "image_size": tuple(known["image_size"])})
+    except (TypeError, KeyError):
+        return None

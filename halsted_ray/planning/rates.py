@@ -1,29 +1,30 @@
 """How fast each stage is, and where that is known from: the numbers that ``planner`` calculates with.
 
-rates.json         ships with the package: measured, each with the name of its hardware; GPUs are estimated
-Rates.load(OUT)    what earlier runs took, from their table of segments
-measured()         on this machine, in under a minute
+rates.json            ships with the package; each rate says whether it was measured, is derived or was published
+Rates.load(OUT)       what earlier runs took, from their table of segments
+measure.measured()    on this machine, in under a minute
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import re
-import tempfile
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from halsted_ray.errors import UsageError
+from halsted_ray.planning.gpus import PRECISIONS, Gpu, MatmulRates, Nvdec, Prices, fp8_speedup
 from halsted_ray.storage.locations import local_path
 
-MEASURED, ESTIMATED = "measured", "estimated from FLOPs"
+MEASURED, DERIVED = "measured", "derived"
+SHARE_OF_PEAK = 0.49
+"""Share of a GPU's bf16 peak that is reached where its rate was not measured: what the giant reached on an H100. On
+other chips, and with smaller encoders, it is an assumption."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,15 @@ class DecodeRate:
 @dataclass(frozen=True)
 class EncodeRate:
     """Clips that one GPU, or one core (``device`` 'cpu'), encodes per second. ``preset`` is an ``Encoder.size_name``;
-    ``hardware`` and ``source`` say where the number comes from."""
+    ``hardware`` and ``source`` say where the number comes from, and by which formula where it is derived."""
 
     preset: str
     device: str
     clips_per_s: float
     hardware: str
     source: str = MEASURED
+    precision: str = "bf16"
+    """What the encoder ran in: ``fp32`` on a core, one of ``gpus.PRECISIONS`` on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,23 @@ class Rates:
     tag_windows_per_core_s: float
     engine_core_ms_per_segment: float
     start_s: float
-    """From the command to the first decoded frame: Ray, actors, the model."""
+    """From the command to the first decoded frame without a GPU: Ray, actors, the model."""
+    gpu_start_s: float
+    """From the command until a GPU has work: measured once, with the giant and one hour of video on one H100."""
+    useful_share: float | None
+    """Clips that were needed of those that the GPUs of an earlier run computed, as a share; None without such a run."""
     memory_mb: dict[str, float]
     """Of a ``decoder`` with its process, a ``tagger`` without the encoder's weights, and the ``driver``."""
     presets: dict[str, dict[str, float]]
-    """Size of an encoder → ``tflop`` per clip, ``dim``, ``image_size``, ``parameters_m``."""
-    gpu_peak_tflops: dict[str, float]
-    """Name of a GPU → its peak for dense bf16, by the vendor's data sheet."""
+    """Size of an encoder → ``tflop`` per clip and ``linear_tflop`` of them in linear layers, ``dim``, ``image_size``,
+    ``parameters_m``."""
+    fidelity_speed: dict[str, float]
+    """Fidelity → how many times as fast as ``reference`` a core decodes: measured by `make bench` on H.264 at 1080p
+    with a keyframe every 2 s."""
+    matmul_tflops: MatmulRates
+    gpus: dict[str, Gpu]
+    prices: Prices
+    nvdec: Nvdec
 
     @classmethod
     def load(cls, place: str | None = None) -> Rates:
@@ -92,7 +105,7 @@ class Rates:
             raise UsageError(f"rates {place!r}: unknown keys {sorted(unknown)}; expected of {', '.join(shipped)}")
         try:
             return cls._of({**shipped, **own, "encode": [*own.get("encode", []), *shipped["encode"]]})
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, KeyError) as error:
             raise UsageError(f"rates {place!r}: {error}; expected the layout of `halsted plan --measure`") from None
 
     @classmethod
@@ -101,7 +114,13 @@ class Rates:
             **{
                 **record,
                 "decode": tuple(DecodeRate(**rate) for rate in record["decode"]),
-                "encode": tuple(EncodeRate(**rate) for rate in record["encode"]),
+                "encode": tuple(
+                    EncodeRate(**{"precision": usual_precision(rate["device"]), **rate}) for rate in record["encode"]
+                ),
+                "matmul_tflops": MatmulRates(**record["matmul_tflops"]),
+                "gpus": {name: Gpu(**known) for name, known in record["gpus"].items()},
+                "prices": Prices(**record["prices"]),
+                "nvdec": Nvdec(**record["nvdec"]),
             }
         )
 
@@ -110,12 +129,15 @@ class Rates:
         sizes and codecs of their own videos, with their own encoders on their own devices.
 
         A rate that the maps don't tell stays as it is: of tables that were written before they named the encoder, of
-        encoders of other sizes, and of tagging on a GPU. Raises UsageError where no run has decoded a video.
+        encoders of other sizes, and of tagging on a GPU. The tables do not say the precision, nor what decoded: a GPU
+        is taken to have run in bf16, and all frames to have been decoded on cores. Raises UsageError where no run has
+        decoded a video.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
 
         from halsted_ray.maps.reading import read_segments, read_videos
+        from halsted_ray.maps.run_profile import read_profile
 
         sums = ["length_s", "decode_s", "encode_s", "tag_s", "new_vectors", "used_vectors"]
         keys = ["video_id", "encoder_size", "device"]
@@ -145,19 +167,30 @@ class Rates:
                 tagged.add(row["new_vectors_sum"] + row["used_vectors_sum"], row["tag_s_sum"] * as_tiny)
         decode = tuple(DecodeRate(*picture, total.rate, hardware) for picture, total in decoded.items())
         encode = tuple(
-            EncodeRate(size, gpu_name(device, self.gpu_peak_tflops), total.rate, f"{hardware}, {device}")
+            EncodeRate(
+                size,
+                gpu_name(device, self.gpus),
+                total.rate,
+                f"{hardware}, {device}",
+                precision=usual_precision(device),
+            )
             for (size, device), total in encoded.items()
             if total.rate
         )
+        profile = read_profile(out)
+        of_gpus = profile.encoding if profile and any(device != "cpu" for _, device in encoded) else {}
         return replace(
             self,
             decode=decode,
             encode=(*encode, *self.encode),
+            useful_share=of_gpus["useful_share"] if of_gpus.get("clips") else self.useful_share,
             tag_windows_per_core_s=tagged.rate if tagged.seconds else self.tag_windows_per_core_s,
         )
 
-    def decode_core_s(self, codec: str, width: int, height: int, frames: float) -> tuple[float, DecodeRate]:
-        """(core-seconds to decode ``frames``, the rate they come from).
+    def decode_core_s(
+        self, codec: str, width: int, height: int, frames: float, fidelity: str = "reference"
+    ) -> tuple[float, DecodeRate]:
+        """(core-seconds to decode ``frames``, the rate at fidelity ``reference`` that they come from).
 
         A picture size that was not measured costs as much per pixel as the nearest size that was; a codec that was not
         measured costs as much as the slowest one.
@@ -169,35 +202,84 @@ class Rates:
         nearest = min(
             known, key=lambda rate: max(pixels / (rate.width * rate.height), rate.width * rate.height / pixels)
         )
-        return frames / nearest.frames_per_core_s * pixels / (nearest.width * nearest.height), nearest
+        frames_per_core_s = nearest.frames_per_core_s * self.fidelity_speed[fidelity]
+        return frames / frames_per_core_s * pixels / (nearest.width * nearest.height), nearest
 
-    def encoding(self, preset: str, device: str, share_of_peak: float) -> EncodeRate:
-        """The rate of ``preset`` on ``device`` ('cpu' or the name of a GPU), estimated from FLOPs where it was not
-        measured. Raises UsageError for an unknown preset or device."""
+    def nvdec_engine_s(self, gpu: str, codec: str, width: int, height: int, frames: float, fidelity: str) -> float:
+        """Seconds of one engine of ``gpu`` to decode ``frames`` of a video; 0 where it can't. A picture of another size
+        than 1920x1080 costs by its pixels."""
+        per_s = self.nvdec.frames_per_s(self.gpu(gpu).nvdec_generation, codec)
+        share = self.nvdec.frames_share[fidelity]
+        return frames * share * max(1, width * height) / (1920 * 1080) / per_s if per_s else 0.0
+
+    def gpu(self, name: str) -> Gpu:
+        """What is known of a GPU. Raises UsageError for an unknown name."""
+        if name not in self.gpus:
+            raise UsageError(
+                f"no rate for GPU {name!r}; expected one of {', '.join(self.gpus)}, or a --rates file that holds one"
+            )
+        return self.gpus[name]
+
+    def encoding(self, preset: str, device: str, share_of_peak: float, precision: str = "bf16") -> EncodeRate:
+        """The rate of ``preset`` on ``device`` ('cpu' or the name of a GPU), derived where it was not measured.
+
+        ``precision`` is one of ``gpus.PRECISIONS``; a core always runs in fp32. Raises UsageError for an unknown preset
+        or device, and for a precision that the device has not.
+        """
         if preset not in self.presets:
             raise UsageError(f"unknown encoder preset {preset!r}; expected one of {', '.join(self.presets)}")
+        if precision not in PRECISIONS:
+            raise UsageError(f"unknown precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
+        precision = "fp32" if device == "cpu" else precision
         for rate in self.encode:
-            if (rate.preset, rate.device) == (preset, device):
+            if (rate.preset, rate.device, rate.precision) == (preset, device, precision):
                 return rate
         tflop = self.presets[preset]["tflop"]
-        if device in self.gpu_peak_tflops:
-            peak = self.gpu_peak_tflops[device]
-            return EncodeRate(
-                preset,
-                device,
-                share_of_peak * peak / tflop,
-                f"{device}, {share_of_peak:.0%} of {peak:g} TFLOP/s",
-                ESTIMATED,
-            )
-        known = [rate for rate in self.encode if rate.device == "cpu"]
-        if device != "cpu" or not known:
-            raise UsageError(
-                f"no rate for GPU {device!r}; expected one of {', '.join(self.gpu_peak_tflops)}, or a "
-                "--rates file that holds one"
-            )
-        like = known[0]
+        if device == "cpu":
+            return self._encoding_on_cores(preset, tflop)
+        gpu = self.gpu(device)
+        if precision == "fp8":
+            return self._encoding_in_fp8(preset, device, share_of_peak)
         return EncodeRate(
-            preset, "cpu", like.clips_per_s * self.presets[like.preset]["tflop"] / tflop, like.hardware, ESTIMATED
+            preset,
+            device,
+            share_of_peak * gpu.bf16_tflops / tflop,
+            f"{share_of_peak:.0%} of the {device}'s {gpu.bf16_tflops:g} TFLOP/s, by {tflop:g} TFLOP per clip",
+            DERIVED,
+        )
+
+    def _encoding_on_cores(self, preset: str, tflop: float) -> EncodeRate:
+        known = [rate for rate in self.encode if rate.device == "cpu"]
+        if not known:
+            raise UsageError("no rate for a core; expected one in the --rates file")
+        like = known[0]
+        times = tflop / self.presets[like.preset]["tflop"]
+        return EncodeRate(
+            preset,
+            "cpu",
+            like.clips_per_s / times,
+            f"{like.clips_per_s:.3g} clips/s of {like.preset} by {times:.3g} times its FLOPs; {like.hardware}",
+            DERIVED,
+            "fp32",
+        )
+
+    def _encoding_in_fp8(self, preset: str, device: str, share_of_peak: float) -> EncodeRate:
+        if not self.gpu(device).has_fp8:
+            able = ", ".join(name for name, gpu in self.gpus.items() if gpu.has_fp8)
+            raise UsageError(f"the {device} has no fp8; expected precision bf16, or a GPU of {able}")
+        size, bf16 = self.presets[preset], self.encoding(preset, device, share_of_peak)
+        # How much faster fp8 is was measured on one chip, and is taken to hold for the others.
+        like = self.encoding(preset, self.matmul_tflops.device, SHARE_OF_PEAK)
+        matmul = self.matmul_tflops
+        times = fp8_speedup(size["tflop"], size["linear_tflop"], like.clips_per_s, matmul)
+        return EncodeRate(
+            preset,
+            device,
+            times * bf16.clips_per_s,
+            f"{times:.2f} times bf16, by matrix products of {matmul.fp8:g} against {matmul.bf16:g} TFLOP/s on the "
+            f"{matmul.device}; bf16 {bf16.source}: {bf16.hardware}",
+            DERIVED,
+            "fp8",
         )
 
 
@@ -218,111 +300,13 @@ class _Measured:
         return self.count / self.seconds if self.seconds else 0.0
 
 
+def usual_precision(device: str) -> str:
+    """What an encoder runs in on ``device`` where nothing else is asked for."""
+    return "fp32" if device == "cpu" else "bf16"
+
+
 def gpu_name(device_name: str, known: Iterable[str]) -> str:
     """The name among ``known`` of a device that its driver calls 'NVIDIA H100 80GB HBM3', 'NVIDIA A100-SXM4-80GB' or
     'Tesla T4'. Any other name, and 'cpu', is returned as it is, without the maker's name."""
     words = re.split(r"[\s-]", device_name)
     return next((word for word in words if word in known), device_name.removeprefix("NVIDIA "))
-
-
-def measured(preset: str = "tiny", decode_s: int = 2) -> dict[str, Any]:
-    """The rates of one core of this machine, and of its GPU where there is one, as JSON values for ``Rates.load``.
-
-    Takes less than a minute. Decoding is measured on ``decode_s`` seconds of H.264 at 1080p, made for this purpose.
-    """
-    import torch
-
-    hardware = machine()
-    torch.set_num_threads(1)
-    is_quick = preset in ("tiny", "random:tiny", "base")
-    found: dict[str, Any] = {
-        "decode": [asdict(_measured_decoding(decode_s, hardware))],
-        "encode": [asdict(_measured_encoding(preset, "cpu", hardware))] if is_quick else [],
-    }
-    if torch.cuda.is_available():
-        name = gpu_name(torch.cuda.get_device_name(), Rates.load().gpu_peak_tflops)
-        found["encode"].append(asdict(_measured_encoding(preset, name, f"{hardware}, {torch.cuda.get_device_name()}")))
-    found["tag_windows_per_core_s"] = _measured_tagging()
-    return found
-
-
-def _measured_decoding(seconds: int, hardware: str) -> DecodeRate:
-    import av
-    import numpy as np
-
-    from halsted_ray.video.readers import read_frames
-
-    width, height, fps = 1920, 1080, 30
-    rng = np.random.default_rng(0)
-    large = np.kron(rng.integers(60, 200, (36, 48, 3)).astype(np.uint8), np.ones((40, 48, 1), np.uint8))
-    grain = rng.integers(0, 12, (height, width, 1)).astype(np.uint8)
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "video.mp4")
-        with av.open(path, "w") as container:
-            stream = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "bf": "3"})
-            stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, "yuv420p", 8_000_000
-            for number in range(seconds * fps):
-                top, left = number % 300, number * 2 % 300
-                image_HWC = large[top : top + height, left : left + width] + np.roll(grain, number, 1)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image_HWC, format="rgb24")))
-            container.mux(stream.encode())
-        times_s = np.arange(0, seconds - 0.05, 2.5 / 16)
-        read_frames(path, times_s[:2], (224, 224))
-        took_s = min(_core_s(lambda: read_frames(path, times_s, (224, 224))) for _ in range(3))
-    return DecodeRate("h264", width, height, seconds * fps / took_s, hardware)
-
-
-def _measured_encoding(preset: str, device: str, hardware: str) -> EncodeRate:
-    import numpy as np
-
-    from halsted_ray.model.encoder import Encoder
-
-    place = "cpu" if device == "cpu" else "cuda"
-    # 'tiny' is the encoder that ships; the preset 'tiny' has twice the tokens and is named 'random:tiny' here.
-    encoder = (
-        Encoder.load(preset, device=place)
-        if preset == "tiny"
-        else Encoder.create(preset.removeprefix("random:"), 0, device=place)
-    )
-    count = encoder.micro_batch * 4
-    clips_NTHWC = np.zeros((count, encoder.frames, *encoder.image_size, 3), np.uint8)
-    encoder.encode(clips_NTHWC)
-    clock = _core_s if device == "cpu" else _wall_s
-    return EncodeRate(
-        preset, device, count / min(clock(lambda: encoder.encode(clips_NTHWC)) for _ in range(3)), hardware
-    )
-
-
-def _measured_tagging() -> float:
-    import numpy as np
-
-    from halsted_ray.model.halsted import Halsted
-
-    model = Halsted.create(None, 192)
-    vectors_ND = np.zeros((32, 192), np.float16)
-    task = model.taxonomy.tasks[0].name
-    model.tag(vectors_ND, task)
-    return 32 / min(_core_s(lambda: model.tag(vectors_ND, task)) for _ in range(2))
-
-
-def _core_s(function: Callable[[], object]) -> float:
-    """CPU seconds of this process."""
-    started_s = time.process_time()
-    function()
-    return time.process_time() - started_s
-
-
-def _wall_s(function: Callable[[], object]) -> float:
-    started_s = time.perf_counter()
-    function()
-    return time.perf_counter() - started_s
-
-
-def machine() -> str:
-    """Name of the processor, as far as the system tells, and the number of its cores."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores"

@@ -10,13 +10,15 @@ import numpy as np
 
 from halsted_ray.atlas import Atlas
 from halsted_ray.embedding.embed import embed
+from halsted_ray.embedding.vector_names import open_vectors
 from halsted_ray.evaluation.folds import operation_of_video
 from halsted_ray.evaluation.migration import Migration, require_bridge
 from halsted_ray.evaluation.predictions import TagPredictions, predict, tag_targets
+from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import WindowSpec
-from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training.atlas_samples import FIDELITY, labelled_windows, unique_windows
 from halsted_ray.training.recipe import PAPER
@@ -89,8 +91,9 @@ class HeldOutBenchmark:
         be decoded.
         """
         require_bridge(model.taxonomy, self.taxonomy, migration, model.config.version, self.atlas.name)
-        encoder = model.load_encoder()
-        store = VectorStore(self.store, encoder.fingerprint, sampling_name(self.spec, FIDELITY))
+        encoder = encoder_identity(model.config.encoder_ref)
+        model.check_encoder(encoder)
+        store = open_vectors(self.store, encoder, sampling_name(self.spec, FIDELITY))
         windows = {video_id: unique_windows(own) for video_id, own in self.labelled.items()}
         videos = [video for video in self.atlas.videos if video.video_id in windows]
         vectors = embed(

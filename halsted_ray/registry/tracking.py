@@ -269,7 +269,7 @@ def params_of(start: TrainingPlan) -> dict[str, str]:
     MLflow keeps up to 6000 characters per parameter.
     """
     counts = {part: list(start.split.values()).count(part) for part in ("train", "validation", "test")}
-    chosen = asdict(start.recipe) | asdict(start.spec) | {"encoder": start.encoder, "workers": start.workers}
+    chosen = asdict(start.recipe) | asdict(start.spec) | {"encoder": start.encoder, "workers": start.workers or "auto"}
     return {
         name: json.dumps(value) if isinstance(value, tuple | list) else str(value) for name, value in chosen.items()
     } | {f"videos.{part}": str(count) for part, count in counts.items()}

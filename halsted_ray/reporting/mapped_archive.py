@@ -21,8 +21,9 @@ from halsted_ray.reporting.lanes import timeline
 from halsted_ray.reporting.map_plots import timeline_plot
 from halsted_ray.reporting.report_data import find_video, taxonomy_of
 from halsted_ray.storage.delta import is_table, native_files, open_table, table_uri
-from halsted_ray.storage.files import list_folder
 from halsted_ray.storage.locations import absolute_location, filesystem
+from halsted_ray.storage.vector_files import stored_file
+from halsted_ray.storage.vectors import stores_at
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +34,8 @@ Filter = tuple[str, str, Any]
 """(column, operator, value) as ``pyarrow.parquet.read_table`` takes it: ``("video_id", "=", "3f2a…")``."""
 
 
-PATH_COLUMNS = ("encoder", "sampling", "video_id")
-"""What the path of a file of vectors says."""
+VECTOR_FILES_A_BATCH = 4
+"""Files that a worker of Ray reads at once: 18 MB where each holds an hour at D = 1408."""
 VECTORS_SCHEMA = pa.schema(
     [
         ("encoder", pa.string()),
@@ -55,10 +56,8 @@ class MapTable:
 
     name: str
     schema: pa.Schema
-    _dataset: Callable[[], pa.dataset.FileSystemDataset | None]
+    _dataset: Callable[[], pa.dataset.Dataset | None]
     """None where nothing was published yet."""
-    base: str | None = None
-    """Folder below which a file's path says its ``PATH_COLUMNS``."""
 
     def to_arrow(self, columns: Sequence[str] | None = None, filters: Sequence[Filter] | None = None) -> pa.Table:
         """The rows that pass all ``filters``, with ``columns`` (None: all), in memory."""
@@ -79,10 +78,64 @@ class MapTable:
         found = self._dataset()
         if found is None:
             return ray.data.from_arrow(self.schema.empty_table())
-        partitioning = None
-        if self.base is not None:
-            partitioning = ray.data.datasource.Partitioning("dir", base_dir=self.base, field_names=list(PATH_COLUMNS))
-        return ray.data.read_parquet(found.files, filesystem=found.filesystem, partitioning=partitioning)
+        return ray.data.read_parquet(found.files, filesystem=found.filesystem)
+
+
+@dataclass(frozen=True)
+class VectorTable(MapTable):
+    """The stored vectors, of all encoders and samplings. A window that a mapping is just packing stands twice."""
+
+    location: str = ""
+
+    @classmethod
+    def at(cls, location: str) -> VectorTable:
+        """The vectors kept at ``location``."""
+        return cls("vectors", VECTORS_SCHEMA, lambda: vectors_dataset(location, vector_paths(location)), location)
+
+    def to_ray(self) -> ray.data.Dataset:
+        """All rows as a Ray Dataset, which reads them file by file on the workers of a cluster."""
+        import ray.data
+
+        paths = vector_paths(self.location)
+        if not paths:
+            return ray.data.from_arrow(self.schema.empty_table())
+        files = ray.data.from_items([{"path": path} for path in paths])
+        return files.map_batches(
+            _rows_of_files, fn_args=(self.location,), batch_size=VECTOR_FILES_A_BATCH, batch_format="pyarrow"
+        )
+
+
+def vector_paths(location: str) -> list[str]:
+    """The paths of all files of vectors at ``location``, in order."""
+    return sorted(file.path for store in stores_at(location) for file in store.files())
+
+
+def vectors_dataset(location: str, paths: Sequence[str]) -> pa.dataset.Dataset | None:
+    """The rows of VECTORS_SCHEMA in the files ``paths`` at ``location``; None where there is no file."""
+    fs = pa.fs.PyFileSystem(pa.fs.FSSpecHandler(filesystem(location)[0]))
+    parts = []
+    for kind in (pa.dataset.ParquetFileFormat(), pa.dataset.IpcFileFormat()):
+        of_kind = [path for path in paths if path.endswith(f".{kind.default_extname}")]
+        if of_kind:
+            said = [_said_by_path(path) for path in of_kind]
+            parts.append(pa.dataset.FileSystemDataset.from_paths(of_kind, VECTORS_SCHEMA, kind, fs, said))
+    return pa.dataset.dataset(parts) if parts else None
+
+
+def _said_by_path(path: str) -> pc.Expression:
+    """What the path of a file of vectors says about all of its rows."""
+    file = stored_file(path)
+    assert file is not None
+    encoder, sampling = path.split("/")[-3:-1] if file.is_packed else path.split("/")[-4:-2]
+    return (
+        (pc.field("encoder") == encoder) & (pc.field("sampling") == sampling) & (pc.field("video_id") == file.video_id)
+    )
+
+
+def _rows_of_files(files: pa.Table, location: str) -> pa.Table:
+    found = vectors_dataset(location, files["path"].to_pylist())
+    assert found is not None
+    return found.to_table()
 
 
 class MappedArchive:
@@ -104,7 +157,7 @@ class MappedArchive:
         self.videos = self._table("videos", VIDEOS_SCHEMA)
         self.segments = self._table("segments", SEGMENTS_SCHEMA)
         self.cases = self._table("cases", CASES_SCHEMA)
-        self.vectors = MapTable("vectors", VECTORS_SCHEMA, self._vectors, filesystem(self.embeddings)[1])
+        self.vectors = VectorTable.at(self.embeddings)
 
     @property
     def video_ids(self) -> list[str]:
@@ -160,20 +213,6 @@ class MappedArchive:
             return table.to_pyarrow_dataset(filesystem=native_files(table))
 
         return MapTable(name, schema, dataset)
-
-    def _vectors(self) -> pa.dataset.FileSystemDataset | None:
-        fs, root = filesystem(self.embeddings)
-        files = sorted(path for path in list_folder(fs, root, deep=True) if path.endswith(".parquet"))
-        if not files:
-            return None
-        return pa.dataset.dataset(
-            files,
-            schema=VECTORS_SCHEMA,
-            filesystem=pa.fs.PyFileSystem(pa.fs.FSSpecHandler(fs)),
-            format="parquet",
-            partitioning=pa.dataset.partitioning(pa.schema([VECTORS_SCHEMA.field(name) for name in PATH_COLUMNS])),
-            partition_base_dir=root,
-        )
 
 
 def open_maps(location: str, *, embeddings: str | None = None, taxonomy: str | None = None) -> MappedArchive:

@@ -20,6 +20,7 @@ from halsted_ray.embedding.embed import EmbedProgress
 from halsted_ray.errors import AtlasError
 from halsted_ray.evaluation.dataset import EvaluationData
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
+from halsted_ray.evaluation.fold_resources import gpu_share_of_fold
 from halsted_ray.evaluation.folds import Fold, FoldResult, operation_of_video, run_fold, train_fold_model
 from halsted_ray.evaluation.json_values import Figures
 from halsted_ray.evaluation.predictions import MODEL, REFERENCE, TagPredictions, predict, tag_targets
@@ -101,7 +102,8 @@ def evaluate_self_labelling(
         labels.append(labelled.clips)
         reports.append(labelled.report)
         ablation_folds.append(prepare_second_model(fold, known, labelled, before, recipe, rules.task, embeddings))
-    results = run_parallel(run_second_model, ablation_folds, replace(before.data, baselines=()))
+    data = replace(before.data, baselines=())
+    results = run_parallel(run_second_model, ablation_folds, data, gpu_share=gpu_share_of_fold(data))
     v1 = [replace(entry, method=REFERENCE) for entry in before.of()]
     v2 = [entry for result, _ in results for entry in result.predictions]
     on_labels = [entry for _, of_fold in results for entry in of_fold]
@@ -195,11 +197,14 @@ def label_test_videos(
     return replace(known, videos=videos, clips=tuple(clips)) if clips else None
 
 
-def run_second_model(ablation: AblationFold, data: EvaluationData) -> tuple[FoldResult, list[TagPredictions]]:
-    """Trains v2 and predicts the fold's test windows: against what persons labelled, and what v1 would have."""
+def run_second_model(
+    ablation: AblationFold, data: EvaluationData, device: str = "cpu"
+) -> tuple[FoldResult, list[TagPredictions]]:
+    """Trains v2 on ``device`` and predicts the fold's test windows: against what persons labelled, and what v1 would
+    have."""
     taxonomy = from_dict(dict(data.taxonomy))
-    model, curve = train_fold_model(ablation.fold, data, taxonomy, ablation.train, ablation.validation)
-    result = replace(run_fold(replace(ablation.fold, is_given=True), data), curve=curve)
+    model, curve = train_fold_model(ablation.fold, data, taxonomy, ablation.train, ablation.validation, device)
+    result = replace(run_fold(replace(ablation.fold, is_given=True), data, device), curve=curve)
     if ablation.labelled_test is None:
         return result, []
     sources_S = np.full(len(ablation.labelled_test), "ai")

@@ -10,14 +10,16 @@ import numpy as np
 
 from halsted_ray.atlas import Atlas
 from halsted_ray.embedding.embed import EmbedProgress, embed
+from halsted_ray.embedding.vector_names import open_vectors
 from halsted_ray.errors import AtlasError
 from halsted_ray.evaluation.predictions import predict, tag_targets
 from halsted_ray.evaluation.scoring import AccuracyCounts, score_tasks
 from halsted_ray.mapping.workflow import needed_tasks
+from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Window, WindowSpec
 from halsted_ray.selflabel.thresholds import PredictedTags
-from halsted_ray.storage.vectors import VectorStore, WindowKey, sampling_name
+from halsted_ray.storage.vectors import WindowKey, sampling_name
 from halsted_ray.taxonomy import Task, Taxonomy
 from halsted_ray.training.atlas_samples import FIDELITY, labelled_windows, unique_windows
 from halsted_ray.training.recipe import PAPER
@@ -159,6 +161,6 @@ def vectors_of(
     progress: EmbedProgress | None,
 ) -> dict[str, dict[WindowKey, np.ndarray]]:
     """video_id → window → float16 [D], by the encoder at ``encoder``; missing vectors are made (``training.embed``)."""
-    store = VectorStore(embeddings, model.config.encoder_fingerprint, sampling_name(spec, FIDELITY))
+    store = open_vectors(embeddings, encoder_identity(encoder), sampling_name(spec, FIDELITY))
     videos = [video for video in source.videos if video.video_id in windows]
     return embed(videos, windows, encoder, store, spec, fidelity=FIDELITY, progress=progress)

@@ -118,14 +118,19 @@ def native_files(table: DeltaTable) -> pyarrow.fs.FileSystem | None:
     parsed = urlparse(table.table_uri)
     if parsed.scheme == "file":
         return pyarrow.fs.SubTreeFileSystem(unquote(parsed.path), pyarrow.fs.LocalFileSystem())
-    if parsed.scheme not in S3_SCHEMES:
+    store = native_s3(table.table_uri)
+    return store and pyarrow.fs.SubTreeFileSystem(parsed.netloc + unquote(parsed.path), store)
+
+
+def native_s3(uri: str) -> pyarrow.fs.S3FileSystem | None:
+    """Arrow's own client of S3, with the settings that all other clients have; None where ``uri`` is not on S3."""
+    if urlparse(uri).scheme not in S3_SCHEMES:
         return None
-    given = {**os.environ, **storage_options(table.table_uri)}
+    given = {**os.environ, **storage_options(uri)}
     wanted = {option: value for option, name in VARIABLE_OF_ARROW.items() if (value := given.get(name))}
-    store = pyarrow.fs.S3FileSystem(  # where no keys are given, it looks for them at the places where deltalake does
+    return pyarrow.fs.S3FileSystem(  # where no keys are given, it looks for them at the places where deltalake does
         **wanted, retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=ARROW_ATTEMPTS)
     )
-    return pyarrow.fs.SubTreeFileSystem(parsed.netloc + unquote(parsed.path), store)
 
 
 CLAIM_EXPIRES_S = 120.0

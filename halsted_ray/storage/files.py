@@ -23,6 +23,7 @@ from halsted_ray.storage.retry import PATIENCE_S, with_retries
 
 if TYPE_CHECKING:
     import fsspec
+    import pyarrow.fs
 
 Answer = TypeVar("Answer")
 
@@ -169,6 +170,23 @@ def read_file(fs: fsspec.AbstractFileSystem, path: str) -> bytes:
     return _patiently(lambda: fs.cat_file(path), "a stored result")
 
 
+def read_natively(store: pyarrow.fs.FileSystem, path: str) -> pyarrow.Buffer:
+    """The bytes of one file at a remote store, read by Arrow's own client with patience. Raises as ``read_file``."""
+
+    def read() -> pyarrow.Buffer:
+        with store.open_input_file(path) as file:
+            return file.read_buffer()
+
+    return _patiently(read, "a stored result")
+
+
+def read_head(fs: fsspec.AbstractFileSystem, path: str, count: int) -> bytes:
+    """The first ``count`` bytes of one file, or all that it has. Raises as ``read_file``."""
+    if is_local(fs):
+        return fs.cat_file(path, start=0, end=count)
+    return _patiently(lambda: fs.cat_file(path, start=0, end=count), "a stored result")
+
+
 def list_folder(fs: fsspec.AbstractFileSystem, folder: str, deep: bool = False) -> list[str]:
     """The paths under ``folder``, listed with patience; no path where the folder is not there.
 
@@ -183,6 +201,34 @@ def list_folder(fs: fsspec.AbstractFileSystem, folder: str, deep: bool = False) 
     try:
         return read() if is_local(fs) else _patiently(read, "a listing")
     except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def file_sizes(fs: fsspec.AbstractFileSystem, root: str) -> dict[str, int]:
+    """path → bytes of every file below ``root``, listed with patience; a file that goes away meanwhile may be missing.
+
+    Raises as ``list_folder``.
+    """
+    if lists_deep(fs):
+        fs.invalidate_cache(root)
+        found = _patiently(lambda: fs.find(root, detail=True), "a listing")
+        return {path: info.get("size") or 0 for path, info in found.items()}
+    sizes = {}
+    for path in list_folder(fs, root, deep=True):
+        with suppress(FileNotFoundError):
+            sizes[path] = fs.size(path) or 0
+    return sizes
+
+
+def list_beginning(fs: fsspec.AbstractFileSystem, folder: str, beginning: str) -> list[str]:
+    """The paths of all files below ``folder`` whose path there begins with ``beginning``: one listing, with patience.
+
+    For S3 and its like alone (``lists_deep``). What other machines wrote is seen too. Raises StorageUnavailable.
+    """
+    fs.invalidate_cache(folder)
+    try:
+        return list(_patiently(lambda: fs.find(folder, prefix=beginning), "a listing"))
+    except FileNotFoundError:
         return []
 
 

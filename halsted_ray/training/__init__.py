@@ -8,6 +8,8 @@ samples.py           annotated clips                                      -> lab
 loop.py              samples, recipe                                      -> a trained decoder (the only ``ray.train``)
 epoch.py             one epoch: train steps, validation, save rule
 batch_loader.py      samples                                              -> one worker's part of each batch
+prefetch.py          batches drawn ahead and copied to a GPU while it computes
+vector_placement.py  whether the vectors lie on the device or on its host
 validator.py         decoder, validation samples                          -> accuracy by task and by tag
 train_checkpoint.py  the files that a killed run goes on from
 epoch_record.py      what training writes down per epoch

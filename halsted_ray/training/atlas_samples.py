@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from halsted_ray.atlas import Atlas
 from halsted_ray.embedding.embed import EmbedProgress, embed
+from halsted_ray.embedding.vector_names import open_vectors
 from halsted_ray.errors import AtlasError
 from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Window, WindowSpec
-from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import (
@@ -46,7 +47,7 @@ def load_samples(
     """
     labelled = {part: labelled_windows(source, part, split, taxonomy, recipe, spec) for part in parts}
     windows = {video_id: unique_windows(samples) for part in labelled.values() for video_id, samples in part.items()}
-    store = VectorStore(embeddings, encoder.fingerprint, sampling_name(spec, FIDELITY))
+    store = open_vectors(embeddings, encoder, sampling_name(spec, FIDELITY))
     videos = [video for video in source.videos if video.video_id in windows]
     vectors = embed(videos, windows, encoder.ref, store, spec, fidelity=FIDELITY, progress=progress)
     vocabulary = Vocabulary(taxonomy)

@@ -13,7 +13,7 @@ from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.training.all_reduce import sum_over_workers
 from halsted_ray.training.batch_loader import Batch, BatchLoader
 from halsted_ray.training.epoch_record import TrainProgress
-from halsted_ray.training.recipe import Recipe, learning_rate_at, lowest_accuracy, should_save
+from halsted_ray.training.recipe import Recipe, learning_rate_at, lowest_accuracy, precision_on, should_save
 from halsted_ray.training.samples import Samples
 from halsted_ray.training.train_checkpoint import Tensors
 from halsted_ray.training.validator import Validator
@@ -94,7 +94,11 @@ def new_decoder(train: Samples, vocabulary: Vocabulary, sizes: Mapping[str, Any]
 
 def new_optimizer(replica: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW, as in the paper (Methods, Implementation details)."""
-    return torch.optim.AdamW(replica.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    parameters = list(replica.parameters())
+    # On a GPU one kernel updates all weights. On a CPU torch's own choice stays, whose last bits are those of earlier
+    # versions.
+    fused = True if parameters[0].device.type == "cuda" else None
+    return torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
 
 
 def train_epoch(
@@ -121,7 +125,8 @@ def train_step(
     replica: torch.nn.Module, decoder: Decoder, optimizer: torch.optim.Optimizer, batch: Batch, loader: BatchLoader
 ) -> torch.Tensor:
     """Forward, backward and one step of the optimizer; gives the batch's loss (this worker's part of it)."""
-    with torch.autocast(batch.embeddings_ND.device.type, torch.bfloat16, enabled=loader.recipe.precision == "bf16"):
+    device = batch.embeddings_ND.device
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision_on(device.type, loader.recipe) == "bf16"):
         logits = replica(batch.embeddings_ND, batch.task_N, batch.shown_NL)
     loss = (decoder.loss(logits, batch.target_NL) * batch.weight_N).sum()
     optimizer.zero_grad(set_to_none=True)

@@ -20,7 +20,8 @@ import ray.train
 import ray.train.torch
 import torch
 
-from halsted_ray.errors import ResourceError, TrainingError
+from halsted_ray.compute.devices import require_fit
+from halsted_ray.errors import TrainingError
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy, from_dict
@@ -43,6 +44,7 @@ RAYS_LIST = "checkpoint_manager_snapshot.json"
 """Ray's own list of a run's checkpoints, in the run's folder."""
 RESTARTS = 3
 """A worker that dies (a node is lost, memory runs out) is replaced this often; it goes on from the checkpoint."""
+CPU = torch.device("cpu")
 log = logging.getLogger(__name__)
 
 
@@ -72,20 +74,16 @@ def fit(
     """Trains a decoder on the samples at the locations ``train`` and ``validation`` (``Samples.save``).
 
     ``decoder``: the decoder's sizes (``ModelConfig.decoder_sizes``). ``workers`` train side by side, each on ``cores``
-    CPUs and, with ``use_gpu``, one GPU. Checkpoints lie in ``<storage>/<name>``; the same ``name`` and ``storage``
-    again go on where a killed run stopped. ``on_epoch`` gets the record of each epoch that is trained.
+    CPUs and, with ``use_gpu``, one GPU (their gradients then meet over nccl, else over gloo). Checkpoints lie in
+    ``<storage>/<name>``; the same ``name`` and ``storage`` again go on where a killed run stopped, also with another
+    number of workers and on other devices. ``on_epoch`` gets the record of each epoch that is trained.
     ``on_restored`` gets, whenever a checkpoint is read, the records in it: a killed run may have told nobody of them.
 
     Needs a running Ray. Raises ResourceError when the cluster is too small (Ray would wait for ever), TrainingError
     when the loss is not finite.
     """
-    resource, each = ("GPU", 1) if use_gpu else ("CPU", cores)
-    have = ray.cluster_resources().get(resource, 0)
-    if workers * each > have:
-        raise ResourceError(
-            f"training on {workers} workers needs {workers * each} {resource}s, the cluster has "
-            f"{have:g}; ask for at most {int(have // each)} workers"
-        )
+    each = {"GPU": 1, "CPU": cores} if use_gpu else {"CPU": cores}
+    require_fit(f"training on {workers} workers", workers, each)
     remove_broken_list(f"{storage}/{name}/{RAYS_LIST}")
     with watched_queue(on_epoch, on_restored) as queue, interrupts_kept():
         result = ray.train.torch.TorchTrainer(
@@ -99,11 +97,8 @@ def fit(
                 "queue": queue,
                 "cores": cores,
             },
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=workers,
-                use_gpu=use_gpu,
-                resources_per_worker={"CPU": cores} | ({"GPU": 1} if use_gpu else {}),
-            ),
+            torch_config=ray.train.torch.TorchConfig(backend="nccl" if use_gpu else "gloo"),
+            scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=each),
             run_config=ray.train.RunConfig(
                 name=name,
                 storage_path=storage,
@@ -198,13 +193,15 @@ def fit_in_process(
     taxonomy: Taxonomy,
     recipe: Recipe,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    device: torch.device = CPU,
 ) -> FitResult:
-    """The same training in this very process, on its CPU, without checkpoints: what a fold of an evaluation needs.
+    """The same training in this very process, on ``device``, without checkpoints: what a fold of an evaluation needs.
 
-    Ends with the tensors that ``fit`` ends with on one worker. Raises TrainingError when the loss is not finite.
+    Ends with the tensors that ``fit`` ends with on one worker of this device. Raises TrainingError when the loss is not
+    finite.
     """
-    vocabulary, device = Vocabulary(taxonomy), torch.device("cpu")
-    module = new_decoder(train, vocabulary, decoder, recipe)
+    vocabulary = Vocabulary(taxonomy)
+    module = new_decoder(train, vocabulary, decoder, recipe).to(device)
     loader, validator = BatchLoader(train, recipe, 0, 1, device), Validator(validation, train, vocabulary, 0, 1, device)
     trainer = EpochTrainer(module, module, loader, validator)
     while not trainer.is_done:

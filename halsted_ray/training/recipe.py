@@ -68,9 +68,9 @@ class Recipe:
     as of its last task."""
     ai_weight: float = 1.0
     """Weight of a sample that a model labelled; a sample that a person labelled has weight 1."""
-    precision: str = "fp32"
-    """``fp32``, the paper's; or ``bf16``: forward and backward pass in bfloat16 where torch's autocast deems it safe,
-    weights and loss in float32. Faster on GPUs since the A100."""
+    precision: str = "auto"
+    """``fp32``, the paper's; ``bf16``: forward and backward pass in bfloat16 where torch's autocast deems it safe,
+    weights and loss in float32, faster on GPUs since the A100; ``auto``: bf16 on a GPU, fp32 on a CPU."""
     seed: int = 0
     validate_every: int = 1
     """Epochs between validations; the last epoch is always validated."""
@@ -91,7 +91,7 @@ class Recipe:
         for name in ("hide_tags", "least_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"recipe: {name}={getattr(self, name)}; expected 0 to 1")
-        for name, known in (("sampling", SAMPLINGS), ("precision", PRECISIONS)):
+        for name, known in (("sampling", SAMPLINGS), ("precision", ("auto", *PRECISIONS))):
             if getattr(self, name) not in known:
                 raise UsageError(f"recipe: {name}={getattr(self, name)!r}; expected one of {', '.join(known)}")
         if self.decoder != "halsted" and not self.llama:
@@ -166,6 +166,18 @@ def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             raise UsageError(f"recipe: {change!r}; expected a value of kind {known[name]}")
         found[name] = value
     return replace(recipe, **found)
+
+
+def precision_on(device: str, recipe: Recipe) -> str:
+    """The precision, ``fp32`` or ``bf16``, in which ``recipe`` trains on a device of this type (``cpu``, ``cuda``)."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    return "bf16" if device == "cuda" else "fp32"
+
+
+def on_device(recipe: Recipe, device: str) -> Recipe:
+    """``recipe`` with the precision in which it trains on a device of this type. Weights are named by this recipe."""
+    return replace(recipe, precision=precision_on(device, recipe))
 
 
 def learning_rate_at(epoch: float, recipe: Recipe) -> float:

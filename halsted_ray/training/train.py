@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import ray
 from halsted_ray.atlas import Atlas, read_atlas
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.compute.cluster import connected
+from halsted_ray.compute.devices import WorkerRequest, cluster_gpus, gpus_at_hand
 from halsted_ray.embedding.embed import EmbedProgress
 from halsted_ray.errors import OutputError
 from halsted_ray.model.encoder import STEPS
@@ -26,7 +27,7 @@ from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training import loop
 from halsted_ray.training.atlas_samples import load_samples
 from halsted_ray.training.epoch_record import EpochRecord
-from halsted_ray.training.recipe import PAPER, Recipe
+from halsted_ray.training.recipe import PAPER, PRECISIONS, Recipe, on_device
 from halsted_ray.training.samples import Samples
 
 SHARE_STEPS = 20
@@ -47,7 +48,8 @@ class TrainingPlan:
     spec: WindowSpec
     encoder: str
     encoder_fingerprint: str
-    workers: int
+    workers: int | None
+    """As asked for; None leaves the number to the cluster."""
     model: str
     """Where the model will lie."""
 
@@ -74,6 +76,9 @@ class TrainSummary:
     embed_s: float
     train_s: float
     curve: list[EpochRecord]
+    workers: int = 1
+    device: str = "cpu"
+    """``cpu`` or ``cuda``: where the last part of the run trained. An earlier part may have trained elsewhere."""
 
 
 def train(
@@ -86,8 +91,8 @@ def train(
     release: str | None = None,
     version: int | None = None,
     embeddings: str | None = None,
-    workers: int = 1,
-    use_gpu: bool = False,
+    workers: int | None = None,
+    gpus: int | None = None,
     on_start: Callable[[TrainingPlan], None] = lambda plan: None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_restored: Callable[[EpochRecord], None] | None = None,
@@ -106,29 +111,32 @@ def train(
 
     ``encoder``: reference of the frozen encoder. ``spec``: how time is cut into windows. ``release`` or ``version`` say
     which atlas (default: the latest release); a split that the atlas does not fix is drawn by video. Vectors are kept
-    in ``embeddings`` (default: ``<atlas>/embeddings``), and vectors that are there are used. ``workers`` train side by
-    side, with ``use_gpu`` each on a GPU of its own.
+    in ``embeddings`` (default: ``<atlas>/embeddings``), and vectors that are there are used.
+
+    ``workers`` train side by side. ``gpus``: GPUs to train on, one per worker; 0 trains on CPU. By default one worker
+    trains on each free GPU of the cluster, or a single one on CPU where there is none. A recipe of precision ``auto``
+    trains in bf16 on GPUs and in fp32 on CPU; a run that lies in ``out`` goes on in its own precision, wherever.
 
     ``on_start`` is called first, for a finished run too, and may refuse by raising. ``on_epoch`` gets the record of
     each epoch that is trained, ``on_restored`` of each epoch that a checkpoint brought back (``loop.fit``), and
     ``on_embed`` the progress of decoding and encoding.
 
     Raises AtlasError, ModelError, OutputError (``out`` holds another run, or can't be written), ResourceError,
-    TrainingError (the loss is not finite).
+    TrainingError (the loss is not finite), UsageError (``workers`` contradicts ``gpus``).
     """
-    spec = spec or WindowSpec()
+    request, spec = WorkerRequest(workers, gpus), spec or WindowSpec()
     source = read_atlas(atlas, release, version)
     taxonomy = source.load_taxonomy()
     encoder = encoder_for(recipe, encoder)
     frozen = encoder_identity(encoder)
     split = source.split or split_by_video([video.video_id for video in source.videos], source.clips)
-    run_id = digest(
-        {**asdict(recipe), "shifts_s": list(recipe.shifts_s)},
-        source.content_digest,
-        frozen.fingerprint,
-        asdict(spec),
-        split,
-    )
+
+    def run_id_of(recipe: Recipe) -> str:
+        choices = {**asdict(recipe), "shifts_s": list(recipe.shifts_s)}
+        return digest(choices, source.content_digest, frozen.fingerprint, asdict(spec), split)
+
+    recipe = with_precision(recipe, out, run_id_of, gpus)
+    run_id = run_id_of(recipe)
     on_start(
         TrainingPlan(
             run_id,
@@ -171,7 +179,8 @@ def train(
     paths = {part: f"{root}/samples/{run_id}-{part}.safetensors" for part in samples}
     for part, path in paths.items():
         samples[part].save(path)
-    with connected() as (_, _, cores):
+    with connected() as (_, free_gpus, cores):
+        workers, use_gpu = request.on(cluster_gpus(), free_gpus)
         fitted = loop.fit(
             **paths,
             decoder=model.config.decoder_sizes,
@@ -207,11 +216,32 @@ def train(
         embed_s=embed_s,
         train_s=time.monotonic() - started_s,
         curve=fitted.progress.curve,
+        workers=workers,
+        device="cuda" if use_gpu else "cpu",
     )
     written = {"run_id": run_id, "recipe": asdict(recipe), "summary": asdict(summary)}
     fs, path = filesystem(f"{root}/training.json")
     write_atomically(fs, path, json.dumps(written, indent=1).encode())
     return summary
+
+
+def with_precision(recipe: Recipe, out: str, run_id_of: Callable[[Recipe], str], gpus: int | None) -> Recipe:
+    """``recipe`` with a precision in place of ``auto``: that of the run which lies in ``out``, finished or killed, else
+    that of the devices on which it will train.
+
+    ``run_id_of``: the id of a run with a recipe. Asks the cluster for its GPUs only where ``gpus`` leaves it open.
+    """
+    if recipe.precision != "auto":
+        return recipe
+    fs, root = filesystem(absolute_location(out))
+    finished = f"{root}/training.json"
+    written = json.loads(read_file(fs, finished))["run_id"] if fs.exists(finished) else None
+    for precision in PRECISIONS:
+        chosen = replace(recipe, precision=precision)
+        if run_id_of(chosen) == written or fs.exists(f"{root}/checkpoints/{run_id_of(chosen)}"):
+            return chosen
+    has_gpu = gpus_at_hand() > 0 if gpus is None else gpus > 0
+    return on_device(recipe, "cuda" if has_gpu else "cpu")
 
 
 def cores_of_worker(cores: int, workers: int) -> int:

@@ -29,7 +29,14 @@ The way of a video, file by file; each file takes what the file before it gives:
     colour.py           what the numbers of a decoded frame mean: matrix, range, high dynamic range
     pictures.py         from a decoded frame to the picture that a model looks at
     frames.py           pictures with the times at which they were shown; spans without picture
-    readers.py          frames at given times, by PyAV (the default) or decord: `read_frames`
+    libav_decoder.py    what a walk needs of a decoder, and libavcodec as one
+    pyav_reader.py      frames at given times, by PyAV
+    nvdec.py            the same by NVDEC, and by PyAV where NVDEC would not give the same
+    nvdec_decoder.py    NVDEC as the decoder of a walk, with all the checks of what it gives
+    nvdec_library.py    PyNvVideoCodec, where it can be used, and why not
+    h264_sps.py         what a stream's parameter sets say of its pictures
+    device_pictures.py  from planes on a GPU to the picture that a model looks at
+    readers.py          frames at given times, by PyAV (the default), NVDEC or decord: `read_frames`
     presence.py         whether a window has enough pictures, and what stands in for the frames that it lacks
 
 Files of unknown origin are decoded in a process that can be killed and has no network:
@@ -38,6 +45,12 @@ Files of unknown origin are decoded in a process that can be killed and has no n
     decode_worker.py    the child's end: the decoding process itself
     wire.py             the messages between the two ends
     isolation.py        what the decoding process gives up before it reads a byte of a video
+
+A decoding actor has one such process on its core, and one on a GPU while it holds a session there:
+
+    nvdec_slots.py      the sessions of a machine, shared by locks; how much of a run is left
+    hybrid_process.py   for each segment NVDEC or the core, by what is free and by the measured rates
+    decoder_tally.py    how many segments which of them decoded, and why
 
 How a file of each kind is read. `container.DEMUXERS` lists the kinds; all of them go through the same code, and differ
 in how the keyframe before a wanted time is found (`keyframe_index.KeyframeIndex`):

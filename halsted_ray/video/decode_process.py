@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 START_S = 60.0
 """How long a start may take. It takes 0.3 s, and longer on a machine where many processes start at once."""
 
+DEVICE_START_S = 180.0
+"""The same on a GPU, where torch is imported and the device is made ready (unmeasured)."""
+
 PROBE_S = 60.0
 READ_BYTES_PER_S = 10e6
 """A probe that takes longer than its deadline, and than reading the whole file at this rate, hangs: all packets of a
@@ -53,6 +56,12 @@ KEPT_INDEXES = 8
 
 KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 """The variables of the parent's environment that the process gets: no credentials."""
+
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1024 * 1024), "MALLOC_TRIM_THRESHOLD_": str(32 * 1024 * 1024)}
+"""glibc's malloc: blocks from 1 MB on lie apart, and go back to the system when they are freed. By itself it does so
+only until the first of them is freed. libavformat makes an index of all frames of an MP4 each time a file is opened,
+and the place of the index before stayed with the process: 3 h of video took 22 MB more than 10 min, now 14. Smaller
+blocks are kept for the next request, since giving them back took 12% more CPU."""
 
 Message = tuple[JsonObject, bytearray]
 """(head, body) of one message."""
@@ -74,14 +83,18 @@ class DecodeProcess:
     """``read_frames`` and ``probe`` as in ``readers`` and ``probe``, done by a process of its own, under a deadline.
 
     ``memory_mb`` is how much memory decoding may take beyond the process's own (1080p H.264 takes about 100 MB, 4K HEVC
-    with 10 bits about 300 MB). ``storage_patience_s`` is how long a remote store is waited for. ``starts`` counts the
-    processes that were started. Calls from several threads run one after another.
+    with 10 bits about 300 MB). ``storage_patience_s`` is how long a remote store is waited for. ``gpu``: the GPU that
+    the process sees, as CUDA_VISIBLE_DEVICES names it, for the reader ``nvdec``; None for none. ``starts`` counts the
+    processes that were started. ``fallback`` is why the reader ``nvdec`` gave the last frames by the CPU, '' where
+    NVDEC decoded them or was not asked. Calls from several threads run one after another.
     """
 
-    def __init__(self, memory_mb: int = 1024, storage_patience_s: float = PATIENCE_S):
+    def __init__(self, memory_mb: int = 1024, storage_patience_s: float = PATIENCE_S, gpu: str | None = None):
         self.memory_mb = memory_mb
         self.storage_patience_s = storage_patience_s
+        self.gpu = gpu
         self.starts = 0
+        self.fallback = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._indexes: dict[str, bytes] = {}
@@ -131,7 +144,9 @@ class DecodeProcess:
         # What was made here comes first: then the index that was given could not be used.
         known = self._indexes.get(os.fspath(location), b"") or packet_index
         answers = self._ask(location, request, times_s.tobytes() + known, deadline_s)
-        frames = collect(_frames_of(answers, lambda made: self._keep_index(location, made)), times_s, size)
+        frames = collect(
+            _frames_of(answers, lambda made: self._keep_index(location, made), self._note_fallback), times_s, size
+        )
         THREAD_PROFILE.add("write", 0.0, time.process_time() - cpu_s)
         return frames
 
@@ -159,6 +174,9 @@ class DecodeProcess:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
+
+    def _note_fallback(self, reason: str) -> None:
+        self.fallback = reason
 
     def _keep_index(self, location: Location, packet_index: bytes) -> None:
         if len(packet_index) <= MAX_PACKED_BYTES:
@@ -225,10 +243,11 @@ class DecodeProcess:
             self.close()
             process = self._process = subprocess.Popen(
                 # -P: the folder where the run was started may hold anything, so nothing is imported from there.
-                [sys.executable, "-P", "-m", "halsted_ray.video.decode_worker", str(self.memory_mb)],
+                [sys.executable, "-P", "-m", "halsted_ray.video.decode_worker", str(self.memory_mb)]
+                + (["--device"] if self.gpu is not None else []),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=_environment(),
+                env=_environment() | device_environment(self.gpu),
             )
             self.starts += 1
             self._greet(process)
@@ -239,7 +258,9 @@ class DecodeProcess:
         """Waits for a new process's first message. Raises RuntimeError where it does not come."""
         assert process.stdout is not None
         try:
-            hello, _ = wire.receive(process.stdout.fileno(), time.monotonic() + START_S)
+            hello, _ = wire.receive(
+                process.stdout.fileno(), time.monotonic() + (START_S if self.gpu is None else DEVICE_START_S)
+            )
         except (wire.PipeClosed, wire.DeadlineOver):
             reason = _import_failure() or self._death()
             self.close()
@@ -261,16 +282,19 @@ class DecodeProcess:
 
 
 def _frames_of(
-    answers: Iterator[Message], on_index: Callable[[bytes], None] = lambda packet_index: None
+    answers: Iterator[Message],
+    on_index: Callable[[bytes], None] = lambda packet_index: None,
+    on_fallback: Callable[[str], None] = lambda reason: None,
 ) -> FrameStream:
     """What the parts of an answer hold (``decode_worker.send_frames``); the last message tells what decoding took.
 
-    ``on_index`` gets the index of a pass over the packets that had to be made.
+    ``on_index`` gets the index of a pass over the packets that had to be made, ``on_fallback`` why the CPU decoded.
     """
     missing: Missing | None = None
     for head, body in answers:
         if "part" not in head:
             THREAD_PROFILE.merge(StageProfile(**head["done"]))
+            on_fallback(head.get("fallback", ""))
             if body:
                 on_index(bytes(body))
             continue
@@ -301,10 +325,21 @@ def _environment() -> dict[str, str]:
     if package_root not in places:  # an editable install is found by other means than sys.path
         places.insert(0, package_root)
     return {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ} | {
+        **MALLOC,
         "PYTHONPATH": os.pathsep.join(places),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
+
+
+def device_environment(gpu: str | None) -> dict[str, str]:
+    """What says to a process which GPU it sees, if any. Ray hides all GPUs from actors that ask for none.
+
+    The driver would keep what it compiles in a file, and the process may write none.
+    """
+    if gpu is None:
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    return {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_CACHE_DISABLE": "1"}
 
 
 def _import_failure() -> str | None:

@@ -1,13 +1,15 @@
-"""The child's end: the decoding process, ``python -m halsted_ray.video.decode_worker MEMORY_MB``.
+"""The child's end: the decoding process, ``python -m halsted_ray.video.decode_worker MEMORY_MB [--device]``.
 
 It gets requests over its stdin and answers over its stdout, in messages of ``wire``. It holds no credentials, and opens
 nothing but the local file that a request names. The bytes of remote files come from the parent, range by range. It
-imports little, so that a new process is there in a fraction of a second after one was killed.
+imports little, so that a new process is there in a fraction of a second after one was killed. With ``--device`` it also
+imports torch and decodes on a GPU.
 """
 
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 import time
@@ -28,6 +30,7 @@ from halsted_ray.video.container import OUTAGES
 from halsted_ray.video.describe import describe
 from halsted_ray.video.frames import FrameStream, Missing
 from halsted_ray.video.isolation import deny_network_and_programs, limit_cpu, limit_resources
+from halsted_ray.video.nvdec import NvdecRefused
 from halsted_ray.video.packet_index import IndexSlot, PacketIndex
 from halsted_ray.video.probe import probe_and_index
 from halsted_ray.video.readers import READERS
@@ -45,17 +48,28 @@ PART_TIMES = 4096
 """The most times that a part speaks of: a time without picture takes no bytes, but a few words of the head."""
 
 
-def main(memory_mb: int) -> int:
-    """Gives up all rights it does not need, then answers requests until the parent closes the pipe; the exit code."""
+def main(memory_mb: int, on_device: bool = False) -> int:
+    """Gives up all rights it does not need, then answers requests until the parent closes the pipe; the exit code.
+
+    A GPU is made ready before that: the driver may open sockets and write files meanwhile. Its threads keep these
+    rights, and no byte of a video is read by them.
+    """
     requests, replies = os.dup(0), os.dup(1)
     os.dup2(2, 1)  # what a library prints must not get among the messages
     sys.excepthook = _report_without_names
-    limit_resources(memory_mb)
+    if on_device:
+        prepare_device()
+    limit_resources(memory_mb, on_device)
+    # What stays for good is left out of collections of garbage. Else each takes 20 ms, and pictures.py wants many.
+    gc.freeze()
     wire.send(replies, {"network_open_because": deny_network_and_programs()})
     while True:
         try:
             request, body = wire.receive(requests)
             answer(request, body, requests, replies)
+            # An open file and its first frame refer to each other, and few objects are made, so that Python would
+            # collect them only after hundreds of requests.
+            gc.collect()
         except wire.PipeClosed:
             return 0
 
@@ -87,7 +101,8 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
             limit_cpu(request["cpu_s"] + LEAD_CPU * lead_s)
             wire.send(replies, {"lead_s": lead_s})
 
-        known = IndexSlot(_index_in(bytes(body[times_s.nbytes :])), on_lead)
+        fallbacks: list[str] = []
+        known = IndexSlot(_index_in(bytes(body[times_s.nbytes :])), on_lead, fallbacks.append)
         was_known = known.index is not None
         size = (request["size"][0], request["size"][1]) if request["size"] else None
         rows = READERS[request["reader"]](source, times_s, size, request["fidelity"], request["eye"], known)
@@ -97,7 +112,7 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
             "write", 0.0, time.process_time() - cpu_s - sum(spent.cpu_s.values())
         )  # the parent counts the wall time
         made = known.index.to_bytes() if known.index and not was_known else b""
-        wire.send(replies, {"done": spent.asdict()}, made)
+        wire.send(replies, {"done": spent.asdict(), "fallback": fallbacks[0] if fallbacks else ""}, made)
     except VideoError as error:
         span = [error.start_s, error.stop_s] if isinstance(error, CorruptSegment) else [None, None]
         wire.send(replies, {"error": type(error).__name__, "message": str(error), "span": span})
@@ -123,6 +138,16 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
     except (ValueError, ImportError) as error:
         kind = "ImportError" if isinstance(error, ImportError) else "ValueError"
         wire.send(replies, {"error": kind, "message": str(error), "span": [None, None]})
+
+
+def prepare_device() -> None:
+    """Makes the GPU ready, where that is possible. Where it is not, the reader ``nvdec`` finds out why."""
+    from halsted_ray.video import nvdec_library  # here, since it imports torch
+
+    try:
+        nvdec_library.prepare()
+    except (NvdecRefused, RuntimeError):
+        sys.stderr.write("halsted decoding process: the GPU can't be used\n")
 
 
 def _index_in(data: bytes) -> PacketIndex | None:
@@ -184,4 +209,4 @@ def _report_without_names(kind: type[BaseException], _error: BaseException, trac
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2:] == ["--device"]))

@@ -8,11 +8,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from av import VideoFrame
 from numpy.typing import NDArray
 
 from halsted_ray.video.container import VideoFile
 from halsted_ray.video.frames import SAME_TIME_S, Missing
+from halsted_ray.video.libav_decoder import DecodedFrame, Decoder
 from halsted_ray.video.needed_packets import NeededPackets
 from halsted_ray.video.packet_times import pts_of, put_back
 from halsted_ray.video.slices import PictureCheck
@@ -45,8 +45,8 @@ class DisplayWalk(Walk):
     only frames that others refer to.
     """
 
-    def __init__(self, video: VideoFile, fidelity: str, times_s: NDArray[np.float64]):
-        super().__init__(video)
+    def __init__(self, video: VideoFile, fidelity: str, times_s: NDArray[np.float64], decoder: Decoder | None = None):
+        super().__init__(video, decoder)
         self._intra_only = video.stream.codec_context.codec.intra_only
         self._needed: NeededPackets | None = None
         fields = video.first_frame.interlaced_frame and video.stream.codec_context.name in FIELD_BY_FIELD
@@ -216,13 +216,13 @@ class DisplayWalk(Walk):
             if self._needed and self._intra_only and not wanted:
                 continue
             if self._needed:
-                self.leave_out("DEFAULT" if wanted else "NONREF")
+                self.decoder.leave_out("DEFAULT" if wanted else "NONREF")
             if packet is not None and not self._holds_picture(packet):
                 self._note_damage(packet)
                 continue
             if self._start_pts is None and packet is not None and packet.is_keyframe:
                 self._start_pts = packet.pts
-            frames = self.video.decode(packet)
+            frames = self.decoder.decode(packet)
             if frames is None:
                 self._note_damage(packet)
                 continue
@@ -235,7 +235,7 @@ class DisplayWalk(Walk):
                 self._sort_out(frame)
         return self._ready.popleft()
 
-    def _sort_out(self, frame: VideoFrame) -> None:
+    def _sort_out(self, frame: DecodedFrame) -> None:
         """Puts a clean frame among the frames that are ready; notes where damage begins and ends."""
         pts = pts_of(frame)
         if pts is None:
@@ -256,7 +256,7 @@ class DisplayWalk(Walk):
         self._first_s = min(self._first_s, shown_s)
         self._ready.append(ShownFrame(frame, shown_s))
 
-    def _displayed(self, frame: VideoFrame, pts: int) -> int:
+    def _displayed(self, frame: DecodedFrame, pts: int) -> int:
         """The time of display of a frame whose time is ``pts`` by libavcodec, in ticks.
 
         AVI states no times. libavformat gives each packet the time of its place in the file, which is not its place on
@@ -275,6 +275,7 @@ class DisplayWalk(Walk):
         return bool(self._damages) and self._damages[-1][1] == float("inf")
 
     def _note_damage(self, packet: VideoPacket | None) -> None:
+        self.decoder.note_damage()
         pts = packet.pts if packet is not None and packet.pts is not None else None
         at_s = self.video.seconds(pts) if pts is not None else self.read_end_s
         if not self._is_damaged:

@@ -50,13 +50,24 @@ X32_BIT = 0x40000000
 """x86-64 has every call a second time with this bit set, for 32-bit pointers."""
 
 
-def limit_resources(memory_mb: int) -> None:
+DEVICE_MEMORY_MB = 2048
+"""What the driver and torch may take of the host's memory beside, while a GPU decodes (unmeasured)."""
+
+
+def limit_resources(memory_mb: int, on_device: bool = False) -> None:
     """Allows this process ``memory_mb`` beyond the memory that is mapped already, no core dump, and no writing of
-    files."""
+    files.
+
+    With ``on_device`` the limit holds for the memory of its own that it can write to. A driver of GPUs reserves
+    addresses for the memory of all devices, so that no limit of addresses would leave any.
+    """
     with open("/proc/self/statm") as file:
-        mapped_bytes = int(file.read().split()[0]) * resource.getpagesize()
-    limit = mapped_bytes + memory_mb * 1024 * 1024
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        mapped, *_, data, _dirty = (int(pages) * resource.getpagesize() for pages in file.read().split())
+    if on_device:
+        kind, limit = resource.RLIMIT_DATA, data + (memory_mb + DEVICE_MEMORY_MB) * 1024 * 1024
+    else:
+        kind, limit = resource.RLIMIT_AS, mapped + memory_mb * 1024 * 1024
+    resource.setrlimit(kind, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from halsted_ray.video.container import VideoFile
 from halsted_ray.video.display_walk import DisplayWalk
 from halsted_ray.video.frames import SAME_TIME_S, Missing
+from halsted_ray.video.libav_decoder import Decoder
 from halsted_ray.video.packet_times import pts_of, time_of
 from halsted_ray.video.walk import ShownFrame, Walk, unrecorded
 
@@ -17,8 +18,8 @@ class KeyframeWalk(Walk):
 
     skip_frame = "NONKEY"
 
-    def __init__(self, video: VideoFile, times_s: NDArray[np.float64]):
-        super().__init__(video)
+    def __init__(self, video: VideoFile, times_s: NDArray[np.float64], decoder: Decoder | None = None):
+        super().__init__(video, decoder)
         self._times_s = times_s
         self._key: int | None = None
         self._shown: ShownFrame | None = None
@@ -39,11 +40,11 @@ class KeyframeWalk(Walk):
             self._key = key
             self._shown = self._fetch(key, pts)
         if self._shown is None:
-            self._display = DisplayWalk(self.video, "reference", self._times_s)
+            self._display = DisplayWalk(self.video, "reference", self._times_s, self.decoder)
             return self._display.to(time_s)
         if not self.index.lists_all_frames and time_s - self._shown.shown_s > self.hole_s:
             # Only the packets tell whether frames were recorded since.
-            self._display = DisplayWalk(self.video, "reference", self._times_s)
+            self._display = DisplayWalk(self.video, "reference", self._times_s, self.decoder)
             return self._display.to(time_s)
         end_s = self.video.seconds(self.index.stop)
         return (self.ended(time_s, end_s) if time_s >= end_s and self.index.lists_all_frames else None) or self._shown
@@ -65,7 +66,7 @@ class KeyframeWalk(Walk):
         if key is not None and time_of(packet) < key - self.frame_s / self.video.time_base:
             self._key = None
         self._reset_decoder()
-        frames = [*(self.video.decode(packet) or ()), *(self.video.decode(None) or ())]
+        frames = [*(self.decoder.decode(packet) or ()), *(self.decoder.decode(None) or ())]
         self._reset_decoder()
         for frame in frames:
             frame_pts = pts_of(frame)

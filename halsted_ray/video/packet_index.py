@@ -149,11 +149,13 @@ class IndexSlot:
     """The index of an earlier pass over a file's packets; or the place where a new one is put.
 
     ``on_lead`` is called with the seconds of video that must be decoded before the first wanted frame, where these are
-    many: a file with one keyframe is decoded from its start.
+    many: a file with one keyframe is decoded from its start. ``on_fallback`` is called with the reason why the reader
+    ``nvdec`` hands the video to the CPU.
     """
 
     index: PacketIndex | None = None
     on_lead: Callable[[float], None] = lambda lead_s: None
+    on_fallback: Callable[[str], None] = lambda reason: None
 
 
 @dataclass

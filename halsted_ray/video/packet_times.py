@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from av import VideoFrame
-
 if TYPE_CHECKING:
     from halsted_ray.video.container import VideoPacket
+    from halsted_ray.video.libav_decoder import DecodedFrame
 
 
-def pts_of(frame: VideoFrame) -> int | None:
+def pts_of(frame: DecodedFrame) -> int | None:
     """The time at which a frame is displayed, in ticks; None where it has no time.
 
     AVI and some elementary streams have decoding times only. libavcodec brings these into display order.

@@ -73,11 +73,14 @@ class PictureScaler:
         self._orientation, self._stereo = orientation or Orientation(), stereo or Stereo()
         self._reformatter = VideoReformatter()
         self._graphs: dict[tuple[int, int, str, Filters], Graph] = {}
+        # Which generation of objects is collected. A frame that was looked at is still held at the next look, so it is
+        # not among the youngest any more. All are cheap to collect in a decoding process, which froze what it imported.
+        self._garbage = 2 if gc.get_freeze_count() else 0
 
     def to_rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """The frame as uint8 [height, width, 3] RGB. Raises UnreadableVideo for a picture beyond the limit."""
         check_picture(frame.width, frame.height)  # a stream may change its size half-way
-        orientation, stereo = self._stated_of(frame)
+        orientation, stereo = self.stated_of(frame)
         colour = colour_of(frame, self._codec)
         height, width = (self.width, self.height) if orientation.turns % 2 else (self.height, self.width)
         filters = self._filters(frame, stereo)
@@ -98,7 +101,7 @@ class PictureScaler:
             small_HWC = to_standard_range(small_HWC, colour.transfer)
         return orientation.upright(small_HWC)
 
-    def _stated_of(self, frame: VideoFrame) -> tuple[Orientation, Stereo]:
+    def stated_of(self, frame: VideoFrame) -> tuple[Orientation, Stereo]:
         """How a frame lies, and which eyes it shows: its own statement, else the first frame's while it is of its size.
 
         A look at the side data of a frame ties the two in a circle, so that the frame's memory is free only after a
@@ -109,7 +112,7 @@ class PictureScaler:
         orientation, stereo = None, None
         if self._is_stated or frame.key_frame or frame.rotation or not as_first:
             orientation, stereo = orientation_of(frame), stereo_of(frame)
-            gc.collect(0)  # the frames that were looked at before
+            gc.collect(self._garbage)  # the frames that were looked at before
         return (
             orientation or (self._orientation if as_first else Orientation()),
             stereo or (self._stereo if as_first else Stereo()),

@@ -1,9 +1,9 @@
 """Frames of one video at given times: the one question that the rest of the package asks of a video.
 
-Two readers answer it. PyAV is the default: it reads local and remote files, and offers every fidelity. Decoding is
+Three readers answer it. PyAV is the default: it reads local and remote files, and offers every fidelity. Decoding is
 nearly all of its cost. So it decodes no frame that is not on the way to a wanted frame, and converts only the wanted
-frames. decord reads local files only; it is there for comparison, and for random clips of short files. A further reader
-is one more function in ``READERS``.
+frames. NVDEC gives the same on an NVIDIA GPU, and hands to PyAV what it can't. decord reads local files only; it is
+there for comparison, and for random clips of short files. A further reader is one more function in ``READERS``.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from av import VideoFrame
 from numpy.typing import ArrayLike, NDArray
 
 from halsted_ray.errors import UnreadableVideo
-from halsted_ray.profiling import THREAD_PROFILE
 from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
 from halsted_ray.video.colour import change_matrix, colour_of
 from halsted_ray.video.container import VideoFile
-from halsted_ray.video.display_walk import DisplayWalk
 from halsted_ray.video.frames import FIDELITIES, Frames, FrameSize, FrameStream, Missing, collect
 from halsted_ray.video.geometry import EYES
-from halsted_ray.video.keyframe_walk import KeyframeWalk
+from halsted_ray.video.nvdec import nvdec_frames
 from halsted_ray.video.packet_index import IndexSlot
 from halsted_ray.video.pictures import PictureScaler, picture_of, shown_size
+from halsted_ray.video.pyav_reader import pyav_frames
 
 __all__ = ["FIDELITIES", "READERS", "Frames", "Missing", "check_request", "read_frames"]
 
@@ -72,34 +70,6 @@ def check_request(
     if eye not in EYES:
         raise ValueError(f"expected an eye of {', '.join(EYES)}, got {eye!r}")
     return times_s
-
-
-def pyav_frames(
-    source: Source,
-    times_s: NDArray[np.float64],
-    size: FrameSize | None,
-    fidelity: str,
-    eye: str = "left",
-    known: IndexSlot | None = None,
-) -> FrameStream:
-    """PyAV's answer to ``read_frames``, frame by frame as they are decoded, so memory does not grow with their number.
-
-    Times that show the same frame share one array. ``known``: as of ``VideoFile``.
-    """
-    with VideoFile(source, known) as video:
-        scaler = PictureScaler(video, size, eye)
-        walk = KeyframeWalk(video, times_s) if fidelity == "keyframes" else DisplayWalk(video, fidelity, times_s)
-        converted: VideoFrame | None = None
-        for time_s in times_s:
-            answer = walk.to(float(time_s))
-            if isinstance(answer, Missing):
-                yield answer
-                continue
-            if answer.frame is not converted:
-                with THREAD_PROFILE.stage("convert"):
-                    image_HWC = scaler.to_rgb(answer.frame)
-                converted = answer.frame
-            yield image_HWC, answer.shown_s
 
 
 def decord_frames(
@@ -187,5 +157,9 @@ Reader = Callable[[Source, NDArray[np.float64], FrameSize | None, str, str, Inde
 """``reader(source, times_s, size, fidelity, eye, known)`` gives a frame or a ``Missing`` for each of ``times_s``, in
 their order."""
 
-READERS: dict[str, Reader] = {"pyav": pyav_frames, "decord": decord_frames}
+READERS: dict[str, Reader] = {"pyav": pyav_frames, "nvdec": nvdec_frames, "decord": decord_frames}
 """The readers by name."""
+
+AUTO = "auto"
+"""In place of a reader's name, to the stage that decodes: NVDEC and the cores side by side, where a GPU may decode, and
+``pyav`` where none may. Both give the same frames."""

@@ -30,7 +30,7 @@ class PictureCheck:
         codec = context.name
         self._kind_of = {"h264": _h264_kind, "hevc": _hevc_kind}.get(codec)
         self._start_code = {"mpeg1video": b"\0\0\1\0", "mpeg2video": b"\0\0\1\0"}.get(codec)
-        self._length_bytes = _length_bytes(codec, bytes(context.extradata or b""))
+        self._length_bytes = length_bytes(codec, bytes(context.extradata or b""))
         self._understands = False
 
     def __call__(self, packet: VideoPacket) -> bool:
@@ -54,7 +54,7 @@ class PictureCheck:
         return len(data) < SMALL_BYTES and (self._length_bytes > 0 or b"\0\0\1" in data)
 
 
-def _length_bytes(codec: str, extradata: bytes) -> int:
+def length_bytes(codec: str, extradata: bytes) -> int:
     """How many bytes state the length of each unit, 0 where start codes stand between the units (boxes avcC and hvcC of
     ISO/IEC 14496-15)."""
     if codec == "h264" and len(extradata) > 6 and extradata[0] == 1:

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import av.error
-from av import VideoFrame
 
 from halsted_ray.errors import CorruptSegment
 from halsted_ray.video.container import VideoFile
 from halsted_ray.video.frames import UNRECORDED, Missing
 from halsted_ray.video.keyframe_index import KeyframeIndex
+from halsted_ray.video.libav_decoder import DecodedFrame, Decoder, LeaveOut, LibavDecoder
 from halsted_ray.video.packet_index import hole_s
 from halsted_ray.video.packet_times import time_of
 
@@ -39,15 +39,11 @@ PROGRAM_STREAM_SETTLES_S = 0.5
 keyframe. There decoding starts this much earlier, nothing is skipped, and times that do not rise are set one frame
 apart."""
 
-SKIP_FOR_GOOD = "libdav1d"
-"""A decoder that takes what it leaves out when it is opened, and never again. It is told to leave out nothing, so that
-the frames at a time do not depend on where reading began."""
-
 
 class ShownFrame(NamedTuple):
     """A decoded frame, and the time from which it is displayed, in seconds from the first displayed frame."""
 
-    frame: VideoFrame
+    frame: DecodedFrame
     shown_s: float
 
 
@@ -55,11 +51,12 @@ class Walk:
     """Moves through one video in the order of display. Each subclass has ``to(time_s)``, which is called with rising
     times and returns the ShownFrame that stands for that time, or the Missing span in which it lies."""
 
-    skip_frame: Literal["DEFAULT", "NONREF", "NONKEY"] = "DEFAULT"
-    """Which frames the decoder leaves out (libavcodec's AVDiscard)."""
+    skip_frame: LeaveOut = "DEFAULT"
+    """Which frames the decoder leaves out after a reset."""
 
-    def __init__(self, video: VideoFile):
+    def __init__(self, video: VideoFile, decoder: Decoder | None = None):
         self.video = video
+        self.decoder = decoder or LibavDecoder(video)
         self.index = KeyframeIndex(video)
         self.settles_s = PROGRAM_STREAM_SETTLES_S if video.container.format.name == "mpeg" else 0.0
         step_s = self.index.step * float(video.time_base)
@@ -133,16 +130,9 @@ class Walk:
         self._reset_decoder()
         return True
 
-    def leave_out(self, skip_frame: Literal["DEFAULT", "NONREF", "NONKEY"]) -> None:
-        """Sets which frames the decoder leaves out from here on."""
-        context = self.video.stream.codec_context
-        context.skip_frame = "DEFAULT" if context.name == SKIP_FOR_GOOD else skip_frame
-
     def _reset_decoder(self) -> None:
-        context = self.video.stream.codec_context
-        self.leave_out(self.skip_frame)
-        if context.is_open:
-            context.flush_buffers()
+        self.decoder.leave_out(self.skip_frame)
+        self.decoder.reset()
 
     def _next_is_keyframe_by(self, pts: int, key: int) -> bool:
         """Drops packets up to the keyframe ``key``; true where the first keyframe is displayed at or before ``pts``.

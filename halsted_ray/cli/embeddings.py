@@ -1,0 +1,105 @@
+"""``halsted embeddings``: its options, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from halsted_ray.cli.options import DONE, Commands, Do, Parser, add_command, add_group
+from halsted_ray.cli.text_tables import show_progress
+
+if TYPE_CHECKING:
+    from halsted_ray.storage.vectors import VectorStore
+
+
+def add_embeddings(commands: Commands) -> None:
+    """``halsted embeddings ACTION``."""
+    actions = add_group(
+        commands,
+        "embeddings",
+        "look into a store of vectors, and pack it",
+        example="halsted embeddings list maps/embeddings",
+    )
+
+    def action(name: str, purpose: str, do: Do, more: str) -> Parser:
+        added = add_command(actions, name, purpose, do, example=f"halsted embeddings {name} maps/embeddings", more=more)
+        added.add_argument("store", metavar="STORE", help="folder or URL of the store: OUT/embeddings, or --embeddings")
+        added.add_argument("--json", action="store_true", help="print everything as JSON")
+        return added
+
+    action(
+        "list",
+        "count the videos, windows and bytes of each encoder and sampling",
+        list_stores,
+        "windows are counted in packed files; the names of other files do not say how many they hold",
+    )
+    action(
+        "pack",
+        "make one file of all files of a video",
+        pack_stores,
+        "a mapping packs the videos that it publishes; this packs all others, and stores of earlier versions; it may "
+        "be killed and repeated at any time, also while runs use the store",
+    )
+
+
+def list_stores(options: argparse.Namespace) -> int:
+    """Prints a line for each encoder and sampling of the store."""
+    from halsted_ray.cli.text_tables import table
+
+    amounts = [store.amount() for store in found_stores(options.store)]
+    if options.json:
+        print(json.dumps([asdict(amount) for amount in amounts], indent=1))
+        return DONE
+    header = ("encoder", "sampling", "videos", "windows", "MB", "packed", "loose")
+    rows = [
+        (
+            amount.encoder,
+            amount.sampling,
+            f"{amount.videos:,}",
+            f"{amount.packed_windows:,}",
+            f"{amount.size_bytes / 1e6:,.1f}",
+            f"{amount.packed_files:,}",
+            f"{amount.span_files:,}",
+        )
+        for amount in amounts
+    ]
+    print(table(header, rows, right=range(2, len(header))))
+    if loose := sum(amount.span_files for amount in amounts):
+        print(
+            f"\n{loose:,} files are not packed and their windows not counted: halsted embeddings pack {options.store}"
+        )
+    return DONE
+
+
+def pack_stores(options: argparse.Namespace) -> int:
+    """Packs every encoder and sampling of the store, and prints what was done."""
+    done = []
+    for store in found_stores(options.store):
+        packed = store.pack(
+            progress=lambda videos, of: show_progress(f"{videos:,} of {of:,} videos packed", videos == of)
+        )
+        done.append({"encoder": store.encoder, "sampling": store.sampling, **asdict(packed)})
+        if not options.json:
+            print(
+                f"{store.encoder} {store.sampling}: {packed.videos:,} videos packed ({packed.windows:,} windows), "
+                f"{packed.removed_files:,} files removed"
+            )
+    if options.json:
+        print(json.dumps(done, indent=1))
+    return DONE
+
+
+def found_stores(location: str) -> list[VectorStore]:
+    """The stores at a location. Raises UsageError where there is none."""
+    from halsted_ray.errors import UsageError
+    from halsted_ray.storage.vectors import stores_at
+
+    found = [store for store in stores_at(location) if store.files()]
+    if not found:
+        raise UsageError(
+            f"{location!r} holds no vectors: expected the folder that a mapping or training wrote, such as "
+            "OUT/embeddings; check the name"
+        )
+    return found
