@@ -32,6 +32,7 @@ pytest.register_assert_rewrite("registries")
 import postgres as postgresql  # noqa: E402  one of them
 
 HEAVY = {
+    "test_remap",
     "test_work_list",
     "test_video_readers",
     "test_video_nvdec",

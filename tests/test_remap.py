@@ -25,7 +25,6 @@ from halsted_ray.mapping.vector_stage import VectorStage
 from halsted_ray.mapping.work_list import Cutter, PendingVideo, Waiting
 from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.maps.staging import Staging
-from halsted_ray.model import encoder as encoders
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.encoder_identity import EncoderIdentity, encoder_identity
 from halsted_ray.model.halsted import Halsted
@@ -95,6 +94,7 @@ def options(place: Path, out: Path) -> TagOptions:
         model="phantom",
         encoder=model.config.encoder_ref,
         model_digest=model.digest,
+        precision="fp32",
         tasks=("macro", "micro", "proficiency", "context"),
     )
 
@@ -175,7 +175,7 @@ def test_vectors_are_tagged_without_the_weights_of_the_encoder(place, tmp_path, 
     """A giant's are 4 GB. Its identity lies in a small file beside them."""
     Encoder.load("tiny").save(str(tmp_path / "encoder"))
     encoder_identity(str(tmp_path / "encoder"))
-    monkeypatch.setattr(encoders, "read_checkpoint", lambda ref: pytest.fail("the weights were read"))
+    monkeypatch.setattr(Encoder, "load", lambda *_, **__: pytest.fail("the weights were read"))
     stage = VectorStage(replace(options(place, tmp_path / "out"), encoder=str(tmp_path / "encoder")))
     assert set(stage(segments_table(all_segments()[:2]))["state"].to_pylist()) == {"done"}
 

@@ -1,4 +1,4 @@
-"""A decoder made ready for generation: the same function as ``Decoder``, in half of its arithmetic.
+"""A decoder made ready for generation: the same function as ``Decoder``, in three quarters of its arithmetic.
 
 Three things are known before a window comes, or need not be computed:
 
