@@ -18,10 +18,11 @@ from nvdec_library import put_in
 from takes import Part, join_segments, mux
 
 from halsted_ray.errors import UnreadableVideo
-from halsted_ray.video import nvdec_decoder, nvdec_library
+from halsted_ray.video import decode_worker, nvdec_decoder, nvdec_library, nvdec_start
 from halsted_ray.video.decode_process import DecodeProcess, device_environment
 from halsted_ray.video.frames import collect
 from halsted_ray.video.h264_sps import h264_sequence, parameter_sets
+from halsted_ray.video.nvdec import NvdecRefused
 from halsted_ray.video.nvdec_decoder import eye_part, is_unreferenced
 from halsted_ray.video.packet_index import IndexSlot
 from halsted_ray.video.readers import READERS, read_frames
@@ -173,9 +174,9 @@ def test_what_the_chip_does_not_decode_alike_goes_to_the_cpu_with_the_reason(tmp
 
 def test_a_size_beyond_the_chip_goes_to_the_cpu(clip, library):
     library.able["height_max"] = 100
-    nvdec_decoder._capabilities.cache_clear()
+    nvdec_decoder.capabilities.cache_clear()
     check_same(clip.path, np.arange(0, 1, 0.3), reasons=["a size that the chip does not decode in h264"])
-    nvdec_decoder._capabilities.cache_clear()
+    nvdec_decoder.capabilities.cache_clear()
     assert library.asked[-1] == ("h264", 8)
 
 
@@ -184,6 +185,29 @@ def test_an_error_in_the_middle_is_tried_on_the_cpu_and_costs_no_picture(clip, l
     library.fails_at = 40
     check_same(clip.path, times_s, reasons=["NVDEC failed (RuntimeError)"])
     assert library.packets == 40
+
+
+def test_what_fails_is_told_in_its_own_words_once_while_the_reason_stays_the_same(clip, library, capfd):
+    times_s = np.arange(0, 1, 0.2)
+    library.error = ValueError("CUDA error 999 in cuvidDecodePicture\nand more")
+    for _ in range(2):
+        library.packets, library.fails_at = 0, 3
+        check_same(clip.path, times_s, reasons=["NVDEC failed (ValueError)"])
+    assert capfd.readouterr().err == "NVDEC: ValueError: CUDA error 999 in cuvidDecodePicture\n"
+
+
+def test_a_process_decodes_one_picture_before_it_gives_up_its_rights(library, capfd):
+    nvdec_decoder.capabilities.cache_clear()
+    nvdec_start.prepare()
+    assert library.packets == 1 and library.asked == [("h264", 8), ("hevc", 8), ("hevc", 10)]
+    nvdec_decoder.capabilities(library, "hevc", 10)
+    assert len(library.asked) == 3  # no request asks again
+    library.loses = 1
+    with pytest.raises(NvdecRefused, match="no picture of the first keyframe"):
+        nvdec_start.prepare()
+    library.packets, library.fails_at, library.error = 0, 1, Exception("the driver's own error")
+    decode_worker.prepare_device()
+    assert "the GPU can't be used: Exception: the driver's own error" in capfd.readouterr().err
 
 
 def test_a_picture_that_does_not_come_back_is_noticed(clip, library):

@@ -34,6 +34,7 @@ The way of a video, file by file; each file takes what the file before it gives:
     nvdec.py            the same by NVDEC, and by PyAV where NVDEC would not give the same
     nvdec_decoder.py    NVDEC as the decoder of a walk, with all the checks of what it gives
     nvdec_library.py    PyNvVideoCodec, where it can be used, and why not
+    nvdec_start.py      what is done once on the device before the decoding process gives up its rights
     h264_sps.py         what a stream's parameter sets say of its pictures
     device_pictures.py  from planes on a GPU to the picture that a model looks at
     readers.py          frames at given times, by PyAV (the default), NVDEC or decord: `read_frames`

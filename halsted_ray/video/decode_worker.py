@@ -30,7 +30,6 @@ from halsted_ray.video.container import OUTAGES
 from halsted_ray.video.describe import describe
 from halsted_ray.video.frames import FrameStream, Missing
 from halsted_ray.video.isolation import deny_network_and_programs, limit_cpu, limit_resources
-from halsted_ray.video.nvdec import NvdecRefused
 from halsted_ray.video.packet_index import IndexSlot, PacketIndex
 from halsted_ray.video.probe import probe_and_index
 from halsted_ray.video.readers import READERS
@@ -142,12 +141,13 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
 
 def prepare_device() -> None:
     """Makes the GPU ready, where that is possible. Where it is not, the reader ``nvdec`` finds out why."""
-    from halsted_ray.video import nvdec_library  # here, since it imports torch
-
     try:
-        nvdec_library.prepare()
-    except (NvdecRefused, RuntimeError):
-        sys.stderr.write("halsted decoding process: the GPU can't be used\n")
+        from halsted_ray.video.nvdec_start import prepare  # here, since it imports torch
+
+        prepare()
+    except Exception as error:  # the library's own errors and CUDA's have no type in common
+        said = str(error).strip().splitlines() or ["no message"]
+        sys.stderr.write(f"halsted decoding process: the GPU can't be used: {type(error).__name__}: {said[0]}\n")
 
 
 def _index_in(data: bytes) -> PacketIndex | None:

@@ -299,12 +299,16 @@ def _called(function: Any, *arguments: Any, **named: Any) -> Any:
     try:
         return function(*arguments, **named)
     except Exception as error:
+        nvdec_library.tell(error)
         raise NvdecRefused(f"NVDEC failed ({type(error).__name__})") from error
 
 
 @lru_cache(maxsize=16)
-def _capabilities(library: Any, codec: str, bits: int) -> dict[str, int]:
-    """What the chip decodes. Asked once: the library makes and destroys a context of the device for the answer."""
+def capabilities(library: Any, codec: str, bits: int) -> dict[str, int]:
+    """What the chip decodes. Asked once: the library makes and destroys a context of the device for the answer.
+
+    Raises NvdecRefused where there is no answer.
+    """
     chroma = getattr(library.cudaVideoChromaFormat, "420")
     found: dict[str, int] = _called(
         library.GetDecoderCaps, gpuid=0, codec=_codec_id(library, codec), chromaformat=chroma, bitdepth=bits
@@ -313,7 +317,7 @@ def _capabilities(library: Any, codec: str, bits: int) -> dict[str, int]:
 
 
 def _check_capabilities(library: Any, codec: str, bits: int, size: tuple[int, int]) -> None:
-    able = _capabilities(library, codec, bits)
+    able = capabilities(library, codec, bits)
     height, width = size
     if not able["supported"]:
         raise NvdecRefused(f"the chip does not decode {codec} with {bits} bits")

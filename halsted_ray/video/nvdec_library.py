@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 import torch
@@ -22,18 +23,22 @@ def load() -> Any:
     try:
         return importlib.import_module(LIBRARY)
     except Exception as error:  # a driver that is too old, a library that is missing: each has another type
+        tell(error)
         raise NvdecRefused(f"{LIBRARY} can't be loaded ({type(error).__name__})") from error
+
+
+def tell(error: Exception) -> None:
+    """Says on stderr what failed, once in a process: the reason that is counted has no more than the error's type. The
+    library and the driver know no names of files."""
+    said = f"NVDEC: {type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}\n"
+    if said not in _TOLD:
+        _TOLD.add(said)
+        sys.stderr.write(said)
+
+
+_TOLD: set[str] = set()
 
 
 def new_stream() -> torch.cuda.Stream | None:
     """The stream in which one decoder copies its pictures, and in which they are converted."""
     return torch.cuda.Stream()
-
-
-def prepare() -> None:
-    """Makes the device ready: imports, the driver of NVDEC, a context, a first kernel. Takes seconds (unmeasured).
-
-    Done before the decoding process gives up its rights, since the driver may open sockets and files meanwhile.
-    """
-    load().GetDecoderCaps()
-    torch.zeros(1, device="cuda").cpu()
