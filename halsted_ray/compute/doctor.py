@@ -184,7 +184,7 @@ def _nvdec() -> MachineFinding:
     from halsted_ray.video import nvdec_library
 
     gpus = gpus_here()
-    why = nvdec_library.problem() or ("" if gpus else f"no GPU of /proc/driver/nvidia/gpus that {ALLOWED} allows")
+    why = nvdec_library.problem() or ("" if gpus else f"the driver lists no GPU that {ALLOWED} allows")
     if not why:
         sessions = sum(gpu.sessions for gpu in gpus)
         return MachineFinding("NVDEC", OK, f"{sessions} sessions on {len(gpus)} GPUs decode H.264 and HEVC")

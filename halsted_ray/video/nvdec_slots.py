@@ -1,7 +1,7 @@
 """Who may decode on a GPU of this machine: one slot is one session of NVDEC, held by a lock on a file.
 
 The processes of a machine share the slots through a folder of their own. A lock belongs to the process that holds it,
-so a process that is killed frees its slot. Nothing here touches a device.
+so a process that is killed frees its slot. Nothing here makes a context on a device.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,6 +19,11 @@ from pathlib import Path
 
 DRIVER = Path("/proc/driver/nvidia/gpus")
 """The driver tells here of each GPU its name and its id, also where ``CUDA_VISIBLE_DEVICES`` hides it."""
+
+DEVICES = Path("/dev")
+
+SMI_S = 20.0
+"""How long ``nvidia-smi`` is waited for."""
 
 ENGINES = {
     "H100": 7,
@@ -50,17 +57,48 @@ class Gpu:
     sessions: int
 
 
-def gpus_here(driver: Path = DRIVER) -> list[Gpu]:
-    """The GPUs whose NVDEC may be used; none where the machine has none."""
-    found = []
-    for number, place in enumerate(sorted(driver.glob("*/information"))):
-        text = place.read_text(errors="replace")
-        model = re.search(r"^Model:\s*(.*?)\s*$", text, re.M)
-        uuid = re.search(r"^GPU UUID:\s*(GPU-[0-9a-f-]+)\s*$", text, re.M)
-        found.append((str(number), uuid[1] if uuid else str(number), engines_of(model[1] if model else "")))
+def gpus_here(driver: Path = DRIVER, devices: Path = DEVICES) -> list[Gpu]:
+    """The GPUs whose NVDEC may be used; none where the machine has none.
+
+    A container may see the driver's list of all GPUs of its host, but only some of their devices: the others are left
+    out. A sandbox such as gVisor has no list; there ``nvidia-smi`` tells.
+    """
+    nodes = {node.name for node in devices.glob("nvidia[0-9]*")}
+    if not nodes:
+        return []
+    known = _by_driver(driver, nodes) or _by_smi()
+    found = [(str(number), name or str(number), engines_of(model)) for number, (name, model) in enumerate(known)]
     allowed = os.environ.get(ALLOWED)
     names = None if allowed is None else {name.strip() for name in allowed.split(",")}
     return [Gpu(name, engines) for number, name, engines in found if names is None or {number, name} & names]
+
+
+def _by_driver(driver: Path, nodes: set[str]) -> list[tuple[str, str]]:
+    """(id or '', model) of each GPU that the driver lists and that has a device here, in the order of their buses."""
+    found = []
+    for place in sorted(driver.glob("*/information")):
+        text = place.read_text(errors="replace")
+        minor = re.search(r"^Device Minor:\s*(\d+)\s*$", text, re.M)
+        if minor and f"nvidia{minor[1]}" not in nodes:
+            continue
+        model = re.search(r"^Model:\s*(.*?)\s*$", text, re.M)
+        uuid = re.search(r"^GPU UUID:\s*(GPU-[0-9a-f-]+)\s*$", text, re.M)
+        found.append((uuid[1] if uuid else "", model[1] if model else ""))
+    return found
+
+
+def _by_smi() -> list[tuple[str, str]]:
+    """The same by the driver's own program; nothing where it is not there or does not answer."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    words = [program, "--query-gpu=uuid,name", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SMI_S).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    rows = (line.split(",", 1) for line in said.splitlines() if line.startswith("GPU-") and "," in line)
+    return [(uuid.strip(), model.strip()) for uuid, model in rows]
 
 
 def engines_of(model: str) -> int:
