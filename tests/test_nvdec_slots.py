@@ -91,15 +91,45 @@ def test_a_chip_has_as_many_slots_as_engines(tmp_path, monkeypatch, model, sessi
     place = tmp_path / "0000:17:00.0"
     place.mkdir()
     (place / "information").write_text(f"Model: \t\t {model}\nIRQ: 1\nGPU UUID: \t GPU-0a1b-22\nDevice Minor: 0\n")
-    assert gpus_here(tmp_path) == [Gpu("GPU-0a1b-22", sessions)]
+    (tmp_path / "nvidia0").touch()
+    assert gpus_here(tmp_path, tmp_path) == [Gpu("GPU-0a1b-22", sessions)]
     monkeypatch.setenv(ALLOWED, "0")
-    assert len(gpus_here(tmp_path)) == 1
+    assert len(gpus_here(tmp_path, tmp_path)) == 1
     monkeypatch.setenv(ALLOWED, "")
-    assert gpus_here(tmp_path) == []
+    assert gpus_here(tmp_path, tmp_path) == []
+
+
+def test_a_gpu_of_the_host_whose_device_is_not_in_the_container_has_no_slots(tmp_path, monkeypatch):
+    monkeypatch.delenv(ALLOWED, raising=False)
+    for number, uuid in enumerate(("GPU-aa", "GPU-??", "GPU-cc")):
+        place = tmp_path / f"0000:{number}b:00.0"
+        place.mkdir()
+        (place / "information").write_text(f"Model: \t NVIDIA L4\nGPU UUID: {uuid}\nDevice Minor: \t {number}\n")
+    for name in ("nvidia1", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert gpus_here(tmp_path, tmp_path) == [Gpu("0", 4)]  # the first that this container sees
+    (tmp_path / "nvidia2").touch()
+    assert gpus_here(tmp_path, tmp_path) == [Gpu("0", 4), Gpu("GPU-cc", 4)]
+
+
+def test_where_the_driver_keeps_no_list_its_program_tells_of_the_gpus(tmp_path, monkeypatch):
+    monkeypatch.delenv(ALLOWED, raising=False)
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n[ \"$1\" = --query-gpu=uuid,name ] && echo 'GPU-0a-1b, NVIDIA H100 80GB HBM3'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    assert gpus_here(tmp_path / "nothing", tmp_path) == []  # and is not asked where there is no device
+    (tmp_path / "nvidia0").touch()
+    assert gpus_here(tmp_path / "nothing", tmp_path) == [Gpu("GPU-0a-1b", 7)]
+    program.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'; exit 9\n")
+    assert gpus_here(tmp_path / "nothing", tmp_path) == []
 
 
 def test_a_machine_without_the_driver_has_no_slots(tmp_path):
-    assert gpus_here(tmp_path / "nothing") == [] and NvdecSlots([], tmp_path / "new").take() is None
+    assert (
+        gpus_here(tmp_path / "nothing", tmp_path / "nothing") == [] and NvdecSlots([], tmp_path / "new").take() is None
+    )
     assert not (tmp_path / "new").exists()
 
 
@@ -182,7 +212,8 @@ def counts(actor):
 
 def test_an_actor_keeps_its_slot_and_gives_it_back_when_idle(tmp_path, monkeypatch):
     monkeypatch.setattr(hybrid_process, "IDLE_S", 0.2)
-    first, second = Actor(tmp_path), Actor(tmp_path)
+    first, second = Actor(tmp_path, segments=6), Actor(tmp_path, segments=6)
+    monkeypatch.setattr(hybrid_process, "worth_waiting", lambda *_: False)
     for _ in range(3):
         first.read()
         second.read()
@@ -192,6 +223,20 @@ def test_an_actor_keeps_its_slot_and_gives_it_back_when_idle(tmp_path, monkeypat
         time.sleep(0.05)
     assert first.made[1].closed and time.monotonic() < until_s
     second.process.close()
+
+
+def test_a_slot_is_kept_while_segments_of_the_run_wait_but_not_for_ever(tmp_path, monkeypatch):
+    """The encoders may be slower than decoding; a new process on the GPU would take seconds for each segment."""
+    monkeypatch.setattr(hybrid_process, "IDLE_S", 0.05)
+    actor = Actor(tmp_path, segments=1000)
+    actor.read()
+    time.sleep(0.5)
+    assert actor.slots.take() is None and not actor.made[1].closed
+    actor.clock.now_s += hybrid_process.MOST_IDLE_S
+    until_s = time.monotonic() + 10
+    while not actor.made[1].closed and time.monotonic() < until_s:
+        time.sleep(0.05)
+    assert actor.made[1].closed and actor.slots.take() is not None
 
 
 def test_no_core_waits_while_segments_are_enough_for_all(tmp_path):

@@ -1,8 +1,9 @@
 """One actor's decoding on whatever is free: a session of NVDEC, else its core.
 
 An actor that holds a slot keeps it from segment to segment, so that the process on the GPU stays warm, and gives it
-back when no segment comes for a moment. So neither NVDEC nor cores idle while segments wait, and there are never more
-processes on a GPU than it has slots.
+back when no segment comes: at the end of a run after a moment, before that after longer, since a new process takes
+seconds and the actor may only wait for the encoders. So neither NVDEC nor cores idle while segments wait, and there are
+never more processes on a GPU than it has slots.
 
 At the end of a run a core may be much slower than NVDEC, and the run would wait for it. So a core takes a segment only
 where it is done before NVDEC alone would be done with all that is left (``worth_waiting``).
@@ -25,7 +26,11 @@ from halsted_ray.video.frames import Frames, FrameSize
 from halsted_ray.video.nvdec_slots import NvdecSlots, RunCount, Slot
 
 IDLE_S = 1.0
-"""A slot is given back when no segment came for so long."""
+"""A slot is given back when no segment came for so long, and none of the run waits."""
+
+MOST_IDLE_S = 30.0
+"""A slot is given back when no segment came for so long, though some of the run wait: the encoders are busy, or other
+actors got them."""
 
 KILLS = 2
 """After so many processes that hung or died on the GPU, an actor leaves NVDEC alone."""
@@ -71,6 +76,7 @@ class HybridProcess:
         self._on_gpu: DecodeProcess | None = None
         self._lock = threading.Lock()
         self._idle: threading.Timer | None = None
+        self._idle_since_s = 0.0
         self._kills = 0
         self._core_rate = 0.0
         self._nvdec_rate = 0.0
@@ -129,9 +135,8 @@ class HybridProcess:
         try:
             frames = read(process, "nvdec")
         finally:
-            self._idle = threading.Timer(IDLE_S, self._leave)
-            self._idle.daemon = True
-            self._idle.start()
+            self._idle_since_s = self._clock()
+            self._look_later()
         if process.fallback:
             self.decoders.add(CPU, process.fallback)
         else:
@@ -160,11 +165,20 @@ class HybridProcess:
             return False
         return waited_s < wanted / self._core_rate  # by then the core would have been done
 
+    def _look_later(self) -> None:
+        self._idle = threading.Timer(IDLE_S, self._leave)
+        self._idle.daemon = True
+        self._idle.start()
+
     def _leave(self) -> None:
-        """Gives the slot back, where no segment came meanwhile."""
+        """Gives the slot back, where no segment came meanwhile, and none is to be expected soon."""
         if self._lock.acquire(blocking=False):
             try:
-                self._give_back()
+                may_come = self._run is not None and self._run.waiting() > 0
+                if self._slot is not None and may_come and self._clock() - self._idle_since_s < MOST_IDLE_S:
+                    self._look_later()
+                else:
+                    self._give_back()
             finally:
                 self._lock.release()
 
