@@ -3,9 +3,11 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import torch
 from slow_encoder import SlowEncoder
 
 from halsted_ray.embedding.batching import BatchedEncoder, EncodingFigures, busy_share, in_all
@@ -145,3 +147,75 @@ def test_figures_of_several_encoders_add_up():
     assert both == EncodingFigures(100, 120, 12.0, 1.0, 10.0, 11.0, 22.0)
     assert both.useful_share == 100 / 120 and busy_share([one, two, idle]) == 12 / 20
     assert in_all([idle]).first_at == 0 == busy_share([idle]) == busy_share([])
+
+
+class Cuda:
+    """Streams and events that do everything at once, and note it."""
+
+    def __init__(self, monkeypatch):
+        self.log, cuda = [], self
+
+        class Stream:
+            def __init__(self, device=None):
+                self.name = ("copying", "computing")[cuda.log.count("stream")]
+                cuda.log.append("stream")
+
+            def wait_stream(self, other):
+                cuda.log.append(f"{self.name} waits for {other.name}")
+
+        class Event:
+            def __init__(self, enable_timing=False, blocking=False):
+                self.name = "time" if enable_timing else "blocking" if blocking else "spinning"
+
+            def record(self):
+                cuda.log.append(f"{cuda.current}: {self.name}")
+
+            def synchronize(self):
+                cuda.log.append(f"host waits, {self.name}")
+
+            def elapsed_time(self, other):
+                return 5.0
+
+        @contextmanager
+        def stream(chosen):
+            self.current = chosen.name
+            yield
+            self.current = "default"
+
+        for name, fake in (("Stream", Stream), ("Event", Event), ("stream", stream)):
+            monkeypatch.setattr(torch.cuda, name, fake)
+        monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+
+
+class OnGpu(SlowEncoder):
+    """Says that it is on a GPU, to which ``empty_like`` may not go here."""
+
+    def __init__(self, monkeypatch):
+        super().__init__()
+        self.device = torch.device("cuda")
+        monkeypatch.setattr(torch, "empty_like", lambda tensor, device: torch.empty(tensor.shape, dtype=tensor.dtype))
+
+
+def test_a_gpu_computes_one_batch_per_lane_before_the_first_windows_and_then_what_is_asked(batched, monkeypatch):
+    cuda, slow = Cuda(monkeypatch), OnGpu(monkeypatch)
+    encoder = batched(slow, callers=1, patience_s=0.01)
+    assert len(slow.batches) == 2 and encoder.figures.computed == 0
+    for seed in range(5):
+        rows = rows_of(20, seed)
+        assert np.array_equal(encoder.encode_frames(FRAMES, rows), slow.encode(FRAMES[rows]))
+    assert encoder.figures.clips == 100 and encoder.figures.busy_s == pytest.approx(0.005 * 15)
+    assert cuda.log[2:7] == [
+        "computing waits for copying",
+        "computing: time",
+        "computing: time",
+        "computing: blocking",
+        "host waits, blocking",
+    ]
+
+
+def test_a_gpu_on_which_a_batch_does_not_fit_says_so_when_the_encoder_is_loaded(monkeypatch):
+    Cuda(monkeypatch)
+    slow = OnGpu(monkeypatch)
+    slow.fault = torch.OutOfMemoryError("tried to allocate 90 GiB")
+    with pytest.raises(ModelError, match="OutOfMemoryError: tried to allocate"):
+        BatchedEncoder(slow)

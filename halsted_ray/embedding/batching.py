@@ -68,6 +68,7 @@ class EncodingFigures:
     busy_s: float = 0.0
     """Seconds that the device computed batches."""
     loaded_at: float = 0.0
+    """When the encoder was ready for its first batch."""
     began_at: float = 0.0
     """When the first batch was given to the device; 0 before its end."""
     first_at: float = 0.0
@@ -146,15 +147,16 @@ class BatchedEncoder:
         self.encoder, self.callers, self.patience_s = encoder, callers, patience_s
         self.ref, self.fingerprint = encoder.ref, encoder.fingerprint
         self.image_size, self.frames, self.dim = encoder.image_size, encoder.frames, encoder.dim
-        self._loaded_at = time.time()
-        self._figures = EncodingFigures(loaded_at=self._loaded_at)
         self._changed = threading.Condition()
         self._queue: deque[_Place] = deque()
         self._waiting = 0
         self._closed = False
         self._thread: threading.Thread | None = None
-        if encoder.micro_batch > 1:
-            self._lanes = _two_lanes(encoder)
+        fills_batches = encoder.micro_batch > 1
+        self._lanes = _two_lanes(encoder) if fills_batches else deque[_Lane]()
+        self._loaded_at = time.time()
+        self._figures = EncodingFigures(loaded_at=self._loaded_at)
+        if fills_batches:
             self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
             self._thread.start()
 
@@ -362,7 +364,7 @@ class _GpuLane(_Lane):
         self.on_device = torch.empty_like(self.clips, device=encoder.device)
         self.vectors = torch.empty((encoder.micro_batch, encoder.dim), dtype=torch.float16).pin_memory()
         self.began, self.ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        self.is_there = torch.cuda.Event()
+        self.is_there = torch.cuda.Event(blocking=True)  # else waiting for it would keep a core busy
 
     def begin(self) -> None:
         """Queues copy, computing and copy back; returns before any of them is done."""
@@ -384,7 +386,21 @@ class _GpuLane(_Lane):
 
 
 def _two_lanes(encoder: Encoder) -> deque[_Lane]:
+    """The lanes of ``encoder``, ready. Raises ModelError where its batches don't fit on the device."""
     if encoder.device.type != "cuda":
         return deque([_Lane(encoder), _Lane(encoder)])
     copying, computing = torch.cuda.Stream(encoder.device), torch.cuda.Stream(encoder.device)
-    return deque([_GpuLane(encoder, copying, computing), _GpuLane(encoder, copying, computing)])
+    try:
+        lanes: list[_Lane] = [_GpuLane(encoder, copying, computing) for _ in range(2)]
+        warm_up(lanes)
+    except RuntimeError as error:  # CUDA's errors derive from it, and so does the compiler's
+        raise ModelError(f"the device that encodes failed: {type(error).__name__}: {error}") from error
+    return deque(lanes)
+
+
+def warm_up(lanes: Sequence[_Lane]) -> None:
+    """Computes a batch in each of ``lanes``: kernels are loaded, memory is taken and layers are compiled here. Else the
+    first windows would wait for it, and the events would count it as computing."""
+    for lane in lanes:
+        lane.begin()
+        lane.result()
