@@ -278,6 +278,18 @@ def test_a_frozen_decoder_says_what_the_decoder_says(layers, sizes):
     assert 1e-5 < error < 0.03, "bfloat16 has 3 digits"
 
 
+def test_the_whitening_of_a_decoder_in_bfloat16_stays_exact():
+    """One direction of the features varies 300 times as much as the others, and rounding it would drown these."""
+    rows = torch.from_numpy(vectors(200)).float()
+    rows += 300 * torch.randn(200, 1, generator=torch.Generator().manual_seed(0)) * torch.ones(24)
+    model = Halsted.create(None, 24, width=32, heads=4, seed=3)
+    model.decoder.fit_features(rows)
+    centred = rows - model.decoder.feature_mean
+    exact = centred.double() @ model.decoder.feature_whitening_DD.double()
+    white = FrozenDecoder(model.decoder, half=True).whitening(centred)
+    assert (white - exact).abs().max() < 1e-4 * exact.abs().max()
+
+
 def test_a_model_generates_with_its_weights_of_now():
     model = sharp(Halsted.create(None, 24, width=32, heads=4, seed=1))
     before = model.tag(vectors(8), "macro")

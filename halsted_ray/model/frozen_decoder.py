@@ -11,8 +11,8 @@ Three things are known before a window comes, or need not be computed:
 In multiply-adds per window and task of 3 tags, in units of W² (2 layers, feed-forward of 3.5 W): 262 before, 196 here.
 
 On a CPU the products run in oneDNN, in float32. Measured on an AMD EPYC of 2024 at D = 1408, it does 210 to 250
-GFLOP/s per core where PyTorch's default (MKL) does 105 to 115. On a GPU the weights are bfloat16 and the stream stays
-float32.
+GFLOP/s per core where PyTorch's default (MKL) does 105 to 115. On a GPU the weights are bfloat16, but for the
+whitening, and the stream stays float32.
 
 Shapes as in ``decoder``; H heads of d = W / H.
 """
@@ -56,7 +56,8 @@ class FrozenDecoder:
         self.prefix, self.steps, self.mask = decoder.prefix, decoder.steps, decoder.mask
         detached = {name: value.detach().clone() for name, value in decoder.state_dict().items()}
         self.mean = detached["feature_mean"]
-        self.whitening = self._product(detached["feature_whitening_DD"].T, None)
+        # Never in bfloat16, as in ``Decoder``: whitening makes the features large that vary least.
+        self.whitening = self._product(detached["feature_whitening_DD"].T, None, torch.float32)
         self.vector_norm = _norm(decoder.vector_norm)
         projection = decoder.vector_projection
         self.projection = None if isinstance(projection, nn.Identity) else self._linear(projection)
@@ -113,9 +114,9 @@ class FrozenDecoder:
     def _linear(self, linear: nn.Linear) -> Product:
         return self._product(linear.weight.detach(), None if linear.bias is None else linear.bias.detach())
 
-    def _product(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Product:
+    def _product(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype | None = None) -> Product:
         """``x @ weight.T + bias``, for a ``weight`` [out, in] that does not change."""
-        dtype = torch.bfloat16 if self.half else torch.float32
+        dtype = dtype or (torch.bfloat16 if self.half else torch.float32)
         weight, bias = weight.contiguous().to(dtype), None if bias is None else bias.clone().to(dtype)
         if self.device.type != "cpu" or not torch.backends.mkldnn.is_available():
             return lambda rows: F.linear(rows.to(dtype), weight, bias).float()
