@@ -26,7 +26,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from halsted_ray.errors import ModelError
+from halsted_ray.model.checkpoint import Checkpoint
 from halsted_ray.model.encoder import PRESETS, Encoder
+from halsted_ray.model.presets import random_checkpoint
 from halsted_ray.records import WindowSpec
 from halsted_ray.video.readers import read_frames
 
@@ -80,8 +82,11 @@ def main(words: list[str] | None = None) -> list[Row]:
         print(f"one core decodes {realtime:.1f} s of the video per second")
     rows = []
     for preset in options.presets.split(","):
+        weights = random_checkpoint(preset, 0)  # once: drawing the giant's takes longer than measuring a batch
         for precision in precisions:
-            measured = measure(preset, precision, options.device, batches, ways, options.seconds, peak, realtime)
+            measured = measure(
+                preset, weights, precision, options.device, batches, ways, options.seconds, peak, realtime
+            )
             if measured:
                 rows.append(measured)
     print(json.dumps(rows))
@@ -90,6 +95,7 @@ def main(words: list[str] | None = None) -> list[Row]:
 
 def measure(
     preset: str,
+    weights: Checkpoint,
     precision: str,
     device: str,
     batches: list[int] | tuple[int, ...],
@@ -98,8 +104,8 @@ def measure(
     peak: float | None,
     realtime: float | None,
 ) -> Row | None:
-    """Measures one preset with untrained weights, since the speed does not depend on what an encoder has learned; None
-    where this device can't run the precision, which is printed.
+    """Measures one preset with untrained ``weights``, since the speed does not depend on what an encoder has learned;
+    None where this device can't run the precision, which is printed.
 
     ``seconds``: how long each number is measured. ``peak``: the chip's peak in FLOP/s in bf16. ``realtime``: seconds of
     video that one core decodes per second.
@@ -107,10 +113,17 @@ def measure(
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     rates: dict[str, dict[str, float]] = {}
+
+    def made(batch: int, way: str) -> Encoder:
+        how = WAYS[way]
+        return Encoder(
+            weights, device, precision, batch, how["compile"], how.get("graph", False), fingerprint="untrained"
+        )
+
     for way in ways:
         for batch in batches:
             try:
-                encoder = Encoder.create(preset, 0, device=device, precision=precision, micro_batch=batch, **WAYS[way])
+                encoder = made(batch, way)
                 clips = torch.randint(0, 256, (batch, *encoder.clip_shape), dtype=torch.uint8, device=device)
                 rate = clips_per_second(lambda e=encoder, c=clips: e.forward_device(c), batch, device, seconds)
             except torch.OutOfMemoryError:
@@ -124,9 +137,9 @@ def measure(
             del encoder, clips
             gc.collect()
     best, way, batch = max((rate, way, int(batch)) for way, of in rates.items() for batch, rate in of.items())
-    encoder = Encoder.create(preset, 0, device=device, precision=precision, micro_batch=batch, **WAYS[way])
+    encoder = made(batch, way)
     clips = torch.randint(0, 256, (batch, *encoder.clip_shape), dtype=torch.uint8, device=device)
-    attention = attention_rates(preset, precision, device, clips, seconds)
+    attention = attention_rates(made(batch, "eager"), device, clips, seconds)
     host = clips.cpu().numpy().repeat(4, axis=0)
     from_host = clips_per_second(lambda: encoder.encode(host), len(host), device, seconds)
     spec = WindowSpec()
@@ -150,9 +163,8 @@ def measure(
     return row
 
 
-def attention_rates(preset: str, precision: str, device: str, clips: torch.Tensor, seconds: float) -> dict[str, float]:
+def attention_rates(encoder: Encoder, device: str, clips: torch.Tensor, seconds: float) -> dict[str, float]:
     """Clips per second, run eagerly, by attention back end that runs on this chip with this shape and type."""
-    encoder = Encoder.create(preset, 0, device=device, precision=precision, micro_batch=len(clips), compile=False)
     rates = {}
     for name, backend in BACKENDS.items():
         try:

@@ -65,7 +65,7 @@ script encoder 120 gpu.py --device "$DEVICE" --presets "$PRESET" --ways eager --
 hour hour-cold 180 --make-hour "$KIND" --minutes "$MINUTES"
 hour hour-warm 120 --make-hour "$KIND" --minutes "$MINUTES" --warm --modes every,vectors
 if [ "$DEVICE" = cuda ]; then
-    script nvdec 60 nvdec.py --video "benchmarks/.cache/$KIND/minute.mp4" --seconds 20
+    script nvdec 90 nvdec.py --video "benchmarks/.cache/$KIND/minute.mp4" --seconds 20 --sessions 1,4,7,10
     hour hour-fp8 90 --make-hour "$KIND" --minutes "$MINUTES" --warm --precision fp8
 fi
 hour hour-15s 120 --make-hour "$KIND" --minutes "$MINUTES" --warm --modes 15s-keyframes,15s

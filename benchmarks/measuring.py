@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -195,7 +196,9 @@ def cpu_s_of_threads(pid: int) -> float:
 
 
 def commit() -> str:
-    """The commit of the code that was measured, and whether files were changed since."""
+    """The commit of the code that was measured, and whether files were changed since; '' where there is no git."""
+    if shutil.which("git") is None:
+        return ""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()

@@ -316,7 +316,8 @@ def test_a_process_on_a_machine_without_gpu_gives_the_cpus_frames_and_says_why(c
     with DecodeProcess() as process:
         process.read_frames(clip.path, times_s, SIZE, "exact", "nvdec", deadline_s=60)
         assert process.fallback == "no GPU is given to this process"
-    row, _ = benchmark.race([DecodeProcess(gpu="0")], str(clip.path), times_s, "exact", 54.0)
+    with DecodeProcess(gpu="0") as process:
+        row, _ = benchmark.race([process], str(clip.path), times_s, "exact", 54.0)
     assert len(row["fallbacks"]) == 1 and row["frames_per_s"] > 0
     assert benchmark.main(["--seconds", "1"]) == 1
     assert device_environment("GPU-1")["CUDA_VISIBLE_DEVICES"] == "GPU-1"
