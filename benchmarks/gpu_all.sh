@@ -62,11 +62,11 @@ hour() {
 set -o pipefail
 command -v nvidia-smi > /dev/null && run machine 20 nvidia-smi
 script encoder 120 gpu.py --device "$DEVICE" --presets "$PRESET" --ways eager --batches 1,16,64 --seconds 2
-hour hour-cold 180 --make-hour "$KIND" --minutes "$MINUTES"
+hour hour-cold 240 --make-hour "$KIND" --minutes "$MINUTES"
 hour hour-warm 120 --make-hour "$KIND" --minutes "$MINUTES" --warm --modes every,vectors
 if [ "$DEVICE" = cuda ]; then
     script nvdec 90 nvdec.py --video "benchmarks/.cache/$KIND/minute.mp4" --seconds 20 --sessions 1,4,7,10
-    hour hour-fp8 90 --make-hour "$KIND" --minutes "$MINUTES" --warm --precision fp8
+    hour hour-fp8 120 --make-hour "$KIND" --minutes "$MINUTES" --warm --precision fp8
 fi
 hour hour-15s 120 --make-hour "$KIND" --minutes "$MINUTES" --warm --modes 15s-keyframes,15s
 script tagging 45 tagging.py --device "$DEVICE" --seconds 1

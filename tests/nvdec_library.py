@@ -109,5 +109,5 @@ def put_in(monkeypatch):
     monkeypatch.setattr(nvdec, "device_problem", lambda: "")
     monkeypatch.setattr(nvdec_library, "problem", lambda: "")
     monkeypatch.setattr(nvdec_library, "load", lambda: library)
-    monkeypatch.setattr(nvdec_library, "new_stream", lambda: None)
+    monkeypatch.setattr(nvdec_library, "stream", lambda: None)
     return library

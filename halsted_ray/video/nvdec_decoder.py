@@ -79,7 +79,7 @@ class NvdecDecoder:
         self._orientation, self._stereo = scaler.stated_of(frame)
         self._library = nvdec_library.load()
         _check_capabilities(self._library, self._codec, BITS[frame.format.name], self._size)
-        self._stream = nvdec_library.new_stream()
+        self._stream = nvdec_library.stream()
         self._decoder = _called(
             self._library.CreateDecoder,
             gpuid=0,  # the only one that this process sees

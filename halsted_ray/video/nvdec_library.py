@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -39,6 +40,11 @@ def tell(error: Exception) -> None:
 _TOLD: set[str] = set()
 
 
-def new_stream() -> torch.cuda.Stream | None:
-    """The stream in which one decoder copies its pictures, and in which they are converted."""
+@lru_cache(maxsize=1)
+def stream() -> torch.cuda.Stream | None:
+    """The stream in which decoders copy their pictures, and in which they are converted.
+
+    One for all decoders of a process: torch uses memory again only on the stream where it was freed, and cuBLAS takes
+    a workspace for each stream (32 MB on Hopper).
+    """
     return torch.cuda.Stream()

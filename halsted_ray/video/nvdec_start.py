@@ -39,7 +39,7 @@ def prepare() -> None:
     for codec, bits in ASKED:
         with suppress(NvdecRefused):  # of a kind that no request may need
             capabilities(library, codec, bits)
-    stream = nvdec_library.new_stream()
+    stream = nvdec_library.stream()
     decoder = library.CreateDecoder(
         gpuid=0,
         codec=library.cudaVideoCodec.H264,
