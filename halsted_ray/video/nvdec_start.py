@@ -15,7 +15,7 @@ import torch
 from halsted_ray.video import device_pictures, nvdec_library
 from halsted_ray.video.colour import Colour
 from halsted_ray.video.device_pictures import Planes
-from halsted_ray.video.nvdec import NvdecRefused
+from halsted_ray.video.nvdec import BITS, CODECS, NvdecRefused
 from halsted_ray.video.nvdec_decoder import capabilities
 
 KEYFRAME = bytes.fromhex(
@@ -26,8 +26,9 @@ KEYFRAME = bytes.fromhex(
 """A grey picture of H.264: 128 x 128, luma 100, colour 128."""
 SIDE, GREY, NO_COLOUR = 128, 100, 128
 
-ASKED = (("h264", 8), ("hevc", 8), ("hevc", 10))
-"""What recorders write. Each answer takes a context of the device, so no other is asked for beforehand."""
+ASKED = tuple((codec, bits) for codec in CODECS for bits in sorted(set(BITS.values())))
+"""All that a request may ask of the chip. Each answer takes a context of the device, for which a driver makes files in
+memory (memfd_create): behind the limits, where no file may grow, that would end the process."""
 
 
 def prepare() -> None:
@@ -37,7 +38,7 @@ def prepare() -> None:
     """
     library = nvdec_library.load()
     for codec, bits in ASKED:
-        with suppress(NvdecRefused):  # of a kind that no request may need
+        with suppress(NvdecRefused):  # of a kind that no request may bring
             capabilities(library, codec, bits)
     stream = nvdec_library.stream()
     decoder = library.CreateDecoder(
