@@ -132,8 +132,14 @@ def test_vectors_lie_on_the_device_where_they_take_half_of_its_free_memory():
 def test_a_process_that_shares_a_gpu_counts_its_own_share_of_the_memory(
     monkeypatch, free, fraction, reserved, expected
 ):
+    def of_numbered(device):
+        """As torch's own: it refuses ``cuda`` without a number."""
+        assert torch.cuda._utils._get_device_index(device) == 0
+        return fraction
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * GIB, 80 * GIB))
-    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device: fraction)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", of_numbered)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: reserved * GIB)
     device = torch.device("cuda")
     assert free_device_bytes(device) == expected * GIB

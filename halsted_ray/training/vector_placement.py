@@ -22,6 +22,8 @@ def is_resident(vector_bytes: int, device: torch.device) -> bool:
 def free_device_bytes(device: torch.device) -> int:
     """Bytes that this process can still allocate on the GPU ``device``: what nobody holds, and no more than its own
     share where the GPU is shared (``compute.parallel``)."""
+    if device.index is None:  # torch asks for a number here, and takes ``cuda`` elsewhere
+        device = torch.device(device.type, torch.cuda.current_device())
     free, total = torch.cuda.mem_get_info(device)
     own = torch.cuda.get_per_process_memory_fraction(device) * total - torch.cuda.memory_reserved(device)
     return max(0, min(free, int(own)))
