@@ -60,7 +60,17 @@ hour() {
 }
 
 set -o pipefail
-command -v nvidia-smi > /dev/null && run machine 20 nvidia-smi
+# What the driver brings, where the machine's memory for Ray lies, and its limits: most of what fails, fails for these.
+machine() {
+    nvidia-smi
+    ldconfig -p | grep -E 'libcuda\.so|libnvcuvid|libnvidia-encode' || echo "no library of the driver is in the cache of ld.so"
+    ls -d /dev/nvidia* /proc/driver/nvidia/gpus/* 2>&1
+    command -v git gcc || echo "git or gcc is missing"
+    df -h /dev/shm "${TMPDIR:-/tmp}"
+    ulimit -a
+}
+export -f machine
+command -v nvidia-smi > /dev/null && run machine 20 bash -c machine
 script encoder 120 gpu.py --device "$DEVICE" --presets "$PRESET" --ways eager --batches 1,16,64 --seconds 2
 hour hour-cold 240 --make-hour "$KIND" --minutes "$MINUTES"
 hour hour-warm 120 --make-hour "$KIND" --minutes "$MINUTES" --warm --modes every,vectors
