@@ -61,17 +61,20 @@ hour() {
 
 set -o pipefail
 command -v nvidia-smi > /dev/null && run machine 20 nvidia-smi
-script encoder 150 gpu.py --device "$DEVICE" --presets "$PRESET" --seconds 3
-hour hour-cold 200 --make-hour "$KIND" --minutes "$MINUTES"
+script encoder 120 gpu.py --device "$DEVICE" --presets "$PRESET" --ways eager --batches 1,16,64 --seconds 2
+hour hour-cold 180 --make-hour "$KIND" --minutes "$MINUTES"
 hour hour-warm 120 --make-hour "$KIND" --minutes "$MINUTES" --warm --modes every,vectors
-script nvdec 90 nvdec.py
 if [ "$DEVICE" = cuda ]; then
+    script nvdec 60 nvdec.py --video "benchmarks/.cache/$KIND/minute.mp4" --seconds 20
     hour hour-fp8 90 --make-hour "$KIND" --minutes "$MINUTES" --warm --precision fp8
 fi
 hour hour-15s 120 --make-hour "$KIND" --minutes "$MINUTES" --warm --modes 15s-keyframes,15s
-script tagging 60 tagging.py --device "$DEVICE"
+script tagging 45 tagging.py --device "$DEVICE" --seconds 1
 hour hevc 90 --make-hour hevc --minutes "$MINUTES" --warm
 hour 720p 90 --make-hour 720p --minutes "$MINUTES" --warm
+if [ "$DEVICE" = cuda ]; then
+    script encoder-ways 150 gpu.py --device "$DEVICE" --presets "$PRESET" --batches 16 --seconds 2
+fi
 
 echo "== done in $SECONDS s; results in $RESULTS, logs in $LOGS"
 [ -z "$failed" ] || { echo "== failed or skipped:$failed"; exit 1; }

@@ -95,12 +95,21 @@ KINDS = {
 
 class Peaks:
     """``mb``: kind of process → the most private memory (anonymous pages, in MB) that one process of this kind held.
+    ``cpu_s``: the CPU seconds of all of them since the first look.
 
     Shared pages of the object store are left out, because they belong to the node, and its size is set when Ray starts.
     """
 
     def __init__(self) -> None:
         self.mb: dict[str, float] = {}
+        self._cpu_s: dict[int, float] = {}
+        self._cpu_before_s: dict[int, float] | None = None
+
+    @property
+    def cpu_s(self) -> float:
+        """What a process spends after the last look before its end is not counted."""
+        before_s = self._cpu_before_s or {}
+        return sum(spent_s - before_s.get(pid, 0.0) for pid, spent_s in self._cpu_s.items())
 
     def look(self) -> None:
         """Takes account of the memory that this process, and all processes that it started, hold now."""
@@ -109,6 +118,9 @@ class Peaks:
             if is_below(pid, os.getpid(), parents):
                 kind = "driver" if pid == os.getpid() else kind_of(pid)
                 self.mb[kind] = max(self.mb.get(kind, 0.0), private_mb(pid))
+                self._cpu_s[pid] = max(self._cpu_s.get(pid, 0.0), cpu_s_of_threads(pid))
+        if self._cpu_before_s is None:
+            self._cpu_before_s = dict(self._cpu_s)
 
 
 @contextmanager
@@ -119,7 +131,9 @@ def watched() -> Iterator[Peaks]:
     def watch() -> None:
         while not over.wait(0.2):
             peaks.look()
+        peaks.look()
 
+    peaks.look()
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
@@ -169,6 +183,15 @@ def cpu_s_of(pid: int) -> float:
     """The CPU seconds of a process's main thread so far."""
     with open(f"/proc/{pid}/schedstat") as file:
         return int(file.read().split()[0]) / 1e9
+
+
+def cpu_s_of_threads(pid: int) -> float:
+    """The CPU seconds of all threads of a process so far, 0 where it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def commit() -> str:

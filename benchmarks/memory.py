@@ -14,8 +14,8 @@ SHORT, LONG = 10, 180
 SIZE = (640, 360)
 RAYS = "memory of Ray itself, which grows with tasks and time"
 WHY = {
-    "decoding process": "libavformat holds the file's own index while it reads: some 90 bytes a frame",
-    "driver": "Ray Data holds some 50 kB per segment of a wave, so that the wave bounds it and not the archive",
+    "decoding process": "libavformat holds the file's own index while it reads: some 48 bytes a frame",
+    "driver": "each segment is put into Ray's store: some 44 kB per segment of a wave, which bounds it",
     "GCS server": RAYS,
     "raylet": RAYS,
     "other processes of Ray": RAYS,

@@ -6,13 +6,22 @@ meant for an encoder of 5 TFLOP per clip. The paper's recipe is also measured wi
 clip. The second trains the paper's decoder on an epoch of batches cut by ``BatchLoader`` and, in turns, takes as many
 train steps over one batch that lies ready: the difference is the time that the decoder waited for its input. Neither
 validates nor keeps checkpoints.
+
+    python benchmarks/training.py --device cuda               samples/s of the paper's decoder on this machine's GPU
+    python benchmarks/training.py --device cpu --dim 192 --samples 2000 --rounds 1
+
+By itself this file compares, in turns, vectors on the device with vectors streamed from the host, each in fp32 and in
+bf16. Vectors and labels are random: the speed does not depend on what they say.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import platform
 import statistics
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -43,9 +52,63 @@ VIDEOS = 10
 CPU = torch.device("cpu")
 
 
+def main(words: list[str] | None = None) -> dict[tuple[str, str], float]:
+    """Prints and returns samples/s by where the vectors lie and by precision."""
+    parser = argparse.ArgumentParser(description="Train steps on a device: vectors resident or streamed, fp32 or bf16.")
+    parser.add_argument("--device", default="cuda", help="cuda or cpu (default cuda)")
+    parser.add_argument("--dim", type=int, default=1408, help="width of a vector (default 1408, the giant's)")
+    parser.add_argument("--samples", type=int, default=100_000, help="samples of an epoch (default 100000)")
+    parser.add_argument("--rounds", type=int, default=3, help="epochs of each kind, after one to warm up (default 3)")
+    options = parser.parse_args(words)
+    device = torch.device(options.device)
+    samples = random_samples(options.samples, options.dim)
+    epochs = {
+        (place, precision): Epochs(
+            samples, replace(PAPER, precision=precision), device=device, keep_on_device=place == "resident"
+        )
+        for place in ("resident", "streamed")
+        for precision in ("fp32", "bf16")
+    }
+    seconds: dict[tuple[str, str], list[float]] = {kind: [] for kind in epochs}
+    for _ in range(1 + options.rounds):
+        for kind, epoch in epochs.items():
+            seconds[kind].append(timed(epoch)[0])
+    rates = {kind: len(samples) / statistics.median(values[1:]) for kind, values in seconds.items()}
+    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    parameters = next(iter(epochs.values())).parameters
+    print(
+        f"{chip}, torch {torch.__version__}: {parameters / 1e6:.1f} M parameters, {len(samples)} samples of width "
+        f"{options.dim}, batches of {PAPER.batch_size}"
+    )
+    for (place, precision), rate in rates.items():
+        print(f"{place:8} {precision}  {rate:10,.0f} samples/s")
+    print(
+        f"streamed against resident: {rates['streamed', 'bf16'] / rates['resident', 'bf16']:.2f} in bf16; bf16 against "
+        f"fp32: {rates['resident', 'bf16'] / rates['resident', 'fp32']:.2f} resident"
+    )
+    return rates
+
+
+def random_samples(count: int, dim: int) -> Samples:
+    """``count`` samples of random windows of width ``dim``, each with the answer of one of a span's samples."""
+    rng, labelled = np.random.default_rng(0), labelled_windows()
+    keys = {(s.window.kind, s.window.start_s, s.window.stop_s): np.zeros(dim, np.float16) for s in labelled}
+    span = build_samples({"v": labelled}, {"v": keys}, Vocabulary(HALSTED))
+    drawn = rng.integers(len(span), size=count)
+    return replace(
+        span,
+        embeddings_WD=rng.normal(size=(count, dim)).astype(np.float16),
+        video_W=np.zeros(count, np.int32),
+        start_s_W=np.arange(count, dtype=float),
+        stop_s_W=np.arange(count, dtype=float) + 1,
+        window_S=np.arange(count),
+        **{name: getattr(span, name)[drawn] for name in ("task_S", "tokens_SL", "truth_SG", "weight_S", "judged_S")},
+    )
+
+
 def measure(setting: Setting) -> list[dict]:
     """Both ratios, as entries of the results file."""
-    return [*stored_against_decoded(setting), loader_against_resident_batch(setting)]
+    return [*stored_against_decoded(setting), loader_against_ready_batch(setting)]
 
 
 def stored_against_decoded(setting: Setting) -> list[dict]:
@@ -88,7 +151,7 @@ def epoch_against_encoding(setting: Setting, encoder: str) -> list[dict]:
     return entries
 
 
-def loader_against_resident_batch(setting: Setting) -> dict:
+def loader_against_ready_batch(setting: Setting) -> dict:
     """An epoch with the batch loader, in units of as many train steps over one ready batch."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     rng, names = np.random.default_rng(0), [f"{number:016x}" for number in range(VIDEOS)]
@@ -99,11 +162,11 @@ def loader_against_resident_batch(setting: Setting) -> dict:
         {name: {key: rng.normal(size=dim).astype(np.float16) for key in vectors} for name in names},
         Vocabulary(HALSTED),
     )
-    loaded, resident = Epochs(samples, PAPER), Epochs(samples, PAPER, is_resident=True)
-    seconds = {loaded: [], resident: []}
-    for epoch in (loaded, resident) * (1 + (3 if setting.quick else ROUNDS)):  # in turns; the first is warm-up
+    loaded, ready = Epochs(samples, PAPER), Epochs(samples, PAPER, has_ready_batch=True)
+    seconds = {loaded: [], ready: []}
+    for epoch in (loaded, ready) * (1 + (3 if setting.quick else ROUNDS)):  # in turns; the first is warm-up
         seconds[epoch].append(timed(epoch)[0])
-    ours, theirs = (statistics.median(seconds[epoch][1:]) for epoch in (loaded, resident))
+    ours, theirs = (statistics.median(seconds[epoch][1:]) for epoch in (loaded, ready))
     steps = len(loaded.loader)
     return ratio(
         "training's wall time against ready batches",
@@ -117,16 +180,24 @@ def loader_against_resident_batch(setting: Setting) -> dict:
 
 
 class Epochs:
-    """Call it for another epoch of the same training. ``is_resident``: every step is over the epoch's first batch."""
+    """Call it for another epoch of the same training. ``has_ready_batch``: every step is over the epoch's first batch.
+    ``keep_on_device``: as of ``BatchLoader``."""
 
-    def __init__(self, samples: Samples, recipe: Recipe, is_resident: bool = False) -> None:
+    def __init__(
+        self,
+        samples: Samples,
+        recipe: Recipe,
+        has_ready_batch: bool = False,
+        device: torch.device = CPU,
+        keep_on_device: bool | None = None,
+    ) -> None:
         sizes = Halsted.create(HALSTED, samples.embeddings_WD.shape[1], **decoder_options(recipe)).config.decoder_sizes
-        self.decoder = new_decoder(samples, Vocabulary(HALSTED), sizes, recipe)
+        self.decoder = new_decoder(samples, Vocabulary(HALSTED), sizes, recipe).to(device)
         self.parameters = sum(parameter.numel() for parameter in self.decoder.parameters())
         self.optimizer = new_optimizer(self.decoder, recipe)
-        self.loader = BatchLoader(samples, recipe, 0, 1, CPU)
-        if is_resident:
-            self.loader = ResidentBatch(self.loader)
+        self.loader = BatchLoader(samples, recipe, 0, 1, device, keep_on_device)
+        if has_ready_batch:
+            self.loader = ReadyBatch(self.loader)
         self.done = 0
 
     def __call__(self) -> None:
@@ -135,7 +206,7 @@ class Epochs:
         self.done += 1
 
 
-class ResidentBatch:
+class ReadyBatch:
     """A batch loader whose every batch is the first batch of ``loader``, cut beforehand."""
 
     def __init__(self, loader: BatchLoader) -> None:
@@ -165,3 +236,7 @@ def labelled_windows() -> list[LabelledWindow]:
                 continue
             clips.append(Clip("v" * 16, start_s, start_s + SPEC.fine_s, task.name, tags))
     return label_windows(training_windows(SPAN_S, SPEC), clips, HALSTED.tasks)
+
+
+if __name__ == "__main__":
+    main()

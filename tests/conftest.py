@@ -76,6 +76,7 @@ HEAVY = {
     "test_story",
     "test_train_killed",
     "test_train_loop",
+    "test_train_precision",
     "test_train_run",
     "test_examples",
     "test_vector_packing",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from halsted_ray import taxonomy
 from halsted_ray.errors import TaxonomyError
-from halsted_ray.model import halsted
+from halsted_ray.model import decoder, halsted
 from halsted_ray.model.calibration import fit_temperature
 from halsted_ray.model.frozen_decoder import FrozenDecoder
 from halsted_ray.model.generation import generate, generate_token_by_token
@@ -408,11 +408,23 @@ def test_vectors_are_whitened_in_full_precision_where_the_rest_runs_in_bf16():
     rng = np.random.default_rng(0)
     scale_D = np.where(np.arange(24) < 2, 100.0, 1.0)
     embeddings_ND = torch.from_numpy(rng.normal(size=(256, 24)) * scale_D).float()
-    decoder = Halsted.create(None, 24, width=24, heads=4, seed=5).decoder
-    decoder.fit_features(embeddings_ND)
+    whitener = Halsted.create(None, 24, width=24, heads=4, seed=5).decoder
+    whitener.fit_features(embeddings_ND)
     tasks_N, tokens_NS = torch.zeros(256, dtype=torch.long), torch.full((256, 1), BOS)
     with torch.no_grad():
-        exact = decoder._embed(embeddings_ND, tasks_N, tokens_NS)[:, 0]
+        exact = whitener._embed(embeddings_ND, tasks_N, tokens_NS)[:, 0]
         with torch.autocast("cpu", torch.bfloat16):
-            found = decoder._embed(embeddings_ND, tasks_N, tokens_NS)[:, 0]
+            found = whitener._embed(embeddings_ND, tasks_N, tokens_NS)[:, 0]
     assert torch.allclose(found.float(), exact, atol=1e-5)
+
+
+def test_whitening_is_fitted_part_by_part_where_vectors_are_many(monkeypatch):
+    embeddings_ND = torch.from_numpy(vectors(1000))
+    whole, parts = (Halsted.create(None, 24, width=24, heads=4).decoder for _ in range(2))
+    whole.fit_features(embeddings_ND)
+    monkeypatch.setattr(decoder, "FIT_ROWS", 64)
+    parts.fit_features(embeddings_ND)
+    assert torch.allclose(whole.feature_mean, parts.feature_mean, atol=1e-7)
+    assert torch.allclose(whole.feature_whitening_DD, parts.feature_whitening_DD, atol=1e-6)
+    exact = embeddings_ND.double()
+    assert torch.equal(whole.feature_mean, exact.mean(0).float())

@@ -1,5 +1,7 @@
 """Which device work runs on, and what is refused because no machine could ever run it. No Ray is started."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
@@ -10,10 +12,12 @@ from halsted_ray.compute import devices
 from halsted_ray.compute.devices import WorkerRequest, processes_that_fit, torch_device
 from halsted_ray.compute.parallel import share_of_gpu
 from halsted_ray.errors import ResourceError, UsageError
-from halsted_ray.evaluation.fold_resources import decoder_weights
+from halsted_ray.evaluation.fold_resources import decoder_weights, gpu_share_of_fold
 from halsted_ray.model.decoder import build_decoder
 from halsted_ray.model.vocabulary import Vocabulary
+from halsted_ray.training import train
 from halsted_ray.training.recipe import DEMO, PAPER, Recipe, on_device, precision_on
+from halsted_ray.training.train import with_precision
 from halsted_ray.training.vector_placement import RESIDENT_SHARE, fits_on_device, free_device_bytes, is_resident
 
 GIB = 1 << 30
@@ -143,6 +147,45 @@ def test_bf16_on_gpus_and_fp32_on_cpus_unless_the_recipe_says_which():
     assert on_device(PAPER, "cuda") == Recipe(precision="bf16")
     with pytest.raises(UsageError, match="expected one of auto, fp32, bf16"):
         Recipe(precision="fp16")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "vectors_gb", "share"),
+    [
+        (PAPER, 0.3, 0.25),
+        (PAPER, 4, 0.5),
+        (PAPER, 10, 1.0),
+        (Recipe(layers=16, width=2048, feedforward=8192), 0.3, 1.0),  # a billion weights
+    ],
+)
+def test_a_fold_takes_the_share_of_a_gpu_that_its_memory_needs(recipe, vectors_gb, share):
+    side = SimpleNamespace(embeddings_WD=SimpleNamespace(nbytes=vectors_gb * 1e9 / 2))
+    data = SimpleNamespace(
+        training=side,
+        testing=side,
+        recipe=recipe,
+        config=SimpleNamespace(encoder_dim=1408, steps=1),
+        taxonomy=taxonomies.load().to_dict(),
+    )
+    assert gpu_share_of_fold(data) == share
+
+
+def test_a_run_goes_on_in_the_precision_it_began_in_on_whatever_device(tmp_path, monkeypatch):
+    def run_id_of(recipe):
+        return f"id-{recipe.precision}"
+
+    def on_machine_with(gpus, out, recipe=PAPER, asked=None):
+        monkeypatch.setattr(train, "gpus_at_hand", lambda: gpus)
+        return with_precision(recipe, str(tmp_path / out), run_id_of, asked).precision
+
+    assert [on_machine_with(gpus, "new") for gpus in (0, 2)] == ["fp32", "bf16"]
+    assert on_machine_with(2, "new", asked=0) == "fp32" and on_machine_with(0, "new", asked=1) == "bf16"
+    (tmp_path / "killed/checkpoints/id-bf16").mkdir(parents=True)
+    assert on_machine_with(0, "killed") == "bf16"
+    assert on_machine_with(0, "killed", Recipe(precision="fp32")) == "fp32", "what the recipe says holds"
+    (tmp_path / "finished").mkdir()
+    (tmp_path / "finished/training.json").write_text('{"run_id": "id-fp32"}')
+    assert on_machine_with(2, "finished") == "fp32"
 
 
 @pytest.mark.parametrize(("recipe", "dim"), [(PAPER, 1408), (DEMO, 192), (Recipe(width=64, layers=3), 192)])

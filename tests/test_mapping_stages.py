@@ -34,6 +34,7 @@ from halsted_ray.planning.rates import Rates
 from halsted_ray.profiling import STAGES
 from halsted_ray.records import Prediction, Segment, Window, WindowSpec
 from halsted_ray.storage.vectors import sampling_name
+from halsted_ray.video.decoder_tally import DecoderTally
 from halsted_ray.video.frames import Missing, collect
 from halsted_ray.video.windows import frame_times_s, has_picture
 
@@ -312,6 +313,20 @@ def test_a_stage_states_what_it_takes_and_gives(tmp_path, model):
     assert TagStage.resources.memory_mb == EmbedStage.resources.memory_mb == rates.memory_mb["tagger"]
 
 
+def test_who_decoded_is_told_once_per_segment(tmp_path, model):
+    stage = decoding(tmp_path, FakeDecoder())
+    rows = stage(segments_table([SEGMENT]))
+    stage.decoders.add("cpu", "codec mpeg4")
+    again = stage(segments_table([replace(SEGMENT, segment_id="another")]))
+    told = [row["decoded_by"][0].as_py() for row in (rows, again)]
+    assert told[0] == [{"decoder": "cpu", "reason": "", "requests": 1}] and len(told[1]) == 2
+    outcomes = [*read_outcomes(tagging(tmp_path, model)(rows)), *read_outcomes(tagging(tmp_path, model)(again))]
+    tally = DecoderTally()
+    for outcome in outcomes:
+        tally.add_rows(outcome.decoded_by)
+    assert tally.sentence() == "NVDEC decoded 0 segments, the CPU 3 (1: codec mpeg4)" and tally.has_nvdec
+
+
 def test_gaps_and_profile_travel_as_typed_columns(tmp_path, model):
     rows = decoding(tmp_path, FakeDecoder(damaged=[(12.0, 13.0)]))(segments_table([SEGMENT]))
     (gap,) = rows["gaps"][0].as_py()
@@ -390,3 +405,14 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch):
     with pytest.raises(ResourceError, match="no Ray cluster answers at RAY_ADDRESS='127.0.0.1:1'.*unset RAY_ADDRESS"):
         with connected():
             pass
+
+
+def test_sessions_of_nvdec_get_actors_of_their_own():
+    pools = size_pools(18, 1, 16, 1000, nvdec_sessions=7)
+    assert pools.decoders.actors == 15 + 7 and pools.encoders.actors == 1 and pools.encoders.calls == 8
+    assert pools.decoders.actors * pools.decoders.cpus + pools.encoders.cpus <= 16
+
+
+def test_small_encoders_share_a_gpu():
+    pools = size_pools(18, 2, 16, 1000, per_gpu=3)
+    assert pools.encoders.actors == 6 and pools.encoders.gpus == 0.33 and pools.device == "cuda"

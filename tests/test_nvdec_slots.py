@@ -275,7 +275,7 @@ def test_a_video_that_nvdec_refuses_is_counted_with_the_reason(tmp_path):
     assert actor.process.decoders.sentence() == "NVDEC decoded 1 segments, the CPU 1 (1: codec mpeg4)"
     total = DecoderTally()
     for _ in range(2):
-        total.merge(actor.process.decoders)
+        total.add_rows(actor.process.decoders.rows())
     assert total.of(NVDEC) == 2 and total.of(CPU) == 2
     actor.process.close()
 

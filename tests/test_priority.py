@@ -295,7 +295,7 @@ def test_the_observer_is_told_that_a_run_pauses_for_a_run_of_priority_high(eight
 
     video = Video("video", "/archive/video.mp4", 1, 30.0, 112, 112, 10.0, "h264")
     work = WorkList(Cutter(WindowSpec(), 30.0, "recipe"), [PendingVideo(video, [0])], 1, 1, 1, 30.0, 30.0)
-    outcome = SegmentOutcome("segment", "video", 0.0, 30.0, "done", "", StageProfile(), "actor", EncodingFigures())
+    outcome = SegmentOutcome("segment", "video", 0.0, 30.0, "done", "", StageProfile(), [], "actor", EncodingFigures())
 
     decoding = DecodeOptions(str(tmp_path), "recipe", WindowSpec(), (112, 112))
     tagging = TagOptions(

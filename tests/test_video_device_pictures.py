@@ -17,6 +17,15 @@ MOST = 0.1
 NUMBERS = {name: number for number, name in MATRICES.items() if name != "RGB"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads of torch that wait for each other take many times as long on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def planes_of(frame):
     """The planes of a decoded frame as NVDEC lays them out."""
     bits = BITS[frame.format.name]

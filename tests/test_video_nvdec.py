@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 import takes
+import torch
 from numbered_video import Recipe, numbers_of, write
 from nvdec_library import put_in
 from takes import Part, join_segments, mux
@@ -33,6 +34,15 @@ SIZE, SMALL = (90, 160), (48, 80)
 MOST = 1.5
 """Grey levels."""
 FIDELITIES = ("exact", "reference", "keyframes")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads of torch that wait for each other take many times as long on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

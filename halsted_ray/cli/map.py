@@ -200,6 +200,8 @@ def map_videos(options: argparse.Namespace) -> int:
         f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed"
     )
     if summary.video_s:  # else there was nothing to do, and there is no rate
+        if summary.decoders.has_nvdec:
+            print(summary.decoders.sentence())
         if summary.encoding.clips:
             print(summary.encoding)
         rate = summary.video_s / summary.wall_s

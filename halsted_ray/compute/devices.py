@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ import torch
 
 from halsted_ray.compute.cluster import connected, is_attached
 from halsted_ray.errors import ResourceError, UsageError
+from halsted_ray.video.nvdec import LIBRARY
+from halsted_ray.video.nvdec_slots import engines_of
+from halsted_ray.video.readers import AUTO
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,22 @@ def cluster_gpus() -> int:
     if is_here_alone and not torch.cuda.is_available():
         return 0
     return int(ray.cluster_resources().get("GPU", 0))
+
+
+def nvdec_sessions(reader: str) -> int:
+    """How many decoding processes can have a session of NVDEC at once on the cluster that this process is connected to.
+
+    0 where ``reader`` does not ask for NVDEC, or its library is not installed here: then it is not elsewhere either.
+    """
+    if reader not in (AUTO, "nvdec") or importlib.util.find_spec(LIBRARY) is None:
+        return 0
+    return sum(_sessions_of(node["Resources"]) for node in ray.nodes() if node["Alive"])
+
+
+def _sessions_of(resources: Mapping[str, float]) -> int:
+    """By the name of the chip that Ray tells among the resources of a machine."""
+    chips = [name.split(":", 1)[1] for name in resources if name.startswith("accelerator_type:")]
+    return int(resources.get("GPU", 0)) * engines_of(chips[0].replace("-", " ")) if chips else 0
 
 
 def torch_device(name: str) -> torch.device:

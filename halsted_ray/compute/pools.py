@@ -70,18 +70,20 @@ def size_pools(
     gpu_share: float = 1.0,
     per_gpu: int = 1,
     grows: bool = False,
+    nvdec_sessions: int = 0,
 ) -> Pools:
     """Pools for ``segments`` on a cluster with ``cpus`` free logical CPUs and ``gpus`` free GPUs.
 
     ``cores`` is how many cores really compute. ``decoders`` and ``encoders`` fix the number of actors of a stage.
     ``per_gpu`` encoding actors share ``gpu_share`` of a GPU. ``grows``: a stage whose number is not fixed may get more
-    actors when the cluster has more room. Raises ResourceError where the actors don't fit beside ``SPARE_CPUS``.
+    actors when the cluster has more room. ``nvdec_sessions``: so many decoding actors may decode on GPUs, beside those
+    that keep the cores busy. Raises ResourceError where the actors don't fit beside ``SPARE_CPUS``.
     """
     free_cpus = cpus - SPARE_CPUS
     asked = decoders, encoders
     # A decoder of 1080p keeps a core busy for 8 to 12 s per minute of video, the tiny encoder for 1 s.
     encoders = encoders or min(int(gpus) * per_gpu or max(1, cores // 5), segments)
-    decoders = decoders or max(1, min(cores - (encoders if cores > 4 else 0), segments))
+    decoders = decoders or max(1, min(cores - (encoders if cores > 4 else 0) + nvdec_sessions, segments))
     share = min(1.0, int(100 * free_cpus / (decoders + encoders)) / 100) if free_cpus > 0 else 0.0
     if share < LEAST_SHARE:
         raise ResourceError(

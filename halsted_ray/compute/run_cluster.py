@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from halsted_ray.compute.cluster import connected, is_attached
+from halsted_ray.compute.devices import nvdec_sessions
 from halsted_ray.compute.pools import SPARE_CPUS, Pools, size_pools
 from halsted_ray.compute.priority import Capacity, LowPriorityRun, announced, wait_for_capacity
 from halsted_ray.compute.progress import RunObserver
@@ -75,6 +76,7 @@ class RunCluster:
                 capacity.gpu_share,
                 resources.encoders_per_gpu,
                 grows=self.is_shared,
+                nvdec_sessions=nvdec_sessions(resources.reader),
             )
 
         if self._low_run is not None:

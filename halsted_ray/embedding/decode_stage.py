@@ -23,7 +23,7 @@ from halsted_ray.maps.timeline import Gap
 from halsted_ray.profiling import ActorTimer, StageProfile
 from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.video.decode_process import DecodeProcess
-from halsted_ray.video.decoder_tally import CPU, NVDEC, DecoderTally
+from halsted_ray.video.decoder_tally import CPU, NVDEC, DecoderCount, DecoderTally
 from halsted_ray.video.frames import Frames, Missing
 from halsted_ray.video.hybrid_process import HybridProcess
 from halsted_ray.video.nvdec_slots import NvdecSlots, RunCount, gpus_here
@@ -104,6 +104,7 @@ class DecodeStage:
         frames: list[np.ndarray | None] = []
         gaps: list[list[Gap]] = []
         profiles: list[StageProfile] = []
+        decoded_by: list[list[DecoderCount]] = []
         for segment in segments:
             if self.staging and self.staging.state_of(segment):
                 images_NHWC, of_segment, profile = None, list[Gap](), StageProfile()
@@ -114,7 +115,8 @@ class DecodeStage:
             frames.append(images_NHWC)
             gaps.append(of_segment)
             profiles.append(profile)
-        return decoded_table(segments, frames, gaps, profiles)
+            decoded_by.append(self.decoders.take())
+        return decoded_table(segments, frames, gaps, profiles, decoded_by)
 
     def close(self) -> None:
         """Ends the decoding processes, and gives a session of NVDEC back."""

@@ -34,6 +34,7 @@ from halsted_ray.model.encoder_identity import EncoderIdentity, encoder_identity
 from halsted_ray.profiling import StageProfile
 from halsted_ray.records import Segment, Video, Window, WindowSpec, digest
 from halsted_ray.storage.vectors import VectorStore, WindowKey
+from halsted_ray.video.decoder_tally import DecoderCount
 from halsted_ray.video.presence import LEAST_PRESENT
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class EmbeddedSegment:
     gaps: list[Gap]
     """Spans of the segment without picture."""
     profile: StageProfile
+    decoded_by: list[DecoderCount]
     actor: str
     """Which actor encoded it."""
     figures: EncodingFigures

@@ -15,6 +15,7 @@ from halsted_ray.embedding.batching import BatchedEncoder, WindowEncoder
 from halsted_ray.embedding.stage_schemas import (
     DECODED_SCHEMA,
     EMBEDDED_SCHEMA,
+    decoded_by_of,
     frames_of,
     gaps_of,
     profile_of,
@@ -139,6 +140,7 @@ class EmbedStage:
                     "stop_s": segment.stop_s,
                     "gaps": [asdict(gap) for gap in gaps_of(row)],
                     "profile": profile.rows(),
+                    "decoded_by": decoded_by_of(row),
                     "encoding": self.actor.figures(),
                     **found,
                 }

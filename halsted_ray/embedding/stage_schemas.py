@@ -19,6 +19,7 @@ from halsted_ray.maps.table_schemas import GAP_TYPE
 from halsted_ray.maps.timeline import Gap
 from halsted_ray.profiling import StageProfile
 from halsted_ray.records import Segment, Window
+from halsted_ray.video.decoder_tally import DecoderCount
 
 WINDOW_TYPE = pa.struct([("kind", pa.string()), ("start_s", pa.float64()), ("stop_s", pa.float64())])
 """The fields of ``records.Window``."""
@@ -39,12 +40,16 @@ SEGMENT_SCHEMA = pa.schema(
 PROFILE_TYPE = pa.list_(pa.struct([("stage", pa.string()), ("wall_s", pa.float64()), ("cpu_s", pa.float64())]))
 """Rows of ``profiling.StageProfile.rows``: one per stage that took time."""
 
+DECODED_BY_TYPE = pa.list_(pa.struct([("decoder", pa.string()), ("reason", pa.string()), ("requests", pa.int64())]))
+"""Rows of ``video.decoder_tally.DecoderTally``: who decoded, and why not NVDEC."""
+
 DECODED_SCHEMA = pa.schema(
     [
         *SEGMENT_SCHEMA,
         ("frames", pa.large_binary()),
         ("gaps", pa.list_(GAP_TYPE)),
         ("profile", PROFILE_TYPE),
+        ("decoded_by", DECODED_BY_TYPE),
     ]
 )
 """``frames`` is uint8 [T, H, W, 3] at the times of ``video.windows.frame_times_s``, null where no time has a picture.
@@ -80,6 +85,7 @@ EMBEDDED_SCHEMA = pa.schema(
         ("gaps", pa.list_(GAP_TYPE)),
         ("fatal", pa.string()),
         ("profile", PROFILE_TYPE),
+        ("decoded_by", DECODED_BY_TYPE),
         ("encoding", ENCODING_TYPE),
     ]
 )
@@ -96,6 +102,7 @@ OUTCOME_SCHEMA = pa.schema(
         ("state", pa.string()),
         ("message", pa.string()),
         ("profile", PROFILE_TYPE),
+        ("decoded_by", DECODED_BY_TYPE),
         ("encoding", ENCODING_TYPE),
     ]
 )
@@ -118,6 +125,7 @@ def decoded_table(
     frames: Sequence[np.ndarray | None],
     gaps: Sequence[Sequence[Gap]],
     profiles: Sequence[StageProfile],
+    decoded_by: Sequence[Sequence[DecoderCount]],
 ) -> pa.Table:
     """Rows of DECODED_SCHEMA. ``frames`` are uint8 [T, H, W, 3]; the frames of a single segment are not copied."""
     rows = segments_table(segments)
@@ -125,6 +133,7 @@ def decoded_table(
     columns["frames"] = _frames_column(frames)
     columns["gaps"] = [[asdict(gap) for gap in of_segment] for of_segment in gaps]
     columns["profile"] = [profile.rows() for profile in profiles]
+    columns["decoded_by"] = [list(rows) for rows in decoded_by]
     return pa.table(columns, schema=DECODED_SCHEMA)
 
 
@@ -158,6 +167,11 @@ def frames_of(row: pa.Table, image_size: tuple[int, int]) -> np.ndarray | None:
 def gaps_of(row: pa.Table) -> list[Gap]:
     """The gaps in a table of one row."""
     return [Gap(**gap) for gap in row["gaps"][0].as_py()] if "gaps" in row.column_names else []
+
+
+def decoded_by_of(row: pa.Table) -> list[DecoderCount]:
+    """Who decoded the segment of a table of one row; nobody where the table has no frames."""
+    return row["decoded_by"][0].as_py() if "decoded_by" in row.column_names else []
 
 
 def profile_of(row: pa.Table) -> StageProfile:

@@ -15,6 +15,7 @@ from halsted_ray.embedding.stage_schemas import FATAL, NEEDS_FRAMES
 from halsted_ray.errors import OutputError
 from halsted_ray.mapping.stage_counters import StageCounters
 from halsted_ray.profiling import StageProfile
+from halsted_ray.video.decoder_tally import DecoderCount, DecoderTally
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class SegmentOutcome:
     state: str
     message: str
     profile: StageProfile
+    decoded_by: list[DecoderCount]
     actor: str
     """Which actor tagged it."""
     figures: EncodingFigures
@@ -66,6 +68,8 @@ class OutcomeTally:
         self.observer, self.on_finished = observer, on_finished
         self.failed = 0
         self.profile = StageProfile()
+        self.decoders = DecoderTally()
+        """Who decoded."""
         self.encoding: dict[str, EncodingFigures] = {}
         """Actor → what its encoder has done until now."""
         self.counters: StageCounters | None = None
@@ -87,6 +91,7 @@ class OutcomeTally:
                 if outcome.state == FATAL:
                     raise OutputError(outcome.message)
                 self.profile.merge(outcome.profile)
+                self.decoders.add_rows(outcome.decoded_by)
                 before = self.encoding.get(outcome.actor)
                 if before is None or before.last_at <= outcome.figures.last_at:
                     self.encoding[outcome.actor] = outcome.figures

@@ -54,6 +54,7 @@ from halsted_ray.storage.locations import absolute_location
 from halsted_ray.storage.vectors import VectorStore
 from halsted_ray.video.archive import SETTLE_S, Skipped, list_archive, skipped_of
 from halsted_ray.video.cases import group_cases
+from halsted_ray.video.decoder_tally import DecoderTally
 from halsted_ray.video.presence import LEAST_PRESENT
 
 TAGGED_LOCALLY_AT_MOST = 3000
@@ -87,6 +88,8 @@ class Summary:
     ``encoder loaded``, ``first vectors``, ``first segment``; those that the run came to."""
     encoding: EncodingSummary = field(default_factory=EncodingSummary)
     """What the encoders did."""
+    decoders: DecoderTally = field(default_factory=DecoderTally)
+    """Who decoded the segments, and why not NVDEC."""
     skipped: list[Skipped] = field(default_factory=list)
     """The files of this archive that are not videos or were left for the next run, with the reason."""
 
@@ -222,6 +225,7 @@ def map_archive(
         stages=stages,
         start_s=start.steps_s,
         encoding=encoding,
+        decoders=tally.decoders,
     )
 
 

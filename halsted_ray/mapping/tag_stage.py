@@ -16,6 +16,7 @@ from halsted_ray.embedding.stage_schemas import (
     FATAL,
     NEEDS_FRAMES,
     OUTCOME_SCHEMA,
+    decoded_by_of,
     frames_of,
     gaps_of,
     profile_of,
@@ -124,6 +125,7 @@ class TagStage:
                     "state": state,
                     "message": message,
                     "profile": profile.rows(),
+                    "decoded_by": decoded_by_of(row),
                     "encoding": self.actor.figures(),
                 }
             )

@@ -85,6 +85,7 @@ class VectorStage:
                     "state": states[segment],
                     "message": message,
                     "profile": (StageProfile() if number else self.timer.spent).rows(),
+                    "decoded_by": [],
                     "encoding": self.encoding,
                 }
                 for number, segment in enumerate(segments)

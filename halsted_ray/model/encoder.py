@@ -188,12 +188,13 @@ class Encoder:
         stated = kept.identities[ref.removeprefix(place)]
         device, kept_in = options.get("device", "cpu"), stated.get("kept_in", "fp32")
         dtype = COMPUTED_IN[choose_precision(device, options.get("precision"), kept_in)]
-        digests = FileDigests()
-        try:
+        with FileDigests() as digests:
             checkpoint = read_checkpoint(place, Placement(device, dtype, digests))
             encoder = cls(checkpoint, ref=ref, fingerprint=stated["fingerprint"], kept_in=kept_in, **options)
-        finally:
-            found = digests.result()
+            try:
+                found = digests.result()
+            except OSError as error:
+                raise ModelError(f"encoder {ref!r}: its weights can't be read to be checked: {error}") from error
         kept.check(found, ref)
         return encoder
 

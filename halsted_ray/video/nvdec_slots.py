@@ -57,14 +57,15 @@ def gpus_here(driver: Path = DRIVER) -> list[Gpu]:
         text = place.read_text(errors="replace")
         model = re.search(r"^Model:\s*(.*?)\s*$", text, re.M)
         uuid = re.search(r"^GPU UUID:\s*(GPU-[0-9a-f-]+)\s*$", text, re.M)
-        found.append((str(number), uuid[1] if uuid else str(number), _engines(model[1] if model else "")))
+        found.append((str(number), uuid[1] if uuid else str(number), engines_of(model[1] if model else "")))
     allowed = os.environ.get(ALLOWED)
     names = None if allowed is None else {name.strip() for name in allowed.split(",")}
     return [Gpu(name, engines) for number, name, engines in found if names is None or {number, name} & names]
 
 
-def _engines(model: str) -> int:
-    """By the longest name in the table that is a word of the model: an L40S is no L40."""
+def engines_of(model: str) -> int:
+    """How many engines NVDEC has on a chip. The longest name of the table that is a word of ``model`` decides: an L40S
+    is no L40."""
     fitting = [name for name in ENGINES if re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", model)]
     return ENGINES[max(fitting, key=len)] if fitting else 1
 
