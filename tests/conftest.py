@@ -31,7 +31,19 @@ pytest.register_assert_rewrite("registries")
 
 import postgres as postgresql  # noqa: E402  one of them
 
+if not Path("/proc/driver/nvidia/gpus").is_dir():
+    # It compares NVDEC with the CPU, so it is for machines with an NVIDIA GPU. Its fake of the library is tried
+    # everywhere, by test_video_nvdec.py.
+    collect_ignore = ["test_nvdec_device.py"]
+
 HEAVY = {
+    "test_embedding_stream",
+    "test_train_precision",
+    "test_encoder_precision",
+    "test_vector_packing",
+    "test_nvdec_slots",
+    "test_planning_gpus",
+    "test_devices",
     "test_remap",
     "test_work_list",
     "test_video_readers",
@@ -78,10 +90,8 @@ HEAVY = {
     "test_story",
     "test_train_killed",
     "test_train_loop",
-    "test_train_precision",
     "test_train_run",
     "test_examples",
-    "test_vector_packing",
     "test_video_damage",
     "test_video_matroska",
     "test_video_pictures",

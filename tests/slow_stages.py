@@ -13,6 +13,7 @@ from slow_encoder import SlowEncoder
 
 from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.embedding.embed_stage import EmbedOptions, EmbedStage
+from halsted_ray.errors import ModelError
 from halsted_ray.records import Segment, Window, WindowSpec
 from halsted_ray.video.frames import collect
 
@@ -74,3 +75,8 @@ class SlowEmbedStage(EmbedStage):
     def __init__(self, options: SlowEmbedOptions):
         super().__init__(options, load=lambda ref, **_: SlowEncoder(options.batch_s))
         (Path(options.seen) / f"embed-{os.getpid()}").touch()
+
+
+class RefusingStage:
+    def __init__(self, options):
+        raise ModelError("the weights are not the stated ones")

@@ -144,6 +144,7 @@ def test_damage_costs_its_own_windows_and_is_told_by_id(small_model, tmp_path, c
     (video,) = told["damaged"]
     lost = told["windows_lacking"]
     assert 2 <= lost < 8 and told["windows_made"] == 6 + 12 - lost and told["exit_code"] == 3
+    assert told["decoders"] == [{"decoder": "cpu", "reason": "", "requests": 1}]
     assert video["windows"] == lost and sum(told["lacking_by_reason"].values()) == lost and video["lost_s"] >= 2
     assert [file["code"] for file in told["unread"]] == ["unreadable"]
     assert not [key for key in store_at(place).get(video["video_id"], 0, 1000) if key[1] < 13 and key[2] > 12]

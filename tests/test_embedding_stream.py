@@ -16,6 +16,7 @@ import ray
 from slow_encoder import SlowEncoder
 from slow_stages import (
     SPEC,
+    RefusingStage,
     SlowDecodeOptions,
     SlowDecodeStage,
     SlowEmbedOptions,
@@ -28,8 +29,10 @@ from halsted_ray.compute.pools import ActorPool
 from halsted_ray.embedding.batching import EncodingFigures, EncodingSummary
 from halsted_ray.embedding.embed import EmbeddedSegment, read_embedded
 from halsted_ray.embedding.embed_stage import wanted_windows, window_key
-from halsted_ray.embedding.segment_source import ListedSegments
+from halsted_ray.embedding.segments import ListedSegments
 from halsted_ray.embedding.streaming import Stage, stream
+from halsted_ray.errors import ModelError
+from halsted_ray.records import Segment
 from halsted_ray.storage.vectors import VectorStore
 
 BATCH_S = 0.05
@@ -149,27 +152,37 @@ def test_pools_grow_when_a_machine_comes_and_go_on_when_it_goes(cluster, tmp_pat
     assert len(run.actors("decode")) > 3 and not added
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_stage_that_can_not_load_ends_the_run_with_its_reason(cluster, tmp_path, number):
+    run = Run(tmp_path, 12, ActorPool(1, 0.5), ENCODER, decode_s=0.0)
+    run.stages[number] = replace(run.stages[number], kind=RefusingStage)
+    with pytest.raises(ModelError, match="the weights are not the stated ones"):
+        run.go()
+
+
 def test_segments_are_read_when_they_are_wanted(cluster, tmp_path):
     """The source is not read to its end while the stages have enough to do."""
 
-    class Counted(ListedSegments):
-        def __init__(self, found, marks: str):
-            super().__init__(found)
-            self.marks = marks
+    class Counted:
+        def __init__(self, made: list[Segment], marks: Path):
+            self.made, self.marks = made, marks
+
+        def __len__(self):
+            return len(self.made)
 
         def parts(self, size):
             return [self]
 
         def __iter__(self):
-            for segment in super().__iter__():
-                with open(Path(self.marks) / "read", "a") as marks:
+            for segment in self.made:
+                with open(self.marks, "a") as marks:
                     marks.write(".")
                 yield segment
 
     run = Run(tmp_path, 120, ActorPool(1, 0.5), ENCODER, decode_s=0.1)
-    run.segments = Counted(run.segments, str(tmp_path))
+    counted = Counted(run.segments, tmp_path / "read")
     most_ahead = []
-    with closing(stream(run.segments, run.stages)) as tables:
+    with closing(stream(counted, run.stages)) as tables:
         for table in tables:
             run.rows += read_embedded(table)
             most_ahead.append((tmp_path / "read").stat().st_size - len(run.rows))

@@ -14,6 +14,7 @@ from halsted_ray import taxonomy
 from halsted_ray.errors import ModelError, TaxonomyError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
+from halsted_ray.model.model_file import read_stated_model
 from halsted_ray.records import WindowSpec
 
 
@@ -172,3 +173,17 @@ def test_the_readme_s_code_runs():
     names: dict = {}
     exec(compile(block, "README.md", "exec"), names)
     assert [list(row) for row in names["rows"]] == [["specialty", "procedure", "step"], ["action", "arm", "instrument"]]
+
+
+def test_a_folder_states_the_model_that_is_loaded_from_it(tmp_path):
+    model = Halsted.create(None, 192, encoder_fingerprint="f" * 16, width=32, heads=2, learned_from={"train": ["v"]})
+    model.configure(temperatures={"step": 1.5})
+    model.save(str(tmp_path))
+    stated, loaded = read_stated_model(str(tmp_path)), Halsted.load(str(tmp_path))
+    assert stated.digest == loaded.digest == model.digest
+    assert stated.config == loaded.config and stated.taxonomy.digest == loaded.taxonomy.digest
+    assert read_stated_model("phantom").digest == Halsted.load("phantom").digest
+    (tmp_path / "decoder.safetensors").write_bytes(b"others")
+    assert read_stated_model(str(tmp_path)).digest == model.digest, "the weights were not read"
+    with pytest.raises(ModelError, match="copy both again"):
+        Halsted.load(str(tmp_path))

@@ -143,6 +143,18 @@ def test_a_run_says_how_it_started_and_what_its_encoder_did(mapped):
     assert kept.start_s == summary.start_s and kept.encoding["clips"] == encoding.clips
 
 
+def test_weights_that_are_not_the_stated_ones_end_a_run_with_the_reason(cluster, archive, models, tmp_path):
+    """The driver reads what model.json says; the actors that load the weights find out."""
+    model = tmp_path / "model"
+    shutil.copytree(models[0], model)
+    weights = bytearray((model / "decoder.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (model / "decoder.safetensors").write_bytes(weights)
+    with pytest.raises(ModelError, match="is not the file that model.json was written with.*copy both again"):
+        map_archive(str(archive), str(tmp_path / "out"), str(model), segment_s=20)
+    assert not status_of(str(tmp_path / "out"))[0]["segments_done"]
+
+
 def test_an_archive_that_was_encoded_in_bf16_is_mapped_again_without_decoding(
     cluster, archive, models, tmp_path, monkeypatch
 ):

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numbered_video
@@ -203,6 +204,29 @@ def eight_cpus(cluster):
         cluster.add_node(num_cpus=8, object_store_memory=400 * 2**20)
         wait_until(lambda: ray.cluster_resources().get("CPU", 0) >= 8)
     return ray.cluster_resources()["CPU"]
+
+
+def test_a_gpu_that_torch_does_not_see_is_not_planned_with(monkeypatch):
+    """Ray counts the cards of a machine, and torch may be built for CPUs."""
+
+    @contextmanager
+    def alone(*_):
+        yield 6.0, 2.0, 4
+
+    said = []
+    monkeypatch.setattr(run_cluster, "connected", alone)
+    monkeypatch.setattr(run_cluster, "is_attached", lambda: False)
+    monkeypatch.setattr(run_cluster, "nvdec_sessions", lambda reader: 0)
+
+    class Recorder(RunObserver):
+        def on_message(self, message: str) -> None:
+            said.append(message)
+
+    for usable, device in ((0, "cpu"), (2, "cuda")):
+        monkeypatch.setattr(run_cluster, "cluster_gpus", lambda usable=usable: usable)
+        with RunCluster(ResourceRequest(), Recorder()) as run:
+            assert run.size_pools(100).device == device
+    assert [message for message in said if "torch sees none" in message] == said[:1]
 
 
 def test_low_runs_that_start_in_one_moment_leave_the_room_together(eight_cpus):

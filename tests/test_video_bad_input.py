@@ -226,7 +226,7 @@ def test_wrong_arguments_name_themselves(long):
         (([-1.0], SIZE), "to rise from 0 s"),
         (([0.0], (0, 5)), "expected size"),
         (([0.0], SIZE, "best"), "expected a fidelity of exact, reference, keyf"),
-        (([0.0], SIZE, "exact", "opencv"), "expected a reader of pyav, decord"),
+        (([0.0], SIZE, "exact", "opencv"), "expected a reader of pyav, nvdec, decord"),
         (([np.nan], SIZE), "finite"),
     ]:
         with pytest.raises(ValueError, match=message):

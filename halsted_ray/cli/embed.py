@@ -225,6 +225,8 @@ def summary_text(summary: EmbeddingSummary) -> str:
     else:
         if summary.encoding.clips:
             lines.append(str(summary.encoding))
+        if summary.decoders.has_nvdec:
+            lines.append(summary.decoders.sentence())
         lines.append(
             f"{amount(summary.video_s / 3600)} video-hours in {summary.wall_s:.0f} s, "
             f"{amount(summary.video_s / summary.wall_s, 1)} video-hours per hour"

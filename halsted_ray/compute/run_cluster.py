@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from halsted_ray.compute.cluster import connected, is_attached
-from halsted_ray.compute.devices import nvdec_sessions
+from halsted_ray.compute.devices import cluster_gpus, nvdec_sessions
 from halsted_ray.compute.pools import SPARE_CPUS, Pools, size_pools
 from halsted_ray.compute.priority import Capacity, LowPriorityRun, announced, wait_for_capacity
 from halsted_ray.compute.progress import RunObserver
@@ -57,7 +57,12 @@ class RunCluster:
             cpus, gpus, cores = self._stack.enter_context(
                 connected(resources.wait_for, self.observer.on_message, self.observer.on_wait)
             )
-            self.capacity = Capacity(cpus, int(gpus), cores)
+            usable = min(int(gpus), cluster_gpus())
+            if usable < int(gpus):
+                self.observer.on_message(
+                    "the GPUs of this machine are not used, since torch sees none; `halsted doctor` says more"
+                )
+            self.capacity = Capacity(cpus, usable, cores)
             if self.is_shared:
                 self._stack.enter_context(announced(resources.priority))
             if self.is_shared and resources.priority == "low":

@@ -18,6 +18,7 @@ from halsted_ray.embedding.segments import ListedSegments, Segments, UnstoredSeg
 from halsted_ray.profiling import StageProfile
 from halsted_ray.records import JsonObject, Segment, Video
 from halsted_ray.storage.vectors import WindowKey
+from halsted_ray.video.decoder_tally import DecoderTally
 
 LOOKS_FOR_S = 10.0
 """For so long this process looks by itself for what lacks. A cluster takes as long to start, and looks on."""
@@ -81,6 +82,8 @@ class EmbeddingSummary:
     ``encoder loaded``, ``first vectors``; those that the run came to."""
     encoding: EncodingSummary
     """What the encoders did."""
+    decoders: DecoderTally
+    """Who decoded the spans, and why not NVDEC."""
 
     @property
     def exit_code(self) -> int:
@@ -89,7 +92,7 @@ class EmbeddingSummary:
 
     def asdict(self) -> JsonObject:
         """As JSON values."""
-        return asdict(self)
+        return asdict(self) | {"decoders": self.decoders.rows()}
 
 
 def look_for_missing(segments: UnstoredSegments) -> tuple[Segments, float]:
@@ -132,6 +135,7 @@ class EmbeddingTally:
         self.lacking: dict[str, int] = {}
         self.damaged: dict[str, DamagedVideo] = {}
         self.profile = StageProfile()
+        self.decoders = DecoderTally()
         self.encoding: dict[str, EncodingFigures] = {}
         """Actor → what its encoder has done until now."""
         self.started_s = time.monotonic()
@@ -149,6 +153,7 @@ class EmbeddingTally:
         without_vector = [*row.mended, *row.left_out]
         self.made += row.stored
         self.profile.merge(row.profile)
+        self.decoders.add_rows(row.decoded_by)
         before = self.encoding.get(row.actor)
         if before is None or before.last_at <= row.figures.last_at:
             self.encoding[row.actor] = row.figures
@@ -196,6 +201,7 @@ class EmbeddingTally:
             stages=self.profile.asdict(),
             start_s=start_s,
             encoding=EncodingSummary.of(list(self.encoding.values())),
+            decoders=self.decoders,
         )
 
 

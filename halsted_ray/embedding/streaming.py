@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from halsted_ray.compute.pools import ActorPool
+from halsted_ray.errors import ModelError, StorageUnavailable, UsageError
 
 if TYPE_CHECKING:
     from halsted_ray.embedding.segments import Segments
 
+REFUSAL = "refusal"
+"""The only column of a table that says why a stage can't work."""
 AHEAD_PER_CALL = 4
 """Segments that are read ahead for each call that the first stage has in hand."""
 
@@ -40,7 +43,8 @@ def stream(
     """What the last of ``stages`` gives for ``segments``, in the order in which they are finished.
 
     ``leave``: CPUs and GPUs of the cluster that pools which grow don't take. Whoever ends the generator early ends the
-    stages. A row that an actor held when it died is given to another actor.
+    stages. A row that an actor held when it died is given to another actor. Raises ModelError where an actor can't use
+    what it is to load.
     """
     from halsted_ray.embedding.segment_source import prepared, read_segments
 
@@ -53,9 +57,40 @@ def stream(
             rows = read_segments(segments, ahead=AHEAD_PER_CALL * calls * stages[0].batch_rows)
             for stage in stages:
                 rows = rows.map_batches(
-                    stage.kind, fn_constructor_args=(stage.options,), batch_size=stage.batch_rows, **_actors(stage.pool)
+                    _refusing(stage.kind),
+                    fn_constructor_args=(stage.options,),
+                    batch_size=stage.batch_rows,
+                    **_actors(stage.pool),
                 )
-        yield from rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            if REFUSAL in table.column_names:
+                raise ModelError(table[REFUSAL][0].as_py())
+            yield table
+
+
+class _Refusing:
+    """A stage whose constructor raises no error of ours: the rows say instead why the stage can't work. Ray would start
+    such an actor again and again, and end with a traceback in which the reason is hard to find."""
+
+    kind: Callable[[Any], Callable[[pa.Table], pa.Table]]
+
+    def __init__(self, options: object) -> None:
+        self.refusal = ""
+        try:
+            self.stage = type(self).kind(options)
+        except (UsageError, StorageUnavailable) as error:
+            self.refusal = str(error)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """What the stage gives, or the reason why it can't."""
+        if self.refusal:
+            return pa.table({REFUSAL: [self.refusal]})
+        return table if REFUSAL in table.column_names else self.stage(table)
+
+
+def _refusing(kind: Callable[[Any], Callable[[pa.Table], pa.Table]]) -> type[_Refusing]:
+    """``_Refusing`` for one stage, under the name of the stage: Ray shows the name of the class."""
+    return type(getattr(kind, "__name__", "Stage"), (_Refusing,), {"kind": staticmethod(kind)})
 
 
 def _actors(pool: ActorPool) -> dict[str, Any]:
@@ -70,8 +105,8 @@ def _actors(pool: ActorPool) -> dict[str, Any]:
         "num_gpus": pool.gpus or None,
         "compute": ray.data.ActorPoolStrategy(
             **({"size": pool.actors} if pool.most is None else {"min_size": pool.actors, "max_size": pool.most}),
-            # While an actor works, what it does next is on its way.
-            max_tasks_in_flight_per_actor=pool.calls + max(1, pool.calls // 2),
+            # While an actor works, what it does next is on its way. From 1.75 times its calls on a pool may grow.
+            max_tasks_in_flight_per_actor=2 * pool.calls,
             max_concurrent_calls_per_actor=pool.calls,
             enable_true_multi_threading=pool.calls > 1,
         ),

@@ -10,7 +10,7 @@ from halsted_ray.embedding.vector_names import run_precision
 from halsted_ray.mapping.workflow import LEAST_PROBABILITY, wanted_tasks
 from halsted_ray.model.encoder import STEPS
 from halsted_ray.model.encoder_identity import encoder_identity
-from halsted_ray.model.halsted import Halsted, ModelConfig
+from halsted_ray.model.model_file import ModelConfig, read_stated_model
 from halsted_ray.records import PICTURES, WindowSpec, digest
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.video.presence import LEAST_PRESENT
@@ -77,19 +77,19 @@ def read_recipe(
     asked, as ``workflow.wanted_tasks`` takes them. ``windows``: every window of these lengths is asked, instead of the
     multi-stage workflow. ``least_present``: share of a window's time that must have a picture. ``eye``: one of
     ``video.geometry.EYES``. ``vectors`` and ``precision``: the location and the precision that
-    ``embedding.vector_names.run_precision`` takes. Reads the decoder's weights, and the encoder's where nobody has read
-    them before (``encoder_identity``). Raises ModelError, TaxonomyError.
+    ``embedding.vector_names.run_precision`` takes. Reads no weights, but for an encoder
+    that nobody has read before (``encoder_identity``). Raises ModelError, TaxonomyError.
     """
-    loaded = Halsted.load(model)
-    tasks = tuple(wanted_tasks(loaded.taxonomy, task, instruction))
-    encoder = absolute_encoder(encoder or loaded.config.encoder_ref)
+    stated = read_stated_model(model)
+    tasks = tuple(wanted_tasks(stated.taxonomy, task, instruction))
+    encoder = absolute_encoder(encoder or stated.config.encoder_ref)
     identity = encoder_identity(encoder)
-    loaded.check_encoder(identity)
+    stated.check_encoder(identity)
     recipe = MappingRecipe(
-        loaded.digest,
+        stated.digest,
         identity.fingerprint,
-        loaded.taxonomy.digest,
-        windows or loaded.config.windows,
+        stated.taxonomy.digest,
+        windows or stated.config.windows,
         tasks,
         fidelity,
         alone=windows is not None,
@@ -97,7 +97,7 @@ def read_recipe(
         eye=eye,
         precision=run_precision(vectors, identity, precision),
     )
-    return RecipeSource(recipe, model, encoder, loaded.config, identity.image_size)
+    return RecipeSource(recipe, model, encoder, stated.config, identity.image_size)
 
 
 def absolute_encoder(ref: str) -> str:

@@ -7,33 +7,37 @@ names the encoder by reference and fingerprint.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Protocol, TypedDict, Unpack, overload
+from dataclasses import asdict, replace
+from typing import Any, Literal, Unpack, overload
 
-import fsspec
 import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from halsted_ray.errors import ModelError, TaxonomyError
+from halsted_ray.errors import ModelError
 from halsted_ray.model.calibration import fit_temperature
-from halsted_ray.model.checkpoint import JsonObject, locate
+from halsted_ray.model.checkpoint import locate
 from halsted_ray.model.decoder import Decoder, build_decoder
 from halsted_ray.model.encoder import Encoder, EncoderOptions
 from halsted_ray.model.frozen_decoder import FrozenDecoder
 from halsted_ray.model.generation import Generated, Grammar, generate, rounded, rows_stand_alone
-from halsted_ray.model.shipped import model_location
+from halsted_ray.model.model_file import (
+    FORMAT,
+    KnownEncoder,
+    ModelDescription,
+    check_encoder,
+    model_digest,
+    read_stated_model,
+    weights_digest,
+)
+from halsted_ray.model.model_file import ModelConfig as ModelConfig  # here is where other rooms find it
 from halsted_ray.model.vocabulary import PAD, Parsed, Vocabulary, parse
-from halsted_ray.records import WindowSpec, digest
 from halsted_ray.storage.files import write_atomically
-from halsted_ray.taxonomy import Taxonomy, from_dict, load
+from halsted_ray.taxonomy import Taxonomy, load
 
-FORMAT = "halsted-model/1"
-FILES = ("model.json", "decoder.safetensors")
 FEW_ROWS, MOST_ROWS, ROWS_ON_GPU = 16, 64, 512
 """Rows of a forward pass (``Halsted.pass_sizes``). Measured on a CPU at D = 1408: a row takes 5.1 ms in passes of 16,
 4.2 ms in passes of 64 or 256. For a GPU nothing is measured; 512 rows are 0.4 TFLOP with the paper's decoder."""
@@ -41,55 +45,6 @@ TagRow = dict[str, tuple[str, float]]
 """What a model says of one window: per tag its category and confidence."""
 Distributions = dict[str, np.ndarray]
 """Per tag the probability of each of its categories: float64 [categories], in the taxonomy's order."""
-
-
-class ModelDescription(TypedDict, total=False):
-    """The fields of ``ModelConfig`` that may change without other weights."""
-
-    name: str
-    version: str
-    atlas_release: str
-    atlas_version: int | None
-    windows: WindowSpec
-    temperatures: Mapping[str, float]
-    learned_from: Mapping[str, Sequence[str]] | None
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Everything about a model but its weights and its taxonomy. ``model.json`` holds it under ``config``."""
-
-    encoder_ref: str
-    encoder_fingerprint: str
-    encoder_dim: int
-    name: str = "halsted"
-    version: str = "0"
-    atlas_release: str = ""
-    atlas_version: int | None = None
-    """Delta version of the atlas's samples table."""
-    windows: WindowSpec = WindowSpec()
-    layers: int = 2
-    heads: int = 8
-    width: int = 0
-    feedforward: int = 0
-    dropout: float = 0.1
-    steps: int = 1
-    """Vectors per window: 8 with an encoder of ``encoder.STEPS``. ``encoder_dim`` is the width of all together."""
-    soft_prompt: bool = False
-    llama: Mapping[str, Any] | None = None
-    """LlamaConfig's arguments where a Llama is the decoder. Width, layers, heads and feedforward are then the Llama's.
-    """
-    temperatures: Mapping[str, float] = field(default_factory=dict)
-    """Per tag, fitted on validation windows. A tag without an entry has temperature 1."""
-    learned_from: Mapping[str, Sequence[str]] | None = None
-    """``train`` → ids of the videos that taught the weights, ``validation`` → of those that chose the epoch and the
-    temperatures. None where nobody wrote it down. It decides no tag, so it is no part of ``Halsted.digest``."""
-
-    @property
-    def decoder_sizes(self) -> JsonObject:
-        """The argument ``sizes`` of ``decoder.build_decoder``, as JSON values."""
-        names = ("width", "layers", "heads", "feedforward", "dropout", "steps", "soft_prompt", "llama")
-        return {"dim": self.encoder_dim, **{name: getattr(self, name) for name in names}}
 
 
 class Halsted:
@@ -175,30 +130,9 @@ class Halsted:
     def load(cls, ref: str, device: str = "cpu") -> Halsted:
         """Loads the model from a folder or fsspec URL, or a model of ``shipped.SHIPPED``. Raises ModelError with what
         was found there."""
-        fs, path = locate(model_location(ref), "model")
-        stated, weights = _read_folder(fs, path.rstrip("/"), ref)
-        try:
-            if stated["format"] != FORMAT:
-                raise ModelError(f"model {ref!r} has format {stated['format']!r}; this version reads {FORMAT!r}")
-            taxonomy = from_dict(stated["taxonomy"], f"taxonomy of model {ref!r}")
-            config = ModelConfig(**{**stated["config"], "windows": WindowSpec(**stated["config"]["windows"])})
-        except (KeyError, TypeError) as error:
-            raise ModelError(
-                f"model {ref!r}: model.json has other keys than expected: {error}; save the model again"
-            ) from error
-        except TaxonomyError as error:
-            raise ModelError(f"model {ref!r}: {error}") from error
-        if taxonomy.digest != stated.get("taxonomy_digest"):
-            raise ModelError(
-                f"model {ref!r}: its taxonomy has digest {taxonomy.digest}, model.json says "
-                f"{stated.get('taxonomy_digest')}; the file was changed by hand, so take the original"
-            )
-        if _weights_digest(weights) != stated.get("weights_digest"):
-            raise ModelError(
-                f"model {ref!r}: decoder.safetensors is not the file that model.json was written with "
-                f"(digest {_weights_digest(weights)}, expected {stated.get('weights_digest')}); copy both again"
-            )
-        model = cls(config, taxonomy)
+        stated = read_stated_model(ref)
+        weights = stated.read_weights()
+        model = cls(stated.config, stated.taxonomy)
         try:
             model.decoder.load_state_dict(safetensors.torch.load(weights))
         except (SafetensorError, RuntimeError) as error:
@@ -217,7 +151,7 @@ class Halsted:
             "config": {**asdict(self.config), "temperatures": dict(self.config.temperatures)},
             "parameters": self.parameters,
             "taxonomy_digest": self.taxonomy.digest,
-            "weights_digest": _weights_digest(weights),
+            "weights_digest": weights_digest(weights),
             "taxonomy": self.taxonomy.to_dict(),
         }
         write_atomically(fs, f"{path}/decoder.safetensors", weights)
@@ -279,9 +213,7 @@ class Halsted:
     @property
     def digest(self) -> str:
         """16 hex digits over everything that decides the tags. Reads all weights."""
-        config = {**asdict(self.config), "temperatures": dict(self.config.temperatures)}
-        del config["learned_from"]
-        return digest(config, self.taxonomy.digest, _weights_digest(self._weights()))
+        return model_digest(self.config, self.taxonomy, weights_digest(self._weights()))
 
     def load_encoder(self, **options: Unpack[EncoderOptions]) -> Encoder:
         """Loads the encoder that this model was trained on. Raises ModelError where its place holds another one."""
@@ -291,12 +223,7 @@ class Halsted:
 
     def check_encoder(self, encoder: KnownEncoder) -> None:
         """Raises ModelError unless ``encoder`` is the one this model was trained on."""
-        if encoder.fingerprint != self.config.encoder_fingerprint:
-            raise ModelError(
-                f"model {self.config.name!r} version {self.config.version!r} was trained on encoder "
-                f"{self.config.encoder_ref!r} with fingerprint {self.config.encoder_fingerprint}, got {encoder.ref!r} "
-                f"with {encoder.fingerprint}; give the encoder it was trained on, or train the model on this one"
-            )
+        check_encoder(self.config, encoder)
 
     @overload
     def tag(
@@ -462,40 +389,3 @@ class Halsted:
     def _weights(self) -> bytes:
         weights: bytes = safetensors.torch.save({k: v.cpu().contiguous() for k, v in self.decoder.state_dict().items()})
         return weights
-
-
-class KnownEncoder(Protocol):
-    """What tells which encoder it is: an ``Encoder``, an ``EncoderIdentity``, or what stands for an encoder."""
-
-    @property
-    def ref(self) -> str:
-        """Where it was loaded from."""
-
-    @property
-    def fingerprint(self) -> str:
-        """As ``Encoder.fingerprint``."""
-
-
-def _weights_digest(weights: bytes) -> str:
-    return hashlib.sha256(weights).hexdigest()[:16]
-
-
-def _read_folder(fs: fsspec.AbstractFileSystem, path: str, ref: str) -> tuple[JsonObject, bytes]:
-    """Returns the content of ``model.json`` and the bytes of ``decoder.safetensors``. Raises ModelError."""
-    try:
-        if not fs.isdir(path):
-            found = "a file" if fs.exists(path) else "nothing"
-            raise ModelError(f"no model at {ref!r}: found {found}, expected a folder with {' and '.join(FILES)}")
-        names = sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False))
-        if missing := [name for name in FILES if name not in names]:
-            raise ModelError(
-                f"no model at {ref!r}: found {', '.join(names[:8]) or 'an empty folder'}, "
-                f"expected {' and '.join(FILES)} ({', '.join(missing)} missing)"
-            )
-        return json.loads(fs.cat_file(f"{path}/model.json")), fs.cat_file(f"{path}/decoder.safetensors")
-    except OSError as error:
-        raise ModelError(f"model {ref!r} can't be read: {error}") from error
-    except ValueError as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"model {ref!r}: model.json is not JSON: {error}") from error
