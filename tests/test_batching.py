@@ -12,6 +12,7 @@ from slow_encoder import SlowEncoder
 
 from halsted_ray.embedding.batching import BatchedEncoder, EncodingFigures, busy_share, in_all
 from halsted_ray.errors import ModelError
+from halsted_ray.gpu_waits import sleep_while_waiting
 from halsted_ray.profiling import THREAD_PROFILE
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (60, 2, 2, 3), dtype=np.uint8)
@@ -219,3 +220,25 @@ def test_a_gpu_on_which_a_batch_does_not_fit_says_so_when_the_encoder_is_loaded(
     slow.fault = torch.OutOfMemoryError("tried to allocate 90 GiB")
     with pytest.raises(ModelError, match="OutOfMemoryError: tried to allocate"):
         BatchedEncoder(slow)
+
+
+class Driver:
+    """libcuda's functions, of which one may fail."""
+
+    def __init__(self, failing=""):
+        self.failing, self.flags = failing, None
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            if name.endswith("SetFlags_v2"):
+                self.flags = arguments[1]
+            return 100 if name == self.failing else 0
+
+        return call
+
+
+def test_threads_that_wait_for_a_gpu_sleep_where_the_driver_can_make_them():
+    driver = Driver()
+    assert sleep_while_waiting(driver) and driver.flags == 4
+    assert not sleep_while_waiting(Driver("cuInit"))
+    assert not sleep_while_waiting(object())  # a driver that is older than the function

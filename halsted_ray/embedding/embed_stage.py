@@ -23,6 +23,7 @@ from halsted_ray.embedding.stage_schemas import (
     segment_of,
 )
 from halsted_ray.errors import ModelError, OutputError, StorageUnavailable
+from halsted_ray.gpu_waits import sleep_while_waiting
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.profiling import THREAD_PROFILE, ActorTimer
 from halsted_ray.records import Segment, Window, WindowSpec
@@ -66,9 +67,12 @@ class EncodingActor:
 
 
 def prepare_torch(device: str) -> None:
-    """One thread per actor on a CPU, since there is an actor per core."""
+    """One thread per actor on a CPU, since there is an actor per core; on a GPU waiting costs no core. To be called
+    before anything is loaded."""
     if device == "cpu":
         torch.set_num_threads(1)
+    else:
+        sleep_while_waiting()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from contextlib import suppress
 import numpy as np
 import torch
 
+from halsted_ray.gpu_waits import sleep_while_waiting
 from halsted_ray.video import device_pictures, nvdec_library
 from halsted_ray.video.colour import Colour
 from halsted_ray.video.device_pictures import Planes
@@ -36,6 +37,7 @@ def prepare() -> None:
 
     Raises NvdecRefused where NVDEC can't be used, and whatever the library and torch raise.
     """
+    sleep_while_waiting()
     library = nvdec_library.load()
     for codec, bits in ASKED:
         with suppress(NvdecRefused):  # of a kind that no request may bring
