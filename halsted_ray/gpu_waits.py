@@ -12,10 +12,10 @@ BLOCKING_SYNC = 4
 def sleep_while_waiting(driver: Any = None) -> bool:
     """Makes the threads of this process sleep while they wait for its first GPU; whether the driver agreed.
 
-    By default CUDA lets them spin where there are as many cores as contexts, and each decoding process and each call of
-    an encoding actor would keep a core busy that could decode. Sleeping takes a little longer per wait: others saw 30% less
-    CPU time for 0.5% more time (PyTorch's issue 28224); here it is unmeasured. To be called before torch first uses the
-    GPU. ``driver``: libcuda, replaced in tests.
+    By default CUDA lets them spin where there are as many cores as contexts, and each decoding process and each call
+    of an encoding actor would keep a core busy that could decode. Sleeping takes a little longer per wait: others saw
+    30% less CPU time for 0.5% more time (PyTorch's issue 28224); here it is unmeasured. To be called before torch first
+    uses the GPU. ``driver``: libcuda, replaced in tests.
     """
     try:
         driver = driver or ctypes.CDLL("libcuda.so.1")
