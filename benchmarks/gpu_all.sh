@@ -3,9 +3,10 @@
 #
 #     bash benchmarks/gpu_all.sh
 #
-# What it prints also goes to $OUT/logs, and the results to $OUT/gpu; without OUT, to build/gpu and
-# benchmarks/results/gpu. Each measurement has a limit of its own. One that fails, or for which no time is left, is
-# named at the end, and the next one starts. To try the script without a GPU:
+# What it prints also goes to $OUT/log, what decoding processes said to $OUT/decoding-processes, and the results to
+# $OUT/gpu; without OUT, to build/gpu and benchmarks/results/gpu. They are few files, since a lent machine may give few
+# back. Each measurement has a limit of its own. One that fails, or for which no time is left, is named at the end, and
+# the next one starts. To try the script without a GPU:
 #
 #     DEVICE=cpu PRESET=tiny ENCODER=random:tiny:0 KIND=720p MINUTES=2 bash benchmarks/gpu_all.sh
 set -u
@@ -18,11 +19,12 @@ ENCODER=${ENCODER:-random:$PRESET:0}
 KIND=${KIND:-1080p}
 MINUTES=${MINUTES:-60}
 LIMIT_S=${LIMIT_S:-720}
-LOGS=${OUT:-build/gpu}/logs
+LOGS=${OUT:-build/gpu}
 RESULTS=${OUT:+$OUT/gpu}
 RESULTS=${RESULTS:-benchmarks/results/gpu}
 export PYTHONPATH=$PWD RAY_USAGE_STATS_ENABLED=0 PYTHONUNBUFFERED=1
 mkdir -p "$LOGS" "$RESULTS"
+: > "$LOGS/log"
 failed=
 
 # run NAME SECONDS COMMAND…: runs the command for at most so many seconds, and no longer than there is time left.
@@ -35,8 +37,8 @@ run() {
         return
     fi
     [ "$left" -lt "$limit" ] && limit=$left
-    echo "== $name: at most $limit s, after $SECONDS s"
-    if ! timeout --kill-after=5 "$limit" "$@" 2>&1 | tee "$LOGS/$name.log"; then
+    echo "== $name: at most $limit s, after $SECONDS s" | tee -a "$LOGS/log"
+    if ! timeout --kill-after=5 "$limit" "$@" 2>&1 | tee -a "$LOGS/log"; then
         echo "== $name: failed"
         failed="$failed $name"
     fi
@@ -86,5 +88,8 @@ if [ "$DEVICE" = cuda ]; then
     script encoder-ways 150 gpu.py --device "$DEVICE" --presets "$PRESET" --batches 16 --seconds 2
 fi
 
-echo "== done in $SECONDS s; results in $RESULTS, logs in $LOGS"
+# Ray keeps what its actors and their decoding processes print to itself.
+timeout 20 grep -rhE '^(NVDEC:|halsted decoding process:|\[FATAL\])' "${RAY_TMPDIR:-/tmp}"/ray/session_*/logs 2> /dev/null \
+    | sort | uniq -c | sort -rn | head -50 > "$LOGS/decoding-processes"
+echo "== done in $SECONDS s; results in $RESULTS, the log in $LOGS/log"
 [ -z "$failed" ] || { echo "== failed or skipped:$failed"; exit 1; }

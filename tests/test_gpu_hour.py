@@ -172,6 +172,7 @@ def all_of(tmp_path, limit_s: int, python: str) -> subprocess.CompletedProcess[s
     for name in ("gpu_all.sh", "gpu.py", "gpu_hour.py"):
         shutil.copy(BENCHMARKS / name, tmp_path / "benchmarks")
     environment = {"PATH": "/usr/bin:/bin", "LIMIT_S": str(limit_s), "PYTHON": python, "OUT": str(tmp_path / "out")}
+    environment["RAY_TMPDIR"] = str(tmp_path)
     words = ["bash", str(tmp_path / "benchmarks" / "gpu_all.sh")]
     return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
 
@@ -183,10 +184,17 @@ def test_all_measurements_go_on_where_one_fails_or_is_missing(tmp_path):
     assert failed[0] == "encoder" and {"hour-cold", "hour-warm", "hour-fp8", "hour-15s", "hevc", "720p"} <= set(failed)
 
 
-def test_all_measurements_that_succeed_leave_their_logs(tmp_path):
+def test_all_measurements_that_succeed_leave_one_log_and_what_decoding_processes_said(tmp_path):
+    logs = tmp_path / "ray" / "session_1" / "logs"
+    logs.mkdir(parents=True)
+    for number in range(2):
+        (logs / f"worker-{number}.err").write_text("starting\nNVDEC: PyNvVCException: no engine is free\n")
     done = all_of(tmp_path, 720, "/bin/echo")
     assert done.returncode == 0, done.stdout
-    assert "--make-hour 1080p --minutes 60" in (tmp_path / "out" / "logs" / "hour-cold.log").read_text()
+    log = (tmp_path / "out" / "log").read_text()
+    assert "== hour-cold: at most" in log and "--make-hour 1080p --minutes 60" in log
+    said = (tmp_path / "out" / "decoding-processes").read_text()
+    assert said.split() == "2 NVDEC: PyNvVCException: no engine is free".split()
 
 
 def test_no_measurement_starts_when_no_time_is_left(tmp_path):
