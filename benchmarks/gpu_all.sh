@@ -89,7 +89,7 @@ if [ "$DEVICE" = cuda ]; then
 fi
 
 # Ray keeps what its actors and their decoding processes print to itself.
-timeout 20 grep -rhE '^(NVDEC:|halsted decoding process:|\[FATAL\])' "${RAY_TMPDIR:-/tmp}"/ray/session_*/logs 2> /dev/null \
+timeout 20 grep -rhE '^(halsted decoding process:|\[FATAL\])' "${RAY_TMPDIR:-/tmp}"/ray/session_*/logs 2> /dev/null \
     | sort | uniq -c | sort -rn | head -50 > "$LOGS/decoding-processes"
 echo "== done in $SECONDS s; results in $RESULTS, the log in $LOGS/log"
 [ -z "$failed" ] || { echo "== failed or skipped:$failed"; exit 1; }

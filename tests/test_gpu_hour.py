@@ -188,13 +188,13 @@ def test_all_measurements_that_succeed_leave_one_log_and_what_decoding_processes
     logs = tmp_path / "ray" / "session_1" / "logs"
     logs.mkdir(parents=True)
     for number in range(2):
-        (logs / f"worker-{number}.err").write_text("starting\nNVDEC: PyNvVCException: no engine is free\n")
+        (logs / f"worker-{number}.err").write_text("starting\nhalsted decoding process: the GPU is gone\n")
     done = all_of(tmp_path, 720, "/bin/echo")
     assert done.returncode == 0, done.stdout
     log = (tmp_path / "out" / "log").read_text()
     assert "== hour-cold: at most" in log and "--make-hour 1080p --minutes 60" in log
     said = (tmp_path / "out" / "decoding-processes").read_text()
-    assert said.split() == "2 NVDEC: PyNvVCException: no engine is free".split()
+    assert said.split() == "2 halsted decoding process: the GPU is gone".split()
 
 
 def test_no_measurement_starts_when_no_time_is_left(tmp_path):

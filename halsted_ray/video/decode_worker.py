@@ -146,8 +146,8 @@ def prepare_device() -> None:
 
         prepare()
     except Exception as error:  # the library's own errors and CUDA's have no type in common
-        said = str(error).strip().splitlines() or ["no message"]
-        sys.stderr.write(f"halsted decoding process: the GPU can't be used: {type(error).__name__}: {said[0]}\n")
+        said = next(iter(str(error).strip().splitlines()), "no message")
+        sys.stderr.write(f"halsted decoding process: the GPU can't be used: {type(error).__name__}: {said}\n")
 
 
 def _index_in(data: bytes) -> PacketIndex | None:

@@ -299,8 +299,7 @@ def _called(function: Any, *arguments: Any, **named: Any) -> Any:
     try:
         return function(*arguments, **named)
     except Exception as error:
-        nvdec_library.tell(error)
-        raise NvdecRefused(f"NVDEC failed ({type(error).__name__})") from error
+        raise NvdecRefused(f"NVDEC failed ({nvdec_library.said_by(error)})") from error
 
 
 @lru_cache(maxsize=16)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import sys
+import re
 from functools import lru_cache
 from typing import Any
 
 import torch
 
 from halsted_ray.video.nvdec import LIBRARY, NvdecRefused, device_problem
+
+MOST_SAID = 120
+"""Characters of an error's message that are counted as one reason."""
 
 
 def problem() -> str:
@@ -24,20 +27,16 @@ def load() -> Any:
     try:
         return importlib.import_module(LIBRARY)
     except Exception as error:  # a driver that is too old, a library that is missing: each has another type
-        tell(error)
-        raise NvdecRefused(f"{LIBRARY} can't be loaded ({type(error).__name__})") from error
+        raise NvdecRefused(f"{LIBRARY} can't be loaded ({said_by(error)})") from error
 
 
-def tell(error: Exception) -> None:
-    """Says on stderr what failed, once in a process: the reason that is counted has no more than the error's type. The
-    library and the driver know no names of files."""
-    said = f"NVDEC: {type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}\n"
-    if said not in _TOLD:
-        _TOLD.add(said)
-        sys.stderr.write(said)
+def said_by(error: Exception) -> str:
+    """The type of an error and the beginning of its first line, for a reason that is counted.
 
-
-_TOLD: set[str] = set()
+    The library and the driver know no names of files. What the process prints may be lost: it can't write to a file.
+    """
+    first = next(iter(str(error).strip().splitlines()), "")[:MOST_SAID]
+    return f"{type(error).__name__}: {re.sub('0x[0-9a-fA-F]+', '0x…', first)}" if first else type(error).__name__
 
 
 @lru_cache(maxsize=1)
