@@ -39,9 +39,17 @@ def test_config_file_repeats_the_deployments():
     assert in_file == deployments.DEPLOYMENTS
 
 
+def title_of(process: int) -> str:
+    """The title of a process, '' where it has ended meanwhile."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def replicas(pid: int, name: str) -> int:
     """The number of replicas of a deployment among the processes below ``pid``."""
-    titles = [Path(f"/proc/{process}/cmdline").read_bytes().decode() for process in descendants(pid)]
+    titles = [title_of(process) for process in descendants(pid)]
     return sum(f"ServeReplica:halsted:{name}" in title for title in titles)
 
 

@@ -92,8 +92,9 @@ def own_train_workers():
         ancestor = pid
         while ancestor in parents and ancestor != os.getpid():
             ancestor = parents[ancestor]
-        if ancestor == os.getpid() and b"RayTrainWorker" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            found.append(pid)
+        with suppress(FileNotFoundError, ProcessLookupError):  # as above
+            if ancestor == os.getpid() and b"RayTrainWorker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
     return found
 
 
