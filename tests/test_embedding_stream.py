@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -107,7 +108,9 @@ class Run:
 
 
 def test_a_slow_device_gets_full_batches_while_others_are_decoded(cluster, tmp_path):
-    run = Run(tmp_path, 60, ActorPool(2, 0.5), ENCODER, decode_s=0.02).go()
+    with warnings.catch_warnings(record=True) as heard:
+        run = Run(tmp_path, 60, ActorPool(2, 0.5), ENCODER, decode_s=0.02).go()
+    assert not [said for said in heard if "deprecated" in str(said.message)], "a terminal shows none of Ray's"
     run.check_everything_is_stored_once()
     encoding = run.encoding
     assert encoding.clips == 60 * 15 and encoding.actors == 1

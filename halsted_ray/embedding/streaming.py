@@ -6,6 +6,7 @@ segments ──► stage (pool of actors) ──► stage (pool of actors) ─�
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -119,6 +120,10 @@ def quiet_ray_data() -> Iterator[None]:
     logger = logging.getLogger("ray.data")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"ray\.data")
+        # Neither has a successor in ray 2.60: `enable_task_events` has no parameter of its own, and no other setting
+        # follows the size of the cluster.
+        for setting in ("ray_remote_args", "ExecutionOptions.exclude_resources"):
+            warnings.filterwarnings("ignore", message=f"`{re.escape(setting)}` is deprecated")
         level = logger.level
         logger.setLevel(logging.ERROR)
         try:
