@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from halsted_ray.compute.pools import CALLS_PER_GPU_ACTOR
 
-BATCH = 16
+BATCH = 8
 """Clips per pass of an encoder on a GPU (``Encoder.micro_batch``)."""
 SEGMENTS = 400
 """Segments that are followed; the share changes by less than 0.1% with more."""
