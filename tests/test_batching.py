@@ -60,7 +60,7 @@ def test_a_busy_encoder_computes_full_batches_without_a_pause(batched):
         list(pool.map(segment, range(80)))
     figures = encoder.figures
     assert figures.useful_share >= 0.97, figures
-    assert busy_share([figures]) >= 0.8, figures  # 0.97 on a quiet machine
+    assert busy_share([figures]) >= 0.8, figures  # 0.95 to 0.98 on a quiet machine
 
 
 def test_a_batch_that_nothing_can_fill_does_not_wait(batched):

@@ -115,7 +115,7 @@ def test_a_slow_device_gets_full_batches_while_others_are_decoded(cluster, tmp_p
     encoding = run.encoding
     assert encoding.clips == 60 * 15 and encoding.actors == 1
     assert encoding.useful_share >= 0.97, encoding
-    assert encoding.busy_share >= 0.7, encoding  # 0.95 on a quiet machine
+    assert encoding.busy_share >= 0.7, encoding  # 0.98 on a quiet machine
     assert sum(row.profile.wall_s["queue"] for row in run.rows) > 0, "several segments are in the encoder's hands"
 
 
