@@ -38,7 +38,7 @@ def connected(
 
     This is the cluster that the process is connected to, else the one of RAY_ADDRESS, else a local one that ends with
     the block. A cluster that grows on demand is first asked for ``wait_for`` (CPUs, GPUs), and is let go of at the end
-    of the block: pools are sized at the start of a wave, so workers that come later would only help the next wave.
+    of the block: a run begins with pools for the workers that are there, and grows them when more come.
     ``on_wait`` is called once per second while the cluster has not grown, with what is still missing; ``on_message`` is
     called where it did not grow in time. Raises ResourceError where no cluster answers.
     """

@@ -30,7 +30,7 @@ class ResourceRequest:
     priority: str = "normal"
     """Among the runs on one cluster: one of ``compute.priority.PRIORITIES``."""
     wait_for: tuple[int, int] = (0, 0)
-    """CPUs and GPUs that a cluster which grows on demand is asked for before the first wave."""
+    """CPUs and GPUs that a cluster which grows on demand is asked for before the actors start."""
 
     def __post_init__(self) -> None:
         for name, known in (("reader", (AUTO, *READERS)), ("priority", PRIORITIES)):
