@@ -28,7 +28,7 @@ def add_evaluate(commands: Commands) -> None:
         "evaluate",
         "measure the accuracy of a model or, by folds, of a recipe",
         evaluate_model,
-        example="halsted evaluate --atlas demo/archive/training --out demo/evaluation \\\n    --recipe demo --folds 5",
+        example="halsted evaluate --atlas demo/archive/training --out demo/evaluation \\\n    --recipe best --folds 5",
         more="Without --model, a model is trained for each fold. Baselines answer the same windows, for comparison.",
     )
     what = evaluate.add_mutually_exclusive_group(required=True)
@@ -67,7 +67,7 @@ def add_evaluate(commands: Commands) -> None:
         metavar="NAME",
         help="how folds are drawn: per_procedure or global (default: the first that leaves enough videos)",
     )
-    evaluate.add_argument("--recipe", default="paper", metavar="NAME", help="paper (default) or demo")
+    evaluate.add_argument("--recipe", default="paper", metavar="NAME", help="paper (default) or best")
     evaluate.add_argument(
         "--set",
         action="append",
