@@ -1,9 +1,9 @@
 """The batches of an epoch: the same ones wherever the vectors lie, and the same ones as ever."""
 
 import hashlib
-from dataclasses import replace
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest

@@ -6,9 +6,9 @@ Legend: N samples, L tokens of an answer, V tokens of the vocabulary, T tags of 
 from __future__ import annotations
 
 import torch
-from torch.nn import functional as F
 
-from halsted_ray.model.vocabulary import PAD, Vocabulary
+from halsted_ray.model.decoder import token_losses
+from halsted_ray.model.vocabulary import Vocabulary
 
 
 class AnswerLoss:
@@ -30,13 +30,12 @@ class AnswerLoss:
 
     def __call__(self, logits_NLV: torch.Tensor, tokens_NL: torch.Tensor) -> torch.Tensor:
         """Loss [N] of each answer. ``logits_NLV`` at l predict the token after ``tokens_NL[:, l]``; PAD has no loss."""
-        targets = tokens_NL[:, 1:]
-        logits = logits_NLV[:, :-1].float()
-        each = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none", ignore_index=PAD)
+        each = token_losses(logits_NLV, tokens_NL)
         if self.smoothing:
+            logits = logits_NLV[:, :-1].float()
             # -log p is the distance of a logit from the logsumexp, so the mean over categories needs one product.
             mean_of_tag = logits @ self.share_VT
-            tag = self.tag_of_token_V[targets][..., None]
+            tag = self.tag_of_token_V[tokens_NL[:, 1:]][..., None]
             mean = logits.logsumexp(2) - mean_of_tag.gather(2, tag)[..., 0]
             is_category = tag[..., 0] < self.share_VT.shape[1] - 1
             each = torch.where(is_category, (1 - self.smoothing) * each + self.smoothing * mean, each)
