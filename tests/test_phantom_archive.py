@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from halsted_ray.atlas import phantom_archive, read_atlas
 from halsted_ray.atlas.phantom_archive import PhantomVideo, procedures_by_specialty, write_archive
 from halsted_ray.errors import OutputError
 from halsted_ray.phantom.catalogue import SPECIALTY_OF
+from halsted_ray.records import digest
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.video.identity import video_id
 
@@ -92,7 +94,16 @@ def test_a_signal_ends_the_rendering_that_is_queued_and_leaves_nothing(tmp_path,
 
 
 @pytest.mark.parametrize(
-    "change", [{"videos": 0}, {"minutes": 0}, {"width": 161}, {"fps": 0}, {"procedures": ("Nap",)}]
+    "change",
+    [
+        {"videos": 0},
+        {"minutes": 0},
+        {"width": 161},
+        {"fps": 0},
+        {"procedures": ("Nap",)},
+        {"pace": 0},
+        {"domain": "odd"},
+    ],
 )
 def test_bad_arguments_are_reported(tmp_path, change):
     with pytest.raises(ValueError, match=next(iter(change)) if "procedures" not in change else "Nap"):
@@ -109,6 +120,28 @@ def test_a_name_depends_on_everything_that_decides_the_pixels():
     video = PhantomVideo(1, 60.0, "Prostatectomy", 640, 360, 25)
     assert video.name == PhantomVideo(1, 60.0, "Prostatectomy", 640, 360, 25).name
     assert video.name != PhantomVideo(1, 60.0, "Prostatectomy", 640, 360, 30).name
+
+
+def test_names_of_earlier_archives_are_still_theirs():
+    """A plain video at the usual pace has the name it had before pace and domain were to be chosen."""
+    video = PhantomVideo(1, 60.0, "Prostatectomy", 640, 360, 25)
+    assert video.name == digest(1, 60.0, "Prostatectomy", 640, 360, 25, 1)
+    others = {replace(video, pace=2.0).name, replace(video, domain="shifted").name}
+    assert len(others | {video.name}) == 3
+
+
+def test_a_shifted_archive_has_the_truth_of_the_plain_one_and_other_pixels(archive, tmp_path):
+    _, plain, _ = archive
+    shifted = write_archive(str(tmp_path), **SMALL, domain="shifted")
+
+    def events(atlas):
+        return [(clip.task, clip.start_s, clip.stop_s, clip.tags) for clip in atlas.clips]
+
+    assert events(shifted) == events(plain)
+    assert not {v.video_id for v in shifted.videos} & {v.video_id for v in plain.videos}
+    assert shifted.release != plain.release
+    again = write_archive(str(tmp_path / "again"), **SMALL, domain="shifted")
+    assert {v.video_id for v in again.videos} == {v.video_id for v in shifted.videos}
 
 
 @pytest.mark.slow

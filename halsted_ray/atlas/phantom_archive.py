@@ -31,11 +31,16 @@ from halsted_ray.video.probe import probe
 
 PHANTOM_VERSION = 1
 """Goes up by one when the phantom's pixels change, so that old files are not mistaken for new files."""
+PLAIN, SHIFTED = DOMAINS = ("plain", "shifted")
+"""How videos look: as the shipped encoder learned them, or through another camera with instruments of another make."""
+CRF_OF_DOMAIN = {PLAIN: 23, SHIFTED: 34}
+"""How strongly the video is compressed (x264's constant rate factor): shifted files are a quarter of the size."""
 
 
 @dataclass(frozen=True)
 class PhantomVideo:
-    """Everything that decides the pixels of one file. ``seed``: of its script."""
+    """Everything that decides the pixels of one file. ``seed``: of its script; ``pace``: as of ``make_script``;
+    ``domain``: one of ``DOMAINS``."""
 
     seed: int
     duration_s: float
@@ -44,15 +49,24 @@ class PhantomVideo:
     height: int
     fps: float
     version: int = PHANTOM_VERSION
+    pace: float = 1.0
+    domain: str = PLAIN
+
+    @property
+    def deciding(self) -> dict[str, object]:
+        """What names are computed from. Pace and domain are left out where they are the usual ones: then names stay
+        those of files that were written before there was a choice."""
+        usual = {"pace": 1.0, "domain": PLAIN}
+        return {name: value for name, value in asdict(self).items() if usual.get(name) != value}
 
     @property
     def name(self) -> str:
         """The file's name without its extension: 16 hex digits."""
-        return digest(*asdict(self).values())
+        return digest(*self.deciding.values())
 
     def script(self) -> Script:
         """Returns what happens in the video, and when."""
-        return make_script(self.seed, self.duration_s, self.procedure)
+        return make_script(self.seed, self.duration_s, self.procedure, self.pace)
 
 
 def write_archive(
@@ -64,6 +78,8 @@ def write_archive(
     width: int = 640,
     height: int = 360,
     fps: float = 25,
+    pace: float = 1.0,
+    domain: str = PLAIN,
     workers: int | None = None,
     procedures: tuple[str, ...] | None = None,
     validation: float = 0.2,
@@ -72,7 +88,8 @@ def write_archive(
 ) -> Atlas:
     """Writes phantoms to ``<location>/videos/<name>.mp4`` and their truth to ``<location>/atlas``; returns the atlas.
 
-    ``location``: any fsspec location. ``videos``: how many. ``minutes``: the length of each. The videos take turns
+    ``location``: any fsspec location. ``videos``: how many. ``minutes``: the length of each. ``pace``: how many times
+    as many actions and stitches a minute holds (``make_script``). ``domain``: one of ``DOMAINS``. The videos take turns
     through ``procedures`` (default: all, one of each specialty before the second of any specialty). ``validation`` and
     ``test``: shares of the videos that are held out. ``progress`` is called with (videos done, all videos). Costs about
     ``minutes × fps / 150`` minutes of one core per video.
@@ -86,14 +103,19 @@ def write_archive(
         )
     if width % 2 or height % 2 or min(width, height) < 2 or fps <= 0:
         raise UsageError(f"width={width}, height={height}, fps={fps}: expected even sides and a rate above 0")
+    if pace <= 0 or domain not in DOMAINS:
+        raise UsageError(f"pace={pace}, domain={domain!r}: expected a pace above 0, and {' or '.join(DOMAINS)}")
     order = procedures or procedures_by_specialty()
     if unknown := sorted(set(order) - set(catalogue.PROCEDURES)):
         raise UsageError(f"unknown procedures {unknown}; expected some of {list(catalogue.PROCEDURES)}")
     wanted = []
     for i in range(videos):
         own_seed = int(digest("phantom", seed, i), 16) % 2**31
-        wanted.append(PhantomVideo(own_seed, minutes * 60.0, order[i % len(order)], width, height, fps))
-    release = f"phantom-{digest([asdict(video) for video in wanted])[:8]}"
+        procedure = order[i % len(order)]
+        wanted.append(
+            PhantomVideo(own_seed, minutes * 60.0, procedure, width, height, fps, pace=float(pace), domain=domain)
+        )
+    release = f"phantom-{digest([video.deciding for video in wanted])[:8]}"
     refuse_other_archive(location, {f"{video.name}.mp4" for video in wanted}, release)
 
     found: dict[str, Video] = {}
@@ -185,7 +207,15 @@ def render(location: str, video: PhantomVideo, folder: str) -> Video:
     if not fs.exists(target):
         made = os.path.join(folder, f"{video.name}.mp4")
         try:
-            write_video(made, video.script(), width=video.width, height=video.height, fps=video.fps)
+            write_video(
+                made,
+                video.script(),
+                width=video.width,
+                height=video.height,
+                fps=video.fps,
+                crf=CRF_OF_DOMAIN[video.domain],
+                shifted=video.domain == SHIFTED,
+            )
             if local_path(location) is not None:
                 os.replace(made, target)
             else:
