@@ -20,7 +20,7 @@ from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.phantom import catalogue
-from halsted_ray.phantom.script import Script, make_script
+from halsted_ray.phantom.script import STEPS, Script, make_script
 from halsted_ray.phantom.write import write_video
 from halsted_ray.processes import process_pool
 from halsted_ray.records import Clip, Video, digest
@@ -40,7 +40,7 @@ CRF_OF_DOMAIN = {PLAIN: 23, SHIFTED: 34}
 @dataclass(frozen=True)
 class PhantomVideo:
     """Everything that decides the pixels of one file. ``seed``: of its script; ``pace``: as of ``make_script``;
-    ``domain``: one of ``DOMAINS``."""
+    ``domain``: one of ``DOMAINS``; ``first_step``: the step that it begins with, '' where its seed draws it."""
 
     seed: int
     duration_s: float
@@ -51,12 +51,13 @@ class PhantomVideo:
     version: int = PHANTOM_VERSION
     pace: float = 1.0
     domain: str = PLAIN
+    first_step: str = ""
 
     @property
     def deciding(self) -> dict[str, object]:
-        """What names are computed from. Pace and domain are left out where they are the usual ones: then names stay
-        those of files that were written before there was a choice."""
-        usual = {"pace": 1.0, "domain": PLAIN}
+        """What names are computed from. Pace, domain and first step are left out where they are the usual ones: then
+        names stay those of files that were written before there was a choice."""
+        usual = {"pace": 1.0, "domain": PLAIN, "first_step": ""}
         return {name: value for name, value in asdict(self).items() if usual.get(name) != value}
 
     @property
@@ -66,7 +67,7 @@ class PhantomVideo:
 
     def script(self) -> Script:
         """Returns what happens in the video, and when."""
-        return make_script(self.seed, self.duration_s, self.procedure, self.pace)
+        return make_script(self.seed, self.duration_s, self.procedure, self.pace, self.first_step or None)
 
 
 def write_archive(
@@ -80,6 +81,7 @@ def write_archive(
     fps: float = 25,
     pace: float = 1.0,
     domain: str = PLAIN,
+    suturing: float | None = None,
     workers: int | None = None,
     procedures: tuple[str, ...] | None = None,
     validation: float = 0.2,
@@ -88,11 +90,13 @@ def write_archive(
 ) -> Atlas:
     """Writes phantoms to ``<location>/videos/<name>.mp4`` and their truth to ``<location>/atlas``; returns the atlas.
 
-    ``location``: any fsspec location. ``videos``: how many. ``minutes``: the length of each. ``pace``: how many times
-    as many actions and stitches a minute holds (``make_script``). ``domain``: one of ``DOMAINS``. The videos take turns
-    through ``procedures`` (default: all, one of each specialty before the second of any specialty). ``validation`` and
-    ``test``: shares of the videos that are held out. ``progress`` is called with (videos done, all videos). Costs about
-    ``minutes × fps / 150`` minutes of one core per video.
+    ``location``: any fsspec location. ``videos``: how many. ``minutes``: the length of each. The videos take turns
+    through ``procedures`` (default: all, one of each specialty before the second of any specialty). ``pace``: how many
+    times as many actions and stitches a minute holds (``make_script``). ``domain``: one of ``DOMAINS``. ``suturing``:
+    share of the videos that begin with suturing, spread over the procedures (default: each video draws its first step);
+    a video below two minutes has one step. ``validation`` and ``test``: shares of the videos that are held out.
+    ``progress`` is called with (videos done, all videos). Costs about ``minutes × fps / 150`` minutes of one core per
+    video at 640×360, half of that at 256×144.
 
     Raises OutputError where ``location`` holds another archive or can't be written, UsageError for bad arguments.
     """
@@ -105,15 +109,26 @@ def write_archive(
         raise UsageError(f"width={width}, height={height}, fps={fps}: expected even sides and a rate above 0")
     if pace <= 0 or domain not in DOMAINS:
         raise UsageError(f"pace={pace}, domain={domain!r}: expected a pace above 0, and {' or '.join(DOMAINS)}")
+    if suturing is not None and not 0 <= suturing <= 1:
+        raise UsageError(f"suturing={suturing}: expected a share from 0 to 1")
     order = procedures or procedures_by_specialty()
     if unknown := sorted(set(order) - set(catalogue.PROCEDURES)):
         raise UsageError(f"unknown procedures {unknown}; expected some of {list(catalogue.PROCEDURES)}")
     wanted = []
     for i in range(videos):
         own_seed = int(digest("phantom", seed, i), 16) % 2**31
-        procedure = order[i % len(order)]
         wanted.append(
-            PhantomVideo(own_seed, minutes * 60.0, procedure, width, height, fps, pace=float(pace), domain=domain)
+            PhantomVideo(
+                own_seed,
+                minutes * 60.0,
+                order[i % len(order)],
+                width,
+                height,
+                fps,
+                pace=float(pace),
+                domain=domain,
+                first_step=first_step(i, len(order), suturing),
+            )
         )
     release = f"phantom-{digest([video.deciding for video in wanted])[:8]}"
     refuse_other_archive(location, {f"{video.name}.mp4" for video in wanted}, release)
@@ -142,6 +157,17 @@ def write_archive(
         reason=json.dumps({"phantom": {"videos": videos, "minutes": minutes, "seed": seed}}),
     )
     return read_atlas(location)
+
+
+def first_step(number: int, procedures: int, suturing: float | None) -> str:
+    """Returns the step that video ``number`` begins with, '' where its seed draws it. ``suturing``: share of the videos
+    that begin with suturing. With every turn through the ``procedures`` the steps move on by one, so that no procedure
+    always gets the same."""
+    if suturing is None:
+        return ""
+    place = number + number // procedures
+    is_suturing = int((place + 1) * suturing + 1e-9) > int(place * suturing + 1e-9)
+    return STEPS[0] if is_suturing else STEPS[1]
 
 
 def procedures_by_specialty() -> tuple[str, ...]:

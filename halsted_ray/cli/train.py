@@ -18,6 +18,7 @@ from halsted_ray.cli.options import (
     only_with,
     positive,
     positive_int,
+    share,
     share_below_1,
     size,
 )
@@ -67,6 +68,12 @@ def add_phantom(commands: Commands) -> None:
         metavar="NAME",
         help="plain (default), or shifted: another lens, colours, noise, compression, instruments of another make",
     )
+    phantom.add_argument(
+        "--suturing",
+        type=share,
+        metavar="SHARE",
+        help="share of the videos that begin with suturing (default: drawn); below 2 minutes a video has one step",
+    )
     only_with(
         phantom, "--test", when=lambda given: given.videos > 1, needs="--videos 2 or more: one video can't be divided"
     )
@@ -88,6 +95,7 @@ def write_phantoms(options: argparse.Namespace) -> int:
         fps=options.fps,
         pace=options.pace,
         domain=options.domain,
+        suturing=options.suturing,
         test=options.test,
         progress=lambda done, of: show_progress(f"{done} of {of} videos written", done == of),
     )

@@ -94,23 +94,28 @@ _TAGS = {
     "proficiency": ("phase", "proficiency"),
     "context": ("anatomy", "extent", "direction"),
 }
+STEPS = ("Suturing", "Dissection")
 _LANES = ("macro", "micro", "proficiency", "context")
 
 
-def make_script(seed: int, duration_s: float, procedure: str | None = None, pace: float = 1.0) -> Script:
+def make_script(
+    seed: int, duration_s: float, procedure: str | None = None, pace: float = 1.0, first_step: str | None = None
+) -> Script:
     """The script of one video, which depends on these arguments alone.
 
     ``pace``: 2 makes actions, and the phases of a stitch, half as long, so that a minute holds twice as many. Motions
-    keep their own pace.
+    keep their own pace. ``first_step``: the step that the video begins with (default: drawn).
 
     A video of at least 2 minutes holds both steps. Steps last 60 to 120 s in videos of up to 10 minutes, and 2.5 to
     7 minutes in longer videos. ``procedure`` is drawn evenly where it is not given. Raises ValueError for an unknown
-    procedure, and for a length or pace of 0.
+    procedure or step, and for a length or pace of 0.
     """
     if duration_s <= 0 or pace <= 0:
         raise ValueError(f"duration_s={duration_s}, pace={pace}: expected both above 0")
     if procedure is not None and procedure not in catalogue.PROCEDURES:
         raise ValueError(f"unknown procedure {procedure!r}; expected one of {', '.join(catalogue.PROCEDURES)}")
+    if first_step not in (None, *STEPS):
+        raise ValueError(f"unknown step {first_step!r}; expected one of {', '.join(STEPS)}")
     rng = np.random.default_rng([seed, 11])
     drawn = catalogue.PROCEDURES[rng.integers(len(catalogue.PROCEDURES))]
     procedure = procedure or drawn
@@ -121,6 +126,8 @@ def make_script(seed: int, duration_s: float, procedure: str | None = None, pace
     edges[-1] = duration_s
     deck = Deck(rng, procedure)
     first = int(rng.integers(2))
+    if first_step is not None:
+        first = STEPS.index(first_step)
     events: list[Event] = []
     for i in range(count):
         fill = dissection if (i + first) % 2 else suturing
