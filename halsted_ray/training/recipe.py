@@ -14,6 +14,7 @@ import yaml
 from halsted_ray.errors import UsageError
 
 SAMPLINGS = ("as_is", "balanced")
+UNITS = ("clips", "grid")
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -62,10 +63,18 @@ class Recipe:
     With few annotated clips, anatomy and extent together nearly identify the stitch, so the decoder would learn the
     needle's direction from these two tags and not from the video."""
     least_share: float = 0.5
-    """A fine window becomes a training sample of its action or phase only where a clip covers at least this share."""
+    """A fine grid window becomes a training sample of its action or phase only where a clip covers at least this
+    share."""
+    units: tuple[str, ...] = ("clips",)
+    """What is a sample: ``clips``, each annotated clip over its own span (the paper's); ``grid``, the windows that a
+    map asks; or both. The save rule and the calibration look at the same units of the validation videos."""
+    clip_copies: int = 0
+    """Copies of each clip with moved edges, drawn once from ``seed``. Each costs decoding and encoding its span."""
+    clip_jitter: float = 0.1
+    """How far an edge of such a copy moves, at most, as a share of the clip's length."""
     shifts_s: tuple[float, ...] = (0.0,)
-    """Training windows are cut on the map's grid shifted by each of these. A shift above 0 shows the decoder windows
-    that begin elsewhere; it costs decoding and encoding the videos once more."""
+    """Grid windows are cut on the map's grid shifted by each of these. A shift above 0 shows the decoder windows that
+    begin elsewhere; it costs decoding and encoding the videos once more."""
     tasks: tuple[str, ...] = ()
     """Names of the tasks to learn; empty means all tasks of the taxonomy."""
     sampling: str = "as_is"
@@ -98,6 +107,12 @@ class Recipe:
             raise UsageError(f"recipe: least_steps={self.least_steps}; expected at least 0")
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"recipe: label_smoothing={self.label_smoothing}; expected 0 to less than 1")
+        if self.clip_copies < 0:
+            raise UsageError(f"recipe: clip_copies={self.clip_copies}; expected at least 0")
+        if not 0 <= self.clip_jitter < 0.5:
+            raise UsageError(f"recipe: clip_jitter={self.clip_jitter}; expected 0 to less than 0.5")
+        if not self.units or set(self.units) - set(UNITS) or len(set(self.units)) < len(self.units):
+            raise UsageError(f"recipe: units={self.units}; expected some of {', '.join(UNITS)}, each once")
         for name in ("hide_tags", "least_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"recipe: {name}={getattr(self, name)}; expected 0 to 1")
@@ -130,6 +145,7 @@ BEST = Recipe(
     noise=0.3,
     hide_tags=0.9,
     least_share=0.8,
+    units=("clips", "grid"),
     shifts_s=(0.0, 1.25),
     validate_every=4,
     checkpoint_every=10,
@@ -137,11 +153,11 @@ BEST = Recipe(
 """For minutes to hours of annotated video, where the paper's decoder learns the clips by heart: one thin layer whose
 width does not follow the encoder's, so that one learning rate suits all encoders.
 
-docs/decisions/standardised-vectors.md has the comparison with the linear probe, and what was tried and left out.
+docs/decisions/recipe-best.md has the comparison with the linear probe, and what was tried and left out.
 """
 RECIPES = {"paper": PAPER, "best": BEST, "demo": BEST}
 """The recipes that the command line knows by name; ``demo`` is the name that ``best`` had in earlier versions."""
-READ_WITHOUT_TRAINING = ("least_share", "shifts_s", "tasks", "ai_weight")
+READ_WITHOUT_TRAINING = ("least_share", "units", "clip_copies", "clip_jitter", "shifts_s", "tasks", "ai_weight")
 """The choices that decide which windows are asked and what they teach the baselines. A run that trains reads all the
 others too."""
 
@@ -159,7 +175,7 @@ def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             raise UsageError(f"recipe: {change!r}; expected NAME=VALUE with a name of {', '.join(known)}")
         value = yaml.safe_load(text)
         kinds = {kind.split("[")[0] for kind in known[name].replace("None", "NoneType").split(" | ")}
-        if name in ("shifts_s", "tasks"):
+        if name in ("units", "shifts_s", "tasks"):
             value = tuple(value) if isinstance(value, list) else (value,)
         elif "float" in kinds and isinstance(value, int | str) and not isinstance(value, bool):
             value = float(value)  # YAML reads 1e-4 as text
