@@ -6,14 +6,19 @@ import json
 import numpy as np
 import pytest
 import safetensors.torch
+import small_video
 import torch
 import transformers as hf
 
+from halsted_ray import embed_archive, embeddings, map_archive
 from halsted_ray.errors import ModelError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.encoder_identity import encoder_identity, identify_encoder, keep_encoder
 from halsted_ray.model.encoders.families import FAMILIES
 from halsted_ray.model.encoders.image_networks import EfficientNetLite0, ResNet
+from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import WindowSpec
+from halsted_ray.taxonomy import load as load_taxonomy
 
 CROSSWORD = 918
 """ImageNet's class "crossword puzzle"."""
@@ -310,6 +315,36 @@ def test_weights_of_another_network_or_settings_that_name_none_are_refused(tmp_p
     safetensors.torch.save_file(tensors, tmp_path / "d/other.safetensors")
     with pytest.raises(ModelError, match="other.safetensors, weights.pth beside encoder.json, expected one file"):
         Encoder.load(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["dinov2", "timesformer"])
+def test_an_archive_is_mapped_by_frames_or_clips_of_another_encoder(tmp_path, family):
+    folder = write_folder(tmp_path / "m", published(family))
+    small_video.write(tmp_path / "archive" / "a.mp4", 12.0, fps=10)
+    identity = identify_encoder(folder)
+    spec = identity.windows(WindowSpec(5, 2.5))
+    assert spec.frames == (16 if family == "dinov2" else 4)
+    model = Halsted.create(
+        load_taxonomy("hsa"),
+        identity.dim,
+        encoder_ref=folder,
+        encoder_fingerprint=identity.fingerprint,
+        heads=4,
+        width=64,
+        windows=spec,
+    )
+    model.save(str(tmp_path / "model"))
+    embedded = embed_archive(str(tmp_path / "archive"), str(tmp_path / "vectors"), model=str(tmp_path / "model"))
+    assert embedded.exit_code == 0 and embedded.windows_made == 3 + 5
+    mapped = map_archive(
+        str(tmp_path / "archive"), str(tmp_path / "maps"), str(tmp_path / "model"), embeddings=str(tmp_path / "vectors")
+    )
+    assert mapped.exit_code == 0 and mapped.segments_from_vectors == 1
+    again = map_archive(str(tmp_path / "archive"), str(tmp_path / "maps2"), str(tmp_path / "model"))
+    assert again.exit_code == 0 and again.segments_decoded == 1
+    of_both = [embeddings(str(tmp_path / place), kind="coarse").vectors_ND for place in ("vectors", "maps2")]
+    np.testing.assert_array_equal(*of_both)
 
 
 def test_real_weights_of_efficientnet_lite0(tmp_path):
