@@ -151,11 +151,12 @@ def train(
     Raises AtlasError, ModelError, OutputError (``out`` holds another run, or can't be written), ResourceError,
     TrainingError (the loss is not finite), UsageError (``workers`` contradicts ``gpus``).
     """
-    request, spec = WorkerRequest(workers, gpus), spec or WindowSpec()
+    request = WorkerRequest(workers, gpus)
     source = read_atlas(atlas, release, version)
     taxonomy = source.load_taxonomy()
     encoder = encoder_for(recipe, encoder)
     frozen = encoder_identity(encoder)
+    spec = frozen.windows(spec)
     split = source.split or split_by_video([video.video_id for video in source.videos], source.clips)
 
     def run_id_of(recipe: Recipe) -> str:
