@@ -65,7 +65,7 @@ def test_the_papers_protocol_on_a_small_copy(folder, tmp_path, capsys):
     assert benchmark["methods"]["chance"]["relative_improvement"] == pytest.approx(1)
     own = benchmark["methods"]["halsted"]
     assert own["segments"] == 2 * SEGMENTS and own["relative_improvement"] == pytest.approx(8 * own["micro"])
-    assert own["micro"] == figures["methods"]["halsted"]["tags"]["action"]["accuracy"]["value"]
+    assert own["micro"] == figures["clips"]["methods"]["halsted"]["tags"]["action"]["accuracy"]["value"]
     fold = figures["folds"][0]
     assert len(fold["test"]) == 2 and len(fold["validation"]) + fold["train"] == 4
     counts = figures["confusion"]["action"]["counts"]
