@@ -9,7 +9,7 @@ from halsted_ray.errors import OutputError
 from halsted_ray.evaluation.rarp50 import evaluate_rarp50, operation
 from halsted_ray.phantom.script import make_script
 from halsted_ray.phantom.write import write_video
-from halsted_ray.training.recipe import DEMO
+from halsted_ray.training.recipe import BEST
 
 VIDEOS = (
     "train1/video_01",
@@ -47,7 +47,9 @@ def test_the_papers_protocol_on_a_small_copy(folder, tmp_path, capsys):
         "--encoder",
         "random:tiny:0",
         "--recipe",
-        "demo",
+        "best",
+        "--set",
+        "least_steps=0",
         "--baselines",
         "chance,majority,linear",
         "--clips",
@@ -83,7 +85,7 @@ def test_fragments_of_one_operation_stay_together():
 def test_a_place_that_can_not_be_written_is_said_before_any_video_is_looked_at(folder, monkeypatch):
     monkeypatch.setattr("halsted_ray.evaluation.rarp50.import_annotations", lambda *_, **__: pytest.fail("it began"))
     with pytest.raises(OutputError, match="/proc/self.*name a folder that can be written"):
-        evaluate_rarp50(str(folder), "/proc/self", DEMO)  # nobody, root neither, can write there
+        evaluate_rarp50(str(folder), "/proc/self", BEST)  # nobody, root neither, can write there
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_a_place_that_can_not_be_written_is_said_before_any_video_is_looked_at(f
         (["--benchmark", "cholec80", "{folder}"], "unknown benchmark 'cholec80'; expected rarp50"),
         (["--benchmark", "rarp50", "{empty}"], "no SAR-RARP50 here"),
         (["--atlas", "{empty}"], "no atlas at"),
-        (["--atlas", "{empty}", "--recipe", "thesis"], "expected one of paper, demo"),
+        (["--atlas", "{empty}", "--recipe", "thesis"], "expected one of paper, best"),
         (["--atlas", "{empty}", "--baselines", "linear,cnn"], "unknown baseline 'cnn'"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import av
 import numpy as np
@@ -21,7 +21,7 @@ from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import LabelledWindow, with_vectors
-from halsted_ray.training.train import train
+from halsted_ray.training.train import TrainSummary, train
 from halsted_ray.video.frames import Missing, collect
 from halsted_ray.video.identity import video_id
 from halsted_ray.video.readers import read_frames
@@ -93,8 +93,34 @@ def test_a_run_leaves_a_model_that_says_what_it_stands_on(trained, archive):
     # 3 clips; 3 coarse and 5 fine windows, of which two coarse ones and a fine one hold both steps or end short
     assert summary.samples["train"] == summary.samples["validation"] > 13
     assert len(summary.curve) == RECIPE.epochs and summary.accuracy_of_task["context"] is None
+    assert summary.commonest_of_task.keys() == summary.accuracy_of_task.keys()
     written = json.loads((out / "training.json").read_text())
+    assert written["verdict"] == summary.verdict()
     assert written["recipe"]["epochs"] == 2 and written["run_id"] == summary.model_version
+
+
+@pytest.mark.parametrize(
+    ("found", "commonest", "is_told"),
+    [(0.6, 0.5, False), (0.5, 0.5, True), (0.4, 0.5, True), (1.0, 1.0, False), (None, None, False), (0.5, None, False)],
+)
+def test_a_run_no_better_than_the_commonest_category_says_so_in_words(trained, found, commonest, is_told):
+    """With a single category to answer nothing can be learned, so all right is no fault."""
+    summary = replace(
+        trained[0],
+        accuracy_of_task={"macro": 0.9, "micro": found},
+        commonest_of_task={"macro": 0.3, "micro": commonest},
+    )
+    assert summary.learned_nothing == (("micro",) if is_told else ())
+    words = summary.verdict()
+    assert bool(words) == is_told and "macro" not in words
+    if is_told:
+        assert f"micro {found:.3f} (commonest category 0.500)" in words and "annotate more clips" in words
+
+
+def test_the_record_of_an_earlier_version_is_read_without_a_verdict(trained):
+    told = asdict(trained[0])
+    del told["commonest_of_task"]
+    assert TrainSummary(**told).verdict() == ""
 
 
 def test_ctrl_c_means_after_a_training_what_it_meant_before(trained):

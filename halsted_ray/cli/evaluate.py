@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from halsted_ray.cli.options import DONE, Commands, add_command, count, only_with, positive_int
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, in_registry
 from halsted_ray.cli.self_label_table import comparison_text
 from halsted_ray.cli.selflabel import add_thresholds
-from halsted_ray.cli.text_tables import WIDTH, percent, show_progress, table
+from halsted_ray.cli.text_tables import WIDTH, interval, percent, show_progress, table
 
 if TYPE_CHECKING:
     from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
@@ -31,7 +30,7 @@ def add_evaluate(commands: Commands) -> None:
         "evaluate",
         "measure the accuracy of a model or, by folds, of a recipe",
         evaluate_model,
-        example="halsted evaluate --atlas demo/archive/training --out demo/evaluation \\\n    --recipe demo --folds 5",
+        example="halsted evaluate --atlas demo/archive/training --out demo/evaluation \\\n    --recipe best --folds 5",
         more="Without --model, a model is trained for each fold. Baselines answer the same windows, for comparison.",
     )
     what = evaluate.add_mutually_exclusive_group(required=True)
@@ -70,7 +69,7 @@ def add_evaluate(commands: Commands) -> None:
         metavar="NAME",
         help="how folds are drawn: per_procedure or global (default: the first that leaves enough videos)",
     )
-    evaluate.add_argument("--recipe", default="paper", metavar="NAME", help="paper (default) or demo")
+    evaluate.add_argument("--recipe", default="paper", metavar="NAME", help="paper (default) or best")
     evaluate.add_argument(
         "--set",
         action="append",
@@ -376,9 +375,3 @@ def benchmark_table(benchmark: JsonObject) -> str:
     ]
     header = ("segments", "micro", "macro", "macro by video", "over chance")
     return table(header, rows, right=range(1, len(header)))
-
-
-def interval(borders: Sequence[float | None]) -> str:
-    """An interval in percent; – where it is unknown. It is cut at 0 and 100: a t interval of few folds exceeds them."""
-    low, high = borders
-    return "–" if low is None or high is None else f"{100 * max(0, low):.1f}–{100 * min(1, high):.1f}"

@@ -115,10 +115,10 @@ def evaluate(
     if other is not None:
         require_alike(given, other)
         require_fit(other, source, taxonomy)
-    spec = spec or WindowSpec()
     frozen = encoder_identity(
         encoder_for(recipe, encoder or "tiny") if given is None else encoder or given.config.encoder_ref
     )
+    spec = frozen.windows(spec)
     if given is not None:
         given.check_encoder(frozen)
     evaluation_id = digest(
