@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-from halsted_ray.evaluation.predictions import MODEL, REFERENCE
+from halsted_ray.evaluation.predictions import LLAMA, MODEL, REFERENCE
 from halsted_ray.evaluation.run_evaluation import Evaluation
+from halsted_ray.evaluation.sais import SAIS, SAIS_HEAD
 from halsted_ray.reporting.evaluation_plots import Figures, curve_plot, map_plot, methods_plot, reliability_plot
 from halsted_ray.reporting.film_strips import film_strips
 from halsted_ray.reporting.html_page import (
@@ -31,7 +32,9 @@ NAMES = {
     "chance": "chance",
     "majority": "majority",
     "linear": "linear probe",
-    "sais": "SAIS",
+    SAIS: "SAIS",
+    SAIS_HEAD: "SAIS head on the model's vectors",
+    LLAMA: "Llama, text answers",
 }
 
 
