@@ -22,7 +22,7 @@ from halsted_ray.records import Clip
 CURVE_POINTS = 101
 """Points of a ROC curve that is drawn: at false-alarm rates of 0, 0.01, … 1."""
 DURATION_EDGES_S = tuple(float(edge) for edge in range(0, 21))
-"""Borders of the bins of clip lengths: the paper's clips last 1 to 20 s. Longer clips are in a last bin of their own."""
+"""Borders of the bins of clip lengths: the paper's clips last 1 to 20 s. Longer clips share a last bin."""
 
 
 def published_figures(
