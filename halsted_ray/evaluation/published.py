@@ -1,7 +1,6 @@
 """What the paper's figures and ROC curves show, computed from predictions and clips.
 
-The paper's unit is the annotated clip. Where an evaluation has predictions of annotated clips, these are taken alone;
-else those of all windows are.
+The paper's unit is the annotated clip, so predictions of the map's windows are left out.
 
 Legend: N clips of one tag, K its categories.
 """
@@ -10,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
 
 import numpy as np
 
 from halsted_ray.evaluation import metrics
 from halsted_ray.evaluation.json_values import Figures, without_nan
-from halsted_ray.evaluation.predictions import TagPredictions
+from halsted_ray.evaluation.predictions import TagPredictions, of_unit
 from halsted_ray.records import Clip
 
 CURVE_POINTS = 101
@@ -38,7 +36,7 @@ def published_figures(
     Every accuracy and AUROC has its ``value``, standard ``error`` and number of ``samples`` (``mean_and_error``).
     """
     by_tag: dict[str, list[TagPredictions]] = {}
-    for entry in clips_or_all(predictions):
+    for entry in of_unit(predictions, "clips"):
         by_tag.setdefault(entry.targets.tag, []).append(entry)
     found = {
         "specialties": {tag: by_specialty(entries, operation_of_video) for tag, entries in by_tag.items()},
@@ -48,28 +46,6 @@ def published_figures(
     }
     figures: Figures = without_nan(found)
     return figures
-
-
-def clips_or_all(predictions: Sequence[TagPredictions]) -> list[TagPredictions]:
-    """The predictions of annotated clips, or all where there is none."""
-    if not any((entry.targets.kind_N == "clip").any() for entry in predictions):
-        return list(predictions)
-    kept = [rows_of(entry, entry.targets.kind_N == "clip") for entry in predictions]
-    return [entry for entry in kept if len(entry.right_N)]
-
-
-def rows_of(entry: TagPredictions, keep_N: np.ndarray) -> TagPredictions:
-    """The predictions at ``keep_N``, a mask."""
-    targets = entry.targets
-    kept = {field.name: getattr(targets, field.name)[keep_N] for field in fields(targets) if field.name[-2:] == "_N"}
-    return replace(
-        entry,
-        targets=replace(targets, **kept),
-        chosen_N=entry.chosen_N[keep_N],
-        confidence_N=entry.confidence_N[keep_N],
-        right_N=entry.right_N[keep_N],
-        scores_NK=entry.scores_NK[keep_N],
-    )
 
 
 def by_specialty(
@@ -83,7 +59,7 @@ def by_specialty(
     names = sorted({str(name) for of_entry in names_of for name in np.unique(of_entry)} - {""})
     found = {}
     for name in names:
-        own = [rows_of(entry, of_entry == name) for entry, of_entry in zip(entries, names_of, strict=True)]
+        own = [entry.take(of_entry == name) for entry, of_entry in zip(entries, names_of, strict=True)]
         own = [entry for entry in own if len(entry.right_N)]
         found[name] = {"accuracy": mean_and_error(own, accuracy_of), "auroc": mean_and_error(own, auroc_of)}
     return found
@@ -93,7 +69,7 @@ def by_category(entries: Sequence[TagPredictions], categories: Sequence[str]) ->
     """Category → the share of its clips that are rightly named. Categories without a clip are left out."""
     found = {}
     for k, name in enumerate(categories):
-        own = [rows_of(entry, entry.targets.truth_N == k) for entry in entries]
+        own = [entry.take(entry.targets.truth_N == k) for entry in entries]
         own = [entry for entry in own if len(entry.right_N)]
         if own:
             found[name] = mean_and_error(own, accuracy_of)
@@ -118,7 +94,7 @@ def mean_and_error(entries: Sequence[TagPredictions], measure: Callable[[TagPred
     if len(entries) == 1:
         (entry,) = entries
         over = "videos"
-        parts = [rows_of(entry, entry.targets.video_N == video) for video in np.unique(entry.targets.video_N)]
+        parts = [entry.take(entry.targets.video_N == video) for video in np.unique(entry.targets.video_N)]
         values = [value for value in map(measure, parts) if not math.isnan(value)]
     return {
         "value": float(np.mean(of_folds)) if of_folds else math.nan,

@@ -16,8 +16,8 @@ from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
 from halsted_ray.evaluation.folds import draw_folds, operation_of_video, strategy_for
 from halsted_ray.evaluation.intervals import over_folds, paired_test
 from halsted_ray.evaluation.json_values import Figures, without_nan
-from halsted_ray.evaluation.predictions import LLAMA, MODEL, TagPredictions
-from halsted_ray.evaluation.published import accuracy_of, auroc_of, clips_or_all
+from halsted_ray.evaluation.predictions import LLAMA, MODEL, TagPredictions, of_unit
+from halsted_ray.evaluation.published import accuracy_of, auroc_of
 from halsted_ray.evaluation.run_evaluation import Evaluation, evaluate, save_evaluation
 from halsted_ray.training.recipe import Recipe
 
@@ -133,9 +133,9 @@ def videos_of_specialties(source: Atlas, specialties: Sequence[str]) -> dict[str
 
 
 def by_tag(predictions: Sequence[TagPredictions]) -> dict[str, list[TagPredictions]]:
-    """Tag → its predictions by fold, of annotated clips where there are any."""
+    """Tag → its predictions by fold, of annotated clips alone."""
     found: dict[str, list[TagPredictions]] = {}
-    for entry in clips_or_all(predictions):
+    for entry in of_unit(predictions, "clips"):
         found.setdefault(entry.targets.tag, []).append(entry)
     return found
 

@@ -16,7 +16,7 @@ from halsted_ray.evaluation import metrics
 from halsted_ray.evaluation.baselines import BASELINES
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
 from halsted_ray.evaluation.json_values import Figures
-from halsted_ray.evaluation.predictions import TagPredictions
+from halsted_ray.evaluation.predictions import TagPredictions, of_unit
 from halsted_ray.evaluation.run_evaluation import Evaluation, evaluate, save_evaluation
 from halsted_ray.storage.files import require_writable
 from halsted_ray.training.recipe import Recipe
@@ -62,7 +62,6 @@ def evaluate_rarp50(
     plan = EvaluationPlan(
         release="head",
         splits=(split_of(source, seed),),
-        whole_clips=True,
         baselines=baselines,
         sais_encoder=sais_encoder,
     )
@@ -84,7 +83,9 @@ def evaluate_rarp50(
             {**row, "relative_improvement": metrics.relative_improvement(row["accuracy"], row["chance"])}
             for row in PUBLISHED
         ],
-        "methods": {name: segment_accuracy(found.of(name), chance) for name in found.figures["methods"]},
+        "methods": {
+            name: segment_accuracy(of_unit(found.of(name), "clips"), chance) for name in found.figures["methods"]
+        },
     }
     save_evaluation(out, found.figures, found.predictions, found.taxonomy)
     return found
