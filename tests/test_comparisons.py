@@ -17,6 +17,7 @@ from halsted_ray.cli.evaluate import benchmark_table
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation import metrics
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
+from halsted_ray.evaluation.fold_resources import gpu_share_of_fold
 from halsted_ray.evaluation.published import by_category, by_specialty, durations, roc_curve, roc_curves
 from halsted_ray.evaluation.published_comparisons import PUBLISHED_SAIS, compare_with_llama, compare_with_sais
 from halsted_ray.evaluation.sais_features import GRIDS_S, sais_encoder_identity, sais_features, shifted_window
@@ -103,6 +104,7 @@ def test_halsted_and_sais_are_compared_on_suturing_of_some_specialties(compared)
         assert all(len(own["folds"]) == 2 for own in of_tags.values())
     assert benchmark["methods"]["halsted"]["phase"]["value"] > 0.8
     shown = benchmark_table(benchmark)
+    assert all(len(line) <= 80 for line in shown.splitlines())
     assert "published: SAIS" in shown and "arXiv 2603.22583" in shown
     assert json.loads((out / "evaluation.json").read_text())["benchmark"] == benchmark
     page = evaluation_page(found.figures, HALSTED, [])
@@ -158,7 +160,9 @@ def test_a_decoder_and_a_llama_are_compared_with_a_p_value(archive, llama_folder
     assert list(benchmark["methods"]) == ["halsted", "llama"]
     assert set(benchmark["methods"]["llama"]) == {"action", "arm"}
     assert all(0 <= found["t"] <= 1 and 0 <= found["wilcoxon"] <= 1 for found in benchmark["p"].values())
+    assert gpu_share_of_fold(found.data) == 1.0, "fine-tuning a Llama takes a whole GPU"
     shown = benchmark_table(benchmark)
+    assert all(len(line) <= 80 for line in shown.splitlines())
     assert "published: Llama-3.2-1B" in shown and "action p = " in shown
     page = evaluation_page(found.figures, HALSTED, [])
     assert 'id="decoder-size"' in page and "Llama, text answers" in page

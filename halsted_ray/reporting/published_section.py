@@ -41,7 +41,7 @@ def benchmark_section(figures: Figures, plots: dict[str, PlotlyFigure], titles: 
     ]
     body = "".join(
         f'<tr><td>{escape(name)}</td><td>{escape(tag)}</td><td class="n">{number(value, 3)}</td>'
-        f'<td class="n">{number(low, 3)}–{number(high, 3)}</td><td>{escape(source)}</td></tr>'
+        f'<td class="n">{borders(low, high)}</td><td>{escape(source)}</td></tr>'
         for name, tag, value, low, high, source in rows
     )
     if benchmark["name"] == "sais":
@@ -58,7 +58,9 @@ def benchmark_section(figures: Figures, plots: dict[str, PlotlyFigure], titles: 
             for tag, found in benchmark["p"].items()
         )
         about = (
-            "The small decoder and a fine-tuned Llama that writes tags as text (paper, Fig. 4). Over folds: " + tests
+            "The small decoder and a fine-tuned Llama that writes tags as text (paper, Fig. 4). Over folds: "
+            + tests
+            + "."
         )
         plots["decoder-size"] = plot = decoder_plot(benchmark["methods"], benchmark["published"], titles)
         chart = f'<div class="card">{plot_element("decoder-size", plot)}</div>'
@@ -69,6 +71,11 @@ def benchmark_section(figures: Figures, plots: dict[str, PlotlyFigure], titles: 
         f'<div class="card scroll"><table><tr><th>method</th><th>tag</th><th class="n">{measure}</th>'
         f'<th class="n">95%</th><th>measured</th></tr>{body}</table></div></section>'
     )
+
+
+def borders(low: float | None, high: float | None) -> str:
+    """Returns an interval, cut at 0 and 1, which a t interval of few folds exceeds; – where it is not known."""
+    return "–" if low is None or high is None else f"{number(max(0, low), 3)}–{number(min(1, high), 3)}"
 
 
 def rarp50_section(benchmark: Figures, titles: Mapping[str, str]) -> str:
