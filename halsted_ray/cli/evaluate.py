@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from halsted_ray.cli.options import DONE, Commands, add_command, count, only_with, positive_int
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, in_registry
 from halsted_ray.cli.self_label_table import comparison_text
 from halsted_ray.cli.selflabel import add_thresholds
-from halsted_ray.cli.text_tables import WIDTH, percent, show_progress, table
+from halsted_ray.cli.text_tables import WIDTH, interval, percent, show_progress, table
 
 if TYPE_CHECKING:
     from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
@@ -492,9 +491,3 @@ def title_of(method: str) -> str:
 def p_value(value: float | None) -> str:
     """A p-value; – where it is unknown."""
     return "–" if value is None else f"{value:.3f}"
-
-
-def interval(borders: Sequence[float | None]) -> str:
-    """An interval in percent; – where it is unknown. It is cut at 0 and 100: a t interval of few folds exceeds them."""
-    low, high = borders
-    return "–" if low is None or high is None else f"{100 * max(0, low):.1f}–{100 * min(1, high):.1f}"

@@ -18,6 +18,7 @@ from halsted_ray.cli.options import (
     only_with,
     positive,
     positive_int,
+    share,
     share_below_1,
     size,
 )
@@ -54,6 +55,25 @@ def add_phantom(commands: Commands) -> None:
     )
     phantom.add_argument("--size", type=size, default=(640, 360), metavar="WxH", help="pixels (default 640x360)")
     phantom.add_argument("--fps", type=positive, default=25.0, metavar="F", help="frames per second (default 25)")
+    phantom.add_argument(
+        "--pace",
+        type=positive,
+        default=1.0,
+        metavar="P",
+        help="2: actions and stitches half as long, so that a minute holds twice as many (default 1)",
+    )
+    phantom.add_argument(
+        "--domain",
+        default="plain",
+        metavar="NAME",
+        help="plain (default), or shifted: another lens, colours, noise, compression, instruments of another make",
+    )
+    phantom.add_argument(
+        "--suturing",
+        type=share,
+        metavar="SHARE",
+        help="share of the videos that begin with suturing (default: drawn); below 2 minutes a video has one step",
+    )
     only_with(
         phantom, "--test", when=lambda given: given.videos > 1, needs="--videos 2 or more: one video can't be divided"
     )
@@ -73,6 +93,9 @@ def write_phantoms(options: argparse.Namespace) -> int:
         width=width,
         height=height,
         fps=options.fps,
+        pace=options.pace,
+        domain=options.domain,
+        suturing=options.suturing,
         test=options.test,
         progress=lambda done, of: show_progress(f"{done} of {of} videos written", done == of),
     )
