@@ -39,6 +39,8 @@ if not any(Path("/dev").glob("nvidia[0-9]*")):
 HEAVY = {
     "test_encoder_families",
     "test_brought_vectors",
+    "test_llama_text",
+    "test_comparisons",
     "test_embedding_stream",
     "test_train_precision",
     "test_small_data",

@@ -146,7 +146,7 @@ def test_folds_side_by_side_judge_every_method_on_the_same_windows(crossed):
         assert not set(fold["test"]) & set(fold["validation"])
         assert [record["epoch"] for record in fold["curve"]] == list(range(RECIPE.epochs))
     methods = found["methods"]
-    assert list(methods) == ["halsted", "chance", "majority", "linear", "sais"]
+    assert list(methods) == ["halsted", "chance", "majority", "linear", "sais_head"]
     for method in methods.values():
         assert {tag: entry["samples"] for tag, entry in method["tags"].items()} == {
             tag: entry["samples"] for tag, entry in methods["halsted"]["tags"].items()
@@ -595,6 +595,7 @@ def test_sais_learns_what_changes_over_time():
     rising = np.linspace(-2, 2, 8)[None, :, None] * np.where(labels, 1, -1)[:, None, None]
     steps = (rising * np.ones(8) + 0.3 * rng.normal(size=(160, 8, 8))).astype(np.float32)
     recipe = SaisRecipe(layers=1, heads=2, prototype_dim=8, epochs=10)
+    steps = steps[:, None]
     train, validation = (LabelledVectors(steps[part], labels[part]) for part in (slice(100), slice(100, 130)))
     model = fit_sais(train, validation, 2, recipe)
     found = model.probabilities(steps[130:])

@@ -57,12 +57,20 @@ def test_the_papers_protocol_on_a_small_copy(folder, tmp_path, capsys):
     ]
     assert main(command) == 0
     shown = capsys.readouterr().out
-    assert "paper, 2 layers" in shown and shown.splitlines()[-1] == f"{out}/report.html"
+    assert "paper, Halsted, 2 layers" in shown and shown.splitlines()[-1] == f"{out}/report.html"
     assert all(len(line) <= 80 for line in shown.splitlines() if "/" not in line)
     figures = json.loads((out / "evaluation.json").read_text())
     benchmark = figures["benchmark"]
     assert benchmark["chance"] == 0.125
     assert benchmark["methods"]["chance"]["relative_improvement"] == pytest.approx(1)
+    published = {row["method"]: row for row in benchmark["published"]}
+    assert {name: round(row["relative_improvement"], 1) for name, row in published.items()} == {
+        "MA-TCN": 3.1,
+        "SAIS": 4.2,
+        "Halsted, 2 layers": 5.3,
+        "Halsted, 10 layers": 5.5,
+    }
+    assert all(row["source"] in shown for row in published.values())
     own = benchmark["methods"]["halsted"]
     assert own["segments"] == 2 * SEGMENTS and own["relative_improvement"] == pytest.approx(8 * own["micro"])
     assert own["micro"] == figures["clips"]["methods"]["halsted"]["tags"]["action"]["accuracy"]["value"]
@@ -91,7 +99,7 @@ def test_a_place_that_can_not_be_written_is_said_before_any_video_is_looked_at(f
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["--benchmark", "cholec80", "{folder}"], "unknown benchmark 'cholec80'; expected rarp50"),
+        (["--benchmark", "cholec80", "{folder}"], "unknown benchmark 'cholec80'; expected rarp50, sais or llama"),
         (["--benchmark", "rarp50", "{empty}"], "no SAR-RARP50 here"),
         (["--atlas", "{empty}"], "no atlas at"),
         (["--atlas", "{empty}", "--recipe", "thesis"], "expected one of paper, best"),

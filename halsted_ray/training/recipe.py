@@ -48,7 +48,7 @@ class Recipe:
     """Width of the feed-forward layers; None takes 3.5 times the decoder's width."""
     decoder: str = "halsted"
     """``halsted``, or ``llama:FOLDER``: the layers of a Llama in a Hugging Face folder that all workers can read,
-    behind an adaptor (the paper's ablation). The Llama then sets layers, heads, width and feedforward."""
+    behind an adaptor, with our vocabulary. The Llama then sets layers, heads, width and feedforward."""
     soft_prompt: bool = False
     """Learn 8 vectors per task instead of embedding the words of its instruction."""
     temporal_tokens: bool = False
