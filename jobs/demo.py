@@ -27,7 +27,7 @@ HELD_OUT_SCRIPT = ("--pace", 2, "--suturing", 0.75)
 action (.93) have a standard error of .02. A needle is driven once in a stitch, so most pieces are of suturing."""
 PICTURE = ("--size", "256x144", "--fps", "12.8")
 """Still more than twice as wide as what the encoder sees, and twice its rate, since the usual decoding skips every
-other frame. A minute takes 1.2 s of a core to render, against 2.3 s at 384x216 and 15 frames per second."""
+other frame. A minute takes 1.2 s of a core to render, against 2.4 s at 384x216 and 15 frames per second."""
 ANNOTATED = 16
 """Training videos, one per procedure, that count as annotated in the round of self-labelling: v1 learns from these
 alone and labels the other training videos, v2 learns from both. The model that maps the held-out videos learns from
@@ -59,7 +59,7 @@ def demo(place: Path) -> int:
                 "--out",
                 model,
                 "--recipe",
-                "demo",
+                "best",
                 "--registry",
                 f"sqlite:///{(place / 'registry').absolute()}/mlflow.db",
             ],
@@ -78,7 +78,7 @@ def demo(place: Path) -> int:
                 "--self-label",
                 training,
                 "--recipe",
-                "demo",
+                "best",
                 "--baselines",
                 "chance,majority,linear",
                 "--out",
