@@ -207,7 +207,7 @@ def trainer(uri: str | None) -> tuple[Callable[..., tuple[TrainSummary, Version 
     is None and the address is ''.
     """
     if uri == "none":
-        from halsted_ray.training.train import train
+        from halsted_ray.evaluation.model_card import train
 
         return lambda *arguments, **options: (train(*arguments, **options), None), ""
     from halsted_ray.registry.model_registry import Registry, without_password
