@@ -18,7 +18,7 @@ from halsted_ray.refining.slots import SLOTS, UNKNOWN, VideoSequence, sequence_o
 from halsted_ray.refining.temporal_network import TemporalNetwork
 from halsted_ray.storage.vectors import WindowKey
 
-STEPS = 300
+STEPS = 200
 BATCH = 8
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 0.05
@@ -96,8 +96,18 @@ def train_network(
 ) -> TemporalNetwork:
     """The network, trained on pieces of ``train``. The same seed gives the same weights on one machine.
 
-    Costs a minute of one core, whatever the number of videos.
+    Costs some ten seconds of one core, whatever the number of videos. It runs on one core: layers this small gain
+    nothing from more, and on a busy machine threads that waited for each other were not done after 100 core-seconds.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _trained(model, train, tags, seed)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _trained(model: Halsted, train: Sequence[AnnotatedSequence], tags: Sequence[str], seed: int) -> TemporalNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         drawn = np.random.default_rng(seed)
