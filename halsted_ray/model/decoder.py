@@ -41,7 +41,7 @@ class Decoder(nn.Module):
 
     ``length``: most answer tokens. ``steps``: T. ``prefix``: P. ``feature_mean`` and ``feature_scale_D``: how the
     encoder's vectors are standardised (``fit_features``). ``feature_whitening_DD``: None, or the matrix by which an
-    older model multiplies its vectors after that; ``load_state_dict`` sets it.
+    older model multiplies its vectors in the place of the scale, which is None then; ``load_state_dict`` sets both.
     """
 
     def __init__(
@@ -111,15 +111,14 @@ class Decoder(nn.Module):
         deviation = (squares / len(rows_ND)).sqrt()
         least = (LEAST_DEVIATION * deviation.mean()).clamp_min(1e-12)
         self.feature_mean.copy_(mean)
-        self.feature_scale_D.copy_(1 / torch.maximum(deviation, least))
+        self.feature_scale_D = (1 / torch.maximum(deviation, least)).to(self.feature_mean)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         """Also reads the tensors of a decoder that whitens its vectors; torch calls this."""
+        # A decoder has one of the two, so that what it saves again is what was read, to the last bit.
         whitening = state_dict.get(prefix + WHITENING)
-        setattr(self, WHITENING, None if whitening is None else torch.empty_like(whitening).to(self.feature_mean))
-        if whitening is not None:
-            scale = f"{prefix}feature_scale_D"
-            state_dict = {**state_dict, scale: state_dict.get(scale, torch.ones_like(self.feature_scale_D))}
+        self.feature_whitening_DD = None if whitening is None else torch.empty_like(whitening).to(self.feature_mean)
+        self.feature_scale_D = torch.ones_like(self.feature_mean) if whitening is None else None
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def forward(self, embeddings_ND: torch.Tensor, tasks_N: torch.Tensor, tokens_NS: torch.Tensor) -> torch.Tensor:
@@ -161,9 +160,11 @@ class Decoder(nn.Module):
         """Returns the input [N, L, W] of the first layer: prefix and answer."""
         # Never in bfloat16: the common mean is large, so that rounding before it is taken off would hide what varies.
         with torch.autocast(embeddings_ND.device.type, enabled=False):
-            vectors = (embeddings_ND.float().unflatten(1, (self.steps, -1)) - self.feature_mean) * self.feature_scale_D
+            vectors = embeddings_ND.float().unflatten(1, (self.steps, -1)) - self.feature_mean
             if self.feature_whitening_DD is not None:
                 vectors = vectors @ self.feature_whitening_DD
+            else:
+                vectors = vectors * self.feature_scale_D
         vectors = self.vector_projection(self.vector_norm(vectors))
         instructions = (
             self.tokens(self.instructions_KM[tasks_N]) if self.prompts_KMW is None else self.prompts_KMW[tasks_N]

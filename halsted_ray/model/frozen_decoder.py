@@ -56,7 +56,7 @@ class FrozenDecoder:
         self.prefix, self.steps, self.mask = decoder.prefix, decoder.steps, decoder.mask
         detached = {name: value.detach().clone() for name, value in decoder.state_dict().items()}
         # Never in bfloat16, as in ``Decoder``.
-        self.mean, self.scale = detached["feature_mean"], detached["feature_scale_D"]
+        self.mean, self.scale = detached["feature_mean"], detached.get("feature_scale_D")
         whitening = detached.get(WHITENING)
         self.whitening = None if whitening is None else self._product(whitening.T, None, torch.float32)
         self.vector_norm = _norm(decoder.vector_norm)
@@ -76,8 +76,8 @@ class FrozenDecoder:
     ) -> tuple[torch.Tensor, FrozenCache]:
         """Runs the prefix and the first answer tokens: logits [N, 1, V] after the last of them, and the cache."""
         assert last_only, "a frozen decoder is read out at the last position alone"
-        vectors = (embeddings_ND.float().unflatten(1, (self.steps, -1)) - self.mean) * self.scale
-        vectors = self.vector_norm(vectors if self.whitening is None else self.whitening(vectors))
+        vectors = embeddings_ND.float().unflatten(1, (self.steps, -1)) - self.mean
+        vectors = self.vector_norm(vectors * self.scale if self.whitening is None else self.whitening(vectors))
         vectors = (vectors if self.projection is None else self.projection(vectors)) + self.positions[: self.steps]
         stop = self.prefix + tokens_NS.shape[1]
         answer = self.tokens[tokens_NS] + self.positions[self.prefix : stop]
