@@ -53,8 +53,8 @@ def train(atlas: str, out: str, recipe: Recipe = PAPER, **options: Any) -> Train
     """``training.train.train``, which takes the same arguments, and then the card of the model that it made.
 
     >>> from halsted_ray import train
-    >>> from halsted_ray.training.recipe import DEMO, changed
-    >>> summary = train("archive", "run", changed(DEMO, ["epochs=2"]))
+    >>> from halsted_ray.training.recipe import BEST, changed
+    >>> summary = train("archive", "run", changed(BEST, ["epochs=2", "least_steps=0"]))
     >>> summary.model, summary.epochs
     ('run/model', 2)
     """
