@@ -134,6 +134,7 @@ def encoder_folder(ref: str, cache: Path) -> str:
 
     from halsted_ray.model.encoder import Encoder
     from halsted_ray.model.encoder_identity import encoder_identity
+    from halsted_ray.model.presets import random_checkpoint
 
     if not ref.startswith("random:"):
         return ref
@@ -141,7 +142,8 @@ def encoder_folder(ref: str, cache: Path) -> str:
     if not (folder / "model.safetensors").exists():
         _, preset, seed = ref.split(":")
         device, precision = ("cuda", "bf16") if torch.cuda.is_available() else ("cpu", "fp32")
-        Encoder.create(preset, int(seed), device=device).save(str(folder), precision)  # kept as it runs
+        weights = random_checkpoint(preset, int(seed), device)
+        Encoder(weights, device, fingerprint="untrained").save(str(folder), precision)  # kept as it runs
     encoder_identity(str(folder))
     return str(folder)
 

@@ -1,13 +1,15 @@
 """PyNvVideoCodec's interface over libavcodec, for machines without a GPU.
 
-As the library does, it takes packets in Annex B form by address, gives pictures as NV12 or P016 in the order of display
-with the time that came with the packet, writes its memory again with the next packet, ends a stream at an empty packet,
-and conceals damage without a word in its interface. What it decodes, it decodes by PyAV.
+As the library does, it takes packets in Annex B form by address, gives pictures as NV12 or P016 in the order of
+display, each with the earliest of the times that came with packets and are left, writes its memory again with the next
+packet, ends a stream at an empty packet, and conceals damage without a word in its interface. What it decodes, it
+decodes by PyAV.
 """
 
 from __future__ import annotations
 
 import ctypes
+import heapq
 from types import SimpleNamespace
 
 import av
@@ -43,6 +45,7 @@ class Decoder:
         self.library, self.codec = library, codec
         self.context = None
         self.memory = []
+        self.times = []
 
     def Decode(self, packet):  # noqa: N802, the library's name
         self.library.packets += packet.bsl > 0
@@ -54,29 +57,33 @@ class Decoder:
         if packet.bsl:
             copy = av.Packet(ctypes.string_at(packet.bsl_data, packet.bsl))
             copy.pts = packet.pts
+            heapq.heappush(self.times, packet.pts)
             frames = self.context.decode(copy)
         else:
             frames = self.context.decode(None)
             self.context = None
         for held in self.memory:
             held.fill_(0)
-        self.memory = [as_nvdec_lays_it_out(frame) for frame in frames]
-        return [
-            Frame(frame.pts, memory)
-            for frame, memory in zip(frames, self.memory, strict=True)
-            if frame.pts != self.library.loses
-        ]
+        self.memory = []
+        for frame in frames:
+            self.library.pictures += 1
+            if self.library.pictures != self.library.loses:
+                self.memory.append(as_nvdec_lays_it_out(frame))
+        given = [Frame(heapq.heappop(self.times), memory) for memory in self.memory]
+        if not packet.bsl:
+            self.times.clear()
+        return given
 
 
 class Library:
     """``packets`` counts what was decoded. ``able`` is what the chip can do, ``fails_at`` the packet at which it raises
-    ``error``, ``loses`` the number of a packet whose picture does not come back."""
+    ``error``, ``loses`` the number of the picture that does not come, in the order of display."""
 
     cudaVideoCodec = SimpleNamespace(H264="h264", HEVC="hevc")  # noqa: N815
     cudaVideoChromaFormat = SimpleNamespace(**{"420": 1})  # noqa: N815
 
     def __init__(self):
-        self.packets = 0
+        self.packets = self.pictures = 0
         self.able = {
             "supported": 1,
             "width_min": 48,

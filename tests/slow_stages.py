@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from slow_encoder import SlowEncoder
 from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.embedding.embed_stage import EmbedOptions, EmbedStage
 from halsted_ray.errors import ModelError
+from halsted_ray.profiling import THREAD_PROFILE
 from halsted_ray.records import Segment, Window, WindowSpec
 from halsted_ray.video.frames import collect
 
@@ -47,6 +49,8 @@ class SlowDecodeOptions(DecodeOptions):
     decode_s: float = 0.0
     seen: str = ""
     """Folder in which every actor leaves its process id."""
+    first_decode_s: float | None = None
+    """How long a segment takes the first actor of the run, where that differs from the others."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,19 @@ class _SlowDecoder:
         self.decode_s = decode_s
 
     def read_frames(self, uri, times_s, size, *_rest, **_named):
-        time.sleep(self.decode_s)
+        with THREAD_PROFILE.stage("decode"):
+            time.sleep(self.decode_s)
         return collect([(picture(float(time_s)), float(time_s)) for time_s in times_s], times_s, size)
 
 
 class SlowDecodeStage(DecodeStage):
     def __init__(self, options: SlowDecodeOptions):
-        super().__init__(options, process=lambda memory_mb: _SlowDecoder(options.decode_s))
+        decode_s = options.decode_s
+        if options.first_decode_s is not None:
+            with suppress(FileExistsError):
+                (Path(options.seen) / "first").touch(exist_ok=False)
+                decode_s = options.first_decode_s
+        super().__init__(options, process=lambda memory_mb: _SlowDecoder(decode_s))
         (Path(options.seen) / f"decode-{os.getpid()}").touch()
 
 

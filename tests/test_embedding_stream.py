@@ -26,7 +26,7 @@ from slow_stages import (
     segments,
 )
 
-from halsted_ray.compute.pools import ActorPool
+from halsted_ray.compute.pools import ActorPool, size_pools
 from halsted_ray.embedding.batching import EncodingFigures, EncodingSummary
 from halsted_ray.embedding.embed import EmbeddedSegment, read_embedded
 from halsted_ray.embedding.embed_stage import wanted_windows, window_key
@@ -61,11 +61,15 @@ def cluster():
 class Run:
     """One run over ``count`` segments; ``rows`` is what came of it."""
 
-    def __init__(self, place: Path, count: int, decoders: ActorPool, encoders: ActorPool, decode_s: float):
+    def __init__(
+        self, place: Path, count: int, decoders: ActorPool, encoders: ActorPool, decode_s: float, **decoding: float
+    ):
         self.seen, self.segments = place / "seen", segments(count)
         self.seen.mkdir()
         self.store = VectorStore(str(place / "vectors"), "slow", "x")
-        decoding = SlowDecodeOptions(None, "", SPEC, SlowEncoder.image_size, decode_s=decode_s, seen=str(self.seen))
+        decoding = SlowDecodeOptions(
+            None, "", SPEC, SlowEncoder.image_size, decode_s=decode_s, seen=str(self.seen), **decoding
+        )
         embedding = SlowEmbedOptions(
             "slow",
             "slow",
@@ -153,6 +157,16 @@ def test_pools_grow_when_a_machine_comes_and_go_on_when_it_goes(cluster, tmp_pat
 
     run.go(come_and_go).check_everything_is_stored_once()
     assert len(run.actors("decode")) > 3 and not added
+
+
+def test_no_segment_waits_at_a_slow_decoder_while_a_fast_one_has_nothing_to_do(cluster, tmp_path):
+    """One actor decodes on NVDEC, the other on a core that takes longer for its first segment than NVDEC for all
+    others."""
+    pools = size_pools(6, 0, 2, 12, decoders=2, encoders=1, nvdec_sessions=1)
+    run = Run(tmp_path, 12, replace(pools.decoders, cpus=0.5), ENCODER, decode_s=6.0, first_decode_s=0.01).go()
+    run.check_everything_is_stored_once()
+    by_slow = [row for row in run.rows if row.profile.wall_s["decode"] > 1.0]
+    assert len(by_slow) == 1
 
 
 @pytest.mark.parametrize("number", [0, 1])

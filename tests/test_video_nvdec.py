@@ -201,7 +201,7 @@ def test_a_process_decodes_one_picture_before_it_gives_up_its_rights(library, ca
         for bits in BITS.values():
             nvdec_decoder.capabilities(library, codec, bits)
     assert len(library.asked) == 6  # no request asks again: a context of the device can't be made there
-    library.loses = 1
+    library.loses = library.pictures + 1
     with pytest.raises(NvdecRefused, match="no picture of the first keyframe"):
         nvdec_start.prepare()
     library.packets, library.fails_at, library.error = 0, 1, Exception("the driver's own error")
@@ -210,6 +210,7 @@ def test_a_process_decodes_one_picture_before_it_gives_up_its_rights(library, ca
 
 
 def test_a_picture_that_does_not_come_back_is_noticed(clip, library):
+    """The pictures before it stand at another's time by then, so the CPU reads all of them anew."""
     library.loses = 20
     check_same(clip.path, np.arange(0, 2.9, 0.15625), reasons=["NVDEC gave no picture for a packet"])
 
@@ -218,12 +219,12 @@ def test_what_the_library_prints_of_a_bad_picture_is_noticed_and_other_words_go_
     decode = nvdec_decoder.NvdecDecoder._decode
     libc = ctypes.CDLL(None)
 
-    def printing(self, data, serial):
-        if serial == 30:
+    def printing(self, data, pts):
+        if library.packets == 30:
             libc.printf(b"session 7\n")
-        if serial == 31:
+        if library.packets == 31:
             libc.printf(b"Decode Error occurred for picture %d\n", 31)
-        return decode(self, data, serial)
+        return decode(self, data, pts)
 
     monkeypatch.setattr(nvdec_decoder.NvdecDecoder, "_decode", printing)
     check_same(clip.path, np.arange(0, 2.9, 0.15625), reasons=["NVDEC could not decode a picture"])

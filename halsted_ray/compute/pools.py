@@ -24,6 +24,9 @@ class ActorPool:
     gpus: float = 0.0
     calls: int = 1
     """Calls that an actor has in hand at once."""
+    queues: bool = True
+    """Whether as many calls again wait at an actor while it works. Where some actors are much faster than others, what
+    waits at a slow actor is missing at a fast one."""
     most: int | None = None
     """The pool grows to this number where the cluster has room; None: it does not grow."""
 
@@ -94,12 +97,17 @@ def size_pools(
         )
     on_gpu = gpus >= 1
     return Pools(
-        ActorPool(decoders, share, most=segments if grows and not asked[0] and segments > decoders else None),
+        ActorPool(
+            decoders,
+            share,
+            queues=not nvdec_sessions,
+            most=segments if grows and not asked[0] and segments > decoders else None,
+        ),
         ActorPool(
             encoders,
             share,
             int(100 * gpu_share / per_gpu) / 100 if on_gpu else 0.0,
             CALLS_PER_GPU_ACTOR if on_gpu else 1,
-            segments if grows and not asked[1] and segments > encoders else None,
+            most=segments if grows and not asked[1] and segments > encoders else None,
         ),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,8 @@ def prepared(leave_cpus: float = 0.0, leave_gpus: float = 0.0) -> Iterator[None]
     context.custom_execution_callback_classes = [*context.custom_execution_callback_classes, _ForgetStatistics]
     if leave_cpus or leave_gpus:
         context.execution_options.exclude_resources = ExecutionResources(cpu=leave_cpus, gpu=leave_gpus)
+    # A pool may grow where each of its actors works: not every pool queues more than that.
+    context.autoscaling_config = replace(context.autoscaling_config, actor_pool_util_upscaling_threshold=1.0)
     context.set_config("backpressure_policies.enabled", [*ENABLED_BACKPRESSURE_POLICIES, _ReadAhead])
     ray.data.DataContext._set_current(context)
     try:

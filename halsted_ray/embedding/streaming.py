@@ -106,8 +106,7 @@ def _actors(pool: ActorPool) -> dict[str, Any]:
         "num_gpus": pool.gpus or None,
         "compute": ray.data.ActorPoolStrategy(
             **({"size": pool.actors} if pool.most is None else {"min_size": pool.actors, "max_size": pool.most}),
-            # While an actor works, what it does next is on its way. From 1.75 times its calls on a pool may grow.
-            max_tasks_in_flight_per_actor=2 * pool.calls,
+            max_tasks_in_flight_per_actor=(1 + pool.queues) * pool.calls,  # what waits is on its way meanwhile
             max_concurrent_calls_per_actor=pool.calls,
             enable_true_multi_threading=pool.calls > 1,
         ),

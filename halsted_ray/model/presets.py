@@ -48,23 +48,24 @@ PLAIN_PIXELS = ("giant",)
 """Presets whose pixels are only scaled to [0, 1] (VideoMAE V2). The others use ImageNet's mean and deviation."""
 
 
-def random_checkpoint(preset: str, seed: int) -> Checkpoint:
+def random_checkpoint(preset: str, seed: int, device: str = "cpu") -> Checkpoint:
     """Makes untrained weights of a preset's size, for tests, benchmarks and the start of pretraining.
 
-    Raises ModelError for an unknown preset.
+    ``device``: where they are drawn, and stay; another device draws others. Raises ModelError for an unknown preset.
     """
     if preset not in PRESETS:
         raise ModelError(f"no encoder preset {preset!r}; known: {', '.join(PRESETS)}")
     config = {**PRESETS[preset], "num_frames": 16, "tubelet_size": 2, "use_mean_pooling": False}
     with torch.device("meta"):  # names and shapes alone
         model = VideoMAE(VideoMAESizes.from_dict(config))
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
     tensors = {}
     for name, value in model.state_dict().items():
         if "layernorm" in name:
-            tensors[name] = torch.ones(value.shape) if name.endswith("weight") else torch.zeros(value.shape)
+            fill = torch.ones if name.endswith("weight") else torch.zeros
+            tensors[name] = fill(value.shape, device=device)
         else:  # random biases too, so that a test sees whether they are used
-            tensors[name] = torch.empty(value.shape).normal_(std=0.02, generator=generator)
+            tensors[name] = torch.empty(value.shape, device=device).normal_(std=0.02, generator=generator)
     plain = preset in PLAIN_PIXELS
     return Checkpoint(config, tensors, (0.0,) * 3 if plain else IMAGENET_MEAN, (1.0,) * 3 if plain else IMAGENET_STD)
 

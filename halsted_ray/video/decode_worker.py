@@ -28,7 +28,7 @@ from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video import wire
 from halsted_ray.video.container import OUTAGES
 from halsted_ray.video.describe import describe
-from halsted_ray.video.frames import FrameStream, Missing
+from halsted_ray.video.frames import ANEW, FrameStream, Missing
 from halsted_ray.video.isolation import deny_network_and_programs, limit_cpu, limit_resources
 from halsted_ray.video.packet_index import IndexSlot, PacketIndex
 from halsted_ray.video.probe import probe_and_index
@@ -163,14 +163,18 @@ def send_frames(rows: FrameStream, replies: int) -> None:
     """Sends what a reader gives as it comes, in parts of about ``PART_BYTES``.
 
     A part's head has ``part``, the shape of the pictures in its body, and ``shown``, one item per time: the picture's
-    pts in seconds; or for a time without picture the fields of its ``Missing``, None where it is the one before.
+    pts in seconds; or for a time without picture the fields of its ``Missing``, None where it is the one before. A part
+    with ``anew`` says that the parts before it do not hold.
     """
     images: list[NDArray[np.uint8]] = []
     shown: list[float | list[float | str] | None] = []
     held_bytes = 0
     last: Missing | None = None
     for row in rows:
-        if isinstance(row, Missing):
+        if row is ANEW:
+            images, shown, held_bytes, last = [], [], 0, None
+            wire.send(replies, {"part": [0, 0, 0, 3], "shown": [], "anew": True})
+        elif isinstance(row, Missing):
             shown.append(None if row == last else [row.start_s, row.stop_s, row.code, row.reason])
             last = row
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from enum import Enum
 from fractions import Fraction
 
 import numpy as np
@@ -43,9 +44,16 @@ class Missing:
     reason: str
 
 
-FrameStream = Iterator[tuple[NDArray[np.uint8], float] | Missing]
+class Anew(Enum):
+    """``ANEW``: what a reader gave so far does not hold, and it begins again with the first time."""
+
+    ANEW = "anew"
+
+
+ANEW = Anew.ANEW
+FrameStream = Iterator[tuple[NDArray[np.uint8], float] | Missing | Anew]
 """What a reader gives, one item per wanted time: the frame (uint8 [H, W, 3] RGB, its pts in seconds from the first
-displayed frame), or the span without picture that holds the time."""
+displayed frame), or the span without picture that holds the time. ``ANEW`` may stand between them."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +94,21 @@ class Frames:
 
 
 def collect(
-    rows: Iterable[tuple[NDArray[np.uint8], float] | Missing], times_s: NDArray[np.float64], size: FrameSize | None
+    rows: Iterable[tuple[NDArray[np.uint8], float] | Missing | Anew],
+    times_s: NDArray[np.float64],
+    size: FrameSize | None,
 ) -> Frames:
     """The items of a ``FrameStream`` for ``times_s`` (rising) as one array; ``size`` is that of the frames, None where
     it is not known yet."""
     images_NHWC = np.zeros((len(times_s), *(size or (0, 0)), 3), np.uint8)
     pts_s = np.full(len(times_s), np.nan, np.float64)
-    spans = MissingSpans()
-    for number, (time_s, row) in enumerate(zip(times_s.tolist(), rows, strict=True)):
+    spans, times, number = MissingSpans(), times_s.tolist(), 0
+    for row in rows:
+        if row is ANEW:
+            images_NHWC[:], pts_s[:] = 0, np.nan
+            spans, number = MissingSpans(), 0
+            continue
+        time_s, number = times[number], number + 1
         if isinstance(row, Missing):
             spans.add_missing(time_s, row)
             continue
@@ -101,9 +116,10 @@ def collect(
         if images_NHWC.shape[1:] != image_HWC.shape and size is None:
             size = image_HWC.shape[0], image_HWC.shape[1]
             images_NHWC = np.zeros((len(times_s), *image_HWC.shape), np.uint8)
-        images_NHWC[number] = image_HWC
-        pts_s[number] = shown_s
+        images_NHWC[number - 1], pts_s[number - 1] = image_HWC, shown_s
         spans.add_picture(time_s, shown_s)
+    if number != len(times):
+        raise ValueError(f"expected {len(times)} items from a reader, one per time, got {number}")
     for span in spans.found:
         # A reader may give the last frame before damage for a while, until it knows that the data are damaged.
         stale = (times_s >= span.start_s) & (times_s < span.stop_s)

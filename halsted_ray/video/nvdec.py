@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video.container import VideoFile
+from halsted_ray.video.frames import ANEW
 from halsted_ray.video.geometry import Stereo, stereo_of
 from halsted_ray.video.packet_index import IndexSlot
 from halsted_ray.video.pictures import PictureScaler
@@ -47,6 +48,10 @@ class NvdecRefused(Exception):
     same for all videos with this reason, so that it can be counted."""
 
 
+class NvdecLost(NvdecRefused):
+    """NVDEC lost a picture, so that pictures it gave before may stand at another's time: none of them holds."""
+
+
 def nvdec_frames(
     source: Source,
     times_s: NDArray[np.float64],
@@ -56,7 +61,7 @@ def nvdec_frames(
     known: IndexSlot | None = None,
 ) -> FrameStream:
     """NVDEC's answer to ``readers.read_frames``: the times and spans that PyAV gives, and its pictures up to 0.1 grey
-    levels in the mean. Unmeasured on a GPU: its rate."""
+    levels in the mean."""
     known = known or IndexSlot()
     given = 0
     try:
@@ -68,6 +73,9 @@ def nvdec_frames(
         return
     except NvdecRefused as refused:
         known.on_fallback(str(refused))
+        if isinstance(refused, NvdecLost):
+            given = 0
+            yield ANEW
     if isinstance(source, RangeFile):
         source.seek(0)
     yield from pyav_frames(source, times_s[given:], size, fidelity, eye, known)
@@ -84,6 +92,7 @@ def _by_nvdec(
 
         with NvdecDecoder(video, scaler, eye) as decoder:
             yield from walked(video, times_s, fidelity, decoder.to_rgb, decoder)
+            decoder.reset()  # raises NvdecLost where a picture did not come
 
 
 def device_problem() -> str:

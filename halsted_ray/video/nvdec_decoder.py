@@ -4,7 +4,10 @@ Where libavcodec says of each frame whether it is sound, NVDEC says little. So w
 part in a request (``NvdecRefused``), and the CPU goes on:
 
 - the keyframe at which a request begins is decoded by both, and the two pictures must be alike;
-- every packet must come back as a picture, once, in the order of display, with the size of the first;
+- every packet must come back as a picture, once, in the order of display, with the size of the first. The library
+  sorts the times that come with the packets, and gives each picture the earliest time that is left (PyNvVideoCodec
+  2.2.4 on an H100, seen with H.264 and HEVC). So a picture that is lost moves all later ones to another's time, and is
+  noticed only where no more packets come and a time is left over. Then nothing that was given holds (``NvdecLost``);
 - the parameter sets must stay what they were, since the library scales pictures of another size to the first;
 - no packet may be damaged, and the library may not print that a picture did not decode.
 """
@@ -30,7 +33,7 @@ from halsted_ray.video import device_pictures, nvdec_library
 from halsted_ray.video.colour import colour_of, to_standard_range
 from halsted_ray.video.device_pictures import Planes
 from halsted_ray.video.h264_sps import h264_sequence, parameter_sets
-from halsted_ray.video.nvdec import BITS, NvdecRefused
+from halsted_ray.video.nvdec import BITS, NvdecLost, NvdecRefused
 from halsted_ray.video.slices import length_bytes
 
 if TYPE_CHECKING:
@@ -56,12 +59,6 @@ class NvdecFrame:
     key_frame: bool
     dts: int | None = None
     is_corrupt: bool = False
-
-
-@dataclass(frozen=True)
-class _Sent:
-    pts: int
-    is_key: bool
 
 
 class NvdecDecoder:
@@ -90,11 +87,10 @@ class NvdecDecoder:
         )
         self._filter = BitStreamFilterContext(_filters(self._codec, bytes(context.extradata or b"")), video.stream)
         self._leaves_out: LeaveOut = "DEFAULT"
-        self._sent: dict[int, _Sent] = {}
-        self._serial = 0
+        self._sent: dict[int, bool] = {}
+        """Time of each packet whose picture has not come → whether it is a keyframe."""
         self._start_pts: int | None = None
         """The keyframe at which decoding began. Pictures displayed before it refer to what was not decoded."""
-        self._shown_pts: int | None = None
         self._holds_data = False
         """Whether packets came since the last end of a stream."""
         self._parameters: set[bytes] = set()
@@ -112,9 +108,7 @@ class NvdecDecoder:
     def decode(self, packet: VideoPacket | None) -> Sequence[DecodedFrame] | None:
         if packet is None:
             frames = self._pictures(b"", 0)
-            if any(sent.pts >= self._started_at for sent in self._sent.values()):
-                raise NvdecRefused("NVDEC gave no picture for a packet")
-            self._sent.clear()
+            self._require_all()
             return frames
         if packet.is_corrupt or packet.pts is None:
             raise NvdecRefused("damaged data")
@@ -126,9 +120,12 @@ class NvdecDecoder:
             self._start_pts = packet.pts
             if not self._is_checked:
                 self._expected_HWC = self._by_cpu(packet)
-        self._serial += 1
-        self._sent[self._serial] = _Sent(packet.pts, packet.is_keyframe)
-        return self._pictures(data, self._serial)
+        if packet.pts < self._start_pts:
+            return []  # shown before the keyframe and refers to what was not decoded; no later picture refers to it
+        if packet.pts in self._sent:
+            raise NvdecRefused("two packets of one time")
+        self._sent[packet.pts] = packet.is_keyframe
+        return self._pictures(data, packet.pts)
 
     def leave_out(self, which: LeaveOut) -> None:
         self._leaves_out = which
@@ -136,10 +133,11 @@ class NvdecDecoder:
     def reset(self) -> None:
         if self._holds_data:
             # The end of a stream empties the parser, and data from another place may follow.
-            self._decode(b"", 0)
+            for decoded in self._decode(b"", 0):
+                self._sent.pop(int(decoded.getPTS()), None)
+        self._require_all()
         self._filter.flush()
-        self._sent.clear()
-        self._start_pts = self._shown_pts = None
+        self._start_pts = None
 
     def note_damage(self) -> None:
         raise NvdecRefused("damaged data")
@@ -163,34 +161,30 @@ class NvdecDecoder:
             small_HWC = to_standard_range(small_HWC, self._colour.transfer)
         return self._orientation.upright(small_HWC)
 
-    @property
-    def _started_at(self) -> int:
-        return self._start_pts if self._start_pts is not None else 1 << 62
-
-    def _pictures(self, data: bytes, serial: int) -> list[NvdecFrame]:
+    def _pictures(self, data: bytes, pts: int) -> list[NvdecFrame]:
         found = []
-        for decoded in self._decode(data, serial):
-            sent = self._sent.pop(int(decoded.getPTS()), None)
-            if sent is None:
+        for decoded in self._decode(data, pts):
+            shown = int(decoded.getPTS())
+            is_key = self._sent.pop(shown, None)
+            if is_key is None:
                 raise NvdecRefused("NVDEC gave a picture without the time of a packet")
-            if sent.pts < self._started_at:
-                continue
-            before = self._shown_pts
-            if before is not None and sent.pts <= before:
+            if any(other < shown for other in self._sent):
                 raise NvdecRefused("NVDEC gave pictures in another order than that of display")
-            if any(self._started_at <= other.pts < sent.pts for other in self._sent.values()):
-                raise NvdecRefused("NVDEC gave no picture for a packet")
-            self._shown_pts = sent.pts
-            frame = NvdecFrame(self._planes(decoded), sent.pts, sent.is_key)
+            frame = NvdecFrame(self._planes(decoded), shown, is_key)
             self._check(frame)
             found.append(frame)
         return found
 
-    def _decode(self, data: bytes, serial: int) -> list[Any]:
+    def _require_all(self) -> None:
+        """Raises NvdecLost where a packet has not come back as a picture, and none follows."""
+        if self._sent:
+            raise NvdecLost("NVDEC gave no picture for a packet")
+
+    def _decode(self, data: bytes, pts: int) -> list[Any]:
         packet = self._library.PacketData()
         held = np.frombuffer(data, np.uint8)  # must live until the call returns
         if data:
-            packet.bsl_data, packet.bsl, packet.pts = held.ctypes.data, len(data), serial
+            packet.bsl_data, packet.bsl, packet.pts = held.ctypes.data, len(data), pts
         with THREAD_PROFILE.stage("decode"):
             frames: list[Any] = _called(self._decoder.Decode, packet)
         self._holds_data = bool(data)
