@@ -56,9 +56,10 @@ def clip_file_sources(videos: Iterable[Video], clips: Iterable[Clip]) -> dict[st
         spans.setdefault(clip.video_id, set()).add((clip.start_s, clip.stop_s))
     found = {}
     for video in videos:
-        if video.group or video.duration_s > LONGEST_CLIP_FILE_S or len(own := spans.get(video.video_id, ())) != 1:
+        own = spans.get(video.video_id, set())
+        if video.group or video.duration_s > LONGEST_CLIP_FILE_S or len(own) != 1:
             continue
-        ((start_s, stop_s),) = own
+        start_s, stop_s = next(iter(own))
         source = source_of_clip_file(video.uri)
         if source and stop_s - start_s >= WHOLE_SHARE * video.duration_s:
             found[video.video_id] = source

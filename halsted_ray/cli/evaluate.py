@@ -61,7 +61,16 @@ def add_evaluate(commands: Commands) -> None:
         metavar="N",
         help="train on only N of the training videos, to see what fewer annotations are worth",
     )
-    evaluate.add_argument("--folds", type=positive_int, default=5, metavar="N", help="number of folds (default 5)")
+    evaluate.add_argument(
+        "--folds", type=positive_int, metavar="N", help="number of folds (default 5; with --split published 1)"
+    )
+    evaluate.add_argument(
+        "--split",
+        choices=("drawn", "published"),
+        default="drawn",
+        help="published: judge on the test part of the release and print the figures of the data set's literature, one "
+        "answer per second (default: drawn)",
+    )
     evaluate.add_argument(
         "--strategy",
         metavar="NAME",
@@ -149,6 +158,12 @@ def add_conditions(evaluate: argparse.ArgumentParser) -> None:
     )
     only_with(
         evaluate,
+        "--strategy",
+        when=lambda given: given.split != "published",
+        needs="--split drawn: the release's own test part judges otherwise",
+    )
+    only_with(
+        evaluate,
         *("--folds", "--strategy"),
         when=lambda given: given.atlas and not given.model and not given.test_on,
         needs="folds to draw; with --model, --test-on or --benchmark there are none",
@@ -205,7 +220,8 @@ def evaluate_model(options: argparse.Namespace) -> int:
         release=options.release,
         part=options.part,
         test_on=options.test_on,
-        folds=options.folds,
+        folds=options.folds or (1 if options.split == "published" else 5),
+        published=options.split == "published",
         strategy=options.strategy,
         learn_from=options.learn_from,
         seed=options.seed,
@@ -246,6 +262,8 @@ def evaluate_model(options: argparse.Namespace) -> int:
         print(textwrap.fill(f"caution: {caveat}", WIDTH) + "\n")
     if options.benchmark:
         print(benchmark_table(found.figures["benchmark"]) + "\n")
+    if published := found.figures.get("published"):
+        print(published_table(published) + "\n")
     if comparison := found.figures.get("comparison"):
         print(comparison_text(comparison) + "\n")
     print(f"{out}/report.html")
@@ -336,6 +354,39 @@ def benchmark_table(benchmark: JsonObject) -> str:
     ]
     header = ("segments", "micro", "macro", "macro by video", "over chance")
     return table(header, rows, right=range(1, len(header)))
+
+
+def published_table(published: JsonObject) -> str:
+    """The literature's figures of each fold: of phases strict and relaxed, of segmentations, of tools."""
+    rows: list[tuple[object, ...]] = []
+    for number, tasks in enumerate(published["folds"], 1):
+        for task in tasks.values():
+            for tag, of_tag in task.get("phases", {}).items():
+                if "score" in of_tag:
+                    rows += [(number, tag, name, mean_sd(of_tag[name]), "") for name in ("accuracy", "f1_10")]
+                    rows.append((number, tag, "score", percent(of_tag["score"]), ""))
+                    continue
+                for kind in ("strict", "relaxed"):
+                    own = of_tag[kind]
+                    rows.append((number, tag, f"accuracy, {kind}", mean_sd(own["accuracy"]), ""))
+                    for name in ("precision", "recall", "jaccard"):
+                        by = own[name]
+                        rows.append((number, tag, f"{name}, {kind}", mean_sd(by["by_video"]), mean_sd(by["by_phase"])))
+            if tools := task.get("tools"):
+                rows.append((number, "tools", "mAP", percent(tools["map_by_video"]), percent(tools["map"])))
+                rows += [(number, tool, "AP", "", percent(value)) for tool, value in tools["average_precision"].items()]
+    header = ("fold", "tag", "figure", "by video (sd)", "by phase (sd), or all frames")
+    how = (
+        f"One answer per {published['step_s']:g} s, that of the window of {published['window_s']:g} s around it; "
+        "relaxed: 10 s at the borders of phases are forgiven."
+    )
+    return table(header, rows, right=(3, 4)) + "\n\n" + textwrap.fill(how, WIDTH)
+
+
+def mean_sd(found: Sequence[float | None]) -> str:
+    """A mean with its standard deviation in brackets, in percent."""
+    mean, sd = found
+    return percent(mean) + (f" ({100 * sd:.1f})" if sd is not None else "")
 
 
 def interval(borders: Sequence[float | None]) -> str:
