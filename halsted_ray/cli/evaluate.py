@@ -358,29 +358,41 @@ def benchmark_table(benchmark: JsonObject) -> str:
 
 def published_table(published: JsonObject) -> str:
     """The literature's figures of each fold: of phases strict and relaxed, of segmentations, of tools."""
-    rows: list[tuple[object, ...]] = []
+    tables = []
     for number, tasks in enumerate(published["folds"], 1):
+        fold = f", fold {number}" if len(published["folds"]) > 1 else ""
         for task in tasks.values():
             for tag, of_tag in task.get("phases", {}).items():
                 if "score" in of_tag:
-                    rows += [(number, tag, name, mean_sd(of_tag[name]), "") for name in ("accuracy", "f1_10")]
-                    rows.append((number, tag, "score", percent(of_tag["score"]), ""))
+                    names = ("accuracy", "f1_10", "score")
+                    row = (tag, *(mean_sd(of_tag[name]) for name in names[:2]), percent(of_tag["score"]))
+                    tables.append(table((f"frames{fold}", *names, ""), [(*row, "")], right=(1, 2, 3)))
                     continue
-                for kind in ("strict", "relaxed"):
-                    own = of_tag[kind]
-                    rows.append((number, tag, f"accuracy, {kind}", mean_sd(own["accuracy"]), ""))
-                    for name in ("precision", "recall", "jaccard"):
-                        by = own[name]
-                        rows.append((number, tag, f"{name}, {kind}", mean_sd(by["by_video"]), mean_sd(by["by_phase"])))
+                names = ("precision", "recall", "jaccard")
+                rows = [
+                    (
+                        f"{kind}, {by.replace('_', ' ')}",
+                        mean_sd(of_tag[kind]["accuracy"]),
+                        *(mean_sd(of_tag[kind][name][by]) for name in names),
+                        "",
+                    )
+                    for kind in ("strict", "relaxed")
+                    for by in ("by_video", "by_phase")
+                ]
+                tables.append(table((f"{tag}{fold}", "accuracy", *names, ""), rows, right=range(1, 5)))
             if tools := task.get("tools"):
-                rows.append((number, "tools", "mAP", percent(tools["map_by_video"]), percent(tools["map"])))
-                rows += [(number, tool, "AP", "", percent(value)) for tool, value in tools["average_precision"].items()]
-    header = ("fold", "tag", "figure", "by video (sd)", "by phase (sd), or all frames")
+                rows = [(tool, percent(value), "") for tool, value in tools["average_precision"].items()]
+                rows += [
+                    ("mAP, all frames", percent(tools["map"]), ""),
+                    ("mAP by video", percent(tools["map_by_video"]), ""),
+                ]
+                tables.append(table((f"tools{fold}", "average precision", ""), rows, right=(1,)))
     how = (
-        f"One answer per {published['step_s']:g} s, that of the window of {published['window_s']:g} s around it; "
-        "relaxed: 10 s at the borders of phases are forgiven."
+        f"Mean (standard deviation). One answer per {published['step_s']:g} s, that of the window of "
+        f"{published['window_s']:g} s around it; relaxed: 10 s at the borders of phases are forgiven. By video: over "
+        "videos of the mean over phases; by phase: over phases of the mean over videos."
     )
-    return table(header, rows, right=(3, 4)) + "\n\n" + textwrap.fill(how, WIDTH)
+    return "\n\n".join([*tables, textwrap.fill(how, WIDTH)])
 
 
 def mean_sd(found: Sequence[float | None]) -> str:

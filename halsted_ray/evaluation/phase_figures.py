@@ -35,7 +35,7 @@ class PhaseTables:
     jaccard_VP: np.ndarray
 
     def figures(self) -> Figures:
-        """Accuracy over videos, and the other measures in both conventions, each as (mean, sd), NaN without videos.
+        """Accuracy over videos, and the other measures in both conventions, each as [mean, sd], NaN without videos.
 
         ``accuracy``: over videos. ``precision``, ``recall``, ``jaccard``: ``by_phase`` takes each phase's mean over
         videos, then mean and sd over phases (Cholec80's own scripts); ``by_video`` takes each video's mean over its
@@ -51,13 +51,13 @@ class PhaseTables:
         return found
 
 
-def mean_and_sd(values: np.ndarray) -> tuple[float, float]:
-    """(mean, standard deviation of a sample) of the values that are known; NaN for too few of them."""
+def mean_and_sd(values: np.ndarray) -> list[float]:
+    """[mean, standard deviation of a sample] of the values that are known; NaN for too few of them."""
     known = values[~np.isnan(values)]
-    return (
+    return [
         float(known.mean()) if len(known) else math.nan,
         float(known.std(ddof=1)) if len(known) > 1 else math.nan,
-    )
+    ]
 
 
 def phase_tables(

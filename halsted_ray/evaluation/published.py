@@ -135,7 +135,7 @@ def task_figures(
     """Figures of one task, of the frames that have a truth.
 
     ``phases``: tag → ``strict`` and ``relaxed`` figures (``PhaseTables.figures``), or for a segmentation its
-    ``accuracy``, ``f1_10`` and ``score``, each (mean, sd) over videos. ``tools``: average precision of each tag of
+    ``accuracy``, ``f1_10`` and ``score``, each [mean, sd] over videos. ``tools``: average precision of each tag of
     ``ABSENT_PRESENT`` and their mean, over all frames (``map``) and as the mean over videos (``map_by_video``).
     """
     single = [tag for tag in task.tags if tag.categories != ABSENT_PRESENT]
@@ -175,6 +175,7 @@ def task_figures(
             if protocol.is_segmentation
             else strict_and_relaxed(labels[tag.name], tag, protocol, data_set)
             for tag in single
+            if labels[tag.name]
         }
     if tools:
         each_T, mean = mean_average_precision(scores, "pooled")
@@ -199,7 +200,7 @@ def strict_and_relaxed(
 
 
 def segmentation(labels: Sequence[tuple[Sequence[str | None], Sequence[str | None]]]) -> Figures:
-    """SAR-RARP50's own: (mean, sd) over videos of frame accuracy and F1@10, and the challenge's score, the root of the
+    """SAR-RARP50's own: [mean, sd] over videos of frame accuracy and F1@10, and the challenge's score, the root of the
     product of both means."""
     accuracy_V = np.array([np.mean([p == t for p, t in zip(*of_video, strict=True)]) for of_video in labels])
     f1_V = np.array(
