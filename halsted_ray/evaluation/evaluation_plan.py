@@ -36,21 +36,26 @@ class EvaluationPlan:
     """Per fold video_id → ``train``, ``validation`` or ``test``, in the place of folds that are drawn."""
     published: bool = False
     """Judge on the test part that the release fixes, as a published data set wants it, and add the literature's figures
-    (``evaluation.published``). Each of ``folds`` then draws its own validation videos; a single fold takes the
+    (``evaluation.published_split``). Each of ``folds`` then draws its own validation videos; a single fold takes the
     release's validation part, where it has one."""
     learn_from: int | None = None
     """Train each fold on so many of its training videos only: what would a model be worth with fewer?"""
     seed: int = 0
     """Of the folds and of ``learn_from``."""
-    whole_clips: bool = False
-    """Each annotated clip is one window, whatever its length, as in the paper."""
     baselines: tuple[str, ...] = BASELINES
     """Methods that are trained and judged on the same videos: any of ``chance``, ``majority``, ``linear``, ``sais``."""
     sais: SaisRecipe = SaisRecipe()
+    sais_encoder: str | None = None
+    """The self-supervised ViT whose vectors per frame SAIS reads, as published; None gives SAIS's head the time steps
+    of the model's own encoder."""
+    llama: str | None = None
+    """Folder of a Llama that each fold fine-tunes beside the model, to compare with: it writes tags as text."""
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.baselines) - set(BASELINES)):
             raise UsageError(f"unknown baseline {unknown[0]!r}; expected any of {', '.join(BASELINES)}")
+        if self.sais_encoder and "sais" not in self.baselines:
+            raise UsageError("a SAIS encoder needs the baseline sais; add it to --baselines, or leave the encoder out")
         if self.part not in PARTS:
             raise UsageError(f"unknown part {self.part!r}; expected one of {', '.join(PARTS)}")
         if self.strategy is not None and self.strategy not in STRATEGIES:

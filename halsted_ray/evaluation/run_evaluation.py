@@ -32,7 +32,8 @@ from halsted_ray.evaluation.folds import (
 from halsted_ray.evaluation.json_values import Figures
 from halsted_ray.evaluation.leak_guard import caveats_of, learned_by, require_unlearned
 from halsted_ray.evaluation.predictions import MODEL, TagPredictions, predictions_table
-from halsted_ray.evaluation.published import published_figures, published_splits
+from halsted_ray.evaluation.published import published_figures
+from halsted_ray.evaluation.published_split import literature_figures, published_splits
 from halsted_ray.evaluation.scoring import score_predictions
 from halsted_ray.evaluation.umap import umap
 from halsted_ray.model.encoder_identity import encoder_identity
@@ -116,10 +117,10 @@ def evaluate(
     if other is not None:
         require_alike(given, other)
         require_fit(other, source, taxonomy)
-    spec = spec or WindowSpec()
     frozen = encoder_identity(
         encoder_for(recipe, encoder or "tiny") if given is None else encoder or given.config.encoder_ref
     )
+    spec = frozen.windows(spec)
     if given is not None:
         given.check_encoder(frozen)
     evaluation_id = digest(
@@ -127,7 +128,6 @@ def evaluate(
         source.content_digest,
         frozen.fingerprint,
         asdict(spec),
-        plan.whole_clips,
     )
     operations = operation_of_video(source.clips)
     splits, drawn_by = splits_of(plan, source, judging, operations, is_given=given is not None)
@@ -194,13 +194,20 @@ def evaluate(
         "part": None if given is None else "all" if judging is not None else plan.part,
         "evaluation_id": evaluation_id,
         **score_predictions(predictions, taxonomy, operations),
+        "published": published_figures(
+            [entry for entry in predictions if entry.method == MODEL],
+            operations,
+            source.clips,
+            {tag.name: tag.categories for tag in taxonomy.tags},
+        ),
+        "sais_encoder": plan.sais_encoder,
         "map": feature_map(results[0].features, operations),
         "seconds": {"embedding": embed_s, "folds": time.monotonic() - started_s - embed_s},
     }
     if plan.published:
         models = [(fold.model, fold.split) for fold in folds]
         place = embeddings or f"{atlas.rstrip('/')}/embeddings"
-        figures["published"] = published_figures(source, taxonomy, models, frozen.ref, spec, place, on_embed)
+        figures["literature"] = literature_figures(source, taxonomy, models, frozen.ref, spec, place, on_embed)
     save_evaluation(out, figures, predictions, taxonomy)
     return Evaluation(figures, predictions, source, taxonomy, folds, data)
 
@@ -269,14 +276,14 @@ def require_fit(model: Halsted, source: Atlas, taxonomy: Taxonomy) -> None:
 
 
 def require_test(data: EvaluationData, folds: Sequence[Fold], source: Atlas) -> None:
-    """Raises AtlasError where a fold has no judged window of a test video."""
+    """Raises AtlasError where a fold has no judged clip or window of a test video."""
     samples = data.testing
     judged = {samples.video_ids[v] for v in np.unique(samples.video_W[samples.window_S[samples.judged_S]])}
     for fold in folds:
         if not judged & {video_id for video_id, part in fold.split.items() if part == "test"}:
             raise AtlasError(
-                f"fold {fold.number + 1} of release {source.name!r}: no clip of its test videos covers half of a "
-                "window; annotate longer spans, or draw with another seed"
+                f"fold {fold.number + 1} of release {source.name!r}: every clip of its test videos is "
+                "shorter than 0.3 s; annotate longer spans, or draw with another seed"
             )
 
 

@@ -11,7 +11,7 @@ from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
 from halsted_ray.evaluation.frame_metrics import phase_metrics
 from halsted_ray.evaluation.phase_figures import cholec80_neighbours, phase_tables
-from halsted_ray.evaluation.published import PROTOCOLS, Protocol, published_splits, task_figures
+from halsted_ray.evaluation.published_split import PROTOCOLS, Protocol, published_splits, task_figures
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video, WindowSpec
 from halsted_ray.taxonomy import load
