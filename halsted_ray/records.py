@@ -37,6 +37,9 @@ class Video:
     height: int
     fps: float
     codec: str
+    group: str = ""
+    """What an atlas's video was cut from: a source video, an operation or a patient. '' means that it stands alone.
+    Videos of one group are never in two parts of a split (``atlas.groups``)."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,10 @@ VIDEO_SCHEMA: pa.Schema = pa.schema(
         ("codec", pa.string()),
     ]
 )
-"""One row per video, a column per field of ``Video``."""
+"""One row per video, a column per field of ``Video`` but its group, which only an atlas knows."""
+
+ATLAS_VIDEO_SCHEMA: pa.Schema = VIDEO_SCHEMA.append(pa.field("group", pa.string()))
+"""One row per video of an atlas, a column per field of ``Video``. Atlases from before groups lack the last column."""
 
 SAMPLE_SCHEMA: pa.Schema = pa.schema(
     [

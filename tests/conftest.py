@@ -37,6 +37,8 @@ if not any(Path("/dev").glob("nvidia[0-9]*")):
     collect_ignore = ["test_nvdec_device.py"]
 
 HEAVY = {
+    "test_atlas_groups",
+    "test_plain_script",
     "test_encoder_families",
     "test_brought_vectors",
     "test_llama_text",

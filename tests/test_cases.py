@@ -389,9 +389,9 @@ def test_the_csv_file_of_a_whole_archive_serves_an_atlas_of_some_of_its_videos(t
 
 def test_a_case_keeps_the_part_of_its_fixed_video():
     ids, case_of = [f"v{n}" for n in range(8)], {f"v{n}": f"c{n // 2}" for n in range(8)}
-    split = split_by_video(ids, [], validation=0.25, fixed={"v1": "validation"}, case_of=case_of)
+    split = split_by_video(ids, [], validation=0.25, fixed={"v1": "validation"}, group_of=case_of)
     assert [name for name in ids if split[name] == "validation"] == ["v0", "v1"]
-    assert split_by_video(ids, [], validation=0.25) == split_by_video(ids, [], validation=0.25, case_of={})
+    assert split_by_video(ids, [], validation=0.25) == split_by_video(ids, [], validation=0.25, group_of={})
 
 
 def test_an_archive_of_cases_is_named_without_names_of_files(out):

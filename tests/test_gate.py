@@ -1,9 +1,11 @@
 """The gate's verdict on hand-made predictions: each check fails for its own reason and for no other."""
 
 from dataclasses import replace
+from importlib import resources
 
 import numpy as np
 import pytest
+import yaml
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import TaxonomyError
@@ -101,7 +103,8 @@ def test_no_specialty_may_fall_below_its_bound():
 
 
 def test_calibration_and_speed_have_bounds():
-    assert failed(examined(confidence=0.99), examined()) == ["calibration_error"]
+    assert failed(examined(confidence=0.99), None) == ["calibration_error"]
+    assert failed(examined(confidence=0.99), examined()) == ["tag_calibration_rise", "calibration_error"]
     assert failed(examined(windows_per_s=49.0), examined()) == ["speed_of_champion"]
 
 
@@ -127,3 +130,21 @@ def test_only_tags_that_both_models_know_are_compared():
     alone.predictions[:] = alone.predictions[1:]
     with pytest.raises(TaxonomyError, match="no tag in common"):
         verdict(alone, champion)
+
+
+def test_a_tag_whose_confidence_means_less_than_the_champions_is_refused():
+    """All tags together may be fine: the tag that gets worst counts."""
+    sure, unsure = examined(), examined(confidence=0.64)  # step is right in 80 of 100, action in 70
+    assert failed(unsure, sure) == ["tag_calibration_rise"]
+    (check,) = [check for check in verdict(unsure, sure).checks if check.name == "tag_calibration_rise"]
+    assert check.measured == pytest.approx(0.16)
+    assert check.said == "calibration error of step: 0.160, the champion's 0.000"
+    assert "tag_calibration_rise" not in failed(sure, unsure), "a better one passes"
+    assert "tag_calibration_rise" not in failed(unsure, unsure)
+
+
+def test_a_gates_file_from_before_the_check_takes_its_default(tmp_path):
+    shipped = yaml.safe_load(resources.files("halsted_ray.registry").joinpath("gate.yaml").read_text("utf-8"))
+    del shipped["tag_calibration_rise"]
+    (tmp_path / "gate.yaml").write_text(yaml.safe_dump(shipped))
+    assert read_thresholds(str(tmp_path / "gate.yaml")) == SHIPPED

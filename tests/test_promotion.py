@@ -20,6 +20,7 @@ from halsted_ray.registry import promotion
 from halsted_ray.registry.gate import read_thresholds
 from halsted_ray.registry.model_registry import CHALLENGER, CHAMPION, PREVIOUS
 from halsted_ray.registry.promotion import EXPERIMENT, promote, rollback
+from halsted_ray.registry.references import registered_name
 from halsted_ray.registry.tracking import register
 
 pytest_plugins = ["registries"]
@@ -222,3 +223,50 @@ def test_a_gate_that_is_not_whole_is_refused(tmp_path, text, said):
     file.write_text(yaml.safe_dump(stated))
     with pytest.raises(UsageError, match="calibration_error needs a number 'at_most' and a 'reason'"):
         read_thresholds(str(file))
+
+
+def sutures_archive(archive, tmp_path):
+    """The archive annotated in a taxonomy of its own, named ``sutures``, and a model of it."""
+    own = models.HALSTED.to_dict() | {"name": "sutures"}
+    taxonomy = models.taxonomies.from_dict(own)
+    source = read_atlas(archive)
+    place = str(tmp_path / "sutures")
+    write_atlas(place, source.videos, source.clips, "v1", taxonomy=taxonomy, split=source.split)
+    model = Halsted.load(f"{archive}/models/good")
+    weights = model.decoder.state_dict()
+    model = Halsted(model.config, taxonomy)
+    model.decoder.load_state_dict(weights)
+    taught = [video.video_id for video in source.videos_of("train")]
+    model.configure(version="sutures-1", learned_from={"train": taught, "validation": []})
+    model.save(str(tmp_path / "sutures-model"))
+    return place, str(tmp_path / "sutures-model")
+
+
+def test_each_taxonomy_has_a_registered_model_of_its_own(registry, archive, gate, tmp_path, capsys):
+    place, folder = sutures_archive(archive, tmp_path)
+    halsted = trained(registry, archive, "good")
+    registry.move({CHAMPION: halsted.number})
+    made = promote(registry, folder, place, gate=gate, deploy=True, embeddings=f"{archive}/embeddings")
+    assert made.champion is None and (made.candidate.name, made.candidate.number) == ("halsted-sutures", 1)
+    assert registry.find("registry:halsted-sutures@champion").tags["taxonomy"] == "sutures"
+    assert registry.aliased(CHAMPION).number == halsted.number, "the champion of the other taxonomy stays"
+    assert registry.names() == ["halsted", "halsted-sutures"]
+    assert [version.name for version in registry.versions()] == ["halsted-sutures", "halsted"]
+    assert registry.made_by("sutures-1").name == "halsted-sutures"
+    with pytest.raises(RegistryError, match="version 1 of 'halsted' can't become a model of the taxonomy 'sutures'"):
+        promote(registry, "registry:halsted/1", place, gate=gate)
+    with pytest.raises(RegistryError, match="version 1 is the champion already"):
+        promote(registry, "1", place, gate=gate)  # a number alone means the taxonomy of the atlas
+    with pytest.raises(RegistryError, match="no previous champion"):
+        rollback(registry, name="halsted-sutures")
+    with pytest.raises(RegistryError, match="no halsted-sutures/9; it has 1 @champion: name a version by its number"):
+        registry.find("registry:halsted-sutures/9")
+    with pytest.raises(RegistryError, match="its models are halsted, halsted-sutures"):
+        registry.find("registry:halsted-other/1")
+    assert main(["registry", "list", "--registry", registry.uri]) == 0
+    assert "halsted-sutures" in capsys.readouterr().out
+
+
+def test_the_registered_model_of_a_taxonomy_has_a_name_that_mlflow_takes():
+    assert registered_name("halsted") == "halsted" and registered_name("cholec80") == "halsted-cholec80"
+    assert registered_name("our suturing/v2") == "halsted-our-suturing-v2"

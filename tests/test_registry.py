@@ -92,6 +92,7 @@ def test_a_version_says_what_it_stands_on(registry, archive):
         "model_digest": model.digest,
         "atlas_release": "hsa-v1",
         "atlas_version": "0",
+        "taxonomy": "halsted",
         "taxonomy_digest": model.taxonomy.digest,
         "encoder_fingerprint": model.config.encoder_fingerprint,
         "encoder": models.ENCODER,

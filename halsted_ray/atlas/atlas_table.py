@@ -22,7 +22,7 @@ from halsted_ray.atlas.contents import (
     videos_of_table,
 )
 from halsted_ray.errors import AtlasError, OutputError
-from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA, Clip, Video
+from halsted_ray.records import ATLAS_VIDEO_SCHEMA, SAMPLE_SCHEMA, Clip, Video
 from halsted_ray.storage.delta import is_table, native_files, open_table, table_uri, told
 from halsted_ray.taxonomy.names import nearest
 
@@ -49,9 +49,9 @@ def read_atlas(location: str, release: str | None = None, version: int | None = 
         samples = open_table(table_uri(location, "atlas", "samples"), found.version)
         videos = open_table(table_uri(location, "atlas", "videos"), found.videos_version)
         clips = clips_of_table(samples.to_pyarrow_table(columns=SAMPLE_SCHEMA.names, filesystem=native_files(samples)))
-        rows = videos_of_table(
-            location, videos.to_pyarrow_table(columns=VIDEO_SCHEMA.names, filesystem=native_files(videos))
-        )
+        written = {field.name for field in videos.schema().fields}
+        columns = [name for name in ATLAS_VIDEO_SCHEMA.names if name in written or name != "group"]
+        rows = videos_of_table(location, videos.to_pyarrow_table(columns=columns, filesystem=native_files(videos)))
     except (DeltaError, OSError, ValueError) as error:
         raise AtlasError(
             f"version {found.version} of the atlas at {location!r} can't be read: {told(error)}; if its files were "
@@ -153,8 +153,8 @@ def add_samples(
     as after a review. ``replace_source`` (``manual`` or ``ai``) first drops everything that this source said before of
     the same videos and tasks.
 
-    ``videos``: new videos, or known videos at new places. ``split``: the parts of new videos, such as a data set's
-    official split. Nothing is committed where nothing changes.
+    ``videos``: new videos, or known videos at new places; a known group stays where they name none. ``split``: the
+    parts of new videos, such as a data set's official split. Nothing is committed where nothing changes.
 
     Raises AtlasError for rows that break the schema, for another taxonomy than the atlas's, and for a split that moves
     a video out of its part; OutputError as ``commit`` does.
@@ -167,7 +167,10 @@ def add_samples(
             f"the atlas at {location!r} is in taxonomy {base.taxonomy!r} {base.taxonomy_digest}, these samples are in "
             f"{taxonomy.name!r} {taxonomy.digest}; import the samples into an atlas of their own"
         )
-    all_videos = {video.video_id: video for video in (*(base.videos if base else ()), *videos)}
+    all_videos = {video.video_id: video for video in (base.videos if base else ())}
+    for video in videos:
+        known = all_videos.get(video.video_id)
+        all_videos[video.video_id] = replace(video, group=known.group) if known and not video.group else video
     samples = {sample_key(clip): clip for clip in (base.clips if base else ())}
     if replace_source:
         lanes = {(clip.video_id, clip.task) for clip in clips}

@@ -88,6 +88,24 @@ def count_row(
     return CensusRow(specialty, procedure, videos, {task: count for task, count in of_task.items() if count}, manual)
 
 
+def without_validation(atlas: Atlas) -> dict[str, list[tuple[str, str]]]:
+    """Returns what the training part of ``atlas`` has and its validation part lacks.
+
+    Task to the (tag, category) that are lacking; to an empty list where validation lacks the whole task. Tasks that
+    lack nothing are left out. Only what persons labelled validates.
+    """
+    found: dict[str, dict[str, set[tuple[str, str]]]] = {"train": {}, "validation": {}}
+    for clip in atlas.clips:
+        part = atlas.split.get(clip.video_id, "")
+        if part == "train" or (part == "validation" and clip.source == "manual"):
+            found[part].setdefault(clip.task, set()).update(clip.tags.items())
+    lacking = {
+        task: sorted(pairs - found["validation"][task]) if task in found["validation"] else []
+        for task, pairs in sorted(found["train"].items())
+    }
+    return {task: pairs for task, pairs in lacking.items() if pairs or task not in found["validation"]}
+
+
 @dataclass(frozen=True)
 class ReleaseDifference:
     """What changed from atlas A to atlas B.

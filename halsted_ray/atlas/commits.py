@@ -20,7 +20,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from halsted_ray import __version__
 from halsted_ray.atlas.contents import Atlas, Row, check_contents, sample_rows, video_rows
 from halsted_ray.errors import AtlasError, OutputError
-from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA, Clip, Video
+from halsted_ray.records import ATLAS_VIDEO_SCHEMA, SAMPLE_SCHEMA, Clip, Video
 from halsted_ray.storage.delta import is_table, open_table, sole_writer, storage_options, table_uri, told
 from halsted_ray.taxonomy import Taxonomy
 
@@ -180,10 +180,11 @@ def commit(
                 videos_version = known.videos_version
             else:
                 newest = open_table(videos_uri).version() if is_table(videos_uri) else None
-                videos_version = commit_rows(videos_uri, newest, VIDEO_SCHEMA, video_rows(location, videos), metadata)
+                rows = video_rows(location, videos)
+                videos_version = commit_rows(videos_uri, newest, ATLAS_VIDEO_SCHEMA, rows, metadata)
             metadata["videos_version"] = str(videos_version)
-            rows = None if base is not None and before == after else sample_rows(clips)
-            return commit_rows(samples_uri, base.version if base else None, SAMPLE_SCHEMA, rows, metadata)
+            samples = None if base is not None and before == after else sample_rows(clips)
+            return commit_rows(samples_uri, base.version if base else None, SAMPLE_SCHEMA, samples, metadata)
     except CommitFailedError as error:
         raise OutputError(
             f"the atlas at {location!r} was changed by another writer meanwhile ({told(error)}); nothing of this "
@@ -227,6 +228,7 @@ def commit_rows(uri: str, base: int | None, schema: pa.Schema, rows: list[Row] |
         table,
         pa.Table.from_pylist(rows or [], schema=schema),
         mode="append" if rows is None else "overwrite",
+        schema_mode="merge",  # a table from before a column was added gets the column
         commit_properties=properties,
     )
     return base + 1

@@ -75,7 +75,11 @@ def content_digest(
     root: str, videos: Iterable[Video], clips: Iterable[Clip], split: Mapping[str, str], taxonomy_digest: str
 ) -> str:
     """Returns 16 hex digits over rows, split and taxonomy; the place of the archive does not matter."""
-    return digest(video_rows(root, videos), sample_rows(clips), split, taxonomy_digest)
+    # A video that stands alone counts as before there were groups, so that an older atlas keeps its digest.
+    rows = [
+        {name: value for name, value in row.items() if name != "group" or value} for row in video_rows(root, videos)
+    ]
+    return digest(rows, sample_rows(clips), split, taxonomy_digest)
 
 
 def check_contents(
@@ -167,8 +171,14 @@ def sample_rows(clips: Iterable[Clip]) -> list[Row]:
 
 
 def videos_of_table(root: str, table: pa.Table) -> tuple[Video, ...]:
-    """Returns the videos of a videos table, with uris that can be opened from anywhere."""
-    return tuple(Video(**{**row, "uri": absolute_uri(root, row["uri"])}) for row in table.to_pylist())
+    """Returns the videos of a videos table, with uris that can be opened from anywhere.
+
+    In a table from before groups, and where a row has none, a video stands alone.
+    """
+    return tuple(
+        Video(**{**row, "uri": absolute_uri(root, row["uri"]), "group": row.get("group") or ""})
+        for row in table.to_pylist()
+    )
 
 
 def clips_of_table(table: pa.Table) -> tuple[Clip, ...]:

@@ -15,6 +15,7 @@ from halsted_ray.atlas.atlas_table import add_samples, merged_split, read_head, 
 from halsted_ray.atlas.commits import Change, current_user
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats import FORMATS, ImportSettings, LeftOut, Recording
+from halsted_ray.atlas.groups import group_id
 from halsted_ray.errors import AtlasError, DecoderKilled, StorageUnavailable, UsageError, VideoError
 from halsted_ray.records import Clip, Video
 from halsted_ray.storage.files import require_writable
@@ -22,6 +23,7 @@ from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.retry import with_retries
 from halsted_ray.taxonomy.names import nearest
 from halsted_ray.video.archive import list_videos
+from halsted_ray.video.cases import CHAPTERS, group_cases
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.identity import file_info, video_id
 
@@ -71,6 +73,7 @@ def import_annotations(
     who: str | None = None,
     why: str = "",
     replace_earlier: bool = False,
+    group_by: str = CHAPTERS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Imported:
     """Adds the annotations at ``source`` to the atlas of the archive at ``location``.
@@ -81,8 +84,9 @@ def import_annotations(
     that name none. ``said_by``: ``manual`` or ``ai`` instead of what the file says, such as for a map that a person
     corrected. ``fps``: frames per second that frame numbers count in, ``video`` for the rate of each video; None where
     the file must say it. ``strict``: nothing is imported where anything would be left out. ``who`` and ``why``: for the
-    history. ``replace_earlier`` first drops what persons said of the same videos and tasks. ``progress`` is called with
-    (videos read, all videos).
+    history. ``replace_earlier`` first drops what persons said of the same videos and tasks. ``group_by``: a rule
+    (``video.cases``) by which files are chapters of one operation, for videos of which the annotation does not say what
+    they were cut from; such videos become one group. ``progress`` is called with (videos read, all videos).
 
     A row that breaks its format is left out, and the rest is taken. Raises UsageError for an unknown format. Raises
     AtlasError for a file that breaks its format as a whole (with file, line, got, expected), where nothing can be
@@ -105,6 +109,7 @@ def import_annotations(
     clips: list[Clip] = []
     left_out = settings.left_out
     split: dict[str, str] = {}
+    base_split = base.split if base else {}  # a release may have carved validation videos out of the training part
     for recording, video in zip(recordings, identified, strict=True):
         if problem := video_problem(recording, video):
             left_out.append(problem)
@@ -114,15 +119,17 @@ def import_annotations(
         left_out += problems
         if not taken:
             continue
-        rows.setdefault(video.video_id, video)
+        known_group = rows[video.video_id].group if video.video_id in rows else ""
+        rows[video.video_id] = replace(video, group=known_group or group_id(recording.group))
         clips += [as_said_by(clip, said_by, annotator) for clip in taken]
-        if recording.part:
+        if recording.part and not (recording.part == "train" and base_split.get(video.video_id) == "validation"):
             split = merged_split(split, {video.video_id: recording.part})
     clips, contradictions = one_per_span(clips)
     left_out += contradictions
     if not clips or (strict and left_out):
         why_not = "nothing to import" if not clips else "nothing was imported (--strict)"
         raise AtlasError(f"{source}: {why_not}; {first_problems(left_out)}")
+    rows = with_chapters(rows, group_by, location)
     change = Change(who or current_user(), f"{format} {source}", why)
     version = add_samples(
         location,
@@ -134,6 +141,19 @@ def import_annotations(
         replace_source="manual" if replace_earlier else None,
     )
     return Imported(version, terms.name, len(rows), len(clips), tuple(left_out), tuple(settings.notes))
+
+
+def with_chapters(rows: dict[str, Video], group_by: str, location: str) -> dict[str, Video]:
+    """Returns the videos (by video_id) with a group for those that have none and that ``group_by`` puts together.
+
+    Raises UsageError for a rule that can't be used.
+    """
+    alone = {video.uri: video.video_id for video in rows.values() if not video.group}
+    found = dict(rows)
+    for case, uris in group_cases(alone, group_by, location, strict=False).items():
+        for uri in uris if len(uris) > 1 else ():
+            found[alone[uri]] = replace(rows[alone[uri]], group=group_id(f"case {case}"))
+    return found
 
 
 def first_problems(left_out: Sequence[LeftOut]) -> str:

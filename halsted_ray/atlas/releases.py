@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from halsted_ray.atlas.atlas_table import HEAD, merged_split, read_atlas
 from halsted_ray.atlas.commits import Change, commit, current_user, history
 from halsted_ray.atlas.contents import Atlas
+from halsted_ray.atlas.groups import groups_of, joined_groups
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.video.cases import NONE, group_cases
@@ -32,8 +33,12 @@ def release(
     A video that has a part (from an earlier release or from its data set) keeps it. ``split`` gives parts to other
     videos. The remaining videos are drawn with ``seed``, so that ``validation`` and ``test`` become those shares of the
     videos that a person labelled. A video that only a model labelled is always ``train``, because no model may be
-    tested on a model's labels. ``case_by``: the rule by which videos are chapters of one case (``video.cases``), which
-    gets one part; the shares are then of cases.
+    tested on a model's labels. Videos of one group (``Video.group``) get one part; the shares are of groups.
+    ``case_by``: a rule by which videos are chapters of one case (``video.cases``), which then is a group too.
+
+    A data set is often published with a training and a test part only. Where nothing is left to draw validation videos
+    from, they are carved out of the training part: ``validation`` is then the share of its groups. ``split`` may do the
+    same by hand. This is possible while the atlas has no validation video: no model can have been trained on it yet.
 
     Raises AtlasError for a bad name and for a split that moves a video, UsageError for too few videos, OutputError
     where the name is taken or another writer was first.
@@ -49,12 +54,14 @@ def release(
                 f"on {found.at:%Y-%m-%d}; a release never changes, so choose another name"
             )
     base = read_atlas(location, HEAD)
-    fixed = merged_split(base.split, split or {})
+    fixed = merged_split(carvable_split(base.split, split or {}), split or {})
     by_hand = {clip.video_id for clip in base.clips if clip.source == "manual"}
     parts = {video.video_id: "train" for video in base.videos}
     if by_hand:
         ids = {video.uri: video.video_id for video in base.videos}
         cases = group_cases(ids, case_by, location, strict=False)
+        case_of = {ids[uri]: case for case, uris in cases.items() for uri in uris}
+        group_of = joined_groups(groups_of(base.videos), case_of)
         parts |= split_by_video(
             by_hand,
             base.clips,
@@ -62,9 +69,36 @@ def release(
             test=test,
             seed=seed,
             fixed=fixed,
-            case_of={ids[uri]: case for case, uris in cases.items() for uri in uris},
+            group_of=group_of,
         )
+        if validation and "validation" not in {**parts, **fixed}.values():
+            published = sorted(video_id for video_id in by_hand if fixed.get(video_id) == "train")
+            fixed |= carve_validation(published, base, group_of, validation, seed)
+        held_out = {group_of[video_id] for video_id in by_hand if {**parts, **fixed}[video_id] != "train"}
+        # What a model labelled in a held-out group would teach what judges: such a video gets no part at all.
+        parts = {v: part for v, part in parts.items() if v in by_hand or group_of[v] not in held_out}
     parts |= fixed
     change = Change(who or current_user(), f"version {base.version}", why, "release")
     version = commit(location, base, base.videos, base.clips, base.load_taxonomy(), parts, change, name)
     return read_atlas(location, version=version)
+
+
+def carvable_split(known: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Returns the split ``known`` without the training videos that ``given`` takes for validation, where that is
+    possible: while no video validates."""
+    if "validation" in known.values():
+        return dict(known)
+    return {v: part for v, part in known.items() if not (part == "train" and given.get(v) == "validation")}
+
+
+def carve_validation(
+    published: Sequence[str], base: Atlas, group_of: Mapping[str, str], validation: float, seed: int
+) -> dict[str, str]:
+    """Returns video_id to ``validation``, for a share of the groups of a published training part.
+
+    Stratified as ``split_by_video`` does it. Nothing where the part has fewer than two groups.
+    """
+    if len({group_of[video_id] for video_id in published}) < 2:
+        return {}
+    drawn = split_by_video(published, base.clips, validation=validation, seed=seed, group_of=group_of)
+    return {video_id: part for video_id, part in drawn.items() if part == "validation"}

@@ -9,7 +9,7 @@ import json
 import sys
 from dataclasses import asdict
 from fractions import Fraction
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from halsted_ray.cli.options import (
     DONE,
@@ -24,6 +24,9 @@ from halsted_ray.cli.options import (
     share_below_1,
 )
 from halsted_ray.cli.text_tables import show_progress
+
+if TYPE_CHECKING:
+    from halsted_ray.atlas import Atlas
 
 EXIT_CODES = "exit code: 0 done, 3 some videos or samples were left out, or verify found a fault, 2 wrong use"
 AT = "a release, a version's number, or head (the newest version)"
@@ -85,6 +88,13 @@ def add_atlas(commands: Commands) -> None:
     importing.add_argument(
         "--replace", action="store_true", help="first remove the manual annotations of the same videos and tasks"
     )
+    importing.add_argument(
+        "--group-by",
+        default="chapters",
+        metavar="RULE",
+        help="files of one operation, which never lie in two parts: chapters (default, by the names of files), folder, "
+        "a pattern with (?P<case>…), a CSV file with file, case, or none; a column group comes first",
+    )
     importing.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the history")
     only_with(
         importing,
@@ -119,7 +129,11 @@ def add_atlas(commands: Commands) -> None:
     )
     releasing.add_argument("name", metavar="NAME", help="name of the release, such as hsa-v1")
     releasing.add_argument(
-        "--validation", type=share_below_1, default=0.2, metavar="SHARE", help="of the videos (default 0.2)"
+        "--validation",
+        type=share_below_1,
+        default=0.2,
+        metavar="SHARE",
+        help="of the videos (default 0.2); carved out of the training part of a data set that publishes no validation",
     )
     releasing.add_argument("--test", type=share_below_1, default=0.0, metavar="SHARE", help="of the videos (default 0)")
     releasing.add_argument(
@@ -181,6 +195,7 @@ def import_clips(options: argparse.Namespace) -> int:
         strict=options.strict,
         why=options.why,
         replace_earlier=options.replace,
+        group_by=options.group_by,
         progress=lambda read, of: show_progress(f"{read} of {of} videos read", read == of),
     )
     print(
@@ -326,10 +341,12 @@ def show_difference(options: argparse.Namespace) -> int:
 
 def make_release(options: argparse.Namespace) -> int:
     """Makes the release and prints its size and parts."""
-    from halsted_ray.atlas import release
+    from halsted_ray.atlas import read_atlas, release
+    from halsted_ray.atlas.atlas_table import HEAD
     from halsted_ray.atlas.verify import chapter_findings
 
     split = read_split(options.split) if options.split else None
+    before = read_atlas(options.atlas, HEAD).split
     made = release(
         options.atlas,
         options.name,
@@ -342,6 +359,15 @@ def make_release(options: argparse.Namespace) -> int:
     )
     parts = ", ".join(f"{len(made.videos_of(part))} {part}" for part in ("train", "validation", "test"))
     print(f"{made.release}: version {made.version}, {len(made.clips)} samples of {len(made.videos)} videos ({parts})")
+    if carved := [video_id for video_id, part in before.items() if made.split.get(video_id) != part]:
+        learning = sum(part == "train" for part in before.values())
+        print(
+            f"{len(carved)} of the {learning} videos that the data set publishes for training validate now, because it "
+            "has no validation part",
+            file=sys.stderr,
+        )
+    for line in not_validated(made):
+        print(line, file=sys.stderr)
     for finding in chapter_findings(made, "chapters" if options.case_by == "none" else options.case_by):
         print(finding.text, file=sys.stderr)
     if not made.videos_of("test"):
@@ -351,6 +377,23 @@ def make_release(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return DONE
+
+
+def not_validated(made: Atlas) -> list[str]:
+    """What the training part of a release has and its validation part lacks, in sentences."""
+    from halsted_ray.atlas.census import without_validation
+
+    if not made.videos_of("validation"):
+        return ["this release has no validation videos, so no model can be trained on it; give --validation 0.2"]
+    lines = []
+    for task, lacking in without_validation(made).items():
+        if not lacking:
+            lines.append(f"task {task!r} is learned without validation: no validation video has a sample of it")
+            continue
+        listed = ", ".join(f"{tag} {category}" for tag, category in lacking[:8])
+        more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
+        lines.append(f"task {task!r}: these categories are learned without validation: {listed}{more}")
+    return lines
 
 
 def read_split(file: str) -> dict[str, str]:

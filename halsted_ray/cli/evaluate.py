@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from halsted_ray.cli.options import DONE, Commands, add_command, count, only_with, positive_int
@@ -64,7 +65,16 @@ def add_evaluate(commands: Commands) -> None:
         metavar="N",
         help="train on only N of the training videos, to see what fewer annotations are worth",
     )
-    evaluate.add_argument("--folds", type=positive_int, default=5, metavar="N", help="number of folds (default 5)")
+    evaluate.add_argument(
+        "--folds", type=positive_int, metavar="N", help="number of folds (default 5; with --split published 1)"
+    )
+    evaluate.add_argument(
+        "--split",
+        choices=("drawn", "published"),
+        default="drawn",
+        help="published: judge on the test part of the release and print the figures of the data set's literature, one "
+        "answer per second (default: drawn)",
+    )
     evaluate.add_argument(
         "--strategy",
         metavar="NAME",
@@ -168,6 +178,12 @@ def add_conditions(evaluate: argparse.ArgumentParser) -> None:
     )
     only_with(
         evaluate,
+        "--strategy",
+        when=lambda given: given.split != "published",
+        needs="--split drawn: the release's own test part judges otherwise",
+    )
+    only_with(
+        evaluate,
         *("--folds", "--strategy"),
         when=lambda given: (
             benchmark_of(given) in ("sais", "llama") or (given.atlas and not given.model and not given.test_on)
@@ -249,7 +265,8 @@ def evaluate_model(options: argparse.Namespace) -> int:
         release=options.release,
         part=options.part,
         test_on=options.test_on,
-        folds=options.folds,
+        folds=options.folds or (1 if options.split == "published" else 5),
+        published=options.split == "published",
         strategy=options.strategy,
         learn_from=options.learn_from,
         seed=options.seed,
@@ -287,6 +304,8 @@ def evaluate_model(options: argparse.Namespace) -> int:
         print(textwrap.fill(f"caution: {caveat}", WIDTH) + "\n")
     if options.benchmark:
         print(benchmark_table(found.figures["benchmark"]) + "\n")
+    if literature := found.figures.get("literature"):
+        print(literature_table(literature) + "\n")
     if comparison := found.figures.get("comparison"):
         print(comparison_text(comparison) + "\n")
     print(f"{out}/report.html")
@@ -481,6 +500,51 @@ def rarp50_table(benchmark: JsonObject) -> str:
     header = ("segments", "micro", "macro", "by video", "chance", "over chance")
     sources = "\n".join(f"{row['method']}: {row['source']}" for row in benchmark["published"])
     return table(header, rows, right=range(1, len(header))) + "\n\n" + sources
+
+
+def literature_table(literature: JsonObject) -> str:
+    """The literature's figures of each fold: of phases strict and relaxed, of segmentations, of tools."""
+    tables = []
+    for number, tasks in enumerate(literature["folds"], 1):
+        fold = f", fold {number}" if len(literature["folds"]) > 1 else ""
+        for task in tasks.values():
+            for tag, of_tag in task.get("phases", {}).items():
+                if "score" in of_tag:
+                    names = ("accuracy", "f1_10", "score")
+                    row = (tag, *(mean_sd(of_tag[name]) for name in names[:2]), percent(of_tag["score"]))
+                    tables.append(table((f"frames{fold}", *names, ""), [(*row, "")], right=(1, 2, 3)))
+                    continue
+                names = ("precision", "recall", "jaccard")
+                rows = [
+                    (
+                        f"{kind}, {by.replace('_', ' ')}",
+                        mean_sd(of_tag[kind]["accuracy"]),
+                        *(mean_sd(of_tag[kind][name][by]) for name in names),
+                        "",
+                    )
+                    for kind in ("strict", "relaxed")
+                    for by in ("by_video", "by_phase")
+                ]
+                tables.append(table((f"{tag}{fold}", "accuracy", *names, ""), rows, right=range(1, 5)))
+            if tools := task.get("tools"):
+                rows = [(tool, percent(value), "") for tool, value in tools["average_precision"].items()]
+                rows += [
+                    ("mAP, all frames", percent(tools["map"]), ""),
+                    ("mAP by video", percent(tools["map_by_video"]), ""),
+                ]
+                tables.append(table((f"tools{fold}", "average precision", ""), rows, right=(1,)))
+    how = (
+        f"Mean (standard deviation). One answer per {literature['step_s']:g} s, that of the window of "
+        f"{literature['window_s']:g} s around it; relaxed: 10 s at the borders of phases are forgiven. By video: over "
+        "videos of the mean over phases; by phase: over phases of the mean over videos."
+    )
+    return "\n\n".join([*tables, textwrap.fill(how, WIDTH)])
+
+
+def mean_sd(found: Sequence[float | None]) -> str:
+    """A mean with its standard deviation in brackets, in percent."""
+    mean, sd = found
+    return percent(mean) + (f" ({100 * sd:.1f})" if sd is not None else "")
 
 
 def title_of(method: str) -> str:

@@ -74,6 +74,9 @@ def add_registry(commands: Commands) -> None:
         roll_back,
         "halsted registry rollback --reason 'worse on the robot'",
     )
+    rollback.add_argument(
+        "--model", default="halsted", metavar="NAME", help="registered model (default halsted; halsted-TAXONOMY)"
+    )
     rollback.add_argument("--reason", default="", metavar="TEXT", help="the reason, kept with the rollback")
 
 
@@ -98,6 +101,7 @@ def list_versions(options: argparse.Namespace) -> int:
             version.number,
             version.tags.get("model_version", ""),
             version.tags.get("atlas_release", ""),
+            version.name,
             day(version.created_ms),
             ", ".join(version.aliases),
         )
@@ -108,7 +112,7 @@ def list_versions(options: argparse.Namespace) -> int:
         + ("" if rows else ": no version yet; `halsted train --registry URI` adds one")
     )
     if rows:
-        print(table(("version", "model", "atlas", "made", "alias"), rows, right=(0,)))
+        print(table(("version", "model", "atlas", "registered", "made", "alias"), rows, right=(0,)))
     return DONE
 
 
@@ -128,6 +132,7 @@ def show_version(options: argparse.Namespace) -> int:
         print(json.dumps(known, indent=1))
         return DONE
     rows = [
+        ("registered model", version.name),
         ("version", version.number),
         ("alias", ", ".join(version.aliases) or "–"),
         ("made", day(version.created_ms)),
@@ -186,7 +191,7 @@ def roll_back(options: argparse.Namespace) -> int:
     from halsted_ray.registry.model_registry import Registry
     from halsted_ray.registry.promotion import rollback
 
-    now, before = rollback(Registry(options.registry, make=False), options.reason)
+    now, before = rollback(Registry(options.registry, make=False), options.reason, options.model)
     print(f"version {now.number} is champion again; version {before.number} is previous_champion")
     return DONE
 

@@ -34,6 +34,10 @@ class EvaluationPlan:
     ``per_procedure`` unless it would hold out more than half of the videos."""
     splits: tuple[Mapping[str, str], ...] | None = None
     """Per fold video_id → ``train``, ``validation`` or ``test``, in the place of folds that are drawn."""
+    published: bool = False
+    """Judge on the test part that the release fixes, as a published data set wants it, and add the literature's figures
+    (``evaluation.published_split``). Each of ``folds`` then draws its own validation videos; a single fold takes the
+    release's validation part, where it has one."""
     learn_from: int | None = None
     """Train each fold on so many of its training videos only: what would a model be worth with fewer?"""
     seed: int = 0
@@ -60,5 +64,10 @@ class EvaluationPlan:
             raise UsageError(f"folds={self.folds}; expected at least 1")
         if self.learn_from is not None and self.learn_from < 1:
             raise UsageError(f"learn from {self.learn_from} videos; expected at least 1")
+        if self.published and (self.test_on is not None or self.splits is not None or self.part != "test"):
+            raise UsageError(
+                "the published test part judges, and another part is named too; leave one of the two out (--part, "
+                "--test-on, or --split published)"
+            )
         if self.splits is not None and not self.splits:
             raise UsageError("no split is given; expected at least 1")

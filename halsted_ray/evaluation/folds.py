@@ -12,7 +12,8 @@ from typing import TypedDict
 import numpy as np
 
 from halsted_ray.atlas import Atlas
-from halsted_ray.atlas.split import split_by_video
+from halsted_ray.atlas.groups import groups_of
+from halsted_ray.atlas.split import split_of
 from halsted_ray.compute.devices import torch_device
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation.baselines import baseline_predictions
@@ -37,20 +38,31 @@ MOST_MAPPED = 1500
 
 
 def draw_folds(
-    procedure_of_video: Mapping[str, str], folds: int = 5, strategy: str = "per_procedure", seed: int = 0
+    procedure_of_video: Mapping[str, str],
+    folds: int = 5,
+    strategy: str = "per_procedure",
+    seed: int = 0,
+    group_of: Mapping[str, str] | None = None,
 ) -> list[dict[str, str]]:
     """Per fold video_id → ``train``, ``validation`` or ``test``; the same for the same videos in any order.
 
     Source: paper, Methods ("two unique videos per fold, one for validation and one for testing"). ``per_procedure``
     takes two videos of each procedure, the only reading that fits the paper's counts; ``global`` two of the archive. A
     video is tested again only after all videos of its group were tested; a pair of validation and test video comes
-    again only after all pairs. A procedure with one video is only learned from. Raises UsageError, and AtlasError
-    where nothing can be tested or nothing is left to learn from.
+    again only after all pairs. A procedure with one video is only learned from. ``group_of``: video_id → group; a group
+    of videos takes one part together, as one video (of the procedure of its first video). Raises UsageError, and
+    AtlasError where nothing can be tested or nothing is left to learn from.
     """
     if strategy not in STRATEGIES:
         raise UsageError(f"unknown strategy {strategy!r}; expected one of {', '.join(STRATEGIES)}")
     if folds < 1:
         raise UsageError(f"folds={folds}; expected at least 1")
+    if group_of and len(set(group_of.values())) < len(group_of):
+        first: dict[str, str] = {}
+        standing_in = {v: first.setdefault(group_of.get(v, v), v) for v in sorted(procedure_of_video)}
+        alone = {video_id: procedure_of_video[video_id] for video_id in first.values()}
+        splits = draw_folds(alone, folds, strategy, seed)
+        return [{video_id: split[stand_in] for video_id, stand_in in standing_in.items()} for split in splits]
     groups: dict[str, list[str]] = {}
     for video_id, procedure in sorted(procedure_of_video.items()):
         groups.setdefault(procedure if strategy == "per_procedure" else "", []).append(video_id)
@@ -123,7 +135,7 @@ def with_test_atlas(source: Atlas, other: Atlas) -> Atlas:
             f"{source.name!r} in {source.taxonomy!r} {source.taxonomy_digest}; name one of the same taxonomy to test on"
         )
     testing = {clip.video_id for clip in other.clips}
-    split = source.split or split_by_video([video.video_id for video in source.videos], source.clips)
+    split = split_of(source)
     learned = {video_id: part for video_id, part in split.items() if part != "test"}
     if both := sorted(testing & set(learned)):
         raise AtlasError(
@@ -157,7 +169,7 @@ def fold_splits(
     if not is_given:
         procedures = {video_id: operations.get(video_id, {}).get("procedure", "") for video_id in annotated}
         chosen = strategy or strategy_for(procedures)
-        return draw_folds(procedures, folds, chosen, seed), chosen
+        return draw_folds(procedures, folds, chosen, seed, groups_of(source.videos)), chosen
     if part == "all":
         return [dict.fromkeys(annotated, "test")], "all videos"
     names = {"train": "train", "validation": "validation"} | {part: "test"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from halsted_ray.atlas import read_atlas
-from halsted_ray.atlas.split import split_by_video
+from halsted_ray.atlas.split import split_of
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.model.halsted import ModelConfig
 
@@ -30,7 +30,7 @@ def learned_by(config: ModelConfig, locations: Iterable[str]) -> Learned | None:
         except AtlasError:  # another atlas, which has no such version
             continue
         if taught.name == config.atlas_release:
-            split = taught.split or split_by_video([video.video_id for video in taught.videos], taught.clips)
+            split = split_of(taught)
             return {part: {v for v in split if split[v] == part} for part in ("train", "validation")}
     return None
 

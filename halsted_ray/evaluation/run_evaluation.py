@@ -33,6 +33,7 @@ from halsted_ray.evaluation.json_values import Figures
 from halsted_ray.evaluation.leak_guard import caveats_of, learned_by, require_unlearned
 from halsted_ray.evaluation.predictions import MODEL, TagPredictions, predictions_table
 from halsted_ray.evaluation.published import published_figures
+from halsted_ray.evaluation.published_split import literature_figures, published_splits
 from halsted_ray.evaluation.scoring import score_predictions
 from halsted_ray.evaluation.umap import umap
 from halsted_ray.model.encoder_identity import encoder_identity
@@ -203,6 +204,10 @@ def evaluate(
         "map": feature_map(results[0].features, operations),
         "seconds": {"embedding": embed_s, "folds": time.monotonic() - started_s - embed_s},
     }
+    if plan.published:
+        models = [(fold.model, fold.split) for fold in folds]
+        place = embeddings or f"{atlas.rstrip('/')}/embeddings"
+        figures["literature"] = literature_figures(source, taxonomy, models, frozen.ref, spec, place, on_embed)
     save_evaluation(out, figures, predictions, taxonomy)
     return Evaluation(figures, predictions, source, taxonomy, folds, data)
 
@@ -220,6 +225,8 @@ def splits_of(
     """
     if plan.splits is not None:
         splits, drawn_by = [dict(split) for split in plan.splits], "given split"
+    elif plan.published:
+        splits, drawn_by = published_splits(source, 1 if is_given else plan.folds, plan.seed)
     elif judging is not None:
         splits, drawn_by = [source.split], f"all videos of {judging.name}"
     else:

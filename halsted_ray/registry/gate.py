@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from halsted_ray.errors import TaxonomyError, UsageError
+from halsted_ray.evaluation import metrics
 from halsted_ray.evaluation.model_comparison import compare_models
 from halsted_ray.evaluation.predictions import TagPredictions
 from halsted_ray.evaluation.scoring import AccuracyCounts, calibration, score_tasks
@@ -27,9 +28,13 @@ BOUNDS: dict[str, Literal["at_most", "at_least"]] = {
     "mean_p_worse": "at_most",
     "specialty_accuracy": "at_least",
     "calibration_error": "at_most",
+    "tag_calibration_rise": "at_most",
     "speed_of_champion": "at_least",
     "learned_test_videos": "at_most",
 }
+
+ADDED_LATER = ("tag_calibration_rise",)
+"""Checks that a gate's file of an earlier version lacks."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,9 @@ def read_thresholds(location: str | None = None) -> dict[str, GateThreshold]:
             fs, path = filesystem(location)
             text = fs.cat_file(path).decode()
         stated = yaml.safe_load(text)
+        if isinstance(stated, dict) and location is not None:  # a file from before a check existed takes its default
+            shipped = read_thresholds()
+            stated = {name: stated_again(shipped[name], name) for name in ADDED_LATER if name not in stated} | stated
         if not isinstance(stated, dict) or set(stated) != set(BOUNDS):
             raise UsageError(
                 f"the gate's file {location or 'gate.yaml'!r} has "
@@ -96,6 +104,11 @@ def read_thresholds(location: str | None = None) -> dict[str, GateThreshold]:
         return found
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"the gate's file {location!r} can't be read as YAML: {error}") from error
+
+
+def stated_again(threshold: GateThreshold, name: str) -> dict[str, object]:
+    """Returns a threshold as a gate's file states it."""
+    return {BOUNDS[name]: threshold.bound, "reason": threshold.reason}
 
 
 def apply_gate(
@@ -121,7 +134,7 @@ def apply_gate(
         checks.append(Check(name, measured, bound, passed, said, threshold.reason))
 
     if champion is None:
-        for name in ("worst_task_fall", "mean_p_worse", "speed_of_champion"):
+        for name in ("worst_task_fall", "mean_p_worse", "speed_of_champion", "tag_calibration_rise"):
             check(name, None, "there is no champion to compare with")
     else:
         ours, theirs = common_tags(candidate.predictions, champion.predictions)
@@ -144,6 +157,12 @@ def apply_gate(
             "speed_of_champion",
             candidate.windows_per_s / champion.windows_per_s,
             f"{candidate.windows_per_s:,.0f} windows/s, the champion {champion.windows_per_s:,.0f}",
+        )
+        tag, error, their_error = worst_calibration_rise(ours, theirs)
+        check(
+            "tag_calibration_rise",
+            error - their_error,
+            f"calibration error of {tag}: {error:.3f}, the champion's {their_error:.3f}",
         )
     floors, counts = thresholds["specialty_accuracy"].of_specialty, AccuracyCounts.of(candidate.predictions)
     specialty_K = np.array([operations.get(str(video), {}).get("specialty", "") for video in counts.video_K])
@@ -191,6 +210,24 @@ def common_tags(
     return [entry for entry in first if entry.targets.tag in asked], [
         entry for entry in second if entry.targets.tag in asked
     ]
+
+
+def worst_calibration_rise(
+    ours: Sequence[TagPredictions], theirs: Sequence[TagPredictions]
+) -> tuple[str, float, float]:
+    """Returns the tag whose calibration error rises most from the champion to the candidate, and both errors: the
+    candidate's and the champion's (``metrics.calibration_error``)."""
+    errors: dict[str, list[float]] = {}
+    for side in (ours, theirs):
+        by_tag: dict[str, list[TagPredictions]] = {}
+        for entry in side:
+            by_tag.setdefault(entry.targets.tag, []).append(entry)
+        for tag, entries in by_tag.items():
+            confidence_N = np.concatenate([entry.confidence_N for entry in entries])
+            right_N = np.concatenate([entry.right_N for entry in entries])
+            errors.setdefault(tag, []).append(metrics.calibration_error(confidence_N, right_N))
+    worst = max(errors, key=lambda tag: errors[tag][0] - errors[tag][1])
+    return worst, errors[worst][0], errors[worst][1]
 
 
 def worst_task(predictions: Sequence[TagPredictions], taxonomy: Taxonomy) -> tuple[str, float]:

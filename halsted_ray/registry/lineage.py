@@ -15,6 +15,7 @@ from halsted_ray.model.checkpoint import JsonObject
 from halsted_ray.records import TIMELINE_ORDER
 from halsted_ray.registry.model_registry import Registry, Version
 from halsted_ray.registry.promotion import EXPERIMENT
+from halsted_ray.registry.references import MODEL
 from halsted_ray.storage.delta import native_files, open_table, table_uri
 
 FORMS = (
@@ -169,4 +170,6 @@ def verdicts_on(registry: Registry, version: Version) -> list[JsonObject]:
             **{name: run.data.tags.get(name, "") for name in ("verdict", "champion", "alias", "atlas_release")},
         }
         for run in runs
+        # A verdict from before there were several registered models is one on the first of them.
+        if run.data.tags.get("registered_model", MODEL) == version.name
     ]

@@ -1,6 +1,6 @@
 """Versions and aliases in MLflow's registry, which is an SQLite file by default, or a server.
 
-registered model  halsted
+registered model  halsted; for another taxonomy than the built-in one a model of its own, such as halsted-cholec80
 version           one trained model: a pyfunc that contains the model's folder; its tags say what it was made from
 alias             champion (in use), challenger (passed the gate and waits), previous_champion (for a rollback)
 """
@@ -139,12 +139,21 @@ class Registry:
         """Returns where an experiment's files go: beside the SQLite file; None lets a server decide."""
         return (self.file.parent / "mlruns" / name).as_uri() if self.file else None
 
-    def versions(self) -> list[Version]:
-        """Returns all versions, the newest first."""
+    def names(self) -> list[str]:
+        """Returns the registered models that hold versions of this program's models, ``halsted`` first."""
         with self.clear_errors():
-            found = self.client.search_model_versions(f"name = '{MODEL}'", order_by=["version_number DESC"])
+            found = [model.name for model in self.client.search_registered_models(f"name LIKE '{MODEL}%'")]
+        return sorted((name for name in found if name == MODEL or name.startswith(f"{MODEL}-")), key=len)
+
+    def versions(self, name: str | None = None) -> list[Version]:
+        """Returns the versions of the registered model ``name`` (default: of all), the newest first."""
+        if name is None:
+            every = [version for own in self.names() for version in self.versions(own)]
+            return sorted(every, key=lambda version: (version.created_ms, version.number), reverse=True)
+        with self.clear_errors():
+            found = self.client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
             # MLflow's search returns no aliases, unlike its look-up of one version.
-            aliases = dict(self.client.get_registered_model(MODEL).aliases) if found else {}
+            aliases = dict(self.client.get_registered_model(name).aliases) if found else {}
             return [
                 replace(self._described(version), aliases=tuple(sorted(a for a in aliases if str(aliases[a]) == n)))
                 for version in found
@@ -155,16 +164,16 @@ class Registry:
         """Returns the newest version whose model made rows with this id (``model_version``); None for an unknown id."""
         return next((v for v in self.versions() if v.tags.get("model_version") == model_version), None)
 
-    def find(self, ref: str | Reference) -> Version:
-        """Returns the version that ``ref`` names: a Reference or its text, a number, or an alias.
+    def find(self, ref: str | Reference, name: str = MODEL) -> Version:
+        """Returns the version that ``ref`` names: a Reference or its text, or a number or an alias of ``name``.
 
         Raises RegistryError where there is no such version, with what to do.
         """
         if isinstance(ref, str):
             known = parse(ref)
-            ref = known or Reference(MODEL, None if ref.isdigit() else ref, int(ref) if ref.isdigit() else None)
-        found = self.aliased(ref.alias) if ref.alias else self._numbered(ref)
-        if found is None or ref.name != MODEL:
+            ref = known or Reference(name, None if ref.isdigit() else ref, int(ref) if ref.isdigit() else None)
+        found = self.aliased(ref.alias, ref.name) if ref.alias else self._numbered(ref)
+        if found is None:
             raise RegistryError(f"the registry at {without_password(self.uri)} has no {ref}; {self._what_to_do(ref)}")
         return found
 
@@ -175,14 +184,18 @@ class Registry:
                 "it has no version at all: `halsted train --registry URI` registers one, or name another registry with "
                 "--registry or MLFLOW_TRACKING_URI"
             )
-        listed = ", ".join(f"{v.number}{''.join(f' @{alias}' for alias in v.aliases)}" for v in versions[:8])
-        newest = versions[0].number
+        own = [version for version in versions if version.name == ref.name]
+        if not own:
+            names = ", ".join(sorted({version.name for version in versions}))
+            return f"its models are {names}: name a version of one of them (registry:{versions[0].name}/1)"
+        listed = ", ".join(f"{v.number}{''.join(f' @{alias}' for alias in v.aliases)}" for v in own[:8])
+        newest = own[0].number
         way = f"{HOW_TO_GET[ref.alias].format(newest)}, or " if ref.alias in HOW_TO_GET else ""
-        return f"it has {listed}: {way}name a version by its number (registry:{MODEL}/{newest})"
+        return f"it has {listed}: {way}name a version by its number (registry:{ref.name}/{newest})"
 
-    def aliased(self, alias: str) -> Version | None:
-        """Returns the version with this alias; None where no version has it."""
-        return self._absent_is_none(lambda: self.client.get_model_version_by_alias(MODEL, alias))
+    def aliased(self, alias: str, name: str = MODEL) -> Version | None:
+        """Returns the version of the registered model ``name`` with this alias; None where no version has it."""
+        return self._absent_is_none(lambda: self.client.get_model_version_by_alias(name, alias))
 
     def _numbered(self, ref: Reference) -> Version | None:
         return self._absent_is_none(lambda: self.client.get_model_version(ref.name, str(ref.number)))
@@ -236,11 +249,18 @@ class Registry:
         return str(folder)
 
     def add(
-        self, run_id: str, folder: str, tags: dict[str, str], signature: ModelSignature, example: pd.DataFrame
+        self,
+        run_id: str,
+        folder: str,
+        tags: dict[str, str],
+        signature: ModelSignature,
+        example: pd.DataFrame,
+        name: str = MODEL,
     ) -> Version:
         """Makes a new version from a model's folder (any fsspec location), as a pyfunc with the code of ``pyfunc.py``.
 
-        ``run_id``: the MLflow run that made the model. ``signature`` and ``example``: of the pyfunc's input.
+        ``run_id``: the MLflow run that made the model. ``signature`` and ``example``: of the pyfunc's input. ``name``:
+        the registered model.
         """
         with self.clear_errors(), tempfile.TemporaryDirectory() as place:
             fs, path = filesystem(folder)
@@ -255,27 +275,28 @@ class Registry:
                 pip_requirements=[f"halsted-ray=={tags['code_version'].split('+')[0]}"],
             )
             run = self.client.get_run(run_id)
-            logged = self.client.create_logged_model(run.info.experiment_id, MODEL, run_id, tags)
+            logged = self.client.create_logged_model(run.info.experiment_id, name, run_id, tags)
             self.client.log_model_artifacts(logged.model_id, f"{place}/pyfunc")
             self.client.finalize_logged_model(logged.model_id, "READY")
             try:
-                self.client.create_registered_model(MODEL)
+                self.client.create_registered_model(name)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
             made = self.client.create_model_version(
-                MODEL, logged.artifact_location, run_id, tags, model_id=logged.model_id
+                name, logged.artifact_location, run_id, tags, model_id=logged.model_id
             )
             return self._described(made)
 
-    def move(self, aliases: dict[str, int | None]) -> None:
-        """Gives each alias to the version with the number, or to no version (None). Call it only under ``locked``."""
+    def move(self, aliases: dict[str, int | None], name: str = MODEL) -> None:
+        """Gives each alias to the version of ``name`` with the number, or to no version (None). Call it only under
+        ``locked``."""
         with self.clear_errors():
             for alias, number in aliases.items():
                 if number is None:
-                    self.client.delete_registered_model_alias(MODEL, alias)
+                    self.client.delete_registered_model_alias(name, alias)
                 else:
-                    self.client.set_registered_model_alias(MODEL, alias, str(number))
+                    self.client.set_registered_model_alias(name, alias, str(number))
 
     @contextmanager
     def locked(self, purpose: str) -> Iterator[None]:

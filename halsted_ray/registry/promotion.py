@@ -23,6 +23,8 @@ from halsted_ray.model.halsted import Halsted
 from halsted_ray.registry.gate import Verdict, apply_gate, common_tags, read_thresholds
 from halsted_ray.registry.held_out import HeldOutBenchmark, HeldOutResult
 from halsted_ray.registry.model_registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version, names_version
+from halsted_ray.registry.references import MODEL as MODEL_NAME
+from halsted_ray.registry.references import registered_name
 from halsted_ray.registry.tracking import code_version, learned_videos, register
 
 EXPERIMENT = "halsted-promotion"
@@ -72,7 +74,8 @@ def promote(
     thresholds = read_thresholds(gate)
     bridge = Migration.read(migration) if migration else None
     source = read_atlas(atlas, release)
-    before = {alias: registry.aliased(alias) for alias in (CHAMPION, CHALLENGER)}
+    name = registered_name(source.taxonomy)
+    before = {alias: registry.aliased(alias, name) for alias in (CHAMPION, CHALLENGER)}
     champion = before[CHAMPION]
     if bridge and (champion is None or champion.tags.get("taxonomy_digest") == source.taxonomy_digest):
         raise RegistryError(
@@ -80,7 +83,13 @@ def promote(
             + (f"version {champion.number} has the taxonomy of {source.name!r}" if champion else "there is no champion")
             + "; leave --migration out"
         )
-    version = registry.find(candidate) if names_version(candidate) else register(registry, candidate)
+    version = registry.find(candidate, name) if names_version(candidate) else register(registry, candidate)
+    if version.name != name:
+        raise RegistryError(
+            f"version {version.number} of {version.name!r} can't become a model of the taxonomy {source.taxonomy!r} of "
+            f"the atlas {source.name!r}: that taxonomy has a registered model of its own, {name!r}; name an atlas of "
+            "the candidate's taxonomy, or the folder of a model that answers in the atlas's"
+        )
     if champion and champion.number == version.number:
         raise RegistryError(f"version {version.number} is the champion already; name another version")
 
@@ -111,7 +120,7 @@ def promote(
     if verdict.passed:
         alias = CHAMPION if deploy else CHALLENGER
         with registry.locked(f"promotion of version {version.number}"):
-            require_unchanged(registry, before)
+            require_unchanged(registry, before, name)
             moves: dict[str, int | None] = {CHALLENGER: version.number}
             if deploy:
                 # previous_champion moves first: if this process dies then, the alias that is in use has not changed.
@@ -120,16 +129,16 @@ def promote(
                 challenger = before[CHALLENGER]
                 if challenger and challenger.number == version.number:
                     moves[CHALLENGER] = None
-            registry.move(moves)
+            registry.move(moves, name)
         with registry.clear_errors():
             registry.client.set_tag(run_id, "alias", alias)
     return Promotion(verdict, version, champion, run_id, alias)
 
 
-def require_unchanged(registry: Registry, before: dict[str, Version | None]) -> None:
+def require_unchanged(registry: Registry, before: dict[str, Version | None], name: str) -> None:
     """Raises RegistryError where an alias has moved since ``before`` (alias to version) was read."""
     for alias, then in before.items():
-        now = registry.aliased(alias)
+        now = registry.aliased(alias, name)
         if (now and now.number) != (then and then.number):
             raise RegistryError(
                 f"{alias} is version {now and now.number} now, and was {then and then.number} when this promotion "
@@ -174,6 +183,7 @@ def record(
             tags=facts
             | {
                 "verdict": word,
+                "registered_model": candidate.name,
                 "candidate": str(candidate.number),
                 "champion": str(champion.number) if champion else "",
                 "candidate_model_version": candidate.tags.get("model_version", ""),
@@ -189,19 +199,20 @@ def record(
     return run_id
 
 
-def rollback(registry: Registry, reason: str = "") -> tuple[Version, Version]:
-    """Swaps ``champion`` and ``previous_champion``; returns (champion now, champion before).
+def rollback(registry: Registry, reason: str = "", name: str = MODEL_NAME) -> tuple[Version, Version]:
+    """Swaps ``champion`` and ``previous_champion`` of the registered model ``name``; returns (champion now, champion
+    before).
 
     A second rollback undoes the first. The rollback and its ``reason`` are kept as an MLflow run. Raises RegistryError
     where there is no previous champion.
     """
     with registry.locked("rollback"):
-        champion, previous = registry.aliased(CHAMPION), registry.aliased(PREVIOUS)
+        champion, previous = registry.aliased(CHAMPION, name), registry.aliased(PREVIOUS, name)
         if previous is None or champion is None:
             raise RegistryError(
                 "there is no previous champion to go back to; `halsted registry list` shows all versions and aliases"
             )
-        registry.move({CHAMPION: previous.number, PREVIOUS: champion.number})
+        registry.move({CHAMPION: previous.number, PREVIOUS: champion.number}, name)
     experiment = registry.experiment(EXPERIMENT)
     with registry.clear_errors():
         run = registry.client.create_run(
@@ -209,6 +220,7 @@ def rollback(registry: Registry, reason: str = "") -> tuple[Version, Version]:
             run_name=f"rollback-to-{previous.number}",
             tags={
                 "verdict": "rollback",
+                "registered_model": name,
                 "candidate": str(previous.number),
                 "champion": str(champion.number),
                 "reason": reason,
@@ -216,7 +228,7 @@ def rollback(registry: Registry, reason: str = "") -> tuple[Version, Version]:
             },
         )
         registry.client.set_terminated(run.info.run_id, "FINISHED")
-    return registry.find(str(previous.number)), champion
+    return registry.find(str(previous.number), name), champion
 
 
 def as_json(promotion: Promotion) -> str:

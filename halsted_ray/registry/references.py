@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from halsted_ray.errors import RegistryError
 
 MODEL = "halsted"
-"""The name of the one registered model."""
+"""The registered model of the built-in taxonomy. Another taxonomy has one of its own (``registered_name``)."""
+BUILT_IN = "halsted"
+"""The name of the built-in taxonomy."""
 FORM = re.compile(r"(?:registry:|models:/)(?P<name>[^@/:]+)(?:@(?P<alias>[^@/]+)|/(?P<number>\d+))")
 EXPECTED = f"registry:{MODEL}@champion, registry:{MODEL}/7, or the same after models:/"
 
@@ -26,6 +28,14 @@ class Reference:
 
     def __str__(self) -> str:
         return f"{self.name}@{self.alias}" if self.alias else f"{self.name}/{self.number}"
+
+
+def registered_name(taxonomy: str) -> str:
+    """Returns the registered model of the taxonomy with this name: ``halsted``, or such as ``halsted-cholec80``.
+
+    Models of different taxonomies give different answers, so none of them may replace another one in use.
+    """
+    return MODEL if taxonomy == BUILT_IN else f"{MODEL}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', taxonomy)}"
 
 
 def parse(ref: str) -> Reference | None:

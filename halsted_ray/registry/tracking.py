@@ -36,6 +36,7 @@ from halsted_ray.evaluation.model_card import train
 from halsted_ray.model.checkpoint import JsonObject
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.registry.model_registry import Registry, Version
+from halsted_ray.registry.references import registered_name
 from halsted_ray.storage.delta import table_uri
 from halsted_ray.training.epoch_record import EpochRecord
 from halsted_ray.training.train import TrainingPlan, TrainSummary
@@ -200,12 +201,14 @@ class TrackedRun:
 def register(registry: Registry, folder: str, run_id: str | None = None) -> Version:
     """Returns the version that contains the model in ``folder``; makes a version where there is none.
 
+    The registered model is that of the model's taxonomy (``references.registered_name``).
+
     ``run_id``: the MLflow run that trained the model. A model that was trained without a registry gets a run of its
     own. Raises ModelError, RegistryError.
     """
     model = Halsted.load(folder)
-    config = model.config
-    for version in registry.versions():
+    config, name = model.config, registered_name(model.taxonomy.name)
+    for version in registry.versions(name):
         if version.tags.get("model_digest") == model.digest:
             return version
     tags = {
@@ -213,6 +216,7 @@ def register(registry: Registry, folder: str, run_id: str | None = None) -> Vers
         "model_digest": model.digest,
         "atlas_release": config.atlas_release,
         "atlas_version": "" if config.atlas_version is None else str(config.atlas_version),
+        "taxonomy": model.taxonomy.name,
         "taxonomy_digest": model.taxonomy.digest,
         "encoder_fingerprint": config.encoder_fingerprint,
         "encoder": config.encoder_ref,
@@ -234,7 +238,7 @@ def register(registry: Registry, folder: str, run_id: str | None = None) -> Vers
             "instruction": [model.taxonomy.tasks[0].instruction],
         }
     )
-    return registry.add(run_id, folder, tags, SIGNATURE, example)
+    return registry.add(run_id, folder, tags, SIGNATURE, example, name)
 
 
 def learned_videos(registry: Registry, version: Version, config: ModelConfig) -> set[str] | None:

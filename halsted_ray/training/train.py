@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -12,11 +12,11 @@ import numpy as np
 import ray
 
 from halsted_ray.atlas import Atlas, read_atlas
-from halsted_ray.atlas.split import split_by_video
+from halsted_ray.atlas.split import split_of
 from halsted_ray.compute.cluster import connected
 from halsted_ray.compute.devices import WorkerRequest, cluster_gpus, gpus_at_hand
 from halsted_ray.embedding.embed import EmbedProgress
-from halsted_ray.errors import OutputError
+from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.model.encoder import STEPS
 from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted
@@ -162,7 +162,8 @@ def train(
     encoder = encoder_for(recipe, encoder)
     frozen = encoder_identity(encoder)
     spec = frozen.windows(spec)
-    split = source.split or split_by_video([video.video_id for video in source.videos], source.clips)
+    split = split_of(source)
+    require_validation(source, split)
 
     def run_id_of(recipe: Recipe) -> str:
         choices = {**asdict(recipe), "shifts_s": list(recipe.shifts_s)}
@@ -260,6 +261,15 @@ def train(
     fs, path = filesystem(f"{root}/training.json")
     write_atomically(fs, path, json.dumps(written, indent=1).encode())
     return summary
+
+
+def require_validation(source: Atlas, split: Mapping[str, str]) -> None:
+    """Raises AtlasError where no video of ``split`` validates, with the command that mends it."""
+    if "validation" not in split.values():
+        raise AtlasError(
+            f"the atlas {source.name!r} has no validation video, and training keeps the epoch that is best on them; "
+            f"`halsted atlas release {source.root} NAME --validation 0.2` takes a fifth of its training videos for that"
+        )
 
 
 def with_precision(recipe: Recipe, out: str, run_id_of: Callable[[Recipe], str], gpus: int | None) -> Recipe:

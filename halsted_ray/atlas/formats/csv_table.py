@@ -7,6 +7,7 @@ what people and programs make of such a table:
     columns in any order and letter case, and others beside them, which are not read
     ``end_s``, ``end`` or ``stop`` for ``stop_s``, and ``start`` for ``start_s``
     ``model_version`` for ``annotator``, as the exported map has it; the map's rows of gaps are left out
+    ``source_video``, ``operation`` or ``patient`` for ``group``: what the video was cut from, or who is in it
     no ``task``, where the tag says it; a column per tag (``step``, ``action``, …) for ``tag`` and ``category``
     semicolons or tabs between the fields, decimal commas, clock times (``clock_times``), Excel's first line ``sep=;``
     a byte-order mark, UTF-16, or else Windows-1252, which is said
@@ -19,6 +20,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from halsted_ray.atlas.contents import Atlas
@@ -40,18 +42,23 @@ from halsted_ray.taxonomy import Taxonomy
 NEEDED = ("start_s", "stop_s", "task", "tag", "category")
 DEFAULTS = {"source": "manual", "annotator": "", "confidence": "1.0", "specialty": "", "procedure": "", "caption": ""}
 COLUMNS = ("video_id", *NEEDED, *DEFAULTS)
+GROUP = "group"
+"""The column of what the video was cut from: source video, operation or patient. A table may lack it."""
 OTHER_NAMES = {
     "start": "start_s",
     "stop": "stop_s",
     "end": "stop_s",
     "end_s": "stop_s",
     "model_version": "annotator",
+    "source_video": GROUP,
+    "operation": GROUP,
+    "patient": GROUP,
 }
 """Another name of a column to its own name, for tables that lack the own name."""
 GAP = "gap"
 """The tag of a map's rows that say where nothing could be mapped (``maps.table_schemas``)."""
-OperationKey = tuple[str, str, str, str]
-"""(column video_id or video, its value, specialty, procedure)."""
+OperationKey = tuple[str, str, str, str, str]
+"""(column video_id or video, its value, specialty, procedure, group)."""
 
 
 class Table:
@@ -69,7 +76,8 @@ class Table:
         """Adds the (tag, category) pairs of one row. Raises AtlasError."""
         key, confidence = self.span_of(row, line)
         said = [self.meaning_of(row, tag, category, line) for tag, category in pairs]
-        group = (column, self.video_of(row, column, line), str(row["specialty"]), str(row["procedure"]))
+        operation = str(row["specialty"]), str(row["procedure"]), str(row.get(GROUP) or "").strip()
+        group = (column, self.video_of(row, column, line), *operation)
         spans = self.groups.setdefault(group, LabelledSpans(self.file))
         self.first_line.setdefault(group, line)
         for one in said:
@@ -118,13 +126,13 @@ class Table:
         """Returns one Recording per video and operation."""
         names, found = VideoNames(self.file, self.settings), []
         for group, spans in self.groups.items():
-            column, video, specialty, procedure = group
+            column, video, specialty, procedure, source = group
             line, clips = self.first_line[group], spans.clips(specialty, procedure)
             if column == "video_id" and VIDEO_ID.fullmatch(video):
-                found.append(Recording(clips, f"{self.file}:{line}", video_id=video))
+                found.append(Recording(clips, f"{self.file}:{line}", video_id=video, group=source))
                 continue
             with self.settings.or_left_out(len(clips)):
-                found.append(names.recording(video, clips, line))
+                found.append(replace(names.recording(video, clips, line), group=source))
         return found
 
 
@@ -227,11 +235,15 @@ def write(atlas: Atlas, folder: str, with_files: bool = False) -> list[str]:
     ``with_files`` adds the column ``uri``, which can contain a patient's name.
     """
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, (*COLUMNS, *(("uri",) if with_files else ())), lineterminator="\r\n")
+    group_of = {video.video_id: video.group for video in atlas.videos if video.group}
+    more = (*((GROUP,) if group_of else ()), *(("uri",) if with_files else ()))
+    writer = csv.DictWriter(text, (*COLUMNS, *more), lineterminator="\r\n")
     writer.writeheader()
     uri_of = {video.video_id: video.uri for video in atlas.videos}
     for clip in atlas.clips:
         row = {name: getattr(clip, name) for name in COLUMNS if name not in ("tag", "category")}
+        if group_of:
+            row[GROUP] = group_of.get(clip.video_id, "")
         if with_files:
             row["uri"] = uri_of.get(clip.video_id, "")
         for tag, category in clip.tags.items():

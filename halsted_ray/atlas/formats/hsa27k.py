@@ -9,12 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from typing import Any
 
 import yaml
 
+from halsted_ray.atlas.clip_files import source_of_clip_file
 from halsted_ray.atlas.formats.recording import (
     ImportSettings,
     Recording,
@@ -33,7 +34,19 @@ Mapping = dict[str, Any]
 """The content of a mapping file; its keys are ``KEYS``, and ``hsa27k.yaml`` explains them."""
 Row = dict[str, Any]
 """One row of a table, by column."""
-KEYS = ("verified", "table", "video", "start_s", "stop_s", "tags", "source", "sources", "annotator", "confidence")
+KEYS = (
+    "verified",
+    "table",
+    "video",
+    "group",
+    "start_s",
+    "stop_s",
+    "tags",
+    "source",
+    "sources",
+    "annotator",
+    "confidence",
+)
 
 
 def read(source: str, settings: ImportSettings) -> list[Recording]:
@@ -49,6 +62,7 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
     videos = absolute_location(settings.videos) if settings.videos else folder
     clips_of: dict[str, list[Clip]] = {}
     first: dict[str, str] = {}
+    group_of: dict[str, str] = {}
     for file in tables:
         for line, row in rows_of(file, settings):
             try:
@@ -57,6 +71,7 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
                 raise format_error(
                     file, line, sorted(row), f"a column {error} (the mapping's `video` names it)"
                 ) from None
+            group_of.setdefault(uri, group_of_row(row, file, line, mapping))
             if "start_s" in mapping:
                 for name in (mapping["start_s"], mapping["stop_s"]):
                     if name not in row:
@@ -65,7 +80,33 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
                 clips = list(clips_of_row(row, file, line, mapping, settings))
                 clips_of.setdefault(uri, []).extend(clips)
                 first.setdefault(uri, f"{file}:{line}")
-    return [Recording(tuple(clips), first[uri], uri) for uri, clips in clips_of.items()]
+    if "start_s" not in mapping and "group" not in mapping:
+        group_of = sources_by_name(clips_of, settings)
+    return [Recording(tuple(clips), first[uri], uri, group=group_of[uri]) for uri, clips in clips_of.items()]
+
+
+def group_of_row(row: Row, file: str, line: int, mapping: Mapping) -> str:
+    """Returns what the row's video was cut from, by the mapping's `group`; '' without one. Raises AtlasError."""
+    if "group" not in mapping:
+        return ""
+    try:
+        name = str(mapping["group"].format(**row)).strip()
+    except KeyError as error:
+        raise format_error(file, line, sorted(row), f"a column {error} (the mapping's `group` names it)") from None
+    return f"hsa-27k {name}" if name else ""
+
+
+def sources_by_name(uris: Iterable[str], settings: ImportSettings) -> dict[str, str]:
+    """Returns uri to the source video, of files that are a clip each, by their names; and says what was found."""
+    found = {uri: source_of_clip_file(uri) for uri in uris}
+    named = sum(bool(source) for source in found.values())
+    settings.notes.append(
+        f"each clip is a file of its own; by their names {named} of {len(found)} files are clips of "
+        f"{len({source for source in found.values() if source})} source videos, and each other file stands alone: "
+        "where a column names the source video, name it with `group` in the mapping, so that no source video lies in "
+        "two parts of a split"
+    )
+    return found
 
 
 def read_mapping(settings: ImportSettings) -> Mapping:

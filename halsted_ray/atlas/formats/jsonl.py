@@ -13,7 +13,7 @@ from dataclasses import fields
 from typing import Any
 
 from halsted_ray.atlas.contents import Atlas
-from halsted_ray.atlas.formats.csv_table import DEFAULTS, GAP, OTHER_NAMES, Table
+from halsted_ray.atlas.formats.csv_table import DEFAULTS, GAP, GROUP, OTHER_NAMES, Table
 from halsted_ray.atlas.formats.recording import (
     ImportSettings,
     Recording,
@@ -25,7 +25,7 @@ from halsted_ray.atlas.formats.recording import (
 from halsted_ray.records import Clip
 
 NEEDED = ("start_s", "stop_s", "task", "tags")
-KNOWN = {"video", "uri", "clip_id", "tag", "category", *OTHER_NAMES, *(field.name for field in fields(Clip))}
+KNOWN = {"video", "uri", "clip_id", GROUP, "tag", "category", *OTHER_NAMES, *(field.name for field in fields(Clip))}
 
 
 def read(source: str, settings: ImportSettings) -> list[Recording]:
@@ -76,8 +76,10 @@ def write(atlas: Atlas, folder: str, with_files: bool = False) -> list[str]:
     ``with_files`` adds ``uri``, which can contain a patient's name.
     """
     uri_of = {video.video_id: video.uri for video in atlas.videos}
+    group_of = {video.video_id: video.group for video in atlas.videos if video.group}
     lines = []
     for clip in atlas.clips:
-        uri = {"uri": uri_of.get(clip.video_id, "")} if with_files else {}
-        lines.append(json.dumps({"clip_id": clip.clip_id, **vars(clip), **uri}, ensure_ascii=False))
+        more = {"uri": uri_of.get(clip.video_id, "")} if with_files else {}
+        more |= {GROUP: group_of[clip.video_id]} if clip.video_id in group_of else {}
+        lines.append(json.dumps({"clip_id": clip.clip_id, **vars(clip), **more}, ensure_ascii=False))
     return [write_text(folder, "samples.jsonl", "".join(f"{line}\n" for line in lines))]

@@ -33,6 +33,7 @@ class Recording:
     is None. A ``stop_s`` of infinity means the video's end. ``origin``: annotation file and line, for messages.
     ``uri``: the video's file; or else ``video_id``: the id of its content. ``part``: its part in the data set's own
     split, '' for none. ``length_s``: how long the annotation file says the video is, None where it does not say.
+    ``group``: the name of what the video was cut from (source video, operation, patient), '' where nothing says so.
     """
 
     clips: tuple[Clip, ...]
@@ -42,6 +43,7 @@ class Recording:
     part: str = ""
     rate: float | None = 1.0
     length_s: float | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,14 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
             )
         set_name = folder.rsplit("/", 2)[1]
         part = "test" if set_name == "test" else "train" if set_name.startswith("train") else ""
-        recordings.append(Recording(clips, file, video_file(folder, settings), part=part, rate=FRAMES_PER_S))
+        uri = video_file(folder, settings)
+        recordings.append(Recording(clips, file, uri, part=part, rate=FRAMES_PER_S, group=operation_of(folder)))
     return recordings
+
+
+def operation_of(folder: str) -> str:
+    """Returns ``sar-rarp50 video_08`` for the folder ``…/train1/video_08_2``, a fragment of an operation."""
+    return f"sar-rarp50 {'_'.join(posixpath.basename(folder).split('_')[:2])}"
 
 
 def video_file(folder: str, settings: ImportSettings) -> str:
