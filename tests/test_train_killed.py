@@ -19,6 +19,9 @@ from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video, WindowSpec
 from halsted_ray.registry.model_registry import Registry
 from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.taxonomy import load
+from halsted_ray.training.atlas_samples import unique_windows
+from halsted_ray.training.clip_samples import clip_windows
 from halsted_ray.training.loop import RAYS_LIST, fit_in_process
 from halsted_ray.training.recipe import BEST
 from halsted_ray.training.samples import Samples, training_windows
@@ -93,7 +96,7 @@ def write_archive(root: Path) -> None:
             for n in range(12)
         ]
         vectors = {}
-        for window in training_windows(60.0, spec):
+        for window in [*training_windows(60.0, spec), *unique_windows(clip_windows(own, load().tasks))]:
             true = [item for clip in own if clip.start_s <= window.start_s < clip.stop_s for item in clip.tags.items()]
             directions = [np.random.default_rng(sum(map(ord, "".join(item)))).normal(size=encoder.dim) for item in true]
             vector = np.sum(directions, 0) + rng.normal(size=encoder.dim)
