@@ -141,6 +141,11 @@ TIMELINE_SCHEMA = pa.schema(
         ("model_version", pa.string()),
         ("atlas_release", pa.string()),
         ("taxonomy_digest", pa.string()),
+        ("windows", pa.int32()),
+        ("share", pa.float64()),
+        ("margin", pa.float64()),
     ]
 )
-"""``source`` is ``ai``, or ``gap`` for a span that could not be mapped (``tag`` ``gap``, ``category`` its code)."""
+"""``source`` is ``ai``, or ``gap`` for a span that could not be mapped (``tag`` ``gap``, ``category`` its code).
+The last three columns are the evidence for a tag of the whole operation (``maps.timeline.Interval``): null in all other
+rows, and in those that were written before these columns existed."""
