@@ -37,6 +37,7 @@ if not any(Path("/dev").glob("nvidia[0-9]*")):
     collect_ignore = ["test_nvdec_device.py"]
 
 HEAVY = {
+    "test_novelty",
     "test_embedding_stream",
     "test_train_precision",
     "test_encoder_precision",

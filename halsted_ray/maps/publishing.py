@@ -33,6 +33,7 @@ from halsted_ray.maps.table_schemas import (
     Provenance,
 )
 from halsted_ray.maps.timeline import Gap, Interval, Unasked, merge
+from halsted_ray.maps.unknown import with_unknown_video
 from halsted_ray.records import Prediction, Segment
 from halsted_ray.storage.delta import table_uri
 
@@ -87,11 +88,12 @@ def _publish_chunk(out: str, staging: Staging, planned: Mapping[str, Sequence[Se
     for video_id in names:
         staged = {result.segment.segment_id: result for result in staging.read(video_id)}
         results = [staged.get(segment.segment_id) or kept[segment.segment_id] for segment in planned[video_id]]
+        results_or_unknown = with_unknown_video(results, provenance)
         intervals = merge(
-            (tag for result in results for tag in result.tags),
+            (tag for result in results_or_unknown for tag in result.tags),
             [gap for result in results for gap in result.gaps],
             provenance.tasks,
-            [span for result in results for span in result.unasked],
+            [span for result in results_or_unknown for span in result.unasked],
         )
         segments.append(segments_table(results, provenance))
         timelines.append(timeline_table(intervals, planned[video_id][0], provenance))

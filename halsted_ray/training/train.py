@@ -196,6 +196,7 @@ def train(
         )
     model.decoder.load_state_dict(fitted.tensors)
     calibrate(model, samples["validation"])
+    learn_what_is_known(model, samples["train"], samples["validation"])
     model.save(f"{root}/model")
     best_epoch = fitted.progress.best_epoch
     assert best_epoch is not None, "the last epoch is always validated, and the first validation always kept"
@@ -281,6 +282,11 @@ def calibrate(model: Halsted, validation: Samples) -> None:
         for task, truth in zip(tasks, validation.truth_SG[rows].tolist(), strict=True)
     ]
     model.calibrate(validation.embeddings_WD[validation.window_S[rows]], [task.name for task in tasks], tags)
+
+
+def learn_what_is_known(model: Halsted, train: Samples, validation: Samples) -> None:
+    """Lets the model say "unknown" of windows that are unlike its training windows (``model.novelty``)."""
+    model.learn_what_is_known(train.embeddings_WD, train.video_W, validation.embeddings_WD, validation.video_W)
 
 
 def finished_run(out: str, run_id: str) -> TrainSummary | None:
