@@ -65,7 +65,7 @@ def by_card(rates: Rates) -> list[str]:
             shown(cores["auto"]),
             shown(price, "{:.2f}"),
             shown(price and per_hour and price / per_hour, "{:.4f}"),
-            "bf16 measured, the rest derived" if encode.source == MEASURED else "derived",
+            "encoder measured, the rest derived" if encode.source == MEASURED else "derived",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines

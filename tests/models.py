@@ -11,8 +11,7 @@ from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
-from halsted_ray.training.atlas_samples import labelled_windows
-from halsted_ray.training.recipe import PAPER
+from halsted_ray.training.atlas_samples import JUDGED, labelled_windows
 
 ENCODER = "random:tiny:0"
 SPEC = WindowSpec(coarse_s=5.0, fine_s=2.5)
@@ -56,7 +55,7 @@ def write_archive(root: str) -> None:
 def windows_of(root: str, video_id: str) -> dict[Key, tuple[np.ndarray, Answers]]:
     """Returns the vector (float16 [192]) and the answers of each labelled window of a video."""
     atlas = read_atlas(root)
-    labelled = labelled_windows(atlas, atlas.split[video_id], atlas.split, HALSTED, PAPER, SPEC)[video_id]
+    labelled = labelled_windows(atlas, atlas.split[video_id], atlas.split, HALSTED, JUDGED, SPEC)[video_id]
     answers: dict[Key, Answers] = {}
     for sample in labelled:
         window = sample.window

@@ -60,8 +60,8 @@ def test_training_evaluation_and_promotion_decode_nothing_afterwards(atlas, reci
     place = str(tmp_path)
     summary = embed_atlas(atlas, ENCODER, recipe, spec=SPEC, embeddings=place)
     assert summary.exit_code == 0 and summary.videos == 3
-    grid, shifted = 3 + 5, 2 + 4  # coarse and fine windows of 12 s; those that begin 1.25 s later and are whole
-    assert summary.windows_made == summary.windows == 3 * (grid + shifted * (recipe is DEMO))
+    clips, grid, shifted = 3, 3 + 5, 2 + 4  # coarse and fine windows of 12 s; those that begin 1.25 s later, whole
+    assert summary.windows_made == summary.windows == 3 * (clips + grid + shifted * (recipe is DEMO))
 
     monkeypatch.setattr(embed, "embed_segments", lambda *_, **__: pytest.fail("decoded for nothing"))
     source, identity = read_atlas(atlas), encoder_identity(ENCODER)
@@ -101,11 +101,11 @@ def test_training_evaluation_and_promotion_decode_nothing_afterwards(atlas, reci
 def test_the_command_takes_a_place_with_an_atlas_for_an_atlas(atlas, capsys):
     assert main(["embed", atlas, "--encoder", ENCODER, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["videos"], told["windows"], told["windows_made"]) == (3, 3 * (1 + 5), 3 * (1 + 5))
+    assert (told["videos"], told["windows"], told["windows_made"]) == (3, 3 * (3 + 1 + 5), 3 * (3 + 1 + 5))
     assert (Path(atlas) / "embeddings" / encoder_identity(ENCODER).fingerprint).is_dir(), "where training looks"
     assert main(["embed", atlas, "--encoder", ENCODER]) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert shown == ["3 videos; 18 windows: 18 stored before, 0 made", "nothing was left to do"]
+    assert shown == ["3 videos; 27 windows: 27 stored before, 0 made", "nothing was left to do"]
 
 
 def test_a_video_that_is_gone_is_told_by_id_and_the_others_are_done(atlas, tmp_path, capsys):
@@ -115,9 +115,9 @@ def test_a_video_that_is_gone_is_told_by_id_and_the_others_are_done(atlas, tmp_p
     assert main(["embed", str(tmp_path), "--encoder", ENCODER]) == 3
     shown = capsys.readouterr()
     gone = videos[0].video_id
-    lacking = 6 if any(clip.video_id == gone for clip in source.clips) else 0
+    lacking = 9 if any(clip.video_id == gone for clip in source.clips) else 0
     assert lacking and f"{gone} {lacking} windows without a vector: " in shown.out
-    assert "3 videos; 18 windows: 0 stored before, 12 made" in shown.out and "Doe" not in shown.out + shown.err
+    assert "3 videos; 27 windows: 0 stored before, 18 made" in shown.out and "Doe" not in shown.out + shown.err
     with pytest.raises(AtlasError, match=f"video {gone}.*restore the file"):
         load_samples(
             read_atlas(str(tmp_path)),

@@ -67,7 +67,9 @@ class Run:
         self.seen, self.segments = place / "seen", segments(count)
         self.seen.mkdir()
         self.store = VectorStore(str(place / "vectors"), "slow", "x")
-        decoding = SlowDecodeOptions(None, "", SPEC, SlowEncoder.image_size, decode_s=decode_s, seen=str(self.seen), **decoding)
+        decoding = SlowDecodeOptions(
+            None, "", SPEC, SlowEncoder.image_size, decode_s=decode_s, seen=str(self.seen), **decoding
+        )
         embedding = SlowEmbedOptions(
             "slow",
             "slow",

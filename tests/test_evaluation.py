@@ -32,6 +32,8 @@ from halsted_ray.reporting.evaluation_page import evaluation_page, write_evaluat
 from halsted_ray.reporting.evaluation_plots import map_plot
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.taxonomy import load
+from halsted_ray.training.atlas_samples import unique_windows
+from halsted_ray.training.clip_samples import clip_windows
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import training_windows
 
@@ -49,6 +51,7 @@ RECIPE = Recipe(
     feedforward=32,
     warmup_epochs=1,
     validate_every=6,
+    units=("clips", "grid"),
 )
 SAIS = SaisRecipe(layers=1, epochs=2, prototype_dim=16)
 DURATION_S = 60.0
@@ -85,7 +88,7 @@ def archive_at(root, videos=8, split=None, seed=0):
             own.append(Clip(name, start_s, start_s + 5, task, tags))
         clips += [replace(clip, source="ai" if n % 2 else "manual") for clip in own]
         vectors, steps = {}, {}
-        for window in training_windows(DURATION_S, SPEC):
+        for window in [*training_windows(DURATION_S, SPEC), *unique_windows(clip_windows(own, HALSTED.tasks))]:
             middle_s = (window.start_s + window.stop_s) / 2
             true = [item for clip in own if clip.start_s <= middle_s < clip.stop_s for item in clip.tags.items()]
             vector = sum(of_category[item] for item in true)

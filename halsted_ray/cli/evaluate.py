@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from halsted_ray.records import JsonObject
     from halsted_ray.training.recipe import Recipe
 
+COUNTED = ("windows", "clips", "videos")
+"""What a figure rests on, in the order of ``error_table``."""
+
 
 def add_evaluate(commands: Commands) -> None:
     """``halsted evaluate``."""
@@ -293,10 +296,47 @@ def compared(found: Evaluation, out: str, labels: list[JsonObject]) -> Evaluatio
 
 
 def methods_table(figures: JsonObject) -> str:
-    """Accuracy of each method per tag; the model's with its 95% interval over folds, or over the videos of one fold."""
-    methods = figures["methods"]
+    """Accuracy of each method per tag on annotated clips, then on the windows of a map; on how many windows, clips and
+    videos it rests; and how often a task is asked where the truth is something else."""
+    several = len(figures["folds"]) > 1
+    own = next(iter(figures["methods"].values()))
+    parts = [
+        "Annotated clips (the paper's protocol)\n" + unit_table(figures["clips"], several),
+        textwrap.fill(figures["clips"]["how"], WIDTH),
+        "Windows of a map\n" + unit_table(figures, several),
+        textwrap.fill(figures["how"], WIDTH),
+        error_table(figures),
+    ]
+    parts += [
+        textwrap.fill(
+            f"false alarms: {task} would be asked in {found['alarms']:,} of {found['elsewhere']:,} windows "
+            f"({percent(found['share'])}) that show something else, in {found['videos']} videos",
+            WIDTH,
+        )
+        for task, found in own["false_alarms"].items()
+    ]
+    return "\n\n".join(parts)
+
+
+def error_table(figures: JsonObject) -> str:
+    """What the first method's figures rest on: windows, clips and videos of each tag, and the errors among them."""
+    tags: dict[str, JsonObject] = {}
+    for block in (figures, figures["clips"]):
+        tags = next(iter(block["methods"].values()))["tags"] | tags
+    rows = [
+        (tag, *(f"{of_tag[what][unit]:,.0f}" for unit in COUNTED for what in ("counts", "errors")))
+        for tag, of_tag in tags.items()
+    ]
+    header = ("tag", "windows", "wrong", "clips", "wrong", "videos", "with an error")
+    return table(header, rows, right=range(1, len(header)))
+
+
+def unit_table(block: JsonObject, several: bool) -> str:
+    """Accuracy of each method per tag; the first method's with its 95% interval, over folds where there are
+    ``several``, else over videos."""
+    methods = block["methods"]
     own, *others = methods
-    kind = "t" if len(figures["folds"]) > 1 else "bootstrap"
+    kind = "t" if several else "bootstrap"
     rows = [
         (
             tag,
@@ -315,7 +355,7 @@ def methods_table(figures: JsonObject) -> str:
         )
     )
     header = ("tag", own, "95% interval", *others)
-    return table(header, rows, right=range(1, len(header))) + "\n\n" + textwrap.fill(figures["how"], WIDTH)
+    return table(header, rows, right=range(1, len(header)))
 
 
 def benchmark_table(benchmark: JsonObject) -> str:

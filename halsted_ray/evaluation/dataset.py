@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,30 +16,22 @@ from halsted_ray.evaluation.sais import SaisRecipe
 from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.halsted import ModelConfig
 from halsted_ray.model.vocabulary import Vocabulary
-from halsted_ray.records import Clip, Window
+from halsted_ray.records import Clip
 from halsted_ray.storage.vectors import sampling_name
-from halsted_ray.taxonomy import Task, Taxonomy
-from halsted_ray.training.atlas_samples import FIDELITY, unique_windows
+from halsted_ray.taxonomy import Taxonomy
+from halsted_ray.training.atlas_samples import FIDELITY, JUDGED, samples_of_videos, unique_windows
 from halsted_ray.training.recipe import Recipe
-from halsted_ray.training.samples import (
-    HALF_SHARE,
-    LabelledWindow,
-    Samples,
-    build_samples,
-    label_windows,
-    tasks_to_learn,
-    training_windows,
-    with_vectors,
-)
+from halsted_ray.training.samples import LabelledWindow, Samples, build_samples, with_vectors
 
 
 @dataclass(frozen=True)
 class EvaluationData:
     """What all folds share.
 
-    ``training``: every video's samples as models learn from them (windows shifted, chosen and weighted by the recipe);
-    ``testing``: the same videos' samples as models are judged on them. ``kind_S`` (coarse, fine, clip) and ``source_S``
-    (manual, ai) are row-aligned with ``testing``. ``steps``: ``training`` and ``testing`` → vectors by time step
+    ``training``: every video's samples as models learn from them (clips or windows or both, moved, chosen and weighted
+    by the recipe); ``testing``: the same videos' clips and grid windows as models are judged on them. ``kind_S``
+    (coarse, fine, clip) and ``source_S`` (manual, ai) are row-aligned with ``testing``.
+    ``steps``: ``training`` and ``testing`` → vectors by time step
     [W, T, D], row-aligned with the embeddings of each; empty without SAIS. ``config``: the folds' models but for their
     number; ``taxonomy``: as ``Taxonomy.to_dict`` gives it.
     """
@@ -70,24 +62,14 @@ def prepare_data(
     """The samples of the videos ``video_ids``, with their vectors. A window that has no vector at ``embeddings`` yet
     is decoded and encoded. Raises AtlasError where a video can't be decoded."""
     spec = config.windows
+    videos = [video for video in source.videos if video.video_id in video_ids]
     clips_of: dict[str, list[Clip]] = {}
     for clip in source.clips:
         clips_of.setdefault(clip.video_id, []).append(clip)
-    videos = [video for video in source.videos if video.video_id in video_ids]
-    labelled: dict[str, dict[str, list[LabelledWindow]]] = {"training": {}, "testing": {}}
-    tasks = tasks_to_learn(taxonomy, recipe.tasks)
-    for side, shifts_s, least_share, ai_weight in (
-        ("training", recipe.shifts_s, recipe.least_share, recipe.ai_weight),
-        ("testing", (0.0,), HALF_SHARE, 1.0),
-    ):
-        for video in videos:
-            clips = clips_of.get(video.video_id, [])
-            if plan.whole_clips:
-                samples = clip_windows(clips, tasks, ai_weight)
-            else:
-                windows = training_windows(video.duration_s, spec, shifts_s)
-                samples = label_windows(windows, clips, tasks, least_share, ai_weight)
-            labelled[side][video.video_id] = samples
+    labelled = {
+        "training": samples_of_videos(videos, source.clips, taxonomy, recipe, spec, "evaluated"),
+        "testing": samples_of_videos(videos, source.clips, taxonomy, replace(JUDGED, tasks=recipe.tasks), spec),
+    }
     windows_of = {
         video.video_id: unique_windows([s for of_video in labelled.values() for s in of_video[video.video_id]])
         for video in videos
@@ -124,22 +106,6 @@ def prepare_data(
         baselines=plan.baselines,
         sais=plan.sais,
     )
-
-
-def clip_windows(clips: Sequence[Clip], tasks: Sequence[Task], ai_weight: float) -> list[LabelledWindow]:
-    """Each clip of ``tasks`` as one window, whatever its length."""
-    names = {task.name for task in tasks}
-    return [
-        LabelledWindow(
-            Window("clip", clip.start_s, clip.stop_s),
-            clip.task,
-            tuple(sorted(clip.tags.items())),
-            ai_weight if clip.source == "ai" else 1.0,
-            True,
-        )
-        for clip in clips
-        if clip.task in names
-    ]
 
 
 def source_of(sample: LabelledWindow, clips: Sequence[Clip]) -> str:

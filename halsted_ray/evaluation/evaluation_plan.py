@@ -38,8 +38,6 @@ class EvaluationPlan:
     """Train each fold on so many of its training videos only: what would a model be worth with fewer?"""
     seed: int = 0
     """Of the folds and of ``learn_from``."""
-    whole_clips: bool = False
-    """Each annotated clip is one window, whatever its length, as in the paper."""
     baselines: tuple[str, ...] = BASELINES
     """Methods that are trained and judged on the same videos: any of ``chance``, ``majority``, ``linear``, ``sais``."""
     sais: SaisRecipe = SaisRecipe()

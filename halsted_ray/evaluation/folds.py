@@ -18,7 +18,7 @@ from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation.baselines import baseline_predictions
 from halsted_ray.evaluation.dataset import EvaluationData
 from halsted_ray.evaluation.evaluation_plan import STRATEGIES
-from halsted_ray.evaluation.predictions import REFERENCE, TagPredictions, predict, tag_targets
+from halsted_ray.evaluation.predictions import KINDS_OF_UNIT, REFERENCE, TagPredictions, predict, tag_targets
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip
 from halsted_ray.storage.files import read_file, write_atomically
@@ -30,9 +30,9 @@ from halsted_ray.training.samples import Samples
 from halsted_ray.training.train import calibrate, decoder_options
 
 MAPPED_TASK = "proficiency"
-"""The task whose windows the map of features shows (paper, Fig. 3)."""
+"""The task whose clips the map of features shows (paper, Fig. 3)."""
 MOST_MAPPED = 1500
-"""Windows on the map of features, at most."""
+"""Clips on the map of features, at most."""
 
 
 def draw_folds(
@@ -193,7 +193,7 @@ class Fold:
 
 
 class MappedFeatures(TypedDict):
-    """What the map of features shows: vectors [N, …] of windows of one task, with video and true tags of each."""
+    """What the map of features shows: vectors [N, …] of clips of one task, with video and true tags of each."""
 
     task: str
     video_N: np.ndarray
@@ -205,7 +205,7 @@ class MappedFeatures(TypedDict):
 @dataclass(frozen=True)
 class FoldResult:
     """``curve``: a record per epoch, empty for a model that was given. ``features``: for the map of features, from the
-    held-out windows of the first fold; None for later folds."""
+    held-out clips of the first fold; None for later folds."""
 
     predictions: list[TagPredictions]
     curve: list[EpochRecord]
@@ -235,7 +235,8 @@ def run_fold(fold: Fold, data: EvaluationData, device: str = "cpu") -> FoldResul
     steps = {part: fold_steps(data, fold, part) for part in ("train", "validation", "test")} if data.steps else None
     predictions += baseline_predictions(names, targets, train, validation, test, taxonomy, steps=steps, sais=data.sais)
     held_out_rows = np.concatenate([rows_of(data.testing, fold, part) for part in ("validation", "test")])
-    features = None if fold.number else mapped_features(model, data.testing.take(held_out_rows), taxonomy)
+    clip_rows = held_out_rows[data.kind_S[held_out_rows] == "clip"]
+    features = None if fold.number else mapped_features(model, data.testing.take(clip_rows), taxonomy)
     return FoldResult(predictions, curve, features)
 
 
@@ -245,16 +246,30 @@ def rows_of(samples: Samples, fold: Fold, part: str) -> np.ndarray:
     return np.flatnonzero(is_part_V[samples.video_W[samples.window_S]])
 
 
+def part_rows(data: EvaluationData, fold: Fold, part: str) -> np.ndarray:
+    """Positions of the samples of one part: in ``data.training`` for ``train``, in ``data.testing`` for others.
+
+    The validation part has the units that the recipe trains on, the test part has both.
+    """
+    if part == "train":
+        return rows_of(data.training, fold, part)
+    rows = rows_of(data.testing, fold, part)
+    if part != "validation":
+        return rows
+    kinds = [kind for unit in data.recipe.units for kind in KINDS_OF_UNIT[unit]]
+    return rows[np.isin(data.kind_S[rows], kinds)]
+
+
 def fold_samples(data: EvaluationData, fold: Fold, part: str) -> Samples:
     """The samples of one part of the fold: as models learn from them for ``train``, as they are judged for others."""
     samples = data.training if part == "train" else data.testing
-    return samples.take(rows_of(samples, fold, part))
+    return samples.take(part_rows(data, fold, part))
 
 
 def fold_steps(data: EvaluationData, fold: Fold, part: str) -> np.ndarray:
     """Vectors by time step [W, T, D], row-aligned with the embeddings of ``fold_samples``."""
     side, samples = ("training", data.training) if part == "train" else ("testing", data.testing)
-    return data.steps[side][np.unique(samples.window_S[rows_of(samples, fold, part)])]
+    return data.steps[side][np.unique(samples.window_S[part_rows(data, fold, part)])]
 
 
 def videos_of(samples: Samples) -> list[str]:
@@ -299,9 +314,9 @@ def train_fold_model(
 
 
 def mapped_features(model: Halsted, samples: Samples, taxonomy: Taxonomy) -> MappedFeatures | None:
-    """Encoder and decoder vectors of the judged windows of one task; None for fewer than 4 windows.
+    """Encoder and decoder vectors of the judged clips of one task; None for fewer than 4 clips.
 
-    Of more than ``MOST_MAPPED`` windows a random part is taken.
+    Of more than ``MOST_MAPPED`` clips a random part is taken.
     """
     names = [task.name for task in taxonomy.tasks]
     shown = names.index(MAPPED_TASK) if MAPPED_TASK in names else len(names) - 1

@@ -7,7 +7,7 @@ S samples, G tags of a task at most, D encoder width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,10 @@ MODEL = "halsted"
 """The method's name of the model that is evaluated."""
 REFERENCE = "v1"
 """The method's name of the model that it is compared with, such as the model before a round of self-labelling."""
+
+
+KINDS_OF_UNIT: Mapping[str, tuple[str, ...]] = {"clips": ("clip",), "grid": ("coarse", "fine")}
+"""Unit of a recipe (``training.recipe.UNITS``) → the kinds of its windows."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class TagTargets:
     truth_N: np.ndarray
     in_training_N: np.ndarray
 
+    def take(self, rows_N: np.ndarray) -> TagTargets:
+        """The targets at ``rows_N``, a mask or positions."""
+        return replace(self, **{name: value[rows_N] for name, value in vars(self).items() if name.endswith("_N")})
+
 
 @dataclass(frozen=True)
 class TagPredictions:
@@ -64,12 +72,23 @@ class TagPredictions:
     right_N: np.ndarray
     scores_NK: np.ndarray
 
+    def take(self, rows_N: np.ndarray) -> TagPredictions:
+        """The predictions at ``rows_N``, a mask or positions."""
+        rows = {name: value[rows_N] for name, value in vars(self).items() if name.endswith(("_N", "_NK"))}
+        return replace(self, targets=self.targets.take(rows_N), **rows)
+
     @classmethod
     def from_scores(cls, method: str, targets: TagTargets, scores_NK: np.ndarray) -> TagPredictions:
         """The predictions of a method that looks at each tag by itself: the category with the highest score."""
         chosen_N = scores_NK.argmax(1)
         confidence_N = scores_NK[np.arange(len(chosen_N)), chosen_N]
         return cls(method, targets, chosen_N, confidence_N, (chosen_N == targets.truth_N).astype(float), scores_NK)
+
+
+def of_unit(predictions: Sequence[TagPredictions], unit: str) -> list[TagPredictions]:
+    """The predictions of one unit, ``clips`` or ``grid``; an entry that has none is left out."""
+    kept = [entry.take(np.isin(entry.targets.kind_N, KINDS_OF_UNIT[unit])) for entry in predictions]
+    return [entry for entry in kept if len(entry.targets.row_N)]
 
 
 def tag_targets(
@@ -168,7 +187,7 @@ def true_tags(task: Task, truth_G: np.ndarray, theirs: Taxonomy, matrix_OK: Mapp
 
 
 def predictions_table(predictions: Sequence[TagPredictions], taxonomy: Taxonomy) -> pa.Table:
-    """All predictions as rows: method, fold, video_id, start_s, stop_s, task, tag, source, truth, category,
+    """All predictions as rows: method, fold, video_id, kind, start_s, stop_s, task, tag, source, truth, category,
     confidence, right and scores. ``category`` is empty where the method names none."""
     parts = []
     for entry in predictions:
@@ -180,6 +199,7 @@ def predictions_table(predictions: Sequence[TagPredictions], taxonomy: Taxonomy)
                     "method": [entry.method] * count,
                     "fold": np.full(count, targets.fold),
                     "video_id": targets.video_N,
+                    "kind": targets.kind_N,
                     "start_s": targets.start_s_N,
                     "stop_s": targets.stop_s_N,
                     "task": [targets.task] * count,

@@ -15,7 +15,7 @@ from halsted_ray.errors import AtlasError
 from halsted_ray.evaluation import metrics
 from halsted_ray.evaluation.baselines import BASELINES
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
-from halsted_ray.evaluation.predictions import TagPredictions
+from halsted_ray.evaluation.predictions import TagPredictions, of_unit
 from halsted_ray.evaluation.run_evaluation import Evaluation, evaluate, save_evaluation
 from halsted_ray.storage.files import require_writable
 from halsted_ray.training.recipe import Recipe
@@ -51,7 +51,7 @@ def evaluate_rarp50(
     if broken := [left for left in done.left_out if left.code == "malformed"]:
         raise AtlasError(f"{broken[0]}; a benchmark needs every annotation file, and {len(broken)} can't be read")
     source = read_atlas(out, "head")
-    plan = EvaluationPlan(release="head", splits=(split_of(source, seed),), whole_clips=True, baselines=baselines)
+    plan = EvaluationPlan(release="head", splits=(split_of(source, seed),), baselines=baselines)
     found = evaluate(
         out,
         out,
@@ -67,7 +67,9 @@ def evaluate_rarp50(
         "name": "rarp50",
         "chance": chance,
         "paper": PAPER,
-        "methods": {name: segment_accuracy(found.of(name), chance) for name in found.figures["methods"]},
+        "methods": {
+            name: segment_accuracy(of_unit(found.of(name), "clips"), chance) for name in found.figures["methods"]
+        },
     }
     save_evaluation(out, found.figures, found.predictions, found.taxonomy)
     return found

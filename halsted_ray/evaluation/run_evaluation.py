@@ -126,7 +126,6 @@ def evaluate(
         source.content_digest,
         frozen.fingerprint,
         asdict(spec),
-        plan.whole_clips,
     )
     operations = operation_of_video(source.clips)
     splits, drawn_by = splits_of(plan, source, judging, operations, is_given=given is not None)
@@ -262,14 +261,14 @@ def require_fit(model: Halsted, source: Atlas, taxonomy: Taxonomy) -> None:
 
 
 def require_test(data: EvaluationData, folds: Sequence[Fold], source: Atlas) -> None:
-    """Raises AtlasError where a fold has no judged window of a test video."""
+    """Raises AtlasError where a fold has no judged clip or window of a test video."""
     samples = data.testing
     judged = {samples.video_ids[v] for v in np.unique(samples.video_W[samples.window_S[samples.judged_S]])}
     for fold in folds:
         if not judged & {video_id for video_id, part in fold.split.items() if part == "test"}:
             raise AtlasError(
-                f"fold {fold.number + 1} of release {source.name!r}: no clip of its test videos covers half of a "
-                "window; annotate longer spans, or draw with another seed"
+                f"fold {fold.number + 1} of release {source.name!r}: every clip of its test videos is "
+                "shorter than 0.3 s; annotate longer spans, or draw with another seed"
             )
 
 

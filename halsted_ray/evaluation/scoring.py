@@ -17,7 +17,7 @@ from halsted_ray.evaluation.intervals import bootstrap, over_folds, ratio_of_sum
 from halsted_ray.evaluation.json_values import Figures, without_nan
 from halsted_ray.evaluation.map_accuracy import OVERLAPS, TOUCHING_S
 from halsted_ray.evaluation.metrics import Span
-from halsted_ray.evaluation.predictions import MODEL, NO_CATEGORY, TagPredictions
+from halsted_ray.evaluation.predictions import MODEL, NO_CATEGORY, TagPredictions, of_unit
 from halsted_ray.taxonomy import Taxonomy
 
 GROUPS = ("specialty", "procedure", "source", "window")
@@ -28,6 +28,10 @@ EXPLANATION = (
     "coarse and of fine windows. The figures of a map against the truth (`halsted report --truth`) differ: a "
     "window for which the workflow asked nothing, or another task, counts as wrong there, and each tag is taken from "
     "one kind of window."
+)
+CLIP_EXPLANATION = (
+    "The model is asked about each annotated clip over its own span, for the task of that clip, as in the paper; a "
+    "clip of more than 60 s counts as several. Borders are given, so nothing is said of spans over time."
 )
 
 
@@ -106,43 +110,94 @@ def score_predictions(
     operation_of_video: Mapping[str, Mapping[str, str]],
     method: str = MODEL,
 ) -> Figures:
-    """All figures as JSON values (NaN becomes None). ``operation_of_video``: video_id → specialty and procedure.
+    """All figures of both protocols as JSON values (NaN becomes None): those of the map's windows, and under ``clips``
+    the same of the annotated clips (the paper's protocol).
 
-    ``methods``: method → ``tags`` (tag → accuracy with intervals, auroc, calibration_error, …), ``tasks`` (task → mean
-    of its tags) and ``mean`` (of all tags). ``how``: in words. Of ``method`` alone: ``groups`` (``GROUPS`` → name →
-    tasks and mean), ``videos`` (video_id → tasks, mean, calibration_error), ``confusion``, ``reliability``,
-    ``mistakes`` (the wrong predictions with the highest confidence). A group's task is the mean over its tags
-    that occur in the group.
+    ``operation_of_video``: video_id → specialty and procedure. The figures are those of ``score_unit``; clips have none
+    of spans over time. Each tag has ``counts`` and ``errors`` in ``windows``, ``clips`` and ``videos``, in both
+    protocols alike (``count_errors``): the windows of one clip are right or wrong together, so the clips and videos say
+    how much a figure rests on.
     """
-    by_method: dict[str, list[TagPredictions]] = {}
-    for entry in predictions:
-        by_method.setdefault(entry.method, []).append(entry)
-    own = by_method.get(method, [])
-    counts = AccuracyCounts.of(own)
+    grid, clips = of_unit(predictions, "grid"), of_unit(predictions, "clips")
+    methods = list(dict.fromkeys(entry.method for entry in predictions))
     figures: Figures = without_nan(
         {
             "how": EXPLANATION,
-            "methods": {name: score_method(entries, taxonomy) for name, entries in by_method.items()},
-            "groups": {group: score_group(counts, taxonomy, group, operation_of_video) for group in GROUPS},
-            "videos": {
-                str(video): {
-                    **score_tasks(counts, taxonomy, counts.video_K == video),
-                    **operation_of_video.get(str(video), {}),
-                    "calibration_error": calibration(own, str(video)),
-                }
-                for video in np.unique(counts.video_K)
+            **score_unit(grid, taxonomy, operation_of_video, method, methods),
+            "clips": {
+                "how": CLIP_EXPLANATION,
+                **score_unit(clips, taxonomy, operation_of_video, method, methods),
             },
-            "confusion": {tag: confusion(entries, taxonomy) for tag, entries in by_tag(own).items()},
-            "reliability": {tag: metrics.reliability(*confidences(entries)) for tag, entries in by_tag(own).items()},
-            "calibration_error": calibration(own),
-            "mistakes": mistakes(own, taxonomy),
         }
     )
+    for name in methods:
+        of_method = [[entry for entry in unit if entry.method == name] for unit in (grid, clips)]
+        errors = count_errors(*of_method)
+        for block in (figures, figures["clips"]):
+            for tag, entry in block["methods"][name]["tags"].items():
+                entry |= errors[tag]
     return figures
 
 
+def count_errors(grid: Sequence[TagPredictions], clips: Sequence[TagPredictions]) -> dict[str, Figures]:
+    """Tag → ``counts`` and ``errors``, each of ``windows``, ``clips`` and ``videos``, of one method.
+
+    A video has an error where any of its windows or clips is wrong. Of chance the errors are those to expect.
+    """
+    windows_of, clips_of = by_tag(grid), by_tag(clips)
+    found: dict[str, Figures] = {}
+    for tag in {**windows_of, **clips_of}:
+        counts, errors, videos, wrong = {}, {}, set[str](), set[str]()
+        for unit, entries in (("windows", windows_of.get(tag, [])), ("clips", clips_of.get(tag, []))):
+            counts[unit] = sum(len(entry.right_N) for entry in entries)
+            errors[unit] = round(sum(float((1 - entry.right_N).sum()) for entry in entries), 6)
+            for entry in entries:
+                videos.update(map(str, entry.targets.video_N))
+                wrong.update(map(str, entry.targets.video_N[entry.right_N < 1]))
+        found[tag] = {"counts": counts | {"videos": len(videos)}, "errors": errors | {"videos": len(wrong)}}
+    return found
+
+
+def score_unit(
+    predictions: Sequence[TagPredictions],
+    taxonomy: Taxonomy,
+    operation_of_video: Mapping[str, Mapping[str, str]],
+    method: str,
+    methods: Sequence[str],
+) -> Figures:
+    """The figures of the clips alone, or of the windows alone.
+
+    ``methods``: method → ``tags`` (tag → accuracy with intervals, auroc, calibration_error, …), ``tasks`` (task → mean
+    of its tags), ``mean`` (of all tags) and ``false_alarms``. Of ``method`` alone: ``groups`` (``GROUPS`` → name →
+    tasks and mean), ``videos`` (video_id → tasks, mean, calibration_error), ``confusion``, ``reliability``,
+    ``mistakes`` (the wrong predictions with the highest confidence). A group's task is the mean over its tags
+    that occur in the group. Without predictions a method has no tags, and a mean of NaN.
+    """
+    by_method: dict[str, list[TagPredictions]] = {name: [] for name in methods}
+    for entry in predictions:
+        by_method[entry.method].append(entry)
+    own = by_method.get(method, [])
+    counts = AccuracyCounts.of(own)
+    return {
+        "methods": {name: score_method(entries, taxonomy) for name, entries in by_method.items()},
+        "groups": {group: score_group(counts, taxonomy, group, operation_of_video) for group in GROUPS},
+        "videos": {
+            str(video): {
+                **score_tasks(counts, taxonomy, counts.video_K == video),
+                **operation_of_video.get(str(video), {}),
+                "calibration_error": calibration(own, str(video)),
+            }
+            for video in np.unique(counts.video_K)
+        },
+        "confusion": {tag: confusion(entries, taxonomy) for tag, entries in by_tag(own).items()},
+        "reliability": {tag: metrics.reliability(*confidences(entries)) for tag, entries in by_tag(own).items()},
+        "calibration_error": calibration(own),
+        "mistakes": mistakes(own, taxonomy),
+    }
+
+
 def score_method(predictions: Sequence[TagPredictions], taxonomy: Taxonomy) -> Figures:
-    """``tags``, ``tasks`` and ``mean`` of one method (``score_predictions``)."""
+    """``tags``, ``tasks``, ``mean`` and ``false_alarms`` of one method (``score_unit``)."""
     counts = AccuracyCounts.of(predictions)
     tags = {
         tag: {"task": entries[0].targets.task, "accuracy": counts.accuracy([tag]), **score_tag(entries, taxonomy)}
@@ -150,7 +205,43 @@ def score_method(predictions: Sequence[TagPredictions], taxonomy: Taxonomy) -> F
     }
     for tag in tags.values():
         tag["relative_improvement"] = metrics.relative_improvement(tag["accuracy"]["value"], tag["chance"])
-    return {"tags": tags, **score_tasks(counts, taxonomy)}
+    return {"tags": tags, **score_tasks(counts, taxonomy), "false_alarms": false_alarms(predictions, taxonomy)}
+
+
+def false_alarms(predictions: Sequence[TagPredictions], taxonomy: Taxonomy) -> Figures:
+    """Task → how often it would be asked where the truth is something else.
+
+    ``elsewhere``: windows whose truth rules the task out; ``alarms``: those of them where the method's own answer calls
+    for the task, and their ``share``; ``videos``: the number of videos with an alarm.
+
+    Such a window has no truth of the task's own tags (a window of suturing has no action), so no accuracy counts what
+    the task would say there; its condition's tag (``Task.when``: the step) tells. Fine windows count where there are
+    any. Tasks without a condition, and conditions without a prediction, are left out.
+    """
+    entries_of, found = by_tag(predictions), {}
+    for task in taxonomy.tasks:
+        elsewhere, alarms, videos = 0, 0, set[str]()
+        for tag, category in task.when:
+            wanted = taxonomy.tag(tag).categories.index(category)
+            for entry in entries_of.get(tag, []):
+                kept_N = entry.targets.kind_N == finest_kind(entry.targets.kind_N)
+                is_elsewhere_N = kept_N & (entry.targets.truth_N != wanted)
+                is_alarm_N = is_elsewhere_N & (entry.chosen_N == wanted)
+                elsewhere, alarms = elsewhere + int(is_elsewhere_N.sum()), alarms + int(is_alarm_N.sum())
+                videos.update(map(str, entry.targets.video_N[is_alarm_N]))
+        if elsewhere:
+            found[task.name] = {
+                "elsewhere": elsewhere,
+                "alarms": alarms,
+                "share": alarms / elsewhere,
+                "videos": len(videos),
+            }
+    return found
+
+
+def finest_kind(kind_N: np.ndarray) -> str:
+    """``fine`` where any of the windows is, else the kind of the first. ``kind_N`` has at least one."""
+    return "fine" if (kind_N == "fine").any() else str(kind_N[0])
 
 
 def score_tasks(counts: AccuracyCounts, taxonomy: Taxonomy, keep_K: np.ndarray | None = None) -> Figures:
@@ -181,7 +272,7 @@ def score_tag(entries: Sequence[TagPredictions], taxonomy: Taxonomy) -> Figures:
     """Everything of a tag but its accuracy. ``entries``: one per fold.
 
     What is measured per fold comes with its intervals (``mean_over_folds``). A method that names no category (chance)
-    has no figures of spans and phases.
+    has no figures of spans and phases, and neither have clips, whose borders are given.
     """
     tag = taxonomy.tag(entries[0].targets.tag)
     truth = np.concatenate([entry.targets.truth_N for entry in entries])
@@ -190,7 +281,8 @@ def score_tag(entries: Sequence[TagPredictions], taxonomy: Taxonomy) -> Figures:
         "average_precision": [mean_ap(entry) for entry in entries],
         "calibration_error": [metrics.calibration_error(entry.confidence_N, entry.right_N) for entry in entries],
     }
-    if all((entry.chosen_N != NO_CATEGORY).all() for entry in entries):
+    is_timeline = all((entry.targets.kind_N != "clip").all() for entry in entries)
+    if is_timeline and all((entry.chosen_N != NO_CATEGORY).all() for entry in entries):
         lanes = [lanes_of(entry) for entry in entries]
         for name, overlap in OVERLAPS.items():
             for pooling, suffix in (("pooled", ""), ("per_video", "_per_video")):
@@ -247,7 +339,7 @@ def lanes_of(entry: TagPredictions) -> list[TagLane]:
     Windows that touch and share a label are one span; where no window has a truth, a span ends.
     """
     targets = entry.targets
-    finest = "fine" if (targets.kind_N == "fine").any() else targets.kind_N[0]
+    finest = finest_kind(targets.kind_N)
     found = []
     for video in np.unique(targets.video_N):
         rows = np.flatnonzero((targets.video_N == video) & (targets.kind_N == finest))

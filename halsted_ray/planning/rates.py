@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from halsted_ray.errors import UsageError
-from halsted_ray.planning.gpus import PRECISIONS, Gpu, MatmulRates, Nvdec, Prices, fp8_speedup
+from halsted_ray.planning.gpus import PRECISIONS, Gpu, Nvdec, Prices
 from halsted_ray.storage.locations import local_path
 
 MEASURED, DERIVED = "measured", "derived"
-SHARE_OF_PEAK = 0.49
+SHARE_OF_PEAK = 0.50
 """Share of a GPU's bf16 peak that is reached where its rate was not measured: what the giant reached on an H100. On
 other chips, and with smaller encoders, it is an assumption."""
 
@@ -76,7 +76,6 @@ class Rates:
     fidelity_speed: dict[str, float]
     """Fidelity → how many times as fast as ``reference`` a core decodes: measured by `make bench` on H.264 at 1080p
     with a keyframe every 2 s."""
-    matmul_tflops: MatmulRates
     gpus: dict[str, Gpu]
     prices: Prices
     nvdec: Nvdec
@@ -117,7 +116,6 @@ class Rates:
                 "encode": tuple(
                     EncodeRate(**{"precision": usual_precision(rate["device"]), **rate}) for rate in record["encode"]
                 ),
-                "matmul_tflops": MatmulRates(**record["matmul_tflops"]),
                 "gpus": {name: Gpu(**known) for name, known in record["gpus"].items()},
                 "prices": Prices(**record["prices"]),
                 "nvdec": Nvdec(**record["nvdec"]),
@@ -267,17 +265,20 @@ class Rates:
         if not self.gpu(device).has_fp8:
             able = ", ".join(name for name, gpu in self.gpus.items() if gpu.has_fp8)
             raise UsageError(f"the {device} has no fp8; expected precision bf16, or a GPU of {able}")
-        size, bf16 = self.presets[preset], self.encoding(preset, device, share_of_peak)
-        # How much faster fp8 is was measured on one chip, and is taken to hold for the others.
-        like = self.encoding(preset, self.matmul_tflops.device, SHARE_OF_PEAK)
-        matmul = self.matmul_tflops
-        times = fp8_speedup(size["tflop"], size["linear_tflop"], like.clips_per_s, matmul)
+        measured = next((rate for rate in self.encode if rate.precision == "fp8"), None)
+        if measured is None:
+            raise UsageError(
+                "no rate in fp8 to derive others from; expected one in the --rates file, or precision bf16"
+            )
+        like = self.encoding(measured.preset, measured.device, SHARE_OF_PEAK)
+        bf16 = self.encoding(preset, device, share_of_peak)
+        times = measured.clips_per_s / like.clips_per_s
         return EncodeRate(
             preset,
             device,
             times * bf16.clips_per_s,
-            f"{times:.2f} times bf16, by matrix products of {matmul.fp8:g} against {matmul.bf16:g} TFLOP/s on the "
-            f"{matmul.device}; bf16 {bf16.source}: {bf16.hardware}",
+            f"{times:.2f} times bf16, as {measured.preset} on the {measured.device}; bf16 {bf16.source}: "
+            f"{bf16.hardware}",
             DERIVED,
             "fp8",
         )

@@ -20,8 +20,7 @@ from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import WindowSpec
 from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.taxonomy import Taxonomy
-from halsted_ray.training.atlas_samples import FIDELITY, labelled_windows, unique_windows
-from halsted_ray.training.recipe import PAPER
+from halsted_ray.training.atlas_samples import FIDELITY, JUDGED, labelled_windows, unique_windows
 from halsted_ray.training.samples import LabelledWindow, build_samples, with_vectors
 
 PART = "test"
@@ -44,7 +43,9 @@ class HeldOutResult:
 
 @dataclass(frozen=True)
 class HeldOutBenchmark:
-    """The test windows of an atlas with their labels. Every model is measured on the same windows.
+    """The test clips and windows of an atlas with their labels. Every model is measured on the same ones.
+
+    A model must serve both: clips are the paper's unit, windows are what a map asks. They count alike in the gate.
 
     ``labelled``: by video_id. ``store``: where the vectors of windows are kept.
     """
@@ -59,12 +60,14 @@ class HeldOutBenchmark:
 
     @classmethod
     def of(cls, atlas: Atlas, spec: WindowSpec, store: str | None = None) -> HeldOutBenchmark:
-        """Makes the benchmark from the windows of ``spec``. ``store``: default ``embeddings`` in the archive.
+        """Makes the benchmark from the annotated clips and the windows of ``spec``.
+
+        ``store``: default ``embeddings`` in the archive.
 
         Raises AtlasError where the atlas has no test video.
         """
         taxonomy = atlas.load_taxonomy()
-        labelled = labelled_windows(atlas, PART, atlas.split, taxonomy, PAPER, spec)
+        labelled = labelled_windows(atlas, PART, atlas.split, taxonomy, JUDGED, spec)
         judged = {video_id: [sample for sample in own if sample.judged] for video_id, own in sorted(labelled.items())}
         return cls(
             atlas,

@@ -81,16 +81,18 @@ def evaluation_page(figures: Figures, taxonomy: Taxonomy, mistakes: list[tuple[F
 
 def overview_section(figures: Figures) -> str:
     """Returns the tiles with the most important figures."""
-    own = figures["methods"][MODEL]
+    own, of_clips = figures["methods"][MODEL], figures["clips"]["methods"][MODEL]
     tasks = {name: entry["value"] for name, entry in own["tasks"].items() if entry["value"] is not None}
-    worst = min(tasks, key=lambda name: tasks[name])
+    worst = min(tasks, key=lambda name: tasks[name], default="none")
     return tile_section(
         (
-            (percent(own["mean"]["value"]), "mean accuracy over tags", ""),
-            (percent(tasks[worst]), f"worst task: {worst}", ""),
+            (percent(of_clips["mean"]["value"]), "mean accuracy over tags, on annotated clips", ""),
+            (percent(own["mean"]["value"]), "mean accuracy over tags, on windows of a map", ""),
+            (percent(tasks.get(worst)), f"worst task on windows: {worst}", ""),
             (number(figures["calibration_error"]), "calibration error", ""),
-            (str(len(figures["videos"])), "test videos", ""),
-            (f"{own['mean']['samples']:,}", "predictions tested", ""),
+            (str(len({**figures["videos"], **figures["clips"]["videos"]})), "test videos", ""),
+            (f"{of_clips['mean']['samples']:,}", "predictions tested on clips", ""),
+            (f"{own['mean']['samples']:,}", "predictions tested on windows", ""),
             (str(len(figures["folds"])), "folds" if len(figures["folds"]) > 1 else "split", ""),
         )
     )
@@ -103,43 +105,7 @@ def caveat_section(figures: Figures) -> str:
 
 
 def tag_section(figures: Figures) -> str:
-    """Returns the table of figures by tag."""
-    header = "".join(
-        f'<th class="n">{name}</th>'
-        for name in (
-            "accuracy",
-            "95%: folds",
-            "95%: videos",
-            "chance",
-            "times chance",
-            "AUROC",
-            "mAP",
-            "F1@10",
-            "edit",
-            "ECE",
-            "windows",
-        )
-    )
-    rows = []
-    for tag, entry in figures["methods"][MODEL]["tags"].items():
-        accuracy = entry["accuracy"]
-        cells = [
-            f"<b>{percent(accuracy['value'])}</b>",
-            small(interval(accuracy["t"])),
-            small(interval(accuracy["bootstrap"])),
-            percent(entry["chance"]),
-            f"{number(entry['relative_improvement'], 1)}×",
-            *(
-                number(entry[name]["value"])
-                for name in ("auroc", "average_precision", "f1_10", "edit", "calibration_error")
-            ),
-            f"{entry['samples']:,}",
-        ]
-        rows.append(
-            f"<tr><td>{escape(tag)}</td><td>{meter(accuracy['value'], entry['chance'])}</td>"
-            + "".join(f'<td class="n">{cell}</td>' for cell in cells)
-            + "</tr>"
-        )
+    """Returns the tables of figures by tag: on annotated clips, and on the windows of a map."""
     untaught = {tag: entry["untaught"] for tag, entry in figures["methods"][MODEL]["tags"].items() if entry["untaught"]}
     left = ", ".join(f"{count:,} windows of {tag}" for tag, count in untaught.items())
     several = len(figures["folds"]) > 1
@@ -149,24 +115,69 @@ def tag_section(figures: Figures) -> str:
         else escape(str(figures["strategy"]).capitalize())
     )
     return (
-        f"<section><h2>Accuracy by tag</h2><p>{how}; whole videos are held out. Accuracy is the share of windows whose "
-        f"tag is exactly right. {text_with_code(figures['how'])} AUROC and mAP (mean average precision) measure how "
-        "the model ranks the categories when the earlier tags are given. F1@10 and the edit score compare spans of "
-        "windows over time. ECE is the expected calibration error. The two 95% intervals are t over folds, and a "
-        "bootstrap over videos. The dark mark in a bar is chance."
+        f"<section><h2>Accuracy by tag</h2><p>{how}; whole videos are held out. Accuracy is the share of clips, or of "
+        "windows, whose tag is exactly right. AUROC and mAP (mean average precision) measure how the model ranks the "
+        "categories when the earlier tags are given. ECE is the expected calibration error. The two 95% intervals are "
+        "t over folds, and a bootstrap over videos. The dark mark in a bar is chance. Wrong windows of one clip come "
+        "together, so wrong clips, and videos with an error, are counted beside them."
         + (
             f" The model can't be right on windows whose category no training video shows: {escape(left)}."
             if left
             else ""
         )
-        + f'</p><div class="card scroll narrow"><table><tr><th>tag</th><th></th>{header}</tr>{"".join(rows)}</table>'
-        "</div></section>"
+        + f"</p><h3>Annotated clips (the paper's protocol)</h3><p>{text_with_code(figures['clips']['how'])}</p>"
+        + tag_table(figures["clips"])
+        + f"<h3>Windows of a map</h3><p>{text_with_code(figures['how'])} F1@10 and the edit score compare spans of "
+        f"windows over time. {escape(' '.join(alarms(figures)))}</p>{tag_table(figures)}</section>"
     )
+
+
+def alarms(figures: Figures) -> list[str]:
+    """A sentence per task: how often it would be asked where the truth is something else."""
+    return [
+        f"{task} would be asked in {percent(found['share'])} of the {found['elsewhere']:,} windows that show something "
+        f"else, in {found['videos']} videos."
+        for task, found in figures["methods"][MODEL]["false_alarms"].items()
+    ]
+
+
+def tag_table(block: Figures) -> str:
+    """Returns the table of figures by tag of one protocol."""
+    tags = block["methods"][MODEL]["tags"]
+    columns = {
+        "auroc": "AUROC",
+        "average_precision": "mAP",
+        "f1_10": "F1@10",
+        "edit": "edit",
+        "calibration_error": "ECE",
+    }
+    measured = {name: title for name, title in columns.items() if any(name in entry for entry in tags.values())}
+    titles = ("accuracy", "95%: folds", "95%: videos", "chance", "times chance", *measured.values())
+    counted = ("windows", "clips", "videos")
+    header = "".join(f'<th class="n">{title}</th>' for title in (*titles, *(f"wrong {unit}" for unit in counted)))
+    rows = []
+    for tag, entry in tags.items():
+        accuracy = entry["accuracy"]
+        cells = [
+            f"<b>{percent(accuracy['value'])}</b>",
+            small(interval(accuracy["t"])),
+            small(interval(accuracy["bootstrap"])),
+            percent(entry["chance"]),
+            f"{number(entry['relative_improvement'], 1)}×",
+            *(number(entry[name]["value"]) for name in measured),
+            *(f"{entry['errors'][unit]:,.0f} of {entry['counts'][unit]:,}" for unit in counted),
+        ]
+        rows.append(
+            f"<tr><td>{escape(tag)}</td><td>{meter(accuracy['value'], entry['chance'])}</td>"
+            + "".join(f'<td class="n">{cell}</td>' for cell in cells)
+            + "</tr>"
+        )
+    return f'<div class="card scroll narrow"><table><tr><th>tag</th><th></th>{header}</tr>{"".join(rows)}</table></div>'
 
 
 def method_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
     """Returns chart and table of all methods; '' where the model is the only one. Adds the chart to ``plots``."""
-    methods = figures["methods"]
+    methods = figures["methods"] if figures["methods"][MODEL]["tags"] else figures["clips"]["methods"]
     if len(methods) < 2:
         return ""
     plots["methods"] = methods_plot(methods, NAMES)
@@ -195,12 +206,22 @@ def method_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
 
 
 def group_section(figures: Figures, taxonomy: Taxonomy) -> str:
-    """Returns a table per group of videos or windows."""
-    tasks = [task.name for task in taxonomy.tasks if task.name in figures["methods"][MODEL]["tasks"]]
+    """Returns a table per group of videos or windows, on annotated clips and on windows of a map."""
+    return (
+        "<section><h2>By task, specialty, procedure, source and window</h2><p>The mean accuracy over a task's tags. "
+        "Below it: the 95% interval of a bootstrap over videos, which a single video does not have.</p>"
+        f"<h3>Annotated clips (the paper's protocol)</h3>{group_tables(figures['clips'], taxonomy)}"
+        f"<h3>Windows of a map</h3>{group_tables(figures, taxonomy)}</section>"
+    )
+
+
+def group_tables(block: Figures, taxonomy: Taxonomy) -> str:
+    """Returns the tables of one protocol's groups; clips have one kind of window, which says nothing."""
+    tasks = [task.name for task in taxonomy.tasks if task.name in block["methods"][MODEL]["tasks"]]
     header = "".join(f'<th class="n">{escape(task)}</th>' for task in tasks)
     cards = []
-    for group, entries in {"": {"all": figures["methods"][MODEL]}, **figures["groups"]}.items():
-        if not entries:
+    for group, entries in {"": {"all": block["methods"][MODEL]}, **block["groups"]}.items():
+        if not entries or list(entries) == ["clip"]:
             continue
         rows = "".join(
             f"<tr><td>{escape(name)}</td>"
@@ -214,11 +235,7 @@ def group_section(figures: Figures, taxonomy: Taxonomy) -> str:
             f'<div class="card scroll"><table><tr><th>{title}</th>{header}<th class="n">mean</th>'
             f'<th class="n">videos</th><th class="n">predictions</th></tr>{rows}</table></div>'
         )
-    return (
-        "<section><h2>By task, specialty, procedure, source and window</h2><p>The mean accuracy over a task's tags. "
-        "Below it: the 95% interval of a bootstrap over videos, which a single video does not "
-        f"have.</p>{''.join(cards)}</section>"
-    )
+    return "".join(cards)
 
 
 def confusion_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
@@ -253,11 +270,11 @@ def map_section(figures: Figures, taxonomy: Taxonomy, plots: dict[str, PlotlyFig
     if figures["map"] is None:
         return ""
     cards = []
-    for side, title in (("encoder", "encoder: the window's vector"), ("decoder", "decoder: its last layer")):
+    for side, title in (("encoder", "encoder: the clip's vector"), ("decoder", "decoder: its last layer")):
         plots[f"map-{side}"] = plot = map_plot(figures["map"], side, taxonomy)
         cards.append(plot_card(f"map-{side}", title, plot))
     return (
-        f"<section><h2>Maps of features</h2><p>UMAP of held-out {escape(figures['map']['task'])} windows of the "
+        f"<section><h2>Maps of features</h2><p>UMAP of held-out {escape(figures['map']['task'])} clips of the "
         "first fold, by one model; colour is the procedure, a larger dot a low proficiency, as in the paper.</p>"
         f'<div class="pair">{"".join(cards)}</div></section>'
     )

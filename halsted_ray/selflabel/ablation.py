@@ -34,7 +34,7 @@ from halsted_ray.selflabel.labelling import LabellingResult, LabellingRules, lab
 from halsted_ray.selflabel.validation import WINDOWS, predict_windows, vectors_of
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.taxonomy import from_dict
-from halsted_ray.training.atlas_samples import load_samples
+from halsted_ray.training.atlas_samples import JUDGED, load_samples
 from halsted_ray.training.recipe import PAPER, Recipe
 from halsted_ray.training.samples import Samples, training_windows
 from halsted_ray.video.archive import list_videos
@@ -42,7 +42,7 @@ from halsted_ray.video.archive import list_videos
 
 @dataclass(frozen=True)
 class AblationFold:
-    """What v2 of a fold learns from. ``labelled_test``: the fold's test windows as v1 would have labelled them, None
+    """What v2 of a fold learns from. ``labelled_test``: the fold's test videos as v1 would have labelled them, None
     where no window reaches a threshold."""
 
     fold: Fold
@@ -165,8 +165,9 @@ def prepare_second_model(
     test_atlas = label_test_videos(fold, known, labelled, before, task, embeddings)
     labelled_test = None
     if test_atlas is not None:
+        judged = replace(JUDGED, tasks=recipe.tasks)
         labelled_test = load_samples(
-            test_atlas, test_atlas.split, taxonomy, recipe, config.windows, frozen, embeddings, parts=("test",)
+            test_atlas, test_atlas.split, taxonomy, judged, config.windows, frozen, embeddings, parts=("test",)
         )["test"]
     # The folder is named by what v2 learns from: other labels make another model.
     model = f"{fold.model}-{digest([vars(clip) for clip in labelled.clips])[:8]}" if labelled.clips else fold.model

@@ -21,8 +21,7 @@ from halsted_ray.records import Clip, Window, WindowSpec
 from halsted_ray.selflabel.thresholds import PredictedTags
 from halsted_ray.storage.vectors import WindowKey, sampling_name
 from halsted_ray.taxonomy import Task, Taxonomy
-from halsted_ray.training.atlas_samples import FIDELITY, labelled_windows, unique_windows
-from halsted_ray.training.recipe import PAPER
+from halsted_ray.training.atlas_samples import FIDELITY, JUDGED, labelled_windows, unique_windows
 from halsted_ray.training.samples import build_samples, label_windows, training_windows, with_vectors
 
 PART = "validation"
@@ -53,12 +52,12 @@ class ValidationPredictions:
 def accuracy_of_tasks(
     model: Halsted, source: Atlas, encoder: str, embeddings: str, progress: EmbedProgress | None = None
 ) -> dict[str, float]:
-    """Task → mean over its tags of exact match, on the model's own windows of the validation videos.
+    """Task → mean over its tags of exact match, on the clips and the model's own windows of the validation videos.
 
     Raises AtlasError where no validation video is annotated, or a video can't be decoded.
     """
     spec, taxonomy = model.config.windows, model.taxonomy
-    labelled = labelled_windows(manual_clips_only(source), PART, source.split, taxonomy, PAPER, spec)
+    labelled = labelled_windows(manual_clips_only(source), PART, source.split, taxonomy, JUDGED, spec)
     windows = {video_id: unique_windows(samples) for video_id, samples in labelled.items()}
     vectors = vectors_of(source, windows, model, spec, encoder, embeddings, progress)
     samples = build_samples(with_vectors(labelled, vectors), vectors, model.vocabulary)

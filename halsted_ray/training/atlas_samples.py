@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from halsted_ray.atlas import Atlas
 from halsted_ray.embedding.embed import EmbedProgress, embed
@@ -10,12 +13,12 @@ from halsted_ray.embedding.vector_names import open_vectors
 from halsted_ray.errors import AtlasError
 from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.vocabulary import Vocabulary
-from halsted_ray.records import Clip, Window, WindowSpec
+from halsted_ray.records import Clip, Video, Window, WindowSpec
 from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.taxonomy import Taxonomy
-from halsted_ray.training.recipe import Recipe
+from halsted_ray.training.clip_samples import Jitter, clip_windows, clips_without_sample, loss_report
+from halsted_ray.training.recipe import UNITS, Recipe
 from halsted_ray.training.samples import (
-    HALF_SHARE,
     LabelledWindow,
     Samples,
     build_samples,
@@ -25,8 +28,12 @@ from halsted_ray.training.samples import (
     with_vectors,
 )
 
+log = logging.getLogger(__name__)
+
 FIDELITY = "reference"
 """How frames are decoded: as mapping does by default, so that one store of vectors serves both."""
+JUDGED = Recipe(units=UNITS)
+"""Models are judged on both units, side by side: the paper's clips, and the windows that a map asks."""
 
 
 def load_samples(
@@ -61,25 +68,58 @@ def labelled_windows(
 ) -> dict[str, list[LabelledWindow]]:
     """video_id → samples, of those videos of one part that have any.
 
-    The windows of the training part are shifted, chosen and weighted as the recipe says; the windows of other parts lie
-    on the map's grid. Raises AtlasError where no video of the part is annotated.
+    The samples of the training part are shifted, moved, chosen and weighted as the recipe says; other parts have the
+    recipe's units as a person or a map sees them (``as_judged``). A warning counts the clips that give no sample.
+    Raises AtlasError where no video of the part is annotated.
     """
-    tasks = tasks_to_learn(taxonomy, recipe.tasks)
-    choices = (recipe.shifts_s, recipe.least_share, recipe.ai_weight) if part == "train" else ((0.0,), HALF_SHARE, 1.0)
-    shifts_s, least_share, ai_weight = choices
-    samples = {}
-    for video in atlas.videos:
-        if split.get(video.video_id) == part:
-            clips = [clip for clip in atlas.clips if clip.video_id == video.video_id]
-            samples[video.video_id] = label_windows(
-                training_windows(video.duration_s, spec, shifts_s), clips, tasks, least_share, ai_weight
-            )
+    recipe = recipe if part == "train" else as_judged(recipe)
+    videos = [video for video in atlas.videos if split.get(video.video_id) == part]
+    samples = samples_of_videos(videos, atlas.clips, taxonomy, recipe, spec, part)
     if not any(samples.values()):
         raise AtlasError(
             f"the atlas {atlas.name!r} has no annotated video in its {part!r} part ({len(samples)} videos, "
             f"{len(atlas.videos)} in all); give its split at least one"
         )
     return {video_id: of_video for video_id, of_video in samples.items() if of_video}
+
+
+def as_judged(recipe: Recipe) -> Recipe:
+    """The recipe whose samples judge what ``recipe`` trains: the same units and tasks; clips as they were annotated,
+    windows on the map's grid, nothing weighted."""
+    return Recipe(units=recipe.units, tasks=recipe.tasks)
+
+
+def samples_of_videos(
+    videos: Sequence[Video],
+    clips: Iterable[Clip],
+    taxonomy: Taxonomy,
+    recipe: Recipe,
+    spec: WindowSpec,
+    part: str | None = None,
+) -> dict[str, list[LabelledWindow]]:
+    """video_id → the samples that ``recipe`` makes of the clips of each of ``videos``; of clips first.
+
+    ``part``: names the videos in a warning that counts the clips without a sample; None for no warning.
+    """
+    tasks = tasks_to_learn(taxonomy, recipe.tasks)
+    clips_of: dict[str, list[Clip]] = {video.video_id: [] for video in videos}
+    for clip in clips:
+        if clip.video_id in clips_of:
+            clips_of[clip.video_id].append(clip)
+    jitter = Jitter(recipe.clip_copies, recipe.clip_jitter, recipe.seed)
+    samples: dict[str, list[LabelledWindow]] = {}
+    lost: Counter[str] = Counter()
+    for video in videos:
+        own, of_video = clips_of[video.video_id], samples.setdefault(video.video_id, [])
+        if "clips" in recipe.units:
+            of_video += clip_windows(own, tasks, video.duration_s, recipe.ai_weight, jitter)
+        if "grid" in recipe.units:
+            windows = training_windows(video.duration_s, spec, recipe.shifts_s)
+            of_video += label_windows(windows, own, tasks, recipe.least_share, recipe.ai_weight)
+        lost += clips_without_sample(own, tasks, of_video)
+    if part and lost:
+        log.warning("%s", loss_report(lost, sum(map(len, clips_of.values())), recipe.units, part))
+    return samples
 
 
 def learned_and_judged_windows(
@@ -90,21 +130,11 @@ def learned_and_judged_windows(
 
     A video without annotated clips has none.
     """
-    tasks = tasks_to_learn(taxonomy, recipe.tasks)
-    clips_of: dict[str, list[Clip]] = {}
-    for clip in atlas.clips:
-        clips_of.setdefault(clip.video_id, []).append(clip)
-    windows = {}
-    for video in atlas.videos:
-        samples = [
-            sample
-            for shifts_s, least_share in ((recipe.shifts_s, recipe.least_share), ((0.0,), HALF_SHARE))
-            for sample in label_windows(
-                training_windows(video.duration_s, spec, shifts_s), clips_of.get(video.video_id, ()), tasks, least_share
-            )
-        ]
-        windows[video.video_id] = unique_windows(samples)
-    return windows
+    learned, judged = (
+        samples_of_videos(atlas.videos, atlas.clips, taxonomy, of, spec)
+        for of in (recipe, replace(JUDGED, tasks=recipe.tasks))
+    )
+    return {video_id: unique_windows([*samples, *judged[video_id]]) for video_id, samples in learned.items()}
 
 
 def unique_windows(samples: Sequence[LabelledWindow]) -> list[Window]:

@@ -14,6 +14,7 @@ import yaml
 from halsted_ray.errors import UsageError
 
 SAMPLINGS = ("as_is", "balanced")
+UNITS = ("clips", "grid")
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -56,10 +57,18 @@ class Recipe:
     With few annotated clips, anatomy and extent together nearly identify the stitch, so the decoder would learn the
     needle's direction from these two tags and not from the video."""
     least_share: float = 0.5
-    """A fine window becomes a training sample of its action or phase only where a clip covers at least this share."""
+    """A fine grid window becomes a training sample of its action or phase only where a clip covers at least this
+    share."""
+    units: tuple[str, ...] = ("clips",)
+    """What is a sample: ``clips``, each annotated clip over its own span (the paper's); ``grid``, the windows that a
+    map asks; or both. The save rule and the calibration look at the same units of the validation videos."""
+    clip_copies: int = 0
+    """Copies of each clip with moved edges, drawn once from ``seed``. Each costs decoding and encoding its span."""
+    clip_jitter: float = 0.1
+    """How far an edge of such a copy moves, at most, as a share of the clip's length."""
     shifts_s: tuple[float, ...] = (0.0,)
-    """Training windows are cut on the map's grid shifted by each of these. A shift above 0 shows the decoder windows
-    that begin elsewhere; it costs decoding and encoding the videos once more."""
+    """Grid windows are cut on the map's grid shifted by each of these. A shift above 0 shows the decoder windows that
+    begin elsewhere; it costs decoding and encoding the videos once more."""
     tasks: tuple[str, ...] = ()
     """Names of the tasks to learn; empty means all tasks of the taxonomy."""
     sampling: str = "as_is"
@@ -88,6 +97,12 @@ class Recipe:
             raise UsageError(f"recipe: warmup_epochs={self.warmup_epochs}; expected 0 to epochs={self.epochs}")
         if not self.noise >= 0 or not self.weight_decay >= 0:
             raise UsageError(f"recipe: noise={self.noise}, weight_decay={self.weight_decay}; expected at least 0")
+        if self.clip_copies < 0:
+            raise UsageError(f"recipe: clip_copies={self.clip_copies}; expected at least 0")
+        if not 0 <= self.clip_jitter < 0.5:
+            raise UsageError(f"recipe: clip_jitter={self.clip_jitter}; expected 0 to less than 0.5")
+        if not self.units or set(self.units) - set(UNITS) or len(set(self.units)) < len(self.units):
+            raise UsageError(f"recipe: units={self.units}; expected some of {', '.join(UNITS)}, each once")
         for name in ("hide_tags", "least_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"recipe: {name}={getattr(self, name)}; expected 0 to 1")
@@ -117,6 +132,7 @@ DEMO = Recipe(
     noise=0.3,
     hide_tags=0.9,
     least_share=0.8,
+    units=("clips", "grid"),
     shifts_s=(0.0, 1.25),
     validate_every=4,
     checkpoint_every=10,
@@ -140,7 +156,7 @@ a minute of one core.
 """
 RECIPES = {"paper": PAPER, "demo": DEMO}
 """The recipes that the command line knows by name."""
-READ_WITHOUT_TRAINING = ("least_share", "shifts_s", "tasks", "ai_weight")
+READ_WITHOUT_TRAINING = ("least_share", "units", "clip_copies", "clip_jitter", "shifts_s", "tasks", "ai_weight")
 """The choices that decide which windows are asked and what they teach the baselines. A run that trains reads all the
 others too."""
 
@@ -158,7 +174,7 @@ def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             raise UsageError(f"recipe: {change!r}; expected NAME=VALUE with a name of {', '.join(known)}")
         value = yaml.safe_load(text)
         kinds = {kind.split("[")[0] for kind in known[name].replace("None", "NoneType").split(" | ")}
-        if name in ("shifts_s", "tasks"):
+        if name in ("units", "shifts_s", "tasks"):
             value = tuple(value) if isinstance(value, list) else (value,)
         elif "float" in kinds and isinstance(value, int | str) and not isinstance(value, bool):
             value = float(value)  # YAML reads 1e-4 as text

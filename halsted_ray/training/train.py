@@ -56,7 +56,8 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """What a run made, and from what. Accuracies are exact match on validation windows, at the epoch that was kept."""
+    """What a run made, and from what. Accuracies are exact match on the validation videos, in the
+    units of the recipe, at the epoch that was kept."""
 
     model: str
     model_version: str
