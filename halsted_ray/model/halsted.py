@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 
 from halsted_ray.errors import ModelError
-from halsted_ray.model.calibration import fit_temperature
+from halsted_ray.model.calibration import TagLogits, fit_temperatures
 from halsted_ray.model.checkpoint import locate
 from halsted_ray.model.decoder import Decoder, build_decoder
 from halsted_ray.model.encoder import Encoder, EncoderOptions
@@ -374,21 +374,31 @@ class Halsted:
         loss_N = self.decoder.loss(logits_NSV, tokens_NS)
         return loss_N.mean() if weights_N is None else (loss_N * weights_N).sum() / weights_N.sum()
 
-    def calibrate(self, embeddings_ND: np.ndarray, tasks: Sequence[str], tags: Sequence[Mapping[str, str]]) -> None:
+    def calibrate(
+        self,
+        embeddings_ND: np.ndarray,
+        tasks: Sequence[str],
+        tags: Sequence[Mapping[str, str]],
+        video_N: np.ndarray | None = None,
+    ) -> None:
         """Fits one temperature per tag on validation samples, so that a confidence says how often the tag is right.
 
-        Each tag is predicted after the model's own earlier tags, as in a map.
+        Each tag is predicted after the model's own earlier tags, as in a map. ``video_N``: whose the samples are; a
+        category of one video is one observation then. Without it each sample is one.
         """
+        video_N = np.arange(len(tasks)) if video_N is None else video_N
         self.configure(temperatures={})
         generated, tasks_N = self._generate(embeddings_ND, tasks, None)
         truth_NG, logits_NGC = self._category_indices(tasks, tags), generated.logits_NGC.cpu()
-        temperatures = {}
+        of_tag = {}
         for k, task in enumerate(self.taxonomy.tasks):
             for g, tag in enumerate(task.tags):
                 rows = (tasks_N == k) & (truth_NG[:, g] >= 0)
                 logits = logits_NGC[rows, g, : len(tag.categories)]
-                temperatures[tag.name] = fit_temperature(logits, truth_NG[rows, g])
-        self.configure(temperatures=temperatures)
+                truth_N = truth_NG[rows, g]
+                seen = set(zip(video_N[rows.numpy()].tolist(), truth_N.tolist(), strict=True))
+                of_tag[tag.name] = TagLogits(logits, truth_N, len(seen))
+        self.configure(temperatures=fit_temperatures(of_tag))
 
     def _generate(
         self, embeddings_ND: np.ndarray, tasks: str | Sequence[str], given: Sequence[Mapping[str, str]] | None
