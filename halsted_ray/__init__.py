@@ -7,7 +7,8 @@
     maps.timeline.to_pandas()                   # one row per interval
     maps.plot(maps.video_ids[0]).show()         # one video's timeline
 
-The other names of this face: ``embed_archive`` for the vectors of all windows, ``train`` a model on annotated clips,
+The other names of this face: ``embed_archive`` for the vectors of all windows, ``embeddings`` to read them as arrays,
+``similar`` for the windows that are nearest to one, ``train`` a model on annotated clips,
 ``evaluate`` it beside baselines, ``self_label`` an archive with it, ``report`` the figures of a map, ``open_atlas`` for
 the annotated clips, ``load_model`` for the model.
 Everything else lives in the rooms of the package, such as ``halsted_ray.video``; ``docs/`` says which holds what.
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from halsted_ray.atlas import read_atlas as open_atlas
+    from halsted_ray.embedding.look_up import embeddings, similar
     from halsted_ray.evaluation.run_evaluation import evaluate
     from halsted_ray.mapping.embed_archive import embed_archive
     from halsted_ray.mapping.pipeline import map_archive
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "embed_archive",
+    "embeddings",
     "evaluate",
     "load_model",
     "map_archive",
@@ -37,11 +40,13 @@ __all__ = [
     "open_maps",
     "report",
     "self_label",
+    "similar",
     "train",
 ]
 
 _PLACES = {
     "embed_archive": ("mapping.embed_archive", "embed_archive"),
+    "embeddings": ("embedding.look_up", "embeddings"),
     "evaluate": ("evaluation.run_evaluation", "evaluate"),
     "load_model": ("registry.loading", "load_model"),
     "map_archive": ("mapping.pipeline", "map_archive"),
@@ -49,6 +54,7 @@ _PLACES = {
     "open_maps": ("reporting.mapped_archive", "open_maps"),
     "report": ("reporting.summary", "report"),
     "self_label": ("selflabel.self_label", "self_label"),
+    "similar": ("embedding.look_up", "similar"),
     "train": ("training.train", "train"),
 }
 

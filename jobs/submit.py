@@ -3,6 +3,8 @@
     python jobs/submit.py map_archive ARCHIVE --out OUT --model REF
     python jobs/submit.py embed ARCHIVE --encoder REF --embeddings DIR
     python jobs/submit.py train --atlas DIR --out RUN
+    python jobs/submit.py evaluate --atlas DIR --out OUT --model REF
+    python jobs/submit.py self_label --atlas DIR --archive DIR --model REF --out OUT
 
 `ray job submit` does the same, but only says that a job failed (1), not whether some videos failed (3) or the command
 was wrong (2). The cluster is the one of RAY_DASHBOARD_ADDRESS; RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH name the
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 ROOT = Path(__file__).resolve().parents[1]
-JOBS = ("map_archive", "embed", "train")
+JOBS = ("map_archive", "embed", "train", "evaluate", "self_label")
 WRONG_USE, CLUSTER_LOST = 2, 4
 
 

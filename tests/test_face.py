@@ -1,4 +1,4 @@
-"""The public face: nine names, quick to import, typed, each with an example that runs."""
+"""The public face: eleven names, quick to import, typed, each with an example that runs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from halsted_ray.atlas.phantom_archive import write_archive
 
 NAMES = [
     "embed_archive",
+    "embeddings",
     "evaluate",
     "load_model",
     "map_archive",
@@ -24,6 +25,7 @@ NAMES = [
     "open_maps",
     "report",
     "self_label",
+    "similar",
     "train",
 ]
 
@@ -35,7 +37,7 @@ def run(code: str, **options) -> str:
     ).stdout
 
 
-def test_the_face_has_nine_names():
+def test_the_face_has_eleven_names():
     assert sorted(halsted_ray.__all__) == NAMES
     assert all(callable(getattr(halsted_ray, name)) for name in NAMES)
     with pytest.raises(AttributeError, match="map_archives.*expected one of embed_archive"):

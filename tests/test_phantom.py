@@ -110,6 +110,31 @@ def test_script_is_a_function_of_its_arguments():
         make_script(3, 300, "Appendectomy")
     with pytest.raises(ValueError, match="duration_s=0"):
         make_script(3, 0)
+    with pytest.raises(ValueError, match="pace=0"):
+        make_script(3, 60, pace=0)
+
+
+def test_pace_makes_events_shorter_and_leaves_steps_as_long():
+    usual, fast = make_script(3, 600, "Myomectomy"), make_script(3, 600, "Myomectomy", pace=2)
+    assert 1.8 < len(fast.events) / len(usual.events) < 2.2
+    assert fast.steps[0][1] == usual.steps[0][1], "the first step ends where it ended"
+    assert fast.events[-1].stop_s == 600
+
+
+def test_a_shifted_camera_shows_the_same_scene_otherwise_and_always_the_same():
+    script = make_script(2, 60)
+    plain, shifted = Renderer(script, 160, 90), Renderer(script, 160, 90, shifted=True)
+    times = [1.0, 30.2, 31.0]
+    pictures = {t: shifted.frame(t) for t in times}
+    again = Renderer(script, 160, 90, shifted=True)
+    for t in reversed(times):
+        assert np.array_equal(again.frame(t), pictures[t])
+    seen, drawn = pictures[1.0].astype(float), plain.frame(1.0).astype(float)
+    assert abs(seen - drawn).mean() > 15
+    assert seen[:4, :4].mean() < 40, "the corner lies outside of the round picture"
+    middle = np.s_[25:65, 40:120]
+    smooth = [cv2.GaussianBlur(image[middle].mean(2), (0, 0), 3).ravel() for image in (seen, drawn)]
+    assert np.corrcoef(*smooth)[0, 1] > 0.8
 
 
 def test_frame_depends_on_the_time_alone():

@@ -1,13 +1,15 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import slow_jobs
 
 from halsted_ray.atlas import phantom_archive, read_atlas
-from halsted_ray.atlas.phantom_archive import PhantomVideo, procedures_by_specialty, write_archive
+from halsted_ray.atlas.phantom_archive import PhantomVideo, first_step, procedures_by_specialty, write_archive
 from halsted_ray.errors import OutputError
 from halsted_ray.phantom.catalogue import SPECIALTY_OF
+from halsted_ray.records import digest
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.video.identity import video_id
 
@@ -92,7 +94,17 @@ def test_a_signal_ends_the_rendering_that_is_queued_and_leaves_nothing(tmp_path,
 
 
 @pytest.mark.parametrize(
-    "change", [{"videos": 0}, {"minutes": 0}, {"width": 161}, {"fps": 0}, {"procedures": ("Nap",)}]
+    "change",
+    [
+        {"videos": 0},
+        {"minutes": 0},
+        {"width": 161},
+        {"fps": 0},
+        {"procedures": ("Nap",)},
+        {"pace": 0},
+        {"domain": "odd"},
+        {"suturing": 1.5},
+    ],
 )
 def test_bad_arguments_are_reported(tmp_path, change):
     with pytest.raises(ValueError, match=next(iter(change)) if "procedures" not in change else "Nap"):
@@ -109,6 +121,37 @@ def test_a_name_depends_on_everything_that_decides_the_pixels():
     video = PhantomVideo(1, 60.0, "Prostatectomy", 640, 360, 25)
     assert video.name == PhantomVideo(1, 60.0, "Prostatectomy", 640, 360, 25).name
     assert video.name != PhantomVideo(1, 60.0, "Prostatectomy", 640, 360, 30).name
+
+
+def test_names_of_earlier_archives_are_still_theirs():
+    """A plain video at the usual pace has the name it had before pace and domain were to be chosen."""
+    video = PhantomVideo(1, 60.0, "Prostatectomy", 640, 360, 25)
+    assert video.name == digest(1, 60.0, "Prostatectomy", 640, 360, 25, 1)
+    others = {replace(video, pace=2.0).name, replace(video, domain="shifted").name}
+    assert len(others | {video.name}) == 3
+
+
+def test_a_share_of_suturing_is_spread_over_all_procedures():
+    steps = [first_step(i, 16, 0.75) for i in range(64)]
+    assert steps.count("Suturing") == 48
+    assert {steps[i::16].count("Suturing") for i in range(16)} == {3}
+    assert {first_step(i, 16, None) for i in range(4)} == {""}
+    begun = PhantomVideo(1, 30.0, "Myomectomy", 64, 36, 5, first_step="Suturing").script()
+    assert {event.step for event in begun.events} == {"Suturing"}
+
+
+def test_a_shifted_archive_has_the_truth_of_the_plain_one_and_other_pixels(archive, tmp_path):
+    _, plain, _ = archive
+    shifted = write_archive(str(tmp_path), **SMALL, domain="shifted")
+
+    def events(atlas):
+        return [(clip.task, clip.start_s, clip.stop_s, clip.tags) for clip in atlas.clips]
+
+    assert events(shifted) == events(plain)
+    assert not {v.video_id for v in shifted.videos} & {v.video_id for v in plain.videos}
+    assert shifted.release != plain.release
+    again = write_archive(str(tmp_path / "again"), **SMALL, domain="shifted")
+    assert {v.video_id for v in again.videos} == {v.video_id for v in shifted.videos}
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def data():
         {"video_id": FAILED, "status": "failed", "reason": "no container </script>", "duration_s": None, "uri": "c"},
     ]
     for video, missing_s in zip(videos, (0.0, 60.0, None), strict=True):
-        video["missing_s"] = missing_s
+        video |= {"missing_s": missing_s, "unknown_s": 0.0}
     rows = [
         row(WHOLE, 0, 30, "macro", "step", "Suturing"),
         row(WHOLE, 30, 60, "macro", "step", "Dissection"),

@@ -20,7 +20,7 @@ from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.phantom import catalogue
-from halsted_ray.phantom.script import Script, make_script
+from halsted_ray.phantom.script import STEPS, Script, make_script
 from halsted_ray.phantom.write import write_video
 from halsted_ray.processes import process_pool
 from halsted_ray.records import Clip, Video, digest
@@ -31,11 +31,16 @@ from halsted_ray.video.probe import probe
 
 PHANTOM_VERSION = 1
 """Goes up by one when the phantom's pixels change, so that old files are not mistaken for new files."""
+PLAIN, SHIFTED = DOMAINS = ("plain", "shifted")
+"""How videos look: as the shipped encoder learned them, or through another camera with instruments of another make."""
+CRF_OF_DOMAIN = {PLAIN: 23, SHIFTED: 34}
+"""How strongly the video is compressed (x264's constant rate factor): shifted files are a quarter of the size."""
 
 
 @dataclass(frozen=True)
 class PhantomVideo:
-    """Everything that decides the pixels of one file. ``seed``: of its script."""
+    """Everything that decides the pixels of one file. ``seed``: of its script; ``pace``: as of ``make_script``;
+    ``domain``: one of ``DOMAINS``; ``first_step``: the step that it begins with, '' where its seed draws it."""
 
     seed: int
     duration_s: float
@@ -44,15 +49,25 @@ class PhantomVideo:
     height: int
     fps: float
     version: int = PHANTOM_VERSION
+    pace: float = 1.0
+    domain: str = PLAIN
+    first_step: str = ""
+
+    @property
+    def deciding(self) -> dict[str, object]:
+        """What names are computed from. Pace, domain and first step are left out where they are the usual ones: then
+        names stay those of files that were written before there was a choice."""
+        usual = {"pace": 1.0, "domain": PLAIN, "first_step": ""}
+        return {name: value for name, value in asdict(self).items() if usual.get(name) != value}
 
     @property
     def name(self) -> str:
         """The file's name without its extension: 16 hex digits."""
-        return digest(*asdict(self).values())
+        return digest(*self.deciding.values())
 
     def script(self) -> Script:
         """Returns what happens in the video, and when."""
-        return make_script(self.seed, self.duration_s, self.procedure)
+        return make_script(self.seed, self.duration_s, self.procedure, self.pace, self.first_step or None)
 
 
 def write_archive(
@@ -64,6 +79,9 @@ def write_archive(
     width: int = 640,
     height: int = 360,
     fps: float = 25,
+    pace: float = 1.0,
+    domain: str = PLAIN,
+    suturing: float | None = None,
     workers: int | None = None,
     procedures: tuple[str, ...] | None = None,
     validation: float = 0.2,
@@ -73,9 +91,12 @@ def write_archive(
     """Writes phantoms to ``<location>/videos/<name>.mp4`` and their truth to ``<location>/atlas``; returns the atlas.
 
     ``location``: any fsspec location. ``videos``: how many. ``minutes``: the length of each. The videos take turns
-    through ``procedures`` (default: all, one of each specialty before the second of any specialty). ``validation`` and
-    ``test``: shares of the videos that are held out. ``progress`` is called with (videos done, all videos). Costs about
-    ``minutes × fps / 150`` minutes of one core per video.
+    through ``procedures`` (default: all, one of each specialty before the second of any specialty). ``pace``: how many
+    times as many actions and stitches a minute holds (``make_script``). ``domain``: one of ``DOMAINS``. ``suturing``:
+    share of the videos that begin with suturing, spread over the procedures (default: each video draws its first step);
+    a video below two minutes has one step. ``validation`` and ``test``: shares of the videos that are held out.
+    ``progress`` is called with (videos done, all videos). Costs about ``minutes × fps / 150`` minutes of one core per
+    video at 640×360, half of that at 256×144.
 
     Raises OutputError where ``location`` holds another archive or can't be written, UsageError for bad arguments.
     """
@@ -86,14 +107,30 @@ def write_archive(
         )
     if width % 2 or height % 2 or min(width, height) < 2 or fps <= 0:
         raise UsageError(f"width={width}, height={height}, fps={fps}: expected even sides and a rate above 0")
+    if pace <= 0 or domain not in DOMAINS:
+        raise UsageError(f"pace={pace}, domain={domain!r}: expected a pace above 0, and {' or '.join(DOMAINS)}")
+    if suturing is not None and not 0 <= suturing <= 1:
+        raise UsageError(f"suturing={suturing}: expected a share from 0 to 1")
     order = procedures or procedures_by_specialty()
     if unknown := sorted(set(order) - set(catalogue.PROCEDURES)):
         raise UsageError(f"unknown procedures {unknown}; expected some of {list(catalogue.PROCEDURES)}")
     wanted = []
     for i in range(videos):
         own_seed = int(digest("phantom", seed, i), 16) % 2**31
-        wanted.append(PhantomVideo(own_seed, minutes * 60.0, order[i % len(order)], width, height, fps))
-    release = f"phantom-{digest([asdict(video) for video in wanted])[:8]}"
+        wanted.append(
+            PhantomVideo(
+                own_seed,
+                minutes * 60.0,
+                order[i % len(order)],
+                width,
+                height,
+                fps,
+                pace=float(pace),
+                domain=domain,
+                first_step=first_step(i, len(order), suturing),
+            )
+        )
+    release = f"phantom-{digest([video.deciding for video in wanted])[:8]}"
     refuse_other_archive(location, {f"{video.name}.mp4" for video in wanted}, release)
 
     found: dict[str, Video] = {}
@@ -120,6 +157,17 @@ def write_archive(
         reason=json.dumps({"phantom": {"videos": videos, "minutes": minutes, "seed": seed}}),
     )
     return read_atlas(location)
+
+
+def first_step(number: int, procedures: int, suturing: float | None) -> str:
+    """Returns the step that video ``number`` begins with, '' where its seed draws it. ``suturing``: share of the videos
+    that begin with suturing. With every turn through the ``procedures`` the steps move on by one, so that no procedure
+    always gets the same."""
+    if suturing is None:
+        return ""
+    place = number + number // procedures
+    is_suturing = int((place + 1) * suturing + 1e-9) > int(place * suturing + 1e-9)
+    return STEPS[0] if is_suturing else STEPS[1]
 
 
 def procedures_by_specialty() -> tuple[str, ...]:
@@ -185,7 +233,15 @@ def render(location: str, video: PhantomVideo, folder: str) -> Video:
     if not fs.exists(target):
         made = os.path.join(folder, f"{video.name}.mp4")
         try:
-            write_video(made, video.script(), width=video.width, height=video.height, fps=video.fps)
+            write_video(
+                made,
+                video.script(),
+                width=video.width,
+                height=video.height,
+                fps=video.fps,
+                crf=CRF_OF_DOMAIN[video.domain],
+                shifted=video.domain == SHIFTED,
+            )
             if local_path(location) is not None:
                 os.replace(made, target)
             else:

@@ -43,6 +43,43 @@ def add_embeddings(commands: Commands) -> None:
         "be killed and repeated at any time, also while runs use the store",
     )
 
+    take = add_command(
+        actions,
+        "import",
+        "take vectors that something else made, one file per video",
+        import_folder,
+        example="halsted embeddings import features --of archive --into vectors --name tecno --digest 3f9a… --rate 1",
+        more="files: NAME.npy, NAME.h5 or NAME.parquet, NAME as the video's; nothing is decoded for them later",
+    )
+    take.add_argument("folder", metavar="DIR", help="folder or URL of the files")
+    take.add_argument("--of", required=True, metavar="PLACE", help="the atlas or archive whose videos they are of")
+    take.add_argument("--into", required=True, metavar="STORE", help="the store of vectors that keeps them")
+    take.add_argument("--name", required=True, help="names these vectors")
+    take.add_argument("--digest", required=True, help="of what made them, such as the sha256 of its weights")
+    take.add_argument("--rate", type=float, metavar="HZ", help="rows per second, of files without times")
+    take.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def import_folder(options: argparse.Namespace) -> int:
+    """Prints what was taken, each file that was refused, and how to use the vectors."""
+    from halsted_ray.mapping.import_vectors import import_vectors
+
+    done = import_vectors(options.folder, options.of, options.into, options.name, options.digest, rate=options.rate)
+    if options.json:
+        print(json.dumps(asdict(done), indent=1))
+        return done.exit_code
+    print(
+        f"{done.videos:,} videos have vectors of width {done.dim} ({done.rows:,} rows read), named {done.fingerprint}"
+    )
+    for path, reason in done.refused.items():
+        print(f"refused: {path} {reason}")
+    if done.refused:
+        print(f"{len(done.refused):,} files were refused")
+    if done.without:
+        print(f"{len(done.without):,} videos have none: {', '.join(done.without[:5])}{' …' * (len(done.without) > 5)}")
+    print(f"use them with: --encoder {done.encoder} --embeddings {options.into}")
+    return done.exit_code
+
 
 def list_stores(options: argparse.Namespace) -> int:
     """Prints a line for each encoder and sampling of the store."""

@@ -72,9 +72,39 @@ def accuracy_table(accuracy: JsonObject) -> str:
     compared = f"{accuracy['compared']} videos compared{f' (not compared: {left_out})' if left_out else ''}"
     if not rows:
         return textwrap.fill(f"{compared}: no annotated video has rows in the maps", WIDTH)
-    return (
+    text = (
         table(header, rows, right=range(1, len(header))) + f"\n\n{compared}\n" + textwrap.fill(accuracy["how"], WIDTH)
     )
+    return text + (f"\n\n{certainty_table(accuracy['certainty'])}" if "certainty" in accuracy else "")
+
+
+def certainty_table(certainty: JsonObject) -> str:
+    """The figures of ``evaluation.map_certainty`` as a table: one line per tag, and what they mean."""
+    rows = [
+        (
+            tag,
+            interval(of_tag["interval"]),
+            with_error(of_tag["spans"]),
+            of_tag["spans"]["total"],
+            *(f"{of_tag[side][name]:.2f}" for side in ("oracle", "second_person") for name in ("f1_10", "f1_50")),
+        )
+        for tag, of_tag in certainty["tags"].items()
+        if of_tag["spans"]["total"]
+    ]
+    header = ("tag", "95% interval", "by span", "spans", "oracle@10", "@50", "person@10", "@50")
+    return table(header, rows, right=range(1, len(header))) + "\n\n" + textwrap.fill(certainty["how"], WIDTH)
+
+
+def with_error(share: JsonObject) -> str:
+    """``93.1 ±1.6``: a share in percent with its standard error; – where there is none."""
+    value, error = share["accuracy"], share["standard_error"]
+    return "–" if value is None or error is None else f"{100 * value:.1f} ±{100 * error:.1f}"
+
+
+def interval(borders: Sequence[float | None]) -> str:
+    """An interval in percent; – where it is unknown. It is cut at 0 and 100: a t interval of few folds exceeds them."""
+    low, high = borders
+    return "–" if low is None or high is None else f"{100 * max(0, low):.1f}–{100 * min(1, high):.1f}"
 
 
 def failures(videos: Sequence[VideoStatus]) -> str:

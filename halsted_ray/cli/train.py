@@ -18,6 +18,7 @@ from halsted_ray.cli.options import (
     only_with,
     positive,
     positive_int,
+    share,
     share_below_1,
     size,
 )
@@ -54,6 +55,25 @@ def add_phantom(commands: Commands) -> None:
     )
     phantom.add_argument("--size", type=size, default=(640, 360), metavar="WxH", help="pixels (default 640x360)")
     phantom.add_argument("--fps", type=positive, default=25.0, metavar="F", help="frames per second (default 25)")
+    phantom.add_argument(
+        "--pace",
+        type=positive,
+        default=1.0,
+        metavar="P",
+        help="2: actions and stitches half as long, so that a minute holds twice as many (default 1)",
+    )
+    phantom.add_argument(
+        "--domain",
+        default="plain",
+        metavar="NAME",
+        help="plain (default), or shifted: another lens, colours, noise, compression, instruments of another make",
+    )
+    phantom.add_argument(
+        "--suturing",
+        type=share,
+        metavar="SHARE",
+        help="share of the videos that begin with suturing (default: drawn); below 2 minutes a video has one step",
+    )
     only_with(
         phantom, "--test", when=lambda given: given.videos > 1, needs="--videos 2 or more: one video can't be divided"
     )
@@ -73,6 +93,9 @@ def write_phantoms(options: argparse.Namespace) -> int:
         width=width,
         height=height,
         fps=options.fps,
+        pace=options.pace,
+        domain=options.domain,
+        suturing=options.suturing,
         test=options.test,
         progress=lambda done, of: show_progress(f"{done} of {of} videos written", done == of),
     )
@@ -91,7 +114,7 @@ def add_train(commands: Commands) -> None:
         "train",
         "train a model on an annotated archive",
         train_model,
-        example="halsted train --atlas demo/archive/training --out demo/model --recipe demo",
+        example="halsted train --atlas demo/archive/training --out demo/model --recipe best",
         more="Each video is encoded once; its embeddings are kept and read again by the next training.",
     )
     train.add_argument("--atlas", required=True, metavar="DIR", help="the archive that holds atlas/")
@@ -102,7 +125,10 @@ def add_train(commands: Commands) -> None:
         "--out", required=True, metavar="RUN", help="folder of the run; the model is written to RUN/model"
     )
     train.add_argument(
-        "--recipe", default="paper", metavar="NAME", help="paper (default), or demo: small, for the tiny encoder"
+        "--recipe",
+        default="paper",
+        metavar="NAME",
+        help="paper (default), or best: a small decoder that learns from few clips",
     )
     train.add_argument(
         "--set",
@@ -153,10 +179,16 @@ def train_model(options: argparse.Namespace) -> int:
         ),
     )
     if options.json:
-        print(json.dumps(asdict(summary) | {"registered": version and version.number}, indent=1))
+        told = {"registered": version and version.number, "verdict": summary.verdict()}
+        print(json.dumps(asdict(summary) | told, indent=1))
         return DONE
-    rows = [(task, "–" if value is None else f"{value:.3f}") for task, value in summary.accuracy_of_task.items()]
-    print(table(("task", "validation accuracy"), rows, right=(1,)))
+    rows = [
+        (task, *("–" if value is None else f"{value:.3f}" for value in (found, summary.commonest_of_task.get(task))))
+        for task, found in summary.accuracy_of_task.items()
+    ]
+    print(table(("task", "validation accuracy", "commonest category"), rows, right=(1, 2)))
+    if verdict := summary.verdict():
+        print(f"warning: {verdict}")
     print(
         f"model {summary.model} version {summary.model_version}, {summary.parameters:,} parameters, "
         f"epoch {summary.best_epoch + 1} of {summary.epochs}\natlas {summary.atlas_release} "

@@ -24,6 +24,7 @@ from halsted_ray.compute.progress import QUIET, RunObserver
 from halsted_ray.compute.resources import DEFAULT_REQUEST, ResourceRequest
 from halsted_ray.compute.run_cluster import RunCluster
 from halsted_ray.embedding.batching import EncodingFigures
+from halsted_ray.embedding.brought_windows import store_windows
 from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.embedding.embed_stage import EmbedOptions, EmbedStage
 from halsted_ray.embedding.segments import SPAN_S, ListedSegments, Segments, window_key
@@ -31,6 +32,7 @@ from halsted_ray.embedding.stage_schemas import segments_table
 from halsted_ray.embedding.streaming import Stage, stream
 from halsted_ray.errors import AtlasError, OutputError
 from halsted_ray.maps.timeline import Gap
+from halsted_ray.model.brought import BROUGHT
 from halsted_ray.model.encoder import STEPS
 from halsted_ray.model.encoder_identity import EncoderIdentity, encoder_identity
 from halsted_ray.profiling import StageProfile
@@ -183,12 +185,16 @@ def embed_segments(
     out: str | None = None,
 ) -> Generator[EmbeddedSegment, None, None]:
     """Decodes and encodes ``segments`` (with ``windows``, or all windows of the grid) and stores the vectors; yields
-    what became of each as it is done.
+    what became of each as it is done. Of brought vectors nothing is decoded: a window has the mean of its rows.
 
     ``longest_s``: seconds of the longest segment. ``cluster``: connected to, or started, where there are more than a
     few segments. ``copies``: video_id → further files with this id. ``out``: where packet indexes of these videos lie.
     Raises OutputError where a vector can't be stored, ModelError, ResourceError.
     """
+    if identity.family == BROUGHT:
+        for segment, stored in store_windows(segments, identity.ref, store, spec):
+            yield _embedded_from_rows(segment, stored)
+        return
     resources = cluster.resources
     decoding = DecodeOptions(
         out=out,
@@ -214,6 +220,13 @@ def embed_segments(
     with closing(reporting_pauses(tables, cluster.observer.on_wait) if cluster.yields else tables) as reported:
         for table in reported:
             yield from read_embedded(table)
+
+
+def _embedded_from_rows(segment: Segment, stored: int) -> EmbeddedSegment:
+    nothing = StageProfile(), list[DecoderCount](), "", EncodingFigures(clips=stored)
+    return EmbeddedSegment(
+        segment.segment_id, segment.video_id, segment.start_s, segment.stop_s, stored, {}, [], [], *nothing
+    )
 
 
 def read_embedded(table: pa.Table) -> Generator[EmbeddedSegment, None, None]:

@@ -80,7 +80,7 @@ def embed_archive(
     start.reached("listed")
     identity, spec = encoder_and_windows(encoder, model, fidelity, eye)
     if every_s is not None:
-        spec, windows = regular_windows(every_s), "coarse"
+        spec, windows = identity.windows(regular_windows(every_s)), "coarse"
     start.reached("encoder known")
     require_writable(embeddings)  # before hours of decoding and encoding
 
@@ -130,7 +130,8 @@ def encoder_and_windows(
     """
     if model is None:
         assert encoder is not None, "one of both is given"
-        return encoder_identity(absolute_encoder(encoder)), WindowSpec()
+        identity = encoder_identity(absolute_encoder(encoder))
+        return identity, identity.windows()
     place = model if model in SHIPPED else absolute_location(model)
     source = read_recipe(place, None, None, None, fidelity, eye=eye)
     return encoder_identity(source.encoder), source.recipe.spec

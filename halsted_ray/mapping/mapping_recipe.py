@@ -89,7 +89,7 @@ def read_recipe(
         stated.digest,
         identity.fingerprint,
         stated.taxonomy.digest,
-        windows or stated.config.windows,
+        identity.windows(windows) if windows else stated.config.windows,
         tasks,
         fidelity,
         alone=windows is not None,

@@ -33,6 +33,7 @@ from halsted_ray.compute.progress import QUIET, RunObserver
 from halsted_ray.compute.resources import DEFAULT_REQUEST, ResourceRequest
 from halsted_ray.compute.run_cluster import RunCluster
 from halsted_ray.embedding.batching import EncodingSummary
+from halsted_ray.embedding.brought_windows import store_windows
 from halsted_ray.embedding.decode_stage import DecodeOptions, DecodeStage
 from halsted_ray.embedding.embed_stage import prepare_torch
 from halsted_ray.embedding.run_start import RunStart
@@ -48,6 +49,7 @@ from halsted_ray.mapping.work_list import WAVE_SEGMENTS, OpenWaves, PendingVideo
 from halsted_ray.maps.reading import read_videos
 from halsted_ray.maps.run_profile import RunProfile, write_profile
 from halsted_ray.maps.status import VideoStatus, status_of
+from halsted_ray.model.brought import read_brought
 from halsted_ray.model.shipped import SHIPPED
 from halsted_ray.records import Segment, Video, WindowSpec
 from halsted_ray.storage.lease import Lease
@@ -174,6 +176,9 @@ def map_archive(
             plan, listing, known, retry_failed, without, settle_s, case_by, observer
         )
         staging, tagging, decoding = plan.open_staging(), plan.tag_options(), plan.decode_options(resources, entries)
+        if read_brought(source.encoder) is not None:
+            for _ in store_windows(work_list.all_waiting, source.encoder, tagging.open_vectors(), plan.recipe.spec):
+                lease.check()
         start.reached("planned")
         publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance, tagging.open_vectors()))
         cluster = stack.enter_context(RunCluster(resources, observer))

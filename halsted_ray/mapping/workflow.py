@@ -101,7 +101,7 @@ class Workflow:
         model.check_encoder(encoder)
         self.least_present = least_present
         self.model, self.encoder = model, encoder
-        self.spec = spec or model.config.windows
+        self.spec = replace(spec, frames=encoder.frames) if spec else model.config.windows
         if self.spec.frames != encoder.frames:
             raise ModelError(
                 f"windows of {self.spec.frames} frames don't fit an encoder of {encoder.frames} frames; "

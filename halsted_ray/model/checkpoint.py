@@ -1,10 +1,14 @@
-"""Reads VideoMAE weights from a folder or file (local, or any fsspec URL) and gives the tensors one set of names.
+"""Reads the weights of an encoder from a folder or file (local, or any fsspec URL).
 
-Three forms are known. Their tensor names tell them apart:
+These forms are known:
 
 - Hugging Face's ``VideoMAEModel`` and the models that contain it: a folder with ``config.json``;
 - VideoMAE V2 (``blocks.0.attn.qkv.weight``), as released: one ``.pth`` or safetensors file;
-- a folder that ``Encoder.save`` wrote, which has the first form.
+- a folder of another family of ``encoders.families``, by the ``model_type`` in its ``config.json``;
+- an image network: a folder with one file of weights and ``encoder.json``, which names its architecture;
+- a folder that ``Encoder.save`` wrote, which has one of these forms.
+
+VideoMAE's tensors get one set of names here; those of other families keep their own.
 
 Only tensors are unpickled. No code of a checkpoint runs, and nothing is downloaded from a model hub.
 """
@@ -17,7 +21,7 @@ import json
 import os
 import pickle
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +31,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from halsted_ray.errors import ModelError
+from halsted_ray.model.brought import VECTORS_FILE
+from halsted_ray.model.encoders.families import ARCHITECTURES, FAMILIES, SETTINGS_FILE, VIDEOMAE, known_types
+from halsted_ray.model.encoders.preprocessing import IMAGENET_MEAN as IMAGENET_MEAN
+from halsted_ray.model.encoders.preprocessing import IMAGENET_STD as IMAGENET_STD
+from halsted_ray.model.encoders.preprocessing import PREPROCESSING_FILES, Preprocessing, read_preprocessing
 from halsted_ray.model.file_digests import FileDigests
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import filesystem
 
 JsonObject = dict[str, Any]
 """A JSON object as it was read from a file."""
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 V2_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
 """Width to number of attention heads in VideoMAE V2's own models. No tensor's shape shows the number of heads."""
 TENSOR_FILES = (".safetensors", ".pth", ".pt", ".bin")
@@ -43,14 +51,19 @@ TENSOR_FILES = (".safetensors", ".pth", ".pt", ".bin")
 class Checkpoint:
     """Weights and all that is needed to use them.
 
-    ``config``: the arguments of VideoMAEConfig. ``tensors``: by their names in VideoMAEModel, and ``fc_norm.*`` where
-    the checkpoint has it. ``mean`` and ``std``: a pixel enters the model as ``(value / 255 - mean) / std``.
+    ``config``: the content of a config.json; of VideoMAE the arguments of VideoMAEConfig. ``tensors``: of VideoMAE by
+    their names in VideoMAEModel, and ``fc_norm.*`` where the checkpoint has it; of others by their names in the file.
+    ``mean`` and ``std``: a pixel enters the model as ``(value / 255 - mean) / std``. ``size`` and ``crop``: as in
+    ``Preprocessing``. ``family``: ``videomae``, a key of ``FAMILIES``, or one of ``ARCHITECTURES``.
     """
 
     config: JsonObject
     tensors: dict[str, torch.Tensor]
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    size: tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    family: str = VIDEOMAE
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,8 @@ AS_STORED = Placement()
 
 
 def read_checkpoint(ref: str, placement: Placement = AS_STORED) -> Checkpoint:
-    """Reads the checkpoint at ``ref``: a folder with ``config.json`` and weights, or one file of V2 weights.
+    """Reads the checkpoint at ``ref``: a folder with ``config.json`` (or ``encoder.json``) and weights, or one file of
+    V2 weights.
 
     ``placement``: where its tensors are put. Raises ModelError with what was found and what was expected.
     """
@@ -99,18 +113,44 @@ def read_checkpoint(ref: str, placement: Placement = AS_STORED) -> Checkpoint:
             f"VideoMAE V2 weights ({', '.join(TENSOR_FILES)})"
         )
     names = sorted(Path(entry).name for entry in fs.ls(path, detail=False))
+    if VECTORS_FILE in names:
+        raise ModelError(
+            f"encoder {ref!r} holds vectors that were brought, so no frames can be encoded; import the vectors of the "
+            "video too: halsted embeddings import"
+        )
+    if SETTINGS_FILE in names and "config.json" not in names:
+        return _image_network(fs, path, names, ref, placement)
     if "config.json" not in names:
         raise ModelError(f"encoder {ref!r}: no config.json; found {', '.join(names) or 'nothing'}")
     config = _read_json(fs, f"{path}/config.json", ref)
+    found = _preprocessing(fs, path, names, ref)
+    family = config.get("model_type")
+    if family in FAMILIES:
+        if found is None:  # families differ in their means, so there is nothing to assume
+            raise ModelError(
+                f"encoder {ref!r}: model_type {family!r} and no {' or '.join(PREPROCESSING_FILES)}, expected one that "
+                f"states size, mean and deviation; found {', '.join(names)}; copy the whole folder again"
+            )
+        tensors = read_folder_tensors(fs, path, names, ref, placement)
+        return Checkpoint(config, tensors, found.mean, found.std, found.size, found.crop, family)
     tensors = read_folder_tensors(fs, path, names, ref, placement)
-    if config.get("model_type") != "videomae":
-        return _from_v2(tensors, ref)
-    mean, std = _preprocessing(fs, path, names, ref)
-    return Checkpoint(config, hugging_face_names(tensors, ref), mean, std)
+    if family == VIDEOMAE:
+        named, pictures = hugging_face_names(tensors, ref), found or Preprocessing()
+        return Checkpoint(config, named, pictures.mean, pictures.std, pictures.size, pictures.crop)
+    if not any("blocks.0." in name for name in tensors):
+        raise ModelError(
+            f"encoder {ref!r}: its config.json has model_type {family!r}, which is not supported, and its tensors "
+            f"({', '.join(sorted(tensors)[:3])}) are not VideoMAE V2's; expected a model_type of {known_types()}"
+        )
+    checkpoint = _from_v2(tensors, ref)
+    if found is None:
+        return checkpoint
+    return replace(checkpoint, mean=found.mean, std=found.std, size=found.size, crop=found.crop)
 
 
 def write_checkpoint(checkpoint: Checkpoint, folder: str) -> None:
-    """Writes model.safetensors, config.json and preprocessor_config.json to a folder or fsspec URL.
+    """Writes model.safetensors, config.json and preprocessor_config.json (of an image network encoder.json) to a folder
+    or fsspec URL.
 
     Takes as much memory again as the tensors. Raises OutputError where the folder can't be written.
     """
@@ -121,11 +161,20 @@ def write_checkpoint(checkpoint: Checkpoint, folder: str) -> None:
         "do_normalize": True,
         "image_mean": list(checkpoint.mean),
         "image_std": list(checkpoint.std),
-        "size": checkpoint.config["image_size"],
+        "size": checkpoint.config["image_size"] if checkpoint.size is None else _stated_size(checkpoint.size),
     }
+    if checkpoint.crop is not None:
+        preprocessing |= {"do_center_crop": True, "crop_size": _stated_size(checkpoint.crop)}
+    files = {"config": checkpoint.config, "preprocessor_config": preprocessing}
+    if checkpoint.family in ARCHITECTURES:
+        files = {SETTINGS_FILE.removesuffix(".json"): {**checkpoint.config, **preprocessing}}
     write_atomically(fs, f"{path}/model.safetensors", safetensors.torch.save(checkpoint.tensors))
-    for name, content in (("config", checkpoint.config), ("preprocessor_config", preprocessing)):
+    for name, content in files.items():
         write_atomically(fs, f"{path}/{name}.json", (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _stated_size(size: tuple[int, int]) -> JsonObject:
+    return {"height": size[0], "width": size[1]}
 
 
 def locate(ref: str, what: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -221,16 +270,35 @@ def read_folder_tensors(
     )
 
 
-def _preprocessing(
-    fs: fsspec.AbstractFileSystem, path: str, names: list[str], ref: str
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns the mean and standard deviation per channel that pixels in [0, 1] are normalised by."""
-    if "preprocessor_config.json" not in names:
-        return IMAGENET_MEAN, IMAGENET_STD
-    stated = _read_json(fs, f"{path}/preprocessor_config.json", ref)
-    if not stated.get("do_normalize", True):
-        return (0.0,) * 3, (1.0,) * 3
-    return tuple(stated.get("image_mean", IMAGENET_MEAN)), tuple(stated.get("image_std", IMAGENET_STD))
+def _preprocessing(fs: fsspec.AbstractFileSystem, path: str, names: list[str], ref: str) -> Preprocessing | None:
+    """What the folder says of pictures; None where it says nothing."""
+    for name in PREPROCESSING_FILES:
+        if name in names:
+            return read_preprocessing(_read_json(fs, f"{path}/{name}", ref), ref)
+    return None
+
+
+def _image_network(
+    fs: fsspec.AbstractFileSystem, path: str, names: list[str], ref: str, placement: Placement
+) -> Checkpoint:
+    """The weights of an image network, whose ``encoder.json`` names the architecture and the preprocessing."""
+    settings = _read_json(fs, f"{path}/{SETTINGS_FILE}", ref)
+    architecture, weights = settings.get("architecture"), [name for name in names if name.endswith(TENSOR_FILES)]
+    if architecture not in ARCHITECTURES:
+        raise ModelError(
+            f"encoder {ref!r}: {SETTINGS_FILE} has the architecture {architecture!r}, expected one of "
+            f"{', '.join(ARCHITECTURES)}"
+        )
+    if len(weights) != 1:
+        raise ModelError(
+            f"encoder {ref!r}: found {', '.join(weights) or 'no weights'} beside {SETTINGS_FILE}, expected one file "
+            f"ending in {', '.join(TENSOR_FILES)}"
+        )
+    pictures = read_preprocessing(settings, ref)
+    if pictures.size is None:
+        raise ModelError(f"encoder {ref!r}: {SETTINGS_FILE} has no size, expected the pixels of a picture's side")
+    tensors = read_tensors(fs, f"{path}/{weights[0]}", placement)
+    return Checkpoint(settings, tensors, pictures.mean, pictures.std, pictures.size, pictures.crop, str(architecture))
 
 
 def _prefix_before(tensors: dict[str, torch.Tensor], known: str, ref: str) -> str:
@@ -310,7 +378,7 @@ def _from_v2(raw: dict[str, torch.Tensor], ref: str) -> Checkpoint:
     if not any("blocks.0." in name for name in raw):
         raise ModelError(
             f"encoder {ref!r}: not VideoMAE V2's tensor names (such as blocks.0.attn.qkv.weight), found "
-            f"{', '.join(sorted(raw)[:3])}; for a Hugging Face model give its folder with config.json"
+            f"{', '.join(sorted(raw)[:3])}; a model of another kind needs its folder with config.json"
         )
     tensors = v2_names(raw, ref)
     projection = tensors["embeddings.patch_embeddings.projection.weight"]

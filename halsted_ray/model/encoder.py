@@ -1,6 +1,7 @@
-"""The frozen video encoder: 16 frames of a window become one vector (paper, Methods: "Video encoder").
+"""The frozen video encoder: the frames of a window become one vector (paper, Methods: "Video encoder").
 
-The vector is the mean of VideoMAE's final tokens. Where the checkpoint has an ``fc_norm``, it is applied to the mean.
+VideoMAE stands here: the vector is the mean of its final tokens, and where the checkpoint has an ``fc_norm``, that is
+applied to the mean. ``encoders.module_encoder`` has the other families.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from importlib import resources
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from halsted_ray.model.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from halsted_ray.model.encoders.families import VIDEOMAE
 from halsted_ray.model.file_digests import FileDigests
 from halsted_ray.model.identity_file import IdentityFile, read_identity_file
 from halsted_ray.model.precision import (
@@ -58,10 +60,12 @@ class EncoderOptions(TypedDict, total=False):
 
 
 class Encoder:
-    """VideoMAE as one function from frames to vectors.
+    """A frozen encoder as one function from frames to vectors; this class is VideoMAE's, ``ModuleEncoder`` the others'.
 
-    ``width``: width of VideoMAE's tokens. ``steps``: vectors per window, 1 by default. ``dim``: width D of a window's
-    vector, ``steps * width``. ``image_size``: (height, width) of the frames it expects. ``frames``: frames per window.
+    ``family``: as ``Checkpoint.family``. ``width``: width of its tokens. ``steps``: vectors per window, 1 by default.
+    ``dim``: width D of a window's vector, ``steps * width``. ``image_size``: (height, width) of the frames it expects;
+    ``crop``: the size of their middle, where it looks at no more. ``frames``: frames per window. ``time_steps``:
+    vectors per window that ``encode_steps`` gives.
 
     ``fingerprint``: 16 hex digits over configuration, weights and preprocessing. Two encoders with the same
     fingerprint give the same vectors, up to the precision they run in. ``precision``: one of ``precision.PRECISIONS``.
@@ -94,18 +98,12 @@ class Encoder:
 
         Raises ModelError where the weights do not fit the configuration, or the precision does not fit the device.
         """
-        config = dict(checkpoint.config)
-        tensors = dict(checkpoint.tensors)
-        fc_norm = {name: tensors.pop(name) for name in ("fc_norm.weight", "fc_norm.bias") if name in tensors}
-        config["use_mean_pooling"] = "layernorm.weight" not in tensors
-        self.config = VideoMAESizes.from_dict(config)
+        self.family = checkpoint.family
         self.mean, self.std = checkpoint.mean, checkpoint.std
         self.ref = ref
-        size = self.config.image_size
-        self.image_size: tuple[int, int] = (size, size) if isinstance(size, int) else (size[0], size[1])
-        self.frames: int = self.config.num_frames
-        self.width: int = self.config.hidden_size
-        self.steps = self.frames // self.config.tubelet_size if steps else 1
+        self._describe(checkpoint)
+        self.image_size, self.crop = self._pictures(checkpoint)
+        self.gives_steps, self.steps = steps, self.time_steps if steps else 1
         self.dim = self.steps * self.width
         self.device = torch.device(device)
         self.kept_in = kept_in
@@ -116,13 +114,47 @@ class Encoder:
             raise ModelError(f"graph=True needs a GPU, the device is {device!r}")
         self.dtype = COMPUTED_IN[self.precision]
         self.micro_batch = micro_batch or (8 if is_gpu else 1)
-        settings = self._settings() | ({"steps": self.steps} if steps else {})
-        self.fingerprint = fingerprint or _fingerprint(settings, tensors | fc_norm)
+        self._take_weights(checkpoint, fingerprint)
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        self.scale, self.shift = (1 / (255 * std)).to(self.device), (-mean / std).to(self.device)
+        if is_compiled_by_default(self.precision, self.device) if compile is None else compile:
+            self._compile()
+        self._forward: Callable[[torch.Tensor], torch.Tensor] = self._pooled
+        if graph:
+            with torch.inference_mode():
+                shape = (self.micro_batch, *self.clip_shape)
+                self._forward = CapturedForward(self._pooled, torch.zeros(shape, dtype=torch.uint8, device=device))
 
+    def _describe(self, checkpoint: Checkpoint) -> None:
+        """Sets ``config``, ``model_size``, ``frames``, ``width`` and ``time_steps``. Raises ModelError."""
+        config = dict(checkpoint.config)
+        config["use_mean_pooling"] = "layernorm.weight" not in checkpoint.tensors
+        self.config = VideoMAESizes.from_dict(config)
+        size = self.config.image_size
+        self.model_size: tuple[int, int] = (size, size) if isinstance(size, int) else (size[0], size[1])
+        self.frames: int = self.config.num_frames
+        self.width: int = self.config.hidden_size
+        self.time_steps: int = self.frames // self.config.tubelet_size
+
+    def _pictures(self, checkpoint: Checkpoint) -> tuple[tuple[int, int], tuple[int, int] | None]:
+        """(height, width) of the frames to ask for, and what the model sees of them where that is less."""
+        seen = checkpoint.crop or checkpoint.size or self.model_size
+        if seen != self.model_size:
+            raise ModelError(
+                f"encoder {self.ref!r}: its preprocessing gives pictures of {seen[0]}×{seen[1]}, its config.json wants "
+                f"{self.model_size[0]}×{self.model_size[1]}; make both files say the same"
+            )
+        return checkpoint.size or self.model_size, checkpoint.crop
+
+    def _take_weights(self, checkpoint: Checkpoint, fingerprint: str) -> None:
+        """Sets ``fingerprint``, ``model`` (on the device, in its precision) and ``parameters``. Raises ModelError."""
+        tensors = dict(checkpoint.tensors)
+        fc_norm = {name: tensors.pop(name) for name in ("fc_norm.weight", "fc_norm.bias") if name in tensors}
+        self.fingerprint = fingerprint or self._fingerprint_of(tensors | fc_norm)
         with torch.device("meta"):  # spends no time on random weights that are replaced at once
             model = VideoMAE(self.config)
-        _load_tensors(model, tensors, ref)
-        _require_biases(model, ref)
+        _load_tensors(model, tensors, self.ref)
+        _require_biases(model, self.ref)
         self.parameters: int = sum(p.numel() for p in model.parameters()) + (2 * self.width if fc_norm else 0)
         self._multiplied = sum(p.numel() for p in model.parameters() if p.dim() > 1)
         self.norm = None
@@ -133,24 +165,25 @@ class Encoder:
         self.model = _to_precision(model, self.device, self.precision)
         # A fixed sine table, which is moved to the device once.
         self.positions = sine_positions(self.config.patches, self.width).to(self.device, self.dtype)
-        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
-        self.scale, self.shift = (1 / (255 * std)).to(self.device), (-mean / std).to(self.device)
-        if is_compiled_by_default(self.precision, self.device) if compile is None else compile:
-            for layer in self.model.encoder.layer:
-                layer.compile(fullgraph=True, dynamic=False)
-        self._forward: Callable[[torch.Tensor], torch.Tensor] = self._pooled
-        if graph:
-            with torch.inference_mode():
-                shape = (self.micro_batch, *self.clip_shape)
-                self._forward = CapturedForward(self._pooled, torch.zeros(shape, dtype=torch.uint8, device=device))
+
+    def _fingerprint_of(self, tensors: dict[str, torch.Tensor]) -> str:
+        settings = self._settings() | ({"steps": self.steps} if self.gives_steps else {})
+        return _fingerprint(settings, tensors)
+
+    def _compile(self) -> None:
+        """Has the layers compiled at their first run."""
+        for layer in self.model.encoder.layer:
+            layer.compile(fullgraph=True, dynamic=False)
 
     @classmethod
     def load(cls, ref: str = "tiny", **options: Unpack[EncoderOptions]) -> Encoder:
         """Loads the encoder at ``ref``.
 
-        ``ref``: ``tiny`` (ships with this package); a folder with config.json (Hugging Face); or a file of VideoMAE V2
-        weights (.safetensors, .pth). Folder and file may be local or at any fsspec URL. ``random:PRESET:SEED`` gives
-        an untrained encoder for tests and benchmarks. ``#steps`` may follow any of them: see ``STEPS``.
+        ``ref``: ``tiny`` (ships with this package); a folder with config.json (Hugging Face), whose ``model_type`` is
+        ``videomae`` or one of ``encoders.families.FAMILIES``; a folder with encoder.json and the weights of an image
+        network; or a file of VideoMAE V2 weights (.safetensors, .pth). Folder and file may be local or at any fsspec
+        URL. ``random:PRESET:SEED`` gives an untrained encoder for tests and benchmarks. ``#steps`` may follow any of
+        them: see ``STEPS``.
 
         Raises ModelError where there is no such encoder or its weights can't be used.
         """
@@ -161,14 +194,14 @@ class Encoder:
             parts = place.split(":")
             if len(parts) != 3 or not parts[2].isdigit():
                 raise ModelError(f"encoder {ref!r}: expected random:PRESET:SEED, such as random:tiny:0")
-            return cls(random_checkpoint(parts[1], int(parts[2])), ref=ref, **options)
+            return _encoder_of(random_checkpoint(parts[1], int(parts[2])), ref=ref, **options)
         if place == "tiny":
             folder = resources.files("halsted_ray.model") / "weights" / "tiny"
             if not (folder / "model.safetensors").is_file():
                 raise ModelError(
                     "the weights of encoder 'tiny' are not in this installation; install the package again"
                 )
-            return cls(read_checkpoint(str(folder)), ref=ref, **options)
+            return _encoder_of(read_checkpoint(str(folder)), ref=ref, **options)
         if place in PRESETS:
             raise ModelError(
                 f"the weights of encoder {place!r} do not ship with this package; give the folder or file that holds "
@@ -177,7 +210,7 @@ class Encoder:
         kept = read_identity_file(place)
         if kept and kept.digests and "fingerprint" in kept.identities.get(ref.removeprefix(place), {}):
             return cls._load_identified(ref, place, kept, **options)
-        return cls(read_checkpoint(place, AS_STORED), ref=ref, **options)
+        return _encoder_of(read_checkpoint(place, AS_STORED), ref=ref, **options)
 
     @classmethod
     def _load_identified(cls, ref: str, place: str, kept: IdentityFile, **options: Unpack[EncoderOptions]) -> Encoder:
@@ -190,7 +223,7 @@ class Encoder:
         dtype = COMPUTED_IN[choose_precision(device, options.get("precision"), kept_in)]
         with FileDigests() as digests:
             checkpoint = read_checkpoint(place, Placement(device, dtype, digests))
-            encoder = cls(checkpoint, ref=ref, fingerprint=stated["fingerprint"], kept_in=kept_in, **options)
+            encoder = _encoder_of(checkpoint, ref=ref, fingerprint=stated["fingerprint"], kept_in=kept_in, **options)
             try:
                 found = digests.result()
             except OSError as error:
@@ -221,7 +254,8 @@ class Encoder:
             name: value.to("cpu", kept_type(name, COMPUTED_IN[precision])).contiguous()
             for name, value in tensors.items()
         }
-        write_checkpoint(Checkpoint(self._settings()["config"], kept, self.mean, self.std), folder)
+        size = self.image_size if self.image_size != self.model_size else None
+        write_checkpoint(Checkpoint(self._settings()["config"], kept, self.mean, self.std, size, self.crop), folder)
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int]:
@@ -248,7 +282,7 @@ class Encoder:
     @torch.inference_mode()
     def encode_steps(self, clips_NTHWC: np.ndarray) -> np.ndarray:
         """As ``encode``, but averaged over space only: float16 [N, steps, width], with one step per tubelet."""
-        steps = self.frames // self.config.tubelet_size
+        steps = self.time_steps
         return self._run_in_batches(clips_NTHWC, lambda clips: self._vectors(clips, steps), (steps, self.width))
 
     @torch.inference_mode()
@@ -261,14 +295,10 @@ class Encoder:
         vectors fit into float16 is the caller's to check.
         """
         wanted = (self.micro_batch, *self.clip_shape)
-        if (
-            clips_NTHWC.dtype != torch.uint8
-            or clips_NTHWC.shape != wanted
-            or clips_NTHWC.device != self.positions.device
-        ):
+        if clips_NTHWC.dtype != torch.uint8 or clips_NTHWC.shape != wanted or clips_NTHWC.device != self.scale.device:
             raise ModelError(
                 f"encoder {self.ref!r} got clips {clips_NTHWC.dtype} {tuple(clips_NTHWC.shape)} on "
-                f"{clips_NTHWC.device}, expected torch.uint8 {wanted} on {self.positions.device}"
+                f"{clips_NTHWC.device}, expected torch.uint8 {wanted} on {self.scale.device}"
             )
         return self._forward(clips_NTHWC)
 
@@ -308,7 +338,7 @@ class Encoder:
 
     def _vectors(self, clips_NTHWC: torch.Tensor, steps: int = 0) -> torch.Tensor:
         """Returns [N, width], or [N, steps, width] for ``steps`` > 0. Tokens come in order of time, then of space."""
-        tokens = self._patches(clips_NTHWC) + self.positions
+        tokens = self._patches(self._seen(clips_NTHWC)) + self.positions
         tokens = self.model.encoder(tokens)
         if self.model.layernorm is not None:
             tokens = self.model.layernorm(tokens)
@@ -317,13 +347,20 @@ class Encoder:
         vectors = tokens.mean(-2, dtype=torch.float32)  # without a float32 copy of all tokens
         return vectors if self.norm is None else self.norm(vectors)
 
+    def _seen(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
+        """The middle of each frame where the model's preprocessing cuts it out; else the frames as they are."""
+        if self.crop is None:
+            return clips_NTHWC
+        top, left = ((have - want) // 2 for have, want in zip(self.image_size, self.crop, strict=True))
+        return clips_NTHWC[:, :, top : top + self.crop[0], left : left + self.crop[1]]
+
     def _patches(self, clips_NTHWC: torch.Tensor) -> torch.Tensor:
         """Normalises pixels and projects patches. The convolution's stride equals its size, so it is a matmul."""
         count, _, height, width, channels = clips_NTHWC.shape
         projection = self.model.embeddings.patch_embeddings.projection
         _, _, tube, high, wide = projection.weight.shape
         pixels = (clips_NTHWC.float() * self.scale + self.shift).to(self.dtype)
-        pixels = pixels.view(count, -1, tube, height // high, high, width // wide, wide, channels)
+        pixels = pixels.reshape(count, -1, tube, height // high, high, width // wide, wide, channels)
         pixels = pixels.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(count, -1, channels * tube * high * wide)
         return nn.functional.linear(pixels, projection.weight.flatten(1), projection.bias)
 
@@ -361,7 +398,17 @@ class Encoder:
             "use_mean_pooling",
         )
         config = {"model_type": "videomae", **{name: getattr(self.config, name) for name in names}}
-        return {"config": config, "mean": list(self.mean), "std": list(self.std)}
+        settings = {"config": config, "mean": list(self.mean), "std": list(self.std)}
+        return settings if self.crop is None else settings | {"size": list(self.image_size), "crop": list(self.crop)}
+
+
+def _encoder_of(checkpoint: Checkpoint, **options: Any) -> Encoder:
+    """The encoder of a checkpoint of any family, with the other arguments of ``Encoder``."""
+    if checkpoint.family == VIDEOMAE:
+        return Encoder(checkpoint, **options)
+    from halsted_ray.model.encoders.module_encoder import ModuleEncoder  # here, since it imports this module
+
+    return ModuleEncoder(checkpoint, **options)
 
 
 def _to_precision(model: VideoMAE, device: torch.device, precision: str) -> VideoMAE:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 
 from halsted_ray.errors import ModelError
+from halsted_ray.model.brought import BROUGHT, BroughtVectors, read_brought
 from halsted_ray.model.checkpoint import locate
 from halsted_ray.model.encoder import PRESETS, STEPS, Encoder
+from halsted_ray.model.encoders.families import SETTINGS_FILE, VIDEOMAE
 from halsted_ray.model.identity_file import IDENTITY_FILE as IDENTITY_FILE
 from halsted_ray.model.identity_file import (
     digest_weights,
@@ -17,7 +19,8 @@ from halsted_ray.model.identity_file import (
     remove_identity_file,
     write_identity_file,
 )
-from halsted_ray.model.precision import choose_precision
+from halsted_ray.model.precision import choose_precision, require_unquantised
+from halsted_ray.records import FRAMES_PER_WINDOW, WindowSpec
 from halsted_ray.storage.vectors import encoder_name
 
 
@@ -38,18 +41,31 @@ class EncoderIdentity:
     dim: int
     size_name: str
     kept_in: str = "fp32"
+    family: str = VIDEOMAE
+    """As ``Encoder.family``."""
 
     @classmethod
     def of(cls, encoder: Encoder) -> EncoderIdentity:
         """The identity of a loaded encoder."""
         return cls(**{field.name: getattr(encoder, field.name) for field in fields(cls)})
 
+    def windows(self, spec: WindowSpec | None = None) -> WindowSpec:
+        """How time is cut for this encoder: the lengths of ``spec`` (default the paper's), with its own frames."""
+        return replace(spec or WindowSpec(), frames=self.frames)
+
     def precision(self, device: str, wanted: str | None = None) -> str:
         """The precision that ``Encoder.load`` runs it in on ``device`` where it is asked for ``wanted``.
 
         Raises ModelError as ``choose_precision``.
         """
-        return choose_precision(device, wanted, self.kept_in)
+        if self.family == BROUGHT:
+            if wanted not in (None, "fp32"):
+                raise ModelError(f"precision {wanted} was asked of vectors that were brought; leave it out")
+            return "fp32"
+        chosen = choose_precision(device, wanted, self.kept_in)
+        if self.family != VIDEOMAE:
+            require_unquantised(self.family, chosen)
+        return chosen
 
     def vectors_name(self, precision: str) -> str:
         """The name under which its vectors of ``precision`` are stored (``storage.vectors.encoder_name``)."""
@@ -67,12 +83,22 @@ def encoder_identity(ref: str) -> EncoderIdentity:
     if _is_made_here(place):
         return EncoderIdentity.of(Encoder.load(ref))
     kept = read_identity_file(place)
+    if kept is None and (brought := read_brought(place)):
+        return _identity_of_brought(ref, brought)
     stated = _stated(kept.identities.get(ref.removeprefix(place)), ref) if kept else None
     if stated is None:
         stated = EncoderIdentity.of(Encoder.load(ref))
         identities = {**(kept.identities if kept else {}), ref.removeprefix(place): asdict(stated)}
         write_identity_file(place, identities, digest_weights(place))
     return stated
+
+
+def _identity_of_brought(ref: str, brought: BroughtVectors) -> EncoderIdentity:
+    """The identity of brought vectors, which take no frames. Raises ModelError where steps are asked of them."""
+    if ref.endswith(STEPS):
+        raise ModelError(f"encoder {ref!r}: brought vectors have one vector per window; leave out {STEPS}")
+    fingerprint, dim = brought.fingerprint, brought.dim
+    return EncoderIdentity(ref, fingerprint, (0, 0), FRAMES_PER_WINDOW, dim, 1, dim, "", family=BROUGHT)
 
 
 def identify_encoder(ref: str) -> EncoderIdentity:
@@ -100,7 +126,7 @@ def keep_encoder(ref: str, folder: str, precision: str) -> EncoderIdentity:
     """
     place = ref.removesuffix(STEPS)
     fs, path = locate(folder, "encoder")
-    if fs.exists(f"{path}/config.json"):
+    if fs.exists(f"{path}/config.json") or fs.exists(f"{path}/{SETTINGS_FILE}"):
         raise ModelError(f"{folder!r} already holds an encoder; name a new folder")
     source = Encoder.load(place)
     if source.kept_in != "fp32":

@@ -41,6 +41,15 @@ def choose_precision(device: str, wanted: str | None = None, kept_in: str = "fp3
     return wanted
 
 
+def require_unquantised(family: str, precision: str) -> None:
+    """Raises ModelError for fp8 and int8, which replace the layers of VideoMAE alone."""
+    if precision not in KEPT_PRECISIONS:
+        raise ModelError(
+            f"precision {precision} is made for encoders of the family videomae, this one is {family!r}; choose "
+            f"{' or '.join(KEPT_PRECISIONS)}"
+        )
+
+
 def is_compiled_by_default(precision: str, device: torch.device) -> bool:
     """Whether layers go through ``torch.compile`` unless somebody says otherwise: for fp8 on a GPU.
 

@@ -8,6 +8,7 @@
     instruments.py      how each instrument looks
     props.py            what the hands work on: threads, clips, smoke
     render.py           the picture of a script at a time
+    shifted.py          another camera than the one that models learn from
     write.py            a script as a video file
     training_clips.py   single clips for training, without a file
     frame_number.py     frame numbers painted on pictures, for tests of decoding

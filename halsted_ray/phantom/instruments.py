@@ -55,6 +55,9 @@ LOOKS: dict[str, tuple[str, Colour, str]] = {
     "Plain": ("forceps", _DARK, ""),
 }
 """Instrument → (shape of the tip, colour of the tip, colours of the bands from the tip backwards)."""
+OTHER_MAKE_FADE = 0.45
+"""Of another maker's instruments: how far the colour of a band is faded to grey. The order of the bands stays, so that
+the instrument can still be known."""
 
 Jaw = tuple[NDArray[np.float64], int]
 """(polygon [N, 2] from the hinge at x = 0 to the very tip, the way in which it swings open: −1, 0 or 1)."""
@@ -95,17 +98,27 @@ _REACH = 2.4
 
 @lru_cache(maxsize=256)
 def _parts(
-    name: str, overreach: float
+    name: str, overreach: float, other_make: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[tuple[int, int, Colour]]]:
     """(points [N, 2], swing [N], parts for ``Painter.polys``) of an instrument.
 
     x runs along the instrument and is 0 at its very tip. ``swing`` says in which direction a point turns when the jaws
-    open: −1, 0 or 1.
+    open: −1, 0 or 1. ``other_make``: as of ``draw``.
     """
     family, colour, bands = LOOKS[name]
     points: list[tuple[float, float]] = []
     swing: list[int] = []
     parts: list[tuple[int, int, Colour]] = []
+
+    def metal(tone: Colour) -> Colour:
+        return (255 - tone[0], 255 - tone[1], 255 - tone[2]) if other_make else tone
+
+    def band(tone: Colour) -> Colour:
+        if not other_make:
+            return tone
+        grey = sum(tone) / 3
+        red, green, blue = (round(value + OTHER_MAKE_FADE * (grey - value)) for value in tone)
+        return red, green, blue
 
     def add(polygon: NDArray[np.float64], turn: int, tone: Colour) -> None:
         parts.append((len(points), len(points) + len(polygon), tone))
@@ -116,24 +129,25 @@ def _parts(
         add(np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], float), 0, tone)
 
     half = SHAFT / 2
-    box(-_REACH, -TIP * 0.9, -half, half, (48, 50, 58))
-    box(-_REACH, -TIP * 0.9, -half * 0.55, -half * 0.1, (120, 124, 134))
+    box(-_REACH, -TIP * 0.9, -half, half, metal((48, 50, 58)))
+    box(-_REACH, -TIP * 0.9, -half * 0.55, -half * 0.1, metal((120, 124, 134)))
     if name == "Assistant":
         for i in range(4):
-            box(-TIP - 0.14 - 0.16 * i, -TIP - 0.06 - 0.16 * i, -half, half, (240, 240, 240))
+            box(-TIP - 0.14 - 0.16 * i, -TIP - 0.06 - 0.16 * i, -half, half, band((240, 240, 240)))
     for i, code in enumerate(bands):
-        box(-TIP - 0.02 - BAND * (i + 1), -TIP - 0.02 - BAND * i, -half * 1.15, half * 1.15, _COLOURS[code])
-    box(-TIP - 0.025, -TIP + 0.025, -half * 0.8, half * 0.8, (150, 152, 160))
+        box(-TIP - 0.02 - BAND * (i + 1), -TIP - 0.02 - BAND * i, -half * 1.15, half * 1.15, band(_COLOURS[code]))
+    box(-TIP - 0.025, -TIP + 0.025, -half * 0.8, half * 0.8, metal((150, 152, 160)))
     for polygon, turn in _JAWS[family]:
         dark = (int(colour[0] * 0.72), int(colour[1] * 0.72), int(colour[2] * 0.72))
-        add(polygon - (TIP, 0), turn, colour if turn <= 0 else dark)
+        add(polygon - (TIP, 0), turn, metal(colour if turn <= 0 else dark))
     return np.asarray(points), np.asarray(swing, float), parts
 
 
-def draw(painter: Painter, name: str, port: Point, tip: Point, opening: float) -> None:
+def draw(painter: Painter, name: str, port: Point, tip: Point, opening: float, *, other_make: bool = False) -> None:
     """Draws the instrument ``name`` from its ``port`` to its very ``tip``, with the jaws open by ``opening`` (0 … 1 is
-    0 … 80 degrees)."""
-    points, swing, parts = _parts(name, painter.overreach)
+    0 … 80 degrees). ``other_make``: as another maker builds it, with dark metal where it was light, a light shaft, and
+    faded bands."""
+    points, swing, parts = _parts(name, painter.overreach, other_make)
     angle = swing * (opening * np.deg2rad(40))
     cos, sin = np.cos(angle), np.sin(angle)
     x = points[:, 0] + TIP

@@ -19,6 +19,7 @@ from halsted_ray.phantom.instruments import draw
 from halsted_ray.phantom.motion import TAU
 from halsted_ray.phantom.painter import Painter
 from halsted_ray.phantom.script import Event, Script
+from halsted_ray.phantom.shifted import ShiftedCamera
 from halsted_ray.phantom.tissue import MARGIN_X, MARGIN_Y, WIDTH, picture
 
 _CENTRE = np.array([WIDTH / 2, 0.5])
@@ -33,8 +34,9 @@ class Renderer:
     """Frames of ``script`` at ``width`` × ``height`` pixels; the picture is squeezed where that is not 16:9.
 
     A frame depends on the script and the time alone, in whatever order times are asked for. A frame takes about 3 ms at
-    640×360. ``variant`` chooses the look of the tissue (default: the script's seed). ``pictures`` may share pictures of
-    tissue between renderers of one size.
+    640×360. ``shifted``: seen by another camera, with instruments of another make (``phantom.shifted``); that doubles
+    the time. ``variant`` chooses the look of the tissue (default: the script's seed). ``pictures`` may share pictures
+    of tissue between renderers of one size.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Renderer:
         width: int,
         height: int,
         *,
+        shifted: bool = False,
         variant: int | None = None,
         pictures: TissuePicture | None = None,
     ):
@@ -55,6 +58,7 @@ class Renderer:
         self._colours: dict[str | None, NDArray[np.float64]] = {}
         self._drift = rng.uniform(0, TAU, 8)
         self._zoom = float(rng.uniform(1.0, 1.08))
+        self._shifted = ShiftedCamera(script.seed, width, height) if shifted else None
         self._vignette = _vignette(width, height, *(rng.uniform(-0.12, 0.12, 2) + _CENTRE))
 
     def frame(self, t_s: float) -> NDArray[np.uint8]:
@@ -63,7 +67,8 @@ class Renderer:
         zoom, shift = self._camera(event, t_s)
         image = self._tissue(event, zoom, shift)
         self._scene(Painter(image, self._scale, zoom, shift), event, t_s)
-        return self._expose(image, event, t_s)
+        image = self._expose(image, event, t_s)
+        return self._shifted.photograph(image, t_s) if self._shifted else image
 
     def _camera(self, event: Event, t_s: float) -> tuple[float, NDArray[np.float64]]:
         """(zoom, shift [2]) of the camera, as ``Painter`` takes them."""
@@ -105,7 +110,14 @@ class Renderer:
         if event.name in props.UNDER:
             props.UNDER[event.name](painter, event, traits, t_s, tip)
         for hand in found:
-            draw(painter, hand.name, motion.PORTS[hand.side], hand.tip, hand.opening)
+            draw(
+                painter,
+                hand.name,
+                motion.PORTS[hand.side],
+                hand.tip,
+                hand.opening,
+                other_make=self._shifted is not None,
+            )
         if event.name in props.OVER:
             props.OVER[event.name](painter, event, traits, t_s, tip)
 

@@ -94,20 +94,28 @@ _TAGS = {
     "proficiency": ("phase", "proficiency"),
     "context": ("anatomy", "extent", "direction"),
 }
+STEPS = ("Suturing", "Dissection")
 _LANES = ("macro", "micro", "proficiency", "context")
 
 
-def make_script(seed: int, duration_s: float, procedure: str | None = None) -> Script:
+def make_script(
+    seed: int, duration_s: float, procedure: str | None = None, pace: float = 1.0, first_step: str | None = None
+) -> Script:
     """The script of one video, which depends on these arguments alone.
+
+    ``pace``: 2 makes actions, and the phases of a stitch, half as long, so that a minute holds twice as many. Motions
+    keep their own pace. ``first_step``: the step that the video begins with (default: drawn).
 
     A video of at least 2 minutes holds both steps. Steps last 60 to 120 s in videos of up to 10 minutes, and 2.5 to
     7 minutes in longer videos. ``procedure`` is drawn evenly where it is not given. Raises ValueError for an unknown
-    procedure and for a length of 0 s.
+    procedure or step, and for a length or pace of 0.
     """
-    if duration_s <= 0:
-        raise ValueError(f"duration_s={duration_s}: expected more than 0")
+    if duration_s <= 0 or pace <= 0:
+        raise ValueError(f"duration_s={duration_s}, pace={pace}: expected both above 0")
     if procedure is not None and procedure not in catalogue.PROCEDURES:
         raise ValueError(f"unknown procedure {procedure!r}; expected one of {', '.join(catalogue.PROCEDURES)}")
+    if first_step not in (None, *STEPS):
+        raise ValueError(f"unknown step {first_step!r}; expected one of {', '.join(STEPS)}")
     rng = np.random.default_rng([seed, 11])
     drawn = catalogue.PROCEDURES[rng.integers(len(catalogue.PROCEDURES))]
     procedure = procedure or drawn
@@ -118,10 +126,12 @@ def make_script(seed: int, duration_s: float, procedure: str | None = None) -> S
     edges[-1] = duration_s
     deck = Deck(rng, procedure)
     first = int(rng.integers(2))
+    if first_step is not None:
+        first = STEPS.index(first_step)
     events: list[Event] = []
     for i in range(count):
         fill = dissection if (i + first) % 2 else suturing
-        events += fill(deck, float(edges[i]), float(edges[i + 1]))
+        events += fill(deck, float(edges[i]), float(edges[i + 1]), pace=pace)
     return Script(seed, float(duration_s), procedure, tuple(events))
 
 
@@ -150,9 +160,11 @@ class Deck:
         return int(self.rng.integers(1 << 31))
 
 
-def dissection(deck: Deck, start_s: float, stop_s: float, first: str | None = None) -> list[Event]:
-    """Actions of 6 to 20 s that fill ``[start_s, stop_s)``; ``first`` fixes the first action."""
-    edges = _edges(deck.rng, start_s, stop_s, lambda: deck.rng.uniform(6, 20))
+def dissection(
+    deck: Deck, start_s: float, stop_s: float, first: str | None = None, *, pace: float = 1.0
+) -> list[Event]:
+    """Actions of 6 to 20 s that fill ``[start_s, stop_s)``, shorter by ``pace``; ``first`` fixes the first action."""
+    edges = _edges(deck.rng, start_s, stop_s, lambda: deck.rng.uniform(6, 20) / pace)
     events: list[Event] = []
     for i in range(len(edges) - 1):
         action = deck.draw("action", catalogue.ACTIONS)
@@ -167,13 +179,16 @@ def dissection(deck: Deck, start_s: float, stop_s: float, first: str | None = No
     return events
 
 
-def suturing(deck: Deck, start_s: float, stop_s: float, stitch: dict[str, str] | None = None) -> list[Event]:
-    """Stitches (handling 5-10 s, driving 8-15 s, withdrawal 5-10 s) that fill ``[start_s, stop_s)``.
+def suturing(
+    deck: Deck, start_s: float, stop_s: float, stitch: dict[str, str] | None = None, *, pace: float = 1.0
+) -> list[Event]:
+    """Stitches (handling 5-10 s, driving 8-15 s, withdrawal 5-10 s) that fill ``[start_s, stop_s)``, shorter by
+    ``pace``.
 
     ``stitch`` fixes tags of the first stitch.
     """
     spans = ((5, 10), (8, 15), (5, 10))
-    edges = _edges(deck.rng, start_s, stop_s, lambda: deck.rng.uniform(18, 35))
+    edges = _edges(deck.rng, start_s, stop_s, lambda: deck.rng.uniform(18, 35) / pace)
     events = []
     for i in range(len(edges) - 1):
         own = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from halsted_ray.compute.progress import amount
@@ -136,8 +137,51 @@ def accuracy_section(accuracy: JsonObject | None) -> str:
         f"{text_with_code(accuracy['how'])} The dark mark in a bar is chance: 1 divided by the number of the tag's "
         "categories. Majority is the accuracy of always predicting the most frequent category. F1@10 compares whole "
         "spans, which match if they overlap by 10%."
-        f'</p><div class="card scroll"><table><tr><th>tag</th><th></th>{columns}</tr>{rows}</table></div></section>'
+        f'</p><div class="card scroll"><table><tr><th>tag</th><th></th>{columns}</tr>{rows}</table></div>'
+        f"{certainty_card(accuracy['certainty'])}</section>"
     )
+
+
+def certainty_card(certainty: JsonObject) -> str:
+    """Returns the table of intervals, of figures by span, and of the two ceilings."""
+    rows = "".join(
+        f"<tr><td>{escape(tag)}</td>"
+        + "".join(
+            f'<td class="n">{value}</td>'
+            for value in (
+                between(of_tag["interval"]),
+                percent(of_tag["spans"]["accuracy"]),
+                percent(of_tag["spans"]["standard_error"]),
+                between(of_tag["spans"]["interval"]),
+                of_tag["spans"]["total"],
+                *(number(of_tag[side][name]) for side in ("oracle", "second_person") for name in ("f1_10", "f1_50")),
+            )
+        )
+        + "</tr>"
+        for tag, of_tag in certainty["tags"].items()
+    )
+    names = (
+        "accuracy, 95% interval",
+        "by span",
+        "standard error",
+        "95% interval",
+        "spans",
+        "oracle F1@10",
+        "oracle F1@50",
+        "second person F1@10",
+        "second person F1@50",
+    )
+    columns = "".join(f'<th class="n">{name}</th>' for name in names)
+    return (
+        f"<p>{escape(certainty['how'])} Intervals are drawn over videos.</p>"
+        f'<div class="card scroll"><table><tr><th>tag</th>{columns}</tr>{rows}</table></div>'
+    )
+
+
+def between(borders: Sequence[float | None]) -> str:
+    """Returns ``91.2%–94.8%``; – where the borders are unknown."""
+    low, high = borders
+    return "–" if low is None or high is None else f"{percent(low)}–{percent(high)}"
 
 
 def timeline_section(data: ReportData, figures: JsonObject, plots: dict[str, PlotlyFigure]) -> str:

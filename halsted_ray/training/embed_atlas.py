@@ -45,11 +45,11 @@ def embed_atlas(
     training on it is refused later. Raises AtlasError, ModelError, OutputError, ResourceError.
     """
     start = RunStart()
-    spec = spec or WindowSpec()
     source = read_atlas(atlas, release)
-    windows = learned_and_judged_windows(source, source.load_taxonomy(), recipe, spec)
     start.reached("listed")
     identity = encoder_identity(encoder)
+    spec = identity.windows(spec)
+    windows = learned_and_judged_windows(source, source.load_taxonomy(), recipe, spec)
     start.reached("encoder known")
     place = absolute_location(embeddings or f"{atlas.rstrip('/')}/embeddings")
     require_writable(place)
