@@ -148,7 +148,7 @@ def main() -> None:
             score = fit(*joined(taught, [v for v in train if procedure_of[v] != without]))
             own, _ = joined(grid, [v for v in validation if procedure_of[v] != without])
             threshold = np.quantile(score(own), 1 - options.rate)
-            return lambda rows: float((score(rows) > threshold).mean())
+            return lambda vectors_ND: float((score(vectors_ND) > threshold).mean())
 
         flag = flags(fit)
         of_kinds = [flag(vectors) for vectors in foreign.values()]

@@ -79,6 +79,7 @@ def test_times_add_up_to_the_videos(data):
         "video_s": 180.0,
         "gap_s": 60.0,
         "missing_s": 60.0,
+        "unknown_s": 0.0,
     }
     assert found["steps_s"] == {"Suturing": 90, "not mapped": 60, "Dissection": 30}
     assert [entry["video_id"] for entry in found["failures"]] == [PARTIAL, FAILED]

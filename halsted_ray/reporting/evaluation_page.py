@@ -6,7 +6,7 @@ from html import escape
 
 from halsted_ray.evaluation.predictions import LLAMA, MODEL, REFERENCE
 from halsted_ray.evaluation.run_evaluation import Evaluation
-<<<<<<< HEAD
+from halsted_ray.evaluation.sais import SAIS, SAIS_HEAD
 from halsted_ray.reporting.evaluation_plots import (
     Figures,
     coverage_plot,
@@ -15,10 +15,6 @@ from halsted_ray.reporting.evaluation_plots import (
     methods_plot,
     reliability_plot,
 )
-=======
-from halsted_ray.evaluation.sais import SAIS, SAIS_HEAD
-from halsted_ray.reporting.evaluation_plots import Figures, curve_plot, map_plot, methods_plot, reliability_plot
->>>>>>> main
 from halsted_ray.reporting.film_strips import film_strips
 from halsted_ray.reporting.html_page import (
     meter,
@@ -76,11 +72,8 @@ def evaluation_page(figures: Figures, taxonomy: Taxonomy, mistakes: list[tuple[F
         confusion_section(figures, plots),
         roc_section(figures, plots),
         reliability_section(figures, plots),
-<<<<<<< HEAD
         coverage_section(figures, plots),
-=======
         figure_section(figures, plots),
->>>>>>> main
         map_section(figures, taxonomy, plots),
         curve_section(figures, plots),
         mistake_section(mistakes),

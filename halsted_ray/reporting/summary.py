@@ -7,11 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from halsted_ray.evaluation.map_accuracy import score_timeline
-<<<<<<< HEAD
-from halsted_ray.records import UNKNOWN
-=======
 from halsted_ray.evaluation.map_certainty import map_certainty
->>>>>>> main
+from halsted_ray.records import UNKNOWN
 from halsted_ray.reporting.report_data import JsonObject, ReportData, read_report_data
 
 STEP_TAG, PROCEDURE_TAG = "step", "procedure"
@@ -37,21 +34,13 @@ def report(out: str, truth: str | None = None, taxonomy: str | None = None) -> J
 def summarise(data: ReportData) -> JsonObject:
     """Returns the figures as JSON values. All times are in seconds.
 
-<<<<<<< HEAD
     ``videos``: counts by status, and ``video_s``, ``gap_s``, ``missing_s`` and ``unknown_s`` of all videos. ``gap_s``
     is the time that was not mapped for at least one task. ``missing_s`` is the part of it that has no picture, as
     ``maps.status`` has it, and so is ``unknown_s``, the time that is outside of what the model has learned. ``models``:
     the models that made the rows. ``steps_s``: step to seconds over all videos. ``per_video``: video_id to status,
     reason, duration_s, gap_s, missing_s, unknown_s, procedure and ``steps_s``. ``failures``: the videos that are not
-    mapped or have gaps. ``accuracy``: of ``evaluation.map_accuracy``, None without a truth. ``profile``: the newest
-=======
-    ``videos``: counts by status, and ``video_s``, ``gap_s`` and ``missing_s`` of all videos. ``gap_s`` is the time that
-    was not mapped for at least one task. ``missing_s`` is the part of it that has no picture, as ``maps.status`` has
-    it. ``models``: the models that made the rows. ``steps_s``: step to seconds over all videos. ``per_video``: video_id
-    to status, reason, duration_s, gap_s, missing_s, procedure and ``steps_s``. ``failures``: the videos that are not
     mapped or have gaps. ``accuracy``: of ``evaluation.map_accuracy`` and, under ``certainty``, of
     ``evaluation.map_certainty``; None without a truth. ``profile``: the newest
->>>>>>> main
     run's ``maps.run_profile.RunProfile``, None where it kept none.
     """
     per_video = {video["video_id"]: video_figures(video, data.rows_of(video["video_id"])) for video in data.videos}
