@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from halsted_ray.atlas import read_atlas as open_atlas
     from halsted_ray.embedding.look_up import embeddings, similar
+    from halsted_ray.evaluation.model_card import train
     from halsted_ray.evaluation.run_evaluation import evaluate
     from halsted_ray.mapping.embed_archive import embed_archive
     from halsted_ray.mapping.pipeline import map_archive
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from halsted_ray.reporting.mapped_archive import open_maps
     from halsted_ray.reporting.summary import report
     from halsted_ray.selflabel.self_label import self_label
-    from halsted_ray.training.train import train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -55,7 +55,7 @@ _PLACES = {
     "report": ("reporting.summary", "report"),
     "self_label": ("selflabel.self_label", "self_label"),
     "similar": ("embedding.look_up", "similar"),
-    "train": ("training.train", "train"),
+    "train": ("evaluation.model_card", "train"),
 }
 
 

@@ -498,7 +498,7 @@ def test_a_place_without_permission_is_one_message_and_code_2(capsys, monkeypatc
         (["export", "{maps}", "--format", "docx", "--to", "{empty}"], "unknown export format 'docx'"),
         (["report", "{maps}", "--truth", "{empty}"], "no atlas at"),
         (["report", "{maps}", "--to", "{file}/report.html"], "can't write"),
-        (["train", "--atlas", "{empty}", "--out", "{empty}", "--recipe", "thesis"], "expected one of paper, demo"),
+        (["train", "--atlas", "{empty}", "--out", "{empty}", "--recipe", "thesis"], "expected one of paper, best"),
         (["train", "--atlas", "{empty}", "--out", "{empty}"], "no atlas at"),
         (["map", "{videos}", "--out", "{new}", "--model", "{empty}"], "no model at"),
         (["map", "{videos}", "--out", "{new}", "--model", "{model}", "--task", "makro"], "did you mean 'macro'"),

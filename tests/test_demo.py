@@ -21,11 +21,14 @@ def test_demo_from_nothing_and_again(demo, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "VIDEOS", 2)
     monkeypatch.setattr(demo, "HELD_OUT", 1)
     monkeypatch.setattr(demo, "MINUTES", 0.5)
+    monkeypatch.setattr(demo, "HELD_OUT_SCRIPT", ())  # one video that holds an action, as its seed draws it
     monkeypatch.setattr(demo, "ANNOTATED", 1)
     assert demo.demo(tmp_path) == 0
     first = capsys.readouterr().out
     assert "step, exact match per window" in first
     assert re.search(r"^tag +halsted +95% interval +v1 +chance +majority +linear$", first, re.M)
+    assert re.search(r"^learned from 1 videos and labels +Halsted +linear probe +chance$", first, re.M)
+    assert re.search(r"^held-out videos +measured +95% interval +by span +chance +bar", first, re.M)
     assert "keep v1: the 95% interval of v2's gain on " in first, "one annotated video is not enough for the gate"
     assert (tmp_path / "report.html").stat().st_size > 3_000_000
     assert {path.name for path in tmp_path.iterdir()} == {"archive", "model", "maps", "registry", "report.html", "loop"}

@@ -27,6 +27,7 @@ ROOMS = (
     "maps",
     "compute",
     "embedding",
+    "refining",
     "mapping",
     "planning",
     "training",

@@ -136,7 +136,7 @@ def test_a_video_that_is_gone_is_told_by_id_and_the_others_are_done(atlas, tmp_p
     [
         (["--every", "15"], "--every is for an archive"),
         (["--retry-failed"], "--retry-failed is for an archive"),
-        (["--recipe", "thesis"], "expected one of paper, demo"),
+        (["--recipe", "thesis"], "expected one of paper, best"),
         (["--set", "layer=3"], "expected NAME=VALUE"),
         (["--release", "smal"], "did you mean 'small'"),
     ],

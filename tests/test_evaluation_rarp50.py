@@ -76,7 +76,7 @@ def test_the_papers_protocol_on_a_small_copy(folder, tmp_path, capsys):
     assert own["micro"] == figures["clips"]["methods"]["halsted"]["tags"]["action"]["accuracy"]["value"]
     fold = figures["folds"][0]
     assert len(fold["test"]) == 2 and len(fold["validation"]) + fold["train"] == 4
-    counts = figures["confusion"]["action"]["counts"]
+    counts = figures["clips"]["confusion"]["action"]["counts"]
     assert own["macro"] == pytest.approx(sum(counts[k][k] / sum(counts[k]) for k in range(3)) / 3)
     page = (out / "report.html").read_text()
     if figures["mistakes"]:

@@ -135,3 +135,24 @@ def test_touching_spans_of_one_category_are_one():
 def test_a_category_that_the_taxonomy_lacks_is_named():
     with pytest.raises(ValueError, match="tag 'step'.*'Sewing'"):
         score_timeline([row(0.0, 5.0, "step", "Sewing")], [step(0.0, 5.0, "Suturing")], HALSTED)
+
+
+def test_edges_are_told_by_their_error_and_lost_edges_are_counted():
+    from halsted_ray.evaluation.map_accuracy import edge_errors_s, span_figures
+    from halsted_ray.evaluation.metrics import Span
+
+    truth = [Span("a", 0, 10), Span("b", 10, 20), Span("a", 20, 30)]
+    found = [Span("a", 0, 10.4), Span("b", 10.4, 27), Span("a", 27, 30)]
+    assert edge_errors_s(found, truth) == pytest.approx([0.4])  # the second edge is 7 s away: another edge
+    figures = span_figures([(found, truth)])
+    assert (figures["edges"], figures["edges_found"]) == (2, 1)
+    assert figures["edge_error_s"] == pytest.approx(0.4)
+
+
+def test_a_tag_where_the_truth_has_something_else_is_a_false_alarm():
+    from halsted_ray.evaluation.map_accuracy import LabelledSpan, count_windows
+
+    tag = HALSTED.tag("action")
+    found, sewing = [LabelledSpan("Hook", 0, 20)], [LabelledSpan("Suturing", 10, 20)]
+    counts = count_windows(found, [LabelledSpan("Hook", 0, 5)], [], tag, 2.5, 20.0, sewing)
+    assert (counts.only_predicted, counts.false_alarms) == (6, 4)  # from 5 to 10 s nothing is annotated

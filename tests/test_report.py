@@ -36,6 +36,7 @@ def row(video_id, start_s, stop_s, task, tag, category, confidence=0.9, source="
         "v1",
         "phantom-1",
         "d" * 16,
+        *(None, None, None),
     )
     return dict(zip(TIMELINE_SCHEMA.names, values, strict=True))
 

@@ -3,6 +3,7 @@
 import json
 import signal
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import av
 import numpy as np
@@ -97,6 +98,16 @@ def test_a_run_leaves_a_model_that_says_what_it_stands_on(trained, archive):
     written = json.loads((out / "training.json").read_text())
     assert written["verdict"] == summary.verdict()
     assert written["recipe"]["epochs"] == 2 and written["run_id"] == summary.model_version
+
+
+def test_a_card_lies_beside_the_model_and_in_its_version(trained, registry):
+    summary, out = trained
+    text = (out / "model" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"version {summary.model_version}" in text and "`small`" in text and "not known here" in text
+    card = json.loads((out / "model" / "model-card.json").read_text())
+    assert card["atlas"]["clips"] == {"macro": 4, "micro": 2} and set(card["figures"]["by_tag"]) >= {"step", "action"}
+    (version,) = registry.versions()
+    assert Path(registry.folder(version), "MODEL_CARD.md").read_text(encoding="utf-8") == text
 
 
 @pytest.mark.parametrize(

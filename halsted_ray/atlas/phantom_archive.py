@@ -96,7 +96,7 @@ def write_archive(
     share of the videos that begin with suturing, spread over the procedures (default: each video draws its first step);
     a video below two minutes has one step. ``validation`` and ``test``: shares of the videos that are held out.
     ``progress`` is called with (videos done, all videos). Costs about ``minutes × fps / 150`` minutes of one core per
-    video at 640×360, half of that at 256×144.
+    video at 640×360; at 256×144 less than half of that.
 
     Raises OutputError where ``location`` holds another archive or can't be written, UsageError for bad arguments.
     """

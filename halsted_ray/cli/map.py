@@ -112,6 +112,13 @@ def add_map(commands: Commands) -> None:
         metavar="N",
         help="actors that share a GPU: more than 1 (default) where the encoder is small",
     )
+    mapping.add_argument(
+        "--refine",
+        choices=("viterbi", "tcn"),
+        default="",
+        help="refine each whole video: viterbi smooths the answers of its windows, tcn also asks a network over the "
+        "video's vectors; needs a model of `halsted train --refine` (default: the windows' answers)",
+    )
     mapping.add_argument("--retry-failed", action="store_true", help="try videos again whose failure was permanent")
     mapping.add_argument(
         "--settle",
@@ -175,6 +182,7 @@ def map_videos(options: argparse.Namespace) -> int:
             retry_failed=options.retry_failed,
             settle_s=options.settle,
             case_by=options.case_by,
+            refine=options.refine,
             resources=resources,
             observer=line,
         )

@@ -151,6 +151,11 @@ def add_train(commands: Commands) -> None:
         metavar="N",
         help="GPUs to train on, one per process (default: those of --workers, else all free ones; 0: train on CPU)",
     )
+    train.add_argument(
+        "--refine",
+        action="store_true",
+        help="also learn from videos that are annotated whole what `halsted map --refine` needs (about a minute)",
+    )
     train.add_argument("--registry", metavar="URI", help=f"{REGISTRY_HELP}; none: log nothing")
     train.add_argument("--json", action="store_true", help="print the figures as JSON")
 
@@ -173,6 +178,7 @@ def train_model(options: argparse.Namespace) -> int:
         embeddings=options.embeddings,
         workers=options.workers,
         gpus=options.gpus,
+        refine=options.refine,
         on_epoch=EpochLine(recipe.epochs),
         on_embed=lambda done_s, all_s: show_progress(
             f"embedded {done_s / 60:.1f} of {all_s / 60:.1f} video-minutes", done_s >= all_s
@@ -207,7 +213,7 @@ def trainer(uri: str | None) -> tuple[Callable[..., tuple[TrainSummary, Version 
     is None and the address is ''.
     """
     if uri == "none":
-        from halsted_ray.training.train import train
+        from halsted_ray.evaluation.model_card import train
 
         return lambda *arguments, **options: (train(*arguments, **options), None), ""
     from halsted_ray.registry.model_registry import Registry, without_password

@@ -26,6 +26,8 @@ from halsted_ray.taxonomy import Tag, Taxonomy
 
 OVERLAPS = {"f1_10": 0.10, "f1_25": 0.25, "f1_50": 0.50}
 """Name of the F1 → overlap (IoU) from which a span counts as found."""
+EDGE_WITHIN_S = 5.0
+"""An edge that is further away is another edge."""
 TOUCHING_S = 1e-6
 """Spans of one category that are no further apart are one span."""
 NONE = -1
@@ -50,6 +52,9 @@ class WindowCounts:
     """Windows without a prediction that lie in a gap of the map."""
     only_predicted: int = 0
     """Windows with a prediction but without a truth; they count neither as right nor as wrong."""
+    false_alarms: int = 0
+    """Of those, the windows whose time the truth gives to something else: what the tag's task waits for is annotated
+    with another category there, so this tag does not hold."""
     confidences: list[float] = field(default_factory=list)
     """Of the windows with a truth and a prediction; ``rights``: whether each prediction is right."""
     rights: list[bool] = field(default_factory=list)
@@ -71,6 +76,7 @@ class WindowCounts:
             "unpredicted": int(self.confusion_TP[:, -1].sum()),
             "in_gap": self.in_gap,
             "only_predicted": self.only_predicted,
+            "false_alarms": self.false_alarms,
             "calibration_error": metrics.calibration_error(np.array(self.confidences), np.array(self.rights)),
         }
 
@@ -122,7 +128,8 @@ def score_timeline(
             if not predicted_lane and not true_lane:
                 continue
             gaps = predicted.get((video_id, "gap"), [])
-            counts = count_windows(predicted_lane, true_lane, gaps, tag, spec.fine_s, ends_s[video_id])
+            elsewhere = excluding_spans(truth, video_id, tag, taxonomy)
+            counts = count_windows(predicted_lane, true_lane, gaps, tag, spec.fine_s, ends_s[video_id], elsewhere)
             total = add(total, counts)
             predicted_spans, true_spans = joined(predicted_lane), joined(true_lane)
             lanes.append((predicted_spans, true_spans))
@@ -202,6 +209,17 @@ def require_known(lanes: Lanes, taxonomy: Taxonomy, side: str) -> None:
             )
 
 
+def excluding_spans(truth: Lanes, video_id: str, tag: Tag, taxonomy: Taxonomy) -> list[LabelledSpan]:
+    """The spans of one video in which the truth says that ``tag`` does not hold: the tag that its task waits for
+    (``Task.when``) has another category there."""
+    return [
+        span
+        for awaited, category in taxonomy.task_of_tag(tag.name).when
+        for span in truth.get((video_id, awaited), [])
+        if span.label != category
+    ]
+
+
 def covering(
     lane: list[LabelledSpan], names: tuple[str, ...], length_s: float, end_s: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -235,12 +253,16 @@ def count_windows(
     tag: Tag,
     length_s: float,
     end_s: float,
+    elsewhere: Sequence[LabelledSpan] = (),
 ) -> WindowCounts:
-    """The counts of one tag of one video, which ends at ``end_s``, over windows of ``length_s``."""
+    """The counts of one tag of one video, which ends at ``end_s``, over windows of ``length_s``. ``elsewhere``: the
+    spans in which the truth says that this tag does not hold (``excluding_spans``)."""
     true_W, _ = covering(truth, tag.categories, length_s, end_s)
     predicted_W, confidence_W = covering(predicted, tag.categories, length_s, end_s)
     reasons = tuple(sorted({gap.label for gap in gaps}))
     gap_W = covering(gaps, reasons, length_s, end_s)[0] != NONE if gaps else np.zeros(len(true_W), bool)
+    other = [LabelledSpan("", span.start, span.stop) for span in elsewhere]
+    elsewhere_W = covering(other, ("",), length_s, end_s)[0] != NONE
     has_truth_W, has_prediction_W = true_W != NONE, predicted_W != NONE
     confusion = np.zeros((len(tag.categories), len(tag.categories) + 1), np.int64)
     # NONE is -1, which is the last column.
@@ -250,6 +272,7 @@ def count_windows(
         confusion,
         in_gap=int((has_truth_W & ~has_prediction_W & gap_W).sum()),
         only_predicted=int((~has_truth_W & has_prediction_W).sum()),
+        false_alarms=int((~has_truth_W & has_prediction_W & elsewhere_W).sum()),
         confidences=confidence_W[has_both_W].tolist(),
         rights=(true_W == predicted_W)[has_both_W].tolist(),
     )
@@ -261,6 +284,7 @@ def add(first: WindowCounts, second: WindowCounts) -> WindowCounts:
         first.confusion_TP + second.confusion_TP,
         first.in_gap + second.in_gap,
         first.only_predicted + second.only_predicted,
+        first.false_alarms + second.false_alarms,
         first.confidences + second.confidences,
         first.rights + second.rights,
     )
@@ -274,4 +298,32 @@ def span_figures(lanes: list[tuple[list[Span], list[Span]]]) -> Figures:
         figures[f"{name}_per_video"] = metrics.segmental_f1(lanes, overlap, "per_video")
     matches = sum((metrics.match_spans(*pair, 0.10) for pair in lanes), Matches(0, 0, 0))
     edits = [metrics.edit_score([s.label for s in predicted], [s.label for s in true]) for predicted, true in lanes]
-    return figures | {"matches_10": asdict(matches), "edit": float(np.mean(edits))}
+    errors_s = [error_s for predicted, true in lanes for error_s in edge_errors_s(predicted, true)]
+    return figures | {
+        "matches_10": asdict(matches),
+        "edit": float(np.mean(edits)),
+        "edges_found": len(errors_s),
+        "edges": sum(len(edges_of(true)) for _, true in lanes),
+        "edge_error_s": float(np.median(errors_s)) if errors_s else math.nan,
+    }
+
+
+def edges_of(lane: list[Span]) -> list[tuple[Any, Any, float]]:
+    """(category before, category after, time in s) where two spans of ``lane`` touch."""
+    return [
+        (before.label, after.label, after.start)
+        for before, after in zip(lane, lane[1:], strict=False)
+        if after.start - before.stop <= TOUCHING_S
+    ]
+
+
+def edge_errors_s(predicted: list[Span], truth: list[Span]) -> list[float]:
+    """Seconds from each true edge to the nearest predicted edge between the same two categories, where that lies within
+    ``EDGE_WITHIN_S``; an edge that was not found so has no error, and counts in ``edges`` less ``edges_found``."""
+    found = edges_of(predicted)
+    errors_s = []
+    for before, after, at_s in edges_of(truth):
+        nearest = min((abs(other_s - at_s) for a, b, other_s in found if (a, b) == (before, after)), default=math.inf)
+        if nearest <= EDGE_WITHIN_S:
+            errors_s.append(nearest)
+    return errors_s

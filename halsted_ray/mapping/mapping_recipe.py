@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from halsted_ray.embedding.vector_names import run_precision
+from halsted_ray.errors import UsageError
 from halsted_ray.mapping.workflow import LEAST_PROBABILITY, wanted_tasks
 from halsted_ray.model.encoder import STEPS
 from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.model_file import ModelConfig, read_stated_model
 from halsted_ray.records import PICTURES, WindowSpec, digest
+from halsted_ray.refining.refinement import KINDS, refinement_digest
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.video.presence import LEAST_PRESENT
 
@@ -36,10 +38,18 @@ class MappingRecipe:
     precision: str = "fp32"
     """In which the encoder runs: one of ``model.precision.PRECISIONS``."""
 
+    of_operation: tuple[str, ...] = ()
+    """Tags that are stated once for the whole operation."""
+    refinement: str = ""
+    """Kind and digest of the refinement, '' where the answers of the windows stand."""
+
     @property
     def digest(self) -> str:
         """16 hex digits: the name of the recipe in tables and in the staging folder."""
         stated = asdict(self)
+        for name in ("of_operation", "refinement"):  # as before there were any
+            if not stated[name]:
+                del stated[name]
         how = "alone" if stated.pop("alone") else LEAST_PROBABILITY
         if stated["precision"] == "fp32":  # as before there were others
             del stated["precision"]
@@ -57,6 +67,8 @@ class RecipeSource:
     config: ModelConfig
     image_size: tuple[int, int]
     """(height, width) of the frames that the encoder wants."""
+    refine: str = ""
+    """The kind of refinement: one of ``refining.refinement.KINDS``, or '' for none."""
 
 
 def read_recipe(
@@ -70,6 +82,7 @@ def read_recipe(
     eye: str = "left",
     vectors: str = "",
     precision: str | None = None,
+    refine: str = "",
 ) -> RecipeSource:
     """Reads the recipe from the model at ``model``.
 
@@ -77,9 +90,17 @@ def read_recipe(
     asked, as ``workflow.wanted_tasks`` takes them. ``windows``: every window of these lengths is asked, instead of the
     multi-stage workflow. ``least_present``: share of a window's time that must have a picture. ``eye``: one of
     ``video.geometry.EYES``. ``vectors`` and ``precision``: the location and the precision that
-    ``embedding.vector_names.run_precision`` takes. Reads no weights, but for an encoder
-    that nobody has read before (``encoder_identity``). Raises ModelError, TaxonomyError.
+    ``embedding.vector_names.run_precision`` takes. ``refine``: one of ``refining.refinement.KINDS``, or ''.
+    Reads no weights, but for an encoder
+    that nobody has read before (``encoder_identity``). Raises TaxonomyError, UsageError, and ModelError, also where the
+    model has no refinement.
     """
+    if refine and refine not in KINDS:
+        raise UsageError(f"unknown refinement {refine!r}; expected one of {', '.join(KINDS)}")
+    if refine and windows is not None:
+        raise UsageError(
+            "windows of other lengths than the model's can't be refined; leave either the windows or the refinement out"
+        )
     stated = read_stated_model(model)
     tasks = tuple(wanted_tasks(stated.taxonomy, task, instruction))
     encoder = absolute_encoder(encoder or stated.config.encoder_ref)
@@ -96,8 +117,12 @@ def read_recipe(
         least_present=least_present,
         eye=eye,
         precision=run_precision(vectors, identity, precision),
+        of_operation=()
+        if windows is not None
+        else tuple(tag.name for name in tasks for tag in stated.taxonomy.task(name).tags if tag.per == "operation"),
+        refinement=f"{refine}-{refinement_digest(model)}" if refine else "",
     )
-    return RecipeSource(recipe, model, encoder, stated.config, identity.image_size)
+    return RecipeSource(recipe, model, encoder, stated.config, identity.image_size, refine)
 
 
 def absolute_encoder(ref: str) -> str:

@@ -120,6 +120,7 @@ def map_archive(
     settle_s: float = SETTLE_S,
     case_by: str | None = None,
     windows: WindowSpec | None = None,
+    refine: str = "",
     without: Collection[str] = (),
     resources: ResourceRequest = DEFAULT_REQUEST,
     observer: RunObserver = QUIET,
@@ -142,7 +143,9 @@ def map_archive(
     seconds apart, and left for the next run where they changed in between; 0 looks once. ``case_by``: the rule by
     which videos are chapters of one case (``video.cases``); None: the rule of the run before, if any. ``windows``:
     every window of these lengths is asked the tasks and nothing else (self-labelling), instead of the model's windows
-    by the workflow. ``without``: ids of videos to leave alone. ``eye``: which picture of a stereo pair is read,
+    by the workflow. ``refine``: ``viterbi`` or ``tcn`` refines the tags over each whole video with what the
+    model has learned for that (``refining``), '' leaves the answers of the windows. ``without``: ids of videos to leave
+    alone. ``eye``: which picture of a stereo pair is read,
     ``left`` or ``right``. ``observer`` is told how the run goes.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
@@ -164,7 +167,7 @@ def map_archive(
         case_by = absolute_location(case_by) if case_by.lower().endswith(".csv") else case_by
         group_cases(listing.videos, case_by, listing.uri)  # a rule that can't be used is refused before any work
     source = read_recipe(
-        model, encoder, task, instruction, fidelity, windows, least_present, eye, embeddings, precision
+        model, encoder, task, instruction, fidelity, windows, least_present, eye, embeddings, precision, refine
     )
     start.reached("model read")
     plan = RunPlan.of(out, embeddings, source, segment_s, windows)
@@ -180,7 +183,10 @@ def map_archive(
             for _ in store_windows(work_list.all_waiting, source.encoder, tagging.open_vectors(), plan.recipe.spec):
                 lease.check()
         start.reached("planned")
-        publisher = stack.enter_context(WavePublisher(out, staging, plan.provenance, tagging.open_vectors()))
+        vectors = tagging.open_vectors()
+        publisher = stack.enter_context(
+            WavePublisher(out, staging, plan.provenance, vectors, plan.timeline_of(vectors))
+        )
         cluster = stack.enter_context(RunCluster(resources, observer))
         open_waves = OpenWaves(work_list, WAVE_SEGMENTS)
 

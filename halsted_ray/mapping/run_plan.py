@@ -15,15 +15,17 @@ from halsted_ray.errors import ArchiveError, UsageError
 from halsted_ray.mapping.inventory import copies_of, new_or_changed, take_inventory
 from halsted_ray.mapping.mapping_recipe import MappingRecipe, RecipeSource
 from halsted_ray.mapping.tag_stage import TagOptions
+from halsted_ray.mapping.whole_video import Refiner, WholeVideo
 from halsted_ray.mapping.work_list import WorkList, build_work_list
 from halsted_ray.maps.cases import publish_cases
 from halsted_ray.maps.packet_indexes import PacketIndexes
-from halsted_ray.maps.publishing import publish_videos
+from halsted_ray.maps.publishing import TimelineOf, publish_videos
 from halsted_ray.maps.staging import MappingRun, Staging
 from halsted_ray.maps.table_schemas import ArchiveFile, Provenance
+from halsted_ray.model.model_file import read_stated_model
 from halsted_ray.records import WindowSpec
 from halsted_ray.storage.locations import absolute_location, local_path, local_uri, printable
-from halsted_ray.storage.vectors import sampling_name
+from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.video.archive import Listing
 from halsted_ray.video.geometry import EYES
 from halsted_ray.video.readers import FIDELITIES
@@ -90,6 +92,17 @@ class RunPlan:
             memory_mb=resources.decoder_memory_mb,
             deadline_s=DEADLINE_START_S + DEADLINE_PER_VIDEO_S * self.run.segment_s,
             copies=copies_of(entries),
+        )
+
+    def timeline_of(self, vectors: VectorStore) -> TimelineOf | None:
+        """What makes the timeline of a whole video: None where every window is asked for itself (self-labelling).
+        Loads the model where it refines."""
+        if self.windows is not None:
+            return None
+        refine = self.source.refine
+        taxonomy = read_stated_model(self.source.model).taxonomy
+        return WholeVideo(
+            taxonomy, self.recipe.tasks, vectors, Refiner.load(self.source.model, refine) if refine else None
         )
 
     def tag_options(self) -> TagOptions:

@@ -6,7 +6,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from halsted_ray.mapping.work_list import Wave
-from halsted_ray.maps.publishing import publish
+from halsted_ray.maps.publishing import TimelineOf, publish
 from halsted_ray.maps.staging import Staging
 from halsted_ray.maps.table_schemas import Provenance
 from halsted_ray.storage.vectors import VectorStore
@@ -14,10 +14,19 @@ from halsted_ray.storage.vectors import VectorStore
 
 class WavePublisher:
     """One thread that publishes finished waves, as a context manager. It also packs the vectors of their videos, which
-    have come to ``vectors``, and those that an earlier version left there in small files."""
+    have come to ``vectors``, and those that an earlier version left there in small files. ``timeline_of`` makes the
+    timeline of each video (default: as ``publish`` does)."""
 
-    def __init__(self, out: str, staging: Staging, provenance: Provenance, vectors: VectorStore):
+    def __init__(
+        self,
+        out: str,
+        staging: Staging,
+        provenance: Provenance,
+        vectors: VectorStore,
+        timeline_of: TimelineOf | None = None,
+    ):
         self.out, self.staging, self.provenance, self.vectors = out, staging, provenance, vectors
+        self.timeline_of = timeline_of
         self.version: int | None = None
         """The newest version of the timeline that this run published, None where there is none."""
         self._pool = ThreadPoolExecutor(1, "publish")
@@ -44,7 +53,14 @@ class WavePublisher:
     def _publish(self, wave: Wave) -> int | None:
         # Before the staged results are removed: a run that is killed here finds the same videos again.
         self.vectors.pack(of_video.video.video_id for of_video in wave.pending)
-        return publish(self.out, self.staging, wave.planned, self.provenance, run_goes_on=True)
+        return publish(
+            self.out,
+            self.staging,
+            wave.planned,
+            self.provenance,
+            run_goes_on=True,
+            timeline_of=self.timeline_of,
+        )
 
     def _take(self) -> None:
         version = self._running.popleft().result()

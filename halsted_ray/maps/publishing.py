@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,6 +37,7 @@ from halsted_ray.maps.unknown import with_unknown_video
 from halsted_ray.records import Prediction, Segment
 from halsted_ray.storage.delta import table_uri
 
+TimelineOf: TypeAlias = Callable[[Sequence[SegmentResult]], list[Interval]]
 EVERYTHING = "true"
 """The predicate of a commit that replaces all rows."""
 SEGMENTS_A_COMMIT = 10_000
@@ -49,6 +50,7 @@ def publish(
     planned: Mapping[str, Sequence[Segment]],
     provenance: Provenance,
     run_goes_on: bool = False,
+    timeline_of: TimelineOf | None = None,
 ) -> int | None:
     """Publishes every video of ``planned`` (video_id → all of its segments) that has staged results; all segments of
     such a video must be finished.
@@ -56,8 +58,10 @@ def publish(
     Makes one commit per table for SEGMENTS_A_COMMIT segments, in the order of video_id. What is published together lies
     in files with a range of ids of their own, so that replacing it later reads no other files. Returns the new Delta
     version of the timeline, None where there was nothing to publish. May be repeated: the same staging gives the same
-    rows. ``run_goes_on``: more will be staged. Raises OutputError.
+    rows. ``run_goes_on``: more will be staged. ``timeline_of``: gives the timeline of a video from the results of all
+    of its segments, in order of time (default: their tags merged). Raises OutputError.
     """
+    timeline_of = timeline_of or (lambda results: merged_results(results, provenance.tasks))
     version = None
     chunk: list[str] = []
     segments = 0
@@ -66,7 +70,7 @@ def publish(
         chunk.append(video_id)
         segments += len(planned[video_id])
         if segments >= SEGMENTS_A_COMMIT or video_id == video_ids[-1]:
-            version = _publish_chunk(out, staging, {name: planned[name] for name in chunk}, provenance)
+            version = _publish_chunk(out, staging, {name: planned[name] for name in chunk}, provenance, timeline_of)
             staging.drop(chunk, run_goes_on=True)
             chunk, segments = [], 0
     if not run_goes_on:
@@ -74,7 +78,23 @@ def publish(
     return version
 
 
-def _publish_chunk(out: str, staging: Staging, planned: Mapping[str, Sequence[Segment]], provenance: Provenance) -> int:
+def merged_results(results: Sequence[SegmentResult], tasks: Sequence[str]) -> list[Interval]:
+    """The timeline of a video whose segments' answers stand as they are."""
+    return merge(
+        (tag for result in results for tag in result.tags),
+        [gap for result in results for gap in result.gaps],
+        tasks,
+        [span for result in results for span in result.unasked],
+    )
+
+
+def _publish_chunk(
+    out: str,
+    staging: Staging,
+    planned: Mapping[str, Sequence[Segment]],
+    provenance: Provenance,
+    timeline_of: TimelineOf,
+) -> int:
     """Publishes the videos of ``planned``, one commit per table; returns the version of the timeline."""
     names = sorted(planned)
     of_videos = [("video_id", ">=", names[0]), ("video_id", "<=", names[-1]), ("video_id", "in", names)]
@@ -88,15 +108,10 @@ def _publish_chunk(out: str, staging: Staging, planned: Mapping[str, Sequence[Se
     for video_id in names:
         staged = {result.segment.segment_id: result for result in staging.read(video_id)}
         results = [staged.get(segment.segment_id) or kept[segment.segment_id] for segment in planned[video_id]]
-        results_or_unknown = with_unknown_video(results, provenance)
-        intervals = merge(
-            (tag for result in results_or_unknown for tag in result.tags),
-            [gap for result in results for gap in result.gaps],
-            provenance.tasks,
-            [span for result in results_or_unknown for span in result.unasked],
-        )
         segments.append(segments_table(results, provenance))
-        timelines.append(timeline_table(intervals, planned[video_id][0], provenance))
+        timelines.append(
+            timeline_table(timeline_of(with_unknown_video(results, provenance)), planned[video_id][0], provenance)
+        )
 
     # Rows of segments that were asked at least one of the same tasks are replaced; where there are none, None makes
     # the commit an append, which looks at none of the table's files.

@@ -48,7 +48,7 @@ def read_timeline(out: str, version: int | None = None) -> pa.Table:
 
     ``version``: an earlier Delta version of the table. Raises UsageError where nothing was mapped to ``out``.
     """
-    table = read_table(out, "timeline", version=version)
+    table = read_table(out, "timeline", version=version, schema=TIMELINE_SCHEMA)
     if table is None:
         if not is_table(table_uri(out, "videos")):
             raise UsageError(f"{out!r} holds no maps: expected the tables of `halsted map`; map an archive to it first")

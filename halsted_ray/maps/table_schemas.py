@@ -143,8 +143,13 @@ TIMELINE_SCHEMA = pa.schema(
         ("model_version", pa.string()),
         ("atlas_release", pa.string()),
         ("taxonomy_digest", pa.string()),
+        ("windows", pa.int32()),
+        ("share", pa.float64()),
+        ("margin", pa.float64()),
     ]
 )
 """``source`` is ``ai``, or ``gap`` for a span that could not be mapped (``tag`` ``gap``, ``category`` its code), or
 ``unknown`` for a span that is outside of what the model has learned (``tag`` and ``category`` ``unknown``). Rows of
-both kinds have confidence 0 and there is one for each task."""
+both kinds have confidence 0 and there is one for each task.
+The last three columns are the evidence for a tag of the whole operation (``maps.timeline.Interval``): null in all other
+rows, and in those that were written before these columns existed."""

@@ -28,6 +28,11 @@ class Interval:
     category: str
     confidence: float
     source: str
+    windows: int | None = None
+    """Of a tag of the whole operation: how many windows voted; ``share``: how much of their time gave this answer
+    itself; ``margin``: by how much its probability exceeds that of the next category. None for every other row."""
+    share: float | None = None
+    margin: float | None = None
 
 
 @dataclass(frozen=True)

@@ -79,12 +79,29 @@ class Grammar:
         Probabilities are rounded before they are compared. Of equal categories the first one wins.
         """
         probabilities = rounded(self.probabilities(logits_NC, tasks_N, g))
-        for k, earlier, narrowed, possible in self.narrowings:
-            if narrowed == g:
-                excluded = (tasks_N == k)[:, None] & ~possible[chosen_NG[:, earlier].clamp(0, len(possible) - 1)]
-                probabilities = probabilities.masked_fill(excluded, -1.0)
+        probabilities = probabilities.masked_fill(self.excluded(tasks_N, chosen_NG, g), -1.0)
         beyond = logits_NC == -torch.inf
         return probabilities.masked_fill(beyond, -2.0).argmax(1)
+
+    def excluded(self, tasks_N: torch.Tensor, chosen_NG: torch.Tensor, g: int) -> torch.Tensor:
+        """Returns bool [N, C]: the categories of the g-th tag that the choices of earlier tags rule out."""
+        excluded_NC = torch.zeros((len(tasks_N), self.categories), dtype=torch.bool, device=tasks_N.device)
+        for k, earlier, narrowed, possible in self.narrowings:
+            if narrowed == g:
+                excluded_NC |= (tasks_N == k)[:, None] & ~possible[chosen_NG[:, earlier].clamp(0, len(possible) - 1)]
+        return excluded_NC
+
+    def confidence(
+        self, logits_NC: torch.Tensor, tasks_N: torch.Tensor, chosen_NG: torch.Tensor, g: int
+    ) -> torch.Tensor:
+        """Returns float64 [N]: the probability of each row's chosen category among those that its earlier tags allow.
+
+        So it is at least one over their number. Among all categories it could be next to nothing, where the vector
+        speaks for a category that the earlier tag rules out.
+        """
+        allowed_NC = logits_NC.masked_fill(self.excluded(tasks_N, chosen_NG, g), -torch.inf)
+        chosen_N1 = chosen_NG[:, g].clamp_min(0)[:, None]
+        return self.probabilities(allowed_NC, tasks_N, g).gather(1, chosen_N1)[:, 0]
 
     def probabilities(self, logits_NC: torch.Tensor, tasks_N: torch.Tensor, g: int) -> torch.Tensor:
         """Returns float64 [N, C]: the softmax over the tag's categories at its temperature, 0 past the last one."""

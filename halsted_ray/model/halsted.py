@@ -264,9 +264,10 @@ class Halsted:
         """Tags N windows. Returns per window tag -> (category, confidence), in the order of the window's task.
 
         ``tasks``: one task for all windows, or one per window; any mix runs in one batch. A confidence is the
-        calibrated probability of the category among its tag's categories, given the tags before it, to 4 decimals.
-        With ``return_probabilities`` a second list holds the probabilities of all categories. ``given``: per window
-        the tags to take as known, so that later tags are conditioned on them (teacher forcing, for AUROC).
+        calibrated probability of the category among those of its tag that the tags before it allow, to 4 decimals.
+        With ``return_probabilities`` a second list holds the probabilities of all categories, allowed or not.
+        ``given``: per window the tags to take as known, so that later tags are conditioned on them (teacher forcing,
+        for AUROC).
 
         Raises ModelError for vectors of another width, TaxonomyError for unknown names.
         """
@@ -279,10 +280,18 @@ class Halsted:
             ],
             1,
         )
+        confidence_NG = torch.stack(
+            [
+                rounded(self.grammar.confidence(generated.logits_NGC[:, g], on_device, generated.chosen_NG, g))
+                for g in range(generated.chosen_NG.shape[1])
+            ],
+            1,
+        )
         # One transfer from the device: everything before it is queued there without waiting.
-        found = torch.cat([generated.chosen_NG[..., None].double(), probabilities_NGC], 2).cpu().numpy()
-        chosen_NG, shares_NGC = found[..., 0].astype(np.int64), found[..., 1:]
-        confidences = np.take_along_axis(shares_NGC, chosen_NG[..., None].clip(0), 2)[..., 0].tolist()
+        own_NG2 = torch.stack([generated.chosen_NG.double(), confidence_NG], 2)
+        found = torch.cat([own_NG2, probabilities_NGC], 2).cpu().numpy()
+        chosen_NG, shares_NGC = found[..., 0].astype(np.int64), found[..., 2:]
+        confidences = found[..., 1].tolist()
         task_of = tasks_N.tolist()
         rows: list[TagRow] = [
             {

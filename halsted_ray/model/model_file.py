@@ -95,6 +95,8 @@ class StatedModel:
     config: ModelConfig
     taxonomy: Taxonomy
     weights_digest: str
+    refinement_digest: str = ""
+    """Of ``refinement.safetensors``; '' where the model has no refinement, as every older model."""
 
     @property
     def digest(self) -> str:
@@ -142,7 +144,9 @@ def read_stated_model(ref: str) -> StatedModel:
             f"model {ref!r}: its taxonomy has digest {taxonomy.digest}, model.json says "
             f"{stated.get('taxonomy_digest')}; the file was changed by hand, so take the original"
         )
-    return StatedModel(ref, config, taxonomy, str(stated.get("weights_digest")))
+    return StatedModel(
+        ref, config, taxonomy, str(stated.get("weights_digest")), str(stated.get("refinement_digest", ""))
+    )
 
 
 def check_encoder(config: ModelConfig, encoder: KnownEncoder) -> None:

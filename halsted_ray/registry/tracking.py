@@ -32,12 +32,13 @@ from mlflow.types import ColSpec, Schema
 
 from halsted_ray import __version__
 from halsted_ray.errors import RegistryError
+from halsted_ray.evaluation.model_card import train
 from halsted_ray.model.checkpoint import JsonObject
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.registry.model_registry import Registry, Version
 from halsted_ray.storage.delta import table_uri
 from halsted_ray.training.epoch_record import EpochRecord
-from halsted_ray.training.train import TrainingPlan, TrainSummary, train
+from halsted_ray.training.train import TrainingPlan, TrainSummary
 
 EXPERIMENT = "halsted-training"
 SPLIT = "split.json"
@@ -63,7 +64,7 @@ def train_tracked(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     **options: Any,
 ) -> tuple[TrainSummary, Version]:
-    """Runs ``training.train.train`` as an MLflow run, and registers the model as a version at the end.
+    """Runs ``evaluation.model_card.train`` as an MLflow run, and registers the model as a version at the end.
 
     ``arguments`` and ``options`` are what ``train`` was called with. The same call again continues the same MLflow
     run; for a run that has finished, it only adds what is missing in the registry.

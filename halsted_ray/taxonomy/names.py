@@ -18,6 +18,9 @@ class Tag:
 
     name: str
     categories: tuple[str, ...]
+    per: str = "window"
+    """``window``: may change from window to window; ``operation``: a map states it once for the whole operation. It
+    changes no weight of a model, so it is no part of ``Taxonomy.digest``."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,11 @@ class Taxonomy:
                     "instruction": task.instruction,
                     "window": task.window,
                     "when": dict(task.when),
-                    "tags": [{"name": tag.name, "categories": list(tag.categories)} for tag in task.tags],
+                    "tags": [
+                        {"name": tag.name, "categories": list(tag.categories)}
+                        | ({"per": tag.per} if tag.per != "window" else {})
+                        for tag in task.tags
+                    ],
                 }
                 for task in self.tasks
             ],

@@ -18,6 +18,7 @@ from halsted_ray.taxonomy.names import Narrowing, Tag, Task, Taxonomy, fold, nea
 
 SHIPPED = ("halsted", "sar_rarp50", "cholec80", "surglavi")
 WINDOWS = ("coarse", "fine")
+SPANS = ("window", "operation")
 
 Key = tuple[Any, ...]
 """Where a value stands in the file: the names and positions that lead to it, such as ("tasks", 0, "name")."""
@@ -180,11 +181,14 @@ class _Reader:
         tags = []
         for index, entry in enumerate(self.sequence(value["tags"], (*key, "tags"), "tags")):
             at = (*key, "tags", index)
-            self.mapping(entry, at, ("name", "categories"), ("name", "categories"))
+            self.mapping(entry, at, ("name", "categories", "per"), ("name", "categories"))
             names = self.sequence(entry["categories"], (*at, "categories"), "categories")
             names = [self.text(category, (*at, "categories", i)) for i, category in enumerate(names)]
             self.distinct(names, (*at, "categories"), "categories")
-            tags.append(Tag(self.text(entry["name"], (*at, "name")), tuple(names)))
+            per = entry.get("per", "window")
+            if per not in SPANS:
+                raise self.fail((*at, "per"), f"{per!r}", " or ".join(SPANS))
+            tags.append(Tag(self.text(entry["name"], (*at, "name")), tuple(names), per))
         instruction = self.text(value["instruction"], (*key, "instruction"))
         return Task(name, value.get("title") or name.capitalize(), instruction, window, pairs, tuple(tags))
 

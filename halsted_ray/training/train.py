@@ -27,6 +27,7 @@ from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training import loop
 from halsted_ray.training.atlas_samples import load_samples
 from halsted_ray.training.epoch_record import EpochRecord
+from halsted_ray.training.learn_whole_videos import add_refinement
 from halsted_ray.training.recipe import PAPER, PRECISIONS, Recipe, on_device
 from halsted_ray.training.samples import Samples
 
@@ -120,6 +121,7 @@ def train(
     embeddings: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
+    refine: bool = False,
     on_start: Callable[[TrainingPlan], None] = lambda plan: None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_restored: Callable[[EpochRecord], None] | None = None,
@@ -143,6 +145,9 @@ def train(
     ``workers`` train side by side. ``gpus``: GPUs to train on, one per worker; 0 trains on CPU. By default one worker
     trains on each free GPU of the cluster, or a single one on CPU where there is none. A recipe of precision ``auto``
     trains in bf16 on GPUs and in fp32 on CPU; a run that lies in ``out`` goes on in its own precision, wherever.
+
+    ``refine``: also learn from the videos that are annotated whole what ``map_archive(refine=…)`` needs, and put it
+    beside the weights; a finished run gets it too.
 
     ``on_start`` is called first, for a finished run too, and may refuse by raising. ``on_epoch`` gets the record of
     each epoch that is trained, ``on_restored`` of each epoch that a checkpoint brought back (``loop.fit``), and
@@ -179,14 +184,15 @@ def train(
             f"{absolute_location(out)}/model",
         )
     )
+    vectors = embeddings or f"{atlas.rstrip('/')}/embeddings"
     if done := finished_run(out, run_id):
+        if refine:
+            add_refinement(f"{absolute_location(out)}/model", source, split, frozen, vectors, on_embed)
         return done
 
     require_writable(out)  # before hours of decoding and encoding
     started_s = time.monotonic()
-    samples = load_samples(
-        source, split, taxonomy, recipe, spec, frozen, embeddings or f"{atlas.rstrip('/')}/embeddings", on_embed
-    )
+    samples = load_samples(source, split, taxonomy, recipe, spec, frozen, vectors, on_embed)
     model = Halsted.create(
         taxonomy,
         frozen.dim,
@@ -226,6 +232,8 @@ def train(
     calibrate(model, samples["validation"])
     learn_what_is_known(model, samples["train"], samples["validation"])
     model.save(f"{root}/model")
+    if refine:
+        add_refinement(f"{root}/model", source, split, frozen, vectors, on_embed)
     best_epoch = fitted.progress.best_epoch
     assert best_epoch is not None, "the last epoch is always validated, and the first validation always kept"
     best = fitted.progress.curve[best_epoch]

@@ -70,11 +70,13 @@ const mayWrite = () => ["surgeon", "admin"].includes(session.role);
 
 async function begin() {
   session = await api("session");
+  $("model").hidden = !session.user;
   if (session.user) {
     $("user").textContent = `${session.user}, ${session.tenant} (${session.role})`;
     $("upload").hidden = $("again").hidden = !mayWrite();
     const [model] = (await api("v1/models")).models;
     tasks = model.instructions;
+    $("card").textContent = model.card ?? "";
     for (const select of document.querySelectorAll(".tasks"))
       select.replaceChildren(make("option", "everything", { value: "" }), ...Object.keys(tasks).map(
         (text) => make("option", text.replace(/^map /, ""), { value: text })));
