@@ -144,6 +144,11 @@ class Clip:
         return digest(self.video_id, self.start_s, self.stop_s)
 
 
+UNKNOWN = "unknown"
+"""Tag, category and source of the rows of time that is outside of what the model has learned."""
+UNKNOWN_REASON = "outside of what the model has learned: unlike its atlas"
+
+
 PICTURES = "p2"
 """How a decoded frame becomes the picture that a model sees. It is part of the names of stored vectors and of recipes,
 so that vectors of different pictures are not mixed: whoever changes the pictures of existing videos changes it too. p2

@@ -39,6 +39,7 @@ if not any(Path("/dev").glob("nvidia[0-9]*")):
 HEAVY = {
     "test_atlas_groups",
     "test_plain_script",
+    "test_novelty",
     "test_encoder_families",
     "test_brought_vectors",
     "test_llama_text",

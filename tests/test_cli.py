@@ -422,6 +422,7 @@ def test_report_as_json_and_as_a_page(capsys, places, tmp_path):
         "video_s": 0,
         "gap_s": 60.0,
         "missing_s": 60.0,
+        "unknown_s": 0,
     }
     assert figures["accuracy"]["tags"]["step"]["accuracy"] == 0.75
     page = tmp_path / "report.html"

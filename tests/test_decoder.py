@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from halsted_ray import taxonomy
 from halsted_ray.errors import TaxonomyError
 from halsted_ray.model import decoder, halsted
-from halsted_ray.model.calibration import fit_temperature
+from halsted_ray.model.calibration import TagLogits, fit_temperatures
 from halsted_ray.model.frozen_decoder import FrozenDecoder
 from halsted_ray.model.generation import generate, generate_token_by_token
 from halsted_ray.model.halsted import Halsted
@@ -414,9 +414,38 @@ def test_temperature_is_found():
     generator = torch.Generator().manual_seed(0)
     honest = torch.randn(4000, 5, generator=generator) * 2
     labels = torch.multinomial(honest.softmax(-1), 1, generator=generator)[:, 0]
-    assert fit_temperature(honest * 3, labels) == pytest.approx(3, rel=0.1)
-    assert fit_temperature(honest / 2, labels) == pytest.approx(0.5, rel=0.1)
-    assert fit_temperature(honest[:10], labels[:10]) == 1.0
+    for scale in (3.0, 0.5):
+        found = fit_temperatures({"action": TagLogits(honest * scale, labels, 4000)})
+        assert found["action"] == pytest.approx(scale, rel=0.1)
+
+
+def test_a_handful_of_videos_never_makes_a_tag_surer_than_they_can_show():
+    """Six videos of which each is right: the likeliest temperature is 0, and 1000 windows of them show no more."""
+    right = torch.zeros(1000, 8)
+    right[:, 2] = 4.0
+    labels = torch.full((1000,), 2)
+    of_six = fit_temperatures({"procedure": TagLogits(right, labels, 6)})["procedure"]
+    of_many = fit_temperatures({"procedure": TagLogits(right, labels, 1000)})["procedure"]
+    assert of_many < of_six and 0.7 < of_six <= 1.0
+
+
+def test_a_tag_with_few_samples_is_drawn_towards_the_temperature_of_all_tags():
+    generator = torch.Generator().manual_seed(0)
+    honest = torch.randn(4000, 5, generator=generator) * 2
+    labels = torch.multinomial(honest.softmax(-1), 1, generator=generator)[:, 0]
+    tags = {"action": TagLogits(honest * 3, labels, 4000), "anatomy": TagLogits(honest[:0], labels[:0], 0)}
+    found = fit_temperatures(tags)
+    assert found["anatomy"] == pytest.approx(found["action"], rel=0.15)
+    assert fit_temperatures({"anatomy": tags["anatomy"]})["anatomy"] == pytest.approx(1.0, abs=0.01)
+
+
+def test_windows_of_one_video_are_one_observation_in_calibration():
+    model = sharp(Halsted.create(None, 24, width=32, heads=4, seed=7), 4)
+    tasks, tags = samples(400)
+    model.calibrate(vectors(400), tasks, tags, np.zeros(400, int))
+    few = dict(model.config.temperatures)
+    model.calibrate(vectors(400), tasks, tags)
+    assert sum(model.config.temperatures.values()) > sum(few.values()), "sure and wrong: more samples say it louder"
 
 
 def test_calibration_corrects_the_confidence_and_keeps_the_tags():

@@ -36,6 +36,7 @@ def row(video_id, start_s, stop_s, task, tag, category, confidence=0.9, source="
         "v1",
         "phantom-1",
         "d" * 16,
+        *(None, None, None),
     )
     return dict(zip(TIMELINE_SCHEMA.names, values, strict=True))
 
@@ -48,7 +49,7 @@ def data():
         {"video_id": FAILED, "status": "failed", "reason": "no container </script>", "duration_s": None, "uri": "c"},
     ]
     for video, missing_s in zip(videos, (0.0, 60.0, None), strict=True):
-        video["missing_s"] = missing_s
+        video |= {"missing_s": missing_s, "unknown_s": 0.0}
     rows = [
         row(WHOLE, 0, 30, "macro", "step", "Suturing"),
         row(WHOLE, 30, 60, "macro", "step", "Dissection"),
@@ -79,6 +80,7 @@ def test_times_add_up_to_the_videos(data):
         "video_s": 180.0,
         "gap_s": 60.0,
         "missing_s": 60.0,
+        "unknown_s": 0.0,
     }
     assert found["steps_s"] == {"Suturing": 90, "not mapped": 60, "Dissection": 30}
     assert [entry["video_id"] for entry in found["failures"]] == [PARTIAL, FAILED]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halsted_ray.maps.timeline import Gap, Interval, merge
+from halsted_ray.maps.timeline import Gap, Interval, merge, unknown_spans
 from halsted_ray.records import Prediction
 
 
@@ -60,3 +60,13 @@ def test_a_timeline_covers_its_windows_once_in_any_order(categories, random):
     assert [row.start_s for row in rows[1:]] == [row.stop_s for row in rows[:-1]]
     assert (rows[0].start_s, rows[-1].stop_s) == (0, 2.5 * len(tags))
     assert all(left.category != right.category for left, right in zip(rows, rows[1:], strict=False))
+
+
+def test_unknown_time_is_a_row_of_each_task_and_no_other_row_of_the_task_lies_over_it():
+    tags = [Prediction(0, 60, "macro", "step", "Suturing", 0.9)]
+    rows = merge(tags, (), ("macro", "micro"), unknown_spans([("macro", 30, 60), ("micro", 30, 45), ("micro", 45, 60)]))
+    assert [(row.start_s, row.stop_s, row.task, row.tag, row.category, row.source) for row in rows] == [
+        (0, 30, "macro", "step", "Suturing", "ai"),
+        (30, 60, "macro", "unknown", "unknown", "unknown"),
+        (30, 60, "micro", "unknown", "unknown", "unknown"),
+    ]

@@ -24,12 +24,13 @@ SURE = 1 - LEAST_PROBABILITY / 2
 
 class Scripted:
     """Encoder and model in one. A frame's first pixel is its second; ``suturing`` says how sure a window starting
-    at a time is to be suturing, so every answer is known."""
+    at a time is to be suturing, and ``unknown`` which (kind, second) is outside of what it has learned, so every answer
+    is known."""
 
     frames, dim, image_size, fingerprint, ref = 16, 2, (1, 1), "scripted", "scripted"
 
-    def __init__(self, suturing, taxonomy="halsted", phase="Driving"):
-        self.suturing, self.phase = suturing, phase
+    def __init__(self, suturing, taxonomy="halsted", phase="Driving", unknown=lambda kind, second: False):
+        self.suturing, self.phase, self.unknown = suturing, phase, unknown
         self.taxonomy = taxonomies.load(taxonomy)
         self.config = SimpleNamespace(windows=SPEC)
         self.encoded: list[int] = []
@@ -45,6 +46,11 @@ class Scripted:
         self.encoded.append(len(clips_NTHWC))
         first, last = clips_NTHWC[:, 0, 0, 0, 0], clips_NTHWC[:, -1, 0, 0, 0]
         return np.stack([first, last], 1).astype(np.float16)
+
+    def is_unknown(self, embeddings_ND):
+        return np.array(
+            [self.unknown("coarse" if last - first > 2.5 else "fine", first) for first, last in embeddings_ND.tolist()]
+        )
 
     def tag(self, embeddings_ND, task, return_probabilities):
         rows, shares = [], []
@@ -139,6 +145,32 @@ def test_stored_vectors_are_used_and_only_missing_ones_made():
     assert workflow(SEGMENT, None, coarse).needs_frames
     rest = workflow(SEGMENT, seconds_as_frames(SEGMENT), coarse)
     assert rest.tags == whole.tags and len(rest.new_vectors) == 8
+
+
+def test_an_unknown_coarse_window_has_no_tags_and_is_not_opened():
+    desk = Scripted(lambda kind, second: SURE, unknown=lambda kind, second: kind == "coarse" and second < 10)
+    result = Workflow(desk, desk)(SEGMENT, seconds_as_frames(SEGMENT))
+    assert min(tag.start_s for tag in result.tags) == 10.0
+    assert desk.encoded == [2, 4], "its fine windows are not even encoded"
+    assert set(result.unknown) == {(name, 0.0, 10.0) for name in ("macro", "micro", "proficiency", "context")}
+    assert not result.unasked
+
+
+def test_an_unknown_fine_window_gets_no_fine_tags_and_keeps_its_coarse_windows_step():
+    desk = Scripted(lambda kind, second: SURE, unknown=lambda kind, second: kind == "fine" and second == 5)
+    result = Workflow(desk, desk)(SEGMENT, seconds_as_frames(SEGMENT))
+    assert (5, 7.5) in spans(result, "macro", "step"), "as where too few of its pictures are there"
+    assert (5, 7.5) not in spans(result, "proficiency", "phase") and len(spans(result, "proficiency", "phase")) == 7
+    assert [span for span in result.unknown if span[0] == "proficiency"] == [("proficiency", 5.0, 7.5)]
+    assert not [span for span in result.unknown if span[0] == "macro"]
+    assert ("context", 5.0, 7.5) in result.unknown, "a task that waits for another one does not know either"
+
+
+def test_an_unknown_window_of_a_taxonomy_without_coarse_windows_has_no_tags():
+    desk = Scripted(None, taxonomy="sar_rarp50", unknown=lambda kind, second: second >= 15)
+    result = Workflow(desk, desk)(SEGMENT, seconds_as_frames(SEGMENT))
+    assert len(result.tags) == 6
+    assert [span[1:] for span in result.unknown] == [(15.0, 20.0)]
 
 
 def test_windows_in_a_gap_are_left_out():

@@ -446,6 +446,8 @@ def show_status(options: argparse.Namespace) -> int:
 def print_counts(videos: list[VideoStatus], out: str) -> None:
     """Prints how many videos are in which state, and how to read the reasons in full."""
     from halsted_ray.compute.progress import amount
+    from halsted_ray.maps.unknown import can_say_unknown
+    from halsted_ray.records import UNKNOWN_REASON
 
     counts = Counter(video["status"] for video in videos)
     hours = sum(video["duration_s"] or 0 for video in videos) / 3600
@@ -453,5 +455,11 @@ def print_counts(videos: list[VideoStatus], out: str) -> None:
         f"{len(videos):,} videos, {amount(hours)} video-hours: "
         + ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
     )
+    unknown_s = sum(video["unknown_s"] or 0 for video in videos)
+    if unknown_s:
+        of_videos = sum(bool(video["unknown_s"]) for video in videos)
+        print(f"{unknown_s / 60:,.1f} minutes in {of_videos:,} videos are unknown: {UNKNOWN_REASON}")
+    elif not can_say_unknown(out):
+        print("the model of these maps can't say 'unknown'; a model that is trained from now on can")
     if counts["failed"] or counts["partial"]:
         print(f"for the full reasons and the file names: halsted status {shlex.quote(out)} --files")

@@ -122,8 +122,9 @@ def failures(videos: Sequence[VideoStatus]) -> str:
 
 
 def status_table(videos: Sequence[VideoStatus]) -> str:
-    """One line per video, or per case: its state, length, segments done of all, time without picture, and why it is not
-    mapped whole. A case is followed by the number of its videos: ``3f2a… ×4``."""
+    """One line per video, or per case: its state, length, segments done of all, time without picture, time that the
+    model does not know, and why it is not mapped whole. A case is followed by the number of its videos: ``3f2a… ×4``.
+    """
     from halsted_ray.reporting.terminal import clock, short_time
 
     rows = [
@@ -133,8 +134,9 @@ def status_table(videos: Sequence[VideoStatus]) -> str:
             clock(video["duration_s"]) if video["duration_s"] else "–",
             f"{video['segments_done']}/{video['segments']}",
             short_time(video["missing_s"]),
+            short_time(video["unknown_s"]),
             "; ".join(filter(None, (video["reason"], "the file is gone" if video["gone"] else ""))),
         )
         for video in videos
     ]
-    return table(("video", "status", "length", "segments", "missing", "reason"), rows, right=(2, 3, 4))
+    return table(("video", "status", "length", "segments", "missing", "unknown", "reason"), rows, right=(2, 3, 4, 5))

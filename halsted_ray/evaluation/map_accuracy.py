@@ -21,7 +21,7 @@ from halsted_ray.errors import TaxonomyError
 from halsted_ray.evaluation import metrics
 from halsted_ray.evaluation.json_values import Figures, without_nan
 from halsted_ray.evaluation.metrics import Matches, Span
-from halsted_ray.records import Clip, WindowSpec
+from halsted_ray.records import UNKNOWN, Clip, WindowSpec
 from halsted_ray.taxonomy import Tag, Taxonomy
 
 OVERLAPS = {"f1_10": 0.10, "f1_25": 0.25, "f1_50": 0.50}
@@ -167,10 +167,10 @@ class LabelledSpan(Span):
 
 
 def lanes_of_rows(rows: Sequence[Mapping[str, Any]]) -> Lanes:
-    """The predicted lanes of a timeline; gaps are the lane of the tag ``gap``."""
+    """The predicted lanes of a timeline; gaps, and what the model does not know, are the lane of the tag ``gap``."""
     lanes: Lanes = {}
     for row in rows:
-        lane = "gap" if row["source"] == "gap" else row["tag"]
+        lane = "gap" if row["source"] in ("gap", UNKNOWN) else row["tag"]
         span = LabelledSpan(row["category"], row["start_s"], row["stop_s"], row["confidence"])
         lanes.setdefault((row["video_id"], lane), []).append(span)
     return {key: sorted(lane, key=lambda span: span.start) for key, lane in lanes.items()}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from halsted_ray.evaluation import metrics
+from halsted_ray.evaluation.coverage import coverage
 from halsted_ray.evaluation.frame_metrics import average_precision, phase_metrics
 from halsted_ray.evaluation.intervals import bootstrap, over_folds, ratio_of_sums
 from halsted_ray.evaluation.json_values import Figures, without_nan
@@ -170,8 +171,8 @@ def score_unit(
     ``methods``: method → ``tags`` (tag → accuracy with intervals, auroc, calibration_error, …), ``tasks`` (task → mean
     of its tags), ``mean`` (of all tags) and ``false_alarms``. Of ``method`` alone: ``groups`` (``GROUPS`` → name →
     tasks and mean), ``videos`` (video_id → tasks, mean, calibration_error), ``confusion``, ``reliability``,
-    ``mistakes`` (the wrong predictions with the highest confidence). A group's task is the mean over its tags
-    that occur in the group. Without predictions a method has no tags, and a mean of NaN.
+    ``coverage``, ``mistakes`` (the wrong predictions with the highest confidence). A group's task is the mean over its
+    tags that occur in the group. Without predictions a method has no tags, and a mean of NaN.
     """
     by_method: dict[str, list[TagPredictions]] = {name: [] for name in methods}
     for entry in predictions:
@@ -190,6 +191,10 @@ def score_unit(
             for video in np.unique(counts.video_K)
         },
         "confusion": {tag: confusion(entries, taxonomy) for tag, entries in by_tag(own).items()},
+        "coverage": {
+            tag: coverage(*confidences(entries), np.concatenate([entry.targets.video_N for entry in entries]))
+            for tag, entries in by_tag(own).items()
+        },
         "reliability": {tag: metrics.reliability(*confidences(entries)) for tag, entries in by_tag(own).items()},
         "calibration_error": calibration(own),
         "mistakes": mistakes(own, taxonomy),

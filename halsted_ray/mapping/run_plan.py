@@ -72,6 +72,7 @@ class RunPlan:
             config.atlas_release,
             self.recipe.taxonomy_digest,
             __version__,
+            config.novelty["video_share"] if config.novelty else None,
         )
 
     def open_staging(self) -> Staging:

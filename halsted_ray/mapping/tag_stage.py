@@ -25,7 +25,7 @@ from halsted_ray.embedding.stage_schemas import (
 from halsted_ray.errors import ModelError, OutputError, StorageUnavailable
 from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.maps.staging import SegmentResult, Staging
-from halsted_ray.maps.timeline import Gap, Unasked
+from halsted_ray.maps.timeline import Gap, Unasked, unknown_spans
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.profiling import THREAD_PROFILE, ActorTimer
@@ -155,7 +155,10 @@ class TagStage:
             encoder=self.workflow.encoder.fingerprint,
             encoder_size=self.workflow.encoder.size_name,
             device=self.actor.encoder.device_name,
-            unasked=[Unasked(*span, longest_code(gaps, span[1:])) for span in predictions.unasked],
+            unasked=[
+                *(Unasked(*span, longest_code(gaps, span[1:])) for span in predictions.unasked),
+                *unknown_spans(predictions.unknown),
+            ],
         )
         with THREAD_PROFILE.stage("write"):
             self.store.put(segment.video_id, segment.start_s, segment.stop_s, predictions.new_vectors)

@@ -23,6 +23,7 @@ from halsted_ray.errors import ModelError, OutputError, StorageUnavailable
 from halsted_ray.mapping.tag_stage import TagOptions, TagStage
 from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.maps.staging import SegmentResult, Staging
+from halsted_ray.maps.timeline import unknown_spans
 from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.profiling import THREAD_PROFILE, ActorTimer, StageProfile
@@ -129,6 +130,7 @@ class VectorStage:
                 encoder=self.encoder.fingerprint,
                 encoder_size=self.encoder.size_name,
                 device=self.model.device_name,
+                unasked=unknown_spans(predictions.unknown),
             )
             results.append(result)
             states[segment] = result.state

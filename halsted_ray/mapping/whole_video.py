@@ -18,7 +18,7 @@ import numpy as np
 from halsted_ray.maps.staging import SegmentResult
 from halsted_ray.maps.timeline import Interval, merge
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.records import Prediction
+from halsted_ray.records import UNKNOWN, Prediction
 from halsted_ray.refining.operation import OperationTag, operation_tags
 from halsted_ray.refining.refinement import Refinement
 from halsted_ray.refining.slots import SLOTS, VideoSequence, sequence_of
@@ -61,7 +61,9 @@ class WholeVideo:
         decided = {found.tag for found in of_operation}
         tags = [tag for tag in tags if tag.tag not in decided]
         if self.refiner is not None:
-            tags = self._refined(self.refiner, tags, results[0].segment.video_id, results[0].segment.duration_s)
+            unknown = union((s.start_s, s.stop_s) for result in results for s in result.unasked if s.code == UNKNOWN)
+            segment = results[0].segment
+            tags = self._refined(self.refiner, tags, segment.video_id, segment.duration_s, unknown)
         rows = merge(
             tags,
             [gap for result in results for gap in result.gaps],
@@ -71,14 +73,15 @@ class WholeVideo:
         rows += [_row(found, results[0].segment.duration_s) for found in of_operation]
         return sorted(rows, key=lambda row: (row.start_s, row.task, row.tag))
 
-    def _refined(self, refiner: Refiner, tags: list[Prediction], video_id: str, duration_s: float) -> list[Prediction]:
-        """``tags`` with those in their place that the refinement gives where there are vectors."""
+    def _refined(
+        self, refiner: Refiner, tags: list[Prediction], video_id: str, duration_s: float, unknown: list[Span]
+    ) -> list[Prediction]:
+        """``tags`` with those in their place that the refinement gives where there are vectors. ``unknown``: the spans
+        that the model does not know, which stay as they are."""
         stored = self.vectors.get(video_id, 0.0, duration_s)
         sequence = sequence_of(stored, refiner.model.config.windows.fine_s)
         if sequence is None:
             return tags
-        categories = {tag.name: set(tag.categories) for tag in self.taxonomy.tags}
-        unknown = union((tag.start_s, tag.stop_s) for tag in tags if tag.category not in categories.get(tag.tag, ()))
         closed_T = np.zeros(len(sequence.present_W) * SLOTS, bool)
         for start_s, stop_s in unknown:
             closed_T |= (sequence.middle_s_T >= start_s) & (sequence.middle_s_T < stop_s)

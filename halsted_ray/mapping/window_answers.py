@@ -59,13 +59,17 @@ class WindowPrediction:
     """tag → float [C], the probability of each of its categories"""
     categories: dict[str, tuple[str, ...]]
     """tag → its C categories"""
+    unknown: bool = False
+    """Whether the window is outside of what the model has learned (``model.novelty``): then the answer is void."""
 
     def probability(self, tag: str, category: str) -> float:
         """Probability of ``category`` for ``tag``."""
         return float(self.probabilities[tag][self.categories[tag].index(category)])
 
     def tags(self, window: Window, task: str) -> list[Prediction]:
-        """One prediction per tag of ``task``."""
+        """One prediction per tag of ``task``; none where the window is unknown."""
+        if self.unknown:
+            return []
         return [
             Prediction(window.start_s, window.stop_s, task, tag, category, confidence)
             for tag, (category, confidence) in self.chosen.items()
@@ -112,6 +116,8 @@ class SegmentWindows:
         self.new: dict[WindowKey, np.ndarray] = {}
         self.used = self.passing = 0
         self.vectors: dict[Window, np.ndarray] = {}
+        self.unknown: dict[Window, bool] = {}
+        """Of the windows that were asked so far: whether they are outside of what the model has learned."""
 
     def can_ask(self, window: Window) -> bool:
         """Whether enough of the window's time has a picture."""
@@ -215,11 +221,27 @@ def _answers(model: Halsted, waiting: Sequence[tuple[SegmentRun[Any], Ask]]) -> 
     tasks = [asked.task for _, asked in waiting for _ in asked.windows]
     same = all(task is tasks[0] for task in tasks)
     names = tasks[0].name if same else [task.name for task in tasks]
+    _judge_known(model, waiting)
+    unknown = [run.windows.unknown[window] for run, asked in waiting for window in asked.windows]
     rows, distributions = model.tag(vectors_ND, names, return_probabilities=True)
     categories = {
         task.name: {tag.name: tag.categories for tag in task.tags} for task in {t.name: t for t in tasks}.values()
     }
     return [
-        WindowPrediction(row, probabilities, categories[task.name])
-        for row, probabilities, task in zip(rows, distributions, tasks, strict=True)
+        WindowPrediction(row, probabilities, categories[task.name], is_unknown)
+        for row, probabilities, task, is_unknown in zip(rows, distributions, tasks, unknown, strict=True)
     ]
+
+
+def _judge_known(model: Halsted, waiting: Sequence[tuple[SegmentRun[Any], Ask]]) -> None:
+    """Notes in each run which of the windows that it asks are unknown; a window is judged once for all its tasks."""
+    new = [
+        (run.windows, window)
+        for run, asked in waiting
+        for window in dict.fromkeys(asked.windows)
+        if window not in run.windows.unknown
+    ]
+    if new:
+        unknown_N = model.is_unknown(np.stack([windows.vectors[window] for windows, window in new]))
+        for (windows, window), is_unknown in zip(new, unknown_N.tolist(), strict=True):
+            windows.unknown[window] = is_unknown

@@ -14,7 +14,9 @@ side by side (``window_answers``); nothing here knows Ray. The tags of a window 
 the frames of its coarse window, and the model.
 
 A window that lacks too many of its pictures (``video.presence``) is not asked, and what no window of a task answers for
-that reason is told beside the tags.
+that reason is told beside the tags. So is what a window does not answer because it is unlike all that the model has
+learned (``model.novelty``): an unknown coarse window is not opened, and an unknown fine window gets no fine tags; the
+answer of its coarse window to the coarse task stands.
 """
 
 from __future__ import annotations
@@ -65,11 +67,15 @@ class SegmentPredictions:
     """Number of vectors that were made from frames and are not to be stored: their windows touch a gap."""
     unasked: tuple[tuple[str, float, float], ...] = ()
     """(task, start_s, stop_s) that a task was not asked, because too little of a window's time has a picture."""
+    unknown: tuple[tuple[str, float, float], ...] = ()
+    """(task, start_s, stop_s) that has no tags, because it is outside of what the model has learned."""
     needs_frames: bool = False
 
 
-_Mapped = tuple[list[Prediction], dict[str, set[Window]]]
-"""(tags, task → the windows that it would have been asked if they had enough pictures)"""
+_WindowsOfTask = dict[str, set[Window]]
+_Mapped = tuple[list[Prediction], _WindowsOfTask, _WindowsOfTask]
+"""(tags, task → the windows that it would have been asked if they had enough pictures, task → the windows that it has
+no tags for because they are unknown)"""
 
 
 class Workflow:
@@ -158,7 +164,7 @@ class Workflow:
     def _predictions(self, run: SegmentRun[_Mapped]) -> SegmentPredictions:
         if run.result is None:
             return SegmentPredictions(needs_frames=True)
-        tags, unasked = run.result
+        tags, unasked, unknown = run.result
         wanted = {task.name for task in self.wanted}
         tags = sorted((tag for tag in tags if tag.task in wanted), key=lambda t: (t.start_s, t.task, t.tag))
         return SegmentPredictions(
@@ -166,25 +172,24 @@ class Workflow:
             run.windows.new,
             run.windows.used,
             run.windows.passing,
-            tuple(
-                (name, *span)
-                for name, windows in sorted(unasked.items())
-                if name in wanted
-                for span in union((window.start_s, window.stop_s) for window in windows)
-            ),
+            _spans(unasked, wanted),
+            _spans(unknown, wanted),
         )
 
     def _map(self, coarse: list[Window], fine_of: list[list[Window]], of_segment: SegmentWindows) -> Steps[_Mapped]:
-        """(tags of the windows ``coarse`` and of their fine windows ``fine_of[n]`` where a task looks at them, task →
-        the windows that it would have been asked if they had enough pictures)."""
+        """The tags of the windows ``coarse``, and of their fine windows ``fine_of[n]`` where a task looks at them; and
+        what has none (``_Mapped``)."""
         numbers = [n for n, window in enumerate(coarse) if of_segment.can_ask(window)]
-        lost: dict[str, set[Window]] = {}
+        lost: _WindowsOfTask = {}
+        unknown: _WindowsOfTask = {}
         coarse_answers: dict[str, dict[int, WindowPrediction]] = {}  # coarse task → coarse window → answer
         for task in self.asked:
             if task.window == "coarse":
                 answers = yield from ask(task, [coarse[n] for n in numbers])
                 coarse_answers[task.name] = dict(zip(numbers, answers, strict=True))
                 lost[task.name] = {window for n, window in enumerate(coarse) if n not in coarse_answers[task.name]}
+                unknown[task.name] = {coarse[n] for n, answer in coarse_answers[task.name].items() if answer.unknown}
+        closed = {n for of_window in coarse_answers.values() for n, answer in of_window.items() if answer.unknown}
         open_of: dict[str, set[Window]] = {}  # fine task → windows to ask it
         looked_at: list[tuple[int, Task]] = []  # (coarse window, fine task that its fine windows decide on)
         for task in self.asked:
@@ -192,7 +197,11 @@ class Workflow:
             if task.window == "coarse" or (task.when and not conditions):
                 continue
             opened, lost_to_task = open_of.setdefault(task.name, set()), lost.setdefault(task.name, set())
+            unknown_to_task = unknown.setdefault(task.name, set())
             for n, fine in enumerate(fine_of):
+                if n in closed:
+                    unknown_to_task.update(fine)
+                    continue
                 if not conditions:
                     opened.update(filter(of_segment.can_ask, fine))
                 elif n not in numbers:
@@ -222,12 +231,14 @@ class Workflow:
         for name, of_window in coarse_answers.items():
             for n, answer in of_window.items():
                 tags += [tag for tag in answer.tags(coarse[n], name) if tag.tag not in refined.get(n, {})]
-                for window in fine_of[n] if n in refined else ():
-                    if window not in asked_in[n]:
-                        tags += [tag for tag in answer.tags(window, name) if tag.tag in refined[n]]
         fine_answers: dict[str, dict[Window, WindowPrediction]] = {}
         for name in coarse_answers:
             fine_answers[name] = yield from self._refine(name, refined, asked_in)
+        for name, of_window in coarse_answers.items():
+            for n in refined:
+                for window in fine_of[n] if n in of_window else ():
+                    if window not in asked_in[n] or of_segment.unknown.get(window, False):
+                        tags += [tag for tag in of_window[n].tags(window, name) if tag.tag in refined[n]]
         tags += [
             tag
             for name, of_fine in fine_answers.items()
@@ -236,16 +247,18 @@ class Workflow:
             if tag.tag in refined[_index_of(window, coarse)]
         ]
         for n, task in looked_at:
+            unknown[task.name].update(window for window in asked_in[n] if of_segment.unknown[window])
             open_of[task.name].update(
                 window
                 for window in asked_in[n]
-                if all(
+                if not of_segment.unknown[window]
+                and all(
                     fine_answers[owner][window].chosen[tag][0] == category
                     for owner, tag, category in self.conditions[task.name, "coarse"]
                 )
             )
-        fine_tags = yield from self._ask_fine(open_of, lost)
-        return tags + fine_tags, lost
+        fine_tags = yield from self._ask_fine(open_of, lost, unknown)
+        return tags + fine_tags, lost, unknown
 
     def _refine(
         self,
@@ -258,9 +271,11 @@ class Workflow:
         answers = yield from ask(self.model.taxonomy.task(name), windows)
         return dict(zip(windows, answers, strict=True))
 
-    def _ask_fine(self, open_of: dict[str, set[Window]], lost: dict[str, set[Window]]) -> Steps[list[Prediction]]:
+    def _ask_fine(
+        self, open_of: dict[str, set[Window]], lost: _WindowsOfTask, unknown: _WindowsOfTask
+    ) -> Steps[list[Prediction]]:
         """Tags of the fine tasks. A task that depends on the tag of another fine task is asked after it, and loses the
-        windows that the other task lost."""
+        windows that the other task lost or does not know."""
         answers: dict[str, dict[Window, WindowPrediction]] = {}
         waiting = [task for task in self.asked if task.window == "fine"]
         while waiting:
@@ -277,9 +292,11 @@ class Workflow:
                 windows &= {w for w, answer in answers[owner].items() if answer.chosen[tag][0] == category}
                 if task.name not in open_of:
                     lost.setdefault(task.name, set()).update(lost.get(owner, ()))
+                    unknown.setdefault(task.name, set()).update(unknown.get(owner, ()))
             in_order = sorted(windows, key=_start_s)
-            answered = yield from ask(task, in_order)
-            answers[task.name] = dict(zip(in_order, answered, strict=True))
+            answered = dict(zip(in_order, (yield from ask(task, in_order)), strict=True))
+            unknown.setdefault(task.name, set()).update(w for w, answer in answered.items() if answer.unknown)
+            answers[task.name] = {w: answer for w, answer in answered.items() if not answer.unknown}
         return [
             tag
             for name, of_window in answers.items()
@@ -318,6 +335,16 @@ def wanted_tasks(taxonomy: Taxonomy, tasks: str | Sequence[str] | None, instruct
         return [task.name for task in taxonomy.tasks]
     asked = {taxonomy.task(name).name for name in ([tasks] if isinstance(tasks, str) else tasks)}
     return [task.name for task in taxonomy.tasks if task.name in asked]
+
+
+def _spans(of_task: _WindowsOfTask, wanted: set[str]) -> tuple[tuple[str, float, float], ...]:
+    """(task, start_s, stop_s) of the windows of each of the tasks ``wanted``; windows that touch are one span."""
+    return tuple(
+        (name, *span)
+        for name, windows in sorted(of_task.items())
+        if name in wanted
+        for span in union((window.start_s, window.stop_s) for window in windows)
+    )
 
 
 def _index_of(fine: Window, coarse: list[Window]) -> int:

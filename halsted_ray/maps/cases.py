@@ -218,6 +218,7 @@ def _case_status(case_id: str, members: Sequence[tuple[Chapter, dict[str, Any]]]
             for name in ("segments", "segments_done", "segments_failed", "copies")
         },
         "missing_s": sum(video["missing_s"] or 0.0 for _, video in members),
+        "unknown_s": sum(video["unknown_s"] or 0.0 for _, video in members),
         "code": worst["code"] if worst else "",
         "reason": f"{reason}; the times of the case do not count this video" if unread else reason,
         "gone": any(video["gone"] for _, video in members),

@@ -23,7 +23,9 @@ def commit_rows(uri: str, data: pa.Table, replaced: str | None, provenance: Prov
         {}
         if provenance is None
         else {
-            name: ",".join(value) if isinstance(value, tuple) else value for name, value in asdict(provenance).items()
+            name: ",".join(value) if isinstance(value, tuple) else str(value)
+            for name, value in asdict(provenance).items()
+            if value is not None
         }
     )
     try:

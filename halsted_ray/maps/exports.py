@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from halsted_ray.errors import UsageError
-from halsted_ray.records import TIMELINE_ORDER
+from halsted_ray.records import TIMELINE_ORDER, UNKNOWN
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import filesystem
 
@@ -121,14 +121,15 @@ def write_caption_vtt(rows: Iterable[Row]) -> str:
 
 
 def write_chapter_vtt(rows: Iterable[Row]) -> str:
-    """WebVTT with the steps and the gaps between them as chapters."""
+    """WebVTT with the steps, and the gaps and unknown spans between them, as chapters."""
     rows = list(rows)
     # Other tasks can lose more than the task of the steps, and their gaps would lie over its chapters.
     tasks = {row["task"] for row in rows if row["tag"] == CHAPTER_TAG} or {row["task"] for row in rows}
+    others = {"gap": "Not mapped", UNKNOWN: "Unknown"}
     titles = (
-        (row["start_s"], row["end_s"], row["category"] if row["tag"] == CHAPTER_TAG else "Not mapped")
+        (row["start_s"], row["end_s"], others.get(row["tag"]) or row["category"])
         for row in rows
-        if row["tag"] in (CHAPTER_TAG, "gap") and row["task"] in tasks
+        if row["tag"] in (CHAPTER_TAG, *others) and row["task"] in tasks
     )
     # A span that failed has a gap row per task and must become a single chapter.
     return _write_vtt((start_s, end_s, _escape(title)) for start_s, end_s, title in dict.fromkeys(titles))

@@ -33,6 +33,7 @@ from halsted_ray.maps.table_schemas import (
     Provenance,
 )
 from halsted_ray.maps.timeline import Gap, Interval, Unasked, merge
+from halsted_ray.maps.unknown import with_unknown_video
 from halsted_ray.records import Prediction, Segment
 from halsted_ray.storage.delta import table_uri
 
@@ -108,7 +109,9 @@ def _publish_chunk(
         staged = {result.segment.segment_id: result for result in staging.read(video_id)}
         results = [staged.get(segment.segment_id) or kept[segment.segment_id] for segment in planned[video_id]]
         segments.append(segments_table(results, provenance))
-        timelines.append(timeline_table(timeline_of(results), planned[video_id][0], provenance))
+        timelines.append(
+            timeline_table(timeline_of(with_unknown_video(results, provenance)), planned[video_id][0], provenance)
+        )
 
     # Rows of segments that were asked at least one of the same tasks are replaced; where there are none, None makes
     # the commit an append, which looks at none of the table's files.

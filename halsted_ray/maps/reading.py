@@ -61,13 +61,18 @@ def last_published(out: str) -> tuple[int, str]:
 
     A commit that only removes rows of replaced files or renames files names no run.
     """
+    commit = commit_of_run(out)
+    return (commit["timestamp"], commit["run_id"]) if commit else (0, "")
+
+
+def commit_of_run(out: str) -> dict[str, Any]:
+    """The newest commit of a run to the timeline, with the fields of its ``Provenance`` that are known, as text; empty
+    where there is none."""
     uri = table_uri(out, "timeline")
-    if not is_table(uri):
-        return 0, ""
-    for commit in open_table(uri).history():
+    for commit in open_table(uri).history() if is_table(uri) else ():
         if "run_id" in commit:
-            return commit["timestamp"], commit["run_id"]
-    return 0, ""
+            return dict(commit)
+    return {}
 
 
 def segment_batches(out: str, columns: list[str]) -> Iterator[pa.RecordBatch]:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 
 from halsted_ray.errors import StorageUnavailable
 from halsted_ray.maps.timeline import Gap, Unasked
-from halsted_ray.records import Prediction, Segment
+from halsted_ray.records import UNKNOWN, Prediction, Segment
 from halsted_ray.storage.files import list_folder, read_file, write_atomically
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.video.presence import without
@@ -51,7 +51,8 @@ class SegmentResult:
     device: str = ""
     """``Encoder.device_name``: the device that encoded and tagged."""
     unasked: list[Unasked] = field(default_factory=list)
-    """What a task was not asked, because too much of a window's time lies in ``gaps``."""
+    """What a task was not asked, because too much of a window's time lies in ``gaps``, and what the model does not
+    know."""
 
     @property
     def state(self) -> str:
@@ -61,7 +62,7 @@ class SegmentResult:
         if self.tags:
             return "part"
         lost = [(gap.start_s, gap.stop_s) for gap in self.gaps]
-        lost += [(span.start_s, span.stop_s) for span in self.unasked]
+        lost += [(span.start_s, span.stop_s) for span in self.unasked if span.code != UNKNOWN]
         return "part" if without((self.segment.start_s, self.segment.stop_s), lost) else "fail"
 
 

@@ -15,6 +15,7 @@ from halsted_ray.errors import UsageError
 from halsted_ray.maps.reading import last_published, read_videos, segment_batches
 from halsted_ray.maps.staging import MappingRun, stagings
 from halsted_ray.maps.table_schemas import ArchiveFile
+from halsted_ray.maps.unknown import unknown_seconds
 from halsted_ray.video.presence import Span, union
 
 STATUSES = ("mapped", "partial", "failed", "pending")
@@ -28,7 +29,8 @@ def status_of(out: str) -> list[VideoStatus]:
 
     ``video_id, uri, status`` (mapped | partial | failed | pending), ``duration_s`` (None where it can't be read),
     ``segments, segments_done`` (without a failure), ``segments_failed`` (all or part of them is a gap), ``missing_s``
-    (seconds without picture in what is published; None where ``duration_s`` is), ``code, reason`` ('' where nothing
+    (seconds without picture in what is published; None where ``duration_s`` is), ``unknown_s`` (seconds that are
+    outside of what the model has learned; None where ``duration_s`` is), ``code, reason`` ('' where nothing
     failed), ``copies`` (further files with the same content, mapped once), ``gone`` (whether the
     file was no longer in its archive when this was last listed).
 
@@ -38,13 +40,14 @@ def status_of(out: str) -> list[VideoStatus]:
     if not entries:
         raise UsageError(f"{out!r} holds no maps: expected the tables of `halsted map`; map an archive to it first")
     run, staged = _under_way(out)
-    published = _published(out, staged)
+    published, unknown_s = _published(out, staged), unknown_seconds(out)
     copies = Counter(entry.video.video_id for entry in entries.values() if entry.copy_of and not entry.gone)
     return [
         {
             **_status(
                 entry, run, staged.get(entry.video.video_id, {}), published.get(entry.video.video_id, _Published())
             ),
+            "unknown_s": None if entry.code else unknown_s.get(entry.video.video_id, 0.0),
             "copies": copies[entry.video.video_id],
             "gone": entry.gone,
         }

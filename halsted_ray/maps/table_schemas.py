@@ -124,6 +124,8 @@ class Provenance:
     atlas_release: str
     taxonomy_digest: str
     code_version: str
+    unknown_share: float | None = None
+    """From which share of unknown time on a whole video is unknown (``model.novelty``); None: the model can't say."""
 
 
 TIMELINE_SCHEMA = pa.schema(
@@ -146,6 +148,8 @@ TIMELINE_SCHEMA = pa.schema(
         ("margin", pa.float64()),
     ]
 )
-"""``source`` is ``ai``, or ``gap`` for a span that could not be mapped (``tag`` ``gap``, ``category`` its code).
+"""``source`` is ``ai``, or ``gap`` for a span that could not be mapped (``tag`` ``gap``, ``category`` its code), or
+``unknown`` for a span that is outside of what the model has learned (``tag`` and ``category`` ``unknown``). Rows of
+both kinds have confidence 0 and there is one for each task.
 The last three columns are the evidence for a tag of the whole operation (``maps.timeline.Interval``): null in all other
 rows, and in those that were written before these columns existed."""

@@ -1,12 +1,12 @@
-"""Predictions about windows become a timeline: neighbours with the same category merge, and a failed span is a row of
-its own."""
+"""Predictions about windows become a timeline: neighbours with the same category merge, and a span that failed or is
+unknown to the model is a row of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from halsted_ray.records import Prediction
+from halsted_ray.records import UNKNOWN, Prediction
 from halsted_ray.video.presence import Span, union, without
 
 DECIMALS = 4
@@ -15,9 +15,10 @@ DECIMALS = 4
 
 @dataclass(frozen=True)
 class Interval:
-    """``[start_s, stop_s)`` of one video in which a tag keeps its category, or which could not be mapped.
+    """``[start_s, stop_s)`` of one video in which a tag keeps its category, or which could not be mapped, or which the
+    model does not know.
 
-    ``source`` is ``ai`` or ``gap``.
+    ``source`` is ``ai``, ``gap`` or ``records.UNKNOWN``.
     """
 
     start_s: float
@@ -47,7 +48,8 @@ class Gap:
 @dataclass(frozen=True)
 class Unasked:
     """``[start_s, stop_s)`` in which ``task`` was not asked, because too much of a window's time lies in gaps
-    (``video.presence``). ``code`` is the code that most of the time in these gaps has."""
+    (``video.presence``): ``code`` is then the code that most of the time in these gaps has. Or the model does not know
+    what is there: then ``code`` is ``records.UNKNOWN``."""
 
     task: str
     start_s: float
@@ -66,7 +68,8 @@ def merge(
     Windows merge when they touch and agree on task, tag and category. They merge across segments too, so that a map
     does not show how the video was cut. The confidence of merged windows is the mean of theirs, weighted by their
     length. A gap gives one row for each of ``tasks`` (tag ``gap``, category its code, confidence 0), and so does what a
-    task was not asked. No other row of that task lies over a gap row, so that a row claims only time that was seen.
+    task was not asked. What the model does not know gives a row with tag and category ``unknown``. No other row of that
+    task lies over such a row, so that a row claims only time that was seen.
     """
     gaps, unasked = list(gaps), list(unasked)
     gap_rows = {task: _gap_rows(gaps, [span for span in unasked if span.task == task], task) for task in tasks}
@@ -78,6 +81,11 @@ def merge(
         holes = union((row.start_s, row.stop_s) for row in gap_rows.get(task, ()))
         rows += _merged([part for tag in sorted(lane, key=lambda t: t.start_s) for part in _seen(tag, holes)])
     return sorted(rows, key=lambda row: (row.start_s, row.task, row.tag))
+
+
+def unknown_spans(spans: Iterable[tuple[str, float, float]]) -> list[Unasked]:
+    """(task, start_s, stop_s) that a model does not know, as ``Unasked``."""
+    return [Unasked(*span, UNKNOWN) for span in spans]
 
 
 def _seen(tag: Prediction, holes: list[Span]) -> list[Prediction]:
@@ -111,7 +119,7 @@ def _merged(lane: list[Prediction]) -> Iterable[Interval]:
 
 
 def _gap_rows(gaps: Sequence[Gap], unasked: Iterable[Unasked], task: str) -> list[Interval]:
-    """The gap rows of ``task`` in order of time. Rows that touch and have the same code are one row."""
+    """The gap rows and unknown rows of ``task`` in order of time. Rows with the same code that touch are one row."""
     holes = union((gap.start_s, gap.stop_s) for gap in gaps)
     parts = [(gap.start_s, gap.stop_s, gap.code) for gap in gaps]
     parts += [(*part, span.code) for span in unasked for part in without((span.start_s, span.stop_s), holes)]
@@ -120,5 +128,6 @@ def _gap_rows(gaps: Sequence[Gap], unasked: Iterable[Unasked], task: str) -> lis
         if rows and rows[-1].stop_s >= start_s and rows[-1].category == code:
             rows[-1] = replace(rows[-1], stop_s=max(rows[-1].stop_s, stop_s))
         else:
-            rows.append(Interval(start_s, stop_s, task, "gap", code, 0.0, "gap"))
+            kind = UNKNOWN if code == UNKNOWN else "gap"
+            rows.append(Interval(start_s, stop_s, task, kind, code, 0.0, kind))
     return rows

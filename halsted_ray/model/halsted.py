@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 
 from halsted_ray.errors import ModelError
-from halsted_ray.model.calibration import fit_temperature
+from halsted_ray.model.calibration import TagLogits, fit_temperatures
 from halsted_ray.model.checkpoint import locate
 from halsted_ray.model.decoder import Decoder, build_decoder
 from halsted_ray.model.encoder import Encoder, EncoderOptions
@@ -34,6 +34,7 @@ from halsted_ray.model.model_file import (
     weights_digest,
 )
 from halsted_ray.model.model_file import ModelConfig as ModelConfig  # here is where other rooms find it
+from halsted_ray.model.novelty import PREFIX, Novelty, NoveltyLimits, fit_limits, fit_novelty
 from halsted_ray.model.vocabulary import PAD, Parsed, Vocabulary, parse
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.taxonomy import Taxonomy, load
@@ -51,7 +52,8 @@ class Halsted:
     """Takes the vectors of windows and gives their tags.
 
     ``config``: what ``model.json`` says. ``taxonomy`` and its ``vocabulary``. ``decoder``: the torch module that
-    training optimises. ``grammar``: the vocabulary's grammar with the temperatures.
+    training optimises. ``grammar``: the vocabulary's grammar with the temperatures. ``novelty``: what its training
+    vectors look like, None in a model that can't say "unknown".
     """
 
     config: ModelConfig
@@ -62,6 +64,7 @@ class Halsted:
         self.taxonomy, self.vocabulary = taxonomy, Vocabulary(taxonomy)
         self.device = torch.device(device)
         self.decoder = build_decoder(self.vocabulary, config.decoder_sizes).to(self.device).eval()
+        self.novelty: Novelty | None = None
         self._frozen_of: tuple[tuple[tuple[int, int], ...], FrozenDecoder] | None = None
         self._rows_stand_alone: bool | None = None
         self._tags = [[(tag.name, tag.categories) for tag in task.tags] for task in taxonomy.tasks]
@@ -134,7 +137,11 @@ class Halsted:
         weights = stated.read_weights()
         model = cls(stated.config, stated.taxonomy)
         try:
-            model.decoder.load_state_dict(safetensors.torch.load(weights))
+            tensors = safetensors.torch.load(weights)
+            model.novelty = Novelty.from_tensors(tensors)
+            model.decoder.load_state_dict(
+                {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
+            )
         except (SafetensorError, RuntimeError) as error:
             raise ModelError(f"model {ref!r}: decoder.safetensors does not fit model.json: {error}") from error
         return model.to(device)
@@ -166,6 +173,7 @@ class Halsted:
         """Moves the model to a device; returns itself."""
         self.device = torch.device(device)
         self.decoder.to(self.device)
+        self.novelty = self.novelty and self.novelty.to(self.device)
         self.configure()
         return self
 
@@ -300,6 +308,41 @@ class Halsted:
         ]
         return rows, distributions
 
+    @property
+    def limits(self) -> NoveltyLimits | None:
+        """From where on a window or a video is unknown; None in a model that can't say it."""
+        return NoveltyLimits.from_json(self.config.novelty) if self.novelty else None
+
+    def is_unknown(self, embeddings_ND: np.ndarray) -> np.ndarray:
+        """bool [N]: which windows are outside of what this model has learned (``model.novelty``); none of them where it
+        can't say. Raises ModelError for vectors of another width."""
+        limits = self.limits
+        if self.novelty is None or limits is None:
+            return np.zeros(len(embeddings_ND), bool)
+        self._require_width(embeddings_ND)
+        scores_N = self.novelty.scores(torch.from_numpy(np.ascontiguousarray(embeddings_ND)))
+        unknown_N: np.ndarray = (scores_N > limits.threshold).cpu().numpy()
+        return unknown_N
+
+    def learn_what_is_known(
+        self,
+        train_ND: np.ndarray,
+        train_video_N: np.ndarray,
+        validation_MD: np.ndarray,
+        validation_video_M: np.ndarray,
+    ) -> None:
+        """Fits what the training windows look like, and on the validation windows from where on others are unknown.
+
+        With too few of either the model stays one that can't say "unknown".
+        """
+        novelty, limits = fit_novelty(train_ND, train_video_N, self.config.steps), None
+        if novelty is not None and len(validation_MD):
+            novelty = novelty.to(self.device)
+            scores_N = novelty.scores(torch.from_numpy(np.ascontiguousarray(validation_MD))).cpu().numpy()
+            limits = fit_limits(scores_N, validation_video_M)
+        self.novelty = novelty if limits is not None else None
+        self.configure(novelty=limits.to_json() if limits else None)
+
     def features(self, embeddings_ND: np.ndarray, task: str, tags: Sequence[Mapping[str, str]]) -> np.ndarray:
         """Returns the decoder's last layer per window and answer, float32 [N, width] (``Decoder.features``)."""
         tasks_N, tokens_NS = self.targets([task] * len(tags), tags)
@@ -340,32 +383,38 @@ class Halsted:
         loss_N = self.decoder.loss(logits_NSV, tokens_NS)
         return loss_N.mean() if weights_N is None else (loss_N * weights_N).sum() / weights_N.sum()
 
-    def calibrate(self, embeddings_ND: np.ndarray, tasks: Sequence[str], tags: Sequence[Mapping[str, str]]) -> None:
+    def calibrate(
+        self,
+        embeddings_ND: np.ndarray,
+        tasks: Sequence[str],
+        tags: Sequence[Mapping[str, str]],
+        video_N: np.ndarray | None = None,
+    ) -> None:
         """Fits one temperature per tag on validation samples, so that a confidence says how often the tag is right.
 
-        Each tag is predicted after the model's own earlier tags, as in a map.
+        Each tag is predicted after the model's own earlier tags, as in a map. ``video_N``: whose the samples are; a
+        category of one video is one observation then. Without it each sample is one.
         """
+        video_N = np.arange(len(tasks)) if video_N is None else video_N
         self.configure(temperatures={})
         generated, tasks_N = self._generate(embeddings_ND, tasks, None)
         truth_NG, logits_NGC = self._category_indices(tasks, tags), generated.logits_NGC.cpu()
-        temperatures = {}
+        of_tag = {}
         for k, task in enumerate(self.taxonomy.tasks):
             for g, tag in enumerate(task.tags):
                 rows = (tasks_N == k) & (truth_NG[:, g] >= 0)
                 logits = logits_NGC[rows, g, : len(tag.categories)]
-                temperatures[tag.name] = fit_temperature(logits, truth_NG[rows, g])
-        self.configure(temperatures=temperatures)
+                truth_N = truth_NG[rows, g]
+                seen = set(zip(video_N[rows.numpy()].tolist(), truth_N.tolist(), strict=True))
+                of_tag[tag.name] = TagLogits(logits, truth_N, len(seen))
+        self.configure(temperatures=fit_temperatures(of_tag))
 
     def _generate(
         self, embeddings_ND: np.ndarray, tasks: str | Sequence[str], given: Sequence[Mapping[str, str]] | None
     ) -> tuple[Generated, torch.Tensor]:
         """Returns what ``generate`` gives, and the task id per row [N] in the host's memory."""
         embeddings_ND = np.asarray(embeddings_ND)
-        if embeddings_ND.ndim != 2 or embeddings_ND.shape[1] != self.config.encoder_dim:
-            raise ModelError(
-                f"model {self.config.name!r} got vectors of shape {embeddings_ND.shape}, expected "
-                f"(N, {self.config.encoder_dim}) from encoder {self.config.encoder_ref!r}"
-            )
+        self._require_width(embeddings_ND)
         tasks = [tasks] * len(embeddings_ND) if isinstance(tasks, str) else list(tasks)
         if len(tasks) != len(embeddings_ND) or (given is not None and len(given) != len(tasks)):
             raise ModelError(f"got {len(embeddings_ND)} vectors and {len(tasks)} tasks; expected one task per vector")
@@ -379,6 +428,14 @@ class Halsted:
             return generate(self.frozen, self.grammar, vectors, tasks_N, rows, given_NG, fill_to), tasks_N
         finally:
             self.decoder.train(training)
+
+    def _require_width(self, embeddings_ND: np.ndarray) -> None:
+        """Raises ModelError for vectors that are not of this model's encoder."""
+        if embeddings_ND.ndim != 2 or embeddings_ND.shape[1] != self.config.encoder_dim:
+            raise ModelError(
+                f"model {self.config.name!r} got vectors of shape {embeddings_ND.shape}, expected "
+                f"(N, {self.config.encoder_dim}) from encoder {self.config.encoder_ref!r}"
+            )
 
     def _task_ids(self, tasks: Sequence[str]) -> torch.Tensor:
         """The index of each task [N], in the host's memory."""
@@ -396,5 +453,6 @@ class Halsted:
         return indices_NG
 
     def _weights(self) -> bytes:
-        weights: bytes = safetensors.torch.save({k: v.cpu().contiguous() for k, v in self.decoder.state_dict().items()})
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.decoder.state_dict().items()}
+        weights: bytes = safetensors.torch.save(tensors | (self.novelty.tensors() if self.novelty else {}))
         return weights

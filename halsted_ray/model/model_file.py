@@ -31,6 +31,7 @@ class ModelDescription(TypedDict, total=False):
     windows: WindowSpec
     temperatures: Mapping[str, float]
     learned_from: Mapping[str, Sequence[str]] | None
+    novelty: Mapping[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ class ModelConfig:
     learned_from: Mapping[str, Sequence[str]] | None = None
     """``train`` → ids of the videos that taught the weights, ``validation`` → of those that chose the epoch and the
     temperatures. None where nobody wrote it down. It decides no tag, so it is no part of ``Halsted.digest``."""
+
+    novelty: Mapping[str, float] | None = None
+    """``novelty.NoveltyLimits`` as JSON values: from where on a window or a video is unknown. None: the model can't say
+    "unknown"."""
 
     @property
     def decoder_sizes(self) -> JsonObject:
@@ -158,6 +163,8 @@ def model_digest(config: ModelConfig, taxonomy: Taxonomy, weights: str) -> str:
     """16 hex digits over everything that decides the tags; ``weights``: the digest of the weights."""
     deciding = {**asdict(config), "temperatures": dict(config.temperatures)}
     del deciding["learned_from"]
+    if deciding["novelty"] is None:  # a model without it keeps the digest that it had before there was any
+        del deciding["novelty"]
     return digest(deciding, taxonomy.digest, weights)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from halsted_ray.errors import UsageError, VideoError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.records import Window
+from halsted_ray.records import UNKNOWN, UNKNOWN_REASON, Window
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.presence import pictures_of
 
@@ -26,7 +26,8 @@ class ClipPredictor:
     encoder's frames are spread evenly over the clip, as over a window of a map. Clips are decoded one after another.
 
     The output has ``task``; ``answer``: the tags as text, as the paper shows them; ``tags``: a JSON object from tag to
-    {category, confidence}; and ``error``: why a clip has no tags, '' for a clip that has.
+    {category, confidence}; and ``error``: why a clip has no tags, '' for a clip that has. A clip that is outside of
+    what the model has learned has none, and its error begins with ``unknown``.
     """
 
     def __init__(self, model: str, encoder: str | None = None):
@@ -50,6 +51,9 @@ class ClipPredictor:
                 vector_D = self._vector(uri, float(start_s), float(stop_s))
             except VideoError as error:
                 rows.append({"task": task, "answer": "", "tags": "{}", "error": f"{error.code}: {error}"})
+                continue
+            if self.model.is_unknown(vector_D[None])[0]:
+                rows.append({"task": task, "answer": "", "tags": "{}", "error": f"{UNKNOWN}: {UNKNOWN_REASON}"})
                 continue
             found = self.model.tag(vector_D[None], task)[0]
             tags = {tag: {"category": category, "confidence": share} for tag, (category, share) in found.items()}

@@ -7,7 +7,14 @@ from html import escape
 from halsted_ray.evaluation.predictions import LLAMA, MODEL, REFERENCE
 from halsted_ray.evaluation.run_evaluation import Evaluation
 from halsted_ray.evaluation.sais import SAIS, SAIS_HEAD
-from halsted_ray.reporting.evaluation_plots import Figures, curve_plot, map_plot, methods_plot, reliability_plot
+from halsted_ray.reporting.evaluation_plots import (
+    Figures,
+    coverage_plot,
+    curve_plot,
+    map_plot,
+    methods_plot,
+    reliability_plot,
+)
 from halsted_ray.reporting.film_strips import film_strips
 from halsted_ray.reporting.html_page import (
     meter,
@@ -65,6 +72,7 @@ def evaluation_page(figures: Figures, taxonomy: Taxonomy, mistakes: list[tuple[F
         confusion_section(figures, plots),
         roc_section(figures, plots),
         reliability_section(figures, plots),
+        coverage_section(figures, plots),
         figure_section(figures, plots),
         map_section(figures, taxonomy, plots),
         curve_section(figures, plots),
@@ -276,6 +284,26 @@ def reliability_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str
         "<section><h2>Is a confidence of 0.9 right 9 times in 10?</h2><p>On the diagonal it is. Below the diagonal the "
         "confidence is too high. A larger dot stands for more predictions.</p>"
         f'<div class="trio">{"".join(cards)}</div></section>'
+    )
+
+
+def coverage_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
+    """Returns a curve of accuracy over coverage per tag; '' for figures of a version that had none."""
+    if not figures.get("coverage"):
+        return ""
+    cards = []
+    for tag, curve in figures["coverage"].items():
+        plots[f"coverage-{tag}"] = plot = coverage_plot(curve)
+        interval = "" if curve["low"] is None else f" ({number(curve['low'])} to {number(curve['high'])})"
+        title = (
+            f"{tag} · AURC {number(curve['aurc'])} · calibration error {number(curve['calibration_error'])}{interval}"
+        )
+        cards.append(plot_card(f"coverage-{tag}", title, plot))
+    return (
+        "<section><h2>How right are the surest answers?</h2><p>The answers with the lowest confidence are left out "
+        "first; coverage is the share that is kept. AURC, the area under the error, is the mean error over all "
+        "coverages: lower is better. The calibration error here is over bins of equal count, with its 95% interval "
+        f'from videos drawn with replacement.</p><div class="trio">{"".join(cards)}</div></section>'
     )
 
 

@@ -154,6 +154,26 @@ def reliability_plot(bins: list[Figures]) -> PlotlyFigure:
     }
 
 
+def coverage_plot(curve: Figures) -> PlotlyFigure:
+    """Draws a tag's accuracy over coverage: how right the surest predictions are. ``curve``: of
+    ``evaluation.coverage``."""
+    return {
+        "data": [
+            {
+                "type": "scatter",
+                "mode": "lines+markers" if len(curve["coverage"]) < 12 else "lines",
+                "showlegend": False,
+                "cliponaxis": False,
+                "x": curve["coverage"],
+                "y": curve["accuracy"],
+                "line": {"color": "#33658a", "width": 1.5},
+                "hovertemplate": "surest %{x:.0%}: %{y:.1%} right<extra></extra>",
+            }
+        ],
+        "layout": layout(250, xaxis=axis("coverage", range=[0, 1.02]), yaxis=axis("accuracy", range=[-0.02, 1.04])),
+    }
+
+
 def map_plot(features: Figures, side: str, taxonomy: Taxonomy) -> PlotlyFigure:
     """Draws the points of one side (``encoder`` or ``decoder``): a colour per procedure, and large for low
     proficiency, as in the paper's Fig. 3."""

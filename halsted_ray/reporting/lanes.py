@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from halsted_ray.records import Clip
+from halsted_ray.records import UNKNOWN, Clip
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.video.presence import Span, union
 
@@ -28,7 +28,8 @@ class LaneSpan:
 
 @dataclass(frozen=True)
 class Lane:
-    """The spans of one tag, from the map or from the truth. ``gaps``: what of the tag's task could not be mapped."""
+    """The spans of one tag, from the map or from the truth. ``gaps``: what of the tag's task could not be mapped, and
+    what the model does not know (category ``unknown``)."""
 
     tag: str
     is_truth: bool
@@ -38,7 +39,8 @@ class Lane:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The lanes of one video. ``gaps``: spans that could not be mapped for some task; their category is the reason."""
+    """The lanes of one video. ``gaps``: spans that could not be mapped for some task; their category is the reason, or
+    ``unknown`` where the model does not know what is there."""
 
     video_id: str
     duration_s: float
@@ -56,7 +58,7 @@ def timeline(
     """
     lanes = []
     for tag in taxonomy.tags:
-        mapped = [row for row in rows if row["tag"] == tag.name and row["source"] != "gap"]
+        mapped = [row for row in rows if row["tag"] == tag.name and row["source"] not in ("gap", UNKNOWN)]
         spans = tuple(
             LaneSpan(row["start_s"], row["stop_s"], row["category"], row["confidence"])
             for row in sorted(mapped, key=lambda row: row["start_s"])
@@ -78,10 +80,11 @@ def timeline(
 
 
 def gap_spans(rows: Iterable[Mapping[str, Any]]) -> tuple[LaneSpan, ...]:
-    """Returns the gaps among ``rows`` in order of time. Tasks lose different windows for one gap; that is one span."""
+    """Returns the gaps and the unknown spans among ``rows`` in order of time. Tasks lose different windows for one gap;
+    that is one span."""
     by_code: dict[str, list[Span]] = {}
     for row in rows:
-        if row["source"] == "gap":
+        if row["source"] in ("gap", UNKNOWN):
             by_code.setdefault(row["category"], []).append((row["start_s"], row["stop_s"]))
     spans = [LaneSpan(*span, code, None) for code, of_code in by_code.items() for span in union(of_code)]
     return tuple(sorted(spans, key=lambda span: span.start_s))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from halsted_ray.compute.progress import amount
+from halsted_ray.records import UNKNOWN, UNKNOWN_REASON
 from halsted_ray.reporting.html_page import (
     meter,
     number,
@@ -73,6 +74,7 @@ def overview_section(videos: JsonObject) -> str:
             (str(videos["failed"]), "videos failed", "bad" if videos["failed"] else ""),
             (str(videos["pending"]), "videos pending", ""),
             (clock(videos["gap_s"]), "time in gaps", "warn" if videos["gap_s"] else ""),
+            (clock(videos["unknown_s"]), "unknown to the model", "warn" if videos["unknown_s"] else ""),
         )
     )
 
@@ -205,7 +207,8 @@ def timeline_section(data: ReportData, figures: JsonObject, plots: dict[str, Plo
     )
     return (
         "<section><h2>Timelines</h2><p>Each lane is a tag. The fainter a span, the lower its confidence. Grey bands "
-        f"could not be mapped. Drag to zoom, double-click to go back.{more}</p>{''.join(cards)}</section>"
+        f"could not be mapped. Yellow bands are unknown: {UNKNOWN_REASON}. "
+        f"Drag to zoom, double-click to go back.{more}</p>{''.join(cards)}</section>"
     )
 
 
@@ -213,7 +216,7 @@ def steps_section(figures: JsonObject, taxonomy: Taxonomy) -> str:
     """Returns the time per step, in all and by video; '' where no step is mapped."""
     if not figures["steps_s"]:
         return ""
-    colours = {NO_STEP: "#e3e7eb", NOT_MAPPED: "#aeb6be"}
+    colours = {NO_STEP: "#e3e7eb", NOT_MAPPED: "#aeb6be", UNKNOWN: "#f2d98b"}
     colours = {name: colour(STEP_TAG, name, taxonomy) for name in figures["steps_s"] if name not in colours} | colours
     key = "".join(
         f'<span><i style="background:{colours[name]}"></i>{escape(name)} {clock(seconds)}</span>'

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from halsted_ray.profiling import STAGES
+from halsted_ray.records import UNKNOWN
 from halsted_ray.reporting.lanes import Timeline, colour
 from halsted_ray.reporting.terminal import clock
 from halsted_ray.taxonomy import Taxonomy
@@ -20,7 +21,8 @@ TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 
 
 def timeline_plot(timeline: Timeline, taxonomy: Taxonomy) -> PlotlyFigure:
-    """Draws a timeline: a lane per tag, the truth as a thinner lane below it, gaps as grey bands.
+    """Draws a timeline: a lane per tag, the truth as a thinner lane below it, gaps as grey bands, what the
+    model does not know as yellow ones.
 
     The opacity of a span is its confidence.
     """
@@ -105,7 +107,7 @@ def timeline_plot(timeline: Timeline, taxonomy: Taxonomy) -> PlotlyFigure:
                 "x1": gap.stop_s,
                 "y0": 0,
                 "y1": 1,
-                "fillcolor": "#c9ced4",
+                "fillcolor": "#f2d98b" if gap.category == UNKNOWN else "#c9ced4",
                 "opacity": 0.55,
                 "line": {"width": 0},
                 "layer": "below",
@@ -119,7 +121,7 @@ def timeline_plot(timeline: Timeline, taxonomy: Taxonomy) -> PlotlyFigure:
                 "x": (gap.start_s + gap.stop_s) / 2,
                 "y": 0.5,
                 "showarrow": False,
-                "text": f"not mapped<br>{gap.category}",
+                "text": UNKNOWN if gap.category == UNKNOWN else f"not mapped<br>{gap.category}",
                 "font": {"size": 11, "color": "#5c6873"},
             }
             for gap in timeline.gaps

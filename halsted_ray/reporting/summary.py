@@ -8,11 +8,13 @@ from dataclasses import asdict
 
 from halsted_ray.evaluation.map_accuracy import score_timeline
 from halsted_ray.evaluation.map_certainty import map_certainty
+from halsted_ray.records import UNKNOWN
 from halsted_ray.reporting.report_data import JsonObject, ReportData, read_report_data
 
 STEP_TAG, PROCEDURE_TAG = "step", "procedure"
 NO_STEP = "no step"
 NOT_MAPPED = "not mapped"
+"""Beside the steps: ``NO_STEP``, ``NOT_MAPPED``, and ``records.UNKNOWN`` for what the model does not know."""
 FAILURE_KEYS = ("status", "reason", "duration_s", "gap_s", "missing_s")
 
 
@@ -32,10 +34,11 @@ def report(out: str, truth: str | None = None, taxonomy: str | None = None) -> J
 def summarise(data: ReportData) -> JsonObject:
     """Returns the figures as JSON values. All times are in seconds.
 
-    ``videos``: counts by status, and ``video_s``, ``gap_s`` and ``missing_s`` of all videos. ``gap_s`` is the time that
-    was not mapped for at least one task. ``missing_s`` is the part of it that has no picture, as ``maps.status`` has
-    it. ``models``: the models that made the rows. ``steps_s``: step to seconds over all videos. ``per_video``: video_id
-    to status, reason, duration_s, gap_s, missing_s, procedure and ``steps_s``. ``failures``: the videos that are not
+    ``videos``: counts by status, and ``video_s``, ``gap_s``, ``missing_s`` and ``unknown_s`` of all videos. ``gap_s``
+    is the time that was not mapped for at least one task. ``missing_s`` is the part of it that has no picture, as
+    ``maps.status`` has it, and so is ``unknown_s``, the time that is outside of what the model has learned. ``models``:
+    the models that made the rows. ``steps_s``: step to seconds over all videos. ``per_video``: video_id to status,
+    reason, duration_s, gap_s, missing_s, unknown_s, procedure and ``steps_s``. ``failures``: the videos that are not
     mapped or have gaps. ``accuracy``: of ``evaluation.map_accuracy`` and, under ``certainty``, of
     ``evaluation.map_certainty``; None without a truth. ``profile``: the newest
     run's ``maps.run_profile.RunProfile``, None where it kept none.
@@ -53,6 +56,7 @@ def summarise(data: ReportData) -> JsonObject:
             "video_s": sum(durations_s.values()),
             "gap_s": sum(entry["gap_s"] for entry in per_video.values()),
             "missing_s": sum(entry["missing_s"] or 0.0 for entry in per_video.values()),
+            "unknown_s": sum(entry["unknown_s"] or 0.0 for entry in per_video.values()),
         },
         "models": lineage(data.rows),
         "steps_s": dict(steps.most_common()),
@@ -86,9 +90,12 @@ def video_figures(video: JsonObject, rows: list[JsonObject]) -> JsonObject:
     gap_s = covered_s([(row["start_s"], row["stop_s"]) for row in gaps])
     step_tasks = {row["task"] for row in rows if row["tag"] == STEP_TAG} or {row["task"] for row in rows}
     unmapped_s = covered_s([(row["start_s"], row["stop_s"]) for row in gaps if row["task"] in step_tasks])
+    unknown = [row for row in rows if row["source"] == UNKNOWN and row["task"] in step_tasks]
+    unknown_s = covered_s([(row["start_s"], row["stop_s"]) for row in unknown])
     duration_s = video["duration_s"] or 0.0
-    rest_s = duration_s - unmapped_s - sum(steps_s.values())
-    steps_s |= {name: seconds for name, seconds in ((NO_STEP, rest_s), (NOT_MAPPED, unmapped_s)) if seconds > 1e-3}
+    rest_s = duration_s - unmapped_s - unknown_s - sum(steps_s.values())
+    others = ((NO_STEP, rest_s), (NOT_MAPPED, unmapped_s), (UNKNOWN, unknown_s))
+    steps_s |= {name: seconds for name, seconds in others if seconds > 1e-3}
     procedures: Counter[str] = Counter()
     for row in rows:
         if row["tag"] == PROCEDURE_TAG:
@@ -99,6 +106,7 @@ def video_figures(video: JsonObject, rows: list[JsonObject]) -> JsonObject:
         "duration_s": duration_s,
         "gap_s": gap_s,
         "missing_s": video["missing_s"],
+        "unknown_s": video["unknown_s"],
         "procedure": procedures.most_common(1)[0][0] if procedures else None,
         "steps_s": dict(steps_s),
     }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from halsted_ray.records import UNKNOWN, UNKNOWN_REASON
 from halsted_ray.reporting.lanes import Lane, Timeline
 
 LABEL_WIDTH = 12
-NOTHING, NOT_MAPPED = "·", "░"
+NOTHING, NOT_MAPPED, NOT_KNOWN = "·", "░", "▒"
 TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 
 
@@ -28,9 +29,14 @@ def draw(timeline: Timeline, width: int = 80) -> str:
         if not lane.is_truth:
             keys += wrapped(lane.tag, key_of(lane, letters, timeline.duration_s), width)
     lines += ["", *keys]
-    if timeline.gaps:
-        reasons = ", ".join(f"{clock(gap.start_s)}–{clock(gap.stop_s)} {gap.category}" for gap in timeline.gaps)
+    gaps = [gap for gap in timeline.gaps if gap.category != UNKNOWN]
+    if gaps:
+        reasons = ", ".join(f"{clock(gap.start_s)}–{clock(gap.stop_s)} {gap.category}" for gap in gaps)
         lines += wrapped(NOT_MAPPED, [f"not mapped: {reasons}"], width)
+    if len(gaps) < len(timeline.gaps):
+        unknown = [gap for gap in timeline.gaps if gap.category == UNKNOWN]
+        spans = ", ".join(f"{clock(gap.start_s)}–{clock(gap.stop_s)}" for gap in unknown)
+        lines += wrapped(NOT_KNOWN, [f"{UNKNOWN}, {UNKNOWN_REASON}: {spans}"], width)
     return "\n".join(lines)
 
 
@@ -43,7 +49,10 @@ def rows_table(timeline: Timeline, width: int = 80, limit: int | None = None) ->
             if not lane.is_truth
             for span in lane.spans
         ]
-        + [(gap.start_s, gap.stop_s, "not mapped", gap.category, None) for gap in timeline.gaps]
+        + [
+            (gap.start_s, gap.stop_s, UNKNOWN if gap.category == UNKNOWN else "not mapped", gap.category, None)
+            for gap in timeline.gaps
+        ]
     )
     shown = rows if limit is None else rows[:limit]
     room = width - 47
@@ -73,7 +82,9 @@ def cells(lane: Lane, timeline: Timeline, letters: dict[str, str], columns: int)
     """Returns one lane as a line of letters, one per column."""
     column_s = timeline.duration_s / columns if timeline.duration_s else 1.0
     shares: list[dict[str, float]] = [{} for _ in range(columns)]
-    marked = [(span, letters[span.category]) for span in lane.spans] + [(gap, NOT_MAPPED) for gap in lane.gaps]
+    marked = [(span, letters[span.category]) for span in lane.spans] + [
+        (gap, NOT_KNOWN if gap.category == UNKNOWN else NOT_MAPPED) for gap in lane.gaps
+    ]
     for span, letter in marked:
         first = max(0, int(span.start_s / column_s))
         last = min(columns, math.ceil(span.stop_s / column_s))

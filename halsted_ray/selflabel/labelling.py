@@ -15,6 +15,8 @@ from halsted_ray.evaluation.json_values import Figures
 from halsted_ray.mapping.pipeline import Summary, map_archive
 from halsted_ray.mapping.workflow import needed_tasks
 from halsted_ray.maps.reading import read_segments, read_videos
+from halsted_ray.maps.status import VideoStatus
+from halsted_ray.maps.unknown import unknown_seconds
 from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video
@@ -145,10 +147,12 @@ def label_archive(
         observer=observer,
     )
     manual_spans = spans_of_persons(head)
+    unknown_s = unknown_seconds(maps)
     found = [
         labels_of(video_id, predictions_of(maps, video_id, summary.recipe), task, taxonomy, thresholds, manual_spans)
-        for video_id in (video["video_id"] for video in summary.videos)
+        for video_id in (video["video_id"] for video in summary.videos if not is_all_unknown(video, unknown_s))
     ]
+    report["unknown_s"] = sum(unknown_s.values())
     report |= report_of(thresholds, found, summary, task)
     report["atlas"]["labelled"] = head.version
     clips = [clip for of_video in found for clip in of_video.clips]
@@ -216,8 +220,14 @@ def labels_of(
     )
 
 
+def is_all_unknown(video: VideoStatus, unknown_s: Mapping[str, float]) -> bool:
+    """Whether a whole video is unknown to the model. The windows of it that look familiar teach nothing then."""
+    return bool(video["duration_s"]) and unknown_s.get(video["video_id"], 0.0) >= video["duration_s"] - 1e-3
+
+
 def predictions_of(maps: str, video_id: str, recipe: str) -> dict[TimeSpan, PredictedTags]:
-    """(start_s, stop_s) of each window → the model's predictions in the map at ``maps``, in time order."""
+    """(start_s, stop_s) of each window → the model's predictions in the map at ``maps``, in time order. Windows that
+    are unknown to the model have none."""
     filters = [("video_id", "=", video_id), ("recipe", "=", recipe)]
     table = read_segments(maps, ["tags"], filters)
     found: dict[TimeSpan, dict[str, tuple[str, float]]] = {}

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halsted_ray.errors import TaxonomyError, UsageError
-from halsted_ray.records import FRAMES_PER_WINDOW, Window
+from halsted_ray.records import FRAMES_PER_WINDOW, UNKNOWN_REASON, Window
 from halsted_ray.service.served_model import ModelSource, ModelStamp, ServedModel
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.video.decode_process import DecodeProcess
@@ -100,7 +100,8 @@ class TagProbabilities(TypedDict):
 
 @final
 class ClipAnswer(TypedDict):
-    """The tags of one clip. ``seconds``: time by stage. ``batch``: how many clips shared the pass of the model."""
+    """The tags of one clip. ``unknown``: why there are none, where the clip is outside of what the model has learned;
+    else ''. ``seconds``: time by stage. ``batch``: how many clips shared the pass of the model."""
 
     model: ModelStamp
     task: str
@@ -108,6 +109,7 @@ class ClipAnswer(TypedDict):
     start_s: float
     stop_s: float
     tags: list[TagProbabilities]
+    unknown: str
     seconds: dict[str, float]
     batch: int
 
@@ -186,15 +188,16 @@ class ClipTagger:
             vectors_ND = loaded.encoder.encode(np.stack([clips[n].frames_THWC for n in rows]))
             encoded_s = time.perf_counter()
             tags, shares = loaded.model.tag(vectors_ND, [clips[n].task for n in rows], return_probabilities=True)
+            unknown = loaded.model.is_unknown(vectors_ND).tolist()
             tagged_s = time.perf_counter()
-            for n, row, share in zip(rows, tags, shares, strict=True):
+            for n, row, share, is_unknown in zip(rows, tags, shares, unknown, strict=True):
                 seconds = {
                     "decode": clips[n].decode_s,
                     "queue": started_s - clips[n].ready_s,
                     "encode": encoded_s - started_s,
                     "tag": tagged_s - encoded_s,
                 }
-                answers[n] = _answer(clips[n], row, share, seconds, len(rows))
+                answers[n] = _answer(clips[n], row, share, is_unknown, seconds, len(rows))
         return [answers[n] for n in range(len(clips))]
 
     def close(self) -> None:
@@ -244,6 +247,7 @@ def _answer(
     clip: DecodedClip,
     row: dict[str, tuple[str, float]],
     shares: dict[str, NDArray[np.float64]],
+    is_unknown: bool,
     seconds: dict[str, float],
     batch: int,
 ) -> ClipAnswer:
@@ -263,8 +267,9 @@ def _answer(
                 "confidence": row[tag.name][1],
                 "probabilities": dict(zip(tag.categories, map(float, shares[tag.name]), strict=True)),
             }
-            for tag in task.tags
+            for tag in ([] if is_unknown else task.tags)
         ],
+        "unknown": UNKNOWN_REASON if is_unknown else "",
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
         "batch": batch,
     }

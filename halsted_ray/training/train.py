@@ -231,6 +231,7 @@ def train(
         )
     model.decoder.load_state_dict(fitted.tensors)
     calibrate(model, samples["validation"])
+    learn_what_is_known(model, samples["train"], samples["validation"])
     model.save(f"{root}/model")
     if refine:
         add_refinement(f"{root}/model", source, split, frozen, vectors, on_embed)
@@ -319,7 +320,7 @@ def calibrate(model: Halsted, validation: Samples) -> None:
     A window that holds two steps counts for both, by the share of the window that each covers. With the larger share
     alone every step would be right and the temperature would fall to its floor; then the smaller share of a mixed
     window gets the probability 0.0000, and the workflow does not open the window for that step (measured: 7 of 8
-    windows). With shares the temperature of step is 1.1 and not 0.2.
+    windows).
     """
     rows = np.repeat(np.arange(len(validation)), np.rint(validation.weight_S * SHARE_STEPS).astype(int))
     tasks = [model.taxonomy.tasks[k] for k in validation.task_S[rows]]
@@ -327,7 +328,13 @@ def calibrate(model: Halsted, validation: Samples) -> None:
         {tag.name: tag.categories[index] for tag, index in zip(task.tags, truth, strict=False) if index >= 0}
         for task, truth in zip(tasks, validation.truth_SG[rows].tolist(), strict=True)
     ]
-    model.calibrate(validation.embeddings_WD[validation.window_S[rows]], [task.name for task in tasks], tags)
+    windows = validation.window_S[rows]
+    model.calibrate(validation.embeddings_WD[windows], [task.name for task in tasks], tags, validation.video_W[windows])
+
+
+def learn_what_is_known(model: Halsted, train: Samples, validation: Samples) -> None:
+    """Lets the model say "unknown" of windows that are unlike its training windows (``model.novelty``)."""
+    model.learn_what_is_known(train.embeddings_WD, train.video_W, validation.embeddings_WD, validation.video_W)
 
 
 def finished_run(out: str, run_id: str) -> TrainSummary | None:

@@ -6,7 +6,8 @@ what people and programs make of such a table:
 
     columns in any order and letter case, and others beside them, which are not read
     ``end_s``, ``end`` or ``stop`` for ``stop_s``, and ``start`` for ``start_s``
-    ``model_version`` for ``annotator``, as the exported map has it; the map's rows of gaps are left out
+    ``model_version`` for ``annotator``, as the exported map has it; the map's rows of gaps and of unknown time are left
+    out
     ``source_video``, ``operation`` or ``patient`` for ``group``: what the video was cut from, or who is in it
     no ``task``, where the tag says it; a column per tag (``step``, ``action``, …) for ``tag`` and ``category``
     semicolons or tabs between the fields, decimal commas, clock times (``clock_times``), Excel's first line ``sep=;``
@@ -37,6 +38,7 @@ from halsted_ray.atlas.formats.recording import (
 )
 from halsted_ray.atlas.formats.video_names import VIDEO_ID, VideoNames
 from halsted_ray.errors import TaxonomyError
+from halsted_ray.records import UNKNOWN
 from halsted_ray.taxonomy import Taxonomy
 
 NEEDED = ("start_s", "stop_s", "task", "tag", "category")
@@ -55,8 +57,9 @@ OTHER_NAMES = {
     "patient": GROUP,
 }
 """Another name of a column to its own name, for tables that lack the own name."""
-GAP = "gap"
-"""The tag of a map's rows that say where nothing could be mapped (``maps.table_schemas``)."""
+NO_TAGS = ("gap", UNKNOWN)
+"""The tags of a map's rows that say where nothing could be mapped, and what the model does not know
+(``maps.table_schemas``)."""
 OperationKey = tuple[str, str, str, str, str]
 """(column video_id or video, its value, specialty, procedure, group)."""
 
@@ -158,9 +161,9 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
                     source, line, f"{len(cells)} fields", f"{len(header)} fields ({missing[0]} is missing)"
                 )
             row = {**DEFAULTS, **{name: cell for name, cell in row.items() if cell or name not in DEFAULTS}}
-            if row.get("tag") == GAP:
+            if row.get("tag") in NO_TAGS:
                 expected = "a tag; a gap says that the map has nothing here"
-                raise format_error(source, line, row.get("category"), expected, "gap")
+                raise format_error(source, line, row.get("category"), expected, row["tag"])
             pairs = [(tag, row[name].strip()) for name, tag in tag_columns.items() if row.get(name, "").strip()]
             pairs = pairs if tag_columns else [(row["tag"], row["category"])]
             if not pairs:

@@ -13,7 +13,7 @@ from dataclasses import fields
 from typing import Any
 
 from halsted_ray.atlas.contents import Atlas
-from halsted_ray.atlas.formats.csv_table import DEFAULTS, GAP, GROUP, OTHER_NAMES, Table
+from halsted_ray.atlas.formats.csv_table import DEFAULTS, GROUP, NO_TAGS, OTHER_NAMES, Table
 from halsted_ray.atlas.formats.recording import (
     ImportSettings,
     Recording,
@@ -34,9 +34,9 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
     for line, text in numbered_lines(source):
         with settings.or_left_out():
             row = whole_row(text, source, line)
-            if row.get("tag") == GAP:
+            if row.get("tag") in NO_TAGS:
                 expected = "a tag; a gap says that the map has nothing here"
-                raise format_error(source, line, row.get("category"), expected, "gap")
+                raise format_error(source, line, row.get("category"), expected, row["tag"])
             pairs = [(str(tag), str(category)) for tag, category in row["tags"].items()]
             if not pairs:
                 raise format_error(source, line, row["tags"], "at least one tag", "no-label")

@@ -37,7 +37,7 @@ from halsted_ray.atlas.formats.recording import (
 )
 from halsted_ray.atlas.formats.video_names import VideoNames
 from halsted_ray.errors import AtlasError
-from halsted_ray.records import Clip
+from halsted_ray.records import UNKNOWN, Clip
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.taxonomy import Taxonomy
 
@@ -49,7 +49,7 @@ TIMES = re.compile(
 MAP_CAPTION = re.compile(r"[^·]* · (?P<tag>[^:]*): (?P<category>.*) \((?P<confidence>\d\.\d\d)\)")
 PARTS = (".metadata", ".chapters")
 """What the map's exports add to the name of a video."""
-MAP_GAPS = ("gap", "Not mapped")
+MAP_GAPS = ("gap", "Not mapped", UNKNOWN, "Unknown")
 DEFAULTS = {
     "source": "manual",
     "annotator": "",

@@ -4,6 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const PALETTE = ["#33658a", "#c8553d", "#588b8b", "#d9a441", "#6d597a", "#7a9e5f", "#b56576", "#4a7c9d", "#a47148", "#8d99ae"];
 const LOOK_EVERY_MS = 2000, SHOWN_SPANS = 1000, MAIN_LANES = ["specialty", "procedure", "step"];
+const UNKNOWN = "unknown", UNKNOWN_REASON = "outside of what the model has learned: unlike its atlas";
 const SVG = "http://www.w3.org/2000/svg";
 let session = {}, tasks = {}, cases = [], open = null, idle = 0;
 
@@ -275,7 +276,7 @@ async function showTimeline() {
   $("mapped").hidden = !found;
   if (!found) return;
   const order = Object.values(tasks).flatMap((tags) => Object.entries(tags));
-  open.lanes = [...order, ["gap", []]].map(([tag, categories]) => ({
+  open.lanes = [...order, ["gap", []], [UNKNOWN, []]].map(([tag, categories]) => ({
     tag, categories, spans: found.rows.filter((row) => row.tag === tag).sort((one, other) => one.start_s - other.start_s),
   })).filter((lane) => lane.spans.length || MAIN_LANES.includes(lane.tag));
   $("names").replaceChildren(...["", ...open.lanes.map((lane) => lane.tag)].map((tag) => make("div", tag === "gap" ? "not mapped" : tag)));
@@ -297,7 +298,9 @@ function part(parent, tag, attributes, text) {
   return made;
 }
 const at = (s) => `${100 * s / open.duration_s}%`;
-const words = (span) => span.source === "gap" ? `not mapped: ${span.category}` : `${span.category} (${percent(span.confidence)} sure)`;
+// A row without a tag of its own has a colour and words of its own, and no confidence.
+const SOURCES = { gap: { colour: "#444", words: (span) => `not mapped: ${span.category}` }, [UNKNOWN]: { colour: "#d9a400", words: () => `unknown: ${UNKNOWN_REASON}` } };
+const words = (span) => SOURCES[span.source]?.words(span) ?? `${span.category} (${percent(span.confidence)} sure)`;
 
 function drawLanes() {
   const wide = $("scroll").clientWidth * 2 ** $("zoom").value, perS = wide / open.duration_s;
@@ -310,9 +313,9 @@ function drawLanes() {
     const svg = document.createElementNS(SVG, "svg");
     for (const span of lane.spans) {
       const own = part(svg, "svg", { x: at(span.start_s), width: at(span.end_s - span.start_s), height: "100%" });
-      const colour = span.source === "gap" ? "#444" : PALETTE[lane.categories.indexOf(span.category) % PALETTE.length];
+      const colour = SOURCES[span.source]?.colour ?? PALETTE[lane.categories.indexOf(span.category) % PALETTE.length];
       const box = part(own, "rect", { width: "100%", height: "100%", fill: colour, stroke: "#fff", "stroke-width": 0.5,
-        "fill-opacity": span.source === "gap" ? 0.35 : 0.15 + 0.5 * span.confidence });
+        "fill-opacity": span.source in SOURCES ? 0.35 : 0.15 + 0.5 * span.confidence });
       box.dataset.start = span.start_s;
       part(box, "title", {}, `${clock(span.start_s)} to ${clock(span.end_s)}: ${words(span)}`);
       if ((span.end_s - span.start_s) * perS > 44) part(own, "text", { x: 5, y: 18 }, span.category);
@@ -329,7 +332,7 @@ function drawTable() {
   $("spans").replaceChildren(...spans.slice(0, SHOWN_SPANS).map((span) => {
     const row = make("tr", ""), from = make("td", "");
     from.append(button(clock(span.start_s), () => jump(span.start_s)));
-    row.append(from, make("td", clock(span.end_s)), make("td", span.category), make("td", span.source === "gap" ? "" : percent(span.confidence)));
+    row.append(from, make("td", clock(span.end_s)), make("td", span.source === UNKNOWN ? words(span) : span.category), make("td", span.source in SOURCES ? "" : percent(span.confidence)));
     return row;
   }));
   if (spans.length > SHOWN_SPANS) $("spans").append(make("tr", `${spans.length - SHOWN_SPANS} more spans are in the exports`));
