@@ -136,7 +136,8 @@ def similar(
 def _one_store(location: str, encoder: str | None, sampling: str | None) -> VectorStore:
     """The store of one encoder and sampling. Raises UsageError where there is none, or more than one."""
     place = absolute_location(location).rstrip("/")
-    stores = [store for at in (f"{place}/embeddings", place) for store in stores_at(at) if store.files()]
+    beside = [store for store in stores_at(f"{place}/embeddings") if store.files()]
+    stores = beside or [store for store in stores_at(place) if store.files()]
     fitting = [store for store in stores if encoder in (None, store.encoder) and sampling in (None, store.sampling)]
     if len(fitting) == 1:
         return fitting[0]
