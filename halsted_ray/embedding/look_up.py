@@ -125,7 +125,13 @@ def similar(
             similarity_N[_belong(part, asked)] = -np.inf
         best = np.argsort(-similarity_N, kind="stable")[:count]
         found += [
-            SimilarWindow(part.video_id, *part.keys[row], float(similarity_N[row]))
+            SimilarWindow(
+                part.video_id,
+                part.kinds[row],
+                float(part.start_s_N[row]),
+                float(part.stop_s_N[row]),
+                float(similarity_N[row]),
+            )
             for row in best.tolist()
             if np.isfinite(similarity_N[row])
         ]
