@@ -7,7 +7,7 @@ from pathlib import Path
 from footage import CACHE
 
 from halsted_ray.atlas.phantom_archive import write_archive
-from halsted_ray.training.recipe import DEMO
+from halsted_ray.training.recipe import BEST
 from halsted_ray.training.train import train
 
 VIDEOS, MINUTES = 8, 2.0
@@ -19,5 +19,5 @@ def trained(cache: Path = CACHE) -> str:
     if not (folder / "model" / "model.json").exists():
         atlas = str(cache / "training")
         write_archive(atlas, VIDEOS, MINUTES, seed=1, width=384, height=216, fps=15)
-        train(atlas, str(folder), DEMO)
+        train(atlas, str(folder), BEST)
     return str(folder / "model")

@@ -174,9 +174,12 @@ def write_archive(archive: Path, out: str, model: Halsted, hours: float) -> None
 
 
 def drawn_like_training(model: Halsted) -> Callable[[int], np.ndarray]:
-    """A function that draws N vectors, float16 [N, D], with the mean and covariance in the model's whitening."""
+    """A function that draws N vectors, float16 [N, D], with the mean and deviations that the model knows of its
+    features, and with their covariance where the model whitens them."""
     mean = model.decoder.feature_mean.numpy()
-    colouring_DD = np.linalg.inv(model.decoder.feature_whitening_DD.double().numpy()).astype(np.float32)
+    whitening_DD = model.decoder.feature_whitening_DD
+    spread_DD = torch.diag(model.decoder.feature_scale_D) if whitening_DD is None else whitening_DD
+    colouring_DD = np.linalg.inv(spread_DD.double().numpy()).astype(np.float32)
     generator = np.random.default_rng(0)
 
     def draw(count: int) -> np.ndarray:

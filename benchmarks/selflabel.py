@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--validation", type=int, default=12)
     parser.add_argument("--precision", type=float, default=0.9)
     parser.add_argument("--gate", type=float, default=0.8, help="default 0.8, the paper's")
-    parser.add_argument("--recipe", default="demo")
+    parser.add_argument("--recipe", default="best")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="such as ai_weight=0.5")
     options = parser.parse_args()
     if options.manual + options.validation + options.videos // options.folds >= options.videos:

@@ -35,6 +35,7 @@ from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Clip, Video, WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.training.answer_loss import AnswerLoss
 from halsted_ray.training.atlas_samples import FIDELITY
 from halsted_ray.training.batch_loader import Batch, BatchLoader
 from halsted_ray.training.epoch import new_decoder, new_optimizer, train_epoch
@@ -44,7 +45,7 @@ from halsted_ray.training.train import decoder_options
 from halsted_ray.video.probe import probe
 
 ENCODER = "tiny"
-ENCODERS = {ENCODER: ("demo", "paper"), "random:base:0": ("paper",)}
+ENCODERS = {ENCODER: ("best", "paper"), "random:base:0": ("paper",)}
 """Encoder → recipes to train on its vectors."""
 HALSTED, SPEC = taxonomies.load(), WindowSpec()
 ROUNDS = 5
@@ -196,6 +197,7 @@ class Epochs:
         self.decoder = new_decoder(samples, Vocabulary(HALSTED), sizes, recipe).to(device)
         self.parameters = sum(parameter.numel() for parameter in self.decoder.parameters())
         self.optimizer = new_optimizer(self.decoder, recipe)
+        self.loss = AnswerLoss(Vocabulary(HALSTED), recipe.label_smoothing, device)
         self.loader = BatchLoader(samples, recipe, 0, 1, device, keep_on_device)
         if has_ready_batch:
             self.loader = ReadyBatch(self.loader)
@@ -203,7 +205,7 @@ class Epochs:
 
     def __call__(self) -> None:
         """Trains one epoch."""
-        train_epoch(self.decoder, self.decoder, self.optimizer, self.loader, self.done)
+        train_epoch(self.decoder, self.loss, self.optimizer, self.loader, self.done)
         self.done += 1
 
 

@@ -22,7 +22,7 @@ def main(folder: Path, checkpoint: Path) -> int:
     if not checkpoint.exists():
         Encoder.create("tiny", seed=0).save(str(checkpoint))
 
-    recipe = changed(RECIPES["demo"], ["epochs=2"])
+    recipe = changed(RECIPES["best"], ["epochs=2", "least_steps=0"])
     summary = train(str(archive), str(folder / "run"), recipe, encoder=str(checkpoint))
     model = load_model(summary.model)
     print("encoder of width", model.config.encoder_dim, "; validation accuracy", summary.accuracy_of_task)

@@ -52,7 +52,7 @@ def main(folder: Path) -> int:
             str(atlas), str(clips), "csv", videos=str(phantoms), taxonomy=str(taxonomy), why="who sews, by the script"
         )
         release(str(atlas), "sewing-v1", validation=0.34)
-    summary = train(str(atlas), str(run), changed(RECIPES["demo"], ["epochs=10"]))
+    summary = train(str(atlas), str(run), changed(RECIPES["best"], ["least_steps=200"]))
     print("validation accuracy", summary.accuracy_of_task, "; the model lies in", summary.model)
     return 0
 

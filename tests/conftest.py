@@ -39,8 +39,11 @@ if not any(Path("/dev").glob("nvidia[0-9]*")):
 HEAVY = {
     "test_encoder_families",
     "test_brought_vectors",
+    "test_llama_text",
+    "test_comparisons",
     "test_embedding_stream",
     "test_train_precision",
+    "test_small_data",
     "test_encoder_precision",
     "test_vector_packing",
     "test_nvdec_slots",

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -156,3 +157,13 @@ def test_vectors_in_the_cpus_own_memory_need_no_thread():
     batches = loader(Recipe(batch_size=4)).batches(0)
     next(batches)
     assert not prefetch_threads()
+
+
+def test_an_epoch_of_several_passes_holds_the_passes_one_after_another():
+    once = Recipe(batch_size=16, epochs=2)
+    thrice = replace(once, least_steps=5 * len(loader(once)))
+    assert len(loader(thrice)) == 3 * len(loader(once))
+    passes = [digest(loader(once).batches(number)) for number in range(6)]
+    assert len(set(passes)) == 6
+    batches, each = list(loader(thrice).batches(1)), len(loader(once))
+    assert [digest(batches[n * each : (n + 1) * each]) for n in range(3)] == passes[3:]

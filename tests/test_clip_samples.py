@@ -28,7 +28,7 @@ from halsted_ray.training.clip_samples import (
     clips_without_sample,
     pieces,
 )
-from halsted_ray.training.recipe import DEMO, PAPER, Recipe, changed
+from halsted_ray.training.recipe import BEST, PAPER, Recipe, changed
 
 HALSTED = taxonomies.load()
 SPEC = WindowSpec()
@@ -140,7 +140,7 @@ def test_moved_copies_are_drawn_from_the_seed_and_stay_near_the_clip_and_in_the_
 
 
 def test_recipes_say_which_units_they_learn():
-    assert PAPER.units == ("clips",) and set(DEMO.units) == {"clips", "grid"}
+    assert PAPER.units == ("clips",) and set(BEST.units) == {"clips", "grid"}
     assert changed(PAPER, ["units=[clips, grid]"]).units == ("clips", "grid")
     assert changed(PAPER, ["units=grid"]).units == ("grid",)
     for bad in ("units=windows", "units=[]", "units=[clips, clips]", "clip_copies=-1", "clip_jitter=0.5"):
@@ -154,7 +154,7 @@ def test_a_part_that_judges_has_the_recipes_units_and_none_of_its_copies():
 
 
 def test_embedding_beforehand_covers_the_moved_copies_and_both_units(imported):
-    recipe = replace(DEMO, clip_copies=2)
+    recipe = replace(BEST, clip_copies=2)
     windows = set(learned_and_judged_windows(imported, HALSTED, recipe, SPEC)[VIDEO])
     for of in (recipe, JUDGED, PAPER):
         learned = samples_of_videos(imported.videos, imported.clips, HALSTED, of, SPEC)[VIDEO]

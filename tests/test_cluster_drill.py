@@ -145,7 +145,7 @@ def test_a_wrong_token_is_refused(nodes, drill, tmp_path):
 def test_training_is_submitted_too(nodes, tmp_path):
     """On two videos: eight of them say no more and take their time to be encoded."""
     write_archive(str(tmp_path / "atlas"), 2, 0.5, 0, width=192, height=108, fps=8, validation=0.5)
-    run = submit(nodes, "train", "--atlas", tmp_path / "atlas", "--out", tmp_path / "run", "--recipe", "demo")
+    run = submit(nodes, "train", "--atlas", tmp_path / "atlas", "--out", tmp_path / "run", "--recipe", "best")
     assert run.returncode == 0, run.stdout + run.stderr
     assert (tmp_path / "run" / "model" / "model.json").is_file()
 

@@ -278,12 +278,42 @@ def test_a_frozen_decoder_says_what_the_decoder_says(layers, sizes):
     assert 1e-5 < error < 0.03, "bfloat16 has 3 digits"
 
 
-def test_the_whitening_of_a_decoder_in_bfloat16_stays_exact():
+def with_whitening(model):
+    """``model`` as an earlier version trained it: with a matrix in the place of the features' scale."""
+    whitening_DD = torch.randn(24, 24, generator=torch.Generator().manual_seed(1))
+    older = dict(model.decoder.state_dict()) | {decoder.WHITENING: whitening_DD}
+    del older["feature_scale_D"]
+    model.decoder.load_state_dict(older)
+    return model
+
+
+def test_a_decoder_of_an_earlier_version_whitens_its_vectors_as_it_did(tmp_path):
+    model = with_whitening(sharp(Halsted.create(None, 24, width=32, heads=4, seed=3)))
+    rows = torch.from_numpy(vectors(20)).float()
+    features = rows @ model.decoder.feature_whitening_DD
+    assert torch.equal(model.decoder.feature_scale_D, torch.ones(24))
+    stream = model.decoder._embed(rows, torch.zeros(20, dtype=torch.long), torch.full((20, 1), BOS))
+    expected = model.decoder.vector_projection(model.decoder.vector_norm(features))
+    torch.testing.assert_close(stream[:, 0], expected)
+    model.save(str(tmp_path / "model"))
+    again = Halsted.load(str(tmp_path / "model"))
+    assert torch.equal(again.decoder.feature_whitening_DD, model.decoder.feature_whitening_DD)
+    assert again.tag(vectors(20), "macro") == model.tag(vectors(20), "macro")
+
+
+def test_a_decoder_that_is_loaded_over_a_whitening_one_no_longer_whitens():
+    fresh = Halsted.create(None, 24, width=32, heads=4, seed=3)
+    older = with_whitening(Halsted.create(None, 24, width=32, heads=4, seed=3))
+    older.decoder.load_state_dict(fresh.decoder.state_dict())
+    assert older.decoder.feature_whitening_DD is None
+    assert older.tag(vectors(8), "macro") == fresh.tag(vectors(8), "macro")
+
+
+def test_the_whitening_of_an_older_decoder_in_bfloat16_stays_exact():
     """One direction of the features varies 300 times as much as the others, and rounding it would drown these."""
     rows = torch.from_numpy(vectors(200)).float()
     rows += 300 * torch.randn(200, 1, generator=torch.Generator().manual_seed(0)) * torch.ones(24)
-    model = Halsted.create(None, 24, width=32, heads=4, seed=3)
-    model.decoder.fit_features(rows)
+    model = with_whitening(Halsted.create(None, 24, width=32, heads=4, seed=3))
     centred = rows - model.decoder.feature_mean
     exact = centred.double() @ model.decoder.feature_whitening_DD.double()
     white = FrozenDecoder(model.decoder, half=True).whitening(centred)
@@ -414,29 +444,49 @@ def test_the_grammar_lists_every_token_that_may_follow():
     assert vocabulary.allowed_next("macro", ids) == [PAD] and ids[-1] == EOS
 
 
-def test_vectors_are_whitened_in_full_precision_where_the_rest_runs_in_bf16():
-    """Of large encoders a few features vary by a hundred times the others. In bfloat16 their rounding would be as large
-    as the others are, and whitening raises the others to the same size."""
+def test_vectors_are_standardised_in_full_precision_where_the_rest_runs_in_bf16():
+    """Features have a common mean that is large beside what varies. In bfloat16 what varies would be rounded away."""
     rng = np.random.default_rng(0)
-    scale_D = np.where(np.arange(24) < 2, 100.0, 1.0)
-    embeddings_ND = torch.from_numpy(rng.normal(size=(256, 24)) * scale_D).float()
-    whitener = Halsted.create(None, 24, width=24, heads=4, seed=5).decoder
-    whitener.fit_features(embeddings_ND)
+    embeddings_ND = torch.from_numpy(100 + rng.normal(size=(256, 24))).float()
+    standardised = Halsted.create(None, 24, width=24, heads=4, seed=5).decoder
+    standardised.fit_features(embeddings_ND)
     tasks_N, tokens_NS = torch.zeros(256, dtype=torch.long), torch.full((256, 1), BOS)
     with torch.no_grad():
-        exact = whitener._embed(embeddings_ND, tasks_N, tokens_NS)[:, 0]
+        exact = standardised._embed(embeddings_ND, tasks_N, tokens_NS)[:, 0]
         with torch.autocast("cpu", torch.bfloat16):
-            found = whitener._embed(embeddings_ND, tasks_N, tokens_NS)[:, 0]
+            found = standardised._embed(embeddings_ND, tasks_N, tokens_NS)[:, 0]
     assert torch.allclose(found.float(), exact, atol=1e-5)
 
 
-def test_whitening_is_fitted_part_by_part_where_vectors_are_many(monkeypatch):
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_features_of_any_scale_and_mean_are_standardised(scale):
+    rng = np.random.default_rng(0)
+    rows_ND = scale * (30 * rng.normal(size=24) + rng.normal(size=(500, 24)) * np.exp(rng.normal(size=24)))
+    model = Halsted.create(None, 24, width=24, heads=4).decoder
+    model.fit_features(torch.from_numpy(rows_ND))
+    found_ND = (torch.from_numpy(rows_ND).float() - model.feature_mean) * model.feature_scale_D
+    torch.testing.assert_close(found_ND.mean(0), torch.zeros(24), atol=1e-3, rtol=0)
+    torch.testing.assert_close(found_ND.std(0, correction=0), torch.ones(24), atol=1e-3, rtol=0)
+
+
+def test_a_feature_that_is_constant_in_training_is_not_blown_up():
+    rows_ND = torch.from_numpy(vectors(100)).double()
+    rows_ND[:, 3] = 7.25
+    model = Halsted.create(None, 24, width=24, heads=4).decoder
+    model.fit_features(rows_ND)
+    others = torch.cat([model.feature_scale_D[:3], model.feature_scale_D[4:]])
+    assert torch.isfinite(model.feature_scale_D).all() and model.feature_scale_D[3] <= 2000 * others.max()
+    model.fit_features(torch.ones(5, 24))
+    assert torch.isfinite(model.feature_scale_D).all()
+
+
+def test_features_are_fitted_part_by_part_where_vectors_are_many(monkeypatch):
     embeddings_ND = torch.from_numpy(vectors(1000))
     whole, parts = (Halsted.create(None, 24, width=24, heads=4).decoder for _ in range(2))
     whole.fit_features(embeddings_ND)
     monkeypatch.setattr(decoder, "FIT_ROWS", 64)
     parts.fit_features(embeddings_ND)
     assert torch.allclose(whole.feature_mean, parts.feature_mean, atol=1e-7)
-    assert torch.allclose(whole.feature_whitening_DD, parts.feature_whitening_DD, atol=1e-6)
+    assert torch.allclose(whole.feature_scale_D, parts.feature_scale_D, rtol=1e-6)
     exact = embeddings_ND.double()
     assert torch.equal(whole.feature_mean, exact.mean(0).float())

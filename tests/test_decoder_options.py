@@ -173,7 +173,7 @@ def test_the_order_of_time_steps_matters(llama_folder):
     tasks, tokens = torch.tensor([1]), torch.tensor([[1]])
     first, second = (model.decoder(rows.flatten(1), tasks, tokens) for rows in (window, window.flip(1)))
     assert not torch.allclose(first, second, atol=1e-4)
-    assert model.decoder.feature_whitening_DD.shape == (DIM, DIM), "one whitening for all steps"
+    assert model.decoder.feature_scale_D.shape == (DIM,), "one scale for all steps"
 
 
 def test_an_encoder_that_gives_a_vector_per_time_step():

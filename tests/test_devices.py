@@ -16,7 +16,7 @@ from halsted_ray.evaluation.fold_resources import decoder_weights, gpu_share_of_
 from halsted_ray.model.decoder import build_decoder
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.training import train
-from halsted_ray.training.recipe import DEMO, PAPER, Recipe, on_device, precision_on
+from halsted_ray.training.recipe import BEST, PAPER, Recipe, on_device, precision_on
 from halsted_ray.training.train import with_precision
 from halsted_ray.training.vector_placement import RESIDENT_SHARE, fits_on_device, free_device_bytes, is_resident
 
@@ -194,7 +194,7 @@ def test_a_run_goes_on_in_the_precision_it_began_in_on_whatever_device(tmp_path,
     assert on_machine_with(2, "finished") == "fp32"
 
 
-@pytest.mark.parametrize(("recipe", "dim"), [(PAPER, 1408), (DEMO, 192), (Recipe(width=64, layers=3), 192)])
+@pytest.mark.parametrize(("recipe", "dim"), [(PAPER, 1408), (BEST, 192), (Recipe(width=64, layers=3), 192)])
 def test_a_folds_memory_is_reckoned_from_about_the_decoders_weights(recipe, dim):
     vocabulary, width = Vocabulary(taxonomies.load()), recipe.width or dim
     sizes = {

@@ -22,7 +22,7 @@ from halsted_ray.registry.held_out import HeldOutBenchmark
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.training.atlas_samples import load_samples
 from halsted_ray.training.embed_atlas import embed_atlas
-from halsted_ray.training.recipe import DEMO, PAPER
+from halsted_ray.training.recipe import BEST, PAPER
 from halsted_ray.video.identity import video_id
 
 ENCODER = "random:tiny:0"
@@ -51,7 +51,7 @@ def atlas(tmp_path_factory) -> str:
     return str(root)
 
 
-@pytest.fixture(params=[PAPER, DEMO], ids=["paper", "demo"])
+@pytest.fixture(params=[PAPER, BEST], ids=["paper", "best"])
 def recipe(request):
     return request.param
 
@@ -61,7 +61,7 @@ def test_training_evaluation_and_promotion_decode_nothing_afterwards(atlas, reci
     summary = embed_atlas(atlas, ENCODER, recipe, spec=SPEC, embeddings=place)
     assert summary.exit_code == 0 and summary.videos == 3
     clips, grid, shifted = 3, 3 + 5, 2 + 4  # coarse and fine windows of 12 s; those that begin 1.25 s later, whole
-    assert summary.windows_made == summary.windows == 3 * (clips + grid + shifted * (recipe is DEMO))
+    assert summary.windows_made == summary.windows == 3 * (clips + grid + shifted * (recipe is BEST))
 
     monkeypatch.setattr(embed, "embed_segments", lambda *_, **__: pytest.fail("decoded for nothing"))
     source, identity = read_atlas(atlas), encoder_identity(ENCODER)

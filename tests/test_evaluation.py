@@ -146,7 +146,7 @@ def test_folds_side_by_side_judge_every_method_on_the_same_windows(crossed):
         assert not set(fold["test"]) & set(fold["validation"])
         assert [record["epoch"] for record in fold["curve"]] == list(range(RECIPE.epochs))
     methods = found["methods"]
-    assert list(methods) == ["halsted", "chance", "majority", "linear", "sais"]
+    assert list(methods) == ["halsted", "chance", "majority", "linear", "sais_head"]
     for method in methods.values():
         assert {tag: entry["samples"] for tag, entry in method["tags"].items()} == {
             tag: entry["samples"] for tag, entry in methods["halsted"]["tags"].items()
@@ -171,6 +171,81 @@ def test_what_can_be_learned_beats_what_can_be_guessed(crossed):
     assert methods["halsted"]["tags"]["arm"]["auroc"]["value"] is None, "one class only"
     assert methods["halsted"]["tags"]["step"]["f1_10"]["value"] > 0.7, "a window that flickers costs two spans"
     assert "f1_10" not in methods["chance"]["tags"]["step"]
+
+
+def test_clips_are_judged_beside_windows_by_every_method_and_group(crossed):
+    """The paper's protocol: exact match on held-out clips, AUROC, by specialty and procedure."""
+    clips = crossed[0].figures["clips"]
+    own = clips["methods"]["halsted"]["tags"]
+    assert list(clips["methods"]) == ["halsted", "chance", "majority", "linear", "sais"]
+    assert own["action"]["samples"] == 4 * 6 and own["step"]["samples"] == 4 * 2, "4 test videos of 6 and 2 such clips"
+    assert own["action"]["accuracy"]["value"] > 0.7 and own["phase"]["auroc"]["value"] > 0.95
+    assert set(clips["groups"]["procedure"]) == set(PROCEDURES) and set(clips["groups"]["window"]) == {"clip"}
+    assert "edit" not in own["step"], "the borders of a clip are given"
+    windows = crossed[0].figures["methods"]["halsted"]["tags"]["action"]
+    assert windows["counts"] == own["action"]["counts"] == {"windows": 48, "clips": 24, "videos": 4}
+    assert set(pq.read_table(crossed[1] / "answers.parquet")["kind"].to_pylist()) == {"coarse", "fine", "clip"}
+    text = methods_table(crossed[0].figures)
+    assert "Annotated clips" in text and "Windows of a map" in text and "with an error" in text
+    assert "Annotated clips" in evaluation_page(crossed[0].figures, HALSTED, [])
+
+
+def test_a_task_asked_where_the_truth_is_something_else_is_a_false_alarm():
+    """A window of suturing has no action, so no accuracy of actions counts what would be said there."""
+    dissection, suturing = (HALSTED.tag("step").categories.index(name) for name in ("Dissection", "Suturing"))
+    (made,) = hand_made({"a": [1] * 4, "b": [1] * 4})
+    truth = np.array([suturing, suturing, dissection, dissection] * 2)
+    chosen = np.array([suturing, dissection, dissection, suturing, suturing, suturing, dissection, dissection])
+    made = replace(made, targets=replace(made.targets, truth_N=truth), chosen_N=chosen, right_N=(truth == chosen) * 1.0)
+    found = score_predictions([made], HALSTED, {})["methods"]["halsted"]["false_alarms"]
+    assert found["micro"] == {"elsewhere": 4, "alarms": 1, "share": 0.25, "videos": 1}
+    assert found["proficiency"] == {"elsewhere": 4, "alarms": 1, "share": 0.25, "videos": 1}
+    assert "context" not in found, "nothing was predicted of phases"
+
+
+def test_errors_are_counted_by_window_clip_and_video():
+    made = hand_made({"a": [1, 1, 0, 0], "b": [1, 1]})
+    clips = hand_made({"a": [1, 0], "b": [1]})
+    clips = [replace(c, targets=replace(c.targets, kind_N=np.full(len(c.right_N), "clip"))) for c in clips]
+    found = score_predictions([*made, *clips], HALSTED, {})
+    for block in (found, found["clips"]):
+        step = block["methods"]["halsted"]["tags"]["step"]
+        assert step["counts"] == {"windows": 6, "clips": 3, "videos": 2}
+        assert step["errors"] == {"windows": 2, "clips": 1, "videos": 1}
+    assert found["methods"]["halsted"]["tags"]["step"]["samples"] == 6
+    assert found["clips"]["methods"]["halsted"]["tags"]["step"]["accuracy"]["over_videos"] == pytest.approx(2 / 3)
+
+
+def test_an_archive_of_clips_too_short_for_any_window_is_learned_and_judged(crossed, tmp_path):
+    """An imported HSA-27k has actions of 1 s; on the grid alone there was nothing to judge."""
+    rows, clips, rng = [], [], np.random.default_rng(0)
+    categories, directions = HALSTED.tag("action").categories[:2], rng.normal(size=(2, ENCODER.dim))
+    store = VectorStore(f"{tmp_path}/embeddings", ENCODER.fingerprint, sampling_name(SPEC, "reference"))
+    for n in range(4):
+        name = f"{n:016x}"
+        rows.append(Video(name, f"{tmp_path}/{n}.mp4", 1, DURATION_S, 64, 64, 10.0, "h264"))
+        own = [Clip(name, 5.0 * k + 0.2, 5.0 * k + 1.2, "micro", {"action": categories[k % 2]}) for k in range(12)]
+        keys = [("clip", clip.start_s, clip.stop_s) for clip in own]
+        vectors = directions[np.arange(12) % 2] + 0.3 * rng.normal(size=(12, ENCODER.dim))
+        store.put(name, 0.0, 120.0, dict(zip(keys, vectors.astype(np.float16), strict=True)))
+        clips += [replace(clip, specialty="Urology", procedure="Prostatectomy") for clip in own]
+    write_atlas(str(tmp_path), rows, clips, "short")
+    found = evaluate(
+        str(tmp_path),
+        str(tmp_path / "out"),
+        replace(RECIPE, units=("clips",), epochs=120),
+        plan=EvaluationPlan(folds=1, baselines=("majority",)),
+        encoder=ENCODER.ref,
+        spec=SPEC,
+    )
+    action = found.figures["clips"]["methods"]["halsted"]["tags"]["action"]
+    assert action["samples"] == 12 and action["accuracy"]["value"] > 0.7, "commonest: 0.5"
+    assert (
+        found.figures["methods"]["halsted"]["tags"] == {}
+        and found.figures["methods"]["halsted"]["mean"]["samples"] == 0
+    )
+    page = evaluation_page(found.figures, HALSTED, [])
+    assert "action" in page and "action" in methods_table(found.figures)
 
 
 def test_groups_split_the_same_predictions(crossed):
@@ -520,6 +595,7 @@ def test_sais_learns_what_changes_over_time():
     rising = np.linspace(-2, 2, 8)[None, :, None] * np.where(labels, 1, -1)[:, None, None]
     steps = (rising * np.ones(8) + 0.3 * rng.normal(size=(160, 8, 8))).astype(np.float32)
     recipe = SaisRecipe(layers=1, heads=2, prototype_dim=8, epochs=10)
+    steps = steps[:, None]
     train, validation = (LabelledVectors(steps[part], labels[part]) for part in (slice(100), slice(100, 130)))
     model = fit_sais(train, validation, 2, recipe)
     found = model.probabilities(steps[130:])

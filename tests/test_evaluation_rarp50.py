@@ -9,7 +9,7 @@ from halsted_ray.errors import OutputError
 from halsted_ray.evaluation.rarp50 import evaluate_rarp50, operation
 from halsted_ray.phantom.script import make_script
 from halsted_ray.phantom.write import write_video
-from halsted_ray.training.recipe import DEMO
+from halsted_ray.training.recipe import BEST
 
 VIDEOS = (
     "train1/video_01",
@@ -47,7 +47,9 @@ def test_the_papers_protocol_on_a_small_copy(folder, tmp_path, capsys):
         "--encoder",
         "random:tiny:0",
         "--recipe",
-        "demo",
+        "best",
+        "--set",
+        "least_steps=0",
         "--baselines",
         "chance,majority,linear",
         "--clips",
@@ -55,15 +57,23 @@ def test_the_papers_protocol_on_a_small_copy(folder, tmp_path, capsys):
     ]
     assert main(command) == 0
     shown = capsys.readouterr().out
-    assert "paper, 2 layers" in shown and shown.splitlines()[-1] == f"{out}/report.html"
+    assert "paper, Halsted, 2 layers" in shown and shown.splitlines()[-1] == f"{out}/report.html"
     assert all(len(line) <= 80 for line in shown.splitlines() if "/" not in line)
     figures = json.loads((out / "evaluation.json").read_text())
     benchmark = figures["benchmark"]
     assert benchmark["chance"] == 0.125
     assert benchmark["methods"]["chance"]["relative_improvement"] == pytest.approx(1)
+    published = {row["method"]: row for row in benchmark["published"]}
+    assert {name: round(row["relative_improvement"], 1) for name, row in published.items()} == {
+        "MA-TCN": 3.1,
+        "SAIS": 4.2,
+        "Halsted, 2 layers": 5.3,
+        "Halsted, 10 layers": 5.5,
+    }
+    assert all(row["source"] in shown for row in published.values())
     own = benchmark["methods"]["halsted"]
     assert own["segments"] == 2 * SEGMENTS and own["relative_improvement"] == pytest.approx(8 * own["micro"])
-    assert own["micro"] == figures["methods"]["halsted"]["tags"]["action"]["accuracy"]["value"]
+    assert own["micro"] == figures["clips"]["methods"]["halsted"]["tags"]["action"]["accuracy"]["value"]
     fold = figures["folds"][0]
     assert len(fold["test"]) == 2 and len(fold["validation"]) + fold["train"] == 4
     counts = figures["confusion"]["action"]["counts"]
@@ -83,16 +93,16 @@ def test_fragments_of_one_operation_stay_together():
 def test_a_place_that_can_not_be_written_is_said_before_any_video_is_looked_at(folder, monkeypatch):
     monkeypatch.setattr("halsted_ray.evaluation.rarp50.import_annotations", lambda *_, **__: pytest.fail("it began"))
     with pytest.raises(OutputError, match="/proc/self.*name a folder that can be written"):
-        evaluate_rarp50(str(folder), "/proc/self", DEMO)  # nobody, root neither, can write there
+        evaluate_rarp50(str(folder), "/proc/self", BEST)  # nobody, root neither, can write there
 
 
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["--benchmark", "cholec80", "{folder}"], "unknown benchmark 'cholec80'; expected rarp50"),
+        (["--benchmark", "cholec80", "{folder}"], "unknown benchmark 'cholec80'; expected rarp50, sais or llama"),
         (["--benchmark", "rarp50", "{empty}"], "no SAR-RARP50 here"),
         (["--atlas", "{empty}"], "no atlas at"),
-        (["--atlas", "{empty}", "--recipe", "thesis"], "expected one of paper, demo"),
+        (["--atlas", "{empty}", "--recipe", "thesis"], "expected one of paper, best"),
         (["--atlas", "{empty}", "--baselines", "linear,cnn"], "unknown baseline 'cnn'"),
     ],
 )

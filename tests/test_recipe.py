@@ -2,7 +2,17 @@ from dataclasses import replace
 
 import pytest
 
-from halsted_ray.training.recipe import PAPER, Recipe, changed, learning_rate_at, lowest_accuracy, should_save
+from halsted_ray.training.recipe import (
+    BEST,
+    PAPER,
+    RECIPES,
+    Recipe,
+    changed,
+    learning_rate_at,
+    lowest_accuracy,
+    passes_per_epoch,
+    should_save,
+)
 
 
 @pytest.mark.parametrize(("epoch", "expected"), [(0, 1e-5), (1, 5.5e-5), (2, 1e-4), (21, 5e-5), (40, 0.0)])
@@ -34,6 +44,19 @@ def test_the_worst_task_decides_and_unmeasured_ones_do_not():
 def test_the_paper_is_the_default():
     assert (PAPER.epochs, PAPER.batch_size, PAPER.learning_rate, PAPER.weight_decay) == (40, 128, 1e-4, 1e-2)
     assert (PAPER.warmup_epochs, PAPER.warmup_from, PAPER.layers, PAPER.heads) == (2, 0.1, 2, 8)
+    assert (PAPER.least_steps, PAPER.label_smoothing, PAPER.noise, PAPER.hide_tags) == (0, 0.0, 0.0, 0.0)
+
+
+def test_the_recipe_of_earlier_demos_is_best():
+    assert RECIPES["demo"] == RECIPES["best"] == BEST
+
+
+@pytest.mark.parametrize("samples", [1, 100, 1000, 100_000])
+def test_few_samples_get_as_many_steps_as_many_do(samples):
+    batches = -(-samples // BEST.batch_size)
+    steps = BEST.epochs * batches * passes_per_epoch(batches, BEST)
+    assert BEST.least_steps <= steps < max(2 * BEST.least_steps, BEST.epochs * batches + 1)
+    assert passes_per_epoch(batches, PAPER) == 1
 
 
 @pytest.mark.parametrize(
@@ -45,6 +68,8 @@ def test_the_paper_is_the_default():
         {"noise": -1.0},
         {"shifts_s": ()},
         {"batch_size": -1},
+        {"least_steps": -1},
+        {"label_smoothing": 1.0},
     ],
 )
 def test_a_bad_recipe_names_the_field(change):

@@ -55,7 +55,9 @@ def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("remap")
     model = Halsted.load("phantom")
     own = options(folder, folder)
-    colouring_DD = np.linalg.inv(model.decoder.feature_whitening_DD.double().numpy())
+    whitening_DD = model.decoder.feature_whitening_DD
+    spread_DD = torch.diag(model.decoder.feature_scale_D) if whitening_DD is None else whitening_DD
+    colouring_DD = np.linalg.inv(spread_DD.double().numpy())
     generator = np.random.default_rng(0)
     for segment in all_segments():
         coarse, fine_of = windows_of(segment, SPEC)

@@ -315,13 +315,15 @@ def test_the_command_tells_what_was_kept_and_dropped(archive, labelled, tmp_path
 
 @pytest.fixture(scope="module")
 def on_folds(archive, tmp_path_factory):
-    """The first release with the vectors of every video's windows, and a recipe that learns them."""
+    """The first release with the vectors of every window and of all spans of whole seconds, as clips and labels have,
+    and a recipe that learns them."""
     root, ids = archive
     store = VectorStore(
         f"{root}/embeddings", Encoder.load(ENCODER).fingerprint, sampling_name(WindowSpec(), "reference")
     )
     for name, own_id in ids.items():
         keys = [(window.kind, window.start_s, window.stop_s) for window in training_windows(LENGTH_S, WindowSpec())]
+        keys += [("clip", float(a), float(b)) for a in range(LENGTH_S) for b in range(a + 1, LENGTH_S + 1)]
         store.put(own_id, 0.0, 120.0, {key: vector_of(own_id, key, shown_at(name, key[1])) for key in keys})
     out = str(tmp_path_factory.mktemp("folds"))
     procedures = {ids[name]: OPERATION["procedure"] for name in PARTS}

@@ -20,7 +20,7 @@ from halsted_ray.records import Clip, Video, WindowSpec
 from halsted_ray.registry.model_registry import Registry
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.training.loop import RAYS_LIST, fit_in_process
-from halsted_ray.training.recipe import DEMO
+from halsted_ray.training.recipe import BEST
 from halsted_ray.training.samples import Samples, training_windows
 
 pytestmark = pytest.mark.slow
@@ -29,11 +29,19 @@ ENCODER = "random:tiny:0"
 EPOCHS, EVERY = 8, 2
 """A checkpoint is a barrier of 2 s: so the run takes some seconds after its first one."""
 RECIPE = replace(
-    DEMO, epochs=EPOCHS, validate_every=EVERY, checkpoint_every=EVERY, width=32, heads=2, batch_size=16, shifts_s=(0.0,)
+    BEST,
+    epochs=EPOCHS,
+    least_steps=0,
+    validate_every=EVERY,
+    checkpoint_every=EVERY,
+    width=32,
+    heads=2,
+    batch_size=16,
+    shifts_s=(0.0,),
 )
 SET = [
     f"{name}={getattr(RECIPE, name)}"
-    for name in ("epochs", "validate_every", "checkpoint_every", "width", "heads", "batch_size")
+    for name in ("epochs", "least_steps", "validate_every", "checkpoint_every", "width", "heads", "batch_size")
 ] + ["shifts_s=0.0"]
 PATIENCE_S = 300
 LOGGED = 1
@@ -111,7 +119,7 @@ def test_a_killed_driver_goes_on_and_ends_with_the_same_model(tmp_path):
         "--encoder",
         ENCODER,
         "--recipe",
-        "demo",
+        "best",
         "--registry",
         registry.uri,
     ]

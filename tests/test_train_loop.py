@@ -173,11 +173,24 @@ def test_training_learns_and_keeps_the_decoder_by_its_worst_task(undisturbed):
     assert not torch.equal(fitted.tensors["feature_mean"], torch.zeros(DIM))
 
 
+def test_the_accuracy_of_the_commonest_category_stands_beside_the_decoders(undisturbed, data):
+    train, validation = map(Samples.load, data.values())
+    expected = {}
+    for k, task in enumerate(SMALL.tasks):
+        shares = []
+        for g in range(len(task.tags)):
+            learned, judged = (of.truth_SG[of.task_S == k, g] for of in (train, validation))
+            shares.append(np.mean(judged == np.bincount(learned).argmax()))
+        expected[task.name] = np.mean(shares)
+    assert undisturbed[0].progress.commonest_of_task == pytest.approx(expected)
+
+
 def test_worker_count_invariance(undisturbed, data, tmp_path):
     # 620 samples in batches of 32: the last one, of 12, splits unevenly over 3
     with quick_checkpoints():
         shared = fit(data, tmp_path, workers=3)
     assert losses(shared)[:10] == pytest.approx(losses(undisturbed[0])[:10], rel=1e-4)
+    assert shared.progress.commonest_of_task == undisturbed[0].progress.commonest_of_task
     # rounding grows with the steps; 800 of them later the curve is still the same to the eye
     assert losses(shared) == pytest.approx(losses(undisturbed[0]), rel=0.02)
 

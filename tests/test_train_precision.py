@@ -14,12 +14,12 @@ from halsted_ray.phantom import catalogue
 from halsted_ray.phantom.training_clips import random_clip
 from halsted_ray.records import Window
 from halsted_ray.training import loop
-from halsted_ray.training.recipe import DEMO
+from halsted_ray.training.recipe import BEST
 from halsted_ray.training.samples import LabelledWindow, build_samples
 
 HALSTED = taxonomies.load()
 ACTIONS = catalogue.ACTIONS[:4]
-RECIPE = replace(DEMO, epochs=16, width=48, heads=4, batch_size=16, validate_every=16, tasks=("micro",))
+RECIPE = replace(BEST, epochs=16, least_steps=0, width=48, heads=4, batch_size=16, validate_every=16, tasks=("micro",))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import asdict, replace
 
 import av
 import numpy as np
@@ -20,7 +21,7 @@ from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import LabelledWindow, with_vectors
-from halsted_ray.training.train import train
+from halsted_ray.training.train import TrainSummary, train
 from halsted_ray.video.frames import Missing, collect
 from halsted_ray.video.identity import video_id
 from halsted_ray.video.readers import read_frames
@@ -29,7 +30,7 @@ from halsted_ray.video.windows import frame_rows, frame_times_s, windows_of
 ENCODER = "random:tiny:0"
 SPEC = WindowSpec(coarse_s=5.0, fine_s=2.5)
 DURATION_S = 11.2
-RECIPE = Recipe(epochs=2, batch_size=8, width=32, heads=2, layers=1, warmup_epochs=1)
+RECIPE = Recipe(epochs=2, batch_size=8, width=32, heads=2, layers=1, warmup_epochs=1, units=("clips", "grid"))
 
 
 def write_video(path, seed):
@@ -89,11 +90,37 @@ def test_a_run_leaves_a_model_that_says_what_it_stands_on(trained, archive):
     assert summary.videos == {"train": 1, "validation": 1} and summary.atlas_version == 0
     parts = read_atlas(archive).split
     assert model.config.learned_from == {part: [v for v in parts if parts[v] == part] for part in summary.videos}
-    # 3 coarse and 5 fine windows; two of the coarse ones and one of the fine ones hold both steps or end short
-    assert summary.samples["train"] == summary.samples["validation"] > 10
+    # 3 clips; 3 coarse and 5 fine windows, of which two coarse ones and a fine one hold both steps or end short
+    assert summary.samples["train"] == summary.samples["validation"] > 13
     assert len(summary.curve) == RECIPE.epochs and summary.accuracy_of_task["context"] is None
+    assert summary.commonest_of_task.keys() == summary.accuracy_of_task.keys()
     written = json.loads((out / "training.json").read_text())
+    assert written["verdict"] == summary.verdict()
     assert written["recipe"]["epochs"] == 2 and written["run_id"] == summary.model_version
+
+
+@pytest.mark.parametrize(
+    ("found", "commonest", "is_told"),
+    [(0.6, 0.5, False), (0.5, 0.5, True), (0.4, 0.5, True), (1.0, 1.0, False), (None, None, False), (0.5, None, False)],
+)
+def test_a_run_no_better_than_the_commonest_category_says_so_in_words(trained, found, commonest, is_told):
+    """With a single category to answer nothing can be learned, so all right is no fault."""
+    summary = replace(
+        trained[0],
+        accuracy_of_task={"macro": 0.9, "micro": found},
+        commonest_of_task={"macro": 0.3, "micro": commonest},
+    )
+    assert summary.learned_nothing == (("micro",) if is_told else ())
+    words = summary.verdict()
+    assert bool(words) == is_told and "macro" not in words
+    if is_told:
+        assert f"micro {found:.3f} (commonest category 0.500)" in words and "annotate more clips" in words
+
+
+def test_the_record_of_an_earlier_version_is_read_without_a_verdict(trained):
+    told = asdict(trained[0])
+    del told["commonest_of_task"]
+    assert TrainSummary(**told).verdict() == ""
 
 
 def test_ctrl_c_means_after_a_training_what_it_meant_before(trained):
@@ -130,10 +157,14 @@ def test_vectors_are_those_that_mapping_would_make(trained, archive):
     coarse, fine_of = windows_of(segment, SPEC)
     stored = store.get(video.video_id, 0.0, 60.0)
     windows = [*coarse, *(window for fine in fine_of.values() for window in fine)]
-    assert {(w.kind, w.start_s, w.stop_s) for w in windows} == set(stored)
-    for window in windows:
-        expected = encoder.encode(images[frame_rows(window, segment, SPEC)][None])[0]
-        assert np.array_equal(stored[window.kind, window.start_s, window.stop_s], expected), window
+    spans = {Window("clip", clip.start_s, clip.stop_s) for clip in read_atlas(archive).clips}
+    of_clips = replace(segment, windows=tuple(sorted(spans, key=lambda window: window.start_s)))
+    images_of_clips = read_frames(video.uri, frame_times_s(of_clips, SPEC), encoder.image_size).images_NHWC
+    assert {(w.kind, w.start_s, w.stop_s) for w in (*windows, *spans)} == set(stored)
+    for own, pictures, wanted in ((segment, images, windows), (of_clips, images_of_clips, spans)):
+        for window in wanted:
+            expected = encoder.encode(pictures[frame_rows(window, own, SPEC)][None])[0]
+            assert np.array_equal(stored[window.kind, window.start_s, window.stop_s], expected), window
 
 
 def test_stored_vectors_are_not_made_again(trained, archive, monkeypatch):

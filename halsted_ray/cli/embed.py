@@ -81,7 +81,7 @@ def add_embed(commands: Commands) -> None:
     embed.add_argument(
         "--recipe",
         metavar="NAME",
-        help="atlas: embed the windows that this recipe learns from: paper (default) or demo",
+        help="atlas: embed the windows that this recipe learns from: paper (default) or best",
     )
     embed.add_argument(
         "--set",

@@ -30,7 +30,7 @@ def add_evaluate(commands: Commands) -> None:
         "evaluate",
         "measure the accuracy of a model or, by folds, of a recipe",
         evaluate_model,
-        example="halsted evaluate --atlas demo/archive/training --out demo/evaluation \\\n    --recipe demo --folds 5",
+        example="halsted evaluate --atlas demo/archive/training --out demo/evaluation \\\n    --recipe best --folds 5",
         more="Without --model, a model is trained for each fold. Baselines answer the same windows, for comparison.",
     )
     what = evaluate.add_mutually_exclusive_group(required=True)
@@ -39,7 +39,8 @@ def add_evaluate(commands: Commands) -> None:
         "--benchmark",
         nargs=2,
         metavar=("NAME", "DIR"),
-        help="the paper's external test instead of an atlas: rarp50 and the folder of SAR-RARP50",
+        help="a comparison of the paper instead of a plain evaluation: rarp50 and the folder of SAR-RARP50; sais, or "
+        "llama, and the archive that holds atlas/",
     )
     evaluate.add_argument("--out", required=True, metavar="OUT", help="where report.html and the figures are written")
     evaluate.add_argument(
@@ -69,7 +70,7 @@ def add_evaluate(commands: Commands) -> None:
         metavar="NAME",
         help="how folds are drawn: per_procedure or global (default: the first that leaves enough videos)",
     )
-    evaluate.add_argument("--recipe", default="paper", metavar="NAME", help="paper (default) or demo")
+    evaluate.add_argument("--recipe", default="paper", metavar="NAME", help="paper (default) or best")
     evaluate.add_argument(
         "--set",
         action="append",
@@ -82,6 +83,22 @@ def add_evaluate(commands: Commands) -> None:
         default="chance,majority,linear,sais",
         metavar="NAMES",
         help="separated by commas (default: chance,majority,linear,sais), or none",
+    )
+    evaluate.add_argument(
+        "--sais-encoder",
+        metavar="REF",
+        help="self-supervised ViT whose vectors per frame SAIS reads, as published (default: SAIS's head reads the "
+        "model's own vectors)",
+    )
+    evaluate.add_argument(
+        "--specialties",
+        metavar="NAMES",
+        help="with --benchmark sais: separated by commas (default: the paper's, Bariatric,General,Gynecology)",
+    )
+    evaluate.add_argument(
+        "--llama",
+        metavar="DIR",
+        help="with --benchmark llama: folder of the Llama to fine-tune (config.json, safetensors, tokenizer.json)",
     )
     evaluate.add_argument(
         "--encoder", metavar="REF", help="folder or URL of the encoder (default: the model's, or tiny)"
@@ -152,8 +169,28 @@ def add_conditions(evaluate: argparse.ArgumentParser) -> None:
     only_with(
         evaluate,
         *("--folds", "--strategy"),
-        when=lambda given: given.atlas and not given.model and not given.test_on,
-        needs="folds to draw; with --model, --test-on or --benchmark there are none",
+        when=lambda given: (
+            benchmark_of(given) in ("sais", "llama") or (given.atlas and not given.model and not given.test_on)
+        ),
+        needs="folds to draw; with --model, --test-on or --benchmark rarp50 there are none",
+    )
+    only_with(
+        evaluate,
+        "--specialties",
+        when=lambda given: benchmark_of(given) == "sais",
+        needs="--benchmark sais, which is about some specialties",
+    )
+    only_with(
+        evaluate,
+        "--llama",
+        when=lambda given: benchmark_of(given) == "llama",
+        needs="--benchmark llama; to train a model with a Llama's layers, give --set decoder=llama:DIR",
+    )
+    only_with(
+        evaluate,
+        "--sais-encoder",
+        when=lambda given: "sais" in given.baselines.split(","),
+        needs="the baseline sais; add it to --baselines",
     )
     only_with(
         evaluate,
@@ -179,6 +216,11 @@ def add_conditions(evaluate: argparse.ArgumentParser) -> None:
         when=lambda given: not given.model or learning(given),
         needs="something that learns: leave --model out, or give --baselines linear",
     )
+
+
+def benchmark_of(given: argparse.Namespace) -> str:
+    """The name of the chosen benchmark; '' for an evaluation on an atlas."""
+    return given.benchmark[0] if given.benchmark else ""
 
 
 def learning(given: argparse.Namespace) -> set[str]:
@@ -212,6 +254,7 @@ def evaluate_model(options: argparse.Namespace) -> int:
         learn_from=options.learn_from,
         seed=options.seed,
         baselines=() if options.baselines == "none" else tuple(options.baselines.split(",")),
+        sais_encoder=options.sais_encoder,
     )
     shared = {
         "encoder": options.encoder,
@@ -221,16 +264,12 @@ def evaluate_model(options: argparse.Namespace) -> int:
         ),
         "on_fold": lambda done, of: show_progress(f"{done} of {of} folds evaluated", done == of),
     }
-    from halsted_ray.evaluation.rarp50 import evaluate_rarp50
     from halsted_ray.evaluation.run_evaluation import evaluate
     from halsted_ray.reporting.evaluation_page import write_evaluation
     from halsted_ray.selflabel.self_label import read_report
 
     if options.benchmark:
-        name, folder = options.benchmark
-        if name != "rarp50":
-            raise UsageError(f"unknown benchmark {name!r}; expected rarp50")
-        found = evaluate_rarp50(folder, out, recipe, seed=options.seed, baselines=plan.baselines, **shared)
+        found = run_benchmark(options, out, recipe, plan, shared)
     elif options.archive:
         found = self_labelled(options, out, recipe, plan, shared)
     else:
@@ -252,6 +291,35 @@ def evaluate_model(options: argparse.Namespace) -> int:
         print(comparison_text(comparison) + "\n")
     print(f"{out}/report.html")
     return DONE
+
+
+def run_benchmark(
+    options: argparse.Namespace, out: str, recipe: Recipe, plan: EvaluationPlan, shared: dict[str, Any]
+) -> Evaluation:
+    """One of the paper's comparisons. ``shared``: further arguments of ``evaluate``. Raises UsageError."""
+    from halsted_ray.errors import UsageError
+    from halsted_ray.evaluation.published_comparisons import SPECIALTIES, compare_with_llama, compare_with_sais
+    from halsted_ray.evaluation.rarp50 import evaluate_rarp50
+
+    name, folder = options.benchmark
+    if name == "rarp50":
+        return evaluate_rarp50(
+            folder,
+            out,
+            recipe,
+            seed=options.seed,
+            baselines=plan.baselines,
+            sais_encoder=plan.sais_encoder,
+            **shared,
+        )
+    if name == "sais":
+        specialties = tuple(options.specialties.split(",")) if options.specialties else SPECIALTIES
+        return compare_with_sais(folder, out, recipe, plan, specialties=specialties, **shared)
+    if name == "llama":
+        if not options.llama:
+            raise UsageError("--benchmark llama needs the Llama's folder; give --llama DIR")
+        return compare_with_llama(folder, out, recipe, plan, options.llama, **shared)
+    raise UsageError(f"unknown benchmark {name!r}; expected rarp50, sais or llama")
 
 
 def self_labelled(
@@ -353,25 +421,73 @@ def unit_table(block: JsonObject, several: bool) -> str:
             *(percent(methods[name]["mean"]["value"]) for name in others),
         )
     )
-    header = ("tag", own, "95% interval", *others)
+    header = ("tag", own, "95% interval", *map(title_of, others))
     return table(header, rows, right=range(1, len(header)))
 
 
 def benchmark_table(benchmark: JsonObject) -> str:
-    """Micro and macro accuracy of each method over segments, as a multiple of chance too, and the paper's figures."""
+    """The figures of one of the paper's comparisons, with the published rows and their sources below ours."""
+    if benchmark["name"] == "rarp50":
+        return rarp50_table(benchmark)
+    measure = "auroc" if benchmark["name"] == "sais" else "accuracy"
+    rows = [
+        (title_of(name), tag, percent(own["value"]), interval((own["low"], own["high"])))
+        for name, of_tags in benchmark["methods"].items()
+        for tag, own in of_tags.items()
+    ]
+    rows += [
+        (f"published: {row['method']}", row["tag"], percent(row[measure]), interval((row["low"], row["high"])))
+        for row in benchmark["published"]
+    ]
+    header = ("method", "tag", "AUROC" if measure == "auroc" else "accuracy", "95% interval")
+    sources = "; ".join(dict.fromkeys(row["source"] for row in benchmark["published"]))
+    parts = [
+        table(header, rows, right=(2, 3)),
+        textwrap.fill(f"Published: {sources}, on other videos; so compare the order, not the values.", WIDTH),
+    ]
+    if "p" in benchmark:
+        tests = "; ".join(
+            f"{tag} p = {p_value(found['t'])} (paired t), {p_value(found['wilcoxon'])} (Wilcoxon)"
+            for tag, found in benchmark["p"].items()
+        )
+        parts.append(textwrap.fill(f"Both decoders alike? Over folds: {tests}.", WIDTH))
+    return "\n\n".join(parts)
+
+
+def rarp50_table(benchmark: JsonObject) -> str:
+    """Micro and macro accuracy of each method over segments, as a multiple of chance too, and the published rows."""
     rows = [
         (
-            name,
+            title_of(name),
             percent(own["micro"]),
             percent(own["macro"]),
             percent(own["macro_videos"]),
+            percent(benchmark["chance"]),
             f"{own['relative_improvement']:.1f}x",
         )
         for name, own in benchmark["methods"].items()
     ]
     rows += [
-        (f"paper, {name}", percent(value), "–", "–", f"{value / benchmark['chance']:.1f}x")
-        for name, value in benchmark["paper"].items()
+        (
+            f"paper, {row['method']}",
+            percent(row["accuracy"]),
+            "–",
+            "–",
+            percent(row["chance"]),
+            f"{row['relative_improvement']:.1f}x",
+        )
+        for row in benchmark["published"]
     ]
-    header = ("segments", "micro", "macro", "macro by video", "over chance")
-    return table(header, rows, right=range(1, len(header)))
+    header = ("segments", "micro", "macro", "by video", "chance", "over chance")
+    sources = "\n".join(f"{row['method']}: {row['source']}" for row in benchmark["published"])
+    return table(header, rows, right=range(1, len(header))) + "\n\n" + sources
+
+
+def title_of(method: str) -> str:
+    """A method's name in a table."""
+    return method.replace("_", " ")
+
+
+def p_value(value: float | None) -> str:
+    """A p-value; – where it is unknown."""
+    return "–" if value is None else f"{value:.3f}"

@@ -114,7 +114,7 @@ def add_train(commands: Commands) -> None:
         "train",
         "train a model on an annotated archive",
         train_model,
-        example="halsted train --atlas demo/archive/training --out demo/model --recipe demo",
+        example="halsted train --atlas demo/archive/training --out demo/model --recipe best",
         more="Each video is encoded once; its embeddings are kept and read again by the next training.",
     )
     train.add_argument("--atlas", required=True, metavar="DIR", help="the archive that holds atlas/")
@@ -125,7 +125,10 @@ def add_train(commands: Commands) -> None:
         "--out", required=True, metavar="RUN", help="folder of the run; the model is written to RUN/model"
     )
     train.add_argument(
-        "--recipe", default="paper", metavar="NAME", help="paper (default), or demo: small, for the tiny encoder"
+        "--recipe",
+        default="paper",
+        metavar="NAME",
+        help="paper (default), or best: a small decoder that learns from few clips",
     )
     train.add_argument(
         "--set",
@@ -176,10 +179,16 @@ def train_model(options: argparse.Namespace) -> int:
         ),
     )
     if options.json:
-        print(json.dumps(asdict(summary) | {"registered": version and version.number}, indent=1))
+        told = {"registered": version and version.number, "verdict": summary.verdict()}
+        print(json.dumps(asdict(summary) | told, indent=1))
         return DONE
-    rows = [(task, "–" if value is None else f"{value:.3f}") for task, value in summary.accuracy_of_task.items()]
-    print(table(("task", "validation accuracy"), rows, right=(1,)))
+    rows = [
+        (task, *("–" if value is None else f"{value:.3f}" for value in (found, summary.commonest_of_task.get(task))))
+        for task, found in summary.accuracy_of_task.items()
+    ]
+    print(table(("task", "validation accuracy", "commonest category"), rows, right=(1, 2)))
+    if verdict := summary.verdict():
+        print(f"warning: {verdict}")
     print(
         f"model {summary.model} version {summary.model_version}, {summary.parameters:,} parameters, "
         f"epoch {summary.best_epoch + 1} of {summary.epochs}\natlas {summary.atlas_release} "

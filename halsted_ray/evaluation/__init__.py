@@ -7,11 +7,14 @@ fold_resources.py    the share of a GPU that a fold needs
 dataset.py           videos and their clips          -> samples with vectors, which all folds share
 predictions.py       model, test samples             -> predictions, from which all figures are computed
 baselines.py         the same of chance, majority, a linear probe and SAIS
-sais.py              SAIS, a published method
+sais.py              SAIS, a published method; sais_features.py: the frame features that it reads
+llama_answers.py     the same of a Llama that is fine-tuned to write tags as text
 migration.py         predictions of one taxonomy     -> how they read in another
+published_comparisons.py  the paper's comparisons with SAIS and with a Llama, on an atlas
 rarp50.py            the whole evaluation on SAR-RARP50, by the paper's protocol
 
 scoring.py           predictions                     -> figures by tag, task, specialty, procedure, source, video
+published.py         predictions, clips              -> the paper's figures 2 and 9, ROC curves
 model_comparison.py  predictions of two models       -> their difference, over videos or over folds
 map_accuracy.py      a timeline, annotated clips     -> figures of the map
 metrics.py           accuracy, spans, ranking, calibration, chance: one pure function per metric, with its source

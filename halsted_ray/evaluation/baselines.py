@@ -2,7 +2,8 @@
 
 Each method predicts one tag at a time.
 
-Legend: N test windows of one tag, K its categories, W windows, D encoder width, T time steps of a window.
+Legend: N test windows of one tag, K its categories, W windows, D encoder width, G grids of frames, T time steps of a
+window.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from halsted_ray.evaluation.predictions import NO_CATEGORY, TagPredictions, TagTargets
-from halsted_ray.evaluation.sais import LabelledVectors, SaisRecipe, fit_sais
+from halsted_ray.evaluation.sais import SAIS_HEAD, LabelledVectors, SaisRecipe, fit_sais
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training.samples import Samples
 
@@ -94,11 +95,13 @@ def baseline_predictions(
     *,
     steps: Mapping[str, np.ndarray] | None = None,
     sais: SaisRecipe | None = None,
+    sais_method: str = SAIS_HEAD,
 ) -> list[TagPredictions]:
     """Predictions of the baselines ``names`` for all ``targets`` of ``test``.
 
-    ``steps``: part of the split (``train``, ``validation``, ``test``) → the windows' vectors by time step [W, T, D],
-    row-aligned with that part's ``embeddings_WD``; only SAIS needs them.
+    ``steps``: part of the split (``train``, ``validation``, ``test``) → the windows' vectors by grid and time step
+    [W, G, T, D], row-aligned with that part's ``embeddings_WD``; only SAIS needs them. ``sais_method``: what SAIS is
+    called with these vectors (``sais.SAIS`` or ``SAIS_HEAD``).
     """
     found = []
     tasks = [task.name for task in taxonomy.tasks]
@@ -128,8 +131,8 @@ def baseline_predictions(
                 for part, samples, rows in (("train", train, train_rows), ("validation", validation, validation_rows))
             )
             model = fit_sais(learned, validated, categories, sais or SaisRecipe())
-            vectors_NTD = steps["test"][test.window_S[of_tag.row_N]].astype(np.float32)
-            found.append(TagPredictions.from_scores("sais", of_tag, model.probabilities(vectors_NTD)))
+            vectors_NGTD = steps["test"][test.window_S[of_tag.row_N]].astype(np.float32)
+            found.append(TagPredictions.from_scores(sais_method, of_tag, model.probabilities(vectors_NGTD)))
     return found
 
 

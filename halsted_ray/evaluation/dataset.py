@@ -12,7 +12,8 @@ from halsted_ray.atlas import Atlas
 from halsted_ray.embedding.embed import EmbedProgress, embed
 from halsted_ray.embedding.vector_names import open_vectors
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
-from halsted_ray.evaluation.sais import SaisRecipe
+from halsted_ray.evaluation.sais import SAIS, SAIS_HEAD, SaisRecipe
+from halsted_ray.evaluation.sais_features import sais_features
 from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.halsted import ModelConfig
 from halsted_ray.model.vocabulary import Vocabulary
@@ -30,10 +31,11 @@ class EvaluationData:
 
     ``training``: every video's samples as models learn from them (clips or windows or both, moved, chosen and weighted
     by the recipe); ``testing``: the same videos' clips and grid windows as models are judged on them. ``kind_S``
-    (coarse, fine, clip) and ``source_S`` (manual, ai) are row-aligned with ``testing``.
-    ``steps``: ``training`` and ``testing`` → vectors by time step
-    [W, T, D], row-aligned with the embeddings of each; empty without SAIS. ``config``: the folds' models but for their
-    number; ``taxonomy``: as ``Taxonomy.to_dict`` gives it.
+    (coarse, fine, clip) and ``source_S`` (manual, ai) are row-aligned with ``testing``. ``steps``: ``training`` and
+    ``testing`` → vectors by grid and time step [W, G, T, D], row-aligned with the embeddings of each; empty without
+    SAIS. ``sais_method``: the name of the form of SAIS (``sais.SAIS`` or ``SAIS_HEAD``). ``llama``:
+    ``EvaluationPlan.llama``. ``config``: the folds' models but for their number; ``taxonomy``: as ``Taxonomy.to_dict``
+    gives it.
     """
 
     training: Samples
@@ -46,6 +48,8 @@ class EvaluationData:
     recipe: Recipe
     baselines: tuple[str, ...]
     sais: SaisRecipe
+    sais_method: str = SAIS_HEAD
+    llama: str | None = None
 
 
 def prepare_data(
@@ -78,16 +82,18 @@ def prepare_data(
     store = open_vectors(embeddings, encoder, sampling)
     vectors = embed(videos, windows_of, encoder.ref, store, spec, fidelity=FIDELITY, progress=on_embed)
     labelled = {side: with_vectors(of_video, vectors) for side, of_video in labelled.items()}
+    features = None
     if "sais" in plan.baselines:
-        store = open_vectors(embeddings, encoder, f"{sampling}-steps")
-        steps_of = embed(videos, windows_of, encoder.ref, store, spec, fidelity=FIDELITY, steps=True, progress=on_embed)
-        labelled = {side: with_vectors(of_video, steps_of) for side, of_video in labelled.items()}
+        shifted_too = {video_id: unique_windows(samples) for video_id, samples in labelled["testing"].items()}
+        features = sais_features(
+            videos, windows_of, shifted_too, encoder, plan.sais_encoder, embeddings, spec, on_embed
+        )
+        labelled = {side: with_vectors(of_video, features.grids[0]) for side, of_video in labelled.items()}
     samples_of = {side: build_samples(of_video, vectors, vocabulary) for side, of_video in labelled.items()}
     steps = {}
-    if "sais" in plan.baselines:
-        for side, of_video in labelled.items():
-            rows_WX = build_samples(of_video, steps_of, vocabulary).embeddings_WD
-            steps[side] = rows_WX.reshape(len(rows_WX), -1, encoder.width)
+    if features is not None:
+        for side, grids in (("training", 1), ("testing", len(features.grids))):
+            steps[side] = features.of(labelled[side], vocabulary, grids)
     # Row-aligned with ``testing``: ``build_samples`` takes videos by id, and their samples in order.
     tested = [
         (video_id, sample) for video_id in sorted(labelled["testing"]) for sample in labelled["testing"][video_id]
@@ -105,6 +111,8 @@ def prepare_data(
         recipe=recipe,
         baselines=plan.baselines,
         sais=plan.sais,
+        sais_method=SAIS if plan.sais_encoder else SAIS_HEAD,
+        llama=plan.llama,
     )
 
 

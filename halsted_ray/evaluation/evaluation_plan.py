@@ -41,10 +41,17 @@ class EvaluationPlan:
     baselines: tuple[str, ...] = BASELINES
     """Methods that are trained and judged on the same videos: any of ``chance``, ``majority``, ``linear``, ``sais``."""
     sais: SaisRecipe = SaisRecipe()
+    sais_encoder: str | None = None
+    """The self-supervised ViT whose vectors per frame SAIS reads, as published; None gives SAIS's head the time steps
+    of the model's own encoder."""
+    llama: str | None = None
+    """Folder of a Llama that each fold fine-tunes beside the model, to compare with: it writes tags as text."""
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.baselines) - set(BASELINES)):
             raise UsageError(f"unknown baseline {unknown[0]!r}; expected any of {', '.join(BASELINES)}")
+        if self.sais_encoder and "sais" not in self.baselines:
+            raise UsageError("a SAIS encoder needs the baseline sais; add it to --baselines, or leave the encoder out")
         if self.part not in PARTS:
             raise UsageError(f"unknown part {self.part!r}; expected one of {', '.join(PARTS)}")
         if self.strategy is not None and self.strategy not in STRATEGIES:

@@ -21,7 +21,12 @@ SHARES = (0.25, 0.5)
 
 
 def gpu_share_of_fold(data: EvaluationData) -> float:
-    """The share of a GPU that a fold of ``data`` takes at least: a quarter, a half or a whole one, by its memory."""
+    """The share of a GPU that a fold of ``data`` takes at least: a quarter, a half or a whole one, by its memory.
+
+    With a Llama beside the model it is a whole one.
+    """
+    if data.llama:
+        return 1.0
     vectors = data.training.embeddings_WD.nbytes + data.testing.embeddings_WD.nbytes
     tokens = len(Vocabulary(from_dict(dict(data.taxonomy))))
     weights = decoder_weights(data.recipe, data.config.encoder_dim // data.config.steps, tokens)

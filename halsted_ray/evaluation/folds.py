@@ -18,6 +18,7 @@ from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation.baselines import baseline_predictions
 from halsted_ray.evaluation.dataset import EvaluationData
 from halsted_ray.evaluation.evaluation_plan import STRATEGIES
+from halsted_ray.evaluation.llama_answers import llama_predictions
 from halsted_ray.evaluation.predictions import KINDS_OF_UNIT, REFERENCE, TagPredictions, predict, tag_targets
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip
@@ -231,9 +232,23 @@ def run_fold(fold: Fold, data: EvaluationData, device: str = "cpu") -> FoldResul
     predictions = predict(model, test, targets)
     if fold.against:
         predictions += predict(Halsted.load(fold.against, device), test, targets, REFERENCE)
+    if data.llama:
+        predictions += llama_predictions(
+            data.llama, targets, train, validation, test, taxonomy, data.recipe, torch_device(device).type
+        )
     names = data.baselines if len(train) else tuple(name for name in data.baselines if name == "chance")
     steps = {part: fold_steps(data, fold, part) for part in ("train", "validation", "test")} if data.steps else None
-    predictions += baseline_predictions(names, targets, train, validation, test, taxonomy, steps=steps, sais=data.sais)
+    predictions += baseline_predictions(
+        names,
+        targets,
+        train,
+        validation,
+        test,
+        taxonomy,
+        steps=steps,
+        sais=data.sais,
+        sais_method=data.sais_method,
+    )
     held_out_rows = np.concatenate([rows_of(data.testing, fold, part) for part in ("validation", "test")])
     clip_rows = held_out_rows[data.kind_S[held_out_rows] == "clip"]
     features = None if fold.number else mapped_features(model, data.testing.take(clip_rows), taxonomy)
@@ -267,7 +282,7 @@ def fold_samples(data: EvaluationData, fold: Fold, part: str) -> Samples:
 
 
 def fold_steps(data: EvaluationData, fold: Fold, part: str) -> np.ndarray:
-    """Vectors by time step [W, T, D], row-aligned with the embeddings of ``fold_samples``."""
+    """Vectors by grid and time step [W, G, T, D], row-aligned with the embeddings of ``fold_samples``."""
     side, samples = ("training", data.training) if part == "train" else ("testing", data.testing)
     return data.steps[side][np.unique(samples.window_S[part_rows(data, fold, part)])]
 

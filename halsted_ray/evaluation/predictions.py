@@ -23,6 +23,8 @@ MODEL = "halsted"
 """The method's name of the model that is evaluated."""
 REFERENCE = "v1"
 """The method's name of the model that it is compared with, such as the model before a round of self-labelling."""
+LLAMA = "llama"
+"""The method's name of a Llama that writes its answers as text (``llama_answers``)."""
 
 
 KINDS_OF_UNIT: Mapping[str, tuple[str, ...]] = {"clips": ("clip",), "grid": ("coarse", "fine")}

@@ -32,6 +32,7 @@ from halsted_ray.evaluation.folds import (
 from halsted_ray.evaluation.json_values import Figures
 from halsted_ray.evaluation.leak_guard import caveats_of, learned_by, require_unlearned
 from halsted_ray.evaluation.predictions import MODEL, TagPredictions, predictions_table
+from halsted_ray.evaluation.published import published_figures
 from halsted_ray.evaluation.scoring import score_predictions
 from halsted_ray.evaluation.umap import umap
 from halsted_ray.model.encoder_identity import encoder_identity
@@ -192,6 +193,13 @@ def evaluate(
         "part": None if given is None else "all" if judging is not None else plan.part,
         "evaluation_id": evaluation_id,
         **score_predictions(predictions, taxonomy, operations),
+        "published": published_figures(
+            [entry for entry in predictions if entry.method == MODEL],
+            operations,
+            source.clips,
+            {tag.name: tag.categories for tag in taxonomy.tags},
+        ),
+        "sais_encoder": plan.sais_encoder,
         "map": feature_map(results[0].features, operations),
         "seconds": {"embedding": embed_s, "folds": time.monotonic() - started_s - embed_s},
     }

@@ -3,11 +3,13 @@
 A clip's frame features and a learned class vector go through a small transformer. The output of the class vector,
 projected, is compared by cosine with one learned prototype per category.
 
-What differs here from the paper:
-- The features are the encoder's time steps of a window (one per tubelet, 8 of 2 frames in VideoMAE), standardised, and
-  not DINO's features of 16 frames: so every method of an evaluation sees the same pixels through the same encoder.
+The features decide what the method is called. ``SAIS``: one vector per frame from a self-supervised ViT that the user
+names, as published, and probabilities averaged over three grids of frames. ``SAIS_HEAD``: the time steps of the model's
+own encoder (in VideoMAE one per 2 frames), so that every method of an evaluation sees the same vectors, and one grid.
+
+What differs from the paper in both forms:
 - RGB only, as in Halsted's comparison.
-- One grid of frames, so no averaging over three grids.
+- The features are standardised by the training part's mean and deviation.
 - Batches of 16 clips and not 2, so that training on a CPU is fast enough.
 - Gradients are clipped to a norm of 1, since the paper's learning rate of 0.1 needs it.
 """
@@ -21,6 +23,9 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+SAIS, SAIS_HEAD = "sais", "sais_head"
+"""The two methods' names (see above)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class SaisRecipe:
 
 
 class LabelledVectors(NamedTuple):
-    """What a baseline learns one tag from: ``vectors`` float32 [n, D] or [n, T, D], ``labels`` int64 [n]."""
+    """What a baseline learns one tag from: ``vectors`` float32 [n, D], or [n, G, T, D] of G grids of T time steps;
+    ``labels`` int64 [n]."""
 
     vectors: np.ndarray
     labels: np.ndarray
@@ -72,19 +78,21 @@ class Sais(nn.Module):
         return (F.normalize(projected, dim=1) @ F.normalize(self.prototypes, dim=1).T).log_softmax(1)
 
     @torch.inference_mode()
-    def probabilities(self, steps_NTD: np.ndarray) -> np.ndarray:
-        """Probabilities [N, K] of clips, as arrays."""
+    def probabilities(self, grids_NGTD: np.ndarray) -> np.ndarray:
+        """Probabilities [N, K] of clips, as arrays: the mean over G grids of frames of each clip."""
         self.eval()
-        parts = torch.from_numpy(steps_NTD).float().split(512)
-        return torch.cat([self(part).exp() for part in parts]).numpy()
+        parts = torch.from_numpy(grids_NGTD).float().split(512)
+        return torch.cat(
+            [self(part.flatten(0, 1)).exp().unflatten(0, part.shape[:2]).mean(1) for part in parts]
+        ).numpy()
 
 
 def fit_sais(train: LabelledVectors, validation: LabelledVectors, categories: int, recipe: SaisRecipe) -> Sais:
-    """A SAIS of one tag, trained on ``train`` and stopped by its loss on ``validation``.
+    """A SAIS of one tag, trained on the first grid of ``train`` and stopped by its loss on ``validation``.
 
     The same data and seed give the same model.
     """
-    steps, labels = torch.from_numpy(train.vectors).float(), torch.from_numpy(train.labels)
+    steps, labels = torch.from_numpy(train.vectors[:, 0]).float(), torch.from_numpy(train.labels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = Sais(steps.shape[1], steps.shape[2], categories, recipe)

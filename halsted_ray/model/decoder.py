@@ -22,12 +22,13 @@ from torch.nn import functional as F
 
 from halsted_ray.model.vocabulary import INSTRUCTION_LENGTH, PAD, Vocabulary
 
-SHRINKAGE = 0.1
-"""Measured with 400 labelled windows of 19 actions. Accuracy of a linear classifier on held-out videos: .73 without
-whitening, .87 with a shrinkage of 0.001, .92 with 0.01, .94 with 0.1."""
+LEAST_DEVIATION = 1e-3
+"""Of the features' mean deviation: a feature that varies less is treated as if it varied this much. Else a feature that
+is constant in training would be multiplied by whatever rounding makes of its deviation."""
 FIT_ROWS = 1 << 18
-"""Vectors that are turned into float64 at once to fit the whitening: 3 GB of the giant's. Fewer vectors than these are
-one part, so the whitening of all models so far stays as it was, bit for bit."""
+"""Vectors that are turned into float64 at once to fit mean and deviation: 3 GB of the giant's."""
+WHITENING = "feature_whitening_DD"
+"""The tensor of decoders that whitened their vectors, which were trained before features were standardised."""
 LayerCache = tuple[torch.Tensor, torch.Tensor]
 """Keys and values of one layer, each [N, heads, positions, W / heads]."""
 Cache = Any
@@ -38,8 +39,9 @@ Cache = Any
 class Decoder(nn.Module):
     """Predicts the next token of an answer from a window's vector, a task and the answer so far.
 
-    ``length``: most answer tokens. ``steps``: T. ``prefix``: P. ``feature_mean`` and ``feature_whitening_DD``: how
-    the encoder's vectors are standardised (``fit_features``).
+    ``length``: most answer tokens. ``steps``: T. ``prefix``: P. ``feature_mean`` and ``feature_scale_D``: how the
+    encoder's vectors are standardised (``fit_features``). ``feature_whitening_DD``: None, or the matrix by which an
+    older model multiplies its vectors after that; ``load_state_dict`` sets it.
     """
 
     def __init__(
@@ -66,11 +68,11 @@ class Decoder(nn.Module):
         assert dim % steps == 0, f"{steps} vectors can't have a width of {dim} together"
         self.length, self.steps, self.prefix = length, steps, steps + INSTRUCTION_LENGTH
         dim //= steps
-        # The encoder's features have an arbitrary scale and a large common mean. Most of their variance is about
-        # things that no task asks for (tissue, light). With whitening, a few hundred samples teach as much as
-        # thousands do without.
+        # The encoder's features have an arbitrary scale and a large common mean, and a decoder that sees them as they
+        # are learns hardly anything. Standardised, the same recipe suits every encoder.
         self.register_buffer("feature_mean", torch.zeros(dim))
-        self.register_buffer("feature_whitening_DD", torch.eye(dim))
+        self.register_buffer("feature_scale_D", torch.ones(dim))
+        self.register_buffer(WHITENING, None)
         self.register_buffer("instructions_KM", torch.tensor(instructions_KM), persistent=False)
         self.vector_norm = nn.LayerNorm(dim)
         self.vector_projection = nn.Identity() if dim == width else nn.Linear(dim, width)
@@ -98,21 +100,27 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def fit_features(self, embeddings_ND: torch.Tensor) -> None:
-        """Sets the mean and the whitening of the features from training vectors [N, D]. Call it once, before training.
+        """Sets the mean and the scale of the features from training vectors [N, D]. Call it once, before training.
 
-        The whitening is the inverse square root of the covariance, shrunk towards a multiple of the identity (Ledoit
-        and Wolf's form, with the fixed share ``SHRINKAGE``). The shrinkage keeps directions small that hardly vary.
+        The scale is one over a feature's standard deviation, so that each feature has a variance of 1.
         """
         rows_ND = embeddings_ND.reshape(-1, len(self.feature_mean))
         parts = rows_ND.split(FIT_ROWS)
         mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / len(rows_ND)
-        centred = (part.double() - mean for part in parts)
-        covariance = torch.stack([part.T @ part for part in centred]).sum(0) / len(rows_ND)
-        level = covariance.diagonal().mean().clamp_min(1e-12)
-        covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * level * torch.eye(len(mean)).to(covariance)
-        values, vectors = torch.linalg.eigh(covariance)
+        squares = torch.stack([(part.double() - mean).square().sum(0) for part in parts]).sum(0)
+        deviation = (squares / len(rows_ND)).sqrt()
+        least = (LEAST_DEVIATION * deviation.mean()).clamp_min(1e-12)
         self.feature_mean.copy_(mean)
-        self.feature_whitening_DD.copy_((vectors * values.rsqrt()) @ vectors.T)
+        self.feature_scale_D.copy_(1 / torch.maximum(deviation, least))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """Also reads the tensors of a decoder that whitens its vectors; torch calls this."""
+        whitening = state_dict.get(prefix + WHITENING)
+        setattr(self, WHITENING, None if whitening is None else torch.empty_like(whitening).to(self.feature_mean))
+        if whitening is not None:
+            scale = f"{prefix}feature_scale_D"
+            state_dict = {**state_dict, scale: state_dict.get(scale, torch.ones_like(self.feature_scale_D))}
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def forward(self, embeddings_ND: torch.Tensor, tasks_N: torch.Tensor, tokens_NS: torch.Tensor) -> torch.Tensor:
         """Returns logits [N, S, V] in one pass without a cache. Those at s predict the token after ``tokens_NS[:, s]``.
@@ -151,11 +159,11 @@ class Decoder(nn.Module):
 
     def _embed(self, embeddings_ND: torch.Tensor, tasks_N: torch.Tensor, tokens_NS: torch.Tensor) -> torch.Tensor:
         """Returns the input [N, L, W] of the first layer: prefix and answer."""
-        # Never in bfloat16: it would round the features that vary most by more than the small ones vary, and whitening
-        # makes the small ones as large.
+        # Never in bfloat16: the common mean is large, so that rounding before it is taken off would hide what varies.
         with torch.autocast(embeddings_ND.device.type, enabled=False):
-            features = embeddings_ND.float().unflatten(1, (self.steps, -1)) - self.feature_mean
-            vectors = features @ self.feature_whitening_DD
+            vectors = (embeddings_ND.float().unflatten(1, (self.steps, -1)) - self.feature_mean) * self.feature_scale_D
+            if self.feature_whitening_DD is not None:
+                vectors = vectors @ self.feature_whitening_DD
         vectors = self.vector_projection(self.vector_norm(vectors))
         instructions = (
             self.tokens(self.instructions_KM[tasks_N]) if self.prompts_KMW is None else self.prompts_KMW[tasks_N]
@@ -182,9 +190,15 @@ class Decoder(nn.Module):
 
     def loss(self, logits_NSV: torch.Tensor, tokens_NS: torch.Tensor) -> torch.Tensor:
         """Returns per row [N] the sum of -log p over the answer's tokens after BOS (paper, eq. 1). PAD has no loss."""
-        targets = tokens_NS[:, 1:]
-        each = F.cross_entropy(logits_NSV[:, :-1].transpose(1, 2).float(), targets, reduction="none", ignore_index=PAD)
-        return each.sum(1)
+        return token_losses(logits_NSV, tokens_NS).sum(1)
+
+
+def token_losses(logits_NSV: torch.Tensor, tokens_NS: torch.Tensor) -> torch.Tensor:
+    """Returns -log p [N, S - 1] of each token after BOS, 0 for PAD."""
+    targets = tokens_NS[:, 1:]
+    # One row per token: with the tokens of an answer as a last dimension, the CPU's kernel takes three times as long.
+    rows = logits_NSV[:, :-1].float().flatten(0, 1)
+    return F.cross_entropy(rows, targets.flatten(), reduction="none", ignore_index=PAD).view(targets.shape)
 
 
 class Block(nn.Module):

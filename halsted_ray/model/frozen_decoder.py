@@ -11,8 +11,8 @@ Three things are known before a window comes, or need not be computed:
 In multiply-adds per window and task of 3 tags, in units of W² (2 layers, feed-forward of 3.5 W): 262 before, 196 here.
 
 On a CPU the products run in oneDNN, in float32. Measured on an AMD EPYC of 2024 at D = 1408, it does 210 to 250
-GFLOP/s per core where PyTorch's default (MKL) does 105 to 115. On a GPU the weights are bfloat16, but for the
-whitening, and the stream stays float32.
+GFLOP/s per core where PyTorch's default (MKL) does 105 to 115. On a GPU the weights are bfloat16, and the
+vectors are standardised and the stream stays in float32.
 
 Shapes as in ``decoder``; H heads of d = W / H.
 """
@@ -27,7 +27,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from halsted_ray.model.decoder import Block, Decoder
+from halsted_ray.model.decoder import WHITENING, Block, Decoder
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 
@@ -55,9 +55,10 @@ class FrozenDecoder:
         self.half = self.device.type == "cuda" if half is None else half
         self.prefix, self.steps, self.mask = decoder.prefix, decoder.steps, decoder.mask
         detached = {name: value.detach().clone() for name, value in decoder.state_dict().items()}
-        self.mean = detached["feature_mean"]
-        # Never in bfloat16, as in ``Decoder``: whitening makes the features large that vary least.
-        self.whitening = self._product(detached["feature_whitening_DD"].T, None, torch.float32)
+        # Never in bfloat16, as in ``Decoder``.
+        self.mean, self.scale = detached["feature_mean"], detached["feature_scale_D"]
+        whitening = detached.get(WHITENING)
+        self.whitening = None if whitening is None else self._product(whitening.T, None, torch.float32)
         self.vector_norm = _norm(decoder.vector_norm)
         projection = decoder.vector_projection
         self.projection = None if isinstance(projection, nn.Identity) else self._linear(projection)
@@ -75,8 +76,8 @@ class FrozenDecoder:
     ) -> tuple[torch.Tensor, FrozenCache]:
         """Runs the prefix and the first answer tokens: logits [N, 1, V] after the last of them, and the cache."""
         assert last_only, "a frozen decoder is read out at the last position alone"
-        vectors = self.whitening(embeddings_ND.float().unflatten(1, (self.steps, -1)) - self.mean)
-        vectors = self.vector_norm(vectors)
+        vectors = (embeddings_ND.float().unflatten(1, (self.steps, -1)) - self.mean) * self.scale
+        vectors = self.vector_norm(vectors if self.whitening is None else self.whitening(vectors))
         vectors = (vectors if self.projection is None else self.projection(vectors)) + self.positions[: self.steps]
         stop = self.prefix + tokens_NS.shape[1]
         answer = self.tokens[tokens_NS] + self.positions[self.prefix : stop]

@@ -1,11 +1,11 @@
-"""A Llama in the decoder's place, behind an adaptor (paper, Methods: the ablation with Llama-3.2-1B).
+"""A Llama's layers in the decoder's place, behind an adaptor, with this project's own vocabulary.
 
 A two-layer perceptron (the adaptor) brings the vector of a window, or its vectors per time step, to the width of the
 language model. The Llama's layers then replace the decoder's own layers. Prefix, vocabulary and constrained generation
 stay the same. All weights are trained.
 
-In the paper's ablation the Llama writes byte pairs, and a regular expression finds the tags in its text. Here it
-writes the tokens of ``vocabulary.py``, so every answer is well-formed.
+It writes the tokens of ``vocabulary.py``, so every answer is well-formed. That is not the paper's ablation, whose Llama
+writes byte pairs, with a regular expression to find the tags in its text: see ``llama_text.py``.
 
 Any folder of Hugging Face's type "llama" will do (config.json and safetensors). Nothing is downloaded, and no code of
 the folder runs. Tested only with small untrained models, since Llama's own weights may not ship with this package.

@@ -170,6 +170,8 @@ class TrackedRun:
         self._log(summary.curve)
         with self.registry.clear_errors():
             self.client.log_dict(self.run_id, asdict(summary), "summary.json")
+            if verdict := summary.verdict():
+                self.client.set_tag(self.run_id, "verdict", verdict)
             self.client.log_batch(
                 self.run_id,
                 metrics=[

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-from halsted_ray.evaluation.predictions import MODEL, REFERENCE
+from halsted_ray.evaluation.predictions import LLAMA, MODEL, REFERENCE
 from halsted_ray.evaluation.run_evaluation import Evaluation
+from halsted_ray.evaluation.sais import SAIS, SAIS_HEAD
 from halsted_ray.reporting.evaluation_plots import Figures, curve_plot, map_plot, methods_plot, reliability_plot
 from halsted_ray.reporting.film_strips import film_strips
 from halsted_ray.reporting.html_page import (
@@ -19,6 +20,7 @@ from halsted_ray.reporting.html_page import (
     tile_section,
 )
 from halsted_ray.reporting.map_plots import PlotlyFigure, confusion_plot
+from halsted_ray.reporting.published_section import benchmark_section, figure_section, roc_section
 from halsted_ray.reporting.self_label_section import comparison_section
 from halsted_ray.reporting.terminal import clock
 from halsted_ray.storage.files import write_atomically
@@ -31,7 +33,9 @@ NAMES = {
     "chance": "chance",
     "majority": "majority",
     "linear": "linear probe",
-    "sais": "SAIS",
+    SAIS: "SAIS",
+    SAIS_HEAD: "SAIS head on the model's vectors",
+    LLAMA: "Llama, text answers",
 }
 
 
@@ -56,9 +60,12 @@ def evaluation_page(figures: Figures, taxonomy: Taxonomy, mistakes: list[tuple[F
         comparison_section(figures),
         tag_section(figures),
         method_section(figures, plots),
+        benchmark_section(figures, plots, NAMES),
         group_section(figures, taxonomy),
         confusion_section(figures, plots),
+        roc_section(figures, plots),
         reliability_section(figures, plots),
+        figure_section(figures, plots),
         map_section(figures, taxonomy, plots),
         curve_section(figures, plots),
         mistake_section(mistakes),
@@ -198,11 +205,18 @@ def method_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
     header = "".join(f'<th class="n">{NAMES.get(name, name)}</th>' for name in methods)
     return (
         "<section><h2>Compared with baselines</h2><p>All methods were trained and tested on the same videos and "
-        "windows, with the same encoder. The linear probe and SAIS have one model per tag. Halsted has one model for "
-        "all tags.</p>"
+        "windows. The linear probe and SAIS have one model per tag. Halsted has one model for all tags. SAIS reads "
+        f"{sais_reads(figures)}</p>"
         f'<div class="card">{plot_element("methods", plots["methods"])}</div>'
         f'<div class="card scroll"><table><tr><th>tag</th>{header}</tr>{"".join(rows)}</table></div></section>'
     )
+
+
+def sais_reads(figures: Figures) -> str:
+    """Says which vectors SAIS reads, and which form of it that is."""
+    if encoder := figures.get("sais_encoder"):
+        return f"the vectors per frame of the encoder {escape(encoder)}, over three grids of frames, as published."
+    return "the model's own vectors per time step: this is SAIS's head, not the published method as a whole."
 
 
 def group_section(figures: Figures, taxonomy: Taxonomy) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from halsted_ray.evaluation.predictions import MODEL, REFERENCE
+from halsted_ray.evaluation.predictions import LLAMA, MODEL, REFERENCE
+from halsted_ray.evaluation.sais import SAIS, SAIS_HEAD
 from halsted_ray.reporting.lanes import PALETTE
 from halsted_ray.reporting.map_plots import FONT, PlotlyFigure
 from halsted_ray.taxonomy import Taxonomy
@@ -21,7 +22,9 @@ METHOD_COLOURS = {
     "chance": "#c9ced4",
     "majority": "#aeb6be",
     "linear": "#d9a441",
-    "sais": "#c8553d",
+    SAIS: "#c8553d",
+    SAIS_HEAD: "#e0a899",
+    LLAMA: "#6d597a",
 }
 SYMBOLS = {
     MODEL: "circle",
@@ -29,7 +32,9 @@ SYMBOLS = {
     "chance": "line-ns",
     "majority": "line-ns",
     "linear": "diamond",
-    "sais": "square",
+    SAIS: "square",
+    SAIS_HEAD: "square-open",
+    LLAMA: "triangle-up",
 }
 
 

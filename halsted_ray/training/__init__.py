@@ -4,6 +4,7 @@ train.py             a whole run, `halsted train`: atlas                  -> a m
 recipe.py            every choice of a run, as one frozen value; the learning rate over time; the save rule
 embed_atlas.py       an atlas                                             -> the vectors of its windows
 atlas_samples.py     the parts of an atlas                                -> their samples, with vectors
+clip_samples.py      annotated clips                                      -> samples over their own spans
 samples.py           annotated clips                                      -> labelled windows -> row-aligned arrays
 
 loop.py              samples, recipe                                      -> a trained decoder (the only ``ray.train``)

@@ -17,7 +17,7 @@ import torch
 
 from halsted_ray.model.vocabulary import PAD
 from halsted_ray.training.prefetch import copied_ahead
-from halsted_ray.training.recipe import Recipe
+from halsted_ray.training.recipe import Recipe, passes_per_epoch
 from halsted_ray.training.samples import Samples
 from halsted_ray.training.vector_placement import is_resident
 
@@ -72,6 +72,8 @@ class BatchLoader:
         vectors_WD = torch.from_numpy(samples.embeddings_WD)
         self.is_resident = is_resident(vectors_WD.nbytes, device) if keep_on_device is None else keep_on_device
         self.embeddings_WD = vectors_WD.to(device) if self.is_resident else vectors_WD
+        self.batches_per_pass = -(-len(samples) // recipe.batch_size)
+        self.passes = passes_per_epoch(self.batches_per_pass, recipe)
         self.noise_D = recipe.noise * vectors_WD.float().std(0) if recipe.noise else None
         self.window_S, self.task_S, self.tokens_SL, self.weight_S = (
             torch.from_numpy(getattr(samples, name)) for name in ("window_S", "task_S", "tokens_SL", "weight_S")
@@ -79,7 +81,7 @@ class BatchLoader:
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return -(-len(self.task_S) // self.recipe.batch_size)
+        return self.passes * self.batches_per_pass
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch. The recipe's seed and ``epoch`` decide everything that is random in them."""
@@ -90,8 +92,13 @@ class BatchLoader:
             yield self.complete(batch)
 
     def host_batches(self, epoch: int) -> Iterator[HostBatch]:
-        """What the host gives for each batch of one epoch, in order."""
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + epoch)
+        """What the host gives for each batch of one epoch, in order: every sample once per pass."""
+        for number in range(epoch * self.passes, (epoch + 1) * self.passes):
+            yield from self.host_batches_of_pass(number)
+
+    def host_batches_of_pass(self, number: int) -> Iterator[HostBatch]:
+        """What the host gives for each batch of one pass over the samples, in order."""
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + number)
         length = self.tokens_SL.shape[1]
         is_category_L = torch.arange(length) % 3 == 2  # BOS, then <tag>, category, </tag> for every tag
         for batch in self.sample_order(generator).split(self.recipe.batch_size):

@@ -11,6 +11,7 @@ import torch
 from halsted_ray.model.decoder import Decoder, build_decoder
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.training.all_reduce import sum_over_workers
+from halsted_ray.training.answer_loss import AnswerLoss
 from halsted_ray.training.batch_loader import Batch, BatchLoader
 from halsted_ray.training.epoch_record import TrainProgress
 from halsted_ray.training.recipe import Recipe, learning_rate_at, lowest_accuracy, precision_on, should_save
@@ -31,6 +32,7 @@ class EpochTrainer:
         self.decoder, self.replica, self.loader, self.validator = decoder, replica, loader, validator
         self.recipe = loader.recipe
         self.optimizer = new_optimizer(replica, self.recipe)
+        self.loss = AnswerLoss(Vocabulary(validator.taxonomy), self.recipe.label_smoothing, loader.device)
         self.progress = TrainProgress()
         self.best: Tensors = {}
 
@@ -45,7 +47,7 @@ class EpochTrainer:
         Where the loss is not finite, nothing is recorded and the answer says what is wrong; else it is None.
         """
         recipe, epoch, started_s = self.recipe, self.progress.epoch, time.monotonic()
-        loss, broken_batch = train_epoch(self.replica, self.decoder, self.optimizer, self.loader, epoch)
+        loss, broken_batch = train_epoch(self.replica, self.loss, self.optimizer, self.loader, epoch)
         if broken_batch is not None:
             return (
                 f"the loss is not finite in epoch {epoch}, batch {broken_batch} (learning rate "
@@ -57,6 +59,8 @@ class EpochTrainer:
         accuracy_of_tag: dict[str, float | None] = {}
         if epoch + 1 == recipe.epochs or (epoch + 1) % recipe.validate_every == 0:
             accuracy_of_task, accuracy_of_tag = self.validator(self.decoder)
+            if not self.progress.commonest_of_task:
+                self.progress.commonest_of_task, _ = self.validator.of_commonest()
         worst = lowest_accuracy(accuracy_of_task) if accuracy_of_task else None
         is_saved = worst is not None and should_save(self.progress.best, worst)
         if is_saved:
@@ -69,7 +73,7 @@ class EpochTrainer:
                 "loss": loss,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "seconds": seconds,
-                "samples_per_s": len(self.loader.task_S) / seconds,
+                "samples_per_s": self.loader.passes * len(self.loader.task_S) / seconds,
                 "saved": is_saved,
                 "worst": worst,
                 "accuracy_of_task": accuracy_of_task,
@@ -102,9 +106,9 @@ def new_optimizer(replica: torch.nn.Module, recipe: Recipe) -> torch.optim.Optim
 
 
 def train_epoch(
-    replica: torch.nn.Module, decoder: Decoder, optimizer: torch.optim.Optimizer, loader: BatchLoader, epoch: int
+    replica: torch.nn.Module, loss: AnswerLoss, optimizer: torch.optim.Optimizer, loader: BatchLoader, epoch: int
 ) -> tuple[float, int | None]:
-    """One pass over the samples: the mean loss of a batch, and the number of the first batch whose loss is not finite.
+    """One epoch's train steps: the mean loss of a batch, and the number of the first batch whose loss is not finite.
 
     That batch is looked for after the last train step only: all workers must learn of it at the same point, or the
     others would wait for this worker for ever.
@@ -114,7 +118,7 @@ def train_epoch(
     for number, batch in enumerate(loader.batches(epoch)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(epoch + number / len(loader), loader.recipe)
-        losses.append(train_step(replica, decoder, optimizer, batch, loader))
+        losses.append(train_step(replica, loss, optimizer, batch, loader))
     losses_B, device = torch.stack(losses).double().cpu(), losses[0].device
     is_broken_B = sum_over_workers((~torch.isfinite(losses_B)).double(), loader.workers, device) > 0
     broken_batch = int(is_broken_B.nonzero()[0]) if is_broken_B.any() else None
@@ -122,14 +126,14 @@ def train_epoch(
 
 
 def train_step(
-    replica: torch.nn.Module, decoder: Decoder, optimizer: torch.optim.Optimizer, batch: Batch, loader: BatchLoader
+    replica: torch.nn.Module, loss: AnswerLoss, optimizer: torch.optim.Optimizer, batch: Batch, loader: BatchLoader
 ) -> torch.Tensor:
     """Forward, backward and one step of the optimizer; gives the batch's loss (this worker's part of it)."""
     device = batch.embeddings_ND.device
     with torch.autocast(device.type, torch.bfloat16, enabled=precision_on(device.type, loader.recipe) == "bf16"):
         logits = replica(batch.embeddings_ND, batch.task_N, batch.shown_NL)
-    loss = (decoder.loss(logits, batch.target_NL) * batch.weight_N).sum()
+    value = (loss(logits, batch.target_NL) * batch.weight_N).sum()
     optimizer.zero_grad(set_to_none=True)
-    (loss * loader.workers).backward()  # the workers' gradients are averaged, but their losses add up
+    (value * loader.workers).backward()  # the workers' gradients are averaged, but their losses add up
     optimizer.step()
-    return loss.detach()
+    return value.detach()

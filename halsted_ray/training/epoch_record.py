@@ -42,3 +42,6 @@ class TrainProgress:
     best: float | None = None
     best_epoch: int | None = None
     curve: list[EpochRecord] = field(default_factory=list)
+    commonest_of_task: dict[str, float | None] = field(default_factory=dict)
+    """Task → accuracy of the commonest category of training, which a decoder must beat. Empty before the first
+    validation, and in checkpoints of versions that did not measure it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,32 @@ class TrainSummary:
     workers: int = 1
     device: str = "cpu"
     """``cpu`` or ``cuda``: where the last part of the run trained. An earlier part may have trained elsewhere."""
+    commonest_of_task: dict[str, float | None] = field(default_factory=dict)
+    """Accuracy of the commonest category of training on the same windows; empty in records of earlier versions."""
+
+    @property
+    def learned_nothing(self) -> tuple[str, ...]:
+        """The tasks at which the model is no better than the commonest category of training."""
+        return tuple(
+            task
+            for task, bar in self.commonest_of_task.items()
+            if (found := self.accuracy_of_task.get(task)) is not None
+            and bar is not None
+            and (found < bar or found == bar < 1)
+        )
+
+    def verdict(self) -> str:
+        """Says in words at which tasks nothing was learned; empty where all are better than the commonest category."""
+        if not self.learned_nothing:
+            return ""
+        told = ", ".join(
+            f"{task} {self.accuracy_of_task[task]:.3f} (commonest category {self.commonest_of_task[task]:.3f})"
+            for task in self.learned_nothing
+        )
+        return (
+            f"no better than always answering the commonest category: {told}; don't use the model for this: annotate "
+            "more clips, or train longer (--set least_steps=N)"
+        )
 
 
 def train(
@@ -102,8 +128,8 @@ def train(
     """Trains a Halsted on the atlas of the archive at ``atlas``; leaves the model in ``<out>/model``.
 
     >>> from halsted_ray import train
-    >>> from halsted_ray.training.recipe import DEMO, changed
-    >>> summary = train("archive", "run", changed(DEMO, ["epochs=2"]))
+    >>> from halsted_ray.training.recipe import BEST, changed
+    >>> summary = train("archive", "run", changed(BEST, ["epochs=2", "least_steps=0"]))
     >>> summary.model, summary.epochs
     ('run/model', 2)
 
@@ -220,8 +246,9 @@ def train(
         curve=fitted.progress.curve,
         workers=workers,
         device="cuda" if use_gpu else "cpu",
+        commonest_of_task=fitted.progress.commonest_of_task,
     )
-    written = {"run_id": run_id, "recipe": asdict(recipe), "summary": asdict(summary)}
+    written = {"run_id": run_id, "recipe": asdict(recipe), "summary": asdict(summary), "verdict": summary.verdict()}
     fs, path = filesystem(f"{root}/training.json")
     write_atomically(fs, path, json.dumps(written, indent=1).encode())
     return summary

@@ -1,0 +1,147 @@
+"""The sections of an evaluation's page that show what the paper shows: its comparisons and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from halsted_ray.reporting.evaluation_plots import Figures
+from halsted_ray.reporting.html_page import number, percent, plot_card, plot_element
+from halsted_ray.reporting.map_plots import PlotlyFigure
+from halsted_ray.reporting.published_plots import (
+    category_plot,
+    decoder_plot,
+    duration_plot,
+    gain_plot,
+    roc_plot,
+    specialty_plot,
+)
+
+SHOWN_CATEGORIES = ("arm", "action", "instrument")
+"""The tags of the paper's Fig. 2c; of another taxonomy all tags are shown."""
+
+
+def benchmark_section(figures: Figures, plots: dict[str, PlotlyFigure], titles: Mapping[str, str]) -> str:
+    """Returns one of the paper's comparisons with the published rows; '' for another evaluation. ``titles``: of the
+    methods. Adds its chart to ``plots``."""
+    benchmark = figures.get("benchmark")
+    if not benchmark:
+        return ""
+    if benchmark["name"] == "rarp50":
+        return rarp50_section(benchmark, titles)
+    measure = "auroc" if benchmark["name"] == "sais" else "accuracy"
+    rows = [
+        (titles.get(name, name), tag, own["value"], own["low"], own["high"], "here")
+        for name, of_tags in benchmark["methods"].items()
+        for tag, own in of_tags.items()
+    ]
+    rows += [
+        (row["method"], row["tag"], row[measure], row["low"], row["high"], row["source"])
+        for row in benchmark["published"]
+    ]
+    body = "".join(
+        f'<tr><td>{escape(name)}</td><td>{escape(tag)}</td><td class="n">{number(value, 3)}</td>'
+        f'<td class="n">{borders(low, high)}</td><td>{escape(source)}</td></tr>'
+        for name, tag, value, low, high, source in rows
+    )
+    if benchmark["name"] == "sais":
+        heading = "Halsted and SAIS on suturing"
+        about = (
+            f"Suturing phase and proficiency of {escape(', '.join(benchmark['specialties']))}; all methods learned "
+            "from the same videos."
+        )
+        chart = ""
+    else:
+        heading = "Does a larger decoder help?"
+        tests = "; ".join(
+            f"{escape(tag)} p = {number(found['t'], 3)} (paired t), {number(found['wilcoxon'], 3)} (Wilcoxon)"
+            for tag, found in benchmark["p"].items()
+        )
+        about = (
+            "The small decoder and a fine-tuned Llama that writes tags as text (paper, Fig. 4). Over folds: "
+            + tests
+            + "."
+        )
+        plots["decoder-size"] = plot = decoder_plot(benchmark["methods"], benchmark["published"], titles)
+        chart = f'<div class="card">{plot_element("decoder-size", plot)}</div>'
+    return (
+        f"<section><h2>{heading}</h2><p>{about} Published values were measured on other videos; compare their order, "
+        "not their size. Intervals are 95%, here t over folds.</p>"
+        f"{chart}"
+        f'<div class="card scroll"><table><tr><th>method</th><th>tag</th><th class="n">{measure}</th>'
+        f'<th class="n">95%</th><th>measured</th></tr>{body}</table></div></section>'
+    )
+
+
+def borders(low: float | None, high: float | None) -> str:
+    """Returns an interval, cut at 0 and 1, which a t interval of few folds exceeds; – where it is not known."""
+    return "–" if low is None or high is None else f"{number(max(0, low), 3)}–{number(min(1, high), 3)}"
+
+
+def rarp50_section(benchmark: Figures, titles: Mapping[str, str]) -> str:
+    """Returns the paper's Table 1 with our rows."""
+    rows = [
+        (titles.get(name, name), benchmark["chance"], own["micro"], own["relative_improvement"], "here")
+        for name, own in benchmark["methods"].items()
+    ]
+    rows += [
+        (row["method"], row["chance"], row["accuracy"], row["relative_improvement"], row["source"])
+        for row in benchmark["published"]
+    ]
+    body = "".join(
+        f'<tr><td>{escape(name)}</td><td class="n">{percent(chance)}</td><td class="n">{percent(accuracy)}</td>'
+        f'<td class="n">{number(over, 1)}×</td><td>{escape(source)}</td></tr>'
+        for name, chance, accuracy, over, source in rows
+    )
+    return (
+        "<section><h2>SAR-RARP50</h2><p>Accuracy by segment on the data set's test videos. MA-TCN and SAIS are quoted "
+        "as the Halsted paper quotes them: they left out infrequent actions, so their chance is another, and MA-TCN is "
+        "judged by frames and reads the robot's kinematics.</p>"
+        '<div class="card scroll"><table><tr><th>method</th><th class="n">chance</th><th class="n">accuracy</th>'
+        f'<th class="n">over chance</th><th>measured</th></tr>{body}</table></div></section>'
+    )
+
+
+def figure_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
+    """Returns the paper's figures 2, 5 and 9; '' where they were not computed. Adds the charts to ``plots``."""
+    published = figures.get("published")
+    if not published:
+        return ""
+    charts: dict[str, tuple[str, PlotlyFigure]] = {}
+    specialties = {tag: found for tag, found in published["specialties"].items() if found}
+    if specialties:
+        charts["fig-2a"] = "accuracy by tag and specialty (Fig. 2a)", specialty_plot(specialties, "accuracy")
+        judged = {tag: found for tag, found in specialties.items() if tag in ("phase", "proficiency")}
+        if judged:
+            charts["fig-2b"] = "AUROC of phase and proficiency by specialty (Fig. 2b)", specialty_plot(judged, "auroc")
+    categories = published["categories"]
+    for tag in [tag for tag in SHOWN_CATEGORIES if tag in categories] or list(categories):
+        charts[f"fig-2c-{tag}"] = f"{tag}: accuracy by category (Fig. 2c)", category_plot(categories[tag])
+    if comparison := figures.get("comparison"):
+        charts["fig-5"] = "before and after self-labelling (Fig. 5)", gain_plot(comparison["folds"])
+    for task in published["durations"]["counts"]:
+        charts[f"fig-9-{task}"] = f"lengths of {task} clips (Fig. 9)", duration_plot(published["durations"], task)
+    plots |= {name: plot for name, (_, plot) in charts.items()}
+    over = {own["over"] for of_tag in categories.values() for own in of_tag.values()}
+    return (
+        "<section><h2>As the paper shows it</h2><p>Whiskers are one standard error over "
+        f"{' or '.join(sorted(over)) or 'folds'}; a bar without whiskers has one value alone.</p>"
+        + "".join(plot_card(name, title, plot) for name, (title, plot) in charts.items())
+        + "</section>"
+    )
+
+
+def roc_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
+    """Returns the ROC curves of each tag; '' where there is none. Adds the charts to ``plots``."""
+    curves = {tag: found for tag, found in figures.get("published", {}).get("roc", {}).items() if found["categories"]}
+    if not curves:
+        return ""
+    cards = []
+    for tag, found in curves.items():
+        plots[f"roc-{tag}"] = plot = roc_plot(found)
+        cards.append(plot_card(f"roc-{tag}", f"{tag} · AUROC {number(found['auroc'])}", plot))
+    return (
+        "<section><h2>ROC curves</h2><p>One category against the others, with the true earlier tags given. The thick "
+        "line is the mean over categories; in brackets the area below each curve. A category without a curve occurs in "
+        f'no test clip, or is the only one.</p><div class="pair">{"".join(cards)}</div></section>'
+    )
