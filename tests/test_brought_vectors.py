@@ -23,12 +23,12 @@ from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.records import Clip, Video, Window
 from halsted_ray.storage.locations import filesystem
-from halsted_ray.training.recipe import DEMO, changed
+from halsted_ray.training.recipe import BEST, changed
 from halsted_ray.video.identity import video_id
 
 DURATION_S = 12.0
 OPERATION = {"specialty": "Urology", "procedure": "Prostatectomy"}
-RECIPE = changed(DEMO, ["epochs=2", "layers=1"])
+RECIPE = changed(BEST, ["epochs=2", "layers=1"])
 
 
 @pytest.fixture(scope="module")
