@@ -326,7 +326,7 @@ def test_an_archive_is_mapped_by_frames_or_clips_of_another_encoder(tmp_path, fa
     spec = identity.windows(WindowSpec(5, 2.5))
     assert spec.frames == (16 if family == "dinov2" else 4)
     model = Halsted.create(
-        load_taxonomy("hsa"),
+        load_taxonomy(),
         identity.dim,
         encoder_ref=folder,
         encoder_fingerprint=identity.fingerprint,

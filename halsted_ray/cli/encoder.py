@@ -23,7 +23,9 @@ def add_encoder(commands: Commands) -> None:
         example="halsted encoder add vit_g.pth --out s3://hospital/encoders/giant-bf16",
         more="without it the first run does the same before it starts",
     )
-    add.add_argument("encoder", metavar="ENCODER", help="a folder with config.json, or a file of VideoMAE V2 weights")
+    add.add_argument(
+        "encoder", metavar="ENCODER", help="a folder with config.json or encoder.json, or a file of VideoMAE V2 weights"
+    )
     add.add_argument(
         "--out",
         metavar="FOLDER",

@@ -125,7 +125,13 @@ def similar(
             similarity_N[_belong(part, asked)] = -np.inf
         best = np.argsort(-similarity_N, kind="stable")[:count]
         found += [
-            SimilarWindow(part.video_id, *part.keys[row], float(similarity_N[row]))
+            SimilarWindow(
+                part.video_id,
+                part.kinds[row],
+                float(part.start_s_N[row]),
+                float(part.stop_s_N[row]),
+                float(similarity_N[row]),
+            )
             for row in best.tolist()
             if np.isfinite(similarity_N[row])
         ]
@@ -136,7 +142,8 @@ def similar(
 def _one_store(location: str, encoder: str | None, sampling: str | None) -> VectorStore:
     """The store of one encoder and sampling. Raises UsageError where there is none, or more than one."""
     place = absolute_location(location).rstrip("/")
-    stores = [store for at in (f"{place}/embeddings", place) for store in stores_at(at) if store.files()]
+    beside = [store for store in stores_at(f"{place}/embeddings") if store.files()]
+    stores = beside or [store for store in stores_at(place) if store.files()]
     fitting = [store for store in stores if encoder in (None, store.encoder) and sampling in (None, store.sampling)]
     if len(fitting) == 1:
         return fitting[0]
