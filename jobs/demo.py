@@ -162,7 +162,9 @@ def with_interval(accuracy: JsonObject | None) -> str:
         return "–"
     low, high = accuracy["bootstrap"]
     value = percent(accuracy["value"])
-    return value if low == high else f"{value} ({interval((low, high))})"  # chance is the same for every video
+    return (
+        value if low is not None and high - low < 1e-9 else f"{value} ({interval((low, high))})"
+    )  # chance is always the same
 
 
 if __name__ == "__main__":
