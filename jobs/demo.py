@@ -96,6 +96,9 @@ def demo(place: Path) -> int:
         if code:
             return code
     print(f"\n{figures_table(maps, heldout)}\n")
+    print(
+        f"Learned from {ANNOTATED} annotated videos and from labels of its own, on the same windows as the baselines:"
+    )
     print(f"{methods_table(json.loads((loop / 'evaluation.json').read_text()))}\n")
     print(
         "seconds: "
@@ -149,7 +152,7 @@ def methods_table(figures: JsonObject) -> str:
     ]
     rows.append(("mean", *(with_interval(methods[name]["mean"]) for name in shown)))
     names = {"halsted": "Halsted", "linear": "linear probe"}
-    header = (f"learned from {ANNOTATED} videos and labels", *(names.get(name, name) for name in shown))
+    header = ("tag", *(names.get(name, name) for name in shown))
     return table(header, rows, right=range(1, len(header)))
 
 
@@ -157,7 +160,11 @@ def with_interval(accuracy: JsonObject | None) -> str:
     """``91.2% (88.0–93.9)``; – where there is no figure."""
     if accuracy is None:
         return "–"
-    return f"{percent(accuracy['value'])} ({interval(accuracy['bootstrap'])})"
+    low, high = accuracy["bootstrap"]
+    value = percent(accuracy["value"])
+    return (
+        value if low is not None and high - low < 1e-9 else f"{value} ({interval((low, high))})"
+    )  # chance is always the same
 
 
 if __name__ == "__main__":
