@@ -339,7 +339,7 @@ def test_status_says_which_and_why(capsys, places):
     code, shown, _ = run(capsys, "status", places[0])
     assert code == 3
     lines = {line.split()[0]: line for line in shown.splitlines() if line}
-    assert lines[maps.WHOLE].split()[1:] == ["mapped", "2:00", "2/2", "–"]
+    assert lines[maps.WHOLE].split()[1:] == ["mapped", "2:00", "2/2", "–", "–"]
     assert lines[maps.PARTIAL].split()[1:5] == ["partial", "2:00", "1/2", "1:00"]
     assert "no frame decodes" in lines[maps.PARTIAL]
     assert "failed" in lines[maps.FAILED] and "no container" in lines[maps.FAILED]

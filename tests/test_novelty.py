@@ -17,8 +17,6 @@ from halsted_ray.phantom.foreign import FOREIGN, foreign_frames
 
 DIM = 24
 KNOWN = ("Prostatectomy", "Gastric Bypass", "Mitral Stitching")
-PHANTOM_DIGEST = "35ad50a449dedf11"
-"""Of the shipped model, from before models could say "unknown": maps that it made need not be made again."""
 
 
 def windows_of(videos: range, each: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -99,8 +97,8 @@ def test_a_model_of_an_earlier_version_flags_nothing_and_keeps_its_digest(tmp_pa
     assert loaded.limits is None and not loaded.is_unknown(np.full((3, DIM), 1e3, np.float32)).any()
 
 
-def test_the_digest_of_the_shipped_model_is_that_of_the_version_before():
-    assert read_stated_model("phantom").digest == PHANTOM_DIGEST
+def test_the_shipped_model_can_say_unknown():
+    assert Halsted.load("phantom").limits is not None
 
 
 def test_too_few_windows_or_videos_give_no_threshold():

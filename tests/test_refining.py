@@ -7,7 +7,7 @@ import torch
 from halsted_ray.errors import AtlasError, ModelError
 from halsted_ray.mapping.whole_video import Refiner, WholeVideo
 from halsted_ray.maps.staging import SegmentResult
-from halsted_ray.maps.timeline import Gap
+from halsted_ray.maps.timeline import Gap, Unasked
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Prediction, Segment
 from halsted_ray.refining import learn
@@ -210,9 +210,9 @@ def test_windows_that_do_not_know_do_not_vote():
     assert operation_tags(HALSTED, answer(0, "unknown", "unknown")) == []
 
 
-def result(start_s, tags, gaps=()):
+def result(start_s, tags, gaps=(), unasked=()):
     segment = Segment(f"s{start_s}", "v", "", start_s, start_s + 60, 120.0)
-    return SegmentResult(segment, tags, list(gaps), "run")
+    return SegmentResult(segment, tags, list(gaps), "run", unasked=list(unasked))
 
 
 class Stored:
@@ -247,9 +247,10 @@ def test_refined_rows_stand_where_vectors_are_and_answers_stand_elsewhere(model,
 
 def test_what_the_model_does_not_know_stays_unknown_when_refined(model, refinement):
     tags = [Prediction(n * 2.5, n * 2.5 + 2.5, "macro", "step", "Cut", 0.9) for n in range(48)]
-    tags[10] = Prediction(25.0, 27.5, "macro", "step", "unknown", 0.0)
+    del tags[10]
+    unknown = Unasked("macro", 25.0, 27.5, "unknown")
     whole = WholeVideo(TAXONOMY, ["macro"], Stored(vectors([0] * 48)), Refiner(model, refinement, "viterbi"))
-    rows = whole([result(0.0, tags[:24]), result(60.0, tags[24:])])
+    rows = whole([result(0.0, tags[:23], unasked=[unknown]), result(60.0, tags[23:])])
     assert [(row.category, row.start_s, row.stop_s) for row in rows] == [
         ("Cut", 0.0, 25.0),
         ("unknown", 25.0, 27.5),
@@ -290,4 +291,6 @@ def test_a_forced_procedure_is_stated_with_its_share_of_what_the_specialty_allow
     monkeypatch.setattr(halsted, "generate", lambda *arguments, **options: Generated(chosen, logits))
     rows, shares = made.tag(np.zeros((1, DIM), np.float32), "macro", return_probabilities=True)
     assert rows[0]["procedure"] == ("IMA Harvest", pytest.approx(1 / 3, abs=1e-4))
+    assert shares[0]["procedure"][procedures.index("IMA Harvest")] == rows[0]["procedure"][1]
+    _, shares = made.tag(np.zeros((1, DIM), np.float32), "macro", return_probabilities=True, given=[{}])
     assert shares[0]["procedure"][procedures.index("IMA Harvest")] < 0.01  # of all procedures, as AUROC wants them

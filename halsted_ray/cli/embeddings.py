@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from halsted_ray.cli.options import DONE, Commands, Do, Parser, add_command, add_group
+from halsted_ray.cli.options import DONE, Commands, Do, Parser, add_command, add_group, positive
 from halsted_ray.cli.text_tables import show_progress
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def add_embeddings(commands: Commands) -> None:
         "import",
         "take vectors that something else made, one file per video",
         import_folder,
-        example="halsted embeddings import features --of archive --into vectors --name tecno --digest 3f9a… --rate 1",
+        example="halsted embeddings import DIR --of archive --into DIR2 --name n --digest 3f",
         more="files: NAME.npy, NAME.h5 or NAME.parquet, NAME as the video's; nothing is decoded for them later",
     )
     take.add_argument("folder", metavar="DIR", help="folder or URL of the files")
@@ -56,7 +56,7 @@ def add_embeddings(commands: Commands) -> None:
     take.add_argument("--into", required=True, metavar="STORE", help="the store of vectors that keeps them")
     take.add_argument("--name", required=True, help="names these vectors")
     take.add_argument("--digest", required=True, help="of what made them, such as the sha256 of its weights")
-    take.add_argument("--rate", type=float, metavar="HZ", help="rows per second, of files without times")
+    take.add_argument("--rate", type=positive, metavar="HZ", help="rows per second, of files without times")
     take.add_argument("--json", action="store_true", help="print everything as JSON")
 
 

@@ -458,8 +458,8 @@ def print_counts(videos: list[VideoStatus], out: str) -> None:
     unknown_s = sum(video["unknown_s"] or 0 for video in videos)
     if unknown_s:
         of_videos = sum(bool(video["unknown_s"]) for video in videos)
-        print(f"{unknown_s / 60:,.1f} minutes in {of_videos:,} videos are unknown: {UNKNOWN_REASON}")
+        print(f"{unknown_s / 60:,.1f} minutes in {of_videos:,} videos are unknown:\n{UNKNOWN_REASON}")
     elif not can_say_unknown(out):
-        print("the model of these maps can't say 'unknown'; a model that is trained from now on can")
+        print("the model can't say 'unknown'; models that are trained from now on can")
     if counts["failed"] or counts["partial"]:
         print(f"for the full reasons and the file names: halsted status {shlex.quote(out)} --files")

@@ -91,17 +91,15 @@ class Grammar:
                 excluded_NC |= (tasks_N == k)[:, None] & ~possible[chosen_NG[:, earlier].clamp(0, len(possible) - 1)]
         return excluded_NC
 
-    def confidence(
+    def allowed_probabilities(
         self, logits_NC: torch.Tensor, tasks_N: torch.Tensor, chosen_NG: torch.Tensor, g: int
     ) -> torch.Tensor:
-        """Returns float64 [N]: the probability of each row's chosen category among those that its earlier tags allow.
+        """Returns float64 [N, C]: the probability of each category among those that the row's earlier tags allow.
 
-        So it is at least one over their number. Among all categories it could be next to nothing, where the vector
-        speaks for a category that the earlier tag rules out.
+        So that of the chosen category is at least one over their number. Among all categories it could be next to
+        nothing, where the vector speaks for a category that an earlier tag rules out.
         """
-        allowed_NC = logits_NC.masked_fill(self.excluded(tasks_N, chosen_NG, g), -torch.inf)
-        chosen_N1 = chosen_NG[:, g].clamp_min(0)[:, None]
-        return self.probabilities(allowed_NC, tasks_N, g).gather(1, chosen_N1)[:, 0]
+        return self.probabilities(logits_NC.masked_fill(self.excluded(tasks_N, chosen_NG, g), -torch.inf), tasks_N, g)
 
     def probabilities(self, logits_NC: torch.Tensor, tasks_N: torch.Tensor, g: int) -> torch.Tensor:
         """Returns float64 [N, C]: the softmax over the tag's categories at its temperature, 0 past the last one."""

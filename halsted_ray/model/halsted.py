@@ -265,7 +265,8 @@ class Halsted:
 
         ``tasks``: one task for all windows, or one per window; any mix runs in one batch. A confidence is the
         calibrated probability of the category among those of its tag that the tags before it allow, to 4 decimals.
-        With ``return_probabilities`` a second list holds the probabilities of all categories, allowed or not.
+        With ``return_probabilities`` a second list holds the probabilities of all categories: 0 for a category that the
+        tags before it exclude, but with ``given`` as if nothing were excluded.
         ``given``: per window the tags to take as known, so that later tags are conditioned on them (teacher forcing,
         for AUROC).
 
@@ -273,23 +274,23 @@ class Halsted:
         """
         generated, tasks_N = self._generate(embeddings_ND, tasks, given)
         on_device = tasks_N.to(self.device)
-        probabilities_NGC = torch.stack(
+        tags = range(generated.chosen_NG.shape[1])
+        allowed_NGC = torch.stack(
             [
-                rounded(self.grammar.probabilities(generated.logits_NGC[:, g], on_device, g))
-                for g in range(generated.chosen_NG.shape[1])
+                self.grammar.allowed_probabilities(generated.logits_NGC[:, g], on_device, generated.chosen_NG, g)
+                for g in tags
             ],
             1,
         )
-        confidence_NG = torch.stack(
-            [
-                rounded(self.grammar.confidence(generated.logits_NGC[:, g], on_device, generated.chosen_NG, g))
-                for g in range(generated.chosen_NG.shape[1])
-            ],
-            1,
-        )
+        confidence_NG1 = allowed_NGC.gather(2, generated.chosen_NG.clamp_min(0)[..., None])
+        stated_NGC = allowed_NGC
+        if given is not None:
+            stated_NGC = torch.stack(
+                [self.grammar.probabilities(generated.logits_NGC[:, g], on_device, g) for g in tags], 1
+            )
         # One transfer from the device: everything before it is queued there without waiting.
-        own_NG2 = torch.stack([generated.chosen_NG.double(), confidence_NG], 2)
-        found = torch.cat([own_NG2, probabilities_NGC], 2).cpu().numpy()
+        own_NG2 = torch.cat([generated.chosen_NG[..., None].double(), rounded(confidence_NG1)], 2)
+        found = torch.cat([own_NG2, rounded(stated_NGC)], 2).cpu().numpy()
         chosen_NG, shares_NGC = found[..., 0].astype(np.int64), found[..., 2:]
         confidences = found[..., 1].tolist()
         task_of = tasks_N.tolist()
