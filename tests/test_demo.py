@@ -21,7 +21,9 @@ def test_demo_from_nothing_and_again(demo, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "VIDEOS", 2)
     monkeypatch.setattr(demo, "HELD_OUT", 1)
     monkeypatch.setattr(demo, "MINUTES", 0.5)
-    monkeypatch.setattr(demo, "HELD_OUT_SCRIPT", ())  # one video that holds an action, as its seed draws it
+    monkeypatch.setattr(demo, "PACE", ())
+    monkeypatch.setattr(demo, "SUTURING", ())
+    monkeypatch.setattr(demo, "FOREIGN_S", 2.0)  # one video that holds an action, as its seed draws it
     monkeypatch.setattr(demo, "ANNOTATED", 1)
     assert demo.demo(tmp_path) == 0
     first = capsys.readouterr().out
@@ -31,7 +33,10 @@ def test_demo_from_nothing_and_again(demo, tmp_path, monkeypatch, capsys):
     assert re.search(r"^held-out videos +measured +95% interval +by span +chance +bar", first, re.M)
     assert "keep v1: the 95% interval of v2's gain on " in first, "one annotated video is not enough for the gate"
     assert (tmp_path / "report.html").stat().st_size > 3_000_000
-    assert {path.name for path in tmp_path.iterdir()} == {"archive", "model", "maps", "registry", "report.html", "loop"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("archive", "model", "maps", "registry", "report.html", "loop", "foreign", "foreign-maps")
+    }
+    assert re.search(r"^unknown: [\d.]+% of the time of foreign pictures", first, re.M)
 
     kept = (tmp_path / "model" / "training.json").stat().st_mtime_ns
     assert demo.demo(tmp_path) == 0
