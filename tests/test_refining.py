@@ -235,6 +235,22 @@ def test_a_video_gets_one_row_per_tag_of_the_operation_over_its_gaps_too():
     assert of_tag["gap"].windows is None
 
 
+def test_a_tag_that_smoothing_makes_worse_on_validation_videos_keeps_the_answers_of_its_windows(model, monkeypatch):
+    """The chain learns long spans; in the validation video each window differs from the last."""
+    monkeypatch.setattr(learn, "STEPS", 5)
+    slow = [Clip("a", 0, 30, "macro", {"step": "Cut"}), Clip("a", 30, 60, "macro", {"step": "Sew"})]
+    fast = [Clip("b", n * 2.5, n * 2.5 + 2.5, "macro", {"step": "Sew" if n % 2 else "Cut"}) for n in range(24)]
+    train = learn.annotated_sequences(model, {"a": vectors([0] * 12 + [1] * 12)}, slow)
+    validation = learn.annotated_sequences(model, {"b": vectors([0, 1] * 12)}, fast)
+    learned = learn.learn_refinement(model, train, validation)
+    assert learned.stated == {"viterbi": (), "tcn": ()} and learned.tags == ("step",)
+    tags = [Prediction(n * 2.5, n * 2.5 + 2.5, "macro", "step", "Sew" if n % 2 else "Cut", 0.9) for n in range(48)]
+    whole = WholeVideo(TAXONOMY, ["macro"], Stored(vectors([0, 1] * 24)), Refiner(model, learned, "viterbi"))
+    rows = whole([result(0.0, tags[:24]), result(60.0, tags[24:])])
+    assert len(rows) == 48 and {row.confidence for row in rows} == {0.9}
+    assert learn.learn_refinement(model, train, train).stated["viterbi"] == ("step",)
+
+
 def test_refined_rows_stand_where_vectors_are_and_answers_stand_elsewhere(model, refinement):
     stored = vectors([0] * 24)  # the first minute alone
     tags = [Prediction(n * 2.5, n * 2.5 + 2.5, "macro", "step", "Sew" if n % 7 == 0 else "Cut", 0.6) for n in range(48)]

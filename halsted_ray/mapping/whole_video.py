@@ -92,7 +92,7 @@ class WholeVideo:
             for tag in tags
             for start_s, stop_s in (
                 without((tag.start_s, tag.stop_s), spans)
-                if tag.tag in refiner.refinement.tags
+                if tag.tag in refiner.refinement.stated[refiner.kind]
                 else [(tag.start_s, tag.stop_s)]
             )
         ]

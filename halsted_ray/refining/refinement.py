@@ -44,14 +44,17 @@ RULED_OUT = -20.0
 
 @dataclass(frozen=True)
 class Refinement:
-    """``tags``: those that it refines. ``network_share``: tag → weight of the network's answer beside the decoder's,
-    from 0 to 1. ``model_digest``: of the model that it was learned with."""
+    """``tags``: those that it smooths. ``network_share``: tag → weight of the network's answer beside the decoder's,
+    from 0 to 1. ``model_digest``: of the model that it was learned with. ``stated``: kind → those of ``tags`` that it
+    states in the place of the windows' answers, since they were no worse on the validation videos; the others only say
+    where a task that waits for them is answered."""
 
     tags: tuple[str, ...]
     chains: Mapping[str, LabelChain]
     network: TemporalNetwork
     network_share: Mapping[str, float]
     model_digest: str
+    stated: Mapping[str, tuple[str, ...]]
 
     def save(self, folder: str) -> None:
         """Writes the file into the model's folder and its digest into ``model.json``. Raises OutputError."""
@@ -59,7 +62,12 @@ class Refinement:
         for tag, chain in self.chains.items():
             tensors[f"start.{tag}"] = torch.from_numpy(chain.log_start_K)
             tensors[f"step.{tag}"] = torch.from_numpy(chain.log_step_KK)
-        stated = {"tags": self.tags, "network_share": dict(self.network_share), "model_digest": self.model_digest}
+        stated = {
+            "tags": self.tags,
+            "network_share": dict(self.network_share),
+            "model_digest": self.model_digest,
+            "stated": dict(self.stated),
+        }
         data = safetensors.torch.save(tensors, {"refinement": json.dumps(stated)})
         fs, path = locate(folder, "model")
         described = json.loads(fs.cat_file(f"{path}/model.json"))
@@ -98,7 +106,14 @@ class Refinement:
         weights = {name.removeprefix("network."): value for name, value in tensors.items() if "network." in name}
         network = TemporalNetwork(len(weights["mean_D"]), [len(taxonomy.tag(tag).categories) for tag in stated["tags"]])
         network.load_state_dict(weights)
-        return cls(tuple(stated["tags"]), chains, network.eval(), stated["network_share"], stated["model_digest"])
+        return cls(
+            tuple(stated["tags"]),
+            chains,
+            network.eval(),
+            stated["network_share"],
+            stated["model_digest"],
+            {kind: tuple(tags) for kind, tags in stated["stated"].items()},
+        )
 
     def evidence(self, model: Halsted, sequence: VideoSequence, kind: str = "tcn") -> dict[str, np.ndarray]:
         """tag → float64 [T, K]: log of what the slots say of each category, 0 where a window has no vector."""
@@ -119,31 +134,21 @@ class Refinement:
         kind: str,
         closed_T: np.ndarray | None = None,
     ) -> list[Prediction]:
-        """The tags of ``tasks`` over the whole video, a prediction per span in which a tag keeps its category.
+        """The tags of ``tasks`` that are ``stated`` over the whole video, a prediction per span in which a tag keeps
+        its category.
 
         ``kind``: one of ``KINDS``. ``closed_T``: slots that are not refined, beside those without a vector. A task is
         answered where what it waits for (``Task.when``) holds in the refined tags. A confidence is the mean posterior
         of the chain over the span. Costs some seconds per video-hour on one core, most of them the decoder's.
         """
-        evidence = self.evidence(model, sequence, kind)
-        usable_T = sequence.present_T if closed_T is None else sequence.present_T & ~closed_T
-        labels: dict[str, np.ndarray] = {}
-        wanted, found = set(tasks), []
-        for task in in_order(model.taxonomy):
-            open_T = usable_T.copy()
-            for tag_name, category in task.when:
-                if tag_name in labels:
-                    open_T &= labels[tag_name] == model.taxonomy.tag(tag_name).categories.index(category)
-            for tag in task.tags:
-                if tag.name not in self.tags:
+        found = []
+        paths = self.paths(model, sequence, kind, closed_T)
+        for task in model.taxonomy.tasks:
+            for tag in task.tags if task.name in set(tasks) else ():
+                if tag.name not in self.stated[kind]:
                     continue
-                weighed_TK = np.where(open_T[:, None], TRUST * evidence[tag.name], 0.0)
-                weighed_TK[excluded(model.taxonomy, tag, labels, len(open_T))] = RULED_OUT
-                path_T, posterior_TK = self.chains[tag.name].decode(weighed_TK)
-                labels[tag.name] = np.where(open_T, path_T, UNKNOWN)
-                if task.name not in wanted:
-                    continue
-                for label, first, stop in runs_of(labels[tag.name]):
+                labels_T, posterior_TK = paths[tag.name]
+                for label, first, stop in runs_of(labels_T):
                     if label != UNKNOWN:
                         start_s, stop_s = (slot * sequence.slot_s for slot in (first, stop))
                         chance = 1 / len(tag.categories)
@@ -159,6 +164,36 @@ class Refinement:
                             )
                         )
         return found
+
+    def paths(
+        self, model: Halsted, sequence: VideoSequence, kind: str, closed_T: np.ndarray | None = None
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """tag → (its category at each slot, int64 [T], ``UNKNOWN`` where it is not answered; the posterior of each
+        category, float64 [T, K]); arguments as of ``refine``."""
+        evidence = self.evidence(model, sequence, kind)
+        usable_T = sequence.present_T if closed_T is None else sequence.present_T & ~closed_T
+        labels: dict[str, np.ndarray] = {}
+        found = {}
+        for task in in_order(model.taxonomy):
+            open_T = usable_T & open_slots(model.taxonomy, task, labels, len(usable_T))
+            for tag in task.tags:
+                if tag.name not in self.tags:
+                    continue
+                weighed_TK = np.where(open_T[:, None], TRUST * evidence[tag.name], 0.0)
+                weighed_TK[excluded(model.taxonomy, tag, labels, len(open_T))] = RULED_OUT
+                path_T, posterior_TK = self.chains[tag.name].decode(weighed_TK)
+                labels[tag.name] = np.where(open_T, path_T, UNKNOWN)
+                found[tag.name] = labels[tag.name], posterior_TK
+        return found
+
+
+def open_slots(taxonomy: Taxonomy, task: Task, labels: Mapping[str, np.ndarray], slots: int) -> np.ndarray:
+    """bool [T]: the slots at which ``task`` is answered, by the labels (tag → int64 [T]) of what it waits for."""
+    open_T = np.ones(slots, bool)
+    for tag, category in task.when:
+        if tag in labels:
+            open_T &= labels[tag] == taxonomy.tag(tag).categories.index(category)
+    return open_T
 
 
 def excluded(taxonomy: Taxonomy, tag: Tag, labels: Mapping[str, np.ndarray], slots: int) -> np.ndarray:
