@@ -65,7 +65,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def write_archive_with_models(folder: Path) -> None:
     root = str(folder)
     models.write_archive(root)
-    for version, steps in (("good", 60), ("better", 60), ("bad", 0)):
+    for version, steps in (("good", 200), ("better", 200), ("bad", 0)):
         models.make_model(root, f"{root}/models/{version}", version, steps)
 
 

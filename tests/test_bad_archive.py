@@ -171,14 +171,14 @@ def test_every_second_is_mapped_or_a_gap_once(told):
     assert len(set(keys)) == len(keys)
     lanes: dict[str, list] = {}
     for row in rows:
-        if row["task"] == "macro" and row["tag"] in ("procedure", "gap"):
+        if row["task"] == "macro" and row["tag"] in ("step", "gap"):
             lanes.setdefault(row["uri"], []).append((row["start_s"], row["stop_s"], row["tag"]))
     assert {Path(uri).name for uri in lanes} == {n for n, (status, *_) in EXPECTED.items() if status != "failed"}
     for spans in lanes.values():
         spans.sort()
         assert spans[0][0] == 0
         assert all(left[1] == right[0] for left, right in zip(spans, spans[1:], strict=False))
-    assert {tag for uri, spans in lanes.items() if "cut" in uri for *_, tag in spans} == {"procedure", "gap"}
+    assert {tag for uri, spans in lanes.items() if "cut" in uri for *_, tag in spans} == {"step", "gap"}
     segments = read_segments(str(out)).to_pylist()
     assert len({row["segment_id"] for row in segments}) == len(segments) == len(lanes)
 

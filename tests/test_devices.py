@@ -171,6 +171,7 @@ def test_a_fold_takes_the_share_of_a_gpu_that_its_memory_needs(recipe, vectors_g
         testing=side,
         recipe=recipe,
         config=SimpleNamespace(encoder_dim=1408, steps=1),
+        llama="",
         taxonomy=taxonomies.load().to_dict(),
     )
     assert gpu_share_of_fold(data) == share

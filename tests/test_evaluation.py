@@ -177,7 +177,7 @@ def test_clips_are_judged_beside_windows_by_every_method_and_group(crossed):
     """The paper's protocol: exact match on held-out clips, AUROC, by specialty and procedure."""
     clips = crossed[0].figures["clips"]
     own = clips["methods"]["halsted"]["tags"]
-    assert list(clips["methods"]) == ["halsted", "chance", "majority", "linear", "sais"]
+    assert list(clips["methods"]) == ["halsted", "chance", "majority", "linear", "sais_head"]
     assert own["action"]["samples"] == 4 * 6 and own["step"]["samples"] == 4 * 2, "4 test videos of 6 and 2 such clips"
     assert own["action"]["accuracy"]["value"] > 0.7 and own["phase"]["auroc"]["value"] > 0.95
     assert set(clips["groups"]["procedure"]) == set(PROCEDURES) and set(clips["groups"]["window"]) == {"clip"}
@@ -308,7 +308,11 @@ def test_a_given_model_is_judged_on_the_frozen_part(tmp_path, fold_model):
     assert len(found["folds"]) == 1 and found["folds"][0]["curve"] == []
     assert set(found["videos"]) == {video for video, part in split.items() if part == "test"}
     mean = found["methods"]["halsted"]["mean"]
-    assert mean["value"] > 0.8 and mean["normal"] == [None, None] and mean["bootstrap"][0] < mean["bootstrap"][1]
+    assert (
+        mean["value"] > 0.8
+        and mean["normal"] == [None, None]
+        and mean["bootstrap"][0] <= mean["value"] <= mean["bootstrap"][1]
+    )
     every = run(archive, tmp_path / "all", model=fold_model, part="all").figures
     assert len(every["videos"]) == 6 and list(every["methods"]) == ["halsted", "chance"], "nothing to teach others on"
 
@@ -484,7 +488,15 @@ def test_the_labels_between_two_models_are_read_before_anything_is_learned(
 
 def test_the_page_holds_all_it_shows(crossed, tmp_path):
     evaluation, _ = crossed
-    page = evaluation_page(evaluation.figures, HALSTED, [(evaluation.figures["mistakes"][0], "gone")])
+    mistakes = [  # the models of this atlas make none
+        {
+            **{"video_id": video_id, "start_s": 30.0, "stop_s": 32.5, "fold": 0, "task": "macro", "tag": "step"},
+            **{"truth": "Suturing", "said": "Dissection", "confidence": 0.9},
+        }
+        for video_id in sorted(evaluation.figures["videos"])[:2]
+    ]
+    evaluation = replace(evaluation, figures=evaluation.figures | {"mistakes": mistakes})
+    page = evaluation_page(evaluation.figures, HALSTED, [(mistakes[0], "gone")])
     for needle in (
         "Halsted",
         "SAIS",

@@ -324,9 +324,9 @@ def test_bad_files_beside_good_ones(mapped, archive, models, tmp_path):
     lanes = [
         row
         for row in rows
-        if row["video_id"] == damage["video_id"] and row["task"] == "macro" and row["tag"] in ("procedure", "gap")
+        if row["video_id"] == damage["video_id"] and row["task"] == "macro" and row["tag"] in ("step", "gap")
     ]
-    assert {row["tag"] for row in lanes} == {"procedure", "gap"}
+    assert {row["tag"] for row in lanes} == {"step", "gap"}
     edges = sorted((row["start_s"], row["stop_s"]) for row in lanes)
     assert edges[0][0] == 0 and edges[-1][1] == damage["duration_s"]
     assert all(left[1] == right[0] for left, right in zip(edges, edges[1:], strict=False)), "mapped or a gap, all of it"

@@ -112,7 +112,7 @@ def list_versions(options: argparse.Namespace) -> int:
         + ("" if rows else ": no version yet; `halsted train --registry URI` adds one")
     )
     if rows:
-        print(table(("version", "model", "atlas", "registered", "made", "alias"), rows, right=(0,)))
+        print(table(("version", "model", "atlas", "name", "made", "alias"), rows, right=(0,)))
     return DONE
 
 
