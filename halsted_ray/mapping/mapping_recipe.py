@@ -91,9 +91,8 @@ def read_recipe(
     multi-stage workflow. ``least_present``: share of a window's time that must have a picture. ``eye``: one of
     ``video.geometry.EYES``. ``vectors`` and ``precision``: the location and the precision that
     ``embedding.vector_names.run_precision`` takes. ``refine``: one of ``refining.refinement.KINDS``, or ''.
-    Reads no weights, but for an encoder
-    that nobody has read before (``encoder_identity``). Raises TaxonomyError, UsageError, and ModelError, also where the
-    model has no refinement.
+    Reads no weights, but for an encoder that nobody has read before (``encoder_identity``). Raises TaxonomyError,
+    UsageError, and ModelError, also where the model has no refinement.
     """
     if refine and refine not in KINDS:
         raise UsageError(f"unknown refinement {refine!r}; expected one of {', '.join(KINDS)}")

@@ -49,8 +49,8 @@ class Nvdec:
     rates are 5,397 frames/s together, decoded 1,473 of 1080p H.264. They read pieces of 9 s, so the time to open a
     video is in it. It also stands for a lower video clock."""
     frames_share: dict[str, float]
-    """Fidelity → share of a video's frames that take time. ``reference``: as measured there, 1,473 / 1,583, though half
-    of the frames were left out. ``keyframes``: one frame of 60."""
+    """Fidelity → share of a video's frames that take time. ``reference``: as measured there, 1,473 / 1,583, by leaving
+    out frames that nobody refers to. ``keyframes``: one frame of 60."""
 
     def frames_per_s(self, generation: str, codec: str) -> float | None:
         """Frames of 1920x1080 that one engine is planned to decode per second; None for a codec without a rate."""
