@@ -177,3 +177,24 @@ def test_a_video_without_brought_vectors_is_named(atlas, features, tmp_path):
 
     with pytest.raises(ModelError, match=f"video {left}: no vectors of it"):
         embed_archive(f"{atlas}/videos", store, done.encoder)
+
+
+def test_an_hdf5_file_that_refers_to_another_file_is_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    rows = np.arange(24.0).reshape(12, 2)
+    rows.tofile(tmp_path / "other.raw")
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["vectors"] = rows
+    with h5py.File(tmp_path / "link.h5", "w") as link:
+        link["vectors"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "vectors")
+    with h5py.File(tmp_path / "stored.h5", "w") as stored:
+        place = [(str(tmp_path / "other.raw"), 0, rows.nbytes)]
+        stored.create_dataset("vectors", rows.shape, rows.dtype, external=place)
+    layout = h5py.VirtualLayout(rows.shape, rows.dtype)
+    layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "vectors", rows.shape)
+    with h5py.File(tmp_path / "virtual.h5", "w") as virtual:
+        virtual.create_virtual_dataset("vectors", layout)
+    for name in ("link", "stored", "virtual"):
+        with pytest.raises(ModelError, match="vectors refers to another file"):
+            read_vectors_file(str(tmp_path / f"{name}.h5"), 12.0, 1.0)
+    assert read_vectors_file(str(tmp_path / "other.h5"), 12.0, 1.0).vectors_ND.shape == (12, 2)

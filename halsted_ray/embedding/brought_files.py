@@ -153,7 +153,11 @@ def _from_hdf5(data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
     except ImportError as error:
         raise ModelError("is an HDF5 file, which needs h5py: pip install halsted-ray[hdf5]") from error
     with h5py.File(io.BytesIO(data), "r") as file:
-        sets: dict[str, Any] = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+        # A link, or a data set that is stored elsewhere, would read another file of this machine.
+        own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+        sets: dict[str, Any] = {name: file[name] for name in own if isinstance(file[name], h5py.Dataset)}
+        if elsewhere := sorted({*file} - {*own} | {name for name, of in sets.items() if of.external or of.is_virtual}):
+            raise ValueError(f"{', '.join(elsewhere)} refers to another file; expected all data in this file")
         matrices = [name for name, item in sets.items() if item.ndim == 2]
         vectors = matrices[0] if len(matrices) == 1 else _named(VECTOR_NAMES, list(sets))
         times = next((name for name in TIME_NAMES if name in sets), None)
