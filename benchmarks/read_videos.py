@@ -201,10 +201,10 @@ class TagFrames:
         windows = [(0.0, spec.coarse_s)] + [(n * spec.fine_s, spec.fine_s) for n in range(spec.fine_per_coarse)]
         picks = np.array([start_s + np.arange(spec.frames) * length_s / spec.frames for start_s, length_s in windows])
         vectors = self.encoder.encode(frames[np.minimum((picks * KEPT_FPS + 1e-6).astype(int), len(frames) - 1)])
-        macro = self.model.tag(vectors, "macro")
+        macro = self.model.tag(vectors, "macro", unit="grid")
         fine = ["micro" if answer["step"][0] == "Dissection" else "proficiency" for answer in macro[1:]]
-        answers = self.model.tag(vectors[1:], fine)
+        answers = self.model.tag(vectors[1:], fine, unit="grid")
         driving = [n for n, answer in enumerate(answers) if answer.get("phase", ("",))[0] == "Driving"]
         if driving:
-            self.model.tag(vectors[1:][driving], "context")
+            self.model.tag(vectors[1:][driving], "context", unit="grid")
         return {"answers": [str(answer) for answer in [*macro[:1], *answers]]}

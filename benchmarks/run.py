@@ -44,6 +44,7 @@ MEASUREMENTS = (
     "prediction",
     "training",
     "serve_load",
+    "serve_library",
 )
 LIMIT_S = 1800
 """A measurement that takes longer is ended, and counts as failed."""

@@ -102,7 +102,9 @@ class Script:
         """tag → category, as the decoder answers ``task``."""
         started_s = time.perf_counter()
         tasks = torch.tensor([self.model.vocabulary.task_ids[task]])
-        (ids,) = generate_token_by_token(self.model.decoder, self.model.vocabulary, self.model.grammar, vector, tasks)
+        (ids,) = generate_token_by_token(
+            self.model.decoder, self.model.vocabulary, self.model.grammars["grid"], vector, tasks
+        )
         self.spend(task, started_s)
         return parse(self.model.vocabulary.text(ids), self.model.taxonomy, task).tags
 

@@ -6,6 +6,7 @@
     python benchmarks/serve_load.py --upload-gb 2              one large upload, then 20 uploads at once: memory
     python benchmarks/serve_load.py --sdk-gb 1                 one large video through the published SDK
     … --model demo/model/model --batch 1 --to load.html        another model; no batches; a drawing of the latencies
+    python benchmarks/serve_before.py --before CHECKOUT        against an earlier state of the service, in turns
 
 A client sends its next request when it has the answer to its last request. 503 with Retry-After counts as an answer.
 """
@@ -171,9 +172,11 @@ def step(server: Server, clients: int, seconds: float) -> dict[str, Any]:
         str(seconds),
     ]
     client = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    time.sleep(1.0 + 0.6 * seconds)  # started, and warm
+    assert client.stdout is not None
+    client.stdout.readline()  # it begins now: a start takes seconds beside other work
+    time.sleep(0.5 * seconds)
     before, began_s = server.cpu_s(), time.monotonic()
-    time.sleep(0.7 * seconds)
+    time.sleep(0.9 * seconds)
     after, spent_s = server.cpu_s(), time.monotonic() - began_s
     found = json.loads(client.communicate()[0])
     answers = max(1.0, found["rate"] * spent_s)
@@ -193,6 +196,7 @@ def cpu_text(row: dict[str, Any]) -> str:
 async def load(address: str, key: str, clients: int, seconds: float) -> dict[str, Any]:
     """Sends requests from ``clients`` at once for ``1.5 * seconds`` and counts the answers of the last ``seconds``."""
     clip = clip_bytes()
+    print("begins", flush=True)
     taken: list[tuple[float, float, str, int]] = []
     over_s = time.monotonic() + 1.5 * seconds
 
@@ -208,7 +212,9 @@ async def load(address: str, key: str, clients: int, seconds: float) -> dict[str
                 if code == BUSY:
                     await asyncio.sleep(float(wait_s or 0) * 0.2)
 
+    before_s = time.process_time()
     await asyncio.gather(*(one() for _ in range(clients)))
+    client_ms = 1000 * (time.process_time() - before_s) / max(1, len(taken))
     counted = [row for row in taken if over_s - seconds <= row[0] + row[1] < over_s]
     good = [row for row in counted if row[2] == "200"]
     took_s = [row[1] for row in good] or [float("nan")]
@@ -221,6 +227,7 @@ async def load(address: str, key: str, clients: int, seconds: float) -> dict[str
         "p95_s": float(np.percentile(took_s, 95)),
         "batch": float(np.mean([row[3] for row in good] or [0])),
         "codes": dict(Counter(row[2] for row in counted)),
+        "client_ms": client_ms,
     }
 
 
@@ -246,17 +253,27 @@ async def ask(
 
     The request is written as bytes: a client library would cost as much CPU as the service's own code does.
     """
-    reader, writer = connection
-    writer.write(
-        f"POST /v1/clips:map?instruction=map+procedure+type HTTP/1.1\r\nhost: load\r\nx-api-key: {key}\r\n"
-        f"content-type: video/mp4\r\ncontent-length: {len(clip)}\r\n\r\n".encode()
-        + clip
+    return await exchange(
+        connection, "POST /v1/clips:map?instruction=map+procedure+type", key, {"content-type": "video/mp4"}, clip
     )
-    head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    first, *lines = head.strip().split("\r\n")
-    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-    body = await reader.readexactly(int(headers["content-length"]))
-    return int(first.split()[1]), headers, body
+
+
+async def exchange(
+    connection: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    what: str,
+    key: str,
+    headers: dict[str, str],
+    body: bytes = b"",
+) -> tuple[int, dict[str, str], bytes]:
+    """Sends a request, ``what`` being its method and path, and returns (status, headers, body) of the answer."""
+    reader, writer = connection
+    host, port = writer.get_extra_info("peername")
+    sent = {"host": f"{host}:{port}", "x-api-key": key, "content-length": str(len(body)), **headers}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+    writer.write(f"{what} HTTP/1.1\r\n{lines}\r\n".encode() + body)
+    first, *lines_back = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+    got = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines_back)}
+    return int(first.split()[1]), got, await reader.readexactly(int(got.get("content-length", 0)))
 
 
 def all_at_once(server: Server, clips: int) -> float:

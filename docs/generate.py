@@ -1,4 +1,4 @@
-"""Writes the pages of the reference from the code, while the site is built: command, HTTP, tables.
+"""Writes the pages of the reference from the code, while the site is built: command, HTTP, tables, codes.
 
 Run by mkdocs-gen-files (`make docs`). Nothing is written to the disk, so no page can fall behind the code.
 """
@@ -56,6 +56,7 @@ def tables_page() -> Iterator[str]:
     """Columns of every table that this system writes."""
     from halsted_ray.maps import table_schemas
     from halsted_ray.maps.cases import CASES_SCHEMA
+    from halsted_ray.maps.stitch_table import STITCHES_SCHEMA
     from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA
     from halsted_ray.reporting.mapped_archive import VECTORS_SCHEMA
 
@@ -66,6 +67,7 @@ def tables_page() -> Iterator[str]:
         ("OUT/videos", "One row per file that was found.", table_schemas.VIDEOS_SCHEMA),
         ("OUT/cases", "One row per video of a case (`--case-by`).", CASES_SCHEMA),
         ("OUT/segments", "One row per segment, with its predictions and gaps.", table_schemas.SEGMENTS_SCHEMA),
+        ("stitches", "One row per stitch, computed from the timeline (`halsted stitches`).", STITCHES_SCHEMA),
         ("OUT/embeddings", "One row per window that was encoded.", VECTORS_SCHEMA),
         ("ARCHIVE/atlas/videos", "One row per annotated video.", VIDEO_SCHEMA),
         ("ARCHIVE/atlas/samples", "One row per annotated clip and task.", SAMPLE_SCHEMA),
@@ -73,6 +75,34 @@ def tables_page() -> Iterator[str]:
         yield f"## {title}\n"
         yield note + "\n"
         yield from fields(schema)
+
+
+def rights_page() -> Iterator[str]:
+    """Who may do what with a case, and who may use each route, from the code that decides it."""
+    from halsted_ray.service import route_access
+
+    yield from route_access.rights_page()
+
+
+def codes_page() -> Iterator[str]:
+    """The codes by which reports name tags and categories, from the shipped value set."""
+    from halsted_ray.hospital import value_set
+
+    yield "# Codes\n"
+    yield (
+        "How DICOM SRs and FHIR bundles name the tags and categories of the taxonomy `halsted`. "
+        f"`{value_set.PRIVATE_SCHEME}` in DICOM is `{value_set.PRIVATE_SYSTEM}` in FHIR. "
+        "A clinician must verify the codes of SNOMED CT (SCT).\n"
+    )
+    for tag, categories in value_set.listed_categories().items():
+        concept = value_set.tag_concept(tag)
+        yield f"## {tag}\n"
+        yield f"`{concept.scheme}` `{concept.code}`\n"
+        yield "| category | scheme | code | meaning |\n|---|---|---|---|"
+        for category in categories:
+            concept = value_set.category_concept(tag, category)
+            yield f"| {category} | {concept.scheme} | `{concept.code}` | {concept.meaning} |"
+        yield ""
 
 
 def http_page() -> Iterator[str]:
@@ -125,5 +155,7 @@ def kind(schema: dict[str, Any]) -> str:
 
 
 write("reference/command.md", command_page())
+write("reference/codes.md", codes_page())
 write("reference/tables.md", tables_page())
 write("reference/http.md", http_page())
+write("reference/rights.md", rights_page())

@@ -12,6 +12,7 @@
     │   └── TrainingError             a recipe whose loss is not finite
     └── VideoError                    one video is bad; the work on all other videos goes on
         ├── UnreadableVideo           no container, no video stream, no codec, nothing decodes (permanent)
+        ├── BeyondLimits              longer than this site or this run takes (permanent)
         ├── CorruptSegment            one span does not decode (permanent)
         ├── DecoderKilled             the decoding process hung or died (permanent at the second time)
         └── StorageUnavailable        the bytes can't be fetched now (worth another try)
@@ -86,6 +87,12 @@ class UnreadableVideo(VideoError):
     code = "unreadable"
 
 
+class BeyondLimits(VideoError):
+    """A video is longer, or has more frames, than is taken."""
+
+    code = "too-long"
+
+
 class CorruptSegment(VideoError):
     """One span of a video does not decode.
 
@@ -120,3 +127,9 @@ class StorageUnavailable(VideoError):
 
     code = "storage"
     permanent = False
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what ``error`` says, or its type's name where it says nothing."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

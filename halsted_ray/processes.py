@@ -1,12 +1,21 @@
-"""A pool of worker processes that ends at once when its work is given up, for whatever reason."""
+"""Processes that end with their parent: a pool whose work is given up, and a program of its own."""
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+
+LAUNCH = "import ctypes, os, sys; getattr(ctypes.CDLL(None), 'prctl', int)(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
+"""Becomes a program that gets SIGTERM when the thread that started it ends, also by SIGKILL (PR_SET_PDEATHSIG)."""
+
+
+def ends_with_parent(command: Sequence[str]) -> list[str]:
+    """The command line that runs ``command``, whose first word is the path of a program, as ``LAUNCH`` says."""
+    return [sys.executable, "-I", "-S", "-c", LAUNCH, *command]
 
 
 @contextmanager

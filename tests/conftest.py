@@ -21,6 +21,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
+# Text and spans out of the body are looked for where a test is about them: that takes seconds for each video.
+os.environ.setdefault("HALSTED_DEIDENTIFY", "metadata")
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would every command that a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside the tes
 pytest.register_assert_rewrite("registries")
 
 import postgres as postgresql  # noqa: E402  one of them
+from browser import chromium, tab  # noqa: E402, F401  fixtures
 
 if not any(Path("/dev").glob("nvidia[0-9]*")):
     # It compares NVDEC with the CPU, so it is for machines with an NVIDIA GPU. Its fake of the library is tried
@@ -37,10 +41,44 @@ if not any(Path("/dev").glob("nvidia[0-9]*")):
     collect_ignore = ["test_nvdec_device.py"]
 
 HEAVY = {
+    "test_page_review",
+    "test_page_corrections",
+    "test_loopback",
+    "test_planted_names_tracking",
+    "test_serve_links",
+    "test_serve_clip_files",
+    "test_serve_reports",
+    "test_proxy_copies",
+    "test_video_playable",
+    "test_report_browser",
+    "test_stitches",
+    "test_serve_stitches",
+    "test_annotation_writes",
+    "test_serve_annotations",
+    "test_serve_atlas_commit",
+    "test_serve_similar",
+    "test_serve_library",
+    "test_serve_home",
+    "test_serve_case_files",
+    "test_dicom_media",
+    "test_orthanc",
+    "test_structured_report",
+    "test_hospital_names",
+    "test_dicom_receive",
+    "test_dicomweb",
+    "test_video_clip_span",
+    "test_out_of_body",
     "test_atlas_groups",
+    "test_deidentify_rewrite",
+    "test_deidentify_archive",
+    "test_cleaning",
+    "test_serve_gate",
     "test_plain_script",
     "test_novelty",
     "test_encoder_families",
+    "test_step_pooling",
+    "test_temperature_units",
+    "test_torchvision_encoders",
     "test_brought_vectors",
     "test_llama_text",
     "test_comparisons",
@@ -58,7 +96,21 @@ HEAVY = {
     "test_video_nvdec",
     "test_video_device_pictures",
     "test_video_decode_process",
+    "test_serve_front",
+    "test_serve_audit_export",
+    "test_serve_page_people",
+    "test_page_accessibility",
+    "test_page_library",
+    "test_page_sharing",
+    "test_serve_retention",
+    "test_serve_routes",
+    "test_serve_share_end",
+    "test_serve_fairness",
+    "test_serve_attacks",
+    "test_declared_sizes",
     "test_serve_page",
+    "test_serve_storage",
+    "test_serve_page_views",
     "test_serve_models",
     "test_registry_old_versions",
     "test_pretrain",
@@ -78,6 +130,7 @@ HEAVY = {
     "test_evaluation_rarp50",
     "test_faults",
     "test_full_disk",
+    "test_job_process",
     "test_gpu_hour",
     "test_fuzz",
     "test_mapping",
@@ -120,6 +173,7 @@ LONGEST_FIRST = (
     "test_serve_app",
     "test_train_loop",
     "test_full_disk",
+    "test_job_process",
     "test_gpu_hour",
     "test_mapping",
     "test_stopping",

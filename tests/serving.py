@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import socket
 import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,16 +17,23 @@ from typing import Any
 
 import numbered_video
 import torch
+import uvicorn
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
+from halsted_ray.compute.progress import QUIET
 from halsted_ray.errors import UsageError, VideoError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import WindowSpec
 from halsted_ray.service import users
 from halsted_ray.service.api import create_api
+from halsted_ray.service.clean_upload import CleanRequest
 from halsted_ray.service.clip_tagging import ClipAnswer, ClipRefusal, ClipTagger
 from halsted_ray.service.components import ServiceComponents
+from halsted_ray.service.database import Job, now_s
+from halsted_ray.service.job_process import JobReport, JobResult, MapRequest, do
+from halsted_ray.service.job_worker import JobWorker
 from halsted_ray.service.object_store import PART_BYTES
 from halsted_ray.service.settings import Settings
 
@@ -93,7 +105,12 @@ def open_service(state: Path, model: Path, with_clips: bool = False, **changes: 
 
 
 def tag_here(
-    tagger: ClipTagger, source: bytes | str, instruction: str, start_s: float | None, stop_s: float | None
+    tagger: ClipTagger,
+    _tenant_id: str,
+    source: bytes | str,
+    instruction: str,
+    start_s: float | None,
+    stop_s: float | None,
 ) -> ClipAnswer | ClipRefusal:
     """What the deployment Tagger does, without Ray Serve."""
     try:
@@ -119,8 +136,32 @@ def client_of(service: ServiceComponents, key: str | None = None, **options: Any
     return TestClient(create_api(service), headers={"x-api-key": key} if key else {}, **options)
 
 
+@contextmanager
+def on_a_port(service: ServiceComponents) -> Iterator[str]:
+    """The address of a new application over ``service``, for a browser."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(create_api(service), host="127.0.0.1", port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{port}/"
+    server.should_exit = True
+    thread.join()
+
+
 def upload(client: TestClient, path: Path, sizes: bool = True) -> dict[str, Any]:
-    """Sends a file as the documentation says and returns the video. ``sizes``: announce its size."""
+    """Sends a file as the documentation says and returns the video once it is cleaned. ``sizes``: announce its
+    size."""
+    complete = send_parts(client, path, sizes)
+    assert "video_id" in complete, complete
+    return cleaned(client, complete["video_id"])
+
+
+def send_parts(client: TestClient, path: Path, sizes: bool = True) -> dict[str, Any]:
+    """Sends a file and returns the answer to its completion, also where that is a refusal."""
     size_bytes = path.stat().st_size
     begun = client.post("/v1/uploads", json={"size_bytes": size_bytes} if sizes else {})
     assert begun.status_code == 201, begun.text
@@ -129,6 +170,49 @@ def upload(client: TestClient, path: Path, sizes: bool = True) -> dict[str, Any]
         for number, part in enumerate(iter(lambda: file.read(PART_BYTES), b""), start=1):
             sent = client.put(f"{where}/parts/{number}", content=part)
             assert sent.status_code == 200, sent.text
-    complete = client.post(f"{where}/complete")
-    assert complete.status_code == 200, complete.text
-    return complete.json()
+    answer: dict[str, Any] = client.post(f"{where}/complete").json()
+    return answer
+
+
+def cleaned(client: TestClient, video_id: str, within_s: float = 120.0) -> dict[str, Any]:
+    """The video, once it is cleaned: by the service itself where it runs elsewhere, else here."""
+    if isinstance(client, TestClient):
+        clean_here(client.app.state.components, video_id)  # type: ignore[attr-defined]
+    until_s = time.monotonic() + within_s
+    while (video := client.get(f"/v1/videos/{video_id}").json())["state"] == "cleaning":
+        assert time.monotonic() < until_s, video
+        time.sleep(0.05)
+    return video
+
+
+def clean_here(service: ServiceComponents, video_id: str | None = None) -> None:
+    """Does the cleaning jobs that wait, of one video or of all, with the service's own worker in this process."""
+    with service.database.writing() as session:
+        of_video = [Job.video_id == video_id] if video_id else []
+        jobs = session.scalars(select(Job).where(Job.kind == "clean", Job.state == "queued", *of_video)).all()
+        worker = worker_here(service)
+        for job in jobs:
+            job.state, job.worker, job.lease_until_s = "running", worker.name, now_s() + 60.0
+            job.attempts += 1
+    for job in jobs:
+        worker.work_on(job)
+
+
+def worker_here(service: ServiceComponents) -> JobWorker:
+    """The service's worker, without a process of its own for jobs."""
+    worker = JobWorker(
+        service.jobs, service.videos, service.uploads, service.model_source, deidentify=service.settings.deidentify
+    )
+    worker.process = ProcessHere()  # type: ignore[assignment]
+    return worker
+
+
+class ProcessHere:
+    """Does a job where it is called."""
+
+    def run(self, request: MapRequest | CleanRequest, check: Callable[[JobReport | None], None]) -> JobResult:
+        check(None)
+        return do(request, QUIET)
+
+    def end(self) -> None:
+        pass

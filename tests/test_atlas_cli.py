@@ -66,7 +66,7 @@ def test_from_import_to_export(data, atlas, tmp_path, capsys):
     }
 
     code, out, _ = run(capsys, "diff", atlas, "v1", "head")
-    assert code == 0 and "v1 → version 2: 1 samples added, 0 removed, 8 unchanged; 1 videos added" in out
+    assert code == 0 and "v1 → version 2: 1 sample added, 0 removed, 8 unchanged; 1 video added" in out
     assert "action=Hook" in out
     code, out, _ = run(capsys, "diff", atlas, "2", "0", "--json")
     assert json.loads(out)["by"]["task"] == {"micro": [1, 0]}
@@ -84,7 +84,7 @@ def test_each_fault_is_a_line_and_exit_code_3(atlas, data, tmp_path, capsys):
         code, out, _ = run(capsys, "verify", atlas)
         assert code == 3
         first, last = out.splitlines()
-        assert first.startswith("file: video ") and last == "version 0: 8 samples of 4 videos, 1 faults found"
+        assert first.startswith("file: video ") and last == "version 0: 8 samples of 4 videos, 1 fault found"
         assert run(capsys, "verify", atlas, "--tables-only")[0] == 0
         code, _, err = run(capsys, "import", tmp_path / "other", data / "clips.csv", "--format", "csv")
         assert code == 3 and "clips.csv:11: 2 samples left out" in err
@@ -144,7 +144,7 @@ def test_what_is_left_out_is_counted_per_reason_and_ends_with_exit_code_3(data, 
     sheet = data / "sheet.csv"
     sheet.write_text("video,start_s,end_s,task,tag,category\n" + rows * 2)
     code, out, err = run(capsys, "import", tmp_path / "a", sheet, "--format", "csv")
-    assert code == 3 and out.startswith("1 samples of 1 videos")
+    assert code == 3 and out.startswith("1 sample of 1 video")
     assert "left out: 2 unknown-label, 2 no-span, 1 no-video\n" in err
     for line in (2, 3, 4, 6, 7):
         assert f"sheet.csv:{line}: " in err

@@ -162,6 +162,17 @@ def test_a_table_names_the_group_and_no_name_is_kept(tmp_path):
         }
 
 
+def test_a_video_of_two_groups_is_told_without_the_names(tmp_path):
+    small_video.write(tmp_path / "videos/a.mp4", 2)
+    lines = ("video,start,stop,action,patient", "a.mp4,0,1,Cautery,Mrs Smith", "a.mp4,1,2,Cautery,Mrs Jones")
+    table = write(tmp_path / "t.csv", "\n".join(lines) + "\n")
+    done = import_annotations(str(tmp_path / "atlas"), table, "csv", videos=str(tmp_path / "videos"))
+    (note,) = done.notes
+    assert "t.csv:3: video" in note and "two groups" in note and "Smith" not in note and "Jones" not in note
+    (video,) = read_atlas(str(tmp_path / "atlas")).videos
+    assert video.group == group_id("Mrs Smith")
+
+
 def test_groups_that_share_a_video_are_one():
     found = joined_groups({"a": "g", "b": "g", "c": "c"}, {"b": "case", "c": "case"}, {"d": "d"})
     assert found == {"a": "a", "b": "a", "c": "a", "d": "d"}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from halsted_ray.atlas.formats.labelled_spans import LabelledSpans
 from halsted_ray.atlas.formats.recording import ImportSettings
 from halsted_ray.atlas.formats.video_names import VideoNames, is_video_name, path_of
 from halsted_ray.errors import AtlasError
@@ -39,7 +40,7 @@ def test_the_path_that_a_program_means(reference, path):
 
 def found(folder, reference, given=True):
     settings = ImportSettings(HALSTED, videos=str(folder) if given else "")
-    return VideoNames(str(folder / "export.json"), settings).recording(reference, (), 1)
+    return VideoNames(str(folder / "export.json"), settings).recording(reference, LabelledSpans("export.json"), 1)
 
 
 def archive(folder, *names):

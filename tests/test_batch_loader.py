@@ -27,6 +27,7 @@ def samples(count=70, windows=40, dim=6, length=11):
         video_W=np.zeros(windows, np.int32),
         start_s_W=n(windows, dtype=float),
         stop_s_W=n(windows, dtype=float) + 1,
+        of_clip_W=np.zeros(windows, bool),
         window_S=n(count) * 7 % windows,
         task_S=n(count) % 7 // 3,
         tokens_SL=(1 + n(count * length) * 13 % 17).reshape(count, length).astype(np.int32),

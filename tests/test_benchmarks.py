@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.phantom.script import dissection, suturing
+from halsted_ray.phantom.script import dissection, make_script, suturing
 from halsted_ray.records import Video, WindowSpec
 from halsted_ray.video.probe import probe
 from halsted_ray.video.readers import read_frames
@@ -179,3 +180,23 @@ def test_the_remapping_benchmark_decodes_nothing(tmp_path):
     found = remap.remap(tmp_path, remap.TINY, hours=0.05)
     assert found["segments"] == 3 and found["video_hours_per_hour"] > 0
     assert set(found["stages_ms_per_segment"]["cpu_s"]) <= {"read", "generate", "write", "wait"}
+
+
+def test_the_benchmark_of_stitches_counts_a_false_and_a_missed_stitch():
+    import stitches
+
+    from halsted_ray import taxonomy as taxonomies
+    from halsted_ray.maps.stitches import find_stitches
+
+    clips = make_script(3, 300).clips("v")
+    true = stitches.true_stitches(clips)
+    found = find_stitches(stitches.window_rows(clips), taxonomies.load())
+    score = stitches.Score()
+    score.add(found, true)
+    score.add([*found[1:], replace(found[0], start_s=900.0, stop_s=920.0)], true)
+    n = len(true)
+    assert n == len(found) > 2
+    assert score.cells(1)[:4] == (f"{2 * n}", f"{2 * n}", f"{2 * n - 1}", "0.00")
+    assert score.cells(1)[6:] == (f"{2 * n - 1}",) * 4
+    score.add(found[1:], true)
+    assert score.cells(1)[3] == f"{1 / 3:.2f}"

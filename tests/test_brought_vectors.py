@@ -112,11 +112,30 @@ def test_a_file_that_can_not_be_used_is_refused_alone_with_a_reason(atlas, featu
     command = ["embeddings", "import", str(features), "--of", atlas, "--into", store, "--name", "x", "--digest", "1"]
     assert main([*command, "--rate", "1"]) == 3
     said = capsys.readouterr().out
-    assert "case1.npy has vectors of width 8, expected 16 as in the other files" in said
-    assert "other.npy bears the name of no video" in said
-    assert "2 files were refused" in said and "1 videos have none" in said
+    assert "has vectors of width 8, expected 16 as in the other files" in said
+    assert "refused: file 4 bears the name of no video" in said
+    assert "2 files refused" in said and "1 video without any" in said
     assert main([*command, "--rate", "1", "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["videos"] == 2
+
+
+def test_file_names_are_printed_only_if_asked(atlas, features, tmp_path, capsys):
+    """A file of vectors bears the name of its video, which may be a patient's."""
+    np.save(features / "case1.npy", rows_of(1, width=8))
+    np.save(features / "Jane Doe.npy", rows_of(1))
+    (features / "case2.npy").write_bytes(b"")
+    command = ["embeddings", "import", str(features), "--of", atlas, "--into", str(tmp_path / "store"), "--rate", "1"]
+    command += ["--name", "x", "--digest", "1"]
+    for more in ([], ["--json"]):
+        assert main([*command, *more]) == 3
+        said = "".join(capsys.readouterr())
+        assert "Jane" not in said and "case1" not in said and "case2" not in said, more
+    ids = {Path(video.uri).stem: video.video_id for video in read_atlas(atlas).videos}
+    assert main(command) == 3
+    assert f"refused: file 3, of video {ids['case1']}, has vectors of width 8" in capsys.readouterr().out
+    for more in ([], ["--json"]):
+        assert main([*command, "--files", *more]) == 3
+        assert f"{features}/Jane Doe.npy" in capsys.readouterr().out
 
 
 BAD = {
@@ -198,3 +217,18 @@ def test_an_hdf5_file_that_refers_to_another_file_is_refused(tmp_path):
         with pytest.raises(ModelError, match="vectors refers to another file"):
             read_vectors_file(str(tmp_path / f"{name}.h5"), 12.0, 1.0)
     assert read_vectors_file(str(tmp_path / "other.h5"), 12.0, 1.0).vectors_ND.shape == (12, 2)
+
+
+@pytest.mark.parametrize("times", [pa.array(["00:00:01"] * 12), pa.array([1000] * 12, pa.duration("ms"))])
+def test_times_that_are_no_numbers_are_refused(tmp_path, times):
+    vectors = pa.array([[1.0, 2.0]] * 12, pa.list_(pa.float32()))
+    pq.write_table(pa.table({"vector": vectors, "time": times}), tmp_path / "v.parquet")
+    with pytest.raises(ModelError, match="its times are of type"):
+        read_vectors_file(str(tmp_path / "v.parquet"), DURATION_S, None)
+
+
+def test_several_arrays_under_the_name_of_one_are_refused(tmp_path):
+    with (tmp_path / "v.npy").open("wb") as file:
+        np.savez(file, a=np.ones((12, 4), np.float32))
+    with pytest.raises(ModelError, match="several arrays in one file"):
+        read_vectors_file(str(tmp_path / "v.npy"), DURATION_S, 1.0)

@@ -17,10 +17,14 @@ import pytest
 from halsted_ray.atlas import write_atlas
 from halsted_ray.cli import main
 from halsted_ray.cli.parser import build_parser
-from halsted_ray.cli.text_tables import FAILURES_AT_MOST, failures
+from halsted_ray.cli.text_tables import FAILURES_AT_MOST, counted, failures
 from halsted_ray.errors import ArchiveError
+from halsted_ray.hospital.exports import WRITERS as REPORTS
+from halsted_ray.hospital.identities import Identities, Identity
+from halsted_ray.hospital.subject import Subject
 from halsted_ray.mapping import pipeline
 from halsted_ray.mapping.pipeline import Summary
+from halsted_ray.maps.exports import WRITERS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -450,7 +454,7 @@ def test_what_is_not_compared_with_the_truth_is_said(capsys, places, tmp_path):
             maps.FAILED,
             "0 videos compared (not compared: 2 mapped without truth, 1 annotated but not mapped): no annotated",
         ),
-        (maps.WHOLE, "1 videos compared (not compared: 1 mapped without truth)"),
+        (maps.WHOLE, "1 video compared (not compared: 1 mapped without truth)"),
     ):
         clips = [replace(maps.CLIPS[0], video_id=video_id)]
         write_atlas(str(tmp_path / video_id), [replace(maps.video(maps.WHOLE), video_id=video_id)], clips, "truth-1")
@@ -545,3 +549,76 @@ def test_wrong_use_is_one_message_and_code_2(capsys, places, model, tmp_path, ar
     assert complaint.startswith(f"halsted {arguments[0]}: ") and said in complaint
     assert complaint.count("\n") == 1 and "Traceback" not in complaint
     assert not list(tmp_path.glob("new*")), "nothing is left where nothing was mapped"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["map", "{videos}", "--out", "{file}", "--model", "{model}"],
+        ["export", "{maps}", "--format", "csv", "--to", "{file}"],
+        ["export", "{maps}", "--format", "fhir-r4", "--to", "{file}/deeper"],
+        ["phantom", "{file}", "--videos", "1", "--minutes", "1"],
+        ["deidentify", "{videos}", "--out", "{file}", "--no-text"],
+        ["deidentify", "{videos}", "--out", "{new}", "--review", "{file}", "--no-text"],
+        ["dicom", "import", "{videos}", "--out", "{file}", "--identities", "{new}.db"],
+        ["dicom", "receive", "--out", "{file}", "--identities", "{new}.db", "--port", "11999"],
+        ["dicom", "import", "{videos}", "--out", "{new}", "--identities", "{file}/ids.db"],
+        ["serve", "key", "north", "ada", "admin", "--state", "{file}"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_a_file_where_a_folder_is_expected_is_called_a_file(capsys, places, model, tmp_path, arguments):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_bytes(b"")
+    named = {name: tmp_path / name for name in ("videos", "new", "file")}
+    code, _, complaint = run(capsys, *(word.format(**named, maps=places[0], model=model) for word in arguments))
+    assert code == 2 and f"expected a folder, got a file at '{file}'" in complaint and "room" not in complaint
+    assert file.read_text() == "mine"
+
+
+def test_one_of_something_is_said_in_the_singular():
+    assert [counted(number, "video") for number in (0, 1, 1234)] == ["0 videos", "1 video", "1,234 videos"]
+    assert counted(1, "study", "studies") == "1 study" and counted(2, "study", "studies") == "2 studies"
+    plural = re.compile(r"\{[^{}]*\} (videos|files|clips|studies|instances|segments|folds|rows|refusals)\b")
+    for source in (ROOT / "halsted_ray/cli").glob("*.py"):
+        lines = [line for line in source.read_text().splitlines() if plural.search(line) and "_s:" not in line]
+        assert all("{BATCH}" in line for line in lines), (source.name, lines)
+
+
+def test_the_help_of_export_names_every_format():
+    options = next(parser for parser in all_parsers(build_parser()) if parser.prog == "halsted export")
+    (format,) = (action for action in options._actions if "--format" in action.option_strings)
+    assert format.help.split(", ") == [*WRITERS, *REPORTS]
+
+
+def test_a_format_that_is_none_is_answered_with_all_of_them(capsys, places, tmp_path):
+    complaint = run(capsys, "export", places[0], "--format", "dicom", "--to", tmp_path / "to")[2]
+    assert f"expected one of {', '.join((*WRITERS, *REPORTS))}" in complaint
+
+
+def test_reports_without_a_row_in_the_table_of_identities_are_said_and_end_with_code_3(capsys, places, tmp_path):
+    table = tmp_path / "private/ids.db"
+    identities = Identities(table)
+    words = ["export", places[0], "--format", "fhir-r4", "--to", tmp_path / "to", "--identities", table]
+    code, _, complaint = run(capsys, *words)
+    assert code == 3 and "reports that name nobody" in complaint and maps.WHOLE in complaint
+    for video_id in (maps.WHOLE, maps.PARTIAL):
+        identities.add(Identity(video_id, Subject("1.2", "1.3", "1.4", "P-4711"), {}))
+    code, _, complaint = run(capsys, *words)
+    assert code == 0 and "nobody" not in complaint
+
+
+def test_a_file_that_is_no_table_of_identities_keeps_its_content_and_mode(capsys, tmp_path):
+    video = tmp_path / "text.mp4"
+    video.write_bytes(b"a text")
+    video.chmod(0o644)
+    (tmp_path / "pacs").mkdir()
+    for words in (
+        ["dicom", "import", tmp_path / "pacs", "--out", tmp_path / "out", "--identities", video],
+        ["dicom", "studies", "--identities", video],
+    ):
+        code, _, complaint = run(capsys, *words)
+        assert code == 2 and "expected a table of identities (a SQLite file)" in complaint
+    assert video.read_bytes() == b"a text" and video.stat().st_mode & 0o777 == 0o644

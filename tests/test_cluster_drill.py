@@ -156,6 +156,6 @@ def test_embedding_is_submitted_too(nodes, tmp_path):
     (tmp_path / "archive" / "videos" / "Jane Doe.mp4").write_text("not a video")
     videos, vectors = tmp_path / "archive" / "videos", tmp_path / "vectors"
     run = submit(nodes, "embed", videos, "--encoder", "tiny", "--embeddings", vectors, "--windows", "coarse")
-    assert run.returncode == 3 and "1 videos, 1 files failed; 1 windows: 0 stored before, 1 made" in run.stdout
+    assert run.returncode == 3 and "1 video, 1 file failed; 1 window: 0 stored before, 1 made" in run.stdout
     assert "Jane" not in run.stdout + run.stderr
     assert len(list(vectors.glob("*/*/*.arrow"))) == 1

@@ -181,6 +181,26 @@ def test_the_network_is_closed():
             assert rule["from"] and (rule.get("ports") or rule["from"] == [{"podSelector": {"matchLabels": ours}}])
 
 
+def test_clients_reach_the_service_through_its_front_alone():
+    policies = list(yaml.safe_load_all((KUBERNETES / "networkpolicy.yaml").read_text(encoding="utf-8")))
+    front, service = yaml.safe_load_all((KUBERNETES / "front.yaml").read_text(encoding="utf-8"))
+    reached = [
+        policy["spec"]["podSelector"]["matchLabels"]
+        for policy in policies
+        for rule in policy["spec"].get("ingress", [])
+        if 8000 in [port["port"] for port in rule.get("ports", [])]
+    ]
+    labels = front["spec"]["template"]["metadata"]["labels"]
+    assert reached == [labels] and service["spec"]["selector"].items() <= labels.items()
+    page = (ROOT / "docs" / "how-to" / "cluster.md").read_text(encoding="utf-8")
+    for variable in front["spec"]["template"]["spec"]["containers"][0]["env"]:
+        if "valueFrom" in variable:
+            assert f"--from-literal={variable['valueFrom']['secretKeyRef']['key']}=" in page
+    for group in groups_of(read("rayservice.yaml")):
+        names = [variable["name"] for variable in group["template"]["spec"]["containers"][0]["env"]]
+        assert "HALSTED_PUBLIC_URL" in names, "otherwise the service refuses the host by which clients ask for it"
+
+
 INSTRUCTIONS = {"FROM", "ARG", "ENV", "RUN", "WORKDIR", "COPY", "USER", "CMD"}
 
 
@@ -198,7 +218,9 @@ def test_the_image_installs_as_the_makefile_does():
     installs = [words for instruction, words in lines if instruction == "RUN" and "pip install" in words]
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     torch, package = [
-        line.split("pip install", 1)[1].split() for line in makefile.splitlines() if "pip install" in line
+        line.split("pip install", 1)[1].split()
+        for line in makefile.splitlines()
+        if "pip install" in line and "nodejs" not in line
     ]
     assert len(installs) == 2, "torch, then everything else"
     assert torch[-1] in installs[0].split() and torch[-1] == f"torch=={CONSTRAINTS['torch']}"

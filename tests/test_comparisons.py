@@ -3,17 +3,19 @@
 import json
 from dataclasses import replace
 
+import numbered_video
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import auc, roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
+from test_encoder_families import published, write_folder
 from test_evaluation import ENCODER, HALSTED, RECIPE, SAIS, SPEC, archive_at, hand_made, one_thread
 from test_llama_text import folder as llama_folder
 from transformers import VideoMAEConfig, VideoMAEModel
 
 from halsted_ray.cli import main
-from halsted_ray.cli.evaluate import benchmark_table
+from halsted_ray.cli.evaluation_table import benchmark_table
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation import metrics
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
@@ -151,6 +153,25 @@ def test_three_grids_of_frames_lie_under_the_windows_keys(archive, frame_encoder
     assert shifted_window(window, 0.2, 60.0) == Window("fine", 10.2, 12.7)
     one = found.of(labelled, Vocabulary(HALSTED), 1)
     assert np.array_equal(one[:, 0], rows_NGTD[:, 0])
+
+
+def test_sais_reads_each_frame_of_a_video_through_a_vit_of_its_published_folder(tmp_path):
+    """From the folder as Hugging Face writes it and a video file to features; nothing is stored before."""
+    model = published("vit")
+    folder = write_folder(tmp_path / "vit", model)
+    recipe = numbered_video.Recipe(frames=120, rate=10, gop=20, size=(90, 160))
+    path = numbered_video.write(tmp_path / "case.mp4", recipe).path
+    found = Video("0" * 16, str(path), path.stat().st_size, 12.0, 160, 90, 10.0, "h264")
+    windows = [Window("fine", 2.5, 5.0), Window("fine", 5.0, 7.5)]
+    labelled = {found.video_id: [LabelledWindow(w, "proficiency", (("phase", "Driving"),), 1.0, True) for w in windows]}
+    asked = {found.video_id: windows}
+    features = sais_features([found], asked, asked, ENCODER, folder, str(tmp_path / "embeddings"), SPEC)
+    rows_NGTD = features.of(labelled, Vocabulary(HALSTED), 3)
+    assert rows_NGTD.shape == (2, 3, 16, model.config.hidden_size) and np.isfinite(rows_NGTD).all()
+    assert (rows_NGTD.std(axis=2) > 0).any(axis=-1).all(), "a vector of its own for each frame"
+    assert not np.array_equal(rows_NGTD[0, 0], rows_NGTD[0, 1]), "each grid has other frames"
+    same = sais_features([found], asked, asked, ENCODER, folder, str(tmp_path / "embeddings"), SPEC)
+    assert np.array_equal(same.of(labelled, Vocabulary(HALSTED), 3), rows_NGTD), "from the store now"
 
 
 def test_a_decoder_and_a_llama_are_compared_with_a_p_value(archive, llama_folder, tmp_path):

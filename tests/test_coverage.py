@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from halsted_ray.evaluation.coverage import adaptive_calibration_error, area_under_risk, coverage, risk_coverage
+from halsted_ray.evaluation.coverage import area_under_risk, coverage, risk_coverage
+from halsted_ray.evaluation.metrics import calibration_error
 from halsted_ray.reporting.evaluation_page import coverage_section
 
 
@@ -28,13 +29,13 @@ def test_calibrated_confidences_have_a_small_error_and_proud_ones_a_large_one():
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.3, 1.0, 20_000)
     right = (rng.uniform(size=20_000) < confidence).astype(float)
-    assert adaptive_calibration_error(confidence, right) < 0.01
-    assert adaptive_calibration_error(np.minimum(1.0, confidence + 0.2), right) > 0.1
+    assert calibration_error(confidence, right) < 0.01
+    assert calibration_error(np.minimum(1.0, confidence + 0.2), right) > 0.1
 
 
 def test_a_bin_holds_fifty_predictions():
     confidence, right = np.linspace(0.5, 0.6, 60), np.tile([1.0, 0.0], 30)
-    assert adaptive_calibration_error(confidence, right) == pytest.approx(abs(0.5 - 0.55)), "one bin of all"
+    assert calibration_error(confidence, right) == pytest.approx(abs(0.5 - 0.55)), "one bin of all"
 
 
 def test_the_interval_is_over_videos():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import small_video
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numbered_video import Recipe, trim_by_edit_list, write
@@ -290,6 +291,25 @@ def test_a_real_file_with_damage_after_a_third_loses_the_damage_alone(tmp_path, 
     if fidelity == "keyframes":  # after damage any frame may stand in for the keyframe before it
         present &= np.arange(len(present)) < present.argmin()
     assert np.array_equal(images[present], whole[present])
+
+
+@pytest.mark.parametrize("fidelity", ["exact", "reference", "keyframes"])
+def test_a_real_copy_fills_the_damage_and_another_recording_of_the_same_id_fills_nothing(tmp_path, fidelity):
+    recipe = Recipe(frames=1200, mux_options={"movflags": "faststart"}, codec_options={"x264-params": "scenecut=0"})
+    video = write(tmp_path / "whole.mp4", recipe)
+    other = small_video.write(tmp_path / "other.mp4", 40.0, fps=10, look=1)
+    path = with_damage(tmp_path / "damaged.mp4", video, 13.0, 15.0)
+    for copies, gaps in (([video.path], 0), ([other], 1), ([other, video.path], 0)):
+        options = DecodeOptions(
+            "", "recipe", SPEC, (90, 160), fidelity, deadline_s=60.0, copies={"v": [str(copy) for copy in copies]}
+        )
+        stage = DecodeStage(options)
+        try:
+            images, found = stage.decode(Segment("s", "v", str(path), 0.0, 40.0, 40.0))
+        finally:
+            stage.process.close()
+        assert len(found) == gaps and all("shows other pictures" in gap.reason for gap in found)
+        assert images.any((1, 2, 3)).all() == (not gaps)
 
 
 @pytest.mark.parametrize("fidelity", ["exact", "reference", "keyframes"])

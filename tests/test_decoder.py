@@ -208,7 +208,7 @@ def test_the_decoder_learns_forty_samples():
         loss.backward()
         optimizer.step()
     assert float(loss.detach()) < 0.5
-    rows = model.tag(embeddings.numpy(), tasks, given=tags)
+    rows = model.tag(embeddings.numpy(), tasks, given=tags, unit="grid")
     right = [row[tag][0] == named[tag] for row, named in zip(rows, tags, strict=True) for tag in named]
     assert np.mean(right) > 0.95
 
@@ -227,7 +227,7 @@ def test_random_weights_always_answer_well_formed(seed, scale, count, name):
     own = taxonomy.load(name)
     model = sharp(Halsted.create(own, 8, width=16, heads=2, layers=1, seed=seed), scale)
     tasks = [own.tasks[(seed + i) % len(own.tasks)].name for i in range(count)]
-    rows = model.tag(vectors(count, 8, seed), tasks)
+    rows = model.tag(vectors(count, 8, seed), tasks, unit="grid")
     for task, row in zip(tasks, rows, strict=True):
         tags = {tag: category for tag, (category, _) in row.items()}
         assert list(tags) == [tag.name for tag in own.task(task).tags]
@@ -242,8 +242,8 @@ def test_random_weights_always_answer_well_formed(seed, scale, count, name):
 def test_cached_generation_equals_token_by_token(seed, scale, rows):
     model = sharp(Halsted.create(None, 24, width=32, heads=4, seed=seed), scale)
     embeddings, tasks = torch.from_numpy(vectors(11, seed=seed)), torch.tensor([i % 4 for i in range(11)])
-    fast = generate(model.decoder, model.grammar, embeddings, tasks, rows)
-    slow = generate_token_by_token(model.decoder, model.vocabulary, model.grammar, embeddings, tasks)
+    fast = generate(model.decoder, model.grammars["grid"], embeddings, tasks, rows)
+    slow = generate_token_by_token(model.decoder, model.vocabulary, model.grammars["grid"], embeddings, tasks)
     for row, answer in enumerate(slow):
         task = model.taxonomy.tasks[int(tasks[row])]
         chosen = {tag.name: tag.categories[int(fast.chosen_NG[row, g])] for g, tag in enumerate(task.tags)}
@@ -268,11 +268,11 @@ def test_a_frozen_decoder_says_what_the_decoder_says(layers, sizes):
         torch.nn.init.normal_(parameter, std=0.2)
     model.decoder.fit_features(torch.from_numpy(vectors(200)))
     rows, tasks = torch.from_numpy(vectors(20)), torch.arange(20) % 4
-    plain = generate(model.decoder, model.grammar, rows, tasks, 20)
-    frozen = generate(FrozenDecoder(model.decoder), model.grammar, rows, tasks, 20)
+    plain = generate(model.decoder, model.grammars["grid"], rows, tasks, 20)
+    frozen = generate(FrozenDecoder(model.decoder), model.grammars["grid"], rows, tasks, 20)
     assert torch.equal(plain.chosen_NG, frozen.chosen_NG)
     torch.testing.assert_close(plain.logits_NGC, frozen.logits_NGC, atol=2e-5, rtol=2e-5)
-    half = generate(FrozenDecoder(model.decoder, half=True), model.grammar, rows, tasks, 20, plain.chosen_NG)
+    half = generate(FrozenDecoder(model.decoder, half=True), model.grammars["grid"], rows, tasks, 20, plain.chosen_NG)
     finite = torch.isfinite(plain.logits_NGC)
     error = (half.logits_NGC - plain.logits_NGC)[finite].abs().max() / plain.logits_NGC[finite].abs().max()
     assert 1e-5 < error < 0.03, "bfloat16 has 3 digits"
@@ -298,7 +298,7 @@ def test_a_decoder_of_an_earlier_version_whitens_its_vectors_as_it_did(tmp_path)
     model.save(str(tmp_path / "model"))
     again = Halsted.load(str(tmp_path / "model"))
     assert torch.equal(again.decoder.feature_whitening_DD, model.decoder.feature_whitening_DD)
-    assert again.tag(vectors(20), "macro") == model.tag(vectors(20), "macro")
+    assert again.tag(vectors(20), "macro", unit="grid") == model.tag(vectors(20), "macro", unit="grid")
 
 
 def test_a_decoder_that_is_loaded_over_a_whitening_one_no_longer_whitens():
@@ -306,7 +306,7 @@ def test_a_decoder_that_is_loaded_over_a_whitening_one_no_longer_whitens():
     older = with_whitening(Halsted.create(None, 24, width=32, heads=4, seed=3))
     older.decoder.load_state_dict(fresh.decoder.state_dict())
     assert older.decoder.feature_whitening_DD is None
-    assert older.tag(vectors(8), "macro") == fresh.tag(vectors(8), "macro")
+    assert older.tag(vectors(8), "macro", unit="grid") == fresh.tag(vectors(8), "macro", unit="grid")
 
 
 def test_the_whitening_of_an_older_decoder_in_bfloat16_stays_exact():
@@ -322,12 +322,12 @@ def test_the_whitening_of_an_older_decoder_in_bfloat16_stays_exact():
 
 def test_a_model_generates_with_its_weights_of_now():
     model = sharp(Halsted.create(None, 24, width=32, heads=4, seed=1))
-    before = model.tag(vectors(8), "macro")
+    before = model.tag(vectors(8), "macro", unit="grid")
     assert model.frozen is model.frozen
     with torch.no_grad():
         model.decoder.blocks[0].attention_in.weight.mul_(-3)
-    assert model.tag(vectors(8), "macro") != before
-    assert model.tag(vectors(8), "macro") == Halsted.tag(model.to("cpu"), vectors(8), "macro")
+    assert model.tag(vectors(8), "macro", unit="grid") != before
+    assert model.tag(vectors(8), "macro", unit="grid") == Halsted.tag(model.to("cpu"), vectors(8), "macro", unit="grid")
 
 
 def test_a_row_has_the_same_bits_in_a_request_of_any_length():
@@ -337,7 +337,9 @@ def test_a_row_has_the_same_bits_in_a_request_of_any_length():
 
     def logits(rows):
         size, fill_to = model.pass_sizes(rows)
-        return generate(model.frozen, model.grammar, embeddings[:rows], tasks[:rows], size, fill_to=fill_to).logits_NGC
+        return generate(
+            model.frozen, model.grammars["grid"], embeddings[:rows], tasks[:rows], size, fill_to=fill_to
+        ).logits_NGC
 
     together = logits(150)
     for rows in (1, 15, 16, 17, 63, 64, 65, 149):
@@ -354,10 +356,10 @@ def test_where_long_passes_give_other_bits_all_passes_are_short(monkeypatch):
 def test_generation_takes_one_pass_per_tag(model, monkeypatch):
     passes, read_out = [], FrozenDecoder._read_out
     monkeypatch.setattr(FrozenDecoder, "_read_out", lambda *args: passes.append(1) or read_out(*args))
-    model.tag(vectors(3), "macro")
+    model.tag(vectors(3), "macro", unit="grid")
     assert len(passes) == 3
     passes.clear()
-    model.tag(vectors(3), "proficiency")
+    model.tag(vectors(3), "proficiency", unit="grid")
     assert len(passes) == 2
 
 
@@ -365,10 +367,10 @@ def test_generation_takes_one_pass_per_tag(model, monkeypatch):
 def test_batch_size_invariance(width):
     model = sharp(Halsted.create(None, 24, width=width, heads=4, seed=1))
     embeddings, tasks = vectors(64), mixed(64)
-    together = model.tag(embeddings, tasks, return_probabilities=True)
+    together = model.tag(embeddings, tasks, return_probabilities=True, unit="grid")
     order = np.random.default_rng(2).permutation(64)
-    permuted = model.tag(embeddings[order], [tasks[i] for i in order], return_probabilities=True)
-    single = [model.tag(embeddings[i : i + 1], tasks[i], return_probabilities=True) for i in range(64)]
+    permuted = model.tag(embeddings[order], [tasks[i] for i in order], return_probabilities=True, unit="grid")
+    single = [model.tag(embeddings[i : i + 1], tasks[i], return_probabilities=True, unit="grid") for i in range(64)]
     for place, i in enumerate(order):
         assert permuted[0][place] == together[0][i] == single[i][0][0]
         for tag, probabilities in together[1][i].items():
@@ -384,14 +386,16 @@ def test_thread_count_invariance():
         logits = []
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            logits.append(generate(model.decoder, model.grammar, embeddings, tasks, model.rows_per_pass).logits_NGC)
+            logits.append(
+                generate(model.decoder, model.grammars["grid"], embeddings, tasks, model.rows_per_pass).logits_NGC
+            )
     finally:
         torch.set_num_threads(before)
     assert torch.equal(logits[0], logits[1])
 
 
 def test_probabilities_are_of_the_tag_s_categories(model):
-    rows, probabilities = model.tag(vectors(12), mixed(12), return_probabilities=True)
+    rows, probabilities = model.tag(vectors(12), mixed(12), return_probabilities=True, unit="grid")
     for row, distribution in zip(rows, probabilities, strict=True):
         for tag, (category, confidence) in row.items():
             categories = model.taxonomy.tag(tag).categories
@@ -403,9 +407,9 @@ def test_probabilities_are_of_the_tag_s_categories(model):
 
 
 def test_given_tags_condition_what_follows(model):
-    free = model.tag(vectors(1), "macro")[0]
+    free = model.tag(vectors(1), "macro", unit="grid")[0]
     other = next(s for s in model.taxonomy.tag("specialty").categories if s != free["specialty"][0])
-    row = model.tag(vectors(1), "macro", given=[{"specialty": other}])[0]
+    row = model.tag(vectors(1), "macro", given=[{"specialty": other}], unit="grid")[0]
     assert row["specialty"][0] == other
     assert row["procedure"][0] in model.taxonomy.allowed("procedure", {"specialty": other})
 
@@ -415,7 +419,7 @@ def test_temperature_is_found():
     honest = torch.randn(4000, 5, generator=generator) * 2
     labels = torch.multinomial(honest.softmax(-1), 1, generator=generator)[:, 0]
     for scale in (3.0, 0.5):
-        found = fit_temperatures({"action": TagLogits(honest * scale, labels, 4000)})
+        found = fit_temperatures({"action": {"grid": TagLogits(honest * scale, labels, 4000)}})["grid"]
         assert found["action"] == pytest.approx(scale, rel=0.1)
 
 
@@ -424,8 +428,8 @@ def test_a_handful_of_videos_never_makes_a_tag_surer_than_they_can_show():
     right = torch.zeros(1000, 8)
     right[:, 2] = 4.0
     labels = torch.full((1000,), 2)
-    of_six = fit_temperatures({"procedure": TagLogits(right, labels, 6)})["procedure"]
-    of_many = fit_temperatures({"procedure": TagLogits(right, labels, 1000)})["procedure"]
+    of_six = fit_temperatures({"procedure": {"grid": TagLogits(right, labels, 6)}})["grid"]["procedure"]
+    of_many = fit_temperatures({"procedure": {"grid": TagLogits(right, labels, 1000)}})["grid"]["procedure"]
     assert of_many < of_six and 0.7 < of_six <= 1.0
 
 
@@ -433,27 +437,30 @@ def test_a_tag_with_few_samples_is_drawn_towards_the_temperature_of_all_tags():
     generator = torch.Generator().manual_seed(0)
     honest = torch.randn(4000, 5, generator=generator) * 2
     labels = torch.multinomial(honest.softmax(-1), 1, generator=generator)[:, 0]
-    tags = {"action": TagLogits(honest * 3, labels, 4000), "anatomy": TagLogits(honest[:0], labels[:0], 0)}
-    found = fit_temperatures(tags)
+    tags = {
+        "action": {"grid": TagLogits(honest * 3, labels, 4000)},
+        "anatomy": {"grid": TagLogits(honest[:0], labels[:0], 0)},
+    }
+    found = fit_temperatures(tags)["grid"]
     assert found["anatomy"] == pytest.approx(found["action"], rel=0.15)
-    assert fit_temperatures({"anatomy": tags["anatomy"]})["anatomy"] == pytest.approx(1.0, abs=0.01)
+    assert fit_temperatures({"anatomy": tags["anatomy"]})["grid"]["anatomy"] == pytest.approx(1.0, abs=0.01)
 
 
 def test_windows_of_one_video_are_one_observation_in_calibration():
     model = sharp(Halsted.create(None, 24, width=32, heads=4, seed=7), 4)
     tasks, tags = samples(400)
-    model.calibrate(vectors(400), tasks, tags, np.zeros(400, int))
+    model.calibrate(vectors(400), tasks, tags, ["grid"] * 400, np.zeros(400, int))
     few = dict(model.config.temperatures)
-    model.calibrate(vectors(400), tasks, tags)
+    model.calibrate(vectors(400), tasks, tags, ["grid"] * 400)
     assert sum(model.config.temperatures.values()) > sum(few.values()), "sure and wrong: more samples say it louder"
 
 
 def test_calibration_corrects_the_confidence_and_keeps_the_tags():
     model = sharp(Halsted.create(None, 24, width=32, heads=4, seed=7), 60)  # sure of itself, and wrong
     tasks, tags = samples(400)
-    before = model.tag(vectors(400), tasks)
-    model.calibrate(vectors(400), tasks, tags)
-    after = model.tag(vectors(400), tasks)
+    before = model.tag(vectors(400), tasks, unit="grid")
+    model.calibrate(vectors(400), tasks, tags, ["grid"] * 400)
+    after = model.tag(vectors(400), tasks, unit="grid")
     assert [{t: c for t, (c, _) in row.items()} for row in before] == [
         {t: c for t, (c, _) in row.items()} for row in after
     ]

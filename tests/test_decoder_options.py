@@ -90,7 +90,7 @@ def samples(count, seed, steps=1):
     return build_samples(labelled, vectors, Vocabulary(SMALL))
 
 
-FORMS = ("soft_prompt", "temporal_tokens", "llama", "deeper")
+FORMS = ("soft_prompt", "temporal_tokens", "attention", "llama", "deeper")
 
 
 def made(form, llama_folder):
@@ -104,10 +104,11 @@ def made(form, llama_folder):
         layers=5 if form == "deeper" else 1,
         soft_prompt=form == "soft_prompt",
         temporal_tokens=form == "temporal_tokens",
+        pooling="attention" if form == "attention" else "mean",
         decoder=f"llama:{llama_folder}" if form == "llama" else "halsted",
         validate_every=12,
     )
-    steps = STEPS if form == "temporal_tokens" else 1
+    steps = STEPS if form in ("temporal_tokens", "attention") else 1
     model = Halsted.create(
         SMALL,
         DIM * steps,
@@ -118,6 +119,7 @@ def made(form, llama_folder):
         dropout=0.0,
         steps=steps,
         soft_prompt=recipe.soft_prompt,
+        pooling=recipe.pooling,
         llama=read_config(recipe.llama) if recipe.llama else None,
     )
     return recipe, model, steps
@@ -136,20 +138,20 @@ def test_every_form_learns_and_is_the_same_after_save_and_load(form, llama_folde
     loaded = Halsted.load(str(tmp_path))
     vectors = validation.embeddings_WD[:20]
     for task in ("macro", "micro"):
-        assert loaded.tag(vectors, task) == model.tag(vectors, task)
+        assert loaded.tag(vectors, task, unit="grid") == model.tag(vectors, task, unit="grid")
     assert loaded.digest == model.digest
     # one pass for several tokens with a cache, against one token a pass without
     tasks_N = torch.tensor([0, 1] * 5)
     plain = generate_token_by_token(
-        loaded.decoder, loaded.vocabulary, loaded.grammar, torch.from_numpy(vectors[:10]).float(), tasks_N
+        loaded.decoder, loaded.vocabulary, loaded.grammars["grid"], torch.from_numpy(vectors[:10]).float(), tasks_N
     )
-    tags = loaded.tag(vectors[:10], ["macro", "micro"] * 5)
+    tags = loaded.tag(vectors[:10], ["macro", "micro"] * 5, unit="grid")
     for row, answer, task in zip(tags, plain, ["macro", "micro"] * 5, strict=True):
         assert loaded.vocabulary.encode(task, {tag: category for tag, (category, _) in row.items()}) == [
             token for token in answer if token
         ]
     # a row's answer does not depend on the others
-    assert loaded.tag(vectors[3:4], "micro")[0] == loaded.tag(vectors, "micro")[3]
+    assert loaded.tag(vectors[3:4], "micro", unit="grid")[0] == loaded.tag(vectors, "micro", unit="grid")[3]
 
 
 def test_a_soft_prompt_is_learned_and_ignores_the_words(llama_folder):

@@ -32,7 +32,9 @@ def test_demo_from_nothing_and_again(demo, tmp_path, monkeypatch, capsys):
     assert re.search(r"^tag +Halsted +linear probe +chance$", first, re.M)
     assert re.search(r"^held-out videos +measured +95% interval +by span +chance +bar", first, re.M)
     assert "keep v1: the 95% interval of v2's gain on " in first, "one annotated video is not enough for the gate"
-    assert (tmp_path / "report.html").stat().st_size > 3_000_000
+    report = (tmp_path / "report.html").read_text()
+    assert "1 of 1 video mapped" in report and "Agreement with the truth" in report and len(report) < 2_000_000
+    assert "<p>v1 is kept, v2 is not.</p>" in (tmp_path / "loop" / "report.html").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {
         *("archive", "model", "maps", "registry", "report.html", "loop", "foreign", "foreign-maps")
     }
@@ -41,7 +43,7 @@ def test_demo_from_nothing_and_again(demo, tmp_path, monkeypatch, capsys):
     kept = (tmp_path / "model" / "training.json").stat().st_mtime_ns
     assert demo.demo(tmp_path) == 0
     again = capsys.readouterr().out
-    assert "1 segments done before, 0 decoded, 0 from stored vectors" in again
+    assert "1 segment done before, 0 decoded, 0 from stored vectors" in again
     assert (tmp_path / "model" / "training.json").stat().st_mtime_ns == kept
     assert (
         first[first.index("held-out videos") : first.index("seconds:")]

@@ -24,6 +24,7 @@ ROOMS = (
     "phantom",
     "model",
     "atlas",
+    "deidentify",
     "maps",
     "compute",
     "embedding",
@@ -35,6 +36,7 @@ ROOMS = (
     "selflabel",
     "registry",
     "reporting",
+    "hospital",
     "service",
     "cli",
 )
@@ -56,6 +58,7 @@ WITHOUT_RAY = {
     "video",
     "phantom",
     "model",
+    "deidentify",
     "atlas",
     "maps",
     "evaluation",
@@ -154,7 +157,7 @@ def test_every_data_file_is_packaged():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = settings["tool"]["setuptools"]["package-data"]["halsted_ray"]
     data = {path.removeprefix("halsted_ray/") for path in tracked("halsted_ray/*") if not path.endswith((".py", ".md"))}
-    assert {"taxonomy/halsted.yaml", "reporting/page.html"} <= data
+    assert {"taxonomy/halsted.yaml", "reporting/page.html", "hospital/value_set.yaml"} <= data
     assert not {path for path in data if not any(fnmatch(path, pattern) for pattern in patterns)}
 
 

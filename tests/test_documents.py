@@ -19,7 +19,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "cluster/README.md")),
 ]
 NAMED = re.compile(r"`((?:halsted_ray|tests|benchmarks|jobs|serve|cluster|mlflow)/[\w./-]*\w)`")
-GENERATED = {"command.md", "http.md", "tables.md"}
+GENERATED = {"codes.md", "command.md", "http.md", "rights.md", "tables.md"}
 """Pages of the reference that exist in the site alone."""
 spec = importlib.util.spec_from_file_location("figures", ROOT / "benchmarks" / "figures.py")
 figures = importlib.util.module_from_spec(spec)
@@ -122,3 +122,9 @@ def test_python_examples_run(page, first_map):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_every_setting_of_the_service_stands_in_the_reference():
+    read = set(re.findall(r'"(HALSTED_[A-Z_]+)"', (ROOT / "halsted_ray/service/settings.py").read_text()))
+    told = set(re.findall(r"`(HALSTED_[A-Z_]+)`", (ROOT / "docs/reference/settings.md").read_text()))
+    assert "HALSTED_FRONT_SECRET" in read and read == told

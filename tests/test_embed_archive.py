@@ -152,7 +152,7 @@ def test_damage_costs_its_own_windows_and_is_told_by_id(small_model, tmp_path, c
     assert main(words) == 3, "what lacks pictures is tried again, and nothing else"
     shown = capsys.readouterr()
     assert f"{video['video_id']} {lost} windows without a vector: " in shown.out
-    assert f"1 videos, 1 files failed; 18 windows: {18 - lost} stored before, 0 made" in shown.out
+    assert f"1 video, 1 file failed; 18 windows: {18 - lost} stored before, 0 made" in shown.out
     assert "Doe" not in shown.out + shown.err
     assert all(len(line) <= 80 for line in shown.out.splitlines())
 

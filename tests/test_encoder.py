@@ -381,6 +381,10 @@ def test_a_place_without_an_encoder_is_reported(tmp_path):
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "other.safetensors").read_bytes()[:-2])
     with pytest.raises(ModelError, match="not a whole file of tensors"):
         Encoder.load(str(tmp_path / "cut.safetensors"))
+    for content in (b"", b"hello"):
+        (tmp_path / "odd.pth").write_bytes(content)
+        with pytest.raises(ModelError, match="not a whole file of tensors"):
+            Encoder.load(str(tmp_path / "odd.pth"))
 
 
 def test_a_missing_tensor_is_reported(tmp_path):
@@ -394,3 +398,22 @@ def test_unknown_v2_tensors_are_reported(tmp_path):
     torch.save(v2_checkpoint() | {"blocks.0.gamma_1": torch.ones(64)}, tmp_path / "v2.pth")
     with pytest.raises(ModelError, match="that VideoMAE V2 does not have: blocks.0.gamma_1"):
         read_checkpoint(str(tmp_path / "v2.pth"))
+
+
+@pytest.mark.parametrize("crop", [None, (96, 96)])
+def test_pixels_reach_the_first_layer_with_the_values_of_the_formula_bit_by_bit(crop):
+    """Bytes are put in order before they become floats, and a vector must not change by it."""
+    encoder = Encoder.load("tiny")
+    clips_NTHWC = np.random.default_rng(0).integers(0, 256, (2, *encoder.clip_shape), np.uint8)
+    if crop is not None:
+        encoder.crop = crop
+    seen = encoder._seen(torch.from_numpy(clips_NTHWC))
+    projection = encoder.model.embeddings.patch_embeddings.projection
+    _, channels, tube, high, wide = projection.weight.shape
+    count, frames, height, width, _ = seen.shape
+    floats = seen.float() * encoder.scale + encoder.shift
+    patches = floats.reshape(count, frames // tube, tube, height // high, high, width // wide, wide, channels)
+    patches = patches.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(count, -1, channels * tube * high * wide)
+    expected = nn.functional.linear(patches, projection.weight.flatten(1), projection.bias)
+    with torch.inference_mode():
+        assert torch.equal(encoder._patches(seen), expected)

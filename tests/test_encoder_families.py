@@ -14,8 +14,9 @@ from halsted_ray import embed_archive, embeddings, map_archive
 from halsted_ray.errors import ModelError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.encoder_identity import encoder_identity, identify_encoder, keep_encoder
+from halsted_ray.model.encoders.efficientnet import EfficientNetLite0
 from halsted_ray.model.encoders.families import FAMILIES
-from halsted_ray.model.encoders.image_networks import EfficientNetLite0, ResNet
+from halsted_ray.model.encoders.image_networks import ResNet
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import WindowSpec
 from halsted_ray.taxonomy import load as load_taxonomy

@@ -56,7 +56,7 @@ def test_trained_vectors_and_tags_hardly_change_in_fewer_bits(windows, exact, pr
     clips, tasks = windows
     found = Encoder.load("tiny", precision=precision).encode(clips)
     model = halsted_ray.load_model("phantom")
-    rows = list(zip(model.tag(exact, tasks), model.tag(found, tasks), strict=True))
+    rows = list(zip(model.tag(exact, tasks, unit="grid"), model.tag(found, tasks, unit="grid"), strict=True))
     pairs = [(before[tag], after.get(tag, ("", 0.0))) for before, after in rows for tag in before]
     equal = np.mean([before[0] == after[0] for before, after in pairs])
     whole = np.mean(

@@ -12,7 +12,7 @@ import torch
 
 from halsted_ray.atlas import read_atlas, write_atlas
 from halsted_ray.cli import main
-from halsted_ray.cli.evaluate import methods_table
+from halsted_ray.cli.evaluation_table import methods_table
 from halsted_ray.cli.text_tables import accuracy_table
 from halsted_ray.compute.cluster import connected
 from halsted_ray.errors import AtlasError, OutputError, TrainingError, UsageError

@@ -4,7 +4,9 @@ picture. ``make fuzz`` tries 10,000 of them; here it is a minute of it, and what
 from __future__ import annotations
 
 from contextlib import contextmanager
+from fractions import Fraction
 
+import av
 import fuzz.__main__ as run_of_fuzz
 import numpy as np
 import pytest
@@ -76,14 +78,29 @@ STEP_S = SPEC.fine_s / SPEC.frames
 TIMES_S = np.arange(64) * STEP_S
 
 
-def claims(pts_s, same=(), gaps=(), frames=b""):
+def claims(pts_s, same=(), gaps=(), frames=b"", uri="uri"):
     """What is said about ten seconds whose pictures have these times."""
     images = np.arange(64, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     images[list(same)] = 200
-    entry = ArchiveFile(Video("id", "uri", 1, 10.0, 2, 2, 25.0, "h264"), "")
+    entry = ArchiveFile(Video("id", uri, 1, 10.0, 2, 2, 25.0, "h264"), "")
     row = {"start_s": 0.0, "stop_s": 10.0, "duration_s": 10.0, "frames": frames, "gaps": gaps}
     call = Call(TIMES_S[: len(pts_s)], 0.0, Frames(images[: len(pts_s)], np.asarray(pts_s, np.float64)))
     return [kind for kind, _ in check_pictures(entry, [row], [call])]
+
+
+@pytest.mark.parametrize(("apart_s", "told"), [(800, []), (0.04, ["an old picture"])])
+def test_the_judge_takes_the_step_of_one_shown_picture_from_the_packets(tmp_path, apart_s, told):
+    """One picture is shown for ten seconds: right where frames are far apart, wrong where the next ones were there."""
+    path = tmp_path / "slow.ts"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        packets = [packet for _ in range(6) for packet in stream.encode(av.VideoFrame(64, 48, "yuv420p"))]
+        for number, packet in enumerate([*packets, *stream.encode()]):
+            packet.pts = packet.dts = round(number * apart_s * 90_000)
+            packet.time_base = Fraction(1, 90_000)
+            container.mux(packet)
+    assert claims(np.zeros(64), uri=f"file://{path}") == told
 
 
 def test_the_judge_sees_time_that_has_no_picture():

@@ -44,7 +44,7 @@ def test_round_trip(folder):
     ):
         assert name == other and (value == copy).all()
     tasks = ["macro", "micro", "proficiency", "context"] * 3
-    assert again.tag(vectors(12), tasks) == model.tag(vectors(12), tasks)
+    assert again.tag(vectors(12), tasks, unit="grid") == model.tag(vectors(12), tasks, unit="grid")
     again.save(str(path.parent / "second"))
     for name in ("model.json", "decoder.safetensors"):
         assert (path / name).read_bytes() == (path.parent / "second" / name).read_bytes()
@@ -65,10 +65,24 @@ def test_a_model_says_which_videos_it_learned_from(folder):
     assert older.config.learned_from is None and older.digest == before
 
 
+def test_a_model_says_at_which_tasks_training_learned_nothing(folder):
+    path, model = folder
+    before = model.digest
+    model.configure(verdict="no better than always answering the commonest category: micro 0.100")
+    assert model.digest == before, "it decides no tag"
+    model.save(str(path))
+    assert Halsted.load(str(path)).config.verdict == model.config.verdict
+    stated = json.loads((path / "model.json").read_text())
+    del stated["config"]["verdict"]  # as models were saved before they said so
+    (path / "model.json").write_text(json.dumps(stated))
+    older = Halsted.load(str(path))
+    assert older.config.verdict == "" and older.digest == before
+
+
 def test_a_model_folder_contains_its_taxonomy(tmp_path):
     model = Halsted.create(taxonomy.load("sar_rarp50"), 24, width=32, heads=4)
     model.save(str(tmp_path))
-    row = Halsted.load(str(tmp_path)).tag(vectors(1), "action")[0]
+    row = Halsted.load(str(tmp_path)).tag(vectors(1), "action", unit="grid")[0]
     assert list(row) == ["action"] and row["action"][0] in taxonomy.load("sar_rarp50").tag("action").categories
 
 
@@ -148,14 +162,14 @@ def test_the_encoder_must_be_the_one_it_was_trained_on():
 def test_wrong_input_is_reported():
     model = small()
     with pytest.raises(ModelError, match=r"vectors of shape \(2, 25\), expected \(N, 24\)"):
-        model.tag(vectors(2, 25), "macro")
+        model.tag(vectors(2, 25), "macro", unit="grid")
     with pytest.raises(ModelError, match="got 2 vectors and 3 tasks"):
-        model.tag(vectors(2), ["macro"] * 3)
+        model.tag(vectors(2), ["macro"] * 3, unit="grid")
     with pytest.raises(TaxonomyError, match="no task 'marco'; did you mean 'macro'"):
-        model.tag(vectors(2), "marco")
+        model.tag(vectors(2), "marco", unit="grid")
     with pytest.raises(ModelError, match="width 30 can't have 8 heads"):
         Halsted.create(None, 30)
-    assert model.tag(vectors(0), "macro") == [] == model.tag(vectors(0), [])
+    assert model.tag(vectors(0), "macro", unit="grid") == [] == model.tag(vectors(0), [], unit="grid")
 
 
 def test_the_same_seed_gives_the_same_model_and_leaves_others_alone():

@@ -100,6 +100,22 @@ def test_a_copy_stands_in_where_the_video_is_damaged(tmp_path, copy, code):
     assert [gap.code for gap in found] == [code] * 2, "one that can't be fetched now may be whole"
 
 
+@pytest.mark.parametrize("first", ["/other", "/a"])
+def test_a_file_of_the_same_id_that_shows_other_pictures_is_told_apart_when_it_is_read(tmp_path, first):
+    class Files(FakeDecoder):
+        def read_frames(self, uri, times_s, *rest, **named):
+            self.damaged = {SEGMENT.uri: [(12, 13), (15, 17)], "/a": [(16, 23)], "/other": []}[uri]
+            found = super().read_frames(uri, times_s, *rest, **named)
+            return replace(found, images_NHWC=found.images_NHWC * 100) if uri == "/other" else found
+
+    copies = [first, *({"/other", "/a"} - {first})]
+    images, gaps = decoding(tmp_path, Files(), copies={"video": copies}).decode(SEGMENT)
+    assert images.max() == 1, "nothing of the other recording is mixed in"
+    assert [(gap.start_s, gap.stop_s, gap.code) for gap in gaps] == [(16, 17, "corrupt")]
+    assert all("another file of this id shows other pictures" in gap.reason for gap in gaps)
+    assert "/other" not in gaps[0].reason
+
+
 def test_each_file_of_a_video_is_read_by_its_own_packet_index(tmp_path):
     class Files(FakeDecoder):
         def read_frames(self, uri, times_s, *rest, packet_index, **named):

@@ -156,8 +156,9 @@ def test_auroc_one_vs_rest_averages_present_classes_only():
 def test_calibration_error():
     assert m.calibration_error(np.full(10, 0.8), np.array([1] * 8 + [0] * 2)) == pytest.approx(0)
     assert m.calibration_error(np.array([1.0, 1.0]), np.array([1, 0])) == pytest.approx(0.5)
-    # over-confidence in one bin does not cancel lack of it in another
-    assert m.calibration_error(np.array([0.9, 0.3]), np.array([0, 1])) == pytest.approx(0.8)
+    # over-confidence in one bin does not cancel lack of it in another; a bin holds 50 predictions
+    assert m.calibration_error(np.repeat([0.9, 0.3], 50), np.repeat([0, 1], 50)) == pytest.approx(0.8)
+    assert m.calibration_error(np.full(200, 0.5), np.arange(200) < 100) == pytest.approx(0), "equal ones share a bin"
     assert m.calibration_error(np.array([0.0]), np.array([1])) == pytest.approx(1)
     assert math.isnan(m.calibration_error(np.array([]), np.array([])))
 

@@ -84,7 +84,8 @@ def test_the_card_says_what_was_taught_and_by_whom(model, summary, atlas, sample
 
 
 def test_figures_are_exact_matches_by_tag_and_procedure(model, atlas, samples, monkeypatch):
-    def answer(_vectors, tasks):
+    def answer(_vectors, tasks, *, unit):
+        assert len(unit) == len(tasks), "each sample is asked as what it is"
         right = {"action": ("Tug", 0.9), "arm": ("Left", 0.9), "instrument": ("Shears", 0.9)}
         return [right | ({"arm": ("Both", 0.9)} if n % 2 else {}) for n in range(len(tasks))]
 
@@ -111,6 +112,16 @@ def test_the_text_holds_the_figures_and_the_threshold(model, summary, atlas, sam
     assert "| action | " in text and "| Prostatectomy | " in text and "75.0% of the clips" in text
     assert "no threshold for what it has not learned" in cards.card_text(card | {"unknown": None})
     assert "threshold 3.2" in cards.card_text(card | {"unknown": {"rate": 0.01, "threshold": 3.2}})
+
+
+def test_the_card_says_at_which_task_training_learned_nothing(model, summary, atlas, samples):
+    assert "no better than" not in cards.card_text(cards.model_card(model, summary, atlas, samples))
+    model.configure(verdict="no better than always answering the commonest category: macro 0.300")
+    card = cards.model_card(model, summary, atlas, samples)
+    assert card["verdict"] == model.config.verdict
+    assert "**No better than always answering the commonest category: macro 0.300.**" in cards.card_text(card)
+    del card["verdict"]  # a card of an earlier version
+    assert "no better than" not in cards.card_text(card).lower()
 
 
 def test_a_service_shows_the_card_of_the_model_it_serves(model, summary, atlas, samples, tmp_path):

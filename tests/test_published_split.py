@@ -10,10 +10,12 @@ from halsted_ray.atlas.commits import Change
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
 from halsted_ray.evaluation.frame_metrics import phase_metrics
+from halsted_ray.evaluation.json_values import without_nan
 from halsted_ray.evaluation.phase_figures import cholec80_neighbours, phase_tables
 from halsted_ray.evaluation.published_split import PROTOCOLS, Protocol, published_splits, task_figures
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video, WindowSpec
+from halsted_ray.reporting.literature_section import literature_section
 from halsted_ray.taxonomy import load
 from halsted_ray.training.samples import training_windows
 
@@ -94,7 +96,7 @@ def figures_of(answers, task, protocol, **other):
 def test_every_second_has_the_answer_of_its_window(answers):
     taxonomy, model, _, windows, vectors, _ = answers
     found = figures_of(answers, "phase", Protocol())
-    rows = model.tag(np.stack([vectors["v"][w.kind, w.start_s, w.stop_s] for w in windows["v"]]), "phase")
+    rows = model.tag(np.stack([vectors["v"][w.kind, w.start_s, w.stop_s] for w in windows["v"]]), "phase", unit="grid")
     truth = [PHASES[0]] * 21 + [PHASES[1]] * 29
     predicted = [rows[int(second // 2.5)]["phase"][0] for second in range(50)]
     assert (found["frames"], found["unanswered"]) == (50, 0)
@@ -123,6 +125,20 @@ def test_sar_rarp50_is_judged_ten_times_a_second_by_its_own_score(answers):
     found = figures_of(answers, "phase", PROTOCOLS["sar_rarp50"])
     own = found["phases"]["phase"]
     assert found["frames"] == 500 and close(own["score"], math.sqrt(own["accuracy"][0] * own["f1_10"][0]))
+
+
+def test_the_page_shows_the_literatures_figures_as_tables(answers):
+    assert literature_section({}) == ""
+    folds = [{task: figures_of(answers, task, Protocol()) for task in ("phase", "tools")}] * 2
+    folds.append({"phase": figures_of(answers, "phase", PROTOCOLS["sar_rarp50"])})
+    page = literature_section({"literature": without_nan({"step_s": 1.0, "window_s": 2.5, "folds": folds})})
+    strict = folds[0]["phase"]["phases"]["phase"]["strict"]
+    assert page.count("strict, by video") == 2 and "phase, fold 1" in page and "tools, fold 2" in page
+    assert f"{100 * strict['accuracy'][0]:.1f}%" in page and f"{100 * strict['jaccard']['by_video'][0]:.1f}%" in page
+    assert f"{100 * folds[0]['tools']['tools']['map']:.1f}%" in page
+    assert f"{100 * folds[2]['phase']['phases']['phase']['score']:.1f}%" in page and "phase, fold 3" in page
+    alone = literature_section({"literature": without_nan({"step_s": 1.0, "window_s": 2.5, "folds": folds[:1]})})
+    assert "fold 1" not in alone and "nan" not in page
 
 
 @pytest.fixture

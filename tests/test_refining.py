@@ -51,7 +51,8 @@ def model(monkeypatch):
     """A decoder that reads the label off the vector, but for a flicker."""
     made = Halsted.create(TAXONOMY, DIM, width=DIM, heads=2, layers=1)
 
-    def tag(vectors_ND, task, return_probabilities):
+    def tag(vectors_ND, task, *, unit, return_probabilities):
+        assert unit == "grid"
         sewing = 0.5 + 0.45 * np.sign(vectors_ND[:, 1].astype(float) - vectors_ND[:, 0])
         return [], [{"step": np.array([1 - p, p])} for p in sewing]
 
@@ -300,13 +301,13 @@ def test_a_forced_procedure_is_stated_with_its_share_of_what_the_specialty_allow
     made = Halsted.create(HALSTED, DIM, width=DIM, heads=2, layers=1)
     procedures = HALSTED.tag("procedure").categories
     chosen = torch.tensor([[1, procedures.index("IMA Harvest"), 0]])
-    logits = torch.full((1, 3, made.grammar.categories), -torch.inf)
+    logits = torch.full((1, 3, made.grammars["grid"].categories), -torch.inf)
     logits[0, 0, :8], logits[0, 1, :16], logits[0, 2, :2] = 0.0, -6.0, 0.0
     logits[0, 0, 1] = 5.0
     logits[0, 1, procedures.index("Laparoscopic Cholecystectomy")] = 6.0
     monkeypatch.setattr(halsted, "generate", lambda *arguments, **options: Generated(chosen, logits))
-    rows, shares = made.tag(np.zeros((1, DIM), np.float32), "macro", return_probabilities=True)
+    rows, shares = made.tag(np.zeros((1, DIM), np.float32), "macro", return_probabilities=True, unit="grid")
     assert rows[0]["procedure"] == ("IMA Harvest", pytest.approx(1 / 3, abs=1e-4))
     assert shares[0]["procedure"][procedures.index("IMA Harvest")] == rows[0]["procedure"][1]
-    _, shares = made.tag(np.zeros((1, DIM), np.float32), "macro", return_probabilities=True, given=[{}])
+    _, shares = made.tag(np.zeros((1, DIM), np.float32), "macro", return_probabilities=True, given=[{}], unit="grid")
     assert shares[0]["procedure"][procedures.index("IMA Harvest")] < 0.01  # of all procedures, as AUROC wants them

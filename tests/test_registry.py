@@ -74,7 +74,7 @@ def test_a_version_is_a_pyfunc_that_answers_and_holds_no_pickle(registry, archiv
     )
     model = Halsted.load(f"{archive}/models/good")
     frames = read_frames(str(video), 1.0 + np.arange(16) * 2.5 / 16, (112, 112)).images_NHWC
-    expected = model.tag(Encoder.load(models.ENCODER).encode(frames[None]), "macro")[0]
+    expected = model.tag(Encoder.load(models.ENCODER).encode(frames[None]), "macro", unit="grid")[0]
     first, gone, second = answers.to_dict("records")
     assert {tag: tuple(said.values()) for tag, said in json.loads(first["tags"]).items()} == expected
     assert first["answer"] == model.text("macro", {tag: said[0] for tag, said in expected.items()})

@@ -196,6 +196,7 @@ def test_balanced_sampling_shows_each_task_as_often():
         video_W=np.zeros(count, np.int32),
         start_s_W=np.arange(count, dtype=float),
         stop_s_W=np.arange(count, dtype=float) + 1,
+        of_clip_W=np.zeros(count, bool),
         window_S=np.arange(count),
         task_S=np.array([0] * 400 + [2] * 8),
         tokens_SL=np.ones((count, 5), np.int32),

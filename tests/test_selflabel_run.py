@@ -381,6 +381,69 @@ def test_a_round_is_judged_on_folds_whose_test_videos_it_never_saw(archive, on_f
     assert made == {path: path.stat().st_mtime_ns for path in Path(f"{out}/folds").rglob("*.safetensors")}
 
 
+def test_two_rounds_label_train_label_train_are_judged_on_folds(on_folds, tmp_path, capsys):
+    words, out = on_folds
+    words = [str(tmp_path) if word == out else word for word in words]
+    assert main([*words, "--rounds", "2"]) == 0
+    said = capsys.readouterr().out
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert list(found["methods"]) == ["halsted", "v1", "v2", "majority"], "the last round's model stands first"
+    last, (first,) = found["comparison"], found["comparison"]["rounds"]
+    assert (first["after"], last["after"]) == ("v2", "v3")
+    labellers = [of_round["labels"][0]["model"]["digest"] for of_round in (first, last)]
+    models = {Halsted.load(str(path)).digest for path in (tmp_path / "folds").iterdir()}
+    assert len(set(labellers)) == 2 and set(labellers) < models, "v2 made the labels of the second round"
+    assert all(of_round["labels"][0]["added"]["micro"] for of_round in (first, last))
+    assert "v3's gain on micro" in said and "after an earlier round, v2: " in said
+    page = (tmp_path / "report.html").read_text()
+    assert "v3 compared with v1" in page and "After each earlier round" in page and "What v2 labelled" in page
+    with pytest.raises(SystemExit, match="2"):
+        main([word for word in words if word not in ("--self-label", f"{words[2]}/videos")] + ["--rounds", "2"])
+
+
+def test_clips_and_windows_are_judged_side_by_side(on_folds, labelled, capsys):
+    words, out = on_folds
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "Annotated clips (the paper's protocol)" in said and "Windows of a map" in said
+    found = json.loads(Path(f"{out}/evaluation.json").read_text())["comparison"]
+    assert set(found["units"]) == {"clips", "grid"}
+    report, _ = labelled
+    by_unit = report["gate"]["units"]
+    assert set(by_unit) == {"clips", "grid"}
+    for task, both in report["gate"]["tasks"].items():
+        low, high = sorted(of_unit[task] for of_unit in by_unit.values() if task in of_unit)
+        assert low - 1e-9 <= both <= high + 1e-9, "both together lie between the two"
+
+
+def test_a_second_round_replaces_the_labels_of_the_first(archive, on_folds, labelled, tmp_path):
+    """Label, train, label, train, on an atlas: each step by its command."""
+    root, ids = archive
+    atlas = str(tmp_path / "archive")
+    shutil.copytree(root, atlas)
+    learn = ["--encoder", ENCODER, "--embeddings", f"{root}/embeddings"]
+    for choice in ("epochs=80", "learning_rate=1e-2", "layers=1", "heads=2", "width=32", "validate_every=80"):
+        learn += ["--set", choice]
+    assert main(["train", "--atlas", atlas, "--release", "hsa-v2", "--out", str(tmp_path / "v2"), *learn]) == 0
+    second = Halsted.load(str(tmp_path / "v2/model"))
+    assert set(second.config.learned_from["train"]) >= {ids["new"], ids["newer"]}, "it learned from labels"
+    report = self_label(
+        atlas,
+        f"{root}/videos",
+        str(tmp_path / "v2/model"),
+        str(tmp_path / "out"),
+        precision=0.5,
+        gate=0.5,
+        release="hsa-v3",
+        embeddings=f"{root}/embeddings",
+    )
+    assert report["atlas"]["released"] == "hsa-v3" and report["caveats"] == []
+    assert {clip.annotator for clip in of_ai(atlas, "hsa-v3")} == {second.config.version}, "the first round's are gone"
+    assert verify(read_atlas(atlas, "hsa-v3"), with_files=False) == []
+    assert main(["train", "--atlas", atlas, "--release", "hsa-v3", "--out", str(tmp_path / "v3"), *learn]) == 0
+    assert Halsted.load(str(tmp_path / "v3/model")).digest != second.digest
+
+
 def test_a_release_with_a_models_labels_is_refused_for_folds(on_folds, labelled, tmp_path, capsys):
     words = [{"hsa-v1": "hsa-v2", on_folds[1]: str(tmp_path)}.get(word, word) for word in on_folds[0]]
     assert main(words) == 2

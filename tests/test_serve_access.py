@@ -60,6 +60,10 @@ def test_no_route_gives_another_tenant_anything(client, service, uploaded):
         "upload_id": client.post("/v1/uploads", json={}).json()["upload_id"],
         "job_id": client.post(f"/v1/videos/{uploaded['video_id']}/maps", json={}).json()["job_id"],
         "key_id": new_key(service).split("_")[1],
+        "share_id": "ab",
+        "comment_id": "ab",
+        "link_id": "ab",
+        "case_id": uploaded["case_id"],
     }
     bodies = {"put": {"content": b"x"}, "post": {"json": {}}}
     with other_tenant(service) as stranger, client_of(service) as anybody:
@@ -75,11 +79,13 @@ def test_no_route_gives_another_tenant_anything(client, service, uploaded):
                     walked += 1
                     answer = getattr(stranger, method)(url, **bodies.get(method, {}))
                     assert answer.status_code == 404, (method, path, answer.text)
-        assert walked == 15
+        assert walked == 46
         asked = {"instruction": "map procedure type", "video_id": uploaded["video_id"]}
         assert stranger.post("/v1/clips:map", json=asked).status_code == 404
         assert stranger.get("/v1/videos").json() == []
-        assert {entry["actor"].split("/")[0] for entry in stranger.get("/v1/audit").json()["entries"]} == {"operator"}
+        seen = stranger.get("/v1/audit", params={"limit": 1000}).json()["entries"]
+        assert {entry["actor"].split("/")[0] for entry in seen} == {"operator", "eve-admin"}
+        assert len([entry for entry in seen if entry["action"] == "access.refused"]) == walked + 1, "each is an entry"
     assert client.get(f"/v1/uploads/{mine['upload_id']}").json()["parts"] == []
     assert client.get(f"/v1/jobs/{mine['job_id']}").json()["state"] == "queued"
 
@@ -113,7 +119,8 @@ def test_each_role_has_its_permissions_and_no_others(service, uploaded):
 
 
 def test_limits_of_bodies_headers_of_answers_and_a_log_without_names(client, service, model, tmp_path, caplog):
-    assert client.put("/v1/uploads/ab/parts/1", content=b"x" * (PART_BYTES + 1)).status_code == 413
+    own = client.post("/v1/uploads", json={}).json()["upload_id"]
+    assert client.put(f"/v1/uploads/{own}/parts/1", content=b"x" * (PART_BYTES + 1)).status_code == 413
     assert client.post("/v1/uploads", content=b" " * (service.settings.json_bytes + 1)).status_code == 413
     headers = client.get("/v1/videos").headers
     assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"

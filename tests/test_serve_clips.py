@@ -66,7 +66,10 @@ def test_a_clip_is_answered_with_all_probabilities_and_the_version(client, uploa
         assert tag["confidence"] == tag["probabilities"][tag["category"]]
         assert sum(tag["probabilities"].values()) == pytest.approx(1, abs=1e-3)
     assert one["seconds"].keys() == {"decode", "queue", "encode", "tag"} and one["seconds"]["decode"] > 0
-    assert 'halsted_clip_seconds_count{stage="queue"}' in client.get("/metrics").text
+    assert (
+        'halsted_clip_seconds_count{stage="queue"}'
+        in client.get("/metrics", headers={"x-api-key": new_key(shared_service(), user="m", role="monitor")}).text
+    )
     outside = client.post("/v1/clips:map", json={**json.loads(by_id.request.content), "start_s": 50, "stop_s": 60})
     assert outside.status_code == 422 and "12.000 s" in outside.json()["detail"]
 

@@ -67,7 +67,7 @@ def test_serve_deploy_runs_what_the_file_says(tmp_path):
         }
     }
     mappers = next(deployment for deployment in application["deployments"] if deployment["name"] == "Mapper")
-    mappers["num_replicas"] = 1  # where the file that ships says 2
+    mappers["autoscaling_config"] |= {"min_replicas": 1, "max_replicas": 1}  # where the file that ships says 2 and 4
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
 
     with Nodes() as nodes:

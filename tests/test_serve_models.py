@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import time
 
 import pytest
 from serving import save_model, write_video
 
 from halsted_ray.errors import ModelError, RegistryError, UsageError
+from halsted_ray.service import served_model
 from halsted_ray.service.clip_tagging import ClipTagger, UnknownWords, task_of
 from halsted_ray.service.served_model import from_folder, model_source
 
@@ -113,3 +115,14 @@ def test_impossible_spans_and_unknown_instructions_are_refused(models, video):
         task_of(tagger.loaded.served.taxonomy, "dance the needle")
     assert caught.value.words["dance"] and caught.value.nearest[0] == "map needle driving activity"
     tagger.close()
+
+
+def test_a_model_that_was_just_looked_at_is_known_without_a_look(models, monkeypatch):
+    source = model_source(str(models), keep_s=5.0)
+    assert source.known is None
+    served = source()
+    assert source.known is served
+    now_s = time.monotonic()
+    monkeypatch.setattr(served_model.time, "monotonic", lambda: now_s + 6.0)
+    assert source.known is None and source().digest == served.digest
+    assert model_source(str(models)).known is None, "one that always looks knows nothing"

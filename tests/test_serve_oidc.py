@@ -13,7 +13,11 @@ from urllib.parse import parse_qsl, urlsplit
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from serving import client_of, new_key, open_service, shared_model
+from serving import client_of, new_key, open_service, shared_model, shared_video, upload
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from halsted_ray.service.database import AuditEntry
 
 OWN, FOREIGN = (rsa.generate_private_key(65537, 2048) for _ in range(2))
 
@@ -125,7 +129,8 @@ def test_an_invalid_token_is_refused(client, issuer):
 
 
 def test_a_sign_in_at_the_provider_ends_with_a_session(client, issuer):
-    assert client.get("/session").json() == {"user": None, "tenant": None, "role": None, "csrf": None, "sign_on": True}
+    nobody = dict.fromkeys(("user", "name", "key_id", "key_expires_s", "tenant", "role", "csrf", "link"))
+    assert client.get("/session").json() == {**nobody, "sign_on": True}
     client.cookies.clear()
     away = client.get("/session/sign-on", follow_redirects=False)
     where, asked = urlsplit(away.headers["location"]), dict(parse_qsl(urlsplit(away.headers["location"]).query))
@@ -153,6 +158,54 @@ def test_a_sign_in_at_the_provider_ends_with_a_session(client, issuer):
     assert client.get("/v1/videos").status_code == 200
     client.cookies.clear()
     assert back("e").endswith("/#refused"), "nothing began here"
+
+
+SPOOFED = "Grace\u202e\n<b>Hopper</b>\x00 " + "x" * 300
+
+
+def test_people_of_a_tenant_see_the_names_of_the_provider_where_a_case_is_shared(client, issuer, caplog):
+    """A user is known to the service by the digest of their subject; nobody could find a colleague by it."""
+    caplog.set_level("DEBUG")
+    service = client.app.state.components
+    trainee = {"halsted_role": "trainee"}
+    named = {
+        "grace": {"name": SPOOFED, "preferred_username": "grace"},
+        "alan": {"preferred_username": "alan.turing@example.org"},
+        "nobody": {"name": 7, "preferred_username": " \t"},
+    }
+    for subject, names in named.items():
+        assert status(client, sign(claims(issuer, sub=subject, **trainee, **names))) == 200
+    headers = {"Authorization": f"Bearer {sign(claims(issuer, halsted_role='surgeon', name='Ada Lovelace'))}"}
+    for who, expected in (({}, 401), (headers, 200)):
+        assert client.get("/v1/users", headers=who).status_code == expected
+    shown = {one["name"]: one["user"] for one in client.get("/v1/users", headers=headers).json()}
+    graces = next(name for name in shown if name.startswith("Grace"))
+    assert graces == "Grace <b>Hopper</b> " + "x" * 80, "one line, one direction, a bounded length"
+    assert "alan.turing@example.org" in shown and "Ada Lovelace" in shown
+    (nameless,) = {one for one in shown if one.startswith("oidc-")}
+    assert shown[nameless] == nameless, "who has no name there is shown as the service knows them"
+    (found,) = client.get("/v1/users", headers=headers, params={"find": "TURING"}).json()
+    assert found == {"user": shown["alan.turing@example.org"], "name": "alan.turing@example.org", "role": "trainee"}
+
+    own = TestClient(client.app, headers=headers)
+    where = f"/v1/videos/{upload(own, shared_video())['video_id']}"
+    body = {"user": shown[graces], "relation": "trainee"}
+    made = own.post(f"{where}/shares", json=body).json()
+    assert (made["user"], made["name"], made["granted_by_name"]) == (shown[graces], graces, "Ada Lovelace")
+    people = own.get(f"{where}/people").json()
+    assert people["owner_name"] == "Ada Lovelace" and people["shares"] == [made]
+    assert status(client, sign(claims(issuer, sub="grace", **trainee, name="Grace Hopper")), where) == 200
+    assert [one["name"] for one in own.get(f"{where}/people").json()["shares"]] == ["Grace Hopper"], "renamed there"
+
+    with service.database.reading() as session:
+        entries = [str(vars(entry)) for entry in session.scalars(select(AuditEntry))]
+    for name in ("Grace", "Hopper", "Ada Lovelace", "turing"):
+        assert not any(name in entry for entry in entries), f"{name} stands in the audit log"
+        assert name not in caplog.text, f"{name} stands in the log"
+    with client_of(service, new_key(service, "south", "eve", "admin")) as stranger:
+        assert [one["user"] for one in stranger.get("/v1/users").json()] == ["eve"], "another tenant's are nobody's"
+    with client_of(service, new_key(service, "north", "otto", "reviewer")) as reviewer:
+        assert reviewer.get("/v1/users").status_code == 403, "who can't share needs no names"
 
 
 def test_while_the_provider_does_not_answer_only_keys_are_taken(tmp_path):

@@ -61,7 +61,14 @@ def test_health_readiness_metrics_and_documentation(service, monkeypatch):
         assert anybody.get("/healthz").json() == {"status": "ok"}
         assert anybody.get("/readyz").json()["model"]["version"] == "v0"
         assert "/v1/clips:map" in anybody.get("/openapi.json").json()["paths"]
-        assert "halsted_requests_total" in anybody.get("/metrics").text
+        assert anybody.get("/metrics").status_code == 401
+        for role, status in (("monitor", 200), ("admin", 200), ("surgeon", 403), ("auditor", 403)):
+            key = {"x-api-key": new_key(service, user=f"reads-{role}", role=role)}
+            assert anybody.get("/metrics", headers=key).status_code == status, role
+        assert (
+            "halsted_requests_total"
+            in anybody.get("/metrics", headers={"x-api-key": new_key(service, user="m", role="monitor")}).text
+        )
         with monkeypatch.context() as patch:
             patch.setattr(service, "serving_model", None)
             assert anybody.get("/readyz").status_code == 503

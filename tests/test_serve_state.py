@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -12,14 +11,28 @@ from alembic.migration import MigrationContext
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from halsted_ray import taxonomy as taxonomies
 from halsted_ray.compute.progress import Progress
 from halsted_ray.errors import UsageError
 from halsted_ray.service import audit, users
-from halsted_ray.service.database import Base, Database, Job, ReplicaMetrics, StoredVideo, now_s
+from halsted_ray.service.annotations import Annotations, WantedChange
+from halsted_ray.service.cases import Case
+from halsted_ray.service.database import (
+    Base,
+    Database,
+    Job,
+    ReplicaMetrics,
+    StoredVideo,
+    Upload,
+    UploadPart,
+    now_s,
+)
 from halsted_ray.service.job_worker import _ProgressRecorder
 from halsted_ray.service.jobs import Jobs
+from halsted_ray.service.object_store import FolderStore
 from halsted_ray.service.prometheus import Metrics
 from halsted_ray.service.schemas import show_job
+from halsted_ray.service.storage_room import QuotaExceeded, StorageRoom, StorageUse
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -170,7 +183,7 @@ def test_the_job_of_a_lost_worker_passes_to_another_worker_for_good(database):
     jobs.finish(job_id, "first", "failed", None, "late")
     assert jobs.get("north", job_id).state == "running"
     jobs.finish(job_id, "second", "done", "mapped")
-    assert (jobs.get("north", job_id).state, jobs.counts()) == ("done", {"done": 1})
+    assert (jobs.get("north", job_id).state, jobs.counts("map")) == ("done", {"done": 1})
 
 
 def test_a_job_that_finds_no_room_is_queued_again_with_the_reason_unless_it_was_cancelled(database):
@@ -227,7 +240,15 @@ def test_a_job_whose_worker_is_lost_five_times_fails(database):
     ids=str,
 )
 def test_only_a_job_that_gets_there_has_a_time_to_go(job, eta_s):
-    known = {"job_id": "j", "video_id": "v", "tasks": [], "done_s": 4.0, "total_s": 12.0, "failed_segments": 0}
+    known = {
+        "job_id": "j",
+        "kind": "map",
+        "video_id": "v",
+        "tasks": [],
+        "done_s": 4.0,
+        "total_s": 12.0,
+        "failed_segments": 0,
+    }
     assert show_job(Job(**{**known, "attempts": 1, "cancel": False, **job})).eta_s == eta_s
 
 
@@ -241,12 +262,11 @@ def test_a_job_that_waits_for_room_and_a_new_attempt_have_no_time_to_go(database
         return show_job(jobs.get("north", job_id)).eta_s
 
     jobs.claim("worker")
-    recorder = _ProgressRecorder(jobs, job_id, "worker", SimpleNamespace(check=lambda: None))
+    recorder = _ProgressRecorder(jobs, job_id, "worker")
     recorder.on_progress(Progress(done_s=30.0, total_s=60.0, begun_s=0.0, failed_segments=0, elapsed_s=15.0))
     assert eta_s() == 15.0
     recorder.on_wait("no machine has started yet")
     assert eta_s() is None
-    recorder.saved_s = 0.0
     recorder.on_progress(Progress(done_s=30.0, total_s=60.0, begun_s=0.0, failed_segments=0, elapsed_s=15.0))
     jobs.requeue(job_id, "worker", "waiting: no room")
     assert jobs.claim("worker").job_id == job_id and eta_s() is None
@@ -269,7 +289,7 @@ def test_cancel_ends_what_waits_and_stops_what_runs(database):
 
 def test_metrics_are_sums_over_all_replicas_and_never_fall(database, monkeypatch):
     def shown(metrics: Metrics) -> dict[str, float]:
-        lines = metrics.render({"done": 3}, 60.0).decode().splitlines()
+        lines = metrics.render({"done": 3}, 60.0, {"failed": 2}, 30.0, {"running": 1}).decode().splitlines()
         return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
 
     first, second = Metrics(database), Metrics(database)
@@ -283,6 +303,7 @@ def test_metrics_are_sums_over_all_replicas_and_never_fall(database, monkeypatch
         assert found['halsted_request_seconds_bucket{le="0.05",route="/v1/videos"}'] == 1
         assert found['halsted_request_seconds_count{route="/v1/videos"}'] == 2
         assert found['halsted_jobs{state="done"}'] == 3
+        assert (found['halsted_cleanings{state="failed"}'], found["halsted_cleaned_video_seconds"]) == (2, 30)
     monkeypatch.setattr(
         "halsted_ray.service.prometheus.now_s", lambda: now_s() + 4000
     )  # both ended long ago, and others came
@@ -293,3 +314,58 @@ def test_metrics_are_sums_over_all_replicas_and_never_fall(database, monkeypatch
         third.save()
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(ReplicaMetrics)) == 2, "the ended ones are one row now"
+
+
+def test_what_a_tenant_keeps_is_counted_alike_in_both_databases(database, tmp_path):
+    north, _ = add_caller(database)
+    add_caller(database, "south", "bob")
+    add_video(database, "north", "a" * 16)
+    add_video(database, "south", "b" * 16)
+    room = StorageRoom(FolderStore(str(tmp_path / "store")), quota_bytes=2**40 + 100, reserve_bytes=0)
+    with database.writing() as session:
+        for upload_id, state, size_bytes in (("1", "open", 60), ("2", "open", None), ("3", "aborted", 10**6)):
+            session.add(
+                Upload(
+                    upload_id=upload_id,
+                    tenant_id="north",
+                    user_id=north.user_id,
+                    state=state,
+                    place=f"videos/{upload_id}/video.mp4",
+                    store_ref="",
+                    size_bytes=size_bytes,
+                    created_s=now_s(),
+                )
+            )
+        session.flush()
+        for upload_id, number, size_bytes in (("1", 1, 7), ("2", 1, 20), ("2", 2, 5), ("3", 1, 9)):
+            session.add(UploadPart(upload_id=upload_id, number=number, size_bytes=size_bytes, sha256="", etag=""))
+    with database.reading() as session:
+        assert room.use(session, "north") == StorageUse(2**40 + 100, 2**40, 85, 2)
+        assert room.use(session, "north").left_bytes == 15
+    with database.writing() as session:
+        room.check_new_upload(session, "north", 15)
+        with pytest.raises(QuotaExceeded, match="has 15 left"):
+            room.check_new_upload(session, "north", 16)
+
+
+def test_two_people_who_annotate_one_case_at_once_lose_nothing(database):
+    """Each writes 15 changes from revision 0, in transactions that overlap; the log has every revision once."""
+    add_caller(database)
+    add_video(database, "north", "ab")
+    callers = [add_caller(database, name=name)[0] for name in ("ada", "bob", "eve")]
+    annotations, taxonomy = Annotations(database), taxonomies.load()
+    with database.reading() as session:
+        video = session.get_one(StoredVideo, ("north", "ab"))
+
+    def annotate(caller) -> None:
+        case = Case(caller, video, ("surgeon",), frozenset({"annotate", "people"}))
+        for n in range(15):
+            wanted = WantedChange("add", None, "step", "Suturing", float(n), n + 1.0)
+            annotations.change(case, 0, [wanted], taxonomy)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(annotate, callers))
+    layer = annotations.read(Case(callers[0], video, ("surgeon",), frozenset({"people"})))
+    assert [change.revision for change in layer.changes] == list(range(1, 46)) and len(layer.spans) == 45
+    with pytest.raises(DBAPIError, match="never changed"), database.writing() as session:
+        session.execute(text("UPDATE annotation_changes SET category = 'Dissection'"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from serving import (
+    cleaned,
     client_of,
     new_key,
     open_service,
@@ -18,12 +19,14 @@ from serving import (
     shared_video,
     upload,
 )
+from test_archive_listing import dicom
 
 from halsted_ray.errors import ModelError, OutputError, StorageUnavailable
 from halsted_ray.service import uploads
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.object_store import PART_BYTES
 from halsted_ray.storage.locations import filesystem
+from halsted_ray.video.probe import probe
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +131,22 @@ def test_the_same_file_is_one_video_and_its_bytes_are_kept_once(client, service,
     assert sorted(Path(service.store.root).rglob("*.mp4")) == before
 
 
+def test_a_dicom_video_is_refused_and_removed_since_its_header_names_the_patient(client, service, tmp_path, video):
+    whole = dicom(video.read_bytes(), "1.2.840.10008.1.2.4.102")
+    path = tmp_path / "case.dcm"
+    path.write_bytes(b"DOE^JANE".ljust(128, b"\0") + whole[128:])
+    assert probe(str(path)).duration_s > 0, "an archive with this file is mapped"
+    begun = client.post("/v1/uploads", json={}).json()
+    for number, start in enumerate(range(0, path.stat().st_size, PART_BYTES), 1):
+        part = path.read_bytes()[start : start + PART_BYTES]
+        client.put(f"/v1/uploads/{begun['upload_id']}/parts/{number}", content=part)
+    refused = client.post(f"/v1/uploads/{begun['upload_id']}/complete")
+    assert refused.status_code == 422 and "halsted dicom import" in refused.json()["detail"]
+    assert "JANE" not in refused.text
+    fs, root = filesystem(service.store.root)
+    assert not [found for found in fs.find(root) if b"DOE^JANE" in fs.cat_file(found)]
+
+
 def test_a_file_that_is_no_video_is_refused_and_removed(client, service, tmp_path, video):
     (tmp_path / "script.mp4").write_bytes(b"ffconcat version 1.0\nfile '" + str(video).encode() + b"'\n")
     (tmp_path / "text.mp4").write_bytes(b"no video at all")
@@ -197,6 +216,7 @@ def test_parts_go_straight_to_the_object_store_by_presigned_addresses(s3_server,
         assert [part["number"] for part in client.get(where).json()["parts"]] == [1, 2]
         video = client.post(f"{where}/complete").json()
         assert video["duration_s"] == 12.0 and video["size_bytes"] == len(data)
+        cleaned(client, video["video_id"])
         asked = {"instruction": "map procedure type", "video_id": video["video_id"], "stop_s": 5}
         assert client.post("/v1/clips:map", json=asked).status_code == 200
         left = client.post("/v1/uploads", json={}).json()["upload_id"]
@@ -207,7 +227,9 @@ def test_parts_go_straight_to_the_object_store_by_presigned_addresses(s3_server,
         assert client.get("/readyz").status_code == 200
 
 
-@pytest.mark.parametrize("step, error", [("_probe", StorageUnavailable("away")), ("identify", OSError("away"))])
+@pytest.mark.parametrize(
+    "step, error", [("_probe", StorageUnavailable("away")), ("digests_of", StorageUnavailable("away"))]
+)
 def test_an_upload_can_be_completed_at_once_after_a_passing_failure(site, large, monkeypatch, step, error):
     service, client = site
     where = send_by_addresses(client, large.read_bytes())
@@ -222,7 +244,7 @@ def test_an_upload_can_be_completed_at_once_after_a_passing_failure(site, large,
     assert done.status_code == 200, done.text
     assert (done.json()["size_bytes"], done.json()["duration_s"]) == (large.stat().st_size, 12.0)
     assert client.post(f"{where}/complete").json() == done.json()
-    assert service.videos.read(service.videos.get("north", done.json()["video_id"]), 0, 2**30) == large.read_bytes()
+    assert original_bytes(service, done.json()["video_id"]) == large.read_bytes()
 
 
 def test_an_object_store_that_does_not_list_its_parts_is_not_taken_to_have_none(
@@ -278,6 +300,13 @@ def test_an_upload_that_the_store_does_not_remove_can_be_ended_again(site, video
     assert not [path for path in filesystem(service.store.root)[0].find(service.store.root) if "video" in path]
 
 
+def original_bytes(service, video_id: str) -> bytes:
+    """The bytes as they came of a video that is not cleaned yet."""
+    place = service.videos.get("north", video_id).original
+    fs, path = filesystem(service.store.location("north", place))
+    return fs.cat_file(path)
+
+
 def test_an_upload_that_two_requests_complete_keeps_its_bytes(site, video, monkeypatch):
     """The second request takes the upload over after the first request has taken longer than COMPLETING_S."""
     service, client = site
@@ -293,8 +322,7 @@ def test_an_upload_that_two_requests_complete_keeps_its_bytes(site, video, monke
     monkeypatch.setattr(uploads, "_probe", slowly)
     answers.append(client.post(f"{where}/complete").json())
     assert answers[0] == answers[1]
-    found = service.videos.get("north", answers[0]["video_id"])
-    assert service.videos.read(found, 0, 2**30) == video.read_bytes()
+    assert original_bytes(service, answers[0]["video_id"]) == video.read_bytes()
 
 
 def test_a_second_copy_that_the_store_did_not_remove_is_removed_with_its_video(site, video, monkeypatch):

@@ -72,8 +72,13 @@ def test_deleting_removes_everything_and_the_log_says_so(client, service, tmp_pa
         log = auditor.get("/v1/audit", params={"limit": 1000, "verify": True}).json()
         assert auditor.get("/v1/videos").status_code == 403
     assert log["verified"]["whole"] and log["verified"]["digest"] == log["digest"]
-    actions = [entry["action"] for entry in log["entries"] if entry["subject"] == video["video_id"]]
-    assert actions[:2] == ["upload.complete", "map.submit"] and actions[-2:] == ["video.delete", "video.purge"]
+    about = [entry["action"] for entry in log["entries"] if entry["subject"] == video["video_id"]]
+    actions = [action for action in about if action != "access.refused"]
+    assert len(about) == len(actions) + 2, "the two looks at what is not there any more"
+    assert actions[:3] == ["upload.complete", "clean.done", "map.submit"] and actions[-2:] == [
+        "video.delete",
+        "video.purge",
+    ]
     assert upload(client, write_video(tmp_path / "back.mp4", 11.0))["video_id"] == video["video_id"], "it may come back"
 
 
@@ -103,3 +108,45 @@ def test_events_of_a_job_until_its_end(client, service, uploaded):
     assert events.headers["content-type"].startswith("text/event-stream")
     name, data = events.text.strip().split("\n")
     assert name == "event: end" and json.loads(data.removeprefix("data: "))["state"] == "cancelled"
+
+
+def test_a_timeline_is_prepared_once_per_published_version(client, service, uploaded, monkeypatch):
+    """Compressed for who takes it, 304 for who has it; a new version of the map is prepared again."""
+    video_id = uploaded["video_id"]
+    where, out = f"/v1/videos/{video_id}/timeline", service.videos.maps_location("north", video_id)
+    write_maps(out)
+    asked: list[str] = []
+    rows = type(service.videos).timeline_rows
+    monkeypatch.setattr(
+        type(service.videos), "timeline_rows", lambda self, *name: asked.append(name[1]) or rows(self, *name)
+    )
+    plain = client.get(where, headers={"accept-encoding": "identity"})
+    packed = client.get(where, headers={"accept-encoding": "gzip"})
+    assert plain.json() == packed.json() and packed.headers["content-encoding"] == "gzip"
+    for encodings, is_packed in (("gzip;q=0, identity", False), ("br, GZIP; q=0.5", True), ("gzip;q=0.0", False)):
+        answer = client.get(where, headers={"accept-encoding": encodings})
+        assert ("content-encoding" in answer.headers) == is_packed and answer.json() == plain.json(), encodings
+    assert "content-encoding" not in plain.headers and plain.headers["cache-control"] == "no-store"
+    assert len(asked) == 1
+    known = {"if-none-match": f'"another", {plain.headers["etag"]}'}
+    assert client.get(where, headers=known).status_code == 304 and client.get(where, headers=known).content == b""
+    assert client.get(where, params={"format": "csv"}, headers=known).status_code == 200, "another format"
+    count = len(asked)
+    write_maps(out)
+    assert client.get(where, headers=known).status_code == 200 and len(asked) == count + 1
+
+
+def test_a_timeline_that_is_known_is_still_an_entry_of_the_audit_log(client, service, uploaded):
+    video_id = uploaded["video_id"]
+    write_maps(service.videos.maps_location("north", video_id))
+    where = f"/v1/videos/{video_id}/timeline"
+
+    def entries() -> int:
+        found = auditor.get("/v1/audit", params={"limit": 1000}).json()["entries"]
+        assert len(found) < 1000, "the newest entries are beyond this page"
+        return sum(entry["action"] == "timeline.read" for entry in found)
+
+    with client_of(service, new_key(service, "north", "olga", "auditor")) as auditor:
+        before, etag = entries(), client.get(where).headers["etag"]
+        assert client.get(where, headers={"if-none-match": etag}).status_code == 304
+        assert entries() == before + 2

@@ -7,6 +7,8 @@ import pytest
 
 from halsted_ray import taxonomy
 from halsted_ray.errors import TaxonomyError
+from halsted_ray.taxonomy.names import StitchRoles
+from halsted_ray.taxonomy.parsing import from_yaml, shipped_of_digest
 
 GOLDEN_DIGEST = "bb43bda577fe5d03"
 """Models in the field carry it: a change of this value orphans them, so it must be meant."""
@@ -45,6 +47,13 @@ aliases:
     tags: {form: shape}
     categories:
       shape: {circle: Round}
+stitch:
+  phase: shape
+  handling: [Round]
+  driving: [Square]
+  target: colour
+  proficiency: size
+  high: [Large]
 """
 
 
@@ -197,12 +206,42 @@ def test_dict_round_trip_and_pickle(halsted, tmp_path):
         ("name: small\n", "name: small\nname: large\n", r"own.yaml:2: key 'name' stands twice"),
         ("name: small\n", "name: [small\n", r"own.yaml: not well-formed YAML"),
         ("[Red, Green]", "['Red</colour>', Green]", r"expected a text without '<' and '>'"),
+        ("phase: shape", "phase: shpe", r"own.yaml:28: stitch.phase: got 'shpe'; .*did you mean 'shape'"),
+        ("driving: [Square]", "driving: [Sqare]", r"own.yaml:30: stitch.driving.0: got 'Sqare'; .*mean 'Square'"),
+        (
+            "driving: [Square]",
+            "driving: [Round]",
+            r"stitch.driving.0: got 'Round', which is 'handling'; .*one phase each",
+        ),
+        ("  driving: [Square]\n", "", r"stitch: got no 'driving'; expected the keys phase, driving"),
+        (
+            "  proficiency: size\n",
+            "",
+            r"stitch.high: got \['Large'\]; .*the tag of these categories under 'proficiency'",
+        ),
+        ("high: [Large]", "top: [Large]", r"stitch.top: got an unknown key 'top'"),
     ],
 )
 def test_a_bad_file_is_refused_by_line(tmp_path, old, new, message):
     assert old in SMALL
     with pytest.raises(TaxonomyError, match=message):
         taxonomy.load(write(tmp_path, SMALL.replace(old, new, 1)))
+
+
+def test_the_roles_of_a_stitch_are_read_and_are_no_part_of_the_digest(tmp_path):
+    own = taxonomy.load(write(tmp_path, SMALL))
+    assert own.stitch == StitchRoles(
+        "shape", ("Square",), ("Round",), target="colour", proficiency="size", high=("Large",)
+    )
+    without = taxonomy.load(write(tmp_path, SMALL[: SMALL.index("stitch:")]))
+    assert without.stitch is None and without.digest == own.digest
+
+
+def test_a_taxonomy_that_was_stored_before_stitches_had_roles_is_found_by_its_digest(halsted):
+    stored = {key: value for key, value in halsted.to_dict().items() if key != "stitch"}
+    found = shipped_of_digest(taxonomy.from_dict(stored).digest)
+    assert found == halsted and found.stitch is not None
+    assert shipped_of_digest("d" * 16) is None
 
 
 def test_missing_and_empty_files(tmp_path):
@@ -215,3 +254,54 @@ def test_missing_and_empty_files(tmp_path):
 def test_the_example_in_the_docstring_is_true():
     found = doctest.testmod(taxonomy)
     assert found.attempted and not found.failed
+
+
+KNOTS = """name: knots
+tasks:
+  - name: knot
+    instruction: map knots
+    window: fine
+    when: {thing: A}
+    tags:
+      - name: gesture
+        categories: [Loop, Throw]
+      - name: hand
+        categories: [Left, Right]
+  - name: other
+    instruction: map others
+    window: fine
+    tags:
+      - name: thing
+        categories: [A, B]
+"""
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ("source: 2024-13-45\n", "month must be"),
+        ("<<: 5\n", "not well-formed YAML"),
+        ("? [a, b]\n: 1\n", "a key that is a list"),
+        ("source: &a [*a]\n", "contains itself"),
+        ("source: [1]\n", "source: got"),
+        ("narrows: 5\n", "a list of narrowings"),
+        ("narrows: [{tag: [a], narrows: hand, to: {Loop: [Left]}}]\n", "a name of this taxonomy"),
+        ("aliases: {knot: {tags: [a]}}\n", "aliases.knot.tags"),
+        ("aliases: {knot: {categories: {gesture: {Throw: Loop}}}}\n", "another category"),
+        (
+            "narrows: [{tag: gesture, narrows: hand, to: {Loop: [Left]}},"
+            " {tag: gesture, narrows: hand, to: {Loop: [Right]}}]\n",
+            "a second time",
+        ),
+    ],
+)
+def test_odd_and_contradicting_files_are_refused_in_words(more, message):
+    with pytest.raises(TaxonomyError, match=message):
+        from_yaml(KNOTS + more, "knots.yaml")
+
+
+def test_tasks_that_wait_for_each_other_are_refused():
+    assert from_yaml(KNOTS, "knots.yaml").task("knot").when == (("thing", "A"),)
+    circle = KNOTS.replace("instruction: map others", "instruction: map others\n    when: {gesture: Loop}")
+    with pytest.raises(TaxonomyError, match="wait for each other"):
+        from_yaml(circle, "knots.yaml")

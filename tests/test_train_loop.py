@@ -173,6 +173,21 @@ def test_training_learns_and_keeps_the_decoder_by_its_worst_task(undisturbed):
     assert not torch.equal(fitted.tensors["feature_mean"], torch.zeros(DIM))
 
 
+def test_a_recipe_may_keep_the_last_epoch_whatever_its_worst_task_says(data):
+    """Labels of the validation part are shuffled, so that its best epoch is chance and hardly the last one."""
+    train, validation = map(Samples.load, data.values())
+    order = np.random.default_rng(0).permutation(len(validation))
+    validation = replace(validation, truth_SG=validation.truth_SG[order])
+    kept = {}
+    for keep in ("best", "last"):
+        recipe = replace(RECIPE, epochs=6, warmup_epochs=1.0, validate_every=1, keep=keep)
+        kept[keep] = loop.fit_in_process(train, validation, SIZES, SMALL, recipe).progress
+    worst = [record["worst"] for record in kept["last"].curve]
+    assert worst == [record["worst"] for record in kept["best"].curve], "only what is kept differs"
+    assert kept["best"].best_epoch == worst.index(max(worst)) < 5 and kept["best"].best == max(worst)
+    assert kept["last"].best_epoch == 5 and kept["last"].best == worst[-1]
+
+
 def test_the_accuracy_of_the_commonest_category_stands_beside_the_decoders(undisturbed, data):
     train, validation = map(Samples.load, data.values())
     expected = {}

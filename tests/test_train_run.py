@@ -96,7 +96,7 @@ def test_a_run_leaves_a_model_that_says_what_it_stands_on(trained, archive):
     assert len(summary.curve) == RECIPE.epochs and summary.accuracy_of_task["context"] is None
     assert summary.commonest_of_task.keys() == summary.accuracy_of_task.keys()
     written = json.loads((out / "training.json").read_text())
-    assert written["verdict"] == summary.verdict()
+    assert written["verdict"] == model.config.verdict == summary.verdict()
     assert written["recipe"]["epochs"] == 2 and written["run_id"] == summary.model_version
 
 
@@ -126,6 +126,13 @@ def test_a_run_no_better_than_the_commonest_category_says_so_in_words(trained, f
     assert bool(words) == is_told and "macro" not in words
     if is_told:
         assert f"micro {found:.3f} (commonest category 0.500)" in words and "annotate more clips" in words
+
+
+def test_a_model_of_too_few_videos_says_that_it_cant_say_unknown(trained):
+    few = trained[0]
+    assert Halsted.load(few.model).novelty is None and not few.says_unknown
+    assert any("can't say 'unknown'" in warning for warning in few.warnings())
+    assert not any("unknown" in warning for warning in replace(few, says_unknown=True).warnings())
 
 
 def test_the_record_of_an_earlier_version_is_read_without_a_verdict(trained):

@@ -86,7 +86,7 @@ def test_maps_of_a_model_that_cant_say_unknown_keep_their_tags_and_say_so(tmp_pa
 def test_status_counts_the_unknown_minutes_and_says_why(out, capsys):
     assert main(["status", out]) == 0
     said = capsys.readouterr().out
-    assert f"0.5 minutes in 1 videos are unknown:\n{UNKNOWN_REASON}" in said and "30.00 s" in said
+    assert f"0.5 minutes in 1 video are unknown:\n{UNKNOWN_REASON}" in said and "30.00 s" in said
 
 
 def test_show_and_report_draw_what_is_unknown(out):

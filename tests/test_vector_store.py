@@ -117,9 +117,9 @@ def test_a_store_is_listed_and_packed_by_command(tmp_path, capsys):
             store.put("video", start_s, start_s + 60, {("coarse", start_s, start_s + 30): vector(0)})
     assert main(["embeddings", "list", str(tmp_path)]) == 0
     told = capsys.readouterr().out
-    assert f"3 files are not packed and their windows not counted: halsted embeddings pack {tmp_path}" in told
+    assert f"3 files not packed, the windows of such files not counted: halsted embeddings pack {tmp_path}" in told
     assert main(["embeddings", "pack", str(tmp_path)]) == 0
-    assert f"one {SAMPLING}: 1 videos packed (2 windows), 2 files removed" in capsys.readouterr().out
+    assert f"one {SAMPLING}: 1 video packed (2 windows), 2 files removed" in capsys.readouterr().out
     assert main(["embeddings", "list", "--json", str(tmp_path)]) == 0
     found = json.loads(capsys.readouterr().out)
     size_bytes = sum(path.stat().st_size for path in (tmp_path / "one").rglob("*.arrow"))

@@ -412,3 +412,28 @@ def test_the_process_imports_little_so_that_it_starts_quickly():
     code = "import sys, halsted_ray.video.decode_worker; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert not {"pyarrow", "fsspec", "ray", "torch", "decord"} & set(done.stdout.split())
+
+
+ENDLESS = """
+import time
+from halsted_ray.video import decode_worker
+
+decode_worker.answer = lambda *_: time.sleep(600)
+decode_worker.main(1024)
+"""
+
+
+def test_a_decoding_process_ends_with_its_parent_in_the_middle_of_its_work():
+    """A pass over the packets of a large file asks for nothing and sends nothing, so that nothing else would end it."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS], **pipes)
+    try:
+        wire.receive(process.stdout.fileno(), time.monotonic() + 60)
+        wire.send(process.stdin.fileno(), {"do": "probe"})
+        time.sleep(0.2)
+        assert process.poll() is None, "it is at work"
+        process.stdin.close()  # what the system does when the parent is killed
+        assert process.wait(5) == 0
+    finally:
+        process.kill()
+        process.wait()

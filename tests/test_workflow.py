@@ -52,7 +52,8 @@ class Scripted:
             [self.unknown("coarse" if last - first > 2.5 else "fine", first) for first, last in embeddings_ND.tolist()]
         )
 
-    def tag(self, embeddings_ND, task, return_probabilities):
+    def tag(self, embeddings_ND, task, *, unit, return_probabilities):
+        assert unit == "grid", "a map asks windows of the grid"
         rows, shares = [], []
         self.asked.append((task, len(embeddings_ND)))
         for first, last in embeddings_ND.tolist():

@@ -23,8 +23,17 @@ Every change is one commit on ``samples``. The commit says who made it, from wha
     phantom_archive.py  renders a synthetic archive together with its atlas
 """
 
-from halsted_ray.atlas.atlas_table import add_ai_samples, add_samples, read_atlas, write_atlas
+from halsted_ray.atlas.atlas_table import add_ai_samples, add_samples, read_atlas, withdraw_samples, write_atlas
 from halsted_ray.atlas.contents import SPLITS, Atlas
 from halsted_ray.atlas.releases import release
 
-__all__ = ["SPLITS", "Atlas", "add_ai_samples", "add_samples", "read_atlas", "release", "write_atlas"]
+__all__ = [
+    "SPLITS",
+    "Atlas",
+    "add_ai_samples",
+    "add_samples",
+    "read_atlas",
+    "release",
+    "withdraw_samples",
+    "write_atlas",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
@@ -145,13 +145,16 @@ def add_samples(
     taxonomy: taxonomies.Taxonomy | None = None,
     split: Mapping[str, str] | None = None,
     replace_source: str | None = None,
+    replaced_lanes: Collection[tuple[str, str]] = (),
+    is_replaced: Callable[[Clip], bool] | None = None,
 ) -> int:
     """Adds ``clips`` to the atlas at ``location`` in one commit; returns the version.
 
     A new sample replaces an earlier sample of the same span and task, except that a model's sample never replaces a
     person's. A person's sample also replaces every model's sample that it overlaps in its lane (one task of one video),
     as after a review. ``replace_source`` (``manual`` or ``ai``) first drops everything that this source said before of
-    the same videos and tasks.
+    the same videos and tasks, and of ``replaced_lanes``, (video_id, task). ``is_replaced`` first drops the samples for
+    which it is true.
 
     ``videos``: new videos, or known videos at new places; a known group stays where they name none. ``split``: the
     parts of new videos, such as a data set's official split. Nothing is committed where nothing changes.
@@ -173,12 +176,14 @@ def add_samples(
         all_videos[video.video_id] = replace(video, group=known.group) if known and not video.group else video
     samples = {sample_key(clip): clip for clip in (base.clips if base else ())}
     if replace_source:
-        lanes = {(clip.video_id, clip.task) for clip in clips}
+        lanes = {*replaced_lanes, *((clip.video_id, clip.task) for clip in clips)}
         samples = {
             key: clip
             for key, clip in samples.items()
             if not (clip.source == replace_source and (clip.video_id, clip.task) in lanes)
         }
+    if is_replaced:
+        samples = {key: clip for key, clip in samples.items() if not is_replaced(clip)}
     for clip in clips:
         earlier = samples.get(sample_key(clip))
         if earlier is None or clip.source == "manual" or earlier.source == "ai":
@@ -193,6 +198,25 @@ def add_samples(
     return commit(location, base, ordered, rows, taxonomy, parts, change)
 
 
+def withdraw_samples(location: str, is_withdrawn: Callable[[Clip], bool], change: Change) -> int | None:
+    """Takes the samples for which ``is_withdrawn`` is true out of the newest version in one commit; returns it.
+
+    A video that loses its last sample goes too, and its part of the split. Earlier versions, and releases among them,
+    stay as they are. None where there is no atlas; nothing is committed where there is no such sample. Raises the
+    errors of ``commit``.
+    """
+    base = read_head(location)
+    if base is None:
+        return None
+    kept = tuple(clip for clip in base.clips if not is_withdrawn(clip))
+    if len(kept) == len(base.clips):
+        return base.version
+    gone = {clip.video_id for clip in base.clips} - {clip.video_id for clip in kept}
+    videos = [video for video in base.videos if video.video_id not in gone]
+    split = {video_id: part for video_id, part in base.split.items() if video_id not in gone}
+    return commit(location, base, videos, kept, base.load_taxonomy(), split, change)
+
+
 def add_ai_samples(
     location: str,
     clips: Iterable[Clip],
@@ -202,18 +226,27 @@ def add_ai_samples(
     videos: Sequence[Video] = (),
     who: str | None = None,
     replace_earlier: bool = False,
+    replaced_lanes: Collection[tuple[str, str]] = (),
 ) -> int:
     """Adds a model's samples in one commit; returns the version.
 
     ``source`` of each clip becomes ``ai`` and ``annotator`` becomes ``model_version``; each clip keeps its confidence.
     ``videos``: labelled videos that the atlas lacks. ``replace_earlier`` drops what earlier models said of the same
-    videos and tasks. Raises the errors of ``add_samples``, and AtlasError without a model version.
+    videos and tasks, and of ``replaced_lanes``: (video_id, task) in which this model says nothing. Raises the errors of
+    ``add_samples``, and AtlasError without a model version.
     """
     if not model_version:
         raise AtlasError("AI samples without a model version; give the version that `halsted registry show` prints")
     labelled = [replace(clip, source="ai", annotator=model_version) for clip in clips]
     change = Change(who or current_user(), f"model {model_version}", why, "self-label")
-    return add_samples(location, labelled, change, videos=videos, replace_source="ai" if replace_earlier else None)
+    return add_samples(
+        location,
+        labelled,
+        change,
+        videos=videos,
+        replace_source="ai" if replace_earlier else None,
+        replaced_lanes=replaced_lanes,
+    )
 
 
 def manual_overlap(clips: Iterable[Clip]) -> Callable[[Clip], bool]:

@@ -41,7 +41,7 @@ class Change:
     source: str
     why: str = ""
     action: str = "import"
-    """``import``, ``self-label``, ``write`` or ``release``."""
+    """``import``, ``annotate``, ``withdraw``, ``self-label``, ``write`` or ``release``."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,14 @@ def import_annotations(
         if not taken:
             continue
         known_group = rows[video.video_id].group if video.video_id in rows else ""
-        rows[video.video_id] = replace(video, group=known_group or group_id(recording.group))
+        own_group = group_id(recording.group)
+        if known_group and own_group and known_group != own_group:
+            settings.notes.append(
+                f"{recording.origin}: video {video.video_id} is said to be of two groups (source video, operation or "
+                "patient); it stays with the first. Other videos of the second may come into another part: "
+                "correct the group and import again"
+            )
+        rows[video.video_id] = replace(video, group=known_group or own_group)
         clips += [as_said_by(clip, said_by, annotator) for clip in taken]
         if recording.part and not (recording.part == "train" and base_split.get(video.video_id) == "validation"):
             split = merged_split(split, {video.video_id: recording.part})
@@ -238,14 +245,14 @@ def clips_in_seconds(
             for clip in existing.get((video.video_id, task), ()):
                 exact[(task, *in_frames(clip, rate))] = (clip.start_s, clip.stop_s)
     taken, problems = [], []
-    for clip in recording.clips:
+    for number, clip in enumerate(recording.clips):
         start_s, stop_s = clip.start_s / rate, clip.stop_s / rate
         if stop_s == float("inf"):
             stop_s = video.duration_s
         if start_s >= video.duration_s or stop_s > video.duration_s + OVERHANG_S:
             text = (
-                f"{recording.origin}: {clip.task} sample [{start_s:g}, {stop_s:g}) s left out, because video "
-                f"{video.video_id} ends at {video.duration_s:g} s; check that video and annotation belong together"
+                f"{recording.origin_of(number)}: {clip.task} sample [{start_s:g}, {stop_s:g}) s left out, because "
+                f"video {video.video_id} ends at {video.duration_s:g} s; check that both belong together"
             )
             problems.append(LeftOut("outside-video", text))
             continue

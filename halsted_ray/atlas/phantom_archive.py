@@ -15,16 +15,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from halsted_ray import taxonomy as taxonomies
 from halsted_ray.atlas.atlas_table import read_atlas, write_atlas
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.phantom import catalogue
+from halsted_ray.phantom.interruptions import Interruption, inside_clips, make_interruptions, outside_spans
 from halsted_ray.phantom.script import STEPS, Script, make_script
 from halsted_ray.phantom.write import write_video
 from halsted_ray.processes import process_pool
 from halsted_ray.records import Clip, Video, digest
 from halsted_ray.storage.delta import is_table, table_uri
+from halsted_ray.storage.files import why_not_written
 from halsted_ray.storage.locations import filesystem, local_path
 from halsted_ray.video.identity import video_id
 from halsted_ray.video.probe import probe
@@ -33,6 +36,8 @@ PHANTOM_VERSION = 1
 """Goes up by one when the phantom's pixels change, so that old files are not mistaken for new files."""
 PLAIN, SHIFTED = DOMAINS = ("plain", "shifted")
 """How videos look: as the shipped encoder learned them, or through another camera with instruments of another make."""
+OUT_OF_BODY = "out_of_body"
+"""Folder below an archive, taxonomy and task of the labels that say when the camera is outside."""
 CRF_OF_DOMAIN = {PLAIN: 23, SHIFTED: 34}
 """How strongly the video is compressed (x264's constant rate factor): shifted files are a quarter of the size."""
 
@@ -40,7 +45,8 @@ CRF_OF_DOMAIN = {PLAIN: 23, SHIFTED: 34}
 @dataclass(frozen=True)
 class PhantomVideo:
     """Everything that decides the pixels of one file. ``seed``: of its script; ``pace``: as of ``make_script``;
-    ``domain``: one of ``DOMAINS``; ``first_step``: the step that it begins with, '' where its seed draws it."""
+    ``domain``: one of ``DOMAINS``; ``first_step``: the step that it begins with, '' where its seed draws it;
+    ``out_of_body``: whether the camera leaves the body at times."""
 
     seed: int
     duration_s: float
@@ -52,12 +58,13 @@ class PhantomVideo:
     pace: float = 1.0
     domain: str = PLAIN
     first_step: str = ""
+    out_of_body: bool = False
 
     @property
     def deciding(self) -> dict[str, object]:
-        """What names are computed from. Pace, domain and first step are left out where they are the usual ones: then
-        names stay those of files that were written before there was a choice."""
-        usual = {"pace": 1.0, "domain": PLAIN, "first_step": ""}
+        """What names are computed from. Pace, domain, first step and scenes outside of the body are left out where they
+        are the usual ones: then names stay those of files that were written before there was a choice."""
+        usual = {"pace": 1.0, "domain": PLAIN, "first_step": "", "out_of_body": False}
         return {name: value for name, value in asdict(self).items() if usual.get(name) != value}
 
     @property
@@ -68,6 +75,10 @@ class PhantomVideo:
     def script(self) -> Script:
         """Returns what happens in the video, and when."""
         return make_script(self.seed, self.duration_s, self.procedure, self.pace, self.first_step or None)
+
+    def interruptions(self) -> tuple[Interruption, ...]:
+        """Returns when the camera is outside of the body or disturbed; never, without ``out_of_body``."""
+        return make_interruptions(self.seed, self.duration_s) if self.out_of_body else ()
 
 
 def write_archive(
@@ -82,6 +93,7 @@ def write_archive(
     pace: float = 1.0,
     domain: str = PLAIN,
     suturing: float | None = None,
+    out_of_body: bool = False,
     workers: int | None = None,
     procedures: tuple[str, ...] | None = None,
     validation: float = 0.2,
@@ -94,7 +106,9 @@ def write_archive(
     through ``procedures`` (default: all, one of each specialty before the second of any specialty). ``pace``: how many
     times as many actions and stitches a minute holds (``make_script``). ``domain``: one of ``DOMAINS``. ``suturing``:
     share of the videos that begin with suturing, spread over the procedures (default: each video draws its first step);
-    a video below two minutes has one step. ``validation`` and ``test``: shares of the videos that are held out.
+    a video below two minutes has one step. ``out_of_body``: the camera leaves the body at times and is disturbed inside
+    it; then a second atlas, ``<location>/out_of_body/atlas`` with the taxonomy ``out_of_body``, says when it is
+    outside, and the first has no clip there. ``validation`` and ``test``: shares of the videos that are held out.
     ``progress`` is called with (videos done, all videos). Costs about ``minutes × fps / 150`` minutes of one core per
     video at 640×360; at 256×144 less than half of that.
 
@@ -128,6 +142,7 @@ def write_archive(
                 pace=float(pace),
                 domain=domain,
                 first_step=first_step(i, len(order), suturing),
+                out_of_body=out_of_body,
             )
         )
     release = f"phantom-{digest([video.deciding for video in wanted])[:8]}"
@@ -156,6 +171,16 @@ def write_archive(
         annotator="phantom",
         reason=json.dumps({"phantom": {"videos": videos, "minutes": minutes, "seed": seed}}),
     )
+    if out_of_body:
+        write_atlas(
+            f"{location.rstrip('/')}/{OUT_OF_BODY}",
+            rows,
+            [clip for video, row in zip(wanted, rows, strict=True) for clip in views(video, row)],
+            release,
+            taxonomy=taxonomies.load(OUT_OF_BODY),
+            split=split,
+            annotator="phantom",
+        )
     return read_atlas(location)
 
 
@@ -221,7 +246,9 @@ def rendering_folder(location: str) -> Iterator[str]:
 
 def cannot_write(location: str, error: OSError) -> OutputError:
     """What to say where a phantom can't be written."""
-    return OutputError(f"can't write phantoms to {location!r} ({error}); name a place that you may write to")
+    path = local_path(location)
+    reason = error if path is None else why_not_written(os.path.join(path, "videos"), error)
+    return OutputError(f"can't write phantoms to {location!r} ({reason}); name a place that you may write to")
 
 
 def render(location: str, video: PhantomVideo, folder: str) -> Video:
@@ -241,6 +268,7 @@ def render(location: str, video: PhantomVideo, folder: str) -> Video:
                 fps=video.fps,
                 crf=CRF_OF_DOMAIN[video.domain],
                 shifted=video.domain == SHIFTED,
+                interruptions=video.interruptions(),
             )
             if local_path(location) is not None:
                 os.replace(made, target)
@@ -257,6 +285,19 @@ def render(location: str, video: PhantomVideo, folder: str) -> Video:
 
 
 def truth(video: PhantomVideo, row: Video) -> list[Clip]:
-    """Returns the clips of the video's script, cut at the end of the file, which can be shorter than the script."""
-    clips = video.script().clips(row.video_id)
+    """Returns the clips of the video's script, cut at the end of the file, which can be shorter than the script, and
+    where the camera is outside of the body."""
+    clips = inside_clips(video.script().clips(row.video_id), video.interruptions())
     return [replace(clip, stop_s=min(clip.stop_s, row.duration_s)) for clip in clips if clip.start_s < row.duration_s]
+
+
+def views(video: PhantomVideo, row: Video) -> list[Clip]:
+    """Returns the whole of a video as clips of the taxonomy ``out_of_body``, by turns inside and outside of the body,
+    exact to the frame: frame n is outside where n / fps lies in a clip that is."""
+    edges, clips = [edge for span in outside_spans(video.interruptions()) for edge in span], []
+    cuts = [0.0, *(min(edge, row.duration_s) for edge in edges), row.duration_s]
+    for number, (start_s, stop_s) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        if start_s < stop_s:
+            view = "Out of body" if number % 2 else "In body"
+            clips.append(Clip(row.video_id, start_s, stop_s, OUT_OF_BODY, {"view": view}))
+    return clips

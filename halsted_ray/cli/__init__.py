@@ -4,8 +4,10 @@ code.
     parser.py            all commands, put together; imports nothing heavy, so that --help answers at once
     options.py           what all commands share: the parser, kinds of numbers, options that need others, exit codes
     map.py               `halsted map`, `plan`, `status`
+    deidentify.py        `halsted deidentify`
     embed.py             `halsted embed`
     view.py              `halsted show`, `export`, `report`
+    stitches.py          `halsted stitches`
     train.py             `halsted phantom`, `train`
     encoder.py           `halsted encoder` and its actions
     embeddings.py        `halsted embeddings` and its actions
@@ -14,6 +16,7 @@ code.
     selflabel.py         `halsted self-label`, `review`
     registry.py          `halsted registry` and its actions, `lineage`
     serve.py             `halsted serve` and its actions
+    dicom.py             `halsted dicom` and its actions
     doctor.py            `halsted doctor`, `completion`
     text_tables.py       tables for a terminal of 80 columns, and the line of progress
     plan_table.py        prints a plan

@@ -23,7 +23,7 @@ from halsted_ray.cli.options import (
     only_with,
     share_below_1,
 )
-from halsted_ray.cli.text_tables import show_progress
+from halsted_ray.cli.text_tables import counted, show_progress
 
 if TYPE_CHECKING:
     from halsted_ray.atlas import Atlas
@@ -196,10 +196,11 @@ def import_clips(options: argparse.Namespace) -> int:
         why=options.why,
         replace_earlier=options.replace,
         group_by=options.group_by,
-        progress=lambda read, of: show_progress(f"{read} of {of} videos read", read == of),
+        progress=lambda read, of: show_progress(f"{read} of {counted(of, 'video')} read", read == of),
     )
     print(
-        f"{done.samples} samples of {done.videos} videos in taxonomy {done.taxonomy!r}; {options.atlas} is at "
+        f"{counted(done.samples, 'sample')} of {counted(done.videos, 'video')} in taxonomy {done.taxonomy!r}; "
+        f"{options.atlas} is at "
         f"version {done.version}"
     )
     if options.format == "hsa-27k" and not options.mapping:
@@ -210,8 +211,8 @@ def import_clips(options: argparse.Namespace) -> int:
     for line in (*done.notes, *done.left_out):
         print(line, file=sys.stderr)
     if done.left_out:
-        counted = ", ".join(f"{count} {code}" for code, count in done.counts.items())
-        print(f"left out: {counted}", file=sys.stderr)
+        codes = ", ".join(f"{count} {code}" for code, count in done.counts.items())
+        print(f"left out: {codes}", file=sys.stderr)
     return NOT_ALL if done.left_out else DONE
 
 
@@ -274,7 +275,7 @@ def show_release(options: argparse.Namespace) -> int:
     from halsted_ray.cli.text_tables import percent, table
 
     found = read_atlas(options.atlas, options.release)
-    counted = census(found)
+    numbers = census(found)
     if options.json:
         print(
             json.dumps(
@@ -285,23 +286,23 @@ def show_release(options: argparse.Namespace) -> int:
                     "taxonomy_digest": found.taxonomy_digest,
                     "rows": [
                         {**asdict(row), "total": row.total, "manual_share": row.manual_share}
-                        for row in (*counted.rows, counted.whole)
+                        for row in (*numbers.rows, numbers.whole)
                     ],
                 },
                 indent=1,
             )
         )
         return DONE
-    header = ("procedure", "videos", *counted.tasks, "total", "manual")
+    header = ("procedure", "videos", *numbers.tasks, "total", "manual")
     rows = [
         (
-            row.procedure or "(none)" if row is not counted.whole else "all",
+            row.procedure or "(none)" if row is not numbers.whole else "all",
             row.videos,
-            *(row.samples.get(task, "–") for task in counted.tasks),
+            *(row.samples.get(task, "–") for task in numbers.tasks),
             row.total,
             percent(row.manual_share),
         )
-        for row in (*counted.rows, counted.whole)
+        for row in (*numbers.rows, numbers.whole)
     ]
     print(table(header, rows, right=range(1, len(header))))
     parts = {part: len(found.videos_of(part)) for part in ("train", "validation", "test")}
@@ -331,8 +332,9 @@ def show_difference(options: argparse.Namespace) -> int:
     if rows:
         print(table(("by", "value", "removed", "added"), rows, right=(2, 3)) + "\n")
     print(
-        f"{a.name} → {b.name}: {found.added} samples added, {found.removed} removed, {found.unchanged} unchanged; "
-        f"{len(found.videos_added)} videos added, {len(found.videos_removed)} removed"
+        f"{a.name} → {b.name}: {counted(found.added, 'sample')} added, {found.removed} removed, {found.unchanged} "
+        "unchanged; "
+        f"{counted(len(found.videos_added), 'video')} added, {len(found.videos_removed)} removed"
     )
     if a.taxonomy_digest != b.taxonomy_digest:
         print(f"the taxonomy changed: {a.taxonomy_digest} → {b.taxonomy_digest}")
@@ -358,11 +360,15 @@ def make_release(options: argparse.Namespace) -> int:
         case_by=options.case_by,
     )
     parts = ", ".join(f"{len(made.videos_of(part))} {part}" for part in ("train", "validation", "test"))
-    print(f"{made.release}: version {made.version}, {len(made.clips)} samples of {len(made.videos)} videos ({parts})")
+    print(
+        f"{made.release}: version {made.version}, {counted(len(made.clips), 'sample')} of "
+        f"{counted(len(made.videos), 'video')} ({parts})"
+    )
     if carved := [video_id for video_id, part in before.items() if made.split.get(video_id) != part]:
         learning = sum(part == "train" for part in before.values())
         print(
-            f"{len(carved)} of the {learning} videos that the data set publishes for training validate now, because it "
+            f"{len(carved)} of the {counted(learning, 'video')} that the data set publishes for training validate "
+            "now, because it "
             "has no validation part",
             file=sys.stderr,
         )
@@ -415,8 +421,8 @@ def verify_atlas(options: argparse.Namespace) -> int:
     findings = verify(found, with_files=not options.tables_only, case_by=options.case_by)
     for finding in findings:
         print(f"{finding.kind}: {finding.text}")
-    what = f"{found.name}: {len(found.clips)} samples of {len(found.videos)} videos"
-    print(f"{what}, {len(findings)} faults found" if findings else f"{what}, no fault found")
+    what = f"{found.name}: {counted(len(found.clips), 'sample')} of {counted(len(found.videos), 'video')}"
+    print(f"{what}, {counted(len(findings), 'fault')} found" if findings else f"{what}, no fault found")
     return NOT_ALL if findings else DONE
 
 

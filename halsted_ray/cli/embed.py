@@ -19,7 +19,7 @@ from halsted_ray.cli.options import (
     seconds,
 )
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, registry_needs_version
-from halsted_ray.cli.text_tables import FAILURES_AT_MOST, WIDTH
+from halsted_ray.cli.text_tables import FAILURES_AT_MOST, WIDTH, counted
 from halsted_ray.errors import UsageError
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def summary_text(summary: EmbeddingSummary) -> str:
 
     told = [f"{file.video_id} failed: {file.reason}" for file in summary.unread]
     told += [
-        f"{video.video_id} {video.windows:,} windows without a vector: {video.reason or 'no picture'}"
+        f"{video.video_id} {counted(video.windows, 'window')} without a vector: {video.reason or 'no picture'}"
         for video in summary.damaged
     ]
     lines = [textwrap.shorten(line, WIDTH, placeholder=" …") for line in told[:FAILURES_AT_MOST]]
@@ -211,14 +211,15 @@ def summary_text(summary: EmbeddingSummary) -> str:
         lines.append(f"and {len(told) - len(lines):,} more")
     if lines:
         lines.append("")
+    failed = f", {counted(len(summary.unread), 'file')} failed" if summary.unread else ""
     lines.append(
-        f"{summary.videos:,} videos{f', {len(summary.unread):,} files failed' if summary.unread else ''}; "
-        f"{summary.windows:,} windows: {summary.windows_before:,} stored before, {summary.windows_made:,} made"
+        f"{counted(summary.videos, 'video')}{failed}; "
+        f"{counted(summary.windows, 'window')}: {summary.windows_before:,} stored before, {summary.windows_made:,} made"
     )
     if summary.windows_lacking:
         reasons = ", ".join(f"{reason} {windows:,}" for reason, windows in summary.lacking_by_reason.items())
         lines += textwrap.wrap(
-            f"{summary.windows_lacking:,} windows lack pictures and have no vector: {reasons}", WIDTH
+            f"{counted(summary.windows_lacking, 'window')} without pictures and so without a vector: {reasons}", WIDTH
         )
     if not summary.video_s:
         lines.append("nothing was left to do")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from halsted_ray.cli.options import DONE, Commands, Do, Parser, add_command, add_group, positive
-from halsted_ray.cli.text_tables import show_progress
+from halsted_ray.cli.text_tables import counted, show_progress
 
 if TYPE_CHECKING:
     from halsted_ray.storage.vectors import VectorStore
@@ -19,7 +19,7 @@ def add_embeddings(commands: Commands) -> None:
     actions = add_group(
         commands,
         "embeddings",
-        "look into a store of vectors, and pack it",
+        "look into a store of vectors, pack it, or import vectors into it",
         example="halsted embeddings list maps/embeddings",
     )
 
@@ -57,26 +57,35 @@ def add_embeddings(commands: Commands) -> None:
     take.add_argument("--name", required=True, help="names these vectors")
     take.add_argument("--digest", required=True, help="of what made them, such as the sha256 of its weights")
     take.add_argument("--rate", type=positive, metavar="HZ", help="rows per second, of files without times")
+    take.add_argument("--files", action="store_true", help="also print each refused file's name, which may be private")
     take.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def import_folder(options: argparse.Namespace) -> int:
-    """Prints what was taken, each file that was refused, and how to use the vectors."""
+    """Prints what was taken, each file that was refused, and how to use the vectors; file names only if asked."""
     from halsted_ray.mapping.import_vectors import import_vectors
 
     done = import_vectors(options.folder, options.of, options.into, options.name, options.digest, rate=options.rate)
     if options.json:
-        print(json.dumps(asdict(done), indent=1))
+        hidden = () if options.files else ("refused_files",)
+        print(json.dumps({name: of for name, of in asdict(done).items() if name not in hidden}, indent=1))
         return done.exit_code
     print(
-        f"{done.videos:,} videos have vectors of width {done.dim} ({done.rows:,} rows read), named {done.fingerprint}"
+        f"vectors of width {done.dim} for {counted(done.videos, 'video')} ({counted(done.rows, 'row')} read), "
+        f"named {done.fingerprint}"
     )
-    for path, reason in done.refused.items():
-        print(f"refused: {path} {reason}")
+    for name, reason in done.refused.items():
+        print(f"refused: {name} {reason}" + (f": {done.refused_files[name]}" if options.files else ""))
     if done.refused:
-        print(f"{len(done.refused):,} files were refused")
+        print(
+            f"{counted(len(done.refused), 'file')} refused"
+            + ("" if options.files else "; files are counted in the order of their names, --files prints these")
+        )
     if done.without:
-        print(f"{len(done.without):,} videos have none: {', '.join(done.without[:5])}{' …' * (len(done.without) > 5)}")
+        print(
+            f"{counted(len(done.without), 'video')} without any: "
+            f"{', '.join(done.without[:5])}{' …' * (len(done.without) > 5)}"
+        )
     print(f"use them with: --encoder {done.encoder} --embeddings {options.into}")
     return done.exit_code
 
@@ -105,7 +114,8 @@ def list_stores(options: argparse.Namespace) -> int:
     print(table(header, rows, right=range(2, len(header))))
     if loose := sum(amount.span_files for amount in amounts):
         print(
-            f"\n{loose:,} files are not packed and their windows not counted: halsted embeddings pack {options.store}"
+            f"\n{counted(loose, 'file')} not packed, the windows of such files not counted: halsted embeddings "
+            f"pack {options.store}"
         )
     return DONE
 
@@ -115,13 +125,14 @@ def pack_stores(options: argparse.Namespace) -> int:
     done = []
     for store in found_stores(options.store):
         packed = store.pack(
-            progress=lambda videos, of: show_progress(f"{videos:,} of {of:,} videos packed", videos == of)
+            progress=lambda videos, of: show_progress(f"{videos:,} of {counted(of, 'video')} packed", videos == of)
         )
         done.append({"encoder": store.encoder, "sampling": store.sampling, **asdict(packed)})
         if not options.json:
             print(
-                f"{store.encoder} {store.sampling}: {packed.videos:,} videos packed ({packed.windows:,} windows), "
-                f"{packed.removed_files:,} files removed"
+                f"{store.encoder} {store.sampling}: {counted(packed.videos, 'video')} packed "
+                f"({counted(packed.windows, 'window')}), "
+                f"{counted(packed.removed_files, 'file')} removed"
             )
     if options.json:
         print(json.dumps(done, indent=1))

@@ -5,23 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from halsted_ray.cli.evaluation_table import benchmark_table, literature_table, methods_table
 from halsted_ray.cli.options import DONE, Commands, add_command, count, only_with, positive_int
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, in_registry
 from halsted_ray.cli.self_label_table import comparison_text
 from halsted_ray.cli.selflabel import add_thresholds
-from halsted_ray.cli.text_tables import WIDTH, interval, percent, show_progress, table
+from halsted_ray.cli.text_tables import WIDTH, counted, show_progress
 
 if TYPE_CHECKING:
     from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
     from halsted_ray.evaluation.run_evaluation import Evaluation
     from halsted_ray.records import JsonObject
     from halsted_ray.training.recipe import Recipe
-
-COUNTED = ("windows", "clips", "videos")
-"""What a figure rests on, in the order of ``error_table``."""
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -123,6 +120,13 @@ def add_evaluate(commands: Commands) -> None:
         dest="archive",
         help="measure the gain of self-labelling: each fold's model labels these videos for a second model",
     )
+    evaluate.add_argument(
+        "--rounds",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="with --self-label: so often the newest model labels the videos and its successor learns (default 1)",
+    )
     add_thresholds(evaluate)
     evaluate.add_argument(
         "--labels",
@@ -216,9 +220,9 @@ def add_conditions(evaluate: argparse.ArgumentParser) -> None:
     )
     only_with(
         evaluate,
-        *("--precision", "--gate"),
+        *("--precision", "--gate", "--rounds"),
         when=lambda given: given.archive,
-        needs="--self-label, whose labels it selects",
+        needs="--self-label, which labels by it",
     )
     only_with(
         evaluate,
@@ -279,7 +283,7 @@ def evaluate_model(options: argparse.Namespace) -> int:
         "on_embed": lambda done_s, all_s: show_progress(
             f"embedded {done_s / 60:.1f} of {all_s / 60:.1f} video-minutes", done_s >= all_s
         ),
-        "on_fold": lambda done, of: show_progress(f"{done} of {of} folds evaluated", done == of),
+        "on_fold": lambda done, of: show_progress(f"{done} of {counted(of, 'fold')} evaluated", done == of),
     }
     from halsted_ray.evaluation.run_evaluation import evaluate
     from halsted_ray.reporting.evaluation_page import write_evaluation
@@ -344,7 +348,7 @@ def run_benchmark(
 def self_labelled(
     options: argparse.Namespace, out: str, recipe: Recipe, plan: EvaluationPlan, shared: dict[str, Any]
 ) -> Evaluation:
-    """Evaluates the recipe without and with a round of self-labelling, on the same folds.
+    """Evaluates the recipe without and with rounds of self-labelling, on the same folds.
 
     ``shared`` are further arguments of ``selflabel.ablation.evaluate_self_labelling``.
     """
@@ -360,6 +364,7 @@ def self_labelled(
             recipe,
             plan=plan,
             rules=LabellingRules(options.precision, options.gate),
+            rounds=options.rounds,
             observer=line,
             **shared,
         )
@@ -379,179 +384,3 @@ def compared(found: Evaluation, out: str, labels: list[JsonObject]) -> Evaluatio
     }
     save_evaluation(out, found.figures, found.predictions, found.taxonomy)
     return found
-
-
-def methods_table(figures: JsonObject) -> str:
-    """Accuracy of each method per tag on annotated clips, then on the windows of a map; on how many windows, clips and
-    videos it rests; and how often a task is asked where the truth is something else."""
-    several = len(figures["folds"]) > 1
-    own = next(iter(figures["methods"].values()))
-    parts = [
-        "Annotated clips (the paper's protocol)\n" + unit_table(figures["clips"], several),
-        textwrap.fill(figures["clips"]["how"], WIDTH),
-        "Windows of a map\n" + unit_table(figures, several),
-        textwrap.fill(figures["how"], WIDTH),
-        error_table(figures),
-    ]
-    parts += [
-        textwrap.fill(
-            f"false alarms: {task} would be asked in {found['alarms']:,} of {found['elsewhere']:,} windows "
-            f"({percent(found['share'])}) that show something else, in {found['videos']} videos",
-            WIDTH,
-        )
-        for task, found in own["false_alarms"].items()
-    ]
-    return "\n\n".join(parts)
-
-
-def error_table(figures: JsonObject) -> str:
-    """What the first method's figures rest on: windows, clips and videos of each tag, and the errors among them."""
-    tags: dict[str, JsonObject] = {}
-    for block in (figures, figures["clips"]):
-        tags = next(iter(block["methods"].values()))["tags"] | tags
-    rows = [
-        (tag, *(f"{of_tag[what][unit]:,.0f}" for unit in COUNTED for what in ("counts", "errors")))
-        for tag, of_tag in tags.items()
-    ]
-    header = ("tag", "windows", "wrong", "clips", "wrong", "videos", "with an error")
-    return table(header, rows, right=range(1, len(header)))
-
-
-def unit_table(block: JsonObject, several: bool) -> str:
-    """Accuracy of each method per tag; the first method's with its 95% interval, over folds where there are
-    ``several``, else over videos."""
-    methods = block["methods"]
-    own, *others = methods
-    kind = "t" if several else "bootstrap"
-    rows = [
-        (
-            tag,
-            percent(of_tag["accuracy"]["value"]),
-            interval(of_tag["accuracy"][kind]),
-            *(percent(methods[name]["tags"].get(tag, {}).get("accuracy", {}).get("value")) for name in others),
-        )
-        for tag, of_tag in methods[own]["tags"].items()
-    ]
-    rows.append(
-        (
-            "mean",
-            percent(methods[own]["mean"]["value"]),
-            interval(methods[own]["mean"][kind]),
-            *(percent(methods[name]["mean"]["value"]) for name in others),
-        )
-    )
-    header = ("tag", own, "95% interval", *map(title_of, others))
-    return table(header, rows, right=range(1, len(header)))
-
-
-def benchmark_table(benchmark: JsonObject) -> str:
-    """The figures of one of the paper's comparisons, with the published rows and their sources below ours."""
-    if benchmark["name"] == "rarp50":
-        return rarp50_table(benchmark)
-    measure = "auroc" if benchmark["name"] == "sais" else "accuracy"
-    rows = [
-        (title_of(name), tag, percent(own["value"]), interval((own["low"], own["high"])))
-        for name, of_tags in benchmark["methods"].items()
-        for tag, own in of_tags.items()
-    ]
-    rows += [
-        (f"published: {row['method']}", row["tag"], percent(row[measure]), interval((row["low"], row["high"])))
-        for row in benchmark["published"]
-    ]
-    header = ("method", "tag", "AUROC" if measure == "auroc" else "accuracy", "95% interval")
-    sources = "; ".join(dict.fromkeys(row["source"] for row in benchmark["published"]))
-    parts = [
-        table(header, rows, right=(2, 3)),
-        textwrap.fill(f"Published: {sources}, on other videos; so compare the order, not the values.", WIDTH),
-    ]
-    if "p" in benchmark:
-        tests = "; ".join(
-            f"{tag} p = {p_value(found['t'])} (paired t), {p_value(found['wilcoxon'])} (Wilcoxon)"
-            for tag, found in benchmark["p"].items()
-        )
-        parts.append(textwrap.fill(f"Both decoders alike? Over folds: {tests}.", WIDTH))
-    return "\n\n".join(parts)
-
-
-def rarp50_table(benchmark: JsonObject) -> str:
-    """Micro and macro accuracy of each method over segments, as a multiple of chance too, and the published rows."""
-    rows = [
-        (
-            title_of(name),
-            percent(own["micro"]),
-            percent(own["macro"]),
-            percent(own["macro_videos"]),
-            percent(benchmark["chance"]),
-            f"{own['relative_improvement']:.1f}x",
-        )
-        for name, own in benchmark["methods"].items()
-    ]
-    rows += [
-        (
-            f"paper, {row['method']}",
-            percent(row["accuracy"]),
-            "–",
-            "–",
-            percent(row["chance"]),
-            f"{row['relative_improvement']:.1f}x",
-        )
-        for row in benchmark["published"]
-    ]
-    header = ("segments", "micro", "macro", "by video", "chance", "over chance")
-    sources = "\n".join(f"{row['method']}: {row['source']}" for row in benchmark["published"])
-    return table(header, rows, right=range(1, len(header))) + "\n\n" + sources
-
-
-def literature_table(literature: JsonObject) -> str:
-    """The literature's figures of each fold: of phases strict and relaxed, of segmentations, of tools."""
-    tables = []
-    for number, tasks in enumerate(literature["folds"], 1):
-        fold = f", fold {number}" if len(literature["folds"]) > 1 else ""
-        for task in tasks.values():
-            for tag, of_tag in task.get("phases", {}).items():
-                if "score" in of_tag:
-                    names = ("accuracy", "f1_10", "score")
-                    row = (tag, *(mean_sd(of_tag[name]) for name in names[:2]), percent(of_tag["score"]))
-                    tables.append(table((f"frames{fold}", *names, ""), [(*row, "")], right=(1, 2, 3)))
-                    continue
-                names = ("precision", "recall", "jaccard")
-                rows = [
-                    (
-                        f"{kind}, {by.replace('_', ' ')}",
-                        mean_sd(of_tag[kind]["accuracy"]),
-                        *(mean_sd(of_tag[kind][name][by]) for name in names),
-                        "",
-                    )
-                    for kind in ("strict", "relaxed")
-                    for by in ("by_video", "by_phase")
-                ]
-                tables.append(table((f"{tag}{fold}", "accuracy", *names, ""), rows, right=range(1, 5)))
-            if tools := task.get("tools"):
-                rows = [(tool, percent(value), "") for tool, value in tools["average_precision"].items()]
-                rows += [
-                    ("mAP, all frames", percent(tools["map"]), ""),
-                    ("mAP by video", percent(tools["map_by_video"]), ""),
-                ]
-                tables.append(table((f"tools{fold}", "average precision", ""), rows, right=(1,)))
-    how = (
-        f"Mean (standard deviation). One answer per {literature['step_s']:g} s, that of the window of "
-        f"{literature['window_s']:g} s around it; relaxed: 10 s at the borders of phases are forgiven. By video: over "
-        "videos of the mean over phases; by phase: over phases of the mean over videos."
-    )
-    return "\n\n".join([*tables, textwrap.fill(how, WIDTH)])
-
-
-def mean_sd(found: Sequence[float | None]) -> str:
-    """A mean with its standard deviation in brackets, in percent."""
-    mean, sd = found
-    return percent(mean) + (f" ({100 * sd:.1f})" if sd is not None else "")
-
-
-def title_of(method: str) -> str:
-    """A method's name in a table."""
-    return method.replace("_", " ")
-
-
-def p_value(value: float | None) -> str:
-    """A p-value; – where it is unknown."""
-    return "–" if value is None else f"{value:.3f}"

@@ -8,7 +8,7 @@ import math
 import os
 import shlex
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -29,9 +29,10 @@ from halsted_ray.cli.options import (
     share,
 )
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, registry_needs_version
-from halsted_ray.cli.text_tables import failures, status_table, table
+from halsted_ray.cli.text_tables import counted, failures, status_table, table
 from halsted_ray.errors import UsageError
 from halsted_ray.storage.locations import printable
+from halsted_ray.video.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from halsted_ray.maps.status import VideoStatus
@@ -84,6 +85,13 @@ def add_map(commands: Commands) -> None:
         type=share,
         metavar="S",
         help="share of a window's time that must have a picture for the window to be mapped (default 0.75)",
+    )
+    mapping.add_argument(
+        "--longest-hours",
+        type=positive,
+        default=DEFAULT_LIMITS.hours,
+        metavar="H",
+        help="a longer video is not mapped and listed as failed: damaged times claim years (default %(default)g)",
     )
     mapping.add_argument(
         "--eye",
@@ -179,6 +187,7 @@ def map_videos(options: argparse.Namespace) -> int:
             fidelity=options.fidelity,
             least_present=LEAST_PRESENT if options.least_present is None else options.least_present,
             eye=options.eye,
+            limits=replace(DEFAULT_LIMITS, hours=options.longest_hours),
             retry_failed=options.retry_failed,
             settle_s=options.settle,
             case_by=options.case_by,
@@ -194,7 +203,7 @@ def map_videos(options: argparse.Namespace) -> int:
             print("\n".join([f"skipped, {reason}:", *(f"  {printable(skipped.uri)}" for skipped in found)]) + "\n")
     print_counts(summary.videos, options.out)
     print(
-        f"{summary.segments_before} segments done before, {summary.segments_decoded} decoded, "
+        f"{counted(summary.segments_before, 'segment')} done before, {summary.segments_decoded} decoded, "
         f"{summary.segments_from_vectors} from stored vectors, {summary.segments_failed} failed"
     )
     if summary.video_s:  # else there was nothing to do, and there is no rate
@@ -452,14 +461,14 @@ def print_counts(videos: list[VideoStatus], out: str) -> None:
     counts = Counter(video["status"] for video in videos)
     hours = sum(video["duration_s"] or 0 for video in videos) / 3600
     print(
-        f"{len(videos):,} videos, {amount(hours)} video-hours: "
+        f"{counted(len(videos), 'video')}, {amount(hours)} video-hours: "
         + ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
     )
     unknown_s = sum(video["unknown_s"] or 0 for video in videos)
     if unknown_s:
         of_videos = sum(bool(video["unknown_s"]) for video in videos)
-        print(f"{unknown_s / 60:,.1f} minutes in {of_videos:,} videos are unknown:\n{UNKNOWN_REASON}")
+        print(f"{unknown_s / 60:,.1f} minutes in {counted(of_videos, 'video')} are unknown:\n{UNKNOWN_REASON}")
     elif not can_say_unknown(out):
-        print("the model can't say 'unknown'; models that are trained from now on can")
+        print("the model can't say 'unknown': too old, or learned from too few windows")
     if counts["failed"] or counts["partial"]:
         print(f"for the full reasons and the file names: halsted status {shlex.quote(out)} --files")

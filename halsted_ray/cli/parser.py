@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from halsted_ray import __version__
 from halsted_ray.cli.atlas import add_atlas
+from halsted_ray.cli.deidentify import add_deidentify
+from halsted_ray.cli.dicom import add_dicom
 from halsted_ray.cli.doctor import add_completion, add_doctor
 from halsted_ray.cli.embed import add_embed
 from halsted_ray.cli.embeddings import add_embeddings
@@ -11,10 +13,12 @@ from halsted_ray.cli.encoder import add_encoder
 from halsted_ray.cli.evaluate import add_evaluate
 from halsted_ray.cli.map import add_map, add_plan, add_status
 from halsted_ray.cli.options import Parser
+from halsted_ray.cli.out_of_body import add_out_of_body
 from halsted_ray.cli.probe import add_probe
 from halsted_ray.cli.registry import add_lineage, add_registry
 from halsted_ray.cli.selflabel import add_review, add_self_label
 from halsted_ray.cli.serve import add_serve
+from halsted_ray.cli.stitches import add_stitches
 from halsted_ray.cli.train import add_phantom, add_train
 from halsted_ray.cli.view import add_export, add_report, add_show
 
@@ -23,10 +27,13 @@ ADD = (
     add_map,
     add_status,
     add_show,
+    add_stitches,
     add_export,
     add_report,
     add_plan,
     add_probe,
+    add_out_of_body,
+    add_deidentify,
     add_embed,
     add_encoder,
     add_embeddings,
@@ -37,6 +44,7 @@ ADD = (
     add_review,
     add_registry,
     add_lineage,
+    add_dicom,
     add_serve,
     add_doctor,
     add_completion,

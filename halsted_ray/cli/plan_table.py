@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from halsted_ray.cli.text_tables import WIDTH, table
+from halsted_ray.cli.text_tables import WIDTH, counted, table
 from halsted_ray.compute.pools import CALLS_PER_GPU_ACTOR
 from halsted_ray.compute.progress import amount
 from halsted_ray.planning.batches import BATCH
@@ -61,7 +61,7 @@ def plan_table(
         ("actors", f"{found.decoders} decode, {found.taggers} encode and predict"),
         ("memory", f"{found.memory_mb / 1000:,.1f} GB on all machines together"),
         ("video", video_line(found, survey)),
-        ("segments", f"{found.segments:,} of {setting.segment_s:g} s, {found.clips:,} clips to encode"),
+        ("segments", f"{found.segments:,} of {setting.segment_s:g} s, {counted(found.clips, 'clip')} to encode"),
         ("bytes read", size(found.read_bytes)),
         ("storage", f"embeddings {size(found.vector_bytes)}, tables {size(found.table_bytes)}"),
     ]
@@ -134,10 +134,11 @@ def video_line(found: Plan, survey: Survey | None) -> str:
         return f"{hours}, as given"
     if survey.is_whole:
         bad = len(survey.probed) - len(survey.mapped)
-        return f"{hours} in {survey.files:,} files" + (f", {bad} of them can't be mapped" if bad else "")
+        return f"{hours} in {counted(survey.files, 'file')}" + (f", {bad} of them can't be mapped" if bad else "")
     _, low_s, high_s = survey.video_s()
     return (
-        f"{hours} ({amount(low_s / 3600, 0)} to {amount(high_s / 3600, 0)}, 19 times of 20) in {survey.files:,} files, "
+        f"{hours} ({amount(low_s / 3600, 0)} to {amount(high_s / 3600, 0)}, 19 times of 20) in "
+        f"{counted(survey.files, 'file')}, "
         f"from {len(survey.probed)} of them picked at random"
     )
 

@@ -32,14 +32,14 @@ def describe_file(options: argparse.Namespace) -> int:
     from halsted_ray.storage.locations import filesystem
     from halsted_ray.storage.retry import PATIENCE_S, with_retries
     from halsted_ray.video.decode_process import DecodeProcess
-    from halsted_ray.video.file_head import HEAD_BYTES, dicom_reason, is_dicom
+    from halsted_ray.video.file_head import HEAD_BYTES, dicom_reason, holds_dicom_stream, is_dicom
     from halsted_ray.video.identity import file_info
 
     try:
         fs, path = filesystem(options.file)
         file_info(fs, path)
         head = with_retries(lambda: fs.cat_file(path, start=0, end=HEAD_BYTES), "its first bytes", PATIENCE_S)
-        if is_dicom(head):
+        if is_dicom(head) and not holds_dicom_stream(head):
             raise UnreadableVideo(dicom_reason(head))
         with DecodeProcess() as process:
             found = process.describe(options.file, options.eye)

@@ -6,29 +6,45 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from halsted_ray.cli.text_tables import percent, table
+from halsted_ray.cli.text_tables import counted, percent, table
 
 if TYPE_CHECKING:
     from halsted_ray.records import JsonObject
 
+TITLES = {"clips": "Annotated clips (the paper's protocol)", "grid": "Windows of a map"}
+
 
 def comparison_text(comparison: JsonObject) -> str:
-    """The figures of ``selflabel.gain``: the gain of each task, which model to keep, the accuracy by the source of the
-    annotations, and the labels that were added between the two models (v1 and v2)."""
-    lines = [gain_table(comparison), verdict(comparison)]
+    """The figures of ``selflabel.gain``: the gain of each task on annotated clips, on a map's windows and on both,
+    which model to keep, the accuracy by the source of the annotations, and the labels that were added between the two
+    models (v1 and v2). Of several rounds the tables show the last, and a line tells the gain of each other."""
+    over, after = comparison["over"], comparison["after"]
+    lines = []
+    for unit, title in TITLES.items():
+        if unit in comparison["units"]:
+            lines += [title, gain_table(comparison["units"][unit], over, after), ""]
+    lines += ["Clips and windows alike", gain_table(comparison, over, after), verdict(comparison)]
+    lines += [round_line(of_round) for of_round in comparison.get("rounds", ())]
     if sources := comparison["sources"].get(comparison["task"]):
         lines.append(
-            f"v2 on held-out {comparison['task']}: agrees with {mean(sources['manual'])} of the annotators' labels,\n"
-            f"  and with {mean(sources['ai'])} of v1's labels"
+            f"{after} on held-out {comparison['task']}: agrees with {mean(sources['manual'])} of the annotators' "
+            f"labels,\n  and with {mean(sources['ai'])} of its labeller's"
         )
     if comparison["labels"]:
         lines += ["", labels_table(comparison["labels"])]
     return "\n".join(lines)
 
 
-def gain_table(comparison: JsonObject) -> str:
-    """Accuracy of v1 and v2 per task, the gain in percent points with its 95% interval, and p values."""
-    over = comparison["over"]
+def round_line(of_round: JsonObject) -> str:
+    """What an earlier round of several gained."""
+    gain = of_round["gain"]
+    points = "–" if gain["value"] is None else f"{100 * gain['value']:+.1f}"
+    return f"after an earlier round, {of_round['after']}: {points} ({interval(gain)}) on {of_round['task']}"
+
+
+def gain_table(comparison: JsonObject, over: str, after: str) -> str:
+    """Accuracy of v1 and of ``after`` per task, the gain in percent points with its 95% interval ``over`` folds or
+    videos, and p values."""
     rows = []
     for task, own in comparison["folds"].items():
         videos = comparison["videos"]["mean"] if task == "mean" else comparison["videos"]["tasks"][task]
@@ -48,7 +64,7 @@ def gain_table(comparison: JsonObject) -> str:
     header = (
         "task",
         "v1",
-        "v2",
+        after,
         "gain",
         f"95% over {over}",
         *(("p (t)", "Wilcoxon") if over == "folds" else ("p worse",)),
@@ -58,8 +74,11 @@ def gain_table(comparison: JsonObject) -> str:
 
 def verdict(comparison: JsonObject) -> str:
     """Which of the two models to keep, and why."""
-    above = "is" if comparison["keep"] == "v2" else "is not"
-    return f"keep {comparison['keep']}: the 95% interval of v2's gain on {comparison['task']} {above} above zero"
+    above = "is" if comparison["keep"] == comparison["after"] else "is not"
+    return (
+        f"keep {comparison['keep']}: the 95% interval of {comparison['after']}'s gain on {comparison['task']} {above} "
+        "above zero"
+    )
 
 
 def labels_table(reports: Sequence[JsonObject]) -> str:
@@ -82,7 +101,7 @@ def labels_table(reports: Sequence[JsonObject]) -> str:
     header = ("action", "threshold", "precision", "windows", "kept", "dropped", "clips")
     added = sum(sum(report.get("added", {}).values()) for report in reports)
     return (table(header, rows, right=range(1, len(header))) + "\n" if rows else "") + (
-        f"gate: {len(passed)} of {len(reports)} models passed; {added:,} samples added, "
+        f"gate: {len(passed)} of {len(reports)} models passed; {counted(added, 'sample')} added, "
         f"{sum(report.get('labelled_s', 0) for report in reports) / 60:.1f} minutes"
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from halsted_ray.cli.options import DONE, NOT_ALL, Commands, add_command, positive_int, share, share_above_0_below_1
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, registry_needs_version
-from halsted_ray.cli.text_tables import percent, table
+from halsted_ray.cli.text_tables import counted, percent, table
 
 if TYPE_CHECKING:
     from halsted_ray.records import JsonObject
@@ -114,15 +114,25 @@ def label_videos(options: argparse.Namespace) -> int:
     return DONE if report["gate"]["passed"] and not set(report["videos"]) - {"mapped"} else NOT_ALL
 
 
+def gate_table(gate: JsonObject) -> str:
+    """Accuracy on the validation videos by task: of clips and windows alike, which the gate looks at, and of each."""
+    rows = [
+        (
+            task,
+            percent(value),
+            *(percent(gate["units"][unit].get(task)) for unit in ("clips", "grid")),
+        )
+        for task, value in gate["tasks"].items()
+    ]
+    rows.append(("average", percent(gate["mean"]), "", ""))
+    return table(("validation accuracy", "both", "clips", "windows"), rows, right=(1, 2, 3))
+
+
 def report_text(report: JsonObject) -> str:
     """The report of a round: the gate, the labels that each threshold kept and dropped, and what the atlas gained."""
     gate = report["gate"]
     lines = [
-        table(
-            ("task", "validation accuracy"),
-            [*((task, percent(value)) for task, value in gate["tasks"].items()), ("average", percent(gate["mean"]))],
-            right=(1,),
-        ),
+        gate_table(gate),
         f"{'at least' if gate['passed'] else 'below'} the gate of {percent(gate['least'])}",
         *(f"caution: {caveat}" for caveat in report["caveats"]),
     ]
@@ -147,16 +157,17 @@ def report_text(report: JsonObject) -> str:
         table(header, rows, right=range(1, len(header))),
         "",
         f"thresholds: {percent(validation['precision'])} of the labels right with {percent(validation['certainty'])} "
-        f"certainty,\n  measured on {validation['windows']:,} windows of {validation['videos']} validation videos",
-        f"skipped: {report['elsewhere']:,} windows that the model itself says show something else",
-        f"{sum(report['videos'].values())} videos labelled: "
+        f"certainty,\n  measured on {counted(validation['windows'], 'window')} of "
+        f"{counted(validation['videos'], 'validation video')}",
+        f"skipped: {counted(report['elsewhere'], 'window')} of something else, as the model itself says",
+        f"{counted(sum(report['videos'].values()), 'video')} labelled: "
         + (
             ", ".join(f"{count} {state}" for state, count in report["videos"].items())
             or "the model is sure enough of no action"
         ),
     ]
     if report["added"]:
-        lines.append(f"of {sum(own['kept'] for own in report['actions'].values()):,} kept windows:")
+        lines.append(f"of {counted(sum(own['kept'] for own in report['actions'].values()), 'kept window')}:")
         lines += [
             f"  {own['kept']:,} also get their {tag} ({least(own['threshold'])})"
             for tag, own in report["others"].items()
@@ -195,7 +206,8 @@ def write_review(options: argparse.Namespace) -> int:
     ]
     print(table(("video", "from s", "to s", "doubt", "why"), rows, right=(1, 2, 3)))
     print(
-        f"\n{len(doubts)} clips of {len({doubt.clips[0].video_id for doubt in doubts})} videos to review. "
+        f"\n{counted(len(doubts), 'clip')} of "
+        f"{counted(len({doubt.clips[0].video_id for doubt in doubts}), 'video')} to review. "
         f"After the review:\nhalsted atlas import {shlex.quote(options.atlas)} FILE --format label-studio"
     )
     return DONE

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from halsted_ray.cli.options import DONE, NOT_ALL, Commands, Parser, add_command, only_with, port, positive
+from halsted_ray.cli.options import (
+    DONE,
+    NOT_ALL,
+    Commands,
+    Parser,
+    add_command,
+    only_with,
+    port,
+    positive,
+    positive_int,
+)
+from halsted_ray.cli.text_tables import counted
+from halsted_ray.errors import UsageError
 from halsted_ray.model.shipped import SHIPPED
 
 if TYPE_CHECKING:
@@ -32,17 +45,51 @@ def add_serve(commands: Commands) -> None:
     )
     running.add_argument("--host", default="127.0.0.1", help="(default %(default)s: only this machine can connect)")
     running.add_argument("--port", type=port, default=8000, help="(default %(default)s)")
+    fronting = add_action(
+        actions,
+        "front",
+        "run only the front, for a service on a cluster",
+        run_front,
+        "halsted serve front --host 0.0.0.0 --to halsted-serve-svc:8000",
+        more="HALSTED_FRONT_SECRET must be what the service has (docs: settings).",
+    )
+    fronting.add_argument("--to", required=True, metavar="HOST:PORT", help="the address of Ray Serve's proxy")
+    fronting.add_argument("--host", default="127.0.0.1", help="(default %(default)s: only this machine can connect)")
+    fronting.add_argument("--port", type=port, default=8000, help="(default %(default)s)")
+    fronting.add_argument(
+        "--gateways", type=positive, default=1, help="so many replicas of Gateway share the requests (default 1)"
+    )
     issuing = add_action(
         actions,
         "key",
-        "issue a key; adds the tenant and the user where they are new",
-        new_key,
+        "issue, rotate or revoke a key; a new key adds a new tenant and user",
+        change_key,
         "halsted serve key north ada surgeon --days 90",
+        more="roles: surgeon, trainee, reviewer, annotator, admin, auditor, monitor",
     )
-    issuing.add_argument("tenant", metavar="TENANT", help="the hospital or department, such as north")
-    issuing.add_argument("user", metavar="USER", help="the name of the user")
-    issuing.add_argument("role", metavar="ROLE", help="surgeon, reviewer, annotator, admin or auditor")
-    issuing.add_argument("--days", type=positive, help="after so many days the key expires (default: never)")
+    issuing.add_argument(
+        "words",
+        nargs="+",
+        metavar="TENANT USER ROLE",
+        help="the hospital or department, the name of the user, the role; or: rotate KEY_ID (the key stays valid for "
+        "a day beside the new one); or: revoke KEY_ID",
+    )
+    issuing.add_argument(
+        "--days",
+        type=positive,
+        help="after so many days a new key expires, at most 366 (default: HALSTED_KEY_DAYS, 90)",
+    )
+    quota = add_action(
+        actions,
+        "quota",
+        "set what the videos and open uploads of one tenant may have together",
+        set_quota,
+        "halsted serve quota north 500",
+    )
+    quota.add_argument("tenant", metavar="TENANT", help="the hospital or department, such as north")
+    quota.add_argument(
+        "gigabytes", metavar="GB", help="in 10^9 bytes, or 'default' for what HALSTED_QUOTA_GB says", type=_quota
+    )
     auditing = add_action(
         actions,
         "audit",
@@ -51,7 +98,16 @@ def add_serve(commands: Commands) -> None:
         "halsted serve audit --state demo/serve",
         more="exit code: 0 as it was written, 3 an entry was changed or is missing, 2 wrong use",
     )
-    for database_only in (issuing, auditing):
+    auditing.add_argument(
+        "--against",
+        metavar="PLACE",
+        help="also compare with the digests that were exported there (HALSTED_AUDIT_TO, or a log server's file): this "
+        "finds a tail that was cut off and a log that was written anew",
+    )
+    auditing.add_argument(
+        "--last", type=positive_int, metavar="N", help="print the last N entries of all tenants, one JSON object a line"
+    )
+    for database_only in (issuing, quota, auditing):
         only_with(
             database_only,
             "--state",
@@ -99,29 +155,81 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     """Runs the service until it is stopped."""
     from halsted_ray.service.local_server import serve_until_stopped
 
-    serve_until_stopped(settings, options.host, options.port, Path(options.state) / "key")
+    serve_until_stopped(settings, options.host, options.port)
     return DONE
 
 
-def new_key(options: argparse.Namespace, settings: Settings) -> int:
-    """Prints a new key."""
-    from halsted_ray.service.database import Database, database_exists
-    from halsted_ray.service.users import issue_operator_key
+def run_front(options: argparse.Namespace, settings: Settings) -> int:
+    """Runs the front until it is stopped."""
+    from halsted_ray.service.front import run_until_stopped
 
+    run_until_stopped(settings, options.host, options.port, options.to, options.gateways)
+    return DONE
+
+
+def change_key(options: argparse.Namespace, settings: Settings) -> int:
+    """Prints a new key, or that a key was revoked."""
+    from halsted_ray.service import users
+    from halsted_ray.service.database import Database, database_exists
+
+    words = options.words
+    changes_one = len(words) == 2 and words[0] in ("rotate", "revoke")
+    if not changes_one and len(words) != 3:
+        raise UsageError(f"key {' '.join(words)}: expected TENANT USER ROLE, rotate KEY_ID or revoke KEY_ID")
+    if changes_one and options.days is not None:
+        raise UsageError("--days is for a new key; a rotated key lasts as long as the key before it")
     if not database_exists(settings.database):
+        if changes_one:
+            raise UsageError(f"key {' '.join(words)}: there is no site at {settings.database}; check --state")
         print(f"a new site at {settings.database}", file=sys.stderr)
     database = Database(settings.database)
     database.migrate()
-    print(issue_operator_key(database, options.tenant, options.user, options.role, options.days))
-    database.close()
+    try:
+        if not changes_one:
+            days = options.days or settings.key_days
+            print(users.issue_operator_key(database, words[0], words[1], words[2], days))
+        elif words[0] == "rotate":
+            print(users.rotate_operator_key(database, words[1]))
+        else:
+            users.revoke_operator_key(database, words[1])
+    finally:
+        database.close()
     return DONE
 
 
-def check_audit(_options: argparse.Namespace, settings: Settings) -> int:
-    """Prints whether the audit log is as it was written."""
-    from halsted_ray.service.backup import verify_site
+def _quota(text: str) -> float | None:
+    return None if text == "default" else positive(text)
 
-    return print_verdict(verify_site(settings))
+
+def set_quota(options: argparse.Namespace, settings: Settings) -> int:
+    """Sets the quota of a tenant."""
+    from halsted_ray.service import audit
+    from halsted_ray.service.database import Database, Tenant, database_exists
+
+    if not database_exists(settings.database):
+        raise UsageError(f"no database at {settings.database}; name the state folder of a site (--state)")
+    database = Database(settings.database)
+    database.migrate()
+    try:
+        with database.writing() as session:
+            tenant = session.get(Tenant, options.tenant)
+            if tenant is None:
+                raise UsageError(f"no tenant {options.tenant!r}; `halsted serve key` adds one")
+            tenant.quota_bytes = None if options.gigabytes is None else round(options.gigabytes * 10**9)
+            audit.record(session, options.tenant, "operator", "tenant.quota", options.tenant, bytes=tenant.quota_bytes)
+    finally:
+        database.close()
+    return DONE
+
+
+def check_audit(options: argparse.Namespace, settings: Settings) -> int:
+    """Prints whether the audit log is as it was written, also against what was exported, and its last entries."""
+    from halsted_ray.service.backup import last_entries, verify_site
+
+    verdict = verify_site(settings, options.against)
+    for entry in last_entries(settings, options.last) if options.last else []:
+        print(json.dumps(entry, ensure_ascii=False))
+    return print_verdict(verdict)
 
 
 def back_up(options: argparse.Namespace, settings: Settings) -> int:
@@ -140,5 +248,8 @@ def put_back(options: argparse.Namespace, settings: Settings) -> int:
 
 def print_verdict(verdict: AuditVerification) -> int:
     """Prints what the verification of an audit log found, and returns the exit code."""
-    print(f"audit log: {verdict.entries} entries, digest {verdict.digest}: {verdict.reason or 'all as written'}")
+    print(
+        f"audit log: {counted(verdict.entries, 'entry', 'entries')}, digest {verdict.digest}: "
+        f"{verdict.reason or 'all as written'}"
+    )
     return DONE if verdict.whole else NOT_ALL

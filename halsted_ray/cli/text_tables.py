@@ -46,6 +46,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequen
     return "\n".join(lines)
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 video``, ``1,234 videos``. ``many``: the plural, where it is not ``one`` with an s."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def percent(value: float | None) -> str:
     """``0.1234`` → ``12.3%``; – for None."""
     return "–" if value is None else f"{100 * value:.1f}%"
@@ -69,7 +74,7 @@ def accuracy_table(accuracy: JsonObject) -> str:
         for key, what in (("without_truth", "mapped without truth"), ("not_mapped", "annotated but not mapped"))
         if accuracy[key]
     )
-    compared = f"{accuracy['compared']} videos compared{f' (not compared: {left_out})' if left_out else ''}"
+    compared = f"{counted(accuracy['compared'], 'video')} compared{f' (not compared: {left_out})' if left_out else ''}"
     if not rows:
         return textwrap.fill(f"{compared}: no annotated video has rows in the maps", WIDTH)
     text = (

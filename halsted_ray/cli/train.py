@@ -23,7 +23,7 @@ from halsted_ray.cli.options import (
     size,
 )
 from halsted_ray.cli.registry import REGISTRY_HELP
-from halsted_ray.cli.text_tables import show_progress, table
+from halsted_ray.cli.text_tables import counted, show_progress, table
 from halsted_ray.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,6 +74,11 @@ def add_phantom(commands: Commands) -> None:
         metavar="SHARE",
         help="share of the videos that begin with suturing (default: drawn); below 2 minutes a video has one step",
     )
+    phantom.add_argument(
+        "--out-of-body",
+        action="store_true",
+        help="let the camera leave the body at times; DIR/out_of_body/atlas says when",
+    )
     only_with(
         phantom, "--test", when=lambda given: given.videos > 1, needs="--videos 2 or more: one video can't be divided"
     )
@@ -96,12 +101,14 @@ def write_phantoms(options: argparse.Namespace) -> int:
         pace=options.pace,
         domain=options.domain,
         suturing=options.suturing,
+        out_of_body=options.out_of_body,
         test=options.test,
-        progress=lambda done, of: show_progress(f"{done} of {of} videos written", done == of),
+        progress=lambda done, of: show_progress(f"{done} of {counted(of, 'video')} written", done == of),
     )
     video_s = sum(video.duration_s for video in written.videos)
     print(
-        f"{len(written.videos)} videos, {video_s / 60:.1f} minutes, {len(written.clips)} annotated clips, "
+        f"{counted(len(written.videos), 'video')}, {video_s / 60:.1f} minutes, "
+        f"{counted(len(written.clips), 'annotated clip')}, "
         f"release {written.release} in {options.archive} ({time.monotonic() - started_s:.0f} s)"
     )
     return DONE
@@ -193,10 +200,10 @@ def train_model(options: argparse.Namespace) -> int:
         for task, found in summary.accuracy_of_task.items()
     ]
     print(table(("task", "validation accuracy", "commonest category"), rows, right=(1, 2)))
-    if verdict := summary.verdict():
-        print(f"warning: {verdict}")
+    for warning in summary.warnings():
+        print(f"warning: {warning}")
     print(
-        f"model {summary.model} version {summary.model_version}, {summary.parameters:,} parameters, "
+        f"model {summary.model} version {summary.model_version}, {counted(summary.parameters, 'parameter')}, "
         f"epoch {summary.best_epoch + 1} of {summary.epochs}\natlas {summary.atlas_release} "
         f"(version {summary.atlas_version}); embedding {summary.embed_s:.0f} s, training {summary.train_s:.0f} s on "
         f"{summary.workers} {'GPU' if summary.device == 'cuda' else 'CPU worker'}{'s' * (summary.workers > 1)}"

@@ -8,12 +8,14 @@ import sys
 
 from halsted_ray.cli.options import (
     DONE,
+    NOT_ALL,
     Commands,
     add_command,
     count,
     only_with,
 )
-from halsted_ray.cli.text_tables import WIDTH, accuracy_table
+from halsted_ray.cli.text_tables import WIDTH, accuracy_table, counted
+from halsted_ray.errors import UsageError
 
 
 def add_show(commands: Commands) -> None:
@@ -60,32 +62,66 @@ def add_export(commands: Commands) -> None:
         "write the timelines as files, one file per video or case",
         export_timelines,
         example="halsted export demo/maps --format vtt --to demo/subtitles",
+        more="exit code: 0 done, 3 a report names nobody though --identities is given, 2 wrong use",
     )
     export.add_argument("out", metavar="OUT", help="the OUT of `halsted map`")
-    export.add_argument("--format", required=True, metavar="NAME", help="csv, jsonl, vtt or srt")
+    export.add_argument(
+        "--format", required=True, metavar="NAME", help="csv, jsonl, vtt, srt, dicom-sr, fhir-r4, fhir-r5"
+    )
     export.add_argument("--to", required=True, metavar="DIR", help="folder or URL where the files are written")
+    export.add_argument(
+        "--identities",
+        metavar="FILE",
+        help="name patient and study in the reports, by the table of `halsted dicom import` (default: nobody)",
+    )
+    only_with(
+        export,
+        "--identities",
+        when=lambda given: given.format in ("dicom-sr", "fhir-r4", "fhir-r5"),
+        needs="--format dicom-sr, fhir-r4 or fhir-r5",
+    )
 
 
 def export_timelines(options: argparse.Namespace) -> int:
     """Writes the files, and says which videos have none or have rows of an earlier run."""
+    from halsted_ray.hospital.exports import WRITERS as REPORTS
+    from halsted_ray.hospital.exports import export_reports
+    from halsted_ray.hospital.identities import Identities
     from halsted_ray.maps.cases import case_statuses, case_timeline, read_cases
-    from halsted_ray.maps.exports import export
+    from halsted_ray.maps.exports import WRITERS, export
     from halsted_ray.maps.reading import read_timeline
     from halsted_ray.maps.status import status_of
 
+    if options.format not in {**REPORTS, **WRITERS}:
+        known = ", ".join((*WRITERS, *REPORTS))
+        raise UsageError(f"unknown export format {options.format!r}; expected one of {known}")
     videos, rows = status_of(options.out), read_timeline(options.out)
     if chapters := read_cases(options.out):
         videos, rows = case_statuses(videos, chapters), case_timeline(rows, chapters)
     whole = [video["video_id"] for video in videos if video["status"] in ("mapped", "partial")]
-    written = export(rows, options.to, options.format, whole)
+    if options.format in REPORTS:
+        subjects = Identities(options.identities, must_exist=True).subjects() if options.identities else None
+        written = export_reports(rows, options.to, options.format, whole, subjects)
+        exported = {*whole, *rows["video_id"].to_pylist()}
+        unnamed = sorted(exported - set(subjects)) if subjects is not None else []
+    else:
+        unnamed = []
+        written = export(rows, options.to, options.format, whole)
     others = [video["video_id"] for video in videos if video["video_id"] not in whole]
     shown = set(rows["video_id"].to_pylist())
     earlier, left_out = [own for own in others if own in shown], [own for own in others if own not in shown]
-    print(f"{len(written)} files in {options.to}")
+    print(f"{counted(len(written), 'file')} in {options.to}")
     if earlier:
         print(f"not finished by the last run, so exported from an earlier run: {', '.join(earlier)}", file=sys.stderr)
     if left_out:
         print(f"not exported, because nothing of them is mapped: {', '.join(left_out)}", file=sys.stderr)
+    if unnamed:
+        print(
+            f"reports that name nobody: {', '.join(unnamed)}: the table of identities has no such video; import it "
+            "with `halsted dicom import`, or name the table of this archive",
+            file=sys.stderr,
+        )
+        return NOT_ALL
     return DONE
 
 

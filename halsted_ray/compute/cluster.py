@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import halsted_ray
@@ -114,7 +114,7 @@ def _start(local: bool) -> None:
         _require_answer(os.environ["RAY_ADDRESS"])
     for tries_left in reversed(range(STARTS if local else 1)):
         try:
-            with _muted_stderr(), signals_held(), _words_as_utf8():
+            with _muted_stderr(), signals_held(), _words_as_utf8(), on_loopback() if local else nullcontext():
                 ray.init(**options)
             return
         except ConnectionError as error:
@@ -176,6 +176,28 @@ def signals_held() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if held:
             signal.raise_signal(held[0])
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Has a Ray that starts within the block listen on 127.0.0.1 alone, in all of its processes.
+
+    By default it listens on all interfaces, without a token, and takes ``_node_ip_address="127.0.0.1"`` for a slip that
+    it corrects. Where Ray makes no clusters (macOS and Windows) it uses loopback; this says so of Linux too.
+    """
+    import ray._private.ray_constants as constants
+
+    name = constants.ENABLE_RAY_CLUSTERS_ENV_VAR  # what Ray starts reads it; this process has read it already
+    of_environment, of_process = os.environ.get(name), constants.ENABLE_RAY_CLUSTER
+    os.environ[name], constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = of_process
+        if of_environment is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = of_environment
 
 
 @contextmanager

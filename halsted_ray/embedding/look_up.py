@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,26 +104,48 @@ def similar(
     ``embeddings``. The store's mean is taken from every vector first, since all vectors of an encoder have a large part
     in common. The store is read twice, video by video. Raises UsageError.
     """
+    store = _one_store(location, encoder, sampling)
+    asked = None if isinstance(query, np.ndarray) else query
+    vector_D = query if isinstance(query, np.ndarray) else _vector_of(store, query, kind)
+    try:
+        return nearest(lambda: _of_kind(store, None, kind), vector_D, count, asked)
+    except UsageError as error:
+        raise UsageError(f"vectors at {location!r}, kind {kind!r}: {error}") from None
+
+
+def nearest(
+    windows: Callable[[], Iterable[VideoVectors]],
+    vector_D: np.ndarray,
+    count: int,
+    left_out: ClipSpan | None = None,
+    count_of_video: int | None = None,
+) -> list[SimilarWindow]:
+    """The ``count`` windows whose vectors are nearest to ``vector_D`` [D], as ``similar`` finds them, nearest first.
+
+    ``windows``: gives the windows to look through, video by video; it is called twice, first for their mean.
+    ``left_out``: a clip whose own windows are no answer. ``count_of_video``: the most of one video; None:
+    ``count``. Costs one product of N x D. Raises UsageError for no windows and for a vector of another length.
+    """
     if count < 1:
         raise UsageError(f"count is {count}, expected 1 or more")
-    store = _one_store(location, encoder, sampling)
-    total_D, windows = np.zeros(0), 0
-    for part in _of_kind(store, None, kind):
-        total_D = part.vectors_ND.sum(0, dtype=np.float64) + (total_D if windows else 0.0)
-        windows += len(part)
-    if not windows:
-        raise UsageError(f"the store at {location!r} holds no windows of kind {kind!r}")
-    mean_D, asked = total_D / windows, None if isinstance(query, np.ndarray) else query
-    vector_D = query if isinstance(query, np.ndarray) else _vector_of(store, query, kind)
+    total_D, number = np.zeros(0), 0
+    for part in windows():
+        total_D = part.vectors_ND.sum(0, dtype=np.float64) + (total_D if number else 0.0)
+        number += len(part)
+    if not number:
+        raise UsageError("there are no windows to look through")
+    mean_D = total_D / number
     if vector_D.shape != mean_D.shape:
-        raise UsageError(f"the vector has the shape {vector_D.shape}, expected {mean_D.shape} as at {location!r}")
-    wanted_D = _unit(vector_D.astype(np.float64) - mean_D)
+        raise UsageError(f"the vector has the shape {vector_D.shape}, expected {mean_D.shape}")
+    wanted_D = _unit(vector_D.astype(np.float64) - mean_D).astype(np.float32)
+    mean_D = mean_D.astype(np.float32)
     found: list[SimilarWindow] = []
-    for part in _of_kind(store, None, kind):
-        similarity_N = _unit(part.vectors_ND - mean_D) @ wanted_D
-        if asked is not None and asked[0] == part.video_id:
-            similarity_N[_belong(part, asked)] = -np.inf
-        best = np.argsort(-similarity_N, kind="stable")[:count]
+    for part in windows():
+        apart_ND = part.vectors_ND.astype(np.float32) - mean_D
+        similarity_N = (apart_ND @ wanted_D) / np.maximum(np.linalg.norm(apart_ND, axis=-1), 1e-12)
+        if left_out is not None and left_out[0] == part.video_id:
+            similarity_N[belong(part, left_out)] = -np.inf
+        best = np.argsort(-similarity_N, kind="stable")[: min(count, count_of_video or count)]
         found += [
             SimilarWindow(
                 part.video_id,
@@ -156,23 +178,29 @@ def _one_store(location: str, encoder: str | None, sampling: str | None) -> Vect
 
 def _of_kind(store: VectorStore, video_ids: Sequence[str] | None, kind: str | None) -> Iterator[VideoVectors]:
     for found in store.read_videos(video_ids):
-        rows = [row for row, name in enumerate(found.kinds) if kind in (None, name)]
-        if rows:
-            yield VideoVectors(
-                found.video_id,
-                [found.kinds[row] for row in rows],
-                found.start_s_N[rows],
-                found.stop_s_N[rows],
-                found.vectors_ND[rows],
-                found.spans,
-            )
+        part = of_kind(found, kind)
+        if len(part):
+            yield part
+
+
+def of_kind(found: VideoVectors, kind: str | None) -> VideoVectors:
+    """The windows of one kind, None for all."""
+    rows = [row for row, name in enumerate(found.kinds) if kind in (None, name)]
+    return VideoVectors(
+        found.video_id,
+        [found.kinds[row] for row in rows],
+        found.start_s_N[rows],
+        found.stop_s_N[rows],
+        found.vectors_ND[rows],
+        found.spans,
+    )
 
 
 def _vector_of(store: VectorStore, clip: ClipSpan, kind: str) -> np.ndarray:
     """The mean of the vectors of a clip's windows. Raises UsageError where none is stored."""
     video_id, start_s, stop_s = clip
     for part in _of_kind(store, [video_id], kind):
-        belong_N = _belong(part, clip)
+        belong_N = belong(part, clip)
         if belong_N.any():
             mean_D: np.ndarray = part.vectors_ND[belong_N].mean(0, dtype=np.float64)
             return mean_D
@@ -182,7 +210,7 @@ def _vector_of(store: VectorStore, clip: ClipSpan, kind: str) -> np.ndarray:
     )
 
 
-def _belong(part: VideoVectors, clip: ClipSpan) -> np.ndarray:
+def belong(part: VideoVectors, clip: ClipSpan) -> np.ndarray:
     """bool [N]: which windows belong to a clip."""
     overlap_N = np.minimum(part.stop_s_N, clip[2]) - np.maximum(part.start_s_N, clip[1])
     shorter_N = np.minimum(part.stop_s_N - part.start_s_N, clip[2] - clip[1])

@@ -18,6 +18,7 @@ published.py         predictions, clips              -> the paper's figures 2 an
 model_comparison.py  predictions of two models       -> their difference, over videos or over folds
 map_accuracy.py      a timeline, annotated clips     -> figures of the map
 metrics.py           accuracy, spans, ranking, calibration, chance: one pure function per metric, with its source
+annotator_agreement.py  two people's spans          -> how far they agree: kappa, boundary error
 frame_metrics.py     metrics of other benchmarks by frame: mean average precision, phases
 intervals.py         confidence intervals over folds and over videos; tests between two models
 umap.py              vectors                         -> places on a plane

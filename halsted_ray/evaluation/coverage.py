@@ -11,11 +11,10 @@ import numpy as np
 
 from halsted_ray.evaluation.intervals import LEVEL, percentiles
 from halsted_ray.evaluation.json_values import Figures
+from halsted_ray.evaluation.metrics import calibration_error
 
 POINTS = 101
 """Of a curve in the figures, at most."""
-BINS, LEAST_IN_BIN = 15, 50
-"""Bins of equal count. In a bin of 20 a perfectly calibrated model has an error of .07 by chance alone."""
 DRAWS = 300
 """Sets of videos for an interval."""
 
@@ -24,7 +23,7 @@ def coverage(confidence_N: np.ndarray, right_N: np.ndarray, video_N: np.ndarray)
     """How accurate a tag's surest predictions are, and whether confidences say how often they are right.
 
     ``coverage`` and ``accuracy``: the curve (``risk_coverage``), POINTS at most; ``aurc`` (``area_under_risk``);
-    ``calibration_error`` (``adaptive_calibration_error``), with the borders ``low`` and ``high`` of its interval from
+    ``calibration_error`` (``metrics.calibration_error``), with the borders ``low`` and ``high`` of its interval from
     videos drawn with replacement, NaN with fewer than two videos.
     """
     covered, risk = risk_coverage(confidence_N, right_N)
@@ -36,13 +35,13 @@ def coverage(confidence_N: np.ndarray, right_N: np.ndarray, video_N: np.ndarray)
         drawn = (
             np.concatenate([rows_of[v] for v in rng.integers(len(rows_of), size=len(rows_of))]) for _ in range(DRAWS)
         )
-        errors = np.array([adaptive_calibration_error(confidence_N[rows], right_N[rows]) for rows in drawn])
+        errors = np.array([calibration_error(confidence_N[rows], right_N[rows]) for rows in drawn])
         low, high = percentiles(errors, LEVEL)
     return {
         "coverage": covered[shown].tolist(),
         "accuracy": (1 - risk[shown]).tolist(),
         "aurc": area_under_risk(confidence_N, right_N),
-        "calibration_error": adaptive_calibration_error(confidence_N, right_N),
+        "calibration_error": calibration_error(confidence_N, right_N),
         "low": low,
         "high": high,
     }
@@ -69,13 +68,3 @@ def area_under_risk(confidence_N: np.ndarray, right_N: np.ndarray) -> float:
     """
     covered, risk = risk_coverage(confidence_N, right_N)
     return float((np.diff(covered, prepend=0.0) * risk).sum()) if len(covered) else math.nan
-
-
-def adaptive_calibration_error(confidence_N: np.ndarray, right_N: np.ndarray) -> float:
-    """Mean over bins of equal count of |accuracy − confidence|, weighted by their counts (Nixon et al., 2019). There
-    are BINS bins at most, with LEAST_IN_BIN predictions at least where there are so many. NaN without predictions."""
-    if not len(confidence_N):
-        return math.nan
-    order = np.argsort(confidence_N, kind="stable")
-    parts = np.array_split(order, max(1, min(BINS, len(order) // LEAST_IN_BIN)))
-    return sum(abs(float((right_N[rows] - confidence_N[rows]).sum())) for rows in parts) / len(order)

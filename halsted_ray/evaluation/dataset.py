@@ -62,16 +62,20 @@ def prepare_data(
     embeddings: str,
     video_ids: Collection[str],
     on_embed: EmbedProgress | None,
+    only_tested: Collection[str] = (),
 ) -> EvaluationData:
     """The samples of the videos ``video_ids``, with their vectors. A window that has no vector at ``embeddings`` yet
-    is decoded and encoded. Raises AtlasError where a video can't be decoded."""
+    is decoded and encoded. No model learns from the videos ``only_tested``, so their windows of training alone (moved,
+    shifted) are not encoded. Raises AtlasError where a video can't be decoded."""
     spec = config.windows
     videos = [video for video in source.videos if video.video_id in video_ids]
     clips_of: dict[str, list[Clip]] = {}
     for clip in source.clips:
         clips_of.setdefault(clip.video_id, []).append(clip)
+    learned = [video for video in videos if video.video_id not in only_tested]
     labelled = {
-        "training": samples_of_videos(videos, source.clips, taxonomy, recipe, spec, "evaluated"),
+        "training": dict.fromkeys((video.video_id for video in videos), list[LabelledWindow]())
+        | samples_of_videos(learned, source.clips, taxonomy, recipe, spec, "evaluated"),
         "testing": samples_of_videos(videos, source.clips, taxonomy, replace(JUDGED, tasks=recipe.tasks), spec),
     }
     windows_of = {

@@ -47,4 +47,6 @@ def decoder_weights(recipe: Recipe, dim: int, tokens: int) -> int:
     width = sizes["width"] or dim
     feedforward = sizes["feedforward"] or width * 7 // 2
     projection = 0 if width == dim else dim * width
+    if recipe.pooling == "attention":
+        projection += 2 * width**2
     return sizes["layers"] * (4 * width**2 + 2 * width * feedforward) + 2 * tokens * width + projection

@@ -354,7 +354,8 @@ def mapped_features(model: Halsted, samples: Samples, taxonomy: Taxonomy) -> Map
         return None
     task = taxonomy.tasks[shown]
     embeddings_ND = samples.embeddings_WD[samples.window_S[rows]]
-    predicted = [{tag: category for tag, (category, _) in row.items()} for row in model.tag(embeddings_ND, task.name)]
+    answers = model.tag(embeddings_ND, task.name, unit=samples.units(rows))
+    predicted = [{tag: category for tag, (category, _) in row.items()} for row in answers]
     truth = [
         {tag.name: tag.categories[c] for tag, c in zip(task.tags, row, strict=False) if c >= 0}
         for row in samples.truth_SG[rows]

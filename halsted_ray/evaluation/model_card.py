@@ -72,8 +72,8 @@ def train(atlas: str, out: str, recipe: Recipe = PAPER, **options: Any) -> Train
 
 def model_card(model: Halsted, summary: TrainSummary, atlas: Atlas, validation: Samples) -> Figures:
     """The card as JSON values: ``model``, ``encoder``, ``atlas`` (videos, hours, clips per task and by whom),
-    ``figures`` on the samples ``validation`` (``by_tag`` and ``by_procedure``, each with a 95% interval over videos),
-    ``unknown``, ``use`` and ``limits``."""
+    ``verdict`` (``ModelConfig.verdict``), ``figures`` on the samples ``validation`` (``by_tag`` and ``by_procedure``,
+    each with a 95% interval over videos), ``unknown``, ``use`` and ``limits``."""
     config = model.config
     learned = {video_id for own in (config.learned_from or {}).values() for video_id in own}
     clips = [clip for clip in atlas.clips if clip.video_id in learned]
@@ -105,6 +105,7 @@ def model_card(model: Halsted, summary: TrainSummary, atlas: Atlas, validation: 
                 },
                 "annotators": len({clip.annotator for clip in clips if clip.source == "manual" and clip.annotator}),
             },
+            "verdict": config.verdict,
             "figures": validation_figures(model, validation, operation_of_video(atlas.clips)),
             # None for a model that was fitted without a threshold, as models were before there was one.
             "unknown": asdict(config).get("novelty"),
@@ -121,7 +122,8 @@ def validation_figures(model: Halsted, samples: Samples, operations: Mapping[str
     tags = [tag.name for tag in model.taxonomy.tags]
     right_VT, total_VT = (np.zeros((len(samples.video_ids), len(tags))) for _ in range(2))
     tasks = [model.taxonomy.tasks[k] for k in samples.task_S[rows]]
-    answers = model.tag(samples.embeddings_WD[samples.window_S[rows]], [task.name for task in tasks])
+    vectors_ND, names = samples.embeddings_WD[samples.window_S[rows]], [task.name for task in tasks]
+    answers = model.tag(vectors_ND, names, unit=samples.units(rows))
     for row, task, answer in zip(rows, tasks, answers, strict=True):
         video = samples.video_W[samples.window_S[row]]
         for tag, category in zip(task.tags, samples.truth_SG[row], strict=False):
@@ -169,6 +171,7 @@ def card_text(card: Figures) -> str:
         f"The decoder has {model['parameters']:,} parameters. Its encoder is `{encoder['name']}` "
         f"({encoder['fingerprint']}), which was frozen. {encoder['taught']}",
         "## How well it does",
+        f"**{verdict[0].upper()}{verdict[1:]}.**" if (verdict := card.get("verdict")) else "",
         "Exact match on the atlas's validation videos; 95% intervals over videos.",
         figures_table("tag", card["figures"]["by_tag"]),
         figures_table("procedure (mean over tags)", card["figures"]["by_procedure"]),

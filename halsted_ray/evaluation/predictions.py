@@ -155,8 +155,9 @@ def predict(
         true_tags(task, truth_G, theirs, matrix_OK) for task, truth_G in zip(tasks, test.truth_SG[rows], strict=True)
     ]
     names, embeddings_ND = [task.name for task in tasks], test.embeddings_WD[test.window_S[rows]]
-    predicted = model.tag(embeddings_ND, names)
-    _, probabilities = model.tag(embeddings_ND, names, return_probabilities=True, given=truth)
+    units = test.units(rows)
+    predicted = model.tag(embeddings_ND, names, unit=units)
+    _, probabilities = model.tag(embeddings_ND, names, unit=units, return_probabilities=True, given=truth)
     found = []
     for of_tag in targets:
         index = {category: o for o, category in enumerate(theirs.tag(of_tag.tag).categories)}

@@ -149,7 +149,7 @@ def task_figures(
         if not own:
             continue
         embeddings_WD = np.stack([vectors[video.video_id][w.kind, w.start_s, w.stop_s] for w in own])
-        rows, shares = model.tag(embeddings_WD, task.name, return_probabilities=True)
+        rows, shares = model.tag(embeddings_WD, task.name, unit="grid", return_probabilities=True)
         window_N = windows_at(own, times_N)
         truth = {tag.name: truth_at(clips_of.get(video.video_id, ()), task, tag, times_N) for tag in task.tags}
         known_N = np.array([any(of_tag[n] is not None for of_tag in truth.values()) for n in range(len(times_N))], bool)

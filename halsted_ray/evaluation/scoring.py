@@ -387,7 +387,7 @@ def confidences(entries: Sequence[TagPredictions], video: str | None = None) -> 
 
 
 def calibration(predictions: Sequence[TagPredictions], video: str | None = None) -> float:
-    """Expected calibration error over all tags; with ``video``, of that video alone. NaN without predictions."""
+    """``metrics.calibration_error`` over all tags; with ``video``, of that video alone. NaN without predictions."""
     return metrics.calibration_error(*confidences(predictions, video)) if predictions else math.nan
 
 

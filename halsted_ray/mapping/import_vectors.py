@@ -39,7 +39,9 @@ class ImportedVectors:
     rows: int
     """Rows that this import read."""
     refused: dict[str, str]
-    """File → why it was refused."""
+    """What tells a file without its name, which may be private (``named``) → why it was refused."""
+    refused_files: dict[str, str]
+    """The same → the file."""
     without: tuple[str, ...]
     """Ids of videos of the atlas or archive that have no vectors."""
 
@@ -88,17 +90,20 @@ def import_vectors(
             f"vectors named {name!r} are there with the digest {brought.digest!r}, got {digest!r}; choose another name"
         )
     by_name: dict[str, list[Video]] = defaultdict(list)
-    for video in videos:
-        for known in {video.video_id, stem_of(video.uri), posixpath.basename(video.uri)}:
-            by_name[known].append(video)
-    refused: dict[str, str] = {}
-    rows_read, taken = 0, dict[str, str]()
-    for number, path in enumerate(files):
-        observer.on_message(f"{number + 1:,} of {len(files):,} files") if number % 100 == 99 else None
+    for listed in videos:
+        for known in {listed.video_id, stem_of(listed.uri), posixpath.basename(listed.uri)}:
+            by_name[known].append(listed)
+    refused, refused_files = dict[str, str](), dict[str, str]()
+    rows_read, taken = 0, dict[str, int]()
+    for number, path in enumerate(files, 1):
+        observer.on_message(f"{number:,} of {len(files):,} files") if number % 100 == 0 else None
+        video: Video | None = None
         try:
             video = _video_of(path, by_name)
             if video.video_id in taken:
-                raise ModelError(f"is of the same video as {taken[video.video_id]}; expected one file for each video")
+                raise ModelError(
+                    f"is of the same video as file {taken[video.video_id]}; expected one file for each video"
+                )
             rows = read_vectors_file(path, video.duration_s, rate)
             width = rows.vectors_ND.shape[1]
             if brought is None:
@@ -108,9 +113,10 @@ def import_vectors(
             if brought.rows.get(video.video_id, rows.digest()) != rows.digest():
                 raise ModelError("differs from what was imported for this video before; choose another --name")
         except ModelError as error:
-            refused[path] = str(error)
+            refused[named(number, video)] = str(error)
+            refused_files[named(number, video)] = path
             continue
-        taken[video.video_id] = path
+        taken[video.video_id] = number
         rows_read += len(rows.time_s_N)
         if video.video_id not in brought.rows:
             write_rows(place, video.video_id, rows)
@@ -120,7 +126,22 @@ def import_vectors(
         raise ModelError(f"none of {len(files):,} files could be used; the first: {first} {refused[first]}")
     write_brought(place, brought)
     without = tuple(video.video_id for video in videos if video.video_id not in brought.rows)
-    return ImportedVectors(place, brought.fingerprint, brought.dim, len(brought.rows), rows_read, refused, without)
+    return ImportedVectors(
+        encoder=place,
+        fingerprint=brought.fingerprint,
+        dim=brought.dim,
+        videos=len(brought.rows),
+        rows=rows_read,
+        refused=refused,
+        refused_files=refused_files,
+        without=without,
+    )
+
+
+def named(number: int, video: Video | None) -> str:
+    """What tells a file without its name: its ``number`` in the order of names, from 1, and its video where it has
+    one."""
+    return f"file {number}" if video is None else f"file {number}, of video {video.video_id},"
 
 
 def videos_of(of: str, embeddings: str, observer: RunObserver) -> Sequence[Video]:

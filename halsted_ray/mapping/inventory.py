@@ -12,14 +12,15 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from halsted_ray.compute.progress import LOG_EVERY_S
-from halsted_ray.errors import DecoderKilled, StorageUnavailable, UnreadableVideo, VideoError
+from halsted_ray.errors import BeyondLimits, DecoderKilled, StorageUnavailable, UnreadableVideo, VideoError
 from halsted_ray.maps.table_schemas import ArchiveFile
 from halsted_ray.records import Video, digest
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.retry import PATIENCE_S, with_retries
 from halsted_ray.video.decode_process import DecodeProcess
-from halsted_ray.video.file_head import dicom_reason, is_dicom
+from halsted_ray.video.file_head import dicom_reason, holds_dicom_stream, is_dicom
 from halsted_ray.video.identity import file_info, identify
+from halsted_ray.video.limits import DEFAULT_LIMITS, VideoLimits
 from halsted_ray.video.probe import PROBE_VERSION, Probe
 
 THREADS = 16
@@ -39,6 +40,7 @@ def take_inventory(
     retry_failed: bool = False,
     still_written: Callable[[Mapping[str, int]], Collection[str]] = lambda sizes: (),
     on_index: OnIndex = lambda video_id, uri, packet_index: None,
+    limits: VideoLimits = DEFAULT_LIMITS,
 ) -> list[ArchiveFile]:
     """Entries of the files ``uris`` (``video.archive.list_archive``), in their order.
 
@@ -46,10 +48,11 @@ def take_inventory(
     file that could not be probed then where ``retry_failed`` asks for it. ``still_written`` is asked when all files
     were looked at, with uri → size in bytes of those that are not empty; the files that it names get no entry.
     ``on_index`` gets the video's id, the uri and the packet index of each file whose packets had to be read
-    (``DecodeProcess.probe_and_index``). ``on_message`` is called once per minute with the number of files so far:
-    50,000 files take half an hour on one machine.
+    (``DecodeProcess.probe_and_index``). ``limits``: a longer video can't be mapped.
+    ``on_message`` is called once per minute with the number of files so far: 50,000 files take half an hour on one
+    machine.
     """
-    entries = probe_files(uris, known or {}, on_message, retry_failed, on_index)
+    entries = probe_files(uris, known or {}, on_message, retry_failed, on_index, limits)
     changing = set(still_written({e.video.uri: e.video.size_bytes for e in entries if e.video.size_bytes}))
     return _mark_copies([entry for entry in entries if entry.video.uri not in changing])
 
@@ -82,6 +85,7 @@ def probe_files(
     on_message: Callable[[str], None],
     retry_failed: bool = False,
     on_index: OnIndex = lambda video_id, uri, packet_index: None,
+    limits: VideoLimits = DEFAULT_LIMITS,
 ) -> list[ArchiveFile]:
     """As ``take_inventory``, but copies are not looked for."""
     entries, logged_s = [], time.monotonic()
@@ -91,7 +95,7 @@ def probe_files(
         idle.put(process)
     pool = ThreadPoolExecutor(THREADS)
     try:
-        for entry in pool.map(lambda uri: _probe_file(uri, known.get(uri), idle, retry_failed, on_index), uris):
+        for entry in pool.map(lambda uri: _probe_file(uri, known.get(uri), idle, retry_failed, on_index, limits), uris):
             entries.append(entry)
             if time.monotonic() - logged_s > LOG_EVERY_S:
                 logged_s = time.monotonic()
@@ -120,6 +124,7 @@ def _probe_file(
     idle: IdleProcesses,
     retry_failed: bool,
     on_index: OnIndex,
+    limits: VideoLimits,
 ) -> ArchiveFile:
     size_bytes, stamp = 0, ""
     # Stands for the content's id until the content could be read. While a store is away, a file keeps the id that it
@@ -136,9 +141,10 @@ def _probe_file(
             name = digest("location", uri)
         else:
             name, head = with_retries(lambda: identify(fs, path), "its first, last and middle bytes", PATIENCE_S)
-            if is_dicom(head):
+            if is_dicom(head) and not holds_dicom_stream(head):
                 raise UnreadableVideo(dicom_reason(head))
         found, packet_index = _probe(uri, idle)
+        limits.check(found)
         if packet_index:
             on_index(name, uri, packet_index)
     except VideoError as error:
@@ -150,9 +156,13 @@ def _probe_file(
 
 def _is_current(known: ArchiveFile, stamp: str, size_bytes: int) -> bool:
     """Whether an entry of an earlier run still holds: the file is the same, it was probed in the same way, and its
-    failure was not the storage's."""
+    failure was neither the storage's nor a bound of that run."""
     is_same = bool(stamp) and known.stamp == stamp and known.video.size_bytes == size_bytes
-    return is_same and known.probe_version == PROBE_VERSION and known.code != StorageUnavailable.code
+    return (
+        is_same
+        and known.probe_version == PROBE_VERSION
+        and known.code not in (StorageUnavailable.code, BeyondLimits.code)
+    )
 
 
 def _probe(uri: str, idle: IdleProcesses) -> tuple[Probe, bytes]:

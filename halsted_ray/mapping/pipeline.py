@@ -58,6 +58,7 @@ from halsted_ray.storage.vectors import VectorStore
 from halsted_ray.video.archive import SETTLE_S, Skipped, list_archive, skipped_of
 from halsted_ray.video.cases import group_cases
 from halsted_ray.video.decoder_tally import DecoderTally
+from halsted_ray.video.limits import DEFAULT_LIMITS, VideoLimits
 from halsted_ray.video.presence import LEAST_PRESENT
 
 TAGGED_LOCALLY_AT_MOST = 3000
@@ -122,6 +123,7 @@ def map_archive(
     windows: WindowSpec | None = None,
     refine: str = "",
     without: Collection[str] = (),
+    limits: VideoLimits = DEFAULT_LIMITS,
     resources: ResourceRequest = DEFAULT_REQUEST,
     observer: RunObserver = QUIET,
 ) -> Summary:
@@ -145,8 +147,8 @@ def map_archive(
     every window of these lengths is asked the tasks and nothing else (self-labelling), instead of the model's windows
     by the workflow. ``refine``: ``viterbi`` or ``tcn`` refines the tags over each whole video with what the
     model has learned for that (``refining``), '' leaves the answers of the windows. ``without``: ids of videos to leave
-    alone. ``eye``: which picture of a stereo pair is read,
-    ``left`` or ``right``. ``observer`` is told how the run goes.
+    alone. ``limits``: a longer video is not mapped, and stands in the result with the reason. ``eye``: which picture of
+    a stereo pair is read, ``left`` or ``right``. ``observer`` is told how the run goes.
 
     A bad video does not end the run: it stands in ``Summary.videos`` with a reason. Raises UsageError (model, task,
     archive, output, resources), and OutputError where another run is mapping to ``out``.
@@ -158,6 +160,7 @@ def map_archive(
         observer.on_message(f"model {model!r}: small, trained on synthetic video; it knows nothing of real surgery")
     else:
         model = absolute_location(model)
+    observer.on_phase("planning")
     # Before the model is read: meanwhile it shows which files are still being written.
     listing = list_archive(archive, outside=out)
     for message in listing.messages():
@@ -176,7 +179,7 @@ def map_archive(
     with ExitStack() as stack:
         lease = stack.enter_context(Lease(out, plan.run.run_id, observer.on_message))
         entries, work_list, changing = plan_work(
-            plan, listing, known, retry_failed, without, settle_s, case_by, observer
+            plan, listing, known, retry_failed, without, settle_s, case_by, observer, limits
         )
         staging, tagging, decoding = plan.open_staging(), plan.tag_options(), plan.decode_options(resources, entries)
         if read_brought(source.encoder) is not None:
@@ -191,14 +194,18 @@ def map_archive(
         open_waves = OpenWaves(work_list, WAVE_SEGMENTS)
 
         def publish_finished(outcome: SegmentOutcome) -> None:
-            start.reached("first segment")
+            if "first segment" not in start.steps_s:
+                start.reached("first segment")
+                observer.on_phase("mapping")
             if wave := open_waves.finish(outcome.video_id):
                 lease.check()
                 publisher.start(wave)
 
         tally = OutcomeTally(work_list.total_s, work_list.total_s - work_list.waiting_s, observer, publish_finished)
+        observer.on_phase("starting")
         decoded = finish_segments(work_list.all_waiting, tagging, decoding, cluster, tally)
         lease.check()
+        observer.on_phase("publishing")
         for wave in open_waves.rest():
             publisher.start(wave)
         publisher.wait()

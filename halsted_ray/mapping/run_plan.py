@@ -28,6 +28,7 @@ from halsted_ray.storage.locations import absolute_location, local_path, local_u
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.video.archive import Listing
 from halsted_ray.video.geometry import EYES
+from halsted_ray.video.limits import DEFAULT_LIMITS, VideoLimits
 from halsted_ray.video.readers import FIDELITIES
 
 DEADLINE_START_S = 60.0
@@ -162,11 +163,13 @@ def settled_inventory(
     retry_failed: bool,
     settle_s: float,
     observer: RunObserver,
+    limits: VideoLimits = DEFAULT_LIMITS,
 ) -> tuple[list[ArchiveFile], list[str]]:
     """(the files of an archive, uris of the files that are still being written and are left out).
 
     Reads every file that is not in ``known``; the packet indexes that this makes go to ``indexes``. ``settle_s``: as
-    ``Listing.still_written`` takes it. Raises ArchiveError where no file is left.
+    ``Listing.still_written`` takes it. ``limits``: a longer video gets an entry with the reason why it is not mapped.
+    Raises ArchiveError where no file is left.
     """
     changing: list[str] = []
 
@@ -174,7 +177,9 @@ def settled_inventory(
         changing.extend(listing.still_written(settle_s, sizes))
         return changing
 
-    inventory = take_inventory(listing.videos, known, observer.on_message, retry_failed, still_written, indexes.put)
+    inventory = take_inventory(
+        listing.videos, known, observer.on_message, retry_failed, still_written, indexes.put, limits
+    )
     if changing:
         files = "1 file is" if len(changing) == 1 else f"{len(changing):,} files are"
         observer.on_message(f"{files} still being written and left for the next run")
@@ -195,6 +200,7 @@ def plan_work(
     settle_s: float,
     case_by: str | None,
     observer: RunObserver,
+    limits: VideoLimits = DEFAULT_LIMITS,
 ) -> tuple[list[ArchiveFile], WorkList, list[str]]:
     """(files of the archive, what is left to do of them, uris of the files that are still being written); from now on
     the first two are seen at ``plan.out``.
@@ -210,7 +216,7 @@ def plan_work(
     staging.begin(run)  # before hours of work, since this says whether the place can be written
     try:
         indexes = PacketIndexes(plan.out)
-        inventory, changing = settled_inventory(listing, known, indexes, retry_failed, settle_s, observer)
+        inventory, changing = settled_inventory(listing, known, indexes, retry_failed, settle_s, observer, limits)
         entries = [entry for entry in inventory if entry.video.video_id not in without]
         if not entries:
             raise ArchiveError(

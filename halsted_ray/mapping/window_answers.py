@@ -223,7 +223,7 @@ def _answers(model: Halsted, waiting: Sequence[tuple[SegmentRun[Any], Ask]]) -> 
     names = tasks[0].name if same else [task.name for task in tasks]
     _judge_known(model, waiting)
     unknown = [run.windows.unknown[window] for run, asked in waiting for window in asked.windows]
-    rows, distributions = model.tag(vectors_ND, names, return_probabilities=True)
+    rows, distributions = model.tag(vectors_ND, names, unit="grid", return_probabilities=True)
     categories = {
         task.name: {tag.name: tag.categories for tag in task.tags} for task in {t.name: t for t in tasks}.values()
     }

@@ -10,6 +10,9 @@ publishing.py     staged segments → the tables
 reading.py        reads the tables
 cases.py          several videos as one case, with one axis of time
 status.py         how far each video is
+stitches.py       rows → stitches: handling, driving, withdrawal
+stitch_totals.py  counts, medians and shares of stitches, with intervals
+stitch_table.py   the stitches of a mapped archive; as CSV and JSON
 exports.py        a timeline as CSV, JSON Lines, WebVTT, SubRip
 run_profile.py    where the time of the newest run went
 """

@@ -97,7 +97,7 @@ def write_jsonl(rows: Iterable[Row]) -> str:
 def read_jsonl(text: str) -> list[Row]:
     """The rows that ``write_jsonl`` wrote. Raises UsageError where a key is missing."""
     # Not splitlines(): it also cuts at U+2028 and the like, which JSON leaves unescaped inside strings.
-    rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+    rows = [_json_row(line) for line in text.split("\n") if line.strip()]
     for row in rows:
         _check_columns(row, "JSON Lines")
     return rows
@@ -112,7 +112,7 @@ def write_metadata_vtt(rows: Iterable[Row]) -> str:
 
 def read_metadata_vtt(text: str) -> list[Row]:
     """The rows of ``write_metadata_vtt``, with the times of the cues (whole milliseconds)."""
-    return [{**json.loads(payload), "start_s": start_s, "end_s": end_s} for start_s, end_s, payload in _read_cues(text)]
+    return [{**_json_row(payload), "start_s": start_s, "end_s": end_s} for start_s, end_s, payload in _read_cues(text)]
 
 
 def write_caption_vtt(rows: Iterable[Row]) -> str:
@@ -212,6 +212,16 @@ def _escape(text: str) -> str:
 
 def _unescape(text: str) -> str:
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def _json_row(text: str) -> Row:
+    try:
+        row: Row = json.loads(text)
+    except (ValueError, RecursionError) as error:  # also digits without end, and brackets that are too deep
+        raise UsageError(f"{text[:80]!r} is no row of a map ({type(error).__name__}); expected a JSON object") from None
+    if not isinstance(row, dict):
+        raise UsageError(f"{text[:80]!r} is no row of a map; expected a JSON object")
+    return row
 
 
 def _check_columns(names: Iterable[str], kind: str) -> None:

@@ -56,6 +56,16 @@ def read_timeline(out: str, version: int | None = None) -> pa.Table:
     return table.sort_by([(name, "ascending") for name in TIMELINE_ORDER])
 
 
+def timeline_version(out: str) -> str | None:
+    """A name of what ``read_timeline`` reads now: the table's id and its Delta version; 'empty' where every video
+    failed, None where nothing was mapped to ``out``."""
+    uri = table_uri(out, "timeline")
+    if not is_table(uri):
+        return "empty" if is_table(table_uri(out, "videos")) else None
+    table = open_table(uri)
+    return f"{table.metadata().id}-{table.version()}"
+
+
 def last_published(out: str) -> tuple[int, str]:
     """(time of the newest commit of a run to the timeline in ms since 1970, that run); (0, '') where there is none.
 

@@ -9,7 +9,7 @@ No Ray and no MLflow in here, so that it runs on any machine with PyTorch. READM
     llama.py         a Llama's layers in the decoder's place, with our vocabulary
     llama_text.py    a Llama that writes tags as text (the paper's ablation)
     generation.py    how tokens are generated: only categories are chosen, the grammar forces all others
-    calibration.py   one temperature per tag, so that a confidence of 0.9 is right 9 times in 10
+    calibration.py   one temperature per tag and unit, so that a confidence of 0.9 is right 9 times in 10
     halsted.py       the whole model: create, load, save, tag, train
     weights/tiny/    the small encoder that ships with this package
 """

@@ -5,7 +5,8 @@ These forms are known:
 - Hugging Face's ``VideoMAEModel`` and the models that contain it: a folder with ``config.json``;
 - VideoMAE V2 (``blocks.0.attn.qkv.weight``), as released: one ``.pth`` or safetensors file;
 - a folder of another family of ``encoders.families``, by the ``model_type`` in its ``config.json``;
-- an image network: a folder with one file of weights and ``encoder.json``, which names its architecture;
+- an image network or a vision transformer of torchvision: a folder with one file of weights and ``encoder.json``, which
+  names its architecture;
 - a folder that ``Encoder.save`` wrote, which has one of these forms.
 
 VideoMAE's tensors get one set of names here; those of other families keep their own.
@@ -30,12 +31,21 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from halsted_ray.errors import ModelError
+from halsted_ray.errors import ModelError, first_line
 from halsted_ray.model.brought import VECTORS_FILE
-from halsted_ray.model.encoders.families import ARCHITECTURES, FAMILIES, SETTINGS_FILE, VIDEOMAE, known_types
+from halsted_ray.model.encoders.families import (
+    ARCHITECTURES,
+    FAMILIES,
+    SETTINGS_FILE,
+    TORCHVISION_VITS,
+    VIDEOMAE,
+    known_types,
+)
 from halsted_ray.model.encoders.preprocessing import IMAGENET_MEAN as IMAGENET_MEAN
 from halsted_ray.model.encoders.preprocessing import IMAGENET_STD as IMAGENET_STD
 from halsted_ray.model.encoders.preprocessing import PREPROCESSING_FILES, Preprocessing, read_preprocessing
+from halsted_ray.model.encoders.torchvision_vit import FAMILY as VIT
+from halsted_ray.model.encoders.torchvision_vit import vit_weights
 from halsted_ray.model.file_digests import FileDigests
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import filesystem
@@ -215,12 +225,12 @@ def read_tensors(fs: fsspec.AbstractFileSystem, path: str, placement: Placement 
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"weights {path!r} hold more than tensors and are not loaded, since that could run code: "
-            f"{str(error).splitlines()[0]}; save the tensors alone as safetensors"
+            f"{first_line(error)}; save the tensors alone as safetensors"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError) as error:
+    except (SafetensorError, RuntimeError, EOFError, LookupError) as error:  # LookupError: a text under this name
         if isinstance(error, (torch.OutOfMemoryError, torch.AcceleratorError)):  # the device's fault, not the file's
             raise
-        raise ModelError(f"weights {path!r} are not a whole file of tensors: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"weights {path!r} are not a whole file of tensors: {first_line(error)}") from error
     for root in ("model", "module"):
         if isinstance(content, dict) and isinstance(content.get(root), dict):
             content = content[root]
@@ -281,13 +291,13 @@ def _preprocessing(fs: fsspec.AbstractFileSystem, path: str, names: list[str], r
 def _image_network(
     fs: fsspec.AbstractFileSystem, path: str, names: list[str], ref: str, placement: Placement
 ) -> Checkpoint:
-    """The weights of an image network, whose ``encoder.json`` names the architecture and the preprocessing."""
+    """Weights without a config.json, whose ``encoder.json`` names the architecture and the preprocessing."""
     settings = _read_json(fs, f"{path}/{SETTINGS_FILE}", ref)
     architecture, weights = settings.get("architecture"), [name for name in names if name.endswith(TENSOR_FILES)]
-    if architecture not in ARCHITECTURES:
+    if architecture not in (*ARCHITECTURES, *TORCHVISION_VITS):
         raise ModelError(
             f"encoder {ref!r}: {SETTINGS_FILE} has the architecture {architecture!r}, expected one of "
-            f"{', '.join(ARCHITECTURES)}"
+            f"{', '.join((*ARCHITECTURES, *TORCHVISION_VITS))}"
         )
     if len(weights) != 1:
         raise ModelError(
@@ -297,8 +307,12 @@ def _image_network(
     pictures = read_preprocessing(settings, ref)
     if pictures.size is None:
         raise ModelError(f"encoder {ref!r}: {SETTINGS_FILE} has no size, expected the pixels of a picture's side")
-    tensors = read_tensors(fs, f"{path}/{weights[0]}", placement)
-    return Checkpoint(settings, tensors, pictures.mean, pictures.std, pictures.size, pictures.crop, str(architecture))
+    tensors, family = read_tensors(fs, f"{path}/{weights[0]}", placement), str(architecture)
+    if family in TORCHVISION_VITS:
+        seen = pictures.crop or pictures.size
+        settings, tensors = vit_weights(family, tensors, settings, seen, ref)
+        family = VIT
+    return Checkpoint(settings, tensors, pictures.mean, pictures.std, pictures.size, pictures.crop, family)
 
 
 def _prefix_before(tensors: dict[str, torch.Tensor], known: str, ref: str) -> str:

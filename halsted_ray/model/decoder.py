@@ -4,7 +4,8 @@ The input is [vector | instruction | answer]. Every position attends to the whol
 answer tokens attend to earlier answer tokens only.
 
 Shapes: N rows, D width of the encoder's vector, W width of the decoder, T vectors per window (1: their mean),
-P = T + 8 prefix positions, S answer tokens, V tokens in the vocabulary, L = P + S positions in all.
+P = T + 8 prefix positions (1 + 8 where the T vectors are pooled), S answer tokens, V tokens in the vocabulary,
+L = P + S positions in all.
 
 With D = W = 1408, 2 layers and 8 heads the decoder has 44.1 M parameters (the paper: 44 M). The paper does not state
 the feed-forward width: 3.5 W gives its count, and the usual 4 W gives 47.2 M.
@@ -20,6 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from halsted_ray.model.step_pooling import StepPooling
 from halsted_ray.model.vocabulary import INSTRUCTION_LENGTH, PAD, Vocabulary
 
 LEAST_DEVIATION = 1e-3
@@ -39,9 +41,10 @@ Cache = Any
 class Decoder(nn.Module):
     """Predicts the next token of an answer from a window's vector, a task and the answer so far.
 
-    ``length``: most answer tokens. ``steps``: T. ``prefix``: P. ``feature_mean`` and ``feature_scale_D``: how the
-    encoder's vectors are standardised (``fit_features``). ``feature_whitening_DD``: None, or the matrix by which an
-    older model multiplies its vectors in the place of the scale, which is None then; ``load_state_dict`` sets both.
+    ``length``: most answer tokens. ``steps``: T. ``vectors``: how many of them enter the first layer, 1 where they are
+    pooled. ``prefix``: P. ``feature_mean`` and ``feature_scale_D``: how the encoder's vectors are standardised
+    (``fit_features``). ``feature_whitening_DD``: None, or the matrix by which an older model multiplies its vectors in
+    the place of the scale, which is None then; ``load_state_dict`` sets both.
     """
 
     def __init__(
@@ -57,16 +60,19 @@ class Decoder(nn.Module):
         dropout: float,
         steps: int = 1,
         soft_prompt: bool = False,
+        pooling: str = "mean",
     ):
         """Makes an untrained decoder.
 
         ``tokens``: V. ``instructions_KM``: the 8 token ids of each task's instruction. ``length``: most answer
         tokens. ``dim``: the width of all T = ``steps`` vectors of a window together. ``width``: W. ``soft_prompt``:
         the 8 instruction embeddings of a task are learned freely and do not depend on the instruction's words.
+        ``pooling``: ``attention`` makes one vector of the T (``StepPooling``); ``mean`` takes them as they are.
         """
         super().__init__()
         assert dim % steps == 0, f"{steps} vectors can't have a width of {dim} together"
-        self.length, self.steps, self.prefix = length, steps, steps + INSTRUCTION_LENGTH
+        self.length, self.steps, self.vectors = length, steps, 1 if pooling == "attention" else steps
+        self.prefix = self.vectors + INSTRUCTION_LENGTH
         dim //= steps
         # The encoder's features have an arbitrary scale and a large common mean, and a decoder that sees them as they
         # are learns hardly anything. Standardised, the same recipe suits every encoder.
@@ -76,6 +82,7 @@ class Decoder(nn.Module):
         self.register_buffer("instructions_KM", torch.tensor(instructions_KM), persistent=False)
         self.vector_norm = nn.LayerNorm(dim)
         self.vector_projection = nn.Identity() if dim == width else nn.Linear(dim, width)
+        self.pooling = StepPooling(width, steps, heads) if pooling == "attention" else None
         self.tokens = nn.Embedding(tokens, width)
         self.prompts_KMW = (
             nn.Parameter(torch.empty(len(instructions_KM), INSTRUCTION_LENGTH, width)) if soft_prompt else None
@@ -97,6 +104,8 @@ class Decoder(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * layers) if residual else 0.02)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
+        if self.pooling is not None:
+            self.pooling.start_as_mean()
 
     @torch.no_grad()
     def fit_features(self, embeddings_ND: torch.Tensor) -> None:
@@ -166,6 +175,8 @@ class Decoder(nn.Module):
             else:
                 vectors = vectors * self.feature_scale_D
         vectors = self.vector_projection(self.vector_norm(vectors))
+        if self.pooling is not None:
+            vectors = self.pooling(vectors)
         instructions = (
             self.tokens(self.instructions_KM[tasks_N]) if self.prompts_KMW is None else self.prompts_KMW[tasks_N]
         )
@@ -248,6 +259,7 @@ def build_decoder(vocabulary: Vocabulary, sizes: Mapping[str, Any]) -> Decoder:
     of_vocabulary = len(vocabulary), vocabulary.instructions, vocabulary.length
     sizes = dict(sizes)
     llama = sizes.pop("llama", None)
+    assert llama is None or sizes["pooling"] == "mean", "the recipe and Halsted.create refuse it"
     if llama is None:
         return Decoder(*of_vocabulary, **sizes)
     from halsted_ray.model.llama import LlamaDecoder  # imported here: it takes a second, and few need it

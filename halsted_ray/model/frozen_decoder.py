@@ -19,6 +19,7 @@ Shapes as in ``decoder``; H heads of d = W / H.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ class FrozenDecoder:
         """``half``: whether weights are bfloat16 (default: on a GPU)."""
         self.device = decoder.tokens.weight.device
         self.half = self.device.type == "cuda" if half is None else half
-        self.prefix, self.steps, self.mask = decoder.prefix, decoder.steps, decoder.mask
+        self.prefix, self.steps, self.vectors = decoder.prefix, decoder.steps, decoder.vectors
+        self.mask = decoder.mask
         detached = {name: value.detach().clone() for name, value in decoder.state_dict().items()}
         # Never in bfloat16, as in ``Decoder``.
         self.mean, self.scale = detached["feature_mean"], detached.get("feature_scale_D")
@@ -62,12 +64,14 @@ class FrozenDecoder:
         self.vector_norm = _norm(decoder.vector_norm)
         projection = decoder.vector_projection
         self.projection = None if isinstance(projection, nn.Identity) else self._linear(projection)
+        # A few products of one window's vectors: not worth a form of their own.
+        self.pooling = copy.deepcopy(decoder.pooling)
         self.tokens, self.positions = detached["tokens.weight"], detached["positions"]
         self.layers = [_Layer(block, self) for block in decoder.blocks if isinstance(block, Block)]
         self.last = _LastLayer(self.layers.pop(), self)
         self.norm, self.head = _norm(decoder.norm), self._linear(decoder.head)
         prompts_KMW = self.tokens[decoder.instructions_KM] if decoder.prompts_KMW is None else detached["prompts_KMW"]
-        self.instructions_KMW = prompts_KMW + self.positions[self.steps : self.prefix]
+        self.instructions_KMW = prompts_KMW + self.positions[self.vectors : self.prefix]
         with torch.inference_mode():
             self.projected_KM = self.layers[0].project(self.instructions_KMW) if self.layers else None
 
@@ -78,7 +82,10 @@ class FrozenDecoder:
         assert last_only, "a frozen decoder is read out at the last position alone"
         vectors = embeddings_ND.float().unflatten(1, (self.steps, -1)) - self.mean
         vectors = self.vector_norm(vectors * self.scale if self.whitening is None else self.whitening(vectors))
-        vectors = (vectors if self.projection is None else self.projection(vectors)) + self.positions[: self.steps]
+        vectors = vectors if self.projection is None else self.projection(vectors)
+        if self.pooling is not None:
+            vectors = self.pooling(vectors)
+        vectors = vectors + self.positions[: self.vectors]
         stop = self.prefix + tokens_NS.shape[1]
         answer = self.tokens[tokens_NS] + self.positions[self.prefix : stop]
         stream = torch.cat([vectors, self.instructions_KMW[tasks_N], answer], 1)
@@ -86,7 +93,7 @@ class FrozenDecoder:
         for number, layer in enumerate(self.layers):
             if number == 0 and self.projected_KM is not None:
                 own = layer.project(torch.cat([vectors, answer], 1))
-                projected = torch.cat([own[:, : self.steps], self.projected_KM[tasks_N], own[:, self.steps :]], 1)
+                projected = torch.cat([own[:, : self.vectors], self.projected_KM[tasks_N], own[:, self.vectors :]], 1)
             else:
                 projected = layer.project(stream)
             stream, cache = layer(stream, projected, self.mask[:stop, :stop], None)

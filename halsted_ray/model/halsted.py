@@ -18,10 +18,10 @@ import torch
 from safetensors import SafetensorError
 
 from halsted_ray.errors import ModelError
-from halsted_ray.model.calibration import TagLogits, fit_temperatures
+from halsted_ray.model.calibration import UNIT_SPREAD, UNITS, Unit, fit_temperatures, logits_of_tags
 from halsted_ray.model.checkpoint import locate
 from halsted_ray.model.decoder import Decoder, build_decoder
-from halsted_ray.model.encoder import Encoder, EncoderOptions
+from halsted_ray.model.encoder import STEPS, Encoder, EncoderOptions
 from halsted_ray.model.frozen_decoder import FrozenDecoder
 from halsted_ray.model.generation import Generated, Grammar, generate, rounded, rows_stand_alone
 from halsted_ray.model.model_file import (
@@ -52,12 +52,12 @@ class Halsted:
     """Takes the vectors of windows and gives their tags.
 
     ``config``: what ``model.json`` says. ``taxonomy`` and its ``vocabulary``. ``decoder``: the torch module that
-    training optimises. ``grammar``: the vocabulary's grammar with the temperatures. ``novelty``: what its training
-    vectors look like, None in a model that can't say "unknown".
+    training optimises. ``grammars``: per unit the vocabulary's grammar with the unit's temperatures. ``novelty``: what
+    its training vectors look like, None in a model that can't say "unknown".
     """
 
     config: ModelConfig
-    grammar: Grammar
+    grammars: Mapping[Unit, Grammar]
 
     def __init__(self, config: ModelConfig, taxonomy: Taxonomy, device: str = "cpu"):
         """Makes a model with untrained weights; ``create`` and ``load`` are the usual ways to one."""
@@ -85,6 +85,7 @@ class Halsted:
         steps: int = 1,
         dropout: float = 0.1,
         soft_prompt: bool = False,
+        pooling: str = "mean",
         llama: Mapping[str, Any] | None = None,
         seed: int = 0,
         device: str = "cpu",
@@ -105,6 +106,12 @@ class Halsted:
                 f"an encoder's vector of width {encoder_dim} can't hold {steps} vectors per window; the width must be "
                 "a multiple of their number"
             )
+        if pooling == "attention" and (steps == 1 or llama):
+            wrong = "a Llama as its decoder" if llama else "one vector per window"
+            raise ModelError(
+                f"pooling=attention looks at the time steps of a window, and this model has {wrong}; give an encoder "
+                f"with {STEPS} and this project's own decoder, or pooling=mean"
+            )
         width = width or encoder_dim // steps
         if width % heads:
             raise ModelError(
@@ -121,6 +128,7 @@ class Halsted:
             dropout=dropout,
             steps=steps,
             soft_prompt=soft_prompt,
+            pooling=pooling,
             llama=llama,
             **description,
         )
@@ -155,7 +163,7 @@ class Halsted:
         weights = self._weights()
         content = {
             "format": FORMAT,
-            "config": {**asdict(self.config), "temperatures": dict(self.config.temperatures)},
+            "config": asdict(self.config),
             "parameters": self.parameters,
             "taxonomy_digest": self.taxonomy.digest,
             "weights_digest": weights_digest(weights),
@@ -167,7 +175,9 @@ class Halsted:
     def configure(self, config: ModelConfig | None = None, **changes: Unpack[ModelDescription]) -> None:
         """Changes what ``model.json`` says (``version``, ``atlas_release``, ``temperatures``…), not the weights."""
         self.config = replace(config or self.config, **changes)
-        self.grammar = Grammar(self.vocabulary, self.config.temperatures, self.device)
+        self.grammars = {
+            unit: Grammar(self.vocabulary, self.config.temperatures_of(unit), self.device) for unit in UNITS
+        }
 
     def to(self, device: str) -> Halsted:
         """Moves the model to a device; returns itself."""
@@ -194,7 +204,7 @@ class Halsted:
         frozen = self.frozen
         if self._rows_stand_alone is None:
             self._rows_stand_alone = isinstance(frozen, FrozenDecoder) and rows_stand_alone(
-                frozen, self.grammar, self.config.encoder_dim, MOST_ROWS, few
+                frozen, self.grammars["grid"], self.config.encoder_dim, MOST_ROWS, few
             )
         return (MOST_ROWS, few) if self._rows_stand_alone else (few, few)
 
@@ -239,6 +249,7 @@ class Halsted:
         embeddings_ND: np.ndarray,
         tasks: str | Sequence[str],
         *,
+        unit: Unit | Sequence[Unit],
         return_probabilities: Literal[False] = False,
         given: Sequence[Mapping[str, str]] | None = None,
     ) -> list[TagRow]: ...
@@ -249,6 +260,7 @@ class Halsted:
         embeddings_ND: np.ndarray,
         tasks: str | Sequence[str],
         *,
+        unit: Unit | Sequence[Unit],
         return_probabilities: Literal[True],
         given: Sequence[Mapping[str, str]] | None = None,
     ) -> tuple[list[TagRow], list[Distributions]]: ...
@@ -258,6 +270,7 @@ class Halsted:
         embeddings_ND: np.ndarray,
         tasks: str | Sequence[str],
         *,
+        unit: Unit | Sequence[Unit],
         return_probabilities: bool = False,
         given: Sequence[Mapping[str, str]] | None = None,
     ) -> list[TagRow] | tuple[list[TagRow], list[Distributions]]:
@@ -265,6 +278,8 @@ class Halsted:
 
         ``tasks``: one task for all windows, or one per window; any mix runs in one batch. A confidence is the
         calibrated probability of the category among those of its tag that the tags before it allow, to 4 decimals.
+        ``unit``: what the vectors are of, for all windows or one per window. ``grid``: windows of the grid that a map
+        asks; ``clips``: clips over their own span. Each unit has its own temperatures.
         With ``return_probabilities`` a second list holds the probabilities of all categories: 0 for a category that the
         tags before it exclude, but with ``given`` as if nothing were excluded.
         ``given``: per window the tags to take as known, so that later tags are conditioned on them (teacher forcing,
@@ -272,12 +287,47 @@ class Halsted:
 
         Raises ModelError for vectors of another width, TaxonomyError for unknown names.
         """
-        generated, tasks_N = self._generate(embeddings_ND, tasks, given)
+        if isinstance(unit, str):
+            rows, distributions = self._tag(embeddings_ND, tasks, unit, return_probabilities, given)
+            return (rows, distributions) if return_probabilities else rows
+        tasks = [tasks] * len(embeddings_ND) if isinstance(tasks, str) else tasks
+        if len(unit) != len(embeddings_ND) or set(unit) - set(UNITS):
+            raise ModelError(
+                f"got {len(embeddings_ND)} vectors and {len(unit)} units ({', '.join(sorted(set(unit)))}); expected "
+                f"one of {', '.join(UNITS)} per vector"
+            )
+        # A row's answer does not depend on the other rows, so the rows of a unit can be a batch of their own.
+        found: list[tuple[TagRow, Distributions]] = [({}, {}) for _ in unit]
+        for of_unit in UNITS:
+            places = [n for n, own in enumerate(unit) if own == of_unit]
+            part = self._tag(
+                np.asarray(embeddings_ND)[places],
+                [tasks[n] for n in places],
+                of_unit,
+                True,
+                None if given is None else [given[n] for n in places],
+            )
+            for n, answer in zip(places, zip(*part, strict=True), strict=True):
+                found[n] = answer
+        rows, distributions = [row for row, _ in found], [shares for _, shares in found]
+        return (rows, distributions) if return_probabilities else rows
+
+    def _tag(
+        self,
+        embeddings_ND: np.ndarray,
+        tasks: str | Sequence[str],
+        unit: Unit,
+        return_probabilities: bool,
+        given: Sequence[Mapping[str, str]] | None,
+    ) -> tuple[list[TagRow], list[Distributions]]:
+        """As ``tag``, for windows of one unit; no distributions where they are not asked for."""
+        grammar = self.grammars[unit]
+        generated, tasks_N = self._generate(embeddings_ND, tasks, grammar, given)
         on_device = tasks_N.to(self.device)
         tags = range(generated.chosen_NG.shape[1])
         allowed_NGC = torch.stack(
             [
-                self.grammar.allowed_probabilities(generated.logits_NGC[:, g], on_device, generated.chosen_NG, g)
+                grammar.allowed_probabilities(generated.logits_NGC[:, g], on_device, generated.chosen_NG, g)
                 for g in tags
             ],
             1,
@@ -285,9 +335,7 @@ class Halsted:
         confidence_NG1 = allowed_NGC.gather(2, generated.chosen_NG.clamp_min(0)[..., None])
         stated_NGC = allowed_NGC
         if given is not None:
-            stated_NGC = torch.stack(
-                [self.grammar.probabilities(generated.logits_NGC[:, g], on_device, g) for g in tags], 1
-            )
+            stated_NGC = torch.stack([grammar.probabilities(generated.logits_NGC[:, g], on_device, g) for g in tags], 1)
         # One transfer from the device: everything before it is queued there without waiting.
         own_NG2 = torch.cat([generated.chosen_NG[..., None].double(), rounded(confidence_NG1)], 2)
         found = torch.cat([own_NG2, rounded(stated_NGC)], 2).cpu().numpy()
@@ -302,7 +350,7 @@ class Halsted:
             for k, chosen, of_row in zip(task_of, chosen_NG.tolist(), confidences, strict=True)
         ]
         if not return_probabilities:
-            return rows
+            return rows, []
         distributions: list[Distributions] = [
             {name: shares_GC[g, : len(categories)] for g, (name, categories) in enumerate(self._tags[k])}
             for k, shares_GC in zip(task_of, shares_NGC, strict=True)
@@ -389,29 +437,31 @@ class Halsted:
         embeddings_ND: np.ndarray,
         tasks: Sequence[str],
         tags: Sequence[Mapping[str, str]],
+        units: Sequence[Unit],
         video_N: np.ndarray | None = None,
+        unit_spread: float = UNIT_SPREAD,
     ) -> None:
-        """Fits one temperature per tag on validation samples, so that a confidence says how often the tag is right.
+        """Fits one temperature per tag and unit on validation samples, so that a confidence says how often the tag is
+        right.
 
-        Each tag is predicted after the model's own earlier tags, as in a map. ``video_N``: whose the samples are; a
-        category of one video is one observation then. Without it each sample is one.
+        Each tag is predicted after the model's own earlier tags, as in a map. ``units``: what each sample is.
+        ``video_N``: whose the samples are; a category of one video is one observation of a unit then. Without it each
+        sample is one. ``unit_spread``: as ``calibration.UNIT_SPREAD``.
         """
         video_N = np.arange(len(tasks)) if video_N is None else video_N
-        self.configure(temperatures={})
-        generated, tasks_N = self._generate(embeddings_ND, tasks, None)
+        self.configure(temperatures={}, clip_temperatures={})
+        generated, tasks_N = self._generate(embeddings_ND, tasks, self.grammars["grid"], None)
         truth_NG, logits_NGC = self._category_indices(tasks, tags), generated.logits_NGC.cpu()
-        of_tag = {}
-        for k, task in enumerate(self.taxonomy.tasks):
-            for g, tag in enumerate(task.tags):
-                rows = (tasks_N == k) & (truth_NG[:, g] >= 0)
-                logits = logits_NGC[rows, g, : len(tag.categories)]
-                truth_N = truth_NG[rows, g]
-                seen = set(zip(video_N[rows.numpy()].tolist(), truth_N.tolist(), strict=True))
-                of_tag[tag.name] = TagLogits(logits, truth_N, len(seen))
-        self.configure(temperatures=fit_temperatures(of_tag))
+        of_tags = logits_of_tags(self.taxonomy, logits_NGC, truth_NG, tasks_N, np.array(units), video_N)
+        fitted = fit_temperatures(of_tags, unit_spread)
+        self.configure(temperatures=fitted["grid"], clip_temperatures=fitted["clips"])
 
     def _generate(
-        self, embeddings_ND: np.ndarray, tasks: str | Sequence[str], given: Sequence[Mapping[str, str]] | None
+        self,
+        embeddings_ND: np.ndarray,
+        tasks: str | Sequence[str],
+        grammar: Grammar,
+        given: Sequence[Mapping[str, str]] | None,
     ) -> tuple[Generated, torch.Tensor]:
         """Returns what ``generate`` gives, and the task id per row [N] in the host's memory."""
         embeddings_ND = np.asarray(embeddings_ND)
@@ -426,13 +476,20 @@ class Halsted:
         training = self.decoder.training
         self.decoder.eval()
         try:
-            return generate(self.frozen, self.grammar, vectors, tasks_N, rows, given_NG, fill_to), tasks_N
+            return generate(self.frozen, grammar, vectors, tasks_N, rows, given_NG, fill_to), tasks_N
         finally:
             self.decoder.train(training)
 
     def _require_width(self, embeddings_ND: np.ndarray) -> None:
         """Raises ModelError for vectors that are not of this model's encoder."""
         if embeddings_ND.ndim != 2 or embeddings_ND.shape[1] != self.config.encoder_dim:
+            steps, width = self.config.steps, self.config.encoder_dim // self.config.steps
+            if steps > 1 and embeddings_ND.ndim == 2 and embeddings_ND.shape[1] == width:
+                raise ModelError(
+                    f"model {self.config.name!r} looks at {steps} time steps per window ({steps} vectors of {width}), "
+                    f"got one vector of {width} per window; embed the videos with the encoder "
+                    f"{self.config.encoder_ref!r}, whose vectors keep the steps"
+                )
             raise ModelError(
                 f"model {self.config.name!r} got vectors of shape {embeddings_ND.shape}, expected "
                 f"(N, {self.config.encoder_dim}) from encoder {self.config.encoder_ref!r}"
@@ -445,7 +502,7 @@ class Halsted:
 
     def _category_indices(self, tasks: Sequence[str], tags: Sequence[Mapping[str, str]]) -> torch.Tensor:
         """Returns [N, G] the index of each tag's category, -1 for a missing tag."""
-        indices_NG = torch.full((len(tasks), max(self.grammar.tags)), -1)
+        indices_NG = torch.full((len(tasks), max(self.grammars["grid"].tags)), -1)
         for n, (name, named) in enumerate(zip(tasks, tags, strict=True)):
             task = self.taxonomy.task(name)
             for g, tag in enumerate(task.tags):

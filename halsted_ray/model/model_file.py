@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypedDict
 
 from halsted_ray.errors import ModelError, TaxonomyError
+from halsted_ray.model.calibration import Unit
 from halsted_ray.model.checkpoint import JsonObject, locate
 from halsted_ray.model.shipped import model_location
 from halsted_ray.records import WindowSpec, digest
@@ -30,8 +31,10 @@ class ModelDescription(TypedDict, total=False):
     atlas_version: int | None
     windows: WindowSpec
     temperatures: Mapping[str, float]
+    clip_temperatures: Mapping[str, float]
     learned_from: Mapping[str, Sequence[str]] | None
     novelty: Mapping[str, float] | None
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,16 @@ class ModelConfig:
     steps: int = 1
     """Vectors per window: 8 with an encoder of ``encoder.STEPS``. ``encoder_dim`` is the width of all together."""
     soft_prompt: bool = False
+    pooling: str = "mean"
+    """``attention``: the decoder makes one vector of the ``steps`` by what it learned (``step_pooling``)."""
     llama: Mapping[str, Any] | None = None
     """LlamaConfig's arguments where a Llama is the decoder. Width, layers, heads and feedforward are then the Llama's.
     """
     temperatures: Mapping[str, float] = field(default_factory=dict)
-    """Per tag, fitted on validation windows. A tag without an entry has temperature 1."""
+    """Per tag, of windows of a map's grid, fitted on validation windows. A tag without an entry has temperature 1."""
+    clip_temperatures: Mapping[str, float] = field(default_factory=dict)
+    """Per tag, of clips over their own span. A tag without an entry has that of ``temperatures``, as all tags of models
+    that were calibrated before units had temperatures of their own."""
     learned_from: Mapping[str, Sequence[str]] | None = None
     """``train`` → ids of the videos that taught the weights, ``validation`` → of those that chose the epoch and the
     temperatures. None where nobody wrote it down. It decides no tag, so it is no part of ``Halsted.digest``."""
@@ -67,11 +75,19 @@ class ModelConfig:
     novelty: Mapping[str, float] | None = None
     """``novelty.NoveltyLimits`` as JSON values: from where on a window or a video is unknown. None: the model can't say
     "unknown"."""
+    verdict: str = ""
+    """At which tasks training learned nothing, in words (``TrainSummary.verdict``); '' for a model that learned all, or
+    that was saved before models said it. It decides no tag, so it is no part of ``Halsted.digest``."""
+
+    def temperatures_of(self, unit: Unit) -> dict[str, float]:
+        """Tag → temperature of one unit; a tag without an entry has 1."""
+        own = self.clip_temperatures if unit == "clips" else {}
+        return {**self.temperatures, **own}
 
     @property
     def decoder_sizes(self) -> JsonObject:
         """The argument ``sizes`` of ``decoder.build_decoder``, as JSON values."""
-        names = ("width", "layers", "heads", "feedforward", "dropout", "steps", "soft_prompt", "llama")
+        names = ("width", "layers", "heads", "feedforward", "dropout", "steps", "soft_prompt", "pooling", "llama")
         return {"dim": self.encoder_dim, **{name: getattr(self, name) for name in names}}
 
 
@@ -162,9 +178,14 @@ def check_encoder(config: ModelConfig, encoder: KnownEncoder) -> None:
 def model_digest(config: ModelConfig, taxonomy: Taxonomy, weights: str) -> str:
     """16 hex digits over everything that decides the tags; ``weights``: the digest of the weights."""
     deciding = {**asdict(config), "temperatures": dict(config.temperatures)}
-    del deciding["learned_from"]
-    if deciding["novelty"] is None:  # a model without it keeps the digest that it had before there was any
+    del deciding["learned_from"], deciding["verdict"]
+    # A model without these keeps the digest that it had before there were any.
+    if deciding["novelty"] is None:
         del deciding["novelty"]
+    if not deciding["clip_temperatures"]:
+        del deciding["clip_temperatures"]
+    if deciding["pooling"] == "mean":
+        del deciding["pooling"]
     return digest(deciding, taxonomy.digest, weights)
 
 

@@ -7,6 +7,10 @@
     painter.py          draws shapes on a picture
     instruments.py      how each instrument looks
     props.py            what the hands work on: threads, clips, smoke
+    room.py             what a camera sees outside of the body
+    disturbed.py        views inside the body that look least like it
+    interruptions.py    when the camera is outside or disturbed, and the pictures of that time
+    natural_tissue.py   tissue of smooth shapes and soft light, for detectors that must not know the fields by heart
     render.py           the picture of a script at a time
     shifted.py          another camera than the one that models learn from
     write.py            a script as a video file

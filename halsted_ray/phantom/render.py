@@ -7,7 +7,7 @@ colour tells nothing about the action.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import cv2
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from halsted_ray.phantom import motion, props
 from halsted_ray.phantom.instruments import draw
+from halsted_ray.phantom.interruptions import InterruptedView, Interruption
 from halsted_ray.phantom.motion import TAU
 from halsted_ray.phantom.painter import Painter
 from halsted_ray.phantom.script import Event, Script
@@ -36,7 +37,8 @@ class Renderer:
     A frame depends on the script and the time alone, in whatever order times are asked for. A frame takes about 3 ms at
     640×360. ``shifted``: seen by another camera, with instruments of another make (``phantom.shifted``); that doubles
     the time. ``variant`` chooses the look of the tissue (default: the script's seed). ``pictures`` may share pictures
-    of tissue between renderers of one size.
+    of tissue between renderers of one size. ``interruptions``: views in place of the operation, as of
+    ``make_interruptions``; they are seen by the same camera.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Renderer:
         shifted: bool = False,
         variant: int | None = None,
         pictures: TissuePicture | None = None,
+        interruptions: Sequence[Interruption] = (),
     ):
         self.script, self.width, self.height = script, width, height
         self._scale = np.array([width / WIDTH, float(height)])
@@ -59,6 +62,7 @@ class Renderer:
         self._drift = rng.uniform(0, TAU, 8)
         self._zoom = float(rng.uniform(1.0, 1.08))
         self._shifted = ShiftedCamera(script.seed, width, height) if shifted else None
+        self._view = InterruptedView(interruptions, script.seed, width, height) if interruptions else None
         self._vignette = _vignette(width, height, *(rng.uniform(-0.12, 0.12, 2) + _CENTRE))
 
     def frame(self, t_s: float) -> NDArray[np.uint8]:
@@ -68,6 +72,8 @@ class Renderer:
         image = self._tissue(event, zoom, shift)
         self._scene(Painter(image, self._scale, zoom, shift), event, t_s)
         image = self._expose(image, event, t_s)
+        if self._view:
+            image = self._view.over(image, t_s)
         return self._shifted.photograph(image, t_s) if self._shifted else image
 
     def _camera(self, event: Event, t_s: float) -> tuple[float, NDArray[np.float64]]:

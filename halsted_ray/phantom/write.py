@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from halsted_ray.phantom import frame_number
+from halsted_ray.phantom.interruptions import Interruption
 from halsted_ray.phantom.render import Renderer
 from halsted_ray.phantom.script import Script
 from halsted_ray.video.colour import is_hd
@@ -33,15 +35,16 @@ def write_video(
     duration_s: float | None = None,
     paint_frame_number: bool = False,
     shifted: bool = False,
+    interruptions: Sequence[Interruption] = (),
     options: dict[str, str] | None = None,
 ) -> int:
     """Writes ``script`` to ``path`` (the suffix decides the container) and returns the number of frames.
 
     Frame n is the scene at n / fps, for every n / fps below ``duration_s`` (default: the script's). ``gop`` is the
     largest distance between keyframes, in frames (default: 2 s). ``paint_frame_number`` paints each frame's number over
-    its top (see ``frame_number``). ``shifted``: as of ``Renderer``. The encoder has one thread, so that the same
-    arguments give the same bytes on one machine. HD is written in BT.709 and says so, smaller pictures in BT.601
-    without tags: players read both rightly.
+    its top (see ``frame_number``). ``shifted``, ``interruptions``: as of ``Renderer``. The encoder has one thread, so
+    that the same arguments give the same bytes on one machine. HD is written in BT.709 and says so, smaller pictures in
+    BT.601 without tags: players read both rightly.
     ``options`` go to the encoder as they are. Raises ValueError for odd sizes and empty videos.
     """
     rate = Fraction(fps).limit_denominator(100_000)
@@ -49,7 +52,7 @@ def write_video(
     count = -int(-Fraction(duration_s).limit_denominator(1_000_000) * rate // 1)
     if count < 1 or width % 2 or height % 2:
         raise ValueError(f"{width}x{height} for {duration_s} s at {rate} frames/s: expected even sides and a frame")
-    renderer = Renderer(script, width, height, shifted=shifted)
+    renderer = Renderer(script, width, height, shifted=shifted, interruptions=interruptions)
     own = {"threads": "1", "g": str(gop or max(1, round(2 * rate))), "bf": str(bframes)}
     if codec in ("libx264", "libx265"):
         own |= {"preset": preset, "crf": str(crf)}

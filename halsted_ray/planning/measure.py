@@ -98,8 +98,8 @@ def _measured_tagging() -> float:
     model = Halsted.create(None, 192)
     vectors_ND = np.zeros((32, 192), np.float16)
     task = model.taxonomy.tasks[0].name
-    model.tag(vectors_ND, task)
-    return 32 / min(_core_s(lambda: model.tag(vectors_ND, task)) for _ in range(2))
+    model.tag(vectors_ND, task, unit="grid")
+    return 32 / min(_core_s(lambda: model.tag(vectors_ND, task, unit="grid")) for _ in range(2))
 
 
 def _core_s(function: Callable[[], object]) -> float:

@@ -227,7 +227,7 @@ def decoder_evidence(model: Halsted, sequence: VideoSequence, tags: Sequence[str
         of_task = [tag for tag in task.tags if tag.name in tags]
         if not of_task:
             continue
-        _, shares = model.tag(sequence.vectors_WD[rows_N], task.name, return_probabilities=True)
+        _, shares = model.tag(sequence.vectors_WD[rows_N], task.name, unit="grid", return_probabilities=True)
         for tag in of_task:
             shares_WK = np.zeros((len(sequence.present_W), len(tag.categories)))
             shares_WK[rows_N] = [of_window[tag.name] for of_window in shares]

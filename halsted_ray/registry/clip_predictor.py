@@ -55,7 +55,7 @@ class ClipPredictor:
             if self.model.is_unknown(vector_D[None])[0]:
                 rows.append({"task": task, "answer": "", "tags": "{}", "error": f"{UNKNOWN}: {UNKNOWN_REASON}"})
                 continue
-            found = self.model.tag(vector_D[None], task)[0]
+            found = self.model.tag(vector_D[None], task, unit="clips")[0]
             tags = {tag: {"category": category, "confidence": share} for tag, (category, share) in found.items()}
             text = self.model.text(task, {tag: category for tag, (category, _) in found.items()})
             rows.append({"task": task, "answer": text, "tags": json.dumps(tags, ensure_ascii=False), "error": ""})

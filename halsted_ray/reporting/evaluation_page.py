@@ -7,6 +7,7 @@ from html import escape
 from halsted_ray.evaluation.predictions import LLAMA, MODEL, REFERENCE
 from halsted_ray.evaluation.run_evaluation import Evaluation
 from halsted_ray.evaluation.sais import SAIS, SAIS_HEAD
+from halsted_ray.reporting.confusion_table import confusion_card
 from halsted_ray.reporting.evaluation_plots import (
     Figures,
     coverage_plot,
@@ -17,19 +18,24 @@ from halsted_ray.reporting.evaluation_plots import (
 )
 from halsted_ray.reporting.film_strips import film_strips
 from halsted_ray.reporting.html_page import (
+    folded,
     meter,
     number,
     percent,
     plot_card,
     plot_element,
     render_page,
+    table_card,
     text_with_code,
     tile_section,
+    times,
 )
-from halsted_ray.reporting.map_plots import PlotlyFigure, confusion_plot
+from halsted_ray.reporting.literature_section import literature_section
+from halsted_ray.reporting.map_plots import PlotlyFigure
 from halsted_ray.reporting.published_section import benchmark_section, figure_section, roc_section
 from halsted_ray.reporting.self_label_section import comparison_section
 from halsted_ray.reporting.terminal import clock
+from halsted_ray.reporting.verdict import evaluation_verdict, kept_method
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy
@@ -68,8 +74,9 @@ def evaluation_page(figures: Figures, taxonomy: Taxonomy, mistakes: list[tuple[F
         tag_section(figures),
         method_section(figures, plots),
         benchmark_section(figures, plots, NAMES),
+        literature_section(figures),
         group_section(figures, taxonomy),
-        confusion_section(figures, plots),
+        confusion_section(figures),
         roc_section(figures, plots),
         reliability_section(figures, plots),
         coverage_section(figures, plots),
@@ -91,37 +98,45 @@ def evaluation_page(figures: Figures, taxonomy: Taxonomy, mistakes: list[tuple[F
             ("evaluation", figures["evaluation_id"]),
         )
     )
-    return render_page(heading, lineage, sections, plots)
+    return render_page(heading, lineage, evaluation_verdict(figures), sections, plots)
 
 
 def overview_section(figures: Figures) -> str:
-    """Returns the tiles with the most important figures."""
-    own, of_clips = figures["methods"][MODEL], figures["clips"]["methods"][MODEL]
+    """Returns the tiles with the most important figures, of the model that is kept."""
+    kept = kept_method(figures)
+    own, of_clips = figures["methods"][kept], figures["clips"]["methods"][kept]
     tasks = {name: entry["value"] for name, entry in own["tasks"].items() if entry["value"] is not None}
     worst = min(tasks, key=lambda name: tasks[name], default="none")
-    return tile_section(
-        (
-            (percent(of_clips["mean"]["value"]), "mean accuracy over tags, on annotated clips", ""),
-            (percent(own["mean"]["value"]), "mean accuracy over tags, on windows of a map", ""),
-            (percent(tasks.get(worst)), f"worst task on windows: {worst}", ""),
-            (number(figures["calibration_error"]), "calibration error", ""),
-            (str(len({**figures["videos"], **figures["clips"]["videos"]})), "test videos", ""),
-            (f"{of_clips['mean']['samples']:,}", "predictions tested on clips", ""),
-            (f"{own['mean']['samples']:,}", "predictions tested on windows", ""),
-            (str(len(figures["folds"])), "folds" if len(figures["folds"]) > 1 else "split", ""),
-        )
-    )
+    tiles = [
+        (percent(of_clips["mean"]["value"]), "mean accuracy over tags, on annotated clips", ""),
+        (percent(own["mean"]["value"]), "mean accuracy over tags, on windows of a map", ""),
+        (percent(tasks.get(worst)), f"worst task on windows: {worst}", ""),
+        # Measured of one model only, and that model may be the one that is not kept.
+        (number(figures["calibration_error"]) if kept == MODEL else "–", "calibration error", ""),
+        (str(len({**figures["videos"], **figures["clips"]["videos"]})), "test videos", ""),
+        (f"{of_clips['mean']['samples']:,}", "predictions tested on clips", ""),
+        (f"{own['mean']['samples']:,}", "predictions tested on windows", ""),
+        (str(len(figures["folds"])), "folds" if len(figures["folds"]) > 1 else "split", ""),
+    ]
+    return tile_section(tile for tile in tiles if tile[0] != "–")
 
 
 def caveat_section(figures: Figures) -> str:
-    """Why the figures may be too good; '' where nothing says so."""
+    """Why the figures may be too good, and which model the parts are about; '' where there is nothing to say."""
     caveats = "".join(f"<p><b>Caution:</b> {escape(caveat)}.</p>" for caveat in figures["caveats"])
+    if kept_method(figures) != MODEL:
+        after = escape(figures["comparison"]["after"])
+        caveats += (
+            f"<p>The summary and the accuracy by tag are those of {REFERENCE}, the model that is kept. Every other "
+            f"part measures {after} ({NAMES[MODEL]} in charts and tables), which is not kept, or compares the two.</p>"
+        )
     return f"<section>{caveats}</section>" if caveats else ""
 
 
 def tag_section(figures: Figures) -> str:
     """Returns the tables of figures by tag: on annotated clips, and on the windows of a map."""
-    untaught = {tag: entry["untaught"] for tag, entry in figures["methods"][MODEL]["tags"].items() if entry["untaught"]}
+    kept = kept_method(figures)
+    untaught = {tag: entry["untaught"] for tag, entry in figures["methods"][kept]["tags"].items() if entry["untaught"]}
     left = ", ".join(f"{count:,} windows of {tag}" for tag, count in untaught.items())
     several = len(figures["folds"]) > 1
     how = (
@@ -132,33 +147,33 @@ def tag_section(figures: Figures) -> str:
     return (
         f"<section><h2>Accuracy by tag</h2><p>{how}; whole videos are held out. Accuracy is the share of clips, or of "
         "windows, whose tag is exactly right. AUROC and mAP (mean average precision) measure how the model ranks the "
-        "categories when the earlier tags are given. ECE is the expected calibration error. The two 95% intervals are "
-        "t over folds, and a bootstrap over videos. The dark mark in a bar is chance. Wrong windows of one clip come "
-        "together, so wrong clips, and videos with an error, are counted beside them."
+        "categories when the earlier tags are given. ECE is the calibration error over bins of equal count. The two "
+        "95% intervals are t over folds, and a bootstrap over videos. The dark mark in a bar is chance. Wrong windows "
+        "of one clip come together, so wrong clips, and videos with an error, are counted beside them."
         + (
             f" The model can't be right on windows whose category no training video shows: {escape(left)}."
             if left
             else ""
         )
         + f"</p><h3>Annotated clips (the paper's protocol)</h3><p>{text_with_code(figures['clips']['how'])}</p>"
-        + tag_table(figures["clips"])
+        + tag_table(figures["clips"], kept)
         + f"<h3>Windows of a map</h3><p>{text_with_code(figures['how'])} F1@10 and the edit score compare spans of "
-        f"windows over time. {escape(' '.join(alarms(figures)))}</p>{tag_table(figures)}</section>"
+        f"windows over time. {escape(' '.join(alarms(figures, kept)))}</p>{tag_table(figures, kept)}</section>"
     )
 
 
-def alarms(figures: Figures) -> list[str]:
+def alarms(figures: Figures, method: str) -> list[str]:
     """A sentence per task: how often it would be asked where the truth is something else."""
     return [
         f"{task} would be asked in {percent(found['share'])} of the {found['elsewhere']:,} windows that show something "
         f"else, in {found['videos']} videos."
-        for task, found in figures["methods"][MODEL]["false_alarms"].items()
+        for task, found in figures["methods"][method]["false_alarms"].items()
     ]
 
 
-def tag_table(block: Figures) -> str:
-    """Returns the table of figures by tag of one protocol."""
-    tags = block["methods"][MODEL]["tags"]
+def tag_table(block: Figures, method: str) -> str:
+    """Returns the table of one method's figures by tag in one protocol."""
+    tags = block["methods"][method]["tags"]
     columns = {
         "auroc": "AUROC",
         "average_precision": "mAP",
@@ -169,25 +184,21 @@ def tag_table(block: Figures) -> str:
     measured = {name: title for name, title in columns.items() if any(name in entry for entry in tags.values())}
     titles = ("accuracy", "95%: folds", "95%: videos", "chance", "times chance", *measured.values())
     counted = ("windows", "clips", "videos")
-    header = "".join(f'<th class="n">{title}</th>' for title in (*titles, *(f"wrong {unit}" for unit in counted)))
-    rows = []
-    for tag, entry in tags.items():
-        accuracy = entry["accuracy"]
-        cells = [
-            f"<b>{percent(accuracy['value'])}</b>",
-            small(interval(accuracy["t"])),
-            small(interval(accuracy["bootstrap"])),
+    rows = [
+        (
+            escape(tag),
+            meter(entry["accuracy"]["value"], entry["chance"]),
+            f"<b>{percent(entry['accuracy']['value'])}</b>",
+            small(interval(entry["accuracy"]["t"])),
+            small(interval(entry["accuracy"]["bootstrap"])),
             percent(entry["chance"]),
-            f"{number(entry['relative_improvement'], 1)}×",
-            *(number(entry[name]["value"]) for name in measured),
+            times(entry["relative_improvement"]),
+            *(number(entry[name]["value"]) if name in entry else "–" for name in measured),
             *(f"{entry['errors'][unit]:,.0f} of {entry['counts'][unit]:,}" for unit in counted),
-        ]
-        rows.append(
-            f"<tr><td>{escape(tag)}</td><td>{meter(accuracy['value'], entry['chance'])}</td>"
-            + "".join(f'<td class="n">{cell}</td>' for cell in cells)
-            + "</tr>"
         )
-    return f'<div class="card scroll narrow"><table><tr><th>tag</th><th></th>{header}</tr>{"".join(rows)}</table></div>'
+        for tag, entry in tags.items()
+    ]
+    return table_card(("tag", "", *titles, *(f"wrong {unit}" for unit in counted)), rows, texts=("tag",), kind="narrow")
 
 
 def method_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
@@ -204,19 +215,19 @@ def method_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
             for name, of in methods.items()
         }
         values = {name: entry["value"] for name, entry in found.items() if entry and entry["value"] is not None}
-        cells = "".join(
-            f'<td class="n">{bold(percent(values.get(name)), values.get(name) == max(values.values()))}'
-            f'<div class="times">{interval(entry[kind], "") if entry and name != "chance" else ""}</div></td>'
+        cells = [
+            bold(percent(values.get(name)), values.get(name) == max(values.values()))
+            + f'<div class="times">{interval(entry[kind], "") if entry and name != "chance" else ""}</div>'
             for name, entry in found.items()
-        )
-        rows.append(f"<tr><td>{escape(tag)}</td>{cells}</tr>")
-    header = "".join(f'<th class="n">{NAMES.get(name, name)}</th>' for name in methods)
+        ]
+        rows.append((escape(tag), *cells))
+    columns = ("tag", *(NAMES.get(name, name) for name in methods))
     return (
         "<section><h2>Compared with baselines</h2><p>All methods were trained and tested on the same videos and "
         "windows. The linear probe and SAIS have one model per tag. Halsted has one model for all tags. SAIS reads "
         f"{sais_reads(figures)}</p>"
         f'<div class="card">{plot_element("methods", plots["methods"])}</div>'
-        f'<div class="card scroll"><table><tr><th>tag</th>{header}</tr>{"".join(rows)}</table></div></section>'
+        f"{table_card(columns, rows, texts=('tag',))}</section>"
     )
 
 
@@ -240,36 +251,34 @@ def group_section(figures: Figures, taxonomy: Taxonomy) -> str:
 def group_tables(block: Figures, taxonomy: Taxonomy) -> str:
     """Returns the tables of one protocol's groups; clips have one kind of window, which says nothing."""
     tasks = [task.name for task in taxonomy.tasks if task.name in block["methods"][MODEL]["tasks"]]
-    header = "".join(f'<th class="n">{escape(task)}</th>' for task in tasks)
     cards = []
     for group, entries in {"": {"all": block["methods"][MODEL]}, **block["groups"]}.items():
         if not entries or list(entries) == ["clip"]:
             continue
-        rows = "".join(
-            f"<tr><td>{escape(name)}</td>"
-            + "".join(f'<td class="n">{with_interval(entry["tasks"].get(task))}</td>' for task in tasks)
-            + f'<td class="n">{with_interval(entry["mean"])}</td><td class="n">{entry["mean"]["videos"]}</td>'
-            f'<td class="n">{entry["mean"]["samples"]:,}</td></tr>'
+        rows = [
+            (
+                escape(name),
+                *(with_interval(entry["tasks"].get(task)) for task in tasks),
+                with_interval(entry["mean"]),
+                str(entry["mean"]["videos"]),
+                f"{entry['mean']['samples']:,}",
+            )
             for name, entry in entries.items()
-        )
+        ]
         title = {"source": "source of the labels", "window": "kind of window"}.get(group, group)
-        cards.append(
-            f'<div class="card scroll"><table><tr><th>{title}</th>{header}<th class="n">mean</th>'
-            f'<th class="n">videos</th><th class="n">predictions</th></tr>{rows}</table></div>'
-        )
+        cards.append(table_card((title, *tasks, "mean", "videos", "predictions"), rows, texts=(title,)))
     return "".join(cards)
 
 
-def confusion_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
-    """Returns a confusion matrix per tag; adds them to ``plots``."""
-    cards = []
-    for tag, confusion in figures["confusion"].items():
-        plots[f"confusion-{tag}"] = plot = confusion_plot(confusion)
-        cards.append(plot_card(f"confusion-{tag}", tag, plot))
+def confusion_section(figures: Figures) -> str:
+    """Returns a confusion matrix per tag."""
+    cards = "".join(
+        confusion_card(f"confusion-{tag}", tag, confusion) for tag, confusion in figures["confusion"].items()
+    )
     return (
         "<section><h2>Which categories are confused</h2><p>The numbers are windows. A row is a true category, a column "
         "a predicted category. The darker a cell, the larger its share of the row.</p>"
-        f'<div class="pair">{"".join(cards)}</div></section>'
+        f'<div class="pair">{cards}</div></section>'
     )
 
 
@@ -364,17 +373,17 @@ def mistake_section(mistakes: list[tuple[Figures, str]]) -> str:
 
 def fold_section(figures: Figures) -> str:
     """Returns the table of the videos in each fold."""
-    rows = "".join(
-        f'<tr><td>{fold["fold"]}</td><td class="n">{fold["train"]}</td>'
-        + "".join(f'<td class="id">{" ".join(map(escape, fold[part]))}</td>' for part in ("validation", "test"))
-        + "</tr>"
+    rows = [
+        (
+            str(fold["fold"]),
+            str(fold["train"]),
+            *(f'<span class="id">{" ".join(map(escape, fold[part]))}</span>' for part in ("validation", "test")),
+        )
         for fold in figures["folds"]
-    )
-    return (
-        '<section><h2>The videos of each fold</h2><div class="card scroll"><table><tr><th>fold</th>'
-        '<th class="n">training videos</th><th>validation videos</th><th>test videos</th></tr>'
-        f"{rows}</table></div></section>"
-    )
+    ]
+    columns = ("fold", "training videos", "validation videos", "test videos")
+    table = table_card(columns, rows, texts=("fold", "validation videos", "test videos"))
+    return f"<section><h2>The videos of each fold</h2>{folded('Show the videos', table)}</section>"
 
 
 def with_interval(entry: Figures | None) -> str:

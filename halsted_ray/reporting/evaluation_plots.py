@@ -26,6 +26,8 @@ METHOD_COLOURS = {
     SAIS_HEAD: "#e0a899",
     LLAMA: "#6d597a",
 }
+BETWEEN = "#5b95b8"
+"""Of a model between v1 and the last, of an evaluation of several rounds of self-labelling: ``v2``, ``v3``."""
 SYMBOLS = {
     MODEL: "circle",
     REFERENCE: "circle-open",
@@ -78,7 +80,7 @@ def methods_plot(methods: Figures, names: dict[str, str]) -> PlotlyFigure:
             (0, 0) if None in b or name == "chance" else (min(1, b[1]) - e["value"], e["value"] - max(0, b[0]))
             for (_, e), b in zip(shown, borders, strict=True)
         ]
-        is_line = SYMBOLS[name].startswith("line")
+        is_line = SYMBOLS.get(name, "").startswith("line")
         traces.append(
             {
                 "type": "scatter",
@@ -87,10 +89,10 @@ def methods_plot(methods: Figures, names: dict[str, str]) -> PlotlyFigure:
                 "x": [entry["value"] for _, entry in shown],
                 "y": [k + 0.13 * (place - (len(methods) - 1) / 2) for k, _ in shown],
                 "marker": {
-                    "color": METHOD_COLOURS[name],
-                    "symbol": SYMBOLS[name],
+                    "color": METHOD_COLOURS.get(name, BETWEEN),
+                    "symbol": SYMBOLS.get(name, "circle-open-dot"),
                     "size": 12 if is_line else 9,
-                    "line": {"width": 2 if is_line else 0, "color": METHOD_COLOURS[name]},
+                    "line": {"width": 2 if is_line else 0, "color": METHOD_COLOURS.get(name, BETWEEN)},
                 },
                 "error_x": {
                     "type": "data",
@@ -99,7 +101,7 @@ def methods_plot(methods: Figures, names: dict[str, str]) -> PlotlyFigure:
                     "thickness": 1.2,
                     "arrayminus": [down for _, down in errors],
                     "width": 0,
-                    "color": METHOD_COLOURS[name],
+                    "color": METHOD_COLOURS.get(name, BETWEEN),
                 },
                 "hovertemplate": f"{names.get(name, name)} %{{x:.1%}}<extra></extra>",
             }

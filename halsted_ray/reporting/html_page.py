@@ -1,4 +1,4 @@
-"""The parts that all HTML pages share: the frame with styles and Plotly, cards, tiles, bars, numbers.
+"""The parts that all HTML pages share: the frame with its styles, contents, cards, tables, tiles, bars, numbers.
 
 A page is one file that loads nothing: no network, no fonts, no second file.
 """
@@ -7,31 +7,97 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
+from typing import Any
 
 from halsted_ray import __version__
 from halsted_ray.reporting.map_plots import PlotlyFigure
 
+HEADING = re.compile(r"<section><h2>(.*?)</h2>")
+EMPTY = {"", "–"}
+"""What a cell without a value says."""
 
-def render_page(heading: str, subheading: str, sections: Iterable[str], plots: dict[str, PlotlyFigure]) -> str:
-    """Returns the HTML text of a page, about 5 MB, most of it Plotly's JavaScript.
 
-    ``heading``: plain text. ``subheading`` and ``sections``: HTML. ``plots``: the figure of each element id.
+def render_page(
+    heading: str, subheading: str, verdict: Sequence[str], sections: Iterable[str], plots: Mapping[str, PlotlyFigure]
+) -> str:
+    """Returns the HTML text of a page: heading, verdict, contents, sections. Plotly's JavaScript, 4.8 MB, is in it only
+    where there are ``plots``.
+
+    ``heading``: plain text. ``subheading`` and ``sections``: HTML. ``verdict``: sentences, plain text. ``plots``: the
+    figure of each element id.
     """
-    from plotly.offline import get_plotlyjs  # imported here: it takes 0.4 s, and only a page needs it
+    body, contents = with_contents("\n".join(sections))
+    scripts = f"<script>{own_file('page.js')}</script>"
+    if plots:
+        from plotly.offline import get_plotlyjs  # imported here: it takes 0.4 s, and few pages need it
 
-    return Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8")).substitute(
+        scripts = f"<script>{get_plotlyjs()}</script>\n<script>const plots = {json_text(plots)};</script>\n{scripts}"
+    return Template(own_file("page.html")).substitute(
         heading=escape(heading),
         subheading=subheading,
-        sections="\n".join(sections),
+        verdict="".join(f"<p>{escape(sentence)}</p>" for sentence in verdict),
+        contents=contents,
+        sections=body,
         version=__version__,
-        plotly=get_plotlyjs(),
-        # "</" inside a string would end the script element.
-        plots=json.dumps(plots, separators=(",", ":")).replace("</", "<\\/"),
+        styles=own_file("tokens.css") + own_file("page.css"),
+        scripts=scripts,
     )
+
+
+def own_file(name: str) -> str:
+    """Returns the text of a file of this package."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def json_text(value: Any) -> str:
+    """Returns JSON that can stand inside a script element."""
+    # "</" inside a string would end the script element.
+    return json.dumps(value, separators=(",", ":")).replace("</", "<\\/")
+
+
+def with_contents(body: str) -> tuple[str, str]:
+    """Returns ``body`` with an id for each section that has a heading, and the table of contents that links to them."""
+    titles = HEADING.findall(body)
+    ids = [f"part-{index}" for index in range(1, len(titles) + 1)]
+    left = iter(ids)
+    body = HEADING.sub(lambda found: f'<section id="{next(left)}"><h2>{found[1]}</h2>', body)
+    links = "".join(f'<li><a href="#{at}">{title}</a></li>' for at, title in zip(ids, titles, strict=True))
+    return body, f'<nav aria-label="Contents"><ol>{links}</ol></nav>'
+
+
+def table_card(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], texts: Collection[str] = (), kind: str = ""
+) -> str:
+    """Returns a card with a table; a column in which no row has a value is left out, and a sentence names it.
+
+    ``columns``: plain text; two may have the same name. ``rows``: HTML, a cell per column. ``texts``: the columns that
+    are not numbers and so are aligned to the left. ``kind``: ``narrow`` for a table of many columns.
+    """
+    kept = [
+        place
+        for place, name in enumerate(columns)
+        if not name or not rows or any(re.sub(r"<[^>]*>", "", row[place]).strip() not in EMPTY for row in rows)
+    ]
+    empty = [name for place, name in enumerate(columns) if place not in kept]
+    sides = ["" if name in texts or not name else ' class="n"' for name in columns]
+    header = "".join(f'<th scope="col"{sides[place]}>{escape(columns[place])}</th>' for place in kept)
+    body = "".join("<tr>" + "".join(f"<td{sides[place]}>{row[place]}</td>" for place in kept) + "</tr>" for row in rows)
+    left_out = f"<p>Not shown, because no row has a value: {escape(', '.join(empty))}.</p>" if empty else ""
+    return (
+        f'<div class="card scroll {kind}" tabindex="0"><table><thead><tr>{header}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+        f"{left_out}"
+    )
+
+
+def folded(summary: str, content: str, is_long: bool = False) -> str:
+    """Returns ``content`` (HTML) that the reader unfolds by a click on ``summary`` (HTML). It is unfolded for print,
+    unless it ``is_long``."""
+    return f'<details class="fold{" long" * is_long}"><summary>{summary}</summary>{content}</details>'
 
 
 def tile_section(tiles: Iterable[tuple[str, str, str]]) -> str:
@@ -76,6 +142,11 @@ def text_with_code(text: str) -> str:
 def percent(value: float | None) -> str:
     """Returns a share in [0, 1] as text such as ``93.1%``, – for None."""
     return "–" if value is None else f"{100 * value:.1f}%"
+
+
+def times(value: float | None) -> str:
+    """Returns a factor as text such as ``3.5×``, – for None."""
+    return "–" if value is None else f"{value:.1f}×"
 
 
 def number(value: float | None, decimals: int = 2) -> str:

@@ -11,8 +11,15 @@ from halsted_ray.records import UNKNOWN, Clip
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.video.presence import Span, union
 
-PALETTE = ("#33658a", "#c8553d", "#588b8b", "#d9a441", "#6d597a", "#7a9e5f", "#b56576", "#4a7c9d", "#a47148", "#8d99ae")
-"""Muted colours that also differ in lightness. A tag with more categories gets computed colours."""
+PALETTE = ("#33658a", "#c8553d", "#588b8b", "#b98a2b", "#6d597a", "#6f9150", "#b56576", "#4a7c9d", "#a47148", "#78849a")
+"""Muted colours that also differ in lightness: ``--c0`` to ``--c9`` of tokens.css. A tag with more categories gets
+computed colours."""
+ORDERED = ("#d3c1e0", "#9b7cb8", "#5f3d87")
+"""From low to high, pale to dark: ``--o0`` to ``--o2`` of tokens.css as a light page has them. No colour says good or
+bad."""
+TOKENS = {shade: f"var(--c{index})" for index, shade in enumerate(PALETTE)} | {
+    shade: f"var(--o{index})" for index, shade in enumerate(ORDERED)
+}
 
 
 @dataclass(frozen=True)
@@ -91,11 +98,24 @@ def gap_spans(rows: Iterable[Mapping[str, Any]]) -> tuple[LaneSpan, ...]:
 
 
 def colour(tag: str, category: str, taxonomy: Taxonomy) -> str:
-    """Returns the colour of a category as ``#rrggbb``, the same in every drawing."""
+    """Returns the colour of a category as ``#rrggbb``, the same in every drawing. Proficiency has an ordered scale."""
     categories = taxonomy.tag(tag).categories
+    roles = taxonomy.stitch
+    if roles is not None and tag == roles.proficiency:
+        # Low categories come before high ones, in the taxonomy's order.
+        high = roles.high
+        scale = sorted(categories, key=lambda name: name in high)
+        place = scale.index(category)
+        return ORDERED[round(place * (len(ORDERED) - 1) / max(len(scale) - 1, 1))]
     index = categories.index(category)
     if len(categories) <= len(PALETTE):
         return PALETTE[index]
     # The golden angle gives neighbours in the list very different hues; the lightness alternates too.
     rgb = colorsys.hls_to_rgb((0.58 + index * 0.381966) % 1.0, (0.42, 0.56, 0.66)[index % 3], 0.34)
     return "#" + "".join(f"{round(part * 255):02x}" for part in rgb)
+
+
+def css_colour(tag: str, category: str, taxonomy: Taxonomy) -> str:
+    """Returns ``colour`` for a page: the name of the token where it is one, so that a dark page has its own shade."""
+    shade = colour(tag, category, taxonomy)
+    return TOKENS.get(shade, shade)

@@ -1,4 +1,5 @@
-"""The page of a mapping run: what is mapped, timelines, time per step, agreement with the truth, where time went."""
+"""The page of a mapping run: what is mapped, agreement with the truth, time per step, stitches, the videos, where time
+went."""
 
 from __future__ import annotations
 
@@ -6,31 +7,32 @@ from collections.abc import Sequence
 from html import escape
 
 from halsted_ray.compute.progress import amount
-from halsted_ray.records import UNKNOWN, UNKNOWN_REASON
+from halsted_ray.profiling import STAGES
+from halsted_ray.reporting.confusion_table import confusion_card
 from halsted_ray.reporting.html_page import (
+    folded,
     meter,
     number,
     percent,
     pill,
-    plot_card,
-    plot_element,
     render_page,
+    table_card,
     text_with_code,
     tile_section,
+    times,
 )
-from halsted_ray.reporting.lanes import colour, timeline
-from halsted_ray.reporting.map_plots import PlotlyFigure, confusion_plot, profile_plot, timeline_plot
 from halsted_ray.reporting.report_data import JsonObject, ReportData, read_report_data
-from halsted_ray.reporting.summary import NO_STEP, NOT_MAPPED, STEP_TAG, summarise
+from halsted_ray.reporting.stitch_section import stitch_section
+from halsted_ray.reporting.summary import summarise
 from halsted_ray.reporting.terminal import clock, short_time
+from halsted_ray.reporting.verdict import map_verdict
+from halsted_ray.reporting.videos_section import step_style, steps_bar, videos_section
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy
 
-MOST_TIMELINES = 100
-"""The timeline of an hour adds half a megabyte to the page. Videos that need a look come first."""
-ORDER = {"partial": 0, "failed": 1, "pending": 2, "mapped": 3}
-"""The order of videos by status."""
+LONG_TABLE = 20
+"""A table with more rows is folded."""
 
 
 def write_html(out: str, to: str, truth: str | None = None, taxonomy: str | None = None) -> JsonObject:
@@ -48,20 +50,19 @@ def write_html(out: str, to: str, truth: str | None = None, taxonomy: str | None
 
 def map_page(data: ReportData, figures: JsonObject) -> str:
     """Returns the HTML text of the report. ``figures``: those of ``data``."""
-    plots: dict[str, PlotlyFigure] = {}
     sections = [
         overview_section(figures["videos"]),
         accuracy_section(figures["accuracy"]),
-        timeline_section(data, figures, plots),
         steps_section(figures, data.taxonomy),
-        confusion_section(figures["accuracy"], plots),
+        stitch_section(data.stitches),
+        confusion_section(figures["accuracy"]),
+        videos_section(data, figures),
         failure_section(figures["failures"]),
-        profile_section(figures["profile"], plots),
+        profile_section(figures["profile"]),
     ]
     count = figures["videos"]["total"]
-    return render_page(
-        f"Temporal maps of {count} video{'s' * (count != 1)}", lineage(figures["models"]), sections, plots
-    )
+    heading = f"Temporal maps of {count} video{'s' * (count != 1)}"
+    return render_page(heading, lineage(figures["models"]), map_verdict(figures), sections, {})
 
 
 def overview_section(videos: JsonObject) -> str:
@@ -96,35 +97,25 @@ def accuracy_section(accuracy: JsonObject | None) -> str:
     """Returns the table of agreement with the truth by tag; '' where there is no truth."""
     if accuracy is None:
         return ""
-    rows = "".join(
-        f"<tr><td>{escape(tag)}</td><td>{meter(of_tag['accuracy'], of_tag['chance'])}</td>"
-        + "".join(
-            f'<td class="n">{value}</td>'
-            for value in (
-                f"<b>{percent(of_tag['accuracy'])}</b>",
-                percent(of_tag["chance"]),
-                percent(of_tag["majority"]),
-                f"{number(of_tag['relative_improvement'], 1)}×",
-                number(of_tag["f1_10"]),
-                number(of_tag["calibration_error"]),
-                of_tag["windows"],
-                of_tag["unpredicted"],
-            )
+    rows = [
+        (
+            escape(tag),
+            meter(of_tag["accuracy"], of_tag["chance"]),
+            f"<b>{percent(of_tag['accuracy'])}</b>",
+            percent(of_tag["chance"]),
+            percent(of_tag["majority"]),
+            times(of_tag["relative_improvement"]),
+            number(of_tag["f1_10"]),
+            number(of_tag["calibration_error"]),
+            str(of_tag["windows"]),
+            str(of_tag["unpredicted"]),
         )
-        + "</tr>"
         for tag, of_tag in accuracy["tags"].items()
-    )
-    names = (
-        "accuracy",
-        "chance",
-        "majority",
-        "times chance",
-        "F1@10",
-        "calibration error",
-        "windows",
+    ]
+    columns = (
+        *("tag", "", "accuracy", "chance", "majority", "times chance", "F1@10", "calibration error", "windows"),
         "without prediction",
     )
-    columns = "".join(f'<th class="n">{name}</th>' for name in names)
     left_out = ", ".join(
         f"{accuracy[key]} {what}"
         for key, what in (("without_truth", "mapped without truth"), ("not_mapped", "annotated but not mapped"))
@@ -137,44 +128,31 @@ def accuracy_section(accuracy: JsonObject | None) -> str:
         f"{text_with_code(accuracy['how'])} The dark mark in a bar is chance: 1 divided by the number of the tag's "
         "categories. Majority is the accuracy of always predicting the most frequent category. F1@10 compares whole "
         "spans, which match if they overlap by 10%."
-        f'</p><div class="card scroll"><table><tr><th>tag</th><th></th>{columns}</tr>{rows}</table></div>'
+        f"</p>{table_card(columns, rows, texts=('tag',))}"
         f"{certainty_card(accuracy['certainty'])}</section>"
     )
 
 
 def certainty_card(certainty: JsonObject) -> str:
     """Returns the table of intervals, of figures by span, and of the two ceilings."""
-    rows = "".join(
-        f"<tr><td>{escape(tag)}</td>"
-        + "".join(
-            f'<td class="n">{value}</td>'
-            for value in (
-                between(of_tag["interval"]),
-                percent(of_tag["spans"]["accuracy"]),
-                percent(of_tag["spans"]["standard_error"]),
-                between(of_tag["spans"]["interval"]),
-                of_tag["spans"]["total"],
-                *(number(of_tag[side][name]) for side in ("oracle", "second_person") for name in ("f1_10", "f1_50")),
-            )
+    rows = [
+        (
+            escape(tag),
+            between(of_tag["interval"]),
+            percent(of_tag["spans"]["accuracy"]),
+            percent(of_tag["spans"]["standard_error"]),
+            between(of_tag["spans"]["interval"]),
+            str(of_tag["spans"]["total"]),
+            *(number(of_tag[side][name]) for side in ("oracle", "second_person") for name in ("f1_10", "f1_50")),
         )
-        + "</tr>"
         for tag, of_tag in certainty["tags"].items()
+    ]
+    columns = (
+        *("tag", "accuracy, 95% interval", "by span", "standard error", "by span, 95% interval", "spans"),
+        *("oracle F1@10", "oracle F1@50", "second person F1@10", "second person F1@50"),
     )
-    names = (
-        "accuracy, 95% interval",
-        "by span",
-        "standard error",
-        "95% interval",
-        "spans",
-        "oracle F1@10",
-        "oracle F1@50",
-        "second person F1@10",
-        "second person F1@50",
-    )
-    columns = "".join(f'<th class="n">{name}</th>' for name in names)
     return (
-        f"<p>{escape(certainty['how'])} Intervals are drawn over videos.</p>"
-        f'<div class="card scroll"><table><tr><th>tag</th>{columns}</tr>{rows}</table></div>'
+        f"<p>{escape(certainty['how'])} Intervals are drawn over videos.</p>{table_card(columns, rows, texts=('tag',))}"
     )
 
 
@@ -184,81 +162,38 @@ def between(borders: Sequence[float | None]) -> str:
     return "–" if low is None or high is None else f"{percent(low)}–{percent(high)}"
 
 
-def timeline_section(data: ReportData, figures: JsonObject, plots: dict[str, PlotlyFigure]) -> str:
-    """Returns a card with the timeline of each video, videos with gaps first; adds their figures to ``plots``."""
-    videos = sorted(data.videos, key=lambda video: (ORDER[video["status"]], video["video_id"]))
-    drawn = [video for video in videos if data.rows_of(video["video_id"])]
-    cards = []
-    for video in drawn[:MOST_TIMELINES]:
-        video_id, entry = video["video_id"], figures["per_video"][video["video_id"]]
-        lanes = timeline(video, data.rows_of(video_id), data.truth_of(video_id), data.taxonomy)
-        plot_id = f"timeline-{video_id}"
-        plots[plot_id] = timeline_plot(lanes, data.taxonomy)
-        cards.append(
-            f'<div class="card"><div class="head"><span class="id">{escape(video_id)}</span>{pill(entry["status"])}'
-            f"<span>{clock(entry['duration_s'])}</span><span>{escape(entry['procedure'] or '')}</span>"
-            f"<span>{escape(entry['reason'] or '')}</span></div>{plot_element(plot_id, plots[plot_id])}</div>"
-        )
-    more = (
-        f" These are {MOST_TIMELINES} of {len(drawn)} videos, videos with gaps first; <code>halsted show</code> draws "
-        "any video."
-        if len(drawn) > MOST_TIMELINES
-        else ""
-    )
-    return (
-        "<section><h2>Timelines</h2><p>Each lane is a tag. The fainter a span, the lower its confidence. Grey bands "
-        f"could not be mapped. Yellow bands are unknown: {UNKNOWN_REASON}. "
-        f"Drag to zoom, double-click to go back.{more}</p>{''.join(cards)}</section>"
-    )
-
-
 def steps_section(figures: JsonObject, taxonomy: Taxonomy) -> str:
-    """Returns the time per step, in all and by video; '' where no step is mapped."""
+    """Returns the time per step over all videos; '' where no step is mapped."""
     if not figures["steps_s"]:
         return ""
-    colours = {NO_STEP: "#e3e7eb", NOT_MAPPED: "#aeb6be", UNKNOWN: "#f2d98b"}
-    colours = {name: colour(STEP_TAG, name, taxonomy) for name in figures["steps_s"] if name not in colours} | colours
-    key = "".join(
-        f'<span><i style="background:{colours[name]}"></i>{escape(name)} {clock(seconds)}</span>'
+    total_s, confidence = sum(figures["steps_s"].values()), figures["confidence"]
+    rows = [
+        (
+            f'<span class="key"><span><i {step_style(name, taxonomy)}></i>{escape(name)}</span></span>',
+            clock(seconds),
+            percent(seconds / total_s),
+            percent(confidence.get(name)),
+        )
         for name, seconds in figures["steps_s"].items()
-    )
-    rows = []
-    longest = sorted(figures["per_video"].items(), key=lambda item: -item[1]["duration_s"])
-    for video_id, entry in longest[:MOST_TIMELINES]:
-        total_s = sum(entry["steps_s"].values())
-        if not total_s:
-            continue
-        parts = "".join(
-            f'<i style="width:{100 * entry["steps_s"][name] / total_s:.3f}%;background:{shade}" '
-            f'title="{escape(name)} {clock(entry["steps_s"][name])}"></i>'
-            for name, shade in colours.items()
-            if name in entry["steps_s"]
-        )
-        times = ", ".join(f"{escape(name)} {clock(seconds)}" for name, seconds in entry["steps_s"].items())
-        rows.append(
-            f'<tr><td class="id">{escape(video_id)}</td><td style="width:45%">'
-            f'<div class="split">{parts}</div></td><td class="times">{times}</td></tr>'
-        )
+    ]
     return (
-        f'<section><h2>Time per step</h2><div class="card scroll"><div class="key">{key}</div>'
-        f"<table>{''.join(rows)}</table></div></section>"
+        "<section><h2>Time per step</h2><p>The mean confidence is weighted by time.</p>"
+        f'<div class="card">{steps_bar(figures["steps_s"], taxonomy)}</div>'
+        f"{table_card(('step', 'time', 'share', 'mean confidence'), rows, texts=('step',))}</section>"
     )
 
 
-def confusion_section(accuracy: JsonObject | None, plots: dict[str, PlotlyFigure]) -> str:
-    """Returns a confusion matrix per tag; '' where there is no truth. Adds the figures to ``plots``."""
+def confusion_section(accuracy: JsonObject | None) -> str:
+    """Returns a confusion matrix per tag; '' where there is no truth."""
     if accuracy is None or not accuracy["tags"]:
         return ""
-    cards = []
-    for tag, of_tag in accuracy["tags"].items():
-        plot_id = f"confusion-{tag}"
-        plots[plot_id] = confusion_plot(of_tag["confusion"])
-        cards.append(plot_card(plot_id, tag, plots[plot_id]))
+    cards = "".join(
+        confusion_card(f"confusion-{tag}", tag, of_tag["confusion"]) for tag, of_tag in accuracy["tags"].items()
+    )
     return (
         "<section><h2>Which categories are confused</h2><p>The numbers are windows. A row is a true category, a column "
         "is what the map says. The darker a cell, the larger its share of the row. Categories that occur neither in "
-        "the "
-        f'truth nor in the map are left out.</p><div class="pair">{"".join(cards)}</div></section>'
+        f'the truth nor in the map are left out.</p><div class="pair">{cards}</div></section>'
     )
 
 
@@ -268,25 +203,26 @@ def failure_section(failures: list[JsonObject]) -> str:
         return (
             "<section><h2>Not mapped</h2><p>Nothing: every video of the archive is mapped without gaps.</p></section>"
         )
-    rows = "".join(
-        f'<tr><td class="id">{escape(entry["video_id"])}</td><td>{pill(entry["status"])}</td>'
-        f'<td class="n">{clock(entry["gap_s"]) if entry["gap_s"] else "–"}</td>'
-        f'<td class="n">{short_time(entry["missing_s"])}</td>'
-        f"<td>{escape(entry['reason'] or '')}</td></tr>"
+    rows = [
+        (
+            f'<span class="id">{escape(entry["video_id"])}</span>',
+            pill(entry["status"]),
+            clock(entry["gap_s"]) if entry["gap_s"] else "–",
+            short_time(entry["missing_s"]),
+            escape(entry["reason"] or ""),
+        )
         for entry in failures
-    )
-    return (
-        '<section><h2>Not mapped</h2><div class="card scroll"><table><tr><th>video</th><th>status</th>'
-        '<th class="n">time in gaps</th><th class="n">without picture</th>'
-        f"<th>reason</th></tr>{rows}</table></div></section>"
-    )
+    ]
+    columns = ("video", "status", "time in gaps", "without picture", "reason")
+    table = table_card(columns, rows, texts=("video", "status", "reason"))
+    shown = table if len(rows) <= LONG_TABLE else folded(f"{len(rows):,} videos", table, is_long=True)
+    return f"<section><h2>Not mapped</h2>{shown}</section>"
 
 
-def profile_section(profile: JsonObject | None, plots: dict[str, PlotlyFigure]) -> str:
-    """Returns the chart of time per stage of the newest run; '' where no profile was kept. Adds it to ``plots``."""
+def profile_section(profile: JsonObject | None) -> str:
+    """Returns the time per stage of the newest run as bars; '' where no profile was kept."""
     if profile is None:
         return ""
-    plots["profile"] = profile_plot(profile["stages"])
     steps = ", ".join(f"{escape(step)} after {seconds:.1f} s" for step, seconds in profile["start_s"].items())
     begins = f"<p>Its start: {steps}.</p>" if steps else ""
     encoding = profile["encoding"]
@@ -301,5 +237,28 @@ def profile_section(profile: JsonObject | None, plots: dict[str, PlotlyFigure]) 
         "<section><h2>Where the time went</h2>"
         f"<p>The newest run mapped {profile['segments']} segments ({clock(profile['video_s'])} of video) in "
         f"{clock(profile['wall_s'])}. The bars show seconds per stage, summed over all actors.</p>{begins}{encoders}"
-        f'<div class="card">{plot_element("profile", plots["profile"])}</div></section>'
+        f'<div class="card scroll" id="profile">{stage_bars(profile["stages"])}</div></section>'
+    )
+
+
+def stage_bars(stages: JsonObject) -> str:
+    """Returns seconds of wall clock and of CPU by stage as bars, in the order of the data flow.
+
+    ``stages``: ``wall_s`` and ``cpu_s``, each from stage to seconds.
+    """
+    longest_s = max((*stages["wall_s"].values(), *stages["cpu_s"].values()), default=0.0) or 1.0
+    rows = []
+    for stage, meaning in STAGES.items():
+        wall_s, cpu_s = (max(0.0, stages[clock_s].get(stage, 0.0)) for clock_s in ("wall_s", "cpu_s"))
+        bars = "".join(
+            f'<span class="bar" style="width:{100 * seconds / longest_s:.1f}%;background:var(--{shade})"></span>'
+            for seconds, shade in ((wall_s, "edge"), (cpu_s, "accent"))
+        )
+        rows.append(
+            f'<tr><th scope="row" title="{escape(meaning)}">{stage}</th><td style="width:70%">{bars}</td>'
+            f'<td class="n">{wall_s:.1f} s</td><td class="n">{cpu_s:.1f} s</td></tr>'
+        )
+    return (
+        '<table class="bars"><thead><tr><th scope="col">stage</th><td></td><th scope="col" class="n">wall clock, grey'
+        f'</th><th scope="col" class="n">CPU, blue</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
     )

@@ -1,11 +1,9 @@
-"""The charts of a mapping run, as Plotly figures. The page draws them with the JavaScript that it contains."""
+"""The timeline of a video as a Plotly figure, for notebooks (``MappedArchive.plot``)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from halsted_ray.profiling import STAGES
 from halsted_ray.records import UNKNOWN
 from halsted_ray.reporting.lanes import Timeline, colour
 from halsted_ray.reporting.terminal import clock
@@ -128,119 +126,3 @@ def timeline_plot(timeline: Timeline, taxonomy: Taxonomy) -> PlotlyFigure:
         ],
     }
     return {"data": bars, "layout": layout}
-
-
-def confusion_plot(confusion: Mapping[str, Any]) -> PlotlyFigure:
-    """Draws a confusion matrix, truth by prediction, of the categories that occur.
-
-    The shade of a cell is its share of the row. ``confusion``: ``categories`` (K names) and ``counts`` [K, K + 1],
-    where the last column counts windows without a prediction.
-    """
-    categories, counts = confusion["categories"], confusion["counts"]
-    seen = [k for k in range(len(categories)) if any(counts[k]) or any(row[k] for row in counts)]
-    columns = [*seen, len(categories)] if any(row[-1] for row in counts) else seen
-    labels = [*categories, "(no prediction)"]
-    shares, texts, hovers = [], [], []
-    for k in seen:
-        total = sum(counts[k])
-        shares.append([counts[k][column] / total if total else 0 for column in columns])
-        texts.append([str(counts[k][column]) if counts[k][column] else "" for column in columns])
-        hovers.append(
-            [
-                f"truth <b>{labels[k]}</b><br>predicted <b>{labels[column]}</b><br>"
-                f"{counts[k][column]} of {total} windows"
-                for column in columns
-            ]
-        )
-    row_names, column_names = ([shortened(labels[k]) for k in side] for side in (seen, columns))
-    left_px, below_px = (6.4 * max(map(len, names), default=0) for names in (row_names, column_names))
-    return {
-        "data": [
-            {
-                "type": "heatmap",
-                "z": shares,
-                "x": list(range(len(columns))),
-                "y": list(range(len(seen))),
-                "text": texts,
-                "texttemplate": "%{text}",
-                "hovertext": hovers,
-                "hoverinfo": "text",
-                "zmin": 0,
-                "zmax": 1,
-                "showscale": False,
-                "colorscale": [[0, "#f7f9fa"], [0.5, "#93b3c9"], [1, "#33658a"]],
-                "xgap": 1,
-                "ygap": 1,
-                "textfont": {"size": 11 if len(seen) <= 12 else 9},
-            }
-        ],
-        "layout": {
-            "height": 20 + below_px + (26 if len(seen) <= 12 else 20) * len(seen),
-            "font": FONT,
-            "margin": {"l": 16 + left_px, "r": 8, "t": 8, "b": 12 + below_px},
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "xaxis": {
-                "tickangle": -90,
-                "fixedrange": True,
-                "ticks": "",
-                "tickvals": list(range(len(columns))),
-                "ticktext": column_names,
-                "showgrid": False,
-                "zeroline": False,
-                "tickfont": {"size": 11},
-            },
-            "yaxis": {
-                "autorange": "reversed",
-                "fixedrange": True,
-                "ticks": "",
-                "tickvals": list(range(len(seen))),
-                "ticktext": row_names,
-                "showgrid": False,
-                "zeroline": False,
-                "tickfont": {"size": 11},
-            },
-        },
-    }
-
-
-def profile_plot(stages: Mapping[str, Mapping[str, float]]) -> PlotlyFigure:
-    """Draws seconds of wall clock and of CPU by stage, in the order of the data flow.
-
-    ``stages``: ``wall_s`` and ``cpu_s``, each from stage to seconds.
-    """
-    bars = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "name": name,
-            "marker": {"color": shade},
-            "y": list(STAGES),
-            "x": [stages[clock_s].get(stage, 0.0) for stage in STAGES],
-            "hovertext": [
-                f"<b>{stage}</b>: {STAGES[stage]}<br>{name} {stages[clock_s].get(stage, 0.0):.1f} s" for stage in STAGES
-            ],
-            "hoverinfo": "text",
-        }
-        for clock_s, name, shade in (("wall_s", "wall clock", "#93b3c9"), ("cpu_s", "CPU", "#33658a"))
-    ]
-    return {
-        "data": bars,
-        "layout": {
-            "height": 40 * len(STAGES) + 60,
-            "font": FONT,
-            "margin": {"l": 84, "r": 8, "t": 8, "b": 40},
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "barmode": "group",
-            "bargap": 0.3,
-            "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 0, "yanchor": "bottom"},
-            "xaxis": {"title": {"text": "seconds"}, "fixedrange": True, "gridcolor": "#e9edf0", "zeroline": False},
-            "yaxis": {"autorange": "reversed", "fixedrange": True, "showgrid": False, "zeroline": False},
-        },
-    }
-
-
-def shortened(name: str) -> str:
-    """Returns a name cut to 26 characters."""
-    return name if len(name) <= 26 else name[:25] + "…"

@@ -12,10 +12,12 @@ import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import UsageError
 from halsted_ray.maps.cases import CASES_SCHEMA, case_statuses, case_timeline, read_cases
 from halsted_ray.maps.reading import read_table
 from halsted_ray.maps.status import status_of
+from halsted_ray.maps.stitch_table import STITCHES_SCHEMA, read_stitches, stitch_rows
 from halsted_ray.maps.table_schemas import SEGMENTS_SCHEMA, TIMELINE_SCHEMA, VIDEOS_SCHEMA
 from halsted_ray.reporting.lanes import timeline
 from halsted_ray.reporting.map_plots import timeline_plot
@@ -82,6 +84,17 @@ class MapTable:
 
 
 @dataclass(frozen=True)
+class ComputedTable(MapTable):
+    """A table that is stored nowhere: it is computed whenever one of the methods is called."""
+
+    def to_ray(self) -> ray.data.Dataset:
+        """All rows as a Ray Dataset, computed in this process."""
+        import ray.data
+
+        return ray.data.from_arrow(self.to_arrow())
+
+
+@dataclass(frozen=True)
 class VectorTable(MapTable):
     """The stored vectors, of all encoders and samplings. A window that a mapping is just packing stands twice."""
 
@@ -141,8 +154,8 @@ def _rows_of_files(files: pa.Table, location: str) -> pa.Table:
 class MappedArchive:
     """The maps at ``location``: what ``halsted map … --out LOCATION`` left there. ``open_maps`` makes one.
 
-    ``timeline``, ``videos``, ``segments``, ``cases`` and ``vectors`` are ``MapTable``s; docs/reference says their
-    columns.
+    ``timeline``, ``videos``, ``segments``, ``cases``, ``vectors`` and ``stitches`` are ``MapTable``s; docs/reference
+    says their columns. Stitches are found in the timeline when they are read (``maps.stitches``).
     """
 
     def __init__(self, location: str, embeddings: str | None = None, taxonomy: str | None = None):
@@ -158,6 +171,7 @@ class MappedArchive:
         self.segments = self._table("segments", SEGMENTS_SCHEMA)
         self.cases = self._table("cases", CASES_SCHEMA)
         self.vectors = VectorTable.at(self.embeddings)
+        self.stitches = ComputedTable("stitches", STITCHES_SCHEMA, self._found_stitches)
 
     @property
     def video_ids(self) -> list[str]:
@@ -204,6 +218,11 @@ class MappedArchive:
         figure = timeline_plot(timeline(found, rows, None, taxonomy), taxonomy)
         return go.Figure(data=figure["data"], layout=figure["layout"])
 
+    def _found_stitches(self) -> pa.dataset.Dataset:
+        taxonomy = taxonomies.load(self._taxonomy) if self._taxonomy else None
+        rows = stitch_rows(read_stitches(self.location, taxonomy))
+        return pa.dataset.dataset(pa.Table.from_pylist(rows, schema=STITCHES_SCHEMA))
+
     def _table(self, name: str, schema: pa.Schema) -> MapTable:
         def dataset() -> pa.dataset.FileSystemDataset | None:
             uri = table_uri(self.location, name)
@@ -228,7 +247,7 @@ def open_maps(location: str, *, embeddings: str | None = None, taxonomy: str | N
     Args:
         location: A folder or any fsspec URL.
         embeddings: Where the vectors are kept, if not in ``<location>/embeddings``.
-        taxonomy: File of the maps' taxonomy, needed by ``plot`` where it is not a taxonomy that ships.
+        taxonomy: File of the maps' taxonomy, needed by ``plot`` and ``stitches`` where it is not a taxonomy that ships.
 
     Raises:
         UsageError: Nothing was mapped to ``location``.

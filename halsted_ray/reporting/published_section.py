@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 
 from halsted_ray.reporting.evaluation_plots import Figures
-from halsted_ray.reporting.html_page import number, percent, plot_card, plot_element
+from halsted_ray.reporting.html_page import number, percent, plot_card, plot_element, table_card, times
 from halsted_ray.reporting.map_plots import PlotlyFigure
 from halsted_ray.reporting.published_plots import (
     category_plot,
@@ -39,11 +39,11 @@ def benchmark_section(figures: Figures, plots: dict[str, PlotlyFigure], titles: 
         (row["method"], row["tag"], row[measure], row["low"], row["high"], row["source"])
         for row in benchmark["published"]
     ]
-    body = "".join(
-        f'<tr><td>{escape(name)}</td><td>{escape(tag)}</td><td class="n">{number(value, 3)}</td>'
-        f'<td class="n">{borders(low, high)}</td><td>{escape(source)}</td></tr>'
+    cells = [
+        (escape(name), escape(tag), number(value, 3), borders(low, high), escape(source))
         for name, tag, value, low, high, source in rows
-    )
+    ]
+    columns = ("method", "tag", measure, "95%", "measured")
     if benchmark["name"] == "sais":
         heading = "Halsted and SAIS on suturing"
         about = (
@@ -68,8 +68,7 @@ def benchmark_section(figures: Figures, plots: dict[str, PlotlyFigure], titles: 
         f"<section><h2>{heading}</h2><p>{about} Published values were measured on other videos; compare their order, "
         "not their size. Intervals are 95%, here t over folds.</p>"
         f"{chart}"
-        f'<div class="card scroll"><table><tr><th>method</th><th>tag</th><th class="n">{measure}</th>'
-        f'<th class="n">95%</th><th>measured</th></tr>{body}</table></div></section>'
+        f"{table_card(columns, cells, texts=('method', 'tag', 'measured'))}</section>"
     )
 
 
@@ -88,17 +87,16 @@ def rarp50_section(benchmark: Figures, titles: Mapping[str, str]) -> str:
         (row["method"], row["chance"], row["accuracy"], row["relative_improvement"], row["source"])
         for row in benchmark["published"]
     ]
-    body = "".join(
-        f'<tr><td>{escape(name)}</td><td class="n">{percent(chance)}</td><td class="n">{percent(accuracy)}</td>'
-        f'<td class="n">{number(over, 1)}×</td><td>{escape(source)}</td></tr>'
+    cells = [
+        (escape(name), percent(chance), percent(accuracy), times(over), escape(source))
         for name, chance, accuracy, over, source in rows
-    )
+    ]
+    columns = ("method", "chance", "accuracy", "over chance", "measured")
     return (
         "<section><h2>SAR-RARP50</h2><p>Accuracy by segment on the data set's test videos. MA-TCN and SAIS are quoted "
         "as the Halsted paper quotes them: they left out infrequent actions, so their chance is another, and MA-TCN is "
         "judged by frames and reads the robot's kinematics.</p>"
-        '<div class="card scroll"><table><tr><th>method</th><th class="n">chance</th><th class="n">accuracy</th>'
-        f'<th class="n">over chance</th><th>measured</th></tr>{body}</table></div></section>'
+        f"{table_card(columns, cells, texts=('method', 'measured'))}</section>"
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
@@ -19,6 +19,7 @@ from halsted_ray.maps.cases import Chapter, case_statuses, case_timeline, read_c
 from halsted_ray.maps.reading import read_timeline
 from halsted_ray.maps.run_profile import RunProfile, read_profile
 from halsted_ray.maps.status import status_of
+from halsted_ray.maps.stitch_table import VideoStitches, asked_of_cases, asked_tasks, stitches_of_video
 from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
 from halsted_ray.records import Clip, WindowSpec
 from halsted_ray.storage.locations import local_path, printable
@@ -47,6 +48,8 @@ class ReportData:
     """Where the time of the newest run went; None where the run kept no profile."""
     chapters: Sequence[Chapter] = ()
     """The videos of all cases."""
+    asked: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """video_id → the tasks that it was asked, as ``maps.stitch_table.asked_tasks`` has them."""
 
     @cached_property
     def _rows_by_video(self) -> dict[str, list[JsonObject]]:
@@ -61,6 +64,16 @@ class ReportData:
         for clip in self.truth or ():
             by_video[clip.video_id].append(clip)
         return by_video
+
+    @cached_property
+    def stitches(self) -> list[VideoStitches]:
+        """The stitches of each video that has rows, in the order of ``videos``."""
+        drawn = [(video["video_id"], self.rows_of(video["video_id"])) for video in self.videos]
+        return [
+            stitches_of_video(video_id, rows, self.asked.get(video_id, ()), self.taxonomy, rows[-1]["model_version"])
+            for video_id, rows in drawn
+            if rows
+        ]
 
     def rows_of(self, video_id: str) -> list[JsonObject]:
         """Returns the rows of one video."""
@@ -95,6 +108,7 @@ class ReportData:
             videos=case_statuses(self.videos, chapters),
             rows=case_timeline(rows, chapters).to_pylist(),
             truth=truth,
+            asked=asked_of_cases(self.asked, chapters),
         )
 
     def find(self, name: str) -> JsonObject:
@@ -147,7 +161,7 @@ def read_report_data(out: str, truth: str | None = None, taxonomy: str | None = 
                 f"{len(annotated)}; compare with the atlas of the archive that was mapped"
             )
         clips = list(atlas.clips)
-    return ReportData(videos, rows, clips, of_maps, WindowSpec(), read_profile(out), read_cases(out))
+    return ReportData(videos, rows, clips, of_maps, WindowSpec(), read_profile(out), read_cases(out), asked_tasks(out))
 
 
 def taxonomy_of(rows: list[JsonObject], given: str | None = None) -> Taxonomy:

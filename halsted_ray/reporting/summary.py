@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from halsted_ray.evaluation.map_accuracy import score_timeline
 from halsted_ray.evaluation.map_certainty import map_certainty
+from halsted_ray.maps.stitch_table import WHY_NONE, totals_json
+from halsted_ray.maps.stitch_totals import totals_of
 from halsted_ray.records import UNKNOWN
 from halsted_ray.reporting.report_data import JsonObject, ReportData, read_report_data
 
@@ -39,14 +41,18 @@ def summarise(data: ReportData) -> JsonObject:
     ``maps.status`` has it, and so is ``unknown_s``, the time that is outside of what the model has learned. ``models``:
     the models that made the rows. ``steps_s``: step to seconds over all videos. ``per_video``: video_id to status,
     reason, duration_s, gap_s, missing_s, unknown_s, procedure and ``steps_s``. ``failures``: the videos that are not
-    mapped or have gaps. ``accuracy``: of ``evaluation.map_accuracy`` and, under ``certainty``, of
-    ``evaluation.map_certainty``; None without a truth. ``profile``: the newest
-    run's ``maps.run_profile.RunProfile``, None where it kept none.
+    mapped or have gaps. ``confidence``: step to its mean confidence over all videos, weighted by time; ``per_video``
+    has the same over all steps of a video, None where it has no step. ``stitches``: under ``totals`` those of all
+    stitches (``maps.stitch_table.totals_json``), and ``per_video``: video_id to the number of its stitches and why
+    there are none. ``accuracy``: of ``evaluation.map_accuracy`` and, under ``certainty``, of
+    ``evaluation.map_certainty``; None without a truth.
+    ``profile``: the newest run's ``maps.run_profile.RunProfile``, None where it kept none.
     """
     per_video = {video["video_id"]: video_figures(video, data.rows_of(video["video_id"])) for video in data.videos}
     steps: Counter[str] = Counter()
     for entry in per_video.values():
         steps.update(entry["steps_s"])
+    step_rows = [row for row in data.rows if row["tag"] == STEP_TAG]
     statuses = Counter(video["status"] for video in data.videos)
     durations_s = {video["video_id"]: video["duration_s"] for video in data.videos if video["duration_s"]}
     return {
@@ -60,12 +66,24 @@ def summarise(data: ReportData) -> JsonObject:
         },
         "models": lineage(data.rows),
         "steps_s": dict(steps.most_common()),
+        "confidence": {
+            step: mean_confidence(of_step)
+            for step in steps
+            if (of_step := [row for row in step_rows if row["category"] == step])
+        },
         "per_video": per_video,
         "failures": [
             {"video_id": video_id, **{key: entry[key] for key in FAILURE_KEYS}}
             for video_id, entry in per_video.items()
             if entry["status"] != "mapped"
         ],
+        "stitches": {
+            "totals": totals_json(totals_of([stitch for video in data.stitches for stitch in video.stitches])),
+            "per_video": {
+                video.video_id: {"count": len(video.stitches), "why_none": WHY_NONE[video.state]}
+                for video in data.stitches
+            },
+        },
         "accuracy": accuracy_of(data, durations_s),
         "profile": asdict(data.profile) if data.profile else None,
     }
@@ -109,7 +127,14 @@ def video_figures(video: JsonObject, rows: list[JsonObject]) -> JsonObject:
         "unknown_s": video["unknown_s"],
         "procedure": procedures.most_common(1)[0][0] if procedures else None,
         "steps_s": dict(steps_s),
+        "confidence": mean_confidence([row for row in rows if row["tag"] == STEP_TAG]),
     }
+
+
+def mean_confidence(rows: Sequence[JsonObject]) -> float | None:
+    """Returns the mean confidence of ``rows``, weighted by time; None without rows."""
+    total_s = sum(row["stop_s"] - row["start_s"] for row in rows)
+    return sum(row["confidence"] * (row["stop_s"] - row["start_s"]) for row in rows) / total_s if total_s else None
 
 
 def covered_s(spans: list[tuple[float, float]]) -> float:

@@ -8,12 +8,15 @@ from typing import Any
 from halsted_ray.evaluation.intervals import paired_test
 from halsted_ray.evaluation.json_values import Figures, without_nan
 from halsted_ray.evaluation.model_comparison import compare_folds, compare_models, tags_by_task
-from halsted_ray.evaluation.predictions import REFERENCE, TagPredictions
+from halsted_ray.evaluation.predictions import KINDS_OF_UNIT, REFERENCE, TagPredictions, of_unit
 from halsted_ray.evaluation.scoring import AccuracyCounts
 from halsted_ray.taxonomy import Taxonomy
 
-AFTER = "v2"
-"""The model after a round of self-labelling; ``REFERENCE`` (``v1``) is the model before it."""
+
+def model_after(rounds: int) -> str:
+    """The model after so many rounds of self-labelling, ``v2`` after one; ``REFERENCE`` (``v1``) is the model before
+    them."""
+    return f"v{rounds + 1}"
 
 
 def measure_gain(
@@ -23,13 +26,15 @@ def measure_gain(
     operation_of_video: Mapping[str, Mapping[str, str]],
     task: str = "micro",
     labelled: Sequence[TagPredictions] = (),
+    rounds: int = 1,
 ) -> Figures:
     """``folds`` and ``videos`` (differences by ``model_comparison``), ``sources`` (``by_source``), the ``gain`` on
-    ``task``, and which model to ``keep``, as JSON values.
+    ``task``, the name of the model ``after`` the rounds, and which model to ``keep``, as JSON values. ``units``: folds
+    and videos once more, of ``clips`` and of the ``grid``'s windows alone; the others count both alike.
 
-    ``keep`` is ``v2`` only where the gain has an interval above zero, else ``v1``. With one fold alone the interval is
-    the bootstrap's over videos. ``labelled``: predictions of ``after`` for held-out windows that a model labelled and
-    not a person.
+    ``keep`` is ``after`` only where its gain has an interval above zero, else ``v1``. With one fold alone the interval
+    is the bootstrap's over videos. ``labelled``: predictions of ``after`` for held-out windows that a model labelled
+    and not a person.
 
     Both models predicted the same windows of held-out videos; ValueError otherwise. In each fold, the labels that
     ``after`` learned must come from a model that did not learn from the held-out videos: else they carry the truth
@@ -40,14 +45,24 @@ def measure_gain(
     has_several_folds = len({entry.targets.fold for entry in after}) > 1
     unknown = {"value": None, "low": None, "high": None}  # no held-out window shows the task
     gain = folds.get(task, {}).get("difference", unknown) if has_several_folds else videos["tasks"].get(task, unknown)
+    sides = {unit: (of_unit(before, unit), of_unit(after, unit)) for unit in KINDS_OF_UNIT}
     return {
         "task": task,
+        "after": model_after(rounds),
         "over": "folds" if has_several_folds else "videos",
         "gain": gain,
         "folds": folds,
         "videos": videos,
+        "units": {
+            unit: {
+                "folds": compare_folds(*both, taxonomy),
+                "videos": compare_models(*both, taxonomy, operation_of_video),
+            }
+            for unit, both in sides.items()
+            if both[0]
+        },
         "sources": by_source([*after, *labelled], taxonomy),
-        "keep": AFTER if (gain["low"] or 0) > 0 else REFERENCE,
+        "keep": model_after(rounds) if (gain["low"] or 0) > 0 else REFERENCE,
     }
 
 

@@ -110,12 +110,18 @@ def label_archive(
     labeller, taxonomy = Halsted.load(model), source.load_taxonomy()
     task, encoder = taxonomy.task(rules.task), encoder or labeller.config.encoder_ref
     labeller.check_encoder(encoder_identity(encoder))  # before its vectors are stored under the model's encoder
-    accuracy_of_task = accuracy_of_tasks(labeller, source, encoder, embeddings)
+    accuracy_of_task, by_unit = accuracy_of_tasks(labeller, source, encoder, embeddings)
     mean = average(accuracy_of_task)
     report: Figures = {
         "atlas": {"release": source.name, "version": source.version},
         "model": {"version": labeller.config.version, "digest": labeller.digest},
-        "gate": {"least": rules.gate, "mean": mean, "tasks": accuracy_of_task, "passed": mean >= rules.gate},
+        "gate": {
+            "least": rules.gate,
+            "mean": mean,
+            "tasks": accuracy_of_task,
+            "units": by_unit,
+            "passed": mean >= rules.gate,
+        },
     }
     if not report["gate"]["passed"]:
         return LabellingResult(report, [], [], {}, head)
@@ -218,6 +224,12 @@ def labels_of(
         not_asked=len(predicted) - len(asked),
         labelled_s=sum(part.stop_s - part.start_s for part in parts),
     )
+
+
+def labelled_tasks(taxonomy: Taxonomy, task: str) -> list[str]:
+    """The names of the tasks of which labels of ``task`` are samples: its own, and those that decide whether it
+    applies."""
+    return [task, *dict.fromkeys(taxonomy.task_of_tag(tag).name for tag, _ in taxonomy.task(task).when)]
 
 
 def is_all_unknown(video: VideoStatus, unknown_s: Mapping[str, float]) -> bool:

@@ -14,7 +14,14 @@ from halsted_ray.evaluation.json_values import Figures
 from halsted_ray.evaluation.leak_guard import caveats_of, learned_by, require_unlearned
 from halsted_ray.evaluation.run_evaluation import require_fit
 from halsted_ray.model.halsted import Halsted
-from halsted_ray.selflabel.labelling import GATE, PRECISION, LabellingRules, label_archive
+from halsted_ray.selflabel.labelling import (
+    GATE,
+    PRECISION,
+    LabellingRules,
+    label_archive,
+    labelled_tasks,
+    videos_to_leave,
+)
 from halsted_ray.selflabel.validation import PART, manual_clips_only
 from halsted_ray.storage.files import read_file, require_writable, write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
@@ -46,8 +53,9 @@ def self_label(
     videos), a map of 1-s windows with ``task`` alone, merging windows to labels, one commit of the labels with source
     ``ai``, and with ``release`` a second commit that names the atlas so. Validation and test videos are never labelled,
     nor are videos in which a person labelled this task; a person's clip of another task keeps its time. What an earlier
-    model said of the same videos is replaced. A model that learned from a validation video is refused. Where it is not
-    known what a model learned from, ``report["caveats"]`` says so.
+    model said of the same videos is replaced, also where this one is sure of nothing, so rounds may follow each other:
+    a model that learned from labels labels the same videos anew. A model that learned from a validation video is
+    refused. Where it is not known what a model learned from, ``report["caveats"]`` says so.
 
     ``out`` keeps the map, from which a killed run goes on, and ``report.json``. The report is returned: JSON values,
     see ``labelling.LabellingResult``. The same call again adds labels of videos that are new in the archive, and
@@ -82,6 +90,7 @@ def self_label(
     report["caveats"] = caveats_of(labeller.config, learned, judging) if learned is None else []
     if clips:
         new_videos = {clip.video_id for clip in clips} - {video.video_id for video in found.head.videos}
+        left_alone = videos_to_leave(found.head, task)
         report["atlas"]["before"] = found.head.version
         report["atlas"]["labelled"] = add_ai_samples(
             atlas,
@@ -89,6 +98,12 @@ def self_label(
             model_version=labeller.config.version,
             who=who,
             replace_earlier=True,
+            replaced_lanes=[
+                (video.video_id, task_name)
+                for video in found.videos
+                if video.video_id not in left_alone
+                for task_name in labelled_tasks(labeller.taxonomy, task)
+            ],
             why=f"{task} at precision {precision:g} on {report['validation']['videos']} validation videos of "
             f"{source.name}",
             videos=[video for video in found.videos if video.video_id in new_videos],

@@ -12,7 +12,7 @@ from halsted_ray.atlas import Atlas
 from halsted_ray.embedding.embed import EmbedProgress, embed
 from halsted_ray.embedding.vector_names import open_vectors
 from halsted_ray.errors import AtlasError
-from halsted_ray.evaluation.predictions import predict, tag_targets
+from halsted_ray.evaluation.predictions import KINDS_OF_UNIT, TagPredictions, of_unit, predict, tag_targets
 from halsted_ray.evaluation.scoring import AccuracyCounts, score_tasks
 from halsted_ray.mapping.workflow import needed_tasks
 from halsted_ray.model.encoder_identity import encoder_identity
@@ -51,20 +51,28 @@ class ValidationPredictions:
 
 def accuracy_of_tasks(
     model: Halsted, source: Atlas, encoder: str, embeddings: str, progress: EmbedProgress | None = None
-) -> dict[str, float]:
-    """Task → mean over its tags of exact match, on the clips and the model's own windows of the validation videos.
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """(task → mean over its tags of exact match, the same by unit), on the validation videos.
 
-    Raises AtlasError where no validation video is annotated, or a video can't be decoded.
+    The first counts annotated clips and the model's own windows alike; the second tells them apart: ``clips`` and
+    ``grid`` → task → accuracy. Raises AtlasError where no validation video is annotated, or a video can't be decoded.
     """
     spec, taxonomy = model.config.windows, model.taxonomy
     labelled = labelled_windows(manual_clips_only(source), PART, source.split, taxonomy, JUDGED, spec)
     windows = {video_id: unique_windows(samples) for video_id, samples in labelled.items()}
     vectors = vectors_of(source, windows, model, spec, encoder, embeddings, progress)
-    samples = build_samples(with_vectors(labelled, vectors), vectors, model.vocabulary)
+    labelled = with_vectors(labelled, vectors)
+    samples = build_samples(labelled, vectors, model.vocabulary)
+    # Row-aligned with the samples: ``build_samples`` takes videos by id, and their samples in order.
+    kind_S = np.array([sample.window.kind for video_id in sorted(labelled) for sample in labelled[video_id]])
     unused_S = np.full(len(samples), "")
-    targets = tag_targets(samples, samples, taxonomy, 0, unused_S, unused_S)
-    figures = score_tasks(AccuracyCounts.of(predict(model, samples, targets)), taxonomy)
-    return {task: of_task["over_videos"] for task, of_task in figures["tasks"].items()}
+    predictions = predict(model, samples, tag_targets(samples, samples, taxonomy, 0, kind_S, unused_S))
+
+    def by_task(of: Sequence[TagPredictions]) -> dict[str, float]:
+        figures = score_tasks(AccuracyCounts.of(of), taxonomy)
+        return {task: of_task["over_videos"] for task, of_task in figures["tasks"].items()}
+
+    return by_task(predictions), {unit: by_task(of_unit(predictions, unit)) for unit in KINDS_OF_UNIT}
 
 
 def predict_validation(
@@ -109,7 +117,7 @@ def predict_windows(model: Halsted, task: Task, vectors_ND: np.ndarray) -> list[
     """Per window the model's predictions of ``task``, and of the tasks that decide whether ``task`` applies."""
     found: list[dict[str, tuple[str, float]]] = [{} for _ in vectors_ND]
     for needed in needed_tasks(model.taxonomy, [task]):
-        for of_window, row in zip(found, model.tag(vectors_ND, needed.name), strict=True):
+        for of_window, row in zip(found, model.tag(vectors_ND, needed.name, unit="grid"), strict=True):
             of_window |= row
     return list(found)
 

@@ -15,29 +15,64 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
 from halsted_ray import __version__
 from halsted_ray.errors import ModelError, OutputError, RegistryError, TaxonomyError, UsageError, VideoError
+from halsted_ray.service.addresses import HostMiddleware
+from halsted_ray.service.annotation_schemas import show_spans
+from halsted_ray.service.annotations import SpanChanged
+from halsted_ray.service.cases import Forbidden
 from halsted_ray.service.clip_tagging import UnknownWords
+from halsted_ray.service.comments import NotYours
 from halsted_ray.service.components import Overloaded, ServiceComponents
+from halsted_ray.service.job_following import JobFollowing
 from halsted_ray.service.middleware import RequestMiddleware
 from halsted_ray.service.object_store import StoreFull, UploadEnded
+from halsted_ray.service.places import FairPlaces
+from halsted_ray.service.prepared_timelines import PreparedTimelines
 from halsted_ray.service.rate_limit import RateLimiter
 from halsted_ray.service.routes import include_routes
+from halsted_ray.service.storage_room import QuotaExceeded
 from halsted_ray.service.uploads import NotFound, StateConflict
 
 DESCRIPTION = """Temporal maps of surgical video. **Research software, not a medical device**: not for diagnosis and not
 for judging a person. The model makes mistakes; every answer says how sure the model is and which version answered."""
 
 log = logging.getLogger(__name__)
-BODIES_AT_ONCE = 8
-"""So many parts and ranges of videos are in the memory of one replica at once: 40 MiB. Other requests wait."""
+PARTS_AT_ONCE, RANGES_AT_ONCE = 8, 8
+"""So many parts of uploads are written at once, so many ranges of videos are read at once by one replica. Parts and
+players do not wait for each other."""
+POSTERS_AT_ONCE, SAMPLES_AT_ONCE = 4, 1
+"""So many posters are read, or made of a video, at once by one replica, and so many sample cases are drawn: one takes
+3 s of a CPU."""
+BODIES, BODIES_OF_TENANT, BODIES_WAITING = 32, 12, 64
+"""Parts whose bodies come to one replica at once: at most 160 MiB of memory, at most 60 MiB of one tenant. So many more
+of one tenant wait with their bodies unread."""
+STUDIES, STUDIES_OF_TENANT = 8, 4
+"""Requests with DICOM instances that come to one replica at once: each has up to 10 MiB in memory, and a file on the
+disk. At the front they use the places of parts."""
+STREAMS, STREAMS_OF_TENANT, STREAMS_OF_KEY = 100, 40, 10
+"""Event streams that one replica keeps open."""
+POLLS, POLLS_OF_TENANT = 40, 20
+"""Polls of the SDK that one replica holds open; what finds no place is answered at once. The front lets 100 requests of
+this kind through to one replica, those of the page among them."""
+SEARCHES, SEARCHES_OF_TENANT, SEARCHES_WAITING = 2, 1, 8
+"""Searches of similar moments of one replica at once: each reads all vectors of up to 200 cases."""
+CLIPS, CLIPS_OF_TENANT, CLIPS_WAITING = 64, 48, 64
+"""Clips of one replica that the tagger has at once, and clips of one tenant that wait for that."""
+CUTS, CUTS_OF_TENANT, CUTS_WAITING = 2, 1, 4
+"""So many clips are cut at a time by one replica, each by a process of its own that may take 1 GiB; of one tenant, and
+so many requests of one tenant wait for that."""
 STATUS = (
     (NotFound, 404),
+    (Forbidden, 403),
+    (NotYours, 403),
     (StateConflict, 409),
     (StoreFull, 507),
+    (QuotaExceeded, 413),
     (UploadEnded, 409),
     (OutputError, 503),
     (ModelError, 503),
@@ -51,14 +86,42 @@ STATUS = (
 
 def create_api(components: ServiceComponents) -> FastAPI:
     """The application: its state, its middleware, its routes and its answers to errors."""
-    app = FastAPI(title="Halsted on Ray", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
+    # A path with one slash too many is not there: Starlette's redirect would name the host that the client sent.
+    app = FastAPI(
+        title="Halsted on Ray",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.state.components = components
     app.state.rate_limiter = RateLimiter(components.settings.requests_per_minute, components.replicas)
-    app.state.body_slots = asyncio.Semaphore(BODIES_AT_ONCE)
+    state = app.state
+    state.part_slots, state.range_slots = asyncio.Semaphore(PARTS_AT_ONCE), asyncio.Semaphore(RANGES_AT_ONCE)
+    state.poster_slots, state.sample_slots = asyncio.Semaphore(POSTERS_AT_ONCE), asyncio.Semaphore(SAMPLES_AT_ONCE)
+    state.bodies = FairPlaces("parts of uploads", BODIES, BODIES_OF_TENANT, BODIES_WAITING)
+    state.studies = FairPlaces("DICOM studies", STUDIES, STUDIES_OF_TENANT)
+    state.streams_of_tenant = FairPlaces("event streams of the tenant", STREAMS, STREAMS_OF_TENANT)
+    state.streams_of_key = FairPlaces("event streams of the key", STREAMS, STREAMS_OF_KEY)
+    state.polls = FairPlaces("polls of the tenant", POLLS, POLLS_OF_TENANT)
+    state.clips = FairPlaces("clips of the tenant", CLIPS, CLIPS_OF_TENANT, CLIPS_WAITING)
+    state.cuts = FairPlaces("clips to cut", CUTS, CUTS_OF_TENANT, CUTS_WAITING)
+    state.timelines = PreparedTimelines(components.videos, lambda: components.model_source().taxonomy)
+    state.searches = FairPlaces("searches of similar moments", SEARCHES, SEARCHES_OF_TENANT, SEARCHES_WAITING)
+    state.job_following = JobFollowing(components.jobs)
+    app.add_middleware(HostMiddleware, settings=components.settings)
     app.add_middleware(RequestMiddleware, components=components)
     include_routes(app)
     _handle_errors(app)
     return app
+
+
+def describe() -> dict[str, Any]:
+    """The OpenAPI description of all routes, without a service: the types of the page are made from it."""
+    app = FastAPI(title="Halsted on Ray", version=__version__)
+    include_routes(app)
+    return app.openapi()
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:
@@ -72,6 +135,11 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(UnknownWords)
     def unknown_words(_request: Request, error: UnknownWords) -> JSONResponse:
         return problem(422, str(error), words=error.words, nearest=error.nearest)
+
+    @app.exception_handler(SpanChanged)
+    def span_changed(_request: Request, error: SpanChanged) -> JSONResponse:
+        spans = [span.model_dump() for span in show_spans(error.spans, error.authors)]
+        return problem(409, str(error), spans=spans)
 
     @app.exception_handler(UsageError)
     @app.exception_handler(VideoError)
@@ -92,6 +160,11 @@ def _handle_errors(app: FastAPI) -> None:
     def no_database(_request: Request, error: DBAPIError) -> JSONResponse:
         log.error("the database does not answer: %s", type(error.orig).__name__)
         return problem(503, "the database does not answer; send the same request again", {"Retry-After": "5"})
+
+    @app.exception_handler(NoConnection)
+    def no_connection(_request: Request, _error: NoConnection) -> JSONResponse:
+        log.error("no connection to the database came free; see HALSTED_DATABASE_CONNECTIONS")
+        return problem(503, "the database is busy; send the same request again", {"Retry-After": "2"})
 
     @app.exception_handler(StarletteHTTPException)
     def http(_request: Request, error: HTTPException) -> JSONResponse:

@@ -2,26 +2,33 @@
 
 An entry is written in the same transaction as the change that it records: either both are kept or neither is. The
 database itself refuses to change or delete an entry (triggers). A change made past the triggers is found by
-``verify``. Whoever can rewrite the whole database can also seal all entries anew, so note the last digest elsewhere
-from time to time (``GET /v1/audit`` shows it).
+``verify``. Whoever can rewrite the whole database can also seal all entries anew, so the last digest is written to a
+place outside on a schedule (``audit_export.py``).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from halsted_ray.service.database import AuditEntry, lock_row, now_s
 
+if TYPE_CHECKING:
+    from halsted_ray.service.users import Caller
+
 HEAD = "audit"
 """The LockRow that holds the end of the chain."""
 START = "0" * 64
 """The digest before the first entry."""
+NO_TENANT = "-"
+"""The tenant of an entry about nobody known, such as a sign-in with a key that was never issued. Such an entry is shown
+by ``halsted serve audit --last`` only."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +49,40 @@ class AuditVerification:
 def record(session: Session, tenant_id: str, actor: str, action: str, subject: str, **detail: Any) -> None:
     """Adds an entry. ``actor``: user and key id. ``subject``: an id, never the name of a file. ``detail``: JSON
     values."""
+    _append(session, tenant_id, actor, action, [(subject, detail)])
+
+
+def record_by(session: Session, caller: Caller, action: str, subject: str, **detail: Any) -> None:
+    """Adds an entry about what ``caller`` did, with the address that the request came from as ``address``."""
+    record(session, caller.tenant_id, caller.actor, action, subject, address=caller.address, **detail)
+
+
+def record_many(
+    session: Session, caller: Caller, action: str, entries: Sequence[tuple[str, Mapping[str, Any]]]
+) -> None:
+    """As ``record_by`` for each (subject, detail) of ``entries``, at the cost of little more than one."""
+    with_address = [(subject, {"address": caller.address, **detail}) for subject, detail in entries]
+    _append(session, caller.tenant_id, caller.actor, action, with_address)
+
+
+def _append(
+    session: Session, tenant_id: str, actor: str, action: str, entries: Sequence[tuple[str, dict[str, Any]]]
+) -> None:
     head = lock_row(session, HEAD)
-    entry = AuditEntry(
-        seq=head.seq + 1,
-        at_s=now_s(),
-        tenant_id=tenant_id,
-        actor=actor,
-        action=action,
-        subject=subject,
-        detail=detail,
-        previous=head.digest,
-    )
-    entry.digest = head.digest = seal(entry)
-    head.seq = entry.seq
-    session.add(entry)
+    for subject, detail in entries:
+        entry = AuditEntry(
+            seq=head.seq + 1,
+            at_s=now_s(),
+            tenant_id=tenant_id,
+            actor=actor,
+            action=action,
+            subject=subject,
+            detail=detail,
+            previous=head.digest,
+        )
+        entry.digest = head.digest = seal(entry)
+        head.seq = entry.seq
+        session.add(entry)
     session.flush()
 
 

@@ -12,11 +12,15 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
 
 from halsted_ray.errors import OutputError, UsageError
-from halsted_ray.service import audit
-from halsted_ray.service.database import Database, database_exists
+from halsted_ray.service import audit, audit_export, audit_places
+from halsted_ray.service.database import AuditEntry, Database, database_exists
 from halsted_ray.service.settings import Settings
+from halsted_ray.storage.files import make_local_folder
 
 DATABASE, STORE = "halsted.db", "store"
 """The names of the file and the folder in a copy."""
@@ -28,14 +32,13 @@ def backup(settings: Settings, to: Path) -> audit.AuditVerification:
     Raises OutputError where ``to`` is not empty, UsageError where there is no site or it is not SQLite and a folder.
     """
     source = _database_file(settings)
-    if to.exists() and any(to.iterdir()):
+    if any(make_local_folder(to, 0o700).iterdir()):
         raise OutputError(f"{to} is not empty; name a new folder")
-    to.mkdir(mode=0o700, parents=True, exist_ok=True)
     (to / DATABASE).touch(mode=0o600)
     with closing(sqlite3.connect(source)) as running, closing(sqlite3.connect(to / DATABASE)) as copy:
         running.backup(copy)
     if Path(settings.store).is_dir():
-        shutil.copytree(settings.store, to / STORE, ignore=shutil.ignore_patterns("*.part"))
+        shutil.copytree(settings.store, to / STORE, ignore=shutil.ignore_patterns("*.part", "*.lock"))
     return _verify(f"sqlite:///{to / DATABASE}")
 
 
@@ -56,11 +59,30 @@ def restore(settings: Settings, source: Path) -> audit.AuditVerification:
     return _verify(f"sqlite:///{target}")
 
 
-def verify_site(settings: Settings) -> audit.AuditVerification:
-    """Verifies the audit log of a site. Raises UsageError where there is no site."""
+def verify_site(settings: Settings, against: str | None = None) -> audit.AuditVerification:
+    """Verifies the audit log of a site, and compares it with the digests that were exported to ``against``. Raises
+    UsageError where there is no site or nothing was exported there, OutputError where that place can't be read."""
+    _require_site(settings)
+    return _verify(settings.database, audit_places.read(against) if against else [])
+
+
+def last_entries(settings: Settings, count: int) -> list[dict[str, Any]]:
+    """The last ``count`` entries of the audit log, of all tenants and of none, the oldest first. Raises UsageError
+    where there is no site."""
+    _require_site(settings)
+    database = Database(settings.database)
+    try:
+        with database.reading() as session:
+            found = session.scalars(select(AuditEntry).order_by(AuditEntry.seq.desc()).limit(count)).all()
+    finally:
+        database.close()
+    names = ("seq", "at_s", "tenant_id", "actor", "action", "subject", "detail", "digest")
+    return [{name: getattr(entry, name) for name in names} for entry in reversed(found)]
+
+
+def _require_site(settings: Settings) -> None:
     if not database_exists(settings.database):
         raise UsageError(f"no database at {settings.database}; name the state folder of a site (--state)")
-    return _verify(settings.database)
 
 
 def _database_file(settings: Settings, must_exist: bool = True) -> Path:
@@ -74,10 +96,10 @@ def _database_file(settings: Settings, must_exist: bool = True) -> Path:
     return path
 
 
-def _verify(url: str) -> audit.AuditVerification:
+def _verify(url: str, exported: list[audit_places.ExportedDigest] | None = None) -> audit.AuditVerification:
     database = Database(url)
     try:
         with database.writing() as session:
-            return audit.verify(session)
+            return audit_export.compare(session, audit.verify(session), exported or [])
     finally:
         database.close()

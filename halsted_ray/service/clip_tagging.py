@@ -23,17 +23,17 @@ from halsted_ray.errors import TaxonomyError, UsageError
 from halsted_ray.records import FRAMES_PER_WINDOW, UNKNOWN_REASON, Window
 from halsted_ray.service.served_model import ModelSource, ModelStamp, ServedModel
 from halsted_ray.taxonomy import Taxonomy
+from halsted_ray.video.clip_span import ClipSpan
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.presence import pictures_of
-from halsted_ray.video.probe import Probe
 
 if TYPE_CHECKING:  # these import torch, which only the deployment that tags needs
     from halsted_ray.model.encoder import Encoder
     from halsted_ray.model.halsted import Halsted
 
 logger = logging.getLogger(__name__)
-DEADLINE_S = 30.0
-"""How long probing a clip may take, and how long decoding its frames may take."""
+DEADLINE_S = 60.0
+"""How long probing a clip and decoding its frames may take together."""
 
 
 class UnknownWords(TaxonomyError):
@@ -170,14 +170,12 @@ class ClipTagger:
         loaded = self.loaded
         task = task_of(loaded.served.taxonomy, instruction)
         started_s = time.perf_counter()
+        span, size = ClipSpan(start_s, stop_s, self.longest_s, FRAMES_PER_WINDOW), loaded.encoder.image_size
         with self._process() as process:
-            found = process.probe(location, deadline_s=DEADLINE_S)
-            start_s, stop_s = self._span(found, start_s, stop_s)
-            times_s = start_s + np.arange(FRAMES_PER_WINDOW) * ((stop_s - start_s) / FRAMES_PER_WINDOW)
-            frames = process.read_frames(location, times_s, loaded.encoder.image_size, deadline_s=DEADLINE_S)
+            first_s, last_s, frames = process.read_clip(location, span, size, deadline_s=DEADLINE_S)
         ready_s = time.perf_counter()
-        images_NHWC = pictures_of(frames, Window("clip", start_s, stop_s))
-        return DecodedClip(images_NHWC, start_s, stop_s, task, loaded, ready_s - started_s, ready_s)
+        images_NHWC = pictures_of(frames, Window("clip", first_s, last_s))
+        return DecodedClip(images_NHWC, first_s, last_s, task, loaded, ready_s - started_s, ready_s)
 
     def answer(self, clips: Sequence[DecodedClip]) -> list[ClipAnswer]:
         """One answer per clip, in the order of ``clips``. Clips of one model share its passes."""
@@ -187,7 +185,8 @@ class ClipTagger:
             started_s = time.perf_counter()
             vectors_ND = loaded.encoder.encode(np.stack([clips[n].frames_THWC for n in rows]))
             encoded_s = time.perf_counter()
-            tags, shares = loaded.model.tag(vectors_ND, [clips[n].task for n in rows], return_probabilities=True)
+            tasks = [clips[n].task for n in rows]
+            tags, shares = loaded.model.tag(vectors_ND, tasks, unit="clips", return_probabilities=True)
             unknown = loaded.model.is_unknown(vectors_ND).tolist()
             tagged_s = time.perf_counter()
             for n, row, share, is_unknown in zip(rows, tags, shares, unknown, strict=True):
@@ -217,21 +216,6 @@ class ClipTagger:
             encoder = Encoder.load(self.encoder_ref or served.encoder_ref, device=self.device)
         model.check_encoder(encoder)
         return LoadedModel(served, model, encoder)
-
-    def _span(self, found: Probe, start_s: float | None, stop_s: float | None) -> tuple[float, float]:
-        """The span [start_s, stop_s) in seconds, cut at the end of the video. Raises UsageError."""
-        first_s, last_s = start_s or 0.0, found.duration_s if stop_s is None else min(stop_s, found.duration_s)
-        if not 0 <= first_s < last_s:
-            raise UsageError(
-                f"start_s={start_s}, stop_s={stop_s}: expected a span within the {found.duration_s:.3f} s that the "
-                "video lasts"
-            )
-        if last_s - first_s > self.longest_s:
-            raise UsageError(
-                f"a clip has at most {self.longest_s:g} s, got {last_s - first_s:.1f} s; give start_s and stop_s, or "
-                "upload the video and ask for a map"
-            )
-        return first_s, last_s
 
     @contextmanager
     def _process(self) -> Iterator[DecodeProcess]:

@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from halsted_ray.service.annotations import Annotations
+from halsted_ray.service.atlas_entries import AtlasEntries
+from halsted_ray.service.cases import Cases
 from halsted_ray.service.clip_tagging import ClipAnswer, ClipRefusal
+from halsted_ray.service.comments import Comments
 from halsted_ray.service.database import Database
+from halsted_ray.service.dicom_instances import DicomInstances
 from halsted_ray.service.jobs import Jobs
+from halsted_ray.service.library import Library
 from halsted_ray.service.object_store import ObjectStore, open_store
 from halsted_ray.service.oidc import OidcProvider, SingleSignOn
 from halsted_ray.service.prometheus import Metrics
 from halsted_ray.service.served_model import ModelSource, ModelStamp, model_source
 from halsted_ray.service.settings import Settings
+from halsted_ray.service.storage_room import StorageRoom
 from halsted_ray.service.uploads import Uploads
 from halsted_ray.service.videos import Videos
+from halsted_ray.video.limits import VideoLimits
 
-TagClip = Callable[[bytes | str, str, float | None, float | None], Awaitable[ClipAnswer | ClipRefusal]]
-"""(bytes of a clip or its location, instruction, start_s, stop_s) → the answer, or why there is none. Raises
+TagClip = Callable[[str, bytes | str, str, float | None, float | None], Awaitable[ClipAnswer | ClipRefusal]]
+"""(tenant, bytes of a clip or its location, instruction, start_s, stop_s) → the answer, or why there is none. Raises
 Overloaded."""
 ServingModel = Callable[[], Awaitable[ModelStamp]]
 """→ the stamp of the model that tags clips now. Raises Overloaded where no model does."""
@@ -38,6 +46,7 @@ class ServiceComponents:
     store: ObjectStore
     uploads: Uploads
     videos: Videos
+    cases: Cases
     jobs: Jobs
     model_source: ModelSource
     metrics: Metrics
@@ -45,6 +54,31 @@ class ServiceComponents:
     serving_model: ServingModel | None = None
     single_sign_on: SingleSignOn | None = None
     replicas: int = 1
+
+    @property
+    def dicom_instances(self) -> DicomInstances:
+        """Takes DICOM instances into ``uploads``."""
+        return DicomInstances(self.database, self.uploads)
+
+    @property
+    def annotations(self) -> Annotations:
+        """What people say about the maps."""
+        return Annotations(self.database)
+
+    @property
+    def comments(self) -> Comments:
+        """What people write at a time of a case."""
+        return Comments(self.database)
+
+    @property
+    def atlas_entries(self) -> AtlasEntries:
+        """What of the annotations is in the site's atlas."""
+        return AtlasEntries(self.database, self.videos, self.settings.atlas)
+
+    @property
+    def library(self) -> Library:
+        """The cases as the files of one operation."""
+        return Library(self.database, self.cases)
 
     @classmethod
     def open(
@@ -54,20 +88,40 @@ class ServiceComponents:
         serving_model: ServingModel | None = None,
         replicas: int = 1,
     ) -> ServiceComponents:
-        """Opens the database and the store, and brings the database up to date."""
-        database, store = Database(settings.database), open_store(settings.store)
+        """Opens the database and the store, brings the database up to date, and holds room for it on its disk."""
+        database, store = Database(settings.database, settings.connections), open_store(settings.store)
         database.migrate()
+        if database.ballast is not None:
+            database.ballast.take()
         single_sign_on = None
         if settings.oidc_issuer:
             provider = OidcProvider(settings.oidc_issuer, settings.oidc_audience, settings.oidc_secret)
             single_sign_on = SingleSignOn(provider, database)
+        videos = Videos(database, store)
         return cls(
             settings=settings,
             database=database,
             store=store,
-            uploads=Uploads(database, store, settings.presign, settings.link_s),
-            videos=Videos(database, store),
-            jobs=Jobs(database, settings.lease_s),
+            uploads=Uploads(
+                database,
+                store,
+                StorageRoom(
+                    store,
+                    settings.quota_bytes,
+                    settings.reserve_bytes,
+                    settings.open_uploads,
+                    is_cleaned=settings.deidentify != "off",
+                ),
+                VideoLimits(settings.video_hours, settings.video_frames),
+                settings.presign,
+                settings.link_s,
+                settings.retention_days,
+                settings.deidentify,
+                settings.proxies,
+            ),
+            videos=videos,
+            cases=Cases(database, videos, settings.retention_days, settings.withdrawn_days),
+            jobs=Jobs(database, settings.lease_s, settings.review_first, settings.proxies),
             model_source=model_source(settings.model, settings.model_poll_s),
             metrics=Metrics(database),
             tag_clip=tag_clip,

@@ -6,10 +6,12 @@ up to date. All times are seconds since 1970, UTC. No file name is ever stored: 
 
 from __future__ import annotations
 
+import logging
+import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,20 @@ from sqlalchemy import JSON, BigInteger, Connection, ForeignKey, Index, UniqueCo
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from halsted_ray.service.ballast import Ballast
+from halsted_ray.storage.files import make_local_folder
+
+log = logging.getLogger(__name__)
 SQLITE_WAIT_S = 30.0
 """How long a writer waits for the writer before it."""
+LOG_WAIT_S = 1.0
+"""How long emptying the log waits for those who read."""
+CONNECTIONS = 48
+"""The most connections of one process. A replica answers in 40 threads, which is what Starlette takes by default, and
+each needs one connection at a time; the others are for threads of its own. What is idle is closed but for a few."""
+IDLE_CONNECTIONS = 5
+CONNECTION_WAIT_S = 10.0
+"""How long a request waits for a connection; then it is answered 503."""
 _migrating = threading.Lock()
 
 
@@ -35,6 +49,8 @@ class Tenant(Base):
     __tablename__ = "tenants"
     tenant_id: Mapped[str] = mapped_column(primary_key=True)
     created_s: Mapped[float]
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """How many bytes its videos may have together; None: what the site's settings say."""
 
 
 class User(Base):
@@ -47,6 +63,8 @@ class User(Base):
     name: Mapped[str]
     role: Mapped[str]
     created_s: Mapped[float]
+    display_name: Mapped[str | None]
+    """The name that people read, as the site's identity provider gives it. No log and no audit entry holds it."""
 
 
 class ApiKey(Base):
@@ -57,7 +75,7 @@ class ApiKey(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"), index=True)
     secret_sha256: Mapped[str]
     created_s: Mapped[float]
-    expires_s: Mapped[float | None]
+    expires_s: Mapped[float]
     revoked_s: Mapped[float | None]
 
 
@@ -78,10 +96,11 @@ class StoredVideo(Base):
     video."""
 
     __tablename__ = "videos"
+    __table_args__ = (Index("videos_by_case", "tenant_id", "case_id"),)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"), primary_key=True)
     video_id: Mapped[str] = mapped_column(primary_key=True)
     place: Mapped[str]
-    """The path of its bytes within the tenant's storage."""
+    """The path of its bytes within the tenant's storage. While it is being cleaned nothing is there yet."""
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     duration_s: Mapped[float]
     width: Mapped[int]
@@ -91,6 +110,185 @@ class StoredVideo(Base):
     created_s: Mapped[float]
     deleted_s: Mapped[float | None]
     """When it was deleted. From then on nobody sees the video; its bytes are removed as soon as no job reads them."""
+    owner_id: Mapped[str | None] = mapped_column(ForeignKey("users.user_id"), index=True)
+    """Whose case it is; None where nobody knows."""
+    consent: Mapped[str] = mapped_column(default="unknown")
+    """The patient's consent: unknown, given or withdrawn."""
+    keep_until_s: Mapped[float | None]
+    """From then on the service deletes the case; None: never."""
+    legal_hold: Mapped[bool] = mapped_column(default=False)
+    """Whether nobody and nothing may delete the case."""
+    state: Mapped[str] = mapped_column(default="ready", index=True)
+    """cleaning, ready, review or failed, see ``cleaning.py``."""
+    original: Mapped[str | None]
+    """The path of the bytes as they came, which only the cleaning job reads; None once they are removed."""
+    cleaning: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What was done (``cleaning.summary_of``); None for a video that was not cleaned."""
+    reason: Mapped[str | None]
+    """Why the cleaning failed."""
+    playback: Mapped[str | None]
+    """Whether browsers play it, or a copy of it (``playback.PLAYBACKS``); None where nobody has looked."""
+    proxy_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """The size of the copy that browsers play; None where there is none."""
+    case_id: Mapped[str] = mapped_column(default=lambda: secrets.token_hex(8))
+    """The case that it is a file of: videos of one operation have the same."""
+    position: Mapped[int] = mapped_column(default=1)
+    """Where it stands among the files of its case, from 1 on."""
+    poster: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The frame that stands for it: ``{"at_s": …}``, or ``{"none": why}``; None where nobody has looked for one yet."""
+
+
+class Operation(Base):
+    """What people have written about a case (``case_descriptions.py``). A case of which nobody wrote anything has no
+    row here."""
+
+    __tablename__ = "operations"
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"), primary_key=True)
+    case_id: Mapped[str] = mapped_column(primary_key=True)
+    procedure_chosen: Mapped[str | None]
+    """The procedure in a person's words, in place of what the map suggests."""
+    operated_on: Mapped[str | None]
+    """The day of the operation, as 2026-11-03."""
+    words: Mapped[str] = mapped_column(default="")
+    """The procedure in the form in which words are searched (``case_descriptions.folded``)."""
+
+
+class CaseLabel(Base):
+    """A label of a case. ``folded``: in the form in which words are searched."""
+
+    __tablename__ = "case_labels"
+    __table_args__ = (Index("labels_by_words", "tenant_id", "folded"),)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"), primary_key=True)
+    case_id: Mapped[str] = mapped_column(primary_key=True)
+    folded: Mapped[str] = mapped_column(primary_key=True)
+    label: Mapped[str]
+    position: Mapped[int]
+
+
+class VideoSummary(Base):
+    """What the newest map of a video says in short, so that no list reads a map (``map_summary.py``). It is written
+    when a job ends, and goes with the video."""
+
+    __tablename__ = "video_summaries"
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"), primary_key=True)
+    video_id: Mapped[str] = mapped_column(primary_key=True)
+    rule: Mapped[int] = mapped_column(default=0, index=True)
+    """By which ``map_summary.RULE`` it was made; 0: only state and reason are known yet."""
+    state: Mapped[str]
+    """mapped, partial, or failed where there is no map."""
+    reason: Mapped[str | None]
+    model_version: Mapped[str | None]
+    asked: Mapped[list[str]]
+    """The tasks that the map answers; ``not_asked``: the other tasks of its model."""
+    not_asked: Mapped[list[str]]
+    procedure: Mapped[str | None]
+    procedure_confidence: Mapped[float | None]
+    words: Mapped[str] = mapped_column(default="")
+    """The procedure and the steps in the form in which words are searched."""
+    strip: Mapped[list[Any]]
+    """[start_share, stop_share, index of ``strip_categories``] of each step, in order of time."""
+    strip_categories: Mapped[list[str]]
+    stitches: Mapped[int | None]
+    """How many; None where the tasks were not asked that tell."""
+    rated: Mapped[int] = mapped_column(default=0)
+    """The stitches whose proficiency the map states; ``rated_high``: those of high proficiency."""
+    rated_high: Mapped[int] = mapped_column(default=0)
+    phase_times: Mapped[dict[str, Any]]
+    """Phase of suturing → how long each stitch took for it (``map_summary.packed_times``)."""
+    least_sure: Mapped[float | None]
+    """The least confidence of a row; ``longest_s``: of a row; ``unlike``: how far the length of a row is from the
+    others of its kind. ``moments`` says which rows these are."""
+    longest_s: Mapped[float | None]
+    unlike: Mapped[float | None]
+    moments: Mapped[dict[str, Any]]
+
+
+class Certificate(Base):
+    """What was removed from a video before it was stored, signed by the site (``deidentify.certificate``)."""
+
+    __tablename__ = "certificates"
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"), primary_key=True)
+    video_id: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[dict[str, Any]]
+
+
+class VideoIdentity(Base):
+    """Which patient, study and instance a video is of that came as DICOM: a row per instance (``case_identities.py``).
+    Dates and times are DICOM's, '' where the header has none. It is removed with the case."""
+
+    __tablename__ = "identities"
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"), primary_key=True)
+    video_id: Mapped[str] = mapped_column(primary_key=True)
+    instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    class_uid: Mapped[str]
+    series_uid: Mapped[str]
+    study_uid: Mapped[str]
+    study_id: Mapped[str]
+    study_date: Mapped[str]
+    study_time: Mapped[str]
+    accession_number: Mapped[str]
+    patient_id: Mapped[str]
+    patient_name: Mapped[str]
+    birth_date: Mapped[str]
+    sex: Mapped[str]
+    received_s: Mapped[float]
+
+
+class Share(Base):
+    """A case that is shared with one user of the tenant, until it expires or is ended."""
+
+    __tablename__ = "shares"
+    __table_args__ = (Index("shares_by_video", "tenant_id", "video_id"),)
+    share_id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"))
+    video_id: Mapped[str]
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"), index=True)
+    relation: Mapped[str]
+    """What the user is to the case (``rights.SHARED_AS``)."""
+    granted_by: Mapped[str]
+    """The id of the user who shared it."""
+    created_s: Mapped[float]
+    expires_s: Mapped[float | None]
+    """None for the share of somebody who uploaded the same file: it ends with the case."""
+
+
+class CaseLink(Base):
+    """A link with which whoever has it looks at one case, and changes nothing (``links.py``). Only the digest of its
+    secret is kept."""
+
+    __tablename__ = "links"
+    __table_args__ = (Index("links_by_video", "tenant_id", "video_id"),)
+    link_id: Mapped[str] = mapped_column(primary_key=True)
+    token_sha256: Mapped[str] = mapped_column(unique=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"))
+    video_id: Mapped[str]
+    from_s: Mapped[float | None]
+    to_s: Mapped[float | None]
+    """The part [from_s, to_s) of the video that is shown, in seconds; None for the whole video."""
+    shows: Mapped[list[str]]
+    """What is shown (``links.SHOWS``)."""
+    created_by: Mapped[str] = mapped_column(ForeignKey("users.user_id"))
+    created_s: Mapped[float]
+    expires_s: Mapped[float]
+    revoked_s: Mapped[float | None]
+
+
+class LinkSession(Base):
+    """A browser that looks at a case through a link. Only the digest of its cookie is kept."""
+
+    __tablename__ = "link_sessions"
+    token_sha256: Mapped[str] = mapped_column(primary_key=True)
+    link_id: Mapped[str] = mapped_column(ForeignKey("links.link_id"), index=True)
+    created_s: Mapped[float]
+    expires_s: Mapped[float]
+
+
+class SetupLink(Base):
+    """A link with which the first administrator of a site is made, once. Only the digest of its secret is kept."""
+
+    __tablename__ = "setup_links"
+    token_sha256: Mapped[str] = mapped_column(primary_key=True)
+    expires_s: Mapped[float]
 
 
 class Upload(Base):
@@ -108,11 +306,16 @@ class Upload(Base):
     """The size that the client announced; None where it announced none."""
     label: Mapped[str | None] = mapped_column(index=True)
     """The client's own id of the video, if it has one."""
+    case_id: Mapped[str | None] = mapped_column(index=True)
+    """The case that the video shall be a file of; ``position``: where among its files."""
+    position: Mapped[int | None]
     video_id: Mapped[str | None]
     reason: Mapped[str | None]
     completing_s: Mapped[float | None]
     """When a request began to complete or end the upload; None while no request does."""
     created_s: Mapped[float]
+    active_s: Mapped[float | None]
+    """When its last part came, as far as this API knows; None before the first part."""
 
 
 class UploadPart(Base):
@@ -127,11 +330,18 @@ class UploadPart(Base):
 
 
 class Job(Base):
-    """The request to map one video for some tasks. ``state``: queued → running → done, failed or cancelled."""
+    """The request to clean one upload, to map one video for some tasks, or to copy it for browsers. ``state``: queued →
+    running → done, failed or cancelled. ``queued_job`` makes a new one."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index("jobs_by_state", "state", "created_s"), Index("jobs_by_video", "tenant_id", "video_id"))
+    __table_args__ = (
+        Index("jobs_by_state", "state", "created_s"),
+        Index("jobs_by_video", "tenant_id", "video_id"),
+        Index("jobs_by_tenant", "tenant_id", "state"),
+    )
     job_id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(default="map")
+    """clean, map or proxy."""
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"))
     user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"))
     video_id: Mapped[str]
@@ -148,6 +358,8 @@ class Job(Base):
     outcome: Mapped[str | None]
     """What came of a job that is done: mapped, or partial where the timeline has gaps."""
     reason: Mapped[str | None]
+    phase: Mapped[str | None]
+    """What its worker does (``compute.progress.PHASES``, cleaning or copying); None while no worker does it."""
     cancel: Mapped[bool] = mapped_column(default=False)
     """Whether somebody has asked to stop this job."""
     attempts: Mapped[int] = mapped_column(default=0)
@@ -158,6 +370,34 @@ class Job(Base):
     created_s: Mapped[float]
     started_s: Mapped[float | None]
     finished_s: Mapped[float | None]
+
+
+def new_case_id() -> str:
+    """An id for a case that begins."""
+    return secrets.token_hex(8)
+
+
+def queued_job(
+    kind: str, video: StoredVideo, user_id: str, tasks: Sequence[str] = (), reason: str | None = None
+) -> Job:
+    """A new job that waits. ``kind``: clean, map or proxy; ``reason``: why it waits, where something is in its way."""
+    return Job(
+        job_id=secrets.token_hex(8),
+        kind=kind,
+        tenant_id=video.tenant_id,
+        user_id=user_id,
+        video_id=video.video_id,
+        tasks=list(tasks),
+        state="queued",
+        reason=reason,
+        total_s=video.duration_s,
+        done_s=0.0,
+        rate=0.0,
+        failed_segments=0,
+        cancel=False,
+        attempts=0,
+        created_s=now_s(),
+    )
 
 
 class AuditEntry(Base):
@@ -178,7 +418,8 @@ class AuditEntry(Base):
 class LockRow(Base):
     """A row that a transaction locks so that no other transaction does the same work at the same time.
 
-    The row 'audit' also holds the number and the digest of the last audit entry.
+    The row 'audit' also holds the number and the digest of the last audit entry, the row 'audit-export' those of the
+    last entry whose digest was written to a place outside.
     """
 
     __tablename__ = "heads"
@@ -222,18 +463,29 @@ class Database:
     lock the same ``LockRow``.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
+        """``connections``: the most that this process opens."""
         self.url = make_url(url)
         if self.url.drivername in ("postgresql", "postgres"):
             self.url = self.url.set(drivername="postgresql+pg8000")
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite and self.url.database:
             path = Path(self.url.database)
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_local_folder(path.parent, 0o700)
             # The file holds names and the signing key of upload addresses. SQLite's files beside it get its mode.
             path.touch(mode=0o600)
-        self.engine = create_engine(self.url, pool_pre_ping=not self.is_sqlite)
+        idle = min(IDLE_CONNECTIONS, connections)
+        self.engine = create_engine(
+            self.url,
+            pool_pre_ping=not self.is_sqlite,
+            pool_size=idle,
+            max_overflow=connections - idle,
+            pool_timeout=CONNECTION_WAIT_S,
+            hide_parameters=True,  # an error of the database must not print a patient's name
+        )
         self._writer = self.engine.execution_options(writes=True)
+        self.ballast = Ballast(self.folder / f"{Path(self.url.database or '').name}.reserve") if self.folder else None
+        """Room on the disk that only this database may have; None for a database on a server."""
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -247,8 +499,30 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session in one transaction: committed at the end of the block, rolled back after an exception."""
+        if self.ballast is not None:
+            self.ballast.drop_where_full()
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def empty_log(self) -> None:
+        """Empties SQLite's write-ahead log, which still holds what was deleted. Where others read in this moment it is
+        left for the next time."""
+        if not self.is_sqlite:
+            return
+        connection = self.engine.raw_connection()
+        try:
+            connection.cursor().execute(f"PRAGMA busy_timeout={int(LOG_WAIT_S * 1000)}")
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.OperationalError as error:
+            log.warning("the log of the database was not emptied: %s", type(error).__name__)
+        finally:
+            connection.cursor().execute(f"PRAGMA busy_timeout={int(SQLITE_WAIT_S * 1000)}")
+            connection.close()
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of an SQLite file; None for a database on a server."""
+        return Path(self.url.database).parent if self.is_sqlite and self.url.database else None
 
     def migrate(self) -> None:
         """Brings the database to the tables above, from an empty database or from any earlier version."""
@@ -294,6 +568,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         "journal_mode=WAL",
         "foreign_keys=ON",
         "synchronous=FULL",
+        "secure_delete=ON",  # what is deleted can name a patient
         f"busy_timeout={int(SQLITE_WAIT_S * 1000)}",
     ):
         connection.execute(f"PRAGMA {pragma}")

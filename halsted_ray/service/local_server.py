@@ -1,25 +1,27 @@
-"""The whole service on this machine, with embedded defaults: Ray and Ray Serve are started here and ended again."""
+"""The whole service on this machine, with embedded defaults: Ray, Ray Serve and the front are started here and ended
+again. Clients reach the front only; Ray Serve's proxy listens on a free port of loopback."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
 import time
-from pathlib import Path
 
-from halsted_ray.compute.cluster import NO_CRASH_HANDLER, signals_held
+from halsted_ray.compute.cluster import NO_CRASH_HANDLER, on_loopback, signals_held
 from halsted_ray.errors import UsageError
-from halsted_ray.service import users
+from halsted_ray.service import setup_link
 from halsted_ray.service.database import Database
+from halsted_ray.service.front import SECRET_VARIABLE, Front, FrontLimits, free_port
 from halsted_ray.service.served_model import model_source
 from halsted_ray.service.settings import Settings
 
-TENANT, USER = "demo", "demo"
-"""The tenant and the user of the key that is printed."""
+WILDCARDS = ("0.0.0.0", "::", "")
+"""Hosts that stand for every address of the machine."""
 LEAST_CPUS = 8
 """Logical CPUs. Replicas that mostly wait hold some of them, and the actors of every job need one each."""
 PORT_WAIT_S = 10.0
@@ -29,28 +31,44 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "DO_NOT_TRACK": "1",
     NO_CRASH_HANDLER: "1",
+    "FORWARDED_ALLOW_IPS": "",  # Serve's proxy believes no X-Forwarded-For; middleware.py does, of the front
     "RAY_worker_niceness": "0",  # otherwise the replicas wait for all other processes of the machine
 }
 """What Ray and the replicas find in their environment, unless it says something else already."""
 
 
-def serve_until_stopped(settings: Settings, host: str, port: int, key_file: Path) -> None:
-    """Runs the service at ``host:port`` until SIGINT or SIGTERM, and prints its address and a key.
+def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
+    """Runs the service at ``host:port`` until SIGINT or SIGTERM, and prints its address.
 
-    The key is the key in ``key_file`` while it is valid, else a new key, which is written there. Raises UsageError
-    where there is no model or the port is taken, before anything is started.
+    Where nobody can sign in as an administrator yet, it also prints a link with which the first one is made, once and
+    within an hour. No key is printed. Raises UsageError, before anything is started, where there is no model, no
+    HAProxy, the port is taken, or clients would not know the service's address.
     """
+    if settings.public_url is None and host in WILDCARDS:
+        raise UsageError(
+            f"--host {host} takes requests on every address of this machine; set HALSTED_PUBLIC_URL to the one that "
+            "clients use, such as https://halsted.example"
+        )
     claim = claim_port(host, port)
+    secret, inner_port = secrets.token_hex(16), free_port()
+    limits = FrontLimits(address_connections=settings.address_connections)
+    front = Front(host, port, f"127.0.0.1:{inner_port}", secret, limits, settings.trusted_proxies)
     served = model_source(settings.model)()
     database = Database(settings.database)
     database.migrate()
-    key = _operator_key(database, key_file)
+    setup = None
+    if not settings.oidc_issuer:  # else the provider says who an administrator is
+        with database.writing() as session:
+            setup = setup_link.begin(session)
     database.close()
+    address = settings.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
     # The replicas are other processes and read the same variables.
     os.environ |= {
         "HALSTED_DATABASE": settings.database,
         "HALSTED_STORE": settings.store,
         "HALSTED_MODEL": settings.model,
+        SECRET_VARIABLE: secret,
+        "HALSTED_PUBLIC_URL": address,
     }
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -59,26 +77,26 @@ def serve_until_stopped(settings: Settings, host: str, port: int, key_file: Path
     from halsted_ray.service import deployments
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    with signals_held():
+    with signals_held(), on_loopback():
         ray.init(
             address="local",
-            _node_ip_address="127.0.0.1",
             num_cpus=max(LEAST_CPUS, (os.cpu_count() or 1) + 6),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    deployments.start(host, port)
-    address = f"http://{host}:{port}"
-    print(
-        f"serving {served.name} version {served.version}\naddress: {address}  (documentation: {address}/docs)\n"
-        f"user:    {USER}\nkey:     {key}",
-        flush=True,
-    )
+    deployments.start("127.0.0.1", inner_port)
+    front.start()
+    address = address.rstrip("/")
+    print(f"serving {served.name} version {served.version}\naddress: {address}  (documentation: {address}/docs)")
+    if setup:
+        print(f"setup:   {address}/#setup={setup}  (makes the first administrator; once, within an hour)")
+    print("keys:    halsted serve key TENANT USER ROLE", flush=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
+    front.stop()
     deployments.shut_down()
     ray.shutdown()
     claim.close()
@@ -88,9 +106,8 @@ def claim_port(host: str, port: int) -> socket.socket:
     """The claim on ``port``, which the caller keeps for as long as the service lives. Raises UsageError where the port
     is served, or where another service has claimed it and is about to start.
 
-    Serve's proxies share a port, so a second service on it would get every second request of the first. Half a minute
-    passes between this look at the port and the moment when Serve binds it. A service that was killed holds its port
-    until its last thread has ended; this waits for that.
+    Half a minute passes between this look at the port and the moment when the front binds it. A service that was
+    killed holds its port until its last thread has ended; this waits for that.
     """
     until_s = time.monotonic() + PORT_WAIT_S
     claim = socket.socket(socket.AF_UNIX)
@@ -128,17 +145,3 @@ def _bind_error(host: str, port: int) -> OSError | None:
     except OSError as error:
         return error
     return None
-
-
-def _operator_key(database: Database, file: Path) -> str:
-    """The key in ``file`` while it is valid, else a new key, written to a file that only its owner can read."""
-    known = file.read_text().strip() if file.is_file() else ""
-    if known:
-        with database.reading() as session:
-            if users.authenticate(session, known):
-                return known
-    key = users.issue_operator_key(database, TENANT, USER, "admin")
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file.touch(mode=0o600)
-    file.write_text(key + "\n")
-    return key

@@ -1,7 +1,10 @@
-"""ASGI middleware around the whole application: bounds of bodies, headers of answers, one log line per request."""
+"""ASGI middleware around the whole application: bounds and least rate of bodies, the client's address, headers of
+answers, one log line per request."""
 
 from __future__ import annotations
 
+import asyncio
+import hmac
 import json
 import logging
 import re
@@ -12,6 +15,7 @@ from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from halsted_ray.service.components import ServiceComponents
+from halsted_ray.service.front import SECRET_HEADER
 from halsted_ray.service.object_store import PART_BYTES
 from halsted_ray.service.users import Caller
 
@@ -27,6 +31,11 @@ HEADERS = {
 }
 """The headers of every answer that does not set them itself."""
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
+GRACE_S, LEAST_RATE, SILENCE_S = 10.0, 4096, 30.0
+"""After ``GRACE_S`` seconds of waiting for a body it must have come with ``LEAST_RATE`` bytes per second, and never be
+silent for ``SILENCE_S``. A part of 5 MiB may take 21 minutes. The front holds small bodies back until they are whole:
+this is for large bodies, and for a site without a front."""
+FORWARDED = {b"x-forwarded-for", b"x-forwarded-proto", SECRET_HEADER.encode()}
 _ID = re.compile(r"[0-9a-f]{1,64}")
 
 
@@ -41,14 +50,26 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        self._learn_client(scope)
         request_id, started_s, status = uuid.uuid4().hex[:16], time.perf_counter(), 0
         limit = self._body_limit(scope["path"])
-        received = 0
+        received, waited_s, is_whole = 0, 0.0, False
 
         async def receive_bounded() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, waited_s, is_whole
+            if is_whole:  # what follows is the end of the connection, which may be far
+                return await receive()
+            began_s = time.perf_counter()
+            try:
+                async with asyncio.timeout(SILENCE_S):
+                    message = await receive()
+            except TimeoutError:
+                raise too_slow() from None
+            waited_s += time.perf_counter() - began_s
+            is_whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
+            if not is_whole and waited_s > GRACE_S and received < LEAST_RATE * waited_s:
+                raise too_slow()
             if received > limit:
                 raise HTTPException(413, f"the body of this request may have at most {limit} bytes")
             return message
@@ -73,10 +94,24 @@ class RequestMiddleware:
         finally:
             self._log(scope, request_id, status, received, time.perf_counter() - started_s)
 
+    def _learn_client(self, scope: Scope) -> None:
+        """Puts the address that the front names into the scope, and takes the headers out that anybody can send."""
+        secret = self.components.settings.front_secret
+        named = {name: value for name, value in scope["headers"] if name in FORWARDED}
+        sent = named.get(SECRET_HEADER.encode(), b"")
+        if secret and hmac.compare_digest(sent, secret.encode()):
+            if b"x-forwarded-for" in named:
+                scope["client"] = (named[b"x-forwarded-for"].decode("latin-1"), 0)
+            if named.get(b"x-forwarded-proto") in (b"http", b"https"):
+                scope["scheme"] = named[b"x-forwarded-proto"].decode()
+        scope["headers"] = [(name, value) for name, value in scope["headers"] if name not in FORWARDED]
+
     def _body_limit(self, path: str) -> int:
         if "/parts/" in path:
             return PART_BYTES
         settings = self.components.settings
+        if path.startswith("/dicomweb/studies"):
+            return settings.study_bytes
         return settings.clip_bytes if path.endswith("clips:map") else settings.json_bytes
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
@@ -104,6 +139,15 @@ class RequestMiddleware:
                 if name.endswith("_id") and _ID.fullmatch(str(value))
             }
         log.info("%s", json.dumps(line))
+
+
+def too_slow() -> HTTPException:
+    """The refusal of a body that comes too slowly."""
+    return HTTPException(
+        408,
+        f"the body came too slowly: expected {LEAST_RATE} bytes per second; send it again",
+        {"Retry-After": "5", "Connection": "close"},
+    )
 
 
 def _route(scope: Scope) -> str:

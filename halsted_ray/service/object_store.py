@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,8 +28,25 @@ MAX_PARTS = 10_000
 """S3's limit, so a video has at most 48.8 GiB."""
 
 
+VIDEOS = "videos"
+"""The folder of a tenant's storage in which each upload has a folder of its own."""
+
+
 class StoreFull(OutputError):
     """The store has no room left."""
+
+
+@dataclass(frozen=True)
+class KeptUpload:
+    """What the store keeps of one upload, whatever the database says. ``changed_s``: when it changed last, in seconds
+    since 1970. ``ref``: the store's own id of parts that were not joined, '' for a folder or for files."""
+
+    tenant_id: str
+    upload_id: str
+    changed_s: float
+    ref: str
+    is_whole: bool
+    """Whether the parts were joined to a file."""
 
 
 class UploadEnded(OutputError):
@@ -52,6 +71,9 @@ class ObjectStore(ABC):
     An upload is begun, its parts are put, and it is completed or aborted. ``ref`` is what ``begin_upload`` gave.
     """
 
+    writes_in_place = False
+    """Whether a part that is sent again changes the bytes of the part before while it comes."""
+
     def __init__(self, root: str) -> None:
         self.root = root.rstrip("/")
 
@@ -72,6 +94,28 @@ class ObjectStore(ABC):
         if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
             raise refusal
         return self._inside(tenant_id, str(PurePosixPath(path)), refusal)
+
+    def place_of(self, tenant_id: str, location: str) -> str:
+        """The place within the tenant's storage of a location that ``resolve`` gave."""
+        return location.removeprefix(self.location(tenant_id, ""))
+
+    @property
+    @abstractmethod
+    def free_bytes(self) -> int | None:
+        """The room that the store has left; None where it does not say. Raises OutputError."""
+
+    @abstractmethod
+    def held(self, tenant_id: str, place: str) -> contextlib.AbstractContextManager[None]:
+        """Within the block no other request, of any process, changes the parts of the upload to ``place``. Raises
+        UploadEnded where the upload has ended, OutputError."""
+
+    @abstractmethod
+    def check_open(self, tenant_id: str, place: str) -> None:
+        """Raises UploadEnded where the store knows that the parts of the upload to ``place`` were joined."""
+
+    @abstractmethod
+    def kept_uploads(self) -> Iterator[KeptUpload]:
+        """Everything that the store keeps of the uploads of all tenants. Raises OutputError."""
 
     @abstractmethod
     def begin_upload(self, tenant_id: str, place: str) -> str:
@@ -100,6 +144,10 @@ class ObjectStore(ABC):
         """
 
     @abstractmethod
+    def drop_parts(self, tenant_id: str, place: str, ref: str) -> None:
+        """Drops the parts that wait to be joined. May be repeated. Raises OutputError."""
+
+    @abstractmethod
     def abort_upload(self, tenant_id: str, place: str, ref: str) -> None:
         """Drops the parts, and the file where they were joined already. May be repeated. Raises OutputError."""
 
@@ -117,7 +165,50 @@ class ObjectStore(ABC):
 
 
 class FolderStore(ObjectStore):
-    """A folder on disks that all replicas share."""
+    """A folder on disks that all replicas share. Its file system must know locks (``flock``), as SQLite's must."""
+
+    writes_in_place = True
+
+    @property
+    def free_bytes(self) -> int | None:
+        """What the disk has left for users that are not root."""
+        place = Path(self.root)
+        while not place.exists():
+            place = place.parent
+        try:
+            disk = os.statvfs(place)
+        except OSError as error:
+            raise OutputError(f"the store does not say how much room it has: {os.strerror(error.errno or 0)}") from None
+        return disk.f_bavail * disk.f_frsize
+
+    @contextlib.contextmanager
+    def held(self, tenant_id: str, place: str) -> Iterator[None]:
+        """A lock on a file in the upload's folder. It ends with the process that holds it, however that ends."""
+        try:
+            handle = os.open(self.location(tenant_id, place) + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:  # the folder is gone
+            raise UploadEnded from None
+        except OSError as error:
+            raise _refusal(error) from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def check_open(self, tenant_id: str, place: str) -> None:
+        """The file is there as soon as the parts are joined."""
+        if os.path.lexists(self.location(tenant_id, place)):
+            raise UploadEnded
+
+    def kept_uploads(self) -> Iterator[KeptUpload]:
+        """A folder per upload, as ``begin_upload`` made it."""
+        for folder in sorted(Path(self.root).glob(f"*/{VIDEOS}/*")):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # another replica removes it
+                files = [file for file in folder.iterdir() if file.is_file()]
+                changed_s = max(file.stat().st_mtime for file in [folder, *files])
+                is_whole = any(file.suffix not in (".part", ".lock") for file in files)
+                yield KeptUpload(folder.parts[-3], folder.name, changed_s, "", is_whole)
 
     def begin_upload(self, tenant_id: str, place: str) -> str:
         """Makes the folder of the upload."""
@@ -126,13 +217,11 @@ class FolderStore(ObjectStore):
         return ""
 
     def put_part(self, tenant_id: str, place: str, _ref: str, number: int, data: bytes) -> str:
-        """Writes the part at its offset in the unfinished file. The ETag is made from the part's SHA-256."""
-        whole, unfinished = Path(self.location(tenant_id, place)), self._unfinished(tenant_id, place)
-        if not whole.exists():
-            _writing(lambda: self._write(unfinished, data, (number - 1) * PART_BYTES))
-        if whole.exists():  # also where the parts were joined while this part was written
-            unfinished.unlink(missing_ok=True)
-            raise UploadEnded
+        """Writes the part at its offset in the unfinished file, and to the disk. The ETag is made from the part's
+        SHA-256. The caller holds the upload (``held``)."""
+        self.check_open(tenant_id, place)
+        unfinished = self._unfinished(tenant_id, place)
+        _writing(lambda: self._write(unfinished, data, (number - 1) * PART_BYTES))
         return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
     def presign_part(self, _tenant_id: str, _place: str, _ref: str, _number: int, _link_s: float) -> None:
@@ -145,10 +234,9 @@ class FolderStore(ObjectStore):
     def complete_upload(
         self, tenant_id: str, place: str, _ref: str, _etags: Mapping[int, str], size_bytes: int
     ) -> None:
-        """Gives the unfinished file its name. May be repeated. Raises StoreFull, OutputError."""
+        """Gives the unfinished file its name. May be repeated. Raises StoreFull, OutputError. The caller holds the
+        upload (``held``)."""
         whole, unfinished = Path(self.location(tenant_id, place)), self._unfinished(tenant_id, place)
-        if whole.exists():
-            return
 
         def close() -> None:
             with open(unfinished, "r+b") as file:
@@ -156,7 +244,12 @@ class FolderStore(ObjectStore):
                 os.fsync(file.fileno())
             os.replace(unfinished, whole)
 
-        _writing(close)
+        if not whole.exists():
+            _writing(close)
+
+    def drop_parts(self, tenant_id: str, place: str, _ref: str) -> None:
+        """Removes the unfinished file."""
+        _writing(lambda: self._unfinished(tenant_id, place).unlink(missing_ok=True))
 
     def abort_upload(self, tenant_id: str, place: str, _ref: str) -> None:
         """Removes the folder of the upload. May be repeated. Raises OutputError."""
@@ -193,6 +286,10 @@ class FolderStore(ObjectStore):
             raise refusal
         return str(found)
 
+    def place_of(self, tenant_id: str, location: str) -> str:
+        """The root itself may be behind a link, and ``resolve`` follows links."""
+        return Path(location).relative_to(Path(self.root, tenant_id).resolve()).as_posix()
+
     def _unfinished(self, tenant_id: str, place: str) -> Path:
         return Path(self.location(tenant_id, place) + ".part")
 
@@ -203,6 +300,7 @@ class FolderStore(ObjectStore):
             while view:
                 written = os.pwrite(handle, view, offset)
                 view, offset = view[written:], offset + written
+            os.fdatasync(handle)  # the database keeps the part's digest next, and must not know more than the disk
         finally:
             os.close(handle)
 
@@ -215,6 +313,40 @@ class S3Store(ObjectStore):
 
         super().__init__(root)
         self.fs = s3fs.S3FileSystem(use_listings_cache=False)
+
+    @property
+    def free_bytes(self) -> None:
+        """None: S3 has no such number."""
+
+    def held(self, _tenant_id: str, _place: str) -> contextlib.AbstractContextManager[None]:
+        """Nothing to hold: the store joins the parts whose ETags it is given, and refuses any other."""
+        return contextlib.nullcontext()
+
+    def check_open(self, _tenant_id: str, _place: str) -> None:
+        """Nothing: the store refuses a part of an upload that it has ended (``put_part``)."""
+
+    def kept_uploads(self) -> Iterator[KeptUpload]:
+        """The multipart uploads that were neither completed nor aborted, and the objects of all uploads."""
+        bucket, _, prefix = self.root.removeprefix("s3://").partition("/")
+        base = f"{prefix}/" if prefix else ""
+        marks: dict[str, str] = {}
+        while True:
+            page = self._ask("list_multipart_uploads", Bucket=bucket, Prefix=base, **marks)
+            for open_upload in page.get("Uploads") or []:
+                if whose := _upload_of(open_upload["Key"].removeprefix(base)):
+                    yield KeptUpload(*whose, open_upload["Initiated"].timestamp(), open_upload["UploadId"], False)
+            if not page.get("IsTruncated"):
+                break
+            marks = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+        marks = {}
+        while True:
+            page = self._ask("list_objects_v2", Bucket=bucket, Prefix=base, **marks)
+            for item in page.get("Contents") or []:
+                if whose := _upload_of(item["Key"].removeprefix(base)):
+                    yield KeptUpload(*whose, item["LastModified"].timestamp(), "", True)
+            if not page.get("IsTruncated"):
+                return
+            marks = {"ContinuationToken": page["NextContinuationToken"]}
 
     def begin_upload(self, tenant_id: str, place: str) -> str:
         """Begins a multipart upload and returns its id."""
@@ -264,10 +396,15 @@ class S3Store(ObjectStore):
             if not self._is_there(tenant_id, place):
                 raise
 
+    def drop_parts(self, tenant_id: str, place: str, ref: str) -> None:
+        """Has the object store abort its multipart upload; without ``ref`` there is none."""
+        if ref:
+            with contextlib.suppress(UploadEnded):
+                self._call("abort_multipart_upload", tenant_id, place, UploadId=ref)
+
     def abort_upload(self, tenant_id: str, place: str, ref: str) -> None:
         """Drops the parts, and the object where they were joined already. May be repeated. Raises OutputError."""
-        with contextlib.suppress(UploadEnded):
-            self._call("abort_multipart_upload", tenant_id, place, UploadId=ref)
+        self.drop_parts(tenant_id, place, ref)
         self.remove(tenant_id, place)
 
     def remove(self, tenant_id: str, place: str) -> None:
@@ -307,8 +444,11 @@ class S3Store(ObjectStore):
     def _call(self, method: str, tenant_id: str, place: str, **parameters: Any) -> Any:
         """The object store's answer to a method of S3. Raises UploadEnded, StoreFull, OutputError."""
         bucket, key = self._key(tenant_id, place)
+        return self._ask(method, Bucket=bucket, Key=key, **parameters)
+
+    def _ask(self, method: str, **parameters: Any) -> Any:
         try:
-            return self.fs.call_s3(method, Bucket=bucket, Key=key, **parameters)
+            return self.fs.call_s3(method, **parameters)
         except Exception as error:
             answer = getattr(error.__cause__, "response", {})  # botocore's error, below the one that s3fs makes of it
             if answer.get("Error", {}).get("Code") == "NoSuchUpload":
@@ -319,11 +459,21 @@ class S3Store(ObjectStore):
             ) from None
 
 
+def _upload_of(path: str) -> tuple[str, str] | None:
+    """(tenant, upload) that a path below the root belongs to; None for a path of anything else."""
+    parts = path.split("/")
+    return (parts[0], parts[2]) if len(parts) > 3 and parts[1] == VIDEOS else None
+
+
 def _writing(write: Callable[[], None]) -> None:
     """Runs ``write``. Raises StoreFull where the disk is full, OutputError for any other error of the system."""
     try:
         write()
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFull("the store is full; nothing of this was kept, make room and send it again") from None
-        raise OutputError(f"the store can't be written: {os.strerror(error.errno or 0)}") from None
+        raise _refusal(error) from None
+
+
+def _refusal(error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull("the store is full; nothing of this was kept, make room and send it again")
+    return OutputError(f"the store can't be written: {os.strerror(error.errno or 0)}")

@@ -14,8 +14,10 @@ import json
 import logging
 import secrets
 import threading
+import unicodedata
 import urllib.request
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -34,6 +36,10 @@ TIMEOUT_S = 5.0
 """How long to wait for an answer of the provider."""
 CLOCKS_APART_S = 30.0
 """How far the clocks of the provider and the service may differ."""
+
+
+NAME_LENGTH = 100
+"""The most characters of a user's name that are kept."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class SingleSignOn:
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         query = {
             "response_type": "code",
-            "scope": "openid",
+            "scope": "openid profile",
             "client_id": self.provider.audience,
             "redirect_uri": redirect_uri,
             "state": state,
@@ -143,16 +149,16 @@ class SingleSignOn:
             return None
         # The subject, since a name can pass to another person. Hashed, since some providers put an address there.
         name = f"oidc-{hashlib.sha256(claims['sub'].encode()).hexdigest()[:16]}"
-        return self._user(tenant_id, name, role)
+        return self._user(tenant_id, name, role, display_name(claims))
 
-    def _user(self, tenant_id: str, name: str, role: str) -> Caller | None:
-        """The user, added or given their new role first; None where the tenant is unknown."""
+    def _user(self, tenant_id: str, name: str, role: str, shown: str | None) -> Caller | None:
+        """The user, added or given their new role and name first; None where the tenant is unknown."""
         with self.database.reading() as session:
             if session.get(Tenant, tenant_id) is None:
                 log.warning("a token of a tenant that the operator has not added was refused")
                 return None
             user = session.scalar(select(User).where(User.tenant_id == tenant_id, User.name == name))
-        if user is None or user.role != role:
+        if user is None or user.role != role or user.display_name != shown:
             with self.database.writing() as session:
                 user = session.scalar(select(User).where(User.tenant_id == tenant_id, User.name == name))
                 if user is None:
@@ -160,6 +166,7 @@ class SingleSignOn:
                 elif user.role != role:
                     user.role = role
                     audit.record(session, tenant_id, "oidc", "user.role", name, role=role)
+                user.display_name = shown
         return Caller(tenant_id, user.user_id, name, role, "oidc")
 
     def _description(self) -> dict[str, Any]:
@@ -180,6 +187,18 @@ class SingleSignOn:
         with self._lock:
             self._keys = self._keys or jwt.PyJWKClient(where, timeout=TIMEOUT_S)
             return self._keys
+
+
+def display_name(claims: Mapping[str, Any]) -> str | None:
+    """The user's name in a token, for people: the claim ``name``, else ``preferred_username``; None where neither is
+    a text. At most ``NAME_LENGTH`` characters, without such as break a line or turn the direction of writing."""
+    for claim in ("name", "preferred_username"):
+        given = claims.get(claim)
+        if isinstance(given, str):
+            letters = (one if one.isprintable() else " " for one in unicodedata.normalize("NFC", given[:1000]))
+            if shown := " ".join("".join(letters).split())[:NAME_LENGTH]:
+                return shown
+    return None
 
 
 def _digest(verifier: str) -> str:

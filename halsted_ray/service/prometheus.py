@@ -10,13 +10,13 @@ import logging
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
 from halsted_ray.service.clip_tagging import ClipAnswer
@@ -62,6 +62,9 @@ class Metrics:
         )
         self.uploaded = Counter("halsted_uploaded_bytes", "Bytes of videos that came in parts", registry=self.counted)
         self.jobs = Gauge("halsted_jobs", "Mapping jobs of the site", ["state"], registry=self.states)
+        self.cleanings = Gauge("halsted_cleanings", "Uploads to clean, of the site", ["state"], registry=self.states)
+        self.proxies = Gauge("halsted_proxies", "Copies for browsers, of the site", ["state"], registry=self.states)
+        self.cleaned_s = Gauge("halsted_cleaned_video_seconds", "Video-seconds that were cleaned", registry=self.states)
         self.mapped_s = Gauge(
             "halsted_mapped_video_seconds", "Video-seconds that jobs have mapped", registry=self.states
         )
@@ -77,23 +80,49 @@ class Metrics:
         with self.database.writing() as session:
             session.merge(ReplicaMetrics(replica_id=self.replica_id, samples=self._samples(), at_s=now_s()))
 
-    def save_forever(self) -> None:
-        """Calls ``save`` every ten seconds: for a thread of its own, which ends with the process."""
+    def save_forever(self, tell: Callable[[int], None] = lambda _: None) -> None:
+        """Calls ``save`` every ten seconds, and ``tell`` with the number of replicas that share the requests: for a
+        thread of its own, which ends with the process."""
         while True:
             try:
                 self.save()
+                tell(self.replicas())
             except DBAPIError as error:
-                log.warning("the metrics were not written to the database: %s", type(error.orig).__name__)
+                log.warning("the metrics were not written to the database or read there: %s", type(error.orig).__name__)
             time.sleep(SAVE_EVERY_S)
 
-    def render(self, jobs: Mapping[str, int], mapped_s: float) -> bytes:
+    def replicas(self) -> int:
+        """How many replicas have written what they counted within the last three times, with this one."""
+        with self.database.reading() as session:
+            others = session.scalar(
+                select(func.count())
+                .select_from(ReplicaMetrics)
+                .where(
+                    ReplicaMetrics.replica_id.not_in((self.replica_id, ENDED)),
+                    ReplicaMetrics.at_s > now_s() - 3 * SAVE_EVERY_S,
+                )
+            )
+        return 1 + (others or 0)
+
+    def render(
+        self,
+        jobs: Mapping[str, int],
+        mapped_s: float,
+        cleanings: Mapping[str, int],
+        cleaned_s: float,
+        proxies: Mapping[str, int],
+    ) -> bytes:
         """The metrics of all replicas in Prometheus' text format.
 
-        ``jobs``: state → number of jobs. ``mapped_s``: video-seconds that jobs have mapped.
+        ``jobs``, ``cleanings``, ``proxies``: state → number of jobs that map, that clean, and that copy for browsers.
+        ``mapped_s``, ``cleaned_s``: video-seconds that the first two have done.
         """
         for state in ("queued", "running", "done", "failed", "cancelled"):
             self.jobs.labels(state).set(jobs.get(state, 0))
+            self.cleanings.labels(state).set(cleanings.get(state, 0))
+            self.proxies.labels(state).set(proxies.get(state, 0))
         self.mapped_s.set(mapped_s)
+        self.cleaned_s.set(cleaned_s)
         with self.database.reading() as session:
             others = session.scalars(select(ReplicaMetrics).where(ReplicaMetrics.replica_id != self.replica_id)).all()
         sums = _sum([self._samples(), *(row.samples for row in others)])

@@ -26,6 +26,10 @@ class RateLimiter:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._lock = threading.Lock()
 
+    def share_among(self, replicas: int) -> None:
+        """From now on so many replicas share the limit."""
+        self.share = max(1.0, self.requests_per_minute / max(1, replicas))
+
     def take(self, name: str) -> None:
         """Takes one request from the bucket ``name``. Raises HTTPException 429 where the bucket is empty; its
         Retry-After is the number of seconds until the bucket holds one request again."""

@@ -98,9 +98,14 @@ class ModelSource:
         self._found: ServedModel | None = None
         self._looked_s = 0.0
 
+    @property
+    def known(self) -> ServedModel | None:
+        """The model to serve now, where that is known without a look; else None. It does not wait for a store."""
+        return self._found if time.monotonic() - self._looked_s < self.keep_s else None
+
     def __call__(self) -> ServedModel:
         """The model to serve now."""
-        if self._found is None or time.monotonic() - self._looked_s >= self.keep_s:
+        if self.known is None:
             try:
                 self._found = self._look()
             except UsageError as error:
@@ -108,6 +113,7 @@ class ModelSource:
                     raise
                 log.warning("version %s is still served: %s", self._found.version, error)
             self._looked_s = time.monotonic()
+        assert self._found is not None, "a look that finds nothing the first time raises"
         return self._found
 
 

@@ -2,7 +2,8 @@
 
 A browser sends a cookie with every request, also with a request that another site made it send. So the cookie is
 SameSite=Strict, and a request that changes something must also carry a token in a header, which only the page can
-know. A session has no rights of its own: it ends when its key ends.
+know. A session has no rights of its own: it ends when its key ends. Whoever looks at a case through a link has such a
+session too, and it ends when the link ends (``links.py``).
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from dataclasses import replace
 
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from halsted_ray.service import audit
-from halsted_ray.service.database import ApiKey, BrowserSession, User, now_s
+from halsted_ray.service import audit, links
+from halsted_ray.service.database import ApiKey, BrowserSession, LinkSession, User, now_s
+from halsted_ray.service.links import LinkUse
 from halsted_ray.service.users import Caller, is_valid
 
 COOKIE, CSRF_HEADER = "halsted_session", "x-csrf-token"
@@ -36,14 +39,36 @@ def begin(session: Session, caller: Caller) -> str:
             expires_s=now_s() + SESSION_S,
         )
     )
-    audit.record(session, caller.tenant_id, caller.actor, "session.begin", caller.name)
+    audit.record_by(session, caller, "session.begin", caller.name)
+    return token
+
+
+def begin_of_link(session: Session, use: LinkUse, address: str) -> str:
+    """The cookie of a new session of whoever has a link. That it begins is an entry of the case's audit log."""
+    token = secrets.token_urlsafe(32)
+    session.execute(delete(LinkSession).where(LinkSession.expires_s < now_s()))
+    session.add(
+        LinkSession(
+            token_sha256=_digest(token),
+            link_id=use.link_id,
+            created_s=now_s(),
+            expires_s=min(now_s() + SESSION_S, use.expires_s),
+        )
+    )
+    caller = replace(links.caller_by(use), address=address)
+    audit.record_by(session, caller, "link.open", use.video_id, link=use.link_id)
     return token
 
 
 def caller_of(session: Session, token: str) -> Caller | None:
-    """The user whose session the cookie ``token`` is; None where the session or its key has ended."""
+    """The user, or the link, whose session the cookie ``token`` is; None where the session, its key or its link has
+    ended."""
     found = session.get(BrowserSession, _digest(token))
-    if found is None or found.expires_s < now_s():
+    if found is None:
+        through = session.get(LinkSession, _digest(token))
+        use = links.use_of(session, through.link_id) if through and through.expires_s >= now_s() else None
+        return links.caller_by(use) if use else None
+    if found.expires_s < now_s():
         return None
     if found.key_id != "oidc" and not is_valid(session.get_one(ApiKey, found.key_id)):
         return None
@@ -54,6 +79,7 @@ def caller_of(session: Session, token: str) -> Caller | None:
 def end(session: Session, token: str) -> None:
     """Ends the session of the cookie ``token``; a session that has ended already is fine."""
     session.execute(delete(BrowserSession).where(BrowserSession.token_sha256 == _digest(token)))
+    session.execute(delete(LinkSession).where(LinkSession.token_sha256 == _digest(token)))
 
 
 def csrf_token(token: str) -> str:

@@ -1,7 +1,9 @@
 """Uploads: a video comes in parts, in any order and again after a break; the parts are joined and probed.
 
-A process without network probes the content of what came; only after that it is a video. Nothing here reads a file
-as a whole, so no process needs more memory for a longer video.
+A process without network probes the content of what came; only after that it is a video, which is cleaned before
+anything else reads it (``cleaning.py``). Its id is computed from the digests of its parts, so from all of its bytes,
+and no second pass over them is needed. Nothing here reads a file as a whole, so no process needs more memory for a
+longer video.
 """
 
 from __future__ import annotations
@@ -11,23 +13,27 @@ import hmac
 import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlencode
 
-from sqlalchemy import CursorResult, delete, insert, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import CursorResult, delete, func, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from halsted_ray.errors import DecoderKilled, OutputError, StorageUnavailable, UsageError, VideoError
-from halsted_ray.service import audit
-from halsted_ray.service.database import Database, Secret, StoredVideo, Upload, UploadPart, now_s
-from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES, ObjectStore, UploadEnded
-from halsted_ray.service.users import Caller
+from halsted_ray.errors import DecoderKilled, OutputError, StorageUnavailable, UnreadableVideo, UsageError, VideoError
+from halsted_ray.service import audit, cleaning, playback
+from halsted_ray.service.database import Database, Secret, StoredVideo, Upload, UploadPart, new_case_id, now_s
+from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES, VIDEOS, ObjectStore, UploadEnded
+from halsted_ray.service.shares import add_share
+from halsted_ray.service.storage_room import StorageRoom, StorageUse
+from halsted_ray.service.upload_content import content_id, digests_of
+from halsted_ray.service.users import DAY_S, Caller
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.video.decode_process import DecodeProcess
-from halsted_ray.video.identity import video_id as identify
+from halsted_ray.video.file_head import HEAD_BYTES, is_dicom
+from halsted_ray.video.limits import VideoLimits
 from halsted_ray.video.probe import Probe
 
 log = logging.getLogger(__name__)
@@ -51,37 +57,76 @@ class Rejected(UsageError):
 class Uploads:
     """The uploads of all tenants, over one database and one store.
 
-    ``presign``: clients may put parts straight to the object store. ``link_s``: how many seconds an address holds.
+    ``room``: what a tenant and the disk may hold. ``limits``: how long a video may be. ``presign``: clients may put
+    parts straight to the object store. ``link_s``: how many seconds an address holds.
+    ``retention_days``: how long a new video is kept; None: for good. ``deidentify``: of ``cleaning.LEVELS``.
+    ``proxies``: of ``playback.PROXIES``.
     """
 
     database: Database
     store: ObjectStore
+    room: StorageRoom
+    limits: VideoLimits
     presign: bool = False
     link_s: float = 3600.0
+    retention_days: float | None = None
+    deidentify: str = "metadata"
+    proxies: str = "auto"
 
-    def begin(self, caller: Caller, size_bytes: int | None = None, label: str | None = None) -> Upload:
+    def begin(
+        self,
+        caller: Caller,
+        size_bytes: int | None = None,
+        label: str | None = None,
+        case_id: str | None = None,
+        position: int | None = None,
+    ) -> Upload:
         """A new upload. ``size_bytes``: of the file, where the client knows it. ``label``: the client's own id of the
-        video. Raises Rejected for a size that can't be taken, StoreFull, OutputError."""
+        video. ``case_id``: the case that the video is another file of, which the caller may add to; None: a new case.
+        ``position``: among the files of the case; None: behind all others. Raises Rejected for a size that can't be
+        taken, QuotaExceeded, StoreFull, OutputError.
+
+        The database knows of an upload before the store does: an upload whose beginning failed in between leaves
+        nothing in the store that nobody would look for.
+        """
         upload_id = secrets.token_hex(16)
         if size_bytes is not None and not 0 < size_bytes <= MAX_PARTS * PART_BYTES:
             raise Rejected(f"size_bytes: expected 1 to {MAX_PARTS * PART_BYTES}, got {size_bytes}")
         # A name that the listing of an archive takes. What the file holds is told by its content.
-        place = f"videos/{upload_id}/video.mp4"
+        place = f"{VIDEOS}/{upload_id}/video.mp4"
         upload = Upload(
             upload_id=upload_id,
             tenant_id=caller.tenant_id,
             user_id=caller.user_id,
             state="open",
             place=place,
-            store_ref=self.store.begin_upload(caller.tenant_id, place),
+            store_ref="",
             size_bytes=size_bytes,
             label=label,
+            case_id=case_id or new_case_id(),
+            position=position,
             created_s=now_s(),
         )
         with self.database.writing() as session:
+            self.room.check_new_upload(session, caller.tenant_id, size_bytes)
+            if position is None:
+                upload.position = next_position(session, caller.tenant_id, str(upload.case_id))
             session.add(upload)
             audit.record(session, caller.tenant_id, caller.actor, "upload.begin", upload_id)
+        try:
+            upload.store_ref = self.store.begin_upload(caller.tenant_id, place)
+            self._note(upload, store_ref=upload.store_ref)
+        except BaseException:
+            with suppress(OutputError):
+                self.store.abort_upload(caller.tenant_id, place, upload.store_ref)
+            self._note(upload, state="aborted", reason="it could not be begun")
+            raise
         return upload
+
+    def use(self, tenant_id: str) -> StorageUse:
+        """What the tenant keeps now, and may keep."""
+        with self.database.reading() as session:
+            return self.room.use(session, tenant_id)
 
     def get(self, tenant_id: str, upload_id: str) -> tuple[Upload, dict[int, UploadPart]]:
         """The upload, and its parts so far by number. Raises NotFound; OutputError where the store does not list the
@@ -105,31 +150,44 @@ class Uploads:
         Raises NotFound, StateConflict; Rejected for a wrong size, number or digest; StoreFull, OutputError.
         """
         with self.database.reading() as session:
-            upload = _own(session, tenant_id, upload_id, "open")
-        if not 1 <= number <= MAX_PARTS or not 0 < len(data) <= PART_BYTES:
-            raise Rejected(
-                f"part {number} of {len(data)} bytes: expected a number from 1 to {MAX_PARTS} and at most "
-                f"{PART_BYTES} bytes"
-            )
+            upload = _open(session, tenant_id, upload_id)
+            self.room.check_more(session, upload, len(data))
+        _check_number(upload, number)
+        most = _part_bytes(upload, number)
+        if not 0 < len(data) <= most:
+            raise Rejected(f"part {number} of {len(data)} bytes: expected 1 to {most} bytes")
         digest = hashlib.sha256(data)
         if sha256 is not None and not hmac.compare_digest(digest.digest(), sha256):
             raise Rejected(f"part {number} has the SHA-256 {digest.hexdigest()}, not the one announced; send it again")
-        etag = self.store.put_part(tenant_id, upload.place, upload.store_ref, number, data)
-        with self.database.writing() as session:
-            _own(session, tenant_id, upload_id, "open")
+        # Two requests may send one part, and a third may complete the upload. What the database says of a part is
+        # taken back before its bytes change, so that a digest never stands for other bytes, wherever this ends.
+        with self.store.held(tenant_id, upload.place):
+            self.store.check_open(tenant_id, upload.place)
+            with self.database.reading() as session:
+                _open(session, tenant_id, upload_id)
+                is_known = session.get(UploadPart, (upload_id, number)) is not None
+            if is_known and self.store.writes_in_place:
+                with self.database.writing() as session:
+                    session.execute(
+                        delete(UploadPart).where(UploadPart.upload_id == upload_id, UploadPart.number == number)
+                    )
+            etag = self.store.put_part(tenant_id, upload.place, upload.store_ref, number, data)
             part = UploadPart(
                 upload_id=upload_id, number=number, size_bytes=len(data), sha256=digest.hexdigest(), etag=etag
             )
-            return session.merge(part)
+            with self.database.writing() as session:
+                _own(session, tenant_id, upload_id, "open").active_s = now_s()
+                return session.merge(part)
 
     def address(self, tenant_id: str, upload_id: str, number: int, base: str) -> str:
         """A URL that takes part ``number`` by PUT without a key for ``link_s`` seconds: one of the object store where
         that is allowed, else one of this API, whose address is ``base``. Raises NotFound, StateConflict, Rejected."""
         with self.database.reading() as session:
-            upload = _own(session, tenant_id, upload_id, "open")
-        if not 1 <= number <= MAX_PARTS:
-            raise Rejected(f"part {number}: expected a number from 1 to {MAX_PARTS}")
+            upload = _open(session, tenant_id, upload_id)
+            self.room.check_more(session, upload, 1)
+        _check_number(upload, number)
         if self.presign:
+            self._note(upload, active_s=now_s())
             url = self.store.presign_part(tenant_id, upload.place, upload.store_ref, number, self.link_s)
             if url is not None:
                 return url
@@ -170,8 +228,14 @@ class Uploads:
                 "begin another one"
             )
         self._check_parts(upload, parts, etags)
-        self._claim(upload, [part for part in parts.values() if not part.sha256])
+        self._claim(upload)
         with self._released_on_error(upload):
+            # From here on no part is taken. What was on its way then has come when the upload is held.
+            with self.store.held(caller.tenant_id, upload.place):
+                parts = self.get(caller.tenant_id, upload_id)[1]
+                self._check_parts(upload, parts, etags)
+                self._keep_direct(upload, [part for part in parts.values() if not part.sha256])
+                self._join(caller, upload, parts)
             return self._finish(caller, upload, parts)
 
     def abort(self, caller: Caller, upload_id: str) -> None:
@@ -184,12 +248,11 @@ class Uploads:
             self._end(caller, upload, "aborted", None)
 
     def expire(self, older_than_s: float) -> int:
-        """Ends open uploads that were begun more than ``older_than_s`` seconds ago, and returns how many it ended. An
+        """Ends open uploads of which no part came for ``older_than_s`` seconds, and returns how many it ended. An
         upload that can't be ended now is left for the next time."""
         with self.database.reading() as session:
-            stale = session.scalars(
-                select(Upload).where(Upload.state == "open", Upload.created_s < now_s() - older_than_s)
-            ).all()
+            last_s = func.coalesce(Upload.active_s, Upload.created_s)
+            stale = session.scalars(select(Upload).where(Upload.state == "open", last_s < now_s() - older_than_s)).all()
         ended = 0
         for upload in stale:
             service = Caller(upload.tenant_id, upload.user_id, "service", "admin", "-")
@@ -203,24 +266,42 @@ class Uploads:
                 ended += 1
         return ended
 
-    def _finish(self, caller: Caller, upload: Upload, parts: Mapping[int, UploadPart]) -> StoredVideo:
-        """Joins the parts, probes the file and enters it as a video. Raises as ``complete`` does."""
+    def _join(self, caller: Caller, upload: Upload, parts: Mapping[int, UploadPart]) -> None:
+        """Has the store join the parts. Raises StateConflict where the store has dropped them."""
         size_bytes = sum(part.size_bytes for part in parts.values())
         etags = {number: part.etag for number, part in parts.items()}
         try:
             self.store.complete_upload(caller.tenant_id, upload.place, upload.store_ref, etags, size_bytes)
-            location = self.store.location(caller.tenant_id, upload.place)
-            found = _probe(location)
-            name = _identify(location)
         except UploadEnded:
             self._end(caller, upload, "aborted", "the store has dropped its parts")
             raise StateConflict("the store has dropped the parts of this upload; begin another one") from None
+
+    def _finish(self, caller: Caller, upload: Upload, parts: Mapping[int, UploadPart]) -> StoredVideo:
+        """Probes the file that was joined from ``parts`` and enters it as a video. Raises as ``complete`` does."""
+        location = self.store.location(caller.tenant_id, upload.place)
+        try:
+            _refuse_dicom(location)
+            found = _probe(location)
+            self.limits.check(found)
         except VideoError as error:
             if not error.permanent:
                 raise
             self._end(caller, upload, "rejected", f"{error.code}: {error}")
             raise Rejected(f"this can't be mapped: {error}") from None
-        return self._enter(caller, upload, name, size_bytes, found)
+        name = content_id(self._digests(upload, location, parts))
+        return self._enter(caller, upload, name, sum(part.size_bytes for part in parts.values()), found)
+
+    def _digests(self, upload: Upload, location: str, parts: Mapping[int, UploadPart]) -> list[str]:
+        """The SHA-256 of each part in order. Those of parts that went straight to the object store are made from its
+        bytes, and kept: a request that is repeated goes on there. Raises StorageUnavailable."""
+        for made in digests_of(location, [part for part in parts.values() if not part.sha256]):
+            with self.database.writing() as session:
+                for number, digest in made.items():
+                    parts[number].sha256 = digest
+                    own = (UploadPart.upload_id == upload.upload_id, UploadPart.number == number)
+                    session.execute(update(UploadPart).where(*own).values(sha256=digest))
+                session.execute(update(Upload).where(Upload.upload_id == upload.upload_id).values(completing_s=now_s()))
+        return [part.sha256 for part in parts.values()]
 
     def _enter(self, caller: Caller, upload: Upload, name: str, size_bytes: int, found: Probe) -> StoredVideo:
         """Enters the file as the tenant's video ``name`` and ends the upload. Where the tenant has the video already,
@@ -233,16 +314,28 @@ class Uploads:
             if state != "open":
                 raise StateConflict(f"upload {upload.upload_id!r} is {state}; begin another one")
             video = session.get(StoredVideo, (caller.tenant_id, name))
-            if video is not None and video.deleted_s is None:
+            if video is not None and video.deleted_s is None and video.state != "failed":
                 superfluous = upload.place
+                if video.owner_id not in (None, upload.user_id):  # whoever has the whole file may see the case, too
+                    add_share(session, video, upload.user_id, "surgeon", upload.user_id, None)
             else:
-                if video is not None:  # deleted, and its bytes are about to be removed; these are new bytes
+                # Deleted, and its bytes are about to be removed, or never cleaned; these are new bytes.
+                if video is not None and video.place != cleaning.clean_place(upload):
                     superfluous = video.place
+                # Of a case whose cleaning failed only the bytes went: it stays whose it is, and as it is to be kept.
+                kept = video if video is not None and video.deleted_s is None else None
+                owner_id = (kept.owner_id if kept else None) or upload.user_id
+                keep_until_s = None if self.retention_days is None else now_s() + self.retention_days * DAY_S
+                is_raw = self.deidentify != "off"
                 video = session.merge(
                     StoredVideo(
                         tenant_id=caller.tenant_id,
                         video_id=name,
-                        place=upload.place,
+                        place=cleaning.clean_place(upload) if is_raw else upload.place,
+                        original=upload.place if is_raw else None,
+                        state="cleaning" if is_raw else "ready",
+                        cleaning=None,
+                        reason=None,
                         size_bytes=size_bytes,
                         duration_s=found.duration_s,
                         width=found.width,
@@ -251,8 +344,23 @@ class Uploads:
                         codec=found.codec,
                         created_s=now_s(),
                         deleted_s=None,
+                        case_id=(kept.case_id if kept else upload.case_id) or new_case_id(),
+                        position=(kept.position if kept else upload.position) or 1,
+                        poster=None,
+                        owner_id=owner_id,
+                        consent=kept.consent if kept else "unknown",
+                        keep_until_s=kept.keep_until_s if kept else keep_until_s,
+                        legal_hold=kept.legal_hold if kept else False,
+                        playback=None if is_raw else playback.playback_of(found),
+                        proxy_bytes=None,
                     )
                 )
+                if owner_id != upload.user_id:
+                    add_share(session, video, upload.user_id, "surgeon", upload.user_id, None)
+                if is_raw:
+                    cleaning.ask(session, video, upload.user_id)
+                elif self.proxies == "auto" and video.playback == "none":
+                    playback.begin(session, video, upload.user_id)
             session.execute(
                 update(Upload)
                 .where(Upload.upload_id == upload.upload_id)
@@ -291,13 +399,18 @@ class Uploads:
         size_bytes = sum(part.size_bytes for part in parts.values())
         if upload.size_bytes is not None and size_bytes != upload.size_bytes:
             raise Rejected(f"{upload.size_bytes} bytes were announced, {size_bytes} came; send the missing parts")
+        if upload.size_bytes is None:  # the parts that went straight to the object store were not counted yet
+            with self.database.reading() as session:
+                known = session.scalar(
+                    select(func.coalesce(func.sum(UploadPart.size_bytes), 0)).where(
+                        UploadPart.upload_id == upload.upload_id
+                    )
+                )
+                self.room.check_quota(session, upload.tenant_id, size_bytes - int(known or 0))
 
-    def _claim(self, upload: Upload, direct: Sequence[UploadPart] = ()) -> None:
-        """From here on only this request may end the upload. Raises StateConflict where another request does.
-
-        ``direct``: the parts that clients put straight to the object store. The store forgets them when it joins
-        them, so the database keeps them for every later try.
-        """
+    def _claim(self, upload: Upload) -> None:
+        """From here on only this request may end the upload, and no part is taken. Raises StateConflict where another
+        request does."""
         with self.database.writing() as session:
             free = (Upload.completing_s.is_(None)) | (Upload.completing_s < now_s() - COMPLETING_S)
             claimed = session.execute(
@@ -307,14 +420,23 @@ class Uploads:
             )
             if not cast(CursorResult[Any], claimed).rowcount:
                 raise StateConflict("another request is completing this upload, or it has ended; ask for its state")
-            if direct:
-                numbers = [part.number for part in direct]
-                own = UploadPart.upload_id == upload.upload_id
-                session.execute(delete(UploadPart).where(own, UploadPart.number.in_(numbers)))
-                columns = ("upload_id", "number", "size_bytes", "sha256", "etag")
-                session.execute(
-                    insert(UploadPart), [{name: getattr(part, name) for name in columns} for part in direct]
-                )
+
+    def _keep_direct(self, upload: Upload, direct: Sequence[UploadPart]) -> None:
+        """Notes the parts that clients put straight to the object store. The store forgets them when it joins them, so
+        the database keeps them for every later try."""
+        if not direct:
+            return
+        numbers = [part.number for part in direct]
+        columns = ("upload_id", "number", "size_bytes", "sha256", "etag")
+        with self.database.writing() as session:
+            own = UploadPart.upload_id == upload.upload_id
+            session.execute(delete(UploadPart).where(own, UploadPart.number.in_(numbers)))
+            session.execute(insert(UploadPart), [{name: getattr(part, name) for name in columns} for part in direct])
+
+    def _note(self, upload: Upload, **changes: Any) -> None:
+        """Writes columns of an upload."""
+        with self.database.writing() as session:
+            session.execute(update(Upload).where(Upload.upload_id == upload.upload_id).values(**changes))
 
     @contextmanager
     def _released_on_error(self, upload: Upload) -> Iterator[None]:
@@ -323,12 +445,11 @@ class Uploads:
             yield
         except BaseException:
             try:
-                with self.database.writing() as session:
-                    session.execute(
-                        update(Upload).where(Upload.upload_id == upload.upload_id).values(completing_s=None)
-                    )
-            except DBAPIError as error:
-                log.warning("upload %s waits %g s for another try: %s", upload.upload_id, COMPLETING_S, error.orig)
+                self._note(upload, completing_s=None)
+            except SQLAlchemyError as error:
+                log.warning(
+                    "upload %s waits %g s for another try: %s", upload.upload_id, COMPLETING_S, type(error).__name__
+                )
             raise
 
     def _end(self, caller: Caller, upload: Upload, state: str, reason: str | None) -> None:
@@ -346,6 +467,17 @@ class Uploads:
     def _signature(self, upload_id: str, number: int, expires_s: int) -> str:
         message = f"{upload_id}/{number}/{expires_s}".encode()
         return hmac.new(_signing_key(self.database), message, hashlib.sha256).hexdigest()
+
+
+def next_position(session: Session, tenant_id: str, case_id: str) -> int:
+    """The position behind those of all files of a case, with those that are on their way."""
+    videos = select(func.max(StoredVideo.position)).where(
+        StoredVideo.tenant_id == tenant_id, StoredVideo.case_id == case_id, StoredVideo.deleted_s.is_(None)
+    )
+    uploads = select(func.max(Upload.position)).where(
+        Upload.tenant_id == tenant_id, Upload.case_id == case_id, Upload.state.in_(("open", "complete"))
+    )
+    return max(session.scalar(videos) or 0, session.scalar(uploads) or 0) + 1
 
 
 def video_of_tenant(session: Session, tenant_id: str, video_id: str) -> StoredVideo:
@@ -366,22 +498,49 @@ def _own(session: Session, tenant_id: str, upload_id: str, state: str | None = N
     return upload
 
 
+def _open(session: Session, tenant_id: str, upload_id: str) -> Upload:
+    """The tenant's upload, which takes parts. Raises NotFound, StateConflict."""
+    upload = _own(session, tenant_id, upload_id, "open")
+    if upload.completing_s is not None and upload.completing_s >= now_s() - COMPLETING_S:
+        raise StateConflict(f"upload {upload_id!r} takes no more parts while a request completes it")
+    return upload
+
+
+def _check_number(upload: Upload, number: int) -> None:
+    """Raises Rejected for a part that the announced size leaves no room for."""
+    count = MAX_PARTS if upload.size_bytes is None else -(-upload.size_bytes // PART_BYTES)
+    if not 1 <= number <= count:
+        announced = "" if upload.size_bytes is None else f", since {upload.size_bytes} bytes were announced"
+        raise Rejected(f"part {number}: expected a number from 1 to {count}{announced}")
+
+
+def _part_bytes(upload: Upload, number: int) -> int:
+    """How many bytes part ``number`` may have."""
+    return PART_BYTES if upload.size_bytes is None else min(PART_BYTES, upload.size_bytes - (number - 1) * PART_BYTES)
+
+
+def _refuse_dicom(location: str) -> None:
+    """A DICOM file would be kept with the patient's name in its header. Raises UnreadableVideo, StorageUnavailable."""
+    fs, path = filesystem(location)
+    try:
+        head = fs.cat_file(path, start=0, end=HEAD_BYTES)
+    except Exception as error:
+        raise StorageUnavailable(
+            f"could not read the first bytes of the file: {type(error).__name__}; complete the upload again"
+        ) from None
+    if is_dicom(head):
+        raise UnreadableVideo(
+            "expected a video, got a DICOM file, whose header names the patient; take the video out of it with "
+            "`halsted dicom import`, and send that"
+        )
+
+
 def _probe(location: str) -> Probe:
     with DecodeProcess() as process:
         try:
             return process.probe(location)
         except DecoderKilled:  # the first time can be the fault of the machine
             return process.probe(location)
-
-
-def _identify(location: str) -> str:
-    """The video's id, computed from its content. Raises StorageUnavailable."""
-    try:
-        return identify(*filesystem(location))
-    except Exception as error:  # each store has errors of its own, and none of them is the video's fault
-        raise StorageUnavailable(
-            f"could not read the bytes that give the video its id: {type(error).__name__}; complete the upload again"
-        ) from None
 
 
 def _signing_key(database: Database) -> bytes:

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,15 +16,26 @@ from halsted_ray.service import audit
 from halsted_ray.service.database import ApiKey, Database, Tenant, User, now_s
 
 PERMISSIONS = {
-    "surgeon": {"read", "write"},
+    "surgeon": {"read", "write", "annotate"},
+    "trainee": {"read"},
     "reviewer": {"read"},
-    "annotator": {"read"},
-    "admin": {"read", "write", "keys", "audit"},
+    "annotator": {"read", "annotate"},
+    "admin": {"read", "write", "annotate", "keys", "audit", "metrics"},
     "auditor": {"audit"},
+    "monitor": {"metrics"},
 }
-"""Role → its permissions. read: see videos, maps and models, tag a clip. write: upload, map, cancel, delete. keys:
-issue and revoke the tenant's keys. audit: read the audit log."""
+"""Role → its permissions. read: see models, tag a clip, and see the cases that ``rights.py`` allows. write: upload, and
+map, share or delete the cases that ``rights.py`` allows. annotate: correct the maps of those cases. keys: issue, rotate
+and revoke the tenant's keys. audit: read the audit log. metrics: read the metrics of the site."""
 
+LINK_ROLE, LINK_PERMISSIONS = "link", frozenset({"read"})
+"""The role of whoever looks at a case through a link. No user has it, and only the routes that say so take it
+(``auth.require_permission``)."""
+
+MAX_KEY_DAYS = 366.0
+"""No key lasts longer."""
+ROTATION_S = 86_400.0
+"""How long a key that was rotated is still valid beside the new key, so that programs can change over."""
 DAY_S = 86_400.0
 _TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _USER_NAME = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
@@ -32,22 +43,56 @@ _USER_NAME = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
 
 @dataclass(frozen=True)
 class Caller:
-    """The user who sends a request. ``key_id``: the key that proved it, or 'oidc' for a token."""
+    """The user who sends a request. ``key_id``: the key that proved it, or 'oidc' for a token. Whoever looks at a case
+    through a link is no user: then ``role`` is ``LINK_ROLE``, and ``key_id`` the id of the link."""
 
     tenant_id: str
     user_id: str
     name: str
     role: str
     key_id: str
+    address: str = field(default="", compare=False)
+    """The address that the request came from."""
 
     def may(self, permission: str) -> bool:
         """Whether the caller's role has ``permission``."""
-        return permission in PERMISSIONS[self.role]
+        return permission in (LINK_PERMISSIONS if self.is_link else PERMISSIONS[self.role])
+
+    @property
+    def is_link(self) -> bool:
+        """Whether this is whoever has a link, and no user."""
+        return self.role == LINK_ROLE
 
     @property
     def actor(self) -> str:
         """The caller as the audit log names them."""
         return f"{self.name}/{self.key_id}"
+
+
+def user_of_tenant(session: Session, tenant_id: str, name: str) -> User:
+    """The tenant's user of this name. Raises UsageError."""
+    user = session.scalar(select(User).where(User.tenant_id == tenant_id, User.name == name))
+    if user is None:
+        raise UsageError(
+            f"no user {name!r} in this tenant; users are added with their first key, or when they first sign in with "
+            "the hospital's account"
+        )
+    return user
+
+
+def shown_name(user: User) -> str:
+    """The name of a user for people of the same tenant: what the identity provider says, else the user's name."""
+    return user.display_name or user.name
+
+
+def who_see_cases(session: Session, tenant_id: str, find: str = "") -> list[User]:
+    """The users of a tenant whose role sees cases and whose name holds ``find``, in the order of their names."""
+    roles = [role for role, permissions in PERMISSIONS.items() if "read" in permissions]
+    found = session.scalars(select(User).where(User.tenant_id == tenant_id, User.role.in_(roles))).all()
+    # Not by the database: SQLite compares capitals of ASCII only.
+    asked = find.casefold().strip()
+    held = [user for user in found if asked in f"{shown_name(user)}\n{user.name}".casefold()]
+    return sorted(held, key=lambda user: (shown_name(user).casefold(), user.name))
 
 
 def add_tenant(session: Session, tenant_id: str) -> None:
@@ -80,11 +125,13 @@ def add_user(session: Session, tenant_id: str, name: str, role: str, actor: str 
     return user
 
 
-def issue_key(session: Session, user: User, days: float | None = None, actor: str = "operator") -> str:
-    """A new key of ``user``, valid for ``days`` (None: until it is revoked).
+def issue_key(session: Session, user: User, days: float = 90.0, actor: str = "operator") -> str:
+    """A new key of ``user``, valid for ``days``. Raises UsageError for more than ``MAX_KEY_DAYS``.
 
     The key is shown only this once: the database keeps a digest, which can't be turned back into the key.
     """
+    if not days <= MAX_KEY_DAYS:
+        raise UsageError(f"a key lasts at most {MAX_KEY_DAYS:g} days, got {days:g}; issue a shorter one and rotate it")
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     session.add(
         ApiKey(
@@ -92,19 +139,42 @@ def issue_key(session: Session, user: User, days: float | None = None, actor: st
             user_id=user.user_id,
             secret_sha256=_digest(secret),
             created_s=now_s(),
-            expires_s=None if days is None else now_s() + days * DAY_S,
+            expires_s=now_s() + days * DAY_S,
         )
     )
-    audit.record(session, user.tenant_id, actor, "key.issue", key_id, user=user.name, role=user.role)
+    audit.record(session, user.tenant_id, actor, "key.issue", key_id, user=user.name, role=user.role, days=days)
     return f"hk_{key_id}_{secret}"
 
 
-def issue_operator_key(database: Database, tenant_id: str, user_name: str, role: str, days: float | None = None) -> str:
+def issue_operator_key(database: Database, tenant_id: str, user_name: str, role: str, days: float = 90.0) -> str:
     """A new key on behalf of the site's operator; adds the tenant and the user where they are new. Raises UsageError
     as ``add_tenant`` and ``add_user`` do."""
     with database.writing() as session:
         add_tenant(session, tenant_id)
         return issue_key(session, add_user(session, tenant_id, user_name, role), days)
+
+
+def rotate_operator_key(database: Database, key_id: str) -> str:
+    """A new key in place of ``key_id``, on behalf of the site's operator. Raises UsageError."""
+    with database.writing() as session:
+        return rotate_key(session, _key(session, key_id))
+
+
+def revoke_operator_key(database: Database, key_id: str) -> None:
+    """Revokes a key of any tenant, on behalf of the site's operator. Raises UsageError."""
+    with database.writing() as session:
+        key = _key(session, key_id)
+        key.revoked_s = key.revoked_s or now_s()
+        tenant_id = session.get_one(User, key.user_id).tenant_id
+        audit.record(session, tenant_id, "operator", "key.revoke", key_id)
+
+
+def _key(session: Session, key_id: str) -> ApiKey:
+    """Raises UsageError where no key has this id."""
+    key = session.get(ApiKey, key_id)
+    if key is None:
+        raise UsageError(f"no key {key_id!r}; its id stands between the two _ of a key")
+    return key
 
 
 def revoke_key(session: Session, caller: Caller, key_id: str) -> bool:
@@ -113,8 +183,33 @@ def revoke_key(session: Session, caller: Caller, key_id: str) -> bool:
     if key is None or session.get_one(User, key.user_id).tenant_id != caller.tenant_id:
         return False
     key.revoked_s = key.revoked_s or now_s()
-    audit.record(session, caller.tenant_id, caller.actor, "key.revoke", key_id)
+    audit.record_by(session, caller, "key.revoke", key_id)
     return True
+
+
+def rotate_key(session: Session, key: ApiKey, actor: str = "operator") -> str:
+    """A new key in place of ``key``: of the same user, for as many days. The old key stays valid for ``ROTATION_S``,
+    unless it expires before. Raises UsageError where it is not valid any more."""
+    if not is_valid(key):
+        raise UsageError(f"the key {key.key_id!r} has expired or was revoked; issue a new one")
+    user = session.get_one(User, key.user_id)
+    issued = issue_key(session, user, min((key.expires_s - key.created_s) / DAY_S, MAX_KEY_DAYS), actor)
+    key.expires_s = min(key.expires_s, now_s() + ROTATION_S)
+    audit.record(session, user.tenant_id, actor, "key.rotate", key.key_id, by=key_id_of(issued))
+    return issued
+
+
+def key_id_of(key: str) -> str:
+    """The id within a key's text; empty for a text that is no key."""
+    parts = key.split("_", 2)
+    return parts[1] if len(parts) == 3 and parts[0] == "hk" else ""
+
+
+def has_administrator(session: Session) -> bool:
+    """Whether anybody can sign in to the site as an administrator with a key."""
+    valid = select(ApiKey.key_id).join(User, User.user_id == ApiKey.user_id)
+    valid = valid.where(User.role == "admin", ApiKey.revoked_s.is_(None), ApiKey.expires_s >= now_s())
+    return session.scalar(valid.limit(1)) is not None
 
 
 def authenticate(session: Session, text: str) -> Caller | None:
@@ -122,18 +217,19 @@ def authenticate(session: Session, text: str) -> Caller | None:
     parts = text.split("_", 2)
     if len(parts) != 3 or parts[0] != "hk":
         return None
-    key = session.get(ApiKey, parts[1])
-    if key is None or not hmac.compare_digest(key.secret_sha256, _digest(parts[2])):
+    asked = select(ApiKey, User).join(User, User.user_id == ApiKey.user_id).where(ApiKey.key_id == parts[1])
+    found = session.execute(asked).one_or_none()
+    if found is None or not hmac.compare_digest(found[0].secret_sha256, _digest(parts[2])):
         return None
+    key, user = found
     if not is_valid(key):
         return None
-    user = session.get_one(User, key.user_id)
     return Caller(user.tenant_id, user.user_id, user.name, user.role, key.key_id)
 
 
 def is_valid(key: ApiKey) -> bool:
     """Whether the key is neither revoked nor expired."""
-    return key.revoked_s is None and (key.expires_s is None or key.expires_s >= now_s())
+    return key.revoked_s is None and key.expires_s >= now_s()
 
 
 def _digest(secret: str) -> str:

@@ -10,6 +10,7 @@ of the package opens a location by itself, so that a path, a retry and an error 
     files.py           whole files: written so that no reader ever sees a part, read with patience
     tree.py            every file below a location, each once, links followed
     delta.py           Delta tables at such locations
+    parquet.py         Parquet files of others, within bounds
     lease.py           one run at a time writes to a place
     vector_files.py    files of vectors: what their names say, and what is in them
     vector_listing.py  which files of vectors there are, by few listings

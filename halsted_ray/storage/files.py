@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from halsted_ray.errors import OutputError, StorageUnavailable, UnreadableVideo
@@ -84,9 +85,31 @@ def make_folder(location: Location) -> tuple[fsspec.AbstractFileSystem, str]:
         fs.makedirs(path, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"can't write to {os.fspath(location)!r}: {error.strerror or error}; name a folder that can be written"
+            f"can't write to {os.fspath(location)!r}: {why_not_written(path, error)}; name a folder that can be written"
         ) from error
     return fs, path
+
+
+def make_local_folder(path: str | os.PathLike[str], mode: int = 0o777) -> Path:
+    """Makes the folder ``path`` of this machine, and those above it, where they are not there yet. Raises
+    OutputError."""
+    folder = Path(path)
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        reason = why_not_written(str(folder.absolute()), error)
+        raise OutputError(f"can't write to {str(folder)!r}: {reason}; name a folder that can be written") from error
+    return folder
+
+
+def why_not_written(path: str, error: OSError) -> str:
+    """What to say of ``error``, which writing to the local ``path`` raised: also which file stands in the place of a
+    folder."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        for place in (Path(path), *Path(path).parents):
+            if place.is_file():
+                return f"expected a folder, got a file at {str(place)!r}"
+    return error.strerror or str(error)
 
 
 def download(location: Location, path: str) -> None:
@@ -159,7 +182,8 @@ def require_writable(location: str) -> None:
         with suppress(OSError):  # another run has removed it already, or this store lets nothing be removed
             fs.rm_file(trial)
     except (OSError, OutputError) as error:
-        reason = error.__cause__ if isinstance(error, OutputError) else error
+        cause = error.__cause__ if isinstance(error, OutputError) else error
+        reason = why_not_written(root, cause) if isinstance(cause, OSError) else cause
         raise OutputError(f"can't write to {location!r}: {reason}; name a folder that can be written") from error
 
 
@@ -286,7 +310,7 @@ def _not_written(path: str, error: Exception) -> OutputError:
         return OutputError(f"can't write {path!r}: {error}")
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return OutputError(
-        f"can't write {path!r}: {error.strerror or error}; "
+        f"can't write {path!r}: {why_not_written(path, error)}; "
         + ("make room" if full else "name a place that can be written")
         + " and give the same command again"
     )

@@ -185,6 +185,7 @@ def read_vectors(file: StoredFile, data: bytes | pa.Buffer, stamp: Stamp, root: 
     buffer = data if isinstance(data, pa.Buffer) else pa.py_buffer(data)
     try:
         table = pa.ipc.open_file(buffer).read_all() if file.is_packed else pq.read_table(pa.BufferReader(buffer))
+        table.validate()  # Arrow believes the lengths that a file states; a view behind its end would be read
     except (pa.ArrowException, OSError) as error:
         raise ModelError(
             f"video {file.video_id}: {file.path!r} holds no vectors that can be read ({error}); delete this file, and "

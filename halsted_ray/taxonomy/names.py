@@ -49,6 +49,26 @@ class Narrowing:
 
 
 @dataclass(frozen=True)
+class StitchRoles:
+    """Which tags and categories make up a stitch (``maps.stitches``).
+
+    ``phase``: the tag whose categories ``handling``, ``driving`` and ``withdrawal`` are. ``target``, ``direction``,
+    ``extent`` and ``proficiency``: the tags that describe a stitch; '' where the taxonomy has no such tag. ``high``:
+    the categories of ``proficiency`` that count as high.
+    """
+
+    phase: str
+    driving: tuple[str, ...]
+    handling: tuple[str, ...] = ()
+    withdrawal: tuple[str, ...] = ()
+    target: str = ""
+    direction: str = ""
+    extent: str = ""
+    proficiency: str = ""
+    high: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Taxonomy:
     """Everything that a model can be asked and can answer.
 
@@ -64,12 +84,14 @@ class Taxonomy:
     """tag -> other spelling of a category (as ``fold`` gives it) -> category."""
     source: str = ""
     """Where the names come from, for people."""
+    stitch: StitchRoles | None = None
+    """None: this taxonomy has no phases of suturing."""
 
     @cached_property
     def digest(self) -> str:
         """16 hex digits over everything that a trained model depends on.
 
-        Titles, source and aliases are left out, so they may change freely.
+        Titles, source, aliases and the roles of a stitch are left out, so they may change freely.
         """
         tasks = [
             [t.name, t.instruction, t.window, t.when, [[tag.name, tag.categories] for tag in t.tags]]
@@ -179,10 +201,17 @@ class Taxonomy:
                 for n in self.narrowings
             ],
             "aliases": aliases,
+            **({} if self.stitch is None else {"stitch": _stitch_dict(self.stitch)}),
         }
 
     def _unknown(self, what: str, got: str, known: Iterable[str]) -> TaxonomyError:
         return TaxonomyError(f"taxonomy {self.name!r} has no {what} {got!r}; {nearest(got, known)}")
+
+
+def _stitch_dict(roles: StitchRoles) -> JsonObject:
+    """``roles`` in the form of the YAML file, without what is empty."""
+    values = {name: getattr(roles, name) for name in StitchRoles.__dataclass_fields__}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value}
 
 
 def fold(name: str) -> str:

@@ -6,6 +6,7 @@ An error names the file, the line, the key, the value that was found and the val
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -14,11 +15,13 @@ import yaml
 from halsted_ray.errors import TaxonomyError, UsageError, VideoError
 from halsted_ray.records import JsonObject
 from halsted_ray.storage.files import read_bytes
-from halsted_ray.taxonomy.names import Narrowing, Tag, Task, Taxonomy, fold, nearest
+from halsted_ray.taxonomy.names import Narrowing, StitchRoles, Tag, Task, Taxonomy, fold, nearest
 
-SHIPPED = ("halsted", "sar_rarp50", "cholec80", "surglavi")
+SHIPPED = ("halsted", "sar_rarp50", "cholec80", "surglavi", "out_of_body")
 WINDOWS = ("coarse", "fine")
 SPANS = ("window", "operation")
+MOST_VALUES = 20_000
+"""Of one file. Aliases count as what they stand for: ten lines can stand for billions. The shipped have hundreds."""
 
 Key = tuple[Any, ...]
 """Where a value stands in the file: the names and positions that lead to it, such as ("tasks", 0, "name")."""
@@ -50,14 +53,19 @@ def load(name_or_path: str = "halsted") -> Taxonomy:
 
 def from_yaml(text: str, origin: str) -> Taxonomy:
     """The taxonomy in the ``text`` of a YAML file, which messages call ``origin``. Raises TaxonomyError."""
+    lines: dict[Key, int] = {}
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
+        if root is not None:
+            _note_lines(root, (), lines, origin)
+        data = yaml.safe_load(text)
+    except RecursionError as error:
+        raise TaxonomyError(f"{origin}: a value that contains itself, or is nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that is none
+        if isinstance(error, TaxonomyError):
+            raise
         raise TaxonomyError(f"{origin}: not well-formed YAML: {error}") from error
-    lines: dict[Key, int] = {}
-    if root is not None:
-        _note_lines(root, (), lines, origin)
-    return _Reader(origin, lines).taxonomy(yaml.safe_load(text))
+    return _Reader(origin, lines).taxonomy(data)
 
 
 def from_dict(data: JsonObject, origin: str = "taxonomy") -> Taxonomy:
@@ -65,13 +73,24 @@ def from_dict(data: JsonObject, origin: str = "taxonomy") -> Taxonomy:
     return _Reader(origin, {}).taxonomy(data)
 
 
+@cache
+def shipped_of_digest(digest: str) -> Taxonomy | None:
+    """The shipped taxonomy of this ``Taxonomy.digest``; None where no shipped taxonomy has it."""
+    return next((taxonomy for taxonomy in map(load, SHIPPED) if taxonomy.digest == digest), None)
+
+
 def _note_lines(node: yaml.Node, key: Key, lines: dict[Key, int], origin: str) -> None:
-    """Notes in ``lines`` the line of every key below ``node``. Raises TaxonomyError where a key stands twice."""
+    """Notes in ``lines`` the line of every key below ``node``. Raises TaxonomyError where a key stands twice, and where
+    aliases repeat values without end."""
     lines[key] = node.start_mark.line + 1
+    if len(lines) > MOST_VALUES:
+        raise TaxonomyError(f"{origin}: more than {MOST_VALUES:,} values, aliases counted; expected a taxonomy")
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for name, value in node.value:
             line = name.start_mark.line + 1
+            if not isinstance(name, yaml.ScalarNode):
+                raise TaxonomyError(f"{origin}:{line}: got a key that is a list or a mapping; expected a name")
             if name.value in seen:  # YAML itself keeps the last value and says nothing
                 raise TaxonomyError(f"{origin}:{line}: key {name.value!r} stands twice; keep one of them")
             seen.add(name.value)
@@ -138,7 +157,7 @@ class _Reader:
 
     def taxonomy(self, data: Any) -> Taxonomy:
         """The whole file."""
-        self.mapping(data, (), ("name", "source", "tasks", "narrows", "aliases"), ("name", "tasks"))
+        self.mapping(data, (), ("name", "source", "tasks", "narrows", "aliases", "stitch"), ("name", "tasks"))
         tasks = tuple(
             self.task(value, ("tasks", index))
             for index, value in enumerate(self.sequence(data["tasks"], ("tasks",), "tasks"))
@@ -156,8 +175,14 @@ class _Reader:
                     raise self.fail(key, f"the task's own tag {tag!r}", "a tag of another task")
         narrowings = tuple(
             self.narrowing(value, ("narrows", index), tasks, tags)
-            for index, value in enumerate(data.get("narrows") or ())
+            for index, value in enumerate(self.sequence(data.get("narrows") or [None], ("narrows",), "narrowings"))
+            if value is not None
         )
+        self.orderly(tasks)
+        pairs = [(narrowing.tag, narrowing.narrows) for narrowing in narrowings]
+        for index, pair in enumerate(pairs):
+            if pair in pairs[:index]:
+                raise self.fail(("narrows", index), f"{pair} a second time", "one entry for each pair of tags")
         tag_aliases, category_aliases = self.aliases(data.get("aliases") or {}, tasks)
         return Taxonomy(
             self.text(data["name"], ("name",)),
@@ -165,7 +190,8 @@ class _Reader:
             narrowings,
             tag_aliases,
             category_aliases,
-            data.get("source") or "",
+            self.text(data["source"], ("source",)) if data.get("source") else "",
+            self.stitch(data["stitch"], tags) if data.get("stitch") is not None else None,
         )
 
     def task(self, value: Any, key: Key) -> Task:
@@ -190,7 +216,19 @@ class _Reader:
                 raise self.fail((*at, "per"), f"{per!r}", " or ".join(SPANS))
             tags.append(Tag(self.text(entry["name"], (*at, "name")), tuple(names), per))
         instruction = self.text(value["instruction"], (*key, "instruction"))
-        return Task(name, value.get("title") or name.capitalize(), instruction, window, pairs, tuple(tags))
+        title = self.text(value["title"], (*key, "title")) if value.get("title") else name.capitalize()
+        return Task(name, title, instruction, window, pairs, tuple(tags))
+
+    def orderly(self, tasks: tuple[Task, ...]) -> None:
+        """Checks that no tasks wait for each other: none of them would ever be asked."""
+        waiting = list(enumerate(tasks))
+        while waiting:
+            unknown = {tag.name for _, task in waiting for tag in task.tags}
+            left = [(index, task) for index, task in waiting if any(tag in unknown for tag, _ in task.when)]
+            if len(left) == len(waiting):
+                names = [task.name for _, task in left]
+                raise self.fail(("tasks", left[0][0], "when"), f"tasks {names} that wait for each other", "no circle")
+            waiting = left
 
     def narrowing(self, value: Any, key: Key, tasks: tuple[Task, ...], tags: dict[str, Tag]) -> Narrowing:
         """One entry of ``narrows``; ``tags`` are the tags of ``tasks`` by name."""
@@ -209,6 +247,37 @@ class _Reader:
                 self.known(name, tags[second].categories, (*key, "to", category, index))
         return Narrowing(first, second, tuple((category, tuple(names)) for category, names in to.items()))
 
+    def stitch(self, value: Any, tags: dict[str, Tag]) -> StitchRoles:
+        """The value of ``stitch``; ``tags`` are all tags by name."""
+        described, phases = ("target", "direction", "extent", "proficiency"), ("handling", "driving", "withdrawal")
+        self.mapping(value, ("stitch",), ("phase", *phases, *described, "high"), ("phase", "driving"))
+        for name in ("phase", *described):
+            if name in value:
+                self.known(value[name], tags, ("stitch", name))
+        found: dict[str, tuple[str, ...]] = {}
+        for name in (*phases, "high"):
+            if name not in value:
+                continue
+            of_tag = value.get("proficiency") if name == "high" else value["phase"]
+            if of_tag is None:
+                raise self.fail(("stitch", name), f"{value[name]!r}", "the tag of these categories under 'proficiency'")
+            categories = self.sequence(value[name], ("stitch", name), "categories")
+            for index, category in enumerate(categories):
+                self.known(category, tags[of_tag].categories, ("stitch", name, index))
+                taken = next((other for other in phases if other != name and category in found.get(other, ())), None)
+                if name != "high" and taken:
+                    raise self.fail(("stitch", name, index), f"{category!r}, which is {taken!r}", "one phase each")
+            found[name] = tuple(categories)
+        tag_of: dict[str, str] = {name: value[name] for name in described if name in value}
+        return StitchRoles(
+            value["phase"],
+            found["driving"],
+            found.get("handling", ()),
+            found.get("withdrawal", ()),
+            high=found.get("high", ()),
+            **tag_of,
+        )
+
     def aliases(self, value: Any, tasks: tuple[Task, ...]) -> tuple[Aliases, Aliases]:
         """(aliases of tags, aliases of categories) from the value of ``aliases``."""
         by_task = {task.name: task for task in tasks}
@@ -218,17 +287,20 @@ class _Reader:
             key = ("aliases", task_name)
             self.mapping(entry, key, ("tags", "categories"))
             tags = {tag.name: tag for tag in by_task[task_name].tags}
-            for alias, name in (entry.get("tags") or {}).items():
+            for alias, name in self.mapping(entry.get("tags") or {}, (*key, "tags")).items():
                 self.known(name, tags, (*key, "tags", alias))
                 tag_aliases.setdefault(task_name, {})[fold(str(alias))] = name
-            for tag_name, names in (entry.get("categories") or {}).items():
+            for tag_name, names in self.mapping(entry.get("categories") or {}, (*key, "categories")).items():
                 self.known(tag_name, tags, (*key, "categories", tag_name))
                 for alias, name in self.mapping(names, (*key, "categories", tag_name)).items():
-                    self.known(name, tags[tag_name].categories, (*key, "categories", tag_name, alias))
+                    at = (*key, "categories", tag_name, alias)
+                    self.known(name, tags[tag_name].categories, at)
+                    if fold(str(alias)) in {fold(own) for own in tags[tag_name].categories if own != name}:
+                        raise self.fail(at, f"an alias {alias!r} that is another category", "a name of no category")
                     category_aliases.setdefault(tag_name, {})[fold(str(alias))] = name
         return tag_aliases, category_aliases
 
     def known(self, name: Any, names: Collection[str], key: Key) -> None:
         """Checks that ``name`` is one of ``names``."""
-        if name not in names:
+        if not isinstance(name, str) or name not in names:
             raise self.fail(key, f"{name!r}", f"a name of this taxonomy; {nearest(str(name), names)}")

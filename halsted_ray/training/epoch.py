@@ -62,7 +62,8 @@ class EpochTrainer:
             if not self.progress.commonest_of_task:
                 self.progress.commonest_of_task, _ = self.validator.of_commonest()
         worst = lowest_accuracy(accuracy_of_task) if accuracy_of_task else None
-        is_saved = worst is not None and should_save(self.progress.best, worst)
+        # Kept at each validation also where the last one counts, so that a checkpoint always holds a decoder.
+        is_saved = worst is not None and (recipe.keep == "last" or should_save(self.progress.best, worst))
         if is_saved:
             self.progress.best, self.progress.best_epoch = worst, epoch
             self.best |= {name: value.detach().cpu().clone() for name, value in self.decoder.state_dict().items()}

@@ -22,7 +22,7 @@ class EpochRecord(TypedDict):
     """Of training, without validation."""
     samples_per_s: float
     saved: bool
-    """Whether the decoder of this epoch became the one to keep."""
+    """Whether the decoder of this epoch became the one to keep; with ``keep=last`` at each validation."""
     worst: float | None
     """Accuracy of the worst task, None where the epoch was not validated."""
     accuracy_of_task: dict[str, float | None]

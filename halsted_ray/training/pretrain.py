@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from transformers import VideoMAEModel
 
+from halsted_ray.storage.files import make_local_folder
 from halsted_ray.training.clip_loader import ClipLoader, DrawClip
 from halsted_ray.training.patch_init import start_patches
 from halsted_ray.training.pretrain_model import TagHeads, masked_loss, normalised, tag_loss, update_average
@@ -34,8 +35,7 @@ def pretrain(recipe: PretrainRecipe, folder: str | Path, draw: DrawClip) -> Curv
     ``draw``: renders one clip, such as ``halsted_ray.phantom.training_clips.random_clip``. Raises OutputError where
     ``folder`` holds a run of another shape.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_local_folder(folder)
     torch.set_num_threads(recipe.threads)
     run = PretrainRun(recipe, folder, draw)
     spec = recipe.clips(draw, held_out=False)

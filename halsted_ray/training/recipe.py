@@ -12,10 +12,12 @@ from dataclasses import dataclass, fields, replace
 import yaml
 
 from halsted_ray.errors import UsageError
+from halsted_ray.model.calibration import UNITS as UNITS
+from halsted_ray.model.step_pooling import POOLINGS
 
 SAMPLINGS = ("as_is", "balanced")
-UNITS = ("clips", "grid")
 PRECISIONS = ("fp32", "bf16")
+KEEPS = ("best", "last")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class Recipe:
     temporal_tokens: bool = False
     """Show the decoder one vector per two frames of a window (8 vectors) instead of their mean. They are stored beside
     the means and take eight times the room."""
+    pooling: str = "mean"
+    """``mean``: the decoder sees what the encoder gives. ``attention``: it learns to make one vector of those of a
+    window's time steps, which are stored beside the means and take their room once per step. Not with
+    ``temporal_tokens``, which shows the decoder all of them."""
     label_smoothing: float = 0.0
     """Share of a category's target that goes to all categories of its tag in equal parts."""
     noise: float = 0.0
@@ -86,6 +92,10 @@ class Recipe:
     precision: str = "auto"
     """``fp32``, the paper's; ``bf16``: forward and backward pass in bfloat16 where torch's autocast deems it safe,
     weights and loss in float32, faster on GPUs since the A100; ``auto``: bf16 on a GPU, fp32 on a CPU."""
+    keep: str = "best"
+    """Which decoder is kept: ``best``, the paper's save rule (``should_save``), or ``last``, that of the last epoch.
+    The validation part of a small atlas holds few clips, so the rule picks an epoch by chance, before the learning rate
+    has fallen (docs/decisions/recipe-best.md)."""
     seed: int = 0
     validate_every: int = 1
     """Epochs between validations; the last epoch is always validated."""
@@ -116,9 +126,17 @@ class Recipe:
         for name in ("hide_tags", "least_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"recipe: {name}={getattr(self, name)}; expected 0 to 1")
-        for name, known in (("sampling", SAMPLINGS), ("precision", ("auto", *PRECISIONS))):
+        for name, known in (
+            ("sampling", SAMPLINGS),
+            ("precision", ("auto", *PRECISIONS)),
+            ("keep", KEEPS),
+            ("pooling", POOLINGS),
+        ):
             if getattr(self, name) not in known:
                 raise UsageError(f"recipe: {name}={getattr(self, name)!r}; expected one of {', '.join(known)}")
+        if self.pooling == "attention" and (self.temporal_tokens or self.llama):
+            other = "temporal_tokens" if self.temporal_tokens else f"decoder={self.decoder}"
+            raise UsageError(f"recipe: pooling=attention and {other}; expected one of them")
         if self.decoder != "halsted" and not self.llama:
             raise UsageError(f"recipe: decoder={self.decoder!r}; expected halsted, or llama:FOLDER")
         if not 0 < self.ai_weight <= 1:
@@ -147,6 +165,7 @@ BEST = Recipe(
     least_share=0.8,
     units=("clips", "grid"),
     shifts_s=(0.0, 1.25),
+    keep="last",
     validate_every=4,
     checkpoint_every=10,
 )

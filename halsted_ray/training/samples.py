@@ -14,6 +14,7 @@ import numpy as np
 import safetensors.numpy
 
 from halsted_ray.errors import AtlasError
+from halsted_ray.model.calibration import Unit
 from halsted_ray.model.vocabulary import PAD, Vocabulary
 from halsted_ray.records import Clip, Window, WindowSpec
 from halsted_ray.storage.files import read_file, write_atomically
@@ -108,8 +109,9 @@ def label_windows(
 class Samples:
     """The samples of some videos, as row-aligned arrays.
 
-    ``window_S`` points into ``embeddings_WD``, ``video_W``, ``start_s_W`` and ``stop_s_W``; ``video_W`` points into
-    ``video_ids``. ``task_S``: index of the task in the taxonomy. ``tokens_SL``: the answer's tokens, padded.
+    ``window_S`` points into ``embeddings_WD``, ``video_W``, ``start_s_W``, ``stop_s_W`` and ``of_clip_W``; ``video_W``
+    points into ``video_ids``. ``of_clip_W``: whether a window is a clip over its own span and not one of the grid.
+    ``task_S``: index of the task in the taxonomy. ``tokens_SL``: the answer's tokens, padded.
     ``truth_SG``: index of each tag's category, -1 where the sample has no such tag.
     """
 
@@ -117,6 +119,7 @@ class Samples:
     video_W: np.ndarray
     start_s_W: np.ndarray
     stop_s_W: np.ndarray
+    of_clip_W: np.ndarray
     window_S: np.ndarray
     task_S: np.ndarray
     tokens_SL: np.ndarray
@@ -128,6 +131,10 @@ class Samples:
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.window_S)
+
+    def units(self, rows_S: np.ndarray) -> list[Unit]:
+        """The unit of each of the samples at ``rows_S``."""
+        return ["clips" if of_clip else "grid" for of_clip in self.of_clip_W[self.window_S[rows_S]].tolist()]
 
     def take(self, rows_S: np.ndarray) -> Samples:
         """The samples at ``rows_S`` (a mask or positions) with their windows alone; ``video_ids`` stay all."""
@@ -194,6 +201,7 @@ def build_samples(
         video_W=np.array([number for number, _ in window_rows], np.int32),
         start_s_W=np.array([window.start_s for _, window in window_rows]),
         stop_s_W=np.array([window.stop_s for _, window in window_rows]),
+        of_clip_W=np.array([window.kind == "clip" for _, window in window_rows], bool),
         window_S=np.array(window_S, np.int64),
         task_S=np.array(task_S, np.int64),
         tokens_SL=np.array(tokens_SL, np.int32),

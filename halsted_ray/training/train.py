@@ -17,9 +17,11 @@ from halsted_ray.compute.cluster import connected
 from halsted_ray.compute.devices import WorkerRequest, cluster_gpus, gpus_at_hand
 from halsted_ray.embedding.embed import EmbedProgress
 from halsted_ray.errors import AtlasError, OutputError
+from halsted_ray.model.calibration import UNIT_SPREAD
 from halsted_ray.model.encoder import STEPS
 from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted
+from halsted_ray.model.novelty import LEAST_VIDEOS, LEAST_WINDOWS
 from halsted_ray.records import WindowSpec, digest
 from halsted_ray.storage.files import read_file, require_writable, write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
@@ -75,6 +77,7 @@ class TrainSummary:
     accuracy_of_task: dict[str, float | None]
     accuracy_of_tag: dict[str, float | None]
     temperatures: dict[str, float]
+    """Of windows of the grid, by tag."""
     embed_s: float
     train_s: float
     curve: list[EpochRecord]
@@ -83,6 +86,10 @@ class TrainSummary:
     """``cpu`` or ``cuda``: where the last part of the run trained. An earlier part may have trained elsewhere."""
     commonest_of_task: dict[str, float | None] = field(default_factory=dict)
     """Accuracy of the commonest category of training on the same windows; empty in records of earlier versions."""
+    clip_temperatures: dict[str, float] = field(default_factory=dict)
+    """Of clips, by tag; empty in records of earlier versions, whose ``temperatures`` were those of both."""
+    says_unknown: bool = True
+    """Whether the model can say "unknown"; it can't with too few windows or videos (``model.novelty``)."""
 
     @property
     def learned_nothing(self) -> tuple[str, ...]:
@@ -107,6 +114,14 @@ class TrainSummary:
             f"no better than always answering the commonest category: {told}; don't use the model for this: annotate "
             "more clips, or train longer (--set least_steps=N)"
         )
+
+    def warnings(self) -> list[str]:
+        """What a person who trained this model should know: the verdict, and whether it can say "unknown"."""
+        unknown = (
+            f"the model can't say 'unknown': that takes at least {LEAST_WINDOWS} training windows of {LEAST_VIDEOS} "
+            f"videos, and {LEAST_WINDOWS} validation windows"
+        )
+        return [sentence for sentence in (self.verdict(), "" if self.says_unknown else unknown) if sentence]
 
 
 def train(
@@ -232,9 +247,6 @@ def train(
     model.decoder.load_state_dict(fitted.tensors)
     calibrate(model, samples["validation"])
     learn_what_is_known(model, samples["train"], samples["validation"])
-    model.save(f"{root}/model")
-    if refine:
-        add_refinement(f"{root}/model", source, split, frozen, vectors, on_embed)
     best_epoch = fitted.progress.best_epoch
     assert best_epoch is not None, "the last epoch is always validated, and the first validation always kept"
     best = fitted.progress.curve[best_epoch]
@@ -251,13 +263,19 @@ def train(
         accuracy_of_task=best["accuracy_of_task"],
         accuracy_of_tag=best["accuracy_of_tag"],
         temperatures=dict(model.config.temperatures),
+        clip_temperatures=dict(model.config.clip_temperatures),
         embed_s=embed_s,
         train_s=time.monotonic() - started_s,
         curve=fitted.progress.curve,
         workers=workers,
         device="cuda" if use_gpu else "cpu",
         commonest_of_task=fitted.progress.commonest_of_task,
+        says_unknown=model.novelty is not None,
     )
+    model.configure(verdict=summary.verdict())
+    model.save(f"{root}/model")
+    if refine:
+        add_refinement(f"{root}/model", source, split, frozen, vectors, on_embed)
     written = {"run_id": run_id, "recipe": asdict(recipe), "summary": asdict(summary), "verdict": summary.verdict()}
     fs, path = filesystem(f"{root}/training.json")
     write_atomically(fs, path, json.dumps(written, indent=1).encode())
@@ -300,12 +318,13 @@ def cores_of_worker(cores: int, workers: int) -> int:
 
 def encoder_for(recipe: Recipe, ref: str) -> str:
     """The reference of the encoder at ``ref``, giving a vector per time step where the recipe wants them."""
-    return ref + STEPS if recipe.temporal_tokens and not ref.endswith(STEPS) else ref
+    wants_steps = recipe.temporal_tokens or recipe.pooling == "attention"
+    return ref + STEPS if wants_steps and not ref.endswith(STEPS) else ref
 
 
 def decoder_options(recipe: Recipe) -> dict[str, Any]:
     """What a recipe says of an untrained model: arguments of ``Halsted.create``. Raises ModelError for its Llama."""
-    names = ("layers", "heads", "width", "feedforward", "soft_prompt", "seed")
+    names = ("layers", "heads", "width", "feedforward", "soft_prompt", "pooling", "seed")
     llama = None
     if recipe.llama:
         from halsted_ray.model.llama import read_config  # here: it brings seconds of imports that few need
@@ -314,8 +333,10 @@ def decoder_options(recipe: Recipe) -> dict[str, Any]:
     return {name: getattr(recipe, name) for name in names} | {"llama": llama, "dropout": 0.0}
 
 
-def calibrate(model: Halsted, validation: Samples) -> None:
-    """Fits the model's temperatures on the validation windows' own truth.
+def calibrate(model: Halsted, validation: Samples, unit_spread: float = UNIT_SPREAD) -> None:
+    """Fits the model's temperatures on the validation windows' own truth, those of clips and of grid windows apart.
+
+    ``unit_spread``: as ``calibration.UNIT_SPREAD``.
 
     A window that holds two steps counts for both, by the share of the window that each covers. With the larger share
     alone every step would be right and the temperature would fall to its floor; then the smaller share of a mixed
@@ -329,7 +350,14 @@ def calibrate(model: Halsted, validation: Samples) -> None:
         for task, truth in zip(tasks, validation.truth_SG[rows].tolist(), strict=True)
     ]
     windows = validation.window_S[rows]
-    model.calibrate(validation.embeddings_WD[windows], [task.name for task in tasks], tags, validation.video_W[windows])
+    model.calibrate(
+        validation.embeddings_WD[windows],
+        [task.name for task in tasks],
+        tags,
+        validation.units(rows),
+        validation.video_W[windows],
+        unit_spread,
+    )
 
 
 def learn_what_is_known(model: Halsted, train: Samples, validation: Samples) -> None:

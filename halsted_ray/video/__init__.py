@@ -5,6 +5,7 @@ The way of a video, file by file; each file takes what the file before it gives:
     archive.py          which files of an archive are videos
     left_out.py         which files are left out for their names
     file_head.py        what a file is, told from its first bytes: a container, DICOM
+    encapsulated.py     the video stream in a DICOM file, as bytes of that file
     cases.py            which files are chapters of one case
     identity.py         the id of a video, from its bytes
     container.py        one opened file: its packets, its times, seeking; every file comes in through here
@@ -37,6 +38,8 @@ The way of a video, file by file; each file takes what the file before it gives:
     nvdec_start.py      what is done once on the device before the decoding process gives up its rights
     h264_sps.py         what a stream's parameter sets say of its pictures
     device_pictures.py  from planes on a GPU to the picture that a model looks at
+    playable.py         a copy of a video, or a clip of it, that every browser plays
+    burnt_labels.py     words that are drawn into the pictures of a clip
     readers.py          frames at given times, by PyAV (the default), NVDEC or decord: `read_frames`
     presence.py         whether a window has enough pictures, and what stands in for the frames that it lacks
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import select
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -22,20 +24,26 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
-from halsted_ray.errors import CorruptSegment, StorageUnavailable, UnreadableVideo, VideoError
+from halsted_ray.errors import CorruptSegment, StorageUnavailable, UnreadableVideo, UsageError, VideoError
 from halsted_ray.profiling import THREAD_PROFILE
 from halsted_ray.storage.ranges import RangeFile
 from halsted_ray.video import wire
-from halsted_ray.video.container import OUTAGES
+from halsted_ray.video.clip_span import ClipSpan
+from halsted_ray.video.container import OUTAGES, VideoFile
 from halsted_ray.video.describe import describe
+from halsted_ray.video.encapsulated import stream_in
 from halsted_ray.video.frames import ANEW, FrameStream, Missing
 from halsted_ray.video.isolation import deny_network_and_programs, limit_cpu, limit_resources
+from halsted_ray.video.keyframe_index import KeyframeIndex
 from halsted_ray.video.packet_index import IndexSlot, PacketIndex
-from halsted_ray.video.probe import probe_and_index
+from halsted_ray.video.probe import probe_and_index, probe_of
+from halsted_ray.video.pyav_reader import frames_in
 from halsted_ray.video.readers import READERS
 
 if TYPE_CHECKING:  # at run time it would import pyarrow into the decoding process
     from halsted_ray.records import JsonObject
+    from halsted_ray.storage.ranges import Source
+    from halsted_ray.video.frames import FrameSize
 
 PART_BYTES = 8 * 1024 * 1024
 """Frames are sent in parts of this size, so that the process does not grow with the length of a segment."""
@@ -61,6 +69,7 @@ def main(memory_mb: int, on_device: bool = False) -> int:
     limit_resources(memory_mb, on_device)
     # What stays for good is left out of collections of garbage. Else each takes 20 ms, and pictures.py wants many.
     gc.freeze()
+    threading.Thread(target=end_with_parent, args=(requests,), daemon=True).start()
     wire.send(replies, {"network_open_because": deny_network_and_programs()})
     while True:
         try:
@@ -73,13 +82,25 @@ def main(memory_mb: int, on_device: bool = False) -> int:
             return 0
 
 
+def end_with_parent(requests: int) -> None:
+    """Ends this process as soon as the parent is gone, in the middle of whatever it does: a packet pass over a large
+    file asks for nothing and sends nothing for minutes. Waits without using the CPU."""
+    gone = select.poll()
+    gone.register(requests, 0)  # that the other end is closed is always told
+    gone.poll()
+    os._exit(0)
+
+
 def answer(request: JsonObject, body: bytearray, requests: int, replies: int) -> None:
     """Answers one request over the file descriptor ``replies``; ``requests`` is where bytes of a remote file come from.
 
-    A request asks to ``do`` ``probe``, ``describe`` or ``frames`` of the file at ``path``, or of a remote file of
-    ``size_bytes``. For frames, ``body`` holds the times (float64) and after them the index of an earlier pass over the
-    packets, if any. The answers to ``frames`` are messages with ``part`` and at the end ``done``, with the index where
-    a pass was made. The answers to ``probe``, with such an index too, and to ``describe`` are one message. An ``error``
+    A request asks to ``do`` ``probe``, ``describe``, ``frames``, ``clip`` or ``cut`` of the file at ``path``, or of a
+    remote file of ``size_bytes``. For frames, ``body`` holds the times (float64) and after them the index of an earlier
+    pass over the packets, if any; for a clip it holds that index. The answers to ``frames`` are messages with ``part``
+    and at the end ``done``, with the index where a pass was made. The answers to ``probe``, with such an index too, and
+    to ``describe`` are one message. The answers to ``clip`` are those to ``probe`` and to ``frames`` of the span, from
+    one opening of the file; where the video does not have the span, the probe is the last of them. The answers to
+    ``cut`` are messages with ``part`` and a piece of an MP4 each, and at the end ``frames``, their number. An ``error``
     may stand in place of any of them. A message with ``need`` asks for bytes of the remote file, a message with
     ``lead_s`` tells how much video is decoded before the first frame.
     """
@@ -87,6 +108,7 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
     before, cpu_s = THREAD_PROFILE.copy(), time.process_time()
     source = request.get("path") or RangeFile(_BytesFromParent(requests, replies), request["size_bytes"])
     try:
+        source = stream_in(source)
         if request["do"] == "probe":
             found, packet_index = probe_and_index(source)
             wire.send(replies, {"probe": found.asdict()}, packet_index.to_bytes() if packet_index else b"")
@@ -94,7 +116,10 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
         if request["do"] == "describe":
             wire.send(replies, {"description": describe(source, request["eye"])})
             return
-        times_s = np.frombuffer(body, np.float64, request["times"])
+        if request["do"] == "cut":
+            send_cut(source, request, replies)
+            return
+        times_s = np.frombuffer(body, np.float64, request.get("times", 0))
 
         def on_lead(lead_s: float) -> None:
             limit_cpu(request["cpu_s"] + LEAD_CPU * lead_s)
@@ -104,8 +129,11 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
         known = IndexSlot(_index_in(bytes(body[times_s.nbytes :])), on_lead, fallbacks.append)
         was_known = known.index is not None
         size = (request["size"][0], request["size"][1]) if request["size"] else None
-        rows = READERS[request["reader"]](source, times_s, size, request["fidelity"], request["eye"], known)
-        send_frames(rows, replies)
+        if request["do"] == "frames":
+            rows = READERS[request["reader"]](source, times_s, size, request["fidelity"], request["eye"], known)
+            send_frames(rows, replies)
+        elif not send_clip(source, ClipSpan(*request["span"]), size, known, replies):
+            return
         spent = THREAD_PROFILE - before
         spent.add(
             "write", 0.0, time.process_time() - cpu_s - sum(spent.cpu_s.values())
@@ -137,6 +165,42 @@ def answer(request: JsonObject, body: bytearray, requests: int, replies: int) ->
     except (ValueError, ImportError) as error:
         kind = "ImportError" if isinstance(error, ImportError) else "ValueError"
         wire.send(replies, {"error": kind, "message": str(error), "span": [None, None]})
+
+
+def send_clip(source: Source, span: ClipSpan, size: FrameSize | None, known: IndexSlot, replies: int) -> bool:
+    """Sends the probe of a file, and from the same opening the frames of ``span``. Where the video does not have the
+    span, it sends the probe as the last message and returns False."""
+    with VideoFile(source, known) as video:
+        found = probe_of(video, KeyframeIndex(video))
+        try:
+            times_s = span.times_s(found.duration_s)
+        except UsageError:  # the parent, which has the same span and this probe, says so in words
+            wire.send(replies, {"probe": found.asdict()})
+            return False
+        wire.send(replies, {"part": [0, 0, 0, 3], "shown": [], "probe": found.asdict()})
+        send_frames(frames_in(video, times_s, size, "reference", "left"), replies)
+    return True
+
+
+def send_cut(source: Source, request: JsonObject, replies: int) -> None:
+    """Sends a stretch of a file as an MP4, in pieces, with words drawn into its pictures where the request has any."""
+    from halsted_ray.video.burnt_labels import Label, LabelPainter  # here: few processes draw, and Pillow takes 0.1 s
+    from halsted_ray.video.playable import cut_clip
+
+    def on_lead(lead_s: float) -> None:
+        limit_cpu(request["cpu_s"] + LEAD_CPU * lead_s)
+        wire.send(replies, {"lead_s": lead_s})
+
+    paint = None
+    if request["footer"]:
+        paint = LabelPainter([Label(*label) for label in request["labels"]], request["footer"])
+    with VideoFile(source, IndexSlot(None, on_lead)) as video:
+        start_s, stop_s = request["span"]
+        data, frames = cut_clip(video, start_s, stop_s, paint)
+    for at in range(0, len(data), PART_BYTES):
+        piece = data[at : at + PART_BYTES]
+        wire.send(replies, {"part": len(piece)}, piece)
+    wire.send(replies, {"frames": frames})
 
 
 def prepare_device() -> None:

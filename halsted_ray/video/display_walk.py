@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ class DisplayWalk(Walk):
     """Gives the frame displayed at each time.
 
     ``exact`` decodes the frames that are displayed at ``times_s`` or that other frames refer to; ``reference`` decodes
-    only frames that others refer to.
+    only frames that others refer to; ``all`` decodes every frame, for ``frames``.
     """
 
     def __init__(self, video: VideoFile, fidelity: str, times_s: NDArray[np.float64], decoder: Decoder | None = None):
@@ -50,7 +51,8 @@ class DisplayWalk(Walk):
         self._intra_only = video.stream.codec_context.codec.intra_only
         self._needed: NeededPackets | None = None
         fields = video.first_frame.interlaced_frame and video.stream.codec_context.name in FIELD_BY_FIELD
-        if video.has_presentation_times and (fidelity == "exact" or self._intra_only) and not fields:
+        picks = fidelity != "all" and (fidelity == "exact" or self._intra_only)
+        if video.has_presentation_times and picks and not fields:
             self._needed = NeededPackets(video, times_s + SAME_TIME_S)
         self._is_avi = video.container.format.name == "avi" and not self._intra_only
         leaves_out = fidelity == "reference" and not self.settles_s and not self._is_avi
@@ -86,6 +88,21 @@ class DisplayWalk(Walk):
             next_s = self._ahead.shown_s if self._ahead else float("inf")
             return missing(time_s, next_s, f"nothing before {next_s:.3f} s decodes")
         return self._lost(time_s, self._shown.shown_s) or self._shown
+
+    def frames(self, start_s: float, stop_s: float) -> Iterator[ShownFrame]:
+        """Every frame that is displayed in [start_s, stop_s), in order: first the one that a player shows at
+        ``start_s``, which in a span without pictures is the last one before. Behind the end of the data there is none.
+        For the fidelity ``all``."""
+        first = self.to(start_s)
+        if self._shown is not None and (isinstance(first, ShownFrame) or self._ahead is not None):
+            yield self._shown
+        while True:
+            following = self._ahead or self._next_frame()
+            self._ahead = following
+            if following is None or following.shown_s >= stop_s - SAME_TIME_S:
+                return
+            self._shown, self._ahead = following, None
+            yield following
 
     def _lost(self, time_s: float, shown_s: float) -> Missing | None:
         """Why the frame displayed from ``shown_s`` on does not stand for ``time_s``; None where it does."""

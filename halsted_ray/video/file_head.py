@@ -50,23 +50,24 @@ def dicom_video(head: bytes) -> str | None:
     """
     if not is_dicom(head):
         return None
-    syntax = _meta_element(head, 0x10).removesuffix(".1")
+    syntax = meta_uid(head, 0x10).removesuffix(".1")
     if syntax in VIDEO_SYNTAXES:
         return VIDEO_SYNTAXES[syntax]
-    return "pictures" if _meta_element(head, 0x02) in VIDEO_CLASSES else None
+    return "pictures" if meta_uid(head, 0x02) in VIDEO_CLASSES else None
+
+
+def holds_dicom_stream(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` is a DICOM file with a video stream, which ``encapsulated`` finds."""
+    return dicom_video(head) in VIDEO_SYNTAXES.values()
 
 
 def dicom_reason(head: bytes) -> str:
-    """Why a DICOM file can't be mapped, and what to do."""
-    codec = dicom_video(head)
-    held = {None: "without a video stream", "pictures": "with a video as single pictures"}.get(
-        codec, f"with {codec} video"
-    )
+    """Why a DICOM file without a video stream can't be mapped, and what to do."""
+    if dicom_video(head) is None:
+        return "expected a video, got a DICOM file without a video stream; remove it"
     return (
-        f"expected a video, got a DICOM file {held}; DICOM is not read yet: export the video from it as MP4 with the "
-        "tools of the picture archive, or with gdcmraw, and put the MP4 into the archive"
-        if codec
-        else f"expected a video, got a DICOM file {held}; remove it"
+        "expected a video, got a DICOM file with a video as single pictures, which is not read; export it from the "
+        "picture archive as MP4, and put the MP4 into the archive"
     )
 
 
@@ -82,8 +83,9 @@ def is_container(head: bytes) -> bool:
     )
 
 
-def _meta_element(head: bytes, element: int) -> str:
-    """The UID in an element of group 0002, which is always in explicit VR, little endian; '' where it is not there."""
+def meta_uid(head: bytes, element: int) -> str:
+    """The UID in an element of group 0002 of a DICOM file; '' where it is not there. That group is always in explicit
+    VR, little endian."""
     at = head.find(b"\x02\x00" + element.to_bytes(2, "little") + b"UI", 132)
     if at < 0:
         return ""

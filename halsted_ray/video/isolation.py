@@ -54,9 +54,9 @@ DEVICE_MEMORY_MB = 2048
 """What the driver and torch may take of the host's memory beside, while a GPU decodes (unmeasured)."""
 
 
-def limit_resources(memory_mb: int, on_device: bool = False) -> None:
+def limit_resources(memory_mb: int, on_device: bool = False, writes_bytes: int = 0) -> None:
     """Allows this process ``memory_mb`` beyond the memory that is mapped already, no core dump, and no writing of
-    files.
+    files; with ``writes_bytes`` files of at most this size.
 
     With ``on_device`` the limit holds for the memory of its own that it can write to. A driver of GPUs reserves
     addresses for the memory of all devices, so that no limit of addresses would leave any.
@@ -69,7 +69,7 @@ def limit_resources(memory_mb: int, on_device: bool = False) -> None:
         kind, limit = resource.RLIMIT_AS, mapped + memory_mb * 1024 * 1024
     resource.setrlimit(kind, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (writes_bytes, writes_bytes))
 
 
 def limit_cpu(cpu_s: float) -> None:

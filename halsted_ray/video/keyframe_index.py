@@ -93,6 +93,11 @@ class KeyframeIndex:
         """Whether ``stop`` is the end of the frames, and not merely of the last keyframe."""
         return not self.from_container or not self._is_matroska
 
+    @property
+    def frames(self) -> int:
+        """How many frames the container's own index lists; 0 where it lists keyframes only."""
+        return len(self._entries) if self.from_container and self.lists_all_frames else 0
+
     def before(self, pts: int) -> int | None:
         """The pts of the last keyframe displayed at or before ``pts``; None where there is none.
 

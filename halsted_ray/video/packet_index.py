@@ -41,6 +41,10 @@ HOLE_STEPS = 8
 """Where no frame was recorded for this many seconds, and for as many times the usual step from frame to frame, the
 recorder was paused or packets were lost. Such a stretch has no picture. A shorter one shows the last picture."""
 
+LONGEST_STILL_S = 300.0
+"""No picture stands longer than this, however far apart the frames usually are: a file of 30 kB with a frame per hour
+would else be a month of pictures to map."""
+
 WRONG_IN_A_ROW = 8
 """So many jumps of the clock in a row may be damage, where the clock then goes on as before them."""
 
@@ -59,7 +63,7 @@ MAX_PACKED_BYTES = 64 * 1024 * 1024
 
 def hole_s(step_s: float) -> float:
     """The longest time for which a frame may stand, where frames usually follow each other every ``step_s``."""
-    return max(HOLE_S, HOLE_STEPS * step_s)
+    return max(HOLE_S, min(HOLE_STEPS * step_s, LONGEST_STILL_S))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +54,17 @@ GRAPHS_KEPT = 8
 """Damaged streams may name a new picture size with every frame."""
 
 
+@cache
+def collected_generation() -> int:
+    """Which generation of objects is collected after a look at a frame.
+
+    A frame that was looked at is still held at the next look, so it is not among the youngest any more. All are cheap
+    to collect in a decoding process, which froze what it imported. Python counts all frozen objects to tell their
+    number, 2 ms, and a process freezes before it decodes: once per process is enough.
+    """
+    return 2 if gc.get_freeze_count() else 0
+
+
 class PictureScaler:
     """Turns the frames of one video into upright RGB pictures of one size: the whole picture of one eye, not a crop.
 
@@ -73,9 +85,7 @@ class PictureScaler:
         self._orientation, self._stereo = orientation or Orientation(), stereo or Stereo()
         self._reformatter = VideoReformatter()
         self._graphs: dict[tuple[int, int, str, Filters], Graph] = {}
-        # Which generation of objects is collected. A frame that was looked at is still held at the next look, so it is
-        # not among the youngest any more. All are cheap to collect in a decoding process, which froze what it imported.
-        self._garbage = 2 if gc.get_freeze_count() else 0
+        self._garbage = collected_generation()
 
     def to_rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """The frame as uint8 [height, width, 3] RGB. Raises UnreadableVideo for a picture beyond the limit."""

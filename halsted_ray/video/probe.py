@@ -11,6 +11,7 @@ from halsted_ray.errors import UnreadableVideo
 from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
 from halsted_ray.video.container import DEMUXERS, VideoFile
+from halsted_ray.video.encapsulated import stream_in
 from halsted_ray.video.keyframe_index import KeyframeIndex, declared_duration_s
 from halsted_ray.video.packet_index import PacketIndex
 from halsted_ray.video.pictures import shown_size
@@ -28,9 +29,9 @@ LONGEST_DECLARED_S = 48 * 3600.0
 LONGEST_S = 720 * 3600.0
 """30 days. Every part of a longer video would have to be noted as a gap: damaged times can claim centuries."""
 
-PROBE_VERSION = 2
+PROBE_VERSION = 3
 """Raised where a file may come out with another length, or as a video or none. 2: takes, holes, joined files, damaged
-times."""
+times. 3: no picture stands for more than five minutes; videos beyond ``limits`` are refused."""
 
 TAIL_S = 5.0
 """How much of the end of a file is read to find the end of its last frame."""
@@ -52,7 +53,8 @@ class Probe:
     part of ``duration_s`` that they may last is a gap. ``declared_s`` is the length that the container states, None
     where it states none; ``duration_s`` is what is there. ``takes`` are the (start_s, stop_s) of the stretches in which
     one clock runs, and ``holes`` the stretches in which no frame was recorded; both are empty where the container's own
-    index serves.
+    index serves. ``frames`` is the number of frames that the index lists or the packets hold, 0 where only a pass over
+    all packets would tell (Matroska with cues).
     """
 
     duration_s: float
@@ -72,6 +74,7 @@ class Probe:
     declared_s: float | None = None
     takes: list[list[float]] = field(default_factory=list)
     holes: list[list[float]] = field(default_factory=list)
+    frames: int = 0
 
     def asdict(self) -> JsonObject:
         """The fields as JSON values; ``Probe(**values)`` reads them back."""
@@ -80,7 +83,7 @@ class Probe:
 
 def probe(location: Location) -> Probe:
     """What the video at a location is. Raises UnreadableVideo, StorageUnavailable."""
-    return probe_source(open_source(location))
+    return probe_source(stream_in(open_source(location)))
 
 
 def probe_source(source: Source) -> Probe:
@@ -139,6 +142,7 @@ def probe_of(video: VideoFile, index: KeyframeIndex) -> Probe:
         declared_s=declared_s,
         takes=[[video.seconds(take.start), video.seconds(take.stop)] for take in packets.takes] if packets else [],
         holes=[[video.seconds(start), video.seconds(stop)] for start, stop in packets.holes] if packets else [],
+        frames=packets.packets if packets else index.frames,
     )
 
 

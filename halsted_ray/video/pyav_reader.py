@@ -38,8 +38,15 @@ def pyav_frames(
     Times that show the same frame share one array. ``known``: as of ``VideoFile``.
     """
     with VideoFile(source, known) as video:
-        scaler = PictureScaler(video, size, eye)
-        yield from walked(video, times_s, fidelity, lambda frame: scaler.to_rgb(cast(VideoFrame, frame)))
+        yield from frames_in(video, times_s, size, fidelity, eye)
+
+
+def frames_in(
+    video: VideoFile, times_s: NDArray[np.float64], size: FrameSize | None, fidelity: str, eye: str
+) -> FrameStream:
+    """As ``pyav_frames``, of a video that is open. It may have been read before."""
+    scaler = PictureScaler(video, size, eye)
+    yield from walked(video, times_s, fidelity, lambda frame: scaler.to_rgb(cast(VideoFrame, frame)))
 
 
 def walked(

@@ -18,6 +18,7 @@ from halsted_ray.storage.locations import Location
 from halsted_ray.storage.ranges import RangeFile, Source, open_source
 from halsted_ray.video.colour import change_matrix, colour_of
 from halsted_ray.video.container import VideoFile
+from halsted_ray.video.encapsulated import stream_in
 from halsted_ray.video.frames import FIDELITIES, Frames, FrameSize, FrameStream, Missing, collect
 from halsted_ray.video.geometry import EYES
 from halsted_ray.video.nvdec import nvdec_frames
@@ -49,7 +50,7 @@ def read_frames(
     UnreadableVideo, StorageUnavailable; ValueError for a wrong argument.
     """
     times_s = check_request(times_s, size, fidelity, reader, eye)
-    return collect(READERS[reader](open_source(location), times_s, size, fidelity, eye, None), times_s, size)
+    return collect(READERS[reader](stream_in(open_source(location)), times_s, size, fidelity, eye, None), times_s, size)
 
 
 def check_request(

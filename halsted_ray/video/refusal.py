@@ -6,7 +6,7 @@ import os
 
 from halsted_ray.errors import StorageUnavailable, UnreadableVideo, VideoError
 from halsted_ray.storage.ranges import RangeFile, Source
-from halsted_ray.video.file_head import HEAD_BYTES, dicom_reason, is_dicom
+from halsted_ray.video.file_head import HEAD_BYTES, dicom_reason, holds_dicom_stream, is_dicom
 
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """The boxes with which an MP4 or QuickTime file begins."""
@@ -61,7 +61,7 @@ def refusal(source: Source, reason: str, known: str) -> VideoError:
 def _why(head: bytes, size_bytes: int, reason: str, known: str) -> str:
     if size_bytes == 0:
         return "expected a video, got an empty file (0 bytes); copy it again from its source"
-    if is_dicom(head):
+    if is_dicom(head) and not holds_dicom_stream(head):
         return dicom_reason(head)
     if head.lstrip(b"\xef\xbb\xbf \r\n").startswith(SCRIPTS):
         return (

@@ -18,7 +18,7 @@ from halsted_ray.video.container import VideoFile
 from halsted_ray.video.frames import UNRECORDED, Missing
 from halsted_ray.video.keyframe_index import KeyframeIndex
 from halsted_ray.video.libav_decoder import DecodedFrame, Decoder, LeaveOut, LibavDecoder
-from halsted_ray.video.packet_index import hole_s
+from halsted_ray.video.packet_index import LONGEST_STILL_S, hole_s
 from halsted_ray.video.packet_times import time_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Walk:
         self.settles_s = PROGRAM_STREAM_SETTLES_S if video.container.format.name == "mpeg" else 0.0
         step_s = self.index.step * float(video.time_base)
         rate = video.stream.average_rate or video.stream.guessed_rate
-        self.frame_s = step_s or (1 / float(rate) if rate else 1e-3)
+        self.frame_s = min(step_s or (1 / float(rate) if rate else 1e-3), LONGEST_STILL_S)
         """How long a frame is usually displayed."""
         self.hole_s = hole_s(self.frame_s)
         self.read_to_s = self.read_end_s = 0.0

@@ -15,6 +15,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -50,10 +52,17 @@ LONGEST_S = 300 * 3600.0
 """A file of some hundred packets that claims to be longer claims time that it can't hold."""
 MOST_SEGMENTS = 8
 """Segments of one file that are decoded: the first, the last and some between them."""
-HOLE_S, HOLE_STEPS = 2.0, 8
+HOLE_S, HOLE_STEPS, LONGEST_STILL_S = 2.0, 8, 300.0
 SLACK_S = 0.5
 """How far a picture may be older than a hole's limit: frames that nothing refers to are left out."""
-
+PACKET_STEPS = """
+import io, sys, av
+with av.open(io.BytesIO(sys.stdin.buffer.read())) as container:
+    stream = container.streams.video[0]
+    packets = [packet for packet in container.demux(stream) if packet.pts is not None]
+    times = sorted({float(packet.pts * stream.time_base) for packet in packets})
+print(*(after - before for before, after in zip(times, times[1:])))
+"""
 
 NOTED = "noted"
 """How the kind of a finding begins that is kept and shown, and that is no fault: the file ended with a reason."""
@@ -346,8 +355,8 @@ def check_pictures(entry: ArchiveFile, rows: Sequence[dict], calls: Sequence[Cal
             ):
                 if not np.isnan(pts_s):
                     shown[time_s] = (pts_s, image.tobytes())
-    step_s = _step_s(sorted({pts_s for pts_s, _ in shown.values()}), entry.video.fps)
-    hole_s = max(HOLE_S, HOLE_STEPS * step_s)
+    step_s = min(LONGEST_STILL_S, _step_s(sorted({pts_s for pts_s, _ in shown.values()}), entry))
+    hole_s = max(HOLE_S, min(HOLE_STEPS * step_s, LONGEST_STILL_S))
     limit_s = hole_s + SLACK_S + 4 * step_s
     still: tuple[float, float, bytes] | None = None  # since when, until when, which picture
     for time_s in _asked(rows, missing):
@@ -385,10 +394,26 @@ def _asked(rows: Sequence[dict], missing: Sequence) -> Iterator[float]:
                 yield time_s
 
 
-def _step_s(times_s: Sequence[float], fps: float) -> float:
-    """The median step from frame to frame, as far as it shows."""
+def _step_s(times_s: Sequence[float], entry: ArchiveFile) -> float:
+    """The median step from frame to frame, as far as it shows. Where one picture is shown, the packets tell, read here
+    without the package: a clock that was stretched can put frames further apart than a picture may stand."""
     steps = np.diff(times_s)
-    return float(np.median(steps)) if len(steps) else (1 / fps if fps > 0 else 0.0)
+    if not len(steps):
+        steps = _packet_steps_s(entry.video.uri)
+    return float(np.median(steps)) if len(steps) else (1 / entry.video.fps if entry.video.fps > 0 else 0.0)
+
+
+def _packet_steps_s(uri: str) -> list[float]:
+    """The steps between the times of the packets of the first video stream; none where they can't be read. In a process
+    of its own, since the file is mangled."""
+    try:
+        fs, path = fsspec.url_to_fs(uri)
+        told = subprocess.run(
+            [sys.executable, "-c", PACKET_STEPS], input=fs.cat_file(path), capture_output=True, timeout=20, check=True
+        )
+        return [float(step) for step in told.stdout.split()]
+    except (subprocess.SubprocessError, OSError, ValueError):
+        return []
 
 
 def _kind_of(error: Exception) -> str:

@@ -77,7 +77,7 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
     names, recordings = VideoNames(source, settings), []
     for media, own in spans.items():
         with settings.or_left_out(len(own.spans)):
-            found = names.recording(media, own.clips(), first_line[media])
+            found = names.recording(media, own, first_line[media])
             recordings.append(replace(found, length_s=length_s.get(media)))
     return recordings
 

@@ -31,6 +31,7 @@ from halsted_ray.atlas.formats.recording import (
     ImportSettings,
     Recording,
     format_error,
+    origin,
     parse_number,
     read_table_text,
     text_lines,
@@ -130,12 +131,13 @@ class Table:
         names, found = VideoNames(self.file, self.settings), []
         for group, spans in self.groups.items():
             column, video, specialty, procedure, source = group
-            line, clips = self.first_line[group], spans.clips(specialty, procedure)
+            line, operation = self.first_line[group], (specialty, procedure)
             if column == "video_id" and VIDEO_ID.fullmatch(video):
-                found.append(Recording(clips, f"{self.file}:{line}", video_id=video, group=source))
+                own = spans.recording(origin(self.file, line), operation, video_id=video)
+                found.append(replace(own, group=source))
                 continue
-            with self.settings.or_left_out(len(clips)):
-                found.append(replace(names.recording(video, clips, line), group=source))
+            with self.settings.or_left_out(len(spans.spans)):
+                found.append(replace(names.recording(video, spans, line, operation=operation), group=source))
         return found
 
 

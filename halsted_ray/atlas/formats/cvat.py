@@ -33,7 +33,7 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from halsted_ray.atlas.contents import Atlas
-from halsted_ray.atlas.formats.labelled_spans import LabelledSpans, Meaning, SpanKey, meaning, tag_named
+from halsted_ray.atlas.formats.labelled_spans import LabelledSpans, Meaning, Operation, SpanKey, meaning, tag_named
 from halsted_ray.atlas.formats.recording import ImportSettings, Recording, format_error, parse_number, write_text
 from halsted_ray.atlas.formats.video_names import VideoNames
 from halsted_ray.atlas.formats.xml_files import from_xml, line_of, parse, to_xml
@@ -59,7 +59,7 @@ class Task:
     step: int
     rate: float | None
     spans: LabelledSpans
-    operation: list[str]
+    operation: Operation
     on_images: dict[tuple[Meaning, SpanKey, float], list[int]] = field(default_factory=dict)
     """What the image layout says, to its frames."""
 
@@ -98,7 +98,7 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
         if task.spans.spans:
             with settings.or_left_out(len(task.spans.spans)):
                 rate = settings.frame_rate(task.rate, source, task.line, "the task's <frame_rate>")
-                recordings.append(names.recording(task.video, task.spans.clips(*task.operation), task.line, rate))
+                recordings.append(names.recording(task.video, task.spans, task.line, rate, task.operation))
     return recordings
 
 
@@ -119,7 +119,7 @@ def tasks_of(meta: Element, file: str) -> Iterator[Task]:
             per_frame,
             parse_number(rate, file, line, "frame_rate") if rate else None,
             LabelledSpans(file),
-            [from_xml(task.findtext(name) or "") for name in ("specialty", "procedure")],
+            (from_xml(task.findtext("specialty") or ""), from_xml(task.findtext("procedure") or "")),
         )
 
 

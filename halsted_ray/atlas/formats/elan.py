@@ -104,8 +104,8 @@ def read_file(file: str, names: VideoNames, settings: ImportSettings) -> list[Re
             settings.notes.append(f"{file}: of {len(media)} videos only the first one gets the annotations")
         url = media[0].get("MEDIA_URL") or media[0].get("RELATIVE_MEDIA_URL") or ""
         properties = {str(found.get("NAME")): from_xml(found.text or "") for found in root.iter("PROPERTY")}
-        clips = spans.clips(properties.get("specialty", ""), properties.get("procedure", ""))
-        recordings.append(names.recording(from_xml(url), clips, line_of(media[0]), PER_S))
+        operation = properties.get("specialty", ""), properties.get("procedure", "")
+        recordings.append(names.recording(from_xml(url), spans, line_of(media[0]), PER_S, operation))
     return recordings
 
 

@@ -24,11 +24,13 @@ from halsted_ray.atlas.formats.recording import (
     matching_files,
     numbered_lines,
     parse_number,
+    read_bytes,
     read_text,
 )
-from halsted_ray.errors import AtlasError, TaxonomyError
+from halsted_ray.errors import AtlasError, TaxonomyError, first_line
 from halsted_ray.records import Clip
-from halsted_ray.storage.locations import absolute_location, filesystem
+from halsted_ray.storage.locations import absolute_location
+from halsted_ray.storage.parquet import read_parquet, rows_of_table
 
 Mapping = dict[str, Any]
 """The content of a mapping file; its keys are ``KEYS``, and ``hsa27k.yaml`` explains them."""
@@ -62,6 +64,7 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
     videos = absolute_location(settings.videos) if settings.videos else folder
     clips_of: dict[str, list[Clip]] = {}
     first: dict[str, str] = {}
+    origins: dict[str, list[str]] = {}
     group_of: dict[str, str] = {}
     for file in tables:
         for line, row in rows_of(file, settings):
@@ -80,9 +83,13 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
                 clips = list(clips_of_row(row, file, line, mapping, settings))
                 clips_of.setdefault(uri, []).extend(clips)
                 first.setdefault(uri, f"{file}:{line}")
+                origins.setdefault(uri, []).extend([f"{file}:{line}"] * len(clips))
     if "start_s" not in mapping and "group" not in mapping:
         group_of = sources_by_name(clips_of, settings)
-    return [Recording(tuple(clips), first[uri], uri, group=group_of[uri]) for uri, clips in clips_of.items()]
+    return [
+        Recording(tuple(clips), first[uri], uri, group=group_of[uri], origins=tuple(origins[uri]))
+        for uri, clips in clips_of.items()
+    ]
 
 
 def group_of_row(row: Row, file: str, line: int, mapping: Mapping) -> str:
@@ -122,7 +129,12 @@ def read_mapping(settings: ImportSettings) -> Mapping:
     except yaml.YAMLError as error:
         raise AtlasError(f"{name}: not well-formed YAML: {error}") from error
     if not isinstance(mapping, dict) or not {"table", "video", "tags"} <= set(mapping):
-        raise format_error(name, 1, mapping, "the keys table, video and tags, as in hsa27k.yaml")
+        # Not the value: aliases of YAML can make a few lines as long as they like when they are printed.
+        got = sorted(map(str, mapping)) if isinstance(mapping, dict) else type(mapping).__name__
+        raise format_error(name, 1, got, "the keys table, video and tags, as in hsa27k.yaml")
+    for key, kind in (("table", str), ("video", str), ("tags", dict)):
+        if not isinstance(mapping[key], kind):
+            raise format_error(name, 1, type(mapping[key]).__name__, f"{key}: a {kind.__name__}, as in hsa27k.yaml")
     if unknown := sorted(set(mapping) - set(KEYS)):
         raise format_error(name, 1, unknown, f"keys of {', '.join(KEYS)}")
     for tag in mapping["tags"]:
@@ -201,10 +213,12 @@ def rows_of(file: str, settings: ImportSettings) -> Iterator[tuple[int, Row]]:
             if said is not None:
                 yield line, said
     elif suffix == "parquet":
-        import pyarrow.parquet
+        import pyarrow
 
-        fs, path = filesystem(file)
-        with fs.open(path, "rb") as stream:
-            yield from enumerate(pyarrow.parquet.read_table(stream).to_pylist(), 1)
+        try:
+            table = read_parquet(read_bytes(file))
+        except (pyarrow.ArrowException, OSError) as error:
+            raise AtlasError(f"{file}: no Parquet file that can be read: {first_line(error)}") from error
+        yield from enumerate(rows_of_table(table), 1)
     else:
         raise AtlasError(f"{file}: expected a table as .csv, .tsv, .jsonl or .parquet")

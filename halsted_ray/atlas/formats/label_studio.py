@@ -117,7 +117,7 @@ def read_task(task: JsonObject, names: VideoNames, file: str, at: str, settings:
         with settings.or_left_out(len(boxes)):
             expected = "regions with a span of time; a box has none, nor has its phantom on the timeline"
             raise format_error(file, at, f"boxes: {len(boxes)}", expected, "box")
-    operation = [str(data.get(name) or "") for name in ("specialty", "procedure")]
+    operation = str(data.get("specialty") or ""), str(data.get("procedure") or "")
     recordings = []
     if in_frames.spans:
         with settings.or_left_out(len(in_frames.spans)):
@@ -126,11 +126,11 @@ def read_task(task: JsonObject, names: VideoNames, file: str, at: str, settings:
             if settings.fps is None and declared:
                 check_rate(declared, counted, file, at)
             rate = settings.frame_rate(declared, file, at, "data.fps")
-            recordings.append(names.recording(reference, in_frames.clips(*operation), at, rate))
+            recordings.append(names.recording(reference, in_frames, at, rate, operation))
     if in_seconds.spans:
         with settings.or_left_out(len(in_seconds.spans)):
             reference = video_of(data, file, at)
-            recordings.append(names.recording(reference, in_seconds.clips(*operation), at))
+            recordings.append(names.recording(reference, in_seconds, at, operation=operation))
     return recordings
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from halsted_ray.atlas.formats.recording import format_error
+from halsted_ray.atlas.formats.recording import Recording, format_error, origin
 from halsted_ray.errors import TaxonomyError
 from halsted_ray.records import Clip
 from halsted_ray.taxonomy import Taxonomy
@@ -24,6 +24,10 @@ class Meaning(NamedTuple):
     task: str
     tag: str
     category: str
+
+
+Operation = tuple[str, str]
+"""(specialty, procedure), '' for those that are not known."""
 
 
 class SpanKey(NamedTuple):
@@ -39,9 +43,10 @@ class SpanKey(NamedTuple):
 
 @dataclass
 class SpanTags:
-    """The tags of one sample, and the lowest confidence of its labels."""
+    """The tags of one sample, the lowest confidence of its labels, and the place of the first of them."""
 
     confidence: float
+    where: int | str
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -58,16 +63,18 @@ class LabelledSpans:
             raise format_error(self.file, where, (key.start, key.stop), "0 <= start < end", "no-span")
         if not 0 <= confidence <= 1:
             raise format_error(self.file, where, confidence, "a confidence of 0 to 1")
-        sample = self.spans.setdefault(key, SpanTags(confidence))
+        sample = self.spans.setdefault(key, SpanTags(confidence, where))
         if sample.tags.get(said.tag, said.category) != said.category:
             expected = f"one {said.tag} per span; it is {sample.tags[said.tag]!r} too"
             raise format_error(self.file, where, said.category, expected, "contradiction")
         sample.tags[said.tag] = said.category
         sample.confidence = min(sample.confidence, confidence)
 
-    def clips(self, specialty: str = "", procedure: str = "") -> tuple[Clip, ...]:
-        """Returns the samples, still without a video_id."""
-        return tuple(
+    def recording(
+        self, at: str, operation: Operation, rate: float | None = 1.0, uri: str = "", video_id: str = ""
+    ) -> Recording:
+        """Returns the Recording of the samples. ``at``: its origin; ``operation``: the specialty and procedure."""
+        clips = tuple(
             Clip(
                 "",
                 key.start,
@@ -77,12 +84,13 @@ class LabelledSpans:
                 key.source,
                 key.annotator,
                 sample.confidence,
-                specialty,
-                procedure,
+                *operation,
                 key.caption,
             )
             for key, sample in self.spans.items()
         )
+        origins = tuple(origin(self.file, sample.where) for sample in self.spans.values())
+        return Recording(clips, at, uri, video_id, rate=rate, origins=origins)
 
 
 def tag_named(control: str, taxonomy: Taxonomy) -> str:

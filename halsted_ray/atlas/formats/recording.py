@@ -34,6 +34,7 @@ class Recording:
     ``uri``: the video's file; or else ``video_id``: the id of its content. ``part``: its part in the data set's own
     split, '' for none. ``length_s``: how long the annotation file says the video is, None where it does not say.
     ``group``: the name of what the video was cut from (source video, operation, patient), '' where nothing says so.
+    ``origins``: the origin of each clip, or empty where all have that of the recording.
     """
 
     clips: tuple[Clip, ...]
@@ -44,6 +45,14 @@ class Recording:
     rate: float | None = 1.0
     length_s: float | None = None
     group: str = ""
+    origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert len(self.origins) in (0, len(self.clips)), "one origin per clip"
+
+    def origin_of(self, number: int) -> str:
+        """Returns the annotation file and line of the clip ``number``."""
+        return self.origins[number] if self.origins else self.origin
 
 
 @dataclass(frozen=True)
@@ -118,8 +127,12 @@ def format_error(file: str, line: int | str, got: object, expected: str, code: s
 
     ``code``: the reason as an import counts it.
     """
-    at = f"{file}:{line}" if isinstance(line, int) else f"{file}, {line}"
-    return AtlasError(f"{at}: got {got!r}; expected {expected}", code)
+    return AtlasError(f"{origin(file, line)}: got {got!r}; expected {expected}", code)
+
+
+def origin(file: str, line: int | str) -> str:
+    """Returns a place in an annotation file in words. ``line``: a number, or a place in the file in words."""
+    return f"{file}:{line}" if isinstance(line, int) else f"{file}, {line}"
 
 
 def read_bytes(uri: str) -> bytes:

@@ -90,7 +90,7 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
                 name = posixpath.splitext(posixpath.basename(absolute_location(file)))[0]
                 for part in PARTS:
                     name = name.removesuffix(part)
-                recordings.append(names.recording(name, spans.clips(*operation), 1, PER_S))
+                recordings.append(names.recording(name, spans, 1, PER_S, operation))
     return recordings
 
 

@@ -59,7 +59,10 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
         with closing(sqlite3.connect(f"file:{path.replace('?', '%3f').replace('#', '%23')}?mode=ro", uri=True)) as base:
             base.row_factory = sqlite3.Row
             check_columns(base, source)
-            rows = base.execute(QUERY, (LONGEST_S,)).fetchall()
+            try:
+                rows = base.execute(QUERY, (LONGEST_S,)).fetchall()
+            except sqlite3.Error as error:
+                raise AtlasError(f"{source}: its rows can't be read ({error}); copy surglavi_beta.db again") from error
     clips_of: dict[str, list[Clip]] = {}
     for row in rows:
         with settings.or_left_out():
@@ -71,12 +74,18 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
 
 
 def check_columns(base: sqlite3.Connection, source: str) -> None:
-    """Raises AtlasError where a table of ``COLUMNS`` is missing or lacks a column."""
+    """Raises AtlasError where a table of ``COLUMNS`` is missing, lacks a column, or is a view or a virtual table, which
+    can have any number of rows in any file."""
     for table, names in COLUMNS.items():
         try:
-            found = {row["name"] for row in base.execute(f"pragma table_info({table})")}
+            found = {
+                row["name"] for row in base.execute(f"pragma table_info({table})")
+            }  # computed columns are not listed
+            kinds = [row["type"] for row in base.execute(f"pragma table_list({table})")]
         except sqlite3.DatabaseError as error:
             raise AtlasError(f"{source}: {error}; expected an SQLite database, surglavi_beta.db") from error
+        if kinds and set(kinds) != {"table"}:
+            raise format_error(source, f"table {table}", kinds[0], "a table that holds its rows")
         if missing := [name for name in names if name not in found]:
             raise format_error(source, f"table {table}", sorted(found), f"the columns {', '.join(missing)} too")
 

@@ -60,11 +60,10 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
             add_metadata(views, f"metadata {id}", metadata, project["attribute"], source, settings)
     names, recordings = VideoNames(source, settings), []
     for view, groups in views.items():
-        for (specialty, procedure), spans in groups.items():
+        for operation, spans in groups.items():
             with settings.or_left_out(len(spans.spans)):
                 reference = video_of(view, project, source)
-                clips = spans.clips(specialty, procedure)
-                recordings.append(names.recording(reference, clips, f"view {view}"))
+                recordings.append(names.recording(reference, spans, f"view {view}", operation=operation))
     return recordings
 
 

@@ -24,9 +24,9 @@ from functools import cached_property
 from unicodedata import normalize
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from halsted_ray.atlas.formats.recording import ImportSettings, Recording, format_error, is_file, matching_files
+from halsted_ray.atlas.formats.labelled_spans import LabelledSpans, Operation
+from halsted_ray.atlas.formats.recording import ImportSettings, Recording, format_error, is_file, matching_files, origin
 from halsted_ray.errors import ArchiveError, AtlasError, UsageError
-from halsted_ray.records import Clip
 from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.video.archive import EXTENSIONS, list_videos
 
@@ -46,20 +46,26 @@ class VideoNames:
         self.found: dict[str, str] = {}
 
     def recording(
-        self, reference: str, clips: tuple[Clip, ...], where: int | str, rate: float | None = 1.0, part: str = ""
+        self,
+        reference: str,
+        spans: LabelledSpans,
+        where: int | str,
+        rate: float | None = 1.0,
+        operation: Operation = ("", ""),
     ) -> Recording:
-        """Returns the Recording of ``clips``. ``where``: the reference's place in the file, for messages.
+        """Returns the Recording of ``spans``. ``where``: the reference's place in the file, for messages.
+        ``operation``: the video's specialty and procedure, '' for those that are not known.
 
         Raises AtlasError (code ``no-video``) where no video is named, or where several files have the name.
         """
-        origin = f"{self.source}:{where}" if isinstance(where, int) else f"{self.source}, {where}"
+        of_video = origin(self.source, where)
         if not reference.strip():
             raise format_error(self.source, where, reference, "the name of a video", "no-video")
         if VIDEO_ID.fullmatch(reference.strip()):
-            return Recording(clips, origin, video_id=reference.strip(), part=part, rate=rate)
+            return spans.recording(of_video, operation, rate, video_id=reference.strip())
         if reference not in self.found:
             self.found[reference] = self.find(reference, where)
-        return Recording(clips, origin, self.found[reference], part=part, rate=rate)
+        return spans.recording(of_video, operation, rate, uri=self.found[reference])
 
     def find(self, reference: str, where: int | str) -> str:
         """Returns the URI of the file that ``reference`` means; the expected place where there is none."""

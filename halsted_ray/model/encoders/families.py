@@ -14,8 +14,13 @@ from halsted_ray.errors import ModelError
 VIDEOMAE = "videomae"
 POOLING_KEY = "halsted_pooling"
 """The entry of a config.json that chooses one of ``Family.poolings``; it is part of the encoder's fingerprint."""
-ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "efficientnet_lite0")
+ARCHITECTURES = (
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    *("efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_lite0"),
+)
 """Image networks whose weights lie beside a file ``SETTINGS_FILE``, which names one of them."""
+TORCHVISION_VITS = ("vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32")
+"""Vision transformers whose weights lie beside such a file; read, they are of the family ``vit``."""
 SETTINGS_FILE = "encoder.json"
 """What stands beside weights that come without a config.json."""
 

@@ -13,7 +13,7 @@ import torch
 import transformers
 from torch import nn
 
-from halsted_ray.errors import ModelError
+from halsted_ray.errors import ModelError, first_line
 from halsted_ray.model.checkpoint import Checkpoint
 from halsted_ray.model.encoders.families import FAMILIES, Family, pooling_of
 from halsted_ray.model.encoders.network import ImageNetwork, Network
@@ -84,7 +84,7 @@ def transformer_of(checkpoint: Checkpoint, ref: str) -> Network:
     try:
         config = model_class.config_class.from_dict(dict(stated))
     except Exception as error:  # of many kinds, by the entry that is wrong
-        raise ModelError(f"encoder {ref!r}: its config.json can't be used: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"encoder {ref!r}: its config.json can't be used: {first_line(error)}") from error
     known = config.to_dict()
     size = _picture_size(known, family, checkpoint, ref)
     model = _loaded(model_class, config, family, checkpoint, ref)
@@ -144,7 +144,7 @@ def _loaded(model_class: Any, config: Any, family: Family, checkpoint: Checkpoin
                 **dict(family.arguments),
             )
         except (RuntimeError, ValueError, KeyError) as error:
-            raise ModelError(f"encoder {ref!r}: its weights can't be used: {str(error).splitlines()[0]}") from error
+            raise ModelError(f"encoder {ref!r}: its weights can't be used: {first_line(error)}") from error
     parts = {name for name, _ in model.named_children()}
     missing = [name for name in found["missing_keys"] if not name.startswith("predictor.")]
     surplus = [name for name in found["unexpected_keys"] if _is_of(name, model.base_model_prefix, parts)]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from sqlalchemy import select
 
-from halsted_ray.service import audit
+from halsted_ray.service import audit, audit_export
 from halsted_ray.service.database import AuditEntry, LockRow
 from halsted_ray.service.deps import Auditor, Components
 
@@ -24,7 +24,8 @@ def read_audit(
     verify: bool = False,
 ) -> dict[str, Any]:
     """The tenant's entries behind the number ``after``. With ``verify`` the whole log is read, and ``verified`` says
-    whether every entry is as it was written."""
+    whether every entry is as it was written. ``exported``: the last entry whose digest was written to the place of
+    ``HALSTED_AUDIT_TO``, null where none was."""
     verdict = None
     with components.database.reading() as session:
         entries = session.scalars(
@@ -38,7 +39,9 @@ def read_audit(
             for entry in entries
         ]
         digest = session.get_one(LockRow, audit.HEAD).digest
+        exported = session.get_one(LockRow, audit_export.HEAD)
     if verify:
         with components.database.writing() as session:
             verdict = asdict(audit.verify(session))
-    return {"digest": digest, "verified": verdict, "entries": shown}
+    known = {"seq": exported.seq, "digest": exported.digest} if exported.seq else None
+    return {"digest": digest, "exported": known, "verified": verdict, "entries": shown}

@@ -1,31 +1,40 @@
-"""The page for surgeons: its three files, and signing in to it. All that the page shows and does goes through /v1.
+"""The page for surgeons: its files, and signing in to it. All that the page shows and does goes through /v1.
 
-/  /page.css  /page.js    ``service/page/``: no build step, nothing is loaded from outside
+/  /assets/NAME             ``service/page/``, which is built from ``serve/web``; nothing is loaded from outside
 /session                  begins a session with a key, says who is signed in, ends the session
+/session/link             begins a session with a read-only link to one case
+/session/setup            makes the first administrator of a new site
 /session/sign-on          signs in at the site's identity provider, where it has one
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
+from pathlib import PurePosixPath
 from typing import Annotated
 
 from fastapi import APIRouter, Cookie, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
-from halsted_ray.service import sessions
-from halsted_ray.service.auth import address_of, caller_by_cookie
+from halsted_ray.service import links, sessions, setup_link, users
+from halsted_ray.service.addresses import client_address
+from halsted_ray.service.auth import address_of, caller_by_cookie, record_failed_sign_in
 from halsted_ray.service.components import ServiceComponents
+from halsted_ray.service.database import ApiKey, User
 from halsted_ray.service.deps import Components, SessionCookie, base_url
+from halsted_ray.service.links import LinkUse
 from halsted_ray.service.oidc import SingleSignOn
 from halsted_ray.service.users import Caller, authenticate
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self'; "
-    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """The Content-Security-Policy of the page."""
+MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
+"""Suffix of a file of the page → its media type."""
 SIGN_ON_COOKIE, SIGN_ON_S = "halsted_sign_on", 600
 """The cookie that the browser keeps while its user is at the identity provider, and for how many seconds."""
 
@@ -38,33 +47,72 @@ class SignIn(BaseModel):
     key: str = Field(min_length=1, max_length=200)
 
 
+class FirstAdministrator(BaseModel):
+    """The first administrator of a site. ``token``: what the link holds behind ``#setup=``."""
+
+    token: str = Field(min_length=1, max_length=200)
+    tenant: str = Field(min_length=1, max_length=63, description="The hospital or department, such as north.")
+    user: str = Field(min_length=1, max_length=64)
+
+
+class NewAdministrator(BaseModel):
+    """The key of the first administrator."""
+
+    key: str
+    tenant: str
+    user: str
+
+
+class LinkToken(BaseModel):
+    """A read-only link. ``token``: what it holds behind ``#shared=``."""
+
+    token: str = Field(min_length=1, max_length=200)
+
+
+class LinkedCase(BaseModel):
+    """What a link shows: of one video the part [from_s, to_s) in seconds, null for all of it."""
+
+    video_id: str
+    from_s: float | None
+    to_s: float | None
+    shows: list[str]
+    expires_s: float
+
+
 class SignedIn(BaseModel):
-    """Who is signed in; ``user`` is null where nobody is. ``sign_on``: whether the site has an identity provider
-    where users can sign in."""
+    """Who is signed in; ``user`` is null where nobody is, and also where ``link`` says which case a link shows.
+    ``name``: as people read it. ``key_id``, ``key_expires_s``: the key that the session stands on and its end; null
+    after a sign-in at the identity provider. ``sign_on``: whether the site has an identity provider where users can
+    sign in."""
 
     user: str | None = None
+    name: str | None = None
+    key_id: str | None = None
+    key_expires_s: float | None = None
     tenant: str | None = None
     role: str | None = None
     csrf: str | None = None
     sign_on: bool = False
+    link: LinkedCase | None = None
 
 
 @router.get("/", include_in_schema=False)
 def index() -> Response:
     """The page."""
-    return _file("index.html", "text/html")
+    content = resources.files("halsted_ray.service").joinpath("page", "index.html").read_bytes()
+    headers = {"content-security-policy": POLICY, "cache-control": "no-cache"}
+    return Response(content, media_type="text/html", headers=headers)
 
 
-@router.get("/page.css", include_in_schema=False)
-def style() -> Response:
-    """The page's style sheet."""
-    return _file("page.css", "text/css")
-
-
-@router.get("/page.js", include_in_schema=False)
-def program() -> Response:
-    """The page's program."""
-    return _file("page.js", "text/javascript")
+@router.get("/assets/{name}", include_in_schema=False)
+def asset(name: str) -> Response:
+    """A script or style sheet of the page. A new version has a new name, so browsers keep what they have."""
+    folder = resources.files("halsted_ray.service").joinpath("page", "assets")
+    media_type = MEDIA_TYPES.get(PurePosixPath(name).suffix)
+    if media_type is None or name not in {file.name for file in folder.iterdir()}:
+        raise HTTPException(404, "there is no such file of the page")
+    headers = {"content-security-policy": POLICY, "cache-control": "public, max-age=31536000, immutable"}
+    return Response(folder.joinpath(name).read_bytes(), media_type=media_type, headers=headers)
 
 
 @router.get("/session")
@@ -83,8 +131,40 @@ def begin(request: Request, response: Response, components: Components, sign_in:
         caller = authenticate(session, sign_in.key)
     if caller is None:
         request.app.state.rate_limiter.take(address_of(request))
+        record_failed_sign_in(components, request, "page", sign_in.key)
         raise HTTPException(401, "this key is not valid; ask the operator of your site for a key")
     return _signed_in(components, caller, _begin_session(request, response, components, caller))
+
+
+@router.post("/session/link")
+def open_link(request: Request, response: Response, components: Components, sent: LinkToken) -> SignedIn:
+    """Begins a session with a read-only link: it sees one case and changes nothing. It takes the place of another
+    session of this browser."""
+    request.app.state.rate_limiter.take(address_of(request))
+    with components.database.writing() as session:
+        use = links.use_by_token(session, sent.token)
+        cookie = sessions.begin_of_link(session, use, client_address(request)) if use else None
+    if use is None or cookie is None:
+        record_failed_sign_in(components, request, "link")
+        raise HTTPException(401, "this link has ended or is not whole; ask whoever sent it for a new one")
+    _set_cookie(request, response, cookie)
+    return _signed_in(components, links.caller_by(use), cookie)
+
+
+@router.post("/session/setup", status_code=201)
+def set_up(request: Request, response: Response, components: Components, first: FirstAdministrator) -> NewAdministrator:
+    """Makes the first administrator of the site with the link that its operator's terminal shows, and signs them in.
+    The key is shown only this once."""
+    limiter = request.app.state.rate_limiter
+    limiter.take(address_of(request))
+    with components.database.writing() as session:
+        key = setup_link.use(session, first.token, first.tenant, first.user, components.settings.key_days)
+        caller = authenticate(session, key) if key else None
+    if key is None or caller is None:
+        record_failed_sign_in(components, request, "setup")
+        raise HTTPException(401, "this link has expired or was used; the operator starts the service again for another")
+    _begin_session(request, response, components, caller)
+    return NewAdministrator(key=key, tenant=first.tenant, user=first.user)
 
 
 @router.delete("/session", status_code=204)
@@ -126,6 +206,7 @@ def signed_on(
         caller = provider.finish(code, state, cookie, _redirect_uri(request))
     if caller is None:
         request.app.state.rate_limiter.take(address_of(request))
+        record_failed_sign_in(components, request, "provider")
         answer = RedirectResponse(f"{base_url(request)}#refused", 303)
     else:
         answer = RedirectResponse(base_url(request), 303)
@@ -134,16 +215,15 @@ def signed_on(
     return answer
 
 
-def _file(name: str, media_type: str) -> Response:
-    content = resources.files("halsted_ray.service").joinpath("page", name).read_bytes()
-    headers = {"content-security-policy": POLICY, "cache-control": "no-cache"}
-    return Response(content, media_type=media_type, headers=headers)
-
-
 def _begin_session(request: Request, response: Response, components: ServiceComponents, caller: Caller) -> str:
     """Begins a session, sets its cookie and returns the cookie's value."""
     with components.database.writing() as session:
-        token = sessions.begin(session, caller)
+        token = sessions.begin(session, replace(caller, address=client_address(request)))
+    _set_cookie(request, response, token)
+    return token
+
+
+def _set_cookie(request: Request, response: Response, token: str) -> None:
     response.set_cookie(
         sessions.COOKIE,
         token,
@@ -153,20 +233,36 @@ def _begin_session(request: Request, response: Response, components: ServiceComp
         samesite="strict",
         secure=_is_secure(request),
     )
-    return token
 
 
 def _signed_in(components: ServiceComponents, caller: Caller | None, token: str | None) -> SignedIn:
     has_provider = _provider(components) is not None
     if caller is None or token is None:
         return SignedIn(sign_on=has_provider)
+    if caller.is_link:
+        with components.database.reading() as session:
+            use = links.use_of(session, caller.key_id)
+        return SignedIn(role=caller.role, csrf=sessions.csrf_token(token), sign_on=has_provider, link=_linked(use))
+    with components.database.reading() as session:
+        name = users.shown_name(session.get_one(User, caller.user_id))
+        key = session.get(ApiKey, caller.key_id)
     return SignedIn(
         user=caller.name,
+        name=name,
+        key_id=key.key_id if key else None,
+        key_expires_s=key.expires_s if key else None,
         tenant=caller.tenant_id,
         role=caller.role,
         csrf=sessions.csrf_token(token),
         sign_on=has_provider,
     )
+
+
+def _linked(use: LinkUse | None) -> LinkedCase | None:
+    if use is None:
+        return None
+    from_s, to_s = use.span or (None, None)
+    return LinkedCase(video_id=use.video_id, from_s=from_s, to_s=to_s, shows=list(use.shows), expires_s=use.expires_s)
 
 
 def _provider(components: ServiceComponents) -> SingleSignOn | None:

@@ -21,6 +21,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -32,11 +33,14 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from halsted_ray.errors import UsageError, VideoError
+from halsted_ray.service.case_access import refusals_recorded
+from halsted_ray.service.cases import Forbidden
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.database import Job, SdkAnnouncement, Upload, now_s
-from halsted_ray.service.deps import BaseUrl, Components, Writer
+from halsted_ray.service.deps import BaseUrl, ChecksMap, ChecksTimeline, ChecksUpload, Components, Writer
 from halsted_ray.service.jobs import ENDS
-from halsted_ray.service.object_store import MAX_PARTS
+from halsted_ray.service.object_store import MAX_PARTS, StoreFull
+from halsted_ray.service.storage_room import QuotaExceeded
 from halsted_ray.service.uploads import NotFound, StateConflict
 from halsted_ray.service.users import Caller
 
@@ -49,6 +53,10 @@ LOOK_EVERY_S = 0.5
 """How often a job is looked at while a poll is held open."""
 _CLIP_ID = re.compile(r"([0-9a-f]{16})-(\d{1,6})")
 _LOCATION = re.compile(r"halsted://([0-9a-f]{16})/(clips|\d{1,6})(\.failed)?\.json")
+
+
+STATUS = ((NotFound, 404), (Forbidden, 403), (StateConflict, 409), (QuotaExceeded, 413), (StoreFull, 507))
+"""Error → HTTP status, as elsewhere in the service; every other one is 422."""
 
 
 class SdkRoute(APIRoute):
@@ -65,9 +73,8 @@ class SdkRoute(APIRoute):
                 return refusal(error.status_code, str(error.detail), error.headers)
             except RequestValidationError:
                 return refusal(422, "this is not a request of halsted-sdk 0.1.0")
-            except (UsageError, VideoError) as error:
-                status = 404 if isinstance(error, NotFound) else 409 if isinstance(error, StateConflict) else 422
-                return refusal(status, str(error))
+            except (UsageError, VideoError, StoreFull) as error:
+                return refusal(next((status for kind, status in STATUS if isinstance(error, kind)), 422), str(error))
 
         return wrapped
 
@@ -154,33 +161,38 @@ def create(caller: Writer, components: Components, body: Create) -> dict[str, An
     return _answer(UploadId=components.uploads.begin(caller, label=body.video_id).upload_id)
 
 
-@router.post("/upload/invoke")
-def next_part(caller: Writer, components: Components, base: BaseUrl, body: NextPart) -> dict[str, Any]:
+@router.post("/upload/invoke", dependencies=[ChecksUpload])
+def next_part(
+    request: Request, caller: Writer, components: Components, base: BaseUrl, body: NextPart
+) -> dict[str, Any]:
     """An address that takes one part by PUT."""
     _check_name(caller, body)
+    _check_upload(request, components, caller, body.upload_id)
     return _answer(url=components.uploads.address(caller.tenant_id, body.upload_id, body.part_number, base))
 
 
-@router.post("/complete/invoke")
-def complete(caller: Writer, components: Components, body: Complete) -> dict[str, Any]:
+@router.post("/complete/invoke", dependencies=[ChecksUpload])
+def complete(request: Request, caller: Writer, components: Components, body: Complete) -> dict[str, Any]:
     """Makes the parts a video."""
     _check_name(caller, body)
+    _check_upload(request, components, caller, body.upload_id)
     etags = {part.PartNumber: part.ETag for part in body.parts}
     return _answer(video_id=components.uploads.complete(caller, body.upload_id, etags).video_id)
 
 
-@router.post("/data/upload-json")
+@router.post("/data/upload-json", dependencies=[ChecksTimeline])
 def announce(request: Request, caller: Writer, components: Components, body: Announce) -> dict[str, Any]:
     """Announces the video or the clip of the next ``invoke`` of this endpoint."""
     _check_name(caller, body)
     if body.extra_inputs.endpoint == "processing":
-        _clip(components, caller, body.extra_inputs.clip_id)
+        _clip(request, components, caller, body.extra_inputs.clip_id)
         return _answer()
     with components.database.writing() as session:
         upload = session.scalar(
             select(Upload)
             .where(
                 Upload.tenant_id == caller.tenant_id,
+                Upload.user_id == caller.user_id,
                 Upload.label == body.extra_inputs.video_id,
                 Upload.state == "complete",
             )
@@ -194,18 +206,18 @@ def announce(request: Request, caller: Writer, components: Components, body: Ann
                 key_id=caller.key_id,
                 endpoint="ffmpeg",
                 created_s=now_s(),
-                payload={"video_id": upload.video_id, "address": _address(request)},
+                payload={"video_id": upload.video_id, "address": caller.address},
             )
         )
     return _answer()
 
 
-@router.post("/process/invoke")
+@router.post("/process/invoke", dependencies=[ChecksTimeline, ChecksMap])
 def invoke(request: Request, caller: Writer, components: Components, body: Invoke) -> dict[str, Any]:
     """Begins the job that maps the announced video, or says where the rows of a clip will be."""
     _check_name(caller, body)
     if body.endpoint == "processing":
-        job, number = _clip(components, caller, body.extra_inputs.clip_id)
+        job, number = _clip(request, components, caller, body.extra_inputs.clip_id)
         return _locations(job.job_id, f"{number:04d}")
     # This comes first: where no model can be found now, the announcement must stay for the next try.
     tasks = [task.name for task in components.model_source().taxonomy.tasks]
@@ -227,17 +239,28 @@ def invoke(request: Request, caller: Writer, components: Components, body: Invok
                 caller.key_id,
                 len(waiting),
             )
-        same_address = [found for found in waiting if found.payload["address"] == _address(request)]
+        same_address = [found for found in waiting if found.payload["address"] == caller.address]
         first = (same_address or waiting)[0]
         session.delete(first)
-    return _locations(components.jobs.submit(caller, first.payload["video_id"], tasks).job_id, "clips")
+    video_id = first.payload["video_id"]
+    with refusals_recorded(request, caller, "map", video_id):
+        components.cases.require(caller, video_id, "map")
+    return _locations(components.jobs.submit(caller, video_id, tasks).job_id, "clips")
 
 
-@router.post("/data/list-objects")
-async def list_objects(caller: Writer, components: Components, body: Located) -> dict[str, Any]:
+@router.post("/data/list-objects", dependencies=[ChecksTimeline])
+async def list_objects(request: Request, caller: Writer, components: Components, body: Located) -> dict[str, Any]:
     """Whether the content of a place is there. The request is held open for a while, since the SDK sleeps 10 s after
-    every answer that says no."""
-    until_s = time.monotonic() + components.settings.poll_s
+    every answer that says no; but not where too many are held open already."""
+    async with AsyncExitStack() as held:
+        until_s = time.monotonic()
+        with suppress(HTTPException):
+            await held.enter_async_context(request.app.state.polls.place(caller.tenant_id))
+            until_s += components.settings.poll_s
+        return await _poll(components, caller, body, until_s)
+
+
+async def _poll(components: ServiceComponents, caller: Caller, body: Located, until_s: float) -> dict[str, Any]:
     while True:
         try:
             is_there = await run_in_threadpool(_is_content_there, components, caller, body.path_to_s3_uri)
@@ -249,10 +272,13 @@ async def list_objects(caller: Writer, components: Components, body: Located) ->
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-@router.post("/data/get-file")
-def get_file(caller: Writer, components: Components, body: Located) -> dict[str, Any]:
-    """The content of a place. ``body.content`` is JSON text: a list of records, which the SDK makes a table of."""
-    job, what, is_failure = _locate(components, caller, body.path_to_s3_uri)
+@router.post("/data/get-file", dependencies=[ChecksTimeline])
+def get_file(request: Request, caller: Writer, components: Components, body: Located) -> dict[str, Any]:
+    """The content of a place. ``body.content`` is JSON text: a list of records, which the SDK makes a table of. The
+    rows of a clip are a look at the map, and an entry of the audit log."""
+    named = _LOCATION.fullmatch(body.path_to_s3_uri)
+    with refusals_recorded(request, caller, "timeline", named[1] if named else "-"):
+        job, what, is_failure = _locate(components, caller, body.path_to_s3_uri)
     records: list[dict[str, Any]] | None
     if is_failure:
         records = [{"error": job.reason or job.state}] if _state(job, what) is False else None
@@ -262,6 +288,11 @@ def get_file(caller: Writer, components: Components, body: Located) -> dict[str,
         records = _clips(job) if what == "clips" else _rows(components, job, int(what))
     if records is None:
         raise NotFound("nothing is there yet")
+    if what != "clips" and not is_failure:
+        span = [int(what) * CLIP_S, min((int(what) + 1) * CLIP_S, job.total_s)]
+        case = components.cases.require(caller, job.video_id, "timeline")
+        with components.database.writing() as session:
+            case.record_look(session, "timeline.read", "timeline", format="sdk", seconds=span)
     return _answer(content=json.dumps(records, ensure_ascii=False))
 
 
@@ -319,12 +350,19 @@ def _clip_count(job: Job) -> int:
     return max(1, math.ceil(job.total_s / CLIP_S))
 
 
-def _clip(components: ServiceComponents, caller: Caller, clip_id: str | None) -> tuple[Job, int]:
+def _check_upload(request: Request, components: ServiceComponents, caller: Caller, upload_id: str) -> None:
+    """Raises NotFound where somebody else began the upload."""
+    with refusals_recorded(request, caller, "upload", upload_id):
+        components.cases.require_upload(caller, upload_id)
+
+
+def _clip(request: Request, components: ServiceComponents, caller: Caller, clip_id: str | None) -> tuple[Job, int]:
     """The job that a clip belongs to, and the clip's number. Raises NotFound."""
     found = _CLIP_ID.fullmatch(clip_id or "")
     if not found:
         raise NotFound("no clip has this id")
-    job, number = components.jobs.get(caller.tenant_id, found[1]), int(found[2])
+    with refusals_recorded(request, caller, "timeline", found[1]):
+        job, number = components.cases.require_job(caller, found[1], "timeline"), int(found[2])
     if number >= _clip_count(job):
         raise NotFound("no clip has this id")
     return job, number
@@ -336,7 +374,7 @@ def _locate(components: ServiceComponents, caller: Caller, uri: str) -> tuple[Jo
     found = _LOCATION.fullmatch(uri)
     if not found:
         raise NotFound("no such place")
-    job = components.jobs.get(caller.tenant_id, found[1])
+    job = components.cases.require_job(caller, found[1], "timeline")
     if found[2] != "clips" and int(found[2]) >= _clip_count(job):
         raise NotFound("no such place")
     return job, found[2], bool(found[3])
@@ -358,7 +396,3 @@ def _check_name(caller: Caller, body: SdkBody) -> None:
     """Raises HTTPException 403 where the body names another user than the key does."""
     if body.username != caller.name:
         raise HTTPException(403, "this key belongs to another user name")
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from halsted_ray.errors import OutputError
 from halsted_ray.service import api_docs
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.deps import BaseUrl, Components
+from halsted_ray.service.deps import BaseUrl, Components, MetricsReader
 
 router = APIRouter()
 READY_S = 5.0
@@ -30,8 +30,8 @@ def documentation(request: Request, base: BaseUrl) -> HTMLResponse:
 
 
 @router.get("/healthz", tags=["site"])
-def healthz() -> dict[str, Any]:
-    """The process answers."""
+async def healthz() -> dict[str, Any]:
+    """The process answers. It waits for no thread, so it answers also while all threads are busy."""
     return {"status": "ok"}
 
 
@@ -48,9 +48,11 @@ async def readyz(components: Components) -> dict[str, Any]:
 
 
 @router.get("/metrics", tags=["site"], response_class=Response)
-def metrics(components: Components) -> Response:
-    """The metrics of all replicas, for Prometheus."""
-    text = components.metrics.render(components.jobs.counts(), components.jobs.mapped_s())
+def metrics(_caller: MetricsReader, components: Components) -> Response:
+    """The metrics of all replicas, for Prometheus: with a key of the role monitor or admin."""
+    jobs = components.jobs
+    mapped, cleaned = ((jobs.counts(kind), jobs.done_s(kind)) for kind in ("map", "clean"))
+    text = components.metrics.render(*mapped, *cleaned, jobs.counts("proxy"))
     return Response(text, media_type="text/plain")
 
 

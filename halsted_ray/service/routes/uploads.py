@@ -12,21 +12,29 @@ from starlette.concurrency import run_in_threadpool
 
 from halsted_ray.errors import UsageError
 from halsted_ray.service import schemas
+from halsted_ray.service.case_access import refusals_recorded
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.deps import BaseUrl, Components, Id, Writer
+from halsted_ray.service.deps import BaseUrl, ChecksDescribe, Components, Id, OwnUpload, Writer
 from halsted_ray.service.object_store import MAX_PARTS
 
 router = APIRouter(prefix="/v1/uploads")
 PartNumber = Annotated[int, Path(ge=1, le=MAX_PARTS)]
 
 
-@router.post("", status_code=201)
-def begin_upload(caller: Writer, components: Components, new: schemas.NewUpload) -> schemas.UploadShown:
-    """Begins an upload. Then PUT its parts of 5 MiB (the last part may be shorter), in any order, and complete it."""
-    return schemas.show_upload(components.uploads.begin(caller, new.size_bytes), {})
+@router.post("", status_code=201, dependencies=[ChecksDescribe])
+def begin_upload(
+    request: Request, caller: Writer, components: Components, new: schemas.NewUpload
+) -> schemas.UploadShown:
+    """Begins an upload. Then PUT its parts of 5 MiB (the last part may be shorter), in any order, and complete it.
+    Several files of one operation: begin the first, and name its ``case_id`` with the others."""
+    if new.case_id is not None:
+        with refusals_recorded(request, caller, "describe", new.case_id):
+            components.library.require_place(caller, new.case_id)
+    upload = components.uploads.begin(caller, new.size_bytes, case_id=new.case_id, position=new.position)
+    return schemas.show_upload(upload, {})
 
 
-@router.get("/{upload_id}")
+@router.get("/{upload_id}", dependencies=[OwnUpload])
 def show_upload(caller: Writer, components: Components, upload_id: Id) -> schemas.UploadShown:
     """The state of the upload and the parts that have come, so that a client can send the parts that are missing."""
     return schemas.show_upload(*components.uploads.get(caller.tenant_id, upload_id))
@@ -34,6 +42,7 @@ def show_upload(caller: Writer, components: Components, upload_id: Id) -> schema
 
 @router.put(
     "/{upload_id}/parts/{number}",
+    dependencies=[OwnUpload],
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -73,7 +82,7 @@ async def put_part_signed(
     return part
 
 
-@router.post("/{upload_id}/parts/{number}/address")
+@router.post("/{upload_id}/parts/{number}/address", dependencies=[OwnUpload])
 def address_part(
     caller: Writer, components: Components, base: BaseUrl, upload_id: Id, number: PartNumber
 ) -> schemas.Address:
@@ -82,20 +91,24 @@ def address_part(
     return schemas.Address(url=components.uploads.address(caller.tenant_id, upload_id, number, base))
 
 
-@router.post("/{upload_id}/complete")
+@router.post("/{upload_id}/complete", dependencies=[OwnUpload])
 def complete_upload(
     caller: Writer,
     components: Components,
     upload_id: Id,
     completion: Annotated[schemas.Completion | None, Body()] = None,
 ) -> schemas.VideoShown:
-    """Makes the parts a video. 422 where parts are missing or the file is no video."""
+    """Makes the parts a video. 422 where parts are missing or the file is no video. The video is cleaned next; a map
+    can be asked for at once, and waits for that."""
     named = completion.parts if completion else None
     etags = None if named is None else {part.number: part.etag for part in named}
-    return schemas.show_video(components.uploads.complete(caller, upload_id, etags))
+    video = components.uploads.complete(caller, upload_id, etags)
+    case = components.cases.require(caller, video.video_id, "see")
+    cleaning = components.jobs.newest(caller.tenant_id, [video.video_id], "clean").get(video.video_id)
+    return schemas.show_video(case.video, case=case, cleaning_job=cleaning)
 
 
-@router.delete("/{upload_id}", status_code=204)
+@router.delete("/{upload_id}", status_code=204, dependencies=[OwnUpload])
 def abort_upload(caller: Writer, components: Components, upload_id: Id) -> None:
     """Ends the upload and removes its parts."""
     components.uploads.abort(caller, upload_id)
@@ -104,9 +117,11 @@ def abort_upload(caller: Writer, components: Components, upload_id: Id) -> None:
 async def _keep_part(
     request: Request, components: ServiceComponents, tenant_id: str, upload_id: str, number: int, sha256: bytes | None
 ) -> schemas.PartShown:
-    async with request.app.state.body_slots:
+    # The place of a writer is taken when the body is there: a client that sends slowly keeps nobody from writing.
+    async with request.app.state.bodies.place(tenant_id):
         data = await request.body()
-        part = await run_in_threadpool(components.uploads.put, tenant_id, upload_id, number, data, sha256)
+        async with request.app.state.part_slots:
+            part = await run_in_threadpool(components.uploads.put, tenant_id, upload_id, number, data, sha256)
     components.metrics.uploaded.inc(len(data))
     return schemas.show_part(part)
 

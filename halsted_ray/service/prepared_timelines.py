@@ -1,0 +1,117 @@
+"""The texts of timelines and of stitches, prepared once per published version of a map, also compressed.
+
+Reading the table, ordering it and writing it as text took a quarter of a second for a case of two hours. What is kept
+is named by the table's id and version, so a map that changed, or was deleted and made again, is prepared again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from halsted_ray.maps.exports import Row
+from halsted_ray.maps.stitch_table import video_json, write_csv
+from halsted_ray.service.videos import Videos, render_timeline
+from halsted_ray.taxonomy import Taxonomy
+
+STITCHES = "stitches"
+"""The kind of text that holds stitches, as json or csv."""
+KEPT_BYTES = 64 * 1024 * 1024
+"""So many bytes of prepared texts one replica keeps; the longest unused go first."""
+
+
+@dataclass(frozen=True)
+class PreparedTimeline:
+    """One timeline in one format. ``etag``: the name of this content, as the header ETag holds it."""
+
+    etag: str
+    text: bytes
+    compressed: bytes
+
+    def is_known(self, if_none_match: str) -> bool:
+        """Whether the header If-None-Match says that the client has this content."""
+        known = {tag.strip() for tag in if_none_match.split(",")}
+        return bool(known & {self.etag, self.etag.removeprefix("W/"), "*"})
+
+
+class PreparedTimelines:
+    """The timelines of ``videos`` as texts. Many threads may ask at once. ``served``: as of ``Videos.stitches``."""
+
+    def __init__(self, videos: Videos, served: Callable[[], Taxonomy], kept_bytes: int = KEPT_BYTES) -> None:
+        self.videos, self.served, self.kept_bytes = videos, served, kept_bytes
+        self._kept: OrderedDict[tuple[str, ...], PreparedTimeline] = OrderedDict()
+        self._bytes, self._lock = 0, threading.Lock()
+
+    def get(
+        self, tenant_id: str, video_id: str, format: str, kind: str, span: tuple[float, float] | None = None
+    ) -> PreparedTimeline:
+        """The timeline as ``format`` (``videos.FORMATS``); ``kind`` is for WebVTT, or ``STITCHES``. ``span``: only what
+        lies in this [start_s, stop_s) of the timeline, cut at its ends. Raises NotFound where there is none,
+        StateConflict as ``Videos.stitches``."""
+        version = self.videos.timeline_version(tenant_id, video_id)
+        part = "" if span is None else f"-{span[0]}-{span[1]}"
+        name = (tenant_id, video_id, format, kind, part)
+        etag = f'W/"{version}-{format}-{kind}{part}"'
+        with self._lock:
+            found = self._kept.get(name)
+            if found is not None and found.etag == etag:
+                self._kept.move_to_end(name)
+                return found
+        prepared = self._prepare(etag, tenant_id, video_id, format, kind, span)
+        # Where the map was published again meanwhile, the text may be newer than its name: it is used and not kept.
+        if self.videos.timeline_version(tenant_id, video_id) == version:
+            self._keep(name, prepared)
+        return prepared
+
+    def drop_gone(self) -> int:
+        """Drops the texts of videos that were deleted, and returns how many: also of those for which nobody asks any
+        more, which would stay in this process's memory."""
+        with self._lock:
+            kept = {name[:2] for name in self._kept}
+        gone = kept - self.videos.among(kept)
+        with self._lock:
+            names = [name for name in self._kept if name[:2] in gone]
+            self._bytes -= sum(size_of(self._kept.pop(name)) for name in names)
+        return len(names)
+
+    def _prepare(
+        self, etag: str, tenant_id: str, video_id: str, format: str, kind: str, span: tuple[float, float] | None
+    ) -> PreparedTimeline:
+        if kind == STITCHES:
+            found = self.videos.stitches(tenant_id, video_id, self.served)
+            text = write_csv([found]) if format == "csv" else json.dumps(video_json(found), ensure_ascii=False)
+        else:
+            rows = self.videos.timeline_rows(tenant_id, video_id)
+            if span is not None:
+                rows = rows_within(rows, *span)
+            if format == "json":
+                text = json.dumps({"video_id": video_id, "rows": rows}, ensure_ascii=False)
+            else:
+                text = render_timeline(rows, format, kind)
+        return PreparedTimeline(etag, text.encode(), gzip.compress(text.encode(), 6, mtime=0))
+
+    def _keep(self, name: tuple[str, ...], prepared: PreparedTimeline) -> None:
+        with self._lock:
+            before = self._kept.pop(name, None)
+            self._kept[name] = prepared
+            self._bytes += size_of(prepared) - (size_of(before) if before else 0)
+            while self._bytes > self.kept_bytes:
+                self._bytes -= size_of(self._kept.popitem(last=False)[1])
+
+
+def rows_within(rows: Iterable[Row], start_s: float, stop_s: float) -> list[Row]:
+    """The rows of a timeline that lie in [start_s, stop_s), cut at its ends."""
+    return [
+        {**row, "start_s": max(row["start_s"], start_s), "end_s": min(row["end_s"], stop_s)}
+        for row in rows
+        if row["start_s"] < stop_s and row["end_s"] > start_s
+    ]
+
+
+def size_of(prepared: PreparedTimeline) -> int:
+    """Bytes of memory, about."""
+    return len(prepared.text) + len(prepared.compressed)

@@ -1,0 +1,169 @@
+import { useComputed } from "@preact/signals";
+import { useMemo, useState } from "preact/hooks";
+
+import { api } from "../api/client";
+import { type Resource, useResource } from "../api/resource";
+import type { Video } from "../api/types";
+import { useAction } from "../components/action";
+import { Dialog } from "../components/dialog";
+import { Loading, Trouble } from "../components/messages";
+import { clockTenths, dateTime, words } from "../words";
+import type { Player } from "./interfaces";
+import "./comments.css";
+
+const LONGEST = 2000;
+
+/** A comment at a time of the video (`at_s`, seconds). `text` is no markup. */
+export interface Comment {
+  comment_id: string;
+  at_s: number;
+  text: string;
+  author_name: string;
+  mine: boolean;
+  created_s: number;
+}
+
+export interface CommentsOfCase {
+  found: Resource<Comment[]>;
+  /** The comments in the order of their times. */
+  list: Comment[];
+  /** When something was said, for marks on the timeline. */
+  times: number[];
+  /** Adds a comment, and gives what in it looks as if it named the patient. */
+  add: (atS: number, text: string) => Promise<string[]>;
+  remove: (commentId: string) => Promise<void>;
+}
+
+/** The comments of a case, for the list and for the marks on the timeline. `videoId` null: the caller may not read them. */
+export function useComments(videoId: string | null): CommentsOfCase {
+  const path = `v1/videos/${videoId}/comments`;
+  const found = useResource<Comment[]>(videoId && path);
+  const list = useMemo(() => [...(found.data ?? [])].sort((one, other) => one.at_s - other.at_s), [found.data]);
+  const times = useMemo(() => list.map((comment) => comment.at_s), [list]);
+  return {
+    found,
+    list,
+    times,
+    add: async (atS, text) => {
+      const { warnings, ...comment } = await api<Comment & { warnings: string[] }>(path, { method: "POST", json: { at_s: atS, text } });
+      found.put([...list, comment]);
+      return warnings;
+    },
+    remove: async (commentId) => {
+      await api(`${path}/${commentId}`, { method: "DELETE" });
+      found.put(list.filter((comment) => comment.comment_id !== commentId));
+    },
+  };
+}
+
+/** What people have written about moments of the case. */
+export function Comments({ video, player, comments }: { video: Video; player: Player; comments: CommentsOfCase }) {
+  const { comments: text } = words.value;
+  const { found, list } = comments;
+  const removal = useAction(comments.remove);
+  const [asked, setAsked] = useState<Comment | null>(null);
+  const ownsCase = video.relations.some((relation) => relation === "owner" || relation === "administrator");
+  return (
+    <section class="comments" aria-labelledby="comments-title">
+      <h2 id="comments-title">{text.title}</h2>
+      {found.loading && <Loading />}
+      <Trouble error={found.error} again={found.reload} />
+      {found.data && list.length === 0 && <p class="soft">{text.none}</p>}
+      <ol>
+        {list.map((one) => (
+          <li key={one.comment_id}>
+            <div class="row">
+              <button type="button" class="plain small numbers" aria-label={text.goTo(clockTenths(one.at_s))} onClick={() => player.seek(one.at_s)}>
+                {clockTenths(one.at_s)}
+              </button>
+              <span class="soft">
+                {one.author_name}, {dateTime(one.created_s)}
+              </span>
+              {(one.mine || ownsCase) && (
+                <button type="button" class="danger small" aria-label={text.removeOf(one.author_name, clockTenths(one.at_s))} disabled={removal.busy} onClick={() => setAsked(one)}>
+                  {text.remove}
+                </button>
+              )}
+            </div>
+            <p class="said">{one.text}</p>
+          </li>
+        ))}
+      </ol>
+      <Trouble error={removal.error} />
+      {asked && (
+        <Dialog title={text.remove} onClose={() => setAsked(null)}>
+          <p>{text.sure(asked.author_name, clockTenths(asked.at_s))}</p>
+          <div class="row">
+            <button type="button" class="plain" onClick={() => setAsked(null)}>
+              {words.value.page.cancel}
+            </button>
+            <button
+              type="button"
+              class="danger"
+              onClick={() => {
+                setAsked(null);
+                void removal.run(asked.comment_id);
+              }}
+            >
+              {text.remove}
+            </button>
+          </div>
+        </Dialog>
+      )}
+      {found.data && <NewComment player={player} comments={comments} />}
+    </section>
+  );
+}
+
+function NewComment({ player, comments }: { player: Player; comments: CommentsOfCase }) {
+  const { comments: text } = words.value;
+  const [written, setWritten] = useState("");
+  const [warnings, setWarnings] = useState<string[]>([]);
+  // A comment belongs to the moment at which its writing began, although the video may play on.
+  const [begunS, setBegunS] = useState<number | null>(null);
+  const nowS = useComputed(() => Math.round(player.timeS.value * 10) / 10);
+  const atS = begunS ?? nowS.value;
+  const action = useAction(async () => {
+    setWarnings([]);
+    const found = await comments.add(atS, written.trim());
+    setWritten("");
+    setBegunS(null);
+    setWarnings(found);
+  });
+  return (
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (written.trim()) void action.run();
+      }}
+    >
+      <div class="field">
+        <label for="comment" class="numbers">
+          {text.write(clockTenths(atS))}
+        </label>
+        <textarea
+          id="comment"
+          rows={3}
+          maxLength={LONGEST}
+          value={written}
+          aria-describedby="comment-hint"
+          onInput={(event) => {
+            const now = event.currentTarget.value;
+            setWritten(now);
+            setBegunS(now ? (begunS ?? nowS.value) : null);
+          }}
+        />
+        <p id="comment-hint" class="soft">
+          {text.hint}
+        </p>
+      </div>
+      <Trouble error={action.error} />
+      {warnings.length > 0 && (
+        <p class="notice warn" role="alert">
+          {text.warning(warnings.join("; "))}
+        </p>
+      )}
+      <button disabled={action.busy || !written.trim()}>{text.add}</button>
+    </form>
+  );
+}

@@ -1,0 +1,79 @@
+import { computed } from "@preact/signals";
+import { useMemo } from "preact/hooks";
+
+import type { Lane, Player, Span } from "./interfaces";
+import { isBand, spansAt } from "./lanes";
+import { laneName, surety, whatIs } from "./describe";
+import { qualityShown } from "./quality";
+import { type Stitch, stitchAt } from "./stitches";
+import { words } from "../words";
+import { Swatch } from "./swatch";
+
+/** What is seen at second `s`, by lane; without what a person has rejected. */
+export const happening = (lanes: Lane[], s: number): { lane: Lane; span: Span }[] =>
+  lanes.flatMap((lane) =>
+    spansAt(lane, s)
+      .filter((span) => span.state !== "rejected")
+      .map((span) => ({ lane, span })),
+  );
+
+/** What is seen now. It changes where a span begins or ends, not with every frame, and so does what is drawn from it. */
+export function useHappening(lanes: Lane[], player: Player): { lane: Lane; span: Span }[] {
+  const found = useMemo(() => {
+    let last: { lane: Lane; span: Span }[] = [];
+    return computed(() => {
+      const next = happening(lanes, player.timeS.value);
+      const isSame = next.length === last.length && next.every(({ span }, n) => span === last[n]!.span);
+      return isSame ? last : (last = next);
+    });
+  }, [lanes, player]);
+  return found.value;
+}
+
+/** What happens now, lane by lane. `lanes` are those that are shown, so without proficiency until it is asked for. */
+export function Now({ lanes, stitches, player, hasQuality }: { lanes: Lane[]; stitches: Stitch[]; player: Player; hasQuality: boolean }) {
+  const { review } = words.value;
+  const found = useHappening(lanes, player);
+  const stitch = useMemo(() => computed(() => stitchAt(stitches, player.timeS.value)), [stitches, player]).value;
+  return (
+    <section class="now card" aria-labelledby="now-title">
+      <h2 id="now-title">{review.now}</h2>
+      {found.length === 0 && <p class="soft">{review.nothing}</p>}
+      <dl>
+        {found.map(({ lane, span }) => (
+          <div key={span.id}>
+            <dt>{laneName(lane.tag)}</dt>
+            <dd>
+              {!isBand(lane) && <Swatch lane={lane} category={span.category} />}
+              <b>{isBand(lane) && span.source === "gap" ? span.category : whatIs(span)}</b> <span class="soft">{surety(span)}</span>
+            </dd>
+          </div>
+        ))}
+        {stitch && (
+          <div>
+            <dt>{review.stitch}</dt>
+            <dd>
+              <b>{review.stitchOf(stitch.index, stitches.length)}</b>{" "}
+              {stitch.target && <span class="soft">{`${review.target}: ${stitch.target}`}</span>}
+            </dd>
+          </div>
+        )}
+      </dl>
+      {hasQuality && (
+        <p class="row">
+          <button
+            type="button"
+            class="plain small"
+            aria-pressed={qualityShown.value}
+            onClick={() => {
+              qualityShown.value = !qualityShown.value;
+            }}
+          >
+            {review.showQuality}
+          </button>
+          {!qualityShown.value && <span class="soft">{review.quality}</span>}
+        </p>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,91 @@
+import { useMemo } from "preact/hooks";
+
+import type { Video } from "../api/types";
+import { differences } from "../compare/differences";
+import { clock, dateTime, number, percent, words } from "../words";
+import type { Lane } from "./interfaces";
+import type { Stitches } from "./stitches";
+import "./summary.css";
+import { token } from "./timeline/colours";
+
+/** So many rows of steps fit on the page; the others are summed in one. */
+const ROWS = 24;
+
+/** A case on one printed page: it is seen on paper alone. Proficiency stands there only where it was asked for. */
+export function Summary({ video, lanes, found, withQuality }: { video: Video; lanes: Lane[]; found: Stitches | null; withQuality: boolean }) {
+  const { about, summary, compare, page } = words.value;
+  const steps = lanes.find((lane) => lane.tag === "step");
+  const rows = useMemo(() => differences(steps, undefined), [steps]);
+  const procedure = lanes.find((lane) => lane.tag === "procedure")?.spans.find((span) => span.source === "ai" || span.source === "manual");
+  const { totals } = found ?? {};
+  const rest = rows.slice(ROWS);
+  const seconds = (value: number | null | undefined) => (value == null ? summary.unknown : summary.seconds(number(value, 1)));
+  return (
+    <section class="summary" aria-hidden="true">
+      <h1>{about.name(video.video_id)}</h1>
+      <dl>
+        <Fact name={summary.procedure} value={procedure?.category ?? summary.unknown} />
+        <Fact name={summary.length} value={clock(video.duration_s)} />
+        <Fact name={summary.stitches} value={totals ? number(totals.count) : summary.unknown} />
+        {totals && totals.count > 0 && (
+          <>
+            <Fact name={summary.handling} value={seconds(totals.handling_s)} />
+            <Fact name={summary.driving} value={seconds(totals.driving_s)} />
+            <Fact name={summary.withdrawal} value={seconds(totals.withdrawal_s)} />
+          </>
+        )}
+        {withQuality && totals?.high_share != null && (
+          <Fact
+            name={summary.high(totals.proficiency_n)}
+            value={`${percent(totals.high_share)} (${percent(totals.high_low ?? 0)}–${percent(totals.high_high ?? 1)})`}
+          />
+        )}
+      </dl>
+      {steps && (
+        <svg class="strip" viewBox={`0 0 ${video.duration_s} 1`} preserveAspectRatio="none">
+          {steps.spans.map((span) => (
+            <rect key={span.id} x={span.startS} width={span.stopS - span.startS} height="1" style={{ fill: `var(${token(steps, span.category)})` }} />
+          ))}
+        </svg>
+      )}
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">{compare.perStep}</th>
+            <th scope="col">{summary.time}</th>
+            <th scope="col">{summary.share}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.slice(0, ROWS).map((row) => (
+            <tr key={row.category}>
+              <td>
+                {steps && <i class="swatch" style={{ background: `var(${token(steps, row.category)})` }} />}
+                {row.category} ({compare.times(row.one.times)})
+              </td>
+              <td>{clock(Math.round(row.one.seconds))}</td>
+              <td>{percent(row.one.seconds / video.duration_s)}</td>
+            </tr>
+          ))}
+          {rest.length > 0 && (
+            <tr>
+              <td>{summary.others(rest.length)}</td>
+              <td>{clock(Math.round(rest.reduce((sum, row) => sum + row.one.seconds, 0)))}</td>
+              <td />
+            </tr>
+          )}
+        </tbody>
+      </table>
+      <footer>
+        {video.job?.model_version ? page.research(video.job.model_version) : page.researchOnly} {summary.printed(dateTime(Date.now() / 1000))}
+      </footer>
+    </section>
+  );
+}
+
+const Fact = ({ name, value }: { name: string; value: string }) => (
+  <div>
+    <dt>{name}</dt>
+    <dd>{value}</dd>
+  </div>
+);

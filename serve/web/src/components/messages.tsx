@@ -1,0 +1,34 @@
+import { ApiError } from "../api/client";
+import { words } from "../words";
+
+/** What a person reads where the service refuses or does not answer: what happened, and what to do. */
+export function told(error: unknown): string {
+  const { errors } = words.value;
+  if (!(error instanceof ApiError)) return errors.other("");
+  if (error.status === 0 || error.status === 502 || error.status === 504) return errors.away;
+  if ([408, 429, 503].includes(error.status)) return errors.busy;
+  if (error.status === 403) return errors.forbidden;
+  if (error.status === 404) return errors.missing;
+  if (error.status === 507) return errors.full;
+  return errors.other(error.message);
+}
+
+export function Trouble({ error, again }: { error: unknown; again?: () => unknown }) {
+  if (!error) return null;
+  return (
+    <div class="notice bad" role="alert">
+      {told(error)}{" "}
+      {again && (
+        <button type="button" class="plain small" onClick={() => again()}>
+          {words.value.page.again}
+        </button>
+      )}
+    </div>
+  );
+}
+
+export const Loading = () => (
+  <p class="soft" role="status">
+    {words.value.page.loading}
+  </p>
+);

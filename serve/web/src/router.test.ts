@@ -1,0 +1,29 @@
+import { expect, test } from "vitest";
+
+import { parse, toCase, toCompare, toLibrary } from "./router";
+
+const ID = "3f".repeat(16);
+const OTHER = "9c".repeat(16);
+
+test.each([
+  ["", { view: "home" }],
+  ["#", { view: "home" }],
+  ["#nonsense", { view: "home" }],
+  [toCase(ID), { view: "case", videoId: ID, atS: 0 }],
+  [toCase(ID, 75.49), { view: "case", videoId: ID, atS: 75.5 }],
+  [`#${ID}@-3`, { view: "case", videoId: ID, atS: 0 }],
+  [`#${ID}@x`, { view: "case", videoId: ID, atS: 0 }],
+  [toCompare(ID, OTHER), { view: "compare", videoIds: [ID, OTHER] }],
+  ["#compare=../../x", { view: "compare", videoIds: [] }],
+  ["#setup=a=b", { view: "setup", token: "a=b" }],
+  ["#shared=abc", { view: "shared", token: "abc" }],
+  ["#refused", { view: "refused" }],
+])("%s is an address", (hash, route) => {
+  expect(parse(hash)).toEqual(route);
+});
+
+test("the library's address keeps what is looked for", () => {
+  const found = parse(toLibrary({ q: "knot tying", status: "" }));
+  expect(found.view).toBe("library");
+  expect(found.view === "library" && [...found.query]).toEqual([["q", "knot tying"]]);
+});

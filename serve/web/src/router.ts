@@ -1,0 +1,60 @@
+/**
+ * Where the user is, in the address behind `#`, so that a reload and a link lead to the same place:
+ *
+ *     #                      home
+ *     #library?q=suturing    the library and what is looked for
+ *     #3f2a…@75.5            a case, from its second 75.5 on
+ *     #compare=3f2a…,9c01…   two cases side by side
+ *     #setup=TOKEN           the first administrator of a site
+ *     #shared=TOKEN          a case that somebody shared by a link
+ *     #refused               the identity provider refused the sign-in
+ */
+import { signal } from "@preact/signals";
+
+export type Route =
+  | { view: "home" }
+  | { view: "library"; query: URLSearchParams }
+  | { view: "case"; videoId: string; atS: number }
+  | { view: "compare"; videoIds: string[] }
+  | { view: "setup"; token: string }
+  | { view: "shared"; token: string }
+  | { view: "refused" };
+
+export function parse(hash: string): Route {
+  const text = hash.replace(/^#/, "");
+  const [name = "", ...rest] = text.split("=");
+  const value = rest.join("=");
+  if (name === "setup") return { view: "setup", token: value };
+  if (name === "shared") return { view: "shared", token: value };
+  if (name === "refused") return { view: "refused" };
+  if (name === "compare") return { view: "compare", videoIds: value.split(",").filter(isVideoId) };
+  if (/^library(\?|$)/.test(text)) return { view: "library", query: new URLSearchParams(text.split("?")[1] ?? "") };
+  const [id = "", second = ""] = text.split("@");
+  if (isVideoId(id)) return { view: "case", videoId: id, atS: Math.max(0, Number(second) || 0) };
+  return { view: "home" };
+}
+
+export const isVideoId = (text: string): boolean => /^[0-9a-f]{16,64}$/.test(text);
+
+export const route = signal<Route>(parse(location.hash));
+addEventListener("hashchange", () => {
+  route.value = parse(location.hash);
+});
+
+export const toHome = "#";
+export const toLibrary = (query: Record<string, string> = {}): string => {
+  const text = new URLSearchParams(Object.entries(query).filter(([, value]) => value)).toString();
+  return text ? `#library?${text}` : "#library";
+};
+export const toCase = (videoId: string, atS = 0): string =>
+  atS > 0 ? `#${videoId}@${Math.round(atS * 10) / 10}` : `#${videoId}`;
+export const toCompare = (...videoIds: string[]): string => `#compare=${videoIds.join(",")}`;
+
+export function go(hash: string): void {
+  location.hash = hash;
+}
+
+/** Changes the address without a step of the history, as while a video is played. */
+export function replace(hash: string): void {
+  history.replaceState(null, "", hash || "#");
+}

@@ -1,0 +1,162 @@
+import { useComputed } from "@preact/signals";
+import { useEffect, useRef, useState } from "preact/hooks";
+
+import type { Cases } from "../api/cases";
+import { api } from "../api/client";
+import { useEvery, useResource } from "../api/resource";
+import { useAction } from "../components/action";
+import { Loading, Trouble } from "../components/messages";
+import { Card } from "../library/card";
+import { isUnderWay } from "../library/case-words";
+import { Filters, isFiltered, type Wanted, wantedOf } from "../library/filters";
+import { model } from "../model";
+import { go, replace, toCompare, toLibrary } from "../router";
+import { mayWrite } from "../session";
+import { AddVideos } from "../upload/add-videos";
+import { arrivals } from "../upload/queue";
+import { words } from "../words";
+import "./library.css";
+
+const LOOK_EVERY_MS = 2000;
+const TYPING_MS = 250;
+const PAGE = 50;
+
+/** One's cases: search in words, filters, order, page by page from the service. */
+export function Library({ query }: { query: URLSearchParams }) {
+  const { library } = words.value;
+  const [wanted, setWanted] = useState(() => wantedOf(query));
+  const asked = useSettled(wanted);
+  /** The cursors of the pages before this one, and of this one; the first page has none. */
+  const [cursors, setCursors] = useState<string[]>([]);
+  const found = useResource<Cases>(pathOf(asked, cursors.at(-1)));
+  const shown = useLast(found.data);
+  const procedures = useComputed(() => Object.values(model.value?.instructions ?? {}).flatMap((tags) => tags.procedure ?? []));
+  useEffect(() => setWanted(wantedOf(query)), [query]);
+  const change = (next: Wanted) => {
+    setWanted(next);
+    setCursors([]);
+    replace(toLibrary({ ...next, order: next.order === "newest" ? "" : next.order }));
+  };
+  useEvery(shown?.cases.some(isUnderWay) || found.error?.mayPass ? LOOK_EVERY_MS : 0, found.reload);
+  useEffect(() => {
+    if (arrivals.value) void found.reload();
+  }, [arrivals.value]);
+  const choice = useChoice(found.reload);
+  return (
+    <>
+      <h1>{library.title}</h1>
+      {mayWrite.value && <AddVideos />}
+      <Filters wanted={wanted} procedures={procedures.value} onChange={change} />
+      <Trouble error={found.error} again={found.reload} />
+      {!shown && found.loading && <Loading />}
+      {shown && !found.error && (
+        <>
+          <div class="row library-bar">
+            <span role="status">{library.found(shown.total)}</span>
+            {shown.total > 1 && choice.bar}
+          </div>
+          {shown.total === 0 && <p>{isFiltered(asked) ? library.nothing : library.none}</p>}
+          <ul class="cases" aria-label={library.list} aria-busy={found.loading}>
+            {shown.cases.map((one) => (
+              <Card
+                key={one.case_id}
+                found={one}
+                procedures={procedures.value}
+                reload={found.reload}
+                chosen={choice.placeOf(one.videos)}
+                onChoose={() => choice.toggle(one.videos)}
+              />
+            ))}
+          </ul>
+          <div class="row">
+            {cursors.length > 0 && (
+              <button type="button" class="plain" onClick={() => setCursors(cursors.slice(0, -1))}>
+                {library.previous}
+              </button>
+            )}
+            {shown.next && (
+              <button type="button" class="plain" onClick={() => setCursors([...cursors, shown.next!])}>
+                {library.next}
+              </button>
+            )}
+          </div>
+        </>
+      )}
+    </>
+  );
+}
+
+function pathOf(wanted: Wanted, cursor: string | undefined): string {
+  const given = Object.entries({ ...wanted, cursor: cursor ?? "" }).filter(([, value]) => value);
+  return `v1/cases?${new URLSearchParams([...given, ["limit", String(PAGE)]])}`;
+}
+
+/** The value once it has not changed for a moment: not every letter is a search. */
+function useSettled<T>(value: T): T {
+  const [settled, setSettled] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), TYPING_MS);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return settled;
+}
+
+/** What was shown last, until there is something newer, so that a search does not blink. */
+function useLast<T>(value: T | null): T | null {
+  const last = useRef(value);
+  if (value) last.current = value;
+  return last.current;
+}
+
+/** Choosing cases: to make one of them, or to compare two. Each is known by its files, in the order of the choice. */
+function useChoice(reload: () => Promise<void>) {
+  const { library } = words.value;
+  const [chosen, setChosen] = useState<string[][] | null>(null);
+  const group = useAction(async () => {
+    await api("v1/cases", { method: "POST", json: { video_ids: chosen!.flat() } });
+    setChosen(null);
+    await reload();
+  });
+  const place = (videos: string[]) => (chosen ?? []).findIndex((one) => one[0] === videos[0]) + 1;
+  const bar = !chosen ? (
+    <button type="button" class="plain small" onClick={() => setChosen([])}>
+      {library.choose}
+    </button>
+  ) : (
+    <div class="row">
+      <Trouble error={group.error} />
+      <span>{library.chosen(chosen.length)}</span>
+      {mayWrite.value && (
+        <button
+          type="button"
+          class="small"
+          title={library.groupMeans}
+          disabled={chosen.length < 2 || group.busy}
+          onClick={() => void group.run()}
+        >
+          {library.group}
+        </button>
+      )}
+      <button
+        type="button"
+        class="small"
+        disabled={chosen.length !== 2}
+        onClick={() => go(toCompare(chosen[0]![0]!, chosen[1]![0]!))}
+      >
+        {library.compare}
+      </button>
+      <button type="button" class="plain small" onClick={() => setChosen(null)}>
+        {library.chooseEnd}
+      </button>
+    </div>
+  );
+  return {
+    bar,
+    placeOf: (videos: string[]) => (chosen ? place(videos) : null),
+    toggle: (videos: string[]) =>
+      setChosen((before) => {
+        if (!before) return before;
+        return place(videos) ? before.filter((one) => one[0] !== videos[0]) : [...before, videos];
+      }),
+  };
+}

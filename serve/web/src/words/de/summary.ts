@@ -1,0 +1,18 @@
+import type { Words } from "../en";
+
+export const summary: Words["summary"] = {
+  print: "Zusammenfassung drucken",
+  procedure: "Eingriff laut Karte",
+  length: "Länge",
+  stitches: "Stiche",
+  handling: "Nadelführung, Median",
+  driving: "Durchstechen, Median",
+  withdrawal: "Ausziehen, Median",
+  high: (n) => `Hohe Fertigkeit, von ${n} beurteilten`,
+  unknown: "nicht bekannt",
+  seconds: (text) => `${text} s`,
+  time: "Zeit",
+  share: "Vom Video",
+  others: (n) => `${n} weitere Schritte`,
+  printed: (when) => `Gedruckt ${when}.`,
+};

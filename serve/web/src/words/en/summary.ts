@@ -1,0 +1,16 @@
+export const summary = {
+  print: "Print a summary",
+  procedure: "Procedure, by the map",
+  length: "Length",
+  stitches: "Stitches",
+  handling: "Needle handling, median",
+  driving: "Driving, median",
+  withdrawal: "Withdrawal, median",
+  high: (n: number) => `High proficiency, of ${n} judged`,
+  unknown: "not known",
+  seconds: (text: string) => `${text} s`,
+  time: "Time",
+  share: "Of the video",
+  others: (n: number) => `${n} other steps`,
+  printed: (when: string) => `Printed ${when}.`,
+};

@@ -1,0 +1,122 @@
+"""A site whose cases are rows of a database, for tests of the library: no videos, no maps."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, text
+
+from halsted_ray.service import users
+from halsted_ray.service.case_descriptions import Description, write_description
+from halsted_ray.service.components import ServiceComponents
+from halsted_ray.service.database import Database, Share, StoredVideo, User, VideoSummary, now_s
+from halsted_ray.service.settings import Settings
+from halsted_ray.service.summaries import NOTHING_KNOWN, RULE
+from halsted_ray.service.users import Caller
+from halsted_ray.taxonomy.names import fold
+
+TENANT = "north"
+
+
+def open_site(folder: Path, postgres: Any = None) -> ServiceComponents:
+    """An empty site on SQLite, or on a new database of ``postgres``."""
+    url = f"sqlite:///{folder}/halsted.db"
+    if postgres is not None:
+        name = f"t{time.monotonic_ns()}"
+        making = Database(postgres.url("postgres"))
+        with making.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        making.close()
+        url = postgres.url(name)
+    return ServiceComponents.open(Settings(url, str(folder / "store"), "phantom"))
+
+
+def caller(service: ServiceComponents, name: str, role: str = "surgeon", tenant_id: str = TENANT) -> Caller:
+    """A user, who is added if new."""
+    key = users.issue_operator_key(service.database, tenant_id, name, role)
+    with service.database.reading() as session:
+        found = users.authenticate(session, key)
+    assert found is not None
+    return found
+
+
+def add_video(
+    service: ServiceComponents,
+    owner: Caller | None,
+    video_id: str,
+    case_id: str | None = None,
+    tenant_id: str = TENANT,
+    **columns: Any,
+) -> str:
+    """A clean video of 100 s; the id of its case. ``case_id``: default: that of the video."""
+    case_id = case_id or video_id
+    values: dict[str, Any] = {
+        "place": f"videos/{video_id}/clean.mp4",
+        "size_bytes": 1,
+        "duration_s": 100.0,
+        "width": 640,
+        "height": 360,
+        "fps": 25.0,
+        "codec": "h264",
+        "created_s": now_s(),
+        "owner_id": owner.user_id if owner else None,
+        "state": "ready",
+    }
+    with service.database.writing() as session:
+        users.add_tenant(session, tenant_id)
+        video = StoredVideo(tenant_id=tenant_id, video_id=video_id, case_id=case_id, **values | columns)
+        session.add(video)
+    return case_id
+
+
+def add_summary(
+    service: ServiceComponents, video_id: str, procedure: str | None = "Prostatectomy", **columns: Any
+) -> None:
+    """What a map says in short: suturing, then dissection."""
+    values: dict[str, Any] = {
+        "rule": RULE,
+        "state": "mapped",
+        "model_version": "v1",
+        "asked": ["macro"],
+        "not_asked": ["micro"],
+        "procedure": procedure,
+        "procedure_confidence": 0.9,
+        "words": fold(f"{procedure or ''} Suturing Dissection"),
+        "strip": [[0.0, 0.5, 0], [0.5, 1.0, 1]],
+        "strip_categories": ["Suturing", "Dissection"],
+    }
+    with service.database.writing() as session:
+        session.add(VideoSummary(tenant_id=TENANT, video_id=video_id, **NOTHING_KNOWN | values | columns))
+
+
+def describe(service: ServiceComponents, case_id: str, *labels: str, **columns: Any) -> None:
+    """What somebody wrote about a case."""
+    with service.database.writing() as session:
+        write_description(session, TENANT, case_id, Description(labels=labels, **columns))
+
+
+def share(service: ServiceComponents, video_id: str, user: Caller, relation: str, seconds: float | None = 3600) -> None:
+    """A share of a video."""
+    with service.database.writing() as session:
+        session.add(
+            Share(
+                share_id=f"{video_id}{user.user_id[:8]}{relation[0]}",
+                tenant_id=TENANT,
+                video_id=video_id,
+                user_id=user.user_id,
+                relation=relation,
+                granted_by=user.user_id,
+                created_s=now_s(),
+                expires_s=None if seconds is None else now_s() + seconds,
+            )
+        )
+
+
+def user_id(service: ServiceComponents, name: str) -> str:
+    """The id of a user."""
+    with service.database.reading() as session:
+        found = session.scalar(select(User.user_id).where(User.name == name))
+    assert found is not None
+    return found

@@ -1,0 +1,224 @@
+"""Mapping jobs in a process of their own, on a real Ray: ended at any moment, watched, and seen moving."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import ray
+import slow_workers
+from serving import client_of, new_key, open_service, send_parts, shared_model, upload, write_video
+
+from halsted_ray.compute.progress import Progress
+from halsted_ray.service import job_process
+from halsted_ray.service.job_process import JobActor, JobReport, JobResult, memory_mb_of
+from halsted_ray.service.job_worker import JobWorker
+
+pytestmark = pytest.mark.slow
+CANCELLED_WITHIN_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    """Folder of ``slow_workers``; Ray runs while the module does."""
+    folder = tmp_path_factory.mktemp("slow")
+    (folder / "where").write_text("")
+    ray.shutdown()
+    environment = {
+        slow_workers.FOLDER: str(folder),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+        "OMP_NUM_THREADS": "1",
+    }
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(
+        address="local",
+        num_cpus=6,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=200 * 2**20,
+        runtime_env={"env_vars": environment, "worker_process_setup_hook": slow_workers.HOOK},
+    )
+    yield folder
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def site(slow, tmp_path_factory):
+    """(service, client, worker) of a site whose jobs this process works off."""
+    service = open_service(tmp_path_factory.mktemp("site"), shared_model())
+    worker = JobWorker(service.jobs, service.videos, service.uploads, service.model_source)
+    with client_of(service, new_key(service)) as client:
+        yield service, client, worker
+    worker.process.end()
+
+
+@pytest.fixture
+def place(slow):
+    """Says where jobs become endless, and waits until one is there."""
+
+    def set_place(where: str) -> None:
+        (slow / "begun").unlink(missing_ok=True)
+        (slow / "where").write_text(where)
+
+    yield set_place
+    set_place("")
+
+
+def begun(slow: Path, working) -> int:
+    until_s = time.monotonic() + 240
+    while not (slow / "begun").exists() or not (slow / "begun").read_text():
+        assert not working.done() and time.monotonic() < until_s, working
+        time.sleep(0.05)
+    return int((slow / "begun").read_text())
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def cancel_and_wait(client, job: str, working: Future[bool], at_work: set[int]) -> None:
+    """Cancels a job that runs: the worker and the processes ``at_work`` must be done with it in time."""
+    client.post(f"/v1/jobs/{job}/cancel").raise_for_status()
+    cancelled_s = time.monotonic()
+    assert working.result(60)
+    while any(map(is_alive, at_work)) and time.monotonic() < cancelled_s + 30:
+        time.sleep(0.05)
+    took_s = time.monotonic() - cancelled_s
+    assert client.get(f"/v1/jobs/{job}").json()["state"] == "cancelled"
+    assert took_s < CANCELLED_WITHIN_S, f"{took_s:.1f} s"
+
+
+@pytest.mark.parametrize("where", ["planning", "decoding", "publishing"])
+def test_a_cancelled_job_ends_within_five_seconds_whatever_it_does(site, slow, place, tmp_path, where):
+    _, client, worker = site
+    seconds = {"planning": 12.0, "decoding": 14.0, "publishing": 16.0}[where]
+    video = upload(client, write_video(tmp_path / "video.mp4", seconds))["video_id"]
+    place(where)
+    job = client.post(f"/v1/videos/{video}/maps", json={"task": "macro"}).json()["job_id"]
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(worker.work_once)
+        at_work = {begun(slow, working), worker.process._pid}
+        cancel_and_wait(client, job, working, at_work)
+    place("")
+    again = client.post(f"/v1/videos/{video}/maps", json={"task": "macro"}).json()["job_id"]
+    assert worker.work_once()
+    shown = client.get(f"/v1/jobs/{again}").json()
+    assert (shown["state"], shown["outcome"]) == ("done", "mapped"), "what was killed locks nothing"
+
+
+def test_a_job_that_takes_too_much_memory_fails_with_the_bound_and_the_next_one_runs(site, place, tmp_path):
+    _, client, worker = site
+    video = upload(client, write_video(tmp_path / "video.mp4", 13.0))["video_id"]
+    job = client.post(f"/v1/videos/{video}/maps", json={"task": "macro"}).json()["job_id"]
+    place("memory")
+    worker.process.memory_mb = 1500
+    try:
+        assert worker.work_once()
+    finally:
+        worker.process.memory_mb = 4096
+    shown = client.get(f"/v1/jobs/{job}").json()
+    assert shown["state"] == "failed" and "at most 1500 MB" in shown["reason"], shown
+    assert memory_mb_of(os.getpid()) > 10, "the figure is one of memory"
+    place("")
+    again = client.post(f"/v1/videos/{video}/maps", json={"task": "macro"}).json()["job_id"]
+    assert worker.work_once() and client.get(f"/v1/jobs/{again}").json()["state"] == "done"
+
+
+def test_progress_moves_from_the_first_segment_on(site, tmp_path):
+    _, client, worker = site
+    video = upload(client, write_video(tmp_path / "long.mp4", 420.0))["video_id"]
+    job = client.post(f"/v1/videos/{video}/maps", json={}).json()["job_id"]
+    seen = []
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(worker.work_once)
+        while not working.done():
+            shown = client.get(f"/v1/jobs/{job}").json()
+            if (shown["phase"], shown["done_s"]) not in seen:
+                seen.append((shown["phase"], shown["done_s"]))
+            time.sleep(0.02)
+    shown = client.get(f"/v1/jobs/{job}").json()
+    assert (shown["state"], shown["done_s"], shown["phase"]) == ("done", 420.0, None)
+    done_s = [done for _, done in seen]
+    assert len({done for done in done_s if 0 < done < 420.0}) >= 2, seen
+    assert done_s == sorted(done_s)
+    phases = [phase for phase in dict.fromkeys(phase for phase, _ in seen) if phase]
+    assert phases[0] in ("planning", "starting") and "mapping" in phases, seen
+
+
+def test_a_process_tells_the_next_job_nothing_of_the_last_one(monkeypatch):
+    def do(_request, observer):
+        observer.on_phase("publishing")
+        observer.on_progress(Progress(13.0, 13.0, 1.0, 0, 1.0))
+        return JobResult("done", None, None)
+
+    monkeypatch.setattr(job_process, "do", do)
+    actor = JobActor()
+    actor.run(None)
+    assert actor.report() == JobReport()
+
+
+def test_a_job_whose_process_is_killed_is_done_by_the_next_try(site, slow, place, tmp_path):
+    _, client, worker = site
+    video = upload(client, write_video(tmp_path / "video.mp4", 15.0))["video_id"]
+    job = client.post(f"/v1/videos/{video}/maps", json={"task": "macro"}).json()["job_id"]
+    place("decoding")
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(worker.work_once)
+        begun(slow, working)
+        place("")
+        os.kill(worker.process._pid, 9)
+        assert working.result(60)
+    assert client.get(f"/v1/jobs/{job}").json()["state"] == "running", "until another worker looks"
+    assert worker.work_once()
+    shown = client.get(f"/v1/jobs/{job}").json()
+    assert (shown["state"], shown["attempts"]) == ("done", 2)
+
+
+def test_jobs_wait_while_the_disk_has_no_room_for_maps(site, tmp_path, monkeypatch):
+    service, client, worker = site
+    video = upload(client, write_video(tmp_path / "video.mp4", 17.0))["video_id"]
+    job = client.post(f"/v1/videos/{video}/maps", json={"task": "macro"}).json()["job_id"]
+    kind = type(service.uploads.room)
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "is_short", property(lambda _: True))
+        assert not worker.work_once()
+        assert client.get(f"/v1/jobs/{job}").json()["state"] == "queued"
+    looks = iter([False] + [True] * 1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "is_short", property(lambda _: next(looks)))
+        assert worker.work_once()
+        shown = client.get(f"/v1/jobs/{job}").json()
+        assert (shown["state"], shown["attempts"]) == ("queued", 0) and "no room for maps" in shown["reason"]
+    assert worker.work_once() and client.get(f"/v1/jobs/{job}").json()["state"] == "done"
+
+
+def test_a_cancelled_cleaning_ends_within_five_seconds_and_leaves_no_bytes(site, slow, place, tmp_path, monkeypatch):
+    service, client, worker = site
+    place("")
+    monkeypatch.setattr(worker, "deidentify", "full")
+    video = send_parts(client, write_video(tmp_path / "long.mp4", 600.0))
+    job = video["cleaning_job"]["job_id"]
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(worker.work_once)
+        until_s = time.monotonic() + 240
+        while client.get(f"/v1/jobs/{job}").json()["phase"] != "cleaning" or not worker.process._pid:
+            assert not working.done() and time.monotonic() < until_s
+            time.sleep(0.05)
+        at_work = {worker.process._pid, *children_of(worker.process._pid)}
+        cancel_and_wait(client, job, working, at_work)
+    assert client.get(f"/v1/videos/{video['video_id']}").json()["state"] == "failed"
+    assert not list(Path(service.store.root).rglob("unfinished.mp4"))
+    kept = {path.name for path in Path(service.store.root).glob("north/videos/*/video.mp4")}
+    assert kept == set(), "no original is left in the store"
+
+
+def children_of(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(word) for task in tasks for word in (task / "children").read_text().split()]
