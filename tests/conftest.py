@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,6 +140,7 @@ HEAVY = {
     "test_phantom_probes",
     "test_phantom_write",
     "test_priority",
+    "test_stalls",
     "test_lineage",
     "test_promotion",
     "test_registry",
@@ -252,12 +254,17 @@ class S3Server:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_clusters() -> None:
+def own_clusters(request) -> None:
     """A test process finds no cluster but its own, so that test files can run side by side (Ray looks for the latest
-    one under its folder), and what Ray starts does not yield to the tests beside it."""
+    one under its folder), and what Ray starts does not yield to the tests beside it. Ray is as patient as in a run on
+    one machine: a node that stalls or starts slowly, since the machine is busy, is not given up."""
+    from halsted_ray.compute.ray_start import PATIENCE, given_time_to_start
+
     folder = tempfile.mkdtemp(prefix="ray-")  # a short path: Ray's sockets lie in it
-    os.environ |= {"RAY_TMPDIR": folder, "RAY_worker_niceness": "0"}
-    yield
+    os.environ |= {"RAY_TMPDIR": folder, "RAY_worker_niceness": "0", **PATIENCE}
+    starts_ray = any(item.path.stem in HEAVY for item in request.session.items)
+    with given_time_to_start() if starts_ray else nullcontext():
+        yield
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -376,7 +383,7 @@ def small_model(tmp_path_factory) -> str:
 QUICK_TO_NOTICE = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 1000,
-    "health_check_timeout_ms": 5000,
+    "health_check_timeout_ms": 60_000,
     "health_check_failure_threshold": 3,
 }
 """A node's death is noticed after 3 s, where Ray's own settings take 15."""

@@ -27,7 +27,7 @@ def _work(name: str, is_first: bool) -> None:
         time.sleep(LONG_S)
 
 
-def all_ended(within_s: float = 5.0) -> bool:
+def all_ended(within_s: float = 60.0) -> bool:
     """Whether no child process is left. The pool's own thread may be the one that collects a child that was ended, and
     Python lists the child until that thread has done so: seen on a busy machine."""
     deadline = time.monotonic() + within_s

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ from halsted_ray.records import Segment, Window, WindowSpec
 from halsted_ray.video.frames import collect
 
 SPEC = WindowSpec(coarse_s=10.0, fine_s=2.5, frames=SlowEncoder.frames)
+PATIENCE_S = 120.0
 SEGMENT_S = 30.0
 """15 windows: three coarse and twelve fine ones."""
 
@@ -49,8 +52,9 @@ class SlowDecodeOptions(DecodeOptions):
     decode_s: float = 0.0
     seen: str = ""
     """Folder in which every actor leaves its process id."""
-    first_decode_s: float | None = None
-    """How long a segment takes the first actor of the run, where that differs from the others."""
+    fast_segments: int | None = None
+    """Where this is a number, one actor of the run is so slow that the others decode so many segments while it decodes
+    its first one, which it begins before the others begin any."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +74,49 @@ class _SlowDecoder:
         return collect([(picture(float(time_s)), float(time_s)) for time_s in times_s], times_s, size)
 
 
+class _Overtaken(_SlowDecoder):
+    """Of a run with ``fast_segments``: its first segment ends when the other actors have decoded theirs, or after
+    ``PATIENCE_S``, where these never come."""
+
+    def __init__(self, seen: Path, fast_segments: int):
+        super().__init__(0.0)
+        self.seen, self.fast_segments = seen, fast_segments
+
+    def read_frames(self, *args, **named):
+        (self.seen / f"slow-{uuid.uuid4().hex}").touch()
+        wait_for(lambda: len(list(self.seen.glob("fast-*"))) >= self.fast_segments)
+        return super().read_frames(*args, **named)
+
+
+class _Overtaking(_SlowDecoder):
+    def __init__(self, seen: Path):
+        super().__init__(0.0)
+        self.seen = seen
+
+    def read_frames(self, *args, **named):
+        wait_for(lambda: any(self.seen.glob("slow-*")))
+        frames = super().read_frames(*args, **named)
+        (self.seen / f"fast-{uuid.uuid4().hex}").touch()
+        return frames
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until_s = time.monotonic() + PATIENCE_S
+    while not condition() and time.monotonic() < until_s:
+        time.sleep(0.02)
+
+
 class SlowDecodeStage(DecodeStage):
     def __init__(self, options: SlowDecodeOptions):
-        decode_s = options.decode_s
-        if options.first_decode_s is not None:
+        seen = Path(options.seen)
+        decoder = _SlowDecoder(options.decode_s)
+        if options.fast_segments is not None:
+            decoder = _Overtaking(seen)
             with suppress(FileExistsError):
-                (Path(options.seen) / "first").touch(exist_ok=False)
-                decode_s = options.first_decode_s
-        super().__init__(options, process=lambda memory_mb: _SlowDecoder(decode_s))
-        (Path(options.seen) / f"decode-{os.getpid()}").touch()
+                (seen / "first").touch(exist_ok=False)
+                decoder = _Overtaken(seen, options.fast_segments)
+        super().__init__(options, process=lambda memory_mb: decoder)
+        (seen / f"decode-{os.getpid()}").touch()
 
 
 class SlowEmbedStage(EmbedStage):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import ray
 import slow_workers
+from busy_machine import measured_slowness
 from serving import client_of, new_key, open_service, send_parts, shared_model, upload, write_video
 
 from halsted_ray.compute.progress import Progress
@@ -85,14 +86,16 @@ def is_alive(pid: int) -> bool:
 
 def cancel_and_wait(client, job: str, working: Future[bool], at_work: set[int]) -> None:
     """Cancels a job that runs: the worker and the processes ``at_work`` must be done with it in time."""
-    client.post(f"/v1/jobs/{job}/cancel").raise_for_status()
-    cancelled_s = time.monotonic()
-    assert working.result(60)
-    while any(map(is_alive, at_work)) and time.monotonic() < cancelled_s + 30:
-        time.sleep(0.05)
-    took_s = time.monotonic() - cancelled_s
+    with measured_slowness() as slowness:
+        client.post(f"/v1/jobs/{job}/cancel").raise_for_status()
+        cancelled_s = time.monotonic()
+        assert working.result(60)
+        while any(map(is_alive, at_work)) and time.monotonic() < cancelled_s + 60:
+            time.sleep(0.05)
+        took_s = time.monotonic() - cancelled_s
     assert client.get(f"/v1/jobs/{job}").json()["state"] == "cancelled"
-    assert took_s < CANCELLED_WITHIN_S, f"{took_s:.1f} s"
+    allowed_s = CANCELLED_WITHIN_S * slowness.factor
+    assert took_s < allowed_s, f"{took_s:.1f} s of {allowed_s:.1f} s on a machine {slowness.factor:.1f} times as slow"
 
 
 @pytest.mark.parametrize("where", ["planning", "decoding", "publishing"])

@@ -78,14 +78,14 @@ def test_of_many_at_once_one_holds_it(place, round):
         try:
             with Lease(place, name):
                 won.append(name)
-                all_tried.wait(30)
+                all_tried.wait(120)
         except OutputError:
             lost.append(name)
 
     threads = [threading.Thread(target=ask, args=(f"run{n}",)) for n in range(6)]
     for thread in threads:
         thread.start()
-    until_s = time.monotonic() + 30
+    until_s = time.monotonic() + 120
     while len(won) + len(lost) < 6 and time.monotonic() < until_s:
         time.sleep(0.01)
     held = list(won)
@@ -104,7 +104,7 @@ def test_a_claim_of_another_machine_is_watched_until_it_beats_or_is_silent(tmp_p
         first._over.set()  # its heart stops
         started_s = time.monotonic()
         with Lease(str(tmp_path), "b") as second:
-            assert 1.0 < time.monotonic() - started_s < 10
+            assert 1.0 < time.monotonic() - started_s < 60
             second.check()
             with pytest.raises(OutputError, match="took over.*same command again"):
                 first.check()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numbered_video
 import pytest
+from busy_machine import measured_slowness
 from numbered_video import Recipe
 from serving import (
     ProcessHere,
@@ -253,9 +254,12 @@ def test_a_copy_whose_process_is_killed_is_made_by_the_next_try_and_a_running_on
 
             working = pool.submit(worker.work_once)
             wait_for_progress(client, job_id)
-            client.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
-            began_s = time.monotonic()
-            assert working.result(60) and time.monotonic() - began_s < 5.0
+            with measured_slowness() as slowness:
+                client.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
+                began_s = time.monotonic()
+                assert working.result(60)
+                took_s = time.monotonic() - began_s
+            assert took_s < 5.0 * slowness.factor
             assert of(client, video_id)["playback"] == "none" and stored(service, video_id) == ["clean.mp4"]
 
             again = client.post(f"/v1/videos/{video_id}/proxy").json()["job_id"]

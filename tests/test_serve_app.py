@@ -98,7 +98,7 @@ class Server:
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)
         try:
-            self.process.wait(30)
+            self.process.wait(90)
         except subprocess.TimeoutExpired:
             self.process.kill()
 
@@ -186,10 +186,10 @@ def test_a_service_that_is_stopped_while_it_starts_says_so_in_one_line(server, t
             assert starting.poll() is None and time.monotonic() < until_s
             time.sleep(0.05)
         starting.send_signal(number)
-        assert starting.wait(60) == code
+        assert starting.wait(180) == code
         log.seek(0)
         assert log.read().startswith(f"halsted serve: {how}; ") and log.tell() < 200, "one line"
-    until_s = time.monotonic() + 20
+    until_s = time.monotonic() + 90
     while other.processes() and time.monotonic() < until_s:
         time.sleep(0.1)
     assert not other.processes()
@@ -290,7 +290,7 @@ def test_the_model_is_swapped_and_rolled_back_under_load_without_a_failure(serve
         for pointer in ("1", "0"):
             (server.models / "champion.new").write_text(pointer)
             os.replace(server.models / "champion.new", server.models / "champion")
-            until_s = time.monotonic() + 60
+            until_s = time.monotonic() + 180
             while time.monotonic() < until_s and {version for _, version, _ in answers[-3:]} != {f"v{pointer}"}:
                 time.sleep(0.2)
             assert {version for _, version, _ in answers[-3:]} == {f"v{pointer}"}
@@ -302,7 +302,7 @@ def test_killed_replicas_lose_no_job_and_clips_fail_only_for_a_while(server, vid
     with server.client() as client:
         video_id = upload(client, write_video(tmp_path / "long.mp4", 61.0))["video_id"]
         job_id = client.post(f"/v1/videos/{video_id}/maps", json={"task": "macro"}).json()["job_id"]
-        until_s = time.monotonic() + 60
+        until_s = time.monotonic() + 180
         while client.get(f"/v1/jobs/{job_id}").json()["state"] != "running" and time.monotonic() < until_s:
             time.sleep(0.1)
         mappers, taggers = server.replicas("Mapper"), server.replicas("Tagger")
@@ -311,7 +311,7 @@ def test_killed_replicas_lose_no_job_and_clips_fail_only_for_a_while(server, vid
             for replica in mappers + taggers:
                 os.kill(replica, signal.SIGKILL)
             end = wait_for(client, job_id)
-            until_s = time.monotonic() + 60
+            until_s = time.monotonic() + 180
             while time.monotonic() < until_s and (not answers or answers[-1][0] != 200):
                 time.sleep(0.2)
     assert (end["state"], end["outcome"]) == ("done", "mapped") and end["attempts"] == 2

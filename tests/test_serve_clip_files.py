@@ -187,7 +187,7 @@ def test_one_clip_of_a_tenant_is_cut_at_a_time_and_links_have_a_place_of_their_o
         whose = "link" if case.link else "owner"
         at_work[whose] += 1
         most[whose] = max(most[whose], at_work[whose])
-        may_end.wait(30)
+        may_end.wait(120)
         at_work[whose] -= 1
         return b"a clip"
 
@@ -204,7 +204,7 @@ def test_one_clip_of_a_tenant_is_cut_at_a_time_and_links_have_a_place_of_their_o
 
         asked = [pool.submit(ask, key) for _ in range(CUTS_WAITING + 2)]
         shown = pool.submit(ask, cookie)
-        until_s = time.monotonic() + 30
+        until_s = time.monotonic() + 120
         while not (at_work["link"] and any(one.done() for one in asked)) and time.monotonic() < until_s:
             time.sleep(0.02)
         refused = [one.result() for one in asked if one.done()]

@@ -17,6 +17,7 @@ from statistics import quantiles
 
 import pytest
 import uvicorn
+from busy_machine import measured_slowness
 from fastapi import Request
 from serving import new_key, open_service, shared_model, shared_video, upload
 from starlette.testclient import TestClient
@@ -53,13 +54,14 @@ class Site:
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
 
     def healthz_s(self, times: int = 40) -> list[float]:
-        """How many seconds each of so many questions took, one after the other."""
+        """How many seconds each of so many questions took, one after the other, by a machine without other work."""
         took_s = []
-        for _ in range(times):
-            began_s = time.monotonic()
-            assert self.ask("GET", "/healthz")[0] == 200
-            took_s.append(time.monotonic() - began_s)
-        return took_s
+        with measured_slowness() as slowness:
+            for _ in range(times):
+                began_s = time.monotonic()
+                assert self.ask("GET", "/healthz")[0] == 200
+                took_s.append(time.monotonic() - began_s)
+        return [seconds / slowness.factor for seconds in took_s]
 
 
 @contextmanager
@@ -114,7 +116,7 @@ def test_connections_that_send_one_byte_of_a_body_and_wait_stop_nobody(shared, c
         assert max(took_s) < 1.0, quantiles(took_s)
         status, _, _ = shared.ask("POST", "/session", body=json.dumps({"key": shared.key}), headers=JSON)
         assert status == 200, "signing in works meanwhile"
-        held[0].settimeout(20)
+        held[0].settimeout(60)
         assert b" 408 " in held[0].recv(100), "who waits is told so after ten seconds"
 
 
@@ -151,12 +153,13 @@ def test_slow_parts_of_one_key_leave_room_for_another(shared):
         threading.Thread(target=trickle, daemon=True).start()
         time.sleep(1.0)
         began_s = time.monotonic()
-        with LocalClient(shared, other) as client:
+        with measured_slowness() as slowness, LocalClient(shared, other) as client:
             video_id = upload(client, shared_video())["video_id"]
             content = client.get(f"/v1/videos/{video_id}/content", headers={"range": "bytes=0-999"})
-        assert content.status_code == 206 and time.monotonic() - began_s < 5.0
+            took_s = time.monotonic() - began_s
+        assert content.status_code == 206 and took_s < 5.0 * slowness.factor
         assert max(shared.healthz_s()) < 1.0
-        held[0].settimeout(20)
+        held[0].settimeout(60)
         assert b" 408 " in held[0].recv(100)
 
 
@@ -309,7 +312,7 @@ def test_the_front_says_who_the_client_is_whatever_the_client_says(trusted, addr
 def test_a_front_that_dies_is_started_again(shared):
     before = shared.front.process.pid
     os.kill(before, signal.SIGKILL)
-    until_s = time.monotonic() + 10
+    until_s = time.monotonic() + 60
     while True:
         with suppress(OSError):
             if shared.ask("GET", "/healthz")[0] == 200:
@@ -330,7 +333,7 @@ def test_the_front_ends_with_a_process_that_is_killed():
         assert starter.stdout is not None
         pid = int(starter.stdout.readline())
         starter.kill()
-    until_s = time.monotonic() + 10
+    until_s = time.monotonic() + 60
     while Path(f"/proc/{pid}").exists() and time.monotonic() < until_s:
         time.sleep(0.05)
     assert not Path(f"/proc/{pid}").exists()

@@ -95,7 +95,7 @@ def test_a_signal_ends_a_run_with_one_line_and_nothing_left_at_work(command, nam
     assert shown == "" and "Traceback" not in complaint and "***" not in complaint and "@" not in complaint
     assert before < staged(out) < VIDEOS, "stopped in the middle, and what was finished is there"
     assert not list(out.glob("lease/*")), "the place is free"
-    until_s = time.monotonic() + 10
+    until_s = time.monotonic() + 90
     while (left := at_work(folder)) and time.monotonic() < until_s:
         time.sleep(0.1)
     assert not left

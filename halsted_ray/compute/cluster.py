@@ -11,17 +11,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import halsted_ray
 from halsted_ray.compute.pools import SPARE_CPUS
+from halsted_ray.compute.ray_start import NOT_STARTED, PATIENCE, given_time_to_start
 from halsted_ray.errors import ResourceError
 from halsted_ray.storage.locations import local_uri, printable
 
-STARTS = 3
 WORKERS_WITHIN_S = 900.0
 """A machine of a cloud needs 2 to 5 minutes to start, and the image some more to arrive."""
+STARTS = 3
 NO_CRASH_HANDLER = "RAY_DISABLE_FAILURE_SIGNAL_HANDLER"
 """Where this is 1 when ray is imported, it installs no signal handlers in C++. Its handler of SIGTERM prints a stack
 trace and aborts the process. A crash (SIGSEGV) still leaves Python's stack, by the faulthandler that Ray enables."""
@@ -109,22 +110,26 @@ def _start(local: bool) -> None:
     os.environ.setdefault("RAY_worker_niceness", "0")
     options: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if local:
+        for name, value in PATIENCE.items():
+            os.environ.setdefault(name, value)
         options |= {"address": "local", "num_cpus": max(4, _cores() + SPARE_CPUS), "include_dashboard": False}
     else:
         _require_answer(os.environ["RAY_ADDRESS"])
+    alone = (on_loopback, given_time_to_start) if local else ()
     for tries_left in reversed(range(STARTS if local else 1)):
         try:
-            with _muted_stderr(), signals_held(), _words_as_utf8(), on_loopback() if local else nullcontext():
+            with ExitStack() as stack:
+                for prepared in (_muted_stderr, signals_held, _words_as_utf8, *alone):
+                    stack.enter_context(prepared())
                 ray.init(**options)
             return
         except ConnectionError as error:
             raise _no_cluster(error) from error
         except Exception as error:
-            # Ray waits 30 s for its own processes, and on a busy machine they do not always start in that time.
             ray.shutdown()
-            if "timed out during startup" not in str(error) or not tries_left:
+            if NOT_STARTED not in str(error) or not tries_left:
                 raise
-            logger.warning("Ray did not start within its 30 s; trying again")
+            logger.warning("Ray did not start; trying again")
 
 
 def _require_answer(address: str) -> None:

@@ -16,7 +16,6 @@ low knows what the others leave.
 from __future__ import annotations
 
 import math
-import random
 import threading
 import time
 import uuid
@@ -38,8 +37,6 @@ RESERVED_SHARE = 0.25
 LEAST_CPUS = SPARE_CPUS + 2 * LEAST_SHARE
 """Enough for one decoding and one tagging actor beside Ray Data itself."""
 LOOK_EVERY_S = 0.5
-LONGEST_PAUSE_S = 60.0
-"""The limit of a pause between two tries to claim a share."""
 WAIT_AT_MOST_S = 900.0
 """A new machine takes 2 to 5 minutes until it is part of the cluster, and its image may have to come first."""
 
@@ -100,14 +97,12 @@ def wait_for_capacity(
     under which this run announced what it holds, which counts as free. ``on_wait`` is called twice per second with the
     reason. Raises ResourceError after ``wait_s``.
     """
-    import ray
     from ray.autoscaler.sdk import request_resources
 
     started_s, has_requested = time.monotonic(), False
     try:
         while True:
-            total, low = ray.cluster_resources(), held_by_low_runs(without=own)
-            capacity = capacity_for(priority, ray.available_resources(), total, low)
+            capacity, total, low = capacity_now(priority, own)
             if capacity.cpus >= LEAST_CPUS:
                 return capacity
             waited_s = time.monotonic() - started_s
@@ -132,6 +127,14 @@ def wait_for_capacity(
             request_resources(bundles=[])  # from now on the actors themselves are the demand, or nobody waits any more
 
 
+def capacity_now(priority: str, own: str | None) -> tuple[Capacity, Mapping[str, float], HeldShare]:
+    """(what a run may take now, the resources of the cluster, what other runs of priority low hold)."""
+    import ray
+
+    total, low = ray.cluster_resources(), held_by_low_runs(without=own)
+    return capacity_for(priority, ray.available_resources(), total, low), total, low
+
+
 @contextmanager
 def announced(priority: str) -> Iterator[None]:
     """Makes other runs pause while the block of a run of priority high lasts, at most as long as its process lives.
@@ -142,71 +145,11 @@ def announced(priority: str) -> Iterator[None]:
         yield
         return
 
-    actor = _named_actor(uuid.uuid4().hex, NAMESPACE)
+    actor = named_actor(uuid.uuid4().hex, NAMESPACE)
     try:
         yield
     finally:
         ray.kill(actor)
-
-
-class LowPriorityRun:
-    """What one run of priority low tells the others on the cluster: how much its actors hold. A context manager: at
-    its end, or at the end of its process, the run holds nothing any more."""
-
-    def __init__(self) -> None:
-        self.name: str | None = None
-        self._actor: Any = None
-
-    def __enter__(self) -> LowPriorityRun:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._take_back()
-
-    def claim(
-        self, size: Callable[[Capacity], Pools], on_wait: Callable[[str], None] = lambda message: None
-    ) -> tuple[Capacity, Pools]:
-        """(what this run may take now, the pools that ``size`` makes of it), announced to the other runs.
-
-        What the run announced before counts as free. Waits and raises as ``wait_for_capacity`` does, and raises what
-        ``size`` raises. Runs that ask at the same moment don't see each other before they have announced their shares.
-        So each run looks again afterwards. Where all shares together leave too little, it takes its share back and
-        tries again: of two runs, at least the run that looks last sees the other. The pause before a further try is
-        random and its limit doubles with each try, from the time that announcing took: an actor starts within 1 s on a
-        quiet machine and within many on a busy one, and after shorter pauses the runs would meet again and again.
-        """
-        import ray
-
-        tries = 0
-        while True:
-            capacity = wait_for_capacity("low", on_wait, own=self.name)
-            pools = size(capacity)
-            began_s = time.monotonic()
-            self._announce(pools)
-            held = held_by(pools)
-            left = _left_to_low(ray.cluster_resources(), held_by_low_runs(without=self.name))
-            if held.cpus <= left.cpus and held.gpus <= left.gpus:
-                return capacity, pools
-            self._take_back()
-            tries += 1
-            longest_s = min(LONGEST_PAUSE_S, max(LOOK_EVERY_S, time.monotonic() - began_s) * 2**tries)
-            time.sleep(random.uniform(0, longest_s))
-
-    def _announce(self, pools: Pools) -> None:
-        held, before = held_by(pools), self._actor
-        self.name = f"{held.cpus:.2f} {held.gpus} {uuid.uuid4().hex}"
-        self._actor = _named_actor(self.name, LOW_NAMESPACE)
-        self._end(before)
-
-    def _take_back(self) -> None:
-        before, self._actor, self.name = self._actor, None, None
-        self._end(before)
-
-    def _end(self, actor: Any) -> None:
-        import ray
-
-        if actor is not None:
-            ray.kill(actor)
 
 
 def _left_to_low(total: Mapping[str, float], low: HeldShare) -> HeldShare:
@@ -292,7 +235,7 @@ def reporting_pauses(
     check()
 
 
-def _named_actor(name: str, namespace: str) -> Any:
+def named_actor(name: str, namespace: str) -> Any:
     """An actor that other drivers see by its name, from the moment this returns until it is killed or this process
     ends. It needs a process of its own (about 60 MB) and no CPU."""
     import ray

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from halsted_ray.compute.cluster import connected, is_attached
 from halsted_ray.compute.devices import cluster_gpus, nvdec_sessions
+from halsted_ray.compute.low_runs import LowPriorityRun
 from halsted_ray.compute.pools import SPARE_CPUS, Pools, size_pools
-from halsted_ray.compute.priority import Capacity, LowPriorityRun, announced, wait_for_capacity
+from halsted_ray.compute.priority import Capacity, announced, wait_for_capacity
 from halsted_ray.compute.progress import RunObserver
 from halsted_ray.compute.resources import ResourceRequest
 

@@ -13,6 +13,7 @@ import threading
 import time
 
 from halsted_ray.compute.cluster import NO_CRASH_HANDLER, on_loopback, signals_held
+from halsted_ray.compute.ray_start import PATIENCE, given_time_to_start
 from halsted_ray.errors import UsageError
 from halsted_ray.service import setup_link
 from halsted_ray.service.database import Database
@@ -27,6 +28,7 @@ LEAST_CPUS = 8
 PORT_WAIT_S = 10.0
 """How long to wait for a port. Where four busy processes shared each core, a killed service held its port for 0.2 s."""
 ENVIRONMENT = {
+    **PATIENCE,
     "RAY_USAGE_STATS_ENABLED": "0",
     "HF_HUB_OFFLINE": "1",
     "DO_NOT_TRACK": "1",
@@ -77,7 +79,7 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     from halsted_ray.service import deployments
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    with signals_held(), on_loopback():
+    with signals_held(), on_loopback(), given_time_to_start():
         ray.init(
             address="local",
             num_cpus=max(LEAST_CPUS, (os.cpu_count() or 1) + 6),
