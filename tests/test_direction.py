@@ -33,6 +33,7 @@ ROOMS = (
     "planning",
     "training",
     "evaluation",
+    "language",
     "selflabel",
     "registry",
     "reporting",
