@@ -102,6 +102,12 @@ class VideoTextModel(nn.Module):
         """The temperature with its gradient."""
         return self.log_temperature.exp().clamp(min=LEAST_TEMPERATURE)
 
+    def forward(
+        self, windows_NWD: torch.Tensor, present_NW: torch.Tensor, texts_NT: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(clips [N, dim], texts [N, dim], temperature) of a batch: what a train step needs."""
+        return self.project_clips(windows_NWD, present_NW), self.project_text(texts_NT), self.temperature_tensor()
+
     def project_clips(self, windows_NWD: torch.Tensor, present_NW: torch.Tensor) -> torch.Tensor:
         """float [N, dim] of clips that are padded to W windows; ``present_NW`` says which windows are real."""
         states_NWH = self.window((windows_NWD - self.mean_D) / self.std_D)
