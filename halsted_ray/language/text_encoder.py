@@ -87,7 +87,9 @@ def load_text_encoder(folder: str | None = None) -> TextEncoder:
         pooling, longest = settings = read_settings(place, ref)
         try:
             from transformers import AutoModel, AutoTokenizer
+            from transformers.utils import logging
 
+            logging.disable_progress_bar()  # a bar that is over after a tenth of a second
             tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False)
             model = AutoModel.from_pretrained(
                 place, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
