@@ -26,7 +26,7 @@ CONFIG = VideoTextConfig("tiny", "e" * 16, 12, "", "f" * 16, 10, dim=16, hidden=
 MEANINGS = 24
 
 
-def captioned(seed, videos=6, per_video=20):
+def captioned(seed, videos=10, per_video=20):
     """Captions of 24 meanings: a window's vector and a sentence's vector are two fixed maps of the meaning, plus noise
     of each, and a shift of each video."""
     maps = np.random.default_rng(99)
@@ -36,7 +36,7 @@ def captioned(seed, videos=6, per_video=20):
     video_C = np.repeat(np.arange(videos), per_video)
     count_C = rng.integers(1, 5, size=len(meaning_C))
     first_C = np.concatenate([[0], np.cumsum(count_C)[:-1]])
-    shift = rng.normal(size=(videos, 12))[np.repeat(video_C, count_C)]
+    shift = 0.3 * rng.normal(size=(videos, 12))[np.repeat(video_C, count_C)]
     vectors = to_window[np.repeat(meaning_C, count_C)] + shift + 0.1 * rng.normal(size=(count_C.sum(), 12))
     texts = to_text[meaning_C] + 0.05 * rng.normal(size=(len(meaning_C), 10))
     start_C = np.tile(np.arange(per_video) * 10.0, videos)
@@ -81,12 +81,11 @@ def test_the_same_recipe_gives_the_same_model():
 
 
 def test_a_batch_holds_hard_negatives_of_its_videos():
-    clips = captioned(0)
+    clips = captioned(0, videos=30)
     batches = epoch_batches(clips, RECIPE, 0)
     assert sorted(np.concatenate(batches)) == list(range(len(clips)))  # each caption once
-    for rows in batches:
-        same_video = (clips.video_C[rows][:, None] == clips.video_C[rows][None]).sum(1) - 1
-        assert (same_video >= RECIPE.per_video // 2 - 1).all()
+    mates = [(clips.video_C[rows][:, None] == clips.video_C[rows][None]).sum(1) - 1 for rows in batches]
+    assert np.concatenate(mates).mean() > 4  # in a random order about 1
     assert [list(b) for b in epoch_batches(clips, RECIPE, 1)] != [list(b) for b in batches]
 
 
