@@ -144,6 +144,25 @@ class Clip:
         return digest(self.video_id, self.start_s, self.stop_s)
 
 
+@dataclass(frozen=True)
+class Caption:
+    """A sentence about the span ``[start_s, stop_s)`` of one video.
+
+    ``level``: ``coarse``, ``mid`` or ``fine``, or ``video`` for a text about the whole. ``kind``: ``raw`` as it was
+    said or written, ``enhanced`` as a program rewrote it, ``transcript`` for everything that was said. ``source``: the
+    data set or the person. ``excluded``: why the source's own filters leave it out of training, '' where they keep it.
+    """
+
+    video_id: str
+    start_s: float
+    stop_s: float
+    level: str
+    text: str
+    kind: str = "raw"
+    source: str = ""
+    excluded: str = ""
+
+
 UNKNOWN = "unknown"
 """Tag, category and source of the rows of time that is outside of what the model has learned."""
 UNKNOWN_REASON = "outside of what the model has learned: unlike its atlas"
@@ -198,6 +217,20 @@ SAMPLE_SCHEMA: pa.Schema = pa.schema(
     ]
 )
 """One row per sample of the atlas, a column per field of ``Clip``, and ``clip_id``."""
+
+CAPTION_SCHEMA: pa.Schema = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("start_s", pa.float64()),
+        ("stop_s", pa.float64()),
+        ("level", pa.string()),
+        ("text", pa.string()),
+        ("kind", pa.string()),
+        ("source", pa.string()),
+        ("excluded", pa.string()),
+    ]
+)
+"""One row per caption of an atlas, a column per field of ``Caption``."""
 
 
 TIMELINE_ORDER = ("video_id", "start_s", "stop_s", "task", "tag", "category")

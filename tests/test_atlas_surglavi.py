@@ -7,6 +7,7 @@ import small_video
 from annotations import write
 
 from halsted_ray.atlas import read_atlas
+from halsted_ray.atlas.captions import captions_for_training, read_captions
 from halsted_ray.atlas.imports import export_atlas, import_annotations
 from halsted_ray.atlas.verify import verify
 from halsted_ray.errors import AtlasError
@@ -49,8 +50,37 @@ def test_surglavi_keeps_captions_and_levels(surglavi, tmp_path):
         (0.5, 2.0, {"level": "Task"}, "Grasps the fundus, and retracts"),
     ]
     assert {(clip.specialty, clip.procedure) for clip in atlas.clips} == {("General", "Cholecystectomy")}
-    assert len(done.left_out) == 1 and "1 samples left out" in str(done.left_out[0])
+    assert done.counts == {"outside-video": 2, "no-video": 1}  # "far too long", raw and enhanced
     assert atlas.taxonomy == "surglavi"
+
+
+def test_surglavi_is_imported_whole(surglavi, tmp_path):
+    with sqlite3.connect(surglavi) as base:
+        base.executescript("""
+            update captions set raw_narration = 'now we go to Calot' where caption_id = 1;
+            update captions set duration = 3.0, video_name = 'xk3' where caption_id = 2;
+            update captions set end_time = 5, duration = 900 where caption_id = 5;
+            insert into captions values (7, 99, 'gone', 1, '…', 0.0, 2.0, 2.0, 1, 1, 'of no video');
+            insert into transcriptions values (1, 7, 'text/xk2.txt', 'hello and welcome');
+            insert into transcriptions values (2, 7, 'text/second.txt', ''), (3, 7, '../../secret.txt', '');
+        """)
+    write(surglavi.parent / "text/second.txt", "from a file")
+    done = import_annotations(str(tmp_path / "atlas"), str(surglavi), "surglavi")
+    captions = read_captions(read_atlas(str(tmp_path / "atlas")))
+    said = {(c.level, c.kind, c.text): c.excluded for c in captions}
+    assert said["coarse", "raw", "now we go to Calot"] == said["coarse", "enhanced", "Dissects Calot's triangle"] == ""
+    assert said["fine", "enhanced", "greets the audience"] == "it is not surgical"
+    assert said["fine", "enhanced", "here it is"] == "it is not descriptive"
+    assert said["mid", "enhanced", "far too long"] == "its duration is not above 0 s and 500 s at most"
+    assert said["video", "transcript", "hello and welcome"] == said["video", "transcript", "from a file"] == ""
+    assert {c.source for c in captions} == {"SurgLaVi-β"}
+    assert done.counts == {"no-video": 2, "malformed": 1}  # no file, no row of videos; a path that leads out
+    assert [note.partition(": ")[2] for note in done.notes] == [
+        "2 rows disagree: the duration is not end_time - start_time (the first: caption_id 5)",
+        "1 rows disagree: video_name is not the name of the video_id (the first: caption_id 2)",
+    ]
+    kept = captions_for_training(read_atlas(str(tmp_path / "atlas")), ["enhanced"])
+    assert {c.text for c in kept} == {"Dissects Calot's triangle", "Grasps the fundus, and retracts"}
 
 
 def test_surglavi_on_s3(surglavi, tmp_path, s3_server):

@@ -33,6 +33,7 @@ ROOMS = (
     "planning",
     "training",
     "evaluation",
+    "language",
     "selflabel",
     "registry",
     "reporting",
@@ -45,7 +46,14 @@ SOLE_IMPORTERS = {
     "ray.data": {"embedding/streaming.py", "embedding/segment_source.py", "reporting/mapped_archive.py"},
     "ray.train": {"training/loop.py"},
     "ray.serve": {"service/deployments.py"},
-    "mlflow": {"registry/model_registry.py", "registry/pyfunc.py", "registry/tracking.py", "registry/promotion.py"},
+    "mlflow": {
+        "registry/model_registry.py",
+        "registry/pyfunc.py",
+        "registry/language_pyfunc.py",
+        "registry/tracking.py",
+        "registry/language_tracking.py",
+        "registry/promotion.py",
+    },
 }
 WITHOUT_RAY = {
     "errors",

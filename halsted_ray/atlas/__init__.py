@@ -7,11 +7,15 @@ What a row holds (schemas in ``halsted_ray.records``):
     <archive>/atlas/samples   one row per clip and task: video_id, [start_s, stop_s), the task, its tags (tag name to
                               category), who said it (``source`` manual or ai, ``annotator`` a person or a model's
                               version, ``confidence``), specialty and procedure of the operation, caption
+    <archive>/atlas/captions  one row per sentence about a span: level, text, kind (raw, enhanced, transcript), source;
+                              only where the atlas has captions
 
 Every change is one commit on ``samples``. The commit says who made it, from what and why. It also holds the version of
-``videos`` that belongs to it, the taxonomy, the split by video and, if it is a release, the release's name.
+``videos`` and of ``captions`` that belongs to it, the taxonomy, the split by video and, if it is a release, the
+release's name.
 
     contents.py         Atlas: one version in memory; which rows are valid; rows to tables and back
+    captions.py         sentences about spans
     commits.py          the history, and how a commit is made
     atlas_table.py      read an atlas at a release, write a whole one, add samples of a person or a model
     split.py            which videos a model is trained on, and which only test it

@@ -11,6 +11,7 @@ from itertools import accumulate
 from deltalake.exceptions import DeltaError
 
 from halsted_ray import taxonomy as taxonomies
+from halsted_ray.atlas.captions import read_captions, with_captions
 from halsted_ray.atlas.commits import Change, Commit, commit, current_user, history
 from halsted_ray.atlas.contents import (
     ROUNDING_S,
@@ -22,7 +23,7 @@ from halsted_ray.atlas.contents import (
     videos_of_table,
 )
 from halsted_ray.errors import AtlasError, OutputError
-from halsted_ray.records import ATLAS_VIDEO_SCHEMA, SAMPLE_SCHEMA, Clip, Video
+from halsted_ray.records import ATLAS_VIDEO_SCHEMA, SAMPLE_SCHEMA, Caption, Clip, Video
 from halsted_ray.storage.delta import is_table, native_files, open_table, table_uri, told
 from halsted_ray.taxonomy.names import nearest
 
@@ -67,6 +68,7 @@ def read_atlas(location: str, release: str | None = None, version: int | None = 
         split=found.split,
         videos=rows,
         clips=clips,
+        captions_version=found.captions_version,
     )
 
 
@@ -111,12 +113,13 @@ def write_atlas(
     split: Mapping[str, str] | None = None,
     reason: str = "",
     annotator: str = "",
+    captions: Sequence[Caption] | None = None,
 ) -> int:
     """Commits ``videos`` and ``clips`` as the release ``release`` of the archive at ``location``; returns its version.
 
     They replace the content of the atlas. Earlier content stays readable by its release and version. Nothing is
     committed where the release exists with the same rows. ``taxonomy``: the taxonomy of the tags (default: the
-    paper's). ``annotator``: for clips that name none.
+    paper's). ``annotator``: for clips that name none. ``captions``: replace those of the atlas; None leaves them.
 
     Raises AtlasError for rows that break the schema. Raises OutputError where ``location`` can't be written, where the
     release exists with other rows, or where another writer committed at the same time.
@@ -133,7 +136,7 @@ def write_atlas(
             "another name"
         )
     change = Change(current_user(), "videos and clips given as a whole", reason, "write")
-    return commit(location, base, videos, clips, taxonomy, split, change, release)
+    return commit(location, base, videos, clips, taxonomy, split, change, release, captions)
 
 
 def add_samples(
@@ -147,6 +150,7 @@ def add_samples(
     replace_source: str | None = None,
     replaced_lanes: Collection[tuple[str, str]] = (),
     is_replaced: Callable[[Clip], bool] | None = None,
+    captions: Iterable[Caption] = (),
 ) -> int:
     """Adds ``clips`` to the atlas at ``location`` in one commit; returns the version.
 
@@ -157,7 +161,8 @@ def add_samples(
     which it is true.
 
     ``videos``: new videos, or known videos at new places; a known group stays where they name none. ``split``: the
-    parts of new videos, such as a data set's official split. Nothing is committed where nothing changes.
+    parts of new videos, such as a data set's official split. ``captions`` are added to those of the atlas. Nothing is
+    committed where nothing changes.
 
     Raises AtlasError for rows that break the schema, for another taxonomy than the atlas's, and for a split that moves
     a video out of its part; OutputError as ``commit`` does.
@@ -193,17 +198,21 @@ def add_samples(
     parts = merged_split(base.split if base else {}, split or {})
     rows = tuple(complete_clips(samples.values()))
     ordered = tuple(sorted(all_videos.values(), key=lambda video: video.video_id))
-    if base and (rows, parts, ordered) == (base.clips, base.split, base.videos):
+    known_captions = read_captions(base) if base else ()
+    all_captions = with_captions(known_captions, captions)
+    is_captioned = all_captions != known_captions
+    if base and not is_captioned and (rows, parts, ordered) == (base.clips, base.split, base.videos):
         return base.version
-    return commit(location, base, ordered, rows, taxonomy, parts, change)
+    new_captions = all_captions if is_captioned else None
+    return commit(location, base, ordered, rows, taxonomy, parts, change, captions=new_captions)
 
 
 def withdraw_samples(location: str, is_withdrawn: Callable[[Clip], bool], change: Change) -> int | None:
     """Takes the samples for which ``is_withdrawn`` is true out of the newest version in one commit; returns it.
 
-    A video that loses its last sample goes too, and its part of the split. Earlier versions, and releases among them,
-    stay as they are. None where there is no atlas; nothing is committed where there is no such sample. Raises the
-    errors of ``commit``.
+    A video that loses its last sample goes too, with its captions and its part of the split. Earlier versions, and
+    releases among them, stay as they are. None where there is no atlas; nothing is committed where there is no such
+    sample. Raises the errors of ``commit``.
     """
     base = read_head(location)
     if base is None:
@@ -214,7 +223,18 @@ def withdraw_samples(location: str, is_withdrawn: Callable[[Clip], bool], change
     gone = {clip.video_id for clip in base.clips} - {clip.video_id for clip in kept}
     videos = [video for video in base.videos if video.video_id not in gone]
     split = {video_id: part for video_id, part in base.split.items() if video_id not in gone}
-    return commit(location, base, videos, kept, base.load_taxonomy(), split, change)
+    captions = read_captions(base)
+    left = tuple(caption for caption in captions if caption.video_id not in gone)
+    return commit(
+        location,
+        base,
+        videos,
+        kept,
+        base.load_taxonomy(),
+        split,
+        change,
+        captions=None if left == captions else left,
+    )
 
 
 def add_ai_samples(

@@ -18,9 +18,10 @@ from deltalake import CommitProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from halsted_ray import __version__
+from halsted_ray.atlas.captions import caption_rows, check_captions
 from halsted_ray.atlas.contents import Atlas, Row, check_contents, sample_rows, video_rows
 from halsted_ray.errors import AtlasError, OutputError
-from halsted_ray.records import ATLAS_VIDEO_SCHEMA, SAMPLE_SCHEMA, Clip, Video
+from halsted_ray.records import ATLAS_VIDEO_SCHEMA, CAPTION_SCHEMA, SAMPLE_SCHEMA, Caption, Clip, Video
 from halsted_ray.storage.delta import is_table, open_table, sole_writer, storage_options, table_uri, told
 from halsted_ray.taxonomy import Taxonomy
 
@@ -65,6 +66,8 @@ class Commit:
     taxonomy_json: str
     taxonomy_digest: str
     split: dict[str, str]
+    captions_version: int | None = None
+    """Of the table of captions; None while there is none."""
 
 
 def current_user() -> str:
@@ -113,6 +116,7 @@ def history(location: str) -> list[Commit]:
                     taxonomy_json=entry["taxonomy"],
                     taxonomy_digest=entry["taxonomy_digest"],
                     split=json.loads(entry["split"]),
+                    captions_version=int(entry["captions_version"]) if "captions_version" in entry else None,
                 )
             )
         elif commits:
@@ -147,14 +151,17 @@ def commit(
     split: Mapping[str, str],
     change: Change,
     release: str = "",
+    captions: Sequence[Caption] | None = None,
 ) -> int:
     """Commits ``videos``, ``clips`` and ``split`` as the version after ``base``; returns the number of the version.
 
-    ``base``: the newest version, None for the first commit of an atlas. Raises AtlasError for rows that break the
+    ``base``: the newest version, None for the first commit of an atlas. ``captions``: all captions of the new version,
+    None for those of ``base``. Raises AtlasError for rows that break the
     schema. Raises OutputError where ``location`` can't be written, or where another writer changed the atlas since
     ``base`` was read; then nothing of this change is written.
     """
     check_contents(videos, clips, taxonomy, split)
+    check_captions(captions or (), {video.video_id: video.duration_s for video in videos})
     before, after = (tuple(base.clips) if base else ()), tuple(clips)
     unchanged = len({sample_identity(clip) for clip in before} & {sample_identity(clip) for clip in after})
     metadata = {
@@ -170,7 +177,9 @@ def commit(
         "taxonomy_digest": taxonomy.digest,
         "split": json.dumps(dict(split), sort_keys=True),
     }
-    samples_uri, videos_uri = (table_uri(location, "atlas", name) for name in ("samples", "videos"))
+    samples_uri, videos_uri, captions_uri = (
+        table_uri(location, "atlas", name) for name in ("samples", "videos", "captions")
+    )
     try:
         with sole_writer(f"{location.rstrip('/')}/atlas"):
             known = history(location)[-1] if is_table(samples_uri) else None
@@ -182,7 +191,14 @@ def commit(
                 newest = open_table(videos_uri).version() if is_table(videos_uri) else None
                 rows = video_rows(location, videos)
                 videos_version = commit_rows(videos_uri, newest, ATLAS_VIDEO_SCHEMA, rows, metadata)
+            captions_version = known.captions_version if known else None
+            if captions is not None:
+                newest = open_table(captions_uri).version() if is_table(captions_uri) else None
+                rows = caption_rows(captions)
+                captions_version = commit_rows(captions_uri, newest, CAPTION_SCHEMA, rows, metadata)
             metadata["videos_version"] = str(videos_version)
+            if captions_version is not None:
+                metadata["captions_version"] = str(captions_version)
             samples = None if base is not None and before == after else sample_rows(clips)
             return commit_rows(samples_uri, base.version if base else None, SAMPLE_SCHEMA, samples, metadata)
     except CommitFailedError as error:

@@ -42,6 +42,8 @@ class Atlas:
     split: dict[str, str]
     videos: tuple[Video, ...]
     clips: tuple[Clip, ...]
+    captions_version: int | None = None
+    """Version of the captions table that belongs to this version; None where there are no captions."""
 
     @property
     def name(self) -> str:

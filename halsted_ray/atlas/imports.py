@@ -17,7 +17,7 @@ from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats import FORMATS, ImportSettings, LeftOut, Recording
 from halsted_ray.atlas.groups import group_id
 from halsted_ray.errors import AtlasError, DecoderKilled, StorageUnavailable, UsageError, VideoError
-from halsted_ray.records import Clip, Video
+from halsted_ray.records import Caption, Clip, Video
 from halsted_ray.storage.files import require_writable
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.retry import with_retries
@@ -37,9 +37,9 @@ cut at the video's end. An annotation that ends later belongs to another video, 
 class Imported:
     """What ``import_annotations`` did.
 
-    ``version``: the atlas's version with these samples. ``taxonomy``: its name. ``videos`` and ``samples``: how many
-    were imported. ``left_out``: what was not imported, each with the place of its annotation and the reason.
-    ``notes``: what a person should know although nothing was left out.
+    ``version``: the atlas's version with these samples. ``taxonomy``: its name. ``videos``, ``samples`` and
+    ``captions``: how many were imported. ``left_out``: what was not imported, each with the place of its annotation and
+    the reason. ``notes``: what a person should know although nothing was left out.
     """
 
     version: int
@@ -48,6 +48,7 @@ class Imported:
     samples: int
     left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...] = ()
+    captions: int = 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -94,10 +95,11 @@ def import_annotations(
     """
     if format not in FORMATS:
         raise UsageError(f"unknown format {format!r}; {nearest(format, FORMATS)}")
-    terms = taxonomies.load(taxonomy or FORMATS[format].taxonomy)
-    settings = ImportSettings(terms, videos, annotator, mapping, fps, strict)
-    recordings = [found for found in FORMATS[format].read(source, settings) if found.clips]
     base = read_head(location)
+    own = taxonomy or FORMATS[format].taxonomy
+    terms = base.load_taxonomy() if base and not own else taxonomies.load(own or "halsted")
+    settings = ImportSettings(terms, videos, annotator, mapping, fps, strict)
+    recordings = [found for found in FORMATS[format].read(source, settings) if found.clips or found.captions]
     require_writable(location)  # before every video is looked at
     known = {video.video_id: video for video in (base.videos if base else ())}
     identified = identify_videos(recordings, known, videos, progress)
@@ -107,6 +109,7 @@ def import_annotations(
         existing.setdefault((clip.video_id, clip.task), []).append(clip)
     rows: dict[str, Video] = {}
     clips: list[Clip] = []
+    captions: list[Caption] = []
     left_out = settings.left_out
     split: dict[str, str] = {}
     base_split = base.split if base else {}  # a release may have carved validation videos out of the training part
@@ -116,9 +119,11 @@ def import_annotations(
             continue
         assert isinstance(video, Video)
         taken, problems = clips_in_seconds(recording, video, existing)
-        left_out += problems
-        if not taken:
+        own_captions, outside = captions_in_video(recording, video)
+        left_out += problems + outside
+        if not taken and not own_captions:
             continue
+        captions += own_captions
         known_group = rows[video.video_id].group if video.video_id in rows else ""
         own_group = group_id(recording.group)
         if known_group and own_group and known_group != own_group:
@@ -133,7 +138,7 @@ def import_annotations(
             split = merged_split(split, {video.video_id: recording.part})
     clips, contradictions = one_per_span(clips)
     left_out += contradictions
-    if not clips or (strict and left_out):
+    if not (clips or captions) or (strict and left_out):
         why_not = "nothing to import" if not clips else "nothing was imported (--strict)"
         raise AtlasError(f"{source}: {why_not}; {first_problems(left_out)}")
     rows = with_chapters(rows, group_by, location)
@@ -146,8 +151,10 @@ def import_annotations(
         taxonomy=terms,
         split=split,
         replace_source="manual" if replace_earlier else None,
+        captions=captions,
     )
-    return Imported(version, terms.name, len(rows), len(clips), tuple(left_out), tuple(settings.notes))
+    found = tuple(left_out), tuple(settings.notes)
+    return Imported(version, terms.name, len(rows), len(clips), *found, captions=len(captions))
 
 
 def with_chapters(rows: dict[str, Video], group_by: str, location: str) -> dict[str, Video]:
@@ -175,7 +182,7 @@ def first_problems(left_out: Sequence[LeftOut]) -> str:
 
 def video_problem(recording: Recording, video: Video | VideoError) -> LeftOut | None:
     """Returns why all samples of a recording are left out; None where its video was found and can be its own."""
-    samples = len(recording.clips)
+    samples = len(recording.clips) or len(recording.captions)
     if isinstance(video, VideoError):
         reason = f"their video is not at the expected place (--videos) or can't be read: {video}"
         return LeftOut("no-video", f"{recording.origin}: {samples} samples left out, because {reason}", samples)
@@ -258,6 +265,22 @@ def clips_in_seconds(
             continue
         start_s, stop_s = exact.get((clip.task, clip.start_s, clip.stop_s), (start_s, min(stop_s, video.duration_s)))
         taken.append(replace(clip, video_id=video.video_id, start_s=start_s, stop_s=stop_s))
+    return taken, problems
+
+
+def captions_in_video(recording: Recording, video: Video) -> tuple[list[Caption], list[LeftOut]]:
+    """Returns the recording's captions with their video, cut at its end, and those that are outside of it."""
+    taken, problems = [], []
+    for caption in recording.captions:
+        stop_s = video.duration_s if caption.stop_s == float("inf") else caption.stop_s
+        if caption.start_s >= video.duration_s or stop_s > video.duration_s + OVERHANG_S:
+            text = (
+                f"{recording.origin}: {caption.level} caption [{caption.start_s:g}, {stop_s:g}) s left out, because "
+                f"video {video.video_id} ends at {video.duration_s:g} s; check that both belong together"
+            )
+            problems.append(LeftOut("outside-video", text))
+            continue
+        taken.append(replace(caption, video_id=video.video_id, stop_s=min(stop_s, video.duration_s)))
     return taken, problems
 
 

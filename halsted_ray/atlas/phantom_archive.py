@@ -21,11 +21,12 @@ from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.phantom import catalogue
+from halsted_ray.phantom.captions import captions_of
 from halsted_ray.phantom.interruptions import Interruption, inside_clips, make_interruptions, outside_spans
 from halsted_ray.phantom.script import STEPS, Script, make_script
 from halsted_ray.phantom.write import write_video
 from halsted_ray.processes import process_pool
-from halsted_ray.records import Clip, Video, digest
+from halsted_ray.records import Caption, Clip, Video, digest
 from halsted_ray.storage.delta import is_table, table_uri
 from halsted_ray.storage.files import why_not_written
 from halsted_ray.storage.locations import filesystem, local_path
@@ -100,7 +101,8 @@ def write_archive(
     test: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Atlas:
-    """Writes phantoms to ``<location>/videos/<name>.mp4`` and their truth to ``<location>/atlas``; returns the atlas.
+    """Writes phantoms to ``<location>/videos/<name>.mp4`` and their truth, with captions, to ``<location>/atlas``;
+    returns the atlas.
 
     ``location``: any fsspec location. ``videos``: how many. ``minutes``: the length of each. The videos take turns
     through ``procedures`` (default: all, one of each specialty before the second of any specialty). ``pace``: how many
@@ -169,6 +171,7 @@ def write_archive(
         release,
         split=split,
         annotator="phantom",
+        captions=[caption for video, row in zip(wanted, rows, strict=True) for caption in sentences(video, row)],
         reason=json.dumps({"phantom": {"videos": videos, "minutes": minutes, "seed": seed}}),
     )
     if out_of_body:
@@ -289,6 +292,18 @@ def truth(video: PhantomVideo, row: Video) -> list[Clip]:
     where the camera is outside of the body."""
     clips = inside_clips(video.script().clips(row.video_id), video.interruptions())
     return [replace(clip, stop_s=min(clip.stop_s, row.duration_s)) for clip in clips if clip.start_s < row.duration_s]
+
+
+def sentences(video: PhantomVideo, row: Video) -> list[Caption]:
+    """Returns the captions of the video's script, cut at the end of the file; none of a span in which the camera leaves
+    the body."""
+    outside = outside_spans(video.interruptions())
+    return [
+        replace(caption, stop_s=min(caption.stop_s, row.duration_s))
+        for caption in captions_of(video.script(), row.video_id)
+        if caption.start_s < row.duration_s
+        and not any(start_s < caption.stop_s and caption.start_s < stop_s for start_s, stop_s in outside)
+    ]
 
 
 def views(video: PhantomVideo, row: Video) -> list[Clip]:

@@ -53,9 +53,9 @@ def add_atlas(commands: Commands) -> None:
         "--format",
         required=True,
         metavar="NAME",
-        help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, elan, cvat, via, boris, vtt, srt, csv or jsonl; "
-        "csv has one line per tag, with the columns video (a path below --videos) or video_id, start_s, stop_s, "
-        "task, tag, category",
+        help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, elan, cvat, via, boris, vtt, srt, csv, jsonl or "
+        "captions; csv has one line per tag, with the columns video (a path below --videos) or video_id, start_s, "
+        "stop_s, task, tag, category; captions has level and text beside video and times",
     )
     importing.add_argument(
         "--videos", default="", metavar="DIR", help="folder of the videos, unless they lie as published"
@@ -169,7 +169,10 @@ def add_atlas(commands: Commands) -> None:
         "export", "write a release as files", export_release, "export hospital --format label-studio --to review"
     )
     exporting.add_argument(
-        "--format", required=True, metavar="NAME", help="csv, jsonl, label-studio, elan, cvat, via, vtt or srt"
+        "--format",
+        required=True,
+        metavar="NAME",
+        help="csv, jsonl, label-studio, elan, cvat, via, vtt, srt or captions",
     )
     exporting.add_argument("--to", required=True, metavar="DIR", help="folder or URL where the files are written")
     exporting.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
@@ -198,9 +201,10 @@ def import_clips(options: argparse.Namespace) -> int:
         group_by=options.group_by,
         progress=lambda read, of: show_progress(f"{read} of {counted(of, 'video')} read", read == of),
     )
+    captions = f"{counted(done.captions, 'caption')} and " if done.captions else ""
     print(
-        f"{counted(done.samples, 'sample')} of {counted(done.videos, 'video')} in taxonomy {done.taxonomy!r}; "
-        f"{options.atlas} is at "
+        f"{captions}{counted(done.samples, 'sample')} of {counted(done.videos, 'video')} in taxonomy "
+        f"{done.taxonomy!r}; {options.atlas} is at "
         f"version {done.version}"
     )
     if options.format == "hsa-27k" and not options.mapping:

@@ -11,6 +11,7 @@ from halsted_ray.cli.embed import add_embed
 from halsted_ray.cli.embeddings import add_embeddings
 from halsted_ray.cli.encoder import add_encoder
 from halsted_ray.cli.evaluate import add_evaluate
+from halsted_ray.cli.language import add_recall, add_zero_shot
 from halsted_ray.cli.map import add_map, add_plan, add_status
 from halsted_ray.cli.options import Parser
 from halsted_ray.cli.out_of_body import add_out_of_body
@@ -40,6 +41,8 @@ ADD = (
     add_atlas,
     add_train,
     add_evaluate,
+    add_zero_shot,
+    add_recall,
     add_self_label,
     add_review,
     add_registry,

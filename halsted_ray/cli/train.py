@@ -27,6 +27,7 @@ from halsted_ray.cli.text_tables import counted, show_progress, table
 from halsted_ray.errors import UsageError
 
 if TYPE_CHECKING:
+    from halsted_ray.language.contrast_training import ContrastSummary
     from halsted_ray.registry.model_registry import Version
     from halsted_ray.training.train import TrainSummary
 
@@ -132,8 +133,18 @@ def add_train(commands: Commands) -> None:
         "--out", required=True, metavar="RUN", help="folder of the run; the model is written to RUN/model"
     )
     train.add_argument(
+        "--objective",
+        default="tags",
+        choices=("tags", "contrast"),
+        help="tags (default): what is seen; contrast: which caption belongs to which clip",
+    )
+    train.add_argument(
+        "--text-encoder",
+        metavar="DIR",
+        help="folder of the text encoder (default: all-MiniLM-L6-v2, from halsted-ray[language])",
+    )
+    train.add_argument(
         "--recipe",
-        default="paper",
         metavar="NAME",
         help="paper (default), or best: a small decoder that learns from few clips",
     )
@@ -165,6 +176,70 @@ def add_train(commands: Commands) -> None:
     )
     train.add_argument("--registry", metavar="URI", help=f"{REGISTRY_HELP}; none: log nothing")
     train.add_argument("--json", action="store_true", help="print the figures as JSON")
+    contrast = "--objective contrast"
+    only_with(train, "--text-encoder", when=lambda given: given.objective == "contrast", needs=contrast)
+    only_with(
+        train,
+        "--recipe",
+        "--refine",
+        when=lambda given: given.objective == "tags",
+        needs="--objective tags: another objective has one recipe, which --set changes",
+    )
+
+
+def train_contrast_model(options: argparse.Namespace) -> int:
+    """Trains a model of video and text, logs the run and registers the model; prints its recall."""
+    from halsted_ray.language.contrast_recipe import ContrastRecipe
+    from halsted_ray.training.epoch_display import EpochLine
+    from halsted_ray.training.recipe import changed
+
+    recipe = changed(ContrastRecipe(), options.set)
+    train, registry = contrast_trainer(options.registry)
+    summary, version = train(
+        options.atlas,
+        options.out,
+        recipe,
+        encoder=options.encoder,
+        text_encoder=options.text_encoder,
+        release=options.release,
+        embeddings=options.embeddings,
+        workers=options.workers,
+        gpus=options.gpus,
+        on_epoch=EpochLine(recipe.epochs),
+        on_embed=lambda done_s, all_s: show_progress(
+            f"embedded {done_s / 60:.1f} of {all_s / 60:.1f} video-minutes", done_s >= all_s
+        ),
+    )
+    if options.json:
+        told = {"registered": version and version.number, "verdict": summary.verdict()}
+        print(json.dumps(asdict(summary) | told, indent=1))
+        return DONE
+    rows = [("text to clip, recall@5", f"{summary.recall_at_5:.3f}"), ("chance", f"{summary.chance:.3f}")]
+    print(table(("validation", ""), rows, right=(1,)))
+    if verdict := summary.verdict():
+        print(f"warning: {verdict}")
+    captions = ", ".join(f"{count} {part}" for part, count in summary.captions.items())
+    print(
+        f"model {summary.model} version {summary.model_version}, {counted(summary.parameters, 'parameter')}, "
+        f"epoch {summary.best_epoch + 1} of {summary.epochs}\natlas {summary.atlas_release} "
+        f"(version {summary.atlas_version}), captions: {captions}; training {summary.train_s:.0f} s"
+    )
+    if version:
+        print(f"version {version.number} of {version.name} in the registry {registry}")
+    return DONE
+
+
+def contrast_trainer(uri: str | None) -> tuple[Callable[..., tuple[ContrastSummary, Version | None]], str]:
+    """As ``trainer``, of ``language.contrast_training.train_contrast``."""
+    if uri == "none":
+        from halsted_ray.language.contrast_training import train_contrast
+
+        return lambda *arguments, **options: (train_contrast(*arguments, **options), None), ""
+    from halsted_ray.registry.language_tracking import train_contrast_tracked
+    from halsted_ray.registry.model_registry import Registry, without_password
+
+    opened = Registry(uri)
+    return partial(train_contrast_tracked, opened), without_password(opened.uri)
 
 
 def train_model(options: argparse.Namespace) -> int:
@@ -172,9 +247,12 @@ def train_model(options: argparse.Namespace) -> int:
     from halsted_ray.training.epoch_display import EpochLine
     from halsted_ray.training.recipe import RECIPES, changed
 
-    if options.recipe not in RECIPES:
-        raise UsageError(f"unknown recipe {options.recipe!r}; expected one of {', '.join(RECIPES)}")
-    recipe = changed(RECIPES[options.recipe], options.set)
+    if options.objective == "contrast":
+        return train_contrast_model(options)
+    name = options.recipe or "paper"
+    if name not in RECIPES:
+        raise UsageError(f"unknown recipe {name!r}; expected one of {', '.join(RECIPES)}")
+    recipe = changed(RECIPES[name], options.set)
     train, registry = trainer(options.registry)
     summary, version = train(
         options.atlas,

@@ -256,8 +256,10 @@ class Registry:
         signature: ModelSignature,
         example: pd.DataFrame,
         name: str = MODEL,
+        code: str = "pyfunc.py",
     ) -> Version:
-        """Makes a new version from a model's folder (any fsspec location), as a pyfunc with the code of ``pyfunc.py``.
+        """Makes a new version from a model's folder (any fsspec location), as a pyfunc with the ``code`` of a file
+        beside this one.
 
         ``run_id``: the MLflow run that made the model. ``signature`` and ``example``: of the pyfunc's input. ``name``:
         the registered model.
@@ -267,7 +269,7 @@ class Registry:
             fs.get(f"{path.rstrip('/')}/", f"{place}/model/", recursive=True)
             mlflow.pyfunc.save_model(
                 f"{place}/pyfunc",
-                python_model=str(Path(__file__).with_name("pyfunc.py")),
+                python_model=str(Path(__file__).with_name(code)),
                 artifacts={"model": f"{place}/model"},
                 signature=signature,
                 input_example=example,

@@ -33,6 +33,7 @@ from mlflow.types import ColSpec, Schema
 from halsted_ray import __version__
 from halsted_ray.errors import RegistryError
 from halsted_ray.evaluation.model_card import train
+from halsted_ray.language.contrast_training import ContrastSummary
 from halsted_ray.model.checkpoint import JsonObject
 from halsted_ray.model.halsted import Halsted, ModelConfig
 from halsted_ray.registry.model_registry import Registry, Version
@@ -88,7 +89,7 @@ def train_tracked(
         tracked.fail(error)
         raise
     try:
-        return summary, tracked.finish(summary)
+        return summary, tracked.finish(summary, register)
     except RegistryError as error:
         raise RegistryError(
             f"the model is trained and saved in {summary.model}, but is not registered: {error}"
@@ -167,8 +168,11 @@ class TrackedRun:
                     self.client.log_batch(self.run_id, metrics=metrics)
                     self.logged.add(record["epoch"])
 
-    def finish(self, summary: TrainSummary) -> Version:
-        """Logs the missing epochs and the summary, and returns the model's version, which it makes if it is missing."""
+    def finish(
+        self, summary: TrainSummary | ContrastSummary, registered: Callable[[Registry, str, str | None], Version]
+    ) -> Version:
+        """Logs the missing epochs and the summary, and returns the model's version, which ``registered`` makes if it is
+        missing."""
         self._log(summary.curve)
         with self.registry.clear_errors():
             self.client.log_dict(self.run_id, asdict(summary), "summary.json")
@@ -181,7 +185,7 @@ class TrackedRun:
                     Metric("parameters", summary.parameters, int(time.time() * 1000), 0),
                 ],
             )
-        version = register(self.registry, summary.model, self.run_id)
+        version = registered(self.registry, summary.model, self.run_id)
         with self.registry.clear_errors():
             self.client.set_terminated(self.run_id, "FINISHED")
         return version

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 import ray.train
@@ -46,6 +46,38 @@ RESTARTS = 3
 """A worker that dies (a node is lost, memory runs out) is replaced this often; it goes on from the checkpoint."""
 CPU = torch.device("cpu")
 log = logging.getLogger(__name__)
+
+
+class ModuleTrainer(Protocol):
+    """What ``train_worker`` asks of a trainer. ``decoder``: the module that is trained, whatever it is."""
+
+    progress: TrainProgress
+    best: Tensors
+
+    @property
+    def decoder(self) -> torch.nn.Module: ...
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer: ...
+
+    @property
+    def is_done(self) -> bool: ...
+
+    def run_epoch(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class WorkerPlace:
+    """Where a trainer runs: on worker ``rank`` of ``workers``. ``prepare``: ``prepared``, or what returns its
+    argument in a run of one process."""
+
+    rank: int
+    workers: int
+    device: torch.device
+    prepare: Callable[[torch.nn.Module], torch.nn.Module]
+
+
+TrainerMaker = Callable[[Mapping[str, Any], WorkerPlace], ModuleTrainer]
 
 
 @dataclass(frozen=True)
@@ -82,21 +114,49 @@ def fit(
     Needs a running Ray. Raises ResourceError when the cluster is too small (Ray would wait for ever), TrainingError
     when the loss is not finite.
     """
+    return fit_module(
+        decoder_trainer,
+        {
+            "train": train,
+            "validation": validation,
+            "decoder": dict(decoder),
+            "taxonomy": taxonomy.to_dict(),
+            "recipe": recipe,
+        },
+        name=name,
+        storage=storage,
+        workers=workers,
+        cores=cores,
+        use_gpu=use_gpu,
+        on_epoch=on_epoch,
+        on_restored=on_restored,
+    )
+
+
+def fit_module(
+    make: TrainerMaker,
+    given: Mapping[str, Any],
+    *,
+    name: str,
+    storage: str,
+    workers: int = 1,
+    cores: int = 1,
+    use_gpu: bool = False,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_restored: Callable[[EpochRecord], None] | None = None,
+) -> FitResult:
+    """Trains what ``make`` makes of ``given`` on each worker; everything else is as for ``fit``.
+
+    ``make``: a function of a module, which every worker imports. ``given`` holds ``recipe``, with its
+    ``checkpoint_every``.
+    """
     each = {"GPU": 1, "CPU": cores} if use_gpu else {"CPU": cores}
     require_fit(f"training on {workers} workers", workers, each)
     remove_broken_list(f"{storage}/{name}/{RAYS_LIST}")
     with watched_queue(on_epoch, on_restored) as queue, interrupts_kept():
         result = ray.train.torch.TorchTrainer(
             train_worker,
-            train_loop_config={
-                "train": train,
-                "validation": validation,
-                "decoder": dict(decoder),
-                "taxonomy": taxonomy.to_dict(),
-                "recipe": recipe,
-                "queue": queue,
-                "cores": cores,
-            },
+            train_loop_config={"make": make, "given": dict(given), "queue": queue, "cores": cores},
             torch_config=ray.train.torch.TorchConfig(backend="nccl" if use_gpu else "gloo"),
             scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=each),
             run_config=ray.train.RunConfig(
@@ -142,25 +202,14 @@ def remove_broken_list(location: str) -> None:
 def train_worker(config: dict[str, Any]) -> str | None:
     """One worker's share of a run. The answer is what is wrong where trying again can't help, None otherwise: Ray
     would try again after an exception."""
-    recipe: Recipe = config["recipe"]
     torch.set_num_threads(config["cores"])
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
-    device = ray.train.torch.get_device()
-    train, validation = Samples.load(config["train"]), Samples.load(config["validation"])
-    vocabulary = Vocabulary(from_dict(config["taxonomy"]))
-    decoder = new_decoder(train, vocabulary, config["decoder"], recipe)
-    replica = ray.train.torch.prepare_model(decoder, parallel_strategy_kwargs={"broadcast_buffers": False})
-    trainer = EpochTrainer(
-        decoder,
-        replica,
-        BatchLoader(train, recipe, rank, workers, device),
-        Validator(validation, train, vocabulary, rank, workers, device),
-    )
+    trainer = config["make"](config["given"], WorkerPlace(rank, workers, ray.train.torch.get_device(), prepared))
     checkpoint = ray.train.get_checkpoint()
     if checkpoint:
         with checkpoint.as_directory() as folder:
-            trainer.progress, trainer.best = restore_checkpoint(folder, decoder, trainer.optimizer)
+            trainer.progress, trainer.best = restore_checkpoint(folder, trainer.decoder, trainer.optimizer)
         if rank == 0:
             config["queue"].put_restored.remote(trainer.progress.curve)
 
@@ -170,13 +219,34 @@ def train_worker(config: dict[str, Any]) -> str | None:
         if rank == 0:
             config["queue"].put.remote(trainer.progress.curve[-1])
         # A report is a barrier that waits for Ray's next look at the workers (2 s), so not every epoch has one.
-        is_due = trainer.progress.epoch % recipe.checkpoint_every == 0
+        is_due = trainer.progress.epoch % config["given"]["recipe"].checkpoint_every == 0
         if trainer.is_done or (trainer.best and is_due):
             report_checkpoint(rank, trainer)
     return None
 
 
-def report_checkpoint(rank: int, trainer: EpochTrainer) -> None:
+def prepared(module: torch.nn.Module) -> torch.nn.Module:
+    """The module as a train step calls it: with the workers' gradients averaged, on the worker's device."""
+    replica: torch.nn.Module = ray.train.torch.prepare_model(
+        module, parallel_strategy_kwargs={"broadcast_buffers": False}
+    )
+    return replica
+
+
+def decoder_trainer(given: Mapping[str, Any], place: WorkerPlace) -> EpochTrainer:
+    """What trains a decoder on one worker. ``given``: as ``fit`` says it."""
+    recipe: Recipe = given["recipe"]
+    train, validation = Samples.load(given["train"]), Samples.load(given["validation"])
+    vocabulary = Vocabulary(from_dict(given["taxonomy"]))
+    decoder = new_decoder(train, vocabulary, given["decoder"], recipe)
+    on = place.rank, place.workers, place.device
+    replica = place.prepare(decoder)
+    return EpochTrainer(
+        decoder, replica, BatchLoader(train, recipe, *on), Validator(validation, train, vocabulary, *on)
+    )
+
+
+def report_checkpoint(rank: int, trainer: ModuleTrainer) -> None:
     """Hands a checkpoint to Ray Train. All workers must call it; rank 0 writes the files."""
     if rank != 0:
         ray.train.report({})

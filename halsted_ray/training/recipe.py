@@ -8,12 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 
 from halsted_ray.errors import UsageError
 from halsted_ray.model.calibration import UNITS as UNITS
 from halsted_ray.model.step_pooling import POOLINGS
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 SAMPLINGS = ("as_is", "balanced")
 PRECISIONS = ("fp32", "bf16")
@@ -150,6 +154,9 @@ class Recipe:
         return self.decoder.removeprefix("llama:") if self.decoder.startswith("llama:") else ""
 
 
+AnyRecipe = TypeVar("AnyRecipe", bound="DataclassInstance")
+"""``Recipe``, or the recipe of another objective: a frozen dataclass."""
+
 PAPER = Recipe()
 BEST = Recipe(
     epochs=20,
@@ -181,12 +188,12 @@ READ_WITHOUT_TRAINING = ("least_share", "units", "clip_copies", "clip_jitter", "
 others too."""
 
 
-def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+def changed(recipe: AnyRecipe, changes: Sequence[str]) -> AnyRecipe:
     """``recipe`` with ``changes`` such as ``layers=10`` or ``sampling=balanced``; values are read as YAML.
 
     Raises UsageError for a name that no recipe has, or a value of another type than the field's.
     """
-    known = {field.name: field.type for field in fields(Recipe)}
+    known = {field.name: str(field.type) for field in fields(recipe)}
     found = {}
     for change in changes:
         name, _, text = change.partition("=")
@@ -194,7 +201,7 @@ def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             raise UsageError(f"recipe: {change!r}; expected NAME=VALUE with a name of {', '.join(known)}")
         value = yaml.safe_load(text)
         kinds = {kind.split("[")[0] for kind in known[name].replace("None", "NoneType").split(" | ")}
-        if name in ("units", "shifts_s", "tasks"):
+        if known[name].startswith("tuple"):
             value = tuple(value) if isinstance(value, list) else (value,)
         elif "float" in kinds and isinstance(value, int | str) and not isinstance(value, bool):
             value = float(value)  # YAML reads 1e-4 as text

@@ -47,7 +47,8 @@ class TrainingPlan:
     split: dict[str, str]
     """video_id → ``train``, ``validation`` or ``test``."""
     taxonomy: Taxonomy
-    recipe: Recipe
+    recipe: Any
+    """A ``Recipe``, or that of another objective: a dataclass of JSON values."""
     spec: WindowSpec
     encoder: str
     encoder_fingerprint: str

@@ -10,7 +10,6 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from halsted_ray.model.decoder import Decoder
 from halsted_ray.training.epoch_record import TrainProgress
 
 Tensors = dict[str, torch.Tensor]
@@ -18,7 +17,11 @@ Tensors = dict[str, torch.Tensor]
 
 
 def write_checkpoint(
-    folder: str | Path, decoder: Decoder, optimizer: torch.optim.Optimizer, best: Tensors, progress: TrainProgress
+    folder: str | Path,
+    decoder: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: Tensors,
+    progress: TrainProgress,
 ) -> None:
     """Writes a checkpoint into ``folder``, which must exist: three safetensors files and ``progress.json``.
 
@@ -36,7 +39,7 @@ def write_checkpoint(
 
 
 def restore_checkpoint(
-    folder: str | Path, decoder: Decoder, optimizer: torch.optim.Optimizer
+    folder: str | Path, decoder: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[TrainProgress, Tensors]:
     """Loads a checkpoint into ``decoder`` and ``optimizer``; gives the run's progress and the decoder to keep."""
     decoder.load_state_dict(safetensors.torch.load_file(Path(folder, "decoder.safetensors")))

@@ -13,6 +13,7 @@
     subtitles.py      WebVTT and SubRip, read and written
     csv_table.py      the atlas's own CSV, read and written
     jsonl.py          the same as JSON lines, read and written
+    captions_table.py captions of any atlas, as CSV or JSON lines, read; as JSON lines, written
 
 What several of them share:
 
@@ -33,6 +34,7 @@ from dataclasses import dataclass
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats import (
     boris,
+    captions_table,
     cholec80,
     csv_table,
     cvat,
@@ -57,7 +59,7 @@ class Format:
     read: Callable[[str, ImportSettings], list[Recording]]
     """``read(source, settings)``"""
     taxonomy: str
-    """The format's own taxonomy, or the default where the format fits any."""
+    """The format's own taxonomy, or the default where the format fits any; '' takes that of the atlas."""
     write: Callable[[Atlas, str, bool], list[str]] | None = None
     """``write(atlas, folder, with_files)`` returns the written files; None for a format that is only read."""
 
@@ -76,4 +78,5 @@ FORMATS = {
     "srt": Format(subtitles.read, "halsted", subtitles.write_srt),
     "csv": Format(csv_table.read, "halsted", csv_table.write),
     "jsonl": Format(jsonl.read, "halsted", jsonl.write),
+    "captions": Format(captions_table.read, "", captions_table.write),
 }

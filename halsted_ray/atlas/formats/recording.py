@@ -17,7 +17,7 @@ from fnmatch import fnmatch
 from typing import Any, Literal, SupportsFloat, TypeVar
 
 from halsted_ray.errors import AtlasError, OutputError
-from halsted_ray.records import Clip
+from halsted_ray.records import Caption, Clip
 from halsted_ray.storage.files import find_files, write_atomically
 from halsted_ray.storage.locations import filesystem, local_path, local_uri
 from halsted_ray.taxonomy import Taxonomy
@@ -46,6 +46,8 @@ class Recording:
     length_s: float | None = None
     group: str = ""
     origins: tuple[str, ...] = ()
+    captions: tuple[Caption, ...] = ()
+    """Without a ``video_id`` yet, in seconds. A ``stop_s`` of infinity means the video's end."""
 
     def __post_init__(self) -> None:
         assert len(self.origins) in (0, len(self.clips)), "one origin per clip"

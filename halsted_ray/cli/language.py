@@ -1,0 +1,149 @@
+"""``halsted zero-shot`` and ``halsted recall``: their options, and what they print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from halsted_ray.cli.options import DONE, Commands, Parser, add_command
+from halsted_ray.cli.registry import REGISTRY_HELP
+from halsted_ray.cli.text_tables import percent, show_progress, table
+from halsted_ray.registry.references import resolve
+
+if TYPE_CHECKING:
+    from halsted_ray.atlas import Atlas
+    from halsted_ray.language.contrast_model import VideoTextModel
+
+MODEL_OF_TEXT = "RUN/model of `halsted train --objective contrast`, or registry:halsted-language/1"
+
+
+def add_zero_shot(commands: Commands) -> None:
+    """``halsted zero-shot``."""
+    added = add_command(
+        commands,
+        "zero-shot",
+        "label the clips of an atlas by sentences alone, and say how right that is",
+        print_zero_shot,
+        example="halsted zero-shot run/model --atlas archive --labels actions.yaml",
+        more="docs/how-to/language.md shows a file of labels",
+    )
+    add_shared(added)
+    added.add_argument("--labels", required=True, metavar="FILE", help="YAML file with tag, and labels with sentences")
+
+
+def add_recall(commands: Commands) -> None:
+    """``halsted recall``."""
+    added = add_command(
+        commands,
+        "recall",
+        "say how often a sentence finds its moment among all captioned moments of an atlas",
+        print_recall,
+        example="halsted recall run/model --atlas archive --part test",
+    )
+    add_shared(added)
+    added.add_argument(
+        "--map-model",
+        default="phantom",
+        metavar="REF",
+        help="model of the maps in which a keyword search is compared (default phantom); none: no comparison",
+    )
+
+
+def add_shared(added: Parser) -> None:
+    """The options of both commands."""
+    added.add_argument("model", metavar="MODEL", help=MODEL_OF_TEXT)
+    added.add_argument("--atlas", required=True, metavar="DIR", help="the archive that holds atlas/")
+    added.add_argument("--release", metavar="NAME", help="release of the atlas (default: the latest)")
+    added.add_argument("--part", default="test", choices=("train", "validation", "test"), help="default test")
+    added.add_argument("--text-encoder", metavar="DIR", help="folder of the text encoder (default: the model's own)")
+    added.add_argument("--embeddings", metavar="DIR", help="where embeddings are kept (default: ATLAS/embeddings)")
+    added.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
+    added.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def print_zero_shot(options: argparse.Namespace) -> int:
+    """Prints accuracy and F1, or mean average precision, beside chance."""
+    from halsted_ray.language.prompts import read_prompts
+    from halsted_ray.language.text_encoder import load_text_encoder
+    from halsted_ray.language.zero_shot import labelled_clips, zero_shot
+
+    atlas, model, embeddings = opened(options)
+    prompts = read_prompts(options.labels, atlas.load_taxonomy())
+    labels_KD = prompts.vectors(model, load_text_encoder(options.text_encoder or model.config.text_ref or None))
+    clips = labelled_clips(atlas, options.part, prompts, model, embeddings, embedded)
+    found = zero_shot(model, clips, labels_KD, prompts.is_multi_label)
+    warn_of_learned(model, clips.video_ids, options.json)
+    if options.json:
+        print(json.dumps({"tag": prompts.tag, "part": options.part, **asdict(found)}, indent=1))
+        return DONE
+    figures = [("mean average precision", found.map), ("accuracy", found.accuracy), ("F1, mean over labels", found.f1)]
+    rows = [(name, percent(value)) for name, value in figures if value is not None]
+    rows += [("chance", percent(found.chance)), ("commonest label", percent(found.commonest))]
+    print(table((prompts.tag, options.part), rows, right=(1,)))
+    left_out = f"; {found.left_out} clips have none of the labels" if found.left_out else ""
+    print(f"{found.clips} clips of {found.videos} videos, {found.labels} labels{left_out}")
+    return DONE
+
+
+def print_recall(options: argparse.Namespace) -> int:
+    """Prints recall@5 from text to moment, of the model, of keywords in maps, and of chance."""
+    from halsted_ray.atlas.captions import captions_for_training
+    from halsted_ray.errors import AtlasError
+    from halsted_ray.language.captioned_clips import load_captioned_clips
+    from halsted_ray.language.map_words import map_words
+    from halsted_ray.language.retrieval import keyword_scores, moments_of, recall, text_to_clip
+    from halsted_ray.language.text_encoder import load_text_encoder
+    from halsted_ray.model.encoder_identity import encoder_identity
+    from halsted_ray.model.halsted import Halsted
+
+    atlas, model, embeddings = opened(options)
+    held_out = {video.video_id for video in atlas.videos_of(options.part)}
+    captions = [caption for caption in captions_for_training(atlas) if caption.video_id in held_out]
+    if not captions:
+        raise AtlasError(f"the atlas {atlas.name!r} has no captions in its {options.part!r} part; name another part")
+    texts = load_text_encoder(options.text_encoder or model.config.text_ref or None)
+    identity = encoder_identity(model.config.encoder_ref)
+    model.check(identity.fingerprint, texts.fingerprint)
+    clips = load_captioned_clips(atlas, captions, identity, texts, model.config.windows, embeddings, embedded)
+    found = {"this model": text_to_clip(model, clips)}
+    if options.map_model != "none":
+        maps = Halsted.load(resolve(options.map_model, options.registry))
+        maps.check_encoder(identity)
+        spans, moment_C = moments_of(clips)
+        words = keyword_scores(clips.texts, map_words(clips, spans, maps))
+        found["keywords in maps"] = recall(words[clips.text_C], moment_C)
+    warn_of_learned(model, clips.video_ids, options.json)
+    if options.json:
+        print(json.dumps({name: asdict(own) for name, own in found.items()}, indent=1))
+        return DONE
+    rows = [(name, percent(own.recall_at_5), f"{own.median_rank:g}") for name, own in found.items()]
+    first = found["this model"]
+    rows.append(("chance", percent(first.chance), f"{(first.moments + 1) / 2:g}"))
+    print(table(("text to moment", "recall@5", "median rank"), rows, right=(1, 2)))
+    print(f"{first.queries} sentences, {first.moments} moments of {len(clips.video_ids)} videos")
+    return DONE
+
+
+def opened(options: argparse.Namespace) -> tuple[Atlas, VideoTextModel, str]:
+    """(the atlas, the model, where embeddings are)."""
+    from halsted_ray.atlas import read_atlas
+    from halsted_ray.language.contrast_model import load_video_text
+
+    model = load_video_text(resolve(options.model, options.registry))
+    atlas = read_atlas(options.atlas, options.release)
+    return atlas, model, options.embeddings or f"{options.atlas.rstrip('/')}/embeddings"
+
+
+def embedded(done_s: float, all_s: float) -> None:
+    """Shows how far decoding and encoding are."""
+    show_progress(f"embedded {done_s / 60:.1f} of {all_s / 60:.1f} video-minutes", done_s >= all_s)
+
+
+def warn_of_learned(model: VideoTextModel, video_ids: Sequence[str], quiet: bool) -> None:
+    """Says how many of the videos taught the model: figures on them say little."""
+    learned = {video_id for own in model.config.learned_from.values() for video_id in own} & set(video_ids)
+    if learned and not quiet:
+        print(f"warning: {len(learned)} of these videos taught or chose the model, so these figures flatter it")
