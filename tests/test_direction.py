@@ -33,6 +33,7 @@ ROOMS = (
     "planning",
     "training",
     "evaluation",
+    "sequences",
     "selflabel",
     "registry",
     "reporting",
@@ -62,6 +63,7 @@ WITHOUT_RAY = {
     "atlas",
     "maps",
     "evaluation",
+    "sequences",
     "reporting",
 }
 HANDS_OVER_TO_RAY = {"reporting/mapped_archive.py"}
