@@ -34,4 +34,5 @@ if __name__ == "__main__":
     options = parser.parse_args()
     figures = evaluate_forecasts(script_sequences(options.videos, options.minutes))
     print(forecast_text(figures))
-    print("\nGRU over n-gram, top-1 of the next action: %.3f [%.3f, %.3f]" % tuple(figures["gru_over_ngram"]))
+    value, low, high = figures["gru_over_ngram"]
+    print(f"\nGRU over n-gram, top-1 of the next action: {value:.3f} [{low:.3f}, {high:.3f}]")

@@ -7,6 +7,7 @@ from halsted_ray.cli.atlas import add_atlas
 from halsted_ray.cli.deidentify import add_deidentify
 from halsted_ray.cli.dicom import add_dicom
 from halsted_ray.cli.doctor import add_completion, add_doctor
+from halsted_ray.cli.economy import add_economy
 from halsted_ray.cli.embed import add_embed
 from halsted_ray.cli.embeddings import add_embeddings
 from halsted_ray.cli.encoder import add_encoder
@@ -29,6 +30,7 @@ ADD = (
     add_status,
     add_show,
     add_stitches,
+    add_economy,
     add_forecast,
     add_export,
     add_report,

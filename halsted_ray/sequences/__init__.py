@@ -7,4 +7,6 @@ the service, and decodes nothing.
     recurrent.py         moments                     -> a gated recurrent network
     forecaster.py        a trained forecaster as a folder: save, load, forecast
     forecast_folds.py    sequences                   -> figures by horizon, on videos that were held out
+    economy.py           rows of one video           -> economy of motion
+    economy_regression.py  economy, given scores     -> how far the two go together
 """

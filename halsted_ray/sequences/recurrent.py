@@ -27,13 +27,13 @@ from halsted_ray.sequences.action_sequences import ActionSequence, Symbol
 from halsted_ray.sequences.moments import HORIZONS, HORIZONS_S, NOT_KNOWN, Forecast, Moment, Outcome, moments_of
 
 WIDTH = 48
-EPOCHS = 40
-PATIENCE = 6
+EPOCHS = 100
+PATIENCE = 12
 """Epochs without a better one until learning ends."""
-BATCH = 128
-RATE = 6e-3
-DROPOUT = 0.3
-TIME_WEIGHT = 0.3
+BATCH = 64
+RATE = 4e-3
+DROPOUT = 0.2
+TIME_WEIGHT = 1.0
 """Of the loss about seconds, beside that about symbols."""
 VALIDATION_SHARE = 0.2
 PADDING, UNSEEN = 0, 1
