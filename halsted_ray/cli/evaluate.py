@@ -7,7 +7,7 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from halsted_ray.cli.evaluation_table import benchmark_table, literature_table, methods_table
+from halsted_ray.cli.evaluation_table import benchmark_table, left_out_table, literature_table, methods_table
 from halsted_ray.cli.options import DONE, Commands, add_command, count, only_with, positive_int
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, in_registry
 from halsted_ray.cli.self_label_table import comparison_text
@@ -76,6 +76,12 @@ def add_evaluate(commands: Commands) -> None:
         "--strategy",
         metavar="NAME",
         help="how folds are drawn: per_procedure or global (default: the first that leaves enough videos)",
+    )
+    evaluate.add_argument(
+        "--leave-out",
+        choices=("specialty", "procedure"),
+        metavar="NAME",
+        help="specialty or procedure: a fold for each, judged by a model that learned from the others alone",
     )
     evaluate.add_argument("--recipe", default="paper", metavar="NAME", help="paper (default) or best")
     evaluate.add_argument(
@@ -196,6 +202,18 @@ def add_conditions(evaluate: argparse.ArgumentParser) -> None:
     )
     only_with(
         evaluate,
+        "--leave-out",
+        when=lambda given: given.atlas and not given.model and not given.test_on and given.split != "published",
+        needs="folds to draw from --atlas; a model, --test-on or --split published names other videos",
+    )
+    only_with(
+        evaluate,
+        *("--folds", "--strategy", "--seed"),
+        when=lambda given: not given.leave_out,
+        needs="folds that are drawn; --leave-out makes one fold for each specialty or procedure",
+    )
+    only_with(
+        evaluate,
         "--specialties",
         when=lambda given: benchmark_of(given) == "sais",
         needs="--benchmark sais, which is about some specialties",
@@ -272,6 +290,7 @@ def evaluate_model(options: argparse.Namespace) -> int:
         folds=options.folds or (1 if options.split == "published" else 5),
         published=options.split == "published",
         strategy=options.strategy,
+        leave_out=options.leave_out,
         learn_from=options.learn_from,
         seed=options.seed,
         baselines=() if options.baselines == "none" else tuple(options.baselines.split(",")),
@@ -308,6 +327,8 @@ def evaluate_model(options: argparse.Namespace) -> int:
         print(textwrap.fill(f"caution: {caveat}", WIDTH) + "\n")
     if options.benchmark:
         print(benchmark_table(found.figures["benchmark"]) + "\n")
+    if left_out := found.figures.get("left_out"):
+        print(left_out_table(left_out) + "\n")
     if literature := found.figures.get("literature"):
         print(literature_table(literature) + "\n")
     if comparison := found.figures.get("comparison"):

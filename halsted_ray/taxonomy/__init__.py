@@ -6,6 +6,7 @@
     surglavi.yaml     SurgLaVi-β's three levels of captions
     names.py          Taxonomy, Task, Tag, and the look-ups by name
     parsing.py        reads a YAML file, checks it line by line, and makes it a Taxonomy
+    relations.py      how the categories of one taxonomy read in another; the shipped files lie in related/
 
 >>> load().task("macro").instruction
 'map procedure type'
