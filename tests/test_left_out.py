@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from halsted_ray.cli.evaluation_table import left_out_table
+from halsted_ray import taxonomy as taxonomies
+from halsted_ray.cli.evaluation_table import left_out_table, vocabulary_table
 from halsted_ray.cli.parser import build_parser
-from halsted_ray.errors import AtlasError, UsageError
+from halsted_ray.errors import AtlasError, TaxonomyError, UsageError
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
 from halsted_ray.evaluation.left_out import left_out_figures, left_out_folds, left_out_names, macro_f1
-from halsted_ray.evaluation.predictions import TagPredictions, TagTargets
+from halsted_ray.evaluation.predictions import NO_CATEGORY, TagPredictions, TagTargets
+from halsted_ray.evaluation.vocabulary import vocabulary_figures
 
 OPERATIONS = {
     **{f"u{n}": {"specialty": "Urology", "procedure": "Prostatectomy"} for n in range(3)},
@@ -58,7 +60,7 @@ def entry(fold: int, tag: str, truth: list[int], chosen: list[int], is_taught: b
         fold, "micro", tag, np.arange(size), np.array(["v"] * size), np.array([kind] * size), np.zeros(size),
         np.ones(size), np.array(["manual"] * size), np.array(truth), np.full(size, is_taught),
     )  # fmt: skip
-    return TagPredictions.from_scores("halsted", targets, np.eye(3)[chosen])
+    return TagPredictions.from_scores("halsted", targets, np.eye(10)[chosen])
 
 
 def test_figures_are_per_specialty_and_their_mean_counts_each_once():
@@ -88,3 +90,19 @@ def test_leaving_out_needs_folds_of_its_own(capsys):
         with pytest.raises(SystemExit):
             build_parser().parse_args(["evaluate", "--atlas", "a", "--out", "o", "--leave-out", "specialty", *extra])
     assert "--leave-out" in capsys.readouterr().err
+
+
+def test_predictions_are_judged_in_the_words_of_another_taxonomy():
+    """Picking-up and positioning (1, 2) are one phase in Halsted's; Other (0) has none."""
+    assert NO_CATEGORY == -1  # the last place of the table that translates
+    found = vocabulary_figures(
+        [entry(0, "action", [1, 2, 3, 0], [2, 2, 0, 3]), entry(1, "action", [4], [4])],
+        taxonomies.load("sar_rarp50"),
+        "halsted",
+    )
+    phase = found["methods"]["halsted"]["action → phase"]
+    assert (phase["accuracy"], phase["n"], phase["without"]) == (0.75, 4, 1)
+    assert found["methods"]["halsted"]["action → procedure"]["accuracy"] == 1
+    assert "in halsted" in vocabulary_table(found)
+    with pytest.raises(TaxonomyError, match="no relations between"):
+        vocabulary_figures([], taxonomies.load("sar_rarp50"), "cholec80")

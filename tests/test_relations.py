@@ -69,6 +69,17 @@ def test_equal_reads_both_ways_part_of_one_way_and_related_never():
         found.reading(taxonomies.load("cholec80"))
 
 
+def test_the_ten_basic_actions_and_what_they_are_in_halsted():
+    bsa = taxonomies.load("bsa")
+    assert len(bsa.tag("action").categories) == 10 and bsa.stitch.driving == ("Needle Puncture",)
+    back = load_relations("bsa_halsted").reading(taxonomies.load())
+    assert back == {
+        ("action", "Clip"): {"action": "Clipping"},
+        ("action", "Retraction"): {"action": "Tissue Retraction"},
+        ("phase", "Driving"): {"action": "Needle Puncture"},
+    }
+
+
 @pytest.mark.parametrize(
     "text, said",
     [
@@ -102,7 +113,7 @@ def test_a_file_that_contradicts_itself_says_where(text, said, small):
 
 
 def test_taxonomies_without_relations_say_what_ships():
-    with pytest.raises(TaxonomyError, match="shipped: cholec80_halsted, sar_rarp50_halsted"):
+    with pytest.raises(TaxonomyError, match="shipped: cholec80_halsted, sar_rarp50_halsted, bsa_halsted"):
         relations_between(taxonomies.load("cholec80"), taxonomies.load("sar_rarp50"))
     with pytest.raises(TaxonomyError, match="did you mean 'cholec80_halsted'"):
         load_relations("cholec80_halstd")

@@ -8,6 +8,7 @@ code.
     embed.py             `halsted embed`
     view.py              `halsted show`, `export`, `report`
     stitches.py          `halsted stitches`
+    explain.py           `halsted explain`
     economy.py           `halsted economy`
     forecast.py          `halsted forecast` and its actions
     train.py             `halsted phantom`, `train`

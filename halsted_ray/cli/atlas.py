@@ -53,9 +53,9 @@ def add_atlas(commands: Commands) -> None:
         "--format",
         required=True,
         metavar="NAME",
-        help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, elan, cvat, via, boris, vtt, srt, csv or jsonl; "
-        "csv has one line per tag, with the columns video (a path below --videos) or video_id, start_s, stop_s, "
-        "task, tag, category",
+        help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, elan, cvat, via, boris, vtt, srt, csv, jsonl "
+        "or conversations; csv has one line per tag, with the columns video (a path below --videos) or video_id, "
+        "start_s, stop_s, task, tag, category",
     )
     importing.add_argument(
         "--videos", default="", metavar="DIR", help="folder of the videos, unless they lie as published"
@@ -64,7 +64,10 @@ def add_atlas(commands: Commands) -> None:
         "--taxonomy", default="", metavar="REF", help="name or YAML file of a taxonomy (default: the format's own)"
     )
     importing.add_argument(
-        "--mapping", default="", metavar="FILE", help="YAML file that names the columns (only for hsa-27k)"
+        "--mapping",
+        default="",
+        metavar="FILE",
+        help="YAML file that names the columns (hsa-27k), or the keys (conversations)",
     )
     importing.add_argument(
         "--annotator", default="", metavar="NAME", help="who annotated, where the data set does not say"
@@ -169,7 +172,10 @@ def add_atlas(commands: Commands) -> None:
         "export", "write a release as files", export_release, "export hospital --format label-studio --to review"
     )
     exporting.add_argument(
-        "--format", required=True, metavar="NAME", help="csv, jsonl, label-studio, elan, cvat, via, vtt or srt"
+        "--format",
+        required=True,
+        metavar="NAME",
+        help="csv, jsonl, label-studio, elan, cvat, via, vtt, srt or conversations",
     )
     exporting.add_argument("--to", required=True, metavar="DIR", help="folder or URL where the files are written")
     exporting.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")

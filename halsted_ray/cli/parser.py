@@ -12,6 +12,7 @@ from halsted_ray.cli.embed import add_embed
 from halsted_ray.cli.embeddings import add_embeddings
 from halsted_ray.cli.encoder import add_encoder
 from halsted_ray.cli.evaluate import add_evaluate
+from halsted_ray.cli.explain import add_explain
 from halsted_ray.cli.forecast import add_forecast
 from halsted_ray.cli.map import add_map, add_plan, add_status
 from halsted_ray.cli.options import Parser
@@ -30,6 +31,7 @@ ADD = (
     add_status,
     add_show,
     add_stitches,
+    add_explain,
     add_economy,
     add_forecast,
     add_export,

@@ -7,6 +7,7 @@ the service, and decodes nothing.
     recurrent.py         moments                     -> a gated recurrent network
     forecaster.py        a trained forecaster as a folder: save, load, forecast
     forecast_folds.py    sequences                   -> figures by horizon, on videos that were held out
+    explanation.py       rows at one moment          -> perception, relation, context, each with its rows
     economy.py           rows of one video           -> economy of motion
     economy_regression.py  economy, given scores     -> how far the two go together
 """

@@ -31,9 +31,10 @@ EPOCHS = 100
 PATIENCE = 12
 """Epochs without a better one until learning ends."""
 BATCH = 64
-RATE = 4e-3
-DROPOUT = 0.2
-TIME_WEIGHT = 1.0
+RATE = 3e-3
+DROPOUT = 0.5
+"""Of the state after the past actions, so that the current action and its time are learned first."""
+TIME_WEIGHT = 2.0
 """Of the loss about seconds, beside that about symbols."""
 VALIDATION_SHARE = 0.2
 PADDING, UNSEEN = 0, 1
@@ -49,7 +50,8 @@ class RecurrentForecaster(nn.Module):
         self._index = {symbol: k for k, symbol in enumerate(symbols)}
         self.embedding = nn.Embedding(len(symbols) + 2, WIDTH, padding_idx=PADDING)
         self.recurrent = nn.GRU(WIDTH + 2, WIDTH, batch_first=True)
-        self.hidden = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(2 * WIDTH + 2, 2 * WIDTH), nn.ReLU())
+        self.forget = nn.Dropout(DROPOUT)
+        self.hidden = nn.Sequential(nn.Linear(2 * WIDTH + 2, 2 * WIDTH), nn.ReLU())
         self.next = nn.Linear(2 * WIDTH, len(HORIZONS) * len(symbols))
         self.begins = nn.Linear(2 * WIDTH, len(HORIZONS))
         self.then = nn.Linear(2 * WIDTH, len(HORIZONS_S) * len(symbols))
@@ -62,7 +64,7 @@ class RecurrentForecaster(nn.Module):
         steps_MTW, _ = self.recurrent(torch.cat((self.embedding(past_MT), times_MT2), 2))
         last_MW = steps_MTW[torch.arange(len(past_MT)), (lengths_M - 1).clamp_min(0)]
         last_MW = last_MW * (lengths_M > 0)[:, None]
-        hidden = self.hidden(torch.cat((last_MW, self.embedding(now_M), now_times_M2), 1))
+        hidden = self.hidden(torch.cat((self.forget(last_MW), self.embedding(now_M), now_times_M2), 1))
         size = len(self.symbols)
         return (
             self.next(hidden).view(-1, len(HORIZONS), size),
@@ -106,6 +108,18 @@ class RecurrentForecaster(nn.Module):
             torch.tensor([places(outcome.then) for outcome in outcomes], dtype=torch.int64),
         )
 
+    @torch.no_grad()
+    def begin_with(self, rows: Sequence[torch.Tensor]) -> None:
+        """Sets the biases to how common each symbol is and how long each wait, so that learning begins there. ``rows``:
+        of ``tensors``."""
+        next_MH, seconds_MH, then_MS = rows[5:]
+        for layer, truth in ((self.next, next_MH), (self.then, then_MS)):
+            counts = [torch.bincount(of[of != NOT_KNOWN], minlength=len(self.symbols)) for of in truth.T]
+            layer.bias.copy_(torch.cat([((count + 1) / (count.sum() + len(count))).log() for count in counts]))
+        for h, of in enumerate(seconds_MH.T):
+            if (of >= 0).any():
+                self.begins.bias[h] = of[of >= 0].log1p().median()
+
     def tensors(self, sequences: Iterable[ActionSequence]) -> list[torch.Tensor]:
         """All moments of ``sequences``: the arguments of ``forward``, then the targets; a row per moment."""
         pairs = [pair for sequence in sequences for pair in moments_of(sequence)]
@@ -142,6 +156,7 @@ def learn_recurrent(
         model = RecurrentForecaster(symbols)
         learning = model.tensors([one for one in sequences if one.group not in aside])
         judging = model.tensors([one for one in sequences if one.group in aside])
+        model.begin_with(learning)
         optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=1e-2)
         best, best_loss, since = copy.deepcopy(model.state_dict()), float("inf"), 0
         for _ in range(EPOCHS):

@@ -13,6 +13,7 @@
     subtitles.py      WebVTT and SubRip, read and written
     csv_table.py      the atlas's own CSV, read and written
     jsonl.py          the same as JSON lines, read and written
+    conversations.py  questions and answers (LLaVA, ShareGPT), by templates and keys in conversations.yaml
 
 What several of them share:
 
@@ -34,6 +35,7 @@ from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats import (
     boris,
     cholec80,
+    conversations,
     csv_table,
     cvat,
     elan,
@@ -76,4 +78,5 @@ FORMATS = {
     "srt": Format(subtitles.read, "halsted", subtitles.write_srt),
     "csv": Format(csv_table.read, "halsted", csv_table.write),
     "jsonl": Format(jsonl.read, "halsted", jsonl.write),
+    "conversations": Format(conversations.read, "halsted", conversations.write),
 }
