@@ -59,6 +59,7 @@ def tables_page() -> Iterator[str]:
     from halsted_ray.maps.stitch_table import STITCHES_SCHEMA
     from halsted_ray.records import SAMPLE_SCHEMA, VIDEO_SCHEMA
     from halsted_ray.reporting.mapped_archive import VECTORS_SCHEMA
+    from halsted_ray.sequences.economy import ECONOMY_SCHEMA
 
     yield "# Tables\n"
     yield "Maps and atlases are [Delta tables](https://delta.io). Vectors are files of their own, Arrow and Parquet.\n"
@@ -68,6 +69,7 @@ def tables_page() -> Iterator[str]:
         ("OUT/cases", "One row per video of a case (`--case-by`).", CASES_SCHEMA),
         ("OUT/segments", "One row per segment, with its predictions and gaps.", table_schemas.SEGMENTS_SCHEMA),
         ("stitches", "One row per stitch, computed from the timeline (`halsted stitches`).", STITCHES_SCHEMA),
+        ("economy", "One row per video, computed from the timeline (`halsted economy`).", ECONOMY_SCHEMA),
         ("OUT/embeddings", "One row per window that was encoded.", VECTORS_SCHEMA),
         ("ARCHIVE/atlas/videos", "One row per annotated video.", VIDEO_SCHEMA),
         ("ARCHIVE/atlas/samples", "One row per annotated clip and task.", SAMPLE_SCHEMA),

@@ -34,6 +34,7 @@ ROOMS = (
     "training",
     "evaluation",
     "language",
+    "sequences",
     "selflabel",
     "registry",
     "reporting",
@@ -70,6 +71,7 @@ WITHOUT_RAY = {
     "atlas",
     "maps",
     "evaluation",
+    "sequences",
     "reporting",
 }
 HANDS_OVER_TO_RAY = {"reporting/mapped_archive.py"}

@@ -8,6 +8,9 @@ code.
     embed.py             `halsted embed`
     view.py              `halsted show`, `export`, `report`
     stitches.py          `halsted stitches`
+    explain.py           `halsted explain`
+    economy.py           `halsted economy`
+    forecast.py          `halsted forecast` and its actions
     train.py             `halsted phantom`, `train`
     encoder.py           `halsted encoder` and its actions
     embeddings.py        `halsted embeddings` and its actions

@@ -53,9 +53,9 @@ def add_atlas(commands: Commands) -> None:
         "--format",
         required=True,
         metavar="NAME",
-        help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, elan, cvat, via, boris, vtt, srt, csv, jsonl or "
-        "captions; csv has one line per tag, with the columns video (a path below --videos) or video_id, start_s, "
-        "stop_s, task, tag, category; captions has level and text beside video and times",
+        help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, elan, cvat, via, boris, vtt, srt, csv, jsonl, "
+        "conversations or captions; csv has one line per tag, with the columns video (a path below --videos) or "
+        "video_id, start_s, stop_s, task, tag, category; captions has level and text beside video and times",
     )
     importing.add_argument(
         "--videos", default="", metavar="DIR", help="folder of the videos, unless they lie as published"
@@ -64,7 +64,10 @@ def add_atlas(commands: Commands) -> None:
         "--taxonomy", default="", metavar="REF", help="name or YAML file of a taxonomy (default: the format's own)"
     )
     importing.add_argument(
-        "--mapping", default="", metavar="FILE", help="YAML file that names the columns (only for hsa-27k)"
+        "--mapping",
+        default="",
+        metavar="FILE",
+        help="YAML file that names the columns (hsa-27k), or the keys (conversations)",
     )
     importing.add_argument(
         "--annotator", default="", metavar="NAME", help="who annotated, where the data set does not say"
@@ -172,7 +175,7 @@ def add_atlas(commands: Commands) -> None:
         "--format",
         required=True,
         metavar="NAME",
-        help="csv, jsonl, label-studio, elan, cvat, via, vtt, srt or captions",
+        help="csv, jsonl, label-studio, elan, cvat, via, vtt, srt, conversations or captions",
     )
     exporting.add_argument("--to", required=True, metavar="DIR", help="folder or URL where the files are written")
     exporting.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")

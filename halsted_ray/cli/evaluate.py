@@ -7,7 +7,13 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from halsted_ray.cli.evaluation_table import benchmark_table, literature_table, methods_table
+from halsted_ray.cli.evaluation_table import (
+    benchmark_table,
+    left_out_table,
+    literature_table,
+    methods_table,
+    vocabulary_table,
+)
 from halsted_ray.cli.options import DONE, Commands, add_command, count, only_with, positive_int
 from halsted_ray.cli.registry import MODEL_HELP, REGISTRY_HELP, in_registry
 from halsted_ray.cli.self_label_table import comparison_text
@@ -76,6 +82,17 @@ def add_evaluate(commands: Commands) -> None:
         "--strategy",
         metavar="NAME",
         help="how folds are drawn: per_procedure or global (default: the first that leaves enough videos)",
+    )
+    evaluate.add_argument(
+        "--leave-out",
+        choices=("specialty", "procedure"),
+        metavar="NAME",
+        help="specialty or procedure: a fold for each, judged by a model that learned from the others alone",
+    )
+    evaluate.add_argument(
+        "--vocabulary",
+        metavar="NAME",
+        help="also judge in the words of another taxonomy: its name, or a file of relations (.yaml)",
     )
     evaluate.add_argument("--recipe", default="paper", metavar="NAME", help="paper (default) or best")
     evaluate.add_argument(
@@ -149,7 +166,7 @@ def add_conditions(evaluate: argparse.ArgumentParser) -> None:
     exists, folds of a recipe, or folds of a recipe without and with self-labelling."""
     only_with(
         evaluate,
-        *("--release", "--model", "--against", "--test-on", "--learn-from", "--self-label"),
+        *("--release", "--model", "--against", "--test-on", "--learn-from", "--self-label", "--vocabulary"),
         when=lambda given: given.atlas,
         needs="--atlas, because a benchmark brings its own videos and split",
     )
@@ -193,6 +210,18 @@ def add_conditions(evaluate: argparse.ArgumentParser) -> None:
             benchmark_of(given) in ("sais", "llama") or (given.atlas and not given.model and not given.test_on)
         ),
         needs="folds to draw; with --model, --test-on or --benchmark rarp50 there are none",
+    )
+    only_with(
+        evaluate,
+        "--leave-out",
+        when=lambda given: given.atlas and not given.model and not given.test_on and given.split != "published",
+        needs="folds to draw from --atlas; a model, --test-on or --split published names other videos",
+    )
+    only_with(
+        evaluate,
+        *("--folds", "--strategy", "--seed"),
+        when=lambda given: not given.leave_out,
+        needs="folds that are drawn; --leave-out makes one fold for each specialty or procedure",
     )
     only_with(
         evaluate,
@@ -272,6 +301,7 @@ def evaluate_model(options: argparse.Namespace) -> int:
         folds=options.folds or (1 if options.split == "published" else 5),
         published=options.split == "published",
         strategy=options.strategy,
+        leave_out=options.leave_out,
         learn_from=options.learn_from,
         seed=options.seed,
         baselines=() if options.baselines == "none" else tuple(options.baselines.split(",")),
@@ -285,10 +315,14 @@ def evaluate_model(options: argparse.Namespace) -> int:
         ),
         "on_fold": lambda done, of: show_progress(f"{done} of {counted(of, 'fold')} evaluated", done == of),
     }
+    from halsted_ray.atlas import read_atlas
     from halsted_ray.evaluation.run_evaluation import evaluate
+    from halsted_ray.evaluation.vocabulary import vocabulary_figures
     from halsted_ray.reporting.evaluation_page import write_evaluation
     from halsted_ray.selflabel.self_label import read_report
 
+    if options.vocabulary:  # before hours of work
+        vocabulary_figures([], read_atlas(options.atlas, options.release).load_taxonomy(), options.vocabulary)
     if options.benchmark:
         found = run_benchmark(options, out, recipe, plan, shared)
     elif options.archive:
@@ -299,6 +333,8 @@ def evaluate_model(options: argparse.Namespace) -> int:
         found = evaluate(options.atlas, out, recipe, model=model, against=against, plan=plan, **shared)
         if against:
             found = compared(found, out, labels)
+    if options.vocabulary:
+        found = in_vocabulary(found, out, options.vocabulary)
     write_evaluation(found, f"{out}/report.html", clips=options.clips)
     if options.json:
         print(json.dumps(found.figures, indent=1))
@@ -308,6 +344,10 @@ def evaluate_model(options: argparse.Namespace) -> int:
         print(textwrap.fill(f"caution: {caveat}", WIDTH) + "\n")
     if options.benchmark:
         print(benchmark_table(found.figures["benchmark"]) + "\n")
+    if vocabulary := found.figures.get("vocabulary"):
+        print(vocabulary_table(vocabulary) + "\n")
+    if left_out := found.figures.get("left_out"):
+        print(left_out_table(left_out) + "\n")
     if literature := found.figures.get("literature"):
         print(literature_table(literature) + "\n")
     if comparison := found.figures.get("comparison"):
@@ -382,5 +422,15 @@ def compared(found: Evaluation, out: str, labels: list[JsonObject]) -> Evaluatio
         **measure_gain(found.of(REFERENCE), found.of(), found.taxonomy, operation_of_video(found.atlas.clips)),
         "labels": labels,
     }
+    save_evaluation(out, found.figures, found.predictions, found.taxonomy)
+    return found
+
+
+def in_vocabulary(found: Evaluation, out: str, vocabulary: str) -> Evaluation:
+    """Adds the figures in another vocabulary to ``found``."""
+    from halsted_ray.evaluation.run_evaluation import save_evaluation
+    from halsted_ray.evaluation.vocabulary import vocabulary_figures
+
+    found.figures["vocabulary"] = vocabulary_figures(found.predictions, found.taxonomy, vocabulary)
     save_evaluation(out, found.figures, found.predictions, found.taxonomy)
     return found

@@ -189,3 +189,26 @@ def title_of(method: str) -> str:
 def p_value(value: float | None) -> str:
     """A p-value; – where it is unknown."""
     return "–" if value is None else f"{value:.3f}"
+
+
+def left_out_table(figures: JsonObject) -> str:
+    """The figures of ``evaluation.left_out``: per tag what each specialty reaches that was left out, and the mean."""
+    rows = [
+        (tag, name, method, percent(one["accuracy"]), percent(one["f1"]), f"{one['n']:,}")
+        for method, tags in figures["methods"].items()
+        for tag, of_tag in tags.items()
+        for name, one in of_tag.items()
+    ]
+    header = ("tag", f"{figures['of']} left out", "method", "accuracy", "macro F1", "answers")
+    return table(header, sorted(rows, key=lambda row: (row[0], row[1] == "mean", row[1], row[2])), right=(3, 4, 5))
+
+
+def vocabulary_table(figures: JsonObject) -> str:
+    """The figures of ``evaluation.vocabulary``: how right each method is in the words of another taxonomy."""
+    rows = [
+        (name, method, percent(one["accuracy"]), percent(one["f1"]), f"{one['n']:,}", f"{one['without']:,}")
+        for method, tags in figures["methods"].items()
+        for name, one in tags.items()
+    ]
+    header = (f"in {figures['vocabulary']}", "method", "accuracy", "macro F1", "answers", "no counterpart")
+    return table(header, sorted(rows), right=(2, 3, 4, 5))

@@ -7,10 +7,13 @@ from halsted_ray.cli.atlas import add_atlas
 from halsted_ray.cli.deidentify import add_deidentify
 from halsted_ray.cli.dicom import add_dicom
 from halsted_ray.cli.doctor import add_completion, add_doctor
+from halsted_ray.cli.economy import add_economy
 from halsted_ray.cli.embed import add_embed
 from halsted_ray.cli.embeddings import add_embeddings
 from halsted_ray.cli.encoder import add_encoder
 from halsted_ray.cli.evaluate import add_evaluate
+from halsted_ray.cli.explain import add_explain
+from halsted_ray.cli.forecast import add_forecast
 from halsted_ray.cli.language import add_recall, add_zero_shot
 from halsted_ray.cli.map import add_map, add_plan, add_status
 from halsted_ray.cli.options import Parser
@@ -29,6 +32,9 @@ ADD = (
     add_status,
     add_show,
     add_stitches,
+    add_explain,
+    add_economy,
+    add_forecast,
     add_export,
     add_report,
     add_plan,

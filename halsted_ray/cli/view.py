@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from halsted_ray.cli.options import (
     DONE,
@@ -16,6 +17,9 @@ from halsted_ray.cli.options import (
 )
 from halsted_ray.cli.text_tables import WIDTH, accuracy_table, counted
 from halsted_ray.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def add_show(commands: Commands) -> None:
@@ -74,12 +78,34 @@ def add_export(commands: Commands) -> None:
         metavar="FILE",
         help="name patient and study in the reports, by the table of `halsted dicom import` (default: nobody)",
     )
+    export.add_argument(
+        "--vocabulary",
+        metavar="NAME",
+        help="write the rows in the words of another taxonomy: its name, or a file of relations (.yaml)",
+    )
+    export.add_argument("--taxonomy", metavar="FILE", help="the maps' taxonomy, unless it ships with this package")
+    only_with(export, "--taxonomy", when=lambda given: given.vocabulary, needs="--vocabulary, which reads rows by it")
     only_with(
         export,
         "--identities",
         when=lambda given: given.format in ("dicom-sr", "fhir-r4", "fhir-r5"),
         needs="--format dicom-sr, fhir-r4 or fhir-r5",
     )
+
+
+def in_words_of(rows: pa.Table, vocabulary: str, taxonomy: str | None) -> pa.Table:
+    """``rows`` of a timeline in another vocabulary; says which rows have no counterpart there."""
+    from halsted_ray import taxonomy as taxonomies
+    from halsted_ray.maps.vocabulary import translated
+
+    found = translated(rows, vocabulary, taxonomies.load(taxonomy) if taxonomy else None)
+    if found.without:
+        listed = ", ".join(f"{tag} {category} ({count})" for (tag, category), count in sorted(found.without.items()))
+        print(
+            f"{counted(sum(found.without.values()), 'row')} without a counterpart in {found.taxonomy.name}: {listed}",
+            file=sys.stderr,
+        )
+    return found.rows
 
 
 def export_timelines(options: argparse.Namespace) -> int:
@@ -98,6 +124,8 @@ def export_timelines(options: argparse.Namespace) -> int:
     videos, rows = status_of(options.out), read_timeline(options.out)
     if chapters := read_cases(options.out):
         videos, rows = case_statuses(videos, chapters), case_timeline(rows, chapters)
+    if options.vocabulary:
+        rows = in_words_of(rows, options.vocabulary, options.taxonomy)
     whole = [video["video_id"] for video in videos if video["status"] in ("mapped", "partial")]
     if options.format in REPORTS:
         subjects = Identities(options.identities, must_exist=True).subjects() if options.identities else None

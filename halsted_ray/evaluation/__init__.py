@@ -3,6 +3,8 @@
 run_evaluation.py    an atlas, a model or a recipe   -> figures: `halsted evaluate`
 evaluation_plan.py   which videos judge, and which baselines are judged beside the model
 folds.py             videos                          -> folds; one fold: train, predict
+left_out.py          videos, operations              -> folds that leave a specialty out, and their figures
+vocabulary.py        predictions, another taxonomy    -> figures in the words of that taxonomy
 fold_resources.py    the share of a GPU that a fold needs
 dataset.py           videos and their clips          -> samples with vectors, which all folds share
 predictions.py       model, test samples             -> predictions, from which all figures are computed

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from halsted_ray.errors import UsageError
 from halsted_ray.evaluation.baselines import BASELINES
+from halsted_ray.evaluation.left_out import LEAVE_OUT
 from halsted_ray.evaluation.sais import SaisRecipe
 
 PARTS = ("test", "validation", "all")
@@ -38,6 +39,9 @@ class EvaluationPlan:
     """Judge on the test part that the release fixes, as a published data set wants it, and add the literature's figures
     (``evaluation.published_split``). Each of ``folds`` then draws its own validation videos; a single fold takes the
     release's validation part, where it has one."""
+    leave_out: str | None = None
+    """``specialty`` or ``procedure``: one fold for each of them, which tests on all of its videos and learns from the
+    others (``evaluation.left_out``); then ``folds``, ``strategy`` and ``seed`` draw nothing."""
     learn_from: int | None = None
     """Train each fold on so many of its training videos only: what would a model be worth with fewer?"""
     seed: int = 0
@@ -69,5 +73,13 @@ class EvaluationPlan:
                 "the published test part judges, and another part is named too; leave one of the two out (--part, "
                 "--test-on, or --split published)"
             )
+        if self.leave_out is not None:
+            if self.leave_out not in LEAVE_OUT:
+                raise UsageError(f"can't leave out {self.leave_out!r}; expected one of {', '.join(LEAVE_OUT)}")
+            if self.published or self.test_on is not None or self.splits is not None or self.strategy is not None:
+                raise UsageError(
+                    f"each {self.leave_out} is left out once, and another part is named too; leave one of the two out "
+                    "(--leave-out, or --test-on, --split published, --strategy)"
+                )
         if self.splits is not None and not self.splits:
             raise UsageError("no split is given; expected at least 1")

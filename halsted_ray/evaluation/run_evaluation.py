@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from halsted_ray.atlas import Atlas, read_atlas
+from halsted_ray.atlas.groups import groups_of
 from halsted_ray.compute.devices import gpus_at_hand
 from halsted_ray.compute.parallel import run_parallel
 from halsted_ray.embedding.embed import EmbedProgress
@@ -31,6 +32,7 @@ from halsted_ray.evaluation.folds import (
 )
 from halsted_ray.evaluation.json_values import Figures
 from halsted_ray.evaluation.leak_guard import caveats_of, learned_by, require_unlearned
+from halsted_ray.evaluation.left_out import left_out_figures, left_out_folds, left_out_names
 from halsted_ray.evaluation.predictions import MODEL, TagPredictions, predictions_table
 from halsted_ray.evaluation.published import published_figures
 from halsted_ray.evaluation.published_split import literature_figures, published_splits
@@ -204,6 +206,9 @@ def evaluate(
         "map": feature_map(results[0].features, operations),
         "seconds": {"embedding": embed_s, "folds": time.monotonic() - started_s - embed_s},
     }
+    if plan.leave_out is not None:
+        names = left_out_names(splits, operations, plan.leave_out)
+        figures["left_out"] = {"of": plan.leave_out, "methods": left_out_figures(predictions, names)}
     if plan.published:
         models = [(fold.model, fold.split) for fold in folds]
         place = embeddings or f"{atlas.rstrip('/')}/embeddings"
@@ -227,6 +232,12 @@ def splits_of(
         splits, drawn_by = [dict(split) for split in plan.splits], "given split"
     elif plan.published:
         splits, drawn_by = published_splits(source, 1 if is_given else plan.folds, plan.seed)
+    elif plan.leave_out is not None:
+        if is_given:
+            raise UsageError("a model that exists has learned already; leave it out to leave a specialty out")
+        annotated = {clip.video_id for clip in source.clips}
+        splits = left_out_folds(annotated, operations, groups_of(source.videos), plan.leave_out)
+        drawn_by = f"each {plan.leave_out} left out once"
     elif judging is not None:
         splits, drawn_by = [source.split], f"all videos of {judging.name}"
     else:

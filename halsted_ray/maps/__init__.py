@@ -13,6 +13,7 @@ status.py         how far each video is
 stitches.py       rows → stitches: handling, driving, withdrawal
 stitch_totals.py  counts, medians and shares of stitches, with intervals
 stitch_table.py   the stitches of a mapped archive; as CSV and JSON
+vocabulary.py     a timeline in the words of another taxonomy
 exports.py        a timeline as CSV, JSON Lines, WebVTT, SubRip
 run_profile.py    where the time of the newest run went
 """

@@ -22,6 +22,7 @@ from halsted_ray.maps.table_schemas import SEGMENTS_SCHEMA, TIMELINE_SCHEMA, VID
 from halsted_ray.reporting.lanes import timeline
 from halsted_ray.reporting.map_plots import timeline_plot
 from halsted_ray.reporting.report_data import find_video, taxonomy_of
+from halsted_ray.sequences.economy import ECONOMY_SCHEMA, economy_rows, read_economy
 from halsted_ray.storage.delta import is_table, native_files, open_table, table_uri
 from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.storage.vector_files import stored_file
@@ -154,8 +155,9 @@ def _rows_of_files(files: pa.Table, location: str) -> pa.Table:
 class MappedArchive:
     """The maps at ``location``: what ``halsted map … --out LOCATION`` left there. ``open_maps`` makes one.
 
-    ``timeline``, ``videos``, ``segments``, ``cases``, ``vectors`` and ``stitches`` are ``MapTable``s; docs/reference
-    says their columns. Stitches are found in the timeline when they are read (``maps.stitches``).
+    ``timeline``, ``videos``, ``segments``, ``cases``, ``vectors``, ``stitches`` and ``economy`` are ``MapTable``s;
+    docs/reference says their columns. Stitches (``maps.stitches``) and economy (``sequences.economy``) are computed
+    from the timeline when they are read.
     """
 
     def __init__(self, location: str, embeddings: str | None = None, taxonomy: str | None = None):
@@ -172,6 +174,7 @@ class MappedArchive:
         self.cases = self._table("cases", CASES_SCHEMA)
         self.vectors = VectorTable.at(self.embeddings)
         self.stitches = ComputedTable("stitches", STITCHES_SCHEMA, self._found_stitches)
+        self.economy = ComputedTable("economy", ECONOMY_SCHEMA, self._found_economy)
 
     @property
     def video_ids(self) -> list[str]:
@@ -222,6 +225,11 @@ class MappedArchive:
         taxonomy = taxonomies.load(self._taxonomy) if self._taxonomy else None
         rows = stitch_rows(read_stitches(self.location, taxonomy))
         return pa.dataset.dataset(pa.Table.from_pylist(rows, schema=STITCHES_SCHEMA))
+
+    def _found_economy(self) -> pa.dataset.Dataset:
+        taxonomy = taxonomies.load(self._taxonomy) if self._taxonomy else None
+        rows = economy_rows(read_economy(self.location, taxonomy=taxonomy))
+        return pa.dataset.dataset(pa.Table.from_pylist(rows, schema=ECONOMY_SCHEMA))
 
     def _table(self, name: str, schema: pa.Schema) -> MapTable:
         def dataset() -> pa.dataset.FileSystemDataset | None:

@@ -3,9 +3,11 @@
     halsted.yaml      the paper's Table 3: 4 tasks, 11 tags, 104 categories (the default)
     sar_rarp50.yaml   SAR-RARP50's eight actions
     cholec80.yaml     Cholec80's seven phases and seven tools
+    bsa.yaml          the ten basic surgical actions
     surglavi.yaml     SurgLaVi-β's three levels of captions
     names.py          Taxonomy, Task, Tag, and the look-ups by name
     parsing.py        reads a YAML file, checks it line by line, and makes it a Taxonomy
+    relations.py      how the categories of one taxonomy read in another; the shipped files lie in related/
 
 >>> load().task("macro").instruction
 'map procedure type'

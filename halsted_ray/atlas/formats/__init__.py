@@ -14,6 +14,7 @@
     csv_table.py      the atlas's own CSV, read and written
     jsonl.py          the same as JSON lines, read and written
     captions_table.py captions of any atlas, as CSV or JSON lines, read; as JSON lines, written
+    conversations.py  questions and answers (LLaVA, ShareGPT), by templates and keys in conversations.yaml
 
 What several of them share:
 
@@ -36,6 +37,7 @@ from halsted_ray.atlas.formats import (
     boris,
     captions_table,
     cholec80,
+    conversations,
     csv_table,
     cvat,
     elan,
@@ -79,4 +81,5 @@ FORMATS = {
     "csv": Format(csv_table.read, "halsted", csv_table.write),
     "jsonl": Format(jsonl.read, "halsted", jsonl.write),
     "captions": Format(captions_table.read, "", captions_table.write),
+    "conversations": Format(conversations.read, "halsted", conversations.write),
 }
