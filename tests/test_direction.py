@@ -37,6 +37,7 @@ ROOMS = (
     "selflabel",
     "registry",
     "reporting",
+    "search",
     "hospital",
     "service",
     "cli",

@@ -8,6 +8,7 @@ code.
     embed.py             `halsted embed`
     view.py              `halsted show`, `export`, `report`
     stitches.py          `halsted stitches`
+    search.py            `halsted search`, `search-index`
     train.py             `halsted phantom`, `train`
     encoder.py           `halsted encoder` and its actions
     embeddings.py        `halsted embeddings` and its actions
