@@ -59,6 +59,7 @@ HEAVY = {
     "test_serve_annotations",
     "test_serve_atlas_commit",
     "test_serve_similar",
+    "test_search_on_s3",
     "test_serve_library",
     "test_serve_home",
     "test_serve_case_files",

@@ -125,6 +125,7 @@ ROUTES = {
     "GET /v1/videos/{video_id}/annotations/timeline": Route("read", "timeline", "timeline.read"),
     "POST /v1/videos/{video_id}/annotations/commit": Route("annotate", "annotate"),
     "GET /v1/videos/{video_id}/similar": Route("read", "watch", "timeline.read", query="start_s=0&stop_s=2.5"),
+    "POST /v1/search": Route("read", "watch", "timeline.read", body={"video_id": "{video_id}", "at_s": 1}),
     "GET /v1/videos/{video_id}/comments": Route("read", "comment"),
     "POST /v1/videos/{video_id}/comments": Route("read", "comment", body={"at_s": 1, "text": "look here"}),
     "DELETE /v1/videos/{video_id}/comments/{comment_id}": Route("read", "comment"),

@@ -38,6 +38,7 @@ ROOMS = (
     "selflabel",
     "registry",
     "reporting",
+    "search",
     "hospital",
     "service",
     "cli",

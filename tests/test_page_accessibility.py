@@ -6,13 +6,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browser import Tab
-from maps import write_maps
+from maps import WHOLE, write_maps
 from playwright.sync_api import expect
 from serving import client_of, new_key, on_a_port, open_service, shared_model, upload, write_video
 
 from halsted_ray.service import setup_link
+from halsted_ray.storage.vectors import VectorStore
 
 AXE = Path(__file__).parents[1] / "serve" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 WIDTHS = (390, 768, 1280, 1920)
@@ -40,7 +42,10 @@ def site(tmp_path_factory):
         mapped, waiting = (
             upload(client, write_video(folder / f"{seconds}.mp4", seconds))["video_id"] for seconds in (120.0, 20.0)
         )
-        write_maps(service.videos.maps_location("north", mapped))
+        place = service.videos.maps_location("north", mapped)
+        write_maps(place)
+        vectors = {("fine", 2.5 * n, 2.5 * n + 2.5): np.eye(48)[n] for n in range(48)}
+        VectorStore(f"{place}/embeddings", "ab", "reference").put(WHOLE, 0.0, 120.0, vectors)
         client.post(f"/v1/videos/{mapped}/maps", json={})
         service.jobs.finish(service.jobs.claim("worker").job_id, "worker", "done", "mapped")
         client.post(f"/v1/videos/{waiting}/maps", json={})
@@ -106,6 +111,18 @@ def test_axe_finds_nothing_on_the_library_its_filters_its_choice_and_its_dialogs
     assert findings(tab) == []
     page.get_by_role("button", name="Describe").first.click()
     expect(page.get_by_role("dialog")).to_be_visible()
+    assert findings(tab) == []
+
+
+def test_axe_finds_nothing_on_moments_that_are_like_one_and_on_words_without_a_model(site, tab):
+    page = tab.page
+    tab.sign_in(site["address"], site["key"], at=f"library?like={site['mapped']}@10")
+    moments = page.get_by_role("region", name="Moments like 0:10")
+    expect(moments.get_by_role("link").first).to_be_visible()
+    assert findings(tab) == []
+    page.get_by_label("Search", exact=True).fill("needle")
+    page.get_by_role("button", name="Find moments").click()
+    expect(page.get_by_role("alert")).to_contain_text("no model for questions in words")
     assert findings(tab) == []
 
 

@@ -117,3 +117,94 @@ def test_a_case_without_vectors_and_a_span_outside_of_the_video_are_refused_in_w
         session.get_one(StoredVideo, ("north", site.ids[0])).duration_s = 500.0
     bare = site.ada.get(f"{where}?start_s=400&stop_s=410")
     assert bare.status_code == 409 and "no stored vectors in [400, 410) s" in bare.json()["detail"]
+
+
+def found(client, **asked) -> list[dict]:
+    answer = client.post("/v1/search", json=asked)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["moments"]
+
+
+def test_a_search_by_example_gives_what_similar_gives(site):
+    first, second, others = site.ids
+    moments = found(site.ada, video_id=first, at_s=15, tag="step", limit=2)
+    like = site.similar(site.ada, first, "start_s=12.5&stop_s=17.5&tag=step&limit=2")
+    assert moments == like and moments[0]["video_id"] == second
+    assert others not in {one["video_id"] for one in moments}, "the case of somebody else"
+    assert {entry.detail["similar_to"] for entry in site.looks()} == {first}
+
+
+def test_a_search_finds_only_where_the_map_says_so(site):
+    moments = found(site.ada, video_id=site.ids[0], at_s=15, step="Dissection", limit=50)
+    assert moments and all(one["start_s"] >= 60 for one in moments)
+    assert found(site.ada, video_id=site.ids[0], at_s=15, step="Dissection", procedure="Nothing") == []
+
+
+def test_a_search_never_compares_the_vectors_of_a_case_that_the_caller_may_not_watch(site, monkeypatch):
+    """So neither what it finds nor how long it takes depends on cases of others."""
+    from halsted_ray.service import moment_cache
+
+    places: list[str] = []
+    stored = moment_cache.stored_contents
+    monkeypatch.setattr(moment_cache, "stored_contents", lambda store: places.append(store.root) or stored(store))
+    found(site.ada, video_id=site.ids[0], at_s=15)
+    assert {one for one in site.ids if any(one in place for place in places)} == set(site.ids[:2])
+    with client_of(site.service, new_key(site.service, "south", "eve")) as stranger:
+        answer = stranger.post("/v1/search", json={"video_id": site.ids[0], "at_s": 15})
+        assert answer.status_code == 404
+
+
+def test_a_case_that_was_deleted_is_found_no_more(site):
+    assert site.ids[1] in {one["video_id"] for one in found(site.ada, video_id=site.ids[0], at_s=15)}
+    assert site.ada.delete(f"/v1/videos/{site.ids[1]}").status_code == 204
+    assert site.ids[1] not in {one["video_id"] for one in found(site.ada, video_id=site.ids[0], at_s=15)}
+
+
+def test_a_question_in_words_needs_a_model_of_the_site(site):
+    refused = site.ada.post("/v1/search", json={"text": "clipping of the cystic duct"})
+    assert refused.status_code == 409 and "HALSTED_SEARCH_MODEL" in refused.json()["detail"]
+
+
+def test_a_question_in_words_finds_the_moments_that_the_model_puts_beside_it(site):
+    from halsted_ray.search.text_question import ByText, TextSearch
+
+    class Encoder:
+        """Stands for a text encoder: the words are the vector."""
+
+        def encode(self, texts):
+            return np.array([[1.0, 0.0, 0.0] if "sutur" in texts[0] else [0.0, 0.0, 1.0]], np.float32)
+
+    site.service._words = TextSearch(ByText(identity_model()), Encoder())
+    moments = found(site.ada, text="suturing", tag="step")
+    assert {one["video_id"] for one in moments} == set(site.ids[:2]), "not the case of somebody else"
+    assert [one["row"]["category"] for one in moments[:2]] == ["Suturing", "Suturing"]
+    assert [one["row"]["category"] for one in found(site.ada, text="other", tag="step")[:2]] == ["Dissection"] * 2
+    looks = [entry.detail for entry in site.looks()]
+    assert {look["by"] for look in looks} == {"words"} and not any("sutur" in str(look) for look in looks)
+
+
+ASKS_WRONG = [{}, {"video_id": "aa" * 8}, {"text": "a", "video_id": "aa" * 8, "at_s": 1}, {"text": ""}]
+
+
+@pytest.mark.parametrize("asked", ASKS_WRONG)
+def test_a_search_that_asks_nothing_or_two_things_is_refused(site, asked):
+    assert site.ada.post("/v1/search", json=asked).status_code == 422
+
+
+def identity_model():
+    """A model that leaves vectors as they are: centred, at length 1. So words and moments share the space of the
+    stored vectors."""
+    import torch
+
+    from halsted_ray.language.contrast_model import VideoTextConfig, VideoTextModel
+
+    class Identity(VideoTextModel):
+        def embed_clips(self, vectors):
+            apart = np.stack([one.mean(0) for one in vectors]) - 5.0
+            return (apart / np.linalg.norm(apart, axis=-1, keepdims=True)).astype(np.float32)
+
+        def embed_text(self, text_vectors):
+            return text_vectors
+
+    torch.manual_seed(0)
+    return Identity(VideoTextConfig("ab", "ab", 3, "words", "cd", 3, dim=3, hidden=8))

@@ -11,6 +11,7 @@ code.
     explain.py           `halsted explain`
     economy.py           `halsted economy`
     forecast.py          `halsted forecast` and its actions
+    search.py            `halsted search`, `search-index`
     train.py             `halsted phantom`, `train`
     encoder.py           `halsted encoder` and its actions
     embeddings.py        `halsted embeddings` and its actions

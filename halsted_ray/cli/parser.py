@@ -20,6 +20,7 @@ from halsted_ray.cli.options import Parser
 from halsted_ray.cli.out_of_body import add_out_of_body
 from halsted_ray.cli.probe import add_probe
 from halsted_ray.cli.registry import add_lineage, add_registry
+from halsted_ray.cli.search import add_search, add_search_index
 from halsted_ray.cli.selflabel import add_review, add_self_label
 from halsted_ray.cli.serve import add_serve
 from halsted_ray.cli.stitches import add_stitches
@@ -37,6 +38,8 @@ ADD = (
     add_forecast,
     add_export,
     add_report,
+    add_search,
+    add_search_index,
     add_plan,
     add_probe,
     add_out_of_body,

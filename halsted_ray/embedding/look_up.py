@@ -67,7 +67,7 @@ def embeddings(
     several. All vectors are in memory at once: 10 MB per video-hour of 1-s windows at D = 1408. Raises UsageError where
     nothing is stored, or the vectors of several encoders are; StorageUnavailable.
     """
-    store = _one_store(location, encoder, sampling)
+    store = one_store(location, encoder, sampling)
     parts = list(_of_kind(store, video_ids, kind))
     if not parts:
         raise UsageError(
@@ -104,7 +104,7 @@ def similar(
     ``embeddings``. The store's mean is taken from every vector first, since all vectors of an encoder have a large part
     in common. The store is read twice, video by video. Raises UsageError.
     """
-    store = _one_store(location, encoder, sampling)
+    store = one_store(location, encoder, sampling)
     asked = None if isinstance(query, np.ndarray) else query
     vector_D = query if isinstance(query, np.ndarray) else _vector_of(store, query, kind)
     try:
@@ -161,11 +161,11 @@ def nearest(
     return found
 
 
-def _one_store(location: str, encoder: str | None, sampling: str | None) -> VectorStore:
+def one_store(location: str, encoder: str | None, sampling: str | None) -> VectorStore:
     """The store of one encoder and sampling. Raises UsageError where there is none, or more than one."""
     place = absolute_location(location).rstrip("/")
-    beside = [store for store in stores_at(f"{place}/embeddings") if store.files()]
-    stores = beside or [store for store in stores_at(place) if store.files()]
+    beside = [store for store in stores_at(f"{place}/embeddings") if store.holds_any()]
+    stores = beside or [store for store in stores_at(place) if store.holds_any()]
     fitting = [store for store in stores if encoder in (None, store.encoder) and sampling in (None, store.sampling)]
     if len(fitting) == 1:
         return fitting[0]

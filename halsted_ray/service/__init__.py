@@ -32,7 +32,9 @@ What the service does
     annotation_log.py  the changes as values: what holds, who contradicts whom
     annotation_timeline.py, annotation_samples.py   what people say as rows of a timeline, as samples of an atlas
     atlas_entries.py   what of it is in the site's atlas
-    similar_moments.py moments that look like one, by stored vectors
+    moment_cache.py    moments of the videos that were searched last, in memory
+    similar_moments.py moments that look like one or that words describe, by stored vectors
+    search_schemas.py  body and answer of a search of moments
     comments.py        comments at a time; identifying_text.py: what in them looks like a name
     case_people.py     who wrote something, as a caller may know them
     videos.py          a tenant's videos: read, their timelines, deleted

@@ -30,6 +30,7 @@ from halsted_ray.service.comments import NotYours
 from halsted_ray.service.components import Overloaded, ServiceComponents
 from halsted_ray.service.job_following import JobFollowing
 from halsted_ray.service.middleware import RequestMiddleware
+from halsted_ray.service.moment_cache import MomentCache
 from halsted_ray.service.object_store import StoreFull, UploadEnded
 from halsted_ray.service.places import FairPlaces
 from halsted_ray.service.prepared_timelines import PreparedTimelines
@@ -60,7 +61,7 @@ POLLS, POLLS_OF_TENANT = 40, 20
 """Polls of the SDK that one replica holds open; what finds no place is answered at once. The front lets 100 requests of
 this kind through to one replica, those of the page among them."""
 SEARCHES, SEARCHES_OF_TENANT, SEARCHES_WAITING = 2, 1, 8
-"""Searches of similar moments of one replica at once: each reads all vectors of up to 200 cases."""
+"""Searches of moments of one replica at once: each compares all vectors of up to 200 cases."""
 CLIPS, CLIPS_OF_TENANT, CLIPS_WAITING = 64, 48, 64
 """Clips of one replica that the tagger has at once, and clips of one tenant that wait for that."""
 CUTS, CUTS_OF_TENANT, CUTS_WAITING = 2, 1, 4
@@ -108,7 +109,8 @@ def create_api(components: ServiceComponents) -> FastAPI:
     state.clips = FairPlaces("clips of the tenant", CLIPS, CLIPS_OF_TENANT, CLIPS_WAITING)
     state.cuts = FairPlaces("clips to cut", CUTS, CUTS_OF_TENANT, CUTS_WAITING)
     state.timelines = PreparedTimelines(components.videos, lambda: components.model_source().taxonomy)
-    state.searches = FairPlaces("searches of similar moments", SEARCHES, SEARCHES_OF_TENANT, SEARCHES_WAITING)
+    state.searches = FairPlaces("searches of moments", SEARCHES, SEARCHES_OF_TENANT, SEARCHES_WAITING)
+    state.moments = MomentCache()
     state.job_following = JobFollowing(components.jobs)
     app.add_middleware(HostMiddleware, settings=components.settings)
     app.add_middleware(RequestMiddleware, components=components)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from halsted_ray.search.text_question import TextSearch
 from halsted_ray.service.annotations import Annotations
 from halsted_ray.service.atlas_entries import AtlasEntries
 from halsted_ray.service.cases import Cases
@@ -54,6 +56,8 @@ class ServiceComponents:
     serving_model: ServingModel | None = None
     single_sign_on: SingleSignOn | None = None
     replicas: int = 1
+    _words: TextSearch | None = field(default=None, repr=False)
+    _loading: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def dicom_instances(self) -> DicomInstances:
@@ -74,6 +78,14 @@ class ServiceComponents:
     def atlas_entries(self) -> AtlasEntries:
         """What of the annotations is in the site's atlas."""
         return AtlasEntries(self.database, self.videos, self.settings.atlas)
+
+    def words(self) -> TextSearch | None:
+        """What questions in words are asked with, loaded once; None where the site has no model for them. Raises
+        ModelError where the model or its text encoder can't be read."""
+        with self._loading:
+            if self._words is None and self.settings.search_model:
+                self._words = TextSearch.load(self.settings.search_model)
+            return self._words
 
     @property
     def library(self) -> Library:

@@ -37,6 +37,8 @@ HALSTED_DEIDENTIFY what is done to each upload before anything else reads it: fu
                    (full where the extra `deidentify` is installed, else metadata)
 HALSTED_PROXY      auto: a copy is made of each video that browsers do not play; off: where somebody asks for it (auto)
 HALSTED_ATLAS      the archive whose atlas takes annotations in, a folder or a URL (none: they stay in the service)
+HALSTED_SEARCH_MODEL   the model of video and text, a folder or a URL, with which cases are searched in words (none:
+                   they are searched by example alone)
 HALSTED_REVIEW_FIRST   1: a video in which something was hidden is mapped only after somebody has accepted that
 HALSTED_JOB_MEMORY_MB  the memory of a job's own process; a job that needs more fails (4096)
 HALSTED_DATABASE_CONNECTIONS   the most connections of one replica to the database (48)
@@ -120,6 +122,8 @@ class Settings:
     """Whether a video in which something was hidden is mapped only after somebody has accepted that."""
     atlas: str | None = None
     """The archive whose atlas takes annotations in; None: annotations stay in the service."""
+    search_model: str | None = None
+    """The model of video and text for questions in words; None: questions by example alone."""
     job_memory_mb: int = 4096
     """The memory of the process that plans and publishes a job. The actors that decode and encode are bounded by
     segments and not by videos."""
@@ -177,6 +181,7 @@ class Settings:
             deidentify=_level(environment),
             proxies=_proxies(environment),
             atlas=(atlas if "://" in atlas else str(Path(atlas).absolute())) if atlas else None,
+            search_model=environment.get("HALSTED_SEARCH_MODEL") or None,
             review_first=environment.get("HALSTED_REVIEW_FIRST") == "1",
             job_memory_mb=int(_number(environment, "HALSTED_JOB_MEMORY_MB", 4096)),
             connections=int(_number(environment, "HALSTED_DATABASE_CONNECTIONS", CONNECTIONS)),

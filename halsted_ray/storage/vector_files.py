@@ -71,13 +71,15 @@ class StoredFile(NamedTuple):
 
 def stored_file(path: str) -> StoredFile | None:
     """The file of vectors at ``path``; None for any other file, or a folder."""
-    *_, folder, name = ("", *path.split("/"))
-    if match := SPAN_FILE.fullmatch(name):
-        return StoredFile(folder, path, int(match["start"]) / 1000, int(match["stop"]) / 1000)
-    if match := PACKED_FILE.fullmatch(name):
-        generation, runs, windows = (int(match[name]) for name in ("generation", "runs", "windows"))
-        start_s, stop_s = int(match["start"]) / 1000, int(match["stop"]) / 1000
-        return StoredFile(match["video"], path, start_s, stop_s, generation, runs, windows, match["content"])
+    before, _, name = path.rpartition("/")
+    if name.endswith(".parquet"):
+        if match := SPAN_FILE.fullmatch(name):
+            folder = before.rpartition("/")[2]
+            return StoredFile(folder, path, int(match["start"]) / 1000, int(match["stop"]) / 1000)
+    elif name.endswith(".arrow") and (match := PACKED_FILE.fullmatch(name)):
+        video, generation, start_ms, stop_ms, runs, windows, content = match.groups()
+        start_s, stop_s = int(start_ms) / 1000, int(stop_ms) / 1000
+        return StoredFile(video, path, start_s, stop_s, int(generation), int(runs), int(windows), content)
     return None
 
 

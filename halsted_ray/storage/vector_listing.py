@@ -60,7 +60,8 @@ class VectorListing:
         if lists_deep(self.fs):
             return _by_video(list_folder(self.fs, self.root, deep=True))
         paths = self._root_paths()
-        folders = [path for path in paths if stored_file(path) is None and not posixpath.basename(path).startswith(".")]
+        folders = [path for path in paths if not path.endswith(".arrow")]
+        folders = [path for path in folders if not posixpath.basename(path).startswith(".")]
         if folders:
             with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
                 spans = [
@@ -68,6 +69,13 @@ class VectorListing:
                 ]
             paths = [*spans, *self._root_paths()]  # in this order, since a video may have been packed in between
         return _by_video(paths)
+
+    def holds_any(self) -> bool:
+        """Whether there is a file, told by the listing of the root where a video is packed. Raises
+        StorageUnavailable."""
+        if not lists_deep(self.fs) and any(stored_file(path) for path in self._root_paths()):
+            return True
+        return bool(self.of_all())
 
     def _packed_files(self) -> dict[str, list[StoredFile]]:
         """video_id → packed files, on a disk."""

@@ -258,6 +258,10 @@ class VectorStore:
         """Every file of this store, video by video."""
         return [file for _, files in sorted(self.listing.of_all().items()) for file in files]
 
+    def holds_any(self) -> bool:
+        """Whether anything is stored."""
+        return self.listing.holds_any()
+
     def amount(self) -> StoredAmount:
         """What is stored, told by listings alone."""
         sizes = file_sizes(self.fs, self.root)

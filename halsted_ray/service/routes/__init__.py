@@ -8,6 +8,7 @@ links.py       /v1/videos/{video_id}/links: read-only links to a case
 jobs.py        /v1/videos/{video_id}/maps and /v1/jobs: ask for a map, follow it, cancel it
 stitches.py    /v1/videos/{video_id}/stitches: the stitches of a video with their totals
 annotation_layer.py  /v1/videos/{video_id}/annotations and similar: what people say about the map, and moments alike
+search.py      /v1/search: moments of one's cases by example or in words
 comments.py    /v1/videos/{video_id}/comments: what people write at a time
 timelines.py   /v1/videos/{video_id}/timeline: what happens when, in eight formats
 models.py      /v1/models: the model that is served
@@ -39,6 +40,7 @@ from halsted_ray.service.routes import (
     models,
     page,
     sdk,
+    search,
     site,
     stitches,
     storage,
@@ -61,6 +63,7 @@ ROUTERS = (
     timelines.router,
     stitches.router,
     annotation_layer.router,
+    search.router,
     comments.router,
     jobs.router,
     models.router,

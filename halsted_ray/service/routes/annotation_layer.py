@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,9 +14,8 @@ from halsted_ray.service.annotation_timeline import Layers, rows_of_layer
 from halsted_ray.service.cases import Case
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.deps import AnnotatedCase, Components, ReadCase, WatchedCase
-from halsted_ray.service.prepared_timelines import PreparedTimelines
+from halsted_ray.service.routes.search import moment_search, record_found
 from halsted_ray.service.similar_moments import SimilarMoments
-from halsted_ray.service.uploads import NotFound
 from halsted_ray.service.videos import FORMATS, render_timeline
 
 router = APIRouter(prefix="/v1/videos/{video_id}")
@@ -108,35 +106,16 @@ async def show_similar(
 ) -> list[schemas.MomentShown]:
     """The moments that look most like [start_s, stop_s), in the caller's cases, with the model's row there (of ``tag``;
     by default the shortest). They are shown only: whoever takes one adds it as an annotation of its case."""
-    timelines: PreparedTimelines = request.app.state.timelines
+    search = moment_search(request, case.caller.tenant_id, tag=tag)
     async with request.app.state.searches.place(case.caller.tenant_id):
-        return await run_in_threadpool(_similar, components, timelines, case, start_s, stop_s, limit, tag)
+        return await run_in_threadpool(_similar, components, search, case, start_s, stop_s, limit)
 
 
 def _similar(
-    components: ServiceComponents,
-    timelines: PreparedTimelines,
-    case: Case,
-    start_s: float,
-    stop_s: float,
-    limit: int,
-    tag: str | None,
+    components: ServiceComponents, search: SimilarMoments, case: Case, start_s: float, stop_s: float, limit: int
 ) -> list[schemas.MomentShown]:
-    def rows_of(video_id: str) -> Sequence[dict[str, Any]]:
-        try:
-            prepared = timelines.get(case.video.tenant_id, video_id, "json", "captions")
-        except NotFound:  # not mapped, or deleted meanwhile
-            return ()
-        rows: list[dict[str, Any]] = json.loads(prepared.text)["rows"]
-        return rows
-
-    search = SimilarMoments(components.cases, components.videos)
-    moments = search.find(case, start_s, stop_s, limit, rows_of, tag)
-    with components.database.writing() as session:  # each case whose map is shown is looked at
-        for seen in {moment.case.video_id: moment.case for moment in moments}.values():
-            spans = [(one.start_s, one.stop_s) for one in moments if one.case.video_id == seen.video_id]
-            seconds = [min(start for start, _ in spans), max(stop for _, stop in spans)]
-            seen.record_look(session, "timeline.read", "watch", similar_to=case.video_id, seconds=seconds)
+    moments = search.find(case, start_s, stop_s, limit)
+    record_found(components, moments, similar_to=case.video_id)
     return [show_moment(moment) for moment in moments]
 
 

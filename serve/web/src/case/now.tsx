@@ -30,8 +30,17 @@ export function useHappening(lanes: Lane[], player: Player): { lane: Lane; span:
   return found.value;
 }
 
+interface Props {
+  lanes: Lane[];
+  stitches: Stitch[];
+  player: Player;
+  hasQuality: boolean;
+  /** Looks for moments like the one that is shown, in all cases; missing where the user may not. */
+  onMore?: () => void;
+}
+
 /** What happens now, lane by lane. `lanes` are those that are shown, so without proficiency until it is asked for. */
-export function Now({ lanes, stitches, player, hasQuality }: { lanes: Lane[]; stitches: Stitch[]; player: Player; hasQuality: boolean }) {
+export function Now({ lanes, stitches, player, hasQuality, onMore }: Props) {
   const { review } = words.value;
   const found = useHappening(lanes, player);
   const stitch = useMemo(() => computed(() => stitchAt(stitches, player.timeS.value)), [stitches, player]).value;
@@ -59,6 +68,13 @@ export function Now({ lanes, stitches, player, hasQuality }: { lanes: Lane[]; st
           </div>
         )}
       </dl>
+      {onMore && (
+        <p>
+          <button type="button" class="plain small" onClick={onMore}>
+            {review.moreLikeThis}
+          </button>
+        </p>
+      )}
       {hasQuality && (
         <p class="row">
           <button

@@ -22,10 +22,12 @@ interface Props {
   wanted: Wanted;
   procedures: string[];
   onChange: (wanted: Wanted) => void;
+  /** Looks for moments that the words of the search describe. */
+  onMoments: (text: string) => void;
 }
 
 /** The search in words, filters, and the order. */
-export function Filters({ wanted, procedures, onChange }: Props) {
+export function Filters({ wanted, procedures, onChange, onMoments }: Props) {
   const { library } = words.value;
   const set = (name: keyof Wanted) => (value: string) => onChange({ ...wanted, [name]: value });
   const field = (name: "q" | "label" | "since" | "until", label: string, type: "search" | "text" | "date") => (
@@ -44,6 +46,9 @@ export function Filters({ wanted, procedures, onChange }: Props) {
     <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
       <div class="row">
         {field("q", library.search, "search")}
+        <button type="button" class="plain" title={library.moments.findMeans} disabled={!wanted.q.trim()} onClick={() => onMoments(wanted.q.trim())}>
+          {library.moments.find}
+        </button>
         <Choice id="library-order" label={library.order} value={wanted.order || "newest"} onChange={set("order")} options={library.orders} />
       </div>
       <details open={["procedure", "label", "status", "since", "until"].some((name) => wanted[name as keyof Wanted])}>

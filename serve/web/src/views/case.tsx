@@ -26,7 +26,8 @@ import { VideoPlayer } from "../case/video-player";
 import { useKeys } from "../components/keys";
 import { Loading, Trouble } from "../components/messages";
 import { type Tab, Tabs } from "../components/tabs";
-import { replace, route, toCase, toCompare, toLibrary } from "../router";
+import { momentsAddress } from "../library/moments";
+import { go, replace, route, toCase, toCompare, toLibrary } from "../router";
 import { linked, mayRead } from "../session";
 import { percent, words } from "../words";
 import "./case.css";
@@ -163,6 +164,9 @@ function Mapped({ video, player, selection, lanes, map, taxonomy, reload }: Mapp
         await reload();
       }
     : undefined;
+  const more = linked.value
+    ? undefined
+    : () => go(toLibrary(momentsAddress({ video_id: video.video_id, at_s: player.timeS.peek() })));
   const tabs: Tab[] = [];
   if (!linked.value)
     tabs.push({ key: "stitches", title: review.tabStitches, body: () => <Suturing videoId={video.video_id} player={player} onMap={askForMap} /> });
@@ -181,7 +185,7 @@ function Mapped({ video, player, selection, lanes, map, taxonomy, reload }: Mapp
       </div>
       {lanes && (
         <div class="beside">
-          <Now lanes={shown} stitches={stitches} player={player} hasQuality={has(PROFICIENCY)} />
+          <Now lanes={shown} stitches={stitches} player={player} hasQuality={has(PROFICIENCY)} onMore={more} />
           <Tabs name={review.tabs} tabs={tabs} />
           <Legend lanes={shown} />
         </div>

@@ -159,3 +159,48 @@ test("a service that is away is said, and the page tries again by itself", async
   await screen.findByRole("listitem");
   expect(screen.queryByRole("alert")).toBeNull();
 });
+
+const MOMENT = { video_id: ID(2), start_s: 75, stop_s: 80, similarity: 0.913, row: { tag: "step", category: "Suturing", start_s: 60, stop_s: 90 } };
+
+test("moments that the words describe are shown as cards that open the case there", async () => {
+  const asked = serve({
+    [FIRST]: page([found(1)]),
+    "GET v1/cases?q=needle&limit=50": page([]),
+    "POST v1/search": { moments: [MOMENT, { ...MOMENT, start_s: 700, row: null }] },
+  });
+  view();
+  expect((screen.getByRole("button", { name: "Find moments" }) as HTMLButtonElement).disabled).toBe(true);
+  await userEvent.type(screen.getByLabelText("Search"), "needle");
+  await userEvent.click(screen.getByRole("button", { name: "Find moments" }));
+  const list = within(await screen.findByRole("list", { name: "Moments: needle" }));
+  const [first, second] = await waitFor(() => {
+    const links = list.getAllByRole("link");
+    expect(links.length).toBe(2);
+    return links;
+  });
+  expect(first!.getAttribute("href")).toBe(`#${ID(2)}@75`);
+  expect(first!.textContent).toMatch(/1:15 of .*Suturing91% alike/);
+  expect(second!.textContent).toContain("the model says nothing");
+  expect(asked.find((one) => one.method === "POST")?.body).toEqual({ text: "needle" });
+  expect(location.hash).toBe("#library?q=needle&moments=needle");
+  await userEvent.click(screen.getByRole("button", { name: "Close the moments" }));
+  expect(screen.queryByRole("list", { name: "Moments: needle" })).toBeNull();
+  expect(location.hash).toBe("#library?q=needle");
+});
+
+test("moments like a second of a case are asked for by the address, with the chosen procedure", async () => {
+  const asked = serve({
+    "GET v1/cases?procedure=Hernia&limit=50": page([]),
+    "POST v1/search": { moments: [] },
+  });
+  view(`like=${ID(1)}@75.5&procedure=Hernia`);
+  expect(await screen.findByText(/^No moment is like this/)).toBeTruthy();
+  expect(screen.getByRole("heading", { name: /Moments like 1:15 of/ })).toBeTruthy();
+  expect(asked.find((one) => one.method === "POST")?.body).toEqual({ video_id: ID(1), at_s: 75.5, procedure: "Hernia" });
+});
+
+test("a site without a model for words says so", async () => {
+  serve({ [FIRST]: page([]), "POST v1/search": refused(409, "this site has no model for questions in words") });
+  view("moments=needle");
+  expect(await screen.findByText(/no model for questions in words/)).toBeTruthy();
+});

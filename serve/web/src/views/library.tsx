@@ -9,6 +9,7 @@ import { Loading, Trouble } from "../components/messages";
 import { Card } from "../library/card";
 import { isUnderWay } from "../library/case-words";
 import { Filters, isFiltered, type Wanted, wantedOf } from "../library/filters";
+import { Moments, momentsAddress, momentsWanted, type MomentsWanted } from "../library/moments";
 import { model } from "../model";
 import { go, replace, toCompare, toLibrary } from "../router";
 import { mayWrite } from "../session";
@@ -31,11 +32,16 @@ export function Library({ query }: { query: URLSearchParams }) {
   const found = useResource<Cases>(pathOf(asked, cursors.at(-1)));
   const shown = useLast(found.data);
   const procedures = useComputed(() => Object.values(model.value?.instructions ?? {}).flatMap((tags) => tags.procedure ?? []));
-  useEffect(() => setWanted(wantedOf(query)), [query]);
-  const change = (next: Wanted) => {
+  const [moments, setMoments] = useState(() => momentsWanted(query));
+  useEffect(() => {
+    setWanted(wantedOf(query));
+    setMoments(momentsWanted(query));
+  }, [query]);
+  const change = (next: Wanted, nextMoments: MomentsWanted | null = moments) => {
     setWanted(next);
-    setCursors([]);
-    replace(toLibrary({ ...next, order: next.order === "newest" ? "" : next.order }));
+    setMoments(nextMoments);
+    if (next !== wanted) setCursors([]);
+    replace(toLibrary({ ...next, order: next.order === "newest" ? "" : next.order, ...momentsAddress(nextMoments) }));
   };
   useEvery(shown?.cases.some(isUnderWay) || found.error?.mayPass ? LOOK_EVERY_MS : 0, found.reload);
   useEffect(() => {
@@ -46,7 +52,20 @@ export function Library({ query }: { query: URLSearchParams }) {
     <>
       <h1>{library.title}</h1>
       {mayWrite.value && <AddVideos />}
-      <Filters wanted={wanted} procedures={procedures.value} onChange={change} />
+      <Filters
+        wanted={wanted}
+        procedures={procedures.value}
+        onChange={(next) => change(next)}
+        onMoments={(text) => change(wanted, { text })}
+      />
+      {moments && (
+        <Moments
+          key={JSON.stringify([moments, asked.procedure])}
+          wanted={moments}
+          procedure={asked.procedure}
+          onClose={() => change(wanted, null)}
+        />
+      )}
       <Trouble error={found.error} again={found.reload} />
       {!shown && found.loading && <Loading />}
       {shown && !found.error && (

@@ -60,6 +60,18 @@ export const library: Words["library"] = {
   groupMeans: "Die Dateien laufen nacheinander, in der Reihenfolge Ihrer Auswahl.",
   compare: "Vergleichen",
   apart: "Auftrennen",
+  moments: {
+    find: "Momente suchen",
+    findMeans: "Sucht in allen Ihren Fällen die Momente, die diese Wörter beschreiben.",
+    described: (text) => `Momente: ${text}`,
+    like: (time, name) => `Momente wie ${time} in ${name}`,
+    found: (n) => (n === 1 ? "1 Moment" : `${n} Momente, die ähnlichsten zuerst`),
+    none: "Kein Moment ist so. Durchsucht werden nur Ihre neuesten Fälle mit einer Karte.",
+    at: (time, name) => `${time} in ${name}`,
+    noRow: "das Modell sagt nichts",
+    alike: (share) => `zu ${share} ähnlich`,
+    close: "Momente schließen",
+  },
   apartTitle: "Diesen Fall auftrennen?",
   apartMeans: (n) => `Seine ${n} Dateien werden eigene Fälle. Kein Video wird gelöscht.`,
 };

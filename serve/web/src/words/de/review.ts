@@ -31,6 +31,7 @@ export const review: typeof english = {
   keys: "Tasten",
   time: (now, all) => `${now} von ${all}`,
   captions: "Was geschieht",
+  moreLikeThis: "Mehr wie dieser Moment",
   now: "Jetzt",
   nothing: "Hier wurde nichts gefunden.",
   sure: (share) => `${share} sicher`,

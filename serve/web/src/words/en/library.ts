@@ -58,6 +58,18 @@ export const library = {
   groupMeans: "The files are played one after the other, in the order in which you chose them.",
   compare: "Compare",
   apart: "Take apart",
+  moments: {
+    find: "Find moments",
+    findMeans: "Looks in all your cases for the moments that these words describe.",
+    described: (text: string) => `Moments: ${text}`,
+    like: (time: string, name: string) => `Moments like ${time} of ${name}`,
+    found: (n: number) => (n === 1 ? "1 moment, the most alike first" : `${n} moments, the most alike first`),
+    none: "No moment is like this. Only your newest cases with a map are looked through.",
+    at: (time: string, name: string) => `${time} of ${name}`,
+    noRow: "the model says nothing",
+    alike: (share: string) => `${share} alike`,
+    close: "Close the moments",
+  },
   apartTitle: "Take this case apart?",
   apartMeans: (n: number) => `Its ${n} files become cases of their own. No video is deleted.`,
 };

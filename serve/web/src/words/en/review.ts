@@ -29,6 +29,7 @@ export const review = {
   keys: "Keys",
   time: (now: string, all: string) => `${now} of ${all}`,
   captions: "What happens",
+  moreLikeThis: "More like this moment",
   now: "Now",
   nothing: "Nothing was found here.",
   sure: (share: string) => `${share} sure`,
