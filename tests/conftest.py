@@ -71,6 +71,7 @@ HEAVY = {
     "test_dicomweb",
     "test_video_clip_span",
     "test_out_of_body",
+    "test_out_of_body_vectors",
     "test_atlas_groups",
     "test_deidentify_rewrite",
     "test_deidentify_archive",

@@ -16,12 +16,13 @@ import small_video
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.planted_text import planted_picture
 from halsted_ray.cli import main
 from halsted_ray.deidentify.certificate import signed, site_key, verify
 from halsted_ray.deidentify.clean import CleaningOptions, boxes_of, clean_file
 from halsted_ray.deidentify.finders import FINDERS
 from halsted_ray.deidentify.spans import Box, Span
-from halsted_ray.deidentify.text import FoundText, Sample, TextReader, masks_of, stored_box
+from halsted_ray.deidentify.text import FoundText, Sample, TextReader, grown, lines_of, masks_of, stored_box
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.mapping.deidentify_archive import _check_out
 from halsted_ray.video.geometry import Orientation
@@ -194,6 +195,45 @@ def test_a_picture_is_enlarged_before_it_is_read_and_its_boxes_are_of_the_pictur
     assert text.box.x <= columns.min() and text.box.x + text.box.width > columns.max()
     assert text.box.y <= rows.min() and text.box.y + text.box.height > rows.max()
     assert text.box.width < 160 and text.box.height < 60
+
+
+def test_an_initial_beside_a_name_belongs_to_the_line_and_other_marks_do_not():
+    name, initial = FoundText(Box(100, 50, 200, 40), 0.99, True), FoundText(Box(310, 52, 60, 38), 0.97, False)
+    further = FoundText(Box(380, 50, 60, 38), 0.9, False)  # beside the initial
+    below, tall, far = (
+        FoundText(box, 0.9, False) for box in (Box(310, 92, 60, 38), Box(0, 0, 90, 90), Box(999, 50, 60, 38))
+    )
+    joined = lines_of([initial, further, below, tall, far, name])
+    assert {text.box: text.is_read for text in joined} == {
+        name.box: True,
+        initial.box: True,
+        further.box: True,
+        below.box: False,
+        tall.box: False,
+        far.box: False,
+    }
+
+
+def test_a_second_look_makes_a_line_longer_and_adds_no_box_of_its_own():
+    line = FoundText(Box(100, 50, 100, 20), 0.9, True)
+    parts = [Box(150, 48, 110, 24), Box(270, 50, 40, 20), Box(100, 200, 100, 20)]
+    assert grown(line, parts).box == Box(100, 48, 210, 24)
+    assert grown(line, []) == line
+
+
+def test_a_line_whose_end_fades_into_the_tissue_is_masked_whole():
+    picture, lines = planted_picture(np.random.default_rng([900_170, 91]), 10)  # letters of 40 px, 46 grey levels
+    texts = [text.box for text in TextReader().find(picture) if text.is_read]
+    covered = np.zeros(picture.shape[:2], bool)
+    for box in texts:
+        covered[box.y : box.y + box.height, box.x : box.x + box.width] = True
+    assert lines[8].letters_px == 40 and covered[lines[8].ink].all()
+
+
+def test_no_second_look_is_taken_where_nothing_was_read(monkeypatch):
+    reader = TextReader()
+    monkeypatch.setattr(reader, "_find_boxes", lambda image: pytest.fail("a second look"))
+    assert reader.find(np.full((180, 320, 3), 60, np.uint8)) == []
 
 
 def test_text_seen_twice_in_one_place_stood_there_in_between():

@@ -7,9 +7,10 @@
     disk.py          whether a disk has room left
     rewrite.py       the clean file: a copy of the picture, with stretches coded again where something is blacked out
     text.py          burned-in text, found and read by two small networks
+    overlay_change.py  where writing has come up since the last sample
     finders.py       what finds spans that are to become black, by name
     worker.py        the process that reads the untrusted file: no network, no programs, a limit of memory
-    out_of_body*.py  stretches outside of the body, by a small network on single frames
+    out_of_body*.py  stretches outside of the body, by a small network on single frames, or by stored vectors
     clean.py         one file from end to end: find, write, check
     certificate.py   what was done to one file, signed
 

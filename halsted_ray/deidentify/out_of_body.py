@@ -60,7 +60,7 @@ def find_out_of_body(
         raise ValueError(f"pad_s={pad_s}: expected seconds from 0 on")
     detector = detector or load_detector()
     with ExitStack() as opened:
-        look = _Look(location, detector, decoder or opened.enter_context(DecodeProcess()))
+        look = FrameScores(location, detector, decoder or opened.enter_context(DecodeProcess()))
         times_s, scores = look.samples(rate_hz)
         runs = outside_runs(scores, detector.settings.threshold, detector.settings.edge_threshold)
         edges = _frame_edges(look, times_s, runs)
@@ -86,15 +86,15 @@ def outside_scores(
     """
     with ExitStack() as opened:
         decoder = decoder or opened.enter_context(DecodeProcess())
-        return _Look(location, detector or load_detector(), decoder).samples(rate_hz)
+        return FrameScores(location, detector or load_detector(), decoder).samples(rate_hz)
 
 
-class _Look:
+class FrameScores:
     """Scores of the frames of one video at given times, and the damage that was met."""
 
     def __init__(self, location: Location, detector: OutOfBodyDetector, decoder: DecodeProcess):
         self.damaged: set[tuple[float, float]] = set()
-        self.edge_threshold = detector.settings.edge_threshold
+        self.threshold, self.edge_threshold = detector.settings.threshold, detector.settings.edge_threshold
         video, self._index = decoder.probe_and_index(location)
         self.duration_s, self.fps = video.duration_s, video.fps or USUAL_FPS
         self._location, self._detector, self._decoder = location, detector, decoder
@@ -153,7 +153,7 @@ def outside_runs(
 
 
 def _frame_edges(
-    look: _Look,
+    look: FrameScores,
     times_s: NDArray[np.float64],
     runs: list[tuple[int, int]],
 ) -> list[tuple[float, float]]:
@@ -167,7 +167,7 @@ def _frame_edges(
         for sample in {first, stop}:
             if 0 < sample < len(times_s):
                 spans[sample] = times_s[sample - 1], times_s[sample]
-    wanted = {sample: _frame_times(*span, look.fps) for sample, span in spans.items()}
+    wanted = {sample: frame_times(*span, look.fps) for sample, span in spans.items()}
     order = sorted(wanted)
     all_s = np.unique(np.concatenate([wanted[sample] for sample in order])) if order else np.zeros(0)
     is_out = dict(zip(all_s.tolist(), (look.scores(all_s, "exact") >= look.edge_threshold).tolist(), strict=True))
@@ -190,7 +190,7 @@ def _frame_edges(
     return [(start_of(first), stop_of(stop)) for first, stop in runs]
 
 
-def _frame_times(after_s: float, until_s: float, fps: float) -> NDArray[np.float64]:
+def frame_times(after_s: float, until_s: float, fps: float) -> NDArray[np.float64]:
     """The times n / fps in (after_s, until_s)."""
     first, stop = math.floor(after_s * fps + 1e-6) + 1, math.ceil(until_s * fps - 1e-6)
     return np.arange(first, stop) / fps

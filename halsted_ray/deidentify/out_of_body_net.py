@@ -9,8 +9,10 @@ Shapes: N frames, S = 64 pixels, C channels.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import resources
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +33,7 @@ SHIPPED = "phantom"
 """Stands for the network that ships, which was trained on synthetic pictures alone."""
 KIND = "out_of_body"
 """The name of this kind of file, in its metadata."""
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -109,28 +112,42 @@ def load_detector(ref: str = SHIPPED) -> OutOfBodyDetector:
 
     Raises ModelError where there is no such file or it is of another kind.
     """
-    try:
-        data = shipped_bytes() if ref == SHIPPED else read_bytes(ref)
-        length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
-        tensors = load(data)
-        if metadata["kind"] != KIND:
-            raise ModelError(f"{ref!r} is a file of the kind {metadata['kind']!r}, expected {KIND!r}")
+
+    def detector_of(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> OutOfBodyDetector:
         net = OutOfBodyNet()
         net.load_state_dict(
             {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
         )
-        settings = SearchSettings(**json.loads(metadata["settings"]))
+        return OutOfBodyDetector(net.eval(), SearchSettings(**json.loads(metadata["settings"])))
+
+    return read_weights(ref, KIND, detector_of, f"`halsted out-of-body train` wrote, or {SHIPPED!r}")
+
+
+def read_weights(
+    ref: str, kind: str, make: Callable[[dict[str, torch.Tensor], dict[str, str]], Made], expected: str
+) -> Made:
+    """``make(tensors, metadata)`` of the safetensors file ``ref``, or of the detector that ships (``phantom``).
+
+    ``kind``: what its metadata must say. ``expected``: ends the sentence "give a file that …". Raises ModelError where
+    there is no such file, it is of another kind, or ``make`` can't use it.
+    """
+    try:
+        data = shipped_bytes() if ref == SHIPPED else read_bytes(ref)
+        length = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        if metadata["kind"] != kind:
+            raise ModelError(
+                f"{ref!r} is a file of the kind {metadata['kind']!r}, expected {kind!r}; give a file that {expected}"
+            )
+        return make(load(data), metadata)
+    except ModelError:
+        raise
     except (OSError, UsageError, VideoError) as error:
-        raise ModelError(
-            f"the detector {ref!r} can't be read: {error}; give an existing file or {SHIPPED!r}"
-        ) from error
+        raise ModelError(f"{ref!r} can't be read: {error}; give a file that {expected}") from error
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(
-            f"{ref!r} is no out-of-body detector ({type(error).__name__}); give a file that "
-            f"`halsted out-of-body train` wrote, or {SHIPPED!r}"
+            f"{ref!r} is no file of the kind {kind!r} ({type(error).__name__}); give a file that {expected}"
         ) from error
-    return OutOfBodyDetector(net.eval(), settings)
 
 
 def shipped_bytes() -> bytes:
@@ -138,4 +155,12 @@ def shipped_bytes() -> bytes:
     return (resources.files("halsted_ray.deidentify") / "weights" / "out_of_body.safetensors").read_bytes()
 
 
-__all__ = ["SIZE", "OutOfBodyDetector", "OutOfBodyNet", "SearchSettings", "load_detector", "save_detector"]
+__all__ = [
+    "SIZE",
+    "OutOfBodyDetector",
+    "OutOfBodyNet",
+    "SearchSettings",
+    "load_detector",
+    "read_weights",
+    "save_detector",
+]

@@ -91,7 +91,7 @@ def train_out_of_body(
     held_out: list[tuple[Video, Spans]] = []
     if atlas:
         found = read_atlas(atlas, release)
-        train, held_out = _annotated_parts(found)
+        train, held_out = annotated_parts(found)
         videos = len(train)
         for number, (video, spans) in enumerate(train):
             progress(f"reading video {number + 1} of {videos}")
@@ -183,7 +183,7 @@ def drawn_timelines(pool: Executor, seeds: Sequence[int]) -> list[tuple[NDArray[
     return list(pool.map(drawn_timeline, seeds, [VALIDATION_S] * count, [RATE_HZ] * count))
 
 
-def _annotated_parts(atlas: Atlas) -> tuple[list[tuple[Video, Spans]], list[tuple[Video, Spans]]]:
+def annotated_parts(atlas: Atlas) -> tuple[list[tuple[Video, Spans]], list[tuple[Video, Spans]]]:
     """(video, its spans outside) of the training part, and of the validation part."""
     of_video: dict[str, list[Clip]] = {}
     for clip in atlas.clips:

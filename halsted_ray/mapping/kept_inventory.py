@@ -14,7 +14,8 @@ from dataclasses import asdict
 
 from halsted_ray.maps.table_schemas import ArchiveFile
 from halsted_ray.records import Video, digest
-from halsted_ray.storage.files import read_json, write_json
+from halsted_ray.storage.files import list_folder, read_json, write_json
+from halsted_ray.storage.locations import filesystem
 
 FORM = 1
 """Of the file; a file of another form is made anew."""
@@ -29,15 +30,26 @@ class KeptInventory:
 
     def read(self) -> dict[str, ArchiveFile]:
         """uri → entry, of the files that the last run probed; empty before the first. Raises StorageUnavailable."""
-        try:
-            kept = read_json(self.place)
-        except FileNotFoundError:
-            return {}
-        if not isinstance(kept, Mapping) or kept.get("form") != FORM:
-            return {}
-        entries = [ArchiveFile(**{**row, "video": Video(**row["video"])}) for row in kept["files"]]
-        return {entry.video.uri: entry for entry in entries}
+        return {entry.video.uri: entry for entry in _entries(self.place)}
 
     def write(self, entries: Sequence[ArchiveFile]) -> None:
         """Keeps ``entries``, all files of the archive. Raises OutputError."""
         write_json(self.place, {"form": FORM, "files": [asdict(entry) for entry in entries]})
+
+
+def kept_files(embeddings: str) -> list[ArchiveFile]:
+    """The files of every archive that was embedded into the store at ``embeddings``. Raises StorageUnavailable."""
+    fs, root = filesystem(embeddings)
+    paths = list_folder(fs, f"{root.rstrip('/')}/.inventory")
+    names = sorted(path.rsplit("/", 1)[-1] for path in paths if path.endswith(".json"))
+    return [entry for name in names for entry in _entries(f"{embeddings.rstrip('/')}/.inventory/{name}")]
+
+
+def _entries(place: str) -> list[ArchiveFile]:
+    try:
+        kept = read_json(place)
+    except FileNotFoundError:
+        return []
+    if not isinstance(kept, Mapping) or kept.get("form") != FORM:
+        return []
+    return [ArchiveFile(**{**row, "video": Video(**row["video"])}) for row in kept["files"]]

@@ -94,6 +94,15 @@ def sampling_name(spec: WindowSpec, fidelity: str, eye: str = "left") -> str:
     return name if eye == "left" else f"{name}-{eye}"
 
 
+def spec_in(sampling: str) -> WindowSpec | None:
+    """The lengths and frames of windows that a ``sampling_name`` states; None for a name of another form."""
+    parts = sampling.split("-")
+    try:
+        return WindowSpec(float(parts[1]), float(parts[2]), int(parts[3]))
+    except (IndexError, ValueError):
+        return None
+
+
 def encoder_name(fingerprint: str, precision: str) -> str:
     """The name of what computed vectors: the encoder's fingerprint, and the precision where that is not fp32.
 
