@@ -58,6 +58,7 @@ HEAVY = {
     "test_serve_atlas_commit",
     "test_serve_similar",
     "test_serve_library",
+    "test_serve_case_timelines",
     "test_serve_home",
     "test_serve_case_files",
     "test_dicom_media",
