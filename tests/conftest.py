@@ -42,6 +42,7 @@ if not any(Path("/dev").glob("nvidia[0-9]*")):
 
 HEAVY = {
     "test_page_review",
+    "test_page_whole_case",
     "test_page_corrections",
     "test_loopback",
     "test_planted_names_tracking",
