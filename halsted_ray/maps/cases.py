@@ -196,14 +196,13 @@ def case_timeline(timeline: pa.Table, chapters: Sequence[Chapter], anew: Collect
             stated.setdefault((its.case_id, row["task"], row["tag"]), []).append(on_axis)
     kept += [row for rows in moved.values() for row in _merged(rows)]
     kept += [_stated_once(rows, ends_s[rows[0]["video_id"]]) for rows in stated.values()]
-    rows = pa.Table.from_pylist(kept, schema=TIMELINE_SCHEMA)
-    return rows.sort_by([(name, "ascending") for name in TIMELINE_ORDER])
+    order = [(name, "ascending") for name in TIMELINE_ORDER]
+    return pa.Table.from_pylist(kept, schema=TIMELINE_SCHEMA).sort_by(order)
 
 
 def _stretches(chapters: Iterable[Chapter], anew: Collection[str]) -> dict[str, int]:
     """video_id → the number of its stretch, in which rows go on from chapter to chapter of one case."""
-    numbers: dict[str, int] = {}
-    number = 0  # it may go on from case to case: rows of two cases are never one
+    numbers, number = dict[str, int](), 0
     for chapter in sorted(chapters, key=lambda chapter: (chapter.case_id, chapter.position)):
         number += chapter.video_id in anew
         numbers[chapter.video_id] = number
