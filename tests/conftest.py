@@ -44,6 +44,7 @@ if not any(Path("/dev").glob("nvidia[0-9]*")):
 HEAVY = {
     "test_contrast_run",
     "test_page_review",
+    "test_page_whole_case",
     "test_page_corrections",
     "test_loopback",
     "test_planted_names_tracking",
@@ -61,6 +62,7 @@ HEAVY = {
     "test_serve_similar",
     "test_search_on_s3",
     "test_serve_library",
+    "test_serve_case_timelines",
     "test_serve_home",
     "test_serve_case_files",
     "test_dicom_media",

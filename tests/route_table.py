@@ -133,6 +133,8 @@ ROUTES = {
     "GET /v1/cases": Route("read", "see", "summary.read", is_filter=True),
     "POST /v1/cases": Route("write", "describe", "summary.read", body={"video_ids": ["{video_id}"]}),
     "GET /v1/cases/{case_id}": Route("read", "see", "summary.read"),
+    "GET /v1/cases/{case_id}/timeline": Route("read", "timeline", "timeline.read"),
+    "GET /v1/cases/{case_id}/stitches": Route("read", "timeline", "timeline.read"),
     "PATCH /v1/cases/{case_id}": Route("write", "describe", "summary.read", body={"labels": ["teaching"]}),
     "DELETE /v1/cases/{case_id}": Route("write", "describe"),
     "GET /v1/home": Route("read", "mine", "summary.read", is_filter=True),

@@ -8,7 +8,7 @@ of the videos before, plus the time in the video.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
@@ -165,25 +165,77 @@ def read_cases(out: str) -> list[Chapter]:
     return sorted(chapters, key=lambda chapter: (chapter.case_id, chapter.position))
 
 
-def case_timeline(timeline: pa.Table, chapters: Sequence[Chapter]) -> pa.Table:
+def case_timeline(timeline: pa.Table, chapters: Sequence[Chapter], anew: Collection[str] = ()) -> pa.Table:
     """``timeline`` (TIMELINE_SCHEMA) with the rows of each case on the axis of the case.
 
     ``video_id`` is then the ``case_id`` and ``uri`` is empty. Rows that touch at the end of a chapter and agree are one
-    row. Rows of videos in no case stay as they are. Rows in the order of ``records.TIMELINE_ORDER``.
+    row, but not at the beginning of the videos ``anew``, before which something is missing. What a map states once for
+    a whole operation is stated once per case. Rows of videos in no case stay as they are. Rows in the order of
+    ``records.TIMELINE_ORDER``.
     """
     if not chapters:
         return timeline
     chapter_of = {chapter.video_id: chapter for chapter in chapters}
-    kept, moved = [], []
+    stretch_of = _stretches(chapters, anew)
+    ends_s: dict[str, float] = {}
+    for chapter in chapters:
+        ends_s[chapter.case_id] = max(ends_s.get(chapter.case_id, 0.0), chapter.offset_s + chapter.duration_s)
+    kept: list[Row] = []
+    moved: dict[int, list[Row]] = {}
+    stated: dict[tuple[str, ...], list[Row]] = {}
     for row in timeline.to_pylist():
-        chapter = chapter_of.get(row["video_id"])
-        if chapter is None:
+        its = chapter_of.get(row["video_id"])
+        if its is None:
             kept.append(row)
             continue
-        times = {name: row[name] + chapter.offset_s for name in ("start_s", "stop_s")}
-        moved.append({**row, **times, "video_id": chapter.case_id, "uri": ""})
-    rows = pa.Table.from_pylist([*kept, *_merged(moved)], schema=TIMELINE_SCHEMA)
-    return rows.sort_by([(name, "ascending") for name in TIMELINE_ORDER])
+        times = {name: row[name] + its.offset_s for name in ("start_s", "stop_s")}
+        on_axis = {**row, **times, "video_id": its.case_id, "uri": ""}
+        if row.get("windows") is None:
+            moved.setdefault(stretch_of[its.video_id], []).append(on_axis)
+        else:
+            stated.setdefault((its.case_id, row["task"], row["tag"]), []).append(on_axis)
+    kept += [row for rows in moved.values() for row in _merged(rows)]
+    kept += [_stated_once(rows, ends_s[rows[0]["video_id"]]) for rows in stated.values()]
+    order = [(name, "ascending") for name in TIMELINE_ORDER]
+    return pa.Table.from_pylist(kept, schema=TIMELINE_SCHEMA).sort_by(order)
+
+
+def _stretches(chapters: Iterable[Chapter], anew: Collection[str]) -> dict[str, int]:
+    """video_id → the number of its stretch, in which rows go on from chapter to chapter of one case."""
+    numbers, number = dict[str, int](), 0
+    for chapter in sorted(chapters, key=lambda chapter: (chapter.case_id, chapter.position)):
+        number += chapter.video_id in anew
+        numbers[chapter.video_id] = number
+    return numbers
+
+
+def _stated_once(rows: Sequence[Row], end_s: float) -> Row:
+    """One row in place of ``rows``, what the maps of a case's videos state of the whole operation in one tag: from 0 to
+    the end of the case.
+
+    Each video counts by its windows. A video that says otherwise than the most probable category counts nothing for
+    ``confidence`` and ``share``, and its margin against it, so all three are rather too low.
+    """
+    weights: dict[str, float] = {}
+    for row in rows:
+        weights[row["category"]] = weights.get(row["category"], 0.0) + row["windows"] * row["confidence"]
+    best = max(weights, key=lambda category: (weights[category], category))
+    agreeing = [row for row in rows if row["category"] == best]
+    windows = sum(row["windows"] for row in rows)
+
+    def mean(name: str, otherwise: float) -> float:
+        values = (row["windows"] * row[name] * (1.0 if row["category"] == best else otherwise) for row in rows)
+        return round(sum(values) / windows, DECIMALS) if windows else float(agreeing[0][name])
+
+    return {
+        **agreeing[0],
+        "start_s": 0.0,
+        "stop_s": end_s,
+        "confidence": mean("confidence", 0.0),
+        "windows": windows,
+        "share": mean("share", 0.0),
+        "margin": mean("margin", -1.0),
+    }
 
 
 def case_statuses(videos: Iterable[Mapping[str, Any]], chapters: Sequence[Chapter]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -71,10 +71,10 @@ def canonical_rows(timeline: pa.Table) -> list[Row]:
     return renamed.select(list(COLUMNS)).to_pylist()
 
 
-def write_csv(rows: Iterable[Row]) -> str:
+def write_csv(rows: Iterable[Row], columns: Sequence[str] = COLUMNS) -> str:
     """CSV by RFC 4180 with a header; numbers at full precision."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(
         {**row, **{name: repr(float(row[name])) for name in ("start_s", "end_s", "confidence")}} for row in rows
@@ -89,9 +89,9 @@ def read_csv(text: str) -> list[Row]:
     return [{**row, **{name: float(row[name]) for name in ("start_s", "end_s", "confidence")}} for row in reader]
 
 
-def write_jsonl(rows: Iterable[Row]) -> str:
-    """JSON Lines: one object per row, with the keys of COLUMNS."""
-    return "".join(json.dumps({name: row[name] for name in COLUMNS}, ensure_ascii=False) + "\n" for row in rows)
+def write_jsonl(rows: Iterable[Row], columns: Sequence[str] = COLUMNS) -> str:
+    """JSON Lines: one object per row, with the keys ``columns``."""
+    return "".join(json.dumps({name: row[name] for name in columns}, ensure_ascii=False) + "\n" for row in rows)
 
 
 def read_jsonl(text: str) -> list[Row]:
@@ -103,10 +103,10 @@ def read_jsonl(text: str) -> list[Row]:
     return rows
 
 
-def write_metadata_vtt(rows: Iterable[Row]) -> str:
+def write_metadata_vtt(rows: Iterable[Row], columns: Sequence[str] = COLUMNS) -> str:
     """WebVTT with one cue per row, whose text is the row as JSON; for ``<track kind="metadata">``."""
     # ">" is escaped, because "-->" may not stand in a cue.
-    payloads = ((row, json.dumps({name: row[name] for name in COLUMNS}).replace(">", r"\u003e")) for row in rows)
+    payloads = ((row, json.dumps({name: row[name] for name in columns}).replace(">", r"\u003e")) for row in rows)
     return _write_vtt((row["start_s"], row["end_s"], payload) for row, payload in payloads)
 
 

@@ -230,10 +230,15 @@ def video_json(video: VideoStitches) -> JsonObject:
 
 def write_csv(videos: Iterable[VideoStitches]) -> str:
     """CSV by RFC 4180 with the columns of STITCHES_SCHEMA; numbers at full precision, what is unknown is empty."""
+    return write_rows(stitch_rows(videos), STITCHES_SCHEMA.names)
+
+
+def write_rows(rows: Iterable[JsonObject], columns: Sequence[str]) -> str:
+    """The same of ``rows`` with these columns."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, STITCHES_SCHEMA.names, lineterminator="\r\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(stitch_rows(videos))
+    writer.writerows(rows)
     return text.getvalue()
 
 

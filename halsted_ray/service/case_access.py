@@ -109,6 +109,20 @@ def operation_with(right: str) -> Callable[..., LibraryCase]:
     return operation
 
 
+def operation_with_any(right: str) -> Callable[..., LibraryCase]:
+    """The dependency that gives the case of ``case_id``, where the caller has ``right`` to one of its files or more;
+    the route must show nothing of the others."""
+    permitted = require_permission(PERMISSION_OF[right])
+
+    def operation(request: Request, caller: Annotated[Caller, Depends(permitted)], case_id: Id) -> LibraryCase:
+        components: ServiceComponents = request.app.state.components
+        with refusals_recorded(request, caller, right):
+            return components.library.require_any(caller, case_id, right)
+
+    RIGHT[operation] = right
+    return operation
+
+
 def job_with(right: str) -> Callable[..., Job]:
     """The dependency that gives the job of ``job_id``, to whose case the caller must have ``right``."""
     permitted = require_permission(PERMISSION_OF[right])

@@ -8,7 +8,15 @@ from fastapi import Depends, Request
 
 from halsted_ray.service.addresses import base_url
 from halsted_ray.service.auth import require_permission, session_cookie
-from halsted_ray.service.case_access import Id, case_with, checks, job_with, operation_with, own_upload
+from halsted_ray.service.case_access import (
+    Id,
+    case_with,
+    checks,
+    job_with,
+    operation_with,
+    operation_with_any,
+    own_upload,
+)
 from halsted_ray.service.cases import Case
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.database import Job
@@ -63,6 +71,8 @@ DeletedCase = Annotated[Case, Depends(case_with("delete"))]
 SeenOperation = Annotated[LibraryCase, Depends(operation_with("see"))]
 DescribedOperation = Annotated[LibraryCase, Depends(operation_with("describe"))]
 """The case of ``case_id`` with its files, where the caller has the right to each of those."""
+ReadOperation = Annotated[LibraryCase, Depends(operation_with_any("timeline"))]
+"""The same, where the caller has the right to one of the files or more."""
 SeenJob = Annotated[Job, Depends(job_with("see"))]
 MappedJob = Annotated[Job, Depends(job_with("map"))]
 """The job of ``job_id``, where the caller has the right to its case."""

@@ -7,7 +7,7 @@ Whoever describes it needs the right to describe each of its files.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,7 +38,9 @@ MOST_FILES = 100
 class LibraryCase:
     """A case as one caller sees it. ``files``: those that the caller may see, in order, at least one. ``summaries``,
     ``jobs``: of these, by video id, for those that have one; a summary only where the caller may read the map.
-    ``is_whole``: whether the caller sees all of its files."""
+    ``is_whole``: whether the caller sees all of its files. ``after_hidden``: the ids of files before which some are
+    that the caller may not see; ``ends_hidden``: whether there are such behind the last one. Of those nothing else is
+    known."""
 
     case_id: str
     state: str
@@ -47,6 +49,8 @@ class LibraryCase:
     summaries: Mapping[str, VideoSummary]
     jobs: Mapping[str, Job]
     is_whole: bool
+    after_hidden: frozenset[str] = frozenset()
+    ends_hidden: bool = False
 
     @cached_property
     def rights(self) -> frozenset[str]:
@@ -94,6 +98,13 @@ class Library:
         if right not in shown.rights:
             hidden = "" if shown.is_whole else "; somebody else's file belongs to it"
             raise Forbidden(f"you do not have the right {right!r} to each file of this case{hidden}")
+        return shown
+
+    def require_any(self, caller: Caller, case_id: str, right: str) -> LibraryCase:
+        """The case, where the caller has ``right`` to one of its files or more. Raises NotFound, Forbidden."""
+        shown = self.show(caller, case_id)
+        if not any(right in file.rights for file in shown.files):
+            raise Forbidden(f"you do not have the right {right!r} to any file of this case")
         return shown
 
     def require_place(self, caller: Caller, case_id: str) -> None:
@@ -148,10 +159,13 @@ class Library:
                 forget_description(session, caller.tenant_id, one)
             if kept:
                 write_description(session, caller.tenant_id, case_id, merged(kept))
+            was = {video_id: video.position for video_id, video in videos.items()}
             for position, video_id in enumerate(video_ids, start=1):
                 _place(session, videos[video_id], case_id, position)
                 if before != [case_id]:
                     audit.record_by(session, caller, "case.group", video_id, case=case_id)
+                elif was[video_id] != position:
+                    audit.record_by(session, caller, "case.order", video_id, case=case_id, position=position)
         return self.show(caller, case_id)
 
     def take_apart(self, caller: Caller, shown: LibraryCase) -> None:
@@ -197,9 +211,7 @@ def _shown(session: Session, caller: Caller, states: Mapping[str, str]) -> list[
     }
     jobs = _jobs_of(session, caller, [file.video_id for of_case in files.values() for file in of_case])
     descriptions = read_descriptions(session, caller.tenant_id, list(states))
-    counts: dict[str, int] = defaultdict(int)
-    for video in found:
-        counts[video.case_id] += 1
+    hidden = _hidden_places(found, {file.video_id for of_case in files.values() for file in of_case})
     return [
         LibraryCase(
             case_id,
@@ -208,11 +220,29 @@ def _shown(session: Session, caller: Caller, states: Mapping[str, str]) -> list[
             descriptions.get(case_id, NOTHING),
             {file.video_id: summaries[file.video_id] for file in files[case_id] if file.video_id in summaries},
             {file.video_id: jobs[file.video_id] for file in files[case_id] if file.video_id in jobs},
-            counts[case_id] == len(files[case_id]),
+            not hidden.get(case_id),
+            frozenset(hidden.get(case_id, ())) - {""},
+            "" in hidden.get(case_id, ()),
         )
         for case_id, state in states.items()
         if case_id in files
     ]
+
+
+def _hidden_places(videos: Sequence[StoredVideo], seen: Collection[str]) -> dict[str, set[str]]:
+    """Case id → the ids of the files of ``seen`` before which files are that are not; '' for those behind the last one.
+    ``videos``: all files of the cases, in order."""
+    waiting: set[str] = set()
+    places: dict[str, set[str]] = defaultdict(set)
+    for video in videos:
+        if video.video_id not in seen:
+            waiting.add(video.case_id)
+        elif video.case_id in waiting:
+            waiting.discard(video.case_id)
+            places[video.case_id].add(video.video_id)
+    for case_id in waiting:
+        places[case_id].add("")
+    return places
 
 
 def _jobs_of(session: Session, caller: Caller, video_ids: Sequence[str]) -> dict[str, Job]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from halsted_ray.service.case_descriptions import LONGEST_LABEL, LONGEST_PROCEDURE, MOST_LABELS
+from halsted_ray.service.case_timelines import axis_of
 from halsted_ray.service.library import MOST_FILES, LibraryCase
 from halsted_ray.service.schemas import JobShown
 
@@ -37,12 +38,28 @@ class CaseStatus(BaseModel):
     reason: str | None
 
 
+class FileShown(BaseModel):
+    """A file of a case on the case's axis of time. Times are seconds."""
+
+    video_id: str
+    number: int = Field(description="Among those that the caller may see, from 1 on.")
+    offset_s: float = Field(
+        description="When it begins on the axis of the case: the length of the files before it. How much time really "
+        "lies between two files nobody knows."
+    )
+    duration_s: float
+    state: CaseState
+    after_hidden: bool = Field(description="true: files lie before it that the caller may not see.")
+
+
 class CaseShown(BaseModel):
     """A case: the files of one operation that the caller may see. Times are seconds."""
 
     case_id: str
     videos: list[str] = Field(description="Its files in order.")
     durations_s: list[float] = Field(description="Of each file, in the same order.")
+    files: list[FileShown] = Field(description="The same files, on one axis of time.")
+    ends_hidden: bool = Field(description="true: files lie behind the last one that the caller may not see.")
     title: str
     procedure: ProcedureShown
     operated_on: str | None = Field(description="null also for those who may not know whose case it is.")
@@ -152,6 +169,8 @@ def show_case(case: LibraryCase) -> CaseShown:
         case_id=case.case_id,
         videos=[file.video_id for file in case.files],
         durations_s=[file.video.duration_s for file in case.files],
+        files=show_files(case),
+        ends_hidden=case.ends_hidden,
         title=chosen or suggested or f"Case {case.case_id[:6]}",
         procedure=ProcedureShown(suggested=suggested, chosen=chosen, confidence=confidence),
         operated_on=case.description.operated_on if case.knows_people else None,
@@ -166,6 +185,50 @@ def show_case(case: LibraryCase) -> CaseShown:
         rights=sorted(case.rights),
         stitches=sum(counts) if counts else None,
     )
+
+
+def show_files(case: LibraryCase) -> list[FileShown]:
+    """The files of a case on one axis of time."""
+    return [
+        FileShown(
+            video_id=one.file.video_id,
+            number=one.number,
+            offset_s=one.offset_s,
+            duration_s=one.file.video.duration_s,
+            state=one.state,  # type: ignore[arg-type]  # one of CaseState
+            after_hidden=one.after_hidden,
+        )
+        for one in axis_of(case)
+    ]
+
+
+class CaseTimelineShown(BaseModel):
+    """What happens when in a case, over all of its files."""
+
+    case_id: str
+    duration_s: float
+    files: list[FileShown]
+    ends_hidden: bool
+    rows: list[CaseRowShown]
+
+
+class CaseRowShown(BaseModel):
+    """A row of a case's timeline. Times are seconds of the case, but for ``file_start_s``."""
+
+    video_id: str = Field(description="The file in which it begins. A row that goes on into the next file is one row.")
+    file: int = Field(description="The number of that file.")
+    file_start_s: float = Field(description="When it begins, in seconds of that file.")
+    case_id: str
+    start_s: float
+    end_s: float
+    task: str
+    tag: str
+    category: str = Field(
+        description="Of a gap over a whole file: its state, or hidden where the caller may not read its map."
+    )
+    confidence: float
+    source: str
+    model_version: str
 
 
 def _suggested(case: LibraryCase) -> tuple[str | None, float | None]:

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 
 from halsted_ray.maps.exports import Row
 from halsted_ray.maps.stitch_table import video_json, write_csv
+from halsted_ray.records import JsonObject
+from halsted_ray.service.case_timelines import read_case_map, render_case_stitches, render_case_timeline, version_of
+from halsted_ray.service.library import LibraryCase
 from halsted_ray.service.videos import Videos, render_timeline
 from halsted_ray.taxonomy import Taxonomy
 
@@ -54,22 +57,50 @@ class PreparedTimelines:
         StateConflict as ``Videos.stitches``."""
         version = self.videos.timeline_version(tenant_id, video_id)
         part = "" if span is None else f"-{span[0]}-{span[1]}"
-        name = (tenant_id, video_id, format, kind, part)
-        etag = f'W/"{version}-{format}-{kind}{part}"'
+        return self._kept_or_made(
+            (tenant_id, video_id, format, kind, part),
+            f'W/"{version}-{format}-{kind}{part}"',
+            lambda: self._text(tenant_id, video_id, format, kind, span),
+            lambda: self.videos.timeline_version(tenant_id, video_id) == version,
+        )
+
+    def of_case(self, case: LibraryCase, format: str, kind: str, head: JsonObject) -> PreparedTimeline:
+        """The same of a case on one axis over its files, as its caller may see them; ``head``: what JSON has besides
+        its rows. Raises NotMapped where none of them has a map, StateConflict as ``Videos.stitches``."""
+        version = version_of(self.videos, case)
+
+        def text() -> str:
+            found = read_case_map(self.videos, case)
+            if kind == STITCHES:
+                return render_case_stitches(found, format, self.served)
+            return render_case_timeline(found, head, format, kind)
+
+        # Two callers may see different files, and so may have different texts of one case.
+        return self._kept_or_made(
+            (case.files[0].video.tenant_id, case.case_id, format, kind, version),
+            f'W/"{version}-{format}-{kind}"',
+            text,
+            lambda: version_of(self.videos, case) == version,
+        )
+
+    def _kept_or_made(
+        self, name: tuple[str, ...], etag: str, text: Callable[[], str], is_current: Callable[[], bool]
+    ) -> PreparedTimeline:
         with self._lock:
             found = self._kept.get(name)
             if found is not None and found.etag == etag:
                 self._kept.move_to_end(name)
                 return found
-        prepared = self._prepare(etag, tenant_id, video_id, format, kind, span)
-        # Where the map was published again meanwhile, the text may be newer than its name: it is used and not kept.
-        if self.videos.timeline_version(tenant_id, video_id) == version:
+        made = text().encode()
+        prepared = PreparedTimeline(etag, made, gzip.compress(made, 6, mtime=0))
+        # Where a map was published again meanwhile, the text may be newer than its name: it is used and not kept.
+        if is_current():
             self._keep(name, prepared)
         return prepared
 
     def drop_gone(self) -> int:
-        """Drops the texts of videos that were deleted, and returns how many: also of those for which nobody asks any
-        more, which would stay in this process's memory."""
+        """Drops the texts of videos that were deleted, and those of all cases, and returns how many: also of those for
+        which nobody asks any more, which would stay in this process's memory."""
         with self._lock:
             kept = {name[:2] for name in self._kept}
         gone = kept - self.videos.among(kept)
@@ -78,21 +109,16 @@ class PreparedTimelines:
             self._bytes -= sum(size_of(self._kept.pop(name)) for name in names)
         return len(names)
 
-    def _prepare(
-        self, etag: str, tenant_id: str, video_id: str, format: str, kind: str, span: tuple[float, float] | None
-    ) -> PreparedTimeline:
+    def _text(self, tenant_id: str, video_id: str, format: str, kind: str, span: tuple[float, float] | None) -> str:
         if kind == STITCHES:
             found = self.videos.stitches(tenant_id, video_id, self.served)
-            text = write_csv([found]) if format == "csv" else json.dumps(video_json(found), ensure_ascii=False)
-        else:
-            rows = self.videos.timeline_rows(tenant_id, video_id)
-            if span is not None:
-                rows = rows_within(rows, *span)
-            if format == "json":
-                text = json.dumps({"video_id": video_id, "rows": rows}, ensure_ascii=False)
-            else:
-                text = render_timeline(rows, format, kind)
-        return PreparedTimeline(etag, text.encode(), gzip.compress(text.encode(), 6, mtime=0))
+            return write_csv([found]) if format == "csv" else json.dumps(video_json(found), ensure_ascii=False)
+        rows = self.videos.timeline_rows(tenant_id, video_id)
+        if span is not None:
+            rows = rows_within(rows, *span)
+        if format == "json":
+            return json.dumps({"video_id": video_id, "rows": rows}, ensure_ascii=False)
+        return render_timeline(rows, format, kind)
 
     def _keep(self, name: tuple[str, ...], prepared: PreparedTimeline) -> None:
         with self._lock:

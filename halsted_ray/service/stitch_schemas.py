@@ -55,3 +55,23 @@ class StitchesShown(BaseModel):
     why_none: str = Field(description="Why there is no stitch, in words; empty where there is one.")
     stitches: list[StitchShown]
     totals: StitchTotalsShown
+
+
+class CaseStitchShown(StitchShown):
+    """A stitch of a case. Times in seconds of the case, but for ``file_start_s``."""
+
+    video_id: str = Field(description="The file in which it begins.")
+    file: int = Field(description="The number of that file.")
+    file_start_s: float = Field(description="When it begins, in seconds of that file.")
+
+
+class CaseStitchesShown(BaseModel):
+    """The stitches of a case, over all of its files."""
+
+    case_id: str
+    model_version: str = Field(description="Several, with commas, where the files were mapped by several.")
+    asked: bool = Field(description="Whether some map was asked for the phases of suturing.")
+    complete: bool = Field(description="false: parts of the case are not mapped for suturing, unknown, or hidden.")
+    why_none: str = Field(description="Why there is no stitch, in words; empty where there is one.")
+    stitches: list[CaseStitchShown]
+    totals: StitchTotalsShown

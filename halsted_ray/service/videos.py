@@ -167,18 +167,14 @@ class Videos:
 
     def timeline_rows(self, tenant_id: str, video_id: str) -> list[exports.Row]:
         """The timeline in order of time, with the columns ``exports.COLUMNS``. Raises NotFound where there is none."""
-        table = self._timeline(tenant_id, video_id)
-        # The pipeline names a video by samples of its bytes, and this tenant's video has the id of all of them.
-        return [{**row, "video_id": video_id} for row in exports.canonical_rows(table)]
+        return exports.canonical_rows(self.timeline(tenant_id, video_id))
 
     def stitches(self, tenant_id: str, video_id: str, served: Callable[[], Taxonomy]) -> VideoStitches:
         """The stitches in the map of a video. ``served`` gives the taxonomy of the model that is served now; it is
         asked where the taxonomy of the map does not ship. Raises NotFound where there is no map, StateConflict where
         the taxonomy of the map is known no more."""
-        table = self._timeline(tenant_id, video_id)
-        place = table.schema.names.index("video_id")
-        table = table.set_column(place, "video_id", pa.array([video_id] * len(table), pa.string()))
-        asked = {video_id: set().union(*asked_tasks(self.maps_location(tenant_id, video_id)).values())}
+        table = self.timeline(tenant_id, video_id)
+        asked = {video_id: self.asked(tenant_id, video_id)}
         is_own = any(shipped_of_digest(digest) is None for digest in table["taxonomy_digest"].unique().to_pylist())
         try:
             [found] = stitches_of_timeline(table, asked, served() if is_own else None)
@@ -188,11 +184,19 @@ class Videos:
             ) from None
         return found
 
-    def _timeline(self, tenant_id: str, video_id: str) -> pa.Table:
-        """The rows of a video's map. Raises NotFound where there is none."""
+    def asked(self, tenant_id: str, video_id: str) -> set[str]:
+        """The tasks that some segment of the video was asked."""
+        return set().union(*asked_tasks(self.maps_location(tenant_id, video_id)).values())
+
+    def timeline(self, tenant_id: str, video_id: str) -> pa.Table:
+        """The rows of a video's map, with this tenant's id of the video (TIMELINE_SCHEMA). Raises NotFound where there
+        is none."""
         self.get(tenant_id, video_id)
         try:
-            return read_timeline(self.maps_location(tenant_id, video_id))
+            table = read_timeline(self.maps_location(tenant_id, video_id))
+            # The pipeline names a video by samples of its bytes, and this tenant's video has the id of all of them.
+            place = table.schema.names.index("video_id")
+            return table.set_column(place, "video_id", pa.array([video_id] * len(table), pa.string()))
         except UsageError:
             raise NotMapped(f"video {video_id!r} is not mapped yet; ask for a map first") from None
 

@@ -3,6 +3,7 @@
 uploads.py     POST /v1/uploads and what follows: parts, addresses, completing, aborting
 videos.py      /v1/videos: list, show, the video's bytes, clips, delete
 library.py     /v1/cases: the files of one operation as one case; what is found, described, put together
+case_timelines.py  /v1/cases/{case_id}/timeline and stitches: what happens when, over all files of a case
 cases.py       /v1/videos/{video_id}/people and what follows: owner, shares, consent, retention, looks, identity
 links.py       /v1/videos/{video_id}/links: read-only links to a case
 jobs.py        /v1/videos/{video_id}/maps and /v1/jobs: ask for a map, follow it, cancel it
@@ -29,6 +30,7 @@ from fastapi import FastAPI
 from halsted_ray.service.routes import (
     annotation_layer,
     audit,
+    case_timelines,
     cases,
     clips,
     comments,
@@ -58,6 +60,7 @@ ROUTERS = (
     cases.router,
     links.router,
     library.router,
+    case_timelines.router,
     library.home_router,
     jobs.video_router,
     timelines.router,

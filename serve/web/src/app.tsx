@@ -7,7 +7,7 @@ import { Shell } from "./components/shell";
 import { route } from "./router";
 import { begin, isSignedIn, linked, mayRead, mayWrite } from "./session";
 import { Tray } from "./upload/tray";
-import { CaseView } from "./views/case";
+import { CaseView, WholeView } from "./views/case";
 import { Compare } from "./views/compare";
 import { HomeView } from "./views/home";
 import { Library } from "./views/library";
@@ -40,7 +40,7 @@ function useTitle(): void {
   const { page, home, library, about, compare } = words.value;
   const shown = route.value;
   const titles = { library: library.title, home: home.title, compare: compare.title };
-  const title = shown.view === "case" ? about.name(shown.videoId) : shown.view in titles ? titles[shown.view as keyof typeof titles] : "";
+  const title = shown.view === "case" ? about.name(shown.videoId) : shown.view === "whole" ? about.name(shown.caseId) : shown.view in titles ? titles[shown.view as keyof typeof titles] : "";
   const before = useRef(title);
   useEffect(() => {
     document.title = title ? `${title} · ${page.title}` : page.title;
@@ -62,6 +62,8 @@ function View() {
       return <Compare key={shown.videoIds.join()} videoIds={shown.videoIds} />;
     case "library":
       return <Library query={shown.query} />;
+    case "whole":
+      return <WholeView key={shown.caseId} caseId={shown.caseId} atS={shown.atS} />;
     case "case":
       return <CaseView key={shown.videoId} videoId={shown.videoId} atS={shown.atS} />;
     default:

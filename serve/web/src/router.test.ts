@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { parse, toCase, toCompare, toLibrary } from "./router";
+import { parse, toCase, toCompare, toLibrary, toWhole } from "./router";
 
 const ID = "3f".repeat(16);
 const OTHER = "9c".repeat(16);
@@ -15,6 +15,9 @@ test.each([
   [`#${ID}@x`, { view: "case", videoId: ID, atS: 0 }],
   [toCompare(ID, OTHER), { view: "compare", videoIds: [ID, OTHER] }],
   ["#compare=../../x", { view: "compare", videoIds: [] }],
+  [toWhole(ID), { view: "whole", caseId: ID, atS: 0 }],
+  [`#case=${ID}@75.5`, { view: "whole", caseId: ID, atS: 75.5 }],
+  ["#case=../../x", { view: "home" }],
   ["#setup=a=b", { view: "setup", token: "a=b" }],
   ["#shared=abc", { view: "shared", token: "abc" }],
   ["#refused", { view: "refused" }],

@@ -4,6 +4,7 @@
  *     #                      home
  *     #library?q=suturing    the library and what is looked for
  *     #3f2a…@75.5            a case, from its second 75.5 on
+ *     #case=c1…@75.5         all files of an operation, from second 75.5 of the case on
  *     #compare=3f2a…,9c01…   two cases side by side
  *     #setup=TOKEN           the first administrator of a site
  *     #shared=TOKEN          a case that somebody shared by a link
@@ -15,6 +16,7 @@ export type Route =
   | { view: "home" }
   | { view: "library"; query: URLSearchParams }
   | { view: "case"; videoId: string; atS: number }
+  | { view: "whole"; caseId: string; atS: number }
   | { view: "compare"; videoIds: string[] }
   | { view: "setup"; token: string }
   | { view: "shared"; token: string }
@@ -28,6 +30,10 @@ export function parse(hash: string): Route {
   if (name === "shared") return { view: "shared", token: value };
   if (name === "refused") return { view: "refused" };
   if (name === "compare") return { view: "compare", videoIds: value.split(",").filter(isVideoId) };
+  if (name === "case") {
+    const [caseId = "", second = ""] = value.split("@");
+    return isVideoId(caseId) ? { view: "whole", caseId, atS: Math.max(0, Number(second) || 0) } : { view: "home" };
+  }
   if (/^library(\?|$)/.test(text)) return { view: "library", query: new URLSearchParams(text.split("?")[1] ?? "") };
   const [id = "", second = ""] = text.split("@");
   if (isVideoId(id)) return { view: "case", videoId: id, atS: Math.max(0, Number(second) || 0) };
@@ -48,6 +54,8 @@ export const toLibrary = (query: Record<string, string> = {}): string => {
 };
 export const toCase = (videoId: string, atS = 0): string =>
   atS > 0 ? `#${videoId}@${Math.round(atS * 10) / 10}` : `#${videoId}`;
+/** All files of an operation. A link to a moment names the file (`toCase`): it stays true when files are put in order. */
+export const toWhole = (caseId: string): string => `#case=${caseId}`;
 export const toCompare = (...videoIds: string[]): string => `#compare=${videoIds.join(",")}`;
 
 export function go(hash: string): void {

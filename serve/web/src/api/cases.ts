@@ -4,10 +4,25 @@ import type { Job } from "./types";
 /** `mapped`, and so on, in the order in which a case goes through them. */
 export type CaseState = "cleaning" | "review" | "failed" | "new" | "queued" | "mapping" | "mapped" | "partial";
 
+/** A file of a case: when it begins on the case's axis of time, how long it is, and how far. */
+export interface CaseFile {
+  video_id: string;
+  /** From 1 on. */
+  number: number;
+  offset_s: number;
+  duration_s: number;
+  state: CaseState;
+  /** Files lie before it that the caller may not see. */
+  after_hidden: boolean;
+}
+
 export interface Case {
   case_id: string;
   /** The case's videos in the order in which they are played. */
   videos: string[];
+  files: CaseFile[];
+  /** Files lie behind the last one that the caller may not see. */
+  ends_hidden: boolean;
   title: string;
   procedure: { suggested: string | null; chosen: string | null; confidence: number | null };
   /** A calendar day, 2026-11-03. */

@@ -34,24 +34,30 @@ export interface CommentsOfCase {
   remove: (commentId: string) => Promise<void>;
 }
 
-/** The comments of a case, for the list and for the marks on the timeline. `videoId` null: the caller may not read them. */
-export function useComments(videoId: string | null): CommentsOfCase {
+/**
+ * The comments of a file, for the list and for the marks on the timeline, in seconds of its case. `videoId` null: the
+ * caller may not read them. `offsetS`: when the file begins in its case.
+ */
+export function useComments(videoId: string | null, offsetS = 0): CommentsOfCase {
   const path = `v1/videos/${videoId}/comments`;
   const found = useResource<Comment[]>(videoId && path);
-  const list = useMemo(() => [...(found.data ?? [])].sort((one, other) => one.at_s - other.at_s), [found.data]);
+  const list = useMemo(
+    () => (found.data ?? []).map((one) => ({ ...one, at_s: one.at_s + offsetS })).sort((one, other) => one.at_s - other.at_s),
+    [found.data, offsetS],
+  );
   const times = useMemo(() => list.map((comment) => comment.at_s), [list]);
   return {
     found,
     list,
     times,
     add: async (atS, text) => {
-      const { warnings, ...comment } = await api<Comment & { warnings: string[] }>(path, { method: "POST", json: { at_s: atS, text } });
-      found.put([...list, comment]);
+      const { warnings, ...comment } = await api<Comment & { warnings: string[] }>(path, { method: "POST", json: { at_s: Math.max(0, Math.round((atS - offsetS) * 1000) / 1000), text } });
+      found.put([...(found.data ?? []), comment]);
       return warnings;
     },
     remove: async (commentId) => {
       await api(`${path}/${commentId}`, { method: "DELETE" });
-      found.put(list.filter((comment) => comment.comment_id !== commentId));
+      found.put((found.data ?? []).filter((comment) => comment.comment_id !== commentId));
     },
   };
 }

@@ -41,9 +41,10 @@ export function captions(lanes: Lane[]): { startS: number; stopS: number; text: 
 
 /**
  * The same as captions, which a browser shows where only its own full screen is there (iPhones). They are made from the
- * lanes that are shown, so they say what the picture says: corrected by people, and without proficiency.
+ * lanes that are shown, so they say what the picture says: corrected by people, and without proficiency. `offsetS`: when
+ * the file begins in its case.
  */
-export function useCaptions(video: { current: HTMLVideoElement | null }, lanes: Lane[]): void {
+export function useCaptions(video: { current: HTMLVideoElement | null }, lanes: Lane[], offsetS = 0): void {
   useEffect(() => {
     const shown = video.current;
     if (!shown?.addTextTrack) return;
@@ -52,7 +53,8 @@ export function useCaptions(video: { current: HTMLVideoElement | null }, lanes: 
     const begin = () => {
       track ??= [...shown.textTracks].find((one) => one.label === label) ?? shown.addTextTrack("captions", label);
       for (const cue of [...(track.cues ?? [])]) track.removeCue(cue);
-      for (const { startS, stopS, text } of captions(lanes)) track.addCue(new VTTCue(startS, stopS, text));
+      for (const { startS, stopS, text } of captions(lanes))
+        if (stopS > offsetS) track.addCue(new VTTCue(Math.max(0, startS - offsetS), stopS - offsetS, text));
       track.mode = "showing";
     };
     const end = () => {
@@ -65,6 +67,6 @@ export function useCaptions(video: { current: HTMLVideoElement | null }, lanes: 
       shown.removeEventListener("webkitbeginfullscreen", begin);
       shown.removeEventListener("webkitendfullscreen", end);
     };
-  }, [lanes]);
+  }, [lanes, offsetS]);
 }
 

@@ -28,17 +28,19 @@ interface Shown {
   player: VideoPlayer;
   controls: ControlsProps;
   reload: () => Promise<void>;
+  /** Why this file has no picture, in words, in place of the picture. */
+  note?: string;
 }
 
 /** The picture, what is drawn on it, and the controls: all three are in the full screen, too. */
-export function Picture({ video, lanes, player, controls, reload }: Shown) {
+export function Picture({ video, lanes, player, controls, reload, note }: Shown) {
   const { review } = words.value;
   const element = useRef<HTMLVideoElement>(null);
   const [broken, setBroken] = useState<string | null>(null);
   const source = sourceOf(video);
-  const isShown = source !== null && source !== broken;
+  const isShown = source !== null && source !== broken && !note;
   useEffect(() => (isShown && element.current ? player.attach(element.current) : undefined), [player, isShown, source]);
-  useCaptions(element, lanes);
+  useCaptions(element, lanes, player.parts[player.part.value]!.offsetS);
   const copy = useAction(async () => {
     await api(`v1/videos/${video.video_id}/proxy`, { method: "POST" });
     await reload();
@@ -59,8 +61,8 @@ export function Picture({ video, lanes, player, controls, reload }: Shown) {
           />
         ) : (
           <div class="no-picture" role="status">
-            <p>{video.playback === "making" ? review.pictureMaking : review.pictureNone}</p>
-            {video.playback !== undefined && video.playback !== "making" && video.playback !== "proxy" && (
+            <p>{note ?? (video.playback === "making" ? review.pictureMaking : review.pictureNone)}</p>
+            {!note && video.playback !== undefined && video.playback !== "making" && video.playback !== "proxy" && (
               <button type="button" class="small" disabled={copy.busy} onClick={() => void copy.run()}>
                 {review.makeCopy}
               </button>

@@ -45,9 +45,8 @@ export interface Stitches {
   totals?: StitchTotals;
 }
 
-/** `videoId` null: nothing is asked, as for a case without suturing. */
-export const useStitches = (videoId: string | null): Resource<Stitches> =>
-  useResource<Stitches>(videoId && `v1/videos/${videoId}/stitches`);
+/** `where`: of a file, `v1/videos/…`, or of a case, `v1/cases/…`; null: nothing is asked, as without suturing. */
+export const useStitches = (where: string | null): Resource<Stitches> => useResource<Stitches>(where && `${where}/stitches`);
 
 export const stitchAt = (stitches: Stitch[], s: number): Stitch | undefined =>
   stitches.find((one) => one.start_s <= s && s < one.stop_s);

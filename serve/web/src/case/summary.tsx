@@ -11,8 +11,17 @@ import { token } from "./timeline/colours";
 /** So many rows of steps fit on the page; the others are summed in one. */
 const ROWS = 24;
 
+interface Shown {
+  video: Pick<Video, "video_id" | "duration_s" | "job">;
+  lanes: Lane[];
+  found: Stitches | null;
+  withQuality: boolean;
+  /** Of a case of several files: how many there are, and what they say of themselves in words. */
+  files?: string;
+}
+
 /** A case on one printed page: it is seen on paper alone. Proficiency stands there only where it was asked for. */
-export function Summary({ video, lanes, found, withQuality }: { video: Video; lanes: Lane[]; found: Stitches | null; withQuality: boolean }) {
+export function Summary({ video, lanes, found, withQuality, files }: Shown) {
   const { about, summary, compare, page } = words.value;
   const steps = lanes.find((lane) => lane.tag === "step");
   const rows = useMemo(() => differences(steps, undefined), [steps]);
@@ -26,6 +35,7 @@ export function Summary({ video, lanes, found, withQuality }: { video: Video; la
       <dl>
         <Fact name={summary.procedure} value={procedure?.category ?? summary.unknown} />
         <Fact name={summary.length} value={clock(video.duration_s)} />
+        {files && <Fact name={summary.files} value={files} />}
         <Fact name={summary.stitches} value={totals ? number(totals.count) : summary.unknown} />
         {totals && totals.count > 0 && (
           <>

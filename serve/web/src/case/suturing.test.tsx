@@ -31,7 +31,7 @@ beforeEach(() => {
 test("each stitch is a row that plays it, by a click or by Enter", async () => {
   serve({ [PATH]: MAP });
   const player = silentPlayer();
-  render(<Suturing videoId={ID} player={player} />);
+  render(<Suturing where={`v1/videos/${ID}`} player={player} />);
   await userEvent.click(await screen.findByRole("button", { name: "Play stitch 2" }));
   screen.getByRole("button", { name: "Play stitch 3" }).focus();
   await userEvent.keyboard("{Enter}");
@@ -42,7 +42,7 @@ test("each stitch is a row that plays it, by a click or by Enter", async () => {
 test("the stitch of this moment is marked while the video plays, by more than a colour", async () => {
   serve({ [PATH]: MAP });
   const player = silentPlayer();
-  render(<Suturing videoId={ID} player={player} />);
+  render(<Suturing where={`v1/videos/${ID}`} player={player} />);
   await screen.findByRole("table");
   expect(rows().filter((row) => row.getAttribute("aria-current"))).toHaveLength(0);
   player.timeS.value = 25;
@@ -54,7 +54,7 @@ test("the stitch of this moment is marked while the video plays, by more than a 
 
 test("proficiency is hidden until it is asked for, and then has its probability", async () => {
   serve({ [PATH]: MAP });
-  render(<Suturing videoId={ID} player={silentPlayer()} />);
+  render(<Suturing where={`v1/videos/${ID}`} player={silentPlayer()} />);
   await screen.findByRole("table");
   expect(document.body.textContent).not.toMatch(/High|proficiency /);
   await userEvent.click(screen.getByLabelText("Show proficiency"));
@@ -65,7 +65,7 @@ test("proficiency is hidden until it is asked for, and then has its probability"
 
 test("totals have their intervals, and say where there are too few", async () => {
   serve({ [PATH]: MAP });
-  render(<Suturing videoId={ID} player={silentPlayer()} />);
+  render(<Suturing where={`v1/videos/${ID}`} player={silentPlayer()} />);
   await screen.findByRole("table");
   expect(screen.getByText("Driving, median").parentElement!.textContent).toBe("4 sDriving, median95% interval 2 s to 6 s");
   expect(screen.getByText("Needle handling, median").parentElement!.textContent).toContain("too few for an interval");
@@ -74,7 +74,7 @@ test("totals have their intervals, and say where there are too few", async () =>
 
 test("a heading sorts by its column, then the other way round, and says so", async () => {
   serve({ [PATH]: MAP });
-  render(<Suturing videoId={ID} player={silentPlayer()} />);
+  render(<Suturing where={`v1/videos/${ID}`} player={silentPlayer()} />);
   const heading = await screen.findByRole("columnheader", { name: /Driving/ });
   await userEvent.click(within(heading).getByRole("button"));
   expect(firsts()).toEqual(["▶ 2", "▶ 3", "▶ 1"]);
@@ -90,18 +90,18 @@ test("a stitch without a value comes last either way", () => {
 
 test("no suturing is said", async () => {
   serve({ [PATH]: { ...MAP, stitches: [] } });
-  render(<Suturing videoId={ID} player={silentPlayer()} />);
+  render(<Suturing where={`v1/videos/${ID}`} player={silentPlayer()} />);
   expect(await screen.findByText("No suturing was found in this case.")).toBeTruthy();
 });
 
 test("suturing that was not asked for is said, and can be mapped by whom the case lets", async () => {
   serve({ [PATH]: { ...MAP, asked: false, stitches: [] } });
   const onMap = vi.fn();
-  const { rerender } = render(<Suturing videoId={ID} player={silentPlayer()} />);
+  const { rerender } = render(<Suturing where={`v1/videos/${ID}`} player={silentPlayer()} />);
   expect(await screen.findByText("Suturing was not asked for when this case was mapped.")).toBeTruthy();
   expect(screen.queryByText("No suturing was found in this case.")).toBeNull();
   expect(screen.queryByRole("button")).toBeNull();
-  rerender(<Suturing videoId={ID} player={silentPlayer()} onMap={onMap} />);
+  rerender(<Suturing where={`v1/videos/${ID}`} player={silentPlayer()} onMap={onMap} />);
   await userEvent.click(screen.getByRole("button", { name: "Map the suturing" }));
   expect(onMap).toHaveBeenCalledOnce();
   onMap.mockRejectedValueOnce(new ApiError(409, "a map is being made already"));
@@ -111,13 +111,13 @@ test("suturing that was not asked for is said, and can be mapped by whom the cas
 
 test.each([[404, /not mapped yet/], [409, /not mapped yet/], [503, /has much to do/]])("an answer %i is said in words", async (status, says) => {
   serve({ [PATH]: refused(status, "x") });
-  render(<Suturing videoId={ID} player={silentPlayer()} />);
+  render(<Suturing where={`v1/videos/${ID}`} player={silentPlayer()} />);
   expect(await screen.findByText(says)).toBeTruthy();
 });
 
 test("a map that is not complete says that more stitches may come, and the table can be taken as CSV", async () => {
   serve({ [PATH]: { ...MAP, complete: false } });
-  render(<Suturing videoId={ID} player={silentPlayer()} />);
+  render(<Suturing where={`v1/videos/${ID}`} player={silentPlayer()} />);
   expect(await screen.findByText("The map is not complete: more stitches may come.")).toBeTruthy();
   expect(screen.getByRole("link", { name: "As a table (CSV)" }).getAttribute("href")).toBe(`v1/videos/${ID}/stitches?format=csv`);
 });

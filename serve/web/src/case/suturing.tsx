@@ -30,10 +30,13 @@ export function ordered(stitches: readonly Stitch[], { by, descending }: Order):
   });
 }
 
-/** The stitches of a case as a table beside the timeline, with totals. `onMap`: where the caller may ask for a map. */
-export function Suturing({ videoId, player, onMap }: { videoId: string; player: Player; onMap?: () => unknown }) {
+/**
+ * The stitches of a case as a table beside the timeline, with totals. `where`: as of `useStitches`. `onMap`: where the
+ * caller may ask for a map.
+ */
+export function Suturing({ where, player, onMap }: { where: string; player: Player; onMap?: () => unknown }) {
   const { suturing: text } = words.value;
-  const { data, error, loading, reload } = useStitches(videoId);
+  const { data, error, loading, reload } = useStitches(where);
   const mapping = useAction(async () => {
     await onMap?.();
   });
@@ -65,7 +68,7 @@ export function Suturing({ videoId, player, onMap }: { videoId: string; player: 
               {data.totals && <Totals totals={data.totals} />}
               <Table stitches={data.stitches} player={player} />
               <p class="soft row">
-                <a href={`v1/videos/${videoId}/stitches?format=csv`} download>
+                <a href={`${where}/stitches?format=csv`} download>
                   {text.csv}
                 </a>
                 {data.model_version && <span>{text.version(data.model_version)}</span>}

@@ -103,3 +103,88 @@ test("where the user goes and where playback stops is counted, playback itself i
   player.pause();
   expect(player.jumps.value).toBe(2);
 });
+
+const PARTS = [
+  { offsetS: 0, durationS: 30, fps: 25 },
+  { offsetS: 30, durationS: 20, fps: 50 },
+  { offsetS: 50, durationS: 50, fps: 25 },
+];
+
+/** A player of three files, with the element that shows the first of them; `next` shows the file that is gone to. */
+function several(hasPicture = [true, true, true]) {
+  const player = new VideoPlayer(100, 25, 0, PARTS, (part) => hasPicture[part]!);
+  const video = document.createElement("video");
+  let detach = player.attach(video);
+  loaded(video);
+  const next = () => {
+    detach();
+    video.currentTime = 0;
+    detach = player.attach(video);
+    loaded(video);
+  };
+  const end = () => {
+    video.pause();
+    video.dispatchEvent(new Event("ended"));
+  };
+  return { player, video, next, end };
+}
+
+test("the next file begins by itself where a file ends, in seconds of the case", () => {
+  const { player, video, next, end } = several();
+  player.play();
+  at(video, 29.9);
+  end();
+  expect([player.part.value, player.timeS.value, player.playing.value]).toEqual([1, 30, true]);
+  next();
+  expect([video.paused, player.playing.value]).toEqual([false, true]);
+  at(video, 5);
+  expect(player.timeS.value).toBe(35);
+});
+
+test("who goes to a moment of another file sees it there, and plays on only where it played", () => {
+  const { player, video, next } = several();
+  player.seek(42);
+  expect([player.part.value, player.timeS.value, player.fps]).toEqual([1, 42, 50]);
+  next();
+  expect([video.currentTime, video.paused]).toEqual([12, true]);
+  player.play();
+  player.seek(60);
+  next();
+  expect([video.currentTime, video.paused, player.timeS.value]).toEqual([10, false, 60]);
+});
+
+test("playback stops before a file that has no picture, and does not go on later", () => {
+  const { player, video, end } = several([true, false, true]);
+  player.play();
+  at(video, 29.9);
+  end();
+  expect([player.part.value, player.timeS.value, player.playing.value]).toEqual([1, 30, false]);
+});
+
+test("a span and a loop go over the border of two files", () => {
+  const { player, video, next, end } = several();
+  player.playSpan(25, 35);
+  end();
+  next();
+  at(video, 4);
+  expect(player.playing.value).toBe(true);
+  at(video, 5.1);
+  expect([player.timeS.value, player.playing.value]).toEqual([35.1, false]);
+  player.loop.value = [25, 35];
+  player.play();
+  at(video, 5.2);
+  expect([player.part.value, player.timeS.value]).toEqual([0, 25]);
+  next();
+  expect([video.currentTime, video.paused]).toEqual([25, false]);
+});
+
+test("a frame is one of the file that is shown, also over the border", () => {
+  const { player, next } = several();
+  player.seek(30);
+  next();
+  player.step(1);
+  expect(Math.floor((player.timeS.value - 30) * 50)).toBe(1);
+  player.step(-1);
+  player.step(-1);
+  expect(player.part.value).toBe(0);
+});

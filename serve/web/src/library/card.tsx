@@ -5,7 +5,7 @@ import { api } from "../api/client";
 import { useAction } from "../components/action";
 import { Dialog } from "../components/dialog";
 import { Trouble } from "../components/messages";
-import { toCase } from "../router";
+import { toCase, toWhole } from "../router";
 import { clock, date, day, words } from "../words";
 import "./card.css";
 import { isUnderWay, statusOf, stepsOf, titleOf } from "./case-words";
@@ -45,7 +45,7 @@ export function Card({ found, procedures, reload, chosen, onChoose }: Props) {
               {chosen > 0 && <span aria-hidden="true">{chosen}</span>}
             </label>
           )}
-          <a href={toCase(found.videos[0] ?? found.case_id)}>{name}</a>
+          <a href={found.videos.length > 1 ? toWhole(found.case_id) : toCase(found.videos[0] ?? found.case_id)}>{name}</a>
           {isSuggested && <span class="soft suggested">{library.suggested}</span>}
         </h2>
         <p class="soft numbers">{factsOf(found)}</p>

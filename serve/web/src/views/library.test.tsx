@@ -12,6 +12,8 @@ const ID = (n: number) => String(n).repeat(16);
 export const found = (n: number, changes: Partial<Case> = {}): Case => ({
   case_id: ID(n),
   videos: [ID(n)],
+  files: [],
+  ends_hidden: false,
   title: "",
   procedure: { suggested: "Prostatectomy", chosen: null, confidence: 0.8 },
   operated_on: "2026-11-03",

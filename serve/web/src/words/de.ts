@@ -3,6 +3,7 @@ import { comments } from "./de/comments";
 import { edit } from "./de/edit";
 import { compare } from "./de/compare";
 import { review } from "./de/review";
+import { files } from "./de/files";
 import { summary } from "./de/summary";
 import { suturing } from "./de/suturing";
 import { library, upload } from "./de/library";
@@ -49,6 +50,7 @@ export const de: Words = {
   compare,
   review,
   edit,
+  files,
   summary,
   suturing,
   comments,

@@ -2,6 +2,7 @@ import { comments } from "./en/comments";
 import { edit } from "./en/edit";
 import { compare } from "./en/compare";
 import { review } from "./en/review";
+import { files } from "./en/files";
 import { summary } from "./en/summary";
 import { suturing } from "./en/suturing";
 
@@ -49,6 +50,7 @@ export const en = {
   compare,
   review,
   edit,
+  files,
   summary,
   suturing,
   comments,

@@ -56,6 +56,15 @@ export interface Author {
 export const toMs = (seconds: number): number => Math.round(seconds * 1000);
 export const rounded = (seconds: number): number => toMs(seconds) / 1000;
 
+/** A span that lies `byS` seconds later: from the time of a file to that of its case, or back. */
+export function shifted<T extends { start_s: number; stop_s: number }>(one: T, byS: number): T {
+  return byS ? { ...one, start_s: rounded(one.start_s + byS), stop_s: rounded(one.stop_s + byS) } : one;
+}
+
+/** The same of spans with the rows that they answer. */
+export const moved = <T extends ModelRow & { row: ModelRow | null }>(spans: readonly T[], byS: number): T[] =>
+  byS ? spans.map((one) => ({ ...shifted(one, byS), row: one.row && shifted(one.row, byS) })) : [...spans];
+
 export const isSame = (one: ModelRow, other: ModelRow): boolean =>
   one.tag === other.tag &&
   one.category === other.category &&

@@ -5,7 +5,7 @@ import { Loading, Trouble } from "../../components/messages";
 import { clockTenths, dateTime, words } from "../../words";
 import { laneName } from "../describe";
 import type { Player } from "../interfaces";
-import type { ModelRow, Op } from "./changes";
+import { type ModelRow, type Op, shifted } from "./changes";
 import type { Layer } from "./layer";
 
 interface Past extends ModelRow {
@@ -31,19 +31,19 @@ export function History({ path, layer, player }: { path: string; layer: Layer; p
         {text.history} ({count})
       </summary>
       {count === 0 && <p class="soft">{text.noHistory}</p>}
-      {isOpen && count > 0 && <Changes key={count} path={`${path}/history?after=${Math.max(0, count - SHOWN)}&limit=${SHOWN}`} player={player} />}
+      {isOpen && count > 0 && <Changes key={count} offsetS={layer.offsetS} path={`${path}/history?after=${Math.max(0, count - SHOWN)}&limit=${SHOWN}`} player={player} />}
     </details>
   );
 }
 
-function Changes({ path, player }: { path: string; player: Player }) {
+function Changes({ path, offsetS, player }: { path: string; offsetS: number; player: Player }) {
   const { edit: text } = words.value;
   const { data, error, loading, reload } = useResource<Past[]>(path);
   if (loading) return <Loading />;
   if (!data) return <Trouble error={error} again={reload} />;
   return (
     <ol class="list">
-      {[...data].reverse().map((one) => (
+      {[...data].reverse().map((past) => shifted(past, offsetS)).map((one) => (
         <li key={one.revision}>
           <span>
             {one.author_name} {text.ops[one.op]} {laneName(one.tag)}: {one.category}

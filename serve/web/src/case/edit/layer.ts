@@ -15,9 +15,11 @@ import {
   inverses,
   isDone,
   marksOf,
+  moved,
   rebased,
+  shifted,
 } from "./changes";
-import { setEnds } from "./corrections";
+import { SHORTEST_S, setEnds } from "./corrections";
 import { type LayerLane, type LayerSpan, merged } from "./merged";
 import { type Deed, keep, kept } from "./unsaved";
 
@@ -36,6 +38,8 @@ export interface LayerOptions {
   modelAlone?: boolean;
   /** Of the video; a person's spans end with it. */
   durationS?: number;
+  /** When the video begins in its case. The layer's times are those of the case, those of the service the video's. */
+  offsetS?: number;
 }
 
 export class Layer {
@@ -47,6 +51,9 @@ export class Layer {
   private readonly clashing = signal<Clash | null>(null);
   private readonly failed = signal<unknown>(null);
   private readonly path: string;
+  /** Where the video begins and ends, in seconds of the case. */
+  readonly offsetS: number;
+  readonly stopS: number;
   private sending = false;
   private isOver = false;
   private waitMs = FIRST_WAIT_MS;
@@ -59,6 +66,8 @@ export class Layer {
     private readonly userName: string,
     private readonly options: LayerOptions = {},
   ) {
+    this.offsetS = options.offsetS ?? 0;
+    this.stopS = this.offsetS + (options.durationS ?? Infinity);
     this.path = `v1/videos/${videoId}/annotations`;
   }
 
@@ -108,7 +117,7 @@ export class Layer {
 
   /** Reads the layer, and sends what an earlier view of the case in this tab has left unsaved. */
   async begin(): Promise<void> {
-    this.queue.value = kept(this.userId, this.videoId);
+    this.queue.value = kept(this.userId, this.videoId).map((deed) => ({ ...deed, changes: moved(deed.changes, this.offsetS) }));
     await this.reload();
     void this.send();
   }
@@ -136,7 +145,9 @@ export class Layer {
 
   /** An answer that was overtaken by a newer one is dropped. */
   private take(found: Annotations): void {
-    if (!this.isOver && found.revision >= this.revision.value) this.base.value = found;
+    if (this.isOver || found.revision < this.revision.value) return;
+    const conflicts = found.conflicts.map((one) => shifted(one, this.offsetS));
+    this.base.value = { ...found, spans: moved(found.spans, this.offsetS), conflicts };
   }
 
   private later(work: () => Promise<void>): void {
@@ -153,7 +164,8 @@ export class Layer {
   }
 
   /** Makes the changes of one deed: seen at once, then sent in the order in which they were made. */
-  apply(changes: Change[]): void {
+  apply(wanted: Change[]): void {
+    const changes = wanted.flatMap((change) => within(change, this.offsetS, this.stopS));
     if (!changes.length) return;
     const back = inverses(this.marks.value, changes);
     batch(() => {
@@ -168,7 +180,7 @@ export class Layer {
     const found = this.find(span);
     if (!found) return null;
     const [startS, stopS] = end === "start" ? [toS, found.stopS] : [found.startS, toS];
-    const changes = setEnds(found, startS, stopS, this.options.durationS ?? Infinity);
+    const changes = setEnds(found, startS, stopS, this.stopS);
     this.apply(changes);
     return this.find(changes[0]?.span_id ?? found.id);
   }
@@ -199,7 +211,7 @@ export class Layer {
 
   private store(queue: Deed[]): void {
     this.queue.value = queue;
-    keep(this.userId, this.videoId, queue);
+    keep(this.userId, this.videoId, queue.map((deed) => ({ ...deed, changes: moved(deed.changes, -this.offsetS) })));
   }
 
   /** Sends what is unsaved, oldest first. One request at a time, so that the order stays. */
@@ -225,7 +237,7 @@ export class Layer {
       if (oldest.changes.every((change) => isDone(marks, change))) return this.store(this.queue.value.slice(1));
     }
     this.store([{ ...oldest, isTried: true }, ...this.queue.value.slice(1)]);
-    const json = { revision: oldest.revision ?? this.base.value!.revision, changes: oldest.changes };
+    const json = { revision: oldest.revision ?? this.base.value!.revision, changes: moved(oldest.changes, -this.offsetS) };
     const found = await api<Annotations>(this.path, { method: "POST", json });
     batch(() => {
       this.take(found);
@@ -239,7 +251,7 @@ export class Layer {
     const oldest = this.queue.value[0];
     if (error instanceof ApiError && error.status === 409 && oldest) {
       const theirs = (error.answer as { spans?: Mark[] } | null)?.spans ?? [];
-      this.clashing.value = { mine: oldest.changes, theirs };
+      this.clashing.value = { mine: oldest.changes, theirs: moved(theirs, this.offsetS) };
       return;
     }
     this.failed.value = error;
@@ -257,7 +269,7 @@ export class Layer {
       this.take(found);
       this.clashing.value = null;
       if (keepMine) {
-        const changes = rebased(marksOf(found.spans), clash.mine, this.me);
+        const changes = rebased(marksOf(moved(found.spans, this.offsetS)), clash.mine, this.me);
         const revision = found.revision;
         const again: Deed[] = changes.length ? [{ changes, atS: oldest!.atS, revision }] : [];
         // What else is unsaved about these spans was decided with them.
@@ -285,6 +297,13 @@ export class Layer {
   }
 }
 
+/** A change within the video alone: what lies before it or behind it is cut off, and nothing is left of another. */
+function within(change: Change, fromS: number, toS: number): Change[] {
+  const [start_s, stop_s] = [Math.max(fromS, change.start_s), Math.min(toS, change.stop_s)];
+  if (start_s === change.start_s && stop_s === change.stop_s) return [change];
+  return stop_s - start_s < SHORTEST_S ? [] : [{ ...change, start_s, stop_s }];
+}
+
 /** Whether `one` and `other` change a span in common. */
 function isAbout(one: readonly Change[], other: readonly Change[]): boolean {
   const ids = new Set(other.map((change) => change.span_id));
@@ -294,10 +313,10 @@ function isAbout(one: readonly Change[], other: readonly Change[]): boolean {
 /** The layer of a case over the model's `lanes`. One layer per case, with what it has unsaved. */
 export function useLayer(videoId: string, lanes: readonly Lane[], options: LayerOptions = {}): Layer {
   const { user, name } = session.value ?? {};
-  const { mayAnnotate, durationS, modelAlone } = options;
+  const { mayAnnotate, durationS, modelAlone, offsetS } = options;
   const layer = useMemo(
-    () => new Layer(videoId, user ?? "", name ?? "", { mayAnnotate, durationS }),
-    [videoId, user, mayAnnotate, durationS],
+    () => new Layer(videoId, user ?? "", name ?? "", { mayAnnotate, durationS, offsetS }),
+    [videoId, user, mayAnnotate, durationS, offsetS],
   );
   useMemo(() => layer.show(lanes), [layer, lanes]);
   useEffect(() => {

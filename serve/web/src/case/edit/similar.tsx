@@ -7,7 +7,7 @@ import { Trouble, told } from "../../components/messages";
 import { toCase } from "../../router";
 import { clockTenths, percent, words } from "../../words";
 import type { Player } from "../interfaces";
-import { type Annotations, type Change, rowId } from "./changes";
+import { type Annotations, type Change, rounded, rowId, shifted } from "./changes";
 import { type Moment, sameAt } from "./corrections";
 import type { Layer } from "./layer";
 import type { LayerSpan } from "./merged";
@@ -48,8 +48,12 @@ function Offers({ video, layer, player, span }: { video: Video; layer: Layer; pl
   const [said, setSaid] = useState<string[]>([]);
   const look = useAction(async () => {
     setSaid([]);
-    const query = new URLSearchParams({ start_s: String(span.startS), stop_s: String(span.stopS), limit: String(LIMIT), tag: span.tag });
-    setFound(offers(span, await api<Moment[]>(`v1/videos/${video.video_id}/similar?${query}`), video.video_id, layer));
+    const [start_s, stop_s] = [span.startS, span.stopS].map((s) => String(rounded(s - layer.offsetS)));
+    const query = new URLSearchParams({ start_s: start_s!, stop_s: stop_s!, limit: String(LIMIT), tag: span.tag });
+    const moments = await api<Moment[]>(`v1/videos/${video.video_id}/similar?${query}`);
+    // Moments of this file have the times of its case, as its layer has; those of other files keep their own.
+    const here = moments.map((one) => (one.video_id === video.video_id ? { ...shifted(one, layer.offsetS), row: one.row && shifted(one.row, layer.offsetS) } : one));
+    setFound(offers(span, here, video.video_id, layer));
   });
   const take = useAction(async () => {
     const taken = (found ?? []).filter((one) => chosen.has(one.id));

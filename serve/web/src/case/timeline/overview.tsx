@@ -8,6 +8,7 @@ import { useDrawing, useWidth } from "./canvas";
 import { drag } from "./drag";
 import { drawOverview } from "./draw";
 import { moved, spanOfView, type View } from "./geometry";
+import type { Border } from "./timeline";
 
 export const OVERVIEW_H = 40;
 
@@ -18,10 +19,12 @@ interface Props {
   range: ReadonlySignal<[number, number] | null>;
   /** Times of comments, in seconds. */
   comments: number[];
+  /** Where files of the case meet. */
+  borders: Border[];
 }
 
 /** The whole video in one strip that is always in view, with a window to drag over the part that the lanes show. */
-export function Overview({ lanes, player, view, range, comments }: Props) {
+export function Overview({ lanes, player, view, range, comments, borders }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const head = useRef<HTMLDivElement>(null);
@@ -41,6 +44,9 @@ export function Overview({ lanes, player, view, range, comments }: Props) {
   return (
     <div class="overview" ref={box} data-keys onPointerDown={(event) => event.button === 0 && drag(event, { end: ({ x }) => toward(x) })}>
       <canvas ref={canvas} aria-hidden="true" />
+      {borders.map((one) => (
+        <span key={one.label} class={one.isHidden ? "border hidden-files" : "border"} title={one.label} style={{ left: `${(100 * one.s) / durationS}%` }} />
+      ))}
       {comments.map((s) => (
         <span key={s} class="comment" style={{ left: `${(100 * s) / durationS}%` }} />
       ))}

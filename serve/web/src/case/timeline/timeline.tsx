@@ -18,6 +18,15 @@ import "./timeline.css";
 
 const ZOOM = 1.6;
 const NONE: number[] = [];
+const NO_BORDERS: Border[] = [];
+
+/** Where one file of a case ends and the next begins, and what is to be said of it. */
+export interface Border {
+  s: number;
+  label: string;
+  /** Files lie here that the user may not see. */
+  isHidden: boolean;
+}
 
 interface Props {
   lanes: Lane[];
@@ -27,6 +36,8 @@ interface Props {
   jumps: Signal<number>;
   /** Times of comments, in seconds: each has a mark on the strip of the whole video. */
   comments?: number[];
+  /** Where files of the case meet. */
+  borders?: Border[];
   /** Moves an end of the selected span; absent where the user may not. */
   onEnd?: (span: Span, end: End, toS: number) => void;
 }
@@ -40,7 +51,7 @@ export function take(selection: Selection, span: Span | null): void {
 }
 
 /** The overview of the whole video, and the lanes over the part that is shown. */
-export function Timeline({ lanes, player, selection, jumps, comments = NONE, onEnd }: Props) {
+export function Timeline({ lanes, player, selection, jumps, comments = NONE, borders = NO_BORDERS, onEnd }: Props) {
   const { review } = words.value;
   const { durationS } = player;
   const view = useMemo(() => signal<View>(within({ fromS: 0, toS: durationS }, durationS)), [player]);
@@ -53,8 +64,8 @@ export function Timeline({ lanes, player, selection, jumps, comments = NONE, onE
   useKeys({ "+": () => zoom(1 / ZOOM), "=": () => zoom(1 / ZOOM), "-": () => zoom(ZOOM), "−": () => zoom(ZOOM) });
   return (
     <section class="timeline" aria-label={review.timeline} data-keys>
-      <Overview lanes={lanes} player={player} view={view} range={selection.range} comments={comments} />
-      <Lanes lanes={lanes} player={player} selection={selection} view={view} onEnd={onEnd} />
+      <Overview lanes={lanes} player={player} view={view} range={selection.range} comments={comments} borders={borders} />
+      <Lanes lanes={lanes} player={player} selection={selection} view={view} borders={borders} onEnd={onEnd} />
       <Bar view={view} durationS={durationS} zoom={zoom} />
       <Taken selection={selection} player={player} />
     </section>
@@ -110,10 +121,11 @@ function useFollowing(view: Signal<View>, player: Player, jumps: Signal<number>,
 }
 
 interface LanesProps extends Omit<Props, "jumps" | "comments"> {
+  borders: Border[];
   view: Signal<View>;
 }
 
-function Lanes({ lanes, player, selection, view, onEnd }: LanesProps) {
+function Lanes({ lanes, player, selection, view, borders, onEnd }: LanesProps) {
   const { durationS } = player;
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
@@ -191,6 +203,9 @@ function Lanes({ lanes, player, selection, view, onEnd }: LanesProps) {
             onPointerLeave={() => setHover(null)}
           />
         </Position>
+        {borders.map((one) => (
+          <BorderLine key={one.label} border={one} view={view} width={width} />
+        ))}
         <Marked range={selection.range} loop={player.loop} view={view} width={width} />
         {onEnd && selection.span.value && <Ends span={selection.span.value} view={view} width={width} player={player} onDrag={onEnd} />}
         <div class="head" ref={head} />
@@ -198,6 +213,13 @@ function Lanes({ lanes, player, selection, view, onEnd }: LanesProps) {
       </div>
     </div>
   );
+}
+
+/** Where two files meet. Nobody knows how much time lies between them, so it has no width. */
+function BorderLine({ border, view, width }: { border: Border; view: Signal<View>; width: Signal<number> }) {
+  const x = xOf(view.value, width.value, border.s);
+  if (x < 0 || x > width.value) return null;
+  return <div class={border.isHidden ? "border hidden-files" : "border"} title={border.label} style={{ transform: `translateX(${x}px)` }} />;
 }
 
 const length = (span: Span): number => span.stopS - span.startS;

@@ -1,6 +1,7 @@
 import type { Words } from "../en";
 
 export const summary: Words["summary"] = {
+  files: "Dateien",
   print: "Zusammenfassung drucken",
   procedure: "Eingriff laut Karte",
   length: "Länge",

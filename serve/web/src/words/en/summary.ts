@@ -1,4 +1,5 @@
 export const summary = {
+  files: "Files",
   print: "Print a summary",
   procedure: "Procedure, by the map",
   length: "Length",

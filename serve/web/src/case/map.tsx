@@ -1,0 +1,54 @@
+/** The map of a file: whether it is there, and how far it is. */
+import { useEffect, useState } from "preact/hooks";
+
+import { useResource } from "../api/resource";
+import type { Job, Timeline as TimelineAnswer, Video } from "../api/types";
+import { Loading, Trouble } from "../components/messages";
+import { linked } from "../session";
+import { percent, words } from "../words";
+
+export const [SOON_MS, LATER_MS] = [2000, 20_000];
+
+export const isUnderWay = (video: Video | null): boolean =>
+  video?.state === "cleaning" ||
+  ["queued", "running"].includes(video?.job?.state ?? "") ||
+  (video as { playback?: string } | null)?.playback === "making";
+
+/** The map of a video: null while it is not there, or not asked for yet. */
+export function useMap(video: Video): { rows: TimelineAnswer["rows"] | null; error: unknown; reload: () => Promise<void> } {
+  const where = `v1/videos/${video.video_id}`;
+  const mayRead = video.rights.includes("timeline");
+  // Whoever looks by a link learns nothing of jobs: there the map itself says whether it is there.
+  const byLink = linked.value !== null;
+  const jobs = useResource<Job[]>(mayRead && !byLink ? `${where}/maps` : null);
+  const done = byLink && mayRead ? 1 : (jobs.data?.filter((job) => job.state === "done").length ?? 0);
+  const timeline = useResource<TimelineAnswer>(done ? `${where}/timeline` : null);
+  const newest = `${video.job?.job_id} ${video.job?.state}`;
+  const [asked] = useState({ newest, done });
+  useEffect(() => {
+    if (asked.newest !== newest) void jobs.reload();
+    asked.newest = newest;
+  }, [newest]);
+  useEffect(() => {
+    if (asked.done && asked.done !== done) void timeline.reload();
+    asked.done = done;
+  }, [done]);
+  const isNotMapped = byLink && timeline.error !== null && !timeline.error.mayPass;
+  const error = jobs.error ?? (isNotMapped ? null : timeline.error);
+  return { rows: timeline.data?.rows ?? null, error, reload: timeline.error ? timeline.reload : jobs.reload };
+}
+
+/** A map that is under way, or not there, or does not come, in words. */
+export function UnderWay({ video, isMapped, error, again }: { video: Video; isMapped: boolean; error: unknown; again: () => Promise<void> }) {
+  const { review } = words.value;
+  const job = video.job;
+  const share = job?.total_s ? percent(job.done_s / job.total_s) : percent(0);
+  if (error) return <Trouble error={error} again={again} />;
+  if (job?.state === "running") {
+    const minutes = job.eta_s === null ? "" : review.minutesLeft(Math.max(1, Math.round(job.eta_s / 60)));
+    return <p class="notice" role="status">{isMapped ? review.remapping(share) : review.mapping(share, minutes)}</p>;
+  }
+  if (job?.state === "queued" && !isMapped) return <p class="notice" role="status">{review.queued}</p>;
+  if (!isMapped && (!job || ["failed", "cancelled"].includes(job.state))) return <p class="notice">{review.notMapped}</p>;
+  return isMapped || !video.rights.includes("timeline") ? null : <Loading />;
+}

@@ -1,0 +1,32 @@
+import type { files as en } from "../en/files";
+
+export const files: typeof en = {
+  title: "Dateien dieser Operation",
+  nameOf: (n, all) => `Datei ${n} von ${all}`,
+  heading: (n, all) => `Datei ${n} von ${all}`,
+  begins: (n) => `Datei ${n} beginnt. Wie viel Zeit zwischen den Dateien liegt, ist nicht bekannt.`,
+  hiddenBefore: (n) => `Vor Datei ${n} fehlt ein Teil dieser Operation, den Sie nicht sehen dürfen. Wie lang er ist, bleibt ungesagt.`,
+  hiddenAfter: "Hinter der letzten Datei fehlt ein Teil dieser Operation, den Sie nicht sehen dürfen.",
+  noMap: (name, why) => `${name} ${why}`,
+  notYours: (name) => `${name} hat eine Karte, die Sie nicht lesen dürfen`,
+  states: {
+    cleaning: "wird bereinigt",
+    failed: "konnte nicht bereinigt werden",
+    review: "ist nicht kartiert",
+    new: "ist nicht kartiert",
+    queued: "wartet auf die Karte",
+    mapping: "wird kartiert",
+    mapped: "ist kartiert",
+    partial: "ist mit Lücken kartiert",
+  },
+  at: (from, length) => `beginnt bei ${from}, ${length} lang`,
+  goTo: (n) => `Zu Datei ${n}`,
+  earlier: (n) => `Datei ${n} nach vorn`,
+  later: (n) => `Datei ${n} nach hinten`,
+  orderHint: "Die Dateien stehen in der Reihenfolge der Aufnahme. Wer eine Datei verschiebt, ändert nichts an dem, was über sie gesagt wurde.",
+  exports: "Die ganze Operation als Datei",
+  exportsHint: "Die Zeiten sind die der Operation, und eine Spalte nennt die Datei. Berichte für andere Systeme gibt es je Datei, weiter unten.",
+  correcting: (n, all) => `Sie korrigieren Datei ${n} von ${all}; die Zeiten sind die der Operation.`,
+  missing: "Hier fehlt ein Teil dieser Operation, da Sie nicht alle ihre Dateien sehen dürfen.",
+  perFile: (n, all) => `Was folgt, betrifft Datei ${n} von ${all}.`,
+};
