@@ -92,7 +92,7 @@ class ServiceComponents:
                 except UsageError as error:
                     log.error("HALSTED_SEARCH_MODEL: %s", error)
                     raise ModelError(
-                        "the model for questions in words can't be loaded; the site's operator finds the reason in the log"
+                        "the model for questions in words can't be loaded; the operator finds the reason in the log"
                     ) from error
             return self._words
 
