@@ -156,8 +156,10 @@ def test_a_refresh_that_is_interrupted_leaves_the_index_of_before(store, monkeyp
     assert read_manifest(store, "like") == before
     with MomentIndex.opened(store, "like") as index:
         assert len(index.nearest(np.ones(DIM, np.float32), 5)) == 5
-    refresh(store, ByExample())
     place = Path(index_place(store, "like"))
+    (place / ".work-killed").mkdir()  # as a process leaves it that was killed by force
+    refresh(store, ByExample())
+    assert not list(place.glob(".work-*"))
     files = {path.name for path in place.iterdir() if path.is_file()}
     assert files == {"index.json", *read_manifest(store, "like").files()}, "nothing unfinished is left"
 

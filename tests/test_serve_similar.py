@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,12 @@ def test_a_case_that_was_deleted_is_found_no_more(site):
 def test_a_question_in_words_needs_a_model_of_the_site(site):
     refused = site.ada.post("/v1/search", json={"text": "clipping of the cystic duct"})
     assert refused.status_code == 409 and "HALSTED_SEARCH_MODEL" in refused.json()["detail"]
+
+
+def test_a_model_for_words_that_can_not_be_loaded_is_said_without_its_place(site, monkeypatch):
+    monkeypatch.setattr(site.service, "settings", replace(site.service.settings, search_model="/nowhere/words"))
+    refused = site.ada.post("/v1/search", json={"text": "clipping of the cystic duct"})
+    assert refused.status_code == 503 and "in the log" in refused.json()["detail"] and "nowhere" not in refused.text
 
 
 def test_a_question_in_words_finds_the_moments_that_the_model_puts_beside_it(site):

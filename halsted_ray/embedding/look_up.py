@@ -118,13 +118,12 @@ def nearest(
     vector_D: np.ndarray,
     count: int,
     left_out: ClipSpan | None = None,
-    count_of_video: int | None = None,
 ) -> list[SimilarWindow]:
     """The ``count`` windows whose vectors are nearest to ``vector_D`` [D], as ``similar`` finds them, nearest first.
 
     ``windows``: gives the windows to look through, video by video; it is called twice, first for their mean.
-    ``left_out``: a clip whose own windows are no answer. ``count_of_video``: the most of one video; None:
-    ``count``. Costs one product of N x D. Raises UsageError for no windows and for a vector of another length.
+    ``left_out``: a clip whose own windows are no answer. Costs one product of N x D. Raises UsageError for no windows
+    and for a vector of another length.
     """
     if count < 1:
         raise UsageError(f"count is {count}, expected 1 or more")
@@ -145,7 +144,7 @@ def nearest(
         similarity_N = (apart_ND @ wanted_D) / np.maximum(np.linalg.norm(apart_ND, axis=-1), 1e-12)
         if left_out is not None and left_out[0] == part.video_id:
             similarity_N[belong(part, left_out)] = -np.inf
-        best = np.argsort(-similarity_N, kind="stable")[: min(count, count_of_video or count)]
+        best = np.argsort(-similarity_N, kind="stable")[:count]
         found += [
             SimilarWindow(
                 part.video_id,

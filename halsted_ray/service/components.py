@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from halsted_ray.errors import ModelError, UsageError
 from halsted_ray.search.text_question import TextSearch
 from halsted_ray.service.annotations import Annotations
 from halsted_ray.service.atlas_entries import AtlasEntries
@@ -26,6 +28,7 @@ from halsted_ray.service.uploads import Uploads
 from halsted_ray.service.videos import Videos
 from halsted_ray.video.limits import VideoLimits
 
+log = logging.getLogger(__name__)
 TagClip = Callable[[str, bytes | str, str, float | None, float | None], Awaitable[ClipAnswer | ClipRefusal]]
 """(tenant, bytes of a clip or its location, instruction, start_s, stop_s) → the answer, or why there is none. Raises
 Overloaded."""
@@ -81,10 +84,16 @@ class ServiceComponents:
 
     def words(self) -> TextSearch | None:
         """What questions in words are asked with, loaded once; None where the site has no model for them. Raises
-        ModelError where the model or its text encoder can't be read."""
+        ModelError where the model or its text encoder can't be read; the log says why."""
         with self._loading:
             if self._words is None and self.settings.search_model:
-                self._words = TextSearch.load(self.settings.search_model)
+                try:
+                    self._words = TextSearch.load(self.settings.search_model)
+                except UsageError as error:
+                    log.error("HALSTED_SEARCH_MODEL: %s", error)
+                    raise ModelError(
+                        "the model for questions in words can't be loaded; the operator finds the reason in the log"
+                    ) from error
             return self._words
 
     @property

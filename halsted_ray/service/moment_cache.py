@@ -14,8 +14,9 @@ from halsted_ray.search.index_manifest import stored_contents
 from halsted_ray.search.moments import VideoMoments
 from halsted_ray.storage.vectors import VectorStore
 
-KEPT_BYTES = 128_000_000
-"""At D = 192 the moments of 460 video-hours."""
+KEPT_BYTES = 256_000_000
+"""The moments of 230 video-hours at D = 768, of 920 at D = 192. A search of more than that reads its cases anew, since
+it looks through them in one order."""
 
 
 class MomentCache:

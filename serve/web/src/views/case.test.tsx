@@ -253,3 +253,10 @@ test("an answer for the case before is never shown under this one", async () => 
   expect(screen.getByRole("heading", { level: 1 }).textContent).toBe("Case bbbbbb");
   expect(slider.getAttribute("aria-valuetext")).toBe("0:00");
 });
+
+test("moments like the one that is shown are looked for in all cases", async () => {
+  serve(answers());
+  open(75.5);
+  await userEvent.click(await screen.findByRole("button", { name: "More like this moment" }));
+  expect(location.hash).toBe(`#library?like=${ID}%4075.5`);
+});
