@@ -18,6 +18,7 @@ FORMAT = FORMATS["conversations"]
 CLIPS = (
     Clip(VIDEO, 0.0, 4.5, "micro", {"action": "Cautery", "arm": "Left", "instrument": "Cautery Hook"}, annotator="eva"),
     Clip(VIDEO, 4.5, 9.0, "micro", {"action": "Push/Peel", "arm": "Left"}, annotator="eva"),
+    Clip(VIDEO, 30.0, 34.0, "micro", {"action": "Tug"}, annotator="eva"),  # follows nothing: a pause lies before
     Clip(VIDEO, 20.0, 24.0, "proficiency", {"phase": "Driving", "proficiency": "High"}, "ai", "v1", 0.75),
     Clip(VIDEO, 20.0, 24.0, "context", {"anatomy": "Bladder–Urethra", "direction": "In"}, caption="A {phase} stitch"),
 )

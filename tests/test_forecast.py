@@ -119,6 +119,7 @@ def test_back_off_is_that_of_nltk():
 
 def test_an_n_gram_forecasts_what_always_follows_and_when():
     sequences = [sequence(f"v{n}", "abcabcabcabc") for n in range(3)]
+    sequences.append(sequence("slow", "abcabcabcabc", 40))  # one slow video does not change what is usual
     model = NGram.learn([pair for one in sequences for pair in moments_of(one)], symbols_of(sequences))
     found = model.forecast([moment_of(sequence("new", "ab"), 4.0)])
     assert [model.symbols[k][1] for k in found.next_MHK[0].argmax(1)] == ["c", "a", "b", "c", "a"]
@@ -180,6 +181,18 @@ def test_the_same_seed_trains_the_same_network():
     assert all((one[name] == two[name]).all() for name in one)
 
 
+def test_no_network_is_made_because_a_file_claims_its_size(tmp_path, monkeypatch):
+    train_forecaster(phantoms(2, 2)).save(str(tmp_path))
+    stated = json.loads((tmp_path / "forecast.json").read_text())
+    stated["symbols"] = [["action", f"{n}"] for n in range(9_000)]
+    (tmp_path / "forecast.json").write_text(json.dumps(stated))
+    made = []
+    monkeypatch.setattr("halsted_ray.sequences.forecaster.RecurrentForecaster", lambda symbols: made.append(symbols))
+    with pytest.raises(ModelError, match="holds no forecaster"):
+        load_forecaster(str(tmp_path))
+    assert not made
+
+
 def test_a_folder_that_is_no_forecaster_is_refused(tmp_path):
     with pytest.raises(ModelError, match="can't be read"):
         load_forecaster(str(tmp_path / "none"))
@@ -187,7 +200,6 @@ def test_a_folder_that_is_no_forecaster_is_refused(tmp_path):
     stated = json.loads((tmp_path / "forecast.json").read_text())
     for wrong in (
         {"kind": "other"},
-        {"symbols": [["action", f"{n}"] for n in range(9_000)]},  # nothing of that size is made
         {"symbols": []},
         {"symbols": 3},
         {"method": "ngram"},
