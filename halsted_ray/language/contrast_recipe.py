@@ -21,7 +21,7 @@ class ContrastRecipe:
     epochs: int = 60
     batch_size: int = 128
     """Captions per batch, over all workers. Each is a negative for all others."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warmup_epochs: float = 3.0
     dim: int = 128
@@ -33,7 +33,7 @@ class ContrastRecipe:
     """Standard deviation of the noise added to window vectors, in units of each feature's own deviation."""
     per_video: int = 8
     """So many captions of a batch come from one video: hard negatives, since all else in the picture is alike."""
-    most_windows: int = 64
+    most_windows: int = 12
     """A longer clip is shown with so many of its windows, spread evenly."""
     levels: tuple[str, ...] = (COARSE, MID, FINE)
     """The levels whose captions are mixed in each batch."""
