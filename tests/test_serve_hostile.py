@@ -6,15 +6,25 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from library_site import add_video, caller, open_site
+from library_site import TENANT, add_video, caller, open_site
 from serving import client_of, new_key
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
 from halsted_ray.errors import UsageError
+from halsted_ray.hospital.subject import unnamed
+from halsted_ray.service import links
+from halsted_ray.service.annotation_tables import Comment
+from halsted_ray.service.case_identities import VideoIdentity, add_identity
+from halsted_ray.service.cases import Case
 from halsted_ray.service.components import ServiceComponents
+from halsted_ray.service.database import CaseLink, Job, Share
+from halsted_ray.service.uploads import NotFound, video_of_tenant
 
 NUL, HALF = "\0", "\ud800"
 
@@ -96,6 +106,15 @@ def test_a_zero_byte_in_a_body_is_refused_in_words(client, method, path, body):
     assert answer.status_code == 422 and "zero byte" in answer.json()["detail"], answer.text
 
 
+def test_a_body_that_does_not_say_that_it_is_json_is_refused_with_what_to_say(client):
+    """As `curl -d` sends it."""
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    answer = client.post("/v1/videos/a0/shares", content=b'{"user": "tim", "relation": "trainee"}', headers=form)
+    assert answer.status_code == 422 and "Content-Type: application/json" in answer.json()["detail"]
+    answer = client.post("/v1/videos/a0/shares", content=b"[]", headers={"content-type": "application/json"})
+    assert answer.status_code == 422 and "Content-Type" not in answer.text
+
+
 def test_the_database_is_never_given_a_text_that_it_can_not_keep(service):
     """The same for both databases, and for a text that no route looks at: PostgreSQL's driver would leave a broken
     connection to the next request."""
@@ -129,3 +148,59 @@ def test_an_error_of_the_service_itself_has_the_form_of_all_others_and_is_counte
     assert f'"request": "{answer.json()["request"]}"' in caplog.text and '"status": 500' in caplog.text
     assert "RuntimeError" in caplog.text and "Jane" not in caplog.text and Path(__file__).name in caplog.text
     assert any('route="/v1/cases"' in line and 'status="500"' in line for line in metrics.splitlines())
+
+
+ADDING: dict[str, tuple[str, Callable[[ServiceComponents, Case], object], type]] = {
+    "share": ("share", lambda service, case: service.cases.share(case, "tim", "trainee", 1.0), Share),
+    "link": ("share", lambda service, case: add_link_to(service, case), CaseLink),
+    "comment": ("comment", lambda service, case: service.comments.add(case, 1.0, "here"), Comment),
+    "map": ("map", lambda service, case: service.jobs.submit(case.caller, case.video_id, ["macro"]), Job),
+    "consent": ("keep", lambda service, case: service.cases.keep(case, consent="given"), Share),
+    "identity": ("see", lambda service, case: identify(service, case), VideoIdentity),
+}
+"""What goes with a case: the right that it takes, how it is added, its table."""
+
+
+def add_link_to(service: ServiceComponents, case: Case) -> None:
+    with service.database.writing() as session:
+        links.add_link(session, case, 1.0)
+
+
+def identify(service: ServiceComponents, case: Case) -> None:
+    with service.database.writing() as session:
+        add_identity(session, case.caller, case.video_id, unnamed(case.video_id))
+
+
+@pytest.mark.parametrize("what", ADDING)
+def test_what_is_added_while_the_case_is_deleted_does_not_outlive_it(service, what):
+    """It would belong to whoever uploads the same file next."""
+    right, add, table = ADDING[what]
+    ada, video_id = caller(service, "ada"), f"d{list(ADDING).index(what)}"
+    caller(service, "tim", "trainee")
+    add_video(service, ada, video_id)
+    case = service.cases.require(ada, video_id, right)
+    with ThreadPoolExecutor(1) as others, service.database.writing() as session:
+        service.videos.mark_deleted(session, ada, video_of_tenant(session, TENANT, video_id))
+        session.flush()
+        adding = others.submit(add, service, case)
+        wait_for_somebody_who_waits(service, adding)
+        session.commit()
+        with pytest.raises(NotFound):
+            adding.result(60)
+    with service.database.reading() as session:
+        of_video = select(func.count()).select_from(table).where(table.video_id == video_id)
+        if table is Job:
+            of_video = of_video.where(Job.state == "queued")
+        assert session.scalar(of_video) == 0
+
+
+def wait_for_somebody_who_waits(service: ServiceComponents, adding: Future) -> None:
+    """Until PostgreSQL has somebody wait for a lock. (On SQLite the second writer waits before it reads.)"""
+    if service.database.is_sqlite:
+        return
+    until_s = time.monotonic() + 30
+    while time.monotonic() < until_s and not adding.done():
+        with service.database.reading() as session:
+            if session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                return
+        time.sleep(0.02)

@@ -266,9 +266,10 @@ def _read_cursor(cursor: str, order: str) -> tuple[float, str]:
     """(sort key, case id) of the last case of the page before. Raises UsageError."""
     try:
         found = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
-        its_order, key, case_id = found if isinstance(found, list) and len(cursor) <= LONGEST_CURSOR else ()
-        if its_order == order and isinstance(key, float) and math.isfinite(key) and _CASE_ID.fullmatch(case_id):
-            return key, case_id
+        if isinstance(found, list) and len(cursor) <= LONGEST_CURSOR:
+            its_order, key, case_id = found
+            if its_order == order and isinstance(key, float) and math.isfinite(key) and _CASE_ID.fullmatch(case_id):
+                return key, str(case_id)
     except (ValueError, TypeError, RecursionError):
         pass
     raise UsageError(
