@@ -41,6 +41,7 @@ if not any(Path("/dev").glob("nvidia[0-9]*")):
     collect_ignore = ["test_nvdec_device.py"]
 
 HEAVY = {
+    "test_serve_documented",
     "test_serve_hostile",
     "test_page_review",
     "test_page_corrections",
