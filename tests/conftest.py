@@ -43,6 +43,8 @@ if not any(Path("/dev").glob("nvidia[0-9]*")):
 
 HEAVY = {
     "test_contrast_run",
+    "test_serve_documented",
+    "test_serve_hostile",
     "test_page_review",
     "test_page_whole_case",
     "test_page_corrections",

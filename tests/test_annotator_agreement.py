@@ -6,7 +6,13 @@ import random
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from halsted_ray.evaluation.annotator_agreement import agreement, boundary_errors_s, cohen_kappa, frames_of
+from halsted_ray.evaluation.annotator_agreement import (
+    _overlapping,
+    agreement,
+    boundary_errors_s,
+    cohen_kappa,
+    frames_of,
+)
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -54,3 +60,22 @@ def test_boundary_error_is_the_median_over_both_ends_of_matched_spans():
 def test_a_span_is_matched_once_with_the_one_that_it_covers_best():
     assert boundary_errors_s([("a", 0.0, 10.0)], [("a", 0.0, 2.0), ("a", 2.5, 10.0)]) == [2.5, 0.0]
     assert boundary_errors_s([("a", 0.0, 10.0)], [("b", 0.0, 10.0), ("a", 10.0, 12.0)]) == []
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_spans_that_overlap_are_found_without_looking_at_every_pair(seed):
+    drawn = random.Random(seed)
+
+    def lane() -> list[tuple[str, float, float]]:
+        starts_s = [drawn.choice([float(drawn.randrange(50)), drawn.random() * 50]) for _ in range(drawn.randrange(20))]
+        return [(drawn.choice("ab"), start_s, start_s + drawn.choice([0.0, 1.0, 9.0])) for start_s in starts_s]
+
+    one, other = lane(), lane()
+    found = list(_overlapping(one, other))
+    overlapping = {
+        (number, index)
+        for number, a in enumerate(one)
+        for index, b in enumerate(other)
+        if a[0] == b[0] and min(a[2], b[2]) > max(a[1], b[1])
+    }
+    assert len(found) == len(set(found)) and overlapping <= set(found)

@@ -13,6 +13,7 @@ from maps import write_maps
 from serving import client_of, new_key, open_service, shared_model, shared_video, upload
 from sqlalchemy import select, text, update
 
+from halsted_ray.service.annotation_bounds import MOST_AT_ONCE
 from halsted_ray.service.annotation_tables import AnnotationChange, Comment
 from halsted_ray.service.api import create_api
 from halsted_ray.service.components import ServiceComponents
@@ -321,3 +322,61 @@ def test_a_comment_that_looks_like_a_name_is_taken_and_warned_of(case):
     made = case.client("owner").post(where, json={"at_s": 1, "text": "Mrs Miller, MRN 4711002"}).json()
     assert len(made["warnings"]) == 2 and "Miller" not in str(made["warnings"])
     assert len(case.client("owner").get(where).json()) == 1
+
+
+def test_more_spans_at_one_time_than_people_can_mean_are_refused_before_they_cost_anything(case):
+    """Two people's 2,000 spans each, all at one time, would be a million conflicts in each answer from then on."""
+    case.change("owner", *(added(10, 30) for _ in range(MOST_AT_ONCE - 1)))
+    case.change("surgeon", added(10, 30, "Dissection"), added(30, 40, "Dissection"))
+    refused = case.try_change("surgeon", added(29, 31, "Dissection"))
+    assert refused.status_code == 422 and f"at most {MOST_AT_ONCE} spans of one tag" in refused.json()["detail"]
+    assert case.try_change("surgeon", *(added(50 + n, 52 + n) for n in range(60))).status_code == 200, (
+        "beside each other"
+    )
+    seen = case.read()
+    assert len(seen["conflicts"]) == MOST_AT_ONCE - 1, "each of one person with that of the other"
+    mine = [span["span_id"] for span in seen["spans"] if span["start_s"] == 10][:2]
+    case.change("owner", *({"op": "remove", "span_id": span_id} for span_id in mine))
+    case.change("surgeon", added(11, 12, "Dissection"))
+
+
+def test_a_row_is_answered_by_as_many_spans_as_people_can_mean(case):
+    pieces = [added(float(n), n + 0.5, row=ROW) for n in range(MOST_AT_ONCE + 1)]
+    assert case.try_change("owner", *pieces).status_code == 422
+    assert case.try_change("owner", *pieces[:-1]).status_code == 200
+
+
+def test_what_was_taken_back_by_others_counts_where_agreement_is_counted(case):
+    """By each one's own last word: somebody else's removal does not empty it."""
+    for _ in range(MOST_AT_ONCE // 10):
+        seen = case.change("owner", *(added(10, 30) for _ in range(10)))
+        case.change("surgeon", *({"op": "remove", "span_id": span["span_id"]} for span in seen["spans"]))
+    assert case.read()["spans"] == []
+    assert case.try_change("owner", added(10, 30)).status_code == 422
+    assert case.try_change("surgeon", added(10, 30)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (ROW | {"start_s": 70.0}, "row: expected 0 <= start_s < stop_s"),
+        (ROW | {"stop_s": LONG_S + 1}, "row: expected 0 <= start_s < stop_s"),
+        (ROW | {"tag": "st\0ep"}, "not as described"),
+        (ROW | {"category": "\x1b[2J"}, "not as described"),
+        (ROW | {"category": ""}, "not as described"),
+    ],
+)
+def test_a_row_that_no_map_can_have_is_refused_with_every_change(case, row, told):
+    whole = {"tag": "step", "category": "Suturing", "start_s": 1.0, "stop_s": 2.0}
+    for change in ({"op": "add", **whole}, {"op": "change", **whole}, {"op": "accept"}, {"op": "reject"}):
+        refused = case.try_change("owner", change | {"row": row})
+        assert refused.status_code == 422 and told in refused.json()["detail"], refused.text
+    assert case.read()["revision"] == 0
+
+
+def test_each_way_to_read_annotations_is_an_entry_of_the_audit_log(case):
+    case.change("owner", added(10, 30))
+    for rest in ("", "/history", "/agreement", "/timeline"):
+        before = len(case.actions())
+        assert case.client("reviewer").get(case.path(rest)).status_code == 200
+        assert case.actions()[before:] == ["timeline.read"], rest

@@ -23,6 +23,12 @@ from halsted_ray.storage.locations import local_uri, printable
 WORKERS_WITHIN_S = 900.0
 """A machine of a cloud needs 2 to 5 minutes to start, and the image some more to arrive."""
 STARTS = 3
+ANSWER_S = 10.0
+"""How long a cluster may take to take a connection, and as long again to say its first word."""
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+HTTP2_SETTINGS, HTTP2_HEAD_BYTES = b"\x04", 9
+"""How both sides of HTTP/2 begin (RFC 9113, 3.4): with a frame of settings, whose type is the fourth byte of its
+head."""
 NO_CRASH_HANDLER = "RAY_DISABLE_FAILURE_SIGNAL_HANDLER"
 """Where this is 1 when ray is imported, it installs no signal handlers in C++. Its handler of SIGTERM prints a stack
 trace and aborts the process. A crash (SIGSEGV) still leaves Python's stack, by the faulthandler that Ray enables."""
@@ -114,7 +120,10 @@ def _start(local: bool) -> None:
             os.environ.setdefault(name, value)
         options |= {"address": "local", "num_cpus": max(4, _cores() + SPARE_CPUS), "include_dashboard": False}
     else:
-        _require_answer(os.environ["RAY_ADDRESS"])
+        try:
+            ask_cluster(os.environ["RAY_ADDRESS"])
+        except OSError as error:
+            raise _no_cluster(error) from error
     alone = (on_loopback, given_time_to_start) if local else ()
     for tries_left in reversed(range(STARTS if local else 1)):
         try:
@@ -132,15 +141,41 @@ def _start(local: bool) -> None:
             logger.warning("Ray did not start; trying again")
 
 
-def _require_answer(address: str) -> None:
-    """Raises ResourceError where nothing listens at ``address``. Ray itself would try for minutes without a word."""
-    host, _, port = address.rpartition(":")
+def ask_cluster(address: str) -> bool:
+    """Whether a cluster was asked at ``address`` (as RAY_ADDRESS names it), and answered; False for a name that only
+    Ray itself can try. Takes at most twice ``ANSWER_S``.
+
+    Raises OSError where none answers. Ray itself would try for minutes without a word, also where its note of the
+    latest cluster of this machine (``auto``) outlived the cluster, where something else listens, and where the
+    cluster's first process hangs.
+    """
+    from ray._private import services
+
+    if address == "auto":
+        address = services.canonicalize_bootstrap_address(address) or ""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or "/" in host or not port.isdigit():
-        return  # not host:port but a name such as 'auto' or 'ray://…'
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise _no_cluster(error) from error
+        return False
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") == "0":
+            _require_http2(connection)
+    return True
+
+
+def _require_http2(connection: socket.socket) -> None:
+    """Raises OSError where the other side does not begin to speak HTTP/2 in time, as each process of Ray does (gRPC).
+    (Not by a channel of grpc: its threads would stay in a process that forks.)"""
+    connection.sendall(HTTP2_PREFACE)
+    answer = b""
+    until_s = time.monotonic() + ANSWER_S
+    while len(answer) < HTTP2_HEAD_BYTES:
+        connection.settimeout(max(0.001, until_s - time.monotonic()))
+        more = connection.recv(HTTP2_HEAD_BYTES - len(answer))
+        if not more:
+            break
+        answer += more
+    if answer[3:4] != HTTP2_SETTINGS:
+        raise ConnectionError("what listens there is no Ray cluster")
 
 
 def _no_cluster(error: Exception) -> ResourceError:

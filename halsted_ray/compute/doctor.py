@@ -8,7 +8,6 @@ import os
 import platform
 import resource
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from halsted_ray.compute.cluster import ask_cluster
 from halsted_ray.errors import HalstedError
 from halsted_ray.storage.locations import filesystem, local_path
 from halsted_ray.storage.retry import with_retries
@@ -78,13 +78,11 @@ def _ray() -> MachineFinding:
     address = os.environ.get("RAY_ADDRESS", "")
     if not address:
         return MachineFinding("Ray", OK, f"{version}; a run starts its own on this machine")
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        return MachineFinding(
-            "Ray", NOTE, f"{version}; RAY_ADDRESS={address}", "this address can't be tried without joining"
-        )
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()
+        if not ask_cluster(address):
+            return MachineFinding(
+                "Ray", NOTE, f"{version}; RAY_ADDRESS={address}", "this address can't be tried without joining"
+            )
     except OSError as error:
         return MachineFinding(
             "Ray",

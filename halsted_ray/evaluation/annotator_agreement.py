@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,17 +71,13 @@ def cohen_kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
 def boundary_errors_s(one: Sequence[TimedLabel], other: Sequence[TimedLabel]) -> list[float]:
     """The distances of starts and of stops, two per matched pair. Spans of one label that overlap are matched one to
     one, those with the largest intersection over union first."""
-    of_label: dict[Hashable, list[int]] = {}
-    for index, (label, _, _) in enumerate(other):
-        of_label.setdefault(label, []).append(index)
     pairs = []
-    for number, (label, start_s, stop_s) in enumerate(one):
-        for index in of_label.get(label, ()):
-            _, other_start_s, other_stop_s = other[index]
-            shared_s = min(stop_s, other_stop_s) - max(start_s, other_start_s)
-            if shared_s > 0:
-                whole_s = max(stop_s, other_stop_s) - min(start_s, other_start_s)
-                pairs.append((-shared_s / whole_s, number, index))
+    for number, index in _overlapping(one, other):
+        (_, start_s, stop_s), (_, other_start_s, other_stop_s) = one[number], other[index]
+        shared_s = min(stop_s, other_stop_s) - max(start_s, other_start_s)
+        if shared_s > 0:
+            whole_s = max(stop_s, other_stop_s) - min(start_s, other_start_s)
+            pairs.append((-shared_s / whole_s, number, index))
     errors_s: list[float] = []
     taken: tuple[set[int], set[int]] = set(), set()
     for _, number, index in sorted(pairs):
@@ -91,3 +87,18 @@ def boundary_errors_s(one: Sequence[TimedLabel], other: Sequence[TimedLabel]) ->
             ours, theirs = one[number], other[index]
             errors_s += [abs(ours[1] - theirs[1]), abs(ours[2] - theirs[2])]
     return errors_s
+
+
+def _overlapping(one: Sequence[TimedLabel], other: Sequence[TimedLabel]) -> Iterator[tuple[int, int]]:
+    """(index in ``one``, index in ``other``) of the spans of one label that overlap. Costs a step per pair that is
+    found, and not per pair that there is."""
+    lanes = (one, other)
+    running: dict[Hashable, tuple[list[int], list[int]]] = {}
+    begins = sorted((span[1], side, index) for side, lane in enumerate(lanes) for index, span in enumerate(lane))
+    for start_s, side, index in begins:
+        both = running.setdefault(lanes[side][index][0], ([], []))
+        for lane, still in zip(lanes, both, strict=True):
+            still[:] = [number for number in still if lane[number][2] > start_s]
+        for number in both[1 - side]:
+            yield (index, number) if side == 0 else (number, index)
+        both[side].append(index)

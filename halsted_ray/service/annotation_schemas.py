@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -30,6 +30,17 @@ class RowShown(BaseModel):
     stop_s: float = Field(gt=0, le=LONGEST_S)
 
 
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""A name of a tag or of a category."""
+
+
+class AnsweredRow(RowShown):
+    """A row of the model's timeline, as somebody names it."""
+
+    tag: Name
+    category: Name
+
+
 class NewChange(BaseModel):
     """One change. What is left out is that of the span, or of the row."""
 
@@ -43,7 +54,7 @@ class NewChange(BaseModel):
     category: str | None = Field(None, max_length=200)
     start_s: float | None = Field(None, ge=0, le=LONGEST_S)
     stop_s: float | None = Field(None, gt=0, le=LONGEST_S)
-    row: RowShown | None = Field(None, description="The model's row that the span answers.")
+    row: AnsweredRow | None = Field(None, description="The model's row that the span answers.")
 
     def wanted(self) -> WantedChange:
         """The change as the service takes it."""

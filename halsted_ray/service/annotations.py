@@ -17,11 +17,12 @@ from sqlalchemy.orm import Session
 
 from halsted_ray.errors import UsageError
 from halsted_ray.evaluation.annotator_agreement import Agreement, agreement
+from halsted_ray.service.annotation_bounds import check_bounds
 from halsted_ray.service.annotation_log import Change, ModelRow, Span, apply, in_order, layers, replay
 from halsted_ray.service.annotation_tables import AnnotationChange
 from halsted_ray.service.case_people import Author, authors_of
 from halsted_ray.service.database import Database, Job, StoredVideo, now_s
-from halsted_ray.service.uploads import NotFound, StateConflict
+from halsted_ray.service.uploads import StateConflict, video_of_tenant
 from halsted_ray.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -92,10 +93,7 @@ class Annotations:
         can't be: an unknown span, tag or category, or times outside of the video.
         """
         with self.database.writing() as session:
-            own = (StoredVideo.tenant_id == case.video.tenant_id, StoredVideo.video_id == case.video_id)
-            video = session.scalar(select(StoredVideo).where(*own).with_for_update())
-            if video is None or video.deleted_s is not None:
-                raise NotFound(f"no video {case.video_id!r}")
+            video = video_of_tenant(session, case.video.tenant_id, case.video_id, is_held=True)
             layer = _layer(session, case)
             if seen > layer.revision:
                 raise UsageError(f"revision {seen}: the newest is {layer.revision}; read the annotations again")
@@ -111,6 +109,7 @@ class Annotations:
                 made.append(change)
                 known.add(change.span_id)
                 apply(spans, change)
+            check_bounds((*layer.changes, *made), spans, made)
             session.add_all(_stored(case, change) for change in made)
             if made:
                 counts = dict(Counter(change.op for change in made))
@@ -241,6 +240,10 @@ def _resolved(
     elif before is None and (wanted.op == "remove" or wanted.row is None):
         raise UsageError(f"{where}: no span {wanted.span_id!r}; name a span of this case, or the model's row")
     row = _to_the_ms(wanted.row) if wanted.row else before.last.row if before else None
+    if wanted.row and row and not 0 <= row.start_s < row.stop_s <= duration_s + 0.001:
+        raise UsageError(
+            f"{where}: row: expected 0 <= start_s < stop_s <= {duration_s:.3f} s, got [{row.start_s:g}, {row.stop_s:g})"
+        )
     kept = before.content if before else row
     if wanted.op in ("accept", "reject", "remove"):
         content = kept

@@ -174,7 +174,15 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     @app.exception_handler(ValidationError)
-    def invalid(_request: Request, error: RequestValidationError | ValidationError) -> JSONResponse:
+    def invalid(request: Request, error: RequestValidationError | ValidationError) -> JSONResponse:
         # The answer does not repeat what was sent: it can hold a name.
         wrong = [{"where": [str(part) for part in entry["loc"]], "what": entry["msg"]} for entry in error.errors()]
+        if [one["where"] for one in wrong] == [["body"]] and not _says_json(request):
+            return problem(422, "the body was not read: send JSON, with the header Content-Type: application/json")
         return problem(422, "the request is not as described in /docs", errors=wrong)
+
+
+def _says_json(request: Request) -> bool:
+    """Whether the request says that its body is JSON. ``curl -d`` says that it is a form."""
+    media = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    return media == "application/json" or media.endswith("+json")

@@ -29,7 +29,7 @@ LONGEST = 1000
 def add_identity(session: Session, caller: Caller, video_id: str, subject: Subject) -> None:
     """Within a transaction: notes whom a video is of; the same instance again replaces its row. The audit log says so,
     and whether the row says something else now. Raises NotFound where the video was deleted meanwhile."""
-    video_of_tenant(session, caller.tenant_id, video_id)
+    video_of_tenant(session, caller.tenant_id, video_id, is_held=True)
     values = {name: _storable(value) for name, value in asdict(subject).items()}
     before = session.get(VideoIdentity, (caller.tenant_id, video_id, values["instance_uid"]))
     differs = before is not None and any(getattr(before, name) != value for name, value in values.items())

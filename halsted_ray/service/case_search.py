@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ UNDER_WAY = ("queued", "review", "mapping", "cleaning")
 ORDERS = ("newest", "oldest", "longest")
 MOST_WORDS, LONGEST_QUERY = 8, 200
 """Words of a search; letters of a search."""
+LONGEST_CURSOR = 300
+_CASE_ID = re.compile("[0-9a-f]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -262,11 +265,12 @@ def _write_cursor(order: str, key: float, case_id: str) -> str:
 def _read_cursor(cursor: str, order: str) -> tuple[float, str]:
     """(sort key, case id) of the last case of the page before. Raises UsageError."""
     try:
-        found = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        its_order, key, case_id = found
-        if its_order == order and isinstance(key, float) and isinstance(case_id, str):
-            return key, case_id
-    except (ValueError, TypeError):
+        found = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
+        if isinstance(found, list) and len(cursor) <= LONGEST_CURSOR:
+            its_order, key, case_id = found
+            if its_order == order and isinstance(key, float) and math.isfinite(key) and _CASE_ID.fullmatch(case_id):
+                return key, str(case_id)
+    except (ValueError, TypeError, RecursionError):
         pass
     raise UsageError(
         "cursor: expected `next` of an answer with the same order; ask without a cursor for the first page"

@@ -203,13 +203,14 @@ class Cases:
         if not 0 < days <= MAX_SHARE_DAYS:
             raise UsageError(f"days: expected more than 0 and at most {MAX_SHARE_DAYS:g}, got {days:g}")
         with self.database.writing() as session:
+            video = video_of_tenant(session, case.video.tenant_id, case.video_id, is_held=True)
             user = users.user_of_tenant(session, case.video.tenant_id, user_name)
             if "read" not in PERMISSIONS[user.role]:
                 raise UsageError(f"user {user_name!r} has the role {user.role!r}, which sees no case")
-            if user.user_id == case.video.owner_id:
+            if user.user_id == video.owner_id:
                 raise UsageError(f"user {user_name!r} owns this case")
             giver = session.get_one(User, case.caller.user_id)
-            share = add_share(session, case.video, user.user_id, relation, giver.user_id, now_s() + days * DAY_S)
+            share = add_share(session, video, user.user_id, relation, giver.user_id, now_s() + days * DAY_S)
             audit.record_by(
                 session,
                 case.caller,
@@ -248,7 +249,7 @@ class Cases:
                 raise UsageError(
                     f"user {user_name!r} has the role {user.role!r}; a surgeon or an administrator owns a case"
                 )
-            video = video_of_tenant(session, case.video.tenant_id, case.video_id)
+            video = video_of_tenant(session, case.video.tenant_id, case.video_id, is_held=True)
             video.owner_id = user.user_id
             audit.record_by(session, case.caller, "case.owner", case.video_id, user=user_name)
 
@@ -266,7 +267,7 @@ class Cases:
         if keep_until_s is not None and keep_until_s <= now_s():
             raise UsageError("the time until which to keep the case has passed; to remove the case now, delete it")
         with self.database.writing() as session:
-            video = video_of_tenant(session, case.video.tenant_id, case.video_id)
+            video = video_of_tenant(session, case.video.tenant_id, case.video_id, is_held=True)
             if consent is not None and consent != video.consent:
                 if consent == "withdrawn":
                     due_s = now_s() + self.withdrawn_days * DAY_S
@@ -307,7 +308,7 @@ class Cases:
                 return 0
         with self.database.writing() as session:
             lock_row(session, "retention")
-            found = session.scalars(due).all()
+            found = session.scalars(due.order_by(StoredVideo.video_id).with_for_update()).all()
             for video in found:
                 self.videos.mark_deleted(session, Caller(video.tenant_id, "", "service", "admin", "-"), video, "due")
         self.videos.purge()

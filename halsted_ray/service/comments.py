@@ -53,7 +53,7 @@ class Comments:
         if not 0 <= at_s <= case.video.duration_s:
             raise UsageError(f"at_s: expected 0 to {case.video.duration_s:.3f} s, got {at_s:g}")
         with self.database.writing() as session:
-            video = video_of_tenant(session, case.video.tenant_id, case.video_id)
+            video = video_of_tenant(session, case.video.tenant_id, case.video_id, is_held=True)
             if (session.scalar(select(func.count()).select_from(Comment).where(*_of(video))) or 0) >= MOST_COMMENTS:
                 raise StateConflict(f"the case has {MOST_COMMENTS} comments; delete some first")
             comment = Comment(

@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from halsted_ray.service.ballast import Ballast
+from halsted_ray.service.database_texts import check_texts
 from halsted_ray.storage.files import make_local_folder
 
 log = logging.getLogger(__name__)
@@ -483,6 +484,7 @@ class Database:
             pool_timeout=CONNECTION_WAIT_S,
             hide_parameters=True,  # an error of the database must not print a patient's name
         )
+        event.listen(self.engine, "before_cursor_execute", check_texts)
         self._writer = self.engine.execution_options(writes=True)
         self.ballast = Ballast(self.folder / f"{Path(self.url.database or '').name}.reserve") if self.folder else None
         """Room on the disk that only this database may have; None for a database on a server."""

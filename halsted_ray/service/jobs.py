@@ -46,7 +46,7 @@ class Jobs:
         """A new job that maps the video for ``tasks``, or the job that already waits to do the same. It waits while
         the video is being cleaned. Raises NotFound, and StateConflict for a video that could not be cleaned."""
         with self.database.writing() as session:
-            video = video_of_tenant(session, caller.tenant_id, video_id)
+            video = video_of_tenant(session, caller.tenant_id, video_id, is_held=True)
             if video.state == "failed":
                 raise StateConflict(f"video {video_id!r} was not cleaned, so it can't be mapped: {video.reason}")
             waiting = session.scalars(
@@ -72,8 +72,7 @@ class Jobs:
         """The job that makes a copy of the video for browsers, a new one where none waits or runs. Raises NotFound, and
         StateConflict where the video needs no copy, has one, or is not there yet."""
         with self.database.writing() as session:
-            video = video_of_tenant(session, caller.tenant_id, video_id)
-            session.refresh(video, with_for_update=True)
+            video = video_of_tenant(session, caller.tenant_id, video_id, is_held=True)
             if video.state in ("cleaning", "failed"):
                 raise StateConflict(f"video {video_id!r} is {video.state!r}; a copy is made of a video that is ready")
             if video.playback in ("direct", "proxy"):

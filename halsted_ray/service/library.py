@@ -174,8 +174,9 @@ class Library:
             return
         with self.database.writing() as session:
             _hold_files(session, shown)
-            for video in _of_tenant(session, caller, [file.video_id for file in shown.files[1:]]):
-                _place(session, video, new_case_id(), 1)
+            for video in _of_tenant(session, caller, [file.video_id for file in shown.files]):
+                if video.video_id != shown.files[0].video_id:
+                    _place(session, video, new_case_id(), 1)
             for file in shown.files:
                 audit.record_by(session, caller, "case.ungroup", file.video_id, case=shown.case_id)
 
@@ -256,13 +257,17 @@ def _jobs_of(session: Session, caller: Caller, video_ids: Sequence[str]) -> dict
 
 
 def _of_tenant(session: Session, caller: Caller, video_ids: Sequence[str]) -> list[StoredVideo]:
+    """Those of the videos that are there. Nobody else changes them until the transaction ends."""
     return list(
         session.scalars(
-            select(StoredVideo).where(
+            select(StoredVideo)
+            .where(
                 StoredVideo.tenant_id == caller.tenant_id,
                 StoredVideo.video_id.in_(video_ids),
                 StoredVideo.deleted_s.is_(None),
             )
+            .order_by(StoredVideo.video_id)  # two transactions that hold some of the same never wait for each other
+            .with_for_update()
         )
     )
 

@@ -83,8 +83,7 @@ def add_link(
         raise UsageError(f"shows: expected some of {', '.join(SHOWS)}, got {', '.join(shows) or 'none'}")
     if not 0 < days <= MAX_LINK_DAYS:
         raise UsageError(f"days: expected more than 0 and at most {MAX_LINK_DAYS:g}, got {days:g}")
-    video = video_of_tenant(session, case.video.tenant_id, case.video_id)
-    session.refresh(video, with_for_update=True)  # links to one case are counted one after another
+    video = video_of_tenant(session, case.video.tenant_id, case.video_id, is_held=True)
     if why := why_hidden(video):
         raise StateConflict(f"a link to this case would show nothing: {why}")
     if video.state != "ready":

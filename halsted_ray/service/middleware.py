@@ -9,9 +9,12 @@ import json
 import logging
 import re
 import time
+import traceback
 import uuid
+from pathlib import Path
 
 from fastapi import HTTPException
+from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from halsted_ray.service.components import ServiceComponents
@@ -37,6 +40,8 @@ silent for ``SILENCE_S``. A part of 5 MiB may take 21 minutes. The front holds s
 this is for large bodies, and for a site without a front."""
 FORWARDED = {b"x-forwarded-for", b"x-forwarded-proto", SECRET_HEADER.encode()}
 _ID = re.compile(r"[0-9a-f]{1,64}")
+FRAMES_SHOWN = 8
+"""Of the places in the code where a fault arose, the innermost first."""
 
 
 class RequestMiddleware:
@@ -91,6 +96,11 @@ class RequestMiddleware:
 
         try:
             await self.app(scope, receive_bounded, send_with_headers)
+        except Exception as error:  # ours: everything else has become an answer by now
+            _log_fault(request_id, error)
+            if status:  # half of an answer is on its way: only the end of the connection can say that it is not whole
+                raise
+            await _fault(request_id)(scope, receive, send_with_headers)
         finally:
             self._log(scope, request_id, status, received, time.perf_counter() - started_s)
 
@@ -148,6 +158,26 @@ def too_slow() -> HTTPException:
         f"the body came too slowly: expected {LEAST_RATE} bytes per second; send it again",
         {"Retry-After": "5", "Connection": "close"},
     )
+
+
+def _fault(request_id: str) -> JSONResponse:
+    """The answer where the service itself is wrong. It says nothing of what went wrong: that stands in the log."""
+    detail = "the service has made a mistake with this request; tell its operator the number of the request"
+    body = {"status": 500, "detail": detail, "request": request_id}
+    return JSONResponse(body, 500, media_type="application/problem+json")
+
+
+def _log_fault(request_id: str, error: Exception) -> None:
+    """Writes where in the code an error arose, and its kind; its message can hold a name."""
+    where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in _frames(error)[:FRAMES_SHOWN])
+    log.error("request %s failed: %s at %s", request_id, type(error).__name__, where)
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The frames of an error, the innermost first; of the errors in a group those of the first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return traceback.extract_tb(error.__traceback__)[::-1]
 
 
 def _route(scope: Scope) -> str:

@@ -103,7 +103,7 @@ class Videos:
     def accept_hidden(self, caller: Caller, video_id: str) -> JsonObject:
         """Notes that the caller has looked through what was hidden; the certificate, signed anew. Raises NotFound."""
         with self.database.writing() as session:
-            video = video_of_tenant(session, caller.tenant_id, video_id)
+            video = video_of_tenant(session, caller.tenant_id, video_id, is_held=True)
             if video.cleaning is None:
                 raise NotFound(f"video {video_id!r} has no certificate: it is not cleaned, or not yet")
             is_open = video.state == "review"
@@ -213,7 +213,7 @@ class Videos:
         """Deletes a video for everybody and cancels its jobs. Its bytes are removed at once, or as soon as no running
         job reads them. Raises NotFound, and StateConflict where it is under a legal hold."""
         with self.database.writing() as session:
-            self.mark_deleted(session, caller, video_of_tenant(session, caller.tenant_id, video_id))
+            self.mark_deleted(session, caller, video_of_tenant(session, caller.tenant_id, video_id, is_held=True))
         self.purge()
 
     def mark_deleted(self, session: Session, caller: Caller, video: StoredVideo, reason: str = "asked") -> None:

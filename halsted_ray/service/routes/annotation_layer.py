@@ -59,7 +59,9 @@ def show_history(
 def show_agreement(case: ReadCase, components: Components) -> schemas.AgreementShown:
     """How far every two people agree, tag by tag: Cohen's kappa over frames of 1 s that both annotated, and the median
     distance of their ends. People who correct the same map agree more than those who begin from nothing."""
-    return schemas.AgreementShown(pairs=[show_pair(*found) for found in components.annotations.agreement(case)])
+    pairs = [show_pair(*found) for found in components.annotations.agreement(case)]
+    _record(components, case, "agreement")
+    return schemas.AgreementShown(pairs=pairs)
 
 
 @router.get(

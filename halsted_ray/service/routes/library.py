@@ -60,7 +60,7 @@ def find_cases(
     until: Day | None = None,
     order: Literal["newest", "oldest", "longest"] = "newest",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=300)] = None,
+    cursor: str | None = None,
 ) -> CasesShown:
     """The cases that the caller may see, found by words and filters. ``since`` and ``until`` are days of the operation,
     or of the upload where nobody wrote down the operation's. Each map of which a case shows something is an entry of
