@@ -1,7 +1,8 @@
 """The texts of timelines and of stitches, prepared once per published version of a map, also compressed.
 
 Reading the table, ordering it and writing it as text took a quarter of a second for a case of two hours. What is kept
-is named by the table's id and version, so a map that changed, or was deleted and made again, is prepared again.
+is named by the table's id and version, so a map that changed, or was deleted and made again, is prepared again. What
+holds stitches is named by their rule, too: a client that has them by an earlier rule gets those of today.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from halsted_ray.maps import stitches
 from halsted_ray.maps.exports import Row
 from halsted_ray.maps.stitch_table import video_json, write_csv
 from halsted_ray.service.videos import Videos, render_timeline
@@ -55,7 +57,8 @@ class PreparedTimelines:
         version = self.videos.timeline_version(tenant_id, video_id)
         part = "" if span is None else f"-{span[0]}-{span[1]}"
         name = (tenant_id, video_id, format, kind, part)
-        etag = f'W/"{version}-{format}-{kind}{part}"'
+        rule = f"-{stitches.rule_name()}" if kind == STITCHES else ""
+        etag = f'W/"{version}-{format}-{kind}{part}{rule}"'
         with self._lock:
             found = self._kept.get(name)
             if found is not None and found.etag == etag:
