@@ -1,38 +1,39 @@
-import { effect, signal } from "@preact/signals";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { signal } from "@preact/signals";
+import { useEffect, useMemo } from "preact/hooks";
 
 import { api } from "../api/client";
 import { useEvery, useResource } from "../api/resource";
-import type { Job, Timeline as TimelineAnswer, Video } from "../api/types";
+import type { Video } from "../api/types";
 import { About } from "../case/about";
+import { useAddress } from "../case/address";
 import { Comments, useComments } from "../case/comments";
+import { keepSelection, useControls } from "../case/controls";
 import { useLayer } from "../case/edit/layer";
 import { EditPanel } from "../case/edit/panel";
 import { Help } from "../case/help";
-import type { Lane, Selection, Span } from "../case/interfaces";
-import { type TagKnown, lanesOf, neighbours, PROFICIENCY, useTaxonomy } from "../case/lanes";
+import type { Lane, Selection } from "../case/interfaces";
+import { type TagKnown, lanesOf, PROFICIENCY, useTaxonomy } from "../case/lanes";
 import { Legend } from "../case/legend";
+import { type MapOfVideo, useMap } from "../case/map";
 import { Now } from "../case/now";
 import { People } from "../case/people";
-import { type ControlsProps, Picture, toggleFullScreen } from "../case/player";
+import { Picture } from "../case/player";
 import { qualityShown, shownLanes } from "../case/quality";
 import { Share } from "../case/share";
 import { useStitches } from "../case/stitches";
 import { Summary } from "../case/summary";
 import { Suturing } from "../case/suturing";
 import { SpanTable } from "../case/timeline/span-table";
-import { take, Timeline } from "../case/timeline/timeline";
+import { Timeline } from "../case/timeline/timeline";
 import { VideoPlayer } from "../case/video-player";
-import { useKeys } from "../components/keys";
 import { Loading, Trouble } from "../components/messages";
 import { type Tab, Tabs } from "../components/tabs";
-import { replace, route, toCase, toCompare, toLibrary } from "../router";
+import { route, toCompare, toLibrary } from "../router";
 import { linked, mayRead } from "../session";
 import { percent, words } from "../words";
 import "./case.css";
 
 const [SOON_MS, LATER_MS] = [2000, 20_000];
-const LABELS_KEPT = "halsted labels on the picture";
 
 const isUnderWay = (video: Video | null): boolean =>
   video?.state === "cleaning" ||
@@ -77,30 +78,6 @@ function Under({ video, atS, reload }: { video: Video; atS: number; reload: () =
   );
 }
 
-/** The map of a video: null while it is not there, or not asked for yet. */
-function useMap(video: Video): { rows: TimelineAnswer["rows"] | null; error: unknown; reload: () => Promise<void> } {
-  const where = `v1/videos/${video.video_id}`;
-  const mayRead = video.rights.includes("timeline");
-  // Whoever looks by a link learns nothing of jobs: there the map itself says whether it is there.
-  const byLink = linked.value !== null;
-  const jobs = useResource<Job[]>(mayRead && !byLink ? `${where}/maps` : null);
-  const done = byLink && mayRead ? 1 : (jobs.data?.filter((job) => job.state === "done").length ?? 0);
-  const timeline = useResource<TimelineAnswer>(done ? `${where}/timeline` : null);
-  const newest = `${video.job?.job_id} ${video.job?.state}`;
-  const [asked] = useState({ newest, done });
-  useEffect(() => {
-    if (asked.newest !== newest) void jobs.reload();
-    asked.newest = newest;
-  }, [newest]);
-  useEffect(() => {
-    if (asked.done && asked.done !== done) void timeline.reload();
-    asked.done = done;
-  }, [done]);
-  const isNotMapped = byLink && timeline.error !== null && !timeline.error.mayPass;
-  const error = jobs.error ?? (isNotMapped ? null : timeline.error);
-  return { rows: timeline.data?.rows ?? null, error, reload: timeline.error ? timeline.reload : jobs.reload };
-}
-
 function Review({ video, atS, reload }: { video: Video; atS: number; reload: () => Promise<void> }) {
   const map = useMap(video);
   const taxonomy = useTaxonomy();
@@ -111,30 +88,12 @@ function Review({ video, atS, reload }: { video: Video; atS: number; reload: () 
   return <Mapped {...{ video, player, selection, lanes, map, taxonomy: taxonomy ?? [], reload }} />;
 }
 
-/** The address follows where the user goes by hand and where playback stops; a link in the page leads elsewhere. */
-function useAddress(videoId: string, atS: number, player: VideoPlayer): void {
-  const [shown] = useState({ atS });
-  useEffect(() => {
-    if (shown.atS !== atS) player.seek(atS);
-    shown.atS = atS;
-  }, [atS]);
-  useEffect(() => {
-    let last = player.jumps.peek();
-    return effect(() => {
-      if (player.jumps.value === last) return;
-      last = player.jumps.value;
-      const here = route.peek();
-      if (here.view === "case" && here.videoId === videoId) replace(toCase(videoId, player.timeS.peek()));
-    });
-  }, [player, videoId]);
-}
-
 interface MappedProps {
   video: Video;
   player: VideoPlayer;
   selection: Selection;
   lanes: Lane[] | null;
-  map: ReturnType<typeof useMap>;
+  map: MapOfVideo;
   taxonomy: TagKnown[];
   reload: () => Promise<void>;
 }
@@ -173,88 +132,24 @@ function Mapped({ video, player, selection, lanes, map, taxonomy, reload }: Mapp
     tabs.push({ key: "comments", title: review.tabComments, body: () => <Comments video={video} player={player} comments={comments} /> });
   return (
     <>
-    <div class="review">
-      <div class="stage">
-        <Picture video={video} lanes={shown} player={player} controls={controls} reload={reload} />
-        <UnderWay video={video} isMapped={lanes !== null} error={map.error} again={map.reload} />
-        {lanes && <Timeline lanes={shown} player={player} selection={selection} jumps={player.jumps} comments={comments.times} onEnd={layer.drag} />}
-      </div>
-      {lanes && (
-        <div class="beside">
-          <Now lanes={shown} stitches={stitches} player={player} hasQuality={has(PROFICIENCY)} />
-          <Tabs name={review.tabs} tabs={tabs} />
-          <Legend lanes={shown} />
+      <div class="review">
+        <div class="stage">
+          <Picture video={video} lanes={shown} player={player} controls={controls} reload={reload} />
+          <UnderWay video={video} isMapped={lanes !== null} error={map.error} again={map.reload} />
+          {lanes && <Timeline lanes={shown} player={player} selection={selection} jumps={player.jumps} comments={comments.times} onEnd={layer.drag} />}
         </div>
-      )}
-      {controls.isHelping && <Help onClose={controls.endHelp} />}
-    </div>
-    {lanes && <Summary video={video} lanes={all} found={found} withQuality={withQuality} />}
+        {lanes && (
+          <div class="beside">
+            <Now lanes={shown} stitches={stitches} player={player} hasQuality={has(PROFICIENCY)} />
+            <Tabs name={review.tabs} tabs={tabs} />
+            <Legend lanes={shown} />
+          </div>
+        )}
+        {controls.isHelping && <Help onClose={controls.endHelp} />}
+      </div>
+      {lanes && <Summary video={video} lanes={all} found={found} />}
     </>
   );
-}
-
-/** After a change the selected span is another object, or gone; proficiency is gone while it is hidden. */
-function keepSelection(selection: Selection, lanes: Lane[]): void {
-  const before = selection.span.peek();
-  if (!before) return;
-  const spans = lanes.find((lane) => lane.tag === before.tag)?.spans ?? [];
-  const same = (span: Span) => span.startS === before.startS || span.stopS === before.stopS;
-  const after = spans.find((span) => span.id === before.id) ?? spans.find((span) => span.category === before.category && same(span)) ?? null;
-  if (after !== before) take(selection, after);
-}
-
-/** What the buttons under the picture and the keys do. */
-function useControls(player: VideoPlayer, selection: Selection, lanes: Lane[]): ControlsProps & { isHelping: boolean; endHelp: () => void } {
-  const [labels, setLabels] = useState(localStorage.getItem(LABELS_KEPT) !== "off");
-  const [isHelping, setHelping] = useState(false);
-  const steps = lanes.find((lane) => lane.tag === "step" && lane.spans.length) ?? lanes.find((lane) => lane.spans.length);
-  const s = () => player.timeS.peek();
-  const toStep = (direction: -1 | 1) => {
-    const { before, after } = neighbours(steps, s());
-    const to = direction < 0 ? before : after;
-    if (to !== null) player.seek(to);
-  };
-  const loop = () => {
-    if (player.loop.value) player.loop.value = null;
-    else {
-      const now = steps?.spans.find((span) => span.startS <= s() && s() < span.stopS);
-      player.loop.value = selection.range.value ?? (now ? [now.startS, now.stopS] : null);
-      if (player.loop.value) player.seek(player.loop.value[0]);
-    }
-  };
-  const loopEnd = (end: 0 | 1) => {
-    const [from, to] = player.loop.value ?? [0, player.durationS];
-    const next: [number, number] = end === 0 ? [s(), to] : [from, s()];
-    player.loop.value = next[0] < next[1] ? next : end === 0 ? [s(), player.durationS] : [0, s()];
-  };
-  const keys: Record<string, () => void> = {
-    Space: () => player.toggle(),
-    K: () => player.toggle(),
-    L: () => player.faster(),
-    J: () => player.seek(s() - 10),
-    ArrowLeft: () => player.seek(s() - 5),
-    ArrowRight: () => player.seek(s() + 5),
-    ",": () => player.step(-1),
-    ".": () => player.step(1),
-    PageUp: () => toStep(-1),
-    PageDown: () => toStep(1),
-    Home: () => player.seek(0),
-    End: () => player.seek(player.durationS),
-    "[": () => loopEnd(0),
-    "]": () => loopEnd(1),
-    R: loop,
-    F: toggleFullScreen,
-    "?": () => setHelping(true),
-    Escape: () => take(selection, null),
-  };
-  useKeys(keys);
-  const keepLabels = (on: boolean) => {
-    setLabels(on);
-    if (on) localStorage.removeItem(LABELS_KEPT);
-    else localStorage.setItem(LABELS_KEPT, "off");
-  };
-  const help = () => setHelping(true);
-  return { labels, setLabels: keepLabels, toStep, loop, help, isHelping, endHelp: () => setHelping(false) };
 }
 
 /** A map that is under way, or not there, or does not come, in words. */
