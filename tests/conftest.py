@@ -41,6 +41,8 @@ if not any(Path("/dev").glob("nvidia[0-9]*")):
     collect_ignore = ["test_nvdec_device.py"]
 
 HEAVY = {
+    "test_cohort",
+    "test_own_trend",
     "test_page_review",
     "test_page_corrections",
     "test_loopback",

@@ -3,6 +3,7 @@
  *
  *     #                      home
  *     #library?q=suturing    the library and what is looked for
+ *     #mine?since=2026-01-01 one's own cases over time
  *     #3f2a…@75.5            a case, from its second 75.5 on
  *     #compare=3f2a…,9c01…   two cases side by side
  *     #setup=TOKEN           the first administrator of a site
@@ -14,6 +15,7 @@ import { signal } from "@preact/signals";
 export type Route =
   | { view: "home" }
   | { view: "library"; query: URLSearchParams }
+  | { view: "mine"; query: URLSearchParams }
   | { view: "case"; videoId: string; atS: number }
   | { view: "compare"; videoIds: string[] }
   | { view: "setup"; token: string }
@@ -29,6 +31,7 @@ export function parse(hash: string): Route {
   if (name === "refused") return { view: "refused" };
   if (name === "compare") return { view: "compare", videoIds: value.split(",").filter(isVideoId) };
   if (/^library(\?|$)/.test(text)) return { view: "library", query: new URLSearchParams(text.split("?")[1] ?? "") };
+  if (/^mine(\?|$)/.test(text)) return { view: "mine", query: new URLSearchParams(text.split("?")[1] ?? "") };
   const [id = "", second = ""] = text.split("@");
   if (isVideoId(id)) return { view: "case", videoId: id, atS: Math.max(0, Number(second) || 0) };
   return { view: "home" };
@@ -46,6 +49,7 @@ export const toLibrary = (query: Record<string, string> = {}): string => {
   const text = new URLSearchParams(Object.entries(query).filter(([, value]) => value)).toString();
   return text ? `#library?${text}` : "#library";
 };
+export const toMine = (query: Record<string, string> = {}): string => toLibrary(query).replace("#library", "#mine");
 export const toCase = (videoId: string, atS = 0): string =>
   atS > 0 ? `#${videoId}@${Math.round(atS * 10) / 10}` : `#${videoId}`;
 export const toCompare = (...videoIds: string[]): string => `#compare=${videoIds.join(",")}`;

@@ -2,6 +2,7 @@
 import { comments } from "./de/comments";
 import { edit } from "./de/edit";
 import { compare } from "./de/compare";
+import { mine } from "./de/mine";
 import { review } from "./de/review";
 import { summary } from "./de/summary";
 import { suturing } from "./de/suturing";
@@ -56,6 +57,7 @@ export const de: Words = {
   account,
   model,
   home,
+  mine,
   library,
   upload,
   about,

@@ -1,0 +1,48 @@
+import type { mine as model } from "../en/mine";
+
+/** Die eigenen Fälle über die Zeit. */
+export const mine: typeof model = {
+  title: "Meine Fälle über die Zeit",
+  nav: "Meine Fälle",
+  about: "Ihre eigenen Fälle eines Eingriffs, einer nach dem anderen. Niemand sonst sieht diese Ansicht Ihrer Fälle. Eine längere oder kürzere Zeit ist keine bessere oder schlechtere Operation.",
+  none: "Noch keiner Ihrer Fälle hat einen Eingriff. Eine Karte schlägt ihn vor, und in der Bibliothek können Sie ihn eintragen.",
+  noneThen: "Keiner Ihrer Fälle dieses Eingriffs liegt zwischen diesen Tagen.",
+  procedure: "Eingriff",
+  measure: "Gezeigt",
+  since: "Von",
+  until: "Bis",
+  model: "Modell",
+  ofCases: (procedure, cases) => `${procedure} (${cases})`,
+  length: "Dauer der Operation",
+  stitches: "Stiche",
+  high: "Anteil der Stiche von hohem Können",
+  step: (step) => `Zeit für ${step}`,
+  phase: (phase) => `${phase}, mittlere Zeit je Stich (Median)`,
+  seconds: (value) => `${value} s`,
+  day: "Tag",
+  case: "Fall",
+  interval: "95-%-Intervall",
+  number: "Stiche",
+  between: (low, high) => `${low} bis ${high}`,
+  table: "Dasselbe als Tabelle",
+  plotText: (name, cases) => `${name}, Fall für Fall: ${cases}`,
+  notCompared: "nicht verglichen",
+  notKnown: "–",
+  unmapped: "keine Karte",
+  incomplete: "(Teile ohne Karte)",
+  modelChange: (before, after) => `Modell ${before} → ${after}`,
+  otherCases: (cases, version) =>
+    version === null ? `Nicht verglichen: ${cases} mit Karten mehrerer Modelle.` : `Nicht verglichen: ${cases} mit Karten von Modell ${version}.`,
+  unmappedCases: (cases) => `Nicht verglichen: ${cases} ohne Karte.`,
+  withOthers: (cases) => `Ausgelassen: ${cases}, zu denen eine Datei von jemand anderem gehört.`,
+  earlier: (cases) => `Ausgelassen: die ${cases} frühesten; wählen Sie weniger Tage, um sie zu sehen.`,
+  csv: "Als Tabelle speichern (CSV)",
+  version: (version) => `Modell ${version}`,
+  usual: (cases, low, median, high) =>
+    `In mindestens ${cases} Fällen anderer ist der Median ${median}; die Hälfte liegt zwischen ${low} und ${high}.`,
+  usualMeans: (since) => `Gerundet, seit ${since}. Es zählen nur Fälle mit Einwilligung, und niemand wird genannt oder gereiht.`,
+  tooFew: (cases, surgeons, missing) =>
+    `Der Vergleich mit anderen braucht ${cases} Fälle mit Einwilligung von ${surgeons} Personen. Es fehlen höchstens ${missing} Fälle, wenn sie von genug Personen sind.`,
+  noUsual: "Zu wenige Fälle anderer haben dies, um damit zu vergleichen.",
+  otherModel: (version) => `Die Fälle anderer wurden von Modell ${version} kartiert; Karten zweier Modelle werden nicht verglichen.`,
+};
