@@ -95,6 +95,16 @@ def test_days_and_procedures_choose_and_a_persons_word_stands_before_the_maps(se
     assert days(read_trend(service.database, ada, "Nephrectomy")) == []
 
 
+def test_cases_without_a_procedure_are_shown_where_there_are_no_others_and_else_counted(site):
+    ada = caller(site, "ada")
+    add_case(site, ada, "a0", "2025-01-01", procedure=None)
+    trend = read_trend(site.database, ada)
+    assert (days(trend), trend.procedure, trend.unnamed) == (["2025-01-01"], None, 0)
+    add_case(site, ada, "a1", "2025-02-01")
+    trend = read_trend(site.database, ada)
+    assert (days(trend), trend.procedure, trend.unnamed) == (["2025-02-01"], "Prostatectomy", 1)
+
+
 def test_only_maps_of_one_model_are_compared_and_the_others_are_counted(service):
     ada = caller(service, "ada")
     for n, version in enumerate(("v1", "v1", "v2", None)):

@@ -31,7 +31,8 @@ SHARE_DECIMALS = 4
 @dataclass(frozen=True)
 class Trend:
     """``procedures``: of all own cases with how many, the most first. ``procedure``: which is shown; None where no own
-    case has one. ``cases``: those of it within the days, by day. ``version``: only what its maps say is compared.
+    case has one, and those without are shown. ``unnamed``: cases without a procedure that are left out.
+    ``cases``: those of it within the days, by day. ``version``: only what its maps say is compared.
     ``versions``: model → how many of ``cases`` have its maps; None for several models in one case. ``unmapped``: cases
     without a map. ``with_others``: cases of the days that are left out since somebody else has a file of them.
     ``earlier``: cases left out since there are more than ``MOST_CASES``."""
@@ -44,6 +45,7 @@ class Trend:
     unmapped: int
     with_others: int
     earlier: int
+    unnamed: int
 
     def is_compared(self, case: CaseFigures) -> bool:
         """Whether what the map of ``case`` says is part of the trend."""
@@ -106,7 +108,8 @@ def _trend(
 
     def is_asked(case: CaseFigures) -> bool:
         day = case.day.isoformat()
-        return case.procedure is not None and fold(case.procedure) == key and (since or "") <= day <= (until or "9")
+        name = None if case.procedure is None else fold(case.procedure)
+        return name == key and (since or "") <= day <= (until or "9")
 
     asked = [case for case in whole if is_asked(case)]
     cases = asked[-MOST_CASES:]
@@ -121,6 +124,7 @@ def _trend(
         sum(not case.versions for case in cases),
         sum(is_asked(case) for case in found if case.owner_id != caller.user_id),
         len(asked) - len(cases),
+        0 if key is None else sum(case.procedure is None for case in whole),
     )
 
 

@@ -60,7 +60,7 @@ class TrendCase(BaseModel):
 class TrendShown(BaseModel):
     """One's own cases of one procedure, by day. Only maps of ``model_version`` are compared."""
 
-    procedure: str | None
+    procedure: str | None = Field(description="null where no own case has one: then those without are shown.")
     procedures: list[ProcedureCount]
     model_version: str | None
     model_versions: list[VersionCount]
@@ -70,6 +70,7 @@ class TrendShown(BaseModel):
     unmapped: int = Field(description="Cases without a map.")
     with_others: int = Field(description="Cases that are left out, since somebody else has a file of them.")
     earlier: int = Field(description="Older cases that are left out, since there are too many.")
+    unnamed: int = Field(description="Cases without a procedure that are left out.")
 
 
 class QuartilesShown(BaseModel):
@@ -122,6 +123,7 @@ def show_trend(trend: Trend) -> TrendShown:
         unmapped=trend.unmapped,
         with_others=trend.with_others,
         earlier=trend.earlier,
+        unnamed=trend.unnamed,
     )
 
 

@@ -34,6 +34,7 @@ export interface OwnTrend {
   unmapped: number;
   with_others: number;
   earlier: number;
+  unnamed: number;
 }
 
 export interface Quartiles {

@@ -25,6 +25,7 @@ const TREND: OwnTrend = {
   unmapped: 0,
   with_others: 1,
   earlier: 0,
+  unnamed: 2,
 };
 const COHORT: Cohort = {
   state: "shown", least_cases: 20, least_surgeons: 5, missing_at_most: null, cases: 25, day: "2025-06-01", model_version: "v2",
@@ -55,6 +56,7 @@ test("the length of all cases is compared, whatever the model, and a table says 
   expect(plot().getAttribute("aria-label")).toMatch(/^Length of the operation, case by case: .*1:00:03$/);
   expect(await screen.findByText(/In at least 25 cases of colleagues the median is 1:00:00; half of them lie between 50:00 and 1:10:00/)).toBeTruthy();
   expect(shown.container.querySelector(".usual rect")).toBeTruthy();
+  expect(screen.getByText(/Left out: 2 without a procedure/)).toBeTruthy();
   expect(screen.getByText(/Left out: 1 to which somebody else/)).toBeTruthy();
 });
 
@@ -98,7 +100,7 @@ test("too few cases of others say how many are missing at most; a band of anothe
   expect(shown.container.querySelector(".usual")).toBeNull();
 });
 
-test("who has no case yet reads what to do", async () => {
+test("who has no case yet reads so", async () => {
   open("", { [TREND_PATH]: { ...TREND, procedure: null, procedures: [], cases: [] } });
-  expect(await screen.findByText(/No case of yours has a procedure yet/)).toBeTruthy();
+  expect(await screen.findByText(/No case is yours alone yet/)).toBeTruthy();
 });

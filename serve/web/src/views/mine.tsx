@@ -27,6 +27,8 @@ const asked = (wanted: Wanted): string => {
   return query && `?${query}`;
 };
 
+const isEmpty = (trend: OwnTrend): boolean => trend.procedures.length === 0 && trend.cases.length === 0;
+
 /** One's own cases of one procedure, one after another. Of nobody else: there is no such view of a colleague. */
 export function Mine({ query }: { query: URLSearchParams }) {
   const { mine } = words.value;
@@ -43,8 +45,8 @@ export function Mine({ query }: { query: URLSearchParams }) {
       <p class="soft">{mine.about}</p>
       <Trouble error={error} again={reload} />
       {loading && <Loading />}
-      {data && data.procedures.length === 0 && <p>{mine.none}</p>}
-      {data && data.procedures.length > 0 && <Chosen trend={data} wanted={wanted} set={set} />}
+      {data && isEmpty(data) && <p>{mine.none}</p>}
+      {data && !isEmpty(data) && <Chosen trend={data} wanted={wanted} set={set} />}
     </article>
   );
 }
@@ -54,7 +56,7 @@ function Chosen({ trend, wanted, set }: { trend: OwnTrend; wanted: Wanted; set: 
   const procedure = trend.procedure ?? "";
   const measures = measuresOf(trend);
   const measure = measures.find((one) => one.key === wanted.measure) ?? measures[0]!;
-  const cohort = useResource<Cohort>(procedure && `v1/home/cohort?${new URLSearchParams({ procedure })}`).data;
+  const cohort = useResource<Cohort>(procedure ? `v1/home/cohort?${new URLSearchParams({ procedure })}` : null).data;
   const found = cohort?.state === "shown" ? cohort.quartiles.find(measure.quartiles) : undefined;
   const usual = measure.byModel && cohort?.model_version !== trend.model_version ? undefined : found;
   const csv = new URLSearchParams(asked(wanted));
@@ -62,13 +64,15 @@ function Chosen({ trend, wanted, set }: { trend: OwnTrend; wanted: Wanted; set: 
   return (
     <>
       <div class="row mine-choices">
-        <Choice
-          id="mine-procedure"
-          label={mine.procedure}
-          value={procedure}
-          onChange={(value) => set({ procedure: value, model_version: "" })}
-          options={trend.procedures.map((one): [string, string] => [one.procedure, mine.ofCases(one.procedure, number(one.cases))])}
-        />
+        {trend.procedures.length > 0 && (
+          <Choice
+            id="mine-procedure"
+            label={mine.procedure}
+            value={procedure}
+            onChange={(value) => set({ procedure: value, model_version: "" })}
+            options={trend.procedures.map((one): [string, string] => [one.procedure, mine.ofCases(one.procedure, number(one.cases))])}
+          />
+        )}
         <Choice id="mine-measure" label={mine.measure} value={measure.key} onChange={(value) => set({ measure: value })} options={measures.map((one): [string, string] => [one.key, one.name])} />
         <Day id="mine-since" label={mine.since} value={wanted.since} onChange={(since) => set({ since })} />
         <Day id="mine-until" label={mine.until} value={wanted.until} onChange={(until) => set({ until })} />
@@ -111,6 +115,7 @@ function LeftOut({ trend, byModel }: { trend: OwnTrend; byModel: boolean }) {
     ...(byModel ? others.map((one) => mine.otherCases(number(one.cases), one.model_version)) : []),
     ...(byModel && trend.unmapped ? [mine.unmappedCases(number(trend.unmapped))] : []),
     ...(trend.with_others ? [mine.withOthers(number(trend.with_others))] : []),
+    ...(trend.unnamed ? [mine.unnamed(number(trend.unnamed))] : []),
     ...(trend.earlier ? [mine.earlier(number(trend.earlier))] : []),
   ];
   return said.length > 0 ? <p class="notice">{said.join(" ")}</p> : null;
