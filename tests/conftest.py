@@ -45,6 +45,8 @@ HEAVY = {
     "test_contrast_run",
     "test_serve_documented",
     "test_serve_hostile",
+    "test_cohort",
+    "test_own_trend",
     "test_page_review",
     "test_page_whole_case",
     "test_page_corrections",

@@ -51,7 +51,16 @@ def add_video(
     **columns: Any,
 ) -> str:
     """A clean video of 100 s; the id of its case. ``case_id``: default: that of the video."""
-    case_id = case_id or video_id
+    with service.database.writing() as session:
+        users.add_tenant(session, tenant_id)
+        session.add(video_row(owner, video_id, case_id, tenant_id, **columns))
+    return case_id or video_id
+
+
+def video_row(
+    owner: Caller | None, video_id: str, case_id: str | None = None, tenant_id: str = TENANT, **columns: Any
+) -> StoredVideo:
+    """The row of such a video."""
     values: dict[str, Any] = {
         "place": f"videos/{video_id}/clean.mp4",
         "size_bytes": 1,
@@ -64,17 +73,19 @@ def add_video(
         "owner_id": owner.user_id if owner else None,
         "state": "ready",
     }
-    with service.database.writing() as session:
-        users.add_tenant(session, tenant_id)
-        video = StoredVideo(tenant_id=tenant_id, video_id=video_id, case_id=case_id, **values | columns)
-        session.add(video)
-    return case_id
+    return StoredVideo(tenant_id=tenant_id, video_id=video_id, case_id=case_id or video_id, **values | columns)
 
 
 def add_summary(
     service: ServiceComponents, video_id: str, procedure: str | None = "Prostatectomy", **columns: Any
 ) -> None:
     """What a map says in short: suturing, then dissection."""
+    with service.database.writing() as session:
+        session.add(summary_row(video_id, procedure, **columns))
+
+
+def summary_row(video_id: str, procedure: str | None = "Prostatectomy", **columns: Any) -> VideoSummary:
+    """The row of such a summary."""
     values: dict[str, Any] = {
         "rule": RULE,
         "state": "mapped",
@@ -87,8 +98,7 @@ def add_summary(
         "strip": [[0.0, 0.5, 0], [0.5, 1.0, 1]],
         "strip_categories": ["Suturing", "Dissection"],
     }
-    with service.database.writing() as session:
-        session.add(VideoSummary(tenant_id=TENANT, video_id=video_id, **NOTHING_KNOWN | values | columns))
+    return VideoSummary(tenant_id=TENANT, video_id=video_id, **NOTHING_KNOWN | values | columns)
 
 
 def describe(service: ServiceComponents, case_id: str, *labels: str, **columns: Any) -> None:

@@ -138,6 +138,8 @@ ROUTES = {
     "PATCH /v1/cases/{case_id}": Route("write", "describe", "summary.read", body={"labels": ["teaching"]}),
     "DELETE /v1/cases/{case_id}": Route("write", "describe"),
     "GET /v1/home": Route("read", "mine", "summary.read", is_filter=True),
+    "GET /v1/home/trend": Route("read", "mine", "summary.read", is_filter=True),
+    "GET /v1/home/cohort": Route("read", query="procedure=Prostatectomy"),
     "POST /v1/sample-case": Route("write"),
     "GET /v1/jobs/{job_id}": Route("read", "see"),
     "POST /v1/jobs/{job_id}/cancel": Route("write", "map"),

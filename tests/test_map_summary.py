@@ -105,3 +105,14 @@ def test_the_order_of_equal_rows_changes_nothing_but_which_of_them_it_is():
     expected = find_moments(rows, HALSTED).longest
     random.Random(0).shuffle(rows)
     assert find_moments(rows, HALSTED).longest == expected
+
+
+def test_the_time_of_a_step_is_exact_and_leaves_gaps_out():
+    rows = [
+        row(0, 50.25, "step", "Suturing"),
+        row(60, 61, "step", "Suturing"),
+        row(61, 70, "step", UNKNOWN, source=UNKNOWN),
+        row(70, 200, "step", "no frame decodes", source="gap"),
+        row(0, 9, "phase", "Driving"),
+    ]
+    assert summarise(rows, 200.0, ["macro"], HALSTED, None).step_times_s == {"Suturing": 51.25}

@@ -177,6 +177,30 @@ def test_what_happens_is_drawn_on_the_picture_in_full_screen_too(case):
     expect(drawn).to_have_count(0)
 
 
+def test_captions_say_what_happens_where_the_browser_fills_the_screen_with_the_video_alone(case):
+    """The page's own drawing is not seen there. ``requestFullscreen`` of the video is what its own menu does."""
+    page = case.tab.page
+    case.tab.go(f"{case.video_id}@90")
+    case.is_at("1:30")
+    track = "[...document.querySelector('video').textTracks].find((one) => one.kind === 'captions')"
+    case.wait_for(f"{track}?.cues?.length > 0")
+    assert page.evaluate(f"{track}.mode") == "hidden", "beside the page's own drawing they would say it twice"
+    assert page.evaluate("document.querySelector('video').textTracks.length") == 1
+    page.get_by_role("button", name="Labels on the picture").focus()  # full screen needs a person's act: a key press
+    page.evaluate(
+        "addEventListener('keydown', () => document.querySelector('video').requestFullscreen(), {once: true})"
+    )
+    page.keyboard.press("Shift")
+    case.wait_for("document.fullscreenElement === document.querySelector('video')")
+    case.wait_for(f"{track}.mode === 'showing'")
+    said = f"[...({track}.activeCues ?? [])].map((one) => one.text).join()"
+    case.wait_for(f"{said} === 'Dissection · Push/Peel'")
+    page.evaluate("document.querySelector('video').currentTime = 10")
+    case.wait_for(f"{said}.startsWith('Suturing')")
+    page.evaluate("document.exitFullscreen()")
+    case.wait_for(f"!document.fullscreenElement && {track}.mode === 'hidden'")
+
+
 def test_the_lanes_follow_playback_and_the_overview_shows_where(case):
     page = case.tab.page
     for _ in range(6):

@@ -167,10 +167,9 @@ def test_the_page_prints_on_a4_without_cut_rows():
     assert re.search(r"\.card, [^{]*tr, [^{]*\{ break-inside: avoid", printed)
 
 
-def test_plotly_is_in_a_page_only_where_a_chart_needs_it():
-    assert len(render_page("h", "", [], [], {})) < 40_000
-    plot = {"data": [], "layout": {"height": 1}}
-    assert len(render_page("h", "", [], [], {"roc": plot})) > 3_000_000
+def test_no_page_carries_plotly():
+    assert len(render_page("h", "", [], [])) < 40_000
+    assert "lotly" not in own_file("page.js") + own_file("page.html")
 
 
 def evaluation(keep):

@@ -11,6 +11,7 @@ from maps import write_maps
 from serving import client_of, new_key, shared_service, upload, write_video
 from sutured import write_suturing
 
+from halsted_ray.maps import stitches
 from halsted_ray.maps.stitch_table import STITCHES_SCHEMA
 from halsted_ray.service.stitch_schemas import StitchesShown
 
@@ -71,6 +72,19 @@ def test_stitches_are_prepared_once_per_published_map_and_have_an_etag(client, s
     assert client.get(f"/v1/videos/{uploaded}/timeline").headers["etag"] != etag
     write_suturing(out)
     assert client.get(where, headers={"if-none-match": etag}).status_code == 200 and len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("RULE_VERSION", stitches.RULE_VERSION + 1), ("RULE", stitches.StitchRule(longest_pause_s=7.0))]
+)
+def test_another_rule_gives_another_etag(client, service, uploaded, where, monkeypatch, name, value):
+    write_suturing(service.videos.maps_location("north", uploaded))
+    etag, timeline = client.get(where).headers["etag"], f"/v1/videos/{uploaded}/timeline"
+    before = client.get(timeline).headers["etag"]
+    monkeypatch.setattr(stitches, name, value)
+    answer = client.get(where, headers={"if-none-match": etag})
+    assert answer.status_code == 200 and answer.headers["etag"] != etag
+    assert client.get(timeline, headers={"if-none-match": before}).status_code == 304, "the rows are the same"
 
 
 def test_each_look_at_stitches_is_an_entry_of_the_audit_log(client, service, uploaded, where):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, TypeAlias
 
 from halsted_ray.maps.timeline import DECIMALS
-from halsted_ray.records import UNKNOWN
+from halsted_ray.records import UNKNOWN, digest
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.taxonomy.names import StitchRoles
 
@@ -35,6 +35,14 @@ class StitchRule:
 
 
 RULE = StitchRule()
+RULE_VERSION = 1
+"""Counts up when this file finds other stitches in the same rows, or says something else of them."""
+
+
+def rule_name() -> str:
+    """16 hex digits: another name where the same rows may give other stitches, since the limits or the code of the
+    rule changed."""
+    return digest("stitches", RULE_VERSION, *astuple(RULE))
 
 
 @dataclass(frozen=True)

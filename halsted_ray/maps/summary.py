@@ -58,7 +58,8 @@ class MapSummary:
     ``strip_categories``) of each step as shares of the video, in order. ``asked``: tasks that the map answers;
     ``not_asked``: the other tasks of its taxonomy. ``stitches``: None where nobody asked for the phases of suturing.
     ``rated``: the stitches whose proficiency the map states; ``rated_high``: those of high proficiency.
-    ``phase_times_s``: phase of suturing → the seconds that each stitch took for it."""
+    ``phase_times_s``: phase of suturing → the seconds that each stitch took for it. ``step_times_s``: step → its
+    seconds, to which the parts without an answer add nothing."""
 
     procedure: str | None
     procedure_confidence: float | None
@@ -70,6 +71,7 @@ class MapSummary:
     rated: int
     rated_high: int
     phase_times_s: Mapping[str, Sequence[float]]
+    step_times_s: Mapping[str, float]
     moments: Moments
 
 
@@ -98,6 +100,7 @@ def summarise(
         len(rated),
         sum(rated),
         _phase_times(stitches or (), taxonomy),
+        _step_times(seen, taxonomy),
         find_moments(seen, taxonomy),
     )
 
@@ -153,7 +156,7 @@ def _strip(
 ) -> tuple[tuple[tuple[float, float, int], ...], tuple[str, ...]]:
     """The steps: in each of STRIP_BINS equal parts of the video the category that fills most of it, if any fills half.
     ``strip_categories`` has them in the order in which they first occur."""
-    tag = next((tag for task in taxonomy.tasks if (tag := _main_tag(task.tags))), None)
+    tag = _step_tag(taxonomy)
     if duration_s <= 0 or tag is None:
         return (), ()
     bin_s = duration_s / STRIP_BINS
@@ -199,6 +202,21 @@ def _phase_times(stitches: Sequence[Stitch], taxonomy: Taxonomy) -> dict[str, li
         for role, categories in times.items()
         if categories
     }
+
+
+def _step_times(rows: Sequence[Row], taxonomy: Taxonomy) -> dict[str, float]:
+    """Step → seconds, in the order in which steps first occur."""
+    times_s: dict[str, float] = defaultdict(float)
+    tag = _step_tag(taxonomy)
+    for row in rows:
+        if row["tag"] == tag:
+            times_s[row["category"]] += _length(row)
+    return dict(times_s)
+
+
+def _step_tag(taxonomy: Taxonomy) -> str | None:
+    """The tag whose categories are the steps: the first that may change from window to window."""
+    return next((tag for task in taxonomy.tasks if (tag := _main_tag(task.tags))), None)
 
 
 def _main_tag(tags: Sequence[Any]) -> str | None:

@@ -23,7 +23,6 @@ from halsted_ray.reporting.html_page import (
     number,
     percent,
     plot_card,
-    plot_element,
     render_page,
     table_card,
     text_with_code,
@@ -31,9 +30,9 @@ from halsted_ray.reporting.html_page import (
     times,
 )
 from halsted_ray.reporting.literature_section import literature_section
-from halsted_ray.reporting.map_plots import PlotlyFigure
 from halsted_ray.reporting.published_section import benchmark_section, figure_section, roc_section
 from halsted_ray.reporting.self_label_section import comparison_section
+from halsted_ray.reporting.svg_chart import PAIR_PX, TRIO_PX, chart_svg
 from halsted_ray.reporting.terminal import clock
 from halsted_ray.reporting.verdict import evaluation_verdict, kept_method
 from halsted_ray.storage.files import write_atomically
@@ -66,23 +65,22 @@ def write_evaluation(evaluation: Evaluation, to: str, clips: int = 12) -> None:
 
 def evaluation_page(figures: Figures, taxonomy: Taxonomy, mistakes: list[tuple[Figures, str]]) -> str:
     """Returns the HTML text. ``mistakes``: each with a ``data:`` URL of its frames, or the reason why it has none."""
-    plots: dict[str, PlotlyFigure] = {}
     sections = [
         overview_section(figures),
         caveat_section(figures),
         comparison_section(figures),
         tag_section(figures),
-        method_section(figures, plots),
-        benchmark_section(figures, plots, NAMES),
+        method_section(figures),
+        benchmark_section(figures, NAMES),
         literature_section(figures),
         group_section(figures, taxonomy),
         confusion_section(figures),
-        roc_section(figures, plots),
-        reliability_section(figures, plots),
-        coverage_section(figures, plots),
-        figure_section(figures, plots),
-        map_section(figures, taxonomy, plots),
-        curve_section(figures, plots),
+        roc_section(figures),
+        reliability_section(figures),
+        coverage_section(figures),
+        figure_section(figures),
+        map_section(figures, taxonomy),
+        curve_section(figures),
         mistake_section(mistakes),
         fold_section(figures),
     ]
@@ -98,7 +96,7 @@ def evaluation_page(figures: Figures, taxonomy: Taxonomy, mistakes: list[tuple[F
             ("evaluation", figures["evaluation_id"]),
         )
     )
-    return render_page(heading, lineage, evaluation_verdict(figures), sections, plots)
+    return render_page(heading, lineage, evaluation_verdict(figures), sections)
 
 
 def overview_section(figures: Figures) -> str:
@@ -201,12 +199,11 @@ def tag_table(block: Figures, method: str) -> str:
     return table_card(("tag", "", *titles, *(f"wrong {unit}" for unit in counted)), rows, texts=("tag",), kind="narrow")
 
 
-def method_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
-    """Returns chart and table of all methods; '' where the model is the only one. Adds the chart to ``plots``."""
+def method_section(figures: Figures) -> str:
+    """Returns chart and table of all methods; '' where the model is the only one."""
     methods = figures["methods"] if figures["methods"][MODEL]["tags"] else figures["clips"]["methods"]
     if len(methods) < 2:
         return ""
-    plots["methods"] = methods_plot(methods, NAMES)
     kind = "t" if len(figures["folds"]) > 1 else "bootstrap"
     rows = []
     for tag in [*methods[MODEL]["tags"], "mean"]:
@@ -226,7 +223,7 @@ def method_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
         "<section><h2>Compared with baselines</h2><p>All methods were trained and tested on the same videos and "
         "windows. The linear probe and SAIS have one model per tag. Halsted has one model for all tags. SAIS reads "
         f"{sais_reads(figures)}</p>"
-        f'<div class="card">{plot_element("methods", plots["methods"])}</div>'
+        f'<div class="card">{chart_svg("accuracy by tag and method", methods_plot(methods, NAMES))}</div>'
         f"{table_card(columns, rows, texts=('tag',))}</section>"
     )
 
@@ -282,13 +279,12 @@ def confusion_section(figures: Figures) -> str:
     )
 
 
-def reliability_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
-    """Returns a reliability diagram per tag; adds them to ``plots``."""
+def reliability_section(figures: Figures) -> str:
+    """Returns a reliability diagram per tag."""
     cards = []
     for tag, bins in figures["reliability"].items():
         error = figures["methods"][MODEL]["tags"][tag]["calibration_error"]["value"]
-        plots[f"reliability-{tag}"] = plot = reliability_plot(bins)
-        cards.append(plot_card(f"reliability-{tag}", f"{tag} · calibration error {number(error)}", plot))
+        cards.append(plot_card(f"{tag} · calibration error {number(error)}", reliability_plot(bins), TRIO_PX))
     return (
         "<section><h2>Is a confidence of 0.9 right 9 times in 10?</h2><p>On the diagonal it is. Below the diagonal the "
         "confidence is too high. A larger dot stands for more predictions.</p>"
@@ -296,18 +292,17 @@ def reliability_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str
     )
 
 
-def coverage_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
+def coverage_section(figures: Figures) -> str:
     """Returns a curve of accuracy over coverage per tag; '' for figures of a version that had none."""
     if not figures.get("coverage"):
         return ""
     cards = []
     for tag, curve in figures["coverage"].items():
-        plots[f"coverage-{tag}"] = plot = coverage_plot(curve)
         interval = "" if curve["low"] is None else f" ({number(curve['low'])} to {number(curve['high'])})"
         title = (
             f"{tag} · AURC {number(curve['aurc'])} · calibration error {number(curve['calibration_error'])}{interval}"
         )
-        cards.append(plot_card(f"coverage-{tag}", title, plot))
+        cards.append(plot_card(title, coverage_plot(curve), TRIO_PX))
     return (
         "<section><h2>How right are the surest answers?</h2><p>The answers with the lowest confidence are left out "
         "first; coverage is the share that is kept. AURC, the area under the error, is the mean error over all "
@@ -316,14 +311,13 @@ def coverage_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
     )
 
 
-def map_section(figures: Figures, taxonomy: Taxonomy, plots: dict[str, PlotlyFigure]) -> str:
-    """Returns UMAPs of encoder and decoder features; '' where none were computed. Adds them to ``plots``."""
+def map_section(figures: Figures, taxonomy: Taxonomy) -> str:
+    """Returns UMAPs of encoder and decoder features; '' where none were computed."""
     if figures["map"] is None:
         return ""
     cards = []
     for side, title in (("encoder", "encoder: the clip's vector"), ("decoder", "decoder: its last layer")):
-        plots[f"map-{side}"] = plot = map_plot(figures["map"], side, taxonomy)
-        cards.append(plot_card(f"map-{side}", title, plot))
+        cards.append(plot_card(title, map_plot(figures["map"], side, taxonomy), PAIR_PX))
     return (
         f"<section><h2>Maps of features</h2><p>UMAP of held-out {escape(figures['map']['task'])} clips of the "
         "first fold, by one model; colour is the procedure, a larger dot a low proficiency, as in the paper.</p>"
@@ -331,15 +325,13 @@ def map_section(figures: Figures, taxonomy: Taxonomy, plots: dict[str, PlotlyFig
     )
 
 
-def curve_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
-    """Returns loss and accuracy over the epochs; '' where no model was trained. Adds the charts to ``plots``."""
+def curve_section(figures: Figures) -> str:
+    """Returns loss and accuracy over the epochs; '' where no model was trained."""
     curves = [fold["curve"] for fold in figures["folds"] if fold["curve"]]
     if not curves:
         return ""
-    for kind in ("loss", "accuracy"):
-        plots[f"curve-{kind}"] = curve_plot(curves, kind)
-    cards = plot_card("curve-loss", "training loss", plots["curve-loss"]) + plot_card(
-        "curve-accuracy", "validation accuracy by task", plots["curve-accuracy"]
+    cards = plot_card("training loss", curve_plot(curves, "loss"), PAIR_PX) + plot_card(
+        "validation accuracy by task", curve_plot(curves, "accuracy"), PAIR_PX
     )
     return (
         "<section><h2>Over the epochs</h2><p>The line is the mean over folds, the band is one standard error.</p>"

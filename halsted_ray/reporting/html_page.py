@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -15,27 +15,20 @@ from typing import Any
 
 from halsted_ray import __version__
 from halsted_ray.reporting.map_plots import PlotlyFigure
+from halsted_ray.reporting.svg_chart import WIDTH_PX, chart_svg
 
 HEADING = re.compile(r"<section><h2>(.*?)</h2>")
 EMPTY = {"", "–"}
 """What a cell without a value says."""
 
 
-def render_page(
-    heading: str, subheading: str, verdict: Sequence[str], sections: Iterable[str], plots: Mapping[str, PlotlyFigure]
-) -> str:
-    """Returns the HTML text of a page: heading, verdict, contents, sections. Plotly's JavaScript, 4.8 MB, is in it only
-    where there are ``plots``.
+def render_page(heading: str, subheading: str, verdict: Sequence[str], sections: Iterable[str]) -> str:
+    """Returns the HTML text of a page: heading, verdict, contents, sections.
 
-    ``heading``: plain text. ``subheading`` and ``sections``: HTML. ``verdict``: sentences, plain text. ``plots``: the
-    figure of each element id.
+    ``heading``: plain text. ``subheading`` and ``sections``: HTML. ``verdict``: sentences, plain text.
     """
     body, contents = with_contents("\n".join(sections))
     scripts = f"<script>{own_file('page.js')}</script>"
-    if plots:
-        from plotly.offline import get_plotlyjs  # imported here: it takes 0.4 s, and few pages need it
-
-        scripts = f"<script>{get_plotlyjs()}</script>\n<script>const plots = {json_text(plots)};</script>\n{scripts}"
     return Template(own_file("page.html")).substitute(
         heading=escape(heading),
         subheading=subheading,
@@ -111,14 +104,10 @@ def tile_section(tiles: Iterable[tuple[str, str, str]]) -> str:
     )
 
 
-def plot_card(plot_id: str, title: str, plot: PlotlyFigure) -> str:
-    """Returns a card with a heading, and the element that the page draws the figure ``plot_id`` into."""
-    return f'<div class="card"><h3>{escape(title)}</h3>{plot_element(plot_id, plot)}</div>'
-
-
-def plot_element(plot_id: str, plot: PlotlyFigure) -> str:
-    """Returns the element that the page draws the figure ``plot_id`` into."""
-    return f'<div class="plot" id="{plot_id}" style="height:{plot["layout"]["height"]:.0f}px"></div>'
+def plot_card(title: str, plot: PlotlyFigure, width_px: float = WIDTH_PX) -> str:
+    """Returns a card with a heading and a chart. ``width_px``: about how wide the card is, so that letters keep their
+    size."""
+    return f'<div class="card"><h3>{escape(title)}</h3>{chart_svg(title, plot, width_px)}</div>'
 
 
 def pill(status: str) -> str:

@@ -62,7 +62,7 @@ def map_page(data: ReportData, figures: JsonObject) -> str:
     ]
     count = figures["videos"]["total"]
     heading = f"Temporal maps of {count} video{'s' * (count != 1)}"
-    return render_page(heading, lineage(figures["models"]), map_verdict(figures), sections, {})
+    return render_page(heading, lineage(figures["models"]), map_verdict(figures), sections)
 
 
 def overview_section(videos: JsonObject) -> str:

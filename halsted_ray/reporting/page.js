@@ -80,25 +80,8 @@ window.addEventListener("beforeprint", () => {
     place.querySelector(".timeline").style.width = `${PRINT_PX}px`;
     drawTimeline(place, 1);
   });
-  document.querySelectorAll(".plot:empty").forEach((node) => drawPlot(node));
 });
 window.addEventListener("afterprint", () => document.querySelectorAll(".video[open]").forEach((place) => {
   place.querySelector(".timeline").style.width = "";
   drawTimeline(place, zoomOf(place));
 }));
-
-function drawPlot(node) {
-  const { data, layout } = plots[node.id];
-  layout.font = { ...layout.font, color: getComputedStyle(document.body).color };
-  // Plotly knows no names of colours, so the lines get what the page's own lines have come to.
-  const line = getComputedStyle(document.querySelector("footer")).borderTopColor;
-  for (const axis of Object.keys(layout).filter((key) => /^[xy]axis/.test(key))) layout[axis].gridcolor = line;
-  // No buttons, because one of Plotly's own buttons sends the data to Plotly's server.
-  Plotly.newPlot(node, data, layout, { displaylogo: false, responsive: true, plotlyServerURL: "", displayModeBar: false });
-}
-if (typeof plots !== "undefined") {
-  const seen = new IntersectionObserver((entries) => entries.forEach((entry) => {
-    if (entry.isIntersecting) { seen.unobserve(entry.target); drawPlot(entry.target); }
-  }), { rootMargin: "400px" });
-  document.querySelectorAll(".plot").forEach((node) => seen.observe(node));
-}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 
 from halsted_ray.reporting.evaluation_plots import Figures
-from halsted_ray.reporting.html_page import number, percent, plot_card, plot_element, table_card, times
+from halsted_ray.reporting.html_page import number, percent, plot_card, table_card, times
 from halsted_ray.reporting.map_plots import PlotlyFigure
 from halsted_ray.reporting.published_plots import (
     category_plot,
@@ -16,14 +16,15 @@ from halsted_ray.reporting.published_plots import (
     roc_plot,
     specialty_plot,
 )
+from halsted_ray.reporting.svg_chart import PAIR_PX, chart_svg
 
 SHOWN_CATEGORIES = ("arm", "action", "instrument")
 """The tags of the paper's Fig. 2c; of another taxonomy all tags are shown."""
 
 
-def benchmark_section(figures: Figures, plots: dict[str, PlotlyFigure], titles: Mapping[str, str]) -> str:
+def benchmark_section(figures: Figures, titles: Mapping[str, str]) -> str:
     """Returns one of the paper's comparisons with the published rows; '' for another evaluation. ``titles``: of the
-    methods. Adds its chart to ``plots``."""
+    methods."""
     benchmark = figures.get("benchmark")
     if not benchmark:
         return ""
@@ -62,8 +63,8 @@ def benchmark_section(figures: Figures, plots: dict[str, PlotlyFigure], titles: 
             + tests
             + "."
         )
-        plots["decoder-size"] = plot = decoder_plot(benchmark["methods"], benchmark["published"], titles)
-        chart = f'<div class="card">{plot_element("decoder-size", plot)}</div>'
+        plot = decoder_plot(benchmark["methods"], benchmark["published"], titles)
+        chart = f'<div class="card">{chart_svg("accuracy by tag and decoder", plot)}</div>'
     return (
         f"<section><h2>{heading}</h2><p>{about} Published values were measured on other videos; compare their order, "
         "not their size. Intervals are 95%, here t over folds.</p>"
@@ -100,44 +101,42 @@ def rarp50_section(benchmark: Figures, titles: Mapping[str, str]) -> str:
     )
 
 
-def figure_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
-    """Returns the paper's figures 2, 5 and 9; '' where they were not computed. Adds the charts to ``plots``."""
+def figure_section(figures: Figures) -> str:
+    """Returns the paper's figures 2, 5 and 9; '' where they were not computed."""
     published = figures.get("published")
     if not published:
         return ""
-    charts: dict[str, tuple[str, PlotlyFigure]] = {}
+    charts: list[tuple[str, PlotlyFigure]] = []
     specialties = {tag: found for tag, found in published["specialties"].items() if found}
     if specialties:
-        charts["fig-2a"] = "accuracy by tag and specialty (Fig. 2a)", specialty_plot(specialties, "accuracy")
+        charts.append(("accuracy by tag and specialty (Fig. 2a)", specialty_plot(specialties, "accuracy")))
         judged = {tag: found for tag, found in specialties.items() if tag in ("phase", "proficiency")}
         if judged:
-            charts["fig-2b"] = "AUROC of phase and proficiency by specialty (Fig. 2b)", specialty_plot(judged, "auroc")
+            charts.append(("AUROC of phase and proficiency by specialty (Fig. 2b)", specialty_plot(judged, "auroc")))
     categories = published["categories"]
     for tag in [tag for tag in SHOWN_CATEGORIES if tag in categories] or list(categories):
-        charts[f"fig-2c-{tag}"] = f"{tag}: accuracy by category (Fig. 2c)", category_plot(categories[tag])
+        charts.append((f"{tag}: accuracy by category (Fig. 2c)", category_plot(categories[tag])))
     if comparison := figures.get("comparison"):
-        charts["fig-5"] = "before and after self-labelling (Fig. 5)", gain_plot(comparison["folds"])
+        charts.append(("before and after self-labelling (Fig. 5)", gain_plot(comparison["folds"])))
     for task in published["durations"]["counts"]:
-        charts[f"fig-9-{task}"] = f"lengths of {task} clips (Fig. 9)", duration_plot(published["durations"], task)
-    plots |= {name: plot for name, (_, plot) in charts.items()}
+        charts.append((f"lengths of {task} clips (Fig. 9)", duration_plot(published["durations"], task)))
     over = {own["over"] for of_tag in categories.values() for own in of_tag.values()}
     return (
         "<section><h2>As the paper shows it</h2><p>Whiskers are one standard error over "
         f"{' or '.join(sorted(over)) or 'folds'}; a bar without whiskers has one value alone.</p>"
-        + "".join(plot_card(name, title, plot) for name, (title, plot) in charts.items())
+        + "".join(plot_card(title, plot) for title, plot in charts)
         + "</section>"
     )
 
 
-def roc_section(figures: Figures, plots: dict[str, PlotlyFigure]) -> str:
-    """Returns the ROC curves of each tag; '' where there is none. Adds the charts to ``plots``."""
+def roc_section(figures: Figures) -> str:
+    """Returns the ROC curves of each tag; '' where there is none."""
     curves = {tag: found for tag, found in figures.get("published", {}).get("roc", {}).items() if found["categories"]}
     if not curves:
         return ""
     cards = []
     for tag, found in curves.items():
-        plots[f"roc-{tag}"] = plot = roc_plot(found)
-        cards.append(plot_card(f"roc-{tag}", f"{tag} · AUROC {number(found['auroc'])}", plot))
+        cards.append(plot_card(f"{tag} · AUROC {number(found['auroc'])}", roc_plot(found), PAIR_PX))
     return (
         "<section><h2>ROC curves</h2><p>One category against the others, with the true earlier tags given. The thick "
         "line is the mean over categories; in brackets the area below each curve. A category without a curve occurs in "

@@ -196,12 +196,27 @@ class VideoSummary(Base):
     rated_high: Mapped[int] = mapped_column(default=0)
     phase_times: Mapped[dict[str, Any]]
     """Phase of suturing → how long each stitch took for it (``map_summary.packed_times``)."""
+    step_times: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    """Step → its seconds in the whole video."""
     least_sure: Mapped[float | None]
     """The least confidence of a row; ``longest_s``: of a row; ``unlike``: how far the length of a row is from the
     others of its kind. ``moments`` says which rows these are."""
     longest_s: Mapped[float | None]
     unlike: Mapped[float | None]
     moments: Mapped[dict[str, Any]]
+
+
+class CohortMembers(Base):
+    """Of which cases the figures of a procedure are made that others are compared with (``cohort.py``). ``procedure``:
+    the digest of its name, since people's words can name a patient. ``history``: each state, the newest last: the
+    digest of a case and of its figures → its owner."""
+
+    __tablename__ = "cohorts"
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"), primary_key=True)
+    procedure: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[str]
+    """The day of the last change, as 2026-11-03."""
+    history: Mapped[list[Any]]
 
 
 class Certificate(Base):

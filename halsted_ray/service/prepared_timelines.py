@@ -1,7 +1,8 @@
 """The texts of timelines and of stitches, prepared once per published version of a map, also compressed.
 
 Reading the table, ordering it and writing it as text took a quarter of a second for a case of two hours. What is kept
-is named by the table's id and version, so a map that changed, or was deleted and made again, is prepared again.
+is named by the table's id and version, so a map that changed, or was deleted and made again, is prepared again. What
+holds stitches is named by their rule, too: a client that has them by an earlier rule gets those of today.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from halsted_ray.maps import stitches
 from halsted_ray.maps.exports import Row
 from halsted_ray.maps.stitch_table import video_json, write_csv
 from halsted_ray.records import JsonObject
@@ -41,6 +43,11 @@ class PreparedTimeline:
         return bool(known & {self.etag, self.etag.removeprefix("W/"), "*"})
 
 
+def _rule(kind: str) -> str:
+    """What an ETag says of the rule by which stitches are found; nothing for timelines, which have none."""
+    return f"-{stitches.rule_name()}" if kind == STITCHES else ""
+
+
 class PreparedTimelines:
     """The timelines of ``videos`` as texts. Many threads may ask at once. ``served``: as of ``Videos.stitches``."""
 
@@ -59,7 +66,7 @@ class PreparedTimelines:
         part = "" if span is None else f"-{span[0]}-{span[1]}"
         return self._kept_or_made(
             (tenant_id, video_id, format, kind, part),
-            f'W/"{version}-{format}-{kind}{part}"',
+            f'W/"{version}-{format}-{kind}{part}{_rule(kind)}"',
             lambda: self._text(tenant_id, video_id, format, kind, span),
             lambda: self.videos.timeline_version(tenant_id, video_id) == version,
         )
@@ -78,7 +85,7 @@ class PreparedTimelines:
         # Two callers may see different files, and so may have different texts of one case.
         return self._kept_or_made(
             (case.files[0].video.tenant_id, case.case_id, format, kind, version),
-            f'W/"{version}-{format}-{kind}"',
+            f'W/"{version}-{format}-{kind}{_rule(kind)}"',
             text,
             lambda: version_of(self.videos, case) == version,
         )

@@ -39,6 +39,8 @@ HALSTED_PROXY      auto: a copy is made of each video that browsers do not play;
 HALSTED_ATLAS      the archive whose atlas takes annotations in, a folder or a URL (none: they stay in the service)
 HALSTED_SEARCH_MODEL   the model of video and text, a folder or a URL, with which cases are searched in words (none:
                    they are searched by example alone)
+HALSTED_COHORT_CASES   from so many cases of a procedure on, by at least five surgeons, a surgeon may compare their own
+                   cases with the quartiles of the others (20); 0: nobody may; 10 is the least
 HALSTED_REVIEW_FIRST   1: a video in which something was hidden is mapped only after somebody has accepted that
 HALSTED_JOB_MEMORY_MB  the memory of a job's own process; a job that needs more fails (4096)
 HALSTED_DATABASE_CONNECTIONS   the most connections of one replica to the database (48)
@@ -58,6 +60,7 @@ from pathlib import Path
 from halsted_ray.deidentify.clean import has_text_reader
 from halsted_ray.errors import UsageError
 from halsted_ray.service.cleaning import LEVELS
+from halsted_ray.service.cohort_members import FEWEST_EVER, LEAST_CASES
 from halsted_ray.service.database import CONNECTIONS
 from halsted_ray.service.playback import PROXIES
 
@@ -120,6 +123,8 @@ class Settings:
     """Whether a copy is made of each video that browsers do not play (``playback.PROXIES``)."""
     review_first: bool = False
     """Whether a video in which something was hidden is mapped only after somebody has accepted that."""
+    cohort_cases: int = LEAST_CASES
+    """From so many cases on a surgeon may compare their own with the others'; 0: never."""
     atlas: str | None = None
     """The archive whose atlas takes annotations in; None: annotations stay in the service."""
     search_model: str | None = None
@@ -182,6 +187,7 @@ class Settings:
             proxies=_proxies(environment),
             atlas=(atlas if "://" in atlas else str(Path(atlas).absolute())) if atlas else None,
             search_model=environment.get("HALSTED_SEARCH_MODEL") or None,
+            cohort_cases=_cohort_cases(environment),
             review_first=environment.get("HALSTED_REVIEW_FIRST") == "1",
             job_memory_mb=int(_number(environment, "HALSTED_JOB_MEMORY_MB", 4096)),
             connections=int(_number(environment, "HALSTED_DATABASE_CONNECTIONS", CONNECTIONS)),
@@ -201,6 +207,17 @@ def _level(environment: Mapping[str, str]) -> str:
     if level == "full" and not has_text_reader():
         raise UsageError("HALSTED_DEIDENTIFY=full reads text: pip install 'halsted-ray[deidentify]', or say metadata")
     return level
+
+
+def _cohort_cases(environment: Mapping[str, str]) -> int:
+    """HALSTED_COHORT_CASES. Raises UsageError for what is neither 0 nor a whole number of enough cases."""
+    text = environment.get("HALSTED_COHORT_CASES") or str(LEAST_CASES)
+    if not text.isascii() or not text.isdigit() or 0 < int(text) < FEWEST_EVER:
+        raise UsageError(
+            f"HALSTED_COHORT_CASES={text!r}: expected 0 (no comparison) or a whole number from {FEWEST_EVER} on; "
+            "quartiles of fewer cases say too much of each"
+        )
+    return int(text)
 
 
 def _proxies(environment: Mapping[str, str]) -> str:

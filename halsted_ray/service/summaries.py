@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from halsted_ray.service.videos import Videos
 
 log = logging.getLogger(__name__)
-RULE = 1
+RULE = 2
 """The version of the rules by which summaries are made."""
 TICKS_A_SECOND = 10
 """Times of phases are kept to a tenth of a second."""
@@ -133,6 +133,7 @@ def _summary_of(videos: Videos, tenant_id: str, video_id: str, taxonomy: Taxonom
         "rated": found.rated,
         "rated_high": found.rated_high,
         "phase_times": {phase: packed_times(times_s) for phase, times_s in found.phase_times_s.items() if times_s},
+        "step_times": {step: round(seconds, 1) for step, seconds in found.step_times_s.items()},
         **_moment_columns(found.moments),
     }
 
@@ -153,6 +154,7 @@ NOTHING_KNOWN: dict[str, Any] = {
     "strip": [],
     "strip_categories": [],
     "phase_times": {},
+    "step_times": {},
     "moments": {},
 }
 

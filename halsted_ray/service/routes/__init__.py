@@ -4,6 +4,7 @@ uploads.py     POST /v1/uploads and what follows: parts, addresses, completing, 
 videos.py      /v1/videos: list, show, the video's bytes, clips, delete
 library.py     /v1/cases: the files of one operation as one case; what is found, described, put together
 case_timelines.py  /v1/cases/{case_id}/timeline and stitches: what happens when, over all files of a case
+trends.py      /v1/home/trend and /v1/home/cohort: one's own cases over time, and what is usual
 cases.py       /v1/videos/{video_id}/people and what follows: owner, shares, consent, retention, looks, identity
 links.py       /v1/videos/{video_id}/links: read-only links to a case
 jobs.py        /v1/videos/{video_id}/maps and /v1/jobs: ask for a map, follow it, cancel it
@@ -47,6 +48,7 @@ from halsted_ray.service.routes import (
     stitches,
     storage,
     timelines,
+    trends,
     uploads,
     users,
     videos,
@@ -62,6 +64,7 @@ ROUTERS = (
     library.router,
     case_timelines.router,
     library.home_router,
+    trends.router,
     jobs.video_router,
     timelines.router,
     stitches.router,

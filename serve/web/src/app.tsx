@@ -11,6 +11,7 @@ import { CaseView, WholeView } from "./views/case";
 import { Compare } from "./views/compare";
 import { HomeView } from "./views/home";
 import { Library } from "./views/library";
+import { Mine } from "./views/mine";
 import { NoCases } from "./views/no-cases";
 import { Setup } from "./views/setup";
 import { Shared } from "./views/shared";
@@ -37,9 +38,9 @@ export function App() {
 
 /** Another view has another title, and the reading goes on at its beginning. */
 function useTitle(): void {
-  const { page, home, library, about, compare } = words.value;
+  const { page, home, library, mine, about, compare } = words.value;
   const shown = route.value;
-  const titles = { library: library.title, home: home.title, compare: compare.title };
+  const titles = { library: library.title, mine: mine.title, home: home.title, compare: compare.title };
   const title = shown.view === "case" ? about.name(shown.videoId) : shown.view === "whole" ? about.name(shown.caseId) : shown.view in titles ? titles[shown.view as keyof typeof titles] : "";
   const before = useRef(title);
   useEffect(() => {
@@ -64,6 +65,8 @@ function View() {
       return <Library query={shown.query} />;
     case "whole":
       return <WholeView key={shown.caseId} caseId={shown.caseId} atS={shown.atS} />;
+    case "mine":
+      return <Mine query={shown.query} />;
     case "case":
       return <CaseView key={shown.videoId} videoId={shown.videoId} atS={shown.atS} />;
     default:

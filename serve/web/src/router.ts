@@ -3,6 +3,7 @@
  *
  *     #                      home
  *     #library?q=suturing    the library and what is looked for
+ *     #mine?since=2026-01-01 one's own cases over time
  *     #3f2a…@75.5            a case, from its second 75.5 on
  *     #case=c1…@75.5         all files of an operation, from second 75.5 of the case on
  *     #compare=3f2a…,9c01…   two cases side by side
@@ -15,6 +16,7 @@ import { signal } from "@preact/signals";
 export type Route =
   | { view: "home" }
   | { view: "library"; query: URLSearchParams }
+  | { view: "mine"; query: URLSearchParams }
   | { view: "case"; videoId: string; atS: number }
   | { view: "whole"; caseId: string; atS: number }
   | { view: "compare"; videoIds: string[] }
@@ -35,6 +37,7 @@ export function parse(hash: string): Route {
     return isVideoId(caseId) ? { view: "whole", caseId, atS: Math.max(0, Number(second) || 0) } : { view: "home" };
   }
   if (/^library(\?|$)/.test(text)) return { view: "library", query: new URLSearchParams(text.split("?")[1] ?? "") };
+  if (/^mine(\?|$)/.test(text)) return { view: "mine", query: new URLSearchParams(text.split("?")[1] ?? "") };
   const [id = "", second = ""] = text.split("@");
   if (isVideoId(id)) return { view: "case", videoId: id, atS: Math.max(0, Number(second) || 0) };
   return { view: "home" };
@@ -52,6 +55,7 @@ export const toLibrary = (query: Record<string, string> = {}): string => {
   const text = new URLSearchParams(Object.entries(query).filter(([, value]) => value)).toString();
   return text ? `#library?${text}` : "#library";
 };
+export const toMine = (query: Record<string, string> = {}): string => toLibrary(query).replace("#library", "#mine");
 export const toCase = (videoId: string, atS = 0): string =>
   atS > 0 ? `#${videoId}@${Math.round(atS * 10) / 10}` : `#${videoId}`;
 /** All files of an operation. A link to a moment names the file (`toCase`): it stays true when files are put in order. */

@@ -14,8 +14,15 @@ export const isUnderWay = (video: Video | null): boolean =>
   ["queued", "running"].includes(video?.job?.state ?? "") ||
   (video as { playback?: string } | null)?.playback === "making";
 
-/** The map of a video: null while it is not there, or not asked for yet. */
-export function useMap(video: Video): { rows: TimelineAnswer["rows"] | null; error: unknown; reload: () => Promise<void> } {
+/** `rows`: null while the map is not there, or not asked for yet. */
+export interface MapOfVideo {
+  rows: TimelineAnswer["rows"] | null;
+  error: unknown;
+  reload: () => Promise<void>;
+}
+
+/** The map of `video`; a job that ends brings it anew. */
+export function useMap(video: Video): MapOfVideo {
   const where = `v1/videos/${video.video_id}`;
   const mayRead = video.rights.includes("timeline");
   // Whoever looks by a link learns nothing of jobs: there the map itself says whether it is there.

@@ -6,9 +6,10 @@ import type { Video } from "../api/types";
 import { useAction } from "../components/action";
 import { Trouble } from "../components/messages";
 import { clock, number, words } from "../words";
+import { useCaptions } from "./captions";
 import { Icon } from "./icons";
 import type { Lane } from "./interfaces";
-import { Overlay, useCaptions } from "./overlay";
+import { Overlay } from "./overlay";
 import "./player.css";
 import { RATES, type VideoPlayer } from "./video-player";
 
@@ -40,7 +41,7 @@ export function Picture({ video, lanes, player, controls, reload, note }: Shown)
   const source = sourceOf(video);
   const isShown = source !== null && source !== broken && !note;
   useEffect(() => (isShown && element.current ? player.attach(element.current) : undefined), [player, isShown, source]);
-  useCaptions(element, lanes, player.parts[player.part.value]!.offsetS);
+  useCaptions(element, lanes, controls.labels, isShown ? source : null, player.parts[player.part.value]!.offsetS);
   const copy = useAction(async () => {
     await api(`v1/videos/${video.video_id}/proxy`, { method: "POST" });
     await reload();

@@ -1,9 +1,10 @@
 import { useMemo } from "preact/hooks";
 
 import type { Video } from "../api/types";
-import { differences } from "../compare/differences";
 import { clock, dateTime, number, percent, words } from "../words";
 import type { Lane } from "./interfaces";
+import { qualityShown } from "./quality";
+import { counted, stepRows } from "./step-times";
 import type { Stitches } from "./stitches";
 import "./summary.css";
 import { token } from "./timeline/colours";
@@ -11,21 +12,25 @@ import { token } from "./timeline/colours";
 /** So many rows of steps fit on the page; the others are summed in one. */
 const ROWS = 24;
 
-interface Shown {
+interface Props {
   video: Pick<Video, "video_id" | "duration_s" | "job">;
+  /** All lanes of the map, as people have corrected it. */
   lanes: Lane[];
   found: Stitches | null;
-  withQuality: boolean;
   /** Of a case of several files: how many there are, and what they say of themselves in words. */
   files?: string;
 }
 
-/** A case on one printed page: it is seen on paper alone. Proficiency stands there only where it was asked for. */
-export function Summary({ video, lanes, found, withQuality, files }: Shown) {
+/**
+ * A case on one printed page: it is seen on paper alone. It counts what is on the page by itself, from the lanes.
+ * Proficiency stands there only where it was asked for.
+ */
+export function Summary({ video, lanes, found, files }: Props) {
   const { about, summary, compare, page } = words.value;
+  const withQuality = qualityShown.value;
   const steps = lanes.find((lane) => lane.tag === "step");
-  const rows = useMemo(() => differences(steps, undefined), [steps]);
-  const procedure = lanes.find((lane) => lane.tag === "procedure")?.spans.find((span) => span.source === "ai" || span.source === "manual");
+  const rows = useMemo(() => stepRows(steps), [steps]);
+  const procedure = lanes.find((lane) => lane.tag === "procedure")?.spans.find(counted);
   const { totals } = found ?? {};
   const rest = rows.slice(ROWS);
   const seconds = (value: number | null | undefined) => (value == null ? summary.unknown : summary.seconds(number(value, 1)));
@@ -53,7 +58,7 @@ export function Summary({ video, lanes, found, withQuality, files }: Shown) {
       </dl>
       {steps && (
         <svg class="strip" viewBox={`0 0 ${video.duration_s} 1`} preserveAspectRatio="none">
-          {steps.spans.map((span) => (
+          {steps.spans.filter(counted).map((span) => (
             <rect key={span.id} x={span.startS} width={span.stopS - span.startS} height="1" style={{ fill: `var(${token(steps, span.category)})` }} />
           ))}
         </svg>
@@ -71,16 +76,16 @@ export function Summary({ video, lanes, found, withQuality, files }: Shown) {
             <tr key={row.category}>
               <td>
                 {steps && <i class="swatch" style={{ background: `var(${token(steps, row.category)})` }} />}
-                {row.category} ({compare.times(row.one.times)})
+                {row.category} ({compare.times(row.times)})
               </td>
-              <td>{clock(Math.round(row.one.seconds))}</td>
-              <td>{percent(row.one.seconds / video.duration_s)}</td>
+              <td>{clock(Math.round(row.seconds))}</td>
+              <td>{percent(row.seconds / video.duration_s)}</td>
             </tr>
           ))}
           {rest.length > 0 && (
             <tr>
               <td>{summary.others(rest.length)}</td>
-              <td>{clock(Math.round(rest.reduce((sum, row) => sum + row.one.seconds, 0)))}</td>
+              <td>{clock(Math.round(rest.reduce((sum, row) => sum + row.seconds, 0)))}</td>
               <td />
             </tr>
           )}

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 
 import type { Lane, Span } from "../case/interfaces";
-import { differences, shared, spent, takes } from "./differences";
+import { spent } from "../case/step-times";
+import { differences, shared, takes } from "./differences";
 
 const span = (category: string, startS: number, stopS: number, more: Partial<Span> = {}): Span => ({
   id: `${category}${startS}`, tag: "step", category, startS, stopS, confidence: 0.9, source: "ai", ...more,

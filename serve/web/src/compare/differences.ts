@@ -1,10 +1,6 @@
 /** What differs between two maps: how often each category of a lane was there and for how long, and takes of a step. */
 import type { Lane, Span } from "../case/interfaces";
-
-export interface Spent {
-  seconds: number;
-  times: number;
-}
+import { type Spent, counted, spent } from "../case/step-times";
 
 export interface Difference {
   category: string;
@@ -12,22 +8,6 @@ export interface Difference {
   other: Spent;
   /** Seconds that the other took more than the one. */
   moreS: number;
-}
-
-const counted = (span: Span): boolean => span.state !== "rejected" && span.source !== "gap" && span.source !== "unknown";
-
-/** Time per category of a lane: overlapping spans of one category count once. */
-export function spent(lane: Lane | undefined): Map<string, Spent> {
-  const found = new Map<string, Spent>();
-  const until = new Map<string, number>();
-  for (const span of lane?.spans ?? []) {
-    if (!counted(span)) continue;
-    const before = found.get(span.category) ?? { seconds: 0, times: 0 };
-    const from = Math.max(span.startS, until.get(span.category) ?? -Infinity);
-    until.set(span.category, Math.max(span.stopS, from));
-    found.set(span.category, { seconds: before.seconds + Math.max(0, span.stopS - from), times: before.times + 1 });
-  }
-  return found;
 }
 
 /** A row per category that either has, in the order of the lane's categories. */

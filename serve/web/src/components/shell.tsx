@@ -1,7 +1,7 @@
 import type { ComponentChildren } from "preact";
 
 import { model } from "../model";
-import { go, route, toHome, toLibrary } from "../router";
+import { go, route, toHome, toLibrary, toMine } from "../router";
 import { isSignedIn, mayRead, session, signOut } from "../session";
 import { LANGUAGES, type Language, language, speak, words } from "../words";
 import { AboutModel } from "./about-model";
@@ -11,7 +11,7 @@ import { NewKey } from "./new-key";
 
 /** What stands around every view: the way to each other view, who is signed in, and the one line on the model. */
 export function Shell({ children }: { children: ComponentChildren }) {
-  const { page } = words.value;
+  const { page, mine } = words.value;
   const leaving = useAction(async () => {
     await signOut();
     go(toHome);
@@ -29,6 +29,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
           <nav aria-label={page.menu}>
             <Link to={toHome} here={route.value.view === "home"} text={page.home} />
             <Link to={toLibrary()} here={route.value.view === "library"} text={page.library} />
+            <Link to={toMine()} here={route.value.view === "mine"} text={mine.nav} />
           </nav>
         ) : (
           <div class="no-nav" />

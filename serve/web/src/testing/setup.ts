@@ -13,6 +13,9 @@ HTMLDialogElement.prototype.close ??= function (this: HTMLDialogElement) {
   this.open = false;
 };
 
+// jsdom has no text tracks, and a method that says so with each call; `captions.test.tsx` brings its own.
+Reflect.deleteProperty(HTMLMediaElement.prototype, "addTextTrack");
+
 afterEach(() => {
   cleanup();
   localStorage.clear();

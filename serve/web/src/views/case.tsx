@@ -1,11 +1,12 @@
-import { effect, signal } from "@preact/signals";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { signal } from "@preact/signals";
+import { useEffect, useMemo } from "preact/hooks";
 
 import { api } from "../api/client";
 import { useEvery, useResource } from "../api/resource";
 import type { Case } from "../api/cases";
 import type { Video } from "../api/types";
 import { About } from "../case/about";
+import { useAddress } from "../case/address";
 import { Comments, useComments } from "../case/comments";
 import { keepSelection, useControls } from "../case/controls";
 import { useLayer } from "../case/edit/layer";
@@ -14,7 +15,7 @@ import { Help } from "../case/help";
 import type { Lane, Selection } from "../case/interfaces";
 import { type TagKnown, lanesOf, PROFICIENCY, useTaxonomy } from "../case/lanes";
 import { Legend } from "../case/legend";
-import { isUnderWay, LATER_MS, SOON_MS, UnderWay, useMap } from "../case/map";
+import { isUnderWay, LATER_MS, type MapOfVideo, SOON_MS, UnderWay, useMap } from "../case/map";
 import { Now } from "../case/now";
 import { People } from "../case/people";
 import { Picture } from "../case/player";
@@ -29,7 +30,7 @@ import { VideoPlayer } from "../case/video-player";
 import { Loading, Trouble } from "../components/messages";
 import { type Tab, Tabs } from "../components/tabs";
 import { momentsAddress } from "../library/moments";
-import { go, replace, route, toCase, toCompare, toLibrary } from "../router";
+import { go, route, toCompare, toLibrary } from "../router";
 import { linked, mayRead } from "../session";
 import { words } from "../words";
 import { WholeCase } from "./whole-case";
@@ -100,30 +101,12 @@ function Review({ video, atS, reload }: { video: Video; atS: number; reload: () 
   return <Mapped {...{ video, player, selection, lanes, map, taxonomy: taxonomy ?? [], reload }} />;
 }
 
-/** The address follows where the user goes by hand and where playback stops; a link in the page leads elsewhere. */
-function useAddress(videoId: string, atS: number, player: VideoPlayer): void {
-  const [shown] = useState({ atS });
-  useEffect(() => {
-    if (shown.atS !== atS) player.seek(atS);
-    shown.atS = atS;
-  }, [atS]);
-  useEffect(() => {
-    let last = player.jumps.peek();
-    return effect(() => {
-      if (player.jumps.value === last) return;
-      last = player.jumps.value;
-      const here = route.peek();
-      if (here.view === "case" && here.videoId === videoId) replace(toCase(videoId, player.timeS.peek()));
-    });
-  }, [player, videoId]);
-}
-
 interface MappedProps {
   video: Video;
   player: VideoPlayer;
   selection: Selection;
   lanes: Lane[] | null;
-  map: ReturnType<typeof useMap>;
+  map: MapOfVideo;
   taxonomy: TagKnown[];
   reload: () => Promise<void>;
 }
@@ -165,22 +148,22 @@ function Mapped({ video, player, selection, lanes, map, taxonomy, reload }: Mapp
     tabs.push({ key: "comments", title: review.tabComments, body: () => <Comments video={video} player={player} comments={comments} /> });
   return (
     <>
-    <div class="review">
-      <div class="stage">
-        <Picture video={video} lanes={shown} player={player} controls={controls} reload={reload} />
-        <UnderWay video={video} isMapped={lanes !== null} error={map.error} again={map.reload} />
-        {lanes && <Timeline lanes={shown} player={player} selection={selection} jumps={player.jumps} comments={comments.times} onEnd={layer.drag} />}
-      </div>
-      {lanes && (
-        <div class="beside">
-          <Now lanes={shown} stitches={stitches} player={player} hasQuality={has(PROFICIENCY)} onMore={more} />
-          <Tabs name={review.tabs} tabs={tabs} />
-          <Legend lanes={shown} />
+      <div class="review">
+        <div class="stage">
+          <Picture video={video} lanes={shown} player={player} controls={controls} reload={reload} />
+          <UnderWay video={video} isMapped={lanes !== null} error={map.error} again={map.reload} />
+          {lanes && <Timeline lanes={shown} player={player} selection={selection} jumps={player.jumps} comments={comments.times} onEnd={layer.drag} />}
         </div>
-      )}
-      {controls.isHelping && <Help onClose={controls.endHelp} />}
-    </div>
-    {lanes && <Summary video={video} lanes={all} found={found} withQuality={withQuality} />}
+        {lanes && (
+          <div class="beside">
+            <Now lanes={shown} stitches={stitches} player={player} hasQuality={has(PROFICIENCY)} onMore={more} />
+            <Tabs name={review.tabs} tabs={tabs} />
+            <Legend lanes={shown} />
+          </div>
+        )}
+        {controls.isHelping && <Help onClose={controls.endHelp} />}
+      </div>
+      {lanes && <Summary video={video} lanes={all} found={found} />}
     </>
   );
 }

@@ -2,6 +2,7 @@
 import { comments } from "./de/comments";
 import { edit } from "./de/edit";
 import { compare } from "./de/compare";
+import { mine } from "./de/mine";
 import { review } from "./de/review";
 import { files } from "./de/files";
 import { summary } from "./de/summary";
@@ -58,6 +59,7 @@ export const de: Words = {
   account,
   model,
   home,
+  mine,
   library,
   upload,
   about,

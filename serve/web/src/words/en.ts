@@ -1,6 +1,7 @@
 import { comments } from "./en/comments";
 import { edit } from "./en/edit";
 import { compare } from "./en/compare";
+import { mine } from "./en/mine";
 import { review } from "./en/review";
 import { files } from "./en/files";
 import { summary } from "./en/summary";
@@ -58,6 +59,7 @@ export const en = {
   account,
   model,
   home,
+  mine,
   library,
   upload,
   about,
