@@ -591,6 +591,53 @@ export interface paths {
         patch: operations["describe_case_v1_cases__case_id__patch"];
         trace?: never;
     };
+    "/v1/cases/{case_id}/timeline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Case Timeline
+         * @description What happens when, over all files of the case that the caller may read, in seconds of the case.
+         *
+         *     A file begins where the one before it ends, since nobody knows how much time lies between them. A row that goes on
+         *     into the next file is one row, and what holds for the whole operation is said once. A file without a map, and one
+         *     whose map the caller may not read, is a gap of its length, whose category is its state. Of files that the caller may
+         *     not see nothing is told but where they are. Each file whose map is read is an entry of the audit log. Reports for
+         *     other systems are per file, under ``/v1/videos``.
+         */
+        get: operations["show_case_timeline_v1_cases__case_id__timeline_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/cases/{case_id}/stitches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Case Stitches
+         * @description The stitches over all files of the case that the caller may read, with totals, in seconds of the case. A stitch
+         *     may go on into the next file. None goes on over a file without a map, or over one that is hidden.
+         */
+        get: operations["show_case_stitches_v1_cases__case_id__stitches_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/home": {
         parameters: {
             query?: never;
@@ -646,6 +693,53 @@ export interface paths {
          *     the video is being cleaned.
          */
         get: operations["show_poster_v1_videos__video_id__poster_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/home/trend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Own Trend
+         * @description The caller's own cases of one procedure by day: length, time per step and phase, stitches, share of high
+         *     proficiency. Nobody sees those of somebody else here, whatever their role.
+         *
+         *     ``procedure``: that of most of the caller's cases by default. ``since`` and ``until`` are days. Only maps of
+         *     ``model_version`` are compared, by default that of the newest case; other cases have their length alone. Each map of
+         *     which a figure is shown is an entry of the audit log.
+         */
+        get: operations["show_own_trend_v1_home_trend_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/home/cohort": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Own Cohort
+         * @description What is usual for a procedure of which the caller has a case: median and quartiles over the cases of others in
+         *     the tenant, from HALSTED_COHORT_CASES cases of five surgeons on, with consent alone. Nobody is named or ranked. What
+         *     it is made of changes by several cases of several surgeons at once. An entry of the audit log.
+         */
+        get: operations["show_own_cohort_v1_home_cohort_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -853,6 +947,30 @@ export interface paths {
         get: operations["show_similar_v1_videos__video_id__similar_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Search Moments
+         * @description The moments of the caller's newest cases that are most like a second of one of them, or that a text describes,
+         *     with the model's shortest row there. Each case that is shown is an entry of the audit log; the text is kept nowhere.
+         *
+         *     409 for a text where the site has no model for words, and where nothing is stored of the second. 404 for a case that
+         *     the caller may not know of.
+         */
+        post: operations["search_moments_v1_search_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1454,6 +1572,20 @@ export interface components {
             clip_id?: string | null;
         };
         /**
+         * AnsweredRow
+         * @description A row of the model's timeline, as somebody names it.
+         */
+        AnsweredRow: {
+            /** Tag */
+            tag: string;
+            /** Category */
+            category: string;
+            /** Start S */
+            start_s: number;
+            /** Stop S */
+            stop_s: number;
+        };
+        /**
          * CaseChanges
          * @description What changes of a case; what is left out stays. null takes it away.
          */
@@ -1464,6 +1596,89 @@ export interface components {
             operated_on?: string | null;
             /** Labels */
             labels?: string[] | null;
+        };
+        /**
+         * CaseMapFigures
+         * @description What the maps of one case say. Seconds; shares are 0 to 1, with a 95% interval that takes stitches for
+         *     independent.
+         */
+        CaseMapFigures: {
+            /** Steps S */
+            steps_s: {
+                [key: string]: number;
+            };
+            /** Phases */
+            phases: {
+                [key: string]: components["schemas"]["CasePhase"];
+            };
+            /**
+             * Stitches
+             * @description null where the tasks were not asked that tell.
+             */
+            stitches: number | null;
+            /** High Share */
+            high_share: number | null;
+            /** High Low */
+            high_low: number | null;
+            /** High High */
+            high_high: number | null;
+            /**
+             * High N
+             * @description The stitches whose proficiency the map states.
+             */
+            high_n: number;
+        };
+        /**
+         * CasePhase
+         * @description How long a phase of suturing takes in one case: the median over its ``n`` stitches.
+         */
+        CasePhase: {
+            /** Median S */
+            median_s: number;
+            /** N */
+            n: number;
+        };
+        /**
+         * CaseRowShown
+         * @description A row of a case's timeline. Times are seconds of the case, but for ``file_start_s``.
+         */
+        CaseRowShown: {
+            /**
+             * Video Id
+             * @description The file in which it begins. A row that goes on into the next file is one row.
+             */
+            video_id: string;
+            /**
+             * File
+             * @description The number of that file.
+             */
+            file: number;
+            /**
+             * File Start S
+             * @description When it begins, in seconds of that file.
+             */
+            file_start_s: number;
+            /** Case Id */
+            case_id: string;
+            /** Start S */
+            start_s: number;
+            /** End S */
+            end_s: number;
+            /** Task */
+            task: string;
+            /** Tag */
+            tag: string;
+            /**
+             * Category
+             * @description Of a gap over a whole file: its state, or hidden where the caller may not read its map.
+             */
+            category: string;
+            /** Confidence */
+            confidence: number;
+            /** Source */
+            source: string;
+            /** Model Version */
+            model_version: string;
         };
         /**
          * CaseShown
@@ -1482,6 +1697,16 @@ export interface components {
              * @description Of each file, in the same order.
              */
             durations_s: number[];
+            /**
+             * Files
+             * @description The same files, on one axis of time.
+             */
+            files: components["schemas"]["FileShown"][];
+            /**
+             * Ends Hidden
+             * @description true: files lie behind the last one that the caller may not see.
+             */
+            ends_hidden: boolean;
             /** Title */
             title: string;
             procedure: components["schemas"]["ProcedureShown"];
@@ -1560,6 +1785,110 @@ export interface components {
             not_asked: string[];
             /** Reason */
             reason: string | null;
+        };
+        /**
+         * CaseStitchShown
+         * @description A stitch of a case. Times in seconds of the case, but for ``file_start_s``.
+         */
+        CaseStitchShown: {
+            /**
+             * Index
+             * @description From 1 on, in order of time.
+             */
+            index: number;
+            /** Start S */
+            start_s: number;
+            /** Stop S */
+            stop_s: number;
+            /**
+             * Target
+             * @description What is driven through; null where the map does not say.
+             */
+            target: string | null;
+            /** Direction */
+            direction: string | null;
+            /** Extent */
+            extent: string | null;
+            /** Handling S */
+            handling_s: number;
+            /** Driving S */
+            driving_s: number;
+            /** Withdrawal S */
+            withdrawal_s: number;
+            /** Proficiency */
+            proficiency: string | null;
+            /**
+             * Proficiency Probability
+             * @description Of this proficiency, 0 to 1.
+             */
+            proficiency_probability: number | null;
+            /**
+             * Confidence
+             * @description Of the least sure phase, 0 to 1.
+             */
+            confidence: number;
+            /**
+             * Video Id
+             * @description The file in which it begins.
+             */
+            video_id: string;
+            /**
+             * File
+             * @description The number of that file.
+             */
+            file: number;
+            /**
+             * File Start S
+             * @description When it begins, in seconds of that file.
+             */
+            file_start_s: number;
+        };
+        /**
+         * CaseStitchesShown
+         * @description The stitches of a case, over all of its files.
+         */
+        CaseStitchesShown: {
+            /** Case Id */
+            case_id: string;
+            /**
+             * Model Version
+             * @description Several, with commas, where the files were mapped by several.
+             */
+            model_version: string;
+            /**
+             * Asked
+             * @description Whether some map was asked for the phases of suturing.
+             */
+            asked: boolean;
+            /**
+             * Complete
+             * @description false: parts of the case are not mapped for suturing, unknown, or hidden.
+             */
+            complete: boolean;
+            /**
+             * Why None
+             * @description Why there is no stitch, in words; empty where there is one.
+             */
+            why_none: string;
+            /** Stitches */
+            stitches: components["schemas"]["CaseStitchShown"][];
+            totals: components["schemas"]["StitchTotalsShown"];
+        };
+        /**
+         * CaseTimelineShown
+         * @description What happens when in a case, over all of its files.
+         */
+        CaseTimelineShown: {
+            /** Case Id */
+            case_id: string;
+            /** Duration S */
+            duration_s: number;
+            /** Files */
+            files: components["schemas"]["FileShown"][];
+            /** Ends Hidden */
+            ends_hidden: boolean;
+            /** Rows */
+            rows: components["schemas"]["CaseRowShown"][];
         };
         /**
          * CasesShown
@@ -1649,6 +1978,41 @@ export interface components {
              * @description Of the clean copy.
              */
             sha256: string;
+        };
+        /**
+         * CohortShown
+         * @description What is usual for a procedure, over the cases of others. off: the site has no comparison. none of yours: the
+         *     caller has no case of the procedure.
+         */
+        CohortShown: {
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "off" | "none of yours" | "too few" | "shown";
+            /** Least Cases */
+            least_cases: number;
+            /** Least Surgeons */
+            least_surgeons: number;
+            /**
+             * Missing At Most
+             * @description So many cases more suffice, if enough surgeons have them.
+             */
+            missing_at_most: number | null;
+            /**
+             * Cases
+             * @description About how many, rounded down.
+             */
+            cases: number | null;
+            /**
+             * Day
+             * @description Since when it is made of these cases.
+             */
+            day: string | null;
+            /** Model Version */
+            model_version: string | null;
+            /** Quartiles */
+            quartiles: components["schemas"]["QuartilesShown"][];
         };
         /**
          * CommentAdded
@@ -1786,6 +2150,16 @@ export interface components {
              * @description Of each file, in the same order.
              */
             durations_s: number[];
+            /**
+             * Files
+             * @description The same files, on one axis of time.
+             */
+            files: components["schemas"]["FileShown"][];
+            /**
+             * Ends Hidden
+             * @description true: files lie behind the last one that the caller may not see.
+             */
+            ends_hidden: boolean;
             /** Title */
             title: string;
             procedure: components["schemas"]["ProcedureShown"];
@@ -1837,6 +2211,36 @@ export interface components {
             stitches: number | null;
             /** Warnings */
             warnings: string[];
+        };
+        /**
+         * FileShown
+         * @description A file of a case on the case's axis of time. Times are seconds.
+         */
+        FileShown: {
+            /** Video Id */
+            video_id: string;
+            /**
+             * Number
+             * @description Among those that the caller may see, from 1 on.
+             */
+            number: number;
+            /**
+             * Offset S
+             * @description When it begins on the axis of the case: the length of the files before it. How much time really lies between two files nobody knows.
+             */
+            offset_s: number;
+            /** Duration S */
+            duration_s: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "cleaning" | "review" | "failed" | "new" | "queued" | "mapping" | "mapped" | "partial";
+            /**
+             * After Hidden
+             * @description true: files lie before it that the caller may not see.
+             */
+            after_hidden: boolean;
         };
         /**
          * FirstAdministrator
@@ -2162,6 +2566,14 @@ export interface components {
             row: components["schemas"]["RowShown"] | null;
         };
         /**
+         * MomentsFound
+         * @description The moments that were found, the most similar first.
+         */
+        MomentsFound: {
+            /** Moments */
+            moments: components["schemas"]["MomentShown"][];
+        };
+        /**
          * NamedPart
          * @description A part as the client sent it.
          */
@@ -2215,7 +2627,7 @@ export interface components {
             /** Stop S */
             stop_s?: number | null;
             /** @description The model's row that the span answers. */
-            row?: components["schemas"]["RowShown"] | null;
+            row?: components["schemas"]["AnsweredRow"] | null;
         };
         /**
          * NewChanges
@@ -2308,6 +2720,41 @@ export interface components {
         NewOwner: {
             /** User */
             user: string;
+        };
+        /**
+         * NewSearch
+         * @description What to look for: ``text``, or ``video_id`` with ``at_s``.
+         */
+        NewSearch: {
+            /**
+             * Text
+             * @description In English, as the model reads.
+             */
+            text?: string | null;
+            /** Video Id */
+            video_id?: string | null;
+            /** At S */
+            at_s?: number | null;
+            /**
+             * Procedure
+             * @description Only where the model's map says this procedure.
+             */
+            procedure?: string | null;
+            /**
+             * Step
+             * @description Only where the model's map says this step.
+             */
+            step?: string | null;
+            /**
+             * Tag
+             * @description Whose row is shown; null: the shortest row there.
+             */
+            tag?: string | null;
+            /**
+             * Limit
+             * @default 12
+             */
+            limit: number;
         };
         /**
          * NewShare
@@ -2438,6 +2885,16 @@ export interface components {
             n: number;
         };
         /**
+         * ProcedureCount
+         * @description A procedure and how many of one's own cases are of it.
+         */
+        ProcedureCount: {
+            /** Procedure */
+            procedure: string;
+            /** Cases */
+            cases: number;
+        };
+        /**
          * ProcedureShown
          * @description Which procedure it is: as the map suggests, with the model's confidence, and as a person says.
          */
@@ -2448,6 +2905,34 @@ export interface components {
             chosen: string | null;
             /** Confidence */
             confidence: number | null;
+        };
+        /**
+         * QuartilesShown
+         * @description Quartiles of one measure over the cases of others. Seconds; a number for stitches; 0 to 1 for the share. Rounded
+         *     to two digits.
+         */
+        QuartilesShown: {
+            /**
+             * Measure
+             * @enum {string}
+             */
+            measure: "length" | "step" | "phase" | "stitches" | "high share";
+            /**
+             * Category
+             * @description The step or the phase.
+             */
+            category: string | null;
+            /** Low */
+            low: number;
+            /** Median */
+            median: number;
+            /** High */
+            high: number;
+            /**
+             * Cases
+             * @description About how many cases have it, rounded down.
+             */
+            cases: number;
         };
         /**
          * RowShown
@@ -2743,6 +3228,78 @@ export interface components {
             part_bytes: number;
         };
         /**
+         * TrendCase
+         * @description One of one's own cases.
+         */
+        TrendCase: {
+            /** Case Id */
+            case_id: string;
+            /**
+             * Video Id
+             * @description Its first file.
+             */
+            video_id: string;
+            /**
+             * Day
+             * @description Of the operation, or of the upload where nobody wrote down the operation's.
+             */
+            day: string;
+            /** Duration S */
+            duration_s: number;
+            /** Model Versions */
+            model_versions: string[];
+            /**
+             * Complete
+             * @description false: a part has no map, and times of steps are too short by it.
+             */
+            complete: boolean;
+            /** @description null where its map is not of the model that is compared. */
+            figures: components["schemas"]["CaseMapFigures"] | null;
+        };
+        /**
+         * TrendShown
+         * @description One's own cases of one procedure, by day. Only maps of ``model_version`` are compared.
+         */
+        TrendShown: {
+            /**
+             * Procedure
+             * @description null where no own case has one: then those without are shown.
+             */
+            procedure: string | null;
+            /** Procedures */
+            procedures: components["schemas"]["ProcedureCount"][];
+            /** Model Version */
+            model_version: string | null;
+            /** Model Versions */
+            model_versions: components["schemas"]["VersionCount"][];
+            /** Steps */
+            steps: string[];
+            /** Phases */
+            phases: string[];
+            /** Cases */
+            cases: components["schemas"]["TrendCase"][];
+            /**
+             * Unmapped
+             * @description Cases without a map.
+             */
+            unmapped: number;
+            /**
+             * With Others
+             * @description Cases that are left out, since somebody else has a file of them.
+             */
+            with_others: number;
+            /**
+             * Earlier
+             * @description Older cases that are left out, since there are too many.
+             */
+            earlier: number;
+            /**
+             * Unnamed
+             * @description Cases without a procedure that are left out.
+             */
+            unnamed: number;
+        };
+        /**
          * UploadShown
          * @description An upload and the parts that have come so far.
          */
@@ -2811,6 +3368,16 @@ export interface components {
             input?: unknown;
             /** Context */
             ctx?: Record<string, never>;
+        };
+        /**
+         * VersionCount
+         * @description A model and how many cases have its maps; null: cases with maps of several models.
+         */
+        VersionCount: {
+            /** Model Version */
+            model_version: string | null;
+            /** Cases */
+            cases: number;
         };
         /**
          * VideoShown
@@ -4048,6 +4615,98 @@ export interface operations {
             };
         };
     };
+    show_case_timeline_v1_cases__case_id__timeline_get: {
+        parameters: {
+            query?: {
+                format?: "json" | "jsonl" | "csv" | "vtt" | "srt";
+                kind?: "captions" | "metadata" | "chapters";
+            };
+            header?: {
+                "if-none-match"?: string;
+                "accept-encoding"?: string;
+            };
+            path: {
+                case_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CaseTimelineShown"];
+                    "application/x-ndjson": unknown;
+                    "text/csv": unknown;
+                    "text/vtt": unknown;
+                    "application/x-subrip": unknown;
+                };
+            };
+            /** @description the client has it */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    show_case_stitches_v1_cases__case_id__stitches_get: {
+        parameters: {
+            query?: {
+                format?: "json" | "csv";
+            };
+            header?: {
+                "if-none-match"?: string;
+                "accept-encoding"?: string;
+            };
+            path: {
+                case_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": unknown;
+                    "application/json": components["schemas"]["CaseStitchesShown"];
+                };
+            };
+            /** @description the client has it */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     show_home_v1_home_get: {
         parameters: {
             query?: {
@@ -4117,6 +4776,73 @@ export interface operations {
                 };
                 content: {
                     "image/jpeg": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    show_own_trend_v1_home_trend_get: {
+        parameters: {
+            query?: {
+                procedure?: string | null;
+                since?: string | null;
+                until?: string | null;
+                model_version?: string | null;
+                format?: "json" | "csv";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrendShown"];
+                    "text/csv": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    show_own_cohort_v1_home_cohort_get: {
+        parameters: {
+            query: {
+                procedure: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CohortShown"];
                 };
             };
             /** @description Validation Error */
@@ -4515,6 +5241,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MomentShown"][];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    search_moments_v1_search_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSearch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MomentsFound"];
                 };
             };
             /** @description Validation Error */
