@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -263,17 +262,15 @@ class S3Server:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_clusters(request) -> None:
+def own_clusters() -> None:
     """A test process finds no cluster but its own, so that test files can run side by side (Ray looks for the latest
     one under its folder), and what Ray starts does not yield to the tests beside it. Ray is as patient as in a run on
-    one machine: a node that stalls or starts slowly, since the machine is busy, is not given up."""
-    from halsted_ray.compute.ray_start import PATIENCE, given_time_to_start
+    one machine: a node that stalls, since the machine is busy, is not given up."""
+    from halsted_ray.compute.cluster import PATIENCE
 
     folder = tempfile.mkdtemp(prefix="ray-")  # a short path: Ray's sockets lie in it
     os.environ |= {"RAY_TMPDIR": folder, "RAY_worker_niceness": "0", **PATIENCE}
-    starts_ray = any(item.path.stem in HEAVY for item in request.session.items)
-    with given_time_to_start() if starts_ray else nullcontext():
-        yield
+    yield
     shutil.rmtree(folder, ignore_errors=True)
 
 

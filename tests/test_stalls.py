@@ -15,7 +15,7 @@ import ray
 from conftest import QUICK_TO_NOTICE
 
 import halsted_ray
-from halsted_ray.compute.ray_start import PATIENCE
+from halsted_ray.compute.cluster import PATIENCE
 
 pytestmark = pytest.mark.slow
 RAYS_PATIENCE_S = 10.0
@@ -27,14 +27,6 @@ with connected():
     print("ready", flush=True)
     sys.stdin.readline()
     print(ray.get(ray.remote(lambda: "computed").remote(), timeout=300))
-"""
-
-
-SLOW_AGENT = """
-import time
-from pathlib import Path
-if b"dashboard/agent.py" in Path("/proc/self/cmdline").read_bytes():
-    time.sleep(20)
 """
 
 
@@ -72,17 +64,6 @@ def test_a_local_run_outlives_a_stall_that_ray_by_itself_takes_for_the_death_of_
             assert run.communicate("go on\n", timeout=300)[0] == "computed\n"
         finally:
             run.kill()
-
-
-def test_ray_starts_where_its_agent_takes_longer_than_the_fifteen_seconds_that_ray_gives_it(tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(SLOW_AGENT)
-    root = Path(halsted_ray.__file__).parents[1]
-    environment = {name: value for name, value in os.environ.items() if name not in {"RAY_ADDRESS", *PATIENCE}}
-    environment |= {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])}
-    words = [sys.executable, "-c", LOCAL_RUN]
-    run = subprocess.run(words, env=environment, input="go on\n", capture_output=True, text=True, timeout=300)
-    assert run.stdout == "ready\ncomputed\n", run.stderr
-    assert "trying again" not in run.stderr
 
 
 def test_a_node_whose_process_is_gone_is_noticed_long_before_the_patience_with_a_stalled_one_ends():

@@ -11,18 +11,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import halsted_ray
 from halsted_ray.compute.pools import SPARE_CPUS
-from halsted_ray.compute.ray_start import NOT_STARTED, PATIENCE, given_time_to_start
 from halsted_ray.errors import ResourceError
 from halsted_ray.storage.locations import local_uri, printable
 
 WORKERS_WITHIN_S = 900.0
 """A machine of a cloud needs 2 to 5 minutes to start, and the image some more to arrive."""
 STARTS = 3
+PATIENCE = {"RAY_health_check_timeout_ms": "60000", "RAY_worker_register_timeout_seconds": "300"}
+"""By default Ray ends a node that five times says nothing for 10 s, and a worker that takes more than 60 s to start:
+a laptop that swaps memory must not lose its run. A node whose process is gone refuses to be asked, so that this is
+noticed as soon as before."""
 ANSWER_S = 10.0
 """How long a cluster may take to take a connection, and as long again to say its first word."""
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -124,21 +127,19 @@ def _start(local: bool) -> None:
             ask_cluster(os.environ["RAY_ADDRESS"])
         except OSError as error:
             raise _no_cluster(error) from error
-    alone = (on_loopback, given_time_to_start) if local else ()
     for tries_left in reversed(range(STARTS if local else 1)):
         try:
-            with ExitStack() as stack:
-                for prepared in (_muted_stderr, signals_held, _words_as_utf8, *alone):
-                    stack.enter_context(prepared())
+            with _muted_stderr(), signals_held(), _words_as_utf8(), on_loopback() if local else nullcontext():
                 ray.init(**options)
             return
         except ConnectionError as error:
             raise _no_cluster(error) from error
         except Exception as error:
+            # Ray waits 30 s for its own processes, and on a busy machine they do not always start in that time.
             ray.shutdown()
-            if NOT_STARTED not in str(error) or not tries_left:
+            if "timed out during startup" not in str(error) or not tries_left:
                 raise
-            logger.warning("Ray did not start; trying again")
+            logger.warning("Ray did not start within its 30 s; trying again")
 
 
 def ask_cluster(address: str) -> bool:

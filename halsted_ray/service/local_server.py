@@ -12,8 +12,7 @@ import socket
 import threading
 import time
 
-from halsted_ray.compute.cluster import NO_CRASH_HANDLER, on_loopback, signals_held
-from halsted_ray.compute.ray_start import PATIENCE, given_time_to_start
+from halsted_ray.compute.cluster import NO_CRASH_HANDLER, PATIENCE, on_loopback, signals_held
 from halsted_ray.errors import UsageError
 from halsted_ray.service import setup_link
 from halsted_ray.service.database import Database
@@ -79,7 +78,7 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     from halsted_ray.service import deployments
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    with signals_held(), on_loopback(), given_time_to_start():
+    with signals_held(), on_loopback():
         ray.init(
             address="local",
             num_cpus=max(LEAST_CPUS, (os.cpu_count() or 1) + 6),
