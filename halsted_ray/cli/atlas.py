@@ -102,8 +102,8 @@ def add_atlas(commands: Commands) -> None:
     only_with(
         importing,
         "--mapping",
-        when=lambda given: given.format == "hsa-27k",
-        needs="--format hsa-27k: no other format has columns to name",
+        when=lambda given: given.format in ("hsa-27k", "conversations"),
+        needs="--format hsa-27k or conversations: no other format has columns or keys to name",
     )
     listing = action("list", "list every commit: who made it, from what and why", list_commits, "list hospital")
     listing.add_argument("--json", action="store_true", help="print everything as JSON")

@@ -147,9 +147,8 @@ def forecast_text(figures: JsonObject) -> str:
     said = [
         f"When the next action begins, mean error in seconds: {'; '.join(errors)}.",
         f"{counted(figures['actions'], 'action')} of {figures['symbols']} kinds in "
-        f"{counted(figures['videos'], 'video')}, {figures['folds']} folds; the truth is {truth}. In brackets: 95% "
-        "intervals, from videos drawn with "
-        "replacement.",
+        f"{counted(figures['videos'], 'video')}, {counted(figures['folds'], 'fold')}; the truth is {truth}. "
+        "In brackets: 95% intervals, from videos drawn with replacement.",
     ]
     return "\n\n".join([*parts, *(textwrap.fill(line, WIDTH) for line in said)])
 

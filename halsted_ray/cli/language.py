@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from halsted_ray.cli.options import DONE, Commands, Parser, add_command
 from halsted_ray.cli.registry import REGISTRY_HELP
-from halsted_ray.cli.text_tables import percent, show_progress, table
+from halsted_ray.cli.text_tables import counted, percent, show_progress, table
 from halsted_ray.registry.references import resolve
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def add_recall(commands: Commands) -> None:
     added = add_command(
         commands,
         "recall",
-        "say how often a sentence finds its moment among all captioned moments of an atlas",
+        "say how often a sentence finds its moment among those of an atlas",
         print_recall,
         example="halsted recall run/model --atlas archive --part test",
     )
@@ -83,8 +83,11 @@ def print_zero_shot(options: argparse.Namespace) -> int:
     rows = [(name, percent(value)) for name, value in figures if value is not None]
     rows += [("chance", percent(found.chance)), ("commonest label", percent(found.commonest))]
     print(table((prompts.tag, options.part), rows, right=(1,)))
-    left_out = f"; {found.left_out} clips have none of the labels" if found.left_out else ""
-    print(f"{found.clips} clips of {found.videos} videos, {found.labels} labels{left_out}")
+    left_out = f"; left out, with none of the labels: {counted(found.left_out, 'clip')}" if found.left_out else ""
+    print(
+        f"{counted(found.clips, 'clip')} of {counted(found.videos, 'video')}, "
+        f"{counted(found.labels, 'label')}{left_out}"
+    )
     return DONE
 
 
@@ -123,7 +126,10 @@ def print_recall(options: argparse.Namespace) -> int:
     first = found["this model"]
     rows.append(("chance", percent(first.chance), f"{(first.moments + 1) / 2:g}"))
     print(table(("text to moment", "recall@5", "median rank"), rows, right=(1, 2)))
-    print(f"{first.queries} sentences, {first.moments} moments of {len(clips.video_ids)} videos")
+    print(
+        f"{counted(first.queries, 'sentence')}, {counted(first.moments, 'moment')} of "
+        f"{counted(len(clips.video_ids), 'video')}"
+    )
     return DONE
 
 

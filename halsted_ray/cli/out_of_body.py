@@ -66,7 +66,7 @@ def add_out_of_body(commands: Commands) -> None:
         "train a detector on labelled videos, drawn pictures, or both",
         train_detector,
         example="halsted out-of-body train --atlas hospital --out detector.safetensors\n"
-        "  halsted out-of-body train --atlas hospital --vectors vectors --out head.safetensors\n"
+        "  halsted out-of-body train --atlas hospital --vectors vectors --out head\n"
         "  halsted out-of-body train --encoder tiny --every 0.5 --out head.safetensors",
         more="labels: clips of the task out_of_body, of any taxonomy that has it; a video with such a clip counts as "
         "labelled whole",

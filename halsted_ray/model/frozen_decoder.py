@@ -126,11 +126,18 @@ class FrozenDecoder:
         """``x @ weight.T + bias``, for a ``weight`` [out, in] that does not change."""
         dtype = dtype or (torch.bfloat16 if self.half else torch.float32)
         weight, bias = weight.contiguous().to(dtype), None if bias is None else bias.clone().to(dtype)
-        if self.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        if self.device.type != "cpu" or not _packs(dtype):
             return lambda rows: F.linear(rows.to(dtype), weight, bias).float()
         # The operators that torch.compile emits for linear layers on a CPU: oneDNN with weights in its own layout.
         packed = torch.ops.mkldnn._reorder_linear_weight(weight)
         return lambda rows: torch.ops.mkldnn._linear_pointwise(rows.to(dtype), packed, bias, "none", [], "").float()
+
+
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN brings weights of ``dtype`` into its own layout on this CPU: bfloat16 needs AVX-512 or newer."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype is not torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class _Layer:
