@@ -47,6 +47,7 @@ HEAVY = {
     "test_cohort",
     "test_own_trend",
     "test_page_review",
+    "test_page_whole_way",
     "test_page_whole_case",
     "test_page_corrections",
     "test_loopback",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from browser import Tab
 from playwright.sync_api import expect
 from serving import client_of, new_key, on_a_port, open_service, worker_here
+from starlette.testclient import TestClient
 
 from halsted_ray.atlas import read_atlas
 from halsted_ray.cli import main
@@ -148,11 +150,19 @@ def send_and_map(tab: Tab, site: Site) -> tuple[str, str]:
             tab.go(video_id)
             expect(tab.region("Now")).to_be_visible(timeout=SLOW_MS)
             expect(page.get_by_text(re.compile("^Cleaned: "))).to_be_visible()
+            wait_for_map(client, video_id)
         one, other = case["videos"]
     page.get_by_role("link", name="Library").click()
     expect(cases).to_contain_text("suggested by the map")
     picture(tab, "library")
     return one, other
+
+
+def wait_for_map(client: TestClient, video_id: str) -> None:
+    until_s = time.monotonic() + SLOW_MS / 1000
+    while client.get(f"/v1/videos/{video_id}").json()["job"]["state"] != "done":
+        assert time.monotonic() < until_s, "it is not mapped in time"
+        time.sleep(0.2)
 
 
 def picture(tab: Tab, name: str) -> None:

@@ -1,9 +1,10 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { useResource } from "../api/resource";
+import { useEvery, useResource } from "../api/resource";
 import type { Timeline, Video } from "../api/types";
 import { lanesOf, spansAt, useTaxonomy } from "../case/lanes";
 import type { Lane } from "../case/interfaces";
+import { isUnderWay, SOON_MS } from "../case/map";
 import { type Playable, sourceOf } from "../case/player";
 import { token } from "../case/timeline/colours";
 import { VideoPlayer } from "../case/video-player";
@@ -70,6 +71,7 @@ interface Shown {
 
 function useCase(videoId: string) {
   const video = useResource<Video>(`v1/videos/${videoId}`);
+  useEvery(isUnderWay(video.data) ? SOON_MS : 0, video.reload);
   const isMapped = video.data?.job?.state === "done";
   const timeline = useResource<Timeline>(isMapped ? `v1/videos/${videoId}/timeline` : null);
   const taxonomy = useTaxonomy();
