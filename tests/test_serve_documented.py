@@ -8,12 +8,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hospital_files import write_dicom
-from maps import write_maps
+from maps import WHOLE, write_maps
 from serving import client_of, new_key, on_a_port, open_service, shared_model, shared_video, upload
 
 from halsted_ray.service.database import StoredVideo
+from halsted_ray.storage.vectors import VectorStore
 
 PAGES = Path(__file__).parents[1] / "docs"
 
@@ -38,7 +40,10 @@ def site(tmp_path_factory):
         video = upload(client, shared_video())
         with service.database.writing() as session:  # the lines are about an operation that is longer
             session.get_one(StoredVideo, ("north", video["video_id"])).duration_s = 120.0
-        write_maps(service.videos.maps_location("north", video["video_id"]))
+        place = service.videos.maps_location("north", video["video_id"])
+        write_maps(place)
+        vectors = {("fine", 2.5 * n, 2.5 * n + 2.5): np.array([1.0, n, 2.0]) for n in range(48)}
+        VectorStore(f"{place}/embeddings", "ab", "reference").put(WHOLE, 0.0, 120.0, vectors)
     for name in ("clip.mp4", "video.mp4"):
         shutil.copy(shared_video(), folder / name)
     write_dicom(folder / "case.dcm", shared_video().read_bytes())
