@@ -121,7 +121,7 @@ ROUTES = {
     "GET /v1/videos/{video_id}/annotations": Route("read", "timeline", "timeline.read"),
     "POST /v1/videos/{video_id}/annotations": Route("annotate", "annotate", "annotation.change", body=ADDED),
     "GET /v1/videos/{video_id}/annotations/history": Route("read", "timeline", "timeline.read"),
-    "GET /v1/videos/{video_id}/annotations/agreement": Route("read", "timeline"),
+    "GET /v1/videos/{video_id}/annotations/agreement": Route("read", "timeline", "timeline.read"),
     "GET /v1/videos/{video_id}/annotations/timeline": Route("read", "timeline", "timeline.read"),
     "POST /v1/videos/{video_id}/annotations/commit": Route("annotate", "annotate"),
     "GET /v1/videos/{video_id}/similar": Route("read", "watch", "timeline.read", query="start_s=0&stop_s=2.5"),

@@ -55,6 +55,11 @@ class SlowDecodeOptions(DecodeOptions):
     fast_segments: int | None = None
     """Where this is a number, one actor of the run is so slow that the others decode so many segments while it decodes
     its first one, which it begins before the others begin any."""
+    least_actors: int = 0
+    """The last third of the segments is decoded when there have been so many actors: beside other work a new machine
+    takes longer to start than all segments."""
+    count: int = 0
+    """How many segments the run has."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,21 @@ class _SlowDecoder:
         with THREAD_PROFILE.stage("decode"):
             time.sleep(self.decode_s)
         return collect([(picture(float(time_s)), float(time_s)) for time_s in times_s], times_s, size)
+
+
+class _Joined(_SlowDecoder):
+    """Of a run with ``least_actors``."""
+
+    def __init__(self, options: SlowDecodeOptions):
+        super().__init__(options.decode_s)
+        self.options, self.seen = options, Path(options.seen)
+
+    def read_frames(self, *args, **named):
+        if len(list(self.seen.glob("done-*"))) > self.options.count * 2 // 3:
+            wait_for(lambda: len(list(self.seen.glob("decode-*"))) >= self.options.least_actors)
+        frames = super().read_frames(*args, **named)
+        (self.seen / f"done-{uuid.uuid4().hex}").touch()
+        return frames
 
 
 class _Overtaken(_SlowDecoder):
@@ -115,7 +135,7 @@ _first_wait_s = 0.0
 class SlowDecodeStage(DecodeStage):
     def __init__(self, options: SlowDecodeOptions):
         seen = Path(options.seen)
-        decoder = _SlowDecoder(options.decode_s)
+        decoder = _Joined(options) if options.least_actors else _SlowDecoder(options.decode_s)
         if options.fast_segments is not None:
             decoder = _Overtaking(seen)
             with suppress(FileExistsError):

@@ -132,12 +132,13 @@ class Site:
             return session.scalar(select(AuditEntry.seq).order_by(AuditEntry.seq.desc()).limit(1))
 
     def shows_a_look(self, answer) -> bool:
-        """Whether the answer holds bytes of the video, a clip or a frame of it, or rows of its map."""
+        """Whether the answer holds bytes of the video, a clip or a frame of it, or rows of its map, or what
+        was computed of them."""
         return (
             answer.content[4:8] == b"ftyp"
             or self.chunk in answer.content
             or answer.content.startswith(JPEG)
-            or re.search(rb"Suturing|Dissection|Bladder|Needle Handling", answer.content) is not None
+            or re.search(rb'Suturing|Dissection|Bladder|Needle Handling|"kappa"', answer.content) is not None
         )
 
 
