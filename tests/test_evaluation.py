@@ -502,9 +502,9 @@ def test_the_page_holds_all_it_shows(crossed, tmp_path):
         "SAIS",
         "linear probe",
         "confusion-action",
-        "reliability-phase",
-        "map-decoder",
-        "curve-loss",
+        "phase · calibration error",
+        "decoder: its last layer",
+        "training loss",
         "Gynecology",
         "no picture: gone",
     ):
