@@ -56,10 +56,9 @@ class SlowDecodeOptions(DecodeOptions):
     """Where this is a number, one actor of the run is so slow that the others decode so many segments while it decodes
     its first one, which it begins before the others begin any."""
     least_actors: int = 0
-    """The last third of the segments is decoded when there have been so many actors: beside other work a new machine
-    takes longer to start than all segments."""
-    count: int = 0
-    """How many segments the run has."""
+    """After ``free_segments`` of them, segments wait until there have been so many actors: beside other work a new
+    machine takes longer to start than all segments take."""
+    free_segments: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class _Joined(_SlowDecoder):
         self.options, self.seen = options, Path(options.seen)
 
     def read_frames(self, *args, **named):
-        if len(list(self.seen.glob("done-*"))) > self.options.count * 2 // 3:
+        if len(list(self.seen.glob("done-*"))) >= self.options.free_segments:
             wait_for(lambda: len(list(self.seen.glob("decode-*"))) >= self.options.least_actors)
         frames = super().read_frames(*args, **named)
         (self.seen / f"done-{uuid.uuid4().hex}").touch()

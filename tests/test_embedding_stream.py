@@ -146,7 +146,7 @@ def test_a_killed_decoder_costs_no_segment_and_none_comes_twice(cluster, tmp_pat
 
 def test_pools_grow_when_a_machine_comes_and_go_on_when_it_goes(cluster, tmp_path):
     """Decoding is the slow part, so more actors decode on the new machine; then it is gone."""
-    run = Run(tmp_path, 160, ActorPool(2, 1.0, most=6), ENCODER, decode_s=0.4, least_actors=4, count=160)
+    run = Run(tmp_path, 160, ActorPool(2, 1.0, most=6), ENCODER, decode_s=0.4, least_actors=4, free_segments=100)
     added = []
 
     def come_and_go(count: int) -> None:
