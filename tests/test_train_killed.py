@@ -46,7 +46,7 @@ SET = [
     f"{name}={getattr(RECIPE, name)}"
     for name in ("epochs", "least_steps", "validate_every", "checkpoint_every", "width", "heads", "batch_size")
 ] + ["shifts_s=0.0"]
-PATIENCE_S = 300
+PATIENCE_S = 600
 LOGGED = 1
 """Epochs that the killed driver has told MLflow of; a checkpoint holds more."""
 DRIVER_THAT_DIES = f"""
