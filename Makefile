@@ -21,12 +21,12 @@ WEB := serve/web
 NODE_READY := $(WEB)/node_modules/.ready
 NODE_PATH := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help install demo serve page check-page check test fuzz docs bench simulate format constraints clean
+.PHONY: help install demo serve page check-page lint check test fuzz docs bench simulate format constraints clean
 help:
 	@echo 'make install      an environment under .venv with the versions of constraints.txt'
 	@echo 'make demo         the whole flow on a synthetic archive; everything lands under demo/'
 	@echo 'make serve        the HTTP service with the model of the demo, on this machine; PORT=8000, STATE=demo/serve'
-	@echo 'make check        format, lint, types and the quick tests: before every commit'
+	@echo 'make check        format, lint, types (make lint) and the quick tests: before every commit'
 	@echo 'make page         builds the page for surgeons from serve/web; make check-page also runs its tests'
 	@echo 'make test         all tests; COVERAGE=1 also says which lines they ran'
 	@echo 'make fuzz         maps 10,000 mangled files, ten minutes; COUNT=, SECONDS=, SEED=, FROM=ts,ps, ONLY=123'
@@ -60,10 +60,12 @@ check-page: page
 	{ git status --short -- $(WEB) halsted_ray/service/page; \
 	echo 'the built page is not that of its source: commit what make page has written' >&2; exit 1; }
 
-check: $(READY)
+lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint
 	$(BIN)/python -m pytest -q -m quick -n $(JOBS) --dist loadfile
 
 test: $(READY) $(NODE_READY)

@@ -28,8 +28,9 @@ from nodes import Nodes, wait_for  # noqa: E402
 from halsted_ray.maps.reading import read_segments, read_timeline  # noqa: E402
 from jobs.submit import CLUSTER_LOST  # noqa: E402
 
-CPUS = 4
-"""Logical CPUs of each worker: enough for the whole job, so that it goes on when the other worker is lost."""
+CPUS = 3
+"""Logical CPUs of each worker: enough for the whole job, so that it goes on when the other worker is lost. Each CPU
+more is an actor more, and most of the drill's time is their start."""
 WITHIN_S = 300.0
 """Seconds that each step may take."""
 
@@ -178,16 +179,14 @@ def start(nodes: Nodes) -> None:
         nodes.add_worker(CPUS)
 
 
-def disturb(drill: Drill) -> None:
-    """All steps of the drill after ``one_machine``."""
-    with Nodes() as nodes:
-        start(nodes)
-        drill.lose_worker(nodes)
-        nodes.add_worker(CPUS)
-        finished = drill.lose_head(nodes)
-        start(nodes)
-        drill.resume(nodes, finished)
-        drill.upgrade(nodes)
+def disturb(drill: Drill, nodes: Nodes) -> None:
+    """All steps of the drill after ``one_machine``, on nodes that ``start`` has started."""
+    drill.lose_worker(nodes)
+    nodes.add_worker(CPUS)
+    finished = drill.lose_head(nodes)
+    start(nodes)
+    drill.resume(nodes, finished)
+    drill.upgrade(nodes)
 
 
 def untrained(place: Path) -> tuple[str, str]:
@@ -220,7 +219,9 @@ def main(place: Path) -> None:
     write_archive(str(place / "archive"), 8, 0.5, 0, width=192, height=108, fps=8)
     drill = Drill(place, place / "archive", untrained(place))
     drill.one_machine()
-    disturb(drill)
+    with Nodes() as nodes:
+        start(nodes)
+        disturb(drill, nodes)
     print(f"{time.monotonic() - started_s:.0f} s; what was left: {place}")
 
 

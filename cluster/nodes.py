@@ -21,6 +21,8 @@ BIN = Path(sys.executable).parent
 HEAD = "127.0.0.2"
 START_TRIES = 3
 STARTS_WITHIN_S = 120.0
+POLL_S = 0.5
+"""Each look costs the head's dashboard some work: asked 20 times per second, it kept a core busy."""
 
 
 class Nodes:
@@ -90,7 +92,7 @@ class Nodes:
         return self._start(f"127.0.0.{2 + self.workers_started}", f"--address={self.address}", f"--num-cpus={cpus}")
 
     def alive(self) -> dict[str, str]:
-        """Node id → state, of the nodes that the head knows and that are not dead; empty where no head answers."""
+        """Node id → address, of the nodes that the head knows and that are not dead; empty where no head answers."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.dashboard_port}/nodes?view=summary",
             headers={"Authorization": f"Bearer {self.token.read_text()}"},
@@ -100,7 +102,7 @@ class Nodes:
                 raylets = [node["raylet"] for node in json.load(answer)["data"]["summary"]]
         except OSError:
             return {}
-        return {raylet["nodeId"]: raylet["state"] for raylet in raylets if raylet["state"] != "DEAD"}
+        return {raylet["nodeId"]: raylet["nodeManagerAddress"] for raylet in raylets if raylet["state"] != "DEAD"}
 
     def drain(self, node: str, deadline_s: int) -> None:
         """Tells the cluster that ``node`` will leave: nothing new is started on it."""
@@ -150,7 +152,6 @@ class Nodes:
         raise RuntimeError(f"a node did not start: {(self.folder / 'nodes.log').read_text()[-2000:]}")
 
     def _try_start(self, ip: str, *words: str) -> str | None:
-        before = self.alive()
         command = [
             BIN / "ray",
             "start",
@@ -163,20 +164,21 @@ class Nodes:
         ]
         with open(self.folder / "nodes.log", "ab") as log:
             process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
-        wait_for(lambda: self.alive().keys() - before.keys() or process.poll() is not None, STARTS_WITHIN_S)
-        started = self.alive().keys() - before.keys()
-        if not started:
-            for pid in descendants(process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            process.wait()
-            return None
-        node = started.pop()
-        self.processes[node] = process
-        return node
+        until_s = time.monotonic() + STARTS_WITHIN_S
+        while process.poll() is None and time.monotonic() < until_s:
+            for node, address in self.alive().items():
+                if address == ip and node not in self.processes:
+                    self.processes[node] = process
+                    return node
+            time.sleep(POLL_S)
+        for pid in descendants(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+        return None
 
 
-def wait_for(condition: Callable[[], object], within_s: float, pause_s: float = 0.05) -> None:
+def wait_for(condition: Callable[[], object], within_s: float, pause_s: float = POLL_S) -> None:
     """Returns when ``condition`` holds. Raises TimeoutError after ``within_s``."""
     until_s = time.monotonic() + within_s
     while not condition():

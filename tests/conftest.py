@@ -46,6 +46,7 @@ HEAVY = {
     "test_serve_hostile",
     "test_cohort",
     "test_own_trend",
+    "test_page_mine",
     "test_page_review",
     "test_page_whole_way",
     "test_page_whole_case",

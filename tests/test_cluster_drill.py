@@ -55,6 +55,8 @@ job.start()
 listed.wait()
 cluster.add_node(num_cpus=3)
 job.join()
+ray.shutdown()
+cluster.shutdown()
 """
 
 
@@ -82,17 +84,11 @@ def test_two_nodes_give_the_rows_of_one_and_a_late_one_is_waited_for(drill, tmp_
     assert read_timeline(out).equals(drill.expected)
 
 
-def test_the_drill(drill):
-    """A worker killed, the head killed, a worker drained, a model upgraded; the asserts stand in the drill."""
-    drills.disturb(drill)
-
-
 @pytest.fixture(scope="module")
 def nodes():
-    """A head and one worker."""
+    """A head and two workers, of which the drill at the end of this file leaves other ones."""
     with Nodes() as nodes:
-        nodes.start_head()
-        nodes.add_worker(drills.CPUS)
+        drills.start(nodes)
         yield nodes
 
 
@@ -143,9 +139,10 @@ def test_a_wrong_token_is_refused(nodes, drill, tmp_path):
 
 
 def test_training_is_submitted_too(nodes, tmp_path):
-    """On two videos: eight of them say no more and take their time to be encoded."""
+    """On two videos and for few steps: more say no more."""
     write_archive(str(tmp_path / "atlas"), 2, 0.5, 0, width=192, height=108, fps=8, validation=0.5)
-    run = submit(nodes, "train", "--atlas", tmp_path / "atlas", "--out", tmp_path / "run", "--recipe", "best")
+    few = ["--recipe", "best", "--set", "epochs=2", "--set", "warmup_epochs=1", "--set", "least_steps=0"]
+    run = submit(nodes, "train", "--atlas", tmp_path / "atlas", "--out", tmp_path / "run", *few, "--registry", "none")
     assert run.returncode == 0, run.stdout + run.stderr
     assert (tmp_path / "run" / "model" / "model.json").is_file()
 
@@ -159,3 +156,8 @@ def test_embedding_is_submitted_too(nodes, tmp_path):
     assert run.returncode == 3 and "1 video, 1 file failed; 1 window: 0 stored before, 1 made" in run.stdout
     assert "Jane" not in run.stdout + run.stderr
     assert len(list(vectors.glob("*/*/*.arrow"))) == 1
+
+
+def test_the_drill(nodes, drill):
+    """A worker killed, the head killed, a worker drained, a model upgraded; the asserts stand in the drill."""
+    drills.disturb(drill, nodes)
