@@ -2,10 +2,10 @@
 
     python cluster/drill.py [DIR]
 
-Maps a small synthetic archive without a cluster, and then on a head and two workers: a worker is killed; the head is
-killed and a new head goes on; a worker is drained; a new model maps the archive while the timeline is read. After each
-of these, the rows must be the same as without a cluster. The models are untrained, because the rows must be the same,
-not right.
+Maps a small synthetic archive without a cluster, and then on a head and two workers: a worker comes late and is killed;
+the head is killed and a new head goes on; a worker is drained; a new model maps the archive while the timeline is read.
+After each of these, the rows must be the same as without a cluster. The models are untrained, because the rows must be
+the same, not right.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ CPUS = 3
 more is an actor more, and most of the drill's time is their start."""
 WITHIN_S = 300.0
 """Seconds that each step may take."""
+READ_EVERY_S = 0.2
+"""A reader that never pauses takes a core from the run that it watches."""
 
 
 class Drill:
@@ -43,6 +45,7 @@ class Drill:
 
     def __init__(self, place: Path, archive: Path, models: tuple[str, str], on_message: Callable[[str], None] = print):
         self.place, self.archive, self.models, self.on_message = place, archive, models, on_message
+        self.log = place / "jobs.log"
         self.expected = None
         """The timeline of the run without a cluster."""
 
@@ -55,11 +58,14 @@ class Drill:
         self.on_message(f"one machine: {self.expected.num_rows} rows")
 
     def lose_worker(self, nodes: Nodes) -> None:
-        """SIGKILL to the raylet of a worker in the middle of a job; the job must end well on the other worker."""
+        """A job waits for a second worker. In the job's middle the raylet of that worker gets SIGKILL; the job must end
+        well on the first worker."""
         out = self.place / "worker-lost"
-        with self.mapping(nodes, out) as job:
+        with self.mapping(nodes, out, wait_for_cpus=2 * CPUS) as job:
+            wait_for(lambda: f"waiting: the cluster has {CPUS} CPUs" in self.log.read_text(), WITHIN_S)
+            assert "pools: " not in self.log.read_text(), "the job did not wait for the second worker"
+            lost = nodes.add_worker(CPUS)
             wait_for(lambda: len(staged(out)) >= 2, WITHIN_S)
-            lost = list(nodes.processes)[-1]
             nodes.kill(lost, only="raylet")
             done = len(staged(out))
             assert job.wait(WITHIN_S) == 0, "the job did not survive the loss of a worker"
@@ -67,7 +73,7 @@ class Drill:
         assert read_timeline(str(out)).equals(self.expected)
         wait_for(lambda: lost not in nodes.alive(), WITHIN_S)
         nodes.kill(lost)
-        self.on_message(f"a worker lost after {done} of {segments(out)} segments: the same rows")
+        self.on_message(f"a worker came late and was lost after {done} of {segments(out)} segments: the same rows")
 
     def lose_head(self, nodes: Nodes) -> set[str]:
         """SIGKILL to all processes of the head in the middle of a job.
@@ -131,10 +137,13 @@ class Drill:
         return [self.archive, "--out", out, "--model", model or self.models[0]]
 
     @contextmanager
-    def mapping(self, nodes: Nodes, out: Path, model: str | None = None) -> Iterator[subprocess.Popen]:
-        """A submitted job, which is killed at the end of the block. Its log is ``place``/jobs.log."""
+    def mapping(
+        self, nodes: Nodes, out: Path, model: str | None = None, wait_for_cpus: int = 0
+    ) -> Iterator[subprocess.Popen]:
+        """A submitted job, which is killed at the end of the block. What it says is added to ``log``."""
         words = [sys.executable, ROOT / "jobs" / "submit.py", "map_archive", *self.options(out, model)]
-        with open(self.place / "jobs.log", "ab") as log:
+        words += ["--wait-for-cpus", str(wait_for_cpus)]
+        with open(self.log, "ab") as log:
             job = subprocess.Popen(words, env=nodes.environment, stdout=log, stderr=log)
         try:
             yield job
@@ -150,7 +159,7 @@ def reading(out: str) -> Iterator[Counter[frozenset[str]]]:
     over = threading.Event()
 
     def read() -> None:
-        while not over.is_set():
+        while not over.wait(READ_EVERY_S):
             seen[frozenset(read_timeline(out)["model_version"].to_pylist())] += 1
 
     reader = threading.Thread(target=read)
@@ -172,19 +181,19 @@ def segments(out: Path) -> int:
     return read_segments(str(out), ["segment_id"]).num_rows
 
 
-def start(nodes: Nodes) -> None:
-    """Starts a head and two workers."""
+def start(nodes: Nodes, workers: int) -> None:
+    """Starts a head and ``workers``."""
     nodes.start_head()
-    for _ in range(2):
+    for _ in range(workers):
         nodes.add_worker(CPUS)
 
 
 def disturb(drill: Drill, nodes: Nodes) -> None:
-    """All steps of the drill after ``one_machine``, on nodes that ``start`` has started."""
+    """All steps of the drill after ``one_machine``. ``nodes``: a head and one worker."""
     drill.lose_worker(nodes)
     nodes.add_worker(CPUS)
     finished = drill.lose_head(nodes)
-    start(nodes)
+    start(nodes, workers=2)
     drill.resume(nodes, finished)
     drill.upgrade(nodes)
 
@@ -220,7 +229,7 @@ def main(place: Path) -> None:
     drill = Drill(place, place / "archive", untrained(place))
     drill.one_machine()
     with Nodes() as nodes:
-        start(nodes)
+        start(nodes, workers=1)
         disturb(drill, nodes)
     print(f"{time.monotonic() - started_s:.0f} s; what was left: {place}")
 

@@ -1,6 +1,5 @@
 """Mapping and training on real nodes of this machine: two nodes, jobs that are submitted, and the drill."""
 
-import os
 import secrets
 import subprocess
 import sys
@@ -15,8 +14,6 @@ import drill as drills  # noqa: E402
 from nodes import Nodes  # noqa: E402
 
 from halsted_ray.atlas.phantom_archive import write_archive  # noqa: E402
-from halsted_ray.maps.reading import read_timeline  # noqa: E402
-from halsted_ray.maps.status import status_of  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -31,64 +28,11 @@ def drill(tmp_path_factory):
     return drill
 
 
-TWO_NODES = """
-import sys, threading
-import ray
-from ray.cluster_utils import Cluster
-from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.compute.progress import RunObserver
-from halsted_ray.compute.resources import ResourceRequest
-
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-cluster.add_node(num_cpus=3)
-ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-listed = threading.Event()
-
-class Listed(RunObserver):
-    def on_message(self, line):
-        print(line, "on", ray.cluster_resources().get("CPU"), "CPUs", flush=True)
-        listed.set()
-
-job = threading.Thread(target=map_archive, args=sys.argv[1:],
-                       kwargs={"resources": ResourceRequest(wait_for=(6, 0)), "observer": Listed()})
-job.start()
-listed.wait()
-cluster.add_node(num_cpus=3)
-job.join()
-ray.shutdown()
-cluster.shutdown()
-"""
-
-
-def test_two_nodes_give_the_rows_of_one_and_a_late_one_is_waited_for(drill, tmp_path):
-    """The head has no CPUs; the second worker comes when the job has begun, and is used. In a process of its own,
-    since Ray remembers the first token that a process has seen."""
-    (tmp_path / "token").write_text(secrets.token_hex(32))
-    out = str(drill.place / "two-nodes")
-    run = subprocess.run(
-        [sys.executable, "-c", TWO_NODES, drill.archive, out, drill.models[0]],
-        timeout=400,
-        text=True,
-        capture_output=True,
-        env={
-            **os.environ,
-            "RAY_AUTH_MODE": "token",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"),
-        },
-    )
-    lines = run.stdout.splitlines() or [""]
-    first, last = next((line for line in lines if "segments to do" in line), ""), lines[-1]
-    assert "8 of 8 segments" in first and "on 3.0 CPUs" in lines[0], run.stdout + run.stderr
-    assert "pools: " in last and "on 6.0 CPUs" in last, run.stdout + run.stderr
-    assert read_timeline(out).equals(drill.expected)
-
-
 @pytest.fixture(scope="module")
 def nodes():
-    """A head and two workers, of which the drill at the end of this file leaves other ones."""
+    """A head and one worker, with which the drill at the end of this file begins."""
     with Nodes() as nodes:
-        drills.start(nodes)
+        drills.start(nodes, workers=1)
         yield nodes
 
 
@@ -103,14 +47,9 @@ def submit(nodes, *words, **environment):
 
 
 def test_the_exit_code_of_a_job_reaches_who_submitted_it(nodes, drill, tmp_path):
+    """That of a job with a failed file reaches them in ``test_embedding_is_submitted_too``."""
     wrong = submit(nodes, "map_archive", drill.archive, "--out", tmp_path / "out", "--model", tmp_path / "nowhere")
     assert wrong.returncode == 2 and "nowhere" in wrong.stdout, wrong.stderr
-    (tmp_path / "archive").mkdir()
-    (tmp_path / "archive" / "Jane Doe.mp4").write_text("not a video")
-    failed = submit(nodes, "map_archive", tmp_path / "archive", "--out", tmp_path / "out", "--model", drill.models[0])
-    assert failed.returncode == 3 and "1 failed" in failed.stdout, failed.stderr
-    assert "Jane" not in failed.stdout + failed.stderr
-    assert [video["status"] for video in status_of(str(tmp_path / "out"))] == ["failed"]
 
 
 def test_a_wrong_token_is_refused(nodes, drill, tmp_path):
@@ -159,5 +98,6 @@ def test_embedding_is_submitted_too(nodes, tmp_path):
 
 
 def test_the_drill(nodes, drill):
-    """A worker killed, the head killed, a worker drained, a model upgraded; the asserts stand in the drill."""
+    """A worker that comes late is waited for and then killed; the head is killed, a worker drained, a model upgraded, and
+    two nodes give the rows of one machine. The asserts stand in the drill."""
     drills.disturb(drill, nodes)
