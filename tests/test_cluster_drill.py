@@ -98,6 +98,6 @@ def test_embedding_is_submitted_too(nodes, tmp_path):
 
 
 def test_the_drill(nodes, drill):
-    """A worker that comes late is waited for and then killed; the head is killed, a worker drained, a model upgraded, and
+    """A worker that comes late is waited for and then killed; the head is killed, a worker drained, a model upgraded;
     two nodes give the rows of one machine. The asserts stand in the drill."""
     drills.disturb(drill, nodes)
