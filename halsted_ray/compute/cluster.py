@@ -151,11 +151,11 @@ def _start(local: bool) -> None:
 def _end_half_started(error: BaseException) -> None:
     """Ends the processes of a node that did not start whole. ``ray.shutdown`` knows nothing of it, and they would run
     on beside the next try, on a machine that is too busy already."""
-    import ray
+    from ray._private.node import Node
 
     for frame, _ in traceback.walk_tb(error.__traceback__):
         node = frame.f_locals.get("self")
-        if isinstance(node, ray._private.node.Node):
+        if isinstance(node, Node):
             node.kill_all_processes(check_alive=False, wait=True)
 
 
