@@ -446,7 +446,7 @@ def test_a_second_round_replaces_the_labels_of_the_first(archive, on_folds, labe
     root, ids = archive
     atlas = str(tmp_path / "archive")
     shutil.copytree(root, atlas)
-    learn = ["--encoder", ENCODER, "--embeddings", f"{root}/embeddings"]
+    learn = ["--encoder", ENCODER, "--embeddings", f"{root}/embeddings", "--registry", "none"]
     for choice in ("epochs=80", "learning_rate=1e-2", "layers=1", "heads=2", "width=32", "validate_every=80"):
         learn += ["--set", choice]
     assert main(["train", "--atlas", atlas, "--release", "hsa-v2", "--out", str(tmp_path / "v2"), *learn]) == 0
