@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import ray
+from ray._private.node import Node
 
 from halsted_ray.compute import cluster, doctor
 from halsted_ray.compute.cluster import HTTP2_PREFACE, connected
@@ -92,3 +94,20 @@ def test_the_doctor_says_the_same_before_a_run(monkeypatch, words):
         monkeypatch.setenv("RAY_ADDRESS", address)
         (finding,) = [one for one in doctor.examine([]) if one.name == "Ray"]
     assert finding.state == doctor.PROBLEM and "nothing answers" in finding.found
+
+
+def test_a_ray_that_does_not_start_in_time_leaves_no_processes_beside_the_next_try(monkeypatch):
+    ended = []
+
+    class Half(Node):
+        def __init__(self, **_options: object) -> None:
+            raise RuntimeError("The current node timed out during startup.")
+
+        def kill_all_processes(self, **_how: object) -> None:
+            ended.append(self)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", Half)
+    with pytest.raises(RuntimeError, match="timed out during startup"), connected():
+        pass
+    assert len(ended) == cluster.STARTS

@@ -10,12 +10,13 @@ import torch
 from sklearn.metrics import auc, roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 from test_encoder_families import published, write_folder
-from test_evaluation import ENCODER, HALSTED, RECIPE, SAIS, SPEC, archive_at, hand_made, one_thread
+from test_evaluation import ENCODER, HALSTED, RECIPE, SAIS, SPEC, archive_at, coarse_maps, hand_made, one_thread
 from test_llama_text import folder as llama_folder
 from transformers import VideoMAEConfig, VideoMAEModel
 
 from halsted_ray.cli import main
 from halsted_ray.cli.evaluation_table import benchmark_table
+from halsted_ray.compute.cluster import connected
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.evaluation import metrics
 from halsted_ray.evaluation.evaluation_plan import EvaluationPlan
@@ -30,7 +31,7 @@ from halsted_ray.reporting.published_plots import category_plot, decoder_plot, d
 from halsted_ray.storage.vectors import VectorStore, sampling_name
 from halsted_ray.training.samples import LabelledWindow
 
-fixtures = (llama_folder, one_thread)
+fixtures = (llama_folder, coarse_maps, one_thread)
 SPECIALTIES = ("Urology", "Gynecology")
 SHORT = replace(RECIPE, epochs=6, validate_every=6)
 PLAN = EvaluationPlan(folds=2, sais=SAIS)
@@ -86,14 +87,25 @@ def stored(archive, identity, seed=0):
 
 
 @pytest.fixture(scope="module")
-def compared(archive, frame_encoder, tmp_path_factory):
-    """The comparison with SAIS on vectors per frame."""
+def both(archive, frame_encoder, llama_folder, tmp_path_factory):
+    """The comparison with SAIS on vectors per frame, its folder, and the comparison with a Llama, by one Ray."""
     stored(archive, sais_encoder_identity(frame_encoder, 16))
-    out = tmp_path_factory.mktemp("sais")
-    plan = replace(PLAN, sais_encoder=frame_encoder, baselines=("linear", "sais"))
-    return compare_with_sais(
-        archive, str(out), SHORT, plan, specialties=SPECIALTIES, encoder=ENCODER.ref, spec=SPEC
-    ), out
+    out, out_of_llama = tmp_path_factory.mktemp("sais"), tmp_path_factory.mktemp("llama")
+    with_sais = replace(PLAN, sais_encoder=frame_encoder, baselines=("linear", "sais"))
+    with_llama = replace(PLAN, baselines=("chance",))
+    with connected():
+        of_sais = compare_with_sais(
+            archive, str(out), SHORT, with_sais, specialties=SPECIALTIES, encoder=ENCODER.ref, spec=SPEC
+        )
+        of_llama = compare_with_llama(
+            archive, str(out_of_llama), SHORT, with_llama, llama_folder, encoder=ENCODER.ref, spec=SPEC
+        )
+    return of_sais, out, of_llama
+
+
+@pytest.fixture(scope="module")
+def compared(both):
+    return both[:2]
 
 
 def test_halsted_and_sais_are_compared_on_suturing_of_some_specialties(compared):
@@ -180,9 +192,8 @@ def test_sais_reads_each_frame_of_a_video_through_a_vit_of_its_published_folder(
     assert np.array_equal(same.of(labelled, Vocabulary(HALSTED), 3), rows_NGTD), "from the store now"
 
 
-def test_a_decoder_and_a_llama_are_compared_with_a_p_value(archive, llama_folder, tmp_path):
-    plan = replace(PLAN, baselines=("chance",))
-    found = compare_with_llama(archive, str(tmp_path), SHORT, plan, llama_folder, encoder=ENCODER.ref, spec=SPEC)
+def test_a_decoder_and_a_llama_are_compared_with_a_p_value(both):
+    found = both[2]
     benchmark = found.figures["benchmark"]
     assert list(benchmark["methods"]) == ["halsted", "llama"]
     assert set(benchmark["methods"]["llama"]) == {"action", "arm"}

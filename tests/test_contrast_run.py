@@ -57,7 +57,9 @@ def labels(folder):
 
 
 @pytest.mark.slow
-def test_a_run_from_captions_to_figures(captioned, capsys):
+def test_a_run_from_captions_to_figures(captioned, capsys, monkeypatch):
+    # Ray Train's processes have an environment of their own, so none of those that Ray starts in advance is used.
+    monkeypatch.setenv("RAY_prestart_worker_first_driver", "0")
     run, registry = str(captioned / "run"), f"sqlite:///{captioned}/mlflow.db"
     command = ["train", "--objective", "contrast", "--atlas", str(captioned), "--out", run, "--registry", registry]
     command += ["--set", "epochs=12", "--set", "validate_every=4", "--set", "batch_size=32", "--json"]

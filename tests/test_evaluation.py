@@ -102,6 +102,14 @@ def archive_at(root, videos=8, split=None, seed=0):
     return str(root)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def coarse_maps():
+    """The maps of features (UMAP) take seconds each, and no test here looks at where their points lie."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("halsted_ray.evaluation.umap.EPOCHS", 20)
+        yield
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     return archive_at(tmp_path_factory.mktemp("archive"))

@@ -24,6 +24,14 @@ FRAMES = 60
 """Of a segment: a second."""
 
 
+@pytest.fixture(autouse=True, scope="module")
+def coarse_maps():
+    """The maps of features (UMAP) take seconds each, and no test here looks at where their points lie."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("halsted_ray.evaluation.umap.EPOCHS", 20)
+        yield
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("sar-rarp50")
@@ -35,7 +43,8 @@ def folder(tmp_path_factory):
     return root
 
 
-def test_the_papers_protocol_on_a_small_copy(folder, tmp_path, capsys):
+def test_the_papers_protocol_on_a_small_copy(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("halsted_ray.embedding.embed.LOCALLY_AT_MOST", len(VIDEOS))  # needs no Ray
     out = tmp_path / "out"
     command = [
         "evaluate",

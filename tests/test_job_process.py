@@ -20,6 +20,8 @@ from halsted_ray.service.job_worker import JobWorker
 
 pytestmark = pytest.mark.slow
 CANCELLED_WITHIN_S = 5.0
+LONG_S = 300.0
+"""A video of five segments, whose cleaning takes much longer than a cancellation."""
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +36,18 @@ def slow(tmp_path_factory):
         "OMP_NUM_THREADS": "1",
     }
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(
-        address="local",
-        num_cpus=6,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=200 * 2**20,
-        runtime_env={"env_vars": environment, "worker_process_setup_hook": slow_workers.HOOK},
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        # Those that Ray would start in advance have another environment, so none of them would be used.
+        patch.setenv("RAY_prestart_worker_first_driver", "0")
+        ray.init(
+            address="local",
+            num_cpus=6,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=200 * 2**20,
+            runtime_env={"env_vars": environment, "worker_process_setup_hook": slow_workers.HOOK},
+        )
     yield folder
     ray.shutdown()
 
@@ -57,9 +62,9 @@ def site(slow, tmp_path_factory):
     worker.process.end()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def place(slow):
-    """Says where jobs become endless, and waits until one is there."""
+    """Says where jobs become endless; '' for nowhere."""
 
     def set_place(where: str) -> None:
         (slow / "begun").unlink(missing_ok=True)
@@ -98,17 +103,17 @@ def cancel_and_wait(client, job: str, working: Future[bool], at_work: set[int]) 
     assert took_s < allowed_s, f"{took_s:.1f} s of {allowed_s:.1f} s on a machine {slowness.factor:.1f} times as slow"
 
 
-@pytest.mark.parametrize("where", ["planning", "decoding", "publishing"])
-def test_a_cancelled_job_ends_within_five_seconds_whatever_it_does(site, slow, place, tmp_path, where):
+def test_a_cancelled_job_ends_within_five_seconds_whatever_it_does(site, slow, place, tmp_path):
+    """Each job of the video comes past the place where the one before it was ended, and the last one to its end."""
     _, client, worker = site
-    seconds = {"planning": 12.0, "decoding": 14.0, "publishing": 16.0}[where]
-    video = upload(client, write_video(tmp_path / "video.mp4", seconds))["video_id"]
-    place(where)
-    job = client.post(f"/v1/videos/{video}/maps", json={"task": "macro"}).json()["job_id"]
-    with ThreadPoolExecutor(1) as pool:
-        working = pool.submit(worker.work_once)
-        at_work = {begun(slow, working), worker.process._pid}
-        cancel_and_wait(client, job, working, at_work)
+    video = upload(client, write_video(tmp_path / "video.mp4", 12.0))["video_id"]
+    for where in ("planning", "decoding", "publishing"):
+        place(where)
+        job = client.post(f"/v1/videos/{video}/maps", json={"task": "macro"}).json()["job_id"]
+        with ThreadPoolExecutor(1) as pool:
+            working = pool.submit(worker.work_once)
+            at_work = {begun(slow, working), worker.process._pid}
+            cancel_and_wait(client, job, working, at_work)
     place("")
     again = client.post(f"/v1/videos/{video}/maps", json={"task": "macro"}).json()["job_id"]
     assert worker.work_once()
@@ -116,27 +121,64 @@ def test_a_cancelled_job_ends_within_five_seconds_whatever_it_does(site, slow, p
     assert (shown["state"], shown["outcome"]) == ("done", "mapped"), "what was killed locks nothing"
 
 
-def test_a_job_that_takes_too_much_memory_fails_with_the_bound_and_the_next_one_runs(site, place, tmp_path):
-    _, client, worker = site
-    video = upload(client, write_video(tmp_path / "video.mp4", 13.0))["video_id"]
-    job = client.post(f"/v1/videos/{video}/maps", json={"task": "macro"}).json()["job_id"]
+@pytest.fixture(scope="module")
+def tried(site, slow, place, tmp_path_factory):
+    """What is shown of two jobs of one video at each of their tries: the first takes too much memory, the second finds
+    no room on the disk, then its process is killed, then nothing happens to it."""
+    service, client, worker = site
+    video = upload(client, write_video(tmp_path_factory.mktemp("tried") / "video.mp4", 13.0))["video_id"]
+    shown = {}
+
+    def post() -> str:
+        return client.post(f"/v1/videos/{video}/maps", json={"task": "macro"}).json()["job_id"]
+
+    def note(what: str, job: str) -> None:
+        shown[what] = client.get(f"/v1/jobs/{job}").json()
+
+    first = post()
     place("memory")
     worker.process.memory_mb = 1500
     try:
         assert worker.work_once()
     finally:
         worker.process.memory_mb = 4096
-    shown = client.get(f"/v1/jobs/{job}").json()
+        place("")
+    note("too much memory", first)
+
+    second = post()
+    looks = iter([False] + [True] * 1000)
+    for what, is_short, has_worked in (
+        ("no room before", lambda _: True, False),
+        ("no room meanwhile", lambda _: next(looks), True),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(service.uploads.room), "is_short", property(is_short))
+            assert worker.work_once() == has_worked
+            note(what, second)
+
+    place("decoding")
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(worker.work_once)
+        begun(slow, working)
+        place("")
+        os.kill(worker.process._pid, 9)
+        assert working.result(60)
+    note("killed", second)
+    assert worker.work_once()
+    note("next try", second)
+    return shown
+
+
+def test_a_job_that_takes_too_much_memory_fails_with_the_bound_and_the_next_one_runs(tried):
+    shown = tried["too much memory"]
     assert shown["state"] == "failed" and "at most 1500 MB" in shown["reason"], shown
     assert memory_mb_of(os.getpid()) > 10, "the figure is one of memory"
-    place("")
-    again = client.post(f"/v1/videos/{video}/maps", json={"task": "macro"}).json()["job_id"]
-    assert worker.work_once() and client.get(f"/v1/jobs/{again}").json()["state"] == "done"
+    assert tried["next try"]["state"] == "done" and tried["next try"]["job_id"] != shown["job_id"]
 
 
 def test_progress_moves_from_the_first_segment_on(site, tmp_path):
     _, client, worker = site
-    video = upload(client, write_video(tmp_path / "long.mp4", 420.0))["video_id"]
+    video = upload(client, write_video(tmp_path / "long.mp4", LONG_S))["video_id"]
     job = client.post(f"/v1/videos/{video}/maps", json={}).json()["job_id"]
     seen = []
     with ThreadPoolExecutor(1) as pool:
@@ -147,9 +189,9 @@ def test_progress_moves_from_the_first_segment_on(site, tmp_path):
                 seen.append((shown["phase"], shown["done_s"]))
             time.sleep(0.02)
     shown = client.get(f"/v1/jobs/{job}").json()
-    assert (shown["state"], shown["done_s"], shown["phase"]) == ("done", 420.0, None)
+    assert (shown["state"], shown["done_s"], shown["phase"]) == ("done", LONG_S, None)
     done_s = [done for _, done in seen]
-    assert len({done for done in done_s if 0 < done < 420.0}) >= 2, seen
+    assert len({done for done in done_s if 0 < done < LONG_S}) >= 2, seen
     assert done_s == sorted(done_s)
     phases = [phase for phase in dict.fromkeys(phase for phase, _ in seen) if phase]
     assert phases[0] in ("planning", "starting") and "mapping" in phases, seen
@@ -167,46 +209,23 @@ def test_a_process_tells_the_next_job_nothing_of_the_last_one(monkeypatch):
     assert actor.report() == JobReport()
 
 
-def test_a_job_whose_process_is_killed_is_done_by_the_next_try(site, slow, place, tmp_path):
-    _, client, worker = site
-    video = upload(client, write_video(tmp_path / "video.mp4", 15.0))["video_id"]
-    job = client.post(f"/v1/videos/{video}/maps", json={"task": "macro"}).json()["job_id"]
-    place("decoding")
-    with ThreadPoolExecutor(1) as pool:
-        working = pool.submit(worker.work_once)
-        begun(slow, working)
-        place("")
-        os.kill(worker.process._pid, 9)
-        assert working.result(60)
-    assert client.get(f"/v1/jobs/{job}").json()["state"] == "running", "until another worker looks"
-    assert worker.work_once()
-    shown = client.get(f"/v1/jobs/{job}").json()
-    assert (shown["state"], shown["attempts"]) == ("done", 2)
+def test_a_job_whose_process_is_killed_is_done_by_the_next_try(tried):
+    assert tried["killed"]["state"] == "running", "until another worker looks"
+    assert (tried["next try"]["state"], tried["next try"]["attempts"]) == ("done", 2)
 
 
-def test_jobs_wait_while_the_disk_has_no_room_for_maps(site, tmp_path, monkeypatch):
-    service, client, worker = site
-    video = upload(client, write_video(tmp_path / "video.mp4", 17.0))["video_id"]
-    job = client.post(f"/v1/videos/{video}/maps", json={"task": "macro"}).json()["job_id"]
-    kind = type(service.uploads.room)
-    with monkeypatch.context() as patch:
-        patch.setattr(kind, "is_short", property(lambda _: True))
-        assert not worker.work_once()
-        assert client.get(f"/v1/jobs/{job}").json()["state"] == "queued"
-    looks = iter([False] + [True] * 1000)
-    with monkeypatch.context() as patch:
-        patch.setattr(kind, "is_short", property(lambda _: next(looks)))
-        assert worker.work_once()
-        shown = client.get(f"/v1/jobs/{job}").json()
-        assert (shown["state"], shown["attempts"]) == ("queued", 0) and "no room for maps" in shown["reason"]
-    assert worker.work_once() and client.get(f"/v1/jobs/{job}").json()["state"] == "done"
+def test_jobs_wait_while_the_disk_has_no_room_for_maps(tried):
+    assert tried["no room before"]["state"] == "queued"
+    meanwhile = tried["no room meanwhile"]
+    assert (meanwhile["state"], meanwhile["attempts"]) == ("queued", 0) and "no room for maps" in meanwhile["reason"]
+    assert tried["next try"]["state"] == "done"
 
 
 def test_a_cancelled_cleaning_ends_within_five_seconds_and_leaves_no_bytes(site, slow, place, tmp_path, monkeypatch):
     service, client, worker = site
     place("")
     monkeypatch.setattr(worker, "deidentify", "full")
-    video = send_parts(client, write_video(tmp_path / "long.mp4", 600.0))
+    video = send_parts(client, write_video(tmp_path / "long.mp4", LONG_S + 1))
     job = video["cleaning_job"]["job_id"]
     with ThreadPoolExecutor(1) as pool:
         working = pool.submit(worker.work_once)

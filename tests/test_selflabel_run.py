@@ -1,5 +1,8 @@
-"""A round of self-labelling on tiny videos whose stored vectors tell what they show: no Ray, nothing is decoded."""
+"""A round of self-labelling on tiny videos whose stored vectors tell what they show: nothing is decoded, and only a
+training needs Ray."""
 
+import contextlib
+import io
 import json
 import shutil
 from collections import Counter
@@ -13,6 +16,7 @@ from models import ENCODER, HALSTED, SPEC, make_model, vector_of, windows_of
 
 from halsted_ray.atlas import read_atlas, write_atlas
 from halsted_ray.atlas.commits import history
+from halsted_ray.atlas.split import split_of
 from halsted_ray.atlas.verify import verify
 from halsted_ray.cli import main
 from halsted_ray.errors import ArchiveError, AtlasError, OutputError, UsageError
@@ -22,6 +26,7 @@ from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.maps.status import status_of
 from halsted_ray.model.encoder import Encoder
+from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Segment, Video, WindowSpec
 from halsted_ray.selflabel.ablation import evaluate_self_labelling
@@ -31,6 +36,9 @@ from halsted_ray.selflabel.self_label import self_label
 from halsted_ray.selflabel.validation import WINDOWS
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.training.atlas_samples import load_samples
+from halsted_ray.training.loop import fit_in_process
+from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import training_windows
 from halsted_ray.video.identity import video_id
 from halsted_ray.video.windows import frame_times_s
@@ -68,6 +76,14 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def coarse_maps():
+    """The maps of features (UMAP) take seconds each, and no test here looks at where their points lie."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("halsted_ray.evaluation.umap.EPOCHS", 20)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -356,12 +372,19 @@ def on_folds(archive, tmp_path_factory):
     return words, out
 
 
-def test_a_round_is_judged_on_folds_whose_test_videos_it_never_saw(archive, on_folds, capsys):
+@pytest.fixture(scope="module")
+def judged(archive, on_folds):
+    """What the command says, and the number of the atlas's versions before it."""
+    versions, said = len(history(archive[0])), io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert main(on_folds[0]) == 0
+    return said.getvalue(), versions
+
+
+def test_a_round_is_judged_on_folds_whose_test_videos_it_never_saw(archive, on_folds, judged, capsys):
     root, ids = archive
     words, out = on_folds
-    versions = len(history(root))
-    assert main(words) == 0
-    said = capsys.readouterr().out
+    said, versions = judged
     assert "keep v" in said and "95% over videos" in said and max(map(len, said.splitlines()[:-1])) <= 80
     assert len(history(root)) == versions, "an evaluation adds nothing to the atlas"
     found = json.loads(Path(f"{out}/evaluation.json").read_text())
@@ -381,8 +404,10 @@ def test_a_round_is_judged_on_folds_whose_test_videos_it_never_saw(archive, on_f
     assert made == {path: path.stat().st_mtime_ns for path in Path(f"{out}/folds").rglob("*.safetensors")}
 
 
-def test_two_rounds_label_train_label_train_are_judged_on_folds(on_folds, tmp_path, capsys):
+def test_two_rounds_label_train_label_train_are_judged_on_folds(on_folds, judged, tmp_path, capsys):
+    """The first round is that of the run before."""
     words, out = on_folds
+    shutil.copytree(out, tmp_path, dirs_exist_ok=True)
     words = [str(tmp_path) if word == out else word for word in words]
     assert main([*words, "--rounds", "2"]) == 0
     said = capsys.readouterr().out
@@ -401,10 +426,8 @@ def test_two_rounds_label_train_label_train_are_judged_on_folds(on_folds, tmp_pa
         main([word for word in words if word not in ("--self-label", f"{words[2]}/videos")] + ["--rounds", "2"])
 
 
-def test_clips_and_windows_are_judged_side_by_side(on_folds, labelled, capsys):
-    words, out = on_folds
-    assert main(words) == 0
-    said = capsys.readouterr().out
+def test_clips_and_windows_are_judged_side_by_side(on_folds, judged, labelled):
+    said, out = judged[0], on_folds[1]
     assert "Annotated clips (the paper's protocol)" in said and "Windows of a map" in said
     found = json.loads(Path(f"{out}/evaluation.json").read_text())["comparison"]
     assert set(found["units"]) == {"clips", "grid"}
@@ -416,12 +439,14 @@ def test_clips_and_windows_are_judged_side_by_side(on_folds, labelled, capsys):
         assert low - 1e-9 <= both <= high + 1e-9, "both together lie between the two"
 
 
-def test_a_second_round_replaces_the_labels_of_the_first(archive, on_folds, labelled, tmp_path):
-    """Label, train, label, train, on an atlas: each step by its command."""
+def test_a_second_round_replaces_the_labels_of_the_first(archive, on_folds, labelled, tmp_path, monkeypatch):
+    """Label, train, label, train, on an atlas. The last training is one in this process."""
+    # Ray Train's processes have an environment of their own, so none of those that Ray starts in advance is used.
+    monkeypatch.setenv("RAY_prestart_worker_first_driver", "0")
     root, ids = archive
     atlas = str(tmp_path / "archive")
     shutil.copytree(root, atlas)
-    learn = ["--encoder", ENCODER, "--embeddings", f"{root}/embeddings"]
+    learn = ["--encoder", ENCODER, "--embeddings", f"{root}/embeddings", "--registry", "none"]
     for choice in ("epochs=80", "learning_rate=1e-2", "layers=1", "heads=2", "width=32", "validate_every=80"):
         learn += ["--set", choice]
     assert main(["train", "--atlas", atlas, "--release", "hsa-v2", "--out", str(tmp_path / "v2"), *learn]) == 0
@@ -440,8 +465,15 @@ def test_a_second_round_replaces_the_labels_of_the_first(archive, on_folds, labe
     assert report["atlas"]["released"] == "hsa-v3" and report["caveats"] == []
     assert {clip.annotator for clip in of_ai(atlas, "hsa-v3")} == {second.config.version}, "the first round's are gone"
     assert verify(read_atlas(atlas, "hsa-v3"), with_files=False) == []
-    assert main(["train", "--atlas", atlas, "--release", "hsa-v3", "--out", str(tmp_path / "v3"), *learn]) == 0
-    assert Halsted.load(str(tmp_path / "v3/model")).digest != second.digest
+    third = read_atlas(atlas, "hsa-v3")
+    recipe = Recipe(epochs=2, warmup_epochs=1, layers=1, heads=2, width=32)
+    identity = encoder_identity(ENCODER)
+    samples = load_samples(
+        third, split_of(third), HALSTED, recipe, identity.windows(None), identity, f"{root}/embeddings"
+    )
+    assert set(samples["train"].video_ids) >= {ids["new"], ids["newer"]}
+    fitted = fit_in_process(samples["train"], samples["validation"], second.config.decoder_sizes, HALSTED, recipe)
+    assert len(fitted.progress.curve) == 2, "it is learned as the release before it"
 
 
 def test_a_release_with_a_models_labels_is_refused_for_folds(on_folds, labelled, tmp_path, capsys):

@@ -1,6 +1,8 @@
-"""The training loop on Ray Train and in one process. All tests share one Ray, since each start costs some seconds."""
+"""The training loop on Ray Train and in one process. All tests share one Ray and its four runs of Ray Train, since each
+run starts a process for the controller, for each worker and for each of Ray's helpers."""
 
 import io
+import json
 import os
 import signal
 from contextlib import contextmanager, suppress
@@ -45,8 +47,9 @@ SMALL = taxonomies.from_dict(
     }
 )
 DIM = 24
+EPOCHS = 24
 RECIPE = Recipe(
-    epochs=40,
+    epochs=EPOCHS,
     batch_size=32,
     learning_rate=2e-3,
     warmup_epochs=1,
@@ -56,27 +59,34 @@ RECIPE = Recipe(
     validate_every=4,
     checkpoint_every=4,
 )
+SHARED, LONGER = 12, 16
+"""Epochs that three workers train, and that one worker goes on to."""
 SIZES = {"dim": DIM, "width": DIM, "layers": 1, "heads": 2, "feedforward": 48, "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    with connected() as (cpus, _, _):
-        yield int(cpus)
+    with pytest.MonkeyPatch.context() as patch:
+        # Ray Train's processes have an environment of their own, so none of those that Ray starts in advance is used.
+        patch.setenv("RAY_prestart_worker_first_driver", "0")
+        with connected() as (cpus, _, _):
+            yield int(cpus)
 
 
-@pytest.fixture(autouse=True)
+@contextmanager
 def in_time():
-    """Ray waits where others fail, so a test that hangs ends here."""
+    """Ray waits where others fail, so a run that hangs ends here."""
 
     def stop(*_):
-        raise TimeoutError("a test of the training loop took more than 240 s")
+        raise TimeoutError("a run of the training loop took more than 480 s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(240)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    signal.alarm(480)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def own_train_workers():
@@ -126,14 +136,15 @@ def data(tmp_path_factory):
 
 
 def fit(data, tmp_path, recipe=RECIPE, **options):
-    return loop.fit(
-        **data,
-        decoder=SIZES,
-        taxonomy=SMALL,
-        recipe=recipe,
-        storage=str(tmp_path),
-        **{"name": "run", "workers": 1, **options},
-    )
+    with in_time():
+        return loop.fit(
+            **data,
+            decoder=SIZES,
+            taxonomy=SMALL,
+            recipe=recipe,
+            storage=str(tmp_path),
+            **{"name": "run", "workers": 1, **options},
+        )
 
 
 def losses(fitted):
@@ -149,20 +160,77 @@ def quick_checkpoints():
         yield
 
 
+def steady(epochs):
+    """The learning rate never changes, so that a shorter run is the beginning of a longer one."""
+    return replace(RECIPE, epochs=epochs, warmup_epochs=epochs, warmup_from=1.0)
+
+
+def fit_here(train, validation, recipe):
+    """The same training in this process, on one thread as a worker has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return loop.fit_in_process(train, validation, SIZES, SMALL, recipe)
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
-def undisturbed(cluster, data, tmp_path_factory):
-    seen = []
+def alone(data):
+    return fit_here(*map(Samples.load, data.values()), RECIPE)
+
+
+@pytest.fixture(scope="module")
+def alone_steady(data):
+    return fit_here(*map(Samples.load, data.values()), steady(LONGER))
+
+
+@pytest.fixture(scope="module")
+def shared(cluster, data, tmp_path_factory):
+    """(what three workers trained, the epochs that were told, the run's storage). Ray's list of the run's checkpoints
+    was cut off before."""
+    storage, seen = tmp_path_factory.mktemp("shared"), []
+    listed = storage / "run" / loop.RAYS_LIST
+    listed.parent.mkdir()
+    listed.write_text('{"ray_version":"2.60.0","checkpoint_res')
     with quick_checkpoints():
-        return fit(data, tmp_path_factory.mktemp("undisturbed"), on_epoch=seen.append), seen
+        return fit(data, storage, steady(SHARED), workers=3, on_epoch=seen.append), seen, storage
 
 
-def test_training_learns_and_keeps_the_decoder_by_its_worst_task(undisturbed):
-    fitted, seen = undisturbed
+@pytest.fixture(scope="module")
+def gone_on(shared, data):
+    """(what one worker trained from the checkpoint of three, the epochs that were told, those of the checkpoint)."""
+    seen, restored = [], []
+    with quick_checkpoints():
+        fitted = fit(data, shared[2], steady(LONGER), on_epoch=seen.append, on_restored=restored.append)
+    return fitted, seen, restored
+
+
+@pytest.fixture(scope="module")
+def disturbed(cluster, data, tmp_path_factory):
+    """(what one worker trained that was killed on the way, the epochs that were told, those of its checkpoint)."""
+    seen, restored, killed = [], [], []
+
+    def kill_once(record):
+        seen.append(record["epoch"])
+        if record["epoch"] >= 9 and not killed:
+            (worker,) = own_train_workers()
+            killed.append(worker)
+            os.kill(worker, signal.SIGKILL)
+
+    storage = tmp_path_factory.mktemp("disturbed")
+    fitted = fit(data, storage, on_epoch=kill_once, on_restored=restored.append)
+    assert killed
+    return fitted, seen, restored
+
+
+def test_training_learns_and_keeps_the_decoder_by_its_worst_task(shared):
+    fitted, seen, _ = shared
     curve = fitted.progress.curve
-    assert seen == curve and [record["epoch"] for record in curve] == list(range(40))
+    assert seen == curve and [record["epoch"] for record in curve] == list(range(SHARED))
     assert curve[-1]["loss"] < 0.3 * curve[0]["loss"]
     measured = [record for record in curve if record["accuracy_of_task"]]
-    assert [record["epoch"] + 1 for record in measured] == list(range(4, 41, 4))
+    assert [record["epoch"] + 1 for record in measured] == list(range(4, SHARED + 1, 4))
     assert measured[-1]["accuracy_of_task"]["micro"] > 0.9
     best = -1
     for record in measured:
@@ -181,14 +249,14 @@ def test_a_recipe_may_keep_the_last_epoch_whatever_its_worst_task_says(data):
     kept = {}
     for keep in ("best", "last"):
         recipe = replace(RECIPE, epochs=6, warmup_epochs=1.0, validate_every=1, keep=keep)
-        kept[keep] = loop.fit_in_process(train, validation, SIZES, SMALL, recipe).progress
+        kept[keep] = fit_here(train, validation, recipe).progress
     worst = [record["worst"] for record in kept["last"].curve]
     assert worst == [record["worst"] for record in kept["best"].curve], "only what is kept differs"
     assert kept["best"].best_epoch == worst.index(max(worst)) < 5 and kept["best"].best == max(worst)
     assert kept["last"].best_epoch == 5 and kept["last"].best == worst[-1]
 
 
-def test_the_accuracy_of_the_commonest_category_stands_beside_the_decoders(undisturbed, data):
+def test_the_accuracy_of_the_commonest_category_stands_beside_the_decoders(shared, data):
     train, validation = map(Samples.load, data.values())
     expected = {}
     for k, task in enumerate(SMALL.tasks):
@@ -197,36 +265,26 @@ def test_the_accuracy_of_the_commonest_category_stands_beside_the_decoders(undis
             learned, judged = (of.truth_SG[of.task_S == k, g] for of in (train, validation))
             shares.append(np.mean(judged == np.bincount(learned).argmax()))
         expected[task.name] = np.mean(shares)
-    assert undisturbed[0].progress.commonest_of_task == pytest.approx(expected)
+    assert shared[0].progress.commonest_of_task == pytest.approx(expected)
 
 
-def test_worker_count_invariance(undisturbed, data, tmp_path):
-    # 620 samples in batches of 32: the last one, of 12, splits unevenly over 3
-    with quick_checkpoints():
-        shared = fit(data, tmp_path, workers=3)
-    assert losses(shared)[:10] == pytest.approx(losses(undisturbed[0])[:10], rel=1e-4)
-    assert shared.progress.commonest_of_task == undisturbed[0].progress.commonest_of_task
-    # rounding grows with the steps; 800 of them later the curve is still the same to the eye
-    assert losses(shared) == pytest.approx(losses(undisturbed[0]), rel=0.02)
+def test_worker_count_invariance(shared, alone_steady):
+    # 620 samples in batches of 32, which split unevenly over 3
+    of_three, of_one = shared[0], alone_steady
+    assert losses(of_three)[:10] == pytest.approx(losses(of_one)[:10], rel=1e-4)
+    assert of_three.progress.commonest_of_task == of_one.progress.commonest_of_task
+    # rounding grows with the steps; 240 of them later the curve is still the same to the eye
+    assert losses(of_three) == pytest.approx(losses(of_one)[:SHARED], rel=0.02)
 
 
-def test_same_seed_same_result_even_after_a_killed_worker(undisturbed, data, tmp_path):
-    seen, restored, killed = [], [], []
-
-    def kill_once(record):
-        seen.append(record["epoch"])
-        if record["epoch"] >= 9 and not killed:
-            (worker,) = own_train_workers()
-            killed.append(worker)
-            os.kill(worker, signal.SIGKILL)
-
-    disturbed = fit(data, tmp_path, on_epoch=kill_once, on_restored=restored.append)
-    assert killed and 0 not in seen[1:], "it went on from a checkpoint, not from the start"
-    assert len(seen) > 40, "the kill came too late to matter"
-    assert restored and restored == disturbed.progress.curve[: len(restored)], "what the checkpoint holds is told"
-    assert losses(disturbed) == losses(undisturbed[0])
-    for name, value in undisturbed[0].tensors.items():
-        assert torch.equal(value, disturbed.tensors[name]), name
+def test_same_seed_same_result_even_after_a_killed_worker(disturbed, alone):
+    fitted, seen, restored = disturbed
+    assert 0 not in seen[1:], "it went on from a checkpoint, not from the start"
+    assert len(seen) > EPOCHS, "the kill came too late to matter"
+    assert restored and restored == fitted.progress.curve[: len(restored)], "what the checkpoint holds is told"
+    assert losses(fitted) == losses(alone)
+    for name, value in alone.tensors.items():
+        assert torch.equal(value, fitted.tensors[name]), name
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(cluster, data, tmp_path):
@@ -235,28 +293,18 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(cluster, da
         fit(data, tmp_path, wild, workers=2)
 
 
-def test_a_list_of_checkpoints_that_was_cut_off_starts_the_run_anew(cluster, data, tmp_path):
-    listed = tmp_path / "run" / loop.RAYS_LIST
-    listed.parent.mkdir()
-    listed.write_text('{"ray_version":"2.60.0","checkpoint_res')
-    assert len(losses(fit(data, tmp_path, replace(RECIPE, epochs=1, warmup_epochs=1)))) == 1
+def test_a_list_of_checkpoints_that_was_cut_off_starts_the_run_anew(shared):
+    fitted, seen, storage = shared
+    assert [record["epoch"] for record in seen] == list(range(SHARED)) and len(losses(fitted)) == SHARED
+    assert json.loads((storage / "run" / loop.RAYS_LIST).read_text()), "Ray wrote its own"
 
 
-def test_a_run_goes_on_with_another_number_of_workers(cluster, data, tmp_path):
-    """One worker goes on from the checkpoint of two; the curve is that of one worker who trained it all."""
-
-    def steady(epochs):
-        """The learning rate never changes, so that a run of 4 epochs is the beginning of a run of 8."""
-        return replace(RECIPE, epochs=epochs, warmup_epochs=epochs, warmup_from=1.0)
-
-    seen, restored = [], []
-    with quick_checkpoints():
-        fit(data, tmp_path, steady(4), workers=2, on_epoch=seen.append)
-        fitted = fit(data, tmp_path, steady(8), on_epoch=seen.append, on_restored=restored.append)
-    assert [record["epoch"] for record in seen] == list(range(8)), "each epoch was trained once"
-    assert [record["epoch"] for record in restored] == list(range(4))
-    alone = loop.fit_in_process(*map(Samples.load, data.values()), SIZES, SMALL, steady(8))
-    assert losses(fitted) == pytest.approx(losses(alone), rel=1e-3)
+def test_a_run_goes_on_with_another_number_of_workers(shared, gone_on, alone_steady):
+    """One worker goes on from the checkpoint of three; the curve is that of one worker who trained it all."""
+    fitted, seen, restored = gone_on
+    assert [record["epoch"] for record in shared[1] + seen] == list(range(LONGER)), "each epoch was trained once"
+    assert [record["epoch"] for record in restored] == list(range(SHARED))
+    assert losses(fitted) == pytest.approx(losses(alone_steady), rel=1e-3)
 
 
 def test_a_cluster_without_gpus_refuses_to_train_on_them(cluster, data, tmp_path):
@@ -288,18 +336,16 @@ def test_the_line_of_progress():
     )
 
 
-def test_a_fold_trains_as_a_run_of_one_worker_does(undisturbed, data):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    alone = loop.fit_in_process(*map(Samples.load, data.values()), SIZES, SMALL, RECIPE)
-    torch.set_num_threads(threads)
-    assert losses(alone) == losses(undisturbed[0]) and alone.progress.best_epoch == undisturbed[0].progress.best_epoch
-    for name, value in undisturbed[0].tensors.items():
+def test_a_fold_trains_as_a_run_of_one_worker_does(disturbed, alone):
+    fitted = disturbed[0]
+    assert losses(alone) == losses(fitted) and alone.progress.best_epoch == fitted.progress.best_epoch
+    assert alone.tensors.keys() == fitted.tensors.keys()
+    for name, value in fitted.tensors.items():
         assert torch.equal(value, alone.tensors[name]), name
 
 
-def test_bf16_learns_alike(undisturbed, data):
-    alone = loop.fit_in_process(*map(Samples.load, data.values()), SIZES, SMALL, replace(RECIPE, precision="bf16"))
-    assert losses(alone)[:20] == pytest.approx(losses(undisturbed[0])[:20], rel=0.05)
-    assert losses(alone) != losses(undisturbed[0]) and alone.progress.best > 0.9
-    assert all(value.dtype != torch.bfloat16 for value in alone.tensors.values())
+def test_bf16_learns_alike(alone, data):
+    rounded = fit_here(*map(Samples.load, data.values()), replace(RECIPE, precision="bf16"))
+    assert losses(rounded)[:20] == pytest.approx(losses(alone)[:20], rel=0.05)
+    assert losses(rounded) != losses(alone) and rounded.progress.best > 0.9
+    assert all(value.dtype != torch.bfloat16 for value in rounded.tensors.values())

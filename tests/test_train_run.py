@@ -77,7 +77,10 @@ def registry(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(archive, registry, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    summary, _ = train_tracked(registry, archive, str(out), RECIPE, encoder=ENCODER, spec=SPEC)
+    with pytest.MonkeyPatch.context() as patch:
+        # Ray Train's processes have an environment of their own, so none of those that Ray starts in advance is used.
+        patch.setenv("RAY_prestart_worker_first_driver", "0")
+        summary, _ = train_tracked(registry, archive, str(out), RECIPE, encoder=ENCODER, spec=SPEC)
     return summary, out
 
 

@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -26,6 +27,9 @@ PATIENCE = {"RAY_health_check_timeout_ms": "60000", "RAY_worker_register_timeout
 """By default Ray ends a node that five times says nothing for 10 s, and a worker that takes more than 60 s to start:
 a laptop that swaps memory must not lose its run. A node whose process is gone refuses to be asked, so that this is
 noticed as soon as before."""
+NO_PREEMPTION = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
+"""By default each training starts a process that looks for machines that a cloud is about to take away. A cluster of
+this machine alone has none."""
 ANSWER_S = 10.0
 """How long a cluster may take to take a connection, and as long again to say its first word."""
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -121,6 +125,7 @@ def _start(local: bool) -> None:
     if local:
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
+        os.environ.setdefault(*NO_PREEMPTION)
         options |= {"address": "local", "num_cpus": max(4, _cores() + SPARE_CPUS), "include_dashboard": False}
     else:
         try:
@@ -136,10 +141,22 @@ def _start(local: bool) -> None:
             raise _no_cluster(error) from error
         except Exception as error:
             # Ray waits 30 s for its own processes, and on a busy machine they do not always start in that time.
+            _end_half_started(error)
             ray.shutdown()
             if "timed out during startup" not in str(error) or not tries_left:
                 raise
             logger.warning("Ray did not start within its 30 s; trying again")
+
+
+def _end_half_started(error: BaseException) -> None:
+    """Ends the processes of a node that did not start whole. ``ray.shutdown`` knows nothing of it, and they would run
+    on beside the next try, on a machine that is too busy already."""
+    from ray._private.node import Node
+
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node = frame.f_locals.get("self")
+        if isinstance(node, Node):
+            node.kill_all_processes(check_alive=False, wait=True)
 
 
 def ask_cluster(address: str) -> bool:
