@@ -1,4 +1,5 @@
-"""Text to moment and labels without training, on synthetic videos that were held out, as docs/how-to/language.md shows.
+"""Text to moment, and labels without training and from few clips, on synthetic videos that were held out, as
+docs/how-to/language.md shows.
 
     python benchmarks/language.py build/language
 
@@ -42,7 +43,7 @@ SENTENCES = {
 
 
 def main(folder: str) -> None:
-    """Runs the four commands one after the other; each prints its figures."""
+    """Runs the commands one after the other; each prints its figures."""
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     labels, archive, run = root / "actions.yaml", str(root / "archive"), str(root / "run")
@@ -51,6 +52,7 @@ def main(folder: str) -> None:
         ["phantom", archive, *ARCHIVE, "--seed", "7"],
         ["train", "--objective", "contrast", "--atlas", archive, "--out", run, "--registry", "none"],
         ["zero-shot", f"{run}/model", "--atlas", archive, "--labels", str(labels)],
+        ["few-shot", f"{run}/model", "--atlas", archive, "--labels", str(labels)],
         ["recall", f"{run}/model", "--atlas", archive],
     ):
         print("halsted", " ".join(command), flush=True)

@@ -1,14 +1,16 @@
-"""``halsted zero-shot`` and ``halsted recall``: their options, and what they print."""
+"""``halsted zero-shot``, ``few-shot`` and ``recall``: their options, and what they print."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
-from halsted_ray.cli.options import DONE, Commands, Parser, add_command
+from halsted_ray.cli.options import DONE, Commands, Parser, add_command, positive_int
 from halsted_ray.cli.registry import REGISTRY_HELP
 from halsted_ray.cli.text_tables import counted, percent, show_progress, table
 from halsted_ray.registry.references import resolve
@@ -32,6 +34,35 @@ def add_zero_shot(commands: Commands) -> None:
     )
     add_shared(added)
     added.add_argument("--labels", required=True, metavar="FILE", help="YAML file with tag, and labels with sentences")
+
+
+def add_few_shot(commands: Commands) -> None:
+    """``halsted few-shot``."""
+    added = add_command(
+        commands,
+        "few-shot",
+        "say how right a classifier is that has seen few clips of each label",
+        print_few_shot,
+        example="halsted few-shot run/model --atlas archive --labels actions.yaml",
+        more="The clips that it learns from are drawn from the train part, several times.",
+    )
+    add_shared(added)
+    added.add_argument("--labels", required=True, metavar="FILE", help="the file of labels, as of zero-shot")
+    added.add_argument(
+        "--shots",
+        type=_shots,
+        default=(1, 2, 4, 8, 16, None),
+        metavar="N,N",
+        help="clips of each label (default 1,2,4,8,16,all)",
+    )
+    added.add_argument("--repeats", type=positive_int, default=10, metavar="N", help="draws of the clips (default 10)")
+    added.add_argument(
+        "--method",
+        choices=("linear", "prompts", "both"),
+        default="linear",
+        help="linear (default): on the clips' vectors; prompts: learned words before each label (CoOp), minutes per "
+        "draw on a CPU",
+    )
 
 
 def add_recall(commands: Commands) -> None:
@@ -91,6 +122,61 @@ def print_zero_shot(options: argparse.Namespace) -> int:
     return DONE
 
 
+def print_few_shot(options: argparse.Namespace) -> int:
+    """Prints the figures by the number of shots, below what sentences alone give."""
+    from halsted_ray.errors import AtlasError
+    from halsted_ray.language.few_shot import FewShotFigures, few_shot, linear_probe
+    from halsted_ray.language.learned_prompts import learned_prompts
+    from halsted_ray.language.prompts import read_prompts
+    from halsted_ray.language.text_encoder import load_text_encoder
+    from halsted_ray.language.zero_shot import labelled_clips, zero_shot
+
+    atlas, model, embeddings = opened(options)
+    prompts = read_prompts(options.labels, atlas.load_taxonomy())
+    texts = load_text_encoder(options.text_encoder or model.config.text_ref or None)
+    sentences = prompts.vectors(model, texts)
+    train, test = (
+        labelled_clips(atlas, part, prompts, model, embeddings, embedded) for part in ("train", options.part)
+    )
+    chosen = None
+    if options.part != "validation":
+        with contextlib.suppress(AtlasError):  # an atlas may be without a validation part
+            validation = labelled_clips(atlas, "validation", prompts, model, embeddings, embedded)
+            chosen = model.embed_clips(validation.vectors), validation.truth_NK
+    train_ND, test_ND, multi = model.embed_clips(train.vectors), model.embed_clips(test.vectors), prompts.is_multi_label
+    learners = {}
+    if options.method != "prompts":
+        learners["linear"] = linear_probe(test_ND, chosen, multi)
+    if options.method != "linear":
+        learners["prompts"] = learned_prompts(model, texts, prompts, test_ND)
+    found: list[FewShotFigures] = []
+    for name, learn in learners.items():
+        shown = partial(_drawn, name)
+        found += few_shot(name, learn, train_ND, train, test, options.shots, options.repeats, multi, shown)
+    alone = zero_shot(model, test, sentences, multi)
+    warn_of_learned(model, test.video_ids, options.json)
+    if options.json:
+        stated = {"tag": prompts.tag, "part": options.part, "zero_shot": asdict(alone)}
+        print(json.dumps({**stated, "few_shot": [asdict(own) for own in found]}, indent=1))
+        return DONE
+    of_sentences = alone.map if multi else alone.accuracy
+    assert of_sentences is not None
+    rows = [("sentences alone", "", "0", percent(of_sentences), "")]
+    rows += [
+        (own.method, "all" if own.shots is None else str(own.shots), str(own.clips), percent(own.score))
+        + (percent(own.deviation) if own.repeats > 1 else "",)
+        for own in found
+    ]
+    rows += [("commonest label", "", "", percent(alone.commonest), ""), ("chance", "", "", percent(alone.chance), "")]
+    figure = "mean AP" if multi else "accuracy"
+    print(table((prompts.tag, "per label", "clips", figure, "deviation"), rows, right=(1, 2, 3, 4)))
+    print(
+        f"judged on {counted(alone.clips, 'clip')} of {counted(alone.videos, 'video')} ({options.part}), learned from "
+        f"{counted(len(set(train.video_ids)), 'video')} (train), {counted(options.repeats, 'draw')}"
+    )
+    return DONE
+
+
 def print_recall(options: argparse.Namespace) -> int:
     """Prints recall@5 from text to moment, of the model, of keywords in maps, and of chance."""
     from halsted_ray.atlas.captions import captions_for_training
@@ -146,6 +232,18 @@ def opened(options: argparse.Namespace) -> tuple[Atlas, VideoTextModel, str]:
 def embedded(done_s: float, all_s: float) -> None:
     """Shows how far decoding and encoding are."""
     show_progress(f"embedded {done_s / 60:.1f} of {all_s / 60:.1f} video-minutes", done_s >= all_s)
+
+
+def _drawn(name: str, done: int, of: int) -> None:
+    show_progress(f"{name}: {done} of {counted(of, 'draw')}", done >= of)
+
+
+def _shots(text: str) -> tuple[float | None, ...]:
+    """``1,4,all`` as (1, 4, None)."""
+    found = tuple(None if part.strip() == "all" else positive_int(part) for part in text.split(","))
+    if len(set(found)) != len(found):
+        raise argparse.ArgumentTypeError(f"got {text!r}; name each number once")
+    return found
 
 
 def warn_of_learned(model: VideoTextModel, video_ids: Sequence[str], quiet: bool) -> None:

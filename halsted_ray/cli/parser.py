@@ -14,7 +14,7 @@ from halsted_ray.cli.encoder import add_encoder
 from halsted_ray.cli.evaluate import add_evaluate
 from halsted_ray.cli.explain import add_explain
 from halsted_ray.cli.forecast import add_forecast
-from halsted_ray.cli.language import add_recall, add_zero_shot
+from halsted_ray.cli.language import add_few_shot, add_recall, add_zero_shot
 from halsted_ray.cli.map import add_map, add_plan, add_status
 from halsted_ray.cli.options import Parser
 from halsted_ray.cli.out_of_body import add_out_of_body
@@ -51,6 +51,7 @@ ADD = (
     add_train,
     add_evaluate,
     add_zero_shot,
+    add_few_shot,
     add_recall,
     add_self_label,
     add_review,

@@ -60,18 +60,33 @@ class TextEncoder:
             found_NW[rows] = self._encode_batch([texts[n] for n in rows])
         return found_NW
 
+    def encode_behind(self, context_MW: torch.Tensor, texts: Sequence[str]) -> torch.Tensor:
+        """float [N, width], each of length 1, with a gradient for ``context_MW``: M vectors that stand, in the place of
+        words, behind the token that begins each text. Longer texts are cut so that both have room."""
+        room = self.longest - len(context_MW)
+        tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=room, return_tensors="pt")
+        words_NTW = self.model.get_input_embeddings()(tokens["input_ids"])
+        context_NMW, mask_NT = context_MW.expand(len(texts), -1, -1), tokens["attention_mask"]
+        inputs_NTW = torch.cat([words_NTW[:, :1], context_NMW, words_NTW[:, 1:]], 1)
+        present_NT = torch.cat([mask_NT[:, :1], mask_NT.new_ones(context_NMW.shape[:2]), mask_NT[:, 1:]], 1)
+        states_NTW = self.model(inputs_embeds=inputs_NTW, attention_mask=present_NT).last_hidden_state.float()
+        return self._pooled(states_NTW, present_NT)
+
     def _encode_batch(self, texts: list[str]) -> np.ndarray:
         tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=self.longest, return_tensors="pt")
         states_NTW = self.model(**tokens).last_hidden_state.float()
-        mask_NT1 = tokens["attention_mask"][..., None].to(states_NTW.dtype)
+        unit_NW: np.ndarray = self._pooled(states_NTW, tokens["attention_mask"]).numpy()
+        return unit_NW
+
+    def _pooled(self, states_NTW: torch.Tensor, mask_NT: torch.Tensor) -> torch.Tensor:
+        mask_NT1 = mask_NT[..., None].to(states_NTW.dtype)
         if self.pooling == "cls":
             pooled_NW = states_NTW[:, 0]
         elif self.pooling == "max":
             pooled_NW = states_NTW.masked_fill(mask_NT1 == 0, -torch.inf).amax(1)
         else:
             pooled_NW = (states_NTW * mask_NT1).sum(1) / mask_NT1.sum(1).clamp(min=1)
-        unit_NW: np.ndarray = torch.nn.functional.normalize(pooled_NW, dim=-1).numpy()
-        return unit_NW
+        return torch.nn.functional.normalize(pooled_NW, dim=-1)
 
 
 def load_text_encoder(folder: str | None = None) -> TextEncoder:
