@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import base64
+import secrets
+import shutil
 import socket
+import sqlite3
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -31,11 +35,12 @@ from halsted_ray.service.api import create_api
 from halsted_ray.service.clean_upload import CleanRequest
 from halsted_ray.service.clip_tagging import ClipAnswer, ClipRefusal, ClipTagger
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import Job, now_s
+from halsted_ray.service.database import Database, Job, now_s
 from halsted_ray.service.job_process import JobReport, JobResult, MapRequest, do
 from halsted_ray.service.job_worker import JobWorker
 from halsted_ray.service.object_store import PART_BYTES
 from halsted_ray.service.settings import Settings
+from halsted_ray.storage.files import make_local_folder
 
 SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
 
@@ -92,10 +97,37 @@ def shared_service() -> ServiceComponents:
     return open_service(shared_folder() / "site", shared_model(), with_clips=True)
 
 
+@cache
+def empty_database() -> Path:
+    """The database of a site that nobody has used, made once per process: making it takes half a second."""
+    path = shared_folder() / "empty.db"
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    database.empty_log()
+    database.close()
+    return path
+
+
+def write_database(path: Path) -> None:
+    """Writes the database of a new site, with secrets of its own."""
+    make_local_folder(path.parent, 0o700)
+    shutil.copy(empty_database(), path)
+    drawn = {
+        "addresses": secrets.token_hex(32),
+        "certificates": base64.b64encode(secrets.token_bytes(32)).decode(),
+        "cohorts": secrets.token_hex(32),
+    }
+    with closing(sqlite3.connect(path)) as connection, connection:
+        assert {name for (name,) in connection.execute("select name from secrets")} == set(drawn)
+        connection.executemany("update secrets set value = ? where name = ?", [(drawn[name], name) for name in drawn])
+
+
 def open_service(state: Path, model: Path, with_clips: bool = False, **changes: Any) -> ServiceComponents:
     """The components of a site in the folder ``state``. ``with_clips``: a model in this process tags clips.
     ``changes``: of the settings."""
     settings = Settings(f"sqlite:///{state}/halsted.db", str(state / "store"), str(model))
+    if "database" not in changes and not (state / "halsted.db").exists():
+        write_database(state / "halsted.db")
     service = ServiceComponents.open(replace(settings, **changes))
     if with_clips:
         tagger = ClipTagger(service.model_source, decoders=1)

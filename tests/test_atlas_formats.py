@@ -128,15 +128,20 @@ PRECISE = ("csv", "jsonl", "via")
 """Formats that keep times as they are. The others count frames, or milliseconds."""
 
 
-@pytest.mark.parametrize("format", [name for name, format in FORMATS.items() if format.write])
+WRITTEN = [name for name, format in FORMATS.items() if format.write and name != "captions"]
+"""Captions hold no clip: test_captions.py is about them."""
+
+
+@pytest.mark.parametrize("format", WRITTEN)
 @pytest.mark.parametrize("taxonomy", [HALSTED, ODD], ids=["halsted", "odd"])
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_export_comes_back_equal(tmp_path_factory, format, taxonomy, data):
     """Within one frame; names, captions and categories with any Unicode."""
     place = tmp_path_factory.mktemp("trip")
     atlas = in_memory(data.draw(samples(taxonomy)), taxonomy)
-    files = [file for file in export_atlas(atlas, str(place / "out"), format) if "label-studio.xml" not in file]
+    other = ("label-studio.xml", "sharegpt.json")  # the settings of the tool, and the same clips in another form
+    files = [file for file in export_atlas(atlas, str(place / "out"), format) if not file.endswith(other)]
     options = ImportSettings(taxonomy)
     back = sorted_clips([recording for file in files for recording in FORMATS[format].read(file, options)])
     assert (options.left_out, options.notes) == ([], [])
@@ -207,7 +212,7 @@ def test_a_corrected_boundary_replaces_the_old_one(clips_csv, tmp_path):
 
 
 @pytest.mark.parametrize("with_files", [False, True])
-@pytest.mark.parametrize("format", [name for name, format in FORMATS.items() if format.write])
+@pytest.mark.parametrize("format", WRITTEN)
 def test_what_was_exported_comes_back_as_the_same_clips(tmp_path, format, with_files):
     """Also where the file is named by a path that a URL would write in another way."""
     small_video.write(tmp_path / "data/or 2/a%20b #1?.mp4", 4)

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import tomllib
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -80,8 +81,14 @@ HANDS_OVER_TO_RAY = {"reporting/mapped_archive.py"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
 def imported_names(path):
-    """Full dotted names: ``from a import b`` gives ``a`` and ``a.b``; ``import a; a.b.c`` also gives ``a.b`` uses."""
+    """(full dotted name, line) of each: ``from a import b`` gives ``a`` and ``a.b``; ``import a; a.b.c`` also gives
+    ``a.b`` uses."""
+    return tuple(_imported_names(path))
+
+
+def _imported_names(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -54,13 +54,13 @@ def test_each_statement_names_its_rows_and_the_least_sure_of_them():
 
 def test_nothing_is_said_that_is_in_no_row():
     rows = DISSECTION + [row("micro", "action", "Tug", 40.0, 60.0, 0.3)]
-    categories = {one["category"] for one in rows}
+    categories, taxonomy = {one["category"] for one in rows}, taxonomies.load()
     for at_s in range(0, 90, 7):
-        for one in explain("v", rows, at_s, taxonomies.load()).statements:
+        for one in explain("v", rows, at_s, taxonomy).statements:
             assert (one.said is None) == (one.confidence is None) == bool(one.reason)
             if one.said is not None:
                 assert one.rests_on and all(row.category in one.said for row in one.rests_on)
-                named = {c for tag in taxonomies.load().tags for c in tag.categories if c in one.said.split(": ")}
+                named = {c for tag in taxonomy.tags for c in tag.categories if c in one.said.split(": ")}
                 assert named <= categories
                 assert one.confidence == min(row.confidence for row in one.rests_on)
 

@@ -49,6 +49,12 @@ def test_importing_the_package_imports_nothing_heavy():
     assert run(f"import halsted_ray, sys; print(sorted({heavy!r} & set(sys.modules)))").strip() == "[]"
 
 
+def test_reports_and_the_state_of_a_map_wait_for_no_pytorch_and_no_scipy():
+    """They take four seconds of a core to import, and `halsted status` and `halsted show` read tables only."""
+    heavy = {"torch", "ray", "scipy"}
+    assert run(f"import halsted_ray.reporting, sys; print(sorted({heavy!r} & set(sys.modules)))").strip() == "[]"
+
+
 def test_a_name_of_the_face_stays_itself_after_its_room_was_imported():
     """A room of the same name would take its place, as soon as somebody imports the room."""
     code = "import pkgutil, halsted_ray; print(sorted({m.name for m in pkgutil.iter_modules(halsted_ray.__path__)}))"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -228,9 +228,11 @@ def test_the_command_names_what_it_skipped(archive, tmp_path, run, small_model, 
     assert f"skipped, not a video:\n  {archive}/notes.txt\n" in shown
 
 
-def test_a_terminal_that_lacks_a_letter_shows_it_escaped(archive, tmp_path, run):
+def test_a_terminal_that_lacks_a_letter_shows_it_escaped(archive, tmp_path, run, monkeypatch):
     small_video.write(archive / "ü.mp4", 6)
     run()
-    words = [sys.executable, "-m", "halsted_ray.cli", "status", str(tmp_path / "out"), "--files"]
-    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
-    assert done.returncode == 0 and r"\xfc.mp4" in done.stdout, done.stderr
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    with monkeypatch.context() as terminal:
+        terminal.setattr(sys, "stdout", shown)
+        assert main(["status", str(tmp_path / "out"), "--files"]) == 0
+    assert rb"\xfc.mp4" in shown.buffer.getvalue()

@@ -44,7 +44,7 @@ def test_videos_and_truth_are_written(archive):
 def test_a_second_run_renders_and_commits_nothing(archive):
     root, atlas, _ = archive
     before = {path: os.stat(path).st_mtime_ns for path in Path(root, "videos").iterdir()}
-    assert write_archive(root, **SMALL) == atlas
+    assert write_archive(root, **SMALL, workers=1) == atlas
     assert {path: os.stat(path).st_mtime_ns for path in Path(root, "videos").iterdir()} == before
     assert read_atlas(root).version == 0
 
@@ -142,7 +142,7 @@ def test_a_share_of_suturing_is_spread_over_all_procedures():
 
 def test_a_shifted_archive_has_the_truth_of_the_plain_one_and_other_pixels(archive, tmp_path):
     _, plain, _ = archive
-    shifted = write_archive(str(tmp_path), **SMALL, domain="shifted")
+    shifted = write_archive(str(tmp_path), **SMALL, domain="shifted", workers=1)
 
     def events(atlas):
         return [(clip.task, clip.start_s, clip.stop_s, clip.tags) for clip in atlas.clips]
@@ -150,7 +150,7 @@ def test_a_shifted_archive_has_the_truth_of_the_plain_one_and_other_pixels(archi
     assert events(shifted) == events(plain)
     assert not {v.video_id for v in shifted.videos} & {v.video_id for v in plain.videos}
     assert shifted.release != plain.release
-    again = write_archive(str(tmp_path / "again"), **SMALL, domain="shifted")
+    again = write_archive(str(tmp_path / "again"), **SMALL, domain="shifted", workers=1)
     assert {v.video_id for v in again.videos} == {v.video_id for v in shifted.videos}
 
 
@@ -162,4 +162,4 @@ def test_an_archive_on_s3(s3_server, archive):
     assert {v.video_id for v in atlas.videos} == {v.video_id for v in local.videos}
     assert all(video.uri.startswith(f"{location}/videos/") for video in atlas.videos)
     assert atlas.clips == local.clips and atlas.content_digest == local.content_digest
-    assert write_archive(location, **SMALL) == atlas
+    assert write_archive(location, **SMALL, workers=1) == atlas

@@ -151,12 +151,14 @@ def write_archive(
     refuse_other_archive(location, {f"{video.name}.mp4" for video in wanted}, release)
 
     found: dict[str, Video] = {}
-    with rendering_folder(location) as folder, process_pool(min(videos, workers or os.cpu_count() or 1)) as pool:
-        tasks = {pool.submit(render, location, video, folder): video for video in wanted}
-        for task in as_completed(tasks):
-            found[tasks[task].name] = task.result()
-            if progress:
-                progress(len(found), videos)
+
+    def done(video: PhantomVideo, row: Video) -> None:
+        found[video.name] = row
+        if progress:
+            progress(len(found), videos)
+
+    with rendering_folder(location) as folder:
+        render_all(location, wanted, folder, min(videos, workers or os.cpu_count() or 1), done)
     rows = [found[video.name] for video in wanted]
     clips = [clip for video, row in zip(wanted, rows, strict=True) for clip in truth(video, row)]
     split = (
@@ -254,9 +256,24 @@ def cannot_write(location: str, error: OSError) -> OutputError:
     return OutputError(f"can't write phantoms to {location!r} ({reason}); name a place that you may write to")
 
 
+def render_all(
+    location: str, wanted: list[PhantomVideo], folder: str, workers: int, done: Callable[[PhantomVideo, Video], None]
+) -> None:
+    """Renders all videos in so many processes and calls ``done`` with each. A single worker is this process: another
+    one would take a second to start."""
+    if workers == 1:
+        for video in wanted:
+            done(video, render(location, video, folder))
+        return
+    with process_pool(workers) as pool:
+        tasks = {pool.submit(render, location, video, folder): video for video in wanted}
+        for task in as_completed(tasks):
+            done(tasks[task], task.result())
+
+
 def render(location: str, video: PhantomVideo, folder: str) -> Video:
-    """One file, unless it is there already; what it is, by its own bytes. ``folder``: where it is made. Runs in a
-    process of its own. Raises OutputError."""
+    """One file, unless it is there already; what it is, by its own bytes. ``folder``: where it is made. Raises
+    OutputError."""
     fs, root = filesystem(location)
     uri = f"{location.rstrip('/')}/videos/{video.name}.mp4"
     target = f"{root.rstrip('/')}/videos/{video.name}.mp4"

@@ -4,6 +4,9 @@ The unit that is drawn is the fold or the video, never the window: the windows o
 over windows would be far too narrow.
 
 Legend: V videos, T tags, B draws.
+
+SciPy's statistics take a second of a core to import, so only what needs them imports them: reports and the state of a
+map do not.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 """Of a confidence interval."""
@@ -41,6 +43,8 @@ def over_folds(values: Sequence[float], kind: str = "normal", level: float = LEV
     known = np.array([value for value in values if not math.isnan(value)])
     if len(known) < 2:
         return ConfidenceInterval(float(known[0]) if len(known) else math.nan, math.nan, math.nan)
+    from scipy import stats
+
     error = known.std(ddof=1) / math.sqrt(len(known))
     reach = stats.norm.ppf(0.5 + level / 2) if kind == "normal" else stats.t.ppf(0.5 + level / 2, len(known) - 1)
     return ConfidenceInterval(
@@ -113,6 +117,8 @@ def paired_test(first: Sequence[float], second: Sequence[float], test: str = "wi
         return math.nan
     if not differences.any():
         return 1.0
+    from scipy import stats
+
     if test == "wilcoxon":
         return float(stats.wilcoxon(differences[differences != 0]).pvalue)
     alike = np.allclose(differences, differences[0], rtol=1e-9, atol=0)  # SciPy would divide by rounding errors

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from halsted_ray.evaluation.migration import Migration, category_matrix
-from halsted_ray.model.halsted import Halsted
 from halsted_ray.taxonomy import Task, Taxonomy
-from halsted_ray.training.samples import Samples
+
+if TYPE_CHECKING:  # a report needs the names of the methods, and no PyTorch
+    from halsted_ray.model.halsted import Halsted
+    from halsted_ray.training.samples import Samples
 
 NO_CATEGORY = -1
 """In the place of a category where a method names none, as the method ``chance``."""

@@ -36,8 +36,7 @@ def load(name_or_path: str = "halsted") -> Taxonomy:
     Raises TaxonomyError where there is no such name or file, or where the file has another form than the shipped files.
     """
     if name_or_path in SHIPPED:
-        text = resources.files("halsted_ray.taxonomy").joinpath(f"{name_or_path}.yaml").read_text("utf-8")
-        return from_yaml(text, f"{name_or_path}.yaml")
+        return _shipped(name_or_path)
     if not name_or_path.endswith((".yaml", ".yml")):
         raise TaxonomyError(
             f"no taxonomy {name_or_path!r}; {nearest(name_or_path, SHIPPED)} (or give a path that ends in .yaml)"
@@ -49,6 +48,12 @@ def load(name_or_path: str = "halsted") -> Taxonomy:
     except (OSError, UsageError, VideoError) as error:
         raise TaxonomyError(f"taxonomy file {name_or_path!r} can't be read: {error}; give an existing file") from error
     return from_yaml(text, name_or_path)
+
+
+@cache
+def _shipped(name: str) -> Taxonomy:
+    text = resources.files("halsted_ray.taxonomy").joinpath(f"{name}.yaml").read_text("utf-8")
+    return from_yaml(text, f"{name}.yaml")
 
 
 def from_yaml(text: str, origin: str) -> Taxonomy:
