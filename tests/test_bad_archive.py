@@ -4,21 +4,18 @@ none the less, and that no patient's name leaves the archive's own tables."""
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import struct
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from in_process import halsted
 from numbered_video import Recipe, write
 
-import halsted_ray
 from halsted_ray.maps.reading import read_segments, read_timeline
 from halsted_ray.video.identity import block_spans
 
@@ -122,27 +119,16 @@ def told(small_model, tmp_path_factory):
     good(folder)
     bad(folder)
     ray_folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path: Ray's sockets lie in it
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(halsted_ray.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-        "RAY_TMPDIR": str(ray_folder),
-    }
-    environment.pop("RAY_ADDRESS", None)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "halsted_ray.cli", *map(str, words)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        return done.returncode, done.stdout, done.stderr
-
     mapping = ("map", archive, "--out", out, "--model", small_model)
-    told = [run(*mapping), run(*mapping), run("status", out, "--json"), run("report", out, "--to", shown / "page.html")]
-    told += [run("export", out, "--format", kind, "--to", shown / kind) for kind in ("csv", "jsonl", "vtt", "srt")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", str(ray_folder))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        told = [halsted(*mapping), halsted(*mapping), halsted("status", out, "--json")]
+        told += [halsted("report", out, "--to", shown / "page.html")]
+        told += [
+            halsted("export", out, "--format", kind, "--to", shown / kind) for kind in ("csv", "jsonl", "vtt", "srt")
+        ]
     yield out, ray_folder, shown, told
     shutil.rmtree(ray_folder, ignore_errors=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +23,7 @@ from halsted_ray.mapping.workflow import Workflow
 from halsted_ray.maps.staging import SegmentResult
 from halsted_ray.maps.timeline import Gap, Unasked, merge
 from halsted_ray.records import Segment, Window, WindowSpec
+from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.frames import Missing, collect
 from halsted_ray.video.presence import LEAST_PRESENT, is_asked, missing_s, stand_ins, union, without
 from halsted_ray.video.windows import frame_times_s, has_picture, windows
@@ -267,59 +270,68 @@ def test_a_share_that_is_none_is_refused(tmp_path, least_present):
         map_archive(str(tmp_path / "archive"), str(tmp_path / "maps"), least_present=least_present)
 
 
-def decoded(path, duration_s, fidelity="reference"):
+@pytest.fixture(scope="module")
+def process():
+    """One decoding process for all files."""
+    with DecodeProcess() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """40 s without damage."""
+    recipe = Recipe(frames=1200, mux_options={"movflags": "faststart"}, codec_options={"x264-params": "scenecut=0"})
+    return write(tmp_path_factory.mktemp("whole") / "whole.mp4", recipe)
+
+
+def decoded(process, path, duration_s, fidelity="reference", copies=()):
     """(frames, gaps) of a real file, by the real stage and its process."""
-    stage = DecodeStage(DecodeOptions("", "recipe", SPEC, (90, 160), fidelity, deadline_s=60.0))
-    try:
-        return stage.decode(Segment("s", "v", str(path), 0.0, duration_s, duration_s))
-    finally:
-        stage.process.close()
+    options = DecodeOptions(
+        "", "recipe", SPEC, (90, 160), fidelity, deadline_s=60.0, copies={"v": [str(copy) for copy in copies]}
+    )
+    stage = DecodeStage(options, process=lambda memory_mb: process)
+    return stage.decode(Segment("s", "v", str(path), 0.0, duration_s, duration_s))
 
 
 @pytest.mark.parametrize("fidelity", ["exact", "reference", "keyframes"])
-def test_a_real_file_with_damage_after_a_third_loses_the_damage_alone(tmp_path, fidelity):
+def test_a_real_file_with_damage_after_a_third_loses_the_damage_alone(tmp_path, process, whole, fidelity):
     """40 s with noise over the packets of [13, 15) s: before and after it every frame is there."""
-    recipe = Recipe(frames=1200, mux_options={"movflags": "faststart"}, codec_options={"x264-params": "scenecut=0"})
-    video = write(tmp_path / "whole.mp4", recipe)
-    path = with_damage(tmp_path / "Mustermann.mp4", video, 13.0, 15.0)
-    images, (gap,) = decoded(path, 40.0, fidelity)
+    path = with_damage(tmp_path / "Mustermann.mp4", whole, 13.0, 15.0)
+    images, (gap,) = decoded(process, path, 40.0, fidelity)
     assert 13.0 - 1 / 30 <= gap.start_s <= 13.125 and gap.stop_s == pytest.approx(15.0, abs=0.04)
     assert gap.code == "corrupt" and "Mustermann" not in gap.reason
-    whole, none = decoded(video.path, 40.0, fidelity)
+    undamaged, none = decoded(process, whole.path, 40.0, fidelity)
     present = has_picture(frame_times_s(Segment("s", "v", "", 0.0, 40.0, 40.0), SPEC), [(gap.start_s, gap.stop_s)])
     assert none == [] and images[present].any((1, 2, 3)).all() and not images[~present].any()
     if fidelity == "keyframes":  # after damage any frame may stand in for the keyframe before it
         present &= np.arange(len(present)) < present.argmin()
-    assert np.array_equal(images[present], whole[present])
+    assert np.array_equal(images[present], undamaged[present])
 
 
 @pytest.mark.parametrize("fidelity", ["exact", "reference", "keyframes"])
-def test_a_real_copy_fills_the_damage_and_another_recording_of_the_same_id_fills_nothing(tmp_path, fidelity):
-    recipe = Recipe(frames=1200, mux_options={"movflags": "faststart"}, codec_options={"x264-params": "scenecut=0"})
-    video = write(tmp_path / "whole.mp4", recipe)
+def test_a_real_copy_fills_the_damage_and_another_recording_of_the_same_id_fills_nothing(
+    tmp_path, process, whole, fidelity
+):
     other = small_video.write(tmp_path / "other.mp4", 40.0, fps=10, look=1)
-    path = with_damage(tmp_path / "damaged.mp4", video, 13.0, 15.0)
-    for copies, gaps in (([video.path], 0), ([other], 1), ([other, video.path], 0)):
-        options = DecodeOptions(
-            "", "recipe", SPEC, (90, 160), fidelity, deadline_s=60.0, copies={"v": [str(copy) for copy in copies]}
-        )
-        stage = DecodeStage(options)
-        try:
-            images, found = stage.decode(Segment("s", "v", str(path), 0.0, 40.0, 40.0))
-        finally:
-            stage.process.close()
+    path = with_damage(tmp_path / "damaged.mp4", whole, 13.0, 15.0)
+    for copies, gaps in (([whole.path], 0), ([other], 1), ([other, whole.path], 0)):
+        images, found = decoded(process, path, 40.0, fidelity, copies)
         assert len(found) == gaps and all("shows other pictures" in gap.reason for gap in found)
         assert images.any((1, 2, 3)).all() == (not gaps)
 
 
-@pytest.mark.parametrize("fidelity", ["exact", "reference", "keyframes"])
-def test_a_real_cut_that_begins_with_an_unreferenced_frame_is_mapped_whole(tmp_path, fidelity):
-    """As ``-ss 3.3 -c copy`` leaves it; at the default fidelity it lost its first 30 s."""
+@pytest.fixture(scope="module")
+def with_b_frames(tmp_path_factory):
     options = {"bf": "2", "b_strategy": "0", "x264-params": "scenecut=0"}
-    video = write(
-        tmp_path / "long.mp4", Recipe(frames=1100, mux_options={"movflags": "faststart"}, codec_options=options)
-    )
+    recipe = Recipe(frames=1100, mux_options={"movflags": "faststart"}, codec_options=options)
+    return write(tmp_path_factory.mktemp("long") / "long.mp4", recipe)
+
+
+@pytest.mark.parametrize("fidelity", ["exact", "reference", "keyframes"])
+def test_a_real_cut_that_begins_with_an_unreferenced_frame_is_mapped_whole(tmp_path, process, with_b_frames, fidelity):
+    """As ``-ss 3.3 -c copy`` leaves it; at the default fidelity it lost its first 30 s."""
     for frames in (98, 99, 100):
-        cut = trim_by_edit_list(video, frames)
-        images, gaps = decoded(cut.path, 33.0, fidelity)
+        path = shutil.copy(with_b_frames.path, tmp_path / f"{frames}.mp4")  # the process knows files by their names
+        cut = trim_by_edit_list(replace(with_b_frames, path=path), frames)
+        images, gaps = decoded(process, cut.path, 33.0, fidelity)
         assert gaps == [] and images is not None

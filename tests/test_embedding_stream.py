@@ -14,18 +14,11 @@ from pathlib import Path
 
 import pytest
 import ray
+from slow_decoding import SPEC, RefusingStage, SlowDecodeOptions, SlowDecodeStage, segments
 from slow_encoder import SlowEncoder
-from slow_stages import (
-    SPEC,
-    RefusingStage,
-    SlowDecodeOptions,
-    SlowDecodeStage,
-    SlowEmbedOptions,
-    SlowEmbedStage,
-    expected,
-    segments,
-)
+from slow_stages import SlowEmbedOptions, SlowEmbedStage, expected
 
+from halsted_ray.compute.cluster import without_monitors
 from halsted_ray.compute.pools import ActorPool, size_pools
 from halsted_ray.embedding.batching import EncodingFigures, EncodingSummary
 from halsted_ray.embedding.embed import EmbeddedSegment, read_embedded
@@ -47,7 +40,8 @@ def cluster():
     os.environ["RAY_worker_niceness"] = "0"
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *([before] if before else [])])
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 6, "object_store_memory": 200 * 2**20})
+    with without_monitors():
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 6, "object_store_memory": 200 * 2**20})
     ray.init(address=made.address, log_to_driver=False)
     yield made
     ray.shutdown()
@@ -123,25 +117,28 @@ def test_a_slow_device_gets_full_batches_while_others_are_decoded(cluster, tmp_p
     assert sum(row.profile.wall_s["queue"] for row in run.rows) > 0, "several segments are in the encoder's hands"
 
 
-def test_a_killed_encoder_costs_no_segment_and_none_comes_twice(cluster, tmp_path):
-    run = Run(tmp_path, 40, ActorPool(2, 0.5), ENCODER, decode_s=0.02)
+@pytest.fixture(scope="module")
+def with_kills(cluster, tmp_path_factory):
+    """A run one of whose decoders was killed, and later its encoder. Decoding waits for the next decoder, so that it
+    is not over before the kill."""
+    place = tmp_path_factory.mktemp("kills")
+    run = Run(place, 50, ActorPool(2, 0.5), ENCODER, decode_s=0.05, least_actors=3, free_segments=20)
 
-    def kill_once(count: int) -> None:
-        if count == 8:
-            os.kill(run.actors("embed")[0], signal.SIGKILL)
+    def kill(count: int) -> None:
+        if count in (8, 30):
+            os.kill(run.actors("decode" if count == 8 else "embed")[0], signal.SIGKILL)
 
-    run.go(kill_once).check_everything_is_stored_once()
-    assert len(run.actors("embed")) == 2
+    return run.go(kill)
 
 
-def test_a_killed_decoder_costs_no_segment_and_none_comes_twice(cluster, tmp_path):
-    run = Run(tmp_path, 40, ActorPool(2, 0.5), ENCODER, decode_s=0.05)
+def test_a_killed_encoder_costs_no_segment_and_none_comes_twice(with_kills):
+    with_kills.check_everything_is_stored_once()
+    assert len(with_kills.actors("embed")) == 2
 
-    def kill_once(count: int) -> None:
-        if count == 8:
-            os.kill(run.actors("decode")[0], signal.SIGKILL)
 
-    run.go(kill_once).check_everything_is_stored_once()
+def test_a_killed_decoder_costs_no_segment_and_none_comes_twice(with_kills):
+    with_kills.check_everything_is_stored_once()
+    assert len(with_kills.actors("decode")) == 3
 
 
 def test_pools_grow_when_a_machine_comes_and_go_on_when_it_goes(cluster, tmp_path):

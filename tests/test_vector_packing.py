@@ -180,36 +180,49 @@ def test_a_packed_file_that_a_killed_packer_left_never_wins_over_its_successor(t
         left[file.path] = Path(file.path).read_bytes()
 
 
-PACKER_THAT_DIES = """
+PACKERS_THAT_DIE = """
 import os, signal, sys, threading
 from halsted_ray.storage.vectors import VectorStore
 
-left, counting = int(sys.argv[2]), threading.Lock()
+def pack(place, left):
+    counting = threading.Lock()
 
-def dying(do):
-    def step(*args, **kwargs):
-        global left
-        with counting:
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return do(*args, **kwargs)
-    return step
+    def dying(do):
+        def step(*args, **kwargs):
+            nonlocal left
+            with counting:
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return do(*args, **kwargs)
+        return step
 
-store = VectorStore(sys.argv[1], "encoder", "exact")
-for name in ("replace", "remove", "unlink", "rmdir", "chmod", "fdopen", "fsync", "makedirs", "scandir"):
-    setattr(os, name, dying(getattr(os, name)))
-store.pack()
-print("packed")
+    store = VectorStore(place, "encoder", "exact")
+    for name in ("replace", "remove", "unlink", "rmdir", "chmod", "fdopen", "fsync", "makedirs", "scandir"):
+        setattr(os, name, dying(getattr(os, name)))
+    store.pack()
+
+for line in sys.stdin:
+    place, left = line.split()
+    child = os.fork()  # a process of its own that need not import anything
+    if not child:
+        pack(place, int(left))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
 def test_a_packer_that_is_killed_at_any_step_loses_nothing(tmp_path):
     """SIGKILL before each call that changes or lists a folder, until the packer lives to its end."""
     killed, places = 0, []
-    for first in range(1, 100, 4):
-        running = []
-        for step in range(first, first + 4):
+    with subprocess.Popen(
+        [sys.executable, "-c", PACKERS_THAT_DIE],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as packers:
+        for step in range(1, 100):
             place = tmp_path / str(step)
             store = VectorStore(str(place), "encoder", "exact")
             expected = {"one": as_lists(fill(store, "one", 2))}
@@ -218,16 +231,10 @@ def test_a_packer_that_is_killed_at_any_step_loses_nothing(tmp_path):
             store.put("one", 120.0, 180.0, more)  # a packed file and a span file
             expected["one"] |= as_lists(more)
             expected["two"] = as_lists(fill(store, "two", 2))
-            command = [sys.executable, "-c", PACKER_THAT_DIES, str(place), str(step)]
-            running.append(
-                (store, expected, subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True))
-            )
-        alive = 0
-        for store, expected, process in running:
-            said, _ = process.communicate(timeout=60)
-            assert process.returncode in (0, -signal.SIGKILL)
-            alive += said.strip() == "packed"
-            killed += process.returncode == -signal.SIGKILL
+            print(place, step, file=packers.stdin, flush=True)
+            code = int(packers.stdout.readline())
+            assert code in (0, -signal.SIGKILL)
+            killed += code == -signal.SIGKILL
             places.append(len(names(store)))
             fresh = VectorStore(store.location, "encoder", "exact")
             assert everything(fresh) == everything(store) == expected
@@ -235,9 +242,10 @@ def test_a_packer_that_is_killed_at_any_step_loses_nothing(tmp_path):
             assert everything(fresh) == everything(store) == expected
             left = [name for name in names(store) if ".part-" not in name]
             assert len(left) == 2 and all(stored_file(name).is_packed for name in left)
-        if alive == len(running):
-            break
-    assert alive == len(running) and killed >= 12, f"the steps were counted: {killed}"
+            if code == 0:
+                break
+        packers.stdin.close()
+    assert code == 0 and killed >= 12, f"the steps were counted: {killed}"
     assert len(set(places)) > 2, "the kills fell between writing and removing too"
 
 
