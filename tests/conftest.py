@@ -424,13 +424,15 @@ def nodes():
     from ray_actors import mark_children
 
     import halsted_ray
+    from halsted_ray.compute.cluster import without_monitors
 
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "OMP_NUM_THREADS": "1"}
     mark_children()
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 2, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE},
-    )
+    with without_monitors():
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 2, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE},
+        )
     try:
         cluster.add_node(num_cpus=4)
         yield (
@@ -460,11 +462,21 @@ def driver_of(two_videos, small_model):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(request, nodes, driver_of, tmp_path_factory) -> Path:
+def undisturbed(request, nodes, two_videos, small_model, tmp_path_factory) -> Path:
     """The maps of the two videos by a run that nothing happened to."""
+    import ray
+
+    from halsted_ray.compute.resources import ResourceRequest
+    from halsted_ray.mapping.pipeline import map_archive
+
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    done = subprocess.run(driver_of(out), env=nodes[1], capture_output=True, text=True, timeout=240)
-    assert done.stdout.split() == ["0", str(2 * request.module.SECONDS // 5)], done.stderr
+    ray.init(address=nodes[0].address, log_to_driver=False, logging_level="ERROR")
+    try:
+        resources = ResourceRequest(decoders=2, encoders=1)
+        summary = map_archive(str(two_videos), str(out), small_model, segment_s=5, resources=resources)
+    finally:
+        ray.shutdown()
+    assert summary.segments_decoded == 2 * request.module.SECONDS // 5
     return out
 
 

@@ -103,7 +103,7 @@ def test_a_mapping_from_these_vectors_decodes_nothing(embedded, archive, small_m
     assert summary.exit_code == 0
 
 
-def test_vectors_are_bitwise_those_that_mapping_stores(embedded, archive, small_model, tmp_path):
+def test_vectors_are_bitwise_those_that_mapping_stores(one_ray, embedded, archive, small_model, tmp_path):
     """With segments of another length, so that other frames are decoded together."""
     out = tmp_path / "out"
     pipeline.map_archive(
@@ -233,7 +233,7 @@ def test_the_same_command_goes_on_after_the_whole_run_was_killed(small_model, tm
     assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
 
 
-def test_a_run_on_a_cluster_resumes_inside_the_readers(small_model, tmp_path, monkeypatch):
+def test_a_run_on_a_cluster_resumes_inside_the_readers(one_ray, small_model, tmp_path, monkeypatch):
     """Where the first look ends early, the readers on Ray leave out what is stored, and the counts are the same."""
     folder, place = tmp_path / "archive", tmp_path / "vectors"
     folder.mkdir()

@@ -20,6 +20,7 @@ from serving import client_of, new_key, open_service, save_model, upload, write_
 
 import halsted_ray
 from halsted_ray.compute import run_cluster
+from halsted_ray.compute.cluster import without_monitors
 from halsted_ray.compute.low_runs import LowPriorityRun
 from halsted_ray.compute.pools import Pools, size_pools
 from halsted_ray.compute.priority import (
@@ -137,7 +138,8 @@ def cluster():
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ["OMP_NUM_THREADS"] = "1"
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 200 * 2**20})
+    with without_monitors():
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 200 * 2**20})
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     yield cluster
     ray.shutdown()
@@ -409,7 +411,7 @@ ARCHIVE_RUN = """
 import sys
 from halsted_ray.mapping.pipeline import map_archive
 from halsted_ray.compute.resources import ResourceRequest
-map_archive(*sys.argv[1:], segment_s=10, resources=ResourceRequest(priority="low"))
+map_archive(*sys.argv[1:], segment_s=10, resources=ResourceRequest(priority="low", decoders=2, encoders=1))
 """
 
 
@@ -442,7 +444,7 @@ def test_an_upload_beside_an_archive_takes_at_most_three_times_its_time_alone(cl
             str(tmp_path / out),
             str(tmp_path / "model"),
             segment_s=10,
-            resources=ResourceRequest(priority="high"),
+            resources=ResourceRequest(priority="high", decoders=1, encoders=1),
         )
         assert summary.exit_code == 0 and summary.segments_decoded == 6
         return time.monotonic() - started_s
