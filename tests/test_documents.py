@@ -94,7 +94,7 @@ def first_map(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_prestart_worker_first_driver", "0")
         patch.chdir(folder)
-        assert main("phantom first/archive --videos 1 --minutes 0.5 --size 192x108 --fps 8".split()) == 0
+        assert main("phantom first/archive --videos 2 --minutes 0.5 --size 192x108 --fps 8".split()) == 0
         assert main("map first/archive --out first/maps".split()) == 0
     return folder
 
