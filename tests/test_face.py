@@ -114,9 +114,10 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ray():
-    """One Ray for all that would start one."""
+def ray(place):
+    """One Ray for all that would start one; its workers find the names of files from ``place`` on."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
         patch.setenv("RAY_prestart_worker_first_driver", "0")
         with connected():
             yield
