@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from halsted_ray.compute.cluster import connected
+from halsted_ray.phantom import foreign
+
 
 @pytest.fixture
 def demo():
@@ -16,8 +19,16 @@ def demo():
     return module
 
 
+@pytest.fixture
+def ray(monkeypatch):
+    """One Ray for all steps, which each would start one."""
+    monkeypatch.setenv("RAY_prestart_worker_first_driver", "0")
+    with connected():
+        yield
+
+
 @pytest.mark.slow
-def test_demo_from_nothing_and_again(demo, tmp_path, monkeypatch, capsys):
+def test_demo_from_nothing_and_again(demo, ray, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "VIDEOS", 2)
     monkeypatch.setattr(demo, "HELD_OUT", 1)
     monkeypatch.setattr(demo, "MINUTES", 0.5)
@@ -25,6 +36,7 @@ def test_demo_from_nothing_and_again(demo, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "SUTURING", ())
     monkeypatch.setattr(demo, "FOREIGN_S", 2.0)  # one video that holds an action, as its seed draws it
     monkeypatch.setattr(demo, "ANNOTATED", 1)
+    monkeypatch.setattr(foreign, "FOREIGN", dict(list(foreign.FOREIGN.items())[:3]))
     assert demo.demo(tmp_path) == 0
     first = capsys.readouterr().out
     assert "step, exact match per window" in first
