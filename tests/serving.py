@@ -46,8 +46,15 @@ SPEC = WindowSpec(coarse_s=10, fine_s=2.5)
 
 def write_video(path: Path, seconds: float) -> Path:
     """A video of numbered frames, 10 per second."""
+    shutil.copy(written_video(seconds), path)
+    return path
+
+
+@cache
+def written_video(seconds: float) -> Path:
+    """The same, written once per process."""
     recipe = numbered_video.Recipe(frames=int(seconds * 10), rate=10, gop=40, size=(90, 160))
-    return numbered_video.write(path, recipe).path
+    return numbered_video.write(shared_folder() / f"{seconds} s.mp4", recipe).path
 
 
 def save_model(folder: Path, seed: int) -> Path:
