@@ -117,7 +117,6 @@ HEAVY = {
     "test_serve_routes",
     "test_serve_share_end",
     "test_serve_fairness",
-    "test_serve_attacks",
     "test_declared_sizes",
     "test_serve_page",
     "test_serve_storage",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from serving import put_empty_database
 from sqlalchemy import select, text
 
 from halsted_ray.service import users
@@ -23,14 +25,31 @@ TENANT = "north"
 def open_site(folder: Path, postgres: Any = None) -> ServiceComponents:
     """An empty site on SQLite, or on a new database of ``postgres``."""
     url = f"sqlite:///{folder}/halsted.db"
-    if postgres is not None:
+    if postgres is None:
+        put_empty_database(folder)
+    else:
         name = f"t{time.monotonic_ns()}"
-        making = Database(postgres.url("postgres"))
-        with making.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        making.close()
+        run_alone(postgres, f"CREATE DATABASE {name} TEMPLATE {empty_on(postgres)}")
         url = postgres.url(name)
     return ServiceComponents.open(Settings(url, str(folder / "store"), "phantom"))
+
+
+@cache
+def empty_on(postgres: Any) -> str:
+    """The name of a database of ``postgres`` with all tables and nothing in them, made once per server."""
+    run_alone(postgres, "CREATE DATABASE empty")
+    database = Database(postgres.url("empty"))
+    database.migrate()
+    database.close()
+    return "empty"
+
+
+def run_alone(postgres: Any, words: str) -> None:
+    """Runs a statement that no transaction may hold."""
+    making = Database(postgres.url("postgres"))
+    with making.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(words))
+    making.close()
 
 
 def caller(service: ServiceComponents, name: str, role: str = "surgeon", tenant_id: str = TENANT) -> Caller:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
-@dataclass
+@dataclass(frozen=True)
 class Postgres:
     """``programs``: the folder with psql, pg_dump and the like."""
 

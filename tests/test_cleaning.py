@@ -53,6 +53,10 @@ def service(request, tmp_path) -> ServiceComponents:
     return open_service(tmp_path / "site", shared_model(), with_clips=True, **changes)
 
 
+in_a_folder = pytest.mark.parametrize("service", ["a folder"], indirect=True)
+"""For tests of jobs and of the database, which go the same way over each kind of store."""
+
+
 @pytest.fixture
 def client(service):
     with client_of(service, new_key(service)) as found:
@@ -121,6 +125,7 @@ def test_nothing_reads_an_upload_before_it_is_clean_and_nothing_of_the_original_
     assert stored_names(service) == CLEANED and planted.places_of(stored_bytes(service)) == []
 
 
+@in_a_folder
 def test_a_map_asked_for_at_once_waits_for_the_cleaning(service, client):
     video_id = send(client, shared_video())["video_id"]
     job = client.post(f"/v1/videos/{video_id}/maps", json={}).json()
@@ -218,6 +223,7 @@ def test_a_video_deleted_while_it_is_cleaned_stays_deleted(service, client, monk
     assert client.get(f"/v1/videos/{video['video_id']}").status_code == 404 and stored_files(service) == []
 
 
+@in_a_folder
 def test_an_old_cleaning_has_no_say_over_a_video_that_was_deleted_and_sent_again(service, client):
     video_id = send(client, shared_video())["video_id"]
     first = service.jobs.claim("first")
@@ -252,6 +258,7 @@ def test_an_upload_that_the_folder_of_temporary_files_could_not_hold_is_refused_
     assert job.state == "queued" and f"{2 * size_bytes} are needed to clean this upload" in job.reason
 
 
+@in_a_folder
 def test_a_fault_that_passes_does_not_delete_an_upload(service, client, monkeypatch):
     shown = send(client, shared_video())
     video_id, job_id = shown["video_id"], shown["cleaning_job"]["job_id"]
@@ -279,6 +286,7 @@ def test_a_fault_that_passes_does_not_delete_an_upload(service, client, monkeypa
     assert cleaned(client, video_id)["state"] == "ready"
 
 
+@in_a_folder
 def test_nobody_ends_the_video_of_a_case_under_hold_or_takes_a_case_by_its_cleaning(service, client, monkeypatch):
     with (
         client_of(service, new_key(service, user="ada", role="surgeon")) as ada,
@@ -309,6 +317,7 @@ def test_nobody_ends_the_video_of_a_case_under_hold_or_takes_a_case_by_its_clean
         assert "owner" not in bob.get(f"/v1/videos/{video_id}").json()["relations"]
 
 
+@in_a_folder
 def test_a_job_that_finds_no_room_lets_others_go_first(service, client, tmp_path):
     stuck = send(client, shared_video())["video_id"]
     other = send(client, write_video(tmp_path / "other.mp4", 3.0))["video_id"]
@@ -318,6 +327,7 @@ def test_a_job_that_finds_no_room_lets_others_go_first(service, client, tmp_path
     assert service.jobs.claim("worker").video_id == other
 
 
+@in_a_folder
 def test_an_error_of_the_database_prints_no_value(service):
     with pytest.raises(Exception) as caught, service.database.writing() as session:
         session.execute(text("insert into nowhere values (:name)"), {"name": "Mustermann"})
@@ -343,6 +353,7 @@ def test_a_worker_that_died_after_the_copy_was_entered_leaves_only_the_original_
     assert service.jobs.get("north", job.job_id).state == "done"
 
 
+@in_a_folder
 def test_a_cleaning_whose_workers_are_lost_again_and_again_fails(service, client):
     video = send(client, shared_video())
     for _ in range(MAX_ATTEMPTS):
@@ -463,6 +474,7 @@ def test_a_cleaning_on_a_full_disk_waits_and_goes_on_when_there_is_room(tmp_path
             assert stored_names(service) == CLEANED
 
 
+@in_a_folder
 def test_a_store_that_fails_is_not_the_fault_of_the_file(service, client, monkeypatch):
     video = send(client, shared_video())
     monkeypatch.setattr(clean_upload, "store", lambda *_: (_ for _ in ()).throw(OutputError("the store is away")))

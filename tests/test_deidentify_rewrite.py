@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -48,6 +50,12 @@ CARRIERS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory) -> Callable[[str, str], Path]:
+    """(name, codec) → the recording with a patient's name, written once."""
+    return cache(lambda name, codec: planted.recording(tmp_path_factory.mktemp("recorded") / name, codec))
+
+
 def decoded(path: str | Path) -> list[tuple[Fraction, np.ndarray]]:
     """(time since the first frame, picture as it is stored) of all frames."""
     with av.open(str(path)) as container:
@@ -76,8 +84,8 @@ def same_pictures(one: list, other: list) -> int:
 
 
 @pytest.mark.parametrize(("name", "codec"), CARRIERS)
-def test_planted_name_is_in_no_byte_of_the_copy(tmp_path, name, codec):
-    source = planted.recording(tmp_path / name, codec)
+def test_planted_name_is_in_no_byte_of_the_copy(recorded, tmp_path, name, codec):
+    source = recorded(name, codec)
     found = black_out(source, tmp_path / "out.mp4", [])
     assert not planted.places_of((tmp_path / "out.mp4").read_bytes())
     assert found.frames == 75
@@ -86,8 +94,8 @@ def test_planted_name_is_in_no_byte_of_the_copy(tmp_path, name, codec):
 
 
 @pytest.mark.parametrize(("name", "codec"), CARRIERS)
-def test_copy_holds_one_picture_and_nothing_else(tmp_path, name, codec):
-    source = planted.recording(tmp_path / name, codec)
+def test_copy_holds_one_picture_and_nothing_else(recorded, tmp_path, name, codec):
+    source = recorded(name, codec)
     found = black_out(source, tmp_path / "out.mp4", [])
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert [stream.type for stream in container.streams] == ["video"]
@@ -120,8 +128,8 @@ def creation_times(data: bytes) -> set[int]:
     [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.ts", "libx264"), ("a.mp4", "libx265"), ("a.mp4", "mpeg4")]
     + [("a.ts", "mpeg2video")],
 )
-def test_copied_frames_decode_bit_by_bit_the_same(tmp_path, name, codec):
-    source = planted.recording(tmp_path / name, codec)
+def test_copied_frames_decode_bit_by_bit_the_same(recorded, tmp_path, name, codec):
+    source = recorded(name, codec)
     found = black_out(source, tmp_path / "out.mp4", [])
     before, after = decoded(source), decoded(tmp_path / "out.mp4")
     assert found.copied == found.frames == len(before) == same_pictures(before, after)
@@ -130,8 +138,8 @@ def test_copied_frames_decode_bit_by_bit_the_same(tmp_path, name, codec):
 
 @pytest.mark.parametrize(("name", "codec"), CARRIERS)
 @pytest.mark.parametrize("span", [None, (0.0, 0.2), (1.0, 1.5), (2.5, float("inf"))])
-def test_every_frame_keeps_its_time(tmp_path, name, codec, span):
-    source = planted.recording(tmp_path / name, codec)
+def test_every_frame_keeps_its_time(recorded, tmp_path, name, codec, span):
+    source = recorded(name, codec)
     spans = [Span(*span, "test", 1.0)] if span else []
     black_out(source, tmp_path / "out.mp4", spans)
     before, after = decoded(source), decoded(tmp_path / "out.mp4")
@@ -141,8 +149,8 @@ def test_every_frame_keeps_its_time(tmp_path, name, codec, span):
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.ts", "libx264"), ("a.mp4", "libx265")])
-def test_only_the_stretches_around_black_are_coded_again(tmp_path, name, codec):
-    source = planted.recording(tmp_path / name, codec)
+def test_only_the_stretches_around_black_are_coded_again(recorded, tmp_path, name, codec):
+    source = recorded(name, codec)
     found = black_out(source, tmp_path / "out.mp4", [Span(1.0, 1.2, "test", 1.0)])
     before, after = decoded(source), decoded(tmp_path / "out.mp4")
     ((start_s, stop_s),) = found.coded_again

@@ -248,11 +248,12 @@ def test_a_case_deleted_meanwhile_says_so(site, tab):
     expect(tab.page.locator("video")).to_have_count(0)
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920])
-def test_nothing_sticks_out_and_the_overview_is_in_view(case, width):
-    assert case.tab.fits(width)
-    case.tab.page.evaluate("window.scrollTo(0, 500)")
-    expect(case.tab.page.locator(".overview")).to_be_in_viewport()
+def test_nothing_sticks_out_and_the_overview_is_in_view(case):
+    for width in (320, 390, 768, 1280, 1920):
+        case.tab.page.evaluate("window.scrollTo(0, 0)")
+        assert case.tab.fits(width), width
+        case.tab.page.evaluate("window.scrollTo(0, 500)")
+        expect(case.tab.page.locator(".overview"), str(width)).to_be_in_viewport()
 
 
 def many_rows(count: int = 10_000) -> list[dict[str, Any]]:
@@ -327,9 +328,9 @@ def test_three_hours_with_ten_thousand_spans_have_no_frame_over_50_ms(long_case,
         before_s = now_s
     worst = work.index(max(work))
     work.sort()
-    spent = sorted(page.evaluate(FRAMES, [act, 0, 240]))
+    spent = sorted(page.evaluate(FRAMES, [act, 0, 60]))
     print(f"\n{act}: work of a frame, median {work[60]:.1f}, 90% {work[108]:.1f}, most {work[-1]:.1f} ms of processor;")
-    print(f"from frame to frame, median {spent[120]:.1f}, 90% {spent[216]:.1f}, longest {spent[-1]:.1f} ms")
+    print(f"from frame to frame, median {spent[30]:.1f}, 90% {spent[54]:.1f}, longest {spent[-1]:.1f} ms")
     assert work[-1] < SLOWEST_FRAME_MS, (worst, work[-12:])
 
 

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 from maps import write_maps
-from serving import client_of, new_key, open_service, shared_model, upload, write_video
+from serving import client_of, new_key, open_service, shared_model, shared_video, upload, write_video
 from starlette.testclient import TestClient
 
 from halsted_ray.phantom.frame_number import read_frame_number
@@ -38,10 +38,10 @@ def tenant(request) -> str:
 
 
 @pytest.fixture
-def case(service, tenant, tmp_path):
+def case(service, tenant):
     """A client of the owner of a mapped case of numbered frames, ten per second, and the case's id."""
     with client_of(service, new_key(service, tenant, "owner")) as owner:
-        video_id = upload(owner, write_video(tmp_path / "Jane Doe.mp4", 12.0))["video_id"]
+        video_id = upload(owner, shared_video())["video_id"]
         write_maps(service.videos.maps_location(tenant, video_id))
         yield owner, video_id
 

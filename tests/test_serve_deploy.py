@@ -13,6 +13,7 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 from serving import save_model, upload, write_video
 
+from halsted_ray.cli import main
 from halsted_ray.service import deployments
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +55,7 @@ def replicas(pid: int, name: str) -> int:
 
 
 @pytest.mark.slow
-def test_serve_deploy_runs_what_the_file_says(tmp_path):
+def test_serve_deploy_runs_what_the_file_says(tmp_path, capsys):
     config = yaml.safe_load(CONFIG.read_text())
     port = config["http_options"]["port"] = free_port()
     (application,) = config["applications"]
@@ -79,13 +80,8 @@ def test_serve_deploy_runs_what_the_file_says(tmp_path):
         done = subprocess.run(deploy, env=nodes.environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
 
-        key = subprocess.run(
-            [sys.executable, "-m", "serve", "key", "--state", state, "north", "ada", "surgeon"],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
+        assert main(["serve", "key", "--state", str(state), "north", "ada", "surgeon"]) == 0
+        key = capsys.readouterr().out.strip()
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": key}, timeout=60) as client:
             until_s = time.monotonic() + 120
             while not is_ready(client):

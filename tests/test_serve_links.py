@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from maps import write_maps
 from route_table import NO_KEY, ROUTES
-from serving import client_of, new_key, open_service, shared_model, upload, write_video
+from serving import client_of, new_key, open_service, shared_model, shared_video, upload, write_video
 from starlette.testclient import TestClient
 
 from halsted_ray.service import links
@@ -29,11 +29,11 @@ def service(tmp_path_factory) -> ServiceComponents:
 
 
 @pytest.fixture
-def case(service, request, tmp_path) -> Iterator[tuple[TestClient, str]]:
+def case(service, request) -> Iterator[tuple[TestClient, str]]:
     """A client of the owner of a mapped case in the tenant of one test, and the case's id."""
     tenant = re.sub("[^a-z0-9]+", "-", request.node.name)[-50:].strip("-")
     with client_of(service, new_key(service, tenant, "owner")) as owner:
-        video_id = upload(owner, write_video(tmp_path / "case.mp4", 12.0))["video_id"]
+        video_id = upload(owner, shared_video())["video_id"]
         write_maps(service.videos.maps_location(tenant, video_id))
         yield owner, video_id
 
@@ -125,7 +125,7 @@ def test_a_link_sees_no_other_case_of_its_tenant_or_of_another(service, case, tm
     other_id = upload(owner, write_video(tmp_path / "other.mp4", 3.0))["video_id"]
     with client_of(service, new_key(service, "south", "eve")) as eve:
         foreign_id = upload(eve, write_video(tmp_path / "foreign.mp4", 4.0))["video_id"]
-        upload(eve, tmp_path / "case.mp4")  # the same file is another tenant's own case
+        upload(eve, shared_video())  # the same file is another tenant's own case
         assert eve.delete(f"/v1/videos/{video_id}/links/{link['link_id']}").status_code == 404
         assert eve.get(f"/v1/videos/{video_id}/links").json() == []
     with through(service, link) as browser:

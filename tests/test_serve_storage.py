@@ -152,9 +152,9 @@ def test_a_part_whose_writing_was_killed_is_missing_and_not_taken_for_the_one_be
 KILLED_WHILE_WRITING = """
 import os, sys
 sys.path[:0] = {path!r}
-from serving import open_service
+from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.object_store import FolderStore
-from pathlib import Path
+from halsted_ray.service.settings import Settings
 
 write = FolderStore._write
 
@@ -163,7 +163,8 @@ def half(self, path, data, offset):
     os.kill(os.getpid(), 9)
 
 FolderStore._write = half
-open_service(Path({state!r}), Path({model!r})).uploads.put("north", {upload_id!r}, 1, b"b" * {size})
+settings = Settings("sqlite:///" + {state!r} + "/halsted.db", {state!r} + "/store", {model!r})
+ServiceComponents.open(settings).uploads.put("north", {upload_id!r}, 1, b"b" * {size})
 """
 
 
