@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -360,16 +359,16 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
     return folder / "cert.pem", folder / "key.pem"
 
 
-@contextmanager
-def commands(folder: Path):
+@pytest.fixture
+def command(tmp_path):
     """Starts `halsted dicom receive` on a port; (process, port)."""
     started = []
 
     def start(*more: str):
         port = free_port()
-        words = ["dicom", "receive", "--out", str(folder / "archive"), "--port", str(port), "--reserve-gb", "0.001"]
-        words += ["--identities", str(folder / "private/ids.db"), *more]
-        said = open(folder / "said", "ab")  # noqa: SIM115  the process has it
+        words = ["dicom", "receive", "--out", str(tmp_path / "archive"), "--port", str(port), "--reserve-gb", "0.001"]
+        words += ["--identities", str(tmp_path / "private/ids.db"), *more]
+        said = open(tmp_path / "said", "ab")  # noqa: SIM115  the process has it
         process = subprocess.Popen([sys.executable, "-m", "halsted_ray.cli", *words], stdout=said, stderr=said)
         started.append(process)
         until_s = time.monotonic() + 120
@@ -385,12 +384,6 @@ def commands(folder: Path):
         if process.poll() is None:
             process.kill()
         process.wait()
-
-
-@pytest.fixture
-def command(tmp_path):
-    with commands(tmp_path) as start:
-        yield start
 
 
 def highest_mb(process: subprocess.Popen) -> float:
@@ -418,78 +411,55 @@ def wait_for(condition, seconds: float = 480.0) -> None:
         time.sleep(0.1)
 
 
-@dataclass(frozen=True)
-class Killed:
-    """A receiver was killed while it mapped a study. Its successor got the study again, and one whose video is damaged,
-    and was stopped once it had come to an end with both. ``whole``, ``damaged``: their keys. ``state``: of the first
-    one after the kill. ``code``: of the successor."""
-
-    folder: Path
-    whole: str
-    damaged: str
-    uids: list[str]
-    state: str
-    code: int
-
-    @property
-    def table(self) -> Path:
-        return self.folder / "private/ids.db"
-
-    @property
-    def studies(self) -> Studies:
-        return Studies(Identities(self.table))
-
-
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory) -> Killed:
+def test_every_new_study_is_mapped_once_also_after_kill_9(tmp_path, command, capfd):
     from serving import shared_model, shared_video
 
-    folder = tmp_path_factory.mktemp("killed")
-    damaged = bytearray(Path(small_video.write(folder / "v.mp4", 12, codec="libx264")).read_bytes())
+    stream = shared_video().read_bytes()
+    first = write_dicom(tmp_path / "a.dcm", stream)
+    second = write_dicom(tmp_path / "b.dcm", stream + b"\0\0\0\x08free")
+    mapping = ["--map", "--maps", str(tmp_path / "maps"), "--model", str(shared_model()), "--complete-after", "1"]
+    process, port = command(*mapping)
+    assert send(port, [str(tmp_path / "a.dcm")]) == [0], (tmp_path / "said").read_text()
+    studies = Studies(Identities(tmp_path / "private/ids.db"))
+    wait_for(lambda: studies.all()[0].state == "mapping")
+    process.send_signal(signal.SIGKILL)  # in the middle of a mapping
+    process.wait()
+    assert studies.all()[0].state == "mapping"
+    process, port = command(*mapping)
+    assert send(port, [str(tmp_path / "b.dcm"), str(tmp_path / "a.dcm")]) == [0, 0]
+    wait_for(lambda: (tmp_path / "said").read_text().count(": mapped") == 2)
+    assert [study.state for study in studies.all()] == ["mapped", "mapped"]
+    process.terminate()
+    assert process.wait(60) == 143
+    said = (tmp_path / "said").read_text()
+    for study in studies.all():  # a try that found the killed one still ending is made again, and none after the end
+        before, after = said.split(f"study {study.key}: mapped")
+        assert f"study {study.key}: mapping" in before and f"study {study.key}: mapping" not in after
+    assert main(["status", str(tmp_path / "maps")]) == 0
+    shown = capfd.readouterr().out
+    for video in (tmp_path / "archive").rglob("*.mp4"):
+        assert video.stem[:8] in shown
+    for secret in ("Mustermann", "P-4711", str(first.StudyInstanceUID), str(second.StudyInstanceUID)):
+        assert secret not in said and secret.encode() not in everything_in(tmp_path / "maps")
+    assert main(["dicom", "studies", "--identities", str(tmp_path / "private/ids.db")]) == 0
+
+
+def test_a_study_that_can_not_be_mapped_has_failed_with_a_reason(tmp_path, command, capsys):
+    damaged = bytearray(Path(small_video.write(tmp_path / "v.mp4", 4, codec="libx264")).read_bytes())
     first, last = damaged.index(b"mdat"), damaged.index(b"moov") - 8
     damaged[(first + last) // 2 : last] = bytes(last - (first + last) // 2)  # it opens, and its second half is gone
-    sent = [write_dicom(folder / "a.dcm", shared_video().read_bytes()), write_dicom(folder / "b.dcm", bytes(damaged))]
-    mapping = ["--map", "--maps", str(folder / "maps"), "--model", str(shared_model()), "--complete-after", "1"]
-    with commands(folder) as command:
-        process, port = command(*mapping)
-        assert send(port, [str(folder / "a.dcm")]) == [0], (folder / "said").read_text()
-        studies = Studies(Identities(folder / "private/ids.db"))
-        wait_for(lambda: studies.all()[0].state == "mapping")
-        process.send_signal(signal.SIGKILL)  # in the middle of a mapping
-        process.wait()
-        (study,) = studies.all()
-        process, port = command(*mapping)
-        assert send(port, [str(folder / "b.dcm"), str(folder / "a.dcm")]) == [0, 0]
-        wait_for(lambda: {one.state for one in studies.all()} == {"mapped", "failed"})
-        process.terminate()
-        code = process.wait(60)
-    (other,) = (one.key for one in studies.all() if one.key != study.key)
-    return Killed(folder, study.key, other, [str(one.StudyInstanceUID) for one in sent], study.state, code)
-
-
-def test_every_new_study_is_mapped_once_also_after_kill_9(killed, capfd):
-    assert (killed.state, killed.code) == ("mapping", 143)
-    assert {study.key: study.state for study in killed.studies.all()}[killed.whole] == "mapped"
-    said = (killed.folder / "said").read_text()
-    # A try that found the killed one still ending is made again, and none after the end.
-    before, after = said.split(f"study {killed.whole}: mapped")
-    assert f"study {killed.whole}: mapping" in before and f"study {killed.whole}: mapping" not in after
-    assert f"study {killed.damaged}: mapping" in said, "the study that came to the second receiver"
-    assert main(["status", str(killed.folder / "maps")]) == 3, "of the damaged video"
-    shown = capfd.readouterr().out
-    for video in (killed.folder / "archive").rglob("*.mp4"):
-        assert video.stem[:8] in shown
-    for secret in ("Mustermann", "P-4711", *killed.uids):
-        assert secret not in said and secret.encode() not in everything_in(killed.folder / "maps")
-
-
-def test_a_study_that_can_not_be_mapped_has_failed_with_a_reason(killed, capsys):
-    assert {study.key: study.state for study in killed.studies.all()}[killed.damaged] == "failed"
-    assert main(["dicom", "studies", "--identities", str(killed.table)]) == 3
+    write_dicom(tmp_path / "a.dcm", bytes(damaged))
+    maps, model = str(tmp_path / "maps"), "phantom"
+    process, port = command("--map", "--maps", maps, "--model", model, "--complete-after", "0")
+    assert send(port, [str(tmp_path / "a.dcm")]) == [0]
+    studies = Studies(Identities(tmp_path / "private/ids.db"))
+    wait_for(lambda: studies.all()[0].state == "failed")
+    process.terminate()
+    assert process.wait(60) == 143
+    capsys.readouterr()
+    assert main(["dicom", "studies", "--identities", str(tmp_path / "private/ids.db")]) == 3
     assert "some of its videos failed" in capsys.readouterr().out
-    assert killed.studies.retry_failed() == 1
-    assert {study.key: study.state for study in killed.studies.all()}[killed.damaged] == "received"
-    assert main(["dicom", "studies", "--identities", str(killed.table)]) == 0, "no study has failed any more"
+    assert studies.retry_failed() == 1 and studies.all()[0].state == "received"
 
 
 def test_two_receivers_with_one_table_are_refused(tmp_path, command):

@@ -232,7 +232,7 @@ def test_a_name_in_every_field_that_is_received_is_in_the_table_of_identities_al
 
 
 @pytest.mark.slow
-def test_mapping_dicom_files_where_they_lie_keeps_nothing_of_their_headers(tmp_path, stream, small_model, capfdbinary):
+def test_mapping_dicom_files_where_they_lie_keeps_nothing_of_their_headers(tmp_path, stream, small_model):
     """Maps, logs of Ray's processes, temporary files, reports: after a run over a folder of DICOM files."""
     archive = tmp_path / "archive"
     archive.mkdir()
@@ -250,17 +250,19 @@ def test_mapping_dicom_files_where_they_lie_keeps_nothing_of_their_headers(tmp_p
     }
     environment.pop("RAY_ADDRESS", None)
 
+    def run(*words: object) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "halsted_ray.cli", *map(str, words)]
+        return subprocess.run(command, capture_output=True, env=environment, cwd=tmp_path, timeout=300)
+
     try:
         maps = tmp_path / "site/maps"
-        words = ["map", archive, "--out", maps, "--model", small_model]
-        command = [sys.executable, "-m", "halsted_ray.cli", *map(str, words)]
-        mapped = subprocess.run(command, capture_output=True, env=environment, cwd=tmp_path, timeout=300)
+        mapped = run("map", archive, "--out", maps, "--model", small_model)
         assert mapped.returncode == 3, mapped.stderr.decode()[-2000:]
         said = [mapped.stdout, mapped.stderr]
         for format in ("dicom-sr", "fhir-r4", "csv"):
-            code = main(["export", str(maps), "--format", format, "--to", str(tmp_path / "site" / format)])
-            said += capfdbinary.readouterr()
-            assert code == 0, said[-1].decode()[-2000:]
+            done = run("export", maps, "--format", format, "--to", tmp_path / "site" / format)
+            assert done.returncode == 0, done.stderr.decode()[-2000:]
+            said += [done.stdout, done.stderr]
         assert not planted.places_of(b"\n".join(said))
         assert not found_in(tmp_path / "site") and len(list((tmp_path / "site").rglob("*.sr.dcm"))) == 1
         assert any(ray_folder.rglob("*.out")) and not found_in(ray_folder)
