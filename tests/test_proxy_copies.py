@@ -248,6 +248,12 @@ def test_a_copy_whose_process_is_killed_is_made_by_the_next_try_and_a_running_on
             job_id = job_of(service).job_id
             working = pool.submit(worker.work_once)
             wait_for_progress(client, job_id)
+            os.kill(worker.process._pid, signal.SIGKILL)
+            assert working.result(60)
+            assert "proxy.mp4" not in stored(service, video_id) and of(client, video_id)["playback"] == "making"
+
+            working = pool.submit(worker.work_once)
+            wait_for_progress(client, job_id)
             with measured_slowness() as slowness:
                 client.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
                 began_s = time.monotonic()
@@ -261,7 +267,6 @@ def test_a_copy_whose_process_is_killed_is_made_by_the_next_try_and_a_running_on
             wait_for_progress(client, again)
             os.kill(worker.process._pid, signal.SIGKILL)
             assert working.result(60)
-            assert "proxy.mp4" not in stored(service, video_id) and of(client, video_id)["playback"] == "making"
             assert worker.work_once()
             assert of(client, video_id)["playback"] == "proxy", client.get(f"/v1/jobs/{again}").json()
             assert client.get(f"/v1/jobs/{again}").json()["attempts"] == 2
