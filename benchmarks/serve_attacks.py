@@ -307,24 +307,23 @@ def big_clip(path: Path) -> Path:
     return path
 
 
-def long_video(path: Path, minutes: float, rate: int = 10) -> Path:
+def long_video(path: Path, minutes: float) -> Path:
     """A video of small pictures that lasts so many minutes."""
     import av
 
     ground = np.random.default_rng(1).integers(0, 255, (12, 20, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast"})
+        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
-        for n in range(round(minutes * 60 * rate)):
+        for n in range(round(minutes * 600)):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(ground, n, 1), format="rgb24")))
         container.mux(stream.encode())
     return path
 
 
-def prepare(port: int, state: Path, folder: Path, minutes: float, rate: int = 10) -> Target:
+def prepare(port: int, state: Path, folder: Path, minutes: float) -> Target:
     """What the attackers and the others have at the service on ``port``: keys, an open upload, and a job that maps a
-    video of so many minutes, with ``rate`` pictures per second, and has begun. ``state``: the folder of the service's
-    state."""
+    video of so many minutes and has begun. ``state``: the folder of the service's state."""
     import httpx2
 
     from halsted_ray.service import users
@@ -335,7 +334,7 @@ def prepare(port: int, state: Path, folder: Path, minutes: float, rate: int = 10
     reading_key = users.issue_operator_key(database, "attacker", "eve", "trainee")
     other_key = users.issue_operator_key(database, "other", "bob", "surgeon")
     database.close()
-    small, video = long_video(folder / "small.mp4", 2.5 / 60), long_video(folder / "long.mp4", minutes, rate)
+    small, video = long_video(folder / "small.mp4", 2.5 / 60), long_video(folder / "long.mp4", minutes)
     with httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": key}, timeout=120) as client:
 
         def asked(method: str, path: str, **options: Any) -> Any:

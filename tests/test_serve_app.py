@@ -6,7 +6,6 @@ attacks that stopped it before: others are answered meanwhile.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
@@ -23,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from listening import beyond_loopback, listening
-from serving import send_parts, upload, write_video
+from serving import upload, write_video
 from whole_service import ROOT, Server, running, wait_for
 
 from halsted_ray.compute.resources import ResourceRequest
@@ -34,7 +33,6 @@ from halsted_ray.maps.reading import read_segments, read_timeline
 from halsted_ray.service.front import free_port
 from halsted_ray.service.local_server import claim_port
 from halsted_ray.service.object_store import PART_BYTES
-from halsted_ray.service.upload_content import content_id
 from halsted_ray.taxonomy import load
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -238,7 +236,7 @@ were places it took 12.4 s in place of 0.07 s."""
 @pytest.fixture(scope="module")
 def target(server, tmp_path_factory) -> Target:
     """What is attacked, and a job of it that runs for as long as the attack lasts."""
-    return prepare(server.port, server.state, tmp_path_factory.mktemp("attacked"), minutes=60, rate=2)
+    return prepare(server.port, server.state, tmp_path_factory.mktemp("attacked"), minutes=60)
 
 
 @dataclass(frozen=True)
@@ -318,12 +316,6 @@ def private_mb(pid: int) -> float:
         return 0.0
 
 
-def id_of(path: Path) -> str:
-    data = path.read_bytes()
-    starts = range(0, len(data), PART_BYTES)
-    return content_id([hashlib.sha256(data[start : start + PART_BYTES]).hexdigest() for start in starts])
-
-
 def test_twenty_uploads_at_once_come_in_whole_and_hold_no_more_than_a_part_each(server, tmp_path):
     """One part of each upload is in memory, in at most three copies: Ray has no backpressure for bodies."""
     base = write_video(tmp_path / "base.mp4", 4.0).read_bytes()
@@ -338,21 +330,20 @@ def test_twenty_uploads_at_once_come_in_whole_and_hold_no_more_than_a_part_each(
         while not over.wait(0.2):
             peaks.update({pid: max(peaks.get(pid, 0.0), private_mb(pid)) for pid in before})
 
-    def send(path: Path) -> str:
-        """Sends a file and deletes it: what is promised here is over before it is cleaned."""
+    def send(path: Path) -> dict:
         with server.client() as client:
-            video_id = send_parts(client, path)["video_id"]
-            assert client.delete(f"/v1/videos/{video_id}").status_code == 204
-            return video_id
+            return upload(client, path)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     with ThreadPoolExecutor(20) as pool:
-        video_ids = list(pool.map(send, paths))
+        videos = list(pool.map(send, paths))
     over.set()
     watcher.join()
-    assert video_ids == [id_of(path) for path in paths], "an upload is named by all of its bytes"
-    assert len(set(video_ids)) == 20
+    with server.client() as client:
+        certificates = [client.get(f"/v1/videos/{video['video_id']}/certificate").json() for video in videos]
+    assert [one["before"]["size_bytes"] for one in certificates] == [path.stat().st_size for path in paths]
+    assert len({video["video_id"] for video in videos}) == 20
     assert max(peaks[pid] - before[pid] for pid in before) < 20 * 3 * PART_BYTES / 1e6
 
 
