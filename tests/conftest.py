@@ -266,11 +266,17 @@ class S3Server:
 def own_clusters() -> None:
     """A test process finds no cluster but its own, so that test files can run side by side (Ray looks for the latest
     one under its folder), and what Ray starts does not yield to the tests beside it. Ray is as patient as in a run on
-    one machine: a node that stalls, since the machine is busy, is not given up."""
+    one machine: a node that stalls, since the machine is busy, is not given up. No worker starts before it is wanted:
+    most tests want workers of another environment than the one that is started in advance."""
     from halsted_ray.compute.cluster import PATIENCE
 
     folder = tempfile.mkdtemp(prefix="ray-")  # a short path: Ray's sockets lie in it
-    os.environ |= {"RAY_TMPDIR": folder, "RAY_worker_niceness": "0", **PATIENCE}
+    os.environ |= {
+        "RAY_TMPDIR": folder,
+        "RAY_worker_niceness": "0",
+        "RAY_prestart_worker_first_driver": "0",
+        **PATIENCE,
+    }
     yield
     shutil.rmtree(folder, ignore_errors=True)
 
