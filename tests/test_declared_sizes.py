@@ -110,14 +110,17 @@ def database(path: Path, captions: str) -> Path:
     return path
 
 
-FIELDS = "caption_id, video_id, level_id, start_time, end_time, duration, is_surgical_content, is_descriptive"
+FIELDS = (
+    "caption_id, video_id, level_id, start_time, end_time, duration, is_surgical_content, is_descriptive, "
+    "video_name, raw_narration"
+)
 
 
 def endless_view(folder: Path) -> Path:
     rows = "with recursive n(i) as (select 1 union all select i + 1 from n limit 1000000000000)"
     return database(
         folder / "a.db",
-        f"create view captions({FIELDS}, caption) as {rows} select i, 1, 1, i, i + 1, 1, 1, 1, 'x' from n",
+        f"create view captions({FIELDS}, caption) as {rows} select i, 1, 1, i, i + 1, 1, 1, 1, 'a', '', 'x' from n",
     )
 
 
@@ -126,7 +129,7 @@ def computed_text(folder: Path) -> Path:
     return database(
         folder / "a.db",
         f"create table captions({FIELDS}, caption as (printf('%.*c', 900000000, 'x')));"
-        "insert into captions values (1, 1, 1, 0, 5, 5, 1, 1)",
+        "insert into captions values (1, 1, 1, 0, 5, 5, 1, 1, 'a', '')",
     )
 
 
