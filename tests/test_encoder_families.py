@@ -11,7 +11,6 @@ import torch
 import transformers as hf
 
 from halsted_ray import embed_archive, embeddings, map_archive
-from halsted_ray.compute.resources import ResourceRequest
 from halsted_ray.errors import ModelError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.encoder_identity import encoder_identity, identify_encoder, keep_encoder
@@ -321,7 +320,7 @@ def test_weights_of_another_network_or_settings_that_name_none_are_refused(tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["dinov2", "timesformer"])
-def test_an_archive_is_mapped_by_frames_or_clips_of_another_encoder(one_ray, tmp_path, family):
+def test_an_archive_is_mapped_by_frames_or_clips_of_another_encoder(tmp_path, family):
     folder = write_folder(tmp_path / "m", published(family))
     small_video.write(tmp_path / "archive" / "a.mp4", 12.0, fps=10)
     identity = identify_encoder(folder)
@@ -343,12 +342,7 @@ def test_an_archive_is_mapped_by_frames_or_clips_of_another_encoder(one_ray, tmp
         str(tmp_path / "archive"), str(tmp_path / "maps"), str(tmp_path / "model"), embeddings=str(tmp_path / "vectors")
     )
     assert mapped.exit_code == 0 and mapped.segments_from_vectors == 1
-    again = map_archive(
-        str(tmp_path / "archive"),
-        str(tmp_path / "maps2"),
-        str(tmp_path / "model"),
-        resources=ResourceRequest(decoders=1, encoders=1),
-    )
+    again = map_archive(str(tmp_path / "archive"), str(tmp_path / "maps2"), str(tmp_path / "model"))
     assert again.exit_code == 0 and again.segments_decoded == 1
     of_both = [embeddings(str(tmp_path / place), kind="coarse").vectors_ND for place in ("vectors", "maps2")]
     np.testing.assert_array_equal(*of_both)

@@ -14,7 +14,6 @@ import pytest
 import halsted_ray
 from halsted_ray import errors
 from halsted_ray.atlas.phantom_archive import write_archive
-from halsted_ray.compute.cluster import connected
 
 NAMES = [
     "embed_archive",
@@ -113,18 +112,8 @@ def place(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def ray(place):
-    """One Ray for all that would start one; its workers find the names of files from ``place`` on."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setenv("RAY_prestart_worker_first_driver", "0")
-        with connected():
-            yield
-
-
 @pytest.mark.slow
-def test_every_name_has_an_example_that_runs(place, ray, monkeypatch):
+def test_every_name_has_an_example_that_runs(place, monkeypatch):
     """In one folder, in this order: what one example writes, the next one may read."""
     monkeypatch.chdir(place)
     for name in (
@@ -147,10 +136,16 @@ def test_every_name_has_an_example_that_runs(place, ray, monkeypatch):
 
 
 @pytest.mark.slow
-def test_tables_as_a_ray_dataset_hold_the_same_rows(place, ray, monkeypatch):
+def test_tables_as_a_ray_dataset_hold_the_same_rows(place, monkeypatch):
     monkeypatch.chdir(place)
     halsted_ray.map_archive("archive", "maps")
     mapped = halsted_ray.open_maps("maps")
-    for table in (mapped.timeline, mapped.vectors):
-        assert table.to_ray().count() == table.to_arrow().num_rows > 0
-    assert set(mapped.vectors.to_ray().take(1)[0]) >= {"encoder", "sampling", "video_id", "vector"}
+    import ray
+
+    ray.init(num_cpus=4, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    try:
+        for table in (mapped.timeline, mapped.vectors):
+            assert table.to_ray().count() == table.to_arrow().num_rows > 0
+        assert set(mapped.vectors.to_ray().take(1)[0]) >= {"encoder", "sampling", "video_id", "vector"}
+    finally:
+        ray.shutdown()

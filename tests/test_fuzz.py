@@ -27,7 +27,7 @@ from halsted_ray.video.probe import probe
 
 @pytest.mark.slow
 def test_a_minute_of_mangled_files(tmp_path, capsys):
-    code = run_of_fuzz.main(["--seconds", "50", "--jobs", "2", "--count", "400", "--keep", str(tmp_path)])
+    code = run_of_fuzz.main(["--seconds", "50", "--jobs", "2", "--count", "3000", "--keep", str(tmp_path)])
     told = capsys.readouterr().out
     assert code == 0, told
     assert int(told.split()[0].replace(",", "")) >= 200, "else a minute of it is too little"

@@ -21,7 +21,6 @@ from starlette.testclient import TestClient
 
 from halsted_ray.atlas import read_atlas
 from halsted_ray.cli import main
-from halsted_ray.compute.cluster import connected
 from halsted_ray.model.shipped import model_location
 from halsted_ray.service.components import ServiceComponents
 
@@ -46,19 +45,18 @@ class Site:
 def site(tmp_path_factory):
     """A site with an atlas, whose worker does jobs in a thread, and two phantoms that begin with suturing."""
     folder = tmp_path_factory.mktemp("site")
-    with connected():  # one Ray for the phantoms and both maps
-        phantoms, atlas = folder / "phantoms", folder / "atlas"
-        picture = ["--size", "256x144", "--fps", "12.8", "--pace", "2", "--suturing", "1"]
-        assert main(["phantom", str(phantoms), "--videos", "2", "--minutes", "0.5", "--seed", "77", *picture]) == 0
-        model = Path(model_location("phantom"))
-        service = open_service(folder, model, requests_per_minute=10**6, deidentify="metadata", atlas=str(atlas))
-        stop = threading.Event()
-        worker = threading.Thread(target=worker_here(service).work, args=(stop,), daemon=True)
-        worker.start()
-        with on_a_port(service) as address:
-            yield Site(service, address, new_key(service), sorted((phantoms / "videos").glob("*.mp4")), str(atlas))
-        stop.set()
-        worker.join(60)
+    phantoms, atlas = folder / "phantoms", folder / "atlas"
+    picture = ["--size", "256x144", "--fps", "12.8", "--pace", "2", "--suturing", "1"]
+    assert main(["phantom", str(phantoms), "--videos", "2", "--minutes", "0.5", "--seed", "77", *picture]) == 0
+    model = Path(model_location("phantom"))
+    service = open_service(folder, model, requests_per_minute=10**6, deidentify="metadata", atlas=str(atlas))
+    stop = threading.Event()
+    worker = threading.Thread(target=worker_here(service).work, args=(stop,), daemon=True)
+    worker.start()
+    with on_a_port(service) as address:
+        yield Site(service, address, new_key(service), sorted((phantoms / "videos").glob("*.mp4")), str(atlas))
+    stop.set()
+    worker.join(60)
 
 
 def test_a_case_goes_the_whole_way(site, tab, chromium):

@@ -15,7 +15,7 @@ import ray
 from conftest import QUICK_TO_NOTICE
 
 import halsted_ray
-from halsted_ray.compute.cluster import PATIENCE, without_monitors
+from halsted_ray.compute.cluster import PATIENCE
 
 pytestmark = pytest.mark.slow
 RAYS_PATIENCE_S = 10.0
@@ -70,11 +70,10 @@ def test_a_node_whose_process_is_gone_is_noticed_long_before_the_patience_with_a
     from ray.cluster_utils import Cluster
 
     ray.shutdown()
-    with without_monitors():
-        cluster = Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE},
-        )
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE},
+    )
     try:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
         cluster.add_node(num_cpus=1)

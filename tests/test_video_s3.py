@@ -105,24 +105,19 @@ def test_an_archived_object_fails_with_what_to_do(s3_server, tmp_path, monkeypat
     assert entry.code == "unreadable", "it is tried again by itself"
 
 
-@pytest.fixture(scope="module")
-def process():
-    with DecodeProcess() as process:
-        yield process
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_reads_the_same_frames_as_from_disk(bucket, process, name):
+def test_reads_the_same_frames_as_from_disk(bucket, name):
     root, videos = bucket
     times_s = np.arange(0, 5.9, 0.15625)
-    for fidelity in ("exact", "reference", "keyframes"):
-        local = read_frames(videos[name].path, times_s, SIZE, fidelity)
-        for remote in (
-            read_frames(f"{root}/{name}", times_s, SIZE, fidelity),
-            process.read_frames(f"{root}/{name}", times_s, SIZE, fidelity, deadline_s=60),
-        ):
-            assert np.array_equal(local.images_NHWC, remote.images_NHWC)
-            assert np.array_equal(local.pts_s, remote.pts_s)
+    with DecodeProcess() as process:
+        for fidelity in ("exact", "reference", "keyframes"):
+            local = read_frames(videos[name].path, times_s, SIZE, fidelity)
+            for remote in (
+                read_frames(f"{root}/{name}", times_s, SIZE, fidelity),
+                process.read_frames(f"{root}/{name}", times_s, SIZE, fidelity, deadline_s=60),
+            ):
+                assert np.array_equal(local.images_NHWC, remote.images_NHWC)
+                assert np.array_equal(local.pts_s, remote.pts_s)
     assert probe(f"{root}/{name}").duration_s == probe(videos[name].path).duration_s
 
 
