@@ -165,7 +165,7 @@ def test_no_log_of_ray_holds_what_a_client_put_into_an_address(server):
 
 @contextmanager
 def asking(server: Server, video: Path, clients: int = 6) -> Iterator[list[tuple[int, str, int]]]:
-    """Clients that send clips while the block runs, all at once, five times a second. Gives the list that fills with
+    """Clients that send clips while the block runs, all at once, five times per second. Gives the list that fills with
     (status, version or Retry-After, number of clips in the batch)."""
     answers: list[tuple[int, str, int]] = []
     over, together = threading.Event(), threading.Barrier(clients, lambda: time.sleep(0.2))

@@ -85,7 +85,7 @@ def recording(tmp_path_factory) -> Path:
 
 
 def lines_in(path: Path) -> Iterator[str]:
-    """The text that looks like the words, in any fifth frame where they were and around it, and one a second else."""
+    """The text that looks like the words, in any fifth frame where they were and around it, and one per second else."""
     from rapidocr_onnxruntime import RapidOCR
 
     reader = RapidOCR(intra_op_num_threads=1)

@@ -60,8 +60,7 @@ def add_few_shot(commands: Commands) -> None:
         "--method",
         choices=("linear", "prompts", "both"),
         default="linear",
-        help="linear (default): on the clips' vectors; prompts: learned words before each label (CoOp), minutes per "
-        "draw on a CPU",
+        help="linear (default): on the clips' vectors; prompts: learned words before each label (CoOp), far slower",
     )
 
 
