@@ -16,7 +16,7 @@ import yaml
 from halsted_ray.atlas import read_atlas
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.registry.model_registry import Registry
-from halsted_ray.registry.tracking import TrackedRun
+from halsted_ray.registry.tracking import TrackedRun, register
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.train import TrainingPlan, TrainSummary
 
@@ -137,4 +137,4 @@ def trained(registry, archive, version):
     """A version as a training run leaves it."""
     tracked = TrackedRun(registry)
     tracked.start(start_of(archive, version))
-    return tracked.finish(summary_of(archive, version))
+    return tracked.finish(summary_of(archive, version), register)

@@ -230,14 +230,14 @@ def test_a_registry_that_is_lost_on_the_way_costs_nothing(registry, archive, mon
     tracked.client = Registry("http://127.0.0.1:9").client
     tracked.epoch(CURVE[1])
     with pytest.raises(RegistryError):
-        tracked.finish(summary_of(archive, "good"))
+        tracked.finish(summary_of(archive, "good"), register)
     tracked.client = there
     tracked.epoch(CURVE[1] | {"epoch": 2, "loss": 0.5})
     history = registry.client.get_metric_history(tracked.run_id, "loss")
     assert [(point.step, point.value) for point in history] == [(0, 2.0), (1, 1.0), (2, 0.5)], (
         "in order, before the end"
     )
-    version = tracked.finish(summary_of(archive, "good"))
+    version = tracked.finish(summary_of(archive, "good"), register)
     assert registry.client.get_metric_history(version.run_id, "loss") == history
 
 
