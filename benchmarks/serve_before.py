@@ -191,9 +191,10 @@ def put_case() -> None:
     from deltalake import write_deltalake
 
     from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
-    from halsted_ray.service.database import Database, StoredVideo, User, now_s
+    from halsted_ray.service.database import Database, now_s
     from halsted_ray.service.object_store import open_store
     from halsted_ray.service.settings import Settings
+    from halsted_ray.service.tables import StoredVideo, User
     from halsted_ray.service.videos import Videos
     from halsted_ray.storage.delta import table_uri
 

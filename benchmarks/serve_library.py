@@ -25,9 +25,10 @@ from starlette.testclient import TestClient
 from halsted_ray.service import users
 from halsted_ray.service.api import create_api
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import CaseLabel, Job, Operation, Share, StoredVideo, User, VideoSummary, now_s
+from halsted_ray.service.database import now_s
 from halsted_ray.service.settings import Settings
 from halsted_ray.service.summaries import RULE, packed_times
+from halsted_ray.service.tables import CaseLabel, Job, Operation, Share, StoredVideo, User, VideoSummary
 from halsted_ray.service.users import DAY_S
 from halsted_ray.taxonomy.names import fold
 

@@ -13,9 +13,10 @@ from sqlalchemy import select, text
 from halsted_ray.service import users
 from halsted_ray.service.case_descriptions import Description, write_description
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import Database, Share, StoredVideo, User, VideoSummary, now_s
+from halsted_ray.service.database import Database, now_s
 from halsted_ray.service.settings import Settings
 from halsted_ray.service.summaries import NOTHING_KNOWN, RULE
+from halsted_ray.service.tables import Share, StoredVideo, User, VideoSummary
 from halsted_ray.service.users import Caller
 from halsted_ray.taxonomy.names import fold
 

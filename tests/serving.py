@@ -35,11 +35,12 @@ from halsted_ray.service.api import create_api
 from halsted_ray.service.clean_upload import CleanRequest
 from halsted_ray.service.clip_tagging import ClipAnswer, ClipRefusal, ClipTagger
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import Database, Job, now_s
+from halsted_ray.service.database import Database, now_s
 from halsted_ray.service.job_process import JobReport, JobResult, MapRequest, do
 from halsted_ray.service.job_worker import JobWorker
 from halsted_ray.service.object_store import PART_BYTES
 from halsted_ray.service.settings import Settings
+from halsted_ray.service.tables import Job
 from halsted_ray.storage.files import make_local_folder
 
 SPEC = WindowSpec(coarse_s=10, fine_s=2.5)

@@ -13,7 +13,8 @@ from halsted_ray.service import users
 from halsted_ray.service.annotation_log import ModelRow
 from halsted_ray.service.annotations import Annotations, WantedChange
 from halsted_ray.service.cases import Case
-from halsted_ray.service.database import Database, StoredVideo, now_s
+from halsted_ray.service.database import Database, now_s
+from halsted_ray.service.tables import StoredVideo
 from halsted_ray.service.users import Caller
 
 DURATION_S = 100.0

@@ -39,9 +39,10 @@ from halsted_ray.deidentify.survey import NotCopyable
 from halsted_ray.errors import OutputError, UnreadableVideo, UsageError
 from halsted_ray.service import clean_upload, cleaning, storage_room, temporary_room
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import Database, Job, StoredVideo
+from halsted_ray.service.database import Database
 from halsted_ray.service.jobs import MAX_ATTEMPTS
 from halsted_ray.service.settings import Settings
+from halsted_ray.service.tables import Job, StoredVideo
 from halsted_ray.storage.locations import filesystem, local_path
 
 

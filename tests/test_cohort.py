@@ -22,8 +22,9 @@ from halsted_ray.service.cohort_members import (
     renewed,
 )
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import AuditEntry, CohortMembers, Operation, StoredVideo, VideoSummary, now_s
+from halsted_ray.service.database import now_s
 from halsted_ray.service.settings import Settings
+from halsted_ray.service.tables import AuditEntry, CohortMembers, Operation, StoredVideo, VideoSummary
 from halsted_ray.service.trend_schemas import CohortShown
 from halsted_ray.service.users import DAY_S, Caller
 

@@ -21,8 +21,8 @@ from test_serve_front import site
 
 from halsted_ray.service import audit
 from halsted_ray.service.api import create_api
-from halsted_ray.service.database import Upload, VideoIdentity
 from halsted_ray.service.multipart import BrokenMultipart, MultipartParser, PartBegun, PartData, PartEnded, boundary_of
+from halsted_ray.service.tables import Upload, VideoIdentity
 
 TYPE = 'multipart/related; type="application/dicom"; boundary=b1'
 SECRETS = ("Mustermann", "P-4711", "ACC-77")

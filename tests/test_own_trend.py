@@ -12,9 +12,10 @@ from serving import client_of, new_key
 from halsted_ray.maps.stitch_totals import wilson
 from halsted_ray.service import own_trend
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import Upload, now_s
+from halsted_ray.service.database import now_s
 from halsted_ray.service.own_trend import read_trend, write_trend_csv
 from halsted_ray.service.summaries import packed_times
+from halsted_ray.service.tables import Upload
 from halsted_ray.service.trend_schemas import TrendShown, show_trend
 
 

@@ -12,7 +12,7 @@ from serving import client_of, new_key, on_a_port, open_service, shared_model, u
 from sqlalchemy import delete
 
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import BrowserSession
+from halsted_ray.service.tables import BrowserSession
 
 
 @pytest.fixture(scope="module")

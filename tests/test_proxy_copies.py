@@ -28,9 +28,9 @@ from small_disk import fill, small_disk
 from halsted_ray.errors import UsageError
 from halsted_ray.service import playback
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import Job, StoredVideo
 from halsted_ray.service.job_worker import JobStopped, JobWorker
 from halsted_ray.service.settings import Settings
+from halsted_ray.service.tables import Job, StoredVideo
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.video.probe import probe
 

@@ -17,7 +17,7 @@ from halsted_ray.service.annotation_bounds import MOST_AT_ONCE
 from halsted_ray.service.annotation_tables import AnnotationChange, Comment
 from halsted_ray.service.api import create_api
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import AuditEntry, Job, StoredVideo
+from halsted_ray.service.tables import AuditEntry, Job, StoredVideo
 
 ROW = {"tag": "step", "category": "Suturing", "start_s": 0.0, "stop_s": 60.0}
 LONG_S = 120.0

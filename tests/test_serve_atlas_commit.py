@@ -15,9 +15,9 @@ from halsted_ray.embedding.look_up import embeddings
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip
 from halsted_ray.service.annotation_tables import AtlasEntry
-from halsted_ray.service.database import AuditEntry, User
 from halsted_ray.service.housekeeping import Housekeeper
 from halsted_ray.service.prepared_timelines import PreparedTimelines
+from halsted_ray.service.tables import AuditEntry, User
 from halsted_ray.taxonomy import load
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.train import train

@@ -17,8 +17,9 @@ from starlette.testclient import TestClient
 
 from halsted_ray.service import housekeeping, poster, sample_case, summaries
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import Database, Job, Operation, StoredVideo, VideoSummary
+from halsted_ray.service.database import Database
 from halsted_ray.service.job_process import JobResult
+from halsted_ray.service.tables import Job, Operation, StoredVideo, VideoSummary
 
 
 @pytest.fixture

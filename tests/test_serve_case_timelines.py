@@ -14,9 +14,9 @@ from starlette.testclient import TestClient
 
 from halsted_ray.maps.exports import COLUMNS, read_csv
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import AuditEntry, StoredVideo
 from halsted_ray.service.library_schemas import CaseTimelineShown
 from halsted_ray.service.stitch_schemas import CaseStitchesShown
+from halsted_ray.service.tables import AuditEntry, StoredVideo
 
 CASE = "ca5e"
 

@@ -21,8 +21,9 @@ from halsted_ray.service import clip_cutting
 from halsted_ray.service.api import CUTS_WAITING, create_api
 from halsted_ray.service.clip_cutting import MOST_CLIP_S, footer_of, words_of
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import Share, StoredVideo, now_s
+from halsted_ray.service.database import now_s
 from halsted_ray.service.sessions import COOKIE
+from halsted_ray.service.tables import Share, StoredVideo
 
 FPS = 10
 

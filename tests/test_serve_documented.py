@@ -14,7 +14,7 @@ from hospital_files import write_dicom
 from maps import WHOLE, write_maps
 from serving import client_of, new_key, on_a_port, open_service, shared_model, shared_video, upload
 
-from halsted_ray.service.database import StoredVideo
+from halsted_ray.service.tables import StoredVideo
 from halsted_ray.storage.vectors import VectorStore
 
 PAGES = Path(__file__).parents[1] / "docs"

@@ -21,11 +21,11 @@ from starlette.testclient import TestClient
 
 from halsted_ray.service import api, job_following, middleware
 from halsted_ray.service.api import create_api
-from halsted_ray.service.database import Job
 from halsted_ray.service.deployments import DEPLOYMENTS, mappers_needed
 from halsted_ray.service.job_following import JobFollowing
 from halsted_ray.service.places import FairPlaces
 from halsted_ray.service.rate_limit import RateLimiter
+from halsted_ray.service.tables import Job
 
 
 def test_places_go_to_owners_in_turns():

@@ -23,7 +23,7 @@ from halsted_ray.service.annotation_tables import Comment
 from halsted_ray.service.case_identities import VideoIdentity, add_identity
 from halsted_ray.service.cases import Case
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import CaseLink, Job, Share
+from halsted_ray.service.tables import CaseLink, Job, Share
 from halsted_ray.service.uploads import NotFound, video_of_tenant
 
 NUL, HALF = "\0", "\ud800"

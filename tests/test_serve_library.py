@@ -16,8 +16,9 @@ from halsted_ray.service.case_descriptions import Description
 from halsted_ray.service.case_search import CaseQuery
 from halsted_ray.service.cases import Forbidden
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import AuditEntry, CaseLabel, Operation, StoredVideo, VideoSummary, now_s, queued_job
+from halsted_ray.service.database import now_s
 from halsted_ray.service.library_schemas import show_case
+from halsted_ray.service.tables import AuditEntry, CaseLabel, Operation, StoredVideo, VideoSummary, queued_job
 from halsted_ray.service.uploads import NotFound
 from halsted_ray.service.users import DAY_S, Caller
 

@@ -15,10 +15,11 @@ from starlette.testclient import TestClient
 
 from halsted_ray.service import links
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import CaseLink, LinkSession, StoredVideo, now_s
+from halsted_ray.service.database import now_s
 from halsted_ray.service.links import MAX_LINK_DAYS, MAX_LINKS
 from halsted_ray.service.route_access import access_of_routes
 from halsted_ray.service.sessions import COOKIE
+from halsted_ray.service.tables import CaseLink, LinkSession, StoredVideo
 
 RANGE = {"Range": "bytes=0-9"}
 

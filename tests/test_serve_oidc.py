@@ -17,7 +17,7 @@ from serving import client_of, new_key, open_service, shared_model, shared_video
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from halsted_ray.service.database import AuditEntry
+from halsted_ray.service.tables import AuditEntry
 
 OWN, FOREIGN = (rsa.generate_private_key(65537, 2048) for _ in range(2))
 

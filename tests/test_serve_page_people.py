@@ -15,7 +15,8 @@ from sqlalchemy import select
 
 from halsted_ray.service import setup_link, users
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import Share, StoredVideo, User, now_s
+from halsted_ray.service.database import now_s
+from halsted_ray.service.tables import Share, StoredVideo, User
 
 SPOOFED = "<img src=x onerror=alert(1)>"
 

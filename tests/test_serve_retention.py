@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from halsted_ray.service import cases
 from halsted_ray.service.api import create_api
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import StoredVideo
 from halsted_ray.service.housekeeping import Housekeeper
+from halsted_ray.service.tables import StoredVideo
 from halsted_ray.storage.files import write_bytes
 from halsted_ray.storage.locations import filesystem
 

@@ -11,8 +11,9 @@ from serving import client_of, new_key, open_service, shared_model, shared_video
 from sqlalchemy import select
 
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import Share, StoredVideo, User, now_s
+from halsted_ray.service.database import now_s
 from halsted_ray.service.object_store import S3Store
+from halsted_ray.service.tables import Share, StoredVideo, User
 
 VIEW = {"see", "watch", "timeline", "comment"}
 MAY = {

@@ -24,9 +24,10 @@ from halsted_ray.service import sample_case, users
 from halsted_ray.service.annotation_tables import Comment
 from halsted_ray.service.api import create_api
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import AuditEntry, CaseLink, Job, Share, StoredVideo, Upload, User, now_s
+from halsted_ray.service.database import now_s
 from halsted_ray.service.route_access import access_of_routes, rights_page
 from halsted_ray.service.summaries import note_map
+from halsted_ray.service.tables import AuditEntry, CaseLink, Job, Share, StoredVideo, Upload, User
 from halsted_ray.storage.vectors import VectorStore
 
 SHARED_AS = ("surgeon", "trainee", "reviewer", "annotator")

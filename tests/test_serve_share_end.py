@@ -15,8 +15,9 @@ from serving import client_of, new_key, on_a_port, open_service, shared_model, u
 
 from halsted_ray.service import users
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import BrowserSession, Job, Share, now_s
+from halsted_ray.service.database import now_s
 from halsted_ray.service.routes.videos import CONTENT_BYTES
+from halsted_ray.service.tables import BrowserSession, Job, Share
 
 WITHIN_S = 5.0
 

@@ -11,7 +11,7 @@ from maps import WHOLE, write_maps
 from serving import client_of, new_key, open_service, shared_model, upload, write_video
 from sqlalchemy import select
 
-from halsted_ray.service.database import AuditEntry, StoredVideo
+from halsted_ray.service.tables import AuditEntry, StoredVideo
 from halsted_ray.storage.vectors import VectorStore
 
 

@@ -17,22 +17,14 @@ from halsted_ray.errors import UsageError
 from halsted_ray.service import audit, users
 from halsted_ray.service.annotations import Annotations, WantedChange
 from halsted_ray.service.cases import Case
-from halsted_ray.service.database import (
-    Base,
-    Database,
-    Job,
-    ReplicaMetrics,
-    StoredVideo,
-    Upload,
-    UploadPart,
-    now_s,
-)
+from halsted_ray.service.database import Database, now_s
 from halsted_ray.service.job_worker import _ProgressRecorder
 from halsted_ray.service.jobs import Jobs
 from halsted_ray.service.object_store import FolderStore
 from halsted_ray.service.prometheus import Metrics
 from halsted_ray.service.schemas import show_job
 from halsted_ray.service.storage_room import QuotaExceeded, StorageRoom, StorageUse
+from halsted_ray.service.tables import Base, Job, ReplicaMetrics, StoredVideo, Upload, UploadPart
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -22,8 +22,9 @@ from halsted_ray.cli import main
 from halsted_ray.errors import OutputError
 from halsted_ray.service import orphans
 from halsted_ray.service.ballast import FULL_BYTES
-from halsted_ray.service.database import StoredVideo, Upload, now_s
+from halsted_ray.service.database import now_s
 from halsted_ray.service.object_store import PART_BYTES, FolderStore
+from halsted_ray.service.tables import StoredVideo, Upload
 from halsted_ray.service.upload_content import content_id
 
 open_service = partial(serving.open_service, deidentify="off")

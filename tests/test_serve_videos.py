@@ -18,7 +18,8 @@ from serving import (
 
 from halsted_ray.maps.exports import read_captions, read_csv
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import Job, now_s
+from halsted_ray.service.database import now_s
+from halsted_ray.service.tables import Job
 
 
 @pytest.fixture(scope="module")

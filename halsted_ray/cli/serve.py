@@ -204,7 +204,8 @@ def _quota(text: str) -> float | None:
 def set_quota(options: argparse.Namespace, settings: Settings) -> int:
     """Sets the quota of a tenant."""
     from halsted_ray.service import audit
-    from halsted_ray.service.database import Database, Tenant, database_exists
+    from halsted_ray.service.database import Database, database_exists
+    from halsted_ray.service.tables import Tenant
 
     if not database_exists(settings.database):
         raise UsageError(f"no database at {settings.database}; name the state folder of a site (--state)")

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from halsted_ray.service.database import Base
+from halsted_ray.service.tables import Base
 
 
 class AnnotationChange(Base):

@@ -23,7 +23,8 @@ from halsted_ray.service import audit
 from halsted_ray.service.annotation_samples import agreed, clips_of_spans
 from halsted_ray.service.annotation_tables import AtlasEntry
 from halsted_ray.service.annotations import Annotations, Layer
-from halsted_ray.service.database import Database, StoredVideo
+from halsted_ray.service.database import Database
+from halsted_ray.service.tables import StoredVideo
 from halsted_ray.service.uploads import NotFound, StateConflict
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy

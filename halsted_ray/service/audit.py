@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from halsted_ray.service.database import AuditEntry, lock_row, now_s
+from halsted_ray.service.database import lock_row, now_s
+from halsted_ray.service.tables import AuditEntry
 
 if TYPE_CHECKING:
     from halsted_ray.service.users import Caller

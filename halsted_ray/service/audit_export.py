@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from halsted_ray.service import audit, audit_places
 from halsted_ray.service.audit_places import ExportedDigest
-from halsted_ray.service.database import AuditEntry, Database, LockRow, lock_row, now_s
+from halsted_ray.service.database import Database, lock_row, now_s
+from halsted_ray.service.tables import AuditEntry, LockRow
 
 HEAD = "audit-export"
 """The LockRow with the number and the digest of the last export."""

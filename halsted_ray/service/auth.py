@@ -19,8 +19,8 @@ from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCreden
 from halsted_ray.service import audit, sessions
 from halsted_ray.service.addresses import client_address
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import ApiKey, User
 from halsted_ray.service.rate_limit import RateLimiter
+from halsted_ray.service.tables import ApiKey, User
 from halsted_ray.service.users import Caller, authenticate, key_id_of
 
 ID_PATTERN = re.compile(r"[0-9a-f]{1,64}")

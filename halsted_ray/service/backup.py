@@ -18,8 +18,9 @@ from sqlalchemy import select
 
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.service import audit, audit_export, audit_places
-from halsted_ray.service.database import AuditEntry, Database, database_exists
+from halsted_ray.service.database import Database, database_exists
 from halsted_ray.service.settings import Settings
+from halsted_ray.service.tables import AuditEntry
 from halsted_ray.storage.files import make_local_folder
 
 DATABASE, STORE = "halsted.db", "store"

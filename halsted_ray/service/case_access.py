@@ -15,9 +15,9 @@ from fastapi.dependencies.models import Dependant
 from halsted_ray.service.auth import PERMISSION, TAKES_LINKS, record_refusal, require_permission
 from halsted_ray.service.cases import Case, Forbidden
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import Job
 from halsted_ray.service.library import LibraryCase
 from halsted_ray.service.rights import PERMISSION_OF
+from halsted_ray.service.tables import Job
 from halsted_ray.service.uploads import NotFound
 from halsted_ray.service.users import Caller
 

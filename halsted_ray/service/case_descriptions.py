@@ -15,7 +15,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from halsted_ray.errors import UsageError
-from halsted_ray.service.database import CaseLabel, Operation, StoredVideo
+from halsted_ray.service.tables import CaseLabel, Operation, StoredVideo
 from halsted_ray.taxonomy.names import fold
 
 MOST_LABELS, LONGEST_LABEL, LONGEST_PROCEDURE = 12, 60, 120

@@ -16,9 +16,9 @@ import numpy as np
 from sqlalchemy import ColumnElement, Row, and_, exists, or_, select
 from sqlalchemy.orm import Session
 
-from halsted_ray.service.database import Operation, StoredVideo, Upload, VideoSummary
 from halsted_ray.service.sample_case import LABEL as SAMPLE
 from halsted_ray.service.summaries import unpacked_times
+from halsted_ray.service.tables import Operation, StoredVideo, Upload, VideoSummary
 from halsted_ray.taxonomy.names import fold
 
 

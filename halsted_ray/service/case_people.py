@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from halsted_ray.records import digest
 from halsted_ray.service.annotation_tables import AnnotationChange, Comment
-from halsted_ray.service.database import User
+from halsted_ray.service.tables import User
 from halsted_ray.service.users import shown_name
 
 if TYPE_CHECKING:

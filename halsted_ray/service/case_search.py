@@ -20,9 +20,9 @@ from sqlalchemy import tuple_ as in_order
 from sqlalchemy.orm import Session
 
 from halsted_ray.errors import UsageError
-from halsted_ray.service.database import CaseLabel, Job, Operation, Share, StoredVideo, VideoSummary
 from halsted_ray.service.rights import RELATIONS, SHARED_AS, WITHDRAWN_FOR
 from halsted_ray.service.shares import is_running
+from halsted_ray.service.tables import CaseLabel, Job, Operation, Share, StoredVideo, VideoSummary
 from halsted_ray.service.users import Caller
 from halsted_ray.taxonomy.names import fold
 

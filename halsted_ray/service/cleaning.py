@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 
 from halsted_ray.deidentify.certificate import signed
 from halsted_ray.errors import UsageError
-from halsted_ray.service.database import Certificate, Job, Secret, StoredVideo, Upload, now_s, queued_job
+from halsted_ray.service.database import now_s
+from halsted_ray.service.tables import Certificate, Job, Secret, StoredVideo, Upload, queued_job
 
 if TYPE_CHECKING:
     from halsted_ray.records import JsonObject

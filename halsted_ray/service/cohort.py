@@ -20,7 +20,8 @@ from halsted_ray.records import digest
 from halsted_ray.service import audit
 from halsted_ray.service.case_figures import CaseFigures, read_figures
 from halsted_ray.service.cohort_members import KEPT, LEAST_SURGEONS, is_enough, renewed
-from halsted_ray.service.database import CohortMembers, Database, Secret, StoredVideo, lock_row, now_s
+from halsted_ray.service.database import Database, lock_row, now_s
+from halsted_ray.service.tables import CohortMembers, Secret, StoredVideo
 from halsted_ray.service.users import Caller
 from halsted_ray.taxonomy.names import fold
 

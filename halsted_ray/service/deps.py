@@ -19,8 +19,8 @@ from halsted_ray.service.case_access import (
 )
 from halsted_ray.service.cases import Case
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import Job
 from halsted_ray.service.library import LibraryCase
+from halsted_ray.service.tables import Job
 from halsted_ray.service.users import Caller
 
 __all__ = ["Id", "base_url"]

@@ -20,9 +20,10 @@ from halsted_ray.errors import OutputError, UnreadableVideo, UsageError, VideoEr
 from halsted_ray.hospital.intake import Instance, read_instance, reading
 from halsted_ray.records import JsonObject
 from halsted_ray.service.case_identities import add_identity
-from halsted_ray.service.database import Database, StoredVideo
+from halsted_ray.service.database import Database
 from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES, StoreFull
 from halsted_ray.service.storage_room import QuotaExceeded
+from halsted_ray.service.tables import StoredVideo
 from halsted_ray.service.uploads import Uploads
 from halsted_ray.service.users import Caller
 from halsted_ray.storage.locations import local_path

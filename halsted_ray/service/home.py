@@ -17,9 +17,10 @@ from sqlalchemy.orm import Session
 
 from halsted_ray.maps.stitch_totals import wilson
 from halsted_ray.service.cases import Case, record_looks, seen_cases
-from halsted_ray.service.database import Database, Job, Operation, StoredVideo, VideoSummary, now_s
+from halsted_ray.service.database import Database, now_s
 from halsted_ray.service.rights import WITHDRAWN_FOR
 from halsted_ray.service.summaries import WHY, unpacked_times
+from halsted_ray.service.tables import Job, Operation, StoredVideo, VideoSummary
 from halsted_ray.service.users import DAY_S, Caller
 
 SHARE_DECIMALS = 4

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
 
-from halsted_ray.service.database import Job
 from halsted_ray.service.jobs import ENDS, Jobs
+from halsted_ray.service.tables import Job
 
 EVERY_S = 0.5
 """How often a job that somebody follows is looked at."""

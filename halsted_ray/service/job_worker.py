@@ -21,7 +21,6 @@ from halsted_ray.compute.progress import Progress
 from halsted_ray.errors import HalstedError
 from halsted_ray.service import playback
 from halsted_ray.service.clean_upload import CleanRequest
-from halsted_ray.service.database import Job, StoredVideo
 from halsted_ray.service.job_process import (
     JobProcess,
     JobReport,
@@ -36,6 +35,7 @@ from halsted_ray.service.orphans import remove_orphans
 from halsted_ray.service.proxy_copy import ProxyRequest
 from halsted_ray.service.served_model import ModelSource
 from halsted_ray.service.summaries import note_map
+from halsted_ray.service.tables import Job, StoredVideo
 from halsted_ray.service.uploads import Uploads
 from halsted_ray.service.videos import Videos
 

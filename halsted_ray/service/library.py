@@ -26,7 +26,8 @@ from halsted_ray.service.case_descriptions import (
 )
 from halsted_ray.service.case_search import CasePage, CaseQuery, search, states_of
 from halsted_ray.service.cases import Case, Cases, Forbidden, record_looks, seen_cases
-from halsted_ray.service.database import Database, Job, StoredVideo, Upload, VideoSummary, new_case_id
+from halsted_ray.service.database import Database
+from halsted_ray.service.tables import Job, StoredVideo, Upload, VideoSummary, new_case_id
 from halsted_ray.service.uploads import NotFound
 from halsted_ray.service.users import Caller
 

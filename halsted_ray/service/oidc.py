@@ -26,7 +26,8 @@ import jwt
 from sqlalchemy import select
 
 from halsted_ray.service import audit, users
-from halsted_ray.service.database import Database, Tenant, User
+from halsted_ray.service.database import Database
+from halsted_ray.service.tables import Tenant, User
 from halsted_ray.service.users import PERMISSIONS, Caller
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,9 @@ import logging
 from sqlalchemy import select
 
 from halsted_ray.errors import OutputError
-from halsted_ray.service.database import Database, StoredVideo, Upload, now_s
+from halsted_ray.service.database import Database, now_s
 from halsted_ray.service.object_store import VIDEOS, KeptUpload, ObjectStore
+from halsted_ray.service.tables import StoredVideo, Upload
 
 log = logging.getLogger(__name__)
 ORPHAN_AFTER_S = 3600.0

@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 from halsted_ray.maps.stitch_totals import wilson
 from halsted_ray.service.case_figures import CaseFigures, read_figures
 from halsted_ray.service.cases import record_looks, seen_cases
-from halsted_ray.service.database import Database, StoredVideo
+from halsted_ray.service.database import Database
+from halsted_ray.service.tables import StoredVideo
 from halsted_ray.service.users import Caller
 from halsted_ray.taxonomy.names import fold
 

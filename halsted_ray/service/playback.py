@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from halsted_ray.service.database import Job, StoredVideo, queued_job
+from halsted_ray.service.tables import Job, StoredVideo, queued_job
 from halsted_ray.video.playable import PLAYED_CODECS, plays_itself
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
 from halsted_ray.service.clip_tagging import ClipAnswer
-from halsted_ray.service.database import Database, ReplicaMetrics, lock_row, now_s
+from halsted_ray.service.database import Database, lock_row, now_s
+from halsted_ray.service.tables import ReplicaMetrics
 
 log = logging.getLogger(__name__)
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

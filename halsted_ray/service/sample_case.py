@@ -16,8 +16,8 @@ from sqlalchemy import select
 from halsted_ray.phantom.script import make_script
 from halsted_ray.phantom.write import write_video
 from halsted_ray.service.case_descriptions import Description, write_description
-from halsted_ray.service.database import StoredVideo, Upload
 from halsted_ray.service.object_store import PART_BYTES
+from halsted_ray.service.tables import StoredVideo, Upload
 from halsted_ray.service.users import Caller
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field
 
 from halsted_ray.service import playback
 from halsted_ray.service.cases import MAX_SHARE_DAYS, Case
-from halsted_ray.service.database import Job, StoredVideo, Upload, UploadPart
 from halsted_ray.service.links import MAX_LINK_DAYS
 from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES
+from halsted_ray.service.tables import Job, StoredVideo, Upload, UploadPart
 from halsted_ray.service.users import MAX_KEY_DAYS
 
 

@@ -17,8 +17,9 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from halsted_ray.service import audit, links
-from halsted_ray.service.database import ApiKey, BrowserSession, LinkSession, User, now_s
+from halsted_ray.service.database import now_s
 from halsted_ray.service.links import LinkUse
+from halsted_ray.service.tables import ApiKey, BrowserSession, LinkSession, User
 from halsted_ray.service.users import Caller, is_valid
 
 COOKIE, CSRF_HEADER = "halsted_session", "x-csrf-token"

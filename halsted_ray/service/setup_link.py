@@ -13,7 +13,8 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from halsted_ray.service import users
-from halsted_ray.service.database import SetupLink, now_s
+from halsted_ray.service.database import now_s
+from halsted_ray.service.tables import SetupLink
 
 SETUP_S = 3600.0
 """How long a link is valid."""

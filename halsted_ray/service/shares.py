@@ -7,7 +7,8 @@ import secrets
 from sqlalchemy import ColumnElement, delete, or_
 from sqlalchemy.orm import Session
 
-from halsted_ray.service.database import Share, StoredVideo, now_s
+from halsted_ray.service.database import now_s
+from halsted_ray.service.tables import Share, StoredVideo
 
 
 def add_share(

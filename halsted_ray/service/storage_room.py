@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from halsted_ray.errors import UsageError
 from halsted_ray.service import temporary_room
-from halsted_ray.service.database import StoredVideo, Tenant, Upload, UploadPart
 from halsted_ray.service.object_store import ObjectStore, StoreFull
+from halsted_ray.service.tables import StoredVideo, Tenant, Upload, UploadPart
 from halsted_ray.storage.locations import local_path
 
 MOST_RESERVE_BYTES = 1024**3

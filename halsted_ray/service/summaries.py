@@ -21,7 +21,7 @@ from halsted_ray.errors import HalstedError
 from halsted_ray.maps.reading import read_timeline
 from halsted_ray.maps.stitch_table import asked_tasks, stitches_of_timeline, taxonomy_of
 from halsted_ray.maps.summary import Moments, summarise
-from halsted_ray.service.database import StoredVideo, VideoSummary
+from halsted_ray.service.tables import StoredVideo, VideoSummary
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.taxonomy.names import fold
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from halsted_ray.errors import StorageUnavailable
-from halsted_ray.service.database import UploadPart
 from halsted_ray.service.object_store import PART_BYTES
+from halsted_ray.service.tables import UploadPart
 from halsted_ray.storage.locations import filesystem
 
 FORM = b"halsted video 1\n"

@@ -24,10 +24,11 @@ from sqlalchemy.orm import Session
 
 from halsted_ray.errors import DecoderKilled, OutputError, StorageUnavailable, UnreadableVideo, UsageError, VideoError
 from halsted_ray.service import audit, cleaning, playback
-from halsted_ray.service.database import Database, Secret, StoredVideo, Upload, UploadPart, new_case_id, now_s
+from halsted_ray.service.database import Database, now_s
 from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES, VIDEOS, ObjectStore, UploadEnded
 from halsted_ray.service.shares import add_share
 from halsted_ray.service.storage_room import StorageRoom, StorageUse
+from halsted_ray.service.tables import Secret, StoredVideo, Upload, UploadPart, new_case_id
 from halsted_ray.service.upload_content import content_id, digests_of
 from halsted_ray.service.users import DAY_S, Caller
 from halsted_ray.storage.locations import filesystem

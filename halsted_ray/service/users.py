@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from halsted_ray.errors import UsageError
 from halsted_ray.service import audit
-from halsted_ray.service.database import ApiKey, Database, Tenant, User, now_s
+from halsted_ray.service.database import Database, now_s
+from halsted_ray.service.tables import ApiKey, Tenant, User
 
 PERMISSIONS = {
     "surgeon": {"read", "write", "annotate"},

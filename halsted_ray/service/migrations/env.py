@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from halsted_ray.service.database import Base
+from halsted_ray.service.tables import Base
 
 connection = context.config.attributes["connection"]
 if connection.dialect.name == "postgresql":

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query
 from sqlalchemy import select
 
 from halsted_ray.service import audit, audit_export
-from halsted_ray.service.database import AuditEntry, LockRow
 from halsted_ray.service.deps import Auditor, Components
+from halsted_ray.service.tables import AuditEntry, LockRow
 
 router = APIRouter(prefix="/v1/audit")
 

@@ -19,7 +19,6 @@ from halsted_ray.service.case_access import refusals_recorded
 from halsted_ray.service.cases import Forbidden
 from halsted_ray.service.clip_tagging import task_of
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import Job
 from halsted_ray.service.deps import (
     AnyCaller,
     ChecksDelete,
@@ -31,6 +30,7 @@ from halsted_ray.service.deps import (
     Writer,
 )
 from halsted_ray.service.jobs import ENDS
+from halsted_ray.service.tables import Job
 from halsted_ray.service.uploads import NotFound
 
 video_router = APIRouter(prefix="/v1/videos/{video_id}/maps")

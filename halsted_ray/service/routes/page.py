@@ -22,10 +22,10 @@ from halsted_ray.service import links, sessions, setup_link, users
 from halsted_ray.service.addresses import client_address
 from halsted_ray.service.auth import address_of, caller_by_cookie, record_failed_sign_in
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import ApiKey, User
 from halsted_ray.service.deps import Components, SessionCookie, base_url
 from halsted_ray.service.links import LinkUse
 from halsted_ray.service.oidc import SingleSignOn
+from halsted_ray.service.tables import ApiKey, User
 from halsted_ray.service.users import Caller, authenticate
 
 POLICY = (

@@ -15,7 +15,6 @@ from halsted_ray.service.case_access import refusals_recorded
 from halsted_ray.service.cases import Case, Forbidden
 from halsted_ray.service.clip_cutting import MOST_CLIP_S
 from halsted_ray.service.components import ServiceComponents
-from halsted_ray.service.database import StoredVideo
 from halsted_ray.service.deps import (
     ChecksSee,
     ChecksTimeline,
@@ -28,6 +27,7 @@ from halsted_ray.service.deps import (
     WatchedCase,
     WatchedCaseOrLink,
 )
+from halsted_ray.service.tables import StoredVideo
 from halsted_ray.service.uploads import StateConflict
 from halsted_ray.service.users import Caller
 
