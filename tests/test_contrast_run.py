@@ -8,10 +8,14 @@ import pytest
 from halsted_ray.atlas.atlas_table import write_atlas
 from halsted_ray.cli import main
 from halsted_ray.embedding.vector_names import open_vectors
-from halsted_ray.errors import ModelError
+from halsted_ray.errors import AtlasError, ModelError, RegistryError
 from halsted_ray.language.contrast_model import VideoTextConfig, VideoTextModel, load_video_text
+from halsted_ray.language.retrieval import Recall
 from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.records import Caption, Clip, Video
+from halsted_ray.registry.gate import read_thresholds
+from halsted_ray.registry.language_promotion import BOUNDS, GATE, CaptionSearch, judged, promote_language
+from halsted_ray.registry.model_registry import Registry
 from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.training.atlas_samples import FIDELITY
 
@@ -80,13 +84,74 @@ def test_a_run_from_captions_to_figures(captioned, capsys, monkeypatch):
     assert found["this model"]["recall_at_5"] > 2 * found["this model"]["chance"]
     assert found["keywords in maps"]["moments"] == 32
 
-    from halsted_ray.registry.model_registry import Registry
-
     client = Registry(registry).client
     version = client.get_model_version("halsted-language", "1")
     logged = client.get_run(version.run_id)
     assert logged.data.params["epochs"] == "12" and logged.info.status == "FINISHED"
     assert len(client.get_metric_history(version.run_id, "loss")) == 12
+
+    own = {"atlas": str(captioned), "registry": registry}
+    assert promoted("registry:halsted-language/1", own, "--deploy") == 0
+    assert "version 1 against no champion: passed, it is champion now" in capsys.readouterr().out
+    unlike = VideoTextModel(load_video_text(f"{run}/model").config)
+    unlike.save(str(captioned / "unlike"))
+    assert promoted(str(captioned / "unlike"), own) == 3, "an untrained model is refused"
+    said = capsys.readouterr().out
+    assert "version 2 against champion 1: refused, nothing was changed" in said and "recall_p_worse" in said
+    assert main(["recall", "registry:halsted-language@champion", *shared, "--map-model", "none"]) == 0
+    with pytest.raises(RegistryError, match="version 1 is the champion already"):
+        promote_language(Registry(registry), "registry:halsted-language/1", str(captioned))
+    assert promoted("registry:halsted-language/2", own, "--migration", "x.yaml") == 2
+    assert "has no taxonomy to migrate" in capsys.readouterr().err
+
+
+def promoted(candidate, own, *options):
+    """The exit code of ``halsted registry promote``."""
+    given = [text for name, value in own.items() for text in (f"--{name}", value)]
+    return main(["registry", "promote", candidate, *given, *options])
+
+
+def searches(found_of_video, learned=()):
+    """What a model found: video → whether each of its ten captions found its moment."""
+    found = {
+        (video, float(n), n + 1.0, "text"): value
+        for video, own in found_of_video.items()
+        for n, value in enumerate(own)
+    }
+    share = float(np.mean(list(found.values())))
+    return CaptionSearch(Recall(share, 0.1, 1.0, len(found), 50), found, learned)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "refused"),
+    [
+        ({"a": [1] * 10, "b": [1] * 10}, None, set()),
+        ({"a": [0.1] * 10, "b": [0.1] * 10}, None, {"recall_over_chance"}),
+        ({"a": [1] * 10, "b": [0] * 10}, {"a": [0] * 10, "b": [1] * 10}, set()),
+        ({"a": [1] * 9 + [0], "b": [1] * 9 + [0]}, {"a": [1] * 10, "b": [1] * 10}, {"recall_p_worse"}),
+        ({"a": [1] * 9 + [0]}, {"a": [1] * 10}, {"recall_p_worse"}),
+        ({"a": [1] * 10}, {"a": [1] * 9 + [0]}, set()),
+    ],
+)
+def test_the_gate_of_video_and_text_refuses_what_finds_less(ours, theirs, refused):
+    thresholds = read_thresholds(None, BOUNDS, GATE)
+    verdict, figures = judged(searches(ours), theirs and searches(theirs), thresholds)
+    assert {check.name for check in verdict.checks if not check.passed} == refused
+    assert ("difference" in figures) == (theirs is not None)
+
+
+@pytest.mark.parametrize(("learned", "name"), [(("a",), "learned_test_videos"), (None, "learned_test_videos")])
+def test_the_gate_of_video_and_text_refuses_a_model_that_may_have_learned_from_a_test_video(learned, name):
+    thresholds = read_thresholds(None, BOUNDS, GATE)
+    verdict, _ = judged(searches({"a": [1] * 10}, learned), None, thresholds)
+    assert [check.name for check in verdict.checks if not check.passed] == [name]
+    verdict, _ = judged(searches({"a": [1] * 10}), searches({"a": [1] * 10}, ("a",)), thresholds)
+    assert [check.name for check in verdict.checks if not check.passed] == [f"{name}/champion"]
+
+
+def test_models_without_a_common_caption_are_not_compared():
+    with pytest.raises(AtlasError, match="no test caption in common"):
+        judged(searches({"a": [1]}), searches({"b": [1]}), read_thresholds(None, BOUNDS, GATE))
 
 
 @pytest.fixture

@@ -98,6 +98,25 @@ def test_words_find_the_same_moments_with_an_index_and_without(out, model, capsy
     )
 
 
+def test_words_are_searched_with_a_version_of_the_registry(out, model, tmp_path, capsys, monkeypatch):
+    from halsted_ray.registry.language_tracking import register_language
+    from halsted_ray.registry.model_registry import CHAMPION, Registry
+    from halsted_ray.search.text_question import TextSearch
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    registry = Registry()
+    version = register_language(registry, model)
+    with registry.locked("a test"):
+        registry.move({CHAMPION: version.number}, version.name)
+    champion = f"registry:{version.name}@champion"
+    ask = ("search", out, "clipping of the cystic duct", "--json", "--count", "3", "--model")
+    assert printed(capsys, *ask, champion) == printed(capsys, *ask, model)
+    printed(capsys, "search-index", out, "--model", champion)
+    assert TextSearch.load(champion).model.digest == TextSearch.load(model).model.digest
+    said = printed(capsys, *ask, "registry:halsted-language/9", code=2)
+    assert "has no halsted-language/9" in said
+
+
 def test_a_model_that_learned_from_another_encoder_is_refused(tmp_path, model):
     from halsted_ray.search.archive_search import search_by_vector
     from halsted_ray.search.text_question import TextSearch

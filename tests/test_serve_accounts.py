@@ -20,7 +20,7 @@ from halsted_ray.service.housekeeping import Housekeeper
 from halsted_ray.service.local_server import serve_until_stopped
 from halsted_ray.service.prepared_timelines import PreparedTimelines
 from halsted_ray.service.settings import Settings
-from halsted_ray.service.tables import StoredVideo
+from halsted_ray.service.tables import ApiKey, StoredVideo
 from halsted_ray.taxonomy import load
 
 
@@ -242,5 +242,5 @@ def test_the_owner_of_an_old_video_is_who_uploaded_it_and_old_keys_get_an_end(tm
     with found.reading() as session:
         owners = {one.video_id: one.owner_id for one in session.query(StoredVideo)}
         assert owners == {"aa": "u1", "bb": None}
-        assert session.get_one(module.ApiKey, "k1").expires_s > module.now_s() + 89 * 86_400
+        assert session.get_one(ApiKey, "k1").expires_s > module.now_s() + 89 * 86_400
     found.close()

@@ -178,28 +178,18 @@ def print_few_shot(options: argparse.Namespace) -> int:
 
 def print_recall(options: argparse.Namespace) -> int:
     """Prints recall@5 from text to moment, of the model, of keywords in maps, and of chance."""
-    from halsted_ray.atlas.captions import captions_for_training
-    from halsted_ray.errors import AtlasError
-    from halsted_ray.language.captioned_clips import load_captioned_clips
+    from halsted_ray.language.held_out_captions import held_out_captions
     from halsted_ray.language.map_words import map_words
     from halsted_ray.language.retrieval import keyword_scores, moments_of, recall, text_to_clip
-    from halsted_ray.language.text_encoder import load_text_encoder
     from halsted_ray.model.encoder_identity import encoder_identity
     from halsted_ray.model.halsted import Halsted
 
     atlas, model, embeddings = opened(options)
-    held_out = {video.video_id for video in atlas.videos_of(options.part)}
-    captions = [caption for caption in captions_for_training(atlas) if caption.video_id in held_out]
-    if not captions:
-        raise AtlasError(f"the atlas {atlas.name!r} has no captions in its {options.part!r} part; name another part")
-    texts = load_text_encoder(options.text_encoder or model.config.text_ref or None)
-    identity = encoder_identity(model.config.encoder_ref)
-    model.check(identity.fingerprint, texts.fingerprint)
-    clips = load_captioned_clips(atlas, captions, identity, texts, model.config.windows, embeddings, embedded)
+    clips = held_out_captions(atlas, options.part, model, embeddings, embedded, options.text_encoder)
     found = {"this model": text_to_clip(model, clips)}
     if options.map_model != "none":
         maps = Halsted.load(resolve(options.map_model, options.registry))
-        maps.check_encoder(identity)
+        maps.check_encoder(encoder_identity(model.config.encoder_ref))
         spans, moment_C = moments_of(clips)
         words = keyword_scores(clips.texts, map_words(clips, spans, maps))
         found["keywords in maps"] = recall(words[clips.text_C], moment_C)

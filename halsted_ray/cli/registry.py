@@ -146,20 +146,20 @@ def show_version(options: argparse.Namespace) -> int:
 
 def promote_version(options: argparse.Namespace) -> int:
     """Runs the gate and prints each of its checks; exit code 3 where it refuses the version."""
+    from halsted_ray.errors import UsageError
     from halsted_ray.registry import promotion
+    from halsted_ray.registry.language_promotion import is_language_model, promote_language
     from halsted_ray.registry.model_registry import Registry, names_version
 
     opened = Registry(options.registry, make=not names_version(options.candidate))
-    outcome = promotion.promote(
-        opened,
-        options.candidate,
-        options.atlas,
-        deploy=options.deploy,
-        gate=options.gate,
-        migration=options.migration,
-        embeddings=options.embeddings,
-        release=options.release,
-    )
+    named = ("deploy", "gate", "embeddings", "release")
+    given = {name: getattr(options, name) for name in named}
+    if is_language_model(options.candidate):
+        if options.migration:
+            raise UsageError("a model of video and text has no taxonomy to migrate; leave --migration out")
+        outcome = promote_language(opened, options.candidate, options.atlas, **given)
+    else:
+        outcome = promotion.promote(opened, options.candidate, options.atlas, migration=options.migration, **given)
     passed = outcome.verdict.passed
     if options.json:
         print(promotion.as_json(outcome))

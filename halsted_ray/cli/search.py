@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from halsted_ray.cli.options import DONE, Commands, add_command, only_with, positive_int
 from halsted_ray.cli.text_tables import counted, show_progress, table
 from halsted_ray.errors import UsageError
+from halsted_ray.registry.references import resolve
 
 if TYPE_CHECKING:
     from halsted_ray.search.archive_search import Answer, Result
@@ -35,7 +36,7 @@ def add_search(commands: Commands) -> None:
         "--like", metavar="VIDEO:SECOND", help="look for what is like this second of a video (its id or its beginning)"
     )
     search.add_argument(
-        "--model", metavar="FOLDER", help="the model of video and text, as halsted train --objective contrast writes it"
+        "--model", metavar="REF", help="model of video and text: RUN/model, or registry:halsted-language@champion"
     )
     search.add_argument("--text-encoder", metavar="FOLDER", help="the text encoder that the model was trained with")
     search.add_argument("--count", type=positive_int, default=10, metavar="N", help="results (default 10)")
@@ -71,7 +72,7 @@ def add_search_index(commands: Commands) -> None:
     )
     index.add_argument("out", metavar="OUT", help=PLACE)
     index.add_argument(
-        "--model", metavar="FOLDER", help="index the moments as this model of video and text projects them, for words"
+        "--model", metavar="REF", help="index the moments as this model of video and text projects them, for words"
     )
     index.add_argument("--anew", action="store_true", help="make it anew, with new centres")
     index.add_argument("--check", action="store_true", help="read every file of the index and compare its digest")
@@ -166,7 +167,7 @@ def index_moments(options: argparse.Namespace) -> int:
         from halsted_ray.language.contrast_model import load_video_text
         from halsted_ray.search.text_question import ByText
 
-        projection = ByText(load_video_text(options.model, store.encoder.partition("-")[0]))
+        projection = ByText(load_video_text(resolve(options.model), store.encoder.partition("-")[0]))
     if options.check:
         files = check(store, projection.name)
         print(json.dumps({"files": files}) if options.json else f"{counted(files, 'file')} as the index says")

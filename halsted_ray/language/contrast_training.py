@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,7 @@ from halsted_ray.atlas.split import split_of
 from halsted_ray.compute.cluster import connected
 from halsted_ray.compute.devices import WorkerRequest, cluster_gpus
 from halsted_ray.embedding.embed import EmbedProgress
-from halsted_ray.errors import AtlasError, OutputError
+from halsted_ray.errors import AtlasError
 from halsted_ray.language.captioned_clips import CaptionedClips, load_captioned_clips
 from halsted_ray.language.contrast_model import VideoTextConfig
 from halsted_ray.language.contrast_recipe import ContrastRecipe
@@ -21,10 +20,11 @@ from halsted_ray.language.contrast_trainer import RECALL, contrast_trainer, new_
 from halsted_ray.language.text_encoder import TextEncoder, load_text_encoder
 from halsted_ray.model.encoder_identity import EncoderIdentity, encoder_identity
 from halsted_ray.records import Caption, WindowSpec, digest
-from halsted_ray.storage.files import read_file, require_writable, write_atomically
-from halsted_ray.storage.locations import absolute_location, filesystem
+from halsted_ray.storage.files import require_writable
+from halsted_ray.storage.locations import absolute_location
 from halsted_ray.training import loop
 from halsted_ray.training.epoch_record import EpochRecord
+from halsted_ray.training.run_record import finished_run, write_run
 from halsted_ray.training.train import TrainingPlan, cores_of_worker, require_validation
 
 PARTS = ("train", "validation")
@@ -115,7 +115,7 @@ def train_contrast(
     on_start(
         TrainingPlan(run_id, source, split, taxonomy, recipe, spec, encoder, frozen.fingerprint, workers, model_folder)
     )
-    if done := finished_run(out, run_id):
+    if done := finished_run(out, run_id, ContrastSummary):
         return done
     require_writable(out)
     started_s = time.monotonic()
@@ -222,21 +222,5 @@ def keep_run(
         curve=fitted.progress.curve,
     )
     model.save(f"{root}/model")
-    written = {"run_id": config.version, "recipe": asdict(recipe), "summary": asdict(summary)}
-    fs, path = filesystem(f"{root}/training.json")
-    write_atomically(fs, path, json.dumps(written, indent=1).encode())
+    write_run(out, config.version, recipe=asdict(recipe), summary=asdict(summary))
     return summary
-
-
-def finished_run(out: str, run_id: str) -> ContrastSummary | None:
-    """The summary of the finished run in ``out``, None where there is none. Raises OutputError for another run."""
-    fs, path = filesystem(f"{absolute_location(out)}/training.json")
-    if not fs.exists(path):
-        return None
-    written = json.loads(read_file(fs, path))
-    if written["run_id"] != run_id:
-        raise OutputError(
-            f"{out!r} holds a model of another recipe, atlas or encoder (run {written['run_id']}, this is {run_id}); "
-            "name another folder, or delete that one"
-        )
-    return ContrastSummary(**written["summary"])

@@ -32,13 +32,18 @@ class Recall:
 def text_to_clip(model: VideoTextModel, clips: CaptionedClips) -> Recall:
     """How well sentences find their moments among all captioned moments of ``clips``. The moments are its different
     spans; a sentence that several captions share counts once for each."""
+    return recall(*scores_of(model, clips))
+
+
+def scores_of(model: VideoTextModel, clips: CaptionedClips) -> tuple[np.ndarray, np.ndarray]:
+    """(the likeness of each caption's sentence to each moment [C, M], the number of the caption's own moment [C])."""
     was_training = model.training
     device = model.mean_D.device
     spans, moment_C = moments_of(clips)
     vectors_MD = model.cpu().embed_clips([clips.windows(int(caption)) for caption in spans])
     texts_TD = model.embed_text(clips.texts_TW)
     model.to(device).train(was_training)
-    return recall(texts_TD[clips.text_C] @ vectors_MD.T, moment_C)
+    return texts_TD[clips.text_C] @ vectors_MD.T, moment_C
 
 
 def moments_of(clips: CaptionedClips) -> tuple[np.ndarray, np.ndarray]:
@@ -49,19 +54,23 @@ def moments_of(clips: CaptionedClips) -> tuple[np.ndarray, np.ndarray]:
 
 
 def recall(scores_QM: np.ndarray, own_Q: np.ndarray) -> Recall:
-    """The figures of ``scores_QM``: one row per sentence, one column per moment; ``own_Q``: the sentence's moment.
+    """The figures of ``scores_QM``: one row per sentence, one column per moment; ``own_Q``: the sentence's moment."""
+    found_Q, ranks_Q = found_among_first(scores_QM, own_Q)
+    queries, moments = scores_QM.shape
+    return Recall(
+        float(found_Q.mean()), min(1.0, RANKS / moments), float(np.median(ranks_Q)), int(queries), int(moments)
+    )
+
+
+def found_among_first(scores_QM: np.ndarray, own_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(how likely each sentence's own moment is among the first five [Q], its rank from 1 on [Q]).
 
     Of equal scores half count as better, so that a search which knows nothing has the recall of chance.
     """
     own_scores_Q1 = scores_QM[np.arange(len(own_Q)), own_Q][:, None]
     better_Q, ties_Q = (scores_QM > own_scores_Q1).sum(1), (scores_QM == own_scores_Q1).sum(1)
     # The own moment's place among its equals is drawn evenly: how likely is a place among the first five?
-    found_Q = np.clip((RANKS - better_Q) / ties_Q, 0, 1)
-    ranks_Q = better_Q + (ties_Q + 1) / 2
-    queries, moments = scores_QM.shape
-    return Recall(
-        float(found_Q.mean()), min(1.0, RANKS / moments), float(np.median(ranks_Q)), int(queries), int(moments)
-    )
+    return np.clip((RANKS - better_Q) / ties_Q, 0, 1), better_Q + (ties_Q + 1) / 2
 
 
 def keyword_scores(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:

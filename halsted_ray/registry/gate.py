@@ -23,7 +23,8 @@ from halsted_ray.registry.held_out import HeldOutResult
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy
 
-BOUNDS: dict[str, Literal["at_most", "at_least"]] = {
+Bounds = Mapping[str, Literal["at_most", "at_least"]]
+BOUNDS: Bounds = {
     "worst_task_fall": "at_most",
     "mean_p_worse": "at_most",
     "specialty_accuracy": "at_least",
@@ -75,35 +76,80 @@ class Verdict:
         return all(check.passed for check in self.checks)
 
 
-def read_thresholds(location: str | None = None) -> dict[str, GateThreshold]:
-    """Reads the thresholds from the YAML file at ``location`` (default: the shipped gate.yaml). Raises UsageError."""
+def read_thresholds(
+    location: str | None = None, bounds: Bounds = BOUNDS, shipped: str = "gate.yaml"
+) -> dict[str, GateThreshold]:
+    """Reads the thresholds of the checks ``bounds`` from the YAML file at ``location`` (default: the file that ships,
+    ``shipped``). Raises UsageError."""
     try:
         if location is None:
-            text = resources.files("halsted_ray.registry").joinpath("gate.yaml").read_text(encoding="utf-8")
+            text = resources.files("halsted_ray.registry").joinpath(shipped).read_text(encoding="utf-8")
         else:
             fs, path = filesystem(location)
             text = fs.cat_file(path).decode()
         stated = yaml.safe_load(text)
         if isinstance(stated, dict) and location is not None:  # a file from before a check existed takes its default
-            shipped = read_thresholds()
-            stated = {name: stated_again(shipped[name], name) for name in ADDED_LATER if name not in stated} | stated
-        if not isinstance(stated, dict) or set(stated) != set(BOUNDS):
+            default, added = read_thresholds(None, bounds, shipped), set(ADDED_LATER) & set(bounds)
+            stated = {name: stated_again(default[name], name) for name in added if name not in stated} | stated
+        if not isinstance(stated, dict) or set(stated) != set(bounds):
             raise UsageError(
-                f"the gate's file {location or 'gate.yaml'!r} has "
-                f"{sorted(stated) if isinstance(stated, dict) else stated!r}; expected {sorted(BOUNDS)}"
+                f"the gate's file {location or shipped!r} has "
+                f"{sorted(stated) if isinstance(stated, dict) else stated!r}; expected {sorted(bounds)}"
             )
         found = {}
-        for name, side in BOUNDS.items():
+        for name, side in bounds.items():
             entry = stated[name]
             if not isinstance(entry, dict) or not isinstance(entry.get(side), int | float) or not entry.get("reason"):
                 raise UsageError(
-                    f"the gate's file {location or 'gate.yaml'!r}: {name} needs a number {side!r} and a "
+                    f"the gate's file {location or shipped!r}: {name} needs a number {side!r} and a "
                     f"'reason', got {entry!r}"
                 )
             found[name] = GateThreshold(float(entry[side]), entry["reason"].strip(), entry.get("specialties") or {})
         return found
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"the gate's file {location!r} can't be read as YAML: {error}") from error
+
+
+def checked(
+    thresholds: Mapping[str, GateThreshold],
+    name: str,
+    measured: float | None,
+    said: str,
+    bound: float | None = None,
+    bounds: Bounds = BOUNDS,
+) -> Check:
+    """Judges one value. ``name``: a check of ``bounds``; where it is measured on several things, ``/`` and the thing
+    follow. ``bound``: in place of the threshold's own. The other arguments as of ``Check``."""
+    threshold, at_most = thresholds[name.split("/")[0]], bounds[name.split("/")[0]] == "at_most"
+    bound = threshold.bound if bound is None else bound
+    # NaN compares as false, so a value that could not be measured does not pass.
+    passed = measured is None or (measured <= bound + 1e-9 if at_most else measured >= bound - 1e-9)
+    return Check(name, measured, bound, passed, said, threshold.reason)
+
+
+def learned_checks(
+    candidate: Sequence[str] | None, champion: Sequence[str] | None, has_champion: bool
+) -> list[tuple[str, float | None, str]]:
+    """(name, measured, said) of the checks for test videos that a model was trained or chosen on; None: not known."""
+    found: list[tuple[str, float | None, str]] = [
+        (
+            "learned_test_videos",
+            math.nan if candidate is None else len(candidate),
+            "which videos it learned from is not known: train it again"
+            if candidate is None
+            else ", ".join(candidate) or "none of them",
+        )
+    ]
+    if has_champion:
+        said = "none of them"
+        if champion is None:
+            said = "which videos the champion learned from is not known; if some of them judge here, it looks too good"
+        elif champion:
+            said = (
+                f"the champion learned from {', '.join(champion)} and looks too good; name another release (--release)"
+            )
+        found.append(("learned_test_videos/champion", None if champion is None else len(champion), said))
+    return found
 
 
 def stated_again(threshold: GateThreshold, name: str) -> dict[str, object]:
@@ -126,12 +172,7 @@ def apply_gate(
     checks: list[Check] = []
 
     def check(name: str, measured: float | None, said: str, bound: float | None = None) -> None:
-        threshold = thresholds[name.split("/")[0]]
-        bound = threshold.bound if bound is None else bound
-        at_most = BOUNDS[name.split("/")[0]] == "at_most"
-        # NaN compares as false, so a value that could not be measured does not pass.
-        passed = measured is None or (measured <= bound + 1e-9 if at_most else measured >= bound - 1e-9)
-        checks.append(Check(name, measured, bound, passed, said, threshold.reason))
+        checks.append(checked(thresholds, name, measured, said, bound))
 
     if champion is None:
         for name in ("worst_task_fall", "mean_p_worse", "speed_of_champion", "tag_calibration_rise"):
@@ -175,22 +216,9 @@ def apply_gate(
             floors.get(specialty),
         )
     check("calibration_error", calibration(candidate.predictions), f"over {int(counts.total_KT.sum()):,} predictions")
-    learned = candidate.learned_test_videos
-    check(
-        "learned_test_videos",
-        math.nan if learned is None else len(learned),
-        "which videos it learned from is not known: train it again"
-        if learned is None
-        else ", ".join(learned) or "none of them",
-    )
-    if champion is not None:
-        known = champion.learned_test_videos
-        said = "none of them"
-        if known is None:
-            said = "which videos the champion learned from is not known; if some of them judge here, it looks too good"
-        elif known:
-            said = f"the champion learned from {', '.join(known)} and looks too good; name another release (--release)"
-        check("learned_test_videos/champion", None if known is None else len(known), said)
+    theirs_learned = champion.learned_test_videos if champion else None
+    for name, measured, said in learned_checks(candidate.learned_test_videos, theirs_learned, champion is not None):
+        check(name, measured, said)
     return Verdict(tuple(checks))
 
 

@@ -9,11 +9,10 @@ import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
-from halsted_ray.errors import RegistryError
 from halsted_ray.language.contrast_model import load_video_text
 from halsted_ray.language.contrast_training import ContrastSummary, train_contrast
 from halsted_ray.registry.model_registry import Registry, Version
-from halsted_ray.registry.tracking import EXPERIMENT, TrackedRun, code_version
+from halsted_ray.registry.tracking import EXPERIMENT, code_version, tracked_run
 from halsted_ray.training.epoch_record import EpochRecord
 
 LANGUAGE_MODEL = "halsted-language"
@@ -31,26 +30,7 @@ def train_contrast_tracked(
 ) -> tuple[ContrastSummary, Version]:
     """Runs ``train_contrast`` as an MLflow run, and registers the model as a version at the end; everything else as
     ``tracking.train_tracked``."""
-    tracked = TrackedRun(registry)
-
-    def epoch(record: EpochRecord) -> None:
-        tracked.epoch(record)
-        if on_epoch:
-            on_epoch(record)
-
-    try:
-        summary = train_contrast(
-            atlas, out, *arguments, on_start=tracked.start, on_epoch=epoch, on_restored=tracked.epoch, **options
-        )
-    except BaseException as error:
-        tracked.fail(error)
-        raise
-    try:
-        return summary, tracked.finish(summary, register_language)
-    except RegistryError as error:
-        raise RegistryError(
-            f"the model is trained and saved in {summary.model}, but is not registered: {error}"
-        ) from error
+    return tracked_run(registry, train_contrast, register_language, on_epoch, atlas, out, *arguments, **options)
 
 
 def register_language(registry: Registry, folder: str, run_id: str | None = None) -> Version:

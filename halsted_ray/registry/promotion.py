@@ -116,23 +116,33 @@ def promote(
             "migration": bridge.reason if bridge else "",
         },
     )
-    alias = ""
-    if verdict.passed:
-        alias = CHAMPION if deploy else CHALLENGER
-        with registry.locked(f"promotion of version {version.number}"):
-            require_unchanged(registry, before, name)
-            moves: dict[str, int | None] = {CHALLENGER: version.number}
-            if deploy:
-                # previous_champion moves first: if this process dies then, the alias that is in use has not changed.
-                moves = {PREVIOUS: champion.number} if champion else {}
-                moves[CHAMPION] = version.number
-                challenger = before[CHALLENGER]
-                if challenger and challenger.number == version.number:
-                    moves[CHALLENGER] = None
-            registry.move(moves, name)
-        with registry.clear_errors():
-            registry.client.set_tag(run_id, "alias", alias)
+    alias = give_alias(registry, version, before, deploy, run_id) if verdict.passed else ""
     return Promotion(verdict, version, champion, run_id, alias)
+
+
+def give_alias(
+    registry: Registry, version: Version, before: dict[str, Version | None], deploy: bool, run_id: str
+) -> str:
+    """Makes ``version`` challenger, or champion with ``deploy``; returns the alias.
+
+    ``before``: champion and challenger as they were when the comparison began. ``run_id``: the run that keeps the
+    verdict. Raises RegistryError where an alias has moved since; then nothing is changed.
+    """
+    champion, challenger = before[CHAMPION], before[CHALLENGER]
+    alias = CHAMPION if deploy else CHALLENGER
+    with registry.locked(f"promotion of version {version.number}"):
+        require_unchanged(registry, before, version.name)
+        moves: dict[str, int | None] = {CHALLENGER: version.number}
+        if deploy:
+            # previous_champion moves first: if this process dies then, the alias that is in use has not changed.
+            moves = {PREVIOUS: champion.number} if champion else {}
+            moves[CHAMPION] = version.number
+            if challenger and challenger.number == version.number:
+                moves[CHALLENGER] = None
+        registry.move(moves, version.name)
+    with registry.clear_errors():
+        registry.client.set_tag(run_id, "alias", alias)
+    return alias
 
 
 def require_unchanged(registry: Registry, before: dict[str, Version | None], name: str) -> None:
@@ -162,9 +172,6 @@ def record(
     The run has ``facts`` and the versions as tags, the figures of both models and their difference, and the table of
     checks. ``ours`` and ``theirs``: the results of candidate and champion.
     """
-    experiment = registry.experiment(EXPERIMENT)
-    word = "passed" if verdict.passed else "refused"
-    now_ms = int(time.time() * 1000)
     found: JsonObject = {}
     metrics: dict[str, float] = {}
     for side, prefix, shown in (("candidate", "", ours), ("champion", "champion_", theirs)):
@@ -176,6 +183,25 @@ def record(
     if theirs:
         compared = common_tags(theirs.predictions, ours.predictions)
         found["difference"] = compare_models(*compared, benchmark.taxonomy, benchmark.operations)
+    return keep_verdict(registry, verdict, candidate, champion, facts, metrics, found)
+
+
+def keep_verdict(
+    registry: Registry,
+    verdict: Verdict,
+    candidate: Version,
+    champion: Version | None,
+    facts: dict[str, str],
+    metrics: dict[str, float],
+    figures: JsonObject,
+) -> str:
+    """Keeps a verdict as an MLflow run with ``facts`` as tags, ``metrics``, and ``figures`` as a file.
+
+    Returns the run's id.
+    """
+    experiment = registry.experiment(EXPERIMENT)
+    word = "passed" if verdict.passed else "refused"
+    now_ms = int(time.time() * 1000)
     with registry.clear_errors():
         run = registry.client.create_run(
             experiment,
@@ -194,7 +220,7 @@ def record(
         registry.client.log_batch(run_id, metrics=[Metric(n, v, now_ms, 0) for n, v in metrics.items()])
         checks = [asdict(check) for check in verdict.checks]
         registry.client.log_table(run_id, {name: [c[name] for c in checks] for name in checks[0]}, "verdict.json")
-        registry.client.log_dict(run_id, found, "figures.json")
+        registry.client.log_dict(run_id, figures, "figures.json")
         registry.client.set_terminated(run_id, "FINISHED")
     return run_id
 

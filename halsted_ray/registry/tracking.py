@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
@@ -43,6 +43,7 @@ from halsted_ray.training.epoch_record import EpochRecord
 from halsted_ray.training.train import TrainingPlan, TrainSummary
 
 EXPERIMENT = "halsted-training"
+Summary = TypeVar("Summary", TrainSummary, ContrastSummary)
 SPLIT = "split.json"
 SIGNATURE = ModelSignature(
     Schema(
@@ -74,6 +75,21 @@ def train_tracked(
     Raises RegistryError where the registry can't be reached at the start. If the registry is lost later, training goes
     on: what could not be logged is logged at the end, or by the same call again. Also raises the errors of ``train``.
     """
+    return tracked_run(registry, train, register, on_epoch, atlas, out, *arguments, **options)
+
+
+def tracked_run(
+    registry: Registry,
+    training: Callable[..., Summary],
+    registered: Callable[[Registry, str, str | None], Version],
+    on_epoch: Callable[[EpochRecord], None] | None,
+    *arguments: Any,
+    **options: Any,
+) -> tuple[Summary, Version]:
+    """Runs ``training(*arguments, **options)`` as an MLflow run; ``registered`` makes the version at its end.
+
+    Everything else as ``train_tracked``.
+    """
     tracked = TrackedRun(registry)
 
     def epoch(record: EpochRecord) -> None:
@@ -82,14 +98,12 @@ def train_tracked(
             on_epoch(record)
 
     try:
-        summary = train(
-            atlas, out, *arguments, on_start=tracked.start, on_epoch=epoch, on_restored=tracked.epoch, **options
-        )
+        summary = training(*arguments, on_start=tracked.start, on_epoch=epoch, on_restored=tracked.epoch, **options)
     except BaseException as error:
         tracked.fail(error)
         raise
     try:
-        return summary, tracked.finish(summary, register)
+        return summary, tracked.finish(summary, registered)
     except RegistryError as error:
         raise RegistryError(
             f"the model is trained and saved in {summary.model}, but is not registered: {error}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from halsted_ray.errors import UsageError
+from halsted_ray.registry.references import resolve
 from halsted_ray.search.moments import VideoMoments, cells_of
 from halsted_ray.storage.vector_files import VideoVectors
 from halsted_ray.storage.vectors import VectorStore
@@ -58,13 +59,16 @@ class TextSearch:
 
     @classmethod
     def load(cls, folder: str, text_encoder: str | None = None) -> TextSearch:
-        """The model in ``folder``; ``text_encoder``: the folder of its encoder, None for the default that a package
-        carries. Raises ModelError where they do not belong together, UsageError for a package that is missing."""
+        """The model in ``folder``, which may be a version of the registry.
+
+        ``text_encoder``: the folder of its encoder, None for the default that a package carries. Raises ModelError
+        where they do not belong together, RegistryError, UsageError for a missing package.
+        """
         from halsted_ray.language.contrast_model import load_video_text
         from halsted_ray.language.text_encoder import load_text_encoder
 
         encoder = load_text_encoder(text_encoder)
-        return cls(ByText(load_video_text(folder, text_fingerprint=encoder.fingerprint)), encoder)
+        return cls(ByText(load_video_text(resolve(folder), text_fingerprint=encoder.fingerprint)), encoder)
 
     def vector(self, text: str) -> np.ndarray:
         """float32 [dim], at length 1. Raises UsageError for no words, and for too many."""

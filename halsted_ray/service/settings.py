@@ -37,8 +37,8 @@ HALSTED_DEIDENTIFY what is done to each upload before anything else reads it: fu
                    (full where the extra `deidentify` is installed, else metadata)
 HALSTED_PROXY      auto: a copy is made of each video that browsers do not play; off: where somebody asks for it (auto)
 HALSTED_ATLAS      the archive whose atlas takes annotations in, a folder or a URL (none: they stay in the service)
-HALSTED_SEARCH_MODEL   the model of video and text, a folder or a URL, with which cases are searched in words (none:
-                   they are searched by example alone)
+HALSTED_SEARCH_MODEL   the model of video and text with which cases are searched in words: a folder, a URL, or a version
+                   of the registry, looked up once per start (none: they are searched by example alone)
 HALSTED_COHORT_CASES   from so many cases of a procedure on, by at least five surgeons, a surgeon may compare their own
                    cases with the quartiles of the others (20); 0: nobody may; 10 is the least
 HALSTED_REVIEW_FIRST   1: a video in which something was hidden is mapped only after somebody has accepted that

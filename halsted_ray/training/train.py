@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,14 +15,14 @@ from halsted_ray.atlas.split import split_of
 from halsted_ray.compute.cluster import connected
 from halsted_ray.compute.devices import WorkerRequest, cluster_gpus, gpus_at_hand
 from halsted_ray.embedding.embed import EmbedProgress
-from halsted_ray.errors import AtlasError, OutputError
+from halsted_ray.errors import AtlasError
 from halsted_ray.model.calibration import UNIT_SPREAD
 from halsted_ray.model.encoder import STEPS
 from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.novelty import LEAST_VIDEOS, LEAST_WINDOWS
 from halsted_ray.records import WindowSpec, digest
-from halsted_ray.storage.files import read_file, require_writable, write_atomically
+from halsted_ray.storage.files import require_writable
 from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training import loop
@@ -31,6 +30,7 @@ from halsted_ray.training.atlas_samples import load_samples
 from halsted_ray.training.epoch_record import EpochRecord
 from halsted_ray.training.learn_whole_videos import add_refinement
 from halsted_ray.training.recipe import PAPER, PRECISIONS, Recipe, on_device
+from halsted_ray.training.run_record import finished_run, run_in, write_run
 from halsted_ray.training.samples import Samples
 
 SHARE_STEPS = 20
@@ -202,7 +202,7 @@ def train(
         )
     )
     vectors = embeddings or f"{atlas.rstrip('/')}/embeddings"
-    if done := finished_run(out, run_id):
+    if done := finished_run(out, run_id, TrainSummary):
         if refine:
             add_refinement(f"{absolute_location(out)}/model", source, split, frozen, vectors, on_embed)
         return done
@@ -277,9 +277,7 @@ def train(
     model.save(f"{root}/model")
     if refine:
         add_refinement(f"{root}/model", source, split, frozen, vectors, on_embed)
-    written = {"run_id": run_id, "recipe": asdict(recipe), "summary": asdict(summary), "verdict": summary.verdict()}
-    fs, path = filesystem(f"{root}/training.json")
-    write_atomically(fs, path, json.dumps(written, indent=1).encode())
+    write_run(out, run_id, recipe=asdict(recipe), summary=asdict(summary), verdict=summary.verdict())
     return summary
 
 
@@ -301,8 +299,8 @@ def with_precision(recipe: Recipe, out: str, run_id_of: Callable[[Recipe], str],
     if recipe.precision != "auto":
         return recipe
     fs, root = filesystem(absolute_location(out))
-    finished = f"{root}/training.json"
-    written = json.loads(read_file(fs, finished))["run_id"] if fs.exists(finished) else None
+    finished = run_in(out)
+    written = finished["run_id"] if finished else None
     for precision in PRECISIONS:
         chosen = replace(recipe, precision=precision)
         if run_id_of(chosen) == written or fs.exists(f"{root}/checkpoints/{run_id_of(chosen)}"):
@@ -364,17 +362,3 @@ def calibrate(model: Halsted, validation: Samples, unit_spread: float = UNIT_SPR
 def learn_what_is_known(model: Halsted, train: Samples, validation: Samples) -> None:
     """Lets the model say "unknown" of windows that are unlike its training windows (``model.novelty``)."""
     model.learn_what_is_known(train.embeddings_WD, train.video_W, validation.embeddings_WD, validation.video_W)
-
-
-def finished_run(out: str, run_id: str) -> TrainSummary | None:
-    """The summary of the finished run in ``out``, None where there is none. Raises OutputError for another run."""
-    fs, path = filesystem(f"{absolute_location(out)}/training.json")
-    if not fs.exists(path):
-        return None
-    written = json.loads(read_file(fs, path))
-    if written["run_id"] != run_id:
-        raise OutputError(
-            f"{out!r} holds a model of another recipe, atlas or encoder (run {written['run_id']}, this is {run_id}); "
-            "name another folder, or delete that one"
-        )
-    return TrainSummary(**written["summary"])
