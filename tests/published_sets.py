@@ -64,7 +64,7 @@ def multibypass140(folder: Path, names: Sequence[str]) -> None:
         phases = [
             {"start": 0, "end": 2500, "label_name": "preparation", "label_id": 0},
             {"start": 2500, "end": 6000, "label_name": "gastric pouch creation", "label_id": 1},
-            {"start": 1000, "end": 3000, "label_name": "out_of_body", "label_id": 12},
+            {"start": 1000, "end": 4500, "label_name": "out_of_body", "label_id": 12},
         ]
         steps = [
             {"start": 0, "end": 4000, "label_name": "cavity exploration", "label_id": 1},

@@ -144,6 +144,7 @@ def test_multibypass140(tmp_path):
     assert set(read_all("strasbypass70", tmp_path)) == {"SBP02"}
     # Out of body lies over the phases and is none of them.
     assert [own for _, own in both["BBP01"]] == [("preparation",)] * 3 + [("gastric pouch creation",)] * 3
+    assert labels_of(DataSet(str(tmp_path), "phases"), "multibypass140") == ["preparation", "gastric pouch creation"]
     steps = read_all("multibypass140-step", tmp_path)["SBP02"]
     assert [own for _, own in steps] == [("cavity exploration",)] * 4 + [("trocar placement",)] * 2
 
@@ -494,13 +495,24 @@ def test_a_pickle_runs_nothing(tmp_path, capsys):
             read_names(str(tmp_path / "bad.pickle"))
 
 
-def test_a_picture_that_is_broken_leaves_its_frames_out_and_counts_them(texts, tmp_path):
+def test_a_labelled_frame_whose_picture_is_gone_is_counted(tmp_path):
+    published_sets.cholect50(tmp_path, [6])
+    (tmp_path / "videos/VID06/000002.png").unlink()
+    data = DataSet(str(tmp_path), "triplet")
+    media, labels = find_media(data, "cholect50", "VID06"), labels_of(data, "cholect50")
+    read = read_video(data, "cholect50", "VID06", str(tmp_path / "labels/VID06.json"), media, labels)
+    assert read.unseen == 1 and read.times_s == (0.0, 1.0, 2.0, 3.0, 4.0)
+    assert len(read.truth[2]) == 2  # the label of frame 3 stays with its own picture
+
+
+def test_a_picture_that_is_broken_or_gone_leaves_its_frames_out_and_counts_them(texts, tmp_path):
     published_sets.cholect50(tmp_path, [6])
     (tmp_path / "videos/VID06/000005.png").write_bytes(b"no picture")
+    (tmp_path / "videos/VID06/000000.png").unlink()
     model_of(texts).save(str(tmp_path / "model"))
     words = ["benchmark", "run", "cholect50", tmp_path, "--model", tmp_path / "model"]
     code, shown, _ = in_process.halsted(*words, "--test", listed(tmp_path, ["VID06"]))
-    assert code == 3 and "left out: 1 labelled frame without a picture" in shown and "5 frames" in shown
+    assert code == 3 and "left out: 3 labelled frames without a picture" in shown and "3 frames" in shown
 
 
 def test_wrong_choices(texts, tmp_path):

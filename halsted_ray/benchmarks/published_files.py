@@ -42,16 +42,6 @@ PICTURES_PER_S = 1.0
 BASE_PHASES = 12
 """MultiBypass140's phases 0 to 11; 12 (out of body) and 13 (severity) lie over them."""
 
-AUTOLAPARO_NAMES = (
-    "Preparation",
-    "Dividing Ligament and Peritoneum",
-    "Dividing Uterine Vessels and Ligament",
-    "Transecting the Vagina",
-    "Specimen Removal",
-    "Suturing",
-    "Washing",
-)
-"""Of the phases 1 to 7."""
 Rows = Sequence[tuple[float, tuple[str, ...]]]
 """(seconds from the start, or the picture's number; the labels that are true), in order."""
 
@@ -227,6 +217,7 @@ def autolaparo_rows(data: DataSet, name: str, file: str) -> Rows:
     number, header = next(lines, (1, ""))
     if [word.lower() for word in header.split()] != ["frame", "phase"]:
         raise format_error(file, number, header, "the header 'frame phase', separated by a tab")
+    phases = taxonomy.load("autolaparo").tag("phase").categories
     rows: list[tuple[float, tuple[str, ...]]] = []
     frames: list[int] = []
     for number, text in lines:
@@ -235,11 +226,11 @@ def autolaparo_rows(data: DataSet, name: str, file: str) -> Rows:
             raise format_error(file, number, text, "two numbers, the frame and the phase")
         frames.append(parse_index(fields[0], file, number, "the frame"))
         phase = parse_index(fields[1], file, number, "the phase")
-        if not 1 <= phase <= len(AUTOLAPARO_NAMES):
-            raise format_error(file, number, phase, f"a phase of 1 to {len(AUTOLAPARO_NAMES)}")
+        if not 1 <= phase <= len(phases):
+            raise format_error(file, number, phase, f"a phase of 1 to {len(phases)}")
         if len(frames) > 1 and frames[-1] - frames[-2] != max(1, frames[1] - frames[0]):
             raise format_error(file, number, frames[-1], "frames that rise by equal steps: there is a row per second")
-        rows.append((float(len(rows)), (AUTOLAPARO_NAMES[phase - 1],)))
+        rows.append((float(len(rows)), (phases[phase - 1],)))
     return rows
 
 
