@@ -226,6 +226,12 @@ NO_CATEGORIES = '{"images": [], "annotations": []}'
         ("bernbypass70", "labels/bern/labels_by70/BBP01.mp4.json", '{"phases": [{"start": 1}]}', "expected start, end"),
         ("bernbypass70", "labels/bern/labels_by70/BBP01.mp4.json", "[]", "expected a list of spans"),
         ("grasp-phase", "annotations/grasp_long-term_test.json", "[]", "an object with the lists images and"),
+        (
+            "bernbypass70",
+            "labels/bern/labels_by70/BBP01.mp4.json",
+            '{"phases": [{"start": 0, "end": 1e300, "label_name": "a", "label_id": 0}]}',
+            "172,800,000 at most",
+        ),
         ("grasp-phase", "annotations/grasp_long-term_test.json", NO_CATEGORIES, "expected a list of categories"),
         ("grasp-phase", "annotations/grasp_long-term_test.json", grasp_text([{}]), "expected image_name"),
         (
@@ -513,6 +519,33 @@ def test_a_picture_that_is_broken_or_gone_leaves_its_frames_out_and_counts_them(
     words = ["benchmark", "run", "cholect50", tmp_path, "--model", tmp_path / "model"]
     code, shown, _ = in_process.halsted(*words, "--test", listed(tmp_path, ["VID06"]))
     assert code == 3 and "left out: 3 labelled frames without a picture" in shown and "3 frames" in shown
+
+
+def test_videos_may_lie_elsewhere(tmp_path):
+    for name in ("cholec80/video41.mp4", "cholec80/video42.MKV", "sar/test/video_41/video_left.mp4", "by/BBP01/1.jpg"):
+        published_sets.write(tmp_path / name, "")
+    for layout, folder, name, expected in (
+        ("cholec80", "cholec80", "video41", "video41.mp4"),
+        ("cholec80", "cholec80", "video42", "video42.MKV"),  # re-encoded
+        ("sar-rarp50", "sar", "test/video_41", "test/video_41/video_left.mp4"),
+        ("multibypass140", "by", "BBP01", "BBP01"),
+    ):
+        found = find_media(DataSet("/nowhere", "", videos=str(tmp_path / folder)), layout, name)
+        assert found.uri == str(tmp_path / folder / expected)
+    assert found.pictures == ("1.jpg",)
+    assert find_media(DataSet("/nowhere", "", videos=str(tmp_path)), "cholec80", "video41") is None
+
+
+def test_a_data_set_without_its_test_part_says_so(texts, tmp_path):
+    published_sets.grasp(tmp_path, ["CASE001"], ["CASE041"])
+    (tmp_path / "annotations/grasp_long-term_test.json").unlink()
+    with pytest.raises(AtlasError, match="its files name no test video of grasp-phase"):
+        run_benchmark(benchmark("grasp-phase"), str(tmp_path), Choices(model_of(texts)))
+
+
+def test_a_model_that_does_not_say_what_it_learned_from_is_not_called_clean():
+    said = find_leak(benchmark("cholec80-phase"), {"video41": "1" * 16}, {}, []).told()
+    assert said == "which videos the model has learned from is not known"
 
 
 def test_wrong_choices(texts, tmp_path):

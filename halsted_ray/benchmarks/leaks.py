@@ -55,8 +55,8 @@ def find_leak(
     taught: Sequence[Video],
 ) -> Leak:
     """``test``: name of each video that judges → its video_id, '' for a folder of pictures. ``learned``: part → ids of
-    the videos that a model learned from, None where that can't be known. ``taught``: videos of the atlases."""
-    if learned is None:
+    the videos that a model learned from, None or empty where that can't be known. ``taught``: videos of the atlases."""
+    if not learned:
         return Leak(is_known=False)
     ids = {video_id for own in learned.values() for video_id in own}
     named = [video for video in taught if video.video_id in ids]

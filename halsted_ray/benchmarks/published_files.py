@@ -39,6 +39,8 @@ PICTURE_ENDS = (".png", ".jpg", ".jpeg")
 VIDEO_ENDS = (".mp4", ".avi", ".mkv", ".mov")
 PICTURES_PER_S = 1.0
 """Of a folder of pictures: all data sets above publish one per second."""
+LONGEST_MS = 48 * 3_600_000
+"""Of an operation. A longer one is a slip of the pen, and each of its seconds would be a row."""
 BASE_PHASES = 12
 """MultiBypass140's phases 0 to 11; 12 (out of body) and 13 (severity) lie over them."""
 
@@ -137,9 +139,11 @@ def labels_of(data: DataSet, layout: str) -> list[str]:
 
 def find_media(data: DataSet, layout: str, name: str) -> Media | None:
     """The video file or the folder of pictures of one video; None where there is none."""
-    places = [f"{data.folder}/{place.format(name=name)}" for place in LAYOUTS[layout].places]
+    own = [place.format(name=name) for place in LAYOUTS[layout].places]
+    places = [f"{data.folder}/{place}" for place in own]
     if data.videos:
-        places = [f"{data.videos}/{place}" for place in (f"{name}.mp4", name)]
+        inside = [place.removeprefix("videos/").removeprefix("frames/") for place in own]
+        places = [f"{data.videos}/{place}" for place in inside]
     for place in places:
         if place.endswith((".mp4", ".avi")):
             if found := place if is_file(place) else other_container(place):
@@ -253,8 +257,9 @@ def multibypass_spans(data: DataSet, file: str) -> list[tuple[float, float, int,
             raise format_error(file, place, span, "start, end, label_name and label_id")
         start_ms, stop_ms = (parse_number(span[key], file, place, key) for key in ("start", "end"))
         number = int(parse_number(span["label_id"], file, place, "label_id"))
-        if not 0 <= start_ms <= stop_ms:
-            raise format_error(file, place, f"{start_ms:g} to {stop_ms:g}", "milliseconds, the start before the end")
+        if not 0 <= start_ms <= stop_ms <= LONGEST_MS:
+            expected = f"milliseconds, the start before the end, {LONGEST_MS:,} at most"
+            raise format_error(file, place, f"{start_ms:g} to {stop_ms:g}", expected)
         if data.target != "phases" or number < BASE_PHASES:
             found.append((start_ms / 1000, stop_ms / 1000, number, str(span["label_name"])))
     return sorted(found)

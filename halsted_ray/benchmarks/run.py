@@ -94,8 +94,12 @@ def run_benchmark(
     files = annotation_files(data, benchmark.layout)
     parts = parts_of(benchmark, data, files, choices.named or {})
     needed = PARTS_OF_PROBE[choices.probe]
-    if lacking := [part for part in needed[:2] if part not in parts and part != "validation"]:
-        raise UsageError(f"the {choices.probe} probe needs videos to learn from; name them with --{lacking[0]} FILE")
+    if "test" not in parts:
+        raise AtlasError(
+            f"{data.folder}: its files name no test video of {benchmark.name}; fetch those of its test part"
+        )
+    if choices.probe == LINEAR and "train" not in parts:
+        raise UsageError("the linear probe needs videos to learn from; name them with --train FILE")
     labels = tuple(benchmark.labels) or tuple(labels_of(data, benchmark.layout))
     if len(labels) < 2:
         raise AtlasError(f"{data.folder}: its files name {len(labels)} labels; expected two or more to choose from")
