@@ -35,6 +35,7 @@ ROOMS = (
     "training",
     "evaluation",
     "language",
+    "benchmarks",
     "sequences",
     "selflabel",
     "registry",

@@ -69,6 +69,14 @@ def test_equal_reads_both_ways_part_of_one_way_and_related_never():
         found.reading(taxonomies.load("cholec80"))
 
 
+def test_autolaparos_phases_are_of_a_hysterectomy_and_one_is_a_step():
+    found = load_relations("autolaparo_halsted")
+    there, operation = found.reading(found.first), {"procedure": "Hysterectomy", "specialty": "Gynecology"}
+    assert len(there) == 7 and there["phase", "Suturing"] == {**operation, "step": "Suturing"}
+    assert all(said == operation for (_, phase), said in there.items() if phase != "Suturing")
+    assert not found.reading(found.second)  # nothing is equal, so nothing of Halsted's reads as a phase
+
+
 def test_the_ten_basic_actions_and_what_they_are_in_halsted():
     bsa = taxonomies.load("bsa")
     assert len(bsa.tag("action").categories) == 10 and bsa.stitch.driving == ("Needle Puncture",)
@@ -113,7 +121,9 @@ def test_a_file_that_contradicts_itself_says_where(text, said, small):
 
 
 def test_taxonomies_without_relations_say_what_ships():
-    with pytest.raises(TaxonomyError, match="shipped: cholec80_halsted, sar_rarp50_halsted, bsa_halsted"):
+    with pytest.raises(
+        TaxonomyError, match="shipped: cholec80_halsted, sar_rarp50_halsted, bsa_halsted, autolaparo_halsted"
+    ):
         relations_between(taxonomies.load("cholec80"), taxonomies.load("sar_rarp50"))
     with pytest.raises(TaxonomyError, match="did you mean 'cholec80_halsted'"):
         load_relations("cholec80_halstd")

@@ -17,6 +17,7 @@ code.
     embeddings.py        `halsted embeddings` and its actions
     atlas.py             `halsted atlas` and its actions
     evaluate.py          `halsted evaluate`
+    benchmark.py         `halsted benchmark` and its actions
     selflabel.py         `halsted self-label`, `review`
     registry.py          `halsted registry` and its actions, `lineage`
     serve.py             `halsted serve` and its actions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from halsted_ray import __version__
 from halsted_ray.cli.atlas import add_atlas
+from halsted_ray.cli.benchmark import add_benchmark
 from halsted_ray.cli.deidentify import add_deidentify
 from halsted_ray.cli.dicom import add_dicom
 from halsted_ray.cli.doctor import add_completion, add_doctor
@@ -53,6 +54,7 @@ ADD = (
     add_zero_shot,
     add_few_shot,
     add_recall,
+    add_benchmark,
     add_self_label,
     add_review,
     add_registry,

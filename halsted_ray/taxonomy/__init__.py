@@ -4,6 +4,7 @@
     sar_rarp50.yaml   SAR-RARP50's eight actions
     cholec80.yaml     Cholec80's seven phases and seven tools
     bsa.yaml          the ten basic surgical actions
+    autolaparo.yaml   AutoLaparo's seven phases
     surglavi.yaml     SurgLaVi-β's three levels of captions
     names.py          Taxonomy, Task, Tag, and the look-ups by name
     parsing.py        reads a YAML file, checks it line by line, and makes it a Taxonomy
