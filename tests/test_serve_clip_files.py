@@ -215,7 +215,6 @@ def test_one_clip_of_a_tenant_is_cut_at_a_time_and_neither_a_colleague_nor_a_lin
         refused = [one.result() for one in asked if one.done()]
         others = pool.submit(ask, colleague)
         time.sleep(0.5)  # a refusal would have come by then
-        assert not others.done() or others.result().status_code == 200
         may_end.set()
         statuses = sorted(one.result().status_code for one in asked)
         assert shown.result().status_code == others.result().status_code == 200

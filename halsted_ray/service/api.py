@@ -68,8 +68,8 @@ CUTS, CUTS_OF_TENANT, CUTS_WAITING = 2, 1, 4
 """So many clips are cut at a time by one replica, each by a process of its own that may take 1 GiB; of one tenant, and
 so many requests of one tenant wait for that."""
 CUTS_ASKED, CUTS_OF_PERSON, CUTS_OF_PERSON_WAITING = 1000, 1, 3
-"""Requests for clips that stand in line at one replica; of one person or link, and so many more that wait for the end of
-that one. So whoever asks for many clips takes one place of the tenant's, and colleagues find the others."""
+"""Requests for clips that stand in line at one replica; of one person or link, and so many more that wait for the end
+of that one. So whoever asks for many clips takes one place of the tenant's, and colleagues find the others."""
 STATUS = (
     (NotFound, 404),
     (Forbidden, 403),
