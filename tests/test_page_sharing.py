@@ -74,6 +74,21 @@ def test_whoever_has_a_link_looks_at_the_case_without_an_account_until_it_is_end
     assert tab.errors == []
 
 
+def test_a_link_to_a_part_plays_that_part_from_its_first_moment(service, address, mapped, tab):
+    with client_of(service, new_key(service)) as owner:
+        made = owner.post(f"/v1/videos/{mapped}/links", json={"days": 1, "from_s": 30, "to_s": 33}).json()
+    tab.page.goto(address + "#" + made["url"].partition("#")[2])
+    controls = tab.page.get_by_role("group", name="Playback")
+    expect(controls.get_by_role("button", name="Play", exact=True)).to_be_enabled()
+    expect(controls).to_contain_text("0:30 of 2:00")
+    controls.get_by_role("button", name="Play", exact=True).click()
+    expect(controls).to_contain_text("0:33 of 2:00")
+    assert not any("/content" in one for one in tab.asked), "such a link gives no byte of the file"
+    tab.page.go_back()
+    expect(tab.page.locator("h1")).to_have_count(0)  # the page before, and not the link's secret
+    assert tab.errors == []
+
+
 def test_a_clip_is_saved_and_one_that_is_too_long_is_refused_in_words(service, address, mapped, tab):
     tab.sign_in(address, new_key(service), at=mapped)
     open_sharing(tab)

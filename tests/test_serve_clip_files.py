@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from halsted_ray.phantom.frame_number import read_frame_number
 from halsted_ray.service import clip_cutting
-from halsted_ray.service.api import CUTS_WAITING, create_api
+from halsted_ray.service.api import CUTS_OF_PERSON_WAITING, create_api
 from halsted_ray.service.clip_cutting import MOST_CLIP_S, footer_of, words_of
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.database import now_s
@@ -179,8 +179,13 @@ def test_a_clip_that_takes_too_long_is_ended_and_refused_in_words(case, monkeypa
     assert int(answer.headers["retry-after"]) > 0
 
 
-def test_one_clip_of_a_tenant_is_cut_at_a_time_and_links_have_a_place_of_their_own(service, case, monkeypatch):
+def test_one_clip_of_a_tenant_is_cut_at_a_time_and_neither_a_colleague_nor_a_link_is_kept_out(
+    service, tenant, case, monkeypatch
+):
     owner, video_id = case
+    colleague = {"x-api-key": new_key(service, tenant, "colleague")}
+    share = {"user": "colleague", "relation": "trainee", "days": 1}
+    assert owner.post(f"/v1/videos/{video_id}/shares", json=share).status_code == 201
     made = owner.post(f"/v1/videos/{video_id}/links", json={"days": 1}).json()
     may_end, at_work, most = threading.Event(), Counter(), Counter()
 
@@ -195,7 +200,7 @@ def test_one_clip_of_a_tenant_is_cut_at_a_time_and_links_have_a_place_of_their_o
     monkeypatch.setattr(clip_cutting, "cut", slow_cut)
     app = create_api(service)
     key = {"x-api-key": owner.headers["x-api-key"]}
-    with TestClient(app) as browser, ThreadPoolExecutor(10) as pool:
+    with TestClient(app) as browser, ThreadPoolExecutor(12) as pool:
         browser.post("/session/link", json={"token": made["url"].partition("#shared=")[2]})
         cookie = {"cookie": f"{COOKIE}={browser.cookies[COOKIE]}"}
 
@@ -203,14 +208,16 @@ def test_one_clip_of_a_tenant_is_cut_at_a_time_and_links_have_a_place_of_their_o
             where = f"/v1/videos/{video_id}/clip"
             return browser.get(where, params={"start_s": 0, "stop_s": 1}, headers=headers)
 
-        asked = [pool.submit(ask, key) for _ in range(CUTS_WAITING + 2)]
+        asked = [pool.submit(ask, key) for _ in range(CUTS_OF_PERSON_WAITING + 4)]
         shown = pool.submit(ask, cookie)
         until_s = time.monotonic() + 120
         while not (at_work["link"] and any(one.done() for one in asked)) and time.monotonic() < until_s:
             time.sleep(0.02)
         refused = [one.result() for one in asked if one.done()]
+        others = pool.submit(ask, colleague)
+        time.sleep(0.5)  # a refusal would have come by then
         may_end.set()
         statuses = sorted(one.result().status_code for one in asked)
-        assert shown.result().status_code == 200
-    assert [answer.status_code for answer in refused] == [429] and refused[0].headers["retry-after"]
-    assert statuses == [200] * (CUTS_WAITING + 1) + [429] and most == {"owner": 1, "link": 1}
+        assert shown.result().status_code == others.result().status_code == 200
+    assert {answer.status_code for answer in refused} == {429} and refused[0].headers["retry-after"]
+    assert statuses == [200] * (CUTS_OF_PERSON_WAITING + 1) + [429] * 3 and most == {"owner": 1, "link": 1}

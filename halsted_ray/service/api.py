@@ -67,6 +67,9 @@ CLIPS, CLIPS_OF_TENANT, CLIPS_WAITING = 64, 48, 64
 CUTS, CUTS_OF_TENANT, CUTS_WAITING = 2, 1, 4
 """So many clips are cut at a time by one replica, each by a process of its own that may take 1 GiB; of one tenant, and
 so many requests of one tenant wait for that."""
+CUTS_ASKED, CUTS_OF_PERSON, CUTS_OF_PERSON_WAITING = 1000, 1, 3
+"""Requests for clips that stand in line at one replica; of one person or link, and so many more that wait for the end
+of that one. So whoever asks for many clips takes one place of the tenant's, and colleagues find the others."""
 STATUS = (
     (NotFound, 404),
     (Forbidden, 403),
@@ -107,6 +110,7 @@ def create_api(components: ServiceComponents) -> FastAPI:
     state.streams_of_key = FairPlaces("event streams of the key", STREAMS, STREAMS_OF_KEY)
     state.polls = FairPlaces("polls of the tenant", POLLS, POLLS_OF_TENANT)
     state.clips = FairPlaces("clips of the tenant", CLIPS, CLIPS_OF_TENANT, CLIPS_WAITING)
+    state.cuts_of_person = FairPlaces("clips to cut", CUTS_ASKED, CUTS_OF_PERSON, CUTS_OF_PERSON_WAITING)
     state.cuts = FairPlaces("clips to cut", CUTS, CUTS_OF_TENANT, CUTS_WAITING)
     state.timelines = PreparedTimelines(components.videos, lambda: components.model_source().taxonomy)
     state.searches = FairPlaces("searches of moments", SEARCHES, SEARCHES_OF_TENANT, SEARCHES_WAITING)

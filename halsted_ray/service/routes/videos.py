@@ -141,7 +141,8 @@ async def cut_clip(
     # Whoever has a link must not take the places of the tenant's own people.
     owner = f"{case.video.tenant_id} links" if case.link else case.video.tenant_id
     await run_in_threadpool(_may_cut, request, components, case.caller, case.video_id, (start_s, stop_s), is_burnt)
-    async with request.app.state.cuts.place(owner):
+    state = request.app.state
+    async with state.cuts_of_person.place(case.caller.user_id), state.cuts.place(owner):
         data = await run_in_threadpool(_cut, request, components, case, (start_s, stop_s), is_burnt)
     name = f"clip-{start_s:.3f}-{stop_s:.3f}.mp4"
     return Response(data, media_type="video/mp4", headers={"content-disposition": f'inline; filename="{name}"'})

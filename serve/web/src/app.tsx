@@ -4,8 +4,8 @@ import { ApiError } from "./api/client";
 import { useEvery } from "./api/resource";
 import { Loading, Trouble } from "./components/messages";
 import { Shell } from "./components/shell";
-import { route } from "./router";
-import { begin, isSignedIn, linked, mayRead, mayWrite } from "./session";
+import { type Route, route } from "./router";
+import { begin, isSignedIn, linked, mayRead, mayWrite, whose } from "./session";
 import { Tray } from "./upload/tray";
 import { CaseView, WholeView } from "./views/case";
 import { Compare } from "./views/compare";
@@ -25,7 +25,7 @@ export function App() {
   const ask = () => begin().then(() => setState("ready"), setState);
   useEffect(() => void ask(), []);
   useEvery(state instanceof ApiError && state.mayPass ? ASK_AGAIN_MS : 0, ask);
-  useTitle();
+  useTitle(state === "ready");
   if (state === "asking") return <Shell><Loading /></Shell>;
   if (state !== "ready") return <Shell><Trouble error={state} again={ask} /></Shell>;
   return (
@@ -36,18 +36,37 @@ export function App() {
   );
 }
 
-/** Another view has another title, and the reading goes on at its beginning. */
-function useTitle(): void {
-  const { page, home, library, mine, about, compare } = words.value;
-  const shown = route.value;
-  const titles = { library: library.title, mine: mine.title, home: home.title, compare: compare.title };
-  const title = shown.view === "case" ? about.name(shown.videoId) : shown.view === "whole" ? about.name(shown.caseId) : shown.view in titles ? titles[shown.view as keyof typeof titles] : "";
-  const before = useRef(title);
+/** Another view, and another person, has another title, and the reading goes on at its beginning; not when the page is
+ * opened, and not with another language. */
+function useTitle(isReady: boolean): void {
+  const { page } = words.value;
+  const title = isReady ? titleNow() : "";
+  const shown = `${whose.value} ${linked.value?.video_id} ${placeOf(route.value)}`;
+  const before = useRef<string | null>(null);
   useEffect(() => {
     document.title = title ? `${title} · ${page.title}` : page.title;
-    if (before.current !== title) document.getElementById("content")?.focus();
-    before.current = title;
   }, [title]);
+  useEffect(() => {
+    if (!isReady) return;
+    if (before.current !== null && before.current !== shown) document.getElementById("content")?.focus();
+    before.current = shown;
+  }, [isReady, shown]);
+}
+
+/** What is shown, without the moment of it. */
+const placeOf = (shown: Route): string =>
+  [shown.view, "videoId" in shown ? shown.videoId : "", "caseId" in shown ? shown.caseId : "", "videoIds" in shown ? shown.videoIds : ""].join(" ");
+
+function titleNow(): string {
+  const { home, library, mine, about, compare, setup, shared, signIn } = words.value;
+  const shown = route.value;
+  if (shown.view === "setup") return setup.title;
+  if (shown.view === "shared") return shared.title;
+  if (linked.value) return about.name(linked.value.video_id);
+  if (!isSignedIn.value) return signIn.title;
+  if (shown.view === "case") return about.name(shown.videoId);
+  if (shown.view === "whole") return about.name(shown.caseId);
+  return { library, mine, home, compare, refused: home }[shown.view].title;
 }
 
 /** The view of the route. Each view is keyed by what it shows, so none keeps anything of the one before. */

@@ -66,6 +66,12 @@ export function go(hash: string): void {
   location.hash = hash;
 }
 
+/** Leads to another view in the place of this one: the way back does not come here again, as to a secret in the address. */
+export function lead(hash: string): void {
+  replace(hash);
+  route.value = parse(location.hash);
+}
+
 /** Changes the address without a step of the history, as while a video is played. */
 export function replace(hash: string): void {
   history.replaceState(null, "", hash || "#");

@@ -71,6 +71,8 @@ async function send(path: string, options: Options): Promise<Response> {
   }
   if (answer.ok) return answer;
   const problem = (await answer.json().catch(() => ({}))) as { detail?: unknown };
-  if (answer.status === 401 && sentWith && sentWith === csrf) for (const listener of expired) listener();
+  // The refusal of a sign-in, or of a link, says nothing of the session that there is.
+  const isSignIn = path.split("/")[0] === "session";
+  if (answer.status === 401 && !isSignIn && sentWith && sentWith === csrf) for (const listener of expired) listener();
   throw new ApiError(answer.status, typeof problem.detail === "string" ? problem.detail : "", problem);
 }

@@ -45,7 +45,7 @@ test("what was removed is said, with its certificate, and who looked through it 
   const cleaning = { level: "metadata" as const, looked_for: [], spans: 1, boxes: 2, removed: ["tags", "chapters"], sha256: "" };
   const asked = serve({ [`POST v1/videos/${ID}/certificate/accept`]: {} });
   show({ state: "review", cleaning });
-  expect(region().textContent).toContain("Cleaned: 1 span hidden, 2 boxes hidden, tags, chapters removed. Its picture was not looked through.");
+  expect(region().textContent).toContain("Cleaned: 1 span hidden, 2 boxes hidden, the file's own tags, chapters removed. Its picture was not looked through.");
   expect(screen.getByRole("link", { name: "Certificate" }).getAttribute("href")).toBe(`v1/videos/${ID}/certificate`);
   await userEvent.click(screen.getByRole("button", { name: "I have looked through it" }));
   expect(asked).toHaveLength(1);

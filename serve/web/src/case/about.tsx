@@ -136,7 +136,7 @@ function Cleaned({ video, reload }: Props) {
   const found = [
     ...(spans ? [about.spans(spans)] : []),
     ...(boxes ? [about.boxes(boxes)] : []),
-    ...(removed.length ? [about.removed(removed.join(", "))] : []),
+    ...(removed.length ? [about.removed(removed.map((kind) => about.kinds[kind] ?? kind).join(", "))] : []),
   ];
   return (
     <>

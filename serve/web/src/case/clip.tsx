@@ -5,6 +5,7 @@ import type { Video } from "../api/types";
 import { useAction } from "../components/action";
 import { Trouble } from "../components/messages";
 import { SpanFields, spanOf, spanText } from "../components/span-fields";
+import { linked } from "../session";
 import { clock, words } from "../words";
 
 const LONGEST_S = 120;
@@ -13,7 +14,8 @@ const SUGGESTED_S = 10;
 /** Saves a short part of the video as a file, with or without what the model says burnt into the picture. */
 export function Clip({ video, atS }: { video: Video; atS: number }) {
   const { share } = words.value;
-  const [span, setSpan] = useState(() => spanText(atS, Math.min(atS + SUGGESTED_S, video.duration_s)));
+  const endS = linked.value?.to_s ?? video.duration_s;
+  const [span, setSpan] = useState(() => spanText(atS, Math.min(atS + SUGGESTED_S, endS)));
   const [isLabelled, setLabelled] = useState(false);
   const action = useAction(async () => {
     const found = spanOf(span, video.duration_s);

@@ -50,6 +50,7 @@ export function UnderWay({ video, isMapped, error, again }: { video: Video; isMa
   const { review } = words.value;
   const job = video.job;
   const share = job?.total_s ? percent(job.done_s / job.total_s) : percent(0);
+  if (!video.rights.includes("timeline")) return null; // whether there is a map is not said
   if (error) return <Trouble error={error} again={again} />;
   if (job?.state === "running") {
     const minutes = job.eta_s === null ? "" : review.minutesLeft(Math.max(1, Math.round(job.eta_s / 60)));
@@ -57,5 +58,5 @@ export function UnderWay({ video, isMapped, error, again }: { video: Video; isMa
   }
   if (job?.state === "queued" && !isMapped) return <p class="notice" role="status">{review.queued}</p>;
   if (!isMapped && (!job || ["failed", "cancelled"].includes(job.state))) return <p class="notice">{review.notMapped}</p>;
-  return isMapped || !video.rights.includes("timeline") ? null : <Loading />;
+  return isMapped ? null : <Loading />;
 }

@@ -5,11 +5,13 @@ import { api } from "../api/client";
 import type { Video } from "../api/types";
 import { useAction } from "../components/action";
 import { Trouble } from "../components/messages";
+import { linked } from "../session";
 import { clock, number, words } from "../words";
 import { useCaptions } from "./captions";
 import { Icon } from "./icons";
 import type { Lane } from "./interfaces";
 import { Overlay } from "./overlay";
+import { useCut } from "./part-of-link";
 import "./player.css";
 import { RATES, type VideoPlayer } from "./video-player";
 
@@ -38,7 +40,9 @@ export function Picture({ video, lanes, player, controls, reload, note }: Shown)
   const { review } = words.value;
   const element = useRef<HTMLVideoElement>(null);
   const [broken, setBroken] = useState<string | null>(null);
-  const source = sourceOf(video);
+  const isCut = linked.value?.from_s != null && !note;
+  const cut = useCut(video.video_id, player, isCut);
+  const source = cut ? cut.source : sourceOf(video);
   const isShown = source !== null && source !== broken && !note;
   useEffect(() => (isShown && element.current ? player.attach(element.current) : undefined), [player, isShown, source]);
   useCaptions(element, lanes, controls.labels, isShown ? source : null, player.parts[player.part.value]!.offsetS);
@@ -62,8 +66,9 @@ export function Picture({ video, lanes, player, controls, reload, note }: Shown)
           />
         ) : (
           <div class="no-picture" role="status">
-            <p>{note ?? (video.playback === "making" ? review.pictureMaking : review.pictureNone)}</p>
-            {!note && video.playback !== undefined && video.playback !== "making" && video.playback !== "proxy" && (
+            {!cut?.error && <p>{note ?? pictureWords(video, source === null && cut !== null)}</p>}
+            {cut && <Trouble error={cut.error} again={cut.again} />}
+            {!note && !linked.value && video.playback !== undefined && video.playback !== "making" && video.playback !== "proxy" && (
               <button type="button" class="small" disabled={copy.busy} onClick={() => void copy.run()}>
                 {review.makeCopy}
               </button>
@@ -76,6 +81,12 @@ export function Picture({ video, lanes, player, controls, reload, note }: Shown)
       <Controls {...controls} player={player} />
     </div>
   );
+}
+
+function pictureWords(video: Playable, isBeingCut: boolean): string {
+  const { review } = words.value;
+  if (isBeingCut) return review.pictureCut;
+  return video.playback === "making" ? review.pictureMaking : review.pictureNone;
 }
 
 const PICTURE = "picture";

@@ -27,6 +27,13 @@ test("a printed page says procedure, stitches and time per step, and proficiency
   expect(text()).toContain("High proficiency, of 2 judged50% (20%–80%)");
 });
 
+test("what a person says the procedure is stands on the page in the place of what the map says", () => {
+  render(<Summary video={VIDEO} lanes={[lane("procedure", span("procedure", "Prostatectomy", 0, 100))]} found={null} chosen="Simple prostatectomy" />);
+  const text = document.querySelector(".summary")!.textContent!;
+  expect(text).toContain("ProcedureSimple prostatectomy");
+  expect(text).not.toContain("by the map");
+});
+
 test("what a person has rejected, and what is not mapped, is neither counted nor drawn", () => {
   const rejected = { ...span("step", "Suturing", 70, 80), state: "rejected" as const };
   const gap = { ...span("step", "no frame decodes", 80, 90), source: "gap" as const };

@@ -17,6 +17,8 @@ interface Props {
   /** All lanes of the map, as people have corrected it. */
   lanes: Lane[];
   found: Stitches | null;
+  /** What a person says the procedure is. */
+  chosen?: string | null;
   /** Of a case of several files: how many there are, and what they say of themselves in words. */
   files?: string;
 }
@@ -25,7 +27,7 @@ interface Props {
  * A case on one printed page: it is seen on paper alone. It counts what is on the page by itself, from the lanes.
  * Proficiency stands there only where it was asked for.
  */
-export function Summary({ video, lanes, found, files }: Props) {
+export function Summary({ video, lanes, found, chosen, files }: Props) {
   const { about, summary, compare, page } = words.value;
   const withQuality = qualityShown.value;
   const steps = lanes.find((lane) => lane.tag === "step");
@@ -38,7 +40,7 @@ export function Summary({ video, lanes, found, files }: Props) {
     <section class="summary" aria-hidden="true">
       <h1>{about.name(video.video_id)}</h1>
       <dl>
-        <Fact name={summary.procedure} value={procedure?.category ?? summary.unknown} />
+        {chosen ? <Fact name={summary.chosen} value={chosen} /> : <Fact name={summary.procedure} value={procedure?.category ?? summary.unknown} />}
         <Fact name={summary.length} value={clock(video.duration_s)} />
         {files && <Fact name={summary.files} value={files} />}
         <Fact name={summary.stitches} value={totals ? number(totals.count) : summary.unknown} />

@@ -212,7 +212,7 @@ test("the map appears by itself when it is done", async () => {
 });
 
 test.each([
-  [{ state: "cleaning", job: null }, /names and faces are taken out/],
+  [{ state: "cleaning", job: null }, /The video is being cleaned/],
   [{ state: "failed", job: null }, /Below it says why/],
   [{ rights: ["see"] }, /may see that this case is there/],
 ])("a case that can't be watched says why, and nothing is asked of its video (%#)", async (more, text) => {

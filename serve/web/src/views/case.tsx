@@ -17,6 +17,7 @@ import { type TagKnown, lanesOf, PROFICIENCY, useTaxonomy } from "../case/lanes"
 import { Legend } from "../case/legend";
 import { isUnderWay, LATER_MS, type MapOfVideo, SOON_MS, UnderWay, useMap } from "../case/map";
 import { Now } from "../case/now";
+import { piecesOfLink } from "../case/part-of-link";
 import { People } from "../case/people";
 import { Picture } from "../case/player";
 import { qualityShown, shownLanes } from "../case/quality";
@@ -53,14 +54,14 @@ export function CaseView({ videoId, atS }: { videoId: string; atS: number }) {
   return (
     <article class="review-page" aria-labelledby="case-title">
       <div class="row title">
-        <h1 id="case-title">{words.value.about.name(videoId)}</h1>
+        <h1 id="case-title">{whole.data?.procedure.chosen ?? words.value.about.name(videoId)}</h1>
         {mayRead.value && may("timeline") && <a href={toCompare(videoId)}>{words.value.compare.open}</a>}
       </div>
       <Trouble error={error} again={error?.status === 404 ? undefined : reload} />
       {error?.status === 404 && mayRead.value && <a href={toLibrary()}>{review.toLibrary}</a>}
       {((!video && !error) || !isKnown) && <Loading />}
-      {video && isKnown && isThere && may("watch") && <Review video={video} atS={atS} reload={reload} />}
-      {video && isThere && !may("watch") && video.consent !== "withdrawn" && <p class="notice">{review.notYours}</p>}
+      {video && isKnown && isThere && (may("watch") || may("timeline")) && <Review video={video} chosen={whole.data?.procedure.chosen ?? null} atS={atS} reload={reload} />}
+      {video && isThere && !may("watch") && !may("timeline") && video.consent !== "withdrawn" && <p class="notice">{review.notYours}</p>}
       {video?.state === "cleaning" && <p class="notice">{review.cleaning}</p>}
       {video?.state === "failed" && <p class="notice bad">{review.failed}</p>}
       {video && <Under video={video} atS={atS} reload={reload} />}
@@ -71,7 +72,14 @@ export function CaseView({ videoId, atS }: { videoId: string; atS: number }) {
 /** A case by its own number: of several files, or the one file that it has. */
 export function WholeView({ caseId, atS }: { caseId: string; atS: number }) {
   const { data: found, error, reload } = useResource<Case>(`v1/cases/${caseId}`);
-  if (!found) return error ? <Trouble error={error} again={error.status === 404 ? undefined : reload} /> : <Loading />;
+  if (!found)
+    return (
+      <article class="review-page" aria-labelledby="case-title">
+        <h1 id="case-title">{words.value.about.name(caseId)}</h1>
+        {error ? <Trouble error={error} again={error.status === 404 ? undefined : reload} /> : <Loading />}
+        {error?.status === 404 && <a href={toLibrary()}>{words.value.review.toLibrary}</a>}
+      </article>
+    );
   if (!isOfSeveral(found)) return <CaseView videoId={found.files[0]!.video_id} atS={atS} />;
   return <WholeCase found={found} videoId={null} atS={atS} reload={reload} />;
 }
@@ -91,18 +99,23 @@ function Under({ video, atS, reload }: { video: Video; atS: number; reload: () =
   );
 }
 
-function Review({ video, atS, reload }: { video: Video; atS: number; reload: () => Promise<void> }) {
+function Review({ video, chosen, atS, reload }: { video: Video; chosen: string | null; atS: number; reload: () => Promise<void> }) {
   const map = useMap(video);
   const taxonomy = useTaxonomy();
   const lanes = useMemo(() => (map.rows && taxonomy ? lanesOf(map.rows, taxonomy) : null), [map.rows, taxonomy]);
-  const player = useMemo(() => new VideoPlayer(video.duration_s, video.fps || 25, atS), [video.video_id, video.duration_s]);
+  const player = useMemo(() => {
+    const fps = video.fps || 25;
+    return new VideoPlayer(video.duration_s, fps, atS, piecesOfLink(fps) ?? undefined);
+  }, [video.video_id, video.duration_s]);
   const selection = useMemo<Selection>(() => ({ span: signal(null), range: signal(null) }), [video.video_id]);
   useAddress(video.video_id, atS, player);
-  return <Mapped {...{ video, player, selection, lanes, map, taxonomy: taxonomy ?? [], reload }} />;
+  return <Mapped {...{ video, chosen, player, selection, lanes, map, taxonomy: taxonomy ?? [], reload }} />;
 }
 
 interface MappedProps {
   video: Video;
+  /** What a person says the procedure is. */
+  chosen: string | null;
   player: VideoPlayer;
   selection: Selection;
   lanes: Lane[] | null;
@@ -113,7 +126,7 @@ interface MappedProps {
 
 const NONE: Lane[] = [];
 
-function Mapped({ video, player, selection, lanes, map, taxonomy, reload }: MappedProps) {
+function Mapped({ video, chosen, player, selection, lanes, map, taxonomy, reload }: MappedProps) {
   const { review } = words.value;
   const layer = useLayer(video.video_id, lanes ?? NONE, {
     mayAnnotate: video.rights.includes("annotate"),
@@ -150,7 +163,7 @@ function Mapped({ video, player, selection, lanes, map, taxonomy, reload }: Mapp
     <>
       <div class="review">
         <div class="stage">
-          <Picture video={video} lanes={shown} player={player} controls={controls} reload={reload} />
+          <Picture video={video} lanes={shown} player={player} controls={controls} reload={reload} note={video.rights.includes("watch") ? undefined : review.mapAlone} />
           <UnderWay video={video} isMapped={lanes !== null} error={map.error} again={map.reload} />
           {lanes && <Timeline lanes={shown} player={player} selection={selection} jumps={player.jumps} comments={comments.times} onEnd={layer.drag} />}
         </div>
@@ -163,7 +176,7 @@ function Mapped({ video, player, selection, lanes, map, taxonomy, reload }: Mapp
         )}
         {controls.isHelping && <Help onClose={controls.endHelp} />}
       </div>
-      {lanes && <Summary video={video} lanes={all} found={found} />}
+      {lanes && <Summary video={video} chosen={chosen} lanes={all} found={found} />}
     </>
   );
 }

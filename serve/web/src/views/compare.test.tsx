@@ -46,3 +46,13 @@ test("a case that is not mapped says so", async () => {
   render(<Compare videoIds={[ONE, OTHER]} />);
   expect(await screen.findAllByText("This case is not mapped yet, so nothing can be aligned.")).toHaveLength(2);
 });
+
+test("of two cases it is said which one is not there, and nothing is asked for again in vain", async () => {
+  serve({ "GET v1/models": MODELS, [`GET v1/videos/${ONE}`]: video(ONE), [`GET v1/videos/${ONE}/timeline`]: { rows: [] } });
+  render(<Compare videoIds={[ONE, OTHER]} />);
+  const missing = within(await screen.findByRole("region", { name: "Case 2b2b2b" }));
+  expect(missing.getByText(/This case is not there/)).toBeTruthy();
+  expect(screen.queryByRole("button", { name: "Try again" })).toBeNull();
+  expect(screen.queryByRole("region", { name: "Case 1a1a1a" })).toBeNull();
+  expect(screen.getByRole("link", { name: "To the library" })).toBeTruthy();
+});

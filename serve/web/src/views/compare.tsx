@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
+import type { ApiError } from "../api/client";
 import { useEvery, useResource } from "../api/resource";
 import type { Timeline, Video } from "../api/types";
 import { lanesOf, spansAt, useTaxonomy } from "../case/lanes";
@@ -11,7 +12,7 @@ import { VideoPlayer } from "../case/video-player";
 import { type Difference, differences, shared, takes } from "../compare/differences";
 import { Pair } from "../compare/pair";
 import { Loading, Trouble } from "../components/messages";
-import { go, toCase, toCompare } from "../router";
+import { go, toCase, toCompare, toLibrary } from "../router";
 import { clock, words } from "../words";
 import "./compare.css";
 
@@ -24,10 +25,16 @@ export function Compare({ videoIds }: { videoIds: string[] }) {
   return (
     <article class="compare" aria-labelledby="compare-title">
       <h1 id="compare-title">{compare.title}</h1>
-      {one && other ? <Both one={one} other={other} /> : one ? <Choose one={one} /> : <p>{compare.none}</p>}
+      {one && other ? <Both one={one} other={other} /> : one ? <Choose one={one} /> : <Nothing />}
     </article>
   );
 }
+
+const Nothing = () => (
+  <p>
+    {words.value.compare.none} <a href={toLibrary()}>{words.value.review.toLibrary}</a>
+  </p>
+);
 
 interface Listed {
   cases: { videos: string[]; title: string }[];
@@ -57,9 +64,24 @@ function Choose({ one }: { one: string }) {
 
 function Both({ one, other }: { one: string; other: string }) {
   const [a, b] = [useCase(one), useCase(other)];
-  if (a.error || b.error) return <Trouble error={a.error ?? b.error} again={() => Promise.all([a.reload(), b.reload()])} />;
+  if (a.error || b.error) return <NotBoth ids={[one, other]} errors={[a.error, b.error]} again={() => Promise.all([a.reload(), b.reload()])} />;
   if (!a.video || !b.video) return <Loading />;
   return <Aligned key={`${one} ${other}`} one={{ ...a, video: a.video }} other={{ ...b, video: b.video }} />;
+}
+
+/** Which of the two does not come, and why; what is not there is not asked for again. */
+function NotBoth({ ids, errors, again }: { ids: string[]; errors: (ApiError | null)[]; again: () => unknown }) {
+  return (
+    <>
+      {errors.map((error, n) => error && (
+        <section key={n} aria-label={words.value.about.name(ids[n]!)}>
+          <h2>{words.value.about.name(ids[n]!)}</h2>
+          <Trouble error={error} again={error.status === 404 ? undefined : again} />
+        </section>
+      ))}
+      <a href={toLibrary()}>{words.value.review.toLibrary}</a>
+    </>
+  );
 }
 
 interface Shown {

@@ -39,10 +39,17 @@ test("a month says how much there was, and the share with n, interval and model 
   serve({ [PATH]: MONTH });
   render(<HomeView />);
   const days = await region("The last 30 days");
-  for (const text of ["7", "21.4", "311", "62%", "55% to 69% with 95% probability, from 180 stitches", "Model v3"])
+  for (const text of ["7", "21.4", "311", "62%", "95% interval 55% to 69%, from 180 stitches", "Model v3"])
     expect(days.getByText(text), text).toBeTruthy();
   const phases = await region("Median time per phase of a stitch");
   expect(phases.getAllByRole("cell").map((one) => one.textContent)).toEqual(["Needle driving", "7.9 s", "180"]);
+});
+
+test("one is one, and a short case is told in minutes", async () => {
+  serve({ [PATH]: { ...MONTH, cases: 1, hours: 0.025, stitches: 1 } });
+  render(<HomeView />);
+  const days = await region("The last 30 days");
+  for (const text of ["case", "2", "minutes of video", "stitch"]) expect(days.getByText(text), text).toBeTruthy();
 });
 
 test("a share that nobody can tell is no number", async () => {

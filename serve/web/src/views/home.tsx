@@ -55,9 +55,9 @@ function Month({ data }: { data: Home }) {
       <section aria-labelledby="days">
         <h2 id="days">{home.days(data.days)}</h2>
         <div class="tiles">
-          <Tile value={number(data.cases)} text={home.cases} />
-          <Tile value={number(data.hours, 1)} text={home.hours} />
-          <Tile value={number(data.stitches)} text={home.stitches} />
+          <Tile value={number(data.cases)} text={home.tiles.cases(data.cases)} />
+          <Length hours={data.hours} />
+          <Tile value={number(data.stitches)} text={home.tiles.stitches(data.stitches)} />
           <Tile value={data.high_share === null ? "–" : percent(data.high_share)} text={home.high} more={certaintyOf(data)} />
         </div>
         {data.model_versions.length > 0 && <p class="soft">{home.versions(data.model_versions.join(", "))}</p>}
@@ -76,6 +76,14 @@ function certaintyOf(data: Home): string {
   const { home } = words.value;
   if (data.high_low === null || data.high_high === null) return home.noProficiency;
   return home.between(percent(data.high_low), percent(data.high_high), number(data.high_n));
+}
+
+/** Below an hour in minutes: a first short case is not 0 hours. */
+function Length({ hours }: { hours: number }) {
+  const { tiles } = words.value.home;
+  if (hours >= 1 || hours === 0) return <Tile value={number(hours, 1)} text={tiles.hours} />;
+  const minutes = Math.max(1, Math.round(60 * hours));
+  return <Tile value={number(minutes)} text={tiles.minutes(minutes)} />;
 }
 
 const Tile = ({ value, text, more }: { value: string; text: string; more?: string }) => (

@@ -102,5 +102,10 @@ test("too few cases of others say how many are missing at most; a band of anothe
 
 test("who has no case yet reads so", async () => {
   open("", { [TREND_PATH]: { ...TREND, procedure: null, procedures: [], cases: [] } });
-  expect(await screen.findByText(/No case is yours alone yet/)).toBeTruthy();
+  expect(await screen.findByText(/You have no case of your own yet/)).toBeTruthy();
+});
+
+test("one missing case is one case", async () => {
+  open("", { [COHORT_PATH]: { ...COHORT, state: "too few", missing_at_most: 1, quartiles: [] } });
+  expect(await screen.findByText(/At most 1 case is missing, if enough surgeons have them/)).toBeTruthy();
 });

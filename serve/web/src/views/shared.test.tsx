@@ -29,6 +29,33 @@ test("a link opens its case at its place, for reading, and its secret leaves the
   expect(screen.queryByRole("navigation")).toBeNull();
 });
 
+test("the way back leads to no secret", async () => {
+  serve({
+    "GET session": NOBODY,
+    "POST session/link": { ...NOBODY, role: "link", csrf: "t", link: LINK },
+    [`GET v1/videos/${ID}`]: VIDEO,
+  });
+  location.hash = "#shared=SECRET";
+  const steps = history.length;
+  open("#shared=SECRET");
+  await screen.findByText(/You look at this case by a link/);
+  await waitFor(() => expect(location.hash).toBe(`#${ID}@60`));
+  expect(history.length).toBe(steps);
+});
+
+test("who opens a link that has ended stays signed in", async () => {
+  serve({
+    "GET session": { ...NOBODY, user: "ada", name: "Ada", role: "surgeon", tenant: "north", csrf: "t" },
+    "GET v1/models": { models: [] },
+    "POST session/link": refused(401, "this link has ended; ask whoever sent it for a new one"),
+  });
+  open("#shared=OLD");
+  await userEvent.click(await screen.findByRole("button", { name: "Open the case" }));
+  expect((await screen.findByRole("alert")).textContent).toContain("This link has ended");
+  expect(screen.getByRole("button", { name: "Sign out" })).toBeTruthy();
+  expect(screen.getByRole("navigation")).toBeTruthy();
+});
+
 test("a link that has ended says whom to ask", async () => {
   serve({ "GET session": NOBODY, "POST session/link": refused(401, "this link has ended; ask whoever sent it for a new one") });
   open("#shared=OLD");

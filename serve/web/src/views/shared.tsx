@@ -2,13 +2,13 @@ import { useEffect } from "preact/hooks";
 
 import { useAction } from "../components/action";
 import { Loading, Trouble } from "../components/messages";
-import { go, toCase } from "../router";
+import { lead, toCase } from "../router";
 import { linked, openLink, session } from "../session";
 import { words } from "../words";
 
 /**
  * Opens a read-only link: its session begins, and the address becomes that of the case, so that the secret stands in
- * the address no longer. Who is signed in is asked first, since the link takes the place of their session.
+ * the address no longer, nor in the history. Who is signed in is asked first, since the link takes the place of their session.
  */
 export function Shared({ token }: { token: string }) {
   const { shared } = words.value;
@@ -16,7 +16,7 @@ export function Shared({ token }: { token: string }) {
   const action = useAction(async () => {
     await openLink(token);
     const found = linked.value;
-    if (found) go(toCase(found.video_id, found.from_s ?? 0));
+    if (found) lead(toCase(found.video_id, found.from_s ?? 0));
   });
   useEffect(() => {
     if (!name) void action.run();

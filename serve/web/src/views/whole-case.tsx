@@ -209,7 +209,7 @@ function Reviewed({ found, files, seen, player, taxonomy, reload }: ReviewedProp
         )}
         {controls.isHelping && <Help onClose={controls.endHelp} />}
       </div>
-      {isMapped && <Summary video={{ video_id: files[0]!.video_id, duration_s: player.durationS, job: here.video.job }} lanes={overBorders(lanes, borders)} found={stitches} files={inWords(files, borders)} />}
+      {isMapped && <Summary video={{ video_id: files[0]!.video_id, duration_s: player.durationS, job: here.video.job }} lanes={overBorders(lanes, borders)} found={stitches} chosen={found.procedure.chosen} files={inWords(files, borders)} />}
       <div class="under">
         <Files found={found} files={files} borders={borders} player={player} reload={reload} />
         {isMapped && <CaseExports caseId={found.case_id} />}

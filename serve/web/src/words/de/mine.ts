@@ -5,7 +5,7 @@ export const mine: typeof model = {
   title: "Meine Fälle über die Zeit",
   nav: "Meine Fälle",
   about: "Ihre eigenen Fälle eines Eingriffs, einer nach dem anderen. Niemand sonst sieht diese Ansicht Ihrer Fälle. Eine längere oder kürzere Zeit ist keine bessere oder schlechtere Operation.",
-  none: "Noch kein Fall gehört Ihnen allein.",
+  none: "Sie haben noch keinen eigenen Fall. Fälle, zu denen eine Datei von jemand anderem gehört, zählen hier nicht.",
   noneThen: "Keiner Ihrer Fälle dieses Eingriffs liegt zwischen diesen Tagen.",
   procedure: "Eingriff",
   measure: "Gezeigt",
@@ -15,7 +15,7 @@ export const mine: typeof model = {
   ofCases: (procedure, cases) => `${procedure} (${cases})`,
   length: "Dauer der Operation",
   stitches: "Stiche",
-  high: "Anteil der Stiche von hohem Können",
+  high: "Anteil der Stiche von hoher Güte",
   step: (step) => `Zeit für ${step}`,
   phase: (phase) => `${phase}, mittlere Zeit je Stich (Median)`,
   seconds: (value) => `${value} s`,
@@ -43,7 +43,7 @@ export const mine: typeof model = {
     `In mindestens ${cases} Fällen anderer ist der Median ${median}; die Hälfte liegt zwischen ${low} und ${high}.`,
   usualMeans: (since) => `Gerundet, seit ${since}. Es zählen nur Fälle mit Einwilligung, und niemand wird genannt oder gereiht.`,
   tooFew: (cases, surgeons, missing) =>
-    `Der Vergleich mit anderen braucht ${cases} Fälle mit Einwilligung von ${surgeons} Personen. Es fehlen höchstens ${missing} Fälle, wenn sie von genug Personen sind.`,
+    `Der Vergleich mit anderen braucht ${cases} Fälle mit Einwilligung von ${surgeons} Personen. ${missing === 1 ? "Es fehlt höchstens 1 Fall" : `Es fehlen höchstens ${missing} Fälle`}, wenn genug Personen sie haben.`,
   noUsual: "Zu wenige Fälle anderer haben dies, um damit zu vergleichen.",
   otherModel: (version) => `Die Fälle anderer wurden von Modell ${version} kartiert; Karten zweier Modelle werden nicht verglichen.`,
 };

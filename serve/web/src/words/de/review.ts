@@ -3,7 +3,7 @@ import type { review as english } from "../en/review";
 export const review: typeof english = {
   toLibrary: "Zur Bibliothek",
   notYours: "Sie dürfen sehen, dass es diesen Fall gibt, aber weder sein Video noch seine Karte.",
-  cleaning: "Das Video wird bereinigt: Namen und Gesichter werden entfernt. Danach kann es angesehen werden.",
+  cleaning: "Das Video wird bereinigt. Danach kann es angesehen werden; dann steht hier, was entfernt und ob das Bild durchgesehen wurde.",
   failed: "Das Video konnte nicht bereinigt werden und wurde gelöscht. Unten steht, warum.",
   notMapped: "Dieser Fall hat noch keine Karte. Das Video kann angesehen werden; was wann geschieht, steht hier nach dem Kartieren.",
   queued: "Die Karte wartet, bis sie an der Reihe ist. Sie erscheint hier von selbst.",
@@ -13,6 +13,8 @@ export const review: typeof english = {
   picture: "Video",
   pictureMaking: "Dieser Browser kann die Datei so nicht abspielen. Eine Kopie, die er abspielen kann, entsteht; das Video startet dann von selbst. Die Zeitleiste geht schon.",
   pictureNone: "Dieser Browser kann die Datei nicht abspielen. Die Zeitleiste geht ohne Bild.",
+  pictureCut: "Der Ausschnitt, den dieser Link zeigt, wird geschnitten. Er kann gleich abgespielt werden; ein langer braucht eine Minute.",
+  mapAlone: "Sie dürfen die Karte dieses Falls lesen und das Video nicht sehen.",
   makeCopy: "Kopie anlegen, die hier abspielbar ist",
   controls: "Wiedergabe",
   play: "Abspielen",

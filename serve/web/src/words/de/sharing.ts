@@ -31,6 +31,7 @@ export const about: Words["about"] = {
   nothingFound: "nichts gefunden",
   spans: (n) => (n === 1 ? "1 Abschnitt verdeckt" : `${n} Abschnitte verdeckt`),
   boxes: (n) => (n === 1 ? "1 Feld verdeckt" : `${n} Felder verdeckt`),
+  kinds: { tags: "Angaben der Datei über sich selbst", audio: "Ton", subtitle: "Untertitel", chapters: "Kapitel", attachment: "Anhänge", data: "Datenspuren" },
   removed: (what) => `${what} entfernt`,
   pictureNot: "Sein Bild wurde nicht durchgesehen.",
   certificate: "Zertifikat",

@@ -3,7 +3,7 @@ export const mine = {
   title: "My cases over time",
   nav: "My cases",
   about: "Your own cases of one procedure, one after another. Nobody else sees this view of your cases. A longer or shorter time is not a better or worse operation.",
-  none: "No case is yours alone yet.",
+  none: "You have no case of your own yet. Cases to which somebody else's file belongs do not count here.",
   noneThen: "None of your cases of this procedure lies between these days.",
   procedure: "Procedure",
   measure: "Shown",
@@ -41,7 +41,7 @@ export const mine = {
     `In at least ${cases} cases of colleagues the median is ${median}; half of them lie between ${low} and ${high}.`,
   usualMeans: (since: string) => `Rounded, since ${since}. Only cases with consent count, and nobody is named or ranked.`,
   tooFew: (cases: number, surgeons: number, missing: number) =>
-    `Comparing with colleagues needs ${cases} cases with consent by ${surgeons} surgeons. At most ${missing} cases are missing, if enough surgeons have them.`,
+    `Comparing with colleagues needs ${cases} cases with consent by ${surgeons} surgeons. ${missing === 1 ? "At most 1 case is missing" : `At most ${missing} cases are missing`}, if enough surgeons have them.`,
   noUsual: "Too few cases of colleagues have this to compare with.",
   otherModel: (version: string) => `The cases of colleagues were mapped by model ${version}; maps of two models are not compared.`,
 };

@@ -1,7 +1,7 @@
 export const review = {
   toLibrary: "To the library",
   notYours: "You may see that this case is there, and not its video or its map.",
-  cleaning: "The video is being cleaned: names and faces are taken out. It can be watched when that is done.",
+  cleaning: "The video is being cleaned. It can be watched when that is done; then this page says what was removed, and whether its picture was looked through.",
   failed: "The video could not be cleaned, so it was deleted. Below it says why.",
   notMapped: "This case is not mapped yet. The video can be watched; what happens when is here after a map.",
   queued: "The map waits for its turn. It appears here by itself.",
@@ -11,6 +11,8 @@ export const review = {
   picture: "Video",
   pictureMaking: "This browser can't play the file as it is. A copy that it can play is being made; the video starts by itself when it is ready. The timeline works already.",
   pictureNone: "This browser can't play the file. The timeline works without the picture.",
+  pictureCut: "The part that this link shows is being cut. It can be played in a moment; a long part takes a minute.",
+  mapAlone: "You may read the map of this case, and not see its video.",
   makeCopy: "Make a copy that plays here",
   controls: "Playback",
   play: "Play",

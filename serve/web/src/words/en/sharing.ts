@@ -29,6 +29,7 @@ export const about = {
   nothingFound: "nothing found",
   spans: (n: number) => (n === 1 ? "1 span hidden" : `${n} spans hidden`),
   boxes: (n: number) => (n === 1 ? "1 box hidden" : `${n} boxes hidden`),
+  kinds: { tags: "the file's own tags", audio: "sound", subtitle: "subtitles", chapters: "chapters", attachment: "attachments", data: "data tracks" } as Record<string, string>,
   removed: (what: string) => `${what} removed`,
   pictureNot: "Its picture was not looked through.",
   certificate: "Certificate",

@@ -2,6 +2,7 @@ export const summary = {
   files: "Files",
   print: "Print a summary",
   procedure: "Procedure, by the map",
+  chosen: "Procedure",
   length: "Length",
   stitches: "Stitches",
   handling: "Needle handling, median",
