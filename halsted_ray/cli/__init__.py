@@ -16,6 +16,7 @@ code.
     encoder.py           `halsted encoder` and its actions
     embeddings.py        `halsted embeddings` and its actions
     atlas.py             `halsted atlas` and its actions
+    synthesize.py        `halsted synthesize`
     evaluate.py          `halsted evaluate`
     selflabel.py         `halsted self-label`, `review`
     registry.py          `halsted registry` and its actions, `lineage`
