@@ -117,13 +117,19 @@ class Prediction:
     confidence: float
 
 
+SYNTHETIC = "synthetic"
+SOURCES = ("manual", "ai", SYNTHETIC)
+"""How a sample came to be: a person labelled it, a model labelled it, or the video itself was made for its label."""
+
+
 @dataclass(frozen=True)
 class Clip:
     """One sample of the atlas: the span of a clip, and the tags of one task that hold in it.
 
-    ``tags`` maps tag name → category. ``source`` is ``manual`` or ``ai``; ``annotator`` names the person or the version
-    of the model. ``confidence`` runs from 0 to 1 and is 1 for manual samples. ``specialty`` and ``procedure`` describe
-    the whole operation and are empty where the data set does not say. ``caption`` is free text (narrated data sets).
+    ``tags`` maps tag name → category. ``source`` is one of ``SOURCES``; ``annotator`` names the person, the version of
+    the model, or what drew the video. ``confidence`` runs from 0 to 1 and is 1 for samples that no model labelled.
+    ``specialty`` and ``procedure`` describe the whole operation and are empty where the data set does not say.
+    ``caption`` is free text (narrated data sets).
     """
 
     video_id: str

@@ -5,8 +5,9 @@ What a row holds (schemas in ``halsted_ray.records``):
     <archive>/atlas/videos    one row per video: video_id, uri (relative to the archive, so that an archive can be
                               moved or copied whole), size, duration, picture size, frame rate, codec
     <archive>/atlas/samples   one row per clip and task: video_id, [start_s, stop_s), the task, its tags (tag name to
-                              category), who said it (``source`` manual or ai, ``annotator`` a person or a model's
-                              version, ``confidence``), specialty and procedure of the operation, caption
+                              category), who said it (``source`` manual, ai or synthetic, ``annotator`` a person, a
+                              model's version or what drew the video, ``confidence``), specialty and procedure of the
+                              operation, caption
     <archive>/atlas/captions  one row per sentence about a span: level, text, kind (raw, enhanced, transcript), source;
                               only where the atlas has captions
 

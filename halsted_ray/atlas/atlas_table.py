@@ -20,10 +20,11 @@ from halsted_ray.atlas.contents import (
     clips_of_table,
     complete_clips,
     content_digest,
+    drawn_videos,
     videos_of_table,
 )
 from halsted_ray.errors import AtlasError, OutputError
-from halsted_ray.records import ATLAS_VIDEO_SCHEMA, SAMPLE_SCHEMA, Caption, Clip, Video
+from halsted_ray.records import ATLAS_VIDEO_SCHEMA, SAMPLE_SCHEMA, SYNTHETIC, Caption, Clip, Video
 from halsted_ray.storage.delta import is_table, native_files, open_table, table_uri, told
 from halsted_ray.taxonomy.names import nearest
 
@@ -156,7 +157,8 @@ def add_samples(
 
     A new sample replaces an earlier sample of the same span and task, except that a model's sample never replaces a
     person's. A person's sample also replaces every model's sample that it overlaps in its lane (one task of one video),
-    as after a review. ``replace_source`` (``manual`` or ``ai``) first drops everything that this source said before of
+    as after a review. A video with synthetic samples is drawn: it goes to the part ``train`` at once, and takes samples
+    of no other source. ``replace_source`` (``manual`` or ``ai``) first drops everything that this source said before of
     the same videos and tasks, and of ``replaced_lanes``, (video_id, task). ``is_replaced`` first drops the samples for
     which it is true.
 
@@ -175,6 +177,7 @@ def add_samples(
             f"the atlas at {location!r} is in taxonomy {base.taxonomy!r} {base.taxonomy_digest}, these samples are in "
             f"{taxonomy.name!r} {taxonomy.digest}; import the samples into an atlas of their own"
         )
+    refuse_relabelling(clips, drawn_videos(base.clips if base else ()))
     all_videos = {video.video_id: video for video in (base.videos if base else ())}
     for video in videos:
         known = all_videos.get(video.video_id)
@@ -191,11 +194,12 @@ def add_samples(
         samples = {key: clip for key, clip in samples.items() if not is_replaced(clip)}
     for clip in clips:
         earlier = samples.get(sample_key(clip))
-        if earlier is None or clip.source == "manual" or earlier.source == "ai":
+        if earlier is None or clip.source == "manual" or earlier.source != "manual":
             samples[sample_key(clip)] = clip
     overlaps_manual = manual_overlap(clips)
     samples = {key: clip for key, clip in samples.items() if clip.source == "manual" or not overlaps_manual(clip)}
-    parts = merged_split(base.split if base else {}, split or {})
+    drawn = dict.fromkeys(sorted(drawn_videos(clips)), "train")
+    parts = merged_split(base.split if base else {}, drawn | dict(split or {}))
     rows = tuple(complete_clips(samples.values()))
     ordered = tuple(sorted(all_videos.values(), key=lambda video: video.video_id))
     known_captions = read_captions(base) if base else ()
@@ -205,6 +209,17 @@ def add_samples(
         return base.version
     new_captions = all_captions if is_captioned else None
     return commit(location, base, ordered, rows, taxonomy, parts, change, captions=new_captions)
+
+
+def refuse_relabelling(clips: Iterable[Clip], drawn: Collection[str]) -> None:
+    """Raises AtlasError where ``clips`` would give a video of ``drawn`` samples that could judge a model."""
+    for clip in clips:
+        if clip.video_id in drawn and clip.source != SYNTHETIC:
+            raise AtlasError(
+                f"video {clip.video_id} has synthetic samples, and a sample with the source {clip.source!r} is to be "
+                "added; nobody can review what never happened: add it as synthetic (--said-by synthetic), or leave it "
+                "out"
+            )
 
 
 def withdraw_samples(location: str, is_withdrawn: Callable[[Clip], bool], change: Change) -> int | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from halsted_ray.atlas.commits import sample_identity
 from halsted_ray.atlas.contents import Atlas
-from halsted_ray.records import Clip
+from halsted_ray.records import SOURCES, SYNTHETIC, Clip
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class CensusRow:
     """Task to number of samples. A task without samples is left out."""
     manual: int
     """Samples of persons."""
+    synthetic: int = 0
+    """Samples of drawn videos."""
 
     @property
     def total(self) -> int:
@@ -84,8 +86,9 @@ def count_row(
 ) -> CensusRow:
     """Makes one row. ``counts``: (task, source) to number of samples."""
     of_task = {task: sum(count for key, count in counts.items() if key[0] == task) for task in tasks}
-    manual = sum(count for (_, source), count in counts.items() if source == "manual")
-    return CensusRow(specialty, procedure, videos, {task: count for task, count in of_task.items() if count}, manual)
+    of_source = {name: sum(count for (_, source), count in counts.items() if source == name) for name in SOURCES}
+    samples = {task: count for task, count in of_task.items() if count}
+    return CensusRow(specialty, procedure, videos, samples, of_source["manual"], of_source[SYNTHETIC])
 
 
 def without_validation(atlas: Atlas) -> dict[str, list[tuple[str, str]]]:

@@ -21,7 +21,7 @@ from halsted_ray import __version__
 from halsted_ray.atlas.captions import caption_rows, check_captions
 from halsted_ray.atlas.contents import Atlas, Row, check_contents, sample_rows, video_rows
 from halsted_ray.errors import AtlasError, OutputError
-from halsted_ray.records import ATLAS_VIDEO_SCHEMA, CAPTION_SCHEMA, SAMPLE_SCHEMA, Caption, Clip, Video
+from halsted_ray.records import ATLAS_VIDEO_SCHEMA, CAPTION_SCHEMA, SAMPLE_SCHEMA, SYNTHETIC, Caption, Clip, Video
 from halsted_ray.storage.delta import is_table, open_table, sole_writer, storage_options, table_uri, told
 from halsted_ray.taxonomy import Taxonomy
 
@@ -68,6 +68,8 @@ class Commit:
     split: dict[str, str]
     captions_version: int | None = None
     """Of the table of captions; None while there is none."""
+    synthetic: int = 0
+    """Samples of drawn videos after this commit."""
 
 
 def current_user() -> str:
@@ -117,6 +119,7 @@ def history(location: str) -> list[Commit]:
                     taxonomy_digest=entry["taxonomy_digest"],
                     split=json.loads(entry["split"]),
                     captions_version=int(entry["captions_version"]) if "captions_version" in entry else None,
+                    synthetic=int(entry.get("synthetic", 0)),
                 )
             )
         elif commits:
@@ -177,6 +180,8 @@ def commit(
         "taxonomy_digest": taxonomy.digest,
         "split": json.dumps(dict(split), sort_keys=True),
     }
+    if synthetic := sum(clip.source == SYNTHETIC for clip in after):
+        metadata["synthetic"] = str(synthetic)
     samples_uri, videos_uri, captions_uri = (
         table_uri(location, "atlas", name) for name in ("samples", "videos", "captions")
     )

@@ -12,10 +12,9 @@ import pyarrow as pa
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import AtlasError
-from halsted_ray.records import SAMPLE_SCHEMA, Clip, Video, digest
+from halsted_ray.records import SAMPLE_SCHEMA, SOURCES, SYNTHETIC, Clip, Video, digest
 
 SPLITS = ("train", "validation", "test")
-SOURCES = ("manual", "ai")
 ROUNDING_S = 1e-6
 """Times that differ by less are equal: annotations are rounded in different ways."""
 Row = dict[str, object]
@@ -96,6 +95,9 @@ def check_contents(
         raise AtlasError(f"unknown part of the split: {sorted(bad)}; expected one of {SPLITS}")
     if unknown := sorted(set(split) - set(duration_s)):
         raise AtlasError(f"the split names videos that the atlas lacks: {unknown}; add them, or take them out")
+    clips = list(clips)
+    for problem in drawn_problems(clips, split).values():
+        raise AtlasError(problem)
     known_tasks = {task.name for task in taxonomy.tasks}
     valid: set[tuple[object, ...]] = set()
     for clip in clips:
@@ -114,6 +116,37 @@ def check_contents(
             if problem := tags_problem(clip, taxonomy):
                 raise AtlasError(f"{clip_text(clip)}: {problem}")
             valid.add(key)
+
+
+def drawn_videos(clips: Iterable[Clip]) -> set[str]:
+    """Returns the ids of the videos that were made for their labels (``records.SYNTHETIC``)."""
+    return {clip.video_id for clip in clips if clip.source == SYNTHETIC}
+
+
+def drawn_problems(clips: Sequence[Clip], split: Mapping[str, str]) -> dict[str, str]:
+    """Returns video_id to what is wrong with a drawn video: it judges models, or holds samples of another source.
+
+    What is drawn is never held out: a model's figures are about surgery. A drawn video holds drawn samples alone, so
+    that no relabelling turns it into one that may be held out.
+    """
+    drawn = drawn_videos(clips)
+    sources: dict[str, set[str]] = {}
+    for clip in clips if drawn else ():
+        if clip.video_id in drawn:
+            sources.setdefault(clip.video_id, set()).add(clip.source)
+    problems = {}
+    for video_id in sorted(drawn):
+        if (part := split.get(video_id, "train")) != "train":
+            problems[video_id] = (
+                f"video {video_id} has synthetic samples and is in the part {part!r}; what is drawn may be learned "
+                "from and never judges a model: leave it to the part 'train', or take its samples out"
+            )
+        elif others := sources[video_id] - {SYNTHETIC}:
+            problems[video_id] = (
+                f"video {video_id} has synthetic samples and {' and '.join(sorted(others))} ones; a video is drawn or "
+                "it is not: give all samples of a drawn video the source synthetic (--said-by synthetic)"
+            )
+    return problems
 
 
 def clip_text(clip: Clip) -> str:

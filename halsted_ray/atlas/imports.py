@@ -82,7 +82,7 @@ def import_annotations(
     ``source``: a file or folder. ``format``: one of ``FORMATS``. ``videos``: where the videos are, '' for the place
     that the format names; they stay where they are, and the atlas refers to them. ``taxonomy``: a name or file, '' for
     the format's own. ``mapping``: a file that says what each column means (``hsa-27k``). ``annotator``: for annotations
-    that name none. ``said_by``: ``manual`` or ``ai`` instead of what the file says, such as for a map that a person
+    that name none. ``said_by``: one of ``SOURCES`` instead of what the file says, such as for a map that a person
     corrected. ``fps``: frames per second that frame numbers count in, ``video`` for the rate of each video; None where
     the file must say it. ``strict``: nothing is imported where anything would be left out. ``who`` and ``why``: for the
     history. ``replace_earlier`` first drops what persons said of the same videos and tasks. ``group_by``: a rule
@@ -199,7 +199,7 @@ def as_said_by(clip: Clip, source: str, annotator: str) -> Clip:
     """Returns the clip as of ``source``; '' leaves it. ``annotator``: who says so where the source changes."""
     if source in ("", clip.source):
         return clip
-    return replace(clip, source=source, annotator=annotator, confidence=1.0 if source == "manual" else clip.confidence)
+    return replace(clip, source=source, annotator=annotator, confidence=clip.confidence if source == "ai" else 1.0)
 
 
 def one_per_span(clips: Sequence[Clip]) -> tuple[list[Clip], list[LeftOut]]:

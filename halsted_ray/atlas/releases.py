@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from halsted_ray.atlas.atlas_table import HEAD, merged_split, read_atlas
 from halsted_ray.atlas.captions import read_captions
 from halsted_ray.atlas.commits import Change, commit, current_user, history
-from halsted_ray.atlas.contents import Atlas
+from halsted_ray.atlas.contents import Atlas, drawn_videos
 from halsted_ray.atlas.groups import groups_of, joined_groups
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.errors import AtlasError, OutputError
@@ -34,8 +34,9 @@ def release(
     A video that has a part (from an earlier release or from its data set) keeps it. ``split`` gives parts to other
     videos. The remaining videos are drawn with ``seed``, so that ``validation`` and ``test`` become those shares of the
     videos that a person labelled or that have captions. A video that only a model labelled is always ``train``, because
-    no model may be tested on a model's labels. Videos of one group (``Video.group``) get one part; the shares are of
-    groups. ``case_by``: a rule by which videos are chapters of one case (``video.cases``), which then is a group too.
+    no model may be tested on a model's labels; so is a video with synthetic samples, because it never happened. Videos
+    of one group (``Video.group``) get one part; the shares are of groups. ``case_by``: a rule by which videos are
+    chapters of one case (``video.cases``), which then is a group too.
 
     A data set is often published with a training and a test part only. Where nothing is left to draw validation videos
     from, they are carved out of the training part: ``validation`` is then the share of its groups. ``split`` may do the
@@ -58,6 +59,7 @@ def release(
     fixed = merged_split(carvable_split(base.split, split or {}), split or {})
     by_hand = {clip.video_id for clip in base.clips if clip.source == "manual"}
     by_hand |= {caption.video_id for caption in read_captions(base)}
+    by_hand -= drawn_videos(base.clips)
     parts = {video.video_id: "train" for video in base.videos}
     if by_hand:
         ids = {video.uri: video.video_id for video in base.videos}

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
-from halsted_ray.atlas.contents import Atlas
+from halsted_ray.atlas.contents import Atlas, drawn_videos
 from halsted_ray.atlas.groups import groups_of
 from halsted_ray.errors import UsageError
 from halsted_ray.records import Clip
@@ -23,9 +23,14 @@ Label = tuple[str, ...]
 
 
 def split_of(atlas: Atlas) -> dict[str, str]:
-    """Returns the atlas's own split; where it has none, a split of its videos drawn by group."""
-    videos = [video.video_id for video in atlas.videos]
-    return atlas.split or split_by_video(videos, atlas.clips, group_of=groups_of(atlas.videos))
+    """Returns the atlas's own split; where it has none, a split of its videos drawn by group, in which videos with
+    synthetic samples are only learned from."""
+    drawn = drawn_videos(atlas.clips)
+    if set(atlas.split) - drawn:
+        return atlas.split
+    videos = [video.video_id for video in atlas.videos if video.video_id not in drawn]
+    parts = split_by_video(videos, atlas.clips, group_of=groups_of(atlas.videos))
+    return parts | dict.fromkeys(sorted(drawn), "train")
 
 
 def split_by_video(

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halsted_ray.atlas.contents import ROUNDING_S, SOURCES, SPLITS, Atlas, tags_problem, time_problem
+from halsted_ray.atlas.contents import ROUNDING_S, SPLITS, Atlas, drawn_problems, tags_problem, time_problem
 from halsted_ray.atlas.groups import leak_texts
 from halsted_ray.errors import StorageUnavailable, UsageError, VideoError
-from halsted_ray.records import Clip, Video
+from halsted_ray.records import SOURCES, Clip, Video
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.retry import with_retries
 from halsted_ray.video.cases import CHAPTERS, group_cases
@@ -48,6 +48,7 @@ def verify(atlas: Atlas, with_files: bool = True, case_by: str = CHAPTERS) -> li
     findings = [
         *split_findings(atlas),
         *(Finding("split", video_id, text) for video_id, text in leak_texts(atlas)),
+        *(Finding("split", video_id, text) for video_id, text in drawn_problems(atlas.clips, atlas.split).items()),
         *chapter_findings(atlas, case_by),
         *clip_findings(atlas),
         *overlap_findings(atlas),

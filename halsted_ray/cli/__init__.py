@@ -16,6 +16,7 @@ code.
     encoder.py           `halsted encoder` and its actions
     embeddings.py        `halsted embeddings` and its actions
     atlas.py             `halsted atlas` and its actions
+    synthesize.py        `halsted synthesize`
     evaluate.py          `halsted evaluate`
     benchmark.py         `halsted benchmark` and its actions
     selflabel.py         `halsted self-label`, `review`

@@ -81,9 +81,10 @@ def add_atlas(commands: Commands) -> None:
     )
     importing.add_argument(
         "--said-by",
-        choices=("manual", "ai"),
+        choices=("manual", "ai", "synthetic"),
         default="",
-        help="who says so, instead of what the file says: manual for a map that a person corrected",
+        help="who says so, instead of what the file says: manual for a map that a person corrected, synthetic for "
+        "drawn videos",
     )
     importing.add_argument(
         "--strict", action="store_true", help="import nothing where a row, region or video would be left out"
@@ -260,6 +261,7 @@ def list_commits(options: argparse.Namespace) -> int:
             )
         )
         return DONE
+    has_drawn = any(found.synthetic for found in log)
     rows = [
         (
             found.version,
@@ -267,11 +269,13 @@ def list_commits(options: argparse.Namespace) -> int:
             f"{found.at:%Y-%m-%d %H:%M}",
             found.who,
             f"+{found.added} −{found.removed}",
+            *((found.synthetic,) if has_drawn else ()),
             ": ".join(filter(None, (f"{found.action} {found.source}", found.why))),
         )
         for found in log
     ]
-    print(table(("version", "release", "time (UTC)", "who", "samples", "what"), rows, right=(0, 4)))
+    header = ("version", "release", "time (UTC)", "who", "samples", *(("synthetic",) if has_drawn else ()), "what")
+    print(table(header, rows, right=(0, 4, 5) if has_drawn else (0, 4)))
     return DONE
 
 
@@ -300,7 +304,8 @@ def show_release(options: argparse.Namespace) -> int:
             )
         )
         return DONE
-    header = ("procedure", "videos", *numbers.tasks, "total", "manual")
+    has_drawn = bool(numbers.whole.synthetic)
+    header = ("procedure", "videos", *numbers.tasks, "total", "manual", *(("synthetic",) if has_drawn else ()))
     rows = [
         (
             row.procedure or "(none)" if row is not numbers.whole else "all",
@@ -308,6 +313,7 @@ def show_release(options: argparse.Namespace) -> int:
             *(row.samples.get(task, "–") for task in numbers.tasks),
             row.total,
             percent(row.manual_share),
+            *((row.synthetic,) if has_drawn else ()),
         )
         for row in (*numbers.rows, numbers.whole)
     ]
@@ -352,7 +358,9 @@ def make_release(options: argparse.Namespace) -> int:
     """Makes the release and prints its size and parts."""
     from halsted_ray.atlas import read_atlas, release
     from halsted_ray.atlas.atlas_table import HEAD
+    from halsted_ray.atlas.contents import drawn_videos
     from halsted_ray.atlas.verify import chapter_findings
+    from halsted_ray.records import SYNTHETIC
 
     split = read_split(options.split) if options.split else None
     before = read_atlas(options.atlas, HEAD).split
@@ -377,6 +385,13 @@ def make_release(options: argparse.Namespace) -> int:
             f"{len(carved)} of the {counted(learning, 'video')} that the data set publishes for training validate "
             "now, because it "
             "has no validation part",
+            file=sys.stderr,
+        )
+    if drawn := drawn_videos(made.clips):
+        count_drawn = sum(clip.source == SYNTHETIC for clip in made.clips)
+        print(
+            f"{counted(count_drawn, 'synthetic sample')} of {counted(len(drawn), 'video')} only in the training part: "
+            "what is drawn never validates or tests",
             file=sys.stderr,
         )
     for line in not_validated(made):

@@ -25,6 +25,7 @@ from halsted_ray.cli.search import add_search, add_search_index
 from halsted_ray.cli.selflabel import add_review, add_self_label
 from halsted_ray.cli.serve import add_serve
 from halsted_ray.cli.stitches import add_stitches
+from halsted_ray.cli.synthesize import add_synthesize
 from halsted_ray.cli.train import add_phantom, add_train
 from halsted_ray.cli.view import add_export, add_report, add_show
 
@@ -49,6 +50,7 @@ ADD = (
     add_encoder,
     add_embeddings,
     add_atlas,
+    add_synthesize,
     add_train,
     add_evaluate,
     add_zero_shot,

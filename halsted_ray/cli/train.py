@@ -286,6 +286,8 @@ def train_model(options: argparse.Namespace) -> int:
         f"(version {summary.atlas_version}); embedding {summary.embed_s:.0f} s, training {summary.train_s:.0f} s on "
         f"{summary.workers} {'GPU' if summary.device == 'cuda' else 'CPU worker'}{'s' * (summary.workers > 1)}"
     )
+    if drawn := summary.synthetic:
+        print(f"{counted(drawn['samples'], 'training sample')} of {counted(drawn['videos'], 'video')} are synthetic")
     if version:
         print(f"version {version.number} of the registry {registry}")
     return DONE

@@ -20,7 +20,7 @@ from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import Clip
 from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.taxonomy import Taxonomy
-from halsted_ray.training.atlas_samples import FIDELITY, JUDGED, samples_of_videos, unique_windows
+from halsted_ray.training.atlas_samples import FIDELITY, JUDGED, filmed_clips, samples_of_videos, unique_windows
 from halsted_ray.training.recipe import Recipe
 from halsted_ray.training.samples import LabelledWindow, Samples, build_samples, with_vectors
 
@@ -76,7 +76,9 @@ def prepare_data(
     labelled = {
         "training": dict.fromkeys((video.video_id for video in videos), list[LabelledWindow]())
         | samples_of_videos(learned, source.clips, taxonomy, recipe, spec, "evaluated"),
-        "testing": samples_of_videos(videos, source.clips, taxonomy, replace(JUDGED, tasks=recipe.tasks), spec),
+        "testing": samples_of_videos(
+            videos, filmed_clips(source.clips), taxonomy, replace(JUDGED, tasks=recipe.tasks), spec
+        ),
     }
     windows_of = {
         video.video_id: unique_windows([s for of_video in labelled.values() for s in of_video[video.video_id]])

@@ -12,6 +12,7 @@ from typing import TypedDict
 import numpy as np
 
 from halsted_ray.atlas import Atlas
+from halsted_ray.atlas.contents import drawn_videos
 from halsted_ray.atlas.groups import groups_of
 from halsted_ray.atlas.split import split_of
 from halsted_ray.compute.devices import torch_device
@@ -26,6 +27,7 @@ from halsted_ray.records import Clip
 from halsted_ray.storage.files import read_file, write_atomically
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy, from_dict
+from halsted_ray.training.atlas_samples import filmed_clips
 from halsted_ray.training.epoch_record import EpochRecord
 from halsted_ray.training.loop import fit_in_process
 from halsted_ray.training.samples import Samples
@@ -134,7 +136,8 @@ def with_test_atlas(source: Atlas, other: Atlas) -> Atlas:
             f"the atlas {other.name!r} is annotated in taxonomy {other.taxonomy!r} {other.taxonomy_digest}, "
             f"{source.name!r} in {source.taxonomy!r} {source.taxonomy_digest}; name one of the same taxonomy to test on"
         )
-    testing = {clip.video_id for clip in other.clips}
+    clips = filmed_clips(other.clips)
+    testing = {clip.video_id for clip in clips}
     split = split_of(source)
     learned = {video_id: part for video_id, part in split.items() if part != "test"}
     if both := sorted(testing & set(learned)):
@@ -147,7 +150,7 @@ def with_test_atlas(source: Atlas, other: Atlas) -> Atlas:
         source,
         split=learned | dict.fromkeys(sorted(testing), "test"),
         videos=(*kept, *(video for video in other.videos if video.video_id in testing)),
-        clips=(*(clip for clip in source.clips if clip.video_id in learned), *other.clips),
+        clips=(*(clip for clip in source.clips if clip.video_id in learned), *clips),
     )
 
 
@@ -162,14 +165,17 @@ def fold_splits(
 ) -> tuple[list[dict[str, str]], str]:
     """(video_id → train, validation or test per fold, how the folds were drawn, in words).
 
-    ``is_given``: one model is given, and ``part`` of the release's split tests it; that part is called ``test``. Raises
-    AtlasError where the part has no annotated video.
+    Every fold learns from all drawn videos, and none is judged on them. ``is_given``: one model is given, and ``part``
+    of the release's split tests it; that part is called ``test``. Raises AtlasError where the part has no annotated
+    video.
     """
-    annotated = sorted({clip.video_id for clip in source.clips})
+    drawn = drawn_videos(source.clips)
+    annotated = sorted({clip.video_id for clip in source.clips} - drawn)
     if not is_given:
         procedures = {video_id: operations.get(video_id, {}).get("procedure", "") for video_id in annotated}
         chosen = strategy or strategy_for(procedures)
-        return draw_folds(procedures, folds, chosen, seed, groups_of(source.videos)), chosen
+        splits = draw_folds(procedures, folds, chosen, seed, groups_of(source.videos))
+        return [split | dict.fromkeys(sorted(drawn), "train") for split in splits], chosen
     if part == "all":
         return [dict.fromkeys(annotated, "test")], "all videos"
     names = {"train": "train", "validation": "validation"} | {part: "test"}

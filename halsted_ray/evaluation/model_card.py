@@ -20,6 +20,7 @@ from halsted_ray.evaluation.folds import operation_of_video
 from halsted_ray.evaluation.intervals import bootstrap
 from halsted_ray.evaluation.json_values import Figures, without_nan
 from halsted_ray.model.halsted import Halsted
+from halsted_ray.records import SOURCES, SYNTHETIC
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.training import train as training
@@ -100,8 +101,7 @@ def model_card(model: Halsted, summary: TrainSummary, atlas: Atlas, validation: 
                 "clips": dict(Counter(clip.task for clip in clips)),
                 "samples": summary.samples,
                 "annotated_by": {
-                    source: sum(clip.source == source for clip in clips) / max(1, len(clips))
-                    for source in ("manual", "ai")
+                    source: sum(clip.source == source for clip in clips) / max(1, len(clips)) for source in SOURCES
                 },
                 "annotators": len({clip.annotator for clip in clips if clip.source == "manual" and clip.annotator}),
             },
@@ -167,7 +167,8 @@ def card_text(card: Figures) -> str:
         f"Atlas `{atlas['release']}` (version {atlas['version']}), taxonomy `{model['taxonomy']}`. "
         f"{atlas['video_hours']:.2f} video-hours; videos: {parts}. Clips: {clips}.",
         f"{100 * by_whom['manual']:.1f}% of the clips were labelled by people (annotators named: "
-        f"{atlas['annotators']}), {100 * by_whom['ai']:.1f}% by a model.",
+        f"{atlas['annotators']}), {100 * by_whom['ai']:.1f}% by a model"
+        + (f", and {100 * drawn:.1f}% are of drawn videos." if (drawn := by_whom.get(SYNTHETIC)) else "."),
         f"The decoder has {model['parameters']:,} parameters. Its encoder is `{encoder['name']}` "
         f"({encoder['fingerprint']}), which was frozen. {encoder['taught']}",
         "## How well it does",

@@ -19,6 +19,7 @@ from halsted_ray.evaluation.json_values import Figures, without_nan
 from halsted_ray.evaluation.predictions import LLAMA, MODEL, TagPredictions, of_unit
 from halsted_ray.evaluation.published import accuracy_of, auroc_of
 from halsted_ray.evaluation.run_evaluation import Evaluation, evaluate, save_evaluation
+from halsted_ray.records import SYNTHETIC
 from halsted_ray.training.recipe import Recipe
 
 SPECIALTIES = ("Bariatric", "General", "Gynecology")
@@ -117,7 +118,7 @@ def videos_of_specialties(source: Atlas, specialties: Sequence[str]) -> dict[str
     Raises AtlasError where a specialty has none.
     """
     operations = operation_of_video(source.clips)
-    annotated = {clip.video_id for clip in source.clips if clip.task == SAIS_TASK}
+    annotated = {clip.video_id for clip in source.clips if clip.task == SAIS_TASK and clip.source != SYNTHETIC}
     specialty_of = {video: operations.get(video, {}).get("specialty", "") for video in annotated}
     if missing := sorted(set(specialties) - set(specialty_of.values())):
         there = ", ".join(sorted(set(specialty_of.values()) - {""})) or "none"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from halsted_ray.atlas import Atlas
+from halsted_ray.atlas.contents import drawn_videos
 from halsted_ray.atlas.groups import groups_of
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.embedding.embed import EmbedProgress, embed
@@ -66,7 +67,8 @@ def published_splits(source: Atlas, folds: int, seed: int) -> tuple[list[dict[st
     annotated = {clip.video_id for clip in source.clips}
     split = {video_id: part for video_id, part in source.split.items() if video_id in annotated}
     test = {video_id: part for video_id, part in split.items() if part == "test"}
-    learning = sorted(set(split) - set(test))
+    synthetic = dict.fromkeys(sorted(drawn_videos(source.clips) & set(split)), "train")
+    learning = sorted(set(split) - set(test) - set(synthetic))
     if not test or not learning:
         raise AtlasError(
             f"release {source.name!r} has {len(test)} annotated test videos and {len(learning)} to learn from; "
@@ -77,7 +79,7 @@ def published_splits(source: Atlas, folds: int, seed: int) -> tuple[list[dict[st
         return [split], f"published split of {source.name}"
     group_of, share = groups_of(source.videos), SEVERAL_FOLDS_VALIDATION
     drawn = [
-        split_by_video(learning, source.clips, validation=share, seed=seed + n, group_of=group_of) | test
+        split_by_video(learning, source.clips, validation=share, seed=seed + n, group_of=group_of) | synthetic | test
         for n in range(folds)
     ]
     return drawn, f"published test part of {source.name}; validation drawn from its training part"

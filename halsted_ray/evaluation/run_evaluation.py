@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from halsted_ray.atlas import Atlas, read_atlas
+from halsted_ray.atlas.contents import drawn_videos
 from halsted_ray.atlas.groups import groups_of
 from halsted_ray.compute.devices import gpus_at_hand
 from halsted_ray.compute.parallel import run_parallel
@@ -40,11 +41,11 @@ from halsted_ray.evaluation.scoring import score_predictions
 from halsted_ray.evaluation.umap import umap
 from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted, ModelConfig
-from halsted_ray.records import WindowSpec, digest
+from halsted_ray.records import SYNTHETIC, WindowSpec, digest
 from halsted_ray.storage.files import require_writable, write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
 from halsted_ray.taxonomy import Taxonomy
-from halsted_ray.training.recipe import PAPER, Recipe, on_device
+from halsted_ray.training.recipe import PAPER, Recipe, deciding, on_device
 from halsted_ray.training.train import encoder_for
 
 OTHER_VIDEOS = (
@@ -126,7 +127,7 @@ def evaluate(
     if given is not None:
         given.check_encoder(frozen)
     evaluation_id = digest(
-        {**asdict(recipe), "shifts_s": list(recipe.shifts_s)},
+        deciding(recipe),
         source.content_digest,
         frozen.fingerprint,
         asdict(spec),
@@ -134,7 +135,7 @@ def evaluate(
     operations = operation_of_video(source.clips)
     splits, drawn_by = splits_of(plan, source, judging, operations, is_given=given is not None)
     test_videos = {video_id for split in splits for video_id, part in split.items() if part == "test"}
-    caveats: list[str] = []
+    caveats: list[str] = drawn_caveats(source)
     for judged in (given, other):
         if judged is not None:
             learned = learned_by(judged.config, [place for place in (atlas, plan.test_on) if place])
@@ -185,6 +186,7 @@ def evaluate(
             "taxonomy_digest": taxonomy.digest,
             "videos": len(source.videos),
             "clips": len(source.clips),
+            "synthetic": sum(clip.source == SYNTHETIC for clip in source.clips),
         },
         "model": described(given),
         "against": described(other),
@@ -217,6 +219,15 @@ def evaluate(
     return Evaluation(figures, predictions, source, taxonomy, folds, data)
 
 
+def drawn_caveats(source: Atlas) -> list[str]:
+    """What a reader should know of the synthetic samples of ``source``: how many there are, and that none is judged."""
+    count = sum(clip.source == SYNTHETIC for clip in source.clips)
+    videos = len(drawn_videos(source.clips))
+    return (
+        [f"{count} of the atlas's samples, of {videos} videos, are synthetic; none of them is judged"] if count else []
+    )
+
+
 def splits_of(
     plan: EvaluationPlan,
     source: Atlas,
@@ -235,7 +246,9 @@ def splits_of(
     elif plan.leave_out is not None:
         if is_given:
             raise UsageError("a model that exists has learned already; leave it out to leave a specialty out")
-        annotated = {clip.video_id for clip in source.clips}
+        annotated = {clip.video_id for clip in source.clips} - drawn_videos(
+            source.clips
+        )  # they may show what is left out
         splits = left_out_folds(annotated, operations, groups_of(source.videos), plan.leave_out)
         drawn_by = f"each {plan.leave_out} left out once"
     elif judging is not None:

@@ -8,7 +8,7 @@ hand and +1 for the right hand.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -24,6 +24,11 @@ PARKED = {-1: (0.30, 0.80), 1: (WIDTH - 0.30, 0.80)}
 ENTRY_S = 0.4
 """How long a hand takes to come in at the start of an event, and to leave at its end."""
 TAU = 2 * np.pi
+
+
+TipPath = tuple[tuple[float, float], ...]
+"""The way of a tip: points (x, y) in heights of the picture, at even steps of time from the start of an event to its
+end."""
 
 
 @dataclass(frozen=True)
@@ -190,9 +195,14 @@ def along_wound(event: Event, t_s: float) -> float:
     return 0.44 + 0.10 * share + 0.04 * traits_of(event).tilt
 
 
-def hands(event: Event, t_s: float) -> list[Hand]:
-    """The instruments in the picture, from the back to the front."""
+def hands(event: Event, t_s: float, tip_path: TipPath | None = None) -> list[Hand]:
+    """The instruments in the picture, from the back to the front. ``tip_path``: the way of the leading hand's tip, in
+    place of its own."""
     found = _suturing_hands(event, t_s) if event.step == "Suturing" else _dissecting_hands(event, t_s)
+    if tip_path:
+        lead = traits_of(event).lead
+        tip = tip_on(tip_path, (t_s - event.start_s) / (event.stop_s - event.start_s))
+        found = [replace(hand, tip=tip) if hand.side == lead else hand for hand in found]
     shown = min(1.0, (t_s - event.start_s) / ENTRY_S, (event.stop_s - t_s) / ENTRY_S)
     if shown >= 1:
         return found
@@ -204,6 +214,13 @@ def hands(event: Event, t_s: float) -> list[Hand]:
         tip = (port_x + (hand.tip[0] - port_x) * k, port_y + (hand.tip[1] - port_y) * k)
         entering.append(Hand(hand.side, hand.name, tip, hand.opening))
     return entering
+
+
+def tip_on(path: TipPath, share: float) -> tuple[float, float]:
+    """Where a tip is after ``share`` (0 … 1) of the time that it takes for ``path``."""
+    points = np.asarray(path)
+    at = np.linspace(0.0, 1.0, len(points))
+    return float(np.interp(share, at, points[:, 0])), float(np.interp(share, at, points[:, 1]))
 
 
 def _dissecting_hands(event: Event, t_s: float) -> list[Hand]:

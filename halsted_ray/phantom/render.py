@@ -38,7 +38,8 @@ class Renderer:
     640×360. ``shifted``: seen by another camera, with instruments of another make (``phantom.shifted``); that doubles
     the time. ``variant`` chooses the look of the tissue (default: the script's seed). ``pictures`` may share pictures
     of tissue between renderers of one size. ``interruptions``: views in place of the operation, as of
-    ``make_interruptions``; they are seen by the same camera.
+    ``make_interruptions``; they are seen by the same camera. ``tip_path``: the way of the leading hand's tip in every
+    event, in place of the event's own.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class Renderer:
         variant: int | None = None,
         pictures: TissuePicture | None = None,
         interruptions: Sequence[Interruption] = (),
+        tip_path: motion.TipPath | None = None,
     ):
         self.script, self.width, self.height = script, width, height
+        self._tip_path = tip_path
         self._scale = np.array([width / WIDTH, float(height)])
         self._variant = script.seed if variant is None else variant
         self._pictures = pictures or lru_cache(maxsize=8)(picture)
@@ -107,7 +110,7 @@ class Renderer:
 
     def _scene(self, painter: Painter, event: Event, t_s: float) -> None:
         traits = motion.traits_of(event)
-        found = motion.hands(event, t_s)
+        found = motion.hands(event, t_s, self._tip_path)
         tip = next(hand.tip for hand in found if hand.side == traits.lead)
         if traits.blood:
             x, y, size = traits.blood

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from halsted_ray.phantom import frame_number
 from halsted_ray.phantom.interruptions import Interruption
@@ -53,6 +54,47 @@ def write_video(
     if count < 1 or width % 2 or height % 2:
         raise ValueError(f"{width}x{height} for {duration_s} s at {rate} frames/s: expected even sides and a frame")
     renderer = Renderer(script, width, height, shifted=shifted, interruptions=interruptions)
+
+    def images() -> Iterator[NDArray[np.uint8]]:
+        for n in range(count):
+            image = renderer.frame(float(n / rate))
+            if paint_frame_number:
+                frame_number.paint_frame_number(image, n)
+            yield image
+
+    return write_frames(
+        path,
+        images(),
+        width,
+        height,
+        rate,
+        gop=gop,
+        bframes=bframes,
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        pix_fmt=pix_fmt,
+        options=options,
+    )
+
+
+def write_frames(
+    path: str | Path,
+    images: Iterable[NDArray[np.uint8]],
+    width: int,
+    height: int,
+    rate: Fraction,
+    *,
+    gop: int | None = None,
+    bframes: int = 1,
+    codec: str = "libx264",
+    crf: int = 23,
+    preset: str = "veryfast",
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+) -> int:
+    """Writes ``images``, each uint8 [height, width, 3] RGB, ``rate`` of them per second, and returns their number. All
+    else is as of ``write_video``."""
     own = {"threads": "1", "g": str(gop or max(1, round(2 * rate))), "bf": str(bframes)}
     if codec in ("libx264", "libx265"):
         own |= {"preset": preset, "crf": str(crf)}
@@ -60,7 +102,7 @@ def write_video(
         # Where the height is no multiple of 16, macroblock-tree rate control reads memory that x264 never wrote: at
         # 320x180 a third of the files differed from the others.
         own["x264-params"] = "threads=1:lookahead-threads=1:sliced-threads=0:mbtree=0"
-    threads = cv2.getNumThreads()
+    threads, count = cv2.getNumThreads(), 0
     cv2.setNumThreads(1)
     try:
         with av.open(str(path), "w") as container:
@@ -73,14 +115,12 @@ def write_video(
                 matrix, context = Colorspace.ITU709, stream.codec_context
                 context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
                 context.color_trc, context.color_primaries = ColorTrc.BT709, ColorPrimaries.BT709
-            for n in range(count):
-                image = renderer.frame(float(n / rate))
-                if paint_frame_number:
-                    frame_number.paint_frame_number(image, n)
+            for n, image in enumerate(images):
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
                 frame = frame.reformat(format=pix_fmt, dst_colorspace=matrix)
                 frame.pts, frame.time_base = n, 1 / rate
                 container.mux(stream.encode(frame))
+                count = n + 1
             container.mux(stream.encode(None))
     finally:
         cv2.setNumThreads(threads)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from halsted_ray.atlas import Atlas
+from halsted_ray.atlas.contents import drawn_videos
 from halsted_ray.compute.progress import QUIET, RunObserver
 from halsted_ray.errors import UsageError
 from halsted_ray.evaluation.json_values import Figures
@@ -166,12 +167,14 @@ def label_archive(
 
 
 def videos_to_leave(head: Atlas, task: str) -> set[str]:
-    """Videos that judge models, now or perhaps in the next release, and videos in which a person labelled ``task``."""
+    """Videos that judge models, now or perhaps in the next release, videos in which a person labelled ``task``, and
+    drawn videos."""
     by_hand = {clip.video_id for clip in head.clips if clip.source == "manual"}
     return (
         {video_id for video_id, part in head.split.items() if part != "train"}
         | {clip.video_id for clip in head.clips if clip.source == "manual" and clip.task == task}
         | {video_id for video_id in by_hand if video_id not in head.split}
+        | drawn_videos(head.clips)
     )
 
 

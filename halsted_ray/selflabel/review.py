@@ -17,7 +17,7 @@ from halsted_ray.atlas.atlas_table import HEAD
 from halsted_ray.atlas.formats.label_studio import interface, task_of
 from halsted_ray.errors import AtlasError
 from halsted_ray.maps.reading import read_timeline
-from halsted_ray.records import Clip
+from halsted_ray.records import SYNTHETIC, Clip
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import absolute_location, filesystem
 
@@ -81,7 +81,7 @@ def largest_doubts(head: Atlas, lanes: Lanes, most: int) -> list[Doubt]:
     judging = {video_id for video_id, part in head.split.items() if part != "train"}
     spans: dict[SpanKey, list[Clip]] = {}
     for clip in head.clips:
-        if clip.video_id not in judging:
+        if clip.video_id not in judging and clip.source != SYNTHETIC:
             spans.setdefault((clip.video_id, clip.start_s, clip.stop_s), []).append(clip)
     found: dict[str, list[tuple[float, SpanKey, str]]] = {"uncertain": [], "disagrees": []}
     for key, clips in spans.items():

@@ -13,6 +13,7 @@ from halsted_ray.errors import UsageError
 from halsted_ray.maps.cases import read_cases
 from halsted_ray.maps.reading import read_timeline
 from halsted_ray.maps.stitches import NO_ANSWER
+from halsted_ray.records import SYNTHETIC
 from halsted_ray.storage.delta import is_table, table_uri
 from halsted_ray.taxonomy import Taxonomy
 
@@ -105,14 +106,14 @@ def sequences_of_maps(out: str, tags: Sequence[str] = TAGS) -> SequenceSource:
 
 
 def sequences_of_atlas(atlas: Atlas, tags: Sequence[str] = TAGS) -> SequenceSource:
-    """The sequences of the clips of ``atlas``; groups are those of the atlas. Raises TaxonomyError for an unknown
-    tag."""
+    """The sequences of the clips of ``atlas`` but its drawn ones, which follow nothing; groups are those of the atlas.
+    Raises TaxonomyError for an unknown tag."""
     known_tags(tags, atlas.load_taxonomy())
     group_of = groups_of(atlas.videos)
     by_video: dict[str, list[Action]] = {}
     for clip in atlas.clips:
         for tag in tags:
-            if tag in clip.tags:
+            if tag in clip.tags and clip.source != SYNTHETIC:
                 action = Action(clip.start_s, clip.stop_s, (tag, clip.tags[tag]), clip.confidence)
                 by_video.setdefault(clip.video_id, []).append(action)
     found = (

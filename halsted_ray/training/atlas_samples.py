@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from halsted_ray.atlas import Atlas
+from halsted_ray.atlas.contents import drawn_videos
 from halsted_ray.embedding.embed import EmbedProgress, embed
 from halsted_ray.embedding.vector_names import open_vectors
 from halsted_ray.errors import AtlasError
 from halsted_ray.model.encoder_identity import EncoderIdentity
 from halsted_ray.model.vocabulary import Vocabulary
-from halsted_ray.records import Clip, Video, Window, WindowSpec
+from halsted_ray.records import SYNTHETIC, Clip, Video, Window, WindowSpec
 from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.training.clip_samples import Jitter, clip_windows, clips_without_sample, loss_report
@@ -72,15 +73,24 @@ def labelled_windows(
     recipe's units as a person or a map sees them (``as_judged``). A warning counts the clips that give no sample.
     Raises AtlasError where no video of the part is annotated.
     """
-    recipe = recipe if part == "train" else as_judged(recipe)
+    recipe, clips = (recipe, atlas.clips) if part == "train" else (as_judged(recipe), filmed_clips(atlas.clips))
     videos = [video for video in atlas.videos if split.get(video.video_id) == part]
-    samples = samples_of_videos(videos, atlas.clips, taxonomy, recipe, spec, part)
+    if part != "train" and (drawn := {video.video_id for video in videos} & drawn_videos(atlas.clips)):
+        log.warning(
+            "%d drawn videos are in the %s part and judge nothing: what is synthetic never does", len(drawn), part
+        )
+    samples = samples_of_videos(videos, clips, taxonomy, recipe, spec, part)
     if not any(samples.values()):
         raise AtlasError(
             f"the atlas {atlas.name!r} has no annotated video in its {part!r} part ({len(samples)} videos, "
             f"{len(atlas.videos)} in all); give its split at least one"
         )
     return {video_id: of_video for video_id, of_video in samples.items() if of_video}
+
+
+def filmed_clips(clips: Iterable[Clip]) -> list[Clip]:
+    """The clips of videos that were not drawn: what may judge a model."""
+    return [clip for clip in clips if clip.source != SYNTHETIC]
 
 
 def as_judged(recipe: Recipe) -> Recipe:
@@ -112,10 +122,12 @@ def samples_of_videos(
     for video in videos:
         own, of_video = clips_of[video.video_id], samples.setdefault(video.video_id, [])
         if "clips" in recipe.units:
-            of_video += clip_windows(own, tasks, video.duration_s, recipe.ai_weight, jitter)
+            of_video += clip_windows(own, tasks, video.duration_s, recipe.ai_weight, jitter, recipe.synthetic_weight)
         if "grid" in recipe.units:
             windows = training_windows(video.duration_s, spec, recipe.shifts_s)
-            of_video += label_windows(windows, own, tasks, recipe.least_share, recipe.ai_weight)
+            of_video += label_windows(
+                windows, own, tasks, recipe.least_share, recipe.ai_weight, recipe.synthetic_weight
+            )
         lost += clips_without_sample(own, tasks, of_video)
     if part and lost:
         log.warning("%s", loss_report(lost, sum(map(len, clips_of.values())), recipe.units, part))
@@ -131,8 +143,8 @@ def learned_and_judged_windows(
     A video without annotated clips has none.
     """
     learned, judged = (
-        samples_of_videos(atlas.videos, atlas.clips, taxonomy, of, spec)
-        for of in (recipe, replace(JUDGED, tasks=recipe.tasks))
+        samples_of_videos(atlas.videos, clips, taxonomy, of, spec)
+        for of, clips in ((recipe, atlas.clips), (replace(JUDGED, tasks=recipe.tasks), filmed_clips(atlas.clips)))
     )
     return {video_id: unique_windows([*samples, *judged[video_id]]) for video_id, samples in learned.items()}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halsted_ray.records import Clip, Window
+from halsted_ray.records import SYNTHETIC, Clip, Window
 from halsted_ray.taxonomy import Task
 from halsted_ray.training.samples import LabelledWindow, TagPairs
 
@@ -62,20 +62,22 @@ def clip_windows(
     duration_s: float = math.inf,
     ai_weight: float = 1.0,
     jitter: Jitter = NO_JITTER,
+    synthetic_weight: float = 1.0,
 ) -> list[LabelledWindow]:
     """The clips of ``tasks``, of one video, as samples of kind ``clip``, in the order of tasks, spans and tags.
 
     A clip shorter than ``LEAST_CLIP_S`` gives none (``clips_without_sample`` counts it), a clip longer than
     ``MOST_CLIP_S`` one per piece. Two clips with the same span and tags, as a person's and a model's, give one sample,
-    with the larger weight. What a model labelled weighs ``ai_weight`` times what a person labelled. ``duration_s``: of
-    the video, where ``jitter`` moves the edges of clips.
+    with the larger weight. What a model labelled weighs ``ai_weight`` times what a person labelled, what is drawn
+    ``synthetic_weight`` times. ``duration_s``: of the video, where ``jitter`` moves the edges of clips.
     """
     clips = sorted(clips, key=lambda clip: (clip.start_s, clip.stop_s, tag_pairs(clip)))
+    weight_of = {"ai": ai_weight, SYNTHETIC: synthetic_weight}
     weights: dict[tuple[str, Window, TagPairs], float] = {}
     for task in tasks:
         for clip in clips:
             if clip.task == task.name:
-                weight = ai_weight if clip.source == "ai" else 1.0
+                weight = weight_of.get(clip.source, 1.0)
                 for piece in pieces(clip):
                     for window in (piece, *jitter.spans(clip, piece, duration_s)):
                         key = task.name, window, tag_pairs(clip)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from halsted_ray.atlas import Atlas
+from halsted_ray.atlas.contents import drawn_videos
 from halsted_ray.embedding.embed import EmbedProgress, embed
 from halsted_ray.embedding.vector_names import open_vectors
 from halsted_ray.model.encoder_identity import EncoderIdentity
@@ -39,8 +40,13 @@ def add_refinement(
         return
     trained = Halsted.load(model)
     spec = trained.config.windows
+    drawn = drawn_videos(atlas.clips)  # one clip each: no order of clips to learn
     videos = {
-        part: [video for video in atlas.videos if split.get(video.video_id) == part and _is_whole(video, atlas)]
+        part: [
+            video
+            for video in atlas.videos
+            if split.get(video.video_id) == part and video.video_id not in drawn and _is_whole(video, atlas)
+        ]
         for part in ("train", "validation")
     }
     windows = {

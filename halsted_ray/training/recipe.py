@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -93,6 +93,8 @@ class Recipe:
     as of its last task."""
     ai_weight: float = 1.0
     """Weight of a sample that a model labelled; a sample that a person labelled has weight 1."""
+    synthetic_weight: float = 1.0
+    """Weight of a sample of a drawn video, beside the 1 of a sample that a person labelled."""
     precision: str = "auto"
     """``fp32``, the paper's; ``bf16``: forward and backward pass in bfloat16 where torch's autocast deems it safe,
     weights and loss in float32, faster on GPUs since the A100; ``auto``: bf16 on a GPU, fp32 on a CPU."""
@@ -143,8 +145,9 @@ class Recipe:
             raise UsageError(f"recipe: pooling=attention and {other}; expected one of them")
         if self.decoder != "halsted" and not self.llama:
             raise UsageError(f"recipe: decoder={self.decoder!r}; expected halsted, or llama:FOLDER")
-        if not 0 < self.ai_weight <= 1:
-            raise UsageError(f"recipe: ai_weight={self.ai_weight}; expected more than 0, 1 at most")
+        for name in ("ai_weight", "synthetic_weight"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UsageError(f"recipe: {name}={getattr(self, name)}; expected more than 0, 1 at most")
         if not self.shifts_s or any(shift < 0 for shift in self.shifts_s):
             raise UsageError(f"recipe: shifts_s={self.shifts_s}; expected at least one, none below 0")
 
@@ -152,6 +155,15 @@ class Recipe:
     def llama(self) -> str:
         """The folder of the Llama; empty where the decoder is no Llama."""
         return self.decoder.removeprefix("llama:") if self.decoder.startswith("llama:") else ""
+
+
+def deciding(recipe: Recipe) -> dict[str, Any]:
+    """The choices that a run is named by, as JSON values. A weight of drawn samples that is the usual one is left out,
+    so that runs from before there were such samples keep their names."""
+    choices = {**asdict(recipe), "shifts_s": list(recipe.shifts_s)}
+    if recipe.synthetic_weight == Recipe.synthetic_weight:
+        del choices["synthetic_weight"]
+    return choices
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound="DataclassInstance")
@@ -183,7 +195,16 @@ docs/decisions/recipe-best.md has the comparison with the linear probe, and what
 """
 RECIPES = {"paper": PAPER, "best": BEST, "demo": BEST}
 """The recipes that the command line knows by name; ``demo`` is the name that ``best`` had in earlier versions."""
-READ_WITHOUT_TRAINING = ("least_share", "units", "clip_copies", "clip_jitter", "shifts_s", "tasks", "ai_weight")
+READ_WITHOUT_TRAINING = (
+    "least_share",
+    "units",
+    "clip_copies",
+    "clip_jitter",
+    "shifts_s",
+    "tasks",
+    "ai_weight",
+    "synthetic_weight",
+)
 """The choices that decide which windows are asked and what they teach the baselines. A run that trains reads all the
 others too."""
 

@@ -16,7 +16,7 @@ import safetensors.numpy
 from halsted_ray.errors import AtlasError
 from halsted_ray.model.calibration import Unit
 from halsted_ray.model.vocabulary import PAD, Vocabulary
-from halsted_ray.records import Clip, Window, WindowSpec
+from halsted_ray.records import SYNTHETIC, Clip, Window, WindowSpec
 from halsted_ray.storage.files import read_file, write_atomically
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.vectors import WindowKey
@@ -33,8 +33,9 @@ TagPairs = tuple[tuple[str, str], ...]
 class LabelledWindow:
     """A sample: a window, a task, and the tags that one clip (or several clips with the same tags) gives the window.
 
-    ``weight``: share of the window that these clips cover, less where a model labelled them. ``judged``: whether these
-    tags are the window's truth in an evaluation: the tags that cover most of the window, and at least half of it.
+    ``weight``: share of the window that these clips cover, less where a model labelled them or they are drawn.
+    ``judged``: whether these tags are the window's truth in an evaluation: the tags that cover most of the window, and
+    at least half of it.
     """
 
     window: Window
@@ -66,6 +67,7 @@ def label_windows(
     tasks: Iterable[Task],
     least_share: float = HALF_SHARE,
     ai_weight: float = 1.0,
+    synthetic_weight: float = 1.0,
 ) -> list[LabelledWindow]:
     """Samples of one video's windows, in the order of tasks, windows and falling share.
 
@@ -73,9 +75,10 @@ def label_windows(
     each, weighted by the share of the window that it covers. So the model's probability of a step learns to be that
     share, and the workflow opens a window for a task by this probability. A fine task gives samples of fine windows
     only, and only of a clip that covers at least ``least_share`` of the window. What a model labelled weighs
-    ``ai_weight`` times what a person labelled.
+    ``ai_weight`` times what a person labelled, what is drawn ``synthetic_weight`` times.
     """
     clips = list(clips)
+    weights = {"ai": ai_weight, SYNTHETIC: synthetic_weight}
     samples: list[LabelledWindow] = []
     for task in tasks:
         own = [clip for clip in clips if clip.task == task.name]
@@ -93,7 +96,7 @@ def label_windows(
             for c in np.flatnonzero(overlap_C > 0):
                 tags, share = tags_of_clip[c], overlap_C[c] / (window.stop_s - window.start_s)
                 shares[tags] = shares.get(tags, 0.0) + share
-                weight = ai_weight if own[c].source == "ai" else 1.0
+                weight = weights.get(own[c].source, 1.0)
                 weighted_shares[tags] = weighted_shares.get(tags, 0.0) + weight * share
             ranked = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
             for rank, (tags, share) in enumerate(ranked):

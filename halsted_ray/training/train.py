@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import ray
 
 from halsted_ray.atlas import Atlas, read_atlas
+from halsted_ray.atlas.contents import drawn_videos
 from halsted_ray.atlas.split import split_of
 from halsted_ray.compute.cluster import connected
 from halsted_ray.compute.devices import WorkerRequest, cluster_gpus, gpus_at_hand
@@ -29,7 +30,7 @@ from halsted_ray.training import loop
 from halsted_ray.training.atlas_samples import load_samples
 from halsted_ray.training.epoch_record import EpochRecord
 from halsted_ray.training.learn_whole_videos import add_refinement
-from halsted_ray.training.recipe import PAPER, PRECISIONS, Recipe, on_device
+from halsted_ray.training.recipe import PAPER, PRECISIONS, Recipe, deciding, on_device
 from halsted_ray.training.run_record import finished_run, run_in, write_run
 from halsted_ray.training.samples import Samples
 
@@ -89,6 +90,8 @@ class TrainSummary:
     """Accuracy of the commonest category of training on the same windows; empty in records of earlier versions."""
     clip_temperatures: dict[str, float] = field(default_factory=dict)
     """Of clips, by tag; empty in records of earlier versions, whose ``temperatures`` were those of both."""
+    synthetic: dict[str, int] = field(default_factory=dict)
+    """``videos`` and ``samples`` of the training part that are drawn; empty where none is."""
     says_unknown: bool = True
     """Whether the model can say "unknown"; it can't with too few windows or videos (``model.novelty``)."""
 
@@ -182,8 +185,7 @@ def train(
     require_validation(source, split)
 
     def run_id_of(recipe: Recipe) -> str:
-        choices = {**asdict(recipe), "shifts_s": list(recipe.shifts_s)}
-        return digest(choices, source.content_digest, frozen.fingerprint, asdict(spec), split)
+        return digest(deciding(recipe), source.content_digest, frozen.fingerprint, asdict(spec), split)
 
     recipe = with_precision(recipe, out, run_id_of, gpus)
     run_id = run_id_of(recipe)
@@ -247,7 +249,11 @@ def train(
         )
     model.decoder.load_state_dict(fitted.tensors)
     calibrate(model, samples["validation"])
-    learn_what_is_known(model, samples["train"], samples["validation"])
+    drawn = drawn_videos(source.clips)
+    is_drawn_S = rows_of_videos(samples["train"], drawn)
+    # Drawn pictures must not make what looks like them "known".
+    filmed = samples["train"].take(~is_drawn_S)
+    learn_what_is_known(model, filmed, samples["validation"])
     best_epoch = fitted.progress.best_epoch
     assert best_epoch is not None, "the last epoch is always validated, and the first validation always kept"
     best = fitted.progress.curve[best_epoch]
@@ -271,6 +277,9 @@ def train(
         workers=workers,
         device="cuda" if use_gpu else "cpu",
         commonest_of_task=fitted.progress.commonest_of_task,
+        synthetic={"videos": len(drawn & set(samples["train"].video_ids)), "samples": int(is_drawn_S.sum())}
+        if is_drawn_S.any()
+        else {},
         says_unknown=model.novelty is not None,
     )
     model.configure(verdict=summary.verdict())
@@ -357,6 +366,13 @@ def calibrate(model: Halsted, validation: Samples, unit_spread: float = UNIT_SPR
         validation.video_W[windows],
         unit_spread,
     )
+
+
+def rows_of_videos(samples: Samples, video_ids: Collection[str]) -> np.ndarray:
+    """Which samples are of the videos ``video_ids``: bool [S]."""
+    is_of_V = np.array([video_id in video_ids for video_id in samples.video_ids], bool)
+    rows_S: np.ndarray = is_of_V[samples.video_W[samples.window_S]]
+    return rows_S
 
 
 def learn_what_is_known(model: Halsted, train: Samples, validation: Samples) -> None:

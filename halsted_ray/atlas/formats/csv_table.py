@@ -39,7 +39,7 @@ from halsted_ray.atlas.formats.recording import (
 )
 from halsted_ray.atlas.formats.video_names import VIDEO_ID, VideoNames
 from halsted_ray.errors import TaxonomyError
-from halsted_ray.records import UNKNOWN
+from halsted_ray.records import SOURCES, UNKNOWN
 from halsted_ray.taxonomy import Taxonomy
 
 NEEDED = ("start_s", "stop_s", "task", "tag", "category")
@@ -106,8 +106,8 @@ class Table:
         if not 0 <= confidence <= 1:
             raise format_error(self.file, line, confidence, "a confidence of 0 to 1")
         source = str(row["source"]).strip().lower()
-        if source not in ("manual", "ai"):
-            raise format_error(self.file, line, row["source"], "the source manual or ai")
+        if source not in SOURCES:
+            raise format_error(self.file, line, row["source"], f"a source of {', '.join(SOURCES)}")
         annotator = str(row["annotator"]) or self.settings.annotator
         return SpanKey(start_s, stop_s, "", source, annotator, str(row["caption"])), confidence
 

@@ -37,7 +37,7 @@ from halsted_ray.atlas.formats.labelled_spans import LabelledSpans, Meaning, Ope
 from halsted_ray.atlas.formats.recording import ImportSettings, Recording, format_error, parse_number, write_text
 from halsted_ray.atlas.formats.video_names import VideoNames
 from halsted_ray.atlas.formats.xml_files import from_xml, line_of, parse, to_xml
-from halsted_ray.records import Clip, Video
+from halsted_ray.records import SOURCES, Clip, Video
 from halsted_ray.taxonomy import Taxonomy
 
 FALLBACK_FPS = 25.0
@@ -203,8 +203,8 @@ def meanings(
     terms = settings.taxonomy
     own = {name: value for name, value in attributes if name in OWN}
     made_by = own.get("source") or ("ai" if source == "auto" else "manual")
-    if made_by not in ("manual", "ai"):
-        raise format_error(file, line, made_by, "the source manual or ai")
+    if made_by not in SOURCES:
+        raise format_error(file, line, made_by, f"a source of {', '.join(SOURCES)}")
     confidence = parse_number(own.get("confidence", 1.0), file, line, "the confidence")
     key = SpanKey(0, 1, "", made_by, own.get("annotator", settings.annotator), own.get("caption", ""))
     pairs = [(tag, value) for name, value in attributes if name not in OWN and (tag := tag_named(name, terms))]
@@ -299,7 +299,7 @@ def add_label(labels: Element, name: str, categories: tuple[str, ...]) -> None:
     SubElement(label, "name").text = to_xml(name)
     SubElement(label, "type").text = "any"
     attributes = SubElement(label, "attributes")
-    kinds = {"category": ("select", categories), "source": ("select", ("manual", "ai"))}
+    kinds = {"category": ("select", categories), "source": ("select", SOURCES)}
     for own in ("category", *OWN):
         kind, values = kinds.get(own, ("text", ()))
         attribute = SubElement(attributes, "attribute")

@@ -15,8 +15,8 @@ line. A tier of references has the spans of its parent tier. An annotation witho
 An annotated span belongs to the first video of the header: its time in the video is TIME_ORIGIN later.
 
 ELAN's tiers can't hold overlapping spans, so ``write`` makes as many tiers as it needs: ``step``, ``step #2``, and
-``step (ai)`` for a model's labels. Captions and confidences are references on tiers of their own. Times are whole
-milliseconds. ``write`` makes one file per video, named by its video_id.
+``step (ai)`` for a model's labels and ``step (synthetic)`` for drawn videos. Captions and confidences are references on
+tiers of their own. Times are whole milliseconds. ``write`` makes one file per video, named by its video_id.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from halsted_ray.taxonomy import Taxonomy
 
 PER_S = 1000.0
 """ELAN counts milliseconds."""
-TIER = re.compile(r"(?P<control>.*?)(?:@.*?)?(?P<ai> \(ai\))?(?: #\d+)?", re.DOTALL)
+TIER = re.compile(r"(?P<control>.*?)(?:@.*?)?(?: \((?P<source>ai|synthetic)\))?(?: #\d+)?", re.DOTALL)
 NOTES = ("confidence", "caption")
 """What ``write`` puts on tiers of references, named ``TIER confidence`` and ``TIER caption``."""
 
@@ -166,7 +166,7 @@ def add_tier(
     file, name = spans.file, tier.get("TIER_ID", "")
     found = TIER.fullmatch(from_xml(name))
     control = found["control"] if found else name
-    made_by = "ai" if found and found["ai"] else "manual"
+    made_by = (found and found["source"]) or "manual"
     annotator = from_xml(tier.get("ANNOTATOR", "")) or settings.annotator
     if not tag_named(control, settings.taxonomy) and annotations:
         refused = 0
@@ -272,7 +272,7 @@ def lanes_of(clips: list[Clip]) -> dict[tuple[str, str], list[Placed]]:
             tier = next(free, None)
             if tier is None:
                 number = f" #{len(tiers) + 1}" if tiers else ""
-                tier = f"{tag}{' (ai)' if clip.source == 'ai' else ''}{number}", clip.annotator
+                tier = f"{tag}{'' if clip.source == 'manual' else f' ({clip.source})'}{number}", clip.annotator
                 tiers.append(tier)
             lanes.setdefault(tier, []).append((start, stop, tag, clip))
     return lanes

@@ -28,7 +28,7 @@ from halsted_ray.atlas.formats.recording import (
     read_text,
 )
 from halsted_ray.errors import AtlasError, TaxonomyError, first_line
-from halsted_ray.records import Clip
+from halsted_ray.records import SOURCES, Clip
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.storage.parquet import read_parquet, rows_of_table
 
@@ -154,7 +154,7 @@ def clips_of_row(row: Row, file: str, line: int, mapping: Mapping, settings: Imp
         if not 0 <= start_s < stop_s:
             raise format_error(file, line, (start_s, stop_s), "0 <= start < end, in seconds", "no-span")
     said = str(cell(row, mapping, "source") or "manual").strip().lower()
-    sources = mapping.get("sources") or {"manual": "manual", "ai": "ai"}
+    sources = mapping.get("sources") or {name: name for name in SOURCES}
     if said not in sources:
         raise format_error(file, line, said, f"a source of {', '.join(sources)} (the mapping's `sources`)")
     confidence = cell(row, mapping, "confidence")

@@ -20,9 +20,10 @@ Read as well: JSON-MIN and its rows as CSV or TSV, a folder or file of single an
 JSON lines, and ``completions``, as versions before 1.0 call annotations.
 
 ``from_name`` is the tag. Where a project's control has another name, the label decides, if it is a category of only one
-tag. Annotations are samples of a person, predictions are samples of a model. An annotation that its author cancelled
-is skipped, and noted. A region without a span is left out: a box, or its phantom, a timeline region without ranges that
-Label Studio writes for each box (issue 9744 of HumanSignal/label-studio).
+tag. Annotations are samples of a person, predictions are samples of a model, or of a drawn video where
+``model_version`` begins with ``synthetic:``. An annotation that its author cancelled is skipped, and noted. A region
+without a span is left out: a box, or its phantom, a timeline region without ranges that Label Studio writes for each
+box (issue 9744 of HumanSignal/label-studio).
 """
 
 from __future__ import annotations
@@ -49,10 +50,12 @@ from halsted_ray.atlas.formats.recording import (
 )
 from halsted_ray.atlas.formats.video_names import VIDEO_ID, VideoNames, is_video_name
 from halsted_ray.errors import AtlasError
-from halsted_ray.records import Clip, Video
+from halsted_ray.records import SYNTHETIC, Clip, Video
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.taxonomy import Taxonomy
 
+DRAWN_BY = "synthetic:"
+"""What a prediction's ``model_version`` begins with where the video is drawn: Label Studio keeps no field of ours."""
 FALLBACK_FPS = 25.0
 """For a video without a known frame rate. It is written to the file, so that reading uses the same rate."""
 BOXES = ("videorectangle", "videovector", "videopolygon")
@@ -296,6 +299,8 @@ def add_region(
             file, where, str(value)[:80], "ranges and timelinelabels, each with at least one member", "no-span"
         )
     who = group.get("model_version") if made_by == "ai" else group.get("annotator") or completed_by(group)
+    if made_by == "ai" and str(who or "").startswith(DRAWN_BY):
+        made_by, who = SYNTHETIC, str(who).removeprefix(DRAWN_BY)
     meta = region.get("meta")
     texts = meta.get("text") if isinstance(meta, dict) else None
     caption = " ".join(map(str, texts)) if isinstance(texts, list) else str(texts or "")
@@ -392,7 +397,9 @@ def task_of(video: Video, clips: list[Clip], with_files: bool) -> JsonObject:
             {"annotator": who, "result": result} for (made_by, who), result in groups.items() if made_by == "manual"
         ],
         "predictions": [
-            {"model_version": who, "result": result} for (made_by, who), result in groups.items() if made_by == "ai"
+            {"model_version": f"{DRAWN_BY}{who}" if made_by == SYNTHETIC else who, "result": result}
+            for (made_by, who), result in groups.items()
+            if made_by != "manual"
         ],
     }
 

@@ -37,7 +37,7 @@ from halsted_ray.atlas.formats.recording import (
 )
 from halsted_ray.atlas.formats.video_names import VideoNames
 from halsted_ray.errors import AtlasError
-from halsted_ray.records import UNKNOWN, Clip
+from halsted_ray.records import SOURCES, UNKNOWN, Clip
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.taxonomy import Taxonomy
 
@@ -153,8 +153,8 @@ def add_cue(groups: dict[tuple[str, str], LabelledSpans], cue: Cue, file: str, s
             labels.append(meaning("", line.strip(), file, cue.line, settings.taxonomy))
     if not labels:
         raise format_error(file, cue.line, "\n".join(cue.lines)[:60], "at least one label in the cue", "no-label")
-    if said["source"] not in ("manual", "ai"):
-        raise format_error(file, cue.line, said["source"], "the source manual or ai")
+    if said["source"] not in SOURCES:
+        raise format_error(file, cue.line, said["source"], f"a source of {', '.join(SOURCES)}")
     confidence = parse_number(said["confidence"], file, cue.line, "the confidence")
     operation = said["specialty"], said["procedure of the operation"]
     spans = groups.setdefault(operation, LabelledSpans(file))

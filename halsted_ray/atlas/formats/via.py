@@ -29,7 +29,7 @@ from halsted_ray.atlas.formats.recording import (
     write_text,
 )
 from halsted_ray.atlas.formats.video_names import VideoNames
-from halsted_ray.records import Clip, Video
+from halsted_ray.records import SOURCES, Clip, Video
 from halsted_ray.taxonomy import Taxonomy
 
 TEXT, CHECKBOX, SELECT = 1, 2, 4
@@ -98,8 +98,8 @@ def add_metadata(
     if not labels:
         raise format_error(file, where, metadata["av"], "at least one label", "no-label")
     made_by = own.get("source", "manual")
-    if made_by not in ("manual", "ai"):
-        raise format_error(file, where, made_by, "the source manual or ai")
+    if made_by not in SOURCES:
+        raise format_error(file, where, made_by, f"a source of {', '.join(SOURCES)}")
     confidence = parse_number(own.get("confidence", 1.0), file, where, "the confidence")
     annotator = own.get("annotator", settings.annotator)
     operation = own.get("specialty", ""), own.get("procedure of the operation", "")
