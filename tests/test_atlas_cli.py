@@ -61,6 +61,7 @@ def test_from_import_to_export(data, atlas, tmp_path, capsys):
         "videos": 5,
         "samples": {"macro": 4, "micro": 5},
         "manual": 9,
+        "synthetic": 0,
         "total": 9,
         "manual_share": 1.0,
     }
