@@ -77,7 +77,10 @@ def test_the_card_says_what_was_taught_and_by_whom(model, summary, atlas, sample
     assert card["atlas"]["release"] == "small" and card["atlas"]["videos"] == {"train": 2, "validation": 2}
     assert card["atlas"]["video_hours"] == pytest.approx(1.0), "of the two videos that it learned from"
     assert card["atlas"]["clips"] == {"macro": 2, "micro": 2}
-    assert card["atlas"]["annotated_by"] == {"manual": 0.75, "ai": 0.25} and card["atlas"]["annotators"] == 1
+    assert (
+        card["atlas"]["annotated_by"] == {"manual": 0.75, "ai": 0.25, "synthetic": 0.0}
+        and card["atlas"]["annotators"] == 1
+    )
     assert "72,201 labelled clips" in card["encoder"]["taught"]
     assert card["use"] == cards.USE and "Not a medical device" in card["use"]
     json.dumps(card, allow_nan=False)

@@ -112,7 +112,7 @@ def test_a_session_that_ends_says_so_and_comes_back_to_the_same_case(service, ad
     with service.database.writing() as session:
         session.execute(delete(BrowserSession))
     tab.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # a person comes back to the tab
-    expect(tab.page.get_by_role("status")).to_contain_text("You were signed out")
+    expect(tab.page.get_by_role("status").filter(has_text="You were signed out")).to_be_visible()
     tab.page.get_by_label("Your key").fill(key)
     tab.page.get_by_role("button", name="Sign in").click()
     expect(tab.region("About this case")).to_contain_text("Mapped")
