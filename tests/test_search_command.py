@@ -12,6 +12,8 @@ from test_search_index import put_video
 
 from halsted_ray.cli import main
 from halsted_ray.errors import ModelError
+from halsted_ray.search.index_search import FoundMoment
+from halsted_ray.search.words_of_maps import REORDERED, by_words_too
 from halsted_ray.storage.vectors import VectorStore
 
 
@@ -96,6 +98,22 @@ def test_words_find_the_same_moments_with_an_index_and_without(out, model, capsy
     np.testing.assert_allclose(
         [one["similarity"] for one in with_index], [one["similarity"] for one in without], atol=0.01
     )
+
+
+def test_words_that_the_map_says_come_first(out, model, capsys):
+    """The model learned nothing, so only the map can tell where it is peeled."""
+    ask = ("search", out, "the plane is peeled with push/peel", "--model", model, "--json", "--count", "2")
+    first, second = json.loads(printed(capsys, *ask))["results"]
+    assert first["said"]["action"] == "Push/Peel" and "action" not in second["said"]
+    assert first["similarity"] < 1, "the score is the nearness"
+
+
+def test_what_the_maps_do_not_say_changes_no_order():
+    found = [FoundMoment("aa", float(n), n + 1.0, 1 - n / 1000) for n in range(REORDERED + 5)]
+    assert by_words_too(found, "clip", lambda moments: [""] * len(moments)) == found
+    at_last = by_words_too(found, "clip", lambda moments: [*[""] * (len(moments) - 1), "a Clip"])
+    assert at_last.index(found[REORDERED - 1]) < 70 and at_last[REORDERED:] == found[REORDERED:]
+    assert by_words_too([], "clip", lambda moments: []) == []
 
 
 def test_words_are_searched_with_a_version_of_the_registry(out, model, tmp_path, capsys, monkeypatch):

@@ -9,8 +9,9 @@ import sklearn.metrics
 from halsted_ray import taxonomy
 from halsted_ray.errors import ModelError, TaxonomyError, UsageError
 from halsted_ray.language.contrast_model import VideoTextConfig, VideoTextModel
+from halsted_ray.language.keywords import fused_scores, keyword_scores, mean_ranks
 from halsted_ray.language.prompts import read_prompts
-from halsted_ray.language.retrieval import keyword_scores, recall
+from halsted_ray.language.retrieval import recall
 from halsted_ray.language.zero_shot import LabelledClips, figures_of, macro_f1, truth_of
 from halsted_ray.records import Clip
 
@@ -117,6 +118,13 @@ def test_recall_counts_moments_and_halves_ties():
     found = recall(scores, np.array([0, 1, 2]))
     assert found.recall_at_5 == pytest.approx((1 + 0 + 5 / 8) / 3)  # a search that knows nothing has chance
     assert (found.chance, found.queries, found.moments, found.median_rank) == (5 / 8, 3, 8, 4.5)
+
+
+def test_two_orders_are_one_by_their_ranks():
+    assert mean_ranks(np.array([[0.5, 2.0, 0.5, -1.0]])).tolist() == [[2.5, 1.0, 2.5, 4.0]]
+    first, second = np.array([[3.0, 2.0, 1.0]]), np.array([[0.0, 9.0, 1.0]])
+    assert fused_scores(first, second).tolist() == [[1 / 61 + 1 / 63, 1 / 62 + 1 / 61, 1 / 63 + 1 / 62]]
+    assert fused_scores(first, np.zeros((1, 3))).argsort().tolist() == first.argsort().tolist(), "no words, no change"
 
 
 def test_keywords_find_words_and_their_stems():

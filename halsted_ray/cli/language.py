@@ -78,7 +78,7 @@ def add_recall(commands: Commands) -> None:
         "--map-model",
         default="phantom",
         metavar="REF",
-        help="model of the maps in which a keyword search is compared (default phantom); none: no comparison",
+        help="model of the maps whose words are searched too (default phantom); none: no maps",
     )
 
 
@@ -179,20 +179,22 @@ def print_few_shot(options: argparse.Namespace) -> int:
 def print_recall(options: argparse.Namespace) -> int:
     """Prints recall@5 from text to moment, of the model, of keywords in maps, and of chance."""
     from halsted_ray.language.held_out_captions import held_out_captions
+    from halsted_ray.language.keywords import fused_scores, keyword_scores
     from halsted_ray.language.map_words import map_words
-    from halsted_ray.language.retrieval import keyword_scores, moments_of, recall, text_to_clip
+    from halsted_ray.language.retrieval import moments_of, recall, scores_of
     from halsted_ray.model.encoder_identity import encoder_identity
     from halsted_ray.model.halsted import Halsted
 
     atlas, model, embeddings = opened(options)
     clips = held_out_captions(atlas, options.part, model, embeddings, embedded, options.text_encoder)
-    found = {"this model": text_to_clip(model, clips)}
+    scores_CM, own_C = scores_of(model, clips)
+    found = {"this model": recall(scores_CM, own_C)}
     if options.map_model != "none":
         maps = Halsted.load(resolve(options.map_model, options.registry))
         maps.check_encoder(encoder_identity(model.config.encoder_ref))
-        spans, moment_C = moments_of(clips)
-        words = keyword_scores(clips.texts, map_words(clips, spans, maps))
-        found["keywords in maps"] = recall(words[clips.text_C], moment_C)
+        words_CM = keyword_scores(clips.texts, map_words(clips, moments_of(clips)[0], maps))[clips.text_C]
+        found["keywords in maps"] = recall(words_CM, own_C)
+        found["both, as halsted search"] = recall(fused_scores(scores_CM, words_CM), own_C)
     warn_of_learned(model, clips.video_ids, options.json)
     if options.json:
         print(json.dumps({name: asdict(own) for name, own in found.items()}, indent=1))

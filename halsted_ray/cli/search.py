@@ -105,7 +105,9 @@ def search_moments(options: argparse.Namespace) -> int:
             raise UsageError("a question in words needs a model of video and text; name its folder with --model")
         words = TextSearch.load(options.model, options.text_encoder)
         vector_D = words.vector(options.text)
-        answer = search_by_vector(options.out, vector_D, words.by_text, options.count, options.where, **store)
+        answer = search_by_vector(
+            options.out, vector_D, words.by_text, options.count, options.where, text=options.text, **store
+        )
     uris = _uris(options.out, answer) if options.files else {}
     if options.json:
         print(json.dumps(_as_json(answer, options.site, uris), indent=1))

@@ -1,11 +1,7 @@
-"""From a sentence to the moment: recall, chance, and a keyword search to compare with."""
+"""From a sentence to the moment: recall, and chance."""
 
 from __future__ import annotations
 
-import re
-import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,20 +67,3 @@ def found_among_first(scores_QM: np.ndarray, own_Q: np.ndarray) -> tuple[np.ndar
     better_Q, ties_Q = (scores_QM > own_scores_Q1).sum(1), (scores_QM == own_scores_Q1).sum(1)
     # The own moment's place among its equals is drawn evenly: how likely is a place among the first five?
     return np.clip((RANKS - better_Q) / ties_Q, 0, 1), better_Q + (ties_Q + 1) / 2
-
-
-def keyword_scores(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:
-    """float [Q, M]: how well the words of each query fit each of ``texts``, by SQLite's full-text search (FTS5: BM25,
-    with Porter's stems); 0 where no word fits."""
-    scores_QM = np.zeros((len(queries), len(texts)))
-    with closing(sqlite3.connect(":memory:")) as base:
-        base.execute("create virtual table moments using fts5(text, tokenize = 'porter unicode61')")
-        base.executemany("insert into moments(rowid, text) values (?, ?)", enumerate(texts))
-        for row, query in enumerate(queries):
-            if words := re.findall(r"\w+", query.lower()):
-                wanted = " OR ".join(f'"{word}"' for word in dict.fromkeys(words))
-                for moment, score in base.execute(
-                    "select rowid, bm25(moments) from moments where moments match ?", (wanted,)
-                ):
-                    scores_QM[row, moment] = -score
-    return scores_QM

@@ -16,6 +16,7 @@ from halsted_ray.search.index_search import FoundMoment, MomentIndex, Wanted, be
 from halsted_ray.search.map_spans import said_at, spans_where
 from halsted_ray.search.moments import VideoMoments, unit
 from halsted_ray.search.results import distinct
+from halsted_ray.search.words_of_maps import by_words_too
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.storage.vectors import VectorStore
 
@@ -81,13 +82,17 @@ def search_by_vector(
     count: int = 10,
     where: Sequence[str] = (),
     *,
+    text: str = "",
     encoder: str | None = None,
     sampling: str | None = None,
 ) -> Answer:
-    """The ``count`` moments, as ``projection`` makes them, that are nearest to ``vector_D`` (float [D]). The rest is as
-    for ``search_by_example``."""
+    """The ``count`` moments, as ``projection`` makes them, that are nearest to ``vector_D`` (float [D]).
+
+    ``text``: the words of the question; the nearest moments are ordered by them too, where the maps say something
+    (``words_of_maps``). The rest is as for ``search_by_example``.
+    """
     with _Search(out, one_store(out, encoder, sampling), projection, where) as search:
-        return search.answer(vector_D, count)
+        return search.answer(vector_D, count, text=text)
 
 
 class _Search:
@@ -122,9 +127,9 @@ class _Search:
         """The moments of videos, read from the store."""
         return [self.projection.moments(found) for found in self.store.read_videos(video_ids)]
 
-    def answer(self, vector_D: np.ndarray, count: int, asked: FoundMoment | None = None) -> Answer:
+    def answer(self, vector_D: np.ndarray, count: int, asked: FoundMoment | None = None, text: str = "") -> Answer:
         """The ``count`` results that are nearest to a vector as the store or the projection gives it. ``asked``: a
-        moment that is no answer, nor are its neighbours."""
+        moment that is no answer, nor are its neighbours. ``text``: words that order the nearest too."""
         before = [asked] if asked else []
         exact = [] if self.not_indexed else self.moments_of(self.others)
         mean_D = self._mean(exact)
@@ -136,7 +141,8 @@ class _Search:
             found = nearest_of(exact, mean_D, query_D, moments, self.wanted)
             if self.index:
                 found = best_of([*found, *self.index.nearest(query_D, moments, self._wanted_of_index())], moments)
-            shown = distinct([*before, *found], count + len(before))[len(before) :]
+            ordered = by_words_too(found, text, self._said) if text else found
+            shown = distinct([*before, *ordered], count + len(before))[len(before) :]
             if len(shown) == count or len(found) < moments or moments >= MOST_MOMENTS:
                 return Answer(self._with_maps(shown), len(self.stored) - self.not_indexed, self.not_indexed)
             moments *= 8
@@ -152,6 +158,11 @@ class _Search:
         if self.wanted is None:
             return dict.fromkeys(self.current) if self.stale else None
         return {video: spans for video, spans in self.wanted.items() if video in self.current}
+
+    def _said(self, moments: Sequence[FoundMoment]) -> list[str]:
+        places = [(one.video_id, one.middle_s) for one in moments]
+        said = said_at(absolute_location(self.out), places)
+        return [" ".join(said[place].values()) for place in places]
 
     def _with_maps(self, shown: list[FoundMoment]) -> list[Result]:
         said = said_at(absolute_location(self.out), [(one.video_id, one.middle_s) for one in shown])

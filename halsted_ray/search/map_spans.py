@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from halsted_ray.errors import UsageError
 from halsted_ray.maps.reading import read_table
@@ -52,9 +53,12 @@ def said_at(out: str, moments: Collection[tuple[str, float]]) -> dict[tuple[str,
     table = read_table(out, "timeline", COLUMNS, filters, schema=TIMELINE_SCHEMA)
     rows = [] if table is None else table.to_pylist()
     rows.sort(key=lambda row: (row["start_s"] - row["stop_s"], row["tag"]))
+    of_video: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        of_video.setdefault(row["video_id"], []).append(row)
     for video_id, at_s in said:
-        for row in rows:
-            if row["video_id"] == video_id and row["start_s"] <= at_s < row["stop_s"]:
+        for row in of_video.get(video_id, ()):
+            if row["start_s"] <= at_s < row["stop_s"]:
                 said[video_id, at_s].setdefault(row["tag"], row["category"])
     return said
 

@@ -20,6 +20,7 @@ from halsted_ray.search.index_search import FoundMoment, Wanted, nearest_of
 from halsted_ray.search.moments import VideoMoments, unit
 from halsted_ray.search.results import distinct
 from halsted_ray.search.text_question import TextSearch
+from halsted_ray.search.words_of_maps import by_words_too
 from halsted_ray.service.annotation_log import ModelRow
 from halsted_ray.service.cases import Case, Cases
 from halsted_ray.service.moment_cache import MomentCache
@@ -86,11 +87,11 @@ class SimilarMoments:
         return self._nearest(cases, by_example, store, vector_D, limit, rows, own)
 
     def find_words(self, caller: Caller, words: TextSearch, text: str, limit: int) -> list[Moment]:
-        """At most ``limit`` moments that ``text`` describes, the most similar first. Raises UsageError for a text that
-        is empty or too long."""
+        """At most ``limit`` moments that ``text`` describes: the nearest, in an order that also takes its words in the
+        maps. Raises UsageError for a text that is empty or too long."""
         vector_D = words.vector(text)
         cases = {case.video_id: case for case in self.cases.newest(caller, "watch", MOST_CASES)}
-        return self._nearest(cases, words.by_text, None, vector_D, limit, {}, None)
+        return self._nearest(cases, words.by_text, None, vector_D, limit, {}, None, text)
 
     def _nearest(
         self,
@@ -101,8 +102,10 @@ class SimilarMoments:
         limit: int,
         rows: dict[str, Sequence[exports.Row]],
         left_out: tuple[str, float, float] | None,
+        text: str = "",
     ) -> list[Moment]:
-        """``like``: only vectors of its encoder and sampling are compared. ``left_out``: a span that is no answer."""
+        """``like``: only vectors of its encoder and sampling are compared. ``left_out``: a span that is no answer.
+        ``text``: words that order the nearest too."""
 
         def rows_of(video_id: str) -> Sequence[exports.Row]:
             if video_id not in rows:
@@ -126,6 +129,8 @@ class SimilarMoments:
             wanted = {video_id: spans for video_id in cases if (spans := spans_of(rows_of(video_id), self.where))}
         query_D = unit(vector_D - mean_D)
         found = nearest_of(moments(), mean_D, query_D, limit * MOMENTS_OF_CASE, wanted, MOMENTS_OF_CASE)
+        if text:
+            found = by_words_too(found, text, lambda own: [_said(rows_of(one.video_id), one.middle_s) for one in own])
         others = (one for one in found if not (left_out and _touches(one, left_out)))
         return [
             Moment(cases[one.video_id], one.start_s, one.stop_s, round(one.similarity, 4), shown_at(one))
@@ -184,6 +189,11 @@ def spans_of(rows: Sequence[exports.Row], where: Mapping[str, str]) -> list[Span
         ]
         found = [(max(a[0], b[0]), min(a[1], b[1])) for a in found for b in own if max(a[0], b[0]) < min(a[1], b[1])]
     return found
+
+
+def _said(rows: Sequence[exports.Row], at_s: float) -> str:
+    """What the model's rows say at a time, as text."""
+    return " ".join(row["category"] for row in rows if row["source"] == "ai" and row["start_s"] <= at_s < row["end_s"])
 
 
 def _mean(videos: Iterator[VideoMoments], dim: int, is_centred: bool) -> np.ndarray:
