@@ -102,10 +102,17 @@ def test_words_find_the_same_moments_with_an_index_and_without(out, model, capsy
 
 def test_words_that_the_map_says_come_first(out, model, capsys):
     """The model learned nothing, so only the map can tell where it is peeled."""
+    from halsted_ray.search.archive_search import search_by_vector
+    from halsted_ray.search.text_question import TextSearch
+
     ask = ("search", out, "the plane is peeled with push/peel", "--model", model, "--json", "--count", "2")
     first, second = json.loads(printed(capsys, *ask))["results"]
     assert first["said"]["action"] == "Push/Peel" and "action" not in second["said"]
-    assert first["similarity"] < 1, "the score is the nearness"
+    words = TextSearch.load(model)
+    vector_D = words.vector("anything")
+    for likes in (vector_D, -vector_D):  # one of both has the place far away
+        found = search_by_vector(out, likes, words.by_text, 2, text="push/peel").results
+        assert found[0].said["action"] == "Push/Peel" and found[0].similarity < 1, "the score is the nearness"
 
 
 def test_what_the_maps_do_not_say_changes_no_order():
