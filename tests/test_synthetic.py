@@ -18,7 +18,7 @@ from halsted_ray.errors import AtlasError, OutputError, UsageError
 from halsted_ray.evaluation.folds import fold_splits, operation_of_video
 from halsted_ray.phantom.catalogue import ACTIONS
 from halsted_ray.phantom.motion import hands, tip_on, traits_of
-from halsted_ray.records import Clip, Video, Window, WindowSpec
+from halsted_ray.records import Caption, Clip, Video, Window, WindowSpec
 from halsted_ray.selflabel.labelling import videos_to_leave
 from halsted_ray.sequences.action_sequences import sequences_of_atlas
 from halsted_ray.synthesis.generators import load_generator
@@ -69,6 +69,23 @@ def test_what_is_drawn_never_validates_or_tests(root):
     assert found.kind == "split" and "never judges a model" in found.text
     samples = labelled_windows(wrong, "test", wrong.split, load(), PAPER, WindowSpec())
     assert samples and DRAWN not in samples
+
+
+def test_no_validation_is_carved_out_of_drawn_videos(tmp_path):
+    """A split that was published without validation gets some from the training part: from videos of people alone."""
+    place, people = str(tmp_path / "archive"), [f"{n:016x}" for n in range(4)]
+    grow(place, names=people)
+    drawn = [f"{n:016x}" for n in range(100, 112)]
+    add_samples(
+        place,
+        [clip(name, source="synthetic") for name in drawn],
+        BY_ANNA,
+        videos=[video(name) for name in drawn],
+        captions=[Caption(name, 2.0, 9.0, "fine", "a vessel is sealed") for name in drawn],
+    )
+    published = {**dict.fromkeys(people[:3], "train"), people[3]: "test"}
+    made = release(place, "v1", split=published, validation=0.4)
+    assert "validation" in made.split.values() and {made.split[name] for name in drawn} == {"train"}
 
 
 def test_without_a_split_and_in_every_fold_what_is_drawn_is_learned_from(root):
