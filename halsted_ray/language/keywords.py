@@ -36,8 +36,7 @@ def keyword_scores(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:
 def fused_scores(first_QM: np.ndarray, second_QM: np.ndarray) -> np.ndarray:
     """float [Q, M]: both scores as one, by their ranks alone (reciprocal rank fusion); equal scores have their mean
     rank, so scores that are all equal change no order."""
-    fused: np.ndarray = sum(1 / (FUSION_K + mean_ranks(scores_QM)) for scores_QM in (first_QM, second_QM))
-    return fused
+    return 1 / (FUSION_K + mean_ranks(first_QM)) + 1 / (FUSION_K + mean_ranks(second_QM))
 
 
 def mean_ranks(scores_QM: np.ndarray) -> np.ndarray:
