@@ -75,7 +75,7 @@ def test_another_archive_is_not_mixed_in(archive, tmp_path):
     with pytest.raises(OutputError, match="1 other file"):
         write_archive(str(tmp_path), **SMALL)
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="can't write phantoms"):
+    with pytest.raises(OutputError, match="can't write videos"):
         write_archive(str(tmp_path / "file"), **SMALL)
 
 

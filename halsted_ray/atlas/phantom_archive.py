@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import as_completed
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.atlas.atlas_table import read_atlas, write_atlas
 from halsted_ray.atlas.contents import Atlas
+from halsted_ray.atlas.rendered_videos import refuse_other_videos, rendered_video, rendering_folder
 from halsted_ray.atlas.split import split_by_video
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.phantom import catalogue
@@ -28,10 +26,6 @@ from halsted_ray.phantom.write import write_video
 from halsted_ray.processes import process_pool
 from halsted_ray.records import Caption, Clip, Video, digest
 from halsted_ray.storage.delta import is_table, table_uri
-from halsted_ray.storage.files import why_not_written
-from halsted_ray.storage.locations import filesystem, local_path
-from halsted_ray.video.identity import video_id
-from halsted_ray.video.probe import probe
 
 PHANTOM_VERSION = 1
 """Goes up by one when the phantom's pixels change, so that old files are not mistaken for new files."""
@@ -224,36 +218,7 @@ def refuse_other_archive(location: str, names: set[str], release: str) -> None:
                 f"{location!r} holds the atlas {written!r}, expected no atlas or {release!r} (seed, number, length and "
                 "picture size of the videos decide this name); name another folder"
             )
-    fs, path = filesystem(location)
-    folder = f"{path.rstrip('/')}/videos"
-    others = {Path(entry).name for entry in fs.ls(folder, detail=False)} - names if fs.exists(folder) else set()
-    others = {name for name in others if not name.startswith(".")}
-    if others:
-        raise OutputError(f"{location!r} already holds {len(others)} other file(s) in videos/; name an empty folder")
-
-
-@contextmanager
-def rendering_folder(location: str) -> Iterator[str]:
-    """A folder on this machine for files that are being rendered, removed at the end with all that stopped processes
-    left in it. It lies beside the videos where they are on this machine, so that a file appears whole, by a rename.
-    Raises OutputError."""
-    path = local_path(location)
-    try:
-        if path is not None:
-            os.makedirs(os.path.join(path, "videos"), exist_ok=True)
-        beside = os.path.join(path, "videos") if path is not None else None
-        folder = tempfile.TemporaryDirectory(prefix=".", dir=beside, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise cannot_write(location, error) from error
-    with folder as name:
-        yield name
-
-
-def cannot_write(location: str, error: OSError) -> OutputError:
-    """What to say where a phantom can't be written."""
-    path = local_path(location)
-    reason = error if path is None else why_not_written(os.path.join(path, "videos"), error)
-    return OutputError(f"can't write phantoms to {location!r} ({reason}); name a place that you may write to")
+    refuse_other_videos(location, names)
 
 
 def render_all(
@@ -272,36 +237,21 @@ def render_all(
 
 
 def render(location: str, video: PhantomVideo, folder: str) -> Video:
-    """One file, unless it is there already; what it is, by its own bytes. ``folder``: where it is made. Raises
-    OutputError."""
-    fs, root = filesystem(location)
-    uri = f"{location.rstrip('/')}/videos/{video.name}.mp4"
-    target = f"{root.rstrip('/')}/videos/{video.name}.mp4"
-    if not fs.exists(target):
-        made = os.path.join(folder, f"{video.name}.mp4")
-        try:
-            write_video(
-                made,
-                video.script(),
-                width=video.width,
-                height=video.height,
-                fps=video.fps,
-                crf=CRF_OF_DOMAIN[video.domain],
-                shifted=video.domain == SHIFTED,
-                interruptions=video.interruptions(),
-            )
-            if local_path(location) is not None:
-                os.replace(made, target)
-            else:
-                fs.makedirs(os.path.dirname(target), exist_ok=True)
-                fs.put_file(made, target)
-                os.remove(made)
-        except OSError as error:
-            raise cannot_write(location, error) from error
-    facts = probe(uri)
-    return Video(
-        video_id(fs, target), uri, facts.size_bytes, facts.duration_s, facts.width, facts.height, facts.fps, facts.codec
-    )
+    """One file, unless it is there already; see ``rendered_video``."""
+
+    def write(path: str) -> None:
+        write_video(
+            path,
+            video.script(),
+            width=video.width,
+            height=video.height,
+            fps=video.fps,
+            crf=CRF_OF_DOMAIN[video.domain],
+            shifted=video.domain == SHIFTED,
+            interruptions=video.interruptions(),
+        )
+
+    return rendered_video(location, f"{video.name}.mp4", folder, write)
 
 
 def truth(video: PhantomVideo, row: Video) -> list[Clip]:

@@ -7,7 +7,6 @@ only the videos that are missing.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -18,19 +17,16 @@ from halsted_ray.atlas.atlas_table import read_atlas
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats import jsonl
 from halsted_ray.atlas.formats.recording import write_text
-from halsted_ray.atlas.phantom_archive import cannot_write, rendering_folder
-from halsted_ray.errors import OutputError, UsageError
+from halsted_ray.atlas.rendered_videos import refuse_other_videos, rendered_video, rendering_folder
+from halsted_ray.errors import UsageError
 from halsted_ray.phantom import catalogue
 from halsted_ray.phantom.write import write_frames
 from halsted_ray.records import SYNTHETIC, Clip, Video, digest
 from halsted_ray.storage.files import require_writable
-from halsted_ray.storage.locations import filesystem, local_path
 from halsted_ray.synthesis import phantom_generator
 from halsted_ray.synthesis.condition import Condition, Example, Generator, wandering_path
 from halsted_ray.synthesis.generators import PHANTOM, load_generator
 from halsted_ray.synthesis.rarest import samples_by_category, training_clips
-from halsted_ray.video.identity import video_id
-from halsted_ray.video.probe import probe
 
 SYNTHESIS_VERSION = 1
 """Goes up by one when the same condition gives other pictures, so that old files are not mistaken for new files."""
@@ -233,39 +229,14 @@ def video_name(condition: Condition, named: str) -> str:
     return f"{digest(SYNTHESIS_VERSION, named, told(condition))}.mp4"
 
 
-def refuse_other_videos(out: str, names: set[str]) -> None:
-    """Raises OutputError where ``<out>/videos`` holds files that this call would not write."""
-    fs, path = filesystem(out)
-    folder = f"{path.rstrip('/')}/videos"
-    there = {entry.rsplit("/", 1)[-1] for entry in fs.ls(folder, detail=False)} if fs.exists(folder) else set()
-    if others := {name for name in there if not name.startswith(".")} - names:
-        raise OutputError(
-            f"{out!r} already holds {len(others)} other file(s) in videos/ (other arguments, or another atlas); "
-            "name an empty folder"
-        )
-
-
 def write_clip(out: str, name: str, condition: Condition, generator: Generator, folder: str, named: str) -> Video:
     """One file, unless it is there already; what it is, by its own bytes. Raises UsageError, OutputError."""
-    fs, root = filesystem(out)
-    target, uri = f"{root.rstrip('/')}/videos/{name}", f"{out.rstrip('/')}/videos/{name}"
-    if not fs.exists(target):
-        made = os.path.join(folder, name)
+
+    def write(path: str) -> None:
         images = checked(condition, generator, named)
-        try:
-            write_frames(made, images, condition.width, condition.height, condition.rate)
-            if local_path(out) is not None:
-                os.replace(made, target)
-            else:
-                fs.makedirs(os.path.dirname(target), exist_ok=True)
-                fs.put_file(made, target)
-                os.remove(made)
-        except OSError as error:
-            raise cannot_write(out, error) from error
-    facts = probe(uri)
-    return Video(
-        video_id(fs, target), uri, facts.size_bytes, facts.duration_s, facts.width, facts.height, facts.fps, facts.codec
-    )
+        write_frames(path, images, condition.width, condition.height, condition.rate)
+
+    return rendered_video(out, name, folder, write)
 
 
 def checked(condition: Condition, generator: Generator, named: str) -> Iterator[NDArray[np.uint8]]:
