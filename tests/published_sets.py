@@ -11,6 +11,7 @@ import numpy as np
 import small_video
 
 SIZE = (64, 96)
+GRASP_1FPS = tuple(f"{k:05d}" for k in range(8))
 
 
 def write(path: Path, text: str) -> None:
@@ -58,46 +59,58 @@ def autolaparo(folder: Path, numbers: Sequence[int], phases: Sequence[int] = (1,
 
 
 def multibypass140(folder: Path, names: Sequence[str]) -> None:
-    """Six seconds: preparation, gastric pouch creation; the camera is outside meanwhile."""
+    """Six seconds: preparation, gastric_pouch_creation; the camera is outside meanwhile."""
     for name in names:
         centre = "bern" if name.startswith("B") else "strasbourg"
         phases = [
             {"start": 0, "end": 2500, "label_name": "preparation", "label_id": 0},
-            {"start": 2500, "end": 6000, "label_name": "gastric pouch creation", "label_id": 1},
+            {"start": 2500, "end": 6000, "label_name": "gastric_pouch_creation", "label_id": 1},
             {"start": 1000, "end": 4500, "label_name": "out_of_body", "label_id": 12},
         ]
         steps = [
-            {"start": 0, "end": 4000, "label_name": "cavity exploration", "label_id": 1},
-            {"start": 4000, "end": 6000, "label_name": "trocar placement", "label_id": 2},
+            {"start": 0, "end": 4000, "label_name": "s1_cavity_exploration", "label_id": 1},
+            {"start": 4000, "end": 6000, "label_name": "s2_trocar_placement", "label_id": 2},
         ]
         write(folder / f"labels/{centre}/labels_by70/{name}.mp4.json", json.dumps({"phases": phases, "steps": steps}))
         pictures(folder / f"frames/{name}", [f"{name}_{k:08d}.jpg" for k in range(1, 7)], [1, 1, 1, 2, 2, 2])
 
 
-def grasp(folder: Path, train: Sequence[str], test: Sequence[str]) -> None:
-    """Eight pictures a case: four of phase 0, four of phase 1; every second one has instruments named."""
+def grasp(folder: Path, train: Sequence[str], test: Sequence[str], numbers: Sequence[str] = GRASP_1FPS) -> None:
+    """Eight pictures a case: four of phase 0, four of phase 1; every second one but the first has an instrument named.
+    ``numbers``: the names of the pictures."""
     kinds = {
-        "phases_categories": [{"id": 0, "name": "Idle"}, {"id": 1, "name": "Left pelvic isolated lymphadenectomy"}],
+        "phases_categories": [
+            {"id": 0, "name": "Idle", "description": "Idle"},
+            {"id": 1, "name": "LPIL", "description": "Left pelvic isolated lymphadenectomy"},
+        ],
         "steps_categories": [
             {"id": 0, "name": "Idle"},
-            {"id": 1, "name": "Cut and tie the vas"},
-            {"id": 2, "name": "c"},
+            {"id": 1, "name": "Id_Illiac_Vein_Artery"},
+            {"id": 2, "name": "Dissection_Illiac_Lymph_Nodes"},
         ],
     }
-    tools = [{"id": 1, "name": "Bipolar Forceps"}, {"id": 2, "name": "Large Needle Driver"}]
+    tools = [{"id": 1, "name": "Bipolar Forceps"}, {"id": 2, "name": "Prograsp Forceps"}]
     for part, cases in (("train", train), ("test", test)):
-        images = [f"{case}/{k:09d}.jpg" for case in cases for k in range(8)]
-        long = [{"image_name": name, "phases": int(int(name[-5]) >= 4), "steps": int(name[-5]) % 3} for name in images]
-        write(
-            folder / f"annotations/grasp_long-term_{part}.json",
-            json.dumps({"images": [], "annotations": long, **kinds}),
-        )
-        keyed = [name for name in images if int(name[-5]) % 2 == 0]
-        short = [{"image_name": name, "category_id": 1 + int(int(name[-5]) >= 4)} for name in keyed if name[-5] != "0"]
-        said = {"images": [{"file_name": name} for name in keyed], "annotations": short, "categories": tools}
+        images = [
+            {"id": 10 * n + k, "file_name": f"{case}/{number}.jpg", "video_name": case, "frame_num": int(number)}
+            for n, case in enumerate(cases)
+            for k, number in enumerate(numbers)
+        ]
+        long = [
+            {"image_id": one["id"], "phases": int(one["id"] % 10 >= 4), "steps": one["id"] % 10 % 3} for one in images
+        ]
+        said = {"images": images, "annotations": long, **kinds}
+        write(folder / f"annotations/grasp_long-term_{part}.json", json.dumps(said))
+        keyed = [one for one in images if one["id"] % 10 % 2 == 0]
+        short = [
+            {"image_name": one["file_name"], "category_id": 1 + int(one["id"] % 10 >= 4)}
+            for one in keyed
+            if one["id"] % 10 != 0
+        ]
+        said = {"images": keyed, "annotations": short, "categories": tools}
         write(folder / f"annotations/grasp_short-term_{part}.json", json.dumps(said))
         for case in cases:
-            pictures(folder / f"frames/{case}", [f"{k:09d}.jpg" for k in range(8)], [3] * 4 + [4] * 4)
+            pictures(folder / f"frames/{case}", [f"{number}.jpg" for number in numbers], [3] * 4 + [4] * 4)
 
 
 def sar_rarp50(folder: Path, places: Sequence[str], seconds: int = 2) -> None:

@@ -12,6 +12,7 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from halsted_ray import taxonomy as taxonomies
 from halsted_ray.atlas.atlas_table import write_atlas
 from halsted_ray.atlas.formats.recording import Recording
 from halsted_ray.atlas.imports import identify_videos
@@ -20,8 +21,15 @@ from halsted_ray.benchmarks.figures import figures_of
 from halsted_ray.benchmarks.labelled import JudgedFrames
 from halsted_ray.benchmarks.leaks import Leak, find_leak, shared_recordings
 from halsted_ray.benchmarks.parts import parts_of, read_names
-from halsted_ray.benchmarks.published_files import DataSet, annotation_files, find_media, labels_of, read_video
-from halsted_ray.benchmarks.run import BenchmarkRun, Choices, run_benchmark
+from halsted_ray.benchmarks.published_files import (
+    LAYOUTS,
+    DataSet,
+    annotation_files,
+    find_media,
+    labels_of,
+    read_video,
+)
+from halsted_ray.benchmarks.run import BenchmarkRun, Choices, own_names, run_benchmark, unlike_vocabulary
 from halsted_ray.cli.benchmark import as_text
 from halsted_ray.embedding.vector_names import open_vectors
 from halsted_ray.errors import AtlasError, UsageError
@@ -112,7 +120,7 @@ def test_official_splits():
     triplets = parts["cholect50"]
     assert [len(triplets[part]) for part in ("train", "validation", "test")] == [35, 5, 10]
     assert len({name for own in triplets.values() for name in own}) == 50
-    assert not parts["bernbypass70"] and "--test FILE" in known()["bernbypass70"].unknown
+    assert not parts["bernbypass70"] and "--test FOLDER/labels/bern" in known()["bernbypass70"].unknown
 
 
 def test_cholec80(tmp_path):
@@ -143,10 +151,10 @@ def test_multibypass140(tmp_path):
     assert set(read_all("bernbypass70", tmp_path)) == {"BBP01"}
     assert set(read_all("strasbypass70", tmp_path)) == {"SBP02"}
     # Out of body lies over the phases and is none of them.
-    assert [own for _, own in both["BBP01"]] == [("preparation",)] * 3 + [("gastric pouch creation",)] * 3
-    assert labels_of(DataSet(str(tmp_path), "phases"), "multibypass140") == ["preparation", "gastric pouch creation"]
+    assert [own for _, own in both["BBP01"]] == [("preparation",)] * 3 + [("gastric_pouch_creation",)] * 3
+    assert labels_of(DataSet(str(tmp_path), "phases"), "multibypass140") == ["preparation", "gastric_pouch_creation"]
     steps = read_all("multibypass140-step", tmp_path)["SBP02"]
-    assert [own for _, own in steps] == [("cavity exploration",)] * 4 + [("trocar placement",)] * 2
+    assert [own for _, own in steps] == [("s1_cavity_exploration",)] * 4 + [("s2_trocar_placement",)] * 2
 
 
 def test_grasp(tmp_path):
@@ -155,19 +163,53 @@ def test_grasp(tmp_path):
     found = parts_of(benchmark("grasp-phase"), data, annotation_files(data, "grasp"), {})
     assert found == {"train": ("CASE001",), "test": ("CASE041",)}
     phases = read_all("grasp-phase", tmp_path)["CASE041"]
-    assert [own for _, own in phases] == [("Idle",)] * 4 + [("Left pelvic isolated lymphadenectomy",)] * 4
+    assert [own for _, own in phases] == [("Idle",)] * 4 + [("LPIL",)] * 4
     assert [own for _, own in read_all("grasp-step", tmp_path)["CASE041"]][:3] == [
         ("Idle",),
-        ("Cut and tie the vas",),
-        ("c",),
+        ("Id_Illiac_Vein_Artery",),
+        ("Dissection_Illiac_Lymph_Nodes",),
     ]
     tools = read_all("grasp-tool", tmp_path)["CASE041"]
     assert tools == [  # the picture without an instrument counts
         (0.0, ()),
         (2.0, ("Bipolar Forceps",)),
-        (4.0, ("Large Needle Driver",)),
-        (6.0, ("Large Needle Driver",)),
+        (4.0, ("Prograsp Forceps",)),
+        (6.0, ("Prograsp Forceps",)),
     ]
+
+
+def test_grasp_at_thirty_pictures_per_second(tmp_path):
+    """The pictures of CASE041 count its 30 frames per second; those of CASE001 each one or two of 45, so that the place
+    of a picture gives its time, and the number does not (BCV-Uniandes/GraSP)."""
+    numbers = [f"{k:09d}" for k in (0, 1, 3, 4, 6, 7, 9, 10)]
+    published_sets.grasp(tmp_path, ["CASE001"], ["CASE041"], numbers)
+    found = read_all("grasp-phase", tmp_path)["CASE001"]
+    assert [at for at, _ in found] == pytest.approx([k / 30 for k in range(8)])
+    media = find_media(DataSet(str(tmp_path), "phases"), "grasp", "CASE001")
+    assert media.per_s == 30 and media.length_s == pytest.approx(8 / 30)
+
+
+def test_grasps_descriptions_are_the_sentences_of_its_short_names(tmp_path):
+    published_sets.grasp(tmp_path, ["CASE001"], ["CASE041"])
+    data = DataSet(str(tmp_path), "phases")
+    said = own_names(labels_of(data, "grasp"), LAYOUTS["grasp"].descriptions(data))
+    assert said == {"Idle": ("idle",), "LPIL": ("left pelvic isolated lymphadenectomy",)}
+    assert own_names(["s18_gastrojejunal_stapling"], {}) == {"s18_gastrojejunal_stapling": ("gastrojejunal stapling",)}
+
+
+def test_pictures_are_in_the_order_of_their_numbers(tmp_path):
+    names = [f"img{k}.jpg" for k in range(1, 13)]  # img10 is not before img2
+    published_sets.pictures(tmp_path / "frames/BBP01", names, [1] * 12)
+    assert find_media(DataSet(str(tmp_path), "phases"), "multibypass140", "BBP01").pictures == tuple(names)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, own in known().items() if own.vocabulary))
+def test_the_labels_of_a_benchmark_are_the_categories_of_its_taxonomy(name):
+    own = benchmark(name)
+    categories = taxonomies.load(own.vocabulary.split("/")[0]).tag(own.vocabulary.split("/")[1]).categories
+    assert not own.labels or tuple(own.labels) == categories
+    assert not unlike_vocabulary(own, categories)
+    assert unlike_vocabulary(own, (*categories, "Eversion"))[0].startswith("1 labels are not in the taxonomy")
 
 
 def test_sar_rarp50(tmp_path):
@@ -478,7 +520,7 @@ def test_a_split_that_is_not_known_must_be_named_and_a_pickle_names_it(texts, tm
     (tmp_path / "fold.pickle").write_bytes(pickle.dumps({"BBP02": rows}))
     choices = Choices(model_of(texts), named={"test": str(tmp_path / "fold.pickle")})
     found = run_benchmark(benchmark("bernbypass70"), str(tmp_path), choices)
-    assert (found.videos, found.frames, found.labels) == (1, 6, ("preparation", "gastric pouch creation"))
+    assert (found.videos, found.frames, found.labels) == (1, 6, ("preparation", "gastric_pouch_creation"))
 
 
 class Harmful:
@@ -573,7 +615,7 @@ def test_sentences_of_ones_own_must_fit_the_labels(texts, tmp_path):
     published_sets.multibypass140(tmp_path, ["BBP01"])
     (tmp_path / "own.yaml").write_text("labels: {preparation: first, pouch: second}")
     own = {"test": listed(tmp_path, ["BBP01"])}
-    with pytest.raises(UsageError, match="'gastric pouch creation' is missing; expected preparation, gastric"):
+    with pytest.raises(UsageError, match="'gastric_pouch_creation' is missing; expected preparation, gastric"):
         run_benchmark(
             benchmark("bernbypass70"),
             str(tmp_path),

@@ -106,3 +106,19 @@ def test_predictions_are_judged_in_the_words_of_another_taxonomy():
     assert "in halsted" in vocabulary_table(found)
     with pytest.raises(TaxonomyError, match="no relations between"):
         vocabulary_figures([], taxonomies.load("sar_rarp50"), "cholec80")
+
+
+def test_cholect50_and_grasp_are_judged_in_halsteds_words_and_back():
+    """Of CholecT50's verbs retract is 1, dissect 2, coagulate 3, clip 4, cut 5; of GraSP's steps 13 to 16 suture."""
+    cholect50 = taxonomies.load("cholect50")
+    found = vocabulary_figures([entry(0, "verb", [1, 4, 3, 2, 5], [1, 1, 3, 2, 5])], cholect50, "halsted")
+    action, step = (found["methods"]["halsted"][f"verb → {tag}"] for tag in ("action", "step"))
+    assert (action["accuracy"], action["n"], action["without"]) == (pytest.approx(2 / 3), 3, 2)
+    assert (step["accuracy"], step["n"], step["without"]) == (1, 1, 4)
+    halsted = taxonomies.load()
+    clip, retraction = (halsted.tag("action").categories.index(name) for name in ("Clip", "Retraction"))
+    back = vocabulary_figures([entry(0, "action", [clip, retraction], [clip, clip])], halsted, "cholect50")
+    assert back["methods"]["halsted"]["action → verb"]["accuracy"] == 0.5
+    found = vocabulary_figures([entry(0, "step", [5, 7, 8], [7, 5, 0])], taxonomies.load("grasp"), "halsted")
+    step = found["methods"]["halsted"]["step → step"]  # three dissections, one answered by an idle step
+    assert (step["accuracy"], step["n"]) == (pytest.approx(2 / 3), 3)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from importlib import resources
 
 import pyarrow as pa
 import pytest
+import yaml
 from sutured import write_suturing
 
 from halsted_ray import taxonomy as taxonomies
@@ -77,6 +79,60 @@ def test_autolaparos_phases_are_of_a_hysterectomy_and_one_is_a_step():
     assert not found.reading(found.second)  # nothing is equal, so nothing of Halsted's reads as a phase
 
 
+def test_cholect50s_hundred_triplets_are_made_of_its_parts_and_read_as_their_verbs_do():
+    cholect50, found = taxonomies.load("cholect50"), load_relations("cholect50_halsted")
+    parts = [triplet.split(", ") for triplet in cholect50.tag("triplet").categories]
+    assert len(parts) == 100 and len(cholect50.tag("phase").categories) == 7
+    for place, (tag, count) in enumerate({"instrument": 6, "verb": 10, "target": 15}.items()):
+        assert {own[place] for own in parts} == set(cholect50.tag(tag).categories)  # each occurs, and no other
+        assert len(cholect50.tag(tag).categories) == count
+    # Rows 1 and 94 of the authors' table of numbers (CAMMA-public/rendezvous): 0,2,0 and 0,9,14.
+    assert parts[1] == ["grasper", "dissect", "gallbladder"] and parts[94] == ["grasper", "null_verb", "null_target"]
+    reading = found.reading(cholect50)
+    for instrument, verb, target in parts:
+        assert reading.get(("triplet", f"{instrument}, {verb}, {target}")) == reading.get(("verb", verb))
+    assert reading["triplet", "hook, dissect, gallbladder"] == {"step": "Dissection"}
+    assert ("verb", "cut") not in reading  # cold or hot, the name does not say
+    assert reading["phase", "carlot-triangle-dissection"] == {
+        "procedure": "Laparoscopic Cholecystectomy", "specialty": "General", "step": "Dissection",
+    }  # fmt: skip
+    assert found.reading(found.second) == {
+        ("action", "Retraction"): {"verb": "retract"},
+        ("action", "Clip"): {"verb": "clip"},
+    }
+
+
+def test_grasps_phases_are_of_a_prostatectomy_and_its_steps_of_suturing_are_halsteds_step():
+    grasp, found = taxonomies.load("grasp"), load_relations("grasp_halsted")
+    assert {tag.name: len(tag.categories) for tag in grasp.tags} == {
+        "phase": 11, "step": 21, "instrument": 7, "action": 14,
+    }  # fmt: skip
+    reading, operation = found.reading(grasp), {"procedure": "Prostatectomy", "specialty": "Urology"}
+    assert all(operation.items() <= reading["phase", phase].items() for phase in grasp.tag("phase").categories)
+    assert {step for tag, step in reading if tag == "step" and reading[tag, step] == {"step": "Suturing"}} == {
+        "Pass_Suture_Urethra", "Pass_Suture_Neck", "Pull_Suture", "Tie_Suture",
+    }  # fmt: skip
+    assert not [category for tag, category in reading if tag == "instrument"]  # in the picture is not acting
+    assert not found.reading(found.second)
+    described = grasp.canonical("phase", "phase", "bladder neck reconstruction")  # as the annotation files describe it
+    assert described == ("phase", "Bladder_Neck_Rec")
+
+
+@pytest.mark.parametrize("name", ["cholect50_halsted", "grasp_halsted"])
+def test_a_shipped_file_that_is_changed_to_contradict_itself_is_refused(name):
+    text = resources.files("halsted_ray.taxonomy").joinpath(f"related/{name}.yaml").read_text("utf-8")
+    tag, category = {"cholect50_halsted": ("verb", "clip"), "grasp_halsted": ("action", "Cauterize")}[name]
+    with pytest.raises(TaxonomyError, match="said to have no counterpart"):
+        relations_from_yaml(f"{text}  - from: {{{tag}: {category}}}\n    why: w\n", "own.yaml")
+    both = f"  - from: {{{tag}: {category}}}\n    relation: part of\n    to: {{action: Idle}}\n    why: w\n"
+    with pytest.raises(TaxonomyError, match="which exclude each other"):
+        relations_from_yaml(text.replace("no_counterpart:", f"{both}no_counterpart:"), "own.yaml")
+    without = yaml.safe_load(text)
+    without["no_counterpart"] = without["no_counterpart"][1:]
+    with pytest.raises(TaxonomyError, match="nothing is said of"):
+        relations_from_yaml(yaml.safe_dump(without), "own.yaml")
+
+
 def test_the_ten_basic_actions_and_what_they_are_in_halsted():
     bsa = taxonomies.load("bsa")
     assert len(bsa.tag("action").categories) == 10 and bsa.stitch.driving == ("Needle Puncture",)
@@ -122,7 +178,8 @@ def test_a_file_that_contradicts_itself_says_where(text, said, small):
 
 def test_taxonomies_without_relations_say_what_ships():
     with pytest.raises(
-        TaxonomyError, match="shipped: cholec80_halsted, sar_rarp50_halsted, bsa_halsted, autolaparo_halsted"
+        TaxonomyError,
+        match="shipped: cholec80_halsted, sar_rarp50_halsted, bsa_halsted, autolaparo_halsted, cholect50_",
     ):
         relations_between(taxonomies.load("cholec80"), taxonomies.load("sar_rarp50"))
     with pytest.raises(TaxonomyError, match="did you mean 'cholec80_halsted'"):

@@ -45,7 +45,8 @@ class Benchmark:
     ``parts``: part of the split → names of videos; empty where the data set's own files say it, or where it is
     ``unknown``, which says why and what to do. ``rest``: the part of all videos that ``parts`` does not name, '' for
     none. ``recordings``: finds the number of the operation in the path of a video (group 1), among the recordings of
-    ``recordings_of``.
+    ``recordings_of``. ``vocabulary``: the taxonomy that ships with the labels, and the tag (``grasp/phase``); '' where
+    none does.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Benchmark:
     within: str = ""
     unknown: str = ""
     rest: str = ""
+    vocabulary: str = ""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     templates: tuple[str, ...] = ("{}",)
     protocol: tuple[str, ...] = ()
@@ -135,6 +137,7 @@ def benchmark_of(said: Any, place: str) -> Benchmark:
             within=said.get("within", ""),
             unknown=split.get("unknown", ""),
             rest=split.get("rest", ""),
+            vocabulary=said.get("vocabulary", ""),
             labels={} if labels == FROM_DATA else label_sentences(labels, place),
             templates=tuple(said.get("templates", ["{}"])),
             protocol=tuple(said.get("protocol", [])),

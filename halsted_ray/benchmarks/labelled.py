@@ -13,7 +13,7 @@ import numpy as np
 from halsted_ray.atlas.formats.recording import Recording
 from halsted_ray.atlas.imports import identify_videos
 from halsted_ray.benchmarks.pictures import load_encoder, picture_vectors
-from halsted_ray.benchmarks.published_files import PICTURES_PER_S, LabelledVideo
+from halsted_ray.benchmarks.published_files import LabelledVideo
 from halsted_ray.embedding.embed import EmbedProgress, embed
 from halsted_ray.embedding.segments import window_key
 from halsted_ray.embedding.vector_names import open_vectors
@@ -68,8 +68,7 @@ def judged_frames(
     """The frames of ``labelled`` with the vectors of the fine windows that hold them, from ``embeddings``; those that
     are missing are decoded and encoded. Raises AtlasError where no frame has a vector."""
     length_s = {
-        own.name: len(own.media.pictures) / PICTURES_PER_S if own.media.pictures else looked.videos[own.name].duration_s
-        for own in labelled
+        own.name: own.media.length_s if own.media.pictures else looked.videos[own.name].duration_s for own in labelled
     }
     windows = {own.name: windows_of(own.times_s, length_s[own.name], spec) for own in labelled}
     held = {

@@ -1,7 +1,7 @@
 """Vectors of videos that are published as folders of pictures.
 
-The windows are those of the grid, as of a video that shows each picture until the next one: a window of 2.5 s holds
-three pictures, the first at its start, and the encoder's 16 times fall onto them.
+The windows are those of the grid, as of a video that shows each picture until the next one: at one picture per second a
+window of 2.5 s holds three, the first at its start, and the encoder's 16 times fall onto them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import av
 import numpy as np
 
-from halsted_ray.benchmarks.published_files import PICTURES_PER_S, Media
+from halsted_ray.benchmarks.published_files import Media
 from halsted_ray.compute.devices import gpus_at_hand
 from halsted_ray.embedding.segments import window_key
 from halsted_ray.errors import ModelError, VideoError
@@ -38,7 +38,7 @@ def folder_id(media: Media) -> str:
     fs, path = filesystem(media.uri)
     some = [media.pictures[k] for k in (0, len(media.pictures) // 2, -1)]
     heads = [fs.cat_file(f"{path}/{name}", start=0, end=FIRST_BYTES).hex() for name in some]
-    return digest(media.pictures, heads, PICTURES_PER_S)
+    return digest(media.pictures, heads, media.per_s)
 
 
 def picture_vectors(
@@ -71,10 +71,9 @@ def encode_pictures(
     media: Media, windows: Sequence[Window], encoder: Encoder, spec: WindowSpec
 ) -> dict[WindowKey, np.ndarray]:
     """The vectors of those of ``windows`` whose pictures can all be decoded."""
-    duration_s = len(media.pictures) / PICTURES_PER_S
     places_NT = np.stack(
         [
-            np.minimum((window_times_s(w, duration_s, spec) * PICTURES_PER_S).astype(int), len(media.pictures) - 1)
+            np.minimum((window_times_s(w, media.length_s, spec) * media.per_s).astype(int), len(media.pictures) - 1)
             for w in windows
         ]
     )

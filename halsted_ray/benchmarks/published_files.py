@@ -3,11 +3,12 @@
     cholec80        phase_annotations/videoNN-phase.txt, tool_annotations/videoNN-tool.txt    videos/videoNN.mp4
     autolaparo      labels/label_NN.txt                                                       videos/NN.mp4
     multibypass140  labels/{bern,strasbourg}/labels_by70/{BBP,SBP}NN.mp4.json                 videos, frames: see below
-    grasp           annotations/grasp_{long,short}-term_{train,test}.json                     frames/CASENNN/%09d.jpg
+    grasp           annotations/grasp_{long,short}-term_{train,test}.json                     frames/CASENNN/: see below
     sar-rarp50      {train1,train2,test}/video_NN[_n]/action_{continues,discrete}.txt         …/video_left.avi
     cholect50       labels/VIDNN.json                                                         videos/VIDNN/%06d.png
 
-Where a data set has videos, a folder ``frames/NAME`` with one picture per second is taken in their place.
+Where a data set has videos, a folder ``frames/NAME`` with one picture per second is taken in their place. GraSP is
+published twice: GraSP_1fps with pictures of five digits, GraSP_30fps with thirty per second and nine digits.
 """
 
 from __future__ import annotations
@@ -38,9 +39,12 @@ from halsted_ray.storage.locations import absolute_location, filesystem
 PICTURE_ENDS = (".png", ".jpg", ".jpeg")
 VIDEO_ENDS = (".mp4", ".avi", ".mkv", ".mov")
 PICTURES_PER_S = 1.0
-"""Of a folder of pictures: all data sets above publish one per second."""
+"""Of a folder of pictures, but for GraSP_30fps."""
 LONGEST_MS = 48 * 3_600_000
 """Of an operation. A longer one is a slip of the pen, and each of its seconds would be a row."""
+GRASP_30FPS_DIGITS = 9
+"""Of the names in GraSP_30fps. Its numbers count the frames of the recording, at 45 or at 30 per second, so that the
+place among the pictures gives the time, and the number does not (BCV-Uniandes/GraSP, tapis/datasets/grasp.py)."""
 BASE_PHASES = 12
 """MultiBypass140's phases 0 to 11; 12 (out of body) and 13 (severity) lie over them."""
 
@@ -50,14 +54,20 @@ Rows = Sequence[tuple[float, tuple[str, ...]]]
 
 @dataclass(frozen=True)
 class Media:
-    """What is seen: a video file, or a folder with ``pictures`` (names in order), ``PICTURES_PER_S`` of them."""
+    """What is seen: a video file, or a folder with ``pictures`` (names in order), ``per_s`` of them per second."""
 
     uri: str
     pictures: tuple[str, ...] = ()
+    per_s: float = PICTURES_PER_S
+
+    @property
+    def length_s(self) -> float:
+        """Of a folder of pictures."""
+        return len(self.pictures) / self.per_s
 
     def place_of(self) -> dict[int, int]:
         """Number in a picture's name → its place in ``pictures``."""
-        return {int(digits[-1]): k for k, name in enumerate(self.pictures) if (digits := re.findall(r"\d+", name))}
+        return {picture_number(name): k for k, name in enumerate(self.pictures)}
 
 
 @dataclass(frozen=True)
@@ -111,7 +121,8 @@ class Layout:
     """How a data set is published. ``annotations``: name of a video → its annotation file. ``rows``: the judged frames
     of one video. ``labels``: those that the data set's files name. ``places``: where a video or its folder of pictures
     may be. ``is_numbered``: rows give the number of a picture, not a time. ``part_of``: the part of a video that the
-    data set's files say, '' for none."""
+    data set's files say, '' for none. ``descriptions``: label → what the files say of it, of those that they describe.
+    ``pictures_per_s``: of a folder, by the name of its first picture."""
 
     expected: str
     annotations: Callable[[DataSet], dict[str, str]]
@@ -120,6 +131,8 @@ class Layout:
     labels: Callable[[DataSet], list[str]] | None = None
     is_numbered: bool = False
     part_of: Callable[[DataSet, str], str] = lambda data, name: ""
+    descriptions: Callable[[DataSet], dict[str, str]] = lambda data: {}
+    pictures_per_s: Callable[[str], float] = lambda picture: PICTURES_PER_S
 
 
 def annotation_files(data: DataSet, layout: str) -> dict[str, str]:
@@ -148,9 +161,16 @@ def find_media(data: DataSet, layout: str, name: str) -> Media | None:
         if place.endswith((".mp4", ".avi")):
             if found := place if is_file(place) else other_container(place):
                 return Media(found)
-        elif pictures := sorted(file for file in names_in(place) if file.lower().endswith(PICTURE_ENDS)):
-            return Media(place, tuple(pictures))
+        elif pictures := [file for file in names_in(place) if file.lower().endswith(PICTURE_ENDS)]:
+            pictures.sort(key=lambda file: (picture_number(file), file))
+            return Media(place, tuple(pictures), LAYOUTS[layout].pictures_per_s(pictures[0]))
     return None
+
+
+def picture_number(name: str) -> int:
+    """12 of ``img12.jpg``, ``BBP01_00000012.jpg`` and ``000012.png``; −1 where a name has no number."""
+    digits = re.findall(r"\d+", name)
+    return int(digits[-1]) if digits else -1
 
 
 def names_in(folder: str) -> list[str]:
@@ -182,7 +202,7 @@ def read_video(data: DataSet, layout: str, name: str, file: str, media: Media, l
         return LabelledVideo(name, media, tuple(at for at, _ in rows), tuple(own for _, own in rows))
     place_of = media.place_of()
     seen = [(place_of[int(number)], own) for number, own in rows if int(number) in place_of]
-    times_s = tuple(place / PICTURES_PER_S for place, _ in seen)
+    times_s = tuple(place / media.per_s for place, _ in seen)
     return LabelledVideo(name, media, times_s, tuple(own for _, own in seen), len(rows) - len(seen))
 
 
@@ -316,8 +336,8 @@ def grasp_part_of(data: DataSet, name: str) -> str:
     return next((part for part, file, said in grasp_parts(data) if name in grasp_rows_of(data, file, said)), "")
 
 
-def grasp_labels(data: DataSet) -> list[str]:
-    """Names of the categories in the order of their ids."""
+def grasp_kinds(data: DataSet) -> list[dict[str, Any]]:
+    """The categories in the order of their ids, each with id and name. Any: whatever the file holds."""
     for _, file, said in grasp_parts(data):
         key = grasp_categories(data)
         own = said.get(key)
@@ -325,8 +345,23 @@ def grasp_labels(data: DataSet) -> list[str]:
             isinstance(one, dict) and isinstance(one.get("id"), int) and "name" in one for one in own
         ):
             raise format_error(file, key, own, "a list of categories with id and name")
-        return [str(one["name"]) for one in sorted(own, key=lambda one: int(one["id"]))]
+        return sorted(own, key=lambda one: int(one["id"]))
     return []
+
+
+def grasp_labels(data: DataSet) -> list[str]:
+    """Names of the categories in the order of their ids."""
+    return [str(one["name"]) for one in grasp_kinds(data)]
+
+
+def grasp_descriptions(data: DataSet) -> dict[str, str]:
+    """``LPIL`` → Left pelvic isolated lymphadenectomy: the names are too short to be sentences."""
+    return {str(one["name"]): str(one["description"]) for one in grasp_kinds(data) if one.get("description")}
+
+
+def grasp_pictures_per_s(picture: str) -> float:
+    """30 for ``000000012.jpg``, whose numbers may count at another rate; 1 for ``00012.jpg``."""
+    return 30.0 if len(picture.rpartition(".")[0]) == GRASP_30FPS_DIGITS else PICTURES_PER_S
 
 
 def grasp_categories(data: DataSet) -> str:
@@ -345,11 +380,15 @@ def grasp_rows_of(data: DataSet, file: str, said: Any) -> Mapping[str, list[tupl
             name = str(image.get("file_name")) if isinstance(image, dict) else ""
             case, number = grasp_picture(name, file, f"images[{k}]")
             found.setdefault(case, []).append((number, name, -1))
+    images = [one for one in said["images"] if isinstance(one, dict) and isinstance(one.get("id"), int)]
+    name_of = {one["id"]: one.get("file_name") for one in images}
     for k, one in enumerate(said["annotations"]):
-        if not isinstance(one, dict) or not isinstance(one.get(key), int) or "image_name" not in one:
-            raise format_error(file, f"annotations[{k}]", one, f"image_name, and {key} as a whole number")
-        case, number = grasp_picture(str(one["image_name"]), file, f"annotations[{k}]")
-        found.setdefault(case, []).append((number, str(one["image_name"]), one[key]))
+        name = one.get("image_name", name_of.get(one.get("image_id"))) if isinstance(one, dict) else None
+        if name is None or not isinstance(one.get(key), int):
+            expected = f"image_name, or the image_id of one of images, and {key} as a whole number"
+            raise format_error(file, f"annotations[{k}]", one, expected)
+        case, number = grasp_picture(str(name), file, f"annotations[{k}]")
+        found.setdefault(case, []).append((number, str(name), one[key]))
     data._read[f"rows of {file}"] = found
     return found
 
@@ -471,6 +510,8 @@ LAYOUTS: Mapping[str, Layout] = {
         grasp_labels,
         True,
         grasp_part_of,
+        grasp_descriptions,
+        grasp_pictures_per_s,
     ),
     "sar-rarp50": Layout(
         "files such as test/video_41/action_discrete.txt, with video_left.avi beside",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from halsted_ray import taxonomy
 from halsted_ray.benchmarks.benchmark import Benchmark, read_sentences
 from halsted_ray.benchmarks.figures import Figures, figures_of
 from halsted_ray.benchmarks.labelled import JudgedFrames, judged_frames, look_at
@@ -18,6 +20,7 @@ from halsted_ray.benchmarks.published_files import (
     annotation_files,
     find_media,
     labels_of,
+    layout_of,
     read_video,
 )
 from halsted_ray.embedding.embed import EmbedProgress
@@ -103,7 +106,10 @@ def run_benchmark(
     labels = tuple(benchmark.labels) or tuple(labels_of(data, benchmark.layout))
     if len(labels) < 2:
         raise AtlasError(f"{data.folder}: its files name {len(labels)} labels; expected two or more to choose from")
-    sentences = read_sentences(choices.labels, labels) if choices.labels else benchmark.labels or own_names(labels)
+    if choices.labels:
+        sentences = read_sentences(choices.labels, labels)
+    else:
+        sentences = dict(benchmark.labels) or own_names(labels, layout_of(benchmark.layout).descriptions(data))
 
     missing: dict[str, str] = {}
     labelled: dict[str, list[LabelledVideo]] = {}
@@ -159,7 +165,7 @@ def run_benchmark(
         test.left_out,
         missing,
         leak,
-        differences(benchmark, choices, spec, labelled["test"], test),
+        differences(benchmark, choices, labels, spec, labelled["test"], test),
     )
 
 
@@ -167,9 +173,20 @@ PARTS_OF_PROBE = {ZERO_SHOT: ("test",), LINEAR: ("train", "validation", "test")}
 """Probe → the parts whose videos it needs; a split may be without a validation part."""
 
 
-def own_names(labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Each label as its own sentence, in small letters and without the joints of names."""
-    return {label: (label.replace("_", " ").replace(", ", " ").lower(),) for label in labels}
+def own_names(labels: Sequence[str], descriptions: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Each label's description as its sentence, else the label itself without the joints of names and the numbers of
+    steps (``s18_gastrojejunal_stapling``); in small letters."""
+    said = {label: descriptions.get(label, re.sub(r"^s\d+_", "", label)) for label in labels}
+    return {label: (text.replace("_", " ").replace(", ", " ").lower(),) for label, text in said.items()}
+
+
+def unlike_vocabulary(benchmark: Benchmark, labels: Sequence[str]) -> list[str]:
+    """A sentence where the data set's files name labels that its taxonomy does not have."""
+    if not benchmark.vocabulary:
+        return []
+    name, tag = benchmark.vocabulary.split("/")
+    unlike = [label for label in labels if label not in taxonomy.load(name).tag(tag).categories]
+    return [f"{len(unlike)} labels are not in the taxonomy {name!r}, such as {unlike[0]!r}."] if unlike else []
 
 
 def linear_scores(judged: Mapping[str, JudgedFrames], model: VideoTextModel | None, is_multi_label: bool) -> np.ndarray:
@@ -192,7 +209,12 @@ def linear_scores(judged: Mapping[str, JudgedFrames], model: VideoTextModel | No
 
 
 def differences(
-    benchmark: Benchmark, choices: Choices, spec: WindowSpec, labelled: Sequence[LabelledVideo], test: JudgedFrames
+    benchmark: Benchmark,
+    choices: Choices,
+    labels: Sequence[str],
+    spec: WindowSpec,
+    labelled: Sequence[LabelledVideo],
+    test: JudgedFrames,
 ) -> tuple[str, ...]:
     """Sentences on what is not as published."""
     said = list(benchmark.protocol)
@@ -204,9 +226,10 @@ def differences(
         )
     if choices.labels:
         said.append("The sentences of the labels are your own.")
+    said += unlike_vocabulary(benchmark, labels)
     said.append(f"A frame has the answer of the {spec.fine_s:g}-second window of the grid that holds it.")
-    if any(video.media.pictures for video in labelled):
+    for per_s in sorted({video.media.per_s for video in labelled if video.media.pictures}):
         said.append(
-            f"Pictures at 1 per second: each of the {spec.frames} times of a window has the last one before it."
+            f"Pictures at {per_s:g} per second: each of the {spec.frames} times of a window has the last one before it."
         )
     return (*said, *shared_recordings(benchmark, test.videos))

@@ -5,6 +5,8 @@
     cholec80.yaml     Cholec80's seven phases and seven tools
     bsa.yaml          the ten basic surgical actions
     autolaparo.yaml   AutoLaparo's seven phases
+    cholect50.yaml    CholecT50's phases, and its hundred triplets with their parts
+    grasp.yaml        GraSP's phases, steps, instruments and atomic actions
     surglavi.yaml     SurgLaVi-β's three levels of captions
     names.py          Taxonomy, Task, Tag, and the look-ups by name
     parsing.py        reads a YAML file, checks it line by line, and makes it a Taxonomy

@@ -17,7 +17,7 @@ from halsted_ray.records import JsonObject
 from halsted_ray.storage.files import read_bytes
 from halsted_ray.taxonomy.names import Narrowing, StitchRoles, Tag, Task, Taxonomy, fold, nearest
 
-SHIPPED = ("halsted", "sar_rarp50", "cholec80", "surglavi", "out_of_body", "bsa", "autolaparo")
+SHIPPED = ("halsted", "sar_rarp50", "cholec80", "surglavi", "out_of_body", "bsa", "autolaparo", "cholect50", "grasp")
 WINDOWS = ("coarse", "fine")
 SPANS = ("window", "operation")
 MOST_VALUES = 20_000

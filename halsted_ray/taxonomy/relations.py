@@ -24,7 +24,14 @@ from halsted_ray.taxonomy.parsing import load
 
 EQUAL, PART_OF, RELATED = "equal", "part of", "related"
 KINDS = (EQUAL, PART_OF, RELATED)
-SHIPPED = ("cholec80_halsted", "sar_rarp50_halsted", "bsa_halsted", "autolaparo_halsted")
+SHIPPED = (
+    "cholec80_halsted",
+    "sar_rarp50_halsted",
+    "bsa_halsted",
+    "autolaparo_halsted",
+    "cholect50_halsted",
+    "grasp_halsted",
+)
 LARGEST_BYTES = 1_000_000
 Category = tuple[str, str]
 """(tag, category)."""
