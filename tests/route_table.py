@@ -118,6 +118,9 @@ ROUTES = {
     "GET /v1/videos/{video_id}/timeline": Route("read", "timeline", "timeline.read", takes_links=True),
     "HEAD /v1/videos/{video_id}/timeline": Route("read", "timeline", "timeline.read", takes_links=True),
     "GET /v1/videos/{video_id}/stitches": Route("read", "timeline", "timeline.read"),
+    "GET /v1/videos/{video_id}/explanation": Route(
+        "read", "timeline", "timeline.read", query="at_s=1", takes_links=True
+    ),
     "GET /v1/videos/{video_id}/annotations": Route("read", "timeline", "timeline.read"),
     "POST /v1/videos/{video_id}/annotations": Route("annotate", "annotate", "annotation.change", body=ADDED),
     "GET /v1/videos/{video_id}/annotations/history": Route("read", "timeline", "timeline.read"),
@@ -135,6 +138,7 @@ ROUTES = {
     "GET /v1/cases/{case_id}": Route("read", "see", "summary.read"),
     "GET /v1/cases/{case_id}/timeline": Route("read", "timeline", "timeline.read"),
     "GET /v1/cases/{case_id}/stitches": Route("read", "timeline", "timeline.read"),
+    "GET /v1/cases/{case_id}/explanation": Route("read", "timeline", "timeline.read", query="at_s=1"),
     "PATCH /v1/cases/{case_id}": Route("write", "describe", "summary.read", body={"labels": ["teaching"]}),
     "DELETE /v1/cases/{case_id}": Route("write", "describe"),
     "GET /v1/home": Route("read", "mine", "summary.read", is_filter=True),

@@ -1,5 +1,6 @@
 """Import of SurgLaVi-β's database, also from S3: what is imported, and how a wrong database is reported."""
 
+import json
 import sqlite3
 
 import pytest
@@ -81,6 +82,41 @@ def test_surglavi_is_imported_whole(surglavi, tmp_path):
     ]
     kept = captions_for_training(read_atlas(str(tmp_path / "atlas")), ["enhanced"])
     assert {c.text for c in kept} == {"Dissects Calot's triangle", "Grasps the fundus, and retracts"}
+
+
+SRT = "1\n00:00:00,500 --> 00:00:02,000\nnow we clip\nthe duct\n\n2\n00:00:03,000 --> 00:00:02,000\nbackwards\n"
+VTT = "WEBVTT\n\n00:00.500 --> 00:02.000\nnow we clip\nthe <b>duct</b>\n\n00:03.000 --> 00:02.000\nbackwards\n"
+SEGMENTS = [
+    {"start": 0.5, "end": 2.0, "text": " now we clip the duct"},
+    {"start": 3.0, "end": 2.0, "text": "backwards"},
+]
+CHUNKS = [{"timestamp": [0.5, 2.0], "text": "now we clip the duct"}, {"timestamp": [3.0, 2.0], "text": "backwards"}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [SRT, VTT, json.dumps({"text": "…", "segments": SEGMENTS}), json.dumps({"chunks": CHUNKS})],
+    ids=["srt", "vtt", "whisper", "transformers"],
+)
+def test_a_transcript_with_times_keeps_them(surglavi, tmp_path, text):
+    write(surglavi.parent / "text/xk2", text)
+    with sqlite3.connect(surglavi) as base:
+        base.execute("insert into transcriptions values (1, 7, 'text/xk2', '')")
+    done = import_annotations(str(tmp_path / "atlas"), str(surglavi), "surglavi")
+    said = [c for c in read_captions(read_atlas(str(tmp_path / "atlas"))) if c.kind == "transcript"]
+    assert [(c.start_s, c.stop_s, c.level, c.text) for c in said] == [(0.5, 2.0, "fine", "now we clip the duct")]
+    assert done.counts["no-span"] == 1, "what ends before it begins is left out, and counted"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"segments": 3}', '{"segments": [1]}', "{half", "at 00:01 --> we cut", '{"a": ' * 9999]
+)
+def test_a_transcript_that_only_looks_like_one_with_times_is_text(surglavi, tmp_path, text):
+    with sqlite3.connect(surglavi) as base:
+        base.execute("insert into transcriptions values (1, 7, '', ?)", (text,))
+    import_annotations(str(tmp_path / "atlas"), str(surglavi), "surglavi")
+    said = [c for c in read_captions(read_atlas(str(tmp_path / "atlas"))) if c.kind == "transcript"]
+    assert [(c.level, c.text) for c in said] == [("video", text.strip())]
 
 
 def test_surglavi_on_s3(surglavi, tmp_path, s3_server):

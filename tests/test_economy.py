@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,8 @@ from halsted_ray import open_maps
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.cli import main
 from halsted_ray.errors import UsageError
+from halsted_ray.reporting import write_html
+from halsted_ray.reporting.economy_section import economy_section
 from halsted_ray.sequences.economy import ECONOMY_SCHEMA, economy_of, economy_rows, read_economy
 from halsted_ray.sequences.economy_regression import ProficiencyLabel, fit_ridge, read_labels, regress
 
@@ -146,3 +149,19 @@ def test_the_command_and_python_say_the_same_and_the_warning_stands_beside_it(tm
     (tmp_path / "labels.csv").write_text(f"video_id,score\n{WHOLE},1\n")
     assert main(["economy", out, "--against", str(tmp_path / "labels.csv")]) == 2
     assert "expected at least 6" in capsys.readouterr().err
+
+
+def test_the_report_of_an_archive_shows_it_folded_under_its_warning(tmp_path):
+    out = str(tmp_path)
+    write_suturing(out)
+    write_html(out, str(tmp_path / "report.html"))
+    html = (tmp_path / "report.html").read_text()
+    part = html[html.index("<h2>Economy of motion</h2>") : html.index("<h2>Videos</h2>")]
+    assert part.index("Do not use them for credentialing, to rank surgeons, or to judge a person.") < part.index(
+        "<details"
+    )
+    (figures,) = [video for video in read_economy(out) if video.actions]
+    assert "Figures of 1 video</summary>" in part and figures.video_id in part
+    cells = re.findall("<td[^>]*>(?:<[^>]*>)?([^<]*)", part)
+    assert cells[2] == str(figures.actions) and f"{figures.median_action_s:.1f}" in cells
+    assert economy_section([]) == ""

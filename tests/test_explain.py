@@ -71,7 +71,7 @@ def test_what_is_not_known_says_why():
         row("micro", "gap", "corrupt", 40.0, 50.0, 0.0, "gap"),
         row("micro", "unknown", "unknown", 50.0, 60.0, 0.0, "unknown"),
     ]
-    assert of(rows, 45)["perception", "instrument"].reason == "no picture: corrupt"
+    assert of(rows, 45)["perception", "instrument"].reason == "not mapped: corrupt"
     assert of(rows, 55)["perception", "instrument"].reason == "outside of what the model has learned"
     assert of(rows, 10)["context", "phase"].reason == "asked where step is Suturing, and it is Dissection"
     assert of(rows, 70)["context", "phase"].reason == "the map has no row here"
@@ -110,7 +110,7 @@ def test_the_command_numbers_rows_as_an_export_lists_them(tmp_path, capsys):
                 name: value for name, value in one.items() if name != "row"
             }
     assert main(["explain", out, f"{PARTIAL}:80"]) == 0
-    assert "not known (no picture: corrupt)" in capsys.readouterr().out
+    assert "not known (not mapped: corrupt)" in capsys.readouterr().out
     assert main(["explain", out, f"{WHOLE}:500"]) == 2
     assert "lasts 120 s; got 500 s" in capsys.readouterr().err
 

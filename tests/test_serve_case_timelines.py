@@ -99,7 +99,7 @@ def test_a_file_without_a_map_is_a_marked_stretch_and_shifts_nothing(service, cl
 def test_a_case_without_a_map_is_refused_in_words(service, client):
     add_file(service, 1)
     add_file(service, 2)
-    for what in ("timeline", "stitches"):
+    for what in ("timeline", "stitches", "explanation?at_s=1"):
         refused = client.get(f"/v1/cases/{CASE}/{what}")
         assert refused.status_code == 404 and "no file of case 'ca5e' is mapped yet" in refused.json()["detail"]
 
@@ -231,5 +231,5 @@ def test_another_tenant_and_whoever_sees_no_file_find_no_case(service, client):
     write_map(service, "a1", [])
     for tenant_id, user in (("south", "eve"), (TENANT, "ben")):
         with client_of(service, new_key(service, tenant_id, user)) as other:
-            for what in ("timeline", "stitches"):
+            for what in ("timeline", "stitches", "explanation?at_s=1"):
                 assert other.get(f"/v1/cases/{CASE}/{what}").status_code == 404, (user, what)

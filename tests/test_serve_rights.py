@@ -39,6 +39,7 @@ ROUTES = {
     "POST /v1/videos/{video_id}/certificate/accept": "map",
     "GET /v1/videos/{video_id}/stitches": "timeline",
     "GET /v1/videos/{video_id}/timeline": "timeline",
+    "GET /v1/videos/{video_id}/explanation": "timeline",
     "GET /v1/videos/{video_id}/maps": "see",
     "POST /v1/videos/{video_id}/maps": "map",
     "GET /v1/videos/{video_id}/people": "people",

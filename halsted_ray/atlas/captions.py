@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from halsted_ray.atlas.contents import ROUNDING_S, Atlas, Row
@@ -30,18 +31,25 @@ def read_captions(atlas: Atlas) -> tuple[Caption, ...]:
 
     Raises AtlasError where the table can't be read.
     """
-    if atlas.captions_version is None:
+    rows = caption_table(atlas)
+    if rows is None:
         return ()
+    columns = [rows.column(name).to_pylist() for name in CAPTION_SCHEMA.names]
+    return tuple(Caption(*values) for values in zip(*columns, strict=True))
+
+
+def caption_table(atlas: Atlas) -> pa.Table | None:
+    """The same as a table (CAPTION_SCHEMA); None where the atlas has no captions."""
+    if atlas.captions_version is None:
+        return None
     try:
         table = open_table(table_uri(atlas.root, "atlas", "captions"), atlas.captions_version)
-        rows = table.to_pyarrow_table(columns=CAPTION_SCHEMA.names, filesystem=native_files(table))
+        return table.to_pyarrow_table(columns=CAPTION_SCHEMA.names, filesystem=native_files(table))
     except (DeltaError, OSError, ValueError) as error:
         raise AtlasError(
             f"the captions of the atlas at {atlas.root!r} can't be read: {told(error)}; restore them from a backup or "
             "read another release"
         ) from error
-    columns = [rows.column(name).to_pylist() for name in CAPTION_SCHEMA.names]
-    return tuple(Caption(*values) for values in zip(*columns, strict=True))
 
 
 def captions_for_training(

@@ -1,4 +1,4 @@
-"""``halsted atlas`` and its actions: import, list, show, diff, release, verify, export."""
+"""``halsted atlas`` and its actions: import, list, show, search, diff, release, verify, export."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import csv
 import io
 import json
 import sys
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
@@ -21,14 +23,18 @@ from halsted_ray.cli.options import (
     add_group,
     count,
     only_with,
+    positive_int,
     share_below_1,
 )
-from halsted_ray.cli.text_tables import counted, show_progress
+from halsted_ray.cli.text_tables import WIDTH, counted, show_progress
+from halsted_ray.storage.locations import printable
 
 if TYPE_CHECKING:
     from halsted_ray.atlas import Atlas
+    from halsted_ray.language.caption_search import FoundText
 
 EXIT_CODES = "exit code: 0 done, 3 some videos or samples were left out, or verify found a fault, 2 wrong use"
+KINDS = ("raw", "enhanced", "transcript")
 AT = "a release, a version's number, or head (the newest version)"
 
 
@@ -116,6 +122,22 @@ def add_atlas(commands: Commands) -> None:
     )
     showing.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
     showing.add_argument("--json", action="store_true", help="print everything as JSON")
+    searching = action(
+        "search",
+        "find captions and transcripts by their words",
+        search_words,
+        "search hospital 'clip on the \"cystic duct\"' --kind transcript",
+    )
+    searching.add_argument(
+        "text", metavar="TEXT", help="words, any of which may fit; a phrase in double quotes stays together"
+    )
+    searching.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
+    searching.add_argument(
+        "--kind", action="append", choices=KINDS, default=[], help="only these (default: all); may be repeated"
+    )
+    searching.add_argument("--count", type=positive_int, default=10, metavar="N", help="results (default 10)")
+    searching.add_argument("--files", action="store_true", help="also print each video's file, which may be private")
+    searching.add_argument("--json", action="store_true", help="print everything as JSON")
     differing = action(
         "diff",
         "count the samples that B adds to A and removes from it",
@@ -324,6 +346,45 @@ def show_release(options: argparse.Namespace) -> int:
         + ", ".join(f"{count} {part}" for part, count in parts.items())
     )
     return DONE
+
+
+def search_words(options: argparse.Namespace) -> int:
+    """Prints the sentences that fit best."""
+    from halsted_ray.atlas import read_atlas
+    from halsted_ray.language.caption_search import search_captions
+
+    atlas = read_atlas(options.atlas, options.release)
+    found = search_captions(
+        atlas, options.text, options.count, options.kind, lambda doing: print(doing, file=sys.stderr)
+    )
+    uris = {video.video_id: video.uri for video in atlas.videos} if options.files else {}
+    if options.json:
+        rows = [asdict(one) | ({"file": uris.get(one.video_id)} if options.files else {}) for one in found]
+        print(json.dumps({"release": atlas.release, "version": atlas.version, "results": rows}, indent=1))
+        return DONE
+    print(found_text(found, uris) if found else f"no caption or transcript of {atlas.name} has one of these words")
+    return DONE
+
+
+def found_text(found: Sequence[FoundText], uris: Mapping[str, str]) -> str:
+    """The sentences that were found, each under its video and time."""
+    from halsted_ray.reporting.terminal import clock
+
+    lines = []
+    for number, one in enumerate(found, 1):
+        times = (
+            "whole video, no time"
+            if one.start_s is None or one.stop_s is None
+            else f"{clock(one.start_s, 1)} to {clock(one.stop_s, 1)}"
+        )
+        kind = f"{one.level} {one.kind}" if one.start_s is not None else one.kind
+        lines.append(f"{number:2}  {one.video_id}  {times}  ({kind}, {one.score:.1f})")
+        if one.video_id in uris:
+            lines.append(f"    {printable(uris[one.video_id])}")
+        lines += textwrap.wrap(printable(one.text), WIDTH, initial_indent="    ", subsequent_indent="    ")
+        if one.excluded:
+            lines.append(f"    not for training: {printable(one.excluded)}")
+    return "\n".join(lines)
 
 
 def show_difference(options: argparse.Namespace) -> int:

@@ -3,6 +3,8 @@
     text_encoder.py       a sentence becomes a vector
     contrast_model.py     clips and sentences in one space
     captioned_clips.py    captions with the vectors of their windows and texts
+    keywords.py           words in short texts, and one order made of two
+    caption_search.py     captions and transcripts of an atlas by their words
     retrieval.py          from a sentence to the moment: recall, chance, keywords
     contrast_recipe.py    every choice of a training run
     contrast_loss.py      symmetric InfoNCE over workers

@@ -7,7 +7,8 @@
     html_page.py           the parts that every page shares; page.html is its frame, with page.css, page.js (timelines)
                            and tokens.css (colours, the same file as the front end's)
     verdict.py             what came out, in sentences, for the top of a page
-    map_page.py            the page of a mapping run, with videos_section.py, stitch_section.py, confusion_table.py
+    map_page.py            the page of a mapping run, with videos_section.py, stitch_section.py, economy_section.py,
+                           confusion_table.py
     map_plots.py           a timeline as a Plotly figure, for notebooks
     stitch_words.py        totals of stitches in words
     evaluation_page.py     the page of an evaluation, with evaluation_plots.py (its charts), self_label_section.py (the

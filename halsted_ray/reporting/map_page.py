@@ -9,6 +9,7 @@ from html import escape
 from halsted_ray.compute.progress import amount
 from halsted_ray.profiling import STAGES
 from halsted_ray.reporting.confusion_table import confusion_card
+from halsted_ray.reporting.economy_section import economy_section
 from halsted_ray.reporting.html_page import (
     folded,
     meter,
@@ -55,6 +56,7 @@ def map_page(data: ReportData, figures: JsonObject) -> str:
         accuracy_section(figures["accuracy"]),
         steps_section(figures, data.taxonomy),
         stitch_section(data.stitches),
+        economy_section(data.economy),
         confusion_section(figures["accuracy"]),
         videos_section(data, figures),
         failure_section(figures["failures"]),

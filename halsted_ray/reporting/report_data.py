@@ -22,6 +22,7 @@ from halsted_ray.maps.status import status_of
 from halsted_ray.maps.stitch_table import VideoStitches, asked_of_cases, asked_tasks, stitches_of_video
 from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
 from halsted_ray.records import Clip, WindowSpec
+from halsted_ray.sequences.economy import VideoEconomy, economy_of
 from halsted_ray.storage.locations import local_path, printable
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.taxonomy.parsing import SHIPPED
@@ -71,6 +72,16 @@ class ReportData:
         drawn = [(video["video_id"], self.rows_of(video["video_id"])) for video in self.videos]
         return [
             stitches_of_video(video_id, rows, self.asked.get(video_id, ()), self.taxonomy, rows[-1]["model_version"])
+            for video_id, rows in drawn
+            if rows
+        ]
+
+    @cached_property
+    def economy(self) -> list[VideoEconomy]:
+        """The economy of motion of each video that has rows, in the order of ``videos``."""
+        drawn = [(video["video_id"], self.rows_of(video["video_id"])) for video in self.videos]
+        return [
+            economy_of(video_id, rows, self.taxonomy, model_version=rows[-1]["model_version"])
             for video_id, rows in drawn
             if rows
         ]

@@ -19,6 +19,16 @@ PERCEPTION, RELATION, CONTEXT = "perception", "relation", "context"
 SEEN = ("instrument", "arm", "anatomy")
 """Tags that say what is in the picture. So do tags that are Absent or Present."""
 PRESENCE = frozenset(("Absent", "Present"))
+NO_ROW, NOT_LEARNED, NOT_MAPPED, NOT_ASKED, NONE_THERE, NOTHING_DONE = WHYS = (
+    "no row",
+    "not learned",
+    "not mapped",
+    "not asked",
+    "none there",
+    "nothing done",
+)
+"""Why a statement is not known: no row here, outside of what the model has learned, a gap, a tag that is asked where
+another one has another category, no row before or after, and nothing of which a relation is made."""
 DONE = ("action", "phase")
 """Tags that say what is being done, by which a relation is made."""
 FOLLOWED = ("step", "phase", "action")
@@ -46,8 +56,10 @@ class Evidence:
 @dataclass(frozen=True)
 class Statement:
     """``level``: perception, relation or context. ``about``: a tag, ``acts`` (a relation), or such as ``step before``
-    and ``step next``. ``said``: the category, or a sentence; None where it is not known, and ``reason`` then says why.
-    ``confidence``: that of the least sure of the rows it ``rests_on``; None where it is not known."""
+    and ``step next``. ``said``: the category, or a sentence; None where it is not known. ``confidence``: that of the
+    least sure of the rows it ``rests_on``; None where it is not known. ``reason``: why it is not known, in words, and
+    ``why`` as one of WHYS; the rows are then those that say so. ``needs``: (tag, category) under which the tag is
+    asked, where ``why`` is "not asked". ``missing``: tags of a relation that are not known."""
 
     level: str
     about: str
@@ -55,6 +67,9 @@ class Statement:
     confidence: float | None
     rests_on: tuple[Evidence, ...]
     reason: str = ""
+    why: str = ""
+    needs: tuple[str, str] | None = None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,21 +136,28 @@ class _Moment:
         """What the map says of one tag."""
         found = self.answer(tag.name)
         if found is None:
-            return Statement(level, tag.name, None, None, self._without(tag.name), self.why_not(tag.name))
+            return self.not_known(level, tag.name)
         return Statement(level, tag.name, found.category, found.confidence, (found,))
 
-    def why_not(self, tag: str) -> str:
-        """Why the map has no answer of ``tag`` at the moment."""
+    def not_known(self, level: str, tag: str) -> Statement:
+        """Why the map has no answer of ``tag`` at the moment, with the rows that say so."""
+
+        def statement(
+            why: str, reason: str, rows: tuple[Evidence, ...], needs: tuple[str, str] | None = None
+        ) -> Statement:
+            return Statement(level, tag, None, None, rows, reason, why, needs)
+
         task = self.taxonomy.task_of_tag(tag)
-        for row in self._without(tag):
-            if row.source == UNKNOWN:
-                return "outside of what the model has learned"
-            return f"no picture: {row.category}"
+        if without := self._without(tag):
+            if without[0].source == UNKNOWN:
+                return statement(NOT_LEARNED, "outside of what the model has learned", without)
+            return statement(NOT_MAPPED, f"not mapped: {without[0].category}", without)
         for needed, category in task.when:
             found = self.answer(needed)
             if found is not None and found.category != category:
-                return f"asked where {needed} is {category}, and it is {found.category}"
-        return "the map has no row here"
+                reason = f"asked where {needed} is {category}, and it is {found.category}"
+                return statement(NOT_ASKED, reason, (found,), (needed, category))
+        return statement(NO_ROW, "the map has no row here", ())
 
     def _without(self, tag: str) -> tuple[Evidence, ...]:
         task = self.taxonomy.task_of_tag(tag).name
@@ -156,10 +178,11 @@ class _Moment:
             missing = [other for other in others if other not in known]
             said = _sentence(done.category, known) + (f"; not known: {', '.join(missing)}" if missing else "")
             rows = (done, *known.values())
-            found.append(Statement(RELATION, "acts", said, min(row.confidence for row in rows), rows))
+            least = min(row.confidence for row in rows)
+            found.append(Statement(RELATION, "acts", said, least, rows, missing=tuple(missing)))
         if not found:
             reason = "the map says of this moment neither " + " nor ".join(DONE)
-            found.append(Statement(RELATION, "acts", None, None, (), reason))
+            found.append(Statement(RELATION, "acts", None, None, (), reason, NOTHING_DONE))
         return found
 
     def around(self, tag: str) -> list[Statement]:
@@ -173,7 +196,7 @@ class _Moment:
             (f"{tag} next", min(later, key=lambda row: row.start_s, default=None)),
         ):
             if row is None:
-                found.append(Statement(CONTEXT, about, None, None, (), "the map has no such row"))
+                found.append(Statement(CONTEXT, about, None, None, (), "the map has no such row", NONE_THERE))
                 continue
             away_s = self.at_s - row.stop_s if about.endswith("before") else row.start_s - self.at_s
             how = f"ended {away_s:.1f} s ago" if about.endswith("before") else f"begins in {away_s:.1f} s"

@@ -4,8 +4,9 @@
     DATA/videos/<name>/<name>.mp4        each user downloads the videos; for most users many are missing
 
 All captions become captions of the atlas: the narration as it was said (``raw``) and as it was rewritten
-(``enhanced``), on all three levels, and the transcripts. A caption that the authors' own loader leaves out says why
-(``excluded``): it keeps what is surgical, descriptive, longer than 0 s and at most 500 s long.
+(``enhanced``), on all three levels, and the transcripts, with times where they have them. A caption that the authors'
+own loader leaves out says why (``excluded``): it keeps what is surgical, descriptive, longer than 0 s and at most 500 s
+long.
 
 What the loader keeps also becomes a sample of the task ``caption``, whose tag is the level.
 
@@ -31,6 +32,7 @@ from halsted_ray.atlas.formats.recording import (
     parse_number,
     read_bytes,
 )
+from halsted_ray.atlas.formats.transcripts import said_at
 from halsted_ray.errors import AtlasError, TaxonomyError
 from halsted_ray.records import Caption, Clip
 from halsted_ray.storage.locations import absolute_location, filesystem, local_path
@@ -101,9 +103,7 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
                 clips_of.setdefault(row["video"], []).append(clip)
     for row in transcripts:
         with settings.or_left_out():
-            if text := transcript_of(row, source):
-                own = captions_of.setdefault(row["video"], [])
-                own.append(Caption("", 0.0, float("inf"), WHOLE, text, TRANSCRIPT, SOURCE))
+            captions_of.setdefault(row["video"], []).extend(transcript_of(row, source, settings))
     settings.notes.extend(disagreements(rows, source))
     return [
         Recording(
@@ -186,19 +186,26 @@ def excluded_by_loader(row: sqlite3.Row) -> str:
     return "" if row["is_descriptive"] == 1 else "it is not descriptive"
 
 
-def transcript_of(row: sqlite3.Row, source: str) -> str:
-    """The text of a transcript: its row's, else that of the file that it names below the folder of the database; ''
-    where there is none. Raises AtlasError."""
+def transcript_of(row: sqlite3.Row, source: str, settings: ImportSettings) -> list[Caption]:
+    """The captions of a transcript: its row's text, else that of the file that it names below the folder of the
+    database. Where the text has times, one of the level ``fine`` per part; else one about the whole video, or none.
+    Raises AtlasError."""
     at = f"table transcriptions, transcription_id {row['transcription_id']}"
     if row["video"] is None:
         raise format_error(source, at, row["video_id"], "a video_id of the table videos", "no-video")
-    text, path = str(row["text"] or "").strip(), str(row["file_path"] or "")
+    text, path, file = str(row["text"] or "").strip(), str(row["file_path"] or ""), source
     if not text and path:
         if path.startswith("/") or "://" in path or ".." in path.split("/"):
             raise format_error(source, at, "a path that leads out of it", "a path below the folder of the database")
         file = posixpath.join(posixpath.dirname(absolute_location(source)), path)
         text = read_bytes(file).decode("utf-8", "replace").strip() if is_file(file) else ""
-    return text[:LONGEST_TEXT]
+    said = said_at(text, file, at, settings)
+    level = WHOLE if said is None else FINE
+    return [
+        Caption("", start_s, stop_s, level, words[:LONGEST_TEXT], TRANSCRIPT, SOURCE)
+        for start_s, stop_s, words in ([(0.0, float("inf"), text)] if said is None else said)
+        if words
+    ]
 
 
 def disagreements(rows: list[sqlite3.Row], source: str) -> list[str]:

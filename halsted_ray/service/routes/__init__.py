@@ -3,12 +3,13 @@
 uploads.py     POST /v1/uploads and what follows: parts, addresses, completing, aborting
 videos.py      /v1/videos: list, show, the video's bytes, clips, delete
 library.py     /v1/cases: the files of one operation as one case; what is found, described, put together
-case_timelines.py  /v1/cases/{case_id}/timeline and stitches: what happens when, over all files of a case
+case_timelines.py  /v1/cases/{case_id}/timeline, stitches and explanation: what happens when, over all files of a case
 trends.py      /v1/home/trend and /v1/home/cohort: one's own cases over time, and what is usual
 cases.py       /v1/videos/{video_id}/people and what follows: owner, shares, consent, retention, looks, identity
 links.py       /v1/videos/{video_id}/links: read-only links to a case
 jobs.py        /v1/videos/{video_id}/maps and /v1/jobs: ask for a map, follow it, cancel it
 stitches.py    /v1/videos/{video_id}/stitches: the stitches of a video with their totals
+explanations.py  /v1/videos/{video_id}/explanation: what the map says of one moment, and by which rows
 annotation_layer.py  /v1/videos/{video_id}/annotations and similar: what people say about the map, and moments alike
 search.py      /v1/search: moments of one's cases by example or in words
 comments.py    /v1/videos/{video_id}/comments: what people write at a time
@@ -36,6 +37,7 @@ from halsted_ray.service.routes import (
     clips,
     comments,
     dicomweb,
+    explanations,
     jobs,
     keys,
     library,
@@ -68,6 +70,7 @@ ROUTERS = (
     jobs.video_router,
     timelines.router,
     stitches.router,
+    explanations.router,
     annotation_layer.router,
     search.router,
     comments.router,

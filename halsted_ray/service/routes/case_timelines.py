@@ -1,14 +1,17 @@
-"""/v1/cases/{case_id}/timeline and stitches: what happens when in an operation, over all of its files."""
+"""/v1/cases/{case_id}/timeline, stitches and explanation: what happens when in an operation, over all of its files."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from halsted_ray.service.case_timelines import readable
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.deps import Components, ReadOperation
+from halsted_ray.service.explanation_schemas import CaseExplanationShown, show_case_explanation
+from halsted_ray.service.explanations import explain_case, looked_at
 from halsted_ray.service.library import LibraryCase
 from halsted_ray.service.library_schemas import CaseTimelineShown, show_files
 from halsted_ray.service.prepared_timelines import STITCHES, PreparedTimelines
@@ -81,9 +84,29 @@ def show_case_stitches(
     return answer(prepared, FORMATS[format], if_none_match, accept_encoding)
 
 
-def _record(components: ServiceComponents, case: LibraryCase, **detail: Any) -> None:
-    """Writes into the audit log that the caller reads the map of each of the files."""
+@router.get("/explanation")
+def explain_moment_of_case(
+    case: ReadOperation,
+    components: Components,
+    at_s: Annotated[float, Query(ge=0, le=1e7, description="The moment, in seconds of the case.")],
+) -> CaseExplanationShown:
+    """What the maps of the case say of one moment, as ``/v1/videos/{video_id}/explanation``, over all files that the
+    caller may read. What came before and what comes next may lie in another file."""
+    found = explain_case(components.videos, case, at_s, lambda: components.model_source().taxonomy)
+    _record(components, case, looked_at(found), part="explanation")
+    return show_case_explanation(found)
+
+
+def _record(
+    components: ServiceComponents, case: LibraryCase, span: Sequence[float] | None = None, **detail: Any
+) -> None:
+    """Writes into the audit log that the caller reads the map of each of the files. ``span``: only of those that touch
+    this [start_s, stop_s) of the case, where there are some."""
+    files = readable(case)
+    start_s, stop_s = span or (0.0, float("inf"))
+    touched = [one for one in files if start_s < one.stop_s and one.offset_s < max(stop_s, start_s + 1e-9)] or files
     with components.database.writing() as session:
-        for one in readable(case):
-            seconds = [0.0, one.file.video.duration_s]
-            one.file.record_look(session, "timeline.read", "timeline", case=case.case_id, seconds=seconds, **detail)
+        for one in touched:
+            own = one.file
+            seconds = [max(0.0, start_s - one.offset_s), min(own.video.duration_s, stop_s - one.offset_s)]
+            own.record_look(session, "timeline.read", "timeline", case=case.case_id, seconds=seconds, **detail)

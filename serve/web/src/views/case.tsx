@@ -28,6 +28,7 @@ import { Suturing } from "../case/suturing";
 import { SpanTable } from "../case/timeline/span-table";
 import { Timeline } from "../case/timeline/timeline";
 import { VideoPlayer } from "../case/video-player";
+import { Why } from "../case/why";
 import { Loading, Trouble } from "../components/messages";
 import { type Tab, Tabs } from "../components/tabs";
 import { momentsAddress } from "../library/moments";
@@ -170,6 +171,7 @@ function Mapped({ video, chosen, player, selection, lanes, map, taxonomy, reload
         {lanes && (
           <div class="beside">
             <Now lanes={shown} stitches={stitches} player={player} hasQuality={has(PROFICIENCY)} onMore={more} />
+            <Why where={`v1/videos/${video.video_id}`} player={player} />
             <Tabs name={review.tabs} tabs={tabs} />
             <Legend lanes={shown} />
           </div>

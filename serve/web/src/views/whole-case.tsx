@@ -28,6 +28,7 @@ import { Suturing } from "../case/suturing";
 import { SpanTable } from "../case/timeline/span-table";
 import { type Border, Timeline } from "../case/timeline/timeline";
 import { VideoPlayer } from "../case/video-player";
+import { Why } from "../case/why";
 import { Loading } from "../components/messages";
 import { type Tab, Tabs } from "../components/tabs";
 import { replace, route, toCase } from "../router";
@@ -203,6 +204,7 @@ function Reviewed({ found, files, seen, player, taxonomy, reload }: ReviewedProp
         {isMapped && (
           <div class="beside">
             <Now lanes={shown} stitches={stitches?.stitches ?? []} player={player} hasQuality={has(PROFICIENCY)} />
+            <Why where={where} player={player} />
             <Tabs name={review.tabs} tabs={tabs} />
             <Legend lanes={shown} />
           </div>

@@ -1,0 +1,175 @@
+"""Captions and transcripts of an atlas, found by their words: SQLite's full-text search (FTS5: BM25, Porter's stems).
+
+What was said is searched sentence by sentence. The first search of a version writes an index beside the captions, in
+``<archive>/atlas/.words``, and removes those of other versions. It may be deleted at any time. Where it can't be
+written, as on S3, a search makes it in a temporary folder and drops it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from halsted_ray.atlas.captions import HOW_TO_CAPTION, WHOLE, caption_table
+from halsted_ray.atlas.contents import Atlas
+from halsted_ray.errors import AtlasError, UsageError
+from halsted_ray.storage.delta import open_table, table_uri
+from halsted_ray.storage.locations import local_path
+
+RULE = 1
+"""Counts up when the index is made in another way."""
+LONGEST_SENTENCE = 300
+"""Characters. A longer one, such as speech without full stops, is cut at a space."""
+LONGEST_QUESTION = 1000
+"""Characters."""
+SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+PIECE = re.compile(rf".{{1,{LONGEST_SENTENCE}}}(?:\s+|$)|.{{1,{LONGEST_SENTENCE}}}", re.S)
+PHRASE = re.compile(r'"([^"]*)"|([^"]+)')
+LEFT_BEHIND_S = 24 * 3600
+"""So old is what a killed search has left."""
+SCHEMA = """
+create table captions(id integer primary key, video_id, start_s, stop_s, level, kind, source, excluded);
+create virtual table sentences using fts5(text, caption unindexed, tokenize = 'porter unicode61');
+"""
+FOUND = """
+select c.video_id, c.start_s, c.stop_s, c.level, c.kind, c.source, c.excluded, s.text, -best.rank
+from (select rowid, rank from sentences where sentences match ? order by rank limit ?) best
+join sentences s on s.rowid = best.rowid join captions c on c.id = s.caption order by best.rank, best.rowid
+"""
+"""The best sentences; their texts are read for these alone."""
+LOOKED_AT = 16
+"""So many sentences per result are looked at first, and as many times more where too many are of one span."""
+
+
+@dataclass(frozen=True)
+class FoundText:
+    """A sentence that fits. ``start_s``, ``stop_s``: of its caption in seconds; None for a text about the whole video,
+    such as a transcript without times. ``text``: the sentence. ``score``: BM25, higher is better; it compares the
+    sentences of one answer only. ``excluded``: as of ``records.Caption``."""
+
+    video_id: str
+    start_s: float | None
+    stop_s: float | None
+    level: str
+    kind: str
+    source: str
+    excluded: str
+    text: str
+    score: float
+
+
+def search_captions(
+    atlas: Atlas,
+    text: str,
+    count: int = 10,
+    kinds: Iterable[str] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[FoundText]:
+    """The ``count`` best sentences, one per span of a video (its best), so one per transcript without times.
+
+    ``text``: words, any of which may fit; a phrase in double quotes stays together. ``kinds``: only these kinds
+    (``captions.KINDS``); none: all. ``progress`` is told when an index is made. Raises UsageError for a text without a
+    word, AtlasError where the atlas has no captions or its index is damaged.
+    """
+    wanted = _query(text)
+    if atlas.captions_version is None:
+        raise AtlasError(f"the atlas {atlas.name!r} has no captions; {HOW_TO_CAPTION}")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = _index(atlas, Path(scratch), progress)
+        try:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
+                return _best(base, wanted, count, set(kinds))
+        except sqlite3.DatabaseError as error:
+            raise AtlasError(f"the index {path} can't be read ({error}); remove it and search again") from error
+
+
+def sentences(text: str) -> Iterator[str]:
+    """The sentences of a text, each of LONGEST_SENTENCE characters at most, with single spaces."""
+    for sentence in SENTENCE_END.split(text):
+        yield from filter(None, (" ".join(piece.split()) for piece in PIECE.findall(sentence)))
+
+
+def _query(text: str) -> str:
+    """The question as FTS5 takes it: letters and digits alone, so that nothing in it is an operator."""
+    if len(text) > LONGEST_QUESTION:
+        raise UsageError(f"a question of {len(text):,} characters; expected {LONGEST_QUESTION:,} at most")
+    wanted: dict[str, None] = {}
+    for phrase, words in PHRASE.findall(text):
+        found = [re.findall(r"\w+", phrase)] if phrase else [[word] for word in re.findall(r"\w+", words)]
+        wanted.update((f'"{" ".join(one)}"', None) for one in found if one)
+    if not wanted:
+        raise UsageError("a question without a word; expected such as 'cystic duct'")
+    return " OR ".join(wanted)
+
+
+def _best(base: sqlite3.Connection, wanted: str, count: int, kinds: set[str]) -> list[FoundText]:
+    base.execute("pragma trusted_schema = off")
+    most = LOOKED_AT * count
+    while True:
+        rows = base.execute(FOUND, (wanted, most)).fetchall()
+        found: dict[tuple[str, float, float], FoundText] = {}
+        for video_id, start_s, stop_s, level, kind, source, excluded, sentence, score in rows:
+            if kinds and kind not in kinds:
+                continue
+            times = (None, None) if level == WHOLE else (start_s, stop_s)
+            one = FoundText(video_id, *times, level, kind, source, excluded, sentence, round(score, 3))
+            found.setdefault((video_id, start_s, stop_s), one)
+        if len(found) >= count or len(rows) < most:
+            return list(found.values())[:count]
+        most *= LOOKED_AT
+
+
+def _index(atlas: Atlas, scratch: Path, progress: Callable[[str], None]) -> Path:
+    """The index of this version of the captions; made where it is not there."""
+    uri = table_uri(atlas.root, "atlas", "captions")
+    name = f"{open_table(uri).metadata().id}-{atlas.captions_version}-{RULE}.sqlite"
+    root = local_path(atlas.root)
+    folder = scratch if root is None else Path(root) / "atlas" / ".words"
+    if (folder / name).is_file():
+        return folder / name
+    try:
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as part:
+            progress("making the index of its words, which takes up to a minute")
+            _make(atlas, Path(part) / name)
+            (Path(part) / name).replace(folder / name)
+        _remove_others(folder, name)
+    except PermissionError:
+        progress("the atlas can't be written, so the index is made for this search alone")
+        folder = scratch
+        _make(atlas, folder / name)
+    return folder / name
+
+
+def _make(atlas: Atlas, path: Path) -> None:
+    rows = caption_table(atlas)
+    with closing(sqlite3.connect(path)) as base:
+        base.executescript(f"pragma journal_mode = off; pragma synchronous = off; {SCHEMA}")
+        number = 0
+        for batch in rows.to_batches() if rows is not None else ():
+            for row in batch.to_pylist():
+                number += 1
+                columns = ("video_id", "start_s", "stop_s", "level", "kind", "source", "excluded")
+                base.execute(
+                    "insert into captions values (?, ?, ?, ?, ?, ?, ?, ?)", (number, *(row[name] for name in columns))
+                )
+                base.executemany(
+                    "insert into sentences values (?, ?)", ((one, number) for one in sentences(row["text"]))
+                )
+        base.commit()
+
+
+def _remove_others(folder: Path, name: str) -> None:
+    """Removes the indices of other versions, and what killed searches have left."""
+    for other in folder.iterdir():
+        if other.suffix == ".sqlite" and other.name != name:
+            other.unlink(missing_ok=True)
+        elif other.is_dir() and time.time() - other.stat().st_mtime > LEFT_BEHIND_S:
+            shutil.rmtree(other, ignore_errors=True)
