@@ -3,32 +3,12 @@ import userEvent from "@testing-library/user-event";
 import { beforeEach, expect, test } from "vitest";
 
 import type { Case } from "../api/cases";
+import { caseId as ID, found } from "../testing/case";
 import { signedIn } from "../testing/people";
 import { refused, serve } from "../testing/service";
 import { speak } from "../words";
 import { Library } from "./library";
 
-const ID = (n: number) => String(n).repeat(16);
-export const found = (n: number, changes: Partial<Case> = {}): Case => ({
-  case_id: ID(n),
-  videos: [ID(n)],
-  files: [],
-  ends_hidden: false,
-  title: "",
-  procedure: { suggested: "Prostatectomy", chosen: null, confidence: 0.8 },
-  operated_on: "2026-11-03",
-  created_s: 1_790_000_000,
-  duration_s: 3753,
-  labels: ["teaching"],
-  strip: [[0, 0.5, 1], [0.5, 1, 0]],
-  strip_categories: ["Suturing", "Dissection"],
-  status: { state: "mapped", done_share: 1, asked: ["proficiency"], not_asked: ["micro"], reason: null },
-  poster: null,
-  mine: true,
-  rights: ["see", "watch", "timeline", "map", "describe"],
-  stitches: 42,
-  ...changes,
-});
 const page = (cases: Case[], next: string | null = null) => ({ cases, total: cases.length, next });
 const FIRST = "GET v1/cases?limit=50";
 const view = (query = "") => render(<Library query={new URLSearchParams(query)} />);
