@@ -213,3 +213,11 @@ test("whoever may delete only some files is told so, and is not offered the whol
   expect(await screen.findByText(/You may delete 1 of the 2 files/)).toBeTruthy();
   expect(screen.queryByRole("button", { name: /whole case/ })).toBeNull();
 });
+
+test("the whole case, and the file that is shown, lead to a comparison", async () => {
+  serve(answers());
+  open();
+  const whole = await screen.findByRole("link", { name: "Compare the whole case with another" });
+  expect(whole.getAttribute("href")).toBe(`#compare=case=${CASE}`);
+  expect(screen.getByRole("link", { name: "Compare file 1 of 2 alone" }).getAttribute("href")).toBe(`#compare=${ONE}`);
+});

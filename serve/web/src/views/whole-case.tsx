@@ -29,9 +29,10 @@ import { Suturing } from "../case/suturing";
 import { SpanTable } from "../case/timeline/span-table";
 import { type Border, Timeline } from "../case/timeline/timeline";
 import { VideoPlayer } from "../case/video-player";
+import { sideOf } from "../compare/side";
 import { Loading } from "../components/messages";
 import { type Tab, Tabs } from "../components/tabs";
-import { replace, route, toCase } from "../router";
+import { replace, route, toCase, toCompare } from "../router";
 import { clock, words } from "../words";
 import { capital } from "../words/en";
 import "./case.css";
@@ -62,6 +63,7 @@ export function WholeCase({ found, videoId, atS, reload }: Props) {
     <article class="review-page" aria-labelledby="case-title">
       <div class="row title">
         <h1 id="case-title">{titleOf(found)}</h1>
+        {files.some((file) => seen[file.video_id]?.video.rights.includes("timeline")) && <a href={toCompare(sideOf(found))}>{words.value.compare.openWhole}</a>}
       </div>
       {known && files.map((file) => <FileOfCase key={`${file.video_id} ${file.offset_s}`} file={file} known={known} onSeen={onSeen} />)}
       <Reviewed {...{ found, files, seen, player, taxonomy: known ?? NO_TAGS, reload }} />
@@ -220,6 +222,7 @@ function Reviewed({ found, files, seen, player, taxonomy, reload }: ReviewedProp
         {isMapped && <CaseExports caseId={found.case_id} />}
         <DeleteCase found={found} caseName={titleOf(found)} videos={known.map((one) => one.video)} reload={reload} />
         <h2>{text.perFile(file.number, files.length)}</h2>
+        {here.video.rights.includes("timeline") && <a href={toCompare(file.video_id)}>{words.value.compare.openFile(file.number, files.length)}</a>}
         <About key={`about ${file.video_id}`} video={here.video} file={inCase} reload={here.reload} />
         <Share key={`share ${file.video_id}`} video={here.video} atS={player.timeS.peek() - file.offset_s} />
         <People key={`people ${file.video_id}`} video={here.video} reload={here.reload} />
