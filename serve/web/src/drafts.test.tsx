@@ -71,7 +71,7 @@ test("of two who are signed in without a sign-in between them, each sees only th
 });
 
 test("a comment that is sent, and a text that its author clears, is kept no more", async () => {
-  answers({ [`POST ${PATH}`]: { comment_id: "c", at_s: 30, text: "", author_name: "Eve", mine: true, created_s: 1, warnings: [] } });
+  answers({ [`POST ${PATH}`]: { comment_id: "c", at_s: 30, text: "", author_name: "Eve", mine: true, created_s: 1, looks_like: [] } });
   await begun("Look");
   expect(sessionStorage.length).toBe(1);
   await userEvent.clear(await field());

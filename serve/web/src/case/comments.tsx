@@ -33,7 +33,7 @@ export interface CommentsOfCase {
   times: number[];
   /** The files that comments can be on, in order, and when each begins in its case. */
   files: { videoId: string; offsetS: number }[];
-  /** Adds a comment, and gives what in it looks as if it named the patient. */
+  /** Adds a comment, and gives what in it looks as if it named the patient (`looksLike` of the words). */
   add: (atS: number, text: string) => Promise<string[]>;
   remove: (commentId: string) => Promise<void>;
 }
@@ -56,9 +56,9 @@ export function useComments(videoId: string | null, offsetS = 0): CommentsOfCase
     times,
     files: videoId ? [{ videoId, offsetS }] : [],
     add: async (atS, text) => {
-      const { warnings, ...comment } = await api<Comment & { warnings: string[] }>(path, { method: "POST", json: { at_s: Math.max(0, Math.round((atS - offsetS) * 1000) / 1000), text } });
+      const { looks_like: kinds, ...comment } = await api<Comment & { looks_like: string[] }>(path, { method: "POST", json: { at_s: Math.max(0, Math.round((atS - offsetS) * 1000) / 1000), text } });
       found.put([...(found.data ?? []), comment]);
-      return warnings;
+      return kinds;
     },
     remove: async (commentId) => {
       await api(`${path}/${commentId}`, { method: "DELETE" });
@@ -197,7 +197,7 @@ function NewComment({ player, comments }: { player: Player; comments: CommentsOf
       <Trouble error={action.error} />
       {warnings.length > 0 && (
         <p class="notice warn" role="alert">
-          {text.warning(warnings.join("; "))}
+          {text.warning(warnings.map((kind) => words.value.looksLike[kind] ?? kind).join("; "))}
         </p>
       )}
       <button disabled={action.busy || !written.trim()}>{text.add}</button>

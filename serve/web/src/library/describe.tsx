@@ -16,6 +16,12 @@ interface Props {
   onClose: () => void;
 }
 
+/** A text that looks as if it named a patient, and as what. */
+interface LooksLike {
+  text: string;
+  kind: string;
+}
+
 interface Draft {
   procedure: string;
   operatedOn: string;
@@ -29,7 +35,7 @@ export const isBegun = (found: Case): boolean => draftOf(nameOf(found)) !== null
 
 /** Writes down the procedure, the date and the labels of a case. What looks like a name is warned of. */
 export function Describe({ found, procedures, reload, onClose }: Props) {
-  const { library, page } = words.value;
+  const { library, page, looksLike } = words.value;
   const [name] = useState(() => nameOf(found));
   const [draft, setDraft] = useState<Draft>(
     () =>
@@ -44,7 +50,7 @@ export function Describe({ found, procedures, reload, onClose }: Props) {
     forgetDraft(name);
     onClose();
   };
-  const [warnings, setWarnings] = useState<string[]>([]);
+  const [warnings, setWarnings] = useState<LooksLike[]>([]);
   const action = useAction(async () => {
     setWarnings([]);
     const json = {
@@ -52,11 +58,11 @@ export function Describe({ found, procedures, reload, onClose }: Props) {
       operated_on: operatedOn || null,
       labels: labels.split(",").map((label) => label.trim()).filter(Boolean),
     };
-    const answer = await api<{ warnings: string[] }>(`v1/cases/${found.case_id}`, { method: "PATCH", json });
+    const answer = await api<{ looks_like: LooksLike[] }>(`v1/cases/${found.case_id}`, { method: "PATCH", json });
     forgetDraft(name);
-    setWarnings(answer.warnings);
+    setWarnings(answer.looks_like);
     await reload();
-    if (answer.warnings.length === 0) onClose();
+    if (answer.looks_like.length === 0) onClose();
   });
   const { suggested } = found.procedure;
   return (
@@ -72,8 +78,10 @@ export function Describe({ found, procedures, reload, onClose }: Props) {
           <div class="notice warn" role="alert">
             {library.looksLikeName}
             <ul>
-              {warnings.map((warning) => (
-                <li key={warning}>{warning}</li>
+              {warnings.map(({ text, kind }) => (
+                <li key={`${kind} ${text}`}>
+                  {text}: {looksLike[kind] ?? kind}
+                </li>
               ))}
             </ul>
           </div>

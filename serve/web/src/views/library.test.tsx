@@ -77,21 +77,21 @@ test("pages come from the service, forward and back", async () => {
 });
 
 test("a description is saved, and a label that looks like a name is warned of", async () => {
-  let warnings = ["Doe: looks like a name"];
-  const asked = serve({ [FIRST]: page([found(1)]), [`PATCH v1/cases/${ID(1)}`]: () => ({ ...found(1), warnings }) });
+  let looks_like = [{ text: "Doe", kind: "person" }];
+  const asked = serve({ [FIRST]: page([found(1)]), [`PATCH v1/cases/${ID(1)}`]: () => ({ ...found(1), looks_like }) });
   view();
   await userEvent.click(await screen.findByRole("button", { name: "Describe Prostatectomy" }));
   await userEvent.type(screen.getByLabelText("Procedure", { selector: "input" }), "Nephrectomy");
   await userEvent.clear(screen.getByLabelText("Labels, with a comma between them"));
   await userEvent.type(screen.getByLabelText("Labels, with a comma between them"), "Doe, , teaching ");
   await userEvent.click(screen.getByRole("button", { name: "Save" }));
-  expect((await screen.findByRole("alert")).textContent).toContain("Doe: looks like a name");
+  expect((await screen.findByRole("alert")).textContent).toContain("Doe: this looks like a person's name");
   expect(asked.find((one) => one.method === "PATCH")?.body).toEqual({
     procedure: "Nephrectomy",
     operated_on: "2026-11-03",
     labels: ["Doe", "teaching"],
   });
-  warnings = [];
+  looks_like = [];
   await userEvent.click(screen.getByRole("button", { name: "Save" }));
   await waitFor(() => expect(screen.queryByRole("dialog")).toBeNull());
 });
