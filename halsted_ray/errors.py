@@ -23,8 +23,27 @@ what to do.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Self
 
-class HalstedError(Exception):
+
+class Named:
+    """An error that programs tell from all others by ``name``, such as ``comment-length``; '' where it has none.
+
+    ``values`` are what a sentence about it names, in any language. Both stay when the message is reworded.
+    """
+
+    name: str = ""
+    values: Mapping[str, str | float] = MappingProxyType({})
+
+    def named(self, name: str, **values: str | float) -> Self:
+        """This error, with its name: ``raise UsageError("...").named("comment-length", most=2000)``."""
+        self.name, self.values = name, values
+        return self
+
+
+class HalstedError(Named, Exception):
     """Base of all errors raised on purpose."""
 
 

@@ -13,8 +13,12 @@ from maps import write_maps
 from serving import client_of, new_key, open_service, shared_model, shared_video, upload
 from sqlalchemy import select, text, update
 
+from halsted_ray import taxonomy as taxonomies
+from halsted_ray.errors import UsageError
 from halsted_ray.service.annotation_bounds import MOST_AT_ONCE
+from halsted_ray.service.annotation_log import ModelRow
 from halsted_ray.service.annotation_tables import AnnotationChange, Comment
+from halsted_ray.service.annotations import WantedChange, check_rows
 from halsted_ray.service.api import create_api
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.tables import AuditEntry, Job, StoredVideo
@@ -321,6 +325,7 @@ def test_a_comment_that_looks_like_a_name_is_taken_and_warned_of(case):
     where = f"/v1/videos/{case.video_id}/comments"
     made = case.client("owner").post(where, json={"at_s": 1, "text": "Mrs Miller, MRN 4711002"}).json()
     assert len(made["warnings"]) == 2 and "Miller" not in str(made["warnings"])
+    assert made["looks_like"] == ["person", "record"], "the page has words for these in each language"
     assert len(case.client("owner").get(where).json()) == 1
 
 
@@ -372,6 +377,26 @@ def test_a_row_that_no_map_can_have_is_refused_with_every_change(case, row, told
         refused = case.try_change("owner", change | {"row": row})
         assert refused.status_code == 422 and told in refused.json()["detail"], refused.text
     assert case.read()["revision"] == 0
+
+
+@pytest.mark.parametrize("names", [{"category": "any text"}, {"tag": "target", "category": "Suturing"}, {"tag": "any"}])
+def test_a_row_whose_category_is_not_of_the_taxonomy_is_refused_by_name(case, names):
+    """Also with a change to a category that there is: the row is kept, exported and counted as the model's word."""
+    change = {"op": "change", "tag": "step", "category": "Dissection", "start_s": 1.0, "stop_s": 2.0}
+    refused = case.try_change("owner", change | {"row": ROW | names})
+    told = refused.json()
+    assert (refused.status_code, told["code"]) == (422, "category-unknown"), refused.text
+    assert told["values"] == {name: (ROW | names)[name] for name in ("tag", "category")}
+    assert case.read()["revision"] == 0
+
+
+def test_a_row_of_a_map_in_an_older_taxonomy_is_answered():
+    """The map was made before the model of today, which has other categories."""
+    row = ModelRow("step", "Sewing", 0.0, 60.0)
+    wanted = [WantedChange("change", None, "step", "Suturing", 1.0, 2.0, row)]
+    check_rows(wanted, taxonomies.load(), lambda: {("step", "Sewing")})
+    with pytest.raises(UsageError, match="no tag 'step' with the category 'Sewing'"):
+        check_rows(wanted, taxonomies.load(), set)
 
 
 def test_each_way_to_read_annotations_is_an_entry_of_the_audit_log(case):

@@ -25,7 +25,9 @@ def check_bounds(changes: Sequence[Change], spans: Mapping[str, Span], made: Seq
     if not changed:
         return
     if len(spans) > MOST_SPANS:
-        raise UsageError(f"a case holds at most {MOST_SPANS} spans, this would make {len(spans)}; take some back first")
+        raise UsageError(
+            f"a case holds at most {MOST_SPANS} spans, this would make {len(spans)}; take some back first"
+        ).named("spans-many", most=MOST_SPANS)
     own = replay(change for change in changes if change.author_id == made[0].author_id)
     for among in (spans, own):
         if found := crowded(among.values(), changed):
@@ -33,7 +35,7 @@ def check_bounds(changes: Sequence[Change], spans: Mapping[str, Span], made: Seq
             raise UsageError(
                 f"{where}: at most {MOST_AT_ONCE} spans of one tag hold at one time, and as many answer one row; "
                 "change one that is there"
-            )
+            ).named("spans-at-once", most=MOST_AT_ONCE)
 
 
 def crowded(spans: Iterable[Span], changed: Container[str]) -> Span | None:

@@ -185,6 +185,7 @@ class CommentAdded(CommentShown):
     """A comment that was added just now."""
 
     warnings: list[str] = Field(description="What in the text looks as if it named the patient.")
+    looks_like: list[str] = Field(description="The same for programs: person, record, birth, address.")
 
 
 def show_layer(layer: Layer) -> AnnotationsShown:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from halsted_ray.errors import UsageError
+from halsted_ray.errors import TaxonomyError, UsageError
 from halsted_ray.evaluation.annotator_agreement import Agreement, agreement
 from halsted_ray.service.annotation_bounds import check_bounds
 from halsted_ray.service.annotation_log import Change, ModelRow, Span, apply, in_order, layers, replay
@@ -86,20 +86,33 @@ class Annotations:
         with self.database.reading() as session:
             return _layer(session, case)
 
-    def change(self, case: Case, seen: int, wanted: Sequence[WantedChange], taxonomy: Taxonomy) -> Layer:
+    def change(
+        self,
+        case: Case,
+        seen: int,
+        wanted: Sequence[WantedChange],
+        taxonomy: Taxonomy,
+        said: Callable[[], Collection[tuple[str, str]]] = tuple,
+    ) -> Layer:
         """Makes all ``wanted`` changes or none, and returns the layer with them. ``seen``: the revision that the caller
-        saw. Each change is one revision.
+        saw. Each change is one revision. ``said``: the (tag, category) of the rows of the case's map, which may be in
+        an older taxonomy.
 
         Raises SpanChanged where somebody else has changed one of the spans since ``seen``, UsageError for a change that
-        can't be: an unknown span, tag or category, or times outside of the video.
+        can't be: an unknown span, tag or category, also of the row that it answers, or times outside of the video.
         """
+        check_rows(wanted, taxonomy, said)
         with self.database.writing() as session:
             video = video_of_tenant(session, case.video.tenant_id, case.video_id, is_held=True)
             layer = _layer(session, case)
             if seen > layer.revision:
-                raise UsageError(f"revision {seen}: the newest is {layer.revision}; read the annotations again")
+                raise UsageError(f"revision {seen}: the newest is {layer.revision}; read the annotations again").named(
+                    "annotations-newer"
+                )
             if layer.revision + len(wanted) > MOST_REVISIONS:
-                raise UsageError(f"a case takes at most {MOST_REVISIONS} changes, and has {layer.revision}")
+                raise UsageError(f"a case takes at most {MOST_REVISIONS} changes, and has {layer.revision}").named(
+                    "annotations-full", most=MOST_REVISIONS
+                )
             _check_unchanged(layer, seen, case.caller.user_id, wanted)
             version, at_s = _mapped_by(session, case), now_s()
             spans, known = replay(layer.changes), {change.span_id for change in layer.changes}
@@ -218,7 +231,7 @@ def _check_unchanged(layer: Layer, seen: int, user_id: str, wanted: Sequence[Wan
             "of this was kept: look at them, then change them again",
             changed,
             layer.authors,
-        )
+        ).named("span-changed", changed=len(changed), removed=gone)
 
 
 def _resolved(
@@ -235,16 +248,22 @@ def _resolved(
     before = spans.get(wanted.span_id or "")
     if wanted.op == "add":
         if before is not None:
-            raise UsageError(f"{where}: span {wanted.span_id!r} is there already; change it, or add without span_id")
+            raise UsageError(
+                f"{where}: span {wanted.span_id!r} is there already; change it, or add without span_id"
+            ).named("span-there")
     elif before is None and wanted.span_id in known:
-        raise UsageError(f"{where}: span {wanted.span_id!r} was removed; add it again, with its span_id")
+        raise UsageError(f"{where}: span {wanted.span_id!r} was removed; add it again, with its span_id").named(
+            "span-removed"
+        )
     elif before is None and (wanted.op == "remove" or wanted.row is None):
-        raise UsageError(f"{where}: no span {wanted.span_id!r}; name a span of this case, or the model's row")
+        raise UsageError(f"{where}: no span {wanted.span_id!r}; name a span of this case, or the model's row").named(
+            "span-unknown"
+        )
     row = _to_the_ms(wanted.row) if wanted.row else before.last.row if before else None
     if wanted.row and row and not 0 <= row.start_s < row.stop_s <= duration_s + 0.001:
         raise UsageError(
             f"{where}: row: expected 0 <= start_s < stop_s <= {duration_s:.3f} s, got [{row.start_s:g}, {row.stop_s:g})"
-        )
+        ).named("span-outside", length_s=duration_s)
     kept = before.content if before else row
     if wanted.op in ("accept", "reject", "remove"):
         content = kept
@@ -257,27 +276,49 @@ def _resolved(
     return span_id, content.tag, content.category, content.start_s, content.stop_s, row
 
 
+def check_rows(
+    wanted: Sequence[WantedChange], taxonomy: Taxonomy, said: Callable[[], Collection[tuple[str, str]]]
+) -> None:
+    """Raises UsageError where a change answers a row that no map of the case can have: its category is not one of its
+    tag, neither in ``taxonomy`` nor in the map as it is (``said``, which is read only then)."""
+    tags = {tag.name: tag.categories for tag in taxonomy.tags}
+    for number, change in enumerate(wanted, start=1):
+        row = change.row
+        if row is not None and row.category not in tags.get(row.tag, ()) and (row.tag, row.category) not in said():
+            raise UsageError(
+                f"change {number} ({change.op}): row: no tag {row.tag!r} with the category {row.category!r}; expected "
+                "a row of the case's map"
+            ).named("category-unknown", tag=row.tag, category=row.category)
+
+
 def _filled(where: str, wanted: WantedChange, kept: ModelRow | None) -> ModelRow:
     """What is wanted, with what it leaves out from ``kept``. Raises UsageError where that leaves something out too."""
     names = ("tag", "category", "start_s", "stop_s")
     values = {name: getattr(kept, name) for name in names} if kept else {}
     values |= {name: value for name in names if (value := getattr(wanted, name)) is not None}
     if missing := [name for name in names if name not in values]:
-        raise UsageError(f"{where}: {', '.join(missing)} are missing; expected {', '.join(names)}")
+        raise UsageError(f"{where}: {', '.join(missing)} are missing; expected {', '.join(names)}").named(
+            "span-incomplete"
+        )
     return ModelRow(**values)
 
 
 def _check_content(where: str, content: ModelRow, duration_s: float, taxonomy: Taxonomy) -> None:
     """Raises UsageError for what the model could not say either, and TaxonomyError, with the nearest names, for an
     unknown tag."""
-    tag = taxonomy.tag(content.tag)
+    try:
+        tag = taxonomy.tag(content.tag)
+    except TaxonomyError as error:
+        raise error.named("category-unknown", tag=content.tag, category=content.category) from None
     if content.category not in tag.categories:
-        raise UsageError(f"{where}: {content.tag} has no category {content.category!r}; expected {tag.categories}")
+        raise UsageError(
+            f"{where}: {content.tag} has no category {content.category!r}; expected {tag.categories}"
+        ).named("category-unknown", tag=content.tag, category=content.category)
     if not 0 <= content.start_s < content.stop_s <= duration_s + 0.001:
         raise UsageError(
             f"{where}: expected 0 <= start_s < stop_s <= {duration_s:.3f} s, got [{content.start_s:g}, "
             f"{content.stop_s:g})"
-        )
+        ).named("span-outside", length_s=duration_s)
 
 
 def _to_the_ms(row: ModelRow) -> ModelRow:

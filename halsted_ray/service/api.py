@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -35,6 +34,7 @@ from halsted_ray.service.object_store import StoreFull, UploadEnded
 from halsted_ray.service.places import FairPlaces
 from halsted_ray.service.prepared_timelines import PreparedTimelines
 from halsted_ray.service.rate_limit import RateLimiter
+from halsted_ray.service.refusals import name_of, problem
 from halsted_ray.service.routes import include_routes
 from halsted_ray.service.storage_room import QuotaExceeded
 from halsted_ray.service.uploads import NotFound, StateConflict
@@ -86,6 +86,8 @@ STATUS = (
     (VideoError, 503),
 )
 """Error → HTTP status; the first class that fits."""
+INVALID = "request-invalid"
+"""The name of the refusal of a request that its schema does not fit."""
 
 
 def create_api(components: ServiceComponents) -> FastAPI:
@@ -130,13 +132,6 @@ def describe() -> dict[str, Any]:
     return app.openapi()
 
 
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:
-    """The answer to an error: ``detail`` in words, and more JSON values by name."""
-    return JSONResponse(
-        {"status": status, "detail": detail, **more}, status, headers, media_type="application/problem+json"
-    )
-
-
 def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(UnknownWords)
     def unknown_words(_request: Request, error: UnknownWords) -> JSONResponse:
@@ -145,13 +140,13 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(SpanChanged)
     def span_changed(_request: Request, error: SpanChanged) -> JSONResponse:
         spans = [span.model_dump() for span in show_spans(error.spans, error.authors)]
-        return problem(409, str(error), spans=spans)
+        return problem(409, str(error), spans=spans, **name_of(error))
 
     @app.exception_handler(UsageError)
     @app.exception_handler(VideoError)
     def refused(_request: Request, error: Exception) -> JSONResponse:
         status = next(status for kind, status in STATUS if isinstance(error, kind))
-        return problem(status, str(error), {"Retry-After": "5"} if status == 503 else None)
+        return problem(status, str(error), {"Retry-After": "5"} if status == 503 else None, **name_of(error))
 
     @app.exception_handler(Overloaded)
     def overloaded(_request: Request, _error: Overloaded) -> JSONResponse:
@@ -174,7 +169,7 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(StarletteHTTPException)
     def http(_request: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, str(error.detail), error.headers)
+        return problem(error.status_code, str(error.detail), error.headers, **name_of(error))
 
     @app.exception_handler(RequestValidationError)
     @app.exception_handler(ValidationError)
@@ -183,7 +178,7 @@ def _handle_errors(app: FastAPI) -> None:
         wrong = [{"where": [str(part) for part in entry["loc"]], "what": entry["msg"]} for entry in error.errors()]
         if [one["where"] for one in wrong] == [["body"]] and not _says_json(request):
             return problem(422, "the body was not read: send JSON, with the header Content-Type: application/json")
-        return problem(422, "the request is not as described in /docs", errors=wrong)
+        return problem(422, "the request is not as described in /docs", errors=wrong, code=INVALID, values={})
 
 
 def _says_json(request: Request) -> bool:

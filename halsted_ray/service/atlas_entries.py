@@ -67,12 +67,14 @@ class AtlasEntries:
         """
         location = self.location
         if location is None:
-            raise StateConflict("this site has no atlas; its operator names one by HALSTED_ATLAS")
+            raise StateConflict("this site has no atlas; its operator names one by HALSTED_ATLAS").named("no-atlas")
         if case.video.consent == "withdrawn":
-            raise StateConflict("the consent is withdrawn: nothing of this case enters the atlas")
+            raise StateConflict("the consent is withdrawn: nothing of this case enters the atlas").named(
+                "atlas-consent"
+            )
         layer = Annotations(self.database).read(case)
         if not layer.revision:
-            raise StateConflict("nobody has annotated this case; correct its map first")
+            raise StateConflict("nobody has annotated this case; correct its map first").named("atlas-nothing")
         video = self._video(case.video)
         spans = agreed(layer.spans)
         clips = clips_of_spans(video.video_id, video.duration_s, spans, taxonomy)

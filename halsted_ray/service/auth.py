@@ -13,13 +13,14 @@ from dataclasses import replace
 from functools import cache
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from halsted_ray.service import audit, sessions
 from halsted_ray.service.addresses import client_address
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.rate_limit import RateLimiter
+from halsted_ray.service.refusals import HttpRefusal
 from halsted_ray.service.tables import ApiKey, User
 from halsted_ray.service.users import Caller, authenticate, key_id_of
 
@@ -62,20 +63,24 @@ def require_permission(permission: str | None, takes_links: bool = False) -> Cal
             limiter.take(address_of(request))
             if secret := key or (token.credentials if token else None):
                 record_failed_sign_in(components, request, "key" if key else "token", secret)
-            raise HTTPException(
+            raise HttpRefusal(
                 401,
                 "a valid key is needed: send it in the header x-api-key",
                 {"WWW-Authenticate": "Bearer"},
-            )
+            ).named("sign-in-needed")
         limiter.take(f"{caller.user_id} {caller.key_id}")
         caller = replace(caller, address=client_address(request))
         request.state.caller = caller
         if caller.is_link and not takes_links:
             record_refusal(components, request, caller, permission or "any")
-            raise HTTPException(403, "a link shows one case and nothing else; sign in to see or to do more")
+            raise HttpRefusal(403, "a link shows one case and nothing else; sign in to see or to do more").named(
+                "link-limits"
+            )
         if permission is not None and not caller.may(permission):
             record_refusal(components, request, caller, permission)
-            raise HTTPException(403, f"the role {caller.role!r} does not have the permission {permission!r}")
+            raise HttpRefusal(403, f"the role {caller.role!r} does not have the permission {permission!r}").named(
+                "role"
+            )
         return caller
 
     PERMISSION[current_caller] = permission
@@ -123,7 +128,9 @@ def caller_by_cookie(components: ServiceComponents, request: Request, cookie: st
     if caller is not None and request.method not in SAFE_METHODS:
         sent = request.headers.get(sessions.CSRF_HEADER, "")
         if not hmac.compare_digest(sessions.csrf_token(cookie).encode(), sent.encode()):
-            raise HTTPException(403, f"a session changes something only with its token in {sessions.CSRF_HEADER}")
+            raise HttpRefusal(403, f"a session changes something only with its token in {sessions.CSRF_HEADER}").named(
+                "session-token"
+            )
     return caller
 
 

@@ -60,7 +60,9 @@ def write_description(session: Session, tenant_id: str, case_id: str, new: Descr
     procedure = None if new.procedure is None else _cleaned(new.procedure, LONGEST_PROCEDURE, "procedure")
     labels = {fold(label): label for label in (_cleaned(one, LONGEST_LABEL, "label") for one in new.labels)}
     if len(labels) > MOST_LABELS:
-        raise UsageError(f"expected at most {MOST_LABELS} labels, got {len(labels)}; remove some")
+        raise UsageError(f"expected at most {MOST_LABELS} labels, got {len(labels)}; remove some").named(
+            "labels-many", most=MOST_LABELS
+        )
     _check_day(new.operated_on)
     forget_description(session, tenant_id, case_id)
     words = fold(procedure or "")
@@ -119,9 +121,11 @@ def _cleaned(text: str, longest: int, what: str) -> str:
     error does not repeat it."""
     text = " ".join(unicodedata.normalize("NFC", text).split())
     if not text or len(text) > longest:
-        raise UsageError(f"{what}: expected 1 to {longest} letters, got {len(text)}")
+        raise UsageError(f"{what}: expected 1 to {longest} letters, got {len(text)}").named("text-length", most=longest)
     if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Cn") for letter in text):
-        raise UsageError(f"{what}: expected letters, digits and signs; got a control character")
+        raise UsageError(f"{what}: expected letters, digits and signs; got a control character").named(
+            "text-unreadable"
+        )
     return text
 
 
@@ -135,4 +139,6 @@ def _check_day(day: str | None) -> None:
         found = None
     last = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1)  # it is tomorrow already elsewhere
     if found is None or found.isoformat() != day or not FIRST_DAY <= found <= last:
-        raise UsageError(f"operated_on: expected a day from {FIRST_DAY} to today, such as {last.isoformat()}")
+        raise UsageError(f"operated_on: expected a day from {FIRST_DAY} to today, such as {last.isoformat()}").named(
+            "day-outside", first=FIRST_DAY.isoformat()
+        )

@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Row, and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from halsted_ray.service.sample_case import LABEL as SAMPLE
+from halsted_ray.service.suggested_procedure import MAPPED, MapOfFile, suggested_procedure
 from halsted_ray.service.summaries import unpacked_times
 from halsted_ray.service.tables import Operation, StoredVideo, Upload, VideoSummary
 from halsted_ray.taxonomy.names import fold
@@ -25,8 +26,9 @@ from halsted_ray.taxonomy.names import fold
 @dataclass(frozen=True)
 class CaseFigures:
     """One case. ``files``: (video id, owner, consent, length in seconds), in order; ``day``: of the operation, else of
-    its upload. ``procedure``: as a person says, else as most of the mapped time says. ``versions``: of the models of
-    its maps. ``is_mapped``: all files are mapped without gaps; ``is_partial``: some have a map, or a map has gaps.
+    its upload. ``procedure``: as a person says, else as its maps suggest (``suggested_procedure``). ``versions``: of
+    the models of its maps. ``is_mapped``: all files are mapped without gaps; ``is_partial``: some have a map, or a map
+    has gaps.
 
     ``steps_s``: step → its seconds; ``phases_s``: phase of suturing → the seconds of each stitch that shows it;
     ``stitches``: None where nobody asked; ``rated``: those whose proficiency a map states, ``high``: of them those of
@@ -107,6 +109,7 @@ def read_figures(
         VideoSummary.state,
         VideoSummary.model_version,
         VideoSummary.procedure,
+        VideoSummary.procedure_confidence,
         VideoSummary.step_times,
         VideoSummary.phase_times,
         VideoSummary.stitches,
@@ -167,7 +170,7 @@ def _is_of_video(hide_withdrawn: bool) -> ColumnElement[bool]:
 
 
 def _case(case_id: str, files: Sequence[Row[Any]]) -> CaseFigures:
-    mapped = [file for file in files if file.state in ("mapped", "partial")]
+    mapped = [file for file in files if file.state in MAPPED]
     counts = [file.stitches for file in mapped if file.stitches is not None]
     steps_s: dict[str, float] = defaultdict(float)
     phases_s: dict[str, list[float]] = defaultdict(list)
@@ -181,7 +184,7 @@ def _case(case_id: str, files: Sequence[Row[Any]]) -> CaseFigures:
         case_id,
         tuple((file.video_id, file.owner_id, file.consent, file.duration_s) for file in files),
         _day(files),
-        next((file.procedure_chosen for file in files if file.procedure_chosen), None) or _suggested(mapped),
+        next((file.procedure_chosen for file in files if file.procedure_chosen), None) or _suggested(files),
         tuple(sorted({file.model_version for file in mapped if file.model_version})),
         is_whole,
         bool(mapped) and not is_whole,
@@ -193,13 +196,9 @@ def _case(case_id: str, files: Sequence[Row[Any]]) -> CaseFigures:
     )
 
 
-def _suggested(mapped: Iterable[Row[Any]]) -> str | None:
-    """The procedure that most of the mapped time speaks for."""
-    lengths_s: dict[str, float] = defaultdict(float)
-    for file in mapped:
-        if file.procedure:
-            lengths_s[file.procedure] += file.duration_s
-    return max(lengths_s, key=lambda name: (lengths_s[name], name), default=None)
+def _suggested(files: Iterable[Row[Any]]) -> str | None:
+    of_files = (MapOfFile(file.state, file.procedure, file.procedure_confidence, file.duration_s) for file in files)
+    return suggested_procedure(of_files)[0]
 
 
 def _day(files: Sequence[Row[Any]]) -> datetime.date:

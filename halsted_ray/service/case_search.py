@@ -239,7 +239,9 @@ def _words(text: str) -> list[str]:
     """The words of a search. Raises UsageError for too many."""
     words = [word for word in (fold(part).strip() for part in text.split()) if word]
     if len(words) > MOST_WORDS or len(text) > LONGEST_QUERY:
-        raise UsageError(f"q: expected at most {MOST_WORDS} words and {LONGEST_QUERY} letters; search for fewer words")
+        raise UsageError(
+            f"q: expected at most {MOST_WORDS} words and {LONGEST_QUERY} letters; search for fewer words"
+        ).named("search-long", most=MOST_WORDS)
     return words
 
 
@@ -253,7 +255,7 @@ def _begin_of(day: str) -> float:
     try:
         found = datetime.datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=datetime.UTC)
     except ValueError:
-        raise UsageError("since, until: expected a day such as 2026-11-03") from None
+        raise UsageError("since, until: expected a day such as 2026-11-03").named("day-invalid") from None
     return found.timestamp()
 
 
@@ -274,4 +276,4 @@ def _read_cursor(cursor: str, order: str) -> tuple[float, str]:
         pass
     raise UsageError(
         "cursor: expected `next` of an answer with the same order; ask without a cursor for the first page"
-    )
+    ).named("page-stale")

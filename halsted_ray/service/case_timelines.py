@@ -122,7 +122,7 @@ class CaseMap:
         except UsageError:
             raise StateConflict(
                 f"a map of case {self.case_id!r} is in a taxonomy that this service has no more; map its files again"
-            ) from None
+            ).named("map-old") from None
         return replace(found, model_version=", ".join(self.model_versions))
 
 
@@ -157,7 +157,9 @@ def read_case_map(videos: Videos, case: LibraryCase) -> CaseMap:
         mapped.add(video_id)
         asked |= videos.asked(tenant_id, video_id)
     if not tables:
-        raise NotMapped(f"no file of case {case.case_id!r} is mapped yet; ask for maps of its files first")
+        raise NotMapped(f"no file of case {case.case_id!r} is mapped yet; ask for maps of its files first").named(
+            "not-mapped"
+        )
     rows = pa.concat_tables(tables)
     tasks = sorted(asked | set(pc.unique(rows["task"]).to_pylist()))
     chapters = [

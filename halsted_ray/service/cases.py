@@ -202,14 +202,18 @@ class Cases:
         if relation not in SHARED_AS:
             raise UsageError(f"relation {relation!r}: expected one of {', '.join(SHARED_AS)}")
         if not 0 < days <= MAX_SHARE_DAYS:
-            raise UsageError(f"days: expected more than 0 and at most {MAX_SHARE_DAYS:g}, got {days:g}")
+            raise UsageError(f"days: expected more than 0 and at most {MAX_SHARE_DAYS:g}, got {days:g}").named(
+                "share-days", most=MAX_SHARE_DAYS
+            )
         with self.database.writing() as session:
             video = video_of_tenant(session, case.video.tenant_id, case.video_id, is_held=True)
             user = users.user_of_tenant(session, case.video.tenant_id, user_name)
             if "read" not in PERMISSIONS[user.role]:
-                raise UsageError(f"user {user_name!r} has the role {user.role!r}, which sees no case")
+                raise UsageError(f"user {user_name!r} has the role {user.role!r}, which sees no case").named(
+                    "user-sees-none", user=user_name
+                )
             if user.user_id == video.owner_id:
-                raise UsageError(f"user {user_name!r} owns this case")
+                raise UsageError(f"user {user_name!r} owns this case").named("user-owns", user=user_name)
             giver = session.get_one(User, case.caller.user_id)
             share = add_share(session, video, user.user_id, relation, giver.user_id, now_s() + days * DAY_S)
             audit.record_by(
@@ -249,7 +253,7 @@ class Cases:
             if "write" not in PERMISSIONS[user.role]:
                 raise UsageError(
                     f"user {user_name!r} has the role {user.role!r}; a surgeon or an administrator owns a case"
-                )
+                ).named("user-owns-none", user=user_name)
             video = video_of_tenant(session, case.video.tenant_id, case.video_id, is_held=True)
             video.owner_id = user.user_id
             audit.record_by(session, case.caller, "case.owner", case.video_id, user=user_name)
@@ -266,7 +270,9 @@ class Cases:
         if consent is not None and consent not in CONSENTS:
             raise UsageError(f"consent {consent!r}: expected one of {', '.join(CONSENTS)}")
         if keep_until_s is not None and keep_until_s <= now_s():
-            raise UsageError("the time until which to keep the case has passed; to remove the case now, delete it")
+            raise UsageError(
+                "the time until which to keep the case has passed; to remove the case now, delete it"
+            ).named("keep-passed")
         with self.database.writing() as session:
             video = video_of_tenant(session, case.video.tenant_id, case.video_id, is_held=True)
             if consent is not None and consent != video.consent:
@@ -281,7 +287,9 @@ class Cases:
                 audit.record_by(session, case.caller, "case.consent", case.video_id, consent=consent)
             if keep_until_s is not None:
                 if video.consent == "withdrawn":
-                    raise StateConflict("the consent is withdrawn: the time until the case is deleted is fixed")
+                    raise StateConflict("the consent is withdrawn: the time until the case is deleted is fixed").named(
+                        "keep-fixed"
+                    )
                 video.keep_until_s = keep_until_s
                 audit.record_by(session, case.caller, "case.retention", case.video_id, keep_until_s=keep_until_s)
             if legal_hold is not None and legal_hold != video.legal_hold:
@@ -412,5 +420,5 @@ def _checked(case: Case, right: str) -> Case:
         withdrawn = " now that the consent is withdrawn" if case.video.consent == "withdrawn" else ""
         raise Forbidden(
             f"as {' and '.join(case.relations)} of this case you do not have the right {right!r}{withdrawn}"
-        )
+        ).named("right", right=right)
     return case

@@ -50,13 +50,19 @@ class Comments:
         outside of the video, StateConflict where the case is full."""
         text = text.replace("\0", "").strip()
         if not 0 < len(text) <= LONGEST:
-            raise UsageError(f"a comment has 1 to {LONGEST} characters, got {len(text)}")
+            raise UsageError(f"a comment has 1 to {LONGEST} characters, got {len(text)}").named(
+                "comment-length", most=LONGEST
+            )
         if not 0 <= at_s <= case.video.duration_s:
-            raise UsageError(f"at_s: expected 0 to {case.video.duration_s:.3f} s, got {at_s:g}")
+            raise UsageError(f"at_s: expected 0 to {case.video.duration_s:.3f} s, got {at_s:g}").named(
+                "comment-time", length_s=case.video.duration_s
+            )
         with self.database.writing() as session:
             video = video_of_tenant(session, case.video.tenant_id, case.video_id, is_held=True)
             if (session.scalar(select(func.count()).select_from(Comment).where(*_of(video))) or 0) >= MOST_COMMENTS:
-                raise StateConflict(f"the case has {MOST_COMMENTS} comments; delete some first")
+                raise StateConflict(f"the case has {MOST_COMMENTS} comments; delete some first").named(
+                    "comments-full", most=MOST_COMMENTS
+                )
             comment = Comment(
                 comment_id=secrets.token_hex(8),
                 tenant_id=video.tenant_id,
@@ -80,7 +86,9 @@ class Comments:
                 raise NotFound(f"no comment {comment_id!r} on this case")
             may_all = {"owner", "administrator"} & set(case.relations)
             if comment.author_id != case.caller.user_id and not may_all:
-                raise NotYours("only its author, the owner of the case and an administrator delete a comment")
+                raise NotYours("only its author, the owner of the case and an administrator delete a comment").named(
+                    "comment-not-yours"
+                )
             session.delete(comment)
             audit.record_by(session, case.caller, "comment.delete", case.video_id, comment=comment_id)
 

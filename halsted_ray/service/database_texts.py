@@ -21,7 +21,7 @@ def check_texts(_connection: Any, _cursor: Any, statement: str, parameters: Any,
             if isinstance(value, str) and not _is_kept(value):
                 raise UsageError(
                     "expected text, got a zero byte or half of a character in it, which no database keeps; leave it out"
-                )
+                ).named("text-unreadable")
 
 
 def _values(parameters: Any) -> Iterable[Any]:

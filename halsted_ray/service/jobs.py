@@ -49,7 +49,9 @@ class Jobs:
         with self.database.writing() as session:
             video = video_of_tenant(session, caller.tenant_id, video_id, is_held=True)
             if video.state == "failed":
-                raise StateConflict(f"video {video_id!r} was not cleaned, so it can't be mapped: {video.reason}")
+                raise StateConflict(f"video {video_id!r} was not cleaned, so it can't be mapped: {video.reason}").named(
+                    "not-cleaned"
+                )
             waiting = session.scalars(
                 select(Job).where(
                     Job.tenant_id == caller.tenant_id,
@@ -75,11 +77,13 @@ class Jobs:
         with self.database.writing() as session:
             video = video_of_tenant(session, caller.tenant_id, video_id, is_held=True)
             if video.state in ("cleaning", "failed"):
-                raise StateConflict(f"video {video_id!r} is {video.state!r}; a copy is made of a video that is ready")
+                raise StateConflict(
+                    f"video {video_id!r} is {video.state!r}; a copy is made of a video that is ready"
+                ).named("copy-not-ready")
             if video.playback in ("direct", "proxy"):
                 raise StateConflict(
                     f"no copy of video {video_id!r} is needed: {playback.PLAYBACKS[playback.shown(video)]}"
-                )
+                ).named("copy-not-needed")
             job = playback.newest_job(session, video) if video.playback == "making" else None
             if job is None:
                 job = playback.begin(session, video, caller.user_id)
@@ -122,7 +126,9 @@ class Jobs:
             if job.state not in ENDS and not job.cancel:
                 video = session.get(StoredVideo, (job.tenant_id, job.video_id))
                 if job.kind == "clean" and video is not None and video.legal_hold:
-                    raise StateConflict("this case is under a legal hold, and without its cleaning the video would go")
+                    raise StateConflict(
+                        "this case is under a legal hold, and without its cleaning the video would go"
+                    ).named("hold-cleaning")
                 cancel(session, job)
                 audit.record(session, caller.tenant_id, caller.actor, f"{job.kind}.cancel", job.video_id, job=job_id)
         return job

@@ -98,14 +98,16 @@ class Library:
         shown = self.show(caller, case_id)
         if right not in shown.rights:
             hidden = "" if shown.is_whole else "; somebody else's file belongs to it"
-            raise Forbidden(f"you do not have the right {right!r} to each file of this case{hidden}")
+            raise Forbidden(f"you do not have the right {right!r} to each file of this case{hidden}").named(
+                "right-each-file", right=right
+            )
         return shown
 
     def require_any(self, caller: Caller, case_id: str, right: str) -> LibraryCase:
         """The case, where the caller has ``right`` to one of its files or more. Raises NotFound, Forbidden."""
         shown = self.show(caller, case_id)
         if not any(right in file.rights for file in shown.files):
-            raise Forbidden(f"you do not have the right {right!r} to any file of this case")
+            raise Forbidden(f"you do not have the right {right!r} to any file of this case").named("right", right=right)
         return shown
 
     def require_place(self, caller: Caller, case_id: str) -> None:
@@ -146,7 +148,9 @@ class Library:
         room. Raises UsageError for too many files and for one that is named twice."""
         video_ids = [file.video_id for file in files]
         if len(video_ids) > MOST_FILES or len(set(video_ids)) < len(video_ids):
-            raise UsageError(f"video_ids: expected 1 to {MOST_FILES} different files")
+            raise UsageError(f"video_ids: expected 1 to {MOST_FILES} different files").named(
+                "files-many", most=MOST_FILES
+            )
         with self.database.writing() as session:
             videos = {video.video_id: video for video in _of_tenant(session, caller, video_ids)}
             if missing := [video_id for video_id in video_ids if video_id not in videos]:
@@ -282,7 +286,7 @@ def _hold_files(session: Session, shown: LibraryCase) -> None:
     """Raises Forbidden where the case has other files by now than the caller was allowed to describe."""
     caller = shown.files[0].caller
     if _files_of(session, caller, shown.case_id) != {file.video_id for file in shown.files}:
-        raise Forbidden("the files of this case have just changed; look at it again")
+        raise Forbidden("the files of this case have just changed; look at it again").named("case-changed")
 
 
 def _place(session: Session, video: StoredVideo, case_id: str, position: int) -> None:

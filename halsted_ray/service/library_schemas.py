@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
@@ -11,6 +10,7 @@ from halsted_ray.service.case_descriptions import LONGEST_LABEL, LONGEST_PROCEDU
 from halsted_ray.service.case_timelines import axis_of
 from halsted_ray.service.library import MOST_FILES, LibraryCase
 from halsted_ray.service.schemas import JobShown
+from halsted_ray.service.suggested_procedure import MapOfFile, suggested_procedure
 
 CaseState = Literal["cleaning", "review", "failed", "new", "queued", "mapping", "mapped", "partial"]
 SHARE_DECIMALS = 4
@@ -77,10 +77,19 @@ class CaseShown(BaseModel):
     stitches: int | None = Field(description="null where the tasks were not asked that tell.")
 
 
+class LooksLike(BaseModel):
+    """A text that looks as if it named a patient. ``kind``: person, record, birth or address."""
+
+    text: str
+    kind: str
+
+
 class DescribedCase(CaseShown):
-    """A case after a change. ``warnings``: what looks as if it named a patient, in words."""
+    """A case after a change. ``warnings``: what looks as if it named a patient, in words; ``looks_like``: the same for
+    programs."""
 
     warnings: list[str]
+    looks_like: list[LooksLike]
 
 
 class CasesShown(BaseModel):
@@ -232,18 +241,12 @@ class CaseRowShown(BaseModel):
 
 
 def _suggested(case: LibraryCase) -> tuple[str | None, float | None]:
-    """The procedure that most of the mapped time speaks for, with its mean confidence there."""
-    weights: dict[str, float] = defaultdict(float)
-    lengths_s: dict[str, float] = defaultdict(float)
-    for file in case.files:
-        summary = case.summaries.get(file.video_id)
-        if summary is not None and summary.procedure is not None:
-            lengths_s[summary.procedure] += file.video.duration_s
-            weights[summary.procedure] += file.video.duration_s * (summary.procedure_confidence or 0.0)
-    if not weights:
-        return None, None
-    best = max(weights, key=lambda name: (weights[name], name))
-    return best, round(weights[best] / lengths_s[best], SHARE_DECIMALS) if lengths_s[best] else None
+    of_files = ((case.summaries.get(file.video_id), file.video.duration_s) for file in case.files)
+    return suggested_procedure(
+        MapOfFile(summary.state, summary.procedure, summary.procedure_confidence, duration_s)
+        for summary, duration_s in of_files
+        if summary is not None
+    )
 
 
 def _strip(case: LibraryCase) -> tuple[list[tuple[float, float, int]], list[str]]:

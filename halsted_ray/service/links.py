@@ -83,25 +83,29 @@ def add_link(
     if not shows or not set(shows) <= set(SHOWS):
         raise UsageError(f"shows: expected some of {', '.join(SHOWS)}, got {', '.join(shows) or 'none'}")
     if not 0 < days <= MAX_LINK_DAYS:
-        raise UsageError(f"days: expected more than 0 and at most {MAX_LINK_DAYS:g}, got {days:g}")
+        raise UsageError(f"days: expected more than 0 and at most {MAX_LINK_DAYS:g}, got {days:g}").named(
+            "link-days", most=MAX_LINK_DAYS
+        )
     video = video_of_tenant(session, case.video.tenant_id, case.video_id, is_held=True)
     if why := why_hidden(video):
-        raise StateConflict(f"a link to this case would show nothing: {why}")
+        raise StateConflict(f"a link to this case would show nothing: {why}").named("link-hidden")
     if video.state != "ready":
         raise StateConflict(
             "a link needs a video that is cleaned, and what was hidden in it must have been accepted; its state is "
             f"{video.state!r}"
-        )
+        ).named("link-not-ready")
     span = None
     if from_s is not None or to_s is not None:
         span = from_s or 0.0, video.duration_s if to_s is None else to_s
         if not 0 <= span[0] < span[1] <= video.duration_s:
             raise UsageError(
                 f"from_s={from_s}, to_s={to_s}: expected a part of the {video.duration_s:.3f} s that the video lasts"
-            )
+            ).named("link-part", length_s=video.duration_s)
     of_case = (CaseLink.tenant_id == video.tenant_id, CaseLink.video_id == video.video_id)
     if (session.scalar(select(func.count()).select_from(CaseLink).where(*of_case, is_running())) or 0) >= MAX_LINKS:
-        raise StateConflict(f"this case has {MAX_LINKS} links; end one of them first")
+        raise StateConflict(f"this case has {MAX_LINKS} links; end one of them first").named(
+            "links-full", most=MAX_LINKS
+        )
     token = secrets.token_urlsafe(32)
     link = CaseLink(
         link_id=secrets.token_hex(8),

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.front import SECRET_HEADER
 from halsted_ray.service.object_store import PART_BYTES
+from halsted_ray.service.refusals import HttpRefusal
 from halsted_ray.service.users import Caller
 
 log = logging.getLogger("halsted_ray.service.requests")
@@ -76,7 +77,9 @@ class RequestMiddleware:
             if not is_whole and waited_s > GRACE_S and received < LEAST_RATE * waited_s:
                 raise too_slow()
             if received > limit:
-                raise HTTPException(413, f"the body of this request may have at most {limit} bytes")
+                raise HttpRefusal(413, f"the body of this request may have at most {limit} bytes").named(
+                    "body-large", most=limit
+                )
             return message
 
         async def send_with_headers(message: Message) -> None:

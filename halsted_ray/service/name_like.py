@@ -55,19 +55,32 @@ GIVEN_NAMES = frozenset(
 """Usual given names in small letters, written down for this list."""
 
 
-def identity_warnings(text: str) -> list[str]:
-    """In words, what ``text`` looks like: a name, a number of a record, a date of birth, an address; none where nothing
-    is seen. The words do not repeat the text."""
+WARNINGS = {
+    "person": "this looks like a person's name",
+    "record": "this looks like the number of a patient or of a record",
+    "birth": "this looks like a date of birth",
+    "address": "this looks like a person's address of mail or telephone number",
+}
+"""What a text can look like, by the name for programs → in words."""
+
+
+def identity_kinds(text: str) -> list[str]:
+    """What ``text`` looks like, by the names of WARNINGS; none where nothing is seen."""
     found = []
     if _is_like_name(text):
-        found.append("this looks like a person's name")
+        found.append("person")
     if _NAMED_NUMBER.search(text) or _INSURED.search(text) or _has_long_number(text):
-        found.append("this looks like the number of a patient or of a record")
+        found.append("record")
     if _is_like_birth_date(text):
-        found.append("this looks like a date of birth")
+        found.append("birth")
     if _MAIL.search(text) or _TELEPHONE.search(text):
-        found.append("this looks like a person's address of mail or telephone number")
+        found.append("address")
     return found
+
+
+def identity_warnings(text: str) -> list[str]:
+    """As ``identity_kinds``, in words. The words do not repeat the text."""
+    return [WARNINGS[kind] for kind in identity_kinds(text)]
 
 
 def _is_like_name(text: str) -> bool:

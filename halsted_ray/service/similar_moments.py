@@ -73,7 +73,7 @@ class SimilarMoments:
         if not 0 <= start_s < stop_s <= case.video.duration_s + 0.001:
             raise UsageError(
                 f"expected 0 <= start_s < stop_s <= {case.video.duration_s:.3f} s, got [{start_s:g}, {stop_s:g})"
-            )
+            ).named("span-outside", length_s=case.video.duration_s)
         by_example = ByExample()
         store, vector_D = self._asked(case, by_example, start_s, stop_s)
         cases = {case.video_id: case}
@@ -148,7 +148,7 @@ class SimilarMoments:
                     return store, moments.vectors_MD[inside_M].mean(0, dtype=np.float64)
         raise StateConflict(
             f"video {case.video_id!r} has no stored vectors in [{start_s:g}, {stop_s:g}) s; map it first"
-        )
+        ).named("moment-not-mapped")
 
     def _stores(self, case: Case) -> list[VectorStore]:
         return stores_at(f"{self.videos.maps_location(case.video.tenant_id, case.video_id)}/embeddings")

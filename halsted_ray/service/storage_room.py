@@ -83,7 +83,7 @@ class StorageRoom:
         if use.open_uploads >= self.open_uploads:
             raise QuotaExceeded(
                 f"{use.open_uploads} uploads are open, and at most {self.open_uploads} may be; complete or abort some"
-            )
+            ).named("uploads-open", most=self.open_uploads)
         self._check_quota(use, size_bytes or 1)
         promised = session.execute(_open_sizes().where(Upload.size_bytes.is_not(None))).all()
         on_its_way = sum(max(0, int(announced or 0) - int(came)) for announced, came in promised)
@@ -111,7 +111,7 @@ class StorageRoom:
                 f"the store has {max(0, free - on_its_way_bytes)} bytes free for uploads, {size_bytes} were asked for; "
                 "make room (delete videos, abort uploads) and send it again, or ask the site's operator for a larger "
                 "disk"
-            )
+            ).named("store-full")
 
     def check_temporary(self, size_bytes: int) -> None:
         """Raises StoreFull where the folder of temporary files of this machine has no room for ``size_bytes``. Where
@@ -123,7 +123,7 @@ class StorageRoom:
             raise StoreFull(
                 f"the folder of temporary files has {free} bytes free for videos, {size_bytes} are needed while this "
                 "one is stored and cleaned; send it again later, or ask the site's operator for more room in TMPDIR"
-            )
+            ).named("store-full")
 
     @property
     def free_bytes(self) -> int | None:
@@ -143,7 +143,7 @@ class StorageRoom:
                 f"this tenant may keep {use.quota_bytes} bytes and has {use.left_bytes} left ({use.video_bytes} of "
                 f"videos, {use.upload_bytes} of open uploads); {size_bytes} were asked for: delete videos, abort "
                 "uploads, or ask the site's operator for a larger quota"
-            )
+            ).named("quota", left_bytes=use.left_bytes)
 
     def _reserve(self) -> int:
         return _reserve_of(Path(self.store.root), self.reserve_bytes)

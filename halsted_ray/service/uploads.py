@@ -92,7 +92,9 @@ class Uploads:
         """
         upload_id = secrets.token_hex(16)
         if size_bytes is not None and not 0 < size_bytes <= MAX_PARTS * PART_BYTES:
-            raise Rejected(f"size_bytes: expected 1 to {MAX_PARTS * PART_BYTES}, got {size_bytes}")
+            raise Rejected(f"size_bytes: expected 1 to {MAX_PARTS * PART_BYTES}, got {size_bytes}").named(
+                "upload-size", most=MAX_PARTS * PART_BYTES
+            )
         # A name that the listing of an archive takes. What the file holds is told by its content.
         place = f"{VIDEOS}/{upload_id}/video.mp4"
         upload = Upload(
@@ -159,7 +161,9 @@ class Uploads:
             raise Rejected(f"part {number} of {len(data)} bytes: expected 1 to {most} bytes")
         digest = hashlib.sha256(data)
         if sha256 is not None and not hmac.compare_digest(digest.digest(), sha256):
-            raise Rejected(f"part {number} has the SHA-256 {digest.hexdigest()}, not the one announced; send it again")
+            raise Rejected(
+                f"part {number} has the SHA-256 {digest.hexdigest()}, not the one announced; send it again"
+            ).named("part-damaged")
         # Two requests may send one part, and a third may complete the upload. What the database says of a part is
         # taken back before its bytes change, so that a digest never stands for other bytes, wherever this ends.
         with self.store.held(tenant_id, upload.place):
@@ -227,7 +231,7 @@ class Uploads:
             raise StateConflict(
                 f"upload {upload_id!r} is {upload.state}{f' ({upload.reason})' if upload.reason else ''}; "
                 "begin another one"
-            )
+            ).named("upload-ended")
         self._check_parts(upload, parts, etags)
         self._claim(upload)
         with self._released_on_error(upload):
@@ -275,7 +279,9 @@ class Uploads:
             self.store.complete_upload(caller.tenant_id, upload.place, upload.store_ref, etags, size_bytes)
         except UploadEnded:
             self._end(caller, upload, "aborted", "the store has dropped its parts")
-            raise StateConflict("the store has dropped the parts of this upload; begin another one") from None
+            raise StateConflict("the store has dropped the parts of this upload; begin another one").named(
+                "upload-ended"
+            ) from None
 
     def _finish(self, caller: Caller, upload: Upload, parts: Mapping[int, UploadPart]) -> StoredVideo:
         """Probes the file that was joined from ``parts`` and enters it as a video. Raises as ``complete`` does."""
@@ -288,7 +294,7 @@ class Uploads:
             if not error.permanent:
                 raise
             self._end(caller, upload, "rejected", f"{error.code}: {error}")
-            raise Rejected(f"this can't be mapped: {error}") from None
+            raise Rejected(f"this can't be mapped: {error}").named("video-unusable", why=error.code) from None
         name = content_id(self._digests(upload, location, parts))
         return self._enter(caller, upload, name, sum(part.size_bytes for part in parts.values()), found)
 
@@ -313,7 +319,7 @@ class Uploads:
             if state == "complete":  # another request completed it: this request took longer than COMPLETING_S
                 return video_of_tenant(session, caller.tenant_id, name)
             if state != "open":
-                raise StateConflict(f"upload {upload.upload_id!r} is {state}; begin another one")
+                raise StateConflict(f"upload {upload.upload_id!r} is {state}; begin another one").named("upload-ended")
             video = session.get(StoredVideo, (caller.tenant_id, name))
             if video is not None and video.deleted_s is None and video.state != "failed":
                 superfluous = upload.place
@@ -388,18 +394,26 @@ class Uploads:
         named = etags or {}
         missing = sorted(set(range(1, max([*parts, *named], default=0) + 1)) - set(parts))
         if not parts or missing:
-            raise Rejected(f"parts are missing: {missing[:20] or 'all'}; send them and complete again")
+            raise Rejected(f"parts are missing: {missing[:20] or 'all'}; send them and complete again").named(
+                "upload-parts"
+            )
         wrong = [number for number, etag in named.items() if parts[number].etag.strip('"') != etag.strip('"')]
         if wrong or (etags is not None and set(etags) != set(parts)):
             differing = wrong or sorted(set(parts) - set(named))
-            raise Rejected(f"the parts that were sent are not the parts that the request names: {differing[:20]}")
+            raise Rejected(
+                f"the parts that were sent are not the parts that the request names: {differing[:20]}"
+            ).named("upload-parts")
         last = max(parts)
         short = [number for number, part in parts.items() if number != last and part.size_bytes != PART_BYTES]
         if short:
-            raise Rejected(f"parts {short[:20]} do not have {PART_BYTES} bytes; only the last part may be shorter")
+            raise Rejected(
+                f"parts {short[:20]} do not have {PART_BYTES} bytes; only the last part may be shorter"
+            ).named("upload-parts")
         size_bytes = sum(part.size_bytes for part in parts.values())
         if upload.size_bytes is not None and size_bytes != upload.size_bytes:
-            raise Rejected(f"{upload.size_bytes} bytes were announced, {size_bytes} came; send the missing parts")
+            raise Rejected(
+                f"{upload.size_bytes} bytes were announced, {size_bytes} came; send the missing parts"
+            ).named("upload-parts")
         if upload.size_bytes is None:  # the parts that went straight to the object store were not counted yet
             with self.database.reading() as session:
                 known = session.scalar(
@@ -420,7 +434,9 @@ class Uploads:
                 .values(completing_s=now_s())
             )
             if not cast(CursorResult[Any], claimed).rowcount:
-                raise StateConflict("another request is completing this upload, or it has ended; ask for its state")
+                raise StateConflict(
+                    "another request is completing this upload, or it has ended; ask for its state"
+                ).named("upload-completing")
 
     def _keep_direct(self, upload: Upload, direct: Sequence[UploadPart]) -> None:
         """Notes the parts that clients put straight to the object store. The store forgets them when it joins them, so
@@ -500,7 +516,9 @@ def _own(session: Session, tenant_id: str, upload_id: str, state: str | None = N
     if upload is None or upload.tenant_id != tenant_id:
         raise NotFound(f"no upload {upload_id!r}")
     if state is not None and upload.state != state:
-        raise StateConflict(f"upload {upload_id!r} is {upload.state}, expected {state}; begin another one")
+        raise StateConflict(f"upload {upload_id!r} is {upload.state}, expected {state}; begin another one").named(
+            "upload-ended"
+        )
     return upload
 
 
@@ -508,7 +526,9 @@ def _open(session: Session, tenant_id: str, upload_id: str) -> Upload:
     """The tenant's upload, which takes parts. Raises NotFound, StateConflict."""
     upload = _own(session, tenant_id, upload_id, "open")
     if upload.completing_s is not None and upload.completing_s >= now_s() - COMPLETING_S:
-        raise StateConflict(f"upload {upload_id!r} takes no more parts while a request completes it")
+        raise StateConflict(f"upload {upload_id!r} takes no more parts while a request completes it").named(
+            "upload-completing"
+        )
     return upload
 
 

@@ -77,7 +77,7 @@ def user_of_tenant(session: Session, tenant_id: str, name: str) -> User:
         raise UsageError(
             f"no user {name!r} in this tenant; users are added with their first key, or when they first sign in with "
             "the hospital's account"
-        )
+        ).named("user-unknown", user=name)
     return user
 
 

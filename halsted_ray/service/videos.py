@@ -88,9 +88,13 @@ class Videos:
         """Where the video's clean bytes lie, as ``halsted_ray`` opens them. Raises StateConflict where there are none
         yet, or none at all."""
         if video.state == "cleaning":
-            raise StateConflict(f"video {video.video_id!r} is being cleaned; ask again when its state is ready")
+            raise StateConflict(f"video {video.video_id!r} is being cleaned; ask again when its state is ready").named(
+                "being-cleaned"
+            )
         if video.state == "failed":
-            raise StateConflict(f"video {video.video_id!r} was not cleaned, so nobody can see it: {video.reason}")
+            raise StateConflict(
+                f"video {video.video_id!r} was not cleaned, so nobody can see it: {video.reason}"
+            ).named("not-cleaned")
         return self.store.location(video.tenant_id, video.place)
 
     def certificate(self, video: StoredVideo) -> JsonObject:
@@ -182,7 +186,7 @@ class Videos:
         except UsageError:
             raise StateConflict(
                 f"the map of video {video_id!r} is in a taxonomy that this service has no more; map the video again"
-            ) from None
+            ).named("map-old") from None
         return found
 
     def asked(self, tenant_id: str, video_id: str) -> set[str]:
@@ -199,7 +203,7 @@ class Videos:
             place = table.schema.names.index("video_id")
             return table.set_column(place, "video_id", pa.array([video_id] * len(table), pa.string()))
         except UsageError:
-            raise NotMapped(f"video {video_id!r} is not mapped yet; ask for a map first") from None
+            raise NotMapped(f"video {video_id!r} is not mapped yet; ask for a map first").named("not-mapped") from None
 
     def timeline_version(self, tenant_id: str, video_id: str) -> str:
         """The name of the published timeline: another one wherever the timeline may be another. Raises NotFound where
@@ -207,7 +211,7 @@ class Videos:
         self.get(tenant_id, video_id)
         version = timeline_version(self.maps_location(tenant_id, video_id))
         if version is None:
-            raise NotMapped(f"video {video_id!r} is not mapped yet; ask for a map first")
+            raise NotMapped(f"video {video_id!r} is not mapped yet; ask for a map first").named("not-mapped")
         return version
 
     def delete(self, caller: Caller, video_id: str) -> None:
@@ -222,7 +226,9 @@ class Videos:
         about it and cancels its jobs. ``reason``: asked, or due where its time has come. Raises StateConflict where it
         is under a legal hold."""
         if video.legal_hold:
-            raise StateConflict(f"video {video.video_id!r} is under a legal hold; an administrator ends the hold first")
+            raise StateConflict(
+                f"video {video.video_id!r} is under a legal hold; an administrator ends the hold first"
+            ).named("legal-hold")
         video.deleted_s = now_s()
         shares.end_all(session, video)
         links.end_all(session, video)

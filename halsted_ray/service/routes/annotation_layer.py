@@ -16,7 +16,7 @@ from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.deps import AnnotatedCase, Components, ReadCase, WatchedCase
 from halsted_ray.service.routes.search import moment_search, record_found
 from halsted_ray.service.similar_moments import SimilarMoments
-from halsted_ray.service.videos import FORMATS, render_timeline
+from halsted_ray.service.videos import FORMATS, NotMapped, render_timeline
 
 router = APIRouter(prefix="/v1/videos/{video_id}")
 
@@ -39,7 +39,15 @@ def change_annotations(
     inverse of a change undoes it: ``remove`` of what was added, ``add`` with the id of what was removed."""
     wanted = [change.wanted() for change in new.changes]
     taxonomy = components.model_source().taxonomy
-    return show_layer(components.annotations.change(case, new.revision, wanted, taxonomy))
+
+    def said() -> set[tuple[str, str]]:
+        try:
+            rows = components.videos.timeline_rows(case.video.tenant_id, case.video_id)
+        except NotMapped:
+            return set()
+        return {(row["tag"], row["category"]) for row in rows}
+
+    return show_layer(components.annotations.change(case, new.revision, wanted, taxonomy, said))
 
 
 @router.get("/annotations/history")

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from halsted_ray.service import annotation_schemas as schemas
 from halsted_ray.service.annotation_schemas import show_comment
 from halsted_ray.service.deps import CommentedCase, Components, Id
-from halsted_ray.service.name_like import identity_warnings
+from halsted_ray.service.name_like import identity_kinds, identity_warnings
 
 router = APIRouter(prefix="/v1/videos/{video_id}/comments")
 
@@ -24,7 +24,9 @@ def add_comment(case: CommentedCase, components: Components, new: schemas.NewCom
     """Adds a comment. ``warnings`` says what in it looks as if it named the patient: a few patterns, no finding."""
     comment, author = components.comments.add(case, new.at_s, new.text)
     shown = show_comment(comment, author)
-    return schemas.CommentAdded(**shown.model_dump(), warnings=identity_warnings(comment.text))
+    return schemas.CommentAdded(
+        **shown.model_dump(), warnings=identity_warnings(comment.text), looks_like=identity_kinds(comment.text)
+    )
 
 
 @router.delete("/{comment_id}", status_code=204)

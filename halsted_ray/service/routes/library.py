@@ -32,6 +32,7 @@ from halsted_ray.service.library_schemas import (
     Day,
     DescribedCase,
     HomeShown,
+    LooksLike,
     Moment,
     NewCase,
     PhaseTime,
@@ -39,7 +40,7 @@ from halsted_ray.service.library_schemas import (
     Week,
     show_case,
 )
-from halsted_ray.service.name_like import identity_warnings
+from halsted_ray.service.name_like import WARNINGS, identity_kinds
 from halsted_ray.service.poster import read_poster
 from halsted_ray.service.sample_case import begin_sample
 from halsted_ray.service.schemas import show_job
@@ -100,9 +101,10 @@ def describe_case(case: DescribedOperation, components: Components, changes: Cas
     )
     caller = case.files[0].caller
     shown = _shown(components, components.library.describe(caller, case, description))
-    texts = [description.procedure or "", *description.labels]
-    warnings = dict.fromkeys(f"{text}: {warning}" for text in texts for warning in identity_warnings(text))
-    return DescribedCase(**shown.model_dump(), warnings=list(warnings))
+    texts = dict.fromkeys([description.procedure or "", *description.labels])
+    found = [LooksLike(text=text, kind=kind) for text in texts for kind in identity_kinds(text)]
+    warnings = [f"{one.text}: {WARNINGS[one.kind]}" for one in found]
+    return DescribedCase(**shown.model_dump(), warnings=warnings, looks_like=found)
 
 
 @router.delete("/{case_id}", status_code=204)

@@ -25,6 +25,7 @@ from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.deps import Components, SessionCookie, base_url
 from halsted_ray.service.links import LinkUse
 from halsted_ray.service.oidc import SingleSignOn
+from halsted_ray.service.refusals import HttpRefusal
 from halsted_ray.service.tables import ApiKey, User
 from halsted_ray.service.users import Caller, authenticate
 
@@ -132,7 +133,7 @@ def begin(request: Request, response: Response, components: Components, sign_in:
     if caller is None:
         request.app.state.rate_limiter.take(address_of(request))
         record_failed_sign_in(components, request, "page", sign_in.key)
-        raise HTTPException(401, "this key is not valid; ask the operator of your site for a key")
+        raise HttpRefusal(401, "this key is not valid; ask the operator of your site for a key").named("key-invalid")
     return _signed_in(components, caller, _begin_session(request, response, components, caller))
 
 
@@ -146,7 +147,9 @@ def open_link(request: Request, response: Response, components: Components, sent
         cookie = sessions.begin_of_link(session, use, client_address(request)) if use else None
     if use is None or cookie is None:
         record_failed_sign_in(components, request, "link")
-        raise HTTPException(401, "this link has ended or is not whole; ask whoever sent it for a new one")
+        raise HttpRefusal(401, "this link has ended or is not whole; ask whoever sent it for a new one").named(
+            "link-ended"
+        )
     _set_cookie(request, response, cookie)
     return _signed_in(components, links.caller_by(use), cookie)
 
@@ -162,7 +165,9 @@ def set_up(request: Request, response: Response, components: Components, first: 
         caller = authenticate(session, key) if key else None
     if key is None or caller is None:
         record_failed_sign_in(components, request, "setup")
-        raise HTTPException(401, "this link has expired or was used; the operator starts the service again for another")
+        raise HttpRefusal(
+            401, "this link has expired or was used; the operator starts the service again for another"
+        ).named("setup-ended")
     _begin_session(request, response, components, caller)
     return NewAdministrator(key=key, tenant=first.tenant, user=first.user)
 

@@ -53,7 +53,7 @@ def _find(
         if words is None:
             raise StateConflict(
                 "this site has no model for questions in words; its operator names one by HALSTED_SEARCH_MODEL"
-            )
+            ).named("no-search-model")
         moments = search.find_words(caller, words, asked.text or "", asked.limit)
         record_found(components, moments, by="words")
     return show_found(moments)

@@ -27,6 +27,7 @@ from halsted_ray.service.deps import (
     WatchedCase,
     WatchedCaseOrLink,
 )
+from halsted_ray.service.refusals import HttpRefusal
 from halsted_ray.service.tables import StoredVideo
 from halsted_ray.service.uploads import StateConflict
 from halsted_ray.service.users import Caller
@@ -135,9 +136,9 @@ async def cut_clip(
     right to read the map. 413 for a longer clip, 429 and 503 while too many are being cut, with Retry-After."""
     is_burnt = labels == "burnt"
     if stop_s - start_s > MOST_CLIP_S:
-        raise HTTPException(
+        raise HttpRefusal(
             413, f"a clip has at most {MOST_CLIP_S:g} s, {stop_s - start_s:.1f} s were asked for; ask for a shorter one"
-        )
+        ).named("clip-long", most=MOST_CLIP_S)
     # Whoever has a link must not take the places of the tenant's own people.
     owner = f"{case.video.tenant_id} links" if case.link else case.video.tenant_id
     await run_in_threadpool(_may_cut, request, components, case.caller, case.video_id, (start_s, stop_s), is_burnt)
@@ -191,7 +192,7 @@ def _cut(
     data = clip_cutting.cut(components.videos, case, *span, is_burnt)
     caller = caller_now(request)
     if caller is None:
-        raise HTTPException(401, "the key, the session or the link has ended; sign in again")
+        raise HttpRefusal(401, "the key, the session or the link has ended; sign in again").named("sign-in-needed")
     _may_cut(request, components, caller, case.video_id, span, is_burnt)
     return data
 

@@ -55,7 +55,7 @@ function useTitle(isReady: boolean): void {
 
 /** What is shown, without the moment of it. */
 const placeOf = (shown: Route): string =>
-  [shown.view, "videoId" in shown ? shown.videoId : "", "caseId" in shown ? shown.caseId : "", "videoIds" in shown ? shown.videoIds : ""].join(" ");
+  [shown.view, "videoId" in shown ? shown.videoId : "", "caseId" in shown ? shown.caseId : "", "sides" in shown ? shown.sides : ""].join(" ");
 
 function titleNow(): string {
   const { home, library, mine, about, compare, setup, shared, signIn } = words.value;
@@ -79,7 +79,7 @@ function View() {
   if (!mayRead.value) return <NoCases />;
   switch (shown.view) {
     case "compare":
-      return <Compare key={shown.videoIds.join()} videoIds={shown.videoIds} />;
+      return <Compare key={shown.sides.join()} sides={shown.sides} />;
     case "library":
       return <Library query={shown.query} />;
     case "whole":

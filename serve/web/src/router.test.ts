@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { parse, toCase, toCompare, toLibrary, toWhole } from "./router";
+import { ofWhole, parse, toCase, toCompare, toLibrary, toWhole } from "./router";
 
 const ID = "3f".repeat(16);
 const OTHER = "9c".repeat(16);
@@ -13,8 +13,9 @@ test.each([
   [toCase(ID, 75.49), { view: "case", videoId: ID, atS: 75.5 }],
   [`#${ID}@-3`, { view: "case", videoId: ID, atS: 0 }],
   [`#${ID}@x`, { view: "case", videoId: ID, atS: 0 }],
-  [toCompare(ID, OTHER), { view: "compare", videoIds: [ID, OTHER] }],
-  ["#compare=../../x", { view: "compare", videoIds: [] }],
+  [toCompare(ID, OTHER), { view: "compare", sides: [ID, OTHER] }],
+  [toCompare(ofWhole(ID), OTHER), { view: "compare", sides: [`case=${ID}`, OTHER] }],
+  ["#compare=../../x,case=../../y", { view: "compare", sides: [] }],
   [toWhole(ID), { view: "whole", caseId: ID, atS: 0 }],
   [`#case=${ID}@75.5`, { view: "whole", caseId: ID, atS: 75.5 }],
   ["#case=../../x", { view: "home" }],

@@ -6,7 +6,7 @@
  *     #mine?since=2026-01-01 one's own cases over time
  *     #3f2a…@75.5            a case, from its second 75.5 on
  *     #case=c1…@75.5         all files of an operation, from second 75.5 of the case on
- *     #compare=3f2a…,9c01…   two cases side by side
+ *     #compare=3f2a…,9c01…   two cases side by side; `case=c1…` in place of a file is all files of an operation
  *     #setup=TOKEN           the first administrator of a site
  *     #shared=TOKEN          a case that somebody shared by a link
  *     #refused               the identity provider refused the sign-in
@@ -19,7 +19,7 @@ export type Route =
   | { view: "mine"; query: URLSearchParams }
   | { view: "case"; videoId: string; atS: number }
   | { view: "whole"; caseId: string; atS: number }
-  | { view: "compare"; videoIds: string[] }
+  | { view: "compare"; sides: string[] }
   | { view: "setup"; token: string }
   | { view: "shared"; token: string }
   | { view: "refused" };
@@ -31,7 +31,7 @@ export function parse(hash: string): Route {
   if (name === "setup") return { view: "setup", token: value };
   if (name === "shared") return { view: "shared", token: value };
   if (name === "refused") return { view: "refused" };
-  if (name === "compare") return { view: "compare", videoIds: value.split(",").filter(isVideoId) };
+  if (name === "compare") return { view: "compare", sides: value.split(",").filter((one) => isVideoId(caseOfWhole(one) ?? one)) };
   if (name === "case") {
     const [caseId = "", second = ""] = value.split("@");
     return isVideoId(caseId) ? { view: "whole", caseId, atS: Math.max(0, Number(second) || 0) } : { view: "home" };
@@ -60,7 +60,13 @@ export const toCase = (videoId: string, atS = 0): string =>
   atS > 0 ? `#${videoId}@${Math.round(atS * 10) / 10}` : `#${videoId}`;
 /** All files of an operation. A link to a moment names the file (`toCase`): it stays true when files are put in order. */
 export const toWhole = (caseId: string): string => `#case=${caseId}`;
-export const toCompare = (...videoIds: string[]): string => `#compare=${videoIds.join(",")}`;
+/** `sides`: ids of videos, and of cases by `ofWhole`. */
+export const toCompare = (...sides: string[]): string => `#compare=${sides.join(",")}`;
+const WHOLE = "case=";
+/** All files of a case, as a side of a comparison. */
+export const ofWhole = (caseId: string): string => WHOLE + caseId;
+/** The case that a side of a comparison is all files of; null: it is a single file. */
+export const caseOfWhole = (side: string): string | null => (side.startsWith(WHOLE) ? side.slice(WHOLE.length) : null);
 
 export function go(hash: string): void {
   location.hash = hash;

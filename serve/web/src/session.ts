@@ -4,6 +4,7 @@ import { computed, signal } from "@preact/signals";
 import type { LinkedCase } from "./api/cases";
 import { api, onExpired, useToken } from "./api/client";
 import type { Session as SignedIn } from "./api/types";
+import { forgetAllDrafts, forgetDraftsOfOthers } from "./drafts";
 
 export type Session = SignedIn & { link?: LinkedCase | null };
 
@@ -24,6 +25,9 @@ export const whose = computed(() => (session.value?.user ? `${session.value.tena
 function take(found: Session): void {
   useToken(found.csrf);
   session.value = found;
+  // A session that ended by itself leaves the drafts for the person to come back; a link is for anybody.
+  if (found.user) forgetDraftsOfOthers(whose.value);
+  else if (found.link) forgetAllDrafts();
   if (found.user) wasSignedOut.value = false;
   if (found.user || found.link) linkHasEnded.value = false;
 }
@@ -42,6 +46,7 @@ export async function openLink(token: string): Promise<void> {
 }
 
 export async function signOut(): Promise<void> {
+  forgetAllDrafts();
   await api("session", { method: "DELETE" });
   await begin();
 }

@@ -20,6 +20,17 @@ export class ApiError extends Error {
     this.name = "ApiError";
   }
 
+  /** The stable name of the refusal; "" where it has none. */
+  get code(): string {
+    const { code } = (this.answer ?? {}) as { code?: unknown };
+    return typeof code === "string" ? code : "";
+  }
+
+  /** What a sentence about the refusal names. */
+  get values(): Record<string, string | number> {
+    return (this.answer as { values?: Record<string, string | number> } | null)?.values ?? {};
+  }
+
   /** Whether the same request may be answered a little later. */
   get mayPass(): boolean {
     return [0, 408, 429, 502, 503, 504].includes(this.status);

@@ -3,13 +3,12 @@ import { useState } from "preact/hooks";
 import { api } from "../api/client";
 import type { Video } from "../api/types";
 import { useAction } from "../components/action";
-import { Dialog } from "../components/dialog";
 import { Trouble } from "../components/messages";
 import { tasks } from "../model";
-import { go, toLibrary } from "../router";
 import { linked, mayWrite } from "../session";
 import { clock, date, dateTime, percent, size, words } from "../words";
 import "./about.css";
+import { DeleteFile, type FileInCase } from "./delete";
 
 interface Props {
   video: Video;
@@ -18,7 +17,7 @@ interface Props {
 }
 
 /** The state of a case in words, what was done to its video before it was stored, mapping it again, deleting it. */
-export function About({ video, reload }: Props) {
+export function About({ video, file = null, reload }: Props & { file?: FileInCase | null }) {
   const { about } = words.value;
   const { rights } = video;
   const isWithdrawn = video.consent === "withdrawn" && !rights.includes("watch");
@@ -35,7 +34,7 @@ export function About({ video, reload }: Props) {
       {!linked.value && <Cleaned video={video} reload={reload} />}
       <div class="row">
         {rights.includes("map") && <MapAgain video={video} reload={reload} />}
-        {rights.includes("delete") && <Delete video={video} />}
+        {rights.includes("delete") && <DeleteFile video={video} facts={factsOf(video)} file={file} />}
       </div>
     </section>
   );
@@ -192,39 +191,5 @@ function MapAgain({ video, reload }: Props) {
       </select>
       <button disabled={action.busy}>{about.start}</button>
     </form>
-  );
-}
-
-function Delete({ video }: { video: Video }) {
-  const { about } = words.value;
-  const [isOpen, setOpen] = useState(false);
-  const action = useAction(async () => {
-    await api(`v1/videos/${video.video_id}`, { method: "DELETE" });
-    go(toLibrary());
-  });
-  const ask = () => {
-    action.clear();
-    setOpen(true);
-  };
-  return (
-    <>
-      <button type="button" class="danger" onClick={ask}>
-        {about.delete}
-      </button>
-      {isOpen && (
-        <Dialog title={about.deleteTitle(about.name(video.video_id))} onClose={() => setOpen(false)}>
-          <p>{about.deleteMeans(factsOf(video))}</p>
-          <Trouble error={action.error} />
-          <div class="row">
-            <button type="button" autofocus disabled={action.busy} onClick={() => setOpen(false)}>
-              {about.keep}
-            </button>
-            <button type="button" class="danger" disabled={action.busy} onClick={() => void action.run()}>
-              {about.confirm}
-            </button>
-          </div>
-        </Dialog>
-      )}
-    </>
   );
 }

@@ -45,7 +45,7 @@ test("comments stand in the order of their times, each leads to its moment, and 
 });
 
 test("a comment belongs to the moment at which its writing began", async () => {
-  const { asked, player, user } = await opened({ [`POST ${PATH}`]: { ...comment("c", 30, "The needle slips", true), warnings: [] } });
+  const { asked, player, user } = await opened({ [`POST ${PATH}`]: { ...comment("c", 30, "The needle slips", true), looks_like: [] } });
   player.timeS.value = 30;
   const field = await screen.findByLabelText("Comment at 0:30.0");
   await user.type(field, "The needle");
@@ -61,10 +61,10 @@ test("a comment belongs to the moment at which its writing began", async () => {
 });
 
 test("what looks as if it named a patient is said", async () => {
-  const { user } = await opened({ [`POST ${PATH}`]: { ...comment("c", 0, "Mrs Miller", true), warnings: ["a name after Mrs"] } });
+  const { user } = await opened({ [`POST ${PATH}`]: { ...comment("c", 0, "Mrs Miller", true), looks_like: ["person"] } });
   await user.type(screen.getByRole("textbox"), "Mrs Miller");
   await user.click(screen.getByRole("button", { name: "Add the comment" }));
-  expect((await screen.findByRole("alert")).textContent).toContain("delete it if it names a patient: a name after Mrs");
+  expect((await screen.findByRole("alert")).textContent).toContain("delete it if it names a patient: this looks like a person's name");
 });
 
 test("a comment that could not be added stays written", async () => {

@@ -1,5 +1,5 @@
 import { useComputed } from "@preact/signals";
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 
 import { api } from "../api/client";
 import { type Resource, useResource } from "../api/resource";
@@ -7,6 +7,8 @@ import type { Video } from "../api/types";
 import { useAction } from "../components/action";
 import { Dialog } from "../components/dialog";
 import { Loading, Trouble } from "../components/messages";
+import { type DraftName, draftOf, forgetDraft, keepDraft } from "../drafts";
+import { whose } from "../session";
 import { clockTenths, dateTime, words } from "../words";
 import type { Player } from "./interfaces";
 import "./comments.css";
@@ -29,7 +31,9 @@ export interface CommentsOfCase {
   list: Comment[];
   /** When something was said, for marks on the timeline. */
   times: number[];
-  /** Adds a comment, and gives what in it looks as if it named the patient. */
+  /** The files that comments can be on, in order, and when each begins in its case. */
+  files: { videoId: string; offsetS: number }[];
+  /** Adds a comment, and gives what in it looks as if it named the patient (`looksLike` of the words). */
   add: (atS: number, text: string) => Promise<string[]>;
   remove: (commentId: string) => Promise<void>;
 }
@@ -50,10 +54,11 @@ export function useComments(videoId: string | null, offsetS = 0): CommentsOfCase
     found,
     list,
     times,
+    files: videoId ? [{ videoId, offsetS }] : [],
     add: async (atS, text) => {
-      const { warnings, ...comment } = await api<Comment & { warnings: string[] }>(path, { method: "POST", json: { at_s: Math.max(0, Math.round((atS - offsetS) * 1000) / 1000), text } });
+      const { looks_like: kinds, ...comment } = await api<Comment & { looks_like: string[] }>(path, { method: "POST", json: { at_s: Math.max(0, Math.round((atS - offsetS) * 1000) / 1000), text } });
       found.put([...(found.data ?? []), comment]);
-      return warnings;
+      return kinds;
     },
     remove: async (commentId) => {
       await api(`${path}/${commentId}`, { method: "DELETE" });
@@ -121,6 +126,14 @@ export function Comments({ video, player, comments }: { video: Video; player: Pl
   );
 }
 
+/** A comment that is not sent, under the file in which its writing began. `fileS`: seconds of that file. */
+interface Begun {
+  written: string;
+  fileS: number;
+}
+
+const nameOf = (author: string, videoId: string): DraftName => ({ author, of: videoId, field: "comment" });
+
 function NewComment({ player, comments }: { player: Player; comments: CommentsOfCase }) {
   const { comments: text } = words.value;
   const [written, setWritten] = useState("");
@@ -129,9 +142,31 @@ function NewComment({ player, comments }: { player: Player; comments: CommentsOf
   const [begunS, setBegunS] = useState<number | null>(null);
   const nowS = useComputed(() => Math.round(player.timeS.value * 10) / 10);
   const atS = begunS ?? nowS.value;
+  const [author] = useState(whose.peek());
+  const { files } = comments;
+  const forget = () => files.forEach((file) => forgetDraft(nameOf(author, file.videoId)));
+  const write = (now: string) => {
+    const sinceS = begunS ?? nowS.peek();
+    setWritten(now);
+    setBegunS(now ? sinceS : null);
+    forget();
+    const file = files.findLast((one) => one.offsetS <= sinceS) ?? files[0];
+    if (now && file) keepDraft(nameOf(author, file.videoId), { written: now, fileS: sinceS - file.offsetS } satisfies Begun);
+  };
+  // The files of a case come one after the other, and what was begun may belong to a later one.
+  useEffect(() => {
+    for (const { videoId, offsetS } of written ? [] : files) {
+      const begun = draftOf<Begun>(nameOf(author, videoId));
+      if (!begun) continue;
+      setWritten(begun.written);
+      setBegunS(offsetS + begun.fileS);
+      return;
+    }
+  }, [files.map((file) => file.videoId).join()]);
   const action = useAction(async () => {
     setWarnings([]);
     const found = await comments.add(atS, written.trim());
+    forget();
     setWritten("");
     setBegunS(null);
     setWarnings(found);
@@ -153,11 +188,7 @@ function NewComment({ player, comments }: { player: Player; comments: CommentsOf
           maxLength={LONGEST}
           value={written}
           aria-describedby="comment-hint"
-          onInput={(event) => {
-            const now = event.currentTarget.value;
-            setWritten(now);
-            setBegunS(now ? (begunS ?? nowS.value) : null);
-          }}
+          onInput={(event) => write(event.currentTarget.value)}
         />
         <p id="comment-hint" class="soft">
           {text.hint}
@@ -166,7 +197,7 @@ function NewComment({ player, comments }: { player: Player; comments: CommentsOf
       <Trouble error={action.error} />
       {warnings.length > 0 && (
         <p class="notice warn" role="alert">
-          {text.warning(warnings.join("; "))}
+          {text.warning(warnings.map((kind) => words.value.looksLike[kind] ?? kind).join("; "))}
         </p>
       )}
       <button disabled={action.busy || !written.trim()}>{text.add}</button>

@@ -66,6 +66,7 @@ export function commentsOfCase(seen: readonly FileSeen[], at: (s: number) => Fil
   return {
     list,
     times: list.map((one) => one.at_s),
+    files: all.flatMap((one) => one.files),
     found: {
       data: isThere ? list : null,
       error: all.find((one) => one.found.error)?.found.error ?? null,

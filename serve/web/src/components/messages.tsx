@@ -3,8 +3,10 @@ import { words } from "../words";
 
 /** What a person reads where the service refuses or does not answer: what happened, and what to do. */
 export function told(error: unknown): string {
-  const { errors } = words.value;
+  const { errors, refusals } = words.value;
   if (!(error instanceof ApiError)) return errors.other("");
+  // A service that is newer than this page may have refusals that the page does not know.
+  if (Object.hasOwn(refusals, error.code)) return refusals[error.code]!(error.values);
   if (error.status === 0 || error.status === 502 || error.status === 504) return errors.away;
   if ([408, 429, 503].includes(error.status)) return errors.busy;
   if (error.status === 403) return errors.forbidden;

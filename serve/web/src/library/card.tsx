@@ -9,7 +9,7 @@ import { toCase, toWhole } from "../router";
 import { clock, date, day, words } from "../words";
 import "./card.css";
 import { isUnderWay, statusOf, stepsOf, titleOf } from "./case-words";
-import { Describe } from "./describe";
+import { Describe, isBegun } from "./describe";
 
 interface Props {
   found: Case;
@@ -24,7 +24,7 @@ interface Props {
 /** One case of the library. */
 export function Card({ found, procedures, reload, chosen, onChoose }: Props) {
   const { library, about } = words.value;
-  const [dialog, setDialog] = useState<"describe" | "apart" | null>(null);
+  const [dialog, setDialog] = useState<"describe" | "apart" | null>(() => (isBegun(found) ? "describe" : null));
   const name = titleOf(found);
   const may = (right: string) => found.rights.includes(right);
   const map = useAction(async () => {

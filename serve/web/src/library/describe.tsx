@@ -5,6 +5,8 @@ import { api } from "../api/client";
 import { useAction } from "../components/action";
 import { Dialog } from "../components/dialog";
 import { Trouble } from "../components/messages";
+import { type DraftName, draftOf, forgetDraft, keepDraft } from "../drafts";
+import { whose } from "../session";
 import { words } from "../words";
 
 interface Props {
@@ -14,13 +16,41 @@ interface Props {
   onClose: () => void;
 }
 
+/** A text that looks as if it named a patient, and as what. */
+interface LooksLike {
+  text: string;
+  kind: string;
+}
+
+interface Draft {
+  procedure: string;
+  operatedOn: string;
+  labels: string;
+}
+
+const nameOf = (found: Case): DraftName => ({ author: whose.peek(), of: found.case_id, field: "describe" });
+
+/** Whether the user has begun to describe the case in this tab, and neither saved nor closed it. */
+export const isBegun = (found: Case): boolean => draftOf(nameOf(found)) !== null;
+
 /** Writes down the procedure, the date and the labels of a case. What looks like a name is warned of. */
 export function Describe({ found, procedures, reload, onClose }: Props) {
-  const { library, page } = words.value;
-  const [procedure, setProcedure] = useState(found.procedure.chosen ?? "");
-  const [operatedOn, setOperatedOn] = useState(found.operated_on ?? "");
-  const [labels, setLabels] = useState(found.labels.join(", "));
-  const [warnings, setWarnings] = useState<string[]>([]);
+  const { library, page, looksLike } = words.value;
+  const [name] = useState(() => nameOf(found));
+  const [draft, setDraft] = useState<Draft>(
+    () =>
+      draftOf<Draft>(name) ?? { procedure: found.procedure.chosen ?? "", operatedOn: found.operated_on ?? "", labels: found.labels.join(", ") },
+  );
+  const { procedure, operatedOn, labels } = draft;
+  const write = (part: Partial<Draft>) => {
+    setDraft({ ...draft, ...part });
+    keepDraft(name, { ...draft, ...part });
+  };
+  const close = () => {
+    forgetDraft(name);
+    onClose();
+  };
+  const [warnings, setWarnings] = useState<LooksLike[]>([]);
   const action = useAction(async () => {
     setWarnings([]);
     const json = {
@@ -28,14 +58,15 @@ export function Describe({ found, procedures, reload, onClose }: Props) {
       operated_on: operatedOn || null,
       labels: labels.split(",").map((label) => label.trim()).filter(Boolean),
     };
-    const answer = await api<{ warnings: string[] }>(`v1/cases/${found.case_id}`, { method: "PATCH", json });
-    setWarnings(answer.warnings);
+    const answer = await api<{ looks_like: LooksLike[] }>(`v1/cases/${found.case_id}`, { method: "PATCH", json });
+    forgetDraft(name);
+    setWarnings(answer.looks_like);
     await reload();
-    if (answer.warnings.length === 0) onClose();
+    if (answer.looks_like.length === 0) onClose();
   });
   const { suggested } = found.procedure;
   return (
-    <Dialog title={library.dialog} onClose={onClose}>
+    <Dialog title={library.dialog} onClose={close}>
       <form
         onSubmit={(event) => {
           event.preventDefault();
@@ -47,8 +78,10 @@ export function Describe({ found, procedures, reload, onClose }: Props) {
           <div class="notice warn" role="alert">
             {library.looksLikeName}
             <ul>
-              {warnings.map((warning) => (
-                <li key={warning}>{warning}</li>
+              {warnings.map(({ text, kind }) => (
+                <li key={`${kind} ${text}`}>
+                  {text}: {looksLike[kind] ?? kind}
+                </li>
               ))}
             </ul>
           </div>
@@ -60,7 +93,7 @@ export function Describe({ found, procedures, reload, onClose }: Props) {
             list="describe-procedures"
             maxLength={120}
             value={procedure}
-            onInput={(event) => setProcedure(event.currentTarget.value)}
+            onInput={(event) => write({ procedure: event.currentTarget.value })}
           />
           <datalist id="describe-procedures">
             {procedures.map((one) => (
@@ -75,7 +108,7 @@ export function Describe({ found, procedures, reload, onClose }: Props) {
             id="describe-day"
             type="date"
             value={operatedOn}
-            onInput={(event) => setOperatedOn(event.currentTarget.value)}
+            onInput={(event) => write({ operatedOn: event.currentTarget.value })}
           />
         </div>
         <div class="field">
@@ -85,7 +118,7 @@ export function Describe({ found, procedures, reload, onClose }: Props) {
             maxLength={700}
             aria-describedby="describe-labels-hint"
             value={labels}
-            onInput={(event) => setLabels(event.currentTarget.value)}
+            onInput={(event) => write({ labels: event.currentTarget.value })}
           />
           <span id="describe-labels-hint" class="soft">
             {library.labelsHint}
@@ -93,7 +126,7 @@ export function Describe({ found, procedures, reload, onClose }: Props) {
         </div>
         <div class="row">
           <button disabled={action.busy}>{library.save}</button>
-          <button type="button" class="plain" onClick={onClose}>
+          <button type="button" class="plain" onClick={close}>
             {page.close}
           </button>
         </div>

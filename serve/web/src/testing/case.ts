@@ -1,4 +1,5 @@
 /** A case for tests of components. */
+import type { Case } from "../api/cases";
 import type { Job, Video } from "../api/types";
 
 export const ID = "3f2a9c".padEnd(32, "0");
@@ -12,3 +13,26 @@ export const VIDEO: Video = {
   relations: ["owner"], rights: ["see", "watch", "timeline", "map", "delete"], consent: "unknown", keep_until_s: null,
   legal_hold: false,
 };
+
+export const caseId = (n: number) => String(n).repeat(16);
+/** A case as the library lists it. */
+export const found = (n: number, changes: Partial<Case> = {}): Case => ({
+  case_id: caseId(n),
+  videos: [caseId(n)],
+  files: [],
+  ends_hidden: false,
+  title: "",
+  procedure: { suggested: "Prostatectomy", chosen: null, confidence: 0.8 },
+  operated_on: "2026-11-03",
+  created_s: 1_790_000_000,
+  duration_s: 3753,
+  labels: ["teaching"],
+  strip: [[0, 0.5, 1], [0.5, 1, 0]],
+  strip_categories: ["Suturing", "Dissection"],
+  status: { state: "mapped", done_share: 1, asked: ["proficiency"], not_asked: ["micro"], reason: null },
+  poster: null,
+  mine: true,
+  rights: ["see", "watch", "timeline", "map", "describe"],
+  stitches: 42,
+  ...changes,
+});

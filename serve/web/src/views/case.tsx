@@ -31,6 +31,7 @@ import { VideoPlayer } from "../case/video-player";
 import { Why } from "../case/why";
 import { Loading, Trouble } from "../components/messages";
 import { type Tab, Tabs } from "../components/tabs";
+import { forgetDraftsAbout } from "../drafts";
 import { momentsAddress } from "../library/moments";
 import { go, route, toCompare, toLibrary } from "../router";
 import { linked, mayRead } from "../session";
@@ -45,6 +46,9 @@ export function CaseView({ videoId, atS }: { videoId: string; atS: number }) {
   useEvery(isUnderWay(video) ? SOON_MS : LATER_MS, () => {
     if (error?.status !== 404) void reload();
   });
+  useEffect(() => {
+    if (error?.status === 404) forgetDraftsAbout(videoId);
+  }, [error]);
   // A link shows one file; who is signed in sees the operation that it is a file of.
   const whole = useResource<Case>(video?.case_id && mayRead.value && !linked.value ? `v1/cases/${video.case_id}` : null);
   const isKnown = !whole.loading;

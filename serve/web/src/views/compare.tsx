@@ -1,27 +1,27 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import type { ApiError } from "../api/client";
-import { useEvery, useResource } from "../api/resource";
-import type { Timeline, Video } from "../api/types";
-import { lanesOf, spansAt, useTaxonomy } from "../case/lanes";
+import type { Case } from "../api/cases";
+import { useResource } from "../api/resource";
+import { spansAt } from "../case/lanes";
 import type { Lane } from "../case/interfaces";
-import { isUnderWay, SOON_MS } from "../case/map";
 import { type Playable, sourceOf } from "../case/player";
 import { token } from "../case/timeline/colours";
 import { VideoPlayer } from "../case/video-player";
 import { type Difference, differences, shared, takes } from "../compare/differences";
 import { Pair } from "../compare/pair";
+import { type FileOfSide, nameOf, type Side, sideOf, useSide } from "../compare/side";
 import { Loading, Trouble } from "../components/messages";
-import { go, toCase, toCompare, toLibrary } from "../router";
+import { go, toCompare, toLibrary } from "../router";
 import { clock, words } from "../words";
 import "./compare.css";
 
 const KEEP_EVERY_MS = 500;
 
 /** Two cases side by side, aligned at a step; and what differs in time. Keyed by both ids in app.tsx. */
-export function Compare({ videoIds }: { videoIds: string[] }) {
+export function Compare({ sides }: { sides: string[] }) {
   const { compare } = words.value;
-  const [one, other] = videoIds;
+  const [one, other] = sides;
   return (
     <article class="compare" aria-labelledby="compare-title">
       <h1 id="compare-title">{compare.title}</h1>
@@ -37,24 +37,31 @@ const Nothing = () => (
 );
 
 interface Listed {
-  cases: { videos: string[]; title: string }[];
+  cases: Pick<Case, "case_id" | "videos" | "title">[];
 }
 
-/** The second case, from the newest ones. */
+/** The second case, from the newest ones: each whole, and a case of several files also by its files. */
 function Choose({ one }: { one: string }) {
-  const { compare } = words.value;
+  const { compare, files } = words.value;
   const { data, error, reload } = useResource<Listed>("v1/cases?limit=100");
   if (error) return <Trouble error={error} again={reload} />;
   if (!data) return <Loading />;
-  const others = data.cases.flatMap((found) => found.videos.filter((id) => id !== one).map((id) => ({ id, title: found.title })));
+  const others = data.cases
+    .flatMap((found) => {
+      const count = found.videos.length;
+      const name = `${found.title} · ${found.videos[0]!.slice(0, 6)}`;
+      const ofFiles = found.videos.map((id, n) => ({ id, text: `${name} · ${files.nameOf(n + 1, count)}` }));
+      return count > 1 ? [{ id: sideOf(found), text: compare.whole(name, count) }, ...ofFiles] : [{ id: sideOf(found), text: name }];
+    })
+    .filter(({ id }) => id !== one);
   return (
     <p class="field">
       <label for="other">{compare.choose}</label>
       <select id="other" value="" onChange={(event) => go(toCompare(one, event.currentTarget.value))}>
         <option value="">{compare.chooseNone}</option>
-        {others.map(({ id, title }) => (
+        {others.map(({ id, text }) => (
           <option key={id} value={id}>
-            {title} · {id.slice(0, 6)}
+            {text}
           </option>
         ))}
       </select>
@@ -63,19 +70,22 @@ function Choose({ one }: { one: string }) {
 }
 
 function Both({ one, other }: { one: string; other: string }) {
-  const [a, b] = [useCase(one), useCase(other)];
+  const [a, b] = [useSide(one), useSide(other)];
   if (a.error || b.error) return <NotBoth ids={[one, other]} errors={[a.error, b.error]} again={() => Promise.all([a.reload(), b.reload()])} />;
-  if (!a.video || !b.video) return <Loading />;
-  return <Aligned key={`${one} ${other}`} one={{ ...a, video: a.video }} other={{ ...b, video: b.video }} />;
+  if (!a.side || !b.side) return <Loading />;
+  return <Aligned key={`${lengths(a.side)} ${lengths(b.side)}`} one={a.side} other={b.side} />;
 }
+
+/** Files that are added or put in another order make another player. */
+const lengths = (side: Side): string => side.files.map((file) => `${file.videoId} ${file.offsetS}`).join();
 
 /** Which of the two does not come, and why; what is not there is not asked for again. */
 function NotBoth({ ids, errors, again }: { ids: string[]; errors: (ApiError | null)[]; again: () => unknown }) {
   return (
     <>
       {errors.map((error, n) => error && (
-        <section key={n} aria-label={words.value.about.name(ids[n]!)}>
-          <h2>{words.value.about.name(ids[n]!)}</h2>
+        <section key={n} aria-label={nameOf(ids[n]!)}>
+          <h2>{nameOf(ids[n]!)}</h2>
           <Trouble error={error} again={error.status === 404 ? undefined : again} />
         </section>
       ))}
@@ -84,35 +94,12 @@ function NotBoth({ ids, errors, again }: { ids: string[]; errors: (ApiError | nu
   );
 }
 
-interface Shown {
-  video: Video;
-  /** null while it is asked for, and where the case is not mapped. */
-  lanes: Lane[] | null;
-  mapped: boolean;
-}
+const laneOf = (shown: Side, tag: string): Lane | undefined => shown.lanes?.find((lane) => lane.tag === tag);
 
-function useCase(videoId: string) {
-  const video = useResource<Video>(`v1/videos/${videoId}`);
-  useEvery(isUnderWay(video.data) ? SOON_MS : 0, video.reload);
-  const isMapped = video.data?.job?.state === "done";
-  const timeline = useResource<Timeline>(isMapped ? `v1/videos/${videoId}/timeline` : null);
-  const taxonomy = useTaxonomy();
-  const lanes = useMemo(
-    () => (timeline.data && taxonomy ? lanesOf(timeline.data.rows, taxonomy) : null),
-    [timeline.data, taxonomy],
-  );
-  const reload = async () => {
-    await Promise.all([video.reload(), timeline.reload()]);
-  };
-  return { video: video.data, lanes, mapped: isMapped, error: video.error ?? timeline.error, reload };
-}
-
-const laneOf = (shown: Shown, tag: string): Lane | undefined => shown.lanes?.find((lane) => lane.tag === tag);
-
-function Aligned({ one, other }: { one: Shown; other: Shown }) {
+function Aligned({ one, other }: { one: Side; other: Side }) {
   const { compare } = words.value;
   const pair = useMemo(
-    () => new Pair(...([one, other].map(({ video }) => new VideoPlayer(video.duration_s, video.fps || 25)) as [VideoPlayer, VideoPlayer])),
+    () => new Pair(playerOf(one), playerOf(other)),
     [],
   );
   const [stepOne, stepOther] = [laneOf(one, "step"), laneOf(other, "step")];
@@ -172,8 +159,8 @@ function Aligned({ one, other }: { one: Shown; other: Shown }) {
       </div>
       {one.lanes && other.lanes && steps.length === 0 && <p class="soft">{compare.nothingShared}</p>}
       <div class="pair">
-        <Side shown={one} player={pair.one} />
-        <Side shown={other} player={pair.other} />
+        <SideShown shown={one} player={pair.one} />
+        <SideShown shown={other} player={pair.other} />
       </div>
       <Together pair={pair} />
       <Table title={compare.perStep} rows={differences(stepOne, stepOther)} names={[one, other]} />
@@ -183,24 +170,41 @@ function Aligned({ one, other }: { one: Shown; other: Shown }) {
   );
 }
 
-const nameOf = (shown: Shown): string => words.value.about.name(shown.video.video_id);
+const FPS = 25; // both move by seconds alone, so no frame is counted
 
-function Side({ shown, player }: { shown: Shown; player: VideoPlayer }) {
-  const { compare, review } = words.value;
-  const element = useRef<HTMLVideoElement>(null);
-  const source = sourceOf(shown.video as Playable);
-  useEffect(() => (element.current ? player.attach(element.current) : undefined), [player, source]);
+function playerOf({ files }: Side): VideoPlayer {
+  const last = files.at(-1)!;
+  const parts = files.map(({ offsetS, durationS }) => ({ offsetS, durationS, fps: FPS }));
+  return new VideoPlayer(last.offsetS + last.durationS, FPS, 0, parts, (part) => files[part]?.hasPicture ?? false);
+}
+
+function SideShown({ shown, player }: { shown: Side; player: VideoPlayer }) {
+  const { compare, files } = words.value;
   const step = laneOf(shown, "step");
+  const [part, count] = [player.part.value, shown.files.length];
   return (
-    <section class="card" aria-label={nameOf(shown)}>
+    <section class="card" aria-label={shown.name}>
       <h2>
-        <a href={toCase(shown.video.video_id)}>{nameOf(shown)}</a>
+        <a href={shown.href}>{shown.name}</a>
       </h2>
-      {source ? <video ref={element} src={source} aria-label={review.picture} playsInline preload="metadata" /> : <p>{review.pictureNone}</p>}
-      {shown.mapped ? step && <Strip lane={step} player={player} /> : <p class="soft">{compare.notMapped}</p>}
+      <FilePicture file={shown.files[part]!} player={player} />
+      {count > 1 && <p class="soft">{files.heading(part + 1, count)}</p>}
+      {shown.isMapped ? step && <Strip lane={step} player={player} /> : <p class="soft">{compare.notMapped}</p>}
       {step && <At lane={step} player={player} />}
     </section>
   );
+}
+
+/** The picture of the file that is played. */
+function FilePicture({ file, player }: { file: FileOfSide; player: VideoPlayer }) {
+  const { review } = words.value;
+  const element = useRef<HTMLVideoElement>(null);
+  const { data: video } = useResource<Playable>(`v1/videos/${file.videoId}`);
+  const mayWatch = video?.rights.includes("watch") ?? true;
+  const source = video && mayWatch && file.hasPicture ? sourceOf(video) : null;
+  useEffect(() => (element.current ? player.attach(element.current) : undefined), [player, source]);
+  if (source) return <video ref={element} src={source} aria-label={review.picture} playsInline preload="metadata" />;
+  return video && <p>{mayWatch ? review.pictureNone : review.notYours}</p>;
 }
 
 function Strip({ lane, player }: { lane: Lane; player: VideoPlayer }) {
@@ -245,7 +249,7 @@ function Together({ pair }: { pair: Pair }) {
   );
 }
 
-function Table({ title, rows, names }: { title: string; rows: Difference[]; names: [Shown, Shown] }) {
+function Table({ title, rows, names }: { title: string; rows: Difference[]; names: [Side, Side] }) {
   const { compare } = words.value;
   if (!rows.length) return null;
   const cell = (spent: Difference["one"]) =>
@@ -264,7 +268,7 @@ function Table({ title, rows, names }: { title: string; rows: Difference[]; name
               <th scope="col">{compare.category}</th>
               {names.map((shown, n) => (
                 <th scope="col" class="n" key={n}>
-                  {nameOf(shown)}
+                  {shown.name}
                 </th>
               ))}
               <th scope="col" class="n">{compare.difference}</th>

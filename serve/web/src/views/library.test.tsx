@@ -3,32 +3,12 @@ import userEvent from "@testing-library/user-event";
 import { beforeEach, expect, test } from "vitest";
 
 import type { Case } from "../api/cases";
+import { caseId as ID, found } from "../testing/case";
 import { signedIn } from "../testing/people";
 import { refused, serve } from "../testing/service";
 import { speak } from "../words";
 import { Library } from "./library";
 
-const ID = (n: number) => String(n).repeat(16);
-export const found = (n: number, changes: Partial<Case> = {}): Case => ({
-  case_id: ID(n),
-  videos: [ID(n)],
-  files: [],
-  ends_hidden: false,
-  title: "",
-  procedure: { suggested: "Prostatectomy", chosen: null, confidence: 0.8 },
-  operated_on: "2026-11-03",
-  created_s: 1_790_000_000,
-  duration_s: 3753,
-  labels: ["teaching"],
-  strip: [[0, 0.5, 1], [0.5, 1, 0]],
-  strip_categories: ["Suturing", "Dissection"],
-  status: { state: "mapped", done_share: 1, asked: ["proficiency"], not_asked: ["micro"], reason: null },
-  poster: null,
-  mine: true,
-  rights: ["see", "watch", "timeline", "map", "describe"],
-  stitches: 42,
-  ...changes,
-});
 const page = (cases: Case[], next: string | null = null) => ({ cases, total: cases.length, next });
 const FIRST = "GET v1/cases?limit=50";
 const view = (query = "") => render(<Library query={new URLSearchParams(query)} />);
@@ -97,21 +77,21 @@ test("pages come from the service, forward and back", async () => {
 });
 
 test("a description is saved, and a label that looks like a name is warned of", async () => {
-  let warnings = ["Doe: looks like a name"];
-  const asked = serve({ [FIRST]: page([found(1)]), [`PATCH v1/cases/${ID(1)}`]: () => ({ ...found(1), warnings }) });
+  let looks_like = [{ text: "Doe", kind: "person" }];
+  const asked = serve({ [FIRST]: page([found(1)]), [`PATCH v1/cases/${ID(1)}`]: () => ({ ...found(1), looks_like }) });
   view();
   await userEvent.click(await screen.findByRole("button", { name: "Describe Prostatectomy" }));
   await userEvent.type(screen.getByLabelText("Procedure", { selector: "input" }), "Nephrectomy");
   await userEvent.clear(screen.getByLabelText("Labels, with a comma between them"));
   await userEvent.type(screen.getByLabelText("Labels, with a comma between them"), "Doe, , teaching ");
   await userEvent.click(screen.getByRole("button", { name: "Save" }));
-  expect((await screen.findByRole("alert")).textContent).toContain("Doe: looks like a name");
+  expect((await screen.findByRole("alert")).textContent).toContain("Doe: this looks like a person's name");
   expect(asked.find((one) => one.method === "PATCH")?.body).toEqual({
     procedure: "Nephrectomy",
     operated_on: "2026-11-03",
     labels: ["Doe", "teaching"],
   });
-  warnings = [];
+  looks_like = [];
   await userEvent.click(screen.getByRole("button", { name: "Save" }));
   await waitFor(() => expect(screen.queryByRole("dialog")).toBeNull());
 });

@@ -1,10 +1,11 @@
 import { useComputed } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import type { Cases } from "../api/cases";
+import type { Case, Cases } from "../api/cases";
 import { api } from "../api/client";
 import { useEvery, useResource } from "../api/resource";
 import { useAction } from "../components/action";
+import { sideOf } from "../compare/side";
 import { Loading, Trouble } from "../components/messages";
 import { Card } from "../library/card";
 import { isUnderWay } from "../library/case-words";
@@ -82,8 +83,8 @@ export function Library({ query }: { query: URLSearchParams }) {
                 found={one}
                 procedures={procedures.value}
                 reload={found.reload}
-                chosen={choice.placeOf(one.videos)}
-                onChoose={() => choice.toggle(one.videos)}
+                chosen={choice.placeOf(one)}
+                onChoose={() => choice.toggle(one)}
               />
             ))}
           </ul>
@@ -127,16 +128,16 @@ function useLast<T>(value: T | null): T | null {
   return last.current;
 }
 
-/** Choosing cases: to make one of them, or to compare two. Each is known by its files, in the order of the choice. */
+/** Choosing cases: to make one of them, or to compare two; in the order of the choice. */
 function useChoice(reload: () => Promise<void>) {
   const { library } = words.value;
-  const [chosen, setChosen] = useState<string[][] | null>(null);
+  const [chosen, setChosen] = useState<Case[] | null>(null);
   const group = useAction(async () => {
-    await api("v1/cases", { method: "POST", json: { video_ids: chosen!.flat() } });
+    await api("v1/cases", { method: "POST", json: { video_ids: chosen!.flatMap((one) => one.videos) } });
     setChosen(null);
     await reload();
   });
-  const place = (videos: string[]) => (chosen ?? []).findIndex((one) => one[0] === videos[0]) + 1;
+  const place = (found: Case) => (chosen ?? []).findIndex((one) => one.case_id === found.case_id) + 1;
   const bar = !chosen ? (
     <button type="button" class="plain small" onClick={() => setChosen([])}>
       {library.choose}
@@ -160,7 +161,7 @@ function useChoice(reload: () => Promise<void>) {
         type="button"
         class="small"
         disabled={chosen.length !== 2}
-        onClick={() => go(toCompare(chosen[0]![0]!, chosen[1]![0]!))}
+        onClick={() => go(toCompare(...chosen.map(sideOf)))}
       >
         {library.compare}
       </button>
@@ -171,11 +172,11 @@ function useChoice(reload: () => Promise<void>) {
   );
   return {
     bar,
-    placeOf: (videos: string[]) => (chosen ? place(videos) : null),
-    toggle: (videos: string[]) =>
+    placeOf: (found: Case) => (chosen ? place(found) : null),
+    toggle: (found: Case) =>
       setChosen((before) => {
         if (!before) return before;
-        return place(videos) ? before.filter((one) => one[0] !== videos[0]) : [...before, videos];
+        return place(found) ? before.filter((one) => one.case_id !== found.case_id) : [...before, found];
       }),
   };
 }

@@ -166,3 +166,58 @@ test("the whole operation is saved and printed as one", async () => {
   expect(summary.getByText("1: 0:00 · 2: 1:00")).toBeTruthy();
   expect(summary.getByText("Suturing (once)")).toBeTruthy();
 });
+
+const RIGHTS = ["see", "watch", "timeline", "delete"];
+const ours = (more: Record<string, Answer> = {}) => answers({ [`GET v1/videos/${ONE}`]: video(ONE, { rights: RIGHTS }), [`GET v1/videos/${TWO}`]: video(TWO, { rights: RIGHTS }), ...more });
+const deleted = (asked: { method: string; path: string }[]) => asked.filter((one) => one.method === "DELETE").map((one) => one.path);
+const confirm = async (name: string) => {
+  const dialog = within(await screen.findByRole("dialog", { name }));
+  await userEvent.click(dialog.getByRole("button", { name: "Delete" }));
+  return dialog;
+};
+
+test("the button and the dialog of one file say which of how many, and that the others stay", async () => {
+  const asked = serve(ours({ [`DELETE v1/videos/${ONE}`]: null }));
+  open();
+  await userEvent.click(await screen.findByRole("button", { name: "Delete file 1 of 2" }));
+  expect(screen.queryByRole("button", { name: "Delete this case" })).toBeNull();
+  expect(await screen.findByText(/Only file 1 goes.*The other files of this operation stay/)).toBeTruthy();
+  await confirm("Delete file 1 of 2 of Whipple?");
+  await waitFor(() => expect(location.hash).toBe(`#${TWO}`));
+  expect(deleted(asked)).toEqual([`v1/videos/${ONE}`]);
+});
+
+test("the whole case is deleted with all of its files, whose number is said", async () => {
+  const asked = serve(ours({ [`DELETE v1/videos/${ONE}`]: null, [`DELETE v1/videos/${TWO}`]: null }));
+  open();
+  await userEvent.click(await screen.findByRole("button", { name: "Delete the whole case (2 files)" }));
+  expect(await screen.findByText(/All 2 files of this operation go/)).toBeTruthy();
+  await confirm("Delete Whipple with all 2 files?");
+  await waitFor(() => expect(location.hash).toBe("#library"));
+  expect(deleted(asked)).toEqual([`v1/videos/${TWO}`, `v1/videos/${ONE}`]);
+});
+
+test("where a file of the whole case is refused, how many are deleted and why is said", async () => {
+  const held = new Response(JSON.stringify({ detail: "the case is under a legal hold" }), { status: 409 });
+  serve(ours({ [`DELETE v1/videos/${ONE}`]: held, [`DELETE v1/videos/${TWO}`]: null }));
+  open();
+  await userEvent.click(await screen.findByRole("button", { name: "Delete the whole case (2 files)" }));
+  const dialog = await confirm("Delete Whipple with all 2 files?");
+  expect((await dialog.findByRole("alert")).textContent).toMatch(/1 of 2 files are deleted.*legal hold/);
+  expect(location.hash).toBe(`#case=${CASE}`);
+});
+
+test("whoever may delete only some files is told so, and is not offered the whole case", async () => {
+  serve(answers({ [`GET v1/videos/${ONE}`]: video(ONE, { rights: RIGHTS }) }));
+  open();
+  expect(await screen.findByText(/You may delete 1 of the 2 files/)).toBeTruthy();
+  expect(screen.queryByRole("button", { name: /whole case/ })).toBeNull();
+});
+
+test("the whole case, and the file that is shown, lead to a comparison", async () => {
+  serve(answers());
+  open();
+  const whole = await screen.findByRole("link", { name: "Compare the whole case with another" });
+  expect(whole.getAttribute("href")).toBe(`#compare=case=${CASE}`);
+  expect(screen.getByRole("link", { name: "Compare file 1 of 2 alone" }).getAttribute("href")).toBe(`#compare=${ONE}`);
+});

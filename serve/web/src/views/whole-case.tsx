@@ -9,6 +9,7 @@ import { About } from "../case/about";
 import { Comments } from "../case/comments";
 import { keepSelection, useControls } from "../case/controls";
 import { EditPanel } from "../case/edit/panel";
+import { DeleteCase } from "../case/delete";
 import { commentsOfCase, FileOfCase, type FileSeen } from "../case/file-of-case";
 import { CaseExports, Files } from "../case/files";
 import { Help } from "../case/help";
@@ -29,9 +30,10 @@ import { SpanTable } from "../case/timeline/span-table";
 import { type Border, Timeline } from "../case/timeline/timeline";
 import { VideoPlayer } from "../case/video-player";
 import { Why } from "../case/why";
+import { sideOf } from "../compare/side";
 import { Loading } from "../components/messages";
 import { type Tab, Tabs } from "../components/tabs";
-import { replace, route, toCase } from "../router";
+import { replace, route, toCase, toCompare } from "../router";
 import { clock, words } from "../words";
 import { capital } from "../words/en";
 import "./case.css";
@@ -61,13 +63,16 @@ export function WholeCase({ found, videoId, atS, reload }: Props) {
   return (
     <article class="review-page" aria-labelledby="case-title">
       <div class="row title">
-        <h1 id="case-title">{found.procedure.chosen ?? words.value.about.name(found.files[0]!.video_id)}</h1>
+        <h1 id="case-title">{titleOf(found)}</h1>
+        {files.some((file) => seen[file.video_id]?.video.rights.includes("timeline")) && <a href={toCompare(sideOf(found))}>{words.value.compare.openWhole}</a>}
       </div>
       {known && files.map((file) => <FileOfCase key={`${file.video_id} ${file.offset_s}`} file={file} known={known} onSeen={onSeen} />)}
       <Reviewed {...{ found, files, seen, player, taxonomy: known ?? NO_TAGS, reload }} />
     </article>
   );
 }
+
+const titleOf = (found: Case): string => found.procedure.chosen ?? words.value.about.name(found.files[0]!.video_id);
 
 /** The player of all files. Files that are put in another order are played in that; the moment stays. */
 function usePlayer(files: readonly CaseFile[], shape: string, seen: Record<string, FileSeen>, videoId: string | null, atS: number): VideoPlayer {
@@ -166,6 +171,8 @@ function Reviewed({ found, files, seen, player, taxonomy, reload }: ReviewedProp
   void player.jumps.value; // links and clips are of the moment where the user went last
   const [file, here] = [files[part]!, all[part]];
   if (!here) return <Loading />;
+  const beside = files.find((one) => one !== file)?.video_id ?? null;
+  const inCase = { number: file.number, count: files.length, caseName: titleOf(found), beside, reload };
   const edited = ownerOf(selection.span.value, known) ?? here;
   const mayMap = known.filter((one) => one.video.rights.includes("map"));
   const map = mayMap.length
@@ -215,8 +222,10 @@ function Reviewed({ found, files, seen, player, taxonomy, reload }: ReviewedProp
       <div class="under">
         <Files found={found} files={files} borders={borders} player={player} reload={reload} />
         {isMapped && <CaseExports caseId={found.case_id} />}
+        <DeleteCase found={found} caseName={titleOf(found)} videos={known.map((one) => one.video)} reload={reload} />
         <h2>{text.perFile(file.number, files.length)}</h2>
-        <About key={`about ${file.video_id}`} video={here.video} reload={here.reload} />
+        {here.video.rights.includes("timeline") && <a href={toCompare(file.video_id)}>{words.value.compare.openFile(file.number, files.length)}</a>}
+        <About key={`about ${file.video_id}`} video={here.video} file={inCase} reload={here.reload} />
         <Share key={`share ${file.video_id}`} video={here.video} atS={player.timeS.peek() - file.offset_s} />
         <People key={`people ${file.video_id}`} video={here.video} reload={here.reload} />
       </div>

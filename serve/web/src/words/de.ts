@@ -2,6 +2,7 @@
 import { comments } from "./de/comments";
 import { edit } from "./de/edit";
 import { compare } from "./de/compare";
+import { looksLike, refusals } from "./de/refusals";
 import { mine } from "./de/mine";
 import { review } from "./de/review";
 import { files } from "./de/files";
@@ -48,6 +49,8 @@ export const de: Words = {
     full: "Auf dieser Seite ist kein Platz mehr. Löschen Sie einen Fall oder bitten Sie die Verwaltung um Platz.",
     other: (detail) => (detail ? sentence(detail) : "Der Dienst konnte das nicht tun. Versuchen Sie es noch einmal; sonst melden Sie es dem Betreiber."),
   },
+  refusals,
+  looksLike,
   compare,
   review,
   edit,

@@ -1,6 +1,7 @@
 import { comments } from "./en/comments";
 import { edit } from "./en/edit";
 import { compare } from "./en/compare";
+import { looksLike, refusals } from "./en/refusals";
 import { mine } from "./en/mine";
 import { review } from "./en/review";
 import { files } from "./en/files";
@@ -48,6 +49,8 @@ export const en = {
     full: "The site has no room left. Delete a case, or ask an administrator for room.",
     other: (detail: string) => (detail ? sentence(detail) : "The service could not do this. Try again; if it fails again, tell whoever runs this site."),
   },
+  refusals,
+  looksLike,
   compare,
   review,
   edit,

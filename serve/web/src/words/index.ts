@@ -42,10 +42,13 @@ export function clock(seconds: number): string {
   return s >= 3600 ? `${Math.floor(s / 3600)}:${rest}` : rest.replace(/^0/, "");
 }
 
+/** The sign before a fraction, as the language writes it. A browser's region may write it otherwise. */
+export const point = (): string => (language.value === "de" ? "," : ".");
+
 /** 1:02:33.4, for ends that a person edits. */
 export const clockTenths = (seconds: number): string => {
   const tenths = Math.round(Math.max(0, seconds) * 10);
-  return `${clock(Math.floor(tenths / 10))}.${tenths % 10}`;
+  return `${clock(Math.floor(tenths / 10))}${point()}${tenths % 10}`;
 };
 
 export const percent = (share: number): string =>

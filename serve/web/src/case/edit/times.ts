@@ -1,5 +1,5 @@
 /** Times that a person writes: 1:02:33.4, 2:33, or seconds. */
-import { clock } from "../../words";
+import { clock, point } from "../../words";
 
 /** Seconds of 1:02:33.4, 62:33.4 or 3753.4; null for what is no time. A comma is a decimal point, too. */
 export function parseTime(text: string): number | null {
@@ -15,5 +15,5 @@ export function parseTime(text: string): number | null {
 /** 1:02:33.40: to the hundredth, so that a step of one frame is seen. */
 export function clockHundredths(seconds: number): string {
   const hundredths = Math.round(Math.max(0, seconds) * 100);
-  return `${clock(Math.floor(hundredths / 100))}.${String(hundredths % 100).padStart(2, "0")}`;
+  return `${clock(Math.floor(hundredths / 100))}${point()}${String(hundredths % 100).padStart(2, "0")}`;
 }

@@ -3,6 +3,9 @@ import type { Words } from "../en";
 export const compare: Words["compare"] = {
   title: "Zwei Fälle nebeneinander",
   open: "Mit einem anderen Fall vergleichen",
+  whole: (name, all) => `${name}, alle ${all} Dateien`,
+  openWhole: "Den ganzen Fall mit einem anderen vergleichen",
+  openFile: (n, all) => `Nur Datei ${n} von ${all} vergleichen`,
   choose: "Vergleichen mit",
   chooseNone: "Fall wählen",
   none: "Wählen Sie zwei Fälle: Öffnen Sie einen Fall, dann „Mit einem anderen Fall vergleichen“.",

@@ -41,6 +41,17 @@ export const about: Words["about"] = {
   delete: "Diesen Fall löschen",
   deleteTitle: (name) => `${name} löschen?`,
   deleteMeans: (facts) => `Sein Video, seine Karte und alles, was daraus gemacht wurde, werden gelöscht (${facts}). Das lässt sich nicht rückgängig machen.`,
+  deleteFile: (n, all) => `Datei ${n} von ${all} löschen`,
+  deleteFileTitle: (n, all, name) => `Datei ${n} von ${all} von ${name} löschen?`,
+  deleteFileMeans: (facts, n) =>
+    `Nur Datei ${n} wird gelöscht: ihr Video, ihre Karte und alles, was daraus gemacht wurde (${facts}). Die anderen Dateien dieser Operation bleiben. Das lässt sich nicht rückgängig machen.`,
+  deleteCase: (all) => `Den ganzen Fall löschen (${all} Dateien)`,
+  deleteCaseTitle: (name, all) => `${name} mit allen ${all} Dateien löschen?`,
+  deleteCaseMeans: (all) => `Alle ${all} Dateien dieser Operation werden gelöscht: ihre Videos, ihre Karten und alles, was daraus gemacht wurde. Das lässt sich nicht rückgängig machen.`,
+  deleteHidden: "Dateien dieser Operation, die Sie nicht sehen dürfen, bleiben.",
+  deletePart: (own, all) =>
+    `Sie dürfen ${own} der ${all} Dateien dieser Operation löschen: Wählen Sie oben die Datei und löschen Sie sie unten. Wer alle löschen darf, kann den ganzen Fall löschen.`,
+  deletedSome: (done, all, why) => `${done} von ${all} Dateien sind gelöscht, die anderen sind noch da. ${why}`,
   keep: "Behalten",
   confirm: "Löschen",
 };

@@ -1,6 +1,9 @@
 export const compare = {
   title: "Two cases side by side",
   open: "Compare with another case",
+  whole: (name: string, all: number) => `${name}, all ${all} files`,
+  openWhole: "Compare the whole case with another",
+  openFile: (n: number, all: number) => `Compare file ${n} of ${all} alone`,
   choose: "Compare with",
   chooseNone: "Choose a case",
   none: "Choose two cases to compare: open a case, then “Compare with another case”.",

@@ -39,6 +39,17 @@ export const about = {
   delete: "Delete this case",
   deleteTitle: (name: string) => `Delete ${name}?`,
   deleteMeans: (facts: string) => `Its video, its map and everything made from them are deleted (${facts}). This can't be undone.`,
+  deleteFile: (n: number, all: number) => `Delete file ${n} of ${all}`,
+  deleteFileTitle: (n: number, all: number, name: string) => `Delete file ${n} of ${all} of ${name}?`,
+  deleteFileMeans: (facts: string, n: number) =>
+    `Only file ${n} goes: its video, its map and everything made from them are deleted (${facts}). The other files of this operation stay. This can't be undone.`,
+  deleteCase: (all: number) => `Delete the whole case (${all} files)`,
+  deleteCaseTitle: (name: string, all: number) => `Delete ${name} with all ${all} files?`,
+  deleteCaseMeans: (all: number) => `All ${all} files of this operation go: their videos, their maps and everything made from them are deleted. This can't be undone.`,
+  deleteHidden: "Files of this operation that you may not see stay.",
+  deletePart: (own: number, all: number) =>
+    `You may delete ${own} of the ${all} files of this operation: choose the file above, then delete it below. Whoever may delete all of them can delete the whole case.`,
+  deletedSome: (done: number, all: number, why: string) => `${done} of ${all} files are deleted, and the others are still there. ${why}`,
   keep: "Keep it",
   confirm: "Delete",
 };

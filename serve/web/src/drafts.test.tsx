@@ -1,0 +1,127 @@
+import { cleanup, render, screen, waitFor } from "@testing-library/preact";
+import userEvent from "@testing-library/user-event";
+import { beforeEach, expect, test } from "vitest";
+
+import { api } from "./api/client";
+import { About } from "./case/about";
+import { Comments, useComments } from "./case/comments";
+import { commentsOfCase, type FileSeen } from "./case/file-of-case";
+import { Card } from "./library/card";
+import { session, signIn, signOut } from "./session";
+import { found, ID, VIDEO } from "./testing/case";
+import { signedIn } from "./testing/people";
+import { silentPlayer } from "./testing/player";
+import { type Answer, refused, serve } from "./testing/service";
+import { speak } from "./words";
+
+const PATH = `v1/videos/${ID}/comments`;
+const SECOND = "5e".repeat(16);
+const person = (user: string) => ({ user, name: user, role: "surgeon", tenant: "north", csrf: "t", sign_on: false, key_id: null, key_expires_s: null });
+const answers = (more: Record<string, Answer> = {}) => serve({ [`GET ${PATH}`]: [], [`GET v1/videos/${SECOND}/comments`]: [], ...more });
+const video = { ...VIDEO, rights: ["comment", "delete"], relations: ["owner"] };
+
+function Shown() {
+  return session.value?.user ? <Comments video={video} player={player} comments={useComments(ID)} /> : <p>Signed out</p>;
+}
+let player = silentPlayer();
+const field = async () => (await screen.findByRole("textbox")) as HTMLTextAreaElement;
+const begun = async (text = "Mrs Miller bled") => {
+  render(<Shown />);
+  player.timeS.value = 30;
+  await userEvent.type(await field(), text);
+};
+
+beforeEach(() => {
+  sessionStorage.clear();
+  player = silentPlayer();
+  signedIn("eve");
+  speak("en");
+});
+
+test("a half-written comment is there again, at its moment, when its author signs in after the session has ended", async () => {
+  answers({ "GET v1/home": refused(401, ""), "POST v1/home": refused(401, ""), "POST session": person("eve") });
+  await begun();
+  await expect(api("v1/home", { method: "POST" })).rejects.toThrow();
+  await screen.findByText("Signed out");
+  cleanup(); // the browser may have gone to the hospital's sign-in and back
+  await signIn("key");
+  player.timeS.value = 0;
+  render(<Shown />);
+  await waitFor(async () => expect((await field()).value).toBe("Mrs Miller bled"));
+  expect(screen.getByLabelText("Comment at 0:30.0")).toBeTruthy();
+});
+
+test("nobody else who signs in on the tab is shown it, nor finds it in the browser", async () => {
+  answers({ "POST session": person("max") });
+  await begun();
+  cleanup();
+  await signIn("key");
+  expect(sessionStorage.length).toBe(0);
+  render(<Shown />);
+  expect((await field()).value).toBe("");
+});
+
+test("of two who are signed in without a sign-in between them, each sees only the own text", async () => {
+  answers();
+  await begun();
+  cleanup();
+  signedIn("max");
+  render(<Shown />);
+  expect((await field()).value).toBe("");
+});
+
+test("a comment that is sent, and a text that its author clears, is kept no more", async () => {
+  answers({ [`POST ${PATH}`]: { comment_id: "c", at_s: 30, text: "", author_name: "Eve", mine: true, created_s: 1, looks_like: [] } });
+  await begun("Look");
+  expect(sessionStorage.length).toBe(1);
+  await userEvent.clear(await field());
+  expect(sessionStorage.length).toBe(0);
+  await userEvent.type(await field(), "Look");
+  await userEvent.click(screen.getByRole("button", { name: "Add the comment" }));
+  await waitFor(() => expect(sessionStorage.length).toBe(0));
+});
+
+test("who signs out leaves no text behind, even where the service does not answer", async () => {
+  answers({ "DELETE session": refused(503, "") });
+  await begun();
+  await expect(signOut()).rejects.toThrow();
+  expect(sessionStorage.length).toBe(0);
+});
+
+test("the text goes with its case, and only that", async () => {
+  answers({ [`DELETE v1/videos/${ID}`]: null });
+  await begun();
+  sessionStorage.setItem(`halsted draft ["north/eve","${SECOND}","comment"]`, '{"written":"other","fileS":0}');
+  cleanup();
+  render(<About video={video} reload={async () => {}} />);
+  await userEvent.click(screen.getByRole("button", { name: "Delete this case" }));
+  await userEvent.click(await screen.findByRole("button", { name: "Delete" }));
+  await waitFor(() => expect(sessionStorage.length).toBe(1));
+  expect(sessionStorage.key(0)).toContain(SECOND);
+});
+
+test("in a case of several files a text belongs to its file, wherever that begins by now", async () => {
+  answers();
+  sessionStorage.setItem(`halsted draft ["north/eve","${SECOND}","comment"]`, '{"written":"Look","fileS":12}');
+  function Whole() {
+    const seen = [useComments(ID, 0), useComments(SECOND, 100)].map((comments) => ({ comments }) as FileSeen);
+    return <Comments video={video} player={player} comments={commentsOfCase(seen, () => undefined)} />;
+  }
+  render(<Whole />);
+  expect(await screen.findByLabelText("Comment at 1:52.0")).toBeTruthy();
+  await userEvent.type(await field(), " here");
+  expect(Object.values({ ...sessionStorage })).toEqual(['{"written":"Look here","fileS":12}']);
+});
+
+test("a half-written description stands open again, until it is saved or closed", async () => {
+  answers();
+  const card = <Card found={found(1)} procedures={[]} reload={async () => {}} chosen={null} onChoose={() => {}} />;
+  render(card);
+  await userEvent.click(screen.getByRole("button", { name: /^Describe/ }));
+  await userEvent.type(screen.getByLabelText("Procedure"), "Nephrectomy");
+  cleanup();
+  render(card);
+  expect((screen.getByLabelText("Procedure") as HTMLInputElement).value).toBe("Nephrectomy");
+  await userEvent.click(screen.getByRole("button", { name: "Close" }));
+  expect(sessionStorage.length).toBe(0);
+});
