@@ -638,6 +638,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/cases/{case_id}/explanation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Explain Moment Of Case
+         * @description What the maps of the case say of one moment, as ``/v1/videos/{video_id}/explanation``, over all files that the
+         *     caller may read. What came before and what comes next may lie in another file.
+         */
+        get: operations["explain_moment_of_case_v1_cases__case_id__explanation_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/home": {
         parameters: {
             query?: never;
@@ -814,6 +835,30 @@ export interface paths {
          *     The answer has an ETag, as the timeline has.
          */
         get: operations["show_stitches_v1_videos__video_id__stitches_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/videos/{video_id}/explanation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Explain Moment
+         * @description What the map says of one moment: perception (what is seen), relation (who acts on what) and context (what the
+         *     operation is at, what came before and comes next). Each statement names the rows that it rests on; what the map does
+         *     not say is not known, and says why. Nothing is generated, and corrections by people are not in it.
+         *
+         *     A link that shows a part of the video explains moments of that part, from the rows of that part.
+         */
+        get: operations["explain_moment_v1_videos__video_id__explanation_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1598,6 +1643,26 @@ export interface components {
             labels?: string[] | null;
         };
         /**
+         * CaseExplanationShown
+         * @description What the maps of a case say of one of its seconds, over all files that the caller may read.
+         */
+        CaseExplanationShown: {
+            /** At S */
+            at_s: number;
+            /**
+             * Model Version
+             * @description Of the first row; empty where the map has none.
+             */
+            model_version: string;
+            /**
+             * Statements
+             * @description Perception first, then relation, then context.
+             */
+            statements: components["schemas"]["StatementShown"][];
+            /** Case Id */
+            case_id: string;
+        };
+        /**
          * CaseMapFigures
          * @description What the maps of one case say. Seconds; shares are 0 to 1, with a 95% interval that takes stitches for
          *     independent.
@@ -2038,6 +2103,11 @@ export interface components {
              * @description What in the text looks as if it named the patient.
              */
             warnings: string[];
+            /**
+             * Looks Like
+             * @description The same for programs: person, record, birth, address.
+             */
+            looks_like: string[];
         };
         /**
          * CommentShown
@@ -2135,7 +2205,8 @@ export interface components {
         };
         /**
          * DescribedCase
-         * @description A case after a change. ``warnings``: what looks as if it named a patient, in words.
+         * @description A case after a change. ``warnings``: what looks as if it named a patient, in words; ``looks_like``: the same for
+         *     programs.
          */
         DescribedCase: {
             /** Case Id */
@@ -2211,6 +2282,33 @@ export interface components {
             stitches: number | null;
             /** Warnings */
             warnings: string[];
+            /** Looks Like */
+            looks_like: components["schemas"]["LooksLike"][];
+        };
+        /**
+         * EvidenceShown
+         * @description A row of the map. Times in seconds, as of the question.
+         */
+        EvidenceShown: {
+            /**
+             * Row
+             * @description Its number among the rows of the map that you may read, from 1 on.
+             */
+            row: number;
+            /** Start S */
+            start_s: number;
+            /** Stop S */
+            stop_s: number;
+            /** Task */
+            task: string;
+            /** Tag */
+            tag: string;
+            /** Category */
+            category: string;
+            /** Confidence */
+            confidence: number;
+            /** Source */
+            source: string;
         };
         /**
          * FileShown
@@ -2524,6 +2622,16 @@ export interface components {
         Located: {
             /** Path To S3 Uri */
             path_to_s3_uri: string;
+        };
+        /**
+         * LooksLike
+         * @description A text that looks as if it named a patient. ``kind``: person, record, birth or address.
+         */
+        LooksLike: {
+            /** Text */
+            text: string;
+            /** Kind */
+            kind: string;
         };
         /**
          * Moment
@@ -3072,6 +3180,58 @@ export interface components {
             at_s: number;
         };
         /**
+         * StatementShown
+         * @description One statement, or what is not known.
+         */
+        StatementShown: {
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "perception" | "relation" | "context";
+            /**
+             * About
+             * @description A tag, `acts` (who acts on what), or such as `step before` and `step next`.
+             */
+            about: string;
+            /**
+             * Said
+             * @description The category, or a sentence; null where it is not known.
+             */
+            said: string | null;
+            /**
+             * Confidence
+             * @description Of the least sure of the rows, 0 to 1; null where it is not known.
+             */
+            confidence: number | null;
+            /** Rests On */
+            rests_on: components["schemas"]["EvidenceShown"][];
+            /**
+             * Reason
+             * @description Why it is not known, in words; empty where it is.
+             */
+            reason: string;
+            /**
+             * Why
+             * @description The same for programs.
+             * @enum {string}
+             */
+            why: "" | "no row" | "not learned" | "not mapped" | "not asked" | "none there" | "nothing done";
+            /**
+             * Needs
+             * @description Tag and category under which the tag is asked, where `why` is `not asked`.
+             */
+            needs: [
+                string,
+                string
+            ] | null;
+            /**
+             * Missing
+             * @description Tags of a relation that are not known.
+             */
+            missing: string[];
+        };
+        /**
          * StitchShown
          * @description One stitch. Times in seconds of the video; a phase that the map does not show has 0 seconds.
          */
@@ -3378,6 +3538,26 @@ export interface components {
             model_version: string | null;
             /** Cases */
             cases: number;
+        };
+        /**
+         * VideoExplanationShown
+         * @description What the map of a video says of one of its seconds.
+         */
+        VideoExplanationShown: {
+            /** At S */
+            at_s: number;
+            /**
+             * Model Version
+             * @description Of the first row; empty where the map has none.
+             */
+            model_version: string;
+            /**
+             * Statements
+             * @description Perception first, then relation, then context.
+             */
+            statements: components["schemas"]["StatementShown"][];
+            /** Video Id */
+            video_id: string;
         };
         /**
          * VideoShown
@@ -4707,6 +4887,40 @@ export interface operations {
             };
         };
     };
+    explain_moment_of_case_v1_cases__case_id__explanation_get: {
+        parameters: {
+            query: {
+                /** @description The moment, in seconds of the case. */
+                at_s: number;
+            };
+            header?: never;
+            path: {
+                case_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CaseExplanationShown"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     show_home_v1_home_get: {
         parameters: {
             query?: {
@@ -5006,6 +5220,40 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    explain_moment_v1_videos__video_id__explanation_get: {
+        parameters: {
+            query: {
+                /** @description The moment, in seconds of the video. */
+                at_s: number;
+            };
+            header?: never;
+            path: {
+                video_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VideoExplanationShown"];
+                };
             };
             /** @description Validation Error */
             422: {
