@@ -383,12 +383,12 @@ def grasp_rows_of(data: DataSet, file: str, said: Any) -> Mapping[str, list[tupl
     images = [one for one in said["images"] if isinstance(one, dict) and isinstance(one.get("id"), int)]
     name_of = {one["id"]: one.get("file_name") for one in images}
     for k, one in enumerate(said["annotations"]):
-        name = one.get("image_name", name_of.get(one.get("image_id"))) if isinstance(one, dict) else None
-        if name is None or not isinstance(one.get(key), int):
+        picture = one.get("image_name", name_of.get(one.get("image_id"))) if isinstance(one, dict) else None
+        if picture is None or not isinstance(one.get(key), int):
             expected = f"image_name, or the image_id of one of images, and {key} as a whole number"
             raise format_error(file, f"annotations[{k}]", one, expected)
-        case, number = grasp_picture(str(name), file, f"annotations[{k}]")
-        found.setdefault(case, []).append((number, str(name), one[key]))
+        case, number = grasp_picture(str(picture), file, f"annotations[{k}]")
+        found.setdefault(case, []).append((number, str(picture), one[key]))
     data._read[f"rows of {file}"] = found
     return found
 
