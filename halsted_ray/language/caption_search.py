@@ -118,8 +118,9 @@ def _best(base: sqlite3.Connection, wanted: str, count: int, kinds: set[str]) ->
         for video_id, start_s, stop_s, level, kind, source, excluded, sentence, score in rows:
             if kinds and kind not in kinds:
                 continue
-            times = (None, None) if level == WHOLE else (start_s, stop_s)
-            one = FoundText(video_id, *times, level, kind, source, excluded, sentence, round(score, 3))
+            said_s = (None, None) if level == WHOLE else (start_s, stop_s)
+            about = (level, kind, source, excluded, sentence, round(score, 3))
+            one = FoundText(video_id, said_s[0], said_s[1], *about)
             found.setdefault((video_id, start_s, stop_s), one)
         if len(found) >= count or len(rows) < most:
             return list(found.values())[:count]
