@@ -12,6 +12,7 @@ from maps import write_maps
 from route_table import NO_KEY, ROUTES
 from serving import client_of, new_key, open_service, shared_model, shared_video, upload, write_video
 from starlette.testclient import TestClient
+from sutured import write_suturing
 
 from halsted_ray.service import links
 from halsted_ray.service.components import ServiceComponents
@@ -160,6 +161,42 @@ def test_a_link_shows_only_what_it_says(service, case):
     with through(service, made(owner, video_id, shows=["video"])) as browser:
         assert browser.get(f"/v1/videos/{video_id}/content", headers=RANGE).status_code == 206
         assert browser.get(f"/v1/videos/{video_id}/timeline").status_code == 403
+
+
+def test_a_link_shows_proficiency_only_where_its_maker_included_it(service, case):
+    """The form of the page promises the map; how well a surgeon did something is another thing."""
+    owner, video_id = case
+    write_suturing(service.videos.maps_location(tenant_of(owner), video_id))
+    own = owner.get(f"/v1/videos/{video_id}/timeline").json()["rows"]
+    assert "proficiency" in {row["tag"] for row in own}
+    for shows in (["timeline"], ["video", "timeline"], ["timeline", "proficiency"]):
+        may_know = "proficiency" in shows
+        with through(service, made(owner, video_id, shows=shows)) as browser:
+            for format in ("json", "jsonl", "csv", "vtt", "srt"):
+                for kind in ("captions", "metadata", "chapters"):
+                    query = f"timeline?format={format}&kind={kind}"
+                    text = browser.get(f"/v1/videos/{video_id}/{query}").text.lower()
+                    of_owner = owner.get(f"/v1/videos/{video_id}/{query}").text.lower()
+                    assert "driving" in text or "driving" not in of_owner, "the phases stay"
+                    is_told = "high" in text or "low" in text or "proficiency,ai" in text
+                    assert is_told <= may_know, f"{shows} as {format} ({kind})"
+            assert browser.get(f"/v1/videos/{video_id}/stitches").status_code in (403, 404)
+            tags = [one["tag"] for one in browser.get("/session").json()["link"]["tags"]]
+            assert ("proficiency" in tags) is may_know and tags[0] == "specialty"
+            rows = browser.get(f"/v1/videos/{video_id}/timeline").json()["rows"]
+            assert rows == [row for row in own if may_know or row["tag"] != "proficiency"]
+    refused = owner.post(f"/v1/videos/{video_id}/links", json={"days": 1, "shows": ["video", "proficiency"]})
+    assert (refused.status_code, refused.json()["code"]) == (422, "link-proficiency")
+
+
+def test_a_link_tells_its_tags_in_the_order_of_the_taxonomy_and_one_without_a_map_none(service, case):
+    owner, video_id = case
+    taxonomy = service.model_source().taxonomy
+    with through(service, made(owner, video_id)) as browser:
+        told = {one["tag"]: tuple(one["categories"]) for one in browser.get("/session").json()["link"]["tags"]}
+    assert list(told.items()) == [(tag.name, tag.categories) for tag in taxonomy.tags if tag.name != "proficiency"]
+    with through(service, made(owner, video_id, shows=["video"])) as browser:
+        assert browser.get("/session").json()["link"]["tags"] == []
 
 
 @pytest.mark.parametrize("how", ["revoked", "expired", "deleted", "withdrawn", "held"])

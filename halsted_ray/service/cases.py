@@ -57,6 +57,11 @@ class Case:
         return self.link.span if self.link else None
 
     @property
+    def hides_proficiency(self) -> bool:
+        """Whether the caller sees the map without how well something was done."""
+        return self.link is not None and self.link.hides_proficiency
+
+    @property
     def video_id(self) -> str:
         """The id of the video."""
         return self.video.video_id

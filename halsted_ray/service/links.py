@@ -26,8 +26,13 @@ from halsted_ray.service.users import DAY_S, LINK_ROLE, Caller
 if TYPE_CHECKING:
     from halsted_ray.service.cases import Case
 
-SHOWS = {"video": "watch", "timeline": "timeline"}
+RIGHT_OF = {"video": "watch", "timeline": "timeline"}
 """What a link can show → the right that this is (``rights.RIGHTS``)."""
+PROFICIENCY = "proficiency"
+"""What a link shows with the map only where its maker says so: how well something was done. Also the tag of it."""
+SHOWS = (*RIGHT_OF, PROFICIENCY)
+USUAL = tuple(RIGHT_OF)
+"""What a link shows where its maker says nothing else."""
 MAX_LINK_DAYS = 90.0
 MAX_LINKS = 100
 """So many links of one case may run at a time."""
@@ -48,7 +53,12 @@ class LinkUse:
     @property
     def rights(self) -> frozenset[str]:
         """The rights to the case that the link gives."""
-        return frozenset({"see", *(SHOWS[what] for what in self.shows)})
+        return frozenset({"see", *(RIGHT_OF[what] for what in self.shows if what in RIGHT_OF)})
+
+    @property
+    def hides_proficiency(self) -> bool:
+        """Whether the map is shown without how well something was done."""
+        return PROFICIENCY not in self.shows
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ def add_link(
     days: float,
     from_s: float | None = None,
     to_s: float | None = None,
-    shows: tuple[str, ...] = tuple(SHOWS),
+    shows: tuple[str, ...] = USUAL,
 ) -> tuple[LinkOfCase, str]:
     """Within a transaction: a new link to ``case`` for ``days``, and its secret, which is known only now.
 
@@ -82,6 +92,8 @@ def add_link(
     """
     if not shows or not set(shows) <= set(SHOWS):
         raise UsageError(f"shows: expected some of {', '.join(SHOWS)}, got {', '.join(shows) or 'none'}")
+    if PROFICIENCY in shows and "timeline" not in shows:
+        raise UsageError("shows: proficiency is a part of the map; expected timeline with it").named("link-proficiency")
     if not 0 < days <= MAX_LINK_DAYS:
         raise UsageError(f"days: expected more than 0 and at most {MAX_LINK_DAYS:g}, got {days:g}").named(
             "link-days", most=MAX_LINK_DAYS

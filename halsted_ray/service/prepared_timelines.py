@@ -20,6 +20,7 @@ from halsted_ray.maps.stitch_table import video_json, write_csv
 from halsted_ray.records import JsonObject
 from halsted_ray.service.case_timelines import read_case_map, render_case_stitches, render_case_timeline, version_of
 from halsted_ray.service.library import LibraryCase
+from halsted_ray.service.links import PROFICIENCY
 from halsted_ray.service.videos import Videos, render_timeline
 from halsted_ray.taxonomy import Taxonomy
 
@@ -57,17 +58,24 @@ class PreparedTimelines:
         self._bytes, self._lock = 0, threading.Lock()
 
     def get(
-        self, tenant_id: str, video_id: str, format: str, kind: str, span: tuple[float, float] | None = None
+        self,
+        tenant_id: str,
+        video_id: str,
+        format: str,
+        kind: str,
+        span: tuple[float, float] | None = None,
+        without_proficiency: bool = False,
     ) -> PreparedTimeline:
         """The timeline as ``format`` (``videos.FORMATS``); ``kind`` is for WebVTT, or ``STITCHES``. ``span``: only what
-        lies in this [start_s, stop_s) of the timeline, cut at its ends. Raises NotFound where there is none,
-        StateConflict as ``Videos.stitches``."""
+        lies in this [start_s, stop_s) of the timeline, cut at its ends. ``without_proficiency``: without the rows that
+        say how well something was done. Raises NotFound where there is none, StateConflict as ``Videos.stitches``."""
         version = self.videos.timeline_version(tenant_id, video_id)
         part = "" if span is None else f"-{span[0]}-{span[1]}"
+        part += "-unrated" if without_proficiency else ""
         return self._kept_or_made(
             (tenant_id, video_id, format, kind, part),
             f'W/"{version}-{format}-{kind}{part}{_rule(kind)}"',
-            lambda: self._text(tenant_id, video_id, format, kind, span),
+            lambda: self._text(tenant_id, video_id, format, kind, span, without_proficiency),
             lambda: self.videos.timeline_version(tenant_id, video_id) == version,
         )
 
@@ -116,13 +124,25 @@ class PreparedTimelines:
             self._bytes -= sum(size_of(self._kept.pop(name)) for name in names)
         return len(names)
 
-    def _text(self, tenant_id: str, video_id: str, format: str, kind: str, span: tuple[float, float] | None) -> str:
+    def _text(
+        self,
+        tenant_id: str,
+        video_id: str,
+        format: str,
+        kind: str,
+        span: tuple[float, float] | None,
+        without_proficiency: bool,
+    ) -> str:
+        assert not (kind == STITCHES and without_proficiency), "no link gives stitches"
         if kind == STITCHES:
             found = self.videos.stitches(tenant_id, video_id, self.served)
             return write_csv([found]) if format == "csv" else json.dumps(video_json(found), ensure_ascii=False)
         rows = self.videos.timeline_rows(tenant_id, video_id)
         if span is not None:
             rows = rows_within(rows, *span)
+        if without_proficiency:
+            hidden = proficiency_tags(self.served())
+            rows = [row for row in rows if row["tag"] not in hidden]
         if format == "json":
             return json.dumps({"video_id": video_id, "rows": rows}, ensure_ascii=False)
         return render_timeline(rows, format, kind)
@@ -134,6 +154,12 @@ class PreparedTimelines:
             self._bytes += size_of(prepared) - (size_of(before) if before else 0)
             while self._bytes > self.kept_bytes:
                 self._bytes -= size_of(self._kept.popitem(last=False)[1])
+
+
+def proficiency_tags(served: Taxonomy) -> set[str]:
+    """The tags that say how well something was done: of the taxonomies that ship, and of the one that is served."""
+    of_served = served.stitch.proficiency if served.stitch else ""
+    return {PROFICIENCY, *([of_served] if of_served else [])}
 
 
 def rows_within(rows: Iterable[Row], start_s: float, stop_s: float) -> list[Row]:

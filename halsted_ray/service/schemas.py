@@ -214,7 +214,12 @@ class NewLink(BaseModel):
     days: float = Field(7.0, gt=0, le=MAX_LINK_DAYS, description="After so many days the link expires.")
     from_s: float | None = Field(None, ge=0, le=1e6, description="The part that is shown; left out: the whole video.")
     to_s: float | None = Field(None, gt=0, le=1e6)
-    shows: list[Literal["video", "timeline"]] = Field(["video", "timeline"], min_length=1, max_length=2)
+    shows: list[Literal["video", "timeline", "proficiency"]] = Field(
+        ["video", "timeline"],
+        min_length=1,
+        max_length=3,
+        description="The map is shown without proficiency unless that is named too.",
+    )
 
 
 class LinkShown(BaseModel):
@@ -227,7 +232,7 @@ class LinkShown(BaseModel):
     expires_s: float
     from_s: float | None = Field(description="The part of the video that it shows, in seconds; null: the whole video.")
     to_s: float | None
-    shows: list[Literal["video", "timeline"]]
+    shows: list[Literal["video", "timeline", "proficiency"]]
 
 
 class LinkMade(LinkShown):

@@ -18,6 +18,7 @@ from fastapi import APIRouter, Cookie, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
+from halsted_ray.errors import UsageError
 from halsted_ray.service import links, sessions, setup_link, users
 from halsted_ray.service.addresses import client_address
 from halsted_ray.service.auth import address_of, caller_by_cookie, record_failed_sign_in
@@ -25,6 +26,7 @@ from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.deps import Components, SessionCookie, base_url
 from halsted_ray.service.links import LinkUse
 from halsted_ray.service.oidc import SingleSignOn
+from halsted_ray.service.prepared_timelines import proficiency_tags
 from halsted_ray.service.refusals import HttpRefusal
 from halsted_ray.service.tables import ApiKey, User
 from halsted_ray.service.users import Caller, authenticate
@@ -70,14 +72,23 @@ class LinkToken(BaseModel):
     token: str = Field(min_length=1, max_length=200)
 
 
+class LinkedTag(BaseModel):
+    """A tag that the map of a link can have, and its categories in the order of the taxonomy."""
+
+    tag: str
+    categories: list[str]
+
+
 class LinkedCase(BaseModel):
-    """What a link shows: of one video the part [from_s, to_s) in seconds, null for all of it."""
+    """What a link shows: of one video the part [from_s, to_s) in seconds, null for all of it. ``tags``: what its map
+    can say, in the order of the taxonomy; none where it shows no map, or where no model can be asked now."""
 
     video_id: str
     from_s: float | None
     to_s: float | None
     shows: list[str]
     expires_s: float
+    tags: list[LinkedTag]
 
 
 class SignedIn(BaseModel):
@@ -247,7 +258,9 @@ def _signed_in(components: ServiceComponents, caller: Caller | None, token: str 
     if caller.is_link:
         with components.database.reading() as session:
             use = links.use_of(session, caller.key_id)
-        return SignedIn(role=caller.role, csrf=sessions.csrf_token(token), sign_on=has_provider, link=_linked(use))
+        return SignedIn(
+            role=caller.role, csrf=sessions.csrf_token(token), sign_on=has_provider, link=_linked(components, use)
+        )
     with components.database.reading() as session:
         name = users.shown_name(session.get_one(User, caller.user_id))
         key = session.get(ApiKey, caller.key_id)
@@ -263,11 +276,27 @@ def _signed_in(components: ServiceComponents, caller: Caller | None, token: str 
     )
 
 
-def _linked(use: LinkUse | None) -> LinkedCase | None:
+def _linked(components: ServiceComponents, use: LinkUse | None) -> LinkedCase | None:
     if use is None:
         return None
     from_s, to_s = use.span or (None, None)
-    return LinkedCase(video_id=use.video_id, from_s=from_s, to_s=to_s, shows=list(use.shows), expires_s=use.expires_s)
+    return LinkedCase(
+        video_id=use.video_id,
+        from_s=from_s,
+        to_s=to_s,
+        shows=list(use.shows),
+        expires_s=use.expires_s,
+        tags=_tags_of(components, use) if "timeline" in use.shows else [],
+    )
+
+
+def _tags_of(components: ServiceComponents, use: LinkUse) -> list[LinkedTag]:
+    try:
+        taxonomy = components.model_source().taxonomy
+    except UsageError:  # the case is shown all the same, its lanes then in the order in which they come
+        return []
+    hidden = proficiency_tags(taxonomy) if use.hides_proficiency else set()
+    return [LinkedTag(tag=tag.name, categories=list(tag.categories)) for tag in taxonomy.tags if tag.name not in hidden]
 
 
 def _provider(components: ServiceComponents) -> SingleSignOn | None:

@@ -45,14 +45,15 @@ def show_timeline(
     that takes the right ``identity``, and is an entry of the audit log of its own.
 
     The answer is compressed for a client that takes gzip. It has an ETag: who sends it as ``If-None-Match`` gets 304
-    until another map is published. A link that shows a part of the video gives the rows of that part, cut at its ends.
+    until another map is published. A link that shows a part of the video gives the rows of that part, cut at its ends;
+    one whose maker did not include ``proficiency`` gives no row that says how well something was done.
     """
     if format in REPORTS:
         return _report(request, components, case, format, identities)
     if identities:
         raise UsageError(f"identities=1: expected a report ({', '.join(REPORTS)}), got {format}, which names nobody")
     timelines: PreparedTimelines = request.app.state.timelines
-    prepared = timelines.get(case.video.tenant_id, case.video_id, format, kind, case.span)
+    prepared = timelines.get(case.video.tenant_id, case.video_id, format, kind, case.span, case.hides_proficiency)
     with components.database.writing() as session:
         span = list(case.span or (0.0, case.video.duration_s))
         case.record_look(session, "timeline.read", "timeline", format=format, seconds=span)

@@ -85,6 +85,8 @@ export interface LinkedCase {
   to_s: number | null;
   shows: string[];
   expires_s: number;
+  /** What its map can say, in the order of the taxonomy. */
+  tags: { tag: string; categories: string[] }[];
 }
 
 export interface Link {

@@ -40,9 +40,9 @@ export function useControls(player: VideoPlayer, selection: Selection, lanes: La
     }
   };
   const loopEnd = (end: 0 | 1) => {
-    const [from, to] = player.loop.value ?? [0, player.durationS];
+    const [from, to] = player.loop.value ?? [player.beginS, player.endS];
     const next: [number, number] = end === 0 ? [s(), to] : [from, s()];
-    player.loop.value = next[0] < next[1] ? next : end === 0 ? [s(), player.durationS] : [0, s()];
+    player.loop.value = next[0] < next[1] ? next : end === 0 ? [s(), player.endS] : [player.beginS, s()];
   };
   const keys: Record<string, () => void> = {
     Space: () => player.toggle(),
@@ -55,8 +55,8 @@ export function useControls(player: VideoPlayer, selection: Selection, lanes: La
     ".": () => player.step(1),
     PageUp: () => toStep(-1),
     PageDown: () => toStep(1),
-    Home: () => player.seek(0),
-    End: () => player.seek(player.durationS),
+    Home: () => player.seek(player.beginS),
+    End: () => player.seek(player.endS),
     "[": () => loopEnd(0),
     "]": () => loopEnd(1),
     R: loop,

@@ -32,6 +32,9 @@ export interface Player {
   /** [start, stop] that is played again and again; null: none. */
   loop: Signal<[number, number] | null>;
   durationS: number;
+  /** [beginS, endS) is what may be seen: all of the video, or the part that a link shows. */
+  beginS: number;
+  endS: number;
   /** Frames per second, for a step of one frame. */
   fps: number;
   seek(seconds: number): void;

@@ -27,9 +27,12 @@ interface Models {
 
 /** The tags of the model that the service holds, in its order; null until it has answered, none where it can't say. */
 export function useTaxonomy(): TagKnown[] | null {
-  const byLink = linked.value !== null; // links refuse it
-  const { data, error } = useResource<Models>(byLink ? null : "v1/models");
-  return useMemo(() => (data || error || byLink ? tagsOf(data?.models[0]?.instructions ?? {}) : null), [data, error, byLink]);
+  const link = linked.value; // which may not ask for models, and brings its tags along
+  const { data, error } = useResource<Models>(link ? null : "v1/models");
+  return useMemo(() => {
+    if (link) return link.tags.map((one) => ({ ...one, ordered: ORDERED.includes(one.tag) }));
+    return data || error ? tagsOf(data?.models[0]?.instructions ?? {}) : null;
+  }, [data, error, link]);
 }
 
 export function tagsOf(instructions: Record<string, Record<string, string[]>>): TagKnown[] {

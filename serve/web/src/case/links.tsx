@@ -21,12 +21,13 @@ export function Links({ video }: { video: Video }) {
   const links = useResource<Link[]>(where);
   const [days, setDays] = useState("7");
   const [shows, setShows] = useState("both");
+  const [isRated, setRated] = useState(false);
   const [isPart, setPart] = useState(false);
   const [span, setSpan] = useState(() => spanText(0, video.duration_s));
   const [made, setMade] = useState("");
   const action = useAction(async () => {
     setMade("");
-    const json: Record<string, unknown> = { days: Number(days), shows: SHOWS[shows] };
+    const json: Record<string, unknown> = { days: Number(days), shows: [...SHOWS[shows]!, ...(isRated && shows !== "video" ? ["proficiency"] : [])] };
     if (isPart) {
       const found = spanOf(span, video.duration_s);
       if (!found) throw new ApiError(422, share.timeRule);
@@ -56,6 +57,12 @@ export function Links({ video }: { video: Video }) {
           onChange={setShows}
           options={{ both: share.both, video: share.onlyVideo, timeline: share.onlyMap }}
         />
+        {shows !== "video" && (
+          <label class="check">
+            <input type="checkbox" checked={isRated} onChange={(event) => setRated(event.currentTarget.checked)} />
+            {share.withProficiency}
+          </label>
+        )}
         <label class="check">
           <input type="checkbox" checked={isPart} onChange={(event) => setPart(event.currentTarget.checked)} />
           {share.part}
@@ -88,7 +95,9 @@ function LinkLine({ where, link, reload }: { where: string; link: Link; reload: 
     await api(`${where}/${link.link_id}`, { method: "DELETE" });
     await reload();
   });
-  const what = link.shows.length > 1 ? share.both : link.shows[0] === "video" ? share.onlyVideo : share.onlyMap;
+  const has = (what: string) => link.shows.includes(what);
+  const shown = has("video") && has("timeline") ? share.both : has("video") ? share.onlyVideo : share.onlyMap;
+  const what = has("proficiency") ? share.andProficiency(shown) : shown;
   const part = link.from_s !== null && link.to_s !== null ? ` ${share.partLine(clock(link.from_s), clock(link.to_s))}` : "";
   return (
     <li class="row">

@@ -60,6 +60,23 @@ test("a read-only link is made for a part, shown once, and ended", async () => {
   await waitFor(() => expect(screen.queryByText(/made by ada/)).toBeNull());
 });
 
+test("proficiency is shown by a link to the map only where that is asked for, and never with the video alone", async () => {
+  const link = { link_id: "l1", created_by_name: "ada", created_s: 1_790_000_000, expires_s: 1_790_600_000, from_s: null, to_s: null, shows: ["timeline", "proficiency"] };
+  const asked = serve({ ...MAPS, [`GET ${LINKS}`]: [link], [`POST ${LINKS}`]: { ...link, url: "https://site/#shared=SECRET" } });
+  show();
+  expect(await screen.findByText(/Shows the map with proficiency, until/)).toBeTruthy();
+  const make = () => userEvent.click(screen.getByRole("button", { name: "Make a link" }));
+  const sent = () => asked.filter((one) => one.method === "POST").map((one) => (one.body as { shows: string[] }).shows);
+  await make();
+  await userEvent.selectOptions(screen.getByLabelText("It shows"), "timeline");
+  await userEvent.click(screen.getByLabelText("Also show the proficiency of stitches"));
+  await make();
+  await userEvent.selectOptions(screen.getByLabelText("It shows"), "video");
+  expect(screen.queryByLabelText("Also show the proficiency of stitches")).toBeNull();
+  await make();
+  await waitFor(() => expect(sent()).toEqual([["video", "timeline"], ["timeline", "proficiency"], ["video"]]));
+});
+
 test.each([
   ["soon", "2:00", "Write the times as"],
   ["2:00", "1:00", "Write the times as"],

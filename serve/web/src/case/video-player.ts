@@ -62,6 +62,15 @@ export class VideoPlayer implements Player {
     return this.shown;
   }
 
+  get beginS(): number {
+    return this.parts[0]!.offsetS;
+  }
+
+  get endS(): number {
+    const { offsetS, durationS } = this.parts.at(-1)!;
+    return offsetS + durationS;
+  }
+
   get fps(): number {
     return this.here.fps;
   }
@@ -177,7 +186,7 @@ export class VideoPlayer implements Player {
   }
 
   private start(): void {
-    if (this.time.value >= this.durationS - END_S) this.go(this.loop.value?.[0] ?? 0);
+    if (this.time.value >= this.endS - END_S) this.go(this.loop.value?.[0] ?? this.beginS);
     if (!this.picture.value || !this.video) {
       // Another file has just been gone to, and its picture comes.
       if (this.isComing) batch(() => [(this.goesOn = true), (this.isPlaying.value = true)]);
@@ -258,6 +267,6 @@ export class VideoPlayer implements Player {
   }
 
   private bounded(seconds: number): number {
-    return Math.min(Math.max(0, seconds), this.durationS);
+    return Math.min(Math.max(this.beginS, seconds), this.endS);
   }
 }

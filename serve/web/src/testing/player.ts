@@ -19,6 +19,8 @@ export function silentPlayer(durationS = 600, fps = 25): SilentPlayer {
     rate: signal(1),
     loop: signal<[number, number] | null>(null),
     durationS,
+    beginS: 0,
+    endS: durationS,
     fps,
     sought,
     played,

@@ -7,7 +7,7 @@ import { ID, VIDEO } from "../testing/case";
 import { refused, serve } from "../testing/service";
 
 const NOBODY = { user: null, name: null, role: null, tenant: null, csrf: null, sign_on: false };
-const LINK = { video_id: ID, from_s: 60, to_s: 120, shows: ["video", "timeline"], expires_s: 1_900_000_000 };
+const LINK = { video_id: ID, from_s: 60, to_s: 120, shows: ["video", "timeline"], expires_s: 1_900_000_000, tags: [] };
 const open = (hash: string) => {
   location.hash = hash;
   dispatchEvent(new Event("hashchange"));

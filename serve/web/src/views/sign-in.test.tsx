@@ -30,3 +30,10 @@ test("the hospital's sign-in comes first where the site has one", async () => {
   expect(link.getAttribute("href")).toBe("session/sign-on");
   expect(screen.getByText("Other ways to sign in").tagName).toBe("SUMMARY");
 });
+
+test("the field for a key says where a key comes from", async () => {
+  serve({ "GET session": NOBODY });
+  render(<App />);
+  const field = await screen.findByLabelText("Your key");
+  expect(document.getElementById(field.getAttribute("aria-describedby")!)!.textContent).toContain("halsted serve key");
+});

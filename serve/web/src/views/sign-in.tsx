@@ -27,11 +27,15 @@ export function SignIn({ refused }: { refused: boolean }) {
           type="password"
           autocomplete="current-password"
           required
+          aria-describedby="key-hint"
           maxLength={200}
           spellcheck={false}
           value={key}
           onInput={(event) => setKey(event.currentTarget.value)}
         />
+        <p id="key-hint" class="soft">
+          {text.keyHint}
+        </p>
       </div>
       <button disabled={action.busy}>{text.submit}</button>
     </form>

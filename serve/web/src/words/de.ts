@@ -37,6 +37,7 @@ export const de: Words = {
     hospital: "Mit dem Konto Ihrer Klinik anmelden",
     other: "Andere Wege, sich anzumelden",
     key: "Ihr Schlüssel",
+    keyHint: "Ihre Verwaltung erstellt den Schlüssel mit dem Befehl `halsted serve key` und gibt ihn Ihnen einmal. Haben Sie ihn verloren, bitten Sie um einen neuen.",
     submit: "Anmelden",
     signedOut: "Sie wurden abgemeldet, weil eine Weile nichts geschah. Melden Sie sich wieder an; ein Upload läuft dann weiter.",
     refused: "Das Konto Ihrer Klinik wurde abgelehnt. Bitten Sie den Betreiber dieser Seite um Zugang.",

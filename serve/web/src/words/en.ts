@@ -37,6 +37,7 @@ export const en = {
     hospital: "Sign in with your hospital's account",
     other: "Other ways to sign in",
     key: "Your key",
+    keyHint: "Your administrator makes the key with the command `halsted serve key` and gives it to you once. If you have lost it, ask for a new one.",
     submit: "Sign in",
     signedOut: "You were signed out, because nothing was done for a while. Sign in again; an upload goes on when you are back.",
     refused: "Your hospital's account was refused. Ask whoever runs this site to give you access.",

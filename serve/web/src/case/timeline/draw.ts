@@ -196,18 +196,17 @@ function fitted(context: CanvasRenderingContext2D, text: string, room: number): 
   return letters > 0 ? `${text.slice(0, letters)}…` : "";
 }
 
-/** Draws the whole video in one strip: the step lane (or the first), and what is not mapped or unknown over it. */
+/** Draws `view`, which is all that may be seen, in one strip: the step lane (or the first), and what is not mapped or unknown over it. */
 export function drawOverview(
   context: CanvasRenderingContext2D,
   lanes: Lane[],
-  durationS: number,
+  view: View,
   width: number,
   height: number,
   colours: Colours,
   pixel: number,
 ): void {
   context.clearRect(0, 0, width, height);
-  const view = { fromS: 0, toS: durationS };
   const lane = lanes.find((one) => one.tag === "step" && one.spans.length) ?? lanes.find((one) => !isBand(one) && one.spans.length);
   if (lane)
     eachVisible(lane, view, width, pixel, (span, left, right) => {

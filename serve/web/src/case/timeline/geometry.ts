@@ -14,40 +14,42 @@ export const xOf = (view: View, width: number, s: number): number => ((s - view.
 export const sOf = (view: View, width: number, x: number): number =>
   view.fromS + (x / Math.max(1, width)) * spanOfView(view);
 
-/** The same part, moved and shortened to lie within the video. */
-export function within(view: View, durationS: number): View {
-  const length = Math.min(durationS, Math.max(Math.min(SHORTEST_S, durationS), spanOfView(view)));
-  const fromS = Math.min(Math.max(0, view.fromS), durationS - length);
+/** The same part, moved and shortened to lie within [beginS, endS), which is what may be seen. */
+export function within(view: View, endS: number, beginS = 0): View {
+  const wholeS = endS - beginS;
+  const length = Math.min(wholeS, Math.max(Math.min(SHORTEST_S, wholeS), spanOfView(view)));
+  const fromS = Math.min(Math.max(beginS, view.fromS), endS - length);
   return { fromS, toS: fromS + length };
 }
 
 /** Shows `factor` times as much, with second `aroundS` staying where it is. */
-export function zoomed(view: View, factor: number, aroundS: number, durationS: number): View {
-  const length = Math.min(durationS, Math.max(Math.min(SHORTEST_S, durationS), spanOfView(view) * factor));
+export function zoomed(view: View, factor: number, aroundS: number, endS: number, beginS = 0): View {
+  const wholeS = endS - beginS;
+  const length = Math.min(wholeS, Math.max(Math.min(SHORTEST_S, wholeS), spanOfView(view) * factor));
   const share = (aroundS - view.fromS) / spanOfView(view);
   const fromS = aroundS - share * length;
-  return within({ fromS, toS: fromS + length }, durationS);
+  return within({ fromS, toS: fromS + length }, endS, beginS);
 }
 
-export const moved = (view: View, byS: number, durationS: number): View =>
-  within({ fromS: view.fromS + byS, toS: view.toS + byS }, durationS);
+export const moved = (view: View, byS: number, endS: number, beginS = 0): View =>
+  within({ fromS: view.fromS + byS, toS: view.toS + byS }, endS, beginS);
 
 /**
  * The part to show when playback is at `s`. It turns a page where the position comes near its end, and does not glide:
  * labels can then be read while the video plays.
  */
-export function following(view: View, s: number, durationS: number): View {
+export function following(view: View, s: number, endS: number, beginS = 0): View {
   const length = spanOfView(view);
-  if (s >= view.fromS && (s <= view.toS - 0.1 * length || view.toS >= durationS)) return view;
-  return within({ fromS: s - 0.1 * length, toS: s + 0.9 * length }, durationS);
+  if (s >= view.fromS && (s <= view.toS - 0.1 * length || view.toS >= endS)) return view;
+  return within({ fromS: s - 0.1 * length, toS: s + 0.9 * length }, endS, beginS);
 }
 
 /** Moves the part so far that [startS, stopS) is seen, and shows more where it does not fit. */
-export function showing(view: View, startS: number, stopS: number, durationS: number): View {
+export function showing(view: View, startS: number, stopS: number, endS: number, beginS = 0): View {
   if (startS >= view.fromS && stopS <= view.toS) return view;
   const length = Math.max(spanOfView(view), (stopS - startS) * 1.2);
   const middle = (startS + stopS) / 2;
-  return within({ fromS: middle - length / 2, toS: middle + length / 2 }, durationS);
+  return within({ fromS: middle - length / 2, toS: middle + length / 2 }, endS, beginS);
 }
 
 const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];

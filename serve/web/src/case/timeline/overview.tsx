@@ -23,34 +23,35 @@ interface Props {
   borders: Border[];
 }
 
-/** The whole video in one strip that is always in view, with a window to drag over the part that the lanes show. */
+/** The whole video, or the part that may be seen, in one strip that is always in view, with a window to drag over the part that the lanes show. */
 export function Overview({ lanes, player, view, range, comments, borders }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const head = useRef<HTMLDivElement>(null);
   const width = useWidth(box);
-  const { durationS } = player;
+  const { beginS, endS } = player;
+  const share = (s: number) => (s - beginS) / (endS - beginS);
   useDrawing(canvas, width, OVERVIEW_H, [], [lanes], (context, colours, pixel) =>
-    drawOverview(context, lanes, durationS, width.value, OVERVIEW_H, colours, pixel),
+    drawOverview(context, lanes, { fromS: beginS, toS: endS }, width.value, OVERVIEW_H, colours, pixel),
   );
   useEffect(
     () =>
       effect(() => {
-        head.current!.style.transform = `translateX(${(player.timeS.value / durationS) * width.value}px)`;
+        head.current!.style.transform = `translateX(${share(player.timeS.value) * width.value}px)`;
       }),
     [player, width],
   );
-  const toward = (x: number) => player.seek((x / Math.max(1, width.peek())) * durationS);
+  const toward = (x: number) => player.seek(beginS + (x / Math.max(1, width.peek())) * (endS - beginS));
   return (
     <div class="overview" ref={box} data-keys onPointerDown={(event) => event.button === 0 && drag(event, { end: ({ x }) => toward(x) })}>
       <canvas ref={canvas} aria-hidden="true" />
       {borders.map((one) => (
-        <span key={one.label} class={one.isHidden ? "border hidden-files" : "border"} title={one.label} style={{ left: `${(100 * one.s) / durationS}%` }} />
+        <span key={one.label} class={one.isHidden ? "border hidden-files" : "border"} title={one.label} style={{ left: `${100 * share(one.s)}%` }} />
       ))}
       {comments.map((s) => (
-        <span key={s} class="comment" style={{ left: `${(100 * s) / durationS}%` }} />
+        <span key={s} class="comment" style={{ left: `${100 * share(s)}%` }} />
       ))}
-      <Window box={box} view={view} width={width} durationS={durationS} marked={range.value ?? player.loop.value} seekX={toward} />
+      <Window box={box} view={view} width={width} beginS={beginS} endS={endS} marked={range.value ?? player.loop.value} seekX={toward} />
       <div class="head" ref={head} />
     </div>
   );
@@ -60,34 +61,36 @@ interface WindowProps {
   box: RefObject<HTMLElement | null>;
   view: Signal<View>;
   width: ReadonlySignal<number>;
-  durationS: number;
+  beginS: number;
+  endS: number;
   marked: [number, number] | null;
   seekX: (x: number) => void;
 }
 
 /** Over the part that the lanes show. It is drawn anew with every move, the strip under it is not. */
-function Window({ box, view, width, durationS, marked, seekX }: WindowProps) {
+function Window({ box, view, width, beginS, endS, marked, seekX }: WindowProps) {
   const { review } = words.value;
   const { fromS, toS } = view.value;
-  const share = (s: number) => `${(100 * s) / durationS}%`;
+  const percent = (lengthS: number) => `${(100 * lengthS) / (endS - beginS)}%`;
+  const place = (s: number) => percent(s - beginS);
   return (
     <>
-      {marked && <div class="marked" style={{ left: share(marked[0]), width: share(marked[1] - marked[0]) }} />}
+      {marked && <div class="marked" style={{ left: place(marked[0]), width: percent(marked[1] - marked[0]) }} />}
       <div
         class="window"
         role="slider"
         tabIndex={0}
         aria-label={review.part}
-        aria-valuemin={0}
-        aria-valuemax={Math.round(durationS)}
+        aria-valuemin={Math.round(beginS)}
+        aria-valuemax={Math.round(endS)}
         aria-valuenow={Math.round(fromS)}
         aria-valuetext={review.partOf(clock(fromS), clock(toS))}
-        style={{ left: share(fromS), width: share(toS - fromS) }}
+        style={{ left: place(fromS), width: percent(toS - fromS) }}
         onKeyDown={(event) => {
           const by = { ArrowLeft: -0.25, ArrowDown: -0.25, ArrowRight: 0.25, ArrowUp: 0.25, PageDown: 1, PageUp: -1 }[event.key];
           if (by === undefined || event.ctrlKey || event.altKey || event.shiftKey) return;
           event.preventDefault();
-          view.value = moved(view.value, by * spanOfView(view.value), durationS);
+          view.value = moved(view.value, by * spanOfView(view.value), endS, beginS);
         }}
         onPointerDown={(event) => {
           if (event.button !== 0) return;
@@ -96,7 +99,7 @@ function Window({ box, view, width, durationS, marked, seekX }: WindowProps) {
           const left = event.clientX - box.current!.getBoundingClientRect().left;
           drag(event, {
             move: (at) => {
-              if (at.moved) view.value = moved(before, (at.byX / Math.max(1, width.peek())) * durationS, durationS);
+              if (at.moved) view.value = moved(before, (at.byX / Math.max(1, width.peek())) * (endS - beginS), endS, beginS);
             },
             end: (at) => {
               if (!at.moved) seekX(left);

@@ -12,7 +12,7 @@ import { useDrawing, useWidth } from "./canvas";
 import { drag } from "./drag";
 import { AXIS_H, drawLanes, heightOf, LANE_H, spanUnder } from "./draw";
 import { type End, Ends } from "./ends";
-import { following, moved, showing, sOf, spanOfView, type View, within, xOf, zoomed } from "./geometry";
+import { following, moved, showing, sOf, spanOfView, type View, xOf, zoomed } from "./geometry";
 import { Overview } from "./overview";
 import "./timeline.css";
 
@@ -53,31 +53,32 @@ export function take(selection: Selection, span: Span | null): void {
 /** The overview of the whole video, and the lanes over the part that is shown. */
 export function Timeline({ lanes, player, selection, jumps, comments = NONE, borders = NO_BORDERS, onEnd }: Props) {
   const { review } = words.value;
-  const { durationS } = player;
-  const view = useMemo(() => signal<View>(within({ fromS: 0, toS: durationS }, durationS)), [player]);
+  const { beginS, endS, durationS } = player;
+  const view = useMemo(() => signal<View>({ fromS: beginS, toS: endS }), [player]);
   useFollowing(view, player, jumps, selection);
   const zoom = (factor: number) => {
     const { fromS, toS } = view.value;
     const s = player.timeS.value;
-    view.value = zoomed(view.value, factor, s >= fromS && s <= toS ? s : (fromS + toS) / 2, durationS);
+    view.value = zoomed(view.value, factor, s >= fromS && s <= toS ? s : (fromS + toS) / 2, endS, beginS);
   };
   useKeys({ "+": () => zoom(1 / ZOOM), "=": () => zoom(1 / ZOOM), "-": () => zoom(ZOOM), "−": () => zoom(ZOOM) });
   return (
     <section class="timeline" aria-label={review.timeline} data-keys>
+      {(beginS > 0 || endS < durationS) && <p class="soft">{words.value.shared.partOf(clock(beginS), clock(endS), clock(durationS))}</p>}
       <Overview lanes={lanes} player={player} view={view} range={selection.range} comments={comments} borders={borders} />
       <Lanes lanes={lanes} player={player} selection={selection} view={view} borders={borders} onEnd={onEnd} />
-      <Bar view={view} durationS={durationS} zoom={zoom} />
+      <Bar view={view} player={player} zoom={zoom} />
       <Taken selection={selection} player={player} />
     </section>
   );
 }
 
 /** Which part is shown, and buttons to change it. */
-function Bar({ view, durationS, zoom }: { view: Signal<View>; durationS: number; zoom: (factor: number) => void }) {
+function Bar({ view, player, zoom }: { view: Signal<View>; player: Player; zoom: (factor: number) => void }) {
   const { review } = words.value;
   const { fromS, toS } = view.value;
   const whole = () => {
-    view.value = { fromS: 0, toS: durationS };
+    view.value = { fromS: player.beginS, toS: player.endS };
   };
   return (
     <div class="row bar">
@@ -89,7 +90,7 @@ function Bar({ view, durationS, zoom }: { view: Signal<View>; durationS: number;
         <button type="button" class="plain small" aria-label={review.zoomIn} title={review.zoomIn} onClick={() => zoom(1 / ZOOM)}>
           +
         </button>
-        <button type="button" class="plain small" onClick={whole} disabled={spanOfView(view.value) >= durationS}>
+        <button type="button" class="plain small" onClick={whole} disabled={spanOfView(view.value) >= player.endS - player.beginS}>
           {review.zoomAll}
         </button>
       </span>
@@ -108,12 +109,12 @@ function useFollowing(view: Signal<View>, player: Player, jumps: Signal<number>,
         const jump = jumps.value;
         const shown = view.peek();
         const wasSeen = lastS >= shown.fromS && lastS <= shown.toS;
-        if (wasSeen || jump !== lastJump) view.value = following(shown, s, player.durationS);
+        if (wasSeen || jump !== lastJump) view.value = following(shown, s, player.endS, player.beginS);
         [lastS, lastJump] = [s, jump];
       }),
       effect(() => {
         const span = selection.span.value;
-        if (span) view.value = showing(view.peek(), span.startS, span.stopS, player.durationS);
+        if (span) view.value = showing(view.peek(), span.startS, span.stopS, player.endS, player.beginS);
       }),
     ];
     return () => ends.forEach((end) => end());
@@ -126,7 +127,7 @@ interface LanesProps extends Omit<Props, "jumps" | "comments"> {
 }
 
 function Lanes({ lanes, player, selection, view, borders, onEnd }: LanesProps) {
-  const { durationS } = player;
+  const { beginS, endS } = player;
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const head = useRef<HTMLDivElement>(null);
@@ -146,8 +147,8 @@ function Lanes({ lanes, player, selection, view, borders, onEnd }: LanesProps) {
       }),
     [player, view, width],
   );
-  useWheel(box, view, durationS, width);
-  const sAt = (x: number) => Math.min(Math.max(0, sOf(view.peek(), width.peek(), x)), durationS);
+  useWheel(box, view, player, width);
+  const sAt = (x: number) => Math.min(Math.max(beginS, sOf(view.peek(), width.peek(), x)), endS);
   const under = (event: MouseEvent) => {
     const at = canvas.current!.getBoundingClientRect();
     const s = sOf(view.peek(), width.peek(), event.clientX - at.left);
@@ -168,7 +169,7 @@ function Lanes({ lanes, player, selection, view, borders, onEnd }: LanesProps) {
     drag(event, {
       move: ({ x, byX, moved: isMoved }) => {
         if (!isMoved) return;
-        if (!marks) view.value = moved(before, (-byX / Math.max(1, width.peek())) * spanOfView(before), durationS);
+        if (!marks) view.value = moved(before, (-byX / Math.max(1, width.peek())) * spanOfView(before), endS, beginS);
         else selection.range.value = fromS < sAt(x) ? [fromS, sAt(x)] : [sAt(x), fromS];
       },
       end: ({ moved: isMoved }) => {
@@ -234,8 +235,8 @@ function Position({ lanes, player, children }: { lanes: Lane[]; player: Player; 
       role="slider"
       tabIndex={0}
       aria-label={words.value.review.position}
-      aria-valuemin={0}
-      aria-valuemax={Math.floor(player.durationS)}
+      aria-valuemin={Math.floor(player.beginS)}
+      aria-valuemax={Math.floor(player.endS)}
       aria-valuenow={whole}
       aria-valuetext={[clock(whole), ...now].join(", ")}
     >
@@ -297,7 +298,7 @@ function Taken({ selection, player }: { selection: Selection; player: Player }) 
 }
 
 /** Ctrl and the wheel (or a pinch on a touchpad) change how much is shown; a sideways wheel moves. */
-function useWheel(box: RefObject<HTMLElement | null>, view: Signal<View>, durationS: number, width: Signal<number>): void {
+function useWheel(box: RefObject<HTMLElement | null>, view: Signal<View>, { beginS, endS }: Player, width: Signal<number>): void {
   useEffect(() => {
     const element = box.current!;
     const onWheel = (event: WheelEvent) => {
@@ -306,13 +307,13 @@ function useWheel(box: RefObject<HTMLElement | null>, view: Signal<View>, durati
       const sideways = event.deltaX || (event.shiftKey ? event.deltaY : 0);
       if (event.ctrlKey || event.metaKey) {
         const s = sOf(shown, width.peek(), event.clientX - element.getBoundingClientRect().left);
-        view.value = zoomed(shown, Math.exp(event.deltaY * unit * 0.004), s, durationS);
+        view.value = zoomed(shown, Math.exp(event.deltaY * unit * 0.004), s, endS, beginS);
       } else if (sideways) {
-        view.value = moved(shown, ((sideways * unit) / Math.max(1, width.peek())) * spanOfView(shown), durationS);
+        view.value = moved(shown, ((sideways * unit) / Math.max(1, width.peek())) * spanOfView(shown), endS, beginS);
       } else return;
       event.preventDefault();
     };
     element.addEventListener("wheel", onWheel, { passive: false });
     return () => element.removeEventListener("wheel", onWheel);
-  }, [view, durationS, width]);
+  }, [view, beginS, endS, width]);
 }

@@ -34,6 +34,7 @@ export const refusals: Record<string, Sentence> = {
   "link-hidden": () => "Der Fall ist rechtlich gesperrt, oder die Einwilligung des Patienten ist zurückgezogen. Niemand von außen darf ihn sehen, daher entsteht kein Link.",
   "link-limits": () => "Der Link zeigt einen Fall und sonst nichts. Melden Sie sich an, um mehr zu sehen oder zu tun.",
   "link-not-ready": () => "Ein Link braucht ein bereinigtes Video, und jemand muss durchgesehen haben, was darin verborgen wurde.",
+  "link-proficiency": () => "Wie gut etwas gemacht wurde, gehört zur Karte. Wählen Sie auch die Karte.",
   "link-part": () => "Dieser Teil liegt nicht im Video. Wählen Sie Anfang und Ende innerhalb seiner Länge.",
   "links-full": ({ most }) => `Dieser Fall hat ${most} Links. Beenden Sie zuerst einen davon.`,
   "map-old": () => closed,

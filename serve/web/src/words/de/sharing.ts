@@ -107,6 +107,8 @@ export const share: Words["share"] = {
   both: "Video und Karte",
   onlyVideo: "das Video",
   onlyMap: "die Karte",
+  withProficiency: "Auch die Fertigkeit der Stiche zeigen",
+  andProficiency: (what) => `${what} mit Fertigkeit`,
   part: "Nur einen Teil des Videos",
   from: "Von",
   to: "bis",
@@ -141,5 +143,6 @@ export const shared: Words["shared"] = {
   open: "Fall öffnen",
   signedIn: (name) => `Sie sind als ${name} angemeldet. Der Link tritt in diesem Browser an die Stelle Ihrer Anmeldung, bis Sie sich wieder anmelden.`,
   readOnly: "Sie sehen diesen Fall über einen Link. Sie können nichts ändern, und der Link endet von selbst.",
+  partOf: (from, to, whole) => `Sie sehen einen Teil dieses Falls: ${from} bis ${to} von ${whole}.`,
   none: "Dieser Link zeigt keinen Fall mehr. Bitten Sie um einen neuen.",
 };

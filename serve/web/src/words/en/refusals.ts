@@ -38,6 +38,7 @@ export const refusals: Record<string, Sentence> = {
   "link-hidden": () => "The case is under a legal hold, or the patient's consent is withdrawn. Nobody outside may see it, so no link is made.",
   "link-limits": () => "The link shows one case and nothing else. Sign in to see or to do more.",
   "link-not-ready": () => "A link needs a video that is cleaned, and somebody who has looked through what was hidden in it.",
+  "link-proficiency": () => "How well something was done is a part of the map. Choose the map too.",
   "link-part": () => "This part is not in the video. Choose a beginning and an end within its length.",
   "links-full": ({ most }) => `This case has ${most} links. End one of them first.`,
   "map-old": () => closed,

@@ -106,6 +106,8 @@ export const share = {
   both: "video and map",
   onlyVideo: "the video",
   onlyMap: "the map",
+  withProficiency: "Also show the proficiency of stitches",
+  andProficiency: (what: string) => `${what} with proficiency`,
   part: "Only a part of the video",
   from: "From",
   to: "to",
@@ -140,5 +142,6 @@ export const shared = {
   open: "Open the case",
   signedIn: (name: string) => `You are signed in as ${name}. The link takes the place of your sign-in in this browser until you sign in again.`,
   readOnly: "You look at this case by a link. You can change nothing, and the link ends by itself.",
+  partOf: (from: string, to: string, whole: string) => `You see a part of this case: ${from} to ${to} of ${whole}.`,
   none: "This link shows no case any more. Ask whoever sent it for a new one.",
 };
