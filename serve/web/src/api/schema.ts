@@ -809,7 +809,8 @@ export interface paths {
          *     that takes the right ``identity``, and is an entry of the audit log of its own.
          *
          *     The answer is compressed for a client that takes gzip. It has an ETag: who sends it as ``If-None-Match`` gets 304
-         *     until another map is published. A link that shows a part of the video gives the rows of that part, cut at its ends.
+         *     until another map is published. A link that shows a part of the video gives the rows of that part, cut at its ends;
+         *     one whose maker did not include ``proficiency`` gives no row that says how well something was done.
          */
         get: operations["show_timeline_v1_videos__video_id__timeline_get"];
         put?: never;
@@ -2556,7 +2557,7 @@ export interface components {
             /** To S */
             to_s: number | null;
             /** Shows */
-            shows: ("video" | "timeline")[];
+            shows: ("video" | "timeline" | "proficiency")[];
             /**
              * Url
              * @description The link, shown only this once. Whoever has it can look until it ends.
@@ -2589,7 +2590,7 @@ export interface components {
             /** To S */
             to_s: number | null;
             /** Shows */
-            shows: ("video" | "timeline")[];
+            shows: ("video" | "timeline" | "proficiency")[];
         };
         /**
          * LinkToken
@@ -2601,7 +2602,8 @@ export interface components {
         };
         /**
          * LinkedCase
-         * @description What a link shows: of one video the part [from_s, to_s) in seconds, null for all of it.
+         * @description What a link shows: of one video the part [from_s, to_s) in seconds, null for all of it. ``tags``: what its map
+         *     can say, in the order of the taxonomy; none where it shows no map, or where no model can be asked now.
          */
         LinkedCase: {
             /** Video Id */
@@ -2614,6 +2616,18 @@ export interface components {
             shows: string[];
             /** Expires S */
             expires_s: number;
+            /** Tags */
+            tags: components["schemas"]["LinkedTag"][];
+        };
+        /**
+         * LinkedTag
+         * @description A tag that the map of a link can have, and its categories in the order of the taxonomy.
+         */
+        LinkedTag: {
+            /** Tag */
+            tag: string;
+            /** Categories */
+            categories: string[];
         };
         /**
          * Located
@@ -2798,12 +2812,13 @@ export interface components {
             to_s?: number | null;
             /**
              * Shows
+             * @description The map is shown without proficiency unless that is named too.
              * @default [
              *       "video",
              *       "timeline"
              *     ]
              */
-            shows: ("video" | "timeline")[];
+            shows: ("video" | "timeline" | "proficiency")[];
         };
         /**
          * NewMap
