@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
 import pytest
 from case_maps import TASKS, write_map
@@ -13,6 +14,7 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from halsted_ray.maps.exports import COLUMNS, read_csv
+from halsted_ray.service import videos
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.library_schemas import CaseTimelineShown
 from halsted_ray.service.stitch_schemas import CaseStitchesShown
@@ -102,6 +104,32 @@ def test_a_case_without_a_map_is_refused_in_words(service, client):
     for what in ("timeline", "stitches", "explanation?at_s=1"):
         refused = client.get(f"/v1/cases/{CASE}/{what}")
         assert refused.status_code == 404 and "no file of case 'ca5e' is mapped yet" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("read", ["read_timeline", "timeline_version", "asked_tasks"])
+def test_a_file_that_is_deleted_while_its_map_is_read_is_no_fault(service, client, monkeypatch, read):
+    """The reader has seen the video when somebody else deletes it, and its map with it."""
+    for n in (1, 2):
+        add_file(service, n)
+        write_map(service, f"a{n}", [("step", "Suturing", 0, 10)])
+    whole = timeline(client)["rows"]
+    assert {file for *_, file in lanes(whole, "step")} == {1, 2}
+    original = getattr(videos, read)
+    owner = caller(service, "ada")
+
+    def deleted_first(place, *args):
+        if place.endswith("a2") and service.videos.among([(TENANT, "a2")]):
+            service.videos.delete(owner, "a2")
+            (broken := Path(place) / "timeline" / "_delta_log").mkdir(parents=True, exist_ok=True)
+            (broken / f"{0:020}.json").write_text("{")  # what a removal has left at this moment
+        return original(place, *args)
+
+    monkeypatch.setattr(videos, read, deleted_first)
+    for what in ("stitches", "timeline"):
+        answer = client.get(f"/v1/cases/{CASE}/{what}")
+        assert answer.status_code == 200, answer.text
+    assert {file for *_, file in lanes(answer.json()["rows"], "step")} == {1}
+    assert client.get("/v1/videos/a2/timeline").status_code == 404
 
 
 def test_of_a_file_that_is_not_shared_nothing_is_told_but_where_it_is(service, client):

@@ -31,7 +31,7 @@ from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
 from halsted_ray.records import JsonObject, digest
 from halsted_ray.service.cases import Case
 from halsted_ray.service.library import LibraryCase
-from halsted_ray.service.uploads import StateConflict
+from halsted_ray.service.uploads import NotFound, StateConflict
 from halsted_ray.service.videos import NotMapped, Videos, render_timeline
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.taxonomy.parsing import shipped_of_digest
@@ -140,7 +140,7 @@ def _version(videos: Videos, one: FileOnAxis) -> str:
         return HIDDEN
     try:
         return videos.timeline_version(one.file.video.tenant_id, one.file.video_id)
-    except NotMapped:
+    except NotFound:  # not mapped, or deleted meanwhile
         return ""
 
 
@@ -151,11 +151,12 @@ def read_case_map(videos: Videos, case: LibraryCase) -> CaseMap:
     for one in readable(case):
         tenant_id, video_id = one.file.video.tenant_id, one.file.video_id
         try:
-            tables.append(videos.timeline(tenant_id, video_id).select(TIMELINE_SCHEMA.names))
-        except NotMapped:
+            table = videos.timeline(tenant_id, video_id).select(TIMELINE_SCHEMA.names)
+            asked |= videos.asked(tenant_id, video_id)
+        except NotFound:  # not mapped, or deleted meanwhile
             continue
+        tables.append(table)
         mapped.add(video_id)
-        asked |= videos.asked(tenant_id, video_id)
     if not tables:
         raise NotMapped(f"no file of case {case.case_id!r} is mapped yet; ask for maps of its files first").named(
             "not-mapped"

@@ -18,8 +18,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from halsted_ray.errors import HalstedError
-from halsted_ray.maps.reading import read_timeline
-from halsted_ray.maps.stitch_table import asked_tasks, stitches_of_timeline, taxonomy_of
+from halsted_ray.maps.stitch_table import stitches_of_timeline, taxonomy_of
 from halsted_ray.maps.summary import Moments, summarise
 from halsted_ray.service.tables import StoredVideo, VideoSummary
 from halsted_ray.taxonomy import Taxonomy
@@ -102,19 +101,18 @@ def unpacked_times(text: str) -> NDArray[np.float64]:
 
 
 def _summary_of(videos: Videos, tenant_id: str, video_id: str, taxonomy: Taxonomy) -> dict[str, Any]:
-    """The columns of a summary, from the published map. Raises UsageError where there is no map or its taxonomy is
-    unknown, OutputError where it can't be read now."""
-    place = videos.maps_location(tenant_id, video_id)
+    """The columns of a summary, from the published map. Raises UsageError where there is no map, where its taxonomy is
+    unknown and where the video is deleted meanwhile, OutputError where it can't be read now."""
     duration_s = videos.get(tenant_id, video_id).duration_s
-    timeline, asked = read_timeline(place), asked_tasks(place)
+    timeline, asked = videos.timeline(tenant_id, video_id), videos.asked(tenant_id, video_id)
     rows = timeline.to_pylist()
     if rows:
         taxonomy = taxonomy_of(rows[-1]["taxonomy_digest"], taxonomy)
-    suturing = [video for video in stitches_of_timeline(timeline, asked, taxonomy) if video.is_asked]
+    suturing = [video for video in stitches_of_timeline(timeline, {video_id: asked}, taxonomy) if video.is_asked]
     found = summarise(
         rows,
         duration_s,
-        {task for tasks in asked.values() for task in tasks},
+        asked,
         taxonomy,
         [stitch for video in suturing for stitch in video.stitches] if suturing else None,
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from deltalake.exceptions import DeltaError
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from halsted_ray.errors import OutputError, UsageError
+from halsted_ray.errors import OutputError, StorageUnavailable, UsageError
 from halsted_ray.maps import exports
 from halsted_ray.maps.reading import read_timeline, timeline_version
 from halsted_ray.maps.stitch_table import VideoStitches, asked_tasks, stitches_of_timeline
@@ -190,29 +192,45 @@ class Videos:
         return found
 
     def asked(self, tenant_id: str, video_id: str) -> set[str]:
-        """The tasks that some segment of the video was asked."""
-        return set().union(*asked_tasks(self.maps_location(tenant_id, video_id)).values())
+        """The tasks that some segment of the video was asked. Raises NotFound where the video is deleted meanwhile."""
+        with self._not_deleted(tenant_id, video_id):
+            return set().union(*asked_tasks(self.maps_location(tenant_id, video_id)).values())
 
     def timeline(self, tenant_id: str, video_id: str) -> pa.Table:
         """The rows of a video's map, with this tenant's id of the video (TIMELINE_SCHEMA). Raises NotFound where there
         is none."""
         self.get(tenant_id, video_id)
         try:
-            table = read_timeline(self.maps_location(tenant_id, video_id))
-            # The pipeline names a video by samples of its bytes, and this tenant's video has the id of all of them.
-            place = table.schema.names.index("video_id")
-            return table.set_column(place, "video_id", pa.array([video_id] * len(table), pa.string()))
+            with self._not_deleted(tenant_id, video_id):
+                table = read_timeline(self.maps_location(tenant_id, video_id))
+        except NotFound:
+            raise
         except UsageError:
             raise NotMapped(f"video {video_id!r} is not mapped yet; ask for a map first").named("not-mapped") from None
+        if not len(table):  # a half-removed map reads as an empty map
+            self.get(tenant_id, video_id)
+        # The pipeline names a video by samples of its bytes, and this tenant's video has the id of all of them.
+        place = table.schema.names.index("video_id")
+        return table.set_column(place, "video_id", pa.array([video_id] * len(table), pa.string()))
 
     def timeline_version(self, tenant_id: str, video_id: str) -> str:
         """The name of the published timeline: another one wherever the timeline may be another. Raises NotFound where
         the video is not there or nothing was published yet."""
         self.get(tenant_id, video_id)
-        version = timeline_version(self.maps_location(tenant_id, video_id))
+        with self._not_deleted(tenant_id, video_id):
+            version = timeline_version(self.maps_location(tenant_id, video_id))
         if version is None:
             raise NotMapped(f"video {video_id!r} is not mapped yet; ask for a map first").named("not-mapped")
         return version
+
+    @contextmanager
+    def _not_deleted(self, tenant_id: str, video_id: str) -> Iterator[None]:
+        """Around what reads a video's files: where it fails because somebody deletes the video, it raises NotFound."""
+        try:
+            yield
+        except (DeltaError, OSError, pa.ArrowException, OutputError, StorageUnavailable):
+            self.get(tenant_id, video_id)
+            raise
 
     def delete(self, caller: Caller, video_id: str) -> None:
         """Deletes a video for everybody and cancels its jobs. Its bytes are removed at once, or as soon as no running
