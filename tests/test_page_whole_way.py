@@ -182,7 +182,7 @@ def share(tab: Tab) -> str:
 
 def delete(tab: Tab) -> None:
     page = tab.page
-    page.get_by_role("button", name="Delete this case").click()
+    page.get_by_role("button", name="Delete the whole case (2 files)").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_role("heading", name="Library")).to_be_visible()
     tab.errors[:] = [one for one in tab.errors if "404" not in one]
