@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import small_video
 from maps import FAILED, PARTIAL, WHOLE, write_maps
@@ -20,10 +21,11 @@ from halsted_ray.cli import main
 from halsted_ray.errors import UsageError
 from halsted_ray.mapping import pipeline
 from halsted_ray.mapping.pipeline import map_archive
-from halsted_ray.maps.cases import case_statuses, case_timeline, publish_cases, read_cases
+from halsted_ray.maps.cases import Chapter, case_statuses, case_timeline, publish_cases, read_cases
 from halsted_ray.maps.reading import read_timeline
 from halsted_ray.maps.staging import SegmentResult, Staging
 from halsted_ray.maps.status import status_of
+from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
 from halsted_ray.records import Clip, Prediction, Video
 from halsted_ray.video.cases import group_cases, natural
 
@@ -145,6 +147,29 @@ def test_a_case_has_one_axis_over_its_videos(out):
     assert maps.plot(case_id).data
     with pytest.raises(UsageError, match=f"there is no case 'x'; expected one of {case_id}"):
         maps.case_timeline("x")
+
+
+def test_a_case_has_no_procedure_of_another_specialty():
+    """Where two files say otherwise in both tags, each tag alone would take another file's word."""
+    said = {
+        "a": {"specialty": ("Cardiac", 0.60), "procedure": ("Mitral Repair", 0.50)},
+        "b": {"specialty": ("Bariatric", 0.55), "procedure": ("Gastric Bypass", 0.58)},
+        "c": {"step": ("Suturing", 0.90)},
+    }
+    chapters = [Chapter("case", video_id, n, 100.0 * n, 100.0, "") for n, video_id in enumerate(said)]
+    rows = [
+        {"video_id": video_id, "uri": "", "start_s": 0.0, "stop_s": 100.0, "task": "macro", "tag": tag}
+        | {"category": category, "confidence": confidence, "windows": 10, "share": 1.0, "margin": 0.1}
+        for video_id, tags in said.items()
+        for tag, (category, confidence) in tags.items()
+    ]
+    found = case_timeline(pa.Table.from_pylist(rows, schema=TIMELINE_SCHEMA), chapters).to_pylist()
+    assert {row["tag"]: (row["category"], row["confidence"]) for row in found} == {
+        "specialty": ("Bariatric", 0.275),
+        "procedure": ("Gastric Bypass", 0.29),
+        "step": ("Suturing", 0.9),
+    }
+    assert {(row["start_s"], row["stop_s"]) for row in found} == {(0.0, 300.0)}
 
 
 def test_rows_merge_by_length_and_only_within_a_case(out):

@@ -182,7 +182,7 @@ def case_timeline(timeline: pa.Table, chapters: Sequence[Chapter], anew: Collect
         ends_s[chapter.case_id] = max(ends_s.get(chapter.case_id, 0.0), chapter.offset_s + chapter.duration_s)
     kept: list[Row] = []
     moved: dict[int, list[Row]] = {}
-    stated: dict[tuple[str, ...], list[Row]] = {}
+    stated: dict[tuple[str, str], dict[str, list[Row]]] = {}
     for row in timeline.to_pylist():
         its = chapter_of.get(row["video_id"])
         if its is None:
@@ -193,9 +193,10 @@ def case_timeline(timeline: pa.Table, chapters: Sequence[Chapter], anew: Collect
         if row.get("windows") is None:
             moved.setdefault(stretch_of[its.video_id], []).append(on_axis)
         else:
-            stated.setdefault((its.case_id, row["task"], row["tag"]), []).append(on_axis)
+            stated.setdefault((its.case_id, row["task"]), {}).setdefault(its.video_id, []).append(on_axis)
     kept += [row for rows in moved.values() for row in _merged(rows)]
-    kept += [_stated_once(rows, ends_s[rows[0]["video_id"]]) for rows in stated.values()]
+    for (case_id, _), of_video in stated.items():
+        kept += _stated_once(list(of_video.values()), ends_s[case_id])
     order = [(name, "ascending") for name in TIMELINE_ORDER]
     return pa.Table.from_pylist(kept, schema=TIMELINE_SCHEMA).sort_by(order)
 
@@ -209,22 +210,38 @@ def _stretches(chapters: Iterable[Chapter], anew: Collection[str]) -> dict[str, 
     return numbers
 
 
-def _stated_once(rows: Sequence[Row], end_s: float) -> Row:
-    """One row in place of ``rows``, what the maps of a case's videos state of the whole operation in one tag: from 0 to
-    the end of the case.
+def _stated_once(videos: Sequence[Sequence[Row]], end_s: float) -> list[Row]:
+    """A row per tag in place of what the maps of a case's ``videos`` state of the whole operation: from 0 to the end of
+    the case.
 
-    Each video counts by its windows. A video that says otherwise than the most probable category counts nothing for
-    ``confidence`` and ``share``, and its margin against it, so all three are rather too low.
+    Each video counts by its windows. Chosen is what one of the videos states of all tags together, so that no procedure
+    meets another specialty. A video that says otherwise in a tag counts nothing for ``confidence`` and ``share``, and
+    its margin against it, so all three are rather too low.
     """
-    weights: dict[str, float] = {}
-    for row in rows:
-        weights[row["category"]] = weights.get(row["category"], 0.0) + row["windows"] * row["confidence"]
-    best = max(weights, key=lambda category: (weights[category], category))
-    agreeing = [row for row in rows if row["category"] == best]
+    by_tag: dict[str, list[Row]] = {}
+    weights: dict[tuple[str, str], float] = {}
+    for row in (row for rows in videos for row in rows):
+        by_tag.setdefault(row["tag"], []).append(row)
+        said = row["tag"], row["category"]
+        weights[said] = weights.get(said, 0.0) + row["windows"] * row["confidence"]
+    choices = sorted(
+        (sorted((row["tag"], row["category"]) for row in rows) for rows in videos),
+        key=lambda choice: (sum(weights[said] for said in choice), choice),
+        reverse=True,
+    )
+    best: dict[str, str] = {}
+    for choice in choices:  # a tag of which the first says nothing is as the next says
+        best = dict(choice) | best
+    return [_agreed(rows, best[tag], end_s) for tag, rows in by_tag.items()]
+
+
+def _agreed(rows: Sequence[Row], category: str, end_s: float) -> Row:
+    """The row of one tag, with what ``rows`` say for ``category`` and against it."""
+    agreeing = [row for row in rows if row["category"] == category]
     windows = sum(row["windows"] for row in rows)
 
     def mean(name: str, otherwise: float) -> float:
-        values = (row["windows"] * row[name] * (1.0 if row["category"] == best else otherwise) for row in rows)
+        values = (row["windows"] * row[name] * (1.0 if row["category"] == category else otherwise) for row in rows)
         return round(sum(values) / windows, DECIMALS) if windows else float(agreeing[0][name])
 
     return {
