@@ -17,18 +17,12 @@ from halsted_ray.atlas.atlas_table import write_atlas
 from halsted_ray.atlas.formats.recording import Recording
 from halsted_ray.atlas.imports import identify_videos
 from halsted_ray.benchmarks.benchmark import benchmark, benchmark_of, known, names
+from halsted_ray.benchmarks.data_set import DataSet
 from halsted_ray.benchmarks.figures import figures_of
 from halsted_ray.benchmarks.labelled import JudgedFrames
 from halsted_ray.benchmarks.leaks import Leak, find_leak, shared_recordings
 from halsted_ray.benchmarks.parts import parts_of, read_names
-from halsted_ray.benchmarks.published_files import (
-    LAYOUTS,
-    DataSet,
-    annotation_files,
-    find_media,
-    labels_of,
-    read_video,
-)
+from halsted_ray.benchmarks.published_files import LAYOUTS, annotation_files, find_media, labels_of, read_video
 from halsted_ray.benchmarks.run import BenchmarkRun, Choices, own_names, run_benchmark, unlike_vocabulary
 from halsted_ray.cli.benchmark import as_text
 from halsted_ray.embedding.vector_names import open_vectors

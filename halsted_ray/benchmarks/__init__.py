@@ -2,7 +2,9 @@
 
     known/*.yaml       one file per benchmark: layout, split, metric, labels with sentences, published figures
     benchmark.py       such a file, read and checked
-    published_files.py the annotations of a data set's layout
+    data_set.py        a data set where it lies: files, media, judged frames
+    layouts/*.py       one file per published layout
+    published_files.py the layouts by name, and what is read by them
     parts.py           which videos teach and which judge
     pictures.py        vectors of folders with pictures
     labelled.py        the labelled frames with their vectors

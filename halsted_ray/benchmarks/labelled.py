@@ -12,8 +12,8 @@ import numpy as np
 
 from halsted_ray.atlas.formats.recording import Recording
 from halsted_ray.atlas.imports import identify_videos
+from halsted_ray.benchmarks.data_set import LabelledVideo
 from halsted_ray.benchmarks.pictures import load_encoder, picture_vectors
-from halsted_ray.benchmarks.published_files import LabelledVideo
 from halsted_ray.embedding.embed import EmbedProgress, embed
 from halsted_ray.embedding.segments import window_key
 from halsted_ray.embedding.vector_names import open_vectors

@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from halsted_ray.benchmarks.benchmark import PARTS, Benchmark
-from halsted_ray.benchmarks.published_files import DataSet, layout_of
+from halsted_ray.benchmarks.data_set import DataSet
+from halsted_ray.benchmarks.published_files import layout_of
 from halsted_ray.errors import UsageError, first_line
 from halsted_ray.storage.files import read_file
 from halsted_ray.storage.locations import filesystem

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import av
 import numpy as np
 
-from halsted_ray.benchmarks.published_files import Media
+from halsted_ray.benchmarks.data_set import Media
 from halsted_ray.compute.devices import gpus_at_hand
 from halsted_ray.embedding.segments import window_key
 from halsted_ray.errors import ModelError, VideoError

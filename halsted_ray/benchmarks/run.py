@@ -10,19 +10,12 @@ import numpy as np
 
 from halsted_ray import taxonomy
 from halsted_ray.benchmarks.benchmark import Benchmark, read_sentences
+from halsted_ray.benchmarks.data_set import DataSet, LabelledVideo
 from halsted_ray.benchmarks.figures import Figures, figures_of
 from halsted_ray.benchmarks.labelled import JudgedFrames, judged_frames, look_at
 from halsted_ray.benchmarks.leaks import Leak, find_leak, require_no_leak, shared_recordings, taught_videos
 from halsted_ray.benchmarks.parts import parts_of
-from halsted_ray.benchmarks.published_files import (
-    DataSet,
-    LabelledVideo,
-    annotation_files,
-    find_media,
-    labels_of,
-    layout_of,
-    read_video,
-)
+from halsted_ray.benchmarks.published_files import annotation_files, find_media, labels_of, layout_of, read_video
 from halsted_ray.embedding.embed import EmbedProgress
 from halsted_ray.errors import AtlasError, UsageError
 from halsted_ray.language.contrast_model import VideoTextModel
