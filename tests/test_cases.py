@@ -149,27 +149,41 @@ def test_a_case_has_one_axis_over_its_videos(out):
         maps.case_timeline("x")
 
 
-def test_a_case_has_no_procedure_of_another_specialty():
-    """Where two files say otherwise in both tags, each tag alone would take another file's word."""
-    said = {
-        "a": {"specialty": ("Cardiac", 0.60), "procedure": ("Mitral Repair", 0.50)},
-        "b": {"specialty": ("Bariatric", 0.55), "procedure": ("Gastric Bypass", 0.58)},
-        "c": {"step": ("Suturing", 0.90)},
-    }
-    chapters = [Chapter("case", video_id, n, 100.0 * n, 100.0, "") for n, video_id in enumerate(said)]
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param(
+            [
+                {"specialty": ("Cardiac", 0.60), "procedure": ("Mitral Repair", 0.50)},
+                {"specialty": ("Bariatric", 0.55), "procedure": ("Gastric Bypass", 0.58)},
+                {"step": ("Suturing", 0.90)},
+            ],
+            {"specialty": ("Bariatric", 0.275), "procedure": ("Gastric Bypass", 0.29), "step": ("Suturing", 0.9)},
+            id="each tag alone would take another file's word",
+        ),
+        pytest.param(
+            [{"specialty": ("General", 0.9)}, {"specialty": ("Urology", 0.5), "procedure": ("Prostatectomy", 0.5)}],
+            {"specialty": ("General", 0.45)},
+            id="a procedure of a specialty that is not chosen is not stated",
+        ),
+        pytest.param(
+            [{"specialty": ("Urology", 0.9)}, {"specialty": ("Urology", 0.5), "procedure": ("Prostatectomy", 0.5)}],
+            {"specialty": ("Urology", 0.7), "procedure": ("Prostatectomy", 0.5)},
+            id="what agrees is filled in",
+        ),
+    ],
+)
+def test_a_case_has_no_procedure_of_another_specialty(said, expected):
+    chapters = [Chapter("case", str(n), n, 100.0 * n, 100.0, "") for n in range(len(said))]
     rows = [
-        {"video_id": video_id, "uri": "", "start_s": 0.0, "stop_s": 100.0, "task": "macro", "tag": tag}
+        {"video_id": str(n), "uri": "", "start_s": 0.0, "stop_s": 100.0, "task": "macro", "tag": tag}
         | {"category": category, "confidence": confidence, "windows": 10, "share": 1.0, "margin": 0.1}
-        for video_id, tags in said.items()
+        for n, tags in enumerate(said)
         for tag, (category, confidence) in tags.items()
     ]
     found = case_timeline(pa.Table.from_pylist(rows, schema=TIMELINE_SCHEMA), chapters).to_pylist()
-    assert {row["tag"]: (row["category"], row["confidence"]) for row in found} == {
-        "specialty": ("Bariatric", 0.275),
-        "procedure": ("Gastric Bypass", 0.29),
-        "step": ("Suturing", 0.9),
-    }
-    assert {(row["start_s"], row["stop_s"]) for row in found} == {(0.0, 300.0)}
+    assert {row["tag"]: (row["category"], row["confidence"]) for row in found} == expected
+    assert {(row["start_s"], row["stop_s"]) for row in found} == {(0.0, 100.0 * len(said))}
 
 
 def test_rows_merge_by_length_and_only_within_a_case(out):

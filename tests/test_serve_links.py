@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from maps import write_maps
 from route_table import NO_KEY, ROUTES
@@ -14,13 +16,17 @@ from serving import client_of, new_key, open_service, shared_model, shared_video
 from starlette.testclient import TestClient
 from sutured import write_suturing
 
+from halsted_ray import taxonomy as taxonomies
+from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
 from halsted_ray.service import links
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.database import now_s
 from halsted_ray.service.links import MAX_LINK_DAYS, MAX_LINKS
+from halsted_ray.service.proficiency import hidden_tags
 from halsted_ray.service.route_access import access_of_routes
 from halsted_ray.service.sessions import COOKIE
 from halsted_ray.service.tables import CaseLink, LinkSession, StoredVideo
+from halsted_ray.service.uploads import StateConflict
 
 RANGE = {"Range": "bytes=0-9"}
 
@@ -181,12 +187,43 @@ def test_a_link_shows_proficiency_only_where_its_maker_included_it(service, case
                     is_told = "high" in text or "low" in text or "proficiency,ai" in text
                     assert is_told <= may_know, f"{shows} as {format} ({kind})"
             assert browser.get(f"/v1/videos/{video_id}/stitches").status_code in (403, 404)
+            moment = browser.get(f"/v1/videos/{video_id}/explanation", params={"at_s": 7})
+            statements = moment.json()["statements"]
+            named = {row["tag"] for one in statements for row in one["rests_on"]} | {one["about"] for one in statements}
+            assert "phase" in named and ("proficiency" in named) is may_know
             tags = [one["tag"] for one in browser.get("/session").json()["link"]["tags"]]
             assert ("proficiency" in tags) is may_know and tags[0] == "specialty"
             rows = browser.get(f"/v1/videos/{video_id}/timeline").json()["rows"]
             assert rows == [row for row in own if may_know or row["tag"] != "proficiency"]
     refused = owner.post(f"/v1/videos/{video_id}/links", json={"days": 1, "shows": ["video", "proficiency"]})
     assert (refused.status_code, refused.json()["code"]) == (422, "link-proficiency")
+
+
+def test_a_link_hides_proficiency_by_the_taxonomy_of_the_map_and_refuses_a_map_whose_taxonomy_is_gone():
+    """The site serves another model than that of the map, whose tag has a name of its own."""
+    shipped = taxonomies.load()
+    own = replace(
+        shipped,
+        name="own",
+        tasks=tuple(
+            replace(task, tags=tuple(replace(tag, name=tag.name.replace("proficiency", "skill")) for tag in task.tags))
+            for task in shipped.tasks
+        ),
+        stitch=replace(shipped.stitch, proficiency="skill"),
+    )
+    rows = [
+        {"video_id": "v", "uri": "", "start_s": 0.0, "stop_s": 9.0, "task": "proficiency", "tag": tag}
+        | {"category": category, "confidence": 0.9, "source": "ai", "taxonomy_digest": own.digest}
+        for tag, category in (("phase", "Driving"), ("skill", "High"))
+    ]
+    timeline = pa.Table.from_pylist(rows, schema=TIMELINE_SCHEMA)
+    assert hidden_tags(timeline, lambda: own) == {"proficiency", "skill"}
+    with pytest.raises(StateConflict, match="a taxonomy that this service has no more"):
+        hidden_tags(timeline, lambda: shipped)
+    shipped_rows = timeline.set_column(
+        timeline.schema.get_field_index("taxonomy_digest"), "taxonomy_digest", pa.array([shipped.digest] * 2)
+    )
+    assert hidden_tags(shipped_rows, pytest.fail) == {"proficiency"}, "no model is asked"
 
 
 def test_a_link_tells_its_tags_in_the_order_of_the_taxonomy_and_one_without_a_map_none(service, case):

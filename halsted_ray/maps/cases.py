@@ -214,9 +214,10 @@ def _stated_once(videos: Sequence[Sequence[Row]], end_s: float) -> list[Row]:
     """A row per tag in place of what the maps of a case's ``videos`` state of the whole operation: from 0 to the end of
     the case.
 
-    Each video counts by its windows. Chosen is what one of the videos states of all tags together, so that no procedure
-    meets another specialty. A video that says otherwise in a tag counts nothing for ``confidence`` and ``share``, and
-    its margin against it, so all three are rather too low.
+    Each video counts by its windows. Chosen is what one of the videos states of its tags together, so that no procedure
+    meets another specialty; of another tag what a video says that agrees in all chosen tags, else nothing. A video that
+    says otherwise in a tag counts nothing for ``confidence`` and ``share``, and its margin against it, so all three are
+    rather too low.
     """
     by_tag: dict[str, list[Row]] = {}
     weights: dict[tuple[str, str], float] = {}
@@ -226,13 +227,14 @@ def _stated_once(videos: Sequence[Sequence[Row]], end_s: float) -> list[Row]:
         weights[said] = weights.get(said, 0.0) + row["windows"] * row["confidence"]
     choices = sorted(
         (sorted((row["tag"], row["category"]) for row in rows) for rows in videos),
-        key=lambda choice: (sum(weights[said] for said in choice), choice),
+        key=lambda choice: (sum(weights[said] for said in choice) / len(choice), choice),
         reverse=True,
     )
     best: dict[str, str] = {}
-    for choice in choices:  # a tag of which the first says nothing is as the next says
-        best = dict(choice) | best
-    return [_agreed(rows, best[tag], end_s) for tag, rows in by_tag.items()]
+    for choice in map(dict, choices):
+        if all(choice.get(tag, category) == category for tag, category in best.items()):
+            best |= choice
+    return [_agreed(rows, best[tag], end_s) for tag, rows in by_tag.items() if tag in best]
 
 
 def _agreed(rows: Sequence[Row], category: str, end_s: float) -> Row:

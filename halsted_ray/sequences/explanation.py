@@ -7,7 +7,7 @@ nothing, the statement is "not known", with the reason. Nothing is generated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -86,13 +86,19 @@ class Explanation:
         return asdict(self)
 
 
-def explain(video_id: str, rows: Iterable[Row], at_s: float, taxonomy: Taxonomy) -> Explanation:
-    """The explanation of ``at_s`` from the ``rows`` of one video, in any order."""
-    told = sorted(rows, key=lambda row: tuple(row[name] for name in TIMELINE_ORDER))
+def explain(
+    video_id: str, rows: Iterable[Row], at_s: float, taxonomy: Taxonomy, hidden: Collection[str] = ()
+) -> Explanation:
+    """The explanation of ``at_s`` from the ``rows`` of one video, in any order. ``hidden``: tags that have no row and
+    no statement, as the reader must not know of them."""
+    told = sorted(
+        (row for row in rows if row["tag"] not in hidden), key=lambda row: tuple(row[name] for name in TIMELINE_ORDER)
+    )
     evidence = [_evidence(number, row) for number, row in enumerate(told, 1)]
-    now = _Moment(evidence, at_s, taxonomy)
-    seen = [tag for tag in taxonomy.tags if tag.name in SEEN or set(tag.categories) == PRESENCE]
-    rest = [tag for tag in taxonomy.tags if tag not in seen]
+    now = _Moment(evidence, at_s, taxonomy, hidden)
+    shown = [tag for tag in taxonomy.tags if tag.name not in hidden]
+    seen = [tag for tag in shown if tag.name in SEEN or set(tag.categories) == PRESENCE]
+    rest = [tag for tag in shown if tag not in seen]
     statements = [now.tag(PERCEPTION, tag) for tag in seen]
     statements += now.relations()
     statements += [now.tag(CONTEXT, tag) for tag in rest]
@@ -123,8 +129,8 @@ def explanation_text(explanation: Explanation) -> str:
 class _Moment:
     """The rows of a video around one time."""
 
-    def __init__(self, evidence: Sequence[Evidence], at_s: float, taxonomy: Taxonomy):
-        self.evidence, self.at_s, self.taxonomy = evidence, at_s, taxonomy
+    def __init__(self, evidence: Sequence[Evidence], at_s: float, taxonomy: Taxonomy, hidden: Collection[str]):
+        self.evidence, self.at_s, self.taxonomy, self.hidden = evidence, at_s, taxonomy, hidden
         self.here = [row for row in evidence if row.start_s <= at_s < row.stop_s]
 
     def answer(self, tag: str) -> Evidence | None:
@@ -173,7 +179,7 @@ class _Moment:
             others = [tag.name for tag in self.taxonomy.task_of_tag(name).tags if tag.name in SEEN]
             for task in self.taxonomy.tasks:  # such as the anatomy, which is asked while the needle is driven
                 if (name, done.category) in task.when:
-                    others += [tag.name for tag in task.tags]
+                    others += [tag.name for tag in task.tags if tag.name not in self.hidden]
             known = {other: row for other in others if (row := self.answer(other)) is not None}
             missing = [other for other in others if other not in known]
             said = _sentence(done.category, known) + (f"; not known: {', '.join(missing)}" if missing else "")

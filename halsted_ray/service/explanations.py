@@ -10,6 +10,7 @@ from halsted_ray.sequences.explanation import Explanation, Row, explain
 from halsted_ray.service.case_timelines import axis_of, read_case_map
 from halsted_ray.service.cases import Case, Forbidden
 from halsted_ray.service.library import LibraryCase
+from halsted_ray.service.proficiency import hidden_tags
 from halsted_ray.service.uploads import StateConflict
 from halsted_ray.service.videos import Videos
 from halsted_ray.taxonomy import Taxonomy
@@ -18,7 +19,8 @@ from halsted_ray.taxonomy.parsing import shipped_of_digest
 
 def explain_video(videos: Videos, case: Case, at_s: float, served: Callable[[], Taxonomy]) -> Explanation:
     """The explanation of ``at_s`` (seconds of the video). A link to a part explains from the rows of this part alone,
-    cut at its ends and numbered within it. ``served``: as of ``Videos.stitches``.
+    cut at its ends and numbered within it; one that does not show proficiency says nothing of it. ``served``: as of
+    ``Videos.stitches``.
 
     Raises UsageError outside of the video, Forbidden outside of the link's part, NotMapped, and StateConflict where the
     taxonomy of the map is known no more.
@@ -26,7 +28,9 @@ def explain_video(videos: Videos, case: Case, at_s: float, served: Callable[[], 
     if case.span and not case.span[0] <= at_s < case.span[1]:
         raise Forbidden(f"this link shows {case.span[0]:.3f} to {case.span[1]:.3f} s of the video; got {at_s:g} s")
     _check(at_s, case.video.duration_s, f"video {case.video_id}")
-    rows: list[Row] = videos.timeline(case.video.tenant_id, case.video_id).to_pylist()
+    timeline = videos.timeline(case.video.tenant_id, case.video_id)
+    hidden = hidden_tags(timeline, served) if case.hides_proficiency else frozenset[str]()
+    rows: list[Row] = timeline.to_pylist()
     if case.span:
         start_s, stop_s = case.span
         rows = [
@@ -34,7 +38,7 @@ def explain_video(videos: Videos, case: Case, at_s: float, served: Callable[[], 
             for row in rows
             if row["start_s"] < stop_s and row["stop_s"] > start_s
         ]
-    return explain(case.video_id, rows, at_s, _taxonomy(rows, at_s, served, f"video {case.video_id!r}"))
+    return explain(case.video_id, rows, at_s, _taxonomy(rows, at_s, served, f"video {case.video_id!r}"), hidden)
 
 
 def explain_case(videos: Videos, case: LibraryCase, at_s: float, served: Callable[[], Taxonomy]) -> Explanation:

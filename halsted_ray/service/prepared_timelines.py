@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from halsted_ray.maps import stitches
-from halsted_ray.maps.exports import Row
+from halsted_ray.maps.exports import Row, canonical_rows
 from halsted_ray.maps.stitch_table import video_json, write_csv
 from halsted_ray.records import JsonObject
 from halsted_ray.service.case_timelines import read_case_map, render_case_stitches, render_case_timeline, version_of
 from halsted_ray.service.library import LibraryCase
-from halsted_ray.service.links import PROFICIENCY
+from halsted_ray.service.proficiency import hidden_tags
 from halsted_ray.service.videos import Videos, render_timeline
 from halsted_ray.taxonomy import Taxonomy
 
@@ -64,18 +64,18 @@ class PreparedTimelines:
         format: str,
         kind: str,
         span: tuple[float, float] | None = None,
-        without_proficiency: bool = False,
+        is_unrated: bool = False,
     ) -> PreparedTimeline:
         """The timeline as ``format`` (``videos.FORMATS``); ``kind`` is for WebVTT, or ``STITCHES``. ``span``: only what
-        lies in this [start_s, stop_s) of the timeline, cut at its ends. ``without_proficiency``: without the rows that
+        lies in this [start_s, stop_s) of the timeline, cut at its ends. ``is_unrated``: without the rows that
         say how well something was done. Raises NotFound where there is none, StateConflict as ``Videos.stitches``."""
         version = self.videos.timeline_version(tenant_id, video_id)
         part = "" if span is None else f"-{span[0]}-{span[1]}"
-        part += "-unrated" if without_proficiency else ""
+        part += "-unrated" if is_unrated else ""
         return self._kept_or_made(
             (tenant_id, video_id, format, kind, part),
             f'W/"{version}-{format}-{kind}{part}{_rule(kind)}"',
-            lambda: self._text(tenant_id, video_id, format, kind, span, without_proficiency),
+            lambda: self._text(tenant_id, video_id, format, kind, span, is_unrated),
             lambda: self.videos.timeline_version(tenant_id, video_id) == version,
         )
 
@@ -131,18 +131,17 @@ class PreparedTimelines:
         format: str,
         kind: str,
         span: tuple[float, float] | None,
-        without_proficiency: bool,
+        is_unrated: bool,
     ) -> str:
-        assert not (kind == STITCHES and without_proficiency), "no link gives stitches"
+        assert not (kind == STITCHES and is_unrated), "no link gives stitches"
         if kind == STITCHES:
             found = self.videos.stitches(tenant_id, video_id, self.served)
             return write_csv([found]) if format == "csv" else json.dumps(video_json(found), ensure_ascii=False)
-        rows = self.videos.timeline_rows(tenant_id, video_id)
+        timeline = self.videos.timeline(tenant_id, video_id)
+        hidden = hidden_tags(timeline, self.served) if is_unrated else frozenset()
+        rows = [row for row in canonical_rows(timeline) if row["tag"] not in hidden]
         if span is not None:
             rows = rows_within(rows, *span)
-        if without_proficiency:
-            hidden = proficiency_tags(self.served())
-            rows = [row for row in rows if row["tag"] not in hidden]
         if format == "json":
             return json.dumps({"video_id": video_id, "rows": rows}, ensure_ascii=False)
         return render_timeline(rows, format, kind)
@@ -154,12 +153,6 @@ class PreparedTimelines:
             self._bytes += size_of(prepared) - (size_of(before) if before else 0)
             while self._bytes > self.kept_bytes:
                 self._bytes -= size_of(self._kept.popitem(last=False)[1])
-
-
-def proficiency_tags(served: Taxonomy) -> set[str]:
-    """The tags that say how well something was done: of the taxonomies that ship, and of the one that is served."""
-    of_served = served.stitch.proficiency if served.stitch else ""
-    return {PROFICIENCY, *([of_served] if of_served else [])}
 
 
 def rows_within(rows: Iterable[Row], start_s: float, stop_s: float) -> list[Row]:

@@ -26,7 +26,7 @@ from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.deps import Components, SessionCookie, base_url
 from halsted_ray.service.links import LinkUse
 from halsted_ray.service.oidc import SingleSignOn
-from halsted_ray.service.prepared_timelines import proficiency_tags
+from halsted_ray.service.proficiency import proficiency_tags
 from halsted_ray.service.refusals import HttpRefusal
 from halsted_ray.service.tables import ApiKey, User
 from halsted_ray.service.users import Caller, authenticate
@@ -295,7 +295,7 @@ def _tags_of(components: ServiceComponents, use: LinkUse) -> list[LinkedTag]:
         taxonomy = components.model_source().taxonomy
     except UsageError:  # the case is shown all the same, its lanes then in the order in which they come
         return []
-    hidden = proficiency_tags(taxonomy) if use.hides_proficiency else set()
+    hidden = proficiency_tags(taxonomy) if use.hides_proficiency else frozenset()
     return [LinkedTag(tag=tag.name, categories=list(tag.categories)) for tag in taxonomy.tags if tag.name not in hidden]
 
 
