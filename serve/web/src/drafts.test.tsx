@@ -113,6 +113,25 @@ test("in a case of several files a text belongs to its file, wherever that begin
   expect(Object.values({ ...sessionStorage })).toEqual(['{"written":"Look here","fileS":12}']);
 });
 
+test("a comment on one file that is changed and sent leaves the draft of another file, which is shown next", async () => {
+  const sent = { comment_id: "c", at_s: 30, text: "", author_name: "Eve", mine: true, created_s: 1, looks_like: [] };
+  answers({ [`POST ${PATH}`]: sent });
+  sessionStorage.setItem(`halsted draft ["north/eve","${ID}","comment"]`, '{"written":"First","fileS":30}');
+  sessionStorage.setItem(`halsted draft ["north/eve","${SECOND}","comment"]`, '{"written":"Second","fileS":12}');
+  function Whole() {
+    const seen = [useComments(ID, 0), useComments(SECOND, 100)].map((comments) => ({ comments }) as FileSeen);
+    return <Comments video={video} player={player} comments={commentsOfCase(seen, () => seen[0])} />;
+  }
+  render(<Whole />);
+  expect(await screen.findByLabelText("Comment at 0:30.0")).toBeTruthy();
+  await userEvent.type(await field(), " look");
+  expect(sessionStorage.length).toBe(2);
+  await userEvent.click(screen.getByRole("button", { name: "Add the comment" }));
+  expect(await screen.findByLabelText("Comment at 1:52.0")).toBeTruthy();
+  expect((await field()).value).toBe("Second");
+  expect(Object.values({ ...sessionStorage })).toEqual(['{"written":"Second","fileS":12}']);
+});
+
 test("a half-written description stands open again, until it is saved or closed", async () => {
   answers();
   const card = <Card found={found(1)} procedures={[]} reload={async () => {}} chosen={null} onChoose={() => {}} />;
