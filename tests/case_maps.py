@@ -21,13 +21,14 @@ def write_map(
     spans: list[tuple[str, str, float, float]],
     procedure: tuple[str, float] | None = None,
     duration_s: float = 100.0,
+    digest: str = "",
 ) -> None:
     """Publishes the map of a file: spans (tag, category, start_s, stop_s), and a procedure of the whole operation with
-    its confidence."""
+    its confidence. ``digest``: of the taxonomy, by default of ``halsted``."""
     out = service.videos.maps_location(TENANT, video_id)
     video = Video("f" * 16, "/archive/Jane Doe.mp4", 1000, duration_s, 640, 360, 25.0, "h264")
     segment = Segment("f0", video.video_id, video.uri, 0.0, duration_s, duration_s)
-    task_of = {"step": "macro", "phase": "proficiency"}
+    task_of = {"step": "macro", "phase": "proficiency", "proficiency": "proficiency"}
     tags = [Prediction(start_s, stop_s, task_of[tag], tag, name, 0.9) for tag, name, start_s, stop_s in spans]
 
     def timeline_of(_results) -> list[Interval]:
@@ -40,6 +41,6 @@ def write_map(
     staging.begin(MappingRun("run", "recipe", TASKS, 60.0, "2026-01-01T00:00:00"))
     staging.write(SegmentResult(segment, tags, [], "run"))
     publish_videos(out, [ArchiveFile(video, "")])
-    digest = taxonomies.load().digest
+    digest = digest or taxonomies.load().digest
     origin = Provenance("run", "recipe", TASKS, "demo/model", "v1", "phantom-1", digest, "0.1.0")
     publish(out, staging, {video.video_id: [segment]}, origin, timeline_of=timeline_of)

@@ -11,7 +11,7 @@ from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import UsageError
 from halsted_ray.service import users
 from halsted_ray.service.annotation_log import ModelRow
-from halsted_ray.service.annotations import Annotations, WantedChange
+from halsted_ray.service.annotations import Annotations, WantedChange, check_rows
 from halsted_ray.service.cases import Case
 from halsted_ray.service.database import Database, now_s
 from halsted_ray.service.tables import StoredVideo
@@ -108,3 +108,45 @@ def test_any_changes_of_two_people_hold_what_a_plain_model_holds_and_refusals_ch
         }
         assert found == held, one
     assert refused > 3 and taken > 3, "the drawn changes are of both kinds"
+
+
+def test_a_correction_of_an_older_taxonomy_is_changed_taken_back_and_undone_after_a_new_map(database):
+    """The page sends the row with each change; the map and the model of today know its category no more."""
+    annotations, case = Annotations(database), case_of(database, "01d", "ada")
+    old, today = taxonomies.load("cholec80"), taxonomies.load()
+    tag = old.tag("phase")
+    row = ModelRow("phase", tag.categories[0], 0.0, 40.0)
+    assert row.category not in today.tag("phase").categories
+    content = {"tag": "phase", "category": tag.categories[1], "start_s": 1.0, "stop_s": 2.0}
+    annotations.change(case, 0, [WantedChange("change", "5a", row=row, **content)], old)
+    for op, more in (
+        ("change", content | {"stop_s": 3.0}),
+        ("change", content),
+        ("remove", content),
+        ("add", content),
+        ("reject", {}),
+        ("change", content),
+    ):
+        revision = annotations.read(case).revision
+        annotations.change(case, revision, [WantedChange(op, "5a", row=row, **more)], today)
+    (span,) = annotations.read(case).spans
+    assert asdict(span.content) == content and span.last.row == row
+    never = WantedChange("change", "5b", row=ModelRow("phase", tag.categories[2], 0.0, 40.0), **content)
+    with pytest.raises(UsageError, match="row: no tag 'phase' with the category"):
+        annotations.change(case, 7, [never], today)
+    with pytest.raises(UsageError, match="phase has no category"):
+        annotations.change(case, 7, [WantedChange("add", "5c", row=row, **content)], today)
+
+
+def test_a_map_is_read_once_for_all_rows_of_a_request():
+    reads = []
+
+    def said() -> set[tuple[str, str]]:
+        reads.append(1)
+        return {("step", "Sewing")}
+
+    rows = [ModelRow("step", "Sewing", float(n), n + 1.0) for n in range(50)]
+    check_rows([WantedChange("accept", row=row) for row in rows], taxonomies.load(), said)
+    assert len(reads) == 1
+    check_rows([WantedChange("accept", row=row) for row in ROWS], taxonomies.load(), said)
+    assert len(reads) == 1, "and not at all where the taxonomy has them"

@@ -161,7 +161,14 @@ def test_a_file_whose_map_may_not_be_read_is_a_gap_of_its_length(service, client
     assert lanes(rows, "gap") == [(100.0, 200.0, "hidden", 2)] * len(TASKS)
     with service.database.writing() as session:
         session.get_one(StoredVideo, (TENANT, "a1")).consent = "withdrawn"
-    assert client.get(f"/v1/cases/{CASE}/timeline").status_code == 403
+    refused = client.get(f"/v1/cases/{CASE}/timeline")
+    assert (refused.status_code, refused.json()["code"]) == (403, "right-withdrawn")
+    refused = client.get("/v1/videos/a1/timeline")
+    assert (refused.status_code, refused.json()["code"]) == (403, "right-withdrawn"), (
+        "to its owner, who can't ask anyone"
+    )
+    refused = client.put("/v1/videos/a1/hold", json={"legal_hold": True})
+    assert refused.json()["code"] == "right", "which no owner has"
 
 
 SPANS = [("phase", "Needle Handling", 90, 95), ("phase", "Driving", 95, 100)]

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 from sutured import write_suturing
 
+from halsted_ray import taxonomy as taxonomies
 from halsted_ray.service.explanation_schemas import CaseExplanationShown, VideoExplanationShown
 from halsted_ray.service.tables import AuditEntry
 
@@ -88,6 +89,7 @@ def test_a_moment_outside_of_the_video_is_refused_in_words(case, at_s):
     owner, video_id, _ = case
     refused = owner.get(f"/v1/videos/{video_id}/explanation", params={"at_s": at_s})
     assert refused.status_code == 422 and "at_s" in refused.text
+    assert refused.json()["code"] == ("moment-outside" if at_s == "1e6" else "request-invalid")
 
 
 def test_a_link_to_a_part_explains_this_part_from_its_rows_alone(case):
@@ -107,6 +109,7 @@ def test_a_link_to_a_part_explains_this_part_from_its_rows_alone(case):
         for outside in (3.9, 7.5, 8):
             refused = browser.get(where, params={"at_s": outside})
             assert refused.status_code == 403 and "this link shows 4.000 to 7.500 s" in refused.text
+            assert refused.json()["code"] == "link-moment"
     looks = looks_of(owner, video_id)[before:]
     assert [one["detail"].get("link") for one in looks if one["detail"].get("part") == "explanation"] == [
         link["link_id"]
@@ -127,6 +130,7 @@ def test_a_map_in_a_taxonomy_that_nobody_knows_is_refused_in_words(case):
     write_suturing(out, digest="e" * 16)
     refused = owner.get(f"/v1/videos/{video_id}/explanation", params={"at_s": 1})
     assert refused.status_code == 409 and "a taxonomy that this service has no more; map it again" in refused.text
+    assert refused.json()["code"] == "map-old"
 
 
 def test_what_came_before_in_a_case_may_lie_in_another_file_and_never_in_a_hidden_one(tmp_path):
@@ -157,4 +161,47 @@ def test_what_came_before_in_a_case_may_lie_in_another_file_and_never_in_a_hidde
         looks = session.scalars(select(AuditEntry).where(AuditEntry.action == "timeline.read")).all()
     touched = [one.subject for one in looks if one.actor.startswith("ada")]
     assert touched == ["a1", "a2", "a3", "a2", "a3"], "the files whose rows were shown, each time"
+    site.database.close()
+
+
+def test_each_file_of_a_case_is_explained_in_the_taxonomy_of_its_own_map(tmp_path):
+    """Also where no row but the one that is stated of the whole operation holds."""
+    site = open_site(tmp_path)
+    other = taxonomies.load("cholec80")
+    for n in (1, 2):
+        add_video(site, caller(site, "ada"), f"a{n}", CASE, position=n, duration_s=100.0)
+    write_map(site, "a1", [("step", "Suturing", 0, 50)], ("Prostatectomy", 0.9))
+    write_map(site, "a2", [("phase", other.tag("phase").categories[0], 0, 50)], digest=other.digest)
+    with client_of(site, new_key(site)) as client:
+        for at_s, taxonomy in ((25, taxonomies.load()), (75, taxonomies.load()), (125, other), (175, other)):
+            told = by_name(client.get(f"/v1/cases/{CASE}/explanation", params={"at_s": at_s}))
+            named = {about for _, about in told if about != "acts" and " " not in about}
+            assert named == {tag.name for tag in taxonomy.tags if " " not in tag.name}, at_s
+    site.database.close()
+
+
+def test_a_video_without_a_map_is_no_refused_look_of_its_owner(tmp_path):
+    site = open_site(tmp_path)
+    add_video(site, caller(site, "ada"), "a1", CASE, duration_s=100.0)
+    with client_of(site, new_key(site)) as client:
+        refused = client.get("/v1/videos/a1/explanation", params={"at_s": 1})
+        assert (refused.status_code, refused.json()["code"]) == (404, "not-mapped")
+    with site.database.reading() as session:
+        actions = session.scalars(select(AuditEntry.action)).all()
+    assert "access.refused" not in actions, actions
+    site.database.close()
+
+
+def test_a_look_that_shows_no_map_is_at_the_case_and_at_no_second_of_a_file(tmp_path):
+    """The moment lies in a file whose map the caller may not read."""
+    site = open_site(tmp_path)
+    for n in (1, 2, 3):
+        consent = "withdrawn" if n == 2 else "given"
+        add_video(site, caller(site, "ada"), f"a{n}", CASE, position=n, duration_s=100.0, consent=consent)
+        write_map(site, f"a{n}", [("proficiency", "High", 0, 10)])
+    with client_of(site, new_key(site)) as client:
+        assert client.get(f"/v1/cases/{CASE}/explanation", params={"at_s": 150}).status_code == 200
+    with site.database.reading() as session:
+        looks = session.scalars(select(AuditEntry).where(AuditEntry.action == "timeline.read")).all()
+    assert [(one.subject, "seconds" in one.detail) for one in looks] == [(CASE, False)]
     site.database.close()

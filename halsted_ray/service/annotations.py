@@ -10,6 +10,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select
@@ -100,8 +101,9 @@ class Annotations:
 
         Raises SpanChanged where somebody else has changed one of the spans since ``seen``, UsageError for a change that
         can't be: an unknown span, tag or category, also of the row that it answers, or times outside of the video.
+        What the case's changes hold already may be sent again, so that it can be changed and undone under any model.
         """
-        check_rows(wanted, taxonomy, said)
+        check_rows(wanted, taxonomy, said, lambda: {one.row for one in self.read(case).changes})
         with self.database.writing() as session:
             video = video_of_tenant(session, case.video.tenant_id, case.video_id, is_held=True)
             layer = _layer(session, case)
@@ -116,9 +118,10 @@ class Annotations:
             _check_unchanged(layer, seen, case.caller.user_id, wanted)
             version, at_s = _mapped_by(session, case), now_s()
             spans, known = replay(layer.changes), {change.span_id for change in layer.changes}
+            kept = {(change.span_id, change.tag, change.category) for change in layer.changes}
             made: list[Change] = []
             for number, one in enumerate(wanted, start=1):
-                resolved = _resolved(one, spans, known, video.duration_s, taxonomy, number)
+                resolved = _resolved(one, spans, known, kept, video.duration_s, taxonomy, number)
                 change = Change(layer.revision + number, case.caller.user_id, at_s, one.op, *resolved, version)
                 made.append(change)
                 known.add(change.span_id)
@@ -238,12 +241,13 @@ def _resolved(
     wanted: WantedChange,
     spans: dict[str, Span],
     known: set[str],
+    kept: Collection[tuple[str, str, str]],
     duration_s: float,
     taxonomy: Taxonomy,
     number: int,
 ) -> tuple[str, str, str, float, float, ModelRow | None]:
     """(span_id, tag, category, start_s, stop_s, row) of the span after the change. ``known``: ids of spans that are or
-    were. Raises UsageError."""
+    were. ``kept``: (span_id, tag, category) of the changes before. Raises UsageError."""
     where = f"change {number} ({wanted.op})"
     before = spans.get(wanted.span_id or "")
     if wanted.op == "add":
@@ -264,27 +268,36 @@ def _resolved(
         raise UsageError(
             f"{where}: row: expected 0 <= start_s < stop_s <= {duration_s:.3f} s, got [{row.start_s:g}, {row.stop_s:g})"
         ).named("span-outside", length_s=duration_s)
-    kept = before.content if before else row
+    base = before.content if before else row
     if wanted.op in ("accept", "reject", "remove"):
-        content = kept
+        content = base
     else:
-        content = _to_the_ms(_filled(where, wanted, kept))
+        content = _to_the_ms(_filled(where, wanted, base))
     assert content is not None, "accept and reject have a row or a span, see above"
     if wanted.op != "remove":
-        _check_content(where, content, duration_s, taxonomy)
+        if (wanted.span_id, content.tag, content.category) not in kept:
+            _check_category(where, content, taxonomy)
+        _check_times(where, content, duration_s)
     span_id = wanted.span_id or secrets.token_hex(8)
     return span_id, content.tag, content.category, content.start_s, content.stop_s, row
 
 
 def check_rows(
-    wanted: Sequence[WantedChange], taxonomy: Taxonomy, said: Callable[[], Collection[tuple[str, str]]]
+    wanted: Sequence[WantedChange],
+    taxonomy: Taxonomy,
+    said: Callable[[], Collection[tuple[str, str]]],
+    answered: Callable[[], Collection[ModelRow | None]] = tuple,
 ) -> None:
     """Raises UsageError where a change answers a row that no map of the case can have: its category is not one of its
-    tag, neither in ``taxonomy`` nor in the map as it is (``said``, which is read only then)."""
+    tag, neither in ``taxonomy`` nor in the map as it is (``said``), and nobody has answered it (``answered``) under a
+    map before. Both are read where a row asks for them, once. What is removed is not checked."""
     tags = {tag.name: tag.categories for tag in taxonomy.tags}
+    of_map, before = cache(said), cache(answered)
     for number, change in enumerate(wanted, start=1):
         row = change.row
-        if row is not None and row.category not in tags.get(row.tag, ()) and (row.tag, row.category) not in said():
+        if row is None or change.op == "remove" or row.category in tags.get(row.tag, ()):
+            continue
+        if _to_the_ms(row) not in before() and (row.tag, row.category) not in of_map():
             raise UsageError(
                 f"change {number} ({change.op}): row: no tag {row.tag!r} with the category {row.category!r}; expected "
                 "a row of the case's map"
@@ -303,7 +316,7 @@ def _filled(where: str, wanted: WantedChange, kept: ModelRow | None) -> ModelRow
     return ModelRow(**values)
 
 
-def _check_content(where: str, content: ModelRow, duration_s: float, taxonomy: Taxonomy) -> None:
+def _check_category(where: str, content: ModelRow, taxonomy: Taxonomy) -> None:
     """Raises UsageError for what the model could not say either, and TaxonomyError, with the nearest names, for an
     unknown tag."""
     try:
@@ -314,6 +327,9 @@ def _check_content(where: str, content: ModelRow, duration_s: float, taxonomy: T
         raise UsageError(
             f"{where}: {content.tag} has no category {content.category!r}; expected {tag.categories}"
         ).named("category-unknown", tag=content.tag, category=content.category)
+
+
+def _check_times(where: str, content: ModelRow, duration_s: float) -> None:
     if not 0 <= content.start_s < content.stop_s <= duration_s + 0.001:
         raise UsageError(
             f"{where}: expected 0 <= start_s < stop_s <= {duration_s:.3f} s, got [{content.start_s:g}, "

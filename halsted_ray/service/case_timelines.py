@@ -9,7 +9,7 @@ the files behind it move up, and that something is missing there is said.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,13 +95,14 @@ def readable(case: LibraryCase) -> list[FileOnAxis]:
 class CaseMap:
     """What the maps of a case say together. ``timeline``: TIMELINE_SCHEMA on the axis of the case, ``video_id`` is the
     case's; with a gap per task for each file without a map. ``asked``: the tasks that some file was asked.
-    ``model_versions``: of its rows, sorted."""
+    ``model_versions``: of its rows, sorted. ``taxonomy_digests``: video id → that of the first row of its map."""
 
     case_id: str
     axis: Sequence[FileOnAxis]
     timeline: pa.Table
     asked: set[str]
     model_versions: Sequence[str]
+    taxonomy_digests: Mapping[str, str]
 
     @property
     def rows(self) -> list[exports.Row]:
@@ -147,7 +148,7 @@ def _version(videos: Videos, one: FileOnAxis) -> str:
 def read_case_map(videos: Videos, case: LibraryCase) -> CaseMap:
     """Reads the maps of a case's files that the caller may read. Raises NotMapped where none of them has one."""
     axis = axis_of(case)
-    tables, asked, mapped = list[pa.Table](), set[str](), set[str]()
+    tables, asked, digests = list[pa.Table](), set[str](), dict[str, str]()
     for one in readable(case):
         tenant_id, video_id = one.file.video.tenant_id, one.file.video_id
         try:
@@ -156,7 +157,7 @@ def read_case_map(videos: Videos, case: LibraryCase) -> CaseMap:
         except NotFound:  # not mapped, or deleted meanwhile
             continue
         tables.append(table)
-        mapped.add(video_id)
+        digests[video_id] = table["taxonomy_digest"][0].as_py()
     if not tables:
         raise NotMapped(f"no file of case {case.case_id!r} is mapped yet; ask for maps of its files first").named(
             "not-mapped"
@@ -167,10 +168,10 @@ def read_case_map(videos: Videos, case: LibraryCase) -> CaseMap:
         Chapter(case.case_id, one.file.video_id, one.number, one.offset_s, one.file.video.duration_s, UPLOADED)
         for one in axis
     ]
-    missing = _missing(case, axis, mapped, tasks, _origin(rows))
+    missing = _missing(case, axis, digests.keys(), tasks, _origin(rows))
     joined = case_timeline(rows, chapters, case.after_hidden)
     versions = sorted({version for version in pc.unique(rows["model_version"]).to_pylist() if version})
-    return CaseMap(case.case_id, axis, pa.concat_tables([joined, missing]), asked, versions)
+    return CaseMap(case.case_id, axis, pa.concat_tables([joined, missing]), asked, versions, digests)
 
 
 def _origin(rows: pa.Table) -> dict[str, Any]:
@@ -183,7 +184,7 @@ def _origin(rows: pa.Table) -> dict[str, Any]:
 def _missing(
     case: LibraryCase,
     axis: Sequence[FileOnAxis],
-    mapped: set[str],
+    mapped: Collection[str],
     tasks: Sequence[str],
     origin: Mapping[str, Any],
 ) -> pa.Table:

@@ -66,6 +66,12 @@ class Case:
         """The id of the video."""
         return self.video.video_id
 
+    def is_withdrawn(self, right: str) -> bool:
+        """Whether the caller would have ``right``, were the patient's consent not withdrawn."""
+        if self.video.consent != "withdrawn" or right in self.rights:
+            return False
+        return right in _allowed(self.caller, self.relations, "given")
+
     def share_for(self, right: str) -> str | None:
         """The id of the share through which the caller has ``right``; None where they have it without a share."""
         relation = next((one for one in self.relations if right in RELATIONS[one]), "")
@@ -409,12 +415,16 @@ def _case(session: Session, caller: Caller, video: StoredVideo) -> Case:
 def _case_with(caller: Caller, video: StoredVideo, shares: Mapping[str, str]) -> Case:
     """The video as ``caller`` sees it who has ``shares`` of it (relation → the id of the share)."""
     relations = relations_of(caller.role, video.owner_id == caller.user_id, video.owner_id is not None, shares)
-    allowed = {
+    return Case(caller, video, relations, _allowed(caller, relations, video.consent), shares)
+
+
+def _allowed(caller: Caller, relations: tuple[str, ...], consent: str) -> frozenset[str]:
+    """The rights that both relation and role allow."""
+    return frozenset(
         right
-        for right in rights_of(relations, video.consent)
+        for right in rights_of(relations, consent)
         if (permission := PERMISSION_OF[right]) is None or caller.may(permission)
-    }
-    return Case(caller, video, relations, frozenset(allowed), shares)
+    )
 
 
 def _checked(case: Case, right: str) -> Case:
@@ -422,8 +432,8 @@ def _checked(case: Case, right: str) -> Case:
     if not case.rights:
         raise NotFound(f"no video {case.video_id!r}")
     if right not in case.rights:
-        withdrawn = " now that the consent is withdrawn" if case.video.consent == "withdrawn" else ""
-        raise Forbidden(
-            f"as {' and '.join(case.relations)} of this case you do not have the right {right!r}{withdrawn}"
-        ).named("right", right=right)
+        told = f"as {' and '.join(case.relations)} of this case you do not have the right {right!r}"
+        if case.is_withdrawn(right):
+            raise Forbidden(f"{told} now that the consent is withdrawn").named("right-withdrawn", right=right)
+        raise Forbidden(told).named("right", right=right)
     return case

@@ -107,7 +107,10 @@ class Library:
         """The case, where the caller has ``right`` to one of its files or more. Raises NotFound, Forbidden."""
         shown = self.show(caller, case_id)
         if not any(right in file.rights for file in shown.files):
-            raise Forbidden(f"you do not have the right {right!r} to any file of this case").named("right", right=right)
+            told = f"you do not have the right {right!r} to any file of this case"
+            if any(file.is_withdrawn(right) for file in shown.files):
+                raise Forbidden(f"{told} now that the consent is withdrawn").named("right-withdrawn", right=right)
+            raise Forbidden(told).named("right", right=right)
         return shown
 
     def require_place(self, caller: Caller, case_id: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from halsted_ray.service import audit
 from halsted_ray.service.case_timelines import readable
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.deps import Components, ReadOperation
@@ -101,11 +102,13 @@ def _record(
     components: ServiceComponents, case: LibraryCase, span: Sequence[float] | None = None, **detail: Any
 ) -> None:
     """Writes into the audit log that the caller reads the map of each of the files. ``span``: only of those that touch
-    this [start_s, stop_s) of the case, where there are some."""
+    this [start_s, stop_s) of the case; where there are none, no map was shown, and the look is at the case."""
     files = readable(case)
     start_s, stop_s = span or (0.0, float("inf"))
-    touched = [one for one in files if start_s < one.stop_s and one.offset_s < max(stop_s, start_s + 1e-9)] or files
+    touched = [one for one in files if start_s < one.stop_s and one.offset_s < max(stop_s, start_s + 1e-9)]
     with components.database.writing() as session:
+        if not touched:
+            audit.record_by(session, case.files[0].caller, "timeline.read", case.case_id, **detail)
         for one in touched:
             own = one.file
             seconds = [max(0.0, start_s - one.offset_s), min(own.video.duration_s, stop_s - one.offset_s)]

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from halsted_ray.service.case_access import refusals_recorded
 from halsted_ray.service.deps import Components, ReadCaseOrLink
 from halsted_ray.service.explanation_schemas import VideoExplanationShown, show_video_explanation
-from halsted_ray.service.explanations import explain_video, looked_at
+from halsted_ray.service.explanations import check_link_shows, explain_video, looked_at
 
 router = APIRouter(prefix="/v1/videos/{video_id}/explanation")
 
@@ -27,7 +27,8 @@ def explain_moment(
 
     A link that shows a part of the video explains moments of that part, from the rows of that part."""
     with refusals_recorded(request, case.caller, "timeline"):
-        found = explain_video(components.videos, case, at_s, lambda: components.model_source().taxonomy)
+        check_link_shows(case, at_s)
+    found = explain_video(components.videos, case, at_s, lambda: components.model_source().taxonomy)
     with components.database.writing() as session:
         case.record_look(session, "timeline.read", "timeline", part="explanation", seconds=looked_at(found))
     return show_video_explanation(found)

@@ -1,7 +1,8 @@
 import { cleanup, render, screen, waitFor } from "@testing-library/preact";
 import userEvent from "@testing-library/user-event";
-import { beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
+import type { Case } from "./api/cases";
 import { api } from "./api/client";
 import { About } from "./case/about";
 import { Comments, useComments } from "./case/comments";
@@ -31,6 +32,7 @@ const begun = async (text = "Mrs Miller bled") => {
   await userEvent.type(await field(), text);
 };
 
+afterEach(() => vi.unstubAllGlobals());
 beforeEach(() => {
   sessionStorage.clear();
   player = silentPlayer();
@@ -88,6 +90,31 @@ test("who signs out leaves no text behind, even where the service does not answe
   expect(sessionStorage.length).toBe(0);
 });
 
+test("what is typed while the service ends the session is left behind neither", async () => {
+  let end = (_: null) => {};
+  answers({ "DELETE session": () => new Promise((done) => (end = done)), "GET session": { ...person("eve"), user: null } });
+  await begun();
+  const leaving = signOut();
+  await userEvent.type(await field(), " again");
+  expect(sessionStorage.length).toBe(1);
+  end(null);
+  await leaving;
+  expect(sessionStorage.length).toBe(0);
+  expect(await screen.findByText("Signed out")).toBeTruthy();
+});
+
+test("a tab whose storage is closed keeps no drafts, and all else goes on", async () => {
+  const closed = () => {
+    throw new DOMException("closed", "SecurityError");
+  };
+  answers({ "DELETE session": null, "GET session": { ...person("eve"), user: null } });
+  vi.stubGlobal("sessionStorage", new Proxy({}, { get: closed, ownKeys: closed }));
+  await begun("Look");
+  await userEvent.clear(await field());
+  await signOut();
+  expect(await screen.findByText("Signed out")).toBeTruthy();
+});
+
 test("the text goes with its case, and only that", async () => {
   answers({ [`DELETE v1/videos/${ID}`]: null });
   await begun();
@@ -113,6 +140,25 @@ test("in a case of several files a text belongs to its file, wherever that begin
   expect(Object.values({ ...sessionStorage })).toEqual(['{"written":"Look here","fileS":12}']);
 });
 
+test("a comment on one file that is changed and sent leaves the draft of another file, which is shown next", async () => {
+  const sent = { comment_id: "c", at_s: 30, text: "", author_name: "Eve", mine: true, created_s: 1, looks_like: [] };
+  answers({ [`POST ${PATH}`]: sent });
+  sessionStorage.setItem(`halsted draft ["north/eve","${ID}","comment"]`, '{"written":"First","fileS":30}');
+  sessionStorage.setItem(`halsted draft ["north/eve","${SECOND}","comment"]`, '{"written":"Second","fileS":12}');
+  function Whole() {
+    const seen = [useComments(ID, 0), useComments(SECOND, 100)].map((comments) => ({ comments }) as FileSeen);
+    return <Comments video={video} player={player} comments={commentsOfCase(seen, () => seen[0])} />;
+  }
+  render(<Whole />);
+  expect(await screen.findByLabelText("Comment at 0:30.0")).toBeTruthy();
+  await userEvent.type(await field(), " look");
+  expect(sessionStorage.length).toBe(2);
+  await userEvent.click(screen.getByRole("button", { name: "Add the comment" }));
+  expect(await screen.findByLabelText("Comment at 1:52.0")).toBeTruthy();
+  expect((await field()).value).toBe("Second");
+  expect(Object.values({ ...sessionStorage })).toEqual(['{"written":"Second","fileS":12}']);
+});
+
 test("a half-written description stands open again, until it is saved or closed", async () => {
   answers();
   const card = <Card found={found(1)} procedures={[]} reload={async () => {}} chosen={null} onChoose={() => {}} />;
@@ -124,4 +170,18 @@ test("a half-written description stands open again, until it is saved or closed"
   expect((screen.getByLabelText("Procedure") as HTMLInputElement).value).toBe("Nephrectomy");
   await userEvent.click(screen.getByRole("button", { name: "Close" }));
   expect(sessionStorage.length).toBe(0);
+});
+
+test("a half-written description leaves what a colleague changed meanwhile in its other fields", async () => {
+  const asked = answers({ [`PATCH v1/cases/${found(1).case_id}`]: { ...found(1), looks_like: [] } });
+  const card = (changes: Partial<Case>) => <Card found={found(1, changes)} procedures={[]} reload={async () => {}} chosen={null} onChoose={() => {}} />;
+  render(card({}));
+  await userEvent.click(screen.getByRole("button", { name: /^Describe/ }));
+  await userEvent.type(screen.getByLabelText("Procedure"), "Nephrectomy");
+  await userEvent.type(screen.getByLabelText(/^Labels/), "x{Backspace}");
+  cleanup();
+  render(card({ labels: ["of a colleague"] }));
+  expect((screen.getByLabelText(/^Labels/) as HTMLInputElement).value).toBe("of a colleague");
+  await userEvent.click(screen.getByRole("button", { name: "Save" }));
+  await waitFor(() => expect(asked.find((one) => one.method === "PATCH")?.body).toEqual({ procedure: "Nephrectomy" }));
 });

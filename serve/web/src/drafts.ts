@@ -25,11 +25,21 @@ export function keepDraft(name: DraftName, draft: unknown): void {
 
 /** The draft of this name; null where there is none. */
 export function draftOf<T>(name: DraftName): T | null {
-  const text = sessionStorage.getItem(keyOf(name));
-  return text === null ? null : (JSON.parse(text) as T);
+  try {
+    const text = sessionStorage.getItem(keyOf(name));
+    return text === null ? null : (JSON.parse(text) as T);
+  } catch {
+    return null; // a tab without storage
+  }
 }
 
-export const forgetDraft = (name: DraftName): void => sessionStorage.removeItem(keyOf(name));
+export function forgetDraft(name: DraftName): void {
+  try {
+    sessionStorage.removeItem(keyOf(name));
+  } catch {
+    // A tab without storage keeps none.
+  }
+}
 
 export const forgetAllDrafts = (): void => forgetWhere(() => true);
 
@@ -40,6 +50,10 @@ export const forgetDraftsOfOthers = (author: string): void => forgetWhere(([whos
 export const forgetDraftsAbout = (id: string): void => forgetWhere(([, of]) => of === id);
 
 function forgetWhere(isGone: (name: string[]) => boolean): void {
-  for (const key of Object.keys(sessionStorage))
-    if (key.startsWith(PREFIX) && isGone(JSON.parse(key.slice(PREFIX.length)) as string[])) sessionStorage.removeItem(key);
+  try {
+    for (const key of Object.keys(sessionStorage))
+      if (key.startsWith(PREFIX) && isGone(JSON.parse(key.slice(PREFIX.length)) as string[])) sessionStorage.removeItem(key);
+  } catch {
+    // A tab without storage keeps none.
+  }
 }

@@ -46,9 +46,12 @@ export async function openLink(token: string): Promise<void> {
 }
 
 export async function signOut(): Promise<void> {
-  forgetAllDrafts();
-  await api("session", { method: "DELETE" });
-  await begin();
+  try {
+    await api("session", { method: "DELETE" });
+    await begin();
+  } finally {
+    forgetAllDrafts(); // last, since the fields are there, and keep what is typed, until the session is over
+  }
 }
 
 onExpired(() => {

@@ -1,5 +1,5 @@
 import { useComputed } from "@preact/signals";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import { api } from "../api/client";
 import { type Resource, useResource } from "../api/resource";
@@ -144,24 +144,36 @@ function NewComment({ player, comments }: { player: Player; comments: CommentsOf
   const atS = begunS ?? nowS.value;
   const [author] = useState(whose.peek());
   const { files } = comments;
-  const forget = () => files.forEach((file) => forgetDraft(nameOf(author, file.videoId)));
+  // Other files of the case may have drafts of their own, which stay.
+  const kept = useRef<DraftName | null>(null);
+  const forget = () => {
+    if (kept.current) forgetDraft(kept.current);
+    kept.current = null;
+  };
   const write = (now: string) => {
     const sinceS = begunS ?? nowS.peek();
     setWritten(now);
     setBegunS(now ? sinceS : null);
     forget();
     const file = files.findLast((one) => one.offsetS <= sinceS) ?? files[0];
-    if (now && file) keepDraft(nameOf(author, file.videoId), { written: now, fileS: sinceS - file.offsetS } satisfies Begun);
+    if (!now || !file) return;
+    kept.current = nameOf(author, file.videoId);
+    keepDraft(kept.current, { written: now, fileS: sinceS - file.offsetS } satisfies Begun);
   };
-  // The files of a case come one after the other, and what was begun may belong to a later one.
-  useEffect(() => {
-    for (const { videoId, offsetS } of written ? [] : files) {
-      const begun = draftOf<Begun>(nameOf(author, videoId));
+  const restore = () => {
+    for (const { videoId, offsetS } of files) {
+      const name = nameOf(author, videoId);
+      const begun = draftOf<Begun>(name);
       if (!begun) continue;
+      kept.current = name;
       setWritten(begun.written);
       setBegunS(offsetS + begun.fileS);
       return;
     }
+  };
+  // The files of a case come one after the other, and what was begun may belong to a later one.
+  useEffect(() => {
+    if (!written) restore();
   }, [files.map((file) => file.videoId).join()]);
   const action = useAction(async () => {
     setWarnings([]);
@@ -169,6 +181,7 @@ function NewComment({ player, comments }: { player: Player; comments: CommentsOf
     forget();
     setWritten("");
     setBegunS(null);
+    restore();
     setWarnings(found);
   });
   return (

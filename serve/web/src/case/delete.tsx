@@ -1,6 +1,6 @@
 /** Deleting a file, and a whole operation of several: each says what goes and what stays. */
 import type { ComponentChildren } from "preact";
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 
 import { ApiError, api } from "../api/client";
 import type { Case } from "../api/cases";
@@ -64,25 +64,32 @@ interface DeleteCaseProps {
 export function DeleteCase({ found, caseName, videos, reload }: DeleteCaseProps) {
   const { about } = words.value;
   const count = found.files.length;
+  const gone = useRef(new Set<string>());
   const own = videos.filter((video) => video.rights.includes("delete")).length;
   const isHidden = found.ends_hidden || found.files.some((file) => file.after_hidden);
   if (count < 2 || videos.length < count || own === 0) return null;
   if (own < count) return <p class="soft">{about.deletePart(own, count)}</p>;
   const remove = async () => {
     // The last one first: what is left, should one be refused, begins where the operation began.
-    for (const [done, video] of [...videos].reverse().entries())
+    for (const { video_id: videoId } of [...videos].reverse()) {
+      if (gone.current.has(videoId)) continue;
       try {
-        await removed(video.video_id);
+        await removed(videoId);
+        gone.current.add(videoId);
       } catch (error) {
-        if (done === 0 || !(error instanceof ApiError)) throw error;
-        await reload();
-        throw new ApiError(409, about.deletedSome(done, count, told(error)));
+        if (gone.current.size === 0) throw error;
+        throw new ApiError(409, about.deletedSome(gone.current.size, count, told(error)));
       }
+    }
     forgetDraftsAbout(found.case_id);
     go(toLibrary());
   };
+  // What is left of the case may be shown otherwise, without this dialog, so it waits until the dialog was read.
+  const closed = () => {
+    if (gone.current.size > 0) void reload();
+  };
   return (
-    <DeleteButton text={about.deleteCase(count)} title={about.deleteCaseTitle(caseName, count)} remove={remove}>
+    <DeleteButton text={about.deleteCase(count)} title={about.deleteCaseTitle(caseName, count)} remove={remove} onClosed={closed}>
       {about.deleteCaseMeans(count)} {isHidden && about.deleteHidden}
     </DeleteButton>
   );
@@ -97,11 +104,13 @@ interface DeleteButtonProps {
   text: string;
   title: string;
   remove: () => Promise<void>;
+  /** Is told when the dialog is closed and not everything is deleted. */
+  onClosed?: () => void;
   /** What is deleted, in words. */
   children: ComponentChildren;
 }
 
-function DeleteButton({ text, title, remove, children }: DeleteButtonProps) {
+function DeleteButton({ text, title, remove, onClosed, children }: DeleteButtonProps) {
   const { about } = words.value;
   const [isOpen, setOpen] = useState(false);
   const action = useAction(remove);
@@ -109,17 +118,21 @@ function DeleteButton({ text, title, remove, children }: DeleteButtonProps) {
     action.clear();
     setOpen(true);
   };
+  const close = () => {
+    setOpen(false);
+    onClosed?.();
+  };
   return (
     <>
       <button type="button" class="danger" onClick={ask}>
         {text}
       </button>
       {isOpen && (
-        <Dialog title={title} onClose={() => setOpen(false)}>
+        <Dialog title={title} onClose={close}>
           <p>{children}</p>
           <Trouble error={action.error} />
           <div class="row">
-            <button type="button" autofocus disabled={action.busy} onClick={() => setOpen(false)}>
+            <button type="button" autofocus disabled={action.busy} onClick={close}>
               {about.keep}
             </button>
             <button type="button" class="danger" disabled={action.busy} onClick={() => void action.run()}>

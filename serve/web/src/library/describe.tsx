@@ -30,6 +30,8 @@ interface Draft {
 
 const nameOf = (found: Case): DraftName => ({ author: whose.peek(), of: found.case_id, field: "describe" });
 
+const asFound = (found: Case): Draft => ({ procedure: found.procedure.chosen ?? "", operatedOn: found.operated_on ?? "", labels: found.labels.join(", ") });
+
 /** Whether the user has begun to describe the case in this tab, and neither saved nor closed it. */
 export const isBegun = (found: Case): boolean => draftOf(nameOf(found)) !== null;
 
@@ -37,14 +39,16 @@ export const isBegun = (found: Case): boolean => draftOf(nameOf(found)) !== null
 export function Describe({ found, procedures, reload, onClose }: Props) {
   const { library, page, looksLike } = words.value;
   const [name] = useState(() => nameOf(found));
-  const [draft, setDraft] = useState<Draft>(
-    () =>
-      draftOf<Draft>(name) ?? { procedure: found.procedure.chosen ?? "", operatedOn: found.operated_on ?? "", labels: found.labels.join(", ") },
-  );
-  const { procedure, operatedOn, labels } = draft;
+  // Only what the user changes, so that what somebody else changes meanwhile stays.
+  const [begun, setBegun] = useState<Partial<Draft>>(() => draftOf<Partial<Draft>>(name) ?? {});
+  const before = asFound(found);
+  const { procedure, operatedOn, labels } = { ...before, ...begun };
   const write = (part: Partial<Draft>) => {
-    setDraft({ ...draft, ...part });
-    keepDraft(name, { ...draft, ...part });
+    const written = Object.entries({ ...begun, ...part }).filter(([field, value]) => value !== before[field as keyof Draft]);
+    const now: Partial<Draft> = Object.fromEntries(written);
+    setBegun(now);
+    if (written.length > 0) keepDraft(name, now);
+    else forgetDraft(name);
   };
   const close = () => {
     forgetDraft(name);
@@ -54,14 +58,15 @@ export function Describe({ found, procedures, reload, onClose }: Props) {
   const action = useAction(async () => {
     setWarnings([]);
     const json = {
-      procedure: procedure.trim() || null,
-      operated_on: operatedOn || null,
-      labels: labels.split(",").map((label) => label.trim()).filter(Boolean),
+      ...(begun.procedure !== undefined && { procedure: procedure.trim() || null }),
+      ...(begun.operatedOn !== undefined && { operated_on: operatedOn || null }),
+      ...(begun.labels !== undefined && { labels: labels.split(",").map((label) => label.trim()).filter(Boolean) }),
     };
     const answer = await api<{ looks_like: LooksLike[] }>(`v1/cases/${found.case_id}`, { method: "PATCH", json });
     forgetDraft(name);
     setWarnings(answer.looks_like);
     await reload();
+    setBegun({});
     if (answer.looks_like.length === 0) onClose();
   });
   const { suggested } = found.procedure;

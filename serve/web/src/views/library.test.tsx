@@ -88,7 +88,6 @@ test("a description is saved, and a label that looks like a name is warned of", 
   expect((await screen.findByRole("alert")).textContent).toContain("Doe: this looks like a person's name");
   expect(asked.find((one) => one.method === "PATCH")?.body).toEqual({
     procedure: "Nephrectomy",
-    operated_on: "2026-11-03",
     labels: ["Doe", "teaching"],
   });
   looks_like = [];

@@ -207,6 +207,26 @@ test("where a file of the whole case is refused, how many are deleted and why is
   expect(location.hash).toBe(`#case=${CASE}`);
 });
 
+test("where a file is refused, or the service fails, it is said until the dialog is closed, and then the case is asked for anew", async () => {
+  const asked = serve(ours({
+    [`DELETE v1/videos/${ONE}`]: () => new Response("no JSON", { status: 500 }),
+    [`DELETE v1/videos/${TWO}`]: null,
+    [`GET v1/cases/${CASE}`]: () => (deleted(asked).length ? found({ videos: [ONE], files: [file(ONE, 1, 0, 60)] }) : found()),
+  }));
+  open();
+  const asksForCase = () => asked.filter((one) => one.path === `v1/cases/${CASE}`).length;
+  await userEvent.click(await screen.findByRole("button", { name: "Delete the whole case (2 files)" }));
+  const before = asksForCase();
+  const dialog = await confirm("Delete Whipple with all 2 files?");
+  expect((await dialog.findByRole("alert")).textContent).toMatch(/1 of 2 files are deleted/);
+  expect(asksForCase()).toBe(before);
+  await userEvent.click(dialog.getByRole("button", { name: "Delete" }));
+  await waitFor(() => expect(deleted(asked)).toEqual([TWO, ONE, ONE].map((id) => `v1/videos/${id}`)));
+  await userEvent.click(dialog.getByRole("button", { name: "Keep it" }));
+  await waitFor(() => expect(asksForCase()).toBe(before + 1));
+  expect(await screen.findByRole("button", { name: "Delete this case" })).toBeTruthy();
+});
+
 test("whoever may delete only some files is told so, and is not offered the whole case", async () => {
   serve(answers({ [`GET v1/videos/${ONE}`]: video(ONE, { rights: RIGHTS }) }));
   open();

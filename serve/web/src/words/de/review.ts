@@ -84,7 +84,7 @@ export const review: typeof english = {
       "none there": "die Karte hat keine solche Zeile",
       "nothing done": "die Karte nennt hier weder Handlung noch Phase",
     },
-    goTo: (what, from, to) => `Zu ${what}, ${from} bis ${to}`,
+    goTo: (what, from, to) => `Zu ${what} ${from}–${to}`,
     row: (n) => `Zeile ${n} der Karte`,
   },
   timeline: "Zeitleiste",

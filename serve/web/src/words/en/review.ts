@@ -82,7 +82,7 @@ export const review = {
       "none there": "the map has no such row",
       "nothing done": "the map names neither an action nor a phase here",
     } as Record<string, string>,
-    goTo: (what: string, from: string, to: string) => `Go to ${what}, ${from} to ${to}`,
+    goTo: (what: string, from: string, to: string) => `Go to ${what} ${from}–${to}`,
     row: (n: number) => `Row ${n} of the map`,
   },
   timeline: "Timeline",
