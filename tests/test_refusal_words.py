@@ -14,8 +14,8 @@ from halsted_ray.service.refusals import HttpRefusal, name_of
 SERVICE = Path(__file__).parents[1] / "halsted_ray/service"
 WORDS = Path(__file__).parents[1] / "serve/web/src/words"
 OF_PAGE = (
-    "annotation_bounds.py annotations.py atlas_entries.py case_descriptions.py cases.py comments.py explanations.py jobs.py links.py "
-    "similar_moments.py storage_room.py uploads.py"
+    "annotation_bounds.py annotations.py atlas_entries.py case_descriptions.py cases.py comments.py "
+    "explanations.py jobs.py links.py similar_moments.py storage_room.py uploads.py"
 ).split()
 """Modules whose refusals a surgeon can meet by what the page offers."""
 KINDS = (

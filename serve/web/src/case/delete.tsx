@@ -86,7 +86,10 @@ export function DeleteCase({ found, caseName, videos, reload }: DeleteCaseProps)
   };
   // What is left of the case may be shown otherwise, without this dialog, so it waits until the dialog was read.
   const closed = () => {
-    if (gone.current.size > 0) void reload();
+    const left = videos.find((video) => !gone.current.has(video.video_id));
+    if (gone.current.size === 0 || !left) return;
+    go(toCase(left.video_id));
+    void reload();
   };
   return (
     <DeleteButton text={about.deleteCase(count)} title={about.deleteCaseTitle(caseName, count)} remove={remove} onClosed={closed}>

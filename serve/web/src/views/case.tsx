@@ -43,16 +43,18 @@ import "./case.css";
 export function CaseView({ videoId, atS }: { videoId: string; atS: number }) {
   const { review } = words.value;
   const { data: video, error, reload } = useResource<Video>(`v1/videos/${videoId}`);
-  useEvery(isUnderWay(video) ? SOON_MS : LATER_MS, () => {
-    if (error?.status !== 404) void reload();
-  });
   useEffect(() => {
     if (error?.status === 404) forgetDraftsAbout(videoId);
   }, [error]);
   // A link shows one file; who is signed in sees the operation that it is a file of.
   const whole = useResource<Case>(video?.case_id && mayRead.value && !linked.value ? `v1/cases/${video.case_id}` : null);
   const isKnown = !whole.loading;
-  if (whole.data && isOfSeveral(whole.data))
+  const isSeveral = whole.data !== null && isOfSeveral(whole.data);
+  // Each file of an operation is asked for by itself; one that is deleted must not take the others away.
+  useEvery(isSeveral ? 0 : isUnderWay(video) ? SOON_MS : LATER_MS, () => {
+    if (error?.status !== 404) void reload();
+  });
+  if (whole.data && isSeveral)
     return <WholeCase key={whole.data.case_id} found={whole.data} videoId={videoId} atS={atS} reload={whole.reload} />;
   const may = (right: string) => video?.rights.includes(right) ?? false;
   const isThere = video !== null && !["cleaning", "failed"].includes(video.state);

@@ -1,7 +1,8 @@
-import { render, screen, waitFor, within } from "@testing-library/preact";
+import { act, render, screen, waitFor, within } from "@testing-library/preact";
 import userEvent from "@testing-library/user-event";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
+import { SOON_MS } from "../case/map";
 import { qualityShown } from "../case/quality";
 import { route } from "../router";
 import { session } from "../session";
@@ -225,6 +226,27 @@ test("where a file is refused, or the service fails, it is said until the dialog
   await userEvent.click(dialog.getByRole("button", { name: "Keep it" }));
   await waitFor(() => expect(asksForCase()).toBe(before + 1));
   expect(await screen.findByRole("button", { name: "Delete this case" })).toBeTruthy();
+});
+
+test("also under the address of a file that is gone, and then a file is shown that is left", async () => {
+  const [every, ended] = [vi.spyOn(globalThis, "setInterval"), vi.spyOn(globalThis, "clearInterval")];
+  const asked = serve(ours({
+    [`DELETE v1/videos/${ONE}`]: new Response("{}", { status: 409 }),
+    [`DELETE v1/videos/${TWO}`]: null,
+    [`GET v1/videos/${TWO}`]: () => (deleted(asked).length ? new Response("{}", { status: 404 }) : video(TWO, { rights: RIGHTS })),
+  }));
+  render(<CaseView videoId={TWO} atS={0} />);
+  await userEvent.click(await screen.findByRole("button", { name: "Delete the whole case (2 files)" }));
+  const dialog = await confirm("Delete Whipple with all 2 files?");
+  await dialog.findByRole("alert");
+  const before = asked.length;
+  await act(async () => every.mock.calls.filter(([, ms], n) => ms! >= SOON_MS && !ended.mock.calls.some(([id]) => id === every.mock.results[n]!.value)).forEach(([again]) => (again as () => void)()));
+  await waitFor(() => expect(asked.length).toBeGreaterThan(before));
+  [every, ended].forEach((spy) => spy.mockRestore());
+  await act(() => new Promise((done) => setTimeout(done, 50)));
+  expect(within(screen.getByRole("dialog")).getByRole("alert").textContent).toContain("1 of 2 files are deleted");
+  await userEvent.click(screen.getByRole("button", { name: "Keep it" }));
+  expect(location.hash).toBe(`#${ONE}`);
 });
 
 test("whoever may delete only some files is told so, and is not offered the whole case", async () => {
