@@ -93,6 +93,14 @@ def test_the_index_follows_the_version_and_keeps_no_words_of_a_video_that_left(r
     assert len(search_captions(read_atlas(root, "v1"), "irrigate")) == 2, "a release finds what it had"
 
 
+def test_the_command_finds_no_words_of_a_withdrawn_video_unless_a_release_is_named(root, capsys):
+    withdraw_samples(root, lambda clip: clip.video_id == B, Change("a person", "by hand"))
+    assert main(["atlas", "search", root, "irrigate", "--json"]) == 0
+    assert [one["video_id"] for one in json.loads(capsys.readouterr().out)["results"]] == [A]
+    assert main(["atlas", "search", root, "irrigate", "--release", "v1", "--json"]) == 0
+    assert {one["video_id"] for one in json.loads(capsys.readouterr().out)["results"]} == {A, B}
+
+
 def test_the_index_is_made_once_and_damage_is_said(root, monkeypatch):
     told: list[str] = []
     for _ in range(2):
@@ -146,7 +154,7 @@ def test_nothing_in_a_text_moves_the_terminal(root, capsys):
     add_samples(
         root, [], Change("a person", "by hand"), captions=[Caption(B, 1.0, 2.0, "fine", evil, excluded="\x1b[1m")]
     )
-    assert main(["atlas", "search", root, "fundus \x1b stapled", "--release", "head"]) == 0
+    assert main(["atlas", "search", root, "fundus \x1b stapled"]) == 0
     shown = capsys.readouterr().out
     assert all(letter.isprintable() or letter == "\n" for letter in shown) and "\\x1b[2J" in shown
     assert max(map(len, shown.splitlines())) <= 80

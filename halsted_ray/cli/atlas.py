@@ -131,7 +131,12 @@ def add_atlas(commands: Commands) -> None:
     searching.add_argument(
         "text", metavar="TEXT", help="words, any of which may fit; a phrase in double quotes stays together"
     )
-    searching.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
+    searching.add_argument(
+        "--release",
+        default="head",
+        metavar="NAME",
+        help=f"{AT}; a release still holds what was withdrawn after it (default: head)",
+    )
     searching.add_argument(
         "--kind", action="append", choices=KINDS, default=[], help="only these (default: all); may be repeated"
     )
