@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import sqlite3
 
 import pytest
@@ -12,7 +14,7 @@ from halsted_ray.atlas import read_atlas, withdraw_samples
 from halsted_ray.atlas.atlas_table import add_samples, write_atlas
 from halsted_ray.atlas.commits import Change
 from halsted_ray.cli import main
-from halsted_ray.errors import AtlasError, UsageError
+from halsted_ray.errors import AtlasError, OutputError, UsageError
 from halsted_ray.language import caption_search
 from halsted_ray.language.caption_search import LONGEST_SENTENCE, search_captions, sentences
 from halsted_ray.records import Caption, Clip, Video
@@ -123,14 +125,32 @@ def test_the_index_is_made_once_and_damage_is_said(root, monkeypatch):
     assert os.listdir(folder) == [], "half an index is none"
 
 
-def test_an_atlas_that_cannot_be_written_is_searched_all_the_same(root, monkeypatch):
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT])
+def test_an_atlas_that_cannot_be_written_is_searched_all_the_same(root, monkeypatch, code):
     def refused(*_args, **_more):
-        raise PermissionError(13, "Permission denied")
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(caption_search.Path, "mkdir", refused)
     told: list[str] = []
     assert found(root, "clip", progress=told.append)[0].video_id == A
     assert "for this search alone" in told[-1] and not os.path.exists(os.path.join(root, "atlas", ".words"))
+
+
+def test_a_full_disk_and_captions_that_cannot_be_read_are_said_in_words(root, monkeypatch, capsys):
+    small = f"pragma max_page_count = 8; {caption_search.SCHEMA}"
+    monkeypatch.setattr(caption_search, "SCHEMA", small)  # SQLite answers as on a full disk
+    more = [Caption(B, 1.0, 2.0, "fine", "the fundus is stapled " * 20_000)]
+    add_samples(root, [], Change("a person", "by hand"), captions=more)
+    assert main(["atlas", "search", root, "clip"]) == 2
+    said = capsys.readouterr().err
+    assert "for this search alone" in said and "disk is full" in said and "or name another folder in TMPDIR" in said
+    assert os.listdir(os.path.join(root, "atlas", ".words")) == []
+    monkeypatch.setattr(caption_search, "SCHEMA", caption_search.SCHEMA.replace("fts5", "fts5_not_built"))
+    with pytest.raises(OutputError, match="has no full-text search"):
+        found(root, "clip")
+    shutil.rmtree(os.path.join(root, "atlas", "captions", "_delta_log"))
+    with pytest.raises(AtlasError, match="can't be read: .*; restore them from a backup"):
+        found(root, "clip")
 
 
 def test_a_transcript_that_says_it_often_hides_no_other_video(root):

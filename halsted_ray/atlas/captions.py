@@ -7,7 +7,8 @@ it does for the videos. So releases hold for captions too, and the split by vide
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pyarrow as pa
@@ -42,9 +43,25 @@ def caption_table(atlas: Atlas) -> pa.Table | None:
     """The same as a table (CAPTION_SCHEMA); None where the atlas has no captions."""
     if atlas.captions_version is None:
         return None
-    try:
+    with _or_unreadable(atlas):
         table = open_table(table_uri(atlas.root, "atlas", "captions"), atlas.captions_version)
         return table.to_pyarrow_table(columns=CAPTION_SCHEMA.names, filesystem=native_files(table))
+
+
+def caption_table_id(atlas: Atlas) -> str:
+    """The id of the table of the captions: another one where a table was made anew in the same place.
+
+    Raises AtlasError where it can't be read.
+    """
+    with _or_unreadable(atlas):
+        return str(open_table(table_uri(atlas.root, "atlas", "captions")).metadata().id)
+
+
+@contextmanager
+def _or_unreadable(atlas: Atlas) -> Iterator[None]:
+    """Raises AtlasError where the body can't read the table."""
+    try:
+        yield
     except (DeltaError, OSError, ValueError) as error:
         raise AtlasError(
             f"the captions of the atlas at {atlas.root!r} can't be read: {told(error)}; restore them from a backup or "

@@ -17,10 +17,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from halsted_ray.atlas.captions import HOW_TO_CAPTION, WHOLE, caption_table
+from halsted_ray.atlas.captions import HOW_TO_CAPTION, WHOLE, caption_table, caption_table_id
 from halsted_ray.atlas.contents import Atlas
-from halsted_ray.errors import AtlasError, UsageError
-from halsted_ray.storage.delta import open_table, table_uri
+from halsted_ray.errors import AtlasError, OutputError, UsageError
 from halsted_ray.storage.locations import local_path
 
 RULE = 1
@@ -76,18 +75,19 @@ def search_captions(
 
     ``text``: words, any of which may fit; a phrase in double quotes stays together. ``kinds``: only these kinds
     (``captions.KINDS``); none: all. ``progress`` is told when an index is made. Raises UsageError for a text without a
-    word, AtlasError where the atlas has no captions or its index is damaged.
+    word, AtlasError where the atlas has no captions, or they or their index
+    can't be read, OutputError where there is no place to make the index.
     """
     wanted = _query(text)
     if atlas.captions_version is None:
         raise AtlasError(f"the atlas {atlas.name!r} has no captions; {HOW_TO_CAPTION}")
-    with tempfile.TemporaryDirectory() as scratch:
-        path = _index(atlas, Path(scratch), progress)
-        try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
-                return _best(base, wanted, count, set(kinds))
-        except sqlite3.DatabaseError as error:
-            raise AtlasError(f"the index {path} can't be read ({error}); remove it and search again") from error
+    try:
+        with closing(_index(atlas, progress)) as base:
+            return _best(base, wanted, count, set(kinds))
+    except sqlite3.DatabaseError as error:
+        raise AtlasError(
+            f"the index in {_folder(atlas)} can't be read ({error}); remove it and search again"
+        ) from error
 
 
 def sentences(text: str) -> Iterator[str]:
@@ -127,32 +127,56 @@ def _best(base: sqlite3.Connection, wanted: str, count: int, kinds: set[str]) ->
         most *= LOOKED_AT
 
 
-def _index(atlas: Atlas, scratch: Path, progress: Callable[[str], None]) -> Path:
-    """The index of this version of the captions; made where it is not there."""
-    uri = table_uri(atlas.root, "atlas", "captions")
-    name = f"{open_table(uri).metadata().id}-{atlas.captions_version}-{RULE}.sqlite"
-    root = local_path(atlas.root)
-    folder = scratch if root is None else Path(root) / "atlas" / ".words"
-    if (folder / name).is_file():
-        return folder / name
+def _index(atlas: Atlas, progress: Callable[[str], None]) -> sqlite3.Connection:
+    """The index of this version of the captions, open; made where it is not there. Raises OutputError, AtlasError."""
+    name = f"{caption_table_id(atlas)}-{atlas.captions_version}-{RULE}.sqlite"
+    folder = _folder(atlas)
+    if folder and (folder / name).is_file():
+        return _opened(folder / name)
+    progress("making the index of its words, which takes up to a minute")
+    if folder:
+        try:
+            folder.mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as part:
+                _make(atlas, Path(part) / name)
+                (Path(part) / name).replace(folder / name)
+            _remove_others(folder, name)
+            return _opened(folder / name)
+        except (OSError, sqlite3.OperationalError) as error:
+            progress(f"the index can't be kept beside the captions ({error}), so it is made for this search alone")
     try:
-        folder.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as part:
-            progress("making the index of its words, which takes up to a minute")
+        with tempfile.TemporaryDirectory() as part:
             _make(atlas, Path(part) / name)
-            (Path(part) / name).replace(folder / name)
-        _remove_others(folder, name)
-    except PermissionError:
-        progress("the atlas can't be written, so the index is made for this search alone")
-        folder = scratch
-        _make(atlas, folder / name)
-    return folder / name
+            return _opened(Path(part) / name)  # an open file outlives its folder
+    except (OSError, sqlite3.OperationalError) as error:
+        raise OutputError(
+            f"the index of the captions can't be made in the folder for temporary files: {error}; free space there, "
+            "or name another folder in TMPDIR"
+        ) from error
+
+
+def _folder(atlas: Atlas) -> Path | None:
+    """Where the indices lie; None where the atlas lies on no disk."""
+    root = local_path(atlas.root)
+    return None if root is None else Path(root) / "atlas" / ".words"
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def _make(atlas: Atlas, path: Path) -> None:
     rows = caption_table(atlas)
     with closing(sqlite3.connect(path)) as base:
-        base.executescript(f"pragma journal_mode = off; pragma synchronous = off; {SCHEMA}")
+        try:
+            base.executescript(f"pragma journal_mode = off; pragma synchronous = off; {SCHEMA}")
+        except sqlite3.OperationalError as error:
+            if "fts5" not in str(error):
+                raise
+            raise OutputError(
+                f"the SQLite of this Python ({sqlite3.sqlite_version}) has no full-text search (FTS5); use a Python "
+                "whose SQLite has it, such as those of python.org"
+            ) from error
         number = 0
         for batch in rows.to_batches() if rows is not None else ():
             for row in batch.to_pylist():
