@@ -103,6 +103,39 @@ def test_the_command_finds_no_words_of_a_withdrawn_video_unless_a_release_is_nam
     assert {one["video_id"] for one in json.loads(capsys.readouterr().out)["results"]} == {A, B}
 
 
+def test_searches_of_two_versions_remove_no_index_that_the_other_one_reads(root, monkeypatch):
+    withdraw_samples(root, lambda clip: clip.video_id == B, Change("a person", "by hand"))
+    folder, remove, opened = (
+        os.path.join(root, "atlas", ".words"),
+        caption_search._remove_others,
+        caption_search._opened,
+    )
+
+    def gone(path) -> None:
+        for name in os.listdir(folder):
+            if name.endswith(".sqlite"):
+                os.remove(os.path.join(folder, name))
+
+    monkeypatch.setattr(caption_search, "_remove_others", lambda *asked: (remove(*asked), gone(None)))
+    assert len(found(root, "irrigate")) == 2, "removed when it was made"
+    monkeypatch.setattr(caption_search, "_remove_others", remove)
+    found(root, "irrigate")
+    monkeypatch.setattr(
+        caption_search, "_opened", lambda path: (os.path.dirname(path) == folder and gone(path), opened(path))[1]
+    )
+    assert len(found(root, "irrigate")) == 2, "removed when it was found"
+
+
+def test_what_a_killed_search_left_goes_with_the_next_search(root):
+    found(root, "clip")
+    left, fresh = (os.path.join(root, "atlas", ".words", name) for name in ("tmpold", "tmpnew"))
+    for folder in (left, fresh):
+        os.mkdir(folder)
+    os.utime(left, (0, 0))
+    found(root, "clip")
+    assert not os.path.exists(left) and os.path.exists(fresh)
+
+
 def test_the_index_is_made_once_and_damage_is_said(root, monkeypatch):
     told: list[str] = []
     for _ in range(2):

@@ -13,7 +13,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,17 +131,20 @@ def _index(atlas: Atlas, progress: Callable[[str], None]) -> sqlite3.Connection:
     """The index of this version of the captions, open; made where it is not there. Raises OutputError, AtlasError."""
     name = f"{caption_table_id(atlas)}-{atlas.captions_version}-{RULE}.sqlite"
     folder = _folder(atlas)
-    if folder and (folder / name).is_file():
-        return _opened(folder / name)
+    if folder:
+        _remove_left_behind(folder)
+        with suppress(sqlite3.OperationalError):  # it is not there, or was removed since by a search of another version
+            return _opened(folder / name)
     progress("making the index of its words, which takes up to a minute")
     if folder:
         try:
             folder.mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as part:
                 _make(atlas, Path(part) / name)
+                base = _opened(Path(part) / name)  # before a search of another version can remove it
                 (Path(part) / name).replace(folder / name)
             _remove_others(folder, name)
-            return _opened(folder / name)
+            return base
         except (OSError, sqlite3.OperationalError) as error:
             progress(f"the index can't be kept beside the captions ({error}), so it is made for this search alone")
     try:
@@ -192,9 +195,15 @@ def _make(atlas: Atlas, path: Path) -> None:
 
 
 def _remove_others(folder: Path, name: str) -> None:
-    """Removes the indices of other versions, and what killed searches have left."""
-    for other in folder.iterdir():
-        if other.suffix == ".sqlite" and other.name != name:
+    """Removes the indices of other versions."""
+    for other in folder.glob("*.sqlite"):
+        if other.name != name:
             other.unlink(missing_ok=True)
-        elif other.is_dir() and time.time() - other.stat().st_mtime > LEFT_BEHIND_S:
-            shutil.rmtree(other, ignore_errors=True)
+
+
+def _remove_left_behind(folder: Path) -> None:
+    """Removes what killed searches have left, where it can be removed."""
+    for other in folder.glob("tmp*"):
+        with suppress(OSError):  # another search removes it too
+            if time.time() - other.stat().st_mtime > LEFT_BEHIND_S:
+                shutil.rmtree(other, ignore_errors=True)
