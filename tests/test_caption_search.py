@@ -70,8 +70,25 @@ def test_no_sign_in_a_question_is_an_operator(root, text):
     assert found(root, text)[0].text == "Clip on the cystic duct"
 
 
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("une incise\u0301e du cholédoque", "cholédoque"),
+        ("une incise\u0301e ici", "incisée"),
+        ("une incisée ici", "incise\u0301e"),
+        ("पित्ताशय को निकालें", "पित्ताशय"),
+        ("胆嚢を切除します。 胆嚢管 を結紮します。", '"胆嚢管"'),
+    ],
+)
+def test_letters_keep_their_marks_however_they_are_written(root, said, asked):
+    add_samples(root, [], Change("a person", "by hand"), captions=[Caption(B, 1.0, 2.0, "fine", said)])
+    assert [one.start_s for one in search_captions(read_atlas(root, "head"), asked)] == [1.0]
+    half = asked.strip('"')[:2]
+    assert search_captions(read_atlas(root, "head"), half) == [], "half a word is none"
+
+
 def test_a_question_without_a_word_and_an_atlas_without_captions_are_refused_in_words(root, tmp_path):
-    for text in ("", " ", '""', "?!", "\x1b"):
+    for text in ("", " ", '""', "?!", "\x1b", "_", '"_ _"', "\u0301"):
         with pytest.raises(UsageError, match="a question without a word"):
             found(root, text)
     with pytest.raises(UsageError, match="1,001 characters; expected 1,000 at most"):
@@ -199,6 +216,7 @@ def test_sentences_are_short_whatever_was_said():
     pieces = list(sentences(spoken))
     assert max(map(len, pieces)) <= LONGEST_SENTENCE and " ".join(pieces).split() == spoken.split()
     assert max(map(len, sentences("x" * 1_000_000))) == LONGEST_SENTENCE
+    assert list(sentences("切除します。結紮します！次")) == ["切除します。", "結紮します！", "次"]
     assert list(sentences(" One.  Two!\nthree\r\n\n ")) == ["One.", "Two!", "three"]
 
 

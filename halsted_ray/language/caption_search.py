@@ -16,26 +16,28 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import category, normalize
 
 from halsted_ray.atlas.captions import HOW_TO_CAPTION, WHOLE, caption_table, caption_table_id
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.errors import AtlasError, OutputError, UsageError
 from halsted_ray.storage.locations import local_path
 
-RULE = 1
+RULE = 2
 """Counts up when the index is made in another way."""
 LONGEST_SENTENCE = 300
 """Characters. A longer one, such as speech without full stops, is cut at a space."""
 LONGEST_QUESTION = 1000
 """Characters."""
-SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 PIECE = re.compile(rf".{{1,{LONGEST_SENTENCE}}}(?:\s+|$)|.{{1,{LONGEST_SENTENCE}}}", re.S)
 PHRASE = re.compile(r'"([^"]*)"|([^"]+)')
 LEFT_BEHIND_S = 24 * 3600
 """So old is what a killed search has left."""
 SCHEMA = """
 create table captions(id integer primary key, video_id, start_s, stop_s, level, kind, source, excluded);
-create virtual table sentences using fts5(text, caption unindexed, tokenize = 'porter unicode61');
+create virtual table sentences using fts5(text, caption unindexed, 
+    tokenize = "porter unicode61 remove_diacritics 2 categories 'L* N* M*'");
 """
 FOUND = """
 select c.video_id, c.start_s, c.stop_s, c.level, c.kind, c.source, c.excluded, s.text, -best.rank
@@ -92,18 +94,19 @@ def search_captions(
 
 def sentences(text: str) -> Iterator[str]:
     """The sentences of a text, each of LONGEST_SENTENCE characters at most, with single spaces."""
-    for sentence in SENTENCE_END.split(text):
+    for sentence in SENTENCE_END.split(normalize("NFC", text)):
         yield from filter(None, (" ".join(piece.split()) for piece in PIECE.findall(sentence)))
 
 
 def _query(text: str) -> str:
-    """The question as FTS5 takes it: letters and digits alone, so that nothing in it is an operator."""
+    """The question as FTS5 takes it: letters with their marks and digits, so that nothing in it is an operator."""
     if len(text) > LONGEST_QUESTION:
         raise UsageError(f"a question of {len(text):,} characters; expected {LONGEST_QUESTION:,} at most")
     wanted: dict[str, None] = {}
-    for phrase, words in PHRASE.findall(text):
-        found = [re.findall(r"\w+", phrase)] if phrase else [[word] for word in re.findall(r"\w+", words)]
-        wanted.update((f'"{" ".join(one)}"', None) for one in found if one)
+    plain = "".join(one if one == '"' or category(one)[0] in "LNM" else " " for one in normalize("NFC", text))
+    for phrase, words in PHRASE.findall(plain):
+        found = [phrase.split()] if phrase else [[word] for word in words.split()]
+        wanted.update((f'"{" ".join(one)}"', None) for one in found if any(map(str.isalnum, "".join(one))))
     if not wanted:
         raise UsageError("a question without a word; expected such as 'cystic duct'")
     return " OR ".join(wanted)
