@@ -63,6 +63,12 @@ def test_a_phrase_stays_together_kinds_are_chosen_and_the_count_holds(root):
     assert {(one.video_id, one.start_s, one.stop_s) for one in spoken} == {(A, None, None), (B, 7.5, 9.0)}
     assert len(found(root, "irrigate", count=1)) == 1
     assert found(root, "gastrectomy") == []
+    assert len(found(root, "irrigate", count=10**30)) == 2
+    for count in (0, -1):
+        with pytest.raises(UsageError, match=f"a count of {count}; expected 1 or more"):
+            found(root, "irrigate", count=count)
+    with pytest.raises(UsageError, match="no kind 'spoken'; expected some of raw, enhanced, transcript"):
+        found(root, "irrigate", kinds=["spoken"])
 
 
 @pytest.mark.parametrize("text", ["clip AND (", 'clip"', "clip NEAR/2 *", "text: clip", "-clip ^", "clip\x00\x1b[2J"])

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import category, normalize
 
-from halsted_ray.atlas.captions import HOW_TO_CAPTION, WHOLE, caption_table, caption_table_id
+from halsted_ray.atlas.captions import HOW_TO_CAPTION, KINDS, WHOLE, caption_table, caption_table_id
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.errors import AtlasError, OutputError, UsageError
 from halsted_ray.storage.locations import local_path
@@ -47,6 +47,8 @@ join sentences s on s.rowid = best.rowid join captions c on c.id = s.caption ord
 """The best sentences; their texts are read for these alone."""
 LOOKED_AT = 16
 """So many sentences per result are looked at first, and as many times more where too many are of one span."""
+MOST_ROWS = 2**62
+"""SQLite's whole numbers end there."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,19 @@ def search_captions(
 
     ``text``: words, any of which may fit; a phrase in double quotes stays together. ``kinds``: only these kinds
     (``captions.KINDS``); none: all. ``progress`` is told when an index is made. Raises UsageError for a text without a
-    word, AtlasError where the atlas has no captions, or they or their index
+    word, a count below 1 or an unknown kind, AtlasError where the atlas has no captions, or they or their index
     can't be read, OutputError where there is no place to make the index.
     """
-    wanted = _query(text)
+    wanted, kinds = _query(text), set(kinds)
+    if count < 1:
+        raise UsageError(f"a count of {count}; expected 1 or more")
+    if unknown := sorted(kinds.difference(KINDS)):
+        raise UsageError(f"no kind {unknown[0]!r}; expected some of {', '.join(KINDS)}")
     if atlas.captions_version is None:
         raise AtlasError(f"the atlas {atlas.name!r} has no captions; {HOW_TO_CAPTION}")
     try:
         with closing(_index(atlas, progress)) as base:
-            return _best(base, wanted, count, set(kinds))
+            return _best(base, wanted, count, kinds)
     except sqlite3.DatabaseError as error:
         raise AtlasError(
             f"the index in {_folder(atlas)} can't be read ({error}); remove it and search again"
@@ -114,7 +120,7 @@ def _query(text: str) -> str:
 
 def _best(base: sqlite3.Connection, wanted: str, count: int, kinds: set[str]) -> list[FoundText]:
     base.execute("pragma trusted_schema = off")
-    most = LOOKED_AT * count
+    most = min(LOOKED_AT * count, MOST_ROWS)
     while True:
         rows = base.execute(FOUND, (wanted, most)).fetchall()
         found: dict[tuple[str, float, float], FoundText] = {}
@@ -127,7 +133,7 @@ def _best(base: sqlite3.Connection, wanted: str, count: int, kinds: set[str]) ->
             found.setdefault((video_id, start_s, stop_s), one)
         if len(found) >= count or len(rows) < most:
             return list(found.values())[:count]
-        most *= LOOKED_AT
+        most = min(LOOKED_AT * most, MOST_ROWS)
 
 
 def _index(atlas: Atlas, progress: Callable[[str], None]) -> sqlite3.Connection:
