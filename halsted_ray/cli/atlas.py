@@ -383,7 +383,7 @@ def found_text(found: Sequence[FoundText], uris: Mapping[str, str]) -> str:
             else f"{clock(one.start_s, 1)} to {clock(one.stop_s, 1)}"
         )
         kind = f"{one.level} {one.kind}" if one.start_s is not None else one.kind
-        lines.append(f"{number:2}  {one.video_id}  {times}  ({kind}, {one.score:.1f})")
+        lines.append(f"{number:2}  {one.video_id}  {times}  ({kind})")
         if one.video_id in uris:
             lines.append(f"    {printable(uris[one.video_id])}")
         lines += textwrap.wrap(printable(one.text), WIDTH, initial_indent="    ", subsequent_indent="    ")

@@ -128,7 +128,7 @@ def _best(base: sqlite3.Connection, wanted: str, count: int, kinds: set[str]) ->
             if kinds and kind not in kinds:
                 continue
             said_s = (None, None) if level == WHOLE else (start_s, stop_s)
-            about = (level, kind, source, excluded, sentence, round(score, 3))
+            about = (level, kind, source, excluded, sentence, float(f"{score:.6g}"))
             one = FoundText(video_id, said_s[0], said_s[1], *about)
             found.setdefault((video_id, start_s, stop_s), one)
         if len(found) >= count or len(rows) < most:
