@@ -6,6 +6,7 @@ it does for the videos. So releases hold for captions too, and the split by vide
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ COARSE, MID, FINE, WHOLE = LEVELS = ("coarse", "mid", "fine", "video")
 RAW, ENHANCED, TRANSCRIPT = KINDS = ("raw", "enhanced", "transcript")
 LONGEST_TEXT = 1_000_000
 """Characters of one caption or transcript, at most: a transcript of ten hours has half of that."""
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""JSON may hold one, as \\ud83d; no table can."""
 HOW_TO_CAPTION = "add some with `halsted atlas import ATLAS FILE --format captions`"
 
 
@@ -120,6 +123,8 @@ def caption_problem(caption: Caption) -> str:
         return f"kind {caption.kind!r}; expected one of {', '.join(KINDS)}"
     if not caption.text.strip():
         return "an empty text; expected a sentence"
+    if LONE_SURROGATE.search(caption.text + caption.source + caption.excluded):
+        return "a text with half a character (a lone surrogate); expected text that UTF-8 can write"
     if len(caption.text) > LONGEST_TEXT:
         return f"a text of {len(caption.text):,} characters; expected {LONGEST_TEXT:,} at most"
     return ""
