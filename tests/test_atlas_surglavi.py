@@ -134,14 +134,25 @@ def test_a_bad_part_of_a_transcript_takes_no_good_one_with_it_and_marks_are_not_
 
 
 @pytest.mark.parametrize(
-    "text", ['{"segments": 3}', '{"segments": [1]}', "{half", "at 00:01 --> we cut", '{"a": ' * 9999]
+    ("text", "kept"),
+    [
+        ('{"segments": 3}', []),
+        ('{"segments": [1]}', []),
+        ("{half", []),
+        ("at 00:01 --> we cut", []),
+        ('{"a": ' * 9999, []),
+        ('{"text": " we cut ", "segments": []}', ["we cut"]),
+        ('{"text": "we cut"}', ["we cut"]),
+        ("we cut {gently}", ["we cut {gently}"]),
+    ],
 )
-def test_a_transcript_that_only_looks_like_one_with_times_is_text(surglavi, tmp_path, text):
+def test_a_transcript_without_times_is_text_and_one_that_could_not_be_read_is_left_out(surglavi, tmp_path, text, kept):
     with sqlite3.connect(surglavi) as base:
         base.execute("insert into transcriptions values (1, 7, '', ?)", (text,))
-    import_annotations(str(tmp_path / "atlas"), str(surglavi), "surglavi")
+    done = import_annotations(str(tmp_path / "atlas"), str(surglavi), "surglavi")
     said = [c for c in read_captions(read_atlas(str(tmp_path / "atlas"))) if c.kind == "transcript"]
-    assert [(c.level, c.text) for c in said] == [("video", text.strip())]
+    assert [(c.level, c.text) for c in said] == [("video", one) for one in kept]
+    assert done.counts.get("no-caption", 0) == 1 - len(kept)
 
 
 def test_surglavi_on_s3(surglavi, tmp_path, s3_server):

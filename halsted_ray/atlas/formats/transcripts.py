@@ -53,6 +53,25 @@ def said_at(text: str, file: str, where: str, settings: ImportSettings) -> list[
     return found
 
 
+def whole_text(text: str, file: str, where: str) -> str:
+    """The words of a transcript without times: the text itself, or that of a Whisper JSON without parts.
+
+    Raises AtlasError for subtitles or JSON that could not be read, which nobody said.
+    """
+    text = text.removeprefix("\ufeff").strip()
+    words: object = text
+    if text.startswith("{"):
+        try:
+            read = json_of(text)
+        except ValueError:
+            read = None
+        words = read.get("text") if isinstance(read, dict) else None
+    if not isinstance(words, str) or "-->" in words or LONE_SURROGATE.search(words):
+        expected = "words, or subtitles or Whisper's JSON whose times can be read"
+        raise format_error(file, where, text[:40], expected, "no-caption")
+    return words.strip()
+
+
 def plain(line: str) -> str:
     """A line of SubRip without its tags, places (``{\\an8}``) and escapes."""
     return html.unescape(re.sub(r"</?[a-zA-Z][^>]*>|\{\\[^}]*\}", "", line))
