@@ -108,15 +108,51 @@ def test_a_transcript_with_times_keeps_them(surglavi, tmp_path, text):
     assert done.counts["no-span"] == 1, "what ends before it begins is left out, and counted"
 
 
+MARKED = "\ufeffWEBVTT\n\n00:00.500 --> 00:02.000\n<v Dr A><i>cut</i> &amp;amp; p < 5 mm\n"
+BAD_PARTS = [None, {"start": 0.5, "end": 2.0, "text": "half \ud83d"}, {"start": 1.0, "end": 2.0, "text": "good"}]
+
+
 @pytest.mark.parametrize(
-    "text", ['{"segments": 3}', '{"segments": [1]}', "{half", "at 00:01 --> we cut", '{"a": ' * 9999]
+    ("text", "kept", "left_out"),
+    [
+        (MARKED, "cut &amp; p < 5 mm", {}),
+        (MARKED.removeprefix("\ufeffWEBVTT\n\n").replace("<v Dr A>", "{\\an8}"), "cut &amp; p < 5 mm", {}),
+        (json.dumps({"segments": BAD_PARTS}), "good", {"malformed": 1, "no-caption": 1}),
+    ],
+    ids=["vtt", "srt", "whisper"],
 )
-def test_a_transcript_that_only_looks_like_one_with_times_is_text(surglavi, tmp_path, text):
+def test_a_bad_part_of_a_transcript_takes_no_good_one_with_it_and_marks_are_not_said(
+    surglavi, tmp_path, text, kept, left_out
+):
+    write(surglavi.parent / "text/xk2", text)
+    with sqlite3.connect(surglavi) as base:
+        base.execute("insert into transcriptions values (1, 7, 'text/xk2', '')")
+    done = import_annotations(str(tmp_path / "atlas"), str(surglavi), "surglavi")
+    said = [c for c in read_captions(read_atlas(str(tmp_path / "atlas"))) if c.kind == "transcript"]
+    assert [c.text for c in said] == [kept]
+    assert left_out.items() <= done.counts.items()
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('{"segments": 3}', []),
+        ('{"segments": [1]}', []),
+        ("{half", []),
+        ("at 00:01 --> we cut", []),
+        ('{"a": ' * 9999, []),
+        ('{"text": " we cut ", "segments": []}', ["we cut"]),
+        ('{"text": "we cut"}', ["we cut"]),
+        ("we cut {gently}", ["we cut {gently}"]),
+    ],
+)
+def test_a_transcript_without_times_is_text_and_one_that_could_not_be_read_is_left_out(surglavi, tmp_path, text, kept):
     with sqlite3.connect(surglavi) as base:
         base.execute("insert into transcriptions values (1, 7, '', ?)", (text,))
-    import_annotations(str(tmp_path / "atlas"), str(surglavi), "surglavi")
+    done = import_annotations(str(tmp_path / "atlas"), str(surglavi), "surglavi")
     said = [c for c in read_captions(read_atlas(str(tmp_path / "atlas"))) if c.kind == "transcript"]
-    assert [(c.level, c.text) for c in said] == [("video", text.strip())]
+    assert [(c.level, c.text) for c in said] == [("video", one) for one in kept]
+    assert done.counts.get("no-caption", 0) == 1 - len(kept)
 
 
 def test_surglavi_on_s3(surglavi, tmp_path, s3_server):

@@ -20,6 +20,7 @@ from halsted_ray.benchmarks.benchmark import benchmark, benchmark_of, known, nam
 from halsted_ray.benchmarks.data_set import DataSet
 from halsted_ray.benchmarks.figures import figures_of
 from halsted_ray.benchmarks.labelled import JudgedFrames
+from halsted_ray.benchmarks.layouts.grasp import read_rows
 from halsted_ray.benchmarks.leaks import Leak, find_leak, shared_recordings
 from halsted_ray.benchmarks.parts import parts_of, read_names
 from halsted_ray.benchmarks.published_files import LAYOUTS, annotation_files, find_media, labels_of, read_video
@@ -151,6 +152,17 @@ def test_multibypass140(tmp_path):
     assert [own for _, own in steps] == [("s1_cavity_exploration",)] * 4 + [("s2_trocar_placement",)] * 2
 
 
+def test_grasps_annotation_whose_image_id_is_a_list_is_refused_in_words(tmp_path):
+    data = DataSet(str(tmp_path), "phases")
+    good = {"image_name": "CASE001/00012.jpg", "image_id": [1], "phases": 2}
+    assert read_rows(data, "a.json", {"images": [], "annotations": [good]}) == {
+        "CASE001": [(12, "CASE001/00012.jpg", 2)]
+    }
+    with pytest.raises(AtlasError, match="image_name, or the image_id of one of images"):
+        read_rows(data, "a.json", {"images": [], "annotations": [{"image_id": [1], "phases": 2}]})
+    assert unlike_vocabulary(benchmark("grasp-phase"), ["Idle", "Nap"])[0].startswith("1 label is not in")
+
+
 def test_grasp(tmp_path):
     published_sets.grasp(tmp_path, ["CASE001"], ["CASE041"])
     data = DataSet(str(tmp_path), "phases")
@@ -203,7 +215,7 @@ def test_the_labels_of_a_benchmark_are_the_categories_of_its_taxonomy(name):
     categories = taxonomies.load(own.vocabulary.split("/")[0]).tag(own.vocabulary.split("/")[1]).categories
     assert not own.labels or tuple(own.labels) == categories
     assert not unlike_vocabulary(own, categories)
-    assert unlike_vocabulary(own, (*categories, "Eversion"))[0].startswith("1 labels are not in the taxonomy")
+    assert unlike_vocabulary(own, (*categories, "Eversion"))[0].startswith("1 label is not in the taxonomy")
 
 
 def test_sar_rarp50(tmp_path):

@@ -93,6 +93,10 @@ def test_cholect50s_hundred_triplets_are_made_of_its_parts_and_read_as_their_ver
         assert reading.get(("triplet", f"{instrument}, {verb}, {target}")) == reading.get(("verb", verb))
     assert reading["triplet", "hook, dissect, gallbladder"] == {"step": "Dissection"}
     assert ("verb", "cut") not in reading  # cold or hot, the name does not say
+    for category in ("scissors, cut, liver", "hook, cut, peritoneum"):
+        said = {relation.target[1] for relation in found.of("triplet", category)}
+        assert {"Cold Cut", "Hot Cut"} <= said
+    assert {relation.target[1] for relation in found.of("target", "gut")} == {"Small Intestine", "Colon"}
     assert reading["phase", "carlot-triangle-dissection"] == {
         "procedure": "Laparoscopic Cholecystectomy", "specialty": "General", "step": "Dissection",
     }  # fmt: skip

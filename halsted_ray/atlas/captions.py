@@ -6,8 +6,10 @@ it does for the videos. So releases hold for captions too, and the split by vide
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pyarrow as pa
@@ -23,6 +25,8 @@ COARSE, MID, FINE, WHOLE = LEVELS = ("coarse", "mid", "fine", "video")
 RAW, ENHANCED, TRANSCRIPT = KINDS = ("raw", "enhanced", "transcript")
 LONGEST_TEXT = 1_000_000
 """Characters of one caption or transcript, at most: a transcript of ten hours has half of that."""
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""JSON may hold one, as \\ud83d; no table can."""
 HOW_TO_CAPTION = "add some with `halsted atlas import ATLAS FILE --format captions`"
 
 
@@ -42,9 +46,25 @@ def caption_table(atlas: Atlas) -> pa.Table | None:
     """The same as a table (CAPTION_SCHEMA); None where the atlas has no captions."""
     if atlas.captions_version is None:
         return None
-    try:
+    with _or_unreadable(atlas):
         table = open_table(table_uri(atlas.root, "atlas", "captions"), atlas.captions_version)
         return table.to_pyarrow_table(columns=CAPTION_SCHEMA.names, filesystem=native_files(table))
+
+
+def caption_table_id(atlas: Atlas) -> str:
+    """The id of the table of the captions: another one where a table was made anew in the same place.
+
+    Raises AtlasError where it can't be read.
+    """
+    with _or_unreadable(atlas):
+        return str(open_table(table_uri(atlas.root, "atlas", "captions")).metadata().id)
+
+
+@contextmanager
+def _or_unreadable(atlas: Atlas) -> Iterator[None]:
+    """Raises AtlasError where the body can't read the table."""
+    try:
+        yield
     except (DeltaError, OSError, ValueError) as error:
         raise AtlasError(
             f"the captions of the atlas at {atlas.root!r} can't be read: {told(error)}; restore them from a backup or "
@@ -103,6 +123,8 @@ def caption_problem(caption: Caption) -> str:
         return f"kind {caption.kind!r}; expected one of {', '.join(KINDS)}"
     if not caption.text.strip():
         return "an empty text; expected a sentence"
+    if LONE_SURROGATE.search(caption.text + caption.source + caption.excluded):
+        return "a text with half a character (a lone surrogate); expected text that UTF-8 can write"
     if len(caption.text) > LONGEST_TEXT:
         return f"a text of {len(caption.text):,} characters; expected {LONGEST_TEXT:,} at most"
     return ""

@@ -179,7 +179,8 @@ def unlike_vocabulary(benchmark: Benchmark, labels: Sequence[str]) -> list[str]:
         return []
     name, tag = benchmark.vocabulary.split("/")
     unlike = [label for label in labels if label not in taxonomy.load(name).tag(tag).categories]
-    return [f"{len(unlike)} labels are not in the taxonomy {name!r}, such as {unlike[0]!r}."] if unlike else []
+    are = "1 label is" if len(unlike) == 1 else f"{len(unlike)} labels are"
+    return [f"{are} not in the taxonomy {name!r}, such as {unlike[0]!r}."] if unlike else []
 
 
 def linear_scores(judged: Mapping[str, JudgedFrames], model: VideoTextModel | None, is_multi_label: bool) -> np.ndarray:

@@ -131,7 +131,12 @@ def add_atlas(commands: Commands) -> None:
     searching.add_argument(
         "text", metavar="TEXT", help="words, any of which may fit; a phrase in double quotes stays together"
     )
-    searching.add_argument("--release", metavar="NAME", help=f"{AT} (default: the latest release)")
+    searching.add_argument(
+        "--release",
+        default="head",
+        metavar="NAME",
+        help=f"{AT}; a release still holds what was withdrawn after it (default: head)",
+    )
     searching.add_argument(
         "--kind", action="append", choices=KINDS, default=[], help="only these (default: all); may be repeated"
     )
@@ -378,7 +383,7 @@ def found_text(found: Sequence[FoundText], uris: Mapping[str, str]) -> str:
             else f"{clock(one.start_s, 1)} to {clock(one.stop_s, 1)}"
         )
         kind = f"{one.level} {one.kind}" if one.start_s is not None else one.kind
-        lines.append(f"{number:2}  {one.video_id}  {times}  ({kind}, {one.score:.1f})")
+        lines.append(f"{number:2}  {one.video_id}  {times}  ({kind})")
         if one.video_id in uris:
             lines.append(f"    {printable(uris[one.video_id])}")
         lines += textwrap.wrap(printable(one.text), WIDTH, initial_indent="    ", subsequent_indent="    ")

@@ -13,30 +13,31 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import category, normalize
 
-from halsted_ray.atlas.captions import HOW_TO_CAPTION, WHOLE, caption_table
+from halsted_ray.atlas.captions import HOW_TO_CAPTION, KINDS, WHOLE, caption_table, caption_table_id
 from halsted_ray.atlas.contents import Atlas
-from halsted_ray.errors import AtlasError, UsageError
-from halsted_ray.storage.delta import open_table, table_uri
+from halsted_ray.errors import AtlasError, OutputError, UsageError
 from halsted_ray.storage.locations import local_path
 
-RULE = 1
+RULE = 2
 """Counts up when the index is made in another way."""
 LONGEST_SENTENCE = 300
 """Characters. A longer one, such as speech without full stops, is cut at a space."""
 LONGEST_QUESTION = 1000
 """Characters."""
-SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 PIECE = re.compile(rf".{{1,{LONGEST_SENTENCE}}}(?:\s+|$)|.{{1,{LONGEST_SENTENCE}}}", re.S)
 PHRASE = re.compile(r'"([^"]*)"|([^"]+)')
 LEFT_BEHIND_S = 24 * 3600
 """So old is what a killed search has left."""
 SCHEMA = """
 create table captions(id integer primary key, video_id, start_s, stop_s, level, kind, source, excluded);
-create virtual table sentences using fts5(text, caption unindexed, tokenize = 'porter unicode61');
+create virtual table sentences using fts5(text, caption unindexed, 
+    tokenize = "porter unicode61 remove_diacritics 2 categories 'L* N* M*'");
 """
 FOUND = """
 select c.video_id, c.start_s, c.stop_s, c.level, c.kind, c.source, c.excluded, s.text, -best.rank
@@ -46,6 +47,8 @@ join sentences s on s.rowid = best.rowid join captions c on c.id = s.caption ord
 """The best sentences; their texts are read for these alone."""
 LOOKED_AT = 16
 """So many sentences per result are looked at first, and as many times more where too many are of one span."""
+MOST_ROWS = 2**62
+"""SQLite's whole numbers end there."""
 
 
 @dataclass(frozen=True)
@@ -76,34 +79,40 @@ def search_captions(
 
     ``text``: words, any of which may fit; a phrase in double quotes stays together. ``kinds``: only these kinds
     (``captions.KINDS``); none: all. ``progress`` is told when an index is made. Raises UsageError for a text without a
-    word, AtlasError where the atlas has no captions or its index is damaged.
+    word, a count below 1 or an unknown kind, AtlasError where the atlas has no captions, or they or their index
+    can't be read, OutputError where there is no place to make the index.
     """
-    wanted = _query(text)
+    wanted, kinds = _query(text), set(kinds)
+    if count < 1:
+        raise UsageError(f"a count of {count}; expected 1 or more")
+    if unknown := sorted(kinds.difference(KINDS)):
+        raise UsageError(f"no kind {unknown[0]!r}; expected some of {', '.join(KINDS)}")
     if atlas.captions_version is None:
         raise AtlasError(f"the atlas {atlas.name!r} has no captions; {HOW_TO_CAPTION}")
-    with tempfile.TemporaryDirectory() as scratch:
-        path = _index(atlas, Path(scratch), progress)
-        try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
-                return _best(base, wanted, count, set(kinds))
-        except sqlite3.DatabaseError as error:
-            raise AtlasError(f"the index {path} can't be read ({error}); remove it and search again") from error
+    try:
+        with closing(_index(atlas, progress)) as base:
+            return _best(base, wanted, count, kinds)
+    except sqlite3.DatabaseError as error:
+        raise AtlasError(
+            f"the index in {_folder(atlas)} can't be read ({error}); remove it and search again"
+        ) from error
 
 
 def sentences(text: str) -> Iterator[str]:
     """The sentences of a text, each of LONGEST_SENTENCE characters at most, with single spaces."""
-    for sentence in SENTENCE_END.split(text):
+    for sentence in SENTENCE_END.split(normalize("NFC", text)):
         yield from filter(None, (" ".join(piece.split()) for piece in PIECE.findall(sentence)))
 
 
 def _query(text: str) -> str:
-    """The question as FTS5 takes it: letters and digits alone, so that nothing in it is an operator."""
+    """The question as FTS5 takes it: letters with their marks and digits, so that nothing in it is an operator."""
     if len(text) > LONGEST_QUESTION:
         raise UsageError(f"a question of {len(text):,} characters; expected {LONGEST_QUESTION:,} at most")
     wanted: dict[str, None] = {}
-    for phrase, words in PHRASE.findall(text):
-        found = [re.findall(r"\w+", phrase)] if phrase else [[word] for word in re.findall(r"\w+", words)]
-        wanted.update((f'"{" ".join(one)}"', None) for one in found if one)
+    plain = "".join(one if one == '"' or category(one)[0] in "LNM" else " " for one in normalize("NFC", text))
+    for phrase, words in PHRASE.findall(plain):
+        found = [phrase.split()] if phrase else [[word] for word in words.split()]
+        wanted.update((f'"{" ".join(one)}"', None) for one in found if any(map(str.isalnum, "".join(one))))
     if not wanted:
         raise UsageError("a question without a word; expected such as 'cystic duct'")
     return " OR ".join(wanted)
@@ -111,7 +120,7 @@ def _query(text: str) -> str:
 
 def _best(base: sqlite3.Connection, wanted: str, count: int, kinds: set[str]) -> list[FoundText]:
     base.execute("pragma trusted_schema = off")
-    most = LOOKED_AT * count
+    most = min(LOOKED_AT * count, MOST_ROWS)
     while True:
         rows = base.execute(FOUND, (wanted, most)).fetchall()
         found: dict[tuple[str, float, float], FoundText] = {}
@@ -119,40 +128,67 @@ def _best(base: sqlite3.Connection, wanted: str, count: int, kinds: set[str]) ->
             if kinds and kind not in kinds:
                 continue
             said_s = (None, None) if level == WHOLE else (start_s, stop_s)
-            about = (level, kind, source, excluded, sentence, round(score, 3))
+            about = (level, kind, source, excluded, sentence, float(f"{score:.6g}"))
             one = FoundText(video_id, said_s[0], said_s[1], *about)
             found.setdefault((video_id, start_s, stop_s), one)
         if len(found) >= count or len(rows) < most:
             return list(found.values())[:count]
-        most *= LOOKED_AT
+        most = min(LOOKED_AT * most, MOST_ROWS)
 
 
-def _index(atlas: Atlas, scratch: Path, progress: Callable[[str], None]) -> Path:
-    """The index of this version of the captions; made where it is not there."""
-    uri = table_uri(atlas.root, "atlas", "captions")
-    name = f"{open_table(uri).metadata().id}-{atlas.captions_version}-{RULE}.sqlite"
-    root = local_path(atlas.root)
-    folder = scratch if root is None else Path(root) / "atlas" / ".words"
-    if (folder / name).is_file():
-        return folder / name
+def _index(atlas: Atlas, progress: Callable[[str], None]) -> sqlite3.Connection:
+    """The index of this version of the captions, open; made where it is not there. Raises OutputError, AtlasError."""
+    name = f"{caption_table_id(atlas)}-{atlas.captions_version}-{RULE}.sqlite"
+    folder = _folder(atlas)
+    if folder:
+        _remove_left_behind(folder)
+        with suppress(sqlite3.OperationalError):  # it is not there, or was removed since by a search of another version
+            return _opened(folder / name)
+    progress("making the index of its words, which takes up to a minute")
+    if folder:
+        try:
+            folder.mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as part:
+                _make(atlas, Path(part) / name)
+                base = _opened(Path(part) / name)  # before a search of another version can remove it
+                (Path(part) / name).replace(folder / name)
+            _remove_others(folder, name)
+            return base
+        except (OSError, sqlite3.OperationalError) as error:
+            progress(f"the index can't be kept beside the captions ({error}), so it is made for this search alone")
     try:
-        folder.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as part:
-            progress("making the index of its words, which takes up to a minute")
+        with tempfile.TemporaryDirectory() as part:
             _make(atlas, Path(part) / name)
-            (Path(part) / name).replace(folder / name)
-        _remove_others(folder, name)
-    except PermissionError:
-        progress("the atlas can't be written, so the index is made for this search alone")
-        folder = scratch
-        _make(atlas, folder / name)
-    return folder / name
+            return _opened(Path(part) / name)  # an open file outlives its folder
+    except (OSError, sqlite3.OperationalError) as error:
+        raise OutputError(
+            f"the index of the captions can't be made in the folder for temporary files: {error}; free space there, "
+            "or name another folder in TMPDIR"
+        ) from error
+
+
+def _folder(atlas: Atlas) -> Path | None:
+    """Where the indices lie; None where the atlas lies on no disk."""
+    root = local_path(atlas.root)
+    return None if root is None else Path(root) / "atlas" / ".words"
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def _make(atlas: Atlas, path: Path) -> None:
     rows = caption_table(atlas)
     with closing(sqlite3.connect(path)) as base:
-        base.executescript(f"pragma journal_mode = off; pragma synchronous = off; {SCHEMA}")
+        try:
+            base.executescript(f"pragma journal_mode = off; pragma synchronous = off; {SCHEMA}")
+        except sqlite3.OperationalError as error:
+            if "fts5" not in str(error):
+                raise
+            raise OutputError(
+                f"the SQLite of this Python ({sqlite3.sqlite_version}) has no full-text search (FTS5); use a Python "
+                "whose SQLite has it, such as those of python.org"
+            ) from error
         number = 0
         for batch in rows.to_batches() if rows is not None else ():
             for row in batch.to_pylist():
@@ -168,9 +204,15 @@ def _make(atlas: Atlas, path: Path) -> None:
 
 
 def _remove_others(folder: Path, name: str) -> None:
-    """Removes the indices of other versions, and what killed searches have left."""
-    for other in folder.iterdir():
-        if other.suffix == ".sqlite" and other.name != name:
+    """Removes the indices of other versions."""
+    for other in folder.glob("*.sqlite"):
+        if other.name != name:
             other.unlink(missing_ok=True)
-        elif other.is_dir() and time.time() - other.stat().st_mtime > LEFT_BEHIND_S:
-            shutil.rmtree(other, ignore_errors=True)
+
+
+def _remove_left_behind(folder: Path) -> None:
+    """Removes what killed searches have left, where it can be removed."""
+    for other in folder.glob("tmp*"):
+        with suppress(OSError):  # another search removes it too
+            if time.time() - other.stat().st_mtime > LEFT_BEHIND_S:
+                shutil.rmtree(other, ignore_errors=True)

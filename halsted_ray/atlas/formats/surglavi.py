@@ -32,7 +32,7 @@ from halsted_ray.atlas.formats.recording import (
     parse_number,
     read_bytes,
 )
-from halsted_ray.atlas.formats.transcripts import said_at
+from halsted_ray.atlas.formats.transcripts import said_at, whole_text
 from halsted_ray.errors import AtlasError, TaxonomyError
 from halsted_ray.records import Caption, Clip
 from halsted_ray.storage.locations import absolute_location, filesystem, local_path
@@ -203,7 +203,7 @@ def transcript_of(row: sqlite3.Row, source: str, settings: ImportSettings) -> li
     level = WHOLE if said is None else FINE
     return [
         Caption("", start_s, stop_s, level, words[:LONGEST_TEXT], TRANSCRIPT, SOURCE)
-        for start_s, stop_s, words in ([(0.0, float("inf"), text)] if said is None else said)
+        for start_s, stop_s, words in ([(0.0, float("inf"), whole_text(text, file, at))] if said is None else said)
         if words
     ]
 

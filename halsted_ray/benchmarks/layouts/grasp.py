@@ -102,7 +102,9 @@ def read_rows(data: DataSet, file: str, said: Any) -> dict[str, list[tuple[int, 
     images = [one for one in said["images"] if isinstance(one, dict) and isinstance(one.get("id"), int)]
     name_of = {one["id"]: one.get("file_name") for one in images}
     for k, one in enumerate(said["annotations"]):
-        picture = one.get("image_name", name_of.get(one.get("image_id"))) if isinstance(one, dict) else None
+        picture = one.get("image_name") if isinstance(one, dict) else None
+        if picture is None and isinstance(one, dict) and isinstance(one.get("image_id"), int):
+            picture = name_of.get(one["image_id"])
         if picture is None or not isinstance(one.get(key), int):
             expected = f"image_name, or the image_id of one of images, and {key} as a whole number"
             raise format_error(file, f"annotations[{k}]", one, expected)
