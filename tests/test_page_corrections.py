@@ -95,7 +95,7 @@ def test_two_people_correct_a_case_undo_and_see_each_others_word(site, tab, chro
     expect(panel.get_by_role("listitem").filter(has_text="rejected")).to_contain_text("max")
     panel.get_by_text("Into the atlas", exact=True).click()
     panel.get_by_role("button", name="Put it into the atlas").click()
-    expect(panel.get_by_role("alert")).to_contain_text("atlas")
+    expect(panel.get_by_role("alert")).to_contain_text("collects no examples")
     other.close()
     assert [one for one in tab.errors if "409" not in one] == []
 

@@ -12,7 +12,7 @@ from halsted_ray.taxonomy import load
 from halsted_ray.training.clip_loader import clip_of, tag_names
 from halsted_ray.training.patch_init import cosine_patches, start_patches
 from halsted_ray.training.pretrain import learning_rate, pretrain
-from halsted_ray.training.pretrain_model import random_mask
+from halsted_ray.training.pretrain_model import random_mask, tag_loss
 from halsted_ray.training.pretrain_recipe import PretrainRecipe
 from halsted_ray.training.pretrain_run import PretrainRun
 
@@ -107,6 +107,13 @@ def test_cosine_patches_are_orthonormal_and_start_at_unit_spread():
     answers = projection(pixels)
     assert answers.mean((0, 2, 3, 4)).abs().max() < 0.05
     torch.testing.assert_close(answers.std((0, 2, 3, 4)), torch.ones(24), atol=0.1, rtol=0)
+
+
+def test_a_batch_without_a_tag_teaches_nothing_and_stops_nothing():
+    scores = torch.randn(4, 3, requires_grad=True)
+    loss = tag_loss([scores], torch.full((4, 1), -1), [1.0])
+    loss.backward()
+    assert loss.item() == 0 and not scores.grad.any()
 
 
 def test_learning_rate_warms_up_and_ends_at_zero():

@@ -15,7 +15,8 @@ from serving import clean_here, client_of, new_key, open_service, send_parts, sh
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from halsted_ray.service import housekeeping, poster, sample_case, summaries
+from halsted_ray.errors import OutputError
+from halsted_ray.service import housekeeping, poster, sample_case, videos
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.database import Database
 from halsted_ray.service.job_process import JobResult
@@ -230,12 +231,12 @@ def test_a_job_writes_the_summary_of_its_map_and_the_library_shows_it(service, c
 
 
 def test_a_summary_that_cannot_be_made_does_not_fail_the_job_and_is_made_later(service, client, tmp_path, monkeypatch):
-    before = summaries.read_timeline
+    before = videos.read_timeline
 
     def broken(_place):
-        raise summaries.HalstedError("the store is away")
+        raise OutputError("the store is away")
 
-    monkeypatch.setattr(summaries, "read_timeline", broken)
+    monkeypatch.setattr(videos, "read_timeline", broken)
     video_id = mapped(service, client, tmp_path, monkeypatch)
     (case,) = client.get("/v1/cases").json()["cases"]
     assert case["status"]["state"] == "mapped" and case["strip"] == []
@@ -243,7 +244,7 @@ def test_a_summary_that_cannot_be_made_does_not_fail_the_job_and_is_made_later(s
     keeper.look()
     with service.database.reading() as session:
         assert session.get_one(VideoSummary, ("north", video_id)).rule == 0
-    monkeypatch.setattr(summaries, "read_timeline", before)
+    monkeypatch.setattr(videos, "read_timeline", before)
     keeper.look()
     assert client.get("/v1/cases").json()["cases"][0]["strip"] == [], "what failed is not tried in a circle"
     housekeeping.Housekeeper(service, client.app.state.timelines).look()

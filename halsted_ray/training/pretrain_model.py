@@ -82,8 +82,9 @@ def normalised(clips_NTHWC: torch.Tensor) -> torch.Tensor:
 
 
 def tag_loss(logits: Sequence[torch.Tensor], labels: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
-    """Cross-entropy summed over the tags. ``labels``: int64 [N, tags], −1 where a clip has no such tag."""
-    total = logits[0].new_zeros(())
+    """Cross-entropy summed over the tags. ``labels``: int64 [N, tags], −1 where a clip has no such tag. 0, with
+    gradients of 0, for a batch without a tag."""
+    total = 0.0 * logits[0].sum()
     for n, (scores, weight) in enumerate(zip(logits, weights, strict=True)):
         if (labels[:, n] >= 0).any():
             # Divided by the batch's size: a rare tag's few clips must not weigh as much as a tag that all clips have.
