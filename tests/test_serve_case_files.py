@@ -16,7 +16,7 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from halsted_ray.errors import OutputError
-from halsted_ray.service import housekeeping, poster, sample_case, videos
+from halsted_ray.service import housekeeping, poster, sample_case, summaries, videos
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.database import Database
 from halsted_ray.service.job_process import JobResult
