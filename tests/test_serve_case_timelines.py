@@ -98,6 +98,17 @@ def test_a_file_without_a_map_is_a_marked_stretch_and_shifts_nothing(service, cl
     assert [file["state"] for file in found["files"]][1] == code
 
 
+def test_a_map_without_a_row_is_a_map(service, client):
+    """As while the first segments of a file are published."""
+    for n in (1, 2):
+        add_file(service, n)
+    write_map(service, "a1", [])
+    write_map(service, "a2", [("step", "Suturing", 0, 10)])
+    assert lanes(timeline(client)["rows"], "step") == [(100.0, 110.0, "Suturing", 2)]
+    for what in ("stitches", "explanation?at_s=1"):
+        assert client.get(f"/v1/cases/{CASE}/{what}").status_code == 200
+
+
 def test_a_case_without_a_map_is_refused_in_words(service, client):
     add_file(service, 1)
     add_file(service, 2)

@@ -164,7 +164,7 @@ def test_a_surgeon_uses_the_whole_page(site, tab, tmp_path, video):
     (tmp_path / "no.mp4").write_bytes(b"no video at all" * 1000)
     choose_files(tab, tmp_path / "no.mp4")
     tray = tab.region("Videos that are being sent")
-    expect(tray.get_by_role("alert")).to_contain_text("xpected a video")
+    expect(tray.get_by_role("alert")).to_contain_text("it is no video")
     tray.get_by_role("button", name="Remove").click()
     tab.errors.clear()  # the 422 above
 

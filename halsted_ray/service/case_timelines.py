@@ -95,7 +95,7 @@ def readable(case: LibraryCase) -> list[FileOnAxis]:
 class CaseMap:
     """What the maps of a case say together. ``timeline``: TIMELINE_SCHEMA on the axis of the case, ``video_id`` is the
     case's; with a gap per task for each file without a map. ``asked``: the tasks that some file was asked.
-    ``model_versions``: of its rows, sorted. ``taxonomy_digests``: video id → that of the first row of its map."""
+    ``model_versions``: of its rows, sorted. ``taxonomy_digests``: video id → that of the first row of its map, '' for a map without rows."""
 
     case_id: str
     axis: Sequence[FileOnAxis]
@@ -157,7 +157,7 @@ def read_case_map(videos: Videos, case: LibraryCase) -> CaseMap:
         except NotFound:  # not mapped, or deleted meanwhile
             continue
         tables.append(table)
-        digests[video_id] = table["taxonomy_digest"][0].as_py()
+        digests[video_id] = table["taxonomy_digest"][0].as_py() if len(table) else ""
     if not tables:
         raise NotMapped(f"no file of case {case.case_id!r} is mapped yet; ask for maps of its files first").named(
             "not-mapped"
