@@ -95,7 +95,8 @@ def readable(case: LibraryCase) -> list[FileOnAxis]:
 class CaseMap:
     """What the maps of a case say together. ``timeline``: TIMELINE_SCHEMA on the axis of the case, ``video_id`` is the
     case's; with a gap per task for each file without a map. ``asked``: the tasks that some file was asked.
-    ``model_versions``: of its rows, sorted. ``taxonomy_digests``: video id → that of the first row of its map, '' for a map without rows."""
+    ``model_versions``: of its rows, sorted. ``taxonomy_digests``: video id → that of the first row of its map, '' for a
+    map without rows."""
 
     case_id: str
     axis: Sequence[FileOnAxis]
