@@ -216,7 +216,7 @@ def test_the_first_administrator_is_made_by_a_link_that_works_once(tab, tmp_path
             shown.get_by_role("button", name="Set up").click()
 
         set_up("wrong", "north", "root")
-        expect(shown.get_by_role("alert")).to_contain_text("has expired or was used")
+        expect(shown.get_by_role("alert")).to_contain_text("has ended or was used")
         set_up(token, "north", "Dr Root, MD")
         expect(shown.get_by_role("alert")).to_contain_text("up to 64")
         tab.errors.clear()  # the 401 and the 422 above
@@ -232,9 +232,7 @@ def test_the_first_administrator_is_made_by_a_link_that_works_once(tab, tmp_path
         assert key not in shown.evaluate("document.body.innerText + JSON.stringify(localStorage) + location.href")
         assert token not in shown.url and tab.errors == []
         set_up(token, "south", "eve")
-        expect(shown.get_by_role("alert")).to_contain_text(
-            "This link has expired or was used; the operator starts the service again"
-        )
+        expect(shown.get_by_role("alert")).to_contain_text("Whoever runs this site starts the service again")
     with client_of(service, key) as root:
         assert root.get("/v1/keys").status_code == 200
 
