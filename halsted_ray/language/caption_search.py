@@ -36,7 +36,7 @@ LEFT_BEHIND_S = 24 * 3600
 """So old is what a killed search has left."""
 SCHEMA = """
 create table captions(id integer primary key, video_id, start_s, stop_s, level, kind, source, excluded);
-create virtual table sentences using fts5(text, caption unindexed, 
+create virtual table sentences using fts5(text, caption unindexed,
     tokenize = "porter unicode61 remove_diacritics 2 categories 'L* N* M*'");
 """
 FOUND = """
