@@ -147,5 +147,6 @@ def test_the_answer_is_as_described_and_the_looks_are_written_down(service):
 
 def test_packed_times_keep_a_tenth_of_a_second():
     times_s = [0.0, 0.04, 0.06, 12.34, 6553.5, 1e9]
-    assert np.array_equal(unpacked_times(packed_times(times_s)), [0.0, 0.0, 0.1, 12.3, 6553.5, 6553.5])
-    assert len(unpacked_times(packed_times([]))) == 0
+    assert np.array_equal(unpacked_times([packed_times(times_s)]), [0.0, 0.0, 0.1, 12.3, 6553.5, 6553.5])
+    assert np.array_equal(unpacked_times([packed_times([1.0, 2.0]), packed_times([]), packed_times([3.0])]), [1, 2, 3])
+    assert len(unpacked_times([packed_times([])])) == 0

@@ -117,9 +117,9 @@ def test_a_timeline_is_prepared_once_per_published_version(client, service, uplo
     where, out = f"/v1/videos/{video_id}/timeline", service.videos.maps_location("north", video_id)
     write_maps(out)
     asked: list[str] = []
-    rows = type(service.videos).timeline_rows
+    read = type(service.videos).timeline
     monkeypatch.setattr(
-        type(service.videos), "timeline_rows", lambda self, *name: asked.append(name[1]) or rows(self, *name)
+        type(service.videos), "timeline", lambda self, *name: asked.append(name[1]) or read(self, *name)
     )
     plain = client.get(where, headers={"accept-encoding": "identity"})
     packed = client.get(where, headers={"accept-encoding": "gzip"})

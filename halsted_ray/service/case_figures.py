@@ -178,7 +178,7 @@ def _case(case_id: str, files: Sequence[Row[Any]]) -> CaseFigures:
         for step, seconds in (file.step_times or {}).items():
             steps_s[step] += seconds
         for phase, text in (file.phase_times or {}).items():
-            phases_s[phase] += unpacked_times(text).tolist()
+            phases_s[phase] += unpacked_times([text]).tolist()
     is_whole = len(mapped) == len(files) and all(file.state == "mapped" for file in mapped)
     return CaseFigures(
         case_id,

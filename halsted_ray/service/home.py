@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,7 @@ def read_home(database: Database, caller: Caller, days: int) -> Home:
     of the audit log."""
     with database.reading() as session:
         files = session.execute(_files(caller, days)).all()
-        moments = _moments(session, caller, files)
+        moments = _moments(session, caller, days)
         jobs = _jobs(session, caller)
         ids = [moment["video_id"] for moment in moments]
         found = session.scalars(
@@ -107,7 +107,7 @@ def _is_own(caller: Caller, days: int) -> ColumnElement[bool]:
 
 
 def _files(caller: Caller, days: int) -> Select[Any]:
-    return (
+    return _of_files(
         select(
             StoredVideo.video_id,
             StoredVideo.case_id,
@@ -119,11 +119,16 @@ def _files(caller: Caller, days: int) -> Select[Any]:
             VideoSummary.rated,
             VideoSummary.rated_high,
             VideoSummary.phase_times,
-            VideoSummary.least_sure,
-            VideoSummary.longest_s,
-            VideoSummary.unlike,
-        )
-        .select_from(StoredVideo)
+        ),
+        caller,
+        days,
+    )
+
+
+def _of_files(columns: Select[Any], caller: Caller, days: int) -> Select[Any]:
+    """``columns`` of the caller's own files of the last days, with the summaries that the caller may read."""
+    return (
+        columns.select_from(StoredVideo)
         .outerjoin(Operation, _is_of_case())
         .outerjoin(VideoSummary, _is_readable(caller))
         .where(_is_own(caller, days))
@@ -142,29 +147,24 @@ def _is_readable(caller: Caller) -> ColumnElement[bool]:
     return and_(own, StoredVideo.consent != "withdrawn")
 
 
-def _moments(session: Session, caller: Caller, files: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+def _moments(session: Session, caller: Caller, days: int) -> list[dict[str, Any]]:
     """One moment of each kind over all files, without a row twice."""
     orders = {
-        "least_sure": lambda file: (file.least_sure, file.video_id),
-        "longest": lambda file: (-file.longest_s, file.video_id),
-        "unlike": lambda file: (-file.unlike, file.video_id),
+        "least_sure": VideoSummary.least_sure.asc(),
+        "longest": VideoSummary.longest_s.desc(),
+        "unlike": VideoSummary.unlike.desc(),
     }
-    columns = {"least_sure": "least_sure", "longest": "longest_s", "unlike": "unlike"}
-    best = {
-        kind: min((file for file in files if getattr(file, columns[kind]) is not None), key=order, default=None)
-        for kind, order in orders.items()
-    }
-    chosen = {kind: file.video_id for kind, file in best.items() if file is not None}
-    rows = session.execute(
-        select(VideoSummary.video_id, VideoSummary.moments).where(
-            VideoSummary.tenant_id == caller.tenant_id, VideoSummary.video_id.in_(chosen.values())
-        )
-    )
-    moments = {video_id: of_video for video_id, of_video in rows}
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for kind, video_id in chosen.items():
-        moment = {name: moments[video_id][kind][name] for name in ("start_s", "stop_s", "tag", "category")}
-        found.setdefault((video_id, *moment.values()), {"video_id": video_id, **moment, "why": WHY[kind]})
+    for kind, order in orders.items():
+        best = session.execute(
+            _of_files(select(VideoSummary.video_id, VideoSummary.moments), caller, days)
+            .where(order.element.is_not(None))
+            .order_by(order, VideoSummary.video_id)
+            .limit(1)
+        ).first()
+        if best is not None:
+            moment = {name: best.moments[kind][name] for name in ("start_s", "stop_s", "tag", "category")}
+            found.setdefault((best.video_id, *moment.values()), {"video_id": best.video_id, **moment, "why": WHY[kind]})
     return list(found.values())
 
 
@@ -186,14 +186,16 @@ def _jobs(session: Session, caller: Caller) -> list[Job]:
 
 
 def _figures(files: Iterable[Row[Any]]) -> Figures:
-    files = list(files)
-    return Figures(
-        len({file.case_id for file in files}),
-        round(sum(file.duration_s for file in files) / 3600, 2),
-        sum(file.stitches or 0 for file in files),
-        sum(file.rated_high or 0 for file in files),
-        sum(file.rated or 0 for file in files),
-    )
+    cases, duration_s = set(), 0.0
+    stitches = high = high_n = 0
+    for file in files:
+        cases.add(file.case_id)
+        duration_s += file.duration_s
+        if file.stitches is not None:
+            stitches += file.stitches
+            high += file.rated_high
+            high_n += file.rated
+    return Figures(len(cases), round(duration_s / 3600, 2), stitches, high, high_n)
 
 
 def _phases(times: Iterable[Mapping[str, str]]) -> list[tuple[str, float, int]]:
@@ -204,7 +206,7 @@ def _phases(times: Iterable[Mapping[str, str]]) -> list[tuple[str, float, int]]:
             packed[phase].append(text)
     phases = []
     for phase, texts in packed.items():
-        times_N = np.concatenate([unpacked_times(text) for text in texts])
+        times_N = unpacked_times(texts)
         phases.append((phase, round(float(np.median(times_N)), 1), len(times_N)))
     return phases
 
