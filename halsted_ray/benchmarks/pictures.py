@@ -101,7 +101,7 @@ def read_picture(uri: str, size: tuple[int, int]) -> np.ndarray:
         frame = next(container.decode(stream), None)
         if frame is None:
             raise ValueError("it holds no picture")
-        scaled = frame.reformat(width=size[1], height=size[0], format="rgb24", interpolation=SCALING)
+        scaled = frame.reformat(width=size[1], height=size[0], format="rgb24", interpolation=SCALING, threads=1)
         image_HWC: np.ndarray = scaled.to_ndarray()
         return image_HWC
 

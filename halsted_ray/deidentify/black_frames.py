@@ -34,7 +34,7 @@ def with_black(frame: VideoFrame, boxes: Sequence[Box] | None) -> VideoFrame:
     decoder may need it for other frames.
     """
     if frame.format.name not in PLANAR:
-        frame = frame.reformat(format="yuv420p")
+        frame = frame.reformat(format="yuv420p", threads=1)
     (shift_x, shift_y), depth = PLANAR[frame.format.name]
     black = VideoFrame(frame.width, frame.height, frame.format.name)
     is_full = frame.format.name.startswith("yuvj") or int(frame.color_range) == FULL_RANGE

@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from halsted_ray.deidentify.overlay_change import OverlayChange
@@ -193,6 +194,7 @@ def samples_of(
     video.reopen()
     video.stream.codec_context.skip_frame = "NONREF"
     change, last_s = OverlayChange(), -float("inf")
+    reformatter = VideoReformatter()
     unread = None
 
     def read(frame: Any, shown_s: float) -> Sample:
@@ -213,7 +215,8 @@ def samples_of(
                 continue
             shown_s = max(0.0, video.seconds(pts))
             rows = max(8, round(frame.height * OverlayChange.WIDTH / frame.width))
-            grey_HW: Any = frame.reformat(OverlayChange.WIDTH, rows, format="gray").to_ndarray()
+            small = reformatter.reformat(frame, OverlayChange.WIDTH, rows, format="gray", threads=1)
+            grey_HW: Any = small.to_ndarray()
             has_come = change.has_come(grey_HW)
             if shown_s - last_s >= sample_s or (has_come and shown_s - last_s >= LEAST_APART_S):
                 yield read(frame, shown_s)

@@ -151,7 +151,9 @@ def draw(painter: Painter, name: str, port: Point, tip: Point, opening: float, *
     angle = swing * (opening * np.deg2rad(40))
     cos, sin = np.cos(angle), np.sin(angle)
     x = points[:, 0] + TIP
-    own = np.stack([x * cos - points[:, 1] * sin - TIP, x * sin + points[:, 1] * cos], axis=1)
+    own = np.empty_like(points)
+    own[:, 0] = x * cos - points[:, 1] * sin - TIP
+    own[:, 1] = x * sin + points[:, 1] * cos
     dx, dy = tip[0] - port[0], tip[1] - port[1]
     length = (dx * dx + dy * dy) ** 0.5 or 1e-6
     dx, dy = dx / length, dy / length

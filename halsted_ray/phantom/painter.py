@@ -99,9 +99,12 @@ class Painter:
     def band(self, points: ArrayLike, width: float, colour: Colour) -> None:
         """Draws a curved band of ``width`` along ``points`` [N, 2]."""
         points = np.asarray(points, float)
-        along = np.gradient(points, axis=0)
+        # As np.gradient does it, which takes four times as long for so few points.
+        along = np.empty_like(points)
+        along[0], along[-1] = points[1] - points[0], points[-1] - points[-2]
+        along[1:-1] = (points[2:] - points[:-2]) / 2
         along /= np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
-        across = np.stack([-along[:, 1], along[:, 0]], axis=1) * max(width / 2 - self.overreach, 0.15 * width)
+        across = along[:, ::-1] * (-1, 1) * max(width / 2 - self.overreach, 0.15 * width)
         self.shape(np.concatenate([points + across, (points - across)[::-1]]), colour)
 
     def cloud(self, x: float, y: float, rx: float, ry: float, colour: Colour, strength: float) -> None:

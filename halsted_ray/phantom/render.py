@@ -25,6 +25,7 @@ from halsted_ray.phantom.tissue import MARGIN_X, MARGIN_Y, WIDTH, picture
 
 _CENTRE = np.array([WIDTH / 2, 0.5])
 _BRIGHTNESS = 108.0
+_PIXEL = np.dtype((np.void, 3))
 _LEVELS = np.arange(256.0).reshape(1, 256, 1)
 
 TissuePicture = Callable[[str, int, str | None, float, float], NDArray[np.uint8]]
@@ -137,7 +138,7 @@ class Renderer:
         wander = self._balance * (1 + 0.05 * np.sin(TAU * t_s / 23 + d[3]) + 0.03 * np.sin(TAU * t_s / 17 + d[4:7]))
         wanted = self._tissue_colour(event.stitch.get("anatomy")) * wander
         step = max(1, self.height // 56)
-        sample = np.ascontiguousarray(image[::step, ::step])
+        sample = _every(step, image)
         got = np.array(cv2.mean(sample)[:3])
         gain = np.clip(wanted / got, 0.4, 2.5)
         # Bright light saturates, so the gain is corrected once for what it cuts off.
@@ -152,6 +153,12 @@ class Renderer:
             mean = np.array(cv2.mean(ground)[:3])
             self._colours[anatomy] = mean * (_BRIGHTNESS / mean.mean())
         return self._colours[anatomy]
+
+
+def _every(step: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Every ``step``-th pixel of every ``step``-th row, copied by pixels: by bytes it takes four times as long."""
+    pixels = image.view(_PIXEL)[::step, ::step]
+    return np.ascontiguousarray(pixels).view(np.uint8)
 
 
 def _gain_table(gain: NDArray[np.float64]) -> NDArray[np.uint8]:
