@@ -21,7 +21,7 @@ def demo():
 
 @pytest.fixture
 def ray(monkeypatch):
-    """One Ray for all steps, which each would start one."""
+    """One Ray for both runs."""
     monkeypatch.setenv("RAY_prestart_worker_first_driver", "0")
     with connected():
         yield
@@ -45,17 +45,17 @@ def test_demo_from_nothing_and_again(demo, ray, tmp_path, monkeypatch, capsys):
     assert re.search(r"^held-out videos +measured +95% interval +by span +chance +bar", first, re.M)
     assert "keep v1: the 95% interval of v2's gain on " in first, "one annotated video is not enough for the gate"
     report = (tmp_path / "report.html").read_text()
-    assert "1 of 1 video mapped" in report and "Agreement with the truth" in report and len(report) < 2_000_000
+    assert "4 of 4 videos mapped" in report and "1 video compared" in first and "Agreement with the truth" in report and len(report) < 2_000_000
     assert "<p>v1 is kept, v2 is not.</p>" in (tmp_path / "loop" / "report.html").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("archive", "model", "maps", "registry", "report.html", "loop", "foreign", "foreign-maps")
+        *("archive", "model", "maps", "registry", "report.html", "loop")
     }
     assert re.search(r"^unknown: [\d.]+% of the time of foreign pictures", first, re.M)
 
     kept = (tmp_path / "model" / "training.json").stat().st_mtime_ns
     assert demo.demo(tmp_path) == 0
     again = capsys.readouterr().out
-    assert "1 segment done before, 0 decoded, 0 from stored vectors" in again
+    assert "4 segments done before, 0 decoded, 0 from stored vectors" in again
     assert (tmp_path / "model" / "training.json").stat().st_mtime_ns == kept
     assert (
         first[first.index("held-out videos") : first.index("seconds:")]
