@@ -491,13 +491,18 @@ def not_validated(made: Atlas) -> list[str]:
 
 
 def read_split(file: str) -> dict[str, str]:
-    """video_id → part, from a CSV file with these two columns. Raises AtlasError where it can't be read."""
+    """video_id → part, from a CSV file with these two columns. Raises AtlasError where it can't be read, or gives one
+    video two parts."""
     from halsted_ray.atlas.formats.recording import format_error, read_text
 
     reader = csv.DictReader(io.StringIO(read_text(file), newline=""))
     if not {"video_id", "part"} <= set(reader.fieldnames or ()):
         raise format_error(file, 1, reader.fieldnames, "a header with video_id and part")
-    return {row["video_id"]: row["part"] for row in reader}
+    split: dict[str, str] = {}
+    for row in reader:
+        if split.setdefault(row["video_id"], row["part"]) != row["part"]:
+            raise format_error(file, reader.line_num, row["part"], f"{split[row['video_id']]!r} as in a line before")
+    return split
 
 
 def verify_atlas(options: argparse.Namespace) -> int:

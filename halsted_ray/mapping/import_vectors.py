@@ -94,7 +94,7 @@ def import_vectors(
         for known in {listed.video_id, stem_of(listed.uri), posixpath.basename(listed.uri)}:
             by_name[known].append(listed)
     refused, refused_files = dict[str, str](), dict[str, str]()
-    rows_read, taken = 0, dict[str, int]()
+    rows_read, taken, made = 0, dict[str, int](), dict[str, str]()
     for number, path in enumerate(files, 1):
         observer.on_message(f"{number:,} of {len(files):,} files") if number % 100 == 0 else None
         video: Video | None = None
@@ -120,10 +120,11 @@ def import_vectors(
         rows_read += len(rows.time_s_N)
         if video.video_id not in brought.rows:
             write_rows(place, video.video_id, rows)
-            brought = replace(brought, rows={**brought.rows, video.video_id: rows.digest()})
+            made[video.video_id] = rows.digest()
     if brought is None:
         first = next(iter(refused))
         raise ModelError(f"none of {len(files):,} files could be used; the first: {first} {refused[first]}")
+    brought = replace(brought, rows={**brought.rows, **made})
     write_brought(place, brought)
     without = tuple(video.video_id for video in videos if video.video_id not in brought.rows)
     return ImportedVectors(

@@ -75,8 +75,11 @@ def publish_cases(out: str, archive: str, rule: str | None, say: Callable[[str],
     cases: list[tuple[str, str, list[str]]] = []
     """(archive, key, uris in order) of each case."""
     kept: list[Chapter] = []
+    uris_at: dict[str | None, list[str]] = {}
+    for uri in entries:
+        uris_at.setdefault(_archive_of(uri, rules), []).append(uri)
     for place, of_place in rules.items():
-        uris = [uri for uri in entries if _archive_of(uri, rules) == place]
+        uris = uris_at.get(place, [])
         try:
             found = group_cases(uris, of_place, place, strict=False)
         except UsageError as error:

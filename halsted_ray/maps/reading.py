@@ -17,6 +17,10 @@ Filters: TypeAlias = Sequence[tuple[str, str, Any]]
 """Conditions (column, operator, value) that a row must all meet, as deltalake takes them."""
 
 
+FEW_COMMITS = 8
+"""Each commit of a history is a read of its own, and nearly always one of the newest names a run."""
+
+
 def read_videos(out: str) -> dict[str, ArchiveFile]:
     """uri → entry, of all files that were ever listed for ``out``."""
     table = read_table(out, "videos", schema=VIDEOS_SCHEMA)
@@ -79,9 +83,11 @@ def commit_of_run(out: str) -> dict[str, Any]:
     """The newest commit of a run to the timeline, with the fields of its ``Provenance`` that are known, as text; empty
     where there is none."""
     uri = table_uri(out, "timeline")
-    for commit in open_table(uri).history() if is_table(uri) else ():
-        if "run_id" in commit:
-            return dict(commit)
+    table = open_table(uri) if is_table(uri) else None
+    for most in (FEW_COMMITS, None):
+        for commit in table.history(most) if table else ():
+            if "run_id" in commit:
+                return dict(commit)
     return {}
 
 

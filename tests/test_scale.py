@@ -1,0 +1,103 @@
+"""No work that grows with the square of an archive or of a long video. Each took minutes at a hospital's size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from halsted_ray import taxonomy
+from halsted_ray.atlas.contents import check_contents
+from halsted_ray.errors import AtlasError
+from halsted_ray.maps.cases import _archive_of, publish_cases, read_cases
+from halsted_ray.maps.publishing import publish_videos
+from halsted_ray.maps.table_schemas import ArchiveFile
+from halsted_ray.maps.timeline import Gap, Unasked, merge
+from halsted_ray.records import Prediction, Video
+from halsted_ray.search import index_builder
+from halsted_ray.search.index_build import refresh
+from halsted_ray.search.index_builder import ByExample
+from halsted_ray.search.map_spans import _both
+from halsted_ray.storage.vectors import VectorStore
+from halsted_ray.video.presence import overlapping, union, without
+
+SPANS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 6)).map(lambda pair: (pair[0], pair[0] + pair[1])))
+
+
+def cpu_s(work: Callable[[], object]) -> float:
+    began_s = time.process_time()
+    work()
+    return time.process_time() - began_s
+
+
+@given(SPANS, st.integers(0, 40), st.integers(1, 10))
+def test_the_spans_over_a_time_are_found_as_by_looking_at_all(spans, start_s, length_s):
+    holes, span = union(spans), (start_s, start_s + length_s)
+    assert list(overlapping(holes, span)) == [hole for hole in holes if hole[0] < span[1] and span[0] < hole[1]]
+    assert without(span, overlapping(holes, span)) == without(span, holes)
+
+
+def test_ten_hours_with_thousands_of_damaged_seconds_merge_in_seconds():
+    """16 s of CPU, when each window was held against each gap."""
+    windows, holes = 14_400, 3_600
+    tags = [
+        Prediction(2.5 * n, 2.5 * n + 2.5, "micro", tag, str(n % 3), 0.9) for n in range(windows) for tag in "abcde"
+    ]
+    gaps = [Gap(10.0 * n, 10.0 * n + 0.4, "corrupt", "") for n in range(holes)]
+    unasked = [Unasked("micro", 10.0 * n, 10.0 * n + 2.5, "corrupt") for n in range(holes)]
+    assert cpu_s(lambda: merge(tags, gaps, ("micro",), unasked)) < 5
+
+
+def test_a_search_with_two_conditions_costs_no_product_of_their_rows():
+    """75 s, when each row of one was held against each of the other; the spans of the same length."""
+    first = {"v": [(4.0 * n, 4.0 * n + 2) for n in range(10_000)]}
+    second = {"v": [(4.0 * n + 1, 4.0 * n + 3) for n in reversed(range(10_000))]}
+    found: dict[str, list[tuple[float, float]]] = {}
+    assert cpu_s(lambda: found.update(_both(first, second))) < 3
+    assert found["v"] == [(4.0 * n + 1, 4.0 * n + 2) for n in range(10_000)]
+
+
+def test_a_video_that_is_twice_in_an_atlas_is_named_in_a_second():
+    """Of 20,000 videos it took two minutes."""
+    videos = [Video(f"{n:016x}", "", 1, 1.0, 1, 1, 1.0, "") for n in range(20_000)]
+    began_s = time.process_time()
+    with pytest.raises(AtlasError, match="same content: .'0000000000000007'.;"):
+        check_contents([*videos, videos[7]], [], taxonomy.load(), {})
+    assert time.process_time() - began_s < 3
+
+
+def test_each_file_is_looked_for_in_the_archives_once(tmp_path, monkeypatch):
+    asked: list[str] = []
+
+    def counted(uri, archives):
+        asked.append(uri)
+        return _archive_of(uri, archives)
+
+    monkeypatch.setattr("halsted_ray.maps.cases._archive_of", counted)
+    out = str(tmp_path)
+    uris = [f"/day{day}/op{n}/{part}.mp4" for day in range(3) for n in range(2) for part in "ab"]
+    files = [Video(f"{n:016x}", uri, 1, 60.0, 1, 1, 1.0, "") for n, uri in enumerate(uris)]
+    publish_videos(out, [ArchiveFile(video, "stamp") for video in files])
+    for day in range(3):
+        publish_cases(out, f"/day{day}", "folder")
+    assert len({chapter.case_id for chapter in read_cases(out)}) == 6
+    asked.clear()
+    publish_cases(out, "/day2", "folder")
+    assert len(asked) == len(uris)
+
+
+def test_an_index_of_many_short_clips_counts_each_once(tmp_path, monkeypatch):
+    """A chunk of 400,000 moments may hold 100,000 clips, and each clip counted those before it anew."""
+    counted = []
+    length = index_builder.MomentRows.__len__
+    monkeypatch.setattr(index_builder.MomentRows, "__len__", lambda rows: counted.append(1) or length(rows))
+    store = VectorStore(str(tmp_path), "ab", "reference")
+    clips = 60
+    for n in range(clips):
+        store.put(f"{n:016x}", 0.0, 2.5, {("fine", 0.0, 2.5): np.arange(4, dtype=np.float32) + n})
+    assert refresh(store, ByExample()).moments == clips
+    assert len(counted) < 10 * clips
