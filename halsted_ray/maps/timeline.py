@@ -11,6 +11,8 @@ from halsted_ray.video.presence import Span, overlapping, union, without
 
 DECIMALS = 4
 """Of a merged confidence."""
+TOUCHING_S = 1e-6
+"""Spans that are no further apart touch: sums of lengths are not exact."""
 
 
 @dataclass(frozen=True)
