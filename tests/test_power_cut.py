@@ -12,10 +12,21 @@ from halsted_ray.errors import OutputError, StorageUnavailable
 from halsted_ray.hospital.identities import Identities
 from halsted_ray.hospital.studies import RETRY_S, Studies
 from halsted_ray.mapping.kept_inventory import KeptInventory
+from halsted_ray.maps.publishing import publish_videos
+from halsted_ray.maps.reading import (
+    commit_of_run,
+    read_segments,
+    read_timeline,
+    read_videos,
+    segment_batches,
+    timeline_version,
+)
 from halsted_ray.maps.run_profile import read_profile
 from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging
+from halsted_ray.maps.status import status_of
+from halsted_ray.maps.table_schemas import ArchiveFile
 from halsted_ray.maps.timeline import Gap
-from halsted_ray.records import Segment
+from halsted_ray.records import Segment, Video
 from halsted_ray.storage import lease as leases
 from halsted_ray.storage.delta import sole_writer
 from halsted_ray.storage.lease import Lease
@@ -63,6 +74,23 @@ def test_notes_that_cannot_be_read_are_made_anew(tmp_path, left):
         with open(path, "wb") as file:
             file.write(left)
     assert staging.run() is None and kept.read() == {} and read_profile(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("table", ["videos", "timeline", "segments"])
+def test_a_table_whose_log_is_empty_is_named_with_what_to_do(tmp_path, table):
+    out = str(tmp_path)
+    publish_videos(out, [ArchiveFile(Video("v", "/a.mp4", 1, 60.0, 1, 1, 1.0, ""), "stamp")])
+    log = tmp_path / table / "_delta_log"
+    log.mkdir(parents=True, exist_ok=True)
+    (log / f"{0:020d}.json").write_bytes(b"")
+    reads = {
+        "videos": [read_videos, status_of],
+        "timeline": [read_timeline, timeline_version, commit_of_run, status_of],
+        "segments": [read_segments, lambda out: list(segment_batches(out, ["video_id"])), status_of],
+    }
+    for read in reads[table]:
+        with pytest.raises(OutputError, match=f"can't read the table .*{table}.*_delta_log empty, remove this file"):
+            read(out)
 
 
 def test_a_dead_writers_claim_expires_at_a_store_that_states_times_in_its_own_words():
