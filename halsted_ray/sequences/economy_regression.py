@@ -44,7 +44,7 @@ def read_labels(location: str) -> dict[str, ProficiencyLabel]:
         text = read_bytes(location).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"the labels {location!r} can't be read ({type(error).__name__}); give a CSV file in UTF-8 with the columns "
+            f"the labels {location!r} can't be read ({type(error).__name__}); give a CSV file in UTF-8 with "
             "video_id,score[,group]"
         ) from error
     reader = csv.DictReader(io.StringIO(text))
