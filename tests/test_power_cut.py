@@ -1,4 +1,4 @@
-"""What a power cut, a dead writer or a clock that was set leaves behind: empty files and wrong times, and no lock."""
+"""What a power cut, a dead writer, a second writer or a clock that was set leaves behind: no lock, and nothing lost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import fsspec
 import pytest
 from deltalake.exceptions import CommitFailedError
 
+from halsted_ray.atlas import write_atlas
 from halsted_ray.errors import OutputError, StorageUnavailable
 from halsted_ray.hospital.identities import Identities
 from halsted_ray.hospital.studies import RETRY_S, Studies
@@ -26,10 +27,11 @@ from halsted_ray.maps.staging import MappingRun, SegmentResult, Staging
 from halsted_ray.maps.status import status_of
 from halsted_ray.maps.table_schemas import ArchiveFile
 from halsted_ray.maps.timeline import Gap
-from halsted_ray.records import Segment, Video
+from halsted_ray.records import Clip, Segment, Video
 from halsted_ray.storage import lease as leases
 from halsted_ray.storage.delta import sole_writer
 from halsted_ray.storage.lease import Lease
+from halsted_ray.training.train import train
 
 EMPTY_OR_CUT = (b"", b'{"run_id": "x", ')
 
@@ -122,3 +124,15 @@ def test_a_study_that_came_while_the_clock_was_wrong_is_mapped_when_it_is_right(
     assert studies.claim(60) is None, "the second pause is kept"
     now[0] += 2 * RETRY_S
     assert studies.claim(60) == key
+
+
+def test_two_trainings_do_not_write_to_one_folder(tmp_path):
+    """The second would go on with the first one's checkpoints, and the last to finish would replace the other's
+    model."""
+    videos = [Video(f"{n:016x}", f"/{n}.mp4", 1, 60.0, 1, 1, 25.0, "h264") for n in range(2)]
+    clips = [Clip(video.video_id, 0.0, 30.0, "macro", {"step": "Suturing"}) for video in videos]
+    split = {video.video_id: part for video, part in zip(videos, ("train", "validation"), strict=True)}
+    write_atlas(str(tmp_path / "atlas"), videos, clips, "v1", split=split)
+    out = str(tmp_path / "run")
+    with Lease(out, "first"), pytest.raises(OutputError, match="another run is at work on .*run first"):
+        train(str(tmp_path / "atlas"), out)
