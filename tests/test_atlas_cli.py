@@ -102,6 +102,9 @@ def test_a_split_from_a_file(atlas, tmp_path, capsys):
     split.write_text("video,part\n")
     code, _, err = run(capsys, "release", atlas, "v2", "--split", split)
     assert code == 2 and "split.csv:1: " in err and "a header with video_id and part" in err
+    split.write_text(f"video_id,part\n{names[0]},test\n{names[1]},test\n{names[0]},train\n")
+    code, _, err = run(capsys, "release", atlas, "v2", "--split", split)
+    assert code == 2 and "split.csv:4: got 'train'; expected 'test' as in a line before" in err
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,14 @@ from halsted_ray import map_archive, train
 from halsted_ray.atlas import read_atlas, write_atlas
 from halsted_ray.cli import main
 from halsted_ray.embedding.brought_files import read_vectors_file
-from halsted_ray.errors import ModelError
+from halsted_ray.errors import ModelError, OutputError, StorageUnavailable
 from halsted_ray.mapping.import_vectors import import_vectors
+from halsted_ray.model import brought
 from halsted_ray.model.brought import Rows
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.records import Clip, Video, Window
+from halsted_ray.storage.lease import Lease
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.training.recipe import BEST, changed
 from halsted_ray.video.identity import video_id
@@ -103,6 +105,23 @@ def test_the_identity_is_of_name_digest_and_width(atlas, features, tmp_path):
         Encoder.load(first.encoder)
     with pytest.raises(ModelError, match="one vector per window"):
         encoder_identity(first.encoder + "#steps")
+
+
+def test_an_import_loses_no_vectors_of_another_one(atlas, features, tmp_path, monkeypatch):
+    """Neither of one at the same time, nor where the store does not answer: what it holds is not taken for nothing."""
+    store = str(tmp_path / "store")
+    first = import_vectors(str(features), atlas, store, "a", "1", rate=1.0)
+    with Lease(first.encoder, "other"), pytest.raises(OutputError, match="another run is at work"):
+        import_vectors(str(features), atlas, store, "a", "1", rate=1.0)
+
+    def away(location):
+        raise StorageUnavailable("could not fetch a stored result")
+
+    monkeypatch.setattr(brought, "read_json", away)
+    with pytest.raises(StorageUnavailable):
+        import_vectors(str(features), atlas, store, "a", "1", rate=1.0)
+    monkeypatch.undo()
+    assert brought.brought_at(first.encoder).rows.keys() == {video.video_id for video in read_atlas(atlas).videos}
 
 
 def test_a_file_that_can_not_be_used_is_refused_alone_with_a_reason(atlas, features, tmp_path, capsys):

@@ -24,8 +24,10 @@ from halsted_ray.deidentify.finders import FINDERS
 from halsted_ray.deidentify.spans import Box, Span
 from halsted_ray.deidentify.text import FoundText, Sample, TextReader, grown, lines_of, masks_of, stored_box
 from halsted_ray.errors import OutputError, UsageError
-from halsted_ray.mapping.deidentify_archive import _check_out
+from halsted_ray.mapping.deidentify_archive import _check_out, _named, deidentify_archive
+from halsted_ray.storage.lease import Lease
 from halsted_ray.video.geometry import Orientation
+from halsted_ray.video.identity import identify
 
 pytest.importorskip("rapidocr_onnxruntime")
 WORDS = "DOE JANE 12.03.1957"
@@ -145,6 +147,35 @@ def test_archive_is_cleaned_certified_reviewed_and_not_done_twice(tmp_path, capf
     assert json.loads(certificate.read_text())["review"]["state"] == "accepted"
     assert main(["deidentify", "verify", str(certificate), str(clean / "videos" / f"{name}.mp4")]) == 0
     assert main(["deidentify", "verify", str(certificate), str(archive / "a.mp4")]) == 2
+
+
+def test_a_file_that_cannot_be_read_now_is_not_cleaned_under_another_name(tmp_path, monkeypatch):
+    """Its copy would lie there twice when the store answers again."""
+    file = small_video.write(tmp_path / "a.mp4", 2)
+    key = site_key(tmp_path / "key.pem")
+    named, unread = _named(key, [str(file)])
+    assert not unread
+    answers = iter([ConnectionError("away")])
+
+    def slow(fs, path):
+        for error in answers:
+            raise error
+        return identify(fs, path)
+
+    monkeypatch.setattr("halsted_ray.mapping.deidentify_archive.identify", slow)
+    assert _named(key, [str(file)]) == (named, {}), "a store that is away for a moment is waited for"
+    monkeypatch.setattr("halsted_ray.mapping.deidentify_archive.PATIENCE_S", 0.1)
+    answers = iter([ConnectionError("away")] * 9)
+    other, unread = _named(key, [str(file)])
+    assert not other.keys() & named.keys() and {code for code, _ in unread.values()} == {"storage"}
+
+
+def test_two_runs_do_not_write_to_one_clean_archive(tmp_path):
+    small_video.write(tmp_path / "archive/a.mp4", 2)
+    out = tmp_path / "clean"
+    out.mkdir()
+    with Lease(str(out), "first"), pytest.raises(OutputError, match="another run is at work on .*clean"):
+        deidentify_archive(str(tmp_path / "archive"), str(out))
 
 
 def test_a_folder_with_videos_of_somebody_else_is_no_place_for_clean_ones(tmp_path, capsys):

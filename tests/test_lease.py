@@ -51,7 +51,7 @@ def test_the_second_is_told_who_has_it_and_a_killed_one_blocks_nobody(place):
         with (
             pytest.raises(
                 OutputError,
-                match=f"another run is mapping to .*run first, process {holder.pid} on .*since "
+                match=f"another run is at work on .*run first, process {holder.pid} on .*since "
                 ".*wait for its end or stop it",
             ),
             Lease(place, "second"),
@@ -98,7 +98,7 @@ def test_of_many_at_once_one_holds_it(place, round):
 def test_a_claim_of_another_machine_is_watched_until_it_beats_or_is_silent(tmp_path, from_elsewhere):
     said = []
     with Lease(str(tmp_path), "z") as first:
-        with pytest.raises(OutputError, match="another run is mapping"), Lease(str(tmp_path), "a", said.append):
+        with pytest.raises(OutputError, match="another run is at work"), Lease(str(tmp_path), "a", said.append):
             pass
         assert len(said) == 1 and "whether that run is alive" in said[0]
         first._over.set()  # its heart stops

@@ -394,7 +394,7 @@ def test_wrong_use_is_named(archive, models, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="can't write .*file/out"):
         map_archive(good, str(tmp_path / "file" / "out"), models[0])
-    with Lease(out, "another"), pytest.raises(OutputError, match="another run is mapping to .*run another, process"):
+    with Lease(out, "another"), pytest.raises(OutputError, match="another run is at work on .*run another, process"):
         map_archive(good, out, models[0])
     with pytest.raises(UsageError, match="holds no maps"):
         status_of(str(empty))

@@ -15,6 +15,7 @@ from halsted_ray.maps.run_profile import read_profile
 from halsted_ray.maps.staging import stagings
 from halsted_ray.maps.status import status_of
 from halsted_ray.model.halsted import Halsted
+from halsted_ray.reporting.mapped_archive import open_maps
 
 ARCHIVED = Path(__file__).parent / "data" / "maps-of-0.1.0.tar.xz"
 """Made before the columns of the pipeline were typed: an archive of two phantoms of 20 s, an untrained model, and OUT.
@@ -50,6 +51,14 @@ def test_maps_of_an_older_version_are_read(older):
 
 
 @pytest.mark.slow
+def test_python_reads_what_an_older_version_wrote_with_todays_columns(older):
+    maps = open_maps(str(older / "out"))
+    for table in (maps.timeline, maps.segments, maps.videos):
+        rows = table.to_arrow()
+        assert len(rows) and rows.schema.names == table.schema.names
+    assert maps.timeline.to_arrow(["share"], [("source", "=", "ai")])["share"].null_count
+
+
 def test_a_run_maps_again_what_an_older_version_saw_in_other_pictures(older, tmp_path):
     """The recipe's name holds the version of the pictures, so nothing of the older run counts as finished."""
     out, archive, model = str(tmp_path / "out"), str(older / "archive"), str(older / "model")

@@ -98,6 +98,14 @@ def test_a_run_replaces_the_rows_of_its_videos_and_tasks_only(maps):
     ]
 
 
+@pytest.mark.parametrize("task", ["surgeon's view", 'the "critical" view', "a\\b", "Überblick"])
+def test_a_task_of_ones_own_taxonomy_is_replaced_whatever_its_name(maps, task):
+    maps.map("a", ONE, tasks=(task,))
+    maps.map("b", ONE, tasks=(task,), category="Dissection")
+    assert maps.rows() == [(ONE, 0.0, 120.0, task, "Dissection")]
+    assert {row["recipe"] for row in read_segments(maps.out).to_pylist()} == {"b"}
+
+
 def test_segments_of_replaced_rows_count_as_unfinished_again(maps):
     both = ("macro", "micro")
     maps.map("both", ONE, tasks=both)

@@ -14,7 +14,7 @@ from halsted_ray.evaluation.predictions import TagPredictions, TagTargets
 from halsted_ray.reporting.self_label_section import comparison_section
 from halsted_ray.selflabel.gain import by_action, by_source, measure_gain
 from halsted_ray.selflabel.labelling import labels_of
-from halsted_ray.selflabel.merge import Label, cut_overlaps, join_spans, merge, subtract_spans
+from halsted_ray.selflabel.merge import Label, cut_overlaps, merge, subtract_spans
 from halsted_ray.selflabel.thresholds import (
     Threshold,
     is_trusted,
@@ -24,6 +24,7 @@ from halsted_ray.selflabel.thresholds import (
     thresholds_of_tags,
 )
 from halsted_ray.taxonomy import load
+from halsted_ray.video.presence import union
 
 WINDOWS = st.lists(st.tuples(st.sampled_from("RCT"), st.integers(0, 4)), max_size=40)
 """Per window of one second: the predicted category, and its confidence in quarters (0: no label)."""
@@ -105,7 +106,7 @@ def test_labels_do_not_overlap_and_each_window_keeps_its_category(windows):
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 8)), max_size=8), st.integers(0, 20), st.integers(1, 15))
 def test_subtract_spans_keeps_exactly_the_time_that_no_span_covers(spans, start_s, length_s):
     spans = [(a, a + b) for a, b in spans]
-    parts = subtract_spans(label(start_s, start_s + length_s, "R", 0.5), join_spans(spans))
+    parts = subtract_spans(label(start_s, start_s + length_s, "R", 0.5), union(spans))
     seconds = {s for part in parts for s in range(int(part.start_s), int(part.stop_s))}
     assert seconds == {s for s in range(start_s, start_s + length_s) if not any(a <= s < b for a, b in spans)}
 

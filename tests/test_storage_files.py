@@ -113,6 +113,27 @@ def test_a_store_that_is_away_is_waited_for(monkeypatch):
         read_json("memory://storage-files/a.json")
 
 
+def test_a_place_that_refuses_a_write_is_told_with_what_helps_a_write(monkeypatch):
+    fs = fsspec.filesystem("memory")
+    for error, words in (
+        (PermissionError(13, "denied"), "refused the place to write to: PermissionError; give .* right to write to it"),
+        (FileNotFoundError(2, "no such bucket"), "could not find the place to write to.*make the bucket first"),
+        (ConnectionError("away"), "could not reach the place to write to within"),
+    ):
+
+        def fails(self, path, value, error=error, **named):
+            raise error
+
+        monkeypatch.setattr(files, "PATIENCE_S", 0.1)
+        monkeypatch.setattr(type(fs), "pipe_file", fails)
+        with pytest.raises(OutputError, match=words):
+            write_bytes("memory://storage-files/a", b"1")
+
+
+def test_a_local_cache_of_a_store_is_not_this_machines_disk():
+    assert not is_local(fsspec.filesystem("filecache", target_protocol="memory"))
+
+
 def test_a_kind_of_location_that_does_not_exist_is_a_usage_error():
     with pytest.raises(UsageError, match="'nosuch://a/b': .*expected a path, or a URL such as s3://bucket/folder"):
         filesystem("nosuch://a/b")

@@ -305,3 +305,8 @@ def test_tasks_that_wait_for_each_other_are_refused():
     circle = KNOTS.replace("instruction: map others", "instruction: map others\n    when: {gesture: Loop}")
     with pytest.raises(TaxonomyError, match="wait for each other"):
         from_yaml(circle, "knots.yaml")
+
+
+def test_a_task_with_a_comma_in_its_name_is_refused():
+    with pytest.raises(TaxonomyError, match="a name without a comma"):
+        from_yaml(KNOTS.replace("- name: knot", "- name: 'knot, tied'"), "knots.yaml")

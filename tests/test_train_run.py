@@ -184,7 +184,7 @@ def test_vectors_are_those_that_mapping_would_make(trained, archive):
     assert {(w.kind, w.start_s, w.stop_s) for w in (*windows, *spans)} == set(stored)
     for own, pictures, wanted in ((segment, images, windows), (of_clips, images_of_clips, spans)):
         for window in wanted:
-            expected = encoder.encode(pictures[frame_rows(window, own, SPEC)][None])[0]
+            expected = encoder.encode(pictures[frame_rows([window], own, SPEC)])[0]
             assert np.array_equal(stored[window.kind, window.start_s, window.stop_s], expected), window
 
 

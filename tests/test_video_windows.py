@@ -60,7 +60,7 @@ def test_segment_length_invariance_of_frame_times(duration_s, spec, one, other):
             times_s = frame_times_s(segment, spec)
             coarse, inside = windows_of(segment, spec)
             for window in [*coarse, *(w for part in inside.values() for w in part)]:
-                found[window] = tuple(times_s[frame_rows(window, segment, spec)])
+                found[window] = tuple(times_s[frame_rows([window], segment, spec)[0]])
         return found
 
     assert times_of_windows(one) == times_of_windows(other)
@@ -74,7 +74,7 @@ def test_frames_stand_where_the_window_says(duration_s, spec):
     coarse, inside = windows_of(segment, spec)
     for window, length_s in [(coarse[0], spec.coarse_s), *((w, spec.fine_s) for w in inside[0])]:
         wanted_s = window.start_s + np.arange(spec.frames) * (length_s / spec.frames)
-        got_s = times_s[frame_rows(window, segment, spec)]
+        got_s = times_s[frame_rows([window], segment, spec)[0]]
         assert np.array_equal(got_s[wanted_s < duration_s], wanted_s[wanted_s < duration_s])
         assert np.all(got_s[wanted_s >= duration_s] < duration_s)
 

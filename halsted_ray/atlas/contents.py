@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -89,7 +90,8 @@ def check_contents(
     """Raises AtlasError, or TaxonomyError for an unknown task, at the first row that breaks the schema."""
     duration_s = {video.video_id: video.duration_s for video in videos}
     if len(duration_s) != len(videos):
-        twice = sorted({v.video_id for v in videos if sum(v.video_id == w.video_id for w in videos) > 1})
+        counts = Counter(video.video_id for video in videos)
+        twice = sorted(video_id for video_id, count in counts.items() if count > 1)
         raise AtlasError(f"videos with the same content: {twice}; expected each video once in an atlas")
     if bad := {part for part in split.values() if part not in SPLITS}:
         raise AtlasError(f"unknown part of the split: {sorted(bad)}; expected one of {SPLITS}")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import queue
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,18 +13,17 @@ from halsted_ray.atlas.commits import Change, current_user
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats import FORMATS, ImportSettings, LeftOut, Recording
 from halsted_ray.atlas.groups import group_id
-from halsted_ray.errors import AtlasError, DecoderKilled, StorageUnavailable, UsageError, VideoError
+from halsted_ray.errors import AtlasError, StorageUnavailable, UsageError, VideoError
 from halsted_ray.records import Caption, Clip, Video
 from halsted_ray.storage.files import require_writable
 from halsted_ray.storage.locations import filesystem
-from halsted_ray.storage.retry import with_retries
+from halsted_ray.storage.retry import PATIENCE_S, with_retries
 from halsted_ray.taxonomy.names import nearest
 from halsted_ray.video.archive import list_videos
 from halsted_ray.video.cases import CHAPTERS, group_cases
-from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.identity import file_info, video_id
+from halsted_ray.video.probers import Probers
 
-THREADS = 16
 OVERHANG_S = 1.0
 """An annotation may end this much after its video, since containers and tables count the last frames differently; it is
 cut at the video's end. An annotation that ends later belongs to another video, or counts in another unit."""
@@ -307,20 +303,12 @@ def identify_videos(
     if wanted - set(named) and folder:
         uris += list_videos(folder)
     uris = list(dict.fromkeys(uris))
-    processes = [DecodeProcess() for _ in range(max(1, min(os.cpu_count() or 1, len(uris), THREADS)))]
-    free: queue.SimpleQueue[DecodeProcess] = queue.SimpleQueue()
-    for process in processes:
-        free.put(process)
     found: dict[str, Video | VideoError] = {}
-    try:
-        with ThreadPoolExecutor(THREADS) as pool:
-            for uri, video in zip(uris, pool.map(lambda uri: identify_video(uri, free), uris), strict=True):
-                found[uri] = video
-                if progress:
-                    progress(len(found), len(uris))
-    finally:
-        for process in processes:
-            process.close()
+    with Probers(len(uris)) as probers:
+        for uri, video in zip(uris, probers.each(lambda uri: identify_video(uri, probers), uris), strict=True):
+            found[uri] = video
+            if progress:
+                progress(len(found), len(uris))
     for video in found.values():
         if isinstance(video, Video):
             named.setdefault(video.video_id, video)
@@ -330,26 +318,13 @@ def identify_videos(
     return [found[r.uri] if r.uri else named.get(r.video_id, missing) for r in recordings]
 
 
-def identify_video(uri: str, free: queue.SimpleQueue[DecodeProcess]) -> Video | VideoError:
-    """Returns the video at ``uri`` with its video_id and properties, or the reason why it can't be read.
-
-    ``free``: decoding processes that nobody is using.
-    """
+def identify_video(uri: str, probers: Probers) -> Video | VideoError:
+    """Returns the video at ``uri`` with its video_id and properties, or the reason why it can't be read."""
     try:
         fs, path = filesystem(uri)
-        try:
-            size_bytes = file_info(fs, path)["size"]
-            name = with_retries(lambda: video_id(fs, path), "its first, last and middle bytes", 60.0)
-        except PermissionError:
-            return StorageUnavailable("no permission to read it; give this account the right to read it")
-        process = free.get()
-        try:
-            try:
-                facts = process.probe(uri)
-            except DecoderKilled:  # perhaps the machine was short of memory; a second time it is the file's fault
-                facts = process.probe(uri)
-        finally:
-            free.put(process)
+        size_bytes = file_info(fs, path)["size"]
+        name = with_retries(lambda: video_id(fs, path), "its first, last and middle bytes", PATIENCE_S)
+        facts, _ = probers.probe_and_index(uri)
     except VideoError as error:
         return error
     return Video(name, uri, size_bytes, facts.duration_s, facts.width, facts.height, facts.fps, facts.codec)

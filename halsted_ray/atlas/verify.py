@@ -10,15 +10,15 @@ import numpy as np
 
 from halsted_ray.atlas.contents import ROUNDING_S, SPLITS, Atlas, drawn_problems, tags_problem, time_problem
 from halsted_ray.atlas.groups import leak_texts
-from halsted_ray.errors import StorageUnavailable, UsageError, VideoError
+from halsted_ray.errors import UsageError, VideoError
 from halsted_ray.records import SOURCES, Clip, Video
+from halsted_ray.storage.files import REQUESTS_AT_ONCE
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.retry import with_retries
 from halsted_ray.video.cases import CHAPTERS, group_cases
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.identity import video_id
 
-THREADS = 16
 PICTURES = 8
 """Pictures per video that are compared to find a re-encoded copy."""
 PICTURE_SIZE = (32, 32)
@@ -155,14 +155,12 @@ def read_ids(videos: tuple[Video, ...]) -> tuple[dict[str, str], list[Finding]]:
         try:
             fs, path = filesystem(video.uri)
             return with_retries(lambda: video_id(fs, path), "its first, last and middle bytes", 20.0)
-        except PermissionError:
-            return StorageUnavailable("no permission to read it; give this account the right to read it")
         except VideoError as error:
             return error
 
     found: dict[str, str] = {}
     findings: list[Finding] = []
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         for video, content in zip(videos, pool.map(read, videos), strict=True):
             if isinstance(content, VideoError):
                 text = f"video {video.video_id}: its file can't be read: {content}"

@@ -3,7 +3,8 @@ code.
 
     parser.py            all commands, put together; imports nothing heavy, so that --help answers at once
     options.py           what all commands share: the parser, kinds of numbers, options that need others, exit codes
-    map.py               `halsted map`, `plan`, `status`
+    map.py               `halsted map`, `status`
+    plan.py              `halsted plan`
     deidentify.py        `halsted deidentify`
     embed.py             `halsted embed`
     view.py              `halsted show`, `export`, `report`
@@ -15,7 +16,10 @@ code.
     train.py             `halsted phantom`, `train`
     encoder.py           `halsted encoder` and its actions
     embeddings.py        `halsted embeddings` and its actions
-    atlas.py             `halsted atlas` and its actions
+    atlas.py             `halsted atlas` and its actions, but for
+    atlas_import.py      `halsted atlas import`
+    atlas_release.py     `halsted atlas release`
+    atlas_search.py      `halsted atlas search`
     synthesize.py        `halsted synthesize`
     evaluate.py          `halsted evaluate`
     benchmark.py         `halsted benchmark` and its actions

@@ -103,6 +103,8 @@ Do = Callable[[argparse.Namespace], int]
 """What a command does: options in, exit code out."""
 Commands: TypeAlias = "argparse._SubParsersAction[Any]"
 """Where commands are added. Any: argparse's own type of it does not know the class of the parsers."""
+Action: TypeAlias = Callable[[str, str, Do, str], Parser]
+"""Adds one action to a group of commands: (name, purpose, what it does, an example) → its parser."""
 
 
 def add_command(commands: Commands, name: str, purpose: str, do: Do, *, example: str, more: str = "") -> Parser:

@@ -16,9 +16,10 @@ from halsted_ray.cli.evaluate import add_evaluate
 from halsted_ray.cli.explain import add_explain
 from halsted_ray.cli.forecast import add_forecast
 from halsted_ray.cli.language import add_few_shot, add_recall, add_zero_shot
-from halsted_ray.cli.map import add_map, add_plan, add_status
+from halsted_ray.cli.map import add_map, add_status
 from halsted_ray.cli.options import Parser
 from halsted_ray.cli.out_of_body import add_out_of_body
+from halsted_ray.cli.plan import add_plan
 from halsted_ray.cli.probe import add_probe
 from halsted_ray.cli.registry import add_lineage, add_registry
 from halsted_ray.cli.search import add_search, add_search_index

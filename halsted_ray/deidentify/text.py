@@ -240,11 +240,14 @@ class _Track:
 def masks_of(samples: list[Sample]) -> list[Mask]:
     """Masks from samples in rising order of time. What was not read for sure counts where it stays in one place."""
     tracks: list[_Track] = []
+    near: list[_Track] = []  # those that may go on: a video of hours has ten thousand others
     for number, sample in enumerate(samples):
+        near = [track for track in near if _is_near(track, number, samples)]
         for text in sample.texts:
-            track = next((t for t in reversed(tracks) if _continues(t, text.box, number, samples)), None)
+            track = next((t for t in reversed(near) if t.boxes[-1].overlap(text.box) >= SAME_PLACE), None)
             if track is None:
-                tracks.append(_Track([number], [text.box], text.score, text.is_read))
+                near.append(_Track([number], [text.box], text.score, text.is_read))
+                tracks.append(near[-1])
                 continue
             track.seen.append(number)
             track.boxes.append(text.box)
@@ -265,10 +268,10 @@ def masks_of(samples: list[Sample]) -> list[Mask]:
     return masks
 
 
-def _continues(track: _Track, box: Box, number: int, samples: list[Sample]) -> bool:
+def _is_near(track: _Track, number: int, samples: list[Sample]) -> bool:
+    """Whether what is seen in a sample may go on with ``track``."""
     gap_s = samples[number].shown_s - samples[track.seen[-1]].shown_s
-    is_near = number - track.seen[-1] <= 1 or gap_s <= HELD_S
-    return is_near and track.boxes[-1].overlap(box) >= SAME_PLACE
+    return number - track.seen[-1] <= 1 or gap_s <= HELD_S
 
 
 def stored_box(box: Box, orientation: Orientation, width: int, height: int) -> Box:

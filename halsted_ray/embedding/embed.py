@@ -156,17 +156,15 @@ def missing_segments(
     videos: Sequence[Video], windows: Mapping[str, Sequence[Window]], store: VectorStore
 ) -> list[Segment]:
     """Those of ``windows`` (video_id → windows) that the store does not hold, as segments of about ``SPAN_S``."""
+    lacking = {video.video_id: windows[video.video_id] for video in videos}
+    for found in store.read_videos(lacking):
+        have = set(found.keys)
+        lacking[found.video_id] = [window for window in lacking[found.video_id] if window_key(window) not in have]
     segments = []
-    held: dict[str, set[WindowKey]] = {}
-    for found in store.read_videos(video.video_id for video in videos):
-        held[found.video_id] = set(found.keys)
     for video in videos:
-        wanted = windows[video.video_id]
-        have = held.get(video.video_id, set())
         spans: dict[float, list[Window]] = {}
-        for window in wanted:
-            if window_key(window) not in have:
-                spans.setdefault(window.start_s // SPAN_S, []).append(window)
+        for window in lacking[video.video_id]:
+            spans.setdefault(window.start_s // SPAN_S, []).append(window)
         segments += [_segment(video, spans[number]) for number in sorted(spans)]
     return segments
 

@@ -45,7 +45,7 @@ def encode_windows(
     ``images_NHWC``: uint8, the frames of ``segment`` at ``video.windows.frame_times_s(segment, spec)``. ``present_T``:
     bool, which of them have a picture (None: all); the others are replaced as ``video.presence`` says.
     """
-    rows_NT = np.stack([frame_rows(window, segment, spec) for window in windows])
+    rows_NT = frame_rows(windows, segment, spec)
     if present_T is not None and not present_T.all():
         rows_NT = np.stack([rows_T[stand_ins(present_T[rows_T])] for rows_T in rows_NT])
     return encoder.encode_frames(images_NHWC, rows_NT)
@@ -160,8 +160,8 @@ class EmbedStage:
         if images_NHWC is None:
             present_T[:] = False
         whole, mended, left_out = [], [], []
-        for window in wanted_windows(segment, spec):
-            of_window_T = present_T[frame_rows(window, segment, spec)]
+        wanted = wanted_windows(segment, spec)
+        for window, of_window_T in zip(wanted, present_T[frame_rows(wanted, segment, spec)], strict=True):
             if missing_s(window, gaps) == 0 and of_window_T.all():
                 whole.append(window)
             elif is_asked(window, gaps, of_window_T, self.options.least_present):

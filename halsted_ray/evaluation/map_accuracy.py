@@ -10,6 +10,7 @@ Legend: W windows of one video, K categories of one tag. A lane is the spans of 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from halsted_ray.errors import TaxonomyError
 from halsted_ray.evaluation import metrics
 from halsted_ray.evaluation.json_values import Figures, without_nan
 from halsted_ray.evaluation.metrics import Matches, Span
+from halsted_ray.maps.timeline import TOUCHING_S
 from halsted_ray.records import UNKNOWN, Clip, WindowSpec
 from halsted_ray.taxonomy import Tag, Taxonomy
 
@@ -28,8 +30,6 @@ OVERLAPS = {"f1_10": 0.10, "f1_25": 0.25, "f1_50": 0.50}
 """Name of the F1 → overlap (IoU) from which a span counts as found."""
 EDGE_WITHIN_S = 5.0
 """An edge that is further away is another edge."""
-TOUCHING_S = 1e-6
-"""Spans of one category that are no further apart are one span."""
 NONE = -1
 """In the place of a category where a window has none."""
 Lanes = dict[tuple[str, str], list["LabelledSpan"]]
@@ -58,6 +58,15 @@ class WindowCounts:
     confidences: list[float] = field(default_factory=list)
     """Of the windows with a truth and a prediction; ``rights``: whether each prediction is right."""
     rights: list[bool] = field(default_factory=list)
+
+    def add(self, other: WindowCounts) -> None:
+        """Adds the counts of another video."""
+        self.confusion_TP += other.confusion_TP
+        self.in_gap += other.in_gap
+        self.only_predicted += other.only_predicted
+        self.false_alarms += other.false_alarms
+        self.confidences += other.confidences
+        self.rights += other.rights
 
     def figures(self) -> Figures:
         """The tag's figures by window, as JSON values (NaN where there is no window)."""
@@ -130,7 +139,7 @@ def score_timeline(
             gaps = predicted.get((video_id, "gap"), [])
             elsewhere = excluding_spans(truth, video_id, tag, taxonomy)
             counts = count_windows(predicted_lane, true_lane, gaps, tag, spec.fine_s, ends_s[video_id], elsewhere)
-            total = add(total, counts)
+            total.add(counts)
             predicted_spans, true_spans = joined(predicted_lane), joined(true_lane)
             lanes.append((predicted_spans, true_spans))
             of_video = counts.figures()
@@ -278,18 +287,6 @@ def count_windows(
     )
 
 
-def add(first: WindowCounts, second: WindowCounts) -> WindowCounts:
-    """The counts of both together."""
-    return WindowCounts(
-        first.confusion_TP + second.confusion_TP,
-        first.in_gap + second.in_gap,
-        first.only_predicted + second.only_predicted,
-        first.false_alarms + second.false_alarms,
-        first.confidences + second.confidences,
-        first.rights + second.rights,
-    )
-
-
 def span_figures(lanes: list[tuple[list[Span], list[Span]]]) -> Figures:
     """Figures by span of one tag, from (predicted spans, true spans) per video."""
     figures: Figures = {}
@@ -320,10 +317,14 @@ def edges_of(lane: list[Span]) -> list[tuple[Any, Any, float]]:
 def edge_errors_s(predicted: list[Span], truth: list[Span]) -> list[float]:
     """Seconds from each true edge to the nearest predicted edge between the same two categories, where that lies within
     ``EDGE_WITHIN_S``; an edge that was not found so has no error, and counts in ``edges`` less ``edges_found``."""
-    found = edges_of(predicted)
+    found_s: dict[tuple[Any, Any], list[float]] = {}
+    for before, after, at_s in edges_of(predicted):
+        found_s.setdefault((before, after), []).append(at_s)
     errors_s = []
     for before, after, at_s in edges_of(truth):
-        nearest = min((abs(other_s - at_s) for a, b, other_s in found if (a, b) == (before, after)), default=math.inf)
+        own_s = found_s.get((before, after), [])
+        place = bisect_left(own_s, at_s)
+        nearest = min((abs(other_s - at_s) for other_s in own_s[max(0, place - 1) : place + 1]), default=math.inf)
         if nearest <= EDGE_WITHIN_S:
             errors_s.append(nearest)
     return errors_s

@@ -23,7 +23,6 @@ from halsted_ray.evaluation.intervals import bootstrap
 from halsted_ray.evaluation.json_values import Figures, without_nan
 from halsted_ray.evaluation.map_accuracy import (
     NONE,
-    TOUCHING_S,
     LabelledSpan,
     Lanes,
     count_windows,
@@ -34,6 +33,7 @@ from halsted_ray.evaluation.map_accuracy import (
     span_figures,
 )
 from halsted_ray.evaluation.metrics import Span
+from halsted_ray.maps.timeline import TOUCHING_S
 from halsted_ray.records import Clip, WindowSpec
 from halsted_ray.taxonomy import Tag, Taxonomy
 

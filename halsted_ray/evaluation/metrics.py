@@ -6,9 +6,11 @@ Where the original code of a metric raises or gives NaN for an empty input, the 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -88,11 +90,14 @@ def match_spans(predicted: Sequence[Span], truth: Sequence[Span], overlap: float
     """
     if not 0 < overlap <= 1:
         raise ValueError(f"overlap={overlap}; expected a share in (0, 1], 0.1 for F1@10")
+    starts, latest_stops = [span.start for span in truth], list(accumulate((span.stop for span in truth), max))
     taken = [False] * len(truth)
     hits = 0
     for span in predicted:
         best, best_iou = -1, 0.0
-        for index, other in enumerate(truth):
+        # Only what shares time with it: a long video has thousands of spans on both sides.
+        for index in range(bisect_right(latest_stops, span.start), bisect_left(starts, span.stop)):
+            other = truth[index]
             if other.label != span.label:
                 continue
             shared = min(span.stop, other.stop) - max(span.start, other.start)

@@ -16,9 +16,10 @@ from halsted_ray.evaluation.coverage import coverage
 from halsted_ray.evaluation.frame_metrics import average_precision, phase_metrics
 from halsted_ray.evaluation.intervals import bootstrap, over_folds, ratio_of_sums
 from halsted_ray.evaluation.json_values import Figures, without_nan
-from halsted_ray.evaluation.map_accuracy import OVERLAPS, TOUCHING_S
+from halsted_ray.evaluation.map_accuracy import OVERLAPS
 from halsted_ray.evaluation.metrics import Span
 from halsted_ray.evaluation.predictions import MODEL, NO_CATEGORY, TagPredictions, of_unit
+from halsted_ray.maps.timeline import TOUCHING_S
 from halsted_ray.taxonomy import Taxonomy
 
 GROUPS = ("specialty", "procedure", "source", "window")

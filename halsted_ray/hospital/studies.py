@@ -24,6 +24,7 @@ MAX_ATTEMPTS = 5
 """How often a study is tried whose mapping did not come to its end."""
 RETRY_S = 10.0
 """How long to wait after the first failure; each further failure doubles it."""
+LONGEST_RETRY_S = RETRY_S * 2**MAX_ATTEMPTS
 
 
 @dataclass(frozen=True)
@@ -132,14 +133,14 @@ class Studies:
 
     def claim(self, quiet_s: float) -> str | None:
         """The study that waits longest and had no new video for ``quiet_s`` seconds, now in ``mapping``; None where
-        there is none."""
+        there is none. A time in the future does not count: the machine's clock was wrong when it was noted."""
         now_s = time.time()
         with self._identities.database() as database:
             database.execute("BEGIN IMMEDIATE")
             found = database.execute(
-                "SELECT key FROM studies WHERE state = 'received' AND newest_s <= ? AND again_s <= ? "
-                "AND key IN (SELECT key FROM study_videos) ORDER BY newest_s LIMIT 1",
-                (now_s - quiet_s, now_s),
+                "SELECT key FROM studies WHERE state = 'received' AND (newest_s <= ? OR newest_s > ?) "
+                "AND (again_s <= ? OR again_s > ?) AND key IN (SELECT key FROM study_videos) ORDER BY newest_s LIMIT 1",
+                (now_s - quiet_s, now_s, now_s, now_s + LONGEST_RETRY_S),
             ).fetchone()
             if found is None:
                 return None

@@ -36,9 +36,10 @@ Vectors = Mapping[str, Mapping[WindowKey, np.ndarray]]
 class CaptionedClips:
     """Captions in arrays, in the order of videos and times.
 
-    ``vectors_WD``: float16, each window once. ``first_C`` and ``count_C``: the caption's windows are
-    ``vectors_WD[first : first + count]``. ``text_C``: row of ``texts_TW`` (float32, unit length). ``video_C``: number
-    in ``video_ids``. ``level_C``: number in ``captions.LEVELS``.
+    ``vectors_WD``: float16, the windows of one caption after another, so that a window of several captions stands
+    several times. ``first_C`` and ``count_C``: the caption's windows are ``vectors_WD[first : first + count]``.
+    ``text_C``: row of ``texts_TW`` (float32, unit length). ``video_C``: number in ``video_ids``. ``level_C``: number in
+    ``captions.LEVELS``.
     """
 
     vectors_WD: np.ndarray
@@ -135,6 +136,7 @@ def captioned_clips(
     unique = list(dict.fromkeys(caption.text for caption in kept))
     row_of_text = {text: row for row, text in enumerate(unique)}
     video_ids = sorted({caption.video_id for caption in kept})
+    number_of = {video_id: number for number, video_id in enumerate(video_ids)}
     return CaptionedClips(
         np.stack(vectors_W).astype(np.float16),
         np.array(first_C),
@@ -142,7 +144,7 @@ def captioned_clips(
         np.array([caption.start_s for caption in kept]),
         np.array([caption.stop_s for caption in kept]),
         np.array([row_of_text[caption.text] for caption in kept]),
-        np.array([video_ids.index(caption.video_id) for caption in kept]),
+        np.array([number_of[caption.video_id] for caption in kept]),
         np.array([LEVELS.index(caption.level) for caption in kept]),
         texts.encode(unique),
         tuple(unique),

@@ -24,7 +24,7 @@ from halsted_ray.storage.files import require_writable
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.training import loop
 from halsted_ray.training.epoch_record import EpochRecord
-from halsted_ray.training.run_record import finished_run, write_run
+from halsted_ray.training.run_record import finished_run, sole_run, write_run
 from halsted_ray.training.train import TrainingPlan, cores_of_worker, require_validation
 
 PARTS = ("train", "validation")
@@ -118,43 +118,45 @@ def train_contrast(
     if done := finished_run(out, run_id, ContrastSummary):
         return done
     require_writable(out)
-    started_s = time.monotonic()
-    vectors = embeddings or f"{atlas.rstrip('/')}/embeddings"
-    clips = load_parts(source, of_part, frozen, texts, spec, vectors, on_embed)
-    config = VideoTextConfig(
-        encoder_ref=encoder,
-        encoder_fingerprint=frozen.fingerprint,
-        encoder_dim=frozen.dim,
-        text_ref=text_encoder or "",
-        text_fingerprint=texts.fingerprint,
-        text_width=texts.width,
-        dim=recipe.dim,
-        hidden=recipe.hidden,
-        dropout=recipe.dropout,
-        version=run_id,
-        atlas_release=source.name,
-        atlas_version=source.version,
-        windows=spec,
-        learned_from={part: list(own.video_ids) for part, own in clips.items()},
-    )
-    embed_s, started_s = time.monotonic() - started_s, time.monotonic()
-    paths = {part: f"{root}/samples/{run_id}-{part}.safetensors" for part in PARTS}
-    for part, path in paths.items():
-        clips[part].save(path)
-    with connected() as (_, free_gpus, cores):
-        workers, use_gpu = request.on(cluster_gpus(), free_gpus)
-        fitted = loop.fit_module(
-            contrast_trainer,
-            {**paths, "model": config, "recipe": recipe},
-            name=run_id,
-            storage=f"{root}/checkpoints",
-            workers=workers,
-            cores=cores_of_worker(cores, workers),
-            use_gpu=use_gpu,
-            on_epoch=on_epoch,
-            on_restored=on_restored,
+    with sole_run(out) as lease:
+        started_s = time.monotonic()
+        vectors = embeddings or f"{atlas.rstrip('/')}/embeddings"
+        clips = load_parts(source, of_part, frozen, texts, spec, vectors, on_embed)
+        config = VideoTextConfig(
+            encoder_ref=encoder,
+            encoder_fingerprint=frozen.fingerprint,
+            encoder_dim=frozen.dim,
+            text_ref=text_encoder or "",
+            text_fingerprint=texts.fingerprint,
+            text_width=texts.width,
+            dim=recipe.dim,
+            hidden=recipe.hidden,
+            dropout=recipe.dropout,
+            version=run_id,
+            atlas_release=source.name,
+            atlas_version=source.version,
+            windows=spec,
+            learned_from={part: list(own.video_ids) for part, own in clips.items()},
         )
-    return keep_run(out, config, recipe, clips, fitted, (embed_s, started_s), workers, "cuda" if use_gpu else "cpu")
+        embed_s, started_s = time.monotonic() - started_s, time.monotonic()
+        paths = {part: f"{root}/samples/{run_id}-{part}.safetensors" for part in PARTS}
+        for part, path in paths.items():
+            clips[part].save(path)
+        with connected() as (_, free_gpus, cores):
+            workers, use_gpu = request.on(cluster_gpus(), free_gpus)
+            fitted = loop.fit_module(
+                contrast_trainer,
+                {**paths, "model": config, "recipe": recipe},
+                name=run_id,
+                storage=f"{root}/checkpoints",
+                workers=workers,
+                cores=cores_of_worker(cores, workers),
+                use_gpu=use_gpu,
+                on_epoch=on_epoch,
+                on_restored=on_restored,
+            )
+        lease.check()
+        return keep_run(out, config, recipe, clips, fitted, (embed_s, started_s), workers, "cuda" if use_gpu else "cpu")
 
 
 def captions_of_part(source: Atlas, captions: list[Caption], split: dict[str, str], part: str) -> list[Caption]:

@@ -13,9 +13,11 @@ import hmac
 import json
 import os
 import re
+import secrets
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,15 +36,25 @@ from halsted_ray.embedding.segments import ListedSegments
 from halsted_ray.embedding.streaming import Stage, stream
 from halsted_ray.errors import DecoderKilled, OutputError, StorageUnavailable, UsageError, VideoError
 from halsted_ray.records import Segment
-from halsted_ray.storage.files import make_local_folder, read_head, require_writable
+from halsted_ray.storage.files import (
+    REQUESTS_AT_ONCE,
+    make_local_folder,
+    read_head,
+    read_json,
+    require_writable,
+    write_json,
+)
+from halsted_ray.storage.lease import Lease
 from halsted_ray.storage.locations import absolute_location, filesystem, local_path
 from halsted_ray.storage.private_lists import write_private_list
+from halsted_ray.storage.retry import PATIENCE_S, with_retries
 from halsted_ray.video.archive import EXTENSIONS, list_archive
 from halsted_ray.video.file_head import HEAD_BYTES, is_dicom
-from halsted_ray.video.identity import identify
+from halsted_ray.video.identity import file_info, identify
 
 OWN_NAME = re.compile(r"\.?[0-9a-f]{16}\.(mp4|part)")
 """The names of clean videos (``pseudonym``), and of those that are being written."""
+FAILED = "failed.json"
 RESULT_SCHEMA = pa.schema([(name, pa.string()) for name in ("video_id", "certificate", "code", "reason")])
 """``certificate``: JSON, not signed; null where the video could not be cleaned, for ``reason``."""
 
@@ -123,7 +135,7 @@ def deidentify_archive(
     the folder of the review). Both hold secrets and lie apart from ``out``. What is finished is not done again. A video
     that can't be read stands in the summary with a reason, and is tried again by ``retry_failed`` alone; which file it
     is says ``failed-files.csv`` in the folder of the review. Raises UsageError (an archive of DICOM files, ``out`` with
-    videos that no such run wrote, key, a missing package).
+    videos that no such run wrote, key, a missing package), OutputError where another run is at work on ``out``.
     """
     archive, out = absolute_location(archive), absolute_location(out)
     if local_path(out) is None:
@@ -142,32 +154,59 @@ def deidentify_archive(
     for folder in ("videos", "certificates"):
         make_local_folder(Path(out) / folder)
     make_local_folder(review_folder, 0o700)
-    private = site_key(Path(key) if key else review_folder / "site-key.pem")
-    refused = review_folder / "failed.json"
-    before: dict[str, tuple[str, str]] = json.loads(refused.read_text()) if refused.exists() else {}
-    uris = {pseudonym(private, uri): uri for uri in listing.videos}
-    finished = {path.stem for path in (Path(out) / "certificates").glob("*.json")}
-    skipped = {} if retry_failed else {name: (before[name][0], before[name][1]) for name in uris if name in before}
-    waiting = {name: uri for name, uri in uris.items() if name not in finished and name not in skipped}
-    summary = DeidentifySummary(len(uris), len(set(uris) & finished), failed=skipped)
+    with Lease(out, secrets.token_hex(6), observer.on_message):
+        return _clean_archive(
+            listing.videos,
+            DeidentifyOptions(out, str(review_folder), options or CleaningOptions()),
+            site_key(Path(key) if key else review_folder / "site-key.pem"),
+            retry_failed,
+            resources,
+            observer,
+        )
+
+
+def _clean_archive(
+    videos: Sequence[str],
+    options: DeidentifyOptions,
+    key: Ed25519PrivateKey,
+    retry_failed: bool,
+    resources: ResourceRequest,
+    observer: RunObserver,
+) -> DeidentifySummary:
+    """Cleans those of ``videos`` (uris) that have no clean copy yet."""
+    out, review = Path(options.out), Path(options.review)
+    before = _failed_before(review)
+    uris, unread = _named(key, videos)
+    finished = {path.stem for path in (out / "certificates").glob("*.json")}
+    failed = ({} if retry_failed else {name: before[name] for name in uris if name in before}) | unread
+    waiting = {name: uri for name, uri in uris.items() if name not in finished and name not in failed}
+    summary = DeidentifySummary(len(uris), len(set(uris) & finished), failed=failed)
     observer.on_message(f"{len(uris):,} videos, {summary.before:,} clean before, {len(waiting):,} to clean")
     rows = ListedSegments(Segment(name, name, uri, 0.0, 0.0, 0.0) for name, uri in waiting.items())
-    stage_options = DeidentifyOptions(out, str(review_folder), options or CleaningOptions())
     if rows:
         with RunCluster(resources, observer) as cluster:
             pools = cluster.size_pools(len(rows))
-            for table in stream(rows, [Stage(DeidentifyStage, stage_options, pools.decoders)], pools.leave):
+            for table in stream(rows, [Stage(DeidentifyStage, options, pools.decoders)], pools.leave):
                 for row in table.to_pylist():
-                    _take(row, waiting[row["video_id"]], Path(out), review_folder, private, summary)
-    refused.write_text(json.dumps(summary.failed))
+                    _take(row, waiting[row["video_id"]], out, review, key, summary)
+    write_json(review / FAILED, summary.failed)
     failed_list = write_private_list(
-        review_folder / "failed-files.csv",
+        review / "failed-files.csv",
         ("id", "file", "code"),
         ((name, uris[name], code) for name, (code, _) in sorted(summary.failed.items())),
     )
     summary.failed_list = str(failed_list) if failed_list else None
-    write_index(review_folder)
+    write_index(review)
     return summary
+
+
+def _failed_before(review: Path) -> dict[str, tuple[str, str]]:
+    """id → (code, reason) of the videos that the run before could not clean; empty where its list can't be read, so
+    that they are tried again."""
+    try:
+        return {name: (code, reason) for name, (code, reason) in read_json(review / FAILED).items()}
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def _check_out(out: str) -> None:
@@ -219,14 +258,35 @@ def _take(
     summary.failed.pop(name, None)
 
 
-def pseudonym(key: Ed25519PrivateKey, uri: str) -> str:
-    """The name of the clean copy of a file: 16 hex digits, of its content and the site's key."""
-    fs, path = filesystem(uri)
+def _named(key: Ed25519PrivateKey, uris: Sequence[str]) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
+    """(the name of each clean copy → its file, name → (code, reason) of the files that can't be read now).
+
+    A file that can't be read is named by its place, and is not cleaned: its copy would lie there a second time when the
+    file can be read again.
+    """
+
+    def content(uri: str) -> str | VideoError:
+        fs, path = filesystem(uri)
+        try:
+            file_info(fs, path)
+            return with_retries(lambda: identify(fs, path)[0], "its first, last and middle bytes", PATIENCE_S)
+        except VideoError as error:
+            return error
+
+    named: dict[str, str] = {}
+    unread: dict[str, tuple[str, str]] = {}
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:  # each file is some requests
+        for uri, found in zip(uris, pool.map(content, uris), strict=True):
+            name = pseudonym(key, uri if isinstance(found, VideoError) else found)
+            named[name] = uri
+            if isinstance(found, VideoError):
+                unread[name] = (found.code, str(found))
+    return named, unread
+
+
+def pseudonym(key: Ed25519PrivateKey, content: str) -> str:
+    """The name of a clean copy: 16 hex digits, of the id of its source's ``content`` and the site's key."""
     secret = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-    try:
-        content = identify(fs, path)[0]
-    except OSError:
-        content = uri  # it can't be read now; the stage says why
     return hmac.new(hashlib.sha256(b"halsted-pseudonym" + secret).digest(), content.encode(), "sha256").hexdigest()[:16]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import secrets
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +16,10 @@ from halsted_ray.errors import AtlasError, ModelError, UsageError
 from halsted_ray.mapping.kept_inventory import KeptInventory
 from halsted_ray.mapping.run_plan import settled_inventory
 from halsted_ray.maps.packet_indexes import PacketIndexes
-from halsted_ray.model.brought import BroughtVectors, read_brought, write_brought, write_rows
+from halsted_ray.model.brought import BroughtVectors, brought_at, write_brought, write_rows
 from halsted_ray.records import Video
 from halsted_ray.storage.files import require_writable
+from halsted_ray.storage.lease import Lease
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.video.archive import SETTLE_S, list_archive
 
@@ -70,7 +72,7 @@ def import_vectors(
     A file that can't be used is refused with a reason and leaves the others alone. The same call may be repeated.
 
     Raises UsageError (name, digest, rate), ModelError (no file; the name is taken by other vectors), ArchiveError,
-    OutputError.
+    OutputError, StorageUnavailable.
     """
     if not NAME.fullmatch(name) or not digest.strip():
         raise UsageError(
@@ -84,7 +86,21 @@ def import_vectors(
     require_writable(embeddings)
     videos = videos_of(absolute_location(of), embeddings, observer)
     place = f"{embeddings.rstrip('/')}/{FOLDER}/{name}"
-    brought = read_brought(place)
+    with Lease(place, secrets.token_hex(6), observer.on_message):
+        return _taken(files, videos, place, name, digest, rate, observer)
+
+
+def _taken(
+    files: Sequence[str],
+    videos: Sequence[Video],
+    place: str,
+    name: str,
+    digest: str,
+    rate: float | None,
+    observer: RunObserver,
+) -> ImportedVectors:
+    """What an import of ``files`` did, which adds to the vectors that earlier imports left at ``place``."""
+    brought = brought_at(place)
     if brought is not None and brought.digest != digest:
         raise ModelError(
             f"vectors named {name!r} are there with the digest {brought.digest!r}, got {digest!r}; choose another name"
@@ -94,7 +110,7 @@ def import_vectors(
         for known in {listed.video_id, stem_of(listed.uri), posixpath.basename(listed.uri)}:
             by_name[known].append(listed)
     refused, refused_files = dict[str, str](), dict[str, str]()
-    rows_read, taken = 0, dict[str, int]()
+    rows_read, taken, made = 0, dict[str, int](), dict[str, str]()
     for number, path in enumerate(files, 1):
         observer.on_message(f"{number:,} of {len(files):,} files") if number % 100 == 0 else None
         video: Video | None = None
@@ -120,10 +136,11 @@ def import_vectors(
         rows_read += len(rows.time_s_N)
         if video.video_id not in brought.rows:
             write_rows(place, video.video_id, rows)
-            brought = replace(brought, rows={**brought.rows, video.video_id: rows.digest()})
+            made[video.video_id] = rows.digest()
     if brought is None:
         first = next(iter(refused))
         raise ModelError(f"none of {len(files):,} files could be used; the first: {first} {refused[first]}")
+    brought = replace(brought, rows={**brought.rows, **made})
     write_brought(place, brought)
     without = tuple(video.video_id for video in videos if video.video_id not in brought.rows)
     return ImportedVectors(

@@ -3,31 +3,22 @@ it can't be mapped."""
 
 from __future__ import annotations
 
-import os
-import queue
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeAlias
 
 from halsted_ray.compute.progress import LOG_EVERY_S
-from halsted_ray.errors import BeyondLimits, DecoderKilled, StorageUnavailable, UnreadableVideo, VideoError
+from halsted_ray.errors import BeyondLimits, StorageUnavailable, UnreadableVideo, VideoError
 from halsted_ray.maps.table_schemas import ArchiveFile
 from halsted_ray.records import Video, digest
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.retry import PATIENCE_S, with_retries
-from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.file_head import dicom_reason, holds_dicom_stream, is_dicom
 from halsted_ray.video.identity import file_info, identify
 from halsted_ray.video.limits import DEFAULT_LIMITS, VideoLimits
-from halsted_ray.video.probe import PROBE_VERSION, Probe
-
-THREADS = 16
-"""The threads wait for storage. Probing is done by one process per core."""
-
-IdleProcesses: TypeAlias = "queue.SimpleQueue[DecodeProcess]"
-"""The decoding processes that nobody uses at the moment."""
+from halsted_ray.video.probe import PROBE_VERSION
+from halsted_ray.video.probers import Probers
 
 OnIndex: TypeAlias = Callable[[str, str, bytes], None]
 """``on_index(video_id, uri, packet_index)``"""
@@ -89,22 +80,17 @@ def probe_files(
 ) -> list[ArchiveFile]:
     """As ``take_inventory``, but copies are not looked for."""
     entries, logged_s = [], time.monotonic()
-    idle: IdleProcesses = queue.SimpleQueue()
-    processes = [DecodeProcess() for _ in range(max(1, min(os.cpu_count() or 1, len(uris), THREADS)))]
-    for process in processes:
-        idle.put(process)
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        for entry in pool.map(lambda uri: _probe_file(uri, known.get(uri), idle, retry_failed, on_index, limits), uris):
+    with Probers(len(uris)) as probers:
+
+        def look(uri: str) -> ArchiveFile:
+            return _probe_file(uri, known.get(uri), probers, retry_failed, on_index, limits)
+
+        for entry in probers.each(look, uris):
             entries.append(entry)
             if time.monotonic() - logged_s > LOG_EVERY_S:
                 logged_s = time.monotonic()
                 on_message(f"{len(entries):,} of {len(uris):,} files looked at")
-        return entries
-    finally:
-        pool.shutdown(cancel_futures=True)  # else a run that is stopped would look at all the others first
-        for process in processes:
-            process.close()
+    return entries
 
 
 def _mark_copies(entries: Sequence[ArchiveFile]) -> list[ArchiveFile]:
@@ -121,7 +107,7 @@ def _mark_copies(entries: Sequence[ArchiveFile]) -> list[ArchiveFile]:
 def _probe_file(
     uri: str,
     known: ArchiveFile | None,
-    idle: IdleProcesses,
+    probers: Probers,
     retry_failed: bool,
     on_index: OnIndex,
     limits: VideoLimits,
@@ -143,7 +129,7 @@ def _probe_file(
             name, head = with_retries(lambda: identify(fs, path), "its first, last and middle bytes", PATIENCE_S)
             if is_dicom(head) and not holds_dicom_stream(head):
                 raise UnreadableVideo(dicom_reason(head))
-        found, packet_index = _probe(uri, idle)
+        found, packet_index = probers.probe_and_index(uri)
         limits.check(found)
         if packet_index:
             on_index(name, uri, packet_index)
@@ -163,14 +149,3 @@ def _is_current(known: ArchiveFile, stamp: str, size_bytes: int) -> bool:
         and known.probe_version == PROBE_VERSION
         and known.code not in (StorageUnavailable.code, BeyondLimits.code)
     )
-
-
-def _probe(uri: str, idle: IdleProcesses) -> tuple[Probe, bytes]:
-    process = idle.get()
-    try:
-        try:
-            return process.probe_and_index(uri)
-        except DecoderKilled:  # the machine may have been short of memory or time: a second time it is the file's fault
-            return process.probe_and_index(uri)
-    finally:
-        idle.put(process)

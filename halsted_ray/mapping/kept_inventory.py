@@ -48,7 +48,7 @@ def kept_files(embeddings: str) -> list[ArchiveFile]:
 def _entries(place: str) -> list[ArchiveFile]:
     try:
         kept = read_json(place)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a power cut may leave a file empty; it is made anew
         return []
     if not isinstance(kept, Mapping) or kept.get("form") != FORM:
         return []

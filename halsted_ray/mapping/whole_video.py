@@ -24,7 +24,7 @@ from halsted_ray.refining.refinement import Refinement
 from halsted_ray.refining.slots import SLOTS, VideoSequence, sequence_of
 from halsted_ray.storage.vectors import VectorStore
 from halsted_ray.taxonomy import Taxonomy
-from halsted_ray.video.presence import Span, union, without
+from halsted_ray.video.presence import Span, overlapping, union, without
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,15 @@ class WholeVideo:
         for start_s, stop_s in unknown:
             closed_T |= (sequence.middle_s_T >= start_s) & (sequence.middle_s_T < stop_s)
         refined = refiner.refinement.refine(refiner.model, sequence, self.tasks, refiner.kind, closed_T)
-        spans = [part for span in _present(sequence) for part in without(span, unknown)]
+        spans = [part for span in _present(sequence) for part in without(span, overlapping(unknown, span))]
         kept = [
             replace(tag, start_s=start_s, stop_s=stop_s)
             for tag in tags
+            for span in ((tag.start_s, tag.stop_s),)
             for start_s, stop_s in (
-                without((tag.start_s, tag.stop_s), spans)
+                without(span, overlapping(spans, span))
                 if tag.tag in refiner.refinement.stated[refiner.kind]
-                else [(tag.start_s, tag.stop_s)]
+                else [span]
             )
         ]
         return kept + refined

@@ -123,7 +123,7 @@ class SegmentWindows:
         """Whether enough of the window's time has a picture."""
         if not self.touches_gap(window):
             return True
-        present_T = self.present_T[frame_rows(window, self.segment, self.spec)]
+        present_T = self.present_T[frame_rows([window], self.segment, self.spec)[0]]
         return is_asked(window, self.gaps, present_T, self.least_present)
 
     def touches_gap(self, window: Window) -> bool:

@@ -19,7 +19,7 @@ from halsted_ray.errors import UsageError
 from halsted_ray.maps.commits import commit_rows
 from halsted_ray.maps.reading import read_table, read_videos
 from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA, ArchiveFile
-from halsted_ray.maps.timeline import DECIMALS
+from halsted_ray.maps.timeline import DECIMALS, TOUCHING_S
 from halsted_ray.records import TIMELINE_ORDER, digest
 from halsted_ray.storage.delta import table_uri
 from halsted_ray.storage.locations import local_path
@@ -39,9 +39,6 @@ CASES_SCHEMA = pa.schema(
 """``position`` counts from 1. ``offset_s`` is when the video begins on the axis of the case; ``duration_s`` is its
 length, 0 where it can't be read. ``rule`` is what the cases were made by (``video.cases``), and ``archive`` is where
 its paths begin."""
-
-TOUCHING_S = 1e-6
-"""Two rows of one lane that are nearer than this are one row: sums of lengths are not exact."""
 
 Row = dict[str, Any]
 """A row of a timeline, by column."""
@@ -75,8 +72,11 @@ def publish_cases(out: str, archive: str, rule: str | None, say: Callable[[str],
     cases: list[tuple[str, str, list[str]]] = []
     """(archive, key, uris in order) of each case."""
     kept: list[Chapter] = []
+    uris_at: dict[str | None, list[str]] = {}
+    for uri in entries:
+        uris_at.setdefault(_archive_of(uri, rules), []).append(uri)
     for place, of_place in rules.items():
-        uris = [uri for uri in entries if _archive_of(uri, rules) == place]
+        uris = uris_at.get(place, [])
         try:
             found = group_cases(uris, of_place, place, strict=False)
         except UsageError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import pyarrow as pa
@@ -41,6 +42,16 @@ def commit_rows(uri: str, data: pa.Table, replaced: str | None, provenance: Prov
         return open_table(uri).version()
     except (DeltaError, OSError) as error:
         raise _not_committed(uri, error) from error
+
+
+def sql_text(value: str) -> str:
+    """``value`` as a text in a predicate. A task of somebody's own taxonomy may have a quotation mark in its name."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def sql_in(column: str, values: Iterable[str]) -> str:
+    """The predicate of the rows whose ``column`` is one of ``values``."""
+    return f"{column} IN ({', '.join(map(sql_text, values))})"
 
 
 def delete_rows(uri: str, predicate: str) -> None:

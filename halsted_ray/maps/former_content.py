@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 import pyarrow as pa
 
-from halsted_ray.maps.commits import commit_rows, delete_rows
+from halsted_ray.maps.commits import commit_rows, delete_rows, sql_in
 from halsted_ray.maps.packet_indexes import PacketIndexes
 from halsted_ray.maps.reading import read_table
 from halsted_ray.maps.staging import stagings
@@ -33,7 +33,7 @@ def drop_former_content(out: str, before: Entries, after: Entries) -> None:
     for name in ("timeline", "segments"):
         with_rows = sorted(_ids_in(out, name, former))
         if with_rows:
-            delete_rows(table_uri(out, name), _among(with_rows))
+            delete_rows(table_uri(out, name), sql_in("video_id", with_rows))
     for staging in stagings(out):
         staging.drop(sorted(former & set(staging.states())), run_goes_on=True)
     PacketIndexes(out).drop(former)
@@ -53,7 +53,7 @@ def follow_moved_files(out: str, before: Entries, after: Entries) -> None:
         assert rows is not None
         uris = pa.array([moved[video_id] for video_id in rows["video_id"].to_pylist()], pa.string())
         rows = rows.set_column(rows.schema.get_field_index("uri"), "uri", uris)
-        commit_rows(table_uri(out, "timeline"), rows, replaced=_among(chunk))
+        commit_rows(table_uri(out, "timeline"), rows, replaced=sql_in("video_id", chunk))
 
 
 def ids_with_rows(out: str, video_ids: Collection[str]) -> set[str]:
@@ -67,11 +67,6 @@ def _ids_in(out: str, name: str, video_ids: Collection[str]) -> set[str]:
         return set()
     rows = read_table(out, name, ["video_id"], [("video_id", "in", sorted(video_ids))])
     return set(rows["video_id"].unique().to_pylist()) if rows is not None else set()
-
-
-def _among(video_ids: Collection[str]) -> str:
-    """The predicate of the rows of ``video_ids``."""
-    return f"video_id IN ({', '.join(repr(video_id) for video_id in video_ids)})"
 
 
 def _mapped_uris(entries: Entries) -> dict[str, str]:

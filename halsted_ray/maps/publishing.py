@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from halsted_ray.maps.commits import commit_rows
+from halsted_ray.maps.commits import commit_rows, sql_in, sql_text
 from halsted_ray.maps.former_content import drop_former_content, follow_moved_files, ids_with_rows
 from halsted_ray.maps.reading import read_segments, read_table, read_videos
 from halsted_ray.maps.staging import SegmentResult, Staging
@@ -99,8 +99,7 @@ def _publish_chunk(
     names = sorted(planned)
     of_videos = [("video_id", ">=", names[0]), ("video_id", "<=", names[-1]), ("video_id", "in", names)]
     of_videos_sql = (
-        f"video_id >= {names[0]!r} AND video_id <= {names[-1]!r} "
-        f"AND video_id IN ({', '.join(repr(video_id) for video_id in names)})"
+        f"video_id >= {sql_text(names[0])} AND video_id <= {sql_text(names[-1])} AND {sql_in('video_id', names)}"
     )
     earlier = read_segments(out, filters=[*of_videos, ("recipe", "=", provenance.recipe)])
     kept = {row["segment_id"]: _result(row) for row in earlier.to_pylist()} if earlier is not None else {}
@@ -121,14 +120,13 @@ def _publish_chunk(
         for tasks in (pc.unique(published["tasks"]).to_pylist() if published is not None else ())
         if set(tasks.split(",")) & set(provenance.tasks)
     }
-    tasks_sql = ", ".join(repr(tasks) for tasks in sorted({*overlapping, ",".join(provenance.tasks)}))
-    replaced = f"{of_videos_sql} AND tasks IN ({tasks_sql})" if overlapping else None
+    of_tasks_sql = sql_in("tasks", sorted({*overlapping, ",".join(provenance.tasks)}))
+    replaced = f"{of_videos_sql} AND {of_tasks_sql}" if overlapping else None
     commit_rows(table_uri(out, "segments"), pa.concat_tables(segments), replaced, provenance)
 
     published = read_table(out, "timeline", ["task"], [*of_videos, ("task", "in", provenance.tasks)])
-    tasks_sql = ", ".join(repr(task) for task in provenance.tasks)
     has_rows = published is not None and published.num_rows
-    replaced = f"{of_videos_sql} AND task IN ({tasks_sql})" if has_rows else None
+    replaced = f"{of_videos_sql} AND {sql_in('task', provenance.tasks)}" if has_rows else None
     return commit_rows(table_uri(out, "timeline"), pa.concat_tables(timelines), replaced, provenance)
 
 

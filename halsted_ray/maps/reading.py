@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import pyarrow as pa
+from deltalake.exceptions import DeltaError
 
 from halsted_ray.errors import OutputError, UsageError
 from halsted_ray.maps.table_schemas import SEGMENTS_SCHEMA, TIMELINE_SCHEMA, VIDEOS_SCHEMA, ArchiveFile
@@ -15,6 +17,10 @@ from halsted_ray.storage.delta import is_table, native_files, open_table, table_
 
 Filters: TypeAlias = Sequence[tuple[str, str, Any]]
 """Conditions (column, operator, value) that a row must all meet, as deltalake takes them."""
+
+
+FEW_COMMITS = 8
+"""Each commit of a history is a read of its own, and nearly always one of the newest names a run."""
 
 
 def read_videos(out: str) -> dict[str, ArchiveFile]:
@@ -60,10 +66,11 @@ def timeline_version(out: str) -> str | None:
     """A name of what ``read_timeline`` reads now: the table's id and its Delta version; 'empty' where every video
     failed, None where nothing was mapped to ``out``."""
     uri = table_uri(out, "timeline")
-    if not is_table(uri):
-        return "empty" if is_table(table_uri(out, "videos")) else None
-    table = open_table(uri)
-    return f"{table.metadata().id}-{table.version()}"
+    with _or_unreadable(uri):
+        if not is_table(uri):
+            return "empty" if is_table(table_uri(out, "videos")) else None
+        table = open_table(uri)
+        return f"{table.metadata().id}-{table.version()}"
 
 
 def last_published(out: str) -> tuple[int, str]:
@@ -79,18 +86,22 @@ def commit_of_run(out: str) -> dict[str, Any]:
     """The newest commit of a run to the timeline, with the fields of its ``Provenance`` that are known, as text; empty
     where there is none."""
     uri = table_uri(out, "timeline")
-    for commit in open_table(uri).history() if is_table(uri) else ():
-        if "run_id" in commit:
-            return dict(commit)
+    with _or_unreadable(uri):
+        table = open_table(uri) if is_table(uri) else None
+        for most in (FEW_COMMITS, None):
+            for commit in table.history(most) if table else ():
+                if "run_id" in commit:
+                    return dict(commit)
     return {}
 
 
 def segment_batches(out: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """The segments table in pieces, because the whole may not fit in memory."""
     uri = table_uri(out, "segments")
-    if is_table(uri):
-        table = open_table(uri)
-        yield from table.to_pyarrow_dataset(filesystem=native_files(table)).to_batches(columns=columns)
+    with _or_unreadable(uri):
+        if is_table(uri):
+            table = open_table(uri)
+            yield from table.to_pyarrow_dataset(filesystem=native_files(table)).to_batches(columns=columns)
 
 
 def read_table(
@@ -107,7 +118,7 @@ def read_table(
     older table lacks are null. ``filters`` can't name them. Raises OutputError.
     """
     uri = table_uri(out, name)
-    try:
+    with _or_unreadable(uri):
         if not is_table(uri):
             return None
         table = open_table(uri, version)
@@ -123,6 +134,18 @@ def read_table(
         for field in missing.values():
             rows = rows.append_column(field, pa.nulls(len(rows), field.type))
         return rows
+
+
+@contextmanager
+def _or_unreadable(uri: str) -> Iterator[None]:
+    """Raises OutputError where the block can't read the table at ``uri``."""
+    try:
+        yield
+    except DeltaError as error:
+        raise OutputError(
+            f"can't read the table {uri!r}: {one_line(error)}; where a power cut left the newest file in its folder "
+            "_delta_log empty, remove this file and give the same command again, else restore the folder from a backup"
+        ) from error
     except OSError as error:
         raise OutputError(
             f"can't read the table {uri!r}: {one_line(error)}; check the place, the network and the credentials, then "

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 
-from halsted_ray.storage.files import read_file, write_atomically
-from halsted_ray.storage.locations import filesystem
+from halsted_ray.storage.files import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -28,14 +26,13 @@ class RunProfile:
 
 def write_profile(out: str, profile: RunProfile) -> None:
     """Keeps the profile of a run, in place of the profile of an earlier run. Raises OutputError."""
-    fs, root = filesystem(out)
-    write_atomically(fs, f"{root.rstrip('/')}/profile.json", json.dumps(asdict(profile), indent=1).encode())
+    write_json(f"{out.rstrip('/')}/profile.json", asdict(profile))
 
 
 def read_profile(out: str) -> RunProfile | None:
-    """The profile of the newest run that finished a segment, None where there is none."""
-    fs, root = filesystem(out)
+    """The profile of the newest run that finished a segment; None where there is none, or where a power cut left it
+    empty."""
     try:
-        return RunProfile(**json.loads(read_file(fs, f"{root.rstrip('/')}/profile.json")))
-    except FileNotFoundError:
+        return RunProfile(**read_json(f"{out.rstrip('/')}/profile.json"))
+    except (FileNotFoundError, ValueError):
         return None

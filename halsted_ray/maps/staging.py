@@ -13,16 +13,16 @@ it can be a patient's name.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
-from halsted_ray.errors import StorageUnavailable
+from halsted_ray.errors import OutputError, StorageUnavailable
 from halsted_ray.maps.timeline import Gap, Unasked
 from halsted_ray.records import UNKNOWN, Prediction, Segment
-from halsted_ray.storage.files import list_folder, read_file, write_atomically
-from halsted_ray.storage.locations import filesystem
+from halsted_ray.storage.files import REQUESTS_AT_ONCE, list_folder, read_file, remove_folder, write_atomically
+from halsted_ray.storage.locations import filesystem, is_local
 from halsted_ray.video.presence import without
 
 STATES = ("done", "part", "fail")
@@ -92,10 +92,10 @@ class Staging:
         write_atomically(self.fs, f"{self.root}/run.json", json.dumps(asdict(run)).encode())
 
     def run(self) -> MappingRun | None:
-        """The run that began here last, None where there is none."""
+        """The run that began here last, None where there is none, or where a power cut left its file empty."""
         try:
             described = json.loads(read_file(self.fs, f"{self.root}/run.json"))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return None
         lists = {name: tuple(described.get(name, ())) for name in ("tasks", "again")}
         return MappingRun(**{**described, **lists})
@@ -120,11 +120,11 @@ class Staging:
     def write_many(self, results: Sequence[SegmentResult]) -> None:
         """Stages finished segments, each as ``write`` does. To a remote store 16 are written at a time, since a request
         there takes some 30 ms. Raises OutputError."""
-        if "file" in self.fs.protocol:
+        if is_local(self.fs):
             for result in results:
                 self.write(result)
         else:
-            with ThreadPoolExecutor(16) as pool:
+            with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
                 list(pool.map(self.write, results))
 
     def state_of(self, segment: Segment) -> str | None:
@@ -140,15 +140,31 @@ class Staging:
         return self._states(self.root)
 
     def read(self, video_id: str) -> list[SegmentResult]:
-        """Staged results of one video, in order of time. Their segments have no ``uri``."""
+        """Staged results of one video, in order of time. Their segments have no ``uri``.
+
+        Raises OutputError where a result is damaged, as a power cut may leave it; it is removed, so that the next run
+        makes it anew.
+        """
         states = self.states_of(video_id)
         names = [f"{self.root}/{video_id}/{segment_id}.{state}.json" for segment_id, state in states.items()]
-        if "file" in self.fs.protocol:
-            results = [_parsed(read_file(self.fs, name)) for name in names]
+        if is_local(self.fs):
+            found = {name: read_file(self.fs, name) for name in names}
         else:
-            with ThreadPoolExecutor(16) as pool:
-                results = [_parsed(data) for data in pool.map(lambda name: read_file(self.fs, name), names)]
+            with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+                found = dict(zip(names, pool.map(lambda name: read_file(self.fs, name), names), strict=True))
+        results = [self._parsed_or_removed(name, data) for name, data in found.items()]
         return sorted(results, key=lambda result: result.segment.start_s)
+
+    def _parsed_or_removed(self, path: str, data: bytes) -> SegmentResult:
+        try:
+            return _parsed(data)
+        except (ValueError, KeyError, TypeError) as error:
+            with suppress(OSError):
+                self.fs.rm_file(path)
+            raise OutputError(
+                f"the staged result {path!r} is damaged ({type(error).__name__}, {len(data):,} bytes), perhaps by a "
+                "power cut; it was removed: give the same command again, and its segment is mapped anew"
+            ) from None
 
     def drop(self, video_ids: list[str], run_goes_on: bool = False) -> None:
         """Removes the results of the videos ``video_ids``, which are published.
@@ -156,9 +172,9 @@ class Staging:
         Unless ``run_goes_on``, also removes the rest of the staging where no result is left in it.
         """
         for video_id in video_ids:
-            self._remove(f"{self.root}/{video_id}")
+            remove_folder(self.fs, f"{self.root}/{video_id}")
         if not run_goes_on and not self.states():
-            self._remove(self.root)
+            remove_folder(self.fs, self.root)
 
     def drop_failed(self, again: Collection[str] = ()) -> None:
         """Removes the failures that a run which was killed left here and that are to be tried again: all of the videos
@@ -171,21 +187,15 @@ class Staging:
         ]
 
         def drop(video_id: str, path: str) -> None:
-            gaps = [] if video_id in again else _parsed(read_file(self.fs, path)).gaps
+            try:
+                gaps = [] if video_id in again else self._parsed_or_removed(path, read_file(self.fs, path)).gaps
+            except OutputError:  # it was damaged, and is removed
+                return
             if video_id in again or any(gap.code == StorageUnavailable.code for gap in gaps):
                 self.fs.rm_file(path)
 
-        with ThreadPoolExecutor(16) as pool:
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
             list(pool.map(lambda failure: drop(*failure), failures))
-
-    def _remove(self, folder: str) -> None:
-        if "file" in self.fs.protocol:
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        # One request per file: many S3-compatible stores refuse the bulk request without an MD5, and clients no longer
-        # send one.
-        with ThreadPoolExecutor(16) as pool:
-            list(pool.map(self.fs.rm_file, list_folder(self.fs, folder, deep=True)))
 
     def _states(self, folder: str) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = {}

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from halsted_ray.records import UNKNOWN, Prediction
-from halsted_ray.video.presence import Span, union, without
+from halsted_ray.video.presence import Span, overlapping, union, without
 
 DECIMALS = 4
 """Of a merged confidence."""
+TOUCHING_S = 1e-6
+"""Spans that are no further apart touch: sums of lengths are not exact."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,11 @@ def unknown_spans(spans: Iterable[tuple[str, float, float]]) -> list[Unasked]:
 
 def _seen(tag: Prediction, holes: list[Span]) -> list[Prediction]:
     """The parts of a prediction that lie in none of ``holes``."""
-    over_it = [hole for hole in holes if hole[0] < tag.stop_s and tag.start_s < hole[1]]
+    span = (tag.start_s, tag.stop_s)
+    over_it = overlapping(holes, span)
     if not over_it:
         return [tag]
-    parts = without((tag.start_s, tag.stop_s), over_it)
+    parts = without(span, over_it)
     return [replace(tag, start_s=start_s, stop_s=stop_s) for start_s, stop_s in parts]
 
 
@@ -122,7 +125,9 @@ def _gap_rows(gaps: Sequence[Gap], unasked: Iterable[Unasked], task: str) -> lis
     """The gap rows and unknown rows of ``task`` in order of time. Rows with the same code that touch are one row."""
     holes = union((gap.start_s, gap.stop_s) for gap in gaps)
     parts = [(gap.start_s, gap.stop_s, gap.code) for gap in gaps]
-    parts += [(*part, span.code) for span in unasked for part in without((span.start_s, span.stop_s), holes)]
+    for of_task in unasked:
+        span = (of_task.start_s, of_task.stop_s)
+        parts += [(*part, of_task.code) for part in without(span, overlapping(holes, span))]
     rows: list[Interval] = []
     for start_s, stop_s, code in sorted(parts):
         if rows and rows[-1].stop_s >= start_s and rows[-1].category == code:

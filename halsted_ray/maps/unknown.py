@@ -10,7 +10,7 @@ from halsted_ray.maps.staging import SegmentResult
 from halsted_ray.maps.table_schemas import Provenance
 from halsted_ray.maps.timeline import Unasked
 from halsted_ray.records import UNKNOWN
-from halsted_ray.video.presence import Span, union, without
+from halsted_ray.video.presence import Span, overlapping, union, without
 
 
 def unknown_share(results: Sequence[SegmentResult]) -> float:
@@ -20,8 +20,12 @@ def unknown_share(results: Sequence[SegmentResult]) -> float:
     """
     gaps = union((gap.start_s, gap.stop_s) for result in results for gap in result.gaps)
     unknown = union((s.start_s, s.stop_s) for result in results for s in result.unasked if s.code == UNKNOWN)
-    seen_s = sum(_length_s(without((result.segment.start_s, result.segment.stop_s), gaps)) for result in results)
-    return sum(_length_s(without(span, gaps)) for span in unknown) / seen_s if seen_s else 0.0
+
+    def seen_s(span: Span) -> float:
+        return _length_s(without(span, overlapping(gaps, span)))
+
+    all_seen_s = sum(seen_s((result.segment.start_s, result.segment.stop_s)) for result in results)
+    return sum(map(seen_s, unknown)) / all_seen_s if all_seen_s else 0.0
 
 
 def with_unknown_video(results: Sequence[SegmentResult], provenance: Provenance) -> Sequence[SegmentResult]:

@@ -16,12 +16,10 @@ import pyarrow as pa
 from halsted_ray.maps.stitch_table import taxonomy_of
 from halsted_ray.maps.stitches import NO_ANSWER
 from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
-from halsted_ray.maps.timeline import DECIMALS
+from halsted_ray.maps.timeline import DECIMALS, TOUCHING_S
 from halsted_ray.records import TIMELINE_ORDER
 from halsted_ray.taxonomy import Taxonomy, load
 from halsted_ray.taxonomy.relations import load_relations, relations_between
-
-TOUCHING_S = 1e-6
 
 
 @dataclass(frozen=True)

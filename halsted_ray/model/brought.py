@@ -69,10 +69,20 @@ class Rows:
 
 
 def read_brought(place: str) -> BroughtVectors | None:
-    """What lies at ``place``; None where no brought vectors lie there. Raises ModelError for a damaged file."""
+    """As ``brought_at``, of a place that may as well hold an encoder: None too where it can't be read, since whoever
+    loads the encoder says why. Raises ModelError for a damaged file."""
+    try:
+        return brought_at(place)
+    except (OSError, StorageUnavailable):
+        return None
+
+
+def brought_at(place: str) -> BroughtVectors | None:
+    """What lies at ``place``; None where no brought vectors lie there. Raises ModelError for a damaged file, and
+    OSError or StorageUnavailable where this can't be told: who writes there must not take that for nothing."""
     try:
         stated = read_json(f"{place.rstrip('/')}/{VECTORS_FILE}")
-    except (OSError, StorageUnavailable):
+    except FileNotFoundError:
         return None
     except ValueError as error:
         raise ModelError(f"{place!r}: {VECTORS_FILE} is not JSON: {error}; import the vectors again") from error

@@ -48,7 +48,7 @@ from halsted_ray.model.encoders.torchvision_vit import FAMILY as VIT
 from halsted_ray.model.encoders.torchvision_vit import vit_weights
 from halsted_ray.model.file_digests import FileDigests
 from halsted_ray.storage.files import write_atomically
-from halsted_ray.storage.locations import filesystem
+from halsted_ray.storage.locations import filesystem, is_local
 
 JsonObject = dict[str, Any]
 """A JSON object as it was read from a file."""
@@ -203,9 +203,8 @@ def read_tensors(fs: fsspec.AbstractFileSystem, path: str, placement: Placement 
 
     Raises ModelError for a file that can't be read, is cut off, or holds more than tensors.
     """
-    local = "file" in fs.protocol
     try:
-        data = None if local else fs.cat_file(path)
+        data = None if is_local(fs) else fs.cat_file(path)
         if placement.digests is not None:
             if data is None:
                 placement.digests.add_file(path)

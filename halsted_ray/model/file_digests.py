@@ -8,6 +8,8 @@ from pathlib import PurePosixPath
 
 import fsspec
 
+from halsted_ray.storage.locations import is_local
+
 BLOCK_BYTES = 1 << 22
 """How much of a remote file is read at a time."""
 
@@ -40,7 +42,7 @@ class FileDigests:
 
 def digest_file(fs: fsspec.AbstractFileSystem, path: str) -> str:
     """sha256 in hex of a file at any place. Raises OSError."""
-    if "file" in fs.protocol:
+    if is_local(fs):
         return _digest_local(path)
     hasher = hashlib.sha256()
     with fs.open(path, "rb") as file:

@@ -237,7 +237,8 @@ class MappedArchive:
             if not is_table(uri):
                 return None
             table = open_table(uri)
-            return table.to_pyarrow_dataset(filesystem=native_files(table))
+            # With today's columns: those that an older version of this package did not write are null.
+            return table.to_pyarrow_dataset(filesystem=native_files(table), schema=schema)
 
         return MapTable(name, schema, dataset)
 

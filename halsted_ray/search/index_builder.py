@@ -177,6 +177,7 @@ class IndexBuilder:
         lists: list[np.ndarray] = []
         names: list[str] = []
         contents: list[str] = []
+        held_rows = 0
 
         def flush() -> None:
             if rows:
@@ -200,8 +201,10 @@ class IndexBuilder:
             lists.append(nearest_centres(unit_MD, centres_LD))
             rest_MD = unit_MD - centres_LD[lists[-1]]
             rows.append(coded(len(names) - 1, moments.start_s_M, moments.stop_s_M, rest_MD))
-            if sum(map(len, rows)) >= CHUNK_ROWS:
+            held_rows += len(rest_MD)
+            if held_rows >= CHUNK_ROWS:
                 flush()
+                held_rows = 0
             self.progress(done, len(video_ids))
         flush()
         return self._merge(manifest, chunks, set()) if chunks else []

@@ -9,6 +9,7 @@ from halsted_ray.errors import UsageError
 from halsted_ray.maps.reading import read_table
 from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
 from halsted_ray.storage.vector_files import Span
+from halsted_ray.video.presence import overlapping, union
 
 COLUMNS = ["video_id", "start_s", "stop_s", "tag", "category", "source"]
 
@@ -64,15 +65,15 @@ def said_at(out: str, moments: Collection[tuple[str, float]]) -> dict[tuple[str,
 
 
 def _both(first: dict[str, list[Span]], second: dict[str, list[Span]]) -> dict[str, list[Span]]:
-    """The spans in which both hold."""
+    """The spans in which both hold, in order."""
     found: dict[str, list[Span]] = {}
     for video_id in first.keys() & second.keys():
+        others = union(second[video_id])
         spans = [
-            (max(a[0], b[0]), min(a[1], b[1]))
-            for a in first[video_id]
-            for b in second[video_id]
-            if max(a[0], b[0]) < min(a[1], b[1])
+            (max(start_s, other[0]), min(stop_s, other[1]))
+            for start_s, stop_s in sorted(first[video_id])
+            for other in overlapping(others, (start_s, stop_s))
         ]
         if spans:
-            found[video_id] = sorted(spans)
+            found[video_id] = spans
     return found

@@ -21,7 +21,7 @@ from halsted_ray.maps.unknown import unknown_seconds
 from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video
-from halsted_ray.selflabel.merge import Label, TimeSpan, cut_overlaps, join_spans, merge, subtract_spans
+from halsted_ray.selflabel.merge import Label, TimeSpan, cut_overlaps, merge, subtract_spans
 from halsted_ray.selflabel.thresholds import (
     CERTAINTY,
     PredictedTags,
@@ -33,6 +33,7 @@ from halsted_ray.selflabel.thresholds import (
 from halsted_ray.selflabel.validation import WINDOWS, accuracy_of_tasks, average, predict_validation, task_applies
 from halsted_ray.storage.locations import absolute_location
 from halsted_ray.taxonomy import Task, Taxonomy
+from halsted_ray.video.presence import union
 
 GATE = 0.80
 """Paper, Methods: a model labels nothing unless its average accuracy over all tasks is at least this."""
@@ -259,7 +260,7 @@ def spans_of_persons(head: Atlas) -> dict[tuple[str, str], list[TimeSpan]]:
     for clip in head.clips:
         if clip.source == "manual":
             spans.setdefault((clip.video_id, clip.task), []).append((clip.start_s, clip.stop_s))
-    return {key: join_spans(own) for key, own in spans.items()}
+    return {key: union(own) for key, own in spans.items()}
 
 
 def mapped_videos(maps: str) -> list[Video]:

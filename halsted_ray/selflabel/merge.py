@@ -71,19 +71,8 @@ def cut_overlaps(merged: Sequence[Label], labels: Iterable[Label], tag: str) -> 
     return [part for label in merged for part in subtract_spans(label, spans_of_others[label.tags[tag]])]
 
 
-def join_spans(spans: Iterable[TimeSpan]) -> list[TimeSpan]:
-    """The same time as ``spans``, in order and without overlap."""
-    joined: list[TimeSpan] = []
-    for start_s, stop_s in sorted(spans):
-        if joined and start_s <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], stop_s))
-        else:
-            joined.append((start_s, stop_s))
-    return joined
-
-
 def subtract_spans(label: Label, spans: Sequence[TimeSpan]) -> list[Label]:
-    """The parts of ``label`` that no span covers. ``spans`` are in order and do not overlap (``join_spans``)."""
+    """The parts of ``label`` that no span covers. ``spans`` are in order and do not overlap (``presence.union``)."""
     parts: list[Label] = []
     start_s = label.start_s
     first = max(0, bisect_left(spans, label.start_s, key=lambda span: span[0]) - 1)

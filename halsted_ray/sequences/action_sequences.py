@@ -13,6 +13,7 @@ from halsted_ray.errors import UsageError
 from halsted_ray.maps.cases import read_cases
 from halsted_ray.maps.reading import read_timeline
 from halsted_ray.maps.stitches import NO_ANSWER
+from halsted_ray.maps.timeline import TOUCHING_S
 from halsted_ray.records import SYNTHETIC
 from halsted_ray.storage.delta import is_table, table_uri
 from halsted_ray.taxonomy import Taxonomy
@@ -21,8 +22,6 @@ TAGS = ("action", "phase")
 """The tags of halsted.yaml that say what is being done: actions in dissection, phases in suturing."""
 LONGEST_PAUSE_S = 30.0
 """After so long without any action, what follows is no continuation. Annotated clips can be minutes apart."""
-TOUCHING_S = 1e-6
-"""Two rows of one category that are nearer than this are one action: sums of lengths are not exact."""
 
 Symbol = tuple[str, str]
 """(tag, category): what is being done."""

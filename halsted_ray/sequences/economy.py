@@ -6,6 +6,7 @@ What it must not be used for stands in ``WARNING``, and wherever the figures are
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -157,9 +158,9 @@ def _suturing(rows: Sequence[Mapping[str, Any]], taxonomy: Taxonomy) -> dict[str
     ]
     steps = [pair for pair in steps if None not in pair and pair[0] != pair[1]]
     found = find_stitches(rows, taxonomy)
-    drives = [action for piece in pieces for action in _runs(piece, set(roles.driving))]
+    drives_s = sorted(action.start_s for piece in pieces for action in _runs(piece, set(roles.driving)))
     again = sum(
-        max(0, sum(stitch.start_s <= drive.start_s < stitch.stop_s for drive in drives) - 1) for stitch in found
+        max(0, bisect_left(drives_s, stitch.stop_s) - bisect_left(drives_s, stitch.start_s) - 1) for stitch in found
     )
     direct = sum(pair in ((0, 1), (1, 2), (2, 0)) for pair in steps)
     return {

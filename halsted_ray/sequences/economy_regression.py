@@ -43,7 +43,10 @@ def read_labels(location: str) -> dict[str, ProficiencyLabel]:
     try:
         text = read_bytes(location).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the labels {location!r} can't be read as UTF-8 text: {type(error).__name__}") from error
+        raise UsageError(
+            f"the labels {location!r} can't be read ({type(error).__name__}); give a CSV file in UTF-8 with "
+            "video_id,score[,group]"
+        ) from error
     reader = csv.DictReader(io.StringIO(text))
     if missing := [name for name in ("video_id", "score") if name not in (reader.fieldnames or ())]:
         raise UsageError(f"the labels {location!r} have no column {missing[0]!r}; expected video_id,score[,group]")

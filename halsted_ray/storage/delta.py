@@ -172,10 +172,11 @@ def _claims_beside(fs: fsspec.AbstractFileSystem, folder: str, own: str) -> set[
     Ages are told by the store's clock, since this machine's clock may be wrong.
     """
     fs.invalidate_cache()
-    at = {entry["name"]: entry.get("LastModified") for entry in fs.ls(folder, detail=True) if entry["type"] == "file"}
-    own_at = at.pop(own, None)
-    return {
-        name
-        for name, put_at in at.items()
-        if None in (put_at, own_at) or (own_at - put_at).total_seconds() < CLAIM_EXPIRES_S
-    }
+    others = {entry["name"] for entry in fs.ls(folder, detail=True) if entry["type"] == "file"} - {own}
+    if not others:
+        return others
+    try:  # each store states the time under a name of its own, which fsspec knows
+        own_at = fs.modified(own)
+        return {claim for claim in others if (own_at - fs.modified(claim)).total_seconds() < CLAIM_EXPIRES_S}
+    except (NotImplementedError, FileNotFoundError):  # a store without times, or a claim that has just gone
+        return others

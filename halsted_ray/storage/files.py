@@ -141,7 +141,7 @@ def move_file(path: str, location: Location) -> None:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.replace(path, target)
         else:
-            with_retries(lambda: fs.put_file(path, target), "the place to write to", PATIENCE_S)
+            with_retries(lambda: fs.put_file(path, target), "the place to write to", PATIENCE_S, "write to")
             os.unlink(path)
     except (OSError, StorageUnavailable, UnreadableVideo) as error:
         raise _not_written(target, error) from error
@@ -166,7 +166,7 @@ def write_atomically(fs: fsspec.AbstractFileSystem, path: str, data: bytes) -> N
                 os.unlink(written)
                 raise
         else:
-            with_retries(lambda: fs.pipe_file(path, data), "the place to write to", PATIENCE_S)
+            with_retries(lambda: fs.pipe_file(path, data), "the place to write to", PATIENCE_S, "write to")
     except (OSError, StorageUnavailable, UnreadableVideo) as error:
         raise _not_written(path, error) from error
 

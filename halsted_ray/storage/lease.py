@@ -24,6 +24,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from zlib import crc32
 
 from halsted_ray.errors import OutputError
 from halsted_ray.storage.files import list_folder, read_file, write_atomically
@@ -136,8 +137,8 @@ class Lease:
             return False
         if alive and (other.holds or other.run_id < self.claim.run_id):
             raise OutputError(
-                f"another run is mapping to {self.out!r}: run {other.run_id}, process {other.pid} on {other.host}, "
-                f"since {other.since}; wait for its end or stop it, or give this run a place of its own (--out)"
+                f"another run is at work on {self.out!r}: run {other.run_id}, process {other.pid} on {other.host}, "
+                f"since {other.since}; wait for its end or stop it, or name another place"
             )
         return True
 
@@ -167,7 +168,7 @@ class Lease:
         found, started_s = [], time.monotonic()
         for run_id in sorted(self._claims() - {self.claim.run_id}):
             with suppress(FileNotFoundError):  # that run ended between the two requests
-                found.append(Claim(**json.loads(read_file(self.fs, f"{self.folder}/{run_id}.json"))))
+                found.append(_claim_in(read_file(self.fs, f"{self.folder}/{run_id}.json"), run_id))
         if time.monotonic() - started_s > HEARTBEAT_S:
             self.seen.clear()  # the store was away, and no run could write its heartbeat
         return found
@@ -175,6 +176,15 @@ class Lease:
     def _remove(self, claim: Claim) -> None:
         with suppress(Exception):  # a claim that stays has no heartbeat, and counts as dead soon
             self.fs.rm_file(f"{self.folder}/{claim.run_id}.json")
+
+
+def _claim_in(data: bytes, run_id: str) -> Claim:
+    """The claim that a file holds. Where it can't be read, it is watched as that of another machine: a machine that
+    lost its power may leave an empty file, and a later version of this package may write other fields."""
+    try:
+        return Claim(**json.loads(data))
+    except (ValueError, TypeError):
+        return Claim(run_id, "an unknown machine", "", 0, 0, "an unknown time", holds=True, beat=crc32(data))
 
 
 def _machine() -> str:

@@ -95,4 +95,4 @@ def filesystem(location: Location) -> tuple[fsspec.AbstractFileSystem, str]:
 
 def is_local(fs: fsspec.AbstractFileSystem) -> bool:
     """Whether the file system is this machine's own."""
-    return "file" in fs.protocol
+    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)  # "filecache" is another one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from halsted_ray.errors import StorageUnavailable, UnreadableVideo
 
@@ -21,18 +21,25 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
 """The pause between two tries doubles from the first to the longest."""
 
 
-def with_retries(read: Callable[[], Answer], what: str, patience_s: float) -> Answer:
-    """Calls ``read()``, again with growing pauses where it fails, until ``patience_s`` are over.
+def with_retries(
+    ask: Callable[[], Answer], what: str, patience_s: float, to: Literal["read", "write to"] = "read"
+) -> Answer:
+    """Calls ``ask()``, again with growing pauses where it fails, until ``patience_s`` are over.
 
-    ``what`` names the data in messages. Raises StorageUnavailable when the time is over, and at once where the right
-    to read is missing; UnreadableVideo where there is no such file.
+    ``what`` names the data in messages, and ``to`` says what is done with them. Raises StorageUnavailable when the time
+    is over, and at once where the right to read or write is missing, or where there is no bucket to write to;
+    UnreadableVideo where there is no such file to read.
     """
     started_s = time.monotonic()
     pause_s = FIRST_PAUSE_S
     while True:
         try:
-            return read()
+            return ask()
         except (FileNotFoundError, IsADirectoryError) as error:
+            if to == "write to":
+                raise StorageUnavailable(
+                    f"could not find {what}: {type(error).__name__}; make the bucket first, or name another place"
+                ) from None
             raise UnreadableVideo(
                 f"expected a file, got {type(error).__name__}: it was moved or deleted after the archive was listed, "
                 "or is a link to a file that is not there; bring it back, or remove the link, and run again"
@@ -50,13 +57,13 @@ def with_retries(read: Callable[[], Answer], what: str, patience_s: float) -> An
             waited_s = time.monotonic() - started_s
             if isinstance(error, PermissionError) or type(error).__name__ in REFUSALS:
                 raise StorageUnavailable(
-                    f"was refused {what}: {type(error).__name__}; give this account the right to read it, or check "
+                    f"was refused {what}: {type(error).__name__}; give this account the right to {to} it, or check "
                     "the credentials, then run again"
                 ) from None
             if waited_s + pause_s > patience_s:
                 raise StorageUnavailable(
-                    f"could not fetch {what} within {waited_s:.0f} s: {type(error).__name__}; check the store and the "
-                    "network, then run again"
+                    f"could not {'fetch' if to == 'read' else 'reach'} {what} within {waited_s:.0f} s: "
+                    f"{type(error).__name__}; check the store and the network, then run again"
                 ) from None
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

@@ -204,6 +204,8 @@ class _Reader:
         needed = ("name", "instruction", "window", "tags")
         self.mapping(value, key, (*needed, "title", "when"), needed)
         name = self.text(value["name"], (*key, "name"))
+        if "," in name:  # tables and commands list the names of tasks with commas between them
+            raise self.fail((*key, "name"), f"{name!r}", "a name without a comma")
         window = value["window"]
         if window not in WINDOWS:
             raise self.fail((*key, "window"), f"{window!r}", " or ".join(WINDOWS))

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
+import secrets
 from typing import Any, TypeVar
 
 from halsted_ray.errors import OutputError
 from halsted_ray.storage.files import read_file, write_atomically
+from halsted_ray.storage.lease import Lease
 from halsted_ray.storage.locations import absolute_location, filesystem
 
 RECORD = "training.json"
 Summary = TypeVar("Summary")
+log = logging.getLogger(__name__)
+
+
+def sole_run(out: str) -> Lease:
+    """``with sole_run(out) as lease:`` keeps every other training out of the folder ``out``: two would write their
+    checkpoints and their models over each other. Raises OutputError where another one is at work there."""
+    return Lease(absolute_location(out), secrets.token_hex(6), log.warning)
 
 
 def write_run(out: str, run_id: str, **written: Any) -> None:

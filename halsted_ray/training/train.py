@@ -31,7 +31,7 @@ from halsted_ray.training.atlas_samples import load_samples
 from halsted_ray.training.epoch_record import EpochRecord
 from halsted_ray.training.learn_whole_videos import add_refinement
 from halsted_ray.training.recipe import PAPER, PRECISIONS, Recipe, deciding, on_device
-from halsted_ray.training.run_record import finished_run, run_in, write_run
+from halsted_ray.training.run_record import finished_run, run_in, sole_run, write_run
 from halsted_ray.training.samples import Samples
 
 SHARE_STEPS = 20
@@ -172,7 +172,8 @@ def train(
     each epoch that is trained, ``on_restored`` of each epoch that a checkpoint brought back (``loop.fit``), and
     ``on_embed`` the progress of decoding and encoding.
 
-    Raises AtlasError, ModelError, OutputError (``out`` holds another run, or can't be written), ResourceError,
+    Raises AtlasError, ModelError, OutputError (``out`` holds another run, another one is at work there, or it can't be
+    written), ResourceError,
     TrainingError (the loss is not finite), UsageError (``workers`` contradicts ``gpus``).
     """
     request = WorkerRequest(workers, gpus)
@@ -210,84 +211,86 @@ def train(
         return done
 
     require_writable(out)  # before hours of decoding and encoding
-    started_s = time.monotonic()
-    samples = load_samples(source, split, taxonomy, recipe, spec, frozen, vectors, on_embed)
-    model = Halsted.create(
-        taxonomy,
-        frozen.dim,
-        encoder_ref=encoder,
-        encoder_fingerprint=frozen.fingerprint,
-        steps=frozen.steps,
-        version=run_id,
-        atlas_release=source.name,
-        atlas_version=source.version,
-        windows=spec,
-        learned_from={part: own.video_ids for part, own in samples.items()},
-        **decoder_options(recipe),
-    )
-    embed_s = time.monotonic() - started_s
-
-    started_s = time.monotonic()
-    root = absolute_location(out)
-    paths = {part: f"{root}/samples/{run_id}-{part}.safetensors" for part in samples}
-    for part, path in paths.items():
-        samples[part].save(path)
-    with connected() as (_, free_gpus, cores):
-        workers, use_gpu = request.on(cluster_gpus(), free_gpus)
-        fitted = loop.fit(
-            **paths,
-            decoder=model.config.decoder_sizes,
-            taxonomy=taxonomy,
-            recipe=recipe,
-            name=run_id,
-            storage=f"{root}/checkpoints",
-            workers=workers,
-            cores=cores_of_worker(cores, workers),
-            use_gpu=use_gpu,
-            on_epoch=on_epoch,
-            on_restored=on_restored,
+    with sole_run(out) as lease:
+        started_s = time.monotonic()
+        samples = load_samples(source, split, taxonomy, recipe, spec, frozen, vectors, on_embed)
+        model = Halsted.create(
+            taxonomy,
+            frozen.dim,
+            encoder_ref=encoder,
+            encoder_fingerprint=frozen.fingerprint,
+            steps=frozen.steps,
+            version=run_id,
+            atlas_release=source.name,
+            atlas_version=source.version,
+            windows=spec,
+            learned_from={part: own.video_ids for part, own in samples.items()},
+            **decoder_options(recipe),
         )
-    model.decoder.load_state_dict(fitted.tensors)
-    calibrate(model, samples["validation"])
-    drawn = drawn_videos(source.clips)
-    is_drawn_S = rows_of_videos(samples["train"], drawn)
-    # Drawn pictures must not make what looks like them "known".
-    filmed = samples["train"].take(~is_drawn_S)
-    learn_what_is_known(model, filmed, samples["validation"])
-    best_epoch = fitted.progress.best_epoch
-    assert best_epoch is not None, "the last epoch is always validated, and the first validation always kept"
-    best = fitted.progress.curve[best_epoch]
-    summary = TrainSummary(
-        model=f"{out.rstrip('/')}/model",
-        model_version=run_id,
-        atlas_release=source.name,
-        atlas_version=source.version,
-        videos={part: len(of_part.video_ids) for part, of_part in samples.items()},
-        samples={part: len(of_part) for part, of_part in samples.items()},
-        parameters=model.parameters,
-        epochs=recipe.epochs,
-        best_epoch=best_epoch,
-        accuracy_of_task=best["accuracy_of_task"],
-        accuracy_of_tag=best["accuracy_of_tag"],
-        temperatures=dict(model.config.temperatures),
-        clip_temperatures=dict(model.config.clip_temperatures),
-        embed_s=embed_s,
-        train_s=time.monotonic() - started_s,
-        curve=fitted.progress.curve,
-        workers=workers,
-        device="cuda" if use_gpu else "cpu",
-        commonest_of_task=fitted.progress.commonest_of_task,
-        synthetic={"videos": len(drawn & set(samples["train"].video_ids)), "samples": int(is_drawn_S.sum())}
-        if is_drawn_S.any()
-        else {},
-        says_unknown=model.novelty is not None,
-    )
-    model.configure(verdict=summary.verdict())
-    model.save(f"{root}/model")
-    if refine:
-        add_refinement(f"{root}/model", source, split, frozen, vectors, on_embed)
-    write_run(out, run_id, recipe=asdict(recipe), summary=asdict(summary), verdict=summary.verdict())
-    return summary
+        embed_s = time.monotonic() - started_s
+
+        started_s = time.monotonic()
+        root = absolute_location(out)
+        paths = {part: f"{root}/samples/{run_id}-{part}.safetensors" for part in samples}
+        for part, path in paths.items():
+            samples[part].save(path)
+        with connected() as (_, free_gpus, cores):
+            workers, use_gpu = request.on(cluster_gpus(), free_gpus)
+            fitted = loop.fit(
+                **paths,
+                decoder=model.config.decoder_sizes,
+                taxonomy=taxonomy,
+                recipe=recipe,
+                name=run_id,
+                storage=f"{root}/checkpoints",
+                workers=workers,
+                cores=cores_of_worker(cores, workers),
+                use_gpu=use_gpu,
+                on_epoch=on_epoch,
+                on_restored=on_restored,
+            )
+        model.decoder.load_state_dict(fitted.tensors)
+        calibrate(model, samples["validation"])
+        drawn = drawn_videos(source.clips)
+        is_drawn_S = rows_of_videos(samples["train"], drawn)
+        # Drawn pictures must not make what looks like them "known".
+        filmed = samples["train"].take(~is_drawn_S)
+        learn_what_is_known(model, filmed, samples["validation"])
+        best_epoch = fitted.progress.best_epoch
+        assert best_epoch is not None, "the last epoch is always validated, and the first validation always kept"
+        best = fitted.progress.curve[best_epoch]
+        summary = TrainSummary(
+            model=f"{out.rstrip('/')}/model",
+            model_version=run_id,
+            atlas_release=source.name,
+            atlas_version=source.version,
+            videos={part: len(of_part.video_ids) for part, of_part in samples.items()},
+            samples={part: len(of_part) for part, of_part in samples.items()},
+            parameters=model.parameters,
+            epochs=recipe.epochs,
+            best_epoch=best_epoch,
+            accuracy_of_task=best["accuracy_of_task"],
+            accuracy_of_tag=best["accuracy_of_tag"],
+            temperatures=dict(model.config.temperatures),
+            clip_temperatures=dict(model.config.clip_temperatures),
+            embed_s=embed_s,
+            train_s=time.monotonic() - started_s,
+            curve=fitted.progress.curve,
+            workers=workers,
+            device="cuda" if use_gpu else "cpu",
+            commonest_of_task=fitted.progress.commonest_of_task,
+            synthetic={"videos": len(drawn & set(samples["train"].video_ids)), "samples": int(is_drawn_S.sum())}
+            if is_drawn_S.any()
+            else {},
+            says_unknown=model.novelty is not None,
+        )
+        model.configure(verdict=summary.verdict())
+        lease.check()
+        model.save(f"{root}/model")
+        if refine:
+            add_refinement(f"{root}/model", source, split, frozen, vectors, on_embed)
+        write_run(out, run_id, recipe=asdict(recipe), summary=asdict(summary), verdict=summary.verdict())
+        return summary
 
 
 def require_validation(source: Atlas, split: Mapping[str, str]) -> None:

@@ -18,6 +18,7 @@ The way of a video, file by file; each file takes what the file before it gives:
     joined.py           what libavformat does not read of files that were joined byte by byte
     matroska.py         where to begin reading in a Matroska file without an index, over a network
     probe.py            what a video is: length, size, rate, codec
+    probers.py          many files identified and probed side by side
     describe.py         all that is known of one file, for `halsted probe`
     windows.py          segments, their windows, and the times of the frames that they need
     slices.py           whether a packet holds a picture at all

@@ -7,7 +7,7 @@ exact in binary floating point, and does not depend on how the video is cut into
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,19 +90,20 @@ def has_picture(times_s: NDArray[np.float64], gaps: Iterable[tuple[float, float]
     return present_T
 
 
-def frame_rows(window: Window, segment: Segment, spec: WindowSpec) -> NDArray[np.int64]:
-    """int64 [frames]: the rows of ``frame_times_s`` that make up a window of the segment.
+def frame_rows(windows: Sequence[Window], segment: Segment, spec: WindowSpec) -> NDArray[np.int64]:
+    """int64 [N, frames]: the rows of ``frame_times_s`` that make up each of N windows of the segment.
 
-    Past the video's end the last row stands again.
+    Past the video's end the last row stands again. All windows of a segment are asked for at once, since the times of
+    a segment with windows of its own cost as much as all of them.
     """
+    times_T = frame_times_s(segment, spec)
     if segment.windows is not None:
-        times_s = window_times_s(window, segment.duration_s, spec)
-        return np.searchsorted(frame_times_s(segment, spec), times_s)
+        times_NF = [window_times_s(window, segment.duration_s, spec) for window in windows]
+        return np.searchsorted(times_T, np.reshape(times_NF, (len(windows), spec.frames)))
     step_s = spec.fine_s / spec.frames
-    stride = spec.fine_per_coarse if window.kind == "coarse" else 1
-    first = round((window.start_s - segment.start_s) / step_s)
-    last = len(frame_times_s(segment, spec)) - 1
-    return np.minimum(first + np.arange(spec.frames) * stride, last)
+    first_N = np.array([round((window.start_s - segment.start_s) / step_s) for window in windows], np.int64)
+    stride_N = np.array([spec.fine_per_coarse if window.kind == "coarse" else 1 for window in windows], np.int64)
+    return np.minimum(first_N[:, None] + np.arange(spec.frames) * stride_N[:, None], len(times_T) - 1)
 
 
 def _cells(kind: str, start_s: float, stop_s: float, length_s: float, duration_s: float) -> list[Window]:
