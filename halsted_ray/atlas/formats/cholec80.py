@@ -23,6 +23,7 @@ from halsted_ray.atlas.formats.recording import (
     parse_index,
     runs,
 )
+from halsted_ray.taxonomy import Taxonomy
 
 FRAMES_PER_S = 25.0
 TOOL_STEP_FRAMES = 25
@@ -56,7 +57,7 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
     for name, file in phases.items():
         clips = []
         with settings.or_left_out():  # a file as a whole: each row says where the row before it ends
-            phase_runs = list(runs(read_phases(file, settings), 1))
+            phase_runs = list(runs(read_phases(file, settings.taxonomy), 1))
             clips += [
                 clip_of((first, stop), "phase", {"phase": phase}, settings, OPERATION)
                 for first, stop, phase in phase_runs
@@ -73,9 +74,9 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
     return recordings
 
 
-def read_phases(file: str, settings: ImportSettings) -> Iterator[tuple[int, str]]:
+def read_phases(file: str, taxonomy: Taxonomy) -> Iterator[tuple[int, str]]:
     """Yields (frame, phase) of every frame. Raises AtlasError."""
-    known = settings.taxonomy.tag("phase").categories
+    known = taxonomy.tag("phase").categories
     for expected, (line, fields) in enumerate(table_rows(file, ("Frame", "Phase"))):
         frame = parse_index(fields[0], file, line, "the frame")
         if frame != expected:

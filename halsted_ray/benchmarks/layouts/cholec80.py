@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from halsted_ray import taxonomy
 from halsted_ray.atlas.formats import cholec80
-from halsted_ray.atlas.formats.recording import ImportSettings
 from halsted_ray.benchmarks.data_set import DataSet, Layout, Rows
 
 
@@ -21,10 +20,9 @@ def judged_frames(data: DataSet, name: str, file: str) -> Rows:
             (frame / cholec80.FRAMES_PER_S, tuple(tools[tool] for tool, there in pairs if there == "Present"))
             for frame, pairs in cholec80.read_tools(file)
         ]
-    settings = ImportSettings(taxonomy.load("cholec80"))
     return [
         (frame / cholec80.FRAMES_PER_S, (phase,))
-        for frame, phase in cholec80.read_phases(file, settings)
+        for frame, phase in cholec80.read_phases(file, taxonomy.load("cholec80"))
         if frame % cholec80.TOOL_STEP_FRAMES == 0
     ]
 
