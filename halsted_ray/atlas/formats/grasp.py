@@ -1,14 +1,14 @@
 """Reads GraSP (BCV-Uniandes/GraSP; Ayobi et al., arXiv 2401.11174): phases, steps and tools of 13 prostatectomies.
 
     ROOT/annotations/grasp_long-term_{train,test}.json      phases and steps
-    ROOT/annotations/grasp_short-term_{train,test}.json     instruments in pictures about 35 s apart
+    ROOT/annotations/grasp_short-term_{train,test}.json     instruments in some of the pictures
     ROOT/frames/CASENNN/                                    GraSP_1fps: names of five digits; GraSP_30fps: of nine
 
 The numbers of GraSP_30fps count the frames of the recording, at 45 or at 30 per second: the place among the pictures
-gives the time, and the number does not (tapis/datasets/grasp.py there). The data set is published as pictures, and an
-atlas refers to video files: CASENNN.mp4 of the pictures in the order of their numbers, at 1 or at 30 per second. A
-picture's labels hold until the next picture, one second at most. What each instrument does, and where it is in the
-picture, has no place in an atlas; such labels are counted.
+gives the time, and the number does not (README.md and TAPIS/tapis/datasets there: grasp.py, surgical_dataset_helper.py).
+The data set is published as pictures, and an atlas refers to video files: CASENNN.mp4 of the pictures in the order of
+their numbers, at 1 or at 30 per second. A picture's labels hold until the next picture, one second at most. What each
+instrument does, and where it is in the picture, has no place in an atlas; such labels are counted.
 """
 
 from __future__ import annotations
