@@ -5,7 +5,7 @@
     ROOT/frames/CASENNN/                                    GraSP_1fps: names of five digits; GraSP_30fps: of nine
 
 The numbers of GraSP_30fps count the frames of the recording, at 45 or at 30 per second: the place among the pictures
-gives the time, and the number does not (README.md and TAPIS/tapis/datasets there: grasp.py, surgical_dataset_helper.py).
+gives the time, and the number does not (README.md, and grasp.py and surgical_dataset_helper.py in TAPIS/tapis there).
 The data set is published as pictures, and an atlas refers to video files: CASENNN.mp4 of the pictures in the order of
 their numbers, at 1 or at 30 per second. A picture's labels hold until the next picture, one second at most. What each
 instrument does, and where it is in the picture, has no place in an atlas; such labels are counted.
