@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 from dataclasses import replace
 
@@ -427,6 +428,32 @@ def test_an_option_of_one_data_set_is_refused_for_another(capsys, option, needs)
         main(["atlas", "import", "atlas", "set", "--format", "autolaparo", *option])
     said = capsys.readouterr().err
     assert ended.value.code == 2 and f"argument {option[0]}: it needs" in said and needs in said
+
+
+BAD = st.sampled_from(
+    [b"", b"-1", b"1e999", b"NaN", b"null", b"[]", b"{}", b'"', b"\xff", b"99999999999999999999", b"true"]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([("cholect50", VID06), ("multibypass140", BBP01), ("grasp", LONG), ("grasp", SHORT)]), st.data())
+def test_a_file_with_broken_bytes_is_left_out_or_refused_in_words(sets, tmp_path_factory, which, data):
+    format, file = which
+    root = tmp_path_factory.mktemp("broken")
+    for own in (VID06, BBP01, LONG, SHORT):
+        if (sets[format] / own).exists():
+            (root / own).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(sets[format] / own, root / own)
+    whole = (root / file).read_bytes()
+    token = data.draw(st.sampled_from(list(re.finditer(rb'-?\d+|"[^"]*"|[\[\]{},:]', whole))))
+    (root / file).write_bytes(whole[: token.start()] + data.draw(BAD) + whole[token.end() :])
+    try:
+        recordings, _ = read(root, format)
+    except AtlasError as error:
+        assert str(root) in str(error)
+        return
+    for clip in (clip for recording in recordings for clip in recording.clips):
+        assert 0 <= clip.start_s < clip.stop_s and clip.tags
 
 
 def test_benchmark_and_importer_read_one_split():
