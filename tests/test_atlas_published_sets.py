@@ -31,6 +31,7 @@ from halsted_ray.evaluation.published_split import Protocol, published_splits, t
 from halsted_ray.model.halsted import Halsted
 from halsted_ray.model.vocabulary import Vocabulary
 from halsted_ray.records import WindowSpec
+from halsted_ray.storage.files import find_files
 from halsted_ray.taxonomy import load
 from halsted_ray.training.atlas_samples import samples_of_videos
 from halsted_ray.training.loop import fit_in_process
@@ -66,6 +67,8 @@ def multibypass140(root):
         ("train/1fps_100_0", "bern", ["BBP01"]),
         ("val/1fps_0", "bern", ["BBP02"]),
         ("test/1fps_0", "bern", []),
+        ("train/1fps_100_0", "strasbourg", []),
+        ("val/1fps_0", "strasbourg", []),
         ("test/1fps_0", "strasbourg", ["SBP03"]),
     ):
         file = root / f"labels/{centre}/labels_by70_splits/labels/{part}.pickle"
@@ -172,6 +175,18 @@ def test_triplets_with_one_span_and_equal_triplets_are_counted(copied, tmp_path)
         read(root, "cholect50", strict=True)
 
 
+@pytest.mark.parametrize("format", ["cholect50", "autolaparo", "multibypass140"])
+def test_folders_of_pictures_are_not_listed_for_labels(sets, monkeypatch, format):
+    """A data set holds a hundred thousand pictures and more, and a store lists a thousand at a time."""
+    looked = []
+    monkeypatch.setattr(
+        "halsted_ray.atlas.formats.recording.find_files",
+        lambda fs, root, depth: looked.append(root) or find_files(fs, root, depth),
+    )
+    read(sets[format], format)
+    assert looked == [f"{sets[format]}/labels"]
+
+
 def test_import_of_autolaparo(atlases):
     done, atlas = atlases["autolaparo"]
     assert (done.videos, done.samples, done.left_out, done.notes) == (3, 9, (), ())
@@ -192,7 +207,7 @@ def test_import_of_multibypass140(sets, atlases):
     assert present(own, "overlay") == [(0, 1, []), (1, 4.5, ["out_of_body"]), (4.5, 6, [])]
     assert parts(atlas) == {"BBP01.mp4": "train", "BBP02.mp4": "validation", "SBP03.mp4": "test"}
     assert (done.left_out, done.notes) == ((), ()) and verify(atlas) == []
-    with pytest.raises(AtlasError, match=r"no file labels/.*/train/1fps_100_4.pickle for fold 4"):
+    with pytest.raises(AtlasError, match=r"bern/.*/train/1fps_100_4.pickle: no such file for fold 4"):
         read(sets["multibypass140"], "multibypass140", fold=4)
     recordings, chosen = read(sets["multibypass140"], "multibypass140")
     assert {recording.part for recording in recordings} == {""} and "none is chosen" in chosen.notes[0]

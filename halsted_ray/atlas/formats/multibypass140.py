@@ -16,7 +16,7 @@ import math
 import pickle
 import posixpath
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from halsted_ray.atlas.formats.labelled_spans import meaning
@@ -25,6 +25,7 @@ from halsted_ray.atlas.formats.recording import (
     ImportSettings,
     Recording,
     format_error,
+    is_file,
     parse_number,
     read_bytes,
 )
@@ -86,7 +87,7 @@ def read(source: str, settings: ImportSettings) -> list[Recording]:
     data = PublishedSet(source, videos=settings.videos)
     files = label_files(data)
     require_files(files, source, "multibypass140", EXPECTED)
-    part_of = parts_of_fold(data, settings.fold) if settings.fold is not None else {}
+    part_of = parts_of_fold(files, settings.fold) if settings.fold is not None else {}
     if settings.fold is None:
         settings.notes.append(
             f"{data.folder}: the data set has five folds, and none is chosen, so that no video has a part yet; --fold "
@@ -136,17 +137,15 @@ def overlay_clips(phases: list[Span], settings: ImportSettings) -> list[Clip]:
     ]
 
 
-def parts_of_fold(data: PublishedSet, fold: int) -> dict[str, str]:
-    """Name → part, of the fold's split pickles of the centres that are there. Raises AtlasError."""
+def parts_of_fold(files: Mapping[str, str], fold: int) -> dict[str, str]:
+    """Name → part, of the fold's split pickles of the centres of ``files``. Raises AtlasError."""
+    centres = sorted({posixpath.dirname(posixpath.dirname(file)) for file in files.values()})
     found: dict[str, str] = {}
     for part, form in FOLD_FILES.items():
-        pattern = f"labels/*/labels_by70_splits/labels/{form.format(fold=fold)}.pickle"
-        files = data.files(pattern)
-        if not files:
-            raise AtlasError(
-                f"{data.folder}: no file {pattern} for fold {fold}; fetch the split pickles, or leave --fold out"
-            )
-        for file in files:
+        for centre in centres:
+            file = f"{centre}/labels_by70_splits/labels/{form.format(fold=fold)}.pickle"
+            if not is_file(file):
+                raise AtlasError(f"{file}: no such file for fold {fold}; fetch the split pickles, or leave --fold out")
             for name in names_of_pickle(read_bytes(file), file):
                 if found.setdefault(name, part) != part:
                     raise AtlasError(f"{file}: video {name!r} is in the part {found[name]!r} too; fetch the file again")

@@ -45,8 +45,19 @@ class PublishedSet:
         return self._read[key]
 
     def files(self, pattern: str) -> list[str]:
-        """The files that fit a pattern below the folder, listed once."""
-        found: list[str] = self.once(f"files {pattern}", lambda: matching_files(self.folder, pattern))
+        """The files that fit a pattern below the folder, listed once. Only folders that the pattern names are looked
+        into: others may hold a million pictures."""
+        head = pattern[: pattern.index("*")].rpartition("/")[0]
+
+        def listed() -> list[str]:
+            fs, path = filesystem(f"{self.folder}/{head}".rstrip("/"))
+            try:
+                is_there = fs.isdir(path)
+            except OSError:
+                is_there = True  # the listing says why it can't be read
+            return matching_files(f"{self.folder}/{head}", pattern[len(head) :].lstrip("/")) if is_there else []
+
+        found: list[str] = self.once(f"files {pattern}", listed)
         return found
 
     def json(self, file: str) -> Any:
