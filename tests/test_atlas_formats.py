@@ -24,7 +24,9 @@ from halsted_ray.taxonomy import from_dict, load
 HALSTED = load()
 
 
-@pytest.mark.parametrize("format", ["sar-rarp50", "cholec80", "hsa-27k"])
+@pytest.mark.parametrize(
+    "format", ["sar-rarp50", "cholec80", "cholect50", "autolaparo", "multibypass140", "grasp", "hsa-27k"]
+)
 def test_a_folder_without_the_data_set_is_refused(tmp_path, format):
     with pytest.raises(AtlasError, match="name the folder"):
         import_annotations(str(tmp_path / "atlas"), str(tmp_path), format)

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.atlas.atlas_table import write_atlas
+from halsted_ray.atlas.formats.grasp import read_rows
+from halsted_ray.atlas.formats.published_splits import numbered_names
 from halsted_ray.atlas.formats.recording import Recording
 from halsted_ray.atlas.imports import identify_videos
-from halsted_ray.benchmarks.benchmark import benchmark, benchmark_of, known, names
+from halsted_ray.benchmarks.benchmark import benchmark, benchmark_of, known
 from halsted_ray.benchmarks.data_set import DataSet
 from halsted_ray.benchmarks.figures import figures_of
 from halsted_ray.benchmarks.labelled import JudgedFrames
-from halsted_ray.benchmarks.layouts.grasp import read_rows
 from halsted_ray.benchmarks.leaks import Leak, find_leak, shared_recordings
 from halsted_ray.benchmarks.parts import parts_of, read_names
 from halsted_ray.benchmarks.published_files import LAYOUTS, annotation_files, find_media, labels_of, read_video
@@ -152,14 +153,13 @@ def test_multibypass140(tmp_path):
     assert [own for _, own in steps] == [("s1_cavity_exploration",)] * 4 + [("s2_trocar_placement",)] * 2
 
 
-def test_grasps_annotation_whose_image_id_is_a_list_is_refused_in_words(tmp_path):
-    data = DataSet(str(tmp_path), "phases")
+def test_grasps_annotation_whose_image_id_is_a_list_is_refused_in_words():
     good = {"image_name": "CASE001/00012.jpg", "image_id": [1], "phases": 2}
-    assert read_rows(data, "a.json", {"images": [], "annotations": [good]}) == {
+    assert read_rows("phases", "a.json", {"images": [], "annotations": [good]}) == {
         "CASE001": [(12, "CASE001/00012.jpg", 2)]
     }
     with pytest.raises(AtlasError, match="image_name, or the image_id of one of images"):
-        read_rows(data, "a.json", {"images": [], "annotations": [{"image_id": [1], "phases": 2}]})
+        read_rows("phases", "a.json", {"images": [], "annotations": [{"image_id": [1], "phases": 2}]})
     assert unlike_vocabulary(benchmark("grasp-phase"), ["Idle", "Nap"])[0].startswith("1 label is not in")
 
 
@@ -640,4 +640,4 @@ def test_the_list_fits_a_terminal(capsys):
 def test_a_file_of_a_benchmark_that_lacks_a_key_is_refused():
     with pytest.raises(UsageError, match="x.yaml: KeyError 'split'; expected the keys of the other files"):
         benchmark_of({"name": "x"}, "x.yaml")
-    assert names("video{:02d}", ["1-2", 5]) == ("video01", "video02", "video05")
+    assert numbered_names("video{:02d}", ["1-2", 5]) == ("video01", "video02", "video05")

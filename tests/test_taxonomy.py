@@ -179,7 +179,7 @@ def test_unknown_names_list_the_nearest(halsted):
 
 def test_dict_round_trip_and_pickle(halsted, tmp_path):
     own = taxonomy.load(write(tmp_path, SMALL))
-    for given in (halsted, own):
+    for given in (halsted, own, taxonomy.load("cholect50")):  # of whose task triplet several hold at once
         assert taxonomy.from_dict(given.to_dict()) == given
         assert pickle.loads(pickle.dumps(given)) == given
 
@@ -194,6 +194,7 @@ def test_dict_round_trip_and_pickle(halsted, tmp_path):
             r"own.yaml:15: .*got 'round' a second time.*expected categories that differ",
         ),
         ("[Round, Square]", "[Round, No]", r"own.yaml:15: .*categories.1: got False; expected a text \(put quotes"),
+        ("window: fine", "window: fine\n    several: many", r"tasks.1.several: got 'many'; expected true or false"),
         ("[Round, Square]", "[]", r"own.yaml:15: .*got \[\]; expected a list of categories, at least one"),
         ("when: {colour: Red}", "when: {colour: Rot}", r":12: tasks.1.when.colour: got 'Rot'; .*known: 'Red', 'Green'"),
         ("when: {colour: Red}", "when: {size: Small}", r"own.yaml:12: .*the task's own tag 'size'"),

@@ -27,6 +27,8 @@ from halsted_ray.video.probers import Probers
 OVERHANG_S = 1.0
 """An annotation may end this much after its video, since containers and tables count the last frames differently; it is
 cut at the video's end. An annotation that ends later belongs to another video, or counts in another unit."""
+MUCH_LONGER = 1.1
+"""A video that lasts so many times its annotation may play at another rate than its labels count in."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def import_annotations(
     why: str = "",
     replace_earlier: bool = False,
     group_by: str = CHAPTERS,
+    fold: int | None = None,
+    make_videos: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Imported:
     """Adds the annotations at ``source`` to the atlas of the archive at ``location``.
@@ -83,7 +87,9 @@ def import_annotations(
     the file must say it. ``strict``: nothing is imported where anything would be left out. ``who`` and ``why``: for the
     history. ``replace_earlier`` first drops what persons said of the same videos and tasks. ``group_by``: a rule
     (``video.cases``) by which files are chapters of one operation, for videos of which the annotation does not say what
-    they were cut from; such videos become one group. ``progress`` is called with (videos read, all videos).
+    they were cut from; such videos become one group. ``fold``: which fold of a data set gives the parts of its videos
+    (``multibypass140``). ``make_videos``: where a data set is published as pictures (``cholect50``, ``grasp``), whether
+    each folder becomes a video file, in ``videos`` or beside. ``progress`` is called with (videos read, all videos).
 
     A row that breaks its format is left out, and the rest is taken. Raises UsageError for an unknown format. Raises
     AtlasError for a file that breaks its format as a whole (with file, line, got, expected), where nothing can be
@@ -94,7 +100,7 @@ def import_annotations(
     base = read_head(location)
     own = taxonomy or FORMATS[format].taxonomy
     terms = base.load_taxonomy() if base and not own else taxonomies.load(own or "halsted")
-    settings = ImportSettings(terms, videos, annotator, mapping, fps, strict)
+    settings = ImportSettings(terms, videos, annotator, mapping, fps, strict, fold, make_videos)
     recordings = [found for found in FORMATS[format].read(source, settings) if found.clips or found.captions]
     require_writable(location)  # before every video is looked at
     known = {video.video_id: video for video in (base.videos if base else ())}
@@ -114,6 +120,7 @@ def import_annotations(
             left_out.append(problem)
             continue
         assert isinstance(video, Video)
+        settings.notes.extend(length_notes(recording, video))
         taken, problems = clips_in_seconds(recording, video, existing)
         own_captions, outside = captions_in_video(recording, video)
         left_out += problems + outside
@@ -136,7 +143,8 @@ def import_annotations(
     left_out += contradictions
     if not (clips or captions) or (strict and left_out):
         why_not = "nothing to import" if not clips else "nothing was imported (--strict)"
-        raise AtlasError(f"{source}: {why_not}; {first_problems(left_out)}")
+        notes = "".join(f"; {note}" for note in settings.notes)
+        raise AtlasError(f"{source}: {why_not}; {first_problems(left_out)}{notes}")
     rows = with_chapters(rows, group_by, location)
     change = Change(who or current_user(), f"{format} {source}", why)
     version = add_samples(
@@ -185,10 +193,22 @@ def video_problem(recording: Recording, video: Video | VideoError) -> LeftOut | 
     if recording.length_s is not None and recording.length_s > 1.01 * video.duration_s + OVERHANG_S:
         reason = (
             f"the annotation is of {recording.length_s:g} s and video {video.video_id} ends at {video.duration_s:g} s; "
-            "check that they belong together, and that the annotation is of this file alone"
+            "check that they belong together, that the video plays at the rate that its labels count in, and that the "
+            "annotation is of this file alone"
         )
         return LeftOut("other-length", f"{recording.origin}: {samples} samples left out, because {reason}", samples)
     return None
+
+
+def length_notes(recording: Recording, video: Video) -> list[str]:
+    """Returns a sentence where the video goes on long after its annotation."""
+    length_s = recording.length_s
+    if not recording.clips or not length_s or video.duration_s <= MUCH_LONGER * length_s + OVERHANG_S:
+        return []
+    return [
+        f"{recording.origin}: the annotation is of {length_s:g} s and video {video.video_id} lasts "
+        f"{video.duration_s:g} s; check that it plays at the rate that its labels count in"
+    ]
 
 
 def as_said_by(clip: Clip, source: str, annotator: str) -> Clip:

@@ -119,12 +119,14 @@ def clip_findings(atlas: Atlas) -> Iterator[Finding]:
 def overlap_findings(atlas: Atlas) -> Iterator[Finding]:
     """Finds clips that overlap in one lane, which is one task of one video.
 
-    Captions of different levels overlap by design, so each level is a lane of its own.
+    Captions of different levels overlap by design, so each level is a lane of its own. So are the tags of a task of
+    which several answers may hold at one moment.
     """
+    several = {task.name for task in atlas.load_taxonomy().tasks if task.several}
     lanes: dict[tuple[object, ...], list[Clip]] = {}
     for clip in atlas.clips:
-        level = tuple(sorted(clip.tags.items())) if clip.caption else ()
-        lanes.setdefault((clip.video_id, clip.task, level), []).append(clip)
+        own = tuple(sorted(clip.tags.items())) if clip.caption or clip.task in several else ()
+        lanes.setdefault((clip.video_id, clip.task, own), []).append(clip)
     for lane in lanes.values():
         lane.sort(key=lambda clip: (clip.start_s, clip.stop_s))
         last = lane[0]

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from halsted_ray.atlas.formats.published_splits import Split, published_split, split_of_numbers
 from halsted_ray.errors import UsageError, first_line
 from halsted_ray.language.prompts import strings
 from halsted_ray.storage.files import read_file
@@ -22,7 +23,6 @@ METRICS = {
     "map-per-video": ("map",),
 }
 """Metric → the figures that its rows have."""
-PARTS = ("train", "validation", "test")
 FROM_DATA = "data set"
 """Stands for labels that the data set's own files name."""
 
@@ -113,6 +113,7 @@ def benchmark_of(said: Any, place: str) -> Benchmark:
     Any: whatever YAML gives."""
     try:
         split, published = said["split"], said["published"]
+        parts, split_source = published_split(split["published"]) if "published" in split else own_split(split)
         labels = said["labels"]
         if said["metric"] not in METRICS:
             raise UsageError(f"{place}: metric {said['metric']!r}; expected one of {', '.join(METRICS)}")
@@ -127,8 +128,8 @@ def benchmark_of(said: Any, place: str) -> Benchmark:
             layout=said["layout"],
             target=said["target"],
             metric=said["metric"],
-            parts={part: names(split["names"], split[part]) for part in PARTS if part in split},
-            split_source=split["source"],
+            parts=parts,
+            split_source=split_source,
             recordings=re.compile(said["recordings"]).pattern,
             recordings_of=said.get("recordings_of", said["layout"]),
             published=rows,
@@ -149,13 +150,9 @@ def benchmark_of(said: Any, place: str) -> Benchmark:
         ) from error
 
 
-def names(form: str, numbers: list[int | str]) -> tuple[str, ...]:
-    """``("video{:02d}", ["1-2", 5])`` → ``("video01", "video02", "video05")``."""
-    found: list[str] = []
-    for own in numbers:
-        first, _, last = str(own).partition("-")
-        found += [form.format(number) for number in range(int(first), int(last or first) + 1)]
-    return tuple(found)
+def own_split(said: Mapping[str, Any]) -> tuple[Split, str]:
+    """(parts, source) of a split that the benchmark's own file states. Any: of YAML."""
+    return split_of_numbers(said), said["source"]
 
 
 def label_sentences(labels: object, place: str) -> dict[str, tuple[str, ...]]:

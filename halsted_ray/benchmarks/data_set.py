@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from halsted_ray.atlas.formats.recording import (
-    json_of,
-    matching_files,
-    read_text,
-)
-from halsted_ray.errors import AtlasError
-from halsted_ray.storage.files import list_folder
-from halsted_ray.storage.locations import absolute_location, filesystem
+from halsted_ray.atlas.formats.published_set import PublishedSet, picture_number
 
-PICTURE_ENDS = (".png", ".jpg", ".jpeg")
-VIDEO_ENDS = (".mp4", ".avi", ".mkv", ".mov")
 PICTURES_PER_S = 1.0
 """Of a folder of pictures, unless its layout says otherwise."""
 
@@ -57,41 +45,11 @@ class LabelledVideo:
 
 
 @dataclass
-class DataSet:
-    """A data set that lies at ``folder``. ``target`` and ``within`` as of ``Benchmark``. ``videos``: where its videos
-    or pictures are, '' for the places of the layout."""
+class DataSet(PublishedSet):
+    """A published data set of which ``target`` is judged, in its part ``within``, both as of ``Benchmark``."""
 
-    folder: str
-    target: str
+    target: str = ""
     within: str = ""
-    videos: str = ""
-    _read: dict[str, Any] = field(default_factory=dict)
-    _listed: dict[str, list[str]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.folder = absolute_location(self.folder)
-        self.videos = absolute_location(self.videos) if self.videos else ""
-
-    def files(self, pattern: str) -> list[str]:
-        """The files that fit a pattern below the folder, listed once."""
-        if pattern not in self._listed:
-            self._listed[pattern] = matching_files(self.folder, pattern)
-        return self._listed[pattern]
-
-    def once(self, key: str, read: Callable[[], Any]) -> Any:
-        """What ``read`` gives, kept under ``key`` for the next time. Any: whatever the file holds."""
-        if key not in self._read:
-            self._read[key] = read()
-        return self._read[key]
-
-    def json(self, file: str) -> Any:
-        """The value of a JSON file, read once. Raises AtlasError. Any: whatever the file holds."""
-        try:
-            return self.once(file, lambda: json_of(read_text(file)))
-        except ValueError as error:
-            if isinstance(error, AtlasError):
-                raise
-            raise AtlasError(f"{file}: not JSON ({error}); fetch the file again") from error
 
 
 @dataclass(frozen=True)
@@ -111,24 +69,3 @@ class Layout:
     part_of: Callable[[DataSet, str], str] = lambda data, name: ""
     descriptions: Callable[[DataSet], dict[str, str]] = lambda data: {}
     pictures_per_s: Callable[[str], float] = lambda picture: PICTURES_PER_S
-
-
-def picture_number(name: str) -> int:
-    """12 of ``img12.jpg``, ``BBP01_00000012.jpg`` and ``000012.png``; −1 where a name has no number."""
-    digits = re.findall(r"\d+", name)
-    return int(digits[-1]) if digits else -1
-
-
-def names_in(folder: str) -> list[str]:
-    """The names of what lies in a folder; none where it is not there."""
-    fs, path = filesystem(folder)
-    return [posixpath.basename(found.rstrip("/")) for found in list_folder(fs, path)]
-
-
-def other_container(place: str) -> str:
-    """The same video with another extension, as people re-encode them; '' where there is none."""
-    folder, name = posixpath.split(place)
-    stem = name.rpartition(".")[0]
-    found = sorted(own for own in names_in(folder) if own.lower().startswith(f"{stem}.".lower()))
-    videos = [own for own in found if own.lower().endswith(VIDEO_ENDS)]
-    return f"{folder}/{videos[0]}" if videos else ""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Collection, Mapping
-from typing import Any
 
-from halsted_ray.benchmarks.benchmark import PARTS, Benchmark
+from halsted_ray.atlas.formats.multibypass140 import names_of_pickle
+from halsted_ray.atlas.formats.published_splits import PARTS
+from halsted_ray.benchmarks.benchmark import Benchmark
 from halsted_ray.benchmarks.data_set import DataSet
 from halsted_ray.benchmarks.published_files import layout_of
 from halsted_ray.errors import UsageError, first_line
@@ -62,7 +61,7 @@ def read_names(location: str) -> tuple[str, ...]:
     if len(data) > LONGEST_BYTES:
         raise UsageError(f"split {location!r} has {len(data):,} bytes; expected {LONGEST_BYTES:,} at most")
     if data.startswith(PICKLED):
-        found = _keys_of(data, location)
+        found = names_of_pickle(data, f"split {location!r}")
     else:
         try:
             found = [line.strip() for line in data.decode("utf-8-sig").splitlines() if line.strip()]
@@ -71,24 +70,3 @@ def read_names(location: str) -> tuple[str, ...]:
     if not found:
         raise UsageError(f"split {location!r} names no video; expected a name a line, or a split pickle")
     return tuple(dict.fromkeys(found))
-
-
-def _keys_of(data: bytes, location: str) -> list[str]:
-    try:
-        said = _PlainValues(io.BytesIO(data)).load()
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise UsageError(
-            f"split {location!r} can't be read as a pickle of plain values: {first_line(error)}; write the names of "
-            "its videos to a text file, one a line"
-        ) from error
-    if not isinstance(said, dict) or not all(isinstance(name, str) for name in said):
-        raise UsageError(f"split {location!r} holds a {type(said).__name__}; expected a dict, video to its frames")
-    return list(said)
-
-
-class _PlainValues(pickle.Unpickler):
-    """Reads numbers, texts, lists and dicts. A pickle may name any function, and would run it."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Raises UnpicklingError, always. Any: the type of the method that it replaces."""
-        raise pickle.UnpicklingError(f"it names {module}.{name}")

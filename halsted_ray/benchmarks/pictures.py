@@ -6,7 +6,6 @@ window of 2.5 s holds three, the first at its start, and the encoder's 16 times 
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Callable, Sequence
 
@@ -19,10 +18,9 @@ from halsted_ray.embedding.segments import window_key
 from halsted_ray.errors import ModelError, VideoError
 from halsted_ray.model.encoder import Encoder
 from halsted_ray.records import Window, WindowSpec, digest
-from halsted_ray.storage.files import read_file
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.storage.vectors import VectorStore, WindowKey, precision_in
-from halsted_ray.video.container import check_picture
+from halsted_ray.video.of_pictures import decode_picture
 from halsted_ray.video.pictures import SCALING
 from halsted_ray.video.windows import window_times_s
 
@@ -94,16 +92,10 @@ def encode_pictures(
 
 def read_picture(uri: str, size: tuple[int, int]) -> np.ndarray:
     """uint8 [height, width, 3] in RGB, scaled as frames of a video are. Raises VideoError, OSError, av.FFmpegError."""
-    fs, path = filesystem(uri)
-    with av.open(io.BytesIO(read_file(fs, path)), "r") as container:
-        stream = container.streams.video[0]
-        check_picture(stream.codec_context.width, stream.codec_context.height)
-        frame = next(container.decode(stream), None)
-        if frame is None:
-            raise ValueError("it holds no picture")
-        scaled = frame.reformat(width=size[1], height=size[0], format="rgb24", interpolation=SCALING, threads=1)
-        image_HWC: np.ndarray = scaled.to_ndarray()
-        return image_HWC
+    frame = decode_picture(uri)
+    scaled = frame.reformat(width=size[1], height=size[0], format="rgb24", interpolation=SCALING, threads=1)
+    image_HWC: np.ndarray = scaled.to_ndarray()
+    return image_HWC
 
 
 def load_encoder(ref: str, fingerprint: str, store: VectorStore) -> Encoder:

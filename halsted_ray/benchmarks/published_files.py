@@ -7,19 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from halsted_ray.atlas.formats.recording import (
-    is_file,
-)
-from halsted_ray.benchmarks.data_set import (
-    PICTURE_ENDS,
-    DataSet,
-    LabelledVideo,
-    Layout,
-    Media,
-    names_in,
-    other_container,
-    picture_number,
-)
+from halsted_ray.atlas.formats.published_set import VIDEO_ENDS, pictures_in, require_files, video_at
+from halsted_ray.benchmarks.data_set import DataSet, LabelledVideo, Layout, Media
 from halsted_ray.benchmarks.layouts import autolaparo, cholec80, cholect50, grasp, multibypass140, sar_rarp50
 from halsted_ray.errors import AtlasError, UsageError
 
@@ -43,8 +32,7 @@ def layout_of(name: str) -> Layout:
 def annotation_files(data: DataSet, layout: str) -> dict[str, str]:
     """Name of each annotated video → its annotation file. Raises AtlasError where the folder has another layout."""
     found = LAYOUTS[layout].annotations(data)
-    if not found:
-        raise AtlasError(f"{data.folder}: no {layout} here; expected {LAYOUTS[layout].expected}")
+    require_files(found, data.folder, layout, LAYOUTS[layout].expected)
     return found
 
 
@@ -57,18 +45,13 @@ def labels_of(data: DataSet, layout: str) -> list[str]:
 
 def find_media(data: DataSet, layout: str, name: str) -> Media | None:
     """The video file or the folder of pictures of one video; None where there is none."""
-    own = [place.format(name=name) for place in LAYOUTS[layout].places]
-    places = [f"{data.folder}/{place}" for place in own]
-    if data.videos:
-        inside = [place.removeprefix("videos/").removeprefix("frames/") for place in own]
-        places = [f"{data.videos}/{place}" for place in inside]
-    for place in places:
-        if place.endswith((".mp4", ".avi")):
-            if found := place if is_file(place) else other_container(place):
+    for place in LAYOUTS[layout].places:
+        location = data.located(place.format(name=name))
+        if location.endswith(VIDEO_ENDS):
+            if found := video_at(location):
                 return Media(found)
-        elif pictures := [file for file in names_in(place) if file.lower().endswith(PICTURE_ENDS)]:
-            pictures.sort(key=lambda file: (picture_number(file), file))
-            return Media(place, tuple(pictures), LAYOUTS[layout].pictures_per_s(pictures[0]))
+        elif pictures := pictures_in(location):
+            return Media(location, pictures, LAYOUTS[layout].pictures_per_s(pictures[0]))
     return None
 
 

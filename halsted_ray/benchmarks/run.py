@@ -86,7 +86,7 @@ def run_benchmark(
     if model is not None:
         model.check(identity.fingerprint)
     spec = model.config.windows if model is not None else identity.windows()
-    data = DataSet(folder, benchmark.target, benchmark.within, choices.videos)
+    data = DataSet(folder, benchmark.target, benchmark.within, videos=choices.videos)
     files = annotation_files(data, benchmark.layout)
     parts = parts_of(benchmark, data, files, choices.named or {})
     needed = PARTS_OF_PROBE[choices.probe]

@@ -24,9 +24,10 @@ def add_import(action: Action) -> None:
         "--format",
         required=True,
         metavar="NAME",
-        help="sar-rarp50, cholec80, surglavi, hsa-27k, label-studio, elan, cvat, via, boris, vtt, srt, csv, jsonl, "
-        "conversations or captions; csv has one line per tag, with the columns video (a path below --videos) or "
-        "video_id, start_s, stop_s, task, tag, category; captions has level and text beside video and times",
+        help="a data set as it is published: sar-rarp50, cholec80, cholect50, autolaparo, multibypass140, grasp, "
+        "surglavi, hsa-27k; or label-studio, elan, cvat, via, boris, vtt, srt, csv, jsonl, conversations, captions; "
+        "csv has one line per tag, with the columns video (a path below --videos) or video_id, start_s, stop_s, task, "
+        "tag, category; captions has level and text beside video and times",
     )
     importing.add_argument(
         "--videos", default="", metavar="DIR", help="folder of the videos, unless they lie as published"
@@ -49,6 +50,20 @@ def add_import(action: Action) -> None:
         metavar="RATE",
         help="frames per second that the annotation's frame numbers count in, where the file does not say; "
         "video takes the rate of each video",
+    )
+    importing.add_argument(
+        "--fold",
+        type=int,
+        choices=range(5),
+        metavar="N",
+        help="which of the data set's five folds, 0 to 4, says what is for training, validation and test "
+        "(multibypass140; default: none, and a release draws the parts)",
+    )
+    importing.add_argument(
+        "--make-videos",
+        action="store_true",
+        help="where a video is there as a folder of pictures alone, write the video file that the atlas refers to "
+        "(cholect50, grasp; a minute or so each)",
     )
     importing.add_argument(
         "--said-by",
@@ -77,6 +92,18 @@ def add_import(action: Action) -> None:
         when=lambda given: given.format in ("hsa-27k", "conversations"),
         needs="--format hsa-27k or conversations: no other format has columns or keys to name",
     )
+    only_with(
+        importing,
+        "--fold",
+        when=lambda given: given.format == "multibypass140",
+        needs="--format multibypass140: no other data set has folds to choose from",
+    )
+    only_with(
+        importing,
+        "--make-videos",
+        when=lambda given: given.format in ("cholect50", "grasp"),
+        needs="--format cholect50 or grasp: no other data set is published as pictures",
+    )
 
 
 def import_clips(options: argparse.Namespace) -> int:
@@ -97,6 +124,8 @@ def import_clips(options: argparse.Namespace) -> int:
         why=options.why,
         replace_earlier=options.replace,
         group_by=options.group_by,
+        fold=options.fold,
+        make_videos=options.make_videos,
         progress=lambda read, of: show_progress(f"{read} of {counted(of, 'video')} read", read == of),
     )
     captions = f"{counted(done.captions, 'caption')} and " if done.captions else ""

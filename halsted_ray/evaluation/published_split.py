@@ -36,13 +36,12 @@ from halsted_ray.model.halsted import Halsted
 from halsted_ray.records import Clip, Video, Window, WindowSpec
 from halsted_ray.storage.vectors import sampling_name
 from halsted_ray.taxonomy import Tag, Task, Taxonomy
+from halsted_ray.taxonomy.names import ABSENT_PRESENT
 from halsted_ray.training.atlas_samples import FIDELITY
 from halsted_ray.training.samples import training_windows
 
 SEVERAL_FOLDS_VALIDATION = 0.2
 """Share of the published training part's groups that validates, where no validation part is published."""
-ABSENT_PRESENT = ("Absent", "Present")
-"""A tag with these categories is one label of several that hold at once, such as a tool."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,8 @@ def literature_figures(
     """The literature's figures as JSON values. ``models``: (model, its split) per fold.
 
     ``folds``: per fold a dict of task → figures (``task_figures``); ``step_s``: time between two frames; ``window_s``:
-    length of the windows that answer. Raises AtlasError where a video can't be decoded.
+    length of the windows that answer. A task of which several answers hold at once is not judged so: its figures are
+    those of ``benchmarks``. Raises AtlasError where a video can't be decoded.
     """
     protocol = PROTOCOLS.get(taxonomy.name, Protocol())
     testing = {video_id for _, split in models for video_id, part in split.items() if part == "test"}
@@ -118,6 +118,7 @@ def literature_figures(
             {
                 task.name: task_figures(task, tested, clips_of, windows, vectors, model, protocol, taxonomy.name)
                 for task in taxonomy.tasks
+                if not task.several
             }
         )
     figures: Figures = without_nan({"step_s": protocol.step_s, "window_s": spec.fine_s, "folds": folds})

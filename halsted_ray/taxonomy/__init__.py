@@ -5,8 +5,9 @@
     cholec80.yaml     Cholec80's seven phases and seven tools
     bsa.yaml          the ten basic surgical actions
     autolaparo.yaml   AutoLaparo's seven phases
-    cholect50.yaml    CholecT50's phases, and its hundred triplets with their parts
-    grasp.yaml        GraSP's phases, steps, instruments and atomic actions
+    cholect50.yaml    CholecT50's phases and tools, and its hundred triplets with their parts
+    grasp.yaml        GraSP's phases, steps, tools, instruments and atomic actions
+    multibypass140.yaml  MultiBypass140's twelve phases and 46 steps
     surglavi.yaml     SurgLaVi-β's three levels of captions
     names.py          Taxonomy, Task, Tag, and the look-ups by name
     parsing.py        reads a YAML file, checks it line by line, and makes it a Taxonomy

@@ -11,6 +11,9 @@ from functools import cached_property
 from halsted_ray.errors import TaxonomyError
 from halsted_ray.records import JsonObject, digest
 
+ABSENT_PRESENT = ("Absent", "Present")
+"""A tag with these categories is one label of several that hold at once, such as a tool."""
+
 
 @dataclass(frozen=True)
 class Tag:
@@ -29,6 +32,7 @@ class Task:
 
     ``window`` is ``coarse`` or ``fine``. ``when`` lists (tag, category) pairs of other tasks that must hold for the
     question to make sense (paper, Methods, multi-stage workflow); empty where the question is always asked.
+    ``several``: whether several answers may hold at one moment, each a sample of its own; no part of a digest.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Task:
     window: str
     when: tuple[tuple[str, str], ...]
     tags: tuple[Tag, ...]
+    several: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,6 +193,7 @@ class Taxonomy:
                     "instruction": task.instruction,
                     "window": task.window,
                     "when": dict(task.when),
+                    **({"several": True} if task.several else {}),
                     "tags": [
                         {"name": tag.name, "categories": list(tag.categories)}
                         | ({"per": tag.per} if tag.per != "window" else {})

@@ -17,7 +17,18 @@ from halsted_ray.records import JsonObject
 from halsted_ray.storage.files import read_bytes
 from halsted_ray.taxonomy.names import Narrowing, StitchRoles, Tag, Task, Taxonomy, fold, nearest
 
-SHIPPED = ("halsted", "sar_rarp50", "cholec80", "surglavi", "out_of_body", "bsa", "autolaparo", "cholect50", "grasp")
+SHIPPED = (
+    "halsted",
+    "sar_rarp50",
+    "cholec80",
+    "surglavi",
+    "out_of_body",
+    "bsa",
+    "autolaparo",
+    "cholect50",
+    "grasp",
+    "multibypass140",
+)
 WINDOWS = ("coarse", "fine")
 SPANS = ("window", "operation")
 MOST_VALUES = 20_000
@@ -202,7 +213,7 @@ class _Reader:
     def task(self, value: Any, key: Key) -> Task:
         """One entry of ``tasks``."""
         needed = ("name", "instruction", "window", "tags")
-        self.mapping(value, key, (*needed, "title", "when"), needed)
+        self.mapping(value, key, (*needed, "title", "when", "several"), needed)
         name = self.text(value["name"], (*key, "name"))
         if "," in name:  # tables and commands list the names of tasks with commas between them
             raise self.fail((*key, "name"), f"{name!r}", "a name without a comma")
@@ -224,7 +235,10 @@ class _Reader:
             tags.append(Tag(self.text(entry["name"], (*at, "name")), tuple(names), per))
         instruction = self.text(value["instruction"], (*key, "instruction"))
         title = self.text(value["title"], (*key, "title")) if value.get("title") else name.capitalize()
-        return Task(name, title, instruction, window, pairs, tuple(tags))
+        several = value.get("several", False)
+        if not isinstance(several, bool):
+            raise self.fail((*key, "several"), f"{several!r}", "true or false")
+        return Task(name, title, instruction, window, pairs, tuple(tags), several)
 
     def orderly(self, tasks: tuple[Task, ...]) -> None:
         """Checks that no tasks wait for each other: none of them would ever be asked."""

@@ -31,6 +31,7 @@ SHIPPED = (
     "autolaparo_halsted",
     "cholect50_halsted",
     "grasp_halsted",
+    "multibypass140_halsted",
 )
 LARGEST_BYTES = 1_000_000
 Category = tuple[str, str]

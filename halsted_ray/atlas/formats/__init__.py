@@ -3,6 +3,10 @@
     recording.py      what an importer returns, and how it reports an error in a file
     sar_rarp50.py     SAR-RARP50: eight suturing actions
     cholec80.py       Cholec80: seven phases, seven tools
+    cholect50.py      CholecT50: phases, tools, triplets of instrument, verb and target
+    autolaparo.py     AutoLaparo: seven phases
+    multibypass140.py MultiBypass140, StrasBypass70, BernBypass70: phases and steps
+    grasp.py          GraSP: phases, steps, tools
     surglavi.py       SurgLaVi-β: narrated captions on three levels, in SQLite
     hsa27k.py         HSA-27k and other tables with one row per clip, by a mapping of their columns (hsa27k.yaml)
     label_studio.py   Label Studio's JSON, read and written
@@ -22,6 +26,8 @@ What several of them share:
     video_names.py    which video a path, URL or name means
     clock_times.py    seconds, clock times and time codes
     xml_files.py      XML from outside, within bounds
+    published_set.py  a published data set where it lies; labels of moments become spans
+    published_splits.py  the splits of data sets whose authors number the videos
 
 To add a format, add a file with ``read(source, settings) -> list[Recording]``, and ``write`` if it can be written, and
 an entry in ``FORMATS``. An importer parses annotations and opens no video.
@@ -34,16 +40,20 @@ from dataclasses import dataclass
 
 from halsted_ray.atlas.contents import Atlas
 from halsted_ray.atlas.formats import (
+    autolaparo,
     boris,
     captions_table,
     cholec80,
+    cholect50,
     conversations,
     csv_table,
     cvat,
     elan,
+    grasp,
     hsa27k,
     jsonl,
     label_studio,
+    multibypass140,
     sar_rarp50,
     subtitles,
     surglavi,
@@ -69,6 +79,10 @@ class Format:
 FORMATS = {
     "sar-rarp50": Format(sar_rarp50.read, "sar_rarp50"),
     "cholec80": Format(cholec80.read, "cholec80"),
+    "cholect50": Format(cholect50.read, "cholect50"),
+    "autolaparo": Format(autolaparo.read, "autolaparo"),
+    "multibypass140": Format(multibypass140.read, "multibypass140"),
+    "grasp": Format(grasp.read, "grasp"),
     "surglavi": Format(surglavi.read, "surglavi"),
     "hsa-27k": Format(hsa27k.read, "halsted"),
     "label-studio": Format(label_studio.read, "halsted", label_studio.write),

@@ -11,74 +11,72 @@ tools becomes one sample. The published split: videos 1 to 40 are for training, 
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterator
 
+from halsted_ray.atlas.formats.published_set import PublishedSet, clip_of, presence, require_files
+from halsted_ray.atlas.formats.published_splits import part_in, published_split
 from halsted_ray.atlas.formats.recording import (
     ImportSettings,
     Recording,
     format_error,
-    is_file,
-    matching_files,
     numbered_lines,
     parse_index,
     runs,
 )
-from halsted_ray.errors import AtlasError
-from halsted_ray.records import Clip
-from halsted_ray.storage.locations import absolute_location
+from halsted_ray.taxonomy import Taxonomy
 
 FRAMES_PER_S = 25.0
 TOOL_STEP_FRAMES = 25
 TOOLS = ("Grasper", "Bipolar", "Hook", "Scissors", "Clipper", "Irrigator", "SpecimenBag")
-LAST_TRAINING_VIDEO = 40
-SPECIALTY, PROCEDURE = "General", "Laparoscopic Cholecystectomy"
+OPERATION = ("General", "Laparoscopic Cholecystectomy")
+PHASES, TOOL_PRESENCE = "phase_annotations/video*-phase.txt", "tool_annotations/video*-tool.txt"
+VIDEO = "videos/{name}.mp4"
+EXPECTED = (
+    "files such as phase_annotations/video41-phase.txt and tool_annotations/video41-tool.txt, with videos beside: name "
+    "the folder that holds them"
+)
+
+
+def phase_files(data: PublishedSet) -> dict[str, str]:
+    """videoNN → its file of phases."""
+    return {posixpath.basename(file).removesuffix("-phase.txt"): file for file in data.files(PHASES)}
+
+
+def tool_files(data: PublishedSet) -> dict[str, str]:
+    """videoNN → its file of tools."""
+    return {posixpath.basename(file).removesuffix("-tool.txt"): file for file in data.files(TOOL_PRESENCE)}
 
 
 def read(source: str, settings: ImportSettings) -> list[Recording]:
     """Reads the data set in the folder ``source``; one Recording per video. Raises AtlasError with file and line."""
-    source = absolute_location(source)
-    files = matching_files(source, "phase_annotations/video*-phase.txt")
-    if not files:
-        raise AtlasError(
-            f"{source}: no Cholec80 here; expected files such as phase_annotations/video01-phase.txt: name the folder "
-            "that holds videos, phase_annotations and tool_annotations"
-        )
-    videos = absolute_location(settings.videos or f"{source}/videos")
-
-    def make_clip(first_frame: int, stop_frame: int, task: str, tags: dict[str, str]) -> Clip:
-        return Clip(
-            "",
-            first_frame,
-            stop_frame,
-            task,
-            tags,
-            annotator=settings.annotator,
-            specialty=SPECIALTY,
-            procedure=PROCEDURE,
-        )
-
+    data = PublishedSet(source, videos=settings.videos)
+    phases, tools = phase_files(data), tool_files(data)
+    require_files(phases, source, "cholec80", EXPECTED)
+    split, _ = published_split("cholec80")
     recordings = []
-    for file in files:
-        name = posixpath.basename(file).removesuffix("-phase.txt")
+    for name, file in phases.items():
         clips = []
         with settings.or_left_out():  # a file as a whole: each row says where the row before it ends
-            phase_runs = list(runs(read_phases(file, settings), 1))
-            clips += [make_clip(first, stop, "phase", {"phase": phase}) for first, stop, phase in phase_runs]
-        tools_file = f"{source}/tool_annotations/{name}-tool.txt"
-        if is_file(tools_file):
+            phase_runs = list(runs(read_phases(file, settings.taxonomy), 1))
+            clips += [
+                clip_of((first, stop), "phase", {"phase": phase}, settings, OPERATION)
+                for first, stop, phase in phase_runs
+            ]
+        if name in tools:
             with settings.or_left_out():
-                tool_runs = list(runs(read_tools(tools_file), TOOL_STEP_FRAMES))
-                clips += [make_clip(first, stop, "tools", dict(tools)) for first, stop, tools in tool_runs]
-        number = re.fullmatch(r"video(\d+)", name)
-        part = ("train" if int(number[1]) <= LAST_TRAINING_VIDEO else "test") if number else ""
-        recordings.append(Recording(tuple(clips), file, f"{videos}/{name}.mp4", part=part, rate=FRAMES_PER_S))
+                tool_runs = list(runs(read_tools(tools[name]), TOOL_STEP_FRAMES))
+                clips += [
+                    clip_of((first, stop), "tools", dict(there), settings, OPERATION)
+                    for first, stop, there in tool_runs
+                ]
+        uri = data.video([VIDEO.format(name=name)])
+        recordings.append(Recording(tuple(clips), file, uri, part=part_in(split, name), rate=FRAMES_PER_S))
     return recordings
 
 
-def read_phases(file: str, settings: ImportSettings) -> Iterator[tuple[int, str]]:
+def read_phases(file: str, taxonomy: Taxonomy) -> Iterator[tuple[int, str]]:
     """Yields (frame, phase) of every frame. Raises AtlasError."""
-    known = settings.taxonomy.tag("phase").categories
+    known = taxonomy.tag("phase").categories
     for expected, (line, fields) in enumerate(table_rows(file, ("Frame", "Phase"))):
         frame = parse_index(fields[0], file, line, "the frame")
         if frame != expected:
@@ -99,8 +97,8 @@ def read_tools(file: str) -> Iterator[tuple[int, tuple[tuple[str, str], ...]]]:
         for value in fields[1:]:
             if value not in ("0", "1"):
                 raise format_error(file, line, value, "0 or 1 for each tool")
-        presence = ("Absent", "Present")
-        yield frame, tuple((tool.lower(), presence[int(value)]) for tool, value in zip(TOOLS, fields[1:], strict=True))
+        there = {tool.lower() for tool, value in zip(TOOLS, fields[1:], strict=True) if value == "1"}
+        yield frame, presence(map(str.lower, TOOLS), there)
 
 
 def table_rows(file: str, header: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:

@@ -79,7 +79,9 @@ class ImportSettings:
     ``taxonomy``: of the tags. ``videos``: where the videos are, '' for the place that the format names. ``annotator``:
     for clips that name none. ``mapping``: a file that says what each column means, '' for the format's own. ``fps``:
     frames per second that frame numbers count in, ``video`` for the rate of each video, None where the annotation file
-    must say it. ``strict``: the first row that would be left out ends the import.
+    must say it. ``strict``: the first row that would be left out ends the import. ``fold``: which of the data set's
+    folds gives the parts of its videos, None for none. ``make_videos``: whether a data set's folders of pictures become
+    video files.
 
     ``left_out`` grows while the file is read. ``notes``: what a person should know although nothing was left out.
     """
@@ -90,6 +92,8 @@ class ImportSettings:
     mapping: str = ""
     fps: float | Literal["video"] | None = None
     strict: bool = False
+    fold: int | None = None
+    make_videos: bool = False
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -202,6 +206,15 @@ def json_of(text: str) -> Any:
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("brackets that are too deep") from error
+
+
+def json_at(uri: str) -> Any:
+    """Returns the value of the JSON file at ``uri``. Raises AtlasError. Any: whatever the file holds."""
+    text = read_text(uri)
+    try:
+        return json_of(text)
+    except ValueError as error:
+        raise AtlasError(f"{uri}: not JSON ({error}); fetch the file again") from error
 
 
 def numbered_lines(uri: str) -> Iterator[tuple[int, str]]:

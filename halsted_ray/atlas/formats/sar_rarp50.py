@@ -11,78 +11,70 @@ to the frame. Where it is missing, ``action_discrete.txt`` is read.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from halsted_ray.atlas.formats.published_set import PublishedSet, clip_of, require_files
 from halsted_ray.atlas.formats.recording import (
     ImportSettings,
     Recording,
     format_error,
-    is_file,
-    matching_files,
     numbered_lines,
     parse_index,
     runs,
 )
-from halsted_ray.errors import AtlasError
 from halsted_ray.records import Clip
-from halsted_ray.storage.locations import absolute_location
 
 FRAMES_PER_S = 60.0
 STEP_FRAMES = 6
-SPECIALTY, PROCEDURE = "Urology", "Prostatectomy"
+OPERATION = ("Urology", "Prostatectomy")
+DISCRETE, CONTINUOUS = "action_discrete.txt", "action_continues.txt"
+VIDEO = "{name}/video_left.avi"
+EXPECTED = (
+    "files such as test/video_41/action_discrete.txt (or action_continues.txt), with video_left.avi beside: name the "
+    "folder that holds train1, train2 and test"
+)
 Span = tuple[int, int, int]
 """(first frame, frame after the last, class)"""
 
 
+def action_files(data: PublishedSet, *names: str) -> dict[str, str]:
+    """test/video_41 → its file of actions: the last of ``names`` that is there."""
+    files = [file for name in names for file in data.files(f"*/video_*/{name}")]
+    return {"/".join(posixpath.dirname(file).rsplit("/", 2)[1:]): file for file in files}
+
+
 def read(source: str, settings: ImportSettings) -> list[Recording]:
     """Reads the data set in the folder ``source``; one Recording per video. Raises AtlasError with file and line."""
-    source = absolute_location(source)
-    folders: dict[str, tuple[str, Callable[[str, int], Iterator[Span]]]] = {}
-    for name, reader in (("action_discrete.txt", read_discrete), ("action_continues.txt", read_continuous)):
-        for file in matching_files(source, f"*/video_*/{name}"):
-            folders[posixpath.dirname(file)] = file, reader
-    if not folders:
-        raise AtlasError(
-            f"{source}: no SAR-RARP50 here; expected files such as train1/video_01/action_continues.txt (or "
-            "action_discrete.txt): name the folder that holds train1, train2 and test"
-        )
+    data = PublishedSet(source, videos=settings.videos)
+    files = action_files(data, DISCRETE, CONTINUOUS)
+    require_files(files, source, "sar-rarp50", EXPECTED)
+    classes = settings.taxonomy.tag("action").categories
     recordings = []
-    for folder, (file, read_spans) in sorted(folders.items()):
-        classes = settings.taxonomy.tag("action").categories
+    for name, file in sorted(files.items()):
         clips: tuple[Clip, ...] = ()
         with settings.or_left_out():  # a file as a whole: each row says where the row before it ends
             clips = tuple(
-                Clip(
-                    "",
-                    first,
-                    stop,
-                    "action",
-                    {"action": classes[label]},
-                    annotator=settings.annotator,
-                    specialty=SPECIALTY,
-                    procedure=PROCEDURE,
-                )
+                clip_of((first, stop), "action", {"action": classes[label]}, settings, OPERATION)
                 for first, stop, label in read_spans(file, len(classes))
             )
-        set_name = folder.rsplit("/", 2)[1]
-        part = "test" if set_name == "test" else "train" if set_name.startswith("train") else ""
-        uri = video_file(folder, settings)
-        recordings.append(Recording(clips, file, uri, part=part, rate=FRAMES_PER_S, group=operation_of(folder)))
+        uri, group = data.video([VIDEO.format(name=name)]), operation_of(name)
+        recordings.append(Recording(clips, file, uri, part=part_of(name), rate=FRAMES_PER_S, group=group))
     return recordings
 
 
-def operation_of(folder: str) -> str:
-    """Returns ``sar-rarp50 video_08`` for the folder ``…/train1/video_08_2``, a fragment of an operation."""
-    return f"sar-rarp50 {'_'.join(posixpath.basename(folder).split('_')[:2])}"
+def part_of(name: str) -> str:
+    """train or test, by the folder."""
+    return "test" if name.startswith("test/") else "train" if name.startswith("train") else ""
 
 
-def video_file(folder: str, settings: ImportSettings) -> str:
-    """Returns the URI of the video that belongs to the annotations in ``folder``."""
-    if settings.videos:
-        folder = posixpath.join(absolute_location(settings.videos), *folder.rsplit("/", 2)[1:])
-    found = f"{folder}/video_left.avi"
-    # Many people re-encode the AVIs of 3 GB. The new file has the same name and another extension.
-    return found if is_file(found) else next(iter(matching_files(folder, "video_left.*")), found)
+def operation_of(name: str) -> str:
+    """Returns ``sar-rarp50 video_08`` for ``train1/video_08_2``, a fragment of an operation."""
+    return f"sar-rarp50 {'_'.join(posixpath.basename(name).split('_')[:2])}"
+
+
+def read_spans(file: str, classes: int) -> Iterator[Span]:
+    """Yields the spans of either file. ``classes``: their number. Raises AtlasError."""
+    return (read_discrete if file.endswith(DISCRETE) else read_continuous)(file, classes)
 
 
 def read_continuous(file: str, classes: int) -> Iterator[Span]:

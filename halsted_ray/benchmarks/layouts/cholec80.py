@@ -1,25 +1,15 @@
-"""Cholec80: phases at 25 frames per second and tools once per second.
-
-phase_annotations/videoNN-phase.txt, tool_annotations/videoNN-tool.txt    videos/videoNN.mp4
-"""
+"""Cholec80: phases at 25 frames per second and tools once per second."""
 
 from __future__ import annotations
 
-import posixpath
-
 from halsted_ray import taxonomy
 from halsted_ray.atlas.formats import cholec80
-from halsted_ray.atlas.formats.recording import (
-    ImportSettings,
-)
 from halsted_ray.benchmarks.data_set import DataSet, Layout, Rows
 
 
 def files_by_video(data: DataSet) -> dict[str, str]:
     """videoNN → its file of phases or tools."""
-    kind = {"phase": "phase", "tool": "tool"}[data.target]
-    files = data.files(f"{kind}_annotations/video*-{kind}.txt")
-    return {posixpath.basename(file).removesuffix(f"-{kind}.txt"): file for file in files}
+    return (cholec80.tool_files if data.target == "tool" else cholec80.phase_files)(data)
 
 
 def judged_frames(data: DataSet, name: str, file: str) -> Rows:
@@ -30,17 +20,16 @@ def judged_frames(data: DataSet, name: str, file: str) -> Rows:
             (frame / cholec80.FRAMES_PER_S, tuple(tools[tool] for tool, there in pairs if there == "Present"))
             for frame, pairs in cholec80.read_tools(file)
         ]
-    settings = ImportSettings(taxonomy.load("cholec80"))
     return [
         (frame / cholec80.FRAMES_PER_S, (phase,))
-        for frame, phase in cholec80.read_phases(file, settings)
+        for frame, phase in cholec80.read_phases(file, taxonomy.load("cholec80"))
         if frame % cholec80.TOOL_STEP_FRAMES == 0
     ]
 
 
 LAYOUT = Layout(
-    "files such as phase_annotations/video41-phase.txt and tool_annotations/video41-tool.txt, with videos beside",
+    cholec80.EXPECTED,
     files_by_video,
     judged_frames,
-    ("videos/{name}.mp4", "frames/{name}"),
+    (cholec80.VIDEO, "frames/{name}"),
 )

@@ -1,49 +1,21 @@
-"""MultiBypass140, and its parts StrasBypass70 and BernBypass70: spans of phases and steps.
-
-labels/{bern,strasbourg}/labels_by70/{BBP,SBP}NN.mp4.json    videos/NAME.mp4 or frames/NAME/
-"""
+"""MultiBypass140, and its parts StrasBypass70 and BernBypass70: spans of phases and steps."""
 
 from __future__ import annotations
 
-import posixpath
-
-from halsted_ray.atlas.formats.recording import (
-    format_error,
-    parse_number,
-)
+from halsted_ray.atlas.formats import multibypass140
+from halsted_ray.atlas.formats.multibypass140 import Span
+from halsted_ray.atlas.formats.recording import format_error
 from halsted_ray.benchmarks.data_set import DataSet, Layout, Rows
-
-LONGEST_MS = 48 * 3_600_000
-"""Of an operation. A longer one is a slip of the pen, and each of its seconds would be a row."""
-BASE_PHASES = 12
-"""MultiBypass140's phases 0 to 11; 12 (out of body) and 13 (severity) lie over them."""
 
 
 def files_by_video(data: DataSet) -> dict[str, str]:
     """BBPNN or SBPNN → its JSON file."""
-    files = data.files(f"labels/{data.within or '*'}/labels_by70/*.json")
-    return {posixpath.basename(file).split(".")[0]: file for file in files}
+    return multibypass140.label_files(data, data.within)
 
 
-def spans_of(data: DataSet, file: str) -> list[tuple[float, float, int, str]]:
-    """(start_s, stop_s, number of the label, its name) of one video, without what lies over the phases."""
-    said = data.json(file)
-    spans = said.get(data.target) if isinstance(said, dict) else None
-    if not isinstance(spans, list):
-        raise format_error(file, f"{data.target}", spans, "a list of spans with start, end, label_name and label_id")
-    found = []
-    for k, span in enumerate(spans):
-        place = f"{data.target}[{k}]"
-        if not isinstance(span, dict) or not {"start", "end", "label_name", "label_id"} <= set(span):
-            raise format_error(file, place, span, "start, end, label_name and label_id")
-        start_ms, stop_ms = (parse_number(span[key], file, place, key) for key in ("start", "end"))
-        number = int(parse_number(span["label_id"], file, place, "label_id"))
-        if not 0 <= start_ms <= stop_ms <= LONGEST_MS:
-            expected = f"milliseconds, the start before the end, {LONGEST_MS:,} at most"
-            raise format_error(file, place, f"{start_ms:g} to {stop_ms:g}", expected)
-        if data.target != "phases" or number < BASE_PHASES:
-            found.append((start_ms / 1000, stop_ms / 1000, number, str(span["label_name"])))
-    return sorted(found)
+def spans_of(data: DataSet, file: str) -> list[Span]:
+    """The spans of one video, without what lies over the phases."""
+    return multibypass140.base_spans(multibypass140.read_spans(data, file, data.target), data.target)
 
 
 def judged_frames(data: DataSet, name: str, file: str) -> Rows:
@@ -69,9 +41,9 @@ def label_names(data: DataSet) -> list[str]:
 
 
 LAYOUT = Layout(
-    "files such as labels/bern/labels_by70/BBP01.mp4.json; name the place of videos or frames with --videos",
+    multibypass140.EXPECTED,
     files_by_video,
     judged_frames,
-    ("videos/{name}.mp4", "frames/{name}"),
+    (*multibypass140.VIDEOS, "frames/{name}"),
     label_names,
 )
