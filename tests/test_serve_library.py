@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from library_site import TENANT, add_summary, add_video, caller, describe, open_site, share
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from halsted_ray.errors import UsageError
 from halsted_ray.service.case_descriptions import Description
@@ -19,7 +19,7 @@ from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.database import now_s
 from halsted_ray.service.library_schemas import show_case
 from halsted_ray.service.tables import AuditEntry, CaseLabel, Operation, StoredVideo, VideoSummary, queued_job
-from halsted_ray.service.uploads import NotFound
+from halsted_ray.service.uploads import NotFound, StateConflict
 from halsted_ray.service.users import DAY_S, Caller
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
@@ -296,6 +296,66 @@ def test_files_are_grouped_and_taken_apart_and_keep_their_own_rights(service):
     with service.database.reading() as session:
         actions = {(one.action, one.subject) for one in session.scalars(select(AuditEntry))}
     assert {("case.group", "a0"), ("case.ungroup", "a2")} <= actions
+
+
+def test_a_whole_case_is_deleted_with_all_of_its_files_or_with_none(service):
+    ada, ben = caller(service, "ada"), caller(service, "ben")
+    root = caller(service, "root", "admin")
+    for position, video_id in enumerate(("a0", "a1", "a2"), start=1):
+        add_video(service, ada, video_id, "ca5e", position=position)
+    add_video(service, ben, "b0", "ca5e", position=4)
+
+    def left() -> set[str]:
+        return {file.video_id for file in service.library.show(root, "ca5e").files}
+
+    def change(video_id: str, **columns) -> None:
+        with service.database.writing() as session:
+            session.execute(update(StoredVideo).where(StoredVideo.video_id == video_id).values(**columns))
+
+    shown = service.library.require(ada, "ca5e", "delete")
+    change("a2", legal_hold=True)
+    with pytest.raises(StateConflict, match="'a2' is under a legal hold"):
+        service.library.delete(ada, shown)
+    assert left() == {"a0", "a1", "a2", "b0"}, "the files before the one under a hold stay too"
+    change("a2", legal_hold=False, owner_id=ben.user_id)
+    with pytest.raises(Forbidden, match="just changed"):  # it was given to somebody else meanwhile
+        service.library.delete(ada, shown)
+    share(service, "a2", ada, "surgeon")
+    with pytest.raises(Forbidden, match="each file") as refused:
+        service.library.delete(ada, shown)
+    assert refused.value.name == "right-each-file" and left() == {"a0", "a1", "a2", "b0"}
+    change("a2", owner_id=ada.user_id, consent="withdrawn")
+    change("a1", state="cleaning")  # as one file may be deleted in both states, so may all
+    service.library.delete(ada, shown)
+    assert left() == {"b0"}, "what belongs to somebody else and is not seen stays"
+    with pytest.raises(Forbidden, match="just changed"):
+        service.library.delete(ada, shown)
+    with pytest.raises(NotFound):
+        service.library.require(ada, "ca5e", "delete")
+    with service.database.reading() as session:
+        entries = session.scalars(select(AuditEntry).where(AuditEntry.action == "video.delete")).all()
+    assert sorted(entry.subject for entry in entries) == ["a0", "a1", "a2"], "one entry per file, none of refusals"
+
+
+def test_a_refusal_about_a_case_says_its_cause(service):
+    ada, ben = caller(service, "ada"), caller(service, "ben")
+    add_video(service, ada, "a0", "ca5e")
+    add_video(service, ben, "b0", "ca5e", position=2)
+
+    def cause(right: str) -> str:
+        with pytest.raises(Forbidden) as refused:
+            service.library.require(ada, "ca5e", right)
+        assert refused.value.values == {"right": right}
+        return refused.value.name
+
+    assert cause("describe") == "right-hidden-file"
+    assert cause("hold") == "right", "of no file"
+    share(service, "b0", ada, "trainee")
+    assert cause("describe") == cause("map") == "right-each-file"
+    with service.database.writing() as session:
+        session.execute(update(StoredVideo).where(StoredVideo.video_id == "a0").values(consent="withdrawn"))
+    assert cause("map") == cause("timeline") == "right-withdrawn", "no owner can change it, so nobody is sent to one"
+    assert cause("describe") == "right-each-file"
 
 
 def test_what_was_written_goes_with_the_last_file(service):

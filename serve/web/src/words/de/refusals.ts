@@ -52,6 +52,7 @@ export const refusals: Record<string, Sentence> = {
   right: () => "Das dürfen Sie mit diesem Fall nicht. Fragen Sie die Person, der er gehört, oder die Verwaltung.",
   "right-each-file": () => "Das dürfen Sie nicht mit jeder Datei dieses Falls. Fragen Sie die Personen, denen die anderen gehören, oder die Verwaltung.",
   "right-withdrawn": () => "Die Einwilligung des Patienten ist zurückgezogen, daher geht das mit diesem Fall nicht mehr.",
+  "right-hidden-file": () => "Zu diesem Fall gehört eine Datei von jemand anderem, die Sie nicht sehen. Fragen Sie die Verwaltung.",
   role: () => "Ihre Rolle darf das nicht. Fragen Sie die Verwaltung.",
   "search-long": ({ most }) => `Eine Suche nimmt höchstens ${most} Wörter. Suchen Sie nach weniger.`,
   "session-token": () => "Ihre Anmeldung wurde in einem anderen Tab erneuert. Laden Sie die Seite neu.",

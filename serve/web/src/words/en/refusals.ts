@@ -56,6 +56,7 @@ export const refusals: Record<string, Sentence> = {
   right: () => "You may not do this with this case. Ask its owner, or an administrator of your site.",
   "right-each-file": () => "You may not do this with each file of this case. Ask the owners of the others, or an administrator of your site.",
   "right-withdrawn": () => "The patient's consent is withdrawn, so this can't be done with this case any more.",
+  "right-hidden-file": () => "A file of somebody else belongs to this case, and you don't see it. Ask an administrator of your site.",
   role: () => "Your role may not do this. Ask an administrator of your site.",
   "search-long": ({ most }) => `A search takes at most ${most} words. Search for fewer.`,
   "session-token": () => "Your sign-in was renewed in another tab. Load the page again.",
