@@ -354,6 +354,7 @@ class Uploads:
                         case_id=(kept.case_id if kept else upload.case_id) or new_case_id(),
                         position=(kept.position if kept else upload.position) or 1,
                         poster=None,
+                        cause=None,
                         owner_id=owner_id,
                         consent=kept.consent if kept else "unknown",
                         keep_until_s=kept.keep_until_s if kept else keep_until_s,

@@ -13,6 +13,7 @@ export const refusals: Record<string, Sentence> = {
   "body-large": () => "Das ist mehr, als der Dienst auf einmal nimmt. Kürzen Sie es oder senden Sie es in Teilen.",
   "case-changed": () => "Die Dateien dieses Falls haben sich gerade geändert. Laden Sie die Seite neu.",
   "category-unknown": ({ tag, category }) => `„${category}“ ist keine Kategorie von „${tag}“. Wählen Sie eine aus der Liste.`,
+  "clip-damaged": () => "Dieser Teil des Videos ist beschädigt, daher lässt sich kein Ausschnitt daraus machen. Wählen Sie einen anderen.",
   "clip-long": ({ most }) => `Ein Ausschnitt dauert höchstens ${most} Sekunden. Wählen Sie einen kürzeren Teil.`,
   "comment-length": ({ most }) => `Ein Kommentar hat 1 bis ${most} Zeichen. Kürzen Sie ihn.`,
   "comment-not-yours": () => "Einen Kommentar löscht, wer ihn geschrieben hat, wem der Fall gehört, oder die Verwaltung.",
@@ -51,8 +52,8 @@ export const refusals: Record<string, Sentence> = {
   "request-invalid": () => "Der Dienst hat die Eingabe nicht verstanden. Prüfen Sie, was Sie eingegeben haben; stimmt alles, laden Sie die Seite neu.",
   right: () => "Das dürfen Sie mit diesem Fall nicht. Fragen Sie die Person, der er gehört, oder die Verwaltung.",
   "right-each-file": () => "Das dürfen Sie nicht mit jeder Datei dieses Falls. Fragen Sie die Personen, denen die anderen gehören, oder die Verwaltung.",
-  "right-withdrawn": () => "Die Einwilligung des Patienten ist zurückgezogen, daher geht das mit diesem Fall nicht mehr.",
   "right-hidden-file": () => "Zu diesem Fall gehört eine Datei von jemand anderem, die Sie nicht sehen. Fragen Sie die Verwaltung.",
+  "right-withdrawn": () => "Die Einwilligung des Patienten ist zurückgezogen, daher geht das mit diesem Fall nicht mehr.",
   role: () => "Ihre Rolle darf das nicht. Fragen Sie die Verwaltung.",
   "search-long": ({ most }) => `Eine Suche nimmt höchstens ${most} Wörter. Suchen Sie nach weniger.`,
   "session-token": () => "Ihre Anmeldung wurde in einem anderen Tab erneuert. Laden Sie die Seite neu.",
@@ -88,6 +89,23 @@ const unusable: Record<string, string> = {
   corrupt: "Sie ist beschädigt",
   "decoder-hung": "Das Einlesen wurde nicht fertig",
   "decoder-died": "Sie lässt sich nicht lesen",
+};
+
+export const failures: Record<string, Sentence> = {
+  unreadable: () => "Die Datei ist kein Video, oder es lässt sich nicht lesen",
+  "too-long": () => "Das Video ist länger, als diese Installation annimmt",
+  corrupt: () => "Das Video ist beschädigt",
+  "decoder-hung": () => "Das Lesen des Videos kam nicht zu einem Ende",
+  "decoder-died": () => "Das Video lässt sich nicht lesen",
+  "file-unusable": () => "Das Bild lässt sich nicht lesen",
+  "job-memory": ({ most_mb }) => `Das Video braucht mehr Arbeitsspeicher als die ${most_mb} MB, die ein Auftrag hier bekommt. Teilen Sie es, oder bitten Sie den Betreiber um mehr`,
+  quota: ({ left_bytes }) => `Ihr Haus hat hier nur noch ${size(Number(left_bytes))} Platz. Löschen Sie einen Fall, oder bitten Sie die Verwaltung um mehr Platz`,
+  "worker-lost": ({ attempts }) => `Der Dienst wurde dabei ${attempts}-mal unterbrochen. Versuchen Sie es noch einmal; scheitert es wieder, sagen Sie es dem Betreiber`,
+  "cleaning-stopped": () => "Die Bereinigung wurde angehalten. Senden Sie das Video noch einmal",
+  "video-not-cleaned": () => "Das Video ließ sich nicht bereinigen",
+  "store-failed": () => "Dateien ließen sich nicht lesen oder schreiben. Versuchen Sie es noch einmal; scheitert es wieder, sagen Sie es dem Betreiber",
+  "model-unusable": () => "Das Modell dieser Installation lässt sich nicht verwenden. Sagen Sie es dem Betreiber",
+  "service-error": () => "Der Dienst hat einen Fehler gemacht. Sagen Sie es dem Betreiber, der ihn im Protokoll findet",
 };
 
 export const looksLike: typeof enLooksLike = {

@@ -17,6 +17,7 @@ export const refusals: Record<string, Sentence> = {
   "body-large": () => "This is more than the service takes at once. Make it shorter, or send it in parts.",
   "case-changed": () => "The files of this case have just changed. Load the page again.",
   "category-unknown": ({ tag, category }) => `“${category}” is no category of “${tag}”. Choose one from the list.`,
+  "clip-damaged": () => "This part of the video is damaged, so no clip can be made of it. Choose another part.",
   "clip-long": ({ most }) => `A clip lasts at most ${most} seconds. Choose a shorter part.`,
   "comment-length": ({ most }) => `A comment has 1 to ${most} characters. Make it shorter.`,
   "comment-not-yours": () => "A comment is deleted by who wrote it, by the owner of the case, or by an administrator.",
@@ -55,8 +56,8 @@ export const refusals: Record<string, Sentence> = {
   "request-invalid": () => "The service did not understand what was sent. Look at what you have entered; where all is right, load the page again.",
   right: () => "You may not do this with this case. Ask its owner, or an administrator of your site.",
   "right-each-file": () => "You may not do this with each file of this case. Ask the owners of the others, or an administrator of your site.",
-  "right-withdrawn": () => "The patient's consent is withdrawn, so this can't be done with this case any more.",
   "right-hidden-file": () => "A file of somebody else belongs to this case, and you don't see it. Ask an administrator of your site.",
+  "right-withdrawn": () => "The patient's consent is withdrawn, so this can't be done with this case any more.",
   role: () => "Your role may not do this. Ask an administrator of your site.",
   "search-long": ({ most }) => `A search takes at most ${most} words. Search for fewer.`,
   "session-token": () => "Your sign-in was renewed in another tab. Load the page again.",
@@ -93,6 +94,24 @@ const unusable: Record<string, string> = {
   corrupt: "it is damaged",
   "decoder-hung": "reading it never came to an end",
   "decoder-died": "it can't be read",
+};
+
+/** Why a job failed, by the code of its cause. */
+export const failures: Record<string, Sentence> = {
+  unreadable: () => "it is no video, or one that can't be read",
+  "too-long": () => "it is longer than this site takes",
+  corrupt: () => "the video is damaged",
+  "decoder-hung": () => "reading the video never came to an end",
+  "decoder-died": () => "the video can't be read",
+  "file-unusable": () => "its picture can't be read",
+  "job-memory": ({ most_mb }) => `the video needs more memory than the ${most_mb} MB that a job may take here. Cut it into parts, or ask whoever runs this site for more`,
+  quota: ({ left_bytes }) => `your hospital has only ${size(Number(left_bytes))} left on this site. Delete a case, or ask an administrator for more room`,
+  "worker-lost": ({ attempts }) => `the service was interrupted ${attempts} times while it worked on this. Try again; if it fails again, tell whoever runs this site`,
+  "cleaning-stopped": () => "its cleaning was stopped. Send the video again",
+  "video-not-cleaned": () => "its video could not be cleaned",
+  "store-failed": () => "the site could not read or write its files. Try again; if it fails again, tell whoever runs this site",
+  "model-unusable": () => "the site's model can't be used. Tell whoever runs this site",
+  "service-error": () => "the service made a mistake. Tell whoever runs this site, who finds it in the log",
 };
 
 /** What a text looks like that may name a patient. */
