@@ -21,6 +21,7 @@ from halsted_ray.service.failure_causes import CAUSES, cause_of
 from halsted_ray.service.job_process import OutOfMemory
 from halsted_ray.service.name_like import WARNINGS
 from halsted_ray.service.refusals import HttpRefusal, name_of
+from halsted_ray.service.sent_in_error import SIGNATURES, WHAT_TO_DO
 from halsted_ray.service.storage_room import QuotaExceeded
 
 SERVICE = Path(__file__).parents[1] / "halsted_ray/service"
@@ -161,6 +162,11 @@ def test_what_is_excepted_from_having_a_name_is_there():
     for begin in NOT_ON_PAGE:
         assert any(message_of(call).startswith(begin) for call in nameless), begin
     assert {ast.unparse(call).split("(")[0] for call in nameless} >= set(TOLD_BY_STATUS)
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_each_kind_of_file_that_is_sent_in_error_has_words(language):
+    assert set(sentences(language, "sentInError")) == set(WHAT_TO_DO) >= {kind for kind, _, _ in SIGNATURES}
 
 
 @pytest.mark.parametrize("language", ["en", "de"])

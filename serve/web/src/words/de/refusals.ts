@@ -56,6 +56,8 @@ export const refusals: Record<string, Sentence> = {
   "right-withdrawn": () => "Die Einwilligung des Patienten ist zurückgezogen, daher geht das mit diesem Fall nicht mehr.",
   role: () => "Ihre Rolle darf das nicht. Fragen Sie die Verwaltung.",
   "search-long": ({ most }) => `Eine Suche nimmt höchstens ${most} Wörter. Suchen Sie nach weniger.`,
+  "sent-dicom": () => "Das ist eine DICOM-Datei, deren Kopf den Patienten nennt. Sie wurde nicht behalten. Senden Sie sie aus dem Bildarchiv an den DICOM-Empfänger dieser Installation, oder lassen Sie sie mit „halsted dicom import“ einlesen. Der Betreiber kennt beides.",
+  "sent-no-video": ({ what }) => `Das ist kein Video, sondern ${sentInError[String(what)] ?? "eine andere Datei. Wählen Sie das Video selbst"}.`,
   "session-token": () => "Ihre Anmeldung wurde in einem anderen Tab erneuert. Laden Sie die Seite neu.",
   "setup-ended": () => "Dieser Link ist abgelaufen oder wurde schon benutzt. Wer diesen Dienst betreibt, startet ihn neu und erhält einen weiteren.",
   "share-days": ({ most }) => `Ein Fall wird höchstens ${most} Tage geteilt. Wählen Sie eine kürzere Zeit.`,
@@ -106,6 +108,16 @@ export const failures: Record<string, Sentence> = {
   "store-failed": () => "Dateien ließen sich nicht lesen oder schreiben. Versuchen Sie es noch einmal; scheitert es wieder, sagen Sie es dem Betreiber",
   "model-unusable": () => "Das Modell dieser Installation lässt sich nicht verwenden. Sagen Sie es dem Betreiber",
   "service-error": () => "Der Dienst hat einen Fehler gemacht. Sagen Sie es dem Betreiber, der ihn im Protokoll findet",
+};
+
+export const sentInError: Record<string, string> = {
+  document: "ein Dokument. Wählen Sie das Video selbst",
+  archive: "ein gepacktes Archiv. Entpacken Sie es, und senden Sie die Videos darin",
+  picture: "ein einzelnes Bild. Wählen Sie das Video selbst",
+  "dvd-index": "das Verzeichnis einer DVD, das kein Bild enthält. Senden Sie die VOB-Dateien daneben",
+  "disc-image": "das Abbild einer Disc. Öffnen Sie es, und senden Sie die Videodateien darin",
+  encrypted: "eine verschlüsselte Datei. Entschlüsseln Sie sie, und senden Sie das Ergebnis",
+  zeros: "eine Datei aus lauter Nullen, wie nach einer misslungenen Kopie. Kopieren Sie die Aufnahme noch einmal, und senden Sie diese",
 };
 
 export const looksLike: typeof enLooksLike = {

@@ -60,6 +60,8 @@ export const refusals: Record<string, Sentence> = {
   "right-withdrawn": () => "The patient's consent is withdrawn, so this can't be done with this case any more.",
   role: () => "Your role may not do this. Ask an administrator of your site.",
   "search-long": ({ most }) => `A search takes at most ${most} words. Search for fewer.`,
+  "sent-dicom": () => "This is a DICOM file, whose header names the patient, so it was not kept. Send it from the picture archive to this site's DICOM receiver, or have it brought with “halsted dicom import”. Whoever runs this site knows both.",
+  "sent-no-video": ({ what }) => `This is no video but ${sentInError[String(what)] ?? "another file. Choose the video itself"}.`,
   "session-token": () => "Your sign-in was renewed in another tab. Load the page again.",
   "setup-ended": () => "This link has ended or was used. Whoever runs this site starts the service again for another one.",
   "share-days": ({ most }) => `A case is shared for at most ${most} days. Choose a shorter time.`,
@@ -112,6 +114,17 @@ export const failures: Record<string, Sentence> = {
   "store-failed": () => "the site could not read or write its files. Try again; if it fails again, tell whoever runs this site",
   "model-unusable": () => "the site's model can't be used. Tell whoever runs this site",
   "service-error": () => "the service made a mistake. Tell whoever runs this site, who finds it in the log",
+};
+
+/** What a file is that was sent in place of a video, and what to do. */
+export const sentInError: Record<string, string> = {
+  document: "a document. Choose the video itself",
+  archive: "a packed archive. Unpack it, and send the videos in it",
+  picture: "a single picture. Choose the video itself",
+  "dvd-index": "an index of a DVD, which holds no picture. Send the VOB files beside it",
+  "disc-image": "the image of a disc. Open it, and send the video files in it",
+  encrypted: "an encrypted file. Decrypt it, and send that",
+  zeros: "a file of nothing but zeros, as after a copy that failed. Copy the recording again, and send that",
 };
 
 /** What a text looks like that may name a patient. */
