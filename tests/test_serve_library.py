@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import sys
 import time
 from pathlib import Path
@@ -18,9 +19,11 @@ from halsted_ray.service.cases import Forbidden
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.database import now_s
 from halsted_ray.service.library_schemas import show_case
+from halsted_ray.service.own_trend import read_trend
 from halsted_ray.service.tables import AuditEntry, CaseLabel, Operation, StoredVideo, VideoSummary, queued_job
 from halsted_ray.service.uploads import NotFound, StateConflict
 from halsted_ray.service.users import DAY_S, Caller
+from halsted_ray.taxonomy.names import fold
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
@@ -124,6 +127,35 @@ def test_filters_by_procedure_label_state_and_day(service):
     assert found_by(service, ada, since=day) == {"a2"}, "the day of the operation stands before that of the upload"
     assert found_by(service, ada, since="2020-02-29", until="2020-02-29") == {"a1"}
     assert found_by(service, ada, until=day) == {"a0", "a1"}
+
+
+def test_the_procedure_that_is_shown_is_the_one_by_which_a_case_is_found(service):
+    """With files that name different procedures, equal weights, withdrawn consents and shares of some files."""
+    ada, ben, root = caller(service, "ada"), caller(service, "ben"), caller(service, "root", "admin")
+    rng = random.Random(5)
+    names = (None, "Gastric Bypass", "gastric  bypass", "Nephrectomy", "Ösophagektomie", "Zystektomie", "a case")
+    for n in range(60):
+        for position in range(1, rng.randint(2, 4)):
+            video_id, withdrawn = f"{n:x}f{position}", {"consent": "withdrawn"} if rng.random() < 0.15 else {}
+            length_s = rng.choice((600.0, 1200.0, 1800.3, 60.1))
+            add_video(service, ada, video_id, f"ca{n:x}", position=position, duration_s=length_s, **withdrawn)
+            if rng.random() < 0.9:
+                state, sure = rng.choice(("mapped", "partial", "failed")), rng.choice((None, 0.3, 0.6, 0.9))
+                add_summary(service, video_id, rng.choice(names), procedure_confidence=sure, state=state)
+            if rng.random() < 0.5:
+                share(service, video_id, ben, "trainee")
+        if n % 10 == 0:
+            describe(service, f"ca{n:x}", procedure=rng.choice(("Nephrectomy", "NEPHRECTOMY", "Whipple")))
+    for who in (ada, ben, root):
+        cases, _ = service.library.find(who, CaseQuery(limit=200))
+        shown = {case.case_id: show_case(case).procedure for case in cases}
+        titles = {case_id: one.chosen or one.suggested for case_id, one in shown.items()}
+        assert len({fold(title) for title in titles.values() if title}) >= 5
+        for wanted in {*titles.values(), *names, "Whipple"} - {None}:
+            expected = {case_id for case_id, title in titles.items() if title and fold(title) == fold(wanted)}
+            assert found_by(service, who, procedure=wanted, limit=200) == expected, (who.name, wanted)
+    trend = {case.case_id for case in read_trend(service.database, ada, "gastric bypass").cases}
+    assert trend <= found_by(service, ada, procedure="Gastric Bypass", limit=200) and trend
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest", "longest"])

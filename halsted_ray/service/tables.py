@@ -155,6 +155,7 @@ class VideoSummary(Base):
     when a job ends, and goes with the video."""
 
     __tablename__ = "video_summaries"
+    __table_args__ = (Index("video_summaries_by_procedure", "tenant_id", "procedure"),)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"), primary_key=True)
     video_id: Mapped[str] = mapped_column(primary_key=True)
     rule: Mapped[int] = mapped_column(default=0, index=True)
