@@ -141,6 +141,7 @@ ROUTES = {
     "GET /v1/cases/{case_id}/explanation": Route("read", "timeline", "timeline.read", query="at_s=1"),
     "PATCH /v1/cases/{case_id}": Route("write", "describe", "summary.read", body={"labels": ["teaching"]}),
     "DELETE /v1/cases/{case_id}": Route("write", "describe"),
+    "DELETE /v1/cases/{case_id}/files": Route("write", "delete"),
     "GET /v1/home": Route("read", "mine", "summary.read", is_filter=True),
     "GET /v1/home/trend": Route("read", "mine", "summary.read", is_filter=True),
     "GET /v1/home/cohort": Route("read", query="procedure=Prostatectomy"),

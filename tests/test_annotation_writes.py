@@ -9,12 +9,14 @@ import pytest
 
 from halsted_ray import taxonomy as taxonomies
 from halsted_ray.errors import UsageError
-from halsted_ray.service import users
+from halsted_ray.service import annotation_bounds, comments, users
+from halsted_ray.service import annotations as annotations_module
 from halsted_ray.service.annotation_log import ModelRow
-from halsted_ray.service.annotations import Annotations, WantedChange, check_rows
+from halsted_ray.service.annotations import Annotations, WantedChange, check_rows, forget_annotations
 from halsted_ray.service.cases import Case
 from halsted_ray.service.database import Database, now_s
 from halsted_ray.service.tables import StoredVideo
+from halsted_ray.service.uploads import StateConflict
 from halsted_ray.service.users import Caller
 
 DURATION_S = 100.0
@@ -136,6 +138,67 @@ def test_a_correction_of_an_older_taxonomy_is_changed_taken_back_and_undone_afte
         annotations.change(case, 7, [never], today)
     with pytest.raises(UsageError, match="phase has no category"):
         annotations.change(case, 7, [WantedChange("add", "5c", row=row, **content)], today)
+
+
+OLD_ROW = ModelRow("step", "Sewing", 0.0, 40.0)
+"""A row of an older map: while a change answers it, the service reads that map, and others go on."""
+
+
+@pytest.mark.parametrize("is_sent_again", [False, True])
+def test_what_others_do_while_a_long_log_is_read_is_not_lost(database, is_sent_again):
+    """The log is read before the transaction. Meanwhile somebody else changes it, or deletes the case and sends it
+    again."""
+    annotations, taxonomy = Annotations(database), taxonomies.load()
+    ada, bob = (case_of(database, f"{is_sent_again:x}cc", name) for name in ("ada", "bob"))
+    content = {"tag": "step", "category": "Suturing", "start_s": 1.0, "stop_s": 2.0}
+    annotations.change(ada, 0, [WantedChange("add", f"{n}a", **content) for n in range(3)], taxonomy)
+
+    def meanwhile() -> set[tuple[str, str]]:
+        if is_sent_again:
+            with database.writing() as session:
+                forget_annotations(session, ada.video)
+        seen = annotations.read(bob).revision
+        annotations.change(bob, seen, [WantedChange("add", "bb", **content)], taxonomy)
+        return {(OLD_ROW.tag, OLD_ROW.category)}
+
+    seen = 0 if is_sent_again else 3
+    layer = annotations.change(ada, seen, [WantedChange("change", "cc", row=OLD_ROW, **content)], taxonomy, meanwhile)
+    there = {"bb", "cc"} if is_sent_again else {"0a", "1a", "2a", "bb", "cc"}
+    assert {span.span_id for span in layer.spans} == there
+    assert [change.revision for change in layer.changes] == list(range(1, len(there) + 1))
+    assert annotations.read(bob).changes == layer.changes
+
+
+def test_one_person_alone_does_not_take_the_room_of_the_others(database, monkeypatch):
+    monkeypatch.setattr(annotations_module, "MOST_REVISIONS_OF_PERSON", 5)
+    monkeypatch.setattr(annotation_bounds, "MOST_SPANS_OF_PERSON", 3)
+    annotations, taxonomy = Annotations(database), taxonomies.load()
+    ada, bob = (case_of(database, "dd", name) for name in ("ada", "bob"))
+    adding = [WantedChange("add", f"{n}d", "step", "Suturing", n, n + 0.5) for n in range(6)]
+
+    def refusal(case: Case, *wanted: WantedChange) -> str:
+        with pytest.raises(UsageError) as refused:
+            annotations.change(case, annotations.read(case).revision, wanted, taxonomy)
+        return refused.value.name
+
+    annotations.change(ada, 0, adding[:3], taxonomy)
+    assert refusal(ada, adding[3]) == "spans-many-own"
+    annotations.change(bob, 3, [WantedChange("add", "bd", "step", "Suturing", 50.0, 51.0)], taxonomy)
+    annotations.change(ada, 4, [WantedChange("remove", "0d"), adding[3]], taxonomy)
+    assert refusal(ada, WantedChange("remove", "1d")) == "annotations-full-own"
+    annotations.change(bob, 6, [WantedChange("remove", "1d")], taxonomy)
+
+
+def test_one_person_alone_does_not_fill_the_comments_of_a_case(database, monkeypatch):
+    monkeypatch.setattr(comments, "MOST_COMMENTS_OF_PERSON", 2)
+    found = comments.Comments(database)
+    ada, bob = (case_of(database, "ee", name) for name in ("ada", "bob"))
+    made = [found.add(ada, 1.0, "look")[0] for _ in range(2)]
+    with pytest.raises(StateConflict, match="2 comments of yours"):
+        found.add(ada, 1.0, "look")
+    found.add(bob, 1.0, "look")
+    found.delete(ada, made[0].comment_id)
+    found.add(ada, 1.0, "look")
 
 
 def test_a_map_is_read_once_for_all_rows_of_a_request():

@@ -181,6 +181,25 @@ def test_an_attacker_with_a_friend_does_not_read_the_one_case_that_came_meanwhil
         assert ask(site, ada) == before
 
 
+def test_a_step_does_not_tell_the_one_new_case_that_has_it(site, day):
+    """Six new cases hide each other in the lengths. One of them alone has the step, so its times wait for others."""
+    ada = fill(site)
+    before = next(one for one in ask(site, ada).quartiles if one.category == "Suturing")
+    new = [known(site, f"surgeon{n}") for n in range(4)]
+    others = [case_of(new[n % 4], f"d{n}", 9999.0, step_times={}, stitches=None, rated=0) for n in range(9)]
+    add_cases(site, *others, case_of(new[0], "f0", 9999.0, step_times={"Suturing": 3.0}, stitches=99))
+    day()
+    after = {(one.measure, one.category): one for one in ask(site, ada).quartiles}
+    assert after["length", None].cases == 30, "the lengths have all of them"
+    assert after["step", "Suturing"] == before and after["stitches", None].high == 10.0
+    assert after["high share", None].cases == 20
+    more = [case_of(new[n % 4], f"g{n}", 9999.0, step_times={"Suturing": 3.0}) for n in range(8)]
+    add_cases(site, *more)
+    day()
+    grown = next(one for one in ask(site, ada).quartiles if one.category == "Suturing")
+    assert grown.cases == 25 and grown != before, "with the others it comes in"
+
+
 def test_several_cases_of_several_surgeons_come_in_together_and_once_a_day(site, day):
     ada = fill(site)
     before = ask(site, ada)
@@ -196,7 +215,13 @@ def test_a_case_that_goes_is_used_no_more_at_once_and_others_hide_which_it_was(s
     ada = fill(site, surgeons=7, each=6)
     used = []
     kept = cohort._quartiles
-    monkeypatch.setattr(cohort, "_quartiles", lambda cases, least: used.append(cases) or kept(cases, least))
+
+    def quartiles(name, cases):
+        if name == cohort.LENGTH:
+            used.append(cases)
+        return kept(name, cases)
+
+    monkeypatch.setattr(cohort, "_quartiles", quartiles)
     assert ask(site, ada).state == "shown"
     with site.database.writing() as session:
         video = session.get_one(StoredVideo, ("north", "c00"))
@@ -214,8 +239,10 @@ def test_a_case_that_goes_is_used_no_more_at_once_and_others_hide_which_it_was(s
     assert "c00" in left and set(after) < set(before)
     assert len(left) >= CHANGED_CASES and len({*left.values()}) >= CHANGED_SURGEONS, "without the caller's own"
     with site.database.reading() as session:
-        first, last = session.scalars(select(CohortMembers)).one().history
-    assert is_hidden_among_others({key: owner for key, owner in first.items() if key not in last})
+        histories = [row.history for row in session.scalars(select(CohortMembers))]
+    assert len(histories) == 4, "of length, stitches, share and a step"
+    for first, last in histories:
+        assert is_hidden_among_others({key: owner for key, owner in first.items() if key not in last})
 
 
 @pytest.mark.parametrize("seed", range(5))

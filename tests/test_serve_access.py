@@ -79,7 +79,7 @@ def test_no_route_gives_another_tenant_anything(client, service, uploaded):
                     walked += 1
                     answer = getattr(stranger, method)(url, **bodies.get(method, {}))
                     assert answer.status_code == 404, (method, path, answer.text)
-        assert walked == 50
+        assert walked == 51
         asked = {"instruction": "map procedure type", "video_id": uploaded["video_id"]}
         assert stranger.post("/v1/clips:map", json=asked).status_code == 404
         assert stranger.get("/v1/videos").json() == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -21,6 +23,7 @@ from halsted_ray.service.annotation_tables import AnnotationChange, Comment
 from halsted_ray.service.annotations import WantedChange, check_rows
 from halsted_ray.service.api import create_api
 from halsted_ray.service.components import ServiceComponents
+from halsted_ray.service.routes import annotation_layer
 from halsted_ray.service.tables import AuditEntry, Job, StoredVideo
 
 ROW = {"tag": "step", "category": "Suturing", "start_s": 0.0, "stop_s": 60.0}
@@ -343,6 +346,40 @@ def test_more_spans_at_one_time_than_people_can_mean_are_refused_before_they_cos
     mine = [span["span_id"] for span in seen["spans"] if span["start_s"] == 10][:2]
     case.change("owner", *({"op": "remove", "span_id": span_id} for span_id in mine))
     case.change("surgeon", added(11, 12, "Dissection"))
+
+
+def test_whoever_asks_often_takes_one_place_and_colleagues_find_the_others(case, monkeypatch):
+    """Twelve requests of one person at a time: one of them is worked on, and a colleague's does not wait for them."""
+    running, most, order = Counter(), Counter(), []
+    real = annotation_layer.show_layer
+
+    def slow(layer):
+        author = layer.changes[-1].author_id
+        running[author] += 1
+        most[author] = max(most[author], running[author])
+        time.sleep(0.05)
+        running[author] -= 1
+        return real(layer)
+
+    monkeypatch.setattr(annotation_layer, "show_layer", slow)
+    case.change("owner", added(1, 2))
+
+    def ask(user: str) -> None:
+        body = {"revision": 1, "changes": [added(3, 4)]}
+        key = case.client(user).headers["x-api-key"]
+        answer = case.client("owner").post(case.path(), json=body, headers={"x-api-key": key})  # one application
+        assert answer.status_code == 200, answer.text
+        order.append(user)
+
+    with ThreadPoolExecutor(45) as pool:
+        flood = [pool.submit(ask, "owner") for _ in range(12)]
+        while not running:
+            time.sleep(0.005)
+        colleagues = [pool.submit(ask, user) for user in ("surgeon", "annotator")]
+        for one in (*flood, *colleagues):
+            one.result()
+    assert max(most.values()) == 1 and len(order) == 14
+    assert max(order.index(user) for user in ("surgeon", "annotator")) < 8, order
 
 
 def test_a_row_is_answered_by_as_many_spans_as_people_can_mean(case):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,8 @@ from halsted_ray.errors import OutputError
 from halsted_ray.service import housekeeping, poster, sample_case, summaries, videos
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.database import Database
-from halsted_ray.service.job_process import JobResult
+from halsted_ray.service.failure_causes import cause
+from halsted_ray.service.job_process import JobProcess, JobResult
 from halsted_ray.service.tables import Job, Operation, StoredVideo, VideoSummary
 
 
@@ -109,6 +111,61 @@ def test_a_case_is_grouped_and_taken_apart_over_http(client, tmp_path):
     assert client.get(where).json()["videos"] == videos[1:]
     assert client.post("/v1/cases", json={"video_ids": [videos[0], "feed"]}).status_code == 404
     assert client.get("/v1/cases/feed").status_code == 404
+
+
+def test_a_whole_case_is_deleted_by_one_request(service, client, tmp_path):
+    first = sent(client, tmp_path, 1)
+    clean_here(service)
+    second = sent(client, tmp_path, 2, case_id=first["case_id"])
+    where = f"/v1/cases/{first['case_id']}/files"
+    assert client.delete(where).status_code == 204, "also while one of them is being cleaned"
+    for video in (first, second):
+        assert client.get(f"/v1/videos/{video['video_id']}").status_code == 404
+        assert client.delete(f"/v1/videos/{video['video_id']}").status_code == 404
+    assert client.get("/v1/cases").json()["total"] == 0
+    assert client.delete(where).status_code == 404, "a second time it is not there, as a video that was deleted"
+    assert not list(Path(service.store.root).rglob("*.mp4"))
+
+
+def test_why_a_cleaning_failed_is_told_as_a_code_wherever_its_text_is(service, client, tmp_path):
+    video = sent(client, tmp_path, 1)
+    job_id = client.post(f"/v1/videos/{video['video_id']}/maps", json={}).json()["job_id"]
+    (original,) = Path(service.store.root).rglob("video.mp4")
+    original.write_bytes(b"no video any more" * 100)
+    clean_here(service)
+    shown = client.get(f"/v1/videos/{video['video_id']}").json()
+    assert (shown["state"], shown["cause"]) == ("failed", {"code": "unreadable", "values": {}}) and shown["reason"]
+    waiting = client.get(f"/v1/jobs/{job_id}").json()
+    assert waiting["cause"] == {"code": "video-not-cleaned", "values": {}} == shown["job"]["cause"]
+    (case,) = client.get("/v1/cases").json()["cases"]
+    assert case["status"]["cause"] == shown["cause"] and case["status"]["reason"] == shown["reason"]
+    with service.database.writing() as session:  # as a site of before has it
+        for row in (session.get_one(Job, job_id), session.get_one(StoredVideo, ("north", video["video_id"]))):
+            row.cause = None
+    assert client.get(f"/v1/videos/{video['video_id']}").json()["cause"] is None
+    (case,) = client.get("/v1/cases").json()["cases"]
+    assert case["status"]["cause"] is None and case["status"]["reason"] == shown["reason"]
+
+
+def test_a_job_that_fails_says_its_cause_on_its_case(service, client, tmp_path, monkeypatch):
+    why = cause("job-memory", most_mb=1)
+    video_id = sent(client, tmp_path, 1)["video_id"]
+    clean_here(service)
+    client.post(f"/v1/videos/{video_id}/maps", json={})
+    worker = worker_here(service)
+    monkeypatch.setattr(worker.process, "run", too_large)
+    while worker.work_once():
+        pass
+    assert client.get(f"/v1/videos/{video_id}").json()["job"]["cause"] == why
+    (case,) = client.get("/v1/cases").json()["cases"]
+    assert (case["status"]["state"], case["status"]["cause"]) == ("failed", why)
+
+
+def too_large(_request, _check) -> JobResult:
+    process = JobProcess(memory_mb=1)
+    process._pid = os.getpid()
+    process._check_memory()
+    raise AssertionError("this process takes more than 1 MB")
 
 
 def test_a_poster_is_made_when_an_upload_is_cleaned_and_goes_with_it(service, client, tmp_path):

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from case_maps import write_map
 from library_site import TENANT, add_video, caller, open_site
 from serving import client_of, new_key
 from sqlalchemy import func, select, text
@@ -104,6 +106,61 @@ def test_a_zero_byte_in_a_search_is_refused_in_words(client, name):
 def test_a_zero_byte_in_a_body_is_refused_in_words(client, method, path, body):
     answer = client.request(method, path, json=body)
     assert answer.status_code == 422 and "zero byte" in answer.json()["detail"], answer.text
+
+
+FORMULA = "=cmd|' /C calc'!A0"
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (FORMULA, FORMULA),
+        ("an \u202egnp.exe", "an gnp.exe"),
+        ("Herr\u200b Mei\u2060er\ufeff", "Herr Meier"),
+        ("a\0b\x1b[2J", "ab[2J"),
+        ("hidden \U000e0041\U000e0042", "hidden"),
+        ("👩\u200d⚕️ 𝔘 می\u200cخواهم", "👩\u200d⚕️ 𝔘 می\u200cخواهم"),
+        ("two\n\nlines --> <b>&", "two\n\nlines --> <b>&"),
+    ],
+)
+def test_a_comment_is_kept_as_it_is_seen(client, sent, kept):
+    made = client.post("/v1/videos/a0/comments", json={"at_s": 1, "text": sent})
+    assert made.status_code == 201 and made.json()["text"] == kept, made.text
+    assert kept in {one["text"] for one in client.get("/v1/videos/a0/comments").json()}
+    assert ("person" in made.json()["looks_like"]) == ("Meier" in kept), "a name is seen with what is hidden in it"
+
+
+@pytest.mark.parametrize("sent", ["\u200b", "\u202e\u202c", "\u200d", " \n ", "\0"])
+def test_a_comment_that_shows_nothing_is_refused(client, sent):
+    refused = client.post("/v1/videos/a0/comments", json={"at_s": 1, "text": sent})
+    assert refused.status_code == 422 and refused.json()["code"] == "comment-length", refused.text
+
+
+@pytest.mark.parametrize(
+    "sent", ["an \u202egnp", "zero\u200bwidth", "a\0b", "\ud800", "\x1b[2J", "\U000e0041", "\ufeff"]
+)
+@pytest.mark.parametrize("field", ["procedure", "labels"])
+def test_a_procedure_and_a_label_hold_only_what_is_seen(client, sent, field):
+    body = json.dumps({field: [sent] if field == "labels" else sent})
+    refused = client.patch("/v1/cases/a0", content=body, headers={"content-type": "application/json"})
+    assert refused.status_code == 422 and "gnp" not in refused.text, refused.text
+
+
+def test_what_people_write_stands_in_no_file_for_other_programs(service, client):
+    """Procedure, labels and comments are in the answers for the page alone, so no formula comes into a spreadsheet, no
+    cue into captions and no markup into a report."""
+    mark = FORMULA + " --> <script>𝔘"
+    assert client.patch("/v1/cases/a1", json={"procedure": mark, "labels": [mark[:60]]}).json()["title"] == mark
+    assert client.post("/v1/videos/a1/comments", json={"at_s": 1, "text": mark}).status_code == 201
+    write_map(service, "a1", [("step", "Suturing", 10, 50)], ("Prostatectomy", 0.9))
+    files = [f"videos/a1/timeline?format={name}" for name in ("csv", "jsonl", "vtt", "srt", "fhir", "fhir-r4", "dicom")]
+    files += [f"videos/a1/timeline?format=vtt&kind={name}" for name in ("metadata", "chapters")]
+    files += [f"cases/a1/timeline?format={name}" for name in ("csv", "jsonl", "vtt", "srt")]
+    files += ["cases/a1/stitches?format=csv", "home/trend?format=csv", f"home/trend?format=csv&procedure={quote(mark)}"]
+    for name in files:
+        found = client.get(f"/v1/{name}")
+        assert found.status_code == 200 or "stitches" in name, (name, found.text)
+        assert b"cmd|" not in found.content and b"script" not in found.content, name
 
 
 def test_a_body_that_does_not_say_that_it_is_json_is_refused_with_what_to_say(client):

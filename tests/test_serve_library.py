@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import random
 import sys
 import time
 from pathlib import Path
 
 import pytest
 from library_site import TENANT, add_summary, add_video, caller, describe, open_site, share
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from halsted_ray.errors import UsageError
 from halsted_ray.service.case_descriptions import Description
@@ -18,9 +19,11 @@ from halsted_ray.service.cases import Forbidden
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.database import now_s
 from halsted_ray.service.library_schemas import show_case
+from halsted_ray.service.own_trend import read_trend
 from halsted_ray.service.tables import AuditEntry, CaseLabel, Operation, StoredVideo, VideoSummary, queued_job
-from halsted_ray.service.uploads import NotFound
+from halsted_ray.service.uploads import NotFound, StateConflict
 from halsted_ray.service.users import DAY_S, Caller
+from halsted_ray.taxonomy.names import fold
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
@@ -124,6 +127,35 @@ def test_filters_by_procedure_label_state_and_day(service):
     assert found_by(service, ada, since=day) == {"a2"}, "the day of the operation stands before that of the upload"
     assert found_by(service, ada, since="2020-02-29", until="2020-02-29") == {"a1"}
     assert found_by(service, ada, until=day) == {"a0", "a1"}
+
+
+def test_the_procedure_that_is_shown_is_the_one_by_which_a_case_is_found(service):
+    """With files that name different procedures, equal weights, withdrawn consents and shares of some files."""
+    ada, ben, root = caller(service, "ada"), caller(service, "ben"), caller(service, "root", "admin")
+    rng = random.Random(5)
+    names = (None, "Gastric Bypass", "gastric  bypass", "Nephrectomy", "Ösophagektomie", "Zystektomie", "a case")
+    for n in range(60):
+        for position in range(1, rng.randint(2, 4)):
+            video_id, withdrawn = f"{n:x}f{position}", {"consent": "withdrawn"} if rng.random() < 0.15 else {}
+            length_s = rng.choice((600.0, 1200.0, 1800.3, 60.1))
+            add_video(service, ada, video_id, f"ca{n:x}", position=position, duration_s=length_s, **withdrawn)
+            if rng.random() < 0.9:
+                state, sure = rng.choice(("mapped", "partial", "failed")), rng.choice((None, 0.3, 0.6, 0.9))
+                add_summary(service, video_id, rng.choice(names), procedure_confidence=sure, state=state)
+            if rng.random() < 0.5:
+                share(service, video_id, ben, "trainee")
+        if n % 10 == 0:
+            describe(service, f"ca{n:x}", procedure=rng.choice(("Nephrectomy", "NEPHRECTOMY", "Whipple")))
+    for who in (ada, ben, root):
+        cases, _ = service.library.find(who, CaseQuery(limit=200))
+        shown = {case.case_id: show_case(case).procedure for case in cases}
+        titles = {case_id: one.chosen or one.suggested for case_id, one in shown.items()}
+        assert len({fold(title) for title in titles.values() if title}) >= 5
+        for wanted in {*titles.values(), *names, "Whipple"} - {None}:
+            expected = {case_id for case_id, title in titles.items() if title and fold(title) == fold(wanted)}
+            assert found_by(service, who, procedure=wanted, limit=200) == expected, (who.name, wanted)
+    trend = {case.case_id for case in read_trend(service.database, ada, "gastric bypass").cases}
+    assert trend <= found_by(service, ada, procedure="Gastric Bypass", limit=200) and trend
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest", "longest"])
@@ -296,6 +328,66 @@ def test_files_are_grouped_and_taken_apart_and_keep_their_own_rights(service):
     with service.database.reading() as session:
         actions = {(one.action, one.subject) for one in session.scalars(select(AuditEntry))}
     assert {("case.group", "a0"), ("case.ungroup", "a2")} <= actions
+
+
+def test_a_whole_case_is_deleted_with_all_of_its_files_or_with_none(service):
+    ada, ben = caller(service, "ada"), caller(service, "ben")
+    root = caller(service, "root", "admin")
+    for position, video_id in enumerate(("a0", "a1", "a2"), start=1):
+        add_video(service, ada, video_id, "ca5e", position=position)
+    add_video(service, ben, "b0", "ca5e", position=4)
+
+    def left() -> set[str]:
+        return {file.video_id for file in service.library.show(root, "ca5e").files}
+
+    def change(video_id: str, **columns) -> None:
+        with service.database.writing() as session:
+            session.execute(update(StoredVideo).where(StoredVideo.video_id == video_id).values(**columns))
+
+    shown = service.library.require(ada, "ca5e", "delete")
+    change("a2", legal_hold=True)
+    with pytest.raises(StateConflict, match="'a2' is under a legal hold"):
+        service.library.delete(ada, shown)
+    assert left() == {"a0", "a1", "a2", "b0"}, "the files before the one under a hold stay too"
+    change("a2", legal_hold=False, owner_id=ben.user_id)
+    with pytest.raises(Forbidden, match="just changed"):  # it was given to somebody else meanwhile
+        service.library.delete(ada, shown)
+    share(service, "a2", ada, "surgeon")
+    with pytest.raises(Forbidden, match="each file") as refused:
+        service.library.delete(ada, shown)
+    assert refused.value.name == "right-each-file" and left() == {"a0", "a1", "a2", "b0"}
+    change("a2", owner_id=ada.user_id, consent="withdrawn")
+    change("a1", state="cleaning")  # as one file may be deleted in both states, so may all
+    service.library.delete(ada, shown)
+    assert left() == {"b0"}, "what belongs to somebody else and is not seen stays"
+    with pytest.raises(Forbidden, match="just changed"):
+        service.library.delete(ada, shown)
+    with pytest.raises(NotFound):
+        service.library.require(ada, "ca5e", "delete")
+    with service.database.reading() as session:
+        entries = session.scalars(select(AuditEntry).where(AuditEntry.action == "video.delete")).all()
+    assert sorted(entry.subject for entry in entries) == ["a0", "a1", "a2"], "one entry per file, none of refusals"
+
+
+def test_a_refusal_about_a_case_says_its_cause(service):
+    ada, ben = caller(service, "ada"), caller(service, "ben")
+    add_video(service, ada, "a0", "ca5e")
+    add_video(service, ben, "b0", "ca5e", position=2)
+
+    def cause(right: str) -> str:
+        with pytest.raises(Forbidden) as refused:
+            service.library.require(ada, "ca5e", right)
+        assert refused.value.values == {"right": right}
+        return refused.value.name
+
+    assert cause("describe") == "right-hidden-file"
+    assert cause("hold") == "right", "of no file"
+    share(service, "b0", ada, "trainee")
+    assert cause("describe") == cause("map") == "right-each-file"
+    with service.database.writing() as session:
+        session.execute(update(StoredVideo).where(StoredVideo.video_id == "a0").values(consent="withdrawn"))
+    assert cause("map") == cause("timeline") == "right-withdrawn", "no owner can change it, so nobody is sent to one"
+    assert cause("describe") == "right-each-file"
 
 
 def test_what_was_written_goes_with_the_last_file(service):

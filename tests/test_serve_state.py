@@ -216,6 +216,7 @@ def test_a_job_whose_worker_is_lost_five_times_fails(database):
     assert jobs.claim("victim") is None
     job: Job = jobs.get("north", job_id)
     assert job.state == "failed" and "lost 5 times" in job.reason
+    assert job.cause == {"code": "worker-lost", "values": {"attempts": 5}}
 
 
 @pytest.mark.parametrize(

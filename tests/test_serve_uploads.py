@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
+import io
 import re
+import tarfile
+import tempfile
 import time
+import zipfile
 from pathlib import Path
 
+import cv2
+import numpy as np
+import pydicom
 import pytest
+import small_video
 from serving import (
     cleaned,
     client_of,
@@ -19,10 +28,11 @@ from serving import (
     shared_video,
     upload,
 )
+from starlette.testclient import TestClient
 from test_archive_listing import dicom
 
 from halsted_ray.errors import ModelError, OutputError, StorageUnavailable
-from halsted_ray.service import uploads
+from halsted_ray.service import sent_in_error, uploads
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.object_store import PART_BYTES
 from halsted_ray.storage.locations import filesystem
@@ -142,9 +152,67 @@ def test_a_dicom_video_is_refused_and_removed_since_its_header_names_the_patient
         client.put(f"/v1/uploads/{begun['upload_id']}/parts/{number}", content=part)
     refused = client.post(f"/v1/uploads/{begun['upload_id']}/complete")
     assert refused.status_code == 422 and "halsted dicom import" in refused.json()["detail"]
-    assert "JANE" not in refused.text
+    assert "JANE" not in refused.text and refused.json()["code"] == "sent-dicom"
     fs, root = filesystem(service.store.root)
     assert not [found for found in fs.find(root) if b"DOE^JANE" in fs.cat_file(found)]
+
+
+def refusal_of(client: TestClient, content: bytes) -> dict:
+    """The refusal of an upload with this content."""
+    where = f"/v1/uploads/{client.post('/v1/uploads', json={}).json()['upload_id']}"
+    assert client.put(f"{where}/parts/1", content=content).status_code == 200
+    refused = client.post(f"{where}/complete")
+    assert refused.status_code == 422 and client.get(where).json()["state"] == "rejected", refused.text
+    return refused.json()
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+def test_a_dicom_file_without_its_preamble_is_told_too(explicit, tmp_path, client):
+    dataset = pydicom.Dataset()
+    dataset.SpecificCharacterSet, dataset.PatientName, dataset.Modality = "ISO_IR 100", "Doe^Jane", "ES"
+    dataset.add_new(0x00080000, "UL", 40)
+    path = tmp_path / "bare.dcm"
+    pydicom.dcmwrite(path, dataset, implicit_vr=not explicit, little_endian=True)
+    assert path.read_bytes()[128:132] != b"DICM"
+    assert refusal_of(client, path.read_bytes())["code"] == "sent-dicom"
+    whole = dicom(b"", "1.2.840.10008.1.2.4.102")
+    assert sent_in_error.names_a_patient(whole[132:]), "the file meta information alone"
+
+
+def test_what_is_sent_in_place_of_a_video_is_told_with_what_to_do(client, tmp_path, video):
+    image = np.zeros((64, 64, 3), np.uint8)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("case.mp4", video.read_bytes()[:5000])
+    tarred = io.BytesIO()
+    with tarfile.open(fileobj=tarred, mode="w") as archive:
+        archive.add(video, "case.mp4")
+    disc = bytearray(40_000)
+    disc[32_768:32_775] = b"\x01CD001\x01"
+    for kind, content in (
+        ("archive", packed.getvalue()),
+        ("archive", tarred.getvalue()[:20_000]),
+        ("archive", gzip.compress(video.read_bytes()[:5000])),
+        ("document", b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n"),
+        ("picture", cv2.imencode(".jpg", image)[1].tobytes()),
+        ("picture", cv2.imencode(".png", image)[1].tobytes()),
+        ("dvd-index", b"DVDVIDEO-VTS".ljust(4096, b"\0")),
+        ("disc-image", bytes(disc)),
+        ("encrypted", b"Salted__" + bytes(range(256)) * 20),
+        ("zeros", bytes(50_000)),
+    ):
+        said = refusal_of(client, content)
+        assert (said["code"], said["values"]) == ("sent-no-video", {"what": kind}), (kind, said)
+        assert sent_in_error.WHAT_TO_DO[kind] in said["detail"]
+    assert refusal_of(client, b"nothing that is known" * 100)["code"] == "video-unusable"
+
+
+def test_no_video_is_refused_for_how_it_begins():
+    recipe = {".mp4": "h264", ".mkv": "h264", ".avi": "mpeg4", ".mpg": "mpeg2video", ".ts": "mpeg2video"}
+    for suffix, codec in recipe.items():
+        with tempfile.TemporaryDirectory() as folder:
+            head = Path(small_video.write(Path(folder) / f"v{suffix}", 1, codec=codec)).read_bytes()
+        assert not sent_in_error.names_a_patient(head) and sent_in_error.kind_of(head) is None, suffix
 
 
 def test_a_file_that_is_no_video_is_refused_and_removed(client, service, tmp_path, video):

@@ -13,8 +13,9 @@ from halsted_ray.service.annotation_log import Change, ModelRow, Span, in_order,
 
 MOST_AT_ONCE = 20
 """Spans of one tag that hold at one time, and spans that answer one row."""
-MOST_SPANS = 20_000
-"""That hold in one case. A surgeon who corrects a span every ten seconds makes 2,880 in eight hours."""
+MOST_SPANS, MOST_SPANS_OF_PERSON = 20_000, 10_000
+"""That hold in one case, and of one person in it. A surgeon who corrects a span every ten seconds makes 2,880 in eight
+hours."""
 
 
 def check_bounds(changes: Sequence[Change], spans: Mapping[str, Span], made: Sequence[Change]) -> None:
@@ -29,6 +30,11 @@ def check_bounds(changes: Sequence[Change], spans: Mapping[str, Span], made: Seq
             f"a case holds at most {MOST_SPANS} spans, this would make {len(spans)}; take some back first"
         ).named("spans-many", most=MOST_SPANS)
     own = replay(change for change in changes if change.author_id == made[0].author_id)
+    if len(own) > MOST_SPANS_OF_PERSON:
+        raise UsageError(
+            f"a case holds at most {MOST_SPANS_OF_PERSON} spans of one person, this would make {len(own)}; take some "
+            "of yours back first"
+        ).named("spans-many-own", most=MOST_SPANS_OF_PERSON)
     for among in (spans, own):
         if found := crowded(among.values(), changed):
             where = f"span {found.span_id!r} ({found.last.tag} at {found.last.start_s:g} s)"

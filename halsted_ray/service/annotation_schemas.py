@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from halsted_ray.evaluation.annotator_agreement import Agreement
 from halsted_ray.service.annotation_log import Change, Conflict, ModelRow, Span, State, conflicts
@@ -119,6 +119,10 @@ class ChangeShown(BaseModel):
     stop_s: float
     row: RowShown | None
     model_version: str = Field(description="Of the map that its author saw; empty where nobody knows.")
+
+
+History = RootModel[list[ChangeShown]]
+"""Changes, the oldest first."""
 
 
 class PairShown(BaseModel):

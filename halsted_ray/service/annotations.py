@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 MOST_CHANGES = 1000
 """Of one request."""
-MOST_REVISIONS = 200_000
-"""Of one case. A surgeon who corrects a span every ten seconds makes 2,880 in eight hours."""
+MOST_REVISIONS, MOST_REVISIONS_OF_PERSON = 50_000, 20_000
+"""Of one case, and of one person in it. A surgeon who corrects a span every ten seconds makes 2,880 in eight hours. One
+person alone never takes the room of the others."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Annotations:
     database: Database
 
     def read(self, case: Case) -> Layer:
-        """The layer of a case. Costs about 10 µs per change that was ever made."""
+        """The layer of a case. Costs about 20 µs per change that was ever made."""
         with self.database.reading() as session:
             return _layer(session, case)
 
@@ -103,10 +104,13 @@ class Annotations:
         can't be: an unknown span, tag or category, also of the row that it answers, or times outside of the video.
         What the case's changes hold already may be sent again, so that it can be changed and undone under any model.
         """
-        check_rows(wanted, taxonomy, said, lambda: {one.row for one in self.read(case).changes})
+        # A long log is read before the transaction: while that lasts, nobody else writes into a SQLite database.
+        before = _Replayed(self.read(case).changes)
+        check_rows(wanted, taxonomy, said, lambda: {one.row for one in before.changes})
         with self.database.writing() as session:
             video = video_of_tenant(session, case.video.tenant_id, case.video_id, is_held=True)
-            layer = _layer(session, case)
+            now = _up_to_date(session, case, before)
+            layer = Layer(tuple(now.changes), dict(authors_of(session, case)))
             if seen > layer.revision:
                 raise UsageError(f"revision {seen}: the newest is {layer.revision}; read the annotations again").named(
                     "annotations-newer"
@@ -115,18 +119,20 @@ class Annotations:
                 raise UsageError(f"a case takes at most {MOST_REVISIONS} changes, and has {layer.revision}").named(
                     "annotations-full", most=MOST_REVISIONS
                 )
+            own = sum(change.author_id == case.caller.user_id for change in layer.changes)
+            if own + len(wanted) > MOST_REVISIONS_OF_PERSON:
+                raise UsageError(
+                    f"a case takes at most {MOST_REVISIONS_OF_PERSON} changes of one person, and has {own} of yours"
+                ).named("annotations-full-own", most=MOST_REVISIONS_OF_PERSON)
             _check_unchanged(layer, seen, case.caller.user_id, wanted)
             version, at_s = _mapped_by(session, case), now_s()
-            spans, known = replay(layer.changes), {change.span_id for change in layer.changes}
-            kept = {(change.span_id, change.tag, change.category) for change in layer.changes}
             made: list[Change] = []
             for number, one in enumerate(wanted, start=1):
-                resolved = _resolved(one, spans, known, kept, video.duration_s, taxonomy, number)
+                resolved = _resolved(one, now.spans, now.known, now.kept, video.duration_s, taxonomy, number)
                 change = Change(layer.revision + number, case.caller.user_id, at_s, one.op, *resolved, version)
                 made.append(change)
-                known.add(change.span_id)
-                apply(spans, change)
-            check_bounds((*layer.changes, *made), spans, made)
+                now.add(change)
+            check_bounds(now.changes, now.spans, made)
             session.add_all(_stored(case, change) for change in made)
             if made:
                 counts = dict(Counter(change.op for change in made))
@@ -159,6 +165,37 @@ class Annotations:
         return found
 
 
+class _Replayed:
+    """What the changes of a case come to. ``known``: ids of spans that are or were. ``kept``: (span_id, tag, category)
+    of each change."""
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self.changes: list[Change] = []
+        self.spans: dict[str, Span] = {}
+        self.known: set[str] = set()
+        self.kept: set[tuple[str, str, str]] = set()
+        for change in changes:
+            self.add(change)
+
+    def add(self, change: Change) -> None:
+        """Takes one more change in."""
+        self.changes.append(change)
+        self.known.add(change.span_id)
+        self.kept.add((change.span_id, change.tag, change.category))
+        apply(self.spans, change)
+
+
+def _up_to_date(session: Session, case: Case, before: _Replayed) -> _Replayed:
+    """``before`` with the changes that came since; read anew where the case was deleted and sent again meanwhile."""
+    last = before.changes[-1:]
+    newer = _changes(session, case, after=len(before.changes) - len(last))
+    if newer[: len(last)] != last:
+        return _Replayed(_changes(session, case))
+    for change in newer[len(last) :]:
+        before.add(change)
+    return before
+
+
 def forget_annotations(session: Session, video: StoredVideo) -> None:
     """Within a transaction: removes all changes of a video's annotations."""
     session.execute(
@@ -169,11 +206,20 @@ def forget_annotations(session: Session, video: StoredVideo) -> None:
 
 
 def _layer(session: Session, case: Case) -> Layer:
+    return Layer(tuple(_changes(session, case)), dict(authors_of(session, case)))
+
+
+def _changes(session: Session, case: Case, after: int = 0) -> list[Change]:
+    """The changes of a case behind the revision ``after``."""
     table = AnnotationChange.__table__
     # By columns: an object per row of a log of 10,000 changes takes three times as long.
     rows = session.execute(
         select(*(table.c[name] for name in _COLUMNS))
-        .where(table.c.tenant_id == case.video.tenant_id, table.c.video_id == case.video_id)
+        .where(
+            table.c.tenant_id == case.video.tenant_id,
+            table.c.video_id == case.video_id,
+            table.c.revision > after,
+        )
         .order_by(table.c.revision)
     )
     changes = []
@@ -181,7 +227,7 @@ def _layer(session: Session, case: Case) -> Layer:
         *before, row, version = values
         change = dict(zip(_COLUMNS, before, strict=False))
         changes.append(Change(**change, row=ModelRow(**row) if row else None, model_version=version))
-    return Layer(tuple(changes), dict(authors_of(session, case)))
+    return changes
 
 
 _COLUMNS = (

@@ -60,6 +60,9 @@ STREAMS, STREAMS_OF_TENANT, STREAMS_OF_KEY = 100, 40, 10
 POLLS, POLLS_OF_TENANT = 40, 20
 """Polls of the SDK that one replica holds open; what finds no place is answered at once. The front lets 100 requests of
 this kind through to one replica, those of the page among them."""
+LAYERS, LAYERS_OF_PERSON, LAYERS_WAITING = 4, 1, 300
+"""Requests of one replica that read or change what people say about a case at once, and of one person: one takes up to
+a second of a CPU where people have said as much as a case may hold. A page asks for up to 100 files of a case."""
 SEARCHES, SEARCHES_OF_TENANT, SEARCHES_WAITING = 2, 1, 8
 """Searches of moments of one replica at once: each compares all vectors of up to 200 cases."""
 CLIPS, CLIPS_OF_TENANT, CLIPS_WAITING = 64, 48, 64
@@ -115,6 +118,7 @@ def create_api(components: ServiceComponents) -> FastAPI:
     state.cuts_of_person = FairPlaces("clips to cut", CUTS_ASKED, CUTS_OF_PERSON, CUTS_OF_PERSON_WAITING)
     state.cuts = FairPlaces("clips to cut", CUTS, CUTS_OF_TENANT, CUTS_WAITING)
     state.timelines = PreparedTimelines(components.videos, lambda: components.model_source().taxonomy)
+    state.layers = FairPlaces("annotations", LAYERS, LAYERS_OF_PERSON, LAYERS_WAITING)
     state.searches = FairPlaces("searches of moments", SEARCHES, SEARCHES_OF_TENANT, SEARCHES_WAITING)
     state.moments = MomentCache()
     state.job_following = JobFollowing(components.jobs)

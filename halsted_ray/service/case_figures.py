@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Row, and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from halsted_ray.service.sample_case import LABEL as SAMPLE
-from halsted_ray.service.suggested_procedure import MAPPED, MapOfFile, suggested_procedure
+from halsted_ray.service.suggested_procedure import MAPPED, MapOfFile, procedures_alike, suggested_procedure
 from halsted_ray.service.summaries import unpacked_times
 from halsted_ray.service.tables import Operation, StoredVideo, Upload, VideoSummary
 from halsted_ray.taxonomy.names import fold
@@ -142,12 +142,7 @@ def _is_sample() -> ColumnElement[bool]:
 
 def _of_procedure(session: Session, chosen: Any, tenant_id: str, procedure: str) -> Any:
     """Those of ``chosen`` that can be of this procedure: the database need not give the phases of all others."""
-    suggested = session.scalars(
-        select(VideoSummary.procedure)
-        .where(VideoSummary.tenant_id == tenant_id, VideoSummary.procedure.is_not(None))
-        .distinct()
-    )
-    alike = [name for name in suggested if name is not None and fold(name) == fold(procedure)]
+    alike = procedures_alike(session, tenant_id, procedure)
     return (
         chosen.outerjoin(Operation, _is_of_case())
         .outerjoin(VideoSummary, _is_of_video(hide_withdrawn=False))

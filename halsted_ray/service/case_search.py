@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from halsted_ray.errors import UsageError
 from halsted_ray.service.rights import RELATIONS, SHARED_AS, WITHDRAWN_FOR
 from halsted_ray.service.shares import is_running
+from halsted_ray.service.suggested_procedure import MAPPED, cases_suggesting, procedures_alike
 from halsted_ray.service.tables import CaseLabel, Job, Operation, Share, StoredVideo, VideoSummary
 from halsted_ray.service.users import Caller
 from halsted_ray.taxonomy.names import fold
@@ -67,7 +68,7 @@ class CasePage:
 def search(session: Session, caller: Caller, query: CaseQuery) -> CasePage:
     """One page of the cases that the caller may see and that ``query`` finds. Raises UsageError for a query that can't
     be read."""
-    matching = _matching(caller, query).cte("matching")  # the database makes it once, for the page and the total
+    matching = _matching(session, caller, query).cte("matching")  # made once, for the page and the total
     total = select(func.count()).select_from(matching).scalar_subquery()
     key = matching.c.sort_key
     page = select(matching.c.case_id, matching.c.rank, key, total.label("total"))
@@ -88,14 +89,15 @@ def search(session: Session, caller: Caller, query: CaseQuery) -> CasePage:
 
 def states_of(session: Session, caller: Caller, case_ids: list[str]) -> dict[str, str]:
     """Case id → state, of those of ``case_ids`` that the caller may see."""
-    grouped = _grouped(_visible_videos(caller, StoredVideo.case_id.in_(case_ids)), (), None)
+    grouped = _grouped(_visible_videos(caller, StoredVideo.case_id.in_(case_ids)), (), ())
     return {row.case_id: STATES[row.rank] for row in session.execute(select(grouped.c.case_id, grouped.c.rank))}
 
 
-def _matching(caller: Caller, query: CaseQuery) -> Select[tuple[str, int, float]]:
+def _matching(session: Session, caller: Caller, query: CaseQuery) -> Select[tuple[str, int, float]]:
     """All cases that ``query`` finds, with ``rank`` and ``sort_key``."""
     words = _words(query.words)
-    grouped = _grouped(_visible_videos(caller), words, query.procedure)
+    alike = procedures_alike(session, caller.tenant_id, query.procedure) if query.procedure is not None else []
+    grouped = _grouped(_visible_videos(caller), words, alike)
     knows = grouped.c.knows == 1
     sort_key = func.round(grouped.c.duration_s * 1000) if query.order == "longest" else grouped.c.created_s
     found = (
@@ -115,9 +117,12 @@ def _matching(caller: Caller, query: CaseQuery) -> Select[tuple[str, int, float]
             )
         )
     if query.procedure is not None:
+        is_read = and_(_is_seen(caller, "see"), _is_readable(caller))
+        suggesting = grouped.c.case_id.in_(cases_suggesting(session, caller.tenant_id, alike, is_read))
+        suggested = or_(and_(grouped.c.files == 1, grouped.c.is_named == 1), and_(grouped.c.files > 1, suggesting))
         chosen = Operation.procedure_chosen
-        suggested = and_(chosen.is_(None), grouped.c.is_suggested == 1)
-        found = found.where(or_(chosen == query.procedure, suggested))
+        is_chosen = and_(chosen.is_not(None), Operation.words == fold(query.procedure))
+        found = found.where(or_(is_chosen, and_(chosen.is_(None), suggested)))
     if query.label is not None:
         found = found.where(knows, grouped.c.case_id.in_(_labelled(caller, CaseLabel.folded == fold(query.label))))
     if query.state is not None:
@@ -139,9 +144,9 @@ def _between(
     return found
 
 
-def _grouped(videos: Subquery, words: Sequence[str], procedure: str | None) -> Subquery:
+def _grouped(videos: Subquery, words: Sequence[str], procedures: Sequence[str]) -> Subquery:
     """``videos`` by case. ``word_0`` and so on: whether a word of ``words`` occurs in a map that the caller may read;
-    ``is_suggested``: whether such a map names ``procedure``."""
+    ``is_named``: whether such a map names one of ``procedures``; ``files``: how many there are."""
     readable = videos.c.can_read == 1
     most, least = func.max(videos.c.rank), func.min(videos.c.rank)
     rank = case(
@@ -162,7 +167,8 @@ def _grouped(videos: Subquery, words: Sequence[str], procedure: str | None) -> S
             func.sum(videos.c.duration_s).label("duration_s"),
             func.max(videos.c.knows).label("knows"),
             rank.label("rank"),
-            func.max(case((and_(readable, videos.c.procedure == procedure), 1), else_=0)).label("is_suggested"),
+            func.count().label("files"),
+            func.max(case((and_(readable, videos.c.procedure.in_(procedures)), 1), else_=0)).label("is_named"),
             *occurring,
         )
         .group_by(videos.c.case_id)
@@ -173,19 +179,14 @@ def _grouped(videos: Subquery, words: Sequence[str], procedure: str | None) -> S
 def _visible_videos(caller: Caller, *conditions: ColumnElement[bool]) -> Subquery:
     """The videos that the caller may see and that meet ``conditions``. ``can_read``: whether the caller may read the
     map; ``knows``: whether the caller may know whose it is; ``rank``: the place of its state in STATES."""
-    is_mine = StoredVideo.owner_id == caller.user_id
-    is_admin = true() if caller.role == "admin" else false()
-    is_seen = or_(is_admin, is_mine, _is_anyones("see"), _is_shared(caller, "see"))
-    knows = or_(is_admin, is_mine, _is_anyones("people"), _is_shared(caller, "people"))
-    is_readable = or_(is_admin, StoredVideo.consent != "withdrawn" if "timeline" in WITHDRAWN_FOR else true())
     return (
         select(
             StoredVideo.case_id,
             StoredVideo.created_s,
             StoredVideo.duration_s,
-            case((is_readable, 1), else_=0).label("can_read"),
-            case((knows, 1), else_=0).label("knows"),
-            VideoSummary.procedure,
+            case((_is_readable(caller), 1), else_=0).label("can_read"),
+            case((_is_seen(caller, "people"), 1), else_=0).label("knows"),
+            case((VideoSummary.state.in_(MAPPED), VideoSummary.procedure)).label("procedure"),
             VideoSummary.words,
             _rank(caller).label("rank"),
         )
@@ -194,9 +195,27 @@ def _visible_videos(caller: Caller, *conditions: ColumnElement[bool]) -> Subquer
             VideoSummary,
             and_(VideoSummary.tenant_id == StoredVideo.tenant_id, VideoSummary.video_id == StoredVideo.video_id),
         )
-        .where(StoredVideo.tenant_id == caller.tenant_id, StoredVideo.deleted_s.is_(None), is_seen, *conditions)
+        .where(
+            StoredVideo.tenant_id == caller.tenant_id,
+            StoredVideo.deleted_s.is_(None),
+            _is_seen(caller, "see"),
+            *conditions,
+        )
         .subquery()
     )
+
+
+def _is_seen(caller: Caller, right: str) -> ColumnElement[bool]:
+    """Whether the caller has ``right`` to a video, by what they are to it."""
+    is_admin = true() if caller.role == "admin" else false()
+    is_mine = StoredVideo.owner_id == caller.user_id
+    return or_(is_admin, is_mine, _is_anyones(right), _is_shared(caller, right))
+
+
+def _is_readable(caller: Caller) -> ColumnElement[bool]:
+    """Whether the consent lets the caller read the map of a video."""
+    is_admin = true() if caller.role == "admin" else false()
+    return or_(is_admin, StoredVideo.consent != "withdrawn" if "timeline" in WITHDRAWN_FOR else true())
 
 
 def _rank(caller: Caller) -> ColumnElement[int]:

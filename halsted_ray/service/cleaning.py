@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from halsted_ray.deidentify.certificate import signed
 from halsted_ray.errors import UsageError
 from halsted_ray.service.database import now_s
+from halsted_ray.service.failure_causes import Cause, cause
 from halsted_ray.service.tables import Certificate, Job, Secret, StoredVideo, Upload, queued_job
 
 if TYPE_CHECKING:
@@ -69,14 +70,15 @@ def enter(session: Session, job: Job, certificate: JsonObject, clean: JsonObject
     return True
 
 
-def fail(session: Session, job: Job, reason: str) -> None:
+def fail(session: Session, job: Job, reason: str, why: Cause | None) -> None:
     """Within a transaction: the video of a cleaning job has no clean copy, and the maps that wait for it fail."""
     video = session.get(StoredVideo, (job.tenant_id, job.video_id))
     if video is None or not _is_of(session, job, video):
         return
-    video.state, video.reason, video.size_bytes = "failed", reason, 0
+    video.state, video.reason, video.cause, video.size_bytes = "failed", reason, why, 0
     for waiting in _waiting(session, video):
         waiting.state, waiting.reason, waiting.finished_s = "failed", f"the video was not cleaned: {reason}", now_s()
+        waiting.cause = cause("video-not-cleaned")
 
 
 def accept(session: Session, video: StoredVideo, who: str) -> JsonObject:

@@ -31,11 +31,11 @@ def check_span(case: Case, start_s: float, stop_s: float) -> None:
     if not 0 <= start_s < stop_s <= duration_s + 1e-3:
         raise Rejected(
             f"start_s={start_s}, stop_s={stop_s}: expected a part of the {duration_s:.3f} s that the video lasts"
-        )
+        ).named("span-outside")
     if case.span and not case.span[0] <= start_s < stop_s <= case.span[1]:
         raise Forbidden(
             f"this link shows {case.span[0]:.3f} to {case.span[1]:.3f} s of the video; ask for a clip within these"
-        )
+        ).named("link-moment")
 
 
 def cut(videos: Videos, case: Case, start_s: float, stop_s: float, is_burnt: bool) -> bytes:
@@ -63,7 +63,7 @@ def cut(videos: Videos, case: Case, start_s: float, stop_s: float, is_burnt: boo
     except StorageUnavailable:
         raise
     except VideoError as error:
-        raise Rejected(str(error)) from None
+        raise Rejected(str(error)).named("clip-damaged") from None
 
 
 def words_of(rows: Sequence[Row]) -> list[tuple[float, float, str]]:

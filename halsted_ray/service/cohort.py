@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from halsted_ray.records import digest
@@ -26,6 +27,10 @@ from halsted_ray.service.users import Caller
 from halsted_ray.taxonomy.names import fold
 
 Measure = Literal["length", "step", "phase", "stitches", "high share"]
+Name: TypeAlias = tuple[Measure, str | None]
+"""A figure: what is measured, and the step or phase."""
+LENGTH: Name = ("length", None)
+"""The figure that every case has."""
 DIGITS = 2
 """Of each figure. A quartile can be the figure of one case, and two digits name none."""
 COUNTED_BY = 5
@@ -70,42 +75,70 @@ def read_cohort(database: Database, caller: Caller, procedure: str, least_cases:
         own = read_figures(session, caller.tenant_id, StoredVideo.owner_id == caller.user_id, procedure)
         if not any(case.owner_id == caller.user_id for case in own):
             return Cohort("none of yours", least_cases)
-        cases, day, there = _members(session, caller.tenant_id, procedure)
-    others = {key: case for key, case in cases.items() if case.owner_id != caller.user_id}
-    if not is_enough(_owners(others), least_cases):
-        known = sum(owner_id != caller.user_id for owner_id in there.values())
+        lock_row(session, audit.HEAD)  # requests for one cohort take turns
+        secret = session.get_one(Secret, "cohorts").value
+        usable = _usable(read_figures(session, caller.tenant_id, StoredVideo.consent == "given", procedure))
+        by_key = {_key(secret, procedure, case): case for case in usable}
+        members = _members(session, secret, caller.tenant_id, procedure, by_key)
+    others = {
+        name: [by_key[key] for key in made.cases if by_key[key].owner_id != caller.user_id]
+        for name, made in members.items()
+    }
+    whole = others[LENGTH]
+    if not is_enough(_owners(whole), least_cases):
+        known = sum(case.owner_id != caller.user_id for case in usable)
         missing = max(1, least_cases - known)
         return Cohort("too few", least_cases, missing_at_most=-(-missing // COUNTED_BY) * COUNTED_BY)
-    found = list(others.values())
     return Cohort(
         "shown",
         least_cases,
-        cases=_about(len(found)),
-        day=day,
-        version=found[0].version,
-        quartiles=_quartiles(found, least_cases),
+        cases=_about(len(whole)),
+        day=members[LENGTH].day,
+        version=whole[0].version,
+        quartiles=[_quartiles(name, some) for name, some in others.items() if is_enough(_owners(some), least_cases)],
     )
 
 
-def _members(session: Session, tenant_id: str, procedure: str) -> tuple[dict[str, CaseFigures], str, dict[str, str]]:
-    """Within a transaction: the cases of the cohort by their keys, since when these, and all that may be used (key →
-    owner). What is kept of it is brought up to date."""
-    lock_row(session, audit.HEAD)  # requests for one cohort take turns
-    secret = session.get_one(Secret, "cohorts").value
-    usable = _usable(read_figures(session, tenant_id, StoredVideo.consent == "given", procedure))
-    by_key = {_key(secret, procedure, case): case for case in usable}
-    valid = _owners(by_key)
+@dataclass(frozen=True)
+class _Members:
+    """The keys of the cases that a figure is made of, and since when."""
+
+    cases: Collection[str]
+    day: str
+
+
+def _members(
+    session: Session, secret: str, tenant_id: str, procedure: str, by_key: Mapping[str, CaseFigures]
+) -> dict[Name, _Members]:
+    """Within a transaction: figure → the cases that it is made of, out of those that may be used. What is kept of it is
+    brought up to date.
+
+    Each figure has a history of its own. Cases that hide each other in the lengths do not in the times of a step that
+    one of them alone has.
+    """
     today = datetime.datetime.fromtimestamp(now_s(), datetime.UTC).date().isoformat()
-    name = digest("cohort", secret, fold(procedure))
-    row = session.get(CohortMembers, (tenant_id, name))
-    history = list(row.history) if row else []
-    now = renewed(history, valid, may_grow=row is None or row.day < today)
-    if row is None and now:
-        row = CohortMembers(tenant_id=tenant_id, procedure=name, day=today, history=[now])
-        session.add(row)
-    elif row is not None and now != history[-1]:
-        row.day, row.history = today, [*history, now][-KEPT:]
-    return {key: by_key[key] for key in now}, row.day if row else today, valid
+    valid = {name: _owners_of(by_key, name) for name in (LENGTH, *_names(by_key.values()))}
+    kept_as = {name: digest("cohort", secret, fold(procedure), *_spelled(name)) for name in valid}
+    rows = {
+        row.procedure: row
+        for row in session.scalars(
+            select(CohortMembers).where(
+                CohortMembers.tenant_id == tenant_id, CohortMembers.procedure.in_(list(kept_as.values()))
+            )
+        )
+    }
+    found = {}
+    for name, cases in valid.items():
+        row = rows.get(kept_as[name])
+        history = list(row.history) if row else []
+        now = renewed(history, cases, may_grow=row is None or row.day < today)
+        if row is None and now:
+            row = CohortMembers(tenant_id=tenant_id, procedure=kept_as[name], day=today, history=[now])
+            session.add(row)
+        elif row is not None and now != history[-1]:
+            row.day, row.history = today, [*history, now][-KEPT:]
+        found[name] = _Members(now, row.day if row else today)
+    return found
 
 
 def _usable(cases: Sequence[CaseFigures]) -> list[CaseFigures]:
@@ -123,29 +156,44 @@ def _key(secret: str, procedure: str, case: CaseFigures) -> str:
     return digest("cohort", secret, fold(procedure), case.case_id, case.owner_id, case.version, figures)
 
 
-def _owners(cases: Mapping[str, CaseFigures]) -> dict[str, str]:
-    return {key: case.owner_id for key, case in cases.items() if case.owner_id is not None}
+def _owners(cases: Sequence[CaseFigures]) -> dict[str, str]:
+    return {case.case_id: case.owner_id for case in cases if case.owner_id is not None}
 
 
-def _quartiles(cases: Sequence[CaseFigures], least_cases: int) -> list[Quartiles]:
-    """Of each measure that enough cases of enough surgeons have."""
-    values: dict[tuple[Measure, str | None], Callable[[CaseFigures], float | None]] = {
-        ("length", None): lambda case: case.duration_s,
-        ("stitches", None): lambda case: case.stitches,
-        ("high share", None): lambda case: case.high_share,
+def _owners_of(by_key: Mapping[str, CaseFigures], name: Name) -> dict[str, str]:
+    """Key → the owner, of the cases that have the figure."""
+    return {
+        key: case.owner_id
+        for key, case in by_key.items()
+        if case.owner_id is not None and _value(case, name) is not None
     }
-    for step in dict.fromkeys(step for case in cases for step in case.steps_s):
-        values["step", step] = lambda case, step=step: case.steps_s.get(step)  # type: ignore[misc]
-    for phase in dict.fromkeys(phase for case in cases for phase in case.phase_medians_s):
-        values["phase", phase] = lambda case, phase=phase: case.phase_medians_s.get(phase)  # type: ignore[misc]
-    found = []
-    for (measure, category), value_of in values.items():
-        known = {str(n): (case, value) for n, case in enumerate(cases) if (value := value_of(case)) is not None}
-        if is_enough(_owners({name: case for name, (case, _) in known.items()}), least_cases):
-            values_N = [value for _, value in known.values()]
-            low, middle, high = (_rounded(float(one)) for one in np.percentile(values_N, (25, 50, 75)))
-            found.append(Quartiles(measure, category, low, middle, high, _about(len(known))))
+
+
+def _names(cases: Collection[CaseFigures]) -> list[Name]:
+    """The figures that cases can have besides their length."""
+    found: list[Name] = [("stitches", None), ("high share", None)]
+    found += [("step", step) for step in dict.fromkeys(step for case in cases for step in case.steps_s)]
+    found += [("phase", phase) for phase in dict.fromkeys(phase for case in cases for phase in case.phase_medians_s)]
     return found
+
+
+def _value(case: CaseFigures, name: Name) -> float | None:
+    measure, category = name
+    if category is not None:
+        return (case.steps_s if measure == "step" else case.phase_medians_s).get(category)
+    return {"length": case.duration_s, "stitches": case.stitches, "high share": case.high_share}[measure]
+
+
+def _spelled(name: Name) -> tuple[str, ...]:
+    """What the digest of a figure's history is made of. That of the lengths has the name that all figures had."""
+    return () if name == LENGTH else (name[0], name[1] or "")
+
+
+def _quartiles(name: Name, cases: Sequence[CaseFigures]) -> Quartiles:
+    low, middle, high = (
+        _rounded(float(one)) for one in np.percentile([_value(case, name) for case in cases], (25, 50, 75))
+    )
+    return Quartiles(*name, low, middle, high, _about(len(cases)))
 
 
 def _rounded(value: float) -> float:

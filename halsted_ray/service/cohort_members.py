@@ -53,6 +53,8 @@ def renewed(history: Sequence[Mapping[str, str]], valid: Mapping[str, str], may_
     if may_grow and tells_nothing(valid):
         return dict(valid)
     before = history[-1] if history else {}
+    if before.items() <= valid.items():
+        return dict(before)  # each of the history was compared with those before it when it was made
     kept = {case: surgeon for case, surgeon in before.items() if case in valid}
     for case in sorted(kept):
         if tells_nothing(kept):

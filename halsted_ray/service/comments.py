@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,8 +25,22 @@ if TYPE_CHECKING:
 
 LONGEST = 2000
 """Characters of a comment."""
-MOST_COMMENTS = 5000
-"""Of one case."""
+MOST_COMMENTS, MOST_COMMENTS_OF_PERSON = 5000, 1000
+"""Of one case, and of one person in it."""
+
+
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\U000e0000-\U000e007f]"
+)
+"""Characters that show nothing, or turn the direction of what follows: control characters, spaces of no width, marks of
+direction, and tags. Joiners stay, which some scripts need."""
+
+
+def shown_text(text: str) -> str:
+    """What somebody reads of ``text``: without characters that nobody sees, since a name with one inside would pass for
+    none, and one that turns the direction makes a text read as another; '' where nothing is left to see."""
+    text = _HIDDEN.sub("", unicodedata.normalize("NFC", text)).strip()
+    return text if any(unicodedata.category(letter)[0] not in "CZ" for letter in text) else ""
 
 
 class NotYours(UsageError):
@@ -48,7 +64,7 @@ class Comments:
     def add(self, case: Case, at_s: float, text: str) -> tuple[Comment, Author]:
         """Adds a comment at ``at_s`` seconds of the video. Raises UsageError for an empty or too long text and a time
         outside of the video, StateConflict where the case is full."""
-        text = text.replace("\0", "").strip()
+        text = shown_text(text)
         if not 0 < len(text) <= LONGEST:
             raise UsageError(f"a comment has 1 to {LONGEST} characters, got {len(text)}").named(
                 "comment-length", most=LONGEST
@@ -63,6 +79,11 @@ class Comments:
                 raise StateConflict(f"the case has {MOST_COMMENTS} comments; delete some first").named(
                     "comments-full", most=MOST_COMMENTS
                 )
+            own = select(func.count()).select_from(Comment).where(*_of(video), Comment.author_id == case.caller.user_id)
+            if (session.scalar(own) or 0) >= MOST_COMMENTS_OF_PERSON:
+                raise StateConflict(
+                    f"the case has {MOST_COMMENTS_OF_PERSON} comments of yours; delete some first"
+                ).named("comments-full-own", most=MOST_COMMENTS_OF_PERSON)
             comment = Comment(
                 comment_id=secrets.token_hex(8),
                 tenant_id=video.tenant_id,

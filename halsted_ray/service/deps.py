@@ -70,6 +70,7 @@ DeletedCase = Annotated[Case, Depends(case_with("delete"))]
 """The case of ``video_id``, where the caller has the right (``rights.RIGHTS``)."""
 SeenOperation = Annotated[LibraryCase, Depends(operation_with("see"))]
 DescribedOperation = Annotated[LibraryCase, Depends(operation_with("describe"))]
+DeletedOperation = Annotated[LibraryCase, Depends(operation_with("delete"))]
 """The case of ``case_id`` with its files, where the caller has the right to each of those."""
 ReadOperation = Annotated[LibraryCase, Depends(operation_with_any("timeline"))]
 """The same, where the caller has the right to one of the files or more."""

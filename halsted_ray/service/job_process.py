@@ -25,6 +25,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from halsted_ray.compute.progress import Progress, RunObserver
 from halsted_ray.errors import HalstedError, OutputError, ResourceError, StorageUnavailable
 from halsted_ray.service.clean_upload import CleanCopy, CleanRequest, clean_upload
+from halsted_ray.service.failure_causes import Cause, cause, cause_of, cause_of_code
 from halsted_ray.service.proxy_copy import ProxyCopy, ProxyRequest, make_proxy
 from halsted_ray.video.limits import VideoLimits
 
@@ -64,7 +65,7 @@ Request = MapRequest | CleanRequest | ProxyRequest
 @dataclass(frozen=True)
 class JobResult:
     """What came of a job: its ``state`` (done, failed, cancelled, queued, or lost: the attempt counts, and the job is
-    tried again), ``outcome`` and ``reason``.
+    tried again), ``outcome`` and ``reason``, with its ``cause`` where it failed.
     ``failed_segments``: of the whole run; None where it did not come to its end. ``copy``: of a cleaning that is
     done; ``proxy``: of a copy for browsers that is done."""
 
@@ -74,6 +75,7 @@ class JobResult:
     failed_segments: int | None = None
     copy: CleanCopy | None = None
     proxy: ProxyCopy | None = None
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ class JobProcess:
             raise OutOfMemory(
                 f"expected a job that takes at most {self.memory_mb} MB, got {used:.0f} MB; cut the video into parts, "
                 "or ask the site's operator for more (HALSTED_JOB_MEMORY_MB)"
-            )
+            ).named("job-memory", most_mb=self.memory_mb)
 
 
 def memory_mb_of(pid: int) -> float:
@@ -210,7 +212,7 @@ def do(request: Request, observer: RunObserver) -> JobResult:
         may_go_on = is_copy and isinstance(error, (OutputError, StorageUnavailable))
         if may_go_on:
             return JobResult("queued", None, f"waiting: {without_places(error)}")
-        return JobResult("failed", None, without_places(error))
+        return JobResult("failed", None, without_places(error), cause=cause_of(error))
     except Exception as error:
         if isinstance(request, CleanRequest):  # a traceback of libraries may hold what the file holds
             logger.error("a cleaning failed: %s", type(error).__name__)
@@ -218,7 +220,9 @@ def do(request: Request, observer: RunObserver) -> JobResult:
                 return JobResult("queued", None, f"waiting: disk or store fails now ({os.strerror(error.errno or 0)})")
             return JobResult("lost", None, None)  # it may pass, so it must not delete the video
         logger.exception("a job failed")
-        return JobResult("failed", None, "an error of the service; its log has the traceback")
+        return JobResult(
+            "failed", None, "an error of the service; its log has the traceback", cause=cause("service-error")
+        )
 
 
 def _clean(request: CleanRequest, observer: RunObserver) -> JobResult:
@@ -259,7 +263,8 @@ def _map(request: MapRequest, observer: RunObserver) -> JobResult:
     )
     (mapped,) = summary.videos
     if mapped["status"] == "failed":
-        return JobResult("failed", "failed", mapped["reason"], summary.segments_failed)
+        why = cause_of_code(mapped["code"])
+        return JobResult("failed", "failed", mapped["reason"], summary.segments_failed, cause=why)
     return JobResult("done", mapped["status"], mapped["reason"] or None, summary.segments_failed)
 
 

@@ -21,6 +21,7 @@ from halsted_ray.compute.progress import Progress
 from halsted_ray.errors import HalstedError
 from halsted_ray.service import playback
 from halsted_ray.service.clean_upload import CleanRequest
+from halsted_ray.service.failure_causes import cause, cause_of
 from halsted_ray.service.job_process import (
     JobProcess,
     JobReport,
@@ -134,7 +135,7 @@ class JobWorker:
             self.jobs.requeue(job.job_id, self.name, result.reason)
             time.sleep(IDLE_S)
         else:
-            self.jobs.finish(job.job_id, self.name, result.state, result.outcome, result.reason)
+            self.jobs.finish(job.job_id, self.name, result.state, result.outcome, result.reason, result.cause)
             if job.kind == "clean":
                 self.videos.remove_originals()
             if job.kind == "proxy" and result.state != "done":
@@ -163,12 +164,14 @@ class JobWorker:
             return None
         except HalstedError as error:
             logger.warning("job %s failed: %s", job.job_id, error)
-            return JobResult("failed", None, without_places(error))
+            return JobResult("failed", None, without_places(error), cause=cause_of(error))
         except Exception:
             logger.exception("job %s failed", job.job_id)
             if job.kind == "clean":
                 return JobResult("lost", None, None)  # it may pass, of the database say, and must not delete the video
-            return JobResult("failed", None, "an error of the service; its log has the traceback")
+            return JobResult(
+                "failed", None, "an error of the service; its log has the traceback", cause=cause("service-error")
+            )
 
     def _clean(self, job: Job, video: StoredVideo, heartbeat: _Heartbeat) -> JobResult:
         """Cleans an upload, and removes its original as soon as the clean copy is entered."""

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from halsted_ray.service import audit, cleaning, playback
 from halsted_ray.service.clean_upload import CleanCopy
 from halsted_ray.service.database import Database, lock_row, now_s
+from halsted_ray.service.failure_causes import Cause, cause
 from halsted_ray.service.summaries import note_failure
 from halsted_ray.service.tables import Job, StoredVideo, queued_job
 from halsted_ray.service.uploads import NotFound, StateConflict, video_of_tenant
@@ -143,13 +144,11 @@ class Jobs:
             lost = session.scalars(select(Job).where(Job.state == "running", Job.lease_until_s < now_s())).all()
             for job in lost:
                 if job.cancel or job.attempts >= MAX_ATTEMPTS:
-                    _finish(
-                        session,
-                        job,
-                        "cancelled" if job.cancel else "failed",
-                        None,
-                        None if job.cancel else f"its worker was lost {job.attempts} times",
-                    )
+                    lost_often = cause("worker-lost", attempts=job.attempts)
+                    if job.cancel:
+                        _finish(session, job, "cancelled")
+                    else:
+                        _finish(session, job, "failed", None, f"its worker was lost {job.attempts} times", lost_often)
                 else:
                     job.state, job.worker, job.lease_until_s, job.phase = "queued", None, None, None
             session.flush()
@@ -182,13 +181,19 @@ class Jobs:
             session.execute(update(Job).where(Job.job_id == job_id, Job.worker == worker).values(**changes))
 
     def finish(
-        self, job_id: str, worker: str, state: str, outcome: str | None = None, reason: str | None = None
+        self,
+        job_id: str,
+        worker: str,
+        state: str,
+        outcome: str | None = None,
+        reason: str | None = None,
+        cause: Cause | None = None,
     ) -> None:
-        """Ends a job in ``state``, if it still belongs to ``worker``."""
+        """Ends a job in ``state``, if it still belongs to ``worker``. ``cause``: of a job that failed."""
         with self.database.writing() as session:
             job = session.get_one(Job, job_id)
             if job.worker == worker and job.state == "running":
-                _finish(session, job, state, outcome, reason)
+                _finish(session, job, state, outcome, reason, cause)
                 audit.record(session, job.tenant_id, "service", f"{job.kind}.{state}", job.video_id, job=job_id)
 
     def enter_clean_copy(self, job_id: str, worker: str, copy: CleanCopy) -> None:
@@ -302,7 +307,7 @@ def cancel(session: Session, job: Job) -> None:
     """Within a transaction: ends a job that waits. A job that runs is told at its next heartbeat."""
     job.cancel = True
     if job.state == "queued":
-        _finish(session, job, "cancelled", None, None)
+        _finish(session, job, "cancelled")
 
 
 def deleted_videos(session: Session) -> list[StoredVideo]:
@@ -320,14 +325,23 @@ def deleted_videos(session: Session) -> list[StoredVideo]:
     return list(session.scalars(select(StoredVideo).where(StoredVideo.deleted_s.is_not(None), ~working)))
 
 
-def _finish(session: Session, job: Job, state: str, outcome: str | None, reason: str | None) -> None:
-    if job.kind == "clean" and state in ("failed", "cancelled"):
-        cleaning.fail(session, job, reason or cleaning.CANCELLED)
+def _finish(
+    session: Session,
+    job: Job,
+    state: str,
+    outcome: str | None = None,
+    reason: str | None = None,
+    why: Cause | None = None,
+) -> None:
+    if job.kind == "clean" and state == "failed":
+        cleaning.fail(session, job, reason or "", why)
+    if job.kind == "clean" and state == "cancelled":
+        cleaning.fail(session, job, cleaning.CANCELLED, cause("cleaning-stopped"))
     if job.kind == "proxy" and state in ("failed", "cancelled"):
         playback.fail(session, job)
     if job.kind == "map" and state == "failed":
-        note_failure(session, job.tenant_id, job.video_id, reason)
-    job.state, job.outcome, job.reason = state, outcome, reason
+        note_failure(session, job.tenant_id, job.video_id, reason, why)
+    job.state, job.outcome, job.reason, job.cause = state, outcome, reason, why
     job.finished_s, job.lease_until_s, job.worker, job.phase = now_s(), None, None, None
 
 

@@ -30,6 +30,7 @@ from halsted_ray.service.database import Database
 from halsted_ray.service.tables import Job, StoredVideo, Upload, VideoSummary, new_case_id
 from halsted_ray.service.uploads import NotFound
 from halsted_ray.service.users import Caller
+from halsted_ray.service.videos import check_deletable
 
 MOST_FILES = 100
 """Files of a case."""
@@ -96,21 +97,14 @@ class Library:
     def require(self, caller: Caller, case_id: str, right: str) -> LibraryCase:
         """The case, where the caller has ``right`` to each of its files. Raises NotFound, Forbidden."""
         shown = self.show(caller, case_id)
-        if right not in shown.rights:
-            hidden = "" if shown.is_whole else "; somebody else's file belongs to it"
-            raise Forbidden(f"you do not have the right {right!r} to each file of this case{hidden}").named(
-                "right-each-file", right=right
-            )
+        _check_each(shown.files, right, is_whole=shown.is_whole or right in shown.rights)
         return shown
 
     def require_any(self, caller: Caller, case_id: str, right: str) -> LibraryCase:
         """The case, where the caller has ``right`` to one of its files or more. Raises NotFound, Forbidden."""
         shown = self.show(caller, case_id)
         if not any(right in file.rights for file in shown.files):
-            told = f"you do not have the right {right!r} to any file of this case"
-            if any(file.is_withdrawn(right) for file in shown.files):
-                raise Forbidden(f"{told} now that the consent is withdrawn").named("right-withdrawn", right=right)
-            raise Forbidden(told).named("right", right=right)
+            _check_each(shown.files, right, is_whole=True)
         return shown
 
     def require_place(self, caller: Caller, case_id: str) -> None:
@@ -187,6 +181,21 @@ class Library:
                     _place(session, video, new_case_id(), 1)
             for file in shown.files:
                 audit.record_by(session, caller, "case.ungroup", file.video_id, case=shown.case_id)
+
+    def delete(self, caller: Caller, shown: LibraryCase) -> None:
+        """Deletes the files of ``shown`` for everybody, all or none: each is looked at again before the first goes.
+        Files that the caller may not see stay. Raises Forbidden where the case has other files by now or one of them
+        may not be deleted any more, and StateConflict where one is under a legal hold."""
+        with self.database.writing() as session:
+            videos = _of_tenant(session, caller, list(_files_of(session, caller, shown.case_id)))
+            files = seen_cases(session, caller, videos)
+            _check_same({file.video_id for file in files}, shown)
+            _check_each(files, "delete", is_whole=True)
+            for file in files:
+                check_deletable(file.video)
+            for file in files:
+                self.cases.videos.mark_deleted(session, caller, file.video)
+        self.cases.videos.purge()
 
     def record_looks(self, shown: Sequence[LibraryCase]) -> None:
         """Writes into the audit log of which maps ``shown`` says something: an entry for each of these files."""
@@ -287,9 +296,30 @@ def _files_of(session: Session, caller: Caller, case_id: str) -> set[str]:
 
 def _hold_files(session: Session, shown: LibraryCase) -> None:
     """Raises Forbidden where the case has other files by now than the caller was allowed to describe."""
-    caller = shown.files[0].caller
-    if _files_of(session, caller, shown.case_id) != {file.video_id for file in shown.files}:
+    _check_same(_files_of(session, shown.files[0].caller, shown.case_id), shown)
+
+
+def _check_same(video_ids: Collection[str], shown: LibraryCase) -> None:
+    """Raises Forbidden where ``video_ids`` are other files than those of ``shown``."""
+    if set(video_ids) != {file.video_id for file in shown.files}:
         raise Forbidden("the files of this case have just changed; look at it again").named("case-changed")
+
+
+def _check_each(files: Sequence[Case], right: str, is_whole: bool) -> None:
+    """Raises Forbidden, with the cause, where the caller lacks ``right`` to one of ``files``, those of a case that they
+    see. ``is_whole``: no others belong to it, or they do not matter."""
+    lacking = [file for file in files if right not in file.rights]
+    told = f"you do not have the right {right!r} to {'any' if len(lacking) == len(files) else 'each'} file of this case"
+    if any(file.is_withdrawn(right) for file in lacking):
+        raise Forbidden(f"{told} now that the consent is withdrawn").named("right-withdrawn", right=right)
+    if len(lacking) == len(files):
+        raise Forbidden(told).named("right", right=right)
+    if lacking:
+        raise Forbidden(told).named("right-each-file", right=right)
+    if not is_whole:
+        raise Forbidden(
+            f"you do not have the right {right!r} to each file of this case; somebody else's file belongs to it"
+        ).named("right-hidden-file", right=right)
 
 
 def _place(session: Session, video: StoredVideo, case_id: str, position: int) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from halsted_ray.service.case_descriptions import LONGEST_LABEL, LONGEST_PROCEDURE, MOST_LABELS
 from halsted_ray.service.case_timelines import axis_of
 from halsted_ray.service.library import MOST_FILES, LibraryCase
-from halsted_ray.service.schemas import JobShown
+from halsted_ray.service.schemas import CauseShown, JobShown
 from halsted_ray.service.suggested_procedure import MapOfFile, suggested_procedure
 
 CaseState = Literal["cleaning", "review", "failed", "new", "queued", "mapping", "mapped", "partial"]
@@ -36,6 +36,7 @@ class CaseStatus(BaseModel):
     asked: list[str] = Field(description="The tasks that the maps of all mapped files answer.")
     not_asked: list[str] = Field(description="The other tasks of the model.")
     reason: str | None
+    cause: CauseShown | None = Field(None, description="The same for a program, where something failed.")
 
 
 class FileShown(BaseModel):
@@ -272,15 +273,15 @@ def _status(case: LibraryCase) -> CaseStatus:
     done_s = [min(job.done_s, job.total_s) for job in case.jobs.values()]
     total_s = sum(job.total_s for job in case.jobs.values())
     is_done = case.state in ("mapped", "partial")
-    reasons = [job.reason for job in case.jobs.values()]
-    reasons += [file.video.reason for file in case.files]
-    reasons += [summary.reason for summary in case.summaries.values()]
+    with_reason = [*case.jobs.values(), *(file.video for file in case.files), *case.summaries.values()]
+    told = next((one for one in with_reason if one.reason), None)
     return CaseStatus(
         state=case.state,  # type: ignore[arg-type]  # one of case_search.STATES
         done_share=round(sum(done_s) / total_s, 3) if total_s else float(is_done),
         asked=asked,
         not_asked=[task for task in known if task not in asked],
-        reason=next((reason for reason in reasons if reason), None),
+        reason=told.reason if told else None,
+        cause=CauseShown.model_validate(told.cause) if told and told.cause else None,
     )
 
 

@@ -116,6 +116,13 @@ class NewMap(BaseModel):
     instruction: str | None = Field(None, max_length=500, description="An instruction in words in place of a task.")
 
 
+class CauseShown(BaseModel):
+    """Why something failed, for a program: ``failure_causes.CAUSES``. The text beside it says the same in English."""
+
+    code: str
+    values: dict[str, str | float] = Field(description="What a sentence about it names.")
+
+
 class JobShown(BaseModel):
     """A mapping job and its progress in seconds of video."""
 
@@ -128,6 +135,7 @@ class JobShown(BaseModel):
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     outcome: str | None = Field(description="mapped, or partial where the timeline has gaps")
     reason: str | None
+    cause: CauseShown | None = Field(None, description="Why it failed, for a program; null for an older job.")
     phase: Literal["cleaning", "copying", "planning", "starting", "mapping", "publishing"] | None = Field(
         description="What the job does while it runs: reads the video's index, loads models, maps, writes the timeline."
     )
@@ -172,6 +180,7 @@ class VideoShown(BaseModel):
         "through what was hidden. failed: it could not be cleaned, and its bytes are deleted.",
     )
     reason: str | None = Field(None, description="Why it could not be cleaned.")
+    cause: CauseShown | None = Field(None, description="The same for a program; null for an older cleaning.")
     cleaning: CleaningShown | None = Field(None, description="null for a video that was not cleaned, or not yet.")
     playback: Literal["direct", "proxy", "making", "none"] = Field(
         "none",
@@ -326,7 +335,7 @@ def show_part(part: UploadPart) -> PartShown:
     return PartShown(**{name: getattr(part, name) for name in PartShown.model_fields})
 
 
-HIDDEN_FROM_LINKS = frozenset({"reason", "cleaning", "consent", "keep_until_s", "legal_hold"})
+HIDDEN_FROM_LINKS = frozenset({"reason", "cause", "cleaning", "consent", "keep_until_s", "legal_hold"})
 """What whoever looks through a link does not learn of a video: these have their defaults then."""
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from halsted_ray.errors import HalstedError
 from halsted_ray.maps.stitch_table import stitches_of_timeline, taxonomy_of
 from halsted_ray.maps.summary import Moments, summarise
+from halsted_ray.service.failure_causes import Cause
 from halsted_ray.service.tables import StoredVideo, VideoSummary
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.taxonomy.names import fold
@@ -47,15 +48,17 @@ def note_map(
         log.warning("the summary of the map of %s waits: %s", video_id, type(error).__name__)
         values = None
     with videos.database.writing() as session:
-        _write(session, tenant_id, video_id, values, state=outcome, reason=reason)
+        _write(session, tenant_id, video_id, values, state=outcome, reason=reason, cause=None)
 
 
-def note_failure(session: Session, tenant_id: str, video_id: str, reason: str | None) -> None:
+def note_failure(
+    session: Session, tenant_id: str, video_id: str, reason: str | None, cause: Cause | None = None
+) -> None:
     """Within a transaction: a job has ended without a map. Where an earlier job made a map, that is still there, and
     its summary stays."""
     before = session.get(VideoSummary, (tenant_id, video_id))
     if before is None or before.state == "failed":
-        _write(session, tenant_id, video_id, {"rule": RULE}, state="failed", reason=reason)
+        _write(session, tenant_id, video_id, {"rule": RULE}, state="failed", reason=reason, cause=cause)
 
 
 def make_missing(videos: Videos, taxonomy: Taxonomy, tried: set[tuple[str, str]], most: int = 50) -> int:

@@ -109,6 +109,8 @@ class StoredVideo(Base):
     """What was done (``cleaning.summary_of``); None for a video that was not cleaned."""
     reason: Mapped[str | None]
     """Why the cleaning failed."""
+    cause: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The same as a code (``failure_causes.py``); None for a cleaning of before, which has its text alone."""
     playback: Mapped[str | None]
     """Whether browsers play it, or a copy of it (``playback.PLAYBACKS``); None where nobody has looked."""
     proxy_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -153,6 +155,7 @@ class VideoSummary(Base):
     when a job ends, and goes with the video."""
 
     __tablename__ = "video_summaries"
+    __table_args__ = (Index("video_summaries_by_procedure", "tenant_id", "procedure"),)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"), primary_key=True)
     video_id: Mapped[str] = mapped_column(primary_key=True)
     rule: Mapped[int] = mapped_column(default=0, index=True)
@@ -160,6 +163,8 @@ class VideoSummary(Base):
     state: Mapped[str]
     """mapped, partial, or failed where there is no map."""
     reason: Mapped[str | None]
+    cause: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Why there is no map, as a code (``failure_causes.py``)."""
     model_version: Mapped[str | None]
     asked: Mapped[list[str]]
     """The tasks that the map answers; ``not_asked``: the other tasks of its model."""
@@ -356,6 +361,8 @@ class Job(Base):
     outcome: Mapped[str | None]
     """What came of a job that is done: mapped, or partial where the timeline has gaps."""
     reason: Mapped[str | None]
+    cause: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Why it failed, as a code (``failure_causes.py``); None for a job of before, which has its text alone."""
     phase: Mapped[str | None]
     """What its worker does (``compute.progress.PHASES``, cleaning or copying); None while no worker does it."""
     cancel: Mapped[bool] = mapped_column(default=False)

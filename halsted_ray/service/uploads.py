@@ -22,8 +22,8 @@ from sqlalchemy import CursorResult, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from halsted_ray.errors import DecoderKilled, OutputError, StorageUnavailable, UnreadableVideo, UsageError, VideoError
-from halsted_ray.service import audit, cleaning, playback
+from halsted_ray.errors import DecoderKilled, OutputError, StorageUnavailable, UsageError, VideoError
+from halsted_ray.service import audit, cleaning, playback, sent_in_error
 from halsted_ray.service.database import Database, now_s
 from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES, VIDEOS, ObjectStore, UploadEnded
 from halsted_ray.service.shares import add_share
@@ -33,7 +33,6 @@ from halsted_ray.service.upload_content import content_id, digests_of
 from halsted_ray.service.users import DAY_S, Caller
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.video.decode_process import DecodeProcess
-from halsted_ray.video.file_head import HEAD_BYTES, is_dicom
 from halsted_ray.video.limits import VideoLimits
 from halsted_ray.video.probe import Probe
 
@@ -286,13 +285,25 @@ class Uploads:
     def _finish(self, caller: Caller, upload: Upload, parts: Mapping[int, UploadPart]) -> StoredVideo:
         """Probes the file that was joined from ``parts`` and enters it as a video. Raises as ``complete`` does."""
         location = self.store.location(caller.tenant_id, upload.place)
+        head = _head_of(location)
+        if sent_in_error.names_a_patient(head):
+            told = (
+                "expected a video, got a DICOM file, whose header names the patient; take the video out of it with "
+                "`halsted dicom import`, or send it to the site's DICOM receiver"
+            )
+            self._end(caller, upload, "rejected", f"unreadable: {told}")
+            raise Rejected(f"this can't be mapped: {told}").named("sent-dicom")
         try:
-            _refuse_dicom(location)
             found = _probe(location)
             self.limits.check(found)
         except VideoError as error:
             if not error.permanent:
                 raise
+            kind = sent_in_error.kind_of(head)
+            if error.code == "unreadable" and kind:
+                told = f"expected a video, got {sent_in_error.WHAT_TO_DO[kind]}"
+                self._end(caller, upload, "rejected", f"unreadable: {told}")
+                raise Rejected(f"this can't be mapped: {told}").named("sent-no-video", what=kind) from None
             self._end(caller, upload, "rejected", f"{error.code}: {error}")
             raise Rejected(f"this can't be mapped: {error}").named("video-unusable", why=error.code) from None
         name = content_id(self._digests(upload, location, parts))
@@ -343,6 +354,7 @@ class Uploads:
                         state="cleaning" if is_raw else "ready",
                         cleaning=None,
                         reason=None,
+                        cause=None,
                         size_bytes=size_bytes,
                         duration_s=found.duration_s,
                         width=found.width,
@@ -545,20 +557,15 @@ def _part_bytes(upload: Upload, number: int) -> int:
     return PART_BYTES if upload.size_bytes is None else min(PART_BYTES, upload.size_bytes - (number - 1) * PART_BYTES)
 
 
-def _refuse_dicom(location: str) -> None:
-    """A DICOM file would be kept with the patient's name in its header. Raises UnreadableVideo, StorageUnavailable."""
+def _head_of(location: str) -> bytes:
+    """The first bytes of the file. Raises StorageUnavailable."""
     fs, path = filesystem(location)
     try:
-        head = fs.cat_file(path, start=0, end=HEAD_BYTES)
+        return bytes(fs.cat_file(path, start=0, end=sent_in_error.HEAD_BYTES))
     except Exception as error:
         raise StorageUnavailable(
             f"could not read the first bytes of the file: {type(error).__name__}; complete the upload again"
         ) from None
-    if is_dicom(head):
-        raise UnreadableVideo(
-            "expected a video, got a DICOM file, whose header names the patient; take the video out of it with "
-            "`halsted dicom import`, and send that"
-        )
 
 
 def _probe(location: str) -> Probe:

@@ -192,7 +192,7 @@ def rotate_key(session: Session, key: ApiKey, actor: str = "operator") -> str:
     """A new key in place of ``key``: of the same user, for as many days. The old key stays valid for ``ROTATION_S``,
     unless it expires before. Raises UsageError where it is not valid any more."""
     if not is_valid(key):
-        raise UsageError(f"the key {key.key_id!r} has expired or was revoked; issue a new one")
+        raise UsageError(f"the key {key.key_id!r} has expired or was revoked; issue a new one").named("key-invalid")
     user = session.get_one(User, key.user_id)
     issued = issue_key(session, user, min((key.expires_s - key.created_s) / DAY_S, MAX_KEY_DAYS), actor)
     key.expires_s = min(key.expires_s, now_s() + ROTATION_S)

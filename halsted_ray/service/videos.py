@@ -243,10 +243,7 @@ class Videos:
         """Within a transaction: deletes a video for everybody, ends its shares and links, removes what people said
         about it and cancels its jobs. ``reason``: asked, or due where its time has come. Raises StateConflict where it
         is under a legal hold."""
-        if video.legal_hold:
-            raise StateConflict(
-                f"video {video.video_id!r} is under a legal hold; an administrator ends the hold first"
-            ).named("legal-hold")
+        check_deletable(video)
         video.deleted_s = now_s()
         shares.end_all(session, video)
         links.end_all(session, video)
@@ -302,6 +299,14 @@ class Videos:
                     audit.record(session, video.tenant_id, "service", "video.purge", video.video_id)
         self.database.empty_log()  # it held whose these videos were
         return purged
+
+
+def check_deletable(video: StoredVideo) -> None:
+    """Raises StateConflict where the video is under a legal hold."""
+    if video.legal_hold:
+        raise StateConflict(
+            f"video {video.video_id!r} is under a legal hold; an administrator ends the hold first"
+        ).named("legal-hold")
 
 
 def render_timeline(rows: Iterable[exports.Row], format: str, kind: str = "captions") -> str:

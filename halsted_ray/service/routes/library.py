@@ -16,6 +16,7 @@ from halsted_ray.service.deps import (
     ChecksDescribe,
     ChecksSee,
     Components,
+    DeletedOperation,
     DescribedOperation,
     Reader,
     SeenOperation,
@@ -111,6 +112,13 @@ def describe_case(case: DescribedOperation, components: Components, changes: Cas
 def take_case_apart(case: DescribedOperation, components: Components) -> None:
     """Makes each file a case of its own, and deletes none. The first file keeps what was written about the case."""
     components.library.take_apart(case.files[0].caller, case)
+
+
+@router.delete("/{case_id}/files", status_code=204)
+def delete_case(case: DeletedOperation, components: Components) -> None:
+    """Deletes all files of the case that the caller sees, or none: each goes as by ``DELETE /v1/videos/{video_id}``.
+    409 where one of them is under a legal hold, 403 where one of them may not be deleted by the caller."""
+    components.library.delete(case.files[0].caller, case)
 
 
 @home_router.get("/home", dependencies=[Depends(own_cases)])

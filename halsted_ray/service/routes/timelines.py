@@ -75,7 +75,9 @@ def _report(request: Request, components: ServiceComponents, case: Case, format:
     """The answer with a report. Raises Forbidden where the caller may not have it, which is noted."""
     if case.link:
         with refusals_recorded(request, case.caller, "timeline"):
-            raise Forbidden("a link gives no reports for other systems; ask for json, csv, vtt or srt")
+            raise Forbidden("a link gives no reports for other systems; ask for json, csv, vtt or srt").named(
+                "link-limits"
+            )
     if identities:
         with refusals_recorded(request, case.caller, "identity"):
             components.cases.require(case.caller, case.video_id, "identity")

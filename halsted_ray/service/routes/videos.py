@@ -241,7 +241,9 @@ def _check_whole(request: Request, case: Case) -> None:
     if case.span:
         start_s, stop_s = case.span
         with refusals_recorded(request, case.caller, "watch"):
-            raise Forbidden(f"this link shows {start_s:.3f} to {stop_s:.3f} s of the video; ask for a clip of them")
+            raise Forbidden(
+                f"this link shows {start_s:.3f} to {stop_s:.3f} s of the video; ask for a clip of them"
+            ).named("link-moment")
 
 
 def _span(asked: str | None, size_bytes: int) -> tuple[int, int] | None:

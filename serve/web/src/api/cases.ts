@@ -1,6 +1,12 @@
 /** What the service answers about cases, the home view, the model and links. */
 import type { Job } from "./types";
 
+/** Why something failed, for a sentence in any language. */
+export interface Cause {
+  code: string;
+  values: Record<string, string | number>;
+}
+
 /** `mapped`, and so on, in the order in which a case goes through them. */
 export type CaseState = "cleaning" | "review" | "failed" | "new" | "queued" | "mapping" | "mapped" | "partial";
 
@@ -33,7 +39,7 @@ export interface Case {
   /** [start, stop, category]: shares of the length, and an index into `strip_categories`. */
   strip: [number, number, number][];
   strip_categories: string[];
-  status: { state: CaseState; done_share: number; asked: string[]; not_asked: string[]; reason: string | null };
+  status: { state: CaseState; done_share: number; asked: string[]; not_asked: string[]; reason: string | null; cause?: Cause | null };
   poster: string | null;
   mine: boolean;
   rights: string[];

@@ -2456,6 +2456,18 @@ export interface components {
             clip_id?: string | null;
         };
         /**
+         * CauseShown
+         * @description Why something failed, for a program.
+         */
+        CauseShown: {
+            /** Code */
+            code: string;
+            /** Values */
+            values: {
+                [key: string]: string | number;
+            };
+        };
+        /**
          * JobShown
          * @description A mapping job and its progress in seconds of video.
          */
@@ -2485,6 +2497,7 @@ export interface components {
             outcome: string | null;
             /** Reason */
             reason: string | null;
+            cause?: components["schemas"]["CauseShown"] | null;
             /**
              * Phase
              * @description What the job does while it runs: reads the video's index, loads models, maps, writes the timeline.
@@ -3622,6 +3635,7 @@ export interface components {
              * @description Why it could not be cleaned.
              */
             reason?: string | null;
+            cause?: components["schemas"]["CauseShown"] | null;
             /** @description null for a video that was not cleaned, or not yet. */
             cleaning?: components["schemas"]["CleaningShown"] | null;
             /**

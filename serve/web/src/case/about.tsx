@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { api } from "../api/client";
 import type { Video } from "../api/types";
 import { useAction } from "../components/action";
-import { Trouble } from "../components/messages";
+import { because, Trouble } from "../components/messages";
 import { tasks } from "../model";
 import { linked, mayWrite } from "../session";
 import { clock, date, dateTime, percent, size, words } from "../words";
@@ -71,7 +71,7 @@ function State({ video, reload }: Props) {
   const { job, cleaning_job: cleaning } = video;
   const shareOf = (one: { done_s: number; total_s: number }) => (one.total_s ? one.done_s / one.total_s : 0);
   let shown;
-  if (video.state === "failed") shown = <span class="failed">{states.failed(video.reason ?? states.noReason)}</span>;
+  if (video.state === "failed") shown = <span class="failed">{states.failed(because(video))}</span>;
   else if (video.state === "cleaning") {
     const share = cleaning ? shareOf(cleaning) : 0;
     shown = (
@@ -90,7 +90,7 @@ function State({ video, reload }: Props) {
   else if (job.state === "failed")
     shown = (
       <>
-        <span class="failed">{states.mapFailed(job.reason || states.noReason)}</span>
+        <span class="failed">{states.mapFailed(because(job))}</span>
         {ask(about.again, true)}
       </>
     );

@@ -1,13 +1,13 @@
 /** Deleting a file, and a whole operation of several: each says what goes and what stays. */
 import type { ComponentChildren } from "preact";
-import { useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
-import { ApiError, api } from "../api/client";
+import { api } from "../api/client";
 import type { Case } from "../api/cases";
 import type { Video } from "../api/types";
 import { useAction } from "../components/action";
 import { Dialog } from "../components/dialog";
-import { told, Trouble } from "../components/messages";
+import { Trouble } from "../components/messages";
 import { forgetDraftsAbout } from "../drafts";
 import { go, toCase, toLibrary } from "../router";
 import { words } from "../words";
@@ -57,42 +57,24 @@ interface DeleteCaseProps {
   caseName: string;
   /** The files that the user sees, all of them. */
   videos: readonly Video[];
-  reload: () => Promise<void>;
 }
 
-/** Deletes an operation with all of its files, where the user may delete each of them. */
-export function DeleteCase({ found, caseName, videos, reload }: DeleteCaseProps) {
+/** Deletes an operation with all of its files at once, where the user may delete each of them. */
+export function DeleteCase({ found, caseName, videos }: DeleteCaseProps) {
   const { about } = words.value;
   const count = found.files.length;
-  const gone = useRef(new Set<string>());
   const own = videos.filter((video) => video.rights.includes("delete")).length;
   const isHidden = found.ends_hidden || found.files.some((file) => file.after_hidden);
   if (count < 2 || videos.length < count || own === 0) return null;
   if (own < count) return <p class="soft">{about.deletePart(own, count)}</p>;
   const remove = async () => {
-    // The last one first: what is left, should one be refused, begins where the operation began.
-    for (const { video_id: videoId } of [...videos].reverse()) {
-      if (gone.current.has(videoId)) continue;
-      try {
-        await removed(videoId);
-        gone.current.add(videoId);
-      } catch (error) {
-        if (gone.current.size === 0) throw error;
-        throw new ApiError(409, about.deletedSome(gone.current.size, count, told(error)));
-      }
-    }
+    await api(`v1/cases/${found.case_id}/files`, { method: "DELETE" });
+    for (const { video_id: videoId } of videos) forgetDraftsAbout(videoId);
     forgetDraftsAbout(found.case_id);
     go(toLibrary());
   };
-  // What is left of the case may be shown otherwise, without this dialog, so it waits until the dialog was read.
-  const closed = () => {
-    const left = videos.find((video) => !gone.current.has(video.video_id));
-    if (gone.current.size === 0 || !left) return;
-    go(toCase(left.video_id));
-    void reload();
-  };
   return (
-    <DeleteButton text={about.deleteCase(count)} title={about.deleteCaseTitle(caseName, count)} remove={remove} onClosed={closed}>
+    <DeleteButton text={about.deleteCase(count)} title={about.deleteCaseTitle(caseName, count)} remove={remove}>
       {about.deleteCaseMeans(count)} {isHidden && about.deleteHidden}
     </DeleteButton>
   );
@@ -107,13 +89,11 @@ interface DeleteButtonProps {
   text: string;
   title: string;
   remove: () => Promise<void>;
-  /** Is told when the dialog is closed and not everything is deleted. */
-  onClosed?: () => void;
   /** What is deleted, in words. */
   children: ComponentChildren;
 }
 
-function DeleteButton({ text, title, remove, onClosed, children }: DeleteButtonProps) {
+function DeleteButton({ text, title, remove, children }: DeleteButtonProps) {
   const { about } = words.value;
   const [isOpen, setOpen] = useState(false);
   const action = useAction(remove);
@@ -121,10 +101,7 @@ function DeleteButton({ text, title, remove, onClosed, children }: DeleteButtonP
     action.clear();
     setOpen(true);
   };
-  const close = () => {
-    setOpen(false);
-    onClosed?.();
-  };
+  const close = () => setOpen(false);
   return (
     <>
       <button type="button" class="danger" onClick={ask}>

@@ -1,3 +1,4 @@
+import type { Cause } from "../api/cases";
 import { ApiError } from "../api/client";
 import { words } from "../words";
 
@@ -13,6 +14,13 @@ export function told(error: unknown): string {
   if (error.status === 404) return errors.missing;
   if (error.status === 507) return errors.full;
   return errors.other(error.message);
+}
+
+/** Why a job or a cleaning failed: in the page's words where it knows the cause, else as the service says it. */
+export function because({ reason, cause }: { reason?: string | null; cause?: Cause | null }): string {
+  const { failures, about } = words.value;
+  if (cause && Object.hasOwn(failures, cause.code)) return failures[cause.code]!(cause.values);
+  return reason || about.states.noReason;
 }
 
 export function Trouble({ error, again }: { error: unknown; again?: () => unknown }) {

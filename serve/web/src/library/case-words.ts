@@ -1,5 +1,6 @@
 /** A case of the library in words. */
 import type { Case } from "../api/cases";
+import { because } from "../components/messages";
 import { taskName } from "../model";
 import { language, percent, words } from "../words";
 import { capital } from "../words/en";
@@ -11,9 +12,9 @@ export const titleOf = (found: Case): string =>
 /** "Suturing mapped, needle driving not asked for", or how far the case is. */
 export function statusOf(found: Case): string {
   const { library } = words.value;
-  const { state, asked, not_asked: notAsked, done_share: share, reason } = found.status;
+  const { state, asked, not_asked: notAsked, done_share: share, reason, cause } = found.status;
   if (state === "cleaning" || state === "mapping") return `${library.states[state]}, ${percent(share)}`;
-  if (state === "failed" && reason) return `${library.states.failed}: ${reason}`;
+  if (state === "failed" && (reason || cause)) return `${library.states.failed}: ${because({ reason, cause })}`;
   if (state !== "mapped" || asked.length === 0) return library.states[state] ?? state;
   const list = new Intl.ListFormat(language.value, { type: "conjunction" });
   const parts = [library.mapped(list.format(asked.map(taskName)))];

@@ -1,8 +1,7 @@
-import { act, render, screen, waitFor, within } from "@testing-library/preact";
+import { render, screen, waitFor, within } from "@testing-library/preact";
 import userEvent from "@testing-library/user-event";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import { SOON_MS } from "../case/map";
 import { qualityShown } from "../case/quality";
 import { route } from "../router";
 import { session } from "../session";
@@ -188,65 +187,29 @@ test("the button and the dialog of one file say which of how many, and that the 
   expect(deleted(asked)).toEqual([`v1/videos/${ONE}`]);
 });
 
-test("the whole case is deleted with all of its files, whose number is said", async () => {
-  const asked = serve(ours({ [`DELETE v1/videos/${ONE}`]: null, [`DELETE v1/videos/${TWO}`]: null }));
+test("the whole case is deleted with all of its files by one request, and their number is said", async () => {
+  const asked = serve(ours({ [`DELETE v1/cases/${CASE}/files`]: null }));
   open();
   await userEvent.click(await screen.findByRole("button", { name: "Delete the whole case (2 files)" }));
   expect(await screen.findByText(/All 2 files of this operation go/)).toBeTruthy();
   await confirm("Delete Whipple with all 2 files?");
   await waitFor(() => expect(location.hash).toBe("#library"));
-  expect(deleted(asked)).toEqual([`v1/videos/${TWO}`, `v1/videos/${ONE}`]);
+  expect(deleted(asked)).toEqual([`v1/cases/${CASE}/files`]);
 });
 
-test("where a file of the whole case is refused, how many are deleted and why is said", async () => {
-  const held = new Response(JSON.stringify({ detail: "the case is under a legal hold" }), { status: 409 });
-  serve(ours({ [`DELETE v1/videos/${ONE}`]: held, [`DELETE v1/videos/${TWO}`]: null }));
-  open();
-  await userEvent.click(await screen.findByRole("button", { name: "Delete the whole case (2 files)" }));
-  const dialog = await confirm("Delete Whipple with all 2 files?");
-  expect((await dialog.findByRole("alert")).textContent).toMatch(/1 of 2 files are deleted.*legal hold/);
-  expect(location.hash).toBe(`#case=${CASE}`);
-});
-
-test("where a file is refused, or the service fails, it is said until the dialog is closed, and then the case is asked for anew", async () => {
-  const asked = serve(ours({
-    [`DELETE v1/videos/${ONE}`]: () => new Response("no JSON", { status: 500 }),
-    [`DELETE v1/videos/${TWO}`]: null,
-    [`GET v1/cases/${CASE}`]: () => (deleted(asked).length ? found({ videos: [ONE], files: [file(ONE, 1, 0, 60)] }) : found()),
-  }));
-  open();
-  const asksForCase = () => asked.filter((one) => one.path === `v1/cases/${CASE}`).length;
-  await userEvent.click(await screen.findByRole("button", { name: "Delete the whole case (2 files)" }));
-  const before = asksForCase();
-  const dialog = await confirm("Delete Whipple with all 2 files?");
-  expect((await dialog.findByRole("alert")).textContent).toMatch(/1 of 2 files are deleted/);
-  expect(asksForCase()).toBe(before);
-  await userEvent.click(dialog.getByRole("button", { name: "Delete" }));
-  await waitFor(() => expect(deleted(asked)).toEqual([TWO, ONE, ONE].map((id) => `v1/videos/${id}`)));
-  await userEvent.click(dialog.getByRole("button", { name: "Keep it" }));
-  await waitFor(() => expect(asksForCase()).toBe(before + 1));
-  expect(await screen.findByRole("button", { name: "Delete this case" })).toBeTruthy();
-});
-
-test("also under the address of a file that is gone, and then a file is shown that is left", async () => {
-  const [every, ended] = [vi.spyOn(globalThis, "setInterval"), vi.spyOn(globalThis, "clearInterval")];
-  const asked = serve(ours({
-    [`DELETE v1/videos/${ONE}`]: new Response("{}", { status: 409 }),
-    [`DELETE v1/videos/${TWO}`]: null,
-    [`GET v1/videos/${TWO}`]: () => (deleted(asked).length ? new Response("{}", { status: 404 }) : video(TWO, { rights: RIGHTS })),
-  }));
+test("where the whole case is refused, the dialog says why and the case stays, also under the address of a file", async () => {
+  const held = () => new Response(JSON.stringify({ detail: "held", code: "legal-hold", values: {} }), { status: 409 });
+  const asked = serve(ours({ [`DELETE v1/cases/${CASE}/files`]: held }));
   render(<CaseView videoId={TWO} atS={0} />);
   await userEvent.click(await screen.findByRole("button", { name: "Delete the whole case (2 files)" }));
+  const before = location.hash;
   const dialog = await confirm("Delete Whipple with all 2 files?");
-  await dialog.findByRole("alert");
-  const before = asked.length;
-  await act(async () => every.mock.calls.filter(([, ms], n) => ms! >= SOON_MS && !ended.mock.calls.some(([id]) => id === every.mock.results[n]!.value)).forEach(([again]) => (again as () => void)()));
-  await waitFor(() => expect(asked.length).toBeGreaterThan(before));
-  [every, ended].forEach((spy) => spy.mockRestore());
-  await act(() => new Promise((done) => setTimeout(done, 50)));
-  expect(within(screen.getByRole("dialog")).getByRole("alert").textContent).toContain("1 of 2 files are deleted");
-  await userEvent.click(screen.getByRole("button", { name: "Keep it" }));
-  expect(location.hash).toBe(`#${ONE}`);
+  expect((await dialog.findByRole("alert")).textContent).toMatch(/under a legal hold/);
+  await userEvent.click(dialog.getByRole("button", { name: "Delete" }));
+  await waitFor(() => expect(deleted(asked)).toEqual([`v1/cases/${CASE}/files`, `v1/cases/${CASE}/files`]));
+  await userEvent.click(dialog.getByRole("button", { name: "Keep it" }));
+  expect(location.hash).toBe(before);
+  expect(screen.getByRole("button", { name: "Delete the whole case (2 files)" })).toBeTruthy();
 });
 
 test("whoever may delete only some files is told so, and is not offered the whole case", async () => {

@@ -222,7 +222,7 @@ function Reviewed({ found, files, seen, player, taxonomy, reload }: ReviewedProp
       <div class="under">
         <Files found={found} files={files} borders={borders} player={player} reload={reload} />
         {isMapped && <CaseExports caseId={found.case_id} />}
-        <DeleteCase found={found} caseName={titleOf(found)} videos={known.map((one) => one.video)} reload={reload} />
+        <DeleteCase found={found} caseName={titleOf(found)} videos={known.map((one) => one.video)} />
         <h2>{text.perFile(file.number, files.length)}</h2>
         {here.video.rights.includes("timeline") && <a href={toCompare(file.video_id)}>{words.value.compare.openFile(file.number, files.length)}</a>}
         <About key={`about ${file.video_id}`} video={here.video} file={inCase} reload={here.reload} />

@@ -2,7 +2,7 @@
 import { comments } from "./de/comments";
 import { edit } from "./de/edit";
 import { compare } from "./de/compare";
-import { looksLike, refusals } from "./de/refusals";
+import { failures, looksLike, refusals } from "./de/refusals";
 import { mine } from "./de/mine";
 import { review } from "./de/review";
 import { files } from "./de/files";
@@ -51,6 +51,7 @@ export const de: Words = {
     other: (detail) => (detail ? sentence(detail) : "Der Dienst konnte das nicht tun. Versuchen Sie es noch einmal; sonst melden Sie es dem Betreiber."),
   },
   refusals,
+  failures,
   looksLike,
   compare,
   review,

@@ -1,7 +1,7 @@
 import { comments } from "./en/comments";
 import { edit } from "./en/edit";
 import { compare } from "./en/compare";
-import { looksLike, refusals } from "./en/refusals";
+import { failures, looksLike, refusals } from "./en/refusals";
 import { mine } from "./en/mine";
 import { review } from "./en/review";
 import { files } from "./en/files";
@@ -51,6 +51,7 @@ export const en = {
     other: (detail: string) => (detail ? sentence(detail) : "The service could not do this. Try again; if it fails again, tell whoever runs this site."),
   },
   refusals,
+  failures,
   looksLike,
   compare,
   review,

@@ -6,6 +6,7 @@ const parts = "Die Datei ist nicht vollständig angekommen. Senden Sie sie noch 
 
 export const refusals: Record<string, Sentence> = {
   "annotations-full": ({ most }) => `Ein Fall nimmt höchstens ${most} Korrekturen auf, und dieser hat so viele.`,
+  "annotations-full-own": ({ most }) => `Sie haben diesen Fall ${most}-mal korrigiert, so oft wie eine Person das darf.`,
   "annotations-newer": () => "Über diesen Fall ist Neueres gesagt, als Sie sehen. Laden Sie die Seite neu.",
   "atlas-consent": () => "Die Einwilligung des Patienten ist zurückgezogen, daher wird von diesem Fall nichts zum Lernen verwendet.",
   "atlas-nothing": () => "Die Karte dieses Falls hat noch niemand korrigiert. Korrigieren Sie sie zuerst.",
@@ -13,11 +14,13 @@ export const refusals: Record<string, Sentence> = {
   "body-large": () => "Das ist mehr, als der Dienst auf einmal nimmt. Kürzen Sie es oder senden Sie es in Teilen.",
   "case-changed": () => "Die Dateien dieses Falls haben sich gerade geändert. Laden Sie die Seite neu.",
   "category-unknown": ({ tag, category }) => `„${category}“ ist keine Kategorie von „${tag}“. Wählen Sie eine aus der Liste.`,
+  "clip-damaged": () => "Dieser Teil des Videos ist beschädigt, daher lässt sich kein Ausschnitt daraus machen. Wählen Sie einen anderen.",
   "clip-long": ({ most }) => `Ein Ausschnitt dauert höchstens ${most} Sekunden. Wählen Sie einen kürzeren Teil.`,
   "comment-length": ({ most }) => `Ein Kommentar hat 1 bis ${most} Zeichen. Kürzen Sie ihn.`,
   "comment-not-yours": () => "Einen Kommentar löscht, wer ihn geschrieben hat, wem der Fall gehört, oder die Verwaltung.",
   "comment-time": () => "Dieser Moment liegt nicht im Video. Wählen Sie einen anderen.",
   "comments-full": ({ most }) => `Dieser Fall hat ${most} Kommentare und nimmt keine weiteren auf. Löschen Sie zuerst einige.`,
+  "comments-full-own": ({ most }) => `Sie haben ${most} Kommentare zu diesem Fall, so viele wie eine Person haben darf. Löschen Sie erst einige.`,
   "copy-not-needed": () => "Der Browser kann diese Datei abspielen, so wie sie ist oder als Kopie, die es schon gibt.",
   "copy-not-ready": () => "Eine Kopie für Browser entsteht, sobald das Video bereinigt ist.",
   "day-invalid": () => "Das ist kein Tag. Wählen Sie ihn im Kalender.",
@@ -51,9 +54,12 @@ export const refusals: Record<string, Sentence> = {
   "request-invalid": () => "Der Dienst hat die Eingabe nicht verstanden. Prüfen Sie, was Sie eingegeben haben; stimmt alles, laden Sie die Seite neu.",
   right: () => "Das dürfen Sie mit diesem Fall nicht. Fragen Sie die Person, der er gehört, oder die Verwaltung.",
   "right-each-file": () => "Das dürfen Sie nicht mit jeder Datei dieses Falls. Fragen Sie die Personen, denen die anderen gehören, oder die Verwaltung.",
+  "right-hidden-file": () => "Zu diesem Fall gehört eine Datei von jemand anderem, die Sie nicht sehen. Fragen Sie die Verwaltung.",
   "right-withdrawn": () => "Die Einwilligung des Patienten ist zurückgezogen, daher geht das mit diesem Fall nicht mehr.",
   role: () => "Ihre Rolle darf das nicht. Fragen Sie die Verwaltung.",
   "search-long": ({ most }) => `Eine Suche nimmt höchstens ${most} Wörter. Suchen Sie nach weniger.`,
+  "sent-dicom": () => "Das ist eine DICOM-Datei, deren Kopf den Patienten nennt. Sie wurde nicht behalten. Senden Sie sie aus dem Bildarchiv an den DICOM-Empfänger dieser Installation, oder lassen Sie sie mit „halsted dicom import“ einlesen. Der Betreiber kennt beides.",
+  "sent-no-video": ({ what }) => `Das ist kein Video, sondern ${sentInError[String(what)] ?? "eine andere Datei. Wählen Sie das Video selbst"}.`,
   "session-token": () => "Ihre Anmeldung wurde in einem anderen Tab erneuert. Laden Sie die Seite neu.",
   "setup-ended": () => "Dieser Link ist abgelaufen oder wurde schon benutzt. Wer diesen Dienst betreibt, startet ihn neu und erhält einen weiteren.",
   "share-days": ({ most }) => `Ein Fall wird höchstens ${most} Tage geteilt. Wählen Sie eine kürzere Zeit.`,
@@ -66,6 +72,7 @@ export const refusals: Record<string, Sentence> = {
   "span-unknown": () => "Das gibt es nicht mehr. Laden Sie die Seite neu.",
   "spans-at-once": ({ most }) => `Höchstens ${most} Einträge einer Art gelten gleichzeitig. Ändern Sie einen, den es gibt.`,
   "spans-many": ({ most }) => `Ein Fall hat höchstens ${most} Einträge. Nehmen Sie zuerst einige zurück.`,
+  "spans-many-own": ({ most }) => `Sie haben ${most} Einträge zu diesem Fall, so viele wie eine Person haben darf. Nehmen Sie erst einige zurück.`,
   "store-full": () => "Hier ist kein Platz mehr. Löschen Sie einen Fall oder bitten Sie die Verwaltung um Platz.",
   "text-length": ({ most }) => `Ein Text hat hier 1 bis ${most} Zeichen. Kürzen Sie ihn.`,
   "text-unreadable": () => "Der Text enthält ein Zeichen, das sich nicht speichern lässt. Schreiben Sie ihn neu, ohne ihn zu kopieren.",
@@ -87,6 +94,33 @@ const unusable: Record<string, string> = {
   corrupt: "Sie ist beschädigt",
   "decoder-hung": "Das Einlesen wurde nicht fertig",
   "decoder-died": "Sie lässt sich nicht lesen",
+};
+
+export const failures: Record<string, Sentence> = {
+  unreadable: () => "Die Datei ist kein Video, oder es lässt sich nicht lesen",
+  "too-long": () => "Das Video ist länger, als diese Installation annimmt",
+  corrupt: () => "Das Video ist beschädigt",
+  "decoder-hung": () => "Das Lesen des Videos kam nicht zu einem Ende",
+  "decoder-died": () => "Das Video lässt sich nicht lesen",
+  "file-unusable": () => "Das Bild lässt sich nicht lesen",
+  "job-memory": ({ most_mb }) => `Das Video braucht mehr Arbeitsspeicher als die ${most_mb} MB, die ein Auftrag hier bekommt. Teilen Sie es, oder bitten Sie den Betreiber um mehr`,
+  quota: ({ left_bytes }) => `Ihr Haus hat hier nur noch ${size(Number(left_bytes))} Platz. Löschen Sie einen Fall, oder bitten Sie die Verwaltung um mehr Platz`,
+  "worker-lost": ({ attempts }) => `Der Dienst wurde dabei ${attempts}-mal unterbrochen. Versuchen Sie es noch einmal; scheitert es wieder, sagen Sie es dem Betreiber`,
+  "cleaning-stopped": () => "Die Bereinigung wurde angehalten. Senden Sie das Video noch einmal",
+  "video-not-cleaned": () => "Das Video ließ sich nicht bereinigen",
+  "store-failed": () => "Dateien ließen sich nicht lesen oder schreiben. Versuchen Sie es noch einmal; scheitert es wieder, sagen Sie es dem Betreiber",
+  "model-unusable": () => "Das Modell dieser Installation lässt sich nicht verwenden. Sagen Sie es dem Betreiber",
+  "service-error": () => "Der Dienst hat einen Fehler gemacht. Sagen Sie es dem Betreiber, der ihn im Protokoll findet",
+};
+
+export const sentInError: Record<string, string> = {
+  document: "ein Dokument. Wählen Sie das Video selbst",
+  archive: "ein gepacktes Archiv. Entpacken Sie es, und senden Sie die Videos darin",
+  picture: "ein einzelnes Bild. Wählen Sie das Video selbst",
+  "dvd-index": "das Verzeichnis einer DVD, das kein Bild enthält. Senden Sie die VOB-Dateien daneben",
+  "disc-image": "das Abbild einer Disc. Öffnen Sie es, und senden Sie die Videodateien darin",
+  encrypted: "eine verschlüsselte Datei. Entschlüsseln Sie sie, und senden Sie das Ergebnis",
+  zeros: "eine Datei aus lauter Nullen, wie nach einer misslungenen Kopie. Kopieren Sie die Aufnahme noch einmal, und senden Sie diese",
 };
 
 export const looksLike: typeof enLooksLike = {

@@ -51,7 +51,6 @@ export const about: Words["about"] = {
   deleteHidden: "Dateien dieser Operation, die Sie nicht sehen dürfen, bleiben.",
   deletePart: (own, all) =>
     `Sie dürfen ${own} der ${all} Dateien dieser Operation löschen: Wählen Sie oben die Datei und löschen Sie sie unten. Wer alle löschen darf, kann den ganzen Fall löschen.`,
-  deletedSome: (done, all, why) => `${done} von ${all} Dateien sind gelöscht, die anderen sind noch da. ${why}`,
   keep: "Behalten",
   confirm: "Löschen",
 };

@@ -49,7 +49,6 @@ export const about = {
   deleteHidden: "Files of this operation that you may not see stay.",
   deletePart: (own: number, all: number) =>
     `You may delete ${own} of the ${all} files of this operation: choose the file above, then delete it below. Whoever may delete all of them can delete the whole case.`,
-  deletedSome: (done: number, all: number, why: string) => `${done} of ${all} files are deleted, and the others are still there. ${why}`,
   keep: "Keep it",
   confirm: "Delete",
 };
