@@ -8,6 +8,7 @@ import { About } from "./case/about";
 import { Comments, useComments } from "./case/comments";
 import { commentsOfCase, type FileSeen } from "./case/file-of-case";
 import { Card } from "./library/card";
+import { Describe } from "./library/describe";
 import { session, signIn, signOut } from "./session";
 import { found, ID, VIDEO } from "./testing/case";
 import { signedIn } from "./testing/people";
@@ -187,6 +188,24 @@ test("a half-written description stands open again, until it is saved or closed"
   expect((screen.getByLabelText("Procedure") as HTMLInputElement).value).toBe("Nephrectomy");
   await userEvent.click(screen.getByRole("button", { name: "Close" }));
   expect(sessionStorage.length).toBe(0);
+});
+
+test("what is written while a description is being saved stays", async () => {
+  const warned = { ...found(1), labels: ["Jane Doe"], looks_like: [{ text: "Jane Doe", kind: "name" }] };
+  answers({ [`PATCH v1/cases/${found(1).case_id}`]: warned });
+  let reloaded = () => {};
+  const reload = () => new Promise<void>((done) => (reloaded = done));
+  render(<Describe found={found(1)} procedures={[]} reload={reload} onClose={() => {}} />);
+  const labels = () => screen.getByLabelText<HTMLInputElement>(/^Labels/);
+  await userEvent.clear(labels());
+  await userEvent.type(labels(), "Jane Doe");
+  await userEvent.click(screen.getByRole("button", { name: "Save" }));
+  await screen.findByRole("alert");
+  await userEvent.clear(labels());
+  await userEvent.type(labels(), "learning");
+  reloaded();
+  await waitFor(() => expect(screen.getByRole("button", { name: "Save" })).toHaveProperty("disabled", false));
+  expect(labels().value).toBe("learning");
 });
 
 test("a half-written description leaves what a colleague changed meanwhile in its other fields", async () => {
