@@ -264,7 +264,7 @@ function Table({ title, rows, names }: { title: string; rows: Difference[]; name
   return (
     <section aria-label={title}>
       <h2>{title}</h2>
-      <div class="scroll" tabIndex={0} role="region" aria-label={title}>
+      <div class="scroll" tabIndex={0} role="group" aria-label={title}>
         <table>
           <thead>
             <tr>

@@ -119,7 +119,7 @@ function Jobs({ jobs }: { jobs: Job[] }) {
 }
 
 function Moments({ moments }: { moments: Moment[] }) {
-  const { home, about } = words.value;
+  const { home, about, review } = words.value;
   if (moments.length === 0) return null;
   return (
     <section aria-labelledby="moments">
@@ -130,7 +130,7 @@ function Moments({ moments }: { moments: Moment[] }) {
             <p class="soft">{home.why[moment.why] ?? moment.why}</p>
             <a href={toCase(moment.video_id, moment.start_s)}>{moment.category}</a>
             <p class="soft numbers">
-              {about.name(moment.video_id)}, {clock(moment.start_s)}–{clock(moment.stop_s)}
+              {review.tags[moment.tag] ?? moment.tag} · {about.name(moment.video_id)}, {clock(moment.start_s)}–{clock(moment.stop_s)}
             </p>
           </li>
         ))}
