@@ -50,6 +50,7 @@ HEAVY = {
     "test_page_review",
     "test_page_whole_way",
     "test_page_whole_case",
+    "test_page_hostile_names",
     "test_page_corrections",
     "test_loopback",
     "test_planted_names_tracking",

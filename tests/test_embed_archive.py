@@ -27,6 +27,7 @@ from halsted_ray.mapping.embed_archive import embed_archive
 from halsted_ray.model.encoder_identity import encoder_identity
 from halsted_ray.records import WindowSpec
 from halsted_ray.storage.vectors import VectorStore, sampling_name
+from halsted_ray.video.probers import Probers
 
 ENCODER = "random:tiny:0"
 SPEC = WindowSpec(5, 2.5)  # of ``small_model``
@@ -90,7 +91,7 @@ def test_every_window_of_the_grid_gets_a_vector(embedded, archive):
 
 def test_a_second_run_makes_nothing_and_probes_nothing(embedded, archive, small_model, no_decoding, monkeypatch):
     place, _ = embedded
-    monkeypatch.setattr(inventory, "_probe", lambda *_: pytest.fail("probed again"))
+    monkeypatch.setattr(Probers, "probe_and_index", lambda *_: pytest.fail("probed again"))
     again = embed_archive(str(archive), place, model=small_model)
     assert (again.windows_made, again.windows_before, again.video_s) == (0, WINDOWS, 0.0)
     assert again.exit_code == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import Tab
+from case_maps import write_map
 from maps import WHOLE, write_maps
 from playwright.sync_api import expect
 from serving import client_of, new_key, on_a_port, open_service, shared_model, upload, write_video
@@ -32,7 +33,8 @@ def axe() -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A site with one mapped case and one that is being mapped: its address, a surgeon's key, and the mapped case."""
+    """A site with a mapped case, one of two files, and one that is being mapped: its address, an administrator's key,
+    and the first two."""
     folder = tmp_path_factory.mktemp("site")
     service = open_service(folder, shared_model(), requests_per_minute=10**6)
     with service.database.writing() as session:
@@ -42,6 +44,15 @@ def site(tmp_path_factory):
         mapped, waiting = (
             upload(client, write_video(folder / f"{seconds}.mp4", seconds))["video_id"] for seconds in (120.0, 20.0)
         )
+        files = [
+            upload(client, write_video(folder / f"{seconds}.mp4", seconds))["video_id"] for seconds in (12.0, 16.0)
+        ]
+        for video_id in files:
+            client.post(f"/v1/videos/{video_id}/maps", json={})
+            job = service.jobs.claim("worker")
+            write_map(service, video_id, [("step", "Suturing", 0.0, 9.0)], ("Prostatectomy", 0.9), 12.0)
+            service.jobs.finish(job.job_id, "worker", "done", "mapped")
+        whole = client.post("/v1/cases", json={"video_ids": files}).json()["case_id"]
         place = service.videos.maps_location("north", mapped)
         write_maps(place)
         vectors = {("fine", 2.5 * n, 2.5 * n + 2.5): np.eye(48)[n] for n in range(48)}
@@ -54,7 +65,7 @@ def site(tmp_path_factory):
         client.post(f"/v1/videos/{mapped}/shares", json={"user": "grace", "relation": "trainee"})
     empty_key = new_key(service, "south", "eve")
     with on_a_port(service) as address:
-        yield {"address": address, "key": key, "mapped": mapped, "token": token, "empty": empty_key}
+        yield {"address": address, "key": key, "mapped": mapped, "whole": whole, "token": token, "empty": empty_key}
 
 
 def findings(tab: Tab) -> list[str]:
@@ -104,7 +115,7 @@ def test_axe_finds_nothing_on_home_with_cases_and_without(site, tab):
 def test_axe_finds_nothing_on_the_library_its_filters_its_choice_and_its_dialogs(site, tab):
     page = tab.page
     tab.sign_in(site["address"], site["key"], at="library")
-    expect(page.get_by_role("list", name="Cases").get_by_role("listitem")).to_have_count(2)
+    expect(page.get_by_role("list", name="Cases").get_by_role("listitem")).to_have_count(3)
     open_everything(tab)
     page.get_by_role("button", name="Choose cases").click()
     page.get_by_role("checkbox").first.check()
@@ -135,4 +146,24 @@ def test_axe_finds_nothing_on_a_case_with_all_that_is_folded_open(site, tab):
     assert findings(tab) == []
     page.get_by_role("button", name="Delete this case").click()
     expect(page.get_by_role("dialog")).to_be_visible()
+    assert findings(tab) == []
+
+
+def test_axe_finds_nothing_on_a_case_of_several_files_nor_on_its_deletion(site, tab):
+    page = tab.page
+    tab.sign_in(site["address"], site["key"], at=f"case={site['whole']}")
+    expect(page.get_by_role("heading", name="Files of this operation")).to_be_visible()
+    open_everything(tab)
+    assert findings(tab) == []
+    page.get_by_role("button", name="Delete the whole case (2 files)").click()
+    expect(page.get_by_role("dialog").get_by_role("button", name="Keep it")).to_be_focused()
+    assert findings(tab) == []
+
+
+def test_axe_finds_nothing_on_the_sign_in_after_a_session_has_ended(site, tab):
+    page = tab.page
+    tab.sign_in(site["address"], site["key"], at="library")
+    page.context.clear_cookies()
+    page.get_by_label("Search", exact=True).fill("needle")
+    expect(page.get_by_role("status").filter(has_text="You were signed out")).to_be_visible()
     assert findings(tab) == []

@@ -38,6 +38,8 @@ def test_playback_goes_on_into_the_next_file_and_a_moment_of_another_file_is_gon
     tab.sign_in(address, key, at=f"case={case_id}@10")
     position = page.get_by_role("slider", name="Position in the video")
     expect(position).to_have_attribute("aria-valuemax", "32")
+    expect(page).to_have_title(f"Case {one[:6]} · Halsted")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Case {one[:6]}")
     video = page.get_by_label("Video", exact=True)
     expect(video).to_have_attribute("src", re.compile(one))
     expect(page.locator(".lanes .border")).to_have_count(1)

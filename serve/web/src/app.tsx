@@ -4,7 +4,7 @@ import { ApiError } from "./api/client";
 import { useEvery } from "./api/resource";
 import { Loading, Trouble } from "./components/messages";
 import { Shell } from "./components/shell";
-import { type Route, route } from "./router";
+import { namedBy, type Route, route } from "./router";
 import { begin, isSignedIn, linked, mayRead, mayWrite, whose } from "./session";
 import { Tray } from "./upload/tray";
 import { CaseView, WholeView } from "./views/case";
@@ -64,8 +64,8 @@ function titleNow(): string {
   if (shown.view === "shared") return shared.title;
   if (linked.value) return about.name(linked.value.video_id);
   if (!isSignedIn.value) return signIn.title;
-  if (shown.view === "case") return about.name(shown.videoId);
-  if (shown.view === "whole") return about.name(shown.caseId);
+  if (shown.view === "case") return about.name(namedBy.value ?? shown.videoId);
+  if (shown.view === "whole") return about.name(namedBy.value ?? shown.caseId);
   return { library, mine, home, compare, refused: home }[shown.view].title;
 }
 

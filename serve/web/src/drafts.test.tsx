@@ -8,6 +8,7 @@ import { About } from "./case/about";
 import { Comments, useComments } from "./case/comments";
 import { commentsOfCase, type FileSeen } from "./case/file-of-case";
 import { Card } from "./library/card";
+import { Describe } from "./library/describe";
 import { session, signIn, signOut } from "./session";
 import { found, ID, VIDEO } from "./testing/case";
 import { signedIn } from "./testing/people";
@@ -118,7 +119,7 @@ test("a tab whose storage is closed keeps no drafts, and all else goes on", asyn
 test("the text goes with its case, and only that", async () => {
   answers({ [`DELETE v1/videos/${ID}`]: null });
   await begun();
-  sessionStorage.setItem(`halsted draft ["north/eve","${SECOND}","comment"]`, '{"written":"other","fileS":0}');
+  sessionStorage.setItem(`halsted draft ["north/eve","${SECOND}","comment"]`, '[{"written":"other","fileS":0}]');
   cleanup();
   render(<About video={video} reload={async () => {}} />);
   await userEvent.click(screen.getByRole("button", { name: "Delete this case" }));
@@ -129,7 +130,7 @@ test("the text goes with its case, and only that", async () => {
 
 test("in a case of several files a text belongs to its file, wherever that begins by now", async () => {
   answers();
-  sessionStorage.setItem(`halsted draft ["north/eve","${SECOND}","comment"]`, '{"written":"Look","fileS":12}');
+  sessionStorage.setItem(`halsted draft ["north/eve","${SECOND}","comment"]`, '[{"written":"Look","fileS":12}]');
   function Whole() {
     const seen = [useComments(ID, 0), useComments(SECOND, 100)].map((comments) => ({ comments }) as FileSeen);
     return <Comments video={video} player={player} comments={commentsOfCase(seen, () => undefined)} />;
@@ -137,14 +138,14 @@ test("in a case of several files a text belongs to its file, wherever that begin
   render(<Whole />);
   expect(await screen.findByLabelText("Comment at 1:52.0")).toBeTruthy();
   await userEvent.type(await field(), " here");
-  expect(Object.values({ ...sessionStorage })).toEqual(['{"written":"Look here","fileS":12}']);
+  expect(Object.values({ ...sessionStorage })).toEqual(['[{"written":"Look here","fileS":12}]']);
 });
 
 test("a comment on one file that is changed and sent leaves the draft of another file, which is shown next", async () => {
   const sent = { comment_id: "c", at_s: 30, text: "", author_name: "Eve", mine: true, created_s: 1, looks_like: [] };
   answers({ [`POST ${PATH}`]: sent });
-  sessionStorage.setItem(`halsted draft ["north/eve","${ID}","comment"]`, '{"written":"First","fileS":30}');
-  sessionStorage.setItem(`halsted draft ["north/eve","${SECOND}","comment"]`, '{"written":"Second","fileS":12}');
+  sessionStorage.setItem(`halsted draft ["north/eve","${ID}","comment"]`, '[{"written":"First","fileS":30}]');
+  sessionStorage.setItem(`halsted draft ["north/eve","${SECOND}","comment"]`, '[{"written":"Second","fileS":12}]');
   function Whole() {
     const seen = [useComments(ID, 0), useComments(SECOND, 100)].map((comments) => ({ comments }) as FileSeen);
     return <Comments video={video} player={player} comments={commentsOfCase(seen, () => seen[0])} />;
@@ -156,7 +157,24 @@ test("a comment on one file that is changed and sent leaves the draft of another
   await userEvent.click(screen.getByRole("button", { name: "Add the comment" }));
   expect(await screen.findByLabelText("Comment at 1:52.0")).toBeTruthy();
   expect((await field()).value).toBe("Second");
-  expect(Object.values({ ...sessionStorage })).toEqual(['{"written":"Second","fileS":12}']);
+  expect(Object.values({ ...sessionStorage })).toEqual(['[{"written":"Second","fileS":12}]']);
+});
+
+test("of two comments that are begun on one file, who clears the first and writes anew keeps the second", async () => {
+  answers();
+  const second = { written: "Second", fileS: 12 };
+  sessionStorage.setItem(`halsted draft ["north/eve","${ID}","comment"]`, JSON.stringify([{ written: "First", fileS: 30 }, second]));
+  const kept = () => Object.values({ ...sessionStorage }).flatMap((text) => JSON.parse(text as string) as unknown[]);
+  render(<Shown />);
+  expect(await screen.findByLabelText("Comment at 0:30.0")).toBeTruthy();
+  await userEvent.clear(await field());
+  expect(kept()).toEqual([second]);
+  player.timeS.value = 5;
+  await userEvent.type(await field(), "Third");
+  expect(kept()).toEqual([{ written: "Third", fileS: 5 }, second]);
+  await userEvent.clear(await field());
+  await userEvent.tab();
+  expect((await field()).value).toBe("Second");
 });
 
 test("a half-written description stands open again, until it is saved or closed", async () => {
@@ -170,6 +188,24 @@ test("a half-written description stands open again, until it is saved or closed"
   expect((screen.getByLabelText("Procedure") as HTMLInputElement).value).toBe("Nephrectomy");
   await userEvent.click(screen.getByRole("button", { name: "Close" }));
   expect(sessionStorage.length).toBe(0);
+});
+
+test("what is written while a description is being saved stays", async () => {
+  const warned = { ...found(1), labels: ["Jane Doe"], looks_like: [{ text: "Jane Doe", kind: "name" }] };
+  answers({ [`PATCH v1/cases/${found(1).case_id}`]: warned });
+  let reloaded = () => {};
+  const reload = () => new Promise<void>((done) => (reloaded = done));
+  render(<Describe found={found(1)} procedures={[]} reload={reload} onClose={() => {}} />);
+  const labels = () => screen.getByLabelText<HTMLInputElement>(/^Labels/);
+  await userEvent.clear(labels());
+  await userEvent.type(labels(), "Jane Doe");
+  await userEvent.click(screen.getByRole("button", { name: "Save" }));
+  await screen.findByRole("alert");
+  await userEvent.clear(labels());
+  await userEvent.type(labels(), "learning");
+  reloaded();
+  await waitFor(() => expect(screen.getByRole("button", { name: "Save" })).toHaveProperty("disabled", false));
+  expect(labels().value).toBe("learning");
 });
 
 test("a half-written description leaves what a colleague changed meanwhile in its other fields", async () => {

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 
 import { ofWhole, parse, toCase, toCompare, toLibrary, toWhole } from "./router";
 
@@ -30,4 +30,11 @@ test("the library's address keeps what is looked for", () => {
   const found = parse(toLibrary({ q: "knot tying", status: "" }));
   expect(found.view).toBe("library");
   expect(found.view === "library" && [...found.query]).toEqual([["q", "knot tying"]]);
+});
+
+test.each([toCompare(ID, OTHER), toWhole(ID), toLibrary({ q: "x" }), toCase(ID, 5)])("the page can be opened at %s, as after a reload", async (hash) => {
+  location.hash = hash;
+  vi.resetModules();
+  const opened = await import("./router");
+  expect(opened.route.value).toEqual(parse(hash));
 });

@@ -45,10 +45,8 @@ export function parse(hash: string): Route {
 
 export const isVideoId = (text: string): boolean => /^[0-9a-f]{16,64}$/.test(text);
 
-export const route = signal<Route>(parse(location.hash));
-addEventListener("hashchange", () => {
-  route.value = parse(location.hash);
-});
+/** The video by whose number the case of several files that is shown is called; null: none is shown. */
+export const namedBy = signal<string | null>(null);
 
 export const toHome = "#";
 export const toLibrary = (query: Record<string, string> = {}): string => {
@@ -67,6 +65,12 @@ const WHOLE = "case=";
 export const ofWhole = (caseId: string): string => WHOLE + caseId;
 /** The case that a side of a comparison is all files of; null: it is a single file. */
 export const caseOfWhole = (side: string): string | null => (side.startsWith(WHOLE) ? side.slice(WHOLE.length) : null);
+
+// Below what `parse` needs: the page may be opened at any address.
+export const route = signal<Route>(parse(location.hash));
+addEventListener("hashchange", () => {
+  route.value = parse(location.hash);
+});
 
 export function go(hash: string): void {
   location.hash = hash;

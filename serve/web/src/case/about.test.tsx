@@ -51,6 +51,18 @@ test("what was removed is said, with its certificate, and who looked through it 
   expect(asked).toHaveLength(1);
 });
 
+test("each part that was hidden stands in a list that leads to it, in the order of time", async () => {
+  const cleaning = { level: "full" as const, looked_for: ["text"], spans: 1, boxes: 1, removed: [], sha256: "" };
+  const black = { spans: [{ start_s: 62, stop_s: 1e9, reason: "out-of-body", score: 1 }], masks: [{ start_s: 5, stop_s: 7.5, reason: "text", score: 1 }] };
+  const asked = serve({ [`GET v1/videos/${ID}/certificate`]: { black } });
+  show({ state: "review", cleaning });
+  expect(asked).toEqual([]);
+  await userEvent.click(screen.getByText("Look at the 2 parts that were hidden"));
+  const items = await screen.findAllByRole("listitem");
+  expect(items.map((one) => one.textContent)).toEqual(["0:05.0–0:07.5 a box, text", "1:02.0–1:02:33.0 the whole picture, outside of the body"]);
+  expect(within(items[0]!).getByRole("link").getAttribute("href")).toBe(`#${ID}@5`);
+});
+
 test("the dialog names the case that it deletes; a refusal stands in it and deletes nothing", async () => {
   location.hash = `#${ID}`;
   serve({ [`DELETE v1/videos/${ID}`]: refused(409, "the case is under a legal hold; an administrator ends the hold first") });

@@ -9,6 +9,7 @@ import { linked, mayWrite } from "../session";
 import { clock, date, dateTime, percent, size, words } from "../words";
 import "./about.css";
 import { DeleteFile, type FileInCase } from "./delete";
+import { HiddenParts } from "./hidden";
 
 interface Props {
   video: Video;
@@ -22,7 +23,7 @@ export function About({ video, file = null, reload }: Props & { file?: FileInCas
   const { rights } = video;
   const isWithdrawn = video.consent === "withdrawn" && !rights.includes("watch");
   return (
-    <section class="about" aria-label={about.title}>
+    <section class="about card" aria-label={about.title}>
       {isWithdrawn && (
         <p class="notice warn" role="status">
           {about.withdrawn(video.keep_until_s ? date(video.keep_until_s) : null)}
@@ -33,12 +34,16 @@ export function About({ video, file = null, reload }: Props & { file?: FileInCas
       {!linked.value && <State video={video} reload={reload} />}
       {!linked.value && <Cleaned video={video} reload={reload} />}
       <div class="row">
-        {rights.includes("map") && <MapAgain video={video} reload={reload} />}
+        {rights.includes("map") && isMappedBefore(video) && <MapAgain video={video} reload={reload} />}
         {rights.includes("delete") && <DeleteFile video={video} facts={factsOf(video)} file={file} />}
       </div>
     </section>
   );
 }
+
+/** Whether a map has ended, and none is under way: before that there is nothing to do again. */
+const isMappedBefore = ({ state, job }: Video): boolean =>
+  !["cleaning", "failed"].includes(state) && job != null && !["queued", "running"].includes(job.state);
 
 export const factsOf = (video: Video): string =>
   words.value.about.facts(
@@ -137,23 +142,27 @@ function Cleaned({ video, reload }: Props) {
     ...(boxes ? [about.boxes(boxes)] : []),
     ...(removed.length ? [about.removed(removed.map((kind) => about.kinds[kind] ?? kind).join(", "))] : []),
   ];
+  const isOpen = video.state === "review";
   return (
-    <>
+    <div class={isOpen ? "notice warn" : undefined}>
       <Trouble error={action.error} />
       <p class="soft row">
         <span>
-          {about.cleaned(found.join(", ") || about.nothingFound)} {level !== "full" && about.pictureNot}
+          {about.cleaned(found.join(", ") || about.nothingFound)} {level !== "full" ? about.pictureNot : !spans && !boxes && about.pictureClean}
         </span>
         <a href={`v1/videos/${video.video_id}/certificate`} download={`${video.video_id}-certificate.json`}>
           {about.certificate}
         </a>
-        {video.state === "review" && video.rights.includes("map") && (
-          <button type="button" class="plain small" disabled={action.busy} onClick={() => void action.run()}>
+      </p>
+      {spans + boxes > 0 && video.rights.includes("watch") && <HiddenParts video={video} count={spans + boxes} />}
+      {isOpen && video.rights.includes("map") && (
+        <p>
+          <button type="button" class="small" disabled={action.busy} onClick={() => void action.run()}>
             {about.accept}
           </button>
-        )}
-      </p>
-    </>
+        </p>
+      )}
+    </div>
   );
 }
 

@@ -126,13 +126,21 @@ export function Comments({ video, player, comments }: { video: Video; player: Pl
   );
 }
 
-/** A comment that is not sent, under the file in which its writing began. `fileS`: seconds of that file. */
+/** A comment that is not sent, among those of the file in which its writing began. `fileS`: seconds of that file. */
 interface Begun {
   written: string;
   fileS: number;
 }
 
 const nameOf = (author: string, videoId: string): DraftName => ({ author, of: videoId, field: "comment" });
+
+/** The comments of a file that are not sent: the one that is in the field stands first. */
+const begunIn = (name: DraftName): Begun[] => draftOf<Begun[]>(name) ?? [];
+
+function keepBegun(name: DraftName, begun: Begun[]): void {
+  if (begun.length > 0) keepDraft(name, begun);
+  else forgetDraft(name);
+}
 
 function NewComment({ player, comments }: { player: Player; comments: CommentsOfCase }) {
   const { comments: text } = words.value;
@@ -144,10 +152,10 @@ function NewComment({ player, comments }: { player: Player; comments: CommentsOf
   const atS = begunS ?? nowS.value;
   const [author] = useState(whose.peek());
   const { files } = comments;
-  // Other files of the case may have drafts of their own, which stay.
+  /** Where the text that is in the field is kept; null: the field is empty. Other texts that are begun stay. */
   const kept = useRef<DraftName | null>(null);
   const forget = () => {
-    if (kept.current) forgetDraft(kept.current);
+    if (kept.current) keepBegun(kept.current, begunIn(kept.current).slice(1));
     kept.current = null;
   };
   const write = (now: string) => {
@@ -158,12 +166,12 @@ function NewComment({ player, comments }: { player: Player; comments: CommentsOf
     const file = files.findLast((one) => one.offsetS <= sinceS) ?? files[0];
     if (!now || !file) return;
     kept.current = nameOf(author, file.videoId);
-    keepDraft(kept.current, { written: now, fileS: sinceS - file.offsetS } satisfies Begun);
+    keepBegun(kept.current, [{ written: now, fileS: sinceS - file.offsetS }, ...begunIn(kept.current)]);
   };
   const restore = () => {
     for (const { videoId, offsetS } of files) {
       const name = nameOf(author, videoId);
-      const begun = draftOf<Begun>(name);
+      const [begun] = begunIn(name);
       if (!begun) continue;
       kept.current = name;
       setWritten(begun.written);
@@ -202,6 +210,7 @@ function NewComment({ player, comments }: { player: Player; comments: CommentsOf
           value={written}
           aria-describedby="comment-hint"
           onInput={(event) => write(event.currentTarget.value)}
+          onBlur={() => !written && restore()}
         />
         <p id="comment-hint" class="soft">
           {text.hint}

@@ -1,3 +1,5 @@
+import type { ComponentChildren } from "preact";
+
 import { api } from "../api/client";
 import type { Case, CaseFile } from "../api/cases";
 import { useAction } from "../components/action";
@@ -15,10 +17,12 @@ interface Props {
   player: VideoPlayer;
   /** Asks the service for the case anew. */
   reload: () => Promise<void>;
+  /** What can be done with all of them. */
+  children: ComponentChildren;
 }
 
 /** The files of a case in order: where each begins, how far it is, and a way there; whoever may puts them in order. */
-export function Files({ found, files, borders, player, reload }: Props) {
+export function Files({ found, files, borders, player, reload, children }: Props) {
   const { files: text } = words.value;
   const mayOrder = found.rights.includes("describe");
   const order = useAction(async (video_ids: string[]) => {
@@ -63,6 +67,7 @@ export function Files({ found, files, borders, player, reload }: Props) {
       {borders.at(-1)?.isHidden && found.ends_hidden && <p class="notice warn">{text.hiddenAfter}</p>}
       {mayOrder && files.length > 1 && <p class="soft">{text.orderHint}</p>}
       <Trouble error={order.error} />
+      {children}
     </section>
   );
 }

@@ -15,7 +15,7 @@ export function Legend({ lanes }: { lanes: Lane[] }) {
   const { review } = words.value;
   const has = (state: string) => lanes.some((lane) => lane.spans.some((span) => span.state && (state === "" || span.state === state)));
   return (
-    <details class="legend">
+    <details class="legend card">
       <summary>{review.legend}</summary>
       <dl>
         {lanes

@@ -52,11 +52,19 @@ export function UnderWay({ video, isMapped, error, again }: { video: Video; isMa
   const share = job?.total_s ? percent(job.done_s / job.total_s) : percent(0);
   if (!video.rights.includes("timeline")) return null; // whether there is a map is not said
   if (error) return <Trouble error={error} again={again} />;
-  if (job?.state === "running") {
-    const minutes = job.eta_s === null ? "" : review.minutesLeft(Math.max(1, Math.round(job.eta_s / 60)));
-    return <p class="notice" role="status">{isMapped ? review.remapping(share) : review.mapping(share, minutes)}</p>;
-  }
-  if (job?.state === "queued" && !isMapped) return <p class="notice" role="status">{review.queued}</p>;
-  if (!isMapped && (!job || ["failed", "cancelled"].includes(job.state))) return <p class="notice">{review.notMapped}</p>;
-  return isMapped ? null : <Loading />;
+  const minutes = job?.eta_s == null ? "" : review.minutesLeft(Math.max(1, Math.round(job.eta_s / 60)));
+  const isRunning = job?.state === "running";
+  let shown = "";
+  if (isRunning) shown = isMapped ? review.remapping(share) : review.mapping(share, minutes);
+  else if (job?.state === "queued" && !isMapped) shown = review.queued;
+  else if (!isMapped && (!job || ["failed", "cancelled"].includes(job.state))) shown = review.notMapped;
+  return (
+    <>
+      {/* Readers of the screen are told where it begins and ends, and not each per cent. */}
+      <p class="seen-by-readers" role="status">
+        {isRunning ? review.underWay : isMapped ? review.isThere : ""}
+      </p>
+      {shown ? <p class="notice">{shown}</p> : !isMapped && <Loading />}
+    </>
+  );
 }

@@ -9,8 +9,13 @@ import { type Stitch, stitchAt } from "./stitches";
 import { words } from "../words";
 import { Swatch } from "./swatch";
 
+interface Happening {
+  lane: Lane;
+  span: Span;
+}
+
 /** What is seen at second `s`, by lane; without what a person has rejected. */
-export const happening = (lanes: Lane[], s: number): { lane: Lane; span: Span }[] =>
+export const happening = (lanes: Lane[], s: number): Happening[] =>
   lanes.flatMap((lane) =>
     spansAt(lane, s)
       .filter((span) => span.state !== "rejected")
@@ -18,9 +23,9 @@ export const happening = (lanes: Lane[], s: number): { lane: Lane; span: Span }[
   );
 
 /** What is seen now. It changes where a span begins or ends, not with every frame, and so does what is drawn from it. */
-export function useHappening(lanes: Lane[], player: Player): { lane: Lane; span: Span }[] {
+export function useHappening(lanes: Lane[], player: Player): Happening[] {
   const found = useMemo(() => {
-    let last: { lane: Lane; span: Span }[] = [];
+    let last: Happening[] = [];
     return computed(() => {
       const next = happening(lanes, player.timeS.value);
       const isSame = next.length === last.length && next.every(({ span }, n) => span === last[n]!.span);
@@ -29,6 +34,10 @@ export function useHappening(lanes: Lane[], player: Player): { lane: Lane; span:
   }, [lanes, player]);
   return found.value;
 }
+
+/** A stretch that is unknown in several lanes is told once. */
+const withoutRepeats = (found: Happening[]): Happening[] =>
+  found.filter(({ lane, span }, n) => !isBand(lane) || found.findIndex((one) => one.lane.tag === lane.tag && one.span.category === span.category) === n);
 
 interface Props {
   lanes: Lane[];
@@ -49,7 +58,7 @@ export function Now({ lanes, stitches, player, hasQuality, onMore }: Props) {
       <h2 id="now-title">{review.now}</h2>
       {found.length === 0 && <p class="soft">{review.nothing}</p>}
       <dl>
-        {found.map(({ lane, span }) => (
+        {withoutRepeats(found).map(({ lane, span }) => (
           <div key={span.id}>
             <dt>{laneName(lane.tag)}</dt>
             <dd>
@@ -68,15 +77,13 @@ export function Now({ lanes, stitches, player, hasQuality, onMore }: Props) {
           </div>
         )}
       </dl>
-      {onMore && (
-        <p>
+      <div class="row">
+        {onMore && (
           <button type="button" class="plain small" onClick={onMore}>
             {review.moreLikeThis}
           </button>
-        </p>
-      )}
-      {hasQuality && (
-        <p class="row">
+        )}
+        {hasQuality && (
           <button
             type="button"
             class="plain small"
@@ -87,9 +94,9 @@ export function Now({ lanes, stitches, player, hasQuality, onMore }: Props) {
           >
             {review.showQuality}
           </button>
-          {!qualityShown.value && <span class="soft">{review.quality}</span>}
-        </p>
-      )}
+        )}
+      </div>
+      {hasQuality && !qualityShown.value && <p class="soft">{review.quality}</p>}
     </section>
   );
 }

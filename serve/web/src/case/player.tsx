@@ -1,7 +1,8 @@
 import { computed } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { api } from "../api/client";
+import { ApiError, api, file } from "../api/client";
+import { useEvery } from "../api/resource";
 import type { Video } from "../api/types";
 import { useAction } from "../components/action";
 import { Trouble } from "../components/messages";
@@ -14,6 +15,8 @@ import { Overlay } from "./overlay";
 import { useCut } from "./part-of-link";
 import "./player.css";
 import { RATES, type VideoPlayer } from "./video-player";
+
+const AGAIN_MS = 3000;
 
 /** How the service says a browser can play the file. Absent: as it is. */
 export type Playable = Video & { playback?: "direct" | "proxy" | "making" | "none" };
@@ -39,11 +42,11 @@ interface Shown {
 export function Picture({ video, lanes, player, controls, reload, note }: Shown) {
   const { review } = words.value;
   const element = useRef<HTMLVideoElement>(null);
-  const [broken, setBroken] = useState<string | null>(null);
   const isCut = linked.value?.from_s != null && !note;
   const cut = useCut(video.video_id, player, isCut);
   const source = cut ? cut.source : sourceOf(video);
-  const isShown = source !== null && source !== broken && !note;
+  const failure = useFailure(source);
+  const isShown = source !== null && failure.of === null && !note;
   useEffect(() => (isShown && element.current ? player.attach(element.current) : undefined), [player, isShown, source]);
   useCaptions(element, lanes, controls.labels, isShown ? source : null, player.parts[player.part.value]!.offsetS);
   const copy = useAction(async () => {
@@ -62,13 +65,14 @@ export function Picture({ video, lanes, player, controls, reload, note }: Shown)
             preload="metadata"
             disableRemotePlayback
             onClick={() => player.toggle()}
-            onError={(event) => event.currentTarget.error && setBroken(source)}
+            onError={(event) => event.currentTarget.error && void failure.look()}
           />
         ) : (
           <div class="no-picture" role="status">
-            {!cut?.error && <p>{note ?? pictureWords(video, source === null && cut !== null)}</p>}
+            {!cut?.error && !failure.error && <p>{note ?? pictureWords(video, source === null && cut !== null)}</p>}
             {cut && <Trouble error={cut.error} again={cut.again} />}
-            {!note && !linked.value && video.playback !== undefined && video.playback !== "making" && video.playback !== "proxy" && (
+            <Trouble error={failure.error} again={failure.again} />
+            {!note && !failure.error && !linked.value && video.playback !== undefined && video.playback !== "making" && video.playback !== "proxy" && (
               <button type="button" class="small" disabled={copy.busy} onClick={() => void copy.run()}>
                 {review.makeCopy}
               </button>
@@ -81,6 +85,26 @@ export function Picture({ video, lanes, player, controls, reload, note }: Shown)
       <Controls {...controls} player={player} />
     </div>
   );
+}
+
+/** Why the picture of `source` does not come. `of`: the source that failed; `error`: of the service, which then gives it
+ * not now; without one the browser can't play it. */
+function useFailure(source: string | null) {
+  const [found, setFound] = useState<{ of: string; error: unknown } | null>(null);
+  const { of, error } = found !== null && found.of === source ? found : { of: null, error: null };
+  const again = () => setFound(null);
+  useEvery(error instanceof ApiError && error.mayPass ? AGAIN_MS : 0, again);
+  const look = async () => {
+    if (source === null) return;
+    let refusal: unknown = null;
+    // A piece of a link lies in this tab; of a file a browser does not tell what the service has answered.
+    if (!source.startsWith("blob:"))
+      await file(source, { headers: { range: "bytes=0-0" } }).catch((answer: unknown) => {
+        refusal = answer;
+      });
+    setFound({ of: source, error: refusal });
+  };
+  return { of, error, again, look };
 }
 
 function pictureWords(video: Playable, isBeingCut: boolean): string {

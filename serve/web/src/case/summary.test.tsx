@@ -27,6 +27,11 @@ test("a printed page says procedure, stitches and time per step, and proficiency
   expect(text()).toContain("High proficiency, of 2 judged50% (20%–80%)");
 });
 
+test("the procedure that the map suggests is that of the library", () => {
+  render(<Summary video={VIDEO} lanes={[lane("procedure", span("procedure", "Prostatectomy", 0, 100))]} found={null} suggested="Pyeloplasty" />);
+  expect(document.querySelector("dl")!.textContent).toContain("Procedure, by the mapPyeloplasty");
+});
+
 test("what a person says the procedure is stands on the page in the place of what the map says", () => {
   render(<Summary video={VIDEO} lanes={[lane("procedure", span("procedure", "Prostatectomy", 0, 100))]} found={null} chosen="Simple prostatectomy" />);
   const text = document.querySelector(".summary")!.textContent!;

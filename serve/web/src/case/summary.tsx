@@ -19,6 +19,8 @@ interface Props {
   found: Stitches | null;
   /** What a person says the procedure is. */
   chosen?: string | null;
+  /** What the map suggests, by the same rule as in the library; without it, what the map says first. */
+  suggested?: string | null;
   /** Of a case of several files: how many there are, and what they say of themselves in words. */
   files?: string;
 }
@@ -27,7 +29,7 @@ interface Props {
  * A case on one printed page: it is seen on paper alone. It counts what is on the page by itself, from the lanes.
  * Proficiency stands there only where it was asked for.
  */
-export function Summary({ video, lanes, found, chosen, files }: Props) {
+export function Summary({ video, lanes, found, chosen, suggested, files }: Props) {
   const { about, summary, compare, page } = words.value;
   const withQuality = qualityShown.value;
   const steps = lanes.find((lane) => lane.tag === "step");
@@ -40,7 +42,7 @@ export function Summary({ video, lanes, found, chosen, files }: Props) {
     <section class="summary" aria-hidden="true">
       <h1>{about.name(video.video_id)}</h1>
       <dl>
-        {chosen ? <Fact name={summary.chosen} value={chosen} /> : <Fact name={summary.procedure} value={procedure?.category ?? summary.unknown} />}
+        {chosen ? <Fact name={summary.chosen} value={chosen} /> : <Fact name={summary.procedure} value={suggested ?? procedure?.category ?? summary.unknown} />}
         <Fact name={summary.length} value={clock(video.duration_s)} />
         {files && <Fact name={summary.files} value={files} />}
         <Fact name={summary.stitches} value={totals ? number(totals.count) : summary.unknown} />

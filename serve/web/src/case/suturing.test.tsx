@@ -115,9 +115,9 @@ test.each([[404, /not mapped yet/], [409, /not mapped yet/], [503, /has much to 
   expect(await screen.findByText(says)).toBeTruthy();
 });
 
-test("a map that is not complete says that more stitches may come, and the table can be taken as CSV", async () => {
+test("a map with gaps says that stitches there are not counted, and the table can be taken as CSV", async () => {
   serve({ [PATH]: { ...MAP, complete: false } });
   render(<Suturing where={`v1/videos/${ID}`} player={silentPlayer()} />);
-  expect(await screen.findByText("The map is not complete: more stitches may come.")).toBeTruthy();
+  expect(await screen.findByText("The map has gaps. Stitches there are not counted.")).toBeTruthy();
   expect(screen.getByRole("link", { name: "As a table (CSV)" }).getAttribute("href")).toBe(`v1/videos/${ID}/stitches?format=csv`);
 });

@@ -102,6 +102,17 @@ test("an answer that comes late is dropped, and what was shown keeps its own tim
   expect(screen.getByText("At 0:03.0.")).toBeTruthy();
 });
 
+test("what is unknown over one stretch is told once, whichever rows say so", async () => {
+  const unknown = (about: string, n: number, stop_s: number) => one("perception", about, null, [row(n, "unknown", "unknown", 0, stop_s)], { why: "not learned" });
+  serve({ [`GET ${path(0)}`]: found(0, [unknown("arm", 1, 60), unknown("anatomy", 2, 60), unknown("step", 3, 90)]) });
+  render(<Why where={WHERE} player={silentPlayer()} />);
+  await open();
+  const items = await screen.findAllByRole("listitem");
+  expect(items.map((each) => each.textContent)).toEqual([
+    "Arm, Target: unlike what the model has learned0:00.0–1:00.0", "Step: unlike what the model has learned0:00.0–1:30.0",
+  ]);
+});
+
 test("each row of a statement is a button that goes to it, also by the keyboard", async () => {
   serve({ [`GET ${path(10)}`]: asWords, [`GET ${path(5)}`]: asWords, [`GET ${path(115)}`]: asWords });
   const player = silentPlayer();

@@ -145,11 +145,11 @@ function Explained({ found, player }: { found: Explanation; player: Player }) {
   );
 }
 
-/** What is not known, once for each reason. */
+/** What is not known, once for each reason and stretch. */
 function Unknown({ statements, player }: { statements: Statement[]; player: Player }) {
   const groups = new Map<string, Statement[]>();
   for (const one of statements) {
-    const key = `${reasonOf(one)} ${one.rests_on.map((row) => row.row).join()}`;
+    const key = `${reasonOf(one)} ${one.rests_on.map((row) => `${row.tag} ${row.start_s} ${row.stop_s}`).join()}`;
     groups.set(key, [...(groups.get(key) ?? []), one]);
   }
   if (groups.size === 0) return null;

@@ -1,5 +1,6 @@
 import { model } from "../model";
 import { words } from "../words";
+import { CardText } from "./card-text";
 import "./about-model.css";
 
 /** The card of the model that is served. */
@@ -9,7 +10,13 @@ export function AboutModel() {
     <footer class="about-model">
       <details>
         <summary>{words.value.model.about}</summary>
-        <pre>{model.value.card || words.value.model.noCard}</pre>
+        {model.value.card ? (
+          <div lang="en">
+            <CardText text={model.value.card} />
+          </div>
+        ) : (
+          <p>{words.value.model.noCard}</p>
+        )}
       </details>
     </footer>
   );

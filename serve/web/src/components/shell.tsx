@@ -48,7 +48,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
           {isSignedIn.value && (
             <>
               <span>
-                {session.value?.name}, {session.value?.tenant} <span class="soft">({session.value?.role})</span>
+                <bdi>{`${session.value?.name}, ${session.value?.tenant}`}</bdi> <span class="soft">({roleOf(session.value?.role)})</span>
               </span>
               <NewKey />
               <button type="button" class="plain small" disabled={leaving.busy} onClick={() => void leaving.run()}>
@@ -75,6 +75,8 @@ const Link = ({ to, here, text }: { to: string; here: boolean; text: string }) =
     {text}
   </a>
 );
+
+const roleOf = (role: string | null | undefined): string => words.value.account.roles[role ?? ""] ?? role ?? "";
 
 /** The address behind # is the route, so the link moves the focus by itself. */
 function skip(event: Event): void {

@@ -57,6 +57,7 @@ export function Describe({ found, procedures, reload, onClose }: Props) {
   const [warnings, setWarnings] = useState<LooksLike[]>([]);
   const action = useAction(async () => {
     setWarnings([]);
+    const sent = begun;
     const json = {
       ...(begun.procedure !== undefined && { procedure: procedure.trim() || null }),
       ...(begun.operatedOn !== undefined && { operated_on: operatedOn || null }),
@@ -66,7 +67,8 @@ export function Describe({ found, procedures, reload, onClose }: Props) {
     forgetDraft(name);
     setWarnings(answer.looks_like);
     await reload();
-    setBegun({});
+    // What was written meanwhile stays.
+    setBegun((now) => Object.fromEntries(Object.entries(now).filter(([field, value]) => value !== sent[field as keyof Draft])));
     if (answer.looks_like.length === 0) onClose();
   });
   const { suggested } = found.procedure;

@@ -37,6 +37,7 @@ export function Filters({ wanted, procedures, onChange, onMoments }: Props) {
         id={`library-${name}`}
         type={type as "text"}
         maxLength={type === "date" ? undefined : 200}
+        placeholder={name === "q" ? library.searchHint : undefined}
         value={wanted[name]}
         onInput={(event) => set(name)(event.currentTarget.value)}
       />

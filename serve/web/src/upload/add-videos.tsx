@@ -95,7 +95,7 @@ function OneOrSeveral({ files, onClose, onSend }: AskProps) {
         {order.map((file, index) => (
           <li key={index}>
             <div class="row">
-              <span>{file.name}</span>
+              <span title={file.name}>{file.name}</span>
               {isOne && (
                 <>
                   <button

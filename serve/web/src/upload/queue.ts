@@ -39,6 +39,8 @@ const MOST_AT_ONCE = 2;
 export const items = signal<Item[]>([]);
 /** Counts the cases that have come, so that a view which lists cases looks again. */
 export const arrivals = signal(0);
+/** How many files this person has sent since the page was opened. */
+export const delivered = signal(0);
 const IDLE: State["kind"][] = ["paused", "failed", "sent"];
 export const isSending = computed(() => items.value.some((item) => !IDLE.includes(item.state.value.kind)));
 
@@ -131,6 +133,7 @@ async function deliver(item: Item, sending: Sending): Promise<void> {
     await withRetries(() => api(path, { method: "POST", json, signal }), sending);
     item.isMapped = true;
     arrivals.value++;
+    delivered.value++;
   }
   if (batch.items.some((other) => !other.isMapped)) {
     item.state.value = { kind: "sent" };
@@ -159,6 +162,7 @@ function signedIn(owner: string, signal: AbortSignal): Promise<void> {
 effect(() => {
   const now = whose.value;
   if (!now && wasSignedOut.peek()) return;
+  delivered.value = 0;
   const gone = items.peek().filter((item) => item.owner !== now);
   for (const item of gone) item.stop?.abort();
   if (gone.length) drop(gone);

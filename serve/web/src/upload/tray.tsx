@@ -1,21 +1,28 @@
 import { told } from "../components/messages";
 import "../components/plain-list.css";
 import { percent, size, words } from "../words";
-import { goOn, type Item, items, pause, remove } from "./queue";
+import { delivered, goOn, type Item, items, pause, remove } from "./queue";
 import "./tray.css";
 
-/** The files that are being sent, with how far they are, and buttons to pause each and to go on. */
+/** The files that are being sent, with how far they are, and buttons to pause each and to go on. One that has come leaves
+ * it, which readers of the screen are told. */
 export function Tray() {
   const { upload } = words.value;
-  if (items.value.length === 0) return null;
   return (
-    <section class="tray" aria-label={upload.tray}>
-      <ul class="plain-list">
-        {items.value.map((item) => (
-          <Line key={item.id} item={item} />
-        ))}
-      </ul>
-    </section>
+    <>
+      <p class="seen-by-readers" role="status">
+        {delivered.value > 0 && upload.delivered(delivered.value)}
+      </p>
+      {items.value.length > 0 && (
+        <section class="tray" aria-label={upload.tray}>
+          <ul class="plain-list">
+            {items.value.map((item) => (
+              <Line key={item.id} item={item} />
+            ))}
+          </ul>
+        </section>
+      )}
+    </>
   );
 }
 
@@ -27,7 +34,7 @@ function Line({ item }: { item: Item }) {
   return (
     <li class="row">
       <div class="what">
-        <b>{name}</b>
+        <b title={name}>{name}</b>
         <span class={kind === "failed" ? "failed" : "soft"} role={kind === "failed" ? "alert" : undefined}>
           {textOf(item)}
         </span>

@@ -179,6 +179,24 @@ test("a file that the browser can't play has its timeline, and a copy is made wh
   expect(asked.filter((one) => one.path.includes("content"))).toEqual([]);
 });
 
+test("a picture that the service does not give now comes by itself, and nobody is told that the browser can't play it", async () => {
+  let content = refused(503, "");
+  serve(answers({ [`GET v1/videos/${ID}/content`]: () => content }));
+  const fail = () => {
+    Object.defineProperty(picture(), "error", { value: { code: 4 }, configurable: true });
+    picture().dispatchEvent(new Event("error"));
+  };
+  open();
+  await position();
+  fail();
+  expect(await screen.findByText(/much to do/)).toBeTruthy();
+  expect(screen.queryByText(/can't play/)).toBe(null);
+  await waitFor(() => expect(picture().isConnected).toBe(true));
+  content = new Response("x", { status: 206 });
+  fail();
+  expect(await screen.findByText(/can't play the file/)).toBeTruthy();
+});
+
 test("a copy that plays is played", async () => {
   serve(answers({ [`GET v1/videos/${ID}`]: video({ playback: "proxy" }) }));
   open();

@@ -16,6 +16,7 @@ import type { Lane, Selection } from "../case/interfaces";
 import { type TagKnown, lanesOf, PROFICIENCY, useTaxonomy } from "../case/lanes";
 import { Legend } from "../case/legend";
 import { isUnderWay, LATER_MS, type MapOfVideo, SOON_MS, UnderWay, useMap } from "../case/map";
+import { Named } from "../case/named";
 import { Now } from "../case/now";
 import { piecesOfLink } from "../case/part-of-link";
 import { People } from "../case/people";
@@ -55,23 +56,24 @@ export function CaseView({ videoId, atS }: { videoId: string; atS: number }) {
     if (error?.status !== 404) void reload();
   });
   if (whole.data && isSeveral)
-    return <WholeCase key={whole.data.case_id} found={whole.data} videoId={videoId} atS={atS} reload={whole.reload} />;
+    return <WholeCase key={whole.data.case_id} found={whole.data} videoId={videoId} atS={atS} error={whole.error} reload={whole.reload} />;
   const may = (right: string) => video?.rights.includes(right) ?? false;
   const isThere = video !== null && !["cleaning", "failed"].includes(video.state);
   return (
     <article class="review-page" aria-labelledby="case-title">
       <div class="row title">
         <h1 id="case-title">{whole.data?.procedure.chosen ?? words.value.about.name(videoId)}</h1>
-        {mayRead.value && may("timeline") && <a href={toCompare(videoId)}>{words.value.compare.open}</a>}
+        {whole.data && <Named found={whole.data} />}
+        {mayRead.value && isThere && isKnown && may("timeline") && <a href={toCompare(videoId)}>{words.value.compare.open}</a>}
       </div>
       <Trouble error={error} again={error?.status === 404 ? undefined : reload} />
       {error?.status === 404 && mayRead.value && <a href={toLibrary()}>{review.toLibrary}</a>}
       {((!video && !error) || !isKnown) && <Loading />}
-      {video && isKnown && isThere && (may("watch") || may("timeline")) && <Review video={video} chosen={whole.data?.procedure.chosen ?? null} atS={atS} reload={reload} />}
+      {video && isKnown && isThere && (may("watch") || may("timeline")) && <Review video={video} procedure={whole.data?.procedure ?? null} atS={atS} reload={reload} />}
       {video && isThere && !may("watch") && !may("timeline") && video.consent !== "withdrawn" && <p class="notice">{review.notYours}</p>}
       {video?.state === "cleaning" && <p class="notice">{review.cleaning}</p>}
       {video?.state === "failed" && <p class="notice bad">{review.failed}</p>}
-      {video && <Under video={video} atS={atS} reload={reload} />}
+      {video && isKnown && <Under video={video} atS={atS} reload={reload} />}
     </article>
   );
 }
@@ -88,7 +90,7 @@ export function WholeView({ caseId, atS }: { caseId: string; atS: number }) {
       </article>
     );
   if (!isOfSeveral(found)) return <CaseView videoId={found.files[0]!.video_id} atS={atS} />;
-  return <WholeCase found={found} videoId={null} atS={atS} reload={reload} />;
+  return <WholeCase found={found} videoId={null} atS={atS} error={error} reload={reload} />;
 }
 
 /** Whether a case has several files, also such that the user may not see. */
@@ -106,7 +108,7 @@ function Under({ video, atS, reload }: { video: Video; atS: number; reload: () =
   );
 }
 
-function Review({ video, chosen, atS, reload }: { video: Video; chosen: string | null; atS: number; reload: () => Promise<void> }) {
+function Review({ video, procedure, atS, reload }: { video: Video; procedure: Case["procedure"] | null; atS: number; reload: () => Promise<void> }) {
   const map = useMap(video);
   const taxonomy = useTaxonomy();
   const lanes = useMemo(() => (map.rows && taxonomy ? lanesOf(map.rows, taxonomy) : null), [map.rows, taxonomy]);
@@ -116,13 +118,13 @@ function Review({ video, chosen, atS, reload }: { video: Video; chosen: string |
   }, [video.video_id, video.duration_s]);
   const selection = useMemo<Selection>(() => ({ span: signal(null), range: signal(null) }), [video.video_id]);
   useAddress(video.video_id, atS, player);
-  return <Mapped {...{ video, chosen, player, selection, lanes, map, taxonomy: taxonomy ?? [], reload }} />;
+  return <Mapped {...{ video, procedure, player, selection, lanes, map, taxonomy: taxonomy ?? [], reload }} />;
 }
 
 interface MappedProps {
   video: Video;
-  /** What a person says the procedure is. */
-  chosen: string | null;
+  /** Which procedure it is, as a person says and as the map suggests. */
+  procedure: Case["procedure"] | null;
   player: VideoPlayer;
   selection: Selection;
   lanes: Lane[] | null;
@@ -133,7 +135,7 @@ interface MappedProps {
 
 const NONE: Lane[] = [];
 
-function Mapped({ video, chosen, player, selection, lanes, map, taxonomy, reload }: MappedProps) {
+function Mapped({ video, procedure, player, selection, lanes, map, taxonomy, reload }: MappedProps) {
   const { review } = words.value;
   const layer = useLayer(video.video_id, lanes ?? NONE, {
     mayAnnotate: video.rights.includes("annotate"),
@@ -184,7 +186,7 @@ function Mapped({ video, chosen, player, selection, lanes, map, taxonomy, reload
         )}
         {controls.isHelping && <Help onClose={controls.endHelp} />}
       </div>
-      {lanes && <Summary video={video} chosen={chosen} lanes={all} found={found} />}
+      {lanes && <Summary video={video} chosen={procedure?.chosen} suggested={procedure?.suggested} lanes={all} found={found} />}
     </>
   );
 }

@@ -33,7 +33,10 @@ test("two cases are aligned at a step, at any take, and say what took longer", a
 test("with one case the other is chosen from the library", async () => {
   serve({ "GET v1/cases?limit=100": { cases: [{ case_id: "c1", videos: [ONE], title: "Hysterectomy" }, { case_id: "c2", videos: [OTHER], title: "Whipple" }] } });
   render(<Compare sides={[ONE]} />);
+  location.hash = "";
   await userEvent.selectOptions(await screen.findByLabelText("Compare with"), OTHER);
+  expect(location.hash).toBe(""); // who goes through the list by the arrow keys stays here
+  await userEvent.click(screen.getByRole("button", { name: "Compare" }));
   expect(location.hash).toBe(`#compare=${ONE},${OTHER}`);
 });
 
@@ -72,6 +75,7 @@ test("a case of several files is chosen whole, or by one of its files", async ()
     "Whipple · 2b2b2b, all 2 files", "Whipple · 2b2b2b · file 1 of 2", "Whipple · 2b2b2b · file 2 of 2",
   ]);
   await userEvent.selectOptions(screen.getByLabelText("Compare with"), `case=${CASE}`);
+  await userEvent.click(screen.getByRole("button", { name: "Compare" }));
   expect(location.hash).toBe(`#compare=${ONE},case=${CASE}`);
 });
 

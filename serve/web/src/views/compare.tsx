@@ -11,6 +11,7 @@ import { VideoPlayer } from "../case/video-player";
 import { type Difference, differences, shared, takes } from "../compare/differences";
 import { Pair } from "../compare/pair";
 import { type FileOfSide, nameOf, type Side, sideOf, useSide } from "../compare/side";
+import { Choice } from "../components/choice";
 import { Loading, Trouble } from "../components/messages";
 import { go, toCompare, toLibrary } from "../router";
 import { clock, words } from "../words";
@@ -42,7 +43,8 @@ interface Listed {
 
 /** The second case, from the newest ones: each whole, and a case of several files also by its files. */
 function Choose({ one }: { one: string }) {
-  const { compare, files } = words.value;
+  const { compare, files, library } = words.value;
+  const [other, setOther] = useState("");
   const { data, error, reload } = useResource<Listed>("v1/cases?limit=100");
   if (error) return <Trouble error={error} again={reload} />;
   if (!data) return <Loading />;
@@ -50,22 +52,23 @@ function Choose({ one }: { one: string }) {
     .flatMap((found) => {
       const count = found.videos.length;
       const name = `${found.title} · ${found.videos[0]!.slice(0, 6)}`;
-      const ofFiles = found.videos.map((id, n) => ({ id, text: `${name} · ${files.nameOf(n + 1, count)}` }));
-      return count > 1 ? [{ id: sideOf(found), text: compare.whole(name, count) }, ...ofFiles] : [{ id: sideOf(found), text: name }];
+      const ofFiles = found.videos.map((id, n): [string, string] => [id, `${name} · ${files.nameOf(n + 1, count)}`]);
+      const whole: [string, string] = [sideOf(found), count > 1 ? compare.whole(name, count) : name];
+      return count > 1 ? [whole, ...ofFiles] : [whole];
     })
-    .filter(({ id }) => id !== one);
+    .filter(([id]) => id !== one);
+  if (others.length === 0) return <p>{compare.noOther}</p>;
   return (
-    <p class="field">
-      <label for="other">{compare.choose}</label>
-      <select id="other" value="" onChange={(event) => go(toCompare(one, event.currentTarget.value))}>
-        <option value="">{compare.chooseNone}</option>
-        {others.map(({ id, text }) => (
-          <option key={id} value={id}>
-            {text}
-          </option>
-        ))}
-      </select>
-    </p>
+    <form
+      class="row"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (other) go(toCompare(one, other));
+      }}
+    >
+      <Choice id="other" label={compare.choose} value={other} onChange={setOther} options={[["", compare.chooseNone], ...others]} />
+      <button disabled={!other}>{library.compare}</button>
+    </form>
   );
 }
 
@@ -261,7 +264,7 @@ function Table({ title, rows, names }: { title: string; rows: Difference[]; name
   return (
     <section aria-label={title}>
       <h2>{title}</h2>
-      <div class="scroll" tabIndex={0} role="region" aria-label={title}>
+      <div class="scroll" tabIndex={0} role="group" aria-label={title}>
         <table>
           <thead>
             <tr>

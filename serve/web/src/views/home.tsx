@@ -1,14 +1,13 @@
 import { useEffect } from "preact/hooks";
 
 import type { Cases, Home, Moment } from "../api/cases";
-import { api } from "../api/client";
 import { useEvery, useResource } from "../api/resource";
 import type { Job } from "../api/types";
-import { useAction } from "../components/action";
 import { Loading, Trouble } from "../components/messages";
 import "../components/plain-list.css";
+import { NoCaseYet } from "../home/no-case-yet";
 import { Trend } from "../home/trend";
-import { go, toCase, toLibrary } from "../router";
+import { toCase, toLibrary } from "../router";
 import { mayWrite } from "../session";
 import { AddVideos } from "../upload/add-videos";
 import { arrivals } from "../upload/queue";
@@ -35,7 +34,7 @@ export function HomeView() {
       <h1>{home.title}</h1>
       <Trouble error={found.error ?? all.error} again={found.reload} />
       {found.loading && <Loading />}
-      {all.data?.total === 0 && <Empty />}
+      {all.data?.total === 0 && <NoCaseYet />}
       {mayWrite.value && <AddVideos />}
       {isQuiet && all.data && all.data.total > 0 && (
         <p>
@@ -120,7 +119,7 @@ function Jobs({ jobs }: { jobs: Job[] }) {
 }
 
 function Moments({ moments }: { moments: Moment[] }) {
-  const { home, about } = words.value;
+  const { home, about, review } = words.value;
   if (moments.length === 0) return null;
   return (
     <section aria-labelledby="moments">
@@ -131,7 +130,7 @@ function Moments({ moments }: { moments: Moment[] }) {
             <p class="soft">{home.why[moment.why] ?? moment.why}</p>
             <a href={toCase(moment.video_id, moment.start_s)}>{moment.category}</a>
             <p class="soft numbers">
-              {about.name(moment.video_id)}, {clock(moment.start_s)}–{clock(moment.stop_s)}
+              {review.tags[moment.tag] ?? moment.tag} · {about.name(moment.video_id)}, {clock(moment.start_s)}–{clock(moment.stop_s)}
             </p>
           </li>
         ))}
@@ -164,30 +163,6 @@ function Phases({ phases }: { phases: Home["phases"] }) {
           ))}
         </tbody>
       </table>
-    </section>
-  );
-}
-
-/** A site without a case: what to do first, and a sample to try it with. */
-function Empty() {
-  const { home } = words.value;
-  const action = useAction(async () => {
-    const made = await api<{ video_id: string }>("v1/sample-case", { method: "POST" });
-    go(toCase(made.video_id));
-  });
-  return (
-    <section class="card" aria-labelledby="empty">
-      <h2 id="empty">{home.emptyTitle}</h2>
-      <p>{home.empty}</p>
-      <Trouble error={action.error} />
-      {mayWrite.value && (
-        <p class="row">
-          <button type="button" disabled={action.busy} onClick={() => void action.run()}>
-            {home.sample}
-          </button>
-          <span class="soft">{home.sampleMeans}</span>
-        </p>
-      )}
     </section>
   );
 }

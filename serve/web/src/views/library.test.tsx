@@ -1,6 +1,6 @@
 import { render, screen, waitFor, within } from "@testing-library/preact";
 import userEvent from "@testing-library/user-event";
-import { beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test, vi } from "vitest";
 
 import type { Case } from "../api/cases";
 import { caseId as ID, found } from "../testing/case";
@@ -122,6 +122,25 @@ test("two chosen cases are compared", async () => {
   for (const box of screen.getAllByRole("checkbox")) await userEvent.click(box);
   await userEvent.click(screen.getByRole("button", { name: "Compare" }));
   expect(location.hash).toBe(`#compare=${ID(1)},${ID(2)}`);
+});
+
+test("the way back from a case leads to the page of the list that was left, and to where it was scrolled", async () => {
+  const scrolled = vi.fn();
+  vi.stubGlobal("scrollTo", scrolled);
+  const asked = serve({ [FIRST]: { ...page([found(1)]), next: "c1" }, "GET v1/cases?cursor=c1&limit=50": page([found(2)]) });
+  const before = view();
+  await userEvent.click(await screen.findByRole("button", { name: "Next cases" }));
+  await waitFor(() => expect(asked).toHaveLength(2));
+  Object.defineProperty(window, "scrollY", { value: 640, configurable: true });
+  dispatchEvent(new Event("scroll"));
+  await waitFor(() => expect((history.state as { place: { y: number } }).place.y).toBe(640));
+  before.unmount();
+  asked.length = 0;
+  view();
+  await waitFor(() => expect(scrolled).toHaveBeenCalledWith(0, 640));
+  expect(asked.map((one) => one.path)).toEqual(["v1/cases?cursor=c1&limit=50"]);
+  history.replaceState(null, "");
+  vi.unstubAllGlobals();
 });
 
 test("who may not describe a case gets no button for it", async () => {

@@ -7,10 +7,12 @@ import { useEvery, useResource } from "../api/resource";
 import { useAction } from "../components/action";
 import { sideOf } from "../compare/side";
 import { Loading, Trouble } from "../components/messages";
+import { NoCaseYet } from "../home/no-case-yet";
 import { Card } from "../library/card";
 import { isUnderWay } from "../library/case-words";
 import { Filters, isFiltered, type Wanted, wantedOf } from "../library/filters";
 import { Moments, momentsAddress, momentsWanted, type MomentsWanted } from "../library/moments";
+import { usePlace } from "../library/place";
 import { model } from "../model";
 import { go, replace, toCompare, toLibrary } from "../router";
 import { mayWrite } from "../session";
@@ -28,10 +30,12 @@ export function Library({ query }: { query: URLSearchParams }) {
   const { library } = words.value;
   const [wanted, setWanted] = useState(() => wantedOf(query));
   const asked = useSettled(wanted);
-  /** The cursors of the pages before this one, and of this one; the first page has none. */
-  const [cursors, setCursors] = useState<string[]>([]);
+  const { cursors, turnTo, comeBack } = usePlace();
   const found = useResource<Cases>(pathOf(asked, cursors.at(-1)));
   const shown = useLast(found.data);
+  useEffect(() => {
+    if (shown) comeBack();
+  }, [shown !== null]);
   const procedures = useComputed(() => Object.values(model.value?.instructions ?? {}).flatMap((tags) => tags.procedure ?? []));
   const [moments, setMoments] = useState(() => momentsWanted(query));
   useEffect(() => {
@@ -41,24 +45,29 @@ export function Library({ query }: { query: URLSearchParams }) {
   const change = (next: Wanted, nextMoments: MomentsWanted | null = moments) => {
     setWanted(next);
     setMoments(nextMoments);
-    if (next !== wanted) setCursors([]);
     replace(toLibrary({ ...next, order: next.order === "newest" ? "" : next.order, ...momentsAddress(nextMoments) }));
+    if (next !== wanted) turnTo([]);
   };
   useEvery(shown?.cases.some(isUnderWay) || found.error?.mayPass ? LOOK_EVERY_MS : 0, found.reload);
   useEffect(() => {
     if (arrivals.value) void found.reload();
   }, [arrivals.value]);
   const choice = useChoice(found.reload);
+  const isEmpty = shown?.total === 0 && !isFiltered(asked) && !isFiltered(wanted);
   return (
     <>
       <h1>{library.title}</h1>
       {mayWrite.value && <AddVideos />}
-      <Filters
-        wanted={wanted}
-        procedures={procedures.value}
-        onChange={(next) => change(next)}
-        onMoments={(text) => change(wanted, { text })}
-      />
+      {isEmpty ? (
+        <NoCaseYet />
+      ) : (
+        <Filters
+          wanted={wanted}
+          procedures={procedures.value}
+          onChange={(next) => change(next)}
+          onMoments={(text) => change(wanted, { text })}
+        />
+      )}
       {moments && (
         <Moments
           key={JSON.stringify([moments, asked.procedure])}
@@ -69,13 +78,13 @@ export function Library({ query }: { query: URLSearchParams }) {
       )}
       <Trouble error={found.error} again={found.reload} />
       {!shown && found.loading && <Loading />}
-      {shown && !found.error && (
+      {shown && !found.error && !isEmpty && (
         <>
           <div class="row library-bar">
             <span role="status">{library.found(shown.total)}</span>
             {shown.total > 1 && choice.bar}
           </div>
-          {shown.total === 0 && <p>{isFiltered(asked) ? library.nothing : library.none}</p>}
+          {shown.total === 0 && <p>{library.nothing}</p>}
           <ul class="cases" aria-label={library.list} aria-busy={found.loading}>
             {shown.cases.map((one) => (
               <Card
@@ -90,12 +99,12 @@ export function Library({ query }: { query: URLSearchParams }) {
           </ul>
           <div class="row">
             {cursors.length > 0 && (
-              <button type="button" class="plain" onClick={() => setCursors(cursors.slice(0, -1))}>
+              <button type="button" class="plain" onClick={() => turnTo(cursors.slice(0, -1))}>
                 {library.previous}
               </button>
             )}
             {shown.next && (
-              <button type="button" class="plain" onClick={() => setCursors([...cursors, shown.next!])}>
+              <button type="button" class="plain" onClick={() => turnTo([...cursors, shown.next!])}>
                 {library.next}
               </button>
             )}

@@ -34,7 +34,7 @@ export function SignIn({ refused }: { refused: boolean }) {
           onInput={(event) => setKey(event.currentTarget.value)}
         />
         <p id="key-hint" class="soft">
-          {text.keyHint}
+          {text.keyHint.split("`").map((part, n) => (n % 2 ? <code key={n}>{part}</code> : part))}
         </p>
       </div>
       <button disabled={action.busy}>{text.submit}</button>
@@ -43,6 +43,7 @@ export function SignIn({ refused }: { refused: boolean }) {
   return (
     <section class="sheet card" aria-labelledby="sign-in-title">
       <h1 id="sign-in-title">{text.title}</h1>
+      <p>{text.what}</p>
       {wasSignedOut.value && <p class="notice warn" role="status">{text.signedOut}</p>}
       {linkHasEnded.value && <p class="notice warn" role="status">{words.value.shared.none}</p>}
       {refused && <p class="notice bad" role="alert">{text.refused}</p>}

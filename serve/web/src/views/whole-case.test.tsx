@@ -139,6 +139,33 @@ test("a file that is being cleaned is a stretch of unknown content that shifts n
   await waitFor(() => expect(slider.getAttribute("aria-valuetext")).toMatch(/^1:00, Suturing/));
 });
 
+test("a service that is away while a map is made is said over the case, which stays", async () => {
+  let isAway = false;
+  const mapping = found({ files: [file(ONE, 1, 0, 60), file(TWO, 2, 60, 30, { state: "mapping" })] });
+  serve(answers({ [`GET v1/cases/${CASE}`]: () => (isAway ? new Response("", { status: 502 }) : mapping) }));
+  open();
+  await position();
+  isAway = true;
+  expect(await screen.findByText(/The service does not answer/)).toBeTruthy();
+  expect(await position()).toBeTruthy();
+  isAway = false;
+  await waitFor(() => expect(screen.queryByText(/The service does not answer/)).toBeNull());
+});
+
+test("until it is known whether a case has several files, nothing of a single one is offered", async () => {
+  let answer: (whole: unknown) => void = () => {};
+  serve(answers({
+    [`GET v1/videos/${TWO}`]: video(TWO, { rights: ["see", "watch", "timeline", "delete"] }),
+    [`GET v1/cases/${CASE}`]: () => new Promise((done) => (answer = done)),
+  }));
+  render(<CaseView videoId={TWO} atS={0} />);
+  await waitFor(() => expect(screen.getByText("Loading…")).toBeTruthy());
+  await new Promise((done) => setTimeout(done, 100));
+  expect(screen.queryByRole("button", { name: "Delete this case" })).toBeNull();
+  answer(found());
+  await position();
+});
+
 test("where files are hidden it is said, and nothing is counted over them", async () => {
   serve(answers({ [`GET v1/cases/${CASE}`]: found({ rights: ["see"], files: [file(ONE, 1, 0, 60), file(TWO, 2, 60, 30, { after_hidden: true })] }) }));
   open();

@@ -2,8 +2,8 @@ import { effect, signal } from "@preact/signals";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import type { Case, CaseFile } from "../api/cases";
+import { type ApiError, api } from "../api/client";
 import { useEvery, useResource } from "../api/resource";
-import { api } from "../api/client";
 import type { Timeline as TimelineAnswer } from "../api/types";
 import { About } from "../case/about";
 import { Comments } from "../case/comments";
@@ -18,6 +18,7 @@ import { bordersOf, gapOf, joined, overBorders, placed, whyNone } from "../case/
 import { PROFICIENCY, type TagKnown, useTaxonomy } from "../case/lanes";
 import { Legend } from "../case/legend";
 import { LATER_MS, SOON_MS, UnderWay } from "../case/map";
+import { Named } from "../case/named";
 import { Now } from "../case/now";
 import { People } from "../case/people";
 import { Picture } from "../case/player";
@@ -31,9 +32,10 @@ import { type Border, Timeline } from "../case/timeline/timeline";
 import { VideoPlayer } from "../case/video-player";
 import { Why } from "../case/why";
 import { sideOf } from "../compare/side";
-import { Loading } from "../components/messages";
+import { Loading, Trouble } from "../components/messages";
 import { type Tab, Tabs } from "../components/tabs";
-import { replace, route, toCase, toCompare } from "../router";
+import { momentsAddress } from "../library/moments";
+import { go, namedBy, replace, route, toCase, toCompare, toLibrary } from "../router";
 import { clock, words } from "../words";
 import { capital } from "../words/en";
 import "./case.css";
@@ -47,12 +49,14 @@ interface Props {
   /** The file at whose second `atS` to begin; null: `atS` is of the case. */
   videoId: string | null;
   atS: number;
+  /** Why the case does not come anew. */
+  error: ApiError | null;
   /** Asks the service for the case anew. */
   reload: () => Promise<void>;
 }
 
 /** One operation whose recorder made several files: one picture that goes on from file to file, one timeline. */
-export function WholeCase({ found, videoId, atS, reload }: Props) {
+export function WholeCase({ found, videoId, atS, error, reload }: Props) {
   const known = useTaxonomy();
   const [seen, setSeen] = useState<Record<string, FileSeen>>({});
   const onSeen = useCallback((id: string, one: FileSeen) => setSeen((so) => ({ ...so, [id]: one })), []);
@@ -60,12 +64,21 @@ export function WholeCase({ found, videoId, atS, reload }: Props) {
   const shape = JSON.stringify(found.files.map((file) => [file.video_id, file.offset_s, file.duration_s]));
   const files = useMemo(() => placed(found.files), [shape, found.files]);
   const player = usePlayer(files, shape, seen, videoId, atS);
+  const first = files[0]!.video_id;
+  useEffect(() => {
+    namedBy.value = first;
+    return () => {
+      namedBy.value = null;
+    };
+  }, [first]);
   return (
     <article class="review-page" aria-labelledby="case-title">
       <div class="row title">
         <h1 id="case-title">{titleOf(found)}</h1>
+        <Named found={found} />
         {files.some((file) => seen[file.video_id]?.video.rights.includes("timeline")) && <a href={toCompare(sideOf(found))}>{words.value.compare.openWhole}</a>}
       </div>
+      <Trouble error={error} again={reload} />
       {known && files.map((file) => <FileOfCase key={`${file.video_id} ${file.offset_s}`} file={file} known={known} onSeen={onSeen} />)}
       <Reviewed {...{ found, files, seen, player, taxonomy: known ?? NO_TAGS, reload }} />
     </article>
@@ -181,6 +194,7 @@ function Reviewed({ found, files, seen, player, taxonomy, reload }: ReviewedProp
         await reload();
       }
     : undefined;
+  const more = () => go(toLibrary(momentsAddress({ video_id: file.video_id, at_s: player.timeS.peek() - file.offset_s })));
   const tabs: Tab[] = [
     { key: "stitches", title: review.tabStitches, body: () => <Suturing where={where} player={player} onMap={map} /> },
     { key: "spans", title: review.tabSpans, body: () => <SpanTable lanes={shown} player={player} selection={selection} /> },
@@ -210,7 +224,7 @@ function Reviewed({ found, files, seen, player, taxonomy, reload }: ReviewedProp
         </div>
         {isMapped && (
           <div class="beside">
-            <Now lanes={shown} stitches={stitches?.stitches ?? []} player={player} hasQuality={has(PROFICIENCY)} />
+            <Now lanes={shown} stitches={stitches?.stitches ?? []} player={player} hasQuality={has(PROFICIENCY)} onMore={more} />
             <Why where={where} player={player} />
             <Tabs name={review.tabs} tabs={tabs} />
             <Legend lanes={shown} />
@@ -218,13 +232,16 @@ function Reviewed({ found, files, seen, player, taxonomy, reload }: ReviewedProp
         )}
         {controls.isHelping && <Help onClose={controls.endHelp} />}
       </div>
-      {isMapped && <Summary video={{ video_id: files[0]!.video_id, duration_s: player.durationS, job: here.video.job }} lanes={overBorders(lanes, borders)} found={stitches} chosen={found.procedure.chosen} files={inWords(files, borders)} />}
+      {isMapped && <Summary video={{ video_id: files[0]!.video_id, duration_s: player.durationS, job: here.video.job }} lanes={overBorders(lanes, borders)} found={stitches} chosen={found.procedure.chosen} suggested={found.procedure.suggested} files={inWords(files, borders)} />}
       <div class="under">
-        <Files found={found} files={files} borders={borders} player={player} reload={reload} />
+        <Files found={found} files={files} borders={borders} player={player} reload={reload}>
+          <DeleteCase found={found} caseName={titleOf(found)} videos={known.map((one) => one.video)} />
+        </Files>
         {isMapped && <CaseExports caseId={found.case_id} />}
-        <DeleteCase found={found} caseName={titleOf(found)} videos={known.map((one) => one.video)} />
-        <h2>{text.perFile(file.number, files.length)}</h2>
-        {here.video.rights.includes("timeline") && <a href={toCompare(file.video_id)}>{words.value.compare.openFile(file.number, files.length)}</a>}
+        <div class="row per-file">
+          <h2>{text.perFile(file.number, files.length)}</h2>
+          {here.video.rights.includes("timeline") && <a href={toCompare(file.video_id)}>{words.value.compare.openFile(file.number, files.length)}</a>}
+        </div>
         <About key={`about ${file.video_id}`} video={here.video} file={inCase} reload={here.reload} />
         <Share key={`share ${file.video_id}`} video={here.video} atS={player.timeS.peek() - file.offset_s} />
         <People key={`people ${file.video_id}`} video={here.video} reload={here.reload} />

@@ -34,6 +34,7 @@ export const de: Words = {
   },
   signIn: {
     title: "Anmelden",
+    what: "Halsted kartiert Videos von Operationen: was wann geschieht und wie sicher das Modell ist.",
     hospital: "Mit dem Konto Ihrer Klinik anmelden",
     other: "Andere Wege, sich anzumelden",
     key: "Ihr Schlüssel",

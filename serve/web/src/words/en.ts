@@ -34,6 +34,7 @@ export const en = {
   },
   signIn: {
     title: "Sign in",
+    what: "Halsted maps videos of operations: what happens when, and how sure the model is.",
     hospital: "Sign in with your hospital's account",
     other: "Other ways to sign in",
     key: "Your key",

@@ -7,6 +7,7 @@ export const compare: Words["compare"] = {
   openWhole: "Den ganzen Fall mit einem anderen vergleichen",
   openFile: (n, all) => `Nur Datei ${n} von ${all} vergleichen`,
   choose: "Vergleichen mit",
+  noOther: "Es gibt noch keinen anderen Fall, mit dem er verglichen werden könnte.",
   chooseNone: "Fall wählen",
   none: "Wählen Sie zwei Fälle: Öffnen Sie einen Fall, dann „Mit einem anderen Fall vergleichen“.",
   notMapped: "Dieser Fall ist noch nicht kartiert, daher lässt sich nichts ausrichten.",

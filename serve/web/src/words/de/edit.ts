@@ -2,7 +2,7 @@ import type { Words } from "../en";
 
 export const edit: Words["edit"] = {
   title: "Die Karte korrigieren",
-  onlyLook: "Sie sehen, was Menschen zu dieser Karte gesagt haben. Um sie zu ändern, bitten Sie die Person, der der Fall gehört, ihn mit Ihnen als Annotator oder Chirurg zu teilen.",
+  onlyLook: "Sie sehen, was Menschen zu dieser Karte gesagt haben. Um sie zu ändern, bitten Sie die Person, der der Fall gehört, ihn mit Ihnen als „Chirurgin oder Chirurg“ oder als „beschriftend“ zu teilen.",
   saved: "Alles ist gespeichert.",
   saving: (n) => (n === 1 ? "1 Änderung wird gespeichert …" : `${n} Änderungen werden gespeichert …`),
   unsaved: (n) => (n === 1 ? "1 Änderung ist noch nicht gespeichert. Sie bleibt in diesem Tab erhalten." : `${n} Änderungen sind noch nicht gespeichert. Sie bleiben in diesem Tab erhalten.`),
@@ -31,7 +31,7 @@ export const edit: Words["edit"] = {
   stop: "Ende",
   earlier: "Ein Bild früher",
   later: "Ein Bild später",
-  badTime: "Schreiben Sie eine Zeit wie 1:02:33.4, innerhalb des Videos und mit dem Ende nach dem Anfang.",
+  badTime: "Schreiben Sie eine Zeit wie 1:02:33,4, innerhalb des Videos und mit dem Ende nach dem Anfang.",
   models: (share) => `Das Modell ist zu ${share} sicher.`,
   modelSaid: (category, from, to) => `Das Modell sagte: ${category}, ${from} bis ${to}.`,
   states: {

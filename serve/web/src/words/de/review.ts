@@ -9,6 +9,8 @@ export const review: typeof english = {
   queued: "Die Karte wartet, bis sie an der Reihe ist. Sie erscheint hier von selbst.",
   mapping: (share, left) => `Die Karte entsteht: ${share} des Videos sind fertig${left}. Sie erscheint hier von selbst.`,
   minutesLeft: (n) => (n === 1 ? ", noch etwa eine Minute" : `, noch etwa ${n} Minuten`),
+  underWay: "Die Karte wird erstellt.",
+  isThere: "Die Karte ist da.",
   remapping: (share) => `Eine neue Karte entsteht: ${share} des Videos sind fertig. Bis dahin sehen Sie die Karte davor.`,
   picture: "Video",
   pictureMaking: "Dieser Browser kann die Datei so nicht abspielen. Eine Kopie, die er abspielen kann, entsteht; das Video startet dann von selbst. Die Zeitleiste geht schon.",

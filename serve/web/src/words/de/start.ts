@@ -16,9 +16,10 @@ export const account: Words["account"] = {
   title: "Ein neuer Schlüssel",
   ends: (day) => `Ihr Schlüssel gilt bis ${day}.`,
   means: "Ein neuer Schlüssel tritt an seine Stelle. Der alte gilt noch einen Tag, damit Programme wechseln können.",
-  make: "Neuen Schlüssel machen",
+  make: "Neuen Schlüssel erstellen",
   made: "Er wird nur jetzt gezeigt. Bewahren Sie ihn wie ein Passwort auf:",
   noCases: "Ihre Rolle sieht keinen Fall.",
+  roles: { admin: "Verwaltung", surgeon: "Chirurgie", trainee: "in Ausbildung", reviewer: "beurteilend", annotator: "beschriftend", auditor: "Revision", monitor: "Überwachung" },
   forPrograms: "Was sie lesen darf, ist für Programme: siehe",
   apiDocs: "die Beschreibung des Dienstes",
 };
@@ -77,9 +78,10 @@ export const home: Words["home"] = {
   jobOf: (name) => `Karte von ${name}`,
   cleaningOf: (name) => `Bereinigung von ${name}`,
   emptyTitle: "Es gibt noch keinen Fall",
-  empty: "Fügen Sie das Video einer Operation hinzu. Der Dienst bereinigt es so, wie Ihre Einrichtung es festgelegt hat, und macht dann die Karte: Schritte, Instrumente, Stiche.",
+  empty: "Fügen Sie das Video einer Operation hinzu. Der Dienst bereinigt es so, wie Ihre Einrichtung es festgelegt hat, und erstellt dann die Karte: Schritte, Instrumente, Stiche.",
   sample: "Mit einem Beispielfall ausprobieren",
   sampleMeans: "Das Beispiel ist eine gezeichnete Operation von einer Minute. Es zeigt keinen Patienten.",
+  sampleComes: "Das Beispiel wird gezeichnet. Sein Fall öffnet sich von selbst, innerhalb einer Minute.",
   none: (days) => `In den letzten ${days} Tagen kam kein Fall dazu.`,
   toLibrary: "Alle Fälle",
 };

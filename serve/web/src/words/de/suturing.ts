@@ -7,7 +7,7 @@ export const suturing: Words["suturing"] = {
   map: "Das Nähen kartieren",
   mapHint: "Verlangen Sie eine Karte des Nähens, um die Stiche zu sehen.",
   none: "In diesem Fall wurde kein Nähen gefunden.",
-  incomplete: "Die Karte ist nicht vollständig: Es können weitere Stiche dazukommen.",
+  incomplete: "Die Karte hat Lücken. Stiche dort sind nicht mitgezählt.",
   count: (n) => (n === 1 ? "Stich" : "Stiche"),
   phases: { handling: "Nadel fassen, Median", driving: "Durchstechen, Median", withdrawal: "Herausziehen, Median" },
   high: "von hoher Güte",

@@ -5,6 +5,7 @@ export const compare = {
   openWhole: "Compare the whole case with another",
   openFile: (n: number, all: number) => `Compare file ${n} of ${all} alone`,
   choose: "Compare with",
+  noOther: "There is no other case to compare it with yet.",
   chooseNone: "Choose a case",
   none: "Choose two cases to compare: open a case, then “Compare with another case”.",
   notMapped: "This case is not mapped yet, so nothing can be aligned.",

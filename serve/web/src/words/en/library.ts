@@ -18,7 +18,6 @@ export const library = {
   previous: "Previous cases",
   map: "Map it",
   nothing: "No case is like this. Remove a filter, or search for fewer words.",
-  none: "There are no cases yet. Add a video above; its map will appear here.",
   list: "Cases",
   poster: "First look at the case",
   noPoster: "No picture",
@@ -104,5 +103,6 @@ export const upload = {
   paused: "paused",
   sent: "sent",
   open: "Open the case",
+  delivered: (n: number) => (n === 1 ? "1 video was sent." : `${n} videos were sent.`),
   grouping: (n: number) => `the ${n} files become one case`,
 };

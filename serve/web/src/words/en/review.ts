@@ -7,6 +7,8 @@ export const review = {
   queued: "The map waits for its turn. It appears here by itself.",
   mapping: (share: string, left: string) => `The case is being mapped: ${share} of the video is done${left}. The map appears here by itself.`,
   minutesLeft: (n: number) => (n === 1 ? ", about a minute to go" : `, about ${n} minutes to go`),
+  underWay: "The map is being made.",
+  isThere: "The map is there.",
   remapping: (share: string) => `A new map is being made: ${share} of the video is done. Until then you see the map before.`,
   picture: "Video",
   pictureMaking: "This browser can't play the file as it is. A copy that it can play is being made; the video starts by itself when it is ready. The timeline works already.",

@@ -31,7 +31,12 @@ export const about = {
   boxes: (n: number) => (n === 1 ? "1 box hidden" : `${n} boxes hidden`),
   kinds: { tags: "the file's own tags", audio: "sound", subtitle: "subtitles", chapters: "chapters", attachment: "attachments", data: "data tracks" } as Record<string, string>,
   removed: (what: string) => `${what} removed`,
+  pictureClean: "Software looked through its picture and hid nothing.",
   pictureNot: "Its picture was not looked through.",
+  hiddenParts: (n: number) => (n === 1 ? "Look at what was hidden" : `Look at the ${n} parts that were hidden`),
+  hiddenWhole: "the whole picture",
+  hiddenBox: "a box",
+  hiddenWhy: { "out-of-body": "outside of the body", text: "text", recorder: "the recorder's text" } as Record<string, string>,
   certificate: "Certificate",
   accept: "I have looked through it",
   withdrawn: (day: string | null) =>

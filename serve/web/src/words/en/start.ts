@@ -17,6 +17,7 @@ export const account = {
   make: "Make a new key",
   made: "It is shown only now. Keep it where you keep passwords:",
   noCases: "Your role sees no case.",
+  roles: { admin: "administrator", surgeon: "surgeon", trainee: "trainee", reviewer: "reviewer", annotator: "annotator", auditor: "auditor", monitor: "monitor" } as Record<string, string>,
   forPrograms: "What it may read is for programs: see",
   apiDocs: "the description of the service",
 };
@@ -80,6 +81,7 @@ export const home = {
   empty: "Add a video of an operation. The service cleans it as your site has set, then maps it: steps, instruments, stitches.",
   sample: "Try it with a sample case",
   sampleMeans: "The sample is a drawn operation of a minute. It shows no patient.",
+  sampleComes: "The sample is being drawn. Its case opens by itself, within a minute.",
   none: (days: number) => `No case was added in the last ${days} days.`,
   toLibrary: "All cases",
 };

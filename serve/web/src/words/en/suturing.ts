@@ -5,7 +5,7 @@ export const suturing = {
   map: "Map the suturing",
   mapHint: "Ask for a map of the suturing to see the stitches.",
   none: "No suturing was found in this case.",
-  incomplete: "The map is not complete: more stitches may come.",
+  incomplete: "The map has gaps. Stitches there are not counted.",
   count: (n: number): string => (n === 1 ? "stitch" : "stitches"),
   phases: { handling: "Needle handling, median", driving: "Driving, median", withdrawal: "Withdrawal, median" },
   high: "of high proficiency",
