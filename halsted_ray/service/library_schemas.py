@@ -11,6 +11,7 @@ from halsted_ray.service.case_timelines import axis_of
 from halsted_ray.service.library import MOST_FILES, LibraryCase
 from halsted_ray.service.schemas import CauseShown, JobShown
 from halsted_ray.service.suggested_procedure import MapOfFile, suggested_procedure
+from halsted_ray.service.tables import Job, StoredVideo, VideoSummary
 
 CaseState = Literal["cleaning", "review", "failed", "new", "queued", "mapping", "mapped", "partial"]
 SHARE_DECIMALS = 4
@@ -273,7 +274,11 @@ def _status(case: LibraryCase) -> CaseStatus:
     done_s = [min(job.done_s, job.total_s) for job in case.jobs.values()]
     total_s = sum(job.total_s for job in case.jobs.values())
     is_done = case.state in ("mapped", "partial")
-    with_reason = [*case.jobs.values(), *(file.video for file in case.files), *case.summaries.values()]
+    with_reason: list[Job | StoredVideo | VideoSummary] = [
+        *case.jobs.values(),
+        *(file.video for file in case.files),
+        *case.summaries.values(),
+    ]
     told = next((one for one in with_reason if one.reason), None)
     return CaseStatus(
         state=case.state,  # type: ignore[arg-type]  # one of case_search.STATES

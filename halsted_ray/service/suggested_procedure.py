@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, collate, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.orm import Session
 
 from halsted_ray.service.tables import StoredVideo, VideoSummary
@@ -78,7 +78,7 @@ def cases_suggesting(
     candidates = of_case.where(is_named, VideoSummary.procedure.in_(alike), StoredVideo.case_id.in_(of_several))
     weight = func.sum(StoredVideo.duration_s * func.coalesce(VideoSummary.procedure_confidence, 0.0))
     is_postgres = session.get_bind().dialect.name == "postgresql"
-    name = collate(VideoSummary.procedure, "C") if is_postgres else VideoSummary.procedure  # by code points, as here
+    name: Any = VideoSummary.procedure.collate("C") if is_postgres else VideoSummary.procedure  # by code points
     keys = (func.round(1000 * weight), func.round(1000 * func.sum(StoredVideo.duration_s)), name)
     place = func.row_number().over(partition_by=StoredVideo.case_id, order_by=[key.desc() for key in keys])
     ranked = (
