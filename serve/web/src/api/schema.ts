@@ -591,6 +591,27 @@ export interface paths {
         patch: operations["describe_case_v1_cases__case_id__patch"];
         trace?: never;
     };
+    "/v1/cases/{case_id}/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete Case
+         * @description Deletes all files of the case that the caller sees, or none: each goes as by ``DELETE /v1/videos/{video_id}``.
+         *     409 where one of them is under a legal hold, 403 where one of them may not be deleted by the caller.
+         */
+        delete: operations["delete_case_v1_cases__case_id__files_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/cases/{case_id}/timeline": {
         parameters: {
             query?: never;
@@ -1851,6 +1872,8 @@ export interface components {
             not_asked: string[];
             /** Reason */
             reason: string | null;
+            /** @description The same for a program, where something failed. */
+            cause?: components["schemas"]["CauseShown"] | null;
         };
         /**
          * CaseStitchShown
@@ -1973,6 +1996,21 @@ export interface components {
              * @description The cursor of the next page; null on the last one.
              */
             next: string | null;
+        };
+        /**
+         * CauseShown
+         * @description Why something failed, for a program: ``failure_causes.CAUSES``. The text beside it says the same in English.
+         */
+        CauseShown: {
+            /** Code */
+            code: string;
+            /**
+             * Values
+             * @description What a sentence about it names.
+             */
+            values: {
+                [key: string]: string | number;
+            };
         };
         /**
          * ChangeShown
@@ -2456,18 +2494,6 @@ export interface components {
             clip_id?: string | null;
         };
         /**
-         * CauseShown
-         * @description Why something failed, for a program.
-         */
-        CauseShown: {
-            /** Code */
-            code: string;
-            /** Values */
-            values: {
-                [key: string]: string | number;
-            };
-        };
-        /**
          * JobShown
          * @description A mapping job and its progress in seconds of video.
          */
@@ -2497,6 +2523,7 @@ export interface components {
             outcome: string | null;
             /** Reason */
             reason: string | null;
+            /** @description Why it failed, for a program; null for an older job. */
             cause?: components["schemas"]["CauseShown"] | null;
             /**
              * Phase
@@ -3635,6 +3662,7 @@ export interface components {
              * @description Why it could not be cleaned.
              */
             reason?: string | null;
+            /** @description The same for a program; null for an older cleaning. */
             cause?: components["schemas"]["CauseShown"] | null;
             /** @description null for a video that was not cleaned, or not yet. */
             cleaning?: components["schemas"]["CleaningShown"] | null;
@@ -4812,6 +4840,35 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["DescribedCase"];
                 };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_case_v1_cases__case_id__files_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                case_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Validation Error */
             422: {
