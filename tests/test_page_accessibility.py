@@ -167,3 +167,28 @@ def test_axe_finds_nothing_on_the_sign_in_after_a_session_has_ended(site, tab):
     page.get_by_label("Search", exact=True).fill("needle")
     expect(page.get_by_role("status").filter(has_text="You were signed out")).to_be_visible()
     assert findings(tab) == []
+
+
+def test_axe_finds_nothing_on_comparisons_nor_on_ones_own_cases(site, tab):
+    page = tab.page
+    tab.sign_in(site["address"], site["key"], at=f"compare={site['mapped']}")
+    expect(page.get_by_label("Compare with")).to_be_visible()
+    assert findings(tab) == []
+    tab.go(f"compare={site['mapped']},case={site['whole']}")
+    expect(page.get_by_label("Align at")).to_be_visible()
+    assert findings(tab) == []
+    tab.go("mine")
+    expect(page.get_by_role("heading", name="My cases over time")).to_be_visible()
+    assert findings(tab) == []
+
+
+def test_axe_finds_nothing_on_what_a_moment_rests_on_nor_on_each_panel_beside_it(site, tab):
+    page = tab.page
+    tab.sign_in(site["address"], site["key"], at=site["mapped"])
+    page.get_by_role("button", name="Why this?").click()
+    expect(page.get_by_role("heading", name="Where the operation is")).to_be_visible()
+    assert findings(tab) == []
+    for panel in page.get_by_role("tab").all():
+        panel.click()
+        expect(panel).to_have_attribute("aria-selected", "true")
+        assert findings(tab) == []
