@@ -189,6 +189,7 @@ def test_a_mistyped_word_is_answered_with_the_nearest(capsys, line, said):
         ("phantom out --videos 2.5", "--videos: '2.5'; expected a whole number above 0"),
         ("phantom out --size 0x90", "--size: '0x90'; expected width x height, such as 640x360"),
         ("evaluate --atlas a --out b --folds 0", "--folds: '0'; expected a whole number above 0"),
+        ("atlas import a b --format multibypass140 --fold 5", "--fold: '5'; expected a fold, 0 to 4"),
         ("review --atlas a --out b --clips -1", "--clips: '-1'; expected a whole number above 0"),
         ("atlas release a v1 --test 1", "--test: '1'; expected a share of 0 to less than 1"),
     ],

@@ -7,7 +7,7 @@ import sys
 from fractions import Fraction
 from typing import Literal
 
-from halsted_ray.cli.options import DONE, NOT_ALL, Action, only_with
+from halsted_ray.cli.options import DONE, NOT_ALL, Action, fold, only_with
 from halsted_ray.cli.text_tables import counted, show_progress
 
 
@@ -53,8 +53,7 @@ def add_import(action: Action) -> None:
     )
     importing.add_argument(
         "--fold",
-        type=int,
-        choices=range(5),
+        type=fold,
         metavar="N",
         help="which of the data set's five folds, 0 to 4, says what is for training, validation and test "
         "(multibypass140; default: none, and a release draws the parts)",
