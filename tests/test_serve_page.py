@@ -160,7 +160,7 @@ def test_a_surgeon_uses_the_whole_page(site, tab, tmp_path, video):
     expect(page.get_by_text("Research software, not a medical device.")).to_be_visible()
 
     page.get_by_role("link", name="Library").click()
-    expect(page.get_by_text("There are no cases yet.")).to_be_visible()
+    expect(page.get_by_role("heading", name="There is no case yet")).to_be_visible()
     (tmp_path / "no.mp4").write_bytes(b"no video at all" * 1000)
     choose_files(tab, tmp_path / "no.mp4")
     tray = tab.region("Videos that are being sent")
@@ -210,7 +210,7 @@ def test_a_surgeon_uses_the_whole_page(site, tab, tmp_path, video):
     assert site.service.videos.get(site.tenant, job.video_id)
     page.get_by_role("button", name="Delete this case").click()
     dialog.get_by_role("button", name="Delete").click()
-    expect(page.get_by_text("There are no cases yet.")).to_be_visible()
+    expect(page.get_by_role("heading", name="There is no case yet")).to_be_visible()
     assert site.service.videos.list_videos(site.tenant) == []
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Your key")).to_be_visible()

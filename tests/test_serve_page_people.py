@@ -228,7 +228,7 @@ def test_the_first_administrator_is_made_by_a_link_that_works_once(tab, tmp_path
         expect(shown.get_by_role("alert")).to_have_count(0)
         shown.get_by_role("link", name="Go on to the cases").click()
         expect(shown.get_by_role("heading", name="There is no case yet")).to_be_visible()
-        expect(shown.get_by_role("banner")).to_contain_text("root, north (admin)")
+        expect(shown.get_by_role("banner")).to_contain_text("root, north (administrator)")
         assert key not in shown.evaluate("document.body.innerText + JSON.stringify(localStorage) + location.href")
         assert token not in shown.url and tab.errors == []
         set_up(token, "south", "eve")

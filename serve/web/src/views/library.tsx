@@ -53,7 +53,8 @@ export function Library({ query }: { query: URLSearchParams }) {
     if (arrivals.value) void found.reload();
   }, [arrivals.value]);
   const choice = useChoice(found.reload);
-  const isEmpty = shown?.total === 0 && !isFiltered(asked) && !isFiltered(wanted);
+  // Of this very question: what was shown for a filter says nothing about all cases.
+  const isEmpty = found.data?.total === 0 && !isFiltered(asked) && !isFiltered(wanted);
   return (
     <>
       <h1>{library.title}</h1>
