@@ -32,7 +32,8 @@ span) and action (.93) have a standard error of .02. A needle is driven once in 
 suturing."""
 PICTURE = ("--size", "256x144", "--fps", "12.8")
 """Still more than twice as wide as what the encoder sees, and twice its rate, since the usual decoding skips every
-other frame. A minute takes half of the time of a minute at 384x216 and 15 frames per second (2.2 and 4.3 s of a slow core)."""
+other frame. A minute takes 2.2 s of a slow core to render, against 4.3 s at 384x216 and 15 frames per
+second."""
 FOREIGN_S = 10.0
 """Length of each video of foreign pictures."""
 ANNOTATED = 16
