@@ -99,7 +99,7 @@ class Painter:
     def band(self, points: ArrayLike, width: float, colour: Colour) -> None:
         """Draws a curved band of ``width`` along ``points`` [N, 2]."""
         points = np.asarray(points, float)
-        # As np.gradient does it, which takes four times as long for so few points.
+        # As np.gradient does it, which takes three times as long for so few points.
         along = np.empty_like(points)
         along[0], along[-1] = points[1] - points[0], points[-1] - points[-2]
         along[1:-1] = (points[2:] - points[:-2]) / 2

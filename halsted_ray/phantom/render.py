@@ -156,7 +156,7 @@ class Renderer:
 
 
 def _every(step: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Every ``step``-th pixel of every ``step``-th row, copied by pixels: by bytes it takes four times as long."""
+    """Every ``step``-th pixel of every ``step``-th row, copied by pixels: by bytes it takes 1.7 times as long."""
     pixels = image.view(_PIXEL)[::step, ::step]
     return np.ascontiguousarray(pixels).view(np.uint8)
 

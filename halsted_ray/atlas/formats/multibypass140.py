@@ -159,8 +159,8 @@ def names_of_pickle(data: bytes, location: str) -> list[str]:
         said = _PlainValues(io.BytesIO(data)).load()
     except Exception as error:  # a damaged pickle raises nearly anything
         raise AtlasError(
-            f"{location}: can't be read as a pickle of plain values ({first_line(error)}); fetch the file again, or "
-            "write the names of its videos to a text file, one a line"
+            f"{location}: can't be read as a pickle of plain values ({first_line(error)}); fetch the file again "
+            "(a benchmark also takes the names of the videos as a text file, one per line)"
         ) from error
     if not isinstance(said, dict) or not all(isinstance(name, str) for name in said):
         raise AtlasError(f"{location}: holds a {type(said).__name__}; expected a dict, video to its frames")
