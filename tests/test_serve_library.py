@@ -221,6 +221,8 @@ def test_a_case_shows_its_files_on_one_axis(service):
     add_video(service, ada, "a1", "ca5e", position=2, duration_s=300.0, created_s=now_s() - 60)
     add_video(service, ada, "a0", "ca5e", position=1, duration_s=100.0)
     add_summary(service, "a0", stitches=3)
+    half = show_case(service.library.show(ada, "ca5e"))
+    assert (half.status.state, half.stitches) == ("partial", None), "stitches of one file would pass for all of them"
     add_summary(
         service, "a1", "Hysterectomy", stitches=4, asked=["macro", "micro"], not_asked=[], procedure_confidence=0.8
     )

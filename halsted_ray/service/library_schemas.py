@@ -76,7 +76,7 @@ class CaseShown(BaseModel):
     poster: str | None = Field(description="The address of a picture of it, relative to the service's.")
     mine: bool
     rights: list[str] = Field(description="What the caller may do with each of its files.")
-    stitches: int | None = Field(description="null where the tasks were not asked that tell.")
+    stitches: int | None = Field(description="null until each of its files has a map by the tasks that tell.")
 
 
 class LooksLike(BaseModel):
@@ -194,7 +194,7 @@ def show_case(case: LibraryCase) -> CaseShown:
         poster=_poster(case),
         mine=case.is_mine,
         rights=sorted(case.rights),
-        stitches=sum(counts) if counts else None,
+        stitches=sum(counts) if len(counts) == len(case.files) else None,
     )
 
 

@@ -3,7 +3,7 @@ import userEvent from "@testing-library/user-event";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 import { qualityShown } from "../case/quality";
-import { route } from "../router";
+import { go, replace, route, toCase } from "../router";
 import { type Answer, refused, serve } from "../testing/service";
 import { at, loaded, stubBrowser } from "../testing/video";
 import { CaseView } from "./case";
@@ -48,7 +48,7 @@ function answers(more: Record<string, Answer> = {}, id = ID): Record<string, Ans
 }
 
 function open(atS = 0, id = ID) {
-  location.hash = `#${id}`;
+  replace(toCase(id, atS)); // without the event of the address, which jsdom would send later
   route.value = { view: "case", videoId: id, atS };
   return render(<CaseView key={id} videoId={id} atS={atS} />);
 }
@@ -270,6 +270,17 @@ test("an answer for the case before is never shown under this one", async () => 
   const slider = await position();
   expect(screen.getByRole("heading", { level: 1 }).textContent).toBe("Case bbbbbb");
   expect(slider.getAttribute("aria-valuetext")).toBe("0:00");
+});
+
+test("a link to a moment leads there, also when it led there before", async () => {
+  serve(answers());
+  open(12);
+  const slider = await position();
+  slider.focus();
+  await userEvent.keyboard("{End}");
+  await waitFor(() => expect(location.hash).toBe(toCase(ID, 120)));
+  go(toCase(ID, 12));
+  await waitFor(() => expect(slider.getAttribute("aria-valuetext")).toMatch(/^0:12/));
 });
 
 test("moments like the one that is shown are looked for in all cases", async () => {

@@ -117,7 +117,7 @@ function Review({ video, procedure, atS, reload }: { video: Video; procedure: Ca
     return new VideoPlayer(video.duration_s, fps, atS, piecesOfLink(fps) ?? undefined);
   }, [video.video_id, video.duration_s]);
   const selection = useMemo<Selection>(() => ({ span: signal(null), range: signal(null) }), [video.video_id]);
-  useAddress(video.video_id, atS, player);
+  useAddress(video.video_id, player);
   return <Mapped {...{ video, procedure, player, selection, lanes, map, taxonomy: taxonomy ?? [], reload }} />;
 }
 

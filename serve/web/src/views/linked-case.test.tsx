@@ -3,6 +3,7 @@ import userEvent from "@testing-library/user-event";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 import { App } from "../app";
+import { replace } from "../router";
 import { ID, VIDEO } from "../testing/case";
 import { type Answer, refused, serve } from "../testing/service";
 import { at, loaded, stubBrowser } from "../testing/video";
@@ -27,7 +28,7 @@ function open(link: { shows: string[]; from_s?: number; to_s?: number }, more: R
     [`GET v1/videos/${ID}/timeline`]: link.shows.includes("timeline") ? { video_id: ID, rows: ROWS } : refused(403, ""),
     ...more,
   });
-  location.hash = `#${ID}@${link.from_s ?? 0}`;
+  replace(`#${ID}@${link.from_s ?? 0}`);
   dispatchEvent(new Event("hashchange"));
   render(<App />);
   return asked;

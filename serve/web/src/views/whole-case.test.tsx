@@ -3,7 +3,7 @@ import userEvent from "@testing-library/user-event";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 import { qualityShown } from "../case/quality";
-import { route } from "../router";
+import { replace, route } from "../router";
 import { session } from "../session";
 import { type Answer, serve } from "../testing/service";
 import { at, loaded, stubBrowser } from "../testing/video";
@@ -46,7 +46,7 @@ function answers(more: Record<string, Answer> = {}): Record<string, Answer> {
 }
 
 function open(atS = 0) {
-  location.hash = `#case=${CASE}`;
+  replace(`#case=${CASE}@${atS}`); // without the event of the address, which jsdom would send later
   route.value = { view: "whole", caseId: CASE, atS };
   return render(<WholeView caseId={CASE} atS={atS} />);
 }

@@ -6,6 +6,7 @@ import { type ApiError, api } from "../api/client";
 import { useEvery, useResource } from "../api/resource";
 import type { Timeline as TimelineAnswer } from "../api/types";
 import { About } from "../case/about";
+import { useLinks } from "../case/address";
 import { Comments } from "../case/comments";
 import { keepSelection, useControls } from "../case/controls";
 import { EditPanel } from "../case/edit/panel";
@@ -114,13 +115,11 @@ function usePlayer(files: readonly CaseFile[], shape: string, seen: Record<strin
       }),
     [player],
   );
-  // A link within the page leads to another moment.
-  const [shown] = useState({ videoId, atS });
-  useEffect(() => {
-    const offsetS = files.find((file) => file.video_id === videoId)?.offset_s ?? 0;
-    if (shown.atS !== atS || shown.videoId !== videoId) player.seek(offsetS + atS);
-    [shown.atS, shown.videoId] = [atS, videoId];
-  }, [videoId, atS]);
+  useLinks((here) => {
+    if (here.view === "whole") return here.atS;
+    const file = here.view === "case" ? files.find((one) => one.video_id === here.videoId) : undefined;
+    return file && here.view === "case" ? file.offset_s + here.atS : null;
+  }, player);
   useAddress(player, files);
   return player;
 }
