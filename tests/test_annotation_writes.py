@@ -15,8 +15,8 @@ from halsted_ray.service.annotation_log import ModelRow
 from halsted_ray.service.annotations import Annotations, WantedChange, check_rows, forget_annotations
 from halsted_ray.service.cases import Case
 from halsted_ray.service.database import Database, now_s
+from halsted_ray.service.errors import StateConflict
 from halsted_ray.service.tables import StoredVideo
-from halsted_ray.service.uploads import StateConflict
 from halsted_ray.service.users import Caller
 
 DURATION_S = 100.0

@@ -25,8 +25,9 @@ from halsted_ray.service.annotation_tables import Comment
 from halsted_ray.service.case_identities import VideoIdentity, add_identity
 from halsted_ray.service.cases import Case
 from halsted_ray.service.components import ServiceComponents
+from halsted_ray.service.errors import NotFound
+from halsted_ray.service.stored_videos import video_of_tenant
 from halsted_ray.service.tables import CaseLink, Job, Share
-from halsted_ray.service.uploads import NotFound, video_of_tenant
 
 NUL, HALF = "\0", "\ud800"
 

@@ -15,13 +15,12 @@ from sqlalchemy import select, update
 from halsted_ray.errors import UsageError
 from halsted_ray.service.case_descriptions import Description
 from halsted_ray.service.case_search import CaseQuery
-from halsted_ray.service.cases import Forbidden
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.database import now_s
+from halsted_ray.service.errors import Forbidden, NotFound, StateConflict
 from halsted_ray.service.library_schemas import show_case
 from halsted_ray.service.own_trend import read_trend
 from halsted_ray.service.tables import AuditEntry, CaseLabel, Operation, StoredVideo, VideoSummary, queued_job
-from halsted_ray.service.uploads import NotFound, StateConflict
 from halsted_ray.service.users import DAY_S, Caller
 from halsted_ray.taxonomy.names import fold
 

@@ -21,12 +21,12 @@ from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
 from halsted_ray.service import links
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.database import now_s
+from halsted_ray.service.errors import StateConflict
 from halsted_ray.service.links import MAX_LINK_DAYS, MAX_LINKS
 from halsted_ray.service.proficiency import hidden_tags
 from halsted_ray.service.route_access import access_of_routes
 from halsted_ray.service.sessions import COOKIE
 from halsted_ray.service.tables import CaseLink, LinkSession, StoredVideo
-from halsted_ray.service.uploads import StateConflict
 
 RANGE = {"Range": "bytes=0-9"}
 

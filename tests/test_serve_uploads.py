@@ -262,7 +262,7 @@ def test_a_signed_address_takes_a_part_until_it_expires(client, service, video, 
             url.replace(upload_id, "0" * 32),
         ):
             assert anybody.put(wrong, content=b"x").status_code == 403
-        monkeypatch.setattr("halsted_ray.service.uploads.now_s", lambda: time.time() + 7200)
+        monkeypatch.setattr("halsted_ray.service.signed_addresses.now_s", lambda: time.time() + 7200)
         assert anybody.put(url, content=b"x").status_code == 403
     assert "address has expired" in anybody.put(url, content=b"x").json()["detail"]
 

@@ -23,8 +23,9 @@ from halsted_ray.service.annotation_log import Change, ModelRow, Span, apply, in
 from halsted_ray.service.annotation_tables import AnnotationChange
 from halsted_ray.service.case_people import Author, authors_of
 from halsted_ray.service.database import Database, now_s
+from halsted_ray.service.errors import StateConflict
+from halsted_ray.service.stored_videos import video_of_tenant
 from halsted_ray.service.tables import Job, StoredVideo
-from halsted_ray.service.uploads import StateConflict, video_of_tenant
 from halsted_ray.taxonomy import Taxonomy
 
 if TYPE_CHECKING:

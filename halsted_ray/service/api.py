@@ -23,10 +23,10 @@ from halsted_ray.errors import ModelError, OutputError, RegistryError, TaxonomyE
 from halsted_ray.service.addresses import HostMiddleware
 from halsted_ray.service.annotation_schemas import show_spans
 from halsted_ray.service.annotations import SpanChanged
-from halsted_ray.service.cases import Forbidden
 from halsted_ray.service.clip_tagging import UnknownWords
 from halsted_ray.service.comments import NotYours
 from halsted_ray.service.components import Overloaded, ServiceComponents
+from halsted_ray.service.errors import Forbidden, NotFound, StateConflict
 from halsted_ray.service.job_following import JobFollowing
 from halsted_ray.service.middleware import RequestMiddleware
 from halsted_ray.service.moment_cache import MomentCache
@@ -37,7 +37,6 @@ from halsted_ray.service.rate_limit import RateLimiter
 from halsted_ray.service.refusals import name_of, problem
 from halsted_ray.service.routes import include_routes
 from halsted_ray.service.storage_room import QuotaExceeded
-from halsted_ray.service.uploads import NotFound, StateConflict
 
 DESCRIPTION = """Temporal maps of surgical video. **Research software, not a medical device**: not for diagnosis and not
 for judging a person. The model makes mistakes; every answer says how sure the model is and which version answered."""

@@ -24,8 +24,8 @@ from halsted_ray.service.annotation_samples import agreed, clips_of_spans
 from halsted_ray.service.annotation_tables import AtlasEntry
 from halsted_ray.service.annotations import Annotations, Layer
 from halsted_ray.service.database import Database
+from halsted_ray.service.errors import NotFound, StateConflict
 from halsted_ray.service.tables import StoredVideo
-from halsted_ray.service.uploads import NotFound, StateConflict
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.video.identity import video_id as identified

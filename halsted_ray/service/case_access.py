@@ -13,12 +13,12 @@ from fastapi import Depends, Path, Request
 from fastapi.dependencies.models import Dependant
 
 from halsted_ray.service.auth import PERMISSION, TAKES_LINKS, record_refusal, require_permission
-from halsted_ray.service.cases import Case, Forbidden
+from halsted_ray.service.cases import Case
 from halsted_ray.service.components import ServiceComponents
+from halsted_ray.service.errors import Forbidden, NotFound
 from halsted_ray.service.library import LibraryCase
 from halsted_ray.service.rights import PERMISSION_OF
 from halsted_ray.service.tables import Job
-from halsted_ray.service.uploads import NotFound
 from halsted_ray.service.users import Caller
 
 Id = Annotated[str, Path(pattern=r"^[0-9a-f]{1,64}$")]

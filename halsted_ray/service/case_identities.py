@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from halsted_ray.hospital.subject import Subject
 from halsted_ray.service import audit
 from halsted_ray.service.database import Database, now_s
+from halsted_ray.service.stored_videos import video_of_tenant
 from halsted_ray.service.tables import StoredVideo, VideoIdentity
-from halsted_ray.service.uploads import video_of_tenant
 
 if TYPE_CHECKING:
     from halsted_ray.service.cases import Case

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from halsted_ray.hospital import exports
 from halsted_ray.service.case_identities import read_identities
-from halsted_ray.service.uploads import NotFound, StateConflict
+from halsted_ray.service.errors import NotFound, StateConflict
 from halsted_ray.service.videos import Videos
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from halsted_ray.maps.stitch_table import (
 from halsted_ray.maps.table_schemas import TIMELINE_SCHEMA
 from halsted_ray.records import JsonObject, digest
 from halsted_ray.service.cases import Case
+from halsted_ray.service.errors import NotFound, StateConflict
 from halsted_ray.service.library import LibraryCase
-from halsted_ray.service.uploads import NotFound, StateConflict
 from halsted_ray.service.videos import NotMapped, Videos, render_timeline
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.taxonomy.parsing import shipped_of_digest

@@ -19,11 +19,12 @@ from halsted_ray.errors import UsageError
 from halsted_ray.service import audit, links, users
 from halsted_ray.service.atlas_entries import withdraw_from_atlas
 from halsted_ray.service.database import Database, lock_row, now_s
+from halsted_ray.service.errors import Forbidden, NotFound, StateConflict
 from halsted_ray.service.links import LinkOfCase, LinkUse
 from halsted_ray.service.rights import PERMISSION_OF, RELATIONS, SHARED_AS, relations_of, rights_of
 from halsted_ray.service.shares import add_share, is_running
+from halsted_ray.service.stored_videos import video_of_tenant
 from halsted_ray.service.tables import AuditEntry, Job, Share, StoredVideo, Upload, User
-from halsted_ray.service.uploads import NotFound, StateConflict, video_of_tenant
 from halsted_ray.service.users import DAY_S, PERMISSIONS, Caller
 from halsted_ray.service.videos import Videos
 
@@ -32,10 +33,6 @@ CONSENTS = ("unknown", "given", "withdrawn")
 """The states of a patient's consent. Once it is withdrawn, only administrators still see picture and map."""
 MAX_SHARE_DAYS = 366.0
 """No share that somebody grants lasts longer."""
-
-
-class Forbidden(UsageError):
-    """The caller knows that the case is there, and may not do this with it."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 
 from halsted_ray.errors import DecoderKilled, StorageUnavailable, VideoError
 from halsted_ray.maps.exports import Row
-from halsted_ray.service.cases import Case, Forbidden
+from halsted_ray.service.cases import Case
+from halsted_ray.service.errors import Forbidden, Rejected
 from halsted_ray.service.prepared_timelines import rows_within
-from halsted_ray.service.uploads import Rejected
 from halsted_ray.service.videos import Videos
 from halsted_ray.video.decode_process import DecodeProcess
 

@@ -17,8 +17,9 @@ from halsted_ray.service import audit
 from halsted_ray.service.annotation_tables import Comment
 from halsted_ray.service.case_people import Author, authors_of
 from halsted_ray.service.database import Database, now_s
+from halsted_ray.service.errors import NotFound, StateConflict
+from halsted_ray.service.stored_videos import video_of_tenant
 from halsted_ray.service.tables import StoredVideo
-from halsted_ray.service.uploads import NotFound, StateConflict, video_of_tenant
 
 if TYPE_CHECKING:
     from halsted_ray.service.cases import Case

@@ -24,6 +24,7 @@ from halsted_ray.service.prometheus import Metrics
 from halsted_ray.service.served_model import ModelSource, ModelStamp, model_source
 from halsted_ray.service.settings import Settings
 from halsted_ray.service.storage_room import StorageRoom
+from halsted_ray.service.uploaded_videos import NewVideoRules
 from halsted_ray.service.uploads import Uploads
 from halsted_ray.service.videos import Videos
 from halsted_ray.video.limits import VideoLimits
@@ -134,11 +135,9 @@ class ServiceComponents:
                     is_cleaned=settings.deidentify != "off",
                 ),
                 VideoLimits(settings.video_hours, settings.video_frames),
+                NewVideoRules(settings.retention_days, settings.deidentify, settings.proxies),
                 settings.presign,
                 settings.link_s,
-                settings.retention_days,
-                settings.deidentify,
-                settings.proxies,
             ),
             videos=videos,
             cases=Cases(database, videos, settings.retention_days, settings.withdrawn_days),

@@ -8,10 +8,10 @@ from halsted_ray.errors import UsageError
 from halsted_ray.maps.stitch_table import taxonomy_of
 from halsted_ray.sequences.explanation import Explanation, Row, explain
 from halsted_ray.service.case_timelines import axis_of, read_case_map
-from halsted_ray.service.cases import Case, Forbidden
+from halsted_ray.service.cases import Case
+from halsted_ray.service.errors import Forbidden, StateConflict
 from halsted_ray.service.library import LibraryCase
 from halsted_ray.service.proficiency import hidden_tags
-from halsted_ray.service.uploads import StateConflict
 from halsted_ray.service.videos import Videos
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.taxonomy.parsing import shipped_of_digest

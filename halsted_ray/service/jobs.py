@@ -22,10 +22,11 @@ from sqlalchemy.orm import Session
 from halsted_ray.service import audit, cleaning, playback
 from halsted_ray.service.clean_upload import CleanCopy
 from halsted_ray.service.database import Database, lock_row, now_s
+from halsted_ray.service.errors import NotFound, StateConflict
 from halsted_ray.service.failure_causes import Cause, cause
+from halsted_ray.service.stored_videos import video_of_tenant
 from halsted_ray.service.summaries import note_failure
 from halsted_ray.service.tables import Job, StoredVideo, queued_job
-from halsted_ray.service.uploads import NotFound, StateConflict, video_of_tenant
 from halsted_ray.service.users import Caller
 
 ENDS = ("done", "failed", "cancelled")

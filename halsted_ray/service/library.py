@@ -25,10 +25,10 @@ from halsted_ray.service.case_descriptions import (
     write_description,
 )
 from halsted_ray.service.case_search import CasePage, CaseQuery, search, states_of
-from halsted_ray.service.cases import Case, Cases, Forbidden, record_looks, seen_cases
+from halsted_ray.service.cases import Case, Cases, record_looks, seen_cases
 from halsted_ray.service.database import Database
+from halsted_ray.service.errors import Forbidden, NotFound
 from halsted_ray.service.tables import Job, StoredVideo, Upload, VideoSummary, new_case_id
-from halsted_ray.service.uploads import NotFound
 from halsted_ray.service.users import Caller
 from halsted_ray.service.videos import check_deletable
 

@@ -19,8 +19,9 @@ from sqlalchemy.orm import Session
 from halsted_ray.errors import UsageError
 from halsted_ray.service import audit, users
 from halsted_ray.service.database import now_s
+from halsted_ray.service.errors import NotFound, StateConflict
+from halsted_ray.service.stored_videos import video_of_tenant
 from halsted_ray.service.tables import CaseLink, LinkSession, StoredVideo, User
-from halsted_ray.service.uploads import NotFound, StateConflict, video_of_tenant
 from halsted_ray.service.users import DAY_S, LINK_ROLE, Caller
 
 if TYPE_CHECKING:

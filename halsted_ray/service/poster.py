@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from sqlalchemy import update
 
 from halsted_ray.errors import OutputError, UnreadableVideo, VideoError
+from halsted_ray.service.errors import NotFound
 from halsted_ray.service.tables import StoredVideo
-from halsted_ray.service.uploads import NotFound
 from halsted_ray.storage.files import write_atomically
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.video.decode_process import DecodeProcess

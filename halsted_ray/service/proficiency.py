@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from halsted_ray.errors import UsageError
 from halsted_ray.maps.stitch_table import taxonomy_of
+from halsted_ray.service.errors import StateConflict
 from halsted_ray.service.links import PROFICIENCY
-from halsted_ray.service.uploads import StateConflict
 from halsted_ray.taxonomy import Taxonomy
 from halsted_ray.taxonomy.parsing import shipped_of_digest
 

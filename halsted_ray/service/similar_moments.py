@@ -23,8 +23,8 @@ from halsted_ray.search.text_question import TextSearch
 from halsted_ray.search.words_of_maps import by_words_too
 from halsted_ray.service.annotation_log import ModelRow
 from halsted_ray.service.cases import Case, Cases
+from halsted_ray.service.errors import StateConflict
 from halsted_ray.service.moment_cache import MomentCache
-from halsted_ray.service.uploads import StateConflict
 from halsted_ray.service.users import Caller
 from halsted_ray.service.videos import Videos
 from halsted_ray.storage.vector_files import Span

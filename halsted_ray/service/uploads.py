@@ -16,21 +16,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import urlencode
 
 from sqlalchemy import CursorResult, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from halsted_ray.errors import DecoderKilled, OutputError, StorageUnavailable, UsageError, VideoError
-from halsted_ray.service import audit, cleaning, playback, sent_in_error
+from halsted_ray.errors import DecoderKilled, OutputError, StorageUnavailable, VideoError
+from halsted_ray.service import audit, sent_in_error
 from halsted_ray.service.database import Database, now_s
+from halsted_ray.service.errors import NotFound, Rejected, StateConflict
 from halsted_ray.service.object_store import MAX_PARTS, PART_BYTES, VIDEOS, ObjectStore, UploadEnded
-from halsted_ray.service.shares import add_share
+from halsted_ray.service.signed_addresses import is_signed, signed_address
 from halsted_ray.service.storage_room import StorageRoom, StorageUse
-from halsted_ray.service.tables import Secret, StoredVideo, Upload, UploadPart, new_case_id
+from halsted_ray.service.stored_videos import next_position, video_of_tenant
+from halsted_ray.service.tables import StoredVideo, Upload, UploadPart, new_case_id
 from halsted_ray.service.upload_content import content_id, digests_of
-from halsted_ray.service.users import DAY_S, Caller
+from halsted_ray.service.uploaded_videos import NewVideoRules, enter_video
+from halsted_ray.service.users import Caller
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.limits import VideoLimits
@@ -41,37 +43,22 @@ COMPLETING_S = 600.0
 """After this many seconds another request may complete an upload whose completion did not end: its replica died."""
 
 
-class NotFound(UsageError):
-    """This tenant has no such upload, video or job."""
-
-
-class StateConflict(UsageError):
-    """The state of the upload does not allow the request."""
-
-
-class Rejected(UsageError):
-    """What was sent is not what was announced, or it is no video."""
-
-
 @dataclass(frozen=True)
 class Uploads:
     """The uploads of all tenants, over one database and one store.
 
-    ``room``: what a tenant and the disk may hold. ``limits``: how long a video may be. ``presign``: clients may put
-    parts straight to the object store. ``link_s``: how many seconds an address holds.
-    ``retention_days``: how long a new video is kept; None: for good. ``deidentify``: of ``cleaning.LEVELS``.
-    ``proxies``: of ``playback.PROXIES``.
+    ``room``: what a tenant and the disk may hold. ``limits``: how long a video may be. ``rules``: what becomes of a new
+    video. ``presign``: clients may put parts straight to the object store. ``link_s``: how many seconds an address
+    holds.
     """
 
     database: Database
     store: ObjectStore
     room: StorageRoom
     limits: VideoLimits
+    rules: NewVideoRules = NewVideoRules()
     presign: bool = False
     link_s: float = 3600.0
-    retention_days: float | None = None
-    deidentify: str = "metadata"
-    proxies: str = "auto"
 
     def begin(
         self,
@@ -195,16 +182,11 @@ class Uploads:
             url = self.store.presign_part(tenant_id, upload.place, upload.store_ref, number, self.link_s)
             if url is not None:
                 return url
-        expires_s = int(now_s() + self.link_s)
-        signature = self._signature(upload_id, number, expires_s)
-        query = urlencode({"expires": expires_s, "signature": signature})
-        return f"{base.rstrip('/')}/v1/uploads/{upload_id}/parts/{number}/signed?{query}"
+        return signed_address(self.database, base, upload_id, number, self.link_s)
 
     def check_address(self, upload_id: str, number: int, expires_s: int, signature: str) -> str | None:
         """The tenant whose upload a signed address is for; None where it has expired or was never signed."""
-        if expires_s < now_s() or not hmac.compare_digest(
-            self._signature(upload_id, number, expires_s).encode(), signature.encode()
-        ):
+        if not is_signed(self.database, upload_id, number, expires_s, signature):
             return None
         with self.database.reading() as session:
             upload = session.get(Upload, upload_id)
@@ -324,76 +306,17 @@ class Uploads:
     def _enter(self, caller: Caller, upload: Upload, name: str, size_bytes: int, found: Probe) -> StoredVideo:
         """Enters the file as the tenant's video ``name`` and ends the upload. Where the tenant has the video already,
         the new copy of its bytes is removed."""
-        superfluous = None
         with self.database.writing() as session:
             state = session.get_one(Upload, upload.upload_id, with_for_update=True).state
             if state == "complete":  # another request completed it: this request took longer than COMPLETING_S
                 return video_of_tenant(session, caller.tenant_id, name)
             if state != "open":
                 raise StateConflict(f"upload {upload.upload_id!r} is {state}; begin another one").named("upload-ended")
-            video = session.get(StoredVideo, (caller.tenant_id, name))
-            if video is not None and video.deleted_s is None and video.state != "failed":
-                superfluous = upload.place
-                if video.owner_id not in (None, upload.user_id):  # whoever has the whole file may see the case, too
-                    add_share(session, video, upload.user_id, "surgeon", upload.user_id, None)
-            else:
-                # Deleted, and its bytes are about to be removed, or never cleaned; these are new bytes.
-                if video is not None and video.place != cleaning.clean_place(upload):
-                    superfluous = video.place
-                # Of a case whose cleaning failed only the bytes went: it stays whose it is, and as it is to be kept.
-                kept = video if video is not None and video.deleted_s is None else None
-                owner_id = (kept.owner_id if kept else None) or upload.user_id
-                keep_until_s = None if self.retention_days is None else now_s() + self.retention_days * DAY_S
-                is_raw = self.deidentify != "off"
-                video = session.merge(
-                    StoredVideo(
-                        tenant_id=caller.tenant_id,
-                        video_id=name,
-                        place=cleaning.clean_place(upload) if is_raw else upload.place,
-                        original=upload.place if is_raw else None,
-                        state="cleaning" if is_raw else "ready",
-                        cleaning=None,
-                        reason=None,
-                        cause=None,
-                        size_bytes=size_bytes,
-                        duration_s=found.duration_s,
-                        width=found.width,
-                        height=found.height,
-                        fps=found.fps,
-                        codec=found.codec,
-                        created_s=now_s(),
-                        deleted_s=None,
-                        case_id=(kept.case_id if kept else upload.case_id) or new_case_id(),
-                        position=(kept.position if kept else upload.position) or 1,
-                        poster=None,
-                        owner_id=owner_id,
-                        consent=kept.consent if kept else "unknown",
-                        keep_until_s=kept.keep_until_s if kept else keep_until_s,
-                        legal_hold=kept.legal_hold if kept else False,
-                        playback=None if is_raw else playback.playback_of(found),
-                        proxy_bytes=None,
-                    )
-                )
-                if owner_id != upload.user_id:
-                    add_share(session, video, upload.user_id, "surgeon", upload.user_id, None)
-                if is_raw:
-                    cleaning.ask(session, video, upload.user_id)
-                elif self.proxies == "auto" and video.playback == "none":
-                    playback.begin(session, video, upload.user_id)
-            session.execute(
-                update(Upload)
-                .where(Upload.upload_id == upload.upload_id)
-                .values(state="complete", video_id=name, completing_s=None)
-            )
-            audit.record(
-                session,
-                caller.tenant_id,
-                caller.actor,
-                "upload.complete",
-                name,
-                upload=upload.upload_id,
-                size_bytes=size_bytes,
-            )
+            video, superfluous = enter_video(session, upload, name, size_bytes, found, self.rules)
+            ended = {"state": "complete", "video_id": name, "completing_s": None}
+            session.execute(update(Upload).where(Upload.upload_id == upload.upload_id).values(**ended))
+            more = {"upload": upload.upload_id, "size_bytes": size_bytes}
+            audit.record(session, caller.tenant_id, caller.actor, "upload.complete", name, **more)
         if superfluous:
             try:
                 self.store.remove(caller.tenant_id, superfluous.rsplit("/", 1)[0])
@@ -493,34 +416,6 @@ class Uploads:
             )
             audit.record(session, caller.tenant_id, caller.actor, f"upload.{state}", upload.upload_id)
 
-    def _signature(self, upload_id: str, number: int, expires_s: int) -> str:
-        message = f"{upload_id}/{number}/{expires_s}".encode()
-        return hmac.new(_signing_key(self.database), message, hashlib.sha256).hexdigest()
-
-
-def next_position(session: Session, tenant_id: str, case_id: str) -> int:
-    """The position behind those of all files of a case, with those that are on their way."""
-    videos = select(func.max(StoredVideo.position)).where(
-        StoredVideo.tenant_id == tenant_id, StoredVideo.case_id == case_id, StoredVideo.deleted_s.is_(None)
-    )
-    uploads = select(func.max(Upload.position)).where(
-        Upload.tenant_id == tenant_id, Upload.case_id == case_id, Upload.state.in_(("open", "complete"))
-    )
-    return max(session.scalar(videos) or 0, session.scalar(uploads) or 0) + 1
-
-
-def video_of_tenant(session: Session, tenant_id: str, video_id: str, is_held: bool = False) -> StoredVideo:
-    """The tenant's video. Raises NotFound for a video of another tenant, a deleted video, and an unknown id.
-
-    ``is_held``: nobody else changes or deletes it until the transaction ends. Whoever adds something that goes with the
-    video asks for that: what is added while another transaction deletes the video would stay, and belong to whoever
-    uploads the same file next. A transaction that holds several videos holds all of them before its first audit entry.
-    """
-    video = session.get(StoredVideo, (tenant_id, video_id), with_for_update=True if is_held else None)
-    if video is None or video.deleted_s is not None:
-        raise NotFound(f"no video {video_id!r}")
-    return video
-
 
 def _own(session: Session, tenant_id: str, upload_id: str, state: str | None = None) -> Upload:
     """The tenant's upload. Raises NotFound, and StateConflict where it is not in ``state``."""
@@ -574,8 +469,3 @@ def _probe(location: str) -> Probe:
             return process.probe(location)
         except DecoderKilled:  # the first time can be the fault of the machine
             return process.probe(location)
-
-
-def _signing_key(database: Database) -> bytes:
-    with database.reading() as session:
-        return bytes.fromhex(session.get_one(Secret, "addresses").value)

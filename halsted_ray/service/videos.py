@@ -24,11 +24,12 @@ from halsted_ray.service.case_descriptions import forget_of_video
 from halsted_ray.service.case_identities import forget_identities
 from halsted_ray.service.comments import forget_comments
 from halsted_ray.service.database import Database, now_s
+from halsted_ray.service.errors import NotFound, StateConflict
 from halsted_ray.service.jobs import cancel, deleted_videos
 from halsted_ray.service.object_store import ObjectStore
+from halsted_ray.service.stored_videos import video_of_tenant
 from halsted_ray.service.summaries import forget_summary
 from halsted_ray.service.tables import Certificate, Job, StoredVideo, Upload
-from halsted_ray.service.uploads import NotFound, StateConflict, video_of_tenant
 from halsted_ray.service.users import Caller
 from halsted_ray.storage.locations import filesystem
 from halsted_ray.taxonomy import Taxonomy

@@ -15,7 +15,7 @@ from halsted_ray.service.case_access import refusals_recorded
 from halsted_ray.service.clip_tagging import task_of
 from halsted_ray.service.components import Overloaded, ServiceComponents
 from halsted_ray.service.deps import ChecksWatch, Components, Reader
-from halsted_ray.service.uploads import Rejected
+from halsted_ray.service.errors import Rejected
 from halsted_ray.service.users import Caller
 
 router = APIRouter(prefix="/v1")

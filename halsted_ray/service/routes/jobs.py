@@ -16,7 +16,6 @@ from halsted_ray.errors import UsageError
 from halsted_ray.service import schemas
 from halsted_ray.service.auth import caller_now
 from halsted_ray.service.case_access import refusals_recorded
-from halsted_ray.service.cases import Forbidden
 from halsted_ray.service.clip_tagging import task_of
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.deps import (
@@ -29,9 +28,9 @@ from halsted_ray.service.deps import (
     SeenJob,
     Writer,
 )
+from halsted_ray.service.errors import Forbidden, NotFound
 from halsted_ray.service.jobs import ENDS
 from halsted_ray.service.tables import Job
-from halsted_ray.service.uploads import NotFound
 
 video_router = APIRouter(prefix="/v1/videos/{video_id}/maps")
 router = APIRouter(prefix="/v1/jobs")

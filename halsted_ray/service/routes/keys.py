@@ -10,8 +10,8 @@ from sqlalchemy import select
 from halsted_ray.service import schemas, users
 from halsted_ray.service.case_access import refusals_recorded
 from halsted_ray.service.deps import AnyCaller, ChecksKey, Components, Id, KeyManager
+from halsted_ray.service.errors import NotFound
 from halsted_ray.service.tables import ApiKey, User
-from halsted_ray.service.uploads import NotFound
 
 router = APIRouter(prefix="/v1/keys")
 

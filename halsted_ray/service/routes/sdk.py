@@ -34,15 +34,14 @@ from starlette.concurrency import run_in_threadpool
 
 from halsted_ray.errors import UsageError, VideoError
 from halsted_ray.service.case_access import refusals_recorded
-from halsted_ray.service.cases import Forbidden
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.database import now_s
 from halsted_ray.service.deps import BaseUrl, ChecksMap, ChecksTimeline, ChecksUpload, Components, Writer
+from halsted_ray.service.errors import Forbidden, NotFound, StateConflict
 from halsted_ray.service.jobs import ENDS
 from halsted_ray.service.object_store import MAX_PARTS, StoreFull
 from halsted_ray.service.storage_room import QuotaExceeded
 from halsted_ray.service.tables import Job, SdkAnnouncement, Upload
-from halsted_ray.service.uploads import NotFound, StateConflict
 from halsted_ray.service.users import Caller
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from halsted_ray.service.case_access import refusals_recorded
 from halsted_ray.service.cases import Case
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.deps import ChecksWatch, Components, Reader
+from halsted_ray.service.errors import NotFound, StateConflict
 from halsted_ray.service.prepared_timelines import PreparedTimelines
 from halsted_ray.service.search_schemas import MomentsFound, NewSearch, show_found
 from halsted_ray.service.similar_moments import Moment, SimilarMoments
-from halsted_ray.service.uploads import NotFound, StateConflict
 from halsted_ray.service.users import Caller
 
 router = APIRouter(prefix="/v1")

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from halsted_ray.errors import UsageError
 from halsted_ray.service.case_access import refusals_recorded
 from halsted_ray.service.case_reports import REPORTS, report_of
-from halsted_ray.service.cases import Case, Forbidden
+from halsted_ray.service.cases import Case
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.deps import ChecksIdentity, Components, ReadCaseOrLink
+from halsted_ray.service.errors import Forbidden
 from halsted_ray.service.prepared_timelines import PreparedTimeline, PreparedTimelines
 from halsted_ray.service.videos import FORMATS
 

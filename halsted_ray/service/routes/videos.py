@@ -12,7 +12,7 @@ from halsted_ray.errors import UsageError
 from halsted_ray.service import clip_cutting, playback, schemas
 from halsted_ray.service.auth import caller_now
 from halsted_ray.service.case_access import refusals_recorded
-from halsted_ray.service.cases import Case, Forbidden
+from halsted_ray.service.cases import Case
 from halsted_ray.service.clip_cutting import MOST_CLIP_S
 from halsted_ray.service.components import ServiceComponents
 from halsted_ray.service.deps import (
@@ -27,9 +27,9 @@ from halsted_ray.service.deps import (
     WatchedCase,
     WatchedCaseOrLink,
 )
+from halsted_ray.service.errors import Forbidden, StateConflict
 from halsted_ray.service.refusals import HttpRefusal
 from halsted_ray.service.tables import StoredVideo
-from halsted_ray.service.uploads import StateConflict
 from halsted_ray.service.users import Caller
 
 router = APIRouter(prefix="/v1/videos")
