@@ -1840,7 +1840,7 @@ export interface components {
             rights: string[];
             /**
              * Stitches
-             * @description null where the tasks were not asked that tell.
+             * @description null until each of its files has a map by the tasks that tell.
              */
             stitches: number | null;
         };
@@ -2316,7 +2316,7 @@ export interface components {
             rights: string[];
             /**
              * Stitches
-             * @description null where the tasks were not asked that tell.
+             * @description null until each of its files has a map by the tasks that tell.
              */
             stitches: number | null;
             /** Warnings */
