@@ -35,6 +35,7 @@ from halsted_ray.errors import DecoderKilled, StorageUnavailable
 from halsted_ray.mapping import inventory
 from halsted_ray.maps.table_schemas import ArchiveFile
 from halsted_ray.records import WindowSpec
+from halsted_ray.video import probers
 from halsted_ray.video.decode_process import DecodeProcess
 from halsted_ray.video.frames import Frames
 from halsted_ray.video.windows import segments
@@ -224,7 +225,7 @@ class Judge:
     def _judge(self, uris: dict[str, Case]) -> Iterator[list[Finding]]:
         heard_before = len(self.overheard)
         try:
-            with mock.patch.object(inventory, "DecodeProcess", self._pooled):
+            with mock.patch.object(probers, "DecodeProcess", self._pooled):
                 entries = inventory.take_inventory(list(uris), on_index=self.stage.indexes.put)
         except Exception as error:
             if len(uris) > 1:  # which one was it?
