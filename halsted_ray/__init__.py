@@ -14,8 +14,14 @@ the annotated clips, ``load_model`` for the model.
 Everything else lives in the rooms of the package, such as ``halsted_ray.video``; ``docs/`` says which holds what.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# The threads of torch's CPU kernels wait for each other asleep. By default they count, and take from any other process
+# the core on which the thread would run that they wait for (docs/decisions/threads-wait-asleep.md). Here, because the
+# runtime reads it when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
     from halsted_ray.atlas import read_atlas as open_atlas

@@ -109,7 +109,7 @@ def test_a_place_that_can_not_be_written_is_said_before_any_video_is_looked_at(f
     "arguments, said",
     [
         (["--benchmark", "cholec80", "{folder}"], "unknown benchmark 'cholec80'; expected rarp50, sais or llama"),
-        (["--benchmark", "rarp50", "{empty}"], "no SAR-RARP50 here"),
+        (["--benchmark", "rarp50", "{empty}"], "no sar-rarp50 here"),
         (["--atlas", "{empty}"], "no atlas at"),
         (["--atlas", "{empty}", "--recipe", "thesis"], "expected one of paper, best"),
         (["--atlas", "{empty}", "--baselines", "linear,cnn"], "unknown baseline 'cnn'"),

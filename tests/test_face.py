@@ -149,3 +149,17 @@ def test_tables_as_a_ray_dataset_hold_the_same_rows(place, monkeypatch):
         assert set(mapped.vectors.to_ray().take(1)[0]) >= {"encoder", "sampling", "video_id", "vector"}
     finally:
         ray.shutdown()
+
+
+@pytest.mark.parametrize(("own", "counts"), [({}, "0"), ({"GOMP_SPINCOUNT": "70"}, "70")])
+def test_threads_wait_asleep_unless_the_user_says_otherwise(own, counts):
+    """Threads that wait by counting take the core from other processes. The runtime prints what it has read."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    shown = subprocess.run(
+        [sys.executable, "-c", "import halsted_ray, torch"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**environment, "OMP_DISPLAY_ENV": "verbose"} | own,
+    ).stderr
+    assert f"GOMP_SPINCOUNT = '{counts}'" in shown
