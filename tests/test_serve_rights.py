@@ -232,7 +232,7 @@ def test_a_withdrawn_consent_hides_the_case_and_deletes_it_after_some_days(servi
 
 
 def test_a_new_case_is_kept_as_long_as_the_site_says(service):
-    service.uploads = replace(service.uploads, retention_days=30.0)
+    service.uploads = replace(service.uploads, rules=replace(service.uploads.rules, retention_days=30.0))
     with client_as(service, "owner") as owner:
         assert upload(owner, shared_video())["keep_until_s"] == pytest.approx(now_s() + 30 * 86_400, abs=60)
 
