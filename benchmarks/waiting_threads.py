@@ -57,7 +57,7 @@ def measured(recipe: str, threads: int, policy: str) -> tuple[float, float]:
 
 
 def train(recipe: str, threads: int) -> tuple[float, float]:
-    """(seconds, seconds of CPU) of the steps in this process, after one step to warm up."""
+    """(seconds, seconds of CPU) of the steps in this process, after a short run to warm up."""
     import torch  # first: what is measured is the policy of the caller, whatever halsted_ray sets
     from training import Epochs, random_samples
 
@@ -79,7 +79,7 @@ def train(recipe: str, threads: int) -> tuple[float, float]:
 
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """So many processes that count beside the block."""
+    """So many busy processes beside the block."""
     running = [multiprocessing.get_context("spawn").Process(target=count, daemon=True) for _ in range(processes)]
     for process in running:
         process.start()

@@ -18,9 +18,9 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# The threads of torch's CPU kernels wait for each other asleep. By default they count, and take from any other process
-# the core on which the thread would run that they wait for (docs/decisions/threads-wait-asleep.md). Here, because the
-# runtime reads it when torch is imported.
+# The threads of torch's CPU kernels sleep while they wait for each other. By default they spin, which holds up slower
+# threads where other processes need the cores, too (docs/decisions/threads-wait-asleep.md). It is set here because
+# OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
